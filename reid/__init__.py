@@ -1,0 +1,1 @@
+"""Person re-identification: data, models, training, retrieval, pictures."""

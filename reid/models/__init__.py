@@ -1,0 +1,1 @@
+"""The pieces from which model.py assembles a network."""

@@ -1,0 +1,1 @@
+"""From features to numbers: result files, metrics, neighbours, re-ranking."""

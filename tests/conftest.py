@@ -1,0 +1,25 @@
+"""Where the tests find the repository, the published numbers and, if they are there, real photographs."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+
+@pytest.fixture(scope="session")
+def fixtures():
+    """The folder of numbers made by the published code."""
+    return ROOT / "tests" / "fixtures"
+
+
+@pytest.fixture(scope="session")
+def real_people():
+    """A small data set of real photographs in Market-1501's layout (REID_REAL_DATA names its folder)."""
+    folder = Path(os.environ.get("REID_REAL_DATA", ROOT.parent / "shared" / "data")) / "Market-1501-mini"
+    if not folder.is_dir():
+        pytest.skip(f"no real photographs at {folder}; REID_REAL_DATA=FOLDER names the folder of Market-1501-mini")
+    return folder
