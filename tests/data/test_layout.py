@@ -1,0 +1,160 @@
+"""reid/data/layout.py against torchvision's ImageFolder and the names of published data sets."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from torchvision.datasets import ImageFolder
+
+from reid.data.layout import found_in, list_images, parse_name, parse_names, read_split, some_of
+from utils import UserError
+
+
+def touch(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (2, 4)).save(path, format="PNG")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("0002_c1s1_000451_03.jpg", (2, 1)),
+        ("1501_c6s3_086542_02.jpg", (1501, 6)),
+        ("-1_c1s1_000401_03.jpg", (-1, 1)),
+        ("0000_c4s6_012345_01.jpg", (0, 4)),
+        ("0001_c2_f0046182.jpg", (1, 2)),
+        ("7140_c8_f0046182.jpg", (7140, 8)),
+        ("0001_c14_f0046182.jpg", (1, 14)),
+        ("0001_c10s2_f0046182.PNG", (1, 10)),
+        ("0001_c1.jpg", (1, 1)),
+        ("0001_c015_00030600_0.jpg", (1, 15)),
+    ],
+)
+def test_identity_and_camera_of_published_names(name, expected):
+    assert parse_name(name) == expected
+
+
+@pytest.mark.parametrize("name", ["person.jpg", "0001.jpg", "c1_0001.jpg", "-2_c1.jpg", "0001_cs1.jpg", "٣_c1.jpg", ""])
+def test_other_names_are_refused_with_the_pattern(name):
+    with pytest.raises(UserError) as error:
+        parse_name(name)
+    assert name in str(error.value)
+    assert "0002_c1s1_000451_03.jpg" in str(error.value)
+
+
+def test_every_wrong_name_is_listed_at_once(tmp_path):
+    paths = [tmp_path / name for name in ("a.jpg", "0001_c1s1.jpg", "b.jpg")]
+    with pytest.raises(UserError, match="2 name") as error:
+        parse_names(paths)
+    assert "a.jpg" in str(error.value) and "b.jpg" in str(error.value) and "0001_c1s1" not in str(error.value)
+
+
+def test_no_names_give_empty_arrays():
+    labels, cameras = parse_names([])
+    assert labels.shape == cameras.shape == (0,)
+    assert labels.dtype == cameras.dtype == np.int64
+
+
+def make_split(root):
+    for name in [
+        "0002/0002_c1s1_000451_03.jpg",
+        "0002/0002_c2s1_000451_03.JPG",
+        "0002/0002_c10s1_1.jpg",
+        "0002/deeper/0002_c3s1_0.png",
+        "10/0010_c1s1_0.jpg",
+        "9/0009_c1s1_0.Jpeg",
+        "0000/0000_c1s1_0.jpg",
+        "-1/-1_c4s1_ünï çode.webp",
+        "B/0003_c1s1_0.bmp",
+        "a/0004_c1s1_0.tif",
+    ]:
+        touch(root / "gallery" / name)
+    return root / "gallery"
+
+
+def test_order_and_targets_are_those_of_imagefolder(tmp_path):
+    gallery = make_split(tmp_path)
+    theirs = ImageFolder(str(gallery))
+    (gallery / "0002" / "Thumbs.db").write_bytes(b"x")  # ImageFolder skips it too
+    ours = read_split(tmp_path, "gallery")
+    assert [str(path) for path in ours.paths] == [path for path, _ in theirs.samples]
+    assert ours.targets.tolist() == theirs.targets
+    assert ours.classes == theirs.classes
+    assert len(ours) == len(theirs)
+    assert ours.labels.dtype == ours.cameras.dtype == ours.targets.dtype == np.int64
+    by_name = dict(zip([path.name for path in ours.paths], zip(ours.labels, ours.cameras, strict=True), strict=True))
+    assert by_name["-1_c4s1_ünï çode.webp"] == (-1, 4)
+    assert by_name["0002_c10s1_1.jpg"] == (2, 10)
+
+
+def test_hidden_files_and_folders_other_files_and_empty_folders_are_ignored(tmp_path):
+    gallery = make_split(tmp_path)
+    before = read_split(tmp_path, "gallery")
+    touch(gallery / "0002" / "._0002_c1s1_000451_03.jpg")
+    touch(gallery / ".cache" / "0002_c1s1_0.jpg")
+    (gallery / "0002" / "Thumbs.db").write_bytes(b"x")
+    (gallery / "notes.txt").write_text("x")
+    (gallery / "0777").mkdir()
+    after = read_split(tmp_path, "gallery")
+    assert after.paths == before.paths and after.classes == before.classes
+
+
+def test_training_names_may_say_nothing(tmp_path):
+    for name in ["0007/img1.jpg", "0007/0007_c3s1_0.jpg", "person b/img2.jpg"]:
+        touch(tmp_path / "train" / name)
+    split = read_split(tmp_path, "train", cameras_required=False)
+    assert split.labels.tolist() == [7, 7, 1]
+    assert split.cameras.tolist() == [3, -1, -1]
+    assert split.targets.tolist() == [0, 0, 1]
+    with pytest.raises(UserError, match="2 name"):
+        read_split(tmp_path, "train")
+
+
+def test_missing_folder_says_what_is_there(tmp_path):
+    make_split(tmp_path)
+    with pytest.raises(UserError, match=r"query: no such folder \(found gallery .*prepare.py"):
+        read_split(tmp_path, "query")
+    with pytest.raises(UserError, match=r"nowhere: no such folder.*prepare.py"):
+        read_split(tmp_path / "nowhere", "query")
+
+
+def test_folder_above_is_recognised(tmp_path):
+    make_split(tmp_path / "pytorch")
+    with pytest.raises(UserError, match="pass that folder instead"):
+        read_split(tmp_path, "gallery")
+
+
+def test_download_not_yet_laid_out_is_recognised(tmp_path):
+    touch(tmp_path / "bounding_box_train" / "0002_c1s1_0.jpg")
+    touch(tmp_path / "query" / "0001_c1s1_0.jpg")
+    for split in ("train", "query"):
+        with pytest.raises(UserError) as error:
+            read_split(tmp_path, split)
+        assert f"python prepare.py --data_dir {tmp_path}" in str(error.value)
+        assert str(tmp_path / "pytorch") in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["nothing", "flat", "no images"])
+def test_empty_split(tmp_path, content):
+    (tmp_path / "query").mkdir()
+    if content == "flat":
+        touch(tmp_path / "query" / "0001_c1s1_0.jpg")
+    if content == "no images":
+        (tmp_path / "query" / "0001").mkdir()
+    with pytest.raises(UserError, match=r"no images in it.*<identity>/<image>"):
+        read_split(tmp_path, "query")
+
+
+def test_real_names(real_people):
+    labels, cameras = parse_names(list_images(real_people / "bounding_box_test"))
+    assert (labels == 0).sum() == 64 and (labels == -1).sum() == 40
+    assert set(cameras.tolist()) == {1, 2}
+
+
+def test_long_lists_are_shortened(tmp_path):
+    assert some_of(["a", "b"]) == "  a\n  b"
+    assert some_of([str(i) for i in range(60)]).splitlines()[-1] == "  … and 10 more"
+    assert found_in(tmp_path) == "nothing"
+    for i in range(10):
+        (tmp_path / str(i)).mkdir()
+    assert found_in(tmp_path, most=2) == "0, 1 and 8 more"
