@@ -1,0 +1,121 @@
+"""Batches: every image seen, the same on every machine, divided among the ranks."""
+
+from itertools import chain
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reid.data.samplers import PKSampler, ShuffleSampler
+from utils import UserError
+
+
+def epoch_of(sampler, epoch=0):
+    return [batch.tolist() for batch in sampler.batches(epoch)]
+
+
+def flat(batches):
+    return list(chain.from_iterable(batches))
+
+
+def uneven_labels(seed=0, identities=40, largest=25):
+    counts = np.random.default_rng(seed).integers(1, largest, identities)
+    return np.random.default_rng(seed).permutation(np.repeat(np.arange(identities) * 3, counts))
+
+
+def test_shuffle_shows_every_image_once():
+    sampler = ShuffleSampler(103, 10, seed=1, drop_last=False)
+    batches = epoch_of(sampler)
+    assert len(batches) == len(sampler) == 11
+    assert sorted(flat(batches)) == list(range(103))
+
+
+def test_shuffle_drops_the_incomplete_batch():
+    sampler = ShuffleSampler(103, 10, seed=1)
+    batches = epoch_of(sampler)
+    assert len(batches) == len(sampler) == 10
+    assert {len(batch) for batch in batches} == {10}
+    assert len(set(flat(batches))) == 100
+
+
+MAKERS = {
+    "shuffle": lambda seed: ShuffleSampler(60, 8, seed),
+    "pk": lambda seed: PKSampler([*range(9)] * 9, 8, 4, seed),
+}
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
+def test_deterministic_by_seed_and_epoch(make):
+    assert epoch_of(make(3), 5) == epoch_of(make(3), 5)
+    assert epoch_of(make(3), 5) != epoch_of(make(3), 6)
+    assert epoch_of(make(3), 5) != epoch_of(make(4), 5)
+    assert next(make(3).batches(0)).dtype == torch.int64
+
+
+@pytest.mark.parametrize("drop_last", [True, False])
+def test_two_ranks_with_half_the_batch_see_what_one_device_sees(drop_last):
+    one = epoch_of(ShuffleSampler(101, 8, 0, drop_last))
+    ranks = [epoch_of(ShuffleSampler(101, 4, 0, drop_last, rank=rank, world_size=2)) for rank in range(2)]
+    assert len(ranks[0]) == len(ranks[1]) == len(one)
+    joined = [left + right for left, right in zip(*ranks, strict=True)]
+    assert joined[:-1] == one[:-1]
+    assert len(ranks[0][-1]) == len(ranks[1][-1])
+    assert joined[-1][: len(one[-1])] == one[-1]
+
+
+def test_identity_batches_of_two_ranks_are_those_of_one_device():
+    labels = uneven_labels()
+    one = epoch_of(PKSampler(labels, 16, 4))
+    ranks = [epoch_of(PKSampler(labels, 8, 4, rank=rank, world_size=2)) for rank in range(2)]
+    assert [left + right for left, right in zip(*ranks, strict=True)] == one
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 6), st.integers(1, 10), st.booleans())
+def test_every_image_is_seen_and_every_batch_is_p_times_k(seed, instances, identities, with_cameras):
+    labels = uneven_labels(seed)
+    cameras = labels % 5 if with_cameras else None
+    sampler = PKSampler(labels, identities * instances, instances, seed, cameras)
+    batches = epoch_of(sampler)
+    assert len(batches) == len(sampler)
+    assert set(flat(batches)) == set(range(len(labels)))
+    for batch in batches:
+        of_batch = labels[batch].reshape(identities, instances)
+        assert (of_batch == of_batch[:, :1]).all()
+        assert len(set(of_batch[:, 0])) == identities
+
+
+def test_no_image_repeats_within_a_batch_where_the_identity_has_enough():
+    labels = np.repeat(np.arange(12), 7)
+    for batch in PKSampler(labels, 16, 4).batches(0):
+        assert len(set(batch.tolist())) == 16
+
+
+def test_identities_meet_different_company():
+    labels = np.repeat(np.arange(50), 16)
+    partners = {tuple(sorted(set(labels[batch]))) for batch in PKSampler(labels, 20, 4).batches(0)}
+    assert len(partners) > 30  # of 40 steps
+
+
+def test_cameras_are_spread():
+    labels, cameras = np.repeat(np.arange(10), 16), np.tile(np.repeat(np.arange(4), 4), 10)
+    for batch in PKSampler(labels, 8, 4, cameras=cameras).batches(0):
+        assert np.array_equal(np.sort(cameras[batch].reshape(2, 4), axis=1), [[0, 1, 2, 3]] * 2)
+
+
+def test_one_dominant_identity_still_comes_once_a_batch():
+    labels = np.array([0] * 100 + [1, 2, 3])
+    batches = epoch_of(PKSampler(labels, 8, 4))
+    assert len(batches) == 25
+    assert set(flat(batches)) == set(range(103))
+
+
+def test_impossible_batches_are_refused():
+    with pytest.raises(UserError, match="do not fill one batch of 32"):
+        ShuffleSampler(31, 32)
+    with pytest.raises(UserError, match="multiple"):
+        PKSampler([0, 0, 1, 1], 6, 4)
+    with pytest.raises(UserError, match="2 identities"):
+        PKSampler([0, 0, 1, 1], 12, 4)
