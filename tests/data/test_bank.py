@@ -1,0 +1,285 @@
+"""reid/data/bank.py: the pixels a viewer shows, torchvision's resize, and a cache that never lies and never breaks."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision import transforms
+
+from reid.data import bank as bank_module
+from reid.data.bank import fingerprint, load_bank, load_image
+from tests.conftest import ROOT
+from utils import UserError
+
+
+def noise(height, width, channels=3, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """Six images of different sizes in <tmp>/query/<identity>/."""
+    paths = []
+    for i in range(6):
+        folder = tmp_path / "query" / f"{i // 2:04d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        paths.append(folder / f"{i // 2:04d}_c{i % 2 + 1}.png")
+        Image.fromarray(noise(40 + 3 * i, 20 + i, seed=i)).save(paths[-1])
+    return paths
+
+
+def pixels(path):
+    """Loaded without a change of size."""
+    with Image.open(path) as image:
+        width, height = image.size
+    return load_image(path, height, width)
+
+
+@pytest.mark.parametrize("size", [(128, 64), (48, 48), (301, 77), (1, 1), (256, 128)])
+def test_resize_is_torchvisions_bicubic(tmp_path, size):
+    Image.fromarray(noise(*size)).save(tmp_path / "a.png")
+    resize = transforms.Resize((256, 128), interpolation=transforms.InterpolationMode.BICUBIC)
+    expected = np.asarray(resize(Image.open(tmp_path / "a.png").convert("RGB")))
+    assert np.array_equal(load_image(tmp_path / "a.png", 256, 128), expected)
+
+
+def test_real_photographs_load_as_torchvision_loads_them(real_people):
+    paths = sorted((real_people / "query").glob("*.jpg"))[:8]
+    resize = transforms.Resize((256, 128), interpolation=transforms.InterpolationMode.BICUBIC)
+    expected = np.stack([np.asarray(resize(Image.open(path).convert("RGB"))) for path in paths])
+    assert np.array_equal(load_bank(paths, 256, 128).numpy(), expected)
+
+
+def test_greyscale_and_one_bit(tmp_path):
+    grey = noise(9, 5, 1)[..., 0]
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    Image.fromarray(grey > 127).save(tmp_path / "bit.png")
+    assert np.array_equal(pixels(tmp_path / "grey.png"), np.repeat(grey[..., None], 3, 2))
+    assert np.array_equal(pixels(tmp_path / "bit.png")[..., 1], np.where(grey > 127, 255, 0))
+
+
+def test_palette(tmp_path):
+    image = Image.new("P", (2, 1))
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    image.putpixel((1, 0), 1)
+    image.save(tmp_path / "a.png")
+    assert pixels(tmp_path / "a.png").tolist() == [[[255, 0, 0], [0, 0, 255]]]
+    image.save(tmp_path / "b.png", transparency=0)
+    assert pixels(tmp_path / "b.png").tolist() == [[[255, 255, 255], [0, 0, 255]]]
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparency_lies_over_white(tmp_path, mode):
+    values = noise(9, 5, 4 if mode == "RGBA" else 2)
+    values[0, 0, -1], values[0, 1, -1] = 0, 255
+    Image.fromarray(values, mode).save(tmp_path / "a.png")
+    alpha = values[..., -1:] / 255
+    expected = values[..., :-1] * alpha + 255 * (1 - alpha)
+    assert np.abs(pixels(tmp_path / "a.png") - expected).max() <= 1
+    assert pixels(tmp_path / "a.png")[0, 0].tolist() == [255, 255, 255]
+
+
+@pytest.mark.parametrize(("suffix", "order"), [("png", "<u2"), ("tif", "<u2"), ("tif", ">u2"), ("pgm", ">u2")])
+def test_sixteen_bits_keep_the_high_byte(tmp_path, suffix, order):
+    values = (np.arange(60).reshape(10, 6) * 1110).astype(order)
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "pgm":  # Pillow reads these as 32 bits
+        path.write_bytes(b"P5\n6 10\n65535\n" + values.tobytes())
+    else:
+        Image.fromarray(values).save(path)
+    assert np.array_equal(pixels(path), np.repeat((values >> 8)[..., None], 3, 2))
+
+
+def test_cmyk_with_adobes_inverted_values(tmp_path):
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (16, 16), (200, 30, 40)).convert("CMYK").save(path, quality=95)
+    assert b"Adobe" in path.read_bytes()
+    assert np.abs(pixels(path).astype(int) - [200, 30, 40]).max() <= 3
+
+
+@pytest.mark.parametrize(
+    ("orientation", "upright"),
+    [
+        (1, lambda image: image),
+        (2, np.fliplr),
+        (3, lambda image: np.rot90(image, 2)),
+        (4, np.flipud),
+        (5, lambda image: image.swapaxes(0, 1)),
+        (6, lambda image: np.rot90(image, -1)),
+        (7, lambda image: np.rot90(image, 2).swapaxes(0, 1)),
+        (8, np.rot90),
+    ],
+)
+def test_exif_rotation(tmp_path, orientation, upright):
+    values = noise(8, 4)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(values).save(tmp_path / "a.png", exif=exif)
+    expected = upright(values)
+    assert np.array_equal(load_image(tmp_path / "a.png", *expected.shape[:2]), expected)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+@pytest.mark.parametrize(
+    "exif", [b"Exif\x00\x00garbage", b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03"]
+)
+def test_broken_exif_is_no_reason_to_refuse(tmp_path, exif):
+    Image.new("RGB", (4, 8), (200, 30, 40)).save(tmp_path / "a.jpg", exif=exif)
+    assert load_image(tmp_path / "a.jpg", 8, 4).shape == (8, 4, 3)
+
+
+def test_bank_keeps_the_order_with_and_without_a_cache(tmp_path, photographs, monkeypatch):
+    monkeypatch.setattr(bank_module, "CHUNK", 4)  # the last chunk is shorter
+    expected = np.stack([load_image(path, 32, 16) for path in photographs])
+    in_memory = load_bank(photographs, 32, 16)
+    assert in_memory.dtype == torch.uint8 and in_memory.shape == (6, 32, 16, 3)
+    assert np.array_equal(in_memory.numpy(), expected)
+    for _ in range(2):
+        assert np.array_equal(load_bank(photographs, 32, 16, tmp_path / ".cache", "query").numpy(), expected)
+    assert load_bank([], 32, 16, tmp_path / ".cache").shape == (0, 32, 16, 3)
+
+
+def test_second_call_opens_the_file_and_decodes_nothing(tmp_path, photographs, monkeypatch):
+    first = load_bank(photographs, 32, 16, tmp_path / ".cache", "query")
+    monkeypatch.setattr(bank_module, "load_image", None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        second = load_bank(photographs, 32, 16, tmp_path / ".cache", "query")
+    assert torch.equal(first, second)
+    second.zero_()  # in memory alone
+    assert torch.equal(load_bank(photographs, 32, 16, tmp_path / ".cache", "query"), first)
+
+
+def test_replaced_image_makes_a_new_cache_and_removes_the_stale_one(tmp_path, photographs):
+    cache = tmp_path / ".cache"
+    load_bank(photographs, 32, 16, cache, "query")
+    others = [load_bank(photographs, 16, 8, cache, "query"), load_bank(photographs, 32, 16, cache, "query_b")]
+    stale = next(cache.glob("query_32x16_*.npy"))
+    Image.fromarray(noise(40, 20, seed=99)).save(photographs[0])
+    changed = load_bank(photographs, 32, 16, cache, "query")
+    assert np.array_equal(changed[0].numpy(), load_image(photographs[0], 32, 16))
+    assert not stale.exists()
+    assert len(others) == 2 and len(list(cache.iterdir())) == 3
+
+
+def test_fingerprint_sees_names_sizes_times_and_order(tmp_path, photographs):
+    before = fingerprint(photographs)
+    assert fingerprint(photographs) == before
+    assert fingerprint(photographs[::-1]) != before
+    assert fingerprint(photographs[:-1]) != before
+    os.utime(photographs[0], ns=(1, 1))
+    touched = fingerprint(photographs)
+    assert touched != before
+    photographs[0].unlink()
+    assert fingerprint(photographs) not in (before, touched)
+
+
+def test_moved_data_set_keeps_its_cache(tmp_path, photographs):
+    moved = tmp_path / "elsewhere"
+    before = fingerprint(photographs)
+    (tmp_path / "query").rename(moved.parent / "b")
+    moved.mkdir()
+    (moved.parent / "b").rename(moved / "query")
+    assert fingerprint([moved / path.relative_to(tmp_path) for path in photographs]) == before
+
+
+def test_unreadable_images_are_named_all_at_once(tmp_path, photographs):
+    whole = photographs[1].read_bytes()
+    photographs[1].write_bytes(whole[: len(whole) // 2])
+    photographs[3].write_text("no image")
+    photographs[4].write_bytes(b"")
+    photographs[5].unlink()
+    cache = tmp_path / ".cache"
+    for folder in (None, cache):
+        with pytest.raises(UserError, match="4 of 6 images") as error:
+            load_bank(photographs, 32, 16, folder, "query")
+        lines = str(error.value).splitlines()[1:]
+        assert [line.strip().split(": ")[0] for line in lines] == [str(photographs[i]) for i in (1, 3, 4, 5)]
+        assert "truncated" in lines[0] and "not an image" in lines[1] and "No such file" in lines[3]
+    assert list(cache.iterdir()) == []
+
+
+def test_many_unreadable_images_are_counted(tmp_path):
+    paths = [tmp_path / f"{i}.jpg" for i in range(60)]
+    with pytest.raises(UserError, match="60 of 60") as error:
+        load_bank(paths, 32, 16)
+    assert len(str(error.value).splitlines()) == 52 and "and 10 more" in str(error.value)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "garbage", "other shape"])
+def test_damaged_cache_is_made_again(tmp_path, photographs, damage):
+    expected = load_bank(photographs, 32, 16, tmp_path, "query").clone()
+    file = next(tmp_path.glob("*.npy"))
+    content = {"truncated": file.read_bytes()[:-7], "empty": b"", "garbage": b"no array at all"}
+    if damage == "other shape":
+        np.save(file, np.zeros((6, 16, 16, 3), np.uint8))
+    else:
+        file.write_bytes(content[damage])
+    assert torch.equal(load_bank(photographs, 32, 16, tmp_path, "query"), expected)
+    assert np.array_equal(np.load(file), expected.numpy())
+
+
+def test_folder_that_cannot_be_written_leaves_the_bank_in_memory(tmp_path, photographs, capsys):
+    (tmp_path / "file").write_text("in the way")
+    bank = load_bank(photographs, 32, 16, tmp_path / "file" / ".cache", "query")
+    assert torch.equal(bank, load_bank(photographs, 32, 16))
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and "query stays in memory" in message
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files, as a full disk would")
+def test_full_disk_leaves_the_bank_in_memory(tmp_path, photographs, capsys):
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, hard))
+    try:
+        bank = load_bank(photographs, 32, 16, tmp_path / ".cache", "query")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert torch.equal(bank, load_bank(photographs, 32, 16))
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and "query stays in memory" in message
+    assert list((tmp_path / ".cache").iterdir()) == []
+
+
+def test_cache_finished_by_another_process_is_used_where_ours_failed(tmp_path, photographs, monkeypatch):
+    expected = load_bank(photographs, 32, 16)
+    write = bank_module._decode_to_file
+
+    def fail_after_another_finished(*arguments):
+        write(*arguments)
+        monkeypatch.setattr(bank_module, "load_image", None)
+        raise PermissionError(13, "in use", "query.npy")
+
+    monkeypatch.setattr(bank_module, "_decode_to_file", fail_after_another_finished)
+    assert torch.equal(load_bank(photographs, 32, 16, tmp_path / ".cache", "query"), expected)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+def test_killed_while_writing(tmp_path, photographs):
+    script = f"""
+import sys, time
+from pathlib import Path
+import reid.data.bank as bank
+load, bank.CHUNK = bank.load_image, 2
+bank.load_image = lambda *arguments: time.sleep(0.2) or load(*arguments)
+bank.load_bank({[str(path) for path in photographs]!r} * 50, 32, 16, Path({str(tmp_path)!r}) / ".cache", "query")
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".cache/.*.partial")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert [path.suffix for path in (tmp_path / ".cache").iterdir()] == [".partial"]
+    bank = load_bank(photographs, 32, 16, tmp_path / ".cache", "query")
+    assert torch.equal(bank, load_bank(photographs, 32, 16))
+    assert [path.suffix for path in (tmp_path / ".cache").iterdir()] == [".npy"]
