@@ -1,0 +1,142 @@
+import numpy as np
+import pytest
+import scipy.io
+
+from reid.retrieval import results
+from reid.retrieval.results import FeatureSet, load_multi_query, load_result, save_multi_query, save_result
+from utils import UserError
+
+
+def people(count, dimension=8, seed=0, paths=True):
+    random = np.random.default_rng(seed)
+    names = [f"gallery/{i % 7:04d}/{i:04d}_c{i % 3}ä.jpg" for i in range(count)] if paths else None
+    return FeatureSet(
+        random.normal(size=(count, dimension)), random.integers(-1, 9, count), random.integers(1, 4, count), names
+    )
+
+
+def assert_same(found, expected, paths=True):
+    np.testing.assert_array_equal(found.features, expected.features)
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    np.testing.assert_array_equal(found.cameras, expected.cameras)
+    assert found.paths == (expected.paths if paths else None)
+    assert found.features.dtype == np.float32 and found.labels.dtype == found.cameras.dtype == np.int64
+
+
+@pytest.fixture(params=["matlab5", "hdf5"])
+def either_format(request, monkeypatch):
+    if request.param == "hdf5":
+        monkeypatch.setattr(results, "MATLAB5_LIMIT", 100)
+    return request.param
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A result file and a function that changes its variables."""
+    path = tmp_path / "pytorch_result.mat"
+    save_result(path, people(5), people(9))
+
+    def change(**values):
+        content = {key: value for key, value in scipy.io.loadmat(path).items() if not key.startswith("__")}
+        content.update(values)
+        scipy.io.savemat(path, {key: value for key, value in content.items() if value is not None})
+        return path
+
+    return change
+
+
+def test_what_is_saved_is_loaded(tmp_path, either_format):
+    query, gallery = people(5), people(200, seed=1)
+    save_result(tmp_path / "r.mat", query, gallery)
+    for paths in (True, False):
+        loaded = load_result(tmp_path / "r.mat", paths=paths)
+        assert_same(loaded[0], query, paths)
+        assert_same(loaded[1], gallery, paths)
+    save_multi_query(tmp_path / "m.mat", gallery)
+    assert_same(load_multi_query(tmp_path / "m.mat", paths=True), gallery)
+
+
+def test_without_paths_none_are_invented(tmp_path, either_format):
+    save_result(tmp_path / "r.mat", people(5, paths=False), people(200, paths=False))
+    assert load_result(tmp_path / "r.mat", paths=True)[1].paths is None
+
+
+def test_the_published_keys_and_shapes(tmp_path):
+    save_result(tmp_path / "r.mat", people(5), people(9))
+    content = scipy.io.loadmat(tmp_path / "r.mat")
+    assert content["gallery_f"].shape == (9, 8) and content["gallery_f"].dtype == np.float32
+    assert content["gallery_label"].shape == content["gallery_cam"].shape == (1, 9)
+    assert content["query_f"].shape == (5, 8) and len(content["query_path"]) == 5
+
+
+def test_hdf5_is_laid_out_as_matlab_does(tmp_path, monkeypatch):
+    import h5py
+
+    monkeypatch.setattr(results, "MATLAB5_LIMIT", 100)
+    save_result(tmp_path / "r.mat", people(5), people(9))
+    with h5py.File(tmp_path / "r.mat") as file:
+        assert file["gallery_f"].shape == (8, 9) and file["gallery_label"].shape == (9, 1)
+        assert file["gallery_f"].attrs["MATLAB_class"] == b"single"
+    assert (tmp_path / "r.mat").read_bytes().startswith(b"MATLAB 7.3 MAT-file")
+
+
+def test_the_published_file_is_read(fixtures):
+    query, gallery = load_result(fixtures / "retrieval" / "pytorch_result.mat", paths=True)
+    assert query.features.shape == (60, 24) and gallery.features.shape == (520, 24) and query.paths is None
+
+
+def test_missing_file_says_what_makes_it(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere\.mat.*python test\.py --name"):
+        load_result(tmp_path / "nowhere.mat")
+
+
+@pytest.mark.parametrize("size", [0, 60, 200, 700])
+def test_truncated_file_is_refused(tmp_path, either_format, size):
+    path = tmp_path / "r.mat"
+    save_result(path, people(5), people(200))
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(UserError, match=r"r\.mat: (damaged|no 'query_f')"):
+        load_result(path)
+
+
+@pytest.mark.parametrize("key", ["query_f", "gallery_cam", "gallery_label"])
+def test_missing_key_is_named(saved, key):
+    with pytest.raises(UserError, match=f"no '{key}' in it"):
+        load_result(saved(**{key: None}))
+
+
+def test_unequal_lengths_are_counted(saved):
+    with pytest.raises(UserError, match="9 features, 8 labels, 9 cameras"):
+        load_result(saved(gallery_label=np.ones((1, 8))))
+
+
+def test_unequal_dimensions_are_refused(saved):
+    with pytest.raises(UserError, match="query features have 4 dimensions, gallery features 8"):
+        load_result(saved(query_f=np.ones((5, 4), np.float32)))
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(np.nan, "NaN or infinite"), (np.inf, "NaN or infinite"), (0.0, "all zero")]
+)
+def test_unusable_features_are_counted_and_the_first_is_named(saved, value, words):
+    features = people(9).features
+    features[[3, 7]] = value
+    path = saved(gallery_f=features)
+    with pytest.raises(UserError, match=rf"gallery: 2 of 9 features are {words}, the first is index 3\."):
+        load_result(path)
+    with pytest.raises(UserError, match=r"the first is gallery/0003/0003_c0ä\.jpg \(index 3\)"):
+        load_result(path, paths=True)
+
+
+def test_empty_gallery_is_refused(saved):
+    empty = np.zeros((1, 0))
+    with pytest.raises(UserError, match="gallery: empty features"):
+        load_result(saved(gallery_f=np.zeros((0, 8), np.float32), gallery_label=empty, gallery_cam=empty))
+
+
+def test_saving_refuses_what_loading_would(tmp_path):
+    broken = people(5)
+    broken.features[2] = np.nan
+    with pytest.raises(UserError, match="query: 1 of 5 features"):
+        save_result(tmp_path / "r.mat", broken, people(9))
+    assert not list(tmp_path.iterdir())
