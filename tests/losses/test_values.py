@@ -1,0 +1,150 @@
+"""Values and gradients, against pytorch-metric-learning where it has the loss, else against loops from the papers."""
+
+import math
+
+import pytest
+import torch
+from pytorch_metric_learning import losses as library
+from pytorch_metric_learning.miners import BatchHardMiner, MultiSimilarityMiner
+from pytorch_metric_learning.reducers import MeanReducer
+
+import losses
+from losses.ranked import k_means
+from tests.losses import slow
+
+CLASSES, DIM = 9, 16
+
+
+def batch(seed, count=24, spread=1.0, classes=CLASSES):
+    """Features around one direction per identity, so that pairs are neither all satisfied nor all violated."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(classes, (count,), generator=generator)
+    directions = torch.randn(classes, DIM, generator=generator)
+    return directions[labels] + spread * torch.randn(count, DIM, generator=generator), labels
+
+
+def check(loss, oracle, features, labels, tolerance=1e-5):
+    """The loss in float32 and the oracle in float64 agree, and so do their gradients, relative to the largest one."""
+    ours = features.float().clone().requires_grad_()
+    value = loss(ours, labels)
+    value.backward()
+    theirs = features.double().clone().requires_grad_()
+    expected = oracle(theirs, labels)
+    expected.backward()
+    assert value.dtype == torch.float32
+    assert value.item() == pytest.approx(expected.item(), rel=tolerance, abs=tolerance)
+    scale = theirs.grad.abs().max().item()
+    assert (ours.grad - theirs.grad).abs().max().item() <= tolerance * max(scale, 1e-2)
+
+
+def mined(loss, miner):
+    return lambda features, labels: loss(features, labels, miner(features, labels))
+
+
+LIBRARY = {
+    "triplet": mined(library.TripletMarginLoss(margin=0.3), MultiSimilarityMiner(epsilon=0.1)),
+    "triplet_hard": mined(library.TripletMarginLoss(margin=0.3, reducer=MeanReducer()), BatchHardMiner()),
+    "contrast": library.ContrastiveLoss(pos_margin=0, neg_margin=1),
+    "lifted": library.GeneralizedLiftedStructureLoss(neg_margin=1, pos_margin=0),
+    "multi_similarity": mined(library.MultiSimilarityLoss(alpha=2, beta=50, base=0.5), MultiSimilarityMiner(0.1)),
+}
+
+
+@pytest.mark.parametrize("spread", [0.2, 1.0, 3.0])
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("name", LIBRARY)
+def test_pair_losses_equal_the_library(name, seed, spread):
+    features, labels = batch(seed, count=48, spread=spread)
+    check(losses.create(name), LIBRARY[name], features, labels)
+
+
+def test_options_equal_the_library():
+    features, labels = batch(2)
+    check(losses.create("triplet", mining="all", margin=0.1), library.TripletMarginLoss(margin=0.1), features, labels)
+    check(losses.create("multi_similarity", epsilon=None), library.MultiSimilarityLoss(2, 50, 0.5), features, labels)
+    contrast = losses.create("contrast", positive_margin=0.4, negative_margin=0.9)
+    check(contrast, library.ContrastiveLoss(pos_margin=0.4, neg_margin=0.9), features, labels)
+    lifted = losses.create("lifted", positive_margin=0.2, negative_margin=0.5)
+    check(lifted, library.GeneralizedLiftedStructureLoss(neg_margin=0.5, pos_margin=0.2), features, labels)
+
+
+def test_ranked_is_near_the_library():
+    """The library adds 1e-5 to every weight of a row, so the agreement is coarser; the loop below is exact."""
+    features, labels = batch(3)
+    oracle = library.RankedListLoss(margin=1.3, Tn=1, alpha=2.0, imbalance=0.5, Tp=0)
+    check(losses.create("ranked"), oracle, features, labels, tolerance=1e-3)
+
+
+PROTOTYPES = {
+    "arcface": library.ArcFaceLoss,
+    "cosface": library.CosFaceLoss,
+    "sphere": library.SphereFaceLoss,
+}
+
+
+@pytest.mark.parametrize("spread", [0.0, 1.0])
+@pytest.mark.parametrize("name", PROTOTYPES)
+def test_prototype_losses_equal_the_library(name, spread):
+    """Features all around, on the side away from the prototype too; the prototypes' gradients agree as well."""
+    torch.manual_seed(0)
+    features, labels = batch(4, count=64, spread=spread)
+    ours, theirs = losses.create(name, CLASSES, DIM), PROTOTYPES[name](CLASSES, DIM).double()
+    theirs.W.data.copy_(ours.prototypes.data.T)
+    check(ours, lambda f, y: theirs(f / f.norm(dim=1, keepdim=True), y), features, labels)
+    torch.testing.assert_close(ours.prototypes.grad.double(), theirs.W.grad.T, rtol=1e-5, atol=1e-5)
+
+
+LOOPS = ["triplet_hard", "triplet_soft", "triplet_weighted", "circle", "instance", "instance_id", "ranked", "focal"]
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_losses_equal_loops_from_their_papers(name):
+    features, labels = batch(5, count=20)
+    check(losses.create(name), getattr(slow, name), features, labels)
+
+
+def test_variants_equal_loops_from_their_papers():
+    features, labels = batch(6, count=16)
+    check(losses.create("triplet"), lambda f, y: slow.triplet(f, y, epsilon=0.1), features, labels)
+    check(losses.create("triplet", mining="all"), slow.triplet, features, labels)
+    check(losses.create("cross_entropy", smoothing=0.1), slow.cross_entropy, features, labels)
+    settings = {"alpha": 1.4, "margin": 0.9, "balance": 0.3, "positive_temperature": 2.0, "negative_temperature": 5.0}
+    check(losses.create("ranked", **settings), lambda f, y: slow.ranked(f, y, **settings), features, labels)
+
+
+def test_center_and_verification_equal_loops_and_train_their_parameters():
+    features, labels = batch(7, count=12)
+    loss = losses.create("center", CLASSES, DIM)
+    centers = loss.centers.detach().double().requires_grad_()
+    check(loss, lambda f, y: slow.center(f, y, centers), features, labels)
+    torch.testing.assert_close(loss.centers.grad.double(), centers.grad, rtol=1e-5, atol=1e-6)
+    loss = losses.create("verification", dim=DIM)
+    weight = loss.classifier.weight.detach().double().requires_grad_()
+    check(loss, lambda f, y: slow.verification(f, y, weight, torch.zeros(2)), features, labels)
+    torch.testing.assert_close(loss.classifier.weight.grad.double(), weight.grad, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "angle"), [("sphere", slow.sphere_angle), ("arcface", slow.arc_angle)])
+def test_margin_as_a_function_of_the_angle(name, angle):
+    thetas = torch.linspace(0, math.pi, 181)
+    found = losses.create(name, CLASSES, DIM).with_margin(thetas.cos())
+    expected = torch.tensor([angle(theta.item()) for theta in thetas])
+    torch.testing.assert_close(found, expected, rtol=0, atol=5e-4)  # 5e-4: float32's cosine at an angle near 0
+    assert (found.diff() <= 1e-3).all()
+
+
+def test_one_image_per_cluster_has_no_negative_and_one_cluster_has_all():
+    features, labels = batch(8)
+    ranked = losses.create("ranked")(features, labels)
+    assert losses.create("ranked_kmeans", clusters=1)(features, labels).item() == pytest.approx(ranked.item())
+    alone = losses.create("ranked_kmeans", clusters=len(features))(features, labels)
+    positives_only = losses.create("ranked", balance=0.0)(features, labels) / 2
+    assert alone.item() == pytest.approx(positives_only.item())
+
+
+def test_k_means_finds_separate_groups():
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.arange(40) % 5
+    points = 10 * torch.eye(5, DIM)[truth] + 0.1 * torch.randn(40, DIM, generator=generator)
+    clusters = k_means(points, 5)
+    assert ((clusters[:, None] == clusters) == (truth[:, None] == truth)).all()
