@@ -1,0 +1,119 @@
+"""The one door to every network: a backbone, and the head that turns its output into a feature and into identities.
+
+python model.py                          # the networks there are
+python model.py osnet_x0_25              # build one, run it, print its size
+
+network = build_model("resnet50", num_classes=751)
+features, logits = network(images)       # training: (B, 512), (B, 751)
+features = network.embed(images)         # test: (B, 512)
+"""
+
+import argparse
+
+import torch
+from torch import nn
+
+from reid.models.backbones import BACKBONES, build_backbone, find_backbone
+from reid.models.heads import Head
+from reid.models.weights import load_matching, read_state_dict
+from utils import UserError, run_script
+
+
+class Network(nn.Module):
+    """A backbone (`model.*` in the state dict) and a head (`classifier.*`), the names of the published checkpoints.
+
+    Without a head the feature is the backbone's own.
+    """
+
+    def __init__(self, module, entry, head=None):
+        super().__init__()
+        self.model = module
+        self.classifier = head
+        self.pool = entry.pool
+        self.dim = head.dim if head else entry.dim
+
+    def embed(self, images):
+        """(B, 3, H, W) normalised images → (B, dim), the feature that enters the classifier; not normalised."""
+        pooled = self.pool(self.model, images)
+        return self.classifier.embed(pooled) if self.classifier else pooled
+
+    def forward(self, images):
+        """(B, 3, H, W) → the feature (B, dim) and the logits (B, num_classes)."""
+        return self.classifier(self.pool(self.model, images))
+
+
+def build_model(backbone, num_classes, linear_num=512, droprate=0.5, stride=2, weights="imagenet", size=None):
+    """A Network for `num_classes` identities; num_classes None leaves the head out.
+
+    weights: "imagenet", "none" or a file (a whole network's or a backbone's; what does not fit is reported).
+    size: (height, width) of the images, by default the backbone's own. The other arguments are the flags of train.py.
+    """
+    module, entry = build_backbone(backbone, pretrained=weights == "imagenet", stride=stride, size=size)
+    network = Network(module, entry, Head(entry.dim, num_classes, linear_num, droprate) if num_classes else None)
+    _freeze_unused(network)
+    if weights not in ("imagenet", "none"):
+        print(f"{weights}: {load_weights(network, weights)}.")
+    return network
+
+
+def _freeze_unused(network):
+    """The ImageNet classifiers that published checkpoints carry along (`model.fc`) are never trained."""
+    for name in ("fc", "_fc", "classifier"):
+        layer = getattr(network.model, name, None)
+        if isinstance(layer, nn.Linear) and layer.out_features == 1000:
+            layer.requires_grad_(False)
+
+
+def load_weights(network, path, strict=False):
+    """Load a weight file into a Network: a whole network's (published checkpoints, `module.` prefixes, averages) or a
+    backbone's alone. Returns a LoadReport.
+
+    A classifier of other identities is left as it is: the feature does not depend on it. Raises UserError where the
+    file belongs to another network: where a backbone tensor has another shape, most are missing or, with strict,
+    anything is missing that the feature depends on.
+    """
+    state_dict = read_state_dict(path)
+    whole = any(name.startswith("model.") for name in state_dict)
+    if whole and network.classifier is None:
+        state_dict = {name: value for name, value in state_dict.items() if name.startswith("model.")}
+    report = load_matching(network if whole else network.model, state_dict)
+    matters = ("model.", "classifier.add_block") if strict else ("model.",)
+    wrong = [name for name in report.mismatched if not _is_classifier(name) and (not whole or name.startswith(matters))]
+    lacking = [name for name in report.missing if not _is_classifier(name)] if strict else []
+    if wrong or lacking or len(report.loaded) < len(report.missing):
+        raise UserError(
+            f"{path}: the weights of another network ({report}). Expected those of the network that the options "
+            "describe: check --backbone, --stride, --linear_num and the run's opts.yaml."
+        )
+    return report
+
+
+def _is_classifier(name):
+    """Whether a tensor belongs to a last linear layer: ours, or the ImageNet classifier of a library."""
+    return name.removeprefix("model.").startswith(("classifier.classifier.", "fc.", "_fc.", "head.", "last_linear."))
+
+
+def parameter_count(network):
+    """Number of parameters that training changes."""
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("backbone", nargs="?", help="a network to build; without one, list what there is")
+    name = parser.parse_args(argv).backbone
+    if name is None:
+        for name, entry in BACKBONES.items():
+            print(f"{name:18} feature {entry.dim:5}   input {entry.size[0]}×{entry.size[1]}")
+        print("and every network of timm and torchvision, by its name there.")
+        return
+    size = find_backbone(name).size
+    network = build_model(name, num_classes=751, weights="none").eval()
+    with torch.inference_mode():
+        features, logits = network(torch.zeros(1, 3, *size))
+    print(f"{name}: {parameter_count(network) / 1e6:.2f} M parameters, input {size[0]}×{size[1]}, ", end="")
+    print(f"feature {features.shape[1]}, identities {logits.shape[1]}")
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,262 @@
+"""Every backbone under its name: our own, the published ones, and all that timm and torchvision know.
+
+A backbone is a module that turns (B, 3, H, W) normalised images into (B, dim) pooled features, its state-dict keys
+being those of the library it comes from, since published checkpoints are written in them. To add one, write an entry of
+`BACKBONES`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.error import URLError
+
+import torch
+from torch import nn
+
+from reid.models.osnet import osnet
+from utils import UserError, did_you_mean
+
+PERSON = (256, 128)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """How to build a network and how to use it.
+
+    build: build(pretrained, size) → the library's module. dim: width of its pooled feature. pool: pool(module, images)
+    → (B, dim). size: the input's (height, width) where no other is asked for. keep_resolution: changes a module in
+    place so that the last stage keeps its resolution (`--stride 1`); None where that has no meaning.
+    """
+
+    build: Callable
+    dim: int
+    pool: Callable = lambda module, images: module(images)
+    size: tuple = PERSON
+    keep_resolution: Callable | None = None
+
+
+def find_backbone(name):
+    """The Backbone called `name`: an entry of BACKBONES, else timm's, else torchvision's network of that name.
+
+    Raises UserError with the nearest known name where there is none.
+    """
+    import timm
+    import torchvision
+
+    if name in BACKBONES:
+        return BACKBONES[name]
+    if timm.is_model(name.split(".")[0]):
+        return _timm_backbone(name)
+    if name in torchvision.models.list_models(module=torchvision.models):
+        return _torchvision_backbone(name)
+    known = [*BACKBONES, *timm.list_models(), *torchvision.models.list_models(module=torchvision.models)]
+    raise UserError(
+        f"--backbone {name}: unknown network.{did_you_mean(name, known)} "
+        f"Known are {', '.join(BACKBONES)} and every network of timm and torchvision."
+    )
+
+
+def build_backbone(name, pretrained=False, stride=2, size=None):
+    """The module of backbone `name` for images of `size` (height, width), and its Backbone entry.
+
+    pretrained: ImageNet weights. stride: 1 keeps the resolution of the last stage. Raises UserError where the weights
+    cannot be fetched (it names the file) and where stride 1 has no meaning for the network.
+    """
+    entry = find_backbone(name)
+    if stride == 1 and entry.keep_resolution is None:
+        raise UserError(f"--stride 1 has no meaning for {name}; leave it out.")
+    try:
+        module = entry.build(pretrained, size or entry.size)
+    except Exception as error:  # each library and each layer of the network stack below it raises its own
+        if not pretrained or isinstance(error, UserError):
+            raise
+        raise UserError(
+            f"The ImageNet weights of {name} are not in the cache and could not be fetched ({_reason(error)}). "
+            f"{_weights_source(name)} Or name a file you have with --weights FILE, or start from random weights with "
+            "--weights none."
+        ) from error
+    if stride == 1 and entry.keep_resolution:
+        entry.keep_resolution(module)
+    return module, entry
+
+
+def _reason(error):
+    """The first line of the innermost cause, such as `Name or service not known`."""
+    if isinstance(error, URLError):
+        return str(error.reason)
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+
+
+def _weights_source(name):
+    """Which file the weights of `name` are, where it comes from and where the library looks for it."""
+    import timm
+    import torchvision
+
+    if name in torchvision.models.list_models(module=torchvision.models):
+        url = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].url
+        return f"Put {url} into {torch.hub.get_dir()}/checkpoints/."
+    config = timm.get_pretrained_cfg(TIMM_NAMES.get(name, name))
+    if config is not None and config.hf_hub_id:
+        return f"Run `hf download {config.hf_hub_id}` where there is a network and copy its cache folder."
+    return ""
+
+
+# --- torchvision -------------------------------------------------------------------------------------------------
+
+
+def _torchvision(name):
+    def build(pretrained, size):
+        import torchvision
+
+        return torchvision.models.get_model(name, weights="IMAGENET1K_V1" if pretrained else None)
+
+    return build
+
+
+def _resnet_pool(module, images):
+    x = module.maxpool(module.relu(module.bn1(module.conv1(images))))
+    return module.layer4(module.layer3(module.layer2(module.layer1(x)))).mean((2, 3))
+
+
+def _resnet_keep_resolution(module):
+    """Stride 1 in the first block of the last stage, in the path and in the shortcut."""
+    block = module.layer4[0]
+    for layer in (block.conv1, block.conv2, block.downsample[0]):
+        layer.stride = (1, 1)
+
+
+def _densenet_keep_resolution(module):
+    module.features.transition3.pool.stride = 1
+
+
+def _densenet_pool(module, images):
+    return module.features(images).mean((2, 3))
+
+
+def _torchvision_backbone(name):
+    """A network of torchvision without its last linear layer; its width is read off that layer."""
+
+    def build(pretrained, size):
+        return _without_last_linear(_torchvision(name)(pretrained, size))[0]
+
+    with torch.device("meta"):
+        _, width = _without_last_linear(_torchvision(name)(False, None))
+    return Backbone(build, width)
+
+
+def _without_last_linear(module):
+    """The module with its last nn.Linear, by order of registration, replaced by an identity, and its inputs."""
+    name, last = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, nn.Linear)][-1]
+    parent, _, child = name.rpartition(".")
+    setattr(module.get_submodule(parent), child, nn.Identity())
+    return module, last.in_features
+
+
+# --- timm --------------------------------------------------------------------------------------------------------
+
+
+def _timm(name, **settings):
+    def build(pretrained, size):
+        import timm
+
+        options = {**settings, "img_size": size} if "img_size" in settings else settings
+        return timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
+
+    return build
+
+
+def _timm_backbone(name):
+    """A network of timm, pooled as timm pools it. Those with a fixed input size are built for the one asked for."""
+    import timm
+
+    with torch.device("meta"):
+        module: Any = timm.create_model(name, num_classes=0)
+    if module.default_cfg.get("fixed_input_size") or hasattr(module, "patch_embed"):
+        return Backbone(_timm(name, img_size=None), module.head_hidden_size, size=module.default_cfg["input_size"][1:])
+    return Backbone(_timm(name), module.head_hidden_size)
+
+
+def _mean_of_positions(module, images):
+    """Feature map (B, h, w, C) or tokens (B, N, C) → the mean over all positions, class and register tokens too."""
+    return module.forward_features(images).flatten(1, -2).mean(1)
+
+
+def _convnext(pretrained, size):
+    module = _timm("convnext_base")(pretrained, size)
+    module.head = nn.Identity()  # the published network has neither timm's last norm nor its keys
+    return module
+
+
+# --- the two networks of other libraries ---------------------------------------------------------------------------
+
+
+def _efficientnet(pretrained, size):
+    from efficientnet_pytorch import EfficientNet
+
+    return EfficientNet.from_pretrained("efficientnet-b4") if pretrained else EfficientNet.from_name("efficientnet-b4")
+
+
+def _nasnet(pretrained, size):
+    from pretrainedmodels import nasnetalarge
+
+    module = nasnetalarge(num_classes=1000, pretrained="imagenet" if pretrained else None)
+    module.last_linear = nn.Identity()
+    return module
+
+
+# --- ours --------------------------------------------------------------------------------------------------------
+
+
+def _osnet(width):
+    def build(pretrained, size):
+        if pretrained:
+            raise UserError(
+                "OSNet's ImageNet weights are not downloaded automatically: take them from the authors' model zoo "
+                "(deep-person-reid, MODEL_ZOO) and pass --weights FILE, or start from --weights none."
+            )
+        return osnet(width)
+
+    return build
+
+
+def _osnet_keep_resolution(module):
+    module.conv3[2][1] = nn.Identity()
+
+
+def _resnet_entry(name, dim):
+    return Backbone(_torchvision(name), dim, _resnet_pool, keep_resolution=_resnet_keep_resolution)
+
+
+def _osnet_entry(width):
+    return Backbone(_osnet(width), 512, keep_resolution=_osnet_keep_resolution)
+
+
+TIMM_NAMES = {
+    "hrnet_w18": "hrnet_w18",
+    "convnext_base": "convnext_base",
+    "swin_base": "swin_base_patch4_window7_224",
+    "swinv2_base": "swinv2_base_window8_256",
+    "dinov3_vit_base": "vit_base_patch16_dinov3",
+}
+
+BACKBONES = {
+    "resnet18": _resnet_entry("resnet18", 512),
+    "resnet34": _resnet_entry("resnet34", 512),
+    "resnet50": _resnet_entry("resnet50", 2048),
+    "resnet101": _resnet_entry("resnet101", 2048),
+    "resnet152": _resnet_entry("resnet152", 2048),
+    "densenet121": Backbone(
+        _torchvision("densenet121"), 1024, _densenet_pool, keep_resolution=_densenet_keep_resolution
+    ),
+    "osnet_x0_25": _osnet_entry(0.25),
+    "osnet_x0_5": _osnet_entry(0.5),
+    "osnet_x0_75": _osnet_entry(0.75),
+    "osnet_x1_0": _osnet_entry(1.0),
+    "hrnet_w18": Backbone(_timm(TIMM_NAMES["hrnet_w18"]), 2048),
+    "convnext_base": Backbone(_convnext, 1024, lambda m, x: m.forward_features(x).mean((2, 3))),
+    "swin_base": Backbone(_timm(TIMM_NAMES["swin_base"]), 1024, _mean_of_positions, size=(224, 224)),
+    "swinv2_base": Backbone(_timm(TIMM_NAMES["swinv2_base"], img_size=PERSON), 1024, _mean_of_positions),
+    "dinov3_vit_base": Backbone(_timm(TIMM_NAMES["dinov3_vit_base"]), 768, _mean_of_positions),
+    "efficientnet_b4": Backbone(_efficientnet, 1792, lambda m, x: m.extract_features(x).mean((2, 3))),
+    "nasnetalarge": Backbone(_nasnet, 4032, lambda m, x: m.features(x).mean((2, 3))),
+}

@@ -1,0 +1,84 @@
+"""State dicts in and out: files of any origin are read as data, cleaned of wrappers' prefixes, and matched by name."""
+
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from utils import UserError, describe
+
+WRAPPERS = ("module.", "_orig_mod.")  # DataParallel and AveragedModel, torch.compile
+ENVELOPES = ("state_dict", "model", "network", "teacher")  # under which key whole training states keep the weights
+
+
+@dataclass
+class LoadReport:
+    """What became of a file's tensors: the names loaded, those the network lacks, those of another shape, and the
+    network's own that the file lacks."""
+
+    loaded: list = field(default_factory=list)
+    unknown: list = field(default_factory=list)
+    mismatched: list = field(default_factory=list)
+    missing: list = field(default_factory=list)
+
+    def __str__(self):
+        def some(names):
+            return f"{len(names)} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+
+        parts = [f"{len(self.loaded)} tensors loaded"]
+        parts += [f"{some(self.unknown)} of the file not used"] if self.unknown else []
+        parts += [f"{some(self.mismatched)} of another shape skipped"] if self.mismatched else []
+        parts += [f"{some(self.missing)} left as initialised"] if self.missing else []
+        return "; ".join(parts)
+
+
+def read_state_dict(path):
+    """The state dict in a file, as plain names and tensors on the CPU.
+
+    Unpacks training states that keep it under a key of its own, and removes the prefixes of DataParallel, DDP,
+    torch.compile and AveragedModel. Raises FileNotFoundError, or UserError where the file is not a state dict.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such weight file.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{path}: not a readable weight file, perhaps cut short ({describe(error).splitlines()[0][:100]}). "
+            "Expected a state dict as torch.save writes it; copy or train it again."
+        ) from error
+    for key in ENVELOPES:
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not any(isinstance(value, torch.Tensor) for value in content.values()):
+        raise UserError(f"{path}: expected a state dict (names and tensors), found {type(content).__name__}.")
+    return {
+        _without_wrappers(name): value
+        for name, value in content.items()
+        if isinstance(value, torch.Tensor) and name != "n_averaged"
+    }
+
+
+def _without_wrappers(name):
+    while name.startswith(WRAPPERS):
+        name = name.split(".", 1)[1]
+    return name
+
+
+def load_matching(module, state_dict):
+    """Load every tensor of `state_dict` that `module` has under the same name and shape; returns a LoadReport."""
+    own = module.state_dict()
+    report = LoadReport(missing=[name for name in own if name not in state_dict])
+    fitting = {}
+    for name, value in state_dict.items():
+        if name not in own:
+            report.unknown.append(name)
+        elif own[name].shape != value.shape:
+            report.mismatched.append(name)
+        else:
+            fitting[name] = value
+            report.loaded.append(name)
+    module.load_state_dict(fitting, strict=False)
+    return report

@@ -1,0 +1,118 @@
+"""A training run from the options to the last checkpoint."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from model import build_model, parameter_count
+from reid.data.augment import Augment
+from reid.data.bank import load_bank
+from reid.data.layout import read_split
+from reid.data.samplers import ShuffleSampler
+from reid.options import options_file, save_options
+from reid.show.curves import draw_curves
+from reid.training.criterion import Criterion
+from reid.training.run_folder import RunFolder, check_run_name
+from reid.training.trainer import Trainer
+from utils import seed_everything, select_device
+
+CHECKPOINT_EVERY = 10  # epochs
+
+
+def run_training(options):
+    """Train as the options say; returns the RunFolder. Everything is checked and decoded before anything is written."""
+    check_run_name(options.name)
+    device = select_device(options.gpu_ids)
+    seed_everything(options.seed)
+    split = read_split(options.data_dir, "train_all" if options.train_all else "train", cameras_required=False)
+    sampler = ShuffleSampler(len(split), options.batchsize, seed=options.seed)
+    options.nclasses = len(split.classes)
+    validation = _validation_data(options, split.classes)
+    bank = _bank(options, split.paths, "train_all" if options.train_all else "train")
+    size = (options.height, options.width)
+    network = build_model(
+        options.backbone, len(split.classes), options.linear_num, options.droprate, options.stride,
+        weights="none" if options.resume and options_file(options.name).exists() else options.weights, size=size,
+    )  # fmt: skip
+    augment = Augment(*size, erasing_p=options.erasing_p, color_jitter=options.color_jitter)
+    trainer = Trainer(network, Criterion(options), bank, split.targets, sampler, augment, options, device)
+
+    run = RunFolder(options.name)
+    state = run.load_state(device) if options.resume else None
+    if state:
+        trainer.load_state_dict(state)
+        print(f"{run.path}: going on after epoch {trainer.epoch}.")
+    else:
+        run.set_aside()
+        save_options(options, options_file(options.name))
+    print(
+        f"{options.backbone}, {parameter_count(network) / 1e6:.2f} M parameters; {len(split)} images of "
+        f"{len(split.classes)} identities; {options.total_epoch} epochs on {device}."
+    )
+    _fit(trainer, run, validation, options)
+    return run
+
+
+def _fit(trainer, run, validation, options):
+    """The epochs that are left, and what is written after each: resume.pth after the checkpoints that it promises."""
+    board = _tensorboard(run.path) if options.tensorboard else None
+    while trainer.epoch < options.total_epoch:
+        record = trainer.train_epoch()
+        if validation:
+            record |= trainer.validate(*validation)
+        record = {"epoch": trainer.epoch, **{name: float(f"{value:.6g}") for name, value in record.items()}}
+        trainer.history.append(record)
+        print(_line(record, options.total_epoch), flush=True)
+        if trainer.epoch % CHECKPOINT_EVERY == 0:
+            run.save_weights(trainer.epoch, trainer.network.state_dict())
+        run.save_weights("last", trainer.network.state_dict())
+        run.save_state(trainer.state_dict())
+        run.save_log(trainer.history)
+        draw_curves(trainer.history, run.path / "train.jpg")
+        if board:
+            for name, value in record.items():
+                board.add_scalar(name, value, trainer.epoch)
+    if trainer.average is not None:
+        run.save_weights("average", trainer.average.state_dict())
+        run.save_weights("average_bn", trainer.averaged_statistics())
+    if board:
+        board.close()
+    print(f"Done: {run.path}/net_last.pth. Test it: python test.py --name {run.name}")
+
+
+def _validation_data(options, classes):
+    """The bank (N, H, W, 3) and targets (N,) of the val split, or None where there is none. Identities that are not
+    trained are left out."""
+    if not (Path(options.data_dir) / "val").is_dir():
+        return None
+    split = read_split(options.data_dir, "val", cameras_required=False)
+    position = {name: index for index, name in enumerate(classes)}
+    targets = np.array([position.get(split.classes[target], -1) for target in split.targets])
+    known = np.flatnonzero(targets >= 0)
+    if len(known) == 0:
+        return None
+    bank = _bank(options, split.paths, "val")
+    return bank[torch.from_numpy(known)], torch.from_numpy(targets[known])
+
+
+def _bank(options, paths, description):
+    return load_bank(paths, options.height, options.width, Path(options.data_dir) / ".cache", description)
+
+
+def _line(record, total):
+    """One line of the log for people."""
+    text = f"epoch {record['epoch']}/{total}  loss {record['loss']:.4f}  error {record['error']:.2%}"
+    if "val_loss" in record:
+        text += f"  val loss {record['val_loss']:.4f}  val error {record['val_error']:.2%}"
+    return f"{text}  lr {record['lr']:.2e}  {record['images_per_second']:.0f} images/s"
+
+
+def _tensorboard(path):
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        from utils import UserError
+
+        raise UserError("--tensorboard needs the package tensorboard: pip install tensorboard") from error
+    return SummaryWriter(path)

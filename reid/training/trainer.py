@@ -1,0 +1,158 @@
+"""The one training loop.
+
+An epoch draws all its randomness (order of the images, augmentation, dropout) from (seed, epoch). Nothing random has to
+be saved, then: a run that was killed and resumed ends with the weights of one that was not.
+"""
+
+import math
+import time
+from contextlib import nullcontext
+
+import torch
+from torch.nn.functional import cross_entropy
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
+
+from reid.data.augment import normalise
+from reid.training.schedule import build_optimizer, build_scheduler
+from utils import UserError, progress, seed_everything
+
+AVERAGE_DECAY = 0.996  # of the weight averaging, a batch
+AVERAGE_FROM = 0.8  # the share of the epochs after which it begins
+REPORT_EVERY = 10  # batches between two readings of the loss: reading it makes the accelerator wait
+
+
+def autocast(device, options):
+    """The precision of the forward pass: float16, bfloat16 or float32, as the flags say."""
+    if options.fp16 or options.bf16:
+        return torch.autocast(device.type, dtype=torch.float16 if options.fp16 else torch.bfloat16)
+    return nullcontext()
+
+
+def on_device(bank, device):
+    """The bank on the device if it takes at most half of the memory that is free there; else where it is."""
+    if device.type == "cuda" and bank.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
+        return bank
+    return bank.to(device)
+
+
+class Trainer:
+    """A network in training, with everything that changes from batch to batch.
+
+    network: gives features and logits. criterion: criterion(features, logits, labels) → scalar. bank: uint8
+    (N, H, W, 3); targets: (N,) int64 classes. sampler: `batches(epoch)` yields indices. augment: (bank, indices,
+    generator) → (B, 3, H, W). options: of train.py. device: where all of it happens.
+    """
+
+    def __init__(self, network, criterion, bank, targets, sampler, augment, options, device):
+        self.network = network.to(device, memory_format=torch.channels_last)
+        self.criterion = criterion.to(device)
+        self.bank = on_device(bank, device)
+        self.targets = torch.as_tensor(targets).to(device)
+        self.sampler, self.augment, self.options, self.device = sampler, augment, options, device
+        self.optimizer = build_optimizer(network, criterion, options)
+        self.scheduler = build_scheduler(self.optimizer, options, len(sampler))
+        self.scaler = torch.amp.GradScaler(device.type, enabled=options.fp16)
+        self.average: AveragedModel | None = None
+        self.history: list[dict] = []
+        self.epoch = 0  # epochs finished
+
+    def batches(self, epoch):
+        """Yield the augmented images (B, 3, H, W) and targets (B,) of an epoch, both on the device."""
+        generator = torch.Generator(self.device).manual_seed(self.options.seed * 1_000_003 + epoch)
+        for indices in self.sampler.batches(epoch):
+            if self.bank.device == self.device:
+                indices = indices.to(self.device, non_blocking=True)
+                yield self.augment(self.bank, indices, generator), self.targets[indices]
+            else:
+                images = self.bank[indices].to(self.device, non_blocking=True)
+                positions = torch.arange(len(images), device=self.device)
+                yield self.augment(images, positions, generator), self.targets[indices.to(self.device)]
+
+    def train_epoch(self):
+        """One pass over the data; returns its mean loss, top-1 error, learning rate and speed.
+
+        Raises UserError where the loss is no longer finite.
+        """
+        epoch = self.epoch
+        self.network.train()
+        seed_everything(self.options.seed * 1_000_003 + epoch)  # dropout
+        if self.options.wa and self.average is None and epoch >= int(AVERAGE_FROM * self.options.total_epoch):
+            self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY))
+        started, seen = time.perf_counter(), 0
+        totals = torch.zeros(2, device=self.device)  # Σ loss, Σ wrong
+        with progress(total=len(self.sampler), desc=f"epoch {epoch + 1}/{self.options.total_epoch}") as bar:
+            for images, targets in self.batches(epoch):
+                loss, logits = self.train_step(images, targets)
+                seen += len(targets)
+                totals += torch.stack([loss * len(targets), (logits.argmax(1) != targets).sum()])
+                bar.update()
+                if not bar.disable and bar.n % REPORT_EVERY == 0:
+                    speed = seen / (time.perf_counter() - started)
+                    mean_loss, error = (totals / seen).tolist()
+                    bar.set_postfix_str(f"loss {mean_loss:.3f}, accuracy {1 - error:.1%}, {speed:.0f} images/s")
+        mean_loss, error = (totals / seen).tolist()
+        if not math.isfinite(mean_loss):
+            raise UserError(
+                f"The loss is {mean_loss} in epoch {epoch + 1}. Nothing of this epoch was saved. Try a lower --lr, "
+                "a --warm_epoch, or --bf16 in place of --fp16, and begin again or go on with --resume."
+            )
+        self.epoch += 1
+        return {
+            "loss": mean_loss,
+            "error": error,
+            "lr": self.scheduler.get_last_lr()[-1],
+            "images_per_second": round(seen / (time.perf_counter() - started), 1),
+        }
+
+    def train_step(self, images, targets):
+        """Forward, backward and update for one batch; returns the loss (detached) and the logits."""
+        with autocast(self.device, self.options):
+            features, logits = self.network(images)
+            loss = self.criterion(features, logits, targets)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.scheduler.step()
+        if self.average is not None:
+            self.average.update_parameters(self.network)
+        return loss.detach(), logits.detach()
+
+    @torch.inference_mode()
+    def validate(self, bank, targets):
+        """Mean cross entropy and top-1 error of the network on images without augmentation."""
+        self.network.eval()
+        totals = torch.zeros(2, device=self.device)
+        batches = zip(bank.split(self.options.batchsize), targets.split(self.options.batchsize), strict=True)
+        for images, labels in progress(batches, desc="validation", total=-(-len(bank) // self.options.batchsize)):
+            labels = labels.to(self.device)
+            with autocast(self.device, self.options):
+                _, logits = self.network(normalise(images.to(self.device)))
+            loss = cross_entropy(logits.float(), labels, reduction="sum")
+            totals += torch.stack([loss, (logits.argmax(1) != labels).sum()])
+        loss, error = (totals / len(bank)).tolist()
+        return {"val_loss": loss, "val_error": error}
+
+    def averaged_statistics(self):
+        """The averaged network with batch-norm statistics of its own, from one more pass over the data."""
+        assert self.average is not None, "only --wa averages"
+        images = (images for images, _ in self.batches(self.epoch))
+        update_bn(progress(images, desc="batch-norm statistics", total=len(self.sampler)), self.average)
+        return self.average.state_dict()
+
+    def state_dict(self):
+        """All that `load_state_dict` needs to go on after the last finished epoch as if nothing had happened."""
+        parts = {name: getattr(self, name).state_dict() for name in self._parts()}
+        return {**parts, "epoch": self.epoch, "history": self.history}
+
+    def load_state_dict(self, state):
+        """Go on from the state that `state_dict` returned."""
+        if "average" in state:
+            self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY))
+        for name in self._parts():
+            getattr(self, name).load_state_dict(state[name])
+        self.epoch, self.history = state["epoch"], state["history"]
+
+    def _parts(self):
+        parts = ["network", "criterion", "optimizer", "scheduler", "scaler"]
+        return parts if self.average is None else [*parts, "average"]

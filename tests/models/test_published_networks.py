@@ -1,0 +1,78 @@
+"""State-dict keys, shapes and features of the published networks, against numbers made by the published code."""
+
+import json
+import zlib
+
+import numpy as np
+import pytest
+import torch
+
+from model import build_model
+
+NETWORKS = {
+    "resnet50": dict(backbone="resnet50"),
+    "resnet50_stride1": dict(backbone="resnet50", stride=1),
+    "resnet50_linear0": dict(backbone="resnet50", linear_num=0),
+    "densenet121": dict(backbone="densenet121"),
+    "densenet121_stride1": dict(backbone="densenet121", stride=1),
+    "hrnet_w18": dict(backbone="hrnet_w18"),
+    "convnext_base": dict(backbone="convnext_base"),
+    "swin_base_224": dict(backbone="swin_base"),
+    "swinv2_base_256x128": dict(backbone="swinv2_base"),
+    "dinov3_vit_base_256x128": dict(backbone="dinov3_vit_base"),
+    "efficientnet_b4": dict(backbone="efficientnet_b4"),
+    "nasnetalarge": dict(backbone="nasnetalarge"),
+}
+
+
+def filled(name, shape):
+    """The value of a tensor by the rule that the published features were made with."""
+    random = np.random.default_rng(zlib.crc32(name.encode()))
+    if "running_var" in name:
+        value = random.uniform(0.5, 1.5, shape)
+    elif "running_mean" in name:
+        value = random.normal(size=shape) * 0.1
+    elif len(shape) >= 2:
+        value = random.normal(size=shape) / np.sqrt(np.prod(shape[1:]))
+    elif name.endswith("bias"):
+        value = random.normal(size=shape) * 0.05
+    else:
+        value = random.uniform(0.8, 1.2, shape)
+    return torch.from_numpy(np.asarray(value, np.float32))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_keys_shapes_and_features_are_the_published_ones(name, fixtures):
+    published = json.loads((fixtures / "models.json").read_text())["models"][name]
+    network = build_model(**NETWORKS[name], num_classes=751, weights="none").eval()
+    state = network.state_dict()
+    assert {key: list(value.shape) for key, value in state.items()} == published["state_dict"]
+
+    def is_kept(key):
+        return not state[key].is_floating_point() or any(part in key for part in published["kept"])
+
+    network.load_state_dict({key: v if is_kept(key) else filled(key, tuple(v.shape)) for key, v in state.items()})
+    images = torch.from_numpy(np.random.default_rng(0).normal(size=published["input"]).astype(np.float32))
+    expected = np.load(fixtures / "models.npz")[name]
+    with torch.inference_mode():
+        features = network.embed(images).numpy()
+        trained, logits = network(images)
+    assert features.shape == tuple(published["output"]) == expected.shape
+    assert np.abs(expected).max() > 0.1
+    np.testing.assert_allclose(features, expected, rtol=0, atol=1e-3 * np.abs(expected).max())
+    np.testing.assert_allclose(trained.numpy(), features, rtol=0, atol=1e-5 * np.abs(expected).max())
+    assert logits.shape == (2, 751)
+
+
+def test_osnet_gives_the_features_of_the_published_network(fixtures, real_people):
+    from reid.data.augment import normalise
+    from reid.data.bank import load_bank
+
+    weights = real_people.parent / "weights" / "osnet_x0_25_msmt17.pth"
+    network = build_model("osnet_x0_25", None, weights=str(weights)).eval()
+    expected = np.load(fixtures / "osnet_x0_25_msmt17.npz")
+    bank = load_bank([real_people / "query" / name for name in expected["files"]], 256, 128)
+    with torch.inference_mode():
+        features = network.embed(normalise(bank)).numpy()
+    scale = np.abs(expected["features"]).max()
+    np.testing.assert_allclose(features, expected["features"], rtol=0, atol=1e-4 * scale)

@@ -1,0 +1,94 @@
+import pytest
+import torch
+from torch.optim.swa_utils import AveragedModel
+
+from model import build_model, load_weights
+from reid.models.weights import read_state_dict
+from utils import UserError
+
+
+def network(num_classes=3, **options):
+    return build_model("osnet_x0_25", num_classes, **{"linear_num": 8, "weights": "none", **options})
+
+
+def check_same_features(first, second):
+    images = torch.randn(2, 3, 64, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(first.eval().embed(images), second.eval().embed(images))
+
+
+@pytest.mark.parametrize("wrap", ["plain", "data parallel", "compiled", "averaged", "training state"])
+def test_a_checkpoint_loads_whatever_wrapped_it(wrap, tmp_path):
+    trained = network()
+    state = {
+        "plain": lambda: trained.state_dict(),
+        "data parallel": lambda: torch.nn.DataParallel(trained).state_dict(),
+        "compiled": lambda: torch.compile(trained).state_dict(),
+        "averaged": lambda: AveragedModel(trained).state_dict(),
+        "training state": lambda: {"epoch": 3, "state_dict": trained.state_dict()},
+    }[wrap]()
+    torch.save(state, tmp_path / "net.pth")
+    fresh = network()
+    report = load_weights(fresh, tmp_path / "net.pth", strict=True)
+    assert not report.missing and not report.unknown and not report.mismatched
+    check_same_features(trained, fresh)
+
+
+def test_a_backbone_file_loads_into_the_backbone(tmp_path):
+    trained = network()
+    torch.save(trained.model.state_dict(), tmp_path / "backbone.pth")
+    fresh = network(weights=str(tmp_path / "backbone.pth"))
+    fresh.classifier.load_state_dict(trained.classifier.state_dict())
+    check_same_features(trained, fresh)
+
+
+def test_a_whole_network_gives_its_backbone_to_a_network_without_head(tmp_path):
+    trained = network()
+    torch.save(trained.state_dict(), tmp_path / "net.pth")
+    bare = network(num_classes=None, weights=str(tmp_path / "net.pth"))
+    with torch.inference_mode():
+        images = torch.randn(2, 3, 64, 32)
+        torch.testing.assert_close(bare.eval().embed(images), trained.eval().model(images))
+
+
+def test_other_identities_leave_the_classifier_and_load_the_rest(tmp_path):
+    torch.save(network(num_classes=7).state_dict(), tmp_path / "net.pth")
+    fresh = network(num_classes=3)
+    report = load_weights(fresh, tmp_path / "net.pth", strict=True)
+    assert sorted(report.mismatched) == ["classifier.classifier.0.bias", "classifier.classifier.0.weight"]
+    assert "2 (classifier.classifier.0.weight, classifier.classifier.0.bias) of another shape skipped" in str(report)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda: build_model("osnet_x0_5", 3, linear_num=8, weights="none"),
+        lambda: build_model("resnet18", 3, linear_num=8, weights="none"),
+        lambda: network(linear_num=0),
+    ],
+)
+def test_another_networks_checkpoint_is_refused(other, tmp_path):
+    torch.save(other().state_dict(), tmp_path / "net.pth")
+    with pytest.raises(UserError, match=r"net\.pth: the weights of another network"):
+        load_weights(network(), tmp_path / "net.pth", strict=True)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"absent\.pth: no such weight file"):
+        read_state_dict(tmp_path / "absent.pth")
+
+
+@pytest.mark.parametrize("content", ["truncated", "text", "code", "no tensors", "list"])
+def test_what_is_no_state_dict_is_refused_and_never_executed(content, tmp_path):
+    path = tmp_path / "net.pth"
+    if content == "truncated":
+        torch.save(network().state_dict(), path)
+        path.write_bytes(path.read_bytes()[:5000])
+    elif content == "text":
+        path.write_text("not weights")
+    elif content == "code":
+        torch.save({"weight": print}, path)
+    else:
+        torch.save({"epoch": 3} if content == "no tensors" else [1, 2], path)
+    with pytest.raises(UserError, match=r"net\.pth: (not a readable weight file|expected a state dict)"):
+        read_state_dict(path)

@@ -1,0 +1,50 @@
+"""Train a network to tell identities apart.
+
+    python train.py --train_all                                       # ResNet-50 on ../Market/pytorch
+    python train.py --backbone osnet_x0_25 --weights none --data_dir data/synthetic/pytorch --name small
+    python train.py --name small --resume                             # go on after an interruption
+    python train.py --config recipe.yaml --lr 0.02                    # a file of options; flags win
+
+Writes model/NAME: opts.yaml, checkpoints (net_last.pth, and net_010.pth … every ten epochs), train.jpg, log.jsonl.
+"""
+
+from pathlib import Path
+
+from reid.options import PUBLISHED_CLASSES, dump_options, parse_train
+from utils import run_script
+
+
+def main(argv=None):
+    options = parse_train(argv)
+    if options.dry_run:
+        describe(options)
+        return
+    from reid.training.run import run_training
+
+    run_training(options)
+
+
+def describe(options):
+    """Print the options as YAML, and the size of the network that they describe, which is not really built."""
+    import torch
+
+    from model import build_model, parameter_count
+    from reid.data.layout import read_split
+
+    split = "train_all" if options.train_all else "train"
+    laid_out = (Path(options.data_dir) / split).is_dir()
+    classes = (
+        len(read_split(options.data_dir, split, cameras_required=False).classes) if laid_out else PUBLISHED_CLASSES
+    )
+    with torch.device("meta"):
+        size = (options.height, options.width)
+        network = build_model(
+            options.backbone, classes, options.linear_num, options.droprate, options.stride, "none", size
+        )
+    print(dump_options(options), end="")
+    print(f"# {parameter_count(network) / 1e6:.2f} M parameters, {classes} identities", end="")
+    print("" if laid_out else f" (Market-1501's: {options.data_dir} is not there)")
+
+
+if __name__ == "__main__":
+    run_script(main)
