@@ -1,0 +1,146 @@
+"""Half precision, odd batches, compilation, and no wait for the host: every loss, every corner."""
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
+
+import losses
+
+NAMES = list(losses.REGISTRY)
+CLASSES = 8
+
+
+def create(name, dim=32):
+    torch.manual_seed(0)
+    return losses.create(name, CLASSES, dim)
+
+
+def batch(dim=32, count=24, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % CLASSES
+    features = torch.randn(CLASSES, dim, generator=generator)[labels] + torch.randn(count, dim, generator=generator)
+    return features, labels
+
+
+def value_and_gradient(loss, features, labels, autocast=None):
+    """A loss of logits sees the first columns of the features as scores. The backward pass is outside autocast."""
+    features = features.clone().requires_grad_()
+    with torch.autocast("cpu", autocast, enabled=autocast is not None):
+        value = loss(features[:, :CLASSES] if loss.takes == "logits" else features, labels)
+    value.backward()
+    return value.detach(), features.grad
+
+
+def assert_finite(value, gradient):
+    assert value.ndim == 0
+    assert value.dtype == torch.float32
+    assert value.isfinite()
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_computes_in_float32(name, dtype):
+    """What a half-precision network gives, inside autocast: exactly the loss of the same numbers in float32."""
+    features, labels = batch()
+    features = features.to(dtype)
+    loss = create(name)
+    expected, gradient = value_and_gradient(loss, features.float(), labels)
+    found = value_and_gradient(loss, features, labels, autocast=dtype)
+    assert_finite(*found)
+    torch.testing.assert_close(found[0], expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(found[1].float(), gradient, rtol=1e-2, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dim", [2, 64, 1000, 4096])
+def test_any_dimension(name, dim):
+    if losses.REGISTRY[name].loss.takes == "logits" and dim < CLASSES:
+        pytest.skip("fewer scores than classes")
+    assert_finite(*value_and_gradient(create(name, dim), *batch(dim)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_identity_and_no_positive_and_a_single_image(name):
+    features, _ = batch(count=8)
+    for labels in (torch.zeros(8, dtype=torch.int64), torch.arange(8)):
+        assert_finite(*value_and_gradient(create(name), features, labels))
+    assert_finite(*value_and_gradient(create(name), features[:1], torch.zeros(1, dtype=torch.int64)))
+
+
+ZERO_WITHOUT_POSITIVES = ["triplet", "triplet_hard", "triplet_soft", "triplet_weighted", "circle"]
+ZERO_WITHOUT_NEGATIVES = [*ZERO_WITHOUT_POSITIVES, "instance_id"]
+ZERO_FOR_ONE_IMAGE = [*ZERO_WITHOUT_NEGATIVES, "contrast", "lifted", "multi_similarity", "ranked", "ranked_kmeans"]
+ZERO_FOR_ONE_IMAGE += ["instance", "verification"]
+
+
+def assert_zero(name, labels):
+    value, gradient = value_and_gradient(create(name), batch(count=len(labels))[0], labels)
+    assert value.item() == pytest.approx(0, abs=1e-6)
+    assert gradient.abs().max().item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ZERO_WITHOUT_POSITIVES)
+def test_zero_without_positives(name):
+    assert_zero(name, torch.arange(8))
+
+
+@pytest.mark.parametrize("name", ZERO_WITHOUT_NEGATIVES)
+def test_zero_without_negatives(name):
+    assert_zero(name, torch.zeros(8, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("name", ZERO_FOR_ONE_IMAGE)
+def test_zero_for_one_image(name):
+    assert_zero(name, torch.zeros(1, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_copies_of_an_image_have_finite_gradients(name):
+    """Two copies within an identity, the same photograph under two identities, and a batch of copies alone."""
+    features, labels = batch(count=16)
+    features[8] = features[0]
+    features[1] = features[0]
+    assert_finite(*value_and_gradient(create(name), features, labels))
+    assert_finite(*value_and_gradient(create(name), features[:1].expand(16, -1).contiguous(), labels))
+
+
+@pytest.mark.parametrize("name", ["arcface", "cosface", "sphere"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_feature_on_its_prototype_or_opposite_has_a_finite_gradient(name, sign):
+    loss = create(name)
+    labels = torch.arange(CLASSES)
+    assert_finite(*value_and_gradient(loss, sign * loss.prototypes.detach(), labels))
+    assert loss.prototypes.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_compiles_without_a_graph_break(name):
+    """aot_eager traces forward and backward as the full compiler does, without the minutes of its code generation."""
+    torch._dynamo.reset()
+    loss = create(name)
+    features, labels = batch()
+    expected = value_and_gradient(loss, features, labels)
+    found = value_and_gradient(torch.compile(loss, fullgraph=True, backend="aot_eager"), features, labels)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_never_waits_for_the_accelerator(name):
+    """Fake tensors have shapes and no values: to read a number, or to select by a condition, raises."""
+    with FakeTensorMode():
+        value, gradient = value_and_gradient(create(name), *batch())
+    assert value.shape == ()
+    assert gradient.shape == (24, 32)
+
+
+@pytest.mark.parametrize(
+    "wait", [lambda x: x.sum().item(), lambda x: x[x > 0], lambda x: x.nonzero(), lambda x: bool(x.any()), torch.unique]
+)
+def test_fake_tensors_notice_a_wait(wait):
+    with FakeTensorMode(), pytest.raises((DataDependentOutputException, DynamicOutputShapeException)):
+        wait(torch.ones(4))

@@ -1,0 +1,88 @@
+"""Names, settings, published weights, and prototypes that are ordinary parameters."""
+
+import pytest
+import torch
+
+import losses
+from utils import UserError
+
+PUBLISHED_FLAGS = ["arcface", "circle", "contrast", "cosface", "instance", "instance_id", "lifted", "sphere", "triplet"]
+
+
+def batch():
+    torch.manual_seed(0)
+    return torch.randn(16, 8), torch.arange(16) % 4
+
+
+def test_unknown_names_and_settings_are_answered_with_the_known_ones():
+    with pytest.raises(UserError, match="Did you mean 'triplet'"):
+        losses.create("tripet")
+    with pytest.raises(UserError, match="Did you mean 'gamma'"):
+        losses.create("circle", gama=3)
+    with pytest.raises(UserError, match="num_classes"):
+        losses.create("arcface", dim=8)
+    with pytest.raises(UserError, match="dim"):
+        losses.create("verification")
+    with pytest.raises(UserError, match="mining"):
+        losses.create("triplet", mining="hardest")
+    with pytest.raises(UserError, match="soft margin"):
+        losses.create("triplet", soft=True)
+
+
+def test_wrong_shapes_are_named():
+    with pytest.raises(ValueError, match=r"\(4, 2, 2\) and \(4,\)"):
+        losses.create("triplet")(torch.zeros(4, 2, 2), torch.zeros(4))
+    with pytest.raises(ValueError, match=r"\(4, 2\) and \(3,\)"):
+        losses.create("circle")(torch.zeros(4, 2), torch.zeros(3))
+
+
+def test_every_published_flag_has_its_loss_and_weight():
+    assert sorted(losses.PUBLISHED) == PUBLISHED_FLAGS
+    features, labels = batch()
+    divided = {"arcface", "circle", "cosface", "instance", "instance_id", "sphere"}
+    for flag in PUBLISHED_FLAGS:
+        torch.manual_seed(1)
+        plain = losses.create(flag, 4, 8)(features, labels)
+        torch.manual_seed(1)
+        found = losses.published(flag, 4, 8)(features, labels)
+        torch.testing.assert_close(found, plain / 16 if flag in divided else plain)
+
+
+def test_gamma_of_the_instance_flag_is_free():
+    features, labels = batch()
+    assert losses.published("instance", gamma=1.0)(features, labels) > losses.published("instance")(features, labels)
+
+
+def test_lists_of_losses_are_read_and_refused():
+    assert losses.parse("triplet:0.5, center:5e-4,circle") == {"triplet": 0.5, "center": 5e-4, "circle": 1.0}
+    with pytest.raises(UserError, match="Did you mean 'circle'"):
+        losses.parse("cirle:1")
+    with pytest.raises(UserError, match="name:weight"):
+        losses.parse("triplet:half")
+
+
+def test_the_table_names_every_loss_once():
+    assert [line.split()[0] for line in losses.table().splitlines()] == list(losses.REGISTRY)
+
+
+@pytest.mark.parametrize("name", ["arcface", "cosface", "sphere", "center", "verification"])
+def test_parameters_train_and_travel_in_the_state(name):
+    features, labels = batch()
+    loss = losses.published(name, 4, 8) if name in losses.PUBLISHED else losses.create(name, 4, 8)
+    before = [parameter.detach().clone() for parameter in loss.parameters()]
+    optimizer = torch.optim.SGD(loss.parameters(), lr=0.1)
+    loss(features, labels).backward()
+    optimizer.step()
+    assert all((parameter != old).any() for parameter, old in zip(loss.parameters(), before, strict=True))
+    other = losses.published(name, 4, 8) if name in losses.PUBLISHED else losses.create(name, 4, 8)
+    other.load_state_dict(loss.state_dict())
+    torch.testing.assert_close(other(features, labels), loss(features, labels))
+
+
+def test_features_are_normalised_except_where_their_length_counts():
+    features, labels = batch()
+    for name in losses.REGISTRY:
+        torch.manual_seed(2)
+        loss = losses.create(name, 8, 8)
+        same = torch.isclose(loss(features, labels), loss(3 * features, labels), rtol=1e-4)
+        assert same == (name not in ("center", "verification", "focal", "cross_entropy")), name
