@@ -1,0 +1,69 @@
+"""Lay out a data set for training and testing, or draw one.
+
+    python prepare.py                                     # finds ../Market, ../Market-1501-v15.09.15, ../DukeMTMC-reID
+    python prepare.py --data_dir ~/data/DukeMTMC-reID     # makes ~/data/DukeMTMC-reID/pytorch
+    python prepare.py --synthetic                         # draws people into data/synthetic: nothing to download
+
+The result is <save_dir>/{train,val,train_all,query,gallery,multi-query}/<identity>/<image>, hard links where the file
+system allows and copies where not. The download is never moved, changed or deleted; a second run changes nothing.
+"""
+
+import argparse
+from pathlib import Path
+
+from reid.data.datasets import DATA_SETS, find_data_set
+from reid.data.prepare import describe_layout, lay_out
+from utils import UserError, run_script
+
+
+def parse_arguments(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data_dir", help="folder of the download (default: looked for in the usual places)")
+    parser.add_argument("--save_dir", help="folder of the layout (default: pytorch, in the folder of the download)")
+    parser.add_argument("--dataset", metavar="NAME", help=f"{', '.join(DATA_SETS)} (default: recognised by its files)")
+    synthetic = parser.add_argument_group("synthetic people")
+    synthetic.add_argument("--synthetic", action="store_true", help="draw a data set instead of reading a download")
+    drawn = [
+        synthetic.add_argument("--identities", type=int, dest="train_identities", help="people to train on"),
+        synthetic.add_argument("--test_identities", type=int, help="other people, to test on"),
+        synthetic.add_argument("--cameras", type=int, help="cameras, each of which sees everybody"),
+        synthetic.add_argument("--images", type=int, help="pictures of a person by a camera"),
+        synthetic.add_argument("--distractors", type=int, help="pictures of strangers in the gallery"),
+        synthetic.add_argument("--junk", type=int, help="badly cut pictures in the gallery"),
+        synthetic.add_argument("--seed", type=int, help="another seed draws other people"),
+    ]
+    options = parser.parse_args(argv)
+    options.drawing = {action.dest: value for action in drawn if (value := getattr(options, action.dest)) is not None}
+    if options.drawing and not options.synthetic:
+        raise UserError(f"--{next(iter(options.drawing))} says how to draw people: add --synthetic.")
+    if options.synthetic and options.dataset not in (None, "synthetic"):
+        raise UserError(f"--synthetic and --dataset {options.dataset} exclude each other.")
+    return options
+
+
+def draw(options):
+    """Draw the synthetic data set and return its folder."""
+    from reid.data.synthetic import draw_data_set
+
+    data_dir = Path(options.data_dir or DATA_SETS["synthetic"].locations[0])
+    drawn = draw_data_set(data_dir, **options.drawing)
+    print(f"drew {drawn:,} pictures in {data_dir}" if drawn else f"all pictures are in {data_dir} already")
+    return data_dir
+
+
+def main(argv=None):
+    options = parse_arguments(argv)
+    if options.synthetic:
+        options.data_dir, options.dataset = draw(options), "synthetic"
+    data_set, data_dir = find_data_set(options.data_dir, options.dataset)
+    # A download found without --data_dir goes where train.py and test.py look without --data_dir.
+    save_dir = Path(options.save_dir or Path(options.data_dir or data_set.locations[0], "pytorch"))
+    done = lay_out(data_set, data_dir, save_dir)
+    print(f"{data_set.name}: {data_dir} -> {save_dir}")
+    print(", ".join(f"{number:,} {what}" for what, number in done.items()))
+    print("\n".join(describe_layout(data_set, save_dir)))
+    print(f"Next: python train.py --data_dir {save_dir}")
+
+
+if __name__ == "__main__":
+    run_script(main)

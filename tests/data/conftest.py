@@ -1,0 +1,36 @@
+"""A small download in Market-1501's folders, for the tests of everything that reads one."""
+
+import pytest
+from PIL import Image
+
+FILES = {
+    "bounding_box_train": [
+        "0002_c1s1_000451_03.jpg",
+        "0002_c1s1_000551_01.jpg",
+        "0002_c2s1_000001_01.jpg",
+        "0007_c3s1_000451_03.JPG",
+        "0007_c1s1_ünï çode.png",
+        "0011_c6s1_000451_03.jpg.jpg",
+    ],
+    "bounding_box_test": ["-1_c1s1_000401_03.jpg", "0000_c4s1_000401_03.jpg", "0001_c2s1_000401_03.jpg"],
+    "query": ["0001_c1s1_001051_00.jpg"],
+    "gt_bbox": ["0001_c1s1_001051_00.jpg", "0001_c1s1_002301_00.jpg"],
+}
+
+
+def write_image(path, colour=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (2 + colour, 4), (colour, 0, 0)).save(path, format="PNG")
+
+
+@pytest.fixture
+def download(tmp_path):
+    """Four people in Market-1501's folders, with the files that lie about in them."""
+    root = tmp_path / "download"
+    for folder, names in FILES.items():
+        for i, name in enumerate(names):
+            write_image(root / folder / name, i)
+        (root / folder / "Thumbs.db").write_bytes(b"thumbs")
+    write_image(root / "query" / "._0001_c1s1_001051_00.jpg")
+    (root / "readme.txt").write_text("read me")
+    return root

@@ -1,0 +1,56 @@
+"""reid/data/datasets.py: which data set is meant, where it lies, and what is said where there is none."""
+
+from pathlib import Path
+
+import pytest
+
+from reid.data.datasets import DATA_SETS, find_data_set
+from reid.data.prepare import lay_out
+from tests.data.conftest import write_image
+from utils import UserError
+
+MARKET = DATA_SETS["market"]
+
+
+def test_data_sets_are_recognised(download, tmp_path):
+    assert find_data_set(download) == (MARKET, download)
+    duke = tmp_path / "duke"
+    for folder in ("bounding_box_train", "query", "bounding_box_test"):
+        write_image(duke / folder / "0001_c2_f0046182.jpg")
+    assert find_data_set(duke)[0] is DATA_SETS["duke"]
+    (download / "synthetic.json").write_text("{}")
+    assert find_data_set(download)[0] is DATA_SETS["synthetic"]
+    assert find_data_set(download, "market")[0] is MARKET
+    (duke / "bounding_box_train" / "0001_c2_f0046182.jpg").unlink()
+    write_image(duke / "bounding_box_train" / "0001_c2_1.jpg")
+    with pytest.raises(UserError, match="Market-1501 or DukeMTMC-reID, its file names are not.*--dataset"):
+        find_data_set(duke)
+    assert find_data_set(duke, "duke")[0] is DATA_SETS["duke"]
+
+
+def test_default_locations(download, tmp_path, monkeypatch):
+    (tmp_path / "repository").mkdir()
+    monkeypatch.chdir(tmp_path / "repository")
+    with pytest.raises(UserError) as error:
+        find_data_set()
+    for text in ("../Market-1501-v15.09.15", "../DukeMTMC-reID", "gdown", "--data_dir", "--synthetic"):
+        assert text in str(error.value)
+    download.rename(tmp_path / "Market-1501-v15.09.15")
+    (tmp_path / "Market").mkdir()  # as the layout makes it
+    assert find_data_set() == (MARKET, Path("../Market-1501-v15.09.15"))
+    with pytest.raises(UserError, match="gdown 1jj"):
+        find_data_set(dataset="duke")
+
+
+def test_wrong_folder_says_what_was_found(download, tmp_path):
+    with pytest.raises(
+        UserError, match=r"found download; expected the folders bounding_box_train, .*They are in .*download"
+    ):
+        find_data_set(tmp_path)
+    with pytest.raises(UserError, match="no such folder"):
+        find_data_set(tmp_path / "nowhere")
+    lay_out(MARKET, download, tmp_path / "out")
+    with pytest.raises(UserError, match="laid out already: train with python train.py --data_dir"):
+        find_data_set(tmp_path / "out")
+    with pytest.raises(UserError, match="Did you mean 'market'"):
+        find_data_set(download, "markt")

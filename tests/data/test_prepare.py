@@ -1,0 +1,275 @@
+"""reid/data/prepare.py: the layout that is made, and everything that must not happen to a download."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from reid.data import prepare as laying
+from reid.data.datasets import DATA_SETS
+from reid.data.layout import read_split
+from reid.data.prepare import RECORD, describe_layout, lay_out, plan_layout
+from tests.conftest import ROOT
+from tests.data.conftest import FILES, write_image
+from utils import UserError
+
+MARKET = DATA_SETS["market"]
+
+
+def state(folder, *without):
+    """Everything in a folder: {path: (inode, time, bytes)}, without times of folders."""
+    return {
+        path.relative_to(folder).as_posix(): (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes())
+        for path in folder.rglob("*")
+        if path.is_file() and not any(parent in path.parents for parent in without)
+    }
+
+
+def names(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_layout(download, tmp_path):
+    before = state(download)
+    done = lay_out(MARKET, download, tmp_path / "out")
+    assert names(tmp_path / "out") == sorted(
+        [RECORD]
+        + [f"train_all/{name[:4]}/{name}" for name in FILES["bounding_box_train"]]
+        + [f"gallery/{name.split('_')[0]}/{name}" for name in FILES["bounding_box_test"]]
+        + [f"query/0001/{name}" for name in FILES["query"]]
+        + [f"multi-query/0001/{name}" for name in FILES["gt_bbox"]]
+        + [
+            "val/0002/0002_c1s1_000451_03.jpg",
+            "val/0007/0007_c1s1_ünï çode.png",
+            "val/0011/0011_c6s1_000451_03.jpg.jpg",
+        ]
+        + [
+            "train/0002/0002_c1s1_000551_01.jpg",
+            "train/0002/0002_c2s1_000001_01.jpg",
+            "train/0007/0007_c3s1_000451_03.JPG",
+        ]
+        + ["train/0011/0011_c6s1_000451_03.jpg.jpg"]  # its single image: otherwise train would lack a class
+    )
+    assert done == {"linked": 19}
+    assert state(download) == before
+    source, target = download / "query" / FILES["query"][0], tmp_path / "out" / "query" / "0001" / FILES["query"][0]
+    assert source.samefile(target)
+    assert read_split(tmp_path / "out", "gallery").labels.tolist() == [-1, 0, 1]
+    classes = [
+        read_split(tmp_path / "out", split, cameras_required=False).classes for split in ("train", "val", "train_all")
+    ]
+    assert classes == [["0002", "0007", "0011"]] * 3
+
+
+@pytest.mark.parametrize("hard_links", [True, False])
+def test_second_run_changes_nothing(download, tmp_path, monkeypatch, hard_links):
+    if not hard_links:
+        refuse_hard_links(monkeypatch)
+    assert set(lay_out(MARKET, download, tmp_path / "out")) == {"linked" if hard_links else "copied"}
+    before = state(tmp_path)
+    assert lay_out(MARKET, download, tmp_path / "out") == {"kept": 19}
+    assert state(tmp_path) == before
+
+
+def refuse_hard_links(monkeypatch):
+    def link(source, target):
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(laying.os, "link", link)
+
+
+def test_copies_keep_the_time_and_are_whole(download, tmp_path, monkeypatch):
+    refuse_hard_links(monkeypatch)
+    source = download / "query" / FILES["query"][0]
+    os.utime(source, ns=(10**18, 10**18))
+    lay_out(MARKET, download, tmp_path / "out")
+    copy = tmp_path / "out" / "query" / "0001" / source.name
+    assert copy.stat().st_mtime_ns == 10**18 and copy.read_bytes() == source.read_bytes()
+    assert not source.samefile(copy)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="symbolic links need a privilege there")
+def test_symbolic_links_in_the_download_are_followed(download, tmp_path):
+    name = FILES["query"][0]
+    (download / "query" / name).rename(tmp_path / "elsewhere.jpg")
+    (download / "query" / name).symlink_to("../../elsewhere.jpg")
+    lay_out(MARKET, download, tmp_path / "out")
+    assert (tmp_path / "out" / "query" / "0001" / name).samefile(tmp_path / "elsewhere.jpg")
+
+
+def test_default_place_inside_the_download_leaves_the_rest_untouched(download):
+    before = state(download)
+    lay_out(MARKET, download, download / "pytorch")
+    assert state(download, download / "pytorch") == before
+    assert lay_out(MARKET, download, download / "pytorch") == {"kept": 19}
+
+
+@pytest.mark.parametrize("where", [".", "query", "bounding_box_train/pytorch"])
+def test_layout_never_mixes_with_the_download(download, where):
+    before = state(download)
+    with pytest.raises(UserError, match="would mix with the download"):
+        lay_out(MARKET, download, download / where)
+    assert state(download) == before
+
+
+def test_wrong_names_are_reported_all_at_once_and_nothing_is_made(download, tmp_path):
+    write_image(download / "query" / "somebody.jpg")
+    write_image(download / "gt_bbox" / "else.png")
+    with pytest.raises(UserError, match="2 name") as error:
+        lay_out(MARKET, download, tmp_path / "out")
+    assert "somebody.jpg" in str(error.value) and "else.png" in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_empty_folder_of_the_download(download, tmp_path):
+    shutil.rmtree(download / "query")
+    (download / "query").mkdir()
+    with pytest.raises(UserError, match="query: no images"):
+        lay_out(MARKET, download, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_changed_download_is_followed_and_strangers_stay(download, tmp_path):
+    out = tmp_path / "out"
+    lay_out(MARKET, download, out)
+    stranger = out / "train_all" / "0002" / "0002_c5s1_mine.jpg"
+    write_image(stranger)
+    (out / "notes.txt").write_text("mine")
+    gone = download / "bounding_box_train" / "0011_c6s1_000451_03.jpg.jpg"
+    gone.unlink()
+    replaced = download / "query" / FILES["query"][0]
+    replaced.unlink()
+    write_image(replaced, 77)
+    assert lay_out(MARKET, download, out) == {"kept": 15, "linked": 1, "removed": 3}
+    assert not any((out / split / "0011").exists() for split in ("train", "val", "train_all"))
+    assert (out / "query" / "0001" / replaced.name).samefile(replaced)
+    assert stranger.exists() and (out / "notes.txt").exists()
+    report = "\n".join(describe_layout(MARKET, out))
+    assert "did not make, left alone: 1." in report and "0002_c5s1_mine.jpg" in report
+
+
+def test_removed_download_folder_removes_its_split(download, tmp_path):
+    lay_out(MARKET, download, tmp_path / "out")
+    shutil.rmtree(download / "gt_bbox")
+    assert lay_out(MARKET, download, tmp_path / "out")["removed"] == 2
+    assert not (tmp_path / "out" / "multi-query").exists()
+    assert "multi-query: the download has none." in describe_layout(MARKET, tmp_path / "out")
+
+
+def test_layout_of_another_download_is_not_overwritten(download, tmp_path):
+    other = shutil.copytree(download, tmp_path / "other")
+    lay_out(MARKET, download, tmp_path / "out")
+    before = state(tmp_path)
+    with pytest.raises(UserError, match="holds the layout of .*download"):
+        lay_out(MARKET, other, tmp_path / "out")
+    assert state(tmp_path) == before
+
+
+def test_moved_data_set_is_recognised(download, tmp_path):
+    lay_out(MARKET, download, download / "pytorch")
+    download.rename(tmp_path / "moved")
+    assert lay_out(MARKET, tmp_path / "moved", tmp_path / "moved" / "pytorch") == {"kept": 19}
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{", "[]", '{"files": 3}', '{"source": "../download", "files": ["../victim.jpg", "val/../../victim.jpg"]}'],
+)
+def test_damaged_or_hostile_record_removes_nothing(download, tmp_path, content):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / RECORD).write_text(content)
+    write_image(tmp_path / "victim.jpg")
+    assert lay_out(MARKET, download, out) == {"linked": 19}
+    assert (tmp_path / "victim.jpg").exists()
+
+
+def test_folder_that_cannot_be_written(download, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="cannot be written .* Choose another"):
+        lay_out(MARKET, download, tmp_path / "file" / "out")
+
+
+def test_full_disk_leaves_no_half_file(download, tmp_path, monkeypatch):
+    refuse_hard_links(monkeypatch)
+    copy = shutil.copyfile
+
+    def fill_up(source, target):
+        if target.name == f".{FILES['query'][0]}.partial":
+            Path(target).write_bytes(b"half")
+            raise OSError(28, "No space left on device", str(source))
+        copy(source, target)
+
+    monkeypatch.setattr(laying.shutil, "copyfile", fill_up)
+    with pytest.raises(OSError, match=r"No space left on device: '.*out") as error:
+        lay_out(MARKET, download, tmp_path / "out")
+    assert error.value.errno == 28
+    assert len(names(tmp_path / "out")) == 1 + 6
+    monkeypatch.undo()
+    assert lay_out(MARKET, download, tmp_path / "out") == {"kept": 6, "linked": 13}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+def test_killed_and_run_again_ends_in_the_same_state(download, tmp_path):
+    script = """
+import sys, time
+from pathlib import Path
+from reid.data import prepare
+from reid.data.datasets import DATA_SETS
+
+copy = prepare.shutil.copyfile
+
+def copy_slowly(source, target):
+    target.write_bytes(b"half")
+    time.sleep(0.05)
+    copy(source, target)
+
+def link(source, target):
+    raise OSError(1, "Operation not permitted")
+
+prepare.shutil.copyfile, prepare.os.link = copy_slowly, link
+prepare.lay_out(DATA_SETS["market"], Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+    out = tmp_path / "out"
+    process = subprocess.Popen([sys.executable, "-c", script, str(download), str(out)], cwd=ROOT)
+    deadline = time.monotonic() + 60
+    while len(names(out)) < 6 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert 5 <= len(names(out)) < 20
+    (download / "query" / FILES["query"][0]).unlink()  # planned by the first run, gone before the second
+    write_image(download / "query" / "0001_c3s1_000001_00.jpg")
+    lay_out(MARKET, download, out)
+    fresh = tmp_path / "fresh"
+    lay_out(MARKET, download, fresh)
+    assert [name for name in names(out) if not name.endswith(".partial")] == names(fresh)
+    assert all((out / name).read_bytes() == (fresh / name).read_bytes() for name in names(fresh))
+
+
+def test_counts_beside_those_published(download, tmp_path):
+    lay_out(MARKET, download, tmp_path / "out")
+    report = [" ".join(line.split()) for line in describe_layout(MARKET, tmp_path / "out")]
+    assert "train_all 3 6 4 751 / 12,936 / 6 DIFFERS" in report
+    assert "val 3 3 2" in report
+    assert "gallery includes 1 distractors (0000) and 1 junk boxes (-1)." in report
+    assert "Identities with a single image, which is in train and in val: 1." in report
+    published = replace(MARKET, published={"train_all": (3, 6, 4)})
+    assert any(line.endswith("3 / 6 / 4  as here") for line in describe_layout(published, tmp_path / "out"))
+
+
+def test_real_people(real_people, tmp_path):
+    plan = plan_layout(MARKET, real_people)
+    found = {
+        split: {target.split("/")[1] for target in plan if target.startswith(f"{split}/")} for split in laying.SPLITS
+    }
+    sizes = {split: sum(target.startswith(f"{split}/") for target in plan) for split in laying.SPLITS}
+    assert sizes == {"train": 570, "val": 38, "train_all": 608, "query": 40, "gallery": 384, "multi-query": 320}
+    assert len(found["train"]) == len(found["val"]) == len(found["train_all"]) == 38
+    assert found["gallery"] - found["query"] == {"-1", "0000"}
