@@ -1,0 +1,262 @@
+"""reid/data/augment.py against torchvision image by image, Zhong's algorithm in a loop, and statistics of the draws."""
+
+import math
+import random
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision import transforms
+from torchvision.transforms import functional
+
+from reid.data import augment as augment_module
+from reid.data.augment import MEAN, STD, Augment, adjust_colours, draw_boxes, erase, normalise, pad_crop_flip
+from reid.data.bank import load_bank
+
+DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
+TO_TENSOR = transforms.Compose([transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
+PUBLISHED_EVALUATION = transforms.Compose(
+    [transforms.Resize((256, 128), interpolation=transforms.InterpolationMode.BICUBIC), TO_TENSOR]
+)
+
+
+def noise(*shape, seed=0):
+    return torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
+def generator(seed=0, device="cpu"):
+    return torch.Generator(device).manual_seed(seed)
+
+
+def test_normalise_has_the_bits_of_torchvision():
+    every_value = torch.arange(256, dtype=torch.uint8).view(1, 16, 16, 1).expand(1, 16, 16, 3)
+    for images in (every_value, noise(5, 31, 17, 3), noise(2, 40, 20, 3)[:, ::2, 3:]):
+        expected = torch.stack([TO_TENSOR(Image.fromarray(image.numpy())) for image in images])
+        result = normalise(images)
+        assert result.dtype == torch.float32 and torch.equal(result, expected)
+        assert result.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("device", DEVICES[1:])
+def test_normalise_has_the_same_bits_on_every_device(device):
+    assert torch.equal(normalise(noise(4, 32, 16, 3).to(device)).cpu(), normalise(noise(4, 32, 16, 3)))
+
+
+def test_normalise_in_inference_mode_does_not_spoil_training():
+    augment_module._statistics.cache_clear()
+    with torch.inference_mode():
+        normalise(noise(1, 8, 4, 3))
+    layer = torch.nn.Conv2d(3, 1, 3)
+    layer(normalise(noise(1, 8, 4, 3))).sum().backward()
+    assert layer.weight.grad is not None
+
+
+@pytest.mark.parametrize("shape", [(128, 64), (301, 77), (20, 50), (1, 1), (256, 128)])
+def test_evaluation_path_equals_torchvisions_on_odd_sizes(tmp_path, shape):
+    Image.fromarray(noise(*shape, 3).numpy()).save(tmp_path / "a.jpg", quality=70)
+    expected = PUBLISHED_EVALUATION(Image.open(tmp_path / "a.jpg"))
+    assert torch.equal(normalise(load_bank([tmp_path / "a.jpg"], 256, 128))[0], expected)
+
+
+def test_evaluation_path_equals_torchvisions_on_real_photographs(real_people):
+    paths = sorted((real_people / "bounding_box_test").glob("*.jpg"))[::40]
+    expected = torch.stack([PUBLISHED_EVALUATION(Image.open(path)) for path in paths])
+    assert torch.equal(normalise(load_bank(paths, 256, 128)), expected)
+
+
+@pytest.mark.parametrize("padding", [0, 3, 10])
+@pytest.mark.parametrize("size", [(32, 16), (20, 10)])
+def test_pad_crop_flip_equals_torchvision(padding, size):
+    images = noise(40, 32, 16, 3)
+    tops = torch.randint(32 + 2 * padding - size[0] + 1, (40,), generator=generator(1))
+    lefts = torch.randint(16 + 2 * padding - size[1] + 1, (40,), generator=generator(2))
+    flips = torch.rand(40, generator=generator(3)) < 0.5
+    result = pad_crop_flip(images, size, padding, tops, lefts, flips)
+    for image, top, left, flip, ours in zip(images.permute(0, 3, 1, 2), tops, lefts, flips, result, strict=True):
+        expected = functional.crop(functional.pad(image, [padding]), int(top), int(left), *size)
+        expected = functional.hflip(expected) if flip else expected
+        assert torch.equal(ours.permute(2, 0, 1), expected)
+
+
+def test_colour_jitter_equals_torchvision():
+    images = noise(20, 16, 8, 3)
+    images[0], images[1] = 0, 255  # and the factors go further than the augmentation does, so that values are cut off
+    factors = 0.5 + torch.rand(3, 20, generator=generator(1))
+    result = adjust_colours(images, *factors)
+    assert result.dtype == torch.uint8
+    for image, (brightness, contrast, saturation), ours in zip(images, factors.T.tolist(), result, strict=True):
+        expected = image.permute(2, 0, 1) / 255
+        expected = functional.adjust_brightness(expected, brightness)
+        expected = functional.adjust_contrast(expected, contrast)
+        expected = functional.adjust_saturation(expected, saturation)
+        assert (ours.permute(2, 0, 1) - 255 * expected).abs().max() < 0.5 + 1e-3
+
+
+def test_colour_jitter_is_near_pillows():
+    image = torch.randint(60, 190, (1, 16, 8, 3), dtype=torch.uint8, generator=generator())
+    ours = adjust_colours(image, torch.tensor([1.1]), torch.tensor([0.9]), torch.tensor([1.05]))[0]
+    theirs = functional.adjust_saturation(functional.to_pil_image(image[0].numpy()), 1.05)  # another order
+    theirs = functional.adjust_brightness(functional.adjust_contrast(theirs, 0.9), 1.1)
+    assert (ours.int() - torch.from_numpy(np.array(theirs)).int()).abs().max() <= 3
+
+
+def test_colour_jitter_draws_for_each_image_and_stays_within_ten_percent(monkeypatch):
+    drawn = []
+
+    def record(images, *factors):
+        drawn.append(factors)
+        return images
+
+    monkeypatch.setattr(augment_module, "adjust_colours", record)
+    Augment(4, 2, color_jitter=True)(noise(1, 4, 2, 3), torch.zeros(2000, dtype=torch.int64), generator())
+    for factor in drawn[0]:
+        assert 0.9 <= factor.min() < 0.901 and 1.099 < factor.max() <= 1.1
+        assert abs(factor.mean() - 1) < 0.005
+    assert abs(np.corrcoef(torch.stack(drawn[0]))[np.triu_indices(3, 1)]).max() < 0.1
+
+
+def test_padding_stays_black_under_colour_jitter():
+    white = torch.full((1, 24, 12, 3), 255, dtype=torch.uint8)
+    images = Augment(24, 12, color_jitter=True)(white, torch.zeros(200, dtype=torch.int64), generator())
+    black = normalise(torch.zeros(1, 1, 1, 3, dtype=torch.uint8))
+    is_black = (images == black).all(1)
+    is_bright = (images > normalise(torch.full((1, 1, 1, 3), 220, dtype=torch.uint8))).all(1)
+    assert (is_black | is_bright).all()
+    assert is_black.any() and is_bright.any()
+
+
+def coordinates(height, width):
+    """A bank of one image whose red is the row + 1 and whose green is the column + 1: black is outside."""
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    return torch.stack([rows + 1, columns + 1, rows], dim=2).to(torch.uint8)[None]
+
+
+def test_crops_are_uniform_and_half_are_flipped(monkeypatch):
+    monkeypatch.setattr(augment_module, "normalise", lambda images: images)
+    images = Augment(32, 24)(coordinates(32, 24), torch.zeros(8000, dtype=torch.int64), generator()).int()
+    top = images[:, 15, 12, 0] - 16  # the middle is never padding
+    flip = images[:, 15, 13, 1] < images[:, 15, 12, 1]
+    left = torch.where(flip, images[:, 15, 11, 1], images[:, 15, 12, 1]) - 13
+    for offset in (top, left):
+        counts = torch.bincount(offset + 10, minlength=21)
+        expected = 8000 / 21
+        assert len(counts) == 21
+        assert ((counts - expected) ** 2 / expected).sum() < 45  # chi-squared, 20 degrees of freedom, p = 0.001
+    assert abs(flip.float().mean() - 0.5) < 0.02
+    together = torch.stack([top, left, flip]).numpy()
+    assert abs(np.corrcoef(together)[np.triu_indices(3, 1)]).max() < 0.05
+
+
+@pytest.mark.parametrize("flip_p", [0.0, 1.0])
+def test_flip_alone(flip_p):
+    images = noise(4, 12, 6, 3)
+    result = Augment(12, 6, padding=0, flip_p=flip_p)(images, torch.tensor([2, 0]), generator())
+    expected = normalise(images[[2, 0]])
+    assert torch.equal(result, expected.flip(3) if flip_p else expected)
+
+
+def zhong(height, width, rng):
+    """Algorithm 1 of the paper: (top, left, height, width) of a box."""
+    while True:
+        area, aspect = rng.uniform(0.02, 0.4) * height * width, rng.uniform(0.3, 1 / 0.3)
+        box_height, box_width = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if box_height < height and box_width < width:
+            return rng.randint(0, height - box_height), rng.randint(0, width - box_width), box_height, box_width
+
+
+def test_erased_boxes_are_distributed_as_in_the_paper():
+    number = 10_000
+    ours = torch.cat(draw_boxes(number, 256, 128, 1.0, generator(), "cpu"), dim=1).numpy()
+    rng = random.Random(0)
+    theirs = np.array([zhong(256, 128, rng) for _ in range(number)])
+    quantiles = np.linspace(0.02, 0.98, 9)
+    for values in ("top", "left", "height", "width", "area", "aspect"):
+        pair = []
+        for top, left, height, width in (ours.T, theirs.T):
+            every = {"top": top, "left": left, "height": height, "width": width}
+            every |= {"area": height * width / 256 / 128, "aspect": height / width}
+            pair.append(np.quantile(every[values], quantiles))
+        assert np.abs(pair[0] - pair[1]).max() < 0.03 * np.ptp(pair[1]), values
+
+
+def test_erased_boxes_are_whole_pixels_inside_and_within_their_ranges():
+    tops, lefts, heights, widths = draw_boxes(5000, 256, 128, 1.0, generator(), "cpu")
+    for values in (tops, lefts, heights, widths):
+        assert torch.equal(values, values.round()) and values.min() >= 0
+    assert (tops + heights).max() <= 256 and (lefts + widths).max() <= 128
+    area = heights * widths / (256 * 128)
+    assert 0.019 < area.min() < 0.03 and 0.37 < area.max() < 0.405
+    aspect = heights / widths
+    assert 0.28 < aspect.min() < 0.35 and 3.2 < aspect.max() < 3.45
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
+def test_rate_of_erasing(probability):
+    heights = draw_boxes(5000, 64, 32, probability, generator(), "cpu")[2]
+    assert abs((heights > 0).float().mean() - probability) <= 0.02 * (0 < probability < 1)
+
+
+def test_image_too_small_for_any_box_stays_whole():
+    image = noise(1, 2, 1, 3)
+    assert torch.equal(
+        Augment(2, 1, padding=0, flip_p=0, erasing_p=1.0)(image, torch.tensor([0]), generator()), normalise(image)
+    )
+
+
+def test_erase_equals_a_loop():
+    images = normalise(noise(50, 32, 16, 3))
+    boxes = draw_boxes(50, 32, 16, 0.7, generator(1), "cpu")
+    expected = images.clone()
+    for image, (top, left, height, width) in zip(expected, torch.cat(boxes, dim=1).int().tolist(), strict=True):
+        image[:, top : top + height, left : left + width] = 0
+    erase(images, *boxes)
+    assert torch.equal(images, expected)
+    assert (expected == 0).any()
+
+
+def test_whole_augmentation_erases_after_normalisation():
+    white = torch.full((1, 64, 32, 3), 255, dtype=torch.uint8)
+    images = Augment(64, 32, padding=0, erasing_p=0.5)(white, torch.zeros(500, dtype=torch.int64), generator())
+    erased = (images == 0).all(1)
+    assert torch.equal(images[:, 0] == 0, erased)
+    assert abs(erased.flatten(1).any(1).float().mean() - 0.5) < 0.07
+    assert erased.flatten(1).float().mean(1).max() < 0.45
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_same_generator_state_same_batch(device):
+    bank = noise(6, 32, 16, 3).to(device)
+    indices = torch.tensor([3, 1, 1, 5], device=device)
+    augment = Augment(32, 16, erasing_p=0.5, color_jitter=True)
+    torch.manual_seed(1)
+    first = augment(bank, indices, generator(7, device))
+    torch.manual_seed(2)  # of no consequence
+    assert torch.equal(augment(bank, indices, generator(7, device)), first)
+    assert not torch.equal(augment(bank, indices, generator(8, device)), first)
+    assert not torch.equal(first[1], first[2])
+    assert first.shape == (4, 3, 32, 16) and first.dtype == torch.float32
+    assert first.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(bank.cpu(), noise(6, 32, 16, 3))
+
+
+def test_generator_resumes_from_its_state():
+    bank, indices, augment = noise(6, 32, 16, 3), torch.arange(6), Augment(32, 16, erasing_p=0.5, color_jitter=True)
+    straight, resumed = generator(), generator()
+    augment(bank, indices, straight)
+    state = straight.get_state()
+    expected = augment(bank, indices, straight)
+    resumed.set_state(state)
+    assert torch.equal(augment(bank, indices, resumed), expected)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_host_never_waits_for_the_gpu():
+    bank, indices = noise(6, 32, 16, 3).cuda(), torch.arange(6).cuda()
+    augment, draws = Augment(32, 16, erasing_p=0.5, color_jitter=True), generator(0, "cuda")
+    augment(bank, indices, draws)  # the first call copies the constants
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        assert augment(bank, indices, draws).is_cuda
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
