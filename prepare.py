@@ -35,7 +35,8 @@ def parse_arguments(argv=None):
     options = parser.parse_args(argv)
     options.drawing = {action.dest: value for action in drawn if (value := getattr(options, action.dest)) is not None}
     if options.drawing and not options.synthetic:
-        raise UserError(f"--{next(iter(options.drawing))} says how to draw people: add --synthetic.")
+        flags = ", ".join(action.option_strings[0] for action in drawn if action.dest in options.drawing)
+        raise UserError(f"{flags} would be ignored: they say how to draw people, with --synthetic.")
     if options.synthetic and options.dataset not in (None, "synthetic"):
         raise UserError(f"--synthetic and --dataset {options.dataset} exclude each other.")
     return options

@@ -67,6 +67,7 @@ def make_split(root):
         "-1/-1_c4s1_ünï çode.webp",
         "B/0003_c1s1_0.bmp",
         "a/0004_c1s1_0.tif",
+        *(f"0005/0005_c1s1_{frame}.jpg" for frame in (7, 30, 2, 11, 100, 5, 1, 20)),
     ]:
         touch(root / "gallery" / name)
     return root / "gallery"

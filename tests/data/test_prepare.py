@@ -154,6 +154,21 @@ def test_changed_download_is_followed_and_strangers_stay(download, tmp_path):
     assert "did not make, left alone: 1." in report and "0002_c5s1_mine.jpg" in report
 
 
+def test_interrupted_run_does_not_forget_what_earlier_runs_made(download, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    lay_out(MARKET, download, out)
+    (download / "bounding_box_train" / "0011_c6s1_000451_03.jpg.jpg").unlink()
+
+    def interrupt(source, target):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(laying, "_place", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        lay_out(MARKET, download, out)
+    monkeypatch.undo()
+    assert lay_out(MARKET, download, out) == {"kept": 16, "removed": 3}
+
+
 def test_removed_download_folder_removes_its_split(download, tmp_path):
     lay_out(MARKET, download, tmp_path / "out")
     shutil.rmtree(download / "gt_bbox")
