@@ -36,9 +36,23 @@ class FeatureLoss(nn.Module):
         raise NotImplementedError
 
 
+class SelfProduct(torch.autograd.Function):
+    """F Fᵀ. Its gradient (G + Gᵀ) F is one matrix product; autograd, for two factors, would take two."""
+
+    @staticmethod
+    def forward(context, features):
+        context.save_for_backward(features)
+        return features @ features.T
+
+    @staticmethod
+    def backward(context, gradient):
+        (features,) = context.saved_tensors
+        return (gradient + gradient.T) @ features
+
+
 def cosine_similarities(features):
     """(N, D) of unit length -> (N, N) cosines."""
-    return features @ features.T
+    return SelfProduct.apply(features)
 
 
 def euclidean_distances(similarities):

@@ -118,6 +118,20 @@ def test_a_feature_on_its_prototype_or_opposite_has_a_finite_gradient(name, sign
     assert loss.prototypes.grad.isfinite().all()
 
 
+def test_a_violation_of_exactly_zero_counts_for_nothing():
+    """The positive and the negative are copies, so their distances tie, and the margin is zero."""
+    features, labels = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.6, 0.8]]), torch.tensor([0, 0, 1])
+    loss = losses.create("triplet", mining="all", margin=0.0)
+    value, gradient = value_and_gradient(loss, features, labels)
+    assert value.item() == pytest.approx(0.8**0.5)  # only the anchor that is itself such a copy
+    assert_finite(value, gradient)
+
+
+def test_focal_of_a_certain_answer_has_a_finite_gradient():
+    scores = 100 * torch.eye(CLASSES, 32)
+    assert_finite(*value_and_gradient(losses.create("focal", gamma=0.5), scores, torch.arange(CLASSES)))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_compiles_without_a_graph_break(name):
     """aot_eager traces forward and backward as the full compiler does, without the minutes of its code generation."""

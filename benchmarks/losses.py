@@ -1,0 +1,129 @@
+"""Time and peak memory of each loss, forward and backward, against pytorch-metric-learning. Prints Markdown rows.
+
+    python benchmarks/losses.py                        # batches of 64, 256 and 1024 features of 512 dimensions
+    python benchmarks/losses.py --batches 64 --losses triplet circle --gpu_ids -1
+
+Needs pytorch-metric-learning (requirements-dev.txt). The batch has 4 images of each identity. --spread says how far
+they lie from their identity's direction: at 2.5, the default, about half of all pairs are worth mining, as early in
+training, and at 1.5 hardly any. Time is the median of --repeats runs, the miner included; memory is what a run
+allocates at its highest beyond what was there before it.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import losses
+from utils import UserError, run_script, seed_everything, select_device
+
+DIM = 512
+IMAGES_PER_IDENTITY = 4
+
+
+def library_losses(num_classes):
+    """{name: loss called as loss(features, labels)} of what pytorch-metric-learning has under the same settings."""
+    try:
+        from pytorch_metric_learning import losses as library
+        from pytorch_metric_learning import miners
+    except ImportError:
+        raise UserError("pytorch-metric-learning is missing: pip install -r requirements-dev.txt") from None
+    miner, hardest = miners.MultiSimilarityMiner(epsilon=0.1), miners.BatchHardMiner()
+    triplet, multi_similarity = library.TripletMarginLoss(margin=0.3), library.MultiSimilarityLoss(2, 50, 0.5)
+    return {
+        "triplet": lambda x, y: triplet(x, y, miner(x, y)),
+        "triplet_hard": lambda x, y: triplet(x, y, hardest(x, y)),
+        "contrast": library.ContrastiveLoss(pos_margin=0, neg_margin=1),
+        "lifted": library.GeneralizedLiftedStructureLoss(neg_margin=1, pos_margin=0),
+        "circle": library.CircleLoss(m=0.25, gamma=32),
+        "multi_similarity": lambda x, y: multi_similarity(x, y, miner(x, y)),
+        "ranked": library.RankedListLoss(margin=1.3, Tn=1, alpha=2.0),
+        "instance": library.InstanceLoss(gamma=32),
+        "arcface": library.ArcFaceLoss(num_classes, DIM),
+        "cosface": library.CosFaceLoss(num_classes, DIM),
+        "sphere": library.SphereFaceLoss(num_classes, DIM),
+    }
+
+
+def make_batch(count, spread, device):
+    """Features (count, DIM) that need a gradient, and labels (count,)."""
+    labels = torch.arange(count, device=device) // IMAGES_PER_IDENTITY
+    directions = torch.randn(count, DIM, device=device)[labels]
+    return (directions + spread * torch.randn(count, DIM, device=device)).requires_grad_(), labels
+
+
+def step(loss, features, labels):
+    """Forward and backward, complete on return."""
+    features.grad = None
+    loss(features, labels).backward()
+    if features.is_cuda:
+        torch.cuda.synchronize()
+
+
+def measure_time(loss, features, labels, repeats):
+    """Median milliseconds of a step, after one that warms up."""
+    step(loss, features, labels)
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        step(loss, features, labels)
+        times.append(time.perf_counter() - start)
+    return 1000 * statistics.median(times)
+
+
+def measure_memory(loss, features, labels):
+    """Peak MB that a step allocates: from the allocator on a GPU, from the profiler's record on a CPU."""
+    if features.is_cuda:
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        step(loss, features, labels)
+        return (torch.cuda.max_memory_allocated() - before) / 1e6
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+        step(loss, features, labels)
+    with tempfile.TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace.json"
+        record.export_chrome_trace(str(trace))
+        events = json.loads(trace.read_text())["traceEvents"]
+    held = [event["args"]["Total Allocated"] for event in events if event["name"] == "[memory]"]
+    first = next(event["args"] for event in events if event["name"] == "[memory]")
+    return (max(held) - (first["Total Allocated"] - first["Bytes"])) / 1e6
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batches", type=int, nargs="+", default=[64, 256, 1024])
+    parser.add_argument("--losses", nargs="+", default=None, help="names; by default all that the library has")
+    parser.add_argument("--spread", type=float, default=2.5)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--gpu_ids", default="0", help="-1 for the CPU")
+    options = parser.parse_args(argv)
+    device = select_device(options.gpu_ids)
+    print(f"{device.type}, {torch.get_num_threads()} threads, spread {options.spread}\n")
+    print("| batch | loss | ms | library, ms | faster | MB | library, MB |")
+    print("|---|---|---|---|---|---|---|")
+    for count in options.batches:
+        classes = count // IMAGES_PER_IDENTITY
+        theirs = library_losses(classes)
+        for name in options.losses or theirs:
+            seed_everything(0)
+            features, labels = make_batch(count, options.spread, device)
+            pair = losses.create(name, classes, DIM).to(device), theirs[name]
+            ours_ms, theirs_ms = (measure_time(loss, features, labels, options.repeats) for loss in pair)
+            ours_mb, theirs_mb = (measure_memory(loss, features, labels) for loss in pair)
+            print(
+                f"| {count} | {name} | {ours_ms:.2f} | {theirs_ms:.2f} | {theirs_ms / ours_ms:.1f}× "
+                f"| {ours_mb:.1f} | {theirs_mb:.1f} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    run_script(main)
