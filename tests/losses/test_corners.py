@@ -118,9 +118,10 @@ def test_a_feature_on_its_prototype_or_opposite_has_a_finite_gradient(name, sign
     assert loss.prototypes.grad.isfinite().all()
 
 
-def test_a_violation_of_exactly_zero_counts_for_nothing():
+@pytest.mark.parametrize("identities", [[0, 0, 1], [0, 1, 0]])
+def test_a_violation_of_exactly_zero_counts_for_nothing(identities):
     """The positive and the negative are copies, so their distances tie, and the margin is zero."""
-    features, labels = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.6, 0.8]]), torch.tensor([0, 0, 1])
+    features, labels = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.6, 0.8]]), torch.tensor(identities)
     loss = losses.create("triplet", mining="all", margin=0.0)
     value, gradient = value_and_gradient(loss, features, labels)
     assert value.item() == pytest.approx(0.8**0.5)  # only the anchor that is itself such a copy
