@@ -1,0 +1,109 @@
+"""Synthetic people: what tells one identity from another, their build, hair, clothes, patterns and bags."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+# One small wardrobe for everybody: many share their colours and differ by cut and pattern alone. What is listed twice
+# is worn twice as often.
+CLOTHES = {
+    "white": (238, 236, 230),
+    "grey": (142, 146, 152),
+    "black": (44, 45, 52),
+    "red": (206, 52, 54),
+    "orange": (240, 142, 52),
+    "yellow": (244, 206, 74),
+    "green": (58, 146, 88),
+    "blue": (52, 106, 196),
+    "navy": (40, 54, 102),
+    "pink": (240, 146, 172),
+    "brown": (128, 86, 58),
+}
+SKIN = ((255, 219, 186), (236, 188, 146), (198, 140, 98), (146, 96, 64), (96, 62, 44))
+HAIR = ((38, 32, 34), (84, 54, 36), (150, 94, 48), (226, 184, 102), (188, 84, 44), (176, 176, 182))
+HAIR_STYLES = ("short", "crop", "bob", "long", "ponytail", "bun", "curls", "bald", "beanie", "cap", "hat")
+LOWER_PATTERNS = ("plain", "plain", "plain", "stripes", "checks", "seam")
+LOWER_CUTS = ("trousers", "trousers", "slim", "shorts", "skirt", "long skirt")
+BAGS = ("none", "none", "backpack", "shoulder bag", "hand bag")
+SLEEVES = (0.0, 0.75, 0.75, 2.0, 2.0, 2.0)
+
+# Where the second colour of a garment lies: azimuth a in radians (0 is the middle of the front), t from 0 (top) to 1.
+PATTERNS = {
+    "plain": lambda a, t: np.zeros(np.broadcast_shapes(a.shape, t.shape), bool),
+    "hoops": lambda a, t: (t * 4 + 0.5) % 1 > 0.5,
+    "stripes": lambda a, t: (a * 1.6 + 0.25) % 1 > 0.5,
+    "checks": lambda a, t: ((a * 1.3 + 0.25) % 1 > 0.5) ^ ((t * 3) % 1 > 0.5),
+    "dots": lambda a, t: (((a * 1.4 + 0.5) % 1 - 0.5) ** 2 * 1.6 + ((t * 4 + 0.3) % 1 - 0.5) ** 2) < 0.1,
+    "logo": lambda a, t: (np.abs(a) < 0.62) & (np.abs(t - 0.4) < 0.16),
+    "two-tone": lambda a, t: t > 0.52,
+    "open": lambda a, t: np.abs(a) < 0.28 + 0.35 * t,
+    "yoke": lambda a, t: t < 0.3,
+    "band": lambda a, t: np.abs(t - 0.5) < 0.13,
+    "sash": lambda a, t: np.abs(np.sin(a / 2 + 0.4) * 0.9 + 0.35 - t) < 0.13,
+    "seam": lambda a, t: np.abs(np.abs(a) - np.pi / 2) < 0.35,
+}
+UPPER_PATTERNS = (
+    "plain",
+    *(name for name in PATTERNS if name != "seam"),
+)  # an entry named twice is worn twice as often
+
+
+@dataclass(frozen=True)
+class Person:
+    """All that tells one identity from another. Lengths are in units of the body's height, colours RGB 0 to 255."""
+
+    height: float  # against other people
+    width: float  # of the body, 1 is slim
+    leg: float  # from the ground to the hip
+    head: float  # radius
+    skin: tuple
+    hair: tuple
+    hair_style: str
+    hat: tuple
+    upper: tuple
+    upper_second: tuple
+    upper_pattern: str
+    sleeve: float  # in half arms
+    hem: float  # how far the upper garment falls below the hip
+    lower: tuple
+    lower_second: tuple
+    lower_pattern: str
+    lower_cut: str
+    shoes: tuple
+    boots: bool
+    bag: str
+    bag_colour: tuple
+
+    @classmethod
+    def draw(cls, rng):
+        """A person drawn at random. rng: numpy.random.Generator."""
+        colours = list(CLOTHES.values())
+        upper, upper_second = (colours[i] for i in rng.choice(len(colours), 2, replace=False))
+        lower, lower_second = (colours[i] for i in rng.choice(len(colours), 2, replace=False))
+
+        def pick(options):
+            return options[rng.integers(len(options))]
+
+        return cls(
+            height=rng.uniform(0.9, 1.06),
+            width=rng.uniform(0.98, 1.4),
+            leg=rng.uniform(0.44, 0.51),
+            head=rng.uniform(0.082, 0.092),
+            skin=pick(SKIN),
+            hair=pick(HAIR),
+            hair_style=pick(HAIR_STYLES),
+            hat=pick(colours),
+            upper=upper,
+            upper_second=upper_second,
+            upper_pattern=pick(UPPER_PATTERNS),
+            sleeve=pick(SLEEVES),
+            hem=pick((0.0, 0.0, 0.0, 0.12)),
+            lower=lower,
+            lower_second=lower_second,
+            lower_pattern=pick(LOWER_PATTERNS),
+            lower_cut=pick(LOWER_CUTS),
+            shoes=pick(colours),
+            boots=rng.random() < 0.2,
+            bag=pick(BAGS),
+            bag_colour=pick(colours),
+        )
