@@ -102,21 +102,30 @@ def claim(root, arguments):
     """Note in `root` what is drawn there; refuse a folder that holds another data set."""
     manifest = root / MANIFEST
     if manifest.is_file():
-        found = json.loads(manifest.read_text(encoding="utf-8"))
-        other = [
-            f"{key} {found.get(key)} (asked: {value})" for key, value in arguments.items() if found.get(key) != value
-        ]
-        if other:
-            raise UserError(
-                f"{root}: holds synthetic people drawn with {', '.join(other)}. Delete it or choose another."
-            )
-        return
-    if any((root / folder).exists() for folder in FOLDERS):
+        check_same(root, read_manifest(manifest), arguments)
+    elif any((root / folder).exists() for folder in FOLDERS):
         raise UserError(f"{root}: holds a data set that was not drawn here. Choose another folder.")
+    else:
+        with atomic_write(manifest) as temporary:
+            temporary.write_text(json.dumps(arguments, indent=2) + "\n", encoding="utf-8")
     for folder in FOLDERS:
-        (root / folder).mkdir(parents=True)
-    with atomic_write(manifest) as temporary:
-        temporary.write_text(json.dumps(arguments, indent=2) + "\n", encoding="utf-8")
+        (root / folder).mkdir(exist_ok=True)
+
+
+def read_manifest(manifest):
+    """The arguments that a folder was drawn with. Raises UserError for a damaged file."""
+    try:
+        return dict(json.loads(manifest.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{manifest}: damaged ({error}). Delete {manifest.parent} and draw it again.") from None
+
+
+def check_same(root, found, arguments):
+    """Refuse to draw into a folder that was drawn with other arguments, naming those that differ."""
+    asked = [(key, found.get(key), value) for key, value in arguments.items() if found.get(key) != value]
+    if asked:
+        changes = ", ".join(f"{key} {before} (asked: {now})" for key, before, now in asked)
+        raise UserError(f"{root}: holds synthetic people drawn with {changes}. Delete it or choose another folder.")
 
 
 def is_drawn(path):

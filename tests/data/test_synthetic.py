@@ -151,6 +151,18 @@ def test_a_folder_with_other_data_is_refused_and_left_alone(small, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["query"]
 
 
+def test_a_damaged_manifest_is_named(tmp_path):
+    (tmp_path / MANIFEST).write_text("{")
+    with pytest.raises(UserError, match=f"{MANIFEST}: damaged"):
+        draw_data_set(tmp_path, **SIZES)
+
+
+def test_a_run_killed_right_after_its_claim_is_completed(small, tmp_path):
+    (tmp_path / MANIFEST).write_bytes((small / MANIFEST).read_bytes())
+    draw_data_set(tmp_path, workers=1, **SIZES)
+    assert content(tmp_path) == content(small)
+
+
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
