@@ -4,7 +4,7 @@
     python test.py --name ft_ResNet50 --which_epoch 60 --ms 1,1.1,1.2 --multi
     python test.py --backbone osnet_x0_25 --weights osnet_x0_25_msmt17.pth     # a weight file, without a training run
 
-Writes pytorch_result.mat (and multi_query.mat with --multi), prints the metrics, and adds them to model/NAME/result.txt.
+Writes pytorch_result.mat (and multi_query.mat with --multi), prints the metrics and adds them to model/NAME/result.txt.
 """
 
 from pathlib import Path
@@ -59,7 +59,7 @@ def extractor(options):
 
     def extract(name):
         split = splits[name]
-        bank = load_bank(split.paths, *size, Path(options.test_dir) / ".cache", name)
+        bank = load_bank(split.paths, *size, cache=Path(options.test_dir) / ".cache", description=name)
         features = extract_features(
             embed, bank, device, options.batchsize, scales, not options.no_flip, dtype, f"features of {name}"
         )

@@ -33,13 +33,13 @@ def describe(options):
 
     split = "train_all" if options.train_all else "train"
     laid_out = (Path(options.data_dir) / split).is_dir()
-    classes = (
-        len(read_split(options.data_dir, split, cameras_required=False).classes) if laid_out else PUBLISHED_CLASSES
-    )
+    classes = PUBLISHED_CLASSES
+    if laid_out:
+        classes = len(read_split(options.data_dir, split, cameras_required=False).classes)
+    size = (options.height, options.width)
     with torch.device("meta"):
-        size = (options.height, options.width)
         network = build_model(
-            options.backbone, classes, options.linear_num, options.droprate, options.stride, "none", size
+            options.backbone, classes, options.linear_num, options.droprate, options.stride, weights="none", size=size
         )
     print(dump_options(options), end="")
     print(f"# {parameter_count(network) / 1e6:.2f} M parameters, {classes} identities", end="")

@@ -61,9 +61,9 @@ def atomic_write(path, shared=False):
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial" if shared else f".{path.name}.partial")
     try:
         yield temporary
-        with open(temporary, "rb+") as file:
+        with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
@@ -76,7 +76,7 @@ def progress(iterable=None, **options):
 
 
 def seed_everything(seed):
-    """Seed every generator of torch, on every device. NumPy's and Python's are passed explicitly where they are used."""
+    """Seed torch's generators, on every device. NumPy's are passed explicitly to where they are used."""
     import torch
 
     torch.manual_seed(seed)

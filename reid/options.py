@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from losses import PUBLISHED
 from utils import UserError, atomic_write, did_you_mean
 
 # Published flags that stand for a network.
@@ -70,7 +71,7 @@ def training_parser():
 
     losses = parser.add_argument_group("losses (added to cross entropy)")
     losses.add_argument("--label_smoothing", type=fraction, default=0.0, help="of the cross entropy, 0 to 1")
-    for name in ("arcface", "circle", "cosface", "contrast", "instance", "instance_id", "triplet", "lifted", "sphere"):
+    for name in PUBLISHED:
         losses.add_argument(f"--{name}", action="store_true", help=f"add the {name} loss")
     losses.add_argument("--ins_gamma", type=positive(float), default=32, help="scale of the instance losses")
     losses.add_argument("--adv", type=float, default=0.0, help="weight of the loss on adversarial images")

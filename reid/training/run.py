@@ -36,7 +36,8 @@ def run_training(options):
         weights="none" if options.resume and options_file(options.name).exists() else options.weights, size=size,
     )  # fmt: skip
     augment = Augment(*size, erasing_p=options.erasing_p, color_jitter=options.color_jitter)
-    trainer = Trainer(network, Criterion(options), bank, split.targets, sampler, augment, options, device)
+    criterion = Criterion(options, len(split.classes), network.dim)
+    trainer = Trainer(network, criterion, bank, split.targets, sampler, augment, options, device)
 
     run = RunFolder(options.name)
     state = run.load_state(device) if options.resume else None

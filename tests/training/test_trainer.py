@@ -1,0 +1,170 @@
+import copy
+import math
+
+import pytest
+import torch
+
+import losses
+from model import build_model
+from reid.data.augment import Augment
+from reid.data.samplers import ShuffleSampler
+from reid.options import parse_train
+from reid.training.criterion import Criterion
+from reid.training.trainer import AVERAGE_DECAY, Trainer
+from utils import UserError, seed_everything
+
+IMAGES, IDENTITIES, SIZE = 24, 4, (32, 16)
+CPU = torch.device("cpu")
+
+
+def small_data():
+    """Images whose brightness tells their identity, and the identities."""
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.arange(IMAGES) % IDENTITIES
+    noise = torch.randint(0, 40, (IMAGES, *SIZE, 3), generator=generator)
+    return (noise + 50 * targets[:, None, None, None]).to(torch.uint8), targets
+
+
+def trainer(*flags, total=3):
+    flags = ["--batchsize", "8", "--total", str(total), "--lr", "0.05", "--backbone_lr", "0.05", *flags]
+    options = parse_train([*flags, "--backbone", "osnet_x0_25", "--weights", "none"])
+    seed_everything(options.seed)
+    network = build_model("osnet_x0_25", IDENTITIES, linear_num=16, weights="none", size=SIZE)
+    bank, targets = small_data()
+    augment = Augment(*SIZE, padding=2, erasing_p=options.erasing_p, color_jitter=options.color_jitter)
+    sampler = ShuffleSampler(IMAGES, options.batchsize, options.seed)
+    criterion = Criterion(options, IDENTITIES, network.dim)
+    return Trainer(network, criterion, bank, targets, sampler, augment, options, CPU)
+
+
+def run(trained):
+    while trained.epoch < trained.options.total_epoch:
+        trained.history.append(trained.train_epoch())
+    return trained
+
+
+def check_equal_weights(first, second):
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_training_learns():
+    trained = run(trainer(total=25))
+    assert trained.history[-1]["loss"] < 0.7 * trained.history[0]["loss"]
+    validated = trained.validate(*small_data())
+    assert validated["val_error"] <= 0.3 and math.isfinite(validated["val_loss"])
+
+
+def test_validation_counts_every_image_of_a_partial_last_batch():
+    trained = trainer("--batchsize", "7")
+    bank, targets = small_data()
+    validated = trained.validate(bank, targets)
+    from reid.data.augment import normalise
+
+    with torch.inference_mode():
+        _, logits = trained.network.eval()(normalise(bank))
+    expected = torch.nn.functional.cross_entropy(logits, targets).item()
+    assert validated["val_loss"] == pytest.approx(expected, rel=1e-4)
+    assert validated["val_error"] == pytest.approx((logits.argmax(1) != targets).float().mean().item())
+
+
+def test_the_same_seed_gives_the_same_network_and_another_another():
+    flags = ["--erasing_p", "0.5", "--color_jitter"]
+    first, second, other = (run(trainer(*flags, *seed, total=1)) for seed in ([], [], ["--seed", "1"]))
+    check_equal_weights(first.network.state_dict(), second.network.state_dict())
+    assert first.history[0]["loss"] == second.history[0]["loss"] != other.history[0]["loss"]
+
+
+@pytest.mark.parametrize(
+    "flags", [["--erasing_p", "0.5"], ["--wa", "--cosine"], ["--fp16"], ["--arcface", "--warm", "1"]]
+)
+def test_a_resumed_run_ends_with_the_same_weights(flags, tmp_path):
+    """Stopped after every epoch, through a file, each time into a new trainer."""
+    whole = run(trainer(*flags))
+    state = None
+    for _ in range(3):
+        part = trainer(*flags)
+        if state:
+            part.load_state_dict(torch.load(tmp_path / "state.pth", weights_only=True))
+        part.history.append(part.train_epoch())
+        state = part.state_dict()
+        torch.save(state, tmp_path / "state.pth")
+    check_equal_weights(whole.network.state_dict(), part.network.state_dict())
+    check_equal_weights(whole.criterion.state_dict(), part.criterion.state_dict())
+    assert [record["loss"] for record in part.history] == [record["loss"] for record in whole.history]
+    if "--wa" in flags:
+        check_equal_weights(whole.average.state_dict(), part.average.state_dict())
+
+
+def test_weight_averaging_is_the_exponential_mean_from_the_last_fifth_on():
+    trained, expected = trainer("--wa", total=5), None
+    step = trained.train_step
+
+    def averaging_step(*batch):
+        nonlocal expected
+        result = step(*batch)
+        weights = copy.deepcopy(dict(trained.network.named_parameters()))
+        if trained.epoch >= 4:
+            expected = expected or weights
+            for name, value in weights.items():
+                expected[name] = AVERAGE_DECAY * expected[name].data + (1 - AVERAGE_DECAY) * value.data
+        return result
+
+    trained.train_step = averaging_step
+    run(trained)
+    averaged = trained.average.module.state_dict()
+    for name, value in expected.items():
+        torch.testing.assert_close(averaged[name], value)
+    running = "model.conv1.bn.running_mean"
+    before = averaged[running].clone()
+    assert not torch.equal(trained.averaged_statistics()[f"module.{running}"], before)
+
+
+@pytest.mark.parametrize("flag", losses.PUBLISHED)
+def test_every_published_loss_is_added_to_cross_entropy_and_trains_what_it_owns(flag):
+    trained = trainer(f"--{flag}")
+    features, logits = 1 + 0.5 * torch.randn(8, 16), torch.randn(8, IDENTITIES)
+    labels = torch.arange(8) % IDENTITIES
+    metric_loss = losses.published(flag, IDENTITIES, 16)
+    metric_loss.load_state_dict(trained.criterion.metric_losses[flag].state_dict())
+    expected = torch.nn.functional.cross_entropy(logits, labels) + metric_loss(features, labels)
+    torch.testing.assert_close(trained.criterion(features, logits, labels), expected)
+    assert metric_loss(features, labels) > 1e-3
+    owned = copy.deepcopy(trained.criterion.state_dict())
+    loss, _ = trained.train_step(*next(trained.batches(0)))
+    assert torch.isfinite(loss)
+    assert all(not torch.equal(owned[name], value) for name, value in trained.criterion.state_dict().items())
+
+
+@pytest.mark.parametrize("precision", ["--fp16", "--bf16"])
+def test_half_precision_trains_to_nearly_the_same_loss(precision):
+    exact, half = run(trainer(total=1)).history[0], run(trainer(precision, total=1)).history[0]
+    assert half["loss"] == pytest.approx(exact["loss"], rel=0.05) and half["loss"] != exact["loss"]
+
+
+def test_a_loss_that_is_not_finite_stops_before_anything_is_saved():
+    trained = trainer()
+    with torch.no_grad():
+        trained.network.classifier.classifier[0].weight[0, 0] = float("nan")
+    with pytest.raises(UserError, match=r"The loss is nan in epoch 1.*lower --lr"):
+        trained.train_epoch()
+    assert trained.epoch == 0
+
+
+def test_label_smoothing_is_that_of_the_paper():
+    trained = trainer("--label_smoothing", "0.1")
+    logits, labels = torch.randn(6, IDENTITIES), torch.randint(0, IDENTITIES, (6,))
+    smoothed = torch.full((6, IDENTITIES), 0.1 / IDENTITIES)
+    smoothed[torch.arange(6), labels] += 0.9
+    expected = -(smoothed * logits.log_softmax(1)).sum(1).mean()
+    torch.testing.assert_close(trained.criterion(torch.randn(6, 16), logits, labels), expected)
+
+
+def test_a_bank_that_stays_on_the_host_gives_the_same_batches(monkeypatch):
+    """As where a data set does not fit on the accelerator: batches are gathered on the host, then moved."""
+    flags = ["--erasing_p", "1"]
+    here, apart = trainer(*flags), trainer(*flags)
+    apart.device = torch.device("cpu", 0)  # another name for the same device: the bank counts as elsewhere
+    assert apart.bank.device != apart.device
+    for first, second in zip(here.batches(0), apart.batches(0), strict=True):
+        assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])
