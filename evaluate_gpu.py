@@ -4,36 +4,19 @@ python evaluate_gpu.py
 torchrun --nproc_per_node 2 evaluate_gpu.py
 """
 
-from reid.retrieval.command import (
-    add_multi_query,
-    announce,
-    evaluation_parser,
-    measure,
-    read_multi_query,
-    read_result,
-    report,
-    save_per_query,
-)
-from reid.retrieval.similarity import CosineScores
+from reid.retrieval.command import evaluation_parser, run_evaluation
+from reid.retrieval.workers import torchrun_workers
 from utils import run_script, select_device
 
 
 def main(argv=None):
     """Print the single-query line and, where multi_query.mat is there, the multiple-query line."""
     parser = evaluation_parser(__doc__)
-    add_multi_query(parser)
     parser.add_argument("--gpu_ids", default="0", help="the GPU to use; -1 for the CPU")
     args = parser.parse_args(argv)
-    device = select_device(args.gpu_ids)
-    query, gallery = read_result(args)
-    announce(args, query, gallery)
-    metrics = measure(args, query, gallery, scores=CosineScores(query.features, gallery.features, device))
-    report(args, metrics)
-    save_per_query(args, query, metrics)
-    merged = read_multi_query(args, query)
-    if merged is not None:
-        scores = CosineScores(merged.features, gallery.features, device)
-        report(args, measure(args, merged, gallery, scores=scores), "multi ")
+    with torchrun_workers() as workers:
+        gpu_ids = workers.local_rank if workers and args.gpu_ids != "-1" else args.gpu_ids
+        run_evaluation(args, select_device(gpu_ids), workers)
 
 
 if __name__ == "__main__":

@@ -1,27 +1,24 @@
 """Rank@1, Rank@5, Rank@10, mAP and mINP after re-ranking the gallery for every query.
 
 python evaluate_rerank.py
-python evaluate_rerank.py --k1 20 --k2 6 --lambda_value 0.3
+python evaluate_rerank.py --method gnn
+python evaluate_rerank.py --method aqe --k1 5 --alpha 3
+python evaluate_rerank.py --gpu_ids 0 --neighbours faiss
 """
 
-from reid.retrieval.command import announce, evaluation_parser, measure, read_result, report, save_per_query
-from reid.retrieval.k_reciprocal import KReciprocalScores
-from utils import run_script
+from reid.retrieval.command import evaluation_parser, run_evaluation
+from reid.retrieval.rerank import add_rerank_flags, rescorer
+from utils import run_script, select_device
 
 
 def main(argv=None):
-    """Print the line of results after re-ranking."""
+    """Print the re-ranked line and, where --multi_query names a file, the multiple-query line."""
     parser = evaluation_parser(__doc__)
-    parser.add_argument("--k1", type=int, default=20, help="neighbours that describe an image")
-    parser.add_argument("--k2", type=int, default=6, help="neighbours whose descriptions are averaged")
-    parser.add_argument("--lambda_value", type=float, default=0.3, help="share of the original distance")
+    add_rerank_flags(parser)
+    parser.add_argument("--gpu_ids", default="-1", help="the GPU for the neighbours; -1 for the CPU, without torch")
     args = parser.parse_args(argv)
-    query, gallery = read_result(args)
-    announce(args, query, gallery)
-    scores = KReciprocalScores(query.features, gallery.features, args.k1, args.k2, args.lambda_value)
-    metrics = measure(args, query, gallery, scores=scores)
-    report(args, metrics, "re-ranked ")
-    save_per_query(args, query, metrics)
+    device = None if args.gpu_ids == "-1" else select_device(args.gpu_ids)
+    run_evaluation(args, device, rescore=rescorer(args), prefix="re-ranked ")
 
 
 if __name__ == "__main__":

@@ -8,57 +8,57 @@ distance visits only the images that share an entry with the query.
 import numpy as np
 from scipy import sparse
 
-from reid.retrieval.neighbours import nearest
-from reid.retrieval.similarity import unit_rows
-from utils import UserError
+from reid.retrieval.neighbours import ExactNeighbours, check_neighbours
+from reid.retrieval.similarity import Scores, unit_rows
+
+BLOCK = 32  # queries whose shared entries are listed at a time
 
 
-class KReciprocalScores:
+class KReciprocalScores(Scores):
     """Minus the re-ranked distance between queries and gallery: a `scores` for metrics.evaluate.
 
     query: (Q, D), gallery: (G, D) features; k1: size of the neighbourhoods; k2: neighbours whose encodings are
-    averaged; lambda_value: share of the original distance, in [0, 1]; device: a torch.device for the heavy part, or
-    None for NumPy. Raises UserError where k1 or k2 does not fit the data.
+    averaged; lambda_value: share of the original distance, in [0, 1]; neighbours: who searches, exact by default.
+    Raises UserError where k1 or k2 does not fit the data.
     """
 
-    def __init__(self, query, gallery, k1=20, k2=6, lambda_value=0.3, device=None):
+    def __init__(self, query, gallery, k1=20, k2=6, lambda_value=0.3, neighbours=None):
         check_neighbours(k1, k2, len(gallery))
         self.lambda_value = lambda_value
         self.features = unit_rows(np.concatenate([query, gallery]))
         self.shape = (len(query), len(gallery))
-        indices, _, lowest = nearest(self.features, k1 + 1, device)
-        self.farthest = squared_distance(lowest)
-        encoding = average_rows(self._encode(reciprocal_expansion(indices, k1)), indices[:, :k2])
+        neighbours = neighbours or ExactNeighbours()
+        found = neighbours.search(self.features, self.features, k1 + 1, itself=True, farthest=True)
+        self.farthest = squared_distance(found.lowest)
+        encoding = average_rows(self._encode(reciprocal_expansion(found.indices, k1)), found.indices[:, :k2])
         self.query_encoding = encoding[: len(query)]
         self.gallery_columns = encoding[len(query) :].tocsc()
 
     def __call__(self, start, stop):
         """(stop - start, G) float32 scores of these queries; the distance is their opposite, in [0, 1]."""
-        original = self.features[start:stop] @ self.features[len(self.query_encoding.indptr) - 1 :].T
-        original = squared_distance(original) / self.farthest[start:stop, None]
-        shared = shared_weight(self.query_encoding[start:stop], self.gallery_columns)
-        jaccard = 1 - shared / (2 - shared)
-        return -(jaccard * (1 - self.lambda_value) + original * self.lambda_value)
+        scores = self.features[start:stop] @ self.features[self.shape[0] :].T
+        # minus lambda · (2 - 2 cos)² / farthest, minus (1 - lambda) · Jaccard distance, without a second matrix
+        scores -= 1
+        np.square(scores, out=scores)
+        scores *= -4 * self.lambda_value / self.farthest[start:stop, None]
+        scores -= 1 - self.lambda_value
+        for first in range(start, stop, BLOCK):
+            last = min(first + BLOCK, stop)
+            shared = shared_weight(self.query_encoding[first:last], self.gallery_columns)
+            scores[first - start : last - start] += (1 - self.lambda_value) * (shared / (2 - shared))
+        return scores
 
     def _encode(self, pattern):
         """Give every member j of i's set the weight exp(-d(i, j)), eq. 7, and every row the sum 1."""
         weights = np.empty(pattern.nnz, np.float32)
         rows = np.repeat(np.arange(pattern.shape[0]), np.diff(pattern.indptr))
-        for start in range(0, pattern.nnz, 2**14):
-            block = slice(start, start + 2**14)
+        for start in range(0, pattern.nnz, 1024):  # small enough for the cache
+            block = slice(start, start + 1024)
             i, j = rows[block], pattern.indices[block]
             cosine = np.einsum("nd,nd->n", self.features[i], self.features[j])
             weights[block] = np.exp(-squared_distance(cosine) / self.farthest[i])
         encoding = sparse.csr_array((weights, pattern.indices, pattern.indptr), pattern.shape)
         return sparse.diags_array(1 / encoding.sum(axis=1)) @ encoding
-
-
-def check_neighbours(k1, k2, gallery_size):
-    """Raise a UserError where there are not k1 neighbours to be had, or where k2 is not one of them."""
-    if not 1 <= k1 <= gallery_size:
-        raise UserError(f"--k1 {k1}: expected 1 to {gallery_size}, the number of gallery images.")
-    if not 1 <= k2 <= k1 + 1:
-        raise UserError(f"--k2 {k2}: expected 1 to {k1 + 1}, the neighbours that --k1 {k1} gives.")
 
 
 def squared_distance(cosine):

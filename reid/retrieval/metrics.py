@@ -9,12 +9,13 @@ Equal scores are ordered by gallery index. A query without a match counts 0, and
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from reid.retrieval.results import FeatureSet
-from reid.retrieval.similarity import CosineScores, chunks
-from utils import UserError, did_you_mean, progress
+from reid.retrieval.similarity import CHUNK_BYTES, CosineScores, chunks, run_chunks
+from utils import UserError, did_you_mean
 
 
 @dataclass
@@ -31,6 +32,7 @@ class Metrics:
     num_matches: np.ndarray
     gallery_size: int
     ap: str = "trapezoidal"
+    PER_QUERY: ClassVar = ("average_precision", "inverse_negative_penalty", "first_match", "num_matches")
 
     @property
     def cmc(self):
@@ -64,8 +66,7 @@ def evaluate(query, gallery, ap="trapezoidal", scores=None, ignore_cameras=False
 
     query, gallery: FeatureSets.
     ap: "trapezoidal", as published, or "step", as most other toolboxes.
-    scores: scores(start, stop) gives the (stop - start, G) scores of these queries, higher is nearer, a NumPy array or
-        a torch tensor that may be overwritten; the cosines of the features by default.
+    scores: similarity.Scores to rank by, or any such function; the cosines of the features by default.
     ignore_cameras: every image of the identity is a match, also one of the query's camera.
     workers: the processes that share the queries (see accelerated.Workers); one alone by default.
 
@@ -104,14 +105,18 @@ def rank_matches(scores, shape, matches, junk, never, workers=None):
     scores, workers: see evaluate; shape: (Q, G); matches, junk: pairs from find_pairs; never: (G,) bool, junk to all.
     """
     ranks = np.zeros(len(matches[0]), np.int64)
-    share = chunks(shape) if workers is None else chunks(shape)[workers.rank :: workers.size]
-    for start, stop in progress(share, desc="evaluating", unit="chunk"):
+    never = never.nonzero()[0]
+
+    def rank_chunk(start, stop):
         chunk = scores(start, stop)
         bad, good = (slice(*np.searchsorted(pairs[0], (start, stop))) for pairs in (junk, matches))
-        chunk[:, never.nonzero()[0]] = -np.inf
+        chunk[:, never] = -np.inf
         chunk[junk[0][bad] - start, junk[1][bad]] = -np.inf
         count = count_ahead if isinstance(chunk, np.ndarray) else count_ahead_torch
         ranks[good] = count(chunk, matches[0][good] - start, matches[1][good])
+
+    spans = chunks(shape, getattr(scores, "budget", CHUNK_BYTES))
+    run_chunks(rank_chunk, spans if workers is None else spans[workers.rank :: workers.size], "evaluating")
     return ranks if workers is None else workers.sum(ranks)
 
 

@@ -42,6 +42,11 @@ class FeatureSet:
     def __len__(self):
         return len(self.features)
 
+    def select(self, index):
+        """The FeatureSet of the images at `index`, an array of positions."""
+        paths = None if self.paths is None else [self.paths[i] for i in index]
+        return FeatureSet(self.features[index], self.labels[index], self.cameras[index], paths)
+
     def check(self, source):
         """Raise a UserError, opening with `source`, for features that no metric could rank."""
         if self.features.ndim != 2 or self.features.size == 0:

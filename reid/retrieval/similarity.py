@@ -1,9 +1,15 @@
 """The one place where similarities are computed: cosines, in chunks of queries, in float32."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
-CHUNK_BYTES = 2**26  # 64 MB of float32 scores at a time
+from utils import progress
+
+CHUNK_BYTES = 2**26  # 64 MB of float32 scores at a time, for each thread
 MOST_ROWS = 512
+MOST_THREADS = 4
 
 
 def unit_rows(features):
@@ -14,20 +20,32 @@ def unit_rows(features):
     return features / norms[:, None]
 
 
-class CosineScores:
+class Scores:
+    """What a ranking is made from: scores(start, stop) is the (stop - start, G) float32 chunk of those queries.
+
+    Higher is nearer. The chunk is the caller's to overwrite: a NumPy array, or a torch tensor on an accelerator.
+    budget: bytes of a chunk that is not to be exceeded.
+    """
+
+    budget = CHUNK_BYTES
+
+    def __call__(self, start, stop):
+        raise NotImplementedError
+
+
+class CosineScores(Scores):
     """Cosines between queries (Q, D) and gallery (G, D), computed when asked for.
 
-    scores(start, stop) is the (stop - start, G) float32 chunk for those queries, the caller's to overwrite: a NumPy
-    array, or a torch tensor on `device` where one is given.
+    device: an accelerator's torch.device; NumPy computes where it is None or the CPU.
     """
 
     def __init__(self, query, gallery, device=None):
-        query, gallery = unit_rows(query), unit_rows(gallery)
-        if device is not None:
+        self.query, self.gallery = unit_rows(query), unit_rows(gallery)
+        self.on_accelerator = device is not None and device.type != "cpu"
+        if self.on_accelerator:
             import torch
 
-            query, gallery = (torch.from_numpy(features).to(device) for features in (query, gallery))
-        self.query, self.gallery = query, gallery
+            self.query, self.gallery = (torch.from_numpy(each).to(device) for each in (self.query, self.gallery))
         self.shape = (len(query), len(gallery))
 
     def __call__(self, start, stop):
@@ -36,5 +54,17 @@ class CosineScores:
 
 def chunks(shape, budget=CHUNK_BYTES):
     """(start, stop) over the rows of a float32 matrix of `shape`, each chunk within `budget` bytes, or of one row."""
-    rows = max(1, min(MOST_ROWS, budget // (4 * shape[1])))
+    rows = max(1, min(MOST_ROWS, budget // (4 * max(shape[1], 1))))
     return [(start, min(start + rows, shape[0])) for start in range(0, shape[0], rows)]
+
+
+def thread_count():
+    """How many chunks are worked on at once."""
+    return min(MOST_THREADS, os.cpu_count() or 1)
+
+
+def run_chunks(work, spans, description):
+    """Call work(start, stop) for every span, a few at once: one chunk is counted while another is multiplied."""
+    with ThreadPoolExecutor(thread_count()) as pool:
+        for _ in progress(pool.map(lambda span: work(*span), spans), total=len(spans), desc=description, unit="chunk"):
+            pass

@@ -1,0 +1,76 @@
+"""Graph re-ranking: two steps of feature propagation over the graph of nearest neighbours.
+
+Zhang, Jiang, Wang, Li, Understanding Image Retrieval Re-Ranking: A Graph Neural Network Perspective, 2020. With A(i, j)
+= 1 for j among i's k1 nearest, and S(i, j) = cos²(i, j) for j among i's k2 nearest, twice
+
+    A ← A + Aᵀ,   A ← S A,   rows of A to unit norm
+
+and the score of a query q and a gallery image g is (1 - λ) A_q · A_g + λ cos(q, g). S and A are sparse: no product is
+ever dense, and A of the second step is never multiplied by its transpose. That would take a thousand times more
+operations than its factors do:
+
+    A_q · A_g  =  (A_q B) · S_g / |A_g|,   B the symmetric matrix before the second S
+"""
+
+import numpy as np
+from scipy import sparse
+
+from reid.retrieval.neighbours import ExactNeighbours, check_neighbours
+from reid.retrieval.similarity import Scores, unit_rows
+
+BLOCK = 64  # queries at a time: (N, 64) floats stay in the cache
+
+
+class GraphScores(Scores):
+    """The graph's scores between queries and gallery: a `scores` for metrics.evaluate.
+
+    query: (Q, D), gallery: (G, D) features; k1, k2, lambda_value: as above; neighbours: who searches, exact by default.
+    Raises UserError where k1 or k2 does not fit the data.
+    """
+
+    def __init__(self, query, gallery, k1=26, k2=7, lambda_value=0.3, neighbours=None):
+        check_neighbours(k1, k2, len(gallery))
+        self.num_queries, self.lambda_value = len(query), lambda_value
+        self.features = unit_rows(np.concatenate([query, gallery]))
+        neighbours = neighbours or ExactNeighbours()
+        found = neighbours.search(self.features, self.features, k1, itself=True)
+        adjacency = sparse_rows(found.indices, np.ones(found.indices.shape, np.float32))
+        weights = sparse_rows(found.indices[:, :k2], np.square(found.similarities[:, :k2]))
+        first = weights @ (adjacency + adjacency.T)
+        first.data /= np.repeat(row_norms(first), np.diff(first.indptr))
+        self.graph = (first + first.T).tocsr()
+        blocks = range(0, len(self.features), 1024)  # A of the second step itself would be the largest matrix of all
+        norms = np.concatenate([row_norms(weights[first : first + 1024] @ self.graph) for first in blocks])
+        self.weights = sparse.diags_array(1 / norms) @ weights
+
+    def __call__(self, start, stop):
+        """(stop - start, G) float32 scores of these queries."""
+        scores = self.features[start:stop] @ self.features[self.num_queries :].T
+        scores *= self.lambda_value
+        for first in range(start, stop, BLOCK):
+            last = min(first + BLOCK, stop)
+            scores[first - start : last - start] += (1 - self.lambda_value) * self._walk(first, last)
+        return scores
+
+    def _walk(self, first, last):
+        """A_q · A_g for these queries, (last - first, G)."""
+        queries = self.weights[first:last] @ self.graph
+        reached = np.empty((len(self.features), last - first), np.float32)  # A_q B
+        for i in range(last - first):
+            entries = slice(*queries.indptr[i : i + 2])
+            reached[:, i] = self.graph[queries.indices[entries]].T @ queries.data[entries]
+        return (self.weights[self.num_queries :] @ reached).T
+
+
+def sparse_rows(indices, values):
+    """The (N, N) CSR matrix whose row i has `values` (N, k) at the columns `indices` (N, k)."""
+    num_images, k = indices.shape
+    # 32-bit indices, half the memory of what SciPy would choose, as long as they can count the entries
+    kind = np.int32 if indices.size < 2**31 else np.int64
+    starts = np.arange(0, indices.size + 1, k, dtype=kind)
+    return sparse.csr_array((values.ravel(), indices.astype(kind).ravel(), starts), (num_images, num_images))
+
+
+def row_norms(matrix):
+    """(N,) Euclidean norms of the rows of a CSR matrix, none of them empty."""
+    return np.sqrt(np.add.reduceat(np.square(matrix.data), matrix.indptr[:-1]))
