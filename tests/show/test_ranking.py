@@ -1,0 +1,211 @@
+"""The ranking that demo.py shows is the one that the metrics measure, and the picture says so."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+from PIL import Image
+
+import demo
+from reid.retrieval.metrics import evaluate
+from reid.retrieval.results import FeatureSet, save_result
+from reid.show.ranking import COLUMNS, RIGHT, WRONG, Match, draw_ranking, find_image, nearest, paths_of
+from utils import UserError
+
+GREEN, RED = (tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5)) for colour in (RIGHT, WRONG))
+
+
+def random_sets(seed=0, queries=12, images=150):
+    """Query and gallery of 5 identities, distractors and junk in 3 cameras; coarse features, so that many tie."""
+    rng = np.random.default_rng(seed)
+    sets = []
+    for number, lowest in ((queries, 1), (images, -1)):
+        features = rng.integers(-1, 2, (number, 3)).astype(np.float32)
+        features[~features.any(1)] = 1
+        sets.append(FeatureSet(features, rng.integers(lowest, 6, number), rng.integers(1, 4, number)))
+    return sets
+
+
+def slow_ranking(query, gallery, index):
+    """The definition, image by image: (gallery index, cosine) of all that is not junk, nearest first."""
+    feature, kept = query.features[index] / np.linalg.norm(query.features[index]), []
+    for i, (other, label, camera) in enumerate(zip(gallery.features, gallery.labels, gallery.cameras, strict=True)):
+        own_camera = label == query.labels[index] and camera == query.cameras[index]
+        if label != -1 and not own_camera:
+            kept.append((i, float(feature @ other / np.linalg.norm(other))))
+    return sorted(kept, key=lambda pair: (-round(pair[1], 5), pair[0]))
+
+
+@pytest.mark.parametrize("index", range(12))
+def test_the_ranking_is_the_definition(index):
+    query, gallery = random_sets()
+    matches, total = nearest(query, gallery, index, top=1000)
+    expected = slow_ranking(query, gallery, index)
+    assert len(matches) == len(expected)
+    np.testing.assert_allclose([match.similarity for match in matches], [cosine for _, cosine in expected], atol=1e-5)
+    assert {match.index for match in matches} == {i for i, _ in expected}
+    for match in matches:
+        assert (match.label, match.camera) == (gallery.labels[match.index], gallery.cameras[match.index])
+        assert match.right == (match.label == query.labels[index])
+    assert total == sum(match.right for match in matches)
+
+
+def test_equal_similarities_are_ordered_by_index():
+    query, gallery = random_sets()
+    gallery.features[:] = query.features[0]
+    matches, _ = nearest(query, gallery, 0, top=1000)
+    assert [match.index for match in matches] == [i for i, _ in slow_ranking(query, gallery, 0)]
+
+
+def test_the_ranking_agrees_with_the_metrics():
+    rng = np.random.default_rng(3)
+    query, gallery = random_sets()
+    query.features, gallery.features = (rng.normal(size=(len(s), 8)).astype(np.float32) for s in (query, gallery))
+    first = evaluate(query, gallery).first_match
+    for index in range(len(query)):
+        verdicts = [match.right for match in nearest(query, gallery, index, top=1000)[0]]
+        assert (verdicts.index(True) if any(verdicts) else -1) == first[index]
+
+
+def test_top_bounds_the_ranking():
+    query, gallery = random_sets()
+    every, total = nearest(query, gallery, 2, top=1000)
+    for top in (1, 7, 10):
+        assert nearest(query, gallery, 2, top) == (every[:top], total)
+
+
+@pytest.mark.parametrize(
+    ("index", "top", "expected"),
+    [
+        (12, 10, "--query_index 12: expected 0 to 11"),
+        (-1, 10, "--query_index -1: expected 0 to 11"),
+        (0, 0, "--top 0"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(index, top, expected):
+    query, gallery = random_sets()
+    with pytest.raises(UserError, match=expected):
+        nearest(query, gallery, index, top)
+
+
+def test_a_gallery_of_junk_alone_is_refused():
+    query, gallery = random_sets()
+    gallery.labels[:] = -1
+    with pytest.raises(UserError, match="junk"):
+        nearest(query, gallery, 0)
+
+
+@pytest.fixture
+def laid_out(tmp_path):
+    """A result file, and its images laid out below tmp_path/pytorch. Returns (result file, query, gallery)."""
+    sets = random_sets(images=30)
+    rng = np.random.default_rng(1)
+    for images, split in zip(sets, ("query", "gallery"), strict=True):
+        order = np.argsort([f"{label:04d}" if label >= 0 else "-1" for label in images.labels], kind="stable")
+        for name in ("features", "labels", "cameras"):
+            setattr(images, name, getattr(images, name)[order])
+        images.paths = []
+        for i, (label, camera) in enumerate(zip(images.labels, images.cameras, strict=True)):
+            identity = f"{label:04d}" if label >= 0 else "-1"
+            path = tmp_path / "pytorch" / split / identity / f"{identity}_c{camera}s1_{i:06d}_00.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(60, 200, (128, 64, 3), np.uint8)).save(path)
+            images.paths.append(path.as_posix())
+        cameras = {path: int(path.split("_c")[1][0]) for path in images.paths}
+        images.paths = sorted(images.paths)
+        images.cameras = np.array([cameras[path] for path in images.paths])
+    save_result(tmp_path / "result.mat", *sets)
+    return tmp_path / "result.mat", *sets
+
+
+def count(picture, colour):
+    """Pixels of exactly this colour."""
+    return int((np.asarray(Image.open(picture).convert("RGB")) == colour).all(2).sum())
+
+
+def test_demo_prints_and_draws_the_ranking(laid_out, tmp_path, capsys):
+    result, query, gallery = laid_out
+    demo.main(["--query_index", "4", "--result", str(result), "--save", str(tmp_path / "show.png")])
+    lines = capsys.readouterr().out.splitlines()
+    matches, total = nearest(query, gallery, 4)
+    assert lines[0].startswith(f"query 4: identity {query.labels[4]:04d}, camera {query.cameras[4]}")
+    assert len(lines) == 1 + len(matches) + 2
+    for line, match in zip(lines[1:], matches, strict=False):
+        assert ("right" in line) == match.right
+        assert f"{match.label:04d}  camera {match.camera}  {match.similarity:.4f}" in line
+        assert line.endswith(str(Path(gallery.paths[match.index])))
+    assert (
+        lines[-2] == f"{sum(m.right for m in matches)} of the first 10 are right; the gallery holds {total} right ones"
+    )
+    assert lines[-1].endswith("show.png")
+    with Image.open(tmp_path / "show.png") as picture:
+        assert picture.width > 1200
+
+
+@pytest.mark.parametrize("verdicts", [[True] * 10, [False] * 10, [True, False, True] * 5, [True]])
+def test_every_image_has_a_frame_of_its_colour(verdicts, tmp_path):
+    Image.new("RGB", (64, 128), (90, 90, 90)).save(tmp_path / "grey.png")
+    matches = [Match(i, 7, 2, 0.5, right, tmp_path / "grey.png") for i, right in enumerate(verdicts)]
+    draw_ranking(tmp_path / "grey.png", matches, tmp_path / "show.png", "title")
+    green, red = count(tmp_path / "show.png", GREEN), count(tmp_path / "show.png", RED)
+    assert (green > 0) == any(verdicts)
+    assert (red > 0) == (not all(verdicts))
+    if any(verdicts) and not all(verdicts):
+        assert green / red == pytest.approx(sum(verdicts) / (len(verdicts) - sum(verdicts)), rel=0.1)
+
+
+def test_more_than_a_row_is_drawn_in_rows(tmp_path):
+    Image.new("L", (64, 128), 90).save(tmp_path / "grey.png")  # greyscale, too
+    heights = []
+    for number in (COLUMNS, COLUMNS + 1, 3 * COLUMNS):
+        matches = [Match(i, 7, 2, 0.5, True, tmp_path / "grey.png") for i in range(number)]
+        draw_ranking(tmp_path / "grey.png", matches, tmp_path / "show.png", "title")
+        with Image.open(tmp_path / "show.png") as picture:
+            heights.append(picture.height)
+    assert heights[0] < heights[1] < heights[2]
+
+
+def test_a_file_type_that_cannot_be_written_is_refused(tmp_path):
+    for name in ("show", "show.doc"):
+        with pytest.raises(UserError, match=r"--save .*\.png"):
+            draw_ranking("none.jpg", [Match(0, 1, 1, 0.5, True, Path("none.jpg"))], tmp_path / name, "title")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unreadable_image_is_named_and_the_old_picture_kept(tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    (tmp_path / "show.png").write_bytes(b"old")
+    with pytest.raises(UserError, match=r"broken\.jpg: not a readable image"):
+        draw_ranking(tmp_path / "broken.jpg", [Match(0, 1, 1, 0.5, True, Path("x"))], tmp_path / "show.png", "title")
+    assert (tmp_path / "show.png").read_bytes() == b"old"
+
+
+def test_images_that_moved_are_found_by_test_dir(laid_out, tmp_path, capsys):
+    result, query, _ = laid_out
+    (tmp_path / "pytorch").rename(tmp_path / "moved")
+    arguments = ["--result", str(result), "--save", str(tmp_path / "show.png")]
+    with pytest.raises(UserError, match=r"no such image.*--test_dir"):
+        demo.main(arguments)
+    assert not (tmp_path / "show.png").exists()
+    demo.main([*arguments, "--test_dir", str(tmp_path / "moved")])
+    assert (tmp_path / "show.png").is_file()
+    assert find_image(query.paths[0], tmp_path / "moved").is_file()
+
+
+def test_a_result_file_without_paths_takes_them_from_the_folders(laid_out, tmp_path, monkeypatch, capsys):
+    result, _, gallery = laid_out
+    content = {key: value for key, value in scipy.io.loadmat(result).items() if key[0] != "_" and "path" not in key}
+    scipy.io.savemat(result, content)
+    bare = FeatureSet(gallery.features, gallery.labels, gallery.cameras)
+    assert paths_of(bare, "gallery", tmp_path / "pytorch") == gallery.paths
+    arguments = ["--result", str(result), "--save", str(tmp_path / "show.png")]
+    demo.main([*arguments, "--test_dir", str(tmp_path / "pytorch")])
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    with pytest.raises(UserError, match="no such folder"):
+        demo.main(arguments)  # where the published code looks, beside which there is nothing
+    Path(gallery.paths[-1]).unlink()
+    with pytest.raises(UserError, match=r"holds 29 images, not the 30 of the result file"):
+        demo.main([*arguments, "--test_dir", str(tmp_path / "pytorch")])
