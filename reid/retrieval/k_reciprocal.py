@@ -29,7 +29,7 @@ class KReciprocalScores(Scores):
         self.shape = (len(query), len(gallery))
         neighbours = neighbours or ExactNeighbours()
         found = neighbours.search(self.features, self.features, k1 + 1, itself=True, farthest=True)
-        self.farthest = squared_distance(found.lowest)
+        self.farthest = np.maximum(squared_distance(found.lowest), 1e-12)  # all images may be one and the same
         encoding = average_rows(self._encode(reciprocal_expansion(found.indices, k1)), found.indices[:, :k2])
         self.query_encoding = encoding[: len(query)]
         self.gallery_columns = encoding[len(query) :].tocsc()

@@ -1,0 +1,49 @@
+"""People made of numbers, for every test of retrieval."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from reid.retrieval.results import FeatureSet, load_multi_query, load_result
+
+
+@pytest.fixture(scope="session")
+def published(fixtures):
+    """(query, gallery, multi-query, expected figures) of the published code."""
+    folder = fixtures / "retrieval"
+    query, gallery = load_result(folder / "pytorch_result.mat")
+    return (
+        query,
+        gallery,
+        load_multi_query(folder / "multi_query.mat"),
+        json.loads((folder / "expected.json").read_text()),
+    )
+
+
+def signs(random, count):
+    """(count, 16) unit features of +-1/4: their cosines are multiples of 1/8, exact in any order, and often equal."""
+    return random.choice([-0.25, 0.25], (count, 16)).astype(np.float32)
+
+
+def clusters(random, count, dimension=24, identities=6):
+    """(count, dimension) unit features around a few centres, some tight and some loose."""
+    member = random.integers(0, identities, count)
+    spread = random.uniform(0.2, 1.5, identities)[member, None]
+    features = random.normal(size=(identities, dimension))[member] + spread * random.normal(size=(count, dimension))
+    return (features / np.linalg.norm(features, axis=1, keepdims=True)).astype(np.float32)
+
+
+@st.composite
+def data_sets(draw, most=40):
+    """(query, gallery) with junk, distractors, ties, duplicates and queries without a match."""
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    make = draw(st.sampled_from([signs, clusters]))
+    sets = []
+    for count in (draw(st.integers(1, most)), draw(st.integers(1, most))):
+        features = make(random, count) if make is signs else make(random, count, dimension=16)
+        sets.append(FeatureSet(features, random.integers(-1, 4, count), random.integers(1, 4, count)))
+    twins = random.integers(0, len(sets[1]), len(sets[1]) // 3)
+    sets[1].features[: len(twins)] = sets[1].features[twins]
+    return sets

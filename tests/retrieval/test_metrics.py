@@ -1,0 +1,172 @@
+import re
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score
+
+from benchmarks.references import loop_evaluate
+from reid.retrieval.metrics import evaluate, merge_multi_query
+from reid.retrieval.results import FeatureSet
+from reid.retrieval.similarity import CosineScores
+from tests.retrieval.conftest import data_sets
+from utils import UserError
+
+
+def figures(metrics):
+    return [metrics.rank(1), metrics.rank(5), metrics.rank(10), metrics.mAP]
+
+
+def one_query(scores, labels, cameras, **options):
+    """Metrics of a query of identity 1 in camera 1 whose gallery has these scores."""
+    query = FeatureSet([[1.0]], [1], [1])
+    gallery = FeatureSet(np.ones((len(labels), 1)), labels, cameras)
+    return evaluate(query, gallery, scores=lambda start, stop: np.array([scores], np.float32), **options)
+
+
+def test_published_single_query(published):
+    query, gallery, _, expected = published
+    metrics = evaluate(query, gallery)
+    np.testing.assert_allclose(figures(metrics), expected["single_query"], atol=1e-6)
+    assert (metrics.num_matches == 0).sum() >= 3
+
+
+def test_published_multi_query(published):
+    query, gallery, multi_query, expected = published
+    metrics = evaluate(merge_multi_query(query, multi_query), gallery)
+    np.testing.assert_allclose(figures(metrics), expected["multi_query"], atol=1e-6)
+
+
+def assert_equal_to_loop(metrics, expected):
+    for found, wanted in zip(
+        (metrics.average_precision, metrics.inverse_negative_penalty, metrics.first_match), expected, strict=True
+    ):
+        np.testing.assert_allclose(found, wanted, atol=1e-12)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data_sets(), st.sampled_from(["trapezoidal", "step"]), st.sampled_from(["numpy", "torch"]), st.integers(1, 9))
+def test_counting_equals_sorting(sets, ap, library, rows):
+    query, gallery = sets
+    assume(len(set(query.cameras) | set(gallery.cameras)) > 1)
+    matrix = query.features @ gallery.features.T
+    convert = np.array if library == "numpy" else torch.tensor
+
+    def scores(start, stop):
+        return convert(matrix[start:stop])
+
+    scores.budget = 4 * rows * len(gallery)
+    assert_equal_to_loop(evaluate(query, gallery, ap, scores), loop_evaluate(query, gallery, matrix, ap))
+
+
+@settings(max_examples=60, deadline=None)
+@given(data_sets())
+def test_cosines_are_what_is_ranked_by_default(sets):
+    query, gallery = sets
+    assume(len(set(query.cameras) | set(gallery.cameras)) > 1)
+    scaled = FeatureSet(gallery.features * np.float32(4), gallery.labels, gallery.cameras)
+    matrix = CosineScores(query.features, gallery.features)(0, len(query))
+    assert_equal_to_loop(evaluate(query, gallery), loop_evaluate(query, gallery, matrix))
+    assert evaluate(query, gallery).mAP == pytest.approx(evaluate(query, scaled).mAP, abs=1e-3)
+
+
+def test_step_precision_is_scikit_learns():
+    random = np.random.default_rng(0)
+    scores, labels = random.normal(size=50), random.integers(1, 3, 50)
+    expected = average_precision_score(labels == 1, scores.astype(np.float32))
+    assert one_query(scores, labels, np.full(50, 2), ap="step").mAP == pytest.approx(expected, abs=1e-12)
+
+
+def test_trapezoid_by_hand():
+    # right, wrong, right: (1 + 1) / 2 and (1/2 + 2/3) / 2, over two matches
+    metrics = one_query([3, 2, 1], [1, 2, 1], [2, 2, 2])
+    assert metrics.mAP == pytest.approx((1 + (1 / 2 + 2 / 3) / 2) / 2)
+    assert metrics.mINP == pytest.approx(2 / 3)
+    assert metrics.cmc.tolist() == [1, 1, 1]
+
+
+def test_junk_is_neither_right_nor_wrong():
+    # own camera, label -1, a distractor, the match
+    metrics = one_query([9, 8, 7, 6], [1, -1, 0, 1], [1, 2, 2, 2])
+    assert metrics.first_match.tolist() == [1] and metrics.num_matches.tolist() == [1]
+
+
+@pytest.mark.parametrize(("labels", "rank"), [([1, 2, 2], 0), ([2, 1, 2], 1), ([2, 2, 1], 2)])
+def test_equal_scores_are_ordered_by_gallery_index(labels, rank):
+    assert one_query([5, 5, 5], labels, [2, 2, 2]).first_match.tolist() == [rank]
+
+
+def test_a_query_without_match_counts_zero():
+    query = FeatureSet(np.eye(2), [1, 7], [1, 1])
+    metrics = evaluate(query, FeatureSet(np.eye(2), [1, 2], [2, 2]))
+    assert (metrics.mAP, metrics.mINP, metrics.rank(1)) == (0.5, 0.5, 0.5)
+    assert metrics.first_match.tolist() == [0, -1]
+
+
+@pytest.mark.parametrize(("label", "expected"), [(1, 1.0), (2, 0.0), (-1, 0.0)])
+def test_gallery_of_one_image(label, expected):
+    metrics = one_query([1], [label], [2])
+    assert metrics.mAP == expected and metrics.rank(10) == expected
+
+
+def test_junk_query_matches_nothing():
+    metrics = evaluate(FeatureSet([[1.0]], [-1], [1]), FeatureSet([[1.0]], [-1], [2]))
+    assert metrics.mAP == 0 and metrics.num_matches.tolist() == [0]
+
+
+def test_the_line_reads_as_published():
+    metrics = one_query([3, 2, 1], [2, 2, 1], [2, 2, 2])
+    expected = "multi Rank@1:0.000000 Rank@5:1.000000 Rank@10:1.000000 mAP:0.166667 mINP:0.333333"
+    assert metrics.line("multi ") == expected
+    assert re.search(r" mAP\(step\):0\.333333 ", one_query([3, 2, 1], [2, 2, 1], [2, 2, 2], ap="step").line())
+
+
+def test_one_camera_is_explained_rather_than_measured():
+    images = FeatureSet(np.eye(3), [1, 1, 2], [4, 4, 4])
+    with pytest.raises(UserError, match=r"all images are of camera 4.*--ignore_cameras"):
+        evaluate(images, images)
+    assert evaluate(images, images, ignore_cameras=True).rank(1) == 1
+
+
+def test_unknown_average_precision_is_refused():
+    with pytest.raises(UserError, match="--ap stepp: expected trapezoidal or step"):
+        one_query([1], [1], [2], ap="stepp")
+
+
+def test_workers_share_the_chunks(published):
+    query, gallery, _, _ = published
+    scores = CosineScores(query.features, gallery.features)
+    scores.budget = 4 * len(gallery) * 7
+    parts = []
+
+    class Worker:
+        size = 2
+
+        def __init__(self, rank):
+            self.rank = rank
+
+        def sum(self, ranks):
+            parts.append(ranks)
+            return np.sum(parts, axis=0)
+
+    evaluate(query, gallery, scores=scores, workers=Worker(0))
+    shared = evaluate(query, gallery, scores=scores, workers=Worker(1))
+    assert shared.line() == evaluate(query, gallery, scores=scores).line()
+    assert not np.any((parts[0] > 0) & (parts[1] > 0))
+
+
+def test_multi_query_is_the_mean_of_identity_and_camera():
+    query = FeatureSet(np.eye(3), [1, 1, 2], [1, 2, 1])
+    images = FeatureSet([[2, 0, 0], [0, 2, 0], [9, 9, 9], [5, 5, 5]], [1, 1, 1, 3], [1, 1, 3, 1])
+    merged = merge_multi_query(query, images)
+    # the second and third have no image of their identity in their camera and keep their own feature
+    np.testing.assert_array_equal(merged.features, [[1, 1, 0], [0, 1, 0], [0, 0, 1]])
+    np.testing.assert_array_equal(query.features, np.eye(3))
+
+
+def test_multi_query_of_another_network_is_refused():
+    query = FeatureSet(np.eye(3), [1, 1, 2], [1, 2, 1])
+    with pytest.raises(UserError, match="features of 2 dimensions, the queries' have 3"):
+        merge_multi_query(query, FeatureSet(np.eye(2), [1, 1], [1, 1]))

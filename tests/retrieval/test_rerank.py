@@ -1,0 +1,86 @@
+"""k-reciprocal and graph re-ranking against the published numbers and dense programs from the papers."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks.references import dense_graph, dense_k_reciprocal
+from reid.retrieval.graph import GraphScores
+from reid.retrieval.graph_dense import DenseGraphScores
+from reid.retrieval.k_reciprocal import KReciprocalScores
+from reid.retrieval.metrics import evaluate
+from reid.retrieval.neighbours import ExactNeighbours
+from tests.retrieval.conftest import clusters, signs
+from utils import UserError
+
+GRAPHS = [GraphScores, DenseGraphScores]
+
+
+@pytest.fixture(scope="module")
+def rerank(fixtures):
+    with np.load(fixtures / "retrieval" / "rerank.npz") as arrays:
+        return dict(arrays)
+
+
+def whole(scores, rows):
+    """The (rows, G) matrix of a Scores, in chunks of 7."""
+    return np.concatenate([np.asarray(scores(start, min(start + 7, rows))) for start in range(0, rows, 7)])
+
+
+def figures(metrics):
+    return [metrics.rank(1), metrics.rank(5), metrics.rank(10), metrics.mAP]
+
+
+def test_published_k_reciprocal(published, rerank):
+    query, gallery, _, expected = published
+    scores = KReciprocalScores(query.features, gallery.features)
+    np.testing.assert_allclose(-whole(scores, 60), rerank["k_reciprocal_distance"], atol=1e-5)
+    found = figures(evaluate(query, gallery, scores=scores))
+    np.testing.assert_allclose(found, expected["k_reciprocal k1=20 k2=6 lambda=0.3"], atol=1e-6)
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_published_graph(published, rerank, graph):
+    query, gallery, _, expected = published
+    scores = graph(query.features, gallery.features)
+    np.testing.assert_allclose(whole(scores, 60), rerank["gnn_score"], atol=1e-5)
+    found = figures(evaluate(query, gallery, scores=scores))
+    np.testing.assert_allclose(found, expected["gnn k1=26 k2=7 lambda=0.3"], atol=1e-6)
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from([signs, clusters]), st.integers(1, 30), st.integers(1, 120), st.data())
+def test_sparse_equals_dense(seed, make, num_queries, num_gallery, data):
+    random = np.random.default_rng(seed)
+    query, gallery = make(random, num_queries), make(random, num_gallery)[:, : 16 if make is signs else 24]
+    gallery[: num_gallery // 4] = gallery[num_gallery // 2 : num_gallery // 2 + num_gallery // 4]  # twins
+    k1 = data.draw(st.integers(1, min(num_gallery, 25)))
+    k2 = data.draw(st.integers(1, k1))
+    weight = data.draw(st.sampled_from([0.0, 0.3, 1.0]))
+    budget = data.draw(st.sampled_from([1, 2**26]))
+    options = {"neighbours": ExactNeighbours(budget=budget)}
+    found = whole(KReciprocalScores(query, gallery, k1, k2, weight, **options), num_queries)
+    np.testing.assert_allclose(-found, dense_k_reciprocal(query, gallery, k1, k2, weight), atol=1e-5)
+    for graph in GRAPHS:
+        found = whole(graph(query, gallery, k1, k2, weight, **options), num_queries)
+        np.testing.assert_allclose(found, dense_graph(query, gallery, k1, k2, weight), atol=1e-5)
+
+
+def test_features_of_any_length_are_ranked_by_angle(published, rerank):
+    query, gallery, _, _ = published
+    scores = KReciprocalScores(3 * query.features, 5 * gallery.features)
+    np.testing.assert_allclose(-whole(scores, 60), rerank["k_reciprocal_distance"], atol=1e-4)
+
+
+def test_one_and_the_same_image_everywhere():
+    features = signs(np.random.default_rng(0), 1).repeat(9, axis=0)
+    for method in (KReciprocalScores, *GRAPHS):
+        assert np.isfinite(whole(method(features[:3], features, 4, 2), 3)).all()
+
+
+@pytest.mark.parametrize("method", [KReciprocalScores, *GRAPHS])
+def test_k1_larger_than_the_gallery_is_refused(method):
+    features = clusters(np.random.default_rng(0), 12)
+    with pytest.raises(UserError, match="--k1 13: expected 1 to 12, the number of gallery images"):
+        method(features, features, k1=13)

@@ -1,0 +1,104 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from sklearn.metrics import roc_curve
+
+from reid.retrieval.results import FeatureSet
+from reid.retrieval.thresholds import BINS, histogram, load_threshold, pair_similarities, roc, summarize
+from tests.retrieval.conftest import data_sets
+from utils import UserError
+
+
+def slow_pairs(query, gallery, ignore_cameras):
+    """Lists of similarities by two loops: genuine, impostor, hardest genuine, hardest impostor."""
+    genuine, impostor, hardest_genuine, hardest_impostor = [], [], [], []
+    for i in range(len(query)):
+        own, strangers = [], []
+        for j in range(len(gallery)):
+            if query.labels[i] == -1 or gallery.labels[j] == -1:
+                continue
+            if query.cameras[i] == gallery.cameras[j] and not ignore_cameras:
+                continue
+            similarity = np.float32(query.features[i] @ gallery.features[j])
+            (own if query.labels[i] == gallery.labels[j] else strangers).append(similarity)
+        genuine += own
+        impostor += strangers
+        hardest_genuine += [min(own)] if own else []
+        hardest_impostor += [max(strangers)] if strangers else []
+    return genuine, impostor, hardest_genuine, hardest_impostor
+
+
+@settings(max_examples=50, deadline=None)
+@given(data_sets(most=15))
+def test_pairs_equal_two_loops(sets):
+    query, gallery = sets
+    ignore_cameras = bool(query.labels[0] % 2)
+    expected = slow_pairs(query, gallery, ignore_cameras)
+    if len(set(query.cameras) | set(gallery.cameras)) == 1 or not expected[0] or not expected[1]:
+        with pytest.raises(UserError):
+            pair_similarities(query, gallery)
+            pair_similarities(query, gallery, ignore_cameras)
+        return
+    found = pair_similarities(query, gallery, ignore_cameras)
+    kinds = (found.genuine, found.impostor, found.hardest_genuine, found.hardest_impostor)
+    for counts, similarities in zip(kinds, expected, strict=True):
+        assert counts.sum() == len(similarities)
+        # the same values but for rounding, which may move one into the next bin
+        assert np.abs(np.repeat(np.arange(BINS), counts) - np.sort(np.array(similarities) + 1) * BINS / 2).max() < 2
+
+
+def test_extreme_cosines_stay_in_the_histogram():
+    counts = histogram(np.array([-1.0000001, -1, 0, 1, 1.0000001, -np.inf], np.float32))
+    assert counts[[0, BINS // 2, BINS - 1]].tolist() == [2, 1, 2] and counts.sum() == 5
+
+
+def test_curve_is_scikit_learns():
+    random = np.random.default_rng(0)
+    genuine, impostor = random.normal(0.5, 0.2, 300).clip(-1, 1), random.normal(0.1, 0.2, 4000).clip(-1, 1)
+    curve = roc(histogram(genuine), histogram(impostor))
+    truth = np.repeat([1, 0], [300, 4000])
+    false_positives, true_positives, _ = roc_curve(truth, np.concatenate([genuine, impostor]))
+    for rate in (1e-3, 1e-2, 0.5):
+        expected = true_positives[false_positives <= rate].max()
+        assert curve.at_fpr(rate)[1] == pytest.approx(expected, abs=0.005)
+        assert np.mean(impostor >= curve.at_fpr(rate)[2]) <= rate
+    error, threshold = curve.equal_error()
+    assert error == pytest.approx(np.mean(impostor >= threshold), abs=0.005)
+    assert error == pytest.approx(np.mean(genuine < threshold), abs=0.005)
+    assert error == pytest.approx(0.1587, abs=0.02)  # a normal distribution beyond one deviation
+
+
+def test_separate_distributions_have_no_error():
+    curve = roc(histogram(np.full(10, 0.9)), histogram(np.full(10, 0.1)))
+    error, threshold = curve.equal_error()
+    assert error == 0 and 0.1 < threshold <= 0.9
+    assert curve.at_fpr(1e-4)[:2] == (0.0, 1.0)
+
+
+def test_summary_is_plain_json(published):
+    query, gallery, _, _ = published
+    summary = json.loads(json.dumps(summarize(pair_similarities(query, gallery))))
+    assert summary["hardest_per_query"]["impostor"] == 60
+    rules = summary["all_pairs"]["rules"]
+    assert rules["eer"]["threshold"] < rules["1e-3"]["threshold"] < rules["1e-4"]["threshold"]
+
+
+def test_no_pairs_of_a_kind_are_refused():
+    query = FeatureSet(np.eye(2), [1, 2], [1, 1])
+    with pytest.raises(UserError, match="no genuine pair"):
+        pair_similarities(query, FeatureSet(np.eye(2), [3, 4], [2, 2]))
+    with pytest.raises(UserError, match="no impostor pair"):
+        pair_similarities(query.select([0]), FeatureSet(np.eye(2), [1, 1], [2, 2]))
+
+
+def test_a_threshold_is_a_number_or_a_file(tmp_path):
+    path = tmp_path / "threshold.json"
+    path.write_text('{"threshold": 0.5}')
+    assert load_threshold("0.25") == 0.25 and load_threshold(path) == 0.5
+    path.write_text("[1]")
+    with pytest.raises(UserError, match=r"no threshold in it"):
+        load_threshold(path)
+    with pytest.raises(UserError, match=r"no number and no file; python tools/threshold\.py"):
+        load_threshold(tmp_path / "none.json")

@@ -1,0 +1,1 @@
+"""Further commands: each runs by itself, `python tools/NAME.py --help`."""
