@@ -16,7 +16,7 @@ import numpy as np
 from scipy import sparse
 
 from reid.retrieval.neighbours import ExactNeighbours, check_neighbours
-from reid.retrieval.similarity import Scores, unit_rows
+from reid.retrieval.similarity import CosineScores, Scores, unit_rows
 
 BLOCK = 64  # queries at a time: (N, 64) floats stay in the cache
 
@@ -31,21 +31,21 @@ class GraphScores(Scores):
     def __init__(self, query, gallery, k1=26, k2=7, lambda_value=0.3, neighbours=None):
         check_neighbours(k1, k2, len(gallery))
         self.num_queries, self.lambda_value = len(query), lambda_value
-        self.features = unit_rows(np.concatenate([query, gallery]))
-        neighbours = neighbours or ExactNeighbours()
-        found = neighbours.search(self.features, self.features, k1, itself=True)
+        features = unit_rows(np.concatenate([query, gallery]))
+        self.cosines = CosineScores(features[: len(query)], features[len(query) :])
+        found = (neighbours or ExactNeighbours()).search(features, features, k1, itself=True)
         adjacency = sparse_rows(found.indices, np.ones(found.indices.shape, np.float32))
         weights = sparse_rows(found.indices[:, :k2], np.square(found.similarities[:, :k2]))
         first = weights @ (adjacency + adjacency.T)
         first.data /= np.repeat(row_norms(first), np.diff(first.indptr))
         self.graph = (first + first.T).tocsr()
-        blocks = range(0, len(self.features), 1024)  # A of the second step itself would be the largest matrix of all
+        blocks = range(0, len(features), 1024)  # A of the second step itself would be the largest matrix of all
         norms = np.concatenate([row_norms(weights[first : first + 1024] @ self.graph) for first in blocks])
         self.weights = sparse.diags_array(1 / norms) @ weights
 
     def __call__(self, start, stop):
         """(stop - start, G) float32 scores of these queries."""
-        scores = self.features[start:stop] @ self.features[self.num_queries :].T
+        scores = self.cosines(start, stop)
         scores *= self.lambda_value
         for first in range(start, stop, BLOCK):
             last = min(first + BLOCK, stop)
@@ -55,7 +55,7 @@ class GraphScores(Scores):
     def _walk(self, first, last):
         """A_q · A_g for these queries, (last - first, G)."""
         queries = self.weights[first:last] @ self.graph
-        reached = np.empty((len(self.features), last - first), np.float32)  # A_q B
+        reached = np.empty((self.graph.shape[0], last - first), np.float32)  # A_q B
         for i in range(last - first):
             entries = slice(*queries.indptr[i : i + 2])
             reached[:, i] = self.graph[queries.indices[entries]].T @ queries.data[entries]

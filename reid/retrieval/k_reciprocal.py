@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from reid.retrieval.neighbours import ExactNeighbours, check_neighbours
-from reid.retrieval.similarity import Scores, unit_rows
+from reid.retrieval.similarity import CosineScores, Scores, unit_rows
 
 BLOCK = 32  # queries whose shared entries are listed at a time
 
@@ -25,8 +25,8 @@ class KReciprocalScores(Scores):
     def __init__(self, query, gallery, k1=20, k2=6, lambda_value=0.3, neighbours=None):
         check_neighbours(k1, k2, len(gallery))
         self.lambda_value = lambda_value
-        self.features = unit_rows(np.concatenate([query, gallery]))
-        self.shape = (len(query), len(gallery))
+        self.features = unit_rows(np.ascontiguousarray(np.concatenate([query, gallery])))
+        self.cosines = CosineScores(self.features[: len(query)], self.features[len(query) :])
         neighbours = neighbours or ExactNeighbours()
         found = neighbours.search(self.features, self.features, k1 + 1, itself=True, farthest=True)
         self.farthest = np.maximum(squared_distance(found.lowest), 1e-12)  # all images may be one and the same
@@ -36,7 +36,7 @@ class KReciprocalScores(Scores):
 
     def __call__(self, start, stop):
         """(stop - start, G) float32 scores of these queries; the distance is their opposite, in [0, 1]."""
-        scores = self.features[start:stop] @ self.features[self.shape[0] :].T
+        scores = self.cosines(start, stop)
         # minus lambda · (2 - 2 cos)² / farthest, minus (1 - lambda) · Jaccard distance, without a second matrix
         scores -= 1
         np.square(scores, out=scores)

@@ -22,6 +22,11 @@ def published(fixtures):
     )
 
 
+def image_set(features, labels, cameras):
+    """A FeatureSet from lists."""
+    return FeatureSet(np.asarray(features), np.asarray(labels), np.asarray(cameras))
+
+
 def signs(random, count):
     """(count, 16) unit features of +-1/4: their cosines are multiples of 1/8, exact in any order, and often equal."""
     return random.choice([-0.25, 0.25], (count, 16)).astype(np.float32)

@@ -9,9 +9,8 @@ from sklearn.metrics import average_precision_score
 
 from benchmarks.references import loop_evaluate
 from reid.retrieval.metrics import evaluate, merge_multi_query
-from reid.retrieval.results import FeatureSet
-from reid.retrieval.similarity import CosineScores
-from tests.retrieval.conftest import data_sets
+from reid.retrieval.similarity import CosineScores, Scores
+from tests.retrieval.conftest import data_sets, image_set
 from utils import UserError
 
 
@@ -21,8 +20,8 @@ def figures(metrics):
 
 def one_query(scores, labels, cameras, **options):
     """Metrics of a query of identity 1 in camera 1 whose gallery has these scores."""
-    query = FeatureSet([[1.0]], [1], [1])
-    gallery = FeatureSet(np.ones((len(labels), 1)), labels, cameras)
+    query = image_set([[1.0]], [1], [1])
+    gallery = image_set(np.ones((len(labels), 1)), labels, cameras)
     return evaluate(query, gallery, scores=lambda start, stop: np.array([scores], np.float32), **options)
 
 
@@ -54,11 +53,13 @@ def test_counting_equals_sorting(sets, ap, library, rows):
     matrix = query.features @ gallery.features.T
     convert = np.array if library == "numpy" else torch.tensor
 
-    def scores(start, stop):
-        return convert(matrix[start:stop])
+    class Given(Scores):
+        budget = 4 * rows * len(gallery)
 
-    scores.budget = 4 * rows * len(gallery)
-    assert_equal_to_loop(evaluate(query, gallery, ap, scores), loop_evaluate(query, gallery, matrix, ap))
+        def __call__(self, start, stop):
+            return convert(matrix[start:stop])
+
+    assert_equal_to_loop(evaluate(query, gallery, ap, Given()), loop_evaluate(query, gallery, matrix, ap))
 
 
 @settings(max_examples=60, deadline=None)
@@ -66,7 +67,7 @@ def test_counting_equals_sorting(sets, ap, library, rows):
 def test_cosines_are_what_is_ranked_by_default(sets):
     query, gallery = sets
     assume(len(set(query.cameras) | set(gallery.cameras)) > 1)
-    scaled = FeatureSet(gallery.features * np.float32(4), gallery.labels, gallery.cameras)
+    scaled = image_set(gallery.features * np.float32(4), gallery.labels, gallery.cameras)
     matrix = CosineScores(query.features, gallery.features)(0, len(query))
     assert_equal_to_loop(evaluate(query, gallery), loop_evaluate(query, gallery, matrix))
     assert evaluate(query, gallery).mAP == pytest.approx(evaluate(query, scaled).mAP, abs=1e-3)
@@ -99,8 +100,8 @@ def test_equal_scores_are_ordered_by_gallery_index(labels, rank):
 
 
 def test_a_query_without_match_counts_zero():
-    query = FeatureSet(np.eye(2), [1, 7], [1, 1])
-    metrics = evaluate(query, FeatureSet(np.eye(2), [1, 2], [2, 2]))
+    query = image_set(np.eye(2), [1, 7], [1, 1])
+    metrics = evaluate(query, image_set(np.eye(2), [1, 2], [2, 2]))
     assert (metrics.mAP, metrics.mINP, metrics.rank(1)) == (0.5, 0.5, 0.5)
     assert metrics.first_match.tolist() == [0, -1]
 
@@ -112,7 +113,7 @@ def test_gallery_of_one_image(label, expected):
 
 
 def test_junk_query_matches_nothing():
-    metrics = evaluate(FeatureSet([[1.0]], [-1], [1]), FeatureSet([[1.0]], [-1], [2]))
+    metrics = evaluate(image_set([[1.0]], [-1], [1]), image_set([[1.0]], [-1], [2]))
     assert metrics.mAP == 0 and metrics.num_matches.tolist() == [0]
 
 
@@ -124,7 +125,7 @@ def test_the_line_reads_as_published():
 
 
 def test_one_camera_is_explained_rather_than_measured():
-    images = FeatureSet(np.eye(3), [1, 1, 2], [4, 4, 4])
+    images = image_set(np.eye(3), [1, 1, 2], [4, 4, 4])
     with pytest.raises(UserError, match=r"all images are of camera 4.*--ignore_cameras"):
         evaluate(images, images)
     assert evaluate(images, images, ignore_cameras=True).rank(1) == 1
@@ -158,8 +159,8 @@ def test_workers_share_the_chunks(published):
 
 
 def test_multi_query_is_the_mean_of_identity_and_camera():
-    query = FeatureSet(np.eye(3), [1, 1, 2], [1, 2, 1])
-    images = FeatureSet([[2, 0, 0], [0, 2, 0], [9, 9, 9], [5, 5, 5]], [1, 1, 1, 3], [1, 1, 3, 1])
+    query = image_set(np.eye(3), [1, 1, 2], [1, 2, 1])
+    images = image_set([[2, 0, 0], [0, 2, 0], [9, 9, 9], [5, 5, 5]], [1, 1, 1, 3], [1, 1, 3, 1])
     merged = merge_multi_query(query, images)
     # the second and third have no image of their identity in their camera and keep their own feature
     np.testing.assert_array_equal(merged.features, [[1, 1, 0], [0, 1, 0], [0, 0, 1]])
@@ -167,6 +168,6 @@ def test_multi_query_is_the_mean_of_identity_and_camera():
 
 
 def test_multi_query_of_another_network_is_refused():
-    query = FeatureSet(np.eye(3), [1, 1, 2], [1, 2, 1])
+    query = image_set(np.eye(3), [1, 1, 2], [1, 2, 1])
     with pytest.raises(UserError, match="features of 2 dimensions, the queries' have 3"):
-        merge_multi_query(query, FeatureSet(np.eye(2), [1, 1], [1, 1]))
+        merge_multi_query(query, image_set(np.eye(2), [1, 1], [1, 1]))

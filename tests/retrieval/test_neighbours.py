@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from reid.retrieval.faiss_neighbours import FaissNeighbours
 from reid.retrieval.neighbours import ExactNeighbours, check_neighbours, top_k, top_k_torch
+from reid.retrieval.similarity import CosineScores, twins
 from tests.retrieval.conftest import clusters, signs
 from utils import UserError
 
@@ -40,6 +41,17 @@ def test_search_finds_the_nearest_and_the_farthest(budget):
     np.testing.assert_array_equal(found.indices, np.argsort(-cosine, axis=1, kind="stable")[:, :5])
     np.testing.assert_array_equal(found.similarities, np.take_along_axis(cosine, found.indices, axis=1))
     np.testing.assert_array_equal(found.lowest, cosine.min(axis=1))
+
+
+def test_twins_are_equally_near_wherever_they_stand():
+    random = np.random.default_rng(0)
+    queries, gallery = random.normal(size=(30, 64)), random.normal(size=(500, 64))
+    gallery[[3, 77, 78, 499]] = gallery[0]
+    gallery[400] = gallery[200]
+    later, first = twins(gallery.astype(np.float32))
+    assert later.tolist() == [3, 77, 78, 400, 499] and first.tolist() == [0, 0, 0, 200, 0]
+    scores = CosineScores(np.float32(queries), np.asfortranarray(gallery, np.float32))(0, 30)
+    assert (scores[:, [3, 77, 78, 499]] == scores[:, :1]).all() and (scores[:, 400] == scores[:, 200]).all()
 
 
 def test_every_image_is_first_among_its_own_even_with_twins():

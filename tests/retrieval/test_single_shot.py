@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 
 from reid.retrieval.metrics import evaluate
-from reid.retrieval.results import FeatureSet
 from reid.retrieval.single_shot import evaluate_single_shot
-from tests.retrieval.conftest import clusters
+from tests.retrieval.conftest import clusters, image_set
 from utils import UserError
 
 
@@ -12,9 +11,9 @@ def two_cameras(num_people=12, images=3, seed=0):
     """Queries of camera 1 and a gallery of camera 2, `images` of each identity."""
     random = np.random.default_rng(seed)
     labels = np.arange(1, num_people + 1)
-    query = FeatureSet(clusters(random, num_people), labels, np.ones(num_people))
+    query = image_set(clusters(random, num_people), labels, np.ones(num_people))
     count = num_people * images
-    return query, FeatureSet(clusters(random, count), labels.repeat(images), np.full(count, 2))
+    return query, image_set(clusters(random, count), labels.repeat(images), np.full(count, 2))
 
 
 def test_a_gallery_of_one_image_each_leaves_no_choice():
@@ -44,8 +43,8 @@ def test_the_same_seed_draws_the_same_galleries():
 
 
 def test_junk_is_never_drawn_and_own_camera_is_not_seen():
-    query = FeatureSet([[1.0, 0]], [1], [1])
-    gallery = FeatureSet([[1.0, 0], [1, 0], [0.6, 0.8], [0, 1]], [-1, 1, 1, 2], [2, 1, 2, 2])
+    query = image_set([[1.0, 0]], [1], [1])
+    gallery = image_set([[1.0, 0], [1, 0], [0.6, 0.8], [0, 1]], [-1, 1, 1, 2], [2, 1, 2, 2])
     found = evaluate_single_shot(query, gallery)
     assert found.gallery_size == 2 and found.rank(1) == 1
 

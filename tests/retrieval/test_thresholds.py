@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given, settings
 from sklearn.metrics import roc_curve
 
-from reid.retrieval.results import FeatureSet
 from reid.retrieval.thresholds import BINS, histogram, load_threshold, pair_similarities, roc, summarize
-from tests.retrieval.conftest import data_sets
+from tests.retrieval.conftest import data_sets, image_set
 from utils import UserError
 
 
@@ -15,7 +14,8 @@ def slow_pairs(query, gallery, ignore_cameras):
     """Lists of similarities by two loops: genuine, impostor, hardest genuine, hardest impostor."""
     genuine, impostor, hardest_genuine, hardest_impostor = [], [], [], []
     for i in range(len(query)):
-        own, strangers = [], []
+        own: list[np.float32] = []
+        strangers: list[np.float32] = []
         for j in range(len(gallery)):
             if query.labels[i] == -1 or gallery.labels[j] == -1:
                 continue
@@ -86,11 +86,11 @@ def test_summary_is_plain_json(published):
 
 
 def test_no_pairs_of_a_kind_are_refused():
-    query = FeatureSet(np.eye(2), [1, 2], [1, 1])
+    query = image_set(np.eye(2), [1, 2], [1, 1])
     with pytest.raises(UserError, match="no genuine pair"):
-        pair_similarities(query, FeatureSet(np.eye(2), [3, 4], [2, 2]))
+        pair_similarities(query, image_set(np.eye(2), [3, 4], [2, 2]))
     with pytest.raises(UserError, match="no impostor pair"):
-        pair_similarities(query.select([0]), FeatureSet(np.eye(2), [1, 1], [2, 2]))
+        pair_similarities(query.select([0]), image_set(np.eye(2), [1, 1], [2, 2]))
 
 
 def test_a_threshold_is_a_number_or_a_file(tmp_path):
