@@ -84,7 +84,7 @@ def tint(rng, colour, spread=18):
     return tuple(int(c) for c in np.clip(colour + change, 0, 255))
 
 
-def ground(draw, horizon, far, near, lines=None, rng=None):
+def ground(draw, horizon, far, near, lines=None):
     """The floor, from the far colour at the horizon to the near one, with lines that run into the distance."""
     width, height = PANORAMA
     for y in range(horizon, height):

@@ -52,7 +52,7 @@ def draw_data_set(
     """Draw a data set into the folder `root`: bounding_box_train, bounding_box_test, query and gt_bbox.
 
     train_identities, test_identities: people, disjoint, numbered from 0001. cameras: each sees every person. images:
-    pictures of a person by a camera; for a test identity one more is the query. distractors: pictures of other people
+    pictures of a person by a camera, the query of a test identity comes on top. distractors: pictures of other people
     in the gallery, labelled 0000; junk: badly cut boxes there, labelled -1. workers: processes, all cores by default.
 
     A second run changes nothing; one after an interruption draws what is missing. Returns the number of pictures drawn.
@@ -76,7 +76,7 @@ def draw_data_set(
     chunks = [
         (str(root), some[start : start + CHUNK], seed) for some in by_camera for start in range(0, len(some), CHUNK)
     ]
-    workers = min(workers or os.cpu_count() or 1, len(chunks))
+    workers = workers or min(os.cpu_count() or 1, 1 + len(missing) // 500)  # a few are drawn before a process starts
     with progress(total=len(missing), desc="drawing people", unit="image") as bar:
         if workers <= 1:
             for chunk in chunks:

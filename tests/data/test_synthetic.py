@@ -97,6 +97,28 @@ def test_more_people_leave_the_look_of_the_others_alone():
     assert len({Person.draw(np.random.default_rng((0, 0, number))) for number in range(500)}) == 500
 
 
+def test_the_pictures_of_an_identity_show_one_person(tmp_path, monkeypatch):
+    from reid.data import synthetic
+
+    shown: list[tuple[str, list]] = []
+    draw_picture, draw_walker = synthetic.draw_picture, synthetic.draw_walker
+
+    def name_it(picture, *arguments):
+        shown.append((Path(picture.file).name.split("_")[0], []))
+        return draw_picture(picture, *arguments)
+
+    def look(canvas, person, *arguments):
+        shown[-1][1].append(person)
+        return draw_walker(canvas, person, *arguments)
+
+    monkeypatch.setattr(synthetic, "draw_picture", name_it)
+    monkeypatch.setattr(synthetic, "draw_walker", look)
+    draw_data_set(tmp_path, workers=1, **SIZES)
+    people = {label: set.intersection(*(set(seen) for other, seen in shown if other == label)) for label, _ in shown}
+    assert {label: len(same) for label, same in people.items()} == {**dict.fromkeys(people, 1), "0000": 0, "-1": 0}
+    assert len(set.union(*people.values())) == 7
+
+
 def test_a_second_run_changes_nothing(small):
     before = {path: path.stat().st_mtime_ns for path in small.rglob("*")}
     assert draw_data_set(small, workers=1, **SIZES) == 0
