@@ -1,0 +1,67 @@
+"""Time and memory of evaluate.py beside a loop that sorts the gallery, and of the metric beside its matrix product.
+
+    python benchmarks/evaluation.py                                  # made features of Market-1501's size
+    python benchmarks/evaluation.py --result pytorch_result.mat      # real ones
+    python benchmarks/evaluation.py --sizes market msmt17 market+500k --no_reference
+
+Prints rows of Markdown. Peak memory is the whole process's; "features" is what the file holds, of which a process
+needs one copy. The loop is benchmarks/references.py.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.measure import SIZES, apart, best, describe, machine, result_files, run_process
+from reid.retrieval.metrics import evaluate
+from reid.retrieval.results import load_result
+from reid.retrieval.similarity import chunks
+from utils import run_script
+
+HEADER = """| features | GB | evaluate.py | peak GB | loop | times faster | matrix product | metric | ratio |
+|---|---|---|---|---|---|---|---|---|"""
+
+
+def main(argv=None):
+    """Print a table, one row a size."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["market"])
+    parser.add_argument("--result", type=Path, help="measure this file instead of made features")
+    parser.add_argument("--no_reference", action="store_true", help="leave out the loop, which takes minutes")
+    args = parser.parse_args(argv)
+    print(machine(), HEADER, sep="\n\n", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for path in result_files(args, folder):
+            print(row(path, args.no_reference), flush=True)
+
+
+def row(path, no_reference):
+    """One row of the table, for the features in the file `path`."""
+    name, gigabytes = apart(describe, path)
+    product, metric = apart(in_memory, path)
+    seconds, peak, line = min(run_process("evaluate.py", "--result", path) for _ in range(3))
+    cells = [name, f"{gigabytes:.2f}", f"{seconds:.2f} s", f"{peak:.2f}"]
+    if no_reference:
+        cells += ["", ""]
+    else:
+        slow, _, expected = run_process("benchmarks/references.py", "evaluate", path)
+        if line != expected:
+            print(f"{line}\n{expected}: the loop differs", file=sys.stderr)
+        cells += [f"{slow:.1f} s", f"{slow / seconds:.0f}×"]
+    cells += [f"{product:.3f} s", f"{metric:.3f} s", f"{metric / product:.2f}"]
+    return f"| {' | '.join(cells)} |"
+
+
+def in_memory(path):
+    """Seconds of the bare matrix product of the features in `path`, and of the whole metric."""
+    query, gallery = load_result(path)
+    spans = chunks((len(query), len(gallery)))
+    product = best(lambda: [query.features[start:stop] @ gallery.features.T for start, stop in spans])
+    return product, best(lambda: evaluate(query, gallery))
+
+
+if __name__ == "__main__":
+    run_script(main)

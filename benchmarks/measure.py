@@ -1,0 +1,115 @@
+"""What the benchmarks of retrieval share: made features, and the time and memory of a whole process."""
+
+import multiprocessing
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from reid.retrieval.results import FeatureSet, load_result, save_result
+from utils import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+# queries and gallery images
+SIZES = {"market": (3368, 19732), "msmt17": (11659, 82161), "market+500k": (3368, 519732)}
+CAMERAS = 6
+
+
+def make_result(path, num_queries, num_gallery, dimension=512, seed=0):
+    """Write a result file of made people, as uneven as real ones.
+
+    Sizes of identities follow a power law, some are tight and some loose, cameras shift every feature, and of the
+    gallery a fifth is junk and a seventh distractors, as in Market-1501. Features are rectified, as after a ReLU, and
+    of unit norm. With more than 100,000 images, the rest are distractors.
+    """
+    random = np.random.default_rng(seed)
+    num_people = num_queries // 4
+    sizes = random.pareto(1.5, num_people) + 1
+    labels = random.choice(num_people, num_gallery, p=sizes / sizes.sum()) + 1
+    labels[random.random(num_gallery) < 0.14] = 0
+    labels[random.random(num_gallery) < 0.19] = -1
+    if num_gallery > 100_000:
+        labels[20_000:] = 0
+    centres = random.standard_normal((num_people + 1, dimension), np.float32)
+    centres[0] = 0
+    spreads = random.uniform(0.5, 1.6, num_people + 1).astype(np.float32)
+    shifts = random.standard_normal((CAMERAS + 1, dimension), np.float32) / 2
+    common = random.standard_normal(dimension, np.float32)
+
+    def images(labels):
+        cameras = random.integers(1, CAMERAS + 1, len(labels))
+        features = np.empty((len(labels), dimension), np.float32)
+        for start in range(0, len(labels), 4096):
+            part = slice(start, start + 4096)
+            person = np.maximum(labels[part], 0)
+            noise = random.standard_normal((len(person), dimension), np.float32)
+            features[part] = centres[person] + shifts[cameras[part]] + common
+            features[part] += np.where(person > 0, spreads[person], 2)[:, None] * noise
+        np.maximum(features, 0, out=features)
+        features /= np.linalg.norm(features, axis=1, keepdims=True)
+        return FeatureSet(features, labels, cameras)
+
+    save_result(path, images(np.arange(num_queries) % num_people + 1), images(labels))
+
+
+def describe(path):
+    """(`3,368 × 19,732 × 512`, gigabytes) of the features in the file `path`."""
+    query, gallery = load_result(path)
+    name = f"{len(query):,} × {len(gallery):,} × {gallery.features.shape[1]}"
+    return name, (query.features.nbytes + gallery.features.nbytes) / 1e9
+
+
+def result_files(args, folder):
+    """The file that --result names, or one of made features for each of --sizes, written into `folder`."""
+    if args.result:
+        yield args.result.resolve()
+        return
+    for size in args.sizes:
+        path = Path(folder) / f"{size}.mat"
+        apart(make_result, path, *SIZES[size])
+        yield path
+        path.unlink()
+
+
+def run_process(*arguments):
+    """Run Python with `arguments`. Returns (seconds, peak resident gigabytes, what it printed). Linux and macOS."""
+    began = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as printed:
+        process = subprocess.Popen([sys.executable, *map(str, arguments)], cwd=ROOT, stdout=printed)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - began
+        printed.seek(0)
+        if status:
+            raise UserError(f"{' '.join(map(str, arguments))}: ended with status {status}")
+        return seconds, usage.ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6), printed.read().strip()
+
+
+def apart(work, *arguments):
+    """work(*arguments) in a process of its own: Linux counts this one's memory to every process that it starts."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(work, *arguments).result()
+
+
+def best(work, times=3):
+    """The least seconds that work() takes."""
+    seconds = []
+    for _ in range(times):
+        began = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)
+
+
+def machine():
+    """A line for the documents: where and when this was measured, and how busy the machine was."""
+    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    return f"{date.today()}, {os.cpu_count()} cores of {platform.machine()}{load}, NumPy {np.__version__}"

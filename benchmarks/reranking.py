@@ -1,0 +1,56 @@
+"""Time and memory of evaluate_rerank.py, the whole process, beside the dense algorithm written from the paper.
+
+    python benchmarks/reranking.py                                   # made features of Market-1501's size
+    python benchmarks/reranking.py --result pytorch_result.mat       # real ones
+    python benchmarks/reranking.py --sizes msmt17 --no_reference
+    python benchmarks/reranking.py --gpu_ids 0
+
+Prints rows of Markdown. The dense algorithm (benchmarks/references.py) needs 9 GB at Market-1501's size; with
+--no_reference it is left out.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.measure import SIZES, apart, describe, machine, result_files, run_process
+from utils import run_script
+
+METHODS = ("k-reciprocal", "gnn", "aqe")
+
+
+def main(argv=None):
+    """Print a table, one row a method and size."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["market"])
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--result", type=Path, help="measure this file instead of made features")
+    parser.add_argument("--no_reference", action="store_true", help="leave out the dense algorithm")
+    parser.add_argument("--times", type=int, default=1, help="run each so often, and take the fastest")
+    parser.add_argument("--gpu_ids", default="-1", help="handed on to evaluate_rerank.py")
+    args = parser.parse_args(argv)
+    print(machine(), "| features | method | time | peak GB | result |\n|---|---|---|---|---|", sep="\n\n", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for path in result_files(args, folder):
+            measure(path, args)
+
+
+def measure(path, args):
+    """Print the rows of one file."""
+    name, _ = apart(describe, path)
+    times = {}
+    for method in args.methods:
+        flags = ("--result", path, "--method", method, "--gpu_ids", args.gpu_ids)
+        times[method], peak, line = min(run_process("evaluate_rerank.py", *flags) for _ in range(args.times))
+        print(f"| {name} | {method} | {times[method]:.1f} s | {peak:.2f} | {line} |", flush=True)
+    if not args.no_reference:
+        slow, peak, line = run_process("benchmarks/references.py", "k-reciprocal", path)
+        ratio = f" ({slow / times['k-reciprocal']:.1f}×)" if "k-reciprocal" in times else ""
+        print(f"| {name} | dense k-reciprocal | {slow:.1f} s{ratio} | {peak:.2f} | {line} |", flush=True)
+
+
+if __name__ == "__main__":
+    run_script(main)
