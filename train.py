@@ -10,7 +10,12 @@ Writes model/NAME: opts.yaml, checkpoints (net_last.pth, and net_010.pth … eve
 
 from pathlib import Path
 
+import torch
+
+from model import build_model, parameter_count
+from reid.data.layout import read_split
 from reid.options import PUBLISHED_CLASSES, dump_options, parse_train
+from reid.training.run import run_training
 from utils import run_script
 
 
@@ -18,19 +23,12 @@ def main(argv=None):
     options = parse_train(argv)
     if options.dry_run:
         describe(options)
-        return
-    from reid.training.run import run_training
-
-    run_training(options)
+    else:
+        run_training(options)
 
 
 def describe(options):
     """Print the options as YAML, and the size of the network that they describe, which is not really built."""
-    import torch
-
-    from model import build_model, parameter_count
-    from reid.data.layout import read_split
-
     split = "train_all" if options.train_all else "train"
     laid_out = (Path(options.data_dir) / split).is_dir()
     classes = PUBLISHED_CLASSES

@@ -86,25 +86,30 @@ def testing_parser():
         epilog="example: python test.py --name ft_ResNet50 --test_dir ../Market/pytorch --which_epoch last",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--gpu_ids", default="0", help="which GPU; -1 for the CPU, also used where there is no GPU")
-    parser.add_argument("--name", default="ft_ResNet50", help="name of the run whose network is tested")
-    parser.add_argument("--which_epoch", default="last", help="last, average, average_bn, or an epoch such as 60")
+    add_tested_network(parser)
     parser.add_argument("--test_dir", default="../Market/pytorch", help="the folder that prepare.py laid out")
     parser.add_argument("--batchsize", type=positive(int), default=256, help="images a batch")
-    parser.add_argument("--linear_num", type=int, help="width of the bottleneck (default: the run's)")
     parser.add_argument("--multi", action="store_true", help="multiple-query evaluation, too")
     parser.add_argument("--fp16", action="store_true", help="extract in float16")
     parser.add_argument("--bf16", action="store_true", help="extract in bfloat16")
     parser.add_argument("--ms", default="1", help="scales whose square roots resize the image, such as 1,1.1,1.2")
     parser.add_argument("--no_flip", action="store_true", help="leave out the mirrored image")
-    parser.add_argument("--backbone", help="test a weight file without a training run: its network")
+    parser.add_argument("--result", default="pytorch_result.mat", help="where the features go")
+    return parser
+
+
+def add_tested_network(parser):
+    """The flags that name a trained network: of a run, or of a weight file."""
+    parser.add_argument("--gpu_ids", default="0", help="which GPU; -1 for the CPU, also used where there is no GPU")
+    parser.add_argument("--name", default="ft_ResNet50", help="name of the run whose network is used")
+    parser.add_argument("--which_epoch", default="last", help="last, average, average_bn, or an epoch such as 60")
+    parser.add_argument("--linear_num", type=int, help="width of the bottleneck (default: the run's)")
+    parser.add_argument("--backbone", help="use a weight file without a training run: its network")
     parser.add_argument("--weights", metavar="FILE", help="the weight file of --backbone; none for random weights")
     parser.add_argument("--height", type=positive(int), help="height of the images (default: the run's)")
     parser.add_argument("--width", type=positive(int), help="width of the images (default: the run's)")
     parser.add_argument("--stride", type=int, choices=(1, 2), default=2, help="of --backbone's last stage")
     parser.add_argument("--seed", type=int, default=0, help="of --weights none")
-    parser.add_argument("--result", default="pytorch_result.mat", help="where the features go")
-    return parser
 
 
 def add_network_flags(group):

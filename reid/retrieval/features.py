@@ -4,8 +4,12 @@ import torch
 from torch.fx.experimental.optimization import fuse
 from torch.nn.functional import interpolate, normalize
 
+from model import build_model, load_weights
 from reid.data.augment import normalise
-from utils import UserError, progress
+from reid.models.backbones import find_backbone
+from reid.options import load_run_options
+from reid.training.run_folder import RunFolder
+from utils import UserError, progress, seed_everything
 
 
 def parse_scales(text):
@@ -22,10 +26,32 @@ def parse_scales(text):
     return [area**0.5 for area in areas]
 
 
-def fused_embedding(network):
-    """The function images → features of a network in evaluation mode, each convolution fused with the batch norm that
-    follows it where the network can be traced; the same numbers, sooner."""
-    network.eval()
+def load_network(options):
+    """The Network to test, with its weights, and the (height, width) of its images.
+
+    options: with the flags of `options.add_tested_network`, which name the run model/NAME or a weight file of
+    --backbone. Raises UserError or FileNotFoundError where there is no such run, checkpoint or network.
+    """
+    if options.backbone:
+        if not options.weights:
+            raise UserError(f"--backbone {options.backbone} needs --weights FILE, or none for random weights.")
+        seed_everything(options.seed)
+        height, width = find_backbone(options.backbone).size
+        size = (options.height or height, options.width or width)
+        return build_model(options.backbone, None, stride=options.stride, weights=options.weights, size=size), size
+    run = load_run_options(options.name)
+    size = (options.height or run.height, options.width or run.width)
+    linear_num = run.linear_num if options.linear_num is None else options.linear_num
+    path = RunFolder(options.name).weights_file(options.which_epoch)
+    network = build_model(run.backbone, run.nclasses, linear_num, run.droprate, run.stride, "none", size)
+    load_weights(network, path, strict=True)
+    return network, size
+
+
+def fused_embedding(network, device):
+    """The function images → features of a network on `device`, in evaluation mode, each convolution fused with the
+    batch norm that follows it where the network can be traced; the same numbers, sooner."""
+    network.to(device, memory_format=torch.channels_last).eval()
     try:
         return fuse(_Embedding(network))
     except Exception:  # tracing fails in as many ways as networks branch; then the network runs as it is

@@ -22,7 +22,8 @@ def draw_curves(history, path):
             if points:
                 axis.plot(*zip(*points, strict=True), color=color, marker=".", linewidth=1.8, label=who)
         axis.set(xlabel="Epoch", title=label)
-        axis.set_ylim(bottom=0)
+        highest = max(record[name] for record in history)
+        axis.set_ylim(0, 1.15 * highest or 1)  # a validation loss far above, usual in the first epochs, is cut off
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)

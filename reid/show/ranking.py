@@ -24,7 +24,10 @@ SHOWN = (256, 128)  # height and width in pixels to which every image is brought
 
 @dataclass(frozen=True)
 class Match:
-    """One gallery image of a ranking. index: its position in the gallery; similarity: the cosine, -1 to 1."""
+    """One gallery image of a ranking. index: its position in the gallery; similarity: the cosine, -1 to 1.
+
+    accepted: whether it is similar enough to be taken for the same person at all.
+    """
 
     index: int
     label: int
@@ -32,12 +35,13 @@ class Match:
     similarity: float
     right: bool
     path: Path | None = None
+    accepted: bool = True
 
 
-def nearest(query, gallery, index, top=10):
+def nearest(query, gallery, index, top=10, threshold=-1.0):
     """The gallery images nearest to one query, junk left out as the metric leaves it out, equal ones by index.
 
-    query, gallery: FeatureSets; index: which query, from 0. Returns (at most `top` Matches, nearest first; how many
+    query, gallery: FeatureSets; index: which query, from 0; threshold: the least similarity accepted. Returns (at most `top` Matches, nearest first; how many
     right images the gallery holds). Raises UserError for an index out of range, and where all the gallery is junk.
     """
     if not 0 <= index < len(query):
@@ -52,7 +56,15 @@ def nearest(query, gallery, index, top=10):
     scores = CosineScores(query.features[index : index + 1], gallery.features)(0, 1)[0]
     order = valid[np.argsort(-scores[valid], kind="stable")[:top]]
     matches = [
-        Match(int(i), int(gallery.labels[i]), int(gallery.cameras[i]), float(scores[i]), bool(same[i])) for i in order
+        Match(
+            int(i),
+            int(gallery.labels[i]),
+            int(gallery.cameras[i]),
+            float(s),
+            bool(same[i]),
+            accepted=bool(s >= threshold),
+        )
+        for i, s in zip(order, scores[order], strict=True)
     ]
     return matches, int(same[valid].sum())
 
@@ -100,7 +112,7 @@ def describe_ranking(query, index, query_path, matches, total):
     """The lines that say in text what the picture shows. total: how many right images the gallery holds."""
     yield f"query {index}: {headline(query, index)}  {query_path}"
     for rank, match in enumerate(matches, 1):
-        verdict = "right" if match.right else "wrong"
+        verdict = ("right" if match.right else "wrong") + ("" if match.accepted else ", rejected")
         yield f"{rank:4d}  {verdict}  {match.label:04d}  camera {match.camera}  {match.similarity:.4f}  {match.path}"
     yield summary(matches, total)
 
@@ -112,8 +124,9 @@ def headline(query, index):
 
 def summary(matches, total):
     """`7 of the first 10 are right; the gallery holds 12 right ones`."""
-    right = sum(match.right for match in matches)
-    return f"{right} of the first {len(matches)} are right; the gallery holds {total} right ones"
+    right, rejected = sum(match.right for match in matches), sum(not match.accepted for match in matches)
+    text = f"{right} of the first {len(matches)} are right; the gallery holds {total} right ones"
+    return f"{text}; {rejected} are below the threshold" if rejected else text
 
 
 def draw_ranking(query_path, matches, save, title, subtitle=""):
@@ -141,18 +154,19 @@ def draw_ranking(query_path, matches, save, title, subtitle=""):
     for position, match in enumerate(matches):
         axes = figure.add_subplot(grid[position // COLUMNS, position % COLUMNS + 2])
         mark = f"{'✓' if match.right else '✗'} {match.label:04d} · c{match.camera}\n{match.similarity:.3f}"
-        draw_image(axes, match.path, RIGHT if match.right else WRONG, str(position + 1), mark)
+        mark += "" if match.accepted else " rejected"
+        draw_image(axes, match.path, RIGHT if match.right else WRONG, str(position + 1), mark, faint=not match.accepted)
     with atomic_write(save) as temporary:
         figure.savefig(temporary, format=file_type)
 
 
-def draw_image(axes, path, colour, above, below):
-    """One framed image with a word above and a caption below it."""
+def draw_image(axes, path, colour, above, below, faint=False):
+    """One framed image with a word above and a caption below it; faint: the image nearly fades away."""
     try:
         pixels = load_image(path, *SHOWN)
     except Exception as error:  # decoders fail in many ways, and every failure means the same here
         raise UserError(f"{path}: not a readable image ({error}).") from None
-    axes.imshow(pixels, aspect="auto", interpolation="lanczos")
+    axes.imshow(pixels, aspect="auto", interpolation="lanczos", alpha=0.3 if faint else 1)
     axes.set(xticks=[], yticks=[], box_aspect=SHOWN[0] / SHOWN[1])
     axes.set_title(above, fontsize=11, color=ASKED, pad=5)
     axes.set_xlabel(below, fontsize=11, color=colour, labelpad=6, linespacing=1.3)

@@ -210,3 +210,17 @@ def test_a_result_file_without_paths_takes_them_from_the_folders(laid_out, tmp_p
     Path(gallery.paths[-1]).unlink()
     with pytest.raises(UserError, match=r"holds 29 images, not the 30 of the result file"):
         demo.main([*arguments, "--test_dir", str(tmp_path / "pytorch")])
+
+
+def test_what_is_below_the_threshold_is_marked_as_rejected(laid_out, tmp_path, capsys):
+    result = str(laid_out[0])
+    demo.main(["--query_index", "1", "--result", result, "--save", str(tmp_path / "all.png")])
+    similarities = [float(line.split()[5]) for line in capsys.readouterr().out.splitlines()[1:-2]]
+    threshold = (similarities[0] + similarities[-1]) / 2
+    flags = ["--query_index", "1", "--result", result, "--threshold", str(threshold)]
+    demo.main([*flags, "--save", str(tmp_path / "some.png")])
+    lines = capsys.readouterr().out.splitlines()[1:-1]
+    rejected = [similarity < threshold for similarity in similarities]
+    assert ["rejected" in line for line in lines[:-1]] == rejected and 0 < sum(rejected) < len(rejected)
+    assert f"{sum(rejected)} are below the threshold" in lines[-1]
+    assert (tmp_path / "some.png").read_bytes() != (tmp_path / "all.png").read_bytes()
