@@ -16,9 +16,10 @@ import numpy as np
 from scipy import sparse
 
 from reid.retrieval.neighbours import ExactNeighbours, check_neighbours
-from reid.retrieval.similarity import CosineScores, Scores, unit_rows
+from reid.retrieval.similarity import CosineScores, Scores, chunks, run_chunks, unit_rows
 
-BLOCK = 64  # queries at a time: (N, 64) floats stay in the cache
+BLOCK = 32  # queries at a time: (N, 32) floats stay in the cache
+GROUP = 8  # queries at a time, next to one another and often of one person, that reach much the same rows
 
 
 class GraphScores(Scores):
@@ -30,7 +31,7 @@ class GraphScores(Scores):
 
     def __init__(self, query, gallery, k1=26, k2=7, lambda_value=0.3, neighbours=None):
         check_neighbours(k1, k2, len(gallery))
-        self.num_queries, self.lambda_value = len(query), lambda_value
+        self.lambda_value = lambda_value
         features = unit_rows(np.concatenate([query, gallery]))
         self.cosines = CosineScores(features[: len(query)], features[len(query) :])
         found = (neighbours or ExactNeighbours()).search(features, features, k1, itself=True)
@@ -39,9 +40,15 @@ class GraphScores(Scores):
         first = weights @ (adjacency + adjacency.T)
         first.data /= np.repeat(row_norms(first), np.diff(first.indptr))
         self.graph = (first + first.T).tocsr()
-        blocks = range(0, len(features), 1024)  # A of the second step itself would be the largest matrix of all
-        norms = np.concatenate([row_norms(weights[first : first + 1024] @ self.graph) for first in blocks])
-        self.weights = sparse.diags_array(1 / norms) @ weights
+        norms = np.empty(len(features), np.float32)
+
+        def measure(first, last):  # a block at a time: A of the second step would be the largest matrix of all
+            norms[first:last] = row_norms(weights[first:last] @ self.graph)
+
+        run_chunks(measure, chunks((len(features), 1)), "graph")
+        weights = sparse.diags_array(1 / norms) @ weights
+        self.query_weights = weights[: len(query)]
+        self.gallery_weights = (1 - lambda_value) * weights[len(query) :]
 
     def __call__(self, start, stop):
         """(stop - start, G) float32 scores of these queries."""
@@ -49,17 +56,18 @@ class GraphScores(Scores):
         scores *= self.lambda_value
         for first in range(start, stop, BLOCK):
             last = min(first + BLOCK, stop)
-            scores[first - start : last - start] += (1 - self.lambda_value) * self._walk(first, last)
+            scores[first - start : last - start] += (self.gallery_weights @ self._reach(first, last)).T
         return scores
 
-    def _walk(self, first, last):
-        """A_q · A_g for these queries, (last - first, G)."""
-        queries = self.weights[first:last] @ self.graph
-        reached = np.empty((self.graph.shape[0], last - first), np.float32)  # A_q B
-        for i in range(last - first):
-            entries = slice(*queries.indptr[i : i + 2])
-            reached[:, i] = self.graph[queries.indices[entries]].T @ queries.data[entries]
-        return (self.weights[self.num_queries :] @ reached).T
+    def _reach(self, first, last):
+        """A_q B of these queries, transposed: (N, last - first)."""
+        reached = np.empty((self.graph.shape[0], last - first), np.float32)
+        for start in range(first, last, GROUP):
+            queries = self.query_weights[start : min(start + GROUP, last)] @ self.graph
+            rows = np.unique(queries.indices)
+            part = slice(start - first, start - first + GROUP)
+            reached[:, part] = self.graph[rows].T @ queries.toarray()[:, rows].T
+        return reached
 
 
 def sparse_rows(indices, values):
