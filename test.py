@@ -49,13 +49,13 @@ def extractor(options):
     device = select_device(options.gpu_ids)
     names = ["query", "gallery", *(["multi-query"] if options.multi else [])]
     splits = {name: read_split(options.test_dir, name) for name in names}
-    network, size = load_network(options)
+    network, (height, width) = load_network(options)
     embed = fused_embedding(network, device)
     dtype = torch.float16 if options.fp16 else torch.bfloat16 if options.bf16 else None
 
     def extract(name):
         split = splits[name]
-        bank = load_bank(split.paths, *size, cache=Path(options.test_dir) / ".cache", description=name)
+        bank = load_bank(split.paths, height, width, cache=Path(options.test_dir) / ".cache", description=name)
         features = extract_features(
             embed, bank, device, options.batchsize, scales, not options.no_flip, dtype, f"features of {name}"
         )

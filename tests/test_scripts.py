@@ -272,4 +272,4 @@ def test_real_people_from_download_to_ranking(real_people, tmp_path):
 
 def mean_ap(output):
     """The first mAP that a script printed."""
-    return float(re.search(r"mAP:([\d.]+)", output)[1])
+    return float(re.findall(r"mAP:([\d.]+)", output)[0])

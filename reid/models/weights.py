@@ -39,16 +39,7 @@ def read_state_dict(path):
     Unpacks training states that keep it under a key of its own, and removes the prefixes of DataParallel, DDP,
     torch.compile and AveragedModel. Raises FileNotFoundError, or UserError where the file is not a state dict.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such weight file.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise UserError(
-            f"{path}: not a readable weight file, perhaps cut short ({describe(error).splitlines()[0][:100]}). "
-            "Expected a state dict as torch.save writes it; copy or train it again."
-        ) from error
+    content = read_tensors(path)
     for key in ENVELOPES:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -59,6 +50,22 @@ def read_state_dict(path):
         for name, value in content.items()
         if isinstance(value, torch.Tensor) and name != "n_averaged"
     }
+
+
+def read_tensors(path, device="cpu"):
+    """What torch.save wrote to a file, read as data: nothing in it is executed.
+
+    Raises FileNotFoundError, or UserError where it is cut short or holds more than data.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such weight file.")
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{path}: not a readable weight file, perhaps cut short ({describe(error).splitlines()[0][:100]}). "
+            "Expected tensors as torch.save writes them; copy or train it again."
+        ) from error
 
 
 def _without_wrappers(name):

@@ -41,8 +41,9 @@ class Match:
 def nearest(query, gallery, index, top=10, threshold=-1.0):
     """The gallery images nearest to one query, junk left out as the metric leaves it out, equal ones by index.
 
-    query, gallery: FeatureSets; index: which query, from 0; threshold: the least similarity accepted. Returns (at most `top` Matches, nearest first; how many
-    right images the gallery holds). Raises UserError for an index out of range, and where all the gallery is junk.
+    query, gallery: FeatureSets; index: which query, from 0; threshold: the least similarity accepted.
+    Returns (at most `top` Matches, nearest first; how many right images the gallery holds). Raises UserError for an
+    index out of range, and where all the gallery is junk.
     """
     if not 0 <= index < len(query):
         raise UserError(f"--query_index {index}: expected 0 to {len(query) - 1}, there are {len(query)} queries.")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from reid.models.weights import read_tensors
 from utils import UserError, atomic_write
 
 AVERAGES = ("average", "average_bn")
@@ -50,7 +51,7 @@ class RunFolder:
         """What save_state wrote, or None where the run has not finished an epoch."""
         if not self.state_file.exists():
             return None
-        return torch.load(self.state_file, map_location=device, weights_only=True)
+        return read_tensors(self.state_file, device)
 
     def save_log(self, history):
         """Write log.jsonl anew: one JSON object an epoch, so that a resumed run repeats no line."""

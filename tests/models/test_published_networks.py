@@ -9,7 +9,7 @@ import torch
 
 from model import build_model
 
-NETWORKS = {
+NETWORKS: dict[str, dict] = {
     "resnet50": dict(backbone="resnet50"),
     "resnet50_stride1": dict(backbone="resnet50", stride=1),
     "resnet50_linear0": dict(backbone="resnet50", linear_num=0),

@@ -20,14 +20,9 @@ def check_same_features(first, second):
 @pytest.mark.parametrize("wrap", ["plain", "data parallel", "compiled", "averaged", "training state"])
 def test_a_checkpoint_loads_whatever_wrapped_it(wrap, tmp_path):
     trained = network()
-    state = {
-        "plain": lambda: trained.state_dict(),
-        "data parallel": lambda: torch.nn.DataParallel(trained).state_dict(),
-        "compiled": lambda: torch.compile(trained).state_dict(),
-        "averaged": lambda: AveragedModel(trained).state_dict(),
-        "training state": lambda: {"epoch": 3, "state_dict": trained.state_dict()},
-    }[wrap]()
-    torch.save(state, tmp_path / "net.pth")
+    wrappers: dict = {"data parallel": torch.nn.DataParallel, "compiled": torch.compile, "averaged": AveragedModel}
+    state = wrappers[wrap](trained).state_dict() if wrap in wrappers else trained.state_dict()
+    torch.save({"epoch": 3, "state_dict": state} if wrap == "training state" else state, tmp_path / "net.pth")
     fresh = network()
     report = load_weights(fresh, tmp_path / "net.pth", strict=True)
     assert not report.missing and not report.unknown and not report.mismatched

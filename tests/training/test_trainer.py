@@ -26,8 +26,8 @@ def small_data():
 
 
 def trainer(*flags, total=3):
-    flags = ["--batchsize", "8", "--total", str(total), "--lr", "0.05", "--backbone_lr", "0.05", *flags]
-    options = parse_train([*flags, "--backbone", "osnet_x0_25", "--weights", "none"])
+    usual = ["--batchsize", "8", "--total", str(total), "--lr", "0.05", "--backbone_lr", "0.05"]
+    options = parse_train([*usual, *flags, "--backbone", "osnet_x0_25", "--weights", "none"])
     seed_everything(options.seed)
     network = build_model("osnet_x0_25", IDENTITIES, linear_num=16, weights="none", size=SIZE)
     bank, targets = small_data()
@@ -97,17 +97,17 @@ def test_a_resumed_run_ends_with_the_same_weights(flags, tmp_path):
 
 
 def test_weight_averaging_is_the_exponential_mean_from_the_last_fifth_on():
-    trained, expected = trainer("--wa", total=5), None
+    trained = trainer("--wa", total=5)
+    expected: dict = {}
     step = trained.train_step
 
     def averaging_step(*batch):
-        nonlocal expected
         result = step(*batch)
         weights = copy.deepcopy(dict(trained.network.named_parameters()))
         if trained.epoch >= 4:
-            expected = expected or weights
             for name, value in weights.items():
-                expected[name] = AVERAGE_DECAY * expected[name].data + (1 - AVERAGE_DECAY) * value.data
+                before = expected[name] if name in expected else value.data
+                expected[name] = AVERAGE_DECAY * before + (1 - AVERAGE_DECAY) * value.data
         return result
 
     trained.train_step = averaging_step
