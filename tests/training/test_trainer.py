@@ -106,7 +106,7 @@ def test_weight_averaging_is_the_exponential_mean_from_the_last_fifth_on():
         weights = copy.deepcopy(dict(trained.network.named_parameters()))
         if trained.epoch >= 4:
             for name, value in weights.items():
-                before = expected[name] if name in expected else value.data
+                before = expected.get(name, value.data)
                 expected[name] = AVERAGE_DECAY * before + (1 - AVERAGE_DECAY) * value.data
         return result
 

@@ -1,0 +1,52 @@
+"""Training speed with images in channels_last order, as the suite keeps them, against PyTorch's default order.
+
+    python benchmarks/memory_format.py
+    python benchmarks/memory_format.py --backbone resnet50 --batchsize 16
+
+Forward and backward of one batch at a time, float32, median of the steps; prints rows of a Markdown table.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from model import build_model
+from utils import run_script, select_device
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbone", default="osnet_x0_25")
+    parser.add_argument("--batchsize", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--gpu_ids", default="-1")
+    options = parser.parse_args(argv)
+    print("| network | images | channels last, images/s | default, images/s | ratio |\n| --- | --- | --- | --- | --- |")
+    for size in ((128, 64), (256, 128)):
+        last, default = (speed(options, size, order) for order in (torch.channels_last, torch.contiguous_format))
+        print(f"| {options.backbone} | {size[0]}×{size[1]} | {last:.0f} | {default:.0f} | {last / default:.1f} |")
+
+
+def speed(options, size, order):
+    """Images a second of forward and backward, the images and the network in the memory format `order`."""
+    device = select_device(options.gpu_ids)
+    network = build_model(options.backbone, 751, weights="none", size=size).to(device, memory_format=order)
+    images = torch.randn(options.batchsize, 3, *size, device=device).contiguous(memory_format=order)
+    times = []
+    for _ in range(options.steps + 1):
+        start = time.perf_counter()
+        network(images)[1].sum().backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - start)
+    return options.batchsize / statistics.median(times[1:])
+
+
+if __name__ == "__main__":
+    run_script(main)
