@@ -7,7 +7,7 @@ import numpy as np
 
 from utils import progress
 
-CHUNK_BYTES = 2**26  # 64 MB of float32 scores at a time, for each thread
+CHUNK_BYTES = 2**28  # of float32 scores at a time, for each thread; smaller products are slower
 MOST_ROWS = 512
 MOST_THREADS = 4
 
