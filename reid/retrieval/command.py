@@ -40,23 +40,24 @@ def run_evaluation(args, device=None, workers=None, rescore=None, prefix=""):
     quiet = workers is not None and workers.rank > 0
     if not quiet:
         print(f"{len(query)} queries, {len(gallery)} gallery images, {args.ap} average precision", file=sys.stderr)
-    for name, images in (("", query), ("multi ", read_multi_query(args, query, by_default=rescore is None))):
-        if images is None:
-            continue
+
+    def measure(images, name):
         if args.single_shot:
             metrics = evaluate_single_shot(images, gallery, args.ap, args.ignore_cameras)
         else:
             scores = (rescore or CosineScores)(images.features, gallery.features, device)
             metrics = evaluate(images, gallery, args.ap, scores, args.ignore_cameras, workers)
+        remarks = ["cameras ignored"] * args.ignore_cameras + ["single gallery shot"] * args.single_shot
         if not quiet:
-            print(metrics.line(name + prefix) + _remarks(args))
-            if args.save_per_query and images is query:
-                save_per_query(args.save_per_query, query, metrics)
+            print(metrics.line(name + prefix) + (f" ({', '.join(remarks)})" if remarks else ""))
+        return metrics
 
-
-def _remarks(args):
-    remarks = ["cameras ignored"] * args.ignore_cameras + ["single gallery shot"] * args.single_shot
-    return f" ({', '.join(remarks)})" if remarks else ""
+    metrics = measure(query, "")
+    if args.save_per_query and not quiet:
+        save_per_query(args.save_per_query, query, metrics)
+    merged = read_multi_query(args, query, by_default=rescore is None)
+    if merged is not None:
+        measure(merged, "multi ")
 
 
 def read_multi_query(args, query, by_default):
