@@ -83,22 +83,22 @@ def seed_everything(seed):
 
 
 def select_device(gpu_ids="0"):
-    """The torch.device for a `--gpu_ids` value: the first GPU named, or Apple's GPU, or the CPU where there is none.
+    """The torch.device for a `--gpu_ids` value: that GPU, or Apple's GPU, or the CPU where there is none.
 
-    "-1" always means the CPU. Raises UserError for anything but whole numbers, and for a GPU that is not there while
-    others are.
+    "-1" always means the CPU. Raises UserError for anything but one whole number, and for a GPU that is not there
+    while others are.
     """
     import torch
 
     try:
-        first = int(str(gpu_ids).split(",")[0])
+        number = int(gpu_ids)
     except ValueError:
-        raise UserError(f"--gpu_ids {gpu_ids}: expected the numbers of GPUs, such as 0, or -1 for the CPU.") from None
-    if first < 0:
+        raise UserError(f"--gpu_ids {gpu_ids}: expected the number of one GPU, such as 0, or -1 for the CPU.") from None
+    if number < 0:
         return torch.device("cpu")
     if torch.cuda.is_available():
         count = torch.cuda.device_count()
-        if first >= count:
+        if number >= count:
             raise UserError(f"--gpu_ids {gpu_ids}: this machine has {count} GPU(s), numbered from 0.")
-        return torch.device("cuda", first)
+        return torch.device("cuda", number)
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

@@ -3,10 +3,10 @@
 import shlex
 from pathlib import Path
 
-import demo
 import pytest
 import yaml
 
+import demo
 import evaluate
 import evaluate_gpu
 import evaluate_rerank

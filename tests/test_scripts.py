@@ -16,6 +16,8 @@ import scipy.io
 import torch
 from PIL import Image
 
+from model import build_model
+
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32", "--batchsize", "8"]
 PEOPLE = ["--identities", "6", "--test_identities", "5", "--cameras", "3", "--images", "2"]
@@ -132,16 +134,20 @@ def test_training_can_average_and_be_tested_by_epoch(people, tmp_path):
 
 
 def test_killed_at_any_moment_and_resumed_training_ends_with_the_same_weights(people, tmp_path):
+    torch.manual_seed(0)
+    start = build_model("osnet_x0_25", None, weights="none").model.state_dict()
+    torch.save(start, tmp_path / "start.pth")  # weights that no seed of the run would draw again
     flags = ["--data_dir", people, "--name", "small", "--total", "3", "--gpu_ids", "-1", "--erasing_p", "0.5", *SMALL]
+    flags += ["--weights", tmp_path / "start.pth"]
     (tmp_path / "whole").mkdir()
     (tmp_path / "killed").mkdir()
     run("train", *flags, cwd=tmp_path / "whole")
     command = [sys.executable, str(ROOT / "train.py"), *map(str, flags), "--resume"]
     folder = tmp_path / "killed" / "model" / "small"
-    for epoch in (1, 2):  # once in the middle of the epoch after each of these, where files are being written
+    for epoch in (0, 1, 2):  # before the first epoch has ended, then as soon as the files of each are being written
         process = subprocess.Popen(command, cwd=tmp_path / "killed", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         deadline = time.monotonic() + 120
-        while epochs_logged(folder) < epoch and process.poll() is None and time.monotonic() < deadline:
+        while not reached(folder, epoch) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
         process.communicate()
@@ -152,6 +158,11 @@ def test_killed_at_any_moment_and_resumed_training_ends_with_the_same_weights(pe
     resumed = torch.load(folder / "net_last.pth", weights_only=True)
     assert whole.keys() == resumed.keys() and all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert epochs_logged(folder) == 3
+
+
+def reached(folder, epoch):
+    """Whether a run has written its options (0), or the log of that epoch."""
+    return epochs_logged(folder) >= epoch if epoch else (folder / "opts.yaml").exists()
 
 
 def epochs_logged(folder):

@@ -28,19 +28,18 @@ def run_training(options):
     split = read_split(options.data_dir, "train_all" if options.train_all else "train", cameras_required=False)
     sampler = ShuffleSampler(len(split), options.batchsize, seed=options.seed)
     options.nclasses = len(split.classes)
+    run = RunFolder(options.name)
+    state = run.load_state(device) if options.resume else None
+    size, weights = (options.height, options.width), "none" if state else options.weights
+    network = build_model(
+        options.backbone, len(split.classes), options.linear_num, options.droprate, options.stride, weights, size
+    )
     validation = _validation_data(options, split.classes)
     bank = _bank(options, split.paths, "train_all" if options.train_all else "train")
-    size = (options.height, options.width)
-    network = build_model(
-        options.backbone, len(split.classes), options.linear_num, options.droprate, options.stride,
-        weights="none" if options.resume and options_file(options.name).exists() else options.weights, size=size,
-    )  # fmt: skip
     augment = Augment(*size, erasing_p=options.erasing_p, color_jitter=options.color_jitter)
     criterion = Criterion(options, len(split.classes), network.dim)
     trainer = Trainer(network, criterion, bank, split.targets, sampler, augment, options, device)
 
-    run = RunFolder(options.name)
-    state = run.load_state(device) if options.resume else None
     if state:
         trainer.load_state_dict(state)
         print(f"{run.path}: going on after epoch {trainer.epoch}.")
