@@ -17,6 +17,7 @@ from utils import UserError, run_script
 
 
 def parse_arguments(argv=None):
+    """The flags; `drawing` holds those given that say how to draw people. Raises UserError where they contradict."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data_dir", help="folder of the download (default: looked for in the usual places)")
     parser.add_argument("--save_dir", help="folder of the layout (default: pytorch, in the folder of the download)")

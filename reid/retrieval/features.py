@@ -11,6 +11,8 @@ from reid.options import load_run_options
 from reid.training.run_folder import RunFolder
 from utils import UserError, progress, seed_everything
 
+CPU_BATCH = 32  # the most images at a time on a CPU: of a larger batch no layer's output stays in the cache
+
 
 def parse_scales(text):
     """The resize factors of a `--ms` value: "1,1.1,1.2" are areas, whose square roots resize the image.
@@ -76,6 +78,8 @@ def extract_features(embed, bank, device, batch_size, scales=(1.0,), flip=True, 
 
         feature = Σ_scale Σ_{image, mirrored} embed(resize(image, scale)), divided by its length
     """
+    if device.type == "cpu":
+        batch_size = min(batch_size, CPU_BATCH)
     features = []
     with progress(total=len(bank), desc=description, unit=" images") as bar:
         for chunk in bank.split(batch_size):

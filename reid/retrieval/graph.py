@@ -18,7 +18,7 @@ from scipy import sparse
 from reid.retrieval.neighbours import ExactNeighbours, check_neighbours
 from reid.retrieval.similarity import CosineScores, Scores, chunks, run_chunks, unit_rows
 
-BLOCK = 32  # queries at a time: (N, 32) floats stay in the cache
+BLOCK = 64  # queries at a time
 GROUP = 8  # queries at a time, next to one another and often of one person, that reach much the same rows
 
 
