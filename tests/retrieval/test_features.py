@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from model import build_model
+from reid.data.augment import normalise
+from reid.retrieval.features import extract_features, fused_embedding, parse_scales
+from utils import UserError
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def bank():
+    return torch.randint(0, 256, (7, 64, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def network(name="osnet_x0_25"):
+    """A network whose batch norms have statistics of their own, as after training."""
+    torch.manual_seed(0)
+    built = build_model(name, 5, linear_num=16, weights="none", size=(64, 32)).train()
+    for _ in range(3):
+        built(torch.randn(8, 3, 64, 32) * 2 + 1)
+    return built.eval()
+
+
+def unit(features):
+    return features / np.linalg.norm(features, axis=1, keepdims=True)
+
+
+@torch.inference_mode()
+def slow_features(embed, bank, scales, flip):
+    """One image at a time, straight from the definition."""
+    rows = []
+    for pixels in bank:
+        image, total = normalise(pixels[None]), 0
+        for scale in scales:
+            for view in [image, image.flip(3)] if flip else [image]:
+                if scale != 1:
+                    view = torch.nn.functional.interpolate(view, scale_factor=scale, mode="bicubic")
+                total = total + embed(view)
+        rows.append(total[0].numpy())
+    return unit(np.stack(rows))
+
+
+@pytest.mark.parametrize("name", ["osnet_x0_25", "resnet18", "densenet121", "mobilenetv3_small_100"])
+def test_fusing_leaves_the_features(name, bank):
+    plain = network(name)
+    with torch.inference_mode():
+        expected = plain.embed(normalise(bank))
+        fused = fused_embedding(plain, CPU)(normalise(bank))
+    torch.testing.assert_close(fused, expected, rtol=1e-3, atol=1e-4 * expected.abs().max().item())
+
+
+def test_fusing_removes_the_norms_of_a_network_that_can_be_traced():
+    fused = fused_embedding(network("resnet18"), CPU)
+    assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in fused.modules())
+
+
+@pytest.mark.parametrize(
+    ("scales", "flip"), [((1.0,), True), ((1.0,), False), ((1.0, 1.25), True), ((0.5, 1.5), False)]
+)
+def test_features_are_the_normalised_sum_over_flip_and_scales(scales, flip, bank):
+    embed = network().embed
+    found = extract_features(embed, bank, CPU, batch_size=3, scales=scales, flip=flip)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, slow_features(embed, bank, scales, flip), atol=1e-5)
+
+
+def test_the_batch_size_makes_no_difference(bank):
+    embed = network().embed
+    one, all_at_once = (extract_features(embed, bank, CPU, size) for size in (1, 1000))
+    np.testing.assert_allclose(one, all_at_once, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_near_and_returns_float32(dtype, bank):
+    embed = network().embed
+    exact, half = (extract_features(embed, bank, CPU, 4, dtype=kind) for kind in (None, dtype))
+    assert half.dtype == np.float32 and not np.array_equal(exact, half)
+    assert (exact * half).sum(1).min() > 0.995
+
+
+def test_greyscale_photographs_give_features_too(tmp_path):
+    from reid.data.bank import load_bank
+
+    Image.new("L", (20, 40), 90).save(tmp_path / "grey.png")
+    features = extract_features(network().embed, load_bank([tmp_path / "grey.png"], 64, 32), CPU, 1)
+    assert features.shape == (1, 16) and np.isfinite(features).all()
+
+
+def test_scales_are_square_roots_of_areas():
+    assert parse_scales("1") == [1.0]
+    assert parse_scales("1,1.21, 4") == pytest.approx([1.0, 1.1, 2.0])
+
+
+@pytest.mark.parametrize("text", ["", "1,", "big", "0", "1,-1", "inf", "nan"])
+def test_scales_that_are_none_are_refused(text):
+    with pytest.raises(UserError, match="--ms .*: expected numbers above 0"):
+        parse_scales(text)
