@@ -14,6 +14,7 @@ from utils import UserError, atomic_write, did_you_mean
 
 # Published flags that stand for a network.
 NETWORK_FLAGS = {
+    "ibn": "resnet50_ibn_a",
     "use_dense": "densenet121",
     "use_swin": "swin_base",
     "use_swinv2": "swinv2_base",
@@ -24,7 +25,7 @@ NETWORK_FLAGS = {
     "use_convnext": "convnext_base",
 }
 # Published flags that are declared, and refused by name until their part works.
-NOT_YET = ("ibn", "usam", "PCB", "DG", "adv")
+NOT_YET = ("usam", "PCB", "DG", "adv")
 PUBLISHED_CLASSES = 751  # Market-1501's; old opts.yaml files do not say
 
 
@@ -121,7 +122,6 @@ def add_network_flags(group):
     group.add_argument("--droprate", type=fraction, default=0.5, help="dropout before the classifier")
     for flag, name in NETWORK_FLAGS.items():
         group.add_argument(f"--{flag}", action="store_true", help=f"the same as --backbone {name}")
-    group.add_argument("--ibn", action="store_true", help="ResNet-50-ibn-a")
     group.add_argument("--usam", action="store_true", help="attention after the stem and the first stage")
     group.add_argument("--PCB", action="store_true", help="part-based convolutional baseline, six stripes")
 

@@ -13,6 +13,8 @@ from urllib.error import URLError
 import torch
 from torch import nn
 
+from reid.models.ibn import WEIGHTS as IBN_WEIGHTS
+from reid.models.ibn import ibn_a
 from reid.models.osnet import osnet
 from utils import UserError, did_you_mean
 
@@ -92,6 +94,8 @@ def _weights_source(name):
     import timm
     import torchvision
 
+    if name == "resnet50_ibn_a":
+        return f"Put {IBN_WEIGHTS} into {torch.hub.get_dir()}/checkpoints/."
     if name in torchvision.models.list_models(module=torchvision.models):
         url = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].url
         return f"Put {url} into {torch.hub.get_dir()}/checkpoints/."
@@ -123,6 +127,13 @@ def _resnet_keep_resolution(module):
     block = module.layer4[0]
     for layer in (block.conv1, block.conv2, block.downsample[0]):
         layer.stride = (1, 1)
+
+
+def _resnet50_ibn_a(pretrained, size):
+    module = ibn_a(_torchvision("resnet50")(False, size))
+    if pretrained:
+        module.load_state_dict(torch.hub.load_state_dict_from_url(IBN_WEIGHTS, map_location="cpu", weights_only=True))
+    return module
 
 
 def _densenet_keep_resolution(module):
@@ -245,6 +256,7 @@ BACKBONES = {
     "resnet50": _resnet_entry("resnet50", 2048),
     "resnet101": _resnet_entry("resnet101", 2048),
     "resnet152": _resnet_entry("resnet152", 2048),
+    "resnet50_ibn_a": Backbone(_resnet50_ibn_a, 2048, _resnet_pool, keep_resolution=_resnet_keep_resolution),
     "densenet121": Backbone(
         _torchvision("densenet121"), 1024, _densenet_pool, keep_resolution=_densenet_keep_resolution
     ),

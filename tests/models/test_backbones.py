@@ -76,6 +76,8 @@ def test_imagenet_weights_that_cannot_be_had_are_named(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
     with pytest.raises(UserError, match=r"resnet18-\w+\.pth into .*checkpoints.*--weights none"):
         build_model("resnet18", 3)
+    with pytest.raises(UserError, match=r"resnet50_ibn_a-\w+\.pth into .*checkpoints"):
+        build_model("resnet50_ibn_a", 3)
     with pytest.raises(UserError, match="model zoo"):
         build_model("osnet_x0_25", 3)
 

@@ -13,6 +13,7 @@ NETWORKS: dict[str, dict] = {
     "resnet50": dict(backbone="resnet50"),
     "resnet50_stride1": dict(backbone="resnet50", stride=1),
     "resnet50_linear0": dict(backbone="resnet50", linear_num=0),
+    "resnet50_ibn_a": dict(backbone="resnet50_ibn_a"),
     "densenet121": dict(backbone="densenet121"),
     "densenet121_stride1": dict(backbone="densenet121", stride=1),
     "hrnet_w18": dict(backbone="hrnet_w18"),

@@ -34,7 +34,7 @@ def slow_features(embed, bank, scales, flip):
     """One image at a time, straight from the definition."""
     rows = []
     for pixels in bank:
-        image, total = normalise(pixels[None]), 0
+        image, total = normalise(pixels[None]), torch.zeros(1)
         for scale in scales:
             for view in [image, image.flip(3)] if flip else [image]:
                 if scale != 1:

@@ -168,3 +168,17 @@ def test_a_bank_that_stays_on_the_host_gives_the_same_batches(monkeypatch):
     assert apart.bank.device != apart.device
     for first, second in zip(here.batches(0), apart.batches(0), strict=True):
         assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])
+
+
+def test_the_learning_rate_follows_the_schedule():
+    trained = run(trainer("--cosine", total=4))
+    expected = [0.01 * 0.05 + 0.99 * 0.05 * (1 + math.cos(math.pi * epoch / 4)) / 2 for epoch in (1, 2, 3, 4)]
+    assert [record["lr"] for record in trained.history] == pytest.approx(expected)
+
+
+def test_every_epoch_augments_the_same_image_differently():
+    trained = trainer()
+    trained.sampler = type("OneBatch", (), {"batches": lambda self, epoch: iter([torch.zeros(8, dtype=torch.long)])})()
+    first, again, second = (next(trained.batches(epoch))[0] for epoch in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.equal(first, second)
+    assert not torch.equal(first[0], first[1])
