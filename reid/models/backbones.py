@@ -15,7 +15,7 @@ from torch import nn
 
 from reid.models.ibn import WEIGHTS as IBN_WEIGHTS
 from reid.models.ibn import ibn_a
-from reid.models.osnet import osnet
+from reid.models.osnet import OSNet
 from utils import UserError, did_you_mean
 
 PERSON = (256, 128)
@@ -225,7 +225,7 @@ def _osnet(width):
                 "OSNet's ImageNet weights are not downloaded automatically: take them from the authors' model zoo "
                 "(deep-person-reid, MODEL_ZOO) and pass --weights FILE, or start from --weights none."
             )
-        return osnet(width)
+        return OSNet(width)
 
     return build
 

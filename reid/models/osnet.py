@@ -101,14 +101,6 @@ class OSNet(nn.Module):
         return self.fc(self.forward_features(x).mean((2, 3)))
 
 
-def osnet(width=1.0, keep_resolution=False):
-    """An OSNet; keep_resolution leaves out the last halving, as `--stride 1` asks."""
-    network = OSNet(width)
-    if keep_resolution:
-        network.conv3[2][1] = nn.Identity()
-    return network
-
-
 def _stage(inputs, outputs, reduce):
     layers: list[nn.Module] = [OmniScaleBlock(inputs, outputs), OmniScaleBlock(outputs, outputs)]
     if reduce:

@@ -68,6 +68,20 @@ def test_another_networks_checkpoint_is_refused(other, tmp_path):
         load_weights(network(), tmp_path / "net.pth", strict=True)
 
 
+def test_a_checkpoint_that_lacks_a_tensor_of_the_feature_is_refused(tmp_path):
+    state = network().state_dict()
+    del state["model.conv5.conv.weight"]
+    torch.save(state, tmp_path / "net.pth")
+    with pytest.raises(UserError, match=r"1 \(model\.conv5\.conv\.weight\) left as initialised"):
+        load_weights(network(), tmp_path / "net.pth", strict=True)
+
+
+def test_training_does_not_begin_from_a_file_of_which_nothing_fits(tmp_path):
+    torch.save(build_model("resnet18", None, weights="none").model.state_dict(), tmp_path / "resnet.pth")
+    with pytest.raises(UserError, match="the weights of another network"):
+        network(weights=str(tmp_path / "resnet.pth"))
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"absent\.pth: no such weight file"):
         read_state_dict(tmp_path / "absent.pth")
