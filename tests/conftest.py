@@ -5,11 +5,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 # Several test processes share the cores, and the scripts they start: one thread each, or all wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A loaded machine is slow now and then: no deadlines. The same examples every time: a failure is one of the code.
+settings.register_profile("suite", deadline=None, derandomize=True)
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")

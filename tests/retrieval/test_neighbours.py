@@ -16,7 +16,9 @@ from utils import UserError
 def test_top_k_is_a_stable_sort(seed, rows, columns, data):
     k = data.draw(st.integers(1, min(columns, 9)))
     levels = data.draw(st.sampled_from([1, 3, 50, 10**6]))
-    scores = np.random.default_rng(seed).integers(-levels, levels, (rows, columns)).astype(np.float32) / levels
+    scores = np.random.default_rng(seed).integers(-levels, levels, (rows, columns)).astype(np.float32) / np.float32(
+        levels
+    )
     expected = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     np.testing.assert_array_equal(top_k(scores, k), expected)
     np.testing.assert_array_equal(top_k_torch(torch.from_numpy(scores), k), expected)

@@ -38,6 +38,12 @@ def test_a_number_means_its_own_checkpoint_before_the_next(run):
     assert run.weights_file("59").name == "net_059.pth"
 
 
+def test_only_the_number_before_a_multiple_of_ten_means_the_next(run):
+    run.save_weights(21, {"weight": torch.ones(1)})
+    with pytest.raises(FileNotFoundError):
+        run.weights_file("20")
+
+
 def test_a_missing_checkpoint_lists_those_there_are(run):
     with pytest.raises(
         FileNotFoundError, match=r"no checkpoint for --which_epoch 20. There are: .* 010, 060, average, last"

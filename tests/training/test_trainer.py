@@ -136,6 +136,14 @@ def test_every_published_loss_is_added_to_cross_entropy_and_trains_what_it_owns(
     assert all(not torch.equal(owned[name], value) for name, value in trained.criterion.state_dict().items())
 
 
+@pytest.mark.parametrize("flag", ["instance", "instance_id"])
+def test_ins_gamma_is_the_scale_of_the_instance_losses(flag):
+    features, labels = torch.randn(8, 16), torch.arange(8) % IDENTITIES
+    mild, sharp = (trainer(f"--{flag}", "--ins_gamma", gamma).criterion.metric_losses[flag] for gamma in ("1", "64"))
+    torch.testing.assert_close(sharp(features, labels), losses.published(flag, gamma=64.0)(features, labels))
+    assert mild(features, labels) != sharp(features, labels)
+
+
 @pytest.mark.parametrize("precision", ["--fp16", "--bf16"])
 def test_half_precision_trains_to_nearly_the_same_loss(precision):
     exact, half = run(trainer(total=1)).history[0], run(trainer(precision, total=1)).history[0]
