@@ -39,7 +39,9 @@ def training_parser():
     run = parser.add_argument_group("run")
     run.add_argument("--gpu_ids", default="0", help="which GPU; -1 for the CPU, also used where there is no GPU")
     run.add_argument("--name", default="ft_ResNet50", help="name of the run: its files go to model/NAME")
-    run.add_argument("--seed", type=int, default=0, help="the same seed on the same machine gives the same network")
+    run.add_argument(
+        "--seed", type=not_negative(int), default=0, help="the same seed on the same machine gives the same network"
+    )
     run.add_argument("--resume", action="store_true", help="go on after the last epoch that model/NAME has finished")
     run.add_argument("--config", metavar="FILE", help="YAML file of options; flags on the command line win")
     run.add_argument("--dry_run", action="store_true", help="print the options and the network's size, touch nothing")
@@ -61,9 +63,11 @@ def training_parser():
     training = parser.add_argument_group("training")
     training.add_argument("--lr", type=positive(float), default=0.05, help="learning rate of the head")
     training.add_argument("--backbone_lr", type=positive(float), help="of the backbone (default: lr / 10)")
-    training.add_argument("--weight_decay", type=float, default=5e-4, help="on all weights")
+    training.add_argument("--weight_decay", type=not_negative(float), default=5e-4, help="on all weights")
     training.add_argument("--total_epoch", type=positive(int), default=60, help="epochs")
-    training.add_argument("--warm_epoch", type=int, default=0, help="epochs over which the learning rate rises")
+    training.add_argument(
+        "--warm_epoch", type=not_negative(int), default=0, help="epochs over which the learning rate rises"
+    )
     training.add_argument("--cosine", action="store_true", help="cosine schedule to lr / 100, instead of one step")
     training.add_argument("--FSGD", action="store_true", help="PyTorch's fused SGD")
     training.add_argument("--fp16", action="store_true", help="mixed precision with float16")
@@ -75,7 +79,7 @@ def training_parser():
     for name in PUBLISHED:
         losses.add_argument(f"--{name}", action="store_true", help=f"add the {name} loss")
     losses.add_argument("--ins_gamma", type=positive(float), default=32, help="scale of the instance losses")
-    losses.add_argument("--adv", type=float, default=0.0, help="weight of the loss on adversarial images")
+    losses.add_argument("--adv", type=not_negative(float), default=0.0, help="weight of the loss on adversarial images")
     losses.add_argument("--aiter", type=positive(int), default=10, help="every how many batches --adv is applied")
     return parser
 
@@ -104,13 +108,13 @@ def add_tested_network(parser):
     parser.add_argument("--gpu_ids", default="0", help="which GPU; -1 for the CPU, also used where there is no GPU")
     parser.add_argument("--name", default="ft_ResNet50", help="name of the run whose network is used")
     parser.add_argument("--which_epoch", default="last", help="last, average, average_bn, or an epoch such as 60")
-    parser.add_argument("--linear_num", type=int, help="width of the bottleneck (default: the run's)")
+    parser.add_argument("--linear_num", type=not_negative(int), help="width of the bottleneck (default: the run's)")
     parser.add_argument("--backbone", help="use a weight file without a training run: its network")
     parser.add_argument("--weights", metavar="FILE", help="the weight file of --backbone; none for random weights")
     parser.add_argument("--height", type=positive(int), help="height of the images (default: the run's)")
     parser.add_argument("--width", type=positive(int), help="width of the images (default: the run's)")
     parser.add_argument("--stride", type=int, choices=(1, 2), default=2, help="of --backbone's last stage")
-    parser.add_argument("--seed", type=int, default=0, help="of --weights none")
+    parser.add_argument("--seed", type=not_negative(int), default=0, help="of --weights none")
 
 
 def add_network_flags(group):
@@ -118,7 +122,9 @@ def add_network_flags(group):
     group.add_argument("--backbone", help="a network of `python model.py`, timm or torchvision (default: resnet50)")
     group.add_argument("--weights", default="imagenet", help="imagenet, none, or a file")
     group.add_argument("--stride", type=int, choices=(1, 2), default=2, help="1 keeps the last stage's resolution")
-    group.add_argument("--linear_num", type=int, default=512, help="width of the bottleneck; 0 leaves its linear out")
+    group.add_argument(
+        "--linear_num", type=not_negative(int), default=512, help="width of the bottleneck; 0 leaves its linear out"
+    )
     group.add_argument("--droprate", type=fraction, default=0.5, help="dropout before the classifier")
     for flag, name in NETWORK_FLAGS.items():
         group.add_argument(f"--{flag}", action="store_true", help=f"the same as --backbone {name}")
@@ -126,25 +132,30 @@ def add_network_flags(group):
     group.add_argument("--PCB", action="store_true", help="part-based convolutional baseline, six stripes")
 
 
-def positive(kind):
-    """An argparse type: a number of that kind above 0."""
+def bounded(kind, fits, expected):
+    """An argparse type: a number of that kind for which fits(number) is true; `expected` says which those are."""
 
     def parse(text):
         value = kind(text)
-        if not value > 0:
-            raise argparse.ArgumentTypeError(f"{text}: expected a number above 0")
+        if not fits(value):
+            raise argparse.ArgumentTypeError(f"{text}: expected a number {expected}")
         return value
 
     parse.__name__ = kind.__name__
     return parse
 
 
-def fraction(text):
-    """An argparse type: a number from 0 to 1."""
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected a number from 0 to 1")
-    return value
+def positive(kind):
+    """An argparse type: a number of that kind above 0."""
+    return bounded(kind, lambda value: value > 0, "above 0")
+
+
+def not_negative(kind):
+    """An argparse type: a number of that kind, 0 or above."""
+    return bounded(kind, lambda value: value >= 0, "of 0 or above")
+
+
+fraction = bounded(float, lambda value: 0 <= value <= 1, "from 0 to 1")
 
 
 def parse_train(argv=None):

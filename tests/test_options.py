@@ -95,7 +95,9 @@ def test_flags_that_cannot_work_are_refused(flags, message):
         parse_train(flags)
 
 
-@pytest.mark.parametrize("flags", [["--lr", "-1"], ["--erasing_p", "1.5"], ["--batchsize", "0"], ["--stride", "4"]])
+@pytest.mark.parametrize(
+    "flags", [["--lr", "-1"], ["--erasing_p", "1.5"], ["--batchsize", "0"], ["--stride", "4"], ["--seed", "-1"]]
+)
 def test_numbers_out_of_range_end_with_status_2(flags, capsys):
     with pytest.raises(SystemExit) as exit:
         parse_train(flags)

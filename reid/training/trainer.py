@@ -28,11 +28,9 @@ def autocast(device, options):
     return nullcontext()
 
 
-def on_device(bank, device):
-    """The bank on the device if it takes at most half of the memory that is free there; else where it is."""
-    if device.type == "cuda" and bank.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
-        return bank
-    return bank.to(device)
+def fits(bank, device):
+    """Whether the bank takes at most half of the memory that is free on the device."""
+    return device.type != "cuda" or bank.nbytes <= torch.cuda.mem_get_info(device)[0] / 2
 
 
 class Trainer:
@@ -46,7 +44,8 @@ class Trainer:
     def __init__(self, network, criterion, bank, targets, sampler, augment, options, device):
         self.network = network.to(device, memory_format=torch.channels_last)
         self.criterion = criterion.to(device)
-        self.bank = on_device(bank, device)
+        self.bank_is_here = fits(bank, device)
+        self.bank = bank.to(device) if self.bank_is_here else bank
         self.targets = torch.as_tensor(targets).to(device)
         self.sampler, self.augment, self.options, self.device = sampler, augment, options, device
         self.optimizer = build_optimizer(network, criterion, options)
@@ -58,15 +57,19 @@ class Trainer:
 
     def batches(self, epoch):
         """Yield the augmented images (B, 3, H, W) and targets (B,) of an epoch, both on the device."""
-        generator = torch.Generator(self.device).manual_seed(self.options.seed * 1_000_003 + epoch)
+        generator = torch.Generator(self.device).manual_seed(self.seed_of(epoch))
         for indices in self.sampler.batches(epoch):
-            if self.bank.device == self.device:
+            if self.bank_is_here:
                 indices = indices.to(self.device, non_blocking=True)
                 yield self.augment(self.bank, indices, generator), self.targets[indices]
             else:
                 images = self.bank[indices].to(self.device, non_blocking=True)
                 positions = torch.arange(len(images), device=self.device)
                 yield self.augment(images, positions, generator), self.targets[indices.to(self.device)]
+
+    def seed_of(self, epoch):
+        """The seed of all that is drawn at random in an epoch."""
+        return self.options.seed * 1_000_003 + epoch
 
     def train_epoch(self):
         """One pass over the data; returns its mean loss, top-1 error, learning rate and speed.
@@ -75,7 +78,7 @@ class Trainer:
         """
         epoch = self.epoch
         self.network.train()
-        seed_everything(self.options.seed * 1_000_003 + epoch)  # dropout
+        seed_everything(self.seed_of(epoch))  # dropout
         if self.options.wa and self.average is None and epoch >= int(AVERAGE_FROM * self.options.total_epoch):
             self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY))
         started, seen = time.perf_counter(), 0
