@@ -95,10 +95,10 @@ def _weights_source(name):
     import torchvision
 
     if name == "resnet50_ibn_a":
-        return f"Put {IBN_WEIGHTS} into {torch.hub.get_dir()}/checkpoints/."
+        return f"Download {IBN_WEIGHTS} into {torch.hub.get_dir()}/checkpoints/."
     if name in torchvision.models.list_models(module=torchvision.models):
         url = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].url
-        return f"Put {url} into {torch.hub.get_dir()}/checkpoints/."
+        return f"Download {url} into {torch.hub.get_dir()}/checkpoints/."
     config = timm.get_pretrained_cfg(TIMM_NAMES.get(name, name))
     if config is not None and config.hf_hub_id:
         return f"Run `hf download {config.hf_hub_id}` where there is a network and copy its cache folder."
