@@ -56,6 +56,14 @@ def build_model(backbone, num_classes, linear_num=512, droprate=0.5, stride=2, w
     return network
 
 
+def build_from_options(options, num_classes, weights):
+    """build_model with the flags of train.py; weights: see there."""
+    return build_model(
+        options.backbone, num_classes, options.linear_num, options.droprate, options.stride, weights,
+        size=(options.height, options.width),
+    )  # fmt: skip
+
+
 def _freeze_unused(network):
     """The ImageNet classifiers that published checkpoints carry along (`model.fc`) are never trained."""
     for name in ("fc", "_fc", "classifier"):

@@ -9,21 +9,18 @@ Writes pytorch_result.mat (and multi_query.mat with --multi), prints the metrics
 
 from pathlib import Path
 
-import torch
-
 from reid.data.bank import load_bank
 from reid.data.layout import read_split
-from reid.options import testing_parser
+from reid.options import precision, testing_parser
 from reid.retrieval.features import extract_features, fused_embedding, load_network, parse_scales
 from reid.retrieval.metrics import evaluate, merge_multi_query
 from reid.retrieval.results import FeatureSet, save_multi_query, save_result
-from utils import UserError, run_script, select_device
+from reid.training.run_folder import RunFolder
+from utils import run_script, select_device
 
 
 def main(argv=None):
     options = testing_parser().parse_args(argv)
-    if options.fp16 and options.bf16:
-        raise UserError("--fp16 and --bf16 exclude each other: choose one.")
     extract = extractor(options)
     query, gallery = extract("query"), extract("gallery")
     save_result(options.result, query, gallery)
@@ -34,8 +31,7 @@ def main(argv=None):
         lines.append(evaluate(merge_multi_query(query, images), gallery).line("multi "))
     print("\n".join(lines))
     if not options.backbone:
-        log = Path("model") / options.name / "result.txt"
-        with log.open("a", encoding="utf-8") as file:
+        with (RunFolder(options.name).path / "result.txt").open("a", encoding="utf-8") as file:
             file.writelines(f"{options.name} {options.which_epoch} {options.test_dir}: {line}\n" for line in lines)
     print(f"Features are in {options.result}. Look at a ranking: python demo.py --query_index 0")
 
@@ -45,13 +41,12 @@ def extractor(options):
 
     Reads all splits and the weights before the first image is decoded, so that a mistake costs no time.
     """
-    scales = parse_scales(options.ms)
+    scales, dtype = parse_scales(options.ms), precision(options)
     device = select_device(options.gpu_ids)
     names = ["query", "gallery", *(["multi-query"] if options.multi else [])]
     splits = {name: read_split(options.test_dir, name) for name in names}
     network, (height, width) = load_network(options)
     embed = fused_embedding(network, device)
-    dtype = torch.float16 if options.fp16 else torch.bfloat16 if options.bf16 else None
 
     def extract(name):
         split = splits[name]

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
-from model import build_model, parameter_count
+from model import build_from_options, parameter_count
 from reid.data.layout import read_split
-from reid.options import PUBLISHED_CLASSES, dump_options, parse_train
+from reid.options import PUBLISHED_CLASSES, dump_options, parse_train, training_split
 from reid.training.run import run_training
 from utils import run_script
 
@@ -29,16 +29,13 @@ def main(argv=None):
 
 def describe(options):
     """Print the options as YAML, and the size of the network that they describe, which is not really built."""
-    split = "train_all" if options.train_all else "train"
+    split = training_split(options)
     laid_out = (Path(options.data_dir) / split).is_dir()
     classes = PUBLISHED_CLASSES
     if laid_out:
         classes = len(read_split(options.data_dir, split, cameras_required=False).classes)
-    size = (options.height, options.width)
     with torch.device("meta"):
-        network = build_model(
-            options.backbone, classes, options.linear_num, options.droprate, options.stride, weights="none", size=size
-        )
+        network = build_from_options(options, classes, weights="none")
     print(dump_options(options), end="")
     print(f"# {parameter_count(network) / 1e6:.2f} M parameters, {classes} identities", end="")
     print("" if laid_out else f" (Market-1501's: {options.data_dir} is not there)")

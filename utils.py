@@ -102,3 +102,10 @@ def select_device(gpu_ids="0"):
             raise UserError(f"--gpu_ids {gpu_ids}: this machine has {count} GPU(s), numbered from 0.")
         return torch.device("cuda", number)
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def autocast(device, dtype):
+    """torch.autocast on a device, with torch.float16 or torch.bfloat16; None computes in float32."""
+    import torch
+
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)

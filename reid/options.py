@@ -7,6 +7,7 @@ new flag may begin as one of these does.
 import argparse
 from pathlib import Path
 
+import torch
 import yaml
 
 from losses import PUBLISHED
@@ -39,9 +40,7 @@ def training_parser():
     run = parser.add_argument_group("run")
     run.add_argument("--gpu_ids", default="0", help="which GPU; -1 for the CPU, also used where there is no GPU")
     run.add_argument("--name", default="ft_ResNet50", help="name of the run: its files go to model/NAME")
-    run.add_argument(
-        "--seed", type=not_negative(int), default=0, help="the same seed on the same machine gives the same network"
-    )
+    run.add_argument("--seed", type=whole, default=0, help="the same seed on the same machine gives the same network")
     run.add_argument("--resume", action="store_true", help="go on after the last epoch that model/NAME has finished")
     run.add_argument("--config", metavar="FILE", help="YAML file of options; flags on the command line win")
     run.add_argument("--dry_run", action="store_true", help="print the options and the network's size, touch nothing")
@@ -63,11 +62,9 @@ def training_parser():
     training = parser.add_argument_group("training")
     training.add_argument("--lr", type=positive(float), default=0.05, help="learning rate of the head")
     training.add_argument("--backbone_lr", type=positive(float), help="of the backbone (default: lr / 10)")
-    training.add_argument("--weight_decay", type=not_negative(float), default=5e-4, help="on all weights")
+    training.add_argument("--weight_decay", type=weight, default=5e-4, help="on all weights")
     training.add_argument("--total_epoch", type=positive(int), default=60, help="epochs")
-    training.add_argument(
-        "--warm_epoch", type=not_negative(int), default=0, help="epochs over which the learning rate rises"
-    )
+    training.add_argument("--warm_epoch", type=whole, default=0, help="epochs over which the learning rate rises")
     training.add_argument("--cosine", action="store_true", help="cosine schedule to lr / 100, instead of one step")
     training.add_argument("--FSGD", action="store_true", help="PyTorch's fused SGD")
     training.add_argument("--fp16", action="store_true", help="mixed precision with float16")
@@ -79,7 +76,7 @@ def training_parser():
     for name in PUBLISHED:
         losses.add_argument(f"--{name}", action="store_true", help=f"add the {name} loss")
     losses.add_argument("--ins_gamma", type=positive(float), default=32, help="scale of the instance losses")
-    losses.add_argument("--adv", type=not_negative(float), default=0.0, help="weight of the loss on adversarial images")
+    losses.add_argument("--adv", type=weight, default=0.0, help="weight of the loss on adversarial images")
     losses.add_argument("--aiter", type=positive(int), default=10, help="every how many batches --adv is applied")
     return parser
 
@@ -108,13 +105,13 @@ def add_tested_network(parser):
     parser.add_argument("--gpu_ids", default="0", help="which GPU; -1 for the CPU, also used where there is no GPU")
     parser.add_argument("--name", default="ft_ResNet50", help="name of the run whose network is used")
     parser.add_argument("--which_epoch", default="last", help="last, average, average_bn, or an epoch such as 60")
-    parser.add_argument("--linear_num", type=not_negative(int), help="width of the bottleneck (default: the run's)")
+    parser.add_argument("--linear_num", type=whole, help="width of the bottleneck (default: the run's)")
     parser.add_argument("--backbone", help="use a weight file without a training run: its network")
     parser.add_argument("--weights", metavar="FILE", help="the weight file of --backbone; none for random weights")
     parser.add_argument("--height", type=positive(int), help="height of the images (default: the run's)")
     parser.add_argument("--width", type=positive(int), help="width of the images (default: the run's)")
     parser.add_argument("--stride", type=int, choices=(1, 2), default=2, help="of --backbone's last stage")
-    parser.add_argument("--seed", type=not_negative(int), default=0, help="of --weights none")
+    parser.add_argument("--seed", type=whole, default=0, help="of --weights none")
 
 
 def add_network_flags(group):
@@ -122,9 +119,7 @@ def add_network_flags(group):
     group.add_argument("--backbone", help="a network of `python model.py`, timm or torchvision (default: resnet50)")
     group.add_argument("--weights", default="imagenet", help="imagenet, none, or a file")
     group.add_argument("--stride", type=int, choices=(1, 2), default=2, help="1 keeps the last stage's resolution")
-    group.add_argument(
-        "--linear_num", type=not_negative(int), default=512, help="width of the bottleneck; 0 leaves its linear out"
-    )
+    group.add_argument("--linear_num", type=whole, default=512, help="width of the bottleneck; 0 leaves its linear out")
     group.add_argument("--droprate", type=fraction, default=0.5, help="dropout before the classifier")
     for flag, name in NETWORK_FLAGS.items():
         group.add_argument(f"--{flag}", action="store_true", help=f"the same as --backbone {name}")
@@ -150,12 +145,9 @@ def positive(kind):
     return bounded(kind, lambda value: value > 0, "above 0")
 
 
-def not_negative(kind):
-    """An argparse type: a number of that kind, 0 or above."""
-    return bounded(kind, lambda value: value >= 0, "of 0 or above")
-
-
 fraction = bounded(float, lambda value: 0 <= value <= 1, "from 0 to 1")
+whole = bounded(int, lambda value: value >= 0, "of 0 or above")
+weight = bounded(float, lambda value: value >= 0, "of 0 or above")
 
 
 def parse_train(argv=None):
@@ -172,6 +164,18 @@ def parse_train(argv=None):
     elif first.config:
         parser.set_defaults(**_checked(parser, read_yaml(first.config), first.config, strict=True))
     return resolve(parser.parse_args(argv))
+
+
+def precision(options):
+    """The dtype of autocast that --fp16 and --bf16 ask for; None is float32. Raises UserError for both at once."""
+    if options.fp16 and options.bf16:
+        raise UserError("--fp16 and --bf16 exclude each other: choose one.")
+    return torch.float16 if options.fp16 else torch.bfloat16 if options.bf16 else None
+
+
+def training_split(options):
+    """The folder of --data_dir to train on."""
+    return "train_all" if options.train_all else "train"
 
 
 def load_run_options(name):
@@ -218,8 +222,7 @@ def resolve(options):
     for flag in NOT_YET:
         if getattr(options, flag):
             raise UserError(f"--{flag} is not available in this version; leave it out.")
-    if options.fp16 and options.bf16:
-        raise UserError("--fp16 and --bf16 exclude each other: choose one.")
+    precision(options)
     options.backbone = _chosen_backbone(options)
     height, width = find_backbone(options.backbone).size
     options.height = options.height or height

@@ -27,7 +27,8 @@ class Backbone:
 
     build: build(pretrained, size) → the library's module. dim: width of its pooled feature. pool: pool(module, images)
     → (B, dim). size: the input's (height, width) where no other is asked for. keep_resolution: changes a module in
-    place so that the last stage keeps its resolution (`--stride 1`); None where that has no meaning.
+    place so that the last stage keeps its resolution (`--stride 1`); None where that has no meaning. source: source()
+    → which file its ImageNet weights are, and where to put it.
     """
 
     build: Callable
@@ -35,6 +36,7 @@ class Backbone:
     pool: Callable = lambda module, images: module(images)
     size: tuple = PERSON
     keep_resolution: Callable | None = None
+    source: Callable[[], str] = lambda: ""
 
 
 def find_backbone(name):
@@ -74,7 +76,7 @@ def build_backbone(name, pretrained=False, stride=2, size=None):
             raise
         raise UserError(
             f"The ImageNet weights of {name} are not in the cache and could not be fetched ({_reason(error)}). "
-            f"{_weights_source(name)} Or name a file you have with --weights FILE, or start from random weights with "
+            f"{entry.source()} Or name a file you have with --weights FILE, or start from random weights with "
             "--weights none."
         ) from error
     if stride == 1 and entry.keep_resolution:
@@ -89,20 +91,9 @@ def _reason(error):
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
-def _weights_source(name):
-    """Which file the weights of `name` are, where it comes from and where the library looks for it."""
-    import timm
-    import torchvision
-
-    if name == "resnet50_ibn_a":
-        return f"Download {IBN_WEIGHTS} into {torch.hub.get_dir()}/checkpoints/."
-    if name in torchvision.models.list_models(module=torchvision.models):
-        url = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].url
-        return f"Download {url} into {torch.hub.get_dir()}/checkpoints/."
-    config = timm.get_pretrained_cfg(TIMM_NAMES.get(name, name))
-    if config is not None and config.hf_hub_id:
-        return f"Run `hf download {config.hf_hub_id}` where there is a network and copy its cache folder."
-    return ""
+def _file_in_cache(url):
+    """Where the file of a URL comes from and where torch.hub, and what is built on it, looks for it."""
+    return f"Download {url} into {torch.hub.get_dir()}/checkpoints/."
 
 
 # --- torchvision -------------------------------------------------------------------------------------------------
@@ -115,6 +106,15 @@ def _torchvision(name):
         return torchvision.models.get_model(name, weights="IMAGENET1K_V1" if pretrained else None)
 
     return build
+
+
+def _torchvision_source(name):
+    def source():
+        import torchvision
+
+        return _file_in_cache(torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].url)
+
+    return source
 
 
 def _resnet_pool(module, images):
@@ -152,7 +152,7 @@ def _torchvision_backbone(name):
 
     with torch.device("meta"):
         _, width = _without_last_linear(_torchvision(name)(False, None))
-    return Backbone(build, width)
+    return Backbone(build, width, source=_torchvision_source(name))
 
 
 def _without_last_linear(module):
@@ -176,6 +176,21 @@ def _timm(name, **settings):
     return build
 
 
+def _timm_source(name):
+    def source():
+        import timm
+
+        config = timm.get_pretrained_cfg(name)
+        hub = config and config.hf_hub_id
+        return f"Run `hf download {hub}` where there is a network and copy its cache folder." if hub else ""
+
+    return source
+
+
+def _timm_entry(name, dim, pool=Backbone.pool, size=PERSON, **settings):
+    return Backbone(_timm(name, **settings), dim, pool, size, source=_timm_source(name))
+
+
 def _timm_backbone(name):
     """A network of timm, pooled as timm pools it. Those with a fixed input size are built for the one asked for."""
     import timm
@@ -183,8 +198,9 @@ def _timm_backbone(name):
     with torch.device("meta"):
         module: Any = timm.create_model(name, num_classes=0)
     if module.default_cfg.get("fixed_input_size") or hasattr(module, "patch_embed"):
-        return Backbone(_timm(name, img_size=None), module.head_hidden_size, size=module.default_cfg["input_size"][1:])
-    return Backbone(_timm(name), module.head_hidden_size)
+        size = module.default_cfg["input_size"][1:]
+        return _timm_entry(name, module.head_hidden_size, size=size, img_size=None)
+    return _timm_entry(name, module.head_hidden_size)
 
 
 def _mean_of_positions(module, images):
@@ -207,12 +223,24 @@ def _efficientnet(pretrained, size):
     return EfficientNet.from_pretrained("efficientnet-b4") if pretrained else EfficientNet.from_name("efficientnet-b4")
 
 
+def _efficientnet_source():
+    from efficientnet_pytorch.utils import url_map
+
+    return _file_in_cache(url_map["efficientnet-b4"])
+
+
 def _nasnet(pretrained, size):
     from pretrainedmodels import nasnetalarge
 
     module = nasnetalarge(num_classes=1000, pretrained="imagenet" if pretrained else None)
     module.last_linear = nn.Identity()
     return module
+
+
+def _nasnet_source():
+    from pretrainedmodels.models.nasnet import pretrained_settings
+
+    return _file_in_cache(pretrained_settings["nasnetalarge"]["imagenet"]["url"])
 
 
 # --- ours --------------------------------------------------------------------------------------------------------
@@ -234,41 +262,37 @@ def _osnet_keep_resolution(module):
     module.conv3[2][1] = nn.Identity()
 
 
-def _resnet_entry(name, dim):
-    return Backbone(_torchvision(name), dim, _resnet_pool, keep_resolution=_resnet_keep_resolution)
+def _torchvision_entry(name, dim, pool=_resnet_pool, keep_resolution=_resnet_keep_resolution):
+    return Backbone(_torchvision(name), dim, pool, PERSON, keep_resolution, _torchvision_source(name))
 
 
 def _osnet_entry(width):
     return Backbone(_osnet(width), 512, keep_resolution=_osnet_keep_resolution)
 
 
-TIMM_NAMES = {
-    "hrnet_w18": "hrnet_w18",
-    "convnext_base": "convnext_base",
-    "swin_base": "swin_base_patch4_window7_224",
-    "swinv2_base": "swinv2_base_window8_256",
-    "dinov3_vit_base": "vit_base_patch16_dinov3",
-}
-
 BACKBONES = {
-    "resnet18": _resnet_entry("resnet18", 512),
-    "resnet34": _resnet_entry("resnet34", 512),
-    "resnet50": _resnet_entry("resnet50", 2048),
-    "resnet101": _resnet_entry("resnet101", 2048),
-    "resnet152": _resnet_entry("resnet152", 2048),
-    "resnet50_ibn_a": Backbone(_resnet50_ibn_a, 2048, _resnet_pool, keep_resolution=_resnet_keep_resolution),
-    "densenet121": Backbone(
-        _torchvision("densenet121"), 1024, _densenet_pool, keep_resolution=_densenet_keep_resolution
+    "resnet18": _torchvision_entry("resnet18", 512),
+    "resnet34": _torchvision_entry("resnet34", 512),
+    "resnet50": _torchvision_entry("resnet50", 2048),
+    "resnet101": _torchvision_entry("resnet101", 2048),
+    "resnet152": _torchvision_entry("resnet152", 2048),
+    "resnet50_ibn_a": Backbone(
+        _resnet50_ibn_a, 2048, _resnet_pool, PERSON, _resnet_keep_resolution, lambda: _file_in_cache(IBN_WEIGHTS)
     ),
+    "densenet121": _torchvision_entry("densenet121", 1024, _densenet_pool, _densenet_keep_resolution),
     "osnet_x0_25": _osnet_entry(0.25),
     "osnet_x0_5": _osnet_entry(0.5),
     "osnet_x0_75": _osnet_entry(0.75),
     "osnet_x1_0": _osnet_entry(1.0),
-    "hrnet_w18": Backbone(_timm(TIMM_NAMES["hrnet_w18"]), 2048),
-    "convnext_base": Backbone(_convnext, 1024, lambda m, x: m.forward_features(x).mean((2, 3))),
-    "swin_base": Backbone(_timm(TIMM_NAMES["swin_base"]), 1024, _mean_of_positions, size=(224, 224)),
-    "swinv2_base": Backbone(_timm(TIMM_NAMES["swinv2_base"], img_size=PERSON), 1024, _mean_of_positions),
-    "dinov3_vit_base": Backbone(_timm(TIMM_NAMES["dinov3_vit_base"]), 768, _mean_of_positions),
-    "efficientnet_b4": Backbone(_efficientnet, 1792, lambda m, x: m.extract_features(x).mean((2, 3))),
-    "nasnetalarge": Backbone(_nasnet, 4032, lambda m, x: m.features(x).mean((2, 3))),
+    "hrnet_w18": _timm_entry("hrnet_w18", 2048),
+    "convnext_base": Backbone(
+        _convnext, 1024, lambda m, x: m.forward_features(x).mean((2, 3)), source=_timm_source("convnext_base")
+    ),
+    "swin_base": _timm_entry("swin_base_patch4_window7_224", 1024, _mean_of_positions, size=(224, 224)),
+    "swinv2_base": _timm_entry("swinv2_base_window8_256", 1024, _mean_of_positions, img_size=PERSON),
+    "dinov3_vit_base": _timm_entry("vit_base_patch16_dinov3", 768, _mean_of_positions),
+    "efficientnet_b4": Backbone(
+        _efficientnet, 1792, lambda m, x: m.extract_features(x).mean((2, 3)), source=_efficientnet_source
+    ),
+    "nasnetalarge": Backbone(_nasnet, 4032, lambda m, x: m.features(x).mean((2, 3)), source=_nasnet_source),
 }

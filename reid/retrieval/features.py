@@ -4,12 +4,12 @@ import torch
 from torch.fx.experimental.optimization import fuse
 from torch.nn.functional import interpolate, normalize
 
-from model import build_model, load_weights
+from model import build_from_options, build_model, load_weights
 from reid.data.augment import normalise
 from reid.models.backbones import find_backbone
 from reid.options import load_run_options
 from reid.training.run_folder import RunFolder
-from utils import UserError, progress, seed_everything
+from utils import UserError, autocast, progress, seed_everything
 
 CPU_BATCH = 32  # the most images at a time on a CPU: of a larger batch no layer's output stays in the cache
 
@@ -42,12 +42,12 @@ def load_network(options):
         size = (options.height or height, options.width or width)
         return build_model(options.backbone, None, stride=options.stride, weights=options.weights, size=size), size
     run = load_run_options(options.name)
-    size = (options.height or run.height, options.width or run.width)
-    linear_num = run.linear_num if options.linear_num is None else options.linear_num
+    run.height, run.width = options.height or run.height, options.width or run.width
+    run.linear_num = run.linear_num if options.linear_num is None else options.linear_num
     path = RunFolder(options.name).weights_file(options.which_epoch)
-    network = build_model(run.backbone, run.nclasses, linear_num, run.droprate, run.stride, "none", size)
+    network = build_from_options(run, run.nclasses, weights="none")
     load_weights(network, path, strict=True)
-    return network, size
+    return network, (run.height, run.width)
 
 
 def fused_embedding(network, device):
@@ -85,7 +85,7 @@ def extract_features(embed, bank, device, batch_size, scales=(1.0,), flip=True, 
         for chunk in bank.split(batch_size):
             images = normalise(chunk.to(device))
             views = [images, images.flip(3)] if flip else [images]
-            with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+            with autocast(device, dtype):
                 total = sum(embed(_resize(view, scale)).float() for scale in scales for view in views)
             features.append(normalize(total, dim=1).cpu())
             bar.update(len(chunk))

@@ -5,17 +5,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from model import build_model, parameter_count
+from model import build_from_options, parameter_count
 from reid.data.augment import Augment
 from reid.data.bank import load_bank
 from reid.data.layout import read_split
 from reid.data.samplers import ShuffleSampler
-from reid.options import options_file, save_options
+from reid.options import options_file, save_options, training_split
 from reid.show.curves import draw_curves
 from reid.training.criterion import Criterion
 from reid.training.run_folder import RunFolder, check_run_name
 from reid.training.trainer import Trainer
-from utils import seed_everything, select_device
+from utils import UserError, seed_everything, select_device
 
 CHECKPOINT_EVERY = 10  # epochs
 
@@ -25,18 +25,15 @@ def run_training(options):
     check_run_name(options.name)
     device = select_device(options.gpu_ids)
     seed_everything(options.seed)
-    split = read_split(options.data_dir, "train_all" if options.train_all else "train", cameras_required=False)
+    split = read_split(options.data_dir, training_split(options), cameras_required=False)
     sampler = ShuffleSampler(len(split), options.batchsize, seed=options.seed)
     options.nclasses = len(split.classes)
     run = RunFolder(options.name)
     state = run.load_state(device) if options.resume else None
-    size, weights = (options.height, options.width), "none" if state else options.weights
-    network = build_model(
-        options.backbone, len(split.classes), options.linear_num, options.droprate, options.stride, weights, size
-    )
+    network = build_from_options(options, len(split.classes), "none" if state else options.weights)
     validation = _validation_data(options, split.classes)
-    bank = _bank(options, split.paths, "train_all" if options.train_all else "train")
-    augment = Augment(*size, erasing_p=options.erasing_p, color_jitter=options.color_jitter)
+    bank = _bank(options, split.paths, training_split(options))
+    augment = Augment(options.height, options.width, erasing_p=options.erasing_p, color_jitter=options.color_jitter)
     criterion = Criterion(options, len(split.classes), network.dim)
     trainer = Trainer(network, criterion, bank, split.targets, sampler, augment, options, device)
 
@@ -112,7 +109,5 @@ def _tensorboard(path):
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        from utils import UserError
-
         raise UserError("--tensorboard needs the package tensorboard: pip install tensorboard") from error
     return SummaryWriter(path)

@@ -6,26 +6,19 @@ be saved, then: a run that was killed and resumed ends with the weights of one t
 
 import math
 import time
-from contextlib import nullcontext
 
 import torch
 from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from reid.data.augment import normalise
+from reid.options import precision
 from reid.training.schedule import build_optimizer, build_scheduler
-from utils import UserError, progress, seed_everything
+from utils import UserError, autocast, progress, seed_everything
 
 AVERAGE_DECAY = 0.996  # of the weight averaging, a batch
 AVERAGE_FROM = 0.8  # the share of the epochs after which it begins
 REPORT_EVERY = 10  # batches between two readings of the loss: reading it makes the accelerator wait
-
-
-def autocast(device, options):
-    """The precision of the forward pass: float16, bfloat16 or float32, as the flags say."""
-    if options.fp16 or options.bf16:
-        return torch.autocast(device.type, dtype=torch.float16 if options.fp16 else torch.bfloat16)
-    return nullcontext()
 
 
 def fits(bank, device):
@@ -50,6 +43,7 @@ class Trainer:
         self.sampler, self.augment, self.options, self.device = sampler, augment, options, device
         self.optimizer = build_optimizer(network, criterion, options)
         self.scheduler = build_scheduler(self.optimizer, options, len(sampler))
+        self.dtype = precision(options)
         self.scaler = torch.amp.GradScaler(device.type, enabled=options.fp16)
         self.average: AveragedModel | None = None
         self.history: list[dict] = []
@@ -109,7 +103,7 @@ class Trainer:
 
     def train_step(self, images, targets):
         """Forward, backward and update for one batch; returns the loss (detached) and the logits."""
-        with autocast(self.device, self.options):
+        with autocast(self.device, self.dtype):
             features, logits = self.network(images)
             loss = self.criterion(features, logits, targets)
         self.optimizer.zero_grad(set_to_none=True)
@@ -129,7 +123,7 @@ class Trainer:
         batches = zip(bank.split(self.options.batchsize), targets.split(self.options.batchsize), strict=True)
         for images, labels in progress(batches, desc="validation", total=-(-len(bank) // self.options.batchsize)):
             labels = labels.to(self.device)
-            with autocast(self.device, self.options):
+            with autocast(self.device, self.dtype):
                 _, logits = self.network(normalise(images.to(self.device)))
             loss = cross_entropy(logits.float(), labels, reduction="sum")
             totals += torch.stack([loss, (logits.argmax(1) != labels).sum()])

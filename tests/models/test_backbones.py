@@ -78,6 +78,8 @@ def test_imagenet_weights_that_cannot_be_had_are_named(monkeypatch, tmp_path):
         build_model("resnet18", 3)
     with pytest.raises(UserError, match=r"resnet50_ibn_a-\w+\.pth into .*checkpoints"):
         build_model("resnet50_ibn_a", 3)
+    with pytest.raises(UserError, match=r"hf download timm/hrnet_w18"):
+        build_model("hrnet_w18", 3)
     with pytest.raises(UserError, match="model zoo"):
         build_model("osnet_x0_25", 3)
 
