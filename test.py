@@ -11,7 +11,8 @@ from pathlib import Path
 
 from reid.data.bank import load_bank
 from reid.data.layout import read_split
-from reid.options import precision, testing_parser
+from reid.flags import testing_parser
+from reid.options import precision
 from reid.retrieval.features import extract_features, fused_embedding, load_network, parse_scales
 from reid.retrieval.metrics import evaluate, merge_multi_query
 from reid.retrieval.results import FeatureSet, save_multi_query, save_result

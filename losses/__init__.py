@@ -9,6 +9,7 @@ scores (N, C) instead. The files of this folder hold one family each, with its f
 """
 
 import inspect
+import math
 from typing import NamedTuple
 
 import torch
@@ -128,17 +129,26 @@ def published(flag, num_classes=None, dim=None, **settings):
 def parse(text):
     """{name: weight} of a list such as "triplet:1.0,center:5e-4"; a name without a weight has 1.0.
 
-    Raises UserError for an unknown name, and for a weight that is no number.
+    Raises UserError for an unknown name, a name that occurs twice, and a weight that is no number of 0 or above.
     """
-    weights = {}
-    for part in text.split(","):
-        name, _, weight = part.strip().partition(":")
+    weights: dict[str, float] = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        name, _, weight = part.partition(":")
         check_name(name)
         try:
-            weights[name] = float(weight or 1.0)
+            value = float(weight or 1.0)
         except ValueError:
-            raise UserError(f"loss {part.strip()!r}: expected name:weight, such as triplet:0.5.") from None
+            value = math.nan
+        if not 0 <= value < math.inf or name in weights:
+            raise UserError(f"loss {part!r}: expected name:weight, such as triplet:0.5, each name once.")
+        weights[name] = value
     return weights
+
+
+def names_in(options):
+    """The losses that the options of a run add to cross entropy, by name in REGISTRY."""
+    flags = [PUBLISHED[flag].name for flag in PUBLISHED if getattr(options, flag)]
+    return [*flags, *(["verification"] if options.alpha else []), *parse(options.loss or "")]
 
 
 def table():

@@ -1,153 +1,42 @@
-"""Every flag, declared once, and the options file that a run leaves behind (model/NAME/opts.yaml).
+"""The options of a run: defaults, a `--config` file, flags, and the file that a run leaves (model/NAME/opts.yaml).
 
-The published flags keep their names, defaults and abbreviations (`--batch 16`, `--warm 10`, `--total 100`), so that no
-new flag may begin as one of these does.
+The flags themselves are declared in reid/flags.py.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import torch
 import yaml
 
-from losses import PUBLISHED
+import losses
+from reid.flags import NETWORK_FLAGS, training_parser
 from utils import UserError, atomic_write, did_you_mean
 
-# Published flags that stand for a network.
-NETWORK_FLAGS = {
-    "ibn": "resnet50_ibn_a",
-    "use_dense": "densenet121",
-    "use_swin": "swin_base",
-    "use_swinv2": "swinv2_base",
-    "use_dino": "dinov3_vit_base",
-    "use_efficient": "efficientnet_b4",
-    "use_NAS": "nasnetalarge",
-    "use_hr": "hrnet_w18",
-    "use_convnext": "convnext_base",
-}
-# Published flags that are declared, and refused by name until their part works.
-NOT_YET = ("usam", "PCB", "DG", "adv")
+# Flags that are declared, and refused by name until their part works.
+NOT_YET = (
+    "usam",
+    "PCB",
+    "attention",
+    "pool",
+    "neck",
+    "head",
+    "drop_path",
+    "DG",
+    "adv",
+    "optimizer",
+    "schedule",
+    "prototype_lr",
+    "freeze_epochs",
+    "train_with",
+    "autoaugment_p",
+    "cutout_p",
+    "lgt_p",
+    "grayscale_erasing_p",
+    "translation_p",
+)
 PUBLISHED_CLASSES = 751  # Market-1501's; old opts.yaml files do not say
-
-
-def training_parser():
-    """The parser of train.py."""
-    parser = argparse.ArgumentParser(
-        description="Train a network to tell identities apart.",
-        epilog="example: python train.py --name ft_ResNet50 --train_all --batchsize 32 --data_dir ../Market/pytorch",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    run = parser.add_argument_group("run")
-    run.add_argument("--gpu_ids", default="0", help="which GPU; -1 for the CPU, also used where there is no GPU")
-    run.add_argument("--name", default="ft_ResNet50", help="name of the run: its files go to model/NAME")
-    run.add_argument("--seed", type=whole, default=0, help="the same seed on the same machine gives the same network")
-    run.add_argument("--resume", action="store_true", help="go on after the last epoch that model/NAME has finished")
-    run.add_argument("--config", metavar="FILE", help="YAML file of options; flags on the command line win")
-    run.add_argument("--dry_run", action="store_true", help="print the options and the network's size, touch nothing")
-    run.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events to model/NAME")
-
-    data = parser.add_argument_group("data")
-    data.add_argument("--data_dir", default="../Market/pytorch", help="the folder that prepare.py laid out")
-    data.add_argument("--train_all", action="store_true", help="train on every training image, those of val included")
-    data.add_argument("--batchsize", type=positive(int), default=32, help="images a batch")
-    data.add_argument("--height", type=positive(int), help="height of the images (default: the network's)")
-    data.add_argument("--width", type=positive(int), help="width of the images (default: the network's)")
-    data.add_argument("--color_jitter", action="store_true", help="vary brightness, contrast and saturation by 10 %%")
-    data.add_argument("--erasing_p", type=fraction, default=0.0, help="probability of random erasing, 0 to 1")
-    data.add_argument("--DG", action="store_true", help="learn from the unlabelled images of DG-Market, too")
-
-    network = parser.add_argument_group("network")
-    add_network_flags(network)
-
-    training = parser.add_argument_group("training")
-    training.add_argument("--lr", type=positive(float), default=0.05, help="learning rate of the head")
-    training.add_argument("--backbone_lr", type=positive(float), help="of the backbone (default: lr / 10)")
-    training.add_argument("--weight_decay", type=weight, default=5e-4, help="on all weights")
-    training.add_argument("--total_epoch", type=positive(int), default=60, help="epochs")
-    training.add_argument("--warm_epoch", type=whole, default=0, help="epochs over which the learning rate rises")
-    training.add_argument("--cosine", action="store_true", help="cosine schedule to lr / 100, instead of one step")
-    training.add_argument("--FSGD", action="store_true", help="PyTorch's fused SGD")
-    training.add_argument("--fp16", action="store_true", help="mixed precision with float16")
-    training.add_argument("--bf16", action="store_true", help="mixed precision with bfloat16")
-    training.add_argument("--wa", action="store_true", help="average the weights over the last fifth of the epochs")
-
-    losses = parser.add_argument_group("losses (added to cross entropy)")
-    losses.add_argument("--label_smoothing", type=fraction, default=0.0, help="of the cross entropy, 0 to 1")
-    for name in PUBLISHED:
-        losses.add_argument(f"--{name}", action="store_true", help=f"add the {name} loss")
-    losses.add_argument("--ins_gamma", type=positive(float), default=32, help="scale of the instance losses")
-    losses.add_argument("--adv", type=weight, default=0.0, help="weight of the loss on adversarial images")
-    losses.add_argument("--aiter", type=positive(int), default=10, help="every how many batches --adv is applied")
-    return parser
-
-
-def testing_parser():
-    """The parser of test.py. The network's own flags come from the run's opts.yaml; those here test a bare file."""
-    parser = argparse.ArgumentParser(
-        description="Extract the features of query and gallery and evaluate them.",
-        epilog="example: python test.py --name ft_ResNet50 --test_dir ../Market/pytorch --which_epoch last",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    add_tested_network(parser)
-    parser.add_argument("--test_dir", default="../Market/pytorch", help="the folder that prepare.py laid out")
-    parser.add_argument("--batchsize", type=positive(int), default=256, help="images a batch")
-    parser.add_argument("--multi", action="store_true", help="multiple-query evaluation, too")
-    parser.add_argument("--fp16", action="store_true", help="extract in float16")
-    parser.add_argument("--bf16", action="store_true", help="extract in bfloat16")
-    parser.add_argument("--ms", default="1", help="scales whose square roots resize the image, such as 1,1.1,1.2")
-    parser.add_argument("--no_flip", action="store_true", help="leave out the mirrored image")
-    parser.add_argument("--result", default="pytorch_result.mat", help="where the features go")
-    return parser
-
-
-def add_tested_network(parser):
-    """The flags that name a trained network: of a run, or of a weight file."""
-    parser.add_argument("--gpu_ids", default="0", help="which GPU; -1 for the CPU, also used where there is no GPU")
-    parser.add_argument("--name", default="ft_ResNet50", help="name of the run whose network is used")
-    parser.add_argument("--which_epoch", default="last", help="last, average, average_bn, or an epoch such as 60")
-    parser.add_argument("--linear_num", type=whole, help="width of the bottleneck (default: the run's)")
-    parser.add_argument("--backbone", help="use a weight file without a training run: its network")
-    parser.add_argument("--weights", metavar="FILE", help="the weight file of --backbone; none for random weights")
-    parser.add_argument("--height", type=positive(int), help="height of the images (default: the run's)")
-    parser.add_argument("--width", type=positive(int), help="width of the images (default: the run's)")
-    parser.add_argument("--stride", type=int, choices=(1, 2), default=2, help="of --backbone's last stage")
-    parser.add_argument("--seed", type=whole, default=0, help="of --weights none")
-
-
-def add_network_flags(group):
-    """The flags that describe a network."""
-    group.add_argument("--backbone", help="a network of `python model.py`, timm or torchvision (default: resnet50)")
-    group.add_argument("--weights", default="imagenet", help="imagenet, none, or a file")
-    group.add_argument("--stride", type=int, choices=(1, 2), default=2, help="1 keeps the last stage's resolution")
-    group.add_argument("--linear_num", type=whole, default=512, help="width of the bottleneck; 0 leaves its linear out")
-    group.add_argument("--droprate", type=fraction, default=0.5, help="dropout before the classifier")
-    for flag, name in NETWORK_FLAGS.items():
-        group.add_argument(f"--{flag}", action="store_true", help=f"the same as --backbone {name}")
-    group.add_argument("--usam", action="store_true", help="attention after the stem and the first stage")
-    group.add_argument("--PCB", action="store_true", help="part-based convolutional baseline, six stripes")
-
-
-def bounded(kind, fits, expected):
-    """An argparse type: a number of that kind for which fits(number) is true; `expected` says which those are."""
-
-    def parse(text):
-        value = kind(text)
-        if not fits(value):
-            raise argparse.ArgumentTypeError(f"{text}: expected a number {expected}")
-        return value
-
-    parse.__name__ = kind.__name__
-    return parse
-
-
-def positive(kind):
-    """An argparse type: a number of that kind above 0."""
-    return bounded(kind, lambda value: value > 0, "above 0")
-
-
-fraction = bounded(float, lambda value: 0 <= value <= 1, "from 0 to 1")
-whole = bounded(int, lambda value: value >= 0, "of 0 or above")
-weight = bounded(float, lambda value: value >= 0, "of 0 or above")
 
 
 def parse_train(argv=None):
@@ -157,6 +46,9 @@ def parse_train(argv=None):
     """
     parser = training_parser()
     first = parser.parse_args(argv)
+    if first.loss == "list":
+        print(losses.table())
+        sys.exit()
     own = options_file(first.name)
     if first.resume and own.exists():
         parser.set_defaults(**_checked(parser, read_yaml(own), own, strict=False))
@@ -219,10 +111,12 @@ def resolve(options):
     """
     from reid.models.backbones import find_backbone
 
+    defaults = training_parser()
     for flag in NOT_YET:
-        if getattr(options, flag):
+        if getattr(options, flag) != defaults.get_default(flag):
             raise UserError(f"--{flag} is not available in this version; leave it out.")
     precision(options)
+    losses.parse(options.loss or "")
     options.backbone = _chosen_backbone(options)
     height, width = find_backbone(options.backbone).size
     options.height = options.height or height

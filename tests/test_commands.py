@@ -12,7 +12,8 @@ import evaluate_gpu
 import evaluate_rerank
 import prepare
 import train
-from reid.options import NETWORK_FLAGS, NOT_YET, testing_parser
+from reid.flags import NETWORK_FLAGS, testing_parser
+from reid.options import NOT_YET
 from utils import UserError
 
 LINES = (Path(__file__).parent / "fixtures" / "commands.txt").read_text().splitlines()

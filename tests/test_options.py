@@ -1,7 +1,8 @@
 import pytest
 import yaml
 
-from reid.options import PUBLISHED_CLASSES, load_run_options, parse_train, save_options, testing_parser, training_parser
+from reid.flags import testing_parser, training_parser
+from reid.options import PUBLISHED_CLASSES, load_run_options, parse_train, save_options
 from utils import UserError
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from reid.data.bank import load_bank
-from reid.options import add_tested_network
+from reid.flags import add_tested_network
 from reid.retrieval.features import extract_features, fused_embedding, load_network
 from reid.retrieval.thresholds import load_threshold
 from utils import run_script, select_device

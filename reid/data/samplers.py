@@ -43,6 +43,18 @@ class ShuffleSampler:
             yield torch.from_numpy(np.split(indices, self.world_size)[self.rank]).long()
 
 
+def expected_pairs(labels, batch_size):
+    """How many pairs of one identity a shuffled batch holds on average.
+
+        (B choose 2) · Σ over identities of n (n − 1) / N (N − 1)
+
+    labels: (N,), of which n are of one identity. batch_size: B.
+    """
+    sizes = np.unique(np.asarray(labels), return_counts=True)[1].astype(float)
+    chance = (sizes * (sizes - 1)).sum() / max(len(labels) * (len(labels) - 1), 1)
+    return batch_size * (batch_size - 1) / 2 * chance
+
+
 class PKSampler:
     """P identities × K images a step; every image at least once an epoch.
 

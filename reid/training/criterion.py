@@ -1,26 +1,59 @@
-"""What is minimised: cross entropy over the identities, plus the metric losses that the flags add."""
+"""What is minimised: cross entropy over the identities, plus the losses that the flags add."""
 
 from torch import nn
 
 import losses
+from utils import UserError
 
 
 class Criterion(nn.Module):
-    """loss = cross entropy(logits) + Σ metric losses(features). The weights that losses own are parameters of this.
+    """loss = Σ over heads of cross entropy + Σ over losses and parts of weight · loss.
 
-    options: of train.py. num_classes, dim: what the network's head gives.
+    options: of train.py. num_classes: identities. dim: D, width of the features that the metric losses see. parts: P,
+    how many features an image has; each part has losses, and prototypes, of its own. The weights that losses own are
+    parameters of this module.
     """
 
-    def __init__(self, options, num_classes, dim):
+    def __init__(self, options, num_classes, dim, parts=1):
         super().__init__()
-        self.cross_entropy = losses.create("cross_entropy", smoothing=options.label_smoothing)
-        self.metric_losses = nn.ModuleDict()
+        weights = losses.parse(options.loss or "")
+        self.classification_weight = weights.pop("cross_entropy", 1.0)
+        self.classification = losses.create("cross_entropy", smoothing=options.label_smoothing)
+        self.metric_losses, self.logit_losses = nn.ModuleDict(), nn.ModuleDict()
         for flag in losses.PUBLISHED:
             if getattr(options, flag):
                 settings = {"gamma": options.ins_gamma} if flag in ("instance", "instance_id") else {}
-                self.metric_losses[flag] = losses.published(flag, num_classes, dim, **settings)
+                copies = [losses.published(flag, num_classes, dim, **settings) for _ in range(parts)]
+                self.metric_losses[flag] = _for_parts(copies)
+        if options.alpha:
+            weights = {"verification": options.alpha, **weights}
+        for name, weight in weights.items():
+            if name in self.metric_losses:
+                raise UserError(f"The loss {name} is asked for twice, by --{name} and by --loss {options.loss}.")
+            copies = [losses.Weighted(losses.create(name, num_classes, dim), weight) for _ in range(parts)]
+            if copies[0].takes == "logits":
+                self.logit_losses[name] = copies[0]
+            else:
+                self.metric_losses[name] = _for_parts(copies)
 
     def forward(self, features, logits, labels):
-        """features (B, D), logits (B, C), labels (B,) in 0..C-1 → a scalar, in float32."""
-        loss = self.cross_entropy(logits, labels)
+        """features (B, D) or (B, P, D), logits (B, C) or (B, H, C), labels (B,) in 0..C-1 → a scalar, in float32."""
+        loss = self.classification_weight * _over_heads(self.classification, logits, labels)
+        loss = loss + sum(_over_heads(logit_loss, logits, labels) for logit_loss in self.logit_losses.values())
         return loss + sum(metric_loss(features, labels) for metric_loss in self.metric_losses.values())
+
+
+class PartLosses(nn.ModuleList):
+    """One loss for each of P parts, called with features (B, P, D): the sum over the parts."""
+
+    def forward(self, features, labels):
+        return sum(loss(part, labels) for loss, part in zip(self, features.unbind(1), strict=True))
+
+
+def _for_parts(copies):
+    return copies[0] if len(copies) == 1 else PartLosses(copies)
+
+
+def _over_heads(loss, logits, labels):
+    """The sum of a loss over the H heads of a part network; of one head, the loss."""
+    return sum(loss(head, labels) for head in (logits.unbind(1) if logits.ndim == 3 else [logits]))

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+import losses
 from model import build_from_options, parameter_count
 from reid.data.augment import Augment
 from reid.data.bank import load_bank
 from reid.data.layout import read_split
-from reid.data.samplers import ShuffleSampler
+from reid.data.samplers import PKSampler, ShuffleSampler, expected_pairs
 from reid.options import options_file, save_options, training_split
 from reid.show.curves import draw_curves
 from reid.training.criterion import Criterion
@@ -18,6 +19,7 @@ from reid.training.trainer import Trainer
 from utils import UserError, seed_everything, select_device
 
 CHECKPOINT_EVERY = 10  # epochs
+FEW_PAIRS = 0.25  # pairs of one identity for each image of a batch; the balanced sampler's 4 instances give 1.5
 
 
 def run_training(options):
@@ -26,7 +28,7 @@ def run_training(options):
     device = select_device(options.gpu_ids)
     seed_everything(options.seed)
     split = read_split(options.data_dir, training_split(options), cameras_required=False)
-    sampler = ShuffleSampler(len(split), options.batchsize, seed=options.seed)
+    sampler = _sampler(options, split)
     options.nclasses = len(split.classes)
     run = RunFolder(options.name)
     state = run.load_state(device) if options.resume else None
@@ -76,6 +78,22 @@ def _fit(trainer, run, validation, options):
     if board:
         board.close()
     print(f"Done: {run.path}/net_last.pth. Test it: python test.py --name {run.name}")
+
+
+def _sampler(options, split):
+    """The sampler of `--sampler`; says so where a shuffled batch hardly holds what the losses learn from."""
+    if options.sampler != "shuffle":
+        cameras = split.cameras if options.sampler == "pk_camera" else None
+        return PKSampler(split.targets, options.batchsize, options.instances, options.seed, cameras)
+    pairs = expected_pairs(split.targets, options.batchsize)
+    hungry = [name for name in losses.names_in(options) if losses.REGISTRY[name].needs_positives]
+    if hungry and pairs < FEW_PAIRS * options.batchsize:
+        print(
+            f"A shuffled batch of {options.batchsize} images holds {pairs:.1f} pairs of one identity on average, and "
+            f"{', '.join(hungry)} learn from such pairs. --sampler pk puts {options.instances} images of each identity "
+            "into a batch."
+        )
+    return ShuffleSampler(len(split), options.batchsize, seed=options.seed)
 
 
 def _validation_data(options, classes):
