@@ -19,6 +19,7 @@ DISTRACTOR = 0  # a person nobody asks for, or the background
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 EXPECTED_NAME = "<identity>_c<camera>…, such as 0002_c1s1_000451_03.jpg or 0001_c2_f0046182.jpg"
+DG_MARKET = "https://github.com/NVlabs/DG-Net#dg-market"
 _NAME = re.compile(r"(-1|[0-9]+)_c([0-9]+)", re.ASCII)
 
 
@@ -104,6 +105,22 @@ def list_images(folder):
         for name in sorted(names)
         if is_image(name)
     ]
+
+
+def read_unlabelled(folder):
+    """The images of people whom nobody has named: the paths of all images below a folder, at any depth, sorted.
+
+    Raises UserError, which says where to get DG-Market, for a folder that is missing or holds no image.
+    """
+    folder = Path(folder)
+    paths = list_images(folder)
+    if paths:
+        return paths
+    problem = f"no images in it (found {found_in(folder)})" if folder.is_dir() else "no such folder"
+    raise UserError(
+        f"{folder}: {problem}. Expected images at any depth, such as those of DG-Market. Nothing is downloaded "
+        f"automatically: get its 128,307 images from {DG_MARKET}, unpack them, and pass their folder as --DG_dir."
+    )
 
 
 def is_image(name):

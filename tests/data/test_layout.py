@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from reid.data.layout import found_in, list_images, parse_name, parse_names, read_split, some_of
+from reid.data.layout import found_in, list_images, parse_name, parse_names, read_split, read_unlabelled, some_of
 from utils import UserError
 
 
@@ -144,6 +144,25 @@ def test_empty_split(tmp_path, content):
         (tmp_path / "query" / "0001").mkdir()
     with pytest.raises(UserError, match=r"no images in it.*<identity>/<image>"):
         read_split(tmp_path, "query")
+
+
+def test_unlabelled_images_lie_at_any_depth_and_are_called_anything(tmp_path):
+    names = ["b.jpg", "a.PNG", "deep/er/0002_c1s1_000451_03.jpg", "deep/gen_1.jpeg"]
+    paths = [touch(tmp_path / name) for name in names]
+    touch(tmp_path / "._b.jpg")
+    (tmp_path / "notes.txt").write_text("x")
+    assert read_unlabelled(str(tmp_path)) == [paths[i] for i in (1, 0, 3, 2)]
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_missing_unlabelled_images_say_where_to_get_them(tmp_path, there):
+    folder = tmp_path / "DG-Market"
+    if there:
+        (folder / "empty").mkdir(parents=True)
+    with pytest.raises(UserError, match="found empty" if there else "no such folder") as error:
+        read_unlabelled(folder)
+    for expected in (str(folder), "https://github.com/NVlabs/DG-Net#dg-market", "128,307", "Nothing is downloaded"):
+        assert expected in str(error.value)
 
 
 def test_real_names(real_people):
