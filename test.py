@@ -7,6 +7,7 @@
 Writes pytorch_result.mat (and multi_query.mat with --multi), prints the metrics and adds them to model/NAME/result.txt.
 """
 
+import time
 from pathlib import Path
 
 from reid.data.bank import load_bank
@@ -52,9 +53,11 @@ def extractor(options):
     def extract(name):
         split = splits[name]
         bank = load_bank(split.paths, height, width, cache=Path(options.test_dir) / ".cache", description=name)
+        started = time.perf_counter()
         features = extract_features(
             embed, bank, device, options.batchsize, scales, not options.no_flip, dtype, f"features of {name}"
         )
+        print(f"{name}: {len(split)} images, {len(split) / (time.perf_counter() - started):.0f} images/s", flush=True)
         return FeatureSet(features, split.labels, split.cameras, [path.as_posix() for path in split.paths])
 
     return extract
