@@ -1,10 +1,10 @@
 """Train and test one network for every row of a table, over several seeds, and print the table.
 
-    python benchmarks/ablation.py benchmarks/ablations/losses.yaml --seeds 0 1 -- \\
+    python benchmarks/ablation.py benchmarks/ablations/losses.yaml --seeds 0 1 \\
         --data_dir ../Market/pytorch --weights osnet_x0_25_msmt17.pth
 
 A table is a YAML file: `train` are the flags of train.py that all rows share, `test` those of test.py, and `rows` maps
-the name of a row to the flags that it adds. What follows `--` goes to every train.py. Every finished run is a line of
+the name of a row to the flags that it adds. Flags that this program does not know go to every train.py. Every finished run is a line of
 --results; a run that is there is not repeated, so that the program goes on where it was interrupted.
 """
 
@@ -26,13 +26,14 @@ from utils import UserError, progress, run_script  # noqa: E402
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("table", type=Path, help="a file of benchmarks/ablations")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--rows", nargs="+", help="these rows alone")
     parser.add_argument("--results", type=Path, help="a JSON line for every run (default: model/TABLE.jsonl)")
-    parser.add_argument("train_flags", nargs="*", help="flags of every train.py, after --")
-    options = parser.parse_args(argv)
+    options, train_flags = parser.parse_known_args(argv)
     table = yaml.safe_load(options.table.read_text())
     chosen = {name: flags for name, flags in table["rows"].items() if name in (options.rows or table["rows"])}
     results = options.results or Path("model") / f"{options.table.stem}.jsonl"
@@ -41,7 +42,7 @@ def main(argv=None):
     for seed, name in progress(runs, desc=options.table.stem):
         if (name, seed, str(chosen[name] or "")) not in done:
             run = f"{options.table.stem}_{re.sub('[^a-z0-9_]+', '_', name.lower())}_{seed}"
-            record = one_run(run, table, chosen[name] or "", seed, options.train_flags)
+            record = one_run(run, table, chosen[name] or "", seed, train_flags)
             results.parent.mkdir(parents=True, exist_ok=True)
             with results.open("a") as file:
                 file.write(json.dumps({"row": name, "seed": seed, "flags": chosen[name] or "", **record}) + "\n")
