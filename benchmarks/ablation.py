@@ -4,8 +4,8 @@
         --data_dir ../Market/pytorch --weights osnet_x0_25_msmt17.pth
 
 A table is a YAML file: `train` are the flags of train.py that all rows share, `test` those of test.py, and `rows` maps
-the name of a row to the flags that it adds. Flags that this program does not know go to every train.py. Every finished run is a line of
---results; a run that is there is not repeated, so that the program goes on where it was interrupted.
+the name of a row to the flags that it adds. Flags that this program does not know go to every train.py. Every finished
+run is a line of --results; a run that is there is not repeated, so that the program goes on where it was interrupted.
 """
 
 import argparse
