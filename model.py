@@ -29,17 +29,17 @@ class Network(nn.Module):
         super().__init__()
         self.model = module
         self.classifier = head
-        self.pool = entry.pool
+        self.entry = entry
         self.dim = head.dim if head else entry.dim
 
     def embed(self, images):
         """(B, 3, H, W) normalised images → (B, dim), the feature that enters the classifier; not normalised."""
-        pooled = self.pool(self.model, images)
+        pooled = self.entry.feature(self.model, images)
         return self.classifier.embed(pooled) if self.classifier else pooled
 
     def forward(self, images):
         """(B, 3, H, W) → the feature (B, dim) and the logits (B, num_classes)."""
-        return self.classifier(self.pool(self.model, images))
+        return self.classifier(self.entry.feature(self.model, images))
 
 
 def build_model(backbone, num_classes, linear_num=512, droprate=0.5, stride=2, weights="imagenet", size=None):

@@ -25,18 +25,40 @@ PERSON = (256, 128)
 class Backbone:
     """How to build a network and how to use it.
 
-    build: build(pretrained, size) → the library's module. dim: width of its pooled feature. pool: pool(module, images)
-    → (B, dim). size: the input's (height, width) where no other is asked for. keep_resolution: changes a module in
-    place so that the last stage keeps its resolution (`--stride 1`); None where that has no meaning. source: source()
-    → which file its ImageNet weights are, and where to put it.
+    build: build(pretrained, size) → the library's module. dim: width D of its feature. maps: maps(module, images
+    (B, 3, H, W)) → the last feature map (B, channels, h, w), a transformer's N tokens as (B, channels, N, 1); None for
+    a network that shows none. channels: of the map, D unless said. after: after(module, pooled (B, channels)) → (B, D),
+    what the network does between pooling and feature. embed: embed(module, images) → (B, D), the network's own feature
+    where that is not `after` the mean of `maps`. size: the input's (height, width) where no other is asked for.
+    keep_resolution: changes a module in place so that the last stage keeps its resolution (`--stride 1`); None where
+    that has no meaning. source: source() → which file its ImageNet weights are, and where to put it. licence:
+    licence() → that of those weights.
     """
 
     build: Callable
     dim: int
-    pool: Callable = lambda module, images: module(images)
+    maps: Callable | None = None
+    channels: int = 0
+    after: Callable = lambda module, pooled: pooled
+    embed: Callable | None = None
     size: tuple = PERSON
     keep_resolution: Callable | None = None
     source: Callable[[], str] = lambda: ""
+    licence: Callable[[], str] = lambda: "unknown"
+
+    def __post_init__(self):
+        if not self.channels:
+            object.__setattr__(self, "channels", self.dim)
+
+    def feature(self, module, images, pooling=None):
+        """(B, 3, H, W) images → (B, dim), pooled by `pooling`, (B, channels, h, w) → (B, channels), or else as the
+        network's library pools. Raises UserError for a pooling where there is no map to pool."""
+        if pooling is None and self.embed:
+            return self.embed(module, images)
+        if self.maps is None:
+            raise UserError("--pool: this network shows no feature map to pool; leave --pool out.")
+        maps = self.maps(module, images)
+        return self.after(module, maps.mean((2, 3)) if pooling is None else pooling(maps))
 
 
 def find_backbone(name):
@@ -117,9 +139,9 @@ def _torchvision_source(name):
     return source
 
 
-def _resnet_pool(module, images):
+def _resnet_maps(module, images):
     x = module.maxpool(module.relu(module.bn1(module.conv1(images))))
-    return module.layer4(module.layer3(module.layer2(module.layer1(x)))).mean((2, 3))
+    return module.layer4(module.layer3(module.layer2(module.layer1(x))))
 
 
 def _resnet_keep_resolution(module):
@@ -140,8 +162,8 @@ def _densenet_keep_resolution(module):
     module.features.transition3.pool.stride = 1
 
 
-def _densenet_pool(module, images):
-    return module.features(images).mean((2, 3))
+def _features(module, images):
+    return module.features(images)
 
 
 def _torchvision_backbone(name):
@@ -152,7 +174,11 @@ def _torchvision_backbone(name):
 
     with torch.device("meta"):
         _, width = _without_last_linear(_torchvision(name)(False, None))
-    return Backbone(build, width, source=_torchvision_source(name))
+    return Backbone(build, width, embed=_call, source=_torchvision_source(name))
+
+
+def _call(module, images):
+    return module(images)
 
 
 def _without_last_linear(module):
@@ -187,8 +213,9 @@ def _timm_source(name):
     return source
 
 
-def _timm_entry(name, dim, pool=Backbone.pool, size=PERSON, **settings):
-    return Backbone(_timm(name, **settings), dim, pool, size, source=_timm_source(name))
+def _timm_entry(name, dim, maps=None, size=PERSON, **settings):
+    embed = None if maps else _call
+    return Backbone(_timm(name, **settings), dim, maps, embed=embed, size=size, source=_timm_source(name))
 
 
 def _timm_backbone(name):
@@ -203,9 +230,13 @@ def _timm_backbone(name):
     return _timm_entry(name, module.head_hidden_size)
 
 
-def _mean_of_positions(module, images):
-    """Feature map (B, h, w, C) or tokens (B, N, C) → the mean over all positions, class and register tokens too."""
-    return module.forward_features(images).flatten(1, -2).mean(1)
+def _feature_map(module, images):
+    return module.forward_features(images)
+
+
+def _positions(module, images):
+    """Feature map (B, h, w, C) or tokens (B, N, C), class and register tokens too → (B, C, N, 1)."""
+    return module.forward_features(images).flatten(1, -2).mT[..., None]
 
 
 def _convnext(pretrained, size):
@@ -262,12 +293,19 @@ def _osnet_keep_resolution(module):
     module.conv3[2][1] = nn.Identity()
 
 
-def _torchvision_entry(name, dim, pool=_resnet_pool, keep_resolution=_resnet_keep_resolution):
-    return Backbone(_torchvision(name), dim, pool, PERSON, keep_resolution, _torchvision_source(name))
+def _torchvision_entry(name, dim, maps=_resnet_maps, keep_resolution=_resnet_keep_resolution):
+    return Backbone(_torchvision(name), dim, maps, keep_resolution=keep_resolution, source=_torchvision_source(name))
 
 
 def _osnet_entry(width):
-    return Backbone(_osnet(width), 512, keep_resolution=_osnet_keep_resolution)
+    return Backbone(
+        _osnet(width),
+        OSNet.dim,
+        _feature_map,
+        channels=int(512 * width),
+        after=lambda module, pooled: module.fc(pooled),
+        keep_resolution=_osnet_keep_resolution,
+    )
 
 
 BACKBONES = {
@@ -277,22 +315,22 @@ BACKBONES = {
     "resnet101": _torchvision_entry("resnet101", 2048),
     "resnet152": _torchvision_entry("resnet152", 2048),
     "resnet50_ibn_a": Backbone(
-        _resnet50_ibn_a, 2048, _resnet_pool, PERSON, _resnet_keep_resolution, lambda: _file_in_cache(IBN_WEIGHTS)
+        _resnet50_ibn_a,
+        2048,
+        _resnet_maps,
+        keep_resolution=_resnet_keep_resolution,
+        source=lambda: _file_in_cache(IBN_WEIGHTS),
     ),
-    "densenet121": _torchvision_entry("densenet121", 1024, _densenet_pool, _densenet_keep_resolution),
+    "densenet121": _torchvision_entry("densenet121", 1024, _features, _densenet_keep_resolution),
     "osnet_x0_25": _osnet_entry(0.25),
     "osnet_x0_5": _osnet_entry(0.5),
     "osnet_x0_75": _osnet_entry(0.75),
     "osnet_x1_0": _osnet_entry(1.0),
-    "hrnet_w18": _timm_entry("hrnet_w18", 2048),
-    "convnext_base": Backbone(
-        _convnext, 1024, lambda m, x: m.forward_features(x).mean((2, 3)), source=_timm_source("convnext_base")
-    ),
-    "swin_base": _timm_entry("swin_base_patch4_window7_224", 1024, _mean_of_positions, size=(224, 224)),
-    "swinv2_base": _timm_entry("swinv2_base_window8_256", 1024, _mean_of_positions, img_size=PERSON),
-    "dinov3_vit_base": _timm_entry("vit_base_patch16_dinov3", 768, _mean_of_positions),
-    "efficientnet_b4": Backbone(
-        _efficientnet, 1792, lambda m, x: m.extract_features(x).mean((2, 3)), source=_efficientnet_source
-    ),
-    "nasnetalarge": Backbone(_nasnet, 4032, lambda m, x: m.features(x).mean((2, 3)), source=_nasnet_source),
+    "hrnet_w18": _timm_entry("hrnet_w18", 2048, _feature_map),
+    "convnext_base": Backbone(_convnext, 1024, _feature_map, source=_timm_source("convnext_base")),
+    "swin_base": _timm_entry("swin_base_patch4_window7_224", 1024, _positions, size=(224, 224)),
+    "swinv2_base": _timm_entry("swinv2_base_window8_256", 1024, _positions, img_size=PERSON),
+    "dinov3_vit_base": _timm_entry("vit_base_patch16_dinov3", 768, _positions),
+    "efficientnet_b4": Backbone(_efficientnet, 1792, lambda m, x: m.extract_features(x), source=_efficientnet_source),
+    "nasnetalarge": Backbone(_nasnet, 4032, _features, source=_nasnet_source),
 }
