@@ -24,6 +24,7 @@ from losses.lifted import LiftedLoss
 from losses.margin_softmax import ArcFaceLoss, CosFaceLoss, SphereFaceLoss
 from losses.multi_similarity import MultiSimilarityLoss
 from losses.ranked import RankedListLoss
+from losses.softmax_heads import ArcFaceSoftmaxLoss, CircleSoftmaxLoss, CosineSoftmaxLoss
 from losses.triplet import TripletLoss
 from losses.verification import VerificationLoss
 from utils import UserError, did_you_mean
@@ -62,6 +63,16 @@ REGISTRY = {
     "center": Entry(CenterLoss, {}, "distance to a learnt center (Wen 2016)"),
     "focal": Entry(FocalLoss, {}, "cross entropy that favours hard images (Lin 2017)"),
     "cross_entropy": Entry(CrossEntropyLoss, {}, "cross entropy, label smoothing if wanted (Szegedy 2016)"),
+    "cosine_softmax": Entry(CosineSoftmaxLoss, {}, "of --head cosine: a cosine margin (Wang 2018)"),
+    "arcface_softmax": Entry(ArcFaceSoftmaxLoss, {}, "of --head arcface: an angular margin (Deng 2019)"),
+    "circle_softmax": Entry(CircleSoftmaxLoss, {}, "of --head circle: circle, by class (Sun 2020)"),
+}
+# The loss of each classifier that --head names.
+HEADS = {
+    "linear": "cross_entropy",
+    "cosine": "cosine_softmax",
+    "arcface": "arcface_softmax",
+    "circle": "circle_softmax",
 }
 
 
@@ -146,9 +157,30 @@ def parse(text):
 
 
 def names_in(options):
-    """The losses that the options of a run add to cross entropy, by name in REGISTRY."""
-    flags = [PUBLISHED[flag].name for flag in PUBLISHED if getattr(options, flag)]
-    return [*flags, *(["verification"] if options.alpha else []), *parse(options.loss or "")]
+    """The losses that the options of a run name, by name in REGISTRY.
+
+    Raises UserError for a loss that is asked for twice, and for a loss of class scores that does not fit --head.
+    """
+    flags = {PUBLISHED[flag].name: f"--{flag}" for flag in PUBLISHED if getattr(options, flag)}
+    if options.alpha:
+        flags["verification"] = "--alpha"
+    listed = parse(options.loss or "")
+    for name in listed:
+        if name in flags:
+            raise UserError(f"The loss {name} is asked for twice, by {flags[name]} and by --loss {options.loss}.")
+        if name == "cross_entropy" or REGISTRY[name].loss.takes != "logits":
+            continue
+        if name in HEADS.values():
+            raise UserError(
+                f"--loss {options.loss}: {name} is no further loss but that of a classifier. Choose it by --head "
+                f"{name.removesuffix('_softmax')}; cross_entropy:0.5 in --loss gives it a weight."
+            )
+        if options.head != "linear":
+            raise UserError(
+                f"--loss {options.loss} with --head {options.head}: {name} needs class scores, and that classifier "
+                f"gives cosines. Leave {name} out, or choose --head linear."
+            )
+    return [*flags, *listed]
 
 
 def table():

@@ -12,7 +12,7 @@ from losses.base import FeatureLoss
 
 
 class CrossEntropyLoss(FeatureLoss):
-    """smoothing: ε in [0, 1), the share of the target that is spread over all identities."""
+    """smoothing: ε in [0, 1), the share of the target that is spread over all identities; 0 in evaluation mode."""
 
     normalised = False
     takes = "logits"
@@ -22,7 +22,7 @@ class CrossEntropyLoss(FeatureLoss):
         self.smoothing = smoothing
 
     def compute(self, features, labels):
-        return F.cross_entropy(features, labels, label_smoothing=self.smoothing)
+        return F.cross_entropy(features, labels, label_smoothing=self.smoothing if self.training else 0.0)
 
 
 class FocalLoss(FeatureLoss):

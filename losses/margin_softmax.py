@@ -6,7 +6,8 @@
     CosFace     ψ(θ) = cos θ − m                             Wang et al., CVPR 2018, equation 4
     ArcFace     ψ(θ) = cos(θ + m)                            Deng et al., CVPR 2019, equation 3
 
-Each has one prototype an identity, its own parameter: give it to the optimizer and to the checkpoint.
+Each has one prototype an identity, its own parameter: give it to the optimizer and to the checkpoint. The margins are
+functions of the cosine, and the classifiers of losses/softmax_heads.py train with the same ones.
 """
 
 import math
@@ -18,6 +19,31 @@ from torch.nn import functional as F
 from losses.base import FeatureLoss
 
 
+def angular_margin(cosines, margin):
+    """ArcFace's cos(θ + margin) of cosines of any shape; margin in radians.
+
+    Beyond θ = π − margin, where it would rise again, it goes on as cos θ − margin · sin(margin).
+    """
+    sines = (1 - cosines.square()).clamp(min=1e-12).sqrt()  # the floor: a finite gradient on the prototype itself
+    turned = cosines * math.cos(margin) - sines * math.sin(margin)
+    return turned.where(cosines >= -math.cos(margin), cosines - margin * math.sin(margin))
+
+
+def multiplied_angle(cosines, factor):
+    """SphereFace's (−1)ᵏ cos(factor · θ) − 2k of cosines of any shape; factor: a whole number."""
+    turns = (cosines.detach().clamp(-1, 1).acos() * (factor / math.pi)).floor()
+    before, multiple = torch.ones_like(cosines), cosines
+    for _ in range(factor - 1):  # cos(mθ) by Chebyshev's recurrence: acos has no gradient at ±1
+        before, multiple = multiple, 2 * cosines * multiple - before
+    return (1 - 2 * (turns % 2)) * multiple - 2 * turns
+
+
+def replace_at_labels(cosines, labels, margin):
+    """Cosines (N, C) with margin(cosine) in place of the cosine at each of labels (N,)."""
+    labels = labels[:, None]
+    return cosines.scatter(1, labels, margin(cosines.gather(1, labels)))
+
+
 class MarginSoftmax(FeatureLoss):
     """The common part. num_classes: identities, labels are in [0, num_classes). dim: D of the features."""
 
@@ -27,13 +53,8 @@ class MarginSoftmax(FeatureLoss):
         self.prototypes = nn.Parameter(torch.randn(num_classes, dim))
 
     def compute(self, features, labels):
-        return F.cross_entropy(self.logits(features, labels), labels)
-
-    def logits(self, features, labels):
-        """Scaled cosines (N, num_classes), with the margin at the labels; features of unit length."""
         cosines = features @ F.normalize(self.prototypes.float()).T
-        labels = labels[:, None]
-        return self.scale * cosines.scatter(1, labels, self.with_margin(cosines.gather(1, labels)))
+        return F.cross_entropy(self.scale * replace_at_labels(cosines, labels, self.with_margin), labels)
 
     def with_margin(self, cosines):
         """ψ as a function of cos θ, elementwise."""
@@ -41,15 +62,13 @@ class MarginSoftmax(FeatureLoss):
 
 
 class ArcFaceLoss(MarginSoftmax):
-    """margin: in degrees. Beyond θ = π − m, where cos(θ + m) would rise again, ψ goes on as cos θ − m sin m."""
+    """margin: in degrees."""
 
     def __init__(self, num_classes, dim, margin=28.6, scale=64.0):
         super().__init__(num_classes, dim, math.radians(margin), scale)
 
     def with_margin(self, cosines):
-        sines = (1 - cosines.square()).clamp(min=1e-12).sqrt()  # the floor: a finite gradient on the prototype itself
-        turned = cosines * math.cos(self.margin) - sines * math.sin(self.margin)
-        return turned.where(cosines >= -math.cos(self.margin), cosines - self.margin * math.sin(self.margin))
+        return angular_margin(cosines, self.margin)
 
 
 class CosFaceLoss(MarginSoftmax):
@@ -69,8 +88,4 @@ class SphereFaceLoss(MarginSoftmax):
         super().__init__(num_classes, dim, int(margin), scale)
 
     def with_margin(self, cosines):
-        turns = (cosines.detach().clamp(-1, 1).acos() * (self.margin / math.pi)).floor()
-        before, multiple = torch.ones_like(cosines), cosines
-        for _ in range(self.margin - 1):  # cos(mθ) by Chebyshev's recurrence: acos has no gradient at ±1
-            before, multiple = multiple, 2 * cosines * multiple - before
-        return (1 - 2 * (turns % 2)) * multiple - 2 * turns
+        return multiplied_angle(cosines, self.margin)

@@ -116,7 +116,7 @@ def resolve(options):
         if getattr(options, flag) != defaults.get_default(flag):
             raise UserError(f"--{flag} is not available in this version; leave it out.")
     precision(options)
-    losses.parse(options.loss or "")
+    losses.names_in(options)
     options.backbone = _chosen_backbone(options)
     height, width = find_backbone(options.backbone).size
     options.height = options.height or height

@@ -8,8 +8,7 @@ import math
 import time
 
 import torch
-from torch.nn.functional import cross_entropy
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
+from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn, update_bn
 
 from reid.data.augment import normalise
 from reid.options import precision
@@ -46,6 +45,7 @@ class Trainer:
         self.dtype = precision(options)
         self.scaler = torch.amp.GradScaler(device.type, enabled=options.fp16)
         self.average: AveragedModel | None = None
+        self.average_criterion: AveragedModel | None = None  # of the weights that losses own
         self.history: list[dict] = []
         self.epoch = 0  # epochs finished
 
@@ -72,9 +72,10 @@ class Trainer:
         """
         epoch = self.epoch
         self.network.train()
+        self.criterion.train()
         seed_everything(self.seed_of(epoch))  # dropout
         if self.options.wa and self.average is None and epoch >= int(AVERAGE_FROM * self.options.total_epoch):
-            self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY))
+            self._begin_average()
         started, seen = time.perf_counter(), 0
         totals = torch.zeros(2, device=self.device)  # Σ loss, Σ wrong
         with progress(total=len(self.sampler), desc=f"epoch {epoch + 1}/{self.options.total_epoch}") as bar:
@@ -111,21 +112,23 @@ class Trainer:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.scheduler.step()
-        if self.average is not None:
+        if self.average is not None and self.average_criterion is not None:
             self.average.update_parameters(self.network)
+            self.average_criterion.update_parameters(self.criterion)
         return loss.detach(), logits.detach()
 
     @torch.inference_mode()
     def validate(self, bank, targets):
-        """Mean cross entropy and top-1 error of the network on images without augmentation."""
+        """Mean of the classifier's loss, without margin or smoothing, and top-1 error on unaugmented images."""
         self.network.eval()
+        self.criterion.eval()
         totals = torch.zeros(2, device=self.device)
         batches = zip(bank.split(self.options.batchsize), targets.split(self.options.batchsize), strict=True)
         for images, labels in progress(batches, desc="validation", total=-(-len(bank) // self.options.batchsize)):
             labels = labels.to(self.device)
             with autocast(self.device, self.dtype):
                 _, logits = self.network(normalise(images.to(self.device)))
-            loss = cross_entropy(logits.float(), labels, reduction="sum")
+            loss = self.criterion.classify(logits, labels) * len(labels)
             totals += torch.stack([loss, (logits.argmax(1) != labels).sum()])
         loss, error = (totals / len(bank)).tolist()
         return {"val_loss": loss, "val_error": error}
@@ -145,11 +148,17 @@ class Trainer:
     def load_state_dict(self, state):
         """Go on from the state that `state_dict` returned."""
         if "average" in state:
-            self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY))
+            self._begin_average()
         for name in self._parts():
             getattr(self, name).load_state_dict(state[name])
         self.epoch, self.history = state["epoch"], state["history"]
 
     def _parts(self):
         parts = ["network", "criterion", "optimizer", "scheduler", "scaler"]
-        return parts if self.average is None else [*parts, "average"]
+        return parts if self.average is None else [*parts, "average", "average_criterion"]
+
+    def _begin_average(self):
+        """The moving averages of the network and of the weights that losses own, both from what they are now."""
+        self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY))
+        # Most losses own no weights, and the function of many tensors at once fails on none.
+        self.average_criterion = AveragedModel(self.criterion, avg_fn=get_ema_avg_fn(AVERAGE_DECAY))

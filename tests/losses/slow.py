@@ -140,6 +140,41 @@ def focal(logits, labels, gamma=2.0):
     return mean([-((1 - q) ** gamma) * q.log() for q in p])
 
 
+def softmax_of(scores, y):
+    return -(scores[y] - scores.exp().sum().log())
+
+
+def cosine_softmax(cosines, labels, margin=0.35, scale=64.0):
+    terms = []
+    for row, y in zip(cosines, labels, strict=True):
+        z = [cosine - margin if j == y else cosine for j, cosine in enumerate(row)]
+        terms.append(softmax_of(scale * torch.stack(z), y))
+    return mean(terms)
+
+
+def arcface_softmax(cosines, labels, margin=20.0, scale=64.0):
+    """For angles below π − margin, where the paper's formula and ours are one."""
+    terms = []
+    for row, y in zip(cosines, labels, strict=True):
+        z = [(cosine.acos() + math.radians(margin)).cos() if j == y else cosine for j, cosine in enumerate(row)]
+        terms.append(softmax_of(scale * torch.stack(z), y))
+    return mean(terms)
+
+
+def circle_softmax(cosines, labels, margin=0.35, scale=64.0):
+    """log(1 + Σₙ exp(γ αₙ (sₙ − m)) · exp(−γ αₚ (sₚ − 1 + m))) of the one right and the other class weights."""
+    terms = []
+    for row, y in zip(cosines, labels, strict=True):
+        alpha_p = max(1 + margin - row[y].item(), 0)
+        total = 0.0
+        for j, cosine in enumerate(row):
+            if j != y:
+                alpha_n = max(cosine.item() + margin, 0)
+                total = total + torch.exp(scale * alpha_n * (cosine - margin))
+        terms.append(torch.log(1 + total * torch.exp(-scale * alpha_p * (row[y] - 1 + margin))))
+    return mean(terms)
+
+
 def sphere_angle(theta, margin=4):
     k = math.floor(margin * theta / math.pi)
     return (-1) ** k * math.cos(margin * theta) - 2 * k

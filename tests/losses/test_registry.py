@@ -61,6 +61,13 @@ def test_lists_of_losses_are_read_and_refused():
         losses.parse("triplet:half")
 
 
+@pytest.mark.parametrize("head", ["cosine", "arcface", "circle"])
+def test_every_head_has_its_loss_and_the_linear_one_cross_entropy(head):
+    assert losses.HEADS["linear"] == "cross_entropy"
+    assert losses.HEADS[head] == f"{head}_softmax"
+    assert losses.create(losses.HEADS[head]).takes == "logits"
+
+
 def test_the_table_names_every_loss_once():
     assert [line.split()[0] for line in losses.table().splitlines()] == list(losses.REGISTRY)
 
@@ -85,4 +92,4 @@ def test_features_are_normalised_except_where_their_length_counts():
         torch.manual_seed(2)
         loss = losses.create(name, 8, 8)
         same = torch.isclose(loss(features, labels), loss(3 * features, labels), rtol=1e-4)
-        assert same == (name not in ("center", "verification", "focal", "cross_entropy")), name
+        assert same == (loss.takes == "features" and name not in ("center", "verification")), name

@@ -133,6 +133,53 @@ def test_margin_as_a_function_of_the_angle(name, angle):
     assert (found.diff() <= 1e-3).all()
 
 
+HEADS = ["cosine_softmax", "arcface_softmax", "circle_softmax"]
+
+
+def cosines_of(seed, spread=1.0):
+    """Cosines (24, CLASSES) of features and class directions, and labels: near the right class, and all around."""
+    features, labels = batch(seed, spread=spread)
+    prototypes = torch.randn(CLASSES, DIM, generator=torch.Generator().manual_seed(seed))
+    return 0.9 * slow.unit(features + 2 * prototypes[labels]) @ slow.unit(prototypes).T, labels
+
+
+@pytest.mark.parametrize("spread", [0.5, 3.0])
+@pytest.mark.parametrize("name", HEADS)
+def test_softmax_heads_equal_loops_from_their_papers(name, spread):
+    check(losses.create(name), getattr(slow, name), *cosines_of(9, spread))
+    settings = {"margin": 10.0 if name == "arcface_softmax" else 0.1, "scale": 16.0}
+    check(losses.create(name, **settings), lambda f, y: getattr(slow, name)(f, y, **settings), *cosines_of(9, spread))
+
+
+@pytest.mark.parametrize(("head", "prototypes"), [("arcface_softmax", "arcface"), ("cosine_softmax", "cosface")])
+def test_a_softmax_head_is_the_prototype_loss_of_its_class_weights(head, prototypes):
+    features, labels = batch(10)
+    loss = losses.create(prototypes, CLASSES, DIM)
+    cosines = slow.unit(features) @ slow.unit(loss.prototypes.detach()).T
+    margin = {"margin": 28.6} if head == "arcface_softmax" else {}
+    torch.testing.assert_close(losses.create(head, **margin)(cosines, labels), loss(features, labels))
+
+
+@pytest.mark.parametrize("name", [*HEADS, "cross_entropy"])
+def test_evaluation_is_plain_cross_entropy_without_margin_or_smoothing(name):
+    cosines, labels = cosines_of(11)
+    loss = losses.create(name, smoothing=0.1)
+    trained = loss(cosines, labels)
+    evaluated = loss.eval()(cosines, labels)
+    expected = torch.nn.functional.cross_entropy(getattr(loss, "scale", 1.0) * cosines, labels)
+    torch.testing.assert_close(evaluated, expected)
+    assert trained > evaluated
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_smoothing_of_a_head_is_that_of_cross_entropy(name):
+    cosines, labels = cosines_of(12)
+    plain, smoothed = losses.create(name), losses.create(name, smoothing=0.1)
+    logits = plain.scale * plain.with_margin(cosines, labels)
+    torch.testing.assert_close(plain(cosines, labels), losses.create("cross_entropy")(logits, labels))
+    torch.testing.assert_close(smoothed(cosines, labels), slow.cross_entropy(logits.double(), labels).float())
+
+
 def test_one_image_per_cluster_has_no_negative_and_one_cluster_has_all():
     features, labels = batch(8)
     ranked = losses.create("ranked")(features, labels)

@@ -55,8 +55,8 @@ def test_training_learns():
     assert validated["val_error"] <= 0.3 and math.isfinite(validated["val_loss"])
 
 
-def test_validation_counts_every_image_of_a_partial_last_batch():
-    trained = trainer("--batchsize", "7")
+def test_validation_is_plain_cross_entropy_over_every_image_of_a_partial_last_batch():
+    trained = trainer("--batchsize", "7", "--label_smoothing", "0.2")
     bank, targets = small_data()
     validated = trained.validate(bank, targets)
     from reid.data.augment import normalise
@@ -66,6 +66,9 @@ def test_validation_counts_every_image_of_a_partial_last_batch():
     expected = torch.nn.functional.cross_entropy(logits, targets).item()
     assert validated["val_loss"] == pytest.approx(expected, rel=1e-4)
     assert validated["val_error"] == pytest.approx((logits.argmax(1) != targets).float().mean().item())
+    assert not trained.criterion.training
+    trained.train_epoch()
+    assert trained.criterion.training and trained.network.training
 
 
 def test_the_same_seed_gives_the_same_network_and_another_another():
@@ -76,7 +79,14 @@ def test_the_same_seed_gives_the_same_network_and_another_another():
 
 
 @pytest.mark.parametrize(
-    "flags", [["--erasing_p", "0.5"], ["--wa", "--cosine"], ["--fp16"], ["--arcface", "--warm", "1"]]
+    "flags",
+    [
+        ["--erasing_p", "0.5"],
+        ["--wa", "--cosine"],
+        ["--wa", "--loss", "center"],
+        ["--fp16"],
+        ["--arcface", "--warm", "1"],
+    ],
 )
 def test_a_resumed_run_ends_with_the_same_weights(flags, tmp_path):
     """Stopped after every epoch, through a file, each time into a new trainer."""
@@ -94,16 +104,18 @@ def test_a_resumed_run_ends_with_the_same_weights(flags, tmp_path):
     assert [record["loss"] for record in part.history] == [record["loss"] for record in whole.history]
     if "--wa" in flags:
         check_equal_weights(whole.average.state_dict(), part.average.state_dict())
+        check_equal_weights(whole.average_criterion.state_dict(), part.average_criterion.state_dict())
 
 
 def test_weight_averaging_is_the_exponential_mean_from_the_last_fifth_on():
-    trained = trainer("--wa", total=5)
+    trained = trainer("--wa", "--arcface", total=5)
     expected: dict = {}
     step = trained.train_step
 
     def averaging_step(*batch):
         result = step(*batch)
-        weights = copy.deepcopy(dict(trained.network.named_parameters()))
+        owned = trained.criterion.named_parameters(prefix="criterion")
+        weights = copy.deepcopy(dict([*trained.network.named_parameters(), *owned]))
         if trained.epoch >= 4:
             for name, value in weights.items():
                 before = expected.get(name, value.data)
@@ -113,6 +125,9 @@ def test_weight_averaging_is_the_exponential_mean_from_the_last_fifth_on():
     trained.train_step = averaging_step
     run(trained)
     averaged = trained.average.module.state_dict()
+    prototypes = trained.average_criterion.module.state_dict()
+    assert prototypes
+    averaged |= {f"criterion.{name}": value for name, value in prototypes.items()}
     for name, value in expected.items():
         torch.testing.assert_close(averaged[name], value)
     running = "model.conv1.bn.running_mean"
