@@ -4,9 +4,9 @@ python evaluate_gpu.py
 torchrun --nproc_per_node 2 evaluate_gpu.py
 """
 
+from reid.distributed import join_world
 from reid.retrieval.command import evaluation_parser, run_evaluation
-from reid.retrieval.workers import torchrun_workers
-from utils import run_script, select_device
+from utils import run_script
 
 
 def main(argv=None):
@@ -14,9 +14,8 @@ def main(argv=None):
     parser = evaluation_parser(__doc__)
     parser.add_argument("--gpu_ids", default="0", help="the GPU to use; -1 for the CPU")
     args = parser.parse_args(argv)
-    with torchrun_workers() as workers:
-        gpu_ids = workers.local_rank if workers and args.gpu_ids != "-1" else args.gpu_ids
-        run_evaluation(args, select_device(gpu_ids), workers)
+    with join_world(args.gpu_ids) as world:
+        run_evaluation(args, world.device(args.gpu_ids), world if world.size > 1 else None)
 
 
 if __name__ == "__main__":

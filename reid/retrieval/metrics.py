@@ -68,7 +68,7 @@ def evaluate(query, gallery, ap="trapezoidal", scores=None, ignore_cameras=False
     ap: "trapezoidal", as published, or "step", as most other toolboxes.
     scores: similarity.Scores to rank by, or any such function; the cosines of the features by default.
     ignore_cameras: every image of the identity is a match, also one of the query's camera.
-    workers: the processes that share the queries (see workers.Workers); one alone by default.
+    workers: the processes that share the queries (see distributed.World); one alone by default.
 
     Raises UserError where all images come from one camera, so that every match would be junk.
     """

@@ -1,0 +1,151 @@
+"""Images a second in training: the suite against a loop written the usual way, with the same network, in the same run.
+
+    python benchmarks/training.py --data_dir ../Market/pytorch
+    python benchmarks/training.py --data_dir ../Market/pytorch --backbone osnet_x0_25 --height 128 --width 64
+    python benchmarks/training.py --data_dir ../Market/pytorch --gpu_ids 0 --steps 200
+
+The usual loop: torchvision's ImageFolder and transforms, a DataLoader with two workers and with as many as there are
+cores, float32, channels first, the loss read at every step. The suite: its Trainer, in float32, in bfloat16 and, where
+asked for, compiled. Each variant runs in a process of its own, one after the other, --rounds times; the median counts.
+Prints rows of a Markdown table: images a second, share of the step that waits for data, peak memory.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.measure import apart, machine
+from utils import run_script
+
+WARM_UP = 5  # steps that do not count
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data_dir", default="../Market/pytorch")
+    parser.add_argument("--backbone", default="resnet50")
+    parser.add_argument("--height", type=int, default=256)
+    parser.add_argument("--width", type=int, default=128)
+    parser.add_argument("--batchsize", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--gpu_ids", default="-1")
+    parser.add_argument("--compile", action="store_true", help="also the suite with --compile")
+    options = parser.parse_args(argv)
+    suite = {"suite, float32": [], "suite, bfloat16": ["--bf16"]}
+    if options.compile:
+        suite["suite, bfloat16, compiled"] = ["--bf16", "--compile"]
+    variants = {f"usual loop, {name}": (usual_loop, count) for name, count in worker_counts().items()}
+    variants |= {name: (suite_loop, flags) for name, flags in suite.items()}
+    measured = {name: [] for name in variants}
+    for _ in range(options.rounds):
+        for name, (loop, setting) in variants.items():
+            measured[name].append(apart(loop, vars(options), setting))
+    print(f"{machine()}; {options.backbone}, {options.height}×{options.width}, batch {options.batchsize}\n")
+    print("| | images/s | against 2 workers | waits for data | peak memory |\n| --- | --- | --- | --- | --- |")
+    first = statistics.median(speed for speed, _, _ in measured["usual loop, 2 workers"])
+    for name, runs in measured.items():
+        speed, share, memory = (statistics.median(values) for values in zip(*runs, strict=True))
+        print(f"| {name} | {speed:.0f} | {speed / first:.2f} | {share:.1%} | {memory:.2f} GB |")
+
+
+def worker_counts():
+    """{"2 workers": 2} and, where there are more cores, all of them."""
+    import os
+
+    cores = os.cpu_count() or 2
+    return {"2 workers": 2, **({f"{cores} workers": cores} if cores > 2 else {})}
+
+
+def usual_loop(options, workers):
+    """(images a second, share of the time spent waiting for data, peak gigabytes) of the usual loop."""
+    import torch
+    from torchvision import transforms
+    from torchvision.datasets import ImageFolder
+
+    from model import build_model
+    from utils import select_device
+
+    size, device = (options["height"], options["width"]), select_device(options["gpu_ids"])
+    transform = transforms.Compose(
+        [
+            transforms.Resize(size, interpolation=3),
+            transforms.Pad(10),
+            transforms.RandomCrop(size),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+        ]
+    )
+    images = ImageFolder(Path(options["data_dir"]) / "train_all", transform)
+    loader = torch.utils.data.DataLoader(
+        images, options["batchsize"], shuffle=True, num_workers=workers, pin_memory=device.type == "cuda", drop_last=True
+    )
+    network = build_model(options["backbone"], len(images.classes), weights="none", size=size).to(device).train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, nesterov=True)
+    criterion = torch.nn.CrossEntropyLoss()
+
+    def step(batch):
+        inputs, labels = (tensor.to(device) for tensor in batch)
+        optimizer.zero_grad()
+        _, logits = network(inputs)
+        loss = criterion(logits, labels)
+        loss.backward()
+        optimizer.step()
+        return loss.item() + (logits.argmax(1) == labels).sum().item()
+
+    return timed(iter(loader), step, options, device)
+
+
+def suite_loop(options, flags):
+    """The same of the suite's own Trainer."""
+    from reid.options import parse_train
+    from reid.training.run import build_trainer
+
+    words = [f"--{name}={options[name]}" for name in ("data_dir", "backbone", "height", "width", "batchsize", "gpu_ids")]
+    trainer = build_trainer(parse_train([*words, "--train_all", "--weights", "none", *flags]))
+    trainer.network.train()
+    return timed(trainer.batches(0), lambda batch: trainer.train_step(*batch), options, trainer.device)
+
+
+def timed(batches, step, options, device):
+    """Run the warm-up and then `steps` steps; see usual_loop for what is returned."""
+    waited = 0.0
+    for count in range(WARM_UP + options["steps"]):
+        if count == WARM_UP:
+            _synchronise(device)
+            waited, began = 0.0, time.perf_counter()
+        before = time.perf_counter()
+        batch = next(batches)
+        waited += time.perf_counter() - before
+        step(batch)
+    _synchronise(device)
+    seconds = time.perf_counter() - began
+    return options["steps"] * options["batchsize"] / seconds, waited / seconds, _peak_gigabytes(device)
+
+
+def _synchronise(device):
+    if device.type == "cuda":
+        import torch
+
+        torch.cuda.synchronize(device)
+
+
+def _peak_gigabytes(device):
+    """Of the accelerator where there is one, else of this process (without its loader workers)."""
+    if device.type == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e9 if sys.platform == "darwin" else 1e6)
+
+
+if __name__ == "__main__":
+    run_script(main)

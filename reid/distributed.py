@@ -1,0 +1,72 @@
+"""The processes of one run, started by torchrun, and what they tell each other. A process alone is a world of one.
+
+torchrun --standalone --nproc_per_node 4 train_DDP.py --train_all
+torchrun --standalone --nproc_per_node 4 test.py
+"""
+
+import os
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import distributed
+from torch.distributed.nn.functional import all_gather
+
+from utils import select_device
+
+
+class World:
+    """rank: this process's number in 0..size-1; local_rank: its number on this machine."""
+
+    def __init__(self, rank=0, size=1, local_rank=0):
+        self.rank, self.size, self.local_rank = rank, size, local_rank
+
+    @property
+    def leads(self):
+        """Whether this is the one process that prints and writes files."""
+        return self.rank == 0
+
+    def device(self, gpu_ids):
+        """The device of this process: the GPU of its number among those of `--gpu_ids`, or what there is.
+
+        One number stands for as many GPUs as there are processes on this machine; -1 is the CPU.
+        """
+        if self.size == 1 or gpu_ids.strip() == "-1":
+            return select_device(gpu_ids)
+        numbers = gpu_ids.split(",")
+        return select_device(numbers[self.local_rank] if len(numbers) > self.local_rank else str(self.local_rank))
+
+    def sum(self, values):
+        """The sum over all processes of a tensor or a NumPy array, of the same kind, the same on each."""
+        if self.size == 1:
+            return values
+        total = torch.from_numpy(values) if isinstance(values, np.ndarray) else values.clone()
+        distributed.all_reduce(total)
+        return total.numpy() if isinstance(values, np.ndarray) else total
+
+    def gather(self, tensor):
+        """(B, …) of every process → (size · B, …), by rank; differentiable: each process gets the sum of the gradients
+        that all of them have for its part."""
+        return tensor if self.size == 1 else torch.cat(all_gather(tensor.contiguous()))
+
+    def wait(self):
+        """Go on when all processes are here."""
+        self.sum(np.zeros(1))
+
+
+@contextmanager
+def join_world(gpu_ids="-1"):
+    """Join the other processes and yield the World; a world of one where torchrun started nothing.
+
+    NCCL where every process has a GPU, else gloo.
+    """
+    if "LOCAL_RANK" not in os.environ:
+        yield World()
+        return
+    local_rank = int(os.environ["LOCAL_RANK"])
+    on_gpus = gpu_ids.strip() != "-1" and torch.cuda.is_available()
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpus else "gloo")
+    try:
+        yield World(distributed.get_rank(), distributed.get_world_size(), local_rank)
+    finally:
+        distributed.destroy_process_group()
