@@ -1,20 +1,25 @@
 """Augmentation of a whole batch at once, on the device where the image bank lies, each image with a draw of its own.
 
 Everything is tensors: no loop over images, no value that the host waits for. The pipeline is that of the published
-baseline: colour jitter (if asked for) -> pad with black -> random crop -> horizontal flip -> ImageNet normalisation ->
-random erasing.
+baseline: pad with black -> random crop -> horizontal flip -> ImageNet normalisation. What is asked for by flags has its
+place in it: AutoAugment -> colour jitter -> random 2D translation -> crop and flip -> local grayscale transformation ->
+normalisation -> grayscale erasing -> random erasing -> Cutout.
 """
 
+from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import torch
+from torch.nn.functional import interpolate
+
+from reid.data.autoaugment import autoaugment
+from reid.data.boxes import draw_boxes, draw_squares, erase, turn_grey
+from reid.data.colours import adjust_colours, change_where
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet, RGB, for values in [0, 1]
 STD = (0.229, 0.224, 0.225)
-GREY = (0.2989, 0.587, 0.114)  # ITU-R 601-2, as torchvision rounds it
 JITTER = 0.1  # brightness, contrast and saturation are each scaled by 1 ± this
-AREA, ASPECT = (0.02, 0.4), (0.3, 1 / 0.3)  # of an erased box, Zhong et al., AAAI 2020
-ATTEMPTS = 100  # boxes drawn before an image is left whole, as in their code
+ENLARGEMENT = 1.125  # before a random 2D translation
 
 
 def normalise(images):
@@ -26,37 +31,74 @@ def normalise(images):
     return pixels.div_(scale).sub_(mean).div_(std).unflatten(2, (-1, 3)).permute(0, 3, 1, 2)
 
 
+@dataclass
 class Augment:
     """Turn indices into an image bank into a batch for training.
 
     height, width: of the crop. padding: black pixels added on every side before it; 0 leaves the flip alone.
-    flip_p, erasing_p: probabilities in [0, 1]. color_jitter: brightness, contrast and saturation by up to 10 %.
+    color_jitter: brightness, contrast and saturation by up to 10 %. The others are probabilities in [0, 1], for each
+    image: of a flip, of random erasing, of AutoAugment, of Cutout, of a local grayscale transformation, of its
+    published form on normalised images, of a random 2D translation. docs/augmentation.md shows them.
 
     >>> augment = Augment(256, 128, erasing_p=0.5)
     >>> batch = augment(bank, torch.tensor([7, 0, 12]), torch.Generator().manual_seed(0))  # (3, 3, 256, 128)
     """
 
-    def __init__(self, height, width, padding=10, flip_p=0.5, erasing_p=0.0, color_jitter=False):
-        self.height, self.width, self.padding = height, width, padding
-        self.flip_p, self.erasing_p, self.color_jitter = flip_p, erasing_p, color_jitter
+    height: int
+    width: int
+    padding: int = 10
+    flip_p: float = 0.5
+    erasing_p: float = 0.0
+    color_jitter: bool = False
+    autoaugment_p: float = 0.0
+    cutout_p: float = 0.0
+    lgt_p: float = 0.0
+    grayscale_erasing_p: float = 0.0
+    translation_p: float = 0.0
+
+    @classmethod
+    def from_options(cls, options):
+        """The augmentation that the flags of train.py describe. PCB was published without padding."""
+        settings = {field.name: getattr(options, field.name) for field in fields(cls) if hasattr(options, field.name)}
+        return cls(padding=0 if options.PCB else 10, **settings)
 
     def __call__(self, bank, indices, generator):
         """bank: uint8 (N, H, W, 3); indices: (B,) int64; generator: a torch.Generator. All are on one device.
 
         Returns float32 (B, 3, height, width), channels_last. It depends on the generator's state and nothing else.
         """
-        images = bank.index_select(0, indices)
         draw = {"generator": generator, "device": bank.device}
+        size = (len(indices), self.height, self.width)
+        images = self._recolour(bank.index_select(0, indices), draw)
+        images = self._move(images, draw)
+        if self.lgt_p > 0:
+            images = turn_grey(images, *draw_boxes(*size, self.lgt_p, **draw))
+        images = normalise(images)
+        if self.grayscale_erasing_p > 0:
+            box = draw_boxes(*size, self.grayscale_erasing_p, **draw)
+            images = turn_grey(images.permute(0, 2, 3, 1), *box).permute(0, 3, 1, 2)
+        if self.erasing_p > 0:
+            erase(images, *draw_boxes(*size, self.erasing_p, **draw))
+        if self.cutout_p > 0:
+            erase(images, *draw_squares(*size, self.cutout_p, **draw))
+        return images
+
+    def _recolour(self, images, draw):
+        if self.autoaugment_p > 0:
+            images = autoaugment(images, self.autoaugment_p, **draw)
         if self.color_jitter:
             images = adjust_colours(images, *(1 + JITTER * (2 * torch.rand(3, len(images), **draw) - 1)))
-        tops = torch.randint(images.shape[1] + 2 * self.padding - self.height + 1, indices.shape, **draw)
-        lefts = torch.randint(images.shape[2] + 2 * self.padding - self.width + 1, indices.shape, **draw)
-        flips = torch.rand(indices.shape, **draw) < self.flip_p
-        images = pad_crop_flip(images, (self.height, self.width), self.padding, tops, lefts, flips)
-        images = normalise(images)
-        if self.erasing_p > 0:
-            erase(images, *draw_boxes(len(images), self.height, self.width, self.erasing_p, **draw))
         return images
+
+    def _move(self, images, draw):
+        batch = len(images)
+        if self.translation_p > 0:
+            chance, *corner = torch.rand(3, batch, **draw)
+            images = change_where(chance < self.translation_p, images, translate, *corner)
+        tops = torch.randint(images.shape[1] + 2 * self.padding - self.height + 1, (batch,), **draw)
+        lefts = torch.randint(images.shape[2] + 2 * self.padding - self.width + 1, (batch,), **draw)
+        flips = torch.rand(batch, **draw) < self.flip_p
+        return pad_crop_flip(images, (self.height, self.width), self.padding, tops, lefts, flips)
 
 
 def pad_crop_flip(images, size, padding, tops, lefts, flips):
@@ -76,50 +118,18 @@ def pad_crop_flip(images, size, padding, tops, lefts, flips):
     return canvas.view(-1, 3).index_select(0, pixels.view(-1)).view(batch, *size, 3)
 
 
-def adjust_colours(images, brightness, contrast, saturation):
-    """Scale the brightness, contrast and saturation of each of the uint8 images (B, H, W, 3) by its own factor (B,).
+def translate(images, tops, lefts):
+    """Enlarge uint8 images (B, H, W, 3) by an eighth, bilinearly, and cut each back to its size at its own place.
 
-    torchvision's definitions, in float with one rounding at the end. The order is fixed: but for values cut off at 0
-    and 255 the three commute, so torchvision's random order makes no other images.
+    tops, lefts: (B,) in [0, 1], the crop's corner as a share of what there is to choose from.
     """
-    brightness, contrast, saturation = (factor[:, None, None] for factor in (brightness, contrast, saturation))
-    pixels = images.permute(3, 0, 1, 2).contiguous().float()  # (3, B, H, W): whole planes broadcast fastest
-    pixels = pixels.mul_(brightness).clamp_(0, 255)
-    pixels = torch.lerp(_grey(pixels).mean((1, 2), keepdim=True), pixels, contrast).clamp_(0, 255)
-    pixels = torch.lerp(_grey(pixels), pixels, saturation).clamp_(0, 255)
-    return pixels.round_().to(torch.uint8).permute(1, 2, 3, 0).contiguous()
-
-
-def draw_boxes(batch, height, width, probability, generator, device):
-    """Draw a box to erase for each of `batch` images: (tops, lefts, heights, widths), each (B, 1), in whole pixels.
-
-    A box covers 2 to 40 % of the image, its height is 0.3 to 3.3 times its width, and it is drawn again until it fits.
-    heights are 0 where an image stays as it is. Zhong et al., Random Erasing Data Augmentation, AAAI 2020, algorithm 1.
-    """
-    area, aspect = torch.rand(2, batch, ATTEMPTS, generator=generator, device=device)
-    area = height * width * (AREA[0] + area * (AREA[1] - AREA[0]))
-    aspect = ASPECT[0] + aspect * (ASPECT[1] - ASPECT[0])
-    heights, widths = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
-    fits = (heights < height) & (widths < width)
-    first = fits.int().argmax(1, keepdim=True)
-    heights, widths = heights.gather(1, first), widths.gather(1, first)
-    chance, top, left = torch.rand(3, batch, 1, generator=generator, device=device)
-    erased = (chance < probability) & fits.gather(1, first)
-    return (top * (height - heights + 1)).floor(), (left * (width - widths + 1)).floor(), heights * erased, widths
-
-
-def erase(images, tops, lefts, heights, widths):
-    """Set a box of each image (B, 3, H, W), channels_last, to 0 in place: after normalisation, the mean colour."""
-    pixels = images.permute(0, 2, 3, 1).flatten(2)  # (B, H, 3W), a view
-    rows = torch.arange(images.shape[2], device=images.device)
-    columns = torch.arange(images.shape[3], device=images.device).repeat_interleave(3)
-    rows = (rows >= tops) & (rows < tops + heights)
-    columns = (columns >= lefts) & (columns < lefts + widths)
-    pixels.masked_fill_(rows[:, :, None] & columns[:, None, :], 0)
-
-
-def _grey(planes):
-    return GREY[0] * planes[0] + GREY[1] * planes[1] + GREY[2] * planes[2]
+    size = images.shape[1:3]
+    larger = [round(ENLARGEMENT * side) for side in size]
+    enlarged = interpolate(images.permute(0, 3, 1, 2).float(), larger, mode="bilinear")
+    enlarged = enlarged.round_().to(torch.uint8).permute(0, 2, 3, 1)
+    tops = (tops * (larger[0] - size[0])).round().long()
+    lefts = (lefts * (larger[1] - size[1])).round().long()
+    return pad_crop_flip(enlarged, size, 0, tops, lefts, torch.zeros_like(tops, dtype=torch.bool))
 
 
 @lru_cache

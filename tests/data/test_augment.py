@@ -11,8 +11,10 @@ from torchvision import transforms
 from torchvision.transforms import functional
 
 from reid.data import augment as augment_module
-from reid.data.augment import MEAN, STD, Augment, adjust_colours, draw_boxes, erase, normalise, pad_crop_flip
+from reid.data.augment import MEAN, STD, Augment, normalise, pad_crop_flip
 from reid.data.bank import load_bank
+from reid.data.boxes import draw_boxes, erase
+from reid.data.colours import adjust_colours
 
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
 TO_TENSOR = transforms.Compose([transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
