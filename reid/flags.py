@@ -99,10 +99,10 @@ def add_augmentation_flags(group):
     """The flags that change the training images, each image with a draw of its own."""
     group.add_argument("--color_jitter", action="store_true", help="vary brightness, contrast and saturation by 10 %%")
     group.add_argument("--erasing_p", type=fraction, default=0.0, help="probability of random erasing, 0 to 1")
-    group.add_argument("--autoaugment_p", type=fraction, default=0.0, help="of a policy of AutoAugment")
+    group.add_argument("--autoaugment_p", type=fraction, default=0.0, help="of one of AutoAugment's policies")
     group.add_argument("--cutout_p", type=fraction, default=0.0, help="of a square cut out")
     group.add_argument("--lgt_p", type=fraction, default=0.0, help="of a local grayscale transformation")
-    group.add_argument("--grayscale_erasing_p", type=fraction, default=0.0, help="of a box erased with a grey value")
+    group.add_argument("--grayscale_erasing_p", type=fraction, default=0.0, help="of the same, after normalisation")
     group.add_argument("--translation_p", type=fraction, default=0.0, help="of a random 2D translation")
 
 

@@ -30,11 +30,6 @@ NOT_YET = (
     "prototype_lr",
     "freeze_epochs",
     "train_with",
-    "autoaugment_p",
-    "cutout_p",
-    "lgt_p",
-    "grayscale_erasing_p",
-    "translation_p",
 )
 PUBLISHED_CLASSES = 751  # Market-1501's; old opts.yaml files do not say
 

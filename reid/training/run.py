@@ -35,7 +35,7 @@ def run_training(options):
     network = build_from_options(options, len(split.classes), "none" if state else options.weights)
     validation = _validation_data(options, split.classes)
     bank = _bank(options, split.paths, training_split(options))
-    augment = Augment(options.height, options.width, erasing_p=options.erasing_p, color_jitter=options.color_jitter)
+    augment = Augment.from_options(options)
     criterion = Criterion(options, len(split.classes), network.dim)
     trainer = Trainer(network, criterion, bank, split.targets, sampler, augment, options, device)
 
