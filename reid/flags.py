@@ -26,6 +26,7 @@ HEADS = ("linear", "cosine", "arcface", "circle")
 SAMPLERS = ("shuffle", "pk", "pk_camera")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("step", "cosine", "multistep", "warmup_cosine")
+MILESTONES = "40,70"
 
 
 def bounded(kind, fits, expected):
@@ -132,9 +133,9 @@ def add_training_flags(group):
     group.add_argument("--prototype_lr", type=positive(float), help="of weights that losses own (default: lr)")
     group.add_argument("--optimizer", choices=OPTIMIZERS, default="sgd", help="sgd has Nesterov momentum 0.9")
     group.add_argument("--weight_decay", type=weight, default=5e-4, help="on all weights")
-    group.add_argument("--schedule", choices=SCHEDULES, default="step", help="of the learning rate")
+    group.add_argument("--schedule", choices=SCHEDULES, help="of the learning rate (default: step)")
     group.add_argument("--cosine", action="store_true", help="the same as --schedule cosine")
-    group.add_argument("--milestones", default="40,70", help="epochs after which multistep divides by ten")
+    group.add_argument("--milestones", default=MILESTONES, help="epochs after which multistep divides by ten")
     group.add_argument("--warm_epoch", type=whole, default=0, help="epochs over which the learning rate rises")
     group.add_argument("--freeze_epochs", type=whole, default=0, help="epochs in which only the head learns")
     group.add_argument("--FSGD", action="store_true", help="PyTorch's fused SGD")

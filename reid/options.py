@@ -11,7 +11,8 @@ import torch
 import yaml
 
 import losses
-from reid.flags import NETWORK_FLAGS, training_parser
+from reid.flags import MILESTONES, NETWORK_FLAGS, training_parser
+from reid.training.schedule import milestones
 from utils import UserError, atomic_write, did_you_mean
 
 # Flags that are declared, and refused by name until their part works.
@@ -23,13 +24,6 @@ NOT_YET = (
     "neck",
     "head",
     "drop_path",
-    "DG",
-    "adv",
-    "optimizer",
-    "schedule",
-    "prototype_lr",
-    "freeze_epochs",
-    "train_with",
 )
 PUBLISHED_CLASSES = 751  # Market-1501's; old opts.yaml files do not say
 
@@ -63,6 +57,12 @@ def precision(options):
 def training_split(options):
     """The folder of --data_dir to train on."""
     return "train_all" if options.train_all else "train"
+
+
+def training_roots(options):
+    """The data sets to train on, laid out by prepare.py: --data_dir, then those of --train_with."""
+    further = (name.strip() for name in (options.train_with or "").split(","))
+    return [Path(options.data_dir), *(Path(name) for name in further if name)]
 
 
 def load_run_options(name):
@@ -102,7 +102,7 @@ def options_file(name):
 def resolve(options):
     """Fill in what depends on other flags (network, image size, learning rates), and refuse what cannot work.
 
-    Raises UserError for two networks at once, two precisions at once, and parts that are not there yet.
+    Raises UserError for two networks, precisions or schedules at once, and parts that are not there yet.
     """
     from reid.models.backbones import find_backbone
 
@@ -117,6 +117,9 @@ def resolve(options):
     options.height = options.height or height
     options.width = options.width or width
     options.backbone_lr = options.backbone_lr or 0.1 * options.lr
+    options.prototype_lr = options.prototype_lr or options.lr
+    options.schedule = _chosen_schedule(options)
+    options.wa = options.wa or options.DG  # the average is the teacher
     return options
 
 
@@ -128,6 +131,16 @@ def _chosen_backbone(options):
     if len(set(chosen.values())) > 1:
         raise UserError(f"Two networks at once: {' and '.join(chosen)}. Choose one.")
     return next(iter(chosen.values()), "resnet50")
+
+
+def _chosen_schedule(options):
+    """The one schedule that --schedule or --cosine names; step where neither does."""
+    if options.cosine and options.schedule not in (None, "cosine"):
+        raise UserError(f"--cosine and --schedule {options.schedule} exclude each other: choose one.")
+    schedule = "cosine" if options.cosine else options.schedule or "step"
+    if milestones(options.milestones) != milestones(MILESTONES) and schedule != "multistep":
+        raise UserError(f"--milestones {options.milestones} belongs to --schedule multistep, not to {schedule}.")
+    return schedule
 
 
 def read_yaml(path):

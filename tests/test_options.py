@@ -88,7 +88,7 @@ def test_a_missing_config_file_is_named():
         (["--fp16", "--bf16"], "exclude each other"),
         (["--backbone", "resnet5"], "unknown network"),
         (["--PCB"], "--PCB is not available"),
-        (["--adv", "0.1"], "--adv is not available"),
+        (["--cosine", "--schedule", "step"], "exclude each other"),
     ],
 )
 def test_flags_that_cannot_work_are_refused(flags, message):

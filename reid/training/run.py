@@ -1,5 +1,6 @@
 """A training run from the options to the last checkpoint."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,14 @@ import losses
 from model import build_from_options, parameter_count
 from reid.data.augment import Augment
 from reid.data.bank import load_bank
-from reid.data.layout import read_split
+from reid.data.layout import join_splits, read_split, read_training_splits, read_unlabelled
 from reid.data.samplers import PKSampler, ShuffleSampler, expected_pairs
-from reid.options import options_file, save_options, training_split
+from reid.options import options_file, save_options, training_roots, training_split
 from reid.show.curves import draw_curves
+from reid.training.adversarial import AdversarialTerm
+from reid.training.batches import BatchSource
 from reid.training.criterion import Criterion
+from reid.training.generalisation import GeneralisationTerm
 from reid.training.run_folder import RunFolder, check_run_name
 from reid.training.trainer import Trainer
 from utils import UserError, seed_everything, select_device
@@ -27,17 +31,21 @@ def run_training(options):
     check_run_name(options.name)
     device = select_device(options.gpu_ids)
     seed_everything(options.seed)
-    split = read_split(options.data_dir, training_split(options), cameras_required=False)
+    splits = read_training_splits(training_roots(options), training_split(options))
+    split = join_splits(splits)
+    unlabelled = read_unlabelled(options.DG_dir) if options.DG else []
     sampler = _sampler(options, split)
     options.nclasses = len(split.classes)
     run = RunFolder(options.name)
     state = run.load_state(device) if options.resume else None
     network = build_from_options(options, len(split.classes), "none" if state else options.weights)
     validation = _validation_data(options, split.classes)
-    bank = _bank(options, split.paths, training_split(options))
+    banks = [_bank(options, part.paths, folder) for folder, part in splits]
+    bank = banks[0] if len(banks) == 1 else torch.cat(banks)  # one stays the memory-mapped file that it is
     augment = Augment.from_options(options)
     criterion = Criterion(options, len(split.classes), network.dim)
-    trainer = Trainer(network, criterion, bank, split.targets, sampler, augment, options, device)
+    terms = _extra_terms(options, unlabelled, augment, device)
+    trainer = Trainer(network, criterion, bank, split.targets, sampler, augment, options, device, terms)
 
     if state:
         trainer.load_state_dict(state)
@@ -96,6 +104,21 @@ def _sampler(options, split):
     return ShuffleSampler(len(split), options.batchsize, seed=options.seed)
 
 
+def _extra_terms(options, unlabelled, augment, device):
+    """What --adv and --DG add to the loss. unlabelled: the paths of the images of --DG_dir."""
+    terms: list = []
+    if options.adv:
+        terms.append(AdversarialTerm(options.adv, options.aiter))
+    if options.DG:
+        cache = Path(options.DG_dir) / ".cache"
+        if not cache.is_dir() and not os.access(options.DG_dir, os.W_OK):
+            cache = Path(options.data_dir) / ".cache"
+        bank = load_bank(unlabelled, options.height, options.width, cache, "unlabelled")
+        size = max(8, options.batchsize // 2)  # the published number
+        terms.append(GeneralisationTerm(BatchSource(bank, augment, device), size, options.seed))
+    return terms
+
+
 def _validation_data(options, classes):
     """The bank (N, H, W, 3) and targets (N,) of the val split, or None where there is none. Identities that are not
     trained are left out."""
@@ -107,12 +130,12 @@ def _validation_data(options, classes):
     known = np.flatnonzero(targets >= 0)
     if len(known) == 0:
         return None
-    bank = _bank(options, split.paths, "val")
+    bank = _bank(options, split.paths, Path(options.data_dir) / "val")
     return bank[torch.from_numpy(known)], torch.from_numpy(targets[known])
 
 
-def _bank(options, paths, description):
-    return load_bank(paths, options.height, options.width, Path(options.data_dir) / ".cache", description)
+def _bank(options, paths, folder):
+    return load_bank(paths, options.height, options.width, folder.parent / ".cache", folder.name)
 
 
 def _line(record, total):

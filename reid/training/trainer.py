@@ -12,7 +12,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_a
 
 from reid.data.augment import normalise
 from reid.options import precision
-from reid.training.schedule import build_optimizer, build_scheduler
+from reid.training.batches import BatchSource
+from reid.training.schedule import BACKBONE, HEAD, build_optimizer, build_scheduler
 from utils import UserError, autocast, progress, seed_everything
 
 AVERAGE_DECAY = 0.996  # of the weight averaging, a batch
@@ -20,26 +21,21 @@ AVERAGE_FROM = 0.8  # the share of the epochs after which it begins
 REPORT_EVERY = 10  # batches between two readings of the loss: reading it makes the accelerator wait
 
 
-def fits(bank, device):
-    """Whether the bank takes at most half of the memory that is free on the device."""
-    return device.type != "cuda" or bank.nbytes <= torch.cuda.mem_get_info(device)[0] / 2
-
-
 class Trainer:
     """A network in training, with everything that changes from batch to batch.
 
     network: gives features and logits. criterion: criterion(features, logits, labels) → scalar. bank: uint8
     (N, H, W, 3); targets: (N,) int64 classes. sampler: `batches(epoch)` yields indices. augment: (bank, indices,
-    generator) → (B, 3, H, W). options: of train.py. device: where all of it happens.
+    generator) → (B, 3, H, W). options: of train.py. device: where all of it happens. extra_terms: what is added to the
+    loss beside the criterion, each called as term(trainer, images, targets, step of the epoch) → a scalar.
     """
 
-    def __init__(self, network, criterion, bank, targets, sampler, augment, options, device):
+    def __init__(self, network, criterion, bank, targets, sampler, augment, options, device, extra_terms=()):
         self.network = network.to(device, memory_format=torch.channels_last)
         self.criterion = criterion.to(device)
-        self.bank_is_here = fits(bank, device)
-        self.bank = bank.to(device) if self.bank_is_here else bank
+        self.source = BatchSource(bank, augment, device)
         self.targets = torch.as_tensor(targets).to(device)
-        self.sampler, self.augment, self.options, self.device = sampler, augment, options, device
+        self.sampler, self.options, self.device, self.extra_terms = sampler, options, device, extra_terms
         self.optimizer = build_optimizer(network, criterion, options)
         self.scheduler = build_scheduler(self.optimizer, options, len(sampler))
         self.dtype = precision(options)
@@ -53,13 +49,7 @@ class Trainer:
         """Yield the augmented images (B, 3, H, W) and targets (B,) of an epoch, both on the device."""
         generator = torch.Generator(self.device).manual_seed(self.seed_of(epoch))
         for indices in self.sampler.batches(epoch):
-            if self.bank_is_here:
-                indices = indices.to(self.device, non_blocking=True)
-                yield self.augment(self.bank, indices, generator), self.targets[indices]
-            else:
-                images = self.bank[indices].to(self.device, non_blocking=True)
-                positions = torch.arange(len(images), device=self.device)
-                yield self.augment(images, positions, generator), self.targets[indices.to(self.device)]
+            yield self.source(indices, generator), self.targets[indices.to(self.device, non_blocking=True)]
 
     def seed_of(self, epoch):
         """The seed of all that is drawn at random in an epoch."""
@@ -71,16 +61,15 @@ class Trainer:
         Raises UserError where the loss is no longer finite.
         """
         epoch = self.epoch
-        self.network.train()
-        self.criterion.train()
+        self._set_modes(epoch)
         seed_everything(self.seed_of(epoch))  # dropout
         if self.options.wa and self.average is None and epoch >= int(AVERAGE_FROM * self.options.total_epoch):
             self._begin_average()
         started, seen = time.perf_counter(), 0
         totals = torch.zeros(2, device=self.device)  # Σ loss, Σ wrong
         with progress(total=len(self.sampler), desc=f"epoch {epoch + 1}/{self.options.total_epoch}") as bar:
-            for images, targets in self.batches(epoch):
-                loss, logits = self.train_step(images, targets)
+            for step, (images, targets) in enumerate(self.batches(epoch)):
+                loss, logits = self.train_step(images, targets, step)
                 seen += len(targets)
                 totals += torch.stack([loss * len(targets), (logits.argmax(1) != targets).sum()])
                 bar.update()
@@ -98,15 +87,16 @@ class Trainer:
         return {
             "loss": mean_loss,
             "error": error,
-            "lr": self.scheduler.get_last_lr()[-1],
+            "lr": self.scheduler.get_last_lr()[HEAD],
             "images_per_second": round(seen / (time.perf_counter() - started), 1),
         }
 
-    def train_step(self, images, targets):
-        """Forward, backward and update for one batch; returns the loss (detached) and the logits."""
+    def train_step(self, images, targets, step=0):
+        """Forward, backward and update for the epoch's batch `step`; returns the loss (detached) and the logits."""
         with autocast(self.device, self.dtype):
             features, logits = self.network(images)
             loss = self.criterion(features, logits, targets)
+            loss = loss + sum(term(self, images, targets, step) for term in self.extra_terms)
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.scaler.step(self.optimizer)
@@ -116,6 +106,16 @@ class Trainer:
             self.average.update_parameters(self.network)
             self.average_criterion.update_parameters(self.criterion)
         return loss.detach(), logits.detach()
+
+    def _set_modes(self, epoch):
+        """Training mode, but for the backbone in the first `freeze_epochs`: until then it keeps its weights and, in
+        evaluation mode, its batch-norm statistics, while the schedule runs on, as with torchreid's fixbase_epoch."""
+        self.network.train()
+        self.criterion.train()
+        backbone_learns = epoch >= self.options.freeze_epochs
+        self.network.model.train(backbone_learns)
+        for parameter in self.optimizer.param_groups[BACKBONE]["params"]:  # not what never learns: see _freeze_unused
+            parameter.requires_grad_(backbone_learns)
 
     @torch.inference_mode()
     def validate(self, bank, targets):
@@ -160,5 +160,6 @@ class Trainer:
     def _begin_average(self):
         """The moving averages of the network and of the weights that losses own, both from what they are now."""
         self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY))
+        self.average.eval()  # as the teacher of --DG; the average is trained by no gradient
         # Most losses own no weights, and the function of many tensors at once fails on none.
         self.average_criterion = AveragedModel(self.criterion, avg_fn=get_ema_avg_fn(AVERAGE_DECAY))

@@ -1,9 +1,11 @@
 import pytest
 import torch
 
+from reid.flags import OPTIMIZERS, SCHEDULES
 from reid.options import parse_train
 from reid.training.criterion import Criterion
 from reid.training.schedule import build_optimizer, build_scheduler
+from utils import UserError
 
 STEPS = 5  # an epoch
 
@@ -18,27 +20,35 @@ class TwoPartNetwork(torch.nn.Module):
         self.classifier = torch.nn.Linear(2, 3)
 
 
-def learning_rates(*flags):
-    """Learning rates of backbone and head at every step, (steps, 2)."""
+def learning_rates(*flags, resumed_at=None):
+    """Learning rates of backbone and head at every step, (steps, 2); through the state dicts at step resumed_at."""
     options = parse_train([*flags, "--weights", "none"])
-    network = TwoPartNetwork()
-    optimizer = build_optimizer(network, Criterion(options, 3, 2), options)
-    scheduler = build_scheduler(optimizer, options, STEPS)
+    optimizer, scheduler = new_run(options)
     rates = []
-    for _ in range(options.total_epoch * STEPS):
-        rates.append(scheduler.get_last_lr())
+    for step in range(options.total_epoch * STEPS):
+        if step == resumed_at:
+            states = optimizer.state_dict(), scheduler.state_dict()
+            optimizer, scheduler = new_run(options)
+            optimizer.load_state_dict(states[0])
+            scheduler.load_state_dict(states[1])
+        rates.append([group["lr"] for group in optimizer.param_groups])
         optimizer.step()
         scheduler.step()
     return torch.tensor(rates, dtype=torch.float64)
 
 
-def by_pytorch(make_scheduler, total):
-    """The same, by a scheduler of PyTorch's stepped once an epoch, as the published training does."""
+def new_run(options):
+    optimizer = build_optimizer(TwoPartNetwork(), Criterion(options, 3, 2), options)
+    return optimizer, build_scheduler(optimizer, options, STEPS)
+
+
+def by_pytorch(make_scheduler, total, by_step=False):
+    """The same, by a scheduler of PyTorch's stepped once an epoch, as the published training does, or once a step."""
     optimizer = torch.optim.SGD([{"params": [torch.zeros(1)], "lr": lr} for lr in (0.01, 0.1)])
     scheduler = make_scheduler(optimizer)
     rates = []
-    for _ in range(total):
-        rates += [scheduler.get_last_lr()] * STEPS
+    for _ in range(total * STEPS if by_step else total):
+        rates += [scheduler.get_last_lr()] * (1 if by_step else STEPS)
         optimizer.step()
         scheduler.step()
     return torch.tensor(rates, dtype=torch.float64)
@@ -66,13 +76,88 @@ def test_warm_up_rises_from_a_tenth_by_step_and_leaves_the_rest():
     assert (ratio[2 * STEPS :] == 1).all()
 
 
-def test_prototypes_learn_with_the_head_and_frozen_weights_nowhere():
-    options = parse_train(["--arcface", "--weights", "none", "--lr", "0.1"])
+def test_multistep_is_pytorchs_after_a_linear_warm_up():
+    flags = ["--lr", "0.1", "--total", "9", "--schedule", "multistep", "--milestones", "4,7"]
+    expected = by_pytorch(lambda optimizer: torch.optim.lr_scheduler.MultiStepLR(optimizer, [4, 7]), 9)
+    torch.testing.assert_close(learning_rates(*flags), expected)
+    warm = torch.linspace(0.1, 1, 2 * STEPS + 1, dtype=torch.float64)[:-1, None]
+    expected[: 2 * STEPS] *= warm
+    torch.testing.assert_close(learning_rates(*flags, "--warm", "2"), expected)
+
+
+@pytest.mark.parametrize("warm", [0, 1, 3])
+def test_warmup_cosine_is_pytorchs_linear_rise_and_one_half_cosine_by_the_step(warm):
+    total, schedulers = 8, torch.optim.lr_scheduler
+
+    def sequential(optimizer):
+        cosine = schedulers.CosineAnnealingLR(optimizer, (total - warm) * STEPS, eta_min=0.01 * 0.1)
+        if not warm:
+            return cosine
+        rise = schedulers.LinearLR(optimizer, 0.1, total_iters=warm * STEPS)
+        return schedulers.SequentialLR(optimizer, [rise, cosine], [warm * STEPS])
+
+    rates = learning_rates("--lr", "0.1", "--total", str(total), "--schedule", "warmup_cosine", "--warm", str(warm))
+    torch.testing.assert_close(rates, by_pytorch(sequential, total, by_step=True))
+    assert (rates[warm * STEPS :].diff(dim=0) < 0).all()
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_resumed_schedule_goes_on_to_the_digit(schedule):
+    flags = ["--schedule", schedule, "--total", "6", "--warm", "2"]
+    flags += ["--milestones", "3,5"] if schedule == "multistep" else []
+    whole = learning_rates(*flags)
+    assert all(torch.equal(learning_rates(*flags, resumed_at=step), whole) for step in (1, 2 * STEPS, 4 * STEPS + 3))
+
+
+def test_cosine_is_an_alias_and_two_schedules_at_once_are_refused():
+    assert parse_train(["--cosine"]).schedule == parse_train(["--cosine", "--schedule", "cosine"]).schedule == "cosine"
+    assert parse_train([]).schedule == "step"
+    with pytest.raises(UserError, match="--cosine and --schedule step exclude each other"):
+        parse_train(["--cosine", "--schedule", "step"])
+
+
+@pytest.mark.parametrize("text", ["", "4,,7", "7,4", "4,4", "0,4", "forty"])
+def test_milestones_that_are_no_ascending_epochs_are_refused(text):
+    with pytest.raises(UserError, match=f"--milestones {text}: expected epochs in ascending order"):
+        parse_train(["--schedule", "multistep", f"--milestones={text}"])
+
+
+def test_milestones_of_another_schedule_are_refused():
+    with pytest.raises(UserError, match="--milestones 5 belongs to --schedule multistep, not to step"):
+        parse_train(["--milestones", "5"])
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_backbone_head_and_prototypes_learn_at_rates_of_their_own_and_frozen_weights_nowhere(optimizer):
+    flags = ["--arcface", "--lr", "0.1", "--prototype_lr", "0.3", "--optimizer", optimizer]
+    options = parse_train(flags)
     network, criterion = TwoPartNetwork(), Criterion(options, 3, 2)
-    backbone, head = build_optimizer(network, criterion, options).param_groups
-    assert (backbone["lr"], head["lr"]) == (pytest.approx(0.01), 0.1)
-    assert {id(p) for p in backbone["params"]} == {id(p) for p in network.model["body"].parameters()}
-    expected = {id(p) for p in [*network.classifier.parameters(), *criterion.parameters()]}
-    assert {id(p) for p in head["params"]} == expected and len(list(criterion.parameters())) > 0
-    for group in (backbone, head):
-        assert group["nesterov"] and group["momentum"] == 0.9 and group["weight_decay"] == 5e-4
+    groups = build_optimizer(network, criterion, options).param_groups
+    expected = {
+        "backbone": (0.1 * 0.1, network.model["body"]),
+        "head": (0.1, network.classifier),
+        "prototypes": (0.3, criterion),
+    }
+    assert [group["name"] for group in groups] == list(expected)
+    for group in groups:
+        rate, owner = expected[group["name"]]
+        assert group["lr"] == pytest.approx(rate) and group["weight_decay"] == 5e-4
+        assert [id(p) for p in group["params"]] == [id(p) for p in owner.parameters()]
+    assert parse_train(["--lr", "0.2"]).prototype_lr == 0.2
+
+
+def test_the_optimisers_are_pytorchs():
+    kinds: dict[str, type[torch.optim.Optimizer]] = {
+        "sgd": torch.optim.SGD,
+        "adam": torch.optim.Adam,
+        "adamw": torch.optim.AdamW,
+    }
+    for name, kind in kinds.items():
+        optimizer, _ = new_run(parse_train(["--optimizer", name]))
+        assert type(optimizer) is kind and not optimizer.defaults["fused"]
+        assert len(optimizer.param_groups) == 2  # no loss owns a weight
+        assert optimizer.defaults.get("betas", (0.9, 0.999)) == (0.9, 0.999)
+        assert new_run(parse_train(["--optimizer", name, "--FSGD"]))[0].defaults["fused"]
+    assert optimizer.defaults["decoupled_weight_decay"]
+    sgd, _ = new_run(parse_train([]))
+    assert sgd.defaults["nesterov"] and sgd.defaults["momentum"] == 0.9
