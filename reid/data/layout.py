@@ -97,6 +97,43 @@ def read_split(data_dir, split, cameras_required=True):
     return Split(paths, labels, cameras, classes, targets)
 
 
+def read_training_splits(roots, split):
+    """Read the training images of several data sets: of the first root its `split`, of each further one its train_all,
+    or train where it has no train_all.
+
+    Returns as many pairs of a folder, such as Path("market/pytorch/train_all"), and its Split. Raises UserError where
+    a root is given twice, and as read_split does.
+    """
+    roots = [Path(root) for root in roots]
+    places = [root.resolve() for root in roots]
+    twice = [str(root) for root, place in zip(roots, places, strict=True) if places.count(place) > 1]
+    if twice:
+        raise UserError(f"The same data set is given more than once: {', '.join(twice)}. Name each folder once.")
+    names = [split, *("train" if _has_only_train(root) else "train_all" for root in roots[1:])]
+    return [
+        (root / name, read_split(root, name, cameras_required=False)) for root, name in zip(roots, names, strict=True)
+    ]
+
+
+def join_splits(splits):
+    """One Split of several that share no identity and no camera: what read_training_splits returns, put together.
+
+    The first keeps its labels, cameras, classes and targets. The numbers of each further one go on where those before
+    it end (-1 stays -1: a camera that no name says, or junk), and its classes are called by their whole path, so that
+    person 2 of one data set is not person 2 of another.
+    """
+    joined = splits[0][1]
+    for folder, more in splits[1:]:
+        joined = Split(
+            joined.paths + more.paths,
+            _append(joined.labels, more.labels),
+            _append(joined.cameras, more.cameras),
+            joined.classes + [str(folder / name) for name in more.classes],
+            _append(joined.targets, more.targets),
+        )
+    return joined
+
+
 def list_images(folder):
     """The images below a folder at any depth, sorted as ImageFolder sorts them: folder by folder, then by name."""
     return [
@@ -146,6 +183,15 @@ def _parse_or_folder(path, folder, position):
     if match:
         return int(match[1]), int(match[2])
     return (int(folder) if re.fullmatch(r"-?[0-9]+", folder) else position), -1
+
+
+def _has_only_train(root):
+    return (root / "train").is_dir() and not (root / "train_all").is_dir()
+
+
+def _append(numbers, more):
+    """Two arrays after one another, those numbers of the second that are not -1 above all of the first."""
+    return np.concatenate([numbers, np.where(more >= 0, more + numbers.max() + 1, more)])
 
 
 def _check_layout(data_dir, folder):
