@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 from model import build_from_options, parameter_count
-from reid.data.layout import read_split
-from reid.options import PUBLISHED_CLASSES, dump_options, parse_train, training_split
+from reid.data.layout import join_splits, read_training_splits
+from reid.options import PUBLISHED_CLASSES, dump_options, parse_train, training_roots, training_split
 from reid.training.run import run_training
 from utils import run_script
 
@@ -33,7 +33,7 @@ def describe(options):
     laid_out = (Path(options.data_dir) / split).is_dir()
     classes = PUBLISHED_CLASSES
     if laid_out:
-        classes = len(read_split(options.data_dir, split, cameras_required=False).classes)
+        classes = len(join_splits(read_training_splits(training_roots(options), split)).classes)
     with torch.device("meta"):
         network = build_from_options(options, classes, weights="none")
     print(dump_options(options), end="")
