@@ -5,8 +5,8 @@
 
 Needs pytorch-metric-learning (requirements-dev.txt). The batch has 4 images of each identity. --spread says how far
 they lie from their identity's direction: at 2.5, the default, about half of all pairs are worth mining, as early in
-training, and at 1.5 hardly any. Time is the median of --repeats runs, the miner included; memory is what a run
-allocates at its highest beyond what was there before it.
+training, and at 1.5 hardly any. Time is the median of a second of runs, --repeats at least, the miner included; memory
+is what a run allocates at its highest beyond what was there before it.
 """
 
 import argparse
@@ -37,10 +37,12 @@ def library_losses(num_classes):
     except ImportError:
         raise UserError("pytorch-metric-learning is missing: pip install -r requirements-dev.txt") from None
     miner, hardest = miners.MultiSimilarityMiner(epsilon=0.1), miners.BatchHardMiner()
+    soft = library.TripletMarginLoss(smooth_loss=True)
     triplet, multi_similarity = library.TripletMarginLoss(margin=0.3), library.MultiSimilarityLoss(2, 50, 0.5)
     return {
         "triplet": lambda x, y: triplet(x, y, miner(x, y)),
         "triplet_hard": lambda x, y: triplet(x, y, hardest(x, y)),
+        "triplet_soft": lambda x, y: soft(x, y, hardest(x, y)),
         "contrast": library.ContrastiveLoss(pos_margin=0, neg_margin=1),
         "lifted": library.GeneralizedLiftedStructureLoss(neg_margin=1, pos_margin=0),
         "circle": library.CircleLoss(m=0.25, gamma=32),
@@ -68,19 +70,24 @@ def step(loss, features, labels):
         torch.cuda.synchronize()
 
 
-def measure_time(loss, features, labels, repeats):
-    """Median milliseconds of a step, after one that warms up."""
-    step(loss, features, labels)
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        step(loss, features, labels)
-        times.append(time.perf_counter() - start)
-    return 1000 * statistics.median(times)
+def measure_time(pair, features, labels, repeats):
+    """Median milliseconds of a step of each of two losses, which take turns so that both see the machine alike.
+
+    After one step that warms up, at least `repeats` of them and at least a second.
+    """
+    times: tuple[list, list] = ([], [])
+    begin = time.perf_counter()
+    while len(times[0]) <= repeats or time.perf_counter() < begin + 1:
+        for loss, taken in zip(pair, times, strict=True):
+            start = time.perf_counter()
+            step(loss, features, labels)
+            taken.append(time.perf_counter() - start)
+    return [1000 * statistics.median(taken[1:]) for taken in times]
 
 
 def measure_memory(loss, features, labels):
     """Peak MB that a step allocates: from the allocator on a GPU, from the profiler's record on a CPU."""
+    features.grad = None
     if features.is_cuda:
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
@@ -116,7 +123,7 @@ def main(argv=None):
             seed_everything(0)
             features, labels = make_batch(count, options.spread, device)
             pair = losses.create(name, classes, DIM).to(device), theirs[name]
-            ours_ms, theirs_ms = (measure_time(loss, features, labels, options.repeats) for loss in pair)
+            ours_ms, theirs_ms = measure_time(pair, features, labels, options.repeats)
             ours_mb, theirs_mb = (measure_memory(loss, features, labels) for loss in pair)
             print(
                 f"| {count} | {name} | {ours_ms:.2f} | {theirs_ms:.2f} | {theirs_ms / ours_ms:.1f}× "

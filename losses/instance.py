@@ -9,7 +9,7 @@ batch as the classifier.
 import torch
 from torch.nn import functional as F
 
-from losses.base import FeatureLoss, cosine_similarities
+from losses.base import FeatureLoss, cosine_similarities, unit_length
 
 
 class InstanceLoss(FeatureLoss):
@@ -28,6 +28,6 @@ class InstanceLoss(FeatureLoss):
         # The number of identities is a value, not a shape: each image stands for its identity, and weighs 1 / images.
         same = (labels[:, None] == labels[None, :]).to(features.dtype)
         weights = 1 / same.sum(1)
-        scores = self.gamma * cosine_similarities(F.normalize(same @ features))
+        scores = self.gamma * cosine_similarities(unit_length(same @ features))
         losses = (scores + weights.log()).logsumexp(1) - scores.diagonal()
         return (weights * losses).sum() / weights.sum()

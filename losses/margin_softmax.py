@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from losses.base import FeatureLoss
+from losses.base import FeatureLoss, unit_length
 
 
 def angular_margin(cosines, margin):
@@ -53,7 +53,7 @@ class MarginSoftmax(FeatureLoss):
         self.prototypes = nn.Parameter(torch.randn(num_classes, dim))
 
     def compute(self, features, labels):
-        cosines = features @ F.normalize(self.prototypes.float()).T
+        cosines = features @ unit_length(self.prototypes.float()).T
         return F.cross_entropy(self.scale * replace_at_labels(cosines, labels, self.with_margin), labels)
 
     def with_margin(self, cosines):

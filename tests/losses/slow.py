@@ -166,7 +166,7 @@ def circle_softmax(cosines, labels, margin=0.35, scale=64.0):
     terms = []
     for row, y in zip(cosines, labels, strict=True):
         alpha_p = max(1 + margin - row[y].item(), 0)
-        total = 0.0
+        total = torch.zeros(())
         for j, cosine in enumerate(row):
             if j != y:
                 alpha_n = max(cosine.item() + margin, 0)

@@ -9,6 +9,7 @@ from torch._subclasses.fake_tensor import (
 )
 
 import losses
+from losses.base import cosine_similarities, unit_length
 
 NAMES = list(losses.REGISTRY)
 CLASSES = 8
@@ -116,6 +117,21 @@ def test_a_feature_on_its_prototype_or_opposite_has_a_finite_gradient(name, sign
     labels = torch.arange(CLASSES)
     assert_finite(*value_and_gradient(loss, sign * loss.prototypes.detach(), labels))
     assert loss.prototypes.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("function", [unit_length, cosine_similarities])
+def test_hand_written_gradients_are_right_to_the_second_order(function):
+    features = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    assert torch.autograd.gradcheck(function, features)
+    assert torch.autograd.gradgradcheck(function, features)
+
+
+def test_a_feature_of_zeros_is_finite():
+    features, labels = batch()
+    features[0] = 0
+    for name in NAMES:
+        value, gradient = value_and_gradient(create(name), features, labels)
+        assert_finite(value, gradient)
 
 
 @pytest.mark.parametrize("identities", [[0, 0, 1], [0, 1, 0]])
