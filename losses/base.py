@@ -36,7 +36,7 @@ class FeatureLoss(nn.Module):
 
 
 class UnitLength(torch.autograd.Function):
-    """y = x / ‖x‖ of each row. The gradient is (g − y (y·g)) / ‖x‖; autograd, step by step, is slower and takes more."""
+    """y = x / ‖x‖ of each row. The gradient is (g − y (y·g)) / ‖x‖; autograd, step by step, is slower and larger."""
 
     @staticmethod
     def forward(context, features):
