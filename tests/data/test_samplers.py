@@ -1,6 +1,6 @@
 """Batches: every image seen, the same on every machine, divided among the ranks."""
 
-from itertools import chain
+from itertools import chain, combinations
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reid.data.samplers import PKSampler, ShuffleSampler
+from reid.data.samplers import PKSampler, ShuffleSampler, expected_pairs
 from utils import UserError
 
 
@@ -110,6 +110,28 @@ def test_one_dominant_identity_still_comes_once_a_batch():
     batches = epoch_of(PKSampler(labels, 8, 4))
     assert len(batches) == 25
     assert set(flat(batches)) == set(range(103))
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 1, 1, 1, 2], [7] * 5, [*range(5)], [3, 3, 3, 3, 9, 9, 9, 9]])
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 5])
+def test_expected_pairs_is_the_mean_over_all_batches(labels, batch_size):
+    batches = list(combinations(labels, batch_size))
+    pairs = sum(first == second for batch in batches for first, second in combinations(batch, 2))
+    assert expected_pairs(labels, batch_size) == pytest.approx(pairs / len(batches))
+
+
+def test_expected_pairs_is_what_the_shuffle_gives():
+    labels = uneven_labels()
+    pairs = [
+        (np.unique(labels[batch], return_counts=True)[1] ** 2).sum() - len(batch)
+        for epoch in range(40)
+        for batch in ShuffleSampler(len(labels), 32).batches(epoch)
+    ]
+    assert expected_pairs(labels, 32) == pytest.approx(np.mean(pairs) / 2, rel=0.03)
+
+
+def test_expected_pairs_of_a_single_image_is_zero():
+    assert expected_pairs([4], 1) == 0
 
 
 def test_impossible_batches_are_refused():

@@ -1,0 +1,182 @@
+"""What a run minimises: the flags and --loss, from the sum of losses to a network trained with them."""
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+import losses
+import prepare
+import train
+from reid.flags import training_parser
+from reid.options import parse_train
+from reid.training.criterion import Criterion
+from utils import UserError
+
+CLASSES, DIM, IMAGES = 4, 16, 8
+
+
+def criterion(*flags, parts=1):
+    torch.manual_seed(0)
+    return Criterion(training_parser().parse_args(list(flags)), CLASSES, DIM, parts)
+
+
+def batch(parts=None, heads=None):
+    """Features, logits in [-1, 1] and labels, of a part network where parts and heads are given."""
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(IMAGES, *([parts] if parts else []), DIM, generator=generator)
+    logits = torch.rand(IMAGES, *([heads] if heads else []), CLASSES, generator=generator) * 2 - 1
+    return features, logits, torch.arange(IMAGES) % CLASSES
+
+
+def test_by_default_it_is_cross_entropy():
+    features, logits, labels = batch()
+    torch.testing.assert_close(criterion()(features, logits, labels), cross_entropy(logits, labels))
+
+
+def test_a_list_of_losses_adds_each_with_its_weight():
+    found = criterion("--loss", "triplet:2.0,center:5e-4,focal:0.5")
+    features, logits, labels = batch()
+    center = losses.create("center", CLASSES, DIM)
+    center.load_state_dict(found.metric_losses["center"].loss.state_dict())
+    expected = cross_entropy(logits, labels) + 2 * losses.create("triplet")(features, labels)
+    expected = expected + 5e-4 * center(features, labels) + 0.5 * losses.create("focal")(logits, labels)
+    torch.testing.assert_close(found(features, logits, labels), expected)
+
+
+def test_alpha_is_the_weight_of_the_verification_loss():
+    found = criterion("--alpha", "0.7")
+    features, logits, labels = batch()
+    verification = losses.create("verification", dim=DIM)
+    verification.load_state_dict(found.metric_losses["verification"].loss.state_dict())
+    expected = cross_entropy(logits, labels) + 0.7 * verification(features, labels)
+    torch.testing.assert_close(found(features, logits, labels), expected)
+
+
+@pytest.mark.parametrize("weight", [0, 0.25])
+def test_the_list_may_weigh_cross_entropy(weight):
+    features, logits, labels = batch()
+    found = criterion("--loss", f"cross_entropy:{weight},circle:1")(features, logits, labels)
+    expected = weight * cross_entropy(logits, labels) + losses.create("circle")(features, labels)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("head", ["linear", "cosine", "arcface", "circle"])
+def test_the_head_decides_the_loss_of_the_classifier(head):
+    found = criterion("--head", head, "--label_smoothing", "0.1")
+    features, cosines, labels = batch()
+    expected = losses.create(losses.HEADS[head], smoothing=0.1)
+    torch.testing.assert_close(found(features, cosines, labels), expected(cosines, labels))
+    scale = 1.0 if head == "linear" else expected.scale
+    torch.testing.assert_close(found.eval().classify(cosines, labels), cross_entropy(scale * cosines, labels))
+
+
+def test_a_part_network_has_losses_and_prototypes_for_each_part():
+    found = criterion("--triplet", "--loss", "center:0.1,focal:1", parts=3)
+    features, logits, labels = batch(parts=3, heads=2)
+    centers = found.metric_losses["center"]
+    assert len(centers) == 3
+    assert not torch.equal(centers[0].loss.centers, centers[1].loss.centers)
+    expected = sum(cross_entropy(logits[:, h], labels) for h in range(2))
+    expected = expected + sum(losses.create("focal")(logits[:, h], labels) for h in range(2))
+    for p in range(3):
+        expected = expected + losses.create("triplet")(features[:, p], labels) + centers[p](features[:, p], labels)
+    torch.testing.assert_close(found(features, logits, labels), expected)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--loss", "triplt"], "Did you mean 'triplet'"),
+        (["--loss", "triplet:1,triplet:2"], "each name once"),
+        (["--loss", "triplet:-1"], "name:weight"),
+        (["--loss", "triplet:0.5", "--triplet"], "asked for twice, by --triplet and by --loss triplet:0.5"),
+        (["--loss", "verification", "--alpha", "1"], "asked for twice, by --alpha"),
+        (["--loss", "focal:1", "--head", "cosine"], "focal needs class scores.*--head linear"),
+        (["--loss", "arcface_softmax"], "Choose it by --head arcface"),
+        (["--loss", "circle_softmax", "--head", "circle"], "Choose it by --head circle"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(flags, message):
+    with pytest.raises(UserError, match=message):
+        criterion(*flags)
+
+
+def test_a_run_refuses_it_before_it_reads_any_image():
+    with pytest.raises(UserError, match="asked for twice"):
+        parse_train(["--loss", "circle", "--circle", "--data_dir", "nowhere"])
+
+
+def test_weights_that_losses_own_are_saved_and_restored():
+    first, second = criterion("--arcface", "--loss", "center"), criterion("--arcface", "--loss", "center")
+    with torch.no_grad():
+        for parameter in first.parameters():
+            parameter.add_(1)
+    features, logits, labels = batch()
+    assert first(features, logits, labels) != second(features, logits, labels)
+    second.load_state_dict(first.state_dict())
+    torch.testing.assert_close(first(features, logits, labels), second(features, logits, labels))
+
+
+def test_list_shows_the_losses_and_their_papers(capsys):
+    with pytest.raises(SystemExit) as end:
+        parse_train(["--loss", "list"])
+    assert end.value.code in (None, 0)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(losses.REGISTRY)
+    assert all(line.rstrip(")")[-2:].isdigit() or "Qian" in line for line in lines)
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    """Six small synthetic people, 36 images."""
+    folder = tmp_path_factory.mktemp("people")
+    drawing = ["--identities", "6", "--test_identities", "2", "--cameras", "3", "--images", "2"]
+    prepare.main(["--synthetic", *drawing, "--distractors", "0", "--junk", "0", "--data_dir", str(folder)])
+    return folder / "pytorch"
+
+
+def train_on(people, *flags):
+    network = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "32", "--width", "16"]
+    network += ["--linear_num", "16", "--batchsize", "12", "--total", "2", "--lr", "0.01", "--gpu_ids", "-1"]
+    train.main(["--data_dir", str(people), "--train_all", "--name", "run", *network, *flags])
+
+
+RUNS = [
+    ["--loss", "triplet:1.0,center:5e-4"],
+    ["--loss", "ranked_kmeans"],
+    ["--loss", "focal:1,cross_entropy:0"],
+    ["--alpha", "1.0"],
+    ["--contrast", "--sphere"],
+    ["--instance_id", "--label_smoothing", "0.1"],
+    ["--sampler", "pk_camera", "--loss", "triplet_soft,lifted:0.1,multi_similarity", "--wa"],
+]
+
+
+@pytest.mark.parametrize("flags", RUNS, ids=" ".join)
+def test_losses_train_from_the_command_line(flags, people, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train_on(people, *flags)
+    state = torch.load("model/run/resume.pth", weights_only=True)
+    assert state["epoch"] == 2
+    assert all(0 < record["loss"] < 1000 and 0 < record["val_loss"] < 100 for record in state["history"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "warned"),
+    [
+        (["--batchsize", "4", "--triplet"], True),
+        (["--batchsize", "4", "--triplet", "--sampler", "pk"], False),
+        (["--batchsize", "4", "--arcface"], False),
+        (["--batchsize", "36", "--triplet"], False),
+    ],
+)
+def test_losses_that_need_pairs_say_so_when_a_shuffled_batch_hardly_has_any(
+    flags, warned, people, tmp_path, monkeypatch, capsys
+):
+    """Six images of each of six people: a batch of 4 has 6 · 5 / 35 pairs on average, one of 36 all 90."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("reid.training.run._fit", lambda *run: None)  # no epoch is needed to see the message
+    train_on(people, "--instances", "2", *flags)
+    output = capsys.readouterr().out
+    assert ("A shuffled batch of 4 images holds 0.9 pairs" in output) == warned
+    assert ("--sampler pk puts 2 images of each identity" in output) == warned
