@@ -24,14 +24,19 @@ CHUNK = 512  # images held in memory at once while a cache file is written
 
 
 def load_image(path, height, width):
-    """Decode one image as a viewer shows it and resize it: uint8 (height, width, 3), RGB.
+    """Decode one image file: fit_image of it. Raises what Pillow raises for a file that it cannot read."""
+    with Image.open(path) as file:
+        return fit_image(file, height, width)
+
+
+def fit_image(image, height, width):
+    """A PIL image as a viewer shows it, resized: uint8 (height, width, 3), RGB.
 
     EXIF rotation is applied, transparency is laid over white, 16-bit values keep their high byte; greyscale, palette
     and CMYK become RGB. The resize is Pillow's bicubic one, so the pixels are those of torchvision's
-    `Resize((height, width), BICUBIC)` on a PIL image. Raises what Pillow raises for a file that it cannot read.
+    `Resize((height, width), BICUBIC)` on a PIL image.
     """
-    with Image.open(path) as file:
-        image = _to_rgb(ImageOps.exif_transpose(file))
+    image = _to_rgb(ImageOps.exif_transpose(image))
     return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
 
 

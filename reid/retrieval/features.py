@@ -51,13 +51,14 @@ def load_network(options):
 
 
 def fused_embedding(network, device):
-    """The function images → features of a network on `device`, in evaluation mode, each convolution fused with the
-    batch norm that follows it where the network can be traced; the same numbers, sooner."""
+    """The module images → features of a network on `device`, in evaluation mode, each convolution fused with the batch
+    norm that follows it where the network can be traced; the same numbers, sooner."""
     network.to(device, memory_format=torch.channels_last).eval()
+    embedding = _Embedding(network)
     try:
-        return fuse(_Embedding(network))
+        return fuse(embedding)
     except Exception:  # tracing fails in as many ways as networks branch; then the network runs as it is
-        return network.embed
+        return embedding
 
 
 class _Embedding(torch.nn.Module):
