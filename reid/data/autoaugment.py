@@ -10,7 +10,6 @@ import math
 from functools import lru_cache
 
 import torch
-from torch.nn.functional import avg_pool2d
 
 from reid.data.colours import adjust_colours, change_where
 
@@ -85,7 +84,7 @@ def invert(images, _):
 
 def autocontrast(images, _):
     """Stretch each channel to reach from 0 to 255; a channel of one value stays."""
-    low, high = images.amin((1, 2), keepdim=True), images.amax((1, 2), keepdim=True)
+    low, high = images.amin(1).amin(1)[:, None, None], images.amax(1).amax(1)[:, None, None]
     stretched = (images - low).float().mul_(255).div_((high - low).clamp(min=1)).to(torch.uint8)
     return torch.where(high > low, stretched, images)
 
@@ -97,14 +96,16 @@ def equalize(images, _):
 
     in whole numbers; a channel with step 0 stays.
     """
-    values = images.flatten(1, 2).mT.long()  # (K, 3, H · W)
+    values = images.permute(0, 3, 1, 2).flatten(2).long()  # (K, 3, H · W)
+    every_value = torch.arange(256, device=images.device)
     count = torch.zeros(*values.shape[:2], 256, dtype=torch.int64, device=images.device)
     count.scatter_add_(2, values, torch.ones_like(values))
     below = count.cumsum(2) - count
-    step = below.gather(2, values.amax(2, keepdim=True)) // 255
+    highest = torch.where(count > 0, every_value, 0).amax(2, keepdim=True)
+    step = below.gather(2, highest) // 255
     table = ((below + step // 2) // step.clamp(min=1)).clamp(max=255)
-    table = torch.where(step > 0, table, torch.arange(256, device=images.device)).to(torch.uint8)
-    return table.gather(2, values).mT.reshape(images.shape)
+    table = torch.where(step > 0, table, every_value).to(torch.uint8)
+    return table.gather(2, values).unflatten(2, images.shape[1:3]).permute(0, 2, 3, 1)
 
 
 def color(images, magnitude):
@@ -124,11 +125,12 @@ def sharpness(images, magnitude):
 
     The outermost pixels stay.
     """
-    pixels = images.permute(0, 3, 1, 2).float()
-    inside = pixels[:, :, 1:-1, 1:-1]
-    smooth = (9 * avg_pool2d(pixels, 3, stride=1) + 4 * inside) / 13
-    inside.copy_(torch.lerp(smooth, inside, 1 + magnitude[:, None, None, None]))
-    return pixels.clamp_(0, 255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    pixels = images.flatten(2).float()  # (K, H, 3W): a neighbour in the row is three values away
+    inside = pixels[:, 1:-1, 3:-3]
+    smooth = pixels[:, :-2] + pixels[:, 1:-1] + pixels[:, 2:]
+    smooth = (smooth[:, :, :-6] + smooth[:, :, 3:-3] + smooth[:, :, 6:] + 4 * inside) / 13
+    inside.copy_(torch.lerp(smooth, inside, 1 + magnitude[:, None, None]))
+    return pixels.clamp_(0, 255).round_().to(torch.uint8).view_as(images)
 
 
 def rotate(images, degrees):

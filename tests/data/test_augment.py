@@ -1,5 +1,6 @@
 """reid/data/augment.py against torchvision image by image, Zhong's algorithm in a loop, and statistics of the draws."""
 
+import hashlib
 import math
 import random
 
@@ -11,11 +12,14 @@ from torchvision import transforms
 from torchvision.transforms import functional
 
 from reid.data import augment as augment_module
-from reid.data.augment import MEAN, STD, Augment, normalise, pad_crop_flip
+from reid.data.augment import MEAN, STD, Augment, normalise, pad_crop_flip, translate
 from reid.data.bank import load_bank
 from reid.data.boxes import draw_boxes, erase
 from reid.data.colours import adjust_colours
+from reid.options import parse_train
 
+SHARES = ("autoaugment_p", "cutout_p", "lgt_p", "grayscale_erasing_p", "translation_p")
+ALL: dict = {"erasing_p": 0.5, "color_jitter": True, **dict.fromkeys(SHARES, 0.5)}
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
 TO_TENSOR = transforms.Compose([transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
 PUBLISHED_EVALUATION = transforms.Compose(
@@ -128,6 +132,50 @@ def test_padding_stays_black_under_colour_jitter():
     assert is_black.any() and is_bright.any()
 
 
+@pytest.mark.parametrize("size", [(32, 16), (33, 17)])
+def test_translation_is_pillows(size):
+    images = noise(20, *size, 3)
+    corners = torch.rand(2, 20, generator=generator(1))
+    corners[:, 0], corners[:, 1] = 0, 1
+    larger = (round(size[1] * 1.125), round(size[0] * 1.125))
+    result = translate(images, *corners)
+    assert result.shape == images.shape and result.dtype == torch.uint8
+    for image, (top, left), ours in zip(images, corners.T.tolist(), result, strict=True):
+        enlarged = Image.fromarray(image.numpy()).resize(larger, Image.Resampling.BILINEAR)
+        left, top = round(left * (larger[0] - size[1])), round(top * (larger[1] - size[0]))
+        expected = np.asarray(enlarged.crop((left, top, left + size[1], top + size[0])))
+        assert np.abs(ours.numpy().astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("flag", SHARES)
+def test_each_augmentation_changes_its_share_of_the_images(flag):
+    image, many = noise(1, 64, 32, 3), torch.zeros(600, dtype=torch.int64)
+    shares = []
+    for probability in (0.0, 0.3, 1.0):
+        settings: dict = {flag: probability}
+        augment = Augment(64, 32, padding=0, flip_p=0, **settings)
+        changed = (augment(image, many, generator()) != normalise(image)).flatten(1).any(1)
+        shares.append(changed.float().mean().item())
+    most = 0.8 if flag == "autoaugment_p" else 0.95  # a step of a policy happens by chance
+    assert shares[0] == 0 and shares[2] > most and abs(shares[1] - 0.3 * shares[2]) < 0.07
+
+
+def test_default_pipeline_keeps_its_bits():
+    """The hash of a batch that the first version of this pipeline made: a seed stands for the same training."""
+    bank = (torch.arange(6 * 32 * 16 * 3) * 7919 % 256).to(torch.uint8).view(6, 32, 16, 3)
+    draws = torch.Generator().manual_seed(1)
+    images = Augment(32, 16, erasing_p=0.5)(bank, torch.tensor([3, 1, 1, 5]), draws)
+    digest = hashlib.sha256(images.permute(0, 2, 3, 1).contiguous().numpy().tobytes()).hexdigest()
+    assert digest[:16] == "497840565bd9da77"
+
+
+def test_flags_of_train_describe_it():
+    parsed = parse_train(["--backbone", "osnet_x0_25", "--erasing_p", "0.5", "--lgt_p", "0.2", "--color_jitter"])
+    assert Augment.from_options(parsed) == Augment(256, 128, erasing_p=0.5, lgt_p=0.2, color_jitter=True)
+    parsed.PCB = True
+    assert Augment.from_options(parsed).padding == 0
+
+
 def coordinates(height, width):
     """A bank of one image whose red is the row + 1 and whose green is the column + 1: black is outside."""
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
@@ -230,7 +278,7 @@ def test_whole_augmentation_erases_after_normalisation():
 def test_same_generator_state_same_batch(device):
     bank = noise(6, 32, 16, 3).to(device)
     indices = torch.tensor([3, 1, 1, 5], device=device)
-    augment = Augment(32, 16, erasing_p=0.5, color_jitter=True)
+    augment = Augment(32, 16, **ALL)
     torch.manual_seed(1)
     first = augment(bank, indices, generator(7, device))
     torch.manual_seed(2)  # of no consequence
@@ -243,7 +291,7 @@ def test_same_generator_state_same_batch(device):
 
 
 def test_generator_resumes_from_its_state():
-    bank, indices, augment = noise(6, 32, 16, 3), torch.arange(6), Augment(32, 16, erasing_p=0.5, color_jitter=True)
+    bank, indices, augment = noise(6, 32, 16, 3), torch.arange(6), Augment(32, 16, **ALL)
     straight, resumed = generator(), generator()
     augment(bank, indices, straight)
     state = straight.get_state()
@@ -255,7 +303,7 @@ def test_generator_resumes_from_its_state():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_host_never_waits_for_the_gpu():
     bank, indices = noise(6, 32, 16, 3).cuda(), torch.arange(6).cuda()
-    augment, draws = Augment(32, 16, erasing_p=0.5, color_jitter=True), generator(0, "cuda")
+    augment, draws = Augment(32, 16, **ALL), generator(0, "cuda")
     augment(bank, indices, draws)  # the first call copies the constants
     torch.cuda.set_sync_debug_mode("error")
     try:

@@ -5,7 +5,17 @@ import pytest
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from reid.data.layout import found_in, list_images, parse_name, parse_names, read_split, read_unlabelled, some_of
+from reid.data.layout import (
+    found_in,
+    join_splits,
+    list_images,
+    parse_name,
+    parse_names,
+    read_split,
+    read_training_splits,
+    read_unlabelled,
+    some_of,
+)  # fmt: skip
 from utils import UserError
 
 
@@ -144,6 +154,66 @@ def test_empty_split(tmp_path, content):
         (tmp_path / "query" / "0001").mkdir()
     with pytest.raises(UserError, match=r"no images in it.*<identity>/<image>"):
         read_split(tmp_path, "query")
+
+
+def make_roots(tmp_path):
+    """Three data sets: one with both training folders, one with each of them alone. Identities and cameras repeat."""
+    for name in ["a/train/0002/0002_c1.jpg", "a/train_all/0002/0002_c1.jpg", "a/train_all/0007/0007_c3.jpg",
+                 "b/train_all/0002/0002_c1.jpg", "b/train_all/0002/0002_c2.jpg", "b/train_all/0009/0009_c0.jpg",
+                 "c/train/0002/0002_c3.jpg", "c/train/x/unknown.jpg"]:  # fmt: skip
+        touch(tmp_path / name)
+    return [tmp_path / name for name in "abc"]
+
+
+def test_one_data_set_is_its_split(tmp_path):
+    root = make_roots(tmp_path)[0]
+    for split in ("train", "train_all"):
+        ((folder, alone),) = read_training_splits([str(root)], split)
+        assert folder == root / split
+        joined, expected = join_splits([(folder, alone)]), read_split(root, split)
+        for field in ("paths", "classes"):
+            assert getattr(joined, field) == getattr(expected, field)
+        for field in ("labels", "cameras", "targets"):
+            assert getattr(joined, field).tolist() == getattr(expected, field).tolist()
+
+
+def test_people_and_cameras_of_several_data_sets_are_distinct(tmp_path):
+    roots = make_roots(tmp_path)
+    splits = read_training_splits(roots, "train")
+    assert [folder.relative_to(tmp_path).as_posix() for folder, _ in splits] == ["a/train", "b/train_all", "c/train"]
+    joined = join_splits(splits)
+    assert joined.paths == [path for _, part in splits for path in part.paths] and len(joined) == 6
+    assert joined.classes == ["0002"] + [
+        str(roots[i] / name) for i, name in ((1, "train_all/0002"), (1, "train_all/0009"), (2, "train/0002"),
+                                             (2, "train/x"))
+    ]  # fmt: skip
+    assert joined.targets.tolist() == [0, 1, 1, 2, 3, 4]
+    assert joined.cameras.tolist()[-1] == -1  # nobody knows
+    where = [path.parts[len(tmp_path.parts)] for path in joined.paths]
+    for numbers, count in ((joined.labels, 5), (joined.cameras[:-1], 5)):
+        assert len(set(numbers.tolist())) == count
+        assert all(
+            len({root for root, number in zip(where, numbers, strict=False) if number == n}) == 1 for n in numbers
+        )
+    assert joined.labels.dtype == joined.cameras.dtype == joined.targets.dtype == np.int64
+
+
+def test_all_training_images_of_further_data_sets_are_read_where_there_are_some(tmp_path):
+    roots = make_roots(tmp_path)
+    assert [folder.name for folder, _ in read_training_splits(roots[::-1], "train")] == [
+        "train",
+        "train_all",
+        "train_all",
+    ]
+    with pytest.raises(UserError, match=r"train_all: no such folder \(found nothing"):
+        (tmp_path / "empty").mkdir()
+        read_training_splits([roots[0], tmp_path / "empty"], "train")
+
+
+def test_the_same_data_set_twice_is_refused(tmp_path):
+    roots = make_roots(tmp_path)
+    with pytest.raises(UserError, match="more than once"):
+        read_training_splits([roots[0], roots[1], roots[1] / ".." / "a"], "train")
 
 
 def test_unlabelled_images_lie_at_any_depth_and_are_called_anything(tmp_path):

@@ -1,0 +1,98 @@
+"""Time to augment a batch, against torchvision's transforms on the same images one by one, in the same run.
+
+    python benchmarks/augmentation.py
+    python benchmarks/augmentation.py --batchsize 64 --height 384 --width 192 --gpu_ids 0
+
+torchvision starts from decoded Pillow images and makes one batch of them, in this process; both do crop, flip and
+normalisation, and each row adds one augmentation. The mean of the runs, since the work of each is drawn; on a CPU time
+of the processor, so that other programs on it do not count. Prints rows of a Markdown table.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torchvision import transforms
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from reid.data.augment import MEAN, STD, Augment
+from utils import run_script, select_device
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batchsize", type=int, default=32)
+    parser.add_argument("--height", type=int, default=256)
+    parser.add_argument("--width", type=int, default=128)
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--gpu_ids", default="-1")
+    options = parser.parse_args(argv)
+    size, device = (options.height, options.width), select_device(options.gpu_ids)
+    smooth = torch.rand(options.batchsize, 3, 16, 8, generator=torch.Generator().manual_seed(0))
+    bank = torch.nn.functional.interpolate(255 * smooth, size, mode="bicubic").clamp(0, 255).byte()
+    bank = bank.permute(0, 2, 3, 1).contiguous()
+    print("| flags | ms a batch | torchvision, ms | times faster |\n| --- | --- | --- | --- |")
+    for flags, (before, after) in pipelines(size).items():
+        augment = Augment(*size)
+        for name, _, probability in (flag.partition(" ") for flag in flags.split(", ")):
+            setattr(augment, name, float(probability or 1))
+        ours = 1e3 * mean_time(batch_of(bank.to(device), augment), options.runs, device)
+        row = f"| {flags} | {ours:.1f} |"
+        if before is None:
+            print(f"{row} | |")
+        else:
+            theirs = 1e3 * mean_time(one_by_one(bank, size, before, after), options.runs, device)
+            print(f"{row} {theirs:.1f} | {theirs / ours:.1f} |")
+
+
+def mean_time(work, runs, device):
+    """Mean seconds of work() after one run to warm up."""
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
+    work()
+    began = clock()
+    for _ in range(runs):
+        work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return (clock() - began) / runs
+
+
+def pipelines(size):
+    """Flags -> torchvision's transforms of a Pillow image, and of a normalised tensor; None where it has none."""
+    zoom = [transforms.Resize([round(1.125 * side) for side in size]), transforms.RandomCrop(size)]
+    policy = transforms.AutoAugment()
+    return {
+        "erasing_p 0": ([], []),
+        "color_jitter": ([transforms.ColorJitter(0.1, 0.1, 0.1)], []),
+        "autoaugment_p 0.1": ([transforms.RandomApply([policy], 0.1)], []),
+        "autoaugment_p 1": ([policy], []),
+        "translation_p 0.5": ([transforms.RandomApply(zoom, 0.5)], []),
+        "erasing_p 0.5": ([], [transforms.RandomErasing(0.5, scale=(0.02, 0.4))]),
+        "lgt_p 0.5": (None, []),
+        "grayscale_erasing_p 0.5": (None, []),
+        "cutout_p 0.5": (None, []),
+    }
+
+
+def batch_of(bank, augment):
+    """Work to time: one batch of the suite's augmentation."""
+    indices = torch.arange(len(bank), device=bank.device)
+    generator = torch.Generator(bank.device).manual_seed(0)
+    return lambda: augment(bank, indices, generator)
+
+
+def one_by_one(bank, size, before, after):
+    """Work to time: the same by torchvision."""
+    crop = [transforms.RandomCrop(size, 10), transforms.RandomHorizontalFlip()]
+    finish = [transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
+    transform = transforms.Compose([*before, *crop, *finish, *after])
+    images = [Image.fromarray(image.numpy()) for image in bank]
+    return lambda: torch.stack([transform(image) for image in images])
+
+
+if __name__ == "__main__":
+    run_script(main)

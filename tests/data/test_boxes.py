@@ -1,0 +1,76 @@
+"""reid/data/boxes.py: squares and grey boxes against loops. tests/data/test_augment.py has random erasing."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from reid.data.augment import normalise
+from reid.data.boxes import draw_boxes, draw_squares, erase, turn_grey
+from tests.data.test_augment import generator, noise
+
+
+def boxes(number=40, probability=0.7):
+    return draw_boxes(number, 32, 16, probability, generator(1), "cpu")
+
+
+def inside(box, height=32, width=16):
+    """(B, H, W) bool, pixel by pixel."""
+    mask = np.zeros((len(box[0]), height, width), bool)
+    for image, (top, left, tall, wide) in zip(mask, torch.cat(box, dim=1).int().tolist(), strict=True):
+        for row in range(height):
+            for column in range(width):
+                image[row, column] = top <= row < top + tall and left <= column < left + wide
+    return torch.from_numpy(mask)
+
+
+def test_squares_are_centred_anywhere_and_half_as_wide_as_the_image():
+    tops, lefts, heights, widths = draw_squares(20_000, 64, 32, 1.0, generator(), "cpu")
+    assert (heights == 16).all() and (widths == 16).all()
+    for corner, side in ((tops, 64), (lefts, 32)):
+        assert corner.min() == -8 and corner.max() == side - 1 - 8
+        counts = torch.bincount((corner + 8).long()[:, 0], minlength=side)
+        assert ((counts - 20_000 / side) ** 2 / (20_000 / side)).sum() < side + 5 * side**0.5
+    assert abs(np.corrcoef(tops[:, 0], lefts[:, 0])[0, 1]) < 0.03
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.4, 1.0])
+def test_rate_of_squares(probability):
+    heights = draw_squares(5000, 64, 32, probability, generator(), "cpu")[2]
+    assert abs((heights > 0).float().mean() - probability) <= 0.02 * (0 < probability < 1)
+
+
+def test_squares_are_cut_off_at_the_edge():
+    box = draw_squares(50, 32, 16, 0.7, generator(), "cpu")
+    images = normalise(noise(50, 32, 16, 3) // 2 + 1)
+    expected = torch.where(inside(box)[:, None], 0.0, images)
+    erase(images, *box)
+    assert torch.equal(images, expected)
+    assert len((images == 0).all(1).flatten(1).sum(1).unique()) > 3
+
+
+def test_grey_boxes_are_pillows_grey_and_the_rest_stays():
+    images, box = noise(40, 32, 16, 3), boxes()
+    before = images.clone()
+    result = turn_grey(images, *box)
+    assert torch.equal(images, before) and result.dtype == torch.uint8
+    grey = torch.stack([torch.from_numpy(np.array(Image.fromarray(image.numpy()).convert("L"))) for image in images])
+    mask = inside(box)
+    assert torch.equal(result[~mask], images[~mask])
+    assert (result[mask] == result[mask][:, :1]).all()
+    assert (result[mask][:, 0].int() - grey[mask].int()).abs().max() <= 1
+    assert 0 < mask.flatten(1).any(1).sum() < 40
+
+
+def test_grey_boxes_of_normalised_images_weigh_the_channels_that_the_network_sees():
+    images, box = normalise(noise(40, 32, 16, 3)), boxes()
+    result = turn_grey(images.permute(0, 2, 3, 1), *box).permute(0, 3, 1, 2)
+    assert result.is_contiguous(memory_format=torch.channels_last)
+    red, green, blue = images.unbind(1)
+    weighed = (0.2989 * red + 0.587 * green + 0.114 * blue)[:, None].expand_as(images)
+    assert torch.allclose(result, torch.where(inside(box)[:, None], weighed, images), atol=1e-6)
+
+
+def test_no_box_no_change():
+    images = noise(40, 32, 16, 3)
+    assert torch.equal(turn_grey(images, *boxes(probability=0.0)), images)

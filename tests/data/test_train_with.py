@@ -1,0 +1,53 @@
+"""Several data sets and every augmentation, from the flags of train.py to the network that was trained."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+import train
+
+SMALL = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "32", "--width", "16", "--batchsize", "8"]
+AUGMENTED = ["--autoaugment_p", "1", "--cutout_p", "0.5", "--lgt_p", "0.5", "--grayscale_erasing_p", "0.5"]
+AUGMENTED += ["--translation_p", "0.5", "--erasing_p", "0.5", "--color_jitter"]
+
+
+@pytest.fixture
+def roots(tmp_path, monkeypatch):
+    """Two data sets of three and four people, whose numbers are the same; the first has a person of val in common."""
+    random = np.random.default_rng(0)
+    folders = {"first/train": 3, "first/val": 1, "second/train_all": 4}
+    for folder, people in folders.items():
+        for person in range(1, people + 1):
+            for camera in range(1, 5):
+                path = tmp_path / folder / f"{person:04}" / f"{person:04}_c{camera}.jpg"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(random.integers(256, size=(32, 16, 3), dtype=np.uint8)).save(path)
+    monkeypatch.chdir(tmp_path)
+    return ["--data_dir", "first", "--train_with", "second"]
+
+
+@pytest.mark.parametrize("sampler", ["shuffle", "pk_camera"])
+def test_a_network_learns_the_people_of_both(roots, sampler, capsys):
+    train.main([*roots, *SMALL, *AUGMENTED, "--total", "1", "--sampler", sampler, "--instances", "2", "--name", "a"])
+    assert "28 images of 7 identities" in capsys.readouterr().out
+    assert yaml.safe_load(Path("model/a/opts.yaml").read_text())["nclasses"] == 7
+    (record,) = map(json.loads, Path("model/a/log.jsonl").read_text().splitlines())
+    assert np.isfinite(record["loss"]) and np.isfinite(record["val_loss"])
+    weights = torch.load("model/a/net_last.pth", weights_only=True)
+    assert any(value.shape[:1] == (7,) for value in weights.values())
+
+
+def test_a_dry_run_counts_the_people_of_both(roots, capsys):
+    train.main([*roots, *SMALL, "--dry_run"])
+    assert "7 identities" in capsys.readouterr().out
+
+
+def test_each_data_set_keeps_its_own_cache(roots, tmp_path):
+    train.main([*roots, *SMALL, "--total", "1", "--name", "a"])
+    caches = {path.relative_to(tmp_path).as_posix().split("_32x16")[0] for path in tmp_path.rglob("*.npy")}
+    assert caches == {"first/.cache/train", "first/.cache/val", "second/.cache/train_all"}
