@@ -29,14 +29,14 @@ class AdversarialTerm:
 def opposite_direction_attack(network, images, rate=RATE):
     """Move pixels, each by at most `rate` grey values, so that the feature f turns into the opposite direction (ODFA).
 
-        d ← clip(d + sign ∂‖f(x − d) + f(x)‖² / ∂(x − d), ±rate),  from d = 0, min(1.25 · rate, rate + 4) times
+        d ← clip(d + sign ∂ f(x − d) · f(x) / ∂(x − d), ±rate),  from d = 0, min(1.25 · rate, rate + 4) times
 
     network: its `embed` gives f; it computes in evaluation mode, and its gradients, statistics and modes stay as they
     are. images: (B, 3, H, W), normalised, of any size. Returns images of that shape, each pixel within black and white.
 
     In evaluation mode no batch norm updates its statistics, no dropout blurs the direction, and the attack on an image
-    does not depend on the others. f is not scaled to unit length: there ‖f(x − d) + f(x)‖ has its maximum at d = 0, and
-    the first step would follow the sign of rounding errors.
+    does not depend on the others. The published code minimises ‖f(x − d) + f(x)‖² of features of unit length; that is
+    at its maximum for d = 0, so that its first step follows the signs of rounding errors.
     """
     extremes = torch.tensor([0, 255], dtype=torch.uint8, device=images.device)
     black, white = normalise(extremes[:, None, None, None].expand(2, 1, 1, 3))
@@ -47,7 +47,7 @@ def opposite_direction_attack(network, images, rate=RATE):
             moved.requires_grad_()
             embedded = network.embed(moved).float()
             feature = embedded.detach() if feature is None else feature
-            (gradient,) = torch.autograd.grad((embedded + feature).square().sum(), moved)
+            (gradient,) = torch.autograd.grad((embedded * feature).sum(), moved)
             distance = (distance + gradient.sign()).clamp_(-rate, rate)
             moved = (images - distance * grey_value).clamp_(black, white)
     return moved
