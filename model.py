@@ -9,47 +9,42 @@ features = network.embed(images)         # test: (B, 512)
 """
 
 import argparse
+import re
 
 import torch
 from torch import nn
 
+from reid.models.attention import add_attention
 from reid.models.backbones import BACKBONES, build_backbone, find_backbone
-from reid.models.heads import Head
+from reid.models.kinds import input_size, network_kind
+from reid.models.network import HeadOptions
 from reid.models.weights import load_matching, read_state_dict
 from utils import UserError, run_script
 
-
-class Network(nn.Module):
-    """A backbone (`model.*` in the state dict) and a head (`classifier.*`), the names of the published checkpoints.
-
-    Without a head the feature is the backbone's own.
-    """
-
-    def __init__(self, module, entry, head=None):
-        super().__init__()
-        self.model = module
-        self.classifier = head
-        self.entry = entry
-        self.dim = head.dim if head else entry.dim
-
-    def embed(self, images):
-        """(B, 3, H, W) normalised images → (B, dim), the feature that enters the classifier; not normalised."""
-        pooled = self.entry.feature(self.model, images)
-        return self.classifier.embed(pooled) if self.classifier else pooled
-
-    def forward(self, images):
-        """(B, 3, H, W) → the feature (B, dim) and the logits (B, num_classes)."""
-        return self.classifier(self.entry.feature(self.model, images))
+# The last linear layers: ours, and the ImageNet classifiers of the libraries.
+CLASSIFIER = re.compile(
+    r"(.*\.)?classifier\.(0\.)?(weight|bias)|(model\.)?(fc|_fc|head|head\.fc|last_linear)\.(weight|bias)"
+)
 
 
-def build_model(backbone, num_classes, linear_num=512, droprate=0.5, stride=2, weights="imagenet", size=None):
-    """A Network for `num_classes` identities; num_classes None leaves the head out.
+def build_model(
+    backbone, num_classes, linear_num=512, droprate=0.5, stride=2, weights="imagenet", size=None,
+    pool=None, neck="linear", head="linear", attention=None, usam=False, PCB=False,
+):  # fmt: skip
+    """A Network for `num_classes` identities; num_classes None leaves the classifiers out.
 
     weights: "imagenet", "none" or a file (a whole network's or a backbone's; what does not fit is reported).
-    size: (height, width) of the images, by default the backbone's own. The other arguments are the flags of train.py.
+    size: (height, width) of the images, by default the network's own. The other arguments are the flags of train.py.
     """
+    kind = network_kind(backbone, usam, PCB)
+    size = size or input_size(backbone, PCB)
+    if PCB and find_backbone(backbone).keep_resolution:
+        stride = 1
     module, entry = build_backbone(backbone, pretrained=weights == "imagenet", stride=stride, size=size)
-    network = Network(module, entry, Head(entry.dim, num_classes, linear_num, droprate) if num_classes else None)
+    if attention:
+        images = torch.zeros(1, 3, *size, device=next(module.parameters()).device)
+        add_attention(module, attention, images, entry.feature)
+    network = kind(module, entry, HeadOptions(num_classes, linear_num, droprate, pool, neck, head))
     _freeze_unused(network)
     if weights not in ("imagenet", "none"):
         print(f"{weights}: {load_weights(network, weights)}.")
@@ -60,7 +55,8 @@ def build_from_options(options, num_classes, weights):
     """build_model with the flags of train.py; weights: see there."""
     return build_model(
         options.backbone, num_classes, options.linear_num, options.droprate, options.stride, weights,
-        size=(options.height, options.width),
+        (options.height, options.width), options.pool, options.neck, options.head, options.attention, options.usam,
+        options.PCB,
     )  # fmt: skip
 
 
@@ -76,29 +72,25 @@ def load_weights(network, path, strict=False):
     """Load a weight file into a Network: a whole network's (published checkpoints, `module.` prefixes, averages) or a
     backbone's alone. Returns a LoadReport.
 
-    A classifier of other identities is left as it is: the feature does not depend on it. Raises UserError where the
-    file belongs to another network: where a backbone tensor has another shape, most are missing or, with strict,
-    anything is missing that the feature depends on.
+    A classifier of other identities is left as it is: the feature does not depend on it. Where a network has copies of
+    a backbone's stages, each gets the tensors. Raises UserError where the file belongs to another network: a tensor of
+    the backbone has another shape, most are missing or, with strict, anything is missing that the feature depends on.
     """
-    state_dict = read_state_dict(path)
+    state_dict = network.renamed(read_state_dict(path))
     whole = any(name.startswith("model.") for name in state_dict)
-    if whole and network.classifier is None:
-        state_dict = {name: value for name, value in state_dict.items() if name.startswith("model.")}
+    if whole and network.num_classes is None:
+        own = network.state_dict()
+        state_dict = {name: value for name, value in state_dict.items() if name in own or name.startswith("model.")}
     report = load_matching(network if whole else network.model, state_dict)
-    matters = ("model.", "classifier.add_block") if strict else ("model.",)
-    wrong = [name for name in report.mismatched if not _is_classifier(name) and (not whole or name.startswith(matters))]
-    lacking = [name for name in report.missing if not _is_classifier(name)] if strict else []
+    matters = "" if strict or not whole else "model."
+    wrong = [name for name in report.mismatched if name.startswith(matters) and not CLASSIFIER.fullmatch(name)]
+    lacking = [name for name in report.missing if strict and not CLASSIFIER.fullmatch(name)]
     if wrong or lacking or len(report.loaded) < len(report.missing):
         raise UserError(
             f"{path}: the weights of another network ({report}). Expected those of the network that the options "
             "describe: check --backbone, --stride, --linear_num and the run's opts.yaml."
         )
     return report
-
-
-def _is_classifier(name):
-    """Whether a tensor belongs to a last linear layer: ours, or the ImageNet classifier of a library."""
-    return name.removeprefix("model.").startswith(("classifier.classifier.", "fc.", "_fc.", "head.", "last_linear."))
 
 
 def parameter_count(network):
