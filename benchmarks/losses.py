@@ -1,12 +1,13 @@
 """Time and peak memory of each loss, forward and backward, against pytorch-metric-learning. Prints Markdown rows.
 
     python benchmarks/losses.py                        # batches of 64, 256 and 1024 features of 512 dimensions
-    python benchmarks/losses.py --batches 64 --losses triplet circle --gpu_ids -1
+    OMP_NUM_THREADS=1 python benchmarks/losses.py --batches 64 --losses triplet circle --gpu_ids -1
 
 Needs pytorch-metric-learning (requirements-dev.txt). The batch has 4 images of each identity. --spread says how far
 they lie from their identity's direction: at 2.5, the default, about half of all pairs are worth mining, as early in
-training, and at 1.5 hardly any. Time is the median of a second of runs, --repeats at least, the miner included; memory
-is what a run allocates at its highest beyond what was there before it.
+training, and at 1.5 hardly any. Time is the median of a second of runs, --repeats at least, the miner included; on one
+thread of a CPU it is processor time, which other programs disturb little. Memory is what a run allocates at its highest
+beyond what was there before it.
 """
 
 import argparse
@@ -70,18 +71,18 @@ def step(loss, features, labels):
         torch.cuda.synchronize()
 
 
-def measure_time(pair, features, labels, repeats):
+def measure_time(pair, features, labels, repeats, clock):
     """Median milliseconds of a step of each of two losses, which take turns so that both see the machine alike.
 
     After one step that warms up, at least `repeats` of them and at least a second.
     """
     times: tuple[list, list] = ([], [])
-    begin = time.perf_counter()
-    while len(times[0]) <= repeats or time.perf_counter() < begin + 1:
+    begin = clock()
+    while len(times[0]) <= repeats or clock() < begin + 1:
         for loss, taken in zip(pair, times, strict=True):
-            start = time.perf_counter()
+            start = clock()
             step(loss, features, labels)
-            taken.append(time.perf_counter() - start)
+            taken.append(clock() - start)
     return [1000 * statistics.median(taken[1:]) for taken in times]
 
 
@@ -113,6 +114,8 @@ def main(argv=None):
     parser.add_argument("--gpu_ids", default="0", help="-1 for the CPU")
     options = parser.parse_args(argv)
     device = select_device(options.gpu_ids)
+    alone = device.type == "cpu" and torch.get_num_threads() == 1
+    clock = time.process_time if alone else time.perf_counter
     print(f"{device.type}, {torch.get_num_threads()} threads, spread {options.spread}\n")
     print("| batch | loss | ms | library, ms | faster | MB | library, MB |")
     print("|---|---|---|---|---|---|---|")
@@ -123,7 +126,7 @@ def main(argv=None):
             seed_everything(0)
             features, labels = make_batch(count, options.spread, device)
             pair = losses.create(name, classes, DIM).to(device), theirs[name]
-            ours_ms, theirs_ms = measure_time(pair, features, labels, options.repeats)
+            ours_ms, theirs_ms = measure_time(pair, features, labels, options.repeats, clock)
             ours_mb, theirs_mb = (measure_memory(loss, features, labels) for loss in pair)
             print(
                 f"| {count} | {name} | {ours_ms:.2f} | {theirs_ms:.2f} | {theirs_ms / ours_ms:.1f}× "

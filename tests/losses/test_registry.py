@@ -1,5 +1,8 @@
 """Names, settings, published weights, and prototypes that are ordinary parameters."""
 
+import inspect
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -93,3 +96,12 @@ def test_features_are_normalised_except_where_their_length_counts():
         loss = losses.create(name, 8, 8)
         same = torch.isclose(loss(features, labels), loss(3 * features, labels), rtol=1e-4)
         assert same == (loss.takes == "features" and name not in ("center", "verification")), name
+
+
+def test_the_page_of_the_losses_has_every_name_and_setting():
+    page = (Path(losses.__file__).parent.parent / "docs" / "losses.md").read_text(encoding="utf-8")
+    for name, entry in losses.REGISTRY.items():
+        assert f"`{name}`" in page, name
+        for setting in inspect.signature(entry.loss).parameters.values():
+            if setting.name not in ("num_classes", "dim"):
+                assert f"`{setting.name}={setting.default}`" in page, (name, setting)
