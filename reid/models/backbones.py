@@ -5,6 +5,7 @@ the library it comes from, since published checkpoints are written in them. To a
 (docs/adding-a-network.md).
 """
 
+from dataclasses import replace
 from urllib.error import URLError
 
 from reid.models import other_backbones as other
@@ -69,6 +70,8 @@ BACKBONES = {
     "osnet_ain_x0_5": osnet_entry("osnet_ain_x0_5", 0.5, OSNetAIN),
     "osnet_ain_x0_75": osnet_entry("osnet_ain_x0_75", 0.75, OSNetAIN),
     "osnet_ain_x1_0": osnet_entry("osnet_ain_x1_0", 1.0, OSNetAIN),
+    "mgn": torchvision_entry("resnet50", 2048, size=(384, 128)),  # branched in reid.models.kinds, as is the next
+    "lightmbn": replace(osnet_entry("osnet_x1_0", 1.0), size=(384, 128)),
     "swin_tiny": timm_entry("swin_tiny_patch4_window7_224", 768, GRID, size=(224, 224)),
     "swin_small": timm_entry("swin_small_patch4_window7_224", 768, GRID, size=(224, 224)),
     "swin_base": timm_entry("swin_base_patch4_window7_224", 1024, GRID, size=(224, 224)),
@@ -125,7 +128,7 @@ def build_backbone(name, pretrained=False, stride=2, size=None, drop_path=0.0):
             "--weights none."
         ) from error
     if stride == 1 and entry.keep_resolution:
-        entry.keep_resolution(module, entry.maps)
+        entry.keep_resolution(module, entry.maps, size or entry.size)
     return module, entry
 
 

@@ -19,8 +19,8 @@ class Backbone:
     a grid as (B, channels, N, 1); None for a network that shows none. channels: of the map, D unless said. after:
     after(module, pooled (B, channels)) → (B, D), what the network does between pooling and feature. embed:
     embed(module, images) → (B, D), the network's own feature where that is not `after` the mean of `maps`. size: the
-    input's (height, width) where no other is asked for. keep_resolution: keep_resolution(module, maps) changes a module
-    in place so that the last stage keeps its resolution (`--stride 1`); None where that has no meaning. source:
+    input's (height, width) where no other is asked for. keep_resolution: keep_resolution(module, maps, size) changes a
+    module in place so that the last stage keeps its resolution (`--stride 1`); None where that has no meaning. source:
     source() → which file its ImageNet weights are, and where to put it. licence: licence() → that of those weights.
     """
 

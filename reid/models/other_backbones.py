@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from reid.models.entry import Backbone, file_in_cache
+from reid.models.entry import PERSON, Backbone, file_in_cache
 from reid.models.osnet import OSNet
 from reid.models.resolution import keep_last_resolution
 from reid.models.timm_backbones import feature_map
@@ -45,7 +45,7 @@ def osnet_entry(name, width, network=OSNet, **settings):
     )
 
 
-def keep_osnet_resolution(module, maps):
+def keep_osnet_resolution(module, maps, size=PERSON):
     """The last average of two by two, which ends stage conv3, goes."""
     transition = module.pool3 if hasattr(module, "pool3") else module.conv3[2]
     transition[1] = nn.Identity()
@@ -63,9 +63,9 @@ def build_efficientnet(pretrained, size):
     return EfficientNet.from_pretrained("efficientnet-b4") if pretrained else EfficientNet.from_name("efficientnet-b4")
 
 
-def keep_efficientnet_resolution(module, maps):
+def keep_efficientnet_resolution(module, maps, size=PERSON):
     """Its convolutions are padded in a layer of their own, which was made for their stride."""
-    keep_last_resolution(module, maps)
+    keep_last_resolution(module, maps, size)
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d) and layer.stride == (1, 1) and layer.groups > 1:
             layer.static_padding = nn.ZeroPad2d(layer.kernel_size[0] // 2)

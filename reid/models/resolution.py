@@ -7,26 +7,28 @@ twice as large feature map in both directions, with the weights as they are and 
 import torch
 from torch import nn
 
+from reid.models.entry import PERSON
 from utils import UserError
 
 STRIDED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 
 
-def keep_last_resolution(module, maps):
+def keep_last_resolution(module, maps, size=PERSON):
     """Undo the last halving of a convolutional network, in place; its state-dict keys stay what they are.
 
-    maps: maps(module, images) → (B, C, h, w). Every convolution and pooling that leads from twice the resolution of
-    these maps to theirs, in the path and in the shortcuts, gets stride 1; a pooling of two by two is left out. Raises
-    UserError where that does not double the map: a network of several resolutions at once, or without convolutions.
+    maps: maps(module, images) → (B, C, h, w). size: (height, width) of the images. Every convolution and pooling that
+    leads from twice the resolution of these maps to theirs, in the path and in the shortcuts, gets stride 1; a pooling
+    of two by two is left out. Raises UserError where that does not double the map: for a network of several resolutions
+    at once, or without convolutions.
     """
-    images = torch.zeros(1, 3, 128, 64, device=next(module.parameters()).device)
+    images = torch.zeros(1, 3, *size, device=next(module.parameters()).device)
     height, layers = _trace(module, maps, images)
     for name, before, after in layers:
         if after == height and before >= 2 * height - 1 > after:
             _stop_halving(module, name)
     try:
         now, _ = _trace(module, maps, images)
-    except RuntimeError:  # maps of two resolutions that no longer fit together
+    except (RuntimeError, AssertionError):  # maps of two resolutions that no longer fit together
         now = height
     if now < 2 * height - 1 or now == height:
         raise UserError("--stride 1 has no meaning for this network: it has no single last halving. Leave it out.")

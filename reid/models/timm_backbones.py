@@ -80,7 +80,7 @@ def find_timm(name):
         if _is_fixed(name):
             size = _config(name).input_size[1:]
             if hasattr(module, "num_prefix_tokens") and hasattr(module, "patch_embed"):
-                patch = module.patch_embed.patch_size
+                patch = timm.layers.to_2tuple(module.patch_embed.patch_size)
                 size = (PERSON[0] // patch[0] * patch[0], PERSON[1] // patch[1] * patch[1])
             module = _build(name)(False, size)
         layout, channels = _layout(module.eval(), torch.zeros(1, 3, *size))
@@ -94,7 +94,7 @@ def _layout(module, images):
         return OPAQUE, 0
     if features.ndim == 4:
         layout = GRID if getattr(module, "output_fmt", "") == "NHWC" else MAP
-    elif hasattr(module, "num_prefix_tokens") and hasattr(module.patch_embed, "grid_size"):
+    elif hasattr(module, "num_prefix_tokens") and hasattr(getattr(module, "patch_embed", None), "grid_size"):
         layout = PATCHES
     else:
         layout = TOKENS

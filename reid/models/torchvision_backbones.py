@@ -5,7 +5,7 @@ from functools import cache
 import torch
 from torch import nn
 
-from reid.models.entry import Backbone, call, file_in_cache
+from reid.models.entry import PERSON, Backbone, call, file_in_cache
 from reid.models.resolution import keep_last_resolution
 
 
@@ -84,7 +84,7 @@ def densenet_maps(module, images):
     return module.features(images)
 
 
-def keep_densenet_resolution(module, maps):
+def keep_densenet_resolution(module, maps, size=PERSON):
     """As published: the last transition still averages two by two, step by step."""
     module.features.transition3.pool.stride = 1
 
