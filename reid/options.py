@@ -16,15 +16,7 @@ from reid.training.schedule import milestones
 from utils import UserError, atomic_write, did_you_mean
 
 # Flags that are declared, and refused by name until their part works.
-NOT_YET = (
-    "usam",
-    "PCB",
-    "attention",
-    "pool",
-    "neck",
-    "head",
-    "drop_path",
-)
+NOT_YET = ("drop_path",)
 PUBLISHED_CLASSES = 751  # Market-1501's; old opts.yaml files do not say
 
 
@@ -104,7 +96,7 @@ def resolve(options):
 
     Raises UserError for two networks, precisions or schedules at once, and parts that are not there yet.
     """
-    from reid.models.backbones import find_backbone
+    from reid.models.kinds import check_network, input_size
 
     defaults = training_parser()
     for flag in NOT_YET:
@@ -113,7 +105,8 @@ def resolve(options):
     precision(options)
     losses.names_in(options)
     options.backbone = _chosen_backbone(options)
-    height, width = find_backbone(options.backbone).size
+    check_network(options, defaults.get_default)
+    height, width = input_size(options.backbone, options.PCB)
     options.height = options.height or height
     options.width = options.width or width
     options.backbone_lr = options.backbone_lr or 0.1 * options.lr

@@ -20,7 +20,7 @@ def network_kind(backbone, usam, parts):
     return next(iter(asked.values()), PlainNetwork)
 
 
-def input_size(backbone, parts):
+def input_size(backbone, parts=False):
     """(height, width) of the images where no other is asked for."""
     return PCB.size if parts else find_backbone(backbone).size
 

@@ -35,7 +35,7 @@ class MGN(BranchedNetwork):
 
     def __init__(self, module, entry, options):
         kept = copy.deepcopy(module)
-        entry.keep_resolution(kept, entry.maps)
+        entry.keep_resolution(kept, entry.maps, entry.size)
         branches = [_branch(resnet) for resnet in (module, kept, kept)]
         stem = {name: getattr(module, name) for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2")}
         trunk = nn.Sequential(OrderedDict(**stem, layer3=module.layer3[:1]))

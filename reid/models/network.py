@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import normalize
 
 from reid.models.attention import USAM
 from reid.models.heads import Head
@@ -30,8 +29,8 @@ class Network(nn.Module):
 
     module, entry: of reid.models.backbones.build_backbone. dim: width of the test feature. metric_dim: D, width of the
     features that losses see; parts: P, how many of them an image has. features are (B, D) and logits (B, num_classes),
-    or with parts (B, P, D) and (B, H, num_classes) of H classifiers. pieces: how many equal pieces of the test feature
-    are normalised one by one.
+    or with parts (B, P, D) and (B, H, num_classes) of H classifiers. pieces: the test feature is normalised whole, or
+    as so many pieces, (B, dim / pieces, pieces) flattened, one by one.
     """
 
     dim: int
@@ -48,12 +47,6 @@ class Network(nn.Module):
     def embed(self, images):
         """(B, 3, H, W) normalised images → (B, dim), the test feature, not normalised."""
         raise NotImplementedError
-
-    def normalise(self, features):
-        """Test features (B, dim), or sums of them, at length 1; with several pieces, (B, dim / pieces, pieces)
-        flattened, each of them at length 1/√pieces."""
-        pieces = normalize(features.unflatten(1, (-1, self.pieces)), dim=1)
-        return pieces.flatten(1) / self.pieces**0.5
 
     def renamed(self, state_dict):
         """The tensors of a file under this network's names, where its writer had others for the same layers."""

@@ -6,7 +6,7 @@ from torch.nn.functional import interpolate, normalize
 
 from model import build_from_options, build_model, load_weights
 from reid.data.augment import normalise
-from reid.models.backbones import find_backbone
+from reid.models.kinds import input_size
 from reid.options import load_run_options
 from reid.training.run_folder import RunFolder
 from utils import UserError, autocast, progress, seed_everything
@@ -38,7 +38,7 @@ def load_network(options):
         if not options.weights:
             raise UserError(f"--backbone {options.backbone} needs --weights FILE, or none for random weights.")
         seed_everything(options.seed)
-        height, width = find_backbone(options.backbone).size
+        height, width = input_size(options.backbone)
         size = (options.height or height, options.width or width)
         return build_model(options.backbone, None, stride=options.stride, weights=options.weights, size=size), size
     run = load_run_options(options.name)
@@ -56,15 +56,18 @@ def fused_embedding(network, device):
     network.to(device, memory_format=torch.channels_last).eval()
     embedding = _Embedding(network)
     try:
-        return fuse(embedding)
+        fused = fuse(embedding)
     except Exception:  # tracing fails in as many ways as networks branch; then the network runs as it is
         return embedding
+    fused.pieces = embedding.pieces
+    return fused
 
 
 class _Embedding(torch.nn.Module):
     def __init__(self, network):
         super().__init__()
         self.network = network
+        self.pieces = network.pieces
 
     def forward(self, images):
         return self.network.embed(images)
@@ -74,8 +77,10 @@ class _Embedding(torch.nn.Module):
 def extract_features(embed, bank, device, batch_size, scales=(1.0,), flip=True, dtype=None, description="features"):
     """Features (N, D) float32 on the CPU, L2-normalised, of a bank of N images, uint8 (N, H, W, 3).
 
-    embed: (B, 3, H, W) → (B, D). scales: factors by which the image is resized (bicubic), always from the original.
-    flip: add the mirrored image's output. dtype: of autocast, torch.float16 or torch.bfloat16; None is float32.
+    embed: (B, 3, H, W) → (B, D), such as fused_embedding gives; one with an attribute `pieces` has a feature of several
+    pieces, each of them normalised by itself. scales: factors by which the image is resized (bicubic), always from the
+    original. flip: add the mirrored image's output. dtype: of autocast, torch.float16 or torch.bfloat16; None:
+    float32.
 
         feature = Σ_scale Σ_{image, mirrored} embed(resize(image, scale)), divided by its length
     """
@@ -88,9 +93,14 @@ def extract_features(embed, bank, device, batch_size, scales=(1.0,), flip=True, 
             views = [images, images.flip(3)] if flip else [images]
             with autocast(device, dtype):
                 total = sum(embed(_resize(view, scale)).float() for scale in scales for view in views)
-            features.append(normalize(total, dim=1).cpu())
+            features.append(unit_length(total, getattr(embed, "pieces", 1)).cpu())
             bar.update(len(chunk))
     return torch.cat(features).numpy()
+
+
+def unit_length(features, pieces=1):
+    """Features (B, D) at length 1; with several pieces, (B, D / pieces, pieces) flattened, each at length 1/√pieces."""
+    return normalize(features.unflatten(1, (-1, pieces)), dim=1).flatten(1) / pieces**0.5
 
 
 def _resize(images, scale):

@@ -43,7 +43,7 @@ def run_training(options):
     banks = [_bank(options, part.paths, folder) for folder, part in splits]
     bank = banks[0] if len(banks) == 1 else torch.cat(banks)  # one stays the memory-mapped file that it is
     augment = Augment.from_options(options)
-    criterion = Criterion(options, len(split.classes), network.dim)
+    criterion = Criterion(options, len(split.classes), network.metric_dim, network.parts)
     terms = _extra_terms(options, unlabelled, augment, device)
     trainer = Trainer(network, criterion, bank, split.targets, sampler, augment, options, device, terms)
 

@@ -71,7 +71,7 @@ class Trainer:
             for step, (images, targets) in enumerate(self.batches(epoch)):
                 loss, logits = self.train_step(images, targets, step)
                 seen += len(targets)
-                totals += torch.stack([loss * len(targets), (logits.argmax(1) != targets).sum()])
+                totals += torch.stack([loss * len(targets), (predicted(logits) != targets).sum()])
                 bar.update()
                 if not bar.disable and bar.n % REPORT_EVERY == 0:
                     speed = seen / (time.perf_counter() - started)
@@ -129,7 +129,7 @@ class Trainer:
             with autocast(self.device, self.dtype):
                 _, logits = self.network(normalise(images.to(self.device)))
             loss = self.criterion.classify(logits, labels) * len(labels)
-            totals += torch.stack([loss, (logits.argmax(1) != labels).sum()])
+            totals += torch.stack([loss, (predicted(logits) != labels).sum()])
         loss, error = (totals / len(bank)).tolist()
         return {"val_loss": loss, "val_error": error}
 
@@ -163,3 +163,8 @@ class Trainer:
         self.average.eval()  # as the teacher of --DG; the average is trained by no gradient
         # Most losses own no weights, and the function of many tensors at once fails on none.
         self.average_criterion = AveragedModel(self.criterion, avg_fn=get_ema_avg_fn(AVERAGE_DECAY))
+
+
+def predicted(logits):
+    """The identities (B,) that logits (B, C) predict, or those (B, H, C) of H classifiers, whose probabilities add."""
+    return (logits.float().softmax(2).sum(1) if logits.ndim == 3 else logits).argmax(1)
