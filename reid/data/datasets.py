@@ -1,45 +1,168 @@
-"""The data sets that prepare.py lays out, one entry each, and how to tell them apart on a disk."""
+"""The data sets that prepare.py lays out, one entry each. docs/datasets.md shows this table."""
 
-import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 
-from reid.data.layout import found_in, is_image
-from utils import UserError, did_you_mean
+from reid.data import cuhk03, own
+from reid.data.layout import DG_MARKET
+from reid.data.readers import (
+    GALLERY,
+    MULTI_QUERY,
+    QUERY,
+    TRAIN,
+    by_lists,
+    by_name,
+    first_classes,
+    one_in_gallery,
+    random_halves,
+    with_distractors,
+)
 
-TRAIN, QUERY, GALLERY, MULTI_QUERY = "train_all", "query", "gallery", "multi-query"
-OPTIONAL = (MULTI_QUERY,)  # splits that a download may lack
+UNLABELLED = "unlabelled"
 
 
 @dataclass(frozen=True)
 class DataSet:
     """What is known of a data set before its files are read.
 
-    name: as its authors write it. locations: where a download is looked for; the first is where it is laid out.
-    folders: split -> folder of the download. file_name: a pattern that its images' names match and others' do not.
-    get: how to download it. marker: a file that no other data set has. published: split -> (identities, images,
-    cameras), where distractors and junk are images but not identities.
+    name: as its authors write it. source: where it is from. licence: its terms, in a few words. get: how to get it,
+    where the source does not lead there. locations: where a download is looked for; the first is where it is laid out.
+    requires: the files and folders of a download, with | between alternatives. file_name: a pattern that
+    `<folder>/<image>` of the first of them matches, where other data sets have the same folders. guess: whether it may
+    be meant without being named. read: from the folder of the download to {split: [Picture]}, see
+    reid/data/readers.py; None where there are no identities. flags: those of prepare.py that it takes.
+    distractors: whether the identities 0 and -1 mean distractors and junk; where they do not, and there is a 0, all are
+    counted from 1. published: split -> (identities, images, cameras), where distractors and junk are images but not
+    identities, and None is not published or not meant. note: what its user has to know.
     """
 
     name: str
-    locations: tuple[str, ...]
-    folders: dict[str, str]
-    file_name: str
-    get: str
-    marker: str = ""
-    published: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    source: str
+    licence: str
+    read: Callable | None
+    requires: tuple[str, ...] = ()
+    locations: tuple[str, ...] = ()
+    get: str = ""
+    file_name: str = ""
+    guess: bool = True
+    flags: tuple[str, ...] = ()
+    distractors: bool = False
+    published: dict[str, tuple[int | None, int | None, int | None]] = field(default_factory=dict)
+    note: str = ""
 
 
 MARKET_FOLDERS = {TRAIN: "bounding_box_train", QUERY: "query", GALLERY: "bounding_box_test", MULTI_QUERY: "gt_bbox"}
+MARKET_PARTS = ("bounding_box_train", "query", "bounding_box_test")
+MARKET_NAME = r"^(?P<id>-1|[0-9]+)_c(?P<camera>[0-9]+)"
+read_market = partial(by_name, folders=MARKET_FOLDERS, pattern=MARKET_NAME)
+MARKET_SOURCE = "https://zheng-lab-anu.github.io/Project/project_reid.html"
+RESEARCH = "research only, not to be passed on"
+NO_CAMERAS = (
+    "There are no cameras: each image counts as one of a camera of its own, so that a query finds every other image of "
+    "its identity and never itself."
+)
 
-# Where several fit a folder, the last is meant: it says more.
+
+def _cuhk03(kind, train, gallery):
+    return DataSet(
+        name=f"CUHK03 ({kind}, new protocol)",
+        source="https://www.ee.cuhk.edu.hk/~xgwang/CUHK_identification.html",
+        licence="research only, on request",
+        get=f"as folders of images: {cuhk03.PROTOCOL}/tree/master/CUHK03-NP",
+        locations=(f"../cuhk03-np/{kind}",),
+        requires=(f"bounding_box_train|cuhk03_new_protocol_config_{kind}.mat",),
+        file_name=rf"{kind}/\d+_c\d_\d+\.",
+        read=partial(cuhk03.read_new_protocol, kind=kind),
+        published={TRAIN: (767, train, 2), QUERY: (700, 1400, 2), GALLERY: (700, gallery, 2)},
+    )
+
+
+def _cuhk03_original(kind):
+    return DataSet(
+        name=f"CUHK03 ({kind}, original protocol)",
+        source="https://www.ee.cuhk.edu.hk/~xgwang/CUHK_identification.html",
+        licence="research only, on request",
+        requires=("cuhk-03.mat|cuhk03_release/cuhk-03.mat",),
+        guess=False,
+        read=partial(cuhk03.read_original_protocol, kind=kind),
+        flags=("seed",),
+        published={TRAIN: (1367, None, 2), QUERY: (100, None, 2), GALLERY: (100, None, 2)},
+        note="Single-gallery-shot: after test.py, python evaluate.py --single_shot. --seed, 0 to 19, is the test set; "
+        "the published figures are means of the 20.",
+    )
+
+
+def _msmt17(version, train, test):
+    lists = {
+        TRAIN: (("list_train.txt", train), ("list_val.txt", train)),
+        QUERY: (("list_query.txt", test),),
+        GALLERY: (("list_gallery.txt", test),),
+    }
+    return DataSet(
+        name=f"MSMT17 V{version}",
+        source="https://www.pkuvmc.com/dataset.html",
+        licence="research only, on request (signed agreement)",
+        locations=(f"../MSMT17_V{version}",),
+        requires=(train, test, *(file for pairs in lists.values() for file, _ in pairs)),
+        read=partial(by_lists, lists=lists, camera=r"^\d+_\d+_(\d+)_"),
+        published={TRAIN: (1041, 32621, 15), QUERY: (3060, 11659, 15), GALLERY: (3060, 82161, 15)},
+        note="train_all is list_train and list_val. Identities count from 1 here, from 0 there; those to train on and "
+        "those to test on are different people of the same numbers.",
+    )
+
+
+def _vehicle_id(vehicles, images):
+    lists = {
+        TRAIN: (("train_test_split/train_list.txt", "image"),),
+        GALLERY: ((f"train_test_split/test_list_{vehicles}.txt", "image"),),
+    }
+    return DataSet(
+        name=f"VehicleID (test of {vehicles:,} vehicles)",
+        source="https://www.pkuml.org/resources/pku-vehicleid.html",
+        licence="research only, on request",
+        locations=("../VehicleID_V1.0",),
+        requires=("image", *(file for pairs in lists.values() for file, _ in pairs)),
+        read=partial(one_in_gallery, read=partial(by_lists, lists=lists, suffix=".jpg")),
+        flags=("seed",),
+        published={
+            TRAIN: (13164, 113346, None),
+            QUERY: (vehicles, images - vehicles, None),
+            GALLERY: (vehicles, vehicles, None),
+        },
+        note="The gallery is one image of each vehicle, drawn by --seed; the published figures are means of ten draws. "
+        + NO_CAMERAS,
+    )
+
+
+def _university(query, gallery, counts):
+    train = ("train/drone", "train/satellite", "train/street")
+    asked, among = f"test/query_{query}", f"test/gallery_{gallery}"
+    folders = {TRAIN: train, QUERY: asked, GALLERY: among}
+    return DataSet(
+        name=f"University-1652 ({query} → {gallery})",
+        source="https://github.com/layumi/University1652-Baseline",
+        licence="research only, on request",
+        locations=("../University-Release",),
+        requires=(*train, asked, among),
+        read=partial(by_name, folders=folders, pattern=r"(?P<camera>drone|satellite|street)/(?P<id>\d+)/"),
+        published={TRAIN: (701, 50218, 3), QUERY: (701, counts[0], 1), GALLERY: (951, counts[1], 1)},
+        note="The views are the cameras: 1 drone, 2 satellite, 3 street. The images of train/google are left out.",
+    )
+
+
+# Where several fit a folder, the first of those that require most is meant.
 DATA_SETS = {
     "market": DataSet(
         name="Market-1501",
+        source=MARKET_SOURCE,
+        licence=RESEARCH,
+        get=f"{MARKET_SOURCE} or: gdown 0B8-rUzbwVRk0c054eEozWG9COHM",
         locations=("../Market", "../Market-1501-v15.09.15"),
-        folders=MARKET_FOLDERS,
+        requires=MARKET_PARTS,
         file_name=r"_c\d+s\d",
-        get="https://zheng-lab.cecs.anu.edu.au/Project/project_reid.html or: gdown 0B8-rUzbwVRk0c054eEozWG9COHM",
+        read=read_market,
+        distractors=True,
         published={
             TRAIN: (751, 12936, 6),
             QUERY: (750, 3368, 6),
@@ -49,81 +172,128 @@ DATA_SETS = {
     ),
     "duke": DataSet(
         name="DukeMTMC-reID",
+        source="https://github.com/sxzrt/DukeMTMC-reID_evaluation",
+        licence="CC BY-NC-SA 4.0; withdrawn in 2019",
+        get="withdrawn by Duke University in 2019, see docs/datasets.md; as the published code has it: "
+        "gdown 1jjE85dRCMOgRtvJ5RQV9-Afs-2_5dY3O",
         locations=("../DukeMTMC-reID",),
-        folders=MARKET_FOLDERS,
+        requires=MARKET_PARTS,
         file_name=r"_c\d+_f\d",
-        get="gdown 1jjE85dRCMOgRtvJ5RQV9-Afs-2_5dY3O",
+        read=read_market,
+        distractors=True,
         published={TRAIN: (702, 16522, 8), QUERY: (702, 2228, 8), GALLERY: (1110, 17661, 8)},
+        note="Duke University withdrew DukeMTMC in 2019: it had been recorded outdoors and put on an open site, without "
+        "approval for either. Use it to check earlier figures, if at all, not for new work.",
     ),
     "synthetic": DataSet(
         name="synthetic people",
+        source="python prepare.py --synthetic",
+        licence="that of this software",
         locations=("data/synthetic",),
-        folders=MARKET_FOLDERS,
+        requires=(*MARKET_PARTS, "synthetic.json"),
         file_name=r"_c\d+s\d",
-        get="python prepare.py --synthetic",
-        marker="synthetic.json",
+        read=read_market,
+        distractors=True,
+    ),
+    "market_500k": DataSet(
+        name="Market-1501 + 500k distractors",
+        source=MARKET_SOURCE,
+        licence=RESEARCH,
+        get="distractors_500k.zip of that page, unpacked in the folder of Market-1501",
+        locations=("../Market-1501-v15.09.15",),
+        requires=(*MARKET_PARTS, "images|distractors_500k"),
+        guess=False,
+        read=partial(with_distractors, read=read_market, folders=("images", "distractors_500k")),
+        distractors=True,
+        published={TRAIN: (751, 12936, 6), QUERY: (750, 3368, 6), GALLERY: (750, None, None)},
+    ),
+    "cuhk03_detected": _cuhk03("detected", 7365, 5332),
+    "cuhk03_labeled": _cuhk03("labeled", 7368, 5328),
+    "cuhk03_original_detected": _cuhk03_original("detected"),
+    "cuhk03_original_labeled": _cuhk03_original("labeled"),
+    "msmt17_v1": _msmt17(1, "train", "test"),
+    "msmt17_v2": _msmt17(2, "mask_train_v2", "mask_test_v2"),
+    "viper": DataSet(
+        name="VIPeR",
+        source="https://vision.soe.ucsc.edu/node/178",
+        licence="free for research",
+        locations=("../VIPeR",),
+        requires=("cam_a", "cam_b"),
+        read=partial(random_halves, folders=("cam_a", "cam_b"), pattern=r"cam_(?P<camera>[ab])/(?P<id>\d+)_"),
+        flags=("seed",),
+        published={TRAIN: (316, 632, 2), QUERY: (316, 316, 1), GALLERY: (316, 316, 1)},
+        note="The halves are drawn by --seed; the published figures are means of ten draws.",
+    ),
+    "lpw": DataSet(
+        name="LPW",
+        source="https://liuyu.us/dataset/lpw/index.html",
+        licence="not stated: ask the authors",
+        locations=("../pep_256x128",),
+        requires=("scen1/view1", "scen1/view2", "scen1/view3", "scen2", "scen3"),
+        read=partial(
+            by_name,
+            folders={TRAIN: ("scen2", "scen3"), QUERY: "scen1/view2", GALLERY: ("scen1/view1", "scen1/view3")},
+            pattern=r"(?P<camera>scen(?P<id>\d)/view\d)/(?P<id_2>\d+)/",
+        ),
+        published={TRAIN: (1975, 418739, 8), QUERY: (756, 63118, 1), GALLERY: (756, 108690, 2)},
+        note="Scenes 2 and 3 to train on; in scene 1, view 2 asks views 1 and 3.",
+    ),
+    "dg_market": DataSet(
+        name="DG-Market",
+        source=DG_MARKET,
+        licence="CC BY-NC-SA 4.0 (that of DG-Net)",
+        locations=("../DG-Market",),
+        guess=False,
+        read=None,
+        published={UNLABELLED: (None, 128307, None)},
+    ),
+    "veri": DataSet(
+        name="VeRi-776",
+        source="https://github.com/JDAI-CV/VeRidataset",
+        licence="research only, on request",
+        locations=("../VeRi",),
+        requires=("image_train", "image_query", "image_test"),
+        read=partial(
+            by_name,
+            folders={TRAIN: "image_train", QUERY: "image_query", GALLERY: "image_test"},
+            pattern=MARKET_NAME,
+        ),
+        published={TRAIN: (576, 37778, 20), QUERY: (200, 1678, None), GALLERY: (200, 11579, None)},
+        note="The queries are in the gallery, too, where they are junk to themselves.",
+    ),
+    "vehicleid_2400": _vehicle_id(2400, 19777),
+    "vehicleid_1600": _vehicle_id(1600, 13377),
+    "vehicleid_800": _vehicle_id(800, 6493),
+    "cub": DataSet(
+        name="CUB-200-2011",
+        source="https://www.vision.caltech.edu/datasets/cub_200_2011/",
+        licence="non-commercial research; the images belong to their photographers",
+        locations=("../CUB_200_2011",),
+        requires=("images", "images.txt", "image_class_labels.txt"),
+        read=partial(first_classes, training_classes=100),
+        published={TRAIN: (100, 5864, None), QUERY: (100, 5924, None), GALLERY: (100, 5924, None)},
+        note="The first 100 classes to train on. " + NO_CAMERAS,
+    ),
+    "university": _university("drone", "satellite", (37855, 951)),
+    "university_satellite": _university("satellite", "drone", (701, 51355)),
+    "folder": DataSet(
+        name="a folder of one's own",
+        source="you",
+        licence="yours",
+        get="python prepare.py --data_dir FOLDER --pattern EXPRESSION",
+        guess=False,
+        read=own.own_folder,
+        flags=("pattern", "test_fraction", "seed"),
+        distractors=True,
+    ),
+    "csv": DataSet(
+        name="a CSV file of one's own",
+        source="you",
+        licence="yours",
+        get="python prepare.py --csv FILE",
+        guess=False,
+        read=own.own_csv,
+        flags=("csv", "test_fraction", "seed"),
+        distractors=True,
     ),
 }
-
-
-def find_data_set(data_dir=None, dataset=None):
-    """The data set that is meant, and the folder of its download: (DataSet, Path).
-
-    data_dir: the folder; None looks in the default locations. dataset: a key of DATA_SETS; None recognises the data
-    set by its folders and file names. Raises UserError where there is none, and says what is there instead.
-    """
-    if dataset is not None and dataset not in DATA_SETS:
-        known = ", ".join(DATA_SETS)
-        raise UserError(f"--dataset {dataset}: expected one of {known}.{did_you_mean(dataset, DATA_SETS)}")
-    wanted = DATA_SETS if dataset is None else {dataset: DATA_SETS[dataset]}
-    if data_dir is not None:
-        return _recognise(Path(data_dir), wanted.values(), by_name=dataset is None), Path(data_dir)
-    for known_set in wanted.values():
-        for folder in map(Path, known_set.locations):
-            if _has_folders(folder, known_set) and _has_names(folder, known_set):
-                return known_set, folder
-    looked = "\n".join(
-        f"  {known_set.name}: {' or '.join(known_set.locations)}\n    {known_set.get}" for known_set in wanted.values()
-    )
-    raise UserError(
-        f"no data set found from {Path.cwd()}. Looked for these, with how to get them:\n{looked}\n"
-        "--data_dir FOLDER names another place; python prepare.py --synthetic draws people instead of a download."
-    )
-
-
-def _recognise(folder, candidates, by_name):
-    if not folder.is_dir():
-        raise UserError(f"--data_dir {folder}: no such folder.")
-    fitting = [known_set for known_set in candidates if _has_folders(folder, known_set)]
-    if not fitting:
-        raise UserError(_wrong_folder(folder, next(iter(candidates))))
-    if by_name:
-        of_folders = " or ".join(known_set.name for known_set in fitting)
-        fitting = [known_set for known_set in fitting if _has_names(folder, known_set)]
-        if not fitting:
-            raise UserError(
-                f"--data_dir {folder}: its folders are those of {of_folders}, its file names are not. If it is one of "
-                "them, say which with --dataset."
-            )
-    return fitting[-1]
-
-
-def _has_folders(folder, known_set):
-    required = [name for split, name in known_set.folders.items() if split not in OPTIONAL]
-    return (folder / known_set.marker).exists() and all((folder / name).is_dir() for name in required)
-
-
-def _has_names(folder, known_set):
-    images = (path.name for path in (folder / known_set.folders[TRAIN]).iterdir() if is_image(path.name))
-    return re.search(known_set.file_name, next(images, "")) is not None
-
-
-def _wrong_folder(folder, known_set):
-    expected = ", ".join(name for split, name in known_set.folders.items() if split not in OPTIONAL)
-    message = f"--data_dir {folder}: found {found_in(folder)}; expected the folders {expected}."
-    if (folder / TRAIN).is_dir():
-        return f"{message} This folder is laid out already: train with python train.py --data_dir {folder}"
-    for below in sorted(path for path in folder.iterdir() if path.is_dir()):
-        if _has_folders(below, known_set):
-            return f"{message} They are in {below}: pass that folder."
-    return message

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from reid.data.datasets import GALLERY, MULTI_QUERY, OPTIONAL, QUERY, TRAIN
-from reid.data.layout import DISTRACTOR, JUNK, is_image, parse_names, read_split, some_of
+from reid.data.datasets import UNLABELLED
+from reid.data.layout import DISTRACTOR, JUNK, read_split, read_unlabelled, some_of
+from reid.data.naming import file_names
+from reid.data.readers import GALLERY, MULTI_QUERY, OPTIONAL, QUERY, RECORD, TRAIN
 from utils import UserError, atomic_write, progress
 
 SPLITS = ("train", "val", TRAIN, QUERY, GALLERY, MULTI_QUERY)
-RECORD = ".prepared.json"
 OWN_FILE = re.compile(rf"({'|'.join(SPLITS)})/[^/\\\\:]+/[^/\\\\:]+")
 TIME_STEP = 2_000_000_000  # nanoseconds: FAT file systems keep times to two seconds
 
@@ -32,9 +33,9 @@ def lay_out(data_set, data_dir, save_dir):
     download with wrong names or an empty folder, and where `save_dir` cannot be used, before anything is changed.
     """
     data_dir, save_dir = Path(data_dir), Path(save_dir)
-    _check_apart(data_set, data_dir, save_dir)
     plan = plan_layout(data_set, data_dir)
-    earlier = _claim(save_dir, data_dir, plan)
+    _check_apart(plan, data_dir, save_dir)
+    earlier = _claim(save_dir, data_set, data_dir, plan)
     done: Counter[str] = Counter()
     for folder in sorted({save_dir / target.rpartition("/")[0] for target in plan}):
         folder.mkdir(parents=True, exist_ok=True)
@@ -42,30 +43,24 @@ def lay_out(data_set, data_dir, save_dir):
         done[_place(source, save_dir / target)] += 1
     for target in sorted(earlier - plan.keys()):
         done["removed"] += _remove(save_dir / target)
-    _write_record(save_dir, data_dir, plan)
+    _write_record(save_dir, data_set, data_dir, plan)
     return done
 
 
 def plan_layout(data_set, data_dir):
-    """{`<split>/<identity>/<image>`: path of the source} for every image to lay out.
+    """{`<split>/<identity>/<image>`: source} for every image to lay out; a source is a path or has `save(path)`.
 
     val is the first image, by name, of each identity of train_all; train is the rest. An identity with a single image
     has it in both, so that all three have the same classes.
     """
-    sources = {split: _images_in(Path(data_dir) / folder, split) for split, folder in data_set.folders.items()}
-    parse_names([path for paths in sources.values() for path in paths])
-    plan = {}
+    splits = file_names(data_set.read(Path(data_dir)), data_set.distractors)
+    plan = {f"{split}/{target}": source for split, images in splits.items() for target, source in images.items()}
     by_identity = defaultdict(list)
-    for split, paths in sources.items():
-        for path in paths:
-            identity = path.name.split("_")[0]
-            plan[f"{split}/{identity}/{path.name}"] = path
-            if split == TRAIN:
-                by_identity[identity].append(path)
-    for identity, paths in by_identity.items():
-        plan[f"val/{identity}/{paths[0].name}"] = paths[0]
-        for path in paths[1:] or paths:
-            plan[f"train/{identity}/{path.name}"] = path
+    for target in sorted(splits.get(TRAIN, ())):
+        by_identity[target.partition("/")[0]].append(target)
+    for targets in by_identity.values():
+        plan[f"val/{targets[0]}"] = splits[TRAIN][targets[0]]
+        plan.update({f"train/{target}": splits[TRAIN][target] for target in targets[1:] or targets})
     return plan
 
 
@@ -87,52 +82,67 @@ def describe_layout(data_set, save_dir):
         if not people.all():
             junk = (split.labels == JUNK).sum()
             notes.append(f"{name} includes {(~people).sum() - junk:,} distractors (0000) and {junk:,} junk boxes (-1).")
-    notes += [f"{name}: the download has none." for name in OPTIONAL if name not in splits]
-    both = {path.name for path in splits["train"].paths} & {path.name for path in splits["val"].paths}
+        notes += _warning(found, data_set, name)
+    notes += [f"{name}: the download has none." for name in OPTIONAL if name in data_set.published.keys() - splits]
+    names = [{path.name for path in splits[split].paths} if split in splits else set() for split in ("train", "val")]
+    both = names[0] & names[1]
     if both:
         notes.append(f"Identities with a single image, which is in train and in val: {len(both):,}.")
+    notes += [data_set.note] if data_set.note else []
     return [*lines, *notes, *_strangers(save_dir, splits)]
+
+
+def describe_unlabelled(data_set, folder):
+    """Lines of text about a data set without identities, which stays where it is."""
+    found = (None, len(read_unlabelled(folder)), None)
+    lines = [f"{found[1]:,} images without identities: there is nothing to lay out."]
+    return [*lines, *_warning(found, data_set, UNLABELLED), f"Next: python train.py --DG --DG_dir {folder}"]
 
 
 def _compare(found, data_set, split):
     if split not in data_set.published:
         return ""
-    published = data_set.published[split]
-    text = "{:,} / {:,} / {:,}".format(*published)
-    return f"{text}  as here" if found == published else f"{text}  DIFFERS"
+    return f"{_counts(data_set.published[split])}  {'DIFFERS' if _warning(found, data_set, split) else 'as here'}"
 
 
-def _images_in(folder, split):
-    if not folder.is_dir() and split in OPTIONAL:
+def _warning(found, data_set, split):
+    """A line, or none, about counts (identities, images, cameras) other than those published."""
+    published = data_set.published.get(split, found)
+    if all(theirs in (ours, None) for ours, theirs in zip(found, published, strict=True)):
         return []
-    images = sorted((path for path in folder.iterdir() if is_image(path.name)), key=lambda path: path.name)
-    if not images:
-        raise UserError(f"{folder}: no images in it, so there is no {split}. Was the download unpacked completely?")
-    return images
+    return [f"warning: {split} has {_counts(found)} identities / images / cameras; published are {_counts(published)}."]
 
 
-def _check_apart(data_set, data_dir, save_dir):
+def _counts(numbers):
+    return " / ".join("-" if number is None else f"{number:,}" for number in numbers)
+
+
+def _check_apart(plan, data_dir, save_dir):
     """The layout must not mix with the download: Market-1501 has a folder `query`, as the layout has."""
-    for source in {(data_dir / folder).resolve() for folder in data_set.folders.values()}:
-        for split in SPLITS:
-            target = (save_dir / split).resolve()
-            if target == source or target in source.parents or source in target.parents:
-                raise UserError(
-                    f"--save_dir {save_dir}: {split} would mix with the download's {source}. Choose another."
-                )
+    download = data_dir.resolve()
+    sources = {download} | {source.parent.resolve() for source in plan.values() if isinstance(source, Path)}
+    for target in ((save_dir / split).resolve() for split in SPLITS):
+        # A folder below the download is the default, also where the images lie in the download itself.
+        between = set(target.parents) & sources - ({download} if target.parent != download else set())
+        if target in sources or between or any(target in source.parents for source in sources):
+            raise UserError(
+                f"--save_dir {save_dir}: {target.name} would mix with the download's images. Choose another folder."
+            )
 
 
-def _claim(save_dir, data_dir, plan):
+def _claim(save_dir, data_set, data_dir, plan):
     """Record, before it happens, what is about to be made. Returns the set of what earlier runs made."""
     record = _read_record(save_dir)
-    if record and record["source"] != _relative(data_dir, save_dir):
-        other = os.path.normpath(save_dir / record["source"])
+    other = os.path.normpath(save_dir / record["source"]) if record else ""
+    same_folder = not record or record["source"] == _relative(data_dir, save_dir)
+    if not same_folder or record.get("data_set", data_set.name) != data_set.name:
+        what = f"{other}, read as {record['data_set']}" if same_folder else other
         raise UserError(
-            f"--save_dir {save_dir}: holds the layout of {other}. Delete it first, or choose another folder."
+            f"--save_dir {save_dir}: holds the layout of {what}. Delete it first, or choose another folder."
         )
     earlier = set(record.get("files", []))
     try:
-        _write_record(save_dir, data_dir, earlier | plan.keys())
+        _write_record(save_dir, data_set, data_dir, earlier | plan.keys())
     except OSError as error:
         raise UserError(
             f"--save_dir {save_dir}: cannot be written ({error.strerror}). Choose another folder."
@@ -145,13 +155,14 @@ def _read_record(save_dir):
     try:
         record = json.loads((save_dir / RECORD).read_text(encoding="utf-8"))
         files = [target for target in record["files"] if OWN_FILE.fullmatch(target) and ".." not in target.split("/")]
-        return {"source": str(record["source"]), "files": files}
+        known = {"data_set": str(record["data_set"])} if "data_set" in record else {}  # earlier versions do not say
+        return {"source": str(record["source"]), **known, "files": files}
     except (OSError, ValueError, TypeError, KeyError):
         return {}
 
 
-def _write_record(save_dir, data_dir, files):
-    record = {"source": _relative(data_dir, save_dir), "files": sorted(files)}
+def _write_record(save_dir, data_set, data_dir, files):
+    record = {"source": _relative(data_dir, save_dir), "data_set": data_set.name, "files": sorted(files)}
     if record != _read_record(save_dir):
         with atomic_write(save_dir / RECORD) as temporary:
             temporary.write_text(json.dumps(record, indent=0), encoding="utf-8")
@@ -167,6 +178,8 @@ def _relative(data_dir, save_dir):
 
 def _place(source, target):
     """Make `target` be `source`, by a hard link or else a copy: whole or not at all. Returns what was done."""
+    if target.exists() and not isinstance(source, Path):
+        return "kept"
     if target.exists():
         there, wanted = target.stat(), source.stat()
         same_time = abs(there.st_mtime_ns - wanted.st_mtime_ns) < TIME_STEP
@@ -185,6 +198,9 @@ def _place(source, target):
 
 def _link_or_copy(source, target):
     target.unlink(missing_ok=True)
+    if not isinstance(source, Path):
+        source.save(target)
+        return "extracted"
     try:
         os.link(source.resolve(), target)  # resolved: a hard link to a relative symbolic link would lead nowhere
         return "linked"

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from reid.data.datasets import DATA_SETS, find_data_set
+from reid.data.datasets import DATA_SETS
 from reid.data.prepare import lay_out
+from reid.data.recognise import find_data_set
 from tests.data.conftest import write_image
 from utils import UserError
 
@@ -23,7 +24,7 @@ def test_data_sets_are_recognised(download, tmp_path):
     assert find_data_set(download, "market")[0] is MARKET
     (duke / "bounding_box_train" / "0001_c2_f0046182.jpg").unlink()
     write_image(duke / "bounding_box_train" / "0001_c2_1.jpg")
-    with pytest.raises(UserError, match="Market-1501 or DukeMTMC-reID, its file names are not.*--dataset"):
+    with pytest.raises(UserError, match="Market-1501 or DukeMTMC-reID or .*, its file names are not.*--dataset"):
         find_data_set(duke)
     assert find_data_set(duke, "duke")[0] is DATA_SETS["duke"]
 

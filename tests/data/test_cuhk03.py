@@ -1,0 +1,96 @@
+"""reid/data/cuhk03.py: a cuhk-03.mat of two camera pairs with three people: cells of references, axes in reverse."""
+
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from reid.data.datasets import DATA_SETS
+from reid.data.prepare import lay_out
+from reid.data.recognise import find_data_set, with_flags
+from tests.data.test_prepare import names, state
+from utils import UserError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    scipy_io = pytest.importorskip("scipy.io")
+    reference = h5py.special_dtype(ref=h5py.Reference)
+    with h5py.File(tmp_path / "cuhk-03.mat", "w") as file:
+        for kind in ("detected", "labeled"):
+            pairs = []
+            for pair, people in enumerate((2, 1), 1):
+                cell = file.create_dataset(f"{kind}{pair}", (10, people), dtype=reference)
+                for person in range(people):
+                    for number in range(10):
+                        name = f"#refs#/{kind}{pair}_{person}_{number}"
+                        picture = file.create_dataset(name, data=picture_of(pair, person + 1, number + 1))
+                        cell[number, person] = picture.ref
+                pairs.append(cell.ref)
+            file.create_dataset(kind, (1, 2), dtype=reference)[0] = pairs
+        test = file.create_dataset("test", data=np.array([[1.0], [2.0]]))  # pair 1, person 2
+        file.create_dataset("testsets", (1, 20), dtype=reference)[0] = [test.ref] * 20
+    filelist = ["1_001_1_01.png", "1_001_2_06.png", "1_002_1_01.png", "1_002_2_06.png", "2_001_1_02.png"]
+    for kind in ("detected", "labeled"):
+        config = {
+            "filelist": np.array([[name] for name in filelist], dtype=object),
+            "labels": np.array([[1], [1], [2], [2], [3]]),
+            "train_idx": [[1], [2], [5]],
+            "query_idx": [[3]],
+            "gallery_idx": [[4]],
+        }
+        scipy_io.savemat(tmp_path / f"cuhk03_new_protocol_config_{kind}.mat", config)
+    return tmp_path
+
+
+def picture_of(pair, person, number):
+    """As HDF5 holds it, (3, width, height); every fifth cell is empty as MATLAB writes one."""
+    if number % 5 == 0:
+        return np.zeros(2, np.uint64)
+    return np.arange(3 * 4 * 6, dtype=np.uint8).reshape(3, 4, 6) + 10 * pair + person + number
+
+
+@pytest.mark.parametrize("kind", ["detected", "labeled"])
+def test_new_protocol(folder, kind):
+    before = state(folder)
+    data_set, _ = find_data_set(folder, f"cuhk03_{kind}")
+    assert lay_out(data_set, folder, folder / "out") == {"extracted": 9}
+    assert state(folder, folder / "out") == before
+    expected = {
+        "train_all": ["0001/0001_c1_1_001_1_01.png", "0001/0001_c2_1_001_2_06.png", "0003/0003_c1_2_001_1_02.png"],
+        "val": ["0001/0001_c1_1_001_1_01.png", "0003/0003_c1_2_001_1_02.png"],
+        "query": ["0002/0002_c1_1_002_1_01.png"],
+        "gallery": ["0002/0002_c2_1_002_2_06.png"],
+    }
+    for split, files in expected.items():
+        assert names(folder / "out" / split) == files
+    written = np.asarray(Image.open(folder / "out" / "gallery" / expected["gallery"][0]))
+    assert (written == picture_of(1, 2, 6).T).all() and written.shape == (6, 4, 3)
+    made = state(folder)
+    assert lay_out(data_set, folder, folder / "out") == {"kept": 9}
+    assert state(folder) == made
+
+
+def test_original_protocol(folder):
+    data_set = DATA_SETS["cuhk03_original_detected"]
+    splits = with_flags(data_set, {"seed": 19}).read(folder)
+    assert {picture.identity for picture in splits["query"]} == {"1002"}
+    assert {picture.identity for picture in splits["train_all"]} == {"1001", "2001"}
+    assert [picture.camera for picture in splits["query"]] == ["1"] * 4 + ["2"] * 4
+    assert splits["gallery"] == splits["query"]
+    with pytest.raises(UserError, match="test sets 0 to 19"):
+        with_flags(data_set, {"seed": 20}).read(folder)
+
+
+def test_without_h5py_or_with_half_a_download(folder, monkeypatch):
+    (folder / "cuhk-03.mat").write_bytes(b"half")
+    with pytest.raises(UserError, match="not readable as HDF5"):
+        DATA_SETS["cuhk03_detected"].read(folder)
+    (folder / "cuhk-03.mat").unlink()
+    with pytest.raises(UserError, match="no such file, nor in cuhk03_release"):
+        DATA_SETS["cuhk03_detected"].read(folder)
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(UserError, match="pip install h5py"):
+        DATA_SETS["cuhk03_detected"].read(folder)

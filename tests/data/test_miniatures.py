@@ -1,0 +1,145 @@
+"""Every data set of the table in miniature: its real folders, lists and names, with pictures of a few pixels."""
+
+from dataclasses import replace
+
+import pytest
+
+from reid.data.datasets import DATA_SETS
+from reid.data.layout import read_split
+from reid.data.prepare import describe_layout, describe_unlabelled, lay_out
+from reid.data.recognise import find_data_set, with_flags
+from tests.conftest import ROOT
+from tests.data.conftest import write_image
+from tests.data.miniatures import MINIATURES, MSMT17, UNIVERSITY
+from tests.data.test_prepare import names, state
+from utils import UserError
+
+
+@pytest.mark.parametrize("key", MINIATURES)
+def test_miniature_is_recognised_and_laid_out(key, tmp_path):
+    images, texts, laid_out = MINIATURES[key]
+    folder = tmp_path / key.removeprefix("cuhk03_")
+    for number, name in enumerate(images):
+        write_image(folder / name, number)
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    before = state(folder)
+    found = find_data_set(folder)[0]
+    assert found is DATA_SETS[{"market_500k": "market", "university_satellite": "university"}.get(key, key)]
+    assert find_data_set(folder, key)[0] is DATA_SETS[key]
+    data_set = DATA_SETS[key]
+    lay_out(data_set, folder, folder / "pytorch")
+    assert state(folder, folder / "pytorch") == before
+    for split, expected in laid_out.items():
+        assert [name for name in names(folder / "pytorch" / split) if not name.startswith(".")] == sorted(expected)
+    made = state(folder)
+    assert set(lay_out(data_set, folder, folder / "pytorch")) == {"kept"}
+    assert state(folder) == made
+    splits = {
+        split: read_split(folder / "pytorch", split) for split in ("train", "val", "train_all", "query", "gallery")
+    }
+    assert splits["train"].classes == splits["val"].classes == splits["train_all"].classes
+    check_report(data_set, folder / "pytorch", splits)
+
+
+def check_report(data_set, folder, splits):
+    """The miniature's counts differ from those published, which the report says; its own counts are as they are."""
+    report = "\n".join(describe_layout(data_set, folder))
+    assert f"published are {data_set.published['train_all'][0]:,} / " in report and "warning: train_all has" in report
+    assert data_set.note in report
+    people = {split: found.labels[found.labels > 0] for split, found in splits.items()}
+    counted = {
+        split: (len(set(people[split].tolist())), len(found), len(set(found.cameras.tolist())))
+        for split, found in splits.items()
+    }
+    assert "warning" not in "\n".join(describe_layout(replace(data_set, published=counted), folder))
+
+
+def test_every_data_set_has_a_miniature_a_source_and_a_place_in_the_docs():
+    elsewhere = {
+        "market",
+        "synthetic",
+        "dg_market",
+        "folder",
+        "csv",
+        "cuhk03_original_detected",
+        "cuhk03_original_labeled",
+    }
+    assert set(MINIATURES) | elsewhere == set(DATA_SETS)
+    docs = (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8")
+    for key, data_set in DATA_SETS.items():
+        row = next((line for line in docs.splitlines() if f"`{key}`" in line and line.startswith("|")), "")
+        assert data_set.name in row and data_set.licence in row, key
+        assert data_set.source in row or data_set.source == "you", key
+        for published in data_set.published.values():
+            assert " / ".join("-" if number is None else f"{number:,}" for number in published) in row, key
+    assert "withdr" in DATA_SETS["duke"].get and "withdr" in DATA_SETS["duke"].note
+
+
+def test_duke_says_that_it_was_withdrawn(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="withdrawn by Duke University"):
+        find_data_set(dataset="duke")
+
+
+def test_vehicle_id_asks_all_but_one_image_of_each_vehicle(tmp_path):
+    images, texts, _ = MINIATURES["vehicleid_800"]
+    for name in images:
+        write_image(tmp_path / name)
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    drawn = set()
+    for seed in range(8):
+        splits = with_flags(DATA_SETS["vehicleid_800"], {"seed": seed}).read(tmp_path)
+        assert sorted(picture.identity for picture in splits["gallery"]) == ["31", "40"]
+        assert sorted(picture.identity for picture in splits["query"]) == ["31", "31", "40"]
+        drawn.add(tuple(picture.source.name for picture in splits["gallery"]))
+    assert len(drawn) > 1
+
+
+def test_viper_seeds_draw_other_halves(tmp_path):
+    for name in (f"cam_{camera}/{who:03d}_0.bmp" for who in range(20) for camera in "ab"):
+        write_image(tmp_path / name)
+    halves: dict[int, set[str]] = {}
+    for seed in (0, 1, 1):
+        splits = with_flags(DATA_SETS["viper"], {"seed": seed}).read(tmp_path)
+        trained, asked = ({picture.identity for picture in splits[split]} for split in ("train_all", "query"))
+        assert len(trained) == len(asked) == 10 and not trained & asked
+        assert halves.setdefault(seed, trained) == trained
+    assert halves[0] != halves[1]
+
+
+def test_lists_with_missing_images_other_lines_and_other_names(tmp_path):
+    for folder in ("train", "test"):
+        (tmp_path / folder).mkdir()
+    for name, text in MSMT17.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=r"6 image\(s\) that are listed and not in .*\n.*0000_000_15_0303morning"):
+        lay_out(DATA_SETS["msmt17_v1"], tmp_path, tmp_path / "out")
+    (tmp_path / "list_val.txt").write_text("0001/somebody.jpg 1\n")
+    with pytest.raises(UserError, match=r"1 name\(s\) that do not say the camera(?s:.*)somebody"):
+        lay_out(DATA_SETS["msmt17_v1"], tmp_path, tmp_path / "out")
+    (tmp_path / "list_val.txt").write_text("alone\n")
+    with pytest.raises(UserError, match="list_val.txt: expected two words a line, found 'alone'"):
+        lay_out(DATA_SETS["msmt17_v1"], tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_data_sets_do_not_share_a_layout(tmp_path):
+    for number, name in enumerate(UNIVERSITY):
+        write_image(tmp_path / name, number)
+    lay_out(DATA_SETS["university"], tmp_path, tmp_path / "pytorch")
+    before = state(tmp_path)
+    with pytest.raises(UserError, match=r"read as University-1652 \(drone → satellite\). Delete it first"):
+        lay_out(DATA_SETS["university_satellite"], tmp_path, tmp_path / "pytorch")
+    assert state(tmp_path) == before
+
+
+def test_unlabelled_images_stay_where_they_are(tmp_path):
+    write_image(tmp_path / "deep" / "1.png")
+    data_set, folder = find_data_set(tmp_path, "dg_market")
+    report = "\n".join(describe_unlabelled(data_set, folder))
+    assert "1 images without identities" in report and f"--DG --DG_dir {tmp_path}" in report
+    assert "has - / 1 / - identities / images / cameras; published are - / 128,307 / -" in report

@@ -1,0 +1,264 @@
+"""Data sets of one's own: folders and lists, words for numbers, odd names, splits that are there or drawn."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import prepare
+from reid.data.datasets import DATA_SETS
+from reid.data.layout import read_split
+from reid.data.naming import file_names
+from reid.data.own import draw_split, with_queries
+from reid.data.prepare import lay_out
+from reid.data.readers import Picture, images_below
+from reid.data.recognise import find_data_set, with_flags
+from reid.retrieval.metrics import evaluate
+from reid.retrieval.results import FeatureSet
+from tests.data.conftest import write_image
+from tests.data.test_prepare import names, state
+from utils import UserError
+
+PATTERN = r"(?P<id>\d+)_c(?P<camera>\d+)"
+
+
+def laid_out(folder, **flags):
+    """{split: names} of an own folder or list, laid out into `out` beside it and checked to stay as it is."""
+    data_set = with_flags(DATA_SETS["csv" if "csv" in flags else "folder"], flags)
+    out = folder.parent / "out"
+    before = state(folder)
+    lay_out(data_set, folder, out)
+    made = state(out)
+    assert set(lay_out(data_set, folder, out)) == {"kept"}
+    assert state(out) == made and state(folder) == before
+    return {split.name: names(split) for split in out.iterdir() if split.is_dir()}
+
+
+@pytest.fixture
+def crops(tmp_path):
+    folder = tmp_path / "crops"
+    for number, name in enumerate(
+        f"{who}_c{camera}_{i}.jpg" for who in range(1, 9) for camera in (2, 11) for i in "ab"
+    ):
+        write_image(folder / name, number)
+    return folder
+
+
+def test_drawn_split_has_other_people_in_training_and_test(crops):
+    splits = laid_out(crops, pattern=PATTERN, test_fraction=0.25, seed=3)
+    people = {split: {name.split("/")[0] for name in found} for split, found in splits.items()}
+    assert len(people["train_all"]) == 6 and len(people["gallery"]) == 2
+    assert people["train"] == people["val"] == people["train_all"] and people["query"] == people["gallery"]
+    assert not people["train_all"] & people["gallery"]
+    who = sorted(people["gallery"])
+    assert splits["query"] == [f"{w}/{w}_c{camera}_{int(w)}_c{camera}_a.jpg" for w in who for camera in (11, 2)]
+    assert len(splits["gallery"]) == 8
+    assert read_split(crops.parent / "out", "gallery").cameras.tolist() == [11, 11, 2, 2] * 2
+
+
+@pytest.mark.parametrize(("fraction", "splits"), [(0, {"train", "val", "train_all"}), (1, {"query", "gallery"})])
+def test_everybody_to_train_or_to_test_on(crops, fraction, splits, capsys):
+    prepare.main(["--data_dir", str(crops), "--pattern", PATTERN, "--test_fraction", str(fraction)])
+    assert {path.name for path in (crops / "pytorch").iterdir() if path.is_dir()} == splits
+    assert "8" in capsys.readouterr().out
+
+
+def test_default_place_is_no_part_of_the_next_run(crops, capsys):
+    command = ["--data_dir", str(crops), "--pattern", PATTERN]
+    prepare.main(command)
+    made = state(crops)
+    prepare.main(command)
+    assert state(crops) == made
+    assert "kept" in capsys.readouterr().out.rpartition("->")[2]
+    prepare.main([*command, "--seed", "1"])
+    assert state(crops) != made
+    assert len(images_below(crops)) == 32
+    with pytest.raises(UserError, match="would mix with the download"):
+        prepare.main([*command, "--save_dir", str(crops)])
+
+
+def test_odd_names(tmp_path):
+    folder = tmp_path / "crops"
+    odd = [
+        "anna/holiday 1.PNG",
+        "anna/größe.JPeG",
+        "anna/人.webp",
+        "bob/1.bmp",
+        "bob/1.jpg",
+        "bob/sub/1.jpg",
+        "bob/1.JPG",
+    ]
+    for number, name in enumerate([*odd, ".hidden/x/1.jpg", "anna/._1.jpg"]):
+        write_image(folder / name, number)
+    (folder / "anna" / "notes.txt").write_text("not an image")
+    splits = laid_out(folder, pattern=r"^(?P<id>[^/]+)/", test_fraction=0.0)
+    assert splits["train_all"] == [
+        "0001/0001_c1_größe.JPeG",
+        "0001/0001_c2_holiday 1.PNG",
+        "0001/0001_c3_人.webp",
+        "0002/0002_c4_1.JPG",
+        "0002/0002_c5_1.bmp",
+        "0002/0002_c6_1.jpg",
+        "0002/0002_c7_1.jpg",
+    ]
+
+
+def test_names_do_not_collide_and_say_what_they_mean():
+    stems = ["1/a", "1/A", "2/a", "0007_c3_x", "7_c3", "b\\c:d", "0007_c31_x", "ü" * 200]
+    sources = [Path(f"{stem}.jpg") for stem in stems]
+    found = file_names({"train_all": [Picture(source, "7", "3") for source in sources]})["train_all"]
+    assert list(found)[:7] == [
+        "0007/0007_c3_a.jpg",
+        "0007/0007_c3_A_2.jpg",
+        "0007/0007_c3_a_3.jpg",
+        "0007/0007_c3_x.jpg",
+        "0007/0007_c3_7_c3.jpg",
+        "0007/0007_c3_b_c_d.jpg",
+        "0007/0007_c3_0007_c31_x.jpg",
+    ]
+    assert list(found.values()) == sources
+    assert len(list(found)[7].encode()) < 220 and list(found)[7].endswith("ü.jpg")
+
+
+def numbered(*identities, distractors=True):
+    pictures = [Picture(Path(f"{i}.jpg"), identity, "1") for i, identity in enumerate(identities)]
+    return [target.split("/")[0] for target in file_names({"gallery": pictures}, distractors)["gallery"]]
+
+
+def test_numbers_of_identities():
+    assert numbered("0", "-1", "12", "00012") == ["0000", "-1", "0012", "0012"]
+    assert numbered("0", "12", distractors=False) == ["0001", "0013"]
+    assert numbered("1", "12", distractors=False) == ["0001", "0012"]
+    assert numbered("bob", "anna", "0000", "-1", "7") == ["0003", "0002", "0000", "-1", "0001"]
+    assert numbered("99999", "9" * 30) == ["0001", "0002"]
+    assert numbered("99999", "3") == ["99999", "0003"]
+
+
+def test_folders_of_splits_are_taken_as_they_are(tmp_path):
+    folder = tmp_path / "crops"
+    for number, name in enumerate(
+        ["train/1_c1.jpg", "val/1_c2.jpg", "query/5_c1.jpg", "test/5_c2.jpg", "test/0_c1.jpg"]
+    ):
+        write_image(folder / name, number)
+    splits = laid_out(folder, pattern=PATTERN)
+    assert splits["train_all"] == ["0001/0001_c1_1_c1.jpg", "0001/0001_c2_1_c2.jpg"]
+    assert splits["query"] == ["0005/0005_c1_5_c1.jpg"]
+    assert splits["gallery"] == ["0000/0000_c1_0_c1.jpg", "0005/0005_c2_5_c2.jpg"]
+    with pytest.raises(UserError, match="--seed would be ignored: .* has a folder train"):
+        laid_out(folder, pattern=PATTERN, seed=2)
+    write_image(folder / "train" / "somebody.jpg")
+    with pytest.raises(UserError, match=r"1 name\(s\) without a match of the pattern(?s:.*)somebody"):
+        laid_out(folder, pattern=PATTERN)
+
+
+def test_folder_of_each_identity_below_folders_of_splits(tmp_path):
+    folder = tmp_path / "crops"
+    for number, name in enumerate(["train/anna/1.jpg", "train/bob/1.jpg", "gallery/carl/1.jpg", "gallery/carl/2.jpg"]):
+        write_image(folder / name, number)
+    splits = laid_out(folder, pattern="(?P<id>[^/]+)/")
+    assert splits["train_all"] == ["0001/0001_c3_1.jpg", "0002/0002_c4_1.jpg"]
+    assert splits["query"] == splits["gallery"] == ["0003/0003_c1_1.jpg", "0003/0003_c2_2.jpg"]
+
+
+def test_list_with_every_column(tmp_path):
+    folder = tmp_path / "crops"
+    for number, name in enumerate(["a b.jpg", "ü/1.png", "q.jpg", "g.jpg"]):
+        write_image(folder / name, number)
+    text = "path,identity,camera,split\na b.jpg,anna,door,train\nü/1.png,anna,hall,val\nq.jpg,bob,door,query\n"
+    (tmp_path / "list.csv").write_text(text + "g.jpg, bob ,hall,Gallery\n", encoding="utf-8-sig")
+    splits = laid_out(folder, csv=str(tmp_path / "list.csv"))
+    assert splits["train_all"] == ["0001/0001_c1_a b.jpg", "0001/0001_c2_1.png"]
+    assert splits["query"] == ["0002/0002_c1_q.jpg"] and splits["gallery"] == ["0002/0002_c2_g.jpg"]
+
+
+def test_list_without_splits_and_cameras_lies_beside_its_images(tmp_path, capsys):
+    for number in range(6):
+        write_image(tmp_path / f"{number}.jpg", number)
+    rows = [f"{number}.jpg,{'anna' if number < 3 else 'bob'}" for number in range(6)]
+    (tmp_path / "list.csv").write_text("\n".join(["path,identity", *rows]))
+    prepare.main(["--csv", str(tmp_path / "list.csv")])
+    gallery = read_split(tmp_path / "pytorch", "gallery")
+    assert len(gallery) == 3 and len(set(gallery.cameras.tolist())) == 3
+    assert names(tmp_path / "pytorch" / "query") == names(tmp_path / "pytorch" / "gallery")
+    assert "your" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file,who\n1.jpg,anna\n", "expected the columns path,identity,camera,split .* found file, who"),
+        ("", "found no lines"),
+        ("path,identity,split\n1.jpg,anna,tarin\n", "line 2: expected path, identity and a split of train"),
+        ("path,identity\n1.jpg,\n", "line 2"),
+        ("path,identity\n1.jpg,anna\nnone.jpg,anna\n", r"1 image\(s\) that are listed and not in .*\n.*none.jpg"),
+    ],
+)
+def test_list_that_cannot_be_right(tmp_path, text, message):
+    write_image(tmp_path / "1.jpg")
+    (tmp_path / "list.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        prepare.main(["--csv", str(tmp_path / "list.csv")])
+    assert not (tmp_path / "pytorch").exists()
+
+
+def test_flags_that_are_missing_wrong_or_ignored(crops, tmp_path):
+    refused = {
+        "--pattern must say where": ["--dataset", "folder"],
+        "name the folder with --data_dir": ["--pattern", PATTERN],
+        "no regular expression": ["--pattern", "(", "--data_dir", crops],
+        "expected the named group id": ["--pattern", r"(?P<identity>\d+)", "--data_dir", crops],
+        "from 0 to 1": ["--pattern", PATTERN, "--test_fraction", "2", "--data_dir", crops],
+        "--csv FILE": ["--dataset", "csv", "--data_dir", crops],
+        "no such file|No such file": ["--csv", tmp_path / "none.csv"],
+        "--pattern, --seed would be ignored: Market-1501": ["--dataset", "market", "--pattern", "x", "--seed", "1"],
+        "exclude each other": ["--synthetic", "--pattern", PATTERN],
+    }
+    for folder in ("bounding_box_train", "query", "bounding_box_test"):
+        write_image(crops.parent / "market" / folder / "0001_c1s1_1.jpg")
+    for message, flags in refused.items():
+        if "market" in flags:
+            flags = [*flags, "--data_dir", crops.parent / "market"]
+        elif flags == ["--dataset", "folder"]:
+            flags = [*flags, "--data_dir", crops]
+        with pytest.raises((UserError, FileNotFoundError), match=message):
+            prepare.main(list(map(str, flags)))
+
+
+def test_own_folders_are_never_guessed(crops):
+    with pytest.raises(UserError, match="or those of another data set of docs/datasets.md"):
+        find_data_set(crops)
+
+
+def test_nobody_seen_twice():
+    pictures = [
+        Picture(Path(name), name[:-1], camera) for name, camera in (("anna1", "1"), ("anna2", "1"), ("bob1", "2"))
+    ]
+    with pytest.raises(UserError, match="nobody to test on is seen by two cameras"):
+        with_queries({"gallery": pictures})
+
+
+def test_junk_and_distractors_are_neither_trained_on_nor_asked(tmp_path):
+    pictures = [Picture(tmp_path / f"{who}{camera}", who, camera) for who in ("-1", "0", "1", "2") for camera in "12"]
+    for seed in range(4):
+        splits = draw_split(pictures, 0.5, seed)
+        assert {picture.identity for picture in splits["gallery"]} >= {"-1", "0"}
+        assert len({picture.identity for picture in splits["train_all"]} & {"1", "2"}) == 1
+        assert {picture.identity for picture in splits["query"]} < {"1", "2"}
+
+
+def test_images_without_cameras_find_the_others_and_never_themselves(tmp_path):
+    """What the layout promises, against the evaluation: with features that only an image itself shares, Rank@1 is 0."""
+    for number in range(8):
+        write_image(tmp_path / ("anna" if number % 2 else "bob") / f"{number}.jpg", number)
+    prepare.main(["--data_dir", str(tmp_path), "--pattern", "(?P<id>[^/]+)/", "--test_fraction", "1"])
+    split = read_split(tmp_path / "pytorch", "gallery")
+    query = read_split(tmp_path / "pytorch", "query")
+    assert [path.name for path in query.paths] == [path.name for path in split.paths]
+    by_identity = np.eye(3, dtype=np.float32)[split.labels]
+    asked, among = (
+        FeatureSet(by_identity, found.labels, found.cameras, list(map(str, found.paths))) for found in (query, split)
+    )
+    assert evaluate(asked, among).mAP == 1
+    alone = np.where(np.eye(8, dtype=bool), 1.0, 0.1 * (split.labels[:, None] != split.labels)).astype(np.float32)
+    metrics = evaluate(asked, among, scores=lambda start, stop: alone[start:stop].copy())
+    assert metrics.rank(1) == 0 and metrics.mAP > 0
