@@ -1,7 +1,7 @@
 """The one door to every network: a backbone, and the head that turns its output into a feature and into identities.
 
 python model.py                          # the networks there are
-python model.py osnet_x0_25              # build one, run it, print its size
+python model.py osnet_x0_25              # build one, run it, print its stages
 
 network = build_model("resnet50", num_classes=751)
 features, logits = network(images)       # training: (B, 512), (B, 751)
@@ -16,6 +16,7 @@ from torch import nn
 
 from reid.models.attention import add_attention
 from reid.models.backbones import BACKBONES, build_backbone, find_backbone
+from reid.models.complexity import HEADER, summary, table_line
 from reid.models.kinds import input_size, network_kind
 from reid.models.network import HeadOptions
 from reid.models.weights import load_matching, read_state_dict
@@ -29,7 +30,7 @@ CLASSIFIER = re.compile(
 
 def build_model(
     backbone, num_classes, linear_num=512, droprate=0.5, stride=2, weights="imagenet", size=None,
-    pool=None, neck="linear", head="linear", attention=None, usam=False, PCB=False,
+    pool=None, neck="linear", head="linear", attention=None, usam=False, PCB=False, drop_path=0.0,
 ):  # fmt: skip
     """A Network for `num_classes` identities; num_classes None leaves the classifiers out.
 
@@ -40,7 +41,7 @@ def build_model(
     size = size or input_size(backbone, PCB)
     if PCB and find_backbone(backbone).keep_resolution:
         stride = 1
-    module, entry = build_backbone(backbone, pretrained=weights == "imagenet", stride=stride, size=size)
+    module, entry = build_backbone(backbone, weights == "imagenet", stride, size, drop_path)
     if attention:
         images = torch.zeros(1, 3, *size, device=next(module.parameters()).device)
         add_attention(module, attention, images, entry.feature)
@@ -56,7 +57,7 @@ def build_from_options(options, num_classes, weights):
     return build_model(
         options.backbone, num_classes, options.linear_num, options.droprate, options.stride, weights,
         (options.height, options.width), options.pool, options.neck, options.head, options.attention, options.usam,
-        options.PCB,
+        options.PCB, options.drop_path,
     )  # fmt: skip
 
 
@@ -100,19 +101,21 @@ def parameter_count(network):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("backbone", nargs="?", help="a network to build; without one, list what there is")
+    parser.add_argument("backbone", nargs="?", help="a network to describe; without one, list what there is")
     name = parser.parse_args(argv).backbone
-    if name is None:
-        for name, entry in BACKBONES.items():
-            print(f"{name:18} feature {entry.dim:5}   input {entry.size[0]}×{entry.size[1]}")
-        print("and every network of timm and torchvision, by its name there.")
+    if name:
+        print(summary(name, _without_weights(name), find_backbone(name)))
         return
-    size = find_backbone(name).size
-    network = build_model(name, num_classes=751, weights="none").eval()
-    with torch.inference_mode():
-        features, logits = network(torch.zeros(1, 3, *size))
-    print(f"{name}: {parameter_count(network) / 1e6:.2f} M parameters, input {size[0]}×{size[1]}, ", end="")
-    print(f"feature {features.shape[1]}, identities {logits.shape[1]}")
+    print(HEADER)
+    for name, entry in BACKBONES.items():
+        print(table_line(name, _without_weights(name), entry), flush=True)
+    print("and every network of timm and torchvision, by its name there.")
+
+
+def _without_weights(name):
+    """A Network that knows its shapes only."""
+    with torch.device("meta"):
+        return build_model(name, None, weights="none").eval()
 
 
 if __name__ == "__main__":
