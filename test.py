@@ -3,6 +3,7 @@
     python test.py --name ft_ResNet50 --test_dir ../Market/pytorch
     python test.py --name ft_ResNet50 --which_epoch 60 --ms 1,1.1,1.2 --multi
     python test.py --backbone osnet_x0_25 --weights osnet_x0_25_msmt17.pth     # a weight file, without a training run
+    python test.py --engine osnet.onnx                                       # a file of tools/export.py
 
 Writes pytorch_result.mat (and multi_query.mat with --multi), prints the metrics and adds them to model/NAME/result.txt.
 """
@@ -12,13 +13,12 @@ from pathlib import Path
 
 from reid.data.bank import load_bank
 from reid.data.layout import read_split
+from reid.embedder import Embedder
 from reid.flags import testing_parser
-from reid.options import precision
-from reid.retrieval.features import extract_features, fused_embedding, load_network, parse_scales
 from reid.retrieval.metrics import evaluate, merge_multi_query
 from reid.retrieval.results import FeatureSet, save_multi_query, save_result
 from reid.training.run_folder import RunFolder
-from utils import run_script, select_device
+from utils import run_script
 
 
 def main(argv=None):
@@ -32,7 +32,7 @@ def main(argv=None):
         save_multi_query(Path(options.result).with_name("multi_query.mat"), images)
         lines.append(evaluate(merge_multi_query(query, images), gallery).line("multi "))
     print("\n".join(lines))
-    if not options.backbone:
+    if not options.backbone and not options.engine:
         with (RunFolder(options.name).path / "result.txt").open("a", encoding="utf-8") as file:
             file.writelines(f"{options.name} {options.which_epoch} {options.test_dir}: {line}\n" for line in lines)
     print(f"Features are in {options.result}. Look at a ranking: python demo.py --query_index 0")
@@ -43,20 +43,16 @@ def extractor(options):
 
     Reads all splits and the weights before the first image is decoded, so that a mistake costs no time.
     """
-    scales, dtype = parse_scales(options.ms), precision(options)
-    device = select_device(options.gpu_ids)
     names = ["query", "gallery", *(["multi-query"] if options.multi else [])]
     splits = {name: read_split(options.test_dir, name) for name in names}
-    network, (height, width) = load_network(options)
-    embed = fused_embedding(network, device)
+    embedder = Embedder.from_options(options)
+    height, width = embedder.size
 
     def extract(name):
         split = splits[name]
         bank = load_bank(split.paths, height, width, cache=Path(options.test_dir) / ".cache", description=name)
         started = time.perf_counter()
-        features = extract_features(
-            embed, bank, device, options.batchsize, scales, not options.no_flip, dtype, f"features of {name}"
-        )
+        features = embedder.features(bank, f"features of {name}")
         print(f"{name}: {len(split)} images, {len(split) / (time.perf_counter() - started):.0f} images/s", flush=True)
         return FeatureSet(features, split.labels, split.cameras, [path.as_posix() for path in split.paths])
 

@@ -164,6 +164,7 @@ def testing_parser():
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add_tested_network(parser)
+    parser.add_argument("--engine", metavar="FILE", help="test a file of tools/export.py")
     parser.add_argument("--test_dir", default="../Market/pytorch", help="the folder that prepare.py laid out")
     parser.add_argument("--batchsize", type=positive(int), default=256, help="images a batch")
     parser.add_argument("--multi", action="store_true", help="multiple-query evaluation, too")
