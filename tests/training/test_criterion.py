@@ -137,7 +137,7 @@ def people(tmp_path_factory):
 
 def train_on(people, *flags):
     network = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "32", "--width", "16"]
-    network += ["--linear_num", "16", "--batchsize", "12", "--total", "2", "--lr", "0.01", "--gpu_ids", "-1"]
+    network += ["--batchsize", "12", "--total", "2", "--lr", "0.01", "--gpu_ids", "-1"]
     train.main(["--data_dir", str(people), "--train_all", "--name", "run", *network, *flags])
 
 
@@ -147,6 +147,8 @@ RUNS = [
     ["--loss", "focal:1,cross_entropy:0"],
     ["--alpha", "1.0"],
     ["--contrast", "--sphere"],
+    ["--head", "arcface", "--label_smoothing", "0.1"],
+    ["--head", "circle", "--neck", "bnneck", "--triplet", "--bf16"],
     ["--instance_id", "--label_smoothing", "0.1"],
     ["--sampler", "pk_camera", "--loss", "triplet_soft,lifted:0.1,multi_similarity", "--wa"],
 ]
