@@ -43,7 +43,7 @@ def main(argv=None):
     rows = {"crop and flip": {}, **{f"--{flag}": {flag: 1.0} for flag in FLAGS}}
     pictures = {name: augmented(bank, options.seed, settings) for name, settings in rows.items()}
     with atomic_write(options.save) as temporary:
-        sheet(pictures).save(temporary, format="PNG" if options.save.suffix == ".png" else "JPEG", quality=90)
+        sheet(pictures).save(temporary, format="PNG" if options.save.suffix == ".png" else "JPEG", quality=80)
     print(f"{options.save}: {len(first)} people, {len(rows)} rows.")
 
 

@@ -58,7 +58,8 @@ def test_grey_boxes_are_pillows_grey_and_the_rest_stays():
     mask = inside(box)
     assert torch.equal(result[~mask], images[~mask])
     assert (result[mask] == result[mask][:, :1]).all()
-    assert (result[mask][:, 0].int() - grey[mask].int()).abs().max() <= 1
+    difference = (result[mask][:, 0].int() - grey[mask].int()).abs()
+    assert difference.max() <= 1 and difference.float().mean() < 0.05  # Pillow's weights have fewer digits
     assert 0 < mask.flatten(1).any(1).sum() < 40
 
 
