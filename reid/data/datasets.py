@@ -182,8 +182,8 @@ DATA_SETS = {
         read=read_market,
         distractors=True,
         published={TRAIN: (702, 16522, 8), QUERY: (702, 2228, 8), GALLERY: (1110, 17661, 8)},
-        note="Duke University withdrew DukeMTMC in 2019: it had been recorded outdoors and put on an open site, without "
-        "approval for either. Use it to check earlier figures, if at all, not for new work.",
+        note="Duke University withdrew DukeMTMC in 2019: it was recorded outdoors and put on an open site, neither "
+        "as approved. Use it to check earlier figures, if at all, not for new work.",
     ),
     "synthetic": DataSet(
         name="synthetic people",

@@ -11,7 +11,7 @@ from reid.data.layout import read_split
 from reid.data.naming import file_names
 from reid.data.own import draw_split, with_queries
 from reid.data.prepare import lay_out
-from reid.data.readers import Picture, images_below
+from reid.data.readers import Picture, draw_identities, images_below
 from reid.data.recognise import find_data_set, with_flags
 from reid.retrieval.metrics import evaluate
 from reid.retrieval.results import FeatureSet
@@ -262,3 +262,7 @@ def test_images_without_cameras_find_the_others_and_never_themselves(tmp_path):
     alone = np.where(np.eye(8, dtype=bool), 1.0, 0.1 * (split.labels[:, None] != split.labels)).astype(np.float32)
     metrics = evaluate(asked, among, scores=lambda start, stop: alone[start:stop].copy())
     assert metrics.rank(1) == 0 and metrics.mAP > 0
+
+
+def test_a_seed_draws_the_same_on_every_machine():
+    assert draw_identities({str(number) for number in range(30)}, 0.2, 0) == {"10", "12", "18", "19", "28", "6"}
