@@ -19,7 +19,7 @@ from reid.models.backbones import BACKBONES, build_backbone, find_backbone
 from reid.models.complexity import HEADER, summary, table_line
 from reid.models.kinds import input_size, network_kind
 from reid.models.network import HeadOptions
-from reid.models.weights import load_matching, read_state_dict
+from reid.models.weights import load_matching, read_state_dict, without_container
 from utils import UserError, run_script
 
 # The last linear layers: ours, and the ImageNet classifiers of the libraries.
@@ -77,7 +77,9 @@ def load_weights(network, path, strict=False):
     a backbone's stages, each gets the tensors. Raises UserError where the file belongs to another network: a tensor of
     the backbone has another shape, most are missing or, with strict, anything is missing that the feature depends on.
     """
-    state_dict = network.renamed(read_state_dict(path))
+    own = {*network.state_dict(), *network.model.state_dict()}
+    state_dict = without_container(read_state_dict(path), lambda names: len(own & network.renamed(names).keys()))
+    state_dict = network.renamed(state_dict)
     whole = any(name.startswith("model.") for name in state_dict)
     if whole and network.num_classes is None:
         own = network.state_dict()

@@ -1,0 +1,139 @@
+"""Checkpoints that other programs left: the names are theirs, the tensors end up in our networks."""
+
+from argparse import Namespace
+
+import numpy as np
+import pytest
+import timm
+import torch
+from torch import nn
+from torch.nn.functional import interpolate
+
+from model import build_model, load_weights
+from reid.models.translation import timm_names_of_mmdetection
+from utils import UserError
+
+
+def under(prefix, tensors):
+    return {prefix + name: value for name, value in tensors.items()}
+
+
+def other(tensors):
+    return {name: value + 1 for name, value in tensors.items()}
+
+
+# How each program saves a backbone, and one tensor of its own that is to be left out.
+FORMS = {
+    "MoCo, LUPerson": (
+        lambda b: {
+            "arch": "resnet50",
+            "state_dict": {
+                **under("module.encoder_q.", b), **under("module.encoder_k.", other(b)), "module.queue": torch.ones(2),
+            },
+        },
+        "queue",
+    ),
+    "LUPerson-NL": (lambda b: {"state_dict": under("encoder.", {**b, "fc1.weight": torch.ones(2)})}, "fc1.weight"),
+    "DINO, TransReID-SSL, SOLIDER": (
+        lambda b: {
+            "student": under("module.backbone.", other(b)),
+            "teacher": under("module.backbone.", b) | {"module.head.mlp.0.weight": torch.ones(2)},
+            "args": Namespace(arch="osnet", epochs=3),
+            "epoch": 3,
+        },
+        "head.mlp.0.weight",
+    ),
+    "fast-reid": (
+        lambda b: {"model": under("backbone.", b) | {"heads.weight": torch.ones(2), "pixel_mean": torch.ones(3)}},
+        "heads.weight",
+    ),
+    "torchreid": (
+        lambda b: {"state_dict": under("module.", {**b, "classifier.weight": torch.ones(2)}), "rank1": np.float64(0.9)},
+        "classifier.weight",
+    ),
+    "TransReID": (lambda b: under("base.", b) | {"bottleneck.weight": torch.ones(2)}, "bottleneck.weight"),
+    "compiled, then parallel": (lambda b: under("module._orig_mod.", {**b, "extra": torch.ones(1)}), "extra"),
+    "parallel, then compiled": (lambda b: under("_orig_mod.module.", {**b, "extra": torch.ones(1)}), "extra"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("num_classes", [None, 3])
+def test_a_backbone_that_another_program_pretrained_is_loaded_whole(form, num_classes, tmp_path, capsys):
+    trained = build_model("osnet_x0_25", None, weights="none")
+    save, left_out = FORMS[form]
+    torch.save(save(trained.model.state_dict()), tmp_path / "pretrained.pth")
+    fresh = build_model("osnet_x0_25", num_classes, weights=str(tmp_path / "pretrained.pth"))
+    printed = capsys.readouterr().out
+    assert f"{len(fresh.model.state_dict())} tensors loaded" in printed and "of the file not used" in printed
+    report = load_weights(fresh, tmp_path / "pretrained.pth")
+    assert left_out in report.unknown and not report.missing
+    loaded = fresh.model.state_dict()
+    assert all(torch.equal(value, loaded[name]) for name, value in trained.model.state_dict().items())
+
+
+def test_a_container_of_which_little_fits_is_refused(tmp_path):
+    torch.save(
+        under("encoder_q.", build_model("resnet18", None, weights="none").model.state_dict()), tmp_path / "x.pth"
+    )
+    with pytest.raises(UserError, match=r"x\.pth: the weights of another network"):
+        build_model("osnet_x0_25", 3, weights=str(tmp_path / "x.pth"))
+
+
+VIT = "vit_tiny_patch16_224"
+
+
+@pytest.mark.parametrize("grid", [(14, 14), (24, 8), (8, 4)])
+def test_position_embeddings_of_another_shape_are_resampled(grid, tmp_path):
+    trained = build_model(VIT, None, weights="none", size=(grid[0] * 16, grid[1] * 16)).model
+    with torch.no_grad():
+        trained.pos_embed.normal_()
+    torch.save(trained.state_dict(), tmp_path / "vit.pth")
+    fresh = build_model(VIT, None, weights=str(tmp_path / "vit.pth"), size=(256, 128)).model
+    before, now = trained.pos_embed.detach(), fresh.pos_embed.detach()
+    assert torch.equal(now[:, :1], before[:, :1])
+    plane = before[:, 1:].mT.unflatten(2, grid)
+    expected = interpolate(plane, (16, 8), mode="bicubic", antialias=True, align_corners=False)
+    torch.testing.assert_close(now[:, 1:].mT.unflatten(2, (16, 8)), expected)
+
+
+def test_a_grid_that_nobody_can_know_is_refused(tmp_path):
+    state = build_model(VIT, None, weights="none").model.state_dict()
+    state["pos_embed"] = state["pos_embed"][:, :-1]
+    torch.save(state, tmp_path / "vit.pth")
+    with pytest.raises(UserError, match=r"1 \(pos_embed\) of another shape skipped"):
+        build_model(VIT, None, weights=str(tmp_path / "vit.pth"))
+
+
+def test_a_swin_of_mmdetection_has_timms_names_and_tables():
+    names = {
+        "layers.": "stages.", ".attn.": ".attn.w_msa.", ".mlp.fc1.": ".ffn.layers.0.0.", ".mlp.fc2.": ".ffn.layers.1.",
+        "patch_embed.proj.": "patch_embed.projection.",
+    }  # fmt: skip
+    with torch.device("meta"):
+        own = timm.create_model("swin_tiny_patch4_window7_224", num_classes=0).state_dict()
+    theirs = {"semantic_embed_w.0.weight": torch.ones(1), "backbone.norm3.weight": own.pop("norm.weight")}
+    theirs["backbone.norm3.bias"] = own.pop("norm.bias")
+    for name, value in own.items():
+        for ours, other_name in names.items():
+            name = name.replace(ours, other_name)
+        for stage in (1, 2, 3):
+            name = name.replace(f"stages.{stage}.downsample", f"stages.{stage - 1}.downsample")
+        theirs[f"backbone.{name}"] = value
+    translated = timm_names_of_mmdetection(theirs)
+    expected = {f"backbone.{name}" for name in [*own, "norm.weight", "norm.bias"]} | {"semantic_embed_w.0.weight"}
+    assert translated.keys() == expected
+
+
+def test_merged_patches_of_mmdetection_are_put_into_timms_order():
+    merging = timm.models.swin_transformer.PatchMerging(dim=6, out_dim=5)
+    norm, reduction = nn.LayerNorm(24), nn.Linear(24, 5, bias=False)
+    nn.init.normal_(norm.weight)
+    state = under("stages.0.downsample.norm.", norm.state_dict())
+    state |= under("stages.0.downsample.reduction.", reduction.state_dict()) | {"stages.0.x.w_msa.y": torch.ones(1)}
+    translated = timm_names_of_mmdetection(state)
+    merging.load_state_dict({k.removeprefix("layers.1.downsample."): v for k, v in translated.items() if "down" in k})
+    images = torch.randn(2, 6, 8, 4)
+    gathered = nn.functional.unfold(images, 2, stride=2).mT  # (B, h·w, channel · row · column), as mmdetection does
+    expected = reduction(norm(gathered)).unflatten(1, (4, 2))
+    torch.testing.assert_close(merging(images.permute(0, 2, 3, 1)), expected)
