@@ -7,9 +7,12 @@ Zhang, Jiang, Wang, Li, Understanding Image Retrieval Re-Ranking: A Graph Neural
 
 and the score of a query q and a gallery image g is (1 - λ) A_q · A_g + λ cos(q, g). S and A are sparse: no product is
 ever dense, and A of the second step is never multiplied by its transpose. That would take a thousand times more
-operations than its factors do:
+operations than its factors do. With G = A + Aᵀ of the first step, N and M the two diagonal matrices of row norms, and
+B = N⁻¹ S G + G Sᵀ N⁻¹ the A + Aᵀ of the second,
 
-    A_q · A_g  =  (A_q B) · S_g / |A_g|,   B the symmetric matrix before the second S
+    A_q · A_g = (A_q B) · S_g / M_g
+
+and A_q is multiplied by the factors of B: they have far fewer entries than B where the graph is tangled.
 """
 
 import numpy as np
@@ -18,8 +21,7 @@ from scipy import sparse
 from reid.retrieval.neighbours import ExactNeighbours, check_neighbours
 from reid.retrieval.similarity import CosineScores, Scores, chunks, run_chunks, unit_rows
 
-BLOCK = 64  # queries at a time
-GROUP = 8  # queries at a time, next to one another and often of one person, that reach much the same rows
+BLOCK = 32  # queries at a time, next to one another and often of one person: they reach much the same images
 
 
 class GraphScores(Scores):
@@ -36,9 +38,11 @@ class GraphScores(Scores):
         self.cosines = CosineScores(features[: len(query)], features[len(query) :])
         found = (neighbours or ExactNeighbours()).search(features, features, k1, itself=True)
         adjacency = sparse_rows(found.indices, np.ones(found.indices.shape, np.float32))
+        self.adjacency = (adjacency + adjacency.T).tocsr()
         weights = sparse_rows(found.indices[:, :k2], np.square(found.similarities[:, :k2]))
-        first = weights @ (adjacency + adjacency.T)
-        first.data /= np.repeat(row_norms(first), np.diff(first.indptr))
+        first = weights @ self.adjacency
+        scale = sparse.diags_array(1 / row_norms(first))
+        first, self.step = scale @ first, scale @ weights
         self.graph = (first + first.T).tocsr()
         norms = np.empty(len(features), np.float32)
 
@@ -61,13 +65,19 @@ class GraphScores(Scores):
 
     def _reach(self, first, last):
         """A_q B of these queries, transposed: (N, last - first)."""
-        reached = np.empty((self.graph.shape[0], last - first), np.float32)
-        for start in range(first, last, GROUP):
-            queries = self.query_weights[start : min(start + GROUP, last)] @ self.graph
-            rows = np.unique(queries.indices)
-            part = slice(start - first, start - first + GROUP)
-            reached[:, part] = self.graph[rows].T @ queries.toarray()[:, rows].T
+        queries = self.query_weights[first:last] @ self.graph
+        rows = present(queries)
+        values = np.ascontiguousarray(queries.toarray()[:, rows].T)
+        reached = self.step @ (self.adjacency[rows].T @ values)
+        step = self.step[rows]
+        beyond = present(step)
+        reached += self.adjacency[beyond].T @ (step.T @ values)[beyond]
         return reached
+
+
+def present(matrix):
+    """The columns of a CSR matrix that have an entry, ascending."""
+    return np.flatnonzero(np.bincount(matrix.indices, minlength=matrix.shape[1]))
 
 
 def sparse_rows(indices, values):

@@ -29,11 +29,12 @@ METHODS = {
         {"k1": 20, "k2": 6, "lambda_value": 0.3},
         lambda k1, k2, **_: 12 * (k1 + 1) + 2 * 16 * k1 * k2 / 2,
     ),
-    # neighbours; a graph with up to three times k1 · k2 edges, twice while it is built
+    # neighbours and A + Aᵀ of the first step; that of the second with up to three times k1 · k2 entries, twice while
+    # it is built
     "gnn": Method(
         GraphScores,
         {"k1": 26, "k2": 7, "lambda_value": 0.3},
-        lambda k1, k2, **_: 12 * k1 + 2 * 8 * 3 * k1 * k2,
+        lambda k1, k2, **_: 12 * k1 + 8 * 2 * k1 + 2 * 8 * 3 * k1 * k2,
     ),
     "aqe": Method(
         ExpandedScores,
