@@ -86,6 +86,8 @@ def test_the_same_seed_gives_the_same_network_and_another_another():
         ["--wa", "--loss", "center"],
         ["--fp16"],
         ["--arcface", "--warm", "1"],
+        ["--freeze_epochs", "1", "--schedule", "warmup_cosine", "--warm", "1"],
+        ["--freeze_epochs", "2", "--optimizer", "adamw", "--lr", "1e-3", "--arcface", "--prototype_lr", "0.1"],
     ],
 )
 def test_a_resumed_run_ends_with_the_same_weights(flags, tmp_path):
@@ -204,3 +206,45 @@ def test_every_epoch_augments_the_same_image_differently():
     first, again, second = (next(trained.batches(epoch))[0] for epoch in (0, 0, 1))
     assert torch.equal(first, again) and not torch.equal(first, second)
     assert not torch.equal(first[0], first[1])
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_while_the_backbone_is_frozen_only_the_rest_learns(optimizer):
+    """Neither weight decay, momentum nor batch norms move it; the schedule goes on, and then everything learns."""
+    trained, free = (trainer("--optimizer", optimizer, "--arcface", *flags) for flags in (["--freeze", "2"], []))
+    before = copy.deepcopy(trained.network.state_dict())
+    trained.train_epoch()
+    trained.train_epoch()
+    assert not trained.network.model.training and trained.network.training and trained.network.classifier.training
+    moved = {name for name, value in trained.network.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved and all(name.startswith("classifier.") for name in moved)
+    assert not any(parameter.requires_grad for parameter in trained.optimizer.param_groups[0]["params"])
+    prototypes = trained.optimizer.param_groups[2]["params"]
+    assert prototypes[0].grad is not None
+    trained.train_epoch()
+    assert all(module.training for module in trained.network.modules())
+    moved = {name for name, value in trained.network.state_dict().items() if not torch.equal(value, before[name])}
+    assert {name.split(".")[0] for name in moved} == {"model", "classifier"}
+    free.train_epoch()
+    free.train_epoch()
+    assert free.train_epoch()["lr"] == trained.scheduler.get_last_lr()[1]
+
+
+def test_terms_are_added_to_the_loss_with_the_step_of_the_epoch():
+    plain, extended = trainer(total=1), trainer(total=1)
+    steps = []
+
+    def term(trained, images, targets, step):
+        steps.append((trained is extended, tuple(images.shape), tuple(targets.shape), step))
+        return 2.0 if step else 0.5
+
+    extended.extra_terms = [term, term]
+    losses_of = [trained.train_epoch()["loss"] for trained in (plain, extended)]
+    assert steps == [(True, (8, 3, *SIZE), (8,), step) for step in (0, 0, 1, 1, 2, 2)]
+    assert losses_of[1] == pytest.approx(losses_of[0] + 2 * (0.5 + 2 + 2) / 3, rel=1e-5)
+    check_equal_weights(plain.network.state_dict(), extended.network.state_dict())
+
+
+def test_the_log_has_the_rate_of_the_head():
+    trained = trainer("--arcface", "--prototype_lr", "0.7", "--lr", "0.03", total=1)
+    assert trained.train_epoch()["lr"] == pytest.approx(0.03 * 0.1)

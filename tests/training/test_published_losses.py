@@ -1,0 +1,145 @@
+"""Every published training command with a loss of its own, in process, for two epochs of a few people."""
+
+import json
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import train
+from losses import PUBLISHED
+from reid.flags import NETWORK_FLAGS
+from reid.training.trainer import Trainer
+from utils import UserError
+
+LINES = (Path(__file__).parent.parent / "fixtures" / "commands.txt").read_text().splitlines()
+SMALL = "--backbone osnet_x0_25 --weights none --height 64 --width 32 --batchsize 8 --gpu_ids -1"
+TERMS = {"--adv": 2, "--aiter": 2, "--DG": 1, "--ins_gamma": 2, **{f"--{name}": 1 for name in PUBLISHED}}  # their words
+WHICH = {"--name": 2, "--data_dir": 2, "--batchsize": 2, "--batch": 2, "--total": 2}  # not what is learnt, nor how
+WHICH |= {f"--{flag}": 1 for flag in NETWORK_FLAGS}
+
+
+def write_people(folder, people, images, seed):
+    """Noise around a colour of each person, in the layout of prepare.py."""
+    random = np.random.default_rng(seed)
+    for person in range(1, people + 1):
+        path = folder / f"{person:04}"
+        path.mkdir(parents=True)
+        colour = random.integers(40, 216, 3)
+        for image in range(images):
+            pixels = colour + random.integers(-40, 40, (64, 32, 3))
+            Image.fromarray(pixels.astype(np.uint8)).save(path / f"{person:04}_c{image % 2 + 1}_{image}.png")
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory):
+    """A folder with labelled and unlabelled people, and what the runs leave."""
+    folder = tmp_path_factory.mktemp("room")
+    write_people(folder / "people" / "train_all", people=6, images=4, seed=0)
+    write_people(folder / "people" / "train", people=6, images=4, seed=0)
+    write_people(folder / "people" / "val", people=6, images=1, seed=0)
+    write_people(folder / "DG-Market", people=1, images=12, seed=1)
+    return folder
+
+
+@pytest.fixture
+def here(room, monkeypatch):
+    monkeypatch.chdir(room)
+    monkeypatch.setattr("reid.training.run.draw_curves", lambda *_: None)  # half of the time of so short a run
+    return room
+
+
+def run(words, name):
+    """The weights and the log of a run of that name, which is trained unless it has been."""
+    folder = Path("model") / name
+    if not folder.exists():
+        folders = ["--data_dir", "people", "--DG_dir", "DG-Market"]
+        train.main([*SMALL.split(), *folders, *words, "--name", name])
+    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return torch.load(folder / "net_last.pth", weights_only=True), log
+
+
+def without(words, flags):
+    """A command without some flags and their values; flags: flag → how many words it has."""
+    left, kept = list(words), []
+    while left:
+        length = flags.get(left[0], 0)
+        kept += [] if length else left[:1]
+        del left[: max(1, length)]
+    return kept
+
+
+def published():
+    """The training commands that add a loss, without what says which data, network and run; each of them once."""
+    commands = [shlex.split(line)[2:] for line in LINES if line.startswith("python train.py")]
+    commands = [without(words, WHICH) for words in commands if set(words) & TERMS.keys() and "--PCB" not in words]
+    distinct = {frozenset(words).intersection(TERMS): words for words in [*commands, ["--instance_id"]]}
+    return [pytest.param(words, id=" ".join(words)) for words in distinct.values()]
+
+
+@pytest.mark.parametrize("words", published())
+def test_a_published_command_trains_and_its_losses_change_the_weights(words, here):
+    check_that_terms_teach([*words, "--total", "2"])
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [["--circle", "--DG"], ["--contrast", "--sphere"], ["--triplet"], ["--adv", "0.1", "--aiter", "40"]],
+    ids=str,
+)
+def test_a_part_network_learns_from_them_too(terms, here):
+    check_that_terms_teach(["--PCB", "--total", "2", *terms])
+
+
+def check_that_terms_teach(words):
+    weights, log = run(words, name_of(words))
+    assert len(log) == 2 and all(np.isfinite([epoch["loss"], epoch["val_loss"]]).all() for epoch in log)
+    if "--ins_gamma" in words:  # the images of a few are told apart at once: at 64 the softmax is 1 to the last bit
+        words = [*words, "--ins_gamma", "1"]
+        weights, _ = run(words, name_of(words))
+    plain, _ = run(without(words, TERMS), name_of(without(words, TERMS)))
+    backbone = "model.conv1.conv.weight"
+    assert weights[backbone].isfinite().all() and not torch.equal(weights[backbone], plain[backbone])
+
+
+@pytest.mark.parametrize(
+    ("words", "killed_in"),
+    [(["--adv", "0.1", "--aiter", "3", "--total", "2"], 1), (["--DG", "--arcface", "--bf16", "--total", "6"], 5)],
+    ids=str,
+)
+def test_a_run_that_was_killed_and_resumed_ends_with_the_same_bits(words, killed_in, here, monkeypatch):
+    """With --DG it is killed between the two epochs that average."""
+    whole, log = run(words, name_of(words))
+
+    def train_epoch(trainer, original=Trainer.train_epoch):
+        if trainer.epoch == killed_in:
+            raise KeyboardInterrupt
+        return original(trainer)
+
+    name = name_of(["killed", *words])
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "train_epoch", train_epoch)
+        run(words, name)
+    train.main(["--resume", "--name", name])
+    weights, resumed_log = run(words, name)
+    assert all(torch.equal(weights[key], value) for key, value in whole.items())
+    assert [epoch["loss"] for epoch in resumed_log] == [epoch["loss"] for epoch in log]
+    averages = [Path("model") / run_name / "net_average.pth" for run_name in (name_of(words), name)]
+    assert averages[0].exists() == ("--DG" in words)
+    if "--DG" in words:
+        one, other = (torch.load(path, weights_only=True) for path in averages)
+        assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_missing_folder_of_unlabelled_images_is_named_before_anything_is_written(here):
+    before = sorted(here.rglob("*"))
+    with pytest.raises(UserError, match=r"(?s)nowhere: no such folder.*DG-Market.*--DG_dir"):
+        train.main(["--DG", *SMALL.split(), "--data_dir", "people", "--DG_dir", "nowhere", "--name", "refused"])
+    assert sorted(here.rglob("*")) == before
+
+
+def name_of(words):
+    return "".join(words).replace("--", "+").replace(".", "_")
