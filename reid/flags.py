@@ -6,7 +6,7 @@ new flag may begin as one of these does.
 
 import argparse
 
-from losses import PUBLISHED
+from losses import HEADS, PUBLISHED
 
 # Published flags that stand for a network.
 NETWORK_FLAGS = {
@@ -22,7 +22,6 @@ NETWORK_FLAGS = {
 }
 POOLS = ("avg", "max", "avgmax", "gem", "gemp")
 NECKS = ("linear", "bnneck", "none")
-HEADS = ("linear", "cosine", "arcface", "circle")
 SAMPLERS = ("shuffle", "pk", "pk_camera")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("step", "cosine", "multistep", "warmup_cosine")
@@ -115,7 +114,7 @@ def add_network_flags(group):
     group.add_argument("--attention", help="modules and where they go, such as cbam:layer3,layer4 or se:layer2")
     group.add_argument("--pool", choices=POOLS, help="how the feature map becomes a feature (default: the network's)")
     group.add_argument("--neck", choices=NECKS, default="linear", help="what stands between feature and classifier")
-    group.add_argument("--head", choices=HEADS, default="linear", help="the classifier, and the margin it trains with")
+    group.add_argument("--head", choices=tuple(HEADS), default="linear", help="the classifier, and its margin")
     group.add_argument("--linear_num", type=whole, default=512, help="width of the bottleneck; 0 leaves its linear out")
     group.add_argument("--droprate", type=fraction, default=0.5, help="dropout before the classifier")
     group.add_argument("--drop_path", type=fraction, default=0.0, help="stochastic depth, where the network has it")
