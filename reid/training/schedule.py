@@ -67,8 +67,8 @@ def _decay(options, steps_per_epoch, floor):
     step: 0.1 after two thirds of the epochs. multistep: 0.1 after each of the milestones.
     cosine: floor + (1 - floor)·(1 + cos(π·t/T))/2 at epoch t of T, from 1 to `floor` (Loshchilov and Hutter, SGDR, ICLR
     2017, eq. 5, without restarts). warmup_cosine: the same by the step, t and T counted from the end of the warm-up.
-    (WarmupCosineAnnealingLR, which many person toolboxes share, moves once an epoch and ends at an eta_min of its own, 0
-    by default; its warm-up begins at a third.)
+    (WarmupCosineAnnealingLR, which many person toolboxes share, moves once an epoch; its warm-up begins at a third, and
+    its cosine ends at eta_min, by default 0.)
     """
     if options.schedule == "step":
         period = max(1, options.total_epoch * 2 // 3)
