@@ -15,8 +15,6 @@ from reid.flags import MILESTONES, NETWORK_FLAGS, training_parser
 from reid.training.schedule import milestones
 from utils import UserError, atomic_write, did_you_mean
 
-# Flags that are declared, and refused by name until their part works.
-NOT_YET: tuple[str, ...] = ()
 PUBLISHED_CLASSES = 751  # Market-1501's; old opts.yaml files do not say
 
 
@@ -94,18 +92,14 @@ def options_file(name):
 def resolve(options):
     """Fill in what depends on other flags (network, image size, learning rates), and refuse what cannot work.
 
-    Raises UserError for two networks, precisions or schedules at once, and parts that are not there yet.
+    Raises UserError for two networks, precisions or schedules at once, and for flags that the network would ignore.
     """
     from reid.models.kinds import check_network, input_size
 
-    defaults = training_parser()
-    for flag in NOT_YET:
-        if getattr(options, flag) != defaults.get_default(flag):
-            raise UserError(f"--{flag} is not available in this version; leave it out.")
     precision(options)
     losses.names_in(options)
     options.backbone = _chosen_backbone(options)
-    check_network(options, defaults.get_default)
+    check_network(options, training_parser().get_default)
     height, width = input_size(options.backbone, options.PCB)
     options.height = options.height or height
     options.width = options.width or width

@@ -87,7 +87,12 @@ def test_a_missing_config_file_is_named():
         (["--use_dense", "--backbone", "resnet50"], "Two networks at once"),
         (["--fp16", "--bf16"], "exclude each other"),
         (["--backbone", "resnet5"], "unknown network"),
-        (["--PCB"], "--PCB is not available"),
+        (["--PCB", "--usam"], "--usam and --PCB exclude each other"),
+        (["--PCB", "--backbone", "mgn"], "--backbone mgn and --PCB exclude each other"),
+        (["--neck", "bnneck", "--linear_num", "256"], "--linear_num 256 means nothing to --neck bnneck; leave it out"),
+        (["--backbone", "lightmbn", "--droprate", "0.2"], "--droprate 0.2 means nothing to LightMBN"),
+        (["--PCB", "--neck", "none"], "--neck none means nothing to PCB"),
+        (["--attention", "cabm:layer3"], "unknown kind 'cabm'. Did you mean 'cbam'"),
         (["--cosine", "--schedule", "step"], "exclude each other"),
     ],
 )

@@ -42,4 +42,4 @@ def check_network(options, defaults):
         value = getattr(options, flag)
         if value not in (defaults(flag), 0):
             what = f"--neck {options.neck}" if kind in (PlainNetwork, USAMNetwork) else kind.__name__
-            raise UserError(f"--{flag} {value} means nothing to {what}, which has its own; leave it out.")
+            raise UserError(f"--{flag} {value} means nothing to {what}; leave it out.")

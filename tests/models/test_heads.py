@@ -1,0 +1,116 @@
+"""Necks and classifiers against their definitions, and every pooling, neck and classifier together."""
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+
+from model import build_model
+from reid.flags import HEADS, NECKS, POOLS
+from reid.models.heads import CosineClassifier, Head
+
+SIZE = (64, 32)
+
+
+def bnneck_feature(pooled, dimension, weight, training, mean, variance):
+    """One dimension of a BNNeck's output, (B,): batch norm without a bias, by its definition."""
+    values = [row[dimension].item() for row in pooled]
+    if training:
+        mean = sum(values) / len(values)
+        variance = sum((value - mean) ** 2 for value in values) / len(values)
+    return torch.tensor([weight * (value - mean) / (variance + 1e-5) ** 0.5 for value in values])
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_bnneck_gives_losses_what_enters_it_and_the_classifier_what_leaves_it(training):
+    head = Head(6, 4, neck="bnneck").train(training)
+    norm: Any = head.add_block[0]
+    classifier: Any = head.classifier[0]
+    torch.nn.init.uniform_(norm.weight)
+    norm.running_mean.uniform_()
+    norm.running_var.uniform_(0.5, 1.5)
+    means, variances = norm.running_mean.clone(), norm.running_var.clone()
+    pooled = torch.randn(8, 6)
+    features, logits = head(pooled)
+    assert features is pooled
+    columns = [
+        bnneck_feature(pooled, d, norm.weight[d].item(), training, means[d].item(), variances[d].item())
+        for d in range(6)
+    ]
+    after = torch.stack(columns, dim=1)
+    torch.testing.assert_close(logits, classifier(after))
+    if not training:
+        torch.testing.assert_close(head.embed(pooled), after)
+
+
+def test_bnneck_starts_as_its_authors_code_does():
+    head = Head(512, 500, neck="bnneck")
+    norm: Any = head.add_block[0]
+    classifier: Any = head.classifier[0]
+    assert not norm.bias.requires_grad and norm.bias.eq(0).all() and norm.weight.eq(1).all()
+    assert classifier.bias is None
+    assert classifier.weight.std().item() == pytest.approx(1e-3, rel=0.02)
+
+
+def test_no_neck_classifies_the_pooled_feature_itself():
+    head, pooled = Head(6, 4, neck="none"), torch.randn(3, 6)
+    classifier: Any = head.classifier[0]
+    features, logits = head(pooled)
+    assert features.equal(pooled) and head.embed(pooled).equal(pooled) and head.dim == 6
+    torch.testing.assert_close(logits, classifier(pooled))
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_cosine_classifier_is_the_cosine_in_float32(dtype):
+    classifier, features = CosineClassifier(6, 4), torch.randn(3, 6)
+    with torch.autocast("cpu", dtype=dtype, enabled=dtype is not None):
+        cosines = classifier(features)
+    expected = [[torch.cosine_similarity(x, w, dim=0) for w in classifier.weight] for x in features]
+    assert cosines.dtype == torch.float32
+    torch.testing.assert_close(cosines, torch.stack([torch.stack(row) for row in expected]))
+
+
+def network(backbone, pool, neck, head):
+    torch.manual_seed(0)
+    linear_num = 16 if neck == "linear" else 512
+    return build_model(backbone, 5, linear_num, weights="none", size=SIZE, pool=pool, neck=neck, head=head)
+
+
+@pytest.mark.parametrize(("pool", "neck"), itertools.product(POOLS, NECKS))
+@pytest.mark.parametrize("backbone", ["osnet_x0_25", "resnet18"])
+def test_every_pooling_neck_and_classifier_trains_and_reloads(backbone, pool, neck):
+    images = torch.randn(3, 3, *SIZE)
+    for head in ("linear", "cosine"):
+        net = network(backbone, pool, neck, head)
+        features, logits = net(images)
+        assert features.shape == (3, net.metric_dim) and logits.shape == (3, 5)
+        (features.square().sum() + logits[:, 0].sum()).backward()
+        learning = {name: p for name, p in net.named_parameters() if p.requires_grad}
+        assert [name for name, p in learning.items() if p.grad is None or not p.grad.isfinite().all()] == []
+        again = network(backbone, pool, neck, head)
+        again.load_state_dict(net.state_dict())
+        with torch.inference_mode():
+            found = again.eval().embed(images)
+            assert found.shape == (3, net.dim)
+            torch.testing.assert_close(found, net.eval().embed(images))
+
+
+def test_the_classifiers_with_margins_are_cosine_classifiers():
+    for head in set(HEADS) - {"linear"}:
+        assert isinstance(network("osnet_x0_25", None, "linear", head).classifier.classifier[0], CosineClassifier)
+
+
+EVERY_ATTENTION = "se:layer1;cbam:layer2;nonlocal:layer3;gc:layer3;fpb:layer3;plr:layer4;usam:layer1"
+
+
+@pytest.mark.parametrize(
+    "settings", [dict(pool="gemp", neck="bnneck", head="cosine", attention=EVERY_ATTENTION), dict(PCB=True)], ids=str
+)
+def test_a_network_compiles_as_one_graph(settings):
+    net = build_model("resnet18", 5, weights="none", size=SIZE, **settings).eval()
+    images = torch.randn(2, 3, *SIZE)
+    torch.compiler.reset()
+    compiled = torch.compile(net, backend="eager", fullgraph=True)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(images), net(images))

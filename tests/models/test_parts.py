@@ -1,0 +1,144 @@
+"""PCB, MGN and LightMBN: their stripes and branches, their sizes, and the files that start them."""
+
+import pytest
+import torch
+
+from model import build_model, load_weights, parameter_count
+from reid.models.backbones import build_backbone
+from reid.models.lightmbn import drop_top_rows
+from reid.models.network import HeadOptions
+from reid.models.pcb import PCB
+from reid.retrieval.features import extract_features, fused_embedding, unit_length
+from reid.training.trainer import predicted
+from utils import UserError
+
+SIZE = (64, 32)
+CPU = torch.device("cpu")
+NETWORKS: dict[str, dict] = {
+    "PCB": dict(backbone="osnet_x0_25", PCB=True),
+    "PCB, gemp": dict(backbone="resnet18", PCB=True, pool="gemp", head="arcface"),
+    "LightMBN": dict(backbone="lightmbn"),
+    "LightMBN, attention": dict(backbone="lightmbn", attention="gc:conv2,conv3,conv4", pool="gemp"),
+    "MGN": dict(backbone="mgn"),
+}
+SHAPES = {"PCB": (6, 256, 6), "LightMBN": (3, 512, 7), "MGN": (3, 256, 8)}  # parts, width, classifiers
+# What each reduces its test feature to, in all and by piece.
+FEATURES = {"PCB": (6 * 512, 6), "LightMBN": (7 * 512, 7), "MGN": (8 * 256, 1)}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_part_network_trains_whole_and_gives_its_features(name):
+    torch.manual_seed(0)
+    network = build_model(**NETWORKS[name], num_classes=5, weights="none", size=SIZE)
+    images = torch.randn(2, 3, *SIZE)
+    features, logits = network(images)
+    parts, width, classifiers = SHAPES[name.split(",")[0]]
+    assert features.shape == (2, parts, width) == (2, network.parts, network.metric_dim)
+    assert logits.shape == (2, classifiers, 5)
+    (features.sum() + logits.square().sum()).backward()
+    learning = {name: p for name, p in network.named_parameters() if p.requires_grad}
+    assert [name for name, p in learning.items() if p.grad is None or not p.grad.isfinite().all()] == []
+    dim, pieces = FEATURES[name.split(",")[0]]
+    with torch.inference_mode():
+        assert network.eval().embed(images).shape == (2, dim) == (2, network.dim)
+    assert network.pieces == pieces
+
+
+def test_pcb_cuts_the_map_into_six_stripes():
+    module, entry = build_backbone("resnet18")
+    network = PCB(module, entry, HeadOptions(5)).eval()
+    images = torch.randn(2, 3, 384, 64)
+    with torch.inference_mode():
+        maps = entry.maps(module, images)  # (2, 512, 12, 2)
+        expected = [
+            [[maps[b, c, 2 * s : 2 * s + 2].mean() for s in range(6)] for c in range(maps.shape[1])] for b in range(2)
+        ]
+        torch.testing.assert_close(network.embed(images), torch.tensor(expected).flatten(1))
+
+
+def test_pcb_keeps_the_resolution_of_any_backbone():
+    network = build_model("osnet_x0_25", 5, weights="none", PCB=True)
+    with torch.inference_mode():
+        assert network.entry.maps(network.model, torch.zeros(1, 3, 96, 48)).shape[2:] == (12, 6)
+
+
+def test_each_stripe_of_a_feature_has_the_same_length():
+    feature = torch.randn(3, 8 * 6)
+    stripes = unit_length(feature, 6).view(3, 8, 6)
+    for image, own in zip(feature.view(3, 8, 6), stripes, strict=True):
+        for s in range(6):
+            torch.testing.assert_close(own[:, s], image[:, s] / (sum(x * x for x in image[:, s]) * 6) ** 0.5)
+    torch.testing.assert_close(unit_length(feature), feature / feature.norm(dim=1, keepdim=True))
+
+
+def test_extraction_normalises_the_stripes_of_both_views_together():
+    network = build_model("resnet18", 5, weights="none", size=SIZE, PCB=True)
+    bank = torch.randint(0, 256, (3, *SIZE, 3), dtype=torch.uint8)
+    stripes = extract_features(fused_embedding(network, CPU), bank, CPU, 2).reshape(3, 512, 6)
+    torch.testing.assert_close(torch.from_numpy(stripes).norm(dim=1), torch.full((3, 6), 6**-0.5))
+
+
+def test_heads_predict_together():
+    logits = torch.tensor([[[4.0, 3.9, 0.0], [0.0, 3.0, 0.0]], [[0.0, 1.0, 9.0], [0.0, 1.0, 0.0]]])
+    assert predicted(logits).tolist() == [1, 2]
+    assert predicted(logits[:, 0]).tolist() == [0, 2]
+
+
+def test_the_strongest_third_of_the_rows_is_dropped():
+    maps = torch.rand(2, 3, 6, 4)
+    maps[0, 1, 4, 2] = maps[0, 0, 1, 0] = maps[1, 2, 0, 3] = maps[1, 0, 5, 1] = 10.0
+    expected = maps.clone()
+    expected[0, :, [1, 4]] = expected[1, :, [0, 5]] = 0
+    assert drop_top_rows(maps).equal(expected)
+
+
+def test_lightmbn_and_mgn_are_as_large_as_their_tables_say():
+    """Counted from the layers: neither paper gives a figure. OSNet x1.0 has 2.19 M (its table 6: 2.2 M), ResNet-50
+    23.51 M without its classifier, of which the copied stages are named below."""
+    light = build_model("lightmbn", 751, weights="none")
+    osnet = build_model("osnet_x1_0", None, weights="none").model
+    trunk = sum(map(parameter_count, (osnet.conv1, osnet.conv2, osnet.conv3[0])))
+    branch = sum(map(parameter_count, (osnet.conv3[1:], osnet.conv4, osnet.conv5)))
+    block = parameter_count(osnet.conv4[1])
+    necks = 5 * 512 * 512 + 7 * 512 + 256 * 512 + 2 * 512 + 7 * 512 * 751
+    assert parameter_count(light) == trunk + 3 * branch + block + necks == 9_148_696
+    mgn = build_model("mgn", 751, weights="none")
+    resnet = build_model("resnet50", None, weights="none").model
+    branch = sum(map(parameter_count, (resnet.layer3[1:], resnet.layer4)))
+    trunk = 23_508_032 - branch
+    assert parameter_count(mgn) == trunk + 3 * branch + 8 * (2048 * 256 + 2 * 256 + 256 * 751 + 751)
+
+
+@pytest.mark.parametrize(("name", "base"), [("lightmbn", "osnet_x1_0"), ("mgn", "resnet50")])
+def test_a_file_of_the_backbone_starts_every_branch(name, base, tmp_path):
+    trained = build_model(base, 3, weights="none")
+    torch.save(trained.model.state_dict(), tmp_path / "backbone.pth")
+    torch.save(trained.state_dict(), tmp_path / "whole.pth")
+    own = trained.model.state_dict()
+    for file in ("backbone.pth", "whole.pth"):
+        network = build_model(name, 3, weights="none")
+        report = load_weights(network, tmp_path / file)
+        assert not report.mismatched and not [key for key in report.missing if key.startswith("model.")]
+        state = network.model.state_dict()
+        assert all(value.equal(own[network.base_name(key)]) for key, value in state.items())
+        assert {network.base_name(key) for key in state} == {key for key in own if not key.startswith("fc.")}
+
+
+def test_the_authors_files_of_lightmbn_load(tmp_path):
+    trained, fresh = (build_model("lightmbn", classes, weights="none") for classes in (3, None))
+    names = {name: name.removeprefix("model.") for name in trained.state_dict()}
+    assert {"backbone.0.conv.weight", "global_branch.0.1.conv1.conv.weight", "reduction_0.reduction.weight",
+            "batch_drop_block.drop_batch_bottleneck.gate.fc1.weight", "shared.1.running_var",
+            "reduction_ch_1.classifier.weight"} <= set(names.values())  # fmt: skip
+    torch.save({names[key]: value for key, value in trained.state_dict().items()}, tmp_path / "lmbn.pth")
+    report = load_weights(fresh, tmp_path / "lmbn.pth", strict=True)
+    assert not report.missing and not report.mismatched
+    images = torch.randn(1, 3, 64, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(fresh.eval().embed(images), trained.eval().embed(images))
+
+
+def test_a_file_of_another_backbone_is_refused(tmp_path):
+    torch.save(build_model("resnet18", None, weights="none").model.state_dict(), tmp_path / "resnet18.pth")
+    with pytest.raises(UserError, match="the weights of another network"):
+        build_model("lightmbn", 3, weights=str(tmp_path / "resnet18.pth"))
