@@ -17,21 +17,21 @@ ZOO = "https://kaiyangzhou.github.io/deep-person-reid/MODEL_ZOO"
 
 def osnet_entry(name, width, network=OSNet, **settings):
     """The Backbone of an OSNet; network: its class, which takes width= and settings."""
-    file = Path(torch.hub.get_dir(), "checkpoints", f"{name}_imagenet.pth")
 
     def build(pretrained, size):
         module = network(width=width, **settings)
-        if pretrained and not file.is_file():
-            raise UserError(
-                f"{file}: not there, and OSNet's ImageNet weights cannot be downloaded automatically. {source()} "
-                "Or name a file you have with --weights FILE, or start from random weights with --weights none."
-            )
         if pretrained:
+            file = Path(torch.hub.get_dir(), "checkpoints", f"{name}_imagenet.pth")
+            if not file.is_file():
+                raise UserError(
+                    f"{file}: not there, and OSNet's ImageNet weights cannot be downloaded automatically. {source()} "
+                    "Or name a file you have with --weights FILE, or start from random weights with --weights none."
+                )
             load_matching(module, read_state_dict(file))
         return module
 
     def source():
-        return f"Take {file.name} from the authors' model zoo ({ZOO}) and put it there."
+        return f"Take {name}_imagenet.pth from the authors' model zoo ({ZOO}) and put it there."
 
     return Backbone(
         build,

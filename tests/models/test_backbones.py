@@ -1,18 +1,38 @@
-import pytest
-import torch
+from typing import Any
 
-import model
-from model import build_model, parameter_count
-from reid.models.backbones import BACKBONES, find_backbone
+import pytest
+import timm
+import torch
+from timm.layers import DropPath
+from torch import nn
+
+from model import build_model
+from reid.models.backbones import BACKBONES, build_backbone, find_backbone
 from utils import UserError
 
-# Zhou et al., Omni-Scale Feature Learning for Person Re-Identification, ICCV 2019, table 6: millions of parameters.
-OSNET_PARAMETERS = {"osnet_x1_0": 2.2, "osnet_x0_75": 1.3, "osnet_x0_5": 0.6, "osnet_x0_25": 0.2}
+
+def on_meta(name, **settings):
+    """A module without numbers, its entry, and images of its size."""
+    with torch.device("meta"):
+        module, entry = build_backbone(name, **settings)
+        return module.eval(), entry, torch.zeros(2, 3, *entry.size)
 
 
-@pytest.mark.parametrize("name", OSNET_PARAMETERS)
-def test_osnet_has_the_parameters_of_the_paper(name):
-    assert round(parameter_count(build_model(name, None, weights="none")) / 1e6, 1) == OSNET_PARAMETERS[name]
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_network_builds_and_runs_at_its_own_size(name):
+    module, entry, images = on_meta(name)
+    shapes = []
+
+    def pooling(maps):
+        shapes.append(maps.shape)
+        return maps.amax((2, 3))
+
+    assert entry.feature(module, images, pooling).shape == (2, entry.dim)
+    assert len(shapes[0]) == 4 and shapes[0][:2] == (2, entry.channels)
+    if entry.embed:
+        assert entry.feature(module, images).shape == (2, entry.dim)
+    assert entry.licence() not in ("", "unknown")
+    assert "Download http" in entry.source() or "https://" in entry.source() or "hf download" in entry.source()
 
 
 @pytest.mark.parametrize("name", ["mobilenetv3_small_100", "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
@@ -33,38 +53,106 @@ def check_embedding(name, size):
     assert build_model(name, None, weights="none", size=size).dim == find_backbone(name).dim
 
 
+# Maps of each of timm's layouts, patches of 14, tokens without a grid, a head that convolves after pooling, no map.
+@pytest.mark.parametrize(
+    "name, size, maps, dim",
+    [
+        ("convnext_atto", (256, 128), (2, 320, 8, 4), 320),
+        ("mobilenetv3_small_050", (256, 128), (2, 288, 8, 4), 1024),
+        ("swin_tiny_patch4_window7_224", (224, 224), (2, 768, 7, 7), 768),
+        ("vit_tiny_patch16_224", (256, 128), (2, 192, 16, 8), 192),
+        ("vit_small_patch14_dinov2", (252, 126), (2, 384, 18, 9), 384),
+        ("mixer_s16_224", (224, 224), (2, 512, 196, 1), 512),
+        ("coat_tiny", (224, 224), None, 152),
+    ],
+)
+def test_the_layout_of_a_timm_network_is_found(name, size, maps, dim):
+    module, entry, images = on_meta(name)
+    assert entry.size == size and entry.dim == dim == entry.feature(module, images).shape[1]
+    assert (entry.maps and tuple(entry.maps(module, images).shape)) == maps
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet10t", "convnext_atto", "mobilenetv3_small_050", "swin_tiny_patch4_window7_224"]
+)
+def test_what_follows_the_mean_of_the_maps_is_timms_own_feature(name):
+    module, entry = build_backbone(name)
+    images = torch.randn(1, 3, *entry.size)
+    with torch.inference_mode():
+        pooled = entry.feature(module.eval(), images, lambda maps: maps.mean((2, 3)))
+        torch.testing.assert_close(pooled, entry.embed(module, images))
+
+
+def test_a_network_without_maps_refuses_a_pooling():
+    module, entry, images = on_meta("coat_tiny")
+    with pytest.raises(UserError, match="--pool: this network shows no feature map"):
+        entry.feature(module, images, lambda maps: maps.mean((2, 3)))
+
+
 def test_unknown_name_is_answered_with_the_nearest():
     with pytest.raises(UserError, match="unknown network. Did you mean 'resnet50'"):
         build_model("resnet5O", 3, weights="none")
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "densenet121", "osnet_x0_25"])
+FAMILIES = (
+    "resnet18", "resnet50", "resnext50", "resnet50_ibn_a", "resnet50_ibn_b", "resnet50d", "resnest50", "seresnet50",
+    "seresnext50", "densenet121", "efficientnet_b0", "efficientnet_b4", "mobilenetv3_small", "mobilenetv3_large",
+    "nasnetalarge", "convnext_base", "convnext_tiny", "osnet_x0_25", "osnet_ibn_x1_0", "osnet_ain_x0_25",
+    "clip_resnet50", "regnety_016", "tf_efficientnet_b0", "wide_resnet50_2",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAMILIES)
 def test_stride_1_doubles_the_last_resolution_and_changes_no_key(name):
-    plain, kept = (build_model(name, 3, stride=stride, weights="none").eval() for stride in (2, 1))
-    assert plain.state_dict().keys() == kept.state_dict().keys()
-    kept.load_state_dict(plain.state_dict())
-    shapes = [last_map(network) for network in (plain, kept)]
-    assert shapes[1][2] >= 2 * shapes[0][2] - 1 and shapes[1][2] > shapes[0][2]
+    module, _, _ = on_meta(name)
+    kept, entry, images = on_meta(name, stride=1)
+    assert {k: v.shape for k, v in kept.state_dict().items()} == {k: v.shape for k, v in module.state_dict().items()}
+    height, width = (side // (8 if "osnet" in name else 16) for side in entry.size)
+    lost = name == "densenet121"  # as published: the averages of two by two overlap
+    assert entry.maps(kept, images).shape[2:] == (height - lost, width - lost)
+    assert not any(layer.dilation != (1, 1) for layer in kept.modules() if isinstance(layer, nn.Conv2d))
 
 
-def last_map(network):
-    """Shape of the last four-dimensional activation for one image of 64 × 32."""
-    shapes = []
-    hooks = [
-        layer.register_forward_hook(lambda layer, inputs, output: shapes.append(inputs[0].shape))
-        for layer in network.modules()
-        if isinstance(layer, torch.nn.BatchNorm2d)
-    ]
+# timm trades the last stride for dilation where it is asked to; taking the dilation out again leaves --stride 1. The
+# average in the shortcut of ResNet-D is of stride by stride positions in the paper, one by one here.
+@pytest.mark.parametrize("name", ["resnet18d", "resnest14d", "seresnet18", "convnext_atto", "mobilenetv2_035"])
+def test_stride_1_is_the_same_network_without_its_last_stride(name):
+    reference: Any = timm.create_model(name, num_classes=0, output_stride=16).eval()
+    for layer in reference.modules():
+        if isinstance(layer, nn.Conv2d) and layer.dilation != (1, 1):
+            layer.dilation, layer.padding = (1, 1), tuple(side // 2 for side in layer.kernel_size)
+    shortcut = getattr(reference.layer4[0], "downsample", None) if hasattr(reference, "layer4") else None
+    if shortcut is not None and isinstance(shortcut[0], nn.AvgPool2d):
+        shortcut[0] = nn.Identity()
+    kept, entry = build_backbone(name, stride=1, size=(64, 32))
+    kept.load_state_dict(reference.state_dict())
+    images = torch.randn(1, 3, 64, 32)
     with torch.inference_mode():
-        network.embed(torch.zeros(1, 3, 64, 32))
-    for hook in hooks:
-        hook.remove()
-    return shapes[-1]
+        torch.testing.assert_close(entry.maps(kept.eval(), images), reference.forward_features(images))
 
 
-def test_stride_1_is_refused_where_it_has_no_meaning():
-    with pytest.raises(UserError, match="--stride 1 has no meaning for swin_base"):
-        build_model("swin_base", 3, stride=1, weights="none")
+@pytest.mark.parametrize("name", ["swin_base", "vit_small", "dinov3_vit_small", "hrnet_w18", "coat_tiny"])
+def test_stride_1_is_refused_where_it_has_no_meaning(name):
+    with pytest.raises(UserError, match=f"--stride 1 has no meaning for {name}"):
+        on_meta(name, stride=1)
+
+
+def test_stride_1_is_refused_where_there_is_no_single_last_halving():
+    with pytest.raises(UserError, match="no single last halving"):
+        on_meta("hrnet_w18_small", stride=1)
+
+
+@pytest.mark.parametrize("name", ["resnet50d", "convnext_tiny", "vit_small", "mobilenetv3_small"])
+def test_drop_path_reaches_the_blocks(name):
+    module, _, _ = on_meta(name, drop_path=0.3)
+    rates = [layer.drop_prob for layer in module.modules() if isinstance(layer, DropPath)]
+    assert max(rates) == pytest.approx(0.3, abs=0.05) and rates == sorted(rates)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "hrnet_w18", "osnet_x0_25"])
+def test_drop_path_is_refused_where_the_network_has_none(name):
+    with pytest.raises(UserError, match=f"--drop_path: {name} has no stochastic depth"):
+        on_meta(name, drop_path=0.3)
 
 
 def test_imagenet_weights_that_cannot_be_had_are_named(monkeypatch, tmp_path):
@@ -74,22 +162,62 @@ def test_imagenet_weights_that_cannot_be_had_are_named(monkeypatch, tmp_path):
         raise OSError("no network")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match=r"resnet18-\w+\.pth into .*checkpoints.*--weights none"):
         build_model("resnet18", 3)
-    with pytest.raises(UserError, match=r"resnet50_ibn_a-\w+\.pth into .*checkpoints"):
-        build_model("resnet50_ibn_a", 3)
-    with pytest.raises(UserError, match=r"hf download timm/hrnet_w18"):
-        build_model("hrnet_w18", 3)
-    with pytest.raises(UserError, match="model zoo"):
+    with pytest.raises(UserError, match=r"resnet50_ibn_b-\w+\.pth into .*checkpoints"):
+        build_model("resnet50_ibn_b", 3)
+    with pytest.raises(UserError, match=r"hf download timm/mobilenetv3_small_100"):
+        build_model("mobilenetv3_small", 3)
+    with pytest.raises(UserError, match=r"checkpoints.osnet_x0_25_imagenet\.pth: not there.*model zoo"):
         build_model("osnet_x0_25", 3)
 
 
-def test_model_script_lists_and_describes(capsys):
-    model.main([])
-    listing = capsys.readouterr().out
-    assert all(name in listing for name in BACKBONES)
-    model.main(["osnet_x0_25"])
-    assert "osnet_x0_25: 0.85 M parameters, input 256×128, feature 512, identities 751" in capsys.readouterr().out
+def test_osnets_imagenet_weights_are_found_where_the_message_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    trained = build_model("osnet_x0_25", None, weights="none").model.state_dict()
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    saved = {f"module.{name}": value for name, value in trained.items()} | {"module.classifier.bias": torch.ones(1000)}
+    torch.save(saved, folder / "osnet_x0_25_imagenet.pth")
+    loaded = build_model("osnet_x0_25", 3, weights="imagenet").model.state_dict()
+    assert all(torch.equal(value, loaded[name]) for name, value in trained.items())
+
+
+def test_ibn_has_the_authors_names_and_norms():
+    variants = [on_meta(name)[0].state_dict().keys() for name in ("resnet50", "resnet50_ibn_a", "resnet50_ibn_b")]
+    plain, first, second = variants
+    assert {
+        "layer1.0.bn1.IN.weight",
+        "layer3.5.bn1.BN.running_var",
+        "layer4.0.bn1.running_var",
+        "bn1.running_var",
+    } <= first
+    added = {f"{block}.IN.{of}" for block in ("layer1.2", "layer2.3") for of in ("weight", "bias")}
+    assert second - plain == added
+    assert plain - second == {"bn1.running_mean", "bn1.running_var", "bn1.num_batches_tracked"}
+
+
+def test_ibn_b_normalises_each_image_after_its_second_stage():
+    module: Any = build_backbone("resnet50_ibn_b")[0]
+    norm = module.layer2[-1].IN
+    seen = []
+    norm.register_forward_hook(lambda layer, inputs, output: seen.append(output.clone()))
+    module.eval()
+    with torch.inference_mode():
+        module.layer2(torch.randn(2, 256, 8, 8))
+    torch.testing.assert_close(seen[0].mean((2, 3)), torch.zeros(2, 512), atol=1e-5, rtol=0)
+
+
+def test_osnet_ain_has_the_authors_names():
+    names = on_meta("osnet_ain_x1_0")[0].state_dict().keys()
+    assert {
+        "conv1.bn.weight", "conv2.0.conv2.3.layers.3.conv2.weight", "conv2.0.gate.fc1.bias", "conv2.0.IN.weight",
+        "conv2.0.downsample.bn.running_mean", "pool2.0.conv.weight", "conv3.0.conv3.bn.weight", "conv3.1.IN.bias",
+        "pool3.0.bn.weight", "conv4.0.IN.weight", "conv4.1.conv3.bn.bias", "conv5.bn.weight", "fc.0.weight",
+    } <= names  # fmt: skip
+    absent = {"conv1.bn.running_mean", "conv2.0.conv3.bn.weight", "conv3.0.IN.weight", "conv4.1.IN.weight"}
+    assert not absent & names
 
 
 def test_imagenet_classifier_is_kept_for_its_keys_but_not_trained():

@@ -1,0 +1,40 @@
+"""The page that shows how to add a network is followed to the letter."""
+
+import re
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from model import build_model
+from reid.models import backbones
+from reid.models.timm_backbones import timm_entry
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def blocks(monkeypatch):
+    monkeypatch.setattr(backbones, "BACKBONES", dict(backbones.BACKBONES))
+    return re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "adding-a-network.md").read_text("utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("stride, height", [(2, 8), (1, 16)])
+def test_a_network_of_ones_own_is_one_entry_and_trains(blocks, stride, height):
+    exec(blocks[1], {})
+    assert len([line for line in blocks[1].splitlines() if line.strip()]) <= 10
+    network = build_model("tiny", num_classes=5, weights="none", stride=stride, size=(64, 32), pool="gem")
+    images, labels = torch.randn(4, 3, 64, 32), torch.arange(4)
+    assert network.entry.maps(network.model, images).shape == (4, 64, height, height // 2)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    before = network.model[0].weight.clone()
+    features, logits = network(images)
+    cross_entropy(logits, labels).backward()
+    optimizer.step()
+    assert features.shape == (4, 512) and not torch.equal(network.model[0].weight, before)
+
+
+def test_a_network_of_timm_is_one_line(blocks):
+    entry = eval("{" + blocks[0] + "}", {"timm_entry": timm_entry})["regnety"]
+    with torch.device("meta"):
+        module = entry.build(False, (64, 32))
+        assert entry.feature(module, torch.zeros(2, 3, 64, 32)).shape == (2, entry.dim)

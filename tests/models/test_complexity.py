@@ -1,0 +1,92 @@
+"""Parameters and multiply-adds against the papers' and the libraries' own figures."""
+
+import pytest
+import torch
+import torchvision
+
+import model
+from model import build_model
+from reid.models.backbones import BACKBONES
+from reid.models.complexity import complexity, stages, used_parameters
+
+# Zhou et al., Omni-Scale Feature Learning for Person Re-Identification, ICCV 2019, table 6: millions of parameters and
+# of multiply-adds at 256×128. OSNet-IBN and -AIN are as large (the authors' model zoo: 2.2 M and 0.98 G).
+OSNET = {
+    "osnet_x1_0": (2.2, 978.9),
+    "osnet_x0_75": (1.3, 571.8),
+    "osnet_x0_5": (0.6, 272.9),
+    "osnet_x0_25": (0.2, 82.3),
+    "osnet_ibn_x1_0": (2.2, 978.9),
+    "osnet_ain_x1_0": (2.2, 978.9),
+    "osnet_ain_x0_25": (0.2, 82.3),
+}
+
+
+def bare(name):
+    with torch.device("meta"):
+        return build_model(name, None, weights="none").eval()
+
+
+@pytest.mark.parametrize("name", OSNET)
+def test_osnet_is_as_large_and_as_slow_as_in_the_paper(name):
+    found = complexity(bare(name), (256, 128))
+    assert round(found.parameters / 1e6, 1) == OSNET[name][0]
+    assert found.multiply_adds / 1e6 == pytest.approx(OSNET[name][1], abs=0.06)
+
+
+# Pan et al., Two at Once, ECCV 2018, section 3.2: IBN-Net has the parameters and the cost of its ResNet; IBN-b's norms
+# of two sums, 256 and 512 channels, come on top.
+@pytest.mark.parametrize("depth", [50, 101])
+@pytest.mark.parametrize("variant, extra", [("a", 0), ("b", 2 * 256 + 2 * 512)])
+def test_ibn_costs_what_its_resnet_costs(depth, variant, extra):
+    plain = complexity(bare(f"resnet{depth}"), (224, 224))
+    ibn = complexity(bare(f"resnet{depth}_ibn_{variant}"), (224, 224))
+    assert ibn.parameters == plain.parameters + extra
+    assert ibn.multiply_adds == plain.multiply_adds
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet152", "resnext50_32x4d", "densenet121"])
+def test_figures_are_those_that_torchvision_publishes(name):
+    published = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].meta
+    network = bare({"resnext50_32x4d": "resnext50"}.get(name, name))
+    found = complexity(network, (224, 224))
+    classifier = network.dim * 1000
+    assert found.parameters + classifier + 1000 == published["num_params"]
+    assert (found.multiply_adds + classifier) / 1e9 == pytest.approx(published["_ops"], abs=0.01)
+
+
+# Tan, Le, ICML 2019, table 2, and Howard et al., ICCV 2019, table 3: at 224×224, with the classifier of ImageNet.
+@pytest.mark.parametrize(
+    "name, parameters, multiply_adds",
+    [("efficientnet_b0", 5.3, 390), ("mobilenetv3_large", 5.4, 219), ("mobilenetv3_small", 2.5, 56)],
+)
+def test_figures_are_those_of_the_papers(name, parameters, multiply_adds):
+    network = bare(name)
+    found = complexity(network, (224, 224))
+    classifier = network.dim * 1000
+    assert (found.parameters + classifier) / 1e6 == pytest.approx(parameters, abs=0.1)
+    assert (found.multiply_adds + classifier) / 1e6 == pytest.approx(multiply_adds, rel=0.03)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "osnet_x0_25", "vit_small", "swin_tiny"])
+def test_stages_add_up_to_the_whole(name):
+    network = bare(name)
+    size = BACKBONES[name].size
+    rows, total = stages(network, size), complexity(network, size)
+    assert sum(row.multiply_adds for row in rows) == total.multiply_adds
+    of_itself = sum(p.numel() for p in network.model.parameters(recurse=False))  # class token, position embedding
+    assert sum(row.parameters for row in rows) + of_itself == total.parameters == used_parameters(network)
+    assert len({row.name for row in rows}) == len(rows) > 3
+
+
+def test_the_script_lists_and_describes(capsys, monkeypatch):
+    some = {name: BACKBONES[name] for name in ("resnet18", "osnet_x0_25", "dinov3_vit_small")}
+    monkeypatch.setattr(model, "BACKBONES", some)
+    model.main([])
+    head, *lines, last = capsys.readouterr().out.splitlines()
+    assert "multiply-adds" in head and "timm" in last
+    assert lines[1].split() == ["osnet_x0_25", "0.20", "M", "0.08", "G", "512", "256×128", "MIT"]
+    assert lines[2].endswith("dinov3-license") and len(lines) == 3
+    model.main(["osnet_x0_25"])
+    text = capsys.readouterr().out
+    assert "conv5" in text and "128×16×8" in text and "82,314,880" in text and "MIT" in text
