@@ -84,6 +84,32 @@ def test_heads_predict_together():
     assert predicted(logits[:, 0]).tolist() == [0, 2]
 
 
+def test_mgn_sees_the_body_whole_in_halves_and_in_thirds():
+    network = build_model("mgn", 5, weights="none").eval()
+    images = torch.randn(2, 3, 96, 32)
+    with torch.inference_mode():
+        shared = network.model["trunk"](images)
+        assert [tuple(branch(shared).shape[2:]) for branch in network.model["branches"]] == [(3, 1), (6, 2), (6, 2)]
+        _, halved, cut, upper, lower, *thirds = network.pooled(images)
+        features, _ = network(images)
+        assert network.embed(images)[:, : 3 * 256].equal(features.flatten(1))
+    assert halved.equal(upper.maximum(lower)) and not upper.equal(lower)
+    assert cut.equal(torch.stack(thirds).amax(0))
+
+
+def test_lightmbn_shows_losses_what_enters_its_necks_and_classifies_what_leaves_them():
+    network = build_model("lightmbn", 5, weights="none", size=SIZE).eval()
+    with torch.inference_mode():
+        images = torch.randn(2, 3, *SIZE)
+        for neck in network.necks:
+            neck.bn.running_var.uniform_(0.5, 1.5)
+        (features, logits), pieces = network(images), network.embed(images).view(2, 512, 7)
+        after = [neck.bn(features[:, i]) for i, neck in enumerate(network.necks[:3])]
+        for i, neck in enumerate(network.necks[:3]):
+            torch.testing.assert_close(pieces[:, :, i], after[i])
+            torch.testing.assert_close(logits[:, i], neck.classifier(after[i]))
+
+
 def test_the_strongest_third_of_the_rows_is_dropped():
     maps = torch.rand(2, 3, 6, 4)
     maps[0, 1, 4, 2] = maps[0, 0, 1, 0] = maps[1, 2, 0, 3] = maps[1, 0, 5, 1] = 10.0
