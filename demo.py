@@ -1,10 +1,13 @@
-"""Look at a ranking: a query and the gallery images nearest to it, green for the right person, red for a wrong one.
+"""Look at rankings: a query and the gallery images nearest to it, green for the right person, red for a wrong one.
 
     python demo.py --query_index 777
-    python demo.py --query_index 777 --result market.mat --test_dir ../Market/pytorch --save ranking.png --top 20
+    python demo.py --query_index 777 --result market.mat --test_dir ../Market/pytorch --save ranking.pdf --top 20
+    python demo.py --query_index 3,7,12                              # several, one below the other
+    python demo.py --worst 5                                         # those of the lowest average precision
+    python demo.py --camera 3 --save camera3.png                     # all of a camera, ten a sheet: camera3_01.png …
     python demo.py --query_index 777 --threshold threshold.json      # marks what python tools/threshold.py would reject
 
-Reads the features that test.py wrote. Junk is left out, as it is of the metrics. Prints the ranking as text, too.
+Reads the features that test.py wrote. Junk is left out, as it is of the metrics. Prints the rankings as text, too.
 """
 
 import argparse
@@ -12,31 +15,60 @@ from pathlib import Path
 
 from reid.retrieval.results import load_result
 from reid.retrieval.thresholds import load_threshold
-from utils import run_script
+from utils import UserError, progress, run_script
+
+SHEET = 10  # queries; of more, further sheets
 
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--query_index", type=int, default=0, help="which query, from 0 (default: 0)")
+    parser.add_argument("--query_index", type=numbers, metavar="N,N", help="which queries, from 0 (default: 0)")
+    parser.add_argument("--worst", type=int, metavar="N", help="the queries of lowest average precision")
+    parser.add_argument("--camera", type=int, help="the queries of this camera; with --worst, the worst of them")
     parser.add_argument("--test_dir", help="folder of query and gallery, if the images moved")
     parser.add_argument("--result", type=Path, default=Path("pytorch_result.mat"), help="features written by test.py")
     parser.add_argument("--save", type=Path, default=Path("show.png"), help="the picture (default: show.png)")
     parser.add_argument("--top", type=int, default=10, help="how many gallery images (default: 10)")
     parser.add_argument("--threshold", help="reject what is less similar: a number, or the file of tools/threshold.py")
     options = parser.parse_args(argv)
-    threshold = -1.0 if options.threshold is None else load_threshold(options.threshold)
+    if options.query_index and not (options.worst is None and options.camera is None):
+        raise UserError("--query_index names the queries; leave out --worst and --camera, or leave it out.")
+    options.threshold = -1.0 if options.threshold is None else load_threshold(options.threshold)
     query, gallery = load_result(options.result, paths=True)
 
     from reid.show import ranking  # matplotlib takes its time: not before the result is known to be good
 
-    index = options.query_index
-    matches, total = ranking.nearest(query, gallery, index, options.top, threshold)
-    matches = ranking.located(matches, gallery, options.test_dir)
-    query_path = ranking.find_image(ranking.paths_of(query, "query", options.test_dir)[index], options.test_dir)
-    print("\n".join(ranking.describe_ranking(query, index, query_path, matches, total)))
-    title = f"Query {index}: {ranking.headline(query, index)}"
-    ranking.draw_ranking(query_path, matches, options.save, title, ranking.summary(matches, total))
-    print(f"The picture is in {options.save}")
+    everything = options.worst is None and options.camera is None
+    queries = ranking.chosen(
+        query, gallery, options.query_index or ([0] if everything else None), options.worst, options.camera
+    )
+    paths = ranking.paths_of(query, "query", options.test_dir)
+    rows = []
+    for index, precision in queries.items():
+        matches, total = ranking.nearest(query, gallery, index, options.top, options.threshold)
+        matches = ranking.located(matches, gallery, options.test_dir)
+        query_path = ranking.find_image(paths[index], options.test_dir)
+        print("\n".join(ranking.describe_ranking(query, index, query_path, matches, total)))
+        subtitle = ranking.summary(matches, total) + (
+            "" if precision is None else f"; average precision {precision:.3f}"
+        )
+        title = f"Query {index}: {ranking.headline(query, index)}"
+        rows.append(ranking.ranking_row(query_path, matches, title, subtitle))
+    for number, start in enumerate(progress(range(0, len(rows), SHEET), desc="sheets"), 1):
+        save = options.save if len(rows) <= SHEET else numbered(options.save, number, len(rows))
+        ranking.draw_sheet(rows[start : start + SHEET], save)
+        print(f"The picture is in {save}")
+
+
+def numbered(save, number, rows):
+    """show.png → show_01.png, with as many digits as the last of the sheets needs, two at least."""
+    digits = max(2, len(str(-(-rows // SHEET))))
+    return save.with_name(f"{save.stem}_{number:0{digits}d}{save.suffix}")
+
+
+def numbers(text):
+    """The whole numbers of a list such as 3,7,12."""
+    return [int(part) for part in text.split(",")]
 
 
 if __name__ == "__main__":

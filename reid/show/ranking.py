@@ -1,4 +1,4 @@
-"""A query beside its nearest gallery images, framed green where the identity is right and red where it is wrong.
+"""A query beside its nearest gallery images, green and ✓ where the identity is right, red and ✗ where it is wrong.
 
 query, gallery = load_result("pytorch_result.mat", paths=True)
 matches, _ = nearest(query, gallery, 777)
@@ -9,17 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from reid.data.bank import load_image
 from reid.data.layout import JUNK, read_split
+from reid.retrieval.metrics import evaluate
 from reid.retrieval.similarity import CosineScores
-from utils import UserError, atomic_write
+from reid.show.sheet import Row, Tile, draw_sheet
+from reid.show.style import ASKED, RIGHT, WRONG
+from utils import UserError
 
-RIGHT, WRONG, ASKED, INK = "#16a34a", "#dc2626", "#334155", "#1e293b"
 PUBLISHED_TEST_DIR = "../Market/pytorch"
-COLUMNS = 10  # results in a row of the picture
-SHOWN = (256, 128)  # height and width in pixels to which every image is brought
 
 
 @dataclass(frozen=True)
@@ -68,6 +66,31 @@ def nearest(query, gallery, index, top=10, threshold=-1.0):
         for i, s in zip(order, scores[order], strict=True)
     ]
     return matches, int(same[valid].sum())
+
+
+def chosen(query, gallery, indices=None, worst=None, camera=None):
+    """Which queries to show, with their average precision: {index: AP}, the AP None where it was not needed.
+
+    indices: these, in this order; else camera: those of that camera (all where None); worst: of these so many of the
+    lowest AP, lowest first. A query without a right answer in the gallery cannot be blamed on the features, and is none
+    of the worst. Raises UserError where nothing is left.
+    """
+    if indices is not None:
+        return dict.fromkeys(indices)
+    if worst is not None and worst < 1:
+        raise UserError(f"--worst {worst}: expected 1 or more.")
+    found = np.arange(len(query)) if camera is None else np.flatnonzero(query.cameras == camera)
+    if not len(found):
+        there = ", ".join(map(str, np.unique(query.cameras)))
+        raise UserError(f"--camera {camera}: no query is of it; there are queries of camera {there}.")
+    if worst is None:
+        return dict.fromkeys(found.tolist())
+    metrics = evaluate(query.select(found), gallery)
+    order = np.argsort(metrics.average_precision, kind="stable")
+    order = order[metrics.num_matches[order] > 0][:worst]
+    if not len(order):
+        raise UserError(f"--worst {worst}: no query has a right answer in the gallery.")
+    return {int(found[i]): float(metrics.average_precision[i]) for i in order}
 
 
 def located(matches, gallery, test_dir=None):
@@ -131,45 +154,28 @@ def summary(matches, total):
 
 
 def draw_ranking(query_path, matches, save, title, subtitle=""):
-    """Draw a query and its Matches, which have paths, ten a row, to an image file.
+    """Draw a query and its Matches, which have paths, ten a line, to an image file.
 
     Raises UserError for an image that cannot be read and for a file type that matplotlib cannot write.
     """
-    save = Path(save)
-    file_type = save.suffix.lower().lstrip(".")
-    rows = -(-len(matches) // COLUMNS)
-    columns = min(len(matches), COLUMNS)
-    size = (1.28 * max(columns + 1.25, 6), 3.0 * rows + 0.85)
-    figure = Figure(figsize=size, dpi=130, facecolor="white")
-    known = figure.canvas.get_supported_filetypes()
-    if file_type not in known:
-        raise UserError(f"--save {save}: expected a file name that ends in one of .{', .'.join(sorted(known))}.")
-    height, left = figure.get_figheight(), 0.15 / figure.get_figwidth()
-    figure.text(left, 1 - 0.14 / height, title, fontsize=16, fontweight="bold", color=INK, va="top")
-    figure.text(left, 1 - 0.46 / height, subtitle, fontsize=11.5, color="#64748b", va="top")
-    grid = figure.add_gridspec(
-        rows, columns + 2, width_ratios=[1.0, 0.14, *[1.0] * columns], wspace=0.12, hspace=0.3,
-        left=left, right=1 - left, top=1 - 1.02 / height, bottom=0.48 / height,
-    )  # fmt: skip
-    draw_image(figure.add_subplot(grid[0, 0]), query_path, ASKED, "query", "")
-    for position, match in enumerate(matches):
-        axes = figure.add_subplot(grid[position // COLUMNS, position % COLUMNS + 2])
-        mark = f"{'✓' if match.right else '✗'} {match.label:04d} · c{match.camera}\n{match.similarity:.3f}"
-        mark += "" if match.accepted else " rejected"
-        draw_image(axes, match.path, RIGHT if match.right else WRONG, str(position + 1), mark, faint=not match.accepted)
-    with atomic_write(save) as temporary:
-        figure.savefig(temporary, format=file_type)
+    draw_sheet([ranking_row(query_path, matches, title, subtitle)], save)
 
 
-def draw_image(axes, path, colour, above, below, faint=False):
-    """One framed image with a word above and a caption below it; faint: the image nearly fades away."""
-    try:
-        pixels = load_image(path, *SHOWN)
-    except Exception as error:  # decoders fail in many ways, and every failure means the same here
-        raise UserError(f"{path}: not a readable image ({error}).") from None
-    axes.imshow(pixels, aspect="auto", interpolation="lanczos", alpha=0.3 if faint else 1)
-    axes.set(xticks=[], yticks=[], box_aspect=SHOWN[0] / SHOWN[1])
-    axes.set_title(above, fontsize=11, color=ASKED, pad=5)
-    axes.set_xlabel(below, fontsize=11, color=colour, labelpad=6, linespacing=1.3)
-    for spine in axes.spines.values():
-        spine.set(edgecolor=colour, linewidth=4.5)
+def ranking_row(query_path, matches, title, subtitle=""):
+    """The row of a sheet: the query, then its Matches, which have paths. Frame and mark tell right from wrong."""
+    tiles = [
+        Tile(
+            match.path,
+            RIGHT if match.right else WRONG,
+            str(rank),
+            caption(match) + ("" if match.accepted else "\nrejected"),
+            faint=not match.accepted,
+        )
+        for rank, match in enumerate(matches, 1)
+    ]
+    return Row(tiles, title, subtitle, Tile(query_path, ASKED, "query"))
+
+
+def caption(match):
+    """`✓ 0855`, and below it `c3 · 0.713`: right or wrong, identity, camera, similarity."""
+    return f"{'✓' if match.right else '✗'} {match.label:04d}\nc{match.camera} · {match.similarity:.3f}"

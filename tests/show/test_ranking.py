@@ -10,7 +10,9 @@ from PIL import Image
 import demo
 from reid.retrieval.metrics import evaluate
 from reid.retrieval.results import FeatureSet, save_result
-from reid.show.ranking import COLUMNS, RIGHT, WRONG, Match, draw_ranking, find_image, nearest, paths_of
+from reid.show.ranking import Match, draw_ranking, find_image, nearest, paths_of
+from reid.show.sheet import COLUMNS
+from reid.show.style import RIGHT, WRONG
 from utils import UserError
 
 GREEN, RED = (tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5)) for colour in (RIGHT, WRONG))
