@@ -9,11 +9,11 @@ from dataclasses import replace
 from urllib.error import URLError
 
 from reid.models import other_backbones as other
-from reid.models.entry import Backbone
+from reid.models.entry import Backbone, call
 from reid.models.osnet_ain import OSNetAIN
 from reid.models.other_backbones import osnet_entry
 from reid.models.resolution import keep_last_resolution
-from reid.models.timm_backbones import GRID, PATCHES, TOKENS, call, find_timm, is_timm, timm_entry, timm_names
+from reid.models.timm_backbones import GRID, PATCHES, TOKENS, find_timm, is_timm, timm_entry, timm_names
 from reid.models.torchvision_backbones import (
     densenet_maps,
     find_torchvision,

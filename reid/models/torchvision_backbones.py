@@ -23,22 +23,27 @@ def torchvision_entry(name, dim, maps=None, **fields):
 
 def ibn_entry(name, variant, depth):
     """The Backbone of an IBN-Net; variant: ibn_a or ibn_b of reid.models.ibn."""
-    from reid.models import ibn
 
     def build(pretrained, size):
+        from reid.models import ibn
+
         module = getattr(ibn, variant)(depth)
         if pretrained:
-            module.load_state_dict(
-                torch.hub.load_state_dict_from_url(ibn.WEIGHTS[name], map_location="cpu", weights_only=True)
-            )
+            weights = torch.hub.load_state_dict_from_url(ibn.WEIGHTS[name], map_location="cpu", weights_only=True)
+            module.load_state_dict(weights)
         return module
+
+    def source():
+        from reid.models import ibn
+
+        return file_in_cache(ibn.WEIGHTS[name])
 
     return Backbone(
         build,
         2048,
         resnet_maps,
         keep_resolution=keep_last_resolution,
-        source=lambda: file_in_cache(ibn.WEIGHTS[name]),
+        source=source,
         licence=lambda: "MIT",
     )
 
