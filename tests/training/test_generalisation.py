@@ -60,6 +60,8 @@ def test_a_step_draws_distinct_images_twice_and_every_step_others():
     numbers = first.mean((1, 2, 3)).floor()
     assert len(numbers.unique()) == 8 and torch.equal(numbers, second.mean((1, 2, 3)).floor())
     assert not torch.equal(first, second) and torch.equal(first, again)
+    noises = [image.frac()[0] for image in (*drawing.draw(3, 5), *drawing.draw(3, 6))]
+    assert len({noise.sum().item() for noise in noises}) == 4
     for other in (next_step, next_epoch, other_seed):
         assert not torch.equal(numbers, other.mean((1, 2, 3)).floor())
     seen = torch.cat([drawing.draw(0, step)[0].mean((1, 2, 3)).floor() for step in range(40)]).long().bincount()
