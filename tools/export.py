@@ -33,7 +33,7 @@ def main(argv=None):
     splits = {name: read_split(options.test_dir, name) for name in ("query", "gallery")} if options.test_dir else {}
     network, (height, width) = load_network(options)
     contents = Contents(
-        height, width, network.dim, getattr(network, "pieces", 1),
+        height, width, network.dim, network.pieces,
         f"{options.backbone} {options.weights}" if options.backbone else f"{options.name} {options.which_epoch}",
         options.normalise_input, options.flip, options.l2,
         "float16" if options.fp16 else "int8" if options.int8 else "float32", options.tensorrt,

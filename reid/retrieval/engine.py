@@ -11,10 +11,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
-from torch.nn.functional import normalize
 
 from reid.data.augment import normalise
-from reid.retrieval.features import CPU_BATCH
+from reid.retrieval.features import CPU_BATCH, unit_length
 from utils import UserError, progress
 
 KINDS = {".onnx": "onnx", ".pt": "torchscript", ".pt2": "export"}
@@ -108,11 +107,6 @@ class Engine:
                 found.append(unit_length(total, contents.pieces))
                 bar.update(len(chunk))
         return torch.cat(found).numpy()
-
-
-def unit_length(features, pieces=1):
-    """Features (B, D) at length 1; with several pieces, (B, D / pieces, pieces) flattened, each at length 1/√pieces."""
-    return normalize(features.unflatten(1, (-1, pieces)), dim=1).flatten(1) / pieces**0.5
 
 
 def import_onnxruntime():

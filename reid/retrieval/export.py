@@ -19,8 +19,8 @@ import torch
 from torch import nn
 
 from reid.data.augment import MEAN, STD
-from reid.retrieval.engine import KEY, Engine, import_onnxruntime, providers, unit_length
-from reid.retrieval.features import fused_embedding
+from reid.retrieval.engine import KEY, Engine, import_onnxruntime, providers
+from reid.retrieval.features import fused_embedding, unit_length
 from utils import UserError, atomic_write
 
 CHECKED_BATCHES = (1, 32)
@@ -117,11 +117,14 @@ def _write_onnx(module, contents, path):
 
 def _quantise(path):
     """Dynamic quantisation in place: weights as uint8, activations as uint8 with a scale of each batch."""
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    model = onnx.load(path)
+    del model.graph.value_info[:]  # the exporter's shapes, which do not survive the reordering of weights
     with tempfile.TemporaryDirectory() as folder:
         quantised = Path(folder) / "int8.onnx"
-        quantize_dynamic(path, quantised, weight_type=QuantType.QUInt8)  # signed ones have no kernel for convolutions
+        quantize_dynamic(model, quantised, weight_type=QuantType.QUInt8)  # signed: no kernel for convolutions
         path.write_bytes(quantised.read_bytes())
 
 
