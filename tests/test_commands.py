@@ -54,7 +54,8 @@ def test_training_command_resolves_to_what_it_says_and_touches_nothing(words, tm
     check_options(options, expected)
     network = next((NETWORK_FLAGS[name] for name in expected if name in NETWORK_FLAGS), "resnet50")
     assert options["backbone"] == network
-    assert (options["height"], options["width"]) == ((224, 224) if network == "swin_base" else (256, 128))
+    size = (384, 192) if "PCB" in expected else (224, 224) if network == "swin_base" else (256, 128)
+    assert (options["height"], options["width"]) == size
     assert "M parameters, 751 identities" in output
     assert list(tmp_path.iterdir()) == []
 

@@ -78,11 +78,13 @@ class LightMBN(BranchedNetwork):
     def pooled(self, images):
         """Seven (B, ·): body, dropped body, part branch, its upper and lower half, the two groups of channels."""
         shared = self.model["backbone"](images)
+        half = self.entry.channels // 2
         body, part, channel = (self.model[name](shared) for name in BRANCHES)
         body = self.batch_drop_block["drop_batch_bottleneck"](body)
         dropped = drop_top_rows(body) if self.training else body
-        halves = pool_stripes(part, 2, self.average).unbind(2)
-        groups = [self.shared(half[:, :, None, None]).flatten(1) for half in self.average(channel).chunk(2, dim=1)]
+        halves = pool_stripes(part, 2, self.average)
+        channels = self.average(channel)[:, :, None, None]
+        groups = [self.shared(channels[:, :half]).flatten(1), self.shared(channels[:, half:]).flatten(1)]
         return [self.average(body), self.largest(dropped), self.largest(part), *halves, *groups]
 
     def embed(self, images):

@@ -51,9 +51,7 @@ class MGN(BranchedNetwork):
         shared = self.model["trunk"](images)
         maps = [branch(shared) for branch in self.model["branches"]]
         whole = [self.pooling(branch) for branch in maps]
-        parts = [
-            pool_stripes(branch, count, self.pooling).unbind(2) for branch, count in zip(maps, STRIPES, strict=True)
-        ]
+        parts = [pool_stripes(branch, count, self.pooling) for branch, count in zip(maps, STRIPES, strict=True)]
         return [*whole, *parts[1], *parts[2]]
 
     def embed(self, images):

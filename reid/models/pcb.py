@@ -3,6 +3,7 @@
 Sun, Zheng, Yang, Tian, Wang: Beyond Part Models: Person Retrieval with Refined Part Pooling, ECCV 2018, section 3.
 """
 
+import torch
 from torch import nn
 
 from reid.models.heads import Head
@@ -37,7 +38,7 @@ class PCB(Network):
 
     def stripes(self, images):
         """(B, 3, H, W) → (B, D, 6), the pooled stripes from top to bottom."""
-        return pool_stripes(self.entry.maps(self.model, images), STRIPES, self._pool)
+        return torch.stack(pool_stripes(self.entry.maps(self.model, images), STRIPES, self._pool), dim=2)
 
     def embed(self, images):
         return self.stripes(images).flatten(1)

@@ -67,11 +67,11 @@ def build_pooling(name):
 
 
 def pool_stripes(maps, count, pooling):
-    """Pool each of `count` horizontal stripes of maps (B, C, h, w): (B, C, count), top to bottom.
+    """Pool each of `count` horizontal stripes of maps (B, C, h, w): a list of (B, C), from top to bottom.
 
     Stripe i has the rows from ⌊i·h/count⌋ to before ⌈(i + 1)·h/count⌉, those of PyTorch's adaptive pooling, so that
     stripes share a row where h is no multiple of count.
     """
     height = maps.shape[2]
     bounds = [(i * height // count, -(-(i + 1) * height // count)) for i in range(count)]
-    return torch.stack([pooling(maps[:, :, top:bottom]) for top, bottom in bounds], dim=2)
+    return [pooling(maps[:, :, top:bottom]) for top, bottom in bounds]
