@@ -17,7 +17,6 @@ from reid.models.network import BranchedNetwork, each
 from reid.models.pooling import build_pooling, pool_stripes
 
 WIDTH = 256
-STRIPES = (1, 2, 3)  # of the three branches
 
 
 class MGN(BranchedNetwork):
@@ -31,7 +30,7 @@ class MGN(BranchedNetwork):
 
     dim = 8 * WIDTH
     metric_dim = WIDTH
-    parts = len(STRIPES)
+    parts = 3
 
     def __init__(self, module, entry, options):
         kept = copy.deepcopy(module)
@@ -51,8 +50,8 @@ class MGN(BranchedNetwork):
         shared = self.model["trunk"](images)
         maps = [branch(shared) for branch in self.model["branches"]]
         whole = [self.pooling(branch) for branch in maps]
-        parts = [pool_stripes(branch, count, self.pooling) for branch, count in zip(maps, STRIPES, strict=True)]
-        return [*whole, *parts[1], *parts[2]]
+        halves, thirds = (pool_stripes(maps[i], i + 1, self.pooling) for i in (1, 2))
+        return [*whole, *halves, *thirds]
 
     def embed(self, images):
         features = [head.reduction(pooled) for head, pooled in zip(self.heads, self.pooled(images), strict=True)]
