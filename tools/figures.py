@@ -88,7 +88,8 @@ def embedding(options):
     """images that the network finds similar, near one another"""
     from reid.show.embedding import choose, draw_embedding, project
 
-    images = choose(*load_result(options.result), options.identities)
+    query, gallery = load_result(options.result)
+    images = choose(query, gallery, options.identities)
     points, method = project(images.features, options.method)
     draw_embedding(points, images.labels, images.cameras, options.save, method, options.dark)
 

@@ -99,7 +99,7 @@ def _input_of(module, call):
 
 def _last_map(module, images):
     """The last output of a layer, of an opaque network, that has several positions: maps (B, C, h, w), or tokens."""
-    last = []
+    last: list[torch.Tensor] = []
 
     def remember(_, inputs, output):
         if not isinstance(output, torch.Tensor) or len(output) != len(images):

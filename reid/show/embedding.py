@@ -90,7 +90,7 @@ def draw_embedding(points, labels, cameras, save, method="", dark=False):
     """
     people, shapes = np.unique(labels), dict(zip(np.unique(cameras), MARKERS * len(cameras), strict=False))
     paper = "#0f172a" if dark else "white"
-    with picture(save, 7.4, 5.4, dark) as figure:
+    with picture(save, 6.4, 5.8, dark) as figure:
         axes = panel(figure.subplots(), f"{len(labels)} images of {len(people)} people", "")
         axes.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
         axes.grid(False)
@@ -112,4 +112,4 @@ def draw_embedding(points, labels, cameras, save, method="", dark=False):
             Line2D([], [], marker=shape, linestyle="", color="#94a3b8", label=f"camera {camera}")
             for camera, shape in shapes.items()
         ]
-        axes.legend(handles=keys, loc="center left", bbox_to_anchor=(1, 0.5), handletextpad=0.2)
+        figure.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), 4), handletextpad=0.1)

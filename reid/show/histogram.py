@@ -29,7 +29,8 @@ def draw_similarities(pairs, threshold, save, dark=False):
             ):
                 shares = counts.reshape(BARS, -1).sum(axis=1) / counts.sum()
                 edges = np.linspace(-1, 1, BARS + 1)
-                axes.stairs(shares, edges, fill=True, facecolor=colour, alpha=0.35, hatch=hatch, edgecolor=colour)
+                axes.stairs(shares, edges, fill=True, color=colour, alpha=0.35)
+                axes.stairs(shares, edges, fill=True, facecolor="none", edgecolor=colour, linewidth=0, hatch=hatch)
                 axes.stairs(shares, edges, color=colour, linewidth=1.8, label=name)
             line = axes.axvline(threshold, color="#e2e8f0" if dark else "black", linestyle="--", linewidth=1.6)
             line.set_label(f"threshold {threshold:.3f}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from reid.data.bank import load_image
 from reid.show.style import ASKED, FAINT, picture
@@ -53,7 +54,7 @@ class Row:
     def height(self, columns):
         """In inches: titles stand once, captions below every line of tiles."""
         above, below = self.words
-        lines = -(-len(self.tiles) // columns)
+        lines = max(1, -(-len(self.tiles) // columns))
         numbers = ABOVE * any(tile.above for tile in self.tiles)
         return above + lines * (HEIGHT + below + GAP) + (lines - 1) * numbers
 
@@ -63,7 +64,7 @@ def draw_sheet(rows, save, dark=False):
 
     Raises UserError for an image that cannot be read and for a file type that cannot be written.
     """
-    columns = min(COLUMNS, max(len(row.tiles) for row in rows))
+    columns = min(COLUMNS, max(1, *(len(row.tiles) for row in rows)))
     indent = (WIDTH + 2 * GAP) if any(row.lead for row in rows) else 0
     width = max(indent + columns * (WIDTH + GAP) + MARGIN, 6)
     height = sum(row.height(columns) + BETWEEN * bool(row.title) for row in rows) + MARGIN
@@ -80,7 +81,7 @@ def draw_sheet(rows, save, dark=False):
 class _Page:
     """A figure measured in inches from its upper left corner."""
 
-    figure: object
+    figure: Figure
     width: float
     height: float
 
