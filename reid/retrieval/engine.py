@@ -7,6 +7,9 @@ tools/export.py writes them. What a file expects and gives is written inside it,
 """
 
 import json
+import logging
+import warnings
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -76,7 +79,8 @@ class Engine:
         if kind not in OPENERS:
             raise UserError(f"{path}: expected an exported network, a file name that ends in {', '.join(KINDS)}.")
         try:
-            text, self._run = OPENERS[kind](path, self.device)
+            with quiet():
+                text, self._run = OPENERS[kind](path, self.device)
             self.contents = Contents.from_json(text)
         except UserError:
             raise
@@ -107,6 +111,19 @@ class Engine:
                 found.append(unit_length(total, contents.pieces))
                 bar.update(len(chunk))
         return torch.cat(found).numpy()
+
+
+@contextmanager
+def quiet():
+    """Without PyTorch's remarks about what they are going to deprecate."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
 
 
 def import_onnxruntime():

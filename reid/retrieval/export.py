@@ -6,10 +6,7 @@
 reid/retrieval/engine.py reads them back.
 """
 
-import logging
 import tempfile
-import warnings
-from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from importlib.util import find_spec
@@ -19,7 +16,7 @@ import torch
 from torch import nn
 
 from reid.data.augment import MEAN, STD
-from reid.retrieval.engine import KEY, Engine, import_onnxruntime, providers
+from reid.retrieval.engine import KEY, Engine, import_onnxruntime, providers, quiet
 from reid.retrieval.features import fused_embedding, unit_length
 from utils import UserError, atomic_write
 
@@ -70,15 +67,14 @@ def export(network, contents, path, kind):
     module = Deployed(embedding, float_contents).eval()
     with atomic_write(path) as temporary:
         try:
-            with _quiet(), torch.no_grad():
+            with quiet(), torch.no_grad():
                 WRITERS[kind](module, contents, temporary)
         except OSError:
             raise
         except Exception as error:  # exporters fail in as many ways as networks branch
             reason = " ".join(str(error).split())[:300]
             raise UserError(f"{contents.source}: this network cannot be written as {kind} ({reason}).") from error
-        with _quiet():
-            deviation = _deviation(Engine(temporary, kind=kind), reference)
+        deviation = _deviation(Engine(temporary, kind=kind), reference)
         limit = TOLERANCE.get(contents.precision, float("inf"))
         if not deviation <= limit:
             raise UserError(
@@ -164,16 +160,3 @@ def _require_onnx():
         raise UserError(
             f"--format onnx: not installed: {', '.join(missing)}. python -m pip install {' '.join(missing)}"
         )
-
-
-@contextmanager
-def _quiet():
-    """Without the exporters' remarks about what they are going to deprecate."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)
