@@ -31,7 +31,7 @@ def activations(network, bank, device="cpu"):
     for chunk in bank.split(CHUNK):
         for name, maps in feature_maps(network, normalise(chunk.to(device))).items():
             energy = maps.float().square().sum(1, keepdim=True)
-            heat = interpolate(energy, chunk.shape[1:3], mode="bicubic", align_corners=False)[:, 0].cpu()
+            heat = interpolate(energy, chunk.shape[1:3], mode="bicubic", align_corners=False)[:, 0].clamp(min=0).cpu()
             found.setdefault(name, []).append(stretched(heat, parts_of(network)))
     return {name: torch.cat(maps).numpy() for name, maps in found.items()}
 

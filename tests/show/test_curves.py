@@ -1,8 +1,11 @@
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from reid.show.curves import TRAIN_COLOR, VALIDATION_COLOR, draw_curves
+from reid.show.curves import TRAIN_COLOR, VALIDATION_COLOR, draw_curves, loss_limit, read_history
+from utils import UserError
 
 HISTORY = [
     {"epoch": 1, "loss": 6.0, "error": 0.9, "val_loss": 6.5, "val_error": 0.8},
@@ -42,3 +45,35 @@ def test_a_loss_far_above_the_rest_is_cut_off(tmp_path):
     wanted = [int(TRAIN_COLOR[i : i + 2], 16) for i in (1, 3, 5)]
     rows = np.flatnonzero((np.abs(left - wanted).sum(2) < 60).any(1))
     assert np.ptp(rows) > 0.5 * pixels.shape[0]
+
+
+def test_every_quantity_of_the_log_has_its_panel(tmp_path, drawn):
+    history = [record | {"lr": 0.1 / record["epoch"]} for record in HISTORY]
+    draw_curves(history, tmp_path / "train.png")
+    history[1] |= {"mAP": 0.4}
+    history[2] |= {"mAP": 0.5}
+    draw_curves(history, tmp_path / "train.png")
+    assert [axes.get_title("left") for axes in drawn[0].axes] == ["Loss", "Top-1 error", "Learning rate"]
+    loss, error, rate, test = drawn[1].axes
+    np.testing.assert_array_equal(loss.lines[0].get_xydata(), [(1, 6.0), (2, 3.0), (3, 1.0)])
+    np.testing.assert_array_equal(error.lines[1].get_xydata(), [(1, 0.8), (2, 0.3), (3, 0.2)])
+    np.testing.assert_allclose(rate.lines[0].get_ydata(), [0.1, 0.05, 0.1 / 3])
+    np.testing.assert_array_equal(test.lines[0].get_xydata(), [(2, 0.4), (3, 0.5)])
+
+
+def test_a_validation_loss_above_that_of_training_stays_in_sight():
+    overfit = [{"loss": 1.0, "val_loss": value} for value in (90.0, 3.0, 2.5, 2.8)]
+    assert 2.8 < loss_limit(overfit) < 4
+    assert loss_limit([{"loss": 0.0}]) == 1
+
+
+def test_a_log_is_read_or_named(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in HISTORY))
+    assert read_history(path) == HISTORY
+    for content in ("", "{", '{"epoch": 1}', "3\n"):
+        path.write_text(content)
+        with pytest.raises(UserError, match=r"log\.jsonl: expected a line for each epoch"):
+            read_history(path)
+    with pytest.raises(UserError, match=r"absent: no such log"):
+        read_history(tmp_path / "absent")

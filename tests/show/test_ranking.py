@@ -9,24 +9,14 @@ from PIL import Image
 
 import demo
 from reid.retrieval.metrics import evaluate
-from reid.retrieval.results import FeatureSet, save_result
-from reid.show.ranking import Match, draw_ranking, find_image, nearest, paths_of
+from reid.retrieval.results import FeatureSet
+from reid.show.ranking import Match, chosen, draw_ranking, find_image, nearest, paths_of
 from reid.show.sheet import COLUMNS
 from reid.show.style import RIGHT, WRONG
+from tests.show.people import lay_out, random_sets
 from utils import UserError
 
 GREEN, RED = (tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5)) for colour in (RIGHT, WRONG))
-
-
-def random_sets(seed=0, queries=12, images=150):
-    """Query and gallery of 5 identities, distractors and junk in 3 cameras; coarse features, so that many tie."""
-    rng = np.random.default_rng(seed)
-    sets = []
-    for number, lowest in ((queries, 1), (images, -1)):
-        features = rng.integers(-1, 2, (number, 3)).astype(np.float32)
-        features[~features.any(1)] = 1
-        sets.append(FeatureSet(features, rng.integers(lowest, 6, number), rng.integers(1, 4, number)))
-    return sets
 
 
 def slow_ranking(query, gallery, index):
@@ -101,25 +91,7 @@ def test_a_gallery_of_junk_alone_is_refused():
 
 @pytest.fixture
 def laid_out(tmp_path):
-    """A result file, and its images laid out below tmp_path/pytorch. Returns (result file, query, gallery)."""
-    sets = random_sets(images=30)
-    rng = np.random.default_rng(1)
-    for images, split in zip(sets, ("query", "gallery"), strict=True):
-        order = np.argsort([f"{label:04d}" if label >= 0 else "-1" for label in images.labels], kind="stable")
-        for name in ("features", "labels", "cameras"):
-            setattr(images, name, getattr(images, name)[order])
-        images.paths = []
-        for i, (label, camera) in enumerate(zip(images.labels, images.cameras, strict=True)):
-            identity = f"{label:04d}" if label >= 0 else "-1"
-            path = tmp_path / "pytorch" / split / identity / f"{identity}_c{camera}s1_{i:06d}_00.jpg"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(rng.integers(60, 200, (128, 64, 3), np.uint8)).save(path)
-            images.paths.append(path.as_posix())
-        cameras = {path: int(path.split("_c")[1][0]) for path in images.paths}
-        images.paths = sorted(images.paths)
-        images.cameras = np.array([cameras[path] for path in images.paths])
-    save_result(tmp_path / "result.mat", *sets)
-    return tmp_path / "result.mat", *sets
+    return lay_out(tmp_path)
 
 
 def count(picture, colour):
@@ -226,3 +198,69 @@ def test_what_is_below_the_threshold_is_marked_as_rejected(laid_out, tmp_path, c
     assert ["rejected" in line for line in lines[:-1]] == rejected and 0 < sum(rejected) < len(rejected)
     assert f"{sum(rejected)} are below the threshold" in lines[-1]
     assert (tmp_path / "some.png").read_bytes() != (tmp_path / "all.png").read_bytes()
+
+
+def test_the_worst_queries_are_those_of_the_lowest_average_precision():
+    rng = np.random.default_rng(7)
+    query, gallery = random_sets()
+    query.features, gallery.features = (rng.normal(size=(len(s), 8)).astype(np.float32) for s in (query, gallery))
+    gallery.labels[gallery.labels == query.labels[3]] = 99  # a query without a right answer
+    metrics = evaluate(query, gallery)
+    found = chosen(query, gallery, worst=4)
+    assert list(found) == sorted(np.flatnonzero(metrics.num_matches), key=lambda i: metrics.average_precision[i])[:4]
+    assert all(precision == pytest.approx(metrics.average_precision[i]) for i, precision in found.items())
+    assert 3 not in chosen(query, gallery, worst=100)
+    camera = query.cameras[0]
+    own = chosen(query, gallery, camera=camera)
+    assert list(own) == np.flatnonzero(query.cameras == camera).tolist()
+    assert (
+        list(chosen(query, gallery, camera=camera, worst=2))
+        == [i for i in chosen(query, gallery, worst=100) if query.cameras[i] == camera][:2]
+    )
+    assert list(chosen(query, gallery, [7, 3])) == [7, 3]
+
+
+def test_several_queries_stand_on_one_sheet(laid_out, tmp_path, capsys, drawn):
+    result, query, _ = laid_out
+    arguments = ["--result", str(result), "--save", str(tmp_path / "show.png"), "--top", "4"]
+    demo.main([*arguments, "--query_index", "3,0,7"])
+    words = [text.get_text() for text in drawn[0].texts]
+    titles = [f"Query {i}: identity {query.labels[i]:04d}, camera {query.cameras[i]}" for i in (3, 0, 7)]
+    assert [word for word in words if word.startswith("Query")] == titles
+    assert len(drawn[0].axes) == 3 * 5
+    demo.main([*arguments, "--worst", "2"])
+    assert len(drawn[1].axes) == 2 * 5
+    assert "average precision 0." in " ".join(text.get_text() for text in drawn[1].texts)
+
+
+def test_many_queries_fill_numbered_sheets(laid_out, tmp_path, capsys, monkeypatch):
+    result, query, _ = laid_out
+    monkeypatch.setattr(demo, "SHEET", 2)
+    camera = np.bincount(query.cameras).argmax()
+    arguments = ["--result", str(result), "--save", str(tmp_path / "show.pdf"), "--top", "2"]
+    demo.main([*arguments, "--camera", str(camera)])
+    sheets = -(-int((query.cameras == camera).sum()) // 2)
+    assert sheets > 1
+    assert sorted(path.name for path in tmp_path.glob("*.pdf")) == [f"show_{i + 1:02d}.pdf" for i in range(sheets)]
+    assert f"show_{sheets:02d}.pdf" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--query_index", "3", "--worst", "2"], "leave out --worst and --camera"),
+        (["--query_index", "3,12"], "--query_index 12: expected 0 to 11"),
+        (["--camera", "9"], "--camera 9: no query is of it; there are queries of camera 1, 2, 3"),
+        (["--worst", "0"], "--worst 0: expected 1 or more"),
+    ],
+)
+def test_choices_that_cannot_be_shown_are_refused(flags, expected, laid_out, tmp_path):
+    with pytest.raises(UserError, match=expected):
+        demo.main(["--result", str(laid_out[0]), "--save", str(tmp_path / "show.png"), *flags])
+    assert not (tmp_path / "show.png").exists()
+
+
+def test_a_list_of_queries_that_is_none_ends_with_status_2(capsys):
+    with pytest.raises(SystemExit) as ended:
+        demo.main(["--query_index", "3,x"])
+    assert ended.value.code == 2 and "--query_index" in capsys.readouterr().err

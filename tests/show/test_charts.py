@@ -1,0 +1,119 @@
+"""CMC curves, histograms and maps hold the numbers that they were given."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.collections import PathCollection
+
+from reid.retrieval.metrics import evaluate
+from reid.retrieval.results import FeatureSet
+from reid.retrieval.thresholds import pair_similarities
+from reid.show.cmc import draw_cmc, run_names
+from reid.show.embedding import choose, draw_embedding, project
+from reid.show.histogram import draw_similarities
+from tests.show.people import random_sets
+from utils import UserError
+
+
+def test_cmc_curves_are_the_metrics_best_first(tmp_path, drawn):
+    runs = {f"run {seed}": evaluate(*random_sets(seed)) for seed in (2, 3, 4)}
+    draw_cmc(runs, tmp_path / "cmc.svg", ranks=20)
+    axes = drawn[0].axes[0]
+    order = sorted(runs, key=lambda name: -runs[name].rank(1))
+    assert len({runs[name].rank(1) for name in order}) > 1
+    for line, name in zip(axes.lines, order, strict=True):
+        assert line.get_label().startswith(f"{name}: Rank@1 {100 * runs[name].rank(1):.1f}, mAP")
+        np.testing.assert_array_equal(line.get_xdata(), np.arange(1, 21))
+        np.testing.assert_array_equal(line.get_ydata(), [runs[name].rank(k) for k in range(1, 21)])
+
+
+def test_runs_are_named_by_their_files():
+    assert list(run_names([Path("a/x.mat"), Path("b/y.mat")])) == ["x", "y"]
+    assert list(run_names([Path("a/x.mat"), Path("b/x.mat")])) == ["a/x", "b/x"]
+    with pytest.raises(UserError, match="same file twice"):
+        run_names([Path("x.mat"), Path("x.mat")])
+
+
+def test_histograms_hold_every_pair_and_the_threshold(tmp_path, drawn):
+    query, gallery = random_sets()
+    pairs = pair_similarities(query, gallery)
+    draw_similarities(pairs, 0.25, tmp_path / "histogram.pdf", dark=True)
+    every, hardest, roc = drawn[0].axes
+    for axes in (every, hardest):
+        assert all(patch.get_data().values.sum() == pytest.approx(1) for patch in axes.patches)
+        assert axes.lines[0].get_xdata() == [0.25, 0.25]
+    own = every.patches[0].get_data()
+    unit = [images.features / np.linalg.norm(images.features, axis=1)[:, None] for images in (query, gallery)]
+    same = (query.labels[:, None] == gallery.labels) & (query.cameras[:, None] != gallery.cameras)
+    same &= query.labels[:, None] != -1
+    counts, _ = np.histogram((unit[0] @ unit[1].T)[same] + 1e-4, own.edges + 1e-6)  # coarse features lie on edges
+    assert np.abs(own.values.cumsum() - counts.cumsum() / counts.sum()).max() < 0.2
+    assert len(roc.lines) == 2 and roc.lines[0].get_ydata()[0] == 1
+
+
+def test_a_map_is_of_those_with_the_most_images():
+    labels = np.array([-1] * 9 + [0] * 8 + [5] * 3 + [7] * 6 + [9] * 4)
+    rng = np.random.default_rng(0)
+    gallery = FeatureSet(rng.normal(size=(len(labels), 4)), labels, np.arange(len(labels)) % 3)
+    query = FeatureSet(rng.normal(size=(2, 4)), np.array([5, 5]), np.array([1, 2]))
+    images = choose(query, gallery, identities=2)
+    assert sorted(images.labels.tolist()) == [5] * 5 + [7] * 6
+    np.testing.assert_array_equal(images.features[:2], query.features)
+
+
+def test_pca_keeps_the_distances_of_features_in_a_plane():
+    angles = np.linspace(0, 3, 9)
+    features = np.stack([np.cos(angles), np.sin(angles), 0 * angles], axis=1) * 4
+    points, name = project(features, "pca")
+    distances = [np.linalg.norm(x[:, None] - x[None], axis=2) for x in (points, features / 4)]
+    np.testing.assert_allclose(*distances, atol=1e-6)
+    assert name == "PCA"
+
+
+def test_tsne_keeps_people_together():
+    pytest.importorskip("sklearn")
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(3), 12)
+    features = (5 * rng.normal(size=(3, 16)))[labels] + rng.normal(size=(36, 16))
+    points, name = project(features)
+    centres = np.stack([points[labels == label].mean(axis=0) for label in range(3)])
+    assert (np.linalg.norm(points[:, None] - centres, axis=2).argmin(axis=1) == labels).all()
+    assert name == "t-SNE"
+    np.testing.assert_array_equal(points, project(features, "tsne")[0])
+
+
+def test_without_the_library_the_map_is_by_pca_and_says_so(monkeypatch, capsys):
+    for name in ("sklearn.manifold", "umap"):
+        monkeypatch.setitem(sys.modules, name, None)
+    features = np.random.default_rng(0).normal(size=(5, 3))
+    points, name = project(features)
+    assert name == "PCA" and points.shape == (5, 2)
+    assert "needs scikit-learn" in capsys.readouterr().out
+    for method, package in (("tsne", "scikit-learn"), ("umap", "umap-learn")):
+        with pytest.raises(UserError, match=f"pip install {package}"):
+            project(features, method)
+    with pytest.raises(UserError, match="three at least"):
+        project(features[:2])
+
+
+def test_a_map_has_a_colour_for_a_person_and_a_shape_for_a_camera(tmp_path, drawn):
+    rng = np.random.default_rng(0)
+    labels, cameras = rng.integers(1, 4, 40), rng.integers(1, 3, 40)
+    points = rng.normal(size=(40, 2))
+    draw_embedding(points, labels, cameras, tmp_path / "map.png", "PCA")
+    axes = drawn[0].axes[0]
+    clouds = [cloud for cloud in axes.collections if isinstance(cloud, PathCollection) and len(cloud.get_offsets())]
+    seen = {}
+    for cloud in clouds:
+        for point in cloud.get_offsets():
+            index = int(np.flatnonzero((points == point).all(axis=1))[0])
+            look = (tuple(cloud.get_facecolor()[0]), len(cloud.get_paths()[0].vertices))
+            seen.setdefault((labels[index], cameras[index]), set()).add(look)
+    assert sum(len(cloud.get_offsets()) for cloud in clouds) == 40
+    assert all(len(looks) == 1 for looks in seen.values()) and len(seen) == 6
+    colours = {label: {next(iter(looks))[0] for (who, _), looks in seen.items() if who == label} for label in (1, 2, 3)}
+    assert all(len(found) == 1 for found in colours.values()) and len(set.union(*colours.values())) == 3
+    assert [text.get_text() for text in axes.texts] == ["0001", "0002", "0003"]
+    assert [text.get_text() for text in drawn[0].legends[0].texts] == ["camera 1", "camera 2"]

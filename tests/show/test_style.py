@@ -1,0 +1,81 @@
+import itertools
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+
+from reid.show.style import LINES, LINES_ON_DARK, RIGHT, WRONG, picture, theme
+from utils import UserError
+
+BEGINNINGS = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml", "jpg": b"\xff\xd8"}
+# Red-green blindness (deuteranopia), severity 1: Machado, Oliveira, Fernandes, TVCG 2009, table 1.
+DEUTERANOPIA = np.array(
+    [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+)
+
+
+def draw(path, dark=False):
+    with picture(path, 3, 2, dark) as figure:
+        figure.subplots().plot([1, 2], [3, 4])
+
+
+def linear(colour):
+    """Linear light of an sRGB colour."""
+    value = np.array(to_rgb(colour))
+    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+
+
+def contrast(one, other):
+    """The ratio of WCAG 2, 1 to 21."""
+    high, low = sorted((linear(colour) @ [0.2126, 0.7152, 0.0722] for colour in (one, other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_the_file_name_says_the_type_and_the_same_picture_is_the_same_file(tmp_path):
+    for suffix, beginning in BEGINNINGS.items():
+        for name in ("a", "b"):
+            draw(tmp_path / f"{name}.{suffix}")
+        content = (tmp_path / f"a.{suffix}").read_bytes()
+        assert content.startswith(beginning) and content == (tmp_path / f"b.{suffix}").read_bytes()
+
+
+def test_an_unknown_type_is_refused_before_anything_is_drawn(tmp_path):
+    with (
+        pytest.raises(UserError, match=r"--save .*picture\.doc: expected .*\.png"),
+        picture(tmp_path / "picture.doc", 3, 2),
+    ):
+        pytest.fail("drawn")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failure_while_drawing_keeps_the_old_picture(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"old")
+    with pytest.raises(ZeroDivisionError), picture(tmp_path / "a.png", 3, 2):
+        raise ZeroDivisionError
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+
+
+def test_the_settings_end_with_the_picture(tmp_path):
+    before = dict(matplotlib.rcParams)
+    draw(tmp_path / "a.png", dark=True)
+    assert dict(matplotlib.rcParams) == before
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_words_and_lines_stand_out_from_the_paper(dark):
+    settings = theme(dark)
+    paper = settings["figure.facecolor"]
+    assert contrast(settings["text.color"], paper) > 7
+    assert contrast(settings["xtick.labelcolor"], paper) > 7
+    for colour in LINES_ON_DARK if dark else LINES:
+        assert contrast(colour, paper) > 2.9, colour
+    for colour in (RIGHT, WRONG):
+        assert contrast(colour, "white") > 4.4
+
+
+def test_colours_differ_without_red_and_green():
+    for colours in (LINES[:3], LINES_ON_DARK[:3], (RIGHT, WRONG)):
+        for one, other in itertools.combinations(colours, 2):
+            seen = [np.clip(DEUTERANOPIA @ linear(colour), 0, 1) ** (1 / 2.2) for colour in (one, other)]
+            assert np.linalg.norm(seen[0] - seen[1]) > 0.25, (one, other)
