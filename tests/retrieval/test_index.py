@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from reid.retrieval import index as module
-from reid.retrieval.index import SearchIndex
+from reid.retrieval.index import Found, SearchIndex
 from reid.retrieval.lists import latest_file
 from tests.conftest import ROOT
 from tests.retrieval.conftest import clusters
@@ -99,6 +99,7 @@ def test_lists_are_kept_extended_and_made_anew(features, tmp_path, small_limit):
     assert paths(index.search(features[1400:1401], 1)) == [["1400.jpg"]]
     second, reached = latest_file(index)
     assert reached == 1500 and not first.exists()
+    assert index.lists().index.ntotal == 1500 and index.lists().replaced == 0
     before = second.stat().st_mtime_ns
     again = SearchIndex(path)
     assert paths(again.search(features[1400:1401], 1)) == [["1400.jpg"]]
@@ -151,29 +152,25 @@ ADDER = """
 import sys
 import numpy as np
 from reid.retrieval.index import SearchIndex
-index, number = SearchIndex(sys.argv[1]), len(SearchIndex(sys.argv[1]))
+index, features = SearchIndex(sys.argv[1]), np.eye(1000, dtype=np.float32)
 while True:
-    random = np.random.default_rng(number)
-    index.add([f"{number + i}.jpg" for i in range(200)], random.standard_normal((200, 128)))
-    number += 200
-    print(number, flush=True)
+    start = len(index)
+    index.add([f"{start + i}.jpg" for i in range(1000)], features)
+    print(len(index), flush=True)
 """
 
 
 def test_a_kill_in_the_middle_of_an_addition_loses_nothing_that_was_added(tmp_path):
-    path, promised = tmp_path / "a.index", 0
-    for round_ in range(4):
-        process = subprocess.Popen(
-            [sys.executable, "-c", ADDER, str(path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(3):
-            promised = int(process.stdout.readline())
-        time.sleep(0.003 * round_)  # at another moment each time
+    path = tmp_path / "a.index"
+    for pause in (0.005, 0.01, 0.02, 0.04):  # an addition takes some 50 ms: each time another moment of it
+        process = subprocess.Popen([sys.executable, "-c", ADDER, path], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        assert process.stdout
+        printed = [process.stdout.readline() for _ in range(2)]
+        time.sleep(pause)
         process.send_signal(signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
-        promised = max([promised, *map(int, process.communicate(timeout=60)[0].split())])
+        promised = max(map(int, [*printed, *process.communicate(timeout=60)[0].split()]))
         index = SearchIndex(path)
-        assert len(index) >= promised and len(index) % 200 == 0
-        (feature,) = np.random.default_rng(0).standard_normal((1, 128)).astype(np.float32)
-        assert index.search(feature[None], 1)[0][0].path == Path("0.jpg")
+        assert len(index) >= promised and len(index) % 1000 == 0
+        assert index.search(np.eye(1000)[7:8], 1)[0][0] == Found(Path("7.jpg"), 1.0)
         assert index.database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         index.close()
