@@ -25,6 +25,8 @@ from reid.retrieval.rerank import add_rerank_flags, rescorer
 from reid.retrieval.results import load_result
 from utils import atomic_write, run_script, select_device
 
+RESULT = Path("pytorch_result.mat")
+
 
 def main(argv=None):
     options = parse(argv)
@@ -34,7 +36,8 @@ def main(argv=None):
     from reid.show import page, ranking, report  # matplotlib takes its time
     from reid.show.curves import read_history
 
-    multi_query = read_multi_query(options, query, by_default=True)
+    # One beside a result file of another name may well be another network's.
+    multi_query = read_multi_query(options, query, by_default=options.result.name == RESULT.name)
     tested = report.measure(query, gallery, multi_query, None if options.no_rerank else rescorer(options))
     body = [report.metrics_section(tested)]
     if run and (log := Path("model") / options.name / "log.jsonl").exists():
@@ -66,8 +69,8 @@ def main(argv=None):
 
 def parse(argv):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--result", type=Path, default=Path("pytorch_result.mat"), help="features written by test.py")
-    parser.add_argument("--multi_query", type=Path, help="default: multi_query.mat beside the result, if it is there")
+    parser.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")
+    parser.add_argument("--multi_query", type=Path, help=f"default: multi_query.mat beside {RESULT}")
     parser.add_argument("--test_dir", help="folder of query and gallery, if the images moved")
     parser.add_argument("--save", type=Path, help="the page (default: model/NAME/report.html)")
     parser.add_argument("--queries", type=whole, default=3, help="rankings shown, evenly spread (default: 3)")

@@ -18,6 +18,7 @@ from utils import UserError
 
 MARKERS = "osD^vPX*<>hp"
 DISTRACTOR = 0
+PERPLEXITY = 12.0  # neighbours that count: about half as many as a person has images
 
 
 def choose(query, gallery, identities=10):
@@ -59,7 +60,7 @@ def _tsne(features, seed):
     from sklearn.manifold import TSNE
 
     # Of unit features, the Euclidean distance orders pairs as the cosine does.
-    perplexity = min(30.0, (len(features) - 1) / 3)
+    perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
     return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(features)
 
 

@@ -68,7 +68,7 @@ def test_pca_keeps_the_distances_of_features_in_a_plane():
     features = np.stack([np.cos(angles), np.sin(angles), 0 * angles], axis=1) * 4
     points, name = project(features, "pca")
     distances = [np.linalg.norm(x[:, None] - x[None], axis=2) for x in (points, features / 4)]
-    np.testing.assert_allclose(*distances, atol=1e-6)
+    np.testing.assert_allclose(distances[0], distances[1], atol=1e-6)
     assert name == "PCA"
 
 
@@ -104,16 +104,19 @@ def test_a_map_has_a_colour_for_a_person_and_a_shape_for_a_camera(tmp_path, draw
     points = rng.normal(size=(40, 2))
     draw_embedding(points, labels, cameras, tmp_path / "map.png", "PCA")
     axes = drawn[0].axes[0]
-    clouds = [cloud for cloud in axes.collections if isinstance(cloud, PathCollection) and len(cloud.get_offsets())]
-    seen = {}
-    for cloud in clouds:
-        for point in cloud.get_offsets():
+    seen: dict[tuple, set] = {}
+    count = 0
+    for cloud in axes.collections:
+        assert isinstance(cloud, PathCollection)
+        look = (str(cloud.get_facecolor()), np.asarray(cloud.get_paths()[0].vertices).size)
+        for point in np.asarray(cloud.get_offsets()):
             index = int(np.flatnonzero((points == point).all(axis=1))[0])
-            look = (tuple(cloud.get_facecolor()[0]), len(cloud.get_paths()[0].vertices))
             seen.setdefault((labels[index], cameras[index]), set()).add(look)
-    assert sum(len(cloud.get_offsets()) for cloud in clouds) == 40
+            count += 1
+    assert count == 40
     assert all(len(looks) == 1 for looks in seen.values()) and len(seen) == 6
     colours = {label: {next(iter(looks))[0] for (who, _), looks in seen.items() if who == label} for label in (1, 2, 3)}
-    assert all(len(found) == 1 for found in colours.values()) and len(set.union(*colours.values())) == 3
+    assert all(len(found) == 1 for found in colours.values())
+    assert len(set.union(*colours.values())) == 3
     assert [text.get_text() for text in axes.texts] == ["0001", "0002", "0003"]
     assert [text.get_text() for text in drawn[0].legends[0].texts] == ["camera 1", "camera 2"]

@@ -17,7 +17,9 @@ class Checker(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.open, self.sources, self.text = [], [], []
+        self.open: list[str] = []
+        self.sources: list[str] = []
+        self.text: list[str] = []
         self.feed(text)
         self.close()
         assert not self.open, self.open

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -57,8 +58,8 @@ def test_each_figure_is_written(inside, tmp_path, capsys):
         assert capsys.readouterr().out.endswith(f"{name}\n")
     sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
     assert sizes.keys() == commands.keys() and min(sizes.values()) > 5000
-    dark = Image.open(tmp_path / "histogram.png").convert("RGB").getpixel((2, 2))
-    assert max(dark) < 60
+    corner = np.asarray(Image.open(tmp_path / "histogram.png").convert("RGB"))[:3, :3]
+    assert corner.max() < 60
 
 
 def test_figures_of_nothing_are_refused(inside, tmp_path):
@@ -91,9 +92,12 @@ def drawn_sizes(monkeypatch):
     from reid.show import sheet
 
     counts, draw = [], sheet.draw_sheet
-    monkeypatch.setattr(
-        sheet, "draw_sheet", lambda rows, save: (counts.append(sum(len(row.tiles) for row in rows)), draw(rows, save))
-    )
+
+    def count(rows, save):
+        counts.append(sum(len(row.tiles) for row in rows))
+        draw(rows, save)
+
+    monkeypatch.setattr(sheet, "draw_sheet", count)
     return counts
 
 
