@@ -104,8 +104,7 @@ def draw_embedding(points, labels, cameras, save, method="", dark=False):
                     *here.T, s=36, marker=shape, color=MANY[number % len(MANY)], edgecolor=paper, linewidth=0.6
                 )
         for label in people:
-            cloud = points[labels == label]
-            top = (np.median(cloud[:, 0]), np.quantile(cloud[:, 1], 0.95))
+            top = label_place(points[labels == label])
             style = {"fontsize": 11, "fontweight": "bold", "path_effects": [withStroke(linewidth=3, foreground=paper)]}
             axes.annotate(f"{label:04d}", top, (0, 9), textcoords="offset points", ha="center", **style)
         axes.set_xlabel(f"{method}: near means similar, axes have no unit", fontsize=10)
@@ -114,3 +113,14 @@ def draw_embedding(points, labels, cameras, save, method="", dark=False):
             for camera, shape in shapes.items()
         ]
         figure.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), 4), handletextpad=0.1)
+
+
+def label_place(cloud):
+    """Where the number of an identity stands: above the half of its points (N, 2) around their most central one.
+
+    The middle of a cloud in two pieces is between them, where others are.
+    """
+    distances = np.linalg.norm(cloud[:, None] - cloud[None], axis=2)
+    centre = np.median(distances, axis=1).argmin()
+    near = cloud[np.argsort(distances[centre], kind="stable")[: (len(cloud) + 1) // 2]]
+    return near[:, 0].mean(), near[:, 1].max()

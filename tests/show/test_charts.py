@@ -11,7 +11,7 @@ from reid.retrieval.metrics import evaluate
 from reid.retrieval.results import FeatureSet
 from reid.retrieval.thresholds import pair_similarities
 from reid.show.cmc import draw_cmc, run_names
-from reid.show.embedding import choose, draw_embedding, project
+from reid.show.embedding import choose, draw_embedding, label_place, project
 from reid.show.histogram import draw_similarities
 from tests.show.people import random_sets
 from utils import UserError
@@ -96,6 +96,12 @@ def test_without_the_library_the_map_is_by_pca_and_says_so(monkeypatch, capsys):
             project(features, method)
     with pytest.raises(UserError, match="three at least"):
         project(features[:2])
+
+
+def test_the_number_of_a_person_in_two_pieces_stands_above_one_of_them():
+    piece = np.array([(0, 0), (1, 0), (0, 1), (1, 1)], float)
+    place = label_place(np.concatenate([piece, piece[:3] + np.array([0, 50])]))
+    assert place == (0.5, 1)
 
 
 def test_a_map_has_a_colour_for_a_person_and_a_shape_for_a_camera(tmp_path, drawn):
