@@ -4,27 +4,41 @@
     python train.py --backbone osnet_x0_25 --weights none --data_dir data/synthetic/pytorch --name small
     python train.py --name small --resume                             # go on after an interruption
     python train.py --config recipe.yaml --lr 0.02                    # a file of options; flags win
+    python train.py --gpu_ids 0,1                                     # the batch shared out over two GPUs
 
 Writes model/NAME: opts.yaml, checkpoints (net_last.pth, and net_010.pth … every ten epochs), train.jpg, log.jsonl.
 """
 
+import sys
 from pathlib import Path
 
 import torch
 
 from model import build_from_options, parameter_count
 from reid.data.layout import join_splits, read_training_splits
+from reid.distributed import start_processes
 from reid.options import PUBLISHED_CLASSES, dump_options, parse_train, training_roots, training_split
 from reid.training.run import run_training
-from utils import run_script
+from utils import UserError, run_script
 
 
 def main(argv=None):
     options = parse_train(argv)
     if options.dry_run:
         describe(options)
+    elif "," in options.gpu_ids:
+        on_several_devices(options, sys.argv[1:] if argv is None else argv)
     else:
         run_training(options)
+
+
+def on_several_devices(options, arguments):
+    """Start train_DDP.py on each of the GPUs, with its share of the batch."""
+    count = len(options.gpu_ids.split(","))
+    if options.batchsize % count:
+        raise UserError(f"--batchsize {options.batchsize} does not divide among the {count} GPUs of --gpu_ids.")
+    share = ["--batchsize", str(options.batchsize // count)]
+    start_processes(Path(__file__).with_name("train_DDP.py"), options.gpu_ids, [*arguments, *share])
 
 
 def describe(options):

@@ -41,7 +41,7 @@ def main(argv=None):
         suite["suite, bfloat16, compiled"] = ["--bf16", "--compile"]
     variants = {f"usual loop, {name}": (usual_loop, count) for name, count in worker_counts().items()}
     variants |= {name: (suite_loop, flags) for name, flags in suite.items()}
-    measured = {name: [] for name in variants}
+    measured: dict[str, list] = {name: [] for name in variants}
     for _ in range(options.rounds):
         for name, (loop, setting) in variants.items():
             measured[name].append(apart(loop, vars(options), setting))
@@ -83,7 +83,12 @@ def usual_loop(options, workers):
     )
     images = ImageFolder(Path(options["data_dir"]) / "train_all", transform)
     loader = torch.utils.data.DataLoader(
-        images, options["batchsize"], shuffle=True, num_workers=workers, pin_memory=device.type == "cuda", drop_last=True
+        images,
+        options["batchsize"],
+        shuffle=True,
+        num_workers=workers,
+        pin_memory=device.type == "cuda",
+        drop_last=True,
     )
     network = build_model(options["backbone"], len(images.classes), weights="none", size=size).to(device).train()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, nesterov=True)
@@ -104,10 +109,12 @@ def usual_loop(options, workers):
 def suite_loop(options, flags):
     """The same of the suite's own Trainer."""
     from reid.options import parse_train
-    from reid.training.run import build_trainer
+    from reid.training.setup import set_up
 
-    words = [f"--{name}={options[name]}" for name in ("data_dir", "backbone", "height", "width", "batchsize", "gpu_ids")]
-    trainer = build_trainer(parse_train([*words, "--train_all", "--weights", "none", *flags]))
+    words = [
+        f"--{name}={options[name]}" for name in ("data_dir", "backbone", "height", "width", "batchsize", "gpu_ids")
+    ]
+    trainer = set_up(parse_train([*words, "--train_all", "--weights", "none", *flags])).trainer
     trainer.network.train()
     return timed(trainer.batches(0), lambda batch: trainer.train_step(*batch), options, trainer.device)
 

@@ -6,13 +6,14 @@ torchrun --standalone --nproc_per_node 4 test.py
 
 import os
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import distributed
 from torch.distributed.nn.functional import all_gather
 
-from utils import select_device
+from utils import UserError, describe, select_device
 
 
 class World:
@@ -68,5 +69,29 @@ def join_world(gpu_ids="-1"):
     distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpus else "gloo")
     try:
         yield World(distributed.get_rank(), distributed.get_world_size(), local_rank)
+    except RuntimeError as error:
+        if not any(name in str(error) for name in ("gloo", "Gloo", "NCCL", "Connection closed by peer")):
+            raise
+        raise UserError(
+            f"Process {os.environ['RANK']} lost the others: one of them has ended, its message is above "
+            f"({describe(error).splitlines()[0][:120]}). What was saved is whole: go on with --resume."
+        ) from error
     finally:
         distributed.destroy_process_group()
+
+
+def start_processes(script, gpu_ids, arguments):
+    """Run a script under torchrun, one process for each of the GPUs of `--gpu_ids`, and wait for its end.
+
+    Raises UserError where a process fails; its own message stands above.
+    """
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import main as torchrun
+
+    count = len(gpu_ids.split(","))
+    try:
+        torchrun(["--standalone", "--nproc_per_node", str(count), str(Path(script)), *arguments])
+    except ChildFailedError as error:
+        raise UserError(
+            f"One of the {count} processes on --gpu_ids {gpu_ids} ended with an error; see above."
+        ) from error

@@ -27,6 +27,8 @@ OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("step", "cosine", "multistep", "warmup_cosine")
 MILESTONES = "40,70"
 
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+
 
 def bounded(kind, fits, expected):
     """An argparse type: a number of that kind for which fits(number) is true; `expected` says which those are."""
@@ -69,13 +71,15 @@ def training_parser():
 
 def add_run_flags(group):
     """The flags that say where and how a run runs."""
-    group.add_argument("--gpu_ids", default="0", help="which GPU; -1 for the CPU, also used where there is no GPU")
+    group.add_argument("--gpu_ids", default="0", help="which GPUs, such as 0 or 0,1; -1 for the CPU")
     group.add_argument("--name", default="ft_ResNet50", help="name of the run: its files go to model/NAME")
     group.add_argument("--seed", type=whole, default=0, help="the same seed on the same machine gives the same network")
     group.add_argument("--resume", action="store_true", help="go on after the last epoch that model/NAME has finished")
     group.add_argument("--config", metavar="FILE", help="YAML file of options; flags on the command line win")
     group.add_argument("--dry_run", action="store_true", help="print the options and the network's size, touch nothing")
     group.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events to model/NAME")
+    group.add_argument("--keep", type=whole, default=0, help="numbered checkpoints to keep; 0 keeps all")
+    group.add_argument("--profile", action="store_true", help="write a trace of ten steps to model/NAME/trace.json")
 
 
 def add_data_flags(group):
@@ -83,7 +87,9 @@ def add_data_flags(group):
     group.add_argument("--data_dir", default="../Market/pytorch", help="the folder that prepare.py laid out")
     group.add_argument("--train_all", action="store_true", help="train on every training image, those of val included")
     group.add_argument("--train_with", metavar="DIR", help="further folders of that layout, separated by commas")
-    group.add_argument("--batchsize", type=positive(int), default=32, help="images a batch")
+    group.add_argument(
+        "--batchsize", type=positive(int), default=32, help="images a batch (of each process of torchrun)"
+    )
     group.add_argument(
         "--sampler", choices=SAMPLERS, default="shuffle",
         help="pk: identities × instances a batch; pk_camera: these from as many cameras as possible",
@@ -137,6 +143,10 @@ def add_training_flags(group):
     group.add_argument("--milestones", default=MILESTONES, help="epochs after which multistep divides by ten")
     group.add_argument("--warm_epoch", type=whole, default=0, help="epochs over which the learning rate rises")
     group.add_argument("--freeze_epochs", type=whole, default=0, help="epochs in which only the head learns")
+    group.add_argument("--accumulate", type=positive(int), default=1, help="batches between two updates")
+    group.add_argument("--sync_bn", action="store_true", help="batch norms over the batches of all GPUs")
+    group.add_argument("--compile", nargs="?", const="default", choices=COMPILE_MODES, help="torch.compile, its mode")
+    group.add_argument("--no_tf32", action="store_true", help="full float32 on GPUs that could do with TF32")
     group.add_argument("--FSGD", action="store_true", help="PyTorch's fused SGD")
     group.add_argument("--fp16", action="store_true", help="mixed precision with float16")
     group.add_argument("--bf16", action="store_true", help="mixed precision with bfloat16")

@@ -176,7 +176,7 @@ def _converted(action, value, path):
 
 def _refuse_changes(before, now, path):
     """A resumed run continues as it began; only what does not touch its result may differ."""
-    free = {"name", "resume", "gpu_ids", "data_dir", "tensorboard", "dry_run", "config"}
+    free = {"name", "resume", "gpu_ids", "data_dir", "tensorboard", "dry_run", "config", "keep", "profile"}
     changed = [name for name, value in vars(now).items() if name not in free and value != getattr(before, name)]
     if changed:
         listing = ", ".join(f"{name} {getattr(before, name)} → {getattr(now, name)}" for name in changed)

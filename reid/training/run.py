@@ -1,141 +1,137 @@
 """A training run from the options to the last checkpoint."""
 
 import os
-from pathlib import Path
+import signal
+import sys
+import threading
+from contextlib import contextmanager
 
-import numpy as np
-import torch
-
-import losses
-from model import build_from_options, parameter_count
-from reid.data.augment import Augment
-from reid.data.bank import load_bank
-from reid.data.layout import join_splits, read_split, read_training_splits, read_unlabelled
-from reid.data.samplers import PKSampler, ShuffleSampler, expected_pairs
-from reid.options import options_file, save_options, training_roots, training_split
+from model import parameter_count
+from reid.distributed import World
+from reid.options import options_file, save_options
 from reid.show.curves import draw_curves
-from reid.training.adversarial import AdversarialTerm
-from reid.training.batches import BatchSource
-from reid.training.criterion import Criterion
-from reid.training.generalisation import GeneralisationTerm
+from reid.training.profile import step_profiler
 from reid.training.run_folder import RunFolder, check_run_name
-from reid.training.trainer import Trainer
-from utils import UserError, seed_everything, select_device
+from reid.training.setup import set_up
+from reid.training.trainer import NotFinite, Stopped
+from utils import UserError, atomic_write
 
 CHECKPOINT_EVERY = 10  # epochs
-FEW_PAIRS = 0.25  # pairs of one identity for each image of a batch; the balanced sampler's 4 instances give 1.5
+STOPPED = 128 + signal.SIGTERM  # the exit status of a process that a signal ended
 
 
-def run_training(options):
-    """Train as the options say; returns the RunFolder. Everything is checked and decoded before anything is written."""
+def run_training(options, world=None):
+    """Train as the options say; returns the RunFolder. Everything is checked and decoded before anything is written.
+
+    world: the processes that train together; the first of them prints and writes.
+    """
+    world = world or World()
     check_run_name(options.name)
-    device = select_device(options.gpu_ids)
-    seed_everything(options.seed)
-    splits = read_training_splits(training_roots(options), training_split(options))
-    split = join_splits(splits)
-    unlabelled = read_unlabelled(options.DG_dir) if options.DG else []
-    sampler = _sampler(options, split)
-    options.nclasses = len(split.classes)
     run = RunFolder(options.name)
-    state = run.load_state(device) if options.resume else None
-    network = build_from_options(options, len(split.classes), "none" if state else options.weights)
-    validation = _validation_data(options, split.classes)
-    banks = [_bank(options, part.paths, folder) for folder, part in splits]
-    bank = banks[0] if len(banks) == 1 else torch.cat(banks)  # one stays the memory-mapped file that it is
-    augment = Augment.from_options(options)
-    criterion = Criterion(options, len(split.classes), network.metric_dim, network.parts)
-    terms = _extra_terms(options, unlabelled, augment, device)
-    trainer = Trainer(network, criterion, bank, split.targets, sampler, augment, options, device, terms)
-
-    if state:
-        trainer.load_state_dict(state)
-        print(f"{run.path}: going on after epoch {trainer.epoch}.")
-    else:
-        run.set_aside()
-        save_options(options, options_file(options.name))
-    print(
-        f"{options.backbone}, {parameter_count(network) / 1e6:.2f} M parameters; {len(split)} images of "
-        f"{len(split.classes)} identities; {options.total_epoch} epochs on {device}."
-    )
-    _fit(trainer, run, validation, options)
+    restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0  # by torchrun, after a process had died
+    state = run.load_state(world.device(options.gpu_ids)) if options.resume or restarted else None
+    with step_profiler(options.profile and world.leads, run.path) as after_step:
+        trainer, split, validation = set_up(options, world, state, after_step)
+        if world.leads:
+            if state:
+                print(f"{run.path}: going on after epoch {trainer.epoch}, batch {trainer.step}.")
+            else:
+                run.set_aside()
+                save_options(options, options_file(options.name))
+            processes = f", {world.size} processes" if world.size > 1 else ""
+            print(
+                f"{options.backbone}, {parameter_count(trainer.network) / 1e6:.2f} M parameters; {len(split)} images "
+                f"of {len(split.classes)} identities; {options.total_epoch} epochs on {trainer.device}{processes}.",
+                flush=True,
+            )
+        world.wait()
+        try:
+            _fit(trainer, run, validation, options)
+        except NotFinite as error:
+            raise UserError(_not_finite(error, trainer, split, run)) from error
     return run
 
 
 def _fit(trainer, run, validation, options):
     """The epochs that are left, and what is written after each: resume.pth after the checkpoints that it promises."""
-    board = _tensorboard(run.path) if options.tensorboard else None
-    while trainer.epoch < options.total_epoch:
-        record = trainer.train_epoch()
-        if validation:
-            record |= trainer.validate(*validation)
-        record = {"epoch": trainer.epoch, **{name: float(f"{value:.6g}") for name, value in record.items()}}
-        trainer.history.append(record)
-        print(_line(record, options.total_epoch), flush=True)
-        if trainer.epoch % CHECKPOINT_EVERY == 0:
-            run.save_weights(trainer.epoch, trainer.network.state_dict())
-        run.save_weights("last", trainer.network.state_dict())
-        run.save_state(trainer.state_dict())
-        run.save_log(trainer.history)
-        draw_curves(trainer.history, run.path / "train.jpg")
-        if board:
-            for name, value in record.items():
-                board.add_scalar(name, value, trainer.epoch)
-    if trainer.average is not None:
+    leads = trainer.world.leads
+    board = _tensorboard(run.path) if options.tensorboard and leads else None
+    with stop_signal() as stop:
+        while trainer.epoch < options.total_epoch:
+            try:
+                record = trainer.train_epoch(stop)
+            except Stopped:
+                _save_and_exit(trainer, run)
+            if validation:
+                record |= trainer.validate(*validation)
+            record = {"epoch": trainer.epoch, **{name: float(f"{value:.6g}") for name, value in record.items()}}
+            trainer.history.append(record)
+            if leads:
+                _write_epoch(trainer, run, options)
+                print(_line(record, options.total_epoch), flush=True)
+            if board:
+                for name, value in record.items():
+                    board.add_scalar(name, value, trainer.epoch)
+        averaged = trainer.averaged_statistics() if trainer.average is not None else None
+    if leads and averaged is not None:
         run.save_weights("average", trainer.average.state_dict())
-        run.save_weights("average_bn", trainer.averaged_statistics())
+        run.save_weights("average_bn", averaged)
     if board:
         board.close()
-    print(f"Done: {run.path}/net_last.pth. Test it: python test.py --name {run.name}")
+    if leads:
+        print(f"Done: {run.path}/net_last.pth. Test it: python test.py --name {run.name}")
 
 
-def _sampler(options, split):
-    """The sampler of `--sampler`; says so where a shuffled batch hardly holds what the losses learn from."""
-    if options.sampler != "shuffle":
-        cameras = split.cameras if options.sampler == "pk_camera" else None
-        return PKSampler(split.targets, options.batchsize, options.instances, options.seed, cameras)
-    pairs = expected_pairs(split.targets, options.batchsize)
-    hungry = [name for name in losses.names_in(options) if losses.REGISTRY[name].needs_positives]
-    if hungry and pairs < FEW_PAIRS * options.batchsize:
+def _write_epoch(trainer, run, options):
+    weights = trainer.network.state_dict()
+    if trainer.epoch % CHECKPOINT_EVERY == 0:
+        run.save_weights(trainer.epoch, weights)
+    run.save_weights("last", weights)
+    run.save_state(trainer.state_dict())
+    run.save_log(trainer.history)
+    if options.keep:
+        run.keep_latest(options.keep)
+    draw_curves(trainer.history, run.path / "train.jpg")
+
+
+def _save_and_exit(trainer, run):
+    """What happens on SIGTERM, which a cluster sends to a job before it takes the machine away."""
+    if trainer.world.leads:
+        run.save_state(trainer.state_dict())
         print(
-            f"A shuffled batch of {options.batchsize} images holds {pairs:.1f} pairs of one identity on average, and "
-            f"{', '.join(hungry)} learn from such pairs. --sampler pk puts {options.instances} images of each identity "
-            "into a batch."
+            f"Stopped by SIGTERM in epoch {trainer.epoch + 1} after batch {trainer.step}; {run.state_file} holds it. "
+            "Go on: the same command with --resume.",
+            flush=True,
         )
-    return ShuffleSampler(len(split), options.batchsize, seed=options.seed)
+    trainer.world.wait()
+    sys.exit(STOPPED)
 
 
-def _extra_terms(options, unlabelled, augment, device):
-    """What --adv and --DG add to the loss. unlabelled: the paths of the images of --DG_dir."""
-    terms: list = []
-    if options.adv:
-        terms.append(AdversarialTerm(options.adv, options.aiter))
-    if options.DG:
-        cache = Path(options.DG_dir) / ".cache"
-        if not cache.is_dir() and not os.access(options.DG_dir, os.W_OK):
-            cache = Path(options.data_dir) / ".cache"
-        bank = load_bank(unlabelled, options.height, options.width, cache, "unlabelled")
-        size = max(8, options.batchsize // 2)  # the published number
-        terms.append(GeneralisationTerm(BatchSource(bank, augment, device), size, options.seed))
-    return terms
+@contextmanager
+def stop_signal():
+    """Yield a function that says whether SIGTERM has come; it ends the process at its next safe moment, not at once."""
+    received: list = []
+    if threading.current_thread() is not threading.main_thread():  # where Python allows no handler
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: received.append(True))
+    try:
+        yield lambda: bool(received)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
-def _validation_data(options, classes):
-    """The bank (N, H, W, 3) and targets (N,) of the val split, or None where there is none. Identities that are not
-    trained are left out."""
-    if not (Path(options.data_dir) / "val").is_dir():
-        return None
-    split = read_split(options.data_dir, "val", cameras_required=False)
-    position = {name: index for index, name in enumerate(classes)}
-    targets = np.array([position.get(split.classes[target], -1) for target in split.targets])
-    known = np.flatnonzero(targets >= 0)
-    if len(known) == 0:
-        return None
-    bank = _bank(options, split.paths, Path(options.data_dir) / "val")
-    return bank[torch.from_numpy(known)], torch.from_numpy(targets[known])
-
-
-def _bank(options, paths, folder):
-    return load_bank(paths, options.height, options.width, folder.parent / ".cache", folder.name)
+def _not_finite(error, trainer, split, run):
+    """What to tell about a loss that is no number; the images of its batch go to model/NAME/not_finite.txt."""
+    batch = next(batch for step, batch in enumerate(trainer.sampler.batches(error.epoch)) if step == error.step)
+    listing = run.path / "not_finite.txt"
+    with atomic_write(listing, shared=True) as temporary:
+        temporary.write_text("".join(f"{split.paths[index]}\n" for index in batch))
+    good = f"{run.path}/net_last.pth is of epoch {error.epoch}" if error.epoch else "No epoch was finished"
+    return (
+        f"{error} Its {len(batch)} images, {split.paths[batch[0]]} among them, are listed in {listing}. {good}. Try a "
+        "lower --lr, a --warm_epoch, or --bf16 in place of --fp16, and begin again or go on with --resume."
+    )
 
 
 def _line(record, total):

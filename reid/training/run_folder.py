@@ -5,6 +5,8 @@ net_010.pth …      the network's state dict every ten epochs; net_last.pth aft
 net_average.pth    the averaged network (--wa); net_average_bn.pth with batch-norm statistics of its own
 resume.pth         all that --resume needs, after the latest epoch
 log.jsonl          one JSON object an epoch
+not_finite.txt     the images of a batch whose loss was no number
+trace.json         of --profile
 train.jpg          the curves
 result.txt         what test.py measured
 """
@@ -42,6 +44,12 @@ class RunFolder:
     def save_weights(self, label, state_dict):
         """Write net_<label>.pth; label: "last", "average", "average_bn" or the number of an epoch."""
         _save(state_dict, self.path / f"net_{_label(label)}.pth")
+
+    def keep_latest(self, count):
+        """Delete all but the latest `count` of the numbered checkpoints."""
+        numbered = sorted(self.path.glob("net_[0-9][0-9][0-9]*.pth"), key=lambda path: int(path.stem[4:]))
+        for path in numbered[:-count]:
+            path.unlink()
 
     def save_state(self, state):
         """Write what --resume needs."""

@@ -1,24 +1,61 @@
 """The one training loop.
 
-An epoch draws all its randomness (order of the images, augmentation, dropout) from (seed, epoch). Nothing random has to
-be saved, then: a run that was killed and resumed ends with the weights of one that was not.
+A step draws all its randomness (augmentation, dropout) from (seed, epoch, step, rank), and the order of the images from
+(seed, epoch). No generator's state has to be saved, then: a run that was stopped and resumed, within an epoch too, ends
+with the weights of one that was not.
 """
 
 import math
 import time
+from contextlib import nullcontext
+from typing import Any
 
+import numpy as np
 import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn, update_bn
 
 from reid.data.augment import normalise
+from reid.distributed import World
 from reid.options import precision
 from reid.training.batches import BatchSource
 from reid.training.schedule import BACKBONE, HEAD, build_optimizer, build_scheduler
-from utils import UserError, autocast, progress, seed_everything
+from utils import autocast, progress, seed_everything
 
-AVERAGE_DECAY = 0.996  # of the weight averaging, a batch
+AVERAGE_DECAY = 0.996  # of the weight averaging, an update
 AVERAGE_FROM = 0.8  # the share of the epochs after which it begins
-REPORT_EVERY = 10  # batches between two readings of the loss: reading it makes the accelerator wait
+READ_EVERY = 10  # steps between two readings of the loss: reading it makes the host wait for the accelerator
+
+
+class NotFinite(Exception):
+    """The loss of a step, counted from 0 within its epoch, is NaN or infinite."""
+
+    def __init__(self, epoch, step):
+        super().__init__(f"The loss is not finite in epoch {epoch + 1}, batch {step + 1}.")
+        self.epoch, self.step = epoch, step
+
+
+class Stopped(Exception):
+    """The epoch was left early because `stop` said so; `state_dict` can be saved and resumed."""
+
+
+class Objective(nn.Module):
+    """Network and criterion as one module: what is compiled, and what DDP keeps the same in all processes.
+
+    With several processes the criterion sees the batch of all of them, so that it is the loss of one process with the
+    whole batch, times nothing: each process's gradient is a share of it, and DDP's mean their sum (see World.gather).
+    """
+
+    def __init__(self, network, criterion, world):
+        super().__init__()
+        self.network, self.criterion, self.world = network, criterion, world
+
+    def forward(self, images, targets):
+        """images (B, 3, H, W), targets (B,) → the loss, a scalar, and this process's logits."""
+        features, logits = self.network(images)
+        gather = self.world.gather
+        return self.criterion(gather(features), gather(logits), gather(targets)), logits
 
 
 class Trainer:
@@ -27,87 +64,119 @@ class Trainer:
     network: gives features and logits. criterion: criterion(features, logits, labels) → scalar. bank: uint8
     (N, H, W, 3); targets: (N,) int64 classes. sampler: `batches(epoch)` yields indices. augment: (bank, indices,
     generator) → (B, 3, H, W). options: of train.py. device: where all of it happens. extra_terms: what is added to the
-    loss beside the criterion, each called as term(trainer, images, targets, step of the epoch) → a scalar.
+    loss beside the criterion, each called as term(trainer, images, targets, step of the epoch) → a scalar. world: the
+    processes that train together. after_step: called after every step.
     """
 
-    def __init__(self, network, criterion, bank, targets, sampler, augment, options, device, extra_terms=()):
+    def __init__(
+        self, network, criterion, bank, targets, sampler, augment, options, device,
+        extra_terms=(), world=None, after_step=None,
+    ):  # fmt: skip
         self.network = network.to(device, memory_format=torch.channels_last)
         self.criterion = criterion.to(device)
+        self.world = world or World()
+        self.objective: Any = Objective(self.network, self.criterion, self.world)
         self.source = BatchSource(bank, augment, device)
         self.targets = torch.as_tensor(targets).to(device)
         self.sampler, self.options, self.device, self.extra_terms = sampler, options, device, extra_terms
+        self.after_step = after_step or (lambda: None)
         self.optimizer = build_optimizer(network, criterion, options)
-        self.scheduler = build_scheduler(self.optimizer, options, len(sampler))
+        self.scheduler = build_scheduler(self.optimizer, options, math.ceil(len(sampler) / options.accumulate))
         self.dtype = precision(options)
         self.scaler = torch.amp.GradScaler(device.type, enabled=options.fp16)
         self.average: AveragedModel | None = None
         self.average_criterion: AveragedModel | None = None  # of the weights that losses own
         self.history: list[dict] = []
-        self.epoch = 0  # epochs finished
+        self.epoch = self.step = 0  # finished: epochs, and steps of the epoch after them
+        self.totals = torch.zeros(3, device=device)  # of that epoch: Σ loss, Σ wrong, images
+        if options.compile:
+            self.objective.compile(mode=options.compile, dynamic=False)
 
-    def batches(self, epoch):
-        """Yield the augmented images (B, 3, H, W) and targets (B,) of an epoch, both on the device."""
-        generator = torch.Generator(self.device).manual_seed(self.seed_of(epoch))
-        for indices in self.sampler.batches(epoch):
-            yield self.source(indices, generator), self.targets[indices.to(self.device, non_blocking=True)]
+    def batches(self, epoch, first=0):
+        """Yield the augmented images (B, 3, H, W) and targets (B,) of an epoch from step `first` on, on the device."""
+        generator = torch.Generator(self.device)
+        for step, indices in enumerate(self.sampler.batches(epoch)):
+            if step >= first:
+                generator.manual_seed(self.seed_of(epoch, step))
+                yield self.source(indices, generator), self.targets[indices.to(self.device, non_blocking=True)]
 
-    def seed_of(self, epoch):
-        """The seed of all that is drawn at random in an epoch."""
-        return self.options.seed * 1_000_003 + epoch
+    def seed_of(self, epoch, step):
+        """The seed of all that this process draws at random in a step."""
+        entropy = np.random.SeedSequence((self.options.seed, epoch, step, self.world.rank))
+        return int(entropy.generate_state(1, np.uint64)[0] >> 1)
 
-    def train_epoch(self):
-        """One pass over the data; returns its mean loss, top-1 error, learning rate and speed.
+    def train_epoch(self, stop=lambda: False):
+        """What is left of an epoch; returns its mean loss, top-1 error, learning rate and speed.
 
-        Raises UserError where the loss is no longer finite.
+        stop: asked after every update; once it says yes, in any of the processes, the epoch is left.
+        Raises NotFinite and Stopped.
         """
-        epoch = self.epoch
-        self._set_modes(epoch)
-        seed_everything(self.seed_of(epoch))  # dropout
-        if self.options.wa and self.average is None and epoch >= int(AVERAGE_FROM * self.options.total_epoch):
-            self._begin_average()
-        started, seen = time.perf_counter(), 0
-        totals = torch.zeros(2, device=self.device)  # Σ loss, Σ wrong
-        with progress(total=len(self.sampler), desc=f"epoch {epoch + 1}/{self.options.total_epoch}") as bar:
-            for step, (images, targets) in enumerate(self.batches(epoch)):
-                loss, logits = self.train_step(images, targets, step)
-                seen += len(targets)
-                totals += torch.stack([loss * len(targets), (predicted(logits) != targets).sum()])
+        epoch, steps = self.epoch, len(self.sampler)
+        self._begin_epoch(epoch)
+        began, unseen = time.perf_counter(), float(self.totals[2])
+        losses = torch.zeros(steps, device=self.device)
+        with progress(total=steps, initial=self.step, desc=f"epoch {epoch + 1}/{self.options.total_epoch}") as bar:
+            for images, targets in self.batches(epoch, self.step):
+                seed_everything(self.seed_of(epoch, self.step))  # dropout
+                loss, logits = self.train_step(images, targets, self.step)
+                losses[self.step] = loss
+                wrong = (predicted(logits) != targets).sum()
+                self.totals += torch.stack([loss * len(targets), wrong, torch.full_like(loss, len(targets))])
+                self.step += 1
                 bar.update()
-                if not bar.disable and bar.n % REPORT_EVERY == 0:
-                    speed = seen / (time.perf_counter() - started)
-                    mean_loss, error = (totals / seen).tolist()
+                self.after_step()
+                if self.step % READ_EVERY == 0 or self.step == steps:
+                    mean_loss, error, seen = self._read(epoch, losses)
+                    speed = (seen - unseen) / (time.perf_counter() - began)
                     bar.set_postfix_str(f"loss {mean_loss:.3f}, accuracy {1 - error:.1%}, {speed:.0f} images/s")
-        mean_loss, error = (totals / seen).tolist()
-        if not math.isfinite(mean_loss):
-            raise UserError(
-                f"The loss is {mean_loss} in epoch {epoch + 1}. Nothing of this epoch was saved. Try a lower --lr, "
-                "a --warm_epoch, or --bf16 in place of --fp16, and begin again or go on with --resume."
-            )
-        self.epoch += 1
-        return {
-            "loss": mean_loss,
-            "error": error,
-            "lr": self.scheduler.get_last_lr()[HEAD],
-            "images_per_second": round(seen / (time.perf_counter() - started), 1),
-        }
+                if self._updates(self.step - 1) and self._agreed(stop):
+                    raise Stopped
+        mean_loss, error, seen = self._read(epoch, losses, together=True)
+        self.epoch, self.step = epoch + 1, 0
+        self.totals.zero_()
+        speed = self.world.size * (seen / self.world.size - unseen) / (time.perf_counter() - began)
+        lr = self.scheduler.get_last_lr()[HEAD]
+        return {"loss": mean_loss, "error": error, "lr": lr, "images_per_second": round(speed, 1)}
 
     def train_step(self, images, targets, step=0):
-        """Forward, backward and update for the epoch's batch `step`; returns the loss (detached) and the logits."""
-        with autocast(self.device, self.dtype):
-            features, logits = self.network(images)
-            loss = self.criterion(features, logits, targets)
-            loss = loss + sum(term(self, images, targets, step) for term in self.extra_terms)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.scheduler.step()
-        if self.average is not None and self.average_criterion is not None:
-            self.average.update_parameters(self.network)
-            self.average_criterion.update_parameters(self.criterion)
+        """Forward and backward for the epoch's batch `step`, and the update once --accumulate batches are through;
+        returns the loss (detached) and the logits."""
+        updates = self._updates(step)
+        with nullcontext() if updates or self.world.size == 1 else self.objective.no_sync():
+            with autocast(self.device, self.dtype):
+                loss, logits = self.objective(images, targets)
+                loss = loss + sum(term(self, images, targets, step) for term in self.extra_terms)
+            first = step - step % self.options.accumulate
+            group = min(self.options.accumulate, len(self.sampler) - first)
+            self.scaler.scale(loss / group).backward()
+        if updates:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.optimizer.zero_grad(set_to_none=True)
+            self.scheduler.step()
+            if self.average is not None and self.average_criterion is not None:
+                self.average.update_parameters(self.network)
+                self.average_criterion.update_parameters(self.criterion)
         return loss.detach(), logits.detach()
 
-    def _set_modes(self, epoch):
+    def _updates(self, step):
+        """Whether the weights change after this step."""
+        return (step + 1) % self.options.accumulate == 0 or step + 1 == len(self.sampler)
+
+    def _read(self, epoch, losses, together=False):
+        """Mean loss, error and number of images so far, of this process or of all. Raises NotFinite."""
+        total, wrong, seen = (self.world.sum(self.totals) if together else self.totals).tolist()
+        if not math.isfinite(total):
+            raise NotFinite(epoch, int((~losses.isfinite()).int().argmax()))
+        return total / seen, wrong / seen, seen
+
+    def _agreed(self, stop):
+        """Whether any process wants to stop; several processes ask each other at every reading."""
+        if self.world.size == 1:
+            return stop()
+        return self.step % READ_EVERY == 0 and self.world.sum(np.array([int(stop())]))[0] > 0
+
+    def _begin_epoch(self, epoch):
         """Training mode, but for the backbone in the first `freeze_epochs`: until then it keeps its weights and, in
         evaluation mode, its batch-norm statistics, while the schedule runs on, as with torchreid's fixbase_epoch."""
         self.network.train()
@@ -116,6 +185,15 @@ class Trainer:
         self.network.model.train(backbone_learns)
         for parameter in self.optimizer.param_groups[BACKBONE]["params"]:  # not what never learns: see _freeze_unused
             parameter.requires_grad_(backbone_learns)
+        if self.world.size > 1 and (self.step == 0 or not isinstance(self.objective, DistributedDataParallel)):
+            self._distribute()
+        if self.options.wa and self.average is None and epoch >= int(AVERAGE_FROM * self.options.total_epoch):
+            self._begin_average()
+
+    def _distribute(self):
+        """DDP around the objective; anew each epoch, since it counts on the parameters that learn."""
+        inner = self.objective.module if isinstance(self.objective, DistributedDataParallel) else self.objective
+        self.objective = DistributedDataParallel(inner)
 
     @torch.inference_mode()
     def validate(self, bank, targets):
@@ -123,14 +201,14 @@ class Trainer:
         self.network.eval()
         self.criterion.eval()
         totals = torch.zeros(2, device=self.device)
-        batches = zip(bank.split(self.options.batchsize), targets.split(self.options.batchsize), strict=True)
-        for images, labels in progress(batches, desc="validation", total=-(-len(bank) // self.options.batchsize)):
-            labels = labels.to(self.device)
+        mine = torch.arange(self.world.rank, len(bank), self.world.size)
+        for indices in progress(mine.split(self.options.batchsize), desc="validation"):
+            labels = targets[indices].to(self.device)
             with autocast(self.device, self.dtype):
-                _, logits = self.network(normalise(images.to(self.device)))
+                _, logits = self.network(normalise(bank[indices].to(self.device)))
             loss = self.criterion.classify(logits, labels) * len(labels)
             totals += torch.stack([loss, (predicted(logits) != labels).sum()])
-        loss, error = (totals / len(bank)).tolist()
+        loss, error = (self.world.sum(totals) / len(bank)).tolist()
         return {"val_loss": loss, "val_error": error}
 
     def averaged_statistics(self):
@@ -141,9 +219,9 @@ class Trainer:
         return self.average.state_dict()
 
     def state_dict(self):
-        """All that `load_state_dict` needs to go on after the last finished epoch as if nothing had happened."""
+        """All that `load_state_dict` needs to go on after the last update as if nothing had happened."""
         parts = {name: getattr(self, name).state_dict() for name in self._parts()}
-        return {**parts, "epoch": self.epoch, "history": self.history}
+        return {**parts, "epoch": self.epoch, "step": self.step, "totals": self.totals, "history": self.history}
 
     def load_state_dict(self, state):
         """Go on from the state that `state_dict` returned."""
@@ -151,7 +229,8 @@ class Trainer:
             self._begin_average()
         for name in self._parts():
             getattr(self, name).load_state_dict(state[name])
-        self.epoch, self.history = state["epoch"], state["history"]
+        self.epoch, self.step, self.history = state["epoch"], state["step"], state["history"]
+        self.totals = state["totals"].to(self.device)
 
     def _parts(self):
         parts = ["network", "criterion", "optimizer", "scheduler", "scaler"]

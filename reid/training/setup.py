@@ -1,0 +1,133 @@
+"""From the options of a run to a Trainer: images, sampler, network, criterion, and what is added to the loss."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+import losses
+from model import build_from_options
+from reid.data.augment import Augment
+from reid.data.bank import load_bank
+from reid.data.layout import Split, join_splits, read_split, read_training_splits, read_unlabelled
+from reid.data.samplers import PKSampler, ShuffleSampler, expected_pairs
+from reid.distributed import World
+from reid.options import training_roots, training_split
+from reid.training.adversarial import AdversarialTerm
+from reid.training.batches import BatchSource
+from reid.training.criterion import Criterion
+from reid.training.generalisation import GeneralisationTerm
+from reid.training.trainer import Trainer
+from utils import UserError, seed_everything
+
+FEW_PAIRS = 0.25  # pairs of one identity for each image of a batch; the balanced sampler's 4 instances give 1.5
+
+
+class Setup(NamedTuple):
+    """What a run trains with. validation: bank and targets of `val`, or None."""
+
+    trainer: Trainer
+    split: Split
+    validation: tuple | None
+
+
+def set_up(options, world=None, state=None, after_step=None):
+    """The Setup that the options describe; nothing but the caches of decoded images is written.
+
+    world: the processes that train together. state: of a run that goes on, so that no weights need be loaded.
+    after_step: see Trainer. Sets options.nclasses. Raises UserError for all that can be wrong before the first batch.
+    """
+    world = world or World()
+    device = world.device(options.gpu_ids)
+    _set_precision(options, device)
+    seed_everything(options.seed)
+    splits = read_training_splits(training_roots(options), training_split(options))
+    split = join_splits(splits)
+    unlabelled = read_unlabelled(options.DG_dir) if options.DG else []
+    sampler = _sampler(options, split, world)
+    options.nclasses = len(split.classes)
+    network = build_from_options(options, len(split.classes), "none" if state else options.weights)
+    if options.sync_bn:
+        network = _with_synchronised_norms(network, device)
+    if not world.leads:
+        world.wait()  # one process decodes; the others find its caches
+    validation = _validation_data(options, split.classes)
+    banks = [_bank(options, part.paths, folder) for folder, part in splits]
+    bank = banks[0] if len(banks) == 1 else torch.cat(banks)  # one stays the memory-mapped file that it is
+    augment = Augment.from_options(options)
+    criterion = Criterion(options, len(split.classes), network.metric_dim, network.parts)
+    terms = _extra_terms(options, unlabelled, augment, device)
+    if world.leads:
+        world.wait()
+    trainer = Trainer(
+        network, criterion, bank, split.targets, sampler, augment, options, device, terms, world, after_step
+    )
+    if state:
+        trainer.load_state_dict(state)
+    return Setup(trainer, split, validation)
+
+
+def _set_precision(options, device):
+    """TF32 on the tensor cores of a GPU, ten bits of mantissa in place of 23, unless --no_tf32."""
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = not options.no_tf32
+
+
+def _with_synchronised_norms(network, device):
+    if device.type != "cuda":
+        raise UserError(f"--sync_bn: PyTorch synchronises batch norms on GPUs only, and this runs on {device}.")
+    return torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
+
+
+def _sampler(options, split, world):
+    """The sampler of `--sampler`; says so where a shuffled batch hardly holds what the losses learn from."""
+    ranks = (world.rank, world.size)
+    if options.sampler != "shuffle":
+        cameras = split.cameras if options.sampler == "pk_camera" else None
+        return PKSampler(split.targets, options.batchsize, options.instances, options.seed, cameras, *ranks)
+    batch = options.batchsize * world.size
+    pairs = expected_pairs(split.targets, batch)
+    hungry = [name for name in losses.names_in(options) if losses.REGISTRY[name].needs_positives]
+    if hungry and pairs < FEW_PAIRS * batch and world.leads:
+        print(
+            f"A shuffled batch of {batch} images holds {pairs:.1f} pairs of one identity on average, and "
+            f"{', '.join(hungry)} learn from such pairs. --sampler pk puts {options.instances} images of each identity "
+            "into a batch."
+        )
+    return ShuffleSampler(len(split), options.batchsize, options.seed, True, *ranks)
+
+
+def _extra_terms(options, unlabelled, augment, device):
+    """What --adv and --DG add to the loss. unlabelled: the paths of the images of --DG_dir."""
+    terms: list = []
+    if options.adv:
+        terms.append(AdversarialTerm(options.adv, options.aiter))
+    if options.DG:
+        cache = Path(options.DG_dir) / ".cache"
+        if not cache.is_dir() and not os.access(options.DG_dir, os.W_OK):
+            cache = Path(options.data_dir) / ".cache"
+        bank = load_bank(unlabelled, options.height, options.width, cache, "unlabelled")
+        size = max(8, options.batchsize // 2)  # the published number
+        terms.append(GeneralisationTerm(BatchSource(bank, augment, device), size, options.seed))
+    return terms
+
+
+def _validation_data(options, classes):
+    """The bank (N, H, W, 3) and targets (N,) of the val split, or None where there is none. Identities that are not
+    trained are left out."""
+    if not (Path(options.data_dir) / "val").is_dir():
+        return None
+    split = read_split(options.data_dir, "val", cameras_required=False)
+    position = {name: index for index, name in enumerate(classes)}
+    targets = np.array([position.get(split.classes[target], -1) for target in split.targets])
+    known = np.flatnonzero(targets >= 0)
+    if len(known) == 0:
+        return None
+    bank = _bank(options, split.paths, Path(options.data_dir) / "val")
+    return bank[torch.from_numpy(known)], torch.from_numpy(targets[known])
+
+
+def _bank(options, paths, folder):
+    return load_bank(paths, options.height, options.width, folder.parent / ".cache", folder.name)
