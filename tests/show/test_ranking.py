@@ -210,13 +210,11 @@ def test_the_worst_queries_are_those_of_the_lowest_average_precision():
     assert list(found) == sorted(np.flatnonzero(metrics.num_matches), key=lambda i: metrics.average_precision[i])[:4]
     assert all(precision == pytest.approx(metrics.average_precision[i]) for i, precision in found.items())
     assert 3 not in chosen(query, gallery, worst=100)
-    camera = query.cameras[0]
-    own = chosen(query, gallery, camera=camera)
-    assert list(own) == np.flatnonzero(query.cameras == camera).tolist()
-    assert (
-        list(chosen(query, gallery, camera=camera, worst=2))
-        == [i for i in chosen(query, gallery, worst=100) if query.cameras[i] == camera][:2]
-    )
+    for camera in np.unique(query.cameras):
+        own = chosen(query, gallery, camera=camera)
+        assert list(own) == np.flatnonzero(query.cameras == camera).tolist()
+        worst_of_all = [i for i in chosen(query, gallery, worst=100) if query.cameras[i] == camera]
+        assert list(chosen(query, gallery, camera=camera, worst=2)) == worst_of_all[:2]
     assert list(chosen(query, gallery, [7, 3])) == [7, 3]
 
 
@@ -233,7 +231,7 @@ def test_several_queries_stand_on_one_sheet(laid_out, tmp_path, capsys, drawn):
     assert "average precision 0." in " ".join(text.get_text() for text in drawn[1].texts)
 
 
-def test_many_queries_fill_numbered_sheets(laid_out, tmp_path, capsys, monkeypatch):
+def test_many_queries_fill_numbered_sheets(laid_out, tmp_path, capsys, monkeypatch, drawn):
     result, query, _ = laid_out
     monkeypatch.setattr(demo, "SHEET", 2)
     camera = np.bincount(query.cameras).argmax()
@@ -243,6 +241,10 @@ def test_many_queries_fill_numbered_sheets(laid_out, tmp_path, capsys, monkeypat
     assert sheets > 1
     assert sorted(path.name for path in tmp_path.glob("*.pdf")) == [f"show_{i + 1:02d}.pdf" for i in range(sheets)]
     assert f"show_{sheets:02d}.pdf" in capsys.readouterr().out
+    words = [text.get_text().split(":")[0] for figure in drawn for text in figure.texts]
+    assert [word for word in words if word.startswith("Query")] == [
+        f"Query {i}" for i in np.flatnonzero(query.cameras == camera)
+    ]
 
 
 @pytest.mark.parametrize(
