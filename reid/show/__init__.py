@@ -1,1 +1,1 @@
-"""Pictures: training curves and rankings."""
+"""Pictures: curves, rankings, heat maps, histograms, maps of features, and the report that holds them all."""
