@@ -21,7 +21,7 @@ from reid.retrieval.features import fused_embedding, unit_length
 from utils import UserError, atomic_write
 
 CHECKED_BATCHES = (1, 32)
-TOLERANCE = {"float32": 1e-4, "float16": 2e-2}  # of the largest feature; int8 is measured, not held to one
+TOLERANCE = {"float32": 1e-4, "float16": 5e-2}  # of the largest feature; int8 is measured, not held to one
 OPSET = 18
 
 
