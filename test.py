@@ -4,6 +4,7 @@
     python test.py --name ft_ResNet50 --which_epoch 60 --ms 1,1.1,1.2 --multi
     python test.py --backbone osnet_x0_25 --weights osnet_x0_25_msmt17.pth     # a weight file, without a training run
     python test.py --engine osnet.onnx                                       # a file of tools/export.py
+    torchrun --standalone --nproc_per_node 4 test.py                         # the images shared out over four GPUs
 
 Writes pytorch_result.mat (and multi_query.mat with --multi), prints the metrics and adds them to model/NAME/result.txt.
 """
@@ -11,8 +12,11 @@ Writes pytorch_result.mat (and multi_query.mat with --multi), prints the metrics
 import time
 from pathlib import Path
 
+import numpy as np
+
 from reid.data.bank import load_bank
 from reid.data.layout import read_split
+from reid.distributed import join_world
 from reid.embedder import Embedder
 from reid.flags import testing_parser
 from reid.retrieval.metrics import evaluate, merge_multi_query
@@ -23,12 +27,20 @@ from utils import run_script
 
 def main(argv=None):
     options = testing_parser().parse_args(argv)
-    extract = extractor(options)
-    query, gallery = extract("query"), extract("gallery")
+    with join_world(options.gpu_ids) as world:
+        options.gpu_ids = world.gpu(options.gpu_ids)
+        extract = extractor(options, world)
+        query, gallery = extract("query"), extract("gallery")
+        images = extract("multi-query") if options.multi else None
+        if world.leads:
+            report(options, query, gallery, images)
+
+
+def report(options, query, gallery, images):
+    """Write the result files and print the metrics. images: of multiple query, or None."""
     save_result(options.result, query, gallery)
     lines = [evaluate(query, gallery).line()]
-    if options.multi:
-        images = extract("multi-query")
+    if images:
         save_multi_query(Path(options.result).with_name("multi_query.mat"), images)
         lines.append(evaluate(merge_multi_query(query, images), gallery).line("multi "))
     print("\n".join(lines))
@@ -38,8 +50,9 @@ def main(argv=None):
     print(f"Features are in {options.result}. Look at a ranking: python demo.py --query_index 0")
 
 
-def extractor(options):
-    """A function split name → FeatureSet of that split of --test_dir, by the network that the options name.
+def extractor(options, world):
+    """A function split name → FeatureSet of that split of --test_dir, by the network that the options name; the images
+    are shared out over the processes of the world.
 
     Reads all splits and the weights before the first image is decoded, so that a mistake costs no time.
     """
@@ -50,10 +63,14 @@ def extractor(options):
 
     def extract(name):
         split = splits[name]
-        bank = load_bank(split.paths, height, width, cache=Path(options.test_dir) / ".cache", description=name)
-        started = time.perf_counter()
-        features = embedder.features(bank, f"features of {name}")
-        print(f"{name}: {len(split)} images, {len(split) / (time.perf_counter() - started):.0f} images/s", flush=True)
+        with world.leader_first():  # one process decodes; the others find its cache
+            bank = load_bank(split.paths, height, width, cache=Path(options.test_dir) / ".cache", description=name)
+        started, features = time.perf_counter(), np.zeros((len(split), embedder.dim), np.float32)
+        features[world.rank :: world.size] = embedder.features(bank[world.rank :: world.size], f"features of {name}")
+        features = world.sum(features)
+        if world.leads:
+            speed = len(split) / (time.perf_counter() - started)
+            print(f"{name}: {len(split)} images, {speed:.0f} images/s", flush=True)
         return FeatureSet(features, split.labels, split.cameras, [path.as_posix() for path in split.paths])
 
     return extract

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import distributed
-from torch.distributed.nn.functional import all_gather
+from torch.distributed.rendezvous import rendezvous
 
 from utils import UserError, describe, select_device
 
@@ -27,15 +27,19 @@ class World:
         """Whether this is the one process that prints and writes files."""
         return self.rank == 0
 
-    def device(self, gpu_ids):
-        """The device of this process: the GPU of its number among those of `--gpu_ids`, or what there is.
+    def gpu(self, gpu_ids):
+        """The one of `--gpu_ids` that is this process's, as text: the first process has the first, and so on.
 
         One number stands for as many GPUs as there are processes on this machine; -1 is the CPU.
         """
-        if self.size == 1 or gpu_ids.strip() == "-1":
-            return select_device(gpu_ids)
         numbers = gpu_ids.split(",")
-        return select_device(numbers[self.local_rank] if len(numbers) > self.local_rank else str(self.local_rank))
+        if self.size == 1 or gpu_ids.strip() == "-1":
+            return gpu_ids
+        return numbers[self.local_rank] if len(numbers) > self.local_rank else str(self.local_rank)
+
+    def device(self, gpu_ids):
+        """The device of this process."""
+        return select_device(self.gpu(gpu_ids))
 
     def sum(self, values):
         """The sum over all processes of a tensor or a NumPy array, of the same kind, the same on each."""
@@ -48,11 +52,37 @@ class World:
     def gather(self, tensor):
         """(B, …) of every process → (size · B, …), by rank; differentiable: each process gets the sum of the gradients
         that all of them have for its part."""
-        return tensor if self.size == 1 else torch.cat(all_gather(tensor.contiguous()))
+        return tensor if self.size == 1 else Gather.apply(tensor)
 
     def wait(self):
         """Go on when all processes are here."""
         self.sum(np.zeros(1))
+
+    @contextmanager
+    def leader_first(self):
+        """A block that the first process is through before the others enter it: what it writes, they find."""
+        if not self.leads:
+            self.wait()
+        yield
+        if self.leads:
+            self.wait()
+
+
+class Gather(torch.autograd.Function):
+    """See World.gather."""
+
+    @staticmethod
+    def forward(context, tensor):
+        tensor = tensor.contiguous()
+        parts = [torch.empty_like(tensor) for _ in range(distributed.get_world_size())]
+        distributed.all_gather(parts, tensor)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(context, gradient):
+        total = gradient.contiguous().clone()
+        distributed.all_reduce(total)
+        return total.chunk(distributed.get_world_size())[distributed.get_rank()]
 
 
 @contextmanager
@@ -66,7 +96,11 @@ def join_world(gpu_ids="-1"):
         return
     local_rank = int(os.environ["LOCAL_RANK"])
     on_gpus = gpu_ids.strip() != "-1" and torch.cuda.is_available()
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpus else "gloo")
+    # A restarted process must not find the addresses of those that have ended: PyTorch keeps them in the same store.
+    store, rank, size = next(rendezvous("env://"))
+    store = distributed.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+    backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
     try:
         yield World(distributed.get_rank(), distributed.get_world_size(), local_rank)
     except RuntimeError as error:
@@ -76,8 +110,7 @@ def join_world(gpu_ids="-1"):
             f"Process {os.environ['RANK']} lost the others: one of them has ended, its message is above "
             f"({describe(error).splitlines()[0][:120]}). What was saved is whole: go on with --resume."
         ) from error
-    finally:
-        distributed.destroy_process_group()
+    distributed.destroy_process_group()
 
 
 def start_processes(script, gpu_ids, arguments):

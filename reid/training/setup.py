@@ -51,16 +51,13 @@ def set_up(options, world=None, state=None, after_step=None):
     network = build_from_options(options, len(split.classes), "none" if state else options.weights)
     if options.sync_bn:
         network = _with_synchronised_norms(network, device)
-    if not world.leads:
-        world.wait()  # one process decodes; the others find its caches
-    validation = _validation_data(options, split.classes)
-    banks = [_bank(options, part.paths, folder) for folder, part in splits]
-    bank = banks[0] if len(banks) == 1 else torch.cat(banks)  # one stays the memory-mapped file that it is
     augment = Augment.from_options(options)
+    with world.leader_first():  # one process decodes; the others find its caches
+        validation = _validation_data(options, split.classes)
+        banks = [_bank(options, part.paths, folder) for folder, part in splits]
+        terms = _extra_terms(options, unlabelled, augment, device)
+    bank = banks[0] if len(banks) == 1 else torch.cat(banks)  # one stays the memory-mapped file that it is
     criterion = Criterion(options, len(split.classes), network.metric_dim, network.parts)
-    terms = _extra_terms(options, unlabelled, augment, device)
-    if world.leads:
-        world.wait()
     trainer = Trainer(
         network, criterion, bank, split.targets, sampler, augment, options, device, terms, world, after_step
     )

@@ -1,0 +1,195 @@
+"""Two processes on the CPU, started by torchrun as a user would, against one with the batch of both."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from reid.training.run_folder import RunFolder
+from tests.training.test_published_losses import write_people
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SMALL = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32", "--gpu_ids", "-1"]
+SMALL += ["--linear_num", "0", "--droprate", "0", "--data_dir", "people", "--train_all", "--lr", "0.005"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+
+# Images as they are and batch norms that keep their statistics: what is drawn at random, and what PyTorch does not
+# synchronise on a CPU, would differ by its nature.
+PLAIN_TRAINING = """
+import sys
+sys.path.insert(0, {root!r})
+from torch import nn
+from reid.data.augment import normalise
+from reid.options import parse_train
+from reid.training.trainer import Trainer
+import reid.training.run, reid.training.setup
+from reid.distributed import join_world
+
+class Plain:
+    def __call__(self, bank, indices, generator):
+        return normalise(bank[indices])
+
+begin = Trainer._begin_epoch
+
+def begin_plainly(trainer, epoch):
+    begin(trainer, epoch)
+    for module in trainer.network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+
+Trainer._begin_epoch = begin_plainly
+reid.training.setup.Augment.from_options = classmethod(lambda cls, options: Plain())
+reid.training.run.draw_curves = lambda *arguments: None
+
+with join_world() as world:
+    for flags in {runs!r}:
+        reid.training.run.run_training(parse_train([*{small!r}, "--total", "4", *flags.split(), *sys.argv[1:],
+            "--name", "plain" + flags.replace(" ", "") + str(world.size)]), world)
+"""
+RUNS = ["--wa", "--sampler pk --loss triplet", "--circle", "--arcface --loss center:0.01"]
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("processes")
+    write_people(folder / "people" / "train_all", people=8, images=10, seed=0)
+    write_people(folder / "people" / "val", people=8, images=1, seed=0)
+    (folder / "plain.py").write_text(PLAIN_TRAINING.format(root=str(ROOT), small=SMALL, runs=RUNS))
+    return folder
+
+
+def start(command, room, **options):
+    return subprocess.run([*map(str, command)], cwd=room, capture_output=True, text=True, timeout=240, **options)
+
+
+def log(room, name):
+    return [json.loads(line) for line in (room / "model" / name / "log.jsonl").read_text().splitlines()]
+
+
+def weights(room, name, file="net_last.pth"):
+    return torch.load(room / "model" / name / file, weights_only=True)
+
+
+@pytest.fixture(scope="module")
+def plain_runs(room):
+    """Each of RUNS, by one process with batches of 16 and by two with 8 each."""
+    one = start([sys.executable, "plain.py", "--batchsize", "16"], room)
+    two = start([*TORCHRUN, "plain.py", "--batchsize", "8"], room)
+    assert one.returncode == two.returncode == 0, one.stderr + two.stderr
+    assert two.stdout.count("2 processes") == two.stdout.count("Done:") == len(RUNS)
+    return room
+
+
+@pytest.mark.parametrize("flags", RUNS)
+def test_two_processes_train_the_network_of_one_with_the_batch_of_both(plain_runs, flags):
+    """Four epochs of five updates: losses to 1e-4, weights to 1e-3."""
+    one, two = ("plain" + flags.replace(" ", "") + count for count in "12")
+    for first, second in zip(log(plain_runs, one), log(plain_runs, two), strict=True):
+        assert second["loss"] == pytest.approx(first["loss"], rel=1e-4)
+        assert second["val_loss"] == pytest.approx(first["val_loss"], rel=1e-3)
+        assert second["error"] == pytest.approx(first["error"], abs=0.02)
+    first, second = (weights(plain_runs, name, "resume.pth") for name in (one, two))
+    parts = ["network", "criterion", *(["average"] if "--wa" in flags else [])]
+    assert all(first[part].keys() == second[part].keys() for part in parts)
+    for part in parts:
+        for key, value in first[part].items():
+            torch.testing.assert_close(second[part][key], value, rtol=1e-3, atol=1e-3)
+
+
+def test_gpu_ids_of_train_start_the_same_thing(room):
+    """Where there is no GPU, both processes are on the CPU; the batch is shared out."""
+    words = [word for word in SMALL if word not in ("--gpu_ids", "-1")]
+    done = start([sys.executable, ROOT / "train.py", "--gpu_ids", "0,1", *words, "--batchsize", "16", "--total", "1",
+                  "--name", "shared"], room, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "2 processes" in done.stdout and len(log(room, "shared")) == 1
+    refused = start([sys.executable, ROOT / "train.py", "--gpu_ids", "0,1", *words, "--batchsize", "15"], room)
+    assert refused.returncode == 1 and "does not divide" in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_a_process_that_dies_ends_the_others_and_a_restart_goes_on(room):
+    """One of two is killed once an epoch is saved. torchrun starts both again, and the run comes to its end."""
+    command = [*TORCHRUN, "--max_restarts", "1", ROOT / "train_DDP.py", *SMALL, "--batchsize", "8", "--total", "4",
+               "--name", "restarted"]  # fmt: skip
+    with subprocess.Popen(
+        [*map(str, command)], cwd=room, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as run:
+        state = room / "model" / "restarted" / "resume.pth"
+        wait_for(state.exists, run)
+        children = Path(f"/proc/{run.pid}/task/{run.pid}/children")
+        if not children.exists():
+            run.kill()
+            pytest.skip("needs /proc to find the processes")
+        os.kill(int(children.read_text().split()[-1]), signal.SIGKILL)
+        began = time.monotonic()
+        output, _ = run.communicate(timeout=200)
+    assert run.returncode == 0, output
+    assert "going on after epoch" in output and time.monotonic() - began < 150
+    assert [record["epoch"] for record in log(room, "restarted")] == [1, 2, 3, 4]
+
+
+def wait_for(condition, process, seconds=120):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None and time.monotonic() < until, process.stdout.read()
+        time.sleep(0.02)
+
+
+def test_sigterm_saves_and_a_resumed_run_ends_with_the_same_bits(room):
+    common = [sys.executable, ROOT / "train.py", *SMALL, "--batchsize", "4", "--erasing_p", "0.5", "--total", "3"]
+    whole = start([*common, "--name", "whole"], room)
+    assert whole.returncode == 0, whole.stderr
+    with subprocess.Popen([*map(str, common), "--name", "stopped"], cwd=room, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True) as run:  # fmt: skip
+        wait_for((room / "model" / "stopped" / "log.jsonl").exists, run)
+        run.terminate()
+        output, _ = run.communicate(timeout=60)
+    assert run.returncode == 143 and "Stopped by SIGTERM in epoch" in output and "Traceback" not in output
+    resumed = start([*common, "--name", "stopped", "--resume"], room)
+    assert resumed.returncode == 0 and "going on after epoch" in resumed.stdout, resumed.stdout + resumed.stderr
+    first, second = weights(room, "whole"), weights(room, "stopped")
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_a_loss_that_is_no_number_names_epoch_batch_images_and_the_last_good_checkpoint(room):
+    done = start([sys.executable, ROOT / "train.py", *SMALL, "--batchsize", "8", "--lr", "1e30", "--total", "2",
+                  "--name", "broken"], room)  # fmt: skip
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "The loss is not finite in epoch 1, batch" in done.stderr and "No epoch was finished" in done.stderr
+    listed = (room / "model" / "broken" / "not_finite.txt").read_text().splitlines()
+    assert len(listed) == 8 and all((room / path).is_file() for path in listed)
+
+
+def test_test_shares_the_images_out(room):
+    write_people(room / "people" / "query", people=5, images=2, seed=3)
+    write_people(room / "people" / "gallery", people=5, images=3, seed=4)
+    start([sys.executable, ROOT / "train.py", *SMALL, "--batchsize", "8", "--total", "1", "--name", "tested"], room)
+    common = [ROOT / "test.py", "--name", "tested", "--test_dir", "people", "--gpu_ids", "-1"]
+    one = start([sys.executable, *common, "--result", "one.mat"], room)
+    two = start([*TORCHRUN, *common, "--result", "two.mat"], room)
+    assert one.returncode == two.returncode == 0, one.stderr + two.stderr
+    line = next(line for line in one.stdout.splitlines() if line.startswith("Rank@1"))
+    assert two.stdout.count("Rank@1:") == 1 and line in two.stdout
+
+
+def test_a_profile_is_written(room):
+    done = start([sys.executable, ROOT / "train.py", *SMALL, "--batchsize", "4", "--total", "1", "--profile", "--name",
+                  "profiled"], room)  # fmt: skip
+    assert done.returncode == 0 and "conv" in done.stdout, done.stderr
+    assert json.loads((room / "model" / "profiled" / "trace.json").read_text())["traceEvents"]
+
+
+def test_keep_deletes_all_but_the_latest_numbered_checkpoints(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = RunFolder("kept")
+    run.path.mkdir(parents=True)
+    for label in ("010", "020", "100", "1000", "last"):
+        (run.path / f"net_{label}.pth").touch()
+    run.keep_latest(2)
+    assert sorted(path.name for path in run.path.iterdir()) == ["net_100.pth", "net_1000.pth", "net_last.pth"]

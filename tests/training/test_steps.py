@@ -1,0 +1,75 @@
+"""Stops within an epoch, accumulated batches, compiled steps, losses that are no number."""
+
+import contextlib
+import copy
+
+import pytest
+import torch
+
+from reid.training.trainer import NotFinite, Stopped
+from tests.training.small import check_equal_weights, run, trainer
+
+
+def test_a_loss_that_is_not_finite_names_the_batch():
+    trained = trainer()
+    step = trained.train_step
+
+    def broken_step(images, targets, number):
+        return step(images * (float("nan") if number == 1 else 1), targets, number)
+
+    trained.train_step = broken_step
+    with pytest.raises(NotFinite, match=r"not finite in epoch 1, batch 2") as error:
+        trained.train_epoch()
+    assert trained.epoch == 0 and (error.value.epoch, error.value.step) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "flags", [["--erasing_p", "0.5"], ["--wa", "--accumulate", "2"], ["--arcface", "--adv", "0.1"]]
+)
+def test_a_run_stopped_within_its_epochs_ends_with_the_same_weights(flags):
+    """Stopped after every update, through a copy of the state, each time into a new trainer."""
+    whole = run(trainer(*flags))
+    state, part = None, trainer(*flags)
+    while part.epoch < 3:
+        part = trainer(*flags)
+        if state:
+            part.load_state_dict(state)
+        with contextlib.suppress(Stopped):
+            part.history.append(part.train_epoch(stop=lambda: True))
+        state = copy.deepcopy(part.state_dict())
+    check_equal_weights(whole.network.state_dict(), part.network.state_dict())
+    assert [record["loss"] for record in part.history] == pytest.approx([record["loss"] for record in whole.history])
+
+
+def test_accumulated_batches_are_one_large_batch():
+    """Without batch norm and augmentation, two batches of 4 and an update are one batch of 8."""
+    large, small = trainer("--batchsize", "8", total=1), trainer("--batchsize", "4", "--accumulate", "2", total=1)
+    assert len(small.sampler) == 2 * len(large.sampler)
+    for trained in (large, small):
+        trained.network.eval()
+    images, targets = next(large.batches(0))
+    large.train_step(images, targets, 0)
+    before = copy.deepcopy(small.network.state_dict())
+    small.train_step(images[:4], targets[:4], 0)
+    check_equal_weights(before, small.network.state_dict())
+    small.train_step(images[4:], targets[4:], 1)
+    for first, second in zip(large.network.parameters(), small.network.parameters(), strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-6)
+
+
+def test_a_compiled_run_trains_to_nearly_the_same_weights(monkeypatch):
+    """One graph of network and criterion; the slow generation of machine code is left to PyTorch's own tests."""
+    modes = []
+
+    def traced(module, mode, dynamic):
+        modes.append((mode, dynamic))
+        module._compiled_call_impl = torch.compile(module._call_impl, backend="eager", fullgraph=True)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", traced)
+    plain, compiled = trainer("--arcface", total=1), trainer("--arcface", "--compile", total=1)
+    for trained in (plain, compiled):
+        trained.network.classifier.add_block[2].p = 0.0  # a compiled dropout draws other numbers
+        run(trained)
+    assert modes == [("default", False)]
+    assert compiled.history[0]["loss"] == pytest.approx(plain.history[0]["loss"], rel=1e-3)
+    assert compiled.network.state_dict().keys() == plain.network.state_dict().keys()
