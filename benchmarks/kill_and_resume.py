@@ -1,0 +1,94 @@
+"""Kill a training run at random moments, resume it each time, and compare it with one that nobody killed.
+
+    python benchmarks/kill_and_resume.py --kills 200
+
+SIGKILL leaves a process no chance to tidy up. After each, every checkpoint there is must be readable; at the end the
+weights must be the bits of the undisturbed run. Works on made images in a temporary folder; the moments are drawn anew
+from --seed.
+"""
+
+import argparse
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from utils import UserError, progress, run_script  # noqa: E402
+
+RUN = (
+    "--backbone osnet_x0_25 --weights none --height 64 --width 32 --batchsize 8 --gpu_ids -1 --train_all --wa --arcface"
+)
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--epochs", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_people(folder / "people" / "train_all")
+        command = [sys.executable, str(ROOT / "train.py"), *RUN.split(), "--erasing_p", "0.5", "--data_dir", "people"]
+        command += ["--total_epoch", str(options.epochs)]
+        began = time.monotonic()
+        subprocess.run([*command, "--name", "whole"], cwd=folder, check=True, capture_output=True)
+        seconds = time.monotonic() - began
+        kills = kill_and_resume([*command, "--name", "killed"], folder, options, seconds)
+        whole, killed = (read(folder / "model" / run / "net_last.pth") for run in ("whole", "killed"))
+    if not all(torch.equal(whole[name], killed[name]) for name in whole):
+        raise UserError(f"After {kills} kills the weights are not those of the undisturbed run.")
+    print(f"{kills} kills in {options.epochs} epochs: every checkpoint readable, the last weights bit-identical.")
+
+
+def kill_and_resume(command, folder, options, seconds):
+    """Start the command again and again, each time killed after a random time; then let it finish. Returns the number
+    of processes killed. seconds: what an undisturbed run takes, start included."""
+    random.seed(options.seed)
+    kills, start = 0, seconds
+    for _ in progress(range(options.kills), desc="kills"):
+        process = subprocess.Popen([*command, "--resume"], cwd=folder, stdout=subprocess.PIPE, text=True)
+        began = time.monotonic()
+        assert process.stdout is not None
+        line = process.stdout.readline()  # the first line: it has begun
+        start = min(start, time.monotonic() - began)
+        time.sleep(random.uniform(0, 2 * (seconds - start) / options.kills))
+        process.kill()
+        killed = process.wait() != 0
+        process.stdout.close()
+        kills += killed
+        for file in (folder / "model").glob("killed/*.pth"):
+            read(file)
+        if line and not killed:
+            break
+    subprocess.run([*command, "--resume"], cwd=folder, check=True, capture_output=True)
+    return kills
+
+
+def read(file):
+    """What is in a checkpoint. Raises an exception where it is cut short."""
+    return torch.load(file, weights_only=True)
+
+
+def make_people(folder, people=8, images=8):
+    """Noise around a colour of each person, in the layout of prepare.py."""
+    draw = np.random.default_rng(0)
+    for person in range(1, people + 1):
+        (folder / f"{person:04}").mkdir(parents=True)
+        colour = draw.integers(40, 216, 3)
+        for image in range(images):
+            pixels = (colour + draw.integers(-40, 40, (64, 32, 3))).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"{person:04}" / f"{person:04}_c{image % 2 + 1}_{image}.png")
+
+
+if __name__ == "__main__":
+    run_script(main)
