@@ -42,12 +42,11 @@ def main(argv=None):
     queries = ranking.chosen(
         query, gallery, options.query_index or ([0] if everything else None), options.worst, options.camera
     )
-    paths = ranking.paths_of(query, "query", options.test_dir)
     rows = []
     for index, precision in queries.items():
-        matches, total = ranking.nearest(query, gallery, index, options.top, options.threshold)
-        matches = ranking.located(matches, gallery, options.test_dir)
-        query_path = ranking.find_image(paths[index], options.test_dir)
+        query_path, matches, total = ranking.look_up(
+            query, gallery, index, options.top, options.threshold, options.test_dir
+        )
         print("\n".join(ranking.describe_ranking(query, index, query_path, matches, total)))
         subtitle = ranking.summary(matches, total) + (
             "" if precision is None else f"; average precision {precision:.3f}"

@@ -90,7 +90,12 @@ def run_process(*arguments):
         printed.seek(0)
         if status:
             raise UserError(f"{' '.join(map(str, arguments))}: ended with status {status}")
-        return seconds, usage.ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6), printed.read().strip()
+        return seconds, peak_gigabytes(usage), printed.read().strip()
+
+
+def peak_gigabytes(usage):
+    """The peak resident memory in what os.wait4 or resource.getrusage told; Linux counts kilobytes, macOS bytes."""
+    return usage.ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6)
 
 
 def apart(work, *arguments):

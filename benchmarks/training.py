@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.measure import apart, machine
+from benchmarks.measure import apart, machine, peak_gigabytes
 from utils import run_script
 
 WARM_UP = 5  # steps that do not count
@@ -150,8 +150,7 @@ def _peak_gigabytes(device):
         return torch.cuda.max_memory_allocated(device) / 1e9
     import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1e9 if sys.platform == "darwin" else 1e6)
+    return peak_gigabytes(resource.getrusage(resource.RUSAGE_SELF))
 
 
 if __name__ == "__main__":

@@ -52,9 +52,7 @@ def ranked(options):
 
     query, gallery = load_result(options.result, paths=True)
     index = options.query_index
-    matches, total = ranking.nearest(query, gallery, index, options.top)
-    matches = ranking.located(matches, gallery, options.test_dir)
-    path = ranking.find_image(ranking.paths_of(query, "query", options.test_dir)[index], options.test_dir)
+    path, matches, total = ranking.look_up(query, gallery, index, options.top, test_dir=options.test_dir)
     row = ranking.ranking_row(path, matches, f"Query {index}: {ranking.headline(query, index)}")
     return [row.lead, *row.tiles], row.title, ranking.summary(matches, total)
 

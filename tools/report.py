@@ -68,6 +68,7 @@ def main(argv=None):
 
 
 def parse(argv):
+    """The options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")
     parser.add_argument("--multi_query", type=Path, help=f"default: multi_query.mat beside {RESULT}")

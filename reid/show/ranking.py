@@ -99,6 +99,16 @@ def located(matches, gallery, test_dir=None):
     return [replace(match, path=find_image(paths[match.index], test_dir)) for match in matches]
 
 
+def look_up(query, gallery, index, top=10, threshold=-1.0, test_dir=None):
+    """The path of a query's image, its nearest Matches with the paths of theirs, and how many right ones there are.
+
+    The arguments are those of nearest and of find_image. Raises UserError as they do.
+    """
+    matches, total = nearest(query, gallery, index, top, threshold)
+    matches = located(matches, gallery, test_dir)
+    return find_image(paths_of(query, "query", test_dir)[index], test_dir), matches, total
+
+
 def paths_of(images, split, test_dir=None):
     """The names of a FeatureSet's images. Result files of the published code do not hold them.
 

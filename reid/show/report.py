@@ -104,12 +104,10 @@ def map_section(tested, identities=10):
 
 def rankings_section(title, tested, indices, test_dir=None, heat=None, remark=""):
     """Queries and their nearest gallery images. heat(images) → heat maps to lay over them (see heat_of), or None."""
-    paths = ranking.paths_of(tested.query, "query", test_dir)
     content = []
     for index in indices:
-        matches, total = ranking.nearest(tested.query, tested.gallery, index)
-        matches = ranking.located(matches, tested.gallery, test_dir)
-        files = [ranking.find_image(paths[index], test_dir), *(match.path for match in matches)]
+        path, matches, total = ranking.look_up(tested.query, tested.gallery, index, test_dir=test_dir)
+        files = [path, *(match.path for match in matches)]
         kinds = ["asked", *("right" if match.right else "wrong" for match in matches)]
         captions = [["query"], *(ranking.caption(match).split("\n") for match in matches)]
         images = [[pixels_of(file)] for file in files]

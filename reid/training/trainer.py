@@ -75,7 +75,8 @@ class Trainer:
         self.network = network.to(device, memory_format=torch.channels_last)
         self.criterion = criterion.to(device)
         self.world = world or World()
-        self.objective: Any = Objective(self.network, self.criterion, self.world)
+        self.module = Objective(self.network, self.criterion, self.world)
+        self.objective: Any = self.module  # with several processes, in DDP
         self.source = BatchSource(bank, augment, device)
         self.targets = torch.as_tensor(targets).to(device)
         self.sampler, self.options, self.device, self.extra_terms = sampler, options, device, extra_terms
@@ -90,7 +91,7 @@ class Trainer:
         self.epoch = self.step = 0  # finished: epochs, and steps of the epoch after them
         self.totals = torch.zeros(3, device=device)  # of that epoch: Σ loss, Σ wrong, images
         if options.compile:
-            self.objective.compile(mode=options.compile, dynamic=False)
+            self.module.compile(mode=options.compile, dynamic=False)
 
     def batches(self, epoch, first=0):
         """Yield the augmented images (B, 3, H, W) and targets (B,) of an epoch from step `first` on, on the device."""
@@ -185,15 +186,10 @@ class Trainer:
         self.network.model.train(backbone_learns)
         for parameter in self.optimizer.param_groups[BACKBONE]["params"]:  # not what never learns: see _freeze_unused
             parameter.requires_grad_(backbone_learns)
-        if self.world.size > 1 and (self.step == 0 or not isinstance(self.objective, DistributedDataParallel)):
-            self._distribute()
+        if self.world.size > 1:  # anew each epoch: DDP counts on the parameters that learn
+            self.objective = DistributedDataParallel(self.module)
         if self.options.wa and self.average is None and epoch >= int(AVERAGE_FROM * self.options.total_epoch):
             self._begin_average()
-
-    def _distribute(self):
-        """DDP around the objective; anew each epoch, since it counts on the parameters that learn."""
-        inner = self.objective.module if isinstance(self.objective, DistributedDataParallel) else self.objective
-        self.objective = DistributedDataParallel(inner)
 
     @torch.inference_mode()
     def validate(self, bank, targets):
