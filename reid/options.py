@@ -12,6 +12,7 @@ import yaml
 
 import losses
 from reid.flags import MILESTONES, NETWORK_FLAGS, training_parser
+from reid.reproduce import recipe
 from reid.training.schedule import milestones
 from utils import UserError, atomic_write, did_you_mean
 
@@ -135,7 +136,7 @@ def read_yaml(path):
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such options file.")
     try:
-        content = yaml.safe_load(Path(path).read_text())
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(content, dict):
@@ -145,11 +146,13 @@ def read_yaml(path):
 
 def _checked(parser, content, path, strict):
     """The options of a file with the types of their flags. strict: an unknown name is an error, else it is passed over
-    (opts.yaml files of other versions hold names of their own)."""
+    (opts.yaml files of other versions hold names of their own). What a recipe says beside them is checked, no more."""
     actions = {action.dest: action for action in parser._actions if action.dest != "help"}
     values = {}
     for name, value in content.items():
-        if name not in actions:
+        if strict and name == recipe.KEY:
+            recipe.check_recipe(value, path)
+        elif name not in actions:
             if strict:
                 raise UserError(f"{path}: unknown option {name!r}.{did_you_mean(str(name), actions)}")
         else:
