@@ -17,6 +17,10 @@ from reid.training.schedule import milestones
 from utils import UserError, atomic_write, did_you_mean
 
 PUBLISHED_CLASSES = 751  # Market-1501's; old opts.yaml files do not say
+# Flags that the trained network does not depend on.
+WITHOUT_EFFECT = {
+    "name", "resume", "gpu_ids", "data_dir", "tensorboard", "dry_run", "config", "keep", "profile", "eval_every",
+}  # fmt: skip
 
 
 def parse_train(argv=None):
@@ -177,10 +181,16 @@ def _converted(action, value, path):
         raise UserError(f"{path}: {action.dest}: {value!r} does not fit ({error}).") from error
 
 
+def changed_flags(before, now):
+    """The flags, by name, in which two options differ and on which the trained network depends."""
+    return [
+        name for name in vars(now) if name not in WITHOUT_EFFECT and getattr(now, name) != getattr(before, name, None)
+    ]
+
+
 def _refuse_changes(before, now, path):
     """A resumed run continues as it began; only what does not touch its result may differ."""
-    free = {"name", "resume", "gpu_ids", "data_dir", "tensorboard", "dry_run", "config", "keep", "profile"}
-    changed = [name for name, value in vars(now).items() if name not in free and value != getattr(before, name)]
+    changed = changed_flags(before, now)
     if changed:
         listing = ", ".join(f"{name} {getattr(before, name)} → {getattr(now, name)}" for name in changed)
         raise UserError(
