@@ -15,13 +15,12 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.measure import write_people  # noqa: E402
 from utils import UserError, progress, run_script  # noqa: E402
 
 RUN = (
@@ -37,7 +36,7 @@ def main(argv=None):
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        make_people(folder / "people" / "train_all")
+        write_people(folder / "people" / "train_all", people=8, images=8)
         command = [sys.executable, str(ROOT / "train.py"), *RUN.split(), "--erasing_p", "0.5", "--data_dir", "people"]
         command += ["--total_epoch", str(options.epochs)]
         began = time.monotonic()
@@ -77,17 +76,6 @@ def kill_and_resume(command, folder, options, seconds):
 def read(file):
     """What is in a checkpoint. Raises an exception where it is cut short."""
     return torch.load(file, weights_only=True)
-
-
-def make_people(folder, people=8, images=8):
-    """Noise around a colour of each person, in the layout of prepare.py."""
-    draw = np.random.default_rng(0)
-    for person in range(1, people + 1):
-        (folder / f"{person:04}").mkdir(parents=True)
-        colour = draw.integers(40, 216, 3)
-        for image in range(images):
-            pixels = (colour + draw.integers(-40, 40, (64, 32, 3))).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / f"{person:04}" / f"{person:04}_c{image % 2 + 1}_{image}.png")
 
 
 if __name__ == "__main__":

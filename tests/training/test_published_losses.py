@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 import train
+from benchmarks.measure import write_people
 from losses import PUBLISHED
 from reid.flags import NETWORK_FLAGS
 from reid.training.trainer import Trainer
@@ -20,18 +20,6 @@ SMALL = "--backbone osnet_x0_25 --weights none --height 64 --width 32 --batchsiz
 TERMS = {"--adv": 2, "--aiter": 2, "--DG": 1, "--ins_gamma": 2, **{f"--{name}": 1 for name in PUBLISHED}}  # their words
 WHICH = {"--name": 2, "--data_dir": 2, "--batchsize": 2, "--batch": 2, "--total": 2}  # not what is learnt, nor how
 WHICH |= {f"--{flag}": 1 for flag in NETWORK_FLAGS}
-
-
-def write_people(folder, people, images, seed):
-    """Noise around a colour of each person, in the layout of prepare.py."""
-    random = np.random.default_rng(seed)
-    for person in range(1, people + 1):
-        path = folder / f"{person:04}"
-        path.mkdir(parents=True)
-        colour = random.integers(40, 216, 3)
-        for image in range(images):
-            pixels = colour + random.integers(-40, 40, (64, 32, 3))
-            Image.fromarray(pixels.astype(np.uint8)).save(path / f"{person:04}_c{image % 2 + 1}_{image}.png")
 
 
 @pytest.fixture(scope="module")
