@@ -8,21 +8,18 @@ features = embed(["a.jpg", pil_image, crop])                      # (3, D); feat
 features = embed(crops, bgr=True)                                 # as OpenCV gives them
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
-from reid.data.bank import fit_image, load_bank
+from reid.data.bank import DecodingBank, fit_image, load_image
 from reid.flags import testing_parser
 from reid.options import precision
 from reid.retrieval.engine import KINDS, Engine
 from reid.retrieval.features import extract_features, fused_embedding, load_network, parse_scales
 from utils import UserError, select_device
-
-CHUNK = 512  # images decoded at a time
 
 
 class Embedder:
@@ -79,44 +76,40 @@ class Embedder:
         """
         if isinstance(images, str | Path | Image.Image) or getattr(images, "ndim", 4) == 3:
             raise UserError("Embedder: expected a list of images; for a single one, pass [image].")
-        images, found = list(images), [np.empty((0, self.dim), np.float32)]
-        for start in range(0, len(images), CHUNK):
-            found.append(self.features(self._bank(images[start : start + CHUNK], bgr)))
-        return np.concatenate(found)
+        images = [_accepted(image, position) for position, image in enumerate(images)]
+        if not images:
+            return np.empty((0, self.dim), np.float32)
+
+        def load(image):
+            if isinstance(image, str | Path):
+                return load_image(image, *self.size)
+            return fit_image(_to_pil(image, bgr), *self.size)
+
+        return self.features(DecodingBank(images, load, self.size))
 
     def features(self, bank, description="features"):
-        """Features (N, D) float32, each of unit length, of an image bank, uint8 (N, *size, 3)."""
+        """Features (N, D) float32, each of unit length, of an image bank, uint8 (N, *size, 3), such as open_bank
+        gives."""
         return self._extract(bank, description)
 
-    def _bank(self, images, bgr):
-        """The image bank of at most CHUNK images: the pixels that test.py would see."""
-        files = [i for i, image in enumerate(images) if isinstance(image, str | Path)]
-        others = [i for i in range(len(images)) if i not in set(files)]
-        bank = torch.empty(len(images), *self.size, 3, dtype=torch.uint8)
-        if files:
-            bank[files] = load_bank([images[i] for i in files], *self.size)
-        with ThreadPoolExecutor() as pool:
-            fitted = pool.map(lambda i: fit_image(_to_pil(images[i], i, bgr), *self.size), others)
-            for i, pixels in zip(others, fitted, strict=True):
-                bank[i] = torch.from_numpy(pixels.copy())
-        return bank
 
-
-def _to_pil(image, position, bgr):
-    if isinstance(image, Image.Image):
+def _accepted(image, position):
+    """The image, where it is of a kind that an Embedder takes. Raises UserError."""
+    if isinstance(image, str | Path | Image.Image):
         return image
-    if (
-        isinstance(image, np.ndarray)
-        and image.dtype == np.uint8
-        and image.ndim == 3
-        and image.shape[2] == 3
-        and image.size
-    ):
-        return Image.fromarray(np.ascontiguousarray(image[:, :, ::-1] if bgr else image))
-    found = f"an array {image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+    array = isinstance(image, np.ndarray)
+    if array and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size:
+        return image
+    found = f"an array {image.dtype} {image.shape}" if array else type(image).__name__
     raise UserError(
         f"Embedder: image {position} is {found}; expected a path, a PIL image or a uint8 array (height, width, 3)."
     )
+
+
+def _to_pil(image, bgr):
+    if isinstance(image, Image.Image):
+        return image
+    return Image.fromarray(np.ascontiguousarray(image[:, :, ::-1] if bgr else image))
 
 
 def _refuse_ignored(options):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from reid.data.bank import load_bank
+from reid.data.bank import open_bank
 from reid.data.layout import read_split
 from reid.embedder import Embedder
 from reid.flags import add_tested_network, testing_parser
@@ -91,7 +91,7 @@ def compare(splits, network_options, file_options):
         embedder, sets = Embedder.from_options(options), []
         height, width = embedder.size
         for name, split in splits.items():
-            bank = load_bank(split.paths, height, width, cache, name)
+            bank = open_bank(split.paths, height, width, cache, name)
             sets.append(FeatureSet(embedder.features(bank, f"{title}: {name}"), split.labels, split.cameras))
         print(evaluate(*sets).line(f"{title:8}"))
 

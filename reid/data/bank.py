@@ -8,8 +8,10 @@ so plain threads use every core.
 import hashlib
 import re
 import sys
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,7 @@ from reid.data.layout import some_of
 from utils import UserError, atomic_write, describe, progress
 
 DECODER_VERSION = 1  # part of the fingerprint: raise it when load_image gives other pixels than before
-CHUNK = 512  # images held in memory at once while a cache file is written
+AHEAD = 512  # images decoded before they are asked for, at most: they are held in memory
 
 
 def load_image(path, height, width):
@@ -59,20 +61,75 @@ def load_bank(paths, height, width, cache=None, description="images"):
 
     Writing to the tensor changes memory only, never the file. Raises one UserError that names all unreadable images.
     """
-    if cache is None or not paths:
-        return _decode_to_memory(paths, height, width, description)
-    stem = f"{re.sub(r'[^0-9A-Za-z-]+', '_', description)}_{height}x{width}"
-    file = Path(cache) / f"{stem}_{fingerprint(paths)}.npy"
-    shape = (len(paths), height, width, 3)
-    bank = _open(file, shape)
+    bank = open_bank(paths, height, width, cache, description)
+    return bank if isinstance(bank, torch.Tensor) else bank.whole()
+
+
+def open_bank(paths, height, width, cache=None, description="images"):
+    """The same for who needs the images once and in order: where they are in no file yet, a DecodingBank, which gives
+    the first while the others are still being decoded."""
+    file = None
+    if cache is not None and paths:
+        stem = f"{re.sub(r'[^0-9A-Za-z-]+', '_', description)}_{height}x{width}"
+        file = Path(cache) / f"{stem}_{fingerprint(paths)}.npy"
+    bank = None if file is None else _open(file, (len(paths), height, width, 3))
     if bank is None:
+        return DecodingBank(paths, lambda path: load_image(path, height, width), (height, width), file, description)
+    return torch.from_numpy(bank)
+
+
+class DecodingBank:
+    """N images that are still to be decoded: what extraction asks of a tensor (N, height, width, 3), its length, its
+    batches and a part of it, each given as soon as it is there.
+
+    sources: N of anything that load(source) turns into uint8 (height, width, 3), in threads. file: a cache file to
+    write on the way, whole or not at all. description: of the images. Iterating decodes them anew each time.
+    """
+
+    def __init__(self, sources, load, size, file=None, description="images"):
+        self.sources, self.load, self.file, self.description = sources, load, file, description
+        self.shape = (len(sources), *size, 3)
+
+    def __len__(self):
+        return len(self.sources)
+
+    def __iter__(self):
+        """The images in order, each a NumPy array. Raises a UserError after the last: see decode."""
+        images = decode(self.sources, self.load)
         try:
-            _decode_to_file(file, paths, height, width, description)
-            _remove_stale(file, stem)
+            yield from images if self.file is None else _written(images, self.file, self.shape)
         except OSError as error:
-            print(f"{describe(error)}: no cache, {description} stays in memory.", file=sys.stderr)
-        bank = _open(file, shape)  # where our write failed, another process may have finished the same file
-    return _decode_to_memory(paths, height, width, description) if bank is None else torch.from_numpy(bank)
+            print(f"{describe(error)}: no cache; the next run decodes {self.description} again.", file=sys.stderr)
+            self.file = None
+            yield from images
+
+    def split(self, size):
+        """Yield the tensors of torch.split."""
+        images = iter(self)
+        while batch := list(islice(images, size)):
+            yield torch.from_numpy(np.stack(batch))
+
+    def __getitem__(self, part):
+        """The images of a slice, for which all are decoded first. All of them, [:], are this bank itself."""
+        return self if part.indices(len(self)) == (0, len(self), 1) else self.whole()[part]
+
+    def _with_bar(self):
+        return progress(self, total=len(self), desc=f"decoding {self.description}", unit=" images")
+
+    def whole(self):
+        """All images as one tensor; with a file, memory-mapped from it."""
+        file = self.file
+        if file is not None:
+            for _ in self._with_bar():  # into the file
+                if self.file is None:
+                    break
+            bank = _open(file, self.shape)  # where our write failed, another process may have finished the same file
+            if bank is not None:
+                return torch.from_numpy(bank)
+        bank = np.empty(self.shape, np.uint8)
+        for i, image in enumerate(self._with_bar()):
+            bank[i] = image
+        return torch.from_numpy(bank)
 
 
 def fingerprint(paths):
@@ -98,49 +155,50 @@ def _open(file, shape):
     return bank if bank.shape == shape and bank.dtype == np.uint8 else None
 
 
-def _decode_to_memory(paths, height, width, description):
-    bank = np.empty((len(paths), height, width, 3), np.uint8)
-    start = 0
-    for chunk in _decode(paths, height, width, description):
-        bank[start : start + len(chunk)] = chunk
-        start += len(chunk)
-    return torch.from_numpy(bank)
+def decode(sources, load):
+    """Yield load(source) of each source, in order, with the next AHEAD of them already at work in threads.
 
-
-def _decode_to_file(file, paths, height, width, description):
-    """Write the .npy file chunk by chunk. Not through a memory map: on a full disk that would kill the process."""
-    header = {"descr": "|u1", "fortran_order": False, "shape": (len(paths), height, width, 3)}
-    with atomic_write(file, shared=True) as temporary, temporary.open("wb") as out:
-        np.lib.format.write_array_header_1_0(out, header)
-        for chunk in _decode(paths, height, width, description):
-            out.write(chunk.data)
-
-
-def _decode(paths, height, width, description):
-    """Yield the images in order, as arrays (up to CHUNK, height, width, 3); raise a UserError after the last."""
+    Once one has failed, no more are given, since what is done with them would be lost; the others are still tried, so
+    that one UserError names all that fail.
+    """
     wrong = []
 
-    def decode_into(chunk, position, path):
+    def attempt(source):
         try:
-            chunk[position] = load_image(path, height, width)
+            return load(source)
         except Exception as error:  # decoders fail in many ways, and every failure means the same here
-            return f"{path}: {_reason(error)}"
+            return f"{source}: {_reason(error)}"
 
-    bar = progress(total=len(paths), desc=f"decoding {description}", unit=" images")
-    with bar, ThreadPoolExecutor() as pool:
-        for start in range(0, len(paths), CHUNK):
-            part = paths[start : start + CHUNK]
-            chunk = np.empty((len(part), height, width, 3), np.uint8)
-            for problem in pool.map(decode_into, [chunk] * len(part), range(len(part)), part):
-                bar.update()
-                if problem:
-                    wrong.append(problem)
-            yield chunk
+    sources_left = iter(sources)
+    with ThreadPoolExecutor() as pool:
+        running = deque(pool.submit(attempt, source) for source in islice(sources_left, AHEAD))
+        while running:
+            found = running.popleft().result()
+            running.extend(pool.submit(attempt, source) for source in islice(sources_left, 1))
+            if isinstance(found, str):
+                wrong.append(found)
+            elif not wrong:
+                yield found
     if wrong:
         raise UserError(
-            f"{len(wrong)} of {len(paths)} images cannot be read. Replace or remove them, then run again:\n"
+            f"{len(wrong)} of {len(sources)} images cannot be read. Replace or remove them, then run again:\n"
             + some_of(wrong)
         )
+
+
+def _written(images, file, shape):
+    """Yield the images, each before it is written to a .npy file, which is there once all are, and no stale one then.
+
+    Not through a memory map: on a full disk that would kill the process. Raises OSError where it cannot be written;
+    what `images` has left is still to be had then.
+    """
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    with atomic_write(file, shared=True) as temporary, temporary.open("wb") as out:
+        np.lib.format.write_array_header_1_0(out, header)
+        for image in images:
+            yield image
+            out.write(image.data)
+    _remove_stale(file)
 
 
 def _reason(error):
@@ -149,8 +207,9 @@ def _reason(error):
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def _remove_stale(file, stem):
+def _remove_stale(file):
     """Remove the caches of the same split and size that no longer hold, and what a killed process left of one."""
+    stem = file.stem.rpartition("_")[0]
     for old in [*file.parent.glob(f"{stem}_*.npy"), *file.parent.glob(f".{stem}_*.partial")]:
         if old != file:
             with suppress(OSError):  # on Windows a file in use stays

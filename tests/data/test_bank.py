@@ -4,8 +4,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ from PIL import Image
 from torchvision import transforms
 
 from reid.data import bank as bank_module
-from reid.data.bank import fingerprint, load_bank, load_image
+from reid.data.bank import fingerprint, load_bank, load_image, open_bank
 from tests.conftest import ROOT
 from utils import UserError
 
@@ -136,7 +139,7 @@ def test_broken_exif_is_no_reason_to_refuse(tmp_path, exif):
 
 
 def test_bank_keeps_the_order_with_and_without_a_cache(tmp_path, photographs, monkeypatch):
-    monkeypatch.setattr(bank_module, "CHUNK", 4)  # the last chunk is shorter
+    monkeypatch.setattr(bank_module, "AHEAD", 4)
     expected = np.stack([load_image(path, 32, 16) for path in photographs])
     in_memory = load_bank(photographs, 32, 16)
     assert in_memory.dtype == torch.uint8 and in_memory.shape == (6, 32, 16, 3)
@@ -231,7 +234,7 @@ def test_folder_that_cannot_be_written_leaves_the_bank_in_memory(tmp_path, photo
     bank = load_bank(photographs, 32, 16, tmp_path / "file" / ".cache", "query")
     assert torch.equal(bank, load_bank(photographs, 32, 16))
     message = capsys.readouterr().err
-    assert message.count("\n") == 1 and "query stays in memory" in message
+    assert message.count("\n") == 1 and "no cache" in message and "query" in message
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files, as a full disk would")
@@ -246,21 +249,108 @@ def test_full_disk_leaves_the_bank_in_memory(tmp_path, photographs, capsys):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert torch.equal(bank, load_bank(photographs, 32, 16))
     message = capsys.readouterr().err
-    assert message.count("\n") == 1 and "query stays in memory" in message
+    assert message.count("\n") == 1 and "no cache" in message and "query" in message
     assert list((tmp_path / ".cache").iterdir()) == []
 
 
 def test_cache_finished_by_another_process_is_used_where_ours_failed(tmp_path, photographs, monkeypatch):
     expected = load_bank(photographs, 32, 16)
-    write = bank_module._decode_to_file
+    write = bank_module.atomic_write
 
-    def fail_after_another_finished(*arguments):
-        write(*arguments)
+    @contextmanager
+    def fail_after_another_finished(file, shared):
+        with write(file, shared) as temporary:
+            yield temporary
         monkeypatch.setattr(bank_module, "load_image", None)
         raise PermissionError(13, "in use", "query.npy")
 
-    monkeypatch.setattr(bank_module, "_decode_to_file", fail_after_another_finished)
+    monkeypatch.setattr(bank_module, "atomic_write", fail_after_another_finished)
     assert torch.equal(load_bank(photographs, 32, 16, tmp_path / ".cache", "query"), expected)
+
+
+def test_the_first_images_are_there_while_the_others_are_still_decoded(tmp_path, photographs, monkeypatch):
+    expected, used = load_bank(photographs, 32, 16), threading.Event()
+
+    def load(path, *size):
+        assert path != photographs[-1] or used.wait(30)
+        return load_image(path, *size)
+
+    monkeypatch.setattr(bank_module, "load_image", load)
+    batches = open_bank(photographs, 32, 16, tmp_path, "query").split(4)
+    first = next(batches)
+    assert not list(tmp_path.glob("*.npy"))
+    used.set()
+    assert torch.equal(torch.cat([first, *batches]), expected)
+    monkeypatch.setattr(bank_module, "load_image", None)
+    assert torch.equal(open_bank(photographs, 32, 16, tmp_path, "query"), expected)
+
+
+def test_only_so_many_images_are_decoded_ahead(monkeypatch):
+    monkeypatch.setattr(bank_module, "AHEAD", 3)
+    begun = []
+
+    def load(number):
+        begun.append(number)
+        return number
+
+    images = bank_module.decode(range(20), load)
+    assert [next(images) for _ in range(5)] == [0, 1, 2, 3, 4]
+    assert len(begun) <= 5 + 3
+    images.close()
+
+
+def test_a_pass_that_is_left_leaves_no_file(tmp_path, photographs):
+    batches = open_bank(photographs, 32, 16, tmp_path / ".cache", "query").split(2)
+    next(batches)
+    assert [path.suffix for path in (tmp_path / ".cache").iterdir()] == [".partial"]
+    batches.close()
+    assert list((tmp_path / ".cache").iterdir()) == []
+
+
+def test_after_a_broken_image_nothing_is_given_and_all_broken_ones_are_named(tmp_path, photographs):
+    photographs[2].write_text("no image")
+    photographs[5].unlink()
+    given = []
+    with pytest.raises(UserError, match="2 of 6 images cannot be read") as error:
+        given.extend(open_bank(photographs, 32, 16, tmp_path / ".cache", "query").split(1))
+    assert len(given) == 2 and all(str(photographs[i]) in str(error.value) for i in (2, 5))
+    assert list((tmp_path / ".cache").iterdir()) == []
+
+
+def test_a_part_waits_for_all_images_and_for_their_cache(tmp_path, photographs):
+    bank = open_bank(photographs, 32, 16, tmp_path, "query")
+    assert len(bank) == 6 and bank[:] is bank[0::1] is bank
+    assert torch.equal(bank[1::2], load_bank(photographs, 32, 16)[1::2])
+    assert torch.equal(open_bank(photographs, 32, 16, tmp_path, "query"), load_bank(photographs, 32, 16))
+
+
+def test_a_disk_that_fills_up_on_the_way_costs_the_cache_alone(tmp_path, photographs, monkeypatch, capsys):
+    expected = load_bank(photographs, 32, 16)
+
+    @contextmanager
+    def full(file, shared):
+        yield Path("/dev/full")
+
+    monkeypatch.setattr(bank_module, "atomic_write", full)
+    assert torch.equal(torch.cat(list(open_bank(photographs, 32, 16, tmp_path, "query").split(4))), expected)
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and "No space left" in message and "query" in message
+
+
+def test_whatever_a_decoder_fails_with_is_named(photographs, monkeypatch):
+    """Memory, a decompression bomb, an assertion deep in a plug-in: each costs its own image."""
+    failures = dict(
+        zip(photographs, [MemoryError(), Image.DecompressionBombError("bomb"), AssertionError], strict=False)
+    )
+
+    def load(path, *size):
+        if path in failures:
+            raise failures[path]
+        return load_image(path, *size)
+
+    monkeypatch.setattr(bank_module, "load_image", load)
+    with pytest.raises(UserError, match="(?s)3 of 6 images.*MemoryError.*bomb.*AssertionError"):
+        load_bank(photographs, 32, 16)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
@@ -269,7 +359,7 @@ def test_killed_while_writing(tmp_path, photographs):
 import sys, time
 from pathlib import Path
 import reid.data.bank as bank
-load, bank.CHUNK = bank.load_image, 2
+load, bank.AHEAD = bank.load_image, 2
 bank.load_image = lambda *arguments: time.sleep(0.2) or load(*arguments)
 bank.load_bank({[str(path) for path in photographs]!r} * 50, 32, 16, Path({str(tmp_path)!r}) / ".cache", "query")
 """

@@ -5,6 +5,7 @@ from PIL import Image
 
 from model import build_model
 from reid.data.augment import normalise
+from reid.data.bank import DecodingBank, load_bank, open_bank
 from reid.retrieval.features import extract_features, fused_embedding, parse_scales
 from utils import UserError
 
@@ -82,9 +83,19 @@ def test_half_precision_is_near_and_returns_float32(dtype, bank):
     assert (exact * half).sum(1).min() > 0.995
 
 
-def test_greyscale_photographs_give_features_too(tmp_path):
-    from reid.data.bank import load_bank
+def test_images_that_are_still_being_decoded_give_the_same_bits(tmp_path, bank):
+    paths = [tmp_path / f"{number}.png" for number in range(len(bank))]
+    for path, pixels in zip(paths, bank, strict=True):
+        Image.fromarray(pixels.numpy()).save(path)
+    embed = network().embed
+    decoding = open_bank(paths, 64, 32, tmp_path / ".cache")
+    assert isinstance(decoding, DecodingBank)
+    expected = extract_features(embed, bank, CPU, 3)
+    assert np.array_equal(extract_features(embed, decoding, CPU, 3), expected)
+    assert np.array_equal(extract_features(embed, open_bank(paths, 64, 32, tmp_path / ".cache"), CPU, 3), expected)
 
+
+def test_greyscale_photographs_give_features_too(tmp_path):
     Image.new("L", (20, 40), 90).save(tmp_path / "grey.png")
     features = extract_features(network().embed, load_bank([tmp_path / "grey.png"], 64, 32), CPU, 1)
     assert features.shape == (1, 16) and np.isfinite(features).all()
