@@ -49,6 +49,21 @@ class World:
         distributed.all_reduce(total)
         return total.numpy() if isinstance(values, np.ndarray) else total
 
+    def share(self, images):
+        """What this process has of N images, every size-th from its own on; what it makes of them, `collect` joins."""
+        return images[self.rank :: self.size]
+
+    def collect(self, share, count):
+        """The array (count, …) of which every process has a share, on each of them."""
+        whole = np.zeros((count, *share.shape[1:]), share.dtype)
+        whole[self.rank :: self.size] = share
+        return self.sum(whole)
+
+    def follow(self, tensors):
+        """Give these tensors the values that they have in the first process, in place."""
+        for tensor in tensors if self.size > 1 else ():
+            distributed.broadcast(tensor, 0)
+
     def gather(self, tensor):
         """(B, …) of every process → (size · B, …), by rank; differentiable: each process gets the sum of the gradients
         that all of them have for its part."""

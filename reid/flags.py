@@ -78,6 +78,7 @@ def add_run_flags(group):
     group.add_argument("--config", metavar="FILE", help="YAML file of options; flags on the command line win")
     group.add_argument("--dry_run", action="store_true", help="print the options and the network's size, touch nothing")
     group.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events to model/NAME")
+    group.add_argument("--eval_every", type=whole, default=0, help="epochs between two tests; 0 leaves them out")
     group.add_argument("--keep", type=whole, default=0, help="numbered checkpoints to keep; 0 keeps all")
     group.add_argument("--profile", action="store_true", help="write a trace of ten steps to model/NAME/trace.json")
 

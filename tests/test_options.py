@@ -38,7 +38,12 @@ def test_published_flags_have_the_published_defaults():
 
 @pytest.mark.parametrize(
     ("short", "name", "value"),
-    [("--batch", "batchsize", 16), ("--warm", "warm_epoch", 10), ("--total", "total_epoch", 7)],
+    [
+        ("--batch", "batchsize", 16),
+        ("--warm", "warm_epoch", 10),
+        ("--total", "total_epoch", 7),
+        ("--er", "erasing_p", 0.5),
+    ],
 )
 def test_published_abbreviations_stay_unambiguous(short, name, value):
     assert getattr(parse_train([short, str(value)]), name) == value

@@ -13,7 +13,7 @@ PANELS = {  # title: {name in a record: what the line is called}
     "Loss": {"loss": "training", "val_loss": "validation"},
     "Top-1 error": {"error": "training", "val_error": "validation"},
     "Learning rate": {"lr": "learning rate"},
-    "Test": {"mAP": "mAP", "Rank@1": "Rank@1"},
+    "Test": {"mAP": "mAP", "rank1": "Rank@1"},
 }
 FEW = 30  # epochs: with more, a mark at every one is a blot
 
@@ -22,7 +22,7 @@ def draw_curves(history, path, dark=False):
     """Draw the curves to an image file.
 
     history: a list of dicts, one an epoch, with epoch, loss, error and, where there are any, val_loss, val_error
-    (errors in 0..1), lr, and mAP (0..1), which some of the epochs may lack.
+    (errors in 0..1), lr, and mAP and rank1 (0..1), which some of the epochs may lack.
     """
     panels = [title for title, lines in PANELS.items() if any(name in record for name in lines for record in history)]
     rows, columns = (2, 2) if len(panels) == 4 else (1, len(panels))
@@ -47,7 +47,9 @@ def _draw_panel(axes, history, lines, dark):
             axes.plot(
                 *zip(*points, strict=True), color=colors[place], linestyle=PATTERNS[place], marker=marker, label=label
             )
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    first, last = history[0]["epoch"], history[-1]["epoch"]
+    axes.set_xlim(first - 0.05 * (last - first) - 0.1, last + 0.05 * (last - first) + 0.1)  # of all panels alike
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if len(axes.lines) > 1 or lines == PANELS["Test"]:
         axes.legend()
 

@@ -31,7 +31,8 @@ def run_training(options, world=None):
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0  # by torchrun, after a process had died
     state = run.load_state(world.device(options.gpu_ids)) if options.resume or restarted else None
     with step_profiler(options.profile and world.leads, run.path) as after_step:
-        trainer, split, validation = set_up(options, world, state, after_step)
+        setup = set_up(options, world, state, after_step)
+        trainer, split = setup.trainer, setup.split
         if world.leads:
             if state:
                 print(f"{run.path}: going on after epoch {trainer.epoch}, batch {trainer.step}.")
@@ -46,15 +47,15 @@ def run_training(options, world=None):
             )
         world.wait()
         try:
-            _fit(trainer, run, validation, options)
+            _fit(setup, run, options)
         except NotFinite as error:
             raise UserError(_not_finite(error, trainer, split, run)) from error
     return run
 
 
-def _fit(trainer, run, validation, options):
+def _fit(setup, run, options):
     """The epochs that are left, and what is written after each: resume.pth after the checkpoints that it promises."""
-    leads = trainer.world.leads
+    trainer, leads = setup.trainer, setup.trainer.world.leads
     board = _tensorboard(run.path) if options.tensorboard and leads else None
     with stop_signal() as stop:
         while trainer.epoch < options.total_epoch:
@@ -62,8 +63,7 @@ def _fit(trainer, run, validation, options):
                 record = trainer.train_epoch(stop)
             except Stopped:
                 _save_and_exit(trainer, run)
-            if validation:
-                record |= trainer.validate(*validation)
+            record |= _measure(setup, options)
             record = {"epoch": trainer.epoch, **{name: float(f"{value:.6g}") for name, value in record.items()}}
             trainer.history.append(record)
             if leads:
@@ -80,6 +80,16 @@ def _fit(trainer, run, validation, options):
         board.close()
     if leads:
         print(f"Done: {run.path}/net_last.pth. Test it: python test.py --name {run.name}")
+
+
+def _measure(setup, options):
+    """What is known of the network after an epoch beside its training: validation and, where due, evaluation."""
+    trainer, found = setup.trainer, dict[str, float]()
+    if setup.validation:
+        found |= trainer.validate(*setup.validation)
+    if setup.evaluation and (trainer.epoch % options.eval_every == 0 or trainer.epoch == options.total_epoch):
+        found |= setup.evaluation(trainer.network, trainer.device, options.batchsize, trainer.world)
+    return found
 
 
 def _write_epoch(trainer, run, options):
@@ -139,6 +149,8 @@ def _line(record, total):
     text = f"epoch {record['epoch']}/{total}  loss {record['loss']:.4f}  error {record['error']:.2%}"
     if "val_loss" in record:
         text += f"  val loss {record['val_loss']:.4f}  val error {record['val_error']:.2%}"
+    if "mAP" in record:
+        text += f"  Rank@1 {record['rank1']:.2%}  mAP {record['mAP']:.2%}"
     return f"{text}  lr {record['lr']:.2e}  {record['images_per_second']:.0f} images/s"
 
 

@@ -18,6 +18,7 @@ from reid.options import training_roots, training_split
 from reid.training.adversarial import AdversarialTerm
 from reid.training.batches import BatchSource
 from reid.training.criterion import Criterion
+from reid.training.evaluation import Evaluation
 from reid.training.generalisation import GeneralisationTerm
 from reid.training.trainer import Trainer
 from utils import UserError, seed_everything
@@ -26,11 +27,12 @@ FEW_PAIRS = 0.25  # pairs of one identity for each image of a batch; the balance
 
 
 class Setup(NamedTuple):
-    """What a run trains with. validation: bank and targets of `val`, or None."""
+    """What a run trains with. validation: bank and targets of `val`, or None. evaluation: of --eval_every, or None."""
 
     trainer: Trainer
     split: Split
     validation: tuple | None
+    evaluation: Evaluation | None
 
 
 def set_up(options, world=None, state=None, after_step=None):
@@ -46,6 +48,7 @@ def set_up(options, world=None, state=None, after_step=None):
     splits = read_training_splits(training_roots(options), training_split(options))
     split = join_splits(splits)
     unlabelled = read_unlabelled(options.DG_dir) if options.DG else []
+    evaluation = Evaluation(options.data_dir) if options.eval_every else None
     sampler = _sampler(options, split, world)
     options.nclasses = len(split.classes)
     network = build_from_options(options, len(split.classes), "none" if state else options.weights)
@@ -56,6 +59,8 @@ def set_up(options, world=None, state=None, after_step=None):
         validation = _validation_data(options, split.classes)
         banks = [_bank(options, part.paths, folder) for folder, part in splits]
         terms = _extra_terms(options, unlabelled, augment, device)
+        if evaluation:
+            evaluation.decode(options.height, options.width)
     bank = banks[0] if len(banks) == 1 else torch.cat(banks)  # one stays the memory-mapped file that it is
     criterion = Criterion(options, len(split.classes), network.metric_dim, network.parts)
     trainer = Trainer(
@@ -63,7 +68,7 @@ def set_up(options, world=None, state=None, after_step=None):
     )
     if state:
         trainer.load_state_dict(state)
-    return Setup(trainer, split, validation)
+    return Setup(trainer, split, validation, evaluation)
 
 
 def _set_precision(options, device):

@@ -135,6 +135,7 @@ class Trainer:
         mean_loss, error, seen = self._read(epoch, losses, together=True)
         self.epoch, self.step = epoch + 1, 0
         self.totals.zero_()
+        self.world.follow(self.network.buffers())  # the batch norms that are saved are those that are measured
         speed = self.world.size * (seen / self.world.size - unseen) / (time.perf_counter() - began)
         lr = self.scheduler.get_last_lr()[HEAD]
         return {"loss": mean_loss, "error": error, "lr": lr, "images_per_second": round(speed, 1)}
@@ -197,7 +198,7 @@ class Trainer:
         self.network.eval()
         self.criterion.eval()
         totals = torch.zeros(2, device=self.device)
-        mine = torch.arange(self.world.rank, len(bank), self.world.size)
+        mine = self.world.share(torch.arange(len(bank)))
         for indices in progress(mine.split(self.options.batchsize), desc="validation"):
             labels = targets[indices].to(self.device)
             with autocast(self.device, self.dtype):

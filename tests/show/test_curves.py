@@ -51,7 +51,7 @@ def test_every_quantity_of_the_log_has_its_panel(tmp_path, drawn):
     history = [record | {"lr": 0.1 / record["epoch"]} for record in HISTORY]
     draw_curves(history, tmp_path / "train.png")
     history[1] |= {"mAP": 0.4}
-    history[2] |= {"mAP": 0.5}
+    history[2] |= {"mAP": 0.5, "rank1": 0.75}
     draw_curves(history, tmp_path / "train.png")
     assert [axes.get_title("left") for axes in drawn[0].axes] == ["Loss", "Top-1 error", "Learning rate"]
     loss, error, rate, test = drawn[1].axes
@@ -59,6 +59,8 @@ def test_every_quantity_of_the_log_has_its_panel(tmp_path, drawn):
     np.testing.assert_array_equal(error.lines[1].get_xydata(), [(1, 0.8), (2, 0.3), (3, 0.2)])
     np.testing.assert_allclose(rate.lines[0].get_ydata(), [0.1, 0.05, 0.1 / 3])
     np.testing.assert_array_equal(test.lines[0].get_xydata(), [(2, 0.4), (3, 0.5)])
+    np.testing.assert_array_equal(test.lines[1].get_xydata(), [(3, 0.75)])
+    assert [text.get_text() for text in test.get_legend().get_texts()] == ["mAP", "Rank@1"]
 
 
 def test_a_validation_loss_above_that_of_training_stays_in_sight():

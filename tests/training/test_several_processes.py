@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.measure import write_people
 from reid.training.run_folder import RunFolder
-from tests.training.test_published_losses import write_people
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SMALL = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32", "--gpu_ids", "-1"]
@@ -166,16 +166,19 @@ def test_a_loss_that_is_no_number_names_epoch_batch_images_and_the_last_good_che
     assert len(listed) == 8 and all((room / path).is_file() for path in listed)
 
 
-def test_test_shares_the_images_out(room):
+def test_test_and_the_evaluation_in_training_share_the_images_out(room):
     write_people(room / "people" / "query", people=5, images=2, seed=3)
     write_people(room / "people" / "gallery", people=5, images=3, seed=4)
-    start([sys.executable, ROOT / "train.py", *SMALL, "--batchsize", "8", "--total", "1", "--name", "tested"], room)
+    trained = start([*TORCHRUN, ROOT / "train_DDP.py", *SMALL, "--batchsize", "4", "--total", "1", "--eval_every", "1",
+                     "--name", "tested"], room)  # fmt: skip
     common = [ROOT / "test.py", "--name", "tested", "--test_dir", "people", "--gpu_ids", "-1"]
     one = start([sys.executable, *common, "--result", "one.mat"], room)
     two = start([*TORCHRUN, *common, "--result", "two.mat"], room)
-    assert one.returncode == two.returncode == 0, one.stderr + two.stderr
+    assert trained.returncode == one.returncode == two.returncode == 0, trained.stderr + one.stderr + two.stderr
     line = next(line for line in one.stdout.splitlines() if line.startswith("Rank@1"))
     assert two.stdout.count("Rank@1:") == 1 and line in two.stdout
+    (record,) = log(room, "tested")
+    assert f"Rank@1:{record['rank1']:.6f}" in line and f"mAP:{record['mAP']:.6f}" in line
 
 
 def test_a_profile_is_written(room):

@@ -1,0 +1,126 @@
+"""`--eval_every`: what it measures, when, and that training does not notice."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import test as test_script
+import train
+from benchmarks.measure import write_people
+from reid.training.evaluation import Evaluation
+from reid.training.trainer import Trainer
+from utils import UserError
+
+SMALL = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32"]
+SMALL += ["--batchsize", "8", "--gpu_ids", "-1", "--train_all"]
+FLAGS = ["--data_dir", "people", "--total", "5", "--lr", "0.02", "--erasing_p", "0.5", "--wa"]
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluated") / "people"
+    write_people(folder / "train_all", people=6, images=4)
+    write_people(folder / "query", people=6, images=2, seed=1)
+    write_people(folder / "gallery", people=6, images=4, seed=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(people):
+    """Two runs that differ in nothing but --eval_every."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(people.parent)
+        for name, flags in (("plain", []), ("evaluated", ["--eval_every", "2", "--tensorboard"])):
+            train.main([*SMALL, *FLAGS, *flags, "--name", name])
+    return people.parent
+
+
+@pytest.fixture
+def here(runs, monkeypatch):
+    monkeypatch.chdir(runs)
+
+
+def weights(name, file="net_last.pth"):
+    return torch.load(Path("model") / name / file, weights_only=True)
+
+
+def log(name):
+    return [json.loads(line) for line in (Path("model") / name / "log.jsonl").read_text().splitlines()]
+
+
+def equal(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize("file", ["net_last.pth", "net_average.pth", "net_average_bn.pth"])
+def test_a_run_ends_with_the_same_bits_as_without(here, file):
+    assert equal(weights("plain", file), weights("evaluated", file))
+    assert [record["loss"] for record in log("plain")] == [record["loss"] for record in log("evaluated")]
+
+
+def test_every_so_many_epochs_and_the_last_are_measured(here):
+    assert [record["epoch"] for record in log("evaluated") if "mAP" in record and "rank1" in record] == [2, 4, 5]
+    assert not any("mAP" in record or "rank1" in record for record in log("plain"))
+    assert list(Path("model/evaluated").glob("events.out.tfevents.*"))
+
+
+def test_the_last_record_has_the_figures_of_test_py(here, capsys):
+    test_script.main(["--name", "evaluated", "--test_dir", "people", "--gpu_ids", "-1"])
+    found = dict(re.findall(r"(Rank@1|mAP):([\d.]+)", capsys.readouterr().out))
+    record = log("evaluated")[-1]
+    assert 0 < record["mAP"] < 1
+    assert (record["rank1"], record["mAP"]) == pytest.approx((float(found["Rank@1"]), float(found["mAP"])), abs=1e-5)
+
+
+def test_a_killed_run_goes_on_with_the_same_bits_and_records(here, monkeypatch):
+    def train_epoch(trainer, *stop, original=Trainer.train_epoch):
+        if trainer.epoch == 3:
+            raise KeyboardInterrupt
+        return original(trainer, *stop)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "train_epoch", train_epoch)
+        train.main([*SMALL, *FLAGS, "--name", "killed"])
+    train.main(["--resume", "--name", "killed", "--eval_every", "2"])  # from here on, though it did not begin so
+    assert equal(weights("plain"), weights("killed"))
+    measured = {record["epoch"]: record["mAP"] for record in log("evaluated") if "mAP" in record}
+    assert {record["epoch"]: record["mAP"] for record in log("killed") if "mAP" in record} == {
+        epoch: measured[epoch] for epoch in (4, 5)
+    }
+
+
+def test_every_module_is_back_in_its_mode(here):
+    from tests.training.small import trainer
+
+    trained = trainer()
+    trained.network.train()
+    trained.network.model.conv1.eval()
+    before = {name: module.training for name, module in trained.network.named_modules()}
+    evaluation = Evaluation("people")
+    evaluation.decode(32, 16)
+    found = evaluation(trained.network, trained.device, 8, trained.world)
+    assert found.keys() == {"rank1", "mAP"}
+    assert {name: module.training for name, module in trained.network.named_modules()} == before
+
+
+@pytest.mark.parametrize("missing", ["query", "gallery"])
+def test_a_missing_folder_is_named_before_anything_is_written(people, tmp_path, monkeypatch, missing):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(people, "people", ignore=shutil.ignore_patterns(missing, ".cache"))
+    with pytest.raises(UserError, match=rf"people.{missing}: no such folder.*python prepare\.py"):
+        train.main([*SMALL, *FLAGS, "--eval_every", "1", "--name", "refused"])
+    assert [path.name for path in tmp_path.iterdir()] == ["people"] and not Path("people/.cache").exists()
+
+
+def test_a_test_set_of_one_camera_is_refused_at_once(people, tmp_path):
+    for split in ("query", "gallery"):
+        for path in (people / split).rglob("*_c1_*"):
+            target = tmp_path / path.relative_to(people)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+    with pytest.raises(UserError, match="all images are of camera 1"):
+        Evaluation(tmp_path)
