@@ -12,9 +12,7 @@ Writes pytorch_result.mat (and multi_query.mat with --multi), prints the metrics
 import time
 from pathlib import Path
 
-import numpy as np
-
-from reid.data.bank import load_bank
+from reid.data.bank import open_bank
 from reid.data.layout import read_split
 from reid.distributed import join_world
 from reid.embedder import Embedder
@@ -63,11 +61,10 @@ def extractor(options, world):
 
     def extract(name):
         split = splits[name]
-        with world.leader_first():  # one process decodes; the others find its cache
-            bank = load_bank(split.paths, height, width, cache=Path(options.test_dir) / ".cache", description=name)
-        started, features = time.perf_counter(), np.zeros((len(split), embedder.dim), np.float32)
-        features[world.rank :: world.size] = embedder.features(bank[world.rank :: world.size], f"features of {name}")
-        features = world.sum(features)
+        started = time.perf_counter()
+        with world.leader_first():  # of several processes, one decodes; the others find its cache
+            bank = world.share(open_bank(split.paths, height, width, Path(options.test_dir) / ".cache", name))
+        features = world.collect(embedder.features(bank, f"features of {name}"), len(split))
         if world.leads:
             speed = len(split) / (time.perf_counter() - started)
             print(f"{name}: {len(split)} images, {speed:.0f} images/s", flush=True)
