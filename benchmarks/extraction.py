@@ -1,15 +1,19 @@
-"""Extraction speed by batch size, each convolution fused with its batch norm, as test.py runs it, and as it is.
+"""Extraction speed by batch size, each convolution fused with its batch norm, as test.py runs it, and as it is; with
+--data_dir the first run on images that are in no cache yet, which decodes and extracts at once.
 
     python benchmarks/extraction.py
     python benchmarks/extraction.py --backbone resnet50 --batches 8 32 128 --gpu_ids 0
+    python benchmarks/extraction.py --data_dir ../Market/pytorch --images 2000
 
-One view, float32, median of the runs; prints rows of a Markdown table. On a CPU, test.py never takes more than 32 at a
-time: this is why.
+Float32, median of the runs; prints rows of Markdown tables. On a CPU, test.py never takes more than 32 at a time: the
+first table, of one view, is why. The second has the two views of test.py, and also a device that does nothing but take
+its time, as this processor sees an accelerator.
 """
 
 import argparse
 import statistics
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -18,11 +22,14 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from model import build_model
+from reid.data.bank import load_bank, open_bank
+from reid.data.layout import read_split
 from reid.models.backbones import find_backbone
-from reid.retrieval.features import fused_embedding
+from reid.retrieval.features import extract_features, fused_embedding
 from utils import run_script, select_device
 
 IMAGES = 256  # in a run, at least
+PAUSE = 1e-3  # seconds for a view of an image, of the device that only takes its time
 
 
 def main(argv=None):
@@ -31,10 +38,15 @@ def main(argv=None):
     parser.add_argument("--batches", type=int, nargs="+", default=[8, 16, 32, 64, 256])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--gpu_ids", default="-1")
+    parser.add_argument("--data_dir", help="what prepare.py laid out: measure the first run on its gallery instead")
+    parser.add_argument("--images", type=int, default=2000, help="of the gallery")
     options = parser.parse_args(argv)
     device = select_device(options.gpu_ids)
     network = build_model(options.backbone, None, weights="none")
     fused = fused_embedding(network, device)
+    if options.data_dir:
+        first_runs({options.backbone: fused, f"{1e3 * PAUSE:g} ms a view": pause}, options, device)
+        return
     print("| network | batch | fused, images/s | as it is, images/s | ratio |\n| --- | --- | --- | --- | --- |")
     for batch in options.batches:
         images = torch.randn(batch, 3, *find_backbone(options.backbone).size, device=device)
@@ -54,6 +66,29 @@ def speed(embed, images, runs):
         features.sum().item()  # waits for an accelerator
         times.append(time.perf_counter() - start)
     return steps * len(images) / statistics.median(times[1:])
+
+
+def pause(images):
+    """A network that takes its time without this processor's."""
+    time.sleep(PAUSE * len(images))
+    return torch.ones(len(images), 1)
+
+
+def first_runs(networks, options, device):
+    """Print the seconds of extraction from files, by networks {name: embed}, decoding first and decoding meanwhile."""
+    paths = read_split(options.data_dir, "gallery").paths[: options.images]
+    size = find_backbone(options.backbone).size
+    print("| network | images | decoded first, s | decoded meanwhile, s | ratio |\n| --- | --- | --- | --- | --- |")
+    for name, embed in networks.items():
+        times: dict = {load_bank: [], open_bank: []}
+        for _ in range(options.runs):
+            for way, seconds in times.items():
+                with tempfile.TemporaryDirectory() as cache:
+                    began = time.perf_counter()
+                    extract_features(embed, way(paths, *size, cache), device, options.batches[-1])
+                    seconds.append(time.perf_counter() - began)
+        first, meanwhile = (statistics.median(seconds) for seconds in times.values())
+        print(f"| {name} | {len(paths)} | {first:.1f} | {meanwhile:.1f} | {first / meanwhile:.2f} |", flush=True)
 
 
 if __name__ == "__main__":
