@@ -56,6 +56,16 @@ class Recipe:
         flags = {name: value for name, value in content.items() if name != KEY}
         return cls(f"{path.resolve().parent.name}/{path.stem}", flags, **content[KEY])
 
+    @property
+    def identity(self):
+        """What the record of a run shares with the recipe, as long as the recipe stays what it was."""
+        return {"recipe": self.name, "flags": self.flags, "test": self.test, "rerank": self.rerank}
+
+
+def is_of(record, identity):
+    """Whether a record is one of the recipe, or the run, of this identity."""
+    return all(record[name] == value for name, value in identity.items())
+
 
 ENTRIES = {entry.name: entry for entry in fields(Recipe) if entry.name not in ("name", "flags")}
 REQUIRED = [name for name, entry in ENTRIES.items() if entry.default is MISSING]
