@@ -84,14 +84,15 @@ def load_weights(network, path, strict=False):
     if whole and network.num_classes is None:
         own = network.state_dict()
         state_dict = {name: value for name, value in state_dict.items() if name in own or name.startswith("model.")}
-    report = load_matching(network if whole else network.model, state_dict)
+    bare = all(name.startswith("model.") for name in network.state_dict())
+    report = load_matching(network if whole or (strict and not bare) else network.model, state_dict)
     matters = "" if strict or not whole else "model."
     wrong = [name for name in report.mismatched if name.startswith(matters) and not CLASSIFIER.fullmatch(name)]
     lacking = [name for name in report.missing if strict and not CLASSIFIER.fullmatch(name)]
     if wrong or lacking or len(report.loaded) < len(report.missing):
         raise UserError(
             f"{path}: the weights of another network ({report}). Expected those of the network that the options "
-            "describe: check --backbone, --stride, --linear_num and the run's opts.yaml."
+            "describe: check --backbone and the flags beside it (--PCB, --linear_num, …), or the run's opts.yaml."
         )
     return report
 

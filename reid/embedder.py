@@ -15,11 +15,13 @@ import torch
 from PIL import Image
 
 from reid.data.bank import DecodingBank, fit_image, load_image
-from reid.flags import testing_parser
+from reid.flags import NETWORK_OF_FILE, NETWORK_OF_RUN, given_flags, testing_parser
 from reid.options import precision
 from reid.retrieval.engine import KINDS, Engine
 from reid.retrieval.features import extract_features, fused_embedding, load_network, parse_scales
 from utils import UserError, select_device
+
+DECIDED = (*NETWORK_OF_RUN, *NETWORK_OF_FILE, "linear_num", "height", "width", "ms", "fp16", "bf16")  # for good
 
 
 class Embedder:
@@ -52,7 +54,10 @@ class Embedder:
         flip, batch_size = not options.no_flip, options.batchsize
         scales, dtype = parse_scales(options.ms), precision(options)
         if options.engine:
-            _refuse_ignored(options)
+            if decided := given_flags(options, DECIDED):
+                raise UserError(
+                    f"--engine {options.engine}: {decided} was decided when the file was written; leave it out."
+                )
             engine = Engine(options.engine, device)
             if engine.contents.flip and not flip:
                 raise UserError(f"{options.engine}: the mirrored image is inside the file; leave --no_flip out.")
@@ -110,26 +115,3 @@ def _to_pil(image, bgr):
     if isinstance(image, Image.Image):
         return image
     return Image.fromarray(np.ascontiguousarray(image[:, :, ::-1] if bgr else image))
-
-
-def _refuse_ignored(options):
-    """Raise UserError for flags that an exported file has already decided."""
-    plain = testing_parser()
-    decided = (
-        "name",
-        "which_epoch",
-        "stride",
-        "backbone",
-        "weights",
-        "linear_num",
-        "height",
-        "width",
-        "ms",
-        "fp16",
-        "bf16",
-    )
-    given = [f"--{name}" for name in decided if getattr(options, name) != plain.get_default(name)]
-    if given:
-        raise UserError(
-            f"--engine {options.engine}: {', '.join(given)} was decided when the file was written; leave it out."
-        )

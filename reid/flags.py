@@ -26,6 +26,10 @@ SAMPLERS = ("shuffle", "pk", "pk_camera")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 SCHEDULES = ("step", "cosine", "multistep", "warmup_cosine")
 MILESTONES = "40,70"
+SHAPE = ("PCB", "usam", "stride", "attention", "pool", "neck", "head", "linear_num")  # add_shape_flags has them
+# Flags of test.py that name the network of a run, and those that belong to a weight file alone.
+NETWORK_OF_RUN = ("name", "which_epoch")
+NETWORK_OF_FILE = ("backbone", "weights", "seed", *(flag for flag in SHAPE if flag != "linear_num"))
 
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
@@ -117,18 +121,23 @@ def add_network_flags(group):
     """The flags that describe a network."""
     group.add_argument("--backbone", help="a network of `python model.py`, timm or torchvision (default: resnet50)")
     group.add_argument("--weights", default="imagenet", help="imagenet, none, or a file")
+    add_shape_flags(group)
+    group.add_argument("--droprate", type=fraction, default=0.5, help="dropout before the classifier")
+    group.add_argument("--drop_path", type=fraction, default=0.0, help="stochastic depth, where the network has it")
+    for flag, name in NETWORK_FLAGS.items():
+        group.add_argument(f"--{flag}", action="store_true", help=f"the same as --backbone {name}")
+
+
+def add_shape_flags(group):
+    """The flags that, beside --backbone, decide which layers a network has."""
+    group.add_argument("--PCB", action="store_true", help="part-based convolutional baseline, six stripes")
+    group.add_argument("--usam", action="store_true", help="attention after the stem and the first stage")
     group.add_argument("--stride", type=int, choices=(1, 2), default=2, help="1 keeps the last stage's resolution")
     group.add_argument("--attention", help="modules and where they go, such as cbam:layer3,layer4 or se:layer2")
     group.add_argument("--pool", choices=POOLS, help="how the feature map becomes a feature (default: the network's)")
     group.add_argument("--neck", choices=NECKS, default="linear", help="what stands between feature and classifier")
     group.add_argument("--head", choices=tuple(HEADS), default="linear", help="the classifier, and its margin")
     group.add_argument("--linear_num", type=whole, default=512, help="width of the bottleneck; 0 leaves its linear out")
-    group.add_argument("--droprate", type=fraction, default=0.5, help="dropout before the classifier")
-    group.add_argument("--drop_path", type=fraction, default=0.0, help="stochastic depth, where the network has it")
-    for flag, name in NETWORK_FLAGS.items():
-        group.add_argument(f"--{flag}", action="store_true", help=f"the same as --backbone {name}")
-    group.add_argument("--usam", action="store_true", help="attention after the stem and the first stage")
-    group.add_argument("--PCB", action="store_true", help="part-based convolutional baseline, six stripes")
 
 
 def add_training_flags(group):
@@ -167,7 +176,7 @@ def add_loss_flags(group):
 
 
 def testing_parser():
-    """The parser of test.py. The network's own flags come from the run's opts.yaml; those here test a bare file."""
+    """The parser of test.py. The network's own flags come from the run's opts.yaml; those here are of a bare file."""
     parser = argparse.ArgumentParser(
         description="Extract the features of query and gallery and evaluate them.",
         epilog="example: python test.py --name ft_ResNet50 --test_dir ../Market/pytorch --which_epoch last",
@@ -187,14 +196,26 @@ def testing_parser():
 
 
 def add_tested_network(parser):
-    """The flags that name a trained network: of a run, or of a weight file."""
+    """The flags that name a trained network: of a run, or of a weight file with the flags that it was trained with."""
     parser.add_argument("--gpu_ids", default="0", help="which GPU; -1 for the CPU, also used where there is no GPU")
-    parser.add_argument("--name", default="ft_ResNet50", help="name of the run whose network is used")
-    parser.add_argument("--which_epoch", default="last", help="last, average, average_bn, or an epoch such as 60")
-    parser.add_argument("--linear_num", type=whole, help="width of the bottleneck (default: the run's)")
-    parser.add_argument("--backbone", help="use a weight file without a training run: its network")
-    parser.add_argument("--weights", metavar="FILE", help="the weight file of --backbone; none for random weights")
-    parser.add_argument("--height", type=positive(int), help="height of the images (default: the run's)")
-    parser.add_argument("--width", type=positive(int), help="width of the images (default: the run's)")
-    parser.add_argument("--stride", type=int, choices=(1, 2), default=2, help="of --backbone's last stage")
-    parser.add_argument("--seed", type=whole, default=0, help="of --weights none")
+    run = parser.add_argument_group("network of a run")
+    run.add_argument("--name", default="ft_ResNet50", help="name of the run whose network is used")
+    run.add_argument("--which_epoch", default="last", help="last, average, average_bn, or an epoch such as 60")
+    file = parser.add_argument_group(
+        "network of a weight file",
+        "Without --neck, --head and --linear_num the feature is the backbone's own, else what follows the neck.",
+    )
+    file.add_argument("--backbone", help="use a weight file without a training run: its network")
+    file.add_argument("--weights", metavar="FILE", help="the weight file of --backbone; none for random weights")
+    add_shape_flags(file)
+    file.add_argument("--seed", type=whole, default=0, help="of --weights none")
+    parser.set_defaults(**dict.fromkeys(("stride", "neck", "head", "linear_num")))  # None: nobody has asked for it
+    both = parser.add_argument_group("network of either")
+    both.add_argument("--height", type=positive(int), help="height of the images (default: the network's)")
+    both.add_argument("--width", type=positive(int), help="width of the images (default: the network's)")
+
+
+def given_flags(options, names):
+    """`--stride, --pool`: those of the flags of test.py that are not at their defaults; an empty string for none."""
+    defaults = testing_parser().get_default
+    return ", ".join(f"--{name}" for name in names if getattr(options, name) != defaults(name))
