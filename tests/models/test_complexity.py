@@ -68,6 +68,27 @@ def test_figures_are_those_of_the_papers(name, parameters, multiply_adds):
     assert (found.multiply_adds + classifier) / 1e6 == pytest.approx(multiply_adds, rel=0.03)
 
 
+def test_lightmbn_is_as_large_and_as_slow_as_its_authors_program_says():
+    """Herzog et al., ICIP 2021: the network of github.com/jixunbo/LightMBN (1f4ec0d), built for Market-1501, has
+    9,152,280 parameters, and its compute_model_complexity, with which a run begins, says 9,348,768 and 2,430,837,088.
+    That counts layers as often as they are used (OSNet's gates four times, the reduction of the channel groups twice),
+    biases, and the classifiers."""
+    with torch.device("meta"):
+        network = build_model("lightmbn", 751, weights="none").eval()
+    calls = []
+    for layer in network.modules():
+        if not list(layer.children()):
+            layer.register_forward_hook(lambda layer, inputs, output: calls.append((layer, output)))
+    network(torch.zeros(1, 3, 384, 128, device="meta"))
+    products = [(layer, output) for layer, output in calls if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear)]
+    multiply_adds = sum(output.numel() * layer.weight[0].numel() for layer, output in products)
+    biases = sum(output.numel() for layer, output in products if layer.bias is not None)
+    assert sum(parameter.numel() for parameter in network.parameters()) == 9_152_280
+    assert sum(parameter.numel() for layer, _ in calls for parameter in layer.parameters()) == 9_348_768
+    assert multiply_adds + biases == 2_430_837_088
+    assert complexity(network, (384, 128)).multiply_adds == multiply_adds - 7 * 512 * 751
+
+
 @pytest.mark.parametrize("name", ["resnet18", "osnet_x0_25", "vit_small", "swin_tiny"])
 def test_stages_add_up_to_the_whole(name):
     network = bare(name)
