@@ -1,0 +1,211 @@
+"""Every page: its links lead somewhere, its commands still parse, its flags are there. Nothing is run."""
+
+import argparse
+import contextlib
+import importlib
+import io
+import re
+from unittest.mock import patch
+
+import pytest
+
+import prepare
+from reid.flags import testing_parser, training_parser
+from reid.options import parse_train
+from tests.docs.pages import INLINE, PAGES, ROOT, anchors, commands, line_of, links, prose
+from utils import UserError
+
+# What the published code's train.py and test.py take.
+PUBLISHED = {
+    "train.py": """
+        gpu_ids name data_dir train_all batchsize color_jitter erasing_p DG lr weight_decay total_epoch fp16 bf16 cosine
+        FSGD wa linear_num stride droprate use_dense use_swin use_swinv2 use_dino use_efficient use_NAS use_hr
+        use_convnext ibn usam PCB warm_epoch arcface circle cosface contrast instance instance_id ins_gamma triplet
+        lifted sphere adv aiter""",
+    "test.py": "gpu_ids which_epoch test_dir name batchsize linear_num multi fp16 ms",
+}
+SCRIPTS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for folder in (".", "tools", "benchmarks")
+    for path in (ROOT / folder).glob("*.py")
+    if "def main(argv" in path.read_text(encoding="utf-8")
+)
+ORIGINALS = {name: getattr(argparse.ArgumentParser, name) for name in ("parse_args", "parse_known_args")}
+WITH_CHECKS = {"train.py": parse_train, "train_DDP.py": parse_train, "prepare.py": prepare.parse_arguments}
+
+
+class Parsed(Exception):
+    """The command is well-formed; nothing of it is run."""
+
+
+def parses_only(name):
+    """ArgumentParser's method of that name, which afterwards raises Parsed."""
+
+    def parse(self, *arguments, **settings):
+        with patch.multiple(argparse.ArgumentParser, **ORIGINALS):
+            ORIGINALS[name](self, *arguments, **settings)
+        raise Parsed
+
+    return parse
+
+
+def refusal(command):
+    """What the command's script says against it; None where it would begin to work."""
+    if not (ROOT / command.script).is_file():
+        return "no such script"
+    words, said = filled_in(command.arguments), io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+            if command.script in WITH_CHECKS:
+                WITH_CHECKS[command.script](words)
+            else:
+                main = script(command.script).main
+                with patch.multiple(argparse.ArgumentParser, **{name: parses_only(name) for name in ORIGINALS}):
+                    main(words)
+    except Parsed:
+        return None
+    except SystemExit as end:
+        return said.getvalue().strip().splitlines()[-1] if end.code else None
+    except (UserError, OSError) as error:
+        return str(error)
+    return None if command.script in WITH_CHECKS else "parses nothing"
+
+
+def filled_in(words):
+    """The words of a command with values for their placeholders."""
+    values = {"N": "1", "--config FILE": str(ROOT / "recipes" / "demo.yaml")}
+    pairs = zip(["", *words], words, strict=False)
+    found = [values.get(word, values.get(f"{before} {word}", word)) for before, word in pairs if word != "…"]
+    return [str(ROOT / word) if word.startswith("recipes/") else word for word in found]
+
+
+def script(path):
+    """The module of a script, such as tools/export.py."""
+    return importlib.import_module(path.removesuffix(".py").replace("/", "."))
+
+
+def refused(page):
+    """A line for each command of a page that its script refuses."""
+    found = [(command, refusal(command)) for command in commands(page)]
+    return [f"line {command.line}: {command.script}: {message}" for command, message in found if message]
+
+
+def dead(page, folder):
+    """A line for each link of a page in `folder` that leads nowhere."""
+    found = []
+    for line, target in links(page):
+        place, _, anchor = target.partition("#")
+        file = folder / place if place else None
+        if file and not file.exists():
+            found.append(f"line {line}: {target}: no such file")
+        elif anchor and anchor not in anchors(file.read_text(encoding="utf-8") if file else page):
+            found.append(f"line {line}: {target}: no such heading")
+    return found
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path, monkeypatch):
+    """No run and no data set of somebody's own changes how a command is read."""
+    monkeypatch.chdir(tmp_path)
+
+
+def read(path):
+    return path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_link_leads_somewhere(path):
+    assert dead(read(path), path.parent) == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_command_parses(path):
+    assert refused(read(path)) == []
+
+
+def test_there_are_commands_of_every_script():
+    named = {command.script for path in PAGES for command in commands(read(path))}
+    assert named >= {path for path in SCRIPTS if not path.startswith("benchmarks/")}
+
+
+def test_what_is_dead_or_refused_is_named_with_its_line(tmp_path):
+    (tmp_path / "other.md").write_text("# One\n\n## Two *and* `three`, four!\n")
+    page = """# Page
+[good](other.md#two-and-three-four) ![no picture](images/no.jpg) [self](#page), [`code`](other.md#five)
+and `[no link](anywhere.md)`
+
+```bash
+python train.py --total 3 && python train.py --use_swin --use_dense   # networks
+OMP_NUM_THREADS=1 torchrun --nproc_per_node 2 evaluate_gpu.py --ap step; python demo.py --top many
+bash DDP.sh --train_all \\
+    --no_such_flag
+python -m pip install torch
+```
+`python prepare.py --synthetic --csv FILE`, `python evaluate.py [--result FILE] …`, `python
+gone.py`, `python tools/figures.py cmc a.mat --ranks N`
+"""
+    assert dead(page, tmp_path) == [
+        "line 2: images/no.jpg: no such file",
+        "line 2: other.md#five: no such heading",
+    ]
+    lines = refused(page)
+    assert [line.split(":")[0] + line.split(":")[1] for line in lines] == [
+        "line 6 train.py", "line 7 demo.py", "line 8 train_DDP.py", "line 12 prepare.py", "line 12 gone.py",
+    ]  # fmt: skip
+    for line, words in zip(
+        lines, ("Two networks", "--top", "--no_such_flag", "exclude", "no such script"), strict=True
+    ):
+        assert words in line
+
+
+def all_flags():
+    """The flags of all scripts, those of their commands too."""
+
+    class Found(Exception):
+        pass
+
+    def stop(parser, *_, **__):
+        raise Found(parser)
+
+    found = set()
+    for path in SCRIPTS:
+        with patch.multiple(argparse.ArgumentParser, parse_args=stop, parse_known_args=stop):
+            try:
+                script(path).main([])
+            except Found as stopped:
+                found |= flags_of(stopped.args[0])
+    return found
+
+
+def flags_of(parser):
+    """The flags of a parser and of those of its commands."""
+    found = {flag for action in parser._actions for flag in action.option_strings}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found |= {flag for command in action.choices.values() for flag in flags_of(command)}
+    return found
+
+
+def test_every_flag_in_running_text_is_there():
+    """A flag may be shortened, as on the command line. Pages for those who come from elsewhere name theirs, too."""
+    known, missing = all_flags(), list[str]()
+    for path in PAGES:
+        text = prose(read(path))
+        if path.name.startswith("coming-from-"):
+            text = re.sub(r"^\|[^|\n]*\|", "|", text, flags=re.M)  # the first column is theirs
+        for match in INLINE.finditer(text):
+            for flag in re.findall(r"(?<![\w-])--[\w-]+", match[1]):
+                if not any(name.startswith(flag) for name in known):
+                    missing.append(f"{path.name}: line {line_of(text, match.start())}: {flag}")
+    assert missing == []
+
+
+def test_who_comes_from_the_baseline_is_told_every_new_flag():
+    """test.py takes the network's flags of train.py for a bare weight file, which the page says as a whole."""
+    page = read(ROOT / "docs" / "coming-from-the-baseline.md")
+    train, test = (
+        flags_of(parser()) - {f"--{name}" for name in PUBLISHED[script].split()}
+        for script, parser in (("train.py", training_parser), ("test.py", testing_parser))
+    )
+    new = (train | test) - {"-h", "--help"} - {f"--{name}" for name in PUBLISHED["train.py"].split()}
+    assert {flag for flag in new if not re.search(rf"{flag}(?!\w)", page)} == set()
