@@ -54,7 +54,9 @@ class Recipe:
             raise UserError(f"{path}: no recipe: it has no entry {KEY!r}. recipes/README.md shows the form.")
         check_recipe(content[KEY], path)
         flags = {name: value for name, value in content.items() if name != KEY}
-        return cls(f"{path.resolve().parent.name}/{path.stem}", flags, **content[KEY])
+        published = {name: content[KEY]["published"][name] for name in RANKINGS if name in content[KEY]["published"]}
+        about = {**content[KEY], "published": published}
+        return cls(f"{path.resolve().parent.name}/{path.stem}", flags, **about)
 
     @property
     def identity(self):
