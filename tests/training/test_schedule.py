@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from benchmarks import usual
 from reid.flags import OPTIMIZERS, SCHEDULES
 from reid.options import parse_train
 from reid.training.criterion import Criterion
@@ -66,6 +67,13 @@ def test_cosine_schedule_is_the_published_one_and_ends_at_the_same_rate_for_all(
         lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 12, eta_min=0.01 * 0.1), 12
     )
     torch.testing.assert_close(learning_rates("--lr", "0.1", "--total", "12", "--cosine"), expected)
+
+
+def test_the_usual_loop_of_the_benchmarks_learns_at_the_suites_rates():
+    flags = ["--cosine", "--warm_epoch", "2", "--total_epoch", "6", "--lr", "0.05", "--backbone_lr", "0.03"]
+    options = parse_train(flags)
+    expected = [usual.rates(options, step // STEPS, step % STEPS / STEPS) for step in range(6 * STEPS)]
+    torch.testing.assert_close(learning_rates(*flags), torch.tensor(expected, dtype=torch.float64))
 
 
 def test_warm_up_rises_from_a_tenth_by_step_and_leaves_the_rest():

@@ -1,0 +1,103 @@
+"""Training written the usual way, which the suite is measured against.
+
+    python benchmarks/usual.py --name usual --train_all --backbone osnet_x0_25 --weights none --schedule cosine
+    python test.py --name usual
+
+torchvision's ImageFolder and transforms, a DataLoader with --workers processes, float32, channels first, the loss read
+at every step. Network and flags are those of train.py, as far as a program of this length heeds them: cross entropy,
+SGD, one half cosine. Writes model/NAME: opts.yaml and net_last.pth.
+"""
+
+import argparse
+import math
+import sys
+from pathlib import Path
+
+import torch
+from torch import nn
+from torchvision import transforms
+from torchvision.datasets import ImageFolder
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from model import build_from_options
+from reid.options import options_file, parse_train, save_options
+from reid.training.run_folder import RunFolder
+from utils import progress, run_script, seed_everything, select_device
+
+
+class UsualTraining:
+    """A network and its loader; options: of train.py. workers: processes that load images."""
+
+    def __init__(self, options, workers):
+        seed_everything(options.seed)
+        self.options, self.device = options, select_device(options.gpu_ids)
+        size = (options.height, options.width)
+        transform = transforms.Compose(
+            [
+                transforms.Resize(size, interpolation=transforms.InterpolationMode.BICUBIC),
+                transforms.Pad(10),
+                transforms.RandomCrop(size),
+                transforms.RandomHorizontalFlip(),
+                transforms.ToTensor(),
+                transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+            ]
+        )
+        images = ImageFolder(Path(options.data_dir) / ("train_all" if options.train_all else "train"), transform)
+        settings = {"shuffle": True, "drop_last": True, "pin_memory": self.device.type == "cuda"}
+        self.loader = torch.utils.data.DataLoader(images, options.batchsize, num_workers=workers, **settings)
+        options.nclasses = len(images.classes)
+        self.network = build_from_options(options, options.nclasses, options.weights).to(self.device).train()
+        backbone = list(self.network.model.parameters())
+        head = [weight for name, weight in self.network.named_parameters() if not name.startswith("model.")]
+        groups = [{"params": backbone, "lr": options.backbone_lr}, {"params": head, "lr": options.lr}]
+        self.optimizer = torch.optim.SGD(groups, momentum=0.9, weight_decay=options.weight_decay, nesterov=True)
+        self.criterion = nn.CrossEntropyLoss(label_smoothing=options.label_smoothing)
+
+    def step(self, batch):
+        """Train on a batch of the loader; returns its loss and the number of right predictions, for which it waits."""
+        images, labels = (tensor.to(self.device) for tensor in batch)
+        self.optimizer.zero_grad()
+        _, logits = self.network(images)
+        loss = self.criterion(logits, labels)
+        loss.backward()
+        self.optimizer.step()
+        return loss.item(), (logits.argmax(1) == labels).sum().item()
+
+    def train(self):
+        """All epochs, a line for each."""
+        for epoch in range(self.options.total_epoch):
+            total = right = 0.0
+            for step, batch in enumerate(progress(self.loader, desc=f"epoch {epoch + 1}")):
+                now = rates(self.options, epoch, step / len(self.loader))
+                for group, rate in zip(self.optimizer.param_groups, now, strict=True):
+                    group["lr"] = rate
+                loss, hits = self.step(batch)
+                total, right = total + loss, right + hits
+            error = 1 - right / (len(self.loader) * self.options.batchsize)
+            print(f"epoch {epoch + 1}  loss {total / len(self.loader):.4f}  error {error:.2%}", flush=True)
+
+
+def rates(options, epoch, part):
+    """The learning rates of backbone and head after that part, 0 to 1, of an epoch: a half cosine by the epoch, down to
+    lr / 100, over the first warm_epoch of them times a rise by the step from 0.1 to 1."""
+    floor, cosine = options.lr / 100, (1 + math.cos(math.pi * epoch / options.total_epoch)) / 2
+    warm = min(1.0, 0.1 + 0.9 * (epoch + part) / options.warm_epoch) if options.warm_epoch else 1.0
+    return [warm * (floor + (rate - floor) * cosine) for rate in (options.backbone_lr, options.lr)]
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--workers", type=int, default=2, help="the other flags are those of train.py")
+    own, train_flags = parser.parse_known_args(argv)
+    options = parse_train(train_flags)
+    training = UsualTraining(options, own.workers)
+    training.train()
+    save_options(options, options_file(options.name))
+    RunFolder(options.name).save_weights("last", training.network.state_dict())
+
+
+if __name__ == "__main__":
+    run_script(main)
