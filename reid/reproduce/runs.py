@@ -128,8 +128,11 @@ def train(run):
     at all where it is finished."""
     options = run.options
     folder = RunFolder(options.name)
-    same = options_file(options.name).exists() and not changed_flags(load_run_options(options.name), options)
-    resume = same and folder.state_file.exists()
+    resume = folder.state_file.exists() and options_file(options.name).exists()
+    if resume:
+        before = load_run_options(options.name)
+        before.batchsize *= len(options.gpu_ids.split(","))  # of several devices, it holds the share of one
+        resume = not changed_flags(before, options)
     last = "net_average_bn.pth" if options.wa else "net_last.pth"
     if not (resume and len(_epochs(options)) >= options.total_epoch and (folder.path / last).exists()):
         call("train.py", *run.words, *(["--resume"] if resume else []), show=True)

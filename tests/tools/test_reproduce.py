@@ -223,6 +223,19 @@ def test_what_is_trained_is_decided_by_what_lies_there(tiny, tmp_path, monkeypat
     assert len(called) == 4
 
 
+def test_a_training_on_several_devices_is_known_by_its_whole_batch(tiny, tmp_path, monkeypatch):
+    called = []
+    monkeypatch.setattr(runs, "call", lambda script, *words, show: called.append("--resume" in words))
+    run = plan(tiny, 0, ["--gpu_ids", "0,1"])
+    folder = tmp_path / "model" / run.options.name
+    run.options.batchsize //= 2
+    save_options(run.options, folder / "opts.yaml")
+    (folder / "resume.pth").touch()
+    runs.train(plan(tiny, 0, ["--gpu_ids", "0,1"]))
+    runs.train(plan(tiny, 0))
+    assert called == [True, False]
+
+
 def test_a_missing_layout_is_prepared_and_another_data_set_refused(tiny, tmp_path, monkeypatch):
     market = {**TINY, "data_dir": "laid_out"}
     market[KEY] = {**ABOUT, "dataset": "market"}
