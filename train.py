@@ -17,7 +17,7 @@ import torch
 from model import build_from_options, parameter_count
 from reid.data.layout import join_splits, read_training_splits
 from reid.distributed import start_processes
-from reid.options import PUBLISHED_CLASSES, dump_options, parse_train, training_roots, training_split
+from reid.options import PUBLISHED_CLASSES, dump_options, options_file, parse_train, training_roots, training_split
 from reid.training.run import run_training
 from utils import UserError, run_script
 
@@ -35,9 +35,12 @@ def main(argv=None):
 def on_several_devices(options, arguments):
     """Start train_DDP.py on each of the GPUs, with its share of the batch."""
     count = len(options.gpu_ids.split(","))
-    if options.batchsize % count:
+    if options.resume and options_file(options.name).exists():  # it holds the share
+        share = []
+    elif options.batchsize % count:
         raise UserError(f"--batchsize {options.batchsize} does not divide among the {count} GPUs of --gpu_ids.")
-    share = ["--batchsize", str(options.batchsize // count)]
+    else:
+        share = ["--batchsize", str(options.batchsize // count)]
     start_processes(Path(__file__).with_name("train_DDP.py"), options.gpu_ids, [*arguments, *share])
 
 
