@@ -1,6 +1,7 @@
 import pytest
 import yaml
 
+import train
 from reid.flags import testing_parser, training_parser
 from reid.options import PUBLISHED_CLASSES, load_run_options, parse_train, save_options
 from utils import UserError
@@ -144,3 +145,12 @@ def test_resume_takes_the_runs_own_options_and_refuses_others(tmp_path):
     assert parse_train(["--name", "old", "--resume", "--lr", "0.3"]).lr == 0.3
     with pytest.raises(UserError, match=r"lr 0\.3 → 0\.1.*--name"):
         parse_train(["--name", "old", "--resume", "--lr", "0.1"])
+
+
+def test_a_run_of_several_devices_is_resumed_with_its_own_share_of_the_batch(tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr(train, "start_processes", lambda script, gpu_ids, arguments: started.append(arguments))
+    train.main(["--name", "old", "--gpu_ids", "0,1", "--batchsize", "8", "--resume"])
+    write_run(tmp_path, batchsize=4)
+    train.main(["--name", "old", "--gpu_ids", "0,1", "--resume"])
+    assert started[0][-2:] == ["--batchsize", "4"] and started[1][-1] == "--resume"
