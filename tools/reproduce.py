@@ -42,10 +42,14 @@ def main(argv=None):
     if options.table == bool(options.recipes):
         parser.error("expected recipes to run, or --table")
     runs = [plan(path, seed, further) for seed in options.seeds for path in options.recipes]
-    failed = [f"{run.recipe.name} seed {run.seed}: {error}" for run in runs if (error := attempt(run, options.results))]
-    page = options.results.with_suffix(".md")
-    update_page(page, known_recipes(options.recipes), read_records(options.results))
-    print(f"The table is in {page}.")
+    page, failed = options.results.with_suffix(".md"), []
+    try:
+        for run in runs:
+            if error := attempt(run, options.results):
+                failed.append(f"{run.recipe.name} seed {run.seed}: {error}")
+    finally:  # also what an interrupted program has finished
+        update_page(page, known_recipes(options.recipes), read_records(options.results))
+        print(f"The table is in {page}.")
     if failed:
         raise UserError(f"{len(failed)} of {len(runs)} runs failed:\n" + "\n".join(failed))
 
