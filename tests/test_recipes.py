@@ -89,7 +89,8 @@ def trained():
 
 def small(path, people):
     """The flags of a recipe with a light network, small images and few epochs."""
-    flags = {name: value for name, value in read_yaml(path).items() if name not in (KEY, "use_swin", *NETWORK_FLAGS)}
+    left_out = {KEY, *NETWORK_FLAGS, "drop_path", "compile", "train_with"}
+    flags = {name: value for name, value in read_yaml(path).items() if name not in left_out}
     if flags.get("backbone") not in LIGHT:
         of_resnets = flags.get("usam") or "layer" in flags.get("attention", "")
         flags["backbone"] = "resnet18" if of_resnets else "osnet_x0_25"
