@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Look at rankings: a query and the gallery images nearest to it, green for the right person, red for a wrong one.
 
     python demo.py --query_index 777
@@ -10,9 +11,9 @@
 Reads the features that test.py wrote. Junk is left out, as it is of the metrics. Prints the rankings as text, too.
 """
 
-import argparse
 from pathlib import Path
 
+from reid.command_line import Parser
 from reid.retrieval.results import load_result
 from reid.retrieval.thresholds import load_threshold
 from utils import UserError, progress, run_script
@@ -21,15 +22,18 @@ SHEET = 10  # queries; of more, further sheets
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--query_index", type=numbers, metavar="N,N", help="which queries, from 0 (default: 0)")
-    parser.add_argument("--worst", type=int, metavar="N", help="the queries of lowest average precision")
-    parser.add_argument("--camera", type=int, help="the queries of this camera; with --worst, the worst of them")
-    parser.add_argument("--test_dir", help="folder of query and gallery, if the images moved")
-    parser.add_argument("--result", type=Path, default=Path("pytorch_result.mat"), help="features written by test.py")
-    parser.add_argument("--save", type=Path, default=Path("show.png"), help="the picture (default: show.png)")
-    parser.add_argument("--top", type=int, default=10, help="how many gallery images (default: 10)")
-    parser.add_argument("--threshold", help="reject what is less similar: a number, or the file of tools/threshold.py")
+    parser = Parser(__doc__)
+    which = parser.add_argument_group("which queries")
+    which.add_argument("--query_index", type=numbers, metavar="N,N", help="these, from 0 (default: 0)")
+    which.add_argument("--worst", type=int, metavar="N", help="the queries of lowest average precision")
+    which.add_argument("--camera", type=int, help="the queries of this camera; with --worst, the worst of them")
+    files = parser.add_argument_group("files")
+    files.add_argument("--result", type=Path, default=Path("pytorch_result.mat"), help="features written by test.py")
+    files.add_argument("--test_dir", help="folder of query and gallery, if the images moved")
+    files.add_argument("--save", type=Path, default=Path("show.png"), help="the picture")
+    shown = parser.add_argument_group("ranking")
+    shown.add_argument("--top", type=int, default=10, help="how many gallery images")
+    shown.add_argument("--threshold", help="reject what is less similar: a number, or the file of tools/threshold.py")
     options = parser.parse_args(argv)
     if options.query_index and not (options.worst is None and options.camera is None):
         raise UserError("--query_index names the queries; leave out --worst and --camera, or leave it out.")

@@ -1,8 +1,11 @@
+# PYTHON_ARGCOMPLETE_OK
 """Rank@1, Rank@5, Rank@10, mAP and mINP of the features that test.py wrote. Needs NumPy and SciPy alone.
 
-python evaluate.py
-python evaluate.py --result market.mat --ap step
-python evaluate.py --save_per_query queries.csv
+    python evaluate.py
+    python evaluate.py --result market.mat --ap step
+    python evaluate.py --save_per_query queries.csv
+
+Prints a line for single queries and, where multi_query.mat is there, one for multiple queries.
 """
 
 from reid.retrieval.command import evaluation_parser, run_evaluation
@@ -10,7 +13,6 @@ from utils import run_script
 
 
 def main(argv=None):
-    """Print the single-query line and, where multi_query.mat is there, the multiple-query line."""
     run_evaluation(evaluation_parser(__doc__).parse_args(argv))
 
 

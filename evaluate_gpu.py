@@ -1,7 +1,10 @@
+# PYTHON_ARGCOMPLETE_OK
 """evaluate.py on an accelerator, if there is one. Under torchrun the queries are shared out over the processes.
 
-python evaluate_gpu.py
-torchrun --nproc_per_node 2 evaluate_gpu.py
+    python evaluate_gpu.py
+    torchrun --nproc_per_node 2 evaluate_gpu.py
+
+Prints a line for single queries and, where multi_query.mat is there, one for multiple queries.
 """
 
 from reid.distributed import join_world
@@ -10,7 +13,6 @@ from utils import run_script
 
 
 def main(argv=None):
-    """Print the single-query line and, where multi_query.mat is there, the multiple-query line."""
     parser = evaluation_parser(__doc__)
     parser.add_argument("--gpu_ids", default="0", help="the GPU to use; -1 for the CPU")
     args = parser.parse_args(argv)

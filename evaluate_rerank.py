@@ -1,9 +1,12 @@
+# PYTHON_ARGCOMPLETE_OK
 """Rank@1, Rank@5, Rank@10, mAP and mINP after re-ranking the gallery for every query.
 
-python evaluate_rerank.py
-python evaluate_rerank.py --method gnn
-python evaluate_rerank.py --method aqe --k1 5 --alpha 3
-python evaluate_rerank.py --gpu_ids 0 --neighbours faiss
+    python evaluate_rerank.py
+    python evaluate_rerank.py --method gnn
+    python evaluate_rerank.py --method aqe --k1 5 --alpha 3
+    python evaluate_rerank.py --gpu_ids 0 --neighbours faiss
+
+Prints a line for single queries and, where --multi_query names a file, one for multiple queries.
 """
 
 from reid.retrieval.command import evaluation_parser, run_evaluation
@@ -12,7 +15,6 @@ from utils import run_script, select_device
 
 
 def main(argv=None):
-    """Print the re-ranked line and, where --multi_query names a file, the multiple-query line."""
     parser = evaluation_parser(__doc__)
     add_rerank_flags(parser)
     parser.add_argument("--gpu_ids", default="-1", help="the GPU for the neighbours; -1 for the CPU, without torch")

@@ -1,19 +1,22 @@
+# PYTHON_ARGCOMPLETE_OK
 """The one door to every network: a backbone, and the head that turns its output into a feature and into identities.
 
-python model.py                          # the networks there are
-python model.py osnet_x0_25              # build one, run it, print its stages
+    python model.py                          # the networks there are
+    python model.py osnet_x0_25              # build one, run it, print its stages
 
-network = build_model("resnet50", num_classes=751)
-features, logits = network(images)       # training: (B, 512), (B, 751)
-features = network.embed(images)         # test: (B, 512)
+From Python:
+
+    network = build_model("resnet50", num_classes=751)
+    features, logits = network(images)       # training: (B, 512), (B, 751)
+    features = network.embed(images)         # test: (B, 512)
 """
 
-import argparse
 import re
 
 import torch
 from torch import nn
 
+from reid.command_line import Parser
 from reid.models.attention import add_attention
 from reid.models.backbones import BACKBONES, build_backbone, find_backbone
 from reid.models.complexity import HEADER, summary, table_line
@@ -103,7 +106,7 @@ def parameter_count(network):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("backbone", nargs="?", help="a network to describe; without one, list what there is")
     name = parser.parse_args(argv).backbone
     if name:

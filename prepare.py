@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 r"""Lay out a data set for training and testing, or draw one.
 
     python prepare.py                                     # finds ../Market, ../Market-1501-v15.09.15, ../DukeMTMC-reID
@@ -11,9 +12,9 @@ The result is <save_dir>/{train,val,train_all,query,gallery,multi-query}/<identi
 system allows and copies where not. The download is never moved, changed or deleted; a second run changes nothing.
 """
 
-import argparse
 from pathlib import Path
 
+from reid.command_line import Parser
 from reid.data.datasets import DATA_SETS
 from reid.data.prepare import describe_layout, describe_unlabelled, lay_out
 from reid.data.recognise import find_data_set, with_flags
@@ -23,7 +24,7 @@ from utils import UserError, run_script
 def parse_arguments(argv=None):
     """The flags; `drawing` holds those given that say how to draw people, `reading` those that say how to read a data
     set. Raises UserError where they contradict."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--data_dir", help="folder of the download (default: looked for in the usual places)")
     parser.add_argument("--save_dir", help="folder of the layout (default: pytorch, in the folder of the download)")
     parser.add_argument("--dataset", metavar="NAME", help=f"{', '.join(DATA_SETS)} (default: recognised by its files)")
@@ -35,12 +36,14 @@ def parse_arguments(argv=None):
     synthetic = parser.add_argument_group("synthetic people")
     synthetic.add_argument("--synthetic", action="store_true", help="draw a data set instead of reading a download")
     drawn = [
-        synthetic.add_argument("--identities", type=int, dest="train_identities", help="people to train on"),
-        synthetic.add_argument("--test_identities", type=int, help="other people, to test on"),
-        synthetic.add_argument("--cameras", type=int, help="cameras, each of which sees everybody"),
-        synthetic.add_argument("--images", type=int, help="pictures of a person by a camera"),
-        synthetic.add_argument("--distractors", type=int, help="pictures of strangers in the gallery"),
-        synthetic.add_argument("--junk", type=int, help="badly cut pictures in the gallery"),
+        synthetic.add_argument(
+            "--identities", type=int, dest="train_identities", help="people to train on (default: 200)"
+        ),
+        synthetic.add_argument("--test_identities", type=int, help="other people, to test on (default: 50)"),
+        synthetic.add_argument("--cameras", type=int, help="cameras, each of which sees everybody (default: 6)"),
+        synthetic.add_argument("--images", type=int, help="pictures of a person by a camera (default: 3)"),
+        synthetic.add_argument("--distractors", type=int, help="pictures of strangers in the gallery (default: 300)"),
+        synthetic.add_argument("--junk", type=int, help="badly cut pictures in the gallery (default: 100)"),
     ]
     options = parser.parse_args(argv)
     drawing = {action.dest: value for action in drawn if (value := getattr(options, action.dest)) is not None}

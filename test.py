@@ -1,9 +1,10 @@
+# PYTHON_ARGCOMPLETE_OK
 """Extract the features of query and gallery, and evaluate them.
 
     python test.py --name ft_ResNet50 --test_dir ../Market/pytorch
     python test.py --name ft_ResNet50 --which_epoch 60 --ms 1,1.1,1.2 --multi
-    python test.py --backbone osnet_x0_25 --weights osnet_x0_25_msmt17.pth     # a weight file, without a training run
-    python test.py --backbone resnet50 --PCB --weights pcb.pth               # one with parts, necks, attention
+    python test.py --backbone osnet_x0_25 --weights osnet_x0_25_msmt17.pth   # a weight file, without a training run
+    python test.py --backbone resnet50 --PCB --weights pcb.pth               # the same, of a network with parts
     python test.py --engine osnet.onnx                                       # a file of tools/export.py
     torchrun --standalone --nproc_per_node 4 test.py                         # the images shared out over four GPUs
 
@@ -25,7 +26,7 @@ from utils import run_script
 
 
 def main(argv=None):
-    options = testing_parser().parse_args(argv)
+    options = testing_parser(__doc__).parse_args(argv)
     with join_world(options.gpu_ids) as world:
         options.gpu_ids = world.gpu(options.gpu_ids)
         extract = extractor(options, world)

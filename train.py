@@ -1,9 +1,11 @@
+# PYTHON_ARGCOMPLETE_OK
 """Train a network to tell identities apart.
 
     python train.py --train_all                                       # ResNet-50 on ../Market/pytorch
     python train.py --backbone osnet_x0_25 --weights none --data_dir data/synthetic/pytorch --name small
     python train.py --name small --resume                             # go on after an interruption
-    python train.py --config recipe.yaml --lr 0.02                    # a file of options; flags win
+    python train.py --config recipes/demo.yaml --lr 0.02              # a file of options; flags win
+    python train.py --train_all --eval_every 10                       # Rank@1 and mAP on the way
     python train.py --gpu_ids 0,1                                     # the batch shared out over two GPUs
 
 Writes model/NAME: opts.yaml, checkpoints (net_last.pth, and net_010.pth … every ten epochs), train.jpg, log.jsonl.
@@ -23,7 +25,7 @@ from utils import UserError, run_script
 
 
 def main(argv=None):
-    options = parse_train(argv)
+    options = parse_train(argv, __doc__)
     if options.dry_run:
         describe(options)
     elif "," in options.gpu_ids:

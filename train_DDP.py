@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """train.py on several devices, or on several machines: one process a device, started by torchrun.
 
     bash DDP.sh --train_all --bf16                                              # every GPU of this machine
@@ -16,7 +17,7 @@ from utils import run_script
 
 
 def main(argv=None):
-    options = parse_train(argv)
+    options = parse_train(argv, __doc__)
     with join_world(options.gpu_ids) as world:
         run_training(options, world)
 

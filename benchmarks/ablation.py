@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Train and test one network for every row of a table, over several seeds, and print the table.
 
     python benchmarks/ablation.py benchmarks/ablations/losses.yaml --seeds 0 1 \\
@@ -8,7 +9,6 @@ the name of a row to the flags that it adds. Flags that this program does not kn
 run is a line of --results; a run that is there is not repeated, so that the program goes on where it was interrupted.
 """
 
-import argparse
 import json
 import re
 import shlex
@@ -20,16 +20,15 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from reid.command_line import Parser
 from reid.reproduce.scripts import append_record, call, found, metrics, read_records
 from utils import progress, run_script
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(__doc__, allow_abbrev=False)
     parser.add_argument("table", type=Path, help="a file of benchmarks/ablations")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], help="each row is trained with each of them")
     parser.add_argument("--rows", nargs="+", help="these rows alone")
     parser.add_argument("--results", type=Path, help="a JSON line for every run (default: model/TABLE.jsonl)")
     options, train_flags = parser.parse_known_args(argv)

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """What the fast path costs in accuracy: the same recipe, trained the usual way and by the suite, and tested.
 
     python benchmarks/accuracy.py --data_dir ../Market/pytorch --weights osnet_x0_25_msmt17.pth --seeds 0 1 2
@@ -8,7 +9,6 @@ train.py, in float32, in bfloat16 and, where asked for, compiled. Flags that thi
 them, after the recipe. Every finished run is a line of --results; a run that is there is not repeated.
 """
 
-import argparse
 import re
 import sys
 import time
@@ -18,6 +18,7 @@ from statistics import mean, median
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.ablation import read_results
+from reid.command_line import Parser
 from reid.reproduce.scripts import append_record, call, metrics
 from utils import progress, run_script
 
@@ -34,11 +35,9 @@ WAYS = {
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(__doc__, allow_abbrev=False)
     parser.add_argument("--data_dir", default="../Market/pytorch", help="the folder that prepare.py laid out")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="each way is trained with each of them")
     parser.add_argument("--compile", action="store_true", help="also the suite with --compile")
     parser.add_argument("--results", type=Path, default=Path("model/accuracy.jsonl"), help="a JSON line for every run")
     options, train_flags = parser.parse_known_args(argv)

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Time to augment a batch, against torchvision's transforms on the same images one by one, in the same run.
 
     python benchmarks/augmentation.py
@@ -8,7 +9,6 @@ normalisation, and each row adds one augmentation. The mean of the runs, since t
 of the processor, so that other programs on it do not count. Prints rows of a Markdown table.
 """
 
-import argparse
 import sys
 import time
 from pathlib import Path
@@ -19,17 +19,18 @@ from torchvision import transforms
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from reid.command_line import Parser
 from reid.data.augment import MEAN, STD, Augment
 from utils import run_script, select_device
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batchsize", type=int, default=32)
-    parser.add_argument("--height", type=int, default=256)
-    parser.add_argument("--width", type=int, default=128)
-    parser.add_argument("--runs", type=int, default=20)
-    parser.add_argument("--gpu_ids", default="-1")
+    parser = Parser(__doc__)
+    parser.add_argument("--batchsize", type=int, default=32, help="images a batch")
+    parser.add_argument("--height", type=int, default=256, help="height of the images")
+    parser.add_argument("--width", type=int, default=128, help="width of the images")
+    parser.add_argument("--runs", type=int, default=20, help="batches whose times are averaged")
+    parser.add_argument("--gpu_ids", default="-1", help="the GPU to use; -1 for the CPU")
     options = parser.parse_args(argv)
     size, device = (options.height, options.width), select_device(options.gpu_ids)
     smooth = torch.rand(options.batchsize, 3, 16, 8, generator=torch.Generator().manual_seed(0))

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Time and memory of evaluate.py beside a loop that sorts the gallery, and of the metric beside its matrix product.
 
     python benchmarks/evaluation.py                                  # made features of Market-1501's size
@@ -8,7 +9,6 @@ Prints rows of Markdown. Peak memory is the whole process's; "features" is what 
 needs one copy. The loop is benchmarks/references.py.
 """
 
-import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -16,6 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import SIZES, apart, best, describe, machine, result_files, run_process
+from reid.command_line import Parser
 from reid.retrieval.metrics import evaluate
 from reid.retrieval.results import load_result
 from reid.retrieval.similarity import chunks
@@ -27,8 +28,8 @@ HEADER = """| features | GB | evaluate.py | peak GB | loop | times faster | matr
 
 def main(argv=None):
     """Print a table, one row a size."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["market"])
+    parser = Parser(__doc__)
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["market"], help="of the made features")
     parser.add_argument("--result", type=Path, help="measure this file instead of made features")
     parser.add_argument("--no_reference", action="store_true", help="leave out the loop, which takes minutes")
     args = parser.parse_args(argv)

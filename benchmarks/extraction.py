@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Extraction speed by batch size, each convolution fused with its batch norm, as test.py runs it, and as it is; with
 --data_dir the first run on images that are in no cache yet, which decodes and extracts at once.
 
@@ -10,7 +11,6 @@ first table, of one view, is why. The second has the two views of test.py, and a
 its time, as this processor sees an accelerator.
 """
 
-import argparse
 import statistics
 import sys
 import tempfile
@@ -22,6 +22,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from model import build_model
+from reid.command_line import Parser
 from reid.data.bank import load_bank, open_bank
 from reid.data.layout import read_split
 from reid.models.backbones import find_backbone
@@ -33,11 +34,11 @@ PAUSE = 1e-3  # seconds for a view of an image, of the device that only takes it
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backbone", default="osnet_x0_25")
-    parser.add_argument("--batches", type=int, nargs="+", default=[8, 16, 32, 64, 256])
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--gpu_ids", default="-1")
+    parser = Parser(__doc__)
+    parser.add_argument("--backbone", default="osnet_x0_25", help="the network, with random weights")
+    parser.add_argument("--batches", type=int, nargs="+", default=[8, 16, 32, 64, 256], help="images a batch")
+    parser.add_argument("--runs", type=int, default=3, help="their median is printed")
+    parser.add_argument("--gpu_ids", default="-1", help="the GPU to use; -1 for the CPU")
     parser.add_argument("--data_dir", help="what prepare.py laid out: measure the first run on its gallery instead")
     parser.add_argument("--images", type=int, default=2000, help="of the gallery")
     options = parser.parse_args(argv)

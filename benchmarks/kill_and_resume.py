@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Kill a training run at random moments, resume it each time, and compare it with one that nobody killed.
 
     python benchmarks/kill_and_resume.py --kills 200
@@ -7,7 +8,6 @@ weights must be the bits of the undisturbed run. Works on made images in a tempo
 from --seed.
 """
 
-import argparse
 import random
 import subprocess
 import sys
@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.measure import write_people  # noqa: E402
+from reid.command_line import Parser  # noqa: E402
 from utils import UserError, progress, run_script  # noqa: E402
 
 RUN = (
@@ -29,10 +30,10 @@ RUN = (
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--epochs", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0)
+    parser = Parser(__doc__)
+    parser.add_argument("--kills", type=int, default=200, help="how often the run is killed")
+    parser.add_argument("--epochs", type=int, default=200, help="epochs of the run, each of eight batches")
+    parser.add_argument("--seed", type=int, default=0, help="another seed draws other moments")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Time and peak memory of each loss, forward and backward, against pytorch-metric-learning. Prints Markdown rows.
 
     python benchmarks/losses.py                        # batches of 64, 256 and 1024 features of 512 dimensions
@@ -10,7 +11,6 @@ thread of a CPU it is processor time, which other programs disturb little. Memor
 beyond what was there before it.
 """
 
-import argparse
 import json
 import statistics
 import sys
@@ -24,6 +24,7 @@ from torch.profiler import ProfilerActivity, profile
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import losses
+from reid.command_line import Parser
 from utils import UserError, run_script, seed_everything, select_device
 
 DIM = 512
@@ -106,12 +107,12 @@ def measure_memory(loss, features, labels):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batches", type=int, nargs="+", default=[64, 256, 1024])
+    parser = Parser(__doc__)
+    parser.add_argument("--batches", type=int, nargs="+", default=[64, 256, 1024], help="features a batch")
     parser.add_argument("--losses", nargs="+", default=None, help="names; by default all that the library has")
-    parser.add_argument("--spread", type=float, default=2.5)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--gpu_ids", default="0", help="-1 for the CPU")
+    parser.add_argument("--spread", type=float, default=2.5, help="how far the features of an identity lie apart")
+    parser.add_argument("--repeats", type=int, default=5, help="runs, at least")
+    parser.add_argument("--gpu_ids", default="0", help="the GPU to use; -1 for the CPU")
     options = parser.parse_args(argv)
     device = select_device(options.gpu_ids)
     alone = device.type == "cpu" and torch.get_num_threads() == 1

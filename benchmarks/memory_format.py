@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Training speed with images in channels_last order, as the suite keeps them, against PyTorch's default order.
 
     python benchmarks/memory_format.py
@@ -6,7 +7,6 @@
 Forward and backward of one batch at a time, float32, median of the steps; prints rows of a Markdown table.
 """
 
-import argparse
 import statistics
 import sys
 import time
@@ -17,15 +17,16 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from model import build_model
+from reid.command_line import Parser
 from utils import run_script, select_device
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backbone", default="osnet_x0_25")
-    parser.add_argument("--batchsize", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--gpu_ids", default="-1")
+    parser = Parser(__doc__)
+    parser.add_argument("--backbone", default="osnet_x0_25", help="the network, with random weights")
+    parser.add_argument("--batchsize", type=int, default=32, help="images a batch")
+    parser.add_argument("--steps", type=int, default=5, help="batches whose median is printed")
+    parser.add_argument("--gpu_ids", default="-1", help="the GPU to use; -1 for the CPU")
     options = parser.parse_args(argv)
     print("| network | images | channels last, images/s | default, images/s | ratio |\n| --- | --- | --- | --- | --- |")
     for size in ((128, 64), (256, 128)):

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Straightforward programs for what reid.retrieval does: slow, dense, easy to check. The tests and benchmarks hold it
 against them.
 
@@ -5,7 +6,6 @@ against them.
     python benchmarks/references.py k-reciprocal pytorch_result.mat
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from reid.command_line import Parser
 from reid.retrieval.results import load_result
 from utils import run_script
 
@@ -109,9 +110,9 @@ def dense_graph(query, gallery, k1=26, k2=7, lambda_value=0.3):
 
 def main(argv=None):
     """Print a line of results, as evaluate.py and evaluate_rerank.py do."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("evaluate", "k-reciprocal"))
-    parser.add_argument("result", type=Path)
+    parser = Parser(__doc__)
+    parser.add_argument("what", choices=("evaluate", "k-reciprocal"), help="plain, or after re-ranking")
+    parser.add_argument("result", type=Path, help="features written by test.py")
     args = parser.parse_args(argv)
     query, gallery = load_result(args.result)
     scores = None if args.what == "evaluate" else -dense_k_reciprocal(query.features, gallery.features)

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Time and memory of evaluate_rerank.py, the whole process, beside the dense algorithm written from the paper.
 
     python benchmarks/reranking.py                                   # made features of Market-1501's size
@@ -9,7 +10,6 @@ Prints rows of Markdown. The dense algorithm (benchmarks/references.py) needs 9 
 --no_reference it is left out.
 """
 
-import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -17,6 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import SIZES, apart, describe, machine, result_files, run_process
+from reid.command_line import Parser
 from utils import run_script
 
 METHODS = ("k-reciprocal", "gnn", "aqe")
@@ -24,9 +25,9 @@ METHODS = ("k-reciprocal", "gnn", "aqe")
 
 def main(argv=None):
     """Print a table, one row a method and size."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["market"])
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser = Parser(__doc__)
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["market"], help="of the made features")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, help="these alone")
     parser.add_argument("--result", type=Path, help="measure this file instead of made features")
     parser.add_argument("--no_reference", action="store_true", help="leave out the dense algorithm")
     parser.add_argument("--times", type=int, default=1, help="run each so often, and take the fastest")

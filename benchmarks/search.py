@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Search among a million features: time to add, to build the lists and to answer, and recall against exact search.
 
     python benchmarks/search.py
@@ -7,7 +8,6 @@ Made features: people of about ten images each, some alike. The index and its li
 million, in --folder; memory stays below 3.5 GB. Prints rows of a Markdown table.
 """
 
-import argparse
 import sys
 import tempfile
 import time
@@ -18,6 +18,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import machine
+from reid.command_line import Parser
 from reid.retrieval.index import SearchIndex
 from utils import progress, run_script
 
@@ -26,10 +27,12 @@ QUERIES, NEIGHBOURS = 200, 10
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=1_000_000)
-    parser.add_argument("--dimension", type=int, default=512)
-    parser.add_argument("--folder", type=Path, help="where the files lie while it runs (default: the system's)")
+    parser = Parser(__doc__)
+    parser.add_argument("--images", type=int, default=1_000_000, help="features in the index")
+    parser.add_argument("--dimension", type=int, default=512, help="their width")
+    parser.add_argument(
+        "--folder", type=Path, metavar="DIR", help="where the files lie while it runs (default: the system's)"
+    )
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         index = SearchIndex(Path(folder) / "people.index")

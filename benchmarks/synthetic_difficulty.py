@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """How far colour alone gets: Rank@1 and mAP of colour histograms on a data set in Market-1501's layout.
 
     python benchmarks/synthetic_difficulty.py                      # draws the default data set and measures it
@@ -8,7 +9,6 @@ value (16 × 4 × 4 bins) and compared by the Bhattacharyya coefficient; "balanc
 a grey mean first, which takes away most of what a camera does to them.
 """
 
-import argparse
 import sys
 import tempfile
 from functools import partial
@@ -19,6 +19,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from reid.command_line import Parser
 from reid.data.layout import parse_names
 from reid.data.synthetic import draw_data_set
 from reid.retrieval.metrics import evaluate
@@ -70,8 +71,10 @@ def measure(data_dir, descriptor):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data_dir", type=Path, help="folder with query and bounding_box_test; drawn if not given")
+    parser = Parser(__doc__)
+    parser.add_argument(
+        "--data_dir", type=Path, metavar="DIR", help="with query and bounding_box_test; drawn if not given"
+    )
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as temporary:
         data_dir = options.data_dir or Path(temporary, "synthetic")

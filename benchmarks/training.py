@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Images a second in training: the suite against a loop written the usual way, with the same network, in the same run.
 
     python benchmarks/training.py --data_dir ../Market/pytorch
@@ -10,7 +11,6 @@ asked for, compiled. Each variant runs in a process of its own, one after the ot
 Prints rows of a Markdown table: images a second, share of the step that waits for data, peak memory.
 """
 
-import argparse
 import statistics
 import sys
 import time
@@ -19,21 +19,22 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import apart, machine, peak_gigabytes
+from reid.command_line import Parser
 from utils import run_script
 
 WARM_UP = 5  # steps that do not count
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data_dir", default="../Market/pytorch")
-    parser.add_argument("--backbone", default="resnet50")
-    parser.add_argument("--height", type=int, default=256)
-    parser.add_argument("--width", type=int, default=128)
-    parser.add_argument("--batchsize", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--gpu_ids", default="-1")
+    parser = Parser(__doc__)
+    parser.add_argument("--data_dir", default="../Market/pytorch", help="the folder that prepare.py laid out")
+    parser.add_argument("--backbone", default="resnet50", help="the network, with random weights")
+    parser.add_argument("--height", type=int, default=256, help="height of the images")
+    parser.add_argument("--width", type=int, default=128, help="width of the images")
+    parser.add_argument("--batchsize", type=int, default=32, help="images a batch")
+    parser.add_argument("--steps", type=int, default=20, help="batches that are timed")
+    parser.add_argument("--rounds", type=int, default=3, help="how often; the median is printed")
+    parser.add_argument("--gpu_ids", default="-1", help="the GPU to use; -1 for the CPU")
     parser.add_argument("--compile", action="store_true", help="also the suite with --compile")
     options = parser.parse_args(argv)
     suite = {"suite, float32": [], "suite, bfloat16": ["--bf16"]}

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Training written the usual way, which the suite is measured against.
 
     python benchmarks/usual.py --name usual --train_all --backbone osnet_x0_25 --weights none --schedule cosine
@@ -8,7 +9,6 @@ at every step. Network and flags are those of train.py, as far as a program of t
 SGD, one half cosine. Writes model/NAME: opts.yaml and net_last.pth.
 """
 
-import argparse
 import math
 import sys
 from pathlib import Path
@@ -21,6 +21,7 @@ from torchvision.datasets import ImageFolder
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from model import build_from_options
+from reid.command_line import Parser
 from reid.options import options_file, parse_train, save_options
 from reid.training.run_folder import RunFolder
 from utils import progress, run_script, seed_everything, select_device
@@ -87,9 +88,7 @@ def rates(options, epoch, part):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(__doc__, allow_abbrev=False)
     parser.add_argument("--workers", type=int, default=2, help="the other flags are those of train.py")
     own, train_flags = parser.parse_known_args(argv)
     options = parse_train(train_flags)

@@ -7,6 +7,7 @@ new flag may begin as one of these does.
 import argparse
 
 from losses import HEADS, PUBLISHED
+from reid.command_line import Parser
 
 # Published flags that stand for a network.
 NETWORK_FLAGS = {
@@ -57,13 +58,9 @@ whole = bounded(int, lambda value: value >= 0, "of 0 or above")
 weight = bounded(float, lambda value: value >= 0, "of 0 or above")
 
 
-def training_parser():
-    """The parser of train.py."""
-    parser = argparse.ArgumentParser(
-        description="Train a network to tell identities apart.",
-        epilog="example: python train.py --name ft_ResNet50 --train_all --batchsize 32 --data_dir ../Market/pytorch",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+def training_parser(text=""):
+    """The parser of train.py. text: see Parser."""
+    parser = Parser(text)
     add_run_flags(parser.add_argument_group("run"))
     add_data_flags(parser.add_argument_group("data"))
     add_augmentation_flags(parser.add_argument_group("augmentation"))
@@ -175,23 +172,25 @@ def add_loss_flags(group):
     group.add_argument("--aiter", type=positive(int), default=10, help="every how many batches --adv is applied")
 
 
-def testing_parser():
-    """The parser of test.py. The network's own flags come from the run's opts.yaml; those here are of a bare file."""
-    parser = argparse.ArgumentParser(
-        description="Extract the features of query and gallery and evaluate them.",
-        epilog="example: python test.py --name ft_ResNet50 --test_dir ../Market/pytorch --which_epoch last",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+def testing_parser(text=""):
+    """The parser of test.py. The network's own flags come from the run's opts.yaml; those here are of a bare file.
+
+    text: see Parser.
+    """
+    parser = Parser(text)
+    data = parser.add_argument_group("data")
+    data.add_argument("--test_dir", default="../Market/pytorch", help="the folder that prepare.py laid out")
+    data.add_argument("--multi", action="store_true", help="multiple-query evaluation, too")
+    data.add_argument("--result", default="pytorch_result.mat", help="where the features go")
     add_tested_network(parser)
-    parser.add_argument("--engine", metavar="FILE", help="test a file of tools/export.py")
-    parser.add_argument("--test_dir", default="../Market/pytorch", help="the folder that prepare.py laid out")
-    parser.add_argument("--batchsize", type=positive(int), default=256, help="images a batch")
-    parser.add_argument("--multi", action="store_true", help="multiple-query evaluation, too")
-    parser.add_argument("--fp16", action="store_true", help="extract in float16")
-    parser.add_argument("--bf16", action="store_true", help="extract in bfloat16")
-    parser.add_argument("--ms", default="1", help="scales whose square roots resize the image, such as 1,1.1,1.2")
-    parser.add_argument("--no_flip", action="store_true", help="leave out the mirrored image")
-    parser.add_argument("--result", default="pytorch_result.mat", help="where the features go")
+    exported = parser.add_argument_group("an exported network")
+    exported.add_argument("--engine", metavar="FILE", help="test a file of tools/export.py")
+    features = parser.add_argument_group("features")
+    features.add_argument("--batchsize", type=positive(int), default=256, help="images a batch")
+    features.add_argument("--ms", default="1", help="scales whose square roots resize the image, such as 1,1.1,1.2")
+    features.add_argument("--no_flip", action="store_true", help="leave out the mirrored image")
+    features.add_argument("--fp16", action="store_true", help="extract in float16")
+    features.add_argument("--bf16", action="store_true", help="extract in bfloat16")
     return parser
 
 

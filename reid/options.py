@@ -23,12 +23,13 @@ WITHOUT_EFFECT = {
 }  # fmt: skip
 
 
-def parse_train(argv=None):
+def parse_train(argv=None, text=""):
     """The resolved options of train.py: defaults, then the `--config` file, then flags.
 
     With `--resume` the run's own opts.yaml stands in for the defaults, and a flag that contradicts it is refused.
+    text: the docstring of the script, for its help.
     """
-    parser = training_parser()
+    parser = training_parser(text)
     first = parser.parse_args(argv)
     if first.loss == "list":
         print(losses.table())

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Draw what each augmentation does to training images: a row for each flag, each at probability 1.
 
     python tools/augmentations.py --data_dir ../Market/pytorch
@@ -6,7 +7,6 @@
 The first row is the crop and flip alone, which every other row has, too.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from reid.command_line import Parser
 from reid.data.augment import MEAN, STD, Augment
 from reid.data.bank import load_bank
 from reid.data.layout import read_split
@@ -29,12 +30,12 @@ GAP, TEXT = 4, 14  # pixels
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--data_dir", default="../Market/pytorch", help="the folder that prepare.py laid out")
     parser.add_argument("--people", type=positive(int), default=10, help="how many identities, an image of each")
-    parser.add_argument("--height", type=positive(int), default=128)
-    parser.add_argument("--width", type=positive(int), default=64)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--height", type=positive(int), default=128, help="height of the images")
+    parser.add_argument("--width", type=positive(int), default=64, help="width of the images")
+    parser.add_argument("--seed", type=int, default=0, help="another seed draws other changes")
     parser.add_argument("--save", type=Path, default="augmentations.jpg", help="a .jpg or .png")
     options = parser.parse_args(argv)
     split = read_split(options.data_dir, "train_all", cameras_required=False)

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Do two images show the same person? Says so, with the similarity and the threshold.
 
     python tools/compare.py a.jpg b.jpg --name ft_ResNet50
@@ -6,12 +7,12 @@
 The threshold comes from python tools/threshold.py, which measures it on a test set.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from reid.command_line import Parser
 from reid.data.bank import load_bank
 from reid.flags import add_tested_network
 from reid.retrieval.features import extract_features, fused_embedding, load_network
@@ -20,8 +21,8 @@ from utils import run_script, select_device
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("images", type=Path, nargs=2, metavar="IMAGE")
+    parser = Parser(__doc__)
+    parser.add_argument("images", type=Path, nargs=2, metavar="IMAGE", help="the two images")
     parser.add_argument("--threshold", default="threshold.json", help="a number, or the file of tools/threshold.py")
     add_tested_network(parser)
     options = parser.parse_args(argv)

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Write a trained network to one file that runs without this code: ONNX, TorchScript or torch.export.
 
     python tools/export.py --name ft_ResNet50 --output reid.onnx
@@ -9,12 +10,12 @@ The file takes batches of any size and is compared with PyTorch before it is kep
 normalised as ImageNet's images, or with --normalise_input uint8 (B, H, W, 3), RGB, at the size that is printed.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from reid.command_line import Parser
 from reid.data.bank import open_bank
 from reid.data.layout import read_split
 from reid.embedder import Embedder
@@ -51,17 +52,18 @@ def main(argv=None):
 
 def parse(argv):
     """The options. Raises UserError for those that exclude one another."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add_tested_network(parser)
-    parser.add_argument("--format", choices=KINDS.values(), help="default: what --output ends in, else onnx")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="ends in .onnx, .pt (torchscript) or .pt2 (export)")
-    parser.add_argument("--normalise_input", action="store_true", help="ImageNet's normalisation inside: uint8 in")
-    parser.add_argument("--flip", action="store_true", help="add the mirrored image's feature inside, as test.py does")
-    parser.add_argument("--l2", action="store_true", help="normalise the features' length inside")
-    parser.add_argument("--fp16", action="store_true", help="weights and arithmetic in float16")
-    parser.add_argument("--int8", action="store_true", help="dynamic quantisation, ONNX only")
-    parser.add_argument("--tensorrt", action="store_true", help="for TensorRT: print the trtexec command, ONNX only")
-    parser.add_argument("--test_dir", help="compare the file's accuracy with the network's on this test set")
+    file = parser.add_argument_group("the file")
+    file.add_argument("--output", type=Path, metavar="FILE", help="ends in .onnx, .pt (torchscript) or .pt2 (export)")
+    file.add_argument("--format", choices=KINDS.values(), help="default: what --output ends in, else onnx")
+    file.add_argument("--normalise_input", action="store_true", help="ImageNet's normalisation inside: uint8 in")
+    file.add_argument("--flip", action="store_true", help="add the mirrored image's feature inside, as test.py does")
+    file.add_argument("--l2", action="store_true", help="normalise the features' length inside")
+    file.add_argument("--fp16", action="store_true", help="weights and arithmetic in float16")
+    file.add_argument("--int8", action="store_true", help="dynamic quantisation, ONNX only")
+    file.add_argument("--tensorrt", action="store_true", help="for TensorRT: print the trtexec command, ONNX only")
+    file.add_argument("--test_dir", help="compare the file's accuracy with the network's on this test set")
     options = parser.parse_args(argv)
     if options.fp16 and options.int8:
         raise UserError("--fp16 and --int8 exclude each other: choose one.")

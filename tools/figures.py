@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Figures for a paper or a slide; the ending of --save says which: .png, .pdf, .svg, .jpg. --dark for a dark screen.
 
     python tools/figures.py curves --name ft_ResNet50 --save curves.pdf
@@ -10,12 +11,12 @@ histogram: the similarities of one person's images and of strangers', and the th
 finds similar lie near one another. Rankings: python demo.py; heat maps: python tools/heatmap.py.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from reid.command_line import Parser, example_lines
 from reid.retrieval.metrics import evaluate
 from reid.retrieval.results import load_result
 from reid.retrieval.thresholds import load_threshold, pair_similarities, summarize
@@ -25,14 +26,14 @@ RESULT = Path("pytorch_result.mat")
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True, metavar="{curves,cmc,histogram,map}")
+    parser = Parser(__doc__)
+    commands = parser.add_subparsers(
+        required=True, title="commands, each with a --help", metavar="curves|cmc|histogram|map"
+    )
 
     def add(name, draw):
-        command = commands.add_parser(name, help=draw.__doc__, description=draw.__doc__)
-        command.add_argument(
-            "--save", type=Path, default=Path(f"{name}.png"), help=f"the picture (default: {name}.png)"
-        )
+        command = commands.add_parser(name, help=draw.__doc__, text=draw.__doc__, examples=example_lines(__doc__, name))
+        command.add_argument("--save", type=Path, default=Path(f"{name}.png"), help="the picture")
         command.add_argument("--dark", action="store_true", help="for a dark screen")
         command.set_defaults(draw=draw)
         return command
@@ -40,13 +41,13 @@ def main(argv=None):
     add("curves", curves).add_argument("--name", default="ft_ResNet50", help="name of the run")
     command = add("cmc", cmc)
     command.add_argument("results", type=Path, nargs="*", default=[RESULT], help="features written by test.py")
-    command.add_argument("--ranks", type=int, default=50, help="up to which rank (default: 50)")
+    command.add_argument("--ranks", type=int, default=50, help="up to which rank")
     command = add("histogram", histogram)
     command.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")
     command.add_argument("--threshold", help="a number, or the file of tools/threshold.py (default: equal error rate)")
     command = add("map", embedding)
     command.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")
-    command.add_argument("--identities", type=int, default=10, help="those of the most images (default: 10)")
+    command.add_argument("--identities", type=int, default=10, help="those of the most images")
     command.add_argument(
         "--method", choices=("tsne", "umap", "pca"), help="default: tsne where it is installed, or pca"
     )

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Where a network looks: the energy of its last feature map over a query and its nearest gallery images, or any images.
 
     python tools/heatmap.py --name ft_ResNet50 --query_index 777
@@ -8,12 +9,12 @@ Any network will do: PCB's stripes are scaled one by one, MGN and LightMBN have 
 the tokens of patches are shown. The features that rank the gallery are those that test.py wrote.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from reid.command_line import Parser
 from reid.data.bank import load_bank
 from reid.flags import add_tested_network, positive, whole
 from reid.retrieval.features import load_network
@@ -22,13 +23,13 @@ from utils import run_script, select_device
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("images", type=Path, nargs="*", metavar="IMAGE", help="instead of a query and its ranking")
-    parser.add_argument("--query_index", type=whole, default=0, help="which query, from 0 (default: 0)")
-    parser.add_argument("--top", type=positive(int), default=5, help="how many gallery images (default: 5)")
+    parser.add_argument("--query_index", type=whole, default=0, help="which query, from 0")
+    parser.add_argument("--top", type=positive(int), default=5, help="how many gallery images")
     parser.add_argument("--result", type=Path, default=Path("pytorch_result.mat"), help="features written by test.py")
     parser.add_argument("--test_dir", help="folder of query and gallery, if the images moved")
-    parser.add_argument("--save", type=Path, default=Path("heatmap.png"), help="the picture (default: heatmap.png)")
+    parser.add_argument("--save", type=Path, default=Path("heatmap.png"), help="the picture")
     add_tested_network(parser)
     options = parser.parse_args(argv)
     device = select_device(options.gpu_ids)

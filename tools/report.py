@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Everything about a tested run on one page, model/NAME/report.html: metrics, curves, thresholds, rankings, heat maps.
 
     python tools/report.py --name ft_ResNet50
@@ -8,7 +9,6 @@ The page is one file without any reference outside: it can be mailed, and read o
 holds small copies of photographs of people; --no_images leaves them out. The features are those that test.py wrote.
 """
 
-import argparse
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
+from reid.command_line import Parser
 from reid.flags import add_tested_network, whole
 from reid.options import load_run_options
 from reid.retrieval.command import read_multi_query
@@ -69,16 +70,18 @@ def main(argv=None):
 
 def parse(argv):
     """The options."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")
-    parser.add_argument("--multi_query", type=Path, help=f"default: multi_query.mat beside {RESULT}")
-    parser.add_argument("--test_dir", help="folder of query and gallery, if the images moved")
-    parser.add_argument("--save", type=Path, help="the page (default: model/NAME/report.html)")
-    parser.add_argument("--queries", type=whole, default=3, help="rankings shown, evenly spread (default: 3)")
-    parser.add_argument("--worst", type=whole, default=3, help="rankings of the lowest AP shown (default: 3)")
-    parser.add_argument("--no_images", action="store_true", help="no photographs: neither rankings nor heat maps")
-    parser.add_argument("--no_heatmaps", action="store_true", help="rankings without heat maps; needs no network")
-    parser.add_argument("--no_rerank", action="store_true", help="leave the re-ranked figures out")
+    parser = Parser(__doc__)
+    files = parser.add_argument_group("files")
+    files.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")
+    files.add_argument("--multi_query", type=Path, help=f"default: multi_query.mat beside {RESULT}")
+    files.add_argument("--test_dir", help="folder of query and gallery, if the images moved")
+    files.add_argument("--save", type=Path, help="the page (default: model/NAME/report.html)")
+    page = parser.add_argument_group("what the page shows")
+    page.add_argument("--queries", type=whole, default=3, help="rankings shown, evenly spread")
+    page.add_argument("--worst", type=whole, default=3, help="rankings of the lowest AP shown")
+    page.add_argument("--no_images", action="store_true", help="no photographs: neither rankings nor heat maps")
+    page.add_argument("--no_heatmaps", action="store_true", help="rankings without heat maps; needs no network")
+    page.add_argument("--no_rerank", action="store_true", help="leave the re-ranked figures out")
     add_tested_network(parser)
     add_rerank_flags(parser)
     return parser.parse_args(argv)

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Train, test and evaluate recipes, and write what they reached beside what was published.
 
     python tools/reproduce.py recipes/market/resnet50.yaml
@@ -11,13 +12,13 @@ is not laid out yet is. Every finished run is a line of --results and is not rep
 where it stopped. A run that fails is reported at the end, after the others. Networks are in model/.
 """
 
-import argparse
 import signal
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from reid.command_line import Parser
 from reid.reproduce.page import comparison, update_page
 from reid.reproduce.runs import plan, read_recipe, reproduce
 from reid.reproduce.scripts import ROOT, append_record, read_records
@@ -28,11 +29,9 @@ RESULTS = ROOT / "docs" / "results.jsonl"
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = Parser(__doc__, allow_abbrev=False)
     parser.add_argument("recipes", type=Path, nargs="*", metavar="RECIPE", help="files of recipes/")
-    parser.add_argument("--seeds", type=seeds, default=[0], help="how many, or which: 3, or 4,7 (default: 1)")
+    parser.add_argument("--seeds", type=seeds, default=[0], help="how many, or which: 3, or 4,7 (default: 0)")
     parser.add_argument("--table", action="store_true", help="only write the page again")
     parser.add_argument(
         "--results", type=Path, default=RESULTS, metavar="FILE.jsonl",

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Search people by picture: index folders of crops once, ask as often as you like.
 
     python tools/search.py index crops --index people.index --name ft_ResNet50
@@ -9,13 +10,13 @@ The index remembers its network. An image that is in it and has not changed is n
 crash stays. A query that nothing is as similar to as --threshold (python tools/threshold.py) is nobody known.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from reid.command_line import Parser, example_lines
 from reid.flags import add_tested_network, positive
 from reid.retrieval.index import SearchIndex
 from reid.retrieval.indexing import add_images, describe_answers, find_images, open_embedder
@@ -30,15 +31,19 @@ def main(argv=None):
 
 def parser():
     """The parser of both commands."""
-    both = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = both.add_subparsers(required=True, metavar="index|query")
-    index = commands.add_parser("index", help="add the images of folders to an index")
+    both = Parser(__doc__)
+    commands = both.add_subparsers(required=True, title="commands, each with a --help", metavar="index|query")
+
+    def add_command(name, text):
+        return commands.add_parser(name, help=text, text=text, examples=example_lines(__doc__, name))
+
+    index = add_command("index", "add the images of folders to an index")
     add_tested_network(index)
     index.add_argument("--engine", metavar="FILE", help="use a file of tools/export.py")
     index.add_argument("--no_flip", action="store_true", help="leave out the mirrored image: twice as fast")
-    query = commands.add_parser("query", help="find the images most similar to one, or to each of a folder")
+    query = add_command("query", "find the images most similar to one, or to each of a folder")
     query.add_argument("--gpu_ids", default="0", help="which GPU; -1 for the CPU")
-    query.add_argument("--top", type=positive(int), default=10, help="how many answers (default: 10)")
+    query.add_argument("--top", type=positive(int), default=10, help="how many answers")
     query.add_argument("--threshold", help="known from this similarity on: a number, or the file of tools/threshold.py")
     query.add_argument("--save", type=Path, metavar="FILE", help="draw a sheet of the answers")
     query.add_argument("--json", type=Path, metavar="FILE", help="write the answers")

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """From which similarity on two images show the same person: the threshold, with what it accepts and refuses.
 
     python tools/threshold.py
@@ -8,13 +9,13 @@ are accepted as acquaintances refused; 1e-3 and 1e-4 the one that accepts no mor
 the first rule on every query's least similar own image and most similar stranger.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from reid.command_line import Parser
 from reid.retrieval.results import load_result
 from reid.retrieval.thresholds import FALSE_POSITIVE_RATES, pair_similarities, summarize
 from utils import atomic_write, run_script
@@ -22,9 +23,9 @@ from utils import atomic_write, run_script
 
 def main(argv=None):
     """Measure, print, and write SAVE.json and SAVE.png."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--result", type=Path, default=Path("pytorch_result.mat"), help="features written by test.py")
-    parser.add_argument("--rule", default="eer", choices=("eer", *FALSE_POSITIVE_RATES, "hardest"))
+    parser.add_argument("--rule", default="eer", choices=("eer", *FALSE_POSITIVE_RATES, "hardest"), help="see above")
     parser.add_argument("--ignore_cameras", action="store_true", help="pairs from one camera count as well")
     parser.add_argument("--save", type=Path, default=Path("threshold"), help="name of the .json and .png to write")
     args = parser.parse_args(argv)

@@ -1,12 +1,12 @@
 """What evaluate.py, evaluate_gpu.py and evaluate_rerank.py share: flags, reading, printing."""
 
-import argparse
 import csv
 import sys
 from pathlib import Path
 
 import numpy as np
 
+from reid.command_line import Parser
 from reid.retrieval.metrics import AVERAGE_PRECISIONS, evaluate, merge_multi_query
 from reid.retrieval.results import load_multi_query, load_result
 from reid.retrieval.similarity import CosineScores
@@ -16,9 +16,9 @@ from utils import UserError, atomic_write
 WORST = 5  # queries listed beside --save_per_query
 
 
-def evaluation_parser(description):
-    """An argparse parser with the flags that every evaluation understands."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+def evaluation_parser(text):
+    """The parser of a script with this docstring, with the flags that every evaluation understands."""
+    parser = Parser(text)
     parser.add_argument("--result", type=Path, default=Path("pytorch_result.mat"), help="features written by test.py")
     parser.add_argument("--multi_query", type=Path, help="default: multi_query.mat beside the result, if it is there")
     parser.add_argument("--ap", default="trapezoidal", choices=AVERAGE_PRECISIONS, help="which average precision")

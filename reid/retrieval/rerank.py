@@ -53,14 +53,15 @@ COPIES = 3  # arrays of the size of a chunk that a thread may hold at once
 
 def add_rerank_flags(parser):
     """Add the flags of every method; None means the method's own default."""
-    parser.add_argument("--method", default="k-reciprocal", choices=METHODS)
-    parser.add_argument("--k1", type=int, help="neighbours of an image (20; gnn 26; aqe 5)")
-    parser.add_argument("--k2", type=int, help="neighbours whose descriptions are averaged (6; gnn 7)")
-    parser.add_argument("--lambda_value", type=float, help="share of the original distance (0.3)")
-    parser.add_argument("--alpha", type=float, help="aqe: a neighbour weighs cos^alpha (0, the plain average)")
-    parser.add_argument("--augment", type=int, help="aqe: neighbours added to every gallery image first (0)")
-    parser.add_argument("--neighbours", default="exact", choices=SEARCHES, help="who searches")
-    parser.add_argument("--memory_gb", type=float, default=2.0, help="bound on the memory beside the features")
+    group = parser.add_argument_group("re-ranking")
+    group.add_argument("--method", default="k-reciprocal", choices=METHODS, help="how the gallery is ranked again")
+    group.add_argument("--k1", type=int, help="neighbours of an image (default: 20; gnn 26; aqe 5)")
+    group.add_argument("--k2", type=int, help="neighbours whose descriptions are averaged (default: 6; gnn 7)")
+    group.add_argument("--lambda_value", type=float, help="share of the original distance (default: 0.3)")
+    group.add_argument("--alpha", type=float, help="aqe: a neighbour weighs cos^alpha (default: 0, the plain average)")
+    group.add_argument("--augment", type=int, help="aqe: neighbours added to every gallery image first (default: 0)")
+    group.add_argument("--neighbours", default="exact", choices=SEARCHES, help="who searches")
+    group.add_argument("--memory_gb", type=float, default=2.0, help="bound on the memory beside the features")
 
 
 def rescorer(args):

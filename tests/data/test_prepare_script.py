@@ -1,6 +1,8 @@
 """prepare.py, the script: its flags, its defaults, what it prints."""
 
+import inspect
 import json
+import re
 import subprocess
 import sys
 
@@ -9,6 +11,7 @@ import pytest
 import prepare
 from reid.data.layout import read_split
 from reid.data.prepare import RECORD
+from reid.data.synthetic import draw_data_set
 from tests.conftest import ROOT
 from tests.data.test_prepare import state
 from utils import UserError
@@ -69,3 +72,12 @@ def test_mistake_is_one_line_and_a_status(tmp_path):
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 1
     assert result.stderr.startswith("error: --data_dir") and result.stderr.count("\n") == 1
+
+
+def test_help_tells_how_many_people_are_drawn(capsys):
+    with pytest.raises(SystemExit):
+        prepare.main(["--help"])
+    told = dict(re.findall(r"--(\w+) N[^-]*?\(default:\s+(\d+)\)", capsys.readouterr().out))
+    defaults = {name: argument.default for name, argument in inspect.signature(draw_data_set).parameters.items()}
+    told["train_identities"] = told.pop("identities")
+    assert len(told) == 6 and all(int(count) == defaults[name] for name, count in told.items())
