@@ -14,27 +14,26 @@ WEIGHT = 0.1  # of the published training
 class GeneralisationTerm:
     """Once the trainer averages: WEIGHT · the divergence of student and teacher on unlabelled images.
 
-    source: a BatchSource of unlabelled images. size: how many of them a step draws. seed: the images of a step, and
-    their augmentation, depend on (seed, epoch, step) alone.
+    source: a BatchSource of unlabelled images. size: how many of them a step of this process draws.
     """
 
-    def __init__(self, source, size, seed):
-        self.source, self.size, self.seed = source, size, seed
+    def __init__(self, source, size):
+        self.source, self.size = source, size
 
     def __call__(self, trainer, images, targets, step):
         """step: of the epoch. Returns a scalar; images and targets are not looked at."""
         if trainer.average is None:
             return 0.0
-        first, second = self.draw(trainer.epoch, step)
+        first, second = self.draw(trainer.seed_of(trainer.epoch, step))
         _, student = trainer.network(first)
         with torch.no_grad():
             _, teacher = trainer.average(second)
         scale = getattr(trainer.criterion.classification, "scale", 1.0)  # of a head that gives cosines
         return WEIGHT * symmetric_divergence(scale * student.float(), scale * teacher.float())
 
-    def draw(self, epoch, step):
-        """Two augmentations, each (size, 3, H, W), of the images that a step looks at."""
-        random = np.random.default_rng((self.seed, epoch, step))
+    def draw(self, seed):
+        """Two augmentations, each (size, 3, H, W), of the images that a seed stands for."""
+        random = np.random.default_rng(seed)
         count = len(self.source.bank)
         indices = torch.from_numpy(random.choice(count, self.size, replace=count < self.size))
         generator = torch.Generator(self.source.device).manual_seed(int(random.integers(2**63)))

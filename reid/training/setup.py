@@ -112,7 +112,7 @@ def _extra_terms(options, unlabelled, augment, device):
             cache = Path(options.data_dir) / ".cache"
         bank = load_bank(unlabelled, options.height, options.width, cache, "unlabelled")
         size = max(8, options.batchsize // 2)  # the published number
-        terms.append(GeneralisationTerm(BatchSource(bank, augment, device), size, options.seed))
+        terms.append(GeneralisationTerm(BatchSource(bank, augment, device), size))
     return terms
 
 

@@ -1,14 +1,17 @@
 """The divergence against PyTorch's, and what the term draws and teaches."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from reid.distributed import World
 from reid.training.batches import BatchSource
 from reid.training.generalisation import WEIGHT, GeneralisationTerm, symmetric_divergence
+from reid.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 
@@ -19,9 +22,15 @@ def whole_images(bank, indices, generator):
     return images + torch.rand(images.shape, generator=generator) / 2
 
 
-def term(count=20, size=8, seed=0):
+def term(count=20, size=8):
     bank = torch.arange(count, dtype=torch.uint8)[:, None, None, None].expand(-1, 4, 2, 3)
-    return GeneralisationTerm(BatchSource(bank, whole_images, CPU), size, seed)
+    return GeneralisationTerm(BatchSource(bank, whole_images, CPU), size)
+
+
+def seed_of(epoch, step, seed=0, rank=0):
+    """The trainer's own, without a trainer."""
+    stand_in: Any = SimpleNamespace(options=SimpleNamespace(seed=seed), world=World(rank, 2))
+    return Trainer.seed_of(stand_in, epoch, step)
 
 
 def test_the_divergence_is_the_mean_of_pytorchs_two():
@@ -49,27 +58,24 @@ def test_the_divergence_of_certain_predictions_is_finite():
     assert loss.isfinite() and gradient.isfinite().all()
 
 
-def test_a_step_draws_distinct_images_twice_and_every_step_others():
+def test_a_step_draws_distinct_images_twice_and_every_other_step_seed_and_process_others():
     drawing = term()
-    (first, second), (again, _), (next_step, _), (next_epoch, _), (other_seed, _) = (
-        drawn.draw(*where)
-        for drawn, where in [
-            (drawing, (3, 5)), (term(), (3, 5)), (drawing, (3, 6)), (drawing, (4, 5)), (term(seed=1), (3, 5))
-        ]
-    )  # fmt: skip
+    first, second = drawing.draw(seed_of(3, 5))
+    again, _ = term().draw(seed_of(3, 5))
+    others = [drawing.draw(seed)[0] for seed in (seed_of(3, 6), seed_of(4, 5), seed_of(3, 5, 1), seed_of(3, 5, 0, 1))]
     numbers = first.mean((1, 2, 3)).floor()
     assert len(numbers.unique()) == 8 and torch.equal(numbers, second.mean((1, 2, 3)).floor())
     assert not torch.equal(first, second) and torch.equal(first, again)
-    noises = [image.frac()[0] for image in (*drawing.draw(3, 5), *drawing.draw(3, 6))]
-    assert len({noise.sum().item() for noise in noises}) == 4
-    for other in (next_step, next_epoch, other_seed):
+    noises = [image.frac()[0] for image in (first, second, *others)]
+    assert len({noise.sum().item() for noise in noises}) == 6
+    for other in others:
         assert not torch.equal(numbers, other.mean((1, 2, 3)).floor())
-    seen = torch.cat([drawing.draw(0, step)[0].mean((1, 2, 3)).floor() for step in range(40)]).long().bincount()
+    seen = torch.cat([drawing.draw(seed_of(0, i))[0].mean((1, 2, 3)).floor() for i in range(40)]).long().bincount()
     assert len(seen) == 20 and seen.min() > 0 and seen.max() < 32
 
 
 def test_fewer_images_than_a_step_takes_are_drawn_repeatedly():
-    assert term(count=3).draw(0, 0)[0].shape == (8, 3, 4, 2)
+    assert term(count=3).draw(0)[0].shape == (8, 3, 4, 2)
 
 
 class Scorer(nn.Module):
@@ -91,13 +97,12 @@ def test_the_student_learns_from_the_teacher_and_the_teacher_does_not_learn(head
     with torch.no_grad():
         teacher.weight.mul_(1.5)
     classification = SimpleNamespace(scale=2.0)
-    trainer = SimpleNamespace(
-        network=student, average=None, epoch=3, criterion=SimpleNamespace(classification=classification)
-    )
+    criterion = SimpleNamespace(classification=classification)
+    trainer = SimpleNamespace(network=student, average=None, epoch=3, criterion=criterion, seed_of=seed_of)
     assert term()(trainer, None, None, 5) == 0
     trainer.average = teacher
     loss = term()(trainer, None, None, 5)
-    first, second = term().draw(3, 5)
+    first, second = term().draw(seed_of(3, 5))
     torch.testing.assert_close(loss, WEIGHT * symmetric_divergence(2 * student(first)[1], 2 * teacher(second)[1]))
     loss.backward()
     assert teacher.weight.grad is None and student.weight.grad is not None and student.weight.grad.abs().sum() > 0
