@@ -126,11 +126,12 @@ class Trainer:
                 self.step += 1
                 bar.update()
                 self.after_step()
-                if self.step % READ_EVERY == 0 or self.step == steps:
+                if self.step % READ_EVERY == 0 and self.step < steps:
                     mean_loss, error, seen = self._read(epoch, losses)
                     speed = (seen - unseen) / (time.perf_counter() - began)
                     bar.set_postfix_str(f"loss {mean_loss:.3f}, accuracy {1 - error:.1%}, {speed:.0f} images/s")
                 if self._updates(self.step - 1) and self._agreed(stop):
+                    self._read(epoch, losses)  # what is not finite must not be saved
                     raise Stopped
         mean_loss, error, seen = self._read(epoch, losses, together=True)
         self.epoch, self.step = epoch + 1, 0

@@ -23,6 +23,28 @@ def test_a_loss_that_is_not_finite_names_the_batch():
     assert trained.epoch == 0 and (error.value.epoch, error.value.step) == (0, 1)
 
 
+def test_a_loss_that_is_not_finite_is_not_saved_by_a_stop():
+    trained = trainer()
+    step = trained.train_step
+    trained.train_step = lambda images, targets, number: step(images * float("nan"), targets, number)
+    with pytest.raises(NotFinite):
+        trained.train_epoch(stop=lambda: True)
+
+
+def test_the_loss_of_a_short_epoch_is_read_once():
+    """Reading it makes the host wait for the accelerator."""
+    trained = trainer()
+    read, times = trained._read, []
+
+    def count(*arguments, **settings):
+        times.append(trained.step)
+        return read(*arguments, **settings)
+
+    trained._read = count
+    trained.train_epoch()
+    assert times == [3] and len(trained.sampler) == 3
+
+
 @pytest.mark.parametrize(
     "flags", [["--erasing_p", "0.5"], ["--wa", "--accumulate", "2"], ["--arcface", "--adv", "0.1"]]
 )
