@@ -210,10 +210,17 @@ class Trainer:
         return {"val_loss": loss, "val_error": error}
 
     def averaged_statistics(self):
-        """The averaged network with batch-norm statistics of its own, from one more pass over the data."""
+        """The averaged network with batch-norm statistics of its own, from one more pass over the data.
+
+        They are means over the batches; of several processes, over the batches of all, as of one with smaller batches.
+        """
         assert self.average is not None, "only --wa averages"
+        seed_everything(self.seed_of(self.epoch, 0))  # dropout
         images = (images for images, _ in self.batches(self.epoch))
         update_bn(progress(images, desc="batch-norm statistics", total=len(self.sampler)), self.average)
+        for name, statistic in self.average.named_buffers():
+            if name.endswith(("running_mean", "running_var")):
+                statistic.copy_(self.world.sum(statistic) / self.world.size)
         return self.average.state_dict()
 
     def state_dict(self):

@@ -102,6 +102,16 @@ def test_two_processes_train_the_network_of_one_with_the_batch_of_both(plain_run
             torch.testing.assert_close(second[part][key], value, rtol=1e-3, atol=1e-3)
 
 
+def test_averaged_statistics_are_of_the_images_of_all_processes(plain_runs):
+    """The first means exactly, since what goes in is the same; further in, the norms of half a batch play a part."""
+    one, two = (weights(plain_runs, f"plain--wa{count}", "net_average_bn.pth") for count in "12")
+    means = [name for name in one if name.endswith("running_mean")]
+    torch.testing.assert_close(two[means[0]], one[means[0]], rtol=1e-4, atol=1e-5)
+    for name in means:
+        deviation = (two[name] - one[name]).abs() / one[name.replace("mean", "var")].sqrt()
+        assert deviation.mean() < 0.05, name
+
+
 def test_gpu_ids_of_train_start_the_same_thing(room):
     """Where there is no GPU, both processes are on the CPU; the batch is shared out."""
     words = [word for word in SMALL if word not in ("--gpu_ids", "-1")]
