@@ -1,4 +1,7 @@
-"""reid/data/boxes.py: squares and grey boxes against loops. tests/data/test_augment.py has random erasing."""
+"""reid/data/boxes.py: squares, grey boxes and erased ones against loops, and Zhong's algorithm."""
+
+import math
+import random
 
 import numpy as np
 import pytest
@@ -75,3 +78,55 @@ def test_grey_boxes_of_normalised_images_weigh_the_channels_that_the_network_see
 def test_no_box_no_change():
     images = noise(40, 32, 16, 3)
     assert torch.equal(turn_grey(images, *boxes(probability=0.0)), images)
+
+
+def zhong(height, width, rng):
+    """Algorithm 1 of the paper: (top, left, height, width) of a box."""
+    while True:
+        area, aspect = rng.uniform(0.02, 0.4) * height * width, rng.uniform(0.3, 1 / 0.3)
+        box_height, box_width = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if box_height < height and box_width < width:
+            return rng.randint(0, height - box_height), rng.randint(0, width - box_width), box_height, box_width
+
+
+def test_erased_boxes_are_distributed_as_in_the_paper():
+    number = 10_000
+    ours = torch.cat(draw_boxes(number, 256, 128, 1.0, generator(), "cpu"), dim=1).numpy()
+    rng = random.Random(0)
+    theirs = np.array([zhong(256, 128, rng) for _ in range(number)])
+    quantiles = np.linspace(0.02, 0.98, 9)
+    for values in ("top", "left", "height", "width", "area", "aspect"):
+        pair = []
+        for top, left, height, width in (ours.T, theirs.T):
+            every = {"top": top, "left": left, "height": height, "width": width}
+            every |= {"area": height * width / 256 / 128, "aspect": height / width}
+            pair.append(np.quantile(every[values], quantiles))
+        assert np.abs(pair[0] - pair[1]).max() < 0.03 * np.ptp(pair[1]), values
+
+
+def test_erased_boxes_are_whole_pixels_inside_and_within_their_ranges():
+    tops, lefts, heights, widths = draw_boxes(5000, 256, 128, 1.0, generator(), "cpu")
+    for values in (tops, lefts, heights, widths):
+        assert torch.equal(values, values.round()) and values.min() >= 0
+    assert (tops + heights).max() <= 256 and (lefts + widths).max() <= 128
+    area = heights * widths / (256 * 128)
+    assert 0.019 < area.min() < 0.03 and 0.37 < area.max() < 0.405
+    aspect = heights / widths
+    assert 0.28 < aspect.min() < 0.35 and 3.2 < aspect.max() < 3.45
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
+def test_rate_of_erasing(probability):
+    heights = draw_boxes(5000, 64, 32, probability, generator(), "cpu")[2]
+    assert abs((heights > 0).float().mean() - probability) <= 0.02 * (0 < probability < 1)
+
+
+def test_erase_equals_a_loop():
+    images = normalise(noise(50, 32, 16, 3))
+    boxes = draw_boxes(50, 32, 16, 0.7, generator(1), "cpu")
+    expected = images.clone()
+    for image, (top, left, height, width) in zip(expected, torch.cat(boxes, dim=1).int().tolist(), strict=True):
+        image[:, top : top + height, left : left + width] = 0
+    erase(images, *boxes)
+    assert torch.equal(images, expected)
+    assert (expected == 0).any()
