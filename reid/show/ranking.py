@@ -110,13 +110,17 @@ def look_up(query, gallery, index, top=10, threshold=-1.0, test_dir=None):
 
 
 def paths_of(images, split, test_dir=None):
-    """The names of a FeatureSet's images. Result files of the published code do not hold them.
+    """The names of a FeatureSet's images, which it keeps. Result files of the published code do not hold them.
 
     Those are in the order in which torchvision's ImageFolder lists <test_dir>/<split>. Raises UserError where that
     folder holds other images.
     """
-    if images.paths is not None:
-        return images.paths
+    if images.paths is None:
+        images.paths = _listed(images, split, test_dir)
+    return images.paths
+
+
+def _listed(images, split, test_dir):
     folder = Path(test_dir or PUBLISHED_TEST_DIR)
     found = read_split(folder, split)
     if not (np.array_equal(found.labels, images.labels) and np.array_equal(found.cameras, images.cameras)):

@@ -10,6 +10,7 @@ from PIL import Image
 import demo
 from reid.retrieval.metrics import evaluate
 from reid.retrieval.results import FeatureSet
+from reid.show import ranking
 from reid.show.ranking import Match, chosen, draw_ranking, find_image, nearest, paths_of
 from reid.show.sheet import COLUMNS
 from reid.show.style import RIGHT, WRONG
@@ -184,6 +185,22 @@ def test_a_result_file_without_paths_takes_them_from_the_folders(laid_out, tmp_p
     Path(gallery.paths[-1]).unlink()
     with pytest.raises(UserError, match=r"holds 29 images, not the 30 of the result file"):
         demo.main([*arguments, "--test_dir", str(tmp_path / "pytorch")])
+
+
+def test_the_folders_are_read_once_for_all_queries(laid_out, tmp_path, monkeypatch):
+    result = laid_out[0]
+    content = {key: value for key, value in scipy.io.loadmat(result).items() if key[0] != "_" and "path" not in key}
+    scipy.io.savemat(result, content)
+    read = []
+
+    def read_split(data_dir, split, original=ranking.read_split):
+        read.append(split)
+        return original(data_dir, split)
+
+    monkeypatch.setattr(ranking, "read_split", read_split)
+    folders = ["--result", str(result), "--test_dir", str(tmp_path / "pytorch"), "--save", str(tmp_path / "show.png")]
+    demo.main(["--query_index", "0,1,2", *folders])
+    assert sorted(read) == ["gallery", "query"]
 
 
 def test_what_is_below_the_threshold_is_marked_as_rejected(laid_out, tmp_path, capsys):
