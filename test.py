@@ -20,7 +20,7 @@ from reid.distributed import join_world
 from reid.embedder import Embedder
 from reid.flags import testing_parser
 from reid.retrieval.metrics import evaluate, merge_multi_query
-from reid.retrieval.results import FeatureSet, save_multi_query, save_result
+from reid.retrieval.results import FeatureSet, multi_query_file, save_multi_query, save_result
 from reid.training.run_folder import RunFolder
 from utils import run_script
 
@@ -41,7 +41,7 @@ def report(options, query, gallery, images):
     save_result(options.result, query, gallery)
     lines = [evaluate(query, gallery).line()]
     if images:
-        save_multi_query(Path(options.result).with_name("multi_query.mat"), images)
+        save_multi_query(multi_query_file(options.result), images)
         lines.append(evaluate(merge_multi_query(query, images), gallery).line("multi "))
     print("\n".join(lines))
     if not options.backbone and not options.engine:

@@ -37,8 +37,7 @@ def main(argv=None):
     from reid.show import page, ranking, report  # matplotlib takes its time
     from reid.show.curves import read_history
 
-    # One beside a result file of another name may well be another network's.
-    multi_query = read_multi_query(options, query, by_default=options.result.name == RESULT.name)
+    multi_query = read_multi_query(options, query, by_default=True)
     tested = report.measure(query, gallery, multi_query, None if options.no_rerank else rescorer(options))
     body = [report.metrics_section(tested)]
     if run and (log := Path("model") / options.name / "log.jsonl").exists():
@@ -73,7 +72,7 @@ def parse(argv):
     parser = Parser(__doc__)
     files = parser.add_argument_group("files")
     files.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")
-    files.add_argument("--multi_query", type=Path, help=f"default: multi_query.mat beside {RESULT}")
+    files.add_argument("--multi_query", type=Path, help="default: what test.py --multi wrote beside --result")
     files.add_argument("--test_dir", help="folder of query and gallery, if the images moved")
     files.add_argument("--save", type=Path, help="the page (default: model/NAME/report.html)")
     page = parser.add_argument_group("what the page shows")

@@ -32,6 +32,7 @@ from reid.reproduce.scripts import ROOT, call, metrics
 from reid.retrieval.command import evaluation_parser
 from reid.retrieval.metrics import AVERAGE_PRECISIONS
 from reid.retrieval.rerank import add_rerank_flags
+from reid.retrieval.results import multi_query_file
 from reid.training.run_folder import RunFolder
 from utils import UserError, select_device
 
@@ -158,7 +159,7 @@ def evaluate(run):
                 percent = {name: round(100 * share, 4) for name, share in shares.items()}
                 figures[ranking]["mAP"][definition] = percent.pop("mAP")
                 figures[ranking] |= percent
-    for file in (result, result.with_name("multi_query.mat")):
+    for file in (result, multi_query_file(result)):
         file.unlink(missing_ok=True)
     return figures
 

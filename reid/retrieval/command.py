@@ -8,7 +8,7 @@ import numpy as np
 
 from reid.command_line import Parser
 from reid.retrieval.metrics import AVERAGE_PRECISIONS, evaluate, merge_multi_query
-from reid.retrieval.results import load_multi_query, load_result
+from reid.retrieval.results import load_multi_query, load_result, multi_query_file
 from reid.retrieval.similarity import CosineScores
 from reid.retrieval.single_shot import evaluate_single_shot
 from utils import UserError, atomic_write
@@ -20,7 +20,7 @@ def evaluation_parser(text):
     """The parser of a script with this docstring, with the flags that every evaluation understands."""
     parser = Parser(text)
     parser.add_argument("--result", type=Path, default=Path("pytorch_result.mat"), help="features written by test.py")
-    parser.add_argument("--multi_query", type=Path, help="default: multi_query.mat beside the result, if it is there")
+    parser.add_argument("--multi_query", type=Path, help="default: what test.py --multi wrote beside --result")
     parser.add_argument("--ap", default="trapezoidal", choices=AVERAGE_PRECISIONS, help="which average precision")
     parser.add_argument("--ignore_cameras", action="store_true", help="also the query's own camera holds matches")
     parser.add_argument("--single_shot", action="store_true", help="CUHK03's protocol: one random image an identity")
@@ -62,7 +62,7 @@ def run_evaluation(args, device=None, workers=None, rescore=None, prefix=""):
 
 def read_multi_query(args, query, by_default):
     """The queries with their multiple-query features; None where there are none, or only some that nobody named."""
-    path = args.multi_query or args.result.with_name("multi_query.mat")
+    path = args.multi_query or multi_query_file(args.result)
     if args.multi_query is None and not (by_default and path.exists()):
         return None
     return merge_multi_query(query, load_multi_query(path))

@@ -16,6 +16,7 @@ import scipy.io
 
 from utils import UserError, atomic_write
 
+RESULT = "pytorch_result.mat"  # unless --result says otherwise
 MATLAB5_LIMIT = 2**31 - 1  # bytes in one variable, for MATLAB itself
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 USER_BLOCK = 512  # where HDF5 begins in a MATLAB 7.3 file
@@ -62,6 +63,14 @@ class FeatureSet:
                 first = int(bad.argmax())
                 name = f"index {first}" if self.paths is None else f"{self.paths[first]} (index {first})"
                 raise UserError(f"{source}: {bad.sum()} of {len(self)} features are {what}, the first is {name}.")
+
+
+def multi_query_file(result):
+    """Where the multiple-query features of a result file's network are, or would be: multi_query.mat for
+    pytorch_result.mat, the published names, and market_multi_query.mat for market.mat; in the same folder."""
+    result = Path(result)
+    own = "" if result.name == RESULT else f"{result.stem}_"
+    return result.with_name(f"{own}multi_query.mat")
 
 
 def save_result(path, query, gallery):

@@ -49,6 +49,16 @@ def test_the_default_file_and_no_multiple_query(result, published, capsys, tmp_p
         evaluate.main(["--multi", "other.mat"])
 
 
+def test_which_multiple_query_belongs_to_a_result_tells_its_name(result, published, fixtures, capsys, tmp_path):
+    """Under the published names both; beside market.mat, multi_query.mat is another network's."""
+    shutil.copy(result, tmp_path / "market.mat")
+    single, both = expect(published[3]["single_query"]), expect(published[3]["multi_query"], "multi ")
+    for name, expected in (("multi_query.mat", single), ("market_multi_query.mat", single + both)):
+        shutil.copy(fixtures / "retrieval" / "multi_query.mat", tmp_path / name)
+        evaluate.main(["--result", str(tmp_path / "market.mat")])
+        assert re.fullmatch(expected, capsys.readouterr().out)
+
+
 @pytest.mark.parametrize(
     ("method", "key"),
     [("k-reciprocal", "k_reciprocal k1=20 k2=6 lambda=0.3"), ("gnn", "gnn k1=26 k2=7 lambda=0.3")],
