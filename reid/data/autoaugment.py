@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import torch
 
-from reid.data.colours import adjust_colours, change_where
+from reid.data.colours import adjust_colours, change_each, change_where
 
 LEVELS = 9  # the highest
 LARGEST = {"color": 0.9, "contrast": 0.9, "sharpness": 0.9, "rotate": 30, "shear_x": 0.3}  # magnitude at that level
@@ -59,10 +59,9 @@ def _apply(images, policies, chances):
     for step in range(2):
         number, probability, magnitude, negative = policies[:, step].unbind(1)
         happens, minus = chances[:, step].unbind(1)
-        number = torch.where(happens < probability, number, -1)
+        number = torch.where(happens < probability, number, -1).long()
         magnitude = torch.where(minus < 0.5, negative, magnitude)
-        for position, operation in enumerate(OPERATIONS.values()):
-            images = change_where(number == position, images, operation, magnitude)
+        images = change_each(number, images, OPERATIONS.values(), magnitude)
     return images
 
 
@@ -74,7 +73,8 @@ def posterize(images, bits):
 
 def solarize(images, threshold):
     """Invert the values from a threshold in [0, 255] on."""
-    return torch.where(images >= threshold[:, None, None, None], 255 - images, images)
+    inverted = images >= threshold.ceil().to(torch.uint8)[:, None, None, None]
+    return inverted.to(torch.uint8).mul_(255).bitwise_xor_(images)
 
 
 def invert(images, _):
@@ -84,9 +84,10 @@ def invert(images, _):
 
 def autocontrast(images, _):
     """Stretch each channel to reach from 0 to 255; a channel of one value stays."""
-    low, high = images.amin(1).amin(1)[:, None, None], images.amax(1).amax(1)[:, None, None]
-    stretched = (images - low).float().mul_(255).div_((high - low).clamp(min=1)).to(torch.uint8)
-    return torch.where(high > low, stretched, images)
+    low, high = images.amin(1).amin(1), images.amax(1).amax(1)
+    low, high = (value.repeat(1, images.shape[2])[:, None] for value in (low, high))  # (K, 1, 3W), as a row
+    stretched = (images.flatten(2) - low).float().mul_(255).div_((high - low).clamp(min=1)).to(torch.uint8)
+    return stretched.add_(low * (low == high)).view_as(images)
 
 
 def equalize(images, _):
@@ -96,16 +97,17 @@ def equalize(images, _):
 
     in whole numbers; a channel with step 0 stays.
     """
-    values = images.permute(0, 3, 1, 2).flatten(2).long()  # (K, 3, H · W)
     every_value = torch.arange(256, device=images.device)
-    count = torch.zeros(*values.shape[:2], 256, dtype=torch.int64, device=images.device)
-    count.scatter_add_(2, values, torch.ones_like(values))
-    below = count.cumsum(2) - count
-    highest = torch.where(count > 0, every_value, 0).amax(2, keepdim=True)
-    step = below.gather(2, highest) // 255
+    channels = torch.arange(3 * len(images), dtype=torch.int32, device=images.device).view(-1, 1, 3)
+    values = (images.flatten(2) + 256 * channels.repeat(1, 1, images.shape[2])).flatten()  # places in all the tables
+    count = channels.new_zeros(256 * channels.numel())
+    count = count.index_add_(0, values, channels.new_ones(1).expand(len(values))).view(-1, 256)
+    below = count.cumsum(1) - count
+    highest = torch.where(count > 0, every_value, 0).amax(1, keepdim=True)
+    step = below.gather(1, highest) // 255
     table = ((below + step // 2) // step.clamp(min=1)).clamp(max=255)
     table = torch.where(step > 0, table, every_value).to(torch.uint8)
-    return table.gather(2, values).unflatten(2, images.shape[1:3]).permute(0, 2, 3, 1)
+    return table.flatten().index_select(0, values).view_as(images)
 
 
 def color(images, magnitude):
@@ -157,9 +159,9 @@ def _warp(images, matrix, centre_x, centre_y):
     column, row = (a * x + b * y + centre_x).floor(), (c * x + d * y + centre_y).floor()  # (K, H, W)
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
     first = height * width * torch.arange(batch, device=images.device)[:, None, None]
-    pixel = torch.where(inside, first + (row * width + column).long(), 0)
-    moved = images.reshape(-1, 3).index_select(0, pixel.view(-1)).view_as(images)
-    return moved * inside[..., None]
+    pixel = torch.where(inside, first + (row * width + column).long(), batch * height * width)
+    pixels = torch.cat([images.reshape(-1, 3), images.new_zeros(1, 3)])  # the last is what comes from outside
+    return pixels.index_select(0, pixel.view(-1)).view_as(images)
 
 
 OPERATIONS = {

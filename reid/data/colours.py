@@ -5,9 +5,10 @@ import torch
 GREY = (0.2989, 0.587, 0.114)  # ITU-R 601-2, as torchvision rounds it
 
 
-def grey(red, green, blue):
-    """The grey value of colours, given as three tensors of one shape."""
-    return GREY[0] * red + GREY[1] * green + GREY[2] * blue
+def grey(images):
+    """The grey values (...) of colours (..., 3), float32."""
+    red, green, blue = images.float().unbind(-1)
+    return (GREY[0] * red).add_(green, alpha=GREY[1]).add_(blue, alpha=GREY[2])
 
 
 def adjust_colours(images, brightness, contrast, saturation):
@@ -16,26 +17,35 @@ def adjust_colours(images, brightness, contrast, saturation):
     torchvision's definitions, in float with one rounding at the end. The order is fixed: but for values cut off at 0
     and 255 the three commute, so torchvision's random order makes no other images.
     """
-    brightness, contrast, saturation = (factor[:, None, None] for factor in (brightness, contrast, saturation))
-    pixels = images.permute(3, 0, 1, 2).contiguous().float()  # (3, B, H, W): whole planes broadcast fastest
-    pixels = pixels.mul_(brightness).clamp_(0, 255)
-    pixels = torch.lerp(grey(*pixels).mean((1, 2), keepdim=True), pixels, contrast).clamp_(0, 255)
-    pixels = torch.lerp(grey(*pixels), pixels, saturation).clamp_(0, 255)
-    return pixels.round_().to(torch.uint8).permute(1, 2, 3, 0).contiguous()
+    brightness, contrast, saturation = (factor[:, None, None, None] for factor in (brightness, contrast, saturation))
+    pixels = images.float().mul_(brightness).clamp_(0, 255)  # in place: a CPU's time goes into fresh memory
+    mean = grey(pixels.mean((1, 2)))[:, None, None, None]
+    pixels.mul_(contrast).add_(mean * (1 - contrast)).clamp_(0, 255)
+    greys = grey(pixels)[..., None].mul_(1 - saturation)
+    return pixels.mul_(saturation).add_(greys).clamp_(0, 255).round_().to(torch.uint8)
 
 
 def change_where(chosen, images, change, *arguments):
     """change(images, *arguments) for the images (B, …) of which chosen (B,) is true; the others stay as they are.
 
     change: from K images and the K first-dimension entries of each argument to as many images of the same shape.
+    """
+    return change_each(chosen.long() - 1, images, [change], *arguments)
 
-    On a CPU it sees the chosen images alone. On an accelerator it sees all, and a mask chooses from the result: to
+
+def change_each(numbers, images, changes, *arguments):
+    """change_where with several changes: image i goes through changes[numbers[i]], and where that is -1 it stays.
+
+    On a CPU a change sees its own images alone. On an accelerator it sees all, and a mask chooses from the result: to
     ask which images are chosen would make the host wait, for longer than an accelerator computes the others.
     """
     if images.device.type != "cpu":
-        return torch.where(chosen.view(-1, *[1] * (images.ndim - 1)), change(images, *arguments), images)
-    indices = chosen.nonzero()[:, 0]
-    if len(indices) == 0:
+        for number, change in enumerate(changes):
+            chosen = (numbers == number).view(-1, *[1] * (images.ndim - 1))
+            images = torch.where(chosen, change(images, *arguments), images)
         return images
-    changed = change(images[indices], *(argument[indices] for argument in arguments))
-    return images.index_copy(0, indices, changed)
+    order, counts = numbers.argsort(), torch.bincount(numbers + 1, minlength=len(changes) + 1).tolist()
+    parts = (tensor.index_select(0, order).split(counts) for tensor in (images, *arguments))
+    stay, *groups = zip(*parts, strict=True)
+    changed = [change(*group) for change, group in zip(changes, groups, strict=True) if len(group[0])]
+    return torch.cat([stay[0], *changed]).index_select(0, order.argsort())

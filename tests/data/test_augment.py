@@ -212,6 +212,13 @@ def test_same_generator_state_same_batch(device):
     assert torch.equal(bank.cpu(), noise(6, 32, 16, 3))
 
 
+def test_half_precision_around_it_changes_nothing():
+    bank, indices, augment = noise(6, 32, 16, 3), torch.arange(6), Augment(32, 16, **ALL)
+    expected = augment(bank, indices, generator())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(augment(bank, indices, generator()), expected)
+
+
 def test_generator_resumes_from_its_state():
     bank, indices, augment = noise(6, 32, 16, 3), torch.arange(6), Augment(32, 16, **ALL)
     straight, resumed = generator(), generator()
