@@ -199,6 +199,17 @@ class TestWhatGoesWrong:
         assert all(path.name in output for path in broken)
         assert not (tmp_path / "model").exists()
 
+    def test_a_broken_gallery_image_leaves_the_features_of_before(self, copy, people):
+        data = Path(shutil.copytree(people, copy / "data", ignore=shutil.ignore_patterns(".cache")))
+        broken = sorted((data / "gallery").rglob("*.jpg"))[3]
+        broken.unlink()  # it may be a hard link
+        broken.write_text("no image")
+        before = (copy / "pytorch_result.mat").read_bytes()
+        output = refused("test", "--name", "small", "--test_dir", data, cwd=copy)
+        assert broken.name in output and "1 of" in output
+        assert (copy / "pytorch_result.mat").read_bytes() == before
+        assert [path.name.split("_")[0] for path in (data / ".cache").iterdir()] == ["query"]
+
     def test_no_checkpoint_lists_what_there_is(self, copy, people):
         output = refused("test", "--name", "small", "--test_dir", people, "--which_epoch", "40", cwd=copy)
         assert "There are: --which_epoch last" in output

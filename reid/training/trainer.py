@@ -174,10 +174,12 @@ class Trainer:
         return total / seen, wrong / seen, seen
 
     def _agreed(self, stop):
-        """Whether any process wants to stop; several processes ask each other at every reading."""
+        """Whether any process wants to stop; several ask each other about as often as they read the loss, and at the
+        end of an epoch, which may be shorter."""
         if self.world.size == 1:
             return stop()
-        return self.step % READ_EVERY == 0 and self.world.sum(np.array([int(stop())]))[0] > 0
+        asks = self.step % READ_EVERY < self.options.accumulate or self.step == len(self.sampler)
+        return asks and self.world.sum(np.array([int(stop())]))[0] > 0
 
     def _begin_epoch(self, epoch):
         """Training mode, but for the backbone in the first `freeze_epochs`: until then it keeps its weights and, in

@@ -1,0 +1,87 @@
+"""A full disk and a loss that is no number in the middle of a run: what they say and leave, and that the run goes on to
+the weights of one to which nothing happened.
+
+A process that dies, a restart and SIGTERM are in test_several_processes.py, SIGKILL at any moment, broken images and a
+disk that is full when features are written in tests/test_scripts.py, the cache of images in tests/data/test_bank.py.
+"""
+
+import sys
+
+import pytest
+import torch
+
+import train
+from benchmarks.measure import write_people
+from reid.training.trainer import Trainer
+from utils import UserError
+
+COMMON = "--backbone osnet_x0_25 --weights none --height 64 --width 32 --batchsize 8 --gpu_ids -1 --total 3 --train_all"
+FAILING = 1  # the epoch in which it happens, counted from 0
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("failures")
+    write_people(folder / "people" / "train_all", people=6, images=4, seed=0)
+    return folder
+
+
+@pytest.fixture
+def run(room, monkeypatch):
+    """A function that trains the run of a name, with further flags, and returns its last weights."""
+    monkeypatch.chdir(room)
+    monkeypatch.setattr("reid.training.run.draw_curves", lambda *_: None)
+
+    def train_as(name, *flags):
+        train.main([*COMMON.split(), "--data_dir", "people", "--name", name, *flags])
+        return weights(name)
+
+    return train_as
+
+
+def weights(name, file="net_last.pth"):
+    return torch.load(f"model/{name}/{file}", weights_only=True)
+
+
+def check_last_good(run, name):
+    """The checkpoints are those of the epoch before, and the run goes on to the end of an undisturbed one."""
+    state, last = weights(name, "resume.pth"), weights(name)
+    assert state["epoch"] == FAILING and all(torch.equal(last[key], value) for key, value in state["network"].items())
+    resumed, whole = run(name, "--resume"), run(f"{name}_whole")
+    assert all(torch.equal(resumed[key], value) for key, value in whole.items())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files, as a full disk would")
+def test_a_disk_that_fills_up_costs_an_epoch_and_no_file(run, room, monkeypatch):
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def train_epoch(trainer, stop, original=Trainer.train_epoch):
+        if trainer.epoch == FAILING:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+        return original(trainer, stop)
+
+    try:
+        with monkeypatch.context() as patch, pytest.raises(OSError, match="is the disk full") as error:
+            patch.setattr(Trainer, "train_epoch", train_epoch)
+            run("full")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert error.value.filename.endswith("net_last.pth")
+    assert not list((room / "model" / "full").glob(".*"))
+    check_last_good(run, "full")
+
+
+def test_a_loss_that_is_no_number_names_the_last_good_checkpoint(run, room, monkeypatch):
+    def train_step(trainer, images, targets, step=0, original=Trainer.train_step):
+        broken = trainer.epoch == FAILING and step == 1
+        return original(trainer, images * float("nan") if broken else images, targets, step)
+
+    message = r"(?s)not finite in epoch 2, batch 2\..* 8 images.*net_last\.pth is of epoch 1\b.*--resume"
+    with monkeypatch.context() as patch, pytest.raises(UserError, match=message):
+        patch.setattr(Trainer, "train_step", train_step)
+        run("broken")
+    listed = (room / "model" / "broken" / "not_finite.txt").read_text().splitlines()
+    assert len(set(listed)) == 8 and all((room / path).is_file() for path in listed)
+    check_last_good(run, "broken")
