@@ -5,10 +5,10 @@
     python benchmarks/training.py --data_dir ../Market/pytorch --backbone osnet_x0_25 --height 128 --width 64
     python benchmarks/training.py --data_dir ../Market/pytorch --gpu_ids 0 --steps 200
 
-The usual loop: torchvision's ImageFolder and transforms, a DataLoader with two workers and with as many as there are
-cores, float32, channels first, the loss read at every step. The suite: its Trainer, in float32, in bfloat16 and, where
-asked for, compiled. Each variant runs in a process of its own, one after the other, --rounds times; the median counts.
-Prints rows of a Markdown table: images a second, share of the step that waits for data, peak memory.
+The usual loop is benchmarks/usual.py (ImageFolder, DataLoader, float32, channels first), with two workers and with as
+many as there are cores; the suite is its Trainer, in float32, in bfloat16 and, where asked for, compiled. Each variant
+runs in a process of its own, one after the other, --rounds times; the median counts. Prints rows of a Markdown table:
+images a second, share of the step that waits for data, peak memory.
 """
 
 import statistics
@@ -64,60 +64,27 @@ def worker_counts():
 
 def usual_loop(options, workers):
     """(images a second, share of the time spent waiting for data, peak gigabytes) of the usual loop."""
-    import torch
-    from torchvision import transforms
-    from torchvision.datasets import ImageFolder
+    from benchmarks.usual import UsualTraining
 
-    from model import build_model
-    from utils import select_device
-
-    size, device = (options["height"], options["width"]), select_device(options["gpu_ids"])
-    transform = transforms.Compose(
-        [
-            transforms.Resize(size, interpolation=3),
-            transforms.Pad(10),
-            transforms.RandomCrop(size),
-            transforms.RandomHorizontalFlip(),
-            transforms.ToTensor(),
-            transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
-        ]
-    )
-    images = ImageFolder(Path(options["data_dir"]) / "train_all", transform)
-    loader = torch.utils.data.DataLoader(
-        images,
-        options["batchsize"],
-        shuffle=True,
-        num_workers=workers,
-        pin_memory=device.type == "cuda",
-        drop_last=True,
-    )
-    network = build_model(options["backbone"], len(images.classes), weights="none", size=size).to(device).train()
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, nesterov=True)
-    criterion = torch.nn.CrossEntropyLoss()
-
-    def step(batch):
-        inputs, labels = (tensor.to(device) for tensor in batch)
-        optimizer.zero_grad()
-        _, logits = network(inputs)
-        loss = criterion(logits, labels)
-        loss.backward()
-        optimizer.step()
-        return loss.item() + (logits.argmax(1) == labels).sum().item()
-
-    return timed(iter(loader), step, options, device)
+    training = UsualTraining(parsed(options), workers)
+    return timed(iter(training.loader), training.step, options, training.device)
 
 
 def suite_loop(options, flags):
     """The same of the suite's own Trainer."""
-    from reid.options import parse_train
     from reid.training.setup import set_up
 
-    words = [
-        f"--{name}={options[name]}" for name in ("data_dir", "backbone", "height", "width", "batchsize", "gpu_ids")
-    ]
-    trainer = set_up(parse_train([*words, "--train_all", "--weights", "none", *flags])).trainer
+    trainer = set_up(parsed(options, *flags)).trainer
     trainer.network.train()
     return timed(trainer.batches(0), lambda batch: trainer.train_step(*batch), options, trainer.device)
+
+
+def parsed(options, *flags):
+    """The options of train.py that those of this program stand for."""
+    from reid.options import parse_train
+
+    names = ("data_dir", "backbone", "height", "width", "batchsize", "gpu_ids")
+    return parse_train([*(f"--{name}={options[name]}" for name in names), "--train_all", "--weights", "none", *flags])
 
 
 def timed(batches, step, options, device):
