@@ -59,7 +59,7 @@ def _apply(images, policies, chances):
     for step in range(2):
         number, probability, magnitude, negative = policies[:, step].unbind(1)
         happens, minus = chances[:, step].unbind(1)
-        number = torch.where(happens < probability, number, -1).long()
+        number = torch.where(happens < probability, number, -1)
         magnitude = torch.where(minus < 0.5, negative, magnitude)
         images = change_each(number, images, OPERATIONS.values(), magnitude)
     return images

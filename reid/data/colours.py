@@ -30,7 +30,7 @@ def change_where(chosen, images, change, *arguments):
 
     change: from K images and the K first-dimension entries of each argument to as many images of the same shape.
     """
-    return change_each(chosen.long() - 1, images, [change], *arguments)
+    return change_each(chosen.int() - 1, images, [change], *arguments)
 
 
 def change_each(numbers, images, changes, *arguments):
@@ -44,8 +44,11 @@ def change_each(numbers, images, changes, *arguments):
             chosen = (numbers == number).view(-1, *[1] * (images.ndim - 1))
             images = torch.where(chosen, change(images, *arguments), images)
         return images
-    order, counts = numbers.argsort(), torch.bincount(numbers + 1, minlength=len(changes) + 1).tolist()
-    parts = (tensor.index_select(0, order).split(counts) for tensor in (images, *arguments))
-    stay, *groups = zip(*parts, strict=True)
-    changed = [change(*group) for change, group in zip(changes, groups, strict=True) if len(group[0])]
-    return torch.cat([stay[0], *changed]).index_select(0, order.argsort())
+    rows = list(images)
+    for number, change in enumerate(changes):
+        indices = (numbers == number).nonzero()[:, 0]
+        if len(indices):
+            changed = change(*(tensor.index_select(0, indices) for tensor in (images, *arguments)))
+            for index, image in zip(indices.tolist(), changed, strict=True):
+                rows[index] = image
+    return torch.stack(rows)
