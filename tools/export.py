@@ -40,8 +40,8 @@ def main(argv=None):
         "float16" if options.fp16 else "int8" if options.int8 else "float32", options.tensorrt,
     )  # fmt: skip
     deviation = export(network, contents, path, kind)
-    takes = f"uint8 (B, {height}, {width}, 3)" if contents.normalised else f"float32 (B, 3, {height}, {width})"
-    print(f"{path}: {takes} → (B, {contents.dim}), {contents.precision}, {path.stat().st_size / 1e6:.1f} MB")
+    shape = f"uint8 (B, {height}, {width}, 3)" if contents.normalised else f"float32 (B, 3, {height}, {width})"
+    print(f"{path}: {shape} → (B, {contents.dim}), {contents.precision}, {path.stat().st_size / 1e6:.1f} MB")
     print(f"against PyTorch: the features deviate by {deviation:.1e} of their scale")
     if options.tensorrt:
         print(tensorrt_advice(path, contents))
@@ -91,9 +91,8 @@ def compare(splits, network_options, file_options):
     cache = Path(network_options.test_dir) / ".cache"
     for title, options in (("network", plain), ("file", file_options)):
         embedder, sets = Embedder.from_options(options), []
-        height, width = embedder.size
         for name, split in splits.items():
-            bank = open_bank(split.paths, height, width, cache, name)
+            bank = open_bank(split.paths, *embedder.size, cache, name)
             sets.append(FeatureSet(embedder.features(bank, f"{title}: {name}"), split.labels, split.cameras))
         print(evaluate(*sets).line(f"{title:8}"))
 
