@@ -3,14 +3,17 @@
 
     python benchmarks/training.py --data_dir ../Market/pytorch
     python benchmarks/training.py --data_dir ../Market/pytorch --backbone osnet_x0_25 --height 128 --width 64
-    python benchmarks/training.py --data_dir ../Market/pytorch --gpu_ids 0 --steps 200
+    python benchmarks/training.py --data_dir ../Market/pytorch --gpu_ids 0 --steps 200 --compile
+    python benchmarks/training.py --data_dir ../Market/pytorch --processes 2
 
 The usual loop is benchmarks/usual.py (ImageFolder, DataLoader, float32, channels first), with two workers and with as
-many as there are cores; the suite is its Trainer, in float32, in bfloat16 and, where asked for, compiled. Each variant
-runs in a process of its own, one after the other, --rounds times; the median counts. Prints rows of a Markdown table:
-images a second, share of the step that waits for data, peak memory.
+many as there are cores; the suite is its Trainer, in float32, in bfloat16 and, where asked for, compiled, or with the
+batch shared out over --processes as train_DDP.py does. Each variant runs in a process of its own, one after the other,
+--rounds times; the median counts. Prints rows of a Markdown table: images a second, share of the step that waits for
+data, peak memory.
 """
 
+import os
 import statistics
 import sys
 import time
@@ -36,12 +39,15 @@ def main(argv=None):
     parser.add_argument("--rounds", type=int, default=3, help="how often; the median is printed")
     parser.add_argument("--gpu_ids", default="-1", help="the GPU to use; -1 for the CPU")
     parser.add_argument("--compile", action="store_true", help="also the suite with --compile")
+    parser.add_argument("--processes", type=int, help="also the suite in so many processes that share each batch")
     options = parser.parse_args(argv)
     suite = {"suite, float32": [], "suite, bfloat16": ["--bf16"]}
     if options.compile:
-        suite["suite, bfloat16, compiled"] = ["--bf16", "--compile"]
+        suite |= {f"{name}, compiled": [*flags, "--compile"] for name, flags in suite.items()}
     variants = {f"usual loop, {name}": (usual_loop, count) for name, count in worker_counts().items()}
     variants |= {name: (suite_loop, flags) for name, flags in suite.items()}
+    if options.processes:
+        variants[f"suite, float32, {options.processes} processes"] = (shared_loop, options.processes)
     measured: dict[str, list] = {name: [] for name in variants}
     for _ in range(options.rounds):
         for name, (loop, setting) in variants.items():
@@ -56,8 +62,6 @@ def main(argv=None):
 
 def worker_counts():
     """{"2 workers": 2} and, where there are more cores, all of them."""
-    import os
-
     cores = os.cpu_count() or 2
     return {"2 workers": 2, **({f"{cores} workers": cores} if cores > 2 else {})}
 
@@ -70,13 +74,34 @@ def usual_loop(options, workers):
     return timed(iter(training.loader), training.step, options, training.device)
 
 
-def suite_loop(options, flags):
+def suite_loop(options, flags, world=None):
     """The same of the suite's own Trainer."""
     from reid.training.setup import set_up
 
-    trainer = set_up(parsed(options, *flags)).trainer
+    trainer = set_up(parsed(options, *flags), world).trainer
     trainer.network.train()
     return timed(trainer.batches(0), lambda batch: trainer.train_step(*batch), options, trainer.device)
+
+
+def shared_loop(options, processes):
+    """The same of several processes together: the longest wait, and the memory of all."""
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    config = LaunchConfig(1, 1, processes, rdzv_backend="c10d", rdzv_endpoint="localhost:0", run_id="benchmark")
+    share = {**options, "batchsize": options["batchsize"] // processes}
+    speeds, waits, memory = zip(*elastic_launch(config, one_of_several)(share).values(), strict=True)
+    return sum(speeds), max(waits), sum(memory)
+
+
+def one_of_several(options):
+    """suite_loop in one of the processes that torchrun started."""
+    import torch
+
+    from reid.distributed import join_world
+
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ["WORLD_SIZE"])))
+    with join_world(options["gpu_ids"]) as world:
+        return suite_loop(options, [], world)
 
 
 def parsed(options, *flags):
