@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -196,7 +197,9 @@ def test_test_and_the_evaluation_in_training_share_the_images_out(room):
                      "--name", "tested"], room)  # fmt: skip
     common = [ROOT / "test.py", "--name", "tested", "--test_dir", "people", "--gpu_ids", "-1"]
     one = start([sys.executable, *common, "--result", "one.mat"], room)
+    shutil.rmtree(room / "people" / ".cache")  # two decode anew
     two = start([*TORCHRUN, *common, "--result", "two.mat"], room)
+    assert len(list((room / "people" / ".cache").glob("*.npy"))) == 2
     assert trained.returncode == one.returncode == two.returncode == 0, trained.stderr + one.stderr + two.stderr
     line = next(line for line in one.stdout.splitlines() if line.startswith("Rank@1"))
     assert two.stdout.count("Rank@1:") == 1 and line in two.stdout
