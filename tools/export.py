@@ -91,8 +91,9 @@ def compare(splits, network_options, file_options):
     cache = Path(network_options.test_dir) / ".cache"
     for title, options in (("network", plain), ("file", file_options)):
         embedder, sets = Embedder.from_options(options), []
+        height, width = embedder.size
         for name, split in splits.items():
-            bank = open_bank(split.paths, *embedder.size, cache, name)
+            bank = open_bank(split.paths, height, width, cache, name)
             sets.append(FeatureSet(embedder.features(bank, f"{title}: {name}"), split.labels, split.cameras))
         print(evaluate(*sets).line(f"{title:8}"))
 
