@@ -5,6 +5,7 @@ import contextlib
 import importlib
 import io
 import re
+from pathlib import Path
 from unittest.mock import patch
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 import prepare
 from reid.flags import testing_parser, training_parser
 from reid.options import parse_train
-from tests.docs.pages import INLINE, PAGES, ROOT, anchors, commands, line_of, links, prose
+from tests.docs.pages import INLINE, PAGES, ROOT, anchors, blocks, commands, line_of, links, prose
 from utils import UserError
 
 # What the published code's train.py and test.py take.
@@ -85,7 +86,12 @@ def script(path):
 
 
 def refused(page):
-    """A line for each command of a page that its script refuses."""
+    """A line for each command of a page that its script refuses. Files that the page shows are written first."""
+    for block in blocks(page):
+        if block.remark.startswith("file: "):
+            file = Path(block.remark.removeprefix("file: "))
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(block.text, encoding="utf-8")
     found = [(command, refusal(command)) for command in commands(page)]
     return [f"line {command.line}: {command.script}: {message}" for command, message in found if message]
 
