@@ -158,7 +158,7 @@ def _checked(parser, content, path, strict):
         if strict and name == recipe.KEY:
             recipe.check_recipe(value, path)
         elif name not in actions:
-            if strict:
+            if strict and name != "nclasses":  # which every opts.yaml holds: one can be the --config of another run
                 raise UserError(f"{path}: unknown option {name!r}.{did_you_mean(str(name), actions)}")
         else:
             values[name] = _converted(actions[name], value, path)

@@ -138,6 +138,12 @@ def test_options_survive_the_file(tmp_path):
     assert vars(load_run_options("old")) == vars(options)
 
 
+def test_the_options_of_a_run_are_the_config_of_another(tmp_path):
+    write_run(tmp_path, lr=0.3, batchsize=8, backbone="osnet_x0_25", nclasses=12)
+    options = parse_train(["--config", "model/old/opts.yaml", "--name", "new", "--batchsize", "16"])
+    assert (options.name, options.lr, options.batchsize, options.backbone) == ("new", 0.3, 16, "osnet_x0_25")
+
+
 def test_resume_takes_the_runs_own_options_and_refuses_others(tmp_path):
     write_run(tmp_path, lr=0.3, batchsize=8, backbone="osnet_x0_25", nclasses=12)
     options = parse_train(["--name", "old", "--resume", "--gpu_ids", "-1"])
