@@ -16,6 +16,7 @@ from reid.data.datasets import DATA_SETS
 from reid.data.layout import join_splits, read_split, read_training_splits
 from reid.data.readers import GALLERY, QUERY, TRAIN
 from reid.data.recognise import find_data_set
+from reid.distributed import World
 from reid.flags import testing_parser, training_parser
 from reid.options import (
     WITHOUT_EFFECT,
@@ -34,6 +35,7 @@ from reid.retrieval.metrics import AVERAGE_PRECISIONS
 from reid.retrieval.rerank import add_rerank_flags
 from reid.retrieval.results import multi_query_file
 from reid.training.run_folder import RunFolder
+from reid.training.setup import build_sampler
 from utils import UserError, select_device
 
 OURS = ("name", "seed", "config", "resume", "dry_run")  # flags of train.py that are not the user's to give here
@@ -166,8 +168,8 @@ def evaluate(run):
 
 def training_minutes(options):
     """What the epochs of a run took, by their speeds in log.jsonl; interruptions and validation do not count."""
-    splits = read_training_splits(training_roots(options), training_split(options))
-    images = len(join_splits(splits))
+    split = join_splits(read_training_splits(training_roots(options), training_split(options)))
+    images = sum(map(len, build_sampler(options, split, World()).batches(0)))  # balanced batches repeat some
     return sum(images / epoch["images_per_second"] for epoch in _epochs(options)) / 60
 
 

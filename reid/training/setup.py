@@ -49,7 +49,7 @@ def set_up(options, world=None, state=None, after_step=None):
     split = join_splits(splits)
     unlabelled = read_unlabelled(options.DG_dir) if options.DG else []
     evaluation = Evaluation(options.data_dir) if options.eval_every else None
-    sampler = _sampler(options, split, world)
+    sampler = build_sampler(options, split, world)
     options.nclasses = len(split.classes)
     network = build_from_options(options, len(split.classes), "none" if state else options.weights)
     if options.sync_bn:
@@ -83,7 +83,7 @@ def _with_synchronised_norms(network, device):
     return torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
 
 
-def _sampler(options, split, world):
+def build_sampler(options, split, world):
     """The sampler of `--sampler`; says so where a shuffled batch hardly holds what the losses learn from."""
     ranks = (world.rank, world.size)
     if options.sampler != "shuffle":
