@@ -79,7 +79,7 @@ def suite_loop(options, flags, world=None):
     from reid.training.setup import set_up
 
     trainer = set_up(parsed(options, *flags), world).trainer
-    trainer.network.train()
+    trainer.begin_epoch(0)
     return timed(trainer.batches(0), lambda batch: trainer.train_step(*batch), options, trainer.device)
 
 

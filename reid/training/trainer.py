@@ -113,7 +113,7 @@ class Trainer:
         Raises NotFinite and Stopped.
         """
         epoch, steps = self.epoch, len(self.sampler)
-        self._begin_epoch(epoch)
+        self.begin_epoch(epoch)
         began, unseen = time.perf_counter(), float(self.totals[2])
         losses = torch.zeros(steps, device=self.device)
         with progress(total=steps, initial=self.step, desc=f"epoch {epoch + 1}/{self.options.total_epoch}") as bar:
@@ -181,7 +181,7 @@ class Trainer:
         asks = self.step % READ_EVERY < self.options.accumulate or self.step == len(self.sampler)
         return asks and self.world.sum(np.array([int(stop())]))[0] > 0
 
-    def _begin_epoch(self, epoch):
+    def begin_epoch(self, epoch):
         """Training mode, but for the backbone in the first `freeze_epochs`: until then it keeps its weights and, in
         evaluation mode, its batch-norm statistics, while the schedule runs on, as with torchreid's fixbase_epoch."""
         self.network.train()

@@ -36,7 +36,7 @@ class Plain:
     def __call__(self, bank, indices, generator):
         return normalise(bank[indices])
 
-begin = Trainer._begin_epoch
+begin = Trainer.begin_epoch
 
 def begin_plainly(trainer, epoch):
     begin(trainer, epoch)
@@ -44,7 +44,7 @@ def begin_plainly(trainer, epoch):
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
 
-Trainer._begin_epoch = begin_plainly
+Trainer.begin_epoch = begin_plainly
 reid.training.setup.Augment.from_options = classmethod(lambda cls, options: Plain())
 reid.training.run.draw_curves = lambda *arguments: None
 
