@@ -14,7 +14,7 @@ Reads the features that test.py wrote. Junk is left out, as it is of the metrics
 from pathlib import Path
 
 from reid.command_line import Parser
-from reid.retrieval.results import load_result
+from reid.retrieval.results import RESULT, load_result
 from reid.retrieval.thresholds import load_threshold
 from utils import UserError, progress, run_script
 
@@ -28,7 +28,7 @@ def main(argv=None):
     which.add_argument("--worst", type=int, metavar="N", help="the queries of lowest average precision")
     which.add_argument("--camera", type=int, help="the queries of this camera; with --worst, the worst of them")
     files = parser.add_argument_group("files")
-    files.add_argument("--result", type=Path, default=Path("pytorch_result.mat"), help="features written by test.py")
+    files.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")
     files.add_argument("--test_dir", help="folder of query and gallery, if the images moved")
     files.add_argument("--save", type=Path, default=Path("show.png"), help="the picture")
     shown = parser.add_argument_group("ranking")

@@ -18,11 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from reid.command_line import Parser, example_lines
 from reid.retrieval.metrics import evaluate
-from reid.retrieval.results import load_result
+from reid.retrieval.results import RESULT, load_result
 from reid.retrieval.thresholds import load_threshold, pair_similarities, summarize
 from utils import UserError, run_script
-
-RESULT = Path("pytorch_result.mat")
 
 
 def main(argv=None):

@@ -18,7 +18,7 @@ from reid.command_line import Parser
 from reid.data.bank import load_bank
 from reid.flags import add_tested_network, positive, whole
 from reid.retrieval.features import load_network
-from reid.retrieval.results import load_result
+from reid.retrieval.results import RESULT, load_result
 from utils import run_script, select_device
 
 
@@ -27,7 +27,7 @@ def main(argv=None):
     parser.add_argument("images", type=Path, nargs="*", metavar="IMAGE", help="instead of a query and its ranking")
     parser.add_argument("--query_index", type=whole, default=0, help="which query, from 0")
     parser.add_argument("--top", type=positive(int), default=5, help="how many gallery images")
-    parser.add_argument("--result", type=Path, default=Path("pytorch_result.mat"), help="features written by test.py")
+    parser.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")
     parser.add_argument("--test_dir", help="folder of query and gallery, if the images moved")
     parser.add_argument("--save", type=Path, default=Path("heatmap.png"), help="the picture")
     add_tested_network(parser)

@@ -23,10 +23,8 @@ from reid.options import load_run_options
 from reid.retrieval.command import read_multi_query
 from reid.retrieval.features import load_network
 from reid.retrieval.rerank import add_rerank_flags, rescorer
-from reid.retrieval.results import load_result
+from reid.retrieval.results import RESULT, load_result
 from utils import atomic_write, run_script, select_device
-
-RESULT = Path("pytorch_result.mat")
 
 
 def main(argv=None):

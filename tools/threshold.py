@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from reid.command_line import Parser
-from reid.retrieval.results import load_result
+from reid.retrieval.results import RESULT, load_result
 from reid.retrieval.thresholds import FALSE_POSITIVE_RATES, pair_similarities, summarize
 from utils import atomic_write, run_script
 
@@ -24,7 +24,7 @@ from utils import atomic_write, run_script
 def main(argv=None):
     """Measure, print, and write SAVE.json and SAVE.png."""
     parser = Parser(__doc__)
-    parser.add_argument("--result", type=Path, default=Path("pytorch_result.mat"), help="features written by test.py")
+    parser.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")
     parser.add_argument("--rule", default="eer", choices=("eer", *FALSE_POSITIVE_RATES, "hardest"), help="see above")
     parser.add_argument("--ignore_cameras", action="store_true", help="pairs from one camera count as well")
     parser.add_argument("--save", type=Path, default=Path("threshold"), help="name of the .json and .png to write")

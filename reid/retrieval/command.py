@@ -8,7 +8,7 @@ import numpy as np
 
 from reid.command_line import Parser
 from reid.retrieval.metrics import AVERAGE_PRECISIONS, evaluate, merge_multi_query
-from reid.retrieval.results import load_multi_query, load_result, multi_query_file
+from reid.retrieval.results import RESULT, load_multi_query, load_result, multi_query_file
 from reid.retrieval.similarity import CosineScores
 from reid.retrieval.single_shot import evaluate_single_shot
 from utils import UserError, atomic_write
@@ -19,7 +19,7 @@ WORST = 5  # queries listed beside --save_per_query
 def evaluation_parser(text):
     """The parser of a script with this docstring, with the flags that every evaluation understands."""
     parser = Parser(text)
-    parser.add_argument("--result", type=Path, default=Path("pytorch_result.mat"), help="features written by test.py")
+    parser.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")
     parser.add_argument("--multi_query", type=Path, help="default: what test.py --multi wrote beside --result")
     parser.add_argument("--ap", default="trapezoidal", choices=AVERAGE_PRECISIONS, help="which average precision")
     parser.add_argument("--ignore_cameras", action="store_true", help="also the query's own camera holds matches")

@@ -16,7 +16,7 @@ import scipy.io
 
 from utils import UserError, atomic_write
 
-RESULT = "pytorch_result.mat"  # unless --result says otherwise
+RESULT = Path("pytorch_result.mat")  # unless --result says otherwise
 MATLAB5_LIMIT = 2**31 - 1  # bytes in one variable, for MATLAB itself
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 USER_BLOCK = 512  # where HDF5 begins in a MATLAB 7.3 file
@@ -69,7 +69,7 @@ def multi_query_file(result):
     """Where the multiple-query features of a result file's network are, or would be: multi_query.mat for
     pytorch_result.mat, the published names, and market_multi_query.mat for market.mat; in the same folder."""
     result = Path(result)
-    own = "" if result.name == RESULT else f"{result.stem}_"
+    own = "" if result.name == RESULT.name else f"{result.stem}_"
     return result.with_name(f"{own}multi_query.mat")
 
 
@@ -83,7 +83,7 @@ def save_multi_query(path, multi_query):
     _save(path, {"mquery": multi_query})
 
 
-def load_result(path="pytorch_result.mat", paths=False):
+def load_result(path=RESULT, paths=False):
     """Read (query, gallery), two FeatureSets, from a MATLAB 5 or 7.3 file.
 
     paths: also read the images' names, where the file has them. Raises UserError where the file is missing, damaged or
