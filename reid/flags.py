@@ -154,7 +154,7 @@ def add_training_flags(group):
     group.add_argument("--sync_bn", action="store_true", help="batch norms over the batches of all GPUs")
     group.add_argument("--compile", nargs="?", const="default", choices=COMPILE_MODES, help="torch.compile, its mode")
     group.add_argument("--no_tf32", action="store_true", help="full float32 on GPUs that could do with TF32")
-    group.add_argument("--FSGD", action="store_true", help="PyTorch's fused SGD")
+    group.add_argument("--FSGD", action="store_true", help="fused SGD, as is done without this flag")
     group.add_argument("--fp16", action="store_true", help="mixed precision with float16")
     group.add_argument("--bf16", action="store_true", help="mixed precision with bfloat16")
     group.add_argument("--wa", action="store_true", help="average the weights over the last fifth of the epochs")

@@ -19,7 +19,7 @@ def build_optimizer(network, criterion, options):
 
     backbone (network.model) at `backbone_lr`; head, the rest of the network, at `lr`; prototypes, whatever weights the
     losses own, at `prototype_lr`. Weight decay on all. sgd has Nesterov momentum 0.9; adam and adamw have PyTorch's
-    betas. PyTorch's fused kernels are used with --FSGD, and on a GPU in any case.
+    betas. All of them are PyTorch's fused kernels, so that --FSGD asks for what is done anyway.
     """
     backbone = list(network.model.parameters())
     taken = set(map(id, backbone))
@@ -32,8 +32,7 @@ def build_optimizer(network, criterion, options):
     for group in groups:
         group["params"] = [parameter for parameter in group["params"] if parameter.requires_grad]
     groups = [group for group in groups if group["params"]]
-    fused = options.FSGD or groups[0]["params"][0].is_cuda or None
-    settings = {"lr": options.lr, "weight_decay": options.weight_decay, "fused": fused}
+    settings = {"lr": options.lr, "weight_decay": options.weight_decay, "fused": True}
     if options.optimizer == "sgd":
         return torch.optim.SGD(groups, momentum=0.9, nesterov=True, **settings)
     return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[options.optimizer](groups, **settings)
