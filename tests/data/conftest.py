@@ -1,5 +1,6 @@
-"""A small download in Market-1501's folders, for the tests of everything that reads one."""
+"""What the tests of all that reads images share: pixels, and a small download in Market-1501's folders."""
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -16,6 +17,10 @@ FILES = {
     "query": ["0001_c1s1_001051_00.jpg"],
     "gt_bbox": ["0001_c1s1_001051_00.jpg", "0001_c1s1_002301_00.jpg"],
 }
+
+
+def noise(height, width, channels=3, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
 
 
 def write_image(path, colour=0):

@@ -1,4 +1,4 @@
-"""reid/data/bank.py: the pixels a viewer shows, torchvision's resize, and a cache that never lies and never breaks."""
+"""reid/data/bank.py: a cache that never lies and never breaks. The pixels are in test_bank_images.py."""
 
 import os
 import signal
@@ -14,16 +14,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision import transforms
 
 from reid.data import bank as bank_module
 from reid.data.bank import fingerprint, load_bank, load_image, open_bank
 from tests.conftest import ROOT
+from tests.data.conftest import noise
 from utils import UserError
-
-
-def noise(height, width, channels=3, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
 
 
 @pytest.fixture
@@ -36,106 +32,6 @@ def photographs(tmp_path):
         paths.append(folder / f"{i // 2:04d}_c{i % 2 + 1}.png")
         Image.fromarray(noise(40 + 3 * i, 20 + i, seed=i)).save(paths[-1])
     return paths
-
-
-def pixels(path):
-    """Loaded without a change of size."""
-    with Image.open(path) as image:
-        width, height = image.size
-    return load_image(path, height, width)
-
-
-@pytest.mark.parametrize("size", [(128, 64), (48, 48), (301, 77), (1, 1), (256, 128)])
-def test_resize_is_torchvisions_bicubic(tmp_path, size):
-    Image.fromarray(noise(*size)).save(tmp_path / "a.png")
-    resize = transforms.Resize((256, 128), interpolation=transforms.InterpolationMode.BICUBIC)
-    expected = np.asarray(resize(Image.open(tmp_path / "a.png").convert("RGB")))
-    assert np.array_equal(load_image(tmp_path / "a.png", 256, 128), expected)
-
-
-def test_real_photographs_load_as_torchvision_loads_them(real_people):
-    paths = sorted((real_people / "query").glob("*.jpg"))[:8]
-    resize = transforms.Resize((256, 128), interpolation=transforms.InterpolationMode.BICUBIC)
-    expected = np.stack([np.asarray(resize(Image.open(path).convert("RGB"))) for path in paths])
-    assert np.array_equal(load_bank(paths, 256, 128).numpy(), expected)
-
-
-def test_greyscale_and_one_bit(tmp_path):
-    grey = noise(9, 5, 1)[..., 0]
-    Image.fromarray(grey).save(tmp_path / "grey.png")
-    Image.fromarray(grey > 127).save(tmp_path / "bit.png")
-    assert np.array_equal(pixels(tmp_path / "grey.png"), np.repeat(grey[..., None], 3, 2))
-    assert np.array_equal(pixels(tmp_path / "bit.png")[..., 1], np.where(grey > 127, 255, 0))
-
-
-def test_palette(tmp_path):
-    image = Image.new("P", (2, 1))
-    image.putpalette([255, 0, 0, 0, 0, 255])
-    image.putpixel((1, 0), 1)
-    image.save(tmp_path / "a.png")
-    assert pixels(tmp_path / "a.png").tolist() == [[[255, 0, 0], [0, 0, 255]]]
-    image.save(tmp_path / "b.png", transparency=0)
-    assert pixels(tmp_path / "b.png").tolist() == [[[255, 255, 255], [0, 0, 255]]]
-
-
-@pytest.mark.parametrize("mode", ["RGBA", "LA"])
-def test_transparency_lies_over_white(tmp_path, mode):
-    values = noise(9, 5, 4 if mode == "RGBA" else 2)
-    values[0, 0, -1], values[0, 1, -1] = 0, 255
-    Image.fromarray(values, mode).save(tmp_path / "a.png")
-    alpha = values[..., -1:] / 255
-    expected = values[..., :-1] * alpha + 255 * (1 - alpha)
-    assert np.abs(pixels(tmp_path / "a.png") - expected).max() <= 1
-    assert pixels(tmp_path / "a.png")[0, 0].tolist() == [255, 255, 255]
-
-
-@pytest.mark.parametrize(("suffix", "order"), [("png", "<u2"), ("tif", "<u2"), ("tif", ">u2"), ("pgm", ">u2")])
-def test_sixteen_bits_keep_the_high_byte(tmp_path, suffix, order):
-    values = (np.arange(60).reshape(10, 6) * 1110).astype(order)
-    path = tmp_path / f"a.{suffix}"
-    if suffix == "pgm":  # Pillow reads these as 32 bits
-        path.write_bytes(b"P5\n6 10\n65535\n" + values.tobytes())
-    else:
-        Image.fromarray(values).save(path)
-    assert np.array_equal(pixels(path), np.repeat((values >> 8)[..., None], 3, 2))
-
-
-def test_cmyk_with_adobes_inverted_values(tmp_path):
-    path = tmp_path / "a.jpg"
-    Image.new("RGB", (16, 16), (200, 30, 40)).convert("CMYK").save(path, quality=95)
-    assert b"Adobe" in path.read_bytes()
-    assert np.abs(pixels(path).astype(int) - [200, 30, 40]).max() <= 3
-
-
-@pytest.mark.parametrize(
-    ("orientation", "upright"),
-    [
-        (1, lambda image: image),
-        (2, np.fliplr),
-        (3, lambda image: np.rot90(image, 2)),
-        (4, np.flipud),
-        (5, lambda image: image.swapaxes(0, 1)),
-        (6, lambda image: np.rot90(image, -1)),
-        (7, lambda image: np.rot90(image, 2).swapaxes(0, 1)),
-        (8, np.rot90),
-    ],
-)
-def test_exif_rotation(tmp_path, orientation, upright):
-    values = noise(8, 4)
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    Image.fromarray(values).save(tmp_path / "a.png", exif=exif)
-    expected = upright(values)
-    assert np.array_equal(load_image(tmp_path / "a.png", *expected.shape[:2]), expected)
-
-
-@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
-@pytest.mark.parametrize(
-    "exif", [b"Exif\x00\x00garbage", b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03"]
-)
-def test_broken_exif_is_no_reason_to_refuse(tmp_path, exif):
-    Image.new("RGB", (4, 8), (200, 30, 40)).save(tmp_path / "a.jpg", exif=exif)
-    assert load_image(tmp_path / "a.jpg", 8, 4).shape == (8, 4, 3)
 
 
 def test_bank_keeps_the_order_with_and_without_a_cache(tmp_path, photographs, monkeypatch):

@@ -21,6 +21,18 @@ class TwoPartNetwork(torch.nn.Module):
         self.classifier = torch.nn.Linear(2, 3)
 
 
+class ConvolutionalNetwork(torch.nn.Module):
+    """A convolution for a backbone, a linear layer for a head."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = torch.nn.Conv2d(3, 4, 3)
+        self.classifier = torch.nn.Linear(4, 2)
+
+    def forward(self, images):
+        return self.classifier(self.model(images).mean((2, 3)))
+
+
 def learning_rates(*flags, resumed_at=None):
     """Learning rates of backbone and head at every step, (steps, 2); through the state dicts at step resumed_at."""
     options = parse_train([*flags, "--weights", "none"])
@@ -175,15 +187,13 @@ def test_the_fused_kernels_update_weights_of_any_memory_order_as_the_plain_ones_
     runs = []
     for plain in (False, True):
         torch.manual_seed(0)
-        network = torch.nn.ModuleDict({"model": torch.nn.Conv2d(3, 4, 3), "head": torch.nn.Linear(4, 2)})
-        network.to(memory_format=torch.channels_last)
+        network = ConvolutionalNetwork().to(memory_format=torch.channels_last)
         optimizer = build_optimizer(network, torch.nn.Module(), parse_train(["--optimizer", name, "--lr", "0.01"]))
         if plain:
             for group in optimizer.param_groups:
                 group["fused"] = False
         for _ in range(3):
-            maps = network.model(torch.rand(2, 3, 8, 8).to(memory_format=torch.channels_last))
-            network.head(maps.mean((2, 3))).square().sum().backward()
+            network(torch.rand(2, 3, 8, 8).to(memory_format=torch.channels_last)).square().sum().backward()
             optimizer.step()
             optimizer.zero_grad()
         runs.append(torch.cat([parameter.flatten() for parameter in network.parameters()]))
