@@ -124,13 +124,17 @@ def test_a_weight_file_is_tested_without_a_run(trained, people, tmp_path):
 
 
 def test_training_can_average_and_be_tested_by_epoch(people, tmp_path):
-    flags = ["--total", "10", "--wa", "--tensorboard", "--lr", "0.01", "--name", "averaged"]
-    run("train", "--data_dir", people, *SMALL, "--batchsize", "24", *flags, cwd=tmp_path)
+    flags = ["--total", "10", "--wa", "--tensorboard", "--lr", "0.01", "--name", "averaged", "--batchsize", "24"]
+    run("train", "--data_dir", people, *SMALL, *flags, cwd=tmp_path)
     folder = tmp_path / "model" / "averaged"
     assert list(folder.glob("events.out.tfevents.*"))
     for which in ("10", "9", "average", "average_bn"):
         output = run("test", "--name", "averaged", "--test_dir", people, "--which_epoch", which, cwd=tmp_path)
         assert re.search(METRICS, output), which
+    last, average, own = (torch.load(folder / f"net_{name}.pth") for name in ("last", "average", "average_bn"))
+    statistics = [name for name in last if name.endswith("running_mean")]
+    for saved, kept in ((average, True), (own, False)):
+        assert {torch.equal(last[name], saved[f"module.{name}"]) for name in statistics} == {kept}
 
 
 def test_killed_at_any_moment_and_resumed_training_ends_with_the_same_weights(people, tmp_path):

@@ -72,10 +72,12 @@ def _fit(setup, run, options):
             if board:
                 for name, value in record.items():
                     board.add_scalar(name, value, trainer.epoch)
-        averaged = trainer.averaged_statistics() if trainer.average is not None else None
-    if leads and averaged is not None:
-        run.save_weights("average", trainer.average.state_dict())
-        run.save_weights("average_bn", averaged)
+        if trainer.average is not None:
+            if leads:
+                run.save_weights("average", trainer.average.state_dict())
+            averaged = trainer.averaged_statistics()
+            if leads:
+                run.save_weights("average_bn", averaged)
     if board:
         board.close()
     if leads:
