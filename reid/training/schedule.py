@@ -2,8 +2,10 @@
 
 import math
 from bisect import bisect_right
+from collections.abc import Callable
+from functools import partial
 
-import torch
+from torch.optim import SGD, Adam, AdamW, Optimizer, RAdam, RMSprop
 from torch.optim.lr_scheduler import LambdaLR
 
 from utils import UserError
@@ -18,8 +20,9 @@ def build_optimizer(network, criterion, options):
     """The optimiser of `--optimizer` over up to three groups, named in `group["name"]`:
 
     backbone (network.model) at `backbone_lr`; head, the rest of the network, at `lr`; prototypes, whatever weights the
-    losses own, at `prototype_lr`. Weight decay on all. sgd has Nesterov momentum 0.9; adam and adamw have PyTorch's
-    betas. All of them are PyTorch's fused kernels, so that --FSGD asks for what is done anyway.
+    losses own, at `prototype_lr`. Weight decay on all. sgd has Nesterov momentum 0.9, rmsprop momentum 0.9, radam
+    decoupled weight decay as its authors' code; the rest is as PyTorch has it. Where PyTorch has a fused kernel it is
+    taken, so that --FSGD asks for what is done anyway.
     """
     backbone = list(network.model.parameters())
     taken = set(map(id, backbone))
@@ -32,10 +35,15 @@ def build_optimizer(network, criterion, options):
     for group in groups:
         group["params"] = [parameter for parameter in group["params"] if parameter.requires_grad]
     groups = [group for group in groups if group["params"]]
-    settings = {"lr": options.lr, "weight_decay": options.weight_decay, "fused": True}
-    if options.optimizer == "sgd":
-        return torch.optim.SGD(groups, momentum=0.9, nesterov=True, **settings)
-    return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[options.optimizer](groups, **settings)
+    kinds: dict[str, Callable[..., Optimizer]] = {
+        "sgd": partial(SGD, momentum=0.9, nesterov=True, fused=True),
+        "adam": partial(Adam, fused=True),
+        "adamw": partial(AdamW, fused=True),
+        "amsgrad": partial(Adam, amsgrad=True, fused=True),
+        "radam": partial(RAdam, decoupled_weight_decay=True),
+        "rmsprop": partial(RMSprop, momentum=0.9),
+    }
+    return kinds[options.optimizer](groups, lr=options.lr, weight_decay=options.weight_decay)
 
 
 def build_scheduler(optimizer, options, steps_per_epoch):

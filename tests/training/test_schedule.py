@@ -170,19 +170,25 @@ def test_the_optimisers_are_pytorchs():
     kinds: dict[str, type[torch.optim.Optimizer]] = {
         "sgd": torch.optim.SGD,
         "adam": torch.optim.Adam,
+        "amsgrad": torch.optim.Adam,
+        "rmsprop": torch.optim.RMSprop,
+        "radam": torch.optim.RAdam,
         "adamw": torch.optim.AdamW,
     }
+    assert set(kinds) == set(OPTIMIZERS)
     for name, kind in kinds.items():
         optimizer, _ = new_run(parse_train(["--optimizer", name]))
-        assert type(optimizer) is kind and optimizer.defaults["fused"]
+        assert type(optimizer) is kind and optimizer.defaults.get("fused", True)
+        assert optimizer.defaults.get("amsgrad", False) == (name == "amsgrad")
+        assert optimizer.defaults.get("decoupled_weight_decay", False) == (name in ("radam", "adamw"))
+        assert optimizer.defaults.get("momentum", 0.9) == 0.9
         assert len(optimizer.param_groups) == 2  # no loss owns a weight
         assert optimizer.defaults.get("betas", (0.9, 0.999)) == (0.9, 0.999)
-    assert optimizer.defaults["decoupled_weight_decay"]
     sgd, _ = new_run(parse_train([]))
-    assert sgd.defaults["nesterov"] and sgd.defaults["momentum"] == 0.9
+    assert sgd.defaults["nesterov"]
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "amsgrad"])
 def test_the_fused_kernels_update_weights_of_any_memory_order_as_the_plain_ones_do(name):
     runs = []
     for plain in (False, True):
