@@ -1,94 +1,13 @@
 # PYTHON_ARGCOMPLETE_OK
-r"""Lay out a data set for training and testing, or draw one.
+"""Lay out a data set for training and testing, or draw one.
 
-    python prepare.py                                     # finds ../Market, ../Market-1501-v15.09.15, ../DukeMTMC-reID
-    python prepare.py --data_dir ~/data/DukeMTMC-reID     # makes ~/data/DukeMTMC-reID/pytorch
-    python prepare.py --dataset msmt17_v2                 # one of docs/datasets.md, in its usual place
-    python prepare.py --synthetic                         # draws people into data/synthetic: nothing to download
-    python prepare.py --csv FILE                          # your images, by a list of path,identity,camera,split
-    python prepare.py --data_dir FOLDER --pattern "(?P<id>\d+)_c(?P<camera>\d+)"        # your images, by their names
-
-The result is <save_dir>/{train,val,train_all,query,gallery,multi-query}/<identity>/<image>, hard links where the file
-system allows and copies where not. The download is never moved, changed or deleted; a second run changes nothing.
+python prepare.py                                     # finds ../Market, ../Market-1501-v15.09.15, ../DukeMTMC-reID
+python prepare.py --data_dir ~/data/DukeMTMC-reID     # makes ~/data/DukeMTMC-reID/pytorch
+python prepare.py --dataset msmt17_v2                 # one of docs/datasets.md, in its usual place
 """
 
-from pathlib import Path
-
-from reid.command_line import Parser
-from reid.data.datasets import DATA_SETS
-from reid.data.prepare import describe_layout, describe_unlabelled, lay_out
-from reid.data.recognise import find_data_set, with_flags
-from utils import UserError, run_script
-
-
-def parse_arguments(argv=None):
-    """The flags; `drawing` holds those given that say how to draw people, `reading` those that say how to read a data
-    set. Raises UserError where they contradict."""
-    parser = Parser(__doc__)
-    parser.add_argument("--data_dir", help="folder of the download (default: looked for in the usual places)")
-    parser.add_argument("--save_dir", help="folder of the layout (default: pytorch, in the folder of the download)")
-    parser.add_argument("--dataset", metavar="NAME", help=f"{', '.join(DATA_SETS)} (default: recognised by its files)")
-    own = parser.add_argument_group("data sets of one's own")
-    own.add_argument("--pattern", help="regular expression with the groups id and, if names say it, camera")
-    own.add_argument("--csv", metavar="FILE", help="list of the images, columns path,identity,camera,split")
-    own.add_argument("--test_fraction", type=float, help="of the identities, if they are not split (default: 0.5)")
-    parser.add_argument("--seed", type=int, help="another seed draws other people, and other splits where one is drawn")
-    synthetic = parser.add_argument_group("synthetic people")
-    synthetic.add_argument("--synthetic", action="store_true", help="draw a data set instead of reading a download")
-    drawn = [
-        synthetic.add_argument(
-            "--identities", type=int, dest="train_identities", help="people to train on (default: 200)"
-        ),
-        synthetic.add_argument("--test_identities", type=int, help="other people, to test on (default: 50)"),
-        synthetic.add_argument("--cameras", type=int, help="cameras, each of which sees everybody (default: 6)"),
-        synthetic.add_argument("--images", type=int, help="pictures of a person by a camera (default: 3)"),
-        synthetic.add_argument("--distractors", type=int, help="pictures of strangers in the gallery (default: 300)"),
-        synthetic.add_argument("--junk", type=int, help="badly cut pictures in the gallery (default: 100)"),
-    ]
-    options = parser.parse_args(argv)
-    drawing = {action.dest: value for action in drawn if (value := getattr(options, action.dest)) is not None}
-    if drawing and not options.synthetic:
-        flags = ", ".join(action.option_strings[0] for action in drawn if action.dest in drawing)
-        raise UserError(f"{flags} would be ignored: they say how to draw people, with --synthetic.")
-    options.dataset = options.dataset or ("csv" if options.csv else "folder" if options.pattern else None)
-    if options.synthetic and options.dataset not in (None, "synthetic"):
-        raise UserError(f"--synthetic and --dataset {options.dataset} exclude each other.")
-    if options.csv and not options.data_dir:
-        options.data_dir = Path(options.csv).parent
-    reading = {name: getattr(options, name) for name in ("pattern", "csv", "test_fraction", "seed")}
-    options.reading = {name: value for name, value in reading.items() if value is not None}
-    if options.synthetic:
-        options.drawing = drawing | {name: options.reading.pop(name) for name in ("seed",) if name in options.reading}
-    return options
-
-
-def draw(options):
-    """Draw the synthetic data set and return its folder."""
-    from reid.data.synthetic import draw_data_set
-
-    data_dir = Path(options.data_dir or DATA_SETS["synthetic"].locations[0])
-    drawn = draw_data_set(data_dir, **options.drawing)
-    print(f"drew {drawn:,} pictures in {data_dir}" if drawn else f"all pictures are in {data_dir} already")
-    return data_dir
-
-
-def main(argv=None):
-    options = parse_arguments(argv)
-    if options.synthetic:
-        options.data_dir, options.dataset = draw(options), "synthetic"
-    data_set, data_dir = find_data_set(options.data_dir, options.dataset)
-    if data_set.read is None:
-        print("\n".join(describe_unlabelled(data_set, data_dir)))
-        return
-    data_set = with_flags(data_set, options.reading)
-    # A download found without --data_dir goes where train.py and test.py look without --data_dir.
-    save_dir = Path(options.save_dir or Path(options.data_dir or data_set.locations[0], "pytorch"))
-    done = lay_out(data_set, data_dir, save_dir)
-    print(f"{data_set.name}: {data_dir} -> {save_dir}")
-    print(", ".join(f"{number:,} {what}" for what, number in done.items()))
-    print("\n".join(describe_layout(data_set, save_dir)))
-    print(f"Next: python train.py --data_dir {save_dir}")
-
+from person_reid.cli.main import run_script
+from person_reid.cli.prepare import main
 
 if __name__ == "__main__":
     run_script(main)

@@ -1,64 +1,13 @@
 # PYTHON_ARGCOMPLETE_OK
 """Train a network to tell identities apart.
 
-    python train.py --train_all                                       # ResNet-50 on ../Market/pytorch
-    python train.py --backbone osnet_x0_25 --weights none --data_dir data/synthetic/pytorch --name small
-    python train.py --name small --resume                             # go on after an interruption
-    python train.py --config recipes/demo.yaml --lr 0.02              # a file of options; flags win
-    python train.py --train_all --eval_every 10                       # Rank@1 and mAP on the way
-    python train.py --gpu_ids 0,1                                     # the batch shared out over two GPUs
-
-Writes model/NAME: opts.yaml, checkpoints (net_last.pth, and net_010.pth … every ten epochs), train.jpg, log.jsonl.
+python train.py --train_all                                       # ResNet-50 on ../Market/pytorch
+python train.py --backbone osnet_x0_25 --weights none --data_dir data/synthetic/pytorch --name small
+python train.py --name small --resume                             # go on after an interruption
 """
 
-import sys
-from pathlib import Path
-
-import torch
-
-from model import build_from_options, parameter_count
-from reid.data.layout import join_splits, read_training_splits
-from reid.distributed import start_processes
-from reid.options import PUBLISHED_CLASSES, dump_options, options_file, parse_train, training_roots, training_split
-from reid.training.run import run_training
-from utils import UserError, run_script
-
-
-def main(argv=None):
-    options = parse_train(argv, __doc__)
-    if options.dry_run:
-        describe(options)
-    elif "," in options.gpu_ids:
-        on_several_devices(options, sys.argv[1:] if argv is None else argv)
-    else:
-        run_training(options)
-
-
-def on_several_devices(options, arguments):
-    """Start train_DDP.py on each of the GPUs, with its share of the batch."""
-    count = len(options.gpu_ids.split(","))
-    if options.resume and options_file(options.name).exists():  # it holds the share
-        share = []
-    elif options.batchsize % count:
-        raise UserError(f"--batchsize {options.batchsize} does not divide among the {count} GPUs of --gpu_ids.")
-    else:
-        share = ["--batchsize", str(options.batchsize // count)]
-    start_processes(Path(__file__).with_name("train_DDP.py"), options.gpu_ids, [*arguments, *share])
-
-
-def describe(options):
-    """Print the options as YAML, and the size of the network that they describe, which is not really built."""
-    split = training_split(options)
-    laid_out = (Path(options.data_dir) / split).is_dir()
-    classes = PUBLISHED_CLASSES
-    if laid_out:
-        classes = len(join_splits(read_training_splits(training_roots(options), split)).classes)
-    with torch.device("meta"):
-        network = build_from_options(options, classes, weights="none")
-    print(dump_options(options), end="")
-    print(f"# {parameter_count(network) / 1e6:.2f} M parameters, {classes} identities", end="")
-    print("" if laid_out else f" (Market-1501's: {options.data_dir} is not there)")
-
+from person_reid.cli.main import run_script
+from person_reid.cli.train import main
 
 if __name__ == "__main__":
     run_script(main)

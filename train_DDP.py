@@ -1,26 +1,13 @@
 # PYTHON_ARGCOMPLETE_OK
 """train.py on several devices, or on several machines: one process a device, started by torchrun.
 
-    bash DDP.sh --train_all --bf16                                              # every GPU of this machine
-    torchrun --standalone --nproc_per_node 4 train_DDP.py --train_all
-    torchrun --standalone --nproc_per_node 2 train_DDP.py --gpu_ids -1          # two processes on the CPU
-    NNODES=2 NODE_RANK=0 MASTER_ADDR=10.0.0.1 bash DDP.sh --train_all           # on the first of two machines
-
-The flags are those of train.py. --batchsize is the share of one process: two processes with 16 train the network that
-one trains with 32. A process that torchrun starts again (--max_restarts) goes on after the last finished epoch.
+bash DDP.sh --train_all --bf16                                              # every GPU of this machine
+torchrun --standalone --nproc_per_node 4 train_DDP.py --train_all
+torchrun --standalone --nproc_per_node 2 train_DDP.py --gpu_ids -1          # two processes on the CPU
 """
 
-from reid.distributed import join_world
-from reid.options import parse_train
-from reid.training.run import run_training
-from utils import run_script
-
-
-def main(argv=None):
-    options = parse_train(argv, __doc__)
-    with join_world(options.gpu_ids) as world:
-        run_training(options, world)
-
+from person_reid.cli.main import run_script
+from person_reid.cli.train_ddp import main
 
 if __name__ == "__main__":
     run_script(main)

@@ -20,9 +20,10 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from reid.command_line import Parser
-from reid.reproduce.scripts import append_record, call, found, metrics, read_records
-from utils import progress, run_script
+from person_reid.basics import progress
+from person_reid.cli.main import run_script
+from person_reid.cli.parser import Parser
+from person_reid.reproduce.scripts import append_record, call, found, metrics, read_records
 
 
 def main(argv=None):

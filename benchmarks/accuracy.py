@@ -18,9 +18,10 @@ from statistics import mean, median
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.ablation import read_results
-from reid.command_line import Parser
-from reid.reproduce.scripts import append_record, call, metrics
-from utils import progress, run_script
+from person_reid.basics import progress
+from person_reid.cli.main import run_script
+from person_reid.cli.parser import Parser
+from person_reid.reproduce.scripts import append_record, call, metrics
 
 RECIPE = (
     "--train_all --backbone osnet_x0_25 --height 128 --width 64 --linear_num 0 --droprate 0 --batchsize 64 --lr 0.05 "

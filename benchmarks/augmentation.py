@@ -19,9 +19,10 @@ from torchvision import transforms
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from reid.command_line import Parser
-from reid.data.augment import MEAN, STD, Augment
-from utils import run_script, select_device
+from person_reid.basics import select_device
+from person_reid.cli.main import run_script
+from person_reid.cli.parser import Parser
+from person_reid.data.augment import MEAN, STD, Augment
 
 
 def main(argv=None):

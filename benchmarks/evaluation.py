@@ -16,11 +16,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import SIZES, apart, best, describe, machine, result_files, run_process
-from reid.command_line import Parser
-from reid.retrieval.metrics import evaluate
-from reid.retrieval.results import load_result
-from reid.retrieval.similarity import chunks
-from utils import run_script
+from person_reid.cli.main import run_script
+from person_reid.cli.parser import Parser
+from person_reid.retrieval.metrics import evaluate
+from person_reid.retrieval.results import load_result
+from person_reid.retrieval.similarity import chunks
 
 HEADER = """| features | GB | evaluate.py | peak GB | loop | times faster | matrix product | metric | ratio |
 |---|---|---|---|---|---|---|---|---|"""

@@ -21,13 +21,14 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from model import build_model
-from reid.command_line import Parser
-from reid.data.bank import load_bank, open_bank
-from reid.data.layout import read_split
-from reid.models.backbones import find_backbone
-from reid.retrieval.features import extract_features, fused_embedding
-from utils import run_script, select_device
+from person_reid.basics import select_device
+from person_reid.cli.main import run_script
+from person_reid.cli.parser import Parser
+from person_reid.data.bank import load_bank, open_bank
+from person_reid.data.layout import read_split
+from person_reid.models.factory import build_model
+from person_reid.models.registry import find_backbone
+from person_reid.retrieval.features import extract_features, fused_embedding
 
 IMAGES = 256  # in a run, at least
 PAUSE = 1e-3  # seconds for a view of an image, of the device that only takes its time

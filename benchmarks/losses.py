@@ -23,9 +23,10 @@ from torch.profiler import ProfilerActivity, profile
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import losses
-from reid.command_line import Parser
-from utils import UserError, run_script, seed_everything, select_device
+from person_reid import losses
+from person_reid.basics import UserError, seed_everything, select_device
+from person_reid.cli.main import run_script
+from person_reid.cli.parser import Parser
 
 DIM = 512
 IMAGES_PER_IDENTITY = 4

@@ -16,8 +16,8 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from reid.retrieval.results import FeatureSet, load_result, save_result
-from utils import UserError
+from person_reid.basics import UserError
+from person_reid.retrieval.results import FeatureSet, load_result, save_result
 
 ROOT = Path(__file__).resolve().parent.parent
 # queries and gallery images

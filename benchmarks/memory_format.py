@@ -16,9 +16,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from model import build_model
-from reid.command_line import Parser
-from utils import run_script, select_device
+from person_reid.basics import select_device
+from person_reid.cli.main import run_script
+from person_reid.cli.parser import Parser
+from person_reid.models.factory import build_model
 
 
 def main(argv=None):

@@ -1,6 +1,6 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Straightforward programs for what reid.retrieval does: slow, dense, easy to check. The tests and benchmarks hold it
-against them.
+"""Straightforward programs for what person_reid.retrieval does: slow, dense, easy to check. Tests and benchmarks
+compare it with them.
 
     python benchmarks/references.py evaluate pytorch_result.mat
     python benchmarks/references.py k-reciprocal pytorch_result.mat
@@ -13,9 +13,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from reid.command_line import Parser
-from reid.retrieval.results import load_result
-from utils import run_script
+from person_reid.cli.main import run_script
+from person_reid.cli.parser import Parser
+from person_reid.retrieval.results import load_result
 
 
 def loop_evaluate(query, gallery, scores=None, ap="trapezoidal"):

@@ -17,8 +17,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import SIZES, apart, describe, machine, result_files, run_process
-from reid.command_line import Parser
-from utils import run_script
+from person_reid.cli.main import run_script
+from person_reid.cli.parser import Parser
 
 METHODS = ("k-reciprocal", "gnn", "aqe")
 

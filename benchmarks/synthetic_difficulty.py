@@ -19,12 +19,13 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from reid.command_line import Parser
-from reid.data.layout import parse_names
-from reid.data.synthetic import draw_data_set
-from reid.retrieval.metrics import evaluate
-from reid.retrieval.results import FeatureSet
-from utils import UserError, progress, run_script
+from person_reid.basics import UserError, progress
+from person_reid.cli.main import run_script
+from person_reid.cli.parser import Parser
+from person_reid.data.layout import parse_names
+from person_reid.retrieval.metrics import evaluate
+from person_reid.retrieval.results import FeatureSet
+from person_reid.synthetic.dataset import draw_data_set
 
 BINS = (16, 4, 4)  # hue, saturation, value
 

@@ -22,8 +22,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import apart, machine, peak_gigabytes
-from reid.command_line import Parser
-from utils import run_script
+from person_reid.cli.main import run_script
+from person_reid.cli.parser import Parser
 
 WARM_UP = 5  # steps that do not count
 
@@ -76,7 +76,7 @@ def usual_loop(options, workers):
 
 def suite_loop(options, flags, world=None):
     """The same of the suite's own Trainer."""
-    from reid.training.setup import set_up
+    from person_reid.training.setup import set_up
 
     trainer = set_up(parsed(options, *flags), world).trainer
     trainer.begin_epoch(0)
@@ -97,7 +97,7 @@ def one_of_several(options):
     """suite_loop in one of the processes that torchrun started."""
     import torch
 
-    from reid.distributed import join_world
+    from person_reid.distributed import join_world
 
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ["WORLD_SIZE"])))
     with join_world(options["gpu_ids"]) as world:
@@ -106,7 +106,7 @@ def one_of_several(options):
 
 def parsed(options, *flags):
     """The options of train.py that those of this program stand for."""
-    from reid.options import parse_train
+    from person_reid.cli.options import parse_train
 
     names = ("data_dir", "backbone", "height", "width", "batchsize", "gpu_ids")
     return parse_train([*(f"--{name}={options[name]}" for name in names), "--train_all", "--weights", "none", *flags])

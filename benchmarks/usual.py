@@ -20,11 +20,12 @@ from torchvision.datasets import ImageFolder
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from model import build_from_options
-from reid.command_line import Parser
-from reid.options import options_file, parse_train, save_options
-from reid.training.run_folder import RunFolder
-from utils import progress, run_script, seed_everything, select_device
+from person_reid.basics import progress, seed_everything, select_device
+from person_reid.cli.main import run_script
+from person_reid.cli.options import options_file, parse_train, save_options
+from person_reid.cli.parser import Parser
+from person_reid.models.factory import build_from_options
+from person_reid.run_folder import RunFolder
 
 
 class UsualTraining:

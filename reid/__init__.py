@@ -1,13 +1,12 @@
-"""Person re-identification: data, models, training, retrieval, pictures.
+"""The former name of the package person_reid: `from reid import Embedder` still works, with a DeprecationWarning."""
 
-import reid
-features = reid.Embedder("ft_ResNet50")(images)      # (N, D), of unit length
-"""
+import warnings
+
+import person_reid
 
 
-def __getattr__(name):
-    if name == "Embedder":  # imported when it is asked for: it needs torch, which takes its time
-        from reid.embedder import Embedder
-
-        return Embedder
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __getattr__(name: str) -> object:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    warnings.warn(f"reid.{name} is now person_reid.{name}.", DeprecationWarning, stacklevel=2)
+    return getattr(person_reid, name)

@@ -1,14 +1,13 @@
 """Where the tests find the repository, the published numbers and, if they are there, real photographs."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from tests.support import FIXTURES, ROOT
+
 # Several test processes share the cores, and the scripts they start: one thread each, or all wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -20,7 +19,7 @@ settings.load_profile("suite")
 @pytest.fixture(scope="session")
 def fixtures():
     """The folder of numbers made by the published code."""
-    return ROOT / "tests" / "fixtures"
+    return FIXTURES
 
 
 @pytest.fixture(scope="session")

@@ -1,72 +1,17 @@
 # PYTHON_ARGCOMPLETE_OK
 """Draw what each augmentation does to training images: a row for each flag, each at probability 1.
 
-    python tools/augmentations.py --data_dir ../Market/pytorch
-    python tools/augmentations.py --data_dir data/synthetic/pytorch --people 12 --save docs/images/augmentations.jpg
-
-The first row is the crop and flip alone, which every other row has, too.
+python tools/augmentations.py --data_dir ../Market/pytorch
+python tools/augmentations.py --data_dir data/synthetic/pytorch --people 12 --save docs/images/augmentations.jpg
 """
 
 import sys
 from pathlib import Path
 
-import numpy as np
-import torch
-from PIL import Image, ImageDraw, ImageFont
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from reid.command_line import Parser
-from reid.data.augment import MEAN, STD, Augment
-from reid.data.bank import load_bank
-from reid.data.layout import read_split
-from reid.flags import positive
-from utils import atomic_write, run_script
-
-FLAGS = (
-    "color_jitter", "autoaugment_p", "translation_p", "lgt_p", "grayscale_erasing_p", "erasing_p", "cutout_p",
-)  # fmt: skip
-GAP, TEXT = 4, 14  # pixels
-
-
-def main(argv=None):
-    parser = Parser(__doc__)
-    parser.add_argument("--data_dir", default="../Market/pytorch", help="the folder that prepare.py laid out")
-    parser.add_argument("--people", type=positive(int), default=10, help="how many identities, an image of each")
-    parser.add_argument("--height", type=positive(int), default=128, help="height of the images")
-    parser.add_argument("--width", type=positive(int), default=64, help="width of the images")
-    parser.add_argument("--seed", type=int, default=0, help="another seed draws other changes")
-    parser.add_argument("--save", type=Path, default="augmentations.jpg", help="a .jpg or .png")
-    options = parser.parse_args(argv)
-    split = read_split(options.data_dir, "train_all", cameras_required=False)
-    first = np.unique(split.targets, return_index=True)[1][: options.people]
-    bank = load_bank([split.paths[i] for i in first], options.height, options.width)
-    rows = {"crop and flip": {}, **{f"--{flag}": {flag: 1.0} for flag in FLAGS}}
-    pictures = {name: augmented(bank, options.seed, settings) for name, settings in rows.items()}
-    with atomic_write(options.save) as temporary:
-        sheet(pictures).save(temporary, format="PNG" if options.save.suffix == ".png" else "JPEG", quality=80)
-    print(f"{options.save}: {len(first)} people, {len(rows)} rows.")
-
-
-def augmented(bank, seed, settings):
-    """The bank (N, H, W, 3) after Augment with these settings, as it was before the normalisation: uint8."""
-    augment = Augment(*bank.shape[1:3], **settings)
-    images = augment(bank, torch.arange(len(bank)), torch.Generator().manual_seed(seed)).permute(0, 2, 3, 1)
-    return (255 * (images * torch.tensor(STD) + torch.tensor(MEAN))).round().clamp(0, 255).byte().numpy()
-
-
-def sheet(pictures):
-    """One picture of rows {name: images (N, H, W, 3) uint8}, the name above each row."""
-    number, height, width, _ = next(iter(pictures.values())).shape
-    canvas = Image.new("RGB", (number * (width + GAP) + GAP, len(pictures) * (height + TEXT + GAP) + GAP), "white")
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(TEXT - 2)
-    for row, (name, images) in enumerate(pictures.items()):
-        top = row * (height + TEXT + GAP)
-        draw.text((GAP, top), name, "black", font)
-        for column, image in enumerate(images):
-            canvas.paste(Image.fromarray(image), (GAP + column * (width + GAP), top + TEXT + GAP))
-    return canvas
-
+from person_reid.cli.augmentations import main
+from person_reid.cli.main import run_script
 
 if __name__ == "__main__":
     run_script(main)

@@ -1,10 +1,8 @@
 # PYTHON_ARGCOMPLETE_OK
 """Do two images show the same person? Says so, with the similarity and the threshold.
 
-    python tools/compare.py a.jpg b.jpg --name ft_ResNet50
-    python tools/compare.py a.jpg b.jpg --backbone osnet_x0_25 --weights osnet.pth --threshold 0.7
-
-The threshold comes from python tools/threshold.py, which measures it on a test set.
+python tools/compare.py a.jpg b.jpg --name ft_ResNet50
+python tools/compare.py a.jpg b.jpg --backbone osnet_x0_25 --weights osnet.pth --threshold 0.7
 """
 
 import sys
@@ -12,29 +10,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from reid.command_line import Parser
-from reid.data.bank import load_bank
-from reid.flags import add_tested_network
-from reid.retrieval.features import extract_features, fused_embedding, load_network
-from reid.retrieval.thresholds import load_threshold
-from utils import run_script, select_device
-
-
-def main(argv=None):
-    parser = Parser(__doc__)
-    parser.add_argument("images", type=Path, nargs=2, metavar="IMAGE", help="the two images")
-    parser.add_argument("--threshold", default="threshold.json", help="a number, or the file of tools/threshold.py")
-    add_tested_network(parser)
-    options = parser.parse_args(argv)
-    threshold = load_threshold(options.threshold)
-    device = select_device(options.gpu_ids)
-    network, size = load_network(options)
-    bank = load_bank(options.images, *size)
-    first, second = extract_features(fused_embedding(network, device), bank, device, batch_size=2)
-    similarity = float(first @ second)
-    verdict, sign = ("same person", "≥") if similarity >= threshold else ("different people", "<")
-    print(f"{verdict}: similarity {similarity:.4f} {sign} threshold {threshold:.4f} ({options.threshold})")
-
+from person_reid.cli.compare import main
+from person_reid.cli.main import run_script
 
 if __name__ == "__main__":
     run_script(main)

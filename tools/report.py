@@ -1,88 +1,18 @@
 # PYTHON_ARGCOMPLETE_OK
 """Everything about a tested run on one page, model/NAME/report.html: metrics, curves, thresholds, rankings, heat maps.
 
-    python tools/report.py --name ft_ResNet50
-    python tools/report.py --name ft_ResNet50 --result market.mat --test_dir ../Market/pytorch --save report.html
-    python tools/report.py --backbone osnet_x0_25 --weights osnet.pth         # of a weight file without a run
-
-The page is one file without any reference outside: it can be mailed, and read offline, on a phone or a dark screen. It
-holds small copies of photographs of people; --no_images leaves them out. The features are those that test.py wrote.
+python tools/report.py --name ft_ResNet50
+python tools/report.py --name ft_ResNet50 --result market.mat --test_dir ../Market/pytorch --save report.html
+python tools/report.py --backbone osnet_x0_25 --weights osnet.pth         # of a weight file without a run
 """
 
 import sys
-from datetime import datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import numpy as np
-
-from reid.command_line import Parser
-from reid.flags import add_tested_network, whole
-from reid.options import load_run_options
-from reid.retrieval.command import read_multi_query
-from reid.retrieval.features import load_network
-from reid.retrieval.rerank import add_rerank_flags, rescorer
-from reid.retrieval.results import RESULT, load_result
-from utils import atomic_write, run_script, select_device
-
-
-def main(argv=None):
-    options = parse(argv)
-    run = None if options.backbone else load_run_options(options.name)
-    query, gallery = load_result(options.result, paths=True)
-
-    from reid.show import page, ranking, report  # matplotlib takes its time
-    from reid.show.curves import read_history
-
-    multi_query = read_multi_query(options, query, by_default=True)
-    tested = report.measure(query, gallery, multi_query, None if options.no_rerank else rescorer(options))
-    body = [report.metrics_section(tested)]
-    if run and (log := Path("model") / options.name / "log.jsonl").exists():
-        body.append(report.curves_section(read_history(log)))
-    body += [report.thresholds_section(tested), report.map_section(tested)]
-    if not options.no_images:
-        heat = None
-        if not options.no_heatmaps:
-            network, size = load_network(options)
-            heat = report.heat_of(network, size, select_device(options.gpu_ids))
-        words = "Below each image: where the network's last feature map is strongest." if heat else ""
-        show = {"Rankings": report.spread(len(query), options.queries)} if options.queries else {}
-        if options.worst:
-            show["The worst rankings"] = ranking.chosen(query, gallery, worst=options.worst)
-        body += [
-            report.rankings_section(name, tested, which, options.test_dir, heat, words) for name, which in show.items()
-        ]
-    if run:
-        body.append(page.details("Options of the run", page.table(["flag", "value"], vars(run).items())))
-    title = options.backbone or options.name
-    people = len(np.unique(query.labels))
-    images = f"{len(query):,} queries of {people:,} people, {len(gallery):,} gallery images"
-    subtitle = f"{images} · {options.result} · {datetime.now():%Y-%m-%d %H:%M}"
-    save = options.save or (Path("model") / options.name / "report.html" if run else Path("report.html"))
-    with atomic_write(save) as temporary:
-        temporary.write_text(page.page(title, subtitle, body), encoding="utf-8")
-    print(f"The report is in {save} ({save.stat().st_size / 1e6:.1f} MB)")
-
-
-def parse(argv):
-    """The options."""
-    parser = Parser(__doc__)
-    files = parser.add_argument_group("files")
-    files.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")
-    files.add_argument("--multi_query", type=Path, help="default: what test.py --multi wrote beside --result")
-    files.add_argument("--test_dir", help="folder of query and gallery, if the images moved")
-    files.add_argument("--save", type=Path, help="the page (default: model/NAME/report.html)")
-    page = parser.add_argument_group("what the page shows")
-    page.add_argument("--queries", type=whole, default=3, help="rankings shown, evenly spread")
-    page.add_argument("--worst", type=whole, default=3, help="rankings of the lowest AP shown")
-    page.add_argument("--no_images", action="store_true", help="no photographs: neither rankings nor heat maps")
-    page.add_argument("--no_heatmaps", action="store_true", help="rankings without heat maps; needs no network")
-    page.add_argument("--no_rerank", action="store_true", help="leave the re-ranked figures out")
-    add_tested_network(parser)
-    add_rerank_flags(parser)
-    return parser.parse_args(argv)
-
+from person_reid.cli.main import run_script
+from person_reid.cli.report import main
 
 if __name__ == "__main__":
     run_script(main)

@@ -1,88 +1,18 @@
 # PYTHON_ARGCOMPLETE_OK
 """Train, test and evaluate recipes, and write what they reached beside what was published.
 
-    python tools/reproduce.py recipes/market/resnet50.yaml
-    python tools/reproduce.py recipes/market/loss_*.yaml --seeds 3             # seeds 0, 1, 2: mean and spread
-    python tools/reproduce.py recipes/market/osnet_x0_25.yaml --seeds 4,7      # these two seeds
-    python tools/reproduce.py recipes/market/swin.yaml --bf16 --data_dir ~/Market/pytorch --gpu_ids 0,1
-    python tools/reproduce.py --table                                         # write the page again, train nothing
-
-The recipes come first; flags that this program does not know go to train.py and win over the recipe's. A data set that
-is not laid out yet is. Every finished run is a line of --results and is not repeated; one that was interrupted goes on
-where it stopped. A run that fails is reported at the end, after the others. Networks are in model/.
+python tools/reproduce.py recipes/market/resnet50.yaml
+python tools/reproduce.py recipes/market/loss_*.yaml --seeds 3             # seeds 0, 1, 2: mean and spread
+python tools/reproduce.py recipes/market/osnet_x0_25.yaml --seeds 4,7      # these two seeds
 """
 
-import signal
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from reid.command_line import Parser
-from reid.reproduce.page import comparison, update_page
-from reid.reproduce.runs import plan, read_recipe, reproduce
-from reid.reproduce.scripts import ROOT, append_record, read_records
-from utils import UserError, describe, run_script
-
-RECIPES = ROOT / "recipes"
-RESULTS = ROOT / "docs" / "results.jsonl"
-
-
-def main(argv=None):
-    parser = Parser(__doc__, allow_abbrev=False)
-    parser.add_argument("recipes", type=Path, nargs="*", metavar="RECIPE", help="files of recipes/")
-    parser.add_argument("--seeds", type=seeds, default=[0], help="how many, or which: 3, or 4,7 (default: 0)")
-    parser.add_argument("--table", action="store_true", help="only write the page again")
-    parser.add_argument(
-        "--results", type=Path, default=RESULTS, metavar="FILE.jsonl",
-        help="a line for every run; the page is beside it (default: docs/results.jsonl, docs/results.md)",
-    )  # fmt: skip
-    options, further = parser.parse_known_args(argv)
-    if options.table == bool(options.recipes):
-        parser.error("expected recipes to run, or --table")
-    runs = [plan(path, seed, further) for seed in options.seeds for path in options.recipes]
-    page, failed = options.results.with_suffix(".md"), []
-    try:
-        for run in runs:
-            if error := attempt(run, options.results):
-                failed.append(f"{run.recipe.name} seed {run.seed}: {error}")
-    finally:  # also what an interrupted program has finished
-        update_page(page, known_recipes(options.recipes), read_records(options.results))
-        print(f"The table is in {page}.")
-    if failed:
-        raise UserError(f"{len(failed)} of {len(runs)} runs failed:\n" + "\n".join(failed))
-
-
-def attempt(run, results):
-    """Do a run that is not in the results yet, add it to them and print its line; returns what went wrong, if so."""
-    if run.done(read_records(results)):
-        print(f"{run.recipe.name} seed {run.seed}: in {results} already.")
-        return ""
-    print(f"--- {run.recipe.name}, seed {run.seed}", flush=True)
-    try:
-        record = reproduce(run)
-    except (UserError, OSError) as error:
-        print(f"error: {describe(error)}", file=sys.stderr, flush=True)
-        return describe(error)
-    append_record(results, record)
-    print("\n".join(comparison(run.recipe, run.seed, record["figures"], run.changes)), flush=True)
-    return ""
-
-
-def known_recipes(further):
-    """The recipes of this repository, by name, and those given, each once."""
-    paths = {path.resolve() for path in [*RECIPES.glob("*/*.yaml"), *further]}
-    return sorted(map(read_recipe, paths), key=lambda recipe: (recipe.source, recipe.name))
-
-
-def seeds(text):
-    """`3` → [0, 1, 2]; `4,7` → [4, 7]. Raises ValueError, which argparse understands."""
-    numbers = [int(part) for part in text.split(",") if part]
-    if not numbers or min(numbers) < 0 or text == "0":
-        raise ValueError
-    return numbers if "," in text else list(range(numbers[0]))
-
+from person_reid.cli.main import run_script
+from person_reid.cli.reproduce import main
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that a training is ended, too
     run_script(main)

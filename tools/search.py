@@ -1,94 +1,18 @@
 # PYTHON_ARGCOMPLETE_OK
 """Search people by picture: index folders of crops once, ask as often as you like.
 
-    python tools/search.py index crops --index people.index --name ft_ResNet50
-    python tools/search.py index more_crops --index people.index              # adds to it, with the same network
-    python tools/search.py query someone.jpg --index people.index --save found.png
-    python tools/search.py query crops_of_today --index people.index --threshold threshold.json --json found.json
-
-The index remembers its network. An image that is in it and has not changed is not read again; what was added before a
-crash stays. A query that nothing is as similar to as --threshold (python tools/threshold.py) is nobody known.
+python tools/search.py index crops --index people.index --name ft_ResNet50
+python tools/search.py index more_crops --index people.index              # adds to it, with the same network
+python tools/search.py query someone.jpg --index people.index --save found.png
 """
 
-import json
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from reid.command_line import Parser, example_lines
-from reid.flags import add_tested_network, positive
-from reid.retrieval.index import SearchIndex
-from reid.retrieval.indexing import add_images, describe_answers, find_images, open_embedder
-from reid.retrieval.thresholds import load_threshold
-from utils import UserError, atomic_write, run_script
-
-
-def main(argv=None):
-    options = parser().parse_args(argv)
-    options.work(options)
-
-
-def parser():
-    """The parser of both commands."""
-    both = Parser(__doc__)
-    commands = both.add_subparsers(required=True, title="commands, each with a --help", metavar="index|query")
-
-    def add_command(name, text):
-        return commands.add_parser(name, help=text, text=text, examples=example_lines(__doc__, name))
-
-    index = add_command("index", "add the images of folders to an index")
-    add_tested_network(index)
-    index.add_argument("--engine", metavar="FILE", help="use a file of tools/export.py")
-    index.add_argument("--no_flip", action="store_true", help="leave out the mirrored image: twice as fast")
-    query = add_command("query", "find the images most similar to one, or to each of a folder")
-    query.add_argument("--gpu_ids", default="0", help="which GPU; -1 for the CPU")
-    query.add_argument("--top", type=positive(int), default=10, help="how many answers")
-    query.add_argument("--threshold", help="known from this similarity on: a number, or the file of tools/threshold.py")
-    query.add_argument("--save", type=Path, metavar="FILE", help="draw a sheet of the answers")
-    query.add_argument("--json", type=Path, metavar="FILE", help="write the answers")
-    for command, work in ((index, add), (query, ask)):
-        command.set_defaults(work=work)
-        command.add_argument("images", nargs="+", metavar="IMAGE", help="images, or folders of them at any depth")
-        command.add_argument("--index", type=Path, required=True, metavar="FILE", help="the index file")
-        command.add_argument("--batchsize", type=positive(int), default=256, help="images a batch")
-    return both
-
-
-def add(options):
-    """Add images to an index, which is made where it is not there yet."""
-    paths = find_images(options.images)
-    index = SearchIndex(options.index)
-    count = add_images(index, open_embedder(index, options), paths)
-    print(f"{options.index}: {count} images added, {len(paths) - count} were there already, {len(index)} in all")
-    index.prepare()
-
-
-def ask(options):
-    """Print, write and draw what an index holds nearest to each query."""
-    threshold = -1.0 if options.threshold is None else load_threshold(options.threshold)
-    queries = find_images(options.images)
-    if not options.index.is_file():
-        raise UserError(f"{options.index}: no such index. Make one: python tools/search.py index FOLDER --index FILE")
-    index = SearchIndex(options.index)
-    if not len(index):
-        raise UserError(f"{options.index}: no images in it. python tools/search.py index FOLDER --index FILE")
-    answers = index.search(open_embedder(index, options)(queries), options.top)
-    described = describe_answers(queries, answers, threshold)
-    for answer in described:
-        print(answer["image"] if answer["known"] else f"{answer['image']}: nobody I know")
-        for match in answer["matches"]:
-            print(f"  {match['similarity']:.4f} {'' if match['accepted'] else '(too low) '}{match['image']}")
-    if options.json:
-        report = {"index": str(options.index), "threshold": options.threshold and threshold, "queries": described}
-        with atomic_write(options.json) as temporary:
-            temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    if options.save:
-        from reid.show.found import draw_found  # matplotlib takes its time
-
-        draw_found(queries, answers, options.save, threshold)
-    print("\n".join(f"Written: {path}" for path in (options.json, options.save) if path))
-
+from person_reid.cli.main import run_script
+from person_reid.cli.search import main
 
 if __name__ == "__main__":
     run_script(main)

@@ -9,10 +9,10 @@ from PIL import Image
 from torchvision import transforms
 from torchvision.transforms import functional
 
-from reid.data import augment as augment_module
-from reid.data.augment import MEAN, STD, Augment, normalise, pad_crop_flip, translate
-from reid.data.bank import load_bank
-from reid.options import parse_train
+from person_reid.cli.options import parse_train
+from person_reid.data import augment as augment_module
+from person_reid.data.augment import MEAN, STD, Augment, normalise, pad_crop_flip, translate
+from person_reid.data.bank import load_bank
 
 SHARES = ("autoaugment_p", "cutout_p", "lgt_p", "grayscale_erasing_p", "translation_p")
 ALL: dict = {"erasing_p": 0.5, "color_jitter": True, **dict.fromkeys(SHARES, 0.5)}

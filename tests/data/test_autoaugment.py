@@ -9,10 +9,10 @@ from PIL import Image
 from torchvision.transforms import AutoAugment
 from torchvision.transforms.v2 import functional
 
-from reid.data import autoaugment as module
-from reid.data import colours
-from reid.data.autoaugment import OPERATIONS, _policies, autoaugment
-from reid.data.bank import load_bank
+from person_reid.data import autoaugment as module
+from person_reid.data import colours
+from person_reid.data.autoaugment import OPERATIONS, _policies, autoaugment
+from person_reid.data.bank import load_bank
 from tests.data.test_augment import DEVICES, generator, noise
 
 UNUSUAL: dict = {

@@ -15,11 +15,11 @@ import pytest
 import torch
 from PIL import Image
 
-from reid.data import bank as bank_module
-from reid.data.bank import fingerprint, load_bank, load_image, open_bank
-from tests.conftest import ROOT
+from person_reid.basics import UserError
+from person_reid.data import bank as bank_module
+from person_reid.data.bank import fingerprint, load_bank, load_image, open_bank
 from tests.data.conftest import noise
-from utils import UserError
+from tests.support import ROOT
 
 
 @pytest.fixture
@@ -254,7 +254,7 @@ def test_killed_while_writing(tmp_path, photographs):
     script = f"""
 import sys, time
 from pathlib import Path
-import reid.data.bank as bank
+import person_reid.data.bank as bank
 load, bank.AHEAD = bank.load_image, 2
 bank.load_image = lambda *arguments: time.sleep(0.2) or load(*arguments)
 bank.load_bank({[str(path) for path in photographs]!r} * 50, 32, 16, Path({str(tmp_path)!r}) / ".cache", "query")

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from reid.data.augment import normalise
-from reid.data.boxes import draw_boxes, draw_squares, erase, turn_grey
+from person_reid.data.augment import normalise
+from person_reid.data.boxes import draw_boxes, draw_squares, erase, turn_grey
 from tests.data.test_augment import generator, noise
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torchvision.transforms import functional
 
-from reid.data.colours import adjust_colours
+from person_reid.data.colours import adjust_colours
 from tests.data.test_augment import generator, noise
 
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reid.data.datasets import DATA_SETS
-from reid.data.prepare import lay_out
-from reid.data.recognise import find_data_set, with_flags
+from person_reid.basics import UserError
+from person_reid.data.datasets import DATA_SETS
+from person_reid.data.prepare import lay_out
+from person_reid.data.recognise import find_data_set, with_flags
 from tests.data.test_prepare import names, state
-from utils import UserError
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from reid.data.datasets import DATA_SETS
-from reid.data.prepare import lay_out
-from reid.data.recognise import find_data_set
+from person_reid.basics import UserError
+from person_reid.data.datasets import DATA_SETS
+from person_reid.data.prepare import lay_out
+from person_reid.data.recognise import find_data_set
 from tests.data.conftest import write_image
-from utils import UserError
 
 MARKET = DATA_SETS["market"]
 

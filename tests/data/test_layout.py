@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from reid.data.layout import (
+from person_reid.basics import UserError
+from person_reid.data.layout import (
     found_in,
     join_splits,
     list_images,
@@ -16,7 +17,6 @@ from reid.data.layout import (
     read_unlabelled,
     some_of,
 )  # fmt: skip
-from utils import UserError
 
 
 def touch(path):

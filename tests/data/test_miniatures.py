@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from reid.data.datasets import DATA_SETS
-from reid.data.layout import read_split
-from reid.data.prepare import describe_layout, describe_unlabelled, lay_out
-from reid.data.recognise import find_data_set, with_flags
-from tests.conftest import ROOT
+from person_reid.basics import UserError
+from person_reid.data.datasets import DATA_SETS
+from person_reid.data.layout import read_split
+from person_reid.data.prepare import describe_layout, describe_unlabelled, lay_out
+from person_reid.data.recognise import find_data_set, with_flags
 from tests.data.conftest import write_image
-from tests.data.miniatures import MINIATURES, MSMT17, UNIVERSITY
 from tests.data.test_prepare import names, state
-from utils import UserError
+from tests.support import ROOT
+from tests.support.miniatures import MINIATURES, MSMT17, UNIVERSITY
 
 
 @pytest.mark.parametrize("key", MINIATURES)

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 
 import prepare
-from reid.data.datasets import DATA_SETS
-from reid.data.layout import read_split
-from reid.data.naming import file_names
-from reid.data.own import draw_split, with_queries
-from reid.data.prepare import lay_out
-from reid.data.readers import Picture, draw_identities, images_below
-from reid.data.recognise import find_data_set, with_flags
-from reid.retrieval.metrics import evaluate
-from reid.retrieval.results import FeatureSet
+from person_reid.basics import UserError
+from person_reid.data.datasets import DATA_SETS
+from person_reid.data.layout import read_split
+from person_reid.data.naming import file_names
+from person_reid.data.own import draw_split, with_queries
+from person_reid.data.prepare import lay_out
+from person_reid.data.readers import Picture, draw_identities, images_below
+from person_reid.data.recognise import find_data_set, with_flags
+from person_reid.retrieval.metrics import evaluate
+from person_reid.retrieval.results import FeatureSet
 from tests.data.conftest import write_image
 from tests.data.test_prepare import names, state
-from utils import UserError
 
 PATTERN = r"(?P<id>\d+)_c(?P<camera>\d+)"
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from reid.data import prepare as laying
-from reid.data.datasets import DATA_SETS
-from reid.data.layout import read_split
-from reid.data.prepare import RECORD, describe_layout, lay_out, plan_layout
-from tests.conftest import ROOT
+from person_reid.basics import UserError
+from person_reid.data import prepare as laying
+from person_reid.data.datasets import DATA_SETS
+from person_reid.data.layout import read_split
+from person_reid.data.prepare import RECORD, describe_layout, lay_out, plan_layout
 from tests.data.conftest import FILES, write_image
-from utils import UserError
+from tests.support import ROOT
 
 MARKET = DATA_SETS["market"]
 
@@ -235,8 +235,8 @@ def test_killed_and_run_again_ends_in_the_same_state(download, tmp_path):
     script = """
 import sys, time
 from pathlib import Path
-from reid.data import prepare
-from reid.data.datasets import DATA_SETS
+from person_reid.data import prepare
+from person_reid.data.datasets import DATA_SETS
 
 copy = prepare.shutil.copyfile
 

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reid.data.samplers import PKSampler, ShuffleSampler, expected_pairs
-from utils import UserError
+from person_reid.basics import UserError
+from person_reid.data.samplers import PKSampler, ShuffleSampler, expected_pairs
 
 
 def epoch_of(sampler, epoch=0):

@@ -10,11 +10,12 @@ from unittest.mock import patch
 
 import pytest
 
-import prepare
-from reid.flags import testing_parser, training_parser
-from reid.options import parse_train
-from tests.docs.pages import INLINE, PAGES, ROOT, anchors, blocks, commands, line_of, links, prose
-from utils import UserError
+from person_reid.basics import UserError
+from person_reid.cli.flags import testing_parser, training_parser
+from person_reid.cli.options import parse_train
+from person_reid.cli.prepare import parse_arguments
+from tests.support import ROOT
+from tests.support.pages import INLINE, PAGES, anchors, blocks, commands, line_of, links, prose
 
 # What the published code's train.py and test.py take.
 PUBLISHED = {
@@ -29,10 +30,10 @@ SCRIPTS = sorted(
     path.relative_to(ROOT).as_posix()
     for folder in (".", "tools", "benchmarks")
     for path in (ROOT / folder).glob("*.py")
-    if "def main(argv" in path.read_text(encoding="utf-8")
+    if "run_script(main)" in path.read_text(encoding="utf-8")
 )
 ORIGINALS = {name: getattr(argparse.ArgumentParser, name) for name in ("parse_args", "parse_known_args")}
-WITH_CHECKS = {"train.py": parse_train, "train_DDP.py": parse_train, "prepare.py": prepare.parse_arguments}
+WITH_CHECKS = {"train.py": parse_train, "train_DDP.py": parse_train, "prepare.py": parse_arguments}
 
 
 class Parsed(Exception):

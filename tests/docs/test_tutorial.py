@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reid.retrieval.metrics import evaluate, summarize
-from reid.retrieval.results import FeatureSet
-from tests.docs.pages import ROOT, blocks, in_block, prose
+from person_reid.retrieval.metrics import evaluate, summarize
+from person_reid.retrieval.results import FeatureSet
+from tests.support.pages import ROOT, blocks, in_block, prose
 
 PAGE = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
 # Fewer people, one epoch: the reader's figures mean something, and these take a minute. Each must occur.

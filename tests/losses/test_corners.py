@@ -8,8 +8,8 @@ from torch._subclasses.fake_tensor import (
     FakeTensorMode,
 )
 
-import losses
-from losses.base import cosine_similarities, unit_length
+from person_reid import losses
+from person_reid.losses.base import cosine_similarities, unit_length
 
 NAMES = list(losses.REGISTRY)
 CLASSES = 8

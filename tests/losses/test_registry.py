@@ -1,13 +1,13 @@
 """Names, settings, published weights, and prototypes that are ordinary parameters."""
 
 import inspect
-from pathlib import Path
 
 import pytest
 import torch
 
-import losses
-from utils import UserError
+from person_reid import losses
+from person_reid.basics import UserError
+from tests.support import ROOT
 
 PUBLISHED_FLAGS = ["arcface", "circle", "contrast", "cosface", "instance", "instance_id", "lifted", "sphere", "triplet"]
 
@@ -99,7 +99,7 @@ def test_features_are_normalised_except_where_their_length_counts():
 
 
 def test_the_page_of_the_losses_has_every_name_and_setting():
-    page = (Path(losses.__file__).parent.parent / "docs" / "losses.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "losses.md").read_text(encoding="utf-8")
     for name, entry in losses.REGISTRY.items():
         assert f"`{name}`" in page, name
         for setting in inspect.signature(entry.loss).parameters.values():

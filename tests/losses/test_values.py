@@ -8,9 +8,9 @@ from pytorch_metric_learning import losses as library
 from pytorch_metric_learning.miners import BatchHardMiner, MultiSimilarityMiner
 from pytorch_metric_learning.reducers import MeanReducer
 
-import losses
-from losses.ranked import k_means
-from tests.losses import slow
+from person_reid import losses
+from person_reid.losses.ranked import k_means
+from tests.support import slow_losses as slow
 
 CLASSES, DIM = 9, 16
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from model import build_model
-from reid.models import backbones
-from reid.models.timm_backbones import timm_entry
-from tests.conftest import ROOT
+from person_reid.models import registry as backbones
+from person_reid.models.factory import build_model
+from person_reid.models.from_timm import timm_entry
+from tests.support import ROOT
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from model import build_model
-from reid.models.attention import ATTENTIONS, USAM, ChannelAttention, PositionAttention, parse_attention
-from utils import UserError
+from person_reid.basics import UserError
+from person_reid.models.attention import ATTENTIONS, USAM, ChannelAttention, PositionAttention, parse_attention
+from person_reid.models.factory import build_model
 
 C, R = 64, 4  # channels, and those inside: a sixteenth
 NORM = 2 * C

@@ -6,9 +6,9 @@ import torch
 from timm.layers import DropPath
 from torch import nn
 
-from model import build_model
-from reid.models.backbones import BACKBONES, build_backbone, find_backbone
-from utils import UserError
+from person_reid.basics import UserError
+from person_reid.models.factory import build_model
+from person_reid.models.registry import BACKBONES, build_backbone, find_backbone
 
 
 def on_meta(name, **settings):

@@ -5,9 +5,9 @@ import torch
 import torchvision
 
 import model
-from model import build_model
-from reid.models.backbones import BACKBONES
-from reid.models.complexity import complexity, stages, used_parameters
+from person_reid.models.complexity import complexity, stages, used_parameters
+from person_reid.models.factory import build_model
+from person_reid.models.registry import BACKBONES
 
 # Zhou et al., Omni-Scale Feature Learning for Person Re-Identification, ICCV 2019, table 6: millions of parameters and
 # of multiply-adds at 256×128. OSNet-IBN and -AIN are as large (the authors' model zoo: 2.2 M and 0.98 G).

@@ -11,8 +11,8 @@ from torch.optim.swa_utils import AveragedModel
 
 import prepare
 import train
-from model import build_from_options
-from reid.options import options_file, parse_train, save_options
+from person_reid.cli.options import options_file, parse_train, save_options
+from person_reid.models.factory import build_from_options
 
 WRAPPERS = {
     "plain": lambda state: state,

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from model import build_model
-from reid.flags import HEADS, NECKS, POOLS
-from reid.models.heads import CosineClassifier, Head
+from person_reid.cli.flags import HEADS, NECKS, POOLS
+from person_reid.models.factory import build_model
+from person_reid.models.heads import CosineClassifier, Head
 
 SIZE = (64, 32)
 

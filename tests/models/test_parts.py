@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from model import build_model, load_weights, parameter_count
-from reid.models.backbones import build_backbone
-from reid.models.lightmbn import drop_top_rows
-from reid.models.network import HeadOptions
-from reid.models.pcb import PCB
-from reid.retrieval.features import extract_features, fused_embedding, unit_length
-from reid.training.trainer import predicted
-from utils import UserError
+from person_reid.basics import UserError
+from person_reid.models.factory import build_model, load_weights, parameter_count
+from person_reid.models.lightmbn import drop_top_rows
+from person_reid.models.network import HeadOptions
+from person_reid.models.pcb import PCB
+from person_reid.models.registry import build_backbone
+from person_reid.retrieval.features import extract_features, fused_embedding, unit_length
+from person_reid.training.trainer import predicted
 
 SIZE = (64, 32)
 CPU = torch.device("cpu")

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from reid.flags import POOLS
-from reid.models.pooling import POOLINGS, GeneralizedMeanPool, build_pooling, pool_stripes
+from person_reid.cli.flags import POOLS
+from person_reid.models.pooling import POOLINGS, GeneralizedMeanPool, build_pooling, pool_stripes
 
 
 def slow(name, values):

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.nn.functional import interpolate
 
-from model import build_model, load_weights
-from reid.models.translation import timm_names_of_mmdetection
-from utils import UserError
+from person_reid.basics import UserError
+from person_reid.models.factory import build_model, load_weights
+from person_reid.models.translation import timm_names_of_mmdetection
 
 
 def under(prefix, tensors):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from model import build_model
+from person_reid.models.factory import build_model
 
 NETWORKS: dict[str, dict] = {
     "resnet50": dict(backbone="resnet50"),
@@ -71,8 +71,8 @@ def test_keys_shapes_and_features_are_the_published_ones(name, fixtures):
 
 
 def test_osnet_gives_the_features_of_the_published_network(fixtures, real_people):
-    from reid.data.augment import normalise
-    from reid.data.bank import load_bank
+    from person_reid.data.augment import normalise
+    from person_reid.data.bank import load_bank
 
     weights = real_people.parent / "weights" / "osnet_x0_25_msmt17.pth"
     network = build_model("osnet_x0_25", None, weights=str(weights)).eval()

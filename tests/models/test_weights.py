@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch.optim.swa_utils import AveragedModel
 
-from model import build_model, load_weights
-from reid.models.weights import read_state_dict
-from utils import UserError
+from person_reid.basics import UserError
+from person_reid.models.factory import build_model, load_weights
+from person_reid.models.weights import read_state_dict
 
 
 def network(num_classes=3, **options):

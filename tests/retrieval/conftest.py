@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from reid.retrieval.results import FeatureSet, load_multi_query, load_result
+from person_reid.retrieval.results import FeatureSet, load_multi_query, load_result
 
 
 @pytest.fixture(scope="session")

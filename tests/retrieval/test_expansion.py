@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reid.retrieval.expansion import ExpandedScores, expand
+from person_reid.basics import UserError
+from person_reid.retrieval.expansion import ExpandedScores, expand
 from tests.retrieval.conftest import clusters
-from utils import UserError
 
 
 def slow_expand(features, gallery, k, alpha, skip=None):

@@ -3,11 +3,11 @@ import pytest
 import torch
 from PIL import Image
 
-from model import build_model
-from reid.data.augment import normalise
-from reid.data.bank import DecodingBank, load_bank, open_bank
-from reid.retrieval.features import extract_features, fused_embedding, parse_scales
-from utils import UserError
+from person_reid.basics import UserError
+from person_reid.data.augment import normalise
+from person_reid.data.bank import DecodingBank, load_bank, open_bank
+from person_reid.models.factory import build_model
+from person_reid.retrieval.features import extract_features, fused_embedding, parse_scales
 
 CPU = torch.device("cpu")
 

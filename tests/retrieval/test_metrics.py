@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from benchmarks.references import loop_evaluate
-from reid.retrieval.metrics import evaluate, merge_multi_query
-from reid.retrieval.similarity import CosineScores, Scores
+from person_reid.basics import UserError
+from person_reid.retrieval.metrics import evaluate, merge_multi_query
+from person_reid.retrieval.similarity import CosineScores, Scores
 from tests.retrieval.conftest import data_sets, image_set
-from utils import UserError
 
 
 def figures(metrics):

@@ -4,11 +4,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reid.retrieval.faiss_neighbours import FaissNeighbours
-from reid.retrieval.neighbours import ExactNeighbours, check_neighbours, top_k, top_k_torch
-from reid.retrieval.similarity import CosineScores, twins
+from person_reid.basics import UserError
+from person_reid.retrieval.faiss_neighbours import FaissNeighbours
+from person_reid.retrieval.neighbours import ExactNeighbours, check_neighbours, top_k, top_k_torch
+from person_reid.retrieval.similarity import CosineScores, twins
 from tests.retrieval.conftest import clusters, signs
-from utils import UserError
 
 
 @settings(max_examples=60, deadline=None)

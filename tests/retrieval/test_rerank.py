@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.references import dense_graph, dense_k_reciprocal
-from reid.retrieval.graph import GraphScores
-from reid.retrieval.graph_dense import DenseGraphScores
-from reid.retrieval.k_reciprocal import KReciprocalScores
-from reid.retrieval.metrics import evaluate
-from reid.retrieval.neighbours import ExactNeighbours
+from person_reid.basics import UserError
+from person_reid.retrieval.graph import GraphScores
+from person_reid.retrieval.graph_dense import DenseGraphScores
+from person_reid.retrieval.k_reciprocal import KReciprocalScores
+from person_reid.retrieval.metrics import evaluate
+from person_reid.retrieval.neighbours import ExactNeighbours
 from tests.retrieval.conftest import clusters, signs
-from utils import UserError
 
 GRAPHS = [GraphScores, DenseGraphScores]
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import scipy.io
 
-from reid.retrieval import results
-from reid.retrieval.results import FeatureSet, load_multi_query, load_result, save_multi_query, save_result
-from utils import UserError
+from person_reid.basics import UserError
+from person_reid.retrieval import results
+from person_reid.retrieval.results import FeatureSet, load_multi_query, load_result, save_multi_query, save_result
 
 
 def people(count, dimension=8, seed=0, paths=True):

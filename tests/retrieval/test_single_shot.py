@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from reid.retrieval.metrics import evaluate
-from reid.retrieval.single_shot import evaluate_single_shot
+from person_reid.basics import UserError
+from person_reid.retrieval.metrics import evaluate
+from person_reid.retrieval.single_shot import evaluate_single_shot
 from tests.retrieval.conftest import clusters, image_set
-from utils import UserError
 
 
 def two_cameras(num_people=12, images=3, seed=0):

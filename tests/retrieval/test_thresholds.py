@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from sklearn.metrics import roc_curve
 
-from reid.retrieval.thresholds import BINS, histogram, load_threshold, pair_similarities, roc, summarize
+from person_reid.basics import UserError
+from person_reid.retrieval.thresholds import BINS, histogram, load_threshold, pair_similarities, roc, summarize
 from tests.retrieval.conftest import data_sets, image_set
-from utils import UserError
 
 
 def slow_pairs(query, gallery, ignore_cameras):

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from matplotlib.collections import PathCollection
 
-from reid.retrieval.metrics import evaluate
-from reid.retrieval.results import FeatureSet
-from reid.retrieval.thresholds import pair_similarities
-from reid.show.cmc import draw_cmc, run_names
-from reid.show.embedding import choose, draw_embedding, label_place, project
-from reid.show.histogram import draw_similarities
-from tests.show.people import random_sets
-from utils import UserError
+from person_reid.basics import UserError
+from person_reid.retrieval.metrics import evaluate
+from person_reid.retrieval.results import FeatureSet
+from person_reid.retrieval.thresholds import pair_similarities
+from person_reid.show.cmc import draw_cmc, run_names
+from person_reid.show.embedding import choose, draw_embedding, label_place, project
+from person_reid.show.histogram import draw_similarities
+from tests.support.ranked_people import random_sets
 
 
 def test_cmc_curves_are_the_metrics_best_first(tmp_path, drawn):

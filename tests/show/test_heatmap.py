@@ -3,13 +3,13 @@ import pytest
 import torch
 from torch import nn
 
-from model import build_model
-from reid.models.entry import Backbone
-from reid.models.network import HeadOptions, PlainNetwork
-from reid.show.activation import activations, feature_maps, on_grid, parts_of, stretched
-from reid.show.heatmap import heat_rows, overlay
-from reid.show.sheet import Tile
-from utils import UserError
+from person_reid.basics import UserError
+from person_reid.models.backbone import Backbone
+from person_reid.models.factory import build_model
+from person_reid.models.network import HeadOptions, PlainNetwork
+from person_reid.show.activation import activations, feature_maps, on_grid, parts_of, stretched
+from person_reid.show.heatmap import heat_rows, overlay
+from person_reid.show.sheet import Tile
 
 SIZE = (64, 32)
 
@@ -19,7 +19,7 @@ def images_of(size=SIZE, number=2):
 
 
 def normalised(bank):
-    from reid.data.augment import normalise
+    from person_reid.data.augment import normalise
 
     return normalise(bank)
 

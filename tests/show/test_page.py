@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reid.show import page
+from person_reid.show import page
 
 VOID = {"meta", "link", "img", "source", "br", "wbr"}
 

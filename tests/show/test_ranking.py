@@ -8,14 +8,14 @@ import scipy.io
 from PIL import Image
 
 import demo
-from reid.retrieval.metrics import evaluate
-from reid.retrieval.results import FeatureSet
-from reid.show import ranking
-from reid.show.ranking import Match, chosen, draw_ranking, find_image, nearest, paths_of
-from reid.show.sheet import COLUMNS
-from reid.show.style import RIGHT, WRONG
-from tests.show.people import lay_out, random_sets
-from utils import UserError
+from person_reid.basics import UserError
+from person_reid.retrieval.metrics import evaluate
+from person_reid.retrieval.results import FeatureSet
+from person_reid.show import ranking
+from person_reid.show.ranking import Match, chosen, draw_ranking, find_image, nearest, paths_of
+from person_reid.show.sheet import COLUMNS
+from person_reid.show.style import RIGHT, WRONG
+from tests.support.ranked_people import lay_out, random_sets
 
 GREEN, RED = (tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5)) for colour in (RIGHT, WRONG))
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from reid.show.style import LINES, LINES_ON_DARK, RIGHT, WRONG, picture, theme
-from utils import UserError
+from person_reid.basics import UserError
+from person_reid.show.style import LINES, LINES_ON_DARK, RIGHT, WRONG, picture, theme
 
 BEGINNINGS = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml", "jpg": b"\xff\xd8"}
 # Red-green blindness (deuteranopia), severity 1: Machado, Oliveira, Fernandes, TVCG 2009, table 1.

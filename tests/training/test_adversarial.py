@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from model import build_model
-from reid.data.augment import MEAN, STD, normalise
-from reid.training.adversarial import RATE, AdversarialTerm, evaluation_mode, opposite_direction_attack
-from utils import autocast
+from person_reid.basics import autocast
+from person_reid.data.augment import MEAN, STD, normalise
+from person_reid.models.factory import build_model
+from person_reid.training.adversarial import RATE, AdversarialTerm, evaluation_mode, opposite_direction_attack
 
 CPU = torch.device("cpu")
 

@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-import losses
 import prepare
 import train
-from reid.flags import training_parser
-from reid.options import parse_train
-from reid.training.criterion import Criterion
-from utils import UserError
+from person_reid import losses
+from person_reid.basics import UserError
+from person_reid.cli.flags import training_parser
+from person_reid.cli.options import parse_train
+from person_reid.training.criterion import Criterion
 
 CLASSES, DIM, IMAGES = 4, 16, 8
 
@@ -177,7 +177,7 @@ def test_losses_that_need_pairs_say_so_when_a_shuffled_batch_hardly_has_any(
 ):
     """Six images of each of six people: a batch of 4 has 6 · 5 / 35 pairs on average, one of 36 all 90."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("reid.training.run._fit", lambda *run: None)  # no epoch is needed to see the message
+    monkeypatch.setattr("person_reid.training.run._fit", lambda *run: None)  # no epoch is needed to see the message
     train_on(people, "--instances", "2", *flags)
     output = capsys.readouterr().out
     assert ("A shuffled batch of 4 images holds 0.9 pairs" in output) == warned

@@ -11,9 +11,9 @@ import torch
 import test as test_script
 import train
 from benchmarks.measure import write_people
-from reid.training.evaluation import Evaluation
-from reid.training.trainer import Trainer
-from utils import UserError
+from person_reid.basics import UserError
+from person_reid.training.evaluation import Evaluation
+from person_reid.training.trainer import Trainer
 
 SMALL = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32"]
 SMALL += ["--batchsize", "8", "--gpu_ids", "-1", "--train_all"]
@@ -94,7 +94,7 @@ def test_a_killed_run_goes_on_with_the_same_bits_and_records(here, monkeypatch):
 
 
 def test_every_module_is_back_in_its_mode(here):
-    from tests.training.small import trainer
+    from tests.support.small_training import trainer
 
     trained = trainer()
     trained.network.train()

@@ -12,8 +12,8 @@ import torch
 
 import train
 from benchmarks.measure import write_people
-from reid.training.trainer import Trainer
-from utils import UserError
+from person_reid.basics import UserError
+from person_reid.training.trainer import Trainer
 
 COMMON = "--backbone osnet_x0_25 --weights none --height 64 --width 32 --batchsize 8 --gpu_ids -1 --total 3 --train_all"
 FAILING = 1  # the epoch in which it happens, counted from 0
@@ -30,7 +30,7 @@ def room(tmp_path_factory):
 def run(room, monkeypatch):
     """A function that trains the run of a name, with further flags, and returns its last weights."""
     monkeypatch.chdir(room)
-    monkeypatch.setattr("reid.training.run.draw_curves", lambda *_: None)
+    monkeypatch.setattr("person_reid.training.run.draw_curves", lambda *_: None)
 
     def train_as(name, *flags):
         train.main([*COMMON.split(), "--data_dir", "people", "--name", name, *flags])

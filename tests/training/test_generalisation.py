@@ -8,10 +8,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from reid.distributed import World
-from reid.training.batches import BatchSource
-from reid.training.generalisation import WEIGHT, GeneralisationTerm, symmetric_divergence
-from reid.training.trainer import Trainer
+from person_reid.distributed import World
+from person_reid.training.batches import BatchSource
+from person_reid.training.generalisation import WEIGHT, GeneralisationTerm, symmetric_divergence
+from person_reid.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 

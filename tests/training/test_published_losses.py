@@ -10,12 +10,13 @@ import torch
 
 import train
 from benchmarks.measure import write_people
-from losses import PUBLISHED
-from reid.flags import NETWORK_FLAGS
-from reid.training.trainer import Trainer
-from utils import UserError
+from person_reid.basics import UserError
+from person_reid.cli.flags import NETWORK_FLAGS
+from person_reid.losses import PUBLISHED
+from person_reid.training.trainer import Trainer
+from tests.support import FIXTURES
 
-LINES = (Path(__file__).parent.parent / "fixtures" / "commands.txt").read_text().splitlines()
+LINES = (FIXTURES / "commands.txt").read_text().splitlines()
 SMALL = "--backbone osnet_x0_25 --weights none --height 64 --width 32 --batchsize 8 --gpu_ids -1"
 TERMS = {"--adv": 2, "--aiter": 2, "--DG": 1, "--ins_gamma": 2, **{f"--{name}": 1 for name in PUBLISHED}}  # their words
 WHICH = {"--name": 2, "--data_dir": 2, "--batchsize": 2, "--batch": 2, "--total": 2}  # not what is learnt, nor how
@@ -36,7 +37,7 @@ def room(tmp_path_factory):
 @pytest.fixture
 def here(room, monkeypatch):
     monkeypatch.chdir(room)
-    monkeypatch.setattr("reid.training.run.draw_curves", lambda *_: None)  # half of the time of so short a run
+    monkeypatch.setattr("person_reid.training.run.draw_curves", lambda *_: None)  # half of the time of so short a run
     return room
 
 

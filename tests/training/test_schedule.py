@@ -2,11 +2,11 @@ import pytest
 import torch
 
 from benchmarks import usual
-from reid.flags import OPTIMIZERS, SCHEDULES
-from reid.options import parse_train
-from reid.training.criterion import Criterion
-from reid.training.schedule import build_optimizer, build_scheduler
-from utils import UserError
+from person_reid.basics import UserError
+from person_reid.cli.flags import OPTIMIZERS, SCHEDULES
+from person_reid.cli.options import parse_train
+from person_reid.training.criterion import Criterion
+from person_reid.training.schedule import build_optimizer, build_scheduler
 
 STEPS = 5  # an epoch
 

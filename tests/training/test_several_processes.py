@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from benchmarks.measure import write_people
-from reid.training.run_folder import RunFolder
+from person_reid.run_folder import RunFolder
+from tests.support import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 SMALL = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32", "--gpu_ids", "-1"]
 SMALL += ["--linear_num", "0", "--droprate", "0", "--data_dir", "people", "--train_all", "--lr", "0.005"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -26,11 +26,11 @@ PLAIN_TRAINING = """
 import sys
 sys.path.insert(0, {root!r})
 from torch import nn
-from reid.data.augment import normalise
-from reid.options import parse_train
-from reid.training.trainer import Trainer
-import reid.training.run, reid.training.setup
-from reid.distributed import join_world
+from person_reid.data.augment import normalise
+from person_reid.cli.options import parse_train
+from person_reid.training.trainer import Trainer
+import person_reid.training.run, person_reid.training.setup
+from person_reid.distributed import join_world
 
 class Plain:
     def __call__(self, bank, indices, generator):
@@ -45,12 +45,12 @@ def begin_plainly(trainer, epoch):
             module.eval()
 
 Trainer.begin_epoch = begin_plainly
-reid.training.setup.Augment.from_options = classmethod(lambda cls, options: Plain())
-reid.training.run.draw_curves = lambda *arguments: None
+person_reid.training.setup.Augment.from_options = classmethod(lambda cls, options: Plain())
+person_reid.training.run.draw_curves = lambda *arguments: None
 
 with join_world() as world:
     for flags in {runs!r}:
-        reid.training.run.run_training(parse_train([*{small!r}, "--total", "4", *flags.split(), *sys.argv[1:],
+        person_reid.training.run.run_training(parse_train([*{small!r}, "--total", "4", *flags.split(), *sys.argv[1:],
             "--name", "plain" + flags.replace(" ", "") + str(world.size)]), world)
 """
 RUNS = ["--wa", "--sampler pk --loss triplet", "--circle", "--arcface --loss center:0.01"]

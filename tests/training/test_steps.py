@@ -6,8 +6,8 @@ import copy
 import pytest
 import torch
 
-from reid.training.trainer import NotFinite, Stopped
-from tests.training.small import check_equal_weights, run, trainer
+from person_reid.training.trainer import NotFinite, Stopped
+from tests.support.small_training import check_equal_weights, run, trainer
 
 
 def test_a_loss_that_is_not_finite_names_the_batch():

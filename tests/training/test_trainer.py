@@ -4,9 +4,9 @@ import math
 import pytest
 import torch
 
-import losses
-from reid.training.trainer import AVERAGE_DECAY
-from tests.training.small import IDENTITIES, SIZE, check_equal_weights, run, small_data, trainer
+from person_reid import losses
+from person_reid.training.trainer import AVERAGE_DECAY
+from tests.support.small_training import IDENTITIES, SIZE, check_equal_weights, run, small_data, trainer
 
 
 def test_training_learns():
@@ -20,7 +20,7 @@ def test_validation_is_plain_cross_entropy_over_every_image_of_a_partial_last_ba
     trained = trainer("--batchsize", "7", "--label_smoothing", "0.2")
     bank, targets = small_data()
     validated = trained.validate(bank, targets)
-    from reid.data.augment import normalise
+    from person_reid.data.augment import normalise
 
     with torch.inference_mode():
         _, logits = trained.network.eval()(normalise(bank))

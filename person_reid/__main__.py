@@ -1,0 +1,5 @@
+"""`python -m person_reid COMMAND` is the command `person-reid COMMAND`, also where the package is not installed."""
+
+from person_reid.cli.main import main
+
+main()

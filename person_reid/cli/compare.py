@@ -1,0 +1,33 @@
+"""Do two images show the same person? Says so, with the similarity and the threshold.
+
+    python tools/compare.py a.jpg b.jpg --name ft_ResNet50
+    python tools/compare.py a.jpg b.jpg --backbone osnet_x0_25 --weights osnet.pth --threshold 0.7
+
+The threshold comes from python tools/threshold.py, which measures it on a test set.
+"""
+
+from pathlib import Path
+
+from person_reid.basics import select_device
+from person_reid.cli.flags import add_tested_network
+from person_reid.cli.parser import Parser
+from person_reid.data.bank import load_bank
+from person_reid.deploy.load import load_network
+from person_reid.retrieval.features import extract_features, fused_embedding
+from person_reid.retrieval.thresholds import load_threshold
+
+
+def main(argv=None):
+    parser = Parser(__doc__)
+    parser.add_argument("images", type=Path, nargs=2, metavar="IMAGE", help="the two images")
+    parser.add_argument("--threshold", default="threshold.json", help="a number, or the file of tools/threshold.py")
+    add_tested_network(parser)
+    options = parser.parse_args(argv)
+    threshold = load_threshold(options.threshold)
+    device = select_device(options.gpu_ids)
+    network, size = load_network(options)
+    bank = load_bank(options.images, *size)
+    first, second = extract_features(fused_embedding(network, device), bank, device, batch_size=2)
+    similarity = float(first @ second)
+    verdict, sign = ("same person", "≥") if similarity >= threshold else ("different people", "<")
+    print(f"{verdict}: similarity {similarity:.4f} {sign} threshold {threshold:.4f} ({options.threshold})")

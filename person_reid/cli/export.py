@@ -1,0 +1,94 @@
+"""Write a trained network to one file that runs without this code: ONNX, TorchScript or torch.export.
+
+    python tools/export.py --name ft_ResNet50 --output reid.onnx
+    python tools/export.py --backbone osnet_x0_25 --weights osnet.pth --output osnet.onnx --normalise_input --flip --l2
+    python tools/export.py --name ft_ResNet50 --output small.onnx --int8 --test_dir ../Market/pytorch
+    python test.py --engine reid.onnx                                           # the same figures from the file
+
+The file takes batches of any size and is compared with PyTorch before it is kept. It takes float32 (B, 3, H, W), RGB,
+normalised as ImageNet's images, or with --normalise_input uint8 (B, H, W, 3), RGB, at the size that is printed.
+"""
+
+from pathlib import Path
+
+from person_reid.basics import UserError
+from person_reid.cli.flags import add_tested_network, testing_parser
+from person_reid.cli.parser import Parser
+from person_reid.data.bank import open_bank
+from person_reid.data.layout import read_split
+from person_reid.deploy.embedder import Embedder
+from person_reid.deploy.export import export, tensorrt_advice
+from person_reid.deploy.exported import KINDS, Contents
+from person_reid.deploy.load import load_network
+from person_reid.retrieval.metrics import evaluate
+from person_reid.retrieval.results import FeatureSet
+
+
+def main(argv=None):
+    options = parse(argv)
+    kind, path = chosen_format(options)
+    splits = {name: read_split(options.test_dir, name) for name in ("query", "gallery")} if options.test_dir else {}
+    network, (height, width) = load_network(options)
+    contents = Contents(
+        height, width, network.dim, network.pieces,
+        f"{options.backbone} {options.weights}" if options.backbone else f"{options.name} {options.which_epoch}",
+        options.normalise_input, options.flip, options.l2,
+        "float16" if options.fp16 else "int8" if options.int8 else "float32", options.tensorrt,
+    )  # fmt: skip
+    deviation = export(network, contents, path, kind)
+    shape = f"uint8 (B, {height}, {width}, 3)" if contents.normalised else f"float32 (B, 3, {height}, {width})"
+    print(f"{path}: {shape} → (B, {contents.dim}), {contents.precision}, {path.stat().st_size / 1e6:.1f} MB")
+    print(f"against PyTorch: the features deviate by {deviation:.1e} of their scale")
+    if options.tensorrt:
+        print(tensorrt_advice(path, contents))
+    if splits:
+        file_flags = ["--engine", str(path), "--gpu_ids", options.gpu_ids]
+        compare(splits, options, testing_parser().parse_args(file_flags))
+
+
+def parse(argv):
+    """The options. Raises UserError for those that exclude one another."""
+    parser = Parser(__doc__)
+    add_tested_network(parser)
+    file = parser.add_argument_group("the file")
+    file.add_argument("--output", type=Path, metavar="FILE", help="ends in .onnx, .pt (torchscript) or .pt2 (export)")
+    file.add_argument("--format", choices=KINDS.values(), help="default: what --output ends in, else onnx")
+    file.add_argument("--normalise_input", action="store_true", help="ImageNet's normalisation inside: uint8 in")
+    file.add_argument("--flip", action="store_true", help="add the mirrored image's feature inside, as test.py does")
+    file.add_argument("--l2", action="store_true", help="normalise the features' length inside")
+    file.add_argument("--fp16", action="store_true", help="weights and arithmetic in float16")
+    file.add_argument("--int8", action="store_true", help="dynamic quantisation, ONNX only")
+    file.add_argument("--tensorrt", action="store_true", help="for TensorRT: print the trtexec command, ONNX only")
+    file.add_argument("--test_dir", help="compare the file's accuracy with the network's on this test set")
+    options = parser.parse_args(argv)
+    if options.fp16 and options.int8:
+        raise UserError("--fp16 and --int8 exclude each other: choose one.")
+    return options
+
+
+def chosen_format(options):
+    """The kind of file to write, and its path. Raises UserError where --format and --output disagree."""
+    suffixes = {kind: suffix for suffix, kind in KINDS.items()}
+    path = options.output or Path(f"{options.backbone or options.name}{suffixes[options.format or 'onnx']}")
+    kind = KINDS.get(path.suffix.lower())
+    if kind is None or options.format not in (None, kind):
+        expected = suffixes[options.format] if options.format else ", ".join(KINDS)
+        raise UserError(f"--output {path}: expected a name that ends in {expected}.")
+    if kind != "onnx" and (options.int8 or options.tensorrt):
+        raise UserError(f"--format {kind}: --int8 and --tensorrt need --format onnx.")
+    return kind, path
+
+
+def compare(splits, network_options, file_options):
+    """Print the figures of the network and of the file."""
+    plain = testing_parser().parse_args([])
+    vars(plain).update({name: value for name, value in vars(network_options).items() if name in vars(plain)})
+    plain.fp16 = False  # here it is of the file
+    cache = Path(network_options.test_dir) / ".cache"
+    for title, options in (("network", plain), ("file", file_options)):
+        embedder, sets = Embedder.from_options(options), []
+        height, width = embedder.size
+        for name, split in splits.items():
+            bank = open_bank(split.paths, height, width, cache, name)
+            sets.append(FeatureSet(embedder.features(bank, f"{title}: {name}"), split.labels, split.cameras))
+        print(evaluate(*sets).line(f"{title:8}"))

@@ -1,0 +1,31 @@
+"""The networks by name, with their sizes and licences; or one of them, layer by layer.
+
+python model.py                          # list the networks
+python model.py osnet_x0_25              # build one, run it, print its stages
+"""
+
+import torch
+
+from person_reid.cli.parser import Parser
+from person_reid.models.complexity import HEADER, summary, table_line
+from person_reid.models.factory import build_model
+from person_reid.models.registry import BACKBONES, find_backbone
+
+
+def main(argv=None):
+    parser = Parser(__doc__)
+    parser.add_argument("backbone", nargs="?", help="a network to describe; without one, list what there is")
+    name = parser.parse_args(argv).backbone
+    if name:
+        print(summary(name, _without_weights(name), find_backbone(name)))
+        return
+    print(HEADER)
+    for name, entry in BACKBONES.items():
+        print(table_line(name, _without_weights(name), entry), flush=True)
+    print("and every network of timm and torchvision, by its name there.")
+
+
+def _without_weights(name):
+    """A Network that knows its shapes only."""
+    with torch.device("meta"):
+        return build_model(name, None, weights="none").eval()

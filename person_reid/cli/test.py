@@ -1,0 +1,73 @@
+"""Extract the features of query and gallery, and evaluate them.
+
+    python test.py --name ft_ResNet50 --test_dir ../Market/pytorch
+    python test.py --name ft_ResNet50 --which_epoch 60 --ms 1,1.1,1.2 --multi
+    python test.py --backbone osnet_x0_25 --weights osnet_x0_25_msmt17.pth   # a weight file, without a training run
+    python test.py --backbone resnet50 --PCB --weights pcb.pth               # the same, of a network with parts
+    python test.py --engine osnet.onnx                                       # a file of tools/export.py
+    torchrun --standalone --nproc_per_node 4 test.py                         # the images shared out over four GPUs
+
+Writes pytorch_result.mat (and multi_query.mat with --multi), prints the metrics and adds them to model/NAME/result.txt.
+"""
+
+import time
+from pathlib import Path
+
+from person_reid.cli.flags import testing_parser
+from person_reid.data.bank import open_bank
+from person_reid.data.layout import read_split
+from person_reid.deploy.embedder import Embedder
+from person_reid.distributed import join_world
+from person_reid.retrieval.metrics import evaluate, merge_multi_query
+from person_reid.retrieval.results import FeatureSet, multi_query_file, save_multi_query, save_result
+from person_reid.run_folder import RunFolder
+
+
+def main(argv=None):
+    options = testing_parser(__doc__).parse_args(argv)
+    with join_world(options.gpu_ids) as world:
+        options.gpu_ids = world.gpu(options.gpu_ids)
+        extract = extractor(options, world)
+        query, gallery = extract("query"), extract("gallery")
+        images = extract("multi-query") if options.multi else None
+        if world.leads:
+            report(options, query, gallery, images)
+
+
+def report(options, query, gallery, images):
+    """Write the result files and print the metrics. images: of multiple query, or None."""
+    save_result(options.result, query, gallery)
+    lines = [evaluate(query, gallery).line()]
+    if images:
+        save_multi_query(multi_query_file(options.result), images)
+        lines.append(evaluate(merge_multi_query(query, images), gallery).line("multi "))
+    print("\n".join(lines))
+    if not options.backbone and not options.engine:
+        with (RunFolder(options.name).path / "result.txt").open("a", encoding="utf-8") as file:
+            file.writelines(f"{options.name} {options.which_epoch} {options.test_dir}: {line}\n" for line in lines)
+    print(f"Features are in {options.result}. Look at a ranking: python demo.py --query_index 0")
+
+
+def extractor(options, world):
+    """A function split name → FeatureSet of that split of --test_dir, by the network that the options name; the images
+    are shared out over the processes of the world.
+
+    Reads all splits and the weights before the first image is decoded, so that a mistake costs no time.
+    """
+    names = ["query", "gallery", *(["multi-query"] if options.multi else [])]
+    splits = {name: read_split(options.test_dir, name) for name in names}
+    embedder = Embedder.from_options(options)
+    height, width = embedder.size
+
+    def extract(name):
+        split = splits[name]
+        started = time.perf_counter()
+        with world.leader_first():  # of several processes, one decodes; the others find its cache
+            bank = world.share(open_bank(split.paths, height, width, Path(options.test_dir) / ".cache", name))
+        features = world.collect(embedder.features(bank, f"features of {name}"), len(split))
+        if world.leads:
+            speed = len(split) / (time.perf_counter() - started)
+            print(f"{name}: {len(split)} images, {speed:.0f} images/s", flush=True)
+        return FeatureSet(features, split.labels, split.cameras, [path.as_posix() for path in split.paths])
+
+    return extract

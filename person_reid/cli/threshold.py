@@ -1,0 +1,47 @@
+"""From which similarity on two images show the same person: the threshold, with what it accepts and refuses.
+
+    python tools/threshold.py
+    python tools/threshold.py --rule 1e-3 --save market_threshold     # market_threshold.json, and .png to look at
+
+Pairs are a query and a gallery image from different cameras. --rule eer takes the threshold at which as many strangers
+are accepted as acquaintances refused; 1e-3 and 1e-4 the one that accepts no more than that share of strangers; hardest
+the first rule on every query's least similar own image and most similar stranger.
+"""
+
+import json
+from pathlib import Path
+
+from person_reid.basics import atomic_write
+from person_reid.cli.parser import Parser
+from person_reid.retrieval.results import RESULT, load_result
+from person_reid.retrieval.thresholds import FALSE_POSITIVE_RATES, pair_similarities, summarize
+
+
+def main(argv=None):
+    """Measure, print, and write SAVE.json and SAVE.png."""
+    parser = Parser(__doc__)
+    parser.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")
+    parser.add_argument("--rule", default="eer", choices=("eer", *FALSE_POSITIVE_RATES, "hardest"), help="see above")
+    parser.add_argument("--ignore_cameras", action="store_true", help="pairs from one camera count as well")
+    parser.add_argument("--save", type=Path, default=Path("threshold"), help="name of the .json and .png to write")
+    args = parser.parse_args(argv)
+    query, gallery = load_result(args.result)
+    pairs = pair_similarities(query, gallery, args.ignore_cameras)
+    found = summarize(pairs)
+    kind, rule = ("hardest_per_query", "eer") if args.rule == "hardest" else ("all_pairs", args.rule)
+    threshold = found[kind]["rules"][rule]["threshold"]
+    for name, rates in found.items():
+        rules = rates["rules"]
+        print(f"{name.replace('_', ' ')}: {rates['genuine']} genuine, {rates['impostor']} impostor")
+        print(f"  EER {rules['eer']['error']:.4f} at threshold {rules['eer']['threshold']:.4f}")
+        for rate in FALSE_POSITIVE_RATES:
+            print(f"  TPR {rules[rate]['tpr']:.4f} at FPR {rate}, threshold {rules[rate]['threshold']:.4f}")
+    print(f"threshold {threshold:.4f} ({args.rule})")
+    report = {"threshold": threshold, "rule": args.rule, "result": str(args.result), **found}
+    with atomic_write(args.save.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+    from person_reid.show.histogram import draw_similarities  # matplotlib takes its time
+
+    draw_similarities(pairs, threshold, args.save.with_suffix(".png"))
+    print(f"{args.save.with_suffix('.json')}, {args.save.with_suffix('.png')}")

@@ -1,0 +1,141 @@
+"""Augmentation of a whole batch at once, on the device where the image bank lies, each image with a draw of its own.
+
+Everything is tensors: no loop over images, no value that the host waits for. The pipeline is that of the published
+baseline: pad with black -> random crop -> horizontal flip -> ImageNet normalisation. What is asked for by flags has its
+place in it: AutoAugment -> colour jitter -> random 2D translation -> crop and flip -> local grayscale transformation ->
+normalisation -> grayscale erasing -> random erasing -> Cutout.
+"""
+
+from dataclasses import dataclass, fields
+from functools import lru_cache
+
+import torch
+from torch.nn.functional import interpolate
+
+from person_reid.data.autoaugment import autoaugment
+from person_reid.data.boxes import draw_boxes, draw_squares, erase, turn_grey
+from person_reid.data.colours import adjust_colours, change_where
+
+MEAN = (0.485, 0.456, 0.406)  # of ImageNet, RGB, for values in [0, 1]
+STD = (0.229, 0.224, 0.225)
+JITTER = 0.1  # brightness, contrast and saturation are each scaled by 1 ± this
+ENLARGEMENT = 1.125  # before a random 2D translation
+
+
+def normalise(images):
+    """uint8 (B, H, W, 3) -> float32 (B, 3, H, W): the same bits as torchvision's ToTensor and Normalize with ImageNet's
+    mean and deviation. The result is channels_last in memory, as convolutions like it.
+    """
+    scale, mean, std = _statistics(images.device).repeat(1, images.shape[2])
+    pixels = images.flatten(2).float()  # (B, H, 3W): on a CPU, arithmetic over long rows is many times faster
+    return pixels.div_(scale).sub_(mean).div_(std).unflatten(2, (-1, 3)).permute(0, 3, 1, 2)
+
+
+@dataclass
+class Augment:
+    """Turn indices into an image bank into a batch for training.
+
+    height, width: of the crop. padding: black pixels added on every side before it; 0 leaves the flip alone.
+    color_jitter: brightness, contrast and saturation by up to 10 %. The others are probabilities in [0, 1], for each
+    image: of a flip, of random erasing, of AutoAugment, of Cutout, of a local grayscale transformation, of its
+    published form on normalised images, of a random 2D translation. docs/augmentation.md shows them.
+
+    >>> augment = Augment(256, 128, erasing_p=0.5)
+    >>> batch = augment(bank, torch.tensor([7, 0, 12]), torch.Generator().manual_seed(0))  # (3, 3, 256, 128)
+    """
+
+    height: int
+    width: int
+    padding: int = 10
+    flip_p: float = 0.5
+    erasing_p: float = 0.0
+    color_jitter: bool = False
+    autoaugment_p: float = 0.0
+    cutout_p: float = 0.0
+    lgt_p: float = 0.0
+    grayscale_erasing_p: float = 0.0
+    translation_p: float = 0.0
+
+    @classmethod
+    def from_options(cls, options):
+        """The augmentation that the flags of train.py describe. PCB was published without padding."""
+        settings = {field.name: getattr(options, field.name) for field in fields(cls) if hasattr(options, field.name)}
+        return cls(padding=0 if options.PCB else 10, **settings)
+
+    def __call__(self, bank, indices, generator):
+        """bank: uint8 (N, H, W, 3); indices: (B,) int64; generator: a torch.Generator. All are on one device.
+
+        Returns float32 (B, 3, height, width), channels_last. It depends on the generator's state and nothing else.
+        """
+        draw = {"generator": generator, "device": bank.device}
+        size = (len(indices), self.height, self.width)
+        images = self._recolour(bank.index_select(0, indices), draw)
+        images = self._move(images, draw)
+        if self.lgt_p > 0:
+            images = turn_grey(images, *draw_boxes(*size, self.lgt_p, **draw))
+        images = normalise(images)
+        if self.grayscale_erasing_p > 0:
+            box = draw_boxes(*size, self.grayscale_erasing_p, **draw)
+            images = turn_grey(images.permute(0, 2, 3, 1), *box).permute(0, 3, 1, 2)
+        if self.erasing_p > 0:
+            erase(images, *draw_boxes(*size, self.erasing_p, **draw))
+        if self.cutout_p > 0:
+            erase(images, *draw_squares(*size, self.cutout_p, **draw))
+        return images
+
+    def _recolour(self, images, draw):
+        if self.autoaugment_p > 0:
+            images = autoaugment(images, self.autoaugment_p, **draw)
+        if self.color_jitter:
+            images = adjust_colours(images, *(1 + JITTER * (2 * torch.rand(3, len(images), **draw) - 1)))
+        return images
+
+    def _move(self, images, draw):
+        batch = len(images)
+        if self.translation_p > 0:
+            chance, *corner = torch.rand(3, batch, **draw)
+            images = change_where(chance < self.translation_p, images, translate, *corner)
+        tops = torch.randint(images.shape[1] + 2 * self.padding - self.height + 1, (batch,), **draw)
+        lefts = torch.randint(images.shape[2] + 2 * self.padding - self.width + 1, (batch,), **draw)
+        flips = torch.rand(batch, **draw) < self.flip_p
+        return pad_crop_flip(images, (self.height, self.width), self.padding, tops, lefts, flips)
+
+
+def pad_crop_flip(images, size, padding, tops, lefts, flips):
+    """Pad uint8 images (B, H, W, 3) with black, crop each to `size` (height, width) at its own place, flip some.
+
+    tops, lefts: (B,) int64, the crop's corner in the padded image. flips: (B,) bool.
+    """
+    batch, source_height, source_width, _ = images.shape
+    canvas_height, canvas_width = source_height + 2 * padding, source_width + 2 * padding
+    canvas = images.new_zeros(batch, canvas_height, canvas_width, 3)
+    canvas[:, padding : padding + source_height, padding : padding + source_width] = images
+    rows = tops[:, None] + torch.arange(size[0], device=images.device)
+    columns = torch.arange(size[1], device=images.device)
+    columns = lefts[:, None] + torch.where(flips[:, None], columns.flip(0), columns)
+    rows = rows + canvas_height * torch.arange(batch, device=images.device)[:, None]
+    pixels = rows[:, :, None] * canvas_width + columns[:, None, :]  # (B, height, width), into all pixels of the canvas
+    return canvas.view(-1, 3).index_select(0, pixels.view(-1)).view(batch, *size, 3)
+
+
+def translate(images, tops, lefts):
+    """Enlarge uint8 images (B, H, W, 3) by an eighth, bilinearly, and cut each back to its size at its own place.
+
+    tops, lefts: (B,) in [0, 1], the crop's corner as a share of what there is to choose from.
+    """
+    size = images.shape[1:3]
+    larger = [round(ENLARGEMENT * side) for side in size]
+    enlarged = interpolate(images.permute(0, 3, 1, 2).float(), larger, mode="bilinear")
+    enlarged = enlarged.round_().to(torch.uint8).permute(0, 2, 3, 1)
+    tops = (tops * (larger[0] - size[0])).round().long()
+    lefts = (lefts * (larger[1] - size[1])).round().long()
+    return pad_crop_flip(enlarged, size, 0, tops, lefts, torch.zeros_like(tops, dtype=torch.bool))
+
+
+@lru_cache
+def _statistics(device):
+    """(3, 3): 255, the mean and the deviation of each channel. Kept, because every copy to a GPU makes the host wait.
+
+    255 is a tensor too: a GPU would multiply by the inverse of a number, which gives other bits.
+    """
+    return torch.tensor([(255.0,) * 3, MEAN, STD], device=device)

@@ -1,0 +1,101 @@
+"""CUHK03 as its authors give it out: `cuhk-03.mat`, an HDF5 file in which images are matrices.
+
+`detected` and `labeled` are (5, 1) MATLAB cells, one for each pair of cameras, of (people, 10) cells: five images by
+the first camera of the pair, then five by the second, any of them empty. An image is (height, width, 3) uint8; HDF5
+has the axes of MATLAB in reverse. Li et al., DeepReID, CVPR 2014.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.io
+from PIL import Image
+
+from person_reid.basics import UserError
+from person_reid.data.readers import GALLERY, QUERY, TRAIN, Picture, by_name
+
+FOLDERS = {TRAIN: "bounding_box_train", QUERY: "query", GALLERY: "bounding_box_test"}
+PROTOCOL = "https://github.com/zhunzhong07/person-re-ranking"
+PATTERN = r"(?P<id>\d+)_c(?P<camera>\d)_\d+"
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """An image inside the file. name: `<camera pair>_<person>_<view>_<image>.png`, each from 1 on."""
+
+    name: str
+    dataset: Any
+
+    def save(self, path):
+        """Write it as PNG."""
+        Image.fromarray(np.ascontiguousarray(self.dataset[()].T)).save(path, format="PNG")
+
+
+def read_new_protocol(data_dir, kind):
+    """The split of Zhong et al., Re-ranking Person Re-identification with k-reciprocal Encoding, CVPR 2017: 767 people
+    to train on, 700 to test on. kind: "detected" or "labeled". Reads the folders of images in which it is mostly given
+    out, or `cuhk-03.mat` and `cuhk03_new_protocol_config_<kind>.mat`."""
+    if (data_dir / FOLDERS[TRAIN]).is_dir():
+        return by_name(data_dir, FOLDERS, PATTERN)
+    images = {image.name: image for image in read_images(data_dir, kind)}
+    file = data_dir / f"cuhk03_new_protocol_config_{kind}.mat"
+    if not file.is_file():
+        raise UserError(f"{file}: no such file. It is in evaluation/data/CUHK03 of {PROTOCOL}.")
+    config = scipy.io.loadmat(file)
+    names = [str(cell[0]) for cell in config["filelist"].flatten()]
+    labels = config["labels"].flatten()
+    missing = [name for name in names if name not in images]
+    if missing:
+        raise UserError(f"{file}: lists {len(missing)} images that are not in cuhk-03.mat, such as {missing[0]}.")
+
+    def pictures(key):
+        positions = config[key].flatten().astype(int) - 1  # MATLAB counts from 1
+        return [Picture(images[names[i]], str(labels[i]), names[i].split("_")[2]) for i in positions]
+
+    return {TRAIN: pictures("train_idx"), QUERY: pictures("query_idx"), GALLERY: pictures("gallery_idx")}
+
+
+def read_original_protocol(data_dir, kind, seed=0):
+    """The original split number `seed` of 20: 100 people to test on, the rest to train on.
+
+    All images of the 100 are query and gallery: python evaluate.py --single_shot draws from them.
+    """
+    file = _open(data_dir)
+    splits = file["testsets"][()].flatten()
+    if not 0 <= seed < len(splits):
+        raise UserError(f"--seed {seed}: CUHK03 has the test sets 0 to {len(splits) - 1}.")
+    tested = {f"{pair}_{person:03d}" for pair, person in file[splits[seed]][()].T.astype(int)}
+    train: list[Picture] = []
+    test: list[Picture] = []
+    for image in read_images(data_dir, kind):
+        person, view = image.name[:5], image.name[6]
+        (test if person in tested else train).append(Picture(image, person.replace("_", ""), view))
+    return {TRAIN: train, QUERY: test, GALLERY: test}
+
+
+def read_images(data_dir, kind):
+    """All images of one kind as a list of Matrix."""
+    file = _open(data_dir)
+    return [
+        Matrix(f"{pair}_{person:03d}_{1 if number <= 5 else 2}_{number:02d}.png", file[reference])
+        for pair, cell in enumerate(file[kind][()].flatten(), 1)
+        for person, references in enumerate(file[cell][()].T, 1)
+        for number, reference in enumerate(references, 1)
+        if file[reference].ndim == 3
+    ]
+
+
+def _open(data_dir):
+    try:
+        import h5py
+    except ImportError:
+        raise UserError("cuhk-03.mat is an HDF5 file, which h5py reads: pip install h5py") from None
+    candidates = [data_dir / "cuhk-03.mat", data_dir / "cuhk03_release" / "cuhk-03.mat"]
+    path = next((path for path in candidates if path.is_file()), None)
+    if path is None:
+        raise UserError(f"{candidates[0]}: no such file, nor in cuhk03_release.")
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise UserError(f"{path}: not readable as HDF5 ({error}). Was the download complete?") from error

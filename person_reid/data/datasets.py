@@ -1,0 +1,299 @@
+"""The data sets that prepare.py lays out, one entry each. docs/datasets.md shows this table."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+from person_reid.data import cuhk03, own
+from person_reid.data.layout import DG_MARKET
+from person_reid.data.readers import (
+    GALLERY,
+    MULTI_QUERY,
+    QUERY,
+    TRAIN,
+    by_lists,
+    by_name,
+    first_classes,
+    one_in_gallery,
+    random_halves,
+    with_distractors,
+)
+
+UNLABELLED = "unlabelled"
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """What is known of a data set before its files are read.
+
+    name: as its authors write it. source: where it is from. licence: its terms, in a few words. get: how to get it,
+    where the source does not lead there. locations: where a download is looked for; the first is where it is laid out.
+    requires: the files and folders of a download, with | between alternatives. file_name: a pattern that
+    `<folder>/<image>` of the first of them matches, where other data sets have the same folders. guess: whether it may
+    be meant without being named. read: from the folder of the download to {split: [Picture]}, see
+    reid/data/readers.py; None where there are no identities. flags: those of prepare.py that it takes.
+    distractors: whether the identities 0 and -1 mean distractors and junk; where they do not, and there is a 0, all are
+    counted from 1. published: split -> (identities, images, cameras), where distractors and junk are images but not
+    identities, and None is not published or not meant. note: what its user has to know.
+    """
+
+    name: str
+    source: str
+    licence: str
+    read: Callable | None
+    requires: tuple[str, ...] = ()
+    locations: tuple[str, ...] = ()
+    get: str = ""
+    file_name: str = ""
+    guess: bool = True
+    flags: tuple[str, ...] = ()
+    distractors: bool = False
+    published: dict[str, tuple[int | None, int | None, int | None]] = field(default_factory=dict)
+    note: str = ""
+
+
+MARKET_FOLDERS = {TRAIN: "bounding_box_train", QUERY: "query", GALLERY: "bounding_box_test", MULTI_QUERY: "gt_bbox"}
+MARKET_PARTS = ("bounding_box_train", "query", "bounding_box_test")
+MARKET_NAME = r"^(?P<id>-1|[0-9]+)_c(?P<camera>[0-9]+)"
+read_market = partial(by_name, folders=MARKET_FOLDERS, pattern=MARKET_NAME)
+MARKET_SOURCE = "https://zheng-lab-anu.github.io/Project/project_reid.html"
+RESEARCH = "research only, not to be passed on"
+NO_CAMERAS = (
+    "There are no cameras: each image counts as one of a camera of its own, so that a query finds every other image of "
+    "its identity and never itself."
+)
+
+
+def _cuhk03(kind, train, gallery):
+    return DataSet(
+        name=f"CUHK03 ({kind}, new protocol)",
+        source="https://www.ee.cuhk.edu.hk/~xgwang/CUHK_identification.html",
+        licence="research only, on request",
+        get=f"as folders of images: {cuhk03.PROTOCOL}/tree/master/CUHK03-NP",
+        locations=(f"../cuhk03-np/{kind}",),
+        requires=(f"bounding_box_train|cuhk03_new_protocol_config_{kind}.mat",),
+        file_name=rf"{kind}/\d+_c\d_\d+\.",
+        read=partial(cuhk03.read_new_protocol, kind=kind),
+        published={TRAIN: (767, train, 2), QUERY: (700, 1400, 2), GALLERY: (700, gallery, 2)},
+    )
+
+
+def _cuhk03_original(kind):
+    return DataSet(
+        name=f"CUHK03 ({kind}, original protocol)",
+        source="https://www.ee.cuhk.edu.hk/~xgwang/CUHK_identification.html",
+        licence="research only, on request",
+        requires=("cuhk-03.mat|cuhk03_release/cuhk-03.mat",),
+        guess=False,
+        read=partial(cuhk03.read_original_protocol, kind=kind),
+        flags=("seed",),
+        published={TRAIN: (1367, None, 2), QUERY: (100, None, 2), GALLERY: (100, None, 2)},
+        note="Single-gallery-shot: after test.py, python evaluate.py --single_shot. --seed, 0 to 19, is the test set; "
+        "the published figures are means of the 20.",
+    )
+
+
+def _msmt17(version, train, test):
+    lists = {
+        TRAIN: (("list_train.txt", train), ("list_val.txt", train)),
+        QUERY: (("list_query.txt", test),),
+        GALLERY: (("list_gallery.txt", test),),
+    }
+    return DataSet(
+        name=f"MSMT17 V{version}",
+        source="https://www.pkuvmc.com/dataset.html",
+        licence="research only, on request (signed agreement)",
+        locations=(f"../MSMT17_V{version}",),
+        requires=(train, test, *(file for pairs in lists.values() for file, _ in pairs)),
+        read=partial(by_lists, lists=lists, camera=r"^\d+_\d+_(\d+)_"),
+        published={TRAIN: (1041, 32621, 15), QUERY: (3060, 11659, 15), GALLERY: (3060, 82161, 15)},
+        note="train_all is list_train and list_val. Identities count from 1 here, from 0 there; those to train on and "
+        "those to test on are different people of the same numbers.",
+    )
+
+
+def _vehicle_id(vehicles, images):
+    lists = {
+        TRAIN: (("train_test_split/train_list.txt", "image"),),
+        GALLERY: ((f"train_test_split/test_list_{vehicles}.txt", "image"),),
+    }
+    return DataSet(
+        name=f"VehicleID (test of {vehicles:,} vehicles)",
+        source="https://www.pkuml.org/resources/pku-vehicleid.html",
+        licence="research only, on request",
+        locations=("../VehicleID_V1.0",),
+        requires=("image", *(file for pairs in lists.values() for file, _ in pairs)),
+        read=partial(one_in_gallery, read=partial(by_lists, lists=lists, suffix=".jpg")),
+        flags=("seed",),
+        published={
+            TRAIN: (13164, 113346, None),
+            QUERY: (vehicles, images - vehicles, None),
+            GALLERY: (vehicles, vehicles, None),
+        },
+        note="The gallery is one image of each vehicle, drawn by --seed; the published figures are means of ten draws. "
+        + NO_CAMERAS,
+    )
+
+
+def _university(query, gallery, counts):
+    train = ("train/drone", "train/satellite", "train/street")
+    asked, among = f"test/query_{query}", f"test/gallery_{gallery}"
+    folders = {TRAIN: train, QUERY: asked, GALLERY: among}
+    return DataSet(
+        name=f"University-1652 ({query} → {gallery})",
+        source="https://github.com/layumi/University1652-Baseline",
+        licence="research only, on request",
+        locations=("../University-Release",),
+        requires=(*train, asked, among),
+        read=partial(by_name, folders=folders, pattern=r"(?P<camera>drone|satellite|street)/(?P<id>\d+)/"),
+        published={TRAIN: (701, 50218, 3), QUERY: (701, counts[0], 1), GALLERY: (951, counts[1], 1)},
+        note="The views are the cameras: 1 drone, 2 satellite, 3 street. The images of train/google are left out.",
+    )
+
+
+# Where several fit a folder, the first of those that require most is meant.
+DATA_SETS = {
+    "market": DataSet(
+        name="Market-1501",
+        source=MARKET_SOURCE,
+        licence=RESEARCH,
+        get=f"{MARKET_SOURCE} or: gdown 0B8-rUzbwVRk0c054eEozWG9COHM",
+        locations=("../Market", "../Market-1501-v15.09.15"),
+        requires=MARKET_PARTS,
+        file_name=r"_c\d+s\d",
+        read=read_market,
+        distractors=True,
+        published={
+            TRAIN: (751, 12936, 6),
+            QUERY: (750, 3368, 6),
+            GALLERY: (750, 19732, 6),
+            MULTI_QUERY: (1501, 25259, 6),
+        },
+    ),
+    "duke": DataSet(
+        name="DukeMTMC-reID",
+        source="https://github.com/sxzrt/DukeMTMC-reID_evaluation",
+        licence="CC BY-NC-SA 4.0; withdrawn in 2019",
+        get="withdrawn by Duke University in 2019, see docs/datasets.md; as the published code has it: "
+        "gdown 1jjE85dRCMOgRtvJ5RQV9-Afs-2_5dY3O",
+        locations=("../DukeMTMC-reID",),
+        requires=MARKET_PARTS,
+        file_name=r"_c\d+_f\d",
+        read=read_market,
+        distractors=True,
+        published={TRAIN: (702, 16522, 8), QUERY: (702, 2228, 8), GALLERY: (1110, 17661, 8)},
+        note="Duke University withdrew DukeMTMC in 2019: it was recorded outdoors and put on an open site, neither "
+        "as approved. Use it to check earlier figures, if at all, not for new work.",
+    ),
+    "synthetic": DataSet(
+        name="synthetic people",
+        source="python prepare.py --synthetic",
+        licence="that of this software",
+        locations=("data/synthetic",),
+        requires=(*MARKET_PARTS, "synthetic.json"),
+        file_name=r"_c\d+s\d",
+        read=read_market,
+        distractors=True,
+    ),
+    "market_500k": DataSet(
+        name="Market-1501 + 500k distractors",
+        source=MARKET_SOURCE,
+        licence=RESEARCH,
+        get="distractors_500k.zip of that page, unpacked in the folder of Market-1501",
+        locations=("../Market-1501-v15.09.15",),
+        requires=(*MARKET_PARTS, "images|distractors_500k"),
+        guess=False,
+        read=partial(with_distractors, read=read_market, folders=("images", "distractors_500k")),
+        distractors=True,
+        published={TRAIN: (751, 12936, 6), QUERY: (750, 3368, 6), GALLERY: (750, None, None)},
+    ),
+    "cuhk03_detected": _cuhk03("detected", 7365, 5332),
+    "cuhk03_labeled": _cuhk03("labeled", 7368, 5328),
+    "cuhk03_original_detected": _cuhk03_original("detected"),
+    "cuhk03_original_labeled": _cuhk03_original("labeled"),
+    "msmt17_v1": _msmt17(1, "train", "test"),
+    "msmt17_v2": _msmt17(2, "mask_train_v2", "mask_test_v2"),
+    "viper": DataSet(
+        name="VIPeR",
+        source="https://vision.soe.ucsc.edu/node/178",
+        licence="free for research",
+        locations=("../VIPeR",),
+        requires=("cam_a", "cam_b"),
+        read=partial(random_halves, folders=("cam_a", "cam_b"), pattern=r"cam_(?P<camera>[ab])/(?P<id>\d+)_"),
+        flags=("seed",),
+        published={TRAIN: (316, 632, 2), QUERY: (316, 316, 1), GALLERY: (316, 316, 1)},
+        note="The halves are drawn by --seed; the published figures are means of ten draws.",
+    ),
+    "lpw": DataSet(
+        name="LPW",
+        source="https://liuyu.us/dataset/lpw/index.html",
+        licence="not stated: ask the authors",
+        locations=("../pep_256x128",),
+        requires=("scen1/view1", "scen1/view2", "scen1/view3", "scen2", "scen3"),
+        read=partial(
+            by_name,
+            folders={TRAIN: ("scen2", "scen3"), QUERY: "scen1/view2", GALLERY: ("scen1/view1", "scen1/view3")},
+            pattern=r"(?P<camera>scen(?P<id>\d)/view\d)/(?P<id_2>\d+)/",
+        ),
+        published={TRAIN: (1975, 418739, 8), QUERY: (756, 63118, 1), GALLERY: (756, 108690, 2)},
+        note="Scenes 2 and 3 to train on; in scene 1, view 2 asks views 1 and 3.",
+    ),
+    "dg_market": DataSet(
+        name="DG-Market",
+        source=DG_MARKET,
+        licence="CC BY-NC-SA 4.0 (that of DG-Net)",
+        locations=("../DG-Market",),
+        guess=False,
+        read=None,
+        published={UNLABELLED: (None, 128307, None)},
+    ),
+    "veri": DataSet(
+        name="VeRi-776",
+        source="https://github.com/JDAI-CV/VeRidataset",
+        licence="research only, on request",
+        locations=("../VeRi",),
+        requires=("image_train", "image_query", "image_test"),
+        read=partial(
+            by_name,
+            folders={TRAIN: "image_train", QUERY: "image_query", GALLERY: "image_test"},
+            pattern=MARKET_NAME,
+        ),
+        published={TRAIN: (576, 37778, 20), QUERY: (200, 1678, None), GALLERY: (200, 11579, None)},
+        note="The queries are in the gallery, too, where they are junk to themselves.",
+    ),
+    "vehicleid_2400": _vehicle_id(2400, 19777),
+    "vehicleid_1600": _vehicle_id(1600, 13377),
+    "vehicleid_800": _vehicle_id(800, 6493),
+    "cub": DataSet(
+        name="CUB-200-2011",
+        source="https://www.vision.caltech.edu/datasets/cub_200_2011/",
+        licence="non-commercial research; the images belong to their photographers",
+        locations=("../CUB_200_2011",),
+        requires=("images", "images.txt", "image_class_labels.txt"),
+        read=partial(first_classes, training_classes=100),
+        published={TRAIN: (100, 5864, None), QUERY: (100, 5924, None), GALLERY: (100, 5924, None)},
+        note="The first 100 classes to train on. " + NO_CAMERAS,
+    ),
+    "university": _university("drone", "satellite", (37855, 951)),
+    "university_satellite": _university("satellite", "drone", (701, 51355)),
+    "folder": DataSet(
+        name="a folder of one's own",
+        source="you",
+        licence="yours",
+        get="python prepare.py --data_dir FOLDER --pattern EXPRESSION",
+        guess=False,
+        read=own.own_folder,
+        flags=("pattern", "test_fraction", "seed"),
+        distractors=True,
+    ),
+    "csv": DataSet(
+        name="a CSV file of one's own",
+        source="you",
+        licence="yours",
+        get="python prepare.py --csv FILE",
+        guess=False,
+        read=own.own_csv,
+        flags=("csv", "test_fraction", "seed"),
+        distractors=True,
+    ),
+}

@@ -1,0 +1,231 @@
+"""Lay out a data set as it was downloaded: `<save_dir>/<split>/<identity>/<image>`, by hard links where possible.
+
+The download is read and never changed. A list of what was made is kept in `<save_dir>/.prepared.json`, written before
+the first image, so that a later run can tell its own files from anybody else's, also after an interruption.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections import Counter, defaultdict
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from person_reid.basics import UserError, atomic_write, progress
+from person_reid.data.datasets import UNLABELLED
+from person_reid.data.layout import DISTRACTOR, JUNK, read_split, read_unlabelled, some_of
+from person_reid.data.naming import file_names
+from person_reid.data.readers import GALLERY, MULTI_QUERY, OPTIONAL, QUERY, RECORD, TRAIN
+
+SPLITS = ("train", "val", TRAIN, QUERY, GALLERY, MULTI_QUERY)
+OWN_FILE = re.compile(rf"({'|'.join(SPLITS)})/[^/\\\\:]+/[^/\\\\:]+")
+TIME_STEP = 2_000_000_000  # nanoseconds: FAT file systems keep times to two seconds
+
+
+def lay_out(data_set, data_dir, save_dir):
+    """Make `save_dir` hold the data set and nothing of an earlier, different layout of it.
+
+    Returns a Counter of the files linked, copied, kept (they were right already) and removed (made by an earlier run
+    and no longer part of the data set). Files that prepare.py did not make are never touched. Raises UserError for a
+    download with wrong names or an empty folder, and where `save_dir` cannot be used, before anything is changed.
+    """
+    data_dir, save_dir = Path(data_dir), Path(save_dir)
+    plan = plan_layout(data_set, data_dir)
+    _check_apart(plan, data_dir, save_dir)
+    earlier = _claim(save_dir, data_set, data_dir, plan)
+    done: Counter[str] = Counter()
+    for folder in sorted({save_dir / target.rpartition("/")[0] for target in plan}):
+        folder.mkdir(parents=True, exist_ok=True)
+    for target, source in progress(plan.items(), desc="laying out", unit=" images"):
+        done[_place(source, save_dir / target)] += 1
+    for target in sorted(earlier - plan.keys()):
+        done["removed"] += _remove(save_dir / target)
+    _write_record(save_dir, data_set, data_dir, plan)
+    return done
+
+
+def plan_layout(data_set, data_dir):
+    """{`<split>/<identity>/<image>`: source} for every image to lay out; a source is a path or has `save(path)`.
+
+    val is the first image, by name, of each identity of train_all; train is the rest. An identity with a single image
+    has it in both, so that all three have the same classes.
+    """
+    splits = file_names(data_set.read(Path(data_dir)), data_set.distractors)
+    plan = {f"{split}/{target}": source for split, images in splits.items() for target, source in images.items()}
+    by_identity = defaultdict(list)
+    for target in sorted(splits.get(TRAIN, ())):
+        by_identity[target.partition("/")[0]].append(target)
+    for targets in by_identity.values():
+        plan[f"val/{targets[0]}"] = splits[TRAIN][targets[0]]
+        plan.update({f"train/{target}": splits[TRAIN][target] for target in targets[1:] or targets})
+    return plan
+
+
+def describe_layout(data_set, save_dir):
+    """Lines of text: identities, images and cameras of every split as they lie on the disk, beside those published."""
+    lines = [f"{'split':<12}{'identities':>12}{'images':>9}{'cameras':>9}    published"]
+    notes = []
+    splits = {
+        split: read_split(save_dir, split, cameras_required=False)
+        for split in SPLITS
+        if (Path(save_dir) / split).is_dir()
+    }
+    for name, split in splits.items():
+        people = ~np.isin(split.labels, (JUNK, DISTRACTOR))
+        found = (len(np.unique(split.labels[people])), len(split), len(np.unique(split.cameras)))
+        lines.append(
+            f"{name:<12}{found[0]:>12,}{found[1]:>9,}{found[2]:>9,}    {_compare(found, data_set, name)}".rstrip()
+        )
+        if not people.all():
+            junk = (split.labels == JUNK).sum()
+            notes.append(f"{name} includes {(~people).sum() - junk:,} distractors (0000) and {junk:,} junk boxes (-1).")
+        notes += _warning(found, data_set, name)
+    notes += [f"{name}: the download has none." for name in OPTIONAL if name in data_set.published.keys() - splits]
+    names = [{path.name for path in splits[split].paths} if split in splits else set() for split in ("train", "val")]
+    both = names[0] & names[1]
+    if both:
+        notes.append(f"Identities with a single image, which is in train and in val: {len(both):,}.")
+    notes += [data_set.note] if data_set.note else []
+    return [*lines, *notes, *_strangers(save_dir, splits)]
+
+
+def describe_unlabelled(data_set, folder):
+    """Lines of text about a data set without identities, which stays where it is."""
+    found = (None, len(read_unlabelled(folder)), None)
+    lines = [f"{found[1]:,} images without identities: there is nothing to lay out."]
+    return [*lines, *_warning(found, data_set, UNLABELLED), f"Next: python train.py --DG --DG_dir {folder}"]
+
+
+def _compare(found, data_set, split):
+    if split not in data_set.published:
+        return ""
+    return f"{_counts(data_set.published[split])}  {'DIFFERS' if _warning(found, data_set, split) else 'as here'}"
+
+
+def _warning(found, data_set, split):
+    """A line, or none, about counts (identities, images, cameras) other than those published."""
+    published = data_set.published.get(split, found)
+    if all(theirs in (ours, None) for ours, theirs in zip(found, published, strict=True)):
+        return []
+    return [f"warning: {split} has {_counts(found)} identities / images / cameras; published are {_counts(published)}."]
+
+
+def _counts(numbers):
+    return " / ".join("-" if number is None else f"{number:,}" for number in numbers)
+
+
+def _check_apart(plan, data_dir, save_dir):
+    """The layout must not mix with the download: Market-1501 has a folder `query`, as the layout has."""
+    download = data_dir.resolve()
+    sources = {download} | {source.parent.resolve() for source in plan.values() if isinstance(source, Path)}
+    for target in ((save_dir / split).resolve() for split in SPLITS):
+        # A folder below the download is the default, also where the images lie in the download itself.
+        between = set(target.parents) & sources - ({download} if target.parent != download else set())
+        if target in sources or between or any(target in source.parents for source in sources):
+            raise UserError(
+                f"--save_dir {save_dir}: {target.name} would mix with the download's images. Choose another folder."
+            )
+
+
+def _claim(save_dir, data_set, data_dir, plan):
+    """Record, before it happens, what is about to be made. Returns the set of what earlier runs made."""
+    record = _read_record(save_dir)
+    other = os.path.normpath(save_dir / record["source"]) if record else ""
+    same_folder = not record or record["source"] == _relative(data_dir, save_dir)
+    if not same_folder or record.get("data_set", data_set.name) != data_set.name:
+        what = f"{other}, read as {record['data_set']}" if same_folder else other
+        raise UserError(
+            f"--save_dir {save_dir}: holds the layout of {what}. Delete it first, or choose another folder."
+        )
+    earlier = set(record.get("files", []))
+    try:
+        _write_record(save_dir, data_set, data_dir, earlier | plan.keys())
+    except OSError as error:
+        raise UserError(
+            f"--save_dir {save_dir}: cannot be written ({error.strerror}). Choose another folder."
+        ) from error
+    return earlier
+
+
+def _read_record(save_dir):
+    """What earlier runs noted; nothing where there is no note or a damaged one. Only paths of a layout are believed."""
+    try:
+        record = json.loads((save_dir / RECORD).read_text(encoding="utf-8"))
+        files = [target for target in record["files"] if OWN_FILE.fullmatch(target) and ".." not in target.split("/")]
+        known = {"data_set": str(record["data_set"])} if "data_set" in record else {}  # earlier versions do not say
+        return {"source": str(record["source"]), **known, "files": files}
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
+
+
+def _write_record(save_dir, data_set, data_dir, files):
+    record = {"source": _relative(data_dir, save_dir), "data_set": data_set.name, "files": sorted(files)}
+    if record != _read_record(save_dir):
+        with atomic_write(save_dir / RECORD) as temporary:
+            temporary.write_text(json.dumps(record, indent=0), encoding="utf-8")
+
+
+def _relative(data_dir, save_dir):
+    """The download as seen from the layout, so that both may be moved together."""
+    try:
+        return Path(os.path.relpath(data_dir.resolve(), save_dir.resolve())).as_posix()
+    except ValueError:  # another drive of Windows
+        return data_dir.resolve().as_posix()
+
+
+def _place(source, target):
+    """Make `target` be `source`, by a hard link or else a copy: whole or not at all. Returns what was done."""
+    if target.exists() and not isinstance(source, Path):
+        return "kept"
+    if target.exists():
+        there, wanted = target.stat(), source.stat()
+        same_time = abs(there.st_mtime_ns - wanted.st_mtime_ns) < TIME_STEP
+        if os.path.samestat(there, wanted) or (there.st_size == wanted.st_size and same_time):
+            return "kept"
+    temporary = target.with_name(f".{target.name}.partial")
+    try:
+        done = _link_or_copy(source, temporary)
+        temporary.replace(target)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(target)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return done
+
+
+def _link_or_copy(source, target):
+    target.unlink(missing_ok=True)
+    if not isinstance(source, Path):
+        source.save(target)
+        return "extracted"
+    try:
+        os.link(source.resolve(), target)  # resolved: a hard link to a relative symbolic link would lead nowhere
+        return "linked"
+    except OSError:  # another disk, or a file system without hard links
+        shutil.copyfile(source, target)
+        status = source.stat()
+        os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+        return "copied"
+
+
+def _remove(path):
+    """Remove a file that an earlier run made, and the folders it leaves empty. Returns how many there were, 0 or 1."""
+    there = path.exists()
+    path.unlink(missing_ok=True)
+    with suppress(OSError):  # other images are in them
+        path.parent.rmdir()
+        path.parent.parent.rmdir()
+    return int(there)
+
+
+def _strangers(save_dir, splits):
+    """Lines about the images in `save_dir` that prepare.py did not make, and leaves alone."""
+    own = set(_read_record(Path(save_dir))["files"])
+    found = ["/".join(path.parts[-3:]) for split in splits.values() for path in split.paths]
+    strangers = [target for target in found if target not in own]
+    if not strangers:
+        return []
+    return [f"Images that prepare.py did not make, left alone: {len(strangers):,}.", some_of(strangers, most=5)]

@@ -1,0 +1,101 @@
+"""Which data set a folder holds."""
+
+import re
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from person_reid.basics import UserError, did_you_mean
+from person_reid.data.datasets import DATA_SETS
+from person_reid.data.layout import found_in, is_image
+from person_reid.data.readers import TRAIN
+
+
+def find_data_set(data_dir=None, dataset=None):
+    """The data set that is meant, and the folder of its download: (DataSet, Path).
+
+    data_dir: the folder; None looks in the default locations. dataset: a key of DATA_SETS; None recognises the data
+    set by its folders and file names. Raises UserError where there is none, and says what is there instead.
+    """
+    if dataset is not None and dataset not in DATA_SETS:
+        known = ", ".join(DATA_SETS)
+        raise UserError(f"--dataset {dataset}: expected one of {known}.{did_you_mean(dataset, DATA_SETS)}")
+    wanted = [DATA_SETS[dataset]] if dataset else [known for known in DATA_SETS.values() if known.guess]
+    if data_dir is not None:
+        return _recognise(Path(data_dir), wanted, by_name=dataset is None), Path(data_dir)
+    for known_set in wanted:
+        for folder in map(Path, known_set.locations):
+            if _has_parts(folder, known_set) and (dataset is not None or _has_names(folder, known_set)):
+                return known_set, folder
+    raise UserError(_not_found(wanted))
+
+
+def with_flags(data_set, flags):
+    """The data set as it is read with these arguments of its reader, {name of the flag: value}.
+
+    Raises UserError for a flag that would be ignored.
+    """
+    ignored = [flag for flag in flags if flag not in data_set.flags]
+    if ignored:
+        accepted = ", ".join(f"--{flag}" for flag in data_set.flags) or "none of these flags"
+        raise UserError(
+            f"{', '.join(f'--{flag}' for flag in ignored)} would be ignored: {data_set.name} takes {accepted}."
+        )
+    return replace(data_set, read=partial(data_set.read, **flags))
+
+
+def _recognise(folder, candidates, by_name):
+    if not folder.is_dir():
+        raise UserError(f"--data_dir {folder}: no such folder.")
+    fitting = [known_set for known_set in candidates if _has_parts(folder, known_set)]
+    if not fitting:
+        raise UserError(_wrong_folder(folder, candidates))
+    if by_name:
+        of_folders = " or ".join(known_set.name for known_set in fitting)
+        fitting = [known_set for known_set in fitting if _has_names(folder, known_set)]
+        if not fitting:
+            raise UserError(
+                f"--data_dir {folder}: its folders are those of {of_folders}, its file names are not. If it is one of "
+                "them, say which with --dataset."
+            )
+    return max(fitting, key=lambda known_set: len(known_set.requires))
+
+
+def _has_parts(folder, known_set):
+    return folder.is_dir() and all(
+        any((folder / part).exists() for part in parts.split("|")) for parts in known_set.requires
+    )
+
+
+def _has_names(folder, known_set):
+    """Whether the first image of the first part, as `<folder>/<image>`, is named as in this data set."""
+    if not known_set.file_name:
+        return True
+    part = folder / known_set.requires[0].split("|")[0]
+    images = (path.name for path in part.iterdir() if is_image(path.name)) if part.is_dir() else iter(())
+    return re.search(known_set.file_name, f"{folder.resolve().name}/{next(images, '')}") is not None
+
+
+def _not_found(wanted):
+    if len(wanted) == 1 and not wanted[0].locations:
+        return f"{wanted[0].name}: name the folder with --data_dir. {wanted[0].get}"
+    looked = "\n".join(f"  {known_set.name}: {' or '.join(known_set.locations)}" for known_set in wanted)
+    known_set = wanted[0]
+    return (
+        f"no data set found from {Path.cwd()}. Looked for:\n{looked}\n"
+        f"To get {known_set.name}: {known_set.get or known_set.source}. docs/datasets.md has all sources and terms.\n"
+        "--data_dir FOLDER names another place; python prepare.py --synthetic draws people instead of a download."
+    )
+
+
+def _wrong_folder(folder, candidates):
+    known_set = candidates[0] if len(candidates) == 1 else DATA_SETS["market"]
+    expected = ", ".join(parts.replace("|", " or ") for parts in known_set.requires)
+    others = "" if len(candidates) == 1 else f" as {known_set.name}, or those of another data set of docs/datasets.md"
+    message = f"--data_dir {folder}: found {found_in(folder)}; expected the folders {expected}{others}."
+    if (folder / TRAIN).is_dir():
+        return f"{message} This folder is laid out already: train with python train.py --data_dir {folder}"
+    for below in sorted(path for path in folder.iterdir() if path.is_dir()):
+        if any(_has_parts(below, candidate) for candidate in candidates):
+            return f"{message} They are in {below}: pass that folder."
+    return message

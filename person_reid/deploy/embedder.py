@@ -1,0 +1,118 @@
+"""Images of people in, features out: the one call for a tracker, a notebook, a service.
+
+from person_reid import Embedder
+embed = Embedder("ft_ResNet50")                                   # the run model/ft_ResNet50
+embed = Embedder("osnet_x0_25", weights="osnet_x0_25_msmt17.pth")   # a network and a weight file
+embed = Embedder("osnet.onnx", device="cpu")                      # a file of tools/export.py
+features = embed(["a.jpg", pil_image, crop])                      # (3, D); features @ features.T are similarities
+features = embed(crops, bgr=True)                                 # as OpenCV gives them
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from person_reid.basics import UserError, select_device
+from person_reid.cli.flags import NETWORK_OF_FILE, NETWORK_OF_RUN, given_flags, testing_parser
+from person_reid.cli.options import precision
+from person_reid.data.bank import DecodingBank, fit_image, load_image
+from person_reid.deploy.exported import KINDS, Engine
+from person_reid.deploy.load import load_network
+from person_reid.retrieval.features import extract_features, fused_embedding, parse_scales
+
+DECIDED = (*NETWORK_OF_RUN, *NETWORK_OF_FILE, "linear_num", "height", "width", "ms", "fp16", "bf16")  # for good
+
+
+class Embedder:
+    """A network, ready to turn images into features.
+
+    source: the name of a run (model/NAME), of a network (with weights), or an exported file.
+    weights: the weight file of a network, or "none". device: such as "cpu" or "cuda:1"; by default the first GPU, or
+    the CPU where there is none. flip: add the mirrored image's output, as test.py does; False takes half the time, for
+    slightly worse features. size: (height, width) of the network's input, where not its own. batch_size: images that
+    the network sees at a time. which_epoch: of the run.
+    """
+
+    def __init__(
+        self, source, weights=None, device=None, flip=True, size=(None, None), batch_size=32, which_epoch="last"
+    ):
+        options = testing_parser().parse_args([])
+        kind = "engine" if Path(source).suffix.lower() in KINDS else "name" if weights is None else "backbone"
+        vars(options).update({kind: str(source)}, weights=weights and str(weights), which_epoch=str(which_epoch))
+        vars(options).update(height=size[0], width=size[1], no_flip=not flip, batchsize=batch_size)
+        self._open(options, select_device() if device is None else torch.device(device))
+
+    @classmethod
+    def from_options(cls, options):
+        """The Embedder that the flags of test.py describe. Raises UserError for flags that contradict one another."""
+        embedder = cls.__new__(cls)
+        embedder._open(options, select_device(options.gpu_ids))
+        return embedder
+
+    def _open(self, options, device):
+        flip, batch_size = not options.no_flip, options.batchsize
+        scales, dtype = parse_scales(options.ms), precision(options)
+        if options.engine:
+            if decided := given_flags(options, DECIDED):
+                raise UserError(
+                    f"--engine {options.engine}: {decided} was decided when the file was written; leave it out."
+                )
+            engine = Engine(options.engine, device)
+            if engine.contents.flip and not flip:
+                raise UserError(f"{options.engine}: the mirrored image is inside the file; leave --no_flip out.")
+            self.size, self.dim = engine.size, engine.contents.dim
+            self._extract = lambda bank, text: engine.features(bank, batch_size, flip, text)
+            return
+        network, self.size = load_network(options)
+        self.dim = network.dim
+        embed = fused_embedding(network, device)
+
+        def extract(bank, text):
+            return extract_features(embed, bank, device, batch_size, scales, flip, dtype, text)
+
+        self._extract = extract
+
+    def __call__(self, images, bgr=False):
+        """Features (N, D) float32, each of unit length, of N images of any sizes, mixed as you like.
+
+        images: an iterable of paths, PIL images and uint8 arrays (H, W, 3); bgr: the arrays are in OpenCV's order of
+        channels. None give (0, D). Raises UserError for anything else, and naming all files that cannot be read.
+        """
+        if isinstance(images, str | Path | Image.Image) or getattr(images, "ndim", 4) == 3:
+            raise UserError("Embedder: expected a list of images; for a single one, pass [image].")
+        images = [_accepted(image, position) for position, image in enumerate(images)]
+        if not images:
+            return np.empty((0, self.dim), np.float32)
+
+        def load(image):
+            if isinstance(image, str | Path):
+                return load_image(image, *self.size)
+            return fit_image(_to_pil(image, bgr), *self.size)
+
+        return self.features(DecodingBank(images, load, self.size))
+
+    def features(self, bank, description="features"):
+        """Features (N, D) float32, each of unit length, of an image bank, uint8 (N, *size, 3), such as open_bank
+        gives."""
+        return self._extract(bank, description)
+
+
+def _accepted(image, position):
+    """The image, where it is of a kind that an Embedder takes. Raises UserError."""
+    if isinstance(image, str | Path | Image.Image):
+        return image
+    array = isinstance(image, np.ndarray)
+    if array and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size:
+        return image
+    found = f"an array {image.dtype} {image.shape}" if array else type(image).__name__
+    raise UserError(
+        f"Embedder: image {position} is {found}; expected a path, a PIL image or a uint8 array (height, width, 3)."
+    )
+
+
+def _to_pil(image, bgr):
+    if isinstance(image, Image.Image):
+        return image
+    return Image.fromarray(np.ascontiguousarray(image[:, :, ::-1] if bgr else image))

@@ -1,0 +1,162 @@
+"""Write a network to a file that runs without the code that trained it: ONNX, TorchScript or torch.export.
+
+    contents = describe_export(network, (256, 128), "osnet_x0_25", l2=True)
+    export(network, contents, "osnet.onnx", "onnx")
+
+reid/retrieval/engine.py reads them back.
+"""
+
+import tempfile
+from copy import deepcopy
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from person_reid.basics import UserError, atomic_write
+from person_reid.data.augment import MEAN, STD
+from person_reid.deploy.exported import KEY, Engine, import_onnxruntime, providers, quiet
+from person_reid.retrieval.features import fused_embedding, unit_length
+
+CHECKED_BATCHES = (1, 32)
+TOLERANCE = {"float32": 1e-4, "float16": 5e-2}  # of the largest feature; int8 is measured, not held to one
+OPSET = 18
+
+
+class Deployed(nn.Module):
+    """What an exported file computes: the embedding and, as Contents says, what is done before and after it.
+
+    embed: (B, 3, H, W) → (B, D), a module. Input and output as described at Contents; the output is float32.
+    """
+
+    mean: torch.Tensor
+    deviation: torch.Tensor
+
+    def __init__(self, embed, contents):
+        super().__init__()
+        self.contents = contents
+        self.embed = deepcopy(embed).half() if contents.precision == "float16" else embed
+        self.register_buffer("mean", 255 * torch.tensor(MEAN)[:, None, None])
+        self.register_buffer("deviation", 255 * torch.tensor(STD)[:, None, None])
+
+    def forward(self, images):
+        if self.contents.normalised:
+            images = (images.permute(0, 3, 1, 2).float() - self.mean) / self.deviation
+        if self.contents.precision == "float16":
+            images = images.half()
+        features = self.embed(images).float()
+        if self.contents.flip:
+            features = features + self.embed(images.flip(3)).float()
+        return unit_length(features, self.contents.pieces) if self.contents.l2 else features
+
+
+def export(network, contents, path, kind):
+    """Write `network` to `path` as `kind` (onnx, torchscript or export), whole or not at all, and check the file.
+
+    Each convolution is fused with the norm that follows it. The file is run (ONNX by onnxruntime) at batch 1 and 32
+    and compared with PyTorch. Returns the largest deviation, as a part of the largest feature. Raises UserError for a
+    network that cannot be exported or whose file deviates by more than TOLERANCE, and for libraries that are missing.
+    """
+    if kind == "onnx":
+        _require_onnx()
+    float_contents = replace(contents, precision="float32") if contents.precision == "int8" else contents
+    embedding = fused_embedding(network, torch.device("cpu")).requires_grad_(False)
+    reference = {batch: _reference(embedding, contents, batch) for batch in CHECKED_BATCHES}
+    module = Deployed(embedding, float_contents).eval()
+    with atomic_write(path) as temporary:
+        try:
+            with quiet(), torch.no_grad():
+                WRITERS[kind](module, contents, temporary)
+        except OSError:
+            raise
+        except Exception as error:  # exporters fail in as many ways as networks branch
+            reason = " ".join(str(error).split())[:300]
+            raise UserError(f"{contents.source}: this network cannot be written as {kind} ({reason}).") from error
+        deviation = _deviation(Engine(temporary, kind=kind), reference)
+        limit = TOLERANCE.get(contents.precision, float("inf"))
+        if not deviation <= limit:
+            raise UserError(
+                f"{path}: not written: as {kind} the features deviate by {deviation:.1e} of their scale, more than "
+                f"{limit:.0e}. Try another --format."
+            )
+    return deviation
+
+
+def _reference(embedding, contents, batch):
+    """Random images, and the float32 features that PyTorch gives for them."""
+    images = contents.images(batch, torch.Generator().manual_seed(batch))
+    with torch.inference_mode():
+        return images, Deployed(embedding, replace(contents, precision="float32")).eval()(images)
+
+
+def _deviation(engine, reference):
+    scale = max(features.abs().max() for _, features in reference.values())
+    return max(float((engine(images) - features).abs().max() / scale) for images, features in reference.values())
+
+
+def _write_onnx(module, contents, path):
+    import onnx
+
+    torch.onnx.export(
+        module, (contents.images(2),), str(path), input_names=["images"], output_names=["features"], dynamo=True,
+        dynamic_shapes={"images": {0: torch.export.Dim("batch")}}, opset_version=OPSET, external_data=False,
+        verbose=False,
+    )  # fmt: skip
+    if contents.precision == "int8":
+        _quantise(path)
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, {KEY: contents.to_json()})
+    onnx.save(model, path)
+
+
+def _quantise(path):
+    """Dynamic quantisation in place: weights as uint8, activations as uint8 with a scale of each batch."""
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    model = onnx.load(path)
+    del model.graph.value_info[:]  # the exporter's shapes, which do not survive the reordering of weights
+    with tempfile.TemporaryDirectory() as folder:
+        quantised = Path(folder) / "int8.onnx"
+        quantize_dynamic(model, quantised, weight_type=QuantType.QUInt8)  # signed: no kernel for convolutions
+        path.write_bytes(quantised.read_bytes())
+
+
+def _write_torchscript(module, contents, path):
+    traced = torch.jit.freeze(torch.jit.trace(module, (contents.images(2),), check_trace=False))
+    torch.jit.save(traced, str(path), _extra_files={KEY: contents.to_json()})
+
+
+def _write_export(module, contents, path):
+    batch = {"images": {0: torch.export.Dim("batch")}}
+    program = torch.export.export(module, (contents.images(2),), dynamic_shapes=batch)
+    with path.open("wb") as file:  # torch would refuse the temporary name, which does not end in .pt2
+        torch.export.save(program, file, extra_files={KEY: contents.to_json()})
+
+
+WRITERS = {"onnx": _write_onnx, "torchscript": _write_torchscript, "export": _write_export}
+
+
+def tensorrt_advice(path, contents):
+    """How to run an ONNX file by TensorRT: whether onnxruntime has it here, and the command that builds an engine of
+    its own, for batches of 1 to 128 images."""
+    here = any(name.startswith("Tensorrt") for name, _ in providers(torch.device("cuda"), tensorrt=True))
+    state = "is installed and will run it" if here else "is not installed here; the ONNX file is written all the same"
+    shape = f"{contents.height}x{contents.width}"
+    shape = f"{shape}x3" if contents.normalised else f"3x{shape}"
+    batches = {"min": 1, "opt": 32, "max": 128}
+    shapes = " ".join(f"--{name}Shapes=images:{batch}x{shape}" for name, batch in batches.items())
+    half = " --fp16" if contents.precision == "float16" else ""
+    command = f"trtexec --onnx={path} --saveEngine={Path(path).with_suffix('.engine')} {shapes}{half}"
+    return f"TensorRT: onnxruntime's provider {state}. An engine of its own:\n  {command}"
+
+
+def _require_onnx():
+    import_onnxruntime()
+    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f"--format onnx: not installed: {', '.join(missing)}. python -m pip install {' '.join(missing)}"
+        )

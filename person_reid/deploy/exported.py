@@ -1,0 +1,185 @@
+"""Exported networks, run without the code that trained them: ONNX, TorchScript and torch.export files.
+
+    engine = Engine("osnet.onnx")
+    features = engine.features(bank)        # uint8 (N, H, W, 3) → (N, D), of unit length
+
+tools/export.py writes them. What a file expects and gives is written inside it, as JSON: see Contents.
+"""
+
+import json
+import logging
+import warnings
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import torch
+
+from person_reid.basics import UserError, progress
+from person_reid.data.augment import normalise
+from person_reid.retrieval.features import CPU_BATCH, unit_length
+
+KINDS = {".onnx": "onnx", ".pt": "torchscript", ".pt2": "export"}
+KEY = "person-reid"  # under which a file holds its Contents
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What an exported file expects and gives.
+
+    height, width: of the images, in pixels. dim: width of the feature; pieces: how many equal pieces of it are
+    normalised one by one. source: the network and its weights, in words. normalised: the file takes uint8 images
+    (B, H, W, 3), RGB, and holds ImageNet's normalisation; otherwise it takes float32 (B, 3, H, W), normalised. flip:
+    the mirrored image's feature is added inside. l2: the feature is of unit length. precision: float32, float16 or
+    int8. tensorrt: to be run by TensorRT where it is installed.
+    """
+
+    height: int
+    width: int
+    dim: int
+    pieces: int = 1
+    source: str = ""
+    normalised: bool = False
+    flip: bool = False
+    l2: bool = False
+    precision: str = "float32"
+    tensorrt: bool = False
+
+    def to_json(self):
+        """One line of JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text):
+        """The Contents in a file; a later version's further entries are passed over. Raises ValueError or TypeError."""
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in json.loads(text).items() if name in known})
+
+    def images(self, batch, generator=None):
+        """Random images as the file expects them."""
+        pixels = torch.randint(0, 256, (batch, self.height, self.width, 3), dtype=torch.uint8, generator=generator)
+        return pixels if self.normalised else normalise(pixels).contiguous()
+
+
+class Engine:
+    """An exported file, ready to run.
+
+    device: a torch.device; an ONNX file runs on a GPU where the installed onnxruntime knows it, else on the CPU.
+    kind: onnx, torchscript or export; by default what the file's name ends in. Raises FileNotFoundError, and UserError
+    for a file that tools/export.py did not write and where onnxruntime is missing.
+    """
+
+    def __init__(self, path, device=None, kind=None):
+        path, self.device = Path(path), device or torch.device("cpu")
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path}: no such exported network. Write one: python tools/export.py --output FILE"
+            )
+        kind = kind or KINDS.get(path.suffix.lower())
+        if kind not in OPENERS:
+            raise UserError(f"{path}: expected an exported network, a file name that ends in {', '.join(KINDS)}.")
+        try:
+            with quiet():
+                text, self._run = OPENERS[kind](path, self.device)
+            self.contents = Contents.from_json(text)
+        except UserError:
+            raise
+        except Exception as error:  # each library fails in its own way on a file that it cannot read
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+            raise UserError(f"{path}: not a network written by tools/export.py, or damaged ({reason}).") from error
+        self.size = (self.contents.height, self.contents.width)
+
+    @torch.inference_mode()
+    def __call__(self, images):
+        """Images as `contents` says → features (B, D) float32, on the CPU."""
+        return self._run(images).float().cpu()
+
+    def features(self, bank, batch_size=CPU_BATCH, flip=True, description="features"):
+        """Features (N, D) float32, of unit length, of a bank of N images, uint8 (N, H, W, 3), as a NumPy array.
+
+        flip: add the mirrored image's output, where the file does not do so itself. A file that normalises the length
+        itself gives the feature of one view: there it is not added.
+        """
+        contents, found = self.contents, [torch.empty(0, self.contents.dim)]
+        flip = flip and not contents.flip and not contents.l2
+        with progress(total=len(bank), desc=description, unit=" images") as bar:
+            for chunk in bank.split(batch_size) if len(bank) else ():
+                images = chunk if contents.normalised else normalise(chunk.to(self.device))
+                total = self(images)
+                if flip:
+                    total = total + self(images.flip(2 if contents.normalised else 3))
+                found.append(unit_length(total, contents.pieces))
+                bar.update(len(chunk))
+        return torch.cat(found).numpy()
+
+
+@contextmanager
+def quiet():
+    """Without PyTorch's remarks about what they are going to deprecate."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+
+
+def import_onnxruntime():
+    """The module. Raises UserError, with the command that installs it, where it is missing."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UserError(
+            "ONNX files need onnxruntime: python -m pip install onnxruntime  (onnxruntime-gpu for an NVIDIA GPU)"
+        ) from None
+    return onnxruntime
+
+
+def providers(device, tensorrt=False):
+    """onnxruntime's execution providers for a torch.device, the fastest first, of those that are installed."""
+    available = import_onnxruntime().get_available_providers()
+    wanted: list[tuple[str, dict]] = [("CPUExecutionProvider", {})]
+    if device.type == "cuda":
+        number = {"device_id": device.index or 0}
+        wanted.insert(0, ("CUDAExecutionProvider", number))
+        if tensorrt:
+            cache = {"trt_engine_cache_enable": True, "trt_engine_cache_path": "trt_cache"}
+            wanted.insert(0, ("TensorrtExecutionProvider", {**number, **cache}))
+    return [(name, settings) for name, settings in wanted if name in available]
+
+
+def _open_onnx(path, device):
+    onnxruntime = import_onnxruntime()
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = torch.get_num_threads()
+    settings.log_severity_level = 3
+    content = path.read_bytes()
+    session = onnxruntime.InferenceSession(content, settings, providers=[("CPUExecutionProvider", {})])
+    text = session.get_modelmeta().custom_metadata_map[KEY]
+    chosen = providers(device, Contents.from_json(text).tensorrt)
+    if len(chosen) > 1:
+        session = onnxruntime.InferenceSession(content, settings, providers=chosen)
+    name = session.get_inputs()[0].name
+    return text, lambda images: torch.from_numpy(session.run(None, {name: images.contiguous().cpu().numpy()})[0])
+
+
+def _open_torchscript(path, device):
+    extra = {KEY: ""}
+    module = torch.jit.load(path, map_location=device, _extra_files=extra).eval()
+    return extra[KEY], lambda images: module(images.to(device))
+
+
+def _open_export(path, device):
+    extra = {KEY: ""}
+    program = torch.export.load(path, extra_files=extra)
+    if device.type != "cpu":
+        from torch.export.passes import move_to_device_pass
+
+        program = move_to_device_pass(program, device)
+    module = program.module()
+    return extra[KEY], lambda images: module(images.to(device))
+
+
+OPENERS = {"onnx": _open_onnx, "torchscript": _open_torchscript, "export": _open_export}

@@ -1,0 +1,1 @@
+"""The saved index that grows: build it, search it."""

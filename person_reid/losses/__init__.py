@@ -1,0 +1,194 @@
+"""Every loss by its name.
+
+>>> triplet = create("triplet", margin=0.3)                 # a torch.nn.Module
+>>> arcface = create("arcface", num_classes=751, dim=512)   # with prototypes: give its parameters to the optimizer
+>>> loss = triplet(torch.randn(32, 512), torch.randint(0, 8, (32,)))
+
+All take features (N, D) and labels (N,) and return a scalar in float32; a loss whose `takes` is "logits" takes class
+scores (N, C) instead. The files of this folder hold one family each, with its formula and its paper.
+"""
+
+import inspect
+import math
+from typing import NamedTuple
+
+import torch
+
+from person_reid.basics import UserError, did_you_mean
+from person_reid.losses.base import FeatureLoss
+from person_reid.losses.center import CenterLoss
+from person_reid.losses.circle import CircleLoss
+from person_reid.losses.classification import CrossEntropyLoss, FocalLoss
+from person_reid.losses.contrastive import ContrastiveLoss
+from person_reid.losses.instance import InstanceLoss
+from person_reid.losses.lifted import LiftedLoss
+from person_reid.losses.margin_softmax import ArcFaceLoss, CosFaceLoss, SphereFaceLoss
+from person_reid.losses.multi_similarity import MultiSimilarityLoss
+from person_reid.losses.ranked import RankedListLoss
+from person_reid.losses.softmax_heads import ArcFaceSoftmaxLoss, CircleSoftmaxLoss, CosineSoftmaxLoss
+from person_reid.losses.triplet import TripletLoss
+from person_reid.losses.verification import VerificationLoss
+
+
+class Entry(NamedTuple):
+    """A name's class, the settings that the name stands for, a line about it, and whether it needs pairs that match."""
+
+    loss: type[FeatureLoss]
+    settings: dict
+    summary: str
+    needs_positives: bool = False
+
+
+REGISTRY = {
+    "triplet": Entry(TripletLoss, {}, "triplets of the multi-similarity miner's pairs (Schroff 2015, Wang 2019)", True),
+    "triplet_hard": Entry(TripletLoss, {"mining": "hard"}, "hardest positive and negative (Hermans 2017)", True),
+    "triplet_soft": Entry(
+        TripletLoss, {"mining": "hard", "soft": True}, "the same with a soft margin (Hermans 2017)", True
+    ),
+    "triplet_weighted": Entry(
+        TripletLoss, {"mining": "weighted"}, "softmax-weighted positives and negatives (Ristani 2018)", True
+    ),
+    "contrast": Entry(ContrastiveLoss, {}, "contrastive: pairs nearer or farther than a margin (Hadsell 2006)", True),
+    "lifted": Entry(LiftedLoss, {}, "generalised lifted structure (Song 2016, Hermans 2017)", True),
+    "circle": Entry(CircleLoss, {}, "circle, pairwise (Sun 2020)", True),
+    "multi_similarity": Entry(MultiSimilarityLoss, {}, "multi-similarity, with its miner (Wang 2019)", True),
+    "ranked": Entry(RankedListLoss, {}, "ranked list (Wang 2019)", True),
+    "ranked_kmeans": Entry(RankedListLoss, {"clusters": 8}, "ranked list, negatives by k-means cluster (Qian)", True),
+    "instance": Entry(InstanceLoss, {}, "every image its own class (Zheng 2020)"),
+    "instance_id": Entry(InstanceLoss, {"by_identity": True}, "every identity of the batch its own class (Zheng 2020)"),
+    "verification": Entry(VerificationLoss, {}, "same or different, by x∘y through a classifier (Zheng 2017)", True),
+    "arcface": Entry(ArcFaceLoss, {}, "prototypes with an angular margin (Deng 2019)"),
+    "cosface": Entry(CosFaceLoss, {}, "prototypes with a cosine margin (Wang 2018)"),
+    "sphere": Entry(SphereFaceLoss, {}, "prototypes with a multiplied angle (Liu 2017)"),
+    "center": Entry(CenterLoss, {}, "distance to a learnt center (Wen 2016)"),
+    "focal": Entry(FocalLoss, {}, "cross entropy that favours hard images (Lin 2017)"),
+    "cross_entropy": Entry(CrossEntropyLoss, {}, "cross entropy, label smoothing if wanted (Szegedy 2016)"),
+    "cosine_softmax": Entry(CosineSoftmaxLoss, {}, "of --head cosine: a cosine margin (Wang 2018)"),
+    "arcface_softmax": Entry(ArcFaceSoftmaxLoss, {}, "of --head arcface: an angular margin (Deng 2019)"),
+    "circle_softmax": Entry(CircleSoftmaxLoss, {}, "of --head circle: circle, by class (Sun 2020)"),
+}
+# The loss of each classifier that --head names.
+HEADS = {
+    "linear": "cross_entropy",
+    "cosine": "cosine_softmax",
+    "arcface": "arcface_softmax",
+    "circle": "circle_softmax",
+}
+
+
+class Published(NamedTuple):
+    """What a flag of the published training means. per_image: it divides this loss by the number of images."""
+
+    name: str
+    settings: dict
+    per_image: bool = False
+
+
+PUBLISHED = {
+    "arcface": Published("arcface", {"margin": 28.6, "scale": 64.0}, per_image=True),
+    "circle": Published("circle", {"margin": 0.25, "gamma": 32.0}, per_image=True),
+    "contrast": Published("contrast", {"positive_margin": 0.0, "negative_margin": 1.0}),
+    "cosface": Published("cosface", {"margin": 0.35, "scale": 64.0}, per_image=True),
+    "instance": Published("instance", {"gamma": 32.0}, per_image=True),
+    "instance_id": Published("instance_id", {"gamma": 32.0}, per_image=True),
+    "lifted": Published("lifted", {"positive_margin": 0.0, "negative_margin": 1.0}),
+    "sphere": Published("sphere", {"margin": 4, "scale": 1.0}, per_image=True),
+    "triplet": Published("triplet", {"margin": 0.3, "epsilon": 0.1}),
+}
+
+
+class Weighted(torch.nn.Module):
+    """`weight` × a loss, divided by the number of images if `per_image`; called as the loss is."""
+
+    def __init__(self, loss, weight=1.0, per_image=False):
+        super().__init__()
+        self.loss, self.weight, self.per_image = loss, weight, per_image
+        self.takes = loss.takes
+
+    def forward(self, features, labels):
+        return self.loss(features, labels) * (self.weight / (len(labels) if self.per_image else 1))
+
+
+def create(name, num_classes=None, dim=None, **settings):
+    """The loss called `name`, a FeatureLoss. `settings` go to its class and win over what the name stands for.
+
+    num_classes, dim: for losses that own parameters (arcface, cosface, sphere, center; verification needs dim alone);
+    the others ignore them. Raises UserError for an unknown name or setting, and where a loss needs a number it lacks.
+    """
+    check_name(name)
+    entry = REGISTRY[name]
+    settings = entry.settings | settings
+    known = inspect.signature(entry.loss).parameters
+    for setting in settings:
+        if setting not in known:
+            expected = ", ".join(sorted(known.keys() - {"num_classes", "dim"})) or "none"
+            raise UserError(f"loss {name}: no setting {setting!r}; it has {expected}.{did_you_mean(setting, known)}")
+    for number, value in (("num_classes", num_classes), ("dim", dim)):
+        if number in known:
+            if value is None:
+                raise UserError(f"loss {name}: expected {number}, since it has parameters of its own.")
+            settings[number] = value
+    return entry.loss(**settings)
+
+
+def published(flag, num_classes=None, dim=None, **settings):
+    """The loss of a published flag (`--triplet` is "triplet") as the published training adds it: a Weighted."""
+    name, defaults, per_image = PUBLISHED[flag]
+    return Weighted(create(name, num_classes, dim, **defaults | settings), per_image=per_image)
+
+
+def parse(text):
+    """{name: weight} of a list such as "triplet:1.0,center:5e-4"; a name without a weight has 1.0.
+
+    Raises UserError for an unknown name, a name that occurs twice, and a weight that is no number of 0 or above.
+    """
+    weights: dict[str, float] = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        name, _, weight = part.partition(":")
+        check_name(name)
+        try:
+            value = float(weight or 1.0)
+        except ValueError:
+            value = math.nan
+        if not 0 <= value < math.inf or name in weights:
+            raise UserError(f"loss {part!r}: expected name:weight, such as triplet:0.5, each name once.")
+        weights[name] = value
+    return weights
+
+
+def names_in(options):
+    """The losses that the options of a run name, by name in REGISTRY.
+
+    Raises UserError for a loss that is asked for twice, and for a loss of class scores that does not fit --head.
+    """
+    flags = {PUBLISHED[flag].name: f"--{flag}" for flag in PUBLISHED if getattr(options, flag)}
+    if options.alpha:
+        flags["verification"] = "--alpha"
+    listed = parse(options.loss or "")
+    for name in listed:
+        if name in flags:
+            raise UserError(f"The loss {name} is asked for twice, by {flags[name]} and by --loss {options.loss}.")
+        if name == "cross_entropy" or REGISTRY[name].loss.takes != "logits":
+            continue
+        if name in HEADS.values():
+            raise UserError(
+                f"--loss {options.loss}: {name} is no further loss but that of a classifier. Choose it by --head "
+                f"{name.removesuffix('_softmax')}; cross_entropy:0.5 in --loss gives it a weight."
+            )
+        if options.head != "linear":
+            raise UserError(
+                f"--loss {options.loss} with --head {options.head}: {name} needs class scores, and that classifier "
+                f"gives cosines. Leave {name} out, or choose --head linear."
+            )
+    return [*flags, *listed]
+
+
+def table():
+    """A line on every loss, with its paper, as text."""
+    return "\n".join(f"{name:<18}{entry.summary}" for name, entry in REGISTRY.items())
+
+
+def check_name(name):
+    """Raise UserError where no loss is called `name`."""
+    if name not in REGISTRY:
+        raise UserError(f"no loss {name!r}.{did_you_mean(name, REGISTRY)} There are: {', '.join(REGISTRY)}.")

@@ -1,0 +1,32 @@
+"""Multi-similarity loss: pairs weigh by their own similarity and by how they compare with the others of the anchor.
+
+    L = mean over i of 1/α log(1 + Σₚ exp(−α (s(i, p) − λ))) + 1/β log(1 + Σₙ exp(β (s(i, n) − λ)))
+
+Wang et al., Multi-Similarity Loss with General Pair Weighting for Deep Metric Learning, CVPR 2019, equation 15.
+"""
+
+from torch.nn import functional as F
+
+from person_reid.losses.base import FeatureLoss, cosine_similarities, multi_similarity_pairs, pair_masks
+
+
+class MultiSimilarityLoss(FeatureLoss):
+    """alpha, beta: sharpness for positives and negatives. base: λ, in cosines. epsilon: the miner's, or None."""
+
+    def __init__(self, alpha=2.0, beta=50.0, base=0.5, epsilon=0.1):
+        super().__init__()
+        self.alpha, self.beta, self.base, self.epsilon = alpha, beta, base, epsilon
+
+    def compute(self, features, labels):
+        similarities = cosine_similarities(features)
+        positive, negative = pair_masks(labels)
+        if self.epsilon is not None:
+            positive, negative = multi_similarity_pairs(similarities, positive, negative, self.epsilon)
+        pull = one_plus_sum(self.alpha * (self.base - similarities), positive) / self.alpha
+        push = one_plus_sum(self.beta * (similarities - self.base), negative) / self.beta
+        return (pull + push).mean()
+
+
+def one_plus_sum(exponents, mask):
+    """log(1 + Σ exp(exponents)) over the entries of each row where `mask`: (N, N) -> (N,)."""
+    return F.pad(exponents.masked_fill(~mask, -1e4), (1, 0)).logsumexp(1)

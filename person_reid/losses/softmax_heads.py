@@ -1,0 +1,73 @@
+"""Losses of a classifier that gives cosines: the margins of face recognition in place of the plain softmax.
+
+    L = mean over i of −log softmax(s · z)[y],   z from the cosines of feature and class weights
+
+    cosine   z_y = cos θ_y − m,      z_j = cos θ_j      Wang et al., CosFace, CVPR 2018, equation 4
+    ArcFace  z_y = cos(θ_y + m),     z_j = cos θ_j      Deng et al., CVPR 2019, equation 3
+    circle   z_y = [1 + m − cos θ_y]₊ (cos θ_y − 1 + m),   z_j = [cos θ_j + m]₊ (cos θ_j − m), the factors in brackets
+             constants for the gradient                 Sun et al., CVPR 2020, section 3.3
+
+A prototype loss (losses/margin_softmax.py) owns its class weights and is added to the classifier; these are the loss of
+the classifier itself. In evaluation mode they are the plain cross entropy of s · cos θ, without margin or smoothing.
+The defaults of margin and scale are those that He et al., FastReID, 2020, trains Market-1501 with.
+"""
+
+import math
+
+from torch.nn import functional as F
+
+from person_reid.losses.base import FeatureLoss
+from person_reid.losses.margin_softmax import angular_margin, replace_at_labels
+
+
+class SoftmaxHead(FeatureLoss):
+    """The common part, called with cosines (N, C) in [-1, 1] and labels (N,). scale: s. smoothing: of the labels."""
+
+    normalised = False
+    takes = "logits"
+
+    def __init__(self, margin, scale, smoothing):
+        super().__init__()
+        self.margin, self.scale, self.smoothing = margin, scale, smoothing
+
+    def compute(self, features, labels):
+        if not self.training:
+            return F.cross_entropy(self.scale * features, labels)
+        return F.cross_entropy(self.scale * self.with_margin(features, labels), labels, label_smoothing=self.smoothing)
+
+    def with_margin(self, cosines, labels):
+        """z, of the shape of the cosines (N, C)."""
+        raise NotImplementedError
+
+
+class CosineSoftmaxLoss(SoftmaxHead):
+    """margin: in cosines."""
+
+    def __init__(self, margin=0.35, scale=64.0, smoothing=0.0):
+        super().__init__(margin, scale, smoothing)
+
+    def with_margin(self, cosines, labels):
+        return replace_at_labels(cosines, labels, lambda cosine: cosine - self.margin)
+
+
+class ArcFaceSoftmaxLoss(SoftmaxHead):
+    """margin: in degrees; 20° are 0.35 radians."""
+
+    def __init__(self, margin=20.0, scale=64.0, smoothing=0.0):
+        super().__init__(math.radians(margin), scale, smoothing)
+
+    def with_margin(self, cosines, labels):
+        return replace_at_labels(cosines, labels, lambda cosine: angular_margin(cosine, self.margin))
+
+
+class CircleSoftmaxLoss(SoftmaxHead):
+    """margin: m, the relaxation, in cosines."""
+
+    def __init__(self, margin=0.35, scale=64.0, smoothing=0.0):
+        super().__init__(margin, scale, smoothing)
+
+    def with_margin(self, cosines, labels):
+        push = F.relu(cosines.detach() + self.margin) * (cosines - self.margin)
+        target = cosines.gather(1, labels[:, None])
+        pull = F.relu(1 + self.margin - target.detach()) * (target - 1 + self.margin)
+        return push.scatter(1, labels[:, None], pull)

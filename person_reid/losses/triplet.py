@@ -1,0 +1,91 @@
+"""Triplet loss: an image is nearer to every image of its identity than to any other, by a margin.
+
+    L = mean [ d(a, p) − d(a, n) + m ]₊        d: Euclidean distance of normalised features
+
+Schroff et al., FaceNet: A Unified Embedding for Face Recognition and Clustering, CVPR 2015, equation 3.
+"""
+
+import torch
+from torch.nn import functional as F
+
+from person_reid.basics import UserError, did_you_mean
+from person_reid.losses.base import (
+    FeatureLoss,
+    cosine_similarities,
+    euclidean_distances,
+    masked_mean,
+    multi_similarity_pairs,
+    pair_masks,
+)
+
+MINING = ("multi_similarity", "all", "hard", "weighted")
+
+
+class TripletLoss(FeatureLoss):
+    """Triplets within the batch, chosen by `mining`.
+
+    "multi_similarity": all triplets of the pairs that the multi-similarity rule keeps (`epsilon`); "all": every
+    triplet of the batch. Both average over the triplets that violate the margin.
+    "hard": the farthest positive and the nearest negative of each anchor (Hermans et al., In Defense of the Triplet
+    Loss, 2017, equation 5); "weighted": the mean of its positives with weights softmax(d), and of its negatives with
+    softmax(−d) (Ristani and Tomasi, Features for Multi-Target Multi-Camera Tracking and Re-Identification, CVPR 2018,
+    equation 4). Both average over the anchors that have a positive and a negative.
+
+    margin: in distances of unit vectors, which lie in [0, 2]. soft: log(1 + exp(d(a, p) − d(a, n))) in place of the
+    margin (Hermans et al., section 2); for "hard" and "weighted".
+    """
+
+    def __init__(self, margin=0.3, mining="multi_similarity", epsilon=0.1, soft=False):
+        super().__init__()
+        if mining not in MINING:
+            raise UserError(f"mining {mining!r}: expected one of {', '.join(MINING)}.{did_you_mean(mining, MINING)}")
+        if soft and mining not in ("hard", "weighted"):
+            raise UserError(f"the soft margin needs mining=hard or mining=weighted, found mining={mining}.")
+        self.margin, self.mining, self.epsilon, self.soft = margin, mining, epsilon, soft
+
+    def compute(self, features, labels):
+        similarities = cosine_similarities(features)
+        distances = euclidean_distances(similarities)
+        positive, negative = pair_masks(labels)
+        if self.mining in ("hard", "weighted"):
+            choose = hardest_pairs if self.mining == "hard" else weighted_pairs
+            violation = torch.sub(*choose(distances, positive, negative))
+            losses = F.softplus(violation) if self.soft else F.relu(violation + self.margin)
+            return masked_mean(losses, positive.any(1) & negative.any(1))
+        if self.mining == "multi_similarity":
+            positive, negative = multi_similarity_pairs(similarities, positive, negative, self.epsilon)
+        return mean_violation(distances, positive, negative, self.margin)
+
+
+def hardest_pairs(distances, positive, negative):
+    """Distance of each anchor to its farthest positive and to its nearest negative: two (N,)."""
+    return distances.where(positive, 0).amax(1), distances.where(negative, 2).amin(1)
+
+
+def weighted_pairs(distances, positive, negative):
+    """Mean distance of each anchor to its positives and to its negatives, the hard ones weighing more: two (N,)."""
+    return (
+        (distances * distances.where(positive, -1e4).softmax(1)).sum(1),
+        (distances * (-distances).where(negative, -1e4).softmax(1)).sum(1),
+    )
+
+
+def mean_violation(distances, positive, negative, margin):
+    """Mean of d(a, p) − d(a, n) + margin over all triplets of the masks where it is above zero.
+
+    A batch of N has up to N³ triplets, and none needs to be written out. With n(p) the number of negatives that
+    violate the margin against a positive p, and p(n) the reverse, the sum is Σ n(p)·(d(a, p) + m) − Σ p(n)·d(a, n).
+    To count, sort each row once. The counts are constant almost everywhere, so the gradient of this sum is the
+    gradient of the N³ terms. Violations below 1e-6 are rounding, and none.
+    """
+    with torch.no_grad():
+        reach = (distances + (margin - 1e-6)).where(positive, distances).where(positive | negative, torch.inf)
+        order = reach.argsort(1)
+        positive, negative = positive.gather(1, order), negative.gather(1, order)
+        negatives_before = negative.cumsum(1, dtype=torch.int32)
+        positives_before = positive.cumsum(1, dtype=torch.int32)
+        violated_negatives = negatives_before * positive
+        violated_positives = (positives_before[:, -1:] - positives_before) * negative
+        weights = torch.zeros_like(reach).scatter(1, order, (violated_negatives - violated_positives).to(reach.dtype))
+        count = violated_negatives.sum()
+    return (weights * distances).sum() / count.clamp(min=1) + margin * (count > 0)

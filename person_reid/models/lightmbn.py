@@ -1,0 +1,129 @@
+"""LightMBN, the lightweight multi-branch network: an OSNet whose last stages branch into body, parts and channels.
+
+Herzog, Ji, Teepe, Hörmann, Gilg, Rigoll: Lightweight Multi-Branch Network for Person Re-Identification, ICIP 2021,
+section 3. Names of layers are the authors', behind `model.` those of the copied stages, so that their published weights
+load.
+"""
+
+import copy
+import re
+
+import torch
+from torch import nn
+
+from person_reid.models.heads import build_classifier, frozen_bias_norm
+from person_reid.models.network import BranchedNetwork, each
+from person_reid.models.osnet import OmniScaleBlock
+from person_reid.models.pooling import build_pooling, pool_stripes
+
+WIDTH = 512
+DROPPED = 0.33  # of the rows, in training
+BRANCHES = ("global_branch", "partial_branch", "channel_branch")
+STAGES = {r"backbone\.0": "conv1", r"backbone\.2": "conv2", r"backbone\.3": "conv3.0"} | {
+    rf"\w+_branch\.{i}": stage for i, stage in enumerate(("conv3", "conv4", "conv5"))
+}
+
+
+class LightMBN(BranchedNetwork):
+    """Seven features of 512, each through a BNNeck of its own. The global branch gives two, of its average and of its
+    maximum after the strongest third of the rows was dropped (TopDrop); the part branch three, of its maximum and of
+    two halves' averages; the channel branch two, of the averages of either half of its channels.
+
+    The losses see three of them before the necks, body, dropped body and the part branch's whole (B, 3, 512); the
+    classifiers (B, 7, C) and the test see all after the necks, each of the seven normalised by itself, as in the
+    authors' code. --pool takes the place of all the averages and maxima.
+    """
+
+    dim = 7 * WIDTH
+    metric_dim = WIDTH
+    parts = 3
+    pieces = 7
+
+    def __init__(self, module, entry, options):
+        trunk = nn.Sequential(module.conv1, module.maxpool, module.conv2, module.conv3[0])
+        branch = nn.Sequential(module.conv3[1:], module.conv4, module.conv5)
+        stages = {"backbone": trunk, **{name: copy.deepcopy(branch) for name in BRANCHES}}
+        super().__init__(nn.ModuleDict(stages), entry, options)
+        channels = entry.channels
+        self.batch_drop_block = nn.ModuleDict({"drop_batch_bottleneck": OmniScaleBlock(channels, channels)})
+        self.average = build_pooling(options.pool or "avg")
+        self.largest = build_pooling(options.pool or "max")
+        shared = nn.Conv2d(channels // 2, WIDTH, 1, bias=False)
+        nn.init.kaiming_normal_(shared.weight)
+        self.shared = nn.Sequential(shared, nn.BatchNorm2d(WIDTH), nn.ReLU())
+        for i in range(5):
+            self.add_module(f"reduction_{i}", Neck(options, channels))
+        for i in range(2):
+            self.add_module(f"reduction_ch_{i}", Neck(options))
+
+    @property
+    def necks(self):
+        """The seven, in the order of the features."""
+        names = [*(f"reduction_{i}" for i in (0, 4, 1, 2, 3)), "reduction_ch_0", "reduction_ch_1"]
+        return [getattr(self, name) for name in names]
+
+    def base_name(self, name):
+        for pattern, stage in STAGES.items():
+            if re.match(rf"{pattern}\.", name):
+                return re.sub(f"^{pattern}", stage, name)
+        return name
+
+    def renamed(self, state_dict):
+        """Also the authors' own files, which have no `model.` before the stages."""
+        if any(name.startswith("global_branch.") for name in state_dict):
+            ours = set(self.model)
+            return {f"model.{name}" if name.split(".")[0] in ours else name: v for name, v in state_dict.items()}
+        return super().renamed(state_dict)
+
+    def pooled(self, images):
+        """Seven (B, ·): body, dropped body, part branch, its upper and lower half, the two groups of channels."""
+        shared = self.model["backbone"](images)
+        half = self.entry.channels // 2
+        body, part, channel = (self.model[name](shared) for name in BRANCHES)
+        body = self.batch_drop_block["drop_batch_bottleneck"](body)
+        dropped = drop_top_rows(body) if self.training else body
+        halves = pool_stripes(part, 2, self.average)
+        channels = self.average(channel)[:, :, None, None]
+        groups = [self.shared(channels[:, :half]).flatten(1), self.shared(channels[:, half:]).flatten(1)]
+        return [self.average(body), self.largest(dropped), self.largest(part), *halves, *groups]
+
+    def embed(self, images):
+        features = [neck.embed(pooled) for neck, pooled in zip(self.necks, self.pooled(images), strict=True)]
+        return torch.stack(features, dim=2).flatten(1)
+
+    def forward(self, images):
+        features, logits = each(self.necks, self.pooled(images))
+        return features[:, : self.parts], logits
+
+
+class Neck(nn.Module):
+    """(B, D) → a linear reduction to 512, where the input's width D is given → BNNeck → classifier."""
+
+    def __init__(self, options, dim=None):
+        super().__init__()
+        self.reduction = nn.Conv2d(dim, WIDTH, 1, bias=False) if dim else None  # a linear layer, in the authors' shape
+        self.bn = frozen_bias_norm(WIDTH)
+        if options.num_classes:
+            self.classifier = build_classifier(WIDTH, options.num_classes, "bnneck", options.classifier)
+
+    def reduce(self, pooled):
+        """(B, D) → (B, 512), the feature before the neck."""
+        return self.reduction(pooled[:, :, None, None]).flatten(1) if self.reduction else pooled
+
+    def embed(self, pooled):
+        """(B, D) → (B, 512), the feature after the neck."""
+        return self.bn(self.reduce(pooled))
+
+    def forward(self, pooled):
+        feature = self.reduce(pooled)
+        return feature, self.classifier(self.bn(feature))
+
+
+def drop_top_rows(maps, share=DROPPED):
+    """Maps (B, C, h, w) with the `share` of each one's rows set to 0 in which a position has the largest energy Σ_c x².
+
+    Quispe, Pedrini: Top-DB-Net: Top DropBlock for Activation Enhancement in Person Re-Identification, ICPR 2020.
+    """
+    energy = maps.detach().float().square().sum(1).amax(2)  # (B, h)
+    top = energy.topk(round(share * maps.shape[2]), dim=1).indices
+    return maps * torch.ones_like(energy).scatter(1, top, 0)[:, None, :, None].to(maps.dtype)

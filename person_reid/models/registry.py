@@ -1,0 +1,139 @@
+"""Every backbone under its name: our own, the published ones, and all that timm and torchvision know.
+
+A backbone is a module that turns (B, 3, H, W) normalised images into a feature map, its state-dict keys being those of
+the library it comes from, since published checkpoints are written in them. To add one, write an entry of `BACKBONES`
+(docs/adding-a-network.md).
+"""
+
+from dataclasses import replace
+from urllib.error import URLError
+
+from person_reid.basics import UserError, did_you_mean
+from person_reid.models import from_legacy as legacy
+from person_reid.models.backbone import Backbone, call
+from person_reid.models.from_timm import GRID, PATCHES, TOKENS, find_timm, is_timm, timm_entry, timm_names
+from person_reid.models.from_torchvision import (
+    densenet_maps,
+    find_torchvision,
+    ibn_entry,
+    is_torchvision,
+    keep_densenet_resolution,
+    torchvision_entry,
+    torchvision_names,
+)
+from person_reid.models.osnet import osnet_entry
+from person_reid.models.osnet_ain import OSNetAIN
+from person_reid.models.resolution import keep_last_resolution
+
+BACKBONES = {
+    "resnet18": torchvision_entry("resnet18", 512),
+    "resnet34": torchvision_entry("resnet34", 512),
+    "resnet50": torchvision_entry("resnet50", 2048),
+    "resnet101": torchvision_entry("resnet101", 2048),
+    "resnet152": torchvision_entry("resnet152", 2048),
+    "resnext50": torchvision_entry("resnext50_32x4d", 2048),
+    "resnet50_ibn_a": ibn_entry("resnet50_ibn_a", "ibn_a", 50),
+    "resnet101_ibn_a": ibn_entry("resnet101_ibn_a", "ibn_a", 101),
+    "resnet50_ibn_b": ibn_entry("resnet50_ibn_b", "ibn_b", 50),
+    "resnet101_ibn_b": ibn_entry("resnet101_ibn_b", "ibn_b", 101),
+    "resnet50d": timm_entry("resnet50d", 2048),
+    "resnest50": timm_entry("resnest50d", 2048),
+    "seresnet50": timm_entry("seresnet50", 2048),
+    "seresnext50": timm_entry("seresnext50_32x4d", 2048),
+    "densenet121": torchvision_entry(
+        "densenet121", 1024, densenet_maps, keep_resolution=keep_densenet_resolution
+    ),
+    "hrnet_w18": timm_entry("hrnet_w18", 2048, keep_resolution=None),
+    "efficientnet_b0": timm_entry("efficientnet_b0", 1280),
+    "efficientnet_b1": timm_entry("efficientnet_b1", 1280),
+    "efficientnet_b2": timm_entry("efficientnet_b2", 1408),
+    "efficientnet_b3": timm_entry("efficientnet_b3", 1536),
+    "efficientnet_b4": Backbone(
+        legacy.build_efficientnet, 1792, legacy.efficientnet_maps, source=legacy.efficientnet_source,
+        keep_resolution=legacy.keep_efficientnet_resolution, licence=lambda: "Apache-2.0",
+    ),
+    "mobilenetv3_small": timm_entry("mobilenetv3_small_100", 1024, channels=576),
+    "mobilenetv3_large": timm_entry("mobilenetv3_large_100", 1280, channels=960),
+    "nasnetalarge": Backbone(
+        legacy.build_nasnet, 4032, legacy.nasnet_maps, source=legacy.nasnet_source,
+        keep_resolution=keep_last_resolution, licence=lambda: "Apache-2.0",
+    ),
+    "convnext_tiny": timm_entry("convnext_tiny", 768),
+    "convnext_small": timm_entry("convnext_small", 768),
+    "convnext_base": timm_entry("convnext_base", 1024, without_head=True),
+    "osnet_x0_25": osnet_entry("osnet_x0_25", 0.25),
+    "osnet_x0_5": osnet_entry("osnet_x0_5", 0.5),
+    "osnet_x0_75": osnet_entry("osnet_x0_75", 0.75),
+    "osnet_x1_0": osnet_entry("osnet_x1_0", 1.0),
+    "osnet_ibn_x1_0": osnet_entry("osnet_ibn_x1_0", 1.0, ibn=True),
+    "osnet_ain_x0_25": osnet_entry("osnet_ain_x0_25", 0.25, OSNetAIN),
+    "osnet_ain_x0_5": osnet_entry("osnet_ain_x0_5", 0.5, OSNetAIN),
+    "osnet_ain_x0_75": osnet_entry("osnet_ain_x0_75", 0.75, OSNetAIN),
+    "osnet_ain_x1_0": osnet_entry("osnet_ain_x1_0", 1.0, OSNetAIN),
+    "mgn": torchvision_entry("resnet50", 2048, size=(384, 128)),  # branched in reid.models.kinds, as is the next
+    "lightmbn": replace(osnet_entry("osnet_x1_0", 1.0), size=(384, 128)),
+    "swin_tiny": timm_entry("swin_tiny_patch4_window7_224", 768, GRID, size=(224, 224)),
+    "swin_small": timm_entry("swin_small_patch4_window7_224", 768, GRID, size=(224, 224)),
+    "swin_base": timm_entry("swin_base_patch4_window7_224", 1024, GRID, size=(224, 224)),
+    "swinv2_tiny": timm_entry("swinv2_tiny_window8_256", 768, GRID),
+    "swinv2_base": timm_entry("swinv2_base_window8_256", 1024, GRID),
+    "vit_small": timm_entry("vit_small_patch16_224", 384, PATCHES),
+    "vit_base": timm_entry("vit_base_patch16_224", 768, PATCHES),
+    "dinov3_vit_small": timm_entry("vit_small_patch16_dinov3", 384, TOKENS),
+    "dinov3_vit_base": timm_entry("vit_base_patch16_dinov3", 768, TOKENS),
+    "clip_vit_base": timm_entry("vit_base_patch16_clip_quickgelu_224.openai", 768, PATCHES),
+    "clip_resnet50": timm_entry("resnet50_clip.openai", 2048, embed=call),
+}  # fmt: skip
+
+
+def find_backbone(name):
+    """The Backbone called `name`: an entry of BACKBONES, else timm's, else torchvision's network of that name.
+
+    Raises UserError with the nearest known name where there is none.
+    """
+    if name in BACKBONES:
+        return BACKBONES[name]
+    if is_timm(name):
+        return find_timm(name)
+    if is_torchvision(name):
+        return find_torchvision(name)
+    known = [*BACKBONES, *timm_names(), *torchvision_names()]
+    raise UserError(
+        f"--backbone {name}: unknown network.{did_you_mean(name, known)} "
+        "`python model.py` lists the networks; every other one of timm and torchvision has its name there."
+    )
+
+
+def build_backbone(name, pretrained=False, stride=2, size=None, drop_path=0.0):
+    """The module of backbone `name` for images of `size` (height, width), and its Backbone entry.
+
+    pretrained: ImageNet weights. stride: 1 keeps the resolution of the last stage. drop_path: probability of leaving
+    out the deepest block (stochastic depth: Huang, Sun, Liu, Sedra, Weinberger, ECCV 2016); of those before it
+    proportionally less. Raises UserError where the weights cannot be fetched (it names the file) and where stride 1 or
+    drop_path has no meaning for the network.
+    """
+    entry = find_backbone(name)
+    if stride == 1 and entry.keep_resolution is None:
+        raise UserError(f"--stride 1 has no meaning for {name}; leave it out.")
+    try:
+        module = entry.build(pretrained, size or entry.size, **({"drop_path": drop_path} if drop_path else {}))
+    except Exception as error:  # each library and each layer of the network stack below it raises its own
+        if drop_path and isinstance(error, TypeError) and "drop_path" in str(error):
+            raise UserError(f"--drop_path: {name} has no stochastic depth; leave it out.") from error
+        if not pretrained or isinstance(error, UserError):
+            raise
+        raise UserError(
+            f"The ImageNet weights of {name} are not in the cache and could not be fetched ({_reason(error)}). "
+            f"{entry.source()} Or name a file you have with --weights FILE, or start from random weights with "
+            "--weights none."
+        ) from error
+    if stride == 1 and entry.keep_resolution:
+        entry.keep_resolution(module, entry.maps, size or entry.size)
+    return module, entry
+
+
+def _reason(error):
+    """The first line of the innermost cause, such as `Name or service not known`."""
+    if isinstance(error, URLError):
+        return str(error.reason)
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

@@ -1,0 +1,107 @@
+"""The form of a recipe: an options file of train.py with one key more, `recipe`, that says what should come of it.
+
+    use_dense: true
+    train_all: true
+    recipe:
+      title: DenseNet-121
+      source: Person_reID_baseline_pytorch, README, "Trained Model"
+      dataset: market
+      average_precision: trapezoidal
+      published:
+        single: {rank1: 90.17, mAP: 74.02}
+
+recipes/README.md explains the entries.
+"""
+
+from dataclasses import MISSING, dataclass, fields
+from typing import Any
+
+from person_reid.basics import UserError, did_you_mean
+from person_reid.data.datasets import DATA_SETS
+from person_reid.retrieval.metrics import AVERAGE_PRECISIONS
+
+KEY = "recipe"
+RANKINGS = ("single", "multi", "re-ranked")  # single query, multiple query, single query re-ranked
+FIGURES = ("rank1", "rank5", "rank10", "mAP", "mINP")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training and what it should reach.
+
+    name: its folder and file, `market/resnet50`. flags: {name: value}, those of train.py. title, source: what it is
+    and where its figures are from. dataset: a key of DATA_SETS. average_precision: the definition behind its mAP.
+    published: {ranking: {figure: per cent}}; each ranking is measured, also one without figures. command: as published.
+    test, rerank: flags of test.py and evaluate_rerank.py. note: in what it may differ from what was published.
+    """
+
+    name: str
+    flags: dict[str, Any]
+    title: str
+    source: str
+    dataset: str
+    average_precision: str
+    published: dict[str, dict[str, float]]
+    command: str = ""
+    test: str = ""
+    rerank: str = ""
+    note: str = ""
+
+    @classmethod
+    def of(cls, path, content):
+        """The Recipe that the content of the file `path` is. Raises UserError where it is none."""
+        if KEY not in content:
+            raise UserError(f"{path}: no recipe: it has no entry {KEY!r}. recipes/README.md shows the form.")
+        check_recipe(content[KEY], path)
+        flags = {name: value for name, value in content.items() if name != KEY}
+        published = {name: content[KEY]["published"][name] for name in RANKINGS if name in content[KEY]["published"]}
+        about = {**content[KEY], "published": published}
+        return cls(f"{path.resolve().parent.name}/{path.stem}", flags, **about)
+
+    @property
+    def identity(self):
+        """What the record of a run shares with the recipe, as long as the recipe stays what it was."""
+        return {"recipe": self.name, "flags": self.flags, "test": self.test, "rerank": self.rerank}
+
+
+def is_of(record, identity):
+    """Whether a record is one of the recipe, or the run, of this identity."""
+    return all(record[name] == value for name, value in identity.items())
+
+
+ENTRIES = {entry.name: entry for entry in fields(Recipe) if entry.name not in ("name", "flags")}
+REQUIRED = [name for name, entry in ENTRIES.items() if entry.default is MISSING]
+CHOICES = {"dataset": DATA_SETS, "average_precision": AVERAGE_PRECISIONS}
+
+
+def check_recipe(about, path):
+    """Raise UserError unless `about`, the entry `recipe` of the file `path`, has the form of recipes/README.md."""
+    if not isinstance(about, dict):
+        raise UserError(f"{path}: {KEY}: expected 'name: value' lines, found {type(about).__name__}.")
+    for name, value in about.items():
+        if name not in ENTRIES:
+            raise UserError(f"{path}: {KEY}: unknown entry {name!r}.{did_you_mean(str(name), ENTRIES)}")
+        if name != "published" and not isinstance(value, str):
+            raise UserError(f"{path}: {KEY}: {name}: expected text, found {value!r}.")
+        if value not in CHOICES.get(name, [value]):
+            expected = " or ".join(CHOICES[name]) if len(CHOICES[name]) < 5 else "a name that prepare.py --dataset has"
+            raise UserError(
+                f"{path}: {KEY}: {name}: {value!r}: expected {expected}.{did_you_mean(value, CHOICES[name])}"
+            )
+    missing = [name for name in REQUIRED if name not in about]
+    if missing:
+        raise UserError(f"{path}: {KEY}: lacks {', '.join(missing)}.")
+    _check_published(about["published"], f"{path}: {KEY}: published")
+
+
+def _check_published(published, where):
+    if not isinstance(published, dict) or not published or not all(isinstance(v, dict) for v in published.values()):
+        raise UserError(f"{where}: expected rankings and figures, such as 'single: {{rank1: 88.84, mAP: 71.59}}'.")
+    for ranking, figures in published.items():
+        if ranking not in RANKINGS:
+            raise UserError(f"{where}: {ranking!r}: expected one of {', '.join(RANKINGS)}.")
+        for name, value in figures.items():
+            if name not in FIGURES:
+                raise UserError(f"{where}: {name!r}: expected one of {', '.join(FIGURES)}.")
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value <= 100:
+                raise UserError(f"{where}: {name}: {value!r}: expected per cent, 1 to 100.")

@@ -1,0 +1,185 @@
+"""Result files: the features that test.py writes and everything after it reads.
+
+The keys are the published ones: gallery_f (N, D), gallery_label and gallery_cam (1, N), the same for query_ and, in
+multi_query.mat, mquery_; beside them gallery_path and query_path, one image a row. Features too large for MATLAB 5 are
+written as MATLAB 7.3, which is HDF5, under the same name.
+
+    from person_reid.retrieval.results import load_result
+    query, gallery = load_result("pytorch_result.mat")
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import scipy.io
+
+from person_reid.basics import UserError, atomic_write
+
+RESULT = Path("pytorch_result.mat")  # unless --result says otherwise
+MATLAB5_LIMIT = 2**31 - 1  # bytes in one variable, for MATLAB itself
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+USER_BLOCK = 512  # where HDF5 begins in a MATLAB 7.3 file
+
+
+@dataclass
+class FeatureSet:
+    """Images of people as the network sees them.
+
+    features: (N, D) float32; labels: (N,) int64, -1 for junk, 0 for a distractor; cameras: (N,) int64;
+    paths: N file names, or None where nobody asked for them. Other dtypes and (1, N) arrays are converted.
+    """
+
+    features: np.ndarray
+    labels: np.ndarray
+    cameras: np.ndarray
+    paths: list[str] | None = None
+
+    def __post_init__(self):
+        self.features = np.asarray(self.features, np.float32)
+        self.labels = np.asarray(self.labels).ravel().astype(np.int64)
+        self.cameras = np.asarray(self.cameras).ravel().astype(np.int64)
+
+    def __len__(self):
+        return len(self.features)
+
+    def select(self, index):
+        """The FeatureSet of the images at `index`, an array of positions."""
+        paths = None if self.paths is None else [self.paths[i] for i in index]
+        return FeatureSet(self.features[index], self.labels[index], self.cameras[index], paths)
+
+    def check(self, source):
+        """Raise a UserError, opening with `source`, for features that no metric could rank."""
+        if self.features.ndim != 2 or self.features.size == 0:
+            raise UserError(f"{source}: empty features of shape {self.features.shape}; expected (images, dimension).")
+        paths = self.labels if self.paths is None else self.paths
+        lengths = {"features": len(self), "labels": len(self.labels), "cameras": len(self.cameras), "paths": len(paths)}
+        if len(set(lengths.values())) > 1:
+            found = ", ".join(f"{count} {name}" for name, count in lengths.items())
+            raise UserError(f"{source}: {found}; expected as many of each. Extract them again with test.py.")
+        squares = np.einsum("nd,nd->n", self.features, self.features)
+        for bad, what in ((~np.isfinite(squares), "NaN or infinite"), (squares == 0, "all zero")):
+            if bad.any():
+                first = int(bad.argmax())
+                name = f"index {first}" if self.paths is None else f"{self.paths[first]} (index {first})"
+                raise UserError(f"{source}: {bad.sum()} of {len(self)} features are {what}, the first is {name}.")
+
+
+def multi_query_file(result):
+    """Where the multiple-query features of a result file's network are, or would be: multi_query.mat for
+    pytorch_result.mat, the published names, and market_multi_query.mat for market.mat; in the same folder."""
+    result = Path(result)
+    own = "" if result.name == RESULT.name else f"{result.stem}_"
+    return result.with_name(f"{own}multi_query.mat")
+
+
+def save_result(path, query, gallery):
+    """Write two FeatureSets, atomically, as the file that evaluate.py reads. Raises OSError where the disk is full."""
+    _save(path, {"gallery": gallery, "query": query})
+
+
+def save_multi_query(path, multi_query):
+    """Write the images of every query's identity in its camera (a FeatureSet) as multi_query.mat."""
+    _save(path, {"mquery": multi_query})
+
+
+def load_result(path=RESULT, paths=False):
+    """Read (query, gallery), two FeatureSets, from a MATLAB 5 or 7.3 file.
+
+    paths: also read the images' names, where the file has them. Raises UserError where the file is missing, damaged or
+    unfit for a ranking.
+    """
+    query, gallery = _load(path, ("query", "gallery"), paths)
+    if query.features.shape[1] != gallery.features.shape[1]:
+        raise UserError(
+            f"{path}: query features have {query.features.shape[1]} dimensions, gallery features "
+            f"{gallery.features.shape[1]}; expected the same network for both."
+        )
+    return query, gallery
+
+
+def load_multi_query(path="multi_query.mat", paths=False):
+    """Read the FeatureSet that save_multi_query wrote. Raises UserError as load_result does."""
+    return _load(path, ("mquery",), paths)[0]
+
+
+def _save(path, sets):
+    values = {}
+    for name, images in sets.items():
+        images.check(f"{path}: {name}")
+        values[f"{name}_f"] = images.features
+        values[f"{name}_label"] = images.labels[None]
+        values[f"{name}_cam"] = images.cameras[None]
+        if images.paths is not None:
+            values[f"{name}_path"] = np.array([str(image) for image in images.paths])
+    large = any(value.nbytes > MATLAB5_LIMIT for value in values.values())
+    with atomic_write(path) as temporary:
+        if large:
+            _write_hdf5(temporary, values)
+        else:
+            with temporary.open("wb") as file:
+                scipy.io.savemat(file, values)
+
+
+def _write_hdf5(path, values):
+    """MATLAB 7.3: every array transposed, text as a matrix of UTF-16 units, a header of MATLAB's before it all."""
+    import h5py
+
+    classes = {"f": "single", "i": "int64", "u": "char"}
+    with h5py.File(path, "w", userblock_size=USER_BLOCK) as file:
+        for name, value in values.items():
+            if value.dtype.kind == "U":
+                lines = [text.encode("utf-16-le") for text in value]
+                width = max(map(len, lines))
+                padded = b"".join(line + b" \0" * ((width - len(line)) // 2) for line in lines)
+                value = np.frombuffer(padded, "<u2").reshape(len(lines), -1)
+            data = file.create_dataset(name, value.shape[::-1], value.dtype)
+            data.attrs["MATLAB_class"] = np.bytes_(classes[value.dtype.kind])
+            for column in range(0, value.shape[1], 64):  # in blocks: a transposed whole would be a copy of it
+                data[column : column + 64] = value[:, column : column + 64].T
+    header = b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM"
+    with path.open("rb+") as file:
+        file.write(header)
+
+
+def _load(path, names, paths):
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no features there. Extract them first: python test.py --name NAME")
+    wanted = [f"{name}_{part}" for name in names for part in ("f", "label", "cam")]
+    texts = [f"{name}_path" for name in names] if paths else []
+    with path.open("rb") as file:
+        start = file.read(USER_BLOCK + len(HDF5_SIGNATURE))
+    read = _read_hdf5 if HDF5_SIGNATURE in (start[: len(HDF5_SIGNATURE)], start[USER_BLOCK:]) else _read_matlab5
+    try:
+        values = read(path, wanted + texts)
+    except Exception as error:  # the readers raise anything at all on a damaged file
+        raise UserError(f"{path}: damaged, or no MATLAB file ({error}). Extract the features again.") from None
+    missing = [key for key in wanted if key not in values]
+    if missing:
+        raise UserError(f"{path}: no {missing[0]!r} in it; expected {', '.join(wanted)}, as test.py writes them.")
+    sets = []
+    for name in names:
+        text = values.get(f"{name}_path")
+        lines = None if text is None else [str(line).rstrip(" ") for line in text]
+        images = FeatureSet(values[f"{name}_f"], values[f"{name}_label"], values[f"{name}_cam"], lines)
+        images.check(f"{path}: {name}")
+        sets.append(images)
+    return sets
+
+
+def _read_matlab5(path, keys):
+    return scipy.io.loadmat(path, variable_names=keys)
+
+
+def _read_hdf5(path, keys):
+    import h5py
+
+    values = {}
+    with h5py.File(path) as file:
+        for key in keys:
+            if key in file:
+                values[key] = file[key][()].T
+                if key.endswith("_path"):
+                    values[key] = [row.astype("<u2").tobytes().decode("utf-16-le") for row in values[key]]
+    return values

@@ -1,0 +1,79 @@
+"""Training curves: loss, top-1 error, learning rate and, where it was measured, mAP, epoch by epoch."""
+
+import json
+from pathlib import Path
+
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from person_reid.basics import UserError
+from person_reid.show.style import LINES, LINES_ON_DARK, PATTERNS, panel, picture
+
+TRAIN_COLOR, VALIDATION_COLOR = LINES[:2]
+PANELS = {  # title: {name in a record: what the line is called}
+    "Loss": {"loss": "training", "val_loss": "validation"},
+    "Top-1 error": {"error": "training", "val_error": "validation"},
+    "Learning rate": {"lr": "learning rate"},
+    "Test": {"mAP": "mAP", "rank1": "Rank@1"},
+}
+FEW = 30  # epochs: with more, a mark at every one is a blot
+
+
+def draw_curves(history, path, dark=False):
+    """Draw the curves to an image file.
+
+    history: a list of dicts, one an epoch, with epoch, loss, error and, where there are any, val_loss, val_error
+    (errors in 0..1), lr, and mAP and rank1 (0..1), which some of the epochs may lack.
+    """
+    panels = [title for title, lines in PANELS.items() if any(name in record for name in lines for record in history)]
+    rows, columns = (2, 2) if len(panels) == 4 else (1, len(panels))
+    with picture(path, 3.7 * columns, 3.2 * rows, dark) as figure:
+        for axes, title in zip(figure.subplots(rows, columns, squeeze=False).flat, panels, strict=True):
+            _draw_panel(panel(axes, title, "Epoch"), history, PANELS[title], dark)
+            if title == "Loss":
+                axes.set_ylim(0, loss_limit(history))
+            elif title == "Learning rate":
+                axes.set_ylim(bottom=0)
+            else:
+                axes.set_ylim(0, None if title == "Top-1 error" else 1)
+                axes.yaxis.set_major_formatter(PercentFormatter(1))
+
+
+def _draw_panel(axes, history, lines, dark):
+    colors = LINES_ON_DARK if dark else LINES
+    for place, (name, label) in enumerate(lines.items()):
+        points = [(record["epoch"], record[name]) for record in history if name in record]
+        if points:
+            marker = "." if len(points) <= FEW else ""
+            axes.plot(
+                *zip(*points, strict=True), color=colors[place], linestyle=PATTERNS[place], marker=marker, label=label
+            )
+    first, last = history[0]["epoch"], history[-1]["epoch"]
+    axes.set_xlim(first - 0.05 * (last - first) - 0.1, last + 0.05 * (last - first) + 0.1)  # of all panels alike
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if len(axes.lines) > 1 or lines == PANELS["Test"]:
+        axes.legend()
+
+
+def loss_limit(history):
+    """The top of the loss axis: what training reached, and half of the validation's epochs at least.
+
+    A validation loss far above, usual in the first epochs, is cut off: the other lines would lie on the axis.
+    """
+    highest = max(record["loss"] for record in history)
+    validation = sorted(record["val_loss"] for record in history if "val_loss" in record)
+    return 1.15 * max(highest, validation[(len(validation) - 1) // 2] if validation else 0) or 1
+
+
+def read_history(path):
+    """The records of a run's log.jsonl. Raises UserError where there are none or the file is damaged."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such log; train.py writes one after the first epoch.")
+    try:
+        history = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        complete = all({"epoch", "loss", "error"} <= record.keys() for record in history)
+    except (ValueError, AttributeError):
+        history, complete = [], False
+    if not history or not complete:
+        raise UserError(f"{path}: expected a line for each epoch with epoch, loss and error, as train.py writes them.")
+    return history

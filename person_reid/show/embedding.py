@@ -1,0 +1,126 @@
+"""A map of features: images that the network finds similar lie near one another. Colour: identity; shape: camera.
+
+images = choose(query, gallery, identities=10)
+points, method = project(images.features)
+draw_embedding(points, images.labels, images.cameras, "map.png", method)
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+
+from person_reid.basics import UserError
+from person_reid.data.layout import JUNK
+from person_reid.retrieval.results import FeatureSet
+from person_reid.show.style import MANY, panel, picture
+
+MARKERS = "osD^vPX*<>hp"
+DISTRACTOR = 0
+PERPLEXITY = 12.0  # neighbours that count: about half as many as a person has images
+
+
+def choose(query, gallery, identities=10):
+    """The images of the `identities` that have most of them, of both FeatureSets, distractors and junk left out."""
+    both = FeatureSet(
+        np.concatenate([query.features, gallery.features]),
+        np.concatenate([query.labels, gallery.labels]),
+        np.concatenate([query.cameras, gallery.cameras]),
+    )
+    people, counts = np.unique(both.labels[~np.isin(both.labels, (JUNK, DISTRACTOR))], return_counts=True)
+    most = people[np.argsort(-counts, kind="stable")[:identities]]
+    return both.select(np.flatnonzero(np.isin(both.labels, most)))
+
+
+def project(features, method=None, seed=0):
+    """Features (N, D) in the plane: (points (N, 2), the name of the method).
+
+    method: "tsne" (van der Maaten, Hinton, JMLR 2008; needs scikit-learn), "umap" (McInnes, Healy, Melville, 2018;
+    needs umap-learn) or "pca"; None takes t-SNE if it is installed, else PCA. Raises UserError where the library of a
+    method is not installed, and for fewer than three images.
+    """
+    if len(features) < 3:
+        raise UserError(f"a map of {len(features)} images: expected three at least.")
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    if method is None:
+        try:
+            return _tsne(unit, seed), METHODS["tsne"][0]
+        except ImportError:
+            print("t-SNE needs scikit-learn (pip install scikit-learn); the map is by PCA.")
+            method = "pca"
+    name, reduce, package = METHODS[method]
+    try:
+        return reduce(unit, seed), name
+    except ImportError:
+        raise UserError(f"--method {method}: pip install {package}, or choose --method pca.") from None
+
+
+def _tsne(features, seed):
+    from sklearn.manifold import TSNE
+
+    # Of unit features, the Euclidean distance orders pairs as the cosine does.
+    perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
+    return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(features)
+
+
+def _umap(features, seed):
+    from umap import UMAP
+
+    return UMAP(n_neighbors=min(15, len(features) - 1), metric="cosine", random_state=seed).fit_transform(features)
+
+
+def _pca(features, seed):
+    centred = features - features.mean(axis=0)
+    left, spread, _ = np.linalg.svd(centred, full_matrices=False)
+    points = left[:, :2] * spread[:2]
+    return np.pad(points, ((0, 0), (0, 2 - points.shape[1])))
+
+
+METHODS: dict[str, tuple[str, Callable, str]] = {
+    "tsne": ("t-SNE", _tsne, "scikit-learn"),
+    "umap": ("UMAP", _umap, "umap-learn"),
+    "pca": ("PCA", _pca, ""),
+}
+
+
+def draw_embedding(points, labels, cameras, save, method="", dark=False):
+    """Draw points (N, 2) to an image file; labels, cameras: (N,).
+
+    Colours repeat after ten identities, shapes after twelve cameras: the number of an identity stands above its images.
+    """
+    people, shapes = np.unique(labels), dict(zip(np.unique(cameras), MARKERS * len(cameras), strict=False))
+    paper = "#0f172a" if dark else "white"
+    with picture(save, 6.4, 5.8, dark) as figure:
+        axes = panel(figure.subplots(), f"{len(labels)} images of {len(people)} people", "")
+        axes.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
+        axes.grid(False)
+        axes.spines[:].set_visible(False)
+        axes.margins(0.08)
+        for number, label in enumerate(people):
+            for camera, shape in shapes.items():
+                here = points[(labels == label) & (cameras == camera)]
+                axes.scatter(
+                    *here.T, s=36, marker=shape, color=MANY[number % len(MANY)], edgecolor=paper, linewidth=0.6
+                )
+        for label in people:
+            top = label_place(points[labels == label])
+            style = {"fontsize": 11, "fontweight": "bold", "path_effects": [withStroke(linewidth=3, foreground=paper)]}
+            axes.annotate(f"{label:04d}", top, (0, 9), textcoords="offset points", ha="center", **style)
+        axes.set_xlabel(f"{method}: near means similar, axes have no unit", fontsize=10)
+        keys = [
+            Line2D([], [], marker=shape, linestyle="", color="#94a3b8", label=f"camera {camera}")
+            for camera, shape in shapes.items()
+        ]
+        figure.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), 4), handletextpad=0.1)
+
+
+def label_place(cloud):
+    """Where the number of an identity stands: above the half of its points (N, 2) around their most central one.
+
+    The middle of a cloud in two pieces is between them, where others are.
+    """
+    distances = np.linalg.norm(cloud[:, None] - cloud[None], axis=2)
+    centre = np.median(distances, axis=1).argmin()
+    near = cloud[np.argsort(distances[centre], kind="stable")[: (len(cloud) + 1) // 2]]
+    return near[:, 0].mean(), near[:, 1].max()

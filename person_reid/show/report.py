@@ -1,0 +1,154 @@
+"""What is known about a run, on one page: metrics, curves, thresholds, a map of the features, rankings, heat maps."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from person_reid.data.bank import load_bank
+from person_reid.retrieval.metrics import evaluate
+from person_reid.retrieval.results import FeatureSet
+from person_reid.retrieval.thresholds import pair_similarities, summarize
+from person_reid.show import page, ranking
+from person_reid.show.cmc import draw_cmc
+from person_reid.show.curves import draw_curves
+from person_reid.show.embedding import choose, draw_embedding, project
+from person_reid.show.histogram import draw_similarities
+from person_reid.show.sheet import pixels_of
+
+RANKS = (1, 5, 10)
+RULES = {"eer": "equal error rate", "1e-3": "1 stranger in 1,000", "1e-4": "1 stranger in 10,000"}
+KINDS = {"all_pairs": "all pairs", "hardest_per_query": "hardest of every query"}
+
+
+@dataclass
+class Tested:
+    """Result of a test. query, gallery: FeatureSets; metrics: {how the gallery was ranked: Metrics}, the plain one
+    first."""
+
+    query: FeatureSet
+    gallery: FeatureSet
+    metrics: dict
+
+    @property
+    def plain(self):
+        """The Metrics of the plain ranking."""
+        return next(iter(self.metrics.values()))
+
+
+def metrics_section(tested):
+    """The figures, how they differ by the query's camera, and the CMC curves."""
+    plain = tested.plain
+    best = {"Rank@1": plain.rank(1), "mAP": plain.mAP, "mINP": plain.mINP}
+    header = ["Query", *(f"Rank@{k}" for k in RANKS), "mAP", "mINP"]
+    rows = [
+        [name, *(percent(found.rank(k)) for k in RANKS), percent(found.mAP), percent(found.mINP)]
+        for name, found in tested.metrics.items()
+    ]
+    cameras = []
+    for camera in np.unique(tested.query.cameras):
+        own = tested.query.cameras == camera
+        first = percent(float((plain.first_match[own] == 0).mean()))
+        cameras.append([f"camera {camera}", int(own.sum()), first, percent(float(plain.average_precision[own].mean()))])
+    return page.section(
+        "Metrics",
+        page.numbers({name: f"{percent(value)} %" for name, value in best.items()}),
+        page.table(header, rows, "in percent"),
+        page.chart(lambda path, dark: draw_cmc(tested.metrics, path, dark=dark), "CMC curves", 42),
+        page.table(["Queries of", "number", "Rank@1", "mAP"], cameras, "by the query's camera, in percent"),
+        remark="Market-1501's protocol: matches of the query's own camera are left out, as is junk; trapezoidal AP.",
+    )
+
+
+def curves_section(history):
+    """The training curves."""
+    last = history[-1]
+    text = f"{len(history)} epochs; the last: loss {last['loss']:.4g}, top-1 error {percent(last['error'])} %."
+    return page.section("Training", page.chart(partial(draw_curves, history), "Training curves", 56, 31), remark=text)
+
+
+def thresholds_section(tested):
+    """Same person or not: the thresholds, and the histograms around them."""
+    pairs = pair_similarities(tested.query, tested.gallery)
+    found = summarize(pairs)
+    rows = []
+    for kind, name in KINDS.items():
+        for rule, words in RULES.items():
+            values = found[kind]["rules"][rule]
+            accepted = 1 - values["error"] if rule == "eer" else values["tpr"]
+            rows.append([f"{name}, {words}", f"{values['threshold']:.3f}", percent(accepted)])
+    threshold = found["all_pairs"]["rules"]["eer"]["threshold"]
+    return page.section(
+        "Same person or not",
+        page.chart(lambda path, dark: draw_similarities(pairs, threshold, path, dark), "Similarities", 62, 40),
+        page.table(["Rule", "threshold", "own images accepted, %"], rows),
+        remark=f"{found['all_pairs']['genuine']:,} pairs of one person and {found['all_pairs']['impostor']:,} of "
+        "strangers, of different cameras; hatched: strangers.",
+    )
+
+
+def map_section(tested, identities=10):
+    """The map of the features of the people with the most images."""
+    images = choose(tested.query, tested.gallery, identities)
+    points, method = project(images.features)
+
+    def draw(path, dark):
+        draw_embedding(points, images.labels, images.cameras, path, method, dark)
+
+    return page.section(
+        "Map of the features",
+        page.chart(draw, "Images of people, near one another where the network finds them similar", 42),
+        remark=f"The {len(np.unique(images.labels))} people with the most images; colour: identity, shape: camera.",
+    )
+
+
+def rankings_section(title, tested, indices, test_dir=None, heat=None, remark=""):
+    """Queries and their nearest gallery images. heat(images) → heat maps to lay over them (see heat_of), or None."""
+    content = []
+    for index in indices:
+        path, matches, total = ranking.look_up(tested.query, tested.gallery, index, test_dir=test_dir)
+        files = [path, *(match.path for match in matches)]
+        kinds = ["asked", *("right" if match.right else "wrong" for match in matches)]
+        captions = [["query"], *(ranking.caption(match).split("\n") for match in matches)]
+        images = [[pixels_of(file)] for file in files]
+        for branch in heat(files) if heat else []:
+            images = [[*below, hot] for below, hot in zip(images, branch, strict=True)]
+        words = f"{ranking.summary(matches, total)}; AP {tested.plain.average_precision[index]:.3f}"
+        content.append(f"<h3>Query {index}: {ranking.headline(tested.query, index)}</h3>")
+        content.append(f'<p class="faint">{words}</p>')
+        content.append(page.tiles(zip(images, kinds, captions, strict=True)))
+    return page.section(title, *content, remark=remark)
+
+
+def heat_of(network, size, device):
+    """The function files → [images (N, H, W, 3) under the network's heat] for each of its branches."""
+    from person_reid.show.activation import activations
+    from person_reid.show.heatmap import overlay
+
+    def heat(files):
+        found = activations(network, load_bank(files, *size), device)
+        return [
+            [overlay(pixels_of(file), hot) for file, hot in zip(files, maps, strict=True)] for maps in found.values()
+        ]
+
+    return heat
+
+
+def spread(count, number):
+    """`number` indices spread evenly over range(count)."""
+    return np.unique(np.linspace(0, count - 1, min(number, count)).round().astype(int)).tolist()
+
+
+def measure(query, gallery, multi_query=None, rescore=None):
+    """Tested: ranked plainly and, where they are given, re-ranked and with the merged features of multiple queries."""
+    metrics = {"single": evaluate(query, gallery)}
+    if rescore:
+        metrics["re-ranked"] = evaluate(query, gallery, scores=rescore(query.features, gallery.features))
+    if multi_query is not None:
+        metrics["multiple"] = evaluate(multi_query, gallery)
+    return Tested(query, gallery, metrics)
+
+
+def percent(value):
+    """`90.47` of 0.904691."""
+    return f"{100 * value:.2f}"

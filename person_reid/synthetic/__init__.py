@@ -1,0 +1,1 @@
+"""The people that prepare.py --synthetic draws."""

@@ -1,0 +1,206 @@
+"""The body of a synthetic person in a pose, as solids: limbs, torso, head, hair, and what is carried.
+
+Coordinates: x to the person's left, y up, z forward, in units of the body's height. people.py says who it is and
+figure.py paints the solids. `nearer` puts clothes before limbs where the depth of their middles would not.
+"""
+
+import numpy as np
+
+from person_reid.synthetic.figure import Solid
+from person_reid.synthetic.people import PATTERNS
+
+FACE = np.array((46, 30, 30), np.float32)  # eyes and mouth
+TROUSERS = {"trousers": 2.0, "slim": 2.0, "shorts": 0.85, "skirt": 0.0, "long skirt": 0.0}  # in half legs
+WIDE = {"trousers": 0.012, "shorts": 0.01}
+
+
+def solids_of(person, pose):
+    """The list of Solid of a Person in a Pose."""
+    return [*legs(person, pose), *torso(person), *arms(person, pose), *head(person, pose.turn), *bag(person)]
+
+
+def fabric(pattern, first, second):
+    """The paint of a garment: a function of (azimuth, t) that gives `second` where the pattern says, else `first`."""
+    colours = np.array((first, second), np.float32)
+    return lambda azimuth, t: colours[PATTERNS[pattern](azimuth, t).astype(np.intp)]
+
+
+def limb(cloth, skin, length, half):
+    """The paint of one half (0 the upper, 1 the lower) of a limb that is covered by `cloth` for `length` halves.
+
+    cloth, skin: RGB, or paints.
+    """
+    if length >= half + 1:
+        return cloth
+    if length <= half:
+        return skin
+    cloth, skin = (paint if callable(paint) else fabric("plain", paint, paint) for paint in (cloth, skin))
+    return lambda a, t: np.where((t + half < length)[..., None], cloth(a, t), skin(a, t))
+
+
+def hanging(angle, outwards=0.0):
+    """The direction of a limb that hangs down, swung forward by `angle` radians."""
+    return np.array((outwards, -np.cos(angle), np.sin(angle)))
+
+
+def legs(person, pose):
+    """Thighs, shins, shoes, and a skirt or the seat of the trousers. One thigh swings against the other."""
+    cloth = fabric(person.lower_pattern, person.lower, person.lower_second)
+    covered, wide = TROUSERS[person.lower_cut], WIDE.get(person.lower_cut, 0.0)
+    below = limb(person.skin, person.shoes, 1.45, 1) if person.boots else person.skin
+    skirted = covered == 0
+    stride, nearer = (0.6 * pose.stride, -0.15) if skirted else (pose.stride, 0.0)
+    half = person.leg / 2 - 0.02
+    thigh = np.array((0.053, 0.05, 0.042)) * person.width + 0.6 * wide
+    shin = np.array((0.042, 0.042, 0.028)) * person.width + np.array((0.6, 0.8, 1.0)) * wide * (covered == 2)
+    solids = []
+    for side, phase in ((1, pose.phase), (-1, pose.phase + np.pi)):
+        swing = stride * np.sin(phase)
+        bend = stride * (0.25 + 1.1 * max(0.0, np.cos(phase)))
+        hip = np.array((side * 0.046 * person.width, person.leg, 0.0))
+        knee = hip + half * hanging(swing)
+        ankle = knee + half * hanging(swing - bend)
+        lift = 0.05 * np.sin(max(0.0, bend - swing) / 2)
+        heel, toe = np.add(ankle, (0, -0.008, -0.012)), np.add(ankle, (side * 0.014, -0.012 - lift, 0.075))
+        solids += [
+            Solid(hip, knee, thigh, limb(cloth, person.skin, covered, 0), nearer=nearer),
+            Solid(knee, ankle, shin, limb(cloth, below, covered, 1), nearer=nearer + 0.002),
+            Solid(heel, toe, (0.03, 0.026), person.shoes, nearer=nearer - 0.004),
+        ]
+    if skirted:
+        top, length = person.leg + 0.045, person.leg * (0.45 if person.lower_cut == "skirt" else 0.8)
+        flare = np.array((0.085, 0.1, 0.115, 0.125)) * person.width
+        solids.append(Solid((0, top, 0), (0, top - length, 0), flare, cloth, cap=0.12, flat=0.85, nearer=0.09))
+    else:
+        top, bottom, seat = person.leg + 0.03, person.leg - 0.035, np.array((0.09, 0.088)) * person.width
+        seamless = person.lower if person.lower_pattern == "seam" else cloth
+        solids.append(Solid((0, top, 0), (0, bottom, 0), seat, seamless, cap=0.5, flat=0.72, nearer=0.03))
+    return solids
+
+
+def torso(person):
+    """The upper garment with its neckline, and the neck."""
+    top, bottom = 1 - 2 * person.head - 0.02, person.leg - 0.03 - person.hem
+    cloth = fabric(person.upper_pattern, person.upper, person.upper_second)
+    skin = np.array(person.skin, np.float32)
+
+    def paint(azimuth, t):
+        neckline = t < 0.075 - 0.09 * np.abs(azimuth)
+        return np.where(neckline[..., None], skin, cloth(azimuth, t))
+
+    radii = np.array((0.066, 0.105, 0.113, 0.109, 0.101, 0.094, 0.092, 0.095, 0.1)) * person.width
+    return [
+        Solid((0, top, 0), (0, bottom, 0), radii, paint, cap=0.15, flat=0.72, nearer=0.1),
+        Solid((0, top + 0.04, 0), (0, top - 0.01, 0), (0.03, 0.034), person.skin, nearer=0.099),
+    ]
+
+
+def arms(person, pose):
+    """Upper arms, forearms and hands. An arm swings against the leg of its side."""
+    pattern = person.upper_pattern if person.upper_pattern in ("hoops", "stripes", "checks", "dots") else "plain"
+    sleeve = person.upper_second if person.upper_pattern == "yoke" else person.upper
+    cloth = fabric(pattern, sleeve, person.upper_second)
+    upper, lower = ((0.036, 0.036, 0.031), (0.031, 0.023)) if person.sleeve else ((0.03, 0.03, 0.026), (0.026, 0.023))
+    solids = []
+    for side, phase in ((1, pose.phase + np.pi), (-1, pose.phase)):
+        swing = 0.9 * pose.stride * np.sin(phase)
+        bend = swing + 0.25 + 0.5 * pose.stride * (1 + np.sin(phase))
+        shoulder = np.array((side * 0.095 * person.width, 1 - 2 * person.head - 0.06, 0.0))
+        elbow = shoulder + 0.155 * hanging(swing, side * 0.2)
+        wrist = elbow + 0.135 * hanging(bend, side * 0.06)
+        nearer = 0.1 + 0.03 * np.sin(swing)
+        solids += [
+            Solid(shoulder, elbow, upper, limb(cloth, person.skin, person.sleeve, 0), nearer=nearer),
+            Solid(elbow, wrist, lower, limb(cloth, person.skin, person.sleeve, 1), nearer=nearer),
+            Solid(wrist, wrist + 0.018 * hanging(bend), (0.022, 0.022), person.skin, nearer=nearer - 0.001),
+        ]
+    return solids
+
+
+def head(person, turn):
+    """The head with its face, turned against the body by `turn` radians; hair and hat."""
+    radius = person.head
+    steps = np.linspace(-1, 1, 17)
+    egg = radius * np.sqrt(1 - steps**2) * np.where(steps > 0, 0.86, 0.9)
+    skull = Solid((0, 1, 0), (0, 1 - 2 * radius, 0), egg, face(person), cap=0.02, nearer=0.11, turn=turn)
+    return [skull, *hair(person, np.array((0, 1 - radius, 0)), np.array((-np.sin(turn), 0, -np.cos(turn))))]
+
+
+def face(person):
+    """The paint of the head: skin, hairline or hat, eyes, cheeks and a smile."""
+    skin, hair, hat = (np.array(colour, np.float32) for colour in (person.skin, person.hair, person.hat))
+    style = person.hair_style
+    front = {"short": 0.34, "crop": 0.24, "bald": 0.0}.get(style, 0.3)  # how far the hair comes down, 1 is the chin
+    back = {"short": 0.62, "crop": 0.5, "bob": 1.1, "long": 1.1, "bald": 0.0}.get(style, 0.66)
+
+    def paint(azimuth, t):
+        a = np.abs(azimuth)
+        hairline = np.where(a < 0.85, front, np.where(a < 1.5, max(back - 0.12, 0.0), back))
+        colour = np.where((t < hairline)[..., None], hair, skin)
+        if style in ("beanie", "cap", "hat"):
+            colour = np.where((t < 0.36)[..., None], hat, colour)
+        cheeks = ((a - 0.72) / 0.22) ** 2 + ((t - 0.67) / 0.09) ** 2 < 1
+        colour = np.where(cheeks[..., None], colour * np.array((1, 0.84, 0.82), np.float32), colour)
+        eyes = ((a - 0.42) / 0.13) ** 2 + ((t - 0.52) / 0.075) ** 2 < 1
+        mouth = (a < 0.28) & (np.abs(t - 0.78 + 0.25 * a**2) < 0.03)
+        return np.where((eyes | mouth)[..., None], FACE, colour)
+
+    return paint
+
+
+def hair(person, middle, back):
+    """What stands out from the head. middle: its centre; back: the unit vector towards the back of it."""
+    radius, style = person.head, person.hair_style
+
+    def place(behind, above):
+        return middle + radius * (behind * back + np.array((0, above, 0)))
+
+    def solid(start, end, radii, colour, **options):
+        return [Solid(start, end, radius * np.array(radii), colour, **{"nearer": 0.11, **options})]
+
+    if style in ("bob", "long"):
+        length = 1.1 if style == "bob" else 2.6
+        return solid(place(0.3, 0.3), place(0.75, -length), (0.95, 1.02, 0.8), person.hair, cap=0.4)
+    if style == "ponytail":
+        return solid(place(0.85, 0.35), place(1.75, -1.35), (0.3, 0.42, 0.15), person.hair)
+    if style == "bun":
+        return solid(place(0.45, 0.95), place(0.45, 0.94), (0.45, 0.45), person.hair)
+    if style == "curls":
+        return solid(place(0.25, 0.25), place(0.25, 0.24), (1.3, 1.3), person.hair, nearer=0.1)
+    if style == "beanie":
+        return solid(place(0, 1.1), place(0, 1.09), (0.28, 0.28), person.hat)
+    if style == "cap":
+        return solid(place(-0.75, 0.42), place(-0.75, 0.3), (0.85, 0.85), person.hat, cap=0.12, nearer=0.13)
+    if style == "hat":
+        return solid(place(0, 0.42), place(0, 0.3), (1.6, 1.6), person.hat, cap=0.12, nearer=0.13)
+    return []
+
+
+def bag(person):
+    """What is carried. Some of it is seen from some sides only."""
+    shoulder, hip, deep = 1 - 2 * person.head - 0.06, person.leg, 0.072 * person.width
+
+    def solid(start, end, radii, **options):
+        return Solid(start, end, radii, person.bag_colour, **{"nearer": 0.1, **options})
+
+    if person.bag == "backpack":
+        top, bottom = (0, shoulder - 0.015, -deep - 0.045), (0, hip + 0.04, -deep - 0.05)
+        strap = 0.06 * person.width
+        return [
+            solid(top, bottom, (0.066, 0.078, 0.082, 0.08), cap=0.4, flat=0.75),
+            *(solid((x, shoulder + 0.01, 0.05), (x, shoulder - 0.15, deep), (0.011, 0.011)) for x in (-strap, strap)),
+        ]
+    if person.bag == "shoulder bag":
+        x = -0.12 * person.width
+        upper, lower = (-0.55 * x, shoulder + 0.02), (x, hip + 0.04)
+        return [
+            solid((x, hip + 0.05, 0), (x, hip - 0.07, 0), (0.058, 0.06), cap=0.2, nearer=0.16),
+            *(solid((*upper, z), (*lower, z), (0.01, 0.01)) for z in (-deep, deep)),
+        ]
+    if person.bag == "hand bag":
+        x = 0.16 * person.width
+        return [
+            solid((x, hip - 0.07, 0), (x, hip - 0.15, 0), (0.056, 0.066), cap=0.15, nearer=0.12),
+            *(solid((x, hip + 0.02, z), (x, hip - 0.08, 1.8 * z), (0.008, 0.008)) for z in (-0.02, 0.02)),
+        ]
+    return []

@@ -1,0 +1,105 @@
+"""The optimiser's groups and the learning rate over the steps of a training run."""
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable
+from functools import partial
+
+from torch.optim import SGD, Adam, AdamW, Optimizer, RAdam, RMSprop
+from torch.optim.lr_scheduler import LambdaLR
+
+from person_reid.basics import UserError
+
+BACKBONE, HEAD = 0, 1  # positions of the optimiser's groups; prototypes are the third, where there are any
+WARM_FROM = 0.1  # the share of the learning rate at which a warm-up begins
+DROP = 0.1  # what a step of the learning rate multiplies it by
+FLOOR = 0.01  # the share of --lr at which the cosines end
+
+
+def build_optimizer(network, criterion, options):
+    """The optimiser of `--optimizer` over up to three groups, named in `group["name"]`:
+
+    backbone (network.model) at `backbone_lr`; head, the rest of the network, at `lr`; prototypes, whatever weights the
+    losses own, at `prototype_lr`. Weight decay on all. sgd has Nesterov momentum 0.9, rmsprop momentum 0.9, radam
+    decoupled weight decay as its authors' code; the rest is as PyTorch has it. Where PyTorch has a fused kernel it is
+    taken, so that --FSGD asks for what is done anyway.
+    """
+    backbone = list(network.model.parameters())
+    taken = set(map(id, backbone))
+    head = [parameter for parameter in network.parameters() if id(parameter) not in taken]
+    groups = [
+        {"name": "backbone", "params": backbone, "lr": options.backbone_lr},
+        {"name": "head", "params": head, "lr": options.lr},
+        {"name": "prototypes", "params": list(criterion.parameters()), "lr": options.prototype_lr},
+    ]
+    for group in groups:
+        group["params"] = [parameter for parameter in group["params"] if parameter.requires_grad]
+    groups = [group for group in groups if group["params"]]
+    kinds: dict[str, Callable[..., Optimizer]] = {
+        "sgd": partial(SGD, momentum=0.9, nesterov=True, fused=True),
+        "adam": partial(Adam, fused=True),
+        "adamw": partial(AdamW, fused=True),
+        "amsgrad": partial(Adam, amsgrad=True, fused=True),
+        "radam": partial(RAdam, decoupled_weight_decay=True),
+        "rmsprop": partial(RMSprop, momentum=0.9),
+    }
+    return kinds[options.optimizer](groups, lr=options.lr, weight_decay=options.weight_decay)
+
+
+def build_scheduler(optimizer, options, steps_per_epoch):
+    """PyTorch's LambdaLR, stepped once a batch: warm-up × decay, the same functions of the step for every group.
+
+    The rate is a function of the number of the step alone, so that a resumed run goes on exactly where it was; chained
+    schedulers (SequentialLR) multiply the rate on from step to step, and accumulate rounding.
+    """
+    warm_steps = options.warm_epoch * steps_per_epoch
+    floors = [options.lr * FLOOR / group["lr"] for group in optimizer.param_groups]
+    decays = [_decay(options, steps_per_epoch, floor) for floor in floors]
+    return LambdaLR(optimizer, [_warmed_up(decay, warm_steps) for decay in decays])
+
+
+def _warmed_up(decay, warm_steps):
+    """factor(step): `decay`, over the first steps times a factor that rises by the step from WARM_FROM to 1."""
+
+    def factor(step):
+        warm = min(1.0, WARM_FROM + (1 - WARM_FROM) * step / warm_steps) if warm_steps else 1.0
+        return warm * decay(step)
+
+    return factor
+
+
+def _decay(options, steps_per_epoch, floor):
+    """factor(step) of --schedule. floor: what the cosines end at, lr / 100 for every group.
+
+    step: 0.1 after two thirds of the epochs. multistep: 0.1 after each of the milestones.
+    cosine: floor + (1 - floor)·(1 + cos(π·t/T))/2 at epoch t of T, from 1 to `floor` (Loshchilov and Hutter, SGDR, ICLR
+    2017, eq. 5, without restarts). warmup_cosine: the same by the step, t and T counted from the end of the warm-up.
+    (WarmupCosineAnnealingLR, which many person toolboxes share, moves once an epoch; its warm-up begins at a third, and
+    its cosine ends at eta_min, by default 0.)
+    """
+    if options.schedule == "step":
+        period = max(1, options.total_epoch * 2 // 3)
+        return lambda step: DROP ** (step // steps_per_epoch // period)
+    if options.schedule == "multistep":
+        drops = milestones(options.milestones)
+        return lambda step: DROP ** bisect_right(drops, step // steps_per_epoch)
+    if options.schedule == "cosine":
+        return lambda step: _half_cosine(step // steps_per_epoch, options.total_epoch, floor)
+    begin = options.warm_epoch * steps_per_epoch
+    length = max(1, options.total_epoch * steps_per_epoch - begin)
+    return lambda step: _half_cosine(max(0, step - begin), length, floor)
+
+
+def _half_cosine(position, length, floor):
+    return floor + (1 - floor) * (1 + math.cos(math.pi * position / length)) / 2
+
+
+def milestones(text):
+    """The epochs of `--milestones`, such as [40, 70] of "40,70". Raises UserError for other than ascending numbers."""
+    try:
+        epochs = [int(part) for part in text.split(",")]
+    except ValueError:
+        epochs = []
+    if not epochs or epochs[0] < 1 or epochs != sorted(set(epochs)):
+        raise UserError(f"--milestones {text}: expected epochs in ascending order, such as 40,70.")
+    return epochs

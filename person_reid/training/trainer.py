@@ -1,0 +1,256 @@
+"""The one training loop.
+
+A step draws all its randomness (augmentation, dropout) from (seed, epoch, step, rank), and the order of the images from
+(seed, epoch). No generator's state has to be saved, then: a run that was stopped and resumed, within an epoch too, ends
+with the weights of one that was not.
+"""
+
+import math
+import time
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn, update_bn
+
+from person_reid.basics import autocast, progress, seed_everything
+from person_reid.cli.options import precision
+from person_reid.data.augment import normalise
+from person_reid.distributed import World
+from person_reid.training.batches import BatchSource
+from person_reid.training.schedule import BACKBONE, HEAD, build_optimizer, build_scheduler
+
+AVERAGE_DECAY = 0.996  # of the weight averaging, an update
+AVERAGE_FROM = 0.8  # the share of the epochs after which it begins
+READ_EVERY = 10  # steps between two readings of the loss: reading it makes the host wait for the accelerator
+
+
+class NotFinite(Exception):
+    """The loss of a step, counted from 0 within its epoch, is NaN or infinite."""
+
+    def __init__(self, epoch, step):
+        super().__init__(f"The loss is not finite in epoch {epoch + 1}, batch {step + 1}.")
+        self.epoch, self.step = epoch, step
+
+
+class Stopped(Exception):
+    """The epoch was left early because `stop` said so; `state_dict` can be saved and resumed."""
+
+
+class Objective(nn.Module):
+    """Network and criterion as one module: what is compiled, and what DDP keeps the same in all processes.
+
+    With several processes the criterion sees the batch of all of them, so that it is the loss of one process with the
+    whole batch, times nothing: each process's gradient is a share of it, and DDP's mean their sum (see World.gather).
+    """
+
+    def __init__(self, network, criterion, world):
+        super().__init__()
+        self.network, self.criterion, self.world = network, criterion, world
+
+    def forward(self, images, targets):
+        """images (B, 3, H, W), targets (B,) → the loss, a scalar, and this process's logits."""
+        features, logits = self.network(images)
+        gather = self.world.gather
+        return self.criterion(gather(features), gather(logits), gather(targets)), logits
+
+
+class Trainer:
+    """A network in training, with everything that changes from batch to batch.
+
+    network: gives features and logits. criterion: criterion(features, logits, labels) → scalar. bank: uint8
+    (N, H, W, 3); targets: (N,) int64 classes. sampler: `batches(epoch)` yields indices. augment: (bank, indices,
+    generator) → (B, 3, H, W). options: of train.py. device: where all of it happens. extra_terms: what is added to the
+    loss beside the criterion, each called as term(trainer, images, targets, step of the epoch) → a scalar. world: the
+    processes that train together. after_step: called after every step.
+    """
+
+    def __init__(
+        self, network, criterion, bank, targets, sampler, augment, options, device,
+        extra_terms=(), world=None, after_step=None,
+    ):  # fmt: skip
+        self.network = network.to(device, memory_format=torch.channels_last)
+        self.criterion = criterion.to(device)
+        self.world = world or World()
+        self.module = Objective(self.network, self.criterion, self.world)
+        self.objective: Any = self.module  # with several processes, in DDP
+        self.source = BatchSource(bank, augment, device)
+        self.targets = torch.as_tensor(targets).to(device)
+        self.sampler, self.options, self.device, self.extra_terms = sampler, options, device, extra_terms
+        self.after_step = after_step or (lambda: None)
+        self.optimizer = build_optimizer(network, criterion, options)
+        self.scheduler = build_scheduler(self.optimizer, options, math.ceil(len(sampler) / options.accumulate))
+        self.dtype = precision(options)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=options.fp16)
+        self.average: AveragedModel | None = None
+        self.average_criterion: AveragedModel | None = None  # of the weights that losses own
+        self.history: list[dict] = []
+        self.epoch = self.step = 0  # finished: epochs, and steps of the epoch after them
+        self.totals = torch.zeros(3, device=device)  # of that epoch: Σ loss, Σ wrong, images
+        if options.compile:
+            self.module.compile(mode=options.compile, dynamic=False)
+
+    def batches(self, epoch, first=0):
+        """Yield the augmented images (B, 3, H, W) and targets (B,) of an epoch from step `first` on, on the device."""
+        generator = torch.Generator(self.device)
+        for step, indices in enumerate(self.sampler.batches(epoch)):
+            if step >= first:
+                generator.manual_seed(self.seed_of(epoch, step))
+                yield self.source(indices, generator), self.targets[indices.to(self.device, non_blocking=True)]
+
+    def seed_of(self, epoch, step):
+        """The seed of all that this process draws at random in a step."""
+        entropy = np.random.SeedSequence((self.options.seed, epoch, step, self.world.rank))
+        return int(entropy.generate_state(1, np.uint64)[0] >> 1)
+
+    def train_epoch(self, stop=lambda: False):
+        """What is left of an epoch; returns its mean loss, top-1 error, learning rate and speed.
+
+        stop: asked after every update; once it says yes, in any of the processes, the epoch is left.
+        Raises NotFinite and Stopped.
+        """
+        epoch, steps = self.epoch, len(self.sampler)
+        self.begin_epoch(epoch)
+        began, unseen = time.perf_counter(), float(self.totals[2])
+        losses = torch.zeros(steps, device=self.device)
+        with progress(total=steps, initial=self.step, desc=f"epoch {epoch + 1}/{self.options.total_epoch}") as bar:
+            for images, targets in self.batches(epoch, self.step):
+                seed_everything(self.seed_of(epoch, self.step))  # dropout
+                loss, logits = self.train_step(images, targets, self.step)
+                losses[self.step] = loss
+                wrong = (predicted(logits) != targets).sum()
+                self.totals += torch.stack([loss * len(targets), wrong, torch.full_like(loss, len(targets))])
+                self.step += 1
+                bar.update()
+                self.after_step()
+                if self.step % READ_EVERY == 0 and self.step < steps:
+                    mean_loss, error, seen = self._read(epoch, losses)
+                    speed = (seen - unseen) / (time.perf_counter() - began)
+                    bar.set_postfix_str(f"loss {mean_loss:.3f}, accuracy {1 - error:.1%}, {speed:.0f} images/s")
+                if self._updates(self.step - 1) and self._agreed(stop):
+                    self._read(epoch, losses)  # what is not finite must not be saved
+                    raise Stopped
+        mean_loss, error, seen = self._read(epoch, losses, together=True)
+        self.epoch, self.step = epoch + 1, 0
+        self.totals.zero_()
+        self.world.follow(self.network.buffers())  # the batch norms that are saved are those that are measured
+        speed = self.world.size * (seen / self.world.size - unseen) / (time.perf_counter() - began)
+        lr = self.scheduler.get_last_lr()[HEAD]
+        return {"loss": mean_loss, "error": error, "lr": lr, "images_per_second": round(speed, 1)}
+
+    def train_step(self, images, targets, step=0):
+        """Forward and backward for the epoch's batch `step`, and the update once --accumulate batches are through;
+        returns the loss (detached) and the logits."""
+        updates = self._updates(step)
+        with nullcontext() if updates or self.world.size == 1 else self.objective.no_sync():
+            with autocast(self.device, self.dtype):
+                loss, logits = self.objective(images, targets)
+                loss = loss + sum(term(self, images, targets, step) for term in self.extra_terms)
+            first = step - step % self.options.accumulate
+            group = min(self.options.accumulate, len(self.sampler) - first)
+            self.scaler.scale(loss / group).backward()
+        if updates:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.optimizer.zero_grad(set_to_none=True)
+            self.scheduler.step()
+            if self.average is not None and self.average_criterion is not None:
+                self.average.update_parameters(self.network)
+                self.average_criterion.update_parameters(self.criterion)
+        return loss.detach(), logits.detach()
+
+    def _updates(self, step):
+        """Whether the weights change after this step."""
+        return (step + 1) % self.options.accumulate == 0 or step + 1 == len(self.sampler)
+
+    def _read(self, epoch, losses, together=False):
+        """Mean loss, error and number of images so far, of this process or of all. Raises NotFinite."""
+        total, wrong, seen = (self.world.sum(self.totals) if together else self.totals).tolist()
+        if not math.isfinite(total):
+            raise NotFinite(epoch, int((~losses.isfinite()).int().argmax()))
+        return total / seen, wrong / seen, seen
+
+    def _agreed(self, stop):
+        """Whether any process wants to stop; several ask each other about as often as they read the loss, and at the
+        end of an epoch, which may be shorter."""
+        if self.world.size == 1:
+            return stop()
+        asks = self.step % READ_EVERY < self.options.accumulate or self.step == len(self.sampler)
+        return asks and self.world.sum(np.array([int(stop())]))[0] > 0
+
+    def begin_epoch(self, epoch):
+        """Training mode, but for the backbone in the first `freeze_epochs`: until then it keeps its weights and, in
+        evaluation mode, its batch-norm statistics, while the schedule runs on, as with torchreid's fixbase_epoch."""
+        self.network.train()
+        self.criterion.train()
+        backbone_learns = epoch >= self.options.freeze_epochs
+        self.network.model.train(backbone_learns)
+        for parameter in self.optimizer.param_groups[BACKBONE]["params"]:  # not what never learns: see _freeze_unused
+            parameter.requires_grad_(backbone_learns)
+        if self.world.size > 1:  # anew each epoch: DDP counts on the parameters that learn
+            self.objective = DistributedDataParallel(self.module)
+        if self.options.wa and self.average is None and epoch >= int(AVERAGE_FROM * self.options.total_epoch):
+            self._begin_average()
+
+    @torch.inference_mode()
+    def validate(self, bank, targets):
+        """Mean of the classifier's loss, without margin or smoothing, and top-1 error on unaugmented images."""
+        self.network.eval()
+        self.criterion.eval()
+        totals = torch.zeros(2, device=self.device)
+        mine = self.world.share(torch.arange(len(bank)))
+        for indices in progress(mine.split(self.options.batchsize), desc="validation"):
+            labels = targets[indices].to(self.device)
+            with autocast(self.device, self.dtype):
+                _, logits = self.network(normalise(bank[indices].to(self.device)))
+            loss = self.criterion.classify(logits, labels) * len(labels)
+            totals += torch.stack([loss, (predicted(logits) != labels).sum()])
+        loss, error = (self.world.sum(totals) / len(bank)).tolist()
+        return {"val_loss": loss, "val_error": error}
+
+    def averaged_statistics(self):
+        """The averaged network with batch-norm statistics of its own, from one more pass over the data.
+
+        They are means over the batches; of several processes, over the batches of all, as of one with smaller batches.
+        """
+        assert self.average is not None, "only --wa averages"
+        seed_everything(self.seed_of(self.epoch, 0))  # dropout
+        images = (images for images, _ in self.batches(self.epoch))
+        update_bn(progress(images, desc="batch-norm statistics", total=len(self.sampler)), self.average)
+        for name, statistic in self.average.named_buffers():
+            if name.endswith(("running_mean", "running_var")):
+                statistic.copy_(self.world.sum(statistic) / self.world.size)
+        return self.average.state_dict()
+
+    def state_dict(self):
+        """All that `load_state_dict` needs to go on after the last update as if nothing had happened."""
+        parts = {name: getattr(self, name).state_dict() for name in self._parts()}
+        return {**parts, "epoch": self.epoch, "step": self.step, "totals": self.totals, "history": self.history}
+
+    def load_state_dict(self, state):
+        """Go on from the state that `state_dict` returned."""
+        if "average" in state:
+            self._begin_average()
+        for name in self._parts():
+            getattr(self, name).load_state_dict(state[name])
+        self.epoch, self.step, self.history = state["epoch"], state["step"], state["history"]
+        self.totals = state["totals"].to(self.device)
+
+    def _parts(self):
+        parts = ["network", "criterion", "optimizer", "scheduler", "scaler"]
+        return parts if self.average is None else [*parts, "average", "average_criterion"]
+
+    def _begin_average(self):
+        """The moving averages of the network and of the weights that losses own, both from what they are now."""
+        self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY))
+        self.average.eval()  # as the teacher of --DG; the average is trained by no gradient
+        # Most losses own no weights, and the function of many tensors at once fails on none.
+        self.average_criterion = AveragedModel(self.criterion, avg_fn=get_ema_avg_fn(AVERAGE_DECAY))
+
+
+def predicted(logits):
+    """The identities (B,) that logits (B, C) predict, or those (B, H, C) of H classifiers, whose probabilities add."""
+    return (logits.float().softmax(2).sum(1) if logits.ndim == 3 else logits).argmax(1)

@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from person_reid.basics import UserError
+from person_reid.cli import compare
+from person_reid.models.factory import build_model
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Two images, one of them twice, and the weights of an untrained network."""
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    for name in ("a", "b"):
+        Image.fromarray(random.integers(0, 255, (64, 32, 3), np.uint8)).resize((24, 50)).save(f"{name}.png")
+    torch.manual_seed(0)
+    torch.save(build_model("osnet_x0_25", None, weights="none").model.state_dict(), "net.pth")
+    return tmp_path
+
+
+def said(capsys, first, second, threshold):
+    network = ["--backbone", "osnet_x0_25", "--weights", "net.pth", "--height", "64", "--width", "32"]
+    compare.main([first, second, *network, "--threshold", threshold])
+    return capsys.readouterr().out.splitlines()[-1]
+
+
+def test_an_image_is_the_same_person_as_itself(folder, capsys):
+    assert said(capsys, "a.png", "a.png", "0.999") == "same person: similarity 1.0000 ≥ threshold 0.9990 (0.999)"
+
+
+def test_below_the_threshold_are_different_people(folder, capsys):
+    (folder / "threshold.json").write_text('{"threshold": 0.99999}')
+    assert said(capsys, "a.png", "b.png", "threshold.json").startswith("different people: similarity 0.")
+
+
+def test_mistakes_are_named(folder, capsys):
+    with pytest.raises(UserError, match=r"absent\.png: No such file"):
+        said(capsys, "a.png", "absent.png", "0.5")
+    with pytest.raises(UserError, match=r"python tools/threshold\.py writes one"):
+        said(capsys, "a.png", "b.png", "threshold.json")

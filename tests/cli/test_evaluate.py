@@ -1,0 +1,170 @@
+"""The commands as a user types them."""
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+import scipy.io
+
+import evaluate
+import evaluate_gpu
+import evaluate_rerank
+from person_reid.basics import UserError
+from person_reid.cli import threshold
+from person_reid.retrieval.results import load_result, save_result
+from tests.support import ROOT
+
+LINE = r"Rank@1:{:.6f} Rank@5:{:.6f} Rank@10:{:.6f} mAP:{:.6f} mINP:0\.\d{{6}}"
+
+
+@pytest.fixture
+def result(fixtures):
+    return str(fixtures / "retrieval" / "pytorch_result.mat")
+
+
+def expect(figures, prefix=""):
+    return re.escape(prefix) + LINE.format(*figures).replace("Rank@1:1.", r"Rank@1:1\.") + "\n"
+
+
+@pytest.mark.parametrize("script", [evaluate, evaluate_gpu])
+def test_single_and_multiple_query(script, result, published, capsys):
+    script.main(["--result", result])
+    expected = published[3]
+    lines = expect(expected["single_query"]) + expect(expected["multi_query"], "multi ")
+    assert re.fullmatch(lines, capsys.readouterr().out)
+
+
+def test_the_default_file_and_no_multiple_query(result, published, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"^pytorch_result\.mat: no features there\. .*python test\.py"):
+        evaluate.main([])
+    shutil.copy(result, tmp_path)
+    evaluate.main([])
+    assert re.fullmatch(expect(published[3]["single_query"]), capsys.readouterr().out)
+    with pytest.raises(UserError, match=r"other\.mat: no features there"):
+        evaluate.main(["--multi", "other.mat"])
+
+
+def test_which_multiple_query_belongs_to_a_result_tells_its_name(result, published, fixtures, capsys, tmp_path):
+    """Under the published names both; beside market.mat, multi_query.mat is another network's."""
+    shutil.copy(result, tmp_path / "market.mat")
+    single, both = expect(published[3]["single_query"]), expect(published[3]["multi_query"], "multi ")
+    for name, expected in (("multi_query.mat", single), ("market_multi_query.mat", single + both)):
+        shutil.copy(fixtures / "retrieval" / "multi_query.mat", tmp_path / name)
+        evaluate.main(["--result", str(tmp_path / "market.mat")])
+        assert re.fullmatch(expected, capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("method", "key"),
+    [("k-reciprocal", "k_reciprocal k1=20 k2=6 lambda=0.3"), ("gnn", "gnn k1=26 k2=7 lambda=0.3")],
+)
+def test_re_ranking(result, published, capsys, method, key):
+    evaluate_rerank.main(["--result", result, "--method", method])
+    out, err = capsys.readouterr()
+    assert re.fullmatch(expect(published[3][key], "re-ranked "), out)
+    assert re.search(rf"{method}: about \d+\.\d\d GB", err)
+
+
+def test_multiple_queries_are_re_ranked_when_named(result, fixtures, capsys):
+    evaluate_rerank.main(["--result", result, "--multi_query", str(fixtures / "retrieval" / "multi_query.mat")])
+    assert [line.split("Rank")[0] for line in capsys.readouterr().out.splitlines()] == [
+        "re-ranked ",
+        "multi re-ranked ",
+    ]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["--method", "aqe", "--alpha", "3", "--augment", "2"], ["--neighbours", "faiss"], ["--k1", "10", "--k2", "3"]],
+)
+def test_other_ways_to_re_rank_help_too(result, capsys, published, flags):
+    evaluate_rerank.main(["--result", result, *flags])
+    precision = mean_average_precision(capsys.readouterr().out)
+    assert published[3]["single_query"][3] + 0.05 < precision < 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--k1", "521"], "--k1 521: expected 1 to 520"),
+        (["--k2", "99"], "--k2 99: expected 1 to 20"),
+        (["--alpha", "3"], "--alpha: --method k-reciprocal has no use for it; it takes --k1, --k2, --lambda_value"),
+        (["--method", "aqe", "--lambda_value", "0.5"], "--lambda_value: --method aqe has no use"),
+        (["--lambda_value", "1.5"], "--lambda_value 1.5: expected 0 to 1"),
+        (["--memory_gb", "0.0001"], "--memory_gb 0.0001: 580 images need at least"),
+        (["--single_shot"], "--single_shot goes with neither"),
+    ],
+)
+def test_flags_that_cannot_be_followed_are_refused(result, flags, words):
+    with pytest.raises(UserError, match=re.escape(words)):
+        evaluate_rerank.main(["--result", result, *flags])
+
+
+def test_definitions_that_differ_are_named(result, capsys):
+    evaluate.main(["--result", result, "--ap", "step", "--ignore_cameras", "--single_shot"])
+    for line in capsys.readouterr().out.splitlines():
+        assert re.search(r" mAP\(step\):\S+ mINP:\S+ \(cameras ignored, single gallery shot\)$", line)
+
+
+def test_one_camera_is_explained(tmp_path, result):
+    query, gallery = load_result(result)
+    query.cameras[:] = gallery.cameras[:] = 0
+    save_result(tmp_path / "one.mat", query, gallery)
+    with pytest.raises(UserError, match=r"all images are of camera 0"):
+        evaluate.main(["--result", str(tmp_path / "one.mat")])
+
+
+def test_every_query_is_listed(result, capsys, tmp_path):
+    evaluate.main(["--result", result, "--save_per_query", str(tmp_path / "queries.csv")])
+    with (tmp_path / "queries.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    out = capsys.readouterr().out
+    printed = mean_average_precision(out)
+    assert len(rows) == 60 and sum(float(row["AP"]) for row in rows) / 60 == pytest.approx(printed, abs=1e-6)
+    worst = min(rows, key=lambda row: float(row["AP"]))
+    assert worst["first_match"] == "" and f"query {worst['query']}  AP 0.0000, first match at rank none" in out
+    assert all(int(row["first_match"]) >= 1 for row in rows if float(row["AP"]) > 0)
+
+
+def test_a_threshold_is_written_and_drawn(result, capsys, tmp_path):
+    threshold.main(["--result", result, "--rule", "1e-3", "--save", str(tmp_path / "found")])
+    report = json.loads((tmp_path / "found.json").read_text())
+    assert report["threshold"] == report["all_pairs"]["rules"]["1e-3"]["threshold"]
+    assert f"threshold {report['threshold']:.4f} (1e-3)" in capsys.readouterr().out
+    assert (tmp_path / "found.png").read_bytes().startswith(b"\x89PNG")
+
+
+def mean_average_precision(text):
+    return float(text.split("mAP:")[1].split()[0])
+
+
+def run(*arguments):
+    return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+def test_a_mistake_is_one_line_and_a_status(tmp_path):
+    scipy.io.savemat(tmp_path / "r.mat", {"query_f": [[1.0]]})
+    done = run("evaluate.py", "--result", str(tmp_path / "r.mat"))
+    assert done.returncode == 1 and done.stdout == ""
+    assert re.fullmatch(r"error: .*r\.mat: no 'query_label' in it; expected .*\n", done.stderr)
+
+
+@pytest.mark.parametrize("script", ["evaluate", "evaluate_rerank"])
+def test_no_torch_is_loaded(script, result):
+    program = f"import sys, {script}; {script}.main(['--result', {result!r}]); assert 'torch' not in sys.modules"
+    done = run("-c", program)
+    assert done.returncode == 0, done.stderr
+
+
+def test_two_processes_give_the_numbers_of_one(result, published):
+    done = run(
+        "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "evaluate_gpu.py", "--result", result
+    )
+    expected = expect(published[3]["single_query"]) + expect(published[3]["multi_query"], "multi ")
+    assert re.fullmatch(expected, done.stdout), done.stderr
+    assert done.stdout == run("evaluate.py", "--result", result).stdout

@@ -1,0 +1,69 @@
+import re
+
+import pytest
+
+import test as test_script
+from person_reid.basics import UserError
+from person_reid.cli import export
+from person_reid.cli.prepare import main as prepare
+from person_reid.deploy.exported import Engine
+
+NETWORK = ["--backbone", "test_resnet", "--weights", "none", "--height", "64", "--width", "32", "--gpu_ids", "-1"]
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    """A small synthetic test set."""
+    folder = tmp_path_factory.mktemp("people")
+    sizes = ["--identities", "4", "--test_identities", "5", "--cameras", "3", "--images", "2"]
+    prepare(["--synthetic", *sizes, "--distractors", "6", "--junk", "4", "--data_dir", str(folder)])
+    return folder / "pytorch"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def figures(capsys):
+    """The figures that were printed, a list of strings for each line."""
+    return re.findall(r"Rank@1:.*", capsys.readouterr().out)
+
+
+def test_an_exported_file_is_tested_with_the_same_figures(people, folder, capsys):
+    test_script.main([*NETWORK, "--test_dir", str(people)])
+    (network,) = figures(capsys)
+    for name, flags in (("net.pt2", []), ("net.pt", ["--normalise_input", "--flip", "--l2"])):
+        export.main([*NETWORK, "--output", name, *flags, "--test_dir", str(people)])
+        assert figures(capsys) == [network, network]
+        test_script.main(["--engine", name, "--gpu_ids", "-1", "--test_dir", str(people), "--result", "engine.mat"])
+        assert figures(capsys) == [network]
+    assert not (folder / "model").exists()
+
+
+def test_onnx_is_the_default_and_int8_says_what_it_costs(people, folder, capsys):
+    pytest.importorskip("onnxruntime")
+    export.main([*NETWORK, "--int8", "--tensorrt", "--test_dir", str(people)])
+    output = capsys.readouterr().out
+    assert "test_resnet.onnx: float32 (B, 3, 64, 32) → (B, 96), int8" in output
+    assert re.search(r"(?s)network +Rank@1.*\nfile +Rank@1", output)
+    assert "trtexec --onnx=test_resnet.onnx --saveEngine=test_resnet.engine" in output
+    contents = Engine("test_resnet.onnx").contents
+    assert (contents.precision, contents.tensorrt, contents.source) == ("int8", True, "test_resnet none")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--output", "net.pth"], r"--output net\.pth: expected a name that ends in \.onnx, \.pt, \.pt2"),
+        (["--output", "net.pt", "--format", "onnx"], r"expected a name that ends in \.onnx\."),
+        (["--format", "export", "--int8"], "--format export: --int8 and --tensorrt need --format onnx"),
+        (["--fp16", "--int8"], "exclude each other"),
+        (["--test_dir", "absent"], "absent: no such folder"),
+    ],
+)
+def test_mistakes_are_named_before_anything_is_written(folder, flags, message):
+    with pytest.raises(UserError, match=message):
+        export.main([*NETWORK, *flags])
+    assert list(folder.iterdir()) == []

@@ -1,0 +1,162 @@
+import pytest
+import yaml
+
+import train
+from person_reid.basics import UserError
+from person_reid.cli.flags import testing_parser, training_parser
+from person_reid.cli.options import PUBLISHED_CLASSES, load_run_options, parse_train, save_options
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def write_run(tmp_path, **content):
+    folder = tmp_path / "model" / "old"
+    folder.mkdir(parents=True)
+    (folder / "opts.yaml").write_text(yaml.safe_dump(content))
+
+
+PUBLISHED_DEFAULTS = dict(
+    gpu_ids="0", name="ft_ResNet50", data_dir="../Market/pytorch", train_all=False, batchsize=32, color_jitter=False,
+    erasing_p=0, DG=False, lr=0.05, weight_decay=5e-4, total_epoch=60, fp16=False, bf16=False, cosine=False, FSGD=False,
+    wa=False, linear_num=512, stride=2, droprate=0.5, use_dense=False, use_swin=False, use_swinv2=False, use_dino=False,
+    use_efficient=False, use_NAS=False, use_hr=False, use_convnext=False, ibn=False, usam=False, PCB=False,
+    warm_epoch=0, arcface=False, circle=False, cosface=False, contrast=False, instance=False, instance_id=False,
+    ins_gamma=32, triplet=False, lifted=False, sphere=False, adv=0.0, aiter=10,
+)  # fmt: skip
+
+
+def test_published_flags_have_the_published_defaults():
+    options = vars(training_parser().parse_args([]))
+    assert {name: options[name] for name in PUBLISHED_DEFAULTS} == PUBLISHED_DEFAULTS
+    options = vars(testing_parser().parse_args([]))
+    published = dict(gpu_ids="0", which_epoch="last", test_dir="../Market/pytorch", name="ft_ResNet50", batchsize=256)
+    assert {name: options[name] for name in published} == published
+    assert options["ms"] == "1" and options["multi"] is False and options["fp16"] is False
+
+
+@pytest.mark.parametrize(
+    ("short", "name", "value"),
+    [
+        ("--batch", "batchsize", 16),
+        ("--warm", "warm_epoch", 10),
+        ("--total", "total_epoch", 7),
+        ("--er", "erasing_p", 0.5),
+    ],
+)
+def test_published_abbreviations_stay_unambiguous(short, name, value):
+    assert getattr(parse_train([short, str(value)]), name) == value
+
+
+def test_the_backbone_learns_at_a_tenth_unless_told_otherwise():
+    assert parse_train(["--lr", "0.2"]).backbone_lr == pytest.approx(0.02)
+    assert parse_train(["--lr", "0.2", "--backbone_lr", "0.3"]).backbone_lr == 0.3
+
+
+def test_flags_win_over_the_config_file(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("lr: 0.02\ncosine: true\ngpu_ids: 1\nbackbone: osnet_x0_25\n")
+    options = parse_train(["--config", "recipe.yaml", "--lr", "0.03"])
+    assert (options.lr, options.cosine, options.gpu_ids, options.backbone) == (0.03, True, "1", "osnet_x0_25")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("leraning_rate: 1\nlr: 0.1", "unknown option 'leraning_rate'"),
+        ("batch_size: 8", "unknown option 'batch_size'. Did you mean 'batchsize'"),
+        ("lr: fast", "lr: 'fast' does not fit"),
+        ("cosine: 1", "cosine: 1 does not fit .expected true or false"),
+        ("stride: 3", "stride: 3 does not fit .expected one of 1, 2"),
+        ("erasing_p: 2", "erasing_p: 2 does not fit"),
+        ("- a list", "expected options as 'name: value' lines, found list"),
+        ("a: [", "not readable as YAML"),
+        ("!!python/object/apply:os.system ['true']", "not readable as YAML"),
+    ],
+)
+def test_a_bad_config_file_is_refused_by_name(text, message, tmp_path):
+    (tmp_path / "recipe.yaml").write_text(text)
+    with pytest.raises(UserError, match=rf"recipe\.yaml: {message}"):
+        parse_train(["--config", "recipe.yaml"])
+
+
+def test_a_missing_config_file_is_named():
+    with pytest.raises(FileNotFoundError, match=r"absent\.yaml: no such options file"):
+        parse_train(["--config", "absent.yaml"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--use_dense", "--use_swin"], "Two networks at once: --use_dense and --use_swin"),
+        (["--use_dense", "--backbone", "resnet50"], "Two networks at once"),
+        (["--fp16", "--bf16"], "exclude each other"),
+        (["--backbone", "resnet5"], "unknown network"),
+        (["--PCB", "--usam"], "--usam and --PCB exclude each other"),
+        (["--PCB", "--backbone", "mgn"], "--backbone mgn and --PCB exclude each other"),
+        (["--neck", "bnneck", "--linear_num", "256"], "--linear_num 256 means nothing to --neck bnneck; leave it out"),
+        (["--backbone", "lightmbn", "--droprate", "0.2"], "--droprate 0.2 means nothing to LightMBN"),
+        (["--PCB", "--neck", "none"], "--neck none means nothing to PCB"),
+        (["--attention", "cabm:layer3"], "unknown kind 'cabm'. Did you mean 'cbam'"),
+        (["--cosine", "--schedule", "step"], "exclude each other"),
+    ],
+)
+def test_flags_that_cannot_work_are_refused(flags, message):
+    with pytest.raises(UserError, match=message):
+        parse_train(flags)
+
+
+@pytest.mark.parametrize(
+    "flags", [["--lr", "-1"], ["--erasing_p", "1.5"], ["--batchsize", "0"], ["--stride", "4"], ["--seed", "-1"]]
+)
+def test_numbers_out_of_range_end_with_status_2(flags, capsys):
+    with pytest.raises(SystemExit) as exit:
+        parse_train(flags)
+    assert exit.value.code == 2 and flags[0] in capsys.readouterr().err
+
+
+def test_an_old_options_file_gets_the_defaults_it_lacks(tmp_path):
+    write_run(tmp_path, name="elsewhere", use_dense=True, stride=1, unknown_thing=3, gpu_ids=0)
+    options = load_run_options("old")
+    assert (options.backbone, options.stride, options.linear_num, options.name) == ("densenet121", 1, 512, "old")
+    assert options.nclasses == PUBLISHED_CLASSES == 751
+
+
+def test_a_run_that_is_not_there_lists_those_that_are(tmp_path):
+    with pytest.raises(UserError, match=r"no run of that name. Train one: python train.py --name new"):
+        load_run_options("new")
+    write_run(tmp_path, lr=0.1)
+    with pytest.raises(UserError, match=r"Did you mean 'old'\? There are: old"):
+        load_run_options("odl")
+
+
+def test_options_survive_the_file(tmp_path):
+    options = parse_train(["--name", "old", "--use_swin", "--lr", "0.3", "--cosine"])
+    options.nclasses = 12
+    save_options(options, tmp_path / "model" / "old" / "opts.yaml")
+    assert vars(load_run_options("old")) == vars(options)
+
+
+def test_the_options_of_a_run_are_the_config_of_another(tmp_path):
+    write_run(tmp_path, lr=0.3, batchsize=8, backbone="osnet_x0_25", nclasses=12)
+    options = parse_train(["--config", "model/old/opts.yaml", "--name", "new", "--batchsize", "16"])
+    assert (options.name, options.lr, options.batchsize, options.backbone) == ("new", 0.3, 16, "osnet_x0_25")
+
+
+def test_resume_takes_the_runs_own_options_and_refuses_others(tmp_path):
+    write_run(tmp_path, lr=0.3, batchsize=8, backbone="osnet_x0_25", nclasses=12)
+    options = parse_train(["--name", "old", "--resume", "--gpu_ids", "-1"])
+    assert (options.lr, options.batchsize, options.backbone, options.gpu_ids) == (0.3, 8, "osnet_x0_25", "-1")
+    assert parse_train(["--name", "old", "--resume", "--lr", "0.3"]).lr == 0.3
+    with pytest.raises(UserError, match=r"lr 0\.3 → 0\.1.*--name"):
+        parse_train(["--name", "old", "--resume", "--lr", "0.1"])
+
+
+def test_a_run_of_several_devices_is_resumed_with_its_own_share_of_the_batch(tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr(train, "start_processes", lambda script, gpu_ids, arguments: started.append(arguments))
+    train.main(["--name", "old", "--gpu_ids", "0,1", "--batchsize", "8", "--resume"])
+    write_run(tmp_path, batchsize=4)
+    train.main(["--name", "old", "--gpu_ids", "0,1", "--resume"])
+    assert started[0][-2:] == ["--batchsize", "4"] and started[1][-1] == "--resume"

@@ -1,0 +1,123 @@
+"""The help of every script: complete, no wider than a page, and its examples parse; and completion by the shell."""
+
+import importlib
+import os
+import subprocess
+import sys
+from unittest.mock import patch
+
+import pytest
+
+from person_reid.cli.parser import Parser, example_lines
+from tests.docs.test_pages import SCRIPTS, refusal
+from tests.support import ROOT
+from tests.support.pages import Block, in_block
+
+
+def parser_of(path):
+    """The parser of a script, whose --help ends with status 0."""
+    found = []
+    module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
+    with patch.object(Parser, "print_help", lambda parser: found.append(parser)), pytest.raises(SystemExit) as end:
+        module.main(["--help"])
+    assert end.value.code in (None, 0) and len(found) == 1
+    return found[0]
+
+
+def commands_of(parser):
+    """The parsers of its commands, where it has any."""
+    return [command for action in parser._actions if action.nargs == "A..." for command in action.choices.values()]
+
+
+@pytest.mark.parametrize("path", SCRIPTS)
+def test_help_is_complete_and_ends_with_commands_that_parse(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    parser = parser_of(path)
+    for shown in (parser, *commands_of(parser)):
+        text = shown.format_help()
+        assert max(map(len, text.splitlines())) <= 120
+        assert "(default: None)" not in text and "(default: False)" not in text and "==SUPPRESS==" not in text
+        without = [action.dest for action in shown._actions if not action.help and action.nargs != "A..."]
+        assert not without
+        ending = text.partition("\nexamples:\n")[2]
+        examples = in_block(Block(0, "bash", ending, ""))
+        assert path in {example.script for example in examples}
+        assert len(examples) == len(ending.replace("\\\n", "").splitlines())  # every line is a command
+        assert [refused for example in examples if (refused := refusal(example))] == []
+
+
+@pytest.mark.parametrize("path", SCRIPTS)
+def test_every_script_can_be_completed(path):
+    assert b"PYTHON_ARGCOMPLETE_OK" in (ROOT / path).read_bytes()[:1024]  # argcomplete reads no more
+
+
+DOCSTRING = """What it does, with 10 % of the work.
+
+    python do.py --top 3        # one
+    OMP_NUM_THREADS=1 python do.py go \\
+        --further
+
+More about it.
+
+    not = a_command()
+"""
+
+
+def test_the_commands_of_a_docstring_go_to_the_end():
+    parser = Parser(DOCSTRING, prog="do.py")
+    parser.add_argument("--top", type=int, default=10, help="how many")
+    parser.add_argument("--share", type=float, default=0.5, help="of 100 %%")
+    parser.add_argument("--names", nargs="+", default=["a", "50%"], help="which")
+    parser.add_argument("--given", default=3, help="said (default: three)")
+    assert parser.format_help().splitlines() == [
+        "usage: do.py [-h] [--top N] [--share X] [--names NAMES [NAMES ...]]",
+        "             [--given GIVEN]",
+        "",
+        "What it does, with 10 % of the work.",
+        "",
+        "More about it.",
+        "",
+        "    not = a_command()",
+        "",
+        "options:",
+        "  -h, --help                show this help message and exit",
+        "  --top N                   how many (default: 10)",
+        "  --share X                 of 100 % (default: 0.5)",
+        "  --names NAMES [NAMES ...]",
+        "                            which (default: a 50%)",
+        "  --given GIVEN             said (default: three)",
+        "",
+        "examples:",
+        "  python do.py --top 3        # one",
+        "  OMP_NUM_THREADS=1 python do.py go \\",
+        "      --further",
+    ]
+    assert example_lines(DOCSTRING, "go") == ["OMP_NUM_THREADS=1 python do.py go \\"]
+
+
+def test_the_usage_of_many_flags_names_what_must_be_there():
+    parser = Parser("", prog="do.py")
+    parser.add_argument("image", help="an image")
+    parser.add_argument("--index", required=True, help="an index")
+    for name in "abcdef":
+        parser.add_argument(f"--{name}", help="a flag")
+    assert parser.format_usage() == "usage: do.py --index INDEX [flags] image\n"
+
+
+def test_the_shell_completes_a_flag_of_train_py(tmp_path):
+    """As bash asks: the words so far in the environment, the answer in a file."""
+    pytest.importorskip("argcomplete")
+    line = "python train.py --eval"
+    asked = {"_ARGCOMPLETE": "2", "COMP_LINE": line, "COMP_POINT": str(len(line)), "COMP_TYPE": "9"}
+    asked |= {"_ARGCOMPLETE_STDOUT_FILENAME": str(tmp_path / "answer"), "_ARGCOMPLETE_IFS": "\n"}
+    done = subprocess.run([sys.executable, ROOT / "train.py"], env={**os.environ, **asked}, cwd=tmp_path, timeout=60)
+    assert done.returncode == 0
+    assert (tmp_path / "answer").read_text().split() == ["--eval_every"]
+    assert [path.name for path in tmp_path.iterdir()] == ["answer"]
+
+
+def test_without_argcomplete_a_shell_that_asks_gets_no_answer(monkeypatch):
+    monkeypatch.setenv("_ARGCOMPLETE", "1")
+    monkeypatch.setitem(sys.modules, "argcomplete", None)
+    assert Parser("").parse_args([]) is not None

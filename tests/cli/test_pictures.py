@@ -1,0 +1,142 @@
+"""tools/figures.py, tools/heatmap.py and tools/report.py as a user calls them."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from person_reid.basics import UserError
+from person_reid.cli import figures, heatmap, report
+from person_reid.cli.flags import training_parser
+from person_reid.cli.options import options_file, resolve, save_options
+from person_reid.models.factory import build_from_options
+from person_reid.retrieval.metrics import evaluate
+from tests.show.test_page import check
+from tests.support.ranked_people import lay_out
+
+HISTORY = [{"epoch": i + 1, "loss": 3.0 / (i + 1), "error": 0.9 / (i + 1), "lr": 0.1} for i in range(3)]
+SMALL = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32", "--linear_num", "8"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with a run, its result file and the photographs; and the query and gallery of that file."""
+    place = tmp_path_factory.mktemp("run")
+    result, *sets = lay_out(place)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        options = resolve(training_parser().parse_args(["--name", "small", *SMALL]))
+        options.nclasses = 5
+        path = options_file("small")
+        path.parent.mkdir(parents=True)
+        save_options(options, path)
+        torch.manual_seed(0)
+        torch.save(build_from_options(options, 5, "none").state_dict(), path.with_name("net_last.pth"))
+        path.with_name("log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in HISTORY))
+    result.rename(place / "pytorch_result.mat")
+    return place, *sets
+
+
+@pytest.fixture
+def inside(folder, monkeypatch):
+    monkeypatch.chdir(folder[0])
+    return folder
+
+
+def test_each_figure_is_written(inside, tmp_path, capsys):
+    (inside[0] / "other.mat").write_bytes((inside[0] / "pytorch_result.mat").read_bytes())
+    commands = {
+        "curves.pdf": ["curves", "--name", "small"],
+        "cmc.svg": ["cmc", "pytorch_result.mat", "other.mat", "--ranks", "10"],
+        "histogram.png": ["histogram", "--dark"],
+        "map.jpg": ["map", "--identities", "4", "--method", "pca"],
+    }
+    for name, words in commands.items():
+        figures.main([*words, "--save", str(tmp_path / name)])
+        assert capsys.readouterr().out.endswith(f"{name}\n")
+    sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    assert sizes.keys() == commands.keys() and min(sizes.values()) > 5000
+    corner = np.asarray(Image.open(tmp_path / "histogram.png").convert("RGB"))[:3, :3]
+    assert corner.max() < 60
+
+
+def test_figures_of_nothing_are_refused(inside, tmp_path):
+    for words, expected in (
+        (["curves", "--name", "absent"], "no such log"),
+        (["cmc", "absent.mat"], "no features there"),
+        (["cmc", "--ranks", "1"], "--ranks 1"),
+        (["histogram", "--threshold", "absent.json"], "no number and no file"),
+    ):
+        with pytest.raises(UserError, match=expected):
+            figures.main([*words, "--save", str(tmp_path / "a.png")])
+    assert not list(tmp_path.iterdir())
+
+
+def test_heat_maps_of_a_ranking_and_of_any_images(inside, tmp_path, drawn_sizes):
+    _, query, gallery = inside
+    heatmap.main(["--name", "small", "--query_index", "3", "--top", "4", "--save", str(tmp_path / "ranking.png")])
+    heatmap.main([*SMALL, query.paths[0], gallery.paths[0], "--save", str(tmp_path / "two.pdf")])
+    assert drawn_sizes == [10, 4]
+    assert (tmp_path / "ranking.png").is_file() and (tmp_path / "two.pdf").is_file()
+    with pytest.raises(UserError, match="--query_index 99"):
+        heatmap.main(["--name", "small", "--query_index", "99"])
+    with pytest.raises(UserError, match=r"absent\.jpg"):
+        heatmap.main([*SMALL, "absent.jpg"])
+
+
+@pytest.fixture
+def drawn_sizes(monkeypatch):
+    """How many photographs each sheet has that was drawn."""
+    from person_reid.show import sheet
+
+    counts, draw = [], sheet.draw_sheet
+
+    def count(rows, save):
+        counts.append(sum(len(row.tiles) for row in rows))
+        draw(rows, save)
+
+    monkeypatch.setattr(sheet, "draw_sheet", count)
+    return counts
+
+
+def test_the_report_holds_it_all_and_needs_nothing_else(inside, capsys):
+    place, query, gallery = inside
+    report.main(["--name", "small", "--queries", "2", "--worst", "1", "--k1", "5", "--k2", "2"])
+    path = place / "model" / "small" / "report.html"
+    assert str(path.relative_to(place)) in capsys.readouterr().out
+    checked = check(path.read_text(encoding="utf-8"))
+    text = "".join(checked.text)
+    metrics = evaluate(query, gallery)
+    assert all(f"{100 * value:.2f} %" in text for value in (metrics.rank(1), metrics.mAP, metrics.mINP))
+    for title in ("Metrics", "Training", "Same person or not", "Map of the features", "Rankings", "The worst rankings"):
+        assert f"{title}\n" in text or title in checked.text
+    assert "re-ranked" in text and "3 epochs" in text and "osnet_x0_25" in text
+    worst = int(metrics.average_precision.argmin())
+    assert f"Query {worst}: " in text and "Query 0: " in text
+    photographs = sum(source.startswith("data:image/jpeg") for source in checked.sources)
+    assert photographs == 3 * 11 * 2  # each ranking: the query and ten; each of them as it is, and with its heat
+    assert sum(source.startswith("data:image/svg") for source in checked.sources) == 4 * 2
+
+
+def test_the_report_does_without_a_run_photographs_and_network(inside, tmp_path):
+    bare = tmp_path / "bare.html"
+    report.main([*SMALL, "--no_images", "--no_rerank", "--save", str(bare)])
+    checked = check(bare.read_text(encoding="utf-8"))
+    text = "".join(checked.text)
+    assert not any("jpeg" in source for source in checked.sources)
+    assert "Training" not in text and "re-ranked" not in text and "Metrics" in text
+    plain = tmp_path / "plain.html"
+    flags = ["--backbone", "x", "--no_heatmaps", "--no_rerank", "--queries", "0", "--worst", "1"]
+    report.main([*flags, "--save", str(plain)])
+    assert sum("jpeg" in source for source in check(plain.read_text(encoding="utf-8")).sources) == 11
+
+
+def test_a_report_that_cannot_be_made_leaves_the_old_one(inside, tmp_path):
+    (tmp_path / "report.html").write_text("old")
+    with pytest.raises(UserError, match="no run of that name"):
+        report.main(["--name", "absent", "--save", str(tmp_path / "report.html")])
+    with pytest.raises(UserError, match="no features there"):
+        report.main(["--name", "small", "--result", "absent.mat", "--save", str(tmp_path / "report.html")])
+    assert (tmp_path / "report.html").read_text() == "old"

@@ -1,0 +1,83 @@
+"""prepare.py, the script: its flags, its defaults, what it prints."""
+
+import inspect
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+import prepare
+from person_reid.basics import UserError
+from person_reid.data.layout import read_split
+from person_reid.data.prepare import RECORD
+from person_reid.synthetic.dataset import draw_data_set
+from tests.data.test_prepare import state
+from tests.support import ROOT
+
+
+def test_published_command_puts_the_layout_where_the_published_code_did(download, tmp_path, monkeypatch, capsys):
+    (tmp_path / "repository").mkdir()
+    monkeypatch.chdir(tmp_path / "repository")
+    source = download.rename(tmp_path / "Market-1501-v15.09.15")
+    before = state(source)
+    prepare.main([])
+    assert (tmp_path / "Market" / "pytorch" / "train_all" / "0002").is_dir()
+    assert state(source) == before
+    assert "19 linked" in capsys.readouterr().out
+    prepare.main([])
+    assert "19 kept" in capsys.readouterr().out
+
+
+def test_script_with_flags(download, tmp_path, capsys):
+    prepare.main(["--data_dir", str(download)])
+    assert (download / "pytorch" / "query" / "0001").is_dir()
+    prepare.main(["--data_dir", str(download), "--save_dir", str(tmp_path / "out"), "--dataset", "duke"])
+    report = capsys.readouterr().out
+    assert "DukeMTMC-reID" in report and "702 / 16,522 / 8  DIFFERS" in report
+
+
+def test_flags_that_would_be_ignored_are_refused():
+    with pytest.raises(UserError, match="^--identities would be ignored.*--synthetic"):
+        prepare.main(["--identities", "3", "--seed", "1"])
+    with pytest.raises(UserError, match="exclude each other"):
+        prepare.main(["--synthetic", "--dataset", "market"])
+
+
+def test_synthetic_people(tmp_path, capsys):
+    command = [
+        "--synthetic",
+        "--data_dir",
+        str(tmp_path),
+        "--identities",
+        "3",
+        "--test_identities",
+        "2",
+        "--cameras",
+        "2",
+    ]
+    command += ["--images", "2", "--distractors", "2", "--junk", "1", "--seed", "1"]
+    prepare.main(command)
+    assert read_split(tmp_path / "pytorch", "train_all").labels.tolist() == [1] * 4 + [2] * 4 + [3] * 4
+    assert "DIFFERS" not in capsys.readouterr().out
+    prepare.main(command)
+    assert "kept" in capsys.readouterr().out
+    record = json.loads((tmp_path / "pytorch" / RECORD).read_text())
+    assert record["source"] == ".." and len(record["files"]) > 12
+
+
+def test_mistake_is_one_line_and_a_status(tmp_path):
+    command = [sys.executable, "prepare.py", "--data_dir", str(tmp_path)]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: --data_dir") and result.stderr.count("\n") == 1
+
+
+def test_help_tells_how_many_people_are_drawn(capsys):
+    with pytest.raises(SystemExit):
+        prepare.main(["--help"])
+    told = dict(re.findall(r"--(\w+) N[^-]*?\(default:\s+(\d+)\)", capsys.readouterr().out))
+    defaults = {name: argument.default for name, argument in inspect.signature(draw_data_set).parameters.items()}
+    told["train_identities"] = told.pop("identities")
+    assert len(told) == 6 and all(int(count) == defaults[name] for name, count in told.items())

@@ -1,0 +1,301 @@
+"""The scripts as a user runs them: in order, by hand, and with everything that goes wrong by hand."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+import torch
+from PIL import Image
+
+from person_reid.models.factory import build_model
+from tests.support import ROOT
+
+SMALL = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32", "--batchsize", "8"]
+PEOPLE = ["--identities", "6", "--test_identities", "5", "--cameras", "3", "--images", "2"]
+METRICS = r"Rank@1:\d\.\d{6} Rank@5:\d\.\d{6} Rank@10:\d\.\d{6} mAP:\d\.\d{6} mINP:\d\.\d{6}"
+
+
+def run(script, *arguments, cwd, status=0):
+    """Run a script of the repository as a user would; returns what it printed, out and err together."""
+    command = [sys.executable, str(ROOT / f"{script}.py"), *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+    output = done.stdout + done.stderr
+    assert done.returncode == status, output
+    assert status == 0 or "Traceback" not in output
+    return output
+
+
+def refused(script, *arguments, cwd, status=1):
+    """The one line with which a script refuses."""
+    output = run(script, *arguments, cwd=cwd, status=status)
+    lines = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, output
+    return output
+
+
+@pytest.fixture(scope="session")
+def people(tmp_path_factory):
+    """A small synthetic data set, laid out."""
+    folder = tmp_path_factory.mktemp("people")
+    run("prepare", "--synthetic", *PEOPLE, "--distractors", "6", "--junk", "4", "--data_dir", "people", cwd=folder)
+    return folder / "people" / "pytorch"
+
+
+@pytest.fixture(scope="session")
+def trained(people, tmp_path_factory):
+    """A folder in which a network was trained for two epochs and tested."""
+    folder = tmp_path_factory.mktemp("trained")
+    arguments = ["--data_dir", people, "--name", "small", "--total", "2", "--train_all", *SMALL]
+    run("train", *arguments, cwd=folder)
+    run("test", "--name", "small", "--test_dir", people, "--multi", cwd=folder)
+    return folder
+
+
+@pytest.fixture
+def copy(trained, tmp_path):
+    """The same, to be broken."""
+    return Path(shutil.copytree(trained, tmp_path / "copy"))
+
+
+def test_training_leaves_everything_that_is_promised(trained):
+    folder = trained / "model" / "small"
+    files = {path.name for path in folder.iterdir()}
+    assert files == {"opts.yaml", "net_last.pth", "resume.pth", "train.jpg", "log.jsonl", "result.txt"}
+    records = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in records] == [1, 2]
+    assert {"loss", "error", "val_loss", "val_error", "lr", "images_per_second"} <= records[0].keys()
+    assert Image.open(folder / "train.jpg").size > (600, 200)
+    assert "nclasses: 6" in (folder / "opts.yaml").read_text()
+    assert re.search(
+        rf"small last .*: {METRICS}\nsmall last .*: multi {METRICS}\n", (folder / "result.txt").read_text()
+    )
+
+
+def test_evaluation_prints_the_lines_that_test_printed(trained, people):
+    tested = (trained / "model" / "small" / "result.txt").read_text()
+    lines = [line.split(": ", 1)[1] for line in tested.splitlines()]
+    evaluated = run("evaluate", cwd=trained)
+    assert all(line in evaluated.splitlines() for line in lines)
+    assert lines[0] in run("evaluate_gpu", cwd=trained)
+    assert re.search(f"^re-ranked {METRICS}$", run("evaluate_rerank", "--k1", "5", "--k2", "2", cwd=trained), re.M)
+
+
+def test_the_result_file_has_the_published_keys(trained, people):
+    result = scipy.io.loadmat(trained / "pytorch_result.mat")
+    count = sum(1 for _ in (people / "gallery").rglob("*.jpg"))
+    assert result["gallery_f"].shape == (count, 512) and result["gallery_f"].dtype == np.float32
+    assert result["gallery_label"].shape == result["gallery_cam"].shape == (1, count)
+    np.testing.assert_allclose(np.linalg.norm(result["query_f"], axis=1), 1, rtol=1e-5)
+    assert scipy.io.loadmat(trained / "multi_query.mat")["mquery_f"].shape[1] == 512
+
+
+def test_demo_draws_a_ranking(copy):
+    output = run("demo", "--query_index", "3", cwd=copy)
+    assert "show.png" in output
+    assert Image.open(copy / "show.png").size[0] > 600
+
+
+def test_options_of_test_change_the_features(copy, people):
+    plain = scipy.io.loadmat(copy / "pytorch_result.mat")["query_f"]
+    for number, flags in enumerate((["--ms", "1,1.21"], ["--no_flip"], ["--bf16"], ["--height", "48"])):
+        run("test", "--name", "small", "--test_dir", people, "--result", f"{number}.mat", *flags, cwd=copy)
+        other = scipy.io.loadmat(copy / f"{number}.mat")["query_f"]
+        cosines = (plain * other).sum(1)
+        assert 0.5 < cosines.mean() < 1 - 1e-7, flags
+
+
+def test_a_weight_file_is_tested_without_a_run(trained, people, tmp_path):
+    weights = trained / "model" / "small" / "net_last.pth"
+    flags = ["--backbone", "osnet_x0_25", "--test_dir", people, "--height", "64", "--width", "32"]
+    output = run("test", *flags, "--weights", weights, cwd=tmp_path)
+    assert re.search(METRICS, output) and "tensors loaded" in output
+    assert not (tmp_path / "model").exists()
+    run("test", *flags, "--weights", "none", "--result", "random.mat", cwd=tmp_path)
+    assert "needs --weights FILE" in refused("test", *flags, cwd=tmp_path)
+
+
+def test_training_can_average_and_be_tested_by_epoch(people, tmp_path):
+    flags = ["--total", "10", "--wa", "--tensorboard", "--lr", "0.01", "--name", "averaged", "--batchsize", "24"]
+    run("train", "--data_dir", people, *SMALL, *flags, cwd=tmp_path)
+    folder = tmp_path / "model" / "averaged"
+    assert list(folder.glob("events.out.tfevents.*"))
+    for which in ("10", "9", "average", "average_bn"):
+        output = run("test", "--name", "averaged", "--test_dir", people, "--which_epoch", which, cwd=tmp_path)
+        assert re.search(METRICS, output), which
+    last, average, own = (torch.load(folder / f"net_{name}.pth") for name in ("last", "average", "average_bn"))
+    statistics = [name for name in last if name.endswith("running_mean")]
+    for saved, kept in ((average, True), (own, False)):
+        assert {torch.equal(last[name], saved[f"module.{name}"]) for name in statistics} == {kept}
+
+
+def test_killed_at_any_moment_and_resumed_training_ends_with_the_same_weights(people, tmp_path):
+    torch.manual_seed(1)  # weights that the run, whose seed is 0, would not draw itself
+    start = build_model("osnet_x0_25", None, weights="none").model.state_dict()
+    torch.save(start, tmp_path / "start.pth")
+    flags = ["--data_dir", people, "--name", "small", "--total", "3", "--gpu_ids", "-1", "--erasing_p", "0.5", *SMALL]
+    flags += ["--weights", tmp_path / "start.pth"]
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "killed").mkdir()
+    run("train", *flags, cwd=tmp_path / "whole")
+    command = [sys.executable, str(ROOT / "train.py"), *map(str, flags), "--resume"]
+    folder = tmp_path / "killed" / "model" / "small"
+    for epoch in (0, 1, 2):  # before the first epoch has ended, then as soon as the files of each are being written
+        process = subprocess.Popen(command, cwd=tmp_path / "killed", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        deadline = time.monotonic() + 120
+        while not reached(folder, epoch) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
+        process.communicate()
+        for path in folder.glob("net_*.pth"):
+            torch.load(path, weights_only=True)
+    assert "going on after epoch" in run("train", *flags, "--resume", cwd=tmp_path / "killed")
+    whole = torch.load(tmp_path / "whole" / "model" / "small" / "net_last.pth", weights_only=True)
+    resumed = torch.load(folder / "net_last.pth", weights_only=True)
+    assert whole.keys() == resumed.keys() and all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert epochs_logged(folder) == 3
+
+
+def reached(folder, epoch):
+    """Whether a run has written its options (0), or the log of that epoch."""
+    return epochs_logged(folder) >= epoch if epoch else (folder / "opts.yaml").exists()
+
+
+def epochs_logged(folder):
+    log = folder / "log.jsonl"
+    return len(log.read_text().splitlines()) if log.exists() else 0
+
+
+def test_a_finished_run_is_kept_when_its_name_is_used_again(copy, people):
+    output = run("train", "--data_dir", people, "--name", "small", "--total", "1", *SMALL, cwd=copy)
+    assert "small.previous" in output
+    assert (copy / "model" / "small.previous" / "result.txt").exists()
+
+
+class TestWhatGoesWrong:
+    """Each mistake ends in one clear line and status 1, and loses nothing."""
+
+    def test_wrong_folder(self, tmp_path):
+        assert "nowhere: no such folder" in refused("train", "--data_dir", "nowhere", *SMALL, cwd=tmp_path)
+        assert "nowhere" in refused("prepare", "--data_dir", "nowhere", cwd=tmp_path)
+        assert not (tmp_path / "model").exists()
+
+    def test_empty_split(self, people, tmp_path):
+        (tmp_path / "data" / "train" / "0001").mkdir(parents=True)
+        assert "no images in it" in refused("train", "--data_dir", "data", *SMALL, cwd=tmp_path)
+
+    def test_broken_images_are_all_named(self, people, tmp_path):
+        data = Path(shutil.copytree(people, tmp_path / "data", ignore=shutil.ignore_patterns(".cache")))
+        broken = sorted((data / "train").rglob("*.jpg"))[:2]
+        for path in broken:
+            content = path.read_bytes()
+            path.unlink()  # it may be a hard link
+            path.write_bytes(content[: len(content) // 2])
+        output = refused("train", "--data_dir", data, *SMALL, cwd=tmp_path)
+        assert all(path.name in output for path in broken)
+        assert not (tmp_path / "model").exists()
+
+    def test_a_broken_gallery_image_leaves_the_features_of_before(self, copy, people):
+        data = Path(shutil.copytree(people, copy / "data", ignore=shutil.ignore_patterns(".cache")))
+        broken = sorted((data / "gallery").rglob("*.jpg"))[3]
+        broken.unlink()  # it may be a hard link
+        broken.write_text("no image")
+        before = (copy / "pytorch_result.mat").read_bytes()
+        output = refused("test", "--name", "small", "--test_dir", data, cwd=copy)
+        assert broken.name in output and "1 of" in output
+        assert (copy / "pytorch_result.mat").read_bytes() == before
+        assert [path.name.split("_")[0] for path in (data / ".cache").iterdir()] == ["query"]
+
+    def test_no_checkpoint_lists_what_there_is(self, copy, people):
+        output = refused("test", "--name", "small", "--test_dir", people, "--which_epoch", "40", cwd=copy)
+        assert "There are: --which_epoch last" in output
+        output = refused("test", "--name", "smal", "--test_dir", people, cwd=copy)
+        assert "Did you mean 'small'?" in output
+
+    def test_checkpoint_of_another_network(self, copy, people):
+        options = copy / "model" / "small" / "opts.yaml"
+        options.write_text(options.read_text().replace("osnet_x0_25", "osnet_x0_5"))
+        before = (copy / "pytorch_result.mat").read_bytes()
+        output = refused("test", "--name", "small", "--test_dir", people, cwd=copy)
+        assert "net_last.pth: the weights of another network" in output
+        assert (copy / "pytorch_result.mat").read_bytes() == before
+
+    @pytest.mark.parametrize("script", ["evaluate", "evaluate_rerank", "demo"])
+    def test_result_file_missing_or_truncated(self, script, copy):
+        result = copy / "pytorch_result.mat"
+        result.write_bytes(result.read_bytes()[:20000])
+        assert "pytorch_result.mat" in refused(script, cwd=copy)
+        result.unlink()
+        assert "no features there. Extract them first: python test.py" in refused(script, cwd=copy)
+
+    @pytest.mark.parametrize("damage", ["key", "length", "nan"])
+    def test_result_file_that_cannot_be_right(self, damage, copy):
+        content = {k: v for k, v in scipy.io.loadmat(copy / "pytorch_result.mat").items() if not k.startswith("__")}
+        if damage == "key":
+            del content["query_cam"]
+        elif damage == "length":
+            content["gallery_label"] = content["gallery_label"][:, :-1]
+        else:
+            content["query_f"][2, 5] = np.nan
+        scipy.io.savemat(copy / "pytorch_result.mat", content)
+        output = refused("evaluate", cwd=copy)
+        assert {"key": "query_cam", "length": "labels", "nan": "NaN"}[damage] in output
+
+    def test_query_index_out_of_range(self, copy):
+        assert "15" in refused("demo", "--query_index", "15", cwd=copy)
+
+    def test_batch_larger_than_the_data(self, people, tmp_path):
+        output = refused("train", "--data_dir", people, *SMALL, "--batchsize", "4000", cwd=tmp_path)
+        assert "smaller --batchsize" in output
+
+    def test_unknown_network_and_two_networks(self, people, tmp_path):
+        assert "Did you mean 'resnet50'?" in refused("train", "--backbone", "resnet05", cwd=tmp_path)
+        assert "Two networks at once" in refused("train", "--use_swin", "--use_dense", cwd=tmp_path)
+
+    def test_numbers_that_are_none_end_with_status_2(self, tmp_path):
+        assert "--batchsize" in run("train", "--batchsize", "many", cwd=tmp_path, status=2)
+
+    def test_a_full_disk_keeps_what_was_there(self, copy, people):
+        """A file-size limit stands in for a full disk: both end a write half-way with an OSError."""
+        if os.name != "posix":
+            pytest.skip("needs a limit on file sizes")
+        before = {path: path.read_bytes() for path in (copy / "pytorch_result.mat", copy / "multi_query.mat")}
+        code = (
+            "import resource, runpy, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (30000, 30000)); "
+            f"sys.argv = ['test.py', '--name', 'small', '--test_dir', {str(people)!r}]; "
+            f"sys.path.insert(0, {str(ROOT)!r}); "
+            f"runpy.run_path({str(ROOT / 'test.py')!r}, run_name='__main__')"
+        )
+        done = subprocess.run([sys.executable, "-c", code], cwd=copy, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 1 and "Traceback" not in done.stderr
+        assert "error: pytorch_result.mat: File too large" in done.stderr
+        assert all(path.read_bytes() == content for path, content in before.items())
+        assert not list(copy.glob(".*.partial"))
+
+
+def test_real_people_from_download_to_ranking(real_people, tmp_path):
+    """The whole chain on photographs: an OSNet trained on other people, fine-tuned, beats itself as it was."""
+    run("prepare", "--data_dir", real_people, "--save_dir", tmp_path / "data", "--dataset", "market", cwd=tmp_path)
+    weights = real_people.parent / "weights" / "osnet_x0_25_msmt17.pth"
+    network = ["--backbone", "osnet_x0_25", "--weights", weights, "--height", "128", "--width", "64"]
+    before = run("test", *network, "--test_dir", "data", cwd=tmp_path)
+    flags = ["--train_all", "--total", "4", "--linear_num", "0"]
+    run("train", *network, *flags, "--data_dir", "data", cwd=tmp_path)
+    after = run("test", "--test_dir", "data", "--multi", cwd=tmp_path)
+    assert mean_ap(after) > 1.5 * mean_ap(before), before + after
+    assert "multi Rank@1" in after and "re-ranked Rank@1" in run("evaluate_rerank", cwd=tmp_path)
+    assert "show.png" in run("demo", cwd=tmp_path)
+
+
+def mean_ap(output):
+    """The first mAP that a script printed."""
+    return float(re.findall(r"mAP:([\d.]+)", output)[0])

@@ -1,0 +1,98 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from person_reid.basics import UserError
+from person_reid.cli import search
+from person_reid.gallery import build as indexing
+from person_reid.models.factory import build_model
+
+NETWORK = ["--backbone", "test_resnet", "--weights", "net.pth", "--height", "64", "--width", "32"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Twelve images in two folders, a stranger, and the weights of an untrained network."""
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    for number in range(12):
+        place = tmp_path / ("first" if number < 8 else "second") / "deeper"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 255, (64, 32, 3), np.uint8)).save(place / f"{number:02}.png")
+    Image.new("RGB", (32, 64), "red").save("stranger.png")
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        torch.save(build_model("test_resnet", None, weights="none").model.state_dict(), f"net{seed or ''}.pth")
+    return tmp_path
+
+
+def said(capsys, *words):
+    search.main([*map(str, words), "--index", "people.index", "--gpu_ids", "-1"])
+    lines = capsys.readouterr().out.splitlines(keepends=True)
+    return "".join(line for line in lines if "tensors loaded" not in line)
+
+
+@pytest.fixture
+def indexed(folder, capsys):
+    assert "8 images added, 0 were there already, 8 in all" in said(capsys, "index", "first", *NETWORK)
+    return folder
+
+
+def test_images_are_added_once_and_the_network_is_remembered(indexed, capsys):
+    assert "4 images added, 8 were there already, 12 in all" in said(capsys, "index", "first", "second")
+    assert "0 images added, 12 were there already" in said(capsys, "index", "first", "second", *NETWORK)
+
+
+def test_a_query_finds_its_image_and_a_stranger_is_nobody(indexed, capsys):
+    words = ["query", "first/deeper/03.png", "stranger.png", "--top", "3", "--threshold", "0.9999"]
+    output = said(capsys, *words, "--json", "found.json", "--save", "found.png").splitlines()
+    assert output[0].endswith("03.png") and output[1].startswith("  1.0000 ") and output[1].endswith("03.png")
+    assert output[4].endswith("stranger.png: nobody I know") and "(too low)" in output[5]
+    report = json.loads((indexed / "found.json").read_text())
+    known, stranger = report["queries"]
+    assert report["threshold"] == 0.9999 and known["known"] and not stranger["known"]
+    assert len(known["matches"]) == 3 and known["matches"][0]["similarity"] == pytest.approx(1)
+    similarities = [match["similarity"] for match in known["matches"]]
+    assert similarities == sorted(similarities, reverse=True)
+    assert Image.open(indexed / "found.png").size[1] > 500
+
+
+def test_a_folder_of_queries_and_a_threshold_file(indexed, capsys):
+    (indexed / "threshold.json").write_text('{"threshold": 0.5}')
+    output = said(capsys, "query", "first", "--threshold", "threshold.json")
+    assert output.count("1.0000 ") == 8 and "nobody" not in output
+    output = said(capsys, "query", "stranger.png")  # without a threshold everybody is known
+    assert "nobody" not in output and "too low" not in output
+
+
+def test_another_network_is_refused_and_nothing_is_lost(indexed, capsys):
+    other = ["--backbone", "test_resnet", "--weights", "net1.pth", "--height", "64", "--width", "32"]
+    with pytest.raises(UserError, match=r"made by another network \(test_resnet .*net\.pth\)"):
+        said(capsys, "index", "second", *other)
+    (indexed / "net.pth").write_bytes((indexed / "net1.pth").read_bytes())
+    with pytest.raises(UserError, match="its weights have changed since"):
+        said(capsys, "query", "stranger.png")
+
+
+def test_what_was_added_before_a_broken_image_stays(indexed, capsys, monkeypatch):
+    monkeypatch.setattr(indexing, "CHUNK", 2)
+    (indexed / "second" / "deeper" / "10.png").write_bytes(b"broken")
+    with pytest.raises(UserError, match=r"10\.png"):
+        said(capsys, "index", "second")
+    assert "10 in all" in said(capsys, "index", "first")
+
+
+def test_mistakes_are_named(folder, capsys):
+    with pytest.raises(UserError, match=r"people\.index: no such index\. Make one: python tools/search\.py index"):
+        said(capsys, "query", "stranger.png")
+    assert not (folder / "people.index").exists()
+    with pytest.raises(UserError, match=r"absent: no such image or folder"):
+        said(capsys, "index", "absent", *NETWORK)
+    (folder / "empty").mkdir()
+    with pytest.raises(UserError, match=r"empty: no images in it"):
+        said(capsys, "index", "empty", *NETWORK)
+    with pytest.raises(UserError, match=r"ft_ResNet50.opts\.yaml: no run of that name"):
+        said(capsys, "index", "first")

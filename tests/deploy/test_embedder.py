@@ -1,0 +1,139 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import person_reid
+import test as test_script
+from person_reid.basics import UserError
+from person_reid.data.bank import load_bank
+from person_reid.deploy.export import export
+from person_reid.deploy.exported import Contents
+from person_reid.models.factory import build_model
+from person_reid.retrieval.features import extract_features, fused_embedding
+from tests.support import ROOT
+
+SIZE = (64, 32)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Images of several sizes and kinds, and the weights of an untrained network."""
+    folder = tmp_path_factory.mktemp("embedder")
+    random = np.random.default_rng(0)
+    for number, (height, width) in enumerate([(50, 24), (64, 32), (90, 31), (128, 64)]):
+        Image.fromarray(random.integers(0, 255, (height, width, 3), np.uint8)).save(folder / f"{number}.png")
+    Image.open(folder / "0.png").convert("L").save(folder / "grey.png")
+    torch.manual_seed(0)
+    network = build_model("test_resnet", None, weights="none", size=SIZE)
+    torch.save(network.model.state_dict(), folder / "net.pth")
+    export(network, Contents(*SIZE, network.dim), folder / "net.pt", "torchscript")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def embedder(folder):
+    return person_reid.Embedder("test_resnet", weights=folder / "net.pth", device="cpu", size=SIZE)
+
+
+@pytest.fixture(scope="module")
+def paths(folder):
+    return sorted(folder.glob("*.png"))
+
+
+@pytest.fixture(scope="module")
+def expected(folder, paths):
+    """The features that test.py would extract."""
+    network = build_model("test_resnet", None, weights=str(folder / "net.pth"), size=SIZE)
+    return extract_features(fused_embedding(network, CPU), load_bank(paths, *SIZE), CPU, 32)
+
+
+def test_paths_pictures_and_arrays_give_the_features_of_test_py(embedder, paths, expected):
+    features = embedder(paths)
+    assert features.dtype == np.float32 and features.shape == (5, embedder.dim)
+    np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(features, expected, atol=1e-6)
+    pictures = [Image.open(path) for path in paths]
+    arrays = [np.asarray(picture.convert("RGB")) for picture in pictures]
+    mixed = [str(paths[0]), pictures[1], arrays[2], paths[3], arrays[4]]
+    for images in (pictures, arrays, mixed, iter(mixed)):
+        np.testing.assert_allclose(embedder(images), expected, atol=1e-6)
+
+
+def test_arrays_of_opencv(embedder, paths, expected):
+    arrays = [np.asarray(Image.open(path).convert("RGB"))[:, :, ::-1] for path in paths]
+    np.testing.assert_allclose(embedder(arrays, bgr=True), expected, atol=1e-6)
+    assert np.abs(embedder(arrays)[:4] - expected[:4]).max() > 1e-3
+    np.testing.assert_allclose(embedder([paths[0], arrays[1]], bgr=True), expected[:2], atol=1e-6)  # files are as ever
+
+
+def test_many_images_and_none(embedder, paths, expected, monkeypatch):
+    monkeypatch.setattr("person_reid.data.bank.AHEAD", 7)
+    np.testing.assert_allclose(embedder(paths * 4), np.tile(expected, (4, 1)), atol=1e-6)
+    empty = embedder([])
+    assert empty.shape == (0, embedder.dim) and empty.dtype == np.float32
+
+
+def test_an_array_of_equal_crops(embedder, paths):
+    crops = np.stack([np.asarray(Image.open(paths[1]))] * 3)
+    assert np.ptp(embedder(crops), axis=0).max() < 1e-6
+
+
+def test_an_exported_file(folder, paths, expected):
+    np.testing.assert_allclose(person_reid.Embedder(folder / "net.pt", device="cpu")(paths), expected, atol=1e-6)
+
+
+def test_without_the_mirrored_image(folder, paths, expected):
+    plain = person_reid.Embedder("test_resnet", folder / "net.pth", "cpu", flip=False, size=SIZE)
+    other = person_reid.Embedder(folder / "net.pt", device="cpu", flip=False)
+    np.testing.assert_allclose(plain(paths), other(paths), atol=1e-6)
+    assert np.abs(plain(paths) - expected).max() > 1e-5
+
+
+def test_the_name_of_a_run_that_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"absent.opts\.yaml: no run of that name"):
+        person_reid.Embedder("absent")
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        ("a.png", r"expected a list of images; for a single one, pass \[image\]"),
+        (np.zeros((4, 4, 3), np.uint8), "expected a list of images"),
+        ([np.zeros((4, 4, 3))], r"image 0 is an array float64 \(4, 4, 3\)"),
+        ([np.zeros((4, 4), np.uint8)], r"uint8 \(4, 4\); expected a path, a PIL image or a uint8 array"),
+        ([np.zeros((0, 4, 3), np.uint8)], r"\(0, 4, 3\)"),
+        ([None], "image 0 is NoneType"),
+        (["absent.png", "gone.png"], r"(?s)2 of 2 images cannot be read.*absent\.png.*gone\.png"),
+    ],
+)
+def test_mistakes_are_named(embedder, images, message):
+    with pytest.raises(UserError, match=message):
+        embedder(images)
+
+
+def test_flags_that_an_exported_file_has_decided_are_refused(folder):
+    parser = test_script.testing_parser()
+    for flags in (["--height", "64"], ["--ms", "1,1.1"], ["--fp16"], ["--name", "other"]):
+        options = parser.parse_args(["--engine", str(folder / "net.pt"), *flags])
+        with pytest.raises(UserError, match=f"{flags[0]} was decided when the file was written"):
+            person_reid.Embedder.from_options(options)
+
+
+def test_a_mirrored_image_inside_the_file_cannot_be_left_out(folder, tmp_path):
+    network = build_model("test_resnet", None, weights="none", size=SIZE)
+    export(network, Contents(*SIZE, network.dim, flip=True), tmp_path / "net.pt", "torchscript")
+    with pytest.raises(UserError, match=r"the mirrored image is inside the file"):
+        person_reid.Embedder(tmp_path / "net.pt", flip=False)
+
+
+def test_importing_the_package_is_light():
+    code = "import sys, person_reid as p; assert 'torch' not in sys.modules; p.Embedder; assert 'torch' in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0
+    with pytest.raises(AttributeError, match="no attribute 'Embeder'"):
+        person_reid.Embeder  # noqa: B018

@@ -1,0 +1,136 @@
+"""The network of a run is the network of its weight file with the flags that it was trained with."""
+
+import pytest
+import torch
+
+from person_reid.basics import UserError
+from person_reid.cli.flags import testing_parser
+from person_reid.cli.options import options_file, parse_train, save_options
+from person_reid.deploy.embedder import Embedder
+from person_reid.deploy.load import load_network
+from person_reid.models.factory import build_from_options
+from person_reid.run_folder import RunFolder
+
+SMALL = ["--height", "64", "--width", "32"]
+IMAGES = torch.randn(2, 3, 64, 32, generator=torch.Generator().manual_seed(0))
+
+
+def save_run(*flags, classes=5, backbone="resnet18"):
+    """A run of an untrained network as train.py leaves it, with batch norms that have seen some images."""
+    options = parse_train(["--backbone", backbone, "--weights", "none", "--name", "run", *SMALL, *flags])
+    options.nclasses = classes
+    save_options(options, options_file("run"))
+    torch.manual_seed(7)
+    network = build_from_options(options, classes, "none").train()
+    network(torch.randn(8, 3, 64, 32))
+    RunFolder("run").save_weights("last", network.state_dict())
+
+
+def network_of(*words):
+    return load_network(testing_parser().parse_args([*words]))[0].eval()
+
+
+def file_words(*flags, backbone="resnet18"):
+    return ["--backbone", backbone, "--weights", "model/run/net_last.pth", *SMALL, *flags]
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--PCB"],
+        ["--PCB", "--pool", "gem"],
+        ["--linear_num", "16"],
+        ["--linear_num", "0"],
+        ["--neck", "linear"],
+        ["--neck", "bnneck", "--pool", "gemp", "--stride", "1"],
+        ["--neck", "none", "--head", "arcface"],
+        ["--head", "cosine", "--attention", "se:layer2"],
+        ["--usam", "--linear_num", "8"],
+    ],
+    ids=" ".join,
+)
+def test_the_features_are_those_of_the_run(flags):
+    save_run(*flags)
+    with torch.inference_mode():
+        expected = network_of("--name", "run").embed(IMAGES)
+        found = network_of(*file_words(*flags)).embed(IMAGES)
+    assert torch.equal(found, expected)
+
+
+def test_without_flags_of_a_head_the_feature_is_the_backbones():
+    save_run("--neck", "bnneck")
+    bare, run = network_of(*file_words()), network_of("--name", "run")
+    with torch.inference_mode():
+        assert torch.equal(bare.embed(IMAGES), run.pooled(IMAGES))
+
+
+@pytest.mark.parametrize(
+    ("trained", "flags"),
+    [
+        (["--linear_num", "16"], ["--linear_num", "8"]),
+        (["--neck", "none"], ["--neck", "bnneck"]),
+        ([], ["--attention", "se:layer2"]),
+        ([], ["--usam"]),
+    ],
+    ids=str,
+)
+def test_layers_that_the_file_does_not_have_are_refused(trained, flags):
+    save_run(*trained)
+    with pytest.raises(UserError, match=r"net_last\.pth: the weights of another network"):
+        network_of(*file_words(*flags))
+
+
+def test_a_backbones_file_has_no_neck():
+    torch.save(network_of("--backbone", "resnet18", "--weights", "none").model.state_dict(), "backbone.pth")
+    words = ["--backbone", "resnet18", "--weights", "backbone.pth"]
+    assert network_of(*words).dim == 512 and network_of(*words, "--PCB").dim == 6 * 512
+    for flags in (["--linear_num", "8"], ["--usam"]):
+        with pytest.raises(UserError, match=r"backbone\.pth: the weights of another network"):
+            network_of(*words, *flags)
+
+
+def test_the_images_have_the_size_of_the_network():
+    parser = testing_parser()
+    words = ["--backbone", "resnet18", "--weights", "none"]
+    for flags, size in ((["--PCB"], (384, 192)), ([], (256, 128)), (["--PCB", *SMALL], (64, 32))):
+        assert load_network(parser.parse_args([*words, *flags]))[1] == size
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["--PCB"], ["--usam"], ["--pool", "gem"], ["--neck", "linear"], ["--attention", "se:layer2"], ["--head", "linear"],
+     ["--stride", "2"], ["--weights", "net.pth"], ["--seed", "1"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_flags_of_a_weight_file_are_refused_for_a_run_and_for_an_exported_file(flags):
+    with pytest.raises(UserError, match=f"{flags[0]} would be ignored: model/run/opts.yaml.*--backbone NAME"):
+        network_of("--name", "run", *flags)
+    with pytest.raises(UserError, match=f"{flags[0]} was decided when the file was written"):
+        Embedder.from_options(testing_parser().parse_args(["--engine", "net.onnx", *flags]))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--name", "run"], "--name would be ignored: --backbone resnet18 is a network without a run"),
+        (["--which_epoch", "60"], "--which_epoch would be ignored"),
+        (["--PCB", "--neck", "none"], "--neck none means nothing to PCB"),
+        (["--neck", "bnneck", "--linear_num", "8"], "--linear_num 8 means nothing to --neck bnneck"),
+        (["--PCB", "--usam"], "exclude each other"),
+    ],
+)
+def test_flags_that_contradict_are_refused(flags, message):
+    with pytest.raises(UserError, match=message):
+        network_of("--backbone", "resnet18", "--weights", "none", *flags)
+
+
+def test_a_run_may_have_another_bottleneck_and_size_than_its_options_say():
+    save_run("--linear_num", "16")
+    assert network_of("--name", "run", "--linear_num", "16").dim == 16
+    with pytest.raises(UserError, match="another network"):
+        network_of("--name", "run", "--linear_num", "8")

@@ -1,0 +1,176 @@
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from person_reid.basics import UserError
+from person_reid.gallery import index as module
+from person_reid.gallery.index import Found, SearchIndex
+from person_reid.gallery.inverted_lists import latest_file
+from tests.retrieval.conftest import clusters
+from tests.support import ROOT
+
+
+@pytest.fixture
+def features():
+    return clusters(np.random.default_rng(0), 3000, dimension=32, identities=300)
+
+
+@pytest.fixture
+def small_limit(monkeypatch):
+    """Inverted lists from 500 images on."""
+    pytest.importorskip("faiss")
+    monkeypatch.setattr(module, "EXACT", 500)
+
+
+def names(start, stop):
+    return [f"{number}.jpg" for number in range(start, stop)]
+
+
+def filled(path, features, start=0, stop=None):
+    index = SearchIndex(path)
+    stop = len(features) if stop is None else stop
+    index.add(names(start, stop), features[start:stop])
+    return index
+
+
+def paths(answers):
+    return [[match.path.name for match in found] for found in answers]
+
+
+def test_exact_search_is_a_sort_of_all_similarities(features, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "CHUNK", 701)  # several chunks, the last one not full
+    index = filled(tmp_path / "a.index", features)
+    queries = features[:20]
+    order = np.argsort(-(queries @ features.T), axis=1, kind="stable")[:, :7]
+    answers = index.search(queries, 7)
+    assert paths(answers) == [[f"{i}.jpg" for i in row] for row in order]
+    np.testing.assert_allclose([a.similarity for a in answers[3]], (queries @ features.T)[3, order[3]], atol=1e-6)
+
+
+def test_more_answers_than_images(features, tmp_path):
+    assert len(filled(tmp_path / "a.index", features[:3]).search(features[:1], 10)[0]) == 3
+
+
+def test_what_was_added_later_is_found_and_a_reopened_index_holds_all(features, tmp_path):
+    filled(tmp_path / "a.index", features, stop=1000).close()
+    filled(tmp_path / "a.index", features, 1000).close()
+    index = SearchIndex(tmp_path / "a.index")
+    assert len(index) == 3000 and paths(index.search(features[[2500, 3]], 1)) == [["2500.jpg"], ["3.jpg"]]
+
+
+def test_a_path_is_held_once_and_a_changed_file_is_missing(features, tmp_path):
+    image = tmp_path / "schön \udcff.jpg"  # a name that is no UTF-8
+    image.write_bytes(b"old")
+    index = SearchIndex(tmp_path / "a.index")
+    index.add([image], features[:1])
+    assert index.missing([image]) == []
+    image.write_bytes(b"newer")
+    assert index.missing([image, "other.jpg"]) == [image, "other.jpg"]
+    index.add([image], features[1:2])
+    assert len(index) == 1 and index.search(features[1:2], 5)[0][0].similarity == pytest.approx(1)
+    assert index.search(features[1:2], 5)[0][0].path == image
+
+
+def test_lists_find_nearly_what_exact_search_finds(features, tmp_path, small_limit, capsys):
+    index = filled(tmp_path / "a.index", features)
+    approximate, exact = index.search(features[:200], 10), index.search(features[:200], 10, exact=True)
+    pairs = zip(paths(approximate), paths(exact), strict=True)
+    assert np.mean([len({*a} & {*b}) / 10 for a, b in pairs]) > 0.95
+    assert index.lists().index.nprobe < index.lists().index.nlist
+    assert re.search(r"lists, recall (1\.0|0\.9[89])", capsys.readouterr().err)
+
+
+def test_lists_are_kept_extended_and_made_anew(features, tmp_path, small_limit):
+    path = tmp_path / "a.index"
+    index = filled(path, features, stop=1000)
+    index.prepare()
+    first, reached = latest_file(index)
+    assert reached == 1000
+    index.close()
+    index = filled(path, features, 1000, 1500)
+    assert paths(index.search(features[1400:1401], 1)) == [["1400.jpg"]]
+    second, reached = latest_file(index)
+    assert reached == 1500 and not first.exists()
+    assert index.lists().index.ntotal == 1500 and index.lists().replaced == 0
+    before = second.stat().st_mtime_ns
+    again = SearchIndex(path)
+    assert paths(again.search(features[1400:1401], 1)) == [["1400.jpg"]]
+    assert second.stat().st_mtime_ns == before
+    content = second.read_bytes()
+    second.unlink()  # it is mapped into memory
+    second.write_bytes(content[:1000])  # damaged: made anew
+    assert paths(SearchIndex(path).search(features[7:8], 1)) == [["7.jpg"]]
+
+
+def test_lists_answer_with_the_new_feature_of_a_replaced_image(features, tmp_path, small_limit):
+    index = filled(tmp_path / "a.index", features)
+    index.prepare()
+    index.add(["5.jpg"], -features[5:6])
+    assert paths(index.search(-features[5:6], 1)) == [["5.jpg"]]
+    assert "5.jpg" not in paths(index.search(features[5:6], 3))[0]
+    assert len(index.search(features[5:6], 3)[0]) == 3
+
+
+def test_without_faiss_a_search_is_exact(features, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "EXACT", 500)
+    monkeypatch.setattr(module, "faiss_is_installed", lambda: False)
+    index = filled(tmp_path / "a.index", features)
+    assert paths(index.search(features[:1], 3)) == paths(index.search(features[:1], 3, exact=True))
+    assert latest_file(index) == (None, 0)
+
+
+def test_mistakes_are_named(features, tmp_path):
+    other = tmp_path / "photo.jpg"
+    other.write_bytes(b"no database at all" * 100)
+    with pytest.raises(UserError, match=r"photo\.jpg: not a search index"):
+        SearchIndex(other)
+    index = filled(tmp_path / "a.index", features)
+    with pytest.raises(UserError, match="width 32, not 16"):
+        index.add(["a.jpg"], np.ones((1, 16)))
+    with pytest.raises(UserError, match="width 32, not 16"):
+        index.search(np.ones((1, 16)), 3)
+
+
+def test_an_addition_is_all_or_nothing(features, tmp_path):
+    index = filled(tmp_path / "a.index", features, stop=10)
+    with pytest.raises(ValueError):
+        index.add(names(10, 20), features[10:15])
+    with pytest.raises(sqlite3.IntegrityError):
+        index.database.execute("INSERT INTO images (path, state, feature) VALUES (NULL, '', '')")
+    assert len(index) == 10
+
+
+ADDER = """
+import sys
+import numpy as np
+from person_reid.gallery.index import SearchIndex
+index, features = SearchIndex(sys.argv[1]), np.eye(1000, dtype=np.float32)
+while True:
+    start = len(index)
+    index.add([f"{start + i}.jpg" for i in range(1000)], features)
+    print(len(index), flush=True)
+"""
+
+
+def test_a_kill_in_the_middle_of_an_addition_loses_nothing_that_was_added(tmp_path):
+    path = tmp_path / "a.index"
+    for pause in (0.005, 0.01, 0.02, 0.04):  # an addition takes some 50 ms: each time another moment of it
+        process = subprocess.Popen([sys.executable, "-c", ADDER, path], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        assert process.stdout
+        printed = [process.stdout.readline() for _ in range(2)]
+        time.sleep(pause)
+        process.send_signal(signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
+        promised = max(map(int, [*printed, *process.communicate(timeout=60)[0].split()]))
+        index = SearchIndex(path)
+        assert len(index) >= promised and len(index) % 1000 == 0
+        assert index.search(np.eye(1000)[7:8], 1)[0][0] == Found(Path("7.jpg"), 1.0)
+        assert index.database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        index.close()

@@ -1,0 +1,176 @@
+"""Every recipe: it says what was published, resolves to the published command, and trains.
+
+The networks of the recipes are built as they are, without their weights (`--dry_run`). What is trained is small: the
+recipe's flags with a light network in place of a heavy one, on small pictures, for two epochs.
+"""
+
+import json
+import math
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+import prepare
+import train
+from person_reid.basics import UserError
+from person_reid.cli.flags import NETWORK_FLAGS
+from person_reid.cli.options import changed_flags, parse_train, read_yaml
+from person_reid.reproduce.recipe import KEY, check_recipe
+from person_reid.reproduce.runs import read_recipe
+from person_reid.training.setup import set_up
+from tests.support import ROOT
+
+PATHS = sorted((ROOT / "recipes").glob("*/*.yaml"))
+
+
+def of_paths(paths):
+    return pytest.mark.parametrize("path", paths, ids=[f"{path.parent.name}/{path.stem}" for path in paths])
+
+
+RECIPES = of_paths(PATHS)
+OF_COMMANDS = of_paths(
+    [path for path in PATHS if re.search(r"command:[\s>-]+python train\.py", path.read_text("utf-8"))]
+)
+LIGHT = {"osnet_x0_25", "osnet_x0_5", "osnet_x0_75", "osnet_x1_0", "lightmbn"}
+LATER = {"market/resnet50_usam", "market/resnet50_ibn_usam", "market/dinov3_tricks_circle"}  # of a later README
+
+
+def table_rows():
+    """[train.py command, Rank@1, mAP] of each row of the published tables."""
+    text = (ROOT / "tests" / "fixtures" / "published_tables.md").read_text(encoding="utf-8")
+    rows = re.findall(r"\|\s*([\d.]+)%\s*\|\s*([\d.]+)%\s*\|\s*`(python train\.py[^;`]*)", text)
+    return {" ".join(command.split()): (float(rank1), float(mAP)) for rank1, mAP, command in rows}
+
+
+@RECIPES
+def test_a_recipe_describes_a_network_that_can_be_built(path, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    train.main(["--config", str(path), "--dry_run"])
+    assert "M parameters" in capsys.readouterr().out
+    recipe = read_recipe(path)
+    assert recipe.source and recipe.published
+    for figures in recipe.published.values():
+        assert figures.get("mINP", 0) <= figures.get("mAP", 100) <= figures.get("rank1", 100)
+
+
+@OF_COMMANDS
+def test_a_recipe_resolves_to_its_published_command(path):
+    command = shlex.split(read_recipe(path).command)[2:]
+    assert changed_flags(parse_train(command), parse_train(["--config", str(path)])) == []
+
+
+def test_every_row_of_the_published_tables_has_its_recipe():
+    recipes = {path: read_recipe(path) for path in PATHS}
+    ours = {
+        " ".join(recipe.command.split()): (recipe.published["single"]["rank1"], recipe.published["single"]["mAP"])
+        for recipe in recipes.values()
+        if recipe.command.startswith("python train.py") and recipe.name not in LATER
+    }
+    assert len(table_rows()) == 32
+    assert ours == table_rows()
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recipes") / "people"
+    drawing = ["--identities", "8", "--test_identities", "2", "--cameras", "2", "--images", "2"]
+    prepare.main(["--synthetic", *drawing, "--distractors", "0", "--junk", "0", "--data_dir", str(folder)])
+    return folder / "pytorch"
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """{what was trained: losses}, since many recipes are the same once their networks and images are small."""
+    return {}
+
+
+def small(path, people):
+    """The flags of a recipe with a light network, small images and few epochs."""
+    left_out = {KEY, *NETWORK_FLAGS, "drop_path", "compile", "train_with"}
+    flags = {name: value for name, value in read_yaml(path).items() if name not in left_out}
+    if flags.get("backbone") not in LIGHT:
+        of_resnets = flags.get("usam") or "layer" in flags.get("attention", "")
+        flags["backbone"] = "resnet18" if of_resnets else "osnet_x0_25"
+    size = (
+        {"height": 96, "width": 32}
+        if flags.get("PCB") or flags["backbone"] == "lightmbn"
+        else {"height": 64, "width": 32}
+    )
+    return {
+        **flags, **size, "weights": "none", "batchsize": 16, "lr": 0.001, "backbone_lr": 0.001, "total_epoch": 2,
+        "warm_epoch": min(1, flags.get("warm_epoch", 0)), "freeze_epochs": min(1, flags.get("freeze_epochs", 0)),
+        "aiter": 2, "DG_dir": str(people / "gallery"), "data_dir": str(people), "gpu_ids": "-1",
+    }  # fmt: skip
+
+
+@RECIPES
+def test_a_recipe_trains(path, people, trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flags = small(path, people)
+    what = json.dumps(flags, sort_keys=True)
+    if what not in trained:
+        (tmp_path / "small.yaml").write_text(yaml.safe_dump(flags))
+        trainer = set_up(parse_train(["--config", "small.yaml"])).trainer
+        trained[what] = [trainer.train_epoch()["loss"] for _ in range(2)]
+    assert all(map(math.isfinite, trained[what]))
+
+
+GOOD = {
+    "title": "a network", "source": "a paper", "dataset": "market", "average_precision": "step",
+    "published": {"single": {"rank1": 90, "mAP": 70.5}},
+}  # fmt: skip
+
+
+def test_a_complete_entry_is_accepted():
+    check_recipe(GOOD, Path("recipe.yaml"))
+    check_recipe({**GOOD, "published": {"re-ranked": {}}, "note": "own", "test": "--no_flip"}, Path("recipe.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"titel": "x"}, "unknown entry 'titel'. Did you mean 'title'"),
+        ({"average_precision": "triangle"}, "'triangle': expected trapezoidal or step"),
+        ({"dataset": "markt"}, "'markt': expected a name that prepare.py --dataset has. Did you mean 'market'"),
+        ({"title": 5}, "title: expected text, found 5"),
+        ({"published": {}}, "published: expected rankings and figures"),
+        ({"published": {"single": 90}}, "published: expected rankings and figures"),
+        ({"published": {"double": {}}}, "'double': expected one of single, multi, re-ranked"),
+        ({"published": {"single": {"map": 80}}}, "'map': expected one of rank1"),
+        ({"published": {"single": {"mAP": 0.8}}}, "mAP: 0.8: expected per cent"),
+        ({"published": {"single": {"mAP": 101}}}, "mAP: 101: expected per cent"),
+        ({"published": {"single": {"mAP": True}}}, "mAP: True: expected per cent"),
+    ],
+)
+def test_a_wrong_entry_is_refused_by_name(change, message, tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump({"lr": 0.1, KEY: {**GOOD, **change}}))
+    with pytest.raises(UserError, match=rf"recipe\.yaml: recipe: .*{message}"):
+        parse_train(["--config", str(path)])
+
+
+def test_entries_that_must_be_there_are_named(tmp_path):
+    lacking = {name: GOOD[name] for name in GOOD if name not in ("source", "average_precision")}
+    with pytest.raises(UserError, match="lacks source, average_precision"):
+        check_recipe(lacking, tmp_path)
+    with pytest.raises(UserError, match="expected 'name: value' lines, found str"):
+        check_recipe("a network", tmp_path)
+
+
+@pytest.mark.parametrize(("entry", "flags"), [("test", "--no_flp"), ("rerank", "--method knn")])
+def test_flags_of_other_scripts_are_checked_before_anything_runs(entry, flags, tmp_path, capsys):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump({KEY: {**GOOD, entry: flags}}))
+    with pytest.raises(UserError, match=f"recipe: {entry}: '{flags}' does not fit"):
+        read_recipe(path)
+
+
+def test_an_options_file_without_the_entry_is_no_recipe(tmp_path):
+    path = tmp_path / "plain.yaml"
+    path.write_text("lr: 0.1")
+    assert parse_train(["--config", str(path)]).lr == 0.1
+    with pytest.raises(UserError, match="no recipe: it has no entry 'recipe'"):
+        read_recipe(path)

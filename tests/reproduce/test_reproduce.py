@@ -1,0 +1,286 @@
+"""tools/reproduce.py: a whole small run that is interrupted, and the parts of it one by one."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import yaml
+
+import prepare
+from person_reid.basics import UserError
+from person_reid.cli import reproduce
+from person_reid.cli.options import save_options
+from person_reid.reproduce import runs
+from person_reid.reproduce.page import BEGIN, END, comparison, recipe_rows, spread, tables, update_page
+from person_reid.reproduce.recipe import KEY
+from person_reid.reproduce.runs import plan, read_recipe
+from person_reid.reproduce.scripts import ROOT, append_record, call, metrics, read_records
+
+ABOUT: dict[str, Any] = {
+    "title": "a tiny network", "source": "a test", "dataset": "synthetic", "average_precision": "step",
+    "published": {"single": {"rank1": 91.2, "mAP": 75.0}, "re-ranked": {}},
+    "test": "--no_flip", "rerank": "--k1 5 --k2 2",
+}  # fmt: skip
+TINY: dict[str, Any] = {
+    "backbone": "osnet_x0_25", "weights": "none", "height": 64, "width": 32, "batchsize": 8, "total_epoch": 3,
+    "train_all": True, "gpu_ids": "-1", "data_dir": "people/pytorch",
+    KEY: ABOUT,
+}  # fmt: skip
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """The path of a recipe, in an empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return write_recipe(tmp_path / "own" / "tiny.yaml")
+
+
+def write_recipe(path, **changes):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(yaml.safe_dump({**TINY, **changes}))
+    return path
+
+
+def a_record(run, rank1=50.0, step=40.0, **changes):
+    figures = {"rank1": rank1, "rank5": 60.0, "rank10": 70.0, "mINP": 10.0, "mAP": {"trapezoidal": 33.3, "step": step}}
+    versions = {"torch": "2.6.0", "python": "3.10.1"}
+    return {
+        **run.identity, "figures": {"single": figures, "re-ranked": figures}, "minutes": 12.34, "device": "an abacus",
+        "versions": versions, "date": "2026-01-02", **changes,
+    }  # fmt: skip
+
+
+def test_an_interrupted_run_goes_on_and_a_finished_one_is_not_repeated(tiny, tmp_path, capsys):
+    drawing = ["--identities", "6", "--test_identities", "4", "--cameras", "2", "--images", "2"]
+    prepare.main(["--synthetic", *drawing, "--distractors", "2", "--junk", "2", "--data_dir", "people"])
+    words = [str(tiny), "--seeds", "2", "--results", "out.jsonl"]
+    command = [sys.executable, str(ROOT / "tools" / "reproduce.py"), *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        printed = list(iter_until(process.stdout, "epoch 1/3"))
+        process.terminate()
+        printed += process.stdout.readlines()
+    assert process.returncode == 128 + signal.SIGTERM or os.name == "nt", printed
+    log = tmp_path / "model" / "own_tiny_seed0" / "log.jsonl"
+    finished = log.read_text().splitlines()
+    assert 1 <= len(finished) < 3 and not (tmp_path / "out.jsonl").exists()
+
+    reproduce.main(words)
+    output = capsys.readouterr().out
+    assert "model/own_tiny_seed0: going on after epoch" in output.replace("\\", "/")
+    assert log.read_text().splitlines()[: len(finished)] == finished
+    first, second = read_records("out.jsonl")
+    assert (first["seed"], second["seed"]) == (0, 1) and first["recipe"] == "own/tiny"
+    for record in (first, second):
+        assert record["figures"].keys() == {"single", "re-ranked"}
+        for figures in record["figures"].values():
+            assert 0 < figures["mAP"]["trapezoidal"] <= figures["mAP"]["step"] <= 100
+        assert record["minutes"] >= 0 and "thread" in record["device"] and record["versions"]["torch"]
+    assert f"single: Rank@1 published 91.20, measured {first['figures']['single']['rank1']:.2f}; mAP (step)" in output
+    page = (tmp_path / "out.md").read_text(encoding="utf-8")
+    assert "| own/tiny: a tiny network | single | step | 91.20 | 75.00 |" in page and " ± " in page
+
+    reproduce.main(words)
+    output = capsys.readouterr().out
+    assert output.count("in out.jsonl already") == 2 and "epoch" not in output
+    assert len(read_records("out.jsonl")) == 2
+
+
+def iter_until(lines, beginning):
+    for line in lines:
+        yield line
+        if line.startswith(beginning):
+            return
+
+
+def test_the_page_is_in_step_with_the_recipes_and_the_records(tmp_path):
+    page = ROOT / "docs" / "results.md"
+    copy = tmp_path / "results.md"
+    shutil.copy(page, copy)
+    update_page(copy, reproduce.known_recipes([]), read_records(reproduce.RESULTS))
+    again = "docs/results.md is behind the recipes or docs/results.jsonl: python tools/reproduce.py --table"
+    assert copy.read_text(encoding="utf-8") == page.read_text(encoding="utf-8"), again
+
+
+def test_every_recipe_has_a_row_and_those_without_a_record_say_so(tiny):
+    recipe = read_recipe(tiny)
+    assert [row[3:] for row in recipe_rows(recipe, [])] == [
+        ["91.20", "75.00", "", "not run", "not run", "not run", ""],
+        ["", "", "", "not run", "not run", "not run", ""],
+    ]
+    assert "None yet." in tables([recipe], [])
+
+
+def test_a_row_holds_the_mean_of_its_seeds_and_the_ap_of_its_definition(tiny):
+    records = [a_record(plan(tiny, 0)), a_record(plan(tiny, 1), rank1=51.0, step=43.0)]
+    row = recipe_rows(read_recipe(tiny), records)[0]
+    assert row[6:] == ["50.50 ± 0.50", "41.50 ± 1.50", "10.00 ± 0.00", "2"]
+    write_recipe(tiny, **{KEY: {**ABOUT, "average_precision": "trapezoidal"}})
+    assert recipe_rows(read_recipe(tiny), records)[0][7] == "33.30 ± 0.00"
+    assert spread([1.0, 1.0, 4.0]) == "2.00 ± 2.00" and spread([88.844]) == "88.84"
+
+
+def test_a_line_names_the_definition_of_both_figures(tiny):
+    figures = a_record(plan(tiny, 0))["figures"]
+    single, reranked = comparison(read_recipe(tiny), 3, figures, {"bf16": True, "lr": 0.1})
+    assert single == (
+        "own/tiny with `--bf16 --lr 0.1` seed 3, single: Rank@1 published 91.20, measured 50.00; "
+        "mAP (step) published 75.00, measured 40.00; mINP measured 10.00"
+    )
+    assert "published" not in reranked
+
+
+def test_runs_with_changed_flags_have_rows_of_their_own(tiny):
+    changed = plan(tiny, 0, ["--bf16", "--weights", "/home/me/osnet.pth", "--gpu_ids", "0", "--batch", "8"])
+    assert changed.changes == {"bf16": True, "weights": "osnet.pth"}
+    assert changed.options.name == "own_tiny_seed0_weights-osnet.pth_bf16-True"
+    assert not changed.done([a_record(plan(tiny, 0))]) and changed.done([a_record(changed)])
+    rows = recipe_rows(read_recipe(tiny), [a_record(changed)])
+    assert [row[6] for row in rows] == ["not run", "not run", "50.00", "50.00"]
+    assert "--bf16" in rows[2][0] and "--weights osnet.pth" in rows[2][0] and "/home" not in rows[2][0]
+
+
+def test_a_record_of_the_recipe_as_it_was_counts_no_longer(tiny):
+    record = json.loads(json.dumps(a_record(plan(tiny, 0))))
+    assert plan(tiny, 0).done([record]) and not plan(tiny, 1).done([record])
+    write_recipe(tiny, lr=0.3)
+    assert not plan(tiny, 0).done([record])
+    text = tables([read_recipe(tiny)], [record])
+    assert "| not run |" in text and "own/tiny (the recipe was another one then) | 0 | single | 50.00" in text
+
+
+def test_a_record_without_a_ranking_that_the_recipe_asks_for_is_not_done(tiny):
+    record = a_record(plan(tiny, 0))
+    del record["figures"]["re-ranked"]
+    assert not plan(tiny, 0).done([record])
+
+
+def test_what_a_person_wrote_on_the_page_stays(tiny, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    update_page(page, [read_recipe(tiny)], [])
+    text = page.read_text()
+    assert text.startswith(f"before\n{BEGIN}\n") and text.endswith(f"{END}\nafter\n") and "old" not in text
+    page.write_text("something else")
+    with pytest.raises(UserError, match=r"page\.md: no lines"):
+        update_page(page, [], [])
+
+
+@pytest.mark.parametrize(("text", "expected"), [("1", [0]), ("3", [0, 1, 2]), ("4,7", [4, 7]), ("0,", [0])])
+def test_seeds_are_counted_or_listed(text, expected):
+    assert reproduce.seeds(text) == expected
+
+
+@pytest.mark.parametrize("words", [["--seeds", "0"], ["--seeds", "-1"], ["--seeds", "few"], []])
+def test_arguments_that_say_nothing_are_refused(words, tiny):
+    with pytest.raises(SystemExit):
+        reproduce.main([str(tiny), *words] if words else [])
+
+
+@pytest.mark.parametrize("flag", ["--seed", "--name", "--resume"])
+def test_flags_that_are_not_the_users_are_refused(flag, tiny):
+    with pytest.raises(UserError, match=f"{flag} is for this program to choose"):
+        plan(tiny, 0, [flag] if flag == "--resume" else [flag, "5"])
+
+
+def test_a_run_that_fails_does_not_cost_the_others(tiny, tmp_path, monkeypatch, capsys):
+    other = write_recipe(tmp_path / "own" / "other.yaml")
+
+    def fail_once(run):
+        if run.recipe.name == "own/tiny":
+            raise UserError("no data")
+        return a_record(run)
+
+    monkeypatch.setattr(reproduce, "reproduce", fail_once)
+    with pytest.raises(UserError, match="1 of 2 runs failed:\nown/tiny seed 0: no data"):
+        reproduce.main([str(tiny), str(other), "--results", "out.jsonl"])
+    assert [record["recipe"] for record in read_records("out.jsonl")] == ["own/other"]
+    assert "own/other" in (tmp_path / "out.md").read_text()
+
+
+def test_what_is_trained_is_decided_by_what_lies_there(tiny, tmp_path, monkeypatch):
+    called = []
+    monkeypatch.setattr(runs, "call", lambda script, *words, show: called.append("--resume" in words))
+    run = plan(tiny, 0)
+    folder = tmp_path / "model" / run.options.name
+    runs.train(run)
+    save_options(run.options, folder / "opts.yaml")
+    runs.train(run)  # killed before the end of the first epoch
+    (folder / "resume.pth").touch()
+    (folder / "log.jsonl").write_text('{"epoch": 1}\n')
+    runs.train(run)
+    write_recipe(tiny, lr=0.3)
+    runs.train(plan(tiny, 0))  # another training has that name
+    assert called == [False, False, True, False]
+    (folder / "log.jsonl").write_text('{"epoch": 1}\n' * 3)
+    (folder / "net_last.pth").touch()
+    runs.train(run)  # finished
+    assert len(called) == 4
+
+
+def test_a_training_on_several_devices_is_known_by_its_whole_batch(tiny, tmp_path, monkeypatch):
+    called = []
+    monkeypatch.setattr(runs, "call", lambda script, *words, show: called.append("--resume" in words))
+    run = plan(tiny, 0, ["--gpu_ids", "0,1"])
+    folder = tmp_path / "model" / run.options.name
+    run.options.batchsize //= 2
+    save_options(run.options, folder / "opts.yaml")
+    (folder / "resume.pth").touch()
+    runs.train(plan(tiny, 0, ["--gpu_ids", "0,1"]))
+    runs.train(plan(tiny, 0))
+    assert called == [True, False]
+
+
+def test_a_missing_layout_is_prepared_and_another_data_set_refused(tiny, tmp_path, monkeypatch):
+    market = {**TINY, "data_dir": "laid_out"}
+    market[KEY] = {**ABOUT, "dataset": "market"}
+    run = plan(write_recipe(tiny, **market), 0)
+    called = []
+
+    def lay_out(*words, show):
+        called.append(words)
+        for split in ("train_all", "query", "gallery"):
+            folder = tmp_path / "laid_out" / split / "0001"
+            folder.mkdir(parents=True)
+            (folder / "0001_c1s1_000001_00.jpg").touch()
+
+    monkeypatch.setattr(runs, "call", lay_out)
+    message = "1 images in train_all; Market-1501, which own/tiny is for, has 12,936"
+    with pytest.raises(UserError, match=message):
+        runs.prepare(run)
+    assert called[0][:3] == ("prepare.py", "--dataset", "market") and "--save_dir" in called[0]
+    with pytest.raises(UserError, match=message):
+        runs.prepare(run)
+    assert len(called) == 1
+
+
+def test_metrics_are_read_from_what_the_scripts_print():
+    printed = (
+        "3368 queries, 19732 gallery images, step average precision\n"
+        "Rank@1:0.900000 Rank@5:0.950000 Rank@10:0.970000 mAP(step):0.750000 mINP:0.400000\n"
+        "multi Rank@1:0.910000 Rank@5:0.950000 Rank@10:0.970000 mAP:0.760000 mINP:0.400000\n"
+        "re-ranked Rank@1:0.920000 Rank@5:0.950000 Rank@10:0.970000 mAP:0.770000 mINP:0.400000\n"
+        "multi re-ranked Rank@1:0.930000 Rank@5:0.950000 Rank@10:0.970000 mAP:0.780000 mINP:0.400000\n"
+    )
+    read = metrics(printed)
+    assert {ranking: (figures["rank1"], figures["mAP"]) for ranking, figures in read.items()} == {
+        "single": (0.9, 0.75), "multi": (0.91, 0.76), "re-ranked": (0.92, 0.77), "multi re-ranked": (0.93, 0.78),
+    }  # fmt: skip
+
+
+def test_a_script_that_fails_says_what_it_said(tmp_path):
+    with pytest.raises(UserError, match=r"python evaluate\.py --result .*absent\.mat: .*no features there"):
+        call("evaluate.py", "--result", tmp_path / "absent.mat")
+
+
+def test_a_broken_line_of_a_results_file_is_named(tmp_path):
+    append_record(tmp_path / "out.jsonl", {"seed": 1})
+    assert read_records(tmp_path / "out.jsonl") == [{"seed": 1}] and read_records(tmp_path / "absent.jsonl") == []
+    (tmp_path / "out.jsonl").write_text('{"seed": 1}\n{"see')
+    with pytest.raises(UserError, match=r"out\.jsonl: expected a JSON object on each line"):
+        read_records(tmp_path / "out.jsonl")

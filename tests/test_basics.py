@@ -1,0 +1,78 @@
+import errno
+
+import pytest
+import torch
+
+from person_reid.basics import UserError, atomic_write, did_you_mean, select_device
+from person_reid.cli.main import run_script
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "deep" / "file.txt"
+    with atomic_write(path) as temporary:
+        temporary.write_text("first")
+        assert not path.exists()
+    with pytest.raises(ZeroDivisionError), atomic_write(path) as temporary:
+        temporary.write_text("second")
+        raise ZeroDivisionError
+    assert path.read_text() == "first"
+    assert [entry.name for entry in path.parent.iterdir()] == ["file.txt"]
+
+
+def test_a_full_disk_names_the_file(tmp_path):
+    with pytest.raises(OSError, match="No space left on device") as error, atomic_write(tmp_path / "file.txt"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert error.value.filename == str(tmp_path / "file.txt")
+
+
+def test_what_a_killed_process_left_behind_is_overwritten(tmp_path):
+    (tmp_path / ".file.txt.partial").write_text("half of a longer text")
+    with atomic_write(tmp_path / "file.txt") as temporary:
+        temporary.write_text("whole")
+    assert (tmp_path / "file.txt").read_text() == "whole"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (UserError("data: no such folder."), 1, "error: data: no such folder.\n"),
+        (OSError(errno.ENOSPC, "No space left on device", "a.mat"), 1, "error: a.mat: No space left on device\n"),
+        (FileNotFoundError("a.pth: no such file."), 1, "error: a.pth: no such file.\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+    ],
+)
+def test_a_mistake_of_the_users_ends_in_one_line(error, status, message, capsys):
+    def main():
+        raise error
+
+    with pytest.raises(SystemExit) as exit:
+        run_script(main)
+    assert exit.value.code == status and capsys.readouterr().err == message
+
+
+def test_a_mistake_of_ours_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        run_script(lambda: 1 / 0)
+
+
+def test_the_nearest_name_is_suggested_and_a_far_one_is_not():
+    assert did_you_mean("resnet5O", ["resnet50", "densenet121"]) == " Did you mean 'resnet50'?"
+    assert did_you_mean("zebra", ["resnet50"]) == ""
+
+
+@pytest.mark.parametrize("gpu_ids", ["0,1", "first", "", "1.5"])
+def test_a_device_is_one_number(gpu_ids):
+    with pytest.raises(UserError, match=f"--gpu_ids {gpu_ids}: expected the number of one GPU"):
+        select_device(gpu_ids)
+
+
+def test_minus_one_is_the_cpu_and_a_gpu_must_be_there(monkeypatch):
+    assert select_device("-1") == select_device(-1) == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert select_device("1") == torch.device("cuda", 1)
+    with pytest.raises(UserError, match="this machine has 2 GPU"):
+        select_device("2")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert select_device("0").type in ("cpu", "mps")

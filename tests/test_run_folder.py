@@ -1,0 +1,93 @@
+import errno
+
+import pytest
+import torch
+
+from person_reid.basics import UserError
+from person_reid.run_folder import RunFolder, check_run_name
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = RunFolder("person")
+    for label in (10, 60, "last", "average"):
+        run.save_weights(label, {"weight": torch.zeros(1)})
+    return run
+
+
+@pytest.mark.parametrize(
+    ("which", "file"),
+    [
+        ("last", "net_last.pth"),
+        ("average", "net_average.pth"),
+        ("10", "net_010.pth"),
+        ("010", "net_010.pth"),
+        ("9", "net_010.pth"),
+        ("59", "net_060.pth"),
+        ("059", "net_060.pth"),
+        ("60", "net_060.pth"),
+    ],
+)
+def test_checkpoints_are_found_under_every_published_number(run, which, file):
+    assert run.weights_file(which).name == file
+
+
+def test_a_number_means_its_own_checkpoint_before_the_next(run):
+    run.save_weights(59, {"weight": torch.ones(1)})
+    assert run.weights_file("59").name == "net_059.pth"
+
+
+def test_only_the_number_before_a_multiple_of_ten_means_the_next(run):
+    run.save_weights(21, {"weight": torch.ones(1)})
+    with pytest.raises(FileNotFoundError):
+        run.weights_file("20")
+
+
+def test_a_missing_checkpoint_lists_those_there_are(run):
+    with pytest.raises(
+        FileNotFoundError, match=r"no checkpoint for --which_epoch 20. There are: .* 010, 060, average, last"
+    ):
+        run.weights_file("20")
+    with pytest.raises(FileNotFoundError, match=r"Train first: python train.py --name nobody"):
+        RunFolder("nobody").weights_file()
+
+
+def test_an_earlier_run_of_the_name_is_kept(run, capsys):
+    run.set_aside()
+    assert not run.path.exists() and (run.path.parent / "person.previous" / "net_last.pth").exists()
+    run.save_weights("last", {"weight": torch.ones(1)})
+    run.set_aside()
+    kept = torch.load(run.path.parent / "person.previous" / "net_last.pth", weights_only=True)
+    assert kept["weight"].item() == 1
+    assert "person.previous" in capsys.readouterr().out
+
+
+def test_a_folder_without_checkpoints_is_not_set_aside(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = RunFolder("person")
+    run.save_log([{"epoch": 1}])
+    run.set_aside()
+    assert (run.path / "log.jsonl").read_text() == '{"epoch": 1}\n'
+
+
+@pytest.mark.parametrize("failure", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("write failed")])
+def test_a_full_disk_leaves_the_last_good_checkpoint(run, monkeypatch, failure):
+    before = run.weights_file().read_bytes()
+
+    def fill_the_disk(content, path):
+        path.write_bytes(b"half")
+        raise failure
+
+    monkeypatch.setattr(torch, "save", fill_the_disk)
+    with pytest.raises(OSError) as error:
+        run.save_weights("last", {"weight": torch.ones(1)})
+    assert error.value.filename == str(run.path / "net_last.pth")
+    assert run.weights_file().read_bytes() == before
+    assert not list(run.path.glob(".*"))
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "", "a\\b"])
+def test_a_run_name_is_a_plain_name(name):
+    with pytest.raises(UserError, match="expected a plain name"):
+        check_run_name(name)
