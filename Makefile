@@ -33,7 +33,7 @@ $(VENV)/.ready: requirements.txt
 	$(PIP) -r requirements.txt
 	touch $@
 
-$(VENV)/.ready-dev: requirements-dev.txt $(VENV)/.ready
+$(VENV)/.ready-dev: pyproject.toml requirements-dev.txt $(VENV)/.ready
 	$(PIP) -r requirements-dev.txt
 	touch $@
 

@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 
 import person_reid
-import test as test_script
 from person_reid.basics import UserError
+from person_reid.cli.flags import testing_parser
 from person_reid.data.bank import load_bank
 from person_reid.deploy.export import export
 from person_reid.deploy.exported import Contents
@@ -118,7 +118,7 @@ def test_mistakes_are_named(embedder, images, message):
 
 
 def test_flags_that_an_exported_file_has_decided_are_refused(folder):
-    parser = test_script.testing_parser()
+    parser = testing_parser()
     for flags in (["--height", "64"], ["--ms", "1,1.1"], ["--fp16"], ["--name", "other"]):
         options = parser.parse_args(["--engine", str(folder / "net.pt"), *flags])
         with pytest.raises(UserError, match=f"{flags[0]} was decided when the file was written"):
