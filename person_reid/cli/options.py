@@ -1,6 +1,6 @@
 """The options of a run: defaults, a `--config` file, flags, and the file that a run leaves (model/NAME/opts.yaml).
 
-The flags themselves are declared in reid/flags.py.
+The flags themselves are declared in person_reid/cli/flags.py.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""From the pictures of a download to file names that say identity and camera, as reid/data/layout.py reads them."""
+"""From the pictures of a download to file names that say identity and camera, as layout.py reads them."""
 
 import re
 from pathlib import Path

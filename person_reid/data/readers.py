@@ -1,6 +1,6 @@
 """Whose pictures the files of a download are: one reader for each way in which downloads say it.
 
-A reader is a function of the download's folder that returns {split: [Picture, …]}. The table in reid/data/datasets.py
+A reader is a function of the download's folder that returns {split: [Picture, …]}. The table in datasets.py
 fills in the rest of its arguments. Readers read and never write.
 """
 

@@ -3,7 +3,7 @@
     contents = describe_export(network, (256, 128), "osnet_x0_25", l2=True)
     export(network, contents, "osnet.onnx", "onnx")
 
-reid/retrieval/engine.py reads them back.
+person_reid/deploy/exported.py reads them back.
 """
 
 import tempfile

@@ -6,7 +6,7 @@
 
 The file is an SQLite database, so that a process killed in the middle of an addition loses none of what was there.
 Up to EXACT images every query is compared with all of them. Beyond, FAISS answers from inverted lists, saved beside
-the file under a name that says up to which image they reach; they can always be made anew (reid/retrieval/lists.py).
+the file under a name that says up to which image they reach; they can always be made anew (inverted_lists.py).
 """
 
 import json

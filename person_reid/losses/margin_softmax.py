@@ -7,7 +7,7 @@
     ArcFace     ψ(θ) = cos(θ + m)                            Deng et al., CVPR 2019, equation 3
 
 Each has one prototype an identity, its own parameter: give it to the optimizer and to the checkpoint. The margins are
-functions of the cosine, and the classifiers of losses/softmax_heads.py train with the same ones.
+functions of the cosine, and the classifiers of person_reid/losses/softmax_heads.py train with the same ones.
 """
 
 import math

@@ -7,7 +7,7 @@
     circle   z_y = [1 + m − cos θ_y]₊ (cos θ_y − 1 + m),   z_j = [cos θ_j + m]₊ (cos θ_j − m), the factors in brackets
              constants for the gradient                 Sun et al., CVPR 2020, section 3.3
 
-A prototype loss (losses/margin_softmax.py) owns its class weights and is added to the classifier; these are the loss of
+A prototype loss (margin_softmax.py) owns its class weights and is added to the classifier; these are the loss of
 the classifier itself. In evaluation mode they are the plain cross entropy of s · cos θ, without margin or smoothing.
 The defaults of margin and scale are those that He et al., FastReID, 2020, trains Market-1501 with.
 """

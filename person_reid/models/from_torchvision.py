@@ -22,7 +22,7 @@ def torchvision_entry(name, dim, maps=None, **fields):
 
 
 def ibn_entry(name, variant, depth):
-    """The Backbone of an IBN-Net; variant: ibn_a or ibn_b of reid.models.ibn."""
+    """The Backbone of an IBN-Net; variant: ibn_a or ibn_b of person_reid.models.ibn."""
 
     def build(pretrained, size):
         from person_reid.models import ibn

@@ -27,7 +27,7 @@ class HeadOptions:
 class Network(nn.Module):
     """The common part. A network gives `features, logits = network(images)` for training and `embed(images)` at test.
 
-    module, entry: of reid.models.backbones.build_backbone. dim: width of the test feature. metric_dim: D, width of the
+    module, entry: of registry.build_backbone. dim: width of the test feature. metric_dim: D, width of the
     features that losses see; parts: P, how many of them an image has. features are (B, D) and logits (B, num_classes),
     or with parts (B, P, D) and (B, H, num_classes) of H classifiers. pieces: the test feature is normalised whole, or
     as so many pieces, (B, dim / pieces, pieces) flattened, one by one.

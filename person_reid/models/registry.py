@@ -70,7 +70,7 @@ BACKBONES = {
     "osnet_ain_x0_5": osnet_entry("osnet_ain_x0_5", 0.5, OSNetAIN),
     "osnet_ain_x0_75": osnet_entry("osnet_ain_x0_75", 0.75, OSNetAIN),
     "osnet_ain_x1_0": osnet_entry("osnet_ain_x1_0", 1.0, OSNetAIN),
-    "mgn": torchvision_entry("resnet50", 2048, size=(384, 128)),  # branched in reid.models.kinds, as is the next
+    "mgn": torchvision_entry("resnet50", 2048, size=(384, 128)),  # branched in factory.py, as is the next
     "lightmbn": replace(osnet_entry("osnet_x1_0", 1.0), size=(384, 128)),
     "swin_tiny": timm_entry("swin_tiny_patch4_window7_224", 768, GRID, size=(224, 224)),
     "swin_small": timm_entry("swin_small_patch4_window7_224", 768, GRID, size=(224, 224)),

@@ -155,7 +155,9 @@ def test_resume_takes_the_runs_own_options_and_refuses_others(tmp_path):
 
 def test_a_run_of_several_devices_is_resumed_with_its_own_share_of_the_batch(tmp_path, monkeypatch):
     started = []
-    monkeypatch.setattr(train, "start_processes", lambda script, gpu_ids, arguments: started.append(arguments))
+    monkeypatch.setattr(
+        "person_reid.cli.train.start_processes", lambda script, gpu_ids, arguments: started.append(arguments)
+    )
     train.main(["--name", "old", "--gpu_ids", "0,1", "--batchsize", "8", "--resume"])
     write_run(tmp_path, batchsize=4)
     train.main(["--name", "old", "--gpu_ids", "0,1", "--resume"])

@@ -1,4 +1,4 @@
-"""load_image of reid/data/bank.py: the pixels a viewer shows, and torchvision's resize."""
+"""load_image of person_reid/data/bank.py: the pixels a viewer shows, and torchvision's resize."""
 
 import numpy as np
 import pytest

@@ -102,7 +102,7 @@ def test_stages_add_up_to_the_whole(name):
 
 def test_the_script_lists_and_describes(capsys, monkeypatch):
     some = {name: BACKBONES[name] for name in ("resnet18", "osnet_x0_25", "dinov3_vit_small")}
-    monkeypatch.setattr(model, "BACKBONES", some)
+    monkeypatch.setattr("person_reid.cli.model.BACKBONES", some)
     model.main([])
     head, *lines, last = capsys.readouterr().out.splitlines()
     assert "multiply-adds" in head and "timm" in last

@@ -250,7 +250,7 @@ def test_several_queries_stand_on_one_sheet(laid_out, tmp_path, capsys, drawn):
 
 def test_many_queries_fill_numbered_sheets(laid_out, tmp_path, capsys, monkeypatch, drawn):
     result, query, _ = laid_out
-    monkeypatch.setattr(demo, "SHEET", 2)
+    monkeypatch.setattr("person_reid.cli.demo.SHEET", 2)
     camera = np.bincount(query.cameras).argmax()
     arguments = ["--result", str(result), "--save", str(tmp_path / "show.pdf"), "--top", "2"]
     demo.main([*arguments, "--camera", str(camera)])
