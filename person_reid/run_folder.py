@@ -1,6 +1,7 @@
 """The folder of a run, model/NAME: which files it holds, and how they are written and found.
 
 opts.yaml          the options, with the number of identities
+versions.jsonl     the code and libraries: one JSON object for each time that the run began or went on
 net_010.pth …      the network's state dict every ten epochs; net_last.pth after the latest
 net_average.pth    the averaged network (--wa); net_average_bn.pth with batch-norm statistics of its own
 resume.pth         all that --resume needs, after the latest epoch
@@ -65,6 +66,13 @@ class RunFolder:
         """Write log.jsonl anew: one JSON object an epoch, so that a resumed run repeats no line."""
         with atomic_write(self.path / "log.jsonl") as temporary:
             temporary.write_text("".join(json.dumps(epoch) + "\n" for epoch in history))
+
+    def save_versions(self, versions, goes_on):
+        """Write versions.jsonl with this line, {what: version}, alone or, of a run that goes on, after those before."""
+        path = self.path / "versions.jsonl"
+        before = path.read_text() if goes_on and path.exists() else ""
+        with atomic_write(path) as temporary:
+            temporary.write_text(before + json.dumps(versions) + "\n")
 
     def weights_file(self, which_epoch="last"):
         """The checkpoint that `--which_epoch` names: last, average, average_bn, or an epoch (59, 059 and 60 as well:

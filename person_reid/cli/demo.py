@@ -18,12 +18,13 @@ from person_reid.retrieval.results import RESULT, load_result
 from person_reid.retrieval.thresholds import load_threshold
 
 SHEET = 10  # queries; of more, further sheets
+SHOWN = 777  # the query that is shown where nobody names one; the first, where there are fewer
 
 
 def main(argv=None):
     parser = Parser(__doc__)
     which = parser.add_argument_group("which queries")
-    which.add_argument("--query_index", type=numbers, metavar="N,N", help="these, from 0 (default: 0)")
+    which.add_argument("--query_index", type=numbers, metavar="N,N", help=f"these, from 0 (default: {SHOWN}, or 0)")
     which.add_argument("--worst", type=int, metavar="N", help="the queries of lowest average precision")
     which.add_argument("--camera", type=int, help="the queries of this camera; with --worst, the worst of them")
     files = parser.add_argument_group("files")
@@ -41,10 +42,9 @@ def main(argv=None):
 
     from person_reid.show import ranking  # matplotlib takes its time: not before the result is known to be good
 
-    everything = options.worst is None and options.camera is None
-    queries = ranking.chosen(
-        query, gallery, options.query_index or ([0] if everything else None), options.worst, options.camera
-    )
+    if options.worst is None and options.camera is None:
+        options.query_index = options.query_index or [SHOWN if len(query) > SHOWN else 0]
+    queries = ranking.chosen(query, gallery, options.query_index, options.worst, options.camera)
     rows = []
     for index, precision in queries.items():
         query_path, matches, total = ranking.look_up(

@@ -10,7 +10,7 @@ from person_reid.basics import UserError, atomic_write
 from person_reid.cli.parser import Parser
 from person_reid.retrieval.metrics import AVERAGE_PRECISIONS, evaluate, merge_multi_query
 from person_reid.retrieval.results import RESULT, load_multi_query, load_result, multi_query_file
-from person_reid.retrieval.similarity import CosineScores
+from person_reid.retrieval.similarity import DISTANCES
 from person_reid.retrieval.single_shot import evaluate_single_shot
 
 WORST = 5  # queries listed beside --save_per_query
@@ -22,6 +22,9 @@ def evaluation_parser(text):
     parser.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")
     parser.add_argument("--multi_query", type=Path, help="default: what test.py --multi wrote beside --result")
     parser.add_argument("--ap", default="trapezoidal", choices=AVERAGE_PRECISIONS, help="which average precision")
+    parser.add_argument(
+        "--distance", default="cosine", choices=DISTANCES, help="euclidean: of features that test.py --no_norm wrote"
+    )
     parser.add_argument("--ignore_cameras", action="store_true", help="also the query's own camera holds matches")
     parser.add_argument("--single_shot", action="store_true", help="CUHK03's protocol: one random image an identity")
     parser.add_argument("--save_per_query", type=Path, metavar="FILE.csv", help="AP, INP, first match of each")
@@ -36,6 +39,8 @@ def run_evaluation(args, device=None, workers=None, rescore=None, prefix=""):
     """
     if args.single_shot and (args.save_per_query or workers or rescore):
         raise UserError("--single_shot goes with neither --save_per_query, torchrun nor re-ranking.")
+    if args.distance != "cosine" and (args.single_shot or rescore):
+        raise UserError(f"--distance {args.distance} goes with neither --single_shot nor re-ranking: they use cosines.")
     query, gallery = load_result(args.result, paths=args.save_per_query is not None)
     quiet = workers is not None and workers.rank > 0
     if not quiet:
@@ -45,9 +50,10 @@ def run_evaluation(args, device=None, workers=None, rescore=None, prefix=""):
         if args.single_shot:
             metrics = evaluate_single_shot(images, gallery, args.ap, args.ignore_cameras)
         else:
-            scores = (rescore or CosineScores)(images.features, gallery.features, device)
+            scores = (rescore or DISTANCES[args.distance])(images.features, gallery.features, device)
             metrics = evaluate(images, gallery, args.ap, scores, args.ignore_cameras, workers)
-        remarks = ["cameras ignored"] * args.ignore_cameras + ["single gallery shot"] * args.single_shot
+        remarks = ["Euclidean distance"] * (args.distance == "euclidean")
+        remarks += ["cameras ignored"] * args.ignore_cameras + ["single gallery shot"] * args.single_shot
         if not quiet:
             print(metrics.line(name + prefix) + (f" ({', '.join(remarks)})" if remarks else ""))
         return metrics

@@ -28,9 +28,10 @@ OPTIMIZERS = ("sgd", "adam", "adamw", "amsgrad", "radam", "rmsprop")
 SCHEDULES = ("step", "cosine", "multistep", "warmup_cosine")
 MILESTONES = "40,70"
 SHAPE = ("PCB", "usam", "stride", "attention", "pool", "neck", "head", "linear_num")  # add_shape_flags has them
-# Flags of test.py that name the network of a run, and those that belong to a weight file alone.
+# Flags of test.py: those that name a run, those that name a weight file, and those that describe the network of either.
 NETWORK_OF_RUN = ("name", "which_epoch")
-NETWORK_OF_FILE = ("backbone", "weights", "seed", *(flag for flag in SHAPE if flag != "linear_num"))
+NETWORK_OF_FILE = ("backbone", "weights", "seed")
+DESCRIPTION = (*NETWORK_FLAGS, *SHAPE)
 
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
@@ -76,9 +77,16 @@ def add_run_flags(group):
     group.add_argument("--name", default="ft_ResNet50", help="name of the run: its files go to model/NAME")
     group.add_argument("--seed", type=whole, default=0, help="the same seed on the same machine gives the same network")
     group.add_argument("--resume", action="store_true", help="go on after the last epoch that model/NAME has finished")
-    group.add_argument("--config", metavar="FILE", help="YAML file of options; flags on the command line win")
+    group.add_argument(
+        "--config", nargs="+", metavar=("FILE", "KEY=VALUE"),
+        help="YAML file of options, and options that replace some of its own; flags win over both",
+    )  # fmt: skip
     group.add_argument("--dry_run", action="store_true", help="print the options and the network's size, touch nothing")
     group.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events to model/NAME")
+    group.add_argument(
+        "--wandb", action="store_true", help="also log to Weights & Biases (WANDB_MODE=offline: to files)"
+    )
+    group.add_argument("--mlflow", action="store_true", help="also log to MLflow, where MLFLOW_TRACKING_URI says")
     group.add_argument("--eval_every", type=whole, default=0, help="epochs between two tests; 0 leaves them out")
     group.add_argument("--keep", type=whole, default=0, help="numbered checkpoints to keep; 0 keeps all")
     group.add_argument("--profile", action="store_true", help="write a trace of ten steps to model/NAME/trace.json")
@@ -121,6 +129,11 @@ def add_network_flags(group):
     add_shape_flags(group)
     group.add_argument("--droprate", type=fraction, default=0.5, help="dropout before the classifier")
     group.add_argument("--drop_path", type=fraction, default=0.0, help="stochastic depth, where the network has it")
+    add_published_networks(group)
+
+
+def add_published_networks(group):
+    """The published flags that stand for a --backbone."""
     for flag, name in NETWORK_FLAGS.items():
         group.add_argument(f"--{flag}", action="store_true", help=f"the same as --backbone {name}")
 
@@ -173,13 +186,16 @@ def add_loss_flags(group):
 
 
 def testing_parser(text=""):
-    """The parser of test.py. The network's own flags come from the run's opts.yaml; those here are of a bare file.
+    """The parser of test.py. A run's opts.yaml describes its network: the flags that do so here are for a weight file,
+    and for a run they may only repeat it.
 
     text: see Parser.
     """
     parser = Parser(text)
     data = parser.add_argument_group("data")
-    data.add_argument("--test_dir", default="../Market/pytorch", help="the folder that prepare.py laid out")
+    data.add_argument(
+        "--test_dir", "--data_dir", default="../Market/pytorch", help="the folder that prepare.py laid out"
+    )
     data.add_argument("--multi", action="store_true", help="multiple-query evaluation, too")
     data.add_argument("--result", default="pytorch_result.mat", help="where the features go")
     add_tested_network(parser)
@@ -189,6 +205,7 @@ def testing_parser(text=""):
     features.add_argument("--batchsize", type=positive(int), default=256, help="images a batch")
     features.add_argument("--ms", default="1", help="scales whose square roots resize the image, such as 1,1.1,1.2")
     features.add_argument("--no_flip", action="store_true", help="leave out the mirrored image")
+    features.add_argument("--no_norm", action="store_true", help="leave the features' length; Euclidean distance")
     features.add_argument("--fp16", action="store_true", help="extract in float16")
     features.add_argument("--bf16", action="store_true", help="extract in bfloat16")
     return parser
@@ -200,21 +217,29 @@ def add_tested_network(parser):
     run = parser.add_argument_group("network of a run")
     run.add_argument("--name", default="ft_ResNet50", help="name of the run whose network is used")
     run.add_argument("--which_epoch", default="last", help="last, average, average_bn, or an epoch such as 60")
-    file = parser.add_argument_group(
-        "network of a weight file",
-        "Without --neck, --head and --linear_num the feature is the backbone's own, else what follows the neck.",
-    )
+    file = parser.add_argument_group("network of a weight file")
     file.add_argument("--backbone", help="use a weight file without a training run: its network")
     file.add_argument("--weights", metavar="FILE", help="the weight file of --backbone; none for random weights")
-    add_shape_flags(file)
     file.add_argument("--seed", type=whole, default=0, help="of --weights none")
+    described = parser.add_argument_group(
+        "description of the network",
+        "Of a run, model/NAME/opts.yaml describes it, and these flags must agree. Of a weight file they do: without\n"
+        "--neck, --head and --linear_num the feature is the backbone's own, else what follows the neck.",
+    )
+    add_shape_flags(described)
+    add_published_networks(described)
     parser.set_defaults(**dict.fromkeys(("stride", "neck", "head", "linear_num")))  # None: nobody has asked for it
     both = parser.add_argument_group("network of either")
     both.add_argument("--height", type=positive(int), help="height of the images (default: the network's)")
     both.add_argument("--width", type=positive(int), help="width of the images (default: the network's)")
 
 
+def given_values(options, names):
+    """{name: value} of those of the flags of test.py that are not at their defaults."""
+    defaults = testing_parser().get_default
+    return {name: value for name in names if (value := getattr(options, name)) != defaults(name)}
+
+
 def given_flags(options, names):
     """`--stride, --pool`: those of the flags of test.py that are not at their defaults; an empty string for none."""
-    defaults = testing_parser().get_default
-    return ", ".join(f"--{name}" for name in names if getattr(options, name) != defaults(name))
+    return ", ".join(f"--{name}" for name in given_values(options, names))

@@ -17,16 +17,19 @@ from person_reid.reproduce import recipe
 from person_reid.training.schedule import milestones
 
 PUBLISHED_CLASSES = 751  # Market-1501's; old opts.yaml files do not say
+# What an opts.yaml, the published code's too, holds beside flags: it can be the --config of another run.
+BESIDE_FLAGS = {"nclasses", "local_rank", "world_size", "workers", "prefetch_factor"}
 # Flags that the trained network does not depend on.
 WITHOUT_EFFECT = {
-    "name", "resume", "gpu_ids", "data_dir", "tensorboard", "dry_run", "config", "keep", "profile", "eval_every",
+    "name", "resume", "gpu_ids", "data_dir", "tensorboard", "wandb", "mlflow", "dry_run", "config", "keep", "profile",
+    "eval_every",
 }  # fmt: skip
 
 
 def parse_train(argv=None, text=""):
-    """The resolved options of train.py: defaults, then the `--config` file, then flags.
+    """The resolved options of train.py: defaults, then the `--config` file and the KEY=VALUE behind it, then flags.
 
-    With `--resume` the run's own opts.yaml stands in for the defaults, and a flag that contradicts it is refused.
+    With `--resume` the run's own opts.yaml stands in for defaults and file, and what contradicts it is refused.
     text: the docstring of the script, for its help.
     """
     parser = training_parser(text)
@@ -35,12 +38,28 @@ def parse_train(argv=None, text=""):
         print(losses.table())
         sys.exit()
     own = options_file(first.name)
+    file, *pairs = first.config or [None]
+    replaced = _checked(parser, _pairs(pairs), "--config FILE KEY=VALUE", strict=True)
     if first.resume and own.exists():
         parser.set_defaults(**_checked(parser, read_yaml(own), own, strict=False))
-        _refuse_changes(parser.parse_args([]), parser.parse_args(argv), own)
-    elif first.config:
-        parser.set_defaults(**_checked(parser, read_yaml(first.config), first.config, strict=True))
-    return resolve(parser.parse_args(argv))
+        before = parser.parse_args([])
+        parser.set_defaults(**replaced)
+        _refuse_changes(before, parser.parse_args(argv), own)
+    elif file:
+        parser.set_defaults(**_checked(parser, read_yaml(file), file, strict=True))
+        parser.set_defaults(**replaced)
+    options = parser.parse_args(argv)
+    if first.config:
+        options.config = " ".join(first.config)
+    return resolve(options)
+
+
+def _pairs(words):
+    """{name: value} of words such as `lr=0.02` and `cosine=true`. Raises UserError for any other word."""
+    if wrong := [word for word in words if not word.partition("=")[2]]:
+        raise UserError(f"--config FILE KEY=VALUE: {wrong[0]!r}: expected an option and its value, such as lr=0.02")
+    values = {"true": True, "false": False, "null": None}
+    return {name: values.get(text, text) for name, _, text in (word.partition("=") for word in words)}
 
 
 def precision(options):
@@ -61,10 +80,11 @@ def training_roots(options):
     return [Path(options.data_dir), *(Path(name) for name in further if name)]
 
 
-def load_run_options(name):
+def load_run_options(name, given=None):
     """The resolved options of the run model/NAME, keys that an older file lacks at their defaults, and its `nclasses`.
 
-    Raises UserError where there is no such run; it lists those there are.
+    given: {flag: value} of flags that describe its network, for what an older file does not say. Raises UserError for
+    those that the file contradicts, and where there is no such run; it lists those there are.
     """
     path = options_file(name)
     if not path.exists():
@@ -73,10 +93,28 @@ def load_run_options(name):
         raise UserError(f"{path}: no run of that name.{did_you_mean(name, runs)} {there}")
     parser = training_parser()
     content = read_yaml(path)
-    options = parser.parse_args([])
-    vars(options).update(_checked(parser, content, path, strict=False), name=name)
+    options, said = parser.parse_args([]), _checked(parser, content, path, strict=False)
+    named = any(said.get(flag) for flag in ("backbone", *NETWORK_FLAGS))
+    given = given or {}
+    vars(options).update((flag, value) for flag, value in given.items() if not (named and flag in NETWORK_FLAGS))
+    vars(options).update(said, name=name)
     options.nclasses = int(content.get("nclasses", PUBLISHED_CLASSES))
-    return resolve(options)
+    resolve(options)
+    _refuse_contradictions(given, said, options.backbone, path)
+    return options
+
+
+def _refuse_contradictions(given, said, backbone, path):
+    """Raise UserError for given flags against what the file of a run says, and against its resolved backbone."""
+    for flag, value in given.items():
+        name, asked = ("backbone", NETWORK_FLAGS[flag]) if flag in NETWORK_FLAGS else (flag, value)
+        found = backbone if name == "backbone" else said.get(flag, value)
+        if found != asked:
+            words = f"--{flag}" if value is True else f"--{flag} {value}"
+            raise UserError(
+                f"{words} contradicts {path} ({name}: {found}): a run is tested as it was trained. Leave the flag out, "
+                "or name the run you mean with --name."
+            )
 
 
 def save_options(options, path):
@@ -158,7 +196,7 @@ def _checked(parser, content, path, strict):
         if strict and name == recipe.KEY:
             recipe.check_recipe(value, path)
         elif name not in actions:
-            if strict and name != "nclasses":  # which every opts.yaml holds: one can be the --config of another run
+            if strict and name not in BESIDE_FLAGS:
                 raise UserError(f"{path}: unknown option {name!r}.{did_you_mean(str(name), actions)}")
         else:
             values[name] = _converted(actions[name], value, path)
@@ -174,6 +212,8 @@ def _converted(action, value, path):
             if not isinstance(value, bool):
                 raise ValueError("expected true or false")
             return value
+        if action.dest == "gpu_ids" and isinstance(value, list):  # as the published code writes it; [] is the CPU
+            value = ",".join(map(str, value)) or "-1"
         value = (action.type or str)(str(value))
         if action.choices and value not in action.choices:
             raise ValueError(f"expected one of {', '.join(map(str, action.choices))}")

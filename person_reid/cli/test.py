@@ -20,6 +20,7 @@ from person_reid.deploy.embedder import Embedder
 from person_reid.distributed import join_world
 from person_reid.retrieval.metrics import evaluate, merge_multi_query
 from person_reid.retrieval.results import FeatureSet, multi_query_file, save_multi_query, save_result
+from person_reid.retrieval.similarity import DISTANCES
 from person_reid.run_folder import RunFolder
 
 
@@ -37,15 +38,23 @@ def main(argv=None):
 def report(options, query, gallery, images):
     """Write the result files and print the metrics. images: of multiple query, or None."""
     save_result(options.result, query, gallery)
-    lines = [evaluate(query, gallery).line()]
+    distance = "euclidean" if options.no_norm else "cosine"
+
+    def line(queries, prefix=""):
+        scores = DISTANCES[distance](queries.features, gallery.features)
+        return evaluate(queries, gallery, scores=scores).line(prefix) + " (Euclidean distance)" * options.no_norm
+
+    lines = [line(query)]
     if images:
         save_multi_query(multi_query_file(options.result), images)
-        lines.append(evaluate(merge_multi_query(query, images), gallery).line("multi "))
+        lines.append(line(merge_multi_query(query, images), "multi "))
     print("\n".join(lines))
     if not options.backbone and not options.engine:
         with (RunFolder(options.name).path / "result.txt").open("a", encoding="utf-8") as file:
             file.writelines(f"{options.name} {options.which_epoch} {options.test_dir}: {line}\n" for line in lines)
     print(f"Features are in {options.result}. Look at a ranking: python demo.py --query_index 0")
+    if options.no_norm:
+        print("They are not of unit length: python evaluate.py --distance euclidean ranks them as these figures do.")
 
 
 def extractor(options, world):

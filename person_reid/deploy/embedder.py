@@ -15,14 +15,15 @@ import torch
 from PIL import Image
 
 from person_reid.basics import UserError, select_device
-from person_reid.cli.flags import NETWORK_OF_FILE, NETWORK_OF_RUN, given_flags, testing_parser
+from person_reid.cli.flags import DESCRIPTION, NETWORK_OF_FILE, NETWORK_OF_RUN, given_flags, testing_parser
 from person_reid.cli.options import precision
 from person_reid.data.bank import DecodingBank, fit_image, load_image
 from person_reid.deploy.exported import KINDS, Engine
 from person_reid.deploy.load import load_network
 from person_reid.retrieval.features import extract_features, fused_embedding, parse_scales
 
-DECIDED = (*NETWORK_OF_RUN, *NETWORK_OF_FILE, "linear_num", "height", "width", "ms", "fp16", "bf16")  # for good
+# Decided for good in an exported file.
+DECIDED = (*NETWORK_OF_RUN, *NETWORK_OF_FILE, *DESCRIPTION, "height", "width", "ms", "no_norm", "fp16", "bf16")
 
 
 class Embedder:
@@ -70,7 +71,7 @@ class Embedder:
         embed = fused_embedding(network, device)
 
         def extract(bank, text):
-            return extract_features(embed, bank, device, batch_size, scales, flip, dtype, text)
+            return extract_features(embed, bank, device, batch_size, scales, flip, dtype, text, not options.no_norm)
 
         self._extract = extract
 
@@ -94,8 +95,8 @@ class Embedder:
         return self.features(DecodingBank(images, load, self.size))
 
     def features(self, bank, description="features"):
-        """Features (N, D) float32, each of unit length, of an image bank, uint8 (N, *size, 3), such as open_bank
-        gives."""
+        """Features (N, D) float32, each of unit length unless --no_norm, of an image bank, uint8 (N, *size, 3), such as
+        open_bank gives."""
         return self._extract(bank, description)
 
 

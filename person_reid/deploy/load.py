@@ -1,7 +1,14 @@
 """The network to test: that of a run, or that of a weight file."""
 
 from person_reid.basics import UserError, seed_everything
-from person_reid.cli.flags import NETWORK_OF_FILE, NETWORK_OF_RUN, SHAPE, given_flags, training_parser
+from person_reid.cli.flags import (
+    DESCRIPTION,
+    NETWORK_OF_FILE,
+    NETWORK_OF_RUN,
+    given_flags,
+    given_values,
+    training_parser,
+)
 from person_reid.cli.options import PUBLISHED_CLASSES, load_run_options, resolve
 from person_reid.models.factory import build_from_options, load_weights
 from person_reid.run_folder import RunFolder
@@ -16,18 +23,26 @@ def load_network(options):
     """
     if options.backbone:
         return _network_of_file(options)
+    run = run_to_test(options)
+    path = RunFolder(options.name).weights_file(options.which_epoch)
+    network = build_from_options(run, run.nclasses, weights="none")
+    load_weights(network, path, strict=True)
+    return network, (run.height, run.width)
+
+
+def run_to_test(options):
+    """The options of the run whose network the flags of test.py name, at the image size they ask for.
+
+    Raises UserError where there is no such run, and for flags that contradict it or mean nothing to it.
+    """
     if ignored := given_flags(options, NETWORK_OF_FILE):
         raise UserError(
             f"{ignored} would be ignored: model/{options.name}/opts.yaml describes the network of the run. "
             "For a weight file without a run, name its network: --backbone NAME."
         )
-    run = load_run_options(options.name)
+    run = load_run_options(options.name, given_values(options, DESCRIPTION))
     run.height, run.width = options.height or run.height, options.width or run.width
-    run.linear_num = run.linear_num if options.linear_num is None else options.linear_num
-    path = RunFolder(options.name).weights_file(options.which_epoch)
-    network = build_from_options(run, run.nclasses, weights="none")
-    load_weights(network, path, strict=True)
-    return network, (run.height, run.width)
+    return run
 
 
 def _network_of_file(options):
@@ -37,7 +52,7 @@ def _network_of_file(options):
     if not options.weights:
         raise UserError(f"--backbone {options.backbone} needs --weights FILE, or none for random weights.")
     described = training_parser().parse_args(["--backbone", options.backbone])
-    asked = {name: getattr(options, name) for name in (*SHAPE, "height", "width")}
+    asked = {name: getattr(options, name) for name in (*DESCRIPTION, "height", "width")}
     vars(described).update((name, value) for name, value in asked.items() if value is not None)
     resolve(described)
     seed_everything(options.seed)

@@ -5,7 +5,6 @@ import json
 import platform
 import re
 import shlex
-import subprocess
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,12 +30,13 @@ from person_reid.data.readers import GALLERY, QUERY, TRAIN
 from person_reid.data.recognise import find_data_set
 from person_reid.distributed import World
 from person_reid.reproduce.recipe import Recipe, is_of
-from person_reid.reproduce.scripts import ROOT, call, metrics
+from person_reid.reproduce.scripts import call, metrics
 from person_reid.retrieval.metrics import AVERAGE_PRECISIONS
 from person_reid.retrieval.rerank import add_rerank_flags
 from person_reid.retrieval.results import multi_query_file
 from person_reid.run_folder import RunFolder
 from person_reid.training.setup import build_sampler
+from person_reid.versions import versions
 
 OURS = ("name", "seed", "config", "resume", "dry_run")  # flags of train.py that are not the user's to give here
 
@@ -186,15 +186,6 @@ def describe_device(gpu_ids):
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     threads = torch.get_num_threads()
     return f"{(models or [platform.processor() or platform.machine()])[0]}, {threads} thread{'s' * (threads > 1)}"
-
-
-def versions():
-    """{"torch", "python", "commit"}; commit: of this repository, with + where files differ from it, or none."""
-    found = {"torch": torch.__version__.partition("+")[0], "python": platform.python_version()}
-    with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+", "--exclude=*"]
-        found["commit"] = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
-    return found
 
 
 def _given(words):

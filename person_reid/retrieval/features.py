@@ -48,13 +48,15 @@ class _Embedding(torch.nn.Module):
 
 
 @torch.inference_mode()
-def extract_features(embed, bank, device, batch_size, scales=(1.0,), flip=True, dtype=None, description="features"):
-    """Features (N, D) float32 on the CPU, L2-normalised, of a bank of N images, uint8 (N, H, W, 3).
+def extract_features(
+    embed, bank, device, batch_size, scales=(1.0,), flip=True, dtype=None, description="features", unit=True
+):
+    """Features (N, D) float32 on the CPU of a bank of N images, uint8 (N, H, W, 3).
 
     embed: (B, 3, H, W) → (B, D), such as fused_embedding gives; one with an attribute `pieces` has a feature of several
     pieces, each of them normalised by itself. scales: factors by which the image is resized (bicubic), always from the
     original. flip: add the mirrored image's output. dtype: of autocast, torch.float16 or torch.bfloat16; None:
-    float32.
+    float32. unit: L2-normalise them; else they have the length that the network gives them.
 
         feature = Σ_scale Σ_{image, mirrored} embed(resize(image, scale)), divided by its length
     """
@@ -67,7 +69,7 @@ def extract_features(embed, bank, device, batch_size, scales=(1.0,), flip=True, 
             views = [images, images.flip(3)] if flip else [images]
             with autocast(device, dtype):
                 total = sum(embed(_resize(view, scale)).float() for scale in scales for view in views)
-            features.append(unit_length(total, getattr(embed, "pieces", 1)).cpu())
+            features.append((unit_length(total, getattr(embed, "pieces", 1)) if unit else total).cpu())
             bar.update(len(chunk))
     return torch.cat(features).numpy()
 

@@ -1,4 +1,4 @@
-"""The one place where similarities are computed: cosines, in chunks of queries, in float32."""
+"""The one place where similarities are computed, in chunks of queries, in float32: cosines, and Euclidean distances."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -53,7 +53,7 @@ class CosineScores(Scores):
     """
 
     def __init__(self, query, gallery, device=None):
-        self.query, self.gallery = unit_rows(query), unit_rows(gallery)
+        self.query, self.gallery = self.factors(query, gallery)
         self.later, self.first = twins(self.gallery)
         self.on_accelerator = device is not None and device.type != "cpu"
         if self.on_accelerator:
@@ -62,11 +62,31 @@ class CosineScores(Scores):
             self.query, self.gallery = (torch.from_numpy(each).to(device) for each in (self.query, self.gallery))
         self.shape = (len(query), len(gallery))
 
+    @staticmethod
+    def factors(query, gallery):
+        """Two arrays whose product, the second transposed, is the scores."""
+        return unit_rows(query), unit_rows(gallery)
+
     def __call__(self, start, stop):
         chunk = self.query[start:stop] @ self.gallery.T
         if len(self.later):  # BLAS rounds one column like this, another like that
             chunk[:, self.later] = chunk[:, self.first]
         return chunk
+
+
+class EuclideanScores(CosineScores):
+    """What ranks the gallery (G, D) by its Euclidean distance to a query q of (Q, D), for features of any length.
+
+    q·g − |g|²/2 = (|q|² − |q − g|²)/2, in which |q|² is the same for the whole gallery.
+    """
+
+    @staticmethod
+    def factors(query, gallery):
+        halves = np.einsum("nd,nd->n", gallery, gallery) / 2
+        return np.column_stack([query, np.ones_like(query[:, 0])]), np.column_stack([gallery, -halves])
+
+
+DISTANCES = {"cosine": CosineScores, "euclidean": EuclideanScores}
 
 
 def chunks(shape, budget=CHUNK_BYTES):

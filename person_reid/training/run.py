@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from person_reid.basics import UserError, atomic_write
 from person_reid.cli.options import options_file, save_options
@@ -15,6 +15,8 @@ from person_reid.show.curves import draw_curves
 from person_reid.training.profile import step_profiler
 from person_reid.training.setup import set_up
 from person_reid.training.trainer import NotFinite, Stopped
+from person_reid.training.writers import check_writers, open_writers
+from person_reid.versions import versions
 
 CHECKPOINT_EVERY = 10  # epochs
 STOPPED = 128 + signal.SIGTERM  # the exit status of a process that a signal ended
@@ -27,6 +29,7 @@ def run_training(options, world=None):
     """
     world = world or World()
     check_run_name(options.name)
+    check_writers(options)
     run = RunFolder(options.name)
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0  # by torchrun, after a process had died
     state = run.load_state(world.device(options.gpu_ids)) if options.resume or restarted else None
@@ -39,6 +42,7 @@ def run_training(options, world=None):
             else:
                 run.set_aside()
                 save_options(options, options_file(options.name))
+            run.save_versions({"epoch": trainer.epoch, **versions()}, goes_on=state is not None)
             processes = f", {world.size} processes" if world.size > 1 else ""
             print(
                 f"{options.backbone}, {parameter_count(trainer.network) / 1e6:.2f} M parameters; {len(split)} images "
@@ -56,8 +60,8 @@ def run_training(options, world=None):
 def _fit(setup, run, options):
     """The epochs that are left, and what is written after each: resume.pth after the checkpoints that it promises."""
     trainer, leads = setup.trainer, setup.trainer.world.leads
-    board = _tensorboard(run.path) if options.tensorboard and leads else None
-    with stop_signal() as stop:
+    writers = open_writers(options, run.path, trainer.history) if leads else nullcontext(lambda record: None)
+    with stop_signal() as stop, writers as write:
         while trainer.epoch < options.total_epoch:
             try:
                 record = trainer.train_epoch(stop)
@@ -69,17 +73,13 @@ def _fit(setup, run, options):
             if leads:
                 _write_epoch(trainer, run, options)
                 print(_line(record, options.total_epoch), flush=True)
-            if board:
-                for name, value in record.items():
-                    board.add_scalar(name, value, trainer.epoch)
+                write(record)
         if trainer.average is not None:
             if leads:
                 run.save_weights("average", trainer.average.state_dict())
             averaged = trainer.averaged_statistics()
             if leads:
                 run.save_weights("average_bn", averaged)
-    if board:
-        board.close()
     if leads:
         print(f"Done: {run.path}/net_last.pth. Test it: python test.py --name {run.name}")
 
@@ -154,11 +154,3 @@ def _line(record, total):
     if "mAP" in record:
         text += f"  Rank@1 {record['rank1']:.2%}  mAP {record['mAP']:.2%}"
     return f"{text}  lr {record['lr']:.2e}  {record['images_per_second']:.0f} images/s"
-
-
-def _tensorboard(path):
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise UserError("--tensorboard needs the package tensorboard: pip install tensorboard") from error
-    return SummaryWriter(path)

@@ -1,5 +1,6 @@
-"""Every published command parses to what it says, and the training commands resolve without touching anything."""
+"""Every published command resolves to what it says; nothing is trained, tested or touched."""
 
+import re
 import shlex
 
 import pytest
@@ -11,11 +12,15 @@ import evaluate_gpu
 import evaluate_rerank
 import prepare
 import train
+import train_DDP
 from person_reid.basics import UserError
 from person_reid.cli.flags import NETWORK_FLAGS, testing_parser
-from tests.support import FIXTURES
+from person_reid.cli.options import options_file, parse_train, save_options
+from person_reid.deploy.load import run_to_test
+from tests.support import FIXTURES, ROOT
 
 LINES = (FIXTURES / "commands.txt").read_text().splitlines()
+LINES += ["python train_DDP.py"]  # of DDP.sh, under torch.distributed.launch
 COMMANDS = [shlex.split(line)[1:] for line in LINES if line.strip()]
 ABBREVIATIONS = {"batch": "batchsize", "warm": "warm_epoch", "total": "total_epoch"}
 
@@ -60,9 +65,46 @@ def test_training_command_resolves_to_what_it_says_and_touches_nothing(words, tm
     assert list(tmp_path.iterdir()) == []
 
 
+def trained(name):
+    """The options of the run that a published command trains under this name; of train.py's defaults for any other."""
+    runs = [words[1:] for words in COMMANDS if words[0] == "train.py" and said(words).get("name") == name]
+    return parse_train(runs[-1] if runs else ["--name", name])
+
+
 @pytest.mark.parametrize("words", commands("test.py"))
-def test_test_command_parses_to_what_it_says(words):
-    check_options(vars(testing_parser().parse_args(words)), said(words))
+def test_test_command_resolves_to_the_network_that_its_run_trained(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = testing_parser().parse_args(words)
+    check_options(vars(options), said(words))
+    run = trained(options.name)
+    save_options(run, options_file(options.name))
+    found = run_to_test(options)
+    described = ("backbone", "PCB", "usam", "stride", "linear_num", "height", "width")
+    assert {name: getattr(found, name) for name in described} == {name: getattr(run, name) for name in described}
+
+
+def test_the_network_of_a_run_may_be_named_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_options(parse_train(["--PCB"]), options_file("PCB-64"))
+    assert run_to_test(testing_parser().parse_args(["--PCB", "--name", "PCB-64"])).PCB
+
+
+@pytest.mark.parametrize("words", commands("train_DDP.py"))
+def test_training_command_of_several_processes_resolves(words, monkeypatch):
+    started = []
+    monkeypatch.setattr(train_DDP, "run_training", lambda options, world: started.append(options))
+    train_DDP.main(["--local-rank=0", *words])  # as torch.distributed.launch calls it
+    check_options(vars(started[0]), said(words))
+
+
+def test_every_command_of_the_documents_is_among_these():
+    folder = ROOT.parent / "shared" / "spec"
+    if not folder.is_dir():
+        pytest.skip(f"the published documents are not at {folder}")
+    pages = "\n".join(path.read_text(encoding="utf-8") for path in folder.glob("[1-5]-*.md"))
+    found = re.findall(r"(?<![/\w])((?:test|train_DDP|train)\.py +--[^\n`;]*)", pages)
+    known = {" ".join(words) for words in COMMANDS}
+    assert found and [line for line in found if " ".join(line.split()) not in known] == []
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,13 @@ def test_which_multiple_query_belongs_to_a_result_tells_its_name(result, publish
         assert re.fullmatch(expected, capsys.readouterr().out)
 
 
+def test_the_distance_is_named_where_it_is_not_the_usual(result, published, capsys):
+    evaluate.main(["--result", result, "--distance", "euclidean"])
+    line = capsys.readouterr().out.splitlines()[0]
+    assert line.endswith(" (Euclidean distance)")
+    assert re.fullmatch(expect(published[3]["single_query"]), line.removesuffix(" (Euclidean distance)") + "\n")
+
+
 @pytest.mark.parametrize(
     ("method", "key"),
     [("k-reciprocal", "k_reciprocal k1=20 k2=6 lambda=0.3"), ("gnn", "gnn k1=26 k2=7 lambda=0.3")],
@@ -98,6 +105,7 @@ def test_other_ways_to_re_rank_help_too(result, capsys, published, flags):
         (["--lambda_value", "1.5"], "--lambda_value 1.5: expected 0 to 1"),
         (["--memory_gb", "0.0001"], "--memory_gb 0.0001: 580 images need at least"),
         (["--single_shot"], "--single_shot goes with neither"),
+        (["--distance", "euclidean"], "--distance euclidean goes with neither --single_shot nor re-ranking"),
     ],
 )
 def test_flags_that_cannot_be_followed_are_refused(result, flags, words):

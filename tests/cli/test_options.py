@@ -2,6 +2,7 @@ import pytest
 import yaml
 
 import train
+import train_DDP
 from person_reid.basics import UserError
 from person_reid.cli.flags import testing_parser, training_parser
 from person_reid.cli.options import PUBLISHED_CLASSES, load_run_options, parse_train, save_options
@@ -33,6 +34,7 @@ def test_published_flags_have_the_published_defaults():
     assert {name: options[name] for name in PUBLISHED_DEFAULTS} == PUBLISHED_DEFAULTS
     options = vars(testing_parser().parse_args([]))
     published = dict(gpu_ids="0", which_epoch="last", test_dir="../Market/pytorch", name="ft_ResNet50", batchsize=256)
+    published |= dict.fromkeys(("use_dense", "use_efficient", "use_hr", "PCB", "ibn", "usam"), False)
     assert {name: options[name] for name in published} == published
     assert options["ms"] == "1" and options["multi"] is False and options["fp16"] is False
 
@@ -48,6 +50,18 @@ def test_published_flags_have_the_published_defaults():
 )
 def test_published_abbreviations_stay_unambiguous(short, name, value):
     assert getattr(parse_train([short, str(value)]), name) == value
+
+
+def test_the_folder_of_test_py_may_be_called_data_dir():
+    assert testing_parser().parse_args(["--data_dir", "people"]).test_dir == "people"
+
+
+@pytest.mark.parametrize("flags", [["--local-rank=1"], ["--local_rank", "1"], ["--local-rank", "1"], []], ids=" ".join)
+def test_the_rank_that_the_old_launcher_adds_is_passed_over(flags, monkeypatch):
+    started = []
+    monkeypatch.setattr(train_DDP, "run_training", lambda options, world: started.append(options))
+    train_DDP.main([*flags, "--batch", "4", "--loss", "triplet"])
+    assert started[0].batchsize == 4 and not hasattr(started[0], "local_rank")
 
 
 def test_the_backbone_learns_at_a_tenth_unless_told_otherwise():
@@ -79,6 +93,53 @@ def test_a_bad_config_file_is_refused_by_name(text, message, tmp_path):
     (tmp_path / "recipe.yaml").write_text(text)
     with pytest.raises(UserError, match=rf"recipe\.yaml: {message}"):
         parse_train(["--config", "recipe.yaml"])
+
+
+def test_key_value_behind_the_config_file_replaces_what_it_says_and_flags_win(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("lr: 0.02\ncosine: true\nbatchsize: 8\npool: gem\n")
+    words = ["lr=0.1", "cosine=false", "pool=null", "loss=triplet:1.0,center:5e-4", "weight_decay=1e-4", "batchsize=4"]
+    options = parse_train(["--config", "recipe.yaml", *words, "--batchsize", "16", "--name", "new"])
+    assert (options.lr, options.cosine, options.pool, options.batchsize) == (0.1, False, None, 16)
+    assert (options.loss, options.weight_decay, options.name) == ("triplet:1.0,center:5e-4", 1e-4, "new")
+    assert options.config == " ".join(["recipe.yaml", *words])
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("lr", "'lr': expected an option and its value, such as lr=0.02"),
+        ("lr=", "'lr=': expected an option and its value"),
+        ("SOLVER.BASE_LR=0.1", "unknown option 'SOLVER.BASE_LR'"),
+        ("batch_size=8", "unknown option 'batch_size'. Did you mean 'batchsize'"),
+        ("lr=fast", "lr: 'fast' does not fit"),
+        ("cosine=1", "cosine: '1' does not fit .expected true or false"),
+        ("stride=3", "stride: 3 does not fit .expected one of 1, 2"),
+    ],
+)
+def test_a_bad_key_value_is_refused_by_name(word, message, tmp_path):
+    (tmp_path / "recipe.yaml").write_text("lr: 0.02\n")
+    with pytest.raises(UserError, match=rf"--config FILE KEY=VALUE: ({message})"):
+        parse_train(["--config", "recipe.yaml", word])
+
+
+def test_a_resumed_run_refuses_a_key_value_that_changes_it(tmp_path):
+    write_run(tmp_path, lr=0.3, batchsize=8)
+    (tmp_path / "recipe.yaml").write_text("lr: 0.3\nbatchsize: 8\n")
+    assert parse_train(["--name", "old", "--resume", "--config", "recipe.yaml", "lr=0.3"]).lr == 0.3
+    with pytest.raises(UserError, match=r"lr 0\.3 → 0\.1.*--name"):
+        parse_train(["--name", "old", "--resume", "--config", "recipe.yaml", "lr=0.1"])
+
+
+PUBLISHED_FILE = PUBLISHED_DEFAULTS | dict(gpu_ids=[0], name="theirs", nclasses=751, use_dense=True, lr=0.1)
+
+
+@pytest.mark.parametrize(("written", "gpu_ids"), [([0], "0"), ([0, 2], "0,2"), ([], "-1"), ("0", "0"), (1, "1")])
+def test_a_published_options_file_is_a_config_file(written, gpu_ids, tmp_path):
+    of_several = dict(local_rank=0, world_size=2, workers=4, prefetch_factor=2)  # of its train_DDP.py
+    (tmp_path / "opts.yaml").write_text(yaml.safe_dump(PUBLISHED_FILE | of_several | dict(gpu_ids=written)))
+    options = parse_train(["--config", "opts.yaml"])
+    assert (options.gpu_ids, options.name, options.backbone, options.lr) == (gpu_ids, "theirs", "densenet121", 0.1)
+    assert not hasattr(options, "world_size")
 
 
 def test_a_missing_config_file_is_named():

@@ -69,7 +69,8 @@ def copy(trained, tmp_path):
 def test_training_leaves_everything_that_is_promised(trained):
     folder = trained / "model" / "small"
     files = {path.name for path in folder.iterdir()}
-    assert files == {"opts.yaml", "net_last.pth", "resume.pth", "train.jpg", "log.jsonl", "result.txt"}
+    expected = {"opts.yaml", "versions.jsonl", "net_last.pth", "resume.pth", "train.jpg", "log.jsonl", "result.txt"}
+    assert files == expected
     records = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in records] == [1, 2]
     assert {"loss", "error", "val_loss", "val_error", "lr", "images_per_second"} <= records[0].keys()
@@ -111,6 +112,15 @@ def test_options_of_test_change_the_features(copy, people):
         other = scipy.io.loadmat(copy / f"{number}.mat")["query_f"]
         cosines = (plain * other).sum(1)
         assert 0.5 < cosines.mean() < 1 - 1e-7, flags
+
+
+def test_features_that_keep_their_length_are_ranked_by_euclidean_distance(copy, people):
+    tested = run("test", "--name", "small", "--data_dir", people, "--no_norm", "--multi", cwd=copy)
+    features = scipy.io.loadmat(copy / "pytorch_result.mat")["query_f"]
+    assert np.linalg.norm(features, axis=1).std() > 1e-3
+    lines = re.findall(rf"(?:multi )?{METRICS} \(Euclidean distance\)", tested)
+    assert len(lines) == 2 and "python evaluate.py --distance euclidean" in tested
+    assert run("evaluate", "--distance", "euclidean", cwd=copy).splitlines()[:2] == lines
 
 
 def test_a_weight_file_is_tested_without_a_run(trained, people, tmp_path):

@@ -7,7 +7,7 @@ from person_reid.basics import UserError
 from person_reid.cli.flags import testing_parser
 from person_reid.cli.options import options_file, parse_train, save_options
 from person_reid.deploy.embedder import Embedder
-from person_reid.deploy.load import load_network
+from person_reid.deploy.load import load_network, run_to_test
 from person_reid.models.factory import build_from_options
 from person_reid.run_folder import RunFolder
 
@@ -101,17 +101,79 @@ def test_the_images_have_the_size_of_the_network():
         assert load_network(parser.parse_args([*words, *flags]))[1] == size
 
 
+@pytest.mark.parametrize("flags", [["--weights", "net.pth"], ["--seed", "1"]], ids=" ".join)
+def test_flags_of_a_weight_file_are_refused_for_a_run(flags):
+    with pytest.raises(UserError, match=f"{flags[0]} would be ignored: model/run/opts.yaml.*--backbone NAME"):
+        network_of("--name", "run", *flags)
+
+
 @pytest.mark.parametrize(
     "flags",
     [["--PCB"], ["--usam"], ["--pool", "gem"], ["--neck", "linear"], ["--attention", "se:layer2"], ["--head", "linear"],
-     ["--stride", "2"], ["--weights", "net.pth"], ["--seed", "1"]],
+     ["--stride", "2"], ["--weights", "net.pth"], ["--seed", "1"], ["--use_dense"], ["--ibn"]],
     ids=" ".join,
 )  # fmt: skip
-def test_flags_of_a_weight_file_are_refused_for_a_run_and_for_an_exported_file(flags):
-    with pytest.raises(UserError, match=f"{flags[0]} would be ignored: model/run/opts.yaml.*--backbone NAME"):
-        network_of("--name", "run", *flags)
+def test_what_describes_a_network_is_refused_for_an_exported_file(flags):
     with pytest.raises(UserError, match=f"{flags[0]} was decided when the file was written"):
         Embedder.from_options(testing_parser().parse_args(["--engine", "net.onnx", *flags]))
+
+
+def run_options(*words):
+    return run_to_test(testing_parser().parse_args(["--name", "run", *words]))
+
+
+@pytest.mark.parametrize(
+    ("trained", "flags"),
+    [
+        (["--PCB"], ["--PCB"]),
+        (["--PCB"], ["--PCB", "--linear_num", "512"]),
+        (["--use_dense"], ["--use_dense"]),
+        (["--backbone", "densenet121"], ["--use_dense"]),
+        (["--use_efficient"], ["--use_efficient"]),
+        (["--use_hr"], ["--use_hr"]),
+        (["--ibn", "--usam"], ["--ibn", "--usam"]),
+        (["--linear_num", "0", "--stride", "1"], ["--linear_num", "0", "--stride", "1"]),
+        (["--neck", "bnneck", "--pool", "gem"], ["--neck", "bnneck", "--pool", "gem"]),
+    ],
+    ids=str,
+)
+def test_a_run_may_be_tested_with_the_flags_that_describe_it(trained, flags):
+    save_options(parse_train(trained), options_file("run"))
+    assert vars(run_options(*flags)) == vars(run_options())
+
+
+@pytest.mark.parametrize(
+    ("trained", "flags", "message"),
+    [
+        (["--use_dense"], ["--use_hr"], r"--use_hr contradicts model.run.opts\.yaml \(backbone: densenet121\).*--name"),
+        ([], ["--ibn"], r"--ibn contradicts model.run.opts\.yaml \(backbone: resnet50\)"),
+        (["--ibn"], ["--PCB"], r"--PCB contradicts model.run.opts\.yaml \(PCB: False\)"),
+        (["--PCB"], ["--PCB", "--usam"], r"--usam contradicts model.run.opts\.yaml \(usam: False\)"),
+        (["--linear_num", "16"], ["--linear_num", "8"], r"--linear_num 8 contradicts .* \(linear_num: 16\)"),
+        ([], ["--linear_num", "0"], r"--linear_num 0 contradicts .* \(linear_num: 512\)"),
+        ([], ["--stride", "1"], r"--stride 1 contradicts .* \(stride: 2\)"),
+        ([], ["--pool", "gem"], r"--pool gem contradicts .* \(pool: None\)"),
+    ],
+    ids=str,
+)
+def test_flags_that_contradict_a_run_are_refused(trained, flags, message):
+    save_options(parse_train(trained), options_file("run"))
+    with pytest.raises(UserError, match=message):
+        run_options(*flags)
+
+
+def test_flags_say_what_an_old_options_file_does_not():
+    file = options_file("run")
+    file.parent.mkdir(parents=True)
+    file.write_text("PCB: false\nuse_dense: false\nuse_NAS: false\nstride: 2\n")
+    assert run_options("--ibn", "--usam", "--linear_num", "0").backbone == "resnet50_ibn_a"
+    assert run_options("--ibn", "--usam", "--linear_num", "0").linear_num == 0
+    for flags in (["--PCB"], ["--use_dense"]):
+        with pytest.raises(UserError, match=f"{flags[0]} contradicts"):
+            run_options(*flags)
+    file.write_text("PCB: false\nuse_dense: true\n")
+    with pytest.raises(UserError, match=r"--ibn contradicts .* \(backbone: densenet121\)"):
+        run_options("--ibn")
 
 
 @pytest.mark.parametrize(
@@ -122,6 +184,7 @@ def test_flags_of_a_weight_file_are_refused_for_a_run_and_for_an_exported_file(f
         (["--PCB", "--neck", "none"], "--neck none means nothing to PCB"),
         (["--neck", "bnneck", "--linear_num", "8"], "--linear_num 8 means nothing to --neck bnneck"),
         (["--PCB", "--usam"], "exclude each other"),
+        (["--use_dense"], "Two networks at once: --use_dense and --backbone resnet18"),
     ],
 )
 def test_flags_that_contradict_are_refused(flags, message):
@@ -129,8 +192,6 @@ def test_flags_that_contradict_are_refused(flags, message):
         network_of("--backbone", "resnet18", "--weights", "none", *flags)
 
 
-def test_a_run_may_have_another_bottleneck_and_size_than_its_options_say():
-    save_run("--linear_num", "16")
-    assert network_of("--name", "run", "--linear_num", "16").dim == 16
-    with pytest.raises(UserError, match="another network"):
-        network_of("--name", "run", "--linear_num", "8")
+def test_a_run_may_be_tested_at_another_size():
+    save_options(parse_train([]), options_file("run"))
+    assert (run_options(*SMALL).height, run_options(*SMALL).width) == (64, 32)

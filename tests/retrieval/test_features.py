@@ -69,6 +69,17 @@ def test_features_are_the_normalised_sum_over_flip_and_scales(scales, flip, bank
     np.testing.assert_allclose(found, slow_features(embed, bank, scales, flip), atol=1e-5)
 
 
+def test_features_may_keep_the_length_that_the_network_gives_them(bank):
+    embed = network().embed
+    found, unit = (extract_features(embed, bank, CPU, 3, unit=unit) for unit in (False, True))
+    lengths = np.linalg.norm(found, axis=1, keepdims=True)
+    assert lengths.std() > 1e-3 * lengths.mean()
+    np.testing.assert_allclose(found / lengths, unit, atol=1e-6)
+    with torch.inference_mode():
+        views = normalise(bank), normalise(bank).flip(3)
+        np.testing.assert_allclose(found, sum(embed(view) for view in views), rtol=1e-4, atol=1e-5)
+
+
 def test_the_batch_size_makes_no_difference(bank):
     embed = network().embed
     one, all_at_once = (extract_features(embed, bank, CPU, size) for size in (1, 1000))

@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score
 from benchmarks.references import loop_evaluate
 from person_reid.basics import UserError
 from person_reid.retrieval.metrics import evaluate, merge_multi_query
-from person_reid.retrieval.similarity import CosineScores, Scores
+from person_reid.retrieval.similarity import CosineScores, EuclideanScores, Scores
 from tests.retrieval.conftest import data_sets, image_set
 
 
@@ -36,6 +36,25 @@ def test_published_multi_query(published):
     query, gallery, multi_query, expected = published
     metrics = evaluate(merge_multi_query(query, multi_query), gallery)
     np.testing.assert_allclose(figures(metrics), expected["multi_query"], atol=1e-6)
+
+
+@settings(max_examples=100)
+@given(data_sets(), st.integers(0, 2**32))
+def test_euclidean_scores_order_as_distances_do(sets, seed):
+    query, gallery = sets
+    random = np.random.default_rng(seed)
+    for images in sets:  # whole numbers, whose products are exact
+        images.features = np.float32(random.integers(-8, 9, images.features.shape))
+    distances = ((query.features[:, None] - gallery.features[None]) ** 2).sum(2)
+    scores = EuclideanScores(query.features, gallery.features)(0, len(query))
+    for row, line in zip(scores, distances, strict=True):
+        assert np.array_equal(np.argsort(-row, kind="stable"), np.argsort(line, kind="stable"))
+
+
+def test_euclidean_and_cosine_rank_unit_features_alike(published):
+    query, gallery, _, expected = published
+    metrics = evaluate(query, gallery, scores=EuclideanScores(query.features, gallery.features))
+    np.testing.assert_allclose(figures(metrics), expected["single_query"], atol=1e-6)
 
 
 def assert_equal_to_loop(metrics, expected):

@@ -94,7 +94,7 @@ def script_of(words):
         return "train_DDP.py", words[2:]
     if len(words) > 1 and PROGRAM.fullmatch(words[0]) and words[1].endswith(".py"):
         return words[1], words[2:]
-    if words and words[0] == "torchrun":
+    if words[:1] == ["torchrun"] or words[1:3] in (["-m", "torch.distributed.run"], ["-m", "torch.distributed.launch"]):
         script = next((place for place, word in enumerate(words) if word.endswith(".py")), None)
         return (words[script], words[script + 1 :]) if script else None
     return None

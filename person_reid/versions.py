@@ -1,0 +1,23 @@
+"""Which code, and which libraries, a result comes from."""
+
+import contextlib
+import importlib.metadata
+import platform
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SUITE = "0.1.0"  # as pyproject.toml says
+PACKAGES = ("torch", "torchvision", "timm")
+
+
+def versions():
+    """{"commit", "suite", "torch", "torchvision", "timm", "python"}; commit: of this repository, with + where files
+    differ from it, and missing where the suite was not cloned or git is not there."""
+    found = {"suite": SUITE, **{name: importlib.metadata.version(name) for name in PACKAGES}}
+    found["python"] = platform.python_version()
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        if (ROOT / ".git").exists():  # else git would answer for a repository that the suite was copied into
+            git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+", "--exclude=*"]
+            found = {"commit": subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip(), **found}
+    return found

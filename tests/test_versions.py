@@ -1,0 +1,47 @@
+"""What a run says about the code and the libraries that it comes from."""
+
+import re
+import shutil
+import subprocess
+
+import timm
+import torch
+
+from person_reid import versions as module
+from person_reid.versions import versions
+from tests.support import ROOT
+
+
+def test_the_suite_has_the_version_of_its_package():
+    assert f'version = "{module.SUITE}"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_the_libraries_are_named():
+    found = versions()
+    assert found["timm"] == timm.__version__ and torch.__version__.startswith(found["torch"])
+    assert re.fullmatch(r"3\.\d+\.\d+\S*", found["python"])
+
+
+def test_the_commit_is_named_and_marked_where_files_differ_from_it(tmp_path, monkeypatch):
+    if not shutil.which("git"):
+        return
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    assert "commit" not in versions()
+
+    def git(*words):
+        who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+        done = subprocess.run(["git", "-C", tmp_path, *who, *words], check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    git("init")
+    (tmp_path / "code.py").write_text("one = 1\n")
+    git("add", "code.py")
+    git("commit", "-m", "One.")
+    commit = git("rev-parse", "--short", "HEAD")
+    assert versions()["commit"] == commit
+    (tmp_path / "code.py").write_text("one = 2\n")
+    assert versions()["commit"] == f"{commit}+"
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    monkeypatch.setattr(module, "ROOT", inner)  # a copy of the suite in a repository of something else
+    assert "commit" not in versions()

@@ -1,0 +1,158 @@
+"""--tensorboard, --wandb, --mlflow: imported when asked for, told every epoch once, closed. With stand-ins."""
+
+import json
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+
+import train
+from benchmarks.measure import write_people
+from person_reid.basics import UserError
+from person_reid.training import writers
+from person_reid.training.trainer import Trainer
+
+SMALL = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32", "--gpu_ids", "-1"]
+SMALL += ["--batchsize", "4", "--data_dir", "people", "--train_all", "--total", "2", "--name", "small"]
+
+RUN = """
+said = []
+
+class Run:
+    def log(self, record, step):
+        said.append((step, record))
+    def __enter__(self):
+        return self
+    def __exit__(self, kind, *_):
+        said.append(f"closed {kind.__name__ if kind else 'well'}")
+"""
+WANDB = """
+def init(**settings):
+    said.append(settings)
+    return Run()
+"""
+MLFLOW = """
+def start_run(**settings):
+    said.append(settings)
+    return Run()
+
+def log_params(params):
+    said.append(params)
+
+def log_metrics(record, step):
+    said.append((step, record))
+"""
+STANDINS = {"wandb": RUN + WANDB, "mlflow": RUN + MLFLOW}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with people to train on."""
+    monkeypatch.chdir(tmp_path)
+    write_people(tmp_path / "people" / "train_all", people=2, images=2)
+    return tmp_path
+
+
+@pytest.fixture
+def standin(here, monkeypatch):
+    """A function that installs the stand-in of a package and returns the module."""
+
+    def install(name):
+        folder = here / "packages"
+        folder.mkdir(exist_ok=True)
+        for each in STANDINS:
+            monkeypatch.delitem(sys.modules, each, raising=False)
+            (folder / f"{each}.py").write_text(STANDINS[each])
+        monkeypatch.syspath_prepend(folder)
+        return __import__(name)
+
+    yield install
+    for each in STANDINS:
+        sys.modules.pop(each, None)
+
+
+def log():
+    return [json.loads(line) for line in Path("model/small/log.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize(("name", "began"), [("wandb", 1), ("mlflow", 2)])
+def test_every_epoch_is_handed_on_once_and_the_run_is_closed(name, began, standin):
+    module = standin(name)
+    train.main([*SMALL, f"--{name}"])
+    assert module.said[began:] == [*((record["epoch"], record) for record in log()), "closed well"]
+    settings = {key: value for said in module.said[:began] for key, value in said.items()}
+    assert settings.get("name", settings.get("run_name")) == "small"
+    assert (settings["config"] or settings)["backbone"] == "osnet_x0_25"
+
+
+def test_a_run_that_goes_on_is_whole_there(standin, monkeypatch):
+    module = standin("wandb")
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "validate", None)
+        epochs = iter([Trainer.train_epoch])
+
+        def first_epoch_only(trainer, *stop):
+            return next(epochs, interrupted)(trainer, *stop)
+
+        patch.setattr(Trainer, "train_epoch", first_epoch_only)
+        with pytest.raises(KeyboardInterrupt):
+            train.main([*SMALL, "--wandb"])
+    assert [step for step, _ in module.said[1:-1]] == [1] and module.said[-1] == "closed KeyboardInterrupt"
+    module.said.clear()
+    train.main([*SMALL, "--wandb", "--resume"])
+    assert [step for step, _ in module.said[1:-1]] == [1, 2] and len(log()) == 2
+    versions = [json.loads(line) for line in Path("model/small/versions.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in versions] == [0, 1]
+
+
+def interrupted(trainer, *stop):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("name", list(writers.WRITERS))
+def test_a_missing_package_is_one_line_before_anything_is_written(name, here, monkeypatch):
+    monkeypatch.setitem(sys.modules, name, None)
+    before = set(here.rglob("*"))
+    with pytest.raises(UserError, match=f"^--{name} needs the package {name}: python -m pip install {name}$"):
+        train.main([*SMALL, f"--{name}"])
+    assert set(here.rglob("*")) == before
+
+
+def test_a_folder_of_that_name_is_not_the_package(tmp_path, monkeypatch):
+    (tmp_path / "wandb" / "run-1").mkdir(parents=True)  # as wandb leaves where it runs
+    monkeypatch.setitem(sys.modules, "wandb", None)  # so that what is imported here is forgotten afterwards
+    del sys.modules["wandb"]
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    with pytest.raises(UserError, match="--wandb needs the package wandb"):
+        writers.check_writers(Namespace(tensorboard=False, wandb=True, mlflow=False))
+
+
+def test_no_package_is_imported_that_nobody_asked_for(here, monkeypatch):
+    for name in writers.WRITERS:
+        monkeypatch.setitem(sys.modules, name, None)
+    train.main([*SMALL, "--total", "1"])
+    assert len(log()) == 1
+
+
+def test_a_package_that_cannot_begin_ends_in_one_line(standin):
+    standin("wandb").init = lambda **_: 1 / 0
+    with pytest.raises(UserError, match=r"--wandb: wandb could not begin \(division by zero\)"):
+        train.main([*SMALL, "--wandb"])
+
+
+def test_weights_and_biases_works_offline(here, monkeypatch):
+    pytest.importorskip("wandb", reason="wandb is not installed")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    train.main([*SMALL, "--wandb"])
+    assert list(Path("model/small/wandb").glob("offline-run-*/*.wandb"))
+
+
+def test_mlflow_writes_to_a_folder(here, monkeypatch):
+    mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:runs")
+    train.main([*SMALL, "--mlflow"])
+    (run,) = mlflow.search_runs(output_format="list")
+    assert run.info.status == "FINISHED" and run.data.params["backbone"] == "osnet_x0_25"
+    points = mlflow.MlflowClient().get_metric_history(run.info.run_id, "loss")
+    assert [(point.step, point.value) for point in points] == [(record["epoch"], record["loss"]) for record in log()]
