@@ -6,15 +6,16 @@ import platform
 import subprocess
 from pathlib import Path
 
+from person_reid import __version__
+
 ROOT = Path(__file__).resolve().parent.parent
-SUITE = "0.1.0"  # as pyproject.toml says
 PACKAGES = ("torch", "torchvision", "timm")
 
 
 def versions():
     """{"commit", "suite", "torch", "torchvision", "timm", "python"}; commit: of this repository, with + where files
     differ from it, and missing where the suite was not cloned or git is not there."""
-    found = {"suite": SUITE, **{name: importlib.metadata.version(name) for name in PACKAGES}}
+    found = {"suite": __version__, **{name: importlib.metadata.version(name) for name in PACKAGES}}
     found["python"] = platform.python_version()
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
         if (ROOT / ".git").exists():  # else git would answer for a repository that the suite was copied into

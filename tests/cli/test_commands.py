@@ -92,7 +92,7 @@ def test_the_network_of_a_run_may_be_named_again(tmp_path, monkeypatch):
 @pytest.mark.parametrize("words", commands("train_DDP.py"))
 def test_training_command_of_several_processes_resolves(words, monkeypatch):
     started = []
-    monkeypatch.setattr(train_DDP, "run_training", lambda options, world: started.append(options))
+    monkeypatch.setattr("person_reid.cli.train_ddp.run_training", lambda options, world: started.append(options))
     train_DDP.main(["--local-rank=0", *words])  # as torch.distributed.launch calls it
     check_options(vars(started[0]), said(words))
 
