@@ -29,7 +29,8 @@ WITHOUT_EFFECT = {
 def parse_train(argv=None, text=""):
     """The resolved options of train.py: defaults, then the `--config` file and the KEY=VALUE behind it, then flags.
 
-    With `--resume` the run's own opts.yaml stands in for defaults and file, and what contradicts it is refused.
+    With `--resume` the run's own opts.yaml stands in for defaults and file; flags and KEY=VALUE that contradict it are
+    refused.
     text: the docstring of the script, for its help.
     """
     parser = training_parser(text)

@@ -3,11 +3,12 @@
     python train.py --train_all                                       # ResNet-50 on ../Market/pytorch
     python train.py --backbone osnet_x0_25 --weights none --data_dir data/synthetic/pytorch --name small
     python train.py --name small --resume                             # go on after an interruption
-    python train.py --config recipes/demo.yaml --lr 0.02              # a file of options; flags win
+    python train.py --config recipes/demo.yaml lr=0.01 --name mine    # a file of options, one replaced; flags win
     python train.py --train_all --eval_every 10                       # Rank@1 and mAP on the way
     python train.py --gpu_ids 0,1                                     # the batch shared out over two GPUs
 
-Writes model/NAME: opts.yaml, checkpoints (net_last.pth, and net_010.pth … every ten epochs), train.jpg, log.jsonl.
+Writes model/NAME: opts.yaml, versions.jsonl, checkpoints (net_last.pth, and net_010.pth … every ten epochs), train.jpg,
+log.jsonl.
 """
 
 import sys

@@ -12,6 +12,7 @@ one trains with 32. A process that torchrun starts again (--max_restarts) goes o
 
 import argparse
 
+from person_reid.basics import UserError
 from person_reid.cli.options import parse_train
 from person_reid.distributed import join_world
 from person_reid.training.run import run_training
@@ -19,6 +20,8 @@ from person_reid.training.run import run_training
 
 def main(argv=None):
     options = parse_train(without_local_rank(argv), __doc__)
+    if options.dry_run:
+        raise UserError("--dry_run needs no processes: python train.py --dry_run with the same flags.")
     with join_world(options.gpu_ids) as world:
         run_training(options, world)
 

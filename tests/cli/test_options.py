@@ -64,6 +64,11 @@ def test_the_rank_that_the_old_launcher_adds_is_passed_over(flags, monkeypatch):
     assert started[0].batchsize == 4 and not hasattr(started[0], "local_rank")
 
 
+def test_several_processes_refuse_a_dry_run():
+    with pytest.raises(UserError, match=r"python train\.py --dry_run"):
+        train_DDP.main(["--dry_run"])
+
+
 def test_the_backbone_learns_at_a_tenth_unless_told_otherwise():
     assert parse_train(["--lr", "0.2"]).backbone_lr == pytest.approx(0.02)
     assert parse_train(["--lr", "0.2", "--backbone_lr", "0.3"]).backbone_lr == 0.3

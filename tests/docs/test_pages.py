@@ -24,7 +24,9 @@ PUBLISHED = {
         FSGD wa linear_num stride droprate use_dense use_swin use_swinv2 use_dino use_efficient use_NAS use_hr
         use_convnext ibn usam PCB warm_epoch arcface circle cosface contrast instance instance_id ins_gamma triplet
         lifted sphere adv aiter""",
-    "test.py": "gpu_ids which_epoch test_dir name batchsize linear_num multi fp16 ms",
+    "test.py": """
+        gpu_ids which_epoch test_dir name batchsize linear_num multi fp16 ms use_dense use_efficient use_hr PCB ibn
+        usam""",
 }
 SCRIPTS = sorted(
     path.relative_to(ROOT).as_posix()

@@ -119,6 +119,15 @@ def test_demo_prints_and_draws_the_ranking(laid_out, tmp_path, capsys):
         assert picture.width > 1200
 
 
+@pytest.mark.parametrize(("shown", "expected"), [(7, 7), (11, 11), (12, 0)])
+def test_demo_shows_the_published_query_where_there_are_so_many(shown, expected, laid_out, monkeypatch, capsys):
+    result, query, _ = laid_out
+    assert demo.SHOWN == 777 and len(query) == 12
+    monkeypatch.setattr(demo, "SHOWN", shown)
+    demo.main(["--result", str(result), "--save", str(result.with_name("show.png"))])
+    assert capsys.readouterr().out.startswith(f"query {expected}: ")
+
+
 @pytest.mark.parametrize("verdicts", [[True] * 10, [False] * 10, [True, False, True] * 5, [True]])
 def test_every_image_has_a_frame_of_its_colour(verdicts, tmp_path):
     Image.new("RGB", (64, 128), (90, 90, 90)).save(tmp_path / "grey.png")
