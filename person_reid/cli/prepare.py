@@ -8,7 +8,8 @@ r"""Lay out a data set for training and testing, or draw one.
     python prepare.py --data_dir FOLDER --pattern "(?P<id>\d+)_c(?P<camera>\d+)"        # your images, by their names
 
 The result is <save_dir>/{train,val,train_all,query,gallery,multi-query}/<identity>/<image>, hard links where the file
-system allows and copies where not. The download is never moved, changed or deleted; a second run changes nothing.
+system allows and copies where not. The download is never moved, changed or deleted; a second run changes nothing. A
+download of query and gallery alone is laid out for testing.
 """
 
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 from person_reid.basics import UserError
 from person_reid.cli.parser import Parser
 from person_reid.data.datasets import DATA_SETS
+from person_reid.data.layout import next_command
 from person_reid.data.prepare import describe_layout, describe_unlabelled, lay_out
 from person_reid.data.recognise import find_data_set, with_flags
 
@@ -86,4 +88,4 @@ def main(argv=None):
     print(f"{data_set.name}: {data_dir} -> {save_dir}")
     print(", ".join(f"{number:,} {what}" for what, number in done.items()))
     print("\n".join(describe_layout(data_set, save_dir)))
-    print(f"Next: python train.py --data_dir {save_dir}")
+    print(f"Next: {next_command(save_dir)}")

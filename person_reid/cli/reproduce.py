@@ -4,25 +4,30 @@
     python tools/reproduce.py recipes/market/loss_*.yaml --seeds 3             # seeds 0, 1, 2: mean and spread
     python tools/reproduce.py recipes/market/osnet_x0_25.yaml --seeds 4,7      # these two seeds
     python tools/reproduce.py recipes/market/swin.yaml --bf16 --data_dir ~/Market/pytorch --gpu_ids 0,1
-    python tools/reproduce.py --table                                         # write the page again, train nothing
+    python tools/reproduce.py --table                                         # write the pages again, train nothing
 
 The recipes come first; flags that this program does not know go to train.py and win over the recipe's. A data set that
 is not laid out yet is. Every finished run is a line of --results and is not repeated; one that was interrupted goes on
-where it stopped. A run that fails is reported at the end, after the others. Networks are in model/.
+where it stopped. A run that fails is reported at the end, after the others. Networks are in model/. From the results
+come the tables of docs/results.md, the figures that the other pages mark (reid/reproduce/figures.py) and, from
+docs/tutorial.md, its notebook.
 """
 
 import signal
 import sys
 from pathlib import Path
 
-from person_reid.basics import UserError, describe
+from person_reid.basics import UserError, atomic_write, describe
 from person_reid.cli.parser import Parser
+from person_reid.reproduce.figures import fill
+from person_reid.reproduce.notebook import notebook
 from person_reid.reproduce.page import comparison, update_page
 from person_reid.reproduce.runs import plan, read_recipe, reproduce
 from person_reid.reproduce.scripts import ROOT, append_record, read_records
 
 RECIPES = ROOT / "recipes"
 RESULTS = ROOT / "docs" / "results.jsonl"
+TUTORIAL, NOTEBOOK = ROOT / "docs" / "tutorial.md", ROOT / "docs" / "tutorial.ipynb"
 
 
 def main(argv=None):
@@ -30,7 +35,7 @@ def main(argv=None):
     parser = Parser(__doc__, allow_abbrev=False)
     parser.add_argument("recipes", type=Path, nargs="*", metavar="RECIPE", help="files of recipes/")
     parser.add_argument("--seeds", type=seeds, default=[0], help="how many, or which: 3, or 4,7 (default: 0)")
-    parser.add_argument("--table", action="store_true", help="only write the page again")
+    parser.add_argument("--table", action="store_true", help="only write the pages again")
     parser.add_argument(
         "--results", type=Path, default=RESULTS, metavar="FILE.jsonl",
         help="a line for every run; the page is beside it (default: docs/results.jsonl, docs/results.md)",
@@ -47,6 +52,8 @@ def main(argv=None):
     finally:  # also what an interrupted program has finished
         update_page(page, known_recipes(options.recipes), read_records(options.results))
         print(f"The table is in {page}.")
+        if options.results == RESULTS:
+            update_pages(read_records(RESULTS))
     if failed:
         raise UserError(f"{len(failed)} of {len(runs)} runs failed:\n" + "\n".join(failed))
 
@@ -65,6 +72,20 @@ def attempt(run, results):
     append_record(results, record)
     print("\n".join(comparison(run.recipe, run.seed, record["figures"], run.changes)), flush=True)
     return ""
+
+
+def update_pages(records):
+    """Write the marked figures into README.md and docs, and the notebook of the tutorial."""
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        replace(page, fill(page.read_text(encoding="utf-8"), records))
+    replace(NOTEBOOK, notebook(TUTORIAL.read_text(encoding="utf-8")))
+
+
+def replace(path, text):
+    """Write a page anew, if its text is another one."""
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        with atomic_write(path) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def known_recipes(further):

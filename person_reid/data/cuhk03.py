@@ -36,7 +36,7 @@ def read_new_protocol(data_dir, kind):
     """The split of Zhong et al., Re-ranking Person Re-identification with k-reciprocal Encoding, CVPR 2017: 767 people
     to train on, 700 to test on. kind: "detected" or "labeled". Reads the folders of images in which it is mostly given
     out, or `cuhk-03.mat` and `cuhk03_new_protocol_config_<kind>.mat`."""
-    if (data_dir / FOLDERS[TRAIN]).is_dir():
+    if (data_dir / FOLDERS[QUERY]).is_dir():
         return by_name(data_dir, FOLDERS, PATTERN)
     images = {image.name: image for image in read_images(data_dir, kind)}
     file = data_dir / f"cuhk03_new_protocol_config_{kind}.mat"

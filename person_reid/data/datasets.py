@@ -28,13 +28,14 @@ class DataSet:
 
     name: as its authors write it. source: where it is from. licence: its terms, in a few words. get: how to get it,
     where the source does not lead there. locations: where a download is looked for; the first is where it is laid out.
-    requires: the files and folders of a download, with | between alternatives. file_name: a pattern that
-    `<folder>/<image>` of the first of them matches, where other data sets have the same folders. guess: whether it may
-    be meant without being named. read: from the folder of the download to {split: [Picture]}, see
-    person_reid/data/readers.py; None where there are no identities. flags: those of prepare.py that it takes.
-    distractors: whether the identities 0 and -1 mean distractors and junk; where they do not, and there is a 0, all are
-    counted from 1. published: split -> (identities, images, cameras), where distractors and junk are images but not
-    identities, and None is not published or not meant. note: what its user has to know.
+    requires: the files and folders without which there is nothing to test on, with | between alternatives; those to
+    train on may be missing. file_name: a pattern that `<folder>/<image>` of the first of them matches, where other data
+    sets have the same folders. guess: whether it may be meant without being named. read: from the folder of the
+    download to {split: [Picture]}, see
+    person_reid/data/readers.py; None where there are no identities. flags: those of
+    prepare.py that it takes. distractors: whether the identities 0 and -1 mean distractors and junk; where they do not,
+    and there is a 0, all are counted from 1. published: split -> (identities, images, cameras), where distractors and
+    junk are images but not identities, and None is not published or not meant. note: what its user has to know.
     """
 
     name: str
@@ -53,7 +54,7 @@ class DataSet:
 
 
 MARKET_FOLDERS = {TRAIN: "bounding_box_train", QUERY: "query", GALLERY: "bounding_box_test", MULTI_QUERY: "gt_bbox"}
-MARKET_PARTS = ("bounding_box_train", "query", "bounding_box_test")
+MARKET_PARTS = ("query", "bounding_box_test")
 MARKET_NAME = r"^(?P<id>-1|[0-9]+)_c(?P<camera>[0-9]+)"
 read_market = partial(by_name, folders=MARKET_FOLDERS, pattern=MARKET_NAME)
 MARKET_SOURCE = "https://zheng-lab-anu.github.io/Project/project_reid.html"
@@ -71,7 +72,7 @@ def _cuhk03(kind, train, gallery):
         licence="research only, on request",
         get=f"as folders of images: {cuhk03.PROTOCOL}/tree/master/CUHK03-NP",
         locations=(f"../cuhk03-np/{kind}",),
-        requires=(f"bounding_box_train|cuhk03_new_protocol_config_{kind}.mat",),
+        requires=tuple(f"{folder}|cuhk03_new_protocol_config_{kind}.mat" for folder in MARKET_PARTS),
         file_name=rf"{kind}/\d+_c\d_\d+\.",
         read=partial(cuhk03.read_new_protocol, kind=kind),
         published={TRAIN: (767, train, 2), QUERY: (700, 1400, 2), GALLERY: (700, gallery, 2)},
@@ -104,7 +105,7 @@ def _msmt17(version, train, test):
         source="https://www.pkuvmc.com/dataset.html",
         licence="research only, on request (signed agreement)",
         locations=(f"../MSMT17_V{version}",),
-        requires=(train, test, *(file for pairs in lists.values() for file, _ in pairs)),
+        requires=(test, "list_query.txt", "list_gallery.txt"),
         read=partial(by_lists, lists=lists, camera=r"^\d+_\d+_(\d+)_"),
         published={TRAIN: (1041, 32621, 15), QUERY: (3060, 11659, 15), GALLERY: (3060, 82161, 15)},
         note="train_all is list_train and list_val. Identities count from 1 here, from 0 there; those to train on and "
@@ -122,7 +123,7 @@ def _vehicle_id(vehicles, images):
         source="https://www.pkuml.org/resources/pku-vehicleid.html",
         licence="research only, on request",
         locations=("../VehicleID_V1.0",),
-        requires=("image", *(file for pairs in lists.values() for file, _ in pairs)),
+        requires=("image", lists[GALLERY][0][0]),
         read=partial(one_in_gallery, read=partial(by_lists, lists=lists, suffix=".jpg")),
         flags=("seed",),
         published={
@@ -144,7 +145,7 @@ def _university(query, gallery, counts):
         source="https://github.com/layumi/University1652-Baseline",
         licence="research only, on request",
         locations=("../University-Release",),
-        requires=(*train, asked, among),
+        requires=(asked, among),
         read=partial(by_name, folders=folders, pattern=r"(?P<camera>drone|satellite|street)/(?P<id>\d+)/"),
         published={TRAIN: (701, 50218, 3), QUERY: (701, counts[0], 1), GALLERY: (951, counts[1], 1)},
         note="The views are the cameras: 1 drone, 2 satellite, 3 street. The images of train/google are left out.",
@@ -229,7 +230,7 @@ DATA_SETS = {
         source="https://liuyu.us/dataset/lpw/index.html",
         licence="not stated: ask the authors",
         locations=("../pep_256x128",),
-        requires=("scen1/view1", "scen1/view2", "scen1/view3", "scen2", "scen3"),
+        requires=("scen1/view1", "scen1/view2", "scen1/view3"),
         read=partial(
             by_name,
             folders={TRAIN: ("scen2", "scen3"), QUERY: "scen1/view2", GALLERY: ("scen1/view1", "scen1/view3")},
@@ -252,7 +253,7 @@ DATA_SETS = {
         source="https://github.com/JDAI-CV/VeRidataset",
         licence="research only, on request",
         locations=("../VeRi",),
-        requires=("image_train", "image_query", "image_test"),
+        requires=("image_query", "image_test"),
         read=partial(
             by_name,
             folders={TRAIN: "image_train", QUERY: "image_query", GALLERY: "image_test"},

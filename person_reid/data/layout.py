@@ -134,6 +134,13 @@ def join_splits(splits):
     return joined
 
 
+def next_command(data_dir):
+    """The command to go on with in a layout: to train, or to test where there is nothing to train on."""
+    if (Path(data_dir) / "train_all").is_dir():
+        return f"python train.py --data_dir {data_dir}"
+    return f"python test.py --name NAME --test_dir {data_dir}"
+
+
 def list_images(folder):
     """The images below a folder at any depth, sorted as ImageFolder sorts them: folder by folder, then by name."""
     return [
@@ -198,13 +205,19 @@ def _check_layout(data_dir, folder):
     """Raise the UserError that tells a data set as downloaded, or a folder above, from a mistyped one."""
     if not data_dir.is_dir():
         raise UserError(f"{data_dir}: no such folder. python prepare.py lays out a data set and prints its folder.")
-    if (data_dir / "bounding_box_train").is_dir():
+    if (data_dir / "bounding_box_train").is_dir() or (data_dir / "bounding_box_test").is_dir():
         raise UserError(
             f"{data_dir}: this is the data set as downloaded. Lay it out with: python prepare.py --data_dir {data_dir}"
             f" and then pass {data_dir / 'pytorch'}"
         )
     if not folder.is_dir() and (data_dir / "pytorch" / folder.name).is_dir():
         raise UserError(f"{folder}: no such folder, but {data_dir / 'pytorch'} has one: pass that folder instead.")
+    parts = {name for name in ("train", "train_all", "query", "gallery") if (data_dir / name).is_dir()}
+    if folder.name in ("train", "train_all") and parts == {"query", "gallery"}:
+        raise UserError(
+            f"{folder}: no such folder: {data_dir} has nothing to train on. Test on it with "
+            f"{next_command(data_dir)} and train with another --data_dir."
+        )
     if not folder.is_dir():
         raise UserError(
             f"{folder}: no such folder (found {found_in(data_dir)} in {data_dir}). python prepare.py lays it out."

@@ -51,7 +51,7 @@ def plan_layout(data_set, data_dir):
     """{`<split>/<identity>/<image>`: source} for every image to lay out; a source is a path or has `save(path)`.
 
     val is the first image, by name, of each identity of train_all; train is the rest. An identity with a single image
-    has it in both, so that all three have the same classes.
+    has it in both, so that all three have the same classes. A download without training images has none of the three.
     """
     splits = file_names(data_set.read(Path(data_dir)), data_set.distractors)
     plan = {f"{split}/{target}": source for split, images in splits.items() for target, source in images.items()}
@@ -83,7 +83,8 @@ def describe_layout(data_set, save_dir):
             junk = (split.labels == JUNK).sum()
             notes.append(f"{name} includes {(~people).sum() - junk:,} distractors (0000) and {junk:,} junk boxes (-1).")
         notes += _warning(found, data_set, name)
-    notes += [f"{name}: the download has none." for name in OPTIONAL if name in data_set.published.keys() - splits]
+    lacking = [name for name in OPTIONAL if name in data_set.published.keys() - splits]
+    notes += [f"{name}: the download has none." for name in ([] if TRAIN in splits else [TRAIN]) + lacking]
     names = [{path.name for path in splits[split].paths} if split in splits else set() for split in ("train", "val")]
     both = names[0] & names[1]
     if both:

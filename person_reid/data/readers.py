@@ -1,7 +1,8 @@
 """Whose pictures the files of a download are: one reader for each way in which downloads say it.
 
-A reader is a function of the download's folder that returns {split: [Picture, …]}. The table in datasets.py
-fills in the rest of its arguments. Readers read and never write.
+A reader is a function of the download's folder that returns {split: [Picture, …]}, without TRAIN for a download that
+holds query and gallery alone. The table in datasets.py fills in the rest of its arguments. Readers read and
+never write.
 """
 
 import os
@@ -85,6 +86,8 @@ def by_lists(data_dir, lists, camera=None, suffix=""):
     camera_of = (lambda name: re.search(camera, Path(name).name)) if camera else (lambda name: (None, None))
     splits, wrong = defaultdict(list), []
     for split, pairs in lists.items():
+        if split == TRAIN and not any(all((data_dir / part).exists() for part in pair) for pair in pairs):
+            continue  # a download for testing alone
         for file, folder in pairs:
             for name, identity in read_columns(data_dir / file):
                 found = camera_of(name)
@@ -163,7 +166,8 @@ def images_below(folder):
 def _images_of(data_dir, split, names):
     folders = [data_dir / name for name in ([names] if isinstance(names, str) else names)]
     images = [path for folder in folders for path in images_below(folder)]
-    if not images and split not in OPTIONAL:
+    lacking = split == TRAIN and not any(folder.exists() for folder in folders)  # a download for testing alone
+    if not images and split not in OPTIONAL and not lacking:
         raise UserError(f"{folders[0]}: no images in it, so there is no {split}. Was the download unpacked completely?")
     return images
 

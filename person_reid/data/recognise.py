@@ -7,8 +7,8 @@ from pathlib import Path
 
 from person_reid.basics import UserError, did_you_mean
 from person_reid.data.datasets import DATA_SETS
-from person_reid.data.layout import found_in, is_image
-from person_reid.data.readers import TRAIN
+from person_reid.data.layout import found_in, is_image, next_command
+from person_reid.data.readers import RECORD, TRAIN
 
 
 def find_data_set(data_dir=None, dataset=None):
@@ -93,8 +93,8 @@ def _wrong_folder(folder, candidates):
     expected = ", ".join(parts.replace("|", " or ") for parts in known_set.requires)
     others = "" if len(candidates) == 1 else f" as {known_set.name}, or those of another data set of docs/datasets.md"
     message = f"--data_dir {folder}: found {found_in(folder)}; expected the folders {expected}{others}."
-    if (folder / TRAIN).is_dir():
-        return f"{message} This folder is laid out already: train with python train.py --data_dir {folder}"
+    if (folder / TRAIN).is_dir() or (folder / RECORD).is_file():
+        return f"{message} This folder is laid out already. Next: {next_command(folder)}"
     for below in sorted(path for path in folder.iterdir() if path.is_dir()):
         if any(_has_parts(below, candidate) for candidate in candidates):
             return f"{message} They are in {below}: pass that folder."

@@ -133,6 +133,19 @@ def test_a_weight_file_is_tested_without_a_run(trained, people, tmp_path):
     assert "needs --weights FILE" in refused("test", *flags, cwd=tmp_path)
 
 
+def test_query_and_gallery_alone_are_for_testing(trained, people, tmp_path):
+    shutil.copytree(people.parent / "query", tmp_path / "other" / "query")
+    shutil.copytree(people.parent / "bounding_box_test", tmp_path / "other" / "bounding_box_test")
+    output = run("prepare", "--data_dir", tmp_path / "other", cwd=tmp_path)
+    laid_out = tmp_path / "other" / "pytorch"
+    assert output.endswith(f"Next: python test.py --name NAME --test_dir {laid_out}\n")
+    tested = run("test", "--name", "small", "--test_dir", laid_out, "--result", tmp_path / "other.mat", cwd=trained)
+    before = run("evaluate", cwd=trained)  # of the same images, within their whole data set
+    assert re.findall(METRICS, tested) == re.findall(METRICS, before)[:1] != []
+    output = refused("train", "--data_dir", laid_out, *SMALL, cwd=tmp_path)
+    assert "has nothing to train on. Test on it with python test.py" in output
+
+
 def test_training_can_average_and_be_tested_by_epoch(people, tmp_path):
     flags = ["--total", "10", "--wa", "--tensorboard", "--lr", "0.01", "--name", "averaged", "--batchsize", "24"]
     run("train", "--data_dir", people, *SMALL, *flags, cwd=tmp_path)

@@ -22,8 +22,8 @@ def test_data_sets_are_recognised(download, tmp_path):
     (download / "synthetic.json").write_text("{}")
     assert find_data_set(download)[0] is DATA_SETS["synthetic"]
     assert find_data_set(download, "market")[0] is MARKET
-    (duke / "bounding_box_train" / "0001_c2_f0046182.jpg").unlink()
-    write_image(duke / "bounding_box_train" / "0001_c2_1.jpg")
+    (duke / "query" / "0001_c2_f0046182.jpg").unlink()
+    write_image(duke / "query" / "0001_c2_1.jpg")
     with pytest.raises(UserError, match="Market-1501 or DukeMTMC-reID or .*, its file names are not.*--dataset"):
         find_data_set(duke)
     assert find_data_set(duke, "duke")[0] is DATA_SETS["duke"]
@@ -44,14 +44,12 @@ def test_default_locations(download, tmp_path, monkeypatch):
 
 
 def test_wrong_folder_says_what_was_found(download, tmp_path):
-    with pytest.raises(
-        UserError, match=r"found download; expected the folders bounding_box_train, .*They are in .*download"
-    ):
+    with pytest.raises(UserError, match=r"found download; expected the folders query, .*They are in .*download"):
         find_data_set(tmp_path)
     with pytest.raises(UserError, match="no such folder"):
         find_data_set(tmp_path / "nowhere")
     lay_out(MARKET, download, tmp_path / "out")
-    with pytest.raises(UserError, match="laid out already: train with python train.py --data_dir"):
+    with pytest.raises(UserError, match="laid out already. Next: python train.py --data_dir"):
         find_data_set(tmp_path / "out")
     with pytest.raises(UserError, match="Did you mean 'market'"):
         find_data_set(download, "markt")

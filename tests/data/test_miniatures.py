@@ -1,12 +1,13 @@
 """Every data set of the table in miniature: its real folders, lists and names, with pictures of a few pixels."""
 
+import re
 from dataclasses import replace
 
 import pytest
 
 from person_reid.basics import UserError
 from person_reid.data.datasets import DATA_SETS
-from person_reid.data.layout import read_split
+from person_reid.data.layout import list_images, next_command, read_split
 from person_reid.data.prepare import describe_layout, describe_unlabelled, lay_out
 from person_reid.data.recognise import find_data_set, with_flags
 from tests.data.conftest import write_image
@@ -41,6 +42,54 @@ def test_miniature_is_recognised_and_laid_out(key, tmp_path):
     }
     assert splits["train"].classes == splits["val"].classes == splits["train_all"].classes
     check_report(data_set, folder / "pytorch", splits)
+
+
+TRAINING = re.compile(
+    r"(bounding_box_train|image_train|train|mask_train_v2|scen[23])/|.*(list_train|list_val|train_list)"
+)
+
+
+@pytest.mark.parametrize("key", sorted(MINIATURES.keys() - {"cub", "viper"}))
+def test_query_and_gallery_alone_are_laid_out_for_testing(key, tmp_path):
+    images, texts, laid_out = MINIATURES[key]
+    folder = tmp_path / key.removeprefix("cuhk03_")
+    for number, name in enumerate(name for name in images if not TRAINING.match(name)):
+        write_image(folder / name, number)
+    for name in texts.keys() - set(filter(TRAINING.match, texts)):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(texts[name])
+    found = find_data_set(folder)[0]
+    assert found is DATA_SETS[{"market_500k": "market", "university_satellite": "university"}.get(key, key)]
+    data_set = find_data_set(folder, key)[0]
+    lay_out(data_set, folder, folder / "pytorch")
+    check_for_testing_alone(data_set, folder / "pytorch")
+    for split in laid_out.keys() & {"query", "gallery"}:  # cameras that no name says are numbered: other numbers
+        expected = [name.split("/")[0] for name in laid_out[split]]
+        assert sorted(path.parent.name for path in list_images(folder / "pytorch" / split)) == sorted(expected)
+
+
+@pytest.mark.parametrize("key", ["csv", "folder"])
+def test_query_and_gallery_of_ones_own_are_laid_out_for_testing(key, tmp_path):
+    for name in ("query/1_c1.jpg", "gallery/1_c2.jpg", "gallery/2_c2.jpg"):
+        write_image(tmp_path / name)
+    (tmp_path / "list.csv").write_text(
+        "path,identity,camera,split\nquery/1_c1.jpg,1,1,query\ngallery/1_c2.jpg,1,2,gallery\n"
+    )
+    flags = {"csv": tmp_path / "list.csv"} if key == "csv" else {"pattern": r"(?P<id>\d+)_c(?P<camera>\d+)"}
+    data_set = with_flags(find_data_set(tmp_path, key)[0], flags)
+    lay_out(data_set, tmp_path, tmp_path / "pytorch")
+    check_for_testing_alone(data_set, tmp_path / "pytorch")
+
+
+def check_for_testing_alone(data_set, folder):
+    """Query, gallery, perhaps multi-query; the report and whoever wants to train say so, and what to do instead."""
+    splits = {path.name for path in folder.iterdir() if path.is_dir()}
+    assert {"query", "gallery"} <= splits <= {"query", "gallery", "multi-query"}
+    assert "train_all: the download has none." in describe_layout(data_set, folder)
+    assert next_command(folder) == f"python test.py --name NAME --test_dir {folder}"
+    for split in ("train", "train_all"):
+        with pytest.raises(UserError, match="has nothing to train on. Test on it with python test.py"):
+            read_split(folder, split)
 
 
 def check_report(data_set, folder, splits):

@@ -1,17 +1,25 @@
-"""The tutorial: every command of it runs, in order, and what it works out by hand is right."""
+"""The tutorial and its notebook: every command runs, in order, and what the page works out by hand is right."""
 
 import importlib
+import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from person_reid.reproduce.notebook import SET_UP, notebook
 from person_reid.retrieval.metrics import evaluate, summarize
 from person_reid.retrieval.results import FeatureSet
-from tests.support.pages import ROOT, blocks, in_block, prose
+from tests.support.pages import ROOT, Block, blocks, in_block, prose
 
 PAGE = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+NOTEBOOK = json.loads((ROOT / "docs" / "tutorial.ipynb").read_text(encoding="utf-8"))
 # Fewer people, one epoch: the reader's figures mean something, and these take a minute. Each must occur.
 SMALLER = {
     "--identities 60 --test_identities 30":
@@ -29,34 +37,132 @@ def smaller(text):
     return text
 
 
-def run(block):
-    """Do what a block says, in the current folder: write its file, run its Python, or its commands one after another.
+def run(source, names):
+    """Do what a cell of the notebook says, in the current folder: write its file, run its Python or its commands.
 
-    A command is a call of its script's main, which is what `python SCRIPT` does, but torch is imported only once.
+    A command is a call of its script's main, which is what `!python SCRIPT` does, but torch is imported only once.
     """
-    text = smaller(block.text)
-    if block.remark.startswith("file: "):
-        Path(block.remark.removeprefix("file: ")).write_text(text, encoding="utf-8")
-    elif block.language == "python":
-        exec(compile(text, f"tutorial.md, line {block.line}", "exec"), {})
-    elif block.language == "bash":
-        found = in_block(type(block)(block.line, block.language, text, block.remark))
-        assert len(found) == len(text.replace("\\\n", "").splitlines()), f"line {block.line}: more than our scripts"
-        for command in found:
-            script = importlib.import_module(command.script.removesuffix(".py").replace("/", "."))
-            script.main(command.arguments)
+    text = smaller(source)
+    if text.startswith("%%writefile "):
+        path, _, content = text.removeprefix("%%writefile ").partition("\n")
+        Path(path).write_text(content, encoding="utf-8")
+        return
+    lines = text.splitlines()
+    found = in_block(Block(1, "bash", "\n".join(line[1:] for line in lines if line.startswith("!")), ""))
+    assert len(found) == sum(line.startswith("!") for line in lines), f"more than our scripts: {text}"
+    for command in found:
+        script = importlib.import_module(command.script.removesuffix(".py").replace("/", "."))
+        script.main(command.arguments)
+    exec("\n".join(line for line in lines if not line.startswith("!")), names)
+
+
+def cells(kind):
+    """The sources of the notebook's cells of a kind."""
+    return ["".join(cell["source"]) for cell in NOTEBOOK["cells"] if cell["cell_type"] == kind]
 
 
 def test_every_command_runs_in_order_and_leaves_what_is_promised(tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
     assert [words for words in SMALLER if words not in PAGE] == []
     monkeypatch.chdir(tmp_path)
-    for block in blocks(PAGE):
-        if not block.remark.startswith("not run: "):
-            run(block)
+    shown: list[str] = []
+    names = {"Image": lambda path: Image.open(path).verify(), "display": shown.append}
+    rest = cells("code")[1:]
+    for source in rest:
+        run(source, names)
+    assert len(shown) == sum("display(" in line for source in rest for line in source.splitlines()) > 4
     promised = set(re.findall(r"(?<![\w./])(?:data|model)/[\w./-]*\w", smaller(PAGE)))
     assert {"model/first/train.jpg", "data/show.png", "data/found.png"} <= promised
     assert {path for path in promised if not list(tmp_path.glob(f"{path}*"))} == set()  # data/threshold: .json and .png
+
+
+def test_the_notebook_is_the_page():
+    again = "docs/tutorial.ipynb is behind docs/tutorial.md: python tools/reproduce.py --table"
+    assert notebook(PAGE) == (ROOT / "docs" / "tutorial.ipynb").read_text(encoding="utf-8"), again
+    runs = [block for block in blocks(PAGE) if re.match("file: ", block.remark) or block.language in ("bash", "python")]
+    runs = [block for block in runs if not block.remark.startswith("not run: ")]
+    code, text = "\n".join(cells("code")), "\n".join(cells("markdown"))
+    assert [block.line for block in runs if block.text.splitlines()[0] not in code] == []
+    assert all(re.search(f"^{re.escape(heading)}$", text, re.M) for heading in re.findall("^## [^1].*$", PAGE, re.M))
+    assert "<!-- page only" not in text and "## 1. Set up" not in text and "<!-- = " not in text
+
+
+def test_the_notebook_has_the_form_that_jupyter_reads():
+    assert (NOTEBOOK["nbformat"], NOTEBOOK["nbformat_minor"]) == (4, 5)
+    names = [cell["id"] for cell in NOTEBOOK["cells"]]
+    assert len(set(names)) == len(names) and all(re.fullmatch(r"[a-zA-Z0-9-_]{1,64}", name) for name in names)
+    for cell in NOTEBOOK["cells"]:
+        code = {"execution_count", "outputs"} if cell["cell_type"] == "code" else set()
+        assert cell.keys() == {"cell_type", "id", "metadata", "source"} | code
+
+
+@pytest.mark.parametrize("place", ["docs", ".", "clone", "nowhere"])
+def test_the_notebook_finds_its_repository(place, tmp_path, monkeypatch):
+    """In docs, in the repository's own folder, and alone, where it clones it; nothing that is there is installed."""
+    (tmp_path / "docs").mkdir()
+    if place in ("docs", "."):
+        (tmp_path / "train.py").touch()
+    monkeypatch.chdir(tmp_path / ("docs" if place == "docs" else "."))
+    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(Image=None, display=None))
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    monkeypatch.setenv("PATH", os.environ["PATH"])
+    called = []
+    monkeypatch.setattr(subprocess, "run", lambda words, check: (called.append(words), Path(words[-1]).mkdir()))
+    set_up = cells("code")[0]
+    if place == "nowhere":
+        with pytest.raises(FileNotFoundError, match="where to clone it from"):
+            exec(set_up, {})
+        return
+    exec(set_up.replace('REPOSITORY = ""', 'REPOSITORY = "address"') if place == "clone" else set_up, {})
+    assert called == ([["git", "clone", "address", "course"]] if place == "clone" else [])
+    assert Path.cwd() == (tmp_path / "course" if place == "clone" else tmp_path)
+    assert sys.path[0] == str(Path.cwd()) and os.environ["PATH"].startswith(str(Path(sys.executable).parent))
+
+
+def test_commands_files_python_and_the_rest_become_cells():
+    page = """# Title
+
+<!-- page only -->
+[nowhere](#two)
+<!-- notebook too -->
+
+## One
+
+<!-- = networks -->49<!-- / --> networks, as [here](#two).
+
+```bash
+python a.py \\
+    --save b.png
+python c.py
+```
+
+<!-- file: d.yaml -->
+```yaml
+e: 1
+```
+
+<!-- not run: why -->
+```bash
+python f.py
+```
+
+## Two
+
+```python
+g = 1
+```
+"""
+    found = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(notebook(page))["cells"]]
+    assert found == [
+        ("markdown", "# Title"),
+        ("code", SET_UP.rstrip()),
+        ("markdown", "## One\n\n49 networks, as here."),
+        ("code", '!python a.py \\\n    --save b.png\n!python c.py\ndisplay(Image("b.png"))'),
+        ("code", "%%writefile d.yaml\ne: 1"),
+        ("markdown", "```bash\npython f.py\n```"),
+        ("markdown", "## Two"),
+        ("code", "g = 1"),
+    ]
 
 
 def row(line):

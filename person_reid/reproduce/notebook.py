@@ -1,0 +1,90 @@
+"""A page of the documentation as a notebook: its text in cells, its commands in cells that run.
+
+Of the fenced blocks of a page, those of `bash` and `python` become code, and so does a file that the page shows under
+`<!-- file: NAME -->`. What stands under `<!-- not run: WHY -->`, and what a program prints, stays text. What is between
+`<!-- page only -->` and `<!-- notebook too -->` is left out: in its place is SET_UP.
+"""
+
+import json
+import re
+
+from person_reid.reproduce.figures import without_marks
+
+FENCED = re.compile(r"(?:^<!-- (?P<remark>[^\n]*) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
+PAGE_ONLY = re.compile(r"<!-- page only -->\n.*?<!-- notebook too -->\n\n?", re.S)
+LINK_WITHIN = re.compile(r"\[([^\[\]]*)\]\(#[^()]*\)")  # which notebooks name otherwise
+SAVED_PICTURE = re.compile(r"--save (\S+\.(?:png|jpg))")
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+SET_UP = """\
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from IPython.display import Image, display
+
+REPOSITORY = ""  # if this notebook is alone, as on Colab: the address that git clones the repository from
+
+if Path("../train.py").exists():  # the notebook lies in docs
+    os.chdir("..")
+elif not Path("train.py").exists():
+    if not REPOSITORY:
+        raise FileNotFoundError("The notebook needs its repository: write above where to clone it from.")
+    subprocess.run(["git", "clone", REPOSITORY, "course"], check=True)
+    os.chdir("course")
+if importlib.util.find_spec("timm") is None:
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-r", "requirements.txt"], check=True)
+sys.path.insert(0, str(Path.cwd()))
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # `python` is this one
+"""
+
+
+def notebook(page):
+    """The notebook of a page, both as text. The same page gives the same notebook."""
+    cells = []
+    for kind, text in _pieces(PAGE_ONLY.sub("", without_marks(page))):
+        cell = {"cell_type": kind, "id": f"cell-{len(cells)}", "metadata": {}, "source": text.splitlines(keepends=True)}
+        cells.append(cell | ({"execution_count": None, "outputs": []} if kind == "code" else {}))
+    content = {"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5}
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def _pieces(page):
+    """(kind, text) of each cell: the text in front of the first section, SET_UP, then sections cut at their code."""
+    text, end = "", 0
+    for match in FENCED.finditer(page):
+        text += page[end : match.start()]
+        end = match.end()
+        if code := _code(match):
+            yield from _sections(text)
+            yield "code", code
+            text = ""
+        else:
+            text += match[0].removeprefix(f"<!-- {match['remark']} -->\n")
+    yield from _sections(text + page[end:])
+
+
+def _sections(text):
+    """The cells of a piece of text, a new one at each heading; the set-up comes before the first section."""
+    for part in re.split(r"^(?=## )", LINK_WITHIN.sub(r"\1", text), flags=re.M):
+        if part.strip():
+            yield "markdown", part.strip()
+        if part.startswith("# "):
+            yield "code", SET_UP.rstrip()
+
+
+def _code(match):
+    """The code of a fenced block; nothing for one that stays text."""
+    remark, text = match["remark"] or "", match["text"].rstrip("\n")
+    if remark.startswith("file: "):
+        return f"%%writefile {remark.removeprefix('file: ')}\n{text}"
+    if remark.startswith("not run: ") or match["language"] not in ("bash", "python"):
+        return ""
+    if match["language"] == "python":
+        return text
+    commands = re.sub(r"(?<!\\\n)^", "!", text, flags=re.M)  # a line that goes on in the next is one command
+    return "\n".join([commands, *(f'display(Image("{name}"))' for name in SAVED_PICTURE.findall(text))])

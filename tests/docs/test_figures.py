@@ -1,0 +1,80 @@
+"""The marked figures of the pages: in step with the results, and read as they are meant."""
+
+import re
+
+import pytest
+
+from person_reid.basics import UserError
+from person_reid.cli.reproduce import RESULTS
+from person_reid.models.registry import BACKBONES
+from person_reid.reproduce.figures import MARKED, fill, value, without_marks
+from person_reid.reproduce.scripts import read_records
+from tests.support.pages import PAGES
+
+AGAIN = "python tools/reproduce.py --table writes the figures again"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_the_figures_of_every_page_are_those_of_the_results(path):
+    page = path.read_text(encoding="utf-8")
+    assert fill(page, read_records(RESULTS)) == page, AGAIN
+    assert len(re.findall("<!-- [=/]", page)) == 2 * len(MARKED.findall(page)), "a mark without its end"
+    assert re.findall(r"^ *<!-- =.*", page, re.M) == [], (
+        "Markdown ends a paragraph at a line that begins with a comment"
+    )
+
+
+def test_the_pages_say_how_many_networks_there_are_and_what_the_laptop_recipe_reached():
+    marked = {path.name: {key for _, key, *_ in MARKED.findall(path.read_text(encoding="utf-8"))} for path in PAGES}
+    assert {name for name, keys in marked.items() if "networks" in keys} == {"README.md", "networks.md"}
+    recipe = "market/osnet_x0_25_laptop single rank1"
+    assert {name for name, keys in marked.items() if recipe in {key.removesuffix(" ±") for key in keys}} == {
+        "README.md", "faq.md", "results.md", "tutorial.md",
+    }  # fmt: skip
+
+
+def a_record(seed, rank1, recipe="market/small", **changes):
+    figures = {"single": {"rank1": rank1, "mAP": {"trapezoidal": rank1 / 2, "step": rank1 / 2 + 1}, "mINP": 1.0}}
+    same = {"flags": {"total_epoch": 7}, "test": "", "rerank": "", "changes": changes}
+    return {"recipe": recipe, "seed": seed, "figures": figures, "minutes": 10.4 + seed, **same}
+
+
+RECORDS = [
+    a_record(0, 10.0, weights="none"), a_record(0, 80.0), a_record(3, 90.0), a_record(0, 20.0, "market/other"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "key, text",
+    [
+        ("networks", str(len(BACKBONES))),
+        ("market/small single rank1", "85.0"),
+        ("market/small single rank1 ±", "85.00 ± 5.00"),
+        ("market/small single mAP", "42.5"),
+        ("market/small single mAP-step ±", "43.50 ± 2.50"),
+        ("market/small minutes 0", "10"),
+        ("market/small minutes 3", "13"),
+        ("market/small epochs", "7"),
+        ("market/other single rank1 ±", "20.00"),
+    ],
+)
+def test_a_mark_names_a_figure_of_the_last_runs_of_a_recipe(key, text):
+    assert value(key, RECORDS) == text
+    page = f"before <!-- = {key} -->stale<!-- / --> after"
+    assert fill(page, RECORDS) == f"before <!-- = {key} -->{text}<!-- / --> after"
+    assert without_marks(fill(page, RECORDS)) == f"before {text} after"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "market/none single rank1",
+        "market/small multi rank1",
+        "market/small single",
+        "market/small minutes 1",
+        "netwroks",
+    ],
+)
+def test_a_figure_that_is_not_there_is_named(key):
+    with pytest.raises(UserError, match=f"<!-- = {re.escape(key)} -->: no such figure"):
+        value(key, RECORDS)

@@ -1,0 +1,152 @@
+"""The published class names: their arguments, keys, features and outputs, and the code of the published tutorial."""
+
+import inspect
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+import model
+from person_reid.basics import UserError
+from person_reid.models.factory import PCB, ClassBlock, PCB_test, build_model, ft_net, ft_net_dense
+from tests.conftest import ROOT
+from tests.models.test_published_networks import as_published
+
+TUTORIAL = ROOT.parent / "shared" / "spec" / "4-tutorial.md"
+# Network: (call, the published parameters after self, in order)
+CLASSES = {
+    "resnet50": ("ft_net(751)", "class_num droprate stride circle ibn linear_num usam"),
+    "resnet50_stride1": ("ft_net(751, 0.5, 1)", "class_num droprate stride circle ibn linear_num usam"),
+    "resnet50_linear0": ("ft_net(751, linear_num=0)", "class_num droprate stride circle ibn linear_num usam"),
+    "resnet50_usam": ("ft_net(751, usam=True)", "class_num droprate stride circle ibn linear_num usam"),
+    "resnet50_ibn_a": ("ft_net(751, ibn=True)", "class_num droprate stride circle ibn linear_num usam"),
+    "densenet121": ("ft_net_dense(751)", "class_num droprate stride circle linear_num"),
+    "densenet121_stride1": ("ft_net_dense(751, stride=1)", "class_num droprate stride circle linear_num"),
+    "swin_base_224": ("ft_net_swin(751)", "class_num droprate stride circle linear_num"),
+    "swinv2_base_256x128": ("ft_net_swinv2(751, (256, 128))", "class_num input_size droprate stride circle linear_num"),
+    "dinov3_vit_base_256x128": ("ft_net_dino(751)", "class_num input_size droprate stride circle linear_num"),
+    "convnext_base": ("ft_net_convnext(751, stride=1)", "class_num droprate stride circle linear_num"),
+    "hrnet_w18": ("ft_net_hr(751)", "class_num droprate circle linear_num"),
+    "efficientnet_b4": ("ft_net_efficient(751)", "class_num droprate circle linear_num"),
+    "nasnetalarge": ("ft_net_NAS(751)", "class_num droprate linear_num"),
+}
+
+
+def built(call):
+    """The network of a call such as ft_net(751), with random weights."""
+    return eval(call[:-1] + ', weights="none")', vars(model))
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_arguments_and_keys_are_the_published_ones(name, fixtures):
+    """Without values, so fast: the features of all of them are compared for build_model, which shares the path."""
+    call, parameters = CLASSES[name]
+    published = json.loads((fixtures / "models.json").read_text())["models"][name]
+    with torch.device("meta"):
+        network = built(call).eval()
+        if "usam" not in name:  # its autocast knows no meta device
+            assert network(torch.zeros(published["input"])).shape == (2, 751)
+    assert isinstance(network, getattr(model, call.partition("(")[0]))
+    assert [*inspect.signature(type(network)).parameters][:-1] == parameters.split()
+    assert {key: list(value.shape) for key, value in network.state_dict().items()} == published["state_dict"]
+
+
+@pytest.mark.parametrize("name", ["resnet50_stride1", "resnet50_linear0", "resnet50_usam", "densenet121"])
+def test_without_the_classifier_the_output_is_the_published_feature(name, fixtures):
+    network = built(CLASSES[name][0]).eval()
+    images, expected = as_published(network, name, fixtures)
+    network.classifier.classifier = nn.Sequential()
+    with torch.inference_mode():
+        features = network(images).numpy()
+    np.testing.assert_allclose(features, expected, rtol=0, atol=1e-3 * np.abs(expected).max())
+
+
+def test_pcb_gives_six_logits_and_its_test_half_the_stripes(fixtures):
+    network = PCB(751, weights="none").eval()
+    images, expected = as_published(network, "PCB", fixtures)
+    with torch.inference_mode():
+        logits = network(images)
+        stripes = PCB_test(network)(images)
+    assert isinstance(logits, list) and [one.shape for one in logits] == [(2, 751)] * 6
+    assert stripes.shape == (2, 2048, 6) and PCB_test(network).model is network.model
+    np.testing.assert_allclose(stripes.flatten(1).numpy(), expected, rtol=0, atol=1e-3 * np.abs(expected).max())
+
+
+def test_pcb_test_keeps_the_resolution_of_a_network_that_halves_it():
+    network = ft_net(5, weights="none")
+    assert PCB_test(network).eval()(torch.zeros(1, 3, 192, 96)).shape == (1, 2048, 6)
+    assert network.model.layer4[0].conv2.stride == network.model.layer4[0].downsample[0].stride == (1, 1)
+    assert network.model.layer3[0].conv2.stride == (2, 2)
+
+
+def test_circle_gives_the_feature_beside_the_logits():
+    network = ft_net_dense(7, circle=True, linear_num=64, weights="none").eval()
+    logits, feature = network(torch.randn(2, 3, 64, 32))
+    assert logits.shape == (2, 7) and feature.shape == (2, 64)
+    torch.testing.assert_close(network.classifier.classifier(feature), logits)
+
+
+@pytest.mark.parametrize(
+    "arguments, layers",
+    [
+        ({}, "Linear BatchNorm1d Dropout"),
+        ({"relu": True}, "Linear BatchNorm1d LeakyReLU Dropout"),
+        ({"relu": True, "droprate": 0}, "Linear BatchNorm1d LeakyReLU"),
+        ({"bnorm": False, "linear": 0}, "Dropout"),
+        ({"droprate": 0, "bnorm": False}, "Linear"),
+    ],
+)
+def test_class_block_has_the_layers_that_its_arguments_ask_for(arguments, layers):
+    block = ClassBlock(16, 5, **arguments).eval()
+    assert [type(layer).__name__ for layer in block.add_block] == layers.split()
+    assert block.linear_num == (arguments.get("linear", 512) or 16)
+    assert block(torch.randn(3, 16)).shape == (3, 5)
+    parameters = ["input_dim", "class_num", "droprate", "relu", "bnorm", "linear", "return_f"]
+    assert [*inspect.signature(ClassBlock).parameters] == parameters
+
+
+def test_a_run_of_ours_loads_into_the_published_class_and_ranks_alike():
+    ours = build_model("resnet50", 6, weights="none").eval()
+    theirs = ft_net(6, weights="none").eval()
+    theirs.load_state_dict(ours.state_dict())
+    images = torch.randn(2, 3, 64, 32)
+    features, logits = ours(images)
+    torch.testing.assert_close(theirs(images), logits)
+    torch.testing.assert_close(theirs.embed(images), features)
+
+
+def test_the_published_drop_rates_are_those_of_training():
+    network = ft_net(5, droprate=0.25, weights="none")
+    assert [layer.p for layer in network.classifier.add_block if isinstance(layer, nn.Dropout)] == [0.25]
+    with torch.device("meta"):
+        swin = model.ft_net_swin(5, weights="none")
+    assert max(getattr(layer, "drop_prob", 0) or 0 for layer in swin.modules()) == pytest.approx(0.2)
+
+
+def test_the_code_of_the_published_tutorial_runs(monkeypatch):
+    if not TUTORIAL.is_file():
+        pytest.skip(f"no published tutorial at {TUTORIAL}")
+    page = TUTORIAL.read_text(encoding="utf-8")
+    (part_1,) = re.findall(r"```python\n(import torch\n.*?class ft_net.*?)```", page, re.S)
+    resnet50 = torchvision.models.resnet50
+    monkeypatch.setattr(torchvision.models, "resnet50", lambda pretrained: resnet50(weights=None))
+    names: dict = {"ClassBlock": ClassBlock}
+    exec(part_1, names)
+    assert names["ft_net"](9).eval()(torch.randn(2, 3, 64, 32)).shape == (2, 9)
+    monkeypatch.undo()
+
+    (part_2,) = re.findall(r"```python\n(outputs = model\(input_img\).*?)```", page, re.S)
+    network = ft_net(751, weights="none").eval()
+    network.classifier.classifier = nn.Sequential()
+    names = {"model": network, "input_img": torch.randn(2, 3, 64, 32), "torch": torch}
+    exec(part_2, names)
+    torch.testing.assert_close(names["ff"].norm(dim=1), torch.ones(2))
+
+
+def test_weights_that_the_constructors_cannot_load_are_refused():
+    with pytest.raises(UserError, match="load_weights reads a file"):
+        ft_net(5, weights="resnet50.pth")
