@@ -31,9 +31,7 @@ class DataSet:
     requires: the files and folders without which there is nothing to test on, with | between alternatives; those to
     train on may be missing. file_name: a pattern that `<folder>/<image>` of the first of them matches, where other data
     sets have the same folders. guess: whether it may be meant without being named. read: from the folder of the
-    download to {split: [Picture]}, see
-    person_reid/data/readers.py; None where there are no identities. flags: those of
-    prepare.py that it takes. distractors: whether the identities 0 and -1 mean distractors and junk; where they do not,
+    download to {split: [Picture]}, see readers.py; None where there are no identities. flags: those of prepare.py that it takes. distractors: whether the identities 0 and -1 mean distractors and junk; where they do not,
     and there is a 0, all are counted from 1. published: split -> (identities, images, cameras), where distractors and
     junk are images but not identities, and None is not published or not meant. note: what its user has to know.
     """

@@ -45,7 +45,7 @@ os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.envir
 
 def notebook(page):
     """The notebook of a page, both as text. The same page gives the same notebook."""
-    cells = []
+    cells: list[dict] = []
     for kind, text in _pieces(PAGE_ONLY.sub("", without_marks(page))):
         cell = {"cell_type": kind, "id": f"cell-{len(cells)}", "metadata": {}, "source": text.splitlines(keepends=True)}
         cells.append(cell | ({"execution_count": None, "outputs": []} if kind == "code" else {}))

@@ -1,4 +1,4 @@
-"""reid/data/augment.py against torchvision image by image, and statistics of the draws."""
+"""person_reid/data/augment.py against torchvision image by image, and statistics of the draws."""
 
 import hashlib
 

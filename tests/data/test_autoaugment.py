@@ -1,4 +1,4 @@
-"""reid/data/autoaugment.py against torchvision, operation by operation, and statistics of the draws."""
+"""person_reid/data/autoaugment.py against torchvision, operation by operation, and statistics of the draws."""
 
 import math
 

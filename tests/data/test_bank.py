@@ -1,4 +1,4 @@
-"""reid/data/bank.py: a cache that never lies and never breaks. The pixels are in test_bank_images.py."""
+"""person_reid/data/bank.py: a cache that never lies and never breaks. The pixels are in test_bank_images.py."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""reid/data/boxes.py: squares, grey boxes and erased ones against loops, and Zhong's algorithm."""
+"""person_reid/data/boxes.py: squares, grey boxes and erased ones against loops, and Zhong's algorithm."""
 
 import math
 import random

@@ -1,4 +1,4 @@
-"""reid/data/colours.py against torchvision and Pillow, image by image."""
+"""person_reid/data/colours.py against torchvision and Pillow, image by image."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""reid/data/datasets.py: which data set is meant, where it lies, and what is said where there is none."""
+"""person_reid/data/datasets.py: which data set is meant, where it lies, and what is said where there is none."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""reid/data/layout.py against torchvision's ImageFolder and the names of published data sets."""
+"""person_reid/data/layout.py against torchvision's ImageFolder and the names of published data sets."""
 
 import numpy as np
 import pytest

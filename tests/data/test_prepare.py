@@ -1,4 +1,4 @@
-"""reid/data/prepare.py: the layout that is made, and everything that must not happen to a download."""
+"""person_reid/data/prepare.py: the layout that is made, and everything that must not happen to a download."""
 
 import os
 import shutil

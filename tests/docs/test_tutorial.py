@@ -106,8 +106,13 @@ def test_the_notebook_finds_its_repository(place, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(Image=None, display=None))
     monkeypatch.setattr(sys, "path", sys.path.copy())
     monkeypatch.setenv("PATH", os.environ["PATH"])
-    called = []
-    monkeypatch.setattr(subprocess, "run", lambda words, check: (called.append(words), Path(words[-1]).mkdir()))
+    called: list[list[str]] = []
+
+    def clone(words, check):
+        called.append(words)
+        Path(words[-1]).mkdir()
+
+    monkeypatch.setattr(subprocess, "run", clone)
     set_up = cells("code")[0]
     if place == "nowhere":
         with pytest.raises(FileNotFoundError, match="where to clone it from"):

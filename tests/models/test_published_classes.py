@@ -11,10 +11,10 @@ import torchvision
 from torch import nn
 
 import model
+from model import PCB, ClassBlock, PCB_test, build_model, ft_net, ft_net_dense
 from person_reid.basics import UserError
-from person_reid.models.factory import PCB, ClassBlock, PCB_test, build_model, ft_net, ft_net_dense
-from tests.conftest import ROOT
 from tests.models.test_published_networks import as_published
+from tests.support import ROOT
 
 TUTORIAL = ROOT.parent / "shared" / "spec" / "4-tutorial.md"
 # Network: (call, the published parameters after self, in order)
