@@ -24,16 +24,23 @@ UNLABELLED = "unlabelled"
 
 @dataclass(frozen=True)
 class DataSet:
-    """What is known of a data set before its files are read.
+    """One data set, as far as it is known before its files are read.
 
-    name: as its authors write it. source: where it is from. licence: its terms, in a few words. get: how to get it,
-    where the source does not lead there. locations: where a download is looked for; the first is where it is laid out.
+    name: as its authors write it.
+    source: where it comes from; licence: its terms, in a few words.
+    get: how to get it, if the source does not lead there.
+    locations: where to look for a download; the first is where it is laid out.
     requires: the files and folders without which there is nothing to test on, with | between alternatives; those to
-    train on may be missing. file_name: a pattern that `<folder>/<image>` of the first of them matches, where other data
-    sets have the same folders. guess: whether it may be meant without being named. read: from the folder of the
-    download to {split: [Picture]}, see readers.py; None where there are no identities. flags: those of prepare.py that it takes. distractors: whether the identities 0 and -1 mean distractors and junk; where they do not,
-    and there is a 0, all are counted from 1. published: split -> (identities, images, cameras), where distractors and
-    junk are images but not identities, and None is not published or not meant. note: what its user has to know.
+        train on may be missing.
+    file_name: a pattern that `<folder>/<image>` of the first of them matches, if other data sets have the same folders.
+    guess: whether it may be recognised without being named.
+    read: from the folder of the download to {split: [Picture]}, see readers.py; None if it has no identities.
+    flags: the flags of prepare.py that it takes.
+    distractors: whether the identities 0 and -1 mean distractors and junk; if they do not, and there is a 0, all
+        identities are counted from 1.
+    published: split -> (identities, images, cameras). Distractors and junk count as images but not as identities;
+        None stands for a number that is not published.
+    note: what its user has to know.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""person_reid/data/cuhk03.py: a cuhk-03.mat of two camera pairs with three people: cells of references, axes in reverse."""
+"""cuhk03.py: a cuhk-03.mat of two camera pairs with three people: cells of references, axes in reverse."""
 
 import sys
 
