@@ -128,7 +128,7 @@ def add_network_flags(group):
     group.add_argument("--weights", default="imagenet", help="imagenet, none, or a file")
     add_shape_flags(group)
     group.add_argument("--droprate", type=fraction, default=0.5, help="dropout before the classifier")
-    group.add_argument("--drop_path", type=fraction, default=0.0, help="stochastic depth, where the network has it")
+    group.add_argument("--drop_path", type=fraction, help="stochastic depth, 0 to 1 (default: the network's)")
     add_published_networks(group)
 
 

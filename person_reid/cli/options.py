@@ -19,6 +19,8 @@ from person_reid.training.schedule import milestones
 PUBLISHED_CLASSES = 751  # Market-1501's; old opts.yaml files do not say
 # What an opts.yaml, the published code's too, holds beside flags: it can be the --config of another run.
 BESIDE_FLAGS = {"nclasses", "local_rank", "world_size", "workers", "prefetch_factor"}
+# Flags of published networks that ignore --stride; the opts.yaml of a run says what was typed all the same.
+WITHOUT_STRIDE = ("use_swin", "use_swinv2", "use_dino", "use_hr", "use_convnext", "use_efficient", "use_NAS")
 # Flags that the trained network does not depend on.
 WITHOUT_EFFECT = {
     "name", "resume", "gpu_ids", "data_dir", "tensorboard", "wandb", "mlflow", "dry_run", "config", "keep", "profile",
@@ -140,6 +142,7 @@ def resolve(options):
     Raises UserError for two networks, precisions or schedules at once, and for flags that the network would ignore.
     """
     from person_reid.models.factory import check_network, input_size
+    from person_reid.models.registry import find_backbone
 
     precision(options)
     losses.names_in(options)
@@ -148,6 +151,8 @@ def resolve(options):
     height, width = input_size(options.backbone, options.PCB)
     options.height = options.height or height
     options.width = options.width or width
+    if options.drop_path is None:
+        options.drop_path = find_backbone(options.backbone).drop_path
     options.backbone_lr = options.backbone_lr or 0.1 * options.lr
     options.prototype_lr = options.prototype_lr or options.lr
     options.schedule = _chosen_schedule(options)
@@ -193,7 +198,7 @@ def _checked(parser, content, path, strict):
     (opts.yaml files of other versions hold names of their own). What a recipe says beside them is checked, no more."""
     actions = {action.dest: action for action in parser._actions if action.dest != "help"}
     values = {}
-    for name, value in content.items():
+    for name, value in _with_stride(content, path).items():
         if strict and name == recipe.KEY:
             recipe.check_recipe(value, path)
         elif name not in actions:
@@ -202,6 +207,18 @@ def _checked(parser, content, path, strict):
         else:
             values[name] = _converted(actions[name], value, path)
     return values
+
+
+def _with_stride(content, path):
+    """The options of a file; for a published run, with the stride that its network really had.
+
+    A file that names the run but no backbone was written by the published code: our own always name both.
+    """
+    published = "name" in content and "backbone" not in content
+    if published and content.get("stride") == 1 and any(content.get(flag) for flag in WITHOUT_STRIDE):
+        print(f"{path}: the published network ignored stride: 1, so it is ignored here, too.", file=sys.stderr)
+        return content | {"stride": 2}
+    return content
 
 
 def _converted(action, value, path):

@@ -14,14 +14,19 @@ PERSON = (256, 128)
 class Backbone:
     """How to build a network and how to use it.
 
-    build: build(pretrained, size) → the library's module; one with stochastic depth takes drop_path=, too. dim: width D
-    of its feature. maps: maps(module, images (B, 3, H, W)) → the last feature map (B, channels, h, w), tokens without
-    a grid as (B, channels, N, 1); None for a network that shows none. channels: of the map, D unless said. after:
-    after(module, pooled (B, channels)) → (B, D), what the network does between pooling and feature. embed:
-    embed(module, images) → (B, D), the network's own feature where that is not `after` the mean of `maps`. size: the
-    input's (height, width) where no other is asked for. keep_resolution: keep_resolution(module, maps, size) changes a
-    module in place so that the last stage keeps its resolution (`--stride 1`); None where that has no meaning. source:
-    source() → which file its ImageNet weights are, and where to put it. licence: licence() → that of those weights.
+    build: build(pretrained, size, drop_path) → the library's module. One without stochastic depth ignores drop_path.
+    dim: width D of its feature.
+    maps: maps(module, images (B, 3, H, W)) → the last feature map (B, channels, h, w), tokens without a grid as
+        (B, channels, N, 1); None for a network that shows none.
+    channels: of the map, D unless said.
+    after: after(module, pooled (B, channels)) → (B, D), what the network does between pooling and feature.
+    embed: embed(module, images) → (B, D), the network's own feature if that is not `after` the mean of `maps`.
+    size: (height, width) of the input, unless other sizes are asked for.
+    drop_path: stochastic depth in training, unless another is asked for.
+    keep_resolution: keep_resolution(module, maps, size) changes a module in place so that the last stage keeps its
+        resolution (`--stride 1`); None if that has no meaning.
+    source: source() → which file holds its ImageNet weights, and where to put it.
+    licence: licence() → the licence of those weights.
     """
 
     build: Callable
@@ -31,6 +36,7 @@ class Backbone:
     after: Callable = lambda module, pooled: pooled
     embed: Callable | None = None
     size: tuple[int, int] = PERSON
+    drop_path: float = 0.0
     keep_resolution: Callable | None = None
     source: Callable[[], str] = lambda: ""
     licence: Callable[[], str] = lambda: "unknown"
@@ -58,6 +64,20 @@ def feature_map(module, images):
 def call(module, images):
     """The feature of a module that is asked for nothing else."""
     return module(images)
+
+
+def stochastic_depth(module):
+    """The probabilities with which a module leaves out its blocks in training, in order; empty if it never does."""
+    from timm.layers import DropPath
+    from torchvision.ops import StochasticDepth
+
+    rates = [
+        layer.drop_prob if isinstance(layer, DropPath) else layer.p
+        for layer in module.modules()
+        if isinstance(layer, (DropPath, StochasticDepth))
+    ]
+    connect = getattr(getattr(module, "_global_params", None), "drop_connect_rate", None)  # of efficientnet_pytorch
+    return [*rates, connect] if connect else rates
 
 
 def file_in_cache(url):

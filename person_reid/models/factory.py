@@ -28,7 +28,7 @@ CLASSIFIER = re.compile(
 
 def build_model(
     backbone, num_classes, linear_num=512, droprate=0.5, stride=2, weights="imagenet", size=None,
-    pool=None, neck="linear", head="linear", attention=None, usam=False, PCB=False, drop_path=0.0,
+    pool=None, neck="linear", head="linear", attention=None, usam=False, PCB=False, drop_path=None,
 ):  # fmt: skip
     """A Network for `num_classes` identities; num_classes None leaves the classifiers out.
 

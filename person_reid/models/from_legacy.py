@@ -11,11 +11,12 @@ def efficientnet_maps(module, images):
     return module.extract_features(images)
 
 
-def build_efficientnet(pretrained, size):
-    """EfficientNet-b4 of efficientnet_pytorch, as published."""
+def build_efficientnet(pretrained, size, drop_path):
+    """EfficientNet-b4 of efficientnet_pytorch, as published; its drop_connect_rate is a stochastic depth."""
     from efficientnet_pytorch import EfficientNet
 
-    return EfficientNet.from_pretrained("efficientnet-b4") if pretrained else EfficientNet.from_name("efficientnet-b4")
+    build = EfficientNet.from_pretrained if pretrained else EfficientNet.from_name
+    return build("efficientnet-b4", drop_connect_rate=drop_path)
 
 
 def keep_efficientnet_resolution(module, maps, size=PERSON):
@@ -38,7 +39,7 @@ def nasnet_maps(module, images):
     return module.features(images)
 
 
-def build_nasnet(pretrained, size):
+def build_nasnet(pretrained, size, drop_path):
     """NASNet-A-Large of pretrainedmodels, as published."""
     from pretrainedmodels import nasnetalarge
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from person_reid.models.backbone import PERSON, Backbone, call, feature_map
+from person_reid.models.backbone import PERSON, Backbone, call, feature_map, stochastic_depth
 from person_reid.models.resolution import keep_last_resolution
 
 
@@ -62,7 +62,8 @@ def timm_entry(name, dim, layout=MAP, without_head=False, **fields):
 
 @cache
 def find_timm(name):
-    """The Backbone of any network of timm: its layout and its widths are read off a run without data.
+    """The Backbone of any network of timm: its layout, its widths and timm's own stochastic depth are read off a run
+    without data.
 
     A transformer of square patches takes the shape of a person, cut to whole patches; another network of fixed size
     takes that of its weights.
@@ -71,15 +72,16 @@ def find_timm(name):
 
     size = PERSON
     with torch.device("meta"):
-        module: Any = timm.create_model(name, num_classes=0)
+        module = _create(name)
         if _is_fixed(name):
             size = _config(name).input_size[1:]
             if hasattr(module, "num_prefix_tokens") and hasattr(module, "patch_embed"):
                 patch = timm.layers.to_2tuple(module.patch_embed.patch_size)
                 size = (PERSON[0] // patch[0] * patch[0], PERSON[1] // patch[1] * patch[1])
-            module = _build(name)(False, size)
+            module = _create(name, img_size=size)
+        depth = round(max(stochastic_depth(module), default=0.0), 6)
         layout, channels = _layout(module.eval(), torch.zeros(1, 3, *size))
-    return timm_entry(name, module.head_hidden_size, layout, size=size, channels=channels)
+    return timm_entry(name, module.head_hidden_size, layout, size=size, channels=channels, drop_path=depth)
 
 
 def _layout(module, images):
@@ -117,14 +119,22 @@ def timm_names():
     return timm.list_models()
 
 
-def _build(name, without_head=False):
-    def build(pretrained, size, drop_path=0.0):
-        import timm
+def _create(name, **settings) -> Any:
+    """timm's module without its classifier; settings that it does not know are left out, those of None by timm."""
+    import timm
 
-        settings: dict[str, Any] = {"img_size": tuple(size)} if _is_fixed(name) else {}
-        if drop_path:
-            settings["drop_path_rate"] = drop_path
-        module = timm.create_model(name, pretrained=pretrained, num_classes=0, **settings)
+    try:
+        return timm.create_model(name, num_classes=0, **settings)
+    except TypeError as error:
+        if "drop_path_rate" not in settings or "drop_path_rate" not in str(error):
+            raise
+        return timm.create_model(name, num_classes=0, **(settings | {"drop_path_rate": None}))
+
+
+def _build(name, without_head=False):
+    def build(pretrained, size, drop_path):
+        image_size = tuple(size) if _is_fixed(name) else None
+        module = _create(name, pretrained=pretrained, img_size=image_size, drop_path_rate=drop_path)
         if without_head:
             module.head = nn.Identity()
         return module

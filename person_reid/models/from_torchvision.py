@@ -5,7 +5,7 @@ from functools import cache
 import torch
 from torch import nn
 
-from person_reid.models.backbone import PERSON, Backbone, call, file_in_cache
+from person_reid.models.backbone import PERSON, Backbone, call, file_in_cache, stochastic_depth
 from person_reid.models.resolution import keep_last_resolution
 
 
@@ -24,7 +24,7 @@ def torchvision_entry(name, dim, maps=None, **fields):
 def ibn_entry(name, variant, depth):
     """The Backbone of an IBN-Net; variant: ibn_a or ibn_b of person_reid.models.ibn."""
 
-    def build(pretrained, size):
+    def build(pretrained, size, drop_path):
         from person_reid.models import ibn
 
         module = getattr(ibn, variant)(depth)
@@ -67,15 +67,18 @@ def find_torchvision(name):
     import torchvision
 
     with torch.device("meta"):
-        module = _build(name)(False, None)
+        module = torchvision.models.get_model(name, weights=None)
     if isinstance(module, torchvision.models.ResNet):
         return torchvision_entry(name, module.fc.in_features)
 
-    def build(pretrained, size):
-        return _without_last_linear(_build(name)(pretrained, size))[0]
+    def build(pretrained, size, drop_path):
+        return _without_last_linear(_build(name)(pretrained, size, drop_path))[0]
 
+    depth = max(stochastic_depth(module), default=0.0)
     _, width = _without_last_linear(module)
-    return Backbone(build, width, embed=call, source=_source(name), licence=lambda: "BSD-3-Clause")
+    return Backbone(
+        build, width, embed=call, drop_path=round(depth, 6), source=_source(name), licence=lambda: "BSD-3-Clause"
+    )
 
 
 def resnet_maps(module, images):
@@ -95,10 +98,15 @@ def keep_densenet_resolution(module, maps, size=PERSON):
 
 
 def _build(name):
-    def build(pretrained, size):
+    def build(pretrained, size, drop_path):
         import torchvision
 
-        return torchvision.models.get_model(name, weights="IMAGENET1K_V1" if pretrained else None)
+        module = torchvision.models.get_model(name, weights="IMAGENET1K_V1" if pretrained else None)
+        deepest = max(stochastic_depth(module), default=0.0)
+        for layer in module.modules():
+            if isinstance(layer, torchvision.ops.StochasticDepth) and deepest:
+                layer.p *= drop_path / deepest
+        return module
 
     return build
 

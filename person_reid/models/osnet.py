@@ -138,7 +138,7 @@ def initialise(layer):
 def osnet_entry(name, width, network=OSNet, **settings):
     """The Backbone of an OSNet; network: its class, which takes width= and settings."""
 
-    def build(pretrained, size):
+    def build(pretrained, size, drop_path):
         module = network(width=width, **settings)
         if pretrained:
             file = Path(torch.hub.get_dir(), "checkpoints", f"{name}_imagenet.pth")

@@ -20,8 +20,6 @@ from person_reid.models.heads import Head
 from person_reid.models.network import HeadOptions, PlainNetwork, USAMNetwork
 from person_reid.models.registry import build_backbone, find_backbone
 
-STOCHASTIC_DEPTH = 0.2  # drop_path_rate of the published transformers and ConvNeXt
-
 
 class ClassBlock(Head):
     """Linear → BatchNorm1d → LeakyReLU (relu) → Dropout, then the classifier: (B, input_dim) → (B, class_num).
@@ -84,7 +82,7 @@ class ft_net_swin(PublishedNetwork):
     """Swin-B for images of 224×224."""
 
     def __init__(self, class_num, droprate=0.5, stride=2, circle=False, linear_num=512, **weights):
-        super().__init__("swin_base", class_num, droprate, linear_num, circle, drop_path=STOCHASTIC_DEPTH, **weights)
+        super().__init__("swin_base", class_num, droprate, linear_num, circle, **weights)
 
 
 class ft_net_swinv2(PublishedNetwork):
@@ -95,7 +93,7 @@ class ft_net_swinv2(PublishedNetwork):
     def __init__(
         self, class_num, input_size=(256, 128), droprate=0.5, stride=2, circle=False, linear_num=512, **weights
     ):
-        settings = {"size": tuple(input_size), "drop_path": STOCHASTIC_DEPTH}
+        settings = {"size": tuple(input_size)}
         super().__init__(self.backbone, class_num, droprate, linear_num, circle, **settings, **weights)
 
 
@@ -109,9 +107,7 @@ class ft_net_convnext(PublishedNetwork):
     """ConvNeXt-B."""
 
     def __init__(self, class_num, droprate=0.5, stride=2, circle=False, linear_num=512, **weights):
-        super().__init__(
-            "convnext_base", class_num, droprate, linear_num, circle, drop_path=STOCHASTIC_DEPTH, **weights
-        )
+        super().__init__("convnext_base", class_num, droprate, linear_num, circle, **weights)
 
 
 class ft_net_hr(PublishedNetwork):

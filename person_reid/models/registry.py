@@ -10,7 +10,7 @@ from urllib.error import URLError
 
 from person_reid.basics import UserError, did_you_mean
 from person_reid.models import from_legacy as legacy
-from person_reid.models.backbone import Backbone, call
+from person_reid.models.backbone import Backbone, call, stochastic_depth
 from person_reid.models.from_timm import GRID, PATCHES, TOKENS, find_timm, is_timm, timm_entry, timm_names
 from person_reid.models.from_torchvision import (
     densenet_maps,
@@ -50,7 +50,7 @@ BACKBONES = {
     "efficientnet_b3": timm_entry("efficientnet_b3", 1536),
     "efficientnet_b4": Backbone(
         legacy.build_efficientnet, 1792, legacy.efficientnet_maps, source=legacy.efficientnet_source,
-        keep_resolution=legacy.keep_efficientnet_resolution, licence=lambda: "Apache-2.0",
+        drop_path=0.2, keep_resolution=legacy.keep_efficientnet_resolution, licence=lambda: "Apache-2.0",
     ),
     "mobilenetv3_small": timm_entry("mobilenetv3_small_100", 1024, channels=576),
     "mobilenetv3_large": timm_entry("mobilenetv3_large_100", 1280, channels=960),
@@ -60,7 +60,7 @@ BACKBONES = {
     ),
     "convnext_tiny": timm_entry("convnext_tiny", 768),
     "convnext_small": timm_entry("convnext_small", 768),
-    "convnext_base": timm_entry("convnext_base", 1024, without_head=True),
+    "convnext_base": timm_entry("convnext_base", 1024, without_head=True, drop_path=0.2),
     "osnet_x0_25": osnet_entry("osnet_x0_25", 0.25),
     "osnet_x0_5": osnet_entry("osnet_x0_5", 0.5),
     "osnet_x0_75": osnet_entry("osnet_x0_75", 0.75),
@@ -72,15 +72,15 @@ BACKBONES = {
     "osnet_ain_x1_0": osnet_entry("osnet_ain_x1_0", 1.0, OSNetAIN),
     "mgn": torchvision_entry("resnet50", 2048, size=(384, 128)),  # branched in factory.py, as is the next
     "lightmbn": replace(osnet_entry("osnet_x1_0", 1.0), size=(384, 128)),
-    "swin_tiny": timm_entry("swin_tiny_patch4_window7_224", 768, GRID, size=(224, 224)),
-    "swin_small": timm_entry("swin_small_patch4_window7_224", 768, GRID, size=(224, 224)),
-    "swin_base": timm_entry("swin_base_patch4_window7_224", 1024, GRID, size=(224, 224)),
-    "swinv2_tiny": timm_entry("swinv2_tiny_window8_256", 768, GRID),
-    "swinv2_base": timm_entry("swinv2_base_window8_256", 1024, GRID),
+    "swin_tiny": timm_entry("swin_tiny_patch4_window7_224", 768, GRID, size=(224, 224), drop_path=0.1),
+    "swin_small": timm_entry("swin_small_patch4_window7_224", 768, GRID, size=(224, 224), drop_path=0.1),
+    "swin_base": timm_entry("swin_base_patch4_window7_224", 1024, GRID, size=(224, 224), drop_path=0.2),
+    "swinv2_tiny": timm_entry("swinv2_tiny_window8_256", 768, GRID, drop_path=0.1),
+    "swinv2_base": timm_entry("swinv2_base_window8_256", 1024, GRID, drop_path=0.2),
     "vit_small": timm_entry("vit_small_patch16_224", 384, PATCHES),
     "vit_base": timm_entry("vit_base_patch16_224", 768, PATCHES),
     "dinov3_vit_small": timm_entry("vit_small_patch16_dinov3", 384, TOKENS),
-    "dinov3_vit_base": timm_entry("vit_base_patch16_dinov3", 768, TOKENS),
+    "dinov3_vit_base": timm_entry("vit_base_patch16_dinov3", 768, TOKENS, drop_path=0.2),
     "clip_vit_base": timm_entry("vit_base_patch16_clip_quickgelu_224.openai", 768, PATCHES),
     "clip_resnet50": timm_entry("resnet50_clip.openai", 2048, embed=call),
 }  # fmt: skip
@@ -104,22 +104,23 @@ def find_backbone(name):
     )
 
 
-def build_backbone(name, pretrained=False, stride=2, size=None, drop_path=0.0):
-    """The module of backbone `name` for images of `size` (height, width), and its Backbone entry.
+def build_backbone(name, pretrained=False, stride=2, size=None, drop_path=None):
+    """Build the module of backbone `name` for images of `size` (height, width); return it and its Backbone entry.
 
-    pretrained: ImageNet weights. stride: 1 keeps the resolution of the last stage. drop_path: probability of leaving
-    out the deepest block (stochastic depth: Huang, Sun, Liu, Sedra, Weinberger, ECCV 2016); of those before it
-    proportionally less. Raises UserError where the weights cannot be fetched (it names the file) and where stride 1 or
-    drop_path has no meaning for the network.
+    pretrained: load ImageNet weights.
+    stride: 1 keeps the resolution of the last stage.
+    drop_path: probability of leaving out the deepest block, and proportionally less of those before it (stochastic
+        depth: Huang, Sun, Liu, Sedra, Weinberger, ECCV 2016); by default the entry's.
+
+    Raises UserError if the weights cannot be fetched (it names the file), and if stride 1 or drop_path has no meaning
+    for the network.
     """
     entry = find_backbone(name)
     if stride == 1 and entry.keep_resolution is None:
         raise UserError(f"--stride 1 has no meaning for {name}; leave it out.")
     try:
-        module = entry.build(pretrained, size or entry.size, **({"drop_path": drop_path} if drop_path else {}))
+        module = entry.build(pretrained, size or entry.size, entry.drop_path if drop_path is None else drop_path)
     except Exception as error:  # each library and each layer of the network stack below it raises its own
-        if drop_path and isinstance(error, TypeError) and "drop_path" in str(error):
-            raise UserError(f"--drop_path: {name} has no stochastic depth; leave it out.") from error
         if not pretrained or isinstance(error, UserError):
             raise
         raise UserError(
@@ -127,6 +128,8 @@ def build_backbone(name, pretrained=False, stride=2, size=None, drop_path=0.0):
             f"{entry.source()} Or name a file you have with --weights FILE, or start from random weights with "
             "--weights none."
         ) from error
+    if drop_path and not stochastic_depth(module):
+        raise UserError(f"--drop_path: {name} has no stochastic depth; leave it out.")
     if stride == 1 and entry.keep_resolution:
         entry.keep_resolution(module, entry.maps, size or entry.size)
     return module, entry

@@ -11,22 +11,25 @@ from torch.optim.lr_scheduler import LambdaLR
 from person_reid.basics import UserError
 
 BACKBONE, HEAD = 0, 1  # positions of the optimiser's groups; prototypes are the third, where there are any
+IN_BACKBONE = ("model.", "usam_")  # how the names of its parameters begin
 WARM_FROM = 0.1  # the share of the learning rate at which a warm-up begins
 DROP = 0.1  # what a step of the learning rate multiplies it by
 FLOOR = 0.01  # the share of --lr at which the cosines end
 
 
 def build_optimizer(network, criterion, options):
-    """The optimiser of `--optimizer` over up to three groups, named in `group["name"]`:
+    """Build the optimiser of `--optimizer` over up to three groups, named in `group["name"]`.
 
-    backbone (network.model) at `backbone_lr`; head, the rest of the network, at `lr`; prototypes, whatever weights the
-    losses own, at `prototype_lr`. Weight decay on all. sgd has Nesterov momentum 0.9, rmsprop momentum 0.9, radam
-    decoupled weight decay as its authors' code; the rest is as PyTorch has it. Where PyTorch has a fused kernel it is
-    taken, so that --FSGD asks for what is done anyway.
+    backbone: `model.*`, and the attention of --usam, at `backbone_lr`.
+    head: the rest of the network, at `lr`.
+    prototypes: the weights that losses own, at `prototype_lr`.
+
+    Weight decay applies to all. sgd has Nesterov momentum 0.9, rmsprop momentum 0.9, radam decoupled weight decay as in
+    its authors' code; the rest is PyTorch's. A fused kernel is used wherever PyTorch has one, so --FSGD asks for what
+    is done anyway.
     """
-    backbone = list(network.model.parameters())
-    taken = set(map(id, backbone))
-    head = [parameter for parameter in network.parameters() if id(parameter) not in taken]
+    backbone = [weight for name, weight in network.named_parameters() if name.startswith(IN_BACKBONE)]
+    head = [weight for name, weight in network.named_parameters() if not name.startswith(IN_BACKBONE)]
     groups = [
         {"name": "backbone", "params": backbone, "lr": options.backbone_lr},
         {"name": "head", "params": head, "lr": options.lr},

@@ -4,8 +4,8 @@ import yaml
 import train
 import train_DDP
 from person_reid.basics import UserError
-from person_reid.cli.flags import testing_parser, training_parser
-from person_reid.cli.options import PUBLISHED_CLASSES, load_run_options, parse_train, save_options
+from person_reid.cli.flags import NETWORK_FLAGS, testing_parser, training_parser
+from person_reid.cli.options import PUBLISHED_CLASSES, WITHOUT_STRIDE, load_run_options, parse_train, save_options
 
 
 @pytest.fixture(autouse=True)
@@ -187,6 +187,20 @@ def test_an_old_options_file_gets_the_defaults_it_lacks(tmp_path):
     options = load_run_options("old")
     assert (options.backbone, options.stride, options.linear_num, options.name) == ("densenet121", 1, 512, "old")
     assert options.nclasses == PUBLISHED_CLASSES == 751
+
+
+@pytest.mark.parametrize("flag", WITHOUT_STRIDE)
+def test_the_stride_that_a_published_network_ignored_is_ignored_with_a_remark(flag, tmp_path, capsys):
+    published = PUBLISHED_DEFAULTS | {"stride": 1, flag: True}
+    write_run(tmp_path, **published)
+    assert load_run_options("old").stride == 2
+    assert parse_train(["--config", "model/old/opts.yaml"]).stride == 2
+    assert capsys.readouterr().err.count("opts.yaml: the published network ignored stride: 1") == 2
+    (tmp_path / "ours.yaml").write_text(yaml.safe_dump({"stride": 1, flag: True}))
+    assert parse_train(["--config", "ours.yaml"]).stride == parse_train([f"--{flag}", "--stride", "1"]).stride == 1
+    (tmp_path / "model" / "old" / "opts.yaml").write_text(yaml.safe_dump(published | {"backbone": NETWORK_FLAGS[flag]}))
+    assert load_run_options("old").stride == 1
+    assert capsys.readouterr().err == ""
 
 
 def test_a_run_that_is_not_there_lists_those_that_are(tmp_path):

@@ -36,5 +36,5 @@ def test_a_network_of_ones_own_is_one_entry_and_trains(blocks, stride, height):
 def test_a_network_of_timm_is_one_line(blocks):
     entry = eval("{" + blocks[0] + "}", {"timm_entry": timm_entry})["regnety"]
     with torch.device("meta"):
-        module = entry.build(False, (64, 32))
+        module = entry.build(False, (64, 32), 0.0)
         assert entry.feature(module, torch.zeros(2, 3, 64, 32)).shape == (2, entry.dim)

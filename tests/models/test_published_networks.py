@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from person_reid.cli.flags import testing_parser
+from person_reid.deploy.load import load_network
 from person_reid.models.factory import build_model
 
 NETWORKS: dict[str, dict] = {
@@ -75,6 +77,23 @@ def test_keys_shapes_and_features_are_the_published_ones(name, fixtures):
         assert logits.shape == (2, 751)
     else:
         assert trained.shape == (2, 6, 256) and logits.shape == (2, 6, 751)
+
+
+@pytest.mark.parametrize("name, flag", [("hrnet_w18", "use_hr"), ("convnext_base", "use_convnext")])
+def test_a_published_run_with_an_ignored_stride_gives_the_published_features(
+    name, flag, fixtures, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    written = build_model(**NETWORKS[name], num_classes=751, weights="none")
+    images, expected = as_published(written, name, fixtures)
+    folder = tmp_path / "model" / "theirs"
+    folder.mkdir(parents=True)
+    torch.save(written.state_dict(), folder / "net_last.pth")
+    (folder / "opts.yaml").write_text(f"name: theirs\nstride: 1\n{flag}: true\n")
+    network, _ = load_network(testing_parser().parse_args(["--name", "theirs"]))
+    with torch.inference_mode():
+        features = network.eval().embed(images).numpy()
+    np.testing.assert_allclose(features, expected, rtol=0, atol=1e-3 * np.abs(expected).max())
 
 
 def test_osnet_gives_the_features_of_the_published_network(fixtures, real_people):

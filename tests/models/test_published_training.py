@@ -1,0 +1,107 @@
+"""The published networks in training mode: stochastic depth, dropout, groups of the optimiser and first weights."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from person_reid.cli.flags import training_parser
+from person_reid.cli.options import resolve
+from person_reid.models.backbone import stochastic_depth
+from person_reid.models.factory import build_from_options, build_model
+from person_reid.training.schedule import build_optimizer
+from tests.support import FIXTURES
+
+PUBLISHED = json.loads((FIXTURES / "training.json").read_text())["networks"]
+FLAGS = {
+    "resnet50": "",
+    "resnet50_usam": "--usam",
+    "densenet121": "--use_dense",
+    "swin": "--use_swin",
+    "swinv2": "--use_swinv2",
+    "dino": "--use_dino",
+    "convnext": "--use_convnext",
+    "hr": "--use_hr",
+    "efficient": "--use_efficient",
+    "nas": "--use_NAS",
+    "PCB": "--PCB",
+}
+
+
+def options_of(flags):
+    return resolve(training_parser().parse_args(flags.split()))
+
+
+@pytest.fixture(params=FLAGS)
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def network(name):
+    """The network as train.py builds it, without numbers."""
+    with torch.device("meta"):
+        return build_from_options(options_of(FLAGS[name]), 751, "none").train()
+
+
+def count(parameters):
+    return sum(parameter.numel() for parameter in parameters)
+
+
+def test_every_published_network_is_here():
+    assert set(FLAGS) == set(PUBLISHED)
+
+
+def test_stochastic_depth_and_dropout_are_the_published_ones(name, network):
+    published = PUBLISHED[name]
+    rates = published["drop_path"] or [published["drop_connect_rate"]] * bool(published["drop_connect_rate"])
+    assert stochastic_depth(network.model) == pytest.approx(rates, abs=1e-5)
+    dropouts = {layer.p for layer in network.modules() if isinstance(layer, nn.Dropout)} - {0.0}
+    assert sorted(dropouts) == published["dropout"]
+
+
+def test_the_groups_of_the_optimiser_have_the_published_sizes(name, network):
+    """The ImageNet classifiers that are never used are in a published group, but in none of ours."""
+    options = options_of(FLAGS[name])
+    groups = {group["name"]: group for group in build_optimizer(network, nn.Identity(), options).param_groups}
+    unused = count(parameter for parameter in network.parameters() if not parameter.requires_grad)
+    sizes = {group: count(groups[group]["params"]) for group in ("backbone", "head")}
+    sizes["head" if name == "PCB" else "backbone"] += unused
+    published = PUBLISHED[name]
+    assert sizes == {"backbone": published["base_group_parameters"], "head": published["classifier_group_parameters"]}
+    assert (groups["backbone"]["lr"], groups["head"]["lr"]) == pytest.approx((0.1 * options.lr, options.lr))
+    outside = [key for key, _ in network.named_children() if key.startswith("usam")]
+    assert outside == published["base_group_outside_model"]
+
+
+def test_the_classifier_begins_at_the_published_scale():
+    """The scale does not depend on the backbone: the smallest of them stands for all."""
+    network = build_model("resnet18", 751, weights="none")
+    (published,) = {one["init"]["classifier_std"] for one in PUBLISHED.values()} - {None}
+    assert network.classifier.classifier[0].weight.std().item() == pytest.approx(published, rel=0.01)
+
+
+@pytest.mark.parametrize("flags", ["--use_swin", "--backbone swin_tiny", "--use_efficient", "--backbone swin_t"])
+def test_drop_path_0_switches_stochastic_depth_off(flags):
+    options = options_of(f"{flags} --drop_path 0")
+    with torch.device("meta"):
+        network = build_from_options(options, 751, "none")
+    assert options.drop_path == 0 and set(stochastic_depth(network.model)) <= {0.0}
+
+
+@pytest.mark.parametrize(
+    ("flags", "rate"),
+    [
+        ("--use_convnext", 0.2),
+        ("--backbone swin_tiny", 0.1),
+        ("--backbone swin_small_patch4_window7_224", 0.1),
+        ("--backbone swin_t", 0.2),
+        ("--backbone resnet50d", 0.0),
+    ],
+)
+def test_the_options_say_what_is_trained(flags, rate):
+    options = options_of(flags)
+    with torch.device("meta"):
+        network = build_from_options(options, 751, "none")
+    assert options.drop_path == rate == pytest.approx(max(stochastic_depth(network.model), default=0.0))
