@@ -14,7 +14,8 @@ The published class names take the published arguments: `from model import ft_ne
 
 from person_reid.cli.main import run_script
 from person_reid.cli.model import main
-from person_reid.models.factory import build_model, load_weights, parameter_count
+from person_reid.models.factory import create_model as build_model
+from person_reid.models.factory import parameter_count
 from person_reid.models.published import (
     PCB,
     ClassBlock,
@@ -30,6 +31,7 @@ from person_reid.models.published import (
     ft_net_swin,
     ft_net_swinv2,
 )
+from person_reid.models.weights import load_weights
 
 __all__ = [
     "PCB", "ClassBlock", "PCB_test", "build_model", "ft_net", "ft_net_NAS", "ft_net_convnext", "ft_net_dense",

@@ -23,7 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from person_reid.basics import progress
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
-from person_reid.reproduce.scripts import append_record, call, found, metrics, read_records
+from person_reid.reproduce.scripts import append_record, call, found, read_records
+from person_reid.run_folder import RunFolder
 
 
 def main(argv=None):
@@ -52,12 +53,15 @@ def one_run(run, table, flags, seed, train_flags):
     trained = call("train.py", *words)
     data = words[len(words) - 1 - words[::-1].index("--data_dir") + 1] if "--data_dir" in words else "../Market/pytorch"
     result = Path("model") / run / "result.mat"
-    tested = call("test.py", "--name", run, "--test_dir", data, "--result", result, *shlex.split(table["test"]))
+    measured = result.with_name("measured.json")
+    words = ["--name", run, "--test_dir", data, "--result", result, "--json", measured, *shlex.split(table["test"])]
+    tested = call("test.py", *words)
+    single = json.loads(measured.read_text())["single"]
     result.unlink()
-    epochs = [json.loads(line) for line in (Path("model") / run / "log.jsonl").read_text().splitlines()]
+    epochs = RunFolder(run).history()
     return {
-        "Rank@1": metrics(tested)["single"]["rank1"],
-        "mAP": metrics(tested)["single"]["mAP"],
+        "Rank@1": single["rank1"],
+        "mAP": single["mAP"],
         "parameters": float(found(r"([\d.]+) M parameters", trained)),
         "training": max(epoch["images_per_second"] for epoch in epochs),
         "extraction": float(found(r"gallery: .* ([\d.]+) images/s", tested)),

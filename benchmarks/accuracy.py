@@ -9,6 +9,7 @@ train.py, in float32, in bfloat16 and, where asked for, compiled. Flags that thi
 them, after the recipe. Every finished run is a line of --results; a run that is there is not repeated.
 """
 
+import json
 import re
 import sys
 import time
@@ -21,7 +22,7 @@ from benchmarks.ablation import read_results
 from person_reid.basics import progress
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
-from person_reid.reproduce.scripts import append_record, call, metrics
+from person_reid.reproduce.scripts import append_record, call
 
 RECIPE = (
     "--train_all --backbone osnet_x0_25 --height 128 --width 64 --linear_num 0 --droprate 0 --batchsize 64 --lr 0.05 "
@@ -61,8 +62,9 @@ def one_run(name, seed, words, data):
     began = time.perf_counter()
     call(program, *words, *flags, "--data_dir", data, "--name", run, "--seed", seed)
     seconds = time.perf_counter() - began
-    result = Path("model") / run / "result.mat"
-    tested = metrics(call("test.py", "--name", run, "--test_dir", data, "--result", result))["single"]
+    result, measured = (Path("model") / run / name for name in ("result.mat", "measured.json"))
+    call("test.py", "--name", run, "--test_dir", data, "--result", result, "--json", measured)
+    tested = json.loads(measured.read_text())["single"]
     result.unlink()
     return {"rank1": tested["rank1"], "mAP": tested["mAP"], "seconds": seconds}
 

@@ -26,7 +26,7 @@ from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
 from person_reid.data.bank import load_bank, open_bank
 from person_reid.data.layout import read_split
-from person_reid.models.factory import build_model
+from person_reid.models.factory import create_model
 from person_reid.models.registry import find_backbone
 from person_reid.retrieval.features import extract_features, fused_embedding
 
@@ -44,7 +44,7 @@ def main(argv=None):
     parser.add_argument("--images", type=int, default=2000, help="of the gallery")
     options = parser.parse_args(argv)
     device = select_device(options.gpu_ids)
-    network = build_model(options.backbone, None, weights="none")
+    network = create_model(options.backbone, None, weights="none")
     fused = fused_embedding(network, device)
     if options.data_dir:
         first_runs({options.backbone: fused, f"{1e3 * PAUSE:g} ms a view": pause}, options, device)

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from person_reid.basics import select_device
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
-from person_reid.models.factory import build_model
+from person_reid.models.factory import create_model
 
 
 def main(argv=None):
@@ -38,7 +38,7 @@ def main(argv=None):
 def speed(options, size, order):
     """Images a second of forward and backward, the images and the network in the memory format `order`."""
     device = select_device(options.gpu_ids)
-    network = build_model(options.backbone, 751, weights="none", size=size).to(device, memory_format=order)
+    network = create_model(options.backbone, 751, weights="none", size=size).to(device).to(memory_format=order)
     images = torch.randn(options.batchsize, 3, *size, device=device).contiguous(memory_format=order)
     times = []
     for _ in range(options.steps + 1):

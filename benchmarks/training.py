@@ -76,11 +76,12 @@ def usual_loop(options, workers):
 
 def suite_loop(options, flags, world=None):
     """The same of the suite's own Trainer."""
-    from person_reid.training.setup import set_up
+    from person_reid.cli.specs import train_spec
+    from person_reid.training.run import set_up
 
-    trainer = set_up(parsed(options, *flags), world).trainer
+    trainer = set_up(train_spec(parsed(options, *flags)), world).trainer
     trainer.begin_epoch(0)
-    return timed(trainer.batches(0), lambda batch: trainer.train_step(*batch), options, trainer.device)
+    return timed(trainer.batches.of(0), lambda batch: trainer.train_step(*batch), options, trainer.device)
 
 
 def shared_loop(options, processes):

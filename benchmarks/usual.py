@@ -22,9 +22,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from person_reid.basics import progress, seed_everything, select_device
 from person_reid.cli.main import run_script
-from person_reid.cli.options import options_file, parse_train, save_options
+from person_reid.cli.options import parse_train
 from person_reid.cli.parser import Parser
-from person_reid.models.factory import build_from_options
+from person_reid.models.factory import build_model
+from person_reid.models.spec import NetworkSpec
 from person_reid.run_folder import RunFolder
 
 
@@ -49,7 +50,8 @@ class UsualTraining:
         settings = {"shuffle": True, "drop_last": True, "pin_memory": self.device.type == "cuda"}
         self.loader = torch.utils.data.DataLoader(images, options.batchsize, num_workers=workers, **settings)
         options.nclasses = len(images.classes)
-        self.network = build_from_options(options, options.nclasses, options.weights).to(self.device).train()
+        network = build_model(NetworkSpec.of(vars(options)), options.nclasses, options.weights)
+        self.network = network.to(self.device).train()
         backbone = list(self.network.model.parameters())
         head = [weight for name, weight in self.network.named_parameters() if not name.startswith("model.")]
         groups = [{"params": backbone, "lr": options.backbone_lr}, {"params": head, "lr": options.lr}]
@@ -95,7 +97,7 @@ def main(argv=None):
     options = parse_train(train_flags)
     training = UsualTraining(options, own.workers)
     training.train()
-    save_options(options, options_file(options.name))
+    RunFolder(options.name).save_options(vars(options))
     RunFolder(options.name).save_weights("last", training.network.state_dict())
 
 

@@ -10,19 +10,20 @@ not_finite.txt     the images of a batch whose loss was no number
 trace.json         of --profile
 train.jpg          the curves
 result.txt         what test.py measured
+report.html        of tools/report.py
 """
 
 import json
+import logging
 import re
 import shutil
 from pathlib import Path
 
-import torch
+import yaml
 
-from person_reid.basics import UserError, atomic_write
-from person_reid.models.weights import read_tensors
+from person_reid.basics import UserError, atomic_write, did_you_mean
 
-AVERAGES = ("average", "average_bn")
+log = logging.getLogger(__name__)
 
 
 class RunFolder:
@@ -31,7 +32,12 @@ class RunFolder:
     def __init__(self, name):
         self.name = name
         self.path = Path("model") / name
+        self.options_file = self.path / "opts.yaml"
         self.state_file = self.path / "resume.pth"
+        self.log = self.path / "log.jsonl"
+        self.curves = self.path / "train.jpg"
+        self.not_finite = self.path / "not_finite.txt"
+        self.report = self.path / "report.html"
 
     def set_aside(self):
         """Make room for a new run of the same name: what an earlier one left is kept as model/NAME.previous."""
@@ -40,7 +46,7 @@ class RunFolder:
         previous = self.path.with_name(f"{self.name}.previous")
         shutil.rmtree(previous, ignore_errors=True)
         self.path.rename(previous)
-        print(f"{self.path} held an earlier run; it is now {previous}.")
+        log.info("%s held an earlier run; it is now %s.", self.path, previous)
 
     def save_weights(self, label, state_dict):
         """Write net_<label>.pth; label: "last", "average", "average_bn" or the number of an epoch."""
@@ -60,12 +66,43 @@ class RunFolder:
         """What save_state wrote, or None where the run has not finished an epoch."""
         if not self.state_file.exists():
             return None
+        from person_reid.models.weights import read_tensors
+
         return read_tensors(self.state_file, device)
 
     def save_log(self, history):
         """Write log.jsonl anew: one JSON object an epoch, so that a resumed run repeats no line."""
-        with atomic_write(self.path / "log.jsonl") as temporary:
+        with atomic_write(self.log) as temporary:
             temporary.write_text("".join(json.dumps(epoch) + "\n" for epoch in history))
+
+    def history(self):
+        """Read log.jsonl: a dict for each epoch; empty if none is finished. Raises UserError if it is damaged."""
+        return read_history(self.log) if self.log.exists() else []
+
+    def minutes(self):
+        """The minutes that the training took, without validation, interruptions and epochs logged before 0.2."""
+        return sum(epoch.get("seconds", 0.0) for epoch in self.history()) / 60
+
+    def save_options(self, options):
+        """Write opts.yaml: {flag: value}, as the published code reads them, too."""
+        with atomic_write(self.options_file) as temporary:
+            temporary.write_text(yaml.safe_dump(dict(options)))
+
+    def options(self):
+        """Read opts.yaml: {flag: value}, of a run of ours or of the published code.
+
+        Raises UserError, listing the runs there are, if there is no such run, and for a file that is not a mapping.
+        """
+        if not self.options_file.exists():
+            runs = sorted(file.parent.name for file in self.path.parent.glob("*/opts.yaml"))
+            there = f"There are: {', '.join(runs)}." if runs else f"Train one: python train.py --name {self.name}"
+            raise UserError(f"{self.options_file}: no run of that name.{did_you_mean(self.name, runs)} {there}")
+        return read_yaml(self.options_file)
+
+    def add_results(self, lines):
+        """Add lines to result.txt."""
+        with (self.path / "result.txt").open("a", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in lines)
 
     def save_versions(self, versions, goes_on):
         """Write versions.jsonl with this line, {what: version}, alone or, of a run that goes on, after those before."""
@@ -106,11 +143,41 @@ def _label(label):
 
 def _save(content, path):
     """torch.save, whole or not at all. Its own complaint about a full disk is no OSError; ours is."""
+    import torch
+
     with atomic_write(path) as temporary:
         try:
             torch.save(content, temporary)
         except RuntimeError as error:
             raise OSError(None, f"could not be written, is the disk full? ({str(error).splitlines()[0]})") from error
+
+
+def read_history(path):
+    """The records of a run's log.jsonl. Raises UserError where there are none or the file is damaged."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such log; train.py writes one after the first epoch.")
+    try:
+        history = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        complete = all({"epoch", "loss", "error"} <= record.keys() for record in history)
+    except (ValueError, AttributeError):
+        history, complete = [], False
+    if not history or not complete:
+        raise UserError(f"{path}: expected a line for each epoch with epoch, loss and error, as train.py writes them.")
+    return history
+
+
+def read_yaml(path):
+    """Read the mapping in a YAML file, as data. Raises FileNotFoundError, or UserError if it is not a mapping."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such options file.")
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())[:200]}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected options as 'name: value' lines, found {type(content).__name__}.")
+    return content
 
 
 def check_run_name(name):

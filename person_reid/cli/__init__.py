@@ -1,1 +1,20 @@
-"""The commands: one module each, and the parser, flags and options that they share. argparse ends here."""
+"""The commands, one module each, and what they share. What the library logs is printed while a command runs."""
+
+import logging
+import sys
+
+
+class Printer(logging.Handler):
+    """Print remarks as they are: information to stdout, warnings to stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record."""
+        print(record.getMessage(), file=sys.stderr if record.levelno > logging.INFO else sys.stdout, flush=True)
+
+
+def print_remarks() -> None:
+    """Print what the library logs, from now on."""
+    logger = logging.getLogger("person_reid")
+    if not any(isinstance(handler, Printer) for handler in logger.handlers):
+        logger.addHandler(Printer())
+        logger.setLevel(logging.INFO)

@@ -11,6 +11,7 @@ from pathlib import Path
 from person_reid.basics import select_device
 from person_reid.cli.flags import add_tested_network
 from person_reid.cli.parser import Parser
+from person_reid.cli.specs import tested_network
 from person_reid.data.bank import load_bank
 from person_reid.deploy.load import load_network
 from person_reid.retrieval.features import extract_features, fused_embedding
@@ -25,8 +26,8 @@ def main(argv=None):
     options = parser.parse_args(argv)
     threshold = load_threshold(options.threshold)
     device = select_device(options.gpu_ids)
-    network, size = load_network(options)
-    bank = load_bank(options.images, *size)
+    tested = tested_network(options)
+    network, bank = load_network(tested), load_bank(options.images, *tested.size)
     first, second = extract_features(fused_embedding(network, device), bank, device, batch_size=2)
     similarity = float(first @ second)
     verdict, sign = ("same person", "≥") if similarity >= threshold else ("different people", "<")

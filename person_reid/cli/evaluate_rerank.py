@@ -10,7 +10,8 @@ Prints a line for single queries and, where --multi_query names a file, one for 
 
 from person_reid.basics import select_device
 from person_reid.cli.evaluation import evaluation_parser, run_evaluation
-from person_reid.retrieval.rerank import add_rerank_flags, rescorer
+from person_reid.cli.reranking import add_rerank_flags, rerank_spec
+from person_reid.retrieval.rerank import rescorer
 
 
 def main(argv=None):
@@ -19,4 +20,4 @@ def main(argv=None):
     parser.add_argument("--gpu_ids", default="-1", help="the GPU for the neighbours; -1 for the CPU, without torch")
     args = parser.parse_args(argv)
     device = None if args.gpu_ids == "-1" else select_device(args.gpu_ids)
-    run_evaluation(args, device, rescore=rescorer(args), prefix="re-ranked ")
+    run_evaluation(args, device, rescore=rescorer(rerank_spec(args)), prefix="re-ranked ")

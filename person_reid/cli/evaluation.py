@@ -1,6 +1,7 @@
 """What evaluate.py, evaluate_gpu.py and evaluate_rerank.py share: flags, reading, printing."""
 
 import csv
+import json
 import sys
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def evaluation_parser(text):
     )
     parser.add_argument("--ignore_cameras", action="store_true", help="also the query's own camera holds matches")
     parser.add_argument("--single_shot", action="store_true", help="CUHK03's protocol: one random image an identity")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
     parser.add_argument("--save_per_query", type=Path, metavar="FILE.csv", help="AP, INP, first match of each")
     return parser
 
@@ -59,11 +61,14 @@ def run_evaluation(args, device=None, workers=None, rescore=None, prefix=""):
         return metrics
 
     metrics = measure(query, "")
+    figures = {prefix.strip() or "single": metrics.figures()}
     if args.save_per_query and not quiet:
         save_per_query(args.save_per_query, query, metrics)
     merged = read_multi_query(args, query, by_default=rescore is None)
     if merged is not None:
-        measure(merged, "multi ")
+        figures[f"multi {prefix}".strip()] = measure(merged, "multi ").figures()
+    if args.json and not quiet:
+        write_json(args.json, figures)
 
 
 def read_multi_query(args, query, by_default):
@@ -72,6 +77,12 @@ def read_multi_query(args, query, by_default):
     if args.multi_query is None and not (by_default and path.exists()):
         return None
     return merge_multi_query(query, load_multi_query(path))
+
+
+def write_json(path, figures):
+    """Write {ranking: {figure: value in [0, 1]}} to a JSON file."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
 def save_per_query(path, query, metrics):

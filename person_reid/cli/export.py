@@ -9,14 +9,15 @@ The file takes batches of any size and is compared with PyTorch before it is kep
 normalised as ImageNet's images, or with --normalise_input uint8 (B, H, W, 3), RGB, at the size that is printed.
 """
 
+from argparse import Namespace
 from pathlib import Path
 
 from person_reid.basics import UserError
 from person_reid.cli.flags import add_tested_network, testing_parser
 from person_reid.cli.parser import Parser
+from person_reid.cli.specs import open_embedder, tested_network
 from person_reid.data.bank import open_bank
 from person_reid.data.layout import read_split
-from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.export import export, tensorrt_advice
 from person_reid.deploy.exported import KINDS, Contents
 from person_reid.deploy.load import load_network
@@ -28,7 +29,8 @@ def main(argv=None):
     options = parse(argv)
     kind, path = chosen_format(options)
     splits = {name: read_split(options.test_dir, name) for name in ("query", "gallery")} if options.test_dir else {}
-    network, (height, width) = load_network(options)
+    tested = tested_network(options)
+    network, (height, width) = load_network(tested), tested.size
     contents = Contents(
         height, width, network.dim, network.pieces,
         f"{options.backbone} {options.weights}" if options.backbone else f"{options.name} {options.which_epoch}",
@@ -82,11 +84,11 @@ def chosen_format(options):
 def compare(splits, network_options, file_options):
     """Print the figures of the network and of the file."""
     plain = testing_parser().parse_args([])
-    vars(plain).update({name: value for name, value in vars(network_options).items() if name in vars(plain)})
-    plain.fp16 = False  # here it is of the file
+    shared = {name: value for name, value in vars(network_options).items() if name in vars(plain)}
+    plain = Namespace(**(vars(plain) | shared | {"fp16": False}))  # --fp16 here is of the file
     cache = Path(network_options.test_dir) / ".cache"
     for title, options in (("network", plain), ("file", file_options)):
-        embedder, sets = Embedder.from_options(options), []
+        embedder, sets = open_embedder(options), []
         height, width = embedder.size
         for name, split in splits.items():
             bank = open_bank(split.paths, height, width, cache, name)

@@ -52,9 +52,10 @@ def main(argv=None):
 
 def curves(options):
     """loss, error, learning rate and mAP of a run, epoch by epoch"""
-    from person_reid.show.curves import draw_curves, read_history
+    from person_reid.run_folder import RunFolder, read_history
+    from person_reid.show.curves import draw_curves
 
-    draw_curves(read_history(Path("model") / options.name / "log.jsonl"), options.save, options.dark)
+    draw_curves(read_history(RunFolder(options.name).log), options.save, options.dark)
 
 
 def cmc(options):

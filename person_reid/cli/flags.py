@@ -6,21 +6,11 @@ new flag may begin as one of these does.
 
 import argparse
 
+from person_reid.basics import UserError
 from person_reid.cli.parser import Parser
 from person_reid.losses import HEADS, PUBLISHED
+from person_reid.models.spec import NETWORK_FLAGS
 
-# Published flags that stand for a network.
-NETWORK_FLAGS = {
-    "ibn": "resnet50_ibn_a",
-    "use_dense": "densenet121",
-    "use_swin": "swin_base",
-    "use_swinv2": "swinv2_base",
-    "use_dino": "dinov3_vit_base",
-    "use_efficient": "efficientnet_b4",
-    "use_NAS": "nasnetalarge",
-    "use_hr": "hrnet_w18",
-    "use_convnext": "convnext_base",
-}
 POOLS = ("avg", "max", "avgmax", "gem", "gemp")
 NECKS = ("linear", "bnneck", "none")
 SAMPLERS = ("shuffle", "pk", "pk_camera")
@@ -57,6 +47,17 @@ def positive(kind):
 fraction = bounded(float, lambda value: 0 <= value <= 1, "from 0 to 1")
 whole = bounded(int, lambda value: value >= 0, "of 0 or above")
 weight = bounded(float, lambda value: value >= 0, "of 0 or above")
+
+
+def milestones(text):
+    """The epochs of `--milestones`, such as [40, 70] of "40,70". Raises UserError for other than ascending numbers."""
+    try:
+        epochs = [int(part) for part in text.split(",")]
+    except ValueError:
+        epochs = []
+    if not epochs or epochs[0] < 1 or epochs != sorted(set(epochs)):
+        raise UserError(f"--milestones {text}: expected epochs in ascending order, such as 40,70.")
+    return epochs
 
 
 def training_parser(text=""):
@@ -198,6 +199,7 @@ def testing_parser(text=""):
     )
     data.add_argument("--multi", action="store_true", help="multiple-query evaluation, too")
     data.add_argument("--result", default="pytorch_result.mat", help="where the features go")
+    data.add_argument("--json", metavar="FILE", help="also write the figures there")
     add_tested_network(parser)
     exported = parser.add_argument_group("an exported network")
     exported.add_argument("--engine", metavar="FILE", help="test a file of tools/export.py")

@@ -13,6 +13,7 @@ from pathlib import Path
 from person_reid.basics import select_device
 from person_reid.cli.flags import add_tested_network, positive, whole
 from person_reid.cli.parser import Parser
+from person_reid.cli.specs import tested_network
 from person_reid.data.bank import load_bank
 from person_reid.deploy.load import load_network
 from person_reid.retrieval.results import RESULT, load_result
@@ -37,9 +38,9 @@ def main(argv=None):
         tiles, title, subtitle = [Tile(path, below=path.stem[:12]) for path in options.images], "", ""
     else:
         tiles, title, subtitle = ranked(options)
-    network, size = load_network(options)
-    bank = load_bank([tile.image for tile in tiles], *size)
-    draw_sheet(heat_rows(network, tiles, bank, device, title, subtitle), options.save)
+    tested = tested_network(options)
+    bank = load_bank([tile.image for tile in tiles], *tested.size)
+    draw_sheet(heat_rows(load_network(tested), tiles, bank, device, title, subtitle), options.save)
     print(f"The picture is in {options.save}")
 
 

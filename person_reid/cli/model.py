@@ -8,7 +8,7 @@ import torch
 
 from person_reid.cli.parser import Parser
 from person_reid.models.complexity import HEADER, summary, table_line
-from person_reid.models.factory import build_model
+from person_reid.models.factory import create_model
 from person_reid.models.registry import BACKBONES, find_backbone
 
 
@@ -28,4 +28,4 @@ def main(argv=None):
 def _without_weights(name):
     """A Network that knows its shapes only."""
     with torch.device("meta"):
-        return build_model(name, None, weights="none").eval()
+        return create_model(name, None, weights="none").eval()

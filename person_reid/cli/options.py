@@ -4,28 +4,22 @@ The flags themselves are declared in person_reid/cli/flags.py.
 """
 
 import argparse
+import logging
 import sys
-from pathlib import Path
 
-import torch
 import yaml
 
 from person_reid import losses
-from person_reid.basics import UserError, atomic_write, did_you_mean
-from person_reid.cli.flags import MILESTONES, NETWORK_FLAGS, training_parser
+from person_reid.basics import UserError, did_you_mean
+from person_reid.cli.flags import MILESTONES, milestones, training_parser
+from person_reid.cli.specs import loss_plan, precision
+from person_reid.models.spec import NETWORK_FLAGS, PUBLISHED_CLASSES, NetworkSpec, chosen_backbone, ignores_stride
 from person_reid.reproduce import recipe
-from person_reid.training.schedule import milestones
+from person_reid.run_folder import RunFolder, read_yaml
 
-PUBLISHED_CLASSES = 751  # Market-1501's; old opts.yaml files do not say
+log = logging.getLogger(__name__)
 # What an opts.yaml, the published code's too, holds beside flags: it can be the --config of another run.
 BESIDE_FLAGS = {"nclasses", "local_rank", "world_size", "workers", "prefetch_factor"}
-# Flags of published networks that ignore --stride; the opts.yaml of a run says what was typed all the same.
-WITHOUT_STRIDE = ("use_swin", "use_swinv2", "use_dino", "use_hr", "use_convnext", "use_efficient", "use_NAS")
-# Flags that the trained network does not depend on.
-WITHOUT_EFFECT = {
-    "name", "resume", "gpu_ids", "data_dir", "tensorboard", "wandb", "mlflow", "dry_run", "config", "keep", "profile",
-    "eval_every",
-}  # fmt: skip
 
 
 def parse_train(argv=None, text=""):
@@ -40,7 +34,7 @@ def parse_train(argv=None, text=""):
     if first.loss == "list":
         print(losses.table())
         sys.exit()
-    own = options_file(first.name)
+    own = RunFolder(first.name).options_file
     file, *pairs = first.config or [None]
     replaced = _checked(parser, _pairs(pairs), "--config FILE KEY=VALUE", strict=True)
     if first.resume and own.exists():
@@ -65,37 +59,15 @@ def _pairs(words):
     return {name: values.get(text, text) for name, _, text in (word.partition("=") for word in words)}
 
 
-def precision(options):
-    """The dtype of autocast that --fp16 and --bf16 ask for; None is float32. Raises UserError for both at once."""
-    if options.fp16 and options.bf16:
-        raise UserError("--fp16 and --bf16 exclude each other: choose one.")
-    return torch.float16 if options.fp16 else torch.bfloat16 if options.bf16 else None
-
-
-def training_split(options):
-    """The folder of --data_dir to train on."""
-    return "train_all" if options.train_all else "train"
-
-
-def training_roots(options):
-    """The data sets to train on, laid out by prepare.py: --data_dir, then those of --train_with."""
-    further = (name.strip() for name in (options.train_with or "").split(","))
-    return [Path(options.data_dir), *(Path(name) for name in further if name)]
-
-
 def load_run_options(name, given=None):
     """The resolved options of the run model/NAME, keys that an older file lacks at their defaults, and its `nclasses`.
 
     given: {flag: value} of flags that describe its network, for what an older file does not say. Raises UserError for
     those that the file contradicts, and where there is no such run; it lists those there are.
     """
-    path = options_file(name)
-    if not path.exists():
-        runs = sorted(file.parent.name for file in path.parent.parent.glob("*/opts.yaml"))
-        there = f"There are: {', '.join(runs)}." if runs else f"Train one: python train.py --name {name}"
-        raise UserError(f"{path}: no run of that name.{did_you_mean(name, runs)} {there}")
+    run = RunFolder(name)
+    path, content = run.options_file, run.options()
     parser = training_parser()
-    content = read_yaml(path)
     options, said = parser.parse_args([]), _checked(parser, content, path, strict=False)
     named = any(said.get(flag) for flag in ("backbone", *NETWORK_FLAGS))
     given = given or {}
@@ -120,20 +92,9 @@ def _refuse_contradictions(given, said, backbone, path):
             )
 
 
-def save_options(options, path):
-    """Write options as YAML, atomically; read again by load_run_options and by the published code."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(dump_options(options))
-
-
 def dump_options(options):
     """The options as YAML text."""
     return yaml.safe_dump(vars(options))
-
-
-def options_file(name):
-    """model/NAME/opts.yaml."""
-    return Path("model") / name / "opts.yaml"
 
 
 def resolve(options):
@@ -141,33 +102,20 @@ def resolve(options):
 
     Raises UserError for two networks, precisions or schedules at once, and for flags that the network would ignore.
     """
-    from person_reid.models.factory import check_network, input_size
-    from person_reid.models.registry import find_backbone
+    from person_reid.models import factory
 
     precision(options)
-    losses.names_in(options)
-    options.backbone = _chosen_backbone(options)
-    check_network(options, training_parser().get_default)
-    height, width = input_size(options.backbone, options.PCB)
-    options.height = options.height or height
-    options.width = options.width or width
-    if options.drop_path is None:
-        options.drop_path = find_backbone(options.backbone).drop_path
+    loss_plan(options)
+    options.backbone = chosen_backbone(vars(options))
+    spec = NetworkSpec.of(vars(options))
+    factory.check_network(spec)
+    spec = factory.resolve(spec)
+    options.height, options.width, options.drop_path = spec.height, spec.width, spec.drop_path
     options.backbone_lr = options.backbone_lr or 0.1 * options.lr
     options.prototype_lr = options.prototype_lr or options.lr
     options.schedule = _chosen_schedule(options)
     options.wa = options.wa or options.DG  # the average is the teacher
     return options
-
-
-def _chosen_backbone(options):
-    """The one network that --backbone or a published flag names; resnet50 where none does."""
-    chosen = {f"--{flag}": name for flag, name in NETWORK_FLAGS.items() if getattr(options, flag)}
-    if options.backbone:
-        chosen[f"--backbone {options.backbone}"] = options.backbone
-    if len(set(chosen.values())) > 1:
-        raise UserError(f"Two networks at once: {' and '.join(chosen)}. Choose one.")
-    return next(iter(chosen.values()), "resnet50")
 
 
 def _chosen_schedule(options):
@@ -180,25 +128,15 @@ def _chosen_schedule(options):
     return schedule
 
 
-def read_yaml(path):
-    """The mapping in a YAML file, read as data. Raises FileNotFoundError, or UserError where it is no mapping."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such options file.")
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())[:200]}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: expected options as 'name: value' lines, found {type(content).__name__}.")
-    return content
-
-
 def _checked(parser, content, path, strict):
     """The options of a file with the types of their flags. strict: an unknown name is an error, else it is passed over
     (opts.yaml files of other versions hold names of their own). What a recipe says beside them is checked, no more."""
     actions = {action.dest: action for action in parser._actions if action.dest != "help"}
     values = {}
-    for name, value in _with_stride(content, path).items():
+    if ignores_stride(content):
+        log.warning("%s: the published network ignored stride: 1, so it is ignored here, too.", path)
+        content = content | {"stride": 2}
+    for name, value in content.items():
         if strict and name == recipe.KEY:
             recipe.check_recipe(value, path)
         elif name not in actions:
@@ -207,18 +145,6 @@ def _checked(parser, content, path, strict):
         else:
             values[name] = _converted(actions[name], value, path)
     return values
-
-
-def _with_stride(content, path):
-    """The options of a file; for a published run, with the stride that its network really had.
-
-    A file that names the run but no backbone was written by the published code: our own always name both.
-    """
-    published = "name" in content and "backbone" not in content
-    if published and content.get("stride") == 1 and any(content.get(flag) for flag in WITHOUT_STRIDE):
-        print(f"{path}: the published network ignored stride: 1, so it is ignored here, too.", file=sys.stderr)
-        return content | {"stride": 2}
-    return content
 
 
 def _converted(action, value, path):
@@ -240,16 +166,11 @@ def _converted(action, value, path):
         raise UserError(f"{path}: {action.dest}: {value!r} does not fit ({error}).") from error
 
 
-def changed_flags(before, now):
-    """The flags, by name, in which two options differ and on which the trained network depends."""
-    return [
-        name for name in vars(now) if name not in WITHOUT_EFFECT and getattr(now, name) != getattr(before, name, None)
-    ]
-
-
 def _refuse_changes(before, now, path):
     """A resumed run continues as it began; only what does not touch its result may differ."""
-    changed = changed_flags(before, now)
+    from person_reid.training.spec import changed_flags
+
+    changed = changed_flags(vars(before), vars(now))
     if changed:
         listing = ", ".join(f"{name} {getattr(before, name)} → {getattr(now, name)}" for name in changed)
         raise UserError(

@@ -13,6 +13,8 @@ import re
 import shutil
 import textwrap
 
+from person_reid.cli import print_remarks
+
 WIDEST = 120  # columns of the help, at most
 FEW = 5  # flags that the line of usage names; more would hide the rest of it
 METAVARS = {"int": "N", "float": "X", "Path": "FILE"}  # what stands for a value of a type
@@ -36,6 +38,7 @@ class Parser(argparse.ArgumentParser):
         prose = "\n\n".join(part for part in paragraphs(text) if not COMMAND.match(part))
         lines = example_lines(text) if examples is None else examples
         epilog = "\n".join(["examples:", *(f"  {line}" for line in lines)]) if lines else None
+        print_remarks()
         super().__init__(description=prose, epilog=epilog, formatter_class=Help, **settings)
 
     def parse_known_args(self, args=None, namespace=None):

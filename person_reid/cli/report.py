@@ -18,9 +18,12 @@ from person_reid.cli.evaluation import read_multi_query
 from person_reid.cli.flags import add_tested_network, whole
 from person_reid.cli.options import load_run_options
 from person_reid.cli.parser import Parser
+from person_reid.cli.reranking import add_rerank_flags, rerank_spec
+from person_reid.cli.specs import tested_network
 from person_reid.deploy.load import load_network
-from person_reid.retrieval.rerank import add_rerank_flags, rescorer
+from person_reid.retrieval.rerank import rescorer
 from person_reid.retrieval.results import RESULT, load_result
+from person_reid.run_folder import RunFolder
 
 
 def main(argv=None):
@@ -29,19 +32,18 @@ def main(argv=None):
     query, gallery = load_result(options.result, paths=True)
 
     from person_reid.show import page, ranking, report  # matplotlib takes its time
-    from person_reid.show.curves import read_history
 
     multi_query = read_multi_query(options, query, by_default=True)
-    tested = report.measure(query, gallery, multi_query, None if options.no_rerank else rescorer(options))
+    tested = report.measure(query, gallery, multi_query, None if options.no_rerank else rescorer(rerank_spec(options)))
     body = [report.metrics_section(tested)]
-    if run and (log := Path("model") / options.name / "log.jsonl").exists():
-        body.append(report.curves_section(read_history(log)))
+    if history := RunFolder(options.name).history() if run else []:
+        body.append(report.curves_section(history))
     body += [report.thresholds_section(tested), report.map_section(tested)]
     if not options.no_images:
         heat = None
         if not options.no_heatmaps:
-            network, size = load_network(options)
-            heat = report.heat_of(network, size, select_device(options.gpu_ids))
+            asked = tested_network(options)
+            heat = report.heat_of(load_network(asked), asked.size, select_device(options.gpu_ids))
         words = "Below each image: where the network's last feature map is strongest." if heat else ""
         show = {"Rankings": report.spread(len(query), options.queries)} if options.queries else {}
         if options.worst:
@@ -55,7 +57,7 @@ def main(argv=None):
     people = len(np.unique(query.labels))
     images = f"{len(query):,} queries of {people:,} people, {len(gallery):,} gallery images"
     subtitle = f"{images} · {options.result} · {datetime.now():%Y-%m-%d %H:%M}"
-    save = options.save or (Path("model") / options.name / "report.html" if run else Path("report.html"))
+    save = options.save or (RunFolder(options.name).report if run else Path("report.html"))
     with atomic_write(save) as temporary:
         temporary.write_text(page.page(title, subtitle, body), encoding="utf-8")
     print(f"The report is in {save} ({save.stat().st_size / 1e6:.1f} MB)")

@@ -19,10 +19,11 @@ from pathlib import Path
 
 from person_reid.basics import UserError, atomic_write, describe
 from person_reid.cli.parser import Parser
+from person_reid.cli.recipes import plan, read_recipe
 from person_reid.reproduce.figures import fill
 from person_reid.reproduce.notebook import notebook
 from person_reid.reproduce.page import comparison, update_page
-from person_reid.reproduce.runs import plan, read_recipe, reproduce
+from person_reid.reproduce.runs import reproduce
 from person_reid.reproduce.scripts import ROOT, append_record, read_records
 
 RECIPES = ROOT / "recipes"

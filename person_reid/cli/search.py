@@ -10,14 +10,18 @@ crash stays. A query that nothing is as similar to as --threshold (python tools/
 """
 
 import json
+from argparse import Namespace
 from pathlib import Path
 
 from person_reid.basics import UserError, atomic_write
-from person_reid.cli.flags import add_tested_network, positive
+from person_reid.cli.flags import add_tested_network, positive, testing_parser
 from person_reid.cli.parser import Parser, example_lines
-from person_reid.gallery.build import add_images, describe_answers, find_images, open_embedder
+from person_reid.cli.specs import open_embedder
+from person_reid.gallery.build import add_images, check_network, describe_answers, find_images
 from person_reid.gallery.index import SearchIndex
 from person_reid.retrieval.thresholds import load_threshold
+
+NOT_THE_NETWORK = ("gpu_ids", "batchsize", "test_dir", "multi", "result")  # flags of test.py that change no feature
 
 
 def main(argv=None):
@@ -55,9 +59,26 @@ def add(options):
     """Add images to an index, which is made where it is not there yet."""
     paths = find_images(options.images)
     index = SearchIndex(options.index)
-    count = add_images(index, open_embedder(index, options), paths)
+    count = add_images(index, embedder_of(index, options), paths)
     print(f"{options.index}: {count} images added, {len(paths) - count} were there already, {len(index)} in all")
     index.prepare()
+
+
+def embedder_of(index, options):
+    """The Embedder of an index: the one it remembers or, for a new index, the one that the flags in `options` name."""
+    plain = vars(testing_parser().parse_args([]))
+    names = [name for name in plain if name not in NOT_THE_NETWORK]
+    asked = {name: value for name in names if (value := getattr(options, name, None)) is not None}
+    unchanged = all(value == plain[name] for name, value in asked.items())
+    remembered = index.recall("network")
+    flags = remembered if remembered and unchanged else asked
+    for name in ("weights", "engine"):
+        if flags.get(name) and flags[name] != "none":
+            flags[name] = str(Path(flags[name]).resolve())
+    here = {"gpu_ids": options.gpu_ids, "batchsize": options.batchsize}
+    embedder = open_embedder(Namespace(**(plain | flags | here)))
+    check_network(index, embedder, flags)
+    return embedder
 
 
 def ask(options):
@@ -69,7 +90,7 @@ def ask(options):
     index = SearchIndex(options.index)
     if not len(index):
         raise UserError(f"{options.index}: no images in it. python tools/search.py index FOLDER --index FILE")
-    answers = index.search(open_embedder(index, options)(queries), options.top)
+    answers = index.search(embedder_of(index, options)(queries), options.top)
     described = describe_answers(queries, answers, threshold)
     for answer in described:
         print(answer["image"] if answer["known"] else f"{answer['image']}: nobody I know")

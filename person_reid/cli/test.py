@@ -13,10 +13,11 @@ Writes pytorch_result.mat (and multi_query.mat with --multi), prints the metrics
 import time
 from pathlib import Path
 
+from person_reid.cli.evaluation import write_json
 from person_reid.cli.flags import testing_parser
+from person_reid.cli.specs import open_embedder
 from person_reid.data.bank import open_bank
 from person_reid.data.layout import read_split
-from person_reid.deploy.embedder import Embedder
 from person_reid.distributed import join_world
 from person_reid.retrieval.metrics import evaluate, merge_multi_query
 from person_reid.retrieval.results import FeatureSet, multi_query_file, save_multi_query, save_result
@@ -40,18 +41,23 @@ def report(options, query, gallery, images):
     save_result(options.result, query, gallery)
     distance = "euclidean" if options.no_norm else "cosine"
 
-    def line(queries, prefix=""):
-        scores = DISTANCES[distance](queries.features, gallery.features)
-        return evaluate(queries, gallery, scores=scores).line(prefix) + " (Euclidean distance)" * options.no_norm
+    def measure(queries):
+        return evaluate(queries, gallery, scores=DISTANCES[distance](queries.features, gallery.features))
 
-    lines = [line(query)]
+    found = {"single": measure(query)}
     if images:
         save_multi_query(multi_query_file(options.result), images)
-        lines.append(line(merge_multi_query(query, images), "multi "))
+        found["multi"] = measure(merge_multi_query(query, images))
+    lines = [
+        metrics.line("multi " if name == "multi" else "") + " (Euclidean distance)" * options.no_norm
+        for name, metrics in found.items()
+    ]
     print("\n".join(lines))
+    if options.json:
+        write_json(options.json, {name: metrics.figures() for name, metrics in found.items()})
     if not options.backbone and not options.engine:
-        with (RunFolder(options.name).path / "result.txt").open("a", encoding="utf-8") as file:
-            file.writelines(f"{options.name} {options.which_epoch} {options.test_dir}: {line}\n" for line in lines)
+        where = f"{options.name} {options.which_epoch} {options.test_dir}"
+        RunFolder(options.name).add_results(f"{where}: {line}" for line in lines)
     print(f"Features are in {options.result}. Look at a ranking: python demo.py --query_index 0")
     if options.no_norm:
         print("They are not of unit length: python evaluate.py --distance euclidean ranks them as these figures do.")
@@ -65,7 +71,7 @@ def extractor(options, world):
     """
     names = ["query", "gallery", *(["multi-query"] if options.multi else [])]
     splits = {name: read_split(options.test_dir, name) for name in names}
-    embedder = Embedder.from_options(options)
+    embedder = open_embedder(options)
     height, width = embedder.size
 
     def extract(name):

@@ -12,22 +12,17 @@ log.jsonl.
 """
 
 import sys
-from pathlib import Path
 
 import torch
 
 from person_reid.basics import UserError
-from person_reid.cli.options import (
-    PUBLISHED_CLASSES,
-    dump_options,
-    options_file,
-    parse_train,
-    training_roots,
-    training_split,
-)
+from person_reid.cli.options import dump_options, parse_train
+from person_reid.cli.specs import train_spec
 from person_reid.data.layout import join_splits, read_training_splits
 from person_reid.distributed import start_processes
-from person_reid.models.factory import build_from_options, parameter_count
+from person_reid.models.factory import build_model, parameter_count
+from person_reid.models.spec import PUBLISHED_CLASSES, NetworkSpec
+from person_reid.run_folder import RunFolder
 from person_reid.training.run import run_training
 
 
@@ -38,13 +33,13 @@ def main(argv=None):
     elif "," in options.gpu_ids:
         on_several_devices(options, sys.argv[1:] if argv is None else argv)
     else:
-        run_training(options)
+        run_training(train_spec(options))
 
 
 def on_several_devices(options, arguments):
     """Start train_DDP.py on each of the GPUs, with its share of the batch."""
     count = len(options.gpu_ids.split(","))
-    if options.resume and options_file(options.name).exists():  # it holds the share
+    if options.resume and RunFolder(options.name).options_file.exists():  # it holds the share
         share = []
     elif options.batchsize % count:
         raise UserError(f"--batchsize {options.batchsize} does not divide among the {count} GPUs of --gpu_ids.")
@@ -55,13 +50,11 @@ def on_several_devices(options, arguments):
 
 def describe(options):
     """Print the options as YAML, and the size of the network that they describe, which is not really built."""
-    split = training_split(options)
-    laid_out = (Path(options.data_dir) / split).is_dir()
-    classes = PUBLISHED_CLASSES
-    if laid_out:
-        classes = len(join_splits(read_training_splits(training_roots(options), split)).classes)
+    data = train_spec(options).data
+    laid_out = (data.roots[0] / data.split).is_dir()
+    classes = len(join_splits(read_training_splits(data.roots, data.split)).classes) if laid_out else PUBLISHED_CLASSES
     with torch.device("meta"):
-        network = build_from_options(options, classes, weights="none")
+        network = build_model(NetworkSpec.of(vars(options)), classes, weights="none")
     print(dump_options(options), end="")
     print(f"# {parameter_count(network) / 1e6:.2f} M parameters, {classes} identities", end="")
     print("" if laid_out else f" (Market-1501's: {options.data_dir} is not there)")

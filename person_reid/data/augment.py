@@ -6,7 +6,7 @@ place in it: AutoAugment -> colour jitter -> random 2D translation -> crop and f
 normalisation -> grayscale erasing -> random erasing -> Cutout.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -31,7 +31,7 @@ def normalise(images):
     return pixels.div_(scale).sub_(mean).div_(std).unflatten(2, (-1, 3)).permute(0, 3, 1, 2)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Augment:
     """Turn indices into an image bank into a batch for training.
 
@@ -55,12 +55,6 @@ class Augment:
     lgt_p: float = 0.0
     grayscale_erasing_p: float = 0.0
     translation_p: float = 0.0
-
-    @classmethod
-    def from_options(cls, options):
-        """The augmentation that the flags of train.py describe. PCB was published without padding."""
-        settings = {field.name: getattr(options, field.name) for field in fields(cls) if hasattr(options, field.name)}
-        return cls(padding=0 if options.PCB else 10, **settings)
 
     def __call__(self, bank, indices, generator):
         """bank: uint8 (N, H, W, 3); indices: (B,) int64; generator: a torch.Generator. All are on one device.

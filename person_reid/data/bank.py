@@ -6,8 +6,8 @@ so plain threads use every core.
 """
 
 import hashlib
+import logging
 import re
-import sys
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -21,6 +21,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from person_reid.basics import UserError, atomic_write, describe, progress
 from person_reid.data.layout import some_of
 
+log = logging.getLogger(__name__)
 DECODER_VERSION = 1  # part of the fingerprint: raise it when load_image gives other pixels than before
 AHEAD = 512  # images decoded before they are asked for, at most: they are held in memory
 
@@ -99,7 +100,7 @@ class DecodingBank:
         try:
             yield from images if self.file is None else _written(images, self.file, self.shape)
         except OSError as error:
-            print(f"{describe(error)}: no cache; the next run decodes {self.description} again.", file=sys.stderr)
+            log.warning("%s: no cache; the next run decodes %s again.", describe(error), self.description)
             self.file = None
             yield from images
 

@@ -6,10 +6,23 @@ ranks draw the same permutation, and one step of all ranks together is what one 
 `world_size` times as large.
 """
 
+from collections.abc import Iterator
+from typing import Protocol
+
 import numpy as np
 import torch
 
 from person_reid.basics import UserError
+
+
+class Sampler(Protocol):
+    """Anything that puts images into batches."""
+
+    def __len__(self) -> int:
+        """Number of steps in an epoch, the same on every rank."""
+
+    def batches(self, epoch: int) -> Iterator[torch.Tensor]:
+        """Yield the image indices of each step, LongTensor (B,)."""
 
 
 class ShuffleSampler:

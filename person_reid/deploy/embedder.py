@@ -8,6 +8,7 @@ features = embed(["a.jpg", pil_image, crop])                      # (3, D); feat
 features = embed(crops, bgr=True)                                 # as OpenCV gives them
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,63 +16,66 @@ import torch
 from PIL import Image
 
 from person_reid.basics import UserError, select_device
-from person_reid.cli.flags import DESCRIPTION, NETWORK_OF_FILE, NETWORK_OF_RUN, given_flags, testing_parser
-from person_reid.cli.options import precision
 from person_reid.data.bank import DecodingBank, fit_image, load_image
 from person_reid.deploy.exported import KINDS, Engine
-from person_reid.deploy.load import load_network
-from person_reid.retrieval.features import extract_features, fused_embedding, parse_scales
-
-# Decided for good in an exported file.
-DECIDED = (*NETWORK_OF_RUN, *NETWORK_OF_FILE, *DESCRIPTION, "height", "width", "ms", "no_norm", "fp16", "bf16")
+from person_reid.deploy.load import TestedNetwork, load_network, network_of_run
+from person_reid.models.factory import resolve
+from person_reid.models.spec import NetworkSpec
+from person_reid.retrieval.features import extract_features, fused_embedding
 
 
 class Embedder:
     """A network, ready to turn images into features.
 
-    source: the name of a run (model/NAME), of a network (with weights), or an exported file.
-    weights: the weight file of a network, or "none". device: such as "cpu" or "cuda:1"; by default the first GPU, or
-    the CPU where there is none. flip: add the mirrored image's output, as test.py does; False takes half the time, for
-    slightly worse features. size: (height, width) of the network's input, where not its own. batch_size: images that
-    the network sees at a time. which_epoch: of the run.
+    source: the name of a run (model/NAME), of a network (with weights), or an exported file; also a TestedNetwork.
+    weights: the weight file of a network, or "none".
+    device: such as "cpu" or "cuda:1"; by default the first GPU, or the CPU if there is none.
+    flip: add the mirrored image's output, as test.py does; False takes half the time, for slightly worse features.
+    size: (height, width) of the network's input, if not its own.
+    batch_size: images that the network sees at a time.
+    which_epoch: of the run.
+    scales: factors whose square roots resize the images, such as (1.0, 1.1); the features are averaged.
+    dtype: torch.float16 or torch.bfloat16 for mixed precision; None computes in float32.
+    unit_length: divide each feature by its norm.
+
+    An exported file has decided size, scales, dtype and length. Raises UserError or FileNotFoundError if there is no
+    such run or file, or if it does not fit.
     """
 
     def __init__(
-        self, source, weights=None, device=None, flip=True, size=(None, None), batch_size=32, which_epoch="last"
-    ):
-        options = testing_parser().parse_args([])
-        kind = "engine" if Path(source).suffix.lower() in KINDS else "name" if weights is None else "backbone"
-        vars(options).update({kind: str(source)}, weights=weights and str(weights), which_epoch=str(which_epoch))
-        vars(options).update(height=size[0], width=size[1], no_flip=not flip, batchsize=batch_size)
-        self._open(options, select_device() if device is None else torch.device(device))
-
-    @classmethod
-    def from_options(cls, options):
-        """The Embedder that the flags of test.py describe. Raises UserError for flags that contradict one another."""
-        embedder = cls.__new__(cls)
-        embedder._open(options, select_device(options.gpu_ids))
-        return embedder
-
-    def _open(self, options, device):
-        flip, batch_size = not options.no_flip, options.batchsize
-        scales, dtype = parse_scales(options.ms), precision(options)
-        if options.engine:
-            if decided := given_flags(options, DECIDED):
-                raise UserError(
-                    f"--engine {options.engine}: {decided} was decided when the file was written; leave it out."
-                )
-            engine = Engine(options.engine, device)
+        self,
+        source: "str | Path | TestedNetwork",
+        weights: str | Path | None = None,
+        device: str | torch.device | None = None,
+        flip: bool = True,
+        size: tuple[int | None, int | None] = (None, None),
+        batch_size: int = 32,
+        which_epoch: str | int = "last",
+        scales: Sequence[float] = (1.0,),
+        dtype: torch.dtype | None = None,
+        unit_length: bool = True,
+    ) -> None:
+        device = select_device() if device is None else torch.device(device)
+        if isinstance(source, str | Path) and Path(source).suffix.lower() in KINDS:
+            engine = Engine(source, device)
             if engine.contents.flip and not flip:
-                raise UserError(f"{options.engine}: the mirrored image is inside the file; leave --no_flip out.")
+                raise UserError(f"{source}: the mirrored image is inside the file; leave --no_flip out.")
             self.size, self.dim = engine.size, engine.contents.dim
             self._extract = lambda bank, text: engine.features(bank, batch_size, flip, text)
             return
-        network, self.size = load_network(options)
-        self.dim = network.dim
+        if isinstance(source, TestedNetwork):
+            tested = source
+        elif weights is None:
+            tested = network_of_run(str(source), which_epoch, size)
+        else:
+            spec = resolve(NetworkSpec(str(source), *size))
+            tested = TestedNetwork(spec, str(weights), seed=0)
+        network = load_network(tested)
+        self.size, self.dim = tested.size, network.dim
         embed = fused_embedding(network, device)
 
         def extract(bank, text):
-            return extract_features(embed, bank, device, batch_size, scales, flip, dtype, text, not options.no_norm)
+            return extract_features(embed, bank, device, batch_size, scales, flip, dtype, text, unit_length)
 
         self._extract = extract
 
@@ -95,8 +99,8 @@ class Embedder:
         return self.features(DecodingBank(images, load, self.size))
 
     def features(self, bank, description="features"):
-        """Features (N, D) float32, each of unit length unless --no_norm, of an image bank, uint8 (N, *size, 3), such as
-        open_bank gives."""
+        """Features (N, D) float32, each of unit length unless asked otherwise, of an image bank, uint8 (N, *size, 3),
+        such as open_bank gives."""
         return self._extract(bank, description)
 
 

@@ -1,66 +1,65 @@
 """The network to test: that of a run, or that of a weight file."""
 
-from person_reid.basics import UserError, seed_everything
-from person_reid.cli.flags import (
-    DESCRIPTION,
-    NETWORK_OF_FILE,
-    NETWORK_OF_RUN,
-    given_flags,
-    given_values,
-    training_parser,
-)
-from person_reid.cli.options import PUBLISHED_CLASSES, load_run_options, resolve
-from person_reid.models.factory import build_from_options, load_weights
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from person_reid.basics import seed_everything
+from person_reid.models.factory import build_model, resolve
+from person_reid.models.network import Network
+from person_reid.models.spec import PUBLISHED_CLASSES, NetworkSpec, chosen_backbone, ignores_stride
+from person_reid.models.weights import load_weights
 from person_reid.run_folder import RunFolder
 
+log = logging.getLogger(__name__)
 
-def load_network(options):
-    """The Network to test, with its weights, and the (height, width) of its images.
 
-    options: with the flags of `flags.add_tested_network`, which name the run model/NAME or a weight file of
-    --backbone. Raises UserError or FileNotFoundError where there is no such run, checkpoint or network, and for flags
-    that would be ignored.
+@dataclass(frozen=True)
+class TestedNetwork:
+    """Which network to test.
+
+    spec: its layers and the size of its images, resolved. weights: "imagenet", "none" or a file. num_classes: of its
+    classifier; None leaves the classifier out. whole: the file holds the whole network, and must fit it. seed: of the
+    weights that no file holds; None for a run, which holds all.
     """
-    if options.backbone:
-        return _network_of_file(options)
-    run = run_to_test(options)
-    path = RunFolder(options.name).weights_file(options.which_epoch)
-    network = build_from_options(run, run.nclasses, weights="none")
-    load_weights(network, path, strict=True)
-    return network, (run.height, run.width)
+
+    spec: NetworkSpec
+    weights: str | Path
+    num_classes: int | None = None
+    whole: bool = False
+    seed: int | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of its images."""
+        assert self.spec.height and self.spec.width, "a resolved spec has a size"
+        return self.spec.height, self.spec.width
 
 
-def run_to_test(options):
-    """The options of the run whose network the flags of test.py name, at the image size they ask for.
+def network_of_run(
+    name: str, which_epoch: str | int = "last", size: tuple[int | None, int | None] = (None, None)
+) -> TestedNetwork:
+    """Find the network of the run model/NAME, ours or a published one. size: of the images, if not that of training.
 
-    Raises UserError where there is no such run, and for flags that contradict it or mean nothing to it.
+    Raises UserError or FileNotFoundError if there is no such run or checkpoint.
     """
-    if ignored := given_flags(options, NETWORK_OF_FILE):
-        raise UserError(
-            f"{ignored} would be ignored: model/{options.name}/opts.yaml describes the network of the run. "
-            "For a weight file without a run, name its network: --backbone NAME."
-        )
-    run = load_run_options(options.name, given_values(options, DESCRIPTION))
-    run.height, run.width = options.height or run.height, options.width or run.width
-    return run
+    run = RunFolder(name)
+    options = run.options()
+    spec = NetworkSpec.of({**options, "backbone": chosen_backbone(options)})
+    if ignores_stride(options):
+        spec = replace(spec, stride=2)
+    spec = resolve(replace(spec, height=size[0] or spec.height, width=size[1] or spec.width))
+    weights = run.weights_file(which_epoch)
+    return TestedNetwork(spec, weights, int(options.get("nclasses", PUBLISHED_CLASSES)), whole=True)
 
 
-def _network_of_file(options):
-    """The same for a weight file without a run: a backbone's or, where flags ask for further layers, a whole one."""
-    if ignored := given_flags(options, NETWORK_OF_RUN):
-        raise UserError(f"{ignored} would be ignored: --backbone {options.backbone} is a network without a run.")
-    if not options.weights:
-        raise UserError(f"--backbone {options.backbone} needs --weights FILE, or none for random weights.")
-    described = training_parser().parse_args(["--backbone", options.backbone])
-    asked = {name: getattr(options, name) for name in (*DESCRIPTION, "height", "width")}
-    vars(described).update((name, value) for name, value in asked.items() if value is not None)
-    resolve(described)
-    seed_everything(options.seed)
-    has_head = any(asked[name] is not None for name in ("neck", "head", "linear_num"))
-    whole = has_head or bool(options.attention or options.usam)
-    classes = PUBLISHED_CLASSES if has_head else None  # of the classifier, which no feature depends on
-    from_file = options.weights not in ("imagenet", "none")
-    network = build_from_options(described, classes, "none" if whole and from_file else options.weights)
-    if whole and from_file:
-        print(f"{options.weights}: {load_weights(network, options.weights, strict=True)}.")
-    return network, (described.height, described.width)
+def load_network(tested: TestedNetwork) -> Network:
+    """Build a network and load its weights. Raises UserError or FileNotFoundError for weights that do not fit it."""
+    if tested.seed is not None:
+        seed_everything(tested.seed)
+    network = build_model(tested.spec, tested.num_classes, "none" if tested.whole else str(tested.weights))
+    if tested.whole:
+        report = load_weights(network, tested.weights, strict=True)
+        if tested.seed is not None:  # nobody needs to hear that a run fits itself
+            log.info("%s: %s.", tested.weights, report)
+    return network

@@ -1,42 +1,32 @@
 """Fill a SearchIndex with images and ask it: what tools/search.py does, for use from Python.
 
 index = SearchIndex("people.index")
-embedder = open_embedder(index, testing_parser().parse_args(["--name", "ft_ResNet50"]))
+embedder = Embedder("ft_ResNet50")
+check_network(index, embedder, {"name": "ft_ResNet50"})
 add_images(index, embedder, paths)
 answers = index.search(embedder(["someone.jpg"]), k=10)
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from person_reid.basics import UserError, progress
-from person_reid.cli.flags import testing_parser
 from person_reid.data.layout import list_images
 from person_reid.deploy.embedder import Embedder
+from person_reid.gallery.index import SearchIndex
 
 CHUNK = 512  # images added in one transaction
 SAME = 0.999  # the least similarity of one image's features by the same network, as it was and as it is
-NOT_THE_NETWORK = ("gpu_ids", "batchsize", "test_dir", "multi", "result")  # flags of test.py that change no feature
 
 
-def open_embedder(index, options):
-    """The Embedder of an index: the one it remembers or, for a new index, the one that the flags in `options` name.
+def check_network(index: SearchIndex, embedder: Embedder, flags: dict[str, Any]) -> None:
+    """Make sure that an index holds features of one network: of this embedder, or it raises UserError.
 
-    options: a namespace with flags of test.py. Raises UserError where the network is not the one that made the index's
-    features: it is asked for the feature of one made-up image, which the index keeps.
+    The embedder is asked for the feature of one made-up image, which the index keeps. flags: {flag of test.py: value}
+    that name the network, which a new index remembers.
     """
-    plain = testing_parser().parse_args([])
-    names = [name for name in vars(plain) if name not in NOT_THE_NETWORK]
-    asked = {name: getattr(options, name) for name in names if getattr(options, name, None) is not None}
-    unchanged = all(value == getattr(plain, name) for name, value in asked.items())
-    remembered = index.recall("network")
-    flags = remembered if remembered and unchanged else asked
-    for name in ("weights", "engine"):
-        if flags.get(name) and flags[name] != "none":
-            flags[name] = str(Path(flags[name]).resolve())
-    vars(plain).update(flags, gpu_ids=options.gpu_ids, batchsize=options.batchsize)
-    embedder = Embedder.from_options(plain)
     noise = np.random.default_rng(0).integers(0, 256, (64, 32, 3), np.uint8)
     probe = embedder([noise])[0]
     known = index.recall("probe")
@@ -45,10 +35,9 @@ def open_embedder(index, options):
         index.remember("probe", probe.tolist())
     elif len(known) != len(probe) or probe @ np.array(known) < SAME:
         raise UserError(
-            f"{index.path}: its features were made by another network ({_words(remembered)}), or its weights have "
-            "changed since. Index the images anew: --index ANOTHER_FILE"
+            f"{index.path}: its features were made by another network ({_words(index.recall('network'))}), or its "
+            "weights have changed since. Index the images anew: --index ANOTHER_FILE"
         )
-    return embedder
 
 
 def add_images(index, embedder, paths):

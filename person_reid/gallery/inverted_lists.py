@@ -4,6 +4,7 @@ Features are gathered around √N centres, and a query is compared with the imag
 Johnson, Douze, Jégou: Billion-scale Similarity Search with GPUs, 2019.
 """
 
+import logging
 import sys
 from importlib.util import find_spec
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from person_reid.basics import atomic_write, progress
 
+log = logging.getLogger(__name__)
 RECALL = 0.98  # of the NEIGHBOURS nearest, for which the number of lists to look at is chosen
 NEIGHBOURS = 10
 SAMPLE = 200  # images whose neighbours are compared with the exact ones
@@ -35,7 +37,7 @@ class InvertedLists:
             index, reached = _train(source), 0
         if reached < self.last:
             _extend(index, source, reached)
-            print(f"faiss: {_tune(index, source)}", file=sys.stderr)
+            log.warning("faiss: %s", _tune(index, source))
             _write(index, source, self.last)
         self.index = index
         self.replaced = index.ntotal - len(source)

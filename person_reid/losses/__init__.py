@@ -156,33 +156,6 @@ def parse(text):
     return weights
 
 
-def names_in(options):
-    """The losses that the options of a run name, by name in REGISTRY.
-
-    Raises UserError for a loss that is asked for twice, and for a loss of class scores that does not fit --head.
-    """
-    flags = {PUBLISHED[flag].name: f"--{flag}" for flag in PUBLISHED if getattr(options, flag)}
-    if options.alpha:
-        flags["verification"] = "--alpha"
-    listed = parse(options.loss or "")
-    for name in listed:
-        if name in flags:
-            raise UserError(f"The loss {name} is asked for twice, by {flags[name]} and by --loss {options.loss}.")
-        if name == "cross_entropy" or REGISTRY[name].loss.takes != "logits":
-            continue
-        if name in HEADS.values():
-            raise UserError(
-                f"--loss {options.loss}: {name} is no further loss but that of a classifier. Choose it by --head "
-                f"{name.removesuffix('_softmax')}; cross_entropy:0.5 in --loss gives it a weight."
-            )
-        if options.head != "linear":
-            raise UserError(
-                f"--loss {options.loss} with --head {options.head}: {name} needs class scores, and that classifier "
-                f"gives cosines. Leave {name} out, or choose --head linear."
-            )
-    return [*flags, *listed]
-
-
 def table():
     """A line on every loss, with its paper, as text."""
     return "\n".join(f"{name:<18}{entry.summary}" for name, entry in REGISTRY.items())

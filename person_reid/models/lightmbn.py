@@ -39,22 +39,22 @@ class LightMBN(BranchedNetwork):
     parts = 3
     pieces = 7
 
-    def __init__(self, module, entry, options):
+    def __init__(self, module, entry, head):
         trunk = nn.Sequential(module.conv1, module.maxpool, module.conv2, module.conv3[0])
         branch = nn.Sequential(module.conv3[1:], module.conv4, module.conv5)
         stages = {"backbone": trunk, **{name: copy.deepcopy(branch) for name in BRANCHES}}
-        super().__init__(nn.ModuleDict(stages), entry, options)
+        super().__init__(nn.ModuleDict(stages), entry, head)
         channels = entry.channels
         self.batch_drop_block = nn.ModuleDict({"drop_batch_bottleneck": OmniScaleBlock(channels, channels)})
-        self.average = build_pooling(options.pool or "avg")
-        self.largest = build_pooling(options.pool or "max")
+        self.average = build_pooling(head.pool or "avg")
+        self.largest = build_pooling(head.pool or "max")
         shared = nn.Conv2d(channels // 2, WIDTH, 1, bias=False)
         nn.init.kaiming_normal_(shared.weight)
         self.shared = nn.Sequential(shared, nn.BatchNorm2d(WIDTH), nn.ReLU())
         for i in range(5):
-            self.add_module(f"reduction_{i}", Neck(options, channels))
+            self.add_module(f"reduction_{i}", Neck(head, channels))
         for i in range(2):
-            self.add_module(f"reduction_ch_{i}", Neck(options))
+            self.add_module(f"reduction_ch_{i}", Neck(head))
 
     @property
     def necks(self):
@@ -99,12 +99,12 @@ class LightMBN(BranchedNetwork):
 class Neck(nn.Module):
     """(B, D) → a linear reduction to 512, where the input's width D is given → BNNeck → classifier."""
 
-    def __init__(self, options, dim=None):
+    def __init__(self, head, dim=None):
         super().__init__()
         self.reduction = nn.Conv2d(dim, WIDTH, 1, bias=False) if dim else None  # a linear layer, in the authors' shape
         self.bn = frozen_bias_norm(WIDTH)
-        if options.num_classes:
-            self.classifier = build_classifier(WIDTH, options.num_classes, "bnneck", options.classifier)
+        if head.num_classes:
+            self.classifier = build_classifier(WIDTH, head.num_classes, "bnneck", head.classifier)
 
     def reduce(self, pooled):
         """(B, D) → (B, 512), the feature before the neck."""

@@ -32,15 +32,15 @@ class MGN(BranchedNetwork):
     metric_dim = WIDTH
     parts = 3
 
-    def __init__(self, module, entry, options):
+    def __init__(self, module, entry, head):
         kept = copy.deepcopy(module)
         entry.keep_resolution(kept, entry.maps, entry.size)
         branches = [_branch(resnet) for resnet in (module, kept, kept)]
         stem = {name: getattr(module, name) for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2")}
         trunk = nn.Sequential(OrderedDict(**stem, layer3=module.layer3[:1]))
-        super().__init__(nn.ModuleDict({"trunk": trunk, "branches": nn.ModuleList(branches)}), entry, options)
-        self.pooling = build_pooling(options.pool or "max")
-        self.heads: Any = nn.ModuleList(ReducedHead(entry.channels, options) for _ in range(8))
+        super().__init__(nn.ModuleDict({"trunk": trunk, "branches": nn.ModuleList(branches)}), entry, head)
+        self.pooling = build_pooling(head.pool or "max")
+        self.heads: Any = nn.ModuleList(ReducedHead(entry.channels, head) for _ in range(8))
 
     def base_name(self, name):
         return re.sub(r"^(trunk|branches\.\d)\.", "", name)
@@ -65,13 +65,13 @@ class MGN(BranchedNetwork):
 class ReducedHead(nn.Module):
     """(B, D) → Linear(D, 256) → BatchNorm1d → ReLU, the feature, and its classifier."""
 
-    def __init__(self, dim, options):
+    def __init__(self, dim, head):
         super().__init__()
         linear = nn.Linear(dim, WIDTH, bias=False)
         nn.init.kaiming_normal_(linear.weight)
         self.reduction = nn.Sequential(linear, nn.BatchNorm1d(WIDTH), nn.ReLU())
-        if options.num_classes:
-            self.classifier = build_classifier(WIDTH, options.num_classes, classifier=options.classifier)
+        if head.num_classes:
+            self.classifier = build_classifier(WIDTH, head.num_classes, classifier=head.classifier)
 
     def forward(self, pooled):
         feature = self.reduction(pooled)

@@ -13,8 +13,8 @@ from person_reid.models.pooling import build_pooling
 
 
 @dataclass(frozen=True)
-class HeadOptions:
-    """What follows the backbone: the flags of train.py. num_classes None leaves the classifiers out."""
+class HeadSpec:
+    """What follows the backbone, as in NetworkSpec. num_classes None leaves the classifiers out."""
 
     num_classes: int | None
     linear_num: int = 512
@@ -33,16 +33,17 @@ class Network(nn.Module):
     as so many pieces, (B, dim / pieces, pieces) flattened, one by one.
     """
 
+    model: Any
     dim: int
     metric_dim: int
     parts = 1
     pieces = 1
 
-    def __init__(self, module, entry, options):
+    def __init__(self, module, entry, head):
         super().__init__()
         self.model = module
         self.entry = entry
-        self.num_classes = options.num_classes
+        self.num_classes = head.num_classes
 
     def embed(self, images):
         """(B, 3, H, W) normalised images → (B, dim), the test feature, not normalised."""
@@ -56,13 +57,13 @@ class Network(nn.Module):
 class PlainNetwork(Network):
     """One feature of the whole image, and one head, `classifier.*`; without classes the backbone's own feature."""
 
-    def __init__(self, module, entry, options):
-        super().__init__(module, entry, options)
-        self.pooling: Any = build_pooling(options.pool) if options.pool else None
+    def __init__(self, module, entry, head):
+        super().__init__(module, entry, head)
+        self.pooling: Any = build_pooling(head.pool) if head.pool else None
         self.classifier: Any = None
-        if options.num_classes:
+        if head.num_classes:
             self.classifier = Head(
-                entry.dim, options.num_classes, options.linear_num, options.droprate, options.neck, options.classifier
+                entry.dim, head.num_classes, head.linear_num, head.droprate, head.neck, head.classifier
             )
         self.dim = self.metric_dim = self.classifier.dim if self.classifier else entry.dim
 
@@ -81,8 +82,8 @@ class PlainNetwork(Network):
 class USAMNetwork(PlainNetwork):
     """A ResNet with attention after the stem and after the first stage, as published (`--usam`)."""
 
-    def __init__(self, module, entry, options):
-        super().__init__(module, entry, options)
+    def __init__(self, module, entry, head):
+        super().__init__(module, entry, head)
         if not all(hasattr(module, name) for name in ("conv1", "bn1", "relu", "maxpool", "layer4")):
             raise UserError(
                 "--usam is for the ResNets of torchvision; elsewhere choose the place: --attention usam:STAGE"

@@ -25,15 +25,15 @@ class PCB(Network):
     pieces = parts = STRIPES
     metric_dim = WIDTH
 
-    def __init__(self, module, entry, options):
-        super().__init__(module, entry, options)
+    def __init__(self, module, entry, head):
+        super().__init__(module, entry, head)
         if entry.maps is None:
             raise UserError("--PCB: this network shows no feature map to cut into stripes; choose another --backbone.")
         self.dim = STRIPES * entry.dim
-        self.pooling = build_pooling(options.pool or "avg")
-        self.dropout = nn.Dropout(options.droprate)
-        for i in range(STRIPES if options.num_classes else 0):
-            head = Head(entry.dim, options.num_classes, WIDTH, options.droprate, classifier=options.classifier)
+        self.pooling = build_pooling(head.pool or "avg")
+        self.dropout = nn.Dropout(head.droprate)
+        for i in range(STRIPES if head.num_classes else 0):
+            head = Head(entry.dim, head.num_classes, WIDTH, head.droprate, classifier=head.classifier)
             self.add_module(f"classifier{i}", head)
 
     def stripes(self, images):

@@ -9,7 +9,7 @@
 
 The published constructors always load ImageNet weights. Where there are none in the cache, or a checkpoint follows
 anyway, every class also takes weights="none", by keyword. They ignore `stride` where the published ones do: for Swin,
-SwinV2, DINOv3 and ConvNeXt. New code calls build_model, which knows every network and every option.
+SwinV2, DINOv3 and ConvNeXt. New code calls create_model, which knows every network and every option.
 """
 
 from torch import nn
@@ -17,7 +17,7 @@ from torch import nn
 from person_reid.basics import UserError
 from person_reid.models import pcb
 from person_reid.models.heads import Head
-from person_reid.models.network import HeadOptions, PlainNetwork, USAMNetwork
+from person_reid.models.network import HeadSpec, PlainNetwork, USAMNetwork
 from person_reid.models.registry import build_backbone, find_backbone
 
 
@@ -45,7 +45,7 @@ class PublishedNetwork(PlainNetwork):
 
     def __init__(self, backbone, class_num, droprate, linear_num, circle=False, weights="imagenet", **settings):
         module, entry = _build(backbone, weights, **settings)
-        super().__init__(module, entry, HeadOptions(None))
+        super().__init__(module, entry, HeadSpec(None))
         self.circle = circle
         self.classifier = ClassBlock(self.dim, class_num, droprate, linear=linear_num, return_f=circle)
         self.num_classes, self.dim = class_num, self.classifier.dim
@@ -136,7 +136,7 @@ class PCB(pcb.PCB):
 
     def __init__(self, class_num, **weights):
         module, entry = _build("resnet50", stride=1, size=pcb.PCB.size, **weights)
-        super().__init__(module, entry, HeadOptions(class_num))
+        super().__init__(module, entry, HeadSpec(class_num))
         self.part = self.parts
 
     def forward(self, images):
@@ -147,7 +147,7 @@ class PCB_test(pcb.PCB):
     """The test half of a PCB, which shares its `model.*`: (B, 3, H, W) → (B, 2048, 6), the pooled stripes."""
 
     def __init__(self, model):
-        super().__init__(model.model, find_backbone("resnet50"), HeadOptions(None))
+        super().__init__(model.model, find_backbone("resnet50"), HeadSpec(None))
         self.part = self.parts
         for layer in (self.model.layer4[0].conv2, self.model.layer4[0].downsample[0]):
             layer.stride = (1, 1)

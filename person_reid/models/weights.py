@@ -2,11 +2,13 @@
 
 import argparse
 import pickle
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from person_reid.basics import UserError, describe
 from person_reid.models.translation import resampled, timm_names_of_mmdetection
@@ -16,6 +18,11 @@ ENVELOPES = ("state_dict", "model", "network", "teacher", "student")  # under wh
 # Under which name training programs keep the backbone: MoCo, LUPerson and LUPerson-NL; DINO, TransReID-SSL, SOLIDER and
 # fast-reid; TransReID and reid-strong-baseline; CLIP.
 CONTAINERS = ("encoder_q.", "encoder.", "base_encoder.", "backbone.", "base.", "visual.", "image_encoder.")
+
+# The last linear layers: ours, and the ImageNet classifiers of the libraries.
+CLASSIFIER = re.compile(
+    r"(.*\.)?classifier\.(0\.)?(weight|bias)|(model\.)?(fc|_fc|head|head\.fc|last_linear)\.(weight|bias)"
+)
 
 
 @dataclass
@@ -118,3 +125,48 @@ def load_matching(module, state_dict):
             report.loaded.append(name)
     module.load_state_dict(fitting, strict=False)
     return report
+
+
+def load_weights(network, path, strict=False):
+    """Load a weight file into a Network: a whole network's (published checkpoints, `module.` prefixes, averages) or a
+    backbone's alone. Returns a LoadReport.
+
+    A classifier of other identities is left as it is: the feature does not depend on it. If a network has copies of a
+    backbone's stages, each gets the tensors. Raises UserError if the file belongs to another network: a tensor of the
+    backbone has another shape, most are missing or, with strict, anything is missing that the feature depends on.
+    """
+    state_dict = _read_for(network, path)
+    whole = any(name.startswith("model.") for name in state_dict)
+    report = load_matching(_target(network, whole, strict), state_dict)
+    _verify(report, path, strict, whole)
+    return report
+
+
+def _read_for(network, path):
+    """Read the tensors of a file under the network's names, without those of a classifier that it does not have."""
+    own = {*network.state_dict(), *network.model.state_dict()}
+    state_dict = without_container(read_state_dict(path), lambda names: len(own & network.renamed(names).keys()))
+    state_dict = network.renamed(state_dict)
+    if network.num_classes is not None or not any(name.startswith("model.") for name in state_dict):
+        return state_dict
+    own = network.state_dict().keys()
+    return {name: value for name, value in state_dict.items() if name in own or name.startswith("model.")}
+
+
+def _target(network: nn.Module, whole, strict):
+    """Choose what the tensors go into: the network for the file of a whole one, else its backbone. A network with more
+    layers than its backbone is also the target with strict, which then finds them missing."""
+    bare = all(name.startswith("model.") for name in network.state_dict())
+    return network if whole or (strict and not bare) else network.model
+
+
+def _verify(report, path, strict, whole):
+    """Raise UserError if the report shows that the file belongs to another network."""
+    matters = "" if strict or not whole else "model."
+    wrong = [name for name in report.mismatched if name.startswith(matters) and not CLASSIFIER.fullmatch(name)]
+    lacking = [name for name in report.missing if strict and not CLASSIFIER.fullmatch(name)]
+    if wrong or lacking or len(report.loaded) < len(report.missing):
+        raise UserError(
+            f"{path}: the weights of another network ({report}). Expected those of the network that the options "
+            "describe: check --backbone and the flags beside it (--PCB, --linear_num, …), or the run's opts.yaml."
+        )

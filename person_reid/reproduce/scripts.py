@@ -1,6 +1,7 @@
-"""Running the scripts as a user would, reading the figures that they print, and keeping them: a JSON line a run."""
+"""Running the scripts as a user would, and keeping the figures: a JSON line a run."""
 
 import json
+import logging
 import os
 import re
 import shlex
@@ -12,20 +13,17 @@ from person_reid.basics import UserError, importable
 
 ROOT = Path(__file__).resolve().parents[2]
 LAST = 600  # characters of what a failed script printed last
-METRICS = re.compile(
-    r"^(?P<multi>multi )?(?P<reranked>re-ranked )?Rank@1:(?P<rank1>[\d.]+) Rank@5:(?P<rank5>[\d.]+) "
-    r"Rank@10:(?P<rank10>[\d.]+) mAP(\(\w+\))?:(?P<mAP>[\d.]+) mINP:(?P<mINP>[\d.]+)",
-    re.M,
-)
+log = logging.getLogger(__name__)
 
 
 def call(script, *words, show=False):
     """Run a script of the repository with these arguments; returns what it printed, errors among it.
 
-    show: also print each line as it comes. An exception here, an interruption among them, first ends the script: it is
+    show: also log each line as it comes. An exception here, an interruption among them, first ends the script: it is
     asked to (SIGTERM), so that a training keeps the epoch it is in. Raises UserError where the script fails.
     """
-    command = [sys.executable, "-m", "person_reid", script.removesuffix(".py"), *map(str, words)]
+    own = [str(ROOT / script)] if "/" in script else ["-m", "person_reid", script.removesuffix(".py")]
+    command = [sys.executable, *own, *map(str, words)]
     environment = os.environ | importable() | {"PYTHONIOENCODING": "utf-8"}
     printed = []
     with subprocess.Popen(
@@ -36,7 +34,7 @@ def call(script, *words, show=False):
             for line in process.stdout:
                 printed.append(line)
                 if show:
-                    print(line, end="", flush=True)
+                    log.info(line.rstrip("\n"))
         except BaseException:
             process.terminate()
             process.wait()
@@ -53,17 +51,6 @@ def found(pattern, text):
     if not match:
         raise UserError(f"Nothing like {pattern!r} in the output:\n{text[-LAST:]}")
     return match[1]
-
-
-def metrics(text):
-    """{ranking: {figure: share, 0 to 1}} of the lines of metrics in what a script printed; see reid.reproduce.recipe
-    for the names of rankings and figures."""
-    return {
-        " ".join(filter(None, [line["multi"] and "multi", line["reranked"] and "re-ranked"])) or "single": {
-            name: float(line[name]) for name in ("rank1", "rank5", "rank10", "mAP", "mINP")
-        }
-        for line in METRICS.finditer(text)
-    }
 
 
 def read_records(path):

@@ -1,17 +1,18 @@
 """Approximate neighbours by FAISS, for galleries of millions."""
 
-import sys
+import logging
 
 import numpy as np
 
 from person_reid.basics import UserError
 from person_reid.retrieval.neighbours import ExactNeighbours, Neighbours
 
+log = logging.getLogger(__name__)
 SAMPLE = 200  # queries whose neighbours are compared with the exact ones
 
 
 class FaissNeighbours:
-    """The search of ExactNeighbours through a FAISS index; it prints the recall that it reaches.
+    """The search of ExactNeighbours through a FAISS index; it logs the recall that it reaches.
 
     kind: "ivf" (inverted lists) or "hnsw" (a navigable graph). Johnson, Douze, Jégou, Billion-scale Similarity Search
     with GPUs, 2019; Malkov, Yashunin, Efficient and Robust Approximate Nearest Neighbor Search Using Hierarchical
@@ -35,7 +36,7 @@ class FaissNeighbours:
         sample = np.random.default_rng(0).permutation(len(queries))[:SAMPLE]
         exact = ExactNeighbours().search(queries[sample], gallery, k).indices
         recall = np.mean([np.isin(row, found.indices[i]).mean() for i, row in zip(sample, exact, strict=True)])
-        print(f"faiss {self.kind}: recall {recall:.4f} of the {k} nearest, over {len(sample)} images", file=sys.stderr)
+        log.warning("faiss %s: recall %.4f of the %d nearest, over %d images", self.kind, recall, k, len(sample))
         short = np.flatnonzero((found.indices < 0).any(axis=1))
         if len(short):  # lists too small for k: these few are searched exactly
             rest = ExactNeighbours().search(queries[short], gallery, k)

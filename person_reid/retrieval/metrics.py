@@ -60,6 +60,14 @@ class Metrics:
         name = "mAP" if self.ap == "trapezoidal" else f"mAP({self.ap})"
         return f"{prefix}{ranks} {name}:{self.mAP:.6f} mINP:{self.mINP:.6f}"
 
+    def figures(self):
+        """{"rank1", "rank5", "rank10", "mAP", "mINP"}, each in [0, 1]."""
+        return {
+            **{f"rank{k}": float(self.rank(k)) for k in (1, 5, 10)},
+            "mAP": float(self.mAP),
+            "mINP": float(self.mINP),
+        }
+
 
 def evaluate(query, gallery, ap="trapezoidal", scores=None, ignore_cameras=False, workers=None):
     """Rank the gallery for every query and measure it. Returns Metrics.

@@ -1,7 +1,8 @@
-"""The flags of re-ranking, and what they choose."""
+"""The ways to re-rank a gallery, and the memory that they take."""
 
-import sys
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from person_reid.basics import UserError
@@ -47,58 +48,65 @@ SEARCHES: dict[str, Callable] = {
     "faiss": lambda device, budget: FaissNeighbours("ivf"),
     "faiss-hnsw": lambda device, budget: FaissNeighbours("hnsw"),
 }
-FLAGS = ("k1", "k2", "lambda_value", "alpha", "augment")
 COPIES = 3  # arrays of the size of a chunk that a thread may hold at once
+log = logging.getLogger(__name__)
 
 
-def add_rerank_flags(parser):
-    """Add the flags of every method; None means the method's own default."""
-    group = parser.add_argument_group("re-ranking")
-    group.add_argument("--method", default="k-reciprocal", choices=METHODS, help="how the gallery is ranked again")
-    group.add_argument("--k1", type=int, help="neighbours of an image (default: 20; gnn 26; aqe 5)")
-    group.add_argument("--k2", type=int, help="neighbours whose descriptions are averaged (default: 6; gnn 7)")
-    group.add_argument("--lambda_value", type=float, help="share of the original distance (default: 0.3)")
-    group.add_argument("--alpha", type=float, help="aqe: a neighbour weighs cos^alpha (default: 0, the plain average)")
-    group.add_argument("--augment", type=int, help="aqe: neighbours added to every gallery image first (default: 0)")
-    group.add_argument("--neighbours", default="exact", choices=SEARCHES, help="who searches")
-    group.add_argument("--memory_gb", type=float, default=2.0, help="bound on the memory beside the features")
+@dataclass(frozen=True)
+class RerankSpec:
+    """How to re-rank.
 
-
-def rescorer(args):
-    """The function (query features, gallery features, device) → scores for metrics.evaluate that the flags describe.
-
-    Raises UserError for a flag that the method would ignore and, once it knows the data, for too little memory.
+    method: a key of METHODS. settings: {name: value} of those that the method takes, in place of its defaults.
+    neighbours: a key of SEARCHES. memory_gb: bound on the memory beside the features.
+    Raises UserError for a setting that the method would ignore, and for one out of range.
     """
-    method, defaults, bytes_per_image = METHODS[args.method]
-    given = {flag: getattr(args, flag) for flag in FLAGS if getattr(args, flag) is not None}
-    for flag in given.keys() - defaults.keys():
-        raise UserError(f"--{flag}: --method {args.method} has no use for it; it takes --{', --'.join(defaults)}.")
-    if not 0 <= given.get("lambda_value", 0) <= 1:
-        raise UserError(f"--lambda_value {args.lambda_value}: expected 0 to 1.")
-    settings = defaults | given
+
+    method: str = "k-reciprocal"
+    settings: Mapping[str, float] = field(default_factory=dict)
+    neighbours: str = "exact"
+    memory_gb: float = 2.0
+
+    def __post_init__(self) -> None:
+        defaults = METHODS[self.method].defaults
+        for name in self.settings.keys() - defaults.keys():
+            raise UserError(f"--{name}: --method {self.method} has no use for it; it takes --{', --'.join(defaults)}.")
+        if not 0 <= self.settings.get("lambda_value", 0) <= 1:
+            raise UserError(f"--lambda_value {self.settings['lambda_value']}: expected 0 to 1.")
+
+
+def rescorer(spec: RerankSpec) -> Callable[..., Scores]:
+    """Return the function (query features, gallery features, device) → scores for metrics.evaluate.
+
+    The function raises UserError if the data need more memory than the spec allows.
+    """
+    method, defaults, bytes_per_image = METHODS[spec.method]
+    settings = {**defaults, **spec.settings}
 
     def rescore(query, gallery, device=None):
         num_images, dimension = len(query) + len(gallery), query.shape[1]
-        budget = plan_memory(args, num_images, 4 * dimension + bytes_per_image(**settings))
-        options = settings | {"neighbours": SEARCHES[args.neighbours](device, budget)}
+        budget = plan_memory(spec, num_images, 4 * dimension + bytes_per_image(**settings))
+        chosen = settings | {"neighbours": SEARCHES[spec.neighbours](device, budget)}
         if method is GraphScores and device is not None and fits(num_images, device):
-            scores: Scores = DenseGraphScores(query, gallery, **options, device=device)
+            scores: Scores = DenseGraphScores(query, gallery, **chosen, device=device)
         else:
-            scores = method(query, gallery, **options)
+            scores = method(query, gallery, **chosen)
         scores.budget = budget
         return scores
 
     return rescore
 
 
-def plan_memory(args, num_images, bytes_per_image):
-    """Bytes for a chunk of scores, such that the whole stays within --memory_gb; says on stderr how much that is."""
+def plan_memory(spec: RerankSpec, num_images: int, bytes_per_image: float) -> int:
+    """Return the bytes for a chunk of scores such that the whole stays within the spec's memory; log how much that is.
+
+    Raises UserError if not even one row of scores fits.
+    """
     fixed, row, copies = num_images * bytes_per_image, 4 * num_images, COPIES * thread_count()
-    left = args.memory_gb * 1e9 - fixed
+    left = spec.memory_gb * 1e9 - fixed
     if left < copies * row:
         least = (fixed + copies * row) / 1e9
-        raise UserError(f"--memory_gb {args.memory_gb:g}: {num_images} images need at least {least:.4f}.")
+        raise UserError(f"--memory_gb {spec.memory_gb:g}: {num_images} images need at least {least:.4f}.")
     budget = int(min(CHUNK_BYTES, row * MOST_ROWS, left / copies))
     needed = (fixed + copies * budget) / 1e9
-    print(f"{args.method}: about {needed:.2f} GB beside the features (limit {args.memory_gb:g})", file=sys.stderr)
+    log.warning("%s: about %.2f GB beside the features (limit %g)", spec.method, needed, spec.memory_gb)
     return budget

@@ -1,11 +1,7 @@
 """Training curves: loss, top-1 error, learning rate and, where it was measured, mAP, epoch by epoch."""
 
-import json
-from pathlib import Path
-
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from person_reid.basics import UserError
 from person_reid.show.style import LINES, LINES_ON_DARK, PATTERNS, panel, picture
 
 TRAIN_COLOR, VALIDATION_COLOR = LINES[:2]
@@ -62,18 +58,3 @@ def loss_limit(history):
     highest = max(record["loss"] for record in history)
     validation = sorted(record["val_loss"] for record in history if "val_loss" in record)
     return 1.15 * max(highest, validation[(len(validation) - 1) // 2] if validation else 0) or 1
-
-
-def read_history(path):
-    """The records of a run's log.jsonl. Raises UserError where there are none or the file is damaged."""
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such log; train.py writes one after the first epoch.")
-    try:
-        history = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        complete = all({"epoch", "loss", "error"} <= record.keys() for record in history)
-    except (ValueError, AttributeError):
-        history, complete = [], False
-    if not history or not complete:
-        raise UserError(f"{path}: expected a line for each epoch with epoch, loss and error, as train.py writes them.")
-    return history

@@ -5,6 +5,7 @@ points, method = project(images.features)
 draw_embedding(points, images.labels, images.cameras, "map.png", method)
 """
 
+import logging
 from collections.abc import Callable
 
 import numpy as np
@@ -16,6 +17,7 @@ from person_reid.data.layout import JUNK
 from person_reid.retrieval.results import FeatureSet
 from person_reid.show.style import MANY, panel, picture
 
+log = logging.getLogger(__name__)
 MARKERS = "osD^vPX*<>hp"
 DISTRACTOR = 0
 PERPLEXITY = 12.0  # neighbours that count: about half as many as a person has images
@@ -47,7 +49,7 @@ def project(features, method=None, seed=0):
         try:
             return _tsne(unit, seed), METHODS["tsne"][0]
         except ImportError:
-            print("t-SNE needs scikit-learn (pip install scikit-learn); the map is by PCA.")
+            log.info("t-SNE needs scikit-learn (pip install scikit-learn); the map is by PCA.")
             method = "pca"
     name, reduce, package = METHODS[method]
     try:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from person_reid.data.augment import normalise
+from person_reid.training.trainer import StepContext
 
 RATE = 16  # grey values of 255, the most that a pixel is moved
 
@@ -18,12 +19,12 @@ class AdversarialTerm:
     def __init__(self, weight, every):
         self.weight, self.every = weight, every
 
-    def __call__(self, trainer, images, targets, step):
-        """images (B, 3, H, W), targets (B,), step: of the epoch, from 0 → a scalar, 0 in the batches between."""
-        if step % self.every:
+    def __call__(self, context: StepContext) -> torch.Tensor | float:
+        """Return a scalar, 0 in the batches between."""
+        if context.step % self.every:
             return 0.0
-        _, logits = trainer.network(opposite_direction_attack(trainer.network, images))
-        return self.weight * trainer.criterion.classify(logits, targets)
+        _, logits = context.network(opposite_direction_attack(context.network, context.images))
+        return self.weight * context.criterion.classify(logits, context.targets)
 
 
 def opposite_direction_attack(network, images, rate=RATE):

@@ -1,6 +1,11 @@
 """Batches of augmented images, made on the device from a bank that may be too large for it."""
 
+from collections.abc import Iterator
+
+import numpy as np
 import torch
+
+from person_reid.data.samplers import Sampler
 
 
 class BatchSource:
@@ -20,6 +25,37 @@ class BatchSource:
             return self.augment(self.bank, indices.to(self.device, non_blocking=True), generator)
         images = self.bank[indices].to(self.device, non_blocking=True)
         return self.augment(images, torch.arange(len(images), device=self.device), generator)
+
+
+class Batches:
+    """The batches of every epoch. Each step draws its randomness from (seed, epoch, step, rank), whatever came before.
+
+    source: gives the augmented images. targets: (N,) classes of all images. sampler: chooses the images of each step.
+    rank: of this process.
+    """
+
+    def __init__(
+        self, source: BatchSource, targets: torch.Tensor, sampler: Sampler, seed: int = 0, rank: int = 0
+    ) -> None:
+        self.source, self.sampler, self.seed, self.rank = source, sampler, seed, rank
+        self.device = source.device
+        self.targets = torch.as_tensor(targets).to(self.device)
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def of(self, epoch: int, first: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield the augmented images (B, 3, H, W) and targets (B,) of an epoch from step `first` on, on the device."""
+        generator = torch.Generator(self.device)
+        for step, indices in enumerate(self.sampler.batches(epoch)):
+            if step >= first:
+                generator.manual_seed(self.seed_of(epoch, step))
+                yield self.source(indices, generator), self.targets[indices.to(self.device, non_blocking=True)]
+
+    def seed_of(self, epoch: int, step: int) -> int:
+        """The seed of everything that this process draws at random in a step."""
+        entropy = np.random.SeedSequence((self.seed, epoch, step, self.rank))
+        return int(entropy.generate_state(1, np.uint64)[0] >> 1)
 
 
 def fits(bank, device):

@@ -8,6 +8,8 @@ in Vivo, IJCAI 2020, with the teacher of Tarvainen and Valpola, Mean teachers ar
 import numpy as np
 import torch
 
+from person_reid.training.trainer import StepContext
+
 WEIGHT = 0.1  # of the published training
 
 
@@ -20,15 +22,15 @@ class GeneralisationTerm:
     def __init__(self, source, size):
         self.source, self.size = source, size
 
-    def __call__(self, trainer, images, targets, step):
-        """step: of the epoch. Returns a scalar; images and targets are not looked at."""
-        if trainer.average is None:
+    def __call__(self, context: StepContext) -> torch.Tensor | float:
+        """Return a scalar; the labelled images are not looked at."""
+        if context.teacher is None:
             return 0.0
-        first, second = self.draw(trainer.seed_of(trainer.epoch, step))
-        _, student = trainer.network(first)
+        first, second = self.draw(context.seed)
+        _, student = context.network(first)
         with torch.no_grad():
-            _, teacher = trainer.average(second)
-        scale = getattr(trainer.criterion.classification, "scale", 1.0)  # of a head that gives cosines
+            _, teacher = context.teacher(second)
+        scale = getattr(context.criterion.classification, "scale", 1.0)  # of a head that gives cosines
         return WEIGHT * symmetric_divergence(scale * student.float(), scale * teacher.float())
 
     def draw(self, seed):

@@ -1,10 +1,12 @@
 """Where the time of a training step goes: `--profile`."""
 
+import logging
 from contextlib import contextmanager
 
 import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
+log = logging.getLogger(__name__)
 WAIT, WARM_UP, STEPS = 5, 2, 10  # steps before the profiler starts, that it leaves out, and that it records
 
 
@@ -13,7 +15,7 @@ def step_profiler(wanted, folder):
     """Yield what to call after every step, or None where no profile is wanted.
 
     After 17 steps folder/trace.json is there, to look at in chrome://tracing or ui.perfetto.dev, and the operators that
-    took longest are printed.
+    took longest are logged.
     """
     if not wanted:
         yield None
@@ -25,8 +27,8 @@ def step_profiler(wanted, folder):
         folder.mkdir(parents=True, exist_ok=True)
         profiler.export_chrome_trace(str(folder / "trace.json"))
         order = "self_cuda_time_total" if on_gpu else "self_cpu_time_total"
-        print(profiler.key_averages().table(sort_by=order, row_limit=15))
-        print(f"{folder / 'trace.json'}: {STEPS} steps; open it in chrome://tracing or ui.perfetto.dev", flush=True)
+        log.info(profiler.key_averages().table(sort_by=order, row_limit=15))
+        log.info("%s: %d steps; open it in chrome://tracing or ui.perfetto.dev", folder / "trace.json", STEPS)
 
     plan = schedule(wait=WAIT, warmup=WARM_UP, active=STEPS, repeat=1)
     with profile(activities=activities, schedule=plan, on_trace_ready=report) as profiler:

@@ -1,78 +1,162 @@
-"""A training run from the options to the last checkpoint."""
+"""A training from its spec to the last checkpoint: images, sampler, network, criterion, trainer, and the epochs."""
 
+import logging
 import os
-import signal
 import sys
-import threading
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import NamedTuple
 
-from person_reid.basics import UserError, atomic_write
-from person_reid.cli.options import options_file, save_options
+import numpy as np
+import torch
+
+from person_reid.basics import UserError, seed_everything
+from person_reid.data.bank import load_bank
+from person_reid.data.layout import Split, join_splits, read_split, read_training_splits, read_unlabelled
+from person_reid.data.samplers import PKSampler, Sampler, ShuffleSampler, expected_pairs
 from person_reid.distributed import World
-from person_reid.models.factory import parameter_count
+from person_reid.models.factory import build_model, parameter_count
+from person_reid.models.network import Network
 from person_reid.run_folder import RunFolder, check_run_name
 from person_reid.show.curves import draw_curves
+from person_reid.training.adversarial import AdversarialTerm
+from person_reid.training.batches import Batches, BatchSource
+from person_reid.training.criterion import Criterion
+from person_reid.training.evaluation import Evaluation
+from person_reid.training.generalisation import GeneralisationTerm
+from person_reid.training.interruption import STOPPED, not_finite_message, stop_signal
 from person_reid.training.profile import step_profiler
-from person_reid.training.setup import set_up
-from person_reid.training.trainer import NotFinite, Stopped
+from person_reid.training.spec import TrainSpec
+from person_reid.training.trainer import NotFinite, Stopped, Term, Trainer
 from person_reid.training.writers import check_writers, open_writers
 from person_reid.versions import versions
 
 CHECKPOINT_EVERY = 10  # epochs
-STOPPED = 128 + signal.SIGTERM  # the exit status of a process that a signal ended
+FEW_PAIRS = 0.25  # pairs of one identity for each image of a batch; the balanced sampler's 4 instances give 1.5
+log = logging.getLogger(__name__)
 
 
-def run_training(options, world=None):
-    """Train as the options say; returns the RunFolder. Everything is checked and decoded before anything is written.
+class Training(NamedTuple):
+    """All that a run trains with. validation: bank and targets of `val`, or None. evaluation: of --eval_every."""
 
-    world: the processes that train together; the first of them prints and writes.
+    trainer: Trainer
+    split: Split
+    validation: tuple[torch.Tensor, torch.Tensor] | None
+    evaluation: Evaluation | None
+
+
+def run_training(spec: TrainSpec, world: World | None = None) -> RunFolder:
+    """Train as the spec says. Everything is checked and decoded before anything but a cache is written.
+
+    world: the processes that train together; the first of them logs and writes. Raises UserError for everything that
+    can be wrong before the first batch, and for a loss that is not finite.
     """
     world = world or World()
-    check_run_name(options.name)
-    check_writers(options)
-    run = RunFolder(options.name)
+    check_run_name(spec.name)
+    check_writers(spec.writers)
+    run = RunFolder(spec.name)
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0  # by torchrun, after a process had died
-    state = run.load_state(world.device(options.gpu_ids)) if options.resume or restarted else None
-    with step_profiler(options.profile and world.leads, run.path) as after_step:
-        setup = set_up(options, world, state, after_step)
-        trainer, split = setup.trainer, setup.split
-        if world.leads:
-            if state:
-                print(f"{run.path}: going on after epoch {trainer.epoch}, batch {trainer.step}.")
-            else:
-                run.set_aside()
-                save_options(options, options_file(options.name))
-            run.save_versions({"epoch": trainer.epoch, **versions()}, goes_on=state is not None)
-            processes = f", {world.size} processes" if world.size > 1 else ""
-            print(
-                f"{options.backbone}, {parameter_count(trainer.network) / 1e6:.2f} M parameters; {len(split)} images "
-                f"of {len(split.classes)} identities; {options.total_epoch} epochs on {trainer.device}{processes}.",
-                flush=True,
-            )
-        world.wait()
-        try:
-            _fit(setup, run, options)
-        except NotFinite as error:
-            raise UserError(_not_finite(error, trainer, split, run)) from error
+    state = run.load_state(world.device(spec.gpu_ids)) if spec.resume or restarted else None
+    training = set_up(spec, world, state)
+    trainer, split = training.trainer, training.split
+    if world.leads:
+        if state:
+            log.info("%s: going on after epoch %d, batch %d.", run.path, trainer.epoch, trainer.step)
+        else:
+            run.set_aside()
+            run.save_options({**spec.flags, "nclasses": len(split.classes)})
+        run.save_versions({"epoch": trainer.epoch, **versions()}, goes_on=state is not None)
+        log.info(
+            "%s, %.2f M parameters; %d images of %d identities; %d epochs on %s%s.",
+            spec.network.backbone, parameter_count(trainer.network) / 1e6, len(split), len(split.classes),
+            spec.optimizer.epochs, trainer.device, f", {world.size} processes" if world.size > 1 else "",
+        )  # fmt: skip
+    world.wait()
+    try:
+        _fit(training, run, spec, world)
+    except NotFinite as error:
+        raise UserError(not_finite_message(error, trainer.batches.sampler, split, run)) from error
     return run
 
 
-def _fit(setup, run, options):
-    """The epochs that are left, and what is written after each: resume.pth after the checkpoints that it promises."""
-    trainer, leads = setup.trainer, setup.trainer.world.leads
-    writers = open_writers(options, run.path, trainer.history) if leads else nullcontext(lambda record: None)
-    with stop_signal() as stop, writers as write:
-        while trainer.epoch < options.total_epoch:
+def set_up(spec: TrainSpec, world: World | None = None, state: dict | None = None) -> Training:
+    """Put together what the spec describes; nothing but the caches of decoded images is written.
+
+    world: the processes that train together. state: of a run that goes on, so that no weights need to be loaded.
+    """
+    world = world or World()
+    device = world.device(spec.gpu_ids)
+    if device.type == "cuda":  # ten bits of mantissa in place of 23, on tensor cores
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = spec.tf32
+    seed_everything(spec.seed)
+
+    data, augment = spec.data, spec.data.augment
+    splits = read_training_splits(data.roots, data.split)
+    split = join_splits(splits)
+    unlabelled = read_unlabelled(data.unlabelled) if data.unlabelled else []
+    evaluation = Evaluation(data.roots[0]) if spec.evaluate_every else None
+    sampler = build_sampler(spec, split, world)
+
+    network = build_model(spec.network, len(split.classes), "none" if state else spec.weights)
+    if spec.sync_bn:
+        network = _with_synchronised_norms(network, device)
+    criterion = Criterion(spec.losses, len(split.classes), network.metric_dim, network.parts)
+
+    with world.leader_first():  # one process decodes; the others find its caches
+        validation = _validation_data(spec, split.classes)
+        banks = [_bank(spec, part.paths, folder) for folder, part in splits]
+        terms: list[Term] = [AdversarialTerm(spec.adversarial, spec.adversarial_every)] if spec.adversarial else []
+        if data.unlabelled:
+            source = BatchSource(_unlabelled_bank(spec, unlabelled), augment, device)
+            terms.append(GeneralisationTerm(source, size=max(8, data.batch_size // 2)))  # the published number
+        if evaluation:
+            evaluation.decode(augment.height, augment.width)
+    bank = banks[0] if len(banks) == 1 else torch.cat(banks)  # one stays the memory-mapped file that it is
+
+    batches = Batches(BatchSource(bank, augment, device), split.targets, sampler, spec.seed, world.rank)
+    trainer = Trainer(network, criterion, batches, spec, terms, world)
+    if state:
+        trainer.load_state_dict(state)
+    return Training(trainer, split, validation, evaluation)
+
+
+def build_sampler(spec: TrainSpec, split: Split, world: World) -> Sampler:
+    """Build the sampler; log a remark if a shuffled batch holds hardly any of the pairs that the losses learn from."""
+    data, ranks = spec.data, (world.rank, world.size)
+    if data.sampler != "shuffle":
+        cameras = split.cameras if data.sampler == "pk_camera" else None
+        return PKSampler(split.targets, data.batch_size, data.instances, spec.seed, cameras, *ranks)
+    batch = data.batch_size * world.size
+    pairs = expected_pairs(split.targets, batch)
+    hungry = [term.name for term in spec.losses.terms if term.needs_positives]
+    if hungry and pairs < FEW_PAIRS * batch and world.leads:
+        log.info(
+            "A shuffled batch of %d images holds %.1f pairs of one identity on average, and %s learn from such pairs. "
+            "--sampler pk puts %d images of each identity into a batch.",
+            batch, pairs, ", ".join(hungry), data.instances,
+        )  # fmt: skip
+    return ShuffleSampler(len(split), data.batch_size, spec.seed, True, *ranks)
+
+
+def _fit(training: Training, run: RunFolder, spec: TrainSpec, world: World) -> None:
+    """Train the epochs that are left, and write what follows each: resume.pth after the checkpoints it promises."""
+    trainer, leads, epochs = training.trainer, world.leads, spec.optimizer.epochs
+    nowhere: Callable[[dict], None] = lambda record: None  # noqa: E731
+    writers = open_writers(spec, run.path, trainer.history) if leads else nullcontext(nowhere)
+    profiler = step_profiler(spec.profile and leads, run.path)
+    with stop_signal() as stop, profiler as after_step, writers as write:
+        while trainer.epoch < epochs:
             try:
-                record = trainer.train_epoch(stop)
+                record = trainer.train_epoch(stop, after_step)
             except Stopped:
-                _save_and_exit(trainer, run)
-            record |= _measure(setup, options)
+                _save_and_exit(trainer, run, world)
+            record |= _measure(training, spec, world)
             record = {"epoch": trainer.epoch, **{name: float(f"{value:.6g}") for name, value in record.items()}}
             trainer.history.append(record)
             if leads:
-                _write_epoch(trainer, run, options)
-                print(_line(record, options.total_epoch), flush=True)
+                _write_epoch(trainer, run, spec.keep)
+                log.info(_line(record, epochs))
                 write(record)
         if trainer.average is not None:
             if leads:
@@ -81,72 +165,44 @@ def _fit(setup, run, options):
             if leads:
                 run.save_weights("average_bn", averaged)
     if leads:
-        print(f"Done: {run.path}/net_last.pth. Test it: python test.py --name {run.name}")
+        log.info("Done: %s/net_last.pth. Test it: python test.py --name %s", run.path, run.name)
 
 
-def _measure(setup, options):
-    """What is known of the network after an epoch beside its training: validation and, where due, evaluation."""
-    trainer, found = setup.trainer, dict[str, float]()
-    if setup.validation:
-        found |= trainer.validate(*setup.validation)
-    if setup.evaluation and (trainer.epoch % options.eval_every == 0 or trainer.epoch == options.total_epoch):
-        found |= setup.evaluation(trainer.network, trainer.device, options.batchsize, trainer.world)
+def _measure(training: Training, spec: TrainSpec, world: World) -> dict[str, float]:
+    """Validate and, if it is due, evaluate the network after an epoch."""
+    trainer, found = training.trainer, dict[str, float]()
+    if training.validation:
+        found |= trainer.validate(*training.validation)
+    if training.evaluation and (trainer.epoch % spec.evaluate_every == 0 or trainer.epoch == spec.optimizer.epochs):
+        found |= training.evaluation(trainer.network, trainer.device, spec.data.batch_size, world)
     return found
 
 
-def _write_epoch(trainer, run, options):
+def _write_epoch(trainer: Trainer, run: RunFolder, keep: int) -> None:
     weights = trainer.network.state_dict()
     if trainer.epoch % CHECKPOINT_EVERY == 0:
         run.save_weights(trainer.epoch, weights)
     run.save_weights("last", weights)
     run.save_state(trainer.state_dict())
     run.save_log(trainer.history)
-    if options.keep:
-        run.keep_latest(options.keep)
-    draw_curves(trainer.history, run.path / "train.jpg")
+    if keep:
+        run.keep_latest(keep)
+    draw_curves(trainer.history, run.curves)
 
 
-def _save_and_exit(trainer, run):
-    """What happens on SIGTERM, which a cluster sends to a job before it takes the machine away."""
-    if trainer.world.leads:
+def _save_and_exit(trainer: Trainer, run: RunFolder, world: World) -> None:
+    """Save the state on SIGTERM, which a cluster sends to a job before it takes the machine away, and exit."""
+    if world.leads:
         run.save_state(trainer.state_dict())
-        print(
-            f"Stopped by SIGTERM in epoch {trainer.epoch + 1} after batch {trainer.step}; {run.state_file} holds it. "
-            "Go on: the same command with --resume.",
-            flush=True,
-        )
-    trainer.world.wait()
+        log.info(
+            "Stopped by SIGTERM in epoch %d after batch %d; %s holds it. Go on: the same command with --resume.",
+            trainer.epoch + 1, trainer.step, run.state_file,
+        )  # fmt: skip
+    world.wait()
     sys.exit(STOPPED)
 
 
-@contextmanager
-def stop_signal():
-    """Yield a function that says whether SIGTERM has come; it ends the process at its next safe moment, not at once."""
-    received: list = []
-    if threading.current_thread() is not threading.main_thread():  # where Python allows no handler
-        yield lambda: False
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: received.append(True))
-    try:
-        yield lambda: bool(received)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _not_finite(error, trainer, split, run):
-    """What to tell about a loss that is no number; the images of its batch go to model/NAME/not_finite.txt."""
-    batch = next(batch for step, batch in enumerate(trainer.sampler.batches(error.epoch)) if step == error.step)
-    listing = run.path / "not_finite.txt"
-    with atomic_write(listing, shared=True) as temporary:
-        temporary.write_text("".join(f"{split.paths[index]}\n" for index in batch))
-    good = f"{run.path}/net_last.pth is of epoch {error.epoch}" if error.epoch else "No epoch was finished"
-    return (
-        f"{error} Its {len(batch)} images, {split.paths[batch[0]]} among them, are listed in {listing}. {good}. Try a "
-        "lower --lr, a --warm_epoch, or --bf16 in place of --fp16, and begin again or go on with --resume."
-    )
-
-
-def _line(record, total):
+def _line(record: dict, total: int) -> str:
     """One line of the log for people."""
     text = f"epoch {record['epoch']}/{total}  loss {record['loss']:.4f}  error {record['error']:.2%}"
     if "val_loss" in record:
@@ -154,3 +210,40 @@ def _line(record, total):
     if "mAP" in record:
         text += f"  Rank@1 {record['rank1']:.2%}  mAP {record['mAP']:.2%}"
     return f"{text}  lr {record['lr']:.2e}  {record['images_per_second']:.0f} images/s"
+
+
+def _with_synchronised_norms(network: Network, device: torch.device) -> Network:
+    if device.type != "cuda":
+        raise UserError(f"--sync_bn: PyTorch synchronises batch norms on GPUs only, and this runs on {device}.")
+    return torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
+
+
+def _validation_data(spec: TrainSpec, classes: list[str]) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """The bank (N, H, W, 3) and targets (N,) of the val split, or None if there is none. Identities that are not
+    trained are left out."""
+    folder = spec.data.roots[0] / "val"
+    if not folder.is_dir():
+        return None
+    split = read_split(folder.parent, "val", cameras_required=False)
+    position = {name: index for index, name in enumerate(classes)}
+    targets = np.array([position.get(split.classes[target], -1) for target in split.targets])
+    known = np.flatnonzero(targets >= 0)
+    if len(known) == 0:
+        return None
+    bank = _bank(spec, split.paths, folder)
+    return bank[torch.from_numpy(known)], torch.from_numpy(targets[known])
+
+
+def _bank(spec: TrainSpec, paths: list[Path], folder: Path) -> torch.Tensor:
+    augment = spec.data.augment
+    return load_bank(paths, augment.height, augment.width, folder.parent / ".cache", folder.name)
+
+
+def _unlabelled_bank(spec: TrainSpec, paths: list[Path]) -> torch.Tensor:
+    """The bank of --DG_dir; its cache lies beside the training images if that folder cannot be written."""
+    folder, augment = spec.data.unlabelled, spec.data.augment
+    assert folder is not None
+    cache = folder / ".cache"
+    if not cache.is_dir() and not os.access(folder, os.W_OK):
+        cache = spec.data.roots[0] / ".cache"
+    return load_bank(paths, augment.height, augment.width, cache, "unlabelled")

@@ -4,11 +4,13 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
+from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RAdam, RMSprop
 from torch.optim.lr_scheduler import LambdaLR
 
-from person_reid.basics import UserError
+from person_reid.training.spec import OptimizerSpec
 
 BACKBONE, HEAD = 0, 1  # positions of the optimiser's groups; prototypes are the third, where there are any
 IN_BACKBONE = ("model.", "usam_")  # how the names of its parameters begin
@@ -17,7 +19,7 @@ DROP = 0.1  # what a step of the learning rate multiplies it by
 FLOOR = 0.01  # the share of --lr at which the cosines end
 
 
-def build_optimizer(network, criterion, options):
+def build_optimizer(network: nn.Module, criterion: nn.Module, spec: OptimizerSpec) -> Optimizer:
     """Build the optimiser of `--optimizer` over up to three groups, named in `group["name"]`.
 
     backbone: `model.*`, and the attention of --usam, at `backbone_lr`.
@@ -30,10 +32,10 @@ def build_optimizer(network, criterion, options):
     """
     backbone = [weight for name, weight in network.named_parameters() if name.startswith(IN_BACKBONE)]
     head = [weight for name, weight in network.named_parameters() if not name.startswith(IN_BACKBONE)]
-    groups = [
-        {"name": "backbone", "params": backbone, "lr": options.backbone_lr},
-        {"name": "head", "params": head, "lr": options.lr},
-        {"name": "prototypes", "params": list(criterion.parameters()), "lr": options.prototype_lr},
+    groups: list[dict[str, Any]] = [
+        {"name": "backbone", "params": backbone, "lr": spec.backbone_lr},
+        {"name": "head", "params": head, "lr": spec.lr},
+        {"name": "prototypes", "params": list(criterion.parameters()), "lr": spec.prototype_lr},
     ]
     for group in groups:
         group["params"] = [parameter for parameter in group["params"] if parameter.requires_grad]
@@ -46,18 +48,18 @@ def build_optimizer(network, criterion, options):
         "radam": partial(RAdam, decoupled_weight_decay=True),
         "rmsprop": partial(RMSprop, momentum=0.9),
     }
-    return kinds[options.optimizer](groups, lr=options.lr, weight_decay=options.weight_decay)
+    return kinds[spec.name](groups, lr=spec.lr, weight_decay=spec.weight_decay)
 
 
-def build_scheduler(optimizer, options, steps_per_epoch):
+def build_scheduler(optimizer: Optimizer, spec: OptimizerSpec, steps_per_epoch: int) -> LambdaLR:
     """PyTorch's LambdaLR, stepped once a batch: warm-up × decay, the same functions of the step for every group.
 
     The rate is a function of the number of the step alone, so that a resumed run goes on exactly where it was; chained
     schedulers (SequentialLR) multiply the rate on from step to step, and accumulate rounding.
     """
-    warm_steps = options.warm_epoch * steps_per_epoch
-    floors = [options.lr * FLOOR / group["lr"] for group in optimizer.param_groups]
-    decays = [_decay(options, steps_per_epoch, floor) for floor in floors]
+    warm_steps = spec.warm_epochs * steps_per_epoch
+    floors = [spec.lr * FLOOR / group["lr"] for group in optimizer.param_groups]
+    decays = [_decay(spec, steps_per_epoch, floor) for floor in floors]
     return LambdaLR(optimizer, [_warmed_up(decay, warm_steps) for decay in decays])
 
 
@@ -71,7 +73,7 @@ def _warmed_up(decay, warm_steps):
     return factor
 
 
-def _decay(options, steps_per_epoch, floor):
+def _decay(spec, steps_per_epoch, floor):
     """factor(step) of --schedule. floor: what the cosines end at, lr / 100 for every group.
 
     step: 0.1 after two thirds of the epochs. multistep: 0.1 after each of the milestones.
@@ -80,29 +82,17 @@ def _decay(options, steps_per_epoch, floor):
     (WarmupCosineAnnealingLR, which many person toolboxes share, moves once an epoch; its warm-up begins at a third, and
     its cosine ends at eta_min, by default 0.)
     """
-    if options.schedule == "step":
-        period = max(1, options.total_epoch * 2 // 3)
+    if spec.schedule == "step":
+        period = max(1, spec.epochs * 2 // 3)
         return lambda step: DROP ** (step // steps_per_epoch // period)
-    if options.schedule == "multistep":
-        drops = milestones(options.milestones)
-        return lambda step: DROP ** bisect_right(drops, step // steps_per_epoch)
-    if options.schedule == "cosine":
-        return lambda step: _half_cosine(step // steps_per_epoch, options.total_epoch, floor)
-    begin = options.warm_epoch * steps_per_epoch
-    length = max(1, options.total_epoch * steps_per_epoch - begin)
+    if spec.schedule == "multistep":
+        return lambda step: DROP ** bisect_right(spec.milestones, step // steps_per_epoch)
+    if spec.schedule == "cosine":
+        return lambda step: _half_cosine(step // steps_per_epoch, spec.epochs, floor)
+    begin = spec.warm_epochs * steps_per_epoch
+    length = max(1, spec.epochs * steps_per_epoch - begin)
     return lambda step: _half_cosine(max(0, step - begin), length, floor)
 
 
 def _half_cosine(position, length, floor):
     return floor + (1 - floor) * (1 + math.cos(math.pi * position / length)) / 2
-
-
-def milestones(text):
-    """The epochs of `--milestones`, such as [40, 70] of "40,70". Raises UserError for other than ascending numbers."""
-    try:
-        epochs = [int(part) for part in text.split(",")]
-    except ValueError:
-        epochs = []
-    if not epochs or epochs[0] < 1 or epochs != sorted(set(epochs)):
-        raise UserError(f"--milestones {text}: expected epochs in ascending order, such as 40,70.")
-    return epochs

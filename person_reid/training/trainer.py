@@ -7,8 +7,9 @@ with the weights of one that was not.
 
 import math
 import time
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,11 +18,13 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn, update_bn
 
 from person_reid.basics import autocast, progress, seed_everything
-from person_reid.cli.options import precision
 from person_reid.data.augment import normalise
 from person_reid.distributed import World
-from person_reid.training.batches import BatchSource
+from person_reid.models.network import Network
+from person_reid.training.batches import Batches
+from person_reid.training.criterion import Criterion
 from person_reid.training.schedule import BACKBONE, HEAD, build_optimizer, build_scheduler
+from person_reid.training.spec import TrainSpec
 
 AVERAGE_DECAY = 0.996  # of the weight averaging, an update
 AVERAGE_FROM = 0.8  # the share of the epochs after which it begins
@@ -58,74 +61,85 @@ class Objective(nn.Module):
         return self.criterion(gather(features), gather(logits), gather(targets)), logits
 
 
-class Trainer:
-    """A network in training, with everything that changes from batch to batch.
+class StepContext(NamedTuple):
+    """A step of the training, as the terms see it.
 
-    network: gives features and logits. criterion: criterion(features, logits, labels) → scalar. bank: uint8
-    (N, H, W, 3); targets: (N,) int64 classes. sampler: `batches(epoch)` yields indices. augment: (bank, indices,
-    generator) → (B, 3, H, W). options: of train.py. device: where all of it happens. extra_terms: what is added to the
-    loss beside the criterion, each called as term(trainer, images, targets, step of the epoch) → a scalar. world: the
-    processes that train together. after_step: called after every step.
+    network: in training. teacher: the average of its weights, once there is one. images (B, 3, H, W), targets (B,).
+    step: of the epoch, from 0. seed: of all that is drawn at random in this step.
+    """
+
+    network: Network
+    criterion: Criterion
+    teacher: AveragedModel | None
+    images: torch.Tensor
+    targets: torch.Tensor
+    step: int
+    seed: int
+
+
+Term = Callable[[StepContext], torch.Tensor | float]
+"""What is added to the loss beside the criterion."""
+
+
+class Trainer:
+    """A network in training, with everything that changes from step to step.
+
+    network: gives features and logits. criterion: criterion(features, logits, labels) → scalar. batches: the images,
+    on the device where all of it happens. spec: of the run. terms: what is added to the loss beside the criterion.
+    world: the processes that train together.
     """
 
     def __init__(
-        self, network, criterion, bank, targets, sampler, augment, options, device,
-        extra_terms=(), world=None, after_step=None,
-    ):  # fmt: skip
-        self.network = network.to(device, memory_format=torch.channels_last)
-        self.criterion = criterion.to(device)
+        self,
+        network: Network,
+        criterion: Criterion,
+        batches: Batches,
+        spec: TrainSpec,
+        terms: Sequence[Term] = (),
+        world: World | None = None,
+    ) -> None:
+        self.batches, self.device, self.spec, self.terms = batches, batches.device, spec, terms
+        self.network = network.to(self.device).to(memory_format=torch.channels_last)
+        self.criterion = criterion.to(self.device)
         self.world = world or World()
         self.module = Objective(self.network, self.criterion, self.world)
         self.objective: Any = self.module  # with several processes, in DDP
-        self.source = BatchSource(bank, augment, device)
-        self.targets = torch.as_tensor(targets).to(device)
-        self.sampler, self.options, self.device, self.extra_terms = sampler, options, device, extra_terms
-        self.after_step = after_step or (lambda: None)
-        self.optimizer = build_optimizer(network, criterion, options)
-        self.scheduler = build_scheduler(self.optimizer, options, math.ceil(len(sampler) / options.accumulate))
-        self.dtype = precision(options)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=options.fp16)
+        self.optimizer = build_optimizer(network, criterion, spec.optimizer)
+        steps = math.ceil(len(batches) / spec.optimizer.accumulate)
+        self.scheduler = build_scheduler(self.optimizer, spec.optimizer, steps)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=spec.dtype == torch.float16)
         self.average: AveragedModel | None = None
         self.average_criterion: AveragedModel | None = None  # of the weights that losses own
         self.history: list[dict] = []
         self.epoch = self.step = 0  # finished: epochs, and steps of the epoch after them
-        self.totals = torch.zeros(3, device=device)  # of that epoch: Σ loss, Σ wrong, images
-        if options.compile:
-            self.module.compile(mode=options.compile, dynamic=False)
+        self.totals = torch.zeros(3, device=self.device)  # of that epoch: Σ loss, Σ wrong, images
+        if spec.compile:
+            self.module.compile(mode=spec.compile, dynamic=False)
 
-    def batches(self, epoch, first=0):
-        """Yield the augmented images (B, 3, H, W) and targets (B,) of an epoch from step `first` on, on the device."""
-        generator = torch.Generator(self.device)
-        for step, indices in enumerate(self.sampler.batches(epoch)):
-            if step >= first:
-                generator.manual_seed(self.seed_of(epoch, step))
-                yield self.source(indices, generator), self.targets[indices.to(self.device, non_blocking=True)]
-
-    def seed_of(self, epoch, step):
-        """The seed of all that this process draws at random in a step."""
-        entropy = np.random.SeedSequence((self.options.seed, epoch, step, self.world.rank))
-        return int(entropy.generate_state(1, np.uint64)[0] >> 1)
-
-    def train_epoch(self, stop=lambda: False):
+    def train_epoch(
+        self, stop: Callable[[], bool] = lambda: False, after_step: Callable[[], None] | None = None
+    ) -> dict[str, float]:
         """What is left of an epoch; returns its mean loss, top-1 error, learning rate and speed.
 
-        stop: asked after every update; once it says yes, in any of the processes, the epoch is left.
+        stop: asked after every update; once it says yes, in any of the processes, the epoch is left. after_step: called
+        after every step.
         Raises NotFinite and Stopped.
         """
-        epoch, steps = self.epoch, len(self.sampler)
+        epoch, steps = self.epoch, len(self.batches)
         self.begin_epoch(epoch)
         began, unseen = time.perf_counter(), float(self.totals[2])
         losses = torch.zeros(steps, device=self.device)
-        with progress(total=steps, initial=self.step, desc=f"epoch {epoch + 1}/{self.options.total_epoch}") as bar:
-            for images, targets in self.batches(epoch, self.step):
-                seed_everything(self.seed_of(epoch, self.step))  # dropout
+        with progress(total=steps, initial=self.step, desc=f"epoch {epoch + 1}/{self.spec.optimizer.epochs}") as bar:
+            for images, targets in self.batches.of(epoch, self.step):
+                seed_everything(self.batches.seed_of(epoch, self.step))  # dropout
                 loss, logits = self.train_step(images, targets, self.step)
                 losses[self.step] = loss
                 wrong = (predicted(logits) != targets).sum()
                 self.totals += torch.stack([loss * len(targets), wrong, torch.full_like(loss, len(targets))])
                 self.step += 1
                 bar.update()
-                self.after_step()
+                if after_step:
+                    after_step()
                 if self.step % READ_EVERY == 0 and self.step < steps:
                     mean_loss, error, seen = self._read(epoch, losses)
                     speed = (seen - unseen) / (time.perf_counter() - began)
@@ -139,18 +153,19 @@ class Trainer:
         self.world.follow(self.network.buffers())  # the batch norms that are saved are those that are measured
         speed = self.world.size * (seen / self.world.size - unseen) / (time.perf_counter() - began)
         lr = self.scheduler.get_last_lr()[HEAD]
-        return {"loss": mean_loss, "error": error, "lr": lr, "images_per_second": round(speed, 1)}
+        record = {"loss": mean_loss, "error": error, "lr": lr, "images_per_second": round(speed, 1)}
+        return record | {"seconds": round(seen / speed, 2)}  # of the whole epoch, if part of it was before a stop
 
     def train_step(self, images, targets, step=0):
         """Forward and backward for the epoch's batch `step`, and the update once --accumulate batches are through;
         returns the loss (detached) and the logits."""
         updates = self._updates(step)
         with nullcontext() if updates or self.world.size == 1 else self.objective.no_sync():
-            with autocast(self.device, self.dtype):
+            with autocast(self.device, self.spec.dtype):
                 loss, logits = self.objective(images, targets)
-                loss = loss + sum(term(self, images, targets, step) for term in self.extra_terms)
-            first = step - step % self.options.accumulate
-            group = min(self.options.accumulate, len(self.sampler) - first)
+                loss = loss + sum(term(self._context(images, targets, step)) for term in self.terms)
+            accumulate = self.spec.optimizer.accumulate
+            group = min(accumulate, len(self.batches) - (step - step % accumulate))
             self.scaler.scale(loss / group).backward()
         if updates:
             self.scaler.step(self.optimizer)
@@ -162,9 +177,13 @@ class Trainer:
                 self.average_criterion.update_parameters(self.criterion)
         return loss.detach(), logits.detach()
 
+    def _context(self, images, targets, step):
+        seed = self.batches.seed_of(self.epoch, step)
+        return StepContext(self.network, self.criterion, self.average, images, targets, step, seed)
+
     def _updates(self, step):
         """Whether the weights change after this step."""
-        return (step + 1) % self.options.accumulate == 0 or step + 1 == len(self.sampler)
+        return (step + 1) % self.spec.optimizer.accumulate == 0 or step + 1 == len(self.batches)
 
     def _read(self, epoch, losses, together=False):
         """Mean loss, error and number of images so far, of this process or of all. Raises NotFinite."""
@@ -178,7 +197,7 @@ class Trainer:
         end of an epoch, which may be shorter."""
         if self.world.size == 1:
             return stop()
-        asks = self.step % READ_EVERY < self.options.accumulate or self.step == len(self.sampler)
+        asks = self.step % READ_EVERY < self.spec.optimizer.accumulate or self.step == len(self.batches)
         return asks and self.world.sum(np.array([int(stop())]))[0] > 0
 
     def begin_epoch(self, epoch):
@@ -186,13 +205,14 @@ class Trainer:
         evaluation mode, its batch-norm statistics, while the schedule runs on, as with torchreid's fixbase_epoch."""
         self.network.train()
         self.criterion.train()
-        backbone_learns = epoch >= self.options.freeze_epochs
+        backbone_learns = epoch >= self.spec.optimizer.freeze_epochs
         self.network.model.train(backbone_learns)
         for parameter in self.optimizer.param_groups[BACKBONE]["params"]:  # not what never learns: see _freeze_unused
             parameter.requires_grad_(backbone_learns)
         if self.world.size > 1:  # anew each epoch: DDP counts on the parameters that learn
             self.objective = DistributedDataParallel(self.module)
-        if self.options.wa and self.average is None and epoch >= int(AVERAGE_FROM * self.options.total_epoch):
+        begins = int(AVERAGE_FROM * self.spec.optimizer.epochs)
+        if self.spec.average and self.average is None and epoch >= begins:
             self._begin_average()
 
     @torch.inference_mode()
@@ -202,9 +222,9 @@ class Trainer:
         self.criterion.eval()
         totals = torch.zeros(2, device=self.device)
         mine = self.world.share(torch.arange(len(bank)))
-        for indices in progress(mine.split(self.options.batchsize), desc="validation"):
+        for indices in progress(mine.split(self.spec.data.batch_size), desc="validation"):
             labels = targets[indices].to(self.device)
-            with autocast(self.device, self.dtype):
+            with autocast(self.device, self.spec.dtype):
                 _, logits = self.network(normalise(bank[indices].to(self.device)))
             loss = self.criterion.classify(logits, labels) * len(labels)
             totals += torch.stack([loss, (predicted(logits) != labels).sum()])
@@ -217,9 +237,9 @@ class Trainer:
         They are means over the batches; of several processes, over the batches of all, as of one with smaller batches.
         """
         assert self.average is not None, "only --wa averages"
-        seed_everything(self.seed_of(self.epoch, 0))  # dropout
-        images = (images for images, _ in self.batches(self.epoch))
-        update_bn(progress(images, desc="batch-norm statistics", total=len(self.sampler)), self.average)
+        seed_everything(self.batches.seed_of(self.epoch, 0))  # dropout
+        images = (images for images, _ in self.batches.of(self.epoch))
+        update_bn(progress(images, desc="batch-norm statistics", total=len(self.batches)), self.average)
         for name, statistic in self.average.named_buffers():
             if name.endswith(("running_mean", "running_var")):
                 statistic.copy_(self.world.sum(statistic) / self.world.size)

@@ -9,12 +9,15 @@ MLFLOW_TRACKING_URI=file:runs python train.py --mlflow      # files in runs/
 
 import importlib
 import os
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from person_reid.basics import UserError
+from person_reid.training.spec import TrainSpec
 
 
-def to_tensorboard(options, folder):
+def to_tensorboard(spec, folder):
     """Events in the folder of the run, in place of those that an interrupted run has left there."""
     from torch.utils.tensorboard import SummaryWriter
 
@@ -27,31 +30,31 @@ def to_tensorboard(options, folder):
     return board, write
 
 
-def to_wandb(options, folder):
-    """A run of Weights & Biases, with the options as its configuration."""
+def to_wandb(spec, folder):
+    """A run of Weights & Biases, with the flags as its configuration."""
     import wandb
 
-    run = wandb.init(name=options.name, config=vars(options), dir=folder)
+    run = wandb.init(name=spec.name, config=dict(spec.flags), dir=folder)
     return run, lambda record: run.log(record, step=record["epoch"])
 
 
-def to_mlflow(options, folder):
-    """A run of MLflow, with the options as its parameters."""
+def to_mlflow(spec, folder):
+    """A run of MLflow, with the flags as its parameters."""
     os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # MLflow 3 would refuse a file: URI that the user names
     import mlflow
 
-    run = mlflow.start_run(run_name=options.name)
-    mlflow.log_params(vars(options))
+    run = mlflow.start_run(run_name=spec.name)
+    mlflow.log_params(dict(spec.flags))
     return run, lambda record: mlflow.log_metrics(record, step=record["epoch"])
 
 
 WRITERS = {"tensorboard": to_tensorboard, "wandb": to_wandb, "mlflow": to_mlflow}  # by flag and package
-"""Each is called as writer(options, folder of the run) → (a context manager that closes it, write(record))."""
+"""Each is called as writer(spec, folder of the run) → (a context manager that closes it, write(record))."""
 
 
-def check_writers(options):
-    """Raise UserError where a package that the options ask for is not installed."""
-    for name in _asked(options):
+def check_writers(names: Iterable[str]) -> None:
+    """Raise UserError if the package of a writer is not installed."""
+    for name in names:
         try:
             module = importlib.import_module(name)
         except ImportError:
@@ -61,17 +64,17 @@ def check_writers(options):
 
 
 @contextmanager
-def open_writers(options, folder, history=()):
-    """Yield write(record), which hands the figures of an epoch, {name: number}, to all that the options ask for.
+def open_writers(spec: TrainSpec, folder: Path, history: Iterable[dict] = ()) -> Iterator[Callable[[dict], None]]:
+    """Yield write(record), which hands the figures of an epoch, {name: number}, to every writer of the run.
 
     history: the records of the epochs before, for a run that goes on: it begins anew there, and is whole again. Raises
     UserError where a writer cannot begin, for lack of a login for instance.
     """
     with ExitStack() as stack:
         writes = []
-        for name in _asked(options):
+        for name in spec.writers:
             try:
-                closing, write = WRITERS[name](options, folder)
+                closing, write = WRITERS[name](spec, folder)
             except Exception as error:  # each package fails in its own ways
                 reason = " ".join(str(error).split())[:200]
                 raise UserError(f"--{name}: {name} could not begin ({reason}).") from error
@@ -85,7 +88,3 @@ def open_writers(options, folder, history=()):
         for record in history:
             write_all(record)
         yield write_all
-
-
-def _asked(options):
-    return [name for name in WRITERS if getattr(options, name)]

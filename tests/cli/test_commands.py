@@ -15,8 +15,9 @@ import train
 import train_DDP
 from person_reid.basics import UserError
 from person_reid.cli.flags import NETWORK_FLAGS, testing_parser
-from person_reid.cli.options import options_file, parse_train, save_options
-from person_reid.deploy.load import run_to_test
+from person_reid.cli.options import parse_train
+from person_reid.cli.specs import run_to_test
+from person_reid.run_folder import RunFolder
 from tests.support import FIXTURES, ROOT
 
 LINES = (FIXTURES / "commands.txt").read_text().splitlines()
@@ -77,7 +78,7 @@ def test_test_command_resolves_to_the_network_that_its_run_trained(words, tmp_pa
     options = testing_parser().parse_args(words)
     check_options(vars(options), said(words))
     run = trained(options.name)
-    save_options(run, options_file(options.name))
+    RunFolder(options.name).save_options(vars(run))
     found = run_to_test(options)
     described = ("backbone", "PCB", "usam", "stride", "linear_num", "height", "width")
     assert {name: getattr(found, name) for name in described} == {name: getattr(run, name) for name in described}
@@ -85,7 +86,7 @@ def test_test_command_resolves_to_the_network_that_its_run_trained(words, tmp_pa
 
 def test_the_network_of_a_run_may_be_named_again(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    save_options(parse_train(["--PCB"]), options_file("PCB-64"))
+    RunFolder("PCB-64").save_options(vars(parse_train(["--PCB"])))
     assert run_to_test(testing_parser().parse_args(["--PCB", "--name", "PCB-64"])).PCB
 
 

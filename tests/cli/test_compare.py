@@ -5,7 +5,7 @@ from PIL import Image
 
 from person_reid.basics import UserError
 from person_reid.cli import compare
-from person_reid.models.factory import build_model
+from person_reid.models.factory import create_model
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def folder(tmp_path, monkeypatch):
     for name in ("a", "b"):
         Image.fromarray(random.integers(0, 255, (64, 32, 3), np.uint8)).resize((24, 50)).save(f"{name}.png")
     torch.manual_seed(0)
-    torch.save(build_model("osnet_x0_25", None, weights="none").model.state_dict(), "net.pth")
+    torch.save(create_model("osnet_x0_25", None, weights="none").model.state_dict(), "net.pth")
     return tmp_path
 
 

@@ -5,7 +5,9 @@ import train
 import train_DDP
 from person_reid.basics import UserError
 from person_reid.cli.flags import NETWORK_FLAGS, testing_parser, training_parser
-from person_reid.cli.options import PUBLISHED_CLASSES, WITHOUT_STRIDE, load_run_options, parse_train, save_options
+from person_reid.cli.options import load_run_options, parse_train
+from person_reid.models.spec import PUBLISHED_CLASSES, WITHOUT_STRIDE
+from person_reid.run_folder import RunFolder
 
 
 @pytest.fixture(autouse=True)
@@ -214,7 +216,7 @@ def test_a_run_that_is_not_there_lists_those_that_are(tmp_path):
 def test_options_survive_the_file(tmp_path):
     options = parse_train(["--name", "old", "--use_swin", "--lr", "0.3", "--cosine"])
     options.nclasses = 12
-    save_options(options, tmp_path / "model" / "old" / "opts.yaml")
+    RunFolder("old").save_options(vars(options))
     assert vars(load_run_options("old")) == vars(options)
 
 

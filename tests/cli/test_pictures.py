@@ -10,9 +10,11 @@ from PIL import Image
 from person_reid.basics import UserError
 from person_reid.cli import figures, heatmap, report
 from person_reid.cli.flags import training_parser
-from person_reid.cli.options import options_file, resolve, save_options
-from person_reid.models.factory import build_from_options
+from person_reid.cli.options import resolve
+from person_reid.models.factory import build_model
+from person_reid.models.spec import NetworkSpec
 from person_reid.retrieval.metrics import evaluate
+from person_reid.run_folder import RunFolder
 from tests.show.test_page import check
 from tests.support.ranked_people import lay_out
 
@@ -29,11 +31,11 @@ def folder(tmp_path_factory):
         patch.chdir(place)
         options = resolve(training_parser().parse_args(["--name", "small", *SMALL]))
         options.nclasses = 5
-        path = options_file("small")
+        path = RunFolder("small").options_file
         path.parent.mkdir(parents=True)
-        save_options(options, path)
+        RunFolder("small").save_options(vars(options))
         torch.manual_seed(0)
-        torch.save(build_from_options(options, 5, "none").state_dict(), path.with_name("net_last.pth"))
+        torch.save(build_model(NetworkSpec.of(vars(options)), 5, "none").state_dict(), path.with_name("net_last.pth"))
         path.with_name("log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in HISTORY))
     result.rename(place / "pytorch_result.mat")
     return place, *sets

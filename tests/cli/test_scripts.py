@@ -16,7 +16,7 @@ import scipy.io
 import torch
 from PIL import Image
 
-from person_reid.models.factory import build_model
+from person_reid.models.factory import create_model
 from tests.support import ROOT
 
 SMALL = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32", "--batchsize", "8"]
@@ -162,7 +162,7 @@ def test_training_can_average_and_be_tested_by_epoch(people, tmp_path):
 
 def test_killed_at_any_moment_and_resumed_training_ends_with_the_same_weights(people, tmp_path):
     torch.manual_seed(1)  # weights that the run, whose seed is 0, would not draw itself
-    start = build_model("osnet_x0_25", None, weights="none").model.state_dict()
+    start = create_model("osnet_x0_25", None, weights="none").model.state_dict()
     torch.save(start, tmp_path / "start.pth")
     flags = ["--data_dir", people, "--name", "small", "--total", "3", "--gpu_ids", "-1", "--erasing_p", "0.5", *SMALL]
     flags += ["--weights", tmp_path / "start.pth"]

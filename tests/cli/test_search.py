@@ -8,7 +8,7 @@ from PIL import Image
 from person_reid.basics import UserError
 from person_reid.cli import search
 from person_reid.gallery import build as indexing
-from person_reid.models.factory import build_model
+from person_reid.models.factory import create_model
 
 NETWORK = ["--backbone", "test_resnet", "--weights", "net.pth", "--height", "64", "--width", "32"]
 
@@ -25,7 +25,7 @@ def folder(tmp_path, monkeypatch):
     Image.new("RGB", (32, 64), "red").save("stranger.png")
     for seed in (0, 1):
         torch.manual_seed(seed)
-        torch.save(build_model("test_resnet", None, weights="none").model.state_dict(), f"net{seed or ''}.pth")
+        torch.save(create_model("test_resnet", None, weights="none").model.state_dict(), f"net{seed or ''}.pth")
     return tmp_path
 
 

@@ -10,6 +10,7 @@ from torchvision import transforms
 from torchvision.transforms import functional
 
 from person_reid.cli.options import parse_train
+from person_reid.cli.specs import train_spec
 from person_reid.data import augment as augment_module
 from person_reid.data.augment import MEAN, STD, Augment, normalise, pad_crop_flip, translate
 from person_reid.data.bank import load_bank
@@ -145,9 +146,9 @@ def test_default_pipeline_keeps_its_bits():
 
 def test_flags_of_train_describe_it():
     parsed = parse_train(["--backbone", "osnet_x0_25", "--erasing_p", "0.5", "--lgt_p", "0.2", "--color_jitter"])
-    assert Augment.from_options(parsed) == Augment(256, 128, erasing_p=0.5, lgt_p=0.2, color_jitter=True)
+    assert train_spec(parsed).data.augment == Augment(256, 128, erasing_p=0.5, lgt_p=0.2, color_jitter=True)
     parsed.PCB = True
-    assert Augment.from_options(parsed).padding == 0
+    assert train_spec(parsed).data.augment.padding == 0
 
 
 def coordinates(height, width):

@@ -9,10 +9,11 @@ from PIL import Image
 import person_reid
 from person_reid.basics import UserError
 from person_reid.cli.flags import testing_parser
+from person_reid.cli.specs import open_embedder
 from person_reid.data.bank import load_bank
 from person_reid.deploy.export import export
 from person_reid.deploy.exported import Contents
-from person_reid.models.factory import build_model
+from person_reid.models.factory import create_model
 from person_reid.retrieval.features import extract_features, fused_embedding
 from tests.support import ROOT
 
@@ -29,7 +30,7 @@ def folder(tmp_path_factory):
         Image.fromarray(random.integers(0, 255, (height, width, 3), np.uint8)).save(folder / f"{number}.png")
     Image.open(folder / "0.png").convert("L").save(folder / "grey.png")
     torch.manual_seed(0)
-    network = build_model("test_resnet", None, weights="none", size=SIZE)
+    network = create_model("test_resnet", None, weights="none", size=SIZE)
     torch.save(network.model.state_dict(), folder / "net.pth")
     export(network, Contents(*SIZE, network.dim), folder / "net.pt", "torchscript")
     return folder
@@ -48,7 +49,7 @@ def paths(folder):
 @pytest.fixture(scope="module")
 def expected(folder, paths):
     """The features that test.py would extract."""
-    network = build_model("test_resnet", None, weights=str(folder / "net.pth"), size=SIZE)
+    network = create_model("test_resnet", None, weights=str(folder / "net.pth"), size=SIZE)
     return extract_features(fused_embedding(network, CPU), load_bank(paths, *SIZE), CPU, 32)
 
 
@@ -122,11 +123,11 @@ def test_flags_that_an_exported_file_has_decided_are_refused(folder):
     for flags in (["--height", "64"], ["--ms", "1,1.1"], ["--fp16"], ["--name", "other"]):
         options = parser.parse_args(["--engine", str(folder / "net.pt"), *flags])
         with pytest.raises(UserError, match=f"{flags[0]} was decided when the file was written"):
-            person_reid.Embedder.from_options(options)
+            open_embedder(options)
 
 
 def test_a_mirrored_image_inside_the_file_cannot_be_left_out(folder, tmp_path):
-    network = build_model("test_resnet", None, weights="none", size=SIZE)
+    network = create_model("test_resnet", None, weights="none", size=SIZE)
     export(network, Contents(*SIZE, network.dim, flip=True), tmp_path / "net.pt", "torchscript")
     with pytest.raises(UserError, match=r"the mirrored image is inside the file"):
         person_reid.Embedder(tmp_path / "net.pt", flip=False)

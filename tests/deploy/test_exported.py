@@ -11,7 +11,7 @@ from person_reid.basics import UserError
 from person_reid.deploy import export as module
 from person_reid.deploy.export import export, tensorrt_advice
 from person_reid.deploy.exported import KINDS, Contents, Engine, providers
-from person_reid.models.factory import build_model
+from person_reid.models.factory import create_model
 from person_reid.retrieval.features import extract_features, fused_embedding
 
 SIZE = (64, 32)
@@ -28,7 +28,7 @@ def bank():
 def network_of(name, **options):
     """A small network whose norms have statistics worth fusing."""
     torch.manual_seed(0)
-    network = build_model(name, None, weights="none", size=SIZE, **options).eval()
+    network = create_model(name, None, weights="none", size=SIZE, **options).eval()
     for buffer_name, buffer in network.named_buffers():
         if buffer_name.endswith("running_mean"):
             buffer.normal_(std=0.1)

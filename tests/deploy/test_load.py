@@ -5,10 +5,11 @@ import torch
 
 from person_reid.basics import UserError
 from person_reid.cli.flags import testing_parser
-from person_reid.cli.options import options_file, parse_train, save_options
-from person_reid.deploy.embedder import Embedder
-from person_reid.deploy.load import load_network, run_to_test
-from person_reid.models.factory import build_from_options
+from person_reid.cli.options import parse_train
+from person_reid.cli.specs import open_embedder, run_to_test, tested_network
+from person_reid.deploy.load import load_network
+from person_reid.models.factory import build_model
+from person_reid.models.spec import NetworkSpec
 from person_reid.run_folder import RunFolder
 
 SMALL = ["--height", "64", "--width", "32"]
@@ -19,15 +20,15 @@ def save_run(*flags, classes=5, backbone="resnet18"):
     """A run of an untrained network as train.py leaves it, with batch norms that have seen some images."""
     options = parse_train(["--backbone", backbone, "--weights", "none", "--name", "run", *SMALL, *flags])
     options.nclasses = classes
-    save_options(options, options_file("run"))
+    RunFolder("run").save_options(vars(options))
     torch.manual_seed(7)
-    network = build_from_options(options, classes, "none").train()
+    network = build_model(NetworkSpec.of(vars(options)), classes, "none").train()
     network(torch.randn(8, 3, 64, 32))
     RunFolder("run").save_weights("last", network.state_dict())
 
 
 def network_of(*words):
-    return load_network(testing_parser().parse_args([*words]))[0].eval()
+    return load_network(tested_network(testing_parser().parse_args([*words]))).eval()
 
 
 def file_words(*flags, backbone="resnet18"):
@@ -98,7 +99,7 @@ def test_the_images_have_the_size_of_the_network():
     parser = testing_parser()
     words = ["--backbone", "resnet18", "--weights", "none"]
     for flags, size in ((["--PCB"], (384, 192)), ([], (256, 128)), (["--PCB", *SMALL], (64, 32))):
-        assert load_network(parser.parse_args([*words, *flags]))[1] == size
+        assert tested_network(parser.parse_args([*words, *flags])).size == size
 
 
 @pytest.mark.parametrize("flags", [["--weights", "net.pth"], ["--seed", "1"]], ids=" ".join)
@@ -115,7 +116,7 @@ def test_flags_of_a_weight_file_are_refused_for_a_run(flags):
 )  # fmt: skip
 def test_what_describes_a_network_is_refused_for_an_exported_file(flags):
     with pytest.raises(UserError, match=f"{flags[0]} was decided when the file was written"):
-        Embedder.from_options(testing_parser().parse_args(["--engine", "net.onnx", *flags]))
+        open_embedder(testing_parser().parse_args(["--engine", "net.onnx", *flags]))
 
 
 def run_options(*words):
@@ -138,7 +139,7 @@ def run_options(*words):
     ids=str,
 )
 def test_a_run_may_be_tested_with_the_flags_that_describe_it(trained, flags):
-    save_options(parse_train(trained), options_file("run"))
+    RunFolder("run").save_options(vars(parse_train(trained)))
     assert vars(run_options(*flags)) == vars(run_options())
 
 
@@ -157,13 +158,13 @@ def test_a_run_may_be_tested_with_the_flags_that_describe_it(trained, flags):
     ids=str,
 )
 def test_flags_that_contradict_a_run_are_refused(trained, flags, message):
-    save_options(parse_train(trained), options_file("run"))
+    RunFolder("run").save_options(vars(parse_train(trained)))
     with pytest.raises(UserError, match=message):
         run_options(*flags)
 
 
 def test_flags_say_what_an_old_options_file_does_not():
-    file = options_file("run")
+    file = RunFolder("run").options_file
     file.parent.mkdir(parents=True)
     file.write_text("PCB: false\nuse_dense: false\nuse_NAS: false\nstride: 2\n")
     assert run_options("--ibn", "--usam", "--linear_num", "0").backbone == "resnet50_ibn_a"
@@ -193,5 +194,5 @@ def test_flags_that_contradict_are_refused(flags, message):
 
 
 def test_a_run_may_be_tested_at_another_size():
-    save_options(parse_train([]), options_file("run"))
+    RunFolder("run").save_options(vars(parse_train([])))
     assert (run_options(*SMALL).height, run_options(*SMALL).width) == (64, 32)

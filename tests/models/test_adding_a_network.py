@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from person_reid.models import registry as backbones
-from person_reid.models.factory import build_model
+from person_reid.models.factory import create_model
 from person_reid.models.from_timm import timm_entry
 from tests.support import ROOT
 
@@ -22,7 +22,7 @@ def blocks(monkeypatch):
 def test_a_network_of_ones_own_is_one_entry_and_trains(blocks, stride, height):
     exec(blocks[1], {})
     assert len([line for line in blocks[1].splitlines() if line.strip()]) <= 10
-    network = build_model("tiny", num_classes=5, weights="none", stride=stride, size=(64, 32), pool="gem")
+    network = create_model("tiny", num_classes=5, weights="none", stride=stride, size=(64, 32), pool="gem")
     images, labels = torch.randn(4, 3, 64, 32), torch.arange(4)
     assert network.entry.maps(network.model, images).shape == (4, 64, height, height // 2)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)

@@ -5,7 +5,7 @@ import torch
 
 from person_reid.basics import UserError
 from person_reid.models.attention import ATTENTIONS, USAM, ChannelAttention, PositionAttention, parse_attention
-from person_reid.models.factory import build_model
+from person_reid.models.factory import create_model
 
 C, R = 64, 4  # channels, and those inside: a sixteenth
 NORM = 2 * C
@@ -92,8 +92,8 @@ def test_usam_sums_many_channels_in_float32():
     ],
 )
 def test_attention_at_every_stage_changes_the_feature_and_no_other_name(backbone, places):
-    plain = build_model(backbone, None, weights="none", size=(64, 32))
-    attended = build_model(backbone, None, weights="none", size=(64, 32), attention="se:" + ",".join(places))
+    plain = create_model(backbone, None, weights="none", size=(64, 32))
+    attended = create_model(backbone, None, weights="none", size=(64, 32), attention="se:" + ",".join(places))
     names, new = set(plain.state_dict()), set(attended.state_dict())
     assert names <= new
     assert {name.split(".se.")[0] for name in new - names} == {f"model.{place}" for place in places}
@@ -132,14 +132,14 @@ def test_kinds_and_places_are_read_in_order():
 )
 def test_what_cannot_be_placed_is_refused(text, message):
     with pytest.raises(UserError, match=message):
-        build_model("resnet18", None, weights="none", size=(64, 32), attention=text)
+        create_model("resnet18", None, weights="none", size=(64, 32), attention=text)
 
 
 def test_a_transformer_has_no_stage_for_attention():
     with pytest.raises(UserError, match="no stages that attention fits"):
-        build_model("vit_tiny_patch16_224", None, weights="none", size=(64, 32), attention="se:blocks")
+        create_model("vit_tiny_patch16_224", None, weights="none", size=(64, 32), attention="se:blocks")
 
 
 def test_published_attention_is_for_resnets():
     with pytest.raises(UserError, match="--usam is for the ResNets"):
-        build_model("osnet_x0_25", 3, weights="none", usam=True)
+        create_model("osnet_x0_25", 3, weights="none", usam=True)

@@ -7,7 +7,7 @@ from timm.layers import DropPath
 from torch import nn
 
 from person_reid.basics import UserError
-from person_reid.models.factory import build_model
+from person_reid.models.factory import create_model
 from person_reid.models.registry import BACKBONES, build_backbone, find_backbone
 
 
@@ -46,11 +46,11 @@ def test_any_torchvision_network_is_a_backbone(name):
 
 
 def check_embedding(name, size):
-    network = build_model(name, 5, linear_num=8, weights="none", size=size)
+    network = create_model(name, 5, linear_num=8, weights="none", size=size)
     features, logits = network(torch.randn(2, 3, *size))
     assert features.shape == (2, 8) and logits.shape == (2, 5)
     logits.sum().backward()
-    assert build_model(name, None, weights="none", size=size).dim == find_backbone(name).dim
+    assert create_model(name, None, weights="none", size=size).dim == find_backbone(name).dim
 
 
 # Maps of each of timm's layouts, patches of 14, tokens without a grid, a head that convolves after pooling, no map.
@@ -91,7 +91,7 @@ def test_a_network_without_maps_refuses_a_pooling():
 
 def test_unknown_name_is_answered_with_the_nearest():
     with pytest.raises(UserError, match="unknown network. Did you mean 'resnet50'"):
-        build_model("resnet5O", 3, weights="none")
+        create_model("resnet5O", 3, weights="none")
 
 
 FAMILIES = (
@@ -164,23 +164,23 @@ def test_imagenet_weights_that_cannot_be_had_are_named(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match=r"resnet18-\w+\.pth into .*checkpoints.*--weights none"):
-        build_model("resnet18", 3)
+        create_model("resnet18", 3)
     with pytest.raises(UserError, match=r"resnet50_ibn_b-\w+\.pth into .*checkpoints"):
-        build_model("resnet50_ibn_b", 3)
+        create_model("resnet50_ibn_b", 3)
     with pytest.raises(UserError, match=r"hf download timm/mobilenetv3_small_100"):
-        build_model("mobilenetv3_small", 3)
+        create_model("mobilenetv3_small", 3)
     with pytest.raises(UserError, match=r"checkpoints.osnet_x0_25_imagenet\.pth: not there.*model zoo"):
-        build_model("osnet_x0_25", 3)
+        create_model("osnet_x0_25", 3)
 
 
 def test_osnets_imagenet_weights_are_found_where_the_message_says(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    trained = build_model("osnet_x0_25", None, weights="none").model.state_dict()
+    trained = create_model("osnet_x0_25", None, weights="none").model.state_dict()
     folder = tmp_path / "hub" / "checkpoints"
     folder.mkdir(parents=True)
     saved = {f"module.{name}": value for name, value in trained.items()} | {"module.classifier.bias": torch.ones(1000)}
     torch.save(saved, folder / "osnet_x0_25_imagenet.pth")
-    loaded = build_model("osnet_x0_25", 3, weights="imagenet").model.state_dict()
+    loaded = create_model("osnet_x0_25", 3, weights="imagenet").model.state_dict()
     assert all(torch.equal(value, loaded[name]) for name, value in trained.items())
 
 
@@ -221,6 +221,6 @@ def test_osnet_ain_has_the_authors_names():
 
 
 def test_imagenet_classifier_is_kept_for_its_keys_but_not_trained():
-    network = build_model("resnet18", 3, weights="none")
+    network = create_model("resnet18", 3, weights="none")
     assert "model.fc.weight" in network.state_dict()
     assert not network.model.fc.weight.requires_grad

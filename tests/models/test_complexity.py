@@ -6,7 +6,7 @@ import torchvision
 
 import model
 from person_reid.models.complexity import complexity, stages, used_parameters
-from person_reid.models.factory import build_model
+from person_reid.models.factory import create_model
 from person_reid.models.registry import BACKBONES
 
 # Zhou et al., Omni-Scale Feature Learning for Person Re-Identification, ICCV 2019, table 6: millions of parameters and
@@ -24,7 +24,7 @@ OSNET = {
 
 def bare(name):
     with torch.device("meta"):
-        return build_model(name, None, weights="none").eval()
+        return create_model(name, None, weights="none").eval()
 
 
 @pytest.mark.parametrize("name", OSNET)
@@ -74,7 +74,7 @@ def test_lightmbn_is_as_large_and_as_slow_as_its_authors_program_says():
     That counts layers as often as they are used (OSNet's gates four times, the reduction of the channel groups twice),
     biases, and the classifiers."""
     with torch.device("meta"):
-        network = build_model("lightmbn", 751, weights="none").eval()
+        network = create_model("lightmbn", 751, weights="none").eval()
     calls = []
     for layer in network.modules():
         if not list(layer.children()):

@@ -11,8 +11,10 @@ from torch.optim.swa_utils import AveragedModel
 
 import prepare
 import train
-from person_reid.cli.options import options_file, parse_train, save_options
-from person_reid.models.factory import build_from_options
+from person_reid.cli.options import parse_train
+from person_reid.models.factory import build_model
+from person_reid.models.spec import NetworkSpec
+from person_reid.run_folder import RunFolder
 
 WRAPPERS = {
     "plain": lambda state: state,
@@ -45,15 +47,15 @@ def test_a_wrapped_checkpoint_gives_the_features_of_the_plain_one(flags, script,
     small = ["--backbone", "osnet_x0_25", "--height", "64", "--width", "32", "--name", "run"]
     options = parse_train([*small, *flags])
     options.nclasses = 3
-    save_options(options, options_file("run"))
-    network = build_from_options(options, 3, "none")
+    RunFolder("run").save_options(vars(options))
+    network = build_model(NetworkSpec.of(vars(options)), 3, "none")
     state = network.state_dict()
     compiled: Any = torch.compile(network)
     states = {name: wrap(state) for name, wrap in WRAPPERS.items()}
     states |= {"compiled": compiled.state_dict(), "averaged": AveragedModel(network).state_dict()}
     results = {}
     for name, wrapped in states.items():
-        torch.save(wrapped, options_file("run").with_name("net_last.pth"))
+        torch.save(wrapped, RunFolder("run").options_file.with_name("net_last.pth"))
         script.main(["--name", "run", "--test_dir", str(people), "--gpu_ids", "-1"])
         results[name] = scipy.io.loadmat("pytorch_result.mat")["gallery_f"]
     assert results["plain"].std() > 0

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from person_reid.cli.flags import HEADS, NECKS, POOLS
-from person_reid.models.factory import build_model
+from person_reid.models.factory import create_model
 from person_reid.models.heads import CosineClassifier, Head
 
 SIZE = (64, 32)
@@ -74,7 +74,7 @@ def test_cosine_classifier_is_the_cosine_in_float32(dtype):
 def network(backbone, pool, neck, head):
     torch.manual_seed(0)
     linear_num = 16 if neck == "linear" else 512
-    return build_model(backbone, 5, linear_num, weights="none", size=SIZE, pool=pool, neck=neck, head=head)
+    return create_model(backbone, 5, linear_num=linear_num, weights="none", size=SIZE, pool=pool, neck=neck, head=head)
 
 
 @pytest.mark.parametrize(("pool", "neck"), itertools.product(POOLS, NECKS))
@@ -108,7 +108,7 @@ EVERY_ATTENTION = "se:layer1;cbam:layer2;nonlocal:layer3;gc:layer3;fpb:layer3;pl
     "settings", [dict(pool="gemp", neck="bnneck", head="cosine", attention=EVERY_ATTENTION), dict(PCB=True)], ids=str
 )
 def test_a_network_compiles_as_one_graph(settings):
-    net = build_model("resnet18", 5, weights="none", size=SIZE, **settings).eval()
+    net = create_model("resnet18", 5, weights="none", size=SIZE, **settings).eval()
     images = torch.randn(2, 3, *SIZE)
     torch.compiler.reset()
     compiled = torch.compile(net, backend="eager", fullgraph=True)

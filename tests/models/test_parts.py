@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from person_reid.basics import UserError
-from person_reid.models.factory import build_model, load_weights, parameter_count
+from person_reid.models.factory import create_model, load_weights, parameter_count
 from person_reid.models.lightmbn import drop_top_rows
-from person_reid.models.network import HeadOptions
+from person_reid.models.network import HeadSpec
 from person_reid.models.pcb import PCB
 from person_reid.models.registry import build_backbone
 from person_reid.retrieval.features import extract_features, fused_embedding, unit_length
@@ -29,7 +29,7 @@ FEATURES = {"PCB": (6 * 512, 6), "LightMBN": (7 * 512, 7), "MGN": (8 * 256, 1)}
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_part_network_trains_whole_and_gives_its_features(name):
     torch.manual_seed(0)
-    network = build_model(**NETWORKS[name], num_classes=5, weights="none", size=SIZE)
+    network = create_model(**NETWORKS[name], num_classes=5, weights="none", size=SIZE)
     images = torch.randn(2, 3, *SIZE)
     features, logits = network(images)
     parts, width, classifiers = SHAPES[name.split(",")[0]]
@@ -46,7 +46,7 @@ def test_a_part_network_trains_whole_and_gives_its_features(name):
 
 def test_pcb_cuts_the_map_into_six_stripes():
     module, entry = build_backbone("resnet18")
-    network = PCB(module, entry, HeadOptions(5)).eval()
+    network = PCB(module, entry, HeadSpec(5)).eval()
     images = torch.randn(2, 3, 384, 64)
     with torch.inference_mode():
         maps = entry.maps(module, images)  # (2, 512, 12, 2)
@@ -57,7 +57,7 @@ def test_pcb_cuts_the_map_into_six_stripes():
 
 
 def test_pcb_keeps_the_resolution_of_any_backbone():
-    network = build_model("osnet_x0_25", 5, weights="none", PCB=True)
+    network = create_model("osnet_x0_25", 5, weights="none", PCB=True)
     with torch.inference_mode():
         assert network.entry.maps(network.model, torch.zeros(1, 3, 96, 48)).shape[2:] == (12, 6)
 
@@ -72,7 +72,7 @@ def test_each_stripe_of_a_feature_has_the_same_length():
 
 
 def test_extraction_normalises_the_stripes_of_both_views_together():
-    network = build_model("resnet18", 5, weights="none", size=SIZE, PCB=True)
+    network = create_model("resnet18", 5, weights="none", size=SIZE, PCB=True)
     bank = torch.randint(0, 256, (3, *SIZE, 3), dtype=torch.uint8)
     stripes = extract_features(fused_embedding(network, CPU), bank, CPU, 2).reshape(3, 512, 6)
     torch.testing.assert_close(torch.from_numpy(stripes).norm(dim=1), torch.full((3, 6), 6**-0.5))
@@ -85,7 +85,7 @@ def test_heads_predict_together():
 
 
 def test_mgn_sees_the_body_whole_in_halves_and_in_thirds():
-    network = build_model("mgn", 5, weights="none").eval()
+    network = create_model("mgn", 5, weights="none").eval()
     images = torch.randn(2, 3, 96, 32)
     with torch.inference_mode():
         shared = network.model["trunk"](images)
@@ -98,7 +98,7 @@ def test_mgn_sees_the_body_whole_in_halves_and_in_thirds():
 
 
 def test_lightmbn_shows_losses_what_enters_its_necks_and_classifies_what_leaves_them():
-    network = build_model("lightmbn", 5, weights="none", size=SIZE).eval()
+    network = create_model("lightmbn", 5, weights="none", size=SIZE).eval()
     with torch.inference_mode():
         images = torch.randn(2, 3, *SIZE)
         for neck in network.necks:
@@ -121,15 +121,15 @@ def test_the_strongest_third_of_the_rows_is_dropped():
 def test_lightmbn_and_mgn_are_as_large_as_their_tables_say():
     """Counted from the layers: neither paper gives a figure. OSNet x1.0 has 2.19 M (its table 6: 2.2 M), ResNet-50
     23.51 M without its classifier, of which the copied stages are named below."""
-    light = build_model("lightmbn", 751, weights="none")
-    osnet = build_model("osnet_x1_0", None, weights="none").model
+    light = create_model("lightmbn", 751, weights="none")
+    osnet = create_model("osnet_x1_0", None, weights="none").model
     trunk = sum(map(parameter_count, (osnet.conv1, osnet.conv2, osnet.conv3[0])))
     branch = sum(map(parameter_count, (osnet.conv3[1:], osnet.conv4, osnet.conv5)))
     block = parameter_count(osnet.conv4[1])
     necks = 5 * 512 * 512 + 7 * 512 + 256 * 512 + 2 * 512 + 7 * 512 * 751
     assert parameter_count(light) == trunk + 3 * branch + block + necks == 9_148_696
-    mgn = build_model("mgn", 751, weights="none")
-    resnet = build_model("resnet50", None, weights="none").model
+    mgn = create_model("mgn", 751, weights="none")
+    resnet = create_model("resnet50", None, weights="none").model
     branch = sum(map(parameter_count, (resnet.layer3[1:], resnet.layer4)))
     trunk = 23_508_032 - branch
     assert parameter_count(mgn) == trunk + 3 * branch + 8 * (2048 * 256 + 2 * 256 + 256 * 751 + 751)
@@ -137,12 +137,12 @@ def test_lightmbn_and_mgn_are_as_large_as_their_tables_say():
 
 @pytest.mark.parametrize(("name", "base"), [("lightmbn", "osnet_x1_0"), ("mgn", "resnet50")])
 def test_a_file_of_the_backbone_starts_every_branch(name, base, tmp_path):
-    trained = build_model(base, 3, weights="none")
+    trained = create_model(base, 3, weights="none")
     torch.save(trained.model.state_dict(), tmp_path / "backbone.pth")
     torch.save(trained.state_dict(), tmp_path / "whole.pth")
     own = trained.model.state_dict()
     for file in ("backbone.pth", "whole.pth"):
-        network = build_model(name, 3, weights="none")
+        network = create_model(name, 3, weights="none")
         report = load_weights(network, tmp_path / file)
         assert not report.mismatched and not [key for key in report.missing if key.startswith("model.")]
         state = network.model.state_dict()
@@ -151,7 +151,7 @@ def test_a_file_of_the_backbone_starts_every_branch(name, base, tmp_path):
 
 
 def test_the_authors_files_of_lightmbn_load(tmp_path):
-    trained, fresh = (build_model("lightmbn", classes, weights="none") for classes in (3, None))
+    trained, fresh = (create_model("lightmbn", classes, weights="none") for classes in (3, None))
     names = {name: name.removeprefix("model.") for name in trained.state_dict()}
     assert {"backbone.0.conv.weight", "global_branch.0.1.conv1.conv.weight", "reduction_0.reduction.weight",
             "batch_drop_block.drop_batch_bottleneck.gate.fc1.weight", "shared.1.running_var",
@@ -165,6 +165,6 @@ def test_the_authors_files_of_lightmbn_load(tmp_path):
 
 
 def test_a_file_of_another_backbone_is_refused(tmp_path):
-    torch.save(build_model("resnet18", None, weights="none").model.state_dict(), tmp_path / "resnet18.pth")
+    torch.save(create_model("resnet18", None, weights="none").model.state_dict(), tmp_path / "resnet18.pth")
     with pytest.raises(UserError, match="the weights of another network"):
-        build_model("lightmbn", 3, weights=str(tmp_path / "resnet18.pth"))
+        create_model("lightmbn", 3, weights=str(tmp_path / "resnet18.pth"))

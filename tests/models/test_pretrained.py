@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import interpolate
 
 from person_reid.basics import UserError
-from person_reid.models.factory import build_model, load_weights
+from person_reid.models.factory import create_model, load_weights
 from person_reid.models.translation import timm_names_of_mmdetection
 
 
@@ -60,10 +60,10 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("num_classes", [None, 3])
 def test_a_backbone_that_another_program_pretrained_is_loaded_whole(form, num_classes, tmp_path, capsys):
-    trained = build_model("osnet_x0_25", None, weights="none")
+    trained = create_model("osnet_x0_25", None, weights="none")
     save, left_out = FORMS[form]
     torch.save(save(trained.model.state_dict()), tmp_path / "pretrained.pth")
-    fresh = build_model("osnet_x0_25", num_classes, weights=str(tmp_path / "pretrained.pth"))
+    fresh = create_model("osnet_x0_25", num_classes, weights=str(tmp_path / "pretrained.pth"))
     printed = capsys.readouterr().out
     assert f"{len(fresh.model.state_dict())} tensors loaded" in printed and "of the file not used" in printed
     report = load_weights(fresh, tmp_path / "pretrained.pth")
@@ -74,10 +74,10 @@ def test_a_backbone_that_another_program_pretrained_is_loaded_whole(form, num_cl
 
 def test_a_container_of_which_little_fits_is_refused(tmp_path):
     torch.save(
-        under("encoder_q.", build_model("resnet18", None, weights="none").model.state_dict()), tmp_path / "x.pth"
+        under("encoder_q.", create_model("resnet18", None, weights="none").model.state_dict()), tmp_path / "x.pth"
     )
     with pytest.raises(UserError, match=r"x\.pth: the weights of another network"):
-        build_model("osnet_x0_25", 3, weights=str(tmp_path / "x.pth"))
+        create_model("osnet_x0_25", 3, weights=str(tmp_path / "x.pth"))
 
 
 VIT = "vit_tiny_patch16_224"
@@ -85,11 +85,11 @@ VIT = "vit_tiny_patch16_224"
 
 @pytest.mark.parametrize("grid", [(14, 14), (24, 8), (8, 4)])
 def test_position_embeddings_of_another_shape_are_resampled(grid, tmp_path):
-    trained = build_model(VIT, None, weights="none", size=(grid[0] * 16, grid[1] * 16)).model
+    trained = create_model(VIT, None, weights="none", size=(grid[0] * 16, grid[1] * 16)).model
     with torch.no_grad():
         trained.pos_embed.normal_()
     torch.save(trained.state_dict(), tmp_path / "vit.pth")
-    fresh = build_model(VIT, None, weights=str(tmp_path / "vit.pth"), size=(256, 128)).model
+    fresh = create_model(VIT, None, weights=str(tmp_path / "vit.pth"), size=(256, 128)).model
     before, now = trained.pos_embed.detach(), fresh.pos_embed.detach()
     assert torch.equal(now[:, :1], before[:, :1])
     plane = before[:, 1:].mT.unflatten(2, grid)
@@ -98,11 +98,11 @@ def test_position_embeddings_of_another_shape_are_resampled(grid, tmp_path):
 
 
 def test_a_grid_that_nobody_can_know_is_refused(tmp_path):
-    state = build_model(VIT, None, weights="none").model.state_dict()
+    state = create_model(VIT, None, weights="none").model.state_dict()
     state["pos_embed"] = state["pos_embed"][:, :-1]
     torch.save(state, tmp_path / "vit.pth")
     with pytest.raises(UserError, match=r"1 \(pos_embed\) of another shape skipped"):
-        build_model(VIT, None, weights=str(tmp_path / "vit.pth"))
+        create_model(VIT, None, weights=str(tmp_path / "vit.pth"))
 
 
 def test_a_swin_of_mmdetection_has_timms_names_and_tables():

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from person_reid.cli.flags import testing_parser
+from person_reid.cli.specs import tested_network
 from person_reid.deploy.load import load_network
-from person_reid.models.factory import build_model
+from person_reid.models.factory import create_model
 
 NETWORKS: dict[str, dict] = {
     "resnet50": dict(backbone="resnet50"),
@@ -64,7 +65,7 @@ def as_published(network, name, fixtures):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_keys_shapes_and_features_are_the_published_ones(name, fixtures):
-    network = build_model(**NETWORKS[name], num_classes=751, weights="none").eval()
+    network = create_model(**NETWORKS[name], num_classes=751, weights="none").eval()
     images, expected = as_published(network, name, fixtures)
     with torch.inference_mode():
         features = network.embed(images).numpy()
@@ -84,13 +85,13 @@ def test_a_published_run_with_an_ignored_stride_gives_the_published_features(
     name, flag, fixtures, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    written = build_model(**NETWORKS[name], num_classes=751, weights="none")
+    written = create_model(**NETWORKS[name], num_classes=751, weights="none")
     images, expected = as_published(written, name, fixtures)
     folder = tmp_path / "model" / "theirs"
     folder.mkdir(parents=True)
     torch.save(written.state_dict(), folder / "net_last.pth")
     (folder / "opts.yaml").write_text(f"name: theirs\nstride: 1\n{flag}: true\n")
-    network, _ = load_network(testing_parser().parse_args(["--name", "theirs"]))
+    network = load_network(tested_network(testing_parser().parse_args(["--name", "theirs"])))
     with torch.inference_mode():
         features = network.eval().embed(images).numpy()
     np.testing.assert_allclose(features, expected, rtol=0, atol=1e-3 * np.abs(expected).max())
@@ -101,7 +102,7 @@ def test_osnet_gives_the_features_of_the_published_network(fixtures, real_people
     from person_reid.data.bank import load_bank
 
     weights = real_people.parent / "weights" / "osnet_x0_25_msmt17.pth"
-    network = build_model("osnet_x0_25", None, weights=str(weights)).eval()
+    network = create_model("osnet_x0_25", None, weights=str(weights)).eval()
     expected = np.load(fixtures / "osnet_x0_25_msmt17.npz")
     bank = load_bank([real_people / "query" / name for name in expected["files"]], 256, 128)
     with torch.inference_mode():

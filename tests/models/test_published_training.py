@@ -8,8 +8,10 @@ from torch import nn
 
 from person_reid.cli.flags import training_parser
 from person_reid.cli.options import resolve
+from person_reid.cli.specs import train_spec
 from person_reid.models.backbone import stochastic_depth
-from person_reid.models.factory import build_from_options, build_model
+from person_reid.models.factory import build_model, create_model
+from person_reid.models.spec import NetworkSpec
 from person_reid.training.schedule import build_optimizer
 from tests.support import FIXTURES
 
@@ -42,7 +44,7 @@ def name(request):
 def network(name):
     """The network as train.py builds it, without numbers."""
     with torch.device("meta"):
-        return build_from_options(options_of(FLAGS[name]), 751, "none").train()
+        return build_model(NetworkSpec.of(vars(options_of(FLAGS[name]))), 751, "none").train()
 
 
 def count(parameters):
@@ -64,7 +66,8 @@ def test_stochastic_depth_and_dropout_are_the_published_ones(name, network):
 def test_the_groups_of_the_optimiser_have_the_published_sizes(name, network):
     """The ImageNet classifiers that are never used are in a published group, but in none of ours."""
     options = options_of(FLAGS[name])
-    groups = {group["name"]: group for group in build_optimizer(network, nn.Identity(), options).param_groups}
+    optimizer = build_optimizer(network, nn.Identity(), train_spec(options).optimizer)
+    groups = {group["name"]: group for group in optimizer.param_groups}
     unused = count(parameter for parameter in network.parameters() if not parameter.requires_grad)
     sizes = {group: count(groups[group]["params"]) for group in ("backbone", "head")}
     sizes["head" if name == "PCB" else "backbone"] += unused
@@ -77,7 +80,7 @@ def test_the_groups_of_the_optimiser_have_the_published_sizes(name, network):
 
 def test_the_classifier_begins_at_the_published_scale():
     """The scale does not depend on the backbone: the smallest of them stands for all."""
-    network = build_model("resnet18", 751, weights="none")
+    network = create_model("resnet18", 751, weights="none")
     (published,) = {one["init"]["classifier_std"] for one in PUBLISHED.values()} - {None}
     assert network.classifier.classifier[0].weight.std().item() == pytest.approx(published, rel=0.01)
 
@@ -86,7 +89,7 @@ def test_the_classifier_begins_at_the_published_scale():
 def test_drop_path_0_switches_stochastic_depth_off(flags):
     options = options_of(f"{flags} --drop_path 0")
     with torch.device("meta"):
-        network = build_from_options(options, 751, "none")
+        network = build_model(NetworkSpec.of(vars(options)), 751, "none")
     assert options.drop_path == 0 and set(stochastic_depth(network.model)) <= {0.0}
 
 
@@ -103,5 +106,5 @@ def test_drop_path_0_switches_stochastic_depth_off(flags):
 def test_the_options_say_what_is_trained(flags, rate):
     options = options_of(flags)
     with torch.device("meta"):
-        network = build_from_options(options, 751, "none")
+        network = build_model(NetworkSpec.of(vars(options)), 751, "none")
     assert options.drop_path == rate == pytest.approx(max(stochastic_depth(network.model), default=0.0))

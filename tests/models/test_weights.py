@@ -3,12 +3,12 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from person_reid.basics import UserError
-from person_reid.models.factory import build_model, load_weights
+from person_reid.models.factory import create_model, load_weights
 from person_reid.models.weights import read_state_dict
 
 
 def network(num_classes=3, **options):
-    return build_model("osnet_x0_25", num_classes, **{"linear_num": 8, "weights": "none", **options})
+    return create_model("osnet_x0_25", num_classes, **{"linear_num": 8, "weights": "none", **options})
 
 
 def check_same_features(first, second):
@@ -57,8 +57,8 @@ def test_other_identities_leave_the_classifier_and_load_the_rest(tmp_path):
 @pytest.mark.parametrize(
     "other",
     [
-        lambda: build_model("osnet_x0_5", 3, linear_num=8, weights="none"),
-        lambda: build_model("resnet18", 3, linear_num=8, weights="none"),
+        lambda: create_model("osnet_x0_5", 3, linear_num=8, weights="none"),
+        lambda: create_model("resnet18", 3, linear_num=8, weights="none"),
         lambda: network(linear_num=0),
     ],
 )
@@ -77,7 +77,7 @@ def test_a_checkpoint_that_lacks_a_tensor_of_the_feature_is_refused(tmp_path):
 
 
 def test_training_does_not_begin_from_a_file_of_which_nothing_fits(tmp_path):
-    torch.save(build_model("resnet18", None, weights="none").model.state_dict(), tmp_path / "resnet.pth")
+    torch.save(create_model("resnet18", None, weights="none").model.state_dict(), tmp_path / "resnet.pth")
     with pytest.raises(UserError, match="the weights of another network"):
         network(weights=str(tmp_path / "resnet.pth"))
 

@@ -17,10 +17,13 @@ import prepare
 import train
 from person_reid.basics import UserError
 from person_reid.cli.flags import NETWORK_FLAGS
-from person_reid.cli.options import changed_flags, parse_train, read_yaml
+from person_reid.cli.options import parse_train
+from person_reid.cli.recipes import read_recipe
+from person_reid.cli.specs import train_spec
 from person_reid.reproduce.recipe import KEY, check_recipe
-from person_reid.reproduce.runs import read_recipe
-from person_reid.training.setup import set_up
+from person_reid.run_folder import read_yaml
+from person_reid.training.run import set_up
+from person_reid.training.spec import changed_flags
 from tests.support import ROOT
 
 PATHS = sorted((ROOT / "recipes").glob("*/*.yaml"))
@@ -113,7 +116,7 @@ def test_a_recipe_trains(path, people, trained, tmp_path, monkeypatch):
     what = json.dumps(flags, sort_keys=True)
     if what not in trained:
         (tmp_path / "small.yaml").write_text(yaml.safe_dump(flags))
-        trainer = set_up(parse_train(["--config", "small.yaml"])).trainer
+        trainer = set_up(train_spec(parse_train(["--config", "small.yaml"]))).trainer
         trained[what] = [trainer.train_epoch()["loss"] for _ in range(2)]
     assert all(map(math.isfinite, trained[what]))
 

@@ -14,12 +14,12 @@ import yaml
 import prepare
 from person_reid.basics import UserError
 from person_reid.cli import reproduce
-from person_reid.cli.options import save_options
+from person_reid.cli.recipes import plan, read_recipe
 from person_reid.reproduce import runs
 from person_reid.reproduce.page import BEGIN, END, comparison, recipe_rows, spread, tables, update_page
 from person_reid.reproduce.recipe import KEY
-from person_reid.reproduce.runs import plan, read_recipe
-from person_reid.reproduce.scripts import ROOT, append_record, call, metrics, read_records
+from person_reid.reproduce.scripts import ROOT, append_record, call, read_records
+from person_reid.run_folder import RunFolder
 
 ABOUT: dict[str, Any] = {
     "title": "a tiny network", "source": "a test", "dataset": "synthetic", "average_precision": "step",
@@ -138,7 +138,7 @@ def test_a_line_names_the_definition_of_both_figures(tiny):
 def test_runs_with_changed_flags_have_rows_of_their_own(tiny):
     changed = plan(tiny, 0, ["--bf16", "--weights", "/home/me/osnet.pth", "--gpu_ids", "0", "--batch", "8"])
     assert changed.changes == {"bf16": True, "weights": "osnet.pth"}
-    assert changed.options.name == "own_tiny_seed0_weights-osnet.pth_bf16-True"
+    assert changed.spec.name == "own_tiny_seed0_weights-osnet.pth_bf16-True"
     assert not changed.done([a_record(plan(tiny, 0))]) and changed.done([a_record(changed)])
     rows = recipe_rows(read_recipe(tiny), [a_record(changed)])
     assert [row[6] for row in rows] == ["not run", "not run", "50.00", "50.00"]
@@ -207,9 +207,9 @@ def test_what_is_trained_is_decided_by_what_lies_there(tiny, tmp_path, monkeypat
     called = []
     monkeypatch.setattr(runs, "call", lambda script, *words, show: called.append("--resume" in words))
     run = plan(tiny, 0)
-    folder = tmp_path / "model" / run.options.name
+    folder = tmp_path / "model" / run.spec.name
     runs.train(run)
-    save_options(run.options, folder / "opts.yaml")
+    RunFolder(run.spec.name).save_options(run.spec.flags)
     runs.train(run)  # killed before the end of the first epoch
     (folder / "resume.pth").touch()
     (folder / "log.jsonl").write_text('{"epoch": 1}\n')
@@ -227,9 +227,8 @@ def test_a_training_on_several_devices_is_known_by_its_whole_batch(tiny, tmp_pat
     called = []
     monkeypatch.setattr(runs, "call", lambda script, *words, show: called.append("--resume" in words))
     run = plan(tiny, 0, ["--gpu_ids", "0,1"])
-    folder = tmp_path / "model" / run.options.name
-    run.options.batchsize //= 2
-    save_options(run.options, folder / "opts.yaml")
+    folder = tmp_path / "model" / run.spec.name
+    RunFolder(run.spec.name).save_options({**run.spec.flags, "batchsize": run.spec.data.batch_size // 2})
     (folder / "resume.pth").touch()
     runs.train(plan(tiny, 0, ["--gpu_ids", "0,1"]))
     runs.train(plan(tiny, 0))
@@ -257,20 +256,6 @@ def test_a_missing_layout_is_prepared_and_another_data_set_refused(tiny, tmp_pat
     with pytest.raises(UserError, match=message):
         runs.prepare(run)
     assert len(called) == 1
-
-
-def test_metrics_are_read_from_what_the_scripts_print():
-    printed = (
-        "3368 queries, 19732 gallery images, step average precision\n"
-        "Rank@1:0.900000 Rank@5:0.950000 Rank@10:0.970000 mAP(step):0.750000 mINP:0.400000\n"
-        "multi Rank@1:0.910000 Rank@5:0.950000 Rank@10:0.970000 mAP:0.760000 mINP:0.400000\n"
-        "re-ranked Rank@1:0.920000 Rank@5:0.950000 Rank@10:0.970000 mAP:0.770000 mINP:0.400000\n"
-        "multi re-ranked Rank@1:0.930000 Rank@5:0.950000 Rank@10:0.970000 mAP:0.780000 mINP:0.400000\n"
-    )
-    read = metrics(printed)
-    assert {ranking: (figures["rank1"], figures["mAP"]) for ranking, figures in read.items()} == {
-        "single": (0.9, 0.75), "multi": (0.91, 0.76), "re-ranked": (0.92, 0.77), "multi re-ranked": (0.93, 0.78),
-    }  # fmt: skip
 
 
 def test_a_script_that_fails_says_what_it_said(tmp_path):

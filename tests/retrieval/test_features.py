@@ -6,7 +6,7 @@ from PIL import Image
 from person_reid.basics import UserError
 from person_reid.data.augment import normalise
 from person_reid.data.bank import DecodingBank, load_bank, open_bank
-from person_reid.models.factory import build_model
+from person_reid.models.factory import create_model
 from person_reid.retrieval.features import extract_features, fused_embedding, parse_scales
 
 CPU = torch.device("cpu")
@@ -20,7 +20,7 @@ def bank():
 def network(name="osnet_x0_25"):
     """A network whose batch norms have statistics of their own, as after training."""
     torch.manual_seed(0)
-    built = build_model(name, 5, linear_num=16, weights="none", size=(64, 32)).train()
+    built = create_model(name, 5, linear_num=16, weights="none", size=(64, 32)).train()
     for _ in range(3):
         built(torch.randn(8, 3, 64, 32) * 2 + 1)
     return built.eval()

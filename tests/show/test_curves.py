@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from person_reid.basics import UserError
-from person_reid.show.curves import TRAIN_COLOR, VALIDATION_COLOR, draw_curves, loss_limit, read_history
+from person_reid.run_folder import read_history
+from person_reid.show.curves import TRAIN_COLOR, VALIDATION_COLOR, draw_curves, loss_limit
 
 HISTORY = [
     {"epoch": 1, "loss": 6.0, "error": 0.9, "val_loss": 6.5, "val_error": 0.8},

@@ -4,9 +4,11 @@ import torch
 
 from person_reid.basics import seed_everything
 from person_reid.cli.options import parse_train
+from person_reid.cli.specs import train_spec
 from person_reid.data.augment import Augment
 from person_reid.data.samplers import ShuffleSampler
-from person_reid.models.factory import build_model
+from person_reid.models.factory import create_model
+from person_reid.training.batches import Batches, BatchSource
 from person_reid.training.criterion import Criterion
 from person_reid.training.trainer import Trainer
 
@@ -24,18 +26,19 @@ def small_data():
 
 def trainer(*flags, total=3):
     usual = ["--batchsize", "8", "--total", str(total), "--lr", "0.05", "--backbone_lr", "0.05"]
-    options = parse_train([*usual, *flags, "--backbone", "osnet_x0_25", "--weights", "none"])
-    seed_everything(options.seed)
-    network = build_model("osnet_x0_25", IDENTITIES, linear_num=16, weights="none", size=SIZE)
+    spec = train_spec(parse_train([*usual, *flags, "--backbone", "osnet_x0_25", "--weights", "none"]))
+    seed_everything(spec.seed)
+    network = create_model("osnet_x0_25", IDENTITIES, linear_num=16, weights="none", size=SIZE)
     bank, targets = small_data()
-    augment = Augment(*SIZE, padding=2, erasing_p=options.erasing_p, color_jitter=options.color_jitter)
-    sampler = ShuffleSampler(IMAGES, options.batchsize, options.seed)
-    criterion = Criterion(options, IDENTITIES, network.dim)
-    return Trainer(network, criterion, bank, targets, sampler, augment, options, CPU)
+    asked = spec.data.augment
+    augment = Augment(*SIZE, padding=2, erasing_p=asked.erasing_p, color_jitter=asked.color_jitter)
+    sampler = ShuffleSampler(IMAGES, spec.data.batch_size, spec.seed)
+    criterion = Criterion(spec.losses, IDENTITIES, network.dim)
+    return Trainer(network, criterion, Batches(BatchSource(bank, augment, CPU), targets, sampler, spec.seed), spec)
 
 
 def run(trained):
-    while trained.epoch < trained.options.total_epoch:
+    while trained.epoch < trained.spec.optimizer.epochs:
         trained.history.append(trained.train_epoch())
     return trained
 

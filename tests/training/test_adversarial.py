@@ -1,6 +1,7 @@
 """The attack against a slow loop from its formula, and what it must leave alone."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -8,8 +9,9 @@ from torch import nn
 
 from person_reid.basics import autocast
 from person_reid.data.augment import MEAN, STD, normalise
-from person_reid.models.factory import build_model
+from person_reid.models.factory import create_model
 from person_reid.training.adversarial import RATE, AdversarialTerm, evaluation_mode, opposite_direction_attack
+from person_reid.training.trainer import StepContext
 
 CPU = torch.device("cpu")
 
@@ -76,7 +78,7 @@ def test_the_attack_is_that_of_the_formula():
 
 @pytest.mark.parametrize(("backbone", "size"), [("osnet_x0_25", (32, 16)), (None, (41, 24))])
 def test_features_turn_away_and_pixels_stay_valid_and_near(backbone, size):
-    built = build_model(backbone, 5, linear_num=16, weights="none") if backbone else SmallNetwork()
+    built = create_model(backbone, 5, linear_num=16, weights="none") if backbone else SmallNetwork()
     images = photographs(*size)
     built(images)  # statistics of a batch
     before = images.clone()
@@ -172,8 +174,12 @@ class Recorder:
 
 
 def test_the_term_weighs_the_loss_on_attacked_images_every_so_many_batches():
-    trainer, images, targets = Recorder(PartNetwork()), photographs(), torch.arange(4)
-    values = [AdversarialTerm(0.25, 3)(trainer, images, targets, step) for step in range(7)]
+    trainer: Any = Recorder(PartNetwork())
+    images, targets = photographs(), torch.arange(4)
+    values: Any = [
+        AdversarialTerm(0.25, 3)(StepContext(trainer.network, trainer, None, images, targets, step, seed=0))
+        for step in range(7)
+    ]
     assert [bool(value) for value in values] == [True, False, False, True, False, False, True]
     attacked = opposite_direction_attack(trainer.network, images)
     assert torch.equal(trainer.logits, trainer.network(attacked)[1].detach())

@@ -10,6 +10,7 @@ from person_reid import losses
 from person_reid.basics import UserError
 from person_reid.cli.flags import training_parser
 from person_reid.cli.options import parse_train
+from person_reid.cli.specs import loss_plan
 from person_reid.training.criterion import Criterion
 
 CLASSES, DIM, IMAGES = 4, 16, 8
@@ -17,7 +18,7 @@ CLASSES, DIM, IMAGES = 4, 16, 8
 
 def criterion(*flags, parts=1):
     torch.manual_seed(0)
-    return Criterion(training_parser().parse_args(list(flags)), CLASSES, DIM, parts)
+    return Criterion(loss_plan(training_parser().parse_args(list(flags))), CLASSES, DIM, parts)
 
 
 def batch(parts=None, heads=None):

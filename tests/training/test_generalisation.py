@@ -8,10 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from person_reid.distributed import World
-from person_reid.training.batches import BatchSource
+from person_reid.training.batches import Batches, BatchSource
 from person_reid.training.generalisation import WEIGHT, GeneralisationTerm, symmetric_divergence
-from person_reid.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 
@@ -29,8 +27,8 @@ def term(count=20, size=8):
 
 def seed_of(epoch, step, seed=0, rank=0):
     """The trainer's own, without a trainer."""
-    stand_in: Any = SimpleNamespace(options=SimpleNamespace(seed=seed), world=World(rank, 2))
-    return Trainer.seed_of(stand_in, epoch, step)
+    stand_in: Any = SimpleNamespace(seed=seed, rank=rank)
+    return Batches.seed_of(stand_in, epoch, step)
 
 
 def test_the_divergence_is_the_mean_of_pytorchs_two():
@@ -98,10 +96,10 @@ def test_the_student_learns_from_the_teacher_and_the_teacher_does_not_learn(head
         teacher.weight.mul_(1.5)
     classification = SimpleNamespace(scale=2.0)
     criterion = SimpleNamespace(classification=classification)
-    trainer = SimpleNamespace(network=student, average=None, epoch=3, criterion=criterion, seed_of=seed_of)
-    assert term()(trainer, None, None, 5) == 0
-    trainer.average = teacher
-    loss = term()(trainer, None, None, 5)
+    step: Any = SimpleNamespace(network=student, teacher=None, criterion=criterion, seed=seed_of(3, 5))
+    assert term()(step) == 0
+    step.teacher = teacher
+    loss: Any = term()(step)
     first, second = term().draw(seed_of(3, 5))
     torch.testing.assert_close(loss, WEIGHT * symmetric_divergence(2 * student(first)[1], 2 * teacher(second)[1]))
     loss.backward()

@@ -5,6 +5,7 @@ from benchmarks import usual
 from person_reid.basics import UserError
 from person_reid.cli.flags import OPTIMIZERS, SCHEDULES
 from person_reid.cli.options import parse_train
+from person_reid.cli.specs import train_spec
 from person_reid.training.criterion import Criterion
 from person_reid.training.schedule import build_optimizer, build_scheduler
 
@@ -51,8 +52,9 @@ def learning_rates(*flags, resumed_at=None):
 
 
 def new_run(options):
-    optimizer = build_optimizer(TwoPartNetwork(), Criterion(options, 3, 2), options)
-    return optimizer, build_scheduler(optimizer, options, STEPS)
+    spec = train_spec(options)
+    optimizer = build_optimizer(TwoPartNetwork(), Criterion(spec.losses, 3, 2), spec.optimizer)
+    return optimizer, build_scheduler(optimizer, spec.optimizer, STEPS)
 
 
 def by_pytorch(make_scheduler, total, by_step=False):
@@ -151,8 +153,9 @@ def test_milestones_of_another_schedule_are_refused():
 def test_backbone_head_and_prototypes_learn_at_rates_of_their_own_and_frozen_weights_nowhere(optimizer):
     flags = ["--arcface", "--lr", "0.1", "--prototype_lr", "0.3", "--optimizer", optimizer]
     options = parse_train(flags)
-    network, criterion = TwoPartNetwork(), Criterion(options, 3, 2)
-    groups = build_optimizer(network, criterion, options).param_groups
+    spec = train_spec(options)
+    network, criterion = TwoPartNetwork(), Criterion(spec.losses, 3, 2)
+    groups = build_optimizer(network, criterion, spec.optimizer).param_groups
     expected = {
         "backbone": (0.1 * 0.1, network.model["body"]),
         "head": (0.1, network.classifier),
@@ -194,8 +197,9 @@ def test_the_fused_kernels_update_weights_of_any_memory_order_as_the_plain_ones_
     runs = []
     for plain in (False, True):
         torch.manual_seed(0)
+        spec = train_spec(parse_train(["--optimizer", name, "--lr", "0.01"]))
         network = ConvolutionalNetwork().to(memory_format=torch.channels_last)
-        optimizer = build_optimizer(network, torch.nn.Module(), parse_train(["--optimizer", name, "--lr", "0.01"]))
+        optimizer = build_optimizer(network, torch.nn.Module(), spec.optimizer)
         if plain:
             for group in optimizer.param_groups:
                 group["fused"] = False

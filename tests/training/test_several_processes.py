@@ -25,14 +25,19 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 PLAIN_TRAINING = """
 import sys
 sys.path.insert(0, {root!r})
+from dataclasses import replace
 from torch import nn
 from person_reid.data.augment import normalise
 from person_reid.cli.options import parse_train
 from person_reid.training.trainer import Trainer
-import person_reid.training.run, person_reid.training.setup
+import person_reid.training.run
+from person_reid.cli.specs import train_spec
 from person_reid.distributed import join_world
 
 class Plain:
+    def __init__(self, augment):
+        self.height, self.width = augment.height, augment.width
+
     def __call__(self, bank, indices, generator):
         return normalise(bank[indices])
 
@@ -45,13 +50,14 @@ def begin_plainly(trainer, epoch):
             module.eval()
 
 Trainer.begin_epoch = begin_plainly
-person_reid.training.setup.Augment.from_options = classmethod(lambda cls, options: Plain())
 person_reid.training.run.draw_curves = lambda *arguments: None
 
 with join_world() as world:
     for flags in {runs!r}:
-        person_reid.training.run.run_training(parse_train([*{small!r}, "--total", "4", *flags.split(), *sys.argv[1:],
-            "--name", "plain" + flags.replace(" ", "") + str(world.size)]), world)
+        spec = train_spec(parse_train([*{small!r}, "--total", "4", *flags.split(), *sys.argv[1:],
+            "--name", "plain" + flags.replace(" ", "") + str(world.size)]))
+        spec = replace(spec, data=replace(spec.data, augment=Plain(spec.data.augment)))
+        person_reid.training.run.run_training(spec, world)
 """
 RUNS = ["--wa", "--sampler pk --loss triplet", "--circle", "--arcface --loss center:0.01"]
 

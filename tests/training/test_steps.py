@@ -42,7 +42,7 @@ def test_the_loss_of_a_short_epoch_is_read_once():
 
     trained._read = count
     trained.train_epoch()
-    assert times == [3] and len(trained.sampler) == 3
+    assert times == [3] and len(trained.batches) == 3
 
 
 @pytest.mark.parametrize(
@@ -66,10 +66,10 @@ def test_a_run_stopped_within_its_epochs_ends_with_the_same_weights(flags):
 def test_accumulated_batches_are_one_large_batch():
     """Without batch norm and augmentation, two batches of 4 and an update are one batch of 8."""
     large, small = trainer("--batchsize", "8", total=1), trainer("--batchsize", "4", "--accumulate", "2", total=1)
-    assert len(small.sampler) == 2 * len(large.sampler)
+    assert len(small.batches) == 2 * len(large.batches)
     for trained in (large, small):
         trained.network.eval()
-    images, targets = next(large.batches(0))
+    images, targets = next(large.batches.of(0))
     large.train_step(images, targets, 0)
     before = copy.deepcopy(small.network.state_dict())
     small.train_step(images[:4], targets[:4], 0)

@@ -109,7 +109,7 @@ def test_every_published_loss_is_added_to_cross_entropy_and_trains_what_it_owns(
     torch.testing.assert_close(trained.criterion(features, logits, labels), expected)
     assert metric_loss(features, labels) > 1e-3
     owned = copy.deepcopy(trained.criterion.state_dict())
-    loss, _ = trained.train_step(*next(trained.batches(0)))
+    loss, _ = trained.train_step(*next(trained.batches.of(0)))
     assert torch.isfinite(loss)
     assert all(not torch.equal(owned[name], value) for name, value in trained.criterion.state_dict().items())
 
@@ -142,7 +142,7 @@ def test_a_bank_that_stays_on_the_host_gives_the_same_batches():
     flags = ["--erasing_p", "1"]
     here, apart = trainer(*flags), trainer(*flags)
     apart.source.bank_is_here = False
-    for first, second in zip(here.batches(0), apart.batches(0), strict=True):
+    for first, second in zip(here.batches.of(0), apart.batches.of(0), strict=True):
         assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])
 
 
@@ -154,8 +154,9 @@ def test_the_learning_rate_follows_the_schedule():
 
 def test_every_epoch_augments_the_same_image_differently():
     trained = trainer()
-    trained.sampler = type("OneBatch", (), {"batches": lambda self, epoch: iter([torch.zeros(8, dtype=torch.long)])})()
-    first, again, second = (next(trained.batches(epoch))[0] for epoch in (0, 0, 1))
+    one = {"batches": lambda self, epoch: iter([torch.zeros(8, dtype=torch.long)])}
+    trained.batches.sampler = type("OneBatch", (), one)()
+    first, again, second = (next(trained.batches.of(epoch))[0] for epoch in (0, 0, 1))
     assert torch.equal(first, again) and not torch.equal(first, second)
     assert not torch.equal(first[0], first[1])
 
@@ -185,11 +186,12 @@ def test_terms_are_added_to_the_loss_with_the_step_of_the_epoch():
     plain, extended = trainer(total=1), trainer(total=1)
     steps = []
 
-    def term(trained, images, targets, step):
-        steps.append((trained is extended, tuple(images.shape), tuple(targets.shape), step))
-        return 2.0 if step else 0.5
+    def term(context):
+        seen = tuple(context.images.shape), tuple(context.targets.shape)
+        steps.append((context.network is extended.network, *seen, context.step))
+        return 2.0 if context.step else 0.5
 
-    extended.extra_terms = [term, term]
+    extended.terms = [term, term]
     losses_of = [trained.train_epoch()["loss"] for trained in (plain, extended)]
     assert steps == [(True, (8, 3, *SIZE), (8,), step) for step in (0, 0, 1, 1, 2, 2)]
     assert losses_of[1] == pytest.approx(losses_of[0] + 2 * (0.5 + 2 + 2) / 3, rel=1e-5)

@@ -1,0 +1,206 @@
+"""From the flags of a command to the specs that the library takes. Below cli/, no function sees a flag."""
+
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from person_reid import losses
+from person_reid.basics import UserError, select_device
+from person_reid.cli.flags import (
+    DESCRIPTION,
+    NETWORK_OF_FILE,
+    NETWORK_OF_RUN,
+    given_flags,
+    given_values,
+    milestones,
+    training_parser,
+)
+from person_reid.losses.plan import LossPlan, LossTerm, published_term
+from person_reid.models.spec import PUBLISHED_CLASSES, NetworkSpec
+from person_reid.retrieval.features import parse_scales
+from person_reid.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    import torch
+
+    from person_reid.deploy.embedder import Embedder
+    from person_reid.deploy.load import TestedNetwork
+    from person_reid.training.spec import TrainSpec
+
+WRITERS = ("tensorboard", "wandb", "mlflow")
+# Decided for good in an exported file.
+DECIDED = (*NETWORK_OF_RUN, *NETWORK_OF_FILE, *DESCRIPTION, "height", "width", "ms", "no_norm", "fp16", "bf16")
+
+
+def train_spec(options: Namespace) -> "TrainSpec":
+    """Return the training that the resolved flags of train.py describe."""
+    from person_reid.data.augment import Augment
+    from person_reid.training.spec import DataSpec, OptimizerSpec, TrainSpec
+
+    augment = Augment(
+        options.height,
+        options.width,
+        padding=0 if options.PCB else 10,  # PCB was published without
+        erasing_p=options.erasing_p,
+        color_jitter=options.color_jitter,
+        autoaugment_p=options.autoaugment_p,
+        cutout_p=options.cutout_p,
+        lgt_p=options.lgt_p,
+        grayscale_erasing_p=options.grayscale_erasing_p,
+        translation_p=options.translation_p,
+    )
+    further = (name.strip() for name in (options.train_with or "").split(","))
+    data = DataSpec(
+        roots=(Path(options.data_dir), *(Path(name) for name in further if name)),
+        split="train_all" if options.train_all else "train",
+        batch_size=options.batchsize,
+        sampler=options.sampler,
+        instances=options.instances,
+        augment=augment,
+        unlabelled=Path(options.DG_dir) if options.DG else None,
+    )
+    optimizer = OptimizerSpec(
+        name=options.optimizer,
+        lr=options.lr,
+        backbone_lr=options.backbone_lr,
+        prototype_lr=options.prototype_lr,
+        weight_decay=options.weight_decay,
+        schedule=options.schedule,
+        milestones=tuple(milestones(options.milestones)),
+        epochs=options.total_epoch,
+        warm_epochs=options.warm_epoch,
+        freeze_epochs=options.freeze_epochs,
+        accumulate=options.accumulate,
+    )
+    return TrainSpec(
+        name=options.name,
+        gpu_ids=options.gpu_ids,
+        seed=options.seed,
+        resume=options.resume,
+        network=NetworkSpec.of(vars(options)),
+        weights=options.weights,
+        data=data,
+        losses=loss_plan(options),
+        optimizer=optimizer,
+        dtype=precision(options),
+        tf32=not options.no_tf32,
+        compile=options.compile,
+        sync_bn=options.sync_bn,
+        average=options.wa,
+        adversarial=options.adv,
+        adversarial_every=options.aiter,
+        evaluate_every=options.eval_every,
+        keep=options.keep,
+        profile=options.profile,
+        writers=tuple(name for name in WRITERS if getattr(options, name)),
+        flags=dict(vars(options)),
+    )
+
+
+def loss_plan(options: Namespace) -> LossPlan:
+    """Return the losses that the flags name.
+
+    Raises UserError for a loss that is asked for twice, and for a loss of class scores that does not fit --head.
+    """
+    flags = {name: f"--{name}" for name in losses.PUBLISHED if getattr(options, name)}
+    gamma = {"gamma": options.ins_gamma}
+    terms = [published_term(name, **(gamma if name in ("instance", "instance_id") else {})) for name in flags]
+    if options.alpha:
+        flags["verification"] = "--alpha"
+        terms.append(LossTerm("verification", options.alpha))
+    listed = losses.parse(options.loss or "")
+    for name in listed:
+        if name in flags:
+            raise UserError(f"The loss {name} is asked for twice, by {flags[name]} and by --loss {options.loss}.")
+        _check_head(name, options.loss, options.head)
+    weight = listed.pop("cross_entropy", 1.0)
+    terms += [LossTerm(name, weight) for name, weight in listed.items()]
+    return LossPlan(options.head, options.label_smoothing, weight, tuple(terms))
+
+
+def tested_network(options: Namespace) -> "TestedNetwork":
+    """Return the network that the flags of test.py name: of the run model/NAME, or of a weight file of --backbone.
+
+    Raises UserError or FileNotFoundError if there is no such run, checkpoint or network, and for flags that contradict
+    it or would be ignored.
+    """
+    from person_reid.cli.options import resolve
+    from person_reid.deploy.load import TestedNetwork
+
+    if not options.backbone:
+        run = run_to_test(options)
+        weights = RunFolder(options.name).weights_file(options.which_epoch)
+        return TestedNetwork(NetworkSpec.of(vars(run)), weights, run.nclasses, whole=True)
+    if ignored := given_flags(options, NETWORK_OF_RUN):
+        raise UserError(f"{ignored} would be ignored: --backbone {options.backbone} is a network without a run.")
+    if not options.weights:
+        raise UserError(f"--backbone {options.backbone} needs --weights FILE, or none for random weights.")
+    described = training_parser().parse_args(["--backbone", options.backbone])
+    asked = {name: getattr(options, name) for name in (*DESCRIPTION, "height", "width")}
+    described.__dict__.update((name, value) for name, value in asked.items() if value is not None)
+    spec = NetworkSpec.of(vars(resolve(described)))
+    has_head = any(asked[name] is not None for name in ("neck", "head", "linear_num"))
+    whole = has_head or bool(options.attention or options.usam)
+    classes = PUBLISHED_CLASSES if has_head else None  # of the classifier, which no feature depends on
+    from_file = options.weights not in ("imagenet", "none")
+    return TestedNetwork(spec, options.weights, classes, whole and from_file, options.seed)
+
+
+def run_to_test(options: Namespace) -> Namespace:
+    """Return the options of the run whose network the flags of test.py name, at the image size they ask for.
+
+    Raises UserError if there is no such run, and for flags that contradict it or mean nothing to it.
+    """
+    from person_reid.cli.options import load_run_options
+
+    if ignored := given_flags(options, NETWORK_OF_FILE):
+        raise UserError(
+            f"{ignored} would be ignored: model/{options.name}/opts.yaml describes the network of the run. "
+            "For a weight file without a run, name its network: --backbone NAME."
+        )
+    run = load_run_options(options.name, given_values(options, DESCRIPTION))
+    run.height, run.width = options.height or run.height, options.width or run.width
+    return run
+
+
+def open_embedder(options: Namespace) -> "Embedder":
+    """Return the Embedder that the flags of test.py describe. Raises UserError for flags that exclude each other."""
+    from person_reid.deploy.embedder import Embedder
+
+    scales, dtype = parse_scales(options.ms), precision(options)
+    if options.engine and (decided := given_flags(options, DECIDED)):
+        raise UserError(f"--engine {options.engine}: {decided} was decided when the file was written; leave it out.")
+    return Embedder(
+        options.engine or tested_network(options),
+        device=select_device(options.gpu_ids),
+        flip=not options.no_flip,
+        batch_size=options.batchsize,
+        scales=scales,
+        dtype=dtype,
+        unit_length=not options.no_norm,
+    )
+
+
+def _check_head(name: str, listed: str, head: str) -> None:
+    """Raise UserError for a listed loss of class scores that is a classifier's own, or does not fit the head."""
+    if name == "cross_entropy" or losses.REGISTRY[name].loss.takes != "logits":
+        return
+    if name in losses.HEADS.values():
+        raise UserError(
+            f"--loss {listed}: {name} is no further loss but that of a classifier. Choose it by --head "
+            f"{name.removesuffix('_softmax')}; cross_entropy:0.5 in --loss gives it a weight."
+        )
+    if head != "linear":
+        raise UserError(
+            f"--loss {listed} with --head {head}: {name} needs class scores, and that classifier gives cosines. Leave "
+            f"{name} out, or choose --head linear."
+        )
+
+
+def precision(options: Namespace) -> "torch.dtype | None":
+    """The dtype of autocast that --fp16 and --bf16 ask for; None is float32. Raises UserError for both at once."""
+    import torch
+
+    if options.fp16 and options.bf16:
+        raise UserError("--fp16 and --bf16 exclude each other: choose one.")
+    return torch.float16 if options.fp16 else torch.bfloat16 if options.bf16 else None

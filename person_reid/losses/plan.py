@@ -1,0 +1,45 @@
+"""Losses as data: what a training minimises, decided before there is a network. Criterion makes modules of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from person_reid.losses import PUBLISHED, REGISTRY
+
+
+@dataclass(frozen=True)
+class LossTerm:
+    """One loss beside the classifier's: `weight` × the loss called `name` with these settings.
+
+    per_image: divide it by the number of images, as the published training does.
+    """
+
+    name: str
+    weight: float = 1.0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    per_image: bool = False
+
+    @property
+    def needs_positives(self) -> bool:
+        """Whether the loss learns from pairs of images of one identity."""
+        return REGISTRY[self.name].needs_positives
+
+
+@dataclass(frozen=True)
+class LossPlan:
+    """All that is minimised.
+
+    head: the classifier, linear, cosine, arcface or circle, whose loss this is. label_smoothing: of that loss, 0 to 1.
+    classification_weight: of that loss. terms: what is added to it.
+    """
+
+    head: str = "linear"
+    label_smoothing: float = 0.0
+    classification_weight: float = 1.0
+    terms: tuple[LossTerm, ...] = ()
+
+
+def published_term(flag: str, **settings: Any) -> LossTerm:
+    """Return the loss of a published flag (`--triplet` is "triplet") as the published training adds it."""
+    published = PUBLISHED[flag]
+    return LossTerm(published.name, 1.0, published.settings | settings, published.per_image)

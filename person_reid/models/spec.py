@@ -1,0 +1,85 @@
+"""What decides the layers of a network: the typed form of the network's flags and of the options files of runs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from person_reid.basics import UserError
+
+PUBLISHED_CLASSES = 751  # Market-1501's; published opts.yaml files do not always say
+# Published flags that stand for a network.
+NETWORK_FLAGS = {
+    "ibn": "resnet50_ibn_a",
+    "use_dense": "densenet121",
+    "use_swin": "swin_base",
+    "use_swinv2": "swinv2_base",
+    "use_dino": "dinov3_vit_base",
+    "use_efficient": "efficientnet_b4",
+    "use_NAS": "nasnetalarge",
+    "use_hr": "hrnet_w18",
+    "use_convnext": "convnext_base",
+}
+# Those whose published networks ignore --stride; the opts.yaml of a run says what was typed all the same.
+WITHOUT_STRIDE = ("use_swin", "use_swinv2", "use_dino", "use_hr", "use_convnext", "use_efficient", "use_NAS")
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """The layers of a network and the size of its images. The fields have the names of train.py's flags.
+
+    backbone: a name of models.registry, timm or torchvision.
+    height, width: of the images, in pixels; None for the network's own.
+    linear_num: width of the bottleneck; 0 leaves its linear layer out.
+    droprate: dropout before the classifier, 0 to 1.
+    stride: 1 keeps the resolution of the last stage, 2 halves it.
+    pool, attention: see models.pooling and models.attention; None for the network's own pooling, and no attention.
+    neck, head: see models.heads.
+    usam: attention after the stem and the first stage, as published.
+    PCB: six stripes with a classifier each.
+    drop_path: stochastic depth, 0 to 1; None for the backbone's own.
+    """
+
+    backbone: str = "resnet50"
+    height: int | None = None
+    width: int | None = None
+    linear_num: int = 512
+    droprate: float = 0.5
+    stride: int = 2
+    pool: str | None = None
+    neck: str = "linear"
+    head: str = "linear"
+    attention: str | None = None
+    usam: bool = False
+    PCB: bool = False
+    drop_path: float | None = None
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> "NetworkSpec":
+        """Return the spec that `options` describe: flags of train.py by name, resolved, as opts.yaml holds them.
+
+        Names that are not fields are passed over, and None stands for a default.
+        """
+        named = {field.name: options[field.name] for field in fields(cls) if options.get(field.name) is not None}
+        return cls(**named)
+
+
+def chosen_backbone(options: Mapping[str, Any]) -> str:
+    """Return the one network that `backbone` or a published flag names; resnet50 if none does.
+
+    Raises UserError for two different ones.
+    """
+    chosen = {f"--{flag}": name for flag, name in NETWORK_FLAGS.items() if options.get(flag)}
+    if backbone := options.get("backbone"):
+        chosen[f"--backbone {backbone}"] = backbone
+    if len(set(chosen.values())) > 1:
+        raise UserError(f"Two networks at once: {' and '.join(chosen)}. Choose one.")
+    return next(iter(chosen.values()), "resnet50")
+
+
+def ignores_stride(options: Mapping[str, Any]) -> bool:
+    """Whether `options` are those of a published run with stride 1 whose network ignored it.
+
+    Options that name the run but no backbone were written by the published code: ours always name both.
+    """
+    published = "name" in options and "backbone" not in options
+    return published and options.get("stride") == 1 and any(options.get(flag) for flag in WITHOUT_STRIDE)

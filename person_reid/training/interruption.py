@@ -1,0 +1,40 @@
+"""How a training ends early: a signal asks it to, or its loss is not finite."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from person_reid.basics import atomic_write
+from person_reid.data.layout import Split
+from person_reid.data.samplers import Sampler
+from person_reid.run_folder import RunFolder
+from person_reid.training.trainer import NotFinite
+
+STOPPED = 128 + signal.SIGTERM  # the exit status of a process that a signal ended
+
+
+@contextmanager
+def stop_signal() -> Iterator[Callable[[], bool]]:
+    """Yield a function that says whether SIGTERM has come; it ends the process at its next safe moment, not at once."""
+    received: list[bool] = []
+    if threading.current_thread() is not threading.main_thread():  # Python allows handlers nowhere else
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: received.append(True))
+    try:
+        yield lambda: bool(received)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def not_finite_message(error: NotFinite, sampler: Sampler, split: Split, run: RunFolder) -> str:
+    """Say what to do about a loss that is not finite; the images of its batch go to model/NAME/not_finite.txt."""
+    batch = next(batch for step, batch in enumerate(sampler.batches(error.epoch)) if step == error.step)
+    with atomic_write(run.not_finite, shared=True) as temporary:
+        temporary.write_text("".join(f"{split.paths[index]}\n" for index in batch))
+    good = f"{run.path}/net_last.pth is of epoch {error.epoch}" if error.epoch else "No epoch was finished"
+    return (
+        f"{error} Its {len(batch)} images, {split.paths[batch[0]]} among them, are listed in {run.not_finite}. {good}. "
+        "Try a lower --lr, a --warm_epoch, or --bf16 in place of --fp16, and begin again or go on with --resume."
+    )

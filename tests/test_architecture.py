@@ -1,0 +1,137 @@
+"""The house: arrows between rooms point down, no modules import one another in a circle, and doors hold no code."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+
+# From the ground up. A room may import those below it and itself, and the package its version alone.
+FLOORS = [
+    ["person_reid"],
+    ["basics"],
+    ["versions", "distributed", "data", "models", "losses", "synthetic"],
+    ["run_folder", "retrieval"],
+    ["show"],
+    ["training", "deploy"],
+    ["gallery", "reproduce"],
+    ["cli"],
+    ["__main__"],
+]
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+DOORS = [*ROOT.glob("*.py"), *(ROOT / "tools").glob("*.py"), *(ROOT / "losses").glob("*.py")]
+
+
+def sources(folder):
+    """{module: source} of every module of the package in a folder."""
+    files = (folder / "person_reid").rglob("*.py")
+    return {".".join(file.relative_to(folder).with_suffix("").parts): file.read_text(encoding="utf-8") for file in files}
+
+
+def imports(source, modules):
+    """The modules of the package that a source imports, inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            if name.split(".")[0] == "person_reid":
+                found.add(module_of(name, modules))
+    return found
+
+
+def module_of(name, modules):
+    """`person_reid.data.bank` for `person_reid.data.bank.load_bank`."""
+    while name not in modules and f"{name}.__init__" not in modules:
+        name = name.rpartition(".")[0]
+    return name if name in modules else f"{name}.__init__"
+
+
+def room(module):
+    return {"person_reid.__init__": "person_reid"}.get(module) or module.split(".")[1]
+
+
+def faults(modules):
+    """What is wrong with the imports of {module: source}, a line each."""
+    below = {name: imports(source, modules) - {name} for name, source in modules.items() if room(name) != "person_reid"}
+    upwards = [
+        f"{name} imports {other}"
+        for name, others in below.items()
+        for other in others
+        if room(name) != room(other) and FLOOR[room(name)] <= FLOOR[room(other)]
+    ]
+    return upwards + [f"circle: {' → '.join(circle)}" for circle in circles(below)]
+
+
+def circles(below):
+    """The first circle found from each module that is in one."""
+    done: set[str] = set()
+    found = []
+
+    def visit(name, path):
+        if name in path:
+            found.append([*path[path.index(name) :], name])
+        elif name not in done:
+            for other in sorted(below.get(name, ())):
+                visit(other, [*path, name])
+            done.add(name)
+
+    for name in sorted(below):
+        visit(name, [])
+    return found
+
+
+def test_every_room_has_a_floor():
+    assert {room(module) for module in sources(ROOT)} == set(FLOOR)
+
+
+def test_no_arrow_points_up_and_no_circle_closes():
+    assert faults(sources(ROOT)) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "fault"),
+    [
+        ("person_reid.losses.base", "from person_reid.training import trainer", "imports person_reid.training.trainer"),
+        ("person_reid.deploy.load", "def f():\n    import person_reid.cli.flags", "imports person_reid.cli.flags"),
+        ("person_reid.data.naming", "from person_reid.models.spec import NetworkSpec", "imports person_reid.models.spec"),
+        ("person_reid.basics", "from person_reid.versions import versions", "imports person_reid.versions"),
+        ("person_reid.losses.base", "from person_reid.losses.triplet import TripletLoss", "circle: "),
+    ],
+)
+def test_an_arrow_up_or_a_circle_is_noticed(module, line, fault):
+    modules = sources(ROOT)
+    modules[module] += f"\n{line}\n"
+    assert any(fault in found for found in faults(modules))
+
+
+@pytest.mark.parametrize("path", DOORS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_door_only_opens(path):
+    """A docstring, imports, the names that are handed on, and a call."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        assert isinstance(node, ast.Expr | ast.Import | ast.ImportFrom | ast.Assign | ast.If), ast.unparse(node)
+        if isinstance(node, ast.Assign):
+            assert ast.unparse(node.targets[0]) == "__all__"
+        if isinstance(node, ast.Expr):
+            constant, call = isinstance(node.value, ast.Constant), isinstance(node.value, ast.Call)
+            assert constant or (call and path.parent.name == "tools"), ast.unparse(node)
+
+
+def test_the_package_and_the_root_leave_the_path_alone():
+    files = [*(ROOT / "person_reid").rglob("*.py"), *ROOT.glob("*.py")]
+    assert [file for file in files if "sys.path" in file.read_text(encoding="utf-8")] == []
+
+
+def test_argparse_ends_in_the_room_of_the_commands():
+    """Below it nothing parses or prints. weights.py names the class of a namespace that checkpoints hold."""
+    files = [file for file in (ROOT / "person_reid").rglob("*.py") if "cli" not in file.relative_to(ROOT).parts]
+    for file in files:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        calls = [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        assert "print" not in calls and not any(call.endswith("parse_args") for call in calls), file
+        assert file.name == "weights.py" or "argparse" not in file.read_text(encoding="utf-8"), file
