@@ -1,7 +1,6 @@
 """The house: arrows between rooms point down, no modules import one another in a circle, and doors hold no code."""
 
 import ast
-from pathlib import Path
 
 import pytest
 
@@ -26,7 +25,9 @@ DOORS = [*ROOT.glob("*.py"), *(ROOT / "tools").glob("*.py"), *(ROOT / "losses").
 def sources(folder):
     """{module: source} of every module of the package in a folder."""
     files = (folder / "person_reid").rglob("*.py")
-    return {".".join(file.relative_to(folder).with_suffix("").parts): file.read_text(encoding="utf-8") for file in files}
+    return {
+        ".".join(file.relative_to(folder).with_suffix("").parts): file.read_text(encoding="utf-8") for file in files
+    }
 
 
 def imports(source, modules):
@@ -99,7 +100,11 @@ def test_no_arrow_points_up_and_no_circle_closes():
     [
         ("person_reid.losses.base", "from person_reid.training import trainer", "imports person_reid.training.trainer"),
         ("person_reid.deploy.load", "def f():\n    import person_reid.cli.flags", "imports person_reid.cli.flags"),
-        ("person_reid.data.naming", "from person_reid.models.spec import NetworkSpec", "imports person_reid.models.spec"),
+        (
+            "person_reid.data.naming",
+            "from person_reid.models.spec import NetworkSpec",
+            "imports person_reid.models.spec",
+        ),
         ("person_reid.basics", "from person_reid.versions import versions", "imports person_reid.versions"),
         ("person_reid.losses.base", "from person_reid.losses.triplet import TripletLoss", "circle: "),
     ],

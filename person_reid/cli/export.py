@@ -15,7 +15,7 @@ from pathlib import Path
 from person_reid.basics import UserError
 from person_reid.cli.flags import add_tested_network, testing_parser
 from person_reid.cli.parser import Parser
-from person_reid.cli.specs import open_embedder, tested_network
+from person_reid.cli.tested import open_embedder, tested_network
 from person_reid.data.bank import open_bank
 from person_reid.data.layout import read_split
 from person_reid.deploy.export import export, tensorrt_advice

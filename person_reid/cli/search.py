@@ -16,7 +16,7 @@ from pathlib import Path
 from person_reid.basics import UserError, atomic_write
 from person_reid.cli.flags import add_tested_network, positive, testing_parser
 from person_reid.cli.parser import Parser, example_lines
-from person_reid.cli.specs import open_embedder
+from person_reid.cli.tested import open_embedder
 from person_reid.gallery.build import add_images, check_network, describe_answers, find_images
 from person_reid.gallery.index import SearchIndex
 from person_reid.retrieval.thresholds import load_threshold

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from person_reid.cli.evaluation import write_json
 from person_reid.cli.flags import testing_parser
-from person_reid.cli.specs import open_embedder
+from person_reid.cli.tested import open_embedder
 from person_reid.data.bank import open_bank
 from person_reid.data.layout import read_split
 from person_reid.distributed import join_world

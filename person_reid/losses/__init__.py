@@ -156,6 +156,11 @@ def parse(text):
     return weights
 
 
+def names():
+    """Return the names of the losses."""
+    return [*REGISTRY]
+
+
 def table():
     """A line on every loss, with its paper, as text."""
     return "\n".join(f"{name:<18}{entry.summary}" for name, entry in REGISTRY.items())

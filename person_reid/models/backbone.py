@@ -1,72 +1,90 @@
-"""What there is to know about a backbone: how it is built, where its feature map is, whose weights it starts from."""
+"""A backbone: how a network is built, where its feature map is, whose weights it starts from.
+
+torch is imported where it is used: the table of all backbones is read without it.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-
-import torch
+from dataclasses import KW_ONLY, dataclass
+from typing import TYPE_CHECKING, Any
 
 from person_reid.basics import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 PERSON = (256, 128)
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """How to build a network and how to use it.
+    """A network without its classifier. A subclass for each library says how to build and use it.
 
-    build: build(pretrained, size, drop_path) → the library's module. One without stochastic depth ignores drop_path.
-    dim: width D of its feature.
-    maps: maps(module, images (B, 3, H, W)) → the last feature map (B, channels, h, w), tokens without a grid as
-        (B, channels, N, 1); None for a network that shows none.
-    channels: of the map, D unless said.
-    after: after(module, pooled (B, channels)) → (B, D), what the network does between pooling and feature.
-    embed: embed(module, images) → (B, D), the network's own feature if that is not `after` the mean of `maps`.
-    size: (height, width) of the input, unless other sizes are asked for.
+    name: what its library calls it. dim: width D of its feature.
+    channels: of its last feature map, D unless said.
+    size: (height, width) of the input, unless another is asked for.
     drop_path: stochastic depth in training, unless another is asked for.
-    keep_resolution: keep_resolution(module, maps, size) changes a module in place so that the last stage keeps its
-        resolution (`--stride 1`); None if that has no meaning.
-    source: source() → which file holds its ImageNet weights, and where to put it.
-    licence: licence() → the licence of those weights.
+    has_map: whether it shows a last feature map, which can be pooled.
+    own_feature: whether calling the module gives a feature other than `after_pool` of the mean of its map.
+    can_keep_resolution: whether `--stride 1` has a meaning for it.
     """
 
-    build: Callable
+    name: str
     dim: int
-    maps: Callable | None = None
+    _: KW_ONLY
     channels: int = 0
-    after: Callable = lambda module, pooled: pooled
-    embed: Callable | None = None
     size: tuple[int, int] = PERSON
     drop_path: float = 0.0
-    keep_resolution: Callable | None = None
-    source: Callable[[], str] = lambda: ""
-    licence: Callable[[], str] = lambda: "unknown"
+    has_map: bool = True
+    own_feature: bool = False
+    can_keep_resolution: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.channels:
             object.__setattr__(self, "channels", self.dim)
 
-    def feature(self, module, images, pooling=None):
+    def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
+        """Build the library's module for images of `size`, from ImageNet weights or from random ones.
+
+        A network without stochastic depth ignores drop_path.
+        """
+        raise NotImplementedError
+
+    def feature_map(self, module: Any, images: Tensor) -> Tensor:
+        """(B, 3, H, W) → (B, channels, h, w), the last feature map; tokens without a grid as (B, channels, N, 1)."""
+        return module.forward_features(images)
+
+    def after_pool(self, module: Any, pooled: Tensor) -> Tensor:
+        """(B, channels) → (B, dim): what the network does between pooling and feature."""
+        return pooled
+
+    def keep_resolution(self, module: nn.Module, size: tuple[int, int]) -> None:
+        """Change a module in place so that its last stage keeps its resolution (`--stride 1`)."""
+        from person_reid.models.resolution import keep_last_resolution
+
+        keep_last_resolution(module, self.feature_map, size)
+
+    def source(self) -> str:
+        """Say which file holds its ImageNet weights, and where to put it."""
+        return ""
+
+    def licence(self) -> str:
+        """The licence of those weights."""
+        return "unknown"
+
+    def feature(self, module: nn.Module, images: Tensor, pooling: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """(B, 3, H, W) images → (B, dim), pooled by `pooling`, (B, channels, h, w) → (B, channels), or else as the
-        network's library pools. Raises UserError for a pooling where there is no map to pool."""
-        if pooling is None and self.embed:
-            return self.embed(module, images)
-        if self.maps is None:
+        network's library pools. Raises UserError for a pooling if there is no map to pool."""
+        if pooling is None and self.own_feature:
+            return module(images)
+        if not self.has_map:
             raise UserError("--pool: this network shows no feature map to pool; leave --pool out.")
-        maps = self.maps(module, images)
-        return self.after(module, maps.mean((2, 3)) if pooling is None else pooling(maps))
+        maps = self.feature_map(module, images)
+        return self.after_pool(module, maps.mean((2, 3)) if pooling is None else pooling(maps))
 
 
-def feature_map(module, images):
-    """(B, 3, H, W) → (B, C, h, w): the last map of a convolutional network."""
-    return module.forward_features(images)
-
-
-def call(module, images):
-    """The feature of a module that is asked for nothing else."""
-    return module(images)
-
-
-def stochastic_depth(module):
+def stochastic_depth(module: nn.Module) -> list[float]:
     """The probabilities with which a module leaves out its blocks in training, in order; empty if it never does."""
     from timm.layers import DropPath
     from torchvision.ops import StochasticDepth
@@ -80,6 +98,8 @@ def stochastic_depth(module):
     return [*rates, connect] if connect else rates
 
 
-def file_in_cache(url):
-    """Where the file of a URL comes from and where torch.hub, and what is built on it, looks for it."""
+def file_in_cache(url: str) -> str:
+    """Say where the file of a URL comes from and where torch.hub, and what is built on it, looks for it."""
+    import torch
+
     return f"Download {url} into {torch.hub.get_dir()}/checkpoints/."

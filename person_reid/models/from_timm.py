@@ -1,63 +1,67 @@
 """Backbones that timm builds. Its networks give their last features in one of three layouts."""
 
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
 
-import torch
-from torch import nn
+from person_reid.models.backbone import PERSON, Backbone, stochastic_depth
 
-from person_reid.models.backbone import PERSON, Backbone, call, feature_map, stochastic_depth
-from person_reid.models.resolution import keep_last_resolution
-
-
-def grid(module, images):
-    """(B, 3, H, W) → (B, C, h, w): the last map of a network that puts channels last."""
-    return module.forward_features(images).permute(0, 3, 1, 2)
-
-
-def patches(module, images):
-    """(B, 3, H, W) → (B, C, h, w): a transformer's tokens of patches, without those of class and registers."""
-    tokens = module.forward_features(images)[:, module.num_prefix_tokens :]
-    return tokens.mT.unflatten(2, module.patch_embed.grid_size)
+# What the layout of the last features decides. map: (B, C, h, w); grid: the same with the channels last; patches:
+# tokens on a grid, beside those of class and registers; tokens: without a grid; opaque: something else.
+LAYOUTS = {
+    "map": {},
+    "grid": {"can_keep_resolution": False},
+    "patches": {"can_keep_resolution": False, "own_feature": True},  # timm's own is often the class token
+    "tokens": {"can_keep_resolution": False},
+    "opaque": {"can_keep_resolution": False, "own_feature": True, "has_map": False},
+}
 
 
-def tokens(module, images):
-    """(B, 3, H, W) → (B, C, N, 1): all tokens of a transformer, those of class and registers, too."""
-    return module.forward_features(images).mT[..., None]
+@dataclass(frozen=True)
+class TimmBackbone(Backbone):
+    """A network of timm. layout: a key of LAYOUTS. without_head: it loses the norm that timm puts after the pooling,
+    and its keys."""
+
+    layout: str = "map"
+    without_head: bool = False
+
+    def build(self, pretrained, size, drop_path):
+        from torch import nn
+
+        image_size = tuple(size) if _is_fixed(self.name) else None
+        module = _create(self.name, pretrained=pretrained, img_size=image_size, drop_path_rate=drop_path)
+        if self.without_head:
+            module.head = nn.Identity()
+        return module
+
+    def feature_map(self, module, images):
+        features = module.forward_features(images)
+        if self.layout == "grid":
+            return features.permute(0, 3, 1, 2)
+        if self.layout == "patches":
+            return features[:, module.num_prefix_tokens :].mT.unflatten(2, module.patch_embed.grid_size)
+        return features.mT[..., None] if self.layout == "tokens" else features
+
+    def after_pool(self, module, pooled):
+        """timm's heads pool, too: they are given what has one position, which is its own mean."""
+        if self.without_head or self.layout == "tokens":
+            return pooled
+        if self.layout == "map":
+            return module.forward_head(pooled[:, :, None, None])
+        if self.layout == "grid":
+            return module.forward_head(pooled[:, None, None])
+        return module.forward_head(pooled[:, None].expand(-1, module.num_prefix_tokens + 1, -1))
+
+    def source(self):
+        hub = getattr(_config(self.name), "hf_hub_id", None)
+        return f"Run `hf download {hub}` where there is a network and copy its cache folder." if hub else ""
+
+    def licence(self):
+        return getattr(_config(self.name), "license", None) or "unknown"
 
 
-def _head_of_map(module, pooled):
-    """timm's head pools, too; a map of one position is its own mean."""
-    return module.forward_head(pooled[:, :, None, None])
-
-
-def _head_of_grid(module, pooled):
-    return module.forward_head(pooled[:, None, None])
-
-
-def _head_of_patches(module, pooled):
-    return module.forward_head(pooled[:, None].expand(-1, module.num_prefix_tokens + 1, -1))
-
-
-MAP = dict(maps=feature_map, after=_head_of_map, keep_resolution=keep_last_resolution)
-GRID = dict(maps=grid, after=_head_of_grid)
-PATCHES = dict(maps=patches, after=_head_of_patches, embed=call)  # timm's own feature is often the class token
-TOKENS = dict(maps=tokens)
-OPAQUE = dict(embed=call)
-
-
-def timm_entry(name, dim, layout=MAP, without_head=False, **fields):
-    """The Backbone of timm's network `name`; layout: one of the above. without_head: the network loses the norm that
-    timm puts after the pooling, and its keys."""
-    if without_head:
-        fields = {"after": Backbone.after, **fields}
-    return Backbone(
-        _build(name, without_head),
-        dim,
-        source=lambda: _source(name),
-        licence=lambda: getattr(_config(name), "license", None) or "unknown",
-        **{**layout, **fields},
-    )
+def timm_entry(name, dim, layout="map", **fields):
+    """The TimmBackbone of timm's network `name`; layout: a key of LAYOUTS."""
+    return TimmBackbone(name, dim, layout, **{**LAYOUTS[layout], **fields})
 
 
 @cache
@@ -69,6 +73,7 @@ def find_timm(name):
     takes that of its weights.
     """
     import timm
+    import torch
 
     size = PERSON
     with torch.device("meta"):
@@ -80,29 +85,38 @@ def find_timm(name):
                 size = (PERSON[0] // patch[0] * patch[0], PERSON[1] // patch[1] * patch[1])
             module = _create(name, img_size=size)
         depth = round(max(stochastic_depth(module), default=0.0), 6)
-        layout, channels = _layout(module.eval(), torch.zeros(1, 3, *size))
-    return timm_entry(name, module.head_hidden_size, layout, size=size, channels=channels, drop_path=depth)
+        images = torch.zeros(1, 3, *size)
+        entry = timm_entry(name, module.head_hidden_size, _layout(module.eval(), images), size=size, drop_path=depth)
+        channels = _channels(entry, module, images)
+    if not channels:
+        return timm_entry(name, entry.dim, "opaque", size=size, drop_path=depth)
+    return replace(entry, channels=channels, own_feature=True)
 
 
 def _layout(module, images):
-    """Which layout the last features of a module have, and their channels (0 where they are no features to pool)."""
+    """Which layout the last features of a module have."""
+    import torch
+
     features = module.forward_features(images)
     if not isinstance(features, torch.Tensor):
-        return OPAQUE, 0
+        return "opaque"
     if features.ndim == 4:
-        layout = GRID if getattr(module, "output_fmt", "") == "NHWC" else MAP
-    elif hasattr(module, "num_prefix_tokens") and hasattr(getattr(module, "patch_embed", None), "grid_size"):
-        layout = PATCHES
-    else:
-        layout = TOKENS
+        return "grid" if getattr(module, "output_fmt", "") == "NHWC" else "map"
+    if hasattr(module, "num_prefix_tokens") and hasattr(getattr(module, "patch_embed", None), "grid_size"):
+        return "patches"
+    return "tokens"
+
+
+def _channels(entry, module, images):
+    """The channels of the feature map; 0 if there is none that can be pooled."""
+    if not entry.has_map:
+        return 0
     try:
-        maps = layout["maps"](module, images)
-        pooled = layout.get("after", Backbone.after)(module, maps.mean((2, 3)))
+        maps = entry.feature_map(module, images)
+        pooled = entry.after_pool(module, maps.mean((2, 3)))
     except (RuntimeError, TypeError):  # a grid of other tokens than patches, or a head that pools in a way of its own
-        return OPAQUE, 0
-    if pooled.shape != (1, module.head_hidden_size):
-        return OPAQUE, 0
-    return {**layout, "embed": call}, maps.shape[1]
+        return 0
+    return maps.shape[1] if pooled.shape == (1, entry.dim) else 0
 
 
 def is_timm(name):
@@ -119,7 +133,7 @@ def timm_names():
     return timm.list_models()
 
 
-def _create(name, **settings) -> Any:
+def _create(name, **settings):
     """timm's module without its classifier; settings that it does not know are left out, those of None by timm."""
     import timm
 
@@ -129,17 +143,6 @@ def _create(name, **settings) -> Any:
         if "drop_path_rate" not in settings or "drop_path_rate" not in str(error):
             raise
         return timm.create_model(name, num_classes=0, **(settings | {"drop_path_rate": None}))
-
-
-def _build(name, without_head=False):
-    def build(pretrained, size, drop_path):
-        image_size = tuple(size) if _is_fixed(name) else None
-        module = _create(name, pretrained=pretrained, img_size=image_size, drop_path_rate=drop_path)
-        if without_head:
-            module.head = nn.Identity()
-        return module
-
-    return build
 
 
 def _is_fixed(name):
@@ -152,8 +155,3 @@ def _config(name):
     import timm
 
     return timm.get_pretrained_cfg(name)
-
-
-def _source(name):
-    hub = getattr(_config(name), "hf_hub_id", None)
-    return f"Run `hf download {hub}` where there is a network and copy its cache folder." if hub else ""

@@ -1,51 +1,73 @@
-"""Backbones that torchvision builds, and ours that follow its names."""
+"""Backbones that torchvision builds."""
 
 from functools import cache
 
-import torch
-from torch import nn
-
-from person_reid.models.backbone import PERSON, Backbone, call, file_in_cache, stochastic_depth
-from person_reid.models.resolution import keep_last_resolution
+from person_reid.models.backbone import Backbone, file_in_cache, stochastic_depth
 
 
-def torchvision_entry(name, dim, maps=None, **fields):
-    """The Backbone of torchvision's ResNet `name`; with other `maps` and fields, of its other networks."""
-    return Backbone(
-        _build(name),
-        dim,
-        maps or resnet_maps,
-        source=_source(name),
-        licence=lambda: "BSD-3-Clause",
-        **{"keep_resolution": keep_last_resolution, **fields},
-    )
+class TorchvisionBackbone(Backbone):
+    """A network of torchvision whose names of layers are those of its ResNets."""
 
+    def build(self, pretrained, size, drop_path):
+        import torchvision
 
-def ibn_entry(name, variant, depth):
-    """The Backbone of an IBN-Net; variant: ibn_a or ibn_b of person_reid.models.ibn."""
-
-    def build(pretrained, size, drop_path):
-        from person_reid.models import ibn
-
-        module = getattr(ibn, variant)(depth)
-        if pretrained:
-            weights = torch.hub.load_state_dict_from_url(ibn.WEIGHTS[name], map_location="cpu", weights_only=True)
-            module.load_state_dict(weights)
+        module = torchvision.models.get_model(self.name, weights="IMAGENET1K_V1" if pretrained else None)
+        deepest = max(stochastic_depth(module), default=0.0)
+        for layer in module.modules():
+            if isinstance(layer, torchvision.ops.StochasticDepth) and deepest:
+                layer.p *= drop_path / deepest
         return module
 
-    def source():
-        from person_reid.models import ibn
+    def feature_map(self, module, images):
+        """(B, 3, H, W) → (B, 512 or 2048, H/32, W/32)."""
+        x = module.maxpool(module.relu(module.bn1(module.conv1(images))))
+        return module.layer4(module.layer3(module.layer2(module.layer1(x))))
 
-        return file_in_cache(ibn.WEIGHTS[name])
+    def source(self):
+        import torchvision
 
-    return Backbone(
-        build,
-        2048,
-        resnet_maps,
-        keep_resolution=keep_last_resolution,
-        source=source,
-        licence=lambda: "MIT",
-    )
+        return file_in_cache(torchvision.models.get_model_weights(self.name)["IMAGENET1K_V1"].url)
+
+    def licence(self):
+        return "BSD-3-Clause"
+
+
+class DenseNetBackbone(TorchvisionBackbone):
+    """A DenseNet."""
+
+    def feature_map(self, module, images):
+        """(B, 3, H, W) → (B, 1024, H/32, W/32), before torchvision's last ReLU, as published."""
+        return module.features(images)
+
+    def keep_resolution(self, module, size):
+        """As published: the last transition still averages two by two, step by step."""
+        module.features.transition3.pool.stride = 1
+
+
+class OpaqueBackbone(TorchvisionBackbone):
+    """A network of which only the inputs of its last linear layer are known."""
+
+    def build(self, pretrained, size, drop_path):
+        module = super().build(pretrained, size, drop_path)
+        _replace_last_linear(module)
+        return module
+
+
+@cache
+def find_torchvision(name):
+    """The Backbone of any network of torchvision: a ResNet shows its maps, the others are opaque."""
+    import torch
+    import torchvision
+
+    with torch.device("meta"):
+        module = torchvision.models.get_model(name, weights=None)
+    if isinstance(module, torchvision.models.ResNet):
+        return TorchvisionBackbone(name, module.fc.in_features)
+    depth = max(stochastic_depth(module), default=0.0)
+    return OpaqueBackbone(
+        name, _replace_last_linear(module), drop_path=round(depth, 6),
+        has_map=False, own_feature=True, can_keep_resolution=False,
+    )  # fmt: skip
 
 
 def is_torchvision(name):
@@ -60,68 +82,10 @@ def torchvision_names():
     return torchvision.models.list_models(module=torchvision.models)
 
 
-@cache
-def find_torchvision(name):
-    """The Backbone of any network of torchvision: a ResNet shows its maps, of the others only the inputs of the last
-    linear layer are known."""
-    import torchvision
+def _replace_last_linear(module):
+    """Replace the last nn.Linear of a module, by order of registration, by an identity; return its number of inputs."""
+    from torch import nn
 
-    with torch.device("meta"):
-        module = torchvision.models.get_model(name, weights=None)
-    if isinstance(module, torchvision.models.ResNet):
-        return torchvision_entry(name, module.fc.in_features)
-
-    def build(pretrained, size, drop_path):
-        return _without_last_linear(_build(name)(pretrained, size, drop_path))[0]
-
-    depth = max(stochastic_depth(module), default=0.0)
-    _, width = _without_last_linear(module)
-    return Backbone(
-        build, width, embed=call, drop_path=round(depth, 6), source=_source(name), licence=lambda: "BSD-3-Clause"
-    )
-
-
-def resnet_maps(module, images):
-    """(B, 3, H, W) → (B, 512 or 2048, H/32, W/32), the last map of a ResNet with torchvision's names."""
-    x = module.maxpool(module.relu(module.bn1(module.conv1(images))))
-    return module.layer4(module.layer3(module.layer2(module.layer1(x))))
-
-
-def densenet_maps(module, images):
-    """(B, 3, H, W) → (B, 1024, H/32, W/32), before torchvision's last ReLU, as published."""
-    return module.features(images)
-
-
-def keep_densenet_resolution(module, maps, size=PERSON):
-    """As published: the last transition still averages two by two, step by step."""
-    module.features.transition3.pool.stride = 1
-
-
-def _build(name):
-    def build(pretrained, size, drop_path):
-        import torchvision
-
-        module = torchvision.models.get_model(name, weights="IMAGENET1K_V1" if pretrained else None)
-        deepest = max(stochastic_depth(module), default=0.0)
-        for layer in module.modules():
-            if isinstance(layer, torchvision.ops.StochasticDepth) and deepest:
-                layer.p *= drop_path / deepest
-        return module
-
-    return build
-
-
-def _source(name):
-    def source():
-        import torchvision
-
-        return file_in_cache(torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].url)
-
-    return source
-
-
-def _without_last_linear(module):
-    """The module with its last nn.Linear, by order of registration, replaced by an identity, and its inputs."""
     name, last = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, nn.Linear)][-1]
     module.set_submodule(name, nn.Identity())
-    return module, last.in_features
+    return last.in_features

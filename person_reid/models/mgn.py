@@ -34,7 +34,7 @@ class MGN(BranchedNetwork):
 
     def __init__(self, module, entry, head):
         kept = copy.deepcopy(module)
-        entry.keep_resolution(kept, entry.maps, entry.size)
+        entry.keep_resolution(kept, entry.size)
         branches = [_branch(resnet) for resnet in (module, kept, kept)]
         stem = {name: getattr(module, name) for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2")}
         trunk = nn.Sequential(OrderedDict(**stem, layer3=module.layer3[:1]))

@@ -6,17 +6,9 @@ Names of layers are the authors', so that their published weights load as they a
 """
 
 from functools import partial
-from pathlib import Path
 
-import torch
 from torch import nn
 from torch.nn import functional
-
-from person_reid.basics import UserError
-from person_reid.models.backbone import PERSON, Backbone, feature_map
-from person_reid.models.weights import load_matching, read_state_dict
-
-ZOO = "https://kaiyangzhou.github.io/deep-person-reid/MODEL_ZOO"
 
 CHANNELS = (64, 256, 384, 512)  # of the stem and the three stages at width 1
 InstanceNorm = partial(nn.InstanceNorm2d, affine=True)
@@ -133,39 +125,3 @@ def initialise(layer):
     elif isinstance(layer, nn.Linear):
         nn.init.normal_(layer.weight, std=0.01)
         nn.init.zeros_(layer.bias)
-
-
-def osnet_entry(name, width, network=OSNet, **settings):
-    """The Backbone of an OSNet; network: its class, which takes width= and settings."""
-
-    def build(pretrained, size, drop_path):
-        module = network(width=width, **settings)
-        if pretrained:
-            file = Path(torch.hub.get_dir(), "checkpoints", f"{name}_imagenet.pth")
-            if not file.is_file():
-                raise UserError(
-                    f"{file}: not there, and OSNet's ImageNet weights cannot be downloaded automatically. {source()} "
-                    "Or name a file you have with --weights FILE, or start from random weights with --weights none."
-                )
-            load_matching(module, read_state_dict(file))
-        return module
-
-    def source():
-        return f"Take {name}_imagenet.pth from the authors' model zoo ({ZOO}) and put it there."
-
-    return Backbone(
-        build,
-        network.dim,
-        feature_map,
-        channels=int(512 * width),
-        after=lambda module, pooled: module.fc(pooled),
-        keep_resolution=keep_osnet_resolution,
-        source=source,
-        licence=lambda: "MIT",
-    )
-
-
-def keep_osnet_resolution(module, maps, size=PERSON):
-    """The last average of two by two, which ends stage conv3, goes."""
-    transition = module.pool3 if hasattr(module, "pool3") else module.conv3[2]
-    transition[1] = nn.Identity()

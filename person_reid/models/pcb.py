@@ -27,18 +27,18 @@ class PCB(Network):
 
     def __init__(self, module, entry, head):
         super().__init__(module, entry, head)
-        if entry.maps is None:
+        if not entry.has_map:
             raise UserError("--PCB: this network shows no feature map to cut into stripes; choose another --backbone.")
         self.dim = STRIPES * entry.dim
         self.pooling = build_pooling(head.pool or "avg")
         self.dropout = nn.Dropout(head.droprate)
         for i in range(STRIPES if head.num_classes else 0):
-            head = Head(entry.dim, head.num_classes, WIDTH, head.droprate, classifier=head.classifier)
-            self.add_module(f"classifier{i}", head)
+            classifier = Head(entry.dim, head.num_classes, WIDTH, head.droprate, classifier=head.classifier)
+            self.add_module(f"classifier{i}", classifier)
 
     def stripes(self, images):
         """(B, 3, H, W) → (B, D, 6), the pooled stripes from top to bottom."""
-        return torch.stack(pool_stripes(self.entry.maps(self.model, images), STRIPES, self._pool), dim=2)
+        return torch.stack(pool_stripes(self.entry.feature_map(self.model, images), STRIPES, self._pool), dim=2)
 
     def embed(self, images):
         return self.stripes(images).flatten(1)
@@ -48,4 +48,4 @@ class PCB(Network):
         return each(heads, self.dropout(self.stripes(images)).unbind(2))
 
     def _pool(self, maps):
-        return self.entry.after(self.model, self.pooling(maps))
+        return self.entry.after_pool(self.model, self.pooling(maps))

@@ -9,80 +9,68 @@ from dataclasses import replace
 from urllib.error import URLError
 
 from person_reid.basics import UserError, did_you_mean
-from person_reid.models import from_legacy as legacy
-from person_reid.models.backbone import Backbone, call, stochastic_depth
-from person_reid.models.from_timm import GRID, PATCHES, TOKENS, find_timm, is_timm, timm_entry, timm_names
+from person_reid.models.backbone import Backbone, stochastic_depth
+from person_reid.models.from_authors import IBNBackbone, osnet
+from person_reid.models.from_legacy import EfficientNetBackbone, NASNetBackbone
+from person_reid.models.from_timm import find_timm, is_timm, timm_entry, timm_names
 from person_reid.models.from_torchvision import (
-    densenet_maps,
+    DenseNetBackbone,
+    TorchvisionBackbone,
     find_torchvision,
-    ibn_entry,
     is_torchvision,
-    keep_densenet_resolution,
-    torchvision_entry,
     torchvision_names,
 )
-from person_reid.models.osnet import osnet_entry
-from person_reid.models.osnet_ain import OSNetAIN
-from person_reid.models.resolution import keep_last_resolution
 
-BACKBONES = {
-    "resnet18": torchvision_entry("resnet18", 512),
-    "resnet34": torchvision_entry("resnet34", 512),
-    "resnet50": torchvision_entry("resnet50", 2048),
-    "resnet101": torchvision_entry("resnet101", 2048),
-    "resnet152": torchvision_entry("resnet152", 2048),
-    "resnext50": torchvision_entry("resnext50_32x4d", 2048),
-    "resnet50_ibn_a": ibn_entry("resnet50_ibn_a", "ibn_a", 50),
-    "resnet101_ibn_a": ibn_entry("resnet101_ibn_a", "ibn_a", 101),
-    "resnet50_ibn_b": ibn_entry("resnet50_ibn_b", "ibn_b", 50),
-    "resnet101_ibn_b": ibn_entry("resnet101_ibn_b", "ibn_b", 101),
+BACKBONES: dict[str, Backbone] = {
+    "resnet18": TorchvisionBackbone("resnet18", 512),
+    "resnet34": TorchvisionBackbone("resnet34", 512),
+    "resnet50": TorchvisionBackbone("resnet50", 2048),
+    "resnet101": TorchvisionBackbone("resnet101", 2048),
+    "resnet152": TorchvisionBackbone("resnet152", 2048),
+    "resnext50": TorchvisionBackbone("resnext50_32x4d", 2048),
+    "resnet50_ibn_a": IBNBackbone("resnet50_ibn_a", 2048, "ibn_a", 50),
+    "resnet101_ibn_a": IBNBackbone("resnet101_ibn_a", 2048, "ibn_a", 101),
+    "resnet50_ibn_b": IBNBackbone("resnet50_ibn_b", 2048, "ibn_b", 50),
+    "resnet101_ibn_b": IBNBackbone("resnet101_ibn_b", 2048, "ibn_b", 101),
     "resnet50d": timm_entry("resnet50d", 2048),
     "resnest50": timm_entry("resnest50d", 2048),
     "seresnet50": timm_entry("seresnet50", 2048),
     "seresnext50": timm_entry("seresnext50_32x4d", 2048),
-    "densenet121": torchvision_entry(
-        "densenet121", 1024, densenet_maps, keep_resolution=keep_densenet_resolution
-    ),
-    "hrnet_w18": timm_entry("hrnet_w18", 2048, keep_resolution=None),
+    "densenet121": DenseNetBackbone("densenet121", 1024),
+    "hrnet_w18": timm_entry("hrnet_w18", 2048, can_keep_resolution=False),
     "efficientnet_b0": timm_entry("efficientnet_b0", 1280),
     "efficientnet_b1": timm_entry("efficientnet_b1", 1280),
     "efficientnet_b2": timm_entry("efficientnet_b2", 1408),
     "efficientnet_b3": timm_entry("efficientnet_b3", 1536),
-    "efficientnet_b4": Backbone(
-        legacy.build_efficientnet, 1792, legacy.efficientnet_maps, source=legacy.efficientnet_source,
-        drop_path=0.2, keep_resolution=legacy.keep_efficientnet_resolution, licence=lambda: "Apache-2.0",
-    ),
+    "efficientnet_b4": EfficientNetBackbone("efficientnet-b4", 1792, drop_path=0.2),
     "mobilenetv3_small": timm_entry("mobilenetv3_small_100", 1024, channels=576),
     "mobilenetv3_large": timm_entry("mobilenetv3_large_100", 1280, channels=960),
-    "nasnetalarge": Backbone(
-        legacy.build_nasnet, 4032, legacy.nasnet_maps, source=legacy.nasnet_source,
-        keep_resolution=keep_last_resolution, licence=lambda: "Apache-2.0",
-    ),
+    "nasnetalarge": NASNetBackbone("nasnetalarge", 4032),
     "convnext_tiny": timm_entry("convnext_tiny", 768),
     "convnext_small": timm_entry("convnext_small", 768),
     "convnext_base": timm_entry("convnext_base", 1024, without_head=True, drop_path=0.2),
-    "osnet_x0_25": osnet_entry("osnet_x0_25", 0.25),
-    "osnet_x0_5": osnet_entry("osnet_x0_5", 0.5),
-    "osnet_x0_75": osnet_entry("osnet_x0_75", 0.75),
-    "osnet_x1_0": osnet_entry("osnet_x1_0", 1.0),
-    "osnet_ibn_x1_0": osnet_entry("osnet_ibn_x1_0", 1.0, ibn=True),
-    "osnet_ain_x0_25": osnet_entry("osnet_ain_x0_25", 0.25, OSNetAIN),
-    "osnet_ain_x0_5": osnet_entry("osnet_ain_x0_5", 0.5, OSNetAIN),
-    "osnet_ain_x0_75": osnet_entry("osnet_ain_x0_75", 0.75, OSNetAIN),
-    "osnet_ain_x1_0": osnet_entry("osnet_ain_x1_0", 1.0, OSNetAIN),
-    "mgn": torchvision_entry("resnet50", 2048, size=(384, 128)),  # branched in factory.py, as is the next
-    "lightmbn": replace(osnet_entry("osnet_x1_0", 1.0), size=(384, 128)),
-    "swin_tiny": timm_entry("swin_tiny_patch4_window7_224", 768, GRID, size=(224, 224), drop_path=0.1),
-    "swin_small": timm_entry("swin_small_patch4_window7_224", 768, GRID, size=(224, 224), drop_path=0.1),
-    "swin_base": timm_entry("swin_base_patch4_window7_224", 1024, GRID, size=(224, 224), drop_path=0.2),
-    "swinv2_tiny": timm_entry("swinv2_tiny_window8_256", 768, GRID, drop_path=0.1),
-    "swinv2_base": timm_entry("swinv2_base_window8_256", 1024, GRID, drop_path=0.2),
-    "vit_small": timm_entry("vit_small_patch16_224", 384, PATCHES),
-    "vit_base": timm_entry("vit_base_patch16_224", 768, PATCHES),
-    "dinov3_vit_small": timm_entry("vit_small_patch16_dinov3", 384, TOKENS),
-    "dinov3_vit_base": timm_entry("vit_base_patch16_dinov3", 768, TOKENS, drop_path=0.2),
-    "clip_vit_base": timm_entry("vit_base_patch16_clip_quickgelu_224.openai", 768, PATCHES),
-    "clip_resnet50": timm_entry("resnet50_clip.openai", 2048, embed=call),
+    "osnet_x0_25": osnet("osnet_x0_25", 0.25),
+    "osnet_x0_5": osnet("osnet_x0_5", 0.5),
+    "osnet_x0_75": osnet("osnet_x0_75", 0.75),
+    "osnet_x1_0": osnet("osnet_x1_0", 1.0),
+    "osnet_ibn_x1_0": osnet("osnet_ibn_x1_0", 1.0, "ibn"),
+    "osnet_ain_x0_25": osnet("osnet_ain_x0_25", 0.25, "ain"),
+    "osnet_ain_x0_5": osnet("osnet_ain_x0_5", 0.5, "ain"),
+    "osnet_ain_x0_75": osnet("osnet_ain_x0_75", 0.75, "ain"),
+    "osnet_ain_x1_0": osnet("osnet_ain_x1_0", 1.0, "ain"),
+    "mgn": TorchvisionBackbone("resnet50", 2048, size=(384, 128)),  # branched in factory.py, as is the next
+    "lightmbn": replace(osnet("osnet_x1_0", 1.0), size=(384, 128)),
+    "swin_tiny": timm_entry("swin_tiny_patch4_window7_224", 768, "grid", size=(224, 224), drop_path=0.1),
+    "swin_small": timm_entry("swin_small_patch4_window7_224", 768, "grid", size=(224, 224), drop_path=0.1),
+    "swin_base": timm_entry("swin_base_patch4_window7_224", 1024, "grid", size=(224, 224), drop_path=0.2),
+    "swinv2_tiny": timm_entry("swinv2_tiny_window8_256", 768, "grid", drop_path=0.1),
+    "swinv2_base": timm_entry("swinv2_base_window8_256", 1024, "grid", drop_path=0.2),
+    "vit_small": timm_entry("vit_small_patch16_224", 384, "patches"),
+    "vit_base": timm_entry("vit_base_patch16_224", 768, "patches"),
+    "dinov3_vit_small": timm_entry("vit_small_patch16_dinov3", 384, "tokens"),
+    "dinov3_vit_base": timm_entry("vit_base_patch16_dinov3", 768, "tokens", drop_path=0.2),
+    "clip_vit_base": timm_entry("vit_base_patch16_clip_quickgelu_224.openai", 768, "patches"),
+    "clip_resnet50": timm_entry("resnet50_clip.openai", 2048, own_feature=True),
 }  # fmt: skip
 
 
@@ -116,7 +104,7 @@ def build_backbone(name, pretrained=False, stride=2, size=None, drop_path=None):
     for the network.
     """
     entry = find_backbone(name)
-    if stride == 1 and entry.keep_resolution is None:
+    if stride == 1 and not entry.can_keep_resolution:
         raise UserError(f"--stride 1 has no meaning for {name}; leave it out.")
     try:
         module = entry.build(pretrained, size or entry.size, entry.drop_path if drop_path is None else drop_path)
@@ -130,8 +118,8 @@ def build_backbone(name, pretrained=False, stride=2, size=None, drop_path=None):
         ) from error
     if drop_path and not stochastic_depth(module):
         raise UserError(f"--drop_path: {name} has no stochastic depth; leave it out.")
-    if stride == 1 and entry.keep_resolution:
-        entry.keep_resolution(module, entry.maps, size or entry.size)
+    if stride == 1:
+        entry.keep_resolution(module, size or entry.size)
     return module, entry
 
 
@@ -140,3 +128,8 @@ def _reason(error):
     if isinstance(error, URLError):
         return str(error.reason)
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+
+
+def list_models() -> list[str]:
+    """Return the names of the networks, in the order of `python model.py`; those of timm and torchvision work, too."""
+    return [*BACKBONES]

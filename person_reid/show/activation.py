@@ -64,7 +64,7 @@ def feature_maps(network, images):
     if isinstance(network, USAMNetwork):
         return {"": _input_of(network.pooling, lambda: network.pooled(images))}
     module = network.model
-    maps = network.entry.maps(module, images) if network.entry.maps else _last_map(module, images)
+    maps = network.entry.feature_map(module, images) if network.entry.has_map else _last_map(module, images)
     return {"": on_grid(maps, images.shape[2:], getattr(module, "num_prefix_tokens", None))}
 
 

@@ -16,7 +16,7 @@ import train_DDP
 from person_reid.basics import UserError
 from person_reid.cli.flags import NETWORK_FLAGS, testing_parser
 from person_reid.cli.options import parse_train
-from person_reid.cli.specs import run_to_test
+from person_reid.cli.tested import run_to_test
 from person_reid.run_folder import RunFolder
 from tests.support import FIXTURES, ROOT
 

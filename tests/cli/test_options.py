@@ -1,3 +1,5 @@
+from argparse import Namespace
+
 import pytest
 import yaml
 
@@ -61,7 +63,9 @@ def test_the_folder_of_test_py_may_be_called_data_dir():
 @pytest.mark.parametrize("flags", [["--local-rank=1"], ["--local_rank", "1"], ["--local-rank", "1"], []], ids=" ".join)
 def test_the_rank_that_the_old_launcher_adds_is_passed_over(flags, monkeypatch):
     started = []
-    monkeypatch.setattr("person_reid.cli.train_ddp.run_training", lambda options, world: started.append(options))
+    monkeypatch.setattr(
+        "person_reid.cli.train_ddp.run_training", lambda spec, world: started.append(Namespace(**spec.flags))
+    )
     train_DDP.main([*flags, "--batch", "4", "--loss", "triplet"])
     assert started[0].batchsize == 4 and not hasattr(started[0], "local_rank")
 

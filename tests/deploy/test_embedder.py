@@ -9,7 +9,7 @@ from PIL import Image
 import person_reid
 from person_reid.basics import UserError
 from person_reid.cli.flags import testing_parser
-from person_reid.cli.specs import open_embedder
+from person_reid.cli.tested import open_embedder
 from person_reid.data.bank import load_bank
 from person_reid.deploy.export import export
 from person_reid.deploy.exported import Contents

@@ -6,7 +6,7 @@ import torch
 from person_reid.basics import UserError
 from person_reid.cli.flags import testing_parser
 from person_reid.cli.options import parse_train
-from person_reid.cli.specs import open_embedder, run_to_test, tested_network
+from person_reid.cli.tested import open_embedder, run_to_test, tested_network
 from person_reid.deploy.load import load_network
 from person_reid.models.factory import build_model
 from person_reid.models.spec import NetworkSpec

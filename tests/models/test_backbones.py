@@ -29,7 +29,7 @@ def test_every_network_builds_and_runs_at_its_own_size(name):
 
     assert entry.feature(module, images, pooling).shape == (2, entry.dim)
     assert len(shapes[0]) == 4 and shapes[0][:2] == (2, entry.channels)
-    if entry.embed:
+    if entry.own_feature:
         assert entry.feature(module, images).shape == (2, entry.dim)
     assert entry.licence() not in ("", "unknown")
     assert "Download http" in entry.source() or "https://" in entry.source() or "hf download" in entry.source()
@@ -69,7 +69,7 @@ def check_embedding(name, size):
 def test_the_layout_of_a_timm_network_is_found(name, size, maps, dim):
     module, entry, images = on_meta(name)
     assert entry.size == size and entry.dim == dim == entry.feature(module, images).shape[1]
-    assert (entry.maps and tuple(entry.maps(module, images).shape)) == maps
+    assert (tuple(entry.feature_map(module, images).shape) if entry.has_map else None) == maps
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_what_follows_the_mean_of_the_maps_is_timms_own_feature(name):
     images = torch.randn(1, 3, *entry.size)
     with torch.inference_mode():
         pooled = entry.feature(module.eval(), images, lambda maps: maps.mean((2, 3)))
-        torch.testing.assert_close(pooled, entry.embed(module, images))
+        torch.testing.assert_close(pooled, module(images))
 
 
 def test_a_network_without_maps_refuses_a_pooling():
@@ -109,7 +109,7 @@ def test_stride_1_doubles_the_last_resolution_and_changes_no_key(name):
     assert {k: v.shape for k, v in kept.state_dict().items()} == {k: v.shape for k, v in module.state_dict().items()}
     height, width = (side // (8 if "osnet" in name else 16) for side in entry.size)
     lost = name == "densenet121"  # as published: the averages of two by two overlap
-    assert entry.maps(kept, images).shape[2:] == (height - lost, width - lost)
+    assert entry.feature_map(kept, images).shape[2:] == (height - lost, width - lost)
     assert not any(layer.dilation != (1, 1) for layer in kept.modules() if isinstance(layer, nn.Conv2d))
 
 
@@ -128,7 +128,7 @@ def test_stride_1_is_the_same_network_without_its_last_stride(name):
     kept.load_state_dict(reference.state_dict())
     images = torch.randn(1, 3, 64, 32)
     with torch.inference_mode():
-        torch.testing.assert_close(entry.maps(kept.eval(), images), reference.forward_features(images))
+        torch.testing.assert_close(entry.feature_map(kept.eval(), images), reference.forward_features(images))
 
 
 @pytest.mark.parametrize("name", ["swin_base", "vit_small", "dinov3_vit_small", "hrnet_w18", "coat_tiny"])

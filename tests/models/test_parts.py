@@ -49,7 +49,7 @@ def test_pcb_cuts_the_map_into_six_stripes():
     network = PCB(module, entry, HeadSpec(5)).eval()
     images = torch.randn(2, 3, 384, 64)
     with torch.inference_mode():
-        maps = entry.maps(module, images)  # (2, 512, 12, 2)
+        maps = entry.feature_map(module, images)  # (2, 512, 12, 2)
         expected = [
             [[maps[b, c, 2 * s : 2 * s + 2].mean() for s in range(6)] for c in range(maps.shape[1])] for b in range(2)
         ]
@@ -59,7 +59,7 @@ def test_pcb_cuts_the_map_into_six_stripes():
 def test_pcb_keeps_the_resolution_of_any_backbone():
     network = create_model("osnet_x0_25", 5, weights="none", PCB=True)
     with torch.inference_mode():
-        assert network.entry.maps(network.model, torch.zeros(1, 3, 96, 48)).shape[2:] == (12, 6)
+        assert network.entry.feature_map(network.model, torch.zeros(1, 3, 96, 48)).shape[2:] == (12, 6)
 
 
 def test_each_stripe_of_a_feature_has_the_same_length():

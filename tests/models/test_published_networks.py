@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from person_reid.cli.flags import testing_parser
-from person_reid.cli.specs import tested_network
+from person_reid.cli.tested import tested_network
 from person_reid.deploy.load import load_network
 from person_reid.models.factory import create_model
 

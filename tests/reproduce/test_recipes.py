@@ -62,7 +62,7 @@ def test_a_recipe_describes_a_network_that_can_be_built(path, tmp_path, monkeypa
 @OF_COMMANDS
 def test_a_recipe_resolves_to_its_published_command(path):
     command = shlex.split(read_recipe(path).command)[2:]
-    assert changed_flags(parse_train(command), parse_train(["--config", str(path)])) == []
+    assert changed_flags(vars(parse_train(command)), vars(parse_train(["--config", str(path)]))) == []
 
 
 def test_every_row_of_the_published_tables_has_its_recipe():

@@ -29,7 +29,12 @@ def test_the_heat_is_the_energy_of_the_map():
     maps = torch.zeros(1, 2, 4, 2)
     maps[0, :, 1, 0] = torch.tensor([3.0, -4.0])  # energy 25
     maps[0, :, 3, 1] = torch.tensor([0.0, 2.0])  # energy 4
-    entry = Backbone(lambda pretrained, size: nn.Identity(), 2, lambda module, images: maps)
+
+    class Known(Backbone):
+        def feature_map(self, module, images):
+            return maps
+
+    entry = Known("known", 2)
     network = PlainNetwork(nn.Identity(), entry, HeadSpec(None))
     heat = activations(network, images_of((32, 16), 1))[""]
     assert heat.shape == (1, 32, 16) and heat.min() == 0 and heat.max() == 1
@@ -76,7 +81,7 @@ def test_the_mean_of_the_map_is_what_the_network_pools(backbone):
     with torch.inference_mode():
         maps = feature_maps(network, normalised(bank))[""]
         entry = network.entry
-        whole = entry.maps(network.model, normalised(bank))
+        whole = entry.feature_map(network.model, normalised(bank))
     assert maps.shape[2:] == ((2, 1) if backbone == "mobilenetv3_small" else (4, 2))
     assert maps.shape[1] == entry.channels
     prefix = whole.shape[2] - maps[0, 0].numel() if backbone == "dinov3_vit_small" else 0
@@ -104,7 +109,7 @@ def test_usam_and_branches_show_the_maps_that_they_pool():
 
 def test_of_an_opaque_network_the_last_layer_with_positions_is_shown():
     network = create_model("shufflenet_v2_x0_5", None, weights="none").eval()  # torchvision's
-    assert network.entry.maps is None
+    assert not network.entry.has_map
     maps = feature_maps(network, normalised(images_of()))[""]
     with torch.inference_mode():
         torch.testing.assert_close(maps.mean((2, 3)), network.embed(normalised(images_of())))
@@ -112,7 +117,7 @@ def test_of_an_opaque_network_the_last_layer_with_positions_is_shown():
 
 
 def test_of_an_opaque_network_without_positions_there_is_none():
-    entry = Backbone(lambda pretrained, size: None, 3, embed=lambda module, images: module(images))
+    entry = Backbone("", 3, own_feature=True, has_map=False)
     network = PlainNetwork(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), entry, HeadSpec(None))
     with pytest.raises(UserError, match="no heat map"):
         feature_maps(network, normalised(images_of()))

@@ -141,7 +141,7 @@ def test_a_bank_that_stays_on_the_host_gives_the_same_batches():
     """As where a data set does not fit on the accelerator: batches are gathered on the host, then moved."""
     flags = ["--erasing_p", "1"]
     here, apart = trainer(*flags), trainer(*flags)
-    apart.source.bank_is_here = False
+    apart.batches.source.bank_is_here = False
     for first, second in zip(here.batches.of(0), apart.batches.of(0), strict=True):
         assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])
 

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -125,7 +124,7 @@ def test_a_folder_of_that_name_is_not_the_package(tmp_path, monkeypatch):
     del sys.modules["wandb"]
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     with pytest.raises(UserError, match="--wandb needs the package wandb"):
-        writers.check_writers(Namespace(tensorboard=False, wandb=True, mlflow=False))
+        writers.check_writers(["wandb"])
 
 
 def test_no_package_is_imported_that_nobody_asked_for(here, monkeypatch):

@@ -1,0 +1,79 @@
+"""The network that the flags of test.py and of the tools name: of a run, or of a weight file."""
+
+from argparse import Namespace
+
+from person_reid.basics import UserError, select_device
+from person_reid.cli.flags import (
+    DESCRIPTION,
+    NETWORK_OF_FILE,
+    NETWORK_OF_RUN,
+    given_flags,
+    given_values,
+    training_parser,
+)
+from person_reid.cli.options import load_run_options, resolve
+from person_reid.cli.specs import precision
+from person_reid.deploy.embedder import Embedder
+from person_reid.deploy.load import TestedNetwork
+from person_reid.models.spec import PUBLISHED_CLASSES, NetworkSpec
+from person_reid.retrieval.features import parse_scales
+from person_reid.run_folder import RunFolder
+
+# Decided for good in an exported file.
+DECIDED = (*NETWORK_OF_RUN, *NETWORK_OF_FILE, *DESCRIPTION, "height", "width", "ms", "no_norm", "fp16", "bf16")
+
+
+def tested_network(options: Namespace) -> TestedNetwork:
+    """Return the network that the flags of test.py name: of the run model/NAME, or of a weight file of --backbone.
+
+    Raises UserError or FileNotFoundError if there is no such run, checkpoint or network, and for flags that contradict
+    it or would be ignored.
+    """
+    if not options.backbone:
+        run = run_to_test(options)
+        weights = RunFolder(options.name).weights_file(options.which_epoch)
+        return TestedNetwork(NetworkSpec.of(vars(run)), weights, run.nclasses, whole=True)
+    if ignored := given_flags(options, NETWORK_OF_RUN):
+        raise UserError(f"{ignored} would be ignored: --backbone {options.backbone} is a network without a run.")
+    if not options.weights:
+        raise UserError(f"--backbone {options.backbone} needs --weights FILE, or none for random weights.")
+    described = training_parser().parse_args(["--backbone", options.backbone])
+    asked = {name: getattr(options, name) for name in (*DESCRIPTION, "height", "width")}
+    given = {name: value for name, value in asked.items() if value is not None}
+    spec = NetworkSpec.of(vars(resolve(Namespace(**(vars(described) | given)))))
+    has_head = any(asked[name] is not None for name in ("neck", "head", "linear_num"))
+    whole = has_head or bool(options.attention or options.usam)
+    classes = PUBLISHED_CLASSES if has_head else None  # of the classifier, which no feature depends on
+    from_file = options.weights not in ("imagenet", "none")
+    return TestedNetwork(spec, options.weights, classes, whole and from_file, options.seed)
+
+
+def run_to_test(options: Namespace) -> Namespace:
+    """Return the options of the run whose network the flags of test.py name, at the image size they ask for.
+
+    Raises UserError if there is no such run, and for flags that contradict it or mean nothing to it.
+    """
+    if ignored := given_flags(options, NETWORK_OF_FILE):
+        raise UserError(
+            f"{ignored} would be ignored: model/{options.name}/opts.yaml describes the network of the run. "
+            "For a weight file without a run, name its network: --backbone NAME."
+        )
+    run = load_run_options(options.name, given_values(options, DESCRIPTION))
+    run.height, run.width = options.height or run.height, options.width or run.width
+    return run
+
+
+def open_embedder(options: Namespace) -> Embedder:
+    """Return the Embedder that the flags of test.py describe. Raises UserError for flags that exclude each other."""
+    scales, dtype = parse_scales(options.ms), precision(options)
+    if options.engine and (decided := given_flags(options, DECIDED)):
+        raise UserError(f"--engine {options.engine}: {decided} was decided when the file was written; leave it out.")
+    return Embedder(
+        options.engine or tested_network(options),
+        device=select_device(options.gpu_ids),
+        flip=not options.no_flip,
+        batch_size=options.batchsize,
+        scales=scales,
+        dtype=dtype,
+        unit_length=not options.no_norm,
+    )
