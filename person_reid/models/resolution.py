@@ -8,12 +8,11 @@ import torch
 from torch import nn
 
 from person_reid.basics import UserError
-from person_reid.models.backbone import PERSON
 
 STRIDED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 
 
-def keep_last_resolution(module, maps, size=PERSON):
+def keep_last_resolution(module, maps, size):
     """Undo the last halving of a convolutional network, in place; its state-dict keys stay what they are.
 
     maps: maps(module, images) → (B, C, h, w). size: (height, width) of the images. Every convolution and pooling that

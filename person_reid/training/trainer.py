@@ -154,7 +154,7 @@ class Trainer:
         speed = self.world.size * (seen / self.world.size - unseen) / (time.perf_counter() - began)
         lr = self.scheduler.get_last_lr()[HEAD]
         record = {"loss": mean_loss, "error": error, "lr": lr, "images_per_second": round(speed, 1)}
-        return record | {"seconds": round(seen / speed, 2)}  # of the whole epoch, if part of it was before a stop
+        return record | {"seconds": round(seen / speed, 2) if speed else 0.0}  # of all of it, also before a stop
 
     def train_step(self, images, targets, step=0):
         """Forward and backward for the epoch's batch `step`, and the update once --accumulate batches are through;

@@ -59,12 +59,13 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("num_classes", [None, 3])
-def test_a_backbone_that_another_program_pretrained_is_loaded_whole(form, num_classes, tmp_path, capsys):
+def test_a_backbone_that_another_program_pretrained_is_loaded_whole(form, num_classes, tmp_path, caplog):
+    caplog.set_level("INFO")
     trained = create_model("osnet_x0_25", None, weights="none")
     save, left_out = FORMS[form]
     torch.save(save(trained.model.state_dict()), tmp_path / "pretrained.pth")
     fresh = create_model("osnet_x0_25", num_classes, weights=str(tmp_path / "pretrained.pth"))
-    printed = capsys.readouterr().out
+    printed = caplog.text
     assert f"{len(fresh.model.state_dict())} tensors loaded" in printed and "of the file not used" in printed
     report = load_weights(fresh, tmp_path / "pretrained.pth")
     assert left_out in report.unknown and not report.missing

@@ -212,12 +212,12 @@ def test_what_is_trained_is_decided_by_what_lies_there(tiny, tmp_path, monkeypat
     RunFolder(run.spec.name).save_options(run.spec.flags)
     runs.train(run)  # killed before the end of the first epoch
     (folder / "resume.pth").touch()
-    (folder / "log.jsonl").write_text('{"epoch": 1}\n')
+    (folder / "log.jsonl").write_text('{"epoch": 1, "loss": 1.0, "error": 0.5}\n')
     runs.train(run)
     write_recipe(tiny, lr=0.3)
     runs.train(plan(tiny, 0))  # another training has that name
     assert called == [False, False, True, False]
-    (folder / "log.jsonl").write_text('{"epoch": 1}\n' * 3)
+    (folder / "log.jsonl").write_text('{"epoch": 1, "loss": 1.0, "error": 0.5}\n' * 3)
     (folder / "net_last.pth").touch()
     runs.train(run)  # finished
     assert len(called) == 4

@@ -57,10 +57,10 @@ def test_a_disk_that_fills_up_costs_an_epoch_and_no_file(run, room, monkeypatch)
 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    def train_epoch(trainer, stop, original=Trainer.train_epoch):
+    def train_epoch(trainer, *arguments, original=Trainer.train_epoch):
         if trainer.epoch == FAILING:
             resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
-        return original(trainer, stop)
+        return original(trainer, *arguments)
 
     try:
         with monkeypatch.context() as patch, pytest.raises(OSError, match="is the disk full") as error:
