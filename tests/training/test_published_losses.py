@@ -99,6 +99,7 @@ def check_that_terms_teach(words):
     ("words", "killed_in"),
     [
         (["--adv", "0.1", "--aiter", "3", "--total", "2"], 1),
+        (["--alpha", "1.0", "--total", "2"], 1),
         (["--DG", "--arcface", "--bf16", "--total", "6", "--lr", "0.01"], 5),
     ],
     ids=str,
