@@ -78,7 +78,7 @@ def test_one_identity_and_no_positive_and_a_single_image(name):
 ZERO_WITHOUT_POSITIVES = ["triplet", "triplet_hard", "triplet_soft", "triplet_weighted", "circle"]
 ZERO_WITHOUT_NEGATIVES = [*ZERO_WITHOUT_POSITIVES, "instance_id"]
 ZERO_FOR_ONE_IMAGE = [*ZERO_WITHOUT_NEGATIVES, "contrast", "lifted", "multi_similarity", "ranked", "ranked_kmeans"]
-ZERO_FOR_ONE_IMAGE += ["instance", "verification"]
+ZERO_FOR_ONE_IMAGE += ["cranked", "instance", "verification"]
 
 
 def assert_zero(name, labels):

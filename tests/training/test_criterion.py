@@ -146,6 +146,7 @@ def train_on(people, *flags):
 RUNS = [
     ["--loss", "triplet:1.0,center:5e-4"],
     ["--loss", "ranked_kmeans"],
+    ["--loss", "cranked:0.8"],
     ["--loss", "focal:1,cross_entropy:0"],
     ["--alpha", "1.0"],
     ["--contrast", "--sphere"],
