@@ -187,3 +187,9 @@ def test_the_term_weighs_the_loss_on_attacked_images_every_so_many_batches():
     torch.testing.assert_close(values[0], 0.25 * expected)
     values[0].backward()
     assert gradient_size(trainer.network.model.weight) > 0
+
+
+def test_a_fraction_of_batches_attacks_those_that_it_divides():
+    trainer, images, targets = Recorder(PartNetwork()), photographs(), torch.arange(4)
+    values = [AdversarialTerm(0.25, 2.5)(trainer, images, targets, step) for step in range(7)]
+    assert [bool(value) for value in values] == [True, False, False, False, False, True, False]
