@@ -19,6 +19,8 @@ class VerificationLoss(FeatureLoss):
     kinds of pairs that the batch lacks.
     """
 
+    before_dropout = True  # the one above is for the pairs what the neck's is for the classifier of identities
+
     def __init__(self, dim, dropout=0.75):
         super().__init__()
         self.dropout = dropout
