@@ -183,7 +183,7 @@ def add_loss_flags(group):
     group.add_argument("--ins_gamma", type=positive(float), default=32, help="scale of the instance losses")
     group.add_argument("--alpha", type=weight, default=0.0, help="weight of the verification loss")
     group.add_argument("--adv", type=weight, default=0.0, help="weight of the loss on adversarial images")
-    group.add_argument("--aiter", type=positive(int), default=10, help="every how many batches --adv is applied")
+    group.add_argument("--aiter", type=positive(float), default=10, help="every how many batches --adv is applied")
 
 
 def testing_parser(text=""):

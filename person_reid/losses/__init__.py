@@ -24,7 +24,7 @@ from person_reid.losses.instance import InstanceLoss
 from person_reid.losses.lifted import LiftedLoss
 from person_reid.losses.margin_softmax import ArcFaceLoss, CosFaceLoss, SphereFaceLoss
 from person_reid.losses.multi_similarity import MultiSimilarityLoss
-from person_reid.losses.ranked import RankedListLoss
+from person_reid.losses.ranked import ClusteredRankedListLoss, RankedListLoss
 from person_reid.losses.softmax_heads import ArcFaceSoftmaxLoss, CircleSoftmaxLoss, CosineSoftmaxLoss
 from person_reid.losses.triplet import TripletLoss
 from person_reid.losses.verification import VerificationLoss
@@ -54,6 +54,7 @@ REGISTRY = {
     "multi_similarity": Entry(MultiSimilarityLoss, {}, "multi-similarity, with its miner (Wang 2019)", True),
     "ranked": Entry(RankedListLoss, {}, "ranked list (Wang 2019)", True),
     "ranked_kmeans": Entry(RankedListLoss, {"clusters": 8}, "ranked list, negatives by k-means cluster (Qian)", True),
+    "cranked": Entry(ClusteredRankedListLoss, {}, "the same, summed over clusters and identities (Qian)", True),
     "instance": Entry(InstanceLoss, {}, "every image its own class (Zheng 2020)"),
     "instance_id": Entry(InstanceLoss, {"by_identity": True}, "every identity of the batch its own class (Zheng 2020)"),
     "verification": Entry(VerificationLoss, {}, "same or different, by x∘y through a classifier (Zheng 2017)", True),

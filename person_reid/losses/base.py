@@ -13,13 +13,15 @@ class FeatureLoss(nn.Module):
 
     features: (N, D), any floating type. labels: (N,) int64. Returns a scalar, float32, differentiable, zero where the
     batch has no pair to learn from. `normalised` says whether `compute` sees features of unit length, and `takes`
-    what `features` are: the network's features, or its class scores ("logits").
+    what `features` are: the network's features, or its class scores ("logits"). `before_dropout` says whether it is
+    made for features before the dropout of the neck.
 
     Raises ValueError where the shapes do not fit.
     """
 
     normalised = True
     takes = "features"
+    before_dropout = False
 
     def forward(self, features, labels):
         if features.ndim != 2 or labels.shape != features.shape[:1]:

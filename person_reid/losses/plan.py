@@ -24,6 +24,11 @@ class LossTerm:
         """Whether the loss learns from pairs of images of one identity."""
         return REGISTRY[self.name].needs_positives
 
+    @property
+    def before_dropout(self) -> bool:
+        """Whether the loss is made for features before the dropout of the neck."""
+        return REGISTRY[self.name].loss.before_dropout
+
 
 @dataclass(frozen=True)
 class LossPlan:

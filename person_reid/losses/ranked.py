@@ -7,6 +7,7 @@ Wang et al., Ranked List Loss for Deep Metric Learning, CVPR 2019, equations 4 t
 """
 
 import torch
+from torch.nn import functional as F
 
 from person_reid.losses.base import FeatureLoss, cosine_similarities, euclidean_distances, pair_masks
 
@@ -17,7 +18,7 @@ class RankedListLoss(FeatureLoss):
     negative_temperature: T₊ and T₋, 0 for equal weights; the gradient flows through the weights too.
 
     clusters: cut the batch by k-means, and take the negatives of an image from its own cluster only, which are the
-    hard ones (Qian, Ranked_Person_ReID, "cranked_loss"); 0: all negatives.
+    hard ones (after Qian, Ranked_Person_ReID); 0: all negatives.
     """
 
     def __init__(
@@ -31,11 +32,35 @@ class RankedListLoss(FeatureLoss):
         distances = euclidean_distances(cosine_similarities(features))
         positive, negative = pair_masks(labels)
         if self.clusters:
-            cluster = k_means(features.detach(), min(self.clusters, len(features)))
-            negative = negative & (cluster[:, None] == cluster[None, :])
+            negative = negative & in_one_cluster(features, self.clusters)
         too_far = weighted_violation(distances - (self.alpha - self.margin), positive, self.positive_temperature)
         too_near = weighted_violation(self.alpha - distances, negative, self.negative_temperature)
         return ((1 - self.balance) * too_far + self.balance * too_near).mean()
+
+
+class ClusteredRankedListLoss(FeatureLoss):
+    """The "cranked_loss" of Qian, Ranked_Person_ReID: a mean for each identity and for each cluster, and their sum.
+
+        L = (1 − λ) Σ over identities y of 1/|y|² Σᵢₚ [d(i, p) − (α − m)]₊,   i and p in y
+          + λ Σ over clusters c of 1/|c| Σᵢ Σₙ w [α − d(i, n)]₊ / Σ w,   i and n in c, of different identities
+
+    Clusters of three images or fewer are left out. The settings are those of RankedListLoss. Qian adds the two sums
+    without λ, which is twice this loss with λ = ½.
+    """
+
+    def __init__(self, alpha=2.0, margin=1.3, balance=0.5, negative_temperature=1.0, clusters=8):
+        super().__init__()
+        self.alpha, self.margin, self.balance, self.clusters = alpha, margin, balance, clusters
+        self.negative_temperature = negative_temperature
+
+    def compute(self, features, labels):
+        distances = euclidean_distances(cosine_similarities(features))
+        same = labels[:, None] == labels[None, :]
+        cluster = in_one_cluster(features, self.clusters)
+        images, neighbours = same.sum(1), cluster.sum(1)
+        too_far = F.relu(distances - (self.alpha - self.margin)).where(same, 0).sum(1) / images.square()
+        too_near = weighted_violation(self.alpha - distances, cluster & ~same, self.negative_temperature) / neighbours
+        return ((1 - self.balance) * too_far + self.balance * too_near.where(neighbours > 3, 0)).sum()
 
 
 def weighted_violation(violation, mask, temperature):
@@ -46,6 +71,12 @@ def weighted_violation(violation, mask, temperature):
     mask = mask & (violation > 0)
     weights = (temperature * violation).where(mask, -1e4).exp()
     return (weights * violation).sum(1) / weights.sum(1).clamp(min=1)  # every weight is at least 1
+
+
+def in_one_cluster(features, clusters):
+    """(N, N) mask of the pairs of features (N, D) that k-means puts into one of so many clusters."""
+    cluster = k_means(features.detach(), min(clusters, len(features)))
+    return cluster[:, None] == cluster[None, :]
 
 
 def k_means(features, clusters, iterations=10):

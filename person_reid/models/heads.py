@@ -15,8 +15,11 @@ class Head(nn.Module):
     neither a linear layer nor dropout: linear_num and droprate are of the first alone.
 
     dim: D, the width of the backbone's feature. classifier: `linear`, or else one that gives cosines (B, num_classes),
-    whose margin and scale are the loss's affair.
+    whose margin and scale are the loss's affair. drops_for_losses: whether losses on features see what leaves the
+    neck's dropout, as the published baseline's do, or what enters it.
     """
+
+    drops_for_losses = True
 
     def __init__(self, dim, num_classes, linear_num=512, droprate=0.5, neck="linear", classifier="linear"):
         super().__init__()
@@ -32,6 +35,9 @@ class Head(nn.Module):
 
     def forward(self, pooled):
         """(B, D) → the feature that losses see (B, dim) and the logits (B, num_classes)."""
+        if not self.drops_for_losses and len(self.add_block) and isinstance(self.add_block[-1], nn.Dropout):
+            whole = self.add_block[:-1](pooled)
+            return whole, self.classifier(self.add_block[-1](whole))
         feature = self.embed(pooled)
         return pooled if self.neck == "bnneck" else feature, self.classifier(feature)
 

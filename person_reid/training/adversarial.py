@@ -14,7 +14,10 @@ RATE = 16  # grey values of 255, the most that a pixel is moved
 
 
 class AdversarialTerm:
-    """In every `every`-th batch of an epoch, from the first on: weight · the classifier's loss on attacked images."""
+    """In every `every`-th batch of an epoch, from the first on: weight · the classifier's loss on attacked images.
+
+    every: above 0; a fraction is published too, and takes the batches whose number, from 0, it divides.
+    """
 
     def __init__(self, weight, every):
         self.weight, self.every = weight, every

@@ -17,6 +17,7 @@ from person_reid.data.layout import Split, join_splits, read_split, read_trainin
 from person_reid.data.samplers import PKSampler, Sampler, ShuffleSampler, expected_pairs
 from person_reid.distributed import World
 from person_reid.models.factory import build_model, parameter_count
+from person_reid.models.heads import Head
 from person_reid.models.network import Network
 from person_reid.run_folder import RunFolder, check_run_name
 from person_reid.show.curves import draw_curves
@@ -99,6 +100,9 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict | None = Non
     sampler = build_sampler(spec, split, world)
 
     network = build_model(spec.network, len(split.classes), "none" if state else spec.weights)
+    if any(term.before_dropout for term in spec.losses.terms):
+        for head in (module for module in network.modules() if isinstance(module, Head)):
+            head.drops_for_losses = False
     if spec.sync_bn:
         network = _with_synchronised_norms(network, device)
     criterion = Criterion(spec.losses, len(split.classes), network.metric_dim, network.parts)

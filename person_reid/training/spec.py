@@ -101,7 +101,7 @@ class TrainSpec:
     sync_bn: bool
     average: bool
     adversarial: float
-    adversarial_every: int
+    adversarial_every: float
     evaluate_every: int
     keep: int
     profile: bool

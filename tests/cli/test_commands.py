@@ -16,12 +16,17 @@ import train_DDP
 from person_reid.basics import UserError
 from person_reid.cli.flags import NETWORK_FLAGS, testing_parser
 from person_reid.cli.options import parse_train
+from person_reid.cli.prepare import parse_arguments
 from person_reid.cli.tested import run_to_test
 from person_reid.run_folder import RunFolder
 from tests.support import FIXTURES, ROOT
+from tests.support.pages import commands as in_page
 
 LINES = (FIXTURES / "commands.txt").read_text().splitlines()
 LINES += ["python train_DDP.py"]  # of DDP.sh, under torch.distributed.launch
+LINES += ["python train.py --gpu_ids 0 --name ft_ResNet50 --alpha 1.0 --batchsize 32 --data_dir your_data_path"]
+# Published scripts that are a flag of another here.
+RENAMED = {"train_new.py": ["train.py"], "prepare_Duke.py": ["prepare.py", "--dataset", "duke"]}
 COMMANDS = [shlex.split(line)[1:] for line in LINES if line.strip()]
 ABBREVIATIONS = {"batch": "batchsize", "warm": "warm_epoch", "total": "total_epoch"}
 
@@ -98,14 +103,33 @@ def test_training_command_of_several_processes_resolves(words, monkeypatch):
     check_options(vars(started[0]), said(words))
 
 
-def test_every_command_of_the_documents_is_among_these():
+def documents():
+    """The published documents, joined; skips where they are not at hand."""
     folder = ROOT.parent / "shared" / "spec"
     if not folder.is_dir():
         pytest.skip(f"the published documents are not at {folder}")
-    pages = "\n".join(path.read_text(encoding="utf-8") for path in folder.glob("[1-5]-*.md"))
-    found = re.findall(r"(?<![/\w])((?:test|train_DDP|train)\.py +--[^\n`;]*)", pages)
-    known = {" ".join(words) for words in COMMANDS}
-    assert found and [line for line in found if " ".join(line.split()) not in known] == []
+    return "\n".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("[1-5]-*.md")))
+
+
+def test_every_command_of_the_documents_is_among_these():
+    found = [[*RENAMED.get(command.script, [command.script]), *command.arguments] for command in in_page(documents())]
+    ours = [words for words in found if "/" not in words[0] and words[0] != "setup.py"]  # which installs torchvision
+    assert {words[0] for words in ours} >= {"train.py", "test.py", "train_DDP.py", "evaluate.py", "demo.py"}
+    assert [words for words in ours if words not in [*COMMANDS, *RENAMED.values()]] == []
+
+
+def test_every_command_of_suites_with_configuration_files_is_mapped():
+    """Their scripts, flags and keys are on the page that says what stands in place of each."""
+    page = (ROOT / "docs" / "coming-from-deep-person-reid.md").read_text(encoding="utf-8")
+    theirs = [command for command in in_page(documents()) if "/" in command.script]
+    assert {command.script for command in theirs} >= {"src/engine/train.py", "tools/train.py", "tools/test.py"}
+    for command in theirs:
+        named = [word.partition("=")[0] for word in command.arguments if re.match(r"--|[A-Z]+\.", word)]
+        assert [word for word in [command.script, *named] if word not in page] == []
+
+
+def test_the_script_of_another_data_set_is_a_flag():
+    assert parse_arguments(RENAMED["prepare_Duke.py"][1:]).dataset == "duke"
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,10 @@ def test_the_backbone_learns_at_a_tenth_unless_told_otherwise():
     assert parse_train(["--lr", "0.2", "--backbone_lr", "0.3"]).backbone_lr == 0.3
 
 
+def test_aiter_may_be_a_fraction():
+    assert parse_train(["--adv", "0.1", "--aiter", "2.5"]).aiter == 2.5
+
+
 def test_flags_win_over_the_config_file(tmp_path):
     (tmp_path / "recipe.yaml").write_text("lr: 0.02\ncosine: true\ngpu_ids: 1\nbackbone: osnet_x0_25\n")
     options = parse_train(["--config", "recipe.yaml", "--lr", "0.03"])
@@ -147,8 +151,10 @@ PUBLISHED_FILE = PUBLISHED_DEFAULTS | dict(gpu_ids=[0], name="theirs", nclasses=
 @pytest.mark.parametrize(("written", "gpu_ids"), [([0], "0"), ([0, 2], "0,2"), ([], "-1"), ("0", "0"), (1, "1")])
 def test_a_published_options_file_is_a_config_file(written, gpu_ids, tmp_path):
     of_several = dict(local_rank=0, world_size=2, workers=4, prefetch_factor=2)  # of its train_DDP.py
-    (tmp_path / "opts.yaml").write_text(yaml.safe_dump(PUBLISHED_FILE | of_several | dict(gpu_ids=written)))
+    # what argparse there leaves of --aiter 40
+    (tmp_path / "opts.yaml").write_text(yaml.safe_dump(PUBLISHED_FILE | of_several | dict(gpu_ids=written, aiter=40.0)))
     options = parse_train(["--config", "opts.yaml"])
+    assert options.aiter == 40
     assert (options.gpu_ids, options.name, options.backbone, options.lr) == (gpu_ids, "theirs", "densenet121", 0.1)
     assert not hasattr(options, "world_size")
 

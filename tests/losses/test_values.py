@@ -112,16 +112,12 @@ def test_variants_equal_loops_from_their_papers():
     check(losses.create("ranked", **settings), lambda f, y: slow.ranked(f, y, **settings), features, labels)
 
 
-def test_center_and_verification_equal_loops_and_train_their_parameters():
+def test_center_equals_a_loop_and_trains_its_parameters():
     features, labels = batch(7, count=12)
     loss = losses.create("center", CLASSES, DIM)
     centers = loss.centers.detach().double().requires_grad_()
     check(loss, lambda f, y: slow.center(f, y, centers), features, labels)
     torch.testing.assert_close(loss.centers.grad.double(), centers.grad, rtol=1e-5, atol=1e-6)
-    loss = losses.create("verification", dim=DIM)
-    weight = loss.classifier.weight.detach().double().requires_grad_()
-    check(loss, lambda f, y: slow.verification(f, y, weight, torch.zeros(2)), features, labels)
-    torch.testing.assert_close(loss.classifier.weight.grad.double(), weight.grad, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "angle"), [("sphere", slow.sphere_angle), ("arcface", slow.arc_angle)])

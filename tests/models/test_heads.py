@@ -53,6 +53,22 @@ def test_bnneck_starts_as_its_authors_code_does():
     assert classifier.weight.std().item() == pytest.approx(1e-3, rel=0.02)
 
 
+@pytest.mark.parametrize("head", [Head(6, 4, 3), Head(6, 4, 0), Head(6, 4, 3, droprate=0.0), Head(6, 4, neck="bnneck")])
+def test_losses_may_see_the_feature_before_the_dropout_and_nothing_else_changes(head):
+    pooled = torch.randn(8, 6)
+    without_dropout = head.add_block if head.neck == "linear" else torch.nn.Identity()
+    torch.manual_seed(0)
+    dropped, logits = head(pooled)
+    head.drops_for_losses = False
+    torch.manual_seed(0)
+    whole, same_logits = head(pooled)
+    assert torch.equal(same_logits, logits)
+    if head.neck == "linear" and isinstance(head.add_block[-1], torch.nn.Dropout):
+        without_dropout = head.add_block[:-1]
+        assert (dropped == 0).any() and not (whole == 0).any()
+    torch.testing.assert_close(whole, without_dropout(pooled))
+
+
 def test_no_neck_classifies_the_pooled_feature_itself():
     head, pooled = Head(6, 4, neck="none"), torch.randn(3, 6)
     classifier: Any = head.classifier[0]

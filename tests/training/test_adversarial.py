@@ -173,14 +173,15 @@ class Recorder:
         return nn.functional.cross_entropy(logits.flatten(0, 1), targets.repeat_interleave(logits.shape[1]))
 
 
-def test_the_term_weighs_the_loss_on_attacked_images_every_so_many_batches():
+@pytest.mark.parametrize(("every", "attacked_steps"), [(3, [0, 3, 6]), (2.5, [0, 5])])
+def test_the_term_weighs_the_loss_on_attacked_images_every_so_many_batches(every, attacked_steps):
     trainer: Any = Recorder(PartNetwork())
     images, targets = photographs(), torch.arange(4)
     values: Any = [
-        AdversarialTerm(0.25, 3)(StepContext(trainer.network, trainer, None, images, targets, step, seed=0))
+        AdversarialTerm(0.25, every)(StepContext(trainer.network, trainer, None, images, targets, step, seed=0))
         for step in range(7)
     ]
-    assert [bool(value) for value in values] == [True, False, False, True, False, False, True]
+    assert [step for step, value in enumerate(values) if value] == attacked_steps
     attacked = opposite_direction_attack(trainer.network, images)
     assert torch.equal(trainer.logits, trainer.network(attacked)[1].detach())
     expected = trainer.classify(trainer.network(attacked)[1], targets)

@@ -49,7 +49,8 @@ def test_alpha_is_the_weight_of_the_verification_loss():
     features, logits, labels = batch()
     verification = losses.create("verification", dim=DIM)
     verification.load_state_dict(found.metric_losses["verification"].loss.state_dict())
-    expected = cross_entropy(logits, labels) + 0.7 * verification(features, labels)
+    expected = cross_entropy(logits, labels) + 0.7 * verification.eval()(features, labels)
+    found.eval()
     torch.testing.assert_close(found(features, logits, labels), expected)
 
 
@@ -145,6 +146,7 @@ def train_on(people, *flags):
 RUNS = [
     ["--loss", "triplet:1.0,center:5e-4"],
     ["--loss", "ranked_kmeans"],
+    ["--loss", "cranked:0.8"],
     ["--loss", "focal:1,cross_entropy:0"],
     ["--alpha", "1.0"],
     ["--contrast", "--sphere"],

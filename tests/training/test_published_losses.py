@@ -3,6 +3,7 @@
 import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,10 @@ import train
 from benchmarks.measure import write_people
 from person_reid.basics import UserError
 from person_reid.cli.flags import NETWORK_FLAGS
+from person_reid.cli.options import parse_train
+from person_reid.cli.specs import train_spec
 from person_reid.losses import PUBLISHED
+from person_reid.training.run import set_up
 from person_reid.training.trainer import Trainer
 from tests.support import FIXTURES
 
@@ -96,9 +100,19 @@ def check_that_terms_teach(words):
 
 
 @pytest.mark.parametrize(
+    ("words", "drops"), [("--alpha 1", False), ("--loss verification", False), ("--triplet", True)]
+)
+def test_the_verification_loss_sees_features_before_the_dropout_of_the_neck(words, drops, here):
+    options = parse_train([*SMALL.split(), "--data_dir", "people", *words.split()])
+    network: Any = set_up(train_spec(options)).trainer.network
+    assert network.classifier.drops_for_losses is drops
+
+
+@pytest.mark.parametrize(
     ("words", "killed_in"),
     [
         (["--adv", "0.1", "--aiter", "3", "--total", "2"], 1),
+        (["--alpha", "1.0", "--total", "2"], 1),
         (["--DG", "--arcface", "--bf16", "--total", "6", "--lr", "0.01"], 5),
     ],
     ids=str,
