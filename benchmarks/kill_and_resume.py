@@ -20,10 +20,10 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.measure import write_people  # noqa: E402
 from person_reid.basics import UserError, progress  # noqa: E402
 from person_reid.cli.main import run_script  # noqa: E402
 from person_reid.cli.parser import Parser  # noqa: E402
+from tests.support.people import write_people  # noqa: E402
 
 RUN = (
     "--backbone osnet_x0_25 --weights none --height 64 --width 32 --batchsize 8 --gpu_ids -1 --train_all --wa --arcface"

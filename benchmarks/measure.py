@@ -12,7 +12,6 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -60,18 +59,6 @@ def make_result(path, num_queries, num_gallery, dimension=512, seed=0):
         return FeatureSet(features, labels, cameras)
 
     save_result(path, images(np.arange(num_queries) % num_people + 1), images(labels))
-
-
-def write_people(folder, people, images, seed=0):
-    """Write small images of people, noise around a colour of each, in the layout of prepare.py; two cameras."""
-    random = np.random.default_rng(seed)
-    for person in range(1, people + 1):
-        path = folder / f"{person:04}"
-        path.mkdir(parents=True)
-        colour = random.integers(40, 216, 3)
-        for image in range(images):
-            pixels = colour + random.integers(-40, 40, (64, 32, 3))
-            Image.fromarray(pixels.astype(np.uint8)).save(path / f"{person:04}_c{image % 2 + 1}_{image}.png")
 
 
 def describe(path):

@@ -9,7 +9,6 @@ at every step. Network and flags are those of train.py, as far as a program of t
 SGD, one half cosine. Writes model/NAME: opts.yaml and net_last.pth.
 """
 
-import math
 import sys
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from person_reid.cli.parser import Parser
 from person_reid.models.factory import build_model
 from person_reid.models.spec import NetworkSpec
 from person_reid.run_folder import RunFolder
+from tests.support.references import half_cosine_rates
 
 
 class UsualTraining:
@@ -73,21 +73,13 @@ class UsualTraining:
         for epoch in range(self.options.total_epoch):
             total = right = 0.0
             for step, batch in enumerate(progress(self.loader, desc=f"epoch {epoch + 1}")):
-                now = rates(self.options, epoch, step / len(self.loader))
+                now = half_cosine_rates(self.options, epoch, step / len(self.loader))
                 for group, rate in zip(self.optimizer.param_groups, now, strict=True):
                     group["lr"] = rate
                 loss, hits = self.step(batch)
                 total, right = total + loss, right + hits
             error = 1 - right / (len(self.loader) * self.options.batchsize)
             print(f"epoch {epoch + 1}  loss {total / len(self.loader):.4f}  error {error:.2%}", flush=True)
-
-
-def rates(options, epoch, part):
-    """The learning rates of backbone and head after that part, 0 to 1, of an epoch: a half cosine by the epoch, down to
-    lr / 100, over the first warm_epoch of them times a rise by the step from 0.1 to 1."""
-    floor, cosine = options.lr / 100, (1 + math.cos(math.pi * epoch / options.total_epoch)) / 2
-    warm = min(1.0, 0.1 + 0.9 * (epoch + part) / options.warm_epoch) if options.warm_epoch else 1.0
-    return [warm * (floor + (rate - floor) * cosine) for rate in (options.backbone_lr, options.lr)]
 
 
 def main(argv=None):

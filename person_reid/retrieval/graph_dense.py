@@ -3,7 +3,7 @@
 import numpy as np
 
 from person_reid.retrieval.neighbours import ExactNeighbours, check_neighbours
-from person_reid.retrieval.similarity import Scores, unit_rows
+from person_reid.retrieval.similarity import CosineScores, Scores, unit_rows
 
 BLOCK = 1024  # rows whose k2 neighbours are gathered at a time
 
@@ -19,7 +19,7 @@ class DenseGraphScores(Scores):
         features = unit_rows(np.concatenate([query, gallery]))
         neighbours = neighbours or ExactNeighbours()
         found = neighbours.search(features, features, k1, itself=True)
-        self.features = torch.from_numpy(features).to(device)
+        self.cosines = CosineScores(features[: len(query)], features[len(query) :], torch.device(device))
         indices = torch.from_numpy(found.indices).to(device)
         self.neighbours = indices[:, :k2]
         self.weights = torch.from_numpy(found.similarities[:, :k2]).to(device).square()
@@ -41,8 +41,10 @@ class DenseGraphScores(Scores):
         return graph
 
     def __call__(self, start, stop):
-        cosine = self.features[start:stop] @ self.features[self.num_queries :].T
+        import torch
+
         walk = self.graph[start:stop] @ self.graph[self.num_queries :].T
+        cosine = torch.as_tensor(self.cosines(start, stop), device=walk.device)
         return (1 - self.lambda_value) * walk + self.lambda_value * cosine
 
 

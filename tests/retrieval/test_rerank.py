@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.references import dense_graph, dense_k_reciprocal
 from person_reid.basics import UserError
 from person_reid.retrieval.graph import GraphScores
 from person_reid.retrieval.graph_dense import DenseGraphScores
@@ -13,6 +12,7 @@ from person_reid.retrieval.k_reciprocal import KReciprocalScores
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.neighbours import ExactNeighbours
 from tests.retrieval.conftest import clusters, signs
+from tests.support.references import dense_graph, dense_k_reciprocal
 
 GRAPHS = [GraphScores, DenseGraphScores]
 

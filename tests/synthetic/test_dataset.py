@@ -2,11 +2,9 @@
 
 import io
 import re
-import runpy
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +18,7 @@ from person_reid.synthetic.dataset import FOLDERS, MANIFEST, draw_data_set
 from person_reid.synthetic.figure import Pose, Solid, draw_solids, paint_solid
 from person_reid.synthetic.people import BAGS, HAIR_STYLES, LOWER_CUTS, PATTERNS, Person
 from person_reid.synthetic.scenes import BOX, camera_of, draw_obstacle, panorama
+from tests.support.descriptors import DESCRIPTORS, measure
 
 SIZES = {"train_identities": 4, "test_identities": 3, "cameras": 3, "images": 2, "distractors": 5, "junk": 4, "seed": 7}
 MARKET_NAME = re.compile(r"(\d{4}|-1)_c(\d)s1_\d{6}_0[01]\.jpg")
@@ -205,24 +204,18 @@ def test_a_folder_without_distractors_or_junk_may_be_asked_for(tmp_path):
     assert {label for label, _ in names(tmp_path, "bounding_box_test")} == {"0005", "0006", "0007"}
 
 
-@pytest.fixture(scope="module")
-def difficulty():
-    benchmark = Path(__file__).parents[2] / "benchmarks" / "synthetic_difficulty.py"
-    return SimpleNamespace(**runpy.run_path(str(benchmark)))
-
-
-def test_colour_histograms_do_badly(difficulty, tmp_path):
+def test_colour_histograms_do_badly(tmp_path):
     draw_data_set(tmp_path, 1, 20, images=1, distractors=60, junk=0, workers=1)
-    for descriptor in difficulty.DESCRIPTORS.values():
-        assert difficulty.measure(tmp_path, descriptor).rank(1) < 0.35
+    for descriptor in DESCRIPTORS.values():
+        assert measure(tmp_path, descriptor).rank(1) < 0.35
 
 
-def test_the_histogram_is_a_sound_descriptor(difficulty):
+def test_the_histogram_is_a_sound_descriptor():
     rng = np.random.default_rng(0)
     people = rng.integers(0, 256, (12, 4, 2, 3), np.uint8).repeat(16, 1).repeat(16, 2)  # 12 plain flags
     noisy = (people + rng.integers(-6, 7, people.shape)).clip(0, 255).astype(np.uint8)
     labels = np.arange(1, 13)
-    for descriptor in difficulty.DESCRIPTORS.values():
+    for descriptor in DESCRIPTORS.values():
         query, gallery = (
             FeatureSet(np.stack([descriptor(image) for image in images]), labels, np.full(12, camera))
             for camera, images in ((1, people), (2, noisy))

@@ -10,10 +10,10 @@ import torch
 
 import test as test_script
 import train
-from benchmarks.measure import write_people
 from person_reid.basics import UserError
 from person_reid.training.evaluation import Evaluation
 from person_reid.training.trainer import Trainer
+from tests.support.people import write_people
 
 SMALL = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32"]
 SMALL += ["--batchsize", "8", "--gpu_ids", "-1", "--train_all"]

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import train
-from benchmarks.measure import write_people
 from person_reid.basics import UserError
 from person_reid.training.trainer import Trainer
+from tests.support.people import write_people
 
 COMMON = "--backbone osnet_x0_25 --weights none --height 64 --width 32 --batchsize 8 --gpu_ids -1 --total 3 --train_all"
 FAILING = 1  # the epoch in which it happens, counted from 0

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 import train
-from benchmarks.measure import write_people
 from person_reid.basics import UserError
 from person_reid.cli.flags import NETWORK_FLAGS
 from person_reid.cli.options import parse_train
@@ -19,6 +18,7 @@ from person_reid.losses import PUBLISHED
 from person_reid.training.run import set_up
 from person_reid.training.trainer import Trainer
 from tests.support import FIXTURES
+from tests.support.people import write_people
 
 LINES = (FIXTURES / "commands.txt").read_text().splitlines()
 SMALL = "--backbone osnet_x0_25 --weights none --height 64 --width 32 --batchsize 8 --gpu_ids -1"

@@ -1,13 +1,13 @@
 import pytest
 import torch
 
-from benchmarks import usual
 from person_reid.basics import UserError
 from person_reid.cli.flags import OPTIMIZERS, SCHEDULES
 from person_reid.cli.options import parse_train
 from person_reid.cli.specs import train_spec
 from person_reid.training.criterion import Criterion
 from person_reid.training.schedule import build_optimizer, build_scheduler
+from tests.support.references import half_cosine_rates
 
 STEPS = 5  # an epoch
 
@@ -86,7 +86,7 @@ def test_cosine_schedule_is_the_published_one_and_ends_at_the_same_rate_for_all(
 def test_the_usual_loop_of_the_benchmarks_learns_at_the_suites_rates():
     flags = ["--cosine", "--warm_epoch", "2", "--total_epoch", "6", "--lr", "0.05", "--backbone_lr", "0.03"]
     options = parse_train(flags)
-    expected = [usual.rates(options, step // STEPS, step % STEPS / STEPS) for step in range(6 * STEPS)]
+    expected = [half_cosine_rates(options, step // STEPS, step % STEPS / STEPS) for step in range(6 * STEPS)]
     torch.testing.assert_close(learning_rates(*flags), torch.tensor(expected, dtype=torch.float64))
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.measure import write_people
 from person_reid.run_folder import RunFolder
 from tests.support import ROOT
+from tests.support.people import write_people
 
 SMALL = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32", "--gpu_ids", "-1"]
 SMALL += ["--linear_num", "0", "--droprate", "0", "--data_dir", "people", "--train_all", "--lr", "0.005"]

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 import train
-from benchmarks.measure import write_people
 from person_reid.basics import UserError
 from person_reid.training import writers
 from person_reid.training.trainer import Trainer
+from tests.support.people import write_people
 
 SMALL = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32", "--gpu_ids", "-1"]
 SMALL += ["--batchsize", "4", "--data_dir", "people", "--train_all", "--total", "2", "--name", "small"]

@@ -1,0 +1,122 @@
+"""Straightforward programs for what person_reid does: slow, dense, easy to check. Tests and benchmarks compare it with
+them.
+
+A BLAS rounds one column of a product like this and another like that, on some processors even where the columns are
+equal. Images whose features are equal to the last bit have one and the same score and are ordered by their index, so
+the programs multiply the distinct rows only.
+"""
+
+import math
+
+import numpy as np
+
+
+def distinct_rows(features):
+    """(rows, of_image): the rows of `features` (N, D) without repetitions, and for each image the index of its row."""
+    rows, of_image = np.unique(features, axis=0, return_inverse=True)
+    return rows, of_image.ravel()
+
+
+def products(queries, gallery):
+    """(Q, G) dot products of queries (Q, D) and gallery (G, D), bit for bit the same for equal rows of the gallery."""
+    rows, of_image = distinct_rows(gallery)
+    return (queries @ rows.T)[:, of_image]
+
+
+def loop_evaluate(query, gallery, scores=None, ap="trapezoidal"):
+    """(AP, INP, rank of the first match or -1), each (Q,), by a loop over the queries that sorts the gallery.
+
+    scores: (Q, G), or None for the dot products of the features. Zheng et al., Scalable Person Re-identification, 2015.
+    """
+    rows, of_image = distinct_rows(gallery.features) if scores is None else (None, None)
+    results = []
+    for i in range(len(query.labels)):
+        score = (rows @ query.features[i])[of_image] if scores is None else scores[i]
+        order = np.argsort(-score, kind="stable")
+        same = gallery.labels[order] == query.labels[i]
+        seen = gallery.cameras[order] == query.cameras[i]
+        valid = (gallery.labels[order] != -1) & ~(same & seen)
+        results.append(_one_query(np.flatnonzero(same[valid]), ap))
+    return tuple(np.array(column) for column in zip(*results, strict=True))
+
+
+def _one_query(ranks, ap):
+    if len(ranks) == 0:
+        return 0.0, 0.0, -1
+    area = 0.0
+    for i, rank in enumerate(ranks):
+        precision = (i + 1) / (rank + 1)
+        before = i / rank if rank > 0 else 1.0
+        area += precision if ap == "step" else (precision + before) / 2
+    return area / len(ranks), len(ranks) / (ranks[-1] + 1), ranks[0]
+
+
+def dense_k_reciprocal(query, gallery, k1=20, k2=6, lambda_value=0.3):
+    """(Q, G) distance of Zhong et al., Re-ranking with k-reciprocal Encoding, CVPR 2017, on (N, N) matrices.
+
+    query (Q, D), gallery (G, D): unit features. The original distance is the published (2 - 2 cos)², each row divided
+    by its largest; every image comes first among its own neighbours, equal ones by index.
+    """
+    features = np.concatenate([query, gallery])
+    cosine = products(features, features)
+    neighbours = _neighbours(cosine, k1 + 1)
+    distance = np.square(2 - 2 * cosine)
+    del cosine  # two gigabytes at Market-1501's size
+    distance /= np.maximum(distance.max(axis=1, keepdims=True), 1e-12)
+    encoding = np.zeros_like(distance)
+    for i in range(len(features)):
+        members = own = _reciprocal(neighbours, i, k1 + 1)  # R(i), eq. 1
+        for j in own:  # eq. 2
+            theirs = _reciprocal(neighbours, j, round(k1 / 2) + 1)
+            if len(np.intersect1d(theirs, own)) > 2 / 3 * len(theirs):
+                members = np.union1d(members, theirs)
+        weight = np.exp(-distance[i, members])  # eq. 7
+        encoding[i, members] = weight / weight.sum()
+    encoding = np.stack([encoding[row[:k2]].mean(axis=0) for row in neighbours])  # eq. 11
+    columns = [np.flatnonzero(column) for column in encoding.T]
+    result = np.empty((len(query), len(features)), np.float32)
+    for i in range(len(query)):
+        shared = np.zeros(len(features), np.float32)
+        for j in np.flatnonzero(encoding[i]):  # eq. 10
+            shared[columns[j]] += np.minimum(encoding[i, j], encoding[columns[j], j])
+        result[i] = (1 - lambda_value) * (1 - shared / (2 - shared)) + lambda_value * distance[i]  # eq. 12
+    return result[:, len(query) :]
+
+
+def _neighbours(cosine, k):
+    """(N, k) indices of the nearest, a block of rows at a time; the image itself first."""
+    found = []
+    for start in range(0, len(cosine), 256):
+        block = -cosine[start : start + 256]
+        block[np.arange(len(block)), np.arange(len(block)) + start] = -np.inf
+        found.append(np.argsort(block, axis=1, kind="stable")[:, :k])
+    return np.concatenate(found)
+
+
+def _reciprocal(neighbours, i, k):
+    forward = neighbours[i, :k]
+    return forward[(neighbours[forward, :k] == i).any(axis=1)]
+
+
+def dense_graph(query, gallery, k1=26, k2=7, lambda_value=0.3):
+    """(Q, G) score of Zhang et al., Understanding Image Retrieval Re-Ranking, 2020, in float64 on (N, N) matrices."""
+    features = np.concatenate([query, gallery]).astype(np.float64)
+    cosine = products(features, features)
+    neighbours = _neighbours(cosine, k1)
+    graph, weights = np.zeros_like(cosine), np.zeros_like(cosine)
+    np.put_along_axis(graph, neighbours, 1, axis=1)
+    near = neighbours[:, :k2]
+    np.put_along_axis(weights, near, np.take_along_axis(cosine, near, axis=1) ** 2, axis=1)
+    for _ in range(2):
+        graph = weights @ (graph + graph.T)
+        graph /= np.linalg.norm(graph, axis=1, keepdims=True)
+    score = (1 - lambda_value) * graph @ graph.T + lambda_value * cosine
+    return score[: len(query), len(query) :]
+
+
+def half_cosine_rates(options, epoch, part):
+    """The learning rates of backbone and head after that part, 0 to 1, of an epoch: a half cosine by the epoch, down to
+    lr / 100, over the first warm_epoch of them times a rise by the step from 0.1 to 1."""
+    floor, cosine = options.lr / 100, (1 + math.cos(math.pi * epoch / options.total_epoch)) / 2
+    warm = min(1.0, 0.1 + 0.9 * (epoch + part) / options.warm_epoch) if options.warm_epoch else 1.0
+    return [warm * (floor + (rate - floor) * cosine) for rate in (options.backbone_lr, options.lr)]
