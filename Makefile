@@ -1,6 +1,8 @@
-# make demo    prepare, train, test, evaluate, re-rank and look, on synthetic people
-# make test    linters, type checker and tests
-# Both set up .venv first. PYTHON names another interpreter (3.10 or newer).
+# make demo              prepare, train, test, evaluate, re-rank and look, on synthetic people
+# make test              linters, type checker and tests
+# make test-slow         before a release: tests that take minutes, thousands of random examples of every property
+# make test-processors   before a release: the tests that rounding could decide, as other x86 processors compute
+# All set up .venv first. PYTHON names another interpreter (3.10 or newer).
 
 PYTHON ?= python3
 VENV   := .venv
@@ -8,7 +10,7 @@ RUN    := $(VENV)/bin/python
 PIP    := $(RUN) -m pip install --quiet --disable-pip-version-check
 PEOPLE := demo/people
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-slow test-processors lint clean
 
 demo: $(VENV)/.ready
 	$(RUN) prepare.py --synthetic --data_dir $(PEOPLE)
@@ -22,6 +24,21 @@ demo: $(VENV)/.ready
 
 test: lint
 	$(RUN) -m pytest -n auto
+
+test-slow: $(VENV)/.ready-dev
+	$(RUN) -m pytest -n auto -m "slow or hypothesis" --hypothesis-profile=random
+
+# NumPy's products by OpenBLAS, then PyTorch's own kernels and oneDNN's
+ROUNDED  := $(addprefix tests/,retrieval gallery show deploy)
+LEARNT   := $(addprefix tests/,retrieval losses models training deploy)
+BLAS     := SkylakeX Haswell Zen
+THREADS  := 1 2 3 4
+TORCH    := ATEN_CPU_CAPABILITY=default ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=SSE41 ONEDNN_MAX_CPU_ISA=AVX2
+
+test-processors: $(VENV)/.ready-dev
+	set -e; for core in $(BLAS); do for threads in $(THREADS); do echo "$$core, $$threads threads"; \
+		OPENBLAS_CORETYPE=$$core OPENBLAS_NUM_THREADS=$$threads $(RUN) -m pytest -n auto $(ROUNDED); done; done
+	set -e; for setting in $(TORCH); do echo $$setting; env $$setting $(RUN) -m pytest -n auto $(LEARNT); done
 
 lint: $(VENV)/.ready-dev
 	$(RUN) -m ruff check .

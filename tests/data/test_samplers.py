@@ -5,7 +5,7 @@ from itertools import chain, combinations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from person_reid.basics import UserError
@@ -72,7 +72,6 @@ def test_identity_batches_of_two_ranks_are_those_of_one_device():
     assert [left + right for left, right in zip(*ranks, strict=True)] == one
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10_000), st.integers(2, 6), st.integers(1, 10), st.booleans())
 def test_every_image_is_seen_and_every_batch_is_p_times_k(seed, instances, identities, with_cameras):
     labels = uneven_labels(seed)

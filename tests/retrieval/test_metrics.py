@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
@@ -38,7 +38,6 @@ def test_published_multi_query(published):
     np.testing.assert_allclose(figures(metrics), expected["multi_query"], atol=1e-6)
 
 
-@settings(max_examples=100)
 @given(data_sets(), st.integers(0, 2**32))
 def test_euclidean_scores_order_as_distances_do(sets, seed):
     query, gallery = sets
@@ -64,7 +63,6 @@ def assert_equal_to_loop(metrics, expected):
         np.testing.assert_allclose(found, wanted, atol=1e-12)
 
 
-@settings(max_examples=200, deadline=None)
 @given(data_sets(), st.sampled_from(["trapezoidal", "step"]), st.sampled_from(["numpy", "torch"]), st.integers(1, 9))
 def test_counting_equals_sorting(sets, ap, library, rows):
     query, gallery = sets
@@ -81,7 +79,6 @@ def test_counting_equals_sorting(sets, ap, library, rows):
     assert_equal_to_loop(evaluate(query, gallery, ap, Given()), loop_evaluate(query, gallery, matrix, ap))
 
 
-@settings(max_examples=60, deadline=None)
 @given(data_sets())
 def test_cosines_are_what_is_ranked_by_default(sets):
     query, gallery = sets

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from person_reid.basics import UserError
@@ -11,7 +11,6 @@ from person_reid.retrieval.similarity import CosineScores, twins
 from tests.retrieval.conftest import clusters, signs
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 6), st.integers(1, 900), st.data())
 def test_top_k_is_a_stable_sort(seed, rows, columns, data):
     k = data.draw(st.integers(1, min(columns, 9)))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from person_reid.basics import UserError
@@ -49,7 +49,6 @@ def test_published_graph(published, rerank, graph):
     np.testing.assert_allclose(found, expected["gnn k1=26 k2=7 lambda=0.3"], atol=1e-6)
 
 
-@settings(max_examples=120, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from([signs, clusters]), st.integers(1, 30), st.integers(1, 120), st.data())
 def test_sparse_equals_dense(seed, make, num_queries, num_gallery, data):
     random = np.random.default_rng(seed)

@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from sklearn.metrics import roc_curve
 
 from person_reid.basics import UserError
@@ -30,7 +30,6 @@ def slow_pairs(query, gallery, ignore_cameras):
     return genuine, impostor, hardest_genuine, hardest_impostor
 
 
-@settings(max_examples=50, deadline=None)
 @given(data_sets(most=15))
 def test_pairs_equal_two_loops(sets):
     query, gallery = sets
