@@ -3,14 +3,13 @@
 Every module turns a feature map (B, C, h, w) into one of the same shape. `--attention cbam:layer3,layer4;se:layer2`
 appends them to stages of a backbone; no other name in the state dict changes, so that pretrained weights still load.
 FPB, GlobalContext and NonLocal begin as the identity; SE, CBAM and the SE in PLR begin as gates near one half, as in
-their papers.
+their papers. timm is imported where it is asked for: it brings torchvision and PyTorch's compiler along, seconds of
+start that no other part of a small network needs.
 """
 
 from typing import Any
 
 import torch
-from timm.layers import GlobalContext, NonLocalAttn, SEModule
-from timm.layers.cbam import CbamModule
 from torch import nn
 from torch.nn import functional
 
@@ -99,16 +98,22 @@ def part_level_attention(channels):
 
 def squeeze_excitation(channels):
     """Hu, Shen, Sun: Squeeze-and-Excitation Networks, CVPR 2018: C²/8 weights and the biases."""
+    from timm.layers import SEModule
+
     return SEModule(channels, rd_ratio=RATIO, rd_divisor=1)
 
 
 def convolutional_attention(channels):
     """Woo et al., CBAM: Convolutional Block Attention Module, ECCV 2018: C²/8 weights and a 7×7 filter."""
+    from timm.layers.cbam import CbamModule
+
     return CbamModule(channels, rd_ratio=RATIO, rd_divisor=1)
 
 
 def global_context(channels):
     """Cao et al., Global Context Networks, TPAMI 2020, in its additive form: C²/8 + C weights, a norm and biases."""
+    from timm.layers import GlobalContext
+
     module: Any = GlobalContext(channels, fuse_add=True, fuse_scale=False, rd_ratio=RATIO, rd_divisor=1)
     nn.init.zeros_(module.mlp_add.fc2.bias)
     return module
@@ -116,6 +121,8 @@ def global_context(channels):
 
 def non_local(channels):
     """Wang et al., Non-local Neural Networks, CVPR 2018, with C/16 channels inside: C²/4 weights, a norm and biases."""
+    from timm.layers import NonLocalAttn
+
     return NonLocalAttn(channels, rd_ratio=RATIO, rd_divisor=1)
 
 
