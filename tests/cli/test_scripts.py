@@ -18,35 +18,20 @@ from PIL import Image
 
 from person_reid.models.factory import create_model
 from tests.support import ROOT
+from tests.support.scripts import refused, run, run_process
 
 SMALL = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32", "--batchsize", "8"]
 PEOPLE = ["--identities", "6", "--test_identities", "5", "--cameras", "3", "--images", "2"]
 METRICS = r"Rank@1:\d\.\d{6} Rank@5:\d\.\d{6} Rank@10:\d\.\d{6} mAP:\d\.\d{6} mINP:\d\.\d{6}"
 
 
-def run(script, *arguments, cwd, status=0):
-    """Run a script of the repository as a user would; returns what it printed, out and err together."""
-    command = [sys.executable, str(ROOT / f"{script}.py"), *map(str, arguments)]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
-    output = done.stdout + done.stderr
-    assert done.returncode == status, output
-    assert status == 0 or "Traceback" not in output
-    return output
-
-
-def refused(script, *arguments, cwd, status=1):
-    """The one line with which a script refuses."""
-    output = run(script, *arguments, cwd=cwd, status=status)
-    lines = [line for line in output.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1, output
-    return output
-
-
 @pytest.fixture(scope="session")
 def people(tmp_path_factory):
     """A small synthetic data set, laid out."""
     folder = tmp_path_factory.mktemp("people")
-    run("prepare", "--synthetic", *PEOPLE, "--distractors", "6", "--junk", "4", "--data_dir", "people", cwd=folder)
+    run_process(
+        "prepare", "--synthetic", *PEOPLE, "--distractors", "6", "--junk", "4", "--data_dir", "people", cwd=folder
+    )
     return folder / "people" / "pytorch"
 
 
@@ -55,8 +40,8 @@ def trained(people, tmp_path_factory):
     """A folder in which a network was trained for two epochs and tested."""
     folder = tmp_path_factory.mktemp("trained")
     arguments = ["--data_dir", people, "--name", "small", "--total", "2", "--train_all", *SMALL]
-    run("train", *arguments, cwd=folder)
-    run("test", "--name", "small", "--test_dir", people, "--multi", cwd=folder)
+    run_process("train", *arguments, cwd=folder)
+    run_process("test", "--name", "small", "--test_dir", people, "--multi", cwd=folder)
     return folder
 
 
@@ -84,10 +69,11 @@ def test_training_leaves_everything_that_is_promised(trained):
 def test_evaluation_prints_the_lines_that_test_printed(trained, people):
     tested = (trained / "model" / "small" / "result.txt").read_text()
     lines = [line.split(": ", 1)[1] for line in tested.splitlines()]
-    evaluated = run("evaluate", cwd=trained)
+    evaluated = run_process("evaluate", cwd=trained)
     assert all(line in evaluated.splitlines() for line in lines)
-    assert lines[0] in run("evaluate_gpu", cwd=trained)
-    assert re.search(f"^re-ranked {METRICS}$", run("evaluate_rerank", "--k1", "5", "--k2", "2", cwd=trained), re.M)
+    assert lines[0] in run_process("evaluate_gpu", cwd=trained)
+    ranked = run_process("evaluate_rerank", "--k1", "5", "--k2", "2", cwd=trained)
+    assert re.search(f"^re-ranked {METRICS}$", ranked, re.M)
 
 
 def test_the_result_file_has_the_published_keys(trained, people):
@@ -100,7 +86,7 @@ def test_the_result_file_has_the_published_keys(trained, people):
 
 
 def test_demo_draws_a_ranking(copy):
-    output = run("demo", "--query_index", "3", cwd=copy)
+    output = run_process("demo", "--query_index", "3", cwd=copy)
     assert "show.png" in output
     assert Image.open(copy / "show.png").size[0] > 600
 
@@ -205,6 +191,10 @@ def test_a_finished_run_is_kept_when_its_name_is_used_again(copy, people):
 
 class TestWhatGoesWrong:
     """Each mistake ends in one clear line and status 1, and loses nothing."""
+
+    def test_a_process_ends_with_the_status_of_its_mistake(self, tmp_path):
+        output = run_process("train", "--data_dir", "nowhere", *SMALL, cwd=tmp_path, status=1)
+        assert output.startswith("error: ") and output.count("\n") == 1
 
     def test_wrong_folder(self, tmp_path):
         assert "nowhere: no such folder" in refused("train", "--data_dir", "nowhere", *SMALL, cwd=tmp_path)

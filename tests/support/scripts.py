@@ -1,0 +1,49 @@
+"""The scripts run as a user would: each in a process of its own, or, which costs no start, in that of the tests."""
+
+import contextlib
+import importlib
+import io
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+from person_reid.cli.main import run_script
+from tests.support import ROOT
+
+
+def run_process(script, *arguments, cwd, status=0):
+    """Run a script of the repository; returns what it printed, out and err together."""
+    command = [sys.executable, str(ROOT / f"{script}.py"), *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+    return check(done.stdout + done.stderr, done.returncode, status)
+
+
+def run(script, *arguments, cwd, status=0):
+    """run_process without the seconds in which Python imports PyTorch: the script's `main`, called in `cwd`."""
+    main = importlib.import_module(f"person_reid.cli.{script.lower()}").main
+    out, err, ended, before = io.StringIO(), io.StringIO(), 0, Path.cwd()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
+        warnings.simplefilter("default")
+        os.chdir(cwd)
+        try:
+            run_script(lambda: main([str(argument) for argument in arguments]))
+        except SystemExit as end:
+            ended = end.code
+        finally:
+            os.chdir(before)
+    return check(out.getvalue() + err.getvalue(), ended, status)
+
+
+def check(output, ended, status):
+    assert ended == status, output
+    assert status == 0 or "Traceback" not in output
+    return output
+
+
+def refused(script, *arguments, cwd, status=1):
+    """What a script says that refuses in one line."""
+    output = run(script, *arguments, cwd=cwd, status=status)
+    assert sum(line.startswith("error: ") for line in output.splitlines()) == 1, output
+    return output
