@@ -1,1 +1,1 @@
-"""From files on disk to batches on a device: names, layouts, the image bank, augmentation, synthetic people."""
+"""From files on disk to batches on a device: names, layouts, the image bank, augmentation, samplers."""

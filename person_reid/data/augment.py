@@ -1,13 +1,14 @@
-"""Augmentation of a whole batch at once, on the device where the image bank lies, each image with a draw of its own.
+"""Augment a whole batch at once on the device of the image bank, with independent random draws for each image.
 
-Everything is tensors: no loop over images, no value that the host waits for. The pipeline is that of the published
-baseline: pad with black -> random crop -> horizontal flip -> ImageNet normalisation. What is asked for by flags has its
-place in it: AutoAugment -> colour jitter -> random 2D translation -> crop and flip -> local grayscale transformation ->
+All work is on tensors: no loop over images, no value that the host waits for. The pipeline is that of the published
+baseline: pad with black -> random crop -> horizontal flip -> ImageNet normalisation. Optional steps run in this order:
+AutoAugment -> colour jitter -> random 2D translation -> crop and flip -> local grayscale transformation ->
 normalisation -> grayscale erasing -> random erasing -> Cutout.
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch.nn.functional import interpolate
@@ -16,29 +17,35 @@ from person_reid.data.autoaugment import autoaugment
 from person_reid.data.boxes import draw_boxes, draw_squares, erase, turn_grey
 from person_reid.data.colours import adjust_colours, change_where
 
-MEAN = (0.485, 0.456, 0.406)  # of ImageNet, RGB, for values in [0, 1]
+MEAN = (0.485, 0.456, 0.406)  # ImageNet, RGB, for values in [0, 1]
 STD = (0.229, 0.224, 0.225)
-JITTER = 0.1  # brightness, contrast and saturation are each scaled by 1 ± this
-ENLARGEMENT = 1.125  # before a random 2D translation
+JITTER = 0.1  # brightness, contrast and saturation are each scaled by 1 ± JITTER
+ENLARGEMENT = 1.125  # scale applied before a random 2D translation
 
 
-def normalise(images):
-    """uint8 (B, H, W, 3) -> float32 (B, 3, H, W): the same bits as torchvision's ToTensor and Normalize with ImageNet's
-    mean and deviation. The result is channels_last in memory, as convolutions like it.
+def normalise(images: torch.Tensor) -> torch.Tensor:
+    """Normalise uint8 images (B, H, W, 3) to float32 (B, 3, H, W).
+
+    The result has the same bits as torchvision's ToTensor and Normalize with ImageNet's mean and standard deviation.
+    It is channels_last in memory, the faster layout for convolutions.
     """
     scale, mean, std = _statistics(images.device).repeat(1, images.shape[2])
-    pixels = images.flatten(2).float()  # (B, H, 3W): on a CPU, arithmetic over long rows is many times faster
-    return pixels.div_(scale).sub_(mean).div_(std).unflatten(2, (-1, 3)).permute(0, 3, 1, 2)
+    pixels = images.flatten(2).float()  # (B, H, 3W): on a CPU, arithmetic on long rows is many times faster
+    return pixels.div_(scale).sub_(mean).div_(std).view(images.shape).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)
 class Augment:
-    """Turn indices into an image bank into a batch for training.
+    """Turn indices into an image bank into an augmented training batch.
 
-    height, width: of the crop. padding: black pixels added on every side before it; 0 leaves the flip alone.
-    color_jitter: brightness, contrast and saturation by up to 10 %. The others are probabilities in [0, 1], for each
-    image: of a flip, of random erasing, of AutoAugment, of Cutout, of a local grayscale transformation, of its
-    published form on normalised images, of a random 2D translation. docs/augmentation.md shows them.
+    height, width: size of the crop.
+    padding: black pixels added on every side before the crop; 0 leaves only the flip.
+    color_jitter: change brightness, contrast and saturation by up to 10 %.
+    flip_p, erasing_p, autoaugment_p, cutout_p, translation_p: probability in [0, 1], for each image.
+    lgt_p: the same for the local grayscale transformation.
+    grayscale_erasing_p: the same for its published form, which works on normalised images.
+
+    docs/augmentation.md shows an example of each.
 
     >>> augment = Augment(256, 128, erasing_p=0.5)
     >>> batch = augment(bank, torch.tensor([7, 0, 12]), torch.Generator().manual_seed(0))  # (3, 3, 256, 128)
@@ -56,12 +63,14 @@ class Augment:
     grayscale_erasing_p: float = 0.0
     translation_p: float = 0.0
 
-    def __call__(self, bank, indices, generator):
-        """bank: uint8 (N, H, W, 3); indices: (B,) int64; generator: a torch.Generator. All are on one device.
+    def __call__(self, bank: torch.Tensor, indices: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Return float32 (B, 3, height, width), channels_last, drawn from the state of the generator alone.
 
-        Returns float32 (B, 3, height, width), channels_last. It depends on the generator's state and nothing else.
+        bank: uint8 (N, H, W, 3).
+        indices: (B,) int64, on the device of the bank.
+        generator: a generator of the same device.
         """
-        draw = {"generator": generator, "device": bank.device}
+        draw: dict[str, Any] = {"generator": generator, "device": bank.device}
         size = (len(indices), self.height, self.width)
         images = self._recolour(bank.index_select(0, indices), draw)
         images = self._move(images, draw)
@@ -77,14 +86,14 @@ class Augment:
             erase(images, *draw_squares(*size, self.cutout_p, **draw))
         return images
 
-    def _recolour(self, images, draw):
+    def _recolour(self, images: torch.Tensor, draw: dict[str, Any]) -> torch.Tensor:
         if self.autoaugment_p > 0:
             images = autoaugment(images, self.autoaugment_p, **draw)
         if self.color_jitter:
             images = adjust_colours(images, *(1 + JITTER * (2 * torch.rand(3, len(images), **draw) - 1)))
         return images
 
-    def _move(self, images, draw):
+    def _move(self, images: torch.Tensor, draw: dict[str, Any]) -> torch.Tensor:
         batch = len(images)
         if self.translation_p > 0:
             chance, *corner = torch.rand(3, batch, **draw)
@@ -95,10 +104,20 @@ class Augment:
         return pad_crop_flip(images, (self.height, self.width), self.padding, tops, lefts, flips)
 
 
-def pad_crop_flip(images, size, padding, tops, lefts, flips):
-    """Pad uint8 images (B, H, W, 3) with black, crop each to `size` (height, width) at its own place, flip some.
+def pad_crop_flip(
+    images: torch.Tensor,
+    size: tuple[int, int],
+    padding: int,
+    tops: torch.Tensor,
+    lefts: torch.Tensor,
+    flips: torch.Tensor,
+) -> torch.Tensor:
+    """Pad uint8 images (B, H, W, 3) with black, crop each at its own place, and flip some of them.
 
-    tops, lefts: (B,) int64, the crop's corner in the padded image. flips: (B,) bool.
+    size: (height, width) of the crop.
+    padding: black pixels on every side.
+    tops, lefts: (B,) int64, top left corner of the crop in the padded image.
+    flips: (B,) bool, whether to flip the image horizontally.
     """
     batch, source_height, source_width, _ = images.shape
     canvas_height, canvas_width = source_height + 2 * padding, source_width + 2 * padding
@@ -108,16 +127,16 @@ def pad_crop_flip(images, size, padding, tops, lefts, flips):
     columns = torch.arange(size[1], device=images.device)
     columns = lefts[:, None] + torch.where(flips[:, None], columns.flip(0), columns)
     rows = rows + canvas_height * torch.arange(batch, device=images.device)[:, None]
-    pixels = rows[:, :, None] * canvas_width + columns[:, None, :]  # (B, height, width), into all pixels of the canvas
+    pixels = rows[:, :, None] * canvas_width + columns[:, None, :]  # (B, height, width), indices into all canvas pixels
     return canvas.view(-1, 3).index_select(0, pixels.view(-1)).view(batch, *size, 3)
 
 
-def translate(images, tops, lefts):
-    """Enlarge uint8 images (B, H, W, 3) by an eighth, bilinearly, and cut each back to its size at its own place.
+def translate(images: torch.Tensor, tops: torch.Tensor, lefts: torch.Tensor) -> torch.Tensor:
+    """Enlarge uint8 images (B, H, W, 3) by an eighth, bilinearly, and crop each back to its size at its own place.
 
-    tops, lefts: (B,) in [0, 1], the crop's corner as a share of what there is to choose from.
+    tops, lefts: (B,) in [0, 1], the crop's corner as a fraction of the possible positions.
     """
-    size = images.shape[1:3]
+    size = (images.shape[1], images.shape[2])
     larger = [round(ENLARGEMENT * side) for side in size]
     enlarged = interpolate(images.permute(0, 3, 1, 2).float(), larger, mode="bilinear")
     enlarged = enlarged.round_().to(torch.uint8).permute(0, 2, 3, 1)
@@ -127,9 +146,10 @@ def translate(images, tops, lefts):
 
 
 @lru_cache
-def _statistics(device):
-    """(3, 3): 255, the mean and the deviation of each channel. Kept, because every copy to a GPU makes the host wait.
+def _statistics(device: torch.device) -> torch.Tensor:
+    """Return (3, 3): 255, the mean and the standard deviation of each channel.
 
-    255 is a tensor too: a GPU would multiply by the inverse of a number, which gives other bits.
+    Cached, because every copy to a GPU makes the host wait. 255 is a tensor as well: for a plain number, a GPU would
+    multiply by its inverse, which gives different bits.
     """
     return torch.tensor([(255.0,) * 3, MEAN, STD], device=device)

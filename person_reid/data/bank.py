@@ -1,20 +1,23 @@
-"""The image bank: a split decoded once, kept as one uint8 tensor (N, height, width, 3).
+"""Decode a split once and keep it as one uint8 tensor (N, height, width, 3), the image bank.
 
 Person images are small, so a data set fits in memory or in one memory-mapped file. Batches are gathered from it by
-index; there are no loader workers to tune or to wait for. Pillow decodes and resizes without holding Python's lock,
-so plain threads use every core.
+index; there are no loader workers to tune or to wait for. Pillow decodes and resizes without holding Python's global
+lock, so plain threads use every core.
 """
 
 import hashlib
 import logging
 import re
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -22,29 +25,31 @@ from person_reid.basics import UserError, atomic_write, describe, progress
 from person_reid.data.layout import some_of
 
 log = logging.getLogger(__name__)
-DECODER_VERSION = 1  # part of the fingerprint: raise it when load_image gives other pixels than before
-AHEAD = 512  # images decoded before they are asked for, at most: they are held in memory
+DECODER_VERSION = 1  # part of the fingerprint: raise it when the pixels that load_image returns change
+AHEAD = 512  # images decoded ahead of use, at most; they are held in memory
+
+Pixels = npt.NDArray[np.uint8]
 
 
-def load_image(path, height, width):
-    """Decode one image file: fit_image of it. Raises what Pillow raises for a file that it cannot read."""
+def load_image(path: str | Path, height: int, width: int) -> Pixels:
+    """Decode one image file and fit it, see fit_image. Raises Pillow's error if the file cannot be read."""
     with Image.open(path) as file:
         return fit_image(file, height, width)
 
 
-def fit_image(image, height, width):
-    """A PIL image as a viewer shows it, resized: uint8 (height, width, 3), RGB.
+def fit_image(image: Image.Image, height: int, width: int) -> Pixels:
+    """Return a PIL image as a viewer shows it, resized: uint8 (height, width, 3), RGB.
 
-    EXIF rotation is applied, transparency is laid over white, 16-bit values keep their high byte; greyscale, palette
-    and CMYK become RGB. The resize is Pillow's bicubic one, so the pixels are those of torchvision's
+    EXIF rotation is applied, transparency is drawn over white, and 16-bit values keep their high byte; greyscale,
+    palette and CMYK images become RGB. The resize is Pillow's bicubic one, so the pixels equal those of torchvision's
     `Resize((height, width), BICUBIC)` on a PIL image.
     """
     image = _to_rgb(ImageOps.exif_transpose(image))
     return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
 
 
-def _to_rgb(image):
-    if image.mode.startswith("I"):  # 16 bits a pixel, or 32 that hold 16; Pillow's own conversion would clip at 255
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit pixels, perhaps held in 32 bits; Pillow's own conversion clips at 255
         return Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -52,13 +57,19 @@ def _to_rgb(image):
     return image.convert("RGB")
 
 
-def load_bank(paths, height, width, cache=None, description="images"):
+def load_bank(
+    paths: Sequence[str | Path],
+    height: int,
+    width: int,
+    cache: str | Path | None = None,
+    description: str = "images",
+) -> torch.Tensor:
     """Decode N images into one uint8 tensor (N, height, width, 3), or open the file that an earlier call wrote.
 
-    cache: the folder of that file, such as `<data_dir>/.cache`; None keeps the images in memory. The file's name holds
-        a fingerprint of the images' names, sizes and times, so that a cache which no longer holds is simply not found;
-        it is then replaced. Where the file cannot be written, a line says so and the images stay in memory.
-    description: what these images are, such as `train_all`: it names the file and the progress bar.
+    cache: folder of that file, such as `<data_dir>/.cache`; None keeps the images in memory. The file name contains a
+        fingerprint of the images' names, sizes and times, so a stale cache is not found and is replaced. If the file
+        cannot be written, a warning is logged and the images stay in memory.
+    description: what the images are, such as `train_all`; used in the file name and the progress bar.
 
     Writing to the tensor changes memory only, never the file. Raises one UserError that names all unreadable images.
     """
@@ -66,9 +77,18 @@ def load_bank(paths, height, width, cache=None, description="images"):
     return bank if isinstance(bank, torch.Tensor) else bank.whole()
 
 
-def open_bank(paths, height, width, cache=None, description="images"):
-    """The same for who needs the images once and in order: where they are in no file yet, a DecodingBank, which gives
-    the first while the others are still being decoded."""
+def open_bank(
+    paths: Sequence[str | Path],
+    height: int,
+    width: int,
+    cache: str | Path | None = None,
+    description: str = "images",
+) -> "torch.Tensor | DecodingBank":
+    """Return the images for one sequential pass; the parameters are those of load_bank.
+
+    If no cache file holds them yet, the result is a DecodingBank, which yields the first images while the others are
+    still being decoded.
+    """
     file = None
     if cache is not None and paths:
         stem = f"{re.sub(r'[^0-9A-Za-z-]+', '_', description)}_{height}x{width}"
@@ -80,22 +100,33 @@ def open_bank(paths, height, width, cache=None, description="images"):
 
 
 class DecodingBank:
-    """N images that are still to be decoded: what extraction asks of a tensor (N, height, width, 3), its length, its
-    batches and a part of it, each given as soon as it is there.
+    """N images still to be decoded, with the parts of a tensor's interface (N, height, width, 3) that extraction uses.
 
-    sources: N of anything that load(source) turns into uint8 (height, width, 3), in threads. file: a cache file to
-    write on the way, whole or not at all. description: of the images. Iterating decodes them anew each time.
+    Length, batches and slices are available as soon as their images are decoded. Each iteration decodes all images
+    again.
+
+    sources: N objects that load(source) turns into uint8 (height, width, 3), in threads.
+    size: (height, width).
+    file: a cache file to write on the way, whole or not at all.
+    description: what the images are, for messages and the progress bar.
     """
 
-    def __init__(self, sources, load, size, file=None, description="images"):
+    def __init__(
+        self,
+        sources: Sequence[Any],
+        load: Callable[[Any], Pixels],
+        size: tuple[int, int],
+        file: Path | None = None,
+        description: str = "images",
+    ) -> None:
         self.sources, self.load, self.file, self.description = sources, load, file, description
         self.shape = (len(sources), *size, 3)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.sources)
 
-    def __iter__(self):
-        """The images in order, each a NumPy array. Raises a UserError after the last: see decode."""
+    def __iter__(self) -> Iterator[Pixels]:
+        """Yield the images in order, each a NumPy array. Raises a UserError after the last: see decode."""
         images = decode(self.sources, self.load)
         try:
             yield from images if self.file is None else _written(images, self.file, self.shape)
@@ -104,27 +135,28 @@ class DecodingBank:
             self.file = None
             yield from images
 
-    def split(self, size):
-        """Yield the tensors of torch.split."""
+    def split(self, size: int) -> Iterator[torch.Tensor]:
+        """Yield the tensors that torch.split would return."""
         images = iter(self)
         while batch := list(islice(images, size)):
             yield torch.from_numpy(np.stack(batch))
 
-    def __getitem__(self, part):
-        """The images of a slice, for which all are decoded first. All of them, [:], are this bank itself."""
+    def __getitem__(self, part: slice) -> "torch.Tensor | DecodingBank":
+        """Decode all images and return those of a slice; [:] returns this bank itself."""
         return self if part.indices(len(self)) == (0, len(self), 1) else self.whole()[part]
 
-    def _with_bar(self):
-        return progress(self, total=len(self), desc=f"decoding {self.description}", unit=" images")
+    def _with_bar(self) -> Iterable[Pixels]:
+        bar: Iterable[Pixels] = progress(self, total=len(self), desc=f"decoding {self.description}", unit=" images")
+        return bar
 
-    def whole(self):
-        """All images as one tensor; with a file, memory-mapped from it."""
+    def whole(self) -> torch.Tensor:
+        """Return all images as one tensor, memory-mapped if there is a cache file."""
         file = self.file
         if file is not None:
-            for _ in self._with_bar():  # into the file
+            for _ in self._with_bar():  # iterating writes the file
                 if self.file is None:
                     break
-            bank = _open(file, self.shape)  # where our write failed, another process may have finished the same file
+            bank = _open(file, self.shape)  # if our write failed, another process may have finished the file
             if bank is not None:
                 return torch.from_numpy(bank)
         bank = np.empty(self.shape, np.uint8)
@@ -133,38 +165,38 @@ class DecodingBank:
         return torch.from_numpy(bank)
 
 
-def fingerprint(paths):
-    """16 hexadecimal digits that change with any image's name, folder, size or time of change."""
+def fingerprint(paths: Iterable[str | Path]) -> str:
+    """Return 16 hexadecimal digits that depend on every image's name, folder, size and modification time."""
     digest = hashlib.sha256(f"decoder {DECODER_VERSION}\n".encode())
     for path in map(Path, paths):
         try:
             status = path.stat()
             state = f"{status.st_size} {status.st_mtime_ns}"
         except OSError:
-            state = "missing"  # decoding will name it, with all others
-        # Three parts, not the whole path: a data set that is moved keeps its cache.
+            state = "missing"  # decoding will report it with all the others
+        # The last three parts, not the whole path, so that a data set keeps its cache when it is moved.
         digest.update(f"{'/'.join(path.parts[-3:])} {state}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()[:16]
 
 
-def _open(file, shape):
-    """The array in a cache file, or None where it is missing, damaged or cannot be read."""
+def _open(file: Path, shape: tuple[int, ...]) -> Pixels | None:
+    """Return the array in a cache file, or None if it is missing, damaged or unreadable."""
     try:
-        bank = np.load(file, mmap_mode="c")  # copy on write: torch warns of arrays that cannot be written
+        bank: Pixels = np.load(file, mmap_mode="c")  # copy on write: torch warns about read-only arrays
     except (OSError, ValueError, EOFError):
         return None
     return bank if bank.shape == shape and bank.dtype == np.uint8 else None
 
 
-def decode(sources, load):
-    """Yield load(source) of each source, in order, with the next AHEAD of them already at work in threads.
+def decode(sources: Sequence[Any], load: Callable[[Any], Pixels]) -> Iterator[Pixels]:
+    """Yield load(source) for each source, in order, while threads already work on the next AHEAD sources.
 
-    Once one has failed, no more are given, since what is done with them would be lost; the others are still tried, so
-    that one UserError names all that fail.
+    After a failure nothing more is yielded, since work on the images would be lost; the remaining sources are still
+    tried, so that one UserError names all that fail.
     """
-    wrong = []
+    wrong: list[str] = []
 
-    def attempt(source):
+    def attempt(source: Any) -> Pixels | str:
         try:
             return load(source)
         except Exception as error:  # decoders fail in many ways, and every failure means the same here
@@ -187,11 +219,11 @@ def decode(sources, load):
         )
 
 
-def _written(images, file, shape):
-    """Yield the images, each before it is written to a .npy file, which is there once all are, and no stale one then.
+def _written(images: Iterable[Pixels], file: Path, shape: tuple[int, ...]) -> Iterator[Pixels]:
+    """Yield each image, then append it to a .npy file; the finished file replaces any stale ones.
 
-    Not through a memory map: on a full disk that would kill the process. Raises OSError where it cannot be written;
-    what `images` has left is still to be had then.
+    Not through a memory map, because a full disk would then kill the process. Raises OSError if the file cannot be
+    written; the rest of `images` can still be consumed.
     """
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     with atomic_write(file, shared=True) as temporary, temporary.open("wb") as out:
@@ -202,16 +234,16 @@ def _written(images, file, shape):
     _remove_stale(file)
 
 
-def _reason(error):
+def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not an image"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def _remove_stale(file):
-    """Remove the caches of the same split and size that no longer hold, and what a killed process left of one."""
+def _remove_stale(file: Path) -> None:
+    """Remove outdated caches of the same split and size, and partial files that a killed process left behind."""
     stem = file.stem.rpartition("_")[0]
     for old in [*file.parent.glob(f"{stem}_*.npy"), *file.parent.glob(f".{stem}_*.partial")]:
         if old != file:
-            with suppress(OSError):  # on Windows a file in use stays
+            with suppress(OSError):  # on Windows a file in use cannot be removed
                 old.unlink()

@@ -1,43 +1,55 @@
-"""Changes of colour to a batch of images, each by factors of its own."""
+"""Change the colours of a batch of images, each image by its own factors."""
+
+from collections.abc import Callable, Iterable
 
 import torch
 
 GREY = (0.2989, 0.587, 0.114)  # ITU-R 601-2, as torchvision rounds it
 
 
-def grey(images):
-    """The grey values (...) of colours (..., 3), float32."""
+def grey(images: torch.Tensor) -> torch.Tensor:
+    """Return the grey values (...) of colours (..., 3), float32."""
     red, green, blue = images.float().unbind(-1)
     return (GREY[0] * red).add_(green, alpha=GREY[1]).add_(blue, alpha=GREY[2])
 
 
-def adjust_colours(images, brightness, contrast, saturation):
-    """Scale the brightness, contrast and saturation of each of the uint8 images (B, H, W, 3) by its own factor (B,).
+def adjust_colours(
+    images: torch.Tensor, brightness: torch.Tensor, contrast: torch.Tensor, saturation: torch.Tensor
+) -> torch.Tensor:
+    """Scale the brightness, contrast and saturation of uint8 images (B, H, W, 3), each image by its own factors (B,).
 
-    torchvision's definitions, in float with one rounding at the end. The order is fixed: but for values cut off at 0
-    and 255 the three commute, so torchvision's random order makes no other images.
+    The definitions are torchvision's, computed in float with one rounding at the end. The order is fixed: except for
+    values clipped at 0 and 255 the three commute, so torchvision's random order gives no other images.
     """
     brightness, contrast, saturation = (factor[:, None, None, None] for factor in (brightness, contrast, saturation))
-    pixels = images.float().mul_(brightness).clamp_(0, 255)  # in place: a CPU's time goes into fresh memory
+    pixels = images.float().mul_(brightness).clamp_(0, 255)  # in place: on a CPU, fresh memory costs the most time
     mean = grey(pixels.mean((1, 2)))[:, None, None, None]
     pixels.mul_(contrast).add_(mean * (1 - contrast)).clamp_(0, 255)
     greys = grey(pixels)[..., None].mul_(1 - saturation)
     return pixels.mul_(saturation).add_(greys).clamp_(0, 255).round_().to(torch.uint8)
 
 
-def change_where(chosen, images, change, *arguments):
-    """change(images, *arguments) for the images (B, …) of which chosen (B,) is true; the others stay as they are.
+def change_where(
+    chosen: torch.Tensor, images: torch.Tensor, change: Callable[..., torch.Tensor], *arguments: torch.Tensor
+) -> torch.Tensor:
+    """Apply change(images, *arguments) to the images (B, …) where chosen (B,) is true; leave the others unchanged.
 
-    change: from K images and the K first-dimension entries of each argument to as many images of the same shape.
+    change: maps K images, and the K matching entries of each argument, to K images of the same shape.
+    arguments: tensors (B, …).
     """
     return change_each(chosen.int() - 1, images, [change], *arguments)
 
 
-def change_each(numbers, images, changes, *arguments):
-    """change_where with several changes: image i goes through changes[numbers[i]], and where that is -1 it stays.
+def change_each(
+    numbers: torch.Tensor,
+    images: torch.Tensor,
+    changes: Iterable[Callable[..., torch.Tensor]],
+    *arguments: torch.Tensor,
+) -> torch.Tensor:
+    """Apply changes[numbers[i]] to image i, like change_where; -1 leaves the image unchanged.
 
-    On a CPU a change sees its own images alone. On an accelerator it sees all, and a mask chooses from the result: to
-    ask which images are chosen would make the host wait, for longer than an accelerator computes the others.
+    On a CPU a change sees only its own images. On an accelerator it sees all of them and a mask selects from the
+    result: finding out which images are chosen would make the host wait longer than computing the others takes.
     """
     if images.device.type != "cpu":
         for number, change in enumerate(changes):

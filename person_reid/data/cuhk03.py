@@ -1,11 +1,12 @@
-"""CUHK03 as its authors give it out: `cuhk-03.mat`, an HDF5 file in which images are matrices.
+"""Read CUHK03 as its authors distribute it: `cuhk-03.mat`, an HDF5 file in which images are matrices.
 
-`detected` and `labeled` are (5, 1) MATLAB cells, one for each pair of cameras, of (people, 10) cells: five images by
-the first camera of the pair, then five by the second, any of them empty. An image is (height, width, 3) uint8; HDF5
-has the axes of MATLAB in reverse. Li et al., DeepReID, CVPR 2014.
+`detected` and `labeled` are (5, 1) MATLAB cells, one for each pair of cameras, of (people, 10) cells: five images from
+the first camera of the pair, then five from the second, any of which may be empty. An image is (height, width, 3)
+uint8; HDF5 stores MATLAB's axes in reverse. Li et al., DeepReID, CVPR 2014.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import scipy.io
 from PIL import Image
 
 from person_reid.basics import UserError
-from person_reid.data.readers import GALLERY, QUERY, TRAIN, Picture, by_name
+from person_reid.data.readers import GALLERY, QUERY, TRAIN, Picture, Splits, by_name
 
 FOLDERS = {TRAIN: "bounding_box_train", QUERY: "query", GALLERY: "bounding_box_test"}
 PROTOCOL = "https://github.com/zhunzhong07/person-re-ranking"
@@ -22,20 +23,23 @@ PATTERN = r"(?P<id>\d+)_c(?P<camera>\d)_\d+"
 
 @dataclass(frozen=True)
 class Matrix:
-    """An image inside the file. name: `<camera pair>_<person>_<view>_<image>.png`, each from 1 on."""
+    """An image inside the file. name: `<camera pair>_<person>_<view>_<image>.png`, each counted from 1."""
 
     name: str
     dataset: Any
 
-    def save(self, path):
+    def save(self, path: Path) -> None:
         """Write it as PNG."""
         Image.fromarray(np.ascontiguousarray(self.dataset[()].T)).save(path, format="PNG")
 
 
-def read_new_protocol(data_dir, kind):
-    """The split of Zhong et al., Re-ranking Person Re-identification with k-reciprocal Encoding, CVPR 2017: 767 people
-    to train on, 700 to test on. kind: "detected" or "labeled". Reads the folders of images in which it is mostly given
-    out, or `cuhk-03.mat` and `cuhk03_new_protocol_config_<kind>.mat`."""
+def read_new_protocol(data_dir: Path, kind: str) -> Splits:
+    """Read the new split: 767 people to train on, 700 to test on.
+
+    kind: "detected" or "labeled". Reads the folders of images in which the split is usually distributed, or
+    `cuhk-03.mat` with `cuhk03_new_protocol_config_<kind>.mat`. Zhong et al., Re-ranking Person Re-identification with
+    k-reciprocal Encoding, CVPR 2017.
+    """
     if (data_dir / FOLDERS[QUERY]).is_dir():
         return by_name(data_dir, FOLDERS, PATTERN)
     images = {image.name: image for image in read_images(data_dir, kind)}
@@ -49,17 +53,17 @@ def read_new_protocol(data_dir, kind):
     if missing:
         raise UserError(f"{file}: lists {len(missing)} images that are not in cuhk-03.mat, such as {missing[0]}.")
 
-    def pictures(key):
+    def pictures(key: str) -> list[Picture]:
         positions = config[key].flatten().astype(int) - 1  # MATLAB counts from 1
         return [Picture(images[names[i]], str(labels[i]), names[i].split("_")[2]) for i in positions]
 
     return {TRAIN: pictures("train_idx"), QUERY: pictures("query_idx"), GALLERY: pictures("gallery_idx")}
 
 
-def read_original_protocol(data_dir, kind, seed=0):
-    """The original split number `seed` of 20: 100 people to test on, the rest to train on.
+def read_original_protocol(data_dir: Path, kind: str, seed: int = 0) -> Splits:
+    """Read the original split number `seed` of 20: 100 people to test on, the rest to train on.
 
-    All images of the 100 are query and gallery: python evaluate.py --single_shot draws from them.
+    All images of the 100 are both query and gallery: python evaluate.py --single_shot draws from them.
     """
     file = _open(data_dir)
     splits = file["testsets"][()].flatten()
@@ -74,8 +78,8 @@ def read_original_protocol(data_dir, kind, seed=0):
     return {TRAIN: train, QUERY: test, GALLERY: test}
 
 
-def read_images(data_dir, kind):
-    """All images of one kind as a list of Matrix."""
+def read_images(data_dir: Path, kind: str) -> list[Matrix]:
+    """Return all images of one kind, "detected" or "labeled"."""
     file = _open(data_dir)
     return [
         Matrix(f"{pair}_{person:03d}_{1 if number <= 5 else 2}_{number:02d}.png", file[reference])
@@ -86,11 +90,11 @@ def read_images(data_dir, kind):
     ]
 
 
-def _open(data_dir):
+def _open(data_dir: Path) -> Any:
     try:
         import h5py
     except ImportError:
-        raise UserError("cuhk-03.mat is an HDF5 file, which h5py reads: pip install h5py") from None
+        raise UserError("cuhk-03.mat is an HDF5 file; reading it needs h5py: pip install h5py") from None
     candidates = [data_dir / "cuhk-03.mat", data_dir / "cuhk03_release" / "cuhk-03.mat"]
     path = next((path for path in candidates if path.is_file()), None)
     if path is None:

@@ -1,26 +1,29 @@
-"""From folders and file names to identities and cameras.
+"""Read identities and cameras from folders and file names.
 
-The layout that prepare.py makes, and that everything later reads, is `<data_dir>/<split>/<identity>/<image>`, where
-the image's name begins with its identity and its camera: `0002_c1s1_000451_03.jpg` (Market-1501) or
+prepare.py lays data sets out as `<data_dir>/<split>/<identity>/<image>`, and every later step reads this layout. An
+image's name begins with its identity and its camera: `0002_c1s1_000451_03.jpg` (Market-1501) or
 `0001_c2_f0046182.jpg` (DukeMTMC-reID).
 """
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from person_reid.basics import UserError
 
-JUNK = -1  # a badly cut box: neither right nor wrong, left out of every ranking
-DISTRACTOR = 0  # a person nobody asks for, or the background
+JUNK = -1  # a poorly cropped box: neither right nor wrong, left out of every ranking
+DISTRACTOR = 0  # a person who is in no query, or the background
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 EXPECTED_NAME = "<identity>_c<camera>…, such as 0002_c1s1_000451_03.jpg or 0001_c2_f0046182.jpg"
 DG_MARKET = "https://github.com/NVlabs/DG-Net#dg-market"
 _NAME = re.compile(r"(-1|[0-9]+)_c([0-9]+)", re.ASCII)
+Numbers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,23 +32,23 @@ class Split:
 
     paths: N paths.
     labels: (N,) int64, identities as written in the names; JUNK and DISTRACTOR are not people to find.
-    cameras: (N,) int64 as written in the names, -1 where a name does not say.
+    cameras: (N,) int64, as written in the names; -1 if a name does not give one.
     classes: the C identity folders, sorted by name.
-    targets: (N,) int64 in 0..C-1, each image's position in `classes`: what a classifier learns.
+    targets: (N,) int64 in 0..C-1, each image's position in `classes`, the label a classifier learns.
     """
 
     paths: list[Path]
-    labels: np.ndarray
-    cameras: np.ndarray
+    labels: Numbers
+    cameras: Numbers
     classes: list[str]
-    targets: np.ndarray
+    targets: Numbers
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.paths)
 
 
-def parse_name(name):
-    """(identity, camera) of an image from its file name. Raises UserError for a name that does not say them.
+def parse_name(name: str | Path) -> tuple[int, int]:
+    """Return (identity, camera) from an image's file name. Raises UserError if the name does not give them.
 
     >>> parse_name("0002_c1s1_000451_03.jpg"), parse_name("-1_c14_f0046182.jpg")
     ((2, 1), (-1, 14))
@@ -56,8 +59,8 @@ def parse_name(name):
     return int(match[1]), int(match[2])
 
 
-def parse_names(paths):
-    """The identities (N,) and cameras (N,), int64, of N images. One UserError lists all names that do not parse."""
+def parse_names(paths: Sequence[Path]) -> tuple[Numbers, Numbers]:
+    """Return the identities (N,) and cameras (N,), int64, of N images. One UserError lists all malformed names."""
     matches = [_NAME.match(path.name) for path in paths]
     wrong = [str(path) for path, match in zip(paths, matches, strict=True) if not match]
     if wrong:
@@ -67,15 +70,16 @@ def parse_names(paths):
     return labels, cameras
 
 
-def read_split(data_dir, split, cameras_required=True):
+def read_split(data_dir: str | Path, split: str, cameras_required: bool = True) -> Split:
     """List the images of `<data_dir>/<split>/<identity>/` and read identities and cameras from their names.
 
     split: a folder that prepare.py makes: train, val, train_all, query, gallery or multi-query.
-    cameras_required: evaluation needs every camera. Where it is False, as in training, an image whose name does not
-        say belongs to the identity of its folder (the folder's position, if that is not a number), camera -1.
+    cameras_required: whether every name must give a camera, as evaluation needs. If False, as in training, an image
+        whose name gives none has camera -1 and the identity of its folder (the folder's position if its name is not a
+        number).
 
-    Returns a Split. Hidden files, Thumbs.db and whatever else is no image are ignored. Raises UserError where the
-    folder is missing, empty, or not laid out, and for names that do not parse.
+    Hidden files, Thumbs.db and everything else that is not an image are ignored. Raises UserError if the folder is
+    missing, empty or not laid out, and for malformed names.
     """
     folder = Path(data_dir) / split
     _check_layout(Path(data_dir), folder)
@@ -97,30 +101,32 @@ def read_split(data_dir, split, cameras_required=True):
     return Split(paths, labels, cameras, classes, targets)
 
 
-def read_training_splits(roots, split):
-    """Read the training images of several data sets: of the first root its `split`, of each further one its train_all,
-    or train where it has no train_all.
+def read_training_splits(roots: Sequence[str | Path], split: str) -> list[tuple[Path, Split]]:
+    """Read the training images of several data sets.
 
-    Returns as many pairs of a folder, such as Path("market/pytorch/train_all"), and its Split. Raises UserError where
-    a root is given twice, and as read_split does.
+    From the first root this reads `split`, from each further one train_all, or train if it has no train_all.
+
+    Returns a pair for each root: the folder, such as Path("market/pytorch/train_all"), and its Split. Raises UserError
+    if a root is given twice, and in the cases of read_split.
     """
-    roots = [Path(root) for root in roots]
-    places = [root.resolve() for root in roots]
-    twice = [str(root) for root, place in zip(roots, places, strict=True) if places.count(place) > 1]
+    folders = [Path(root) for root in roots]
+    places = [folder.resolve() for folder in folders]
+    twice = [str(folder) for folder, place in zip(folders, places, strict=True) if places.count(place) > 1]
     if twice:
         raise UserError(f"The same data set is given more than once: {', '.join(twice)}. Name each folder once.")
-    names = [split, *("train" if _has_only_train(root) else "train_all" for root in roots[1:])]
+    names = [split, *("train" if _has_only_train(folder) else "train_all" for folder in folders[1:])]
     return [
-        (root / name, read_split(root, name, cameras_required=False)) for root, name in zip(roots, names, strict=True)
+        (folder / name, read_split(folder, name, cameras_required=False))
+        for folder, name in zip(folders, names, strict=True)
     ]
 
 
-def join_splits(splits):
-    """One Split of several that share no identity and no camera: what read_training_splits returns, put together.
+def join_splits(splits: Sequence[tuple[Path, Split]]) -> Split:
+    """Join the results of read_training_splits into one Split; the data sets share no identity and no camera.
 
-    The first keeps its labels, cameras, classes and targets. The numbers of each further one go on where those before
-    it end (-1 stays -1: a camera that no name says, or junk), and its classes are called by their whole path, so that
-    person 2 of one data set is not person 2 of another.
+    The first keeps its labels, cameras, classes and targets. The numbers of each further one continue after those
+    before it (-1, an unknown camera or junk, stays -1). Its classes are named by their full path, so that person 2 of
+    one data set differs from person 2 of another.
     """
     joined = splits[0][1]
     for folder, more in splits[1:]:
@@ -134,15 +140,15 @@ def join_splits(splits):
     return joined
 
 
-def next_command(data_dir):
-    """The command to go on with in a layout: to train, or to test where there is nothing to train on."""
+def next_command(data_dir: str | Path) -> str:
+    """Return the next command to run on a layout: train, or test if there is nothing to train on."""
     if (Path(data_dir) / "train_all").is_dir():
         return f"python train.py --data_dir {data_dir}"
     return f"python test.py --name NAME --test_dir {data_dir}"
 
 
-def list_images(folder):
-    """The images below a folder at any depth, sorted as ImageFolder sorts them: folder by folder, then by name."""
+def list_images(folder: str | Path) -> list[Path]:
+    """List the images below a folder at any depth, sorted like ImageFolder: folder by folder, then by name."""
     return [
         Path(root, name)
         for root, _, names in sorted(os.walk(folder, followlinks=True))
@@ -151,10 +157,10 @@ def list_images(folder):
     ]
 
 
-def read_unlabelled(folder):
-    """The images of people whom nobody has named: the paths of all images below a folder, at any depth, sorted.
+def read_unlabelled(folder: str | Path) -> list[Path]:
+    """List the images of unlabelled people: all images below a folder, at any depth, sorted.
 
-    Raises UserError, which says where to get DG-Market, for a folder that is missing or holds no image.
+    Raises UserError, which says where to get DG-Market, if the folder is missing or holds no image.
     """
     folder = Path(folder)
     paths = list_images(folder)
@@ -167,42 +173,42 @@ def read_unlabelled(folder):
     )
 
 
-def is_image(name):
-    """Whether a file name is one of a visible image."""
+def is_image(name: str) -> bool:
+    """Return whether a file name is that of an image and not hidden."""
     return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
 
 
-def found_in(folder, most=8):
-    """What a folder holds, in a few words, for a message: `query, readme.txt and 3 more`, `nothing`."""
+def found_in(folder: str | Path, most: int = 8) -> str:
+    """Describe the contents of a folder for a message: `query, readme.txt and 3 more`, `nothing`."""
     names = sorted(entry.name for entry in Path(folder).iterdir())
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return (", ".join(names[:most]) or "nothing") + more
 
 
-def some_of(lines, most=50):
-    """Indented lines for a message, at most `most` of them, then how many more there are."""
+def some_of(lines: Sequence[str], most: int = 50) -> str:
+    """Indent the lines for a message: at most `most` of them, then how many more there are."""
     more = [f"… and {len(lines) - most} more"] if len(lines) > most else []
     return "\n".join(f"  {line}" for line in [*lines[:most], *more])
 
 
-def _parse_or_folder(path, folder, position):
+def _parse_or_folder(path: Path, folder: str, position: int) -> tuple[int, int]:
     match = _NAME.match(path.name)
     if match:
         return int(match[1]), int(match[2])
     return (int(folder) if re.fullmatch(r"-?[0-9]+", folder) else position), -1
 
 
-def _has_only_train(root):
+def _has_only_train(root: Path) -> bool:
     return (root / "train").is_dir() and not (root / "train_all").is_dir()
 
 
-def _append(numbers, more):
-    """Two arrays after one another, those numbers of the second that are not -1 above all of the first."""
+def _append(numbers: Numbers, more: Numbers) -> Numbers:
+    """Concatenate two arrays, with the numbers of the second that are not -1 raised above all those of the first."""
     return np.concatenate([numbers, np.where(more >= 0, more + numbers.max() + 1, more)])
 
 
-def _check_layout(data_dir, folder):
-    """Raise the UserError that tells a data set as downloaded, or a folder above, from a mistyped one."""
+def _check_layout(data_dir: Path, folder: Path) -> None:
+    """Raise a UserError if `folder` is missing; it tells a download or a parent folder from a mistyped path."""
     if not data_dir.is_dir():
         raise UserError(f"{data_dir}: no such folder. python prepare.py lays out a data set and prints its folder.")
     if (data_dir / "bounding_box_train").is_dir() or (data_dir / "bounding_box_test").is_dir():

@@ -1,4 +1,4 @@
-"""Data sets of one's own: a folder of images whose names say who it is, or a CSV file that lists them."""
+"""Read your own data set: a folder of images whose names give the identity, or a CSV file that lists them."""
 
 import re
 from collections import defaultdict
@@ -12,23 +12,27 @@ from person_reid.data.readers import (
     QUERY,
     TRAIN,
     Picture,
+    Splits,
     all_there,
     by_name,
     draw_identities,
     group,
 )
 
-# What the folders of a data set of one's own may be called.
+# The folder names that your own data set may use.
 SPLIT_NAMES = {
     "train": TRAIN, "val": TRAIN, "bounding_box_train": TRAIN, "query": QUERY, "gallery": GALLERY, "test": GALLERY,
     "bounding_box_test": GALLERY, "multi-query": MULTI_QUERY, "gt_bbox": MULTI_QUERY,
 }  # fmt: skip
 
 
-def own_folder(data_dir, pattern=None, test_fraction=None, seed=None):
-    """Any folder of images: those below train, query and gallery (or test) if it has them, or else a drawn split.
+def own_folder(
+    data_dir: Path, pattern: str | None = None, test_fraction: float | None = None, seed: int | None = None
+) -> Splits:
+    """Read any folder of images: its folders train, query and gallery (or test) if it has them, or else a drawn split.
 
-    pattern: see by_name. test_fraction, seed: see draw_split; a folder that is split already takes neither.
+    pattern: see by_name.
+    test_fraction, seed: see draw_split; a folder that is already split takes neither.
     """
     if pattern is None:
         raise UserError(
@@ -40,21 +44,28 @@ def own_folder(data_dir, pattern=None, test_fraction=None, seed=None):
         pictures = by_name(data_dir, {TRAIN: "."}, pattern)[TRAIN]
         return draw_split(pictures, 0.5 if test_fraction is None else test_fraction, seed or 0)
     _refuse_drawing(f"{data_dir} has a folder {next(iter(folders)).name}", test_fraction, seed)
-    splits: dict[str, list[Picture]] = defaultdict(list)
+    splits: Splits = defaultdict(list)
     for folder, split in folders.items():
         splits[split] += by_name(folder, {split: "."}, pattern).get(split, [])
     return with_queries(splits)
 
 
-def own_csv(data_dir, csv=None, test_fraction=None, seed=None):
-    """The images that a CSV file lists, with the columns path (from data_dir on), identity and, as far as known, camera
-    and split: train, val, query, gallery or test. Without the column split, draw_split splits them."""
+def own_csv(
+    data_dir: Path, csv: str | Path | None = None, test_fraction: float | None = None, seed: int | None = None
+) -> Splits:
+    """Read the images that a CSV file lists.
+
+    Its columns are path (relative to data_dir), identity and, if known, camera and split: train, val, query, gallery
+    or test. Without a split column, draw_split splits them.
+
+    csv: the file. test_fraction, seed: see draw_split.
+    """
     if csv is None:
         raise UserError("--dataset csv: name the file with --csv FILE; its columns are path,identity,camera,split.")
     rows = _read_csv(Path(csv))
-    splits = defaultdict(list)
+    splits: Splits = defaultdict(list)
     for line, row in enumerate(rows, 2):
-        path, identity = ((row[column] or "").strip() for column in ("path", "identity"))
+        path, identity = (row["path"] or "").strip(), (row["identity"] or "").strip()
         split = SPLIT_NAMES.get((row.get("split") or "train").strip().lower())
         if not path or not identity or split is None:
             raise UserError(f"{csv}, line {line}: expected path, identity and a split of {', '.join(SPLIT_NAMES)}.")
@@ -66,8 +77,8 @@ def own_csv(data_dir, csv=None, test_fraction=None, seed=None):
     return draw_split(splits[TRAIN], 0.5 if test_fraction is None else test_fraction, seed or 0)
 
 
-def draw_split(pictures, test_fraction=0.5, seed=0):
-    """A random part of the identities to test on, with junk and distractors; the rest to train on."""
+def draw_split(pictures: list[Picture], test_fraction: float = 0.5, seed: int = 0) -> Splits:
+    """Draw a random fraction of the identities to test on, with junk and distractors; the rest is for training."""
     if not 0 <= test_fraction <= 1:
         raise UserError(f"--test_fraction {test_fraction}: expected a number from 0 to 1.")
     people = {picture.identity for picture in pictures if not is_nobody(picture.identity)}
@@ -79,16 +90,17 @@ def draw_split(pictures, test_fraction=0.5, seed=0):
     return with_queries({split: found for split, found in splits.items() if found})
 
 
-def is_nobody(identity):
-    """Whether an identity is that of junk (-1) or of distractors (0), as Market-1501 writes them."""
+def is_nobody(identity: str) -> bool:
+    """Return whether an identity means junk (-1) or distractors (0), as Market-1501 writes them."""
     return re.fullmatch(r"-1|0+", identity) is not None
 
 
-def with_queries(splits):
-    """Where there is a gallery and no query: of each identity that two cameras see, ask the first image of each camera.
+def with_queries(splits: Splits) -> Splits:
+    """Add queries to splits that have a gallery and no query.
 
-    The images stay in the gallery, where they are junk to themselves. An image without a camera is one of its own, so
-    that all are asked. Raises UserError where nobody is seen twice.
+    They are the first image from each camera of every identity that at least two cameras see. The images also stay in
+    the gallery, where each is junk for itself. An image without a camera counts as one from its own camera, so all
+    such images become queries. Raises UserError if nobody is seen twice.
     """
     if QUERY in splits or GALLERY not in splits:
         return splits
@@ -103,19 +115,20 @@ def with_queries(splits):
     return {**splits, QUERY: queries}
 
 
-def _read_csv(file):
+def _read_csv(file: Path) -> list[dict[str, str]]:
     try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:  # a spreadsheet's file begins with a mark
+        with file.open(encoding="utf-8-sig", newline="") as lines:  # spreadsheets write a byte order mark
             rows = list(DictReader(lines))
     except UnicodeDecodeError as error:
-        raise UserError(f"{file}: not UTF-8; save it as such ({error}).") from error
+        raise UserError(f"{file}: not UTF-8 ({error}). Save it as UTF-8.") from error
     if not rows or not {"path", "identity"} <= set(rows[0]):
         found = ", ".join(map(str, rows[0])) if rows else "no lines"
         raise UserError(f"{file}: expected the columns path,identity,camera,split in the first line; found {found}.")
     return rows
 
 
-def _refuse_drawing(reason, test_fraction, seed):
+def _refuse_drawing(reason: str, test_fraction: float | None, seed: int | None) -> None:
+    """Raise a UserError if a flag of draw_split was given although the data set is already split."""
     given = [name for name, value in (("--test_fraction", test_fraction), ("--seed", seed)) if value is not None]
     if given:
         raise UserError(f"{', '.join(given)} would be ignored: {reason}, so nothing is drawn.")

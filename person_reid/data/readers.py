@@ -1,15 +1,16 @@
-"""Whose pictures the files of a download are: one reader for each way in which downloads say it.
+"""Readers that map the files of a download to identities and cameras, one per naming scheme.
 
-A reader is a function of the download's folder that returns {split: [Picture, …]}, without TRAIN for a download that
-holds query and gallery alone. The table in datasets.py fills in the rest of its arguments. Readers read and
-never write.
+A reader takes the download's folder and returns {split: [Picture, …]}, without TRAIN if the download holds only query
+and gallery. The table in datasets.py fills in its other arguments. Readers never write.
 """
 
 import os
 import re
 from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -21,85 +22,124 @@ OPTIONAL = (MULTI_QUERY,)  # splits that a download may lack
 RECORD = ".prepared.json"  # in every folder that prepare.py has laid out
 
 
+class Archived(Protocol):
+    """An image inside a larger file, which `save` extracts."""
+
+    @property
+    def name(self) -> str:
+        """The file name to give it."""
+
+    def save(self, path: Path) -> None:
+        """Write it as an image file."""
+
+
+Source = Path | Archived
+
+
 @dataclass(frozen=True)
 class Picture:
-    """An image of a download. source: its path, or an object with `name` and `save(path)` for one that is no file.
-    identity, camera: as the data set writes them; camera None where it does not say."""
+    """An image of a download.
 
-    source: Path
+    source: its path, or an Archived image.
+    identity, camera: as the data set writes them; camera is None if the data set does not give it.
+    """
+
+    source: Source
     identity: str
     camera: str | None = None
 
 
-def by_name(data_dir, folders, pattern):
-    """Pictures whose names, or paths below data_dir, say everything.
+Splits = dict[str, list[Picture]]
+Names = str | Sequence[str]  # one folder or several
+Item = TypeVar("Item")
+Key = TypeVar("Key", bound=Hashable)
 
-    folders: split -> its folder, or several, of which those that exist are read at any depth.
-    pattern: a regular expression with the group `id` and perhaps `camera`. It is searched in the file's name, then in
-        the path; several groups `id`, `id_2`, … make up one identity. One UserError lists all names without a match.
+
+def by_name(data_dir: Path, folders: Mapping[str, Names], pattern: str) -> Splits:
+    """Read pictures whose file names, or paths below data_dir, give identity and camera.
+
+    folders: split -> one folder or several; those that exist are read at any depth.
+    pattern: a regular expression with the group `id` and perhaps `camera`. It is searched in the file name, then in
+        the path; several groups `id`, `id_2`, … make up one identity.
+
+    Raises UserError for names that do not match, and lists them all.
     """
     found = {split: _images_of(data_dir, split, names) for split, names in folders.items()}
     parse = name_parser(pattern, data_dir)
-    splits = {split: [parse(path) for path in paths] for split, paths in found.items() if paths}
-    wrong = [str(path) for split in splits for path, who in zip(found[split], splits[split], strict=True) if not who]
+    parsed = {split: [(path, parse(path)) for path in paths] for split, paths in found.items() if paths}
+    wrong = [str(path) for pairs in parsed.values() for path, picture in pairs if picture is None]
     if wrong:
         raise UserError(f"{len(wrong)} name(s) without a match of the pattern {pattern}:\n{some_of(wrong)}")
-    return splits
+    return {split: [picture for _, picture in pairs if picture] for split, pairs in parsed.items()}
 
 
-def name_parser(pattern, data_dir):
-    """A function path -> Picture, or None where the pattern is neither in the name nor in the path below data_dir."""
+def name_parser(pattern: str, data_dir: Path) -> Callable[[Path], Picture | None]:
+    """Return a function path -> Picture, or None if neither the name nor the path below data_dir matches the pattern.
+
+    Raises UserError if the pattern is not a regular expression or lacks the group `id`.
+    """
     try:
-        pattern = re.compile(pattern)
+        expression = re.compile(pattern)
     except re.error as error:
-        raise UserError(f"--pattern {pattern}: no regular expression ({error}).") from error
-    groups = sorted(name for name in pattern.groupindex if re.fullmatch(r"id(_\d)?", name))
-    if not groups or set(pattern.groupindex) - {"camera", *groups}:
+        raise UserError(f"--pattern {pattern}: not a regular expression ({error}).") from error
+    groups = sorted(name for name in expression.groupindex if re.fullmatch(r"id(_\d)?", name))
+    if not groups or set(expression.groupindex) - {"camera", *groups}:
         raise UserError(
-            f"--pattern {pattern.pattern}: expected the named group id and, if names say it, camera, such as "
+            f"--pattern {pattern}: expected the named group id and, if the names give it, camera, such as "
             r"(?P<id>-?\d+)_c(?P<camera>\d+)"
         )
 
-    def parse(path):
-        match = pattern.search(path.name) or pattern.search(path.relative_to(data_dir).as_posix())
-        return match and Picture(path, "-".join(match[name] for name in groups), match.groupdict().get("camera"))
+    def parse(path: Path) -> Picture | None:
+        match = expression.search(path.name) or expression.search(path.relative_to(data_dir).as_posix())
+        if match is None:
+            return None
+        return Picture(path, "-".join(match[name] for name in groups), match.groupdict().get("camera"))
 
     return parse
 
 
-def with_distractors(data_dir, read, folders):
-    """Add the images of `folders` to the gallery of another reader, as distractors (identity 0)."""
+def with_distractors(data_dir: Path, read: Callable[[Path], Splits], folders: Names) -> Splits:
+    """Add the images of `folders` as distractors (identity 0) to the gallery of another reader."""
     splits = read(data_dir)
     for path in _images_of(data_dir, GALLERY, folders):
         camera = re.search(r"_c(\d+)", path.name)
-        splits[GALLERY].append(Picture(path, "0", camera and camera[1]))
+        splits[GALLERY].append(Picture(path, "0", camera[1] if camera else None))
     return splits
 
 
-def by_lists(data_dir, lists, camera=None, suffix=""):
-    """Pictures named by text files with one `path identity` a line.
+def by_lists(
+    data_dir: Path,
+    lists: Mapping[str, Sequence[tuple[str, str]]],
+    camera: str | None = None,
+    suffix: str = "",
+) -> Splits:
+    """Read pictures listed in text files with one `path identity` per line.
 
-    lists: split -> pairs (list file, folder that its paths begin in). camera: a regular expression for the names, with
-    one group; None where they do not say. suffix: what the lists leave out of the paths.
-    Raises UserError for lines of another form, for images that are missing, and for names without a camera.
+    lists: split -> pairs (list file, folder that its paths start from).
+    camera: a regular expression for the file names, with one group; None if they do not give the camera.
+    suffix: the ending that the lists leave out of the paths.
+
+    Raises UserError for malformed lines, for missing images, and for names without a camera.
     """
-    camera_of = (lambda name: re.search(camera, Path(name).name)) if camera else (lambda name: (None, None))
-    splits, wrong = defaultdict(list), []
+    splits: Splits = defaultdict(list)
+    wrong: list[str] = []
     for split, pairs in lists.items():
         if split == TRAIN and not any(all((data_dir / part).exists() for part in pair) for pair in pairs):
-            continue  # a download for testing alone
+            continue  # a download with test images only
         for file, folder in pairs:
             for name, identity in read_columns(data_dir / file):
-                found = camera_of(name)
-                wrong += [] if found else [name]
-                splits[split].append(Picture(data_dir / folder / (name + suffix), identity, found and found[1]))
+                found = re.search(camera, Path(name).name) if camera else None
+                if camera and not found:
+                    wrong.append(name)
+                path = data_dir / folder / (name + suffix)
+                splits[split].append(Picture(path, identity, found[1] if found else None))
     if wrong:
         raise UserError(f"{len(wrong)} name(s) that do not say the camera ({camera}):\n{some_of(wrong)}")
     return all_there(splits, data_dir)
 
 
-def one_in_gallery(data_dir, read, seed=0):
-    """VehicleID's protocol: of each test identity one image, drawn at random, is the gallery; the others are asked."""
+def one_in_gallery(data_dir: Path, read: Callable[[Path], Splits], seed: int = 0) -> Splits:
+    """Split by VehicleID's protocol: one random image of each test identity is the gallery, the others are queries."""
     splits = read(data_dir)
     random = np.random.default_rng(seed)
     by_identity = group(splits.pop(GALLERY), lambda picture: picture.identity)
@@ -110,11 +150,14 @@ def one_in_gallery(data_dir, read, seed=0):
     return splits
 
 
-def random_halves(data_dir, folders, pattern, seed=0):
-    """VIPeR's protocol: train on a random half of the identities; of the others, the first camera asks the second."""
+def random_halves(data_dir: Path, folders: Names, pattern: str, seed: int = 0) -> Splits:
+    """Split by VIPeR's protocol: train on a random half of the identities, test on the rest.
+
+    The images of the first camera are the queries, those of the second the gallery.
+    """
     pictures = by_name(data_dir, {TRAIN: folders}, pattern)[TRAIN]
     test = draw_identities({picture.identity for picture in pictures}, 0.5, seed)
-    cameras = sorted({picture.camera for picture in pictures})
+    cameras = sorted({picture.camera for picture in pictures if picture.camera is not None})
     tested = [picture for picture in pictures if picture.identity in test]
     return {
         TRAIN: [picture for picture in pictures if picture.identity not in test],
@@ -123,9 +166,11 @@ def random_halves(data_dir, folders, pattern, seed=0):
     }
 
 
-def first_classes(data_dir, training_classes):
-    """CUB-200-2011: `images.txt` names the images, `image_class_labels.txt` their classes. Those up to a number are for
-    training; of the others, every image is asked among all."""
+def first_classes(data_dir: Path, training_classes: int) -> Splits:
+    """Read CUB-200-2011, where `images.txt` lists the images and `image_class_labels.txt` their classes.
+
+    The first `training_classes` classes are for training; every image of the others is both query and gallery.
+    """
     labels = dict(read_columns(data_dir / "image_class_labels.txt"))
     pictures = [
         Picture(data_dir / "images" / name, labels[number])
@@ -136,54 +181,54 @@ def first_classes(data_dir, training_classes):
     return all_there({TRAIN: trained, QUERY: tested, GALLERY: tested}, data_dir)
 
 
-def draw_identities(identities, fraction, seed):
-    """The set of a random `fraction` of the identities; the same seed draws the same."""
+def draw_identities(identities: Iterable[str], fraction: float, seed: int) -> set[str]:
+    """Return a random `fraction` of the identities; the same seed draws the same set."""
     shuffled = np.random.default_rng(seed).permutation(sorted(identities)).tolist()
     return set(shuffled[: round(fraction * len(shuffled))])
 
 
-def read_columns(file, first=False):
-    """The pairs of words in a text file, split at the last space of each line, or at the first."""
+def read_columns(file: Path, first: bool = False) -> list[list[str]]:
+    """Return the pairs of words in a text file, split at the last space of each line (at the first if `first`)."""
     if not file.is_file():
         raise UserError(f"{file}: no such file. Was the download unpacked completely?")
     lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
     pairs = [line.split(maxsplit=1) if first else line.rsplit(maxsplit=1) for line in lines]
     wrong = [line for line, pair in zip(lines, pairs, strict=True) if len(pair) != 2]
     if wrong:
-        raise UserError(f"{file}: expected two words a line, found {wrong[0]!r}.")
+        raise UserError(f"{file}: expected two words per line, found {wrong[0]!r}.")
     return pairs
 
 
-def images_below(folder):
-    """The images below a folder at any depth, sorted, without hidden folders and those that prepare.py laid out."""
-    found = []
+def images_below(folder: Path) -> list[Path]:
+    """Return the images below a folder at any depth, sorted; skip hidden folders and those that prepare.py laid out."""
+    found: list[Path] = []
     for root, folders, names in os.walk(folder, followlinks=True):
         folders[:] = [] if RECORD in names else sorted(name for name in folders if not name.startswith("."))
         found += [Path(root, name) for name in sorted(names) if is_image(name) and RECORD not in names]
     return found
 
 
-def _images_of(data_dir, split, names):
+def _images_of(data_dir: Path, split: str, names: Names) -> list[Path]:
     folders = [data_dir / name for name in ([names] if isinstance(names, str) else names)]
     images = [path for folder in folders for path in images_below(folder)]
-    lacking = split == TRAIN and not any(folder.exists() for folder in folders)  # a download for testing alone
+    lacking = split == TRAIN and not any(folder.exists() for folder in folders)  # test images only
     if not images and split not in OPTIONAL and not lacking:
         raise UserError(f"{folders[0]}: no images in it, so there is no {split}. Was the download unpacked completely?")
     return images
 
 
-def all_there(splits, data_dir):
-    """The splits, or a UserError where images are missing that they name."""
+def all_there(splits: Splits, data_dir: Path) -> Splits:
+    """Return the splits unchanged. Raises UserError if a file that they list is missing."""
     listed = {picture.source for pictures in splits.values() for picture in pictures}
-    missing = sorted(str(path) for path in listed if not path.is_file())
+    missing = sorted(str(path) for path in listed if isinstance(path, Path) and not path.is_file())
     if missing:
-        raise UserError(f"{len(missing)} image(s) that are listed and not in {data_dir}:\n{some_of(missing, most=5)}")
+        raise UserError(f"{len(missing)} image(s) listed but not in {data_dir}:\n{some_of(missing, most=5)}")
     return splits
 
 
-def group(items, key):
-    """{key(item): [items with that key]}, in the order of their first appearance."""
-    groups = defaultdict(list)
+def group(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
+    """Return {key(item): [items with that key]}, in order of first appearance."""
+    groups: dict[Key, list[Item]] = defaultdict(list)
     for item in items:
         groups[key(item)].append(item)
     return groups

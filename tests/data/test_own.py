@@ -190,7 +190,7 @@ def test_list_without_splits_and_cameras_lies_beside_its_images(tmp_path, capsys
         ("", "found no lines"),
         ("path,identity,split\n1.jpg,anna,tarin\n", "line 2: expected path, identity and a split of train"),
         ("path,identity\n1.jpg,\n", "line 2"),
-        ("path,identity\n1.jpg,anna\nnone.jpg,anna\n", r"1 image\(s\) that are listed and not in .*\n.*none.jpg"),
+        ("path,identity\n1.jpg,anna\nnone.jpg,anna\n", r"1 image\(s\) listed but not in .*\n.*none.jpg"),
     ],
 )
 def test_list_that_cannot_be_right(tmp_path, text, message):
@@ -205,7 +205,7 @@ def test_flags_that_are_missing_wrong_or_ignored(crops, tmp_path):
     refused = {
         "--pattern must say where": ["--dataset", "folder"],
         "name the folder with --data_dir": ["--pattern", PATTERN],
-        "no regular expression": ["--pattern", "(", "--data_dir", crops],
+        "not a regular expression": ["--pattern", "(", "--data_dir", crops],
         "expected the named group id": ["--pattern", r"(?P<identity>\d+)", "--data_dir", crops],
         "from 0 to 1": ["--pattern", PATTERN, "--test_fraction", "2", "--data_dir", crops],
         "--csv FILE": ["--dataset", "csv", "--data_dir", crops],
