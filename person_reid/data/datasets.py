@@ -1,4 +1,4 @@
-"""The data sets that prepare.py lays out, one entry each. docs/datasets.md shows this table."""
+"""The table of data sets that prepare.py lays out, one entry each; docs/datasets.md shows it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,6 +11,7 @@ from person_reid.data.readers import (
     MULTI_QUERY,
     QUERY,
     TRAIN,
+    Splits,
     by_lists,
     by_name,
     first_classes,
@@ -24,29 +25,30 @@ UNLABELLED = "unlabelled"
 
 @dataclass(frozen=True)
 class DataSet:
-    """One data set, as far as it is known before its files are read.
+    """What is known of a data set before its files are read.
 
-    name: as its authors write it.
-    source: where it comes from; licence: its terms, in a few words.
+    name: the name as its authors write it.
+    source: where it comes from.
+    licence: its terms, in a few words.
     get: how to get it, if the source does not lead there.
-    locations: where to look for a download; the first is where it is laid out.
-    requires: the files and folders without which there is nothing to test on, with | between alternatives; those to
-        train on may be missing.
-    file_name: a pattern that `<folder>/<image>` of the first of them matches, if other data sets have the same folders.
+    locations: where to look for a download; it is laid out in the first.
+    requires: the files and folders needed for testing, with | between alternatives; those for training may be missing.
+    file_name: a pattern that matches `<folder>/<image>` in the first required folder, if other data sets have the same
+        folders.
     guess: whether it may be recognised without being named.
-    read: from the folder of the download to {split: [Picture]}, see readers.py; None if it has no identities.
+    read: a function from the download's folder to {split: [Picture]}, see readers.py; None if it has no identities.
     flags: the flags of prepare.py that it takes.
-    distractors: whether the identities 0 and -1 mean distractors and junk; if they do not, and there is a 0, all
+    distractors: whether the identities 0 and -1 mean distractors and junk. If they do not, and there is a 0,
         identities are counted from 1.
     published: split -> (identities, images, cameras). Distractors and junk count as images but not as identities;
         None stands for a number that is not published.
-    note: what its user has to know.
+    note: what its users need to know.
     """
 
     name: str
     source: str
     licence: str
-    read: Callable | None
+    read: Callable[..., Splits] | None
     requires: tuple[str, ...] = ()
     locations: tuple[str, ...] = ()
     get: str = ""
@@ -70,7 +72,7 @@ NO_CAMERAS = (
 )
 
 
-def _cuhk03(kind, train, gallery):
+def _cuhk03(kind: str, train: int, gallery: int) -> DataSet:
     return DataSet(
         name=f"CUHK03 ({kind}, new protocol)",
         source="https://www.ee.cuhk.edu.hk/~xgwang/CUHK_identification.html",
@@ -84,7 +86,7 @@ def _cuhk03(kind, train, gallery):
     )
 
 
-def _cuhk03_original(kind):
+def _cuhk03_original(kind: str) -> DataSet:
     return DataSet(
         name=f"CUHK03 ({kind}, original protocol)",
         source="https://www.ee.cuhk.edu.hk/~xgwang/CUHK_identification.html",
@@ -99,7 +101,7 @@ def _cuhk03_original(kind):
     )
 
 
-def _msmt17(version, train, test):
+def _msmt17(version: int, train: str, test: str) -> DataSet:
     lists = {
         TRAIN: (("list_train.txt", train), ("list_val.txt", train)),
         QUERY: (("list_query.txt", test),),
@@ -118,7 +120,7 @@ def _msmt17(version, train, test):
     )
 
 
-def _vehicle_id(vehicles, images):
+def _vehicle_id(vehicles: int, images: int) -> DataSet:
     lists = {
         TRAIN: (("train_test_split/train_list.txt", "image"),),
         GALLERY: ((f"train_test_split/test_list_{vehicles}.txt", "image"),),
@@ -141,7 +143,7 @@ def _vehicle_id(vehicles, images):
     )
 
 
-def _university(query, gallery, counts):
+def _university(query: str, gallery: str, counts: tuple[int, int]) -> DataSet:
     train = ("train/drone", "train/satellite", "train/street")
     asked, among = f"test/query_{query}", f"test/gallery_{gallery}"
     folders = {TRAIN: train, QUERY: asked, GALLERY: among}
@@ -157,7 +159,7 @@ def _university(query, gallery, counts):
     )
 
 
-# Where several fit a folder, the first of those that require most is meant.
+# If several entries fit a folder, the first of those with the most requirements is chosen.
 DATA_SETS = {
     "market": DataSet(
         name="Market-1501",

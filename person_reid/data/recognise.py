@@ -1,21 +1,25 @@
-"""Which data set a folder holds."""
+"""Recognise which data set a folder holds."""
 
 import re
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from person_reid.basics import UserError, did_you_mean
-from person_reid.data.datasets import DATA_SETS
+from person_reid.data.datasets import DATA_SETS, DataSet
 from person_reid.data.layout import found_in, is_image, next_command
 from person_reid.data.readers import RECORD, TRAIN
 
 
-def find_data_set(data_dir=None, dataset=None):
-    """The data set that is meant, and the folder of its download: (DataSet, Path).
+def find_data_set(data_dir: str | Path | None = None, dataset: str | None = None) -> tuple[DataSet, Path]:
+    """Return the requested data set and the folder of its download.
 
-    data_dir: the folder; None looks in the default locations. dataset: a key of DATA_SETS; None recognises the data
-    set by its folders and file names. Raises UserError where there is none, and says what is there instead.
+    data_dir: the folder; None searches the default locations.
+    dataset: a key of DATA_SETS; None recognises the data set by its folders and file names.
+
+    Raises UserError if there is none, and says what was found instead.
     """
     if dataset is not None and dataset not in DATA_SETS:
         known = ", ".join(DATA_SETS)
@@ -30,8 +34,8 @@ def find_data_set(data_dir=None, dataset=None):
     raise UserError(_not_found(wanted))
 
 
-def with_flags(data_set, flags):
-    """The data set as it is read with these arguments of its reader, {name of the flag: value}.
+def with_flags(data_set: DataSet, flags: dict[str, Any]) -> DataSet:
+    """Return the data set with these arguments, {flag: value}, bound to its reader.
 
     Raises UserError for a flag that would be ignored.
     """
@@ -44,7 +48,7 @@ def with_flags(data_set, flags):
     return replace(data_set, read=partial(data_set.read, **flags))
 
 
-def _recognise(folder, candidates, by_name):
+def _recognise(folder: Path, candidates: Sequence[DataSet], by_name: bool) -> DataSet:
     if not folder.is_dir():
         raise UserError(f"--data_dir {folder}: no such folder.")
     fitting = [known_set for known_set in candidates if _has_parts(folder, known_set)]
@@ -61,22 +65,23 @@ def _recognise(folder, candidates, by_name):
     return max(fitting, key=lambda known_set: len(known_set.requires))
 
 
-def _has_parts(folder, known_set):
+def _has_parts(folder: Path, known_set: DataSet) -> bool:
     return folder.is_dir() and all(
         any((folder / part).exists() for part in parts.split("|")) for parts in known_set.requires
     )
 
 
-def _has_names(folder, known_set):
-    """Whether the first image of the first part, as `<folder>/<image>`, is named as in this data set."""
+def _has_names(folder: Path, known_set: DataSet) -> bool:
+    """Return whether the first image of the first part, as `<folder>/<image>`, is named as in this data set."""
     if not known_set.file_name:
         return True
     part = folder / known_set.requires[0].split("|")[0]
-    images = (path.name for path in part.iterdir() if is_image(path.name)) if part.is_dir() else iter(())
-    return re.search(known_set.file_name, f"{folder.resolve().name}/{next(images, '')}") is not None
+    entries = part.iterdir() if part.is_dir() else ()
+    image = next((path.name for path in entries if is_image(path.name)), "")
+    return re.search(known_set.file_name, f"{folder.resolve().name}/{image}") is not None
 
 
-def _not_found(wanted):
+def _not_found(wanted: Sequence[DataSet]) -> str:
     if len(wanted) == 1 and not wanted[0].locations:
         return f"{wanted[0].name}: name the folder with --data_dir. {wanted[0].get}"
     looked = "\n".join(f"  {known_set.name}: {' or '.join(known_set.locations)}" for known_set in wanted)
@@ -88,7 +93,7 @@ def _not_found(wanted):
     )
 
 
-def _wrong_folder(folder, candidates):
+def _wrong_folder(folder: Path, candidates: Sequence[DataSet]) -> str:
     known_set = candidates[0] if len(candidates) == 1 else DATA_SETS["market"]
     expected = ", ".join(parts.replace("|", " or ") for parts in known_set.requires)
     others = "" if len(candidates) == 1 else f" as {known_set.name}, or those of another data set of docs/datasets.md"
