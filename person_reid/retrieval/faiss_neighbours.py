@@ -1,33 +1,37 @@
-"""Approximate neighbours by FAISS, for galleries of millions."""
+"""Approximate nearest neighbours with FAISS, for galleries of millions."""
 
 import logging
+from typing import Any
 
 import numpy as np
 
 from person_reid.basics import UserError
 from person_reid.retrieval.neighbours import ExactNeighbours, Neighbours
+from person_reid.retrieval.similarity import Features
 
 log = logging.getLogger(__name__)
 SAMPLE = 200  # queries whose neighbours are compared with the exact ones
 
 
 class FaissNeighbours:
-    """The search of ExactNeighbours through a FAISS index; it logs the recall that it reaches.
+    """The search of ExactNeighbours through a FAISS index, which logs the recall it reaches.
 
     kind: "ivf" (inverted lists) or "hnsw" (a navigable graph). Johnson, Douze, Jégou, Billion-scale Similarity Search
     with GPUs, 2019; Malkov, Yashunin, Efficient and Robust Approximate Nearest Neighbor Search Using Hierarchical
-    Navigable Small World Graphs, 2018. Raises UserError where FAISS is not installed.
+    Navigable Small World Graphs, 2018. Raises UserError if FAISS is not installed.
     """
 
-    def __init__(self, kind="ivf"):
+    def __init__(self, kind: str = "ivf") -> None:
         try:
             import faiss
         except ImportError:
             raise UserError("--neighbours faiss: FAISS is not installed: python -m pip install faiss-cpu") from None
         self.faiss, self.kind = faiss, kind
 
-    def search(self, queries, gallery, k, itself=False, farthest=False):
-        """As ExactNeighbours.search, approximately: some neighbours are missed, and `lowest` may be a little high."""
+    def search(
+        self, queries: Features, gallery: Features, k: int, itself: bool = False, farthest: bool = False
+    ) -> Neighbours:
+        """Search like ExactNeighbours.search, approximately: it misses a few neighbours, and `lowest` may be too high."""
         queries, gallery = (np.ascontiguousarray(features, np.float32) for features in (queries, gallery))
         index = self._index(gallery)
         similarities, indices = index.search(queries, k)
@@ -38,20 +42,21 @@ class FaissNeighbours:
         recall = np.mean([np.isin(row, found.indices[i]).mean() for i, row in zip(sample, exact, strict=True)])
         log.warning("faiss %s: recall %.4f of the %d nearest, over %d images", self.kind, recall, k, len(sample))
         short = np.flatnonzero((found.indices < 0).any(axis=1))
-        if len(short):  # lists too small for k: these few are searched exactly
+        if len(short):  # the lists held fewer than k images: search for these few exactly
             rest = ExactNeighbours().search(queries[short], gallery, k)
             found.indices[short], found.similarities[short] = rest.indices, rest.similarities
         if itself:
             put_itself_first(found)
         return found
 
-    def _index(self, gallery):
+    def _index(self, gallery: Features) -> Any:
+        """Return a FAISS index of the gallery."""
         faiss, (count, dimension) = self.faiss, gallery.shape
         if self.kind == "hnsw":
             index = faiss.IndexHNSWFlat(dimension, 32, faiss.METRIC_INNER_PRODUCT)
             index.hnsw.efConstruction, index.hnsw.efSearch = 80, 128
         else:
-            lists = max(1, min(int(4 * count**0.5), count // 39))  # FAISS asks for 39 images a list
+            lists = max(1, min(int(4 * count**0.5), count // 39))  # FAISS asks for 39 images per list
             self.quantizer = faiss.IndexFlatIP(dimension)  # kept: the index does not own it
             index = faiss.IndexIVFFlat(self.quantizer, dimension, lists, faiss.METRIC_INNER_PRODUCT)
             index.train(gallery[:: max(1, count // (64 * lists))])
@@ -60,8 +65,8 @@ class FaissNeighbours:
         return index
 
 
-def put_itself_first(found):
-    """Move every image to the front of its own list, in the place of the last where the index missed it."""
+def put_itself_first(found: Neighbours) -> None:
+    """Move every image to the front of its own list; if the index missed it, it replaces the last one."""
     for i, row in enumerate(found.indices):
         places = np.flatnonzero(row == i)
         place = places[0] if len(places) else len(row) - 1

@@ -1,17 +1,33 @@
-"""Graph re-ranking with dense matrices on an accelerator, where they fit: the formula of graph.py as it is written."""
+"""Graph re-ranking with dense matrices on an accelerator, if they fit: the formula of graph.py as it is written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from person_reid.retrieval.neighbours import ExactNeighbours, check_neighbours
-from person_reid.retrieval.similarity import CosineScores, Scores, unit_rows
+from person_reid.retrieval.neighbours import ExactNeighbours, NeighbourSearch, check_neighbours
+from person_reid.retrieval.similarity import CosineScores, Features, Scores, unit_rows
+
+if TYPE_CHECKING:  # evaluate.py starts without torch
+    import torch
 
 BLOCK = 1024  # rows whose k2 neighbours are gathered at a time
 
 
 class DenseGraphScores(Scores):
-    """GraphScores on `device`, with the same arguments; scores(start, stop) is a tensor there."""
+    """GraphScores on `device`, with the same arguments."""
 
-    def __init__(self, query, gallery, k1=26, k2=7, lambda_value=0.3, neighbours=None, device="cpu"):
+    def __init__(
+        self,
+        query: Features,
+        gallery: Features,
+        k1: int = 26,
+        k2: int = 7,
+        lambda_value: float = 0.3,
+        neighbours: NeighbourSearch | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
         import torch
 
         check_neighbours(k1, k2, len(gallery))
@@ -26,21 +42,22 @@ class DenseGraphScores(Scores):
         adjacency = torch.zeros(len(features), len(features), device=device).scatter_(1, indices, 1)
         self.graph = self._propagate(self._propagate(adjacency))
 
-    def _propagate(self, graph):
-        """Rows of unit norm of S (A + Aᵀ); `graph` (N, N) is overwritten."""
+    def _propagate(self, graph: torch.Tensor) -> torch.Tensor:
+        """Return S (A + Aᵀ) with rows of unit norm; it overwrites A, `graph` (N, N)."""
+        import torch
         from torch.nn.functional import normalize
 
         symmetric = graph + graph.T
         for start in range(0, len(graph), BLOCK):
             rows = slice(start, start + BLOCK)
-            total = sum(
-                weight[:, None] * symmetric[image]
-                for weight, image in zip(self.weights[rows].T, self.neighbours[rows].T, strict=True)
-            )
+            total = torch.zeros_like(symmetric[rows])
+            for weight, image in zip(self.weights[rows].T, self.neighbours[rows].T, strict=True):
+                total += weight[:, None] * symmetric[image]
             graph[rows] = normalize(total, dim=1)
         return graph
 
-    def __call__(self, start, stop):
+    def __call__(self, start: int, stop: int) -> torch.Tensor:
+        """Return the (stop - start, G) float32 scores of these queries, a tensor on the device."""
         import torch
 
         walk = self.graph[start:stop] @ self.graph[self.num_queries :].T
@@ -48,8 +65,8 @@ class DenseGraphScores(Scores):
         return (1 - self.lambda_value) * walk + self.lambda_value * cosine
 
 
-def fits(num_images, device):
-    """Whether the two (N, N) float32 matrices of N images fit into the free memory of a CUDA `device`."""
+def fits(num_images: int, device: torch.device) -> bool:
+    """Return whether the two (N, N) float32 matrices of N images fit into the free memory of a CUDA `device`."""
     import torch
 
     return device.type == "cuda" and 2 * 4 * num_images**2 < 0.9 * torch.cuda.mem_get_info(device)[0]

@@ -1,67 +1,85 @@
-"""Rank@k, mAP and mINP as Market-1501's own evaluation computes them, without sorting the gallery.
+"""Rank@k, mAP and mINP as Market-1501's own evaluation code computes them, without sorting the gallery.
 
-The rank of a match is the number of valid gallery images ahead of it, so it is counted: one comparison of a row of
-scores with one number. Junk (label -1, or the query's identity in the query's camera) is neither right nor wrong.
-Equal scores are ordered by gallery index. A query without a match counts 0, and means are over all queries.
+The rank of a match is the number of valid gallery images ahead of it, which takes one comparison of a row of scores
+with one number. Junk (label -1, or the query's identity in the query's camera) is neither right nor wrong. Equal
+scores are ordered by gallery index. A query without a match counts as 0, and means are over all queries.
 
     query, gallery = load_result("pytorch_result.mat")
     print(evaluate(query, gallery).line())
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from person_reid.basics import UserError, did_you_mean
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import CHUNK_BYTES, CosineScores, chunks, run_chunks
 
+if TYPE_CHECKING:  # evaluate.py starts without torch
+    import torch
+
+    from person_reid.distributed import World
+
+IndexPairs = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]  # query indices (P,) and gallery indices (P,)
+
 
 @dataclass
 class Metrics:
-    """What a ranking is worth, query by query. All arrays are (Q,).
+    """The quality of a ranking, query by query. All arrays are (Q,).
 
-    average_precision and inverse_negative_penalty lie in [0, 1]; first_match is the 0-based rank of the first match
-    among the valid gallery, -1 where there is none; num_matches is the number of right answers in the gallery.
+    average_precision: in [0, 1].
+    inverse_negative_penalty: in [0, 1].
+    first_match: the 0-based rank of the first match among the valid gallery, or -1 if there is none.
+    num_matches: the number of matches in the gallery.
+    gallery_size: the number of gallery images.
+    ap: the name of the average precision, a key of AVERAGE_PRECISIONS.
     """
 
-    average_precision: np.ndarray
-    inverse_negative_penalty: np.ndarray
-    first_match: np.ndarray
-    num_matches: np.ndarray
+    average_precision: npt.NDArray[np.float64]
+    inverse_negative_penalty: npt.NDArray[np.float64]
+    first_match: npt.NDArray[np.int64]
+    num_matches: npt.NDArray[np.int64]
     gallery_size: int
     ap: str = "trapezoidal"
     PER_QUERY: ClassVar = ("average_precision", "inverse_negative_penalty", "first_match", "num_matches")
 
     @property
-    def cmc(self):
-        """(gallery_size,) cumulative matching characteristic: cmc[k - 1] is Rank@k, in [0, 1]."""
+    def cmc(self) -> npt.NDArray[np.float64]:
+        """Return the cumulative matching characteristic (gallery_size,): cmc[k - 1] is Rank@k, in [0, 1]."""
         found = self.first_match[self.first_match >= 0]
         return np.bincount(found, minlength=self.gallery_size).cumsum() / len(self.first_match)
 
     @property
-    def mAP(self):
-        """Mean average precision over all queries, in [0, 1]."""
+    def mAP(self) -> float:
+        """Return the mean average precision over all queries, in [0, 1]."""
         return float(self.average_precision.mean())
 
     @property
-    def mINP(self):
-        """Mean inverse negative penalty, in [0, 1]. Ye et al., Deep Learning for Person Re-identification, 2021."""
+    def mINP(self) -> float:
+        """Return the mean inverse negative penalty, in [0, 1].
+
+        Ye et al., Deep Learning for Person Re-identification, 2021.
+        """
         return float(self.inverse_negative_penalty.mean())
 
-    def rank(self, k):
-        """Rank@k in [0, 1]: the share of queries with a match among their first k valid gallery images."""
+    def rank(self, k: int) -> float:
+        """Return Rank@k in [0, 1]: the share of queries with a match among their first k valid gallery images."""
         return float(self.cmc[min(k, self.gallery_size) - 1])
 
-    def line(self, prefix=""):
-        """`Rank@1:0.598872 Rank@5:… Rank@10:… mAP:… mINP:…` after `prefix`; an AP that is not the usual is named."""
+    def line(self, prefix: str = "") -> str:
+        """Return `Rank@1:0.598872 Rank@5:… Rank@10:… mAP:… mINP:…` after `prefix`; an unusual AP is named."""
         ranks = " ".join(f"Rank@{k}:{self.rank(k):.6f}" for k in (1, 5, 10))
         name = "mAP" if self.ap == "trapezoidal" else f"mAP({self.ap})"
         return f"{prefix}{ranks} {name}:{self.mAP:.6f} mINP:{self.mINP:.6f}"
 
-    def figures(self):
-        """{"rank1", "rank5", "rank10", "mAP", "mINP"}, each in [0, 1]."""
+    def figures(self) -> dict[str, float]:
+        """Return {"rank1", "rank5", "rank10", "mAP", "mINP"}, each in [0, 1]."""
         return {
             **{f"rank{k}": float(self.rank(k)) for k in (1, 5, 10)},
             "mAP": float(self.mAP),
@@ -69,16 +87,23 @@ class Metrics:
         }
 
 
-def evaluate(query, gallery, ap="trapezoidal", scores=None, ignore_cameras=False, workers=None):
-    """Rank the gallery for every query and measure it. Returns Metrics.
+def evaluate(
+    query: FeatureSet,
+    gallery: FeatureSet,
+    ap: str = "trapezoidal",
+    scores: Callable[[int, int], Any] | None = None,
+    ignore_cameras: bool = False,
+    workers: World | None = None,
+) -> Metrics:
+    """Rank the gallery for every query and return the Metrics of the ranking.
 
-    query, gallery: FeatureSets.
-    ap: "trapezoidal", as published, or "step", as most other toolboxes.
-    scores: similarity.Scores to rank by, or any such function; the cosines of the features by default.
-    ignore_cameras: every image of the identity is a match, also one of the query's camera.
-    workers: the processes that share the queries (see distributed.World); one alone by default.
+    query, gallery: the images to search for and to search in.
+    ap: "trapezoidal", as published, or "step", as in most other toolboxes.
+    scores: similarity.Scores to rank by, or a function like them; the cosines of the features by default.
+    ignore_cameras: count every image of the identity as a match, even from the query's own camera.
+    workers: the processes that share the queries (see distributed.World); a single one by default.
 
-    Raises UserError where all images come from one camera, so that every match would be junk.
+    Raises UserError for an unknown `ap`, and if all images come from one camera, so that every match would be junk.
     """
     if ap not in AVERAGE_PRECISIONS:
         raise UserError(f"--ap {ap}: expected {' or '.join(AVERAGE_PRECISIONS)}.{did_you_mean(ap, AVERAGE_PRECISIONS)}")
@@ -88,8 +113,24 @@ def evaluate(query, gallery, ap="trapezoidal", scores=None, ignore_cameras=False
     return summarize(ranks, pairs[0], len(query), len(gallery), ap)
 
 
-def find_pairs(query, gallery, ignore_cameras=False):
-    """Who matches whom: (query indices, gallery indices) of all matches, then of all junk pairs, by query."""
+def check_cameras(query: FeatureSet, gallery: FeatureSet) -> None:
+    """Raise UserError if there are matches but all images come from one camera, so that every match would be junk."""
+    cameras = np.concatenate([query.cameras, gallery.cameras])
+    has_match = np.isin(query.labels[query.labels != -1], gallery.labels).any()
+    if has_match and (cameras == cameras[0]).all():
+        raise UserError(
+            f"all images are of camera {cameras[0]}: a match in the query's own camera is junk, so every "
+            "figure would be 0. If the cameras are unknown, evaluate with --ignore_cameras."
+        )
+
+
+def find_pairs(query: FeatureSet, gallery: FeatureSet, ignore_cameras: bool = False) -> tuple[IndexPairs, IndexPairs]:
+    """Return the (query indices, gallery indices) of all matches, and those of all junk pairs, sorted by query.
+
+    Raises UserError as check_cameras does, unless the cameras are ignored.
+    """
+    if not ignore_cameras:
+        check_cameras(query, gallery)
     order = np.argsort(gallery.labels, kind="stable")
     first, last = (np.searchsorted(gallery.labels[order], query.labels, side) for side in ("left", "right"))
     counts = np.where(query.labels == -1, 0, last - first)
@@ -99,26 +140,31 @@ def find_pairs(query, gallery, ignore_cameras=False):
     if ignore_cameras:
         return (queries, images), (queries[:0], images[:0])
     match = query.cameras[queries] != gallery.cameras[images]
-    if len(match) and not match.any() and len(np.unique(np.concatenate([query.cameras, gallery.cameras]))) == 1:
-        raise UserError(
-            f"all images are of camera {gallery.cameras[0]}: a match in the query's own camera is junk, so every "
-            "figure would be 0. If the cameras are unknown, evaluate with --ignore_cameras."
-        )
     return (queries[match], images[match]), (queries[~match], images[~match])
 
 
-def rank_matches(scores, shape, matches, junk, never, workers=None):
-    """The rank of every match: how many valid gallery images come before it. Returns (M,) int64.
+def rank_matches(
+    scores: Callable[[int, int], Any],
+    shape: tuple[int, int],
+    matches: IndexPairs,
+    junk: IndexPairs,
+    never: npt.NDArray[np.bool_],
+    workers: World | None = None,
+) -> npt.NDArray[np.int64]:
+    """Return the rank (M,) of every match: how many valid gallery images come before it.
 
-    scores, workers: see evaluate; shape: (Q, G); matches, junk: pairs from find_pairs; never: (G,) bool, junk to all.
+    scores, workers: see evaluate.
+    shape: (Q, G).
+    matches, junk: pairs from find_pairs.
+    never: (G,) gallery images that are junk to all queries.
     """
     ranks = np.zeros(len(matches[0]), np.int64)
-    never = never.nonzero()[0]
+    always_junk = never.nonzero()[0]
 
-    def rank_chunk(start, stop):
+    def rank_chunk(start: int, stop: int) -> None:
         chunk = scores(start, stop)
         bad, good = (slice(*np.searchsorted(pairs[0], (start, stop))) for pairs in (junk, matches))
-        chunk[:, never] = -np.inf
+        chunk[:, always_junk] = -np.inf
         chunk[junk[0][bad] - start, junk[1][bad]] = -np.inf
         count = count_ahead if isinstance(chunk, np.ndarray) else count_ahead_torch
         ranks[good] = count(chunk, matches[0][good] - start, matches[1][good])
@@ -128,8 +174,10 @@ def rank_matches(scores, shape, matches, junk, never, workers=None):
     return ranks if workers is None else workers.sum(ranks)
 
 
-def count_ahead(scores, rows, columns):
-    """How many entries of its row come before each (row, column) of `scores`: higher, or equal and further left."""
+def count_ahead(
+    scores: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Count, for each (row, column) of `scores`, the entries of the row that are higher, or equal and further left."""
     counts = np.empty(len(rows), np.int64)
     for i, (row, column) in enumerate(zip(rows.tolist(), columns.tolist(), strict=True)):
         line = scores[row]
@@ -138,40 +186,52 @@ def count_ahead(scores, rows, columns):
     return counts
 
 
-def count_ahead_torch(scores, rows, columns):
-    """count_ahead for a tensor on any device; the counts return as a NumPy array."""
+def count_ahead_torch(
+    scores: torch.Tensor, rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Return count_ahead of a tensor on any device, as a NumPy array."""
     import torch
 
-    rows, columns = (torch.from_numpy(index).to(scores.device) for index in (rows, columns))
     position = torch.arange(scores.shape[1], device=scores.device)
-    counts = [
-        ((scores[row] > score) | ((scores[row] == score) & (position < column[:, None]))).sum(dim=1)
-        for row, column in zip(rows.split(512), columns.split(512), strict=True)
-        for score in [scores[row, column][:, None]]
-    ]
-    return torch.cat(counts).cpu().numpy() if counts else np.empty(0, np.int64)
+    counts = np.empty(len(rows), np.int64)
+    for start in range(0, len(rows), 512):  # (512, G) comparisons at a time
+        part = slice(start, start + 512)
+        row, column = (torch.from_numpy(index[part]).to(scores.device) for index in (rows, columns))
+        score = scores[row, column][:, None]
+        ahead = (scores[row] > score) | ((scores[row] == score) & (position < column[:, None]))
+        counts[part] = ahead.sum(dim=1).cpu().numpy()
+    return counts
 
 
-def trapezoidal_precision(ranks, before):
-    """Precision halfway between two matches: the mean of the one after this match and the one just before it.
+def trapezoidal_precision(ranks: npt.NDArray[np.int64], before: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Return, for each match, the mean of the precision at the match and the precision just before it.
 
-    ranks: (M,) 0-based ranks among the valid gallery; before: (M,) matches of the same query ahead of it. The precision
-    before rank 0 is 1. Zheng et al., Scalable Person Re-identification: A Benchmark, ICCV 2015, evaluation code.
+    The precision before rank 0 is 1. Zheng et al., Scalable Person Re-identification: A Benchmark, ICCV 2015,
+    evaluation code.
+
+    ranks: (M,) 0-based ranks among the valid gallery; before: (M,) matches of the same query that are ranked ahead.
     """
     previous = np.where(ranks > 0, before / np.maximum(ranks, 1), 1.0)
     return (previous + step_precision(ranks, before)) / 2
 
 
-def step_precision(ranks, before):
-    """Precision at each match, whose mean is the average precision of information retrieval (and scikit-learn's)."""
-    return (before + 1) / (ranks + 1)
+def step_precision(ranks: npt.NDArray[np.int64], before: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Return the precision at each match; the mean is the AP of information retrieval, and of scikit-learn."""
+    precision: npt.NDArray[np.float64] = (before + 1) / (ranks + 1)
+    return precision
 
 
 AVERAGE_PRECISIONS = {"trapezoidal": trapezoidal_precision, "step": step_precision}
 
 
-def summarize(ranks, queries, num_queries, gallery_size, ap="trapezoidal"):
-    """Metrics from the ranks (M,) of all matches and the query (M,) that each belongs to, sorted by query."""
+def summarize(
+    ranks: npt.NDArray[np.int64],
+    queries: npt.NDArray[np.int64],
+    num_queries: int,
+    gallery_size: int,
+    ap: str = "trapezoidal",
+) -> Metrics:
+    """Return the Metrics for the ranks (M,) of all matches, given the query (M,) of each, sorted by query."""
     ranks = ranks[np.lexsort((ranks, queries))]
     counts = np.bincount(queries, minlength=num_queries)
     ends = counts.cumsum()
@@ -184,10 +244,10 @@ def summarize(ranks, queries, num_queries, gallery_size, ap="trapezoidal"):
     return Metrics(precision, penalty, first, counts, gallery_size, ap)
 
 
-def merge_multi_query(query, multi_query):
-    """A FeatureSet of queries whose feature is the mean over multi_query's images of that identity in that camera.
+def merge_multi_query(query: FeatureSet, multi_query: FeatureSet) -> FeatureSet:
+    """Return the queries with the mean feature of the images in `multi_query` of the same identity and camera.
 
-    A query that has no such image keeps its own feature.
+    A query that has no such image keeps its own feature. Raises UserError if the features differ in dimension.
     """
     if multi_query.features.shape[1] != query.features.shape[1]:
         raise UserError(

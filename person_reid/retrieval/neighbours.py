@@ -1,60 +1,92 @@
-"""Nearest neighbours: the one place that re-ranking and expansion take them from.
+"""The search for nearest neighbours, which re-ranking and query expansion share.
 
 found = ExactNeighbours().search(features, features, k=20, itself=True)
 found.indices, found.similarities            # (N, 20) each, nearest first
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from person_reid.basics import UserError
-from person_reid.retrieval.similarity import CHUNK_BYTES, CosineScores, chunks, run_chunks
+from person_reid.retrieval.similarity import CHUNK_BYTES, CosineScores, Features, chunks, run_chunks
+
+if TYPE_CHECKING:  # evaluate.py starts without torch
+    import torch
 
 GROUPS = 32  # columns under one maximum, to bound the k-th largest score from below
 
 
 @dataclass
 class Neighbours:
-    """What a search found.
+    """The result of a search.
 
-    indices (Q, k) int64 and similarities (Q, k) float32, nearest first; lowest (Q,) float32, the similarity of the
-    gallery image farthest away, or None where nobody asked for it.
+    indices: (Q, k) int64, nearest first.
+    similarities: (Q, k) float32, in the same order.
+    lowest: (Q,) float32, the similarity of the gallery image farthest away; None unless it was asked for.
     """
 
-    indices: np.ndarray
-    similarities: np.ndarray
-    lowest: np.ndarray | None = None
+    indices: npt.NDArray[np.int64]
+    similarities: npt.NDArray[np.float32]
+    lowest: npt.NDArray[np.float32] | None = None
+
+
+class NeighbourSearch(Protocol):
+    """A way to search: exact, or approximate through FAISS."""
+
+    def search(
+        self,
+        queries: Features,
+        gallery: Features,
+        k: int,
+        itself: bool = False,
+        farthest: bool = False,
+    ) -> Neighbours:
+        """Find the k nearest gallery images of every query, as ExactNeighbours.search does."""
+        ...
 
 
 class ExactNeighbours:
-    """Every query is compared with every gallery image, a chunk of queries at a time.
+    """A search that compares every query with every gallery image, a chunk of queries at a time.
 
     device: an accelerator's torch.device, or None for NumPy; budget: bytes of one chunk of similarities.
     """
 
-    def __init__(self, device=None, budget=CHUNK_BYTES):
+    def __init__(self, device: torch.device | None = None, budget: int = CHUNK_BYTES) -> None:
         self.device, self.budget = device, budget
 
-    def search(self, queries, gallery, k, itself=False, farthest=False):
-        """The k nearest of gallery (G, D) for every query (Q, D), equal similarities by index.
+    def search(
+        self,
+        queries: Features,
+        gallery: Features,
+        k: int,
+        itself: bool = False,
+        farthest: bool = False,
+    ) -> Neighbours:
+        """Find the k nearest gallery images of every query; equal similarities are ordered by index.
 
-        itself: the queries are the gallery, and every image comes first in its own list. farthest: find `lowest` too.
-        Returns Neighbours.
+        queries, gallery: features (Q, D) and (G, D).
+        k: the number of neighbours, at most G.
+        itself: the queries are the gallery, and every image comes first in its own list.
+        farthest: also find `lowest`.
         """
         scores = CosineScores(queries, gallery, self.device)
         indices = np.empty((len(queries), k), np.int64)
         similarities = np.empty((len(queries), k), np.float32)
         lowest = np.empty(len(queries), np.float32)
 
-        def search_chunk(start, stop):
+        def search_chunk(start: int, stop: int) -> None:
             chunk = scores(start, stop)
             rows = np.arange(stop - start)
             if farthest:
                 lowest[start:stop] = _on_cpu(chunk.min(1) if isinstance(chunk, np.ndarray) else chunk.amin(1))
             if itself:
                 own = _on_cpu(chunk[rows, rows + start])
-                chunk[rows, rows + start] = np.inf  # whatever rounding does to a twin, the image itself is first
+                chunk[rows, rows + start] = np.inf  # the image itself comes first, however an identical one is rounded
             columns = top_k(chunk, k) if isinstance(chunk, np.ndarray) else top_k_torch(chunk, k)
             indices[start:stop] = columns
             similarities[start:stop] = _on_cpu(chunk[rows[:, None], columns])
@@ -65,11 +97,14 @@ class ExactNeighbours:
         return Neighbours(indices, similarities, lowest if farthest else None)
 
 
-def top_k(scores, k):
-    """Columns (B, k) of the k largest entries of every row of `scores` (B, N), largest first, equal ones by column."""
+def top_k(scores: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.int64]:
+    """Return the columns (B, k) of the k largest entries of each row of `scores` (B, N), largest first.
+
+    Equal entries are ordered by column.
+    """
     num_rows, num_columns = scores.shape
-    # The k-th largest of the maxima of disjoint groups of columns is at most the k-th largest entry: few entries reach
-    # it, and the first k are among them.
+    # The columns fall into disjoint groups. The k-th largest of the groups' maxima is at most the k-th largest entry,
+    # so few entries reach it, and the first k are among them.
     width = num_columns // GROUPS
     if width >= 4 * k:
         maxima = scores[:, : GROUPS * width].reshape(num_rows, GROUPS, width).max(axis=1)
@@ -79,11 +114,15 @@ def top_k(scores, k):
     rows, columns = np.divmod(np.flatnonzero(scores >= bound[:, None]), num_columns)
     order = np.lexsort((-scores[rows, columns], rows))  # stable: the columns of equal entries stay ascending
     starts = np.searchsorted(rows, np.arange(num_rows))
-    return columns[order[starts[:, None] + np.arange(k)]]
+    largest: npt.NDArray[np.int64] = columns[order[starts[:, None] + np.arange(k)]]
+    return largest
 
 
-def top_k_torch(scores, k):
-    """top_k of a float32 tensor on any device, as a NumPy array. torch.topk leaves the order of equal entries open."""
+def top_k_torch(scores: torch.Tensor, k: int) -> npt.NDArray[np.int64]:
+    """Return top_k of a float32 tensor on any device, as a NumPy array.
+
+    torch.topk alone does not define the order of equal entries.
+    """
     import torch
 
     bits = (scores + 0.0).view(torch.int32)  # adding 0 makes -0 equal to 0
@@ -92,13 +131,14 @@ def top_k_torch(scores, k):
     return key.topk(k, dim=1).indices.cpu().numpy()
 
 
-def check_neighbours(k1, k2, gallery_size):
-    """Raise a UserError where there are not k1 neighbours to be had, or where k2 is more than k1."""
+def check_neighbours(k1: int, k2: int, gallery_size: int) -> None:
+    """Raise UserError unless 1 ≤ k1 ≤ gallery_size and 1 ≤ k2 ≤ k1."""
     if not 1 <= k1 <= gallery_size:
         raise UserError(f"--k1 {k1}: expected 1 to {gallery_size}, the number of gallery images.")
     if not 1 <= k2 <= k1:
         raise UserError(f"--k2 {k2}: expected 1 to {k1}, the neighbours that --k1 takes.")
 
 
-def _on_cpu(values):
+def _on_cpu(values: Any) -> npt.NDArray[Any]:
+    """Return an array or a tensor as an array."""
     return values if isinstance(values, np.ndarray) else values.cpu().numpy()

@@ -1,30 +1,39 @@
-"""The one place where similarities are computed, in chunks of queries, in float32: cosines, and Euclidean distances."""
+"""Cosine similarities and Euclidean distances, computed here and nowhere else: in float32, in chunks of queries."""
+
+from __future__ import annotations
 
 import os
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from person_reid.basics import progress
+
+if TYPE_CHECKING:  # evaluate.py starts without torch
+    import torch
 
 CHUNK_BYTES = 2**28  # of float32 scores at a time, for each thread; smaller products are slower
 MOST_ROWS = 512
 MOST_THREADS = 4
+Features = npt.NDArray[np.float32]  # (images, dimension)
 
 
-def unit_rows(features):
-    """(N, D) features with every row of norm 1: the same array if it is so already, as test.py writes it."""
-    norms = np.sqrt(np.einsum("nd,nd->n", features, features))
+def unit_rows(features: Features) -> Features:
+    """Return features (N, D) with rows of norm 1: the same array if they are already, as in the files of test.py."""
+    norms: npt.NDArray[np.float32] = np.sqrt(np.einsum("nd,nd->n", features, features))
     if np.all(np.abs(norms - 1) < 1e-3):
         return features
     return features / norms[:, None]
 
 
-def twins(features):
-    """(later, first): every row of features (N, D) that repeats an earlier row to the last bit, and that row."""
+def twins(features: Features) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return (later, first): the rows of features (N, D) that repeat an earlier row bit for bit, and that row."""
     odd = np.random.default_rng(0).integers(2**63, size=features.shape[1], dtype=np.uint64) * 2 + 1
     blocks = np.array_split(features.view(np.uint32), len(features) // 512 + 1)
-    keys = np.concatenate([(block * odd).sum(axis=1) for block in blocks])  # modulo 2^64, in any order the same
+    keys = np.concatenate([(block * odd).sum(axis=1) for block in blocks])  # modulo 2^64, so in any order the same
     _, first, key = np.unique(keys, return_index=True, return_inverse=True)
     first = first[key]
     later = [
@@ -34,25 +43,31 @@ def twins(features):
 
 
 class Scores:
-    """What a ranking is made from: scores(start, stop) is the (stop - start, G) float32 chunk of those queries.
+    """The scores that a ranking sorts by, computed chunk by chunk; higher means nearer.
 
-    Higher is nearer. The chunk is the caller's to overwrite: a NumPy array, or a torch tensor on an accelerator.
-    budget: bytes of a chunk that is not to be exceeded.
+    budget: the most bytes that a chunk may take.
     """
 
-    budget = CHUNK_BYTES
+    budget: int = CHUNK_BYTES
 
-    def __call__(self, start, stop):
+    def __call__(self, start: int, stop: int) -> Any:
+        """Return the (stop - start, G) float32 scores of these queries; the caller may overwrite them.
+
+        They are a NumPy array, or a torch tensor on an accelerator.
+        """
         raise NotImplementedError
 
 
 class CosineScores(Scores):
-    """Cosines between queries (Q, D) and gallery (G, D), computed when asked for; one and the same for twins.
+    """Cosines between queries (Q, D) and gallery (G, D), computed when asked for; identical images score the same.
 
-    device: an accelerator's torch.device; NumPy computes where it is None or the CPU.
+    device: an accelerator's torch.device; NumPy computes if it is None or the CPU.
     """
 
-    def __init__(self, query, gallery, device=None):
+    query: Any  # an array, or a tensor on the accelerator
+    gallery: Any
+
+    def __init__(self, query: Features, gallery: Features, device: torch.device | None = None) -> None:
         self.query, self.gallery = self.factors(query, gallery)
         self.later, self.first = twins(self.gallery)
         self.on_accelerator = device is not None and device.type != "cpu"
@@ -63,25 +78,27 @@ class CosineScores(Scores):
         self.shape = (len(query), len(gallery))
 
     @staticmethod
-    def factors(query, gallery):
-        """Two arrays whose product, the second transposed, is the scores."""
+    def factors(query: Features, gallery: Features) -> tuple[Features, Features]:
+        """Return two arrays such that the first times the transposed second is the scores."""
         return unit_rows(query), unit_rows(gallery)
 
-    def __call__(self, start, stop):
+    def __call__(self, start: int, stop: int) -> Any:
+        """Return the (stop - start, G) float32 cosines of these queries."""
         chunk = self.query[start:stop] @ self.gallery.T
-        if len(self.later):  # BLAS rounds one column like this, another like that
+        if len(self.later):  # BLAS may round equal columns differently
             chunk[:, self.later] = chunk[:, self.first]
         return chunk
 
 
 class EuclideanScores(CosineScores):
-    """What ranks the gallery (G, D) by its Euclidean distance to a query q of (Q, D), for features of any length.
+    """Scores that rank the gallery (G, D) by Euclidean distance to the queries (Q, D), for features of any length.
 
-    q·g − |g|²/2 = (|q|² − |q − g|²)/2, in which |q|² is the same for the whole gallery.
+    q·g − |g|²/2 = (|q|² − |q − g|²)/2, where |q|² is the same for the whole gallery.
     """
 
     @staticmethod
-    def factors(query, gallery):
+    def factors(query: Features, gallery: Features) -> tuple[Features, Features]:
+        """Return the queries with a column of ones and the gallery with a column of −|g|²/2."""
         halves = np.einsum("nd,nd->n", gallery, gallery) / 2
         return np.column_stack([query, np.ones_like(query[:, 0])]), np.column_stack([gallery, -halves])
 
@@ -89,19 +106,19 @@ class EuclideanScores(CosineScores):
 DISTANCES = {"cosine": CosineScores, "euclidean": EuclideanScores}
 
 
-def chunks(shape, budget=CHUNK_BYTES):
-    """(start, stop) over the rows of a float32 matrix of `shape`, each chunk within `budget` bytes, or of one row."""
+def chunks(shape: tuple[int, int], budget: int = CHUNK_BYTES) -> list[tuple[int, int]]:
+    """Split the rows of a float32 matrix into (start, stop) chunks of at most `budget` bytes, or of a single row."""
     rows = max(1, min(MOST_ROWS, budget // (4 * max(shape[1], 1))))
     return [(start, min(start + rows, shape[0])) for start in range(0, shape[0], rows)]
 
 
-def thread_count():
-    """How many chunks are worked on at once."""
+def thread_count() -> int:
+    """Return how many chunks are processed at once."""
     return min(MOST_THREADS, os.cpu_count() or 1)
 
 
-def run_chunks(work, spans, description):
-    """Call work(start, stop) for every span, a few at once: one chunk is counted while another is multiplied."""
+def run_chunks(work: Callable[[int, int], object], spans: Collection[tuple[int, int]], description: str) -> None:
+    """Call work(start, stop) for every span, in a few threads: one chunk is counted while another is multiplied."""
     with ThreadPoolExecutor(thread_count()) as pool:
         for _ in progress(pool.map(lambda span: work(*span), spans), total=len(spans), desc=description, unit="chunk"):
             pass

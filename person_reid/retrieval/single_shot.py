@@ -1,28 +1,51 @@
-"""The single-gallery-shot protocol of the original CUHK03: a gallery of one random image for each identity.
+"""The single-gallery-shot protocol of the original CUHK03: the gallery holds one random image of each identity.
 
 Li, Zhao, Xiao, Wang, DeepReID: Deep Filter Pairing Neural Network for Person Re-identification, CVPR 2014.
 """
 
 import numpy as np
 
-from person_reid.retrieval.metrics import Metrics, evaluate, find_pairs
+from person_reid.retrieval.metrics import Metrics, check_cameras, evaluate
+from person_reid.retrieval.results import FeatureSet
 
 
-def evaluate_single_shot(query, gallery, ap="trapezoidal", ignore_cameras=False, trials=10, seed=0):
-    """Metrics over `trials` random galleries; the per-query arrays hold one trial after the other, by camera.
+def evaluate_single_shot(
+    query: FeatureSet,
+    gallery: FeatureSet,
+    ap: str = "trapezoidal",
+    ignore_cameras: bool = False,
+    trials: int = 10,
+    seed: int = 0,
+) -> Metrics:
+    """Return the Metrics over `trials` random galleries.
 
-    query, gallery: FeatureSets. In a trial the queries of one camera see one image of every identity, drawn from the
-    other cameras (from all, with ignore_cameras). Junk (label -1) is never drawn; distractors count as one identity.
-    Raises UserError as evaluate does.
+    In each trial, the queries of one camera see one image of every identity, drawn from the other cameras. Junk
+    (label -1) is never drawn; all distractors together count as one identity. The per-query arrays of the result hold
+    one trial after another, each ordered by camera.
+
+    query, gallery: the images to search for and to search in.
+    ap: the average precision, as in evaluate.
+    ignore_cameras: draw from all cameras, for all queries at once.
+    trials: the number of random galleries.
+    seed: of the random draws.
+
+    Raises UserError under the same conditions as evaluate.
     """
-    find_pairs(query, gallery, ignore_cameras)  # for its refusals
+    persons = gallery.labels != -1
+    if ignore_cameras:
+        groups = [(np.arange(len(query)), np.flatnonzero(persons))]
+    else:
+        check_cameras(query, gallery)
+        groups = [
+            (np.flatnonzero(query.cameras == camera), np.flatnonzero(persons & (gallery.cameras != camera)))
+            for camera in np.unique(query.cameras)
+        ]
     random = np.random.default_rng(seed)
     parts = []
     for _ in range(trials):
-        for camera in [None] if ignore_cameras else np.unique(query.cameras):
-            asked = np.flatnonzero((query.cameras == camera) | ignore_cameras)
-            allowed = random.permutation(np.flatnonzero((gallery.labels != -1) & (gallery.cameras != camera)))
-            drawn = allowed[np.unique(gallery.labels[allowed], return_index=True)[1]]  # the first of each identity
+        for asked, candidates in groups:
+            shuffled = random.permutation(candidates)
+            drawn = shuffled[np.unique(gallery.labels[shuffled], return_index=True)[1]]  # the first of each identity
             parts.append(evaluate(query.select(asked), gallery.select(drawn), ap, ignore_cameras=True))
     joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in Metrics.PER_QUERY}
     return Metrics(**joined, gallery_size=max(part.gallery_size for part in parts), ap=ap)
