@@ -31,7 +31,7 @@ class FaissNeighbours:
     def search(
         self, queries: Features, gallery: Features, k: int, itself: bool = False, farthest: bool = False
     ) -> Neighbours:
-        """Search like ExactNeighbours.search, approximately: it misses a few neighbours, and `lowest` may be too high."""
+        """Search like ExactNeighbours.search, approximately: a few neighbours are missed, `lowest` may be too high."""
         queries, gallery = (np.ascontiguousarray(features, np.float32) for features in (queries, gallery))
         index = self._index(gallery)
         similarities, indices = index.search(queries, k)
