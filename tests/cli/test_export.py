@@ -5,8 +5,8 @@ import pytest
 import test as test_script
 from person_reid.basics import UserError
 from person_reid.cli import export
-from person_reid.cli.prepare import main as prepare
 from person_reid.deploy.exported import Engine
+from tests.support.people import draw_people
 
 NETWORK = ["--backbone", "test_resnet", "--weights", "none", "--height", "64", "--width", "32", "--gpu_ids", "-1"]
 
@@ -14,10 +14,7 @@ NETWORK = ["--backbone", "test_resnet", "--weights", "none", "--height", "64", "
 @pytest.fixture(scope="module")
 def people(tmp_path_factory):
     """A small synthetic test set."""
-    folder = tmp_path_factory.mktemp("people")
-    sizes = ["--identities", "4", "--test_identities", "5", "--cameras", "3", "--images", "2"]
-    prepare(["--synthetic", *sizes, "--distractors", "6", "--junk", "4", "--data_dir", str(folder)])
-    return folder / "pytorch"
+    return draw_people(tmp_path_factory.mktemp("people"), 4, tested=5, cameras=3, distractors=6, junk=4)
 
 
 @pytest.fixture

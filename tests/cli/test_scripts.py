@@ -1,6 +1,5 @@
 """The scripts as a user runs them: in order, by hand, and with everything that goes wrong by hand."""
 
-import json
 import os
 import re
 import shutil
@@ -18,6 +17,7 @@ from PIL import Image
 
 from person_reid.models.factory import create_model
 from tests.support import ROOT
+from tests.support.runs import equal_weights, log, weights
 from tests.support.scripts import refused, run, run_process
 
 SMALL = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32", "--batchsize", "8"]
@@ -56,7 +56,7 @@ def test_training_leaves_everything_that_is_promised(trained):
     files = {path.name for path in folder.iterdir()}
     expected = {"opts.yaml", "versions.jsonl", "net_last.pth", "resume.pth", "train.jpg", "log.jsonl", "result.txt"}
     assert files == expected
-    records = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    records = log("small", trained)
     assert [record["epoch"] for record in records] == [1, 2]
     assert {"loss", "error", "val_loss", "val_error", "lr", "images_per_second"} <= records[0].keys()
     assert Image.open(folder / "train.jpg").size > (600, 200)
@@ -167,9 +167,8 @@ def test_killed_at_any_moment_and_resumed_training_ends_with_the_same_weights(pe
         for path in folder.glob("net_*.pth"):
             torch.load(path, weights_only=True)
     assert "going on after epoch" in run("train", *flags, "--resume", cwd=tmp_path / "killed")
-    whole = torch.load(tmp_path / "whole" / "model" / "small" / "net_last.pth", weights_only=True)
-    resumed = torch.load(folder / "net_last.pth", weights_only=True)
-    assert whole.keys() == resumed.keys() and all(torch.equal(whole[name], resumed[name]) for name in whole)
+    whole, resumed = (weights("small", room=tmp_path / room) for room in ("whole", "killed"))
+    assert equal_weights(whole, resumed)
     assert epochs_logged(folder) == 3
 
 

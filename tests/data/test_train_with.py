@@ -1,15 +1,14 @@
 """Several data sets and every augmentation, from the flags of train.py to the network that was trained."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import yaml
 from PIL import Image
 
 import train
+from tests.support import runs
 
 SMALL = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "32", "--width", "16", "--batchsize", "8"]
 AUGMENTED = ["--autoaugment_p", "1", "--cutout_p", "0.5", "--lgt_p", "0.5", "--grayscale_erasing_p", "0.5"]
@@ -36,9 +35,9 @@ def test_a_network_learns_the_people_of_both(roots, sampler, capsys):
     train.main([*roots, *SMALL, *AUGMENTED, "--total", "1", "--sampler", sampler, "--instances", "2", "--name", "a"])
     assert "28 images of 7 identities" in capsys.readouterr().out
     assert yaml.safe_load(Path("model/a/opts.yaml").read_text())["nclasses"] == 7
-    (record,) = map(json.loads, Path("model/a/log.jsonl").read_text().splitlines())
+    (record,) = runs.log("a")
     assert np.isfinite(record["loss"]) and np.isfinite(record["val_loss"])
-    weights = torch.load("model/a/net_last.pth", weights_only=True)
+    weights = runs.weights("a")
     assert any(value.shape[:1] == (7,) for value in weights.values())
 
 

@@ -9,12 +9,12 @@ import scipy.io
 import torch
 from torch.optim.swa_utils import AveragedModel
 
-import prepare
 import train
 from person_reid.cli.options import parse_train
 from person_reid.models.factory import build_model
 from person_reid.models.spec import NetworkSpec
 from person_reid.run_folder import RunFolder
+from tests.support.people import draw_people
 
 WRAPPERS = {
     "plain": lambda state: state,
@@ -35,10 +35,7 @@ def script():
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("people")
-    counts = ["--identities", "3", "--test_identities", "3", "--images", "2", "--distractors", "0", "--junk", "0"]
-    prepare.main(["--synthetic", "--cameras", "2", *counts, "--data_dir", str(folder)])
-    return folder / "pytorch"
+    return draw_people(tmp_path_factory.mktemp("people"), 3, tested=3)
 
 
 @pytest.mark.parametrize("flags", [["--pool", "gemp", "--neck", "bnneck", "--attention", "gc:conv4"], ["--PCB"]])

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-import prepare
 import train
 from person_reid.basics import UserError
 from person_reid.cli.flags import NETWORK_FLAGS
@@ -25,6 +24,7 @@ from person_reid.run_folder import read_yaml
 from person_reid.training.run import set_up
 from person_reid.training.spec import changed_flags
 from tests.support import ROOT
+from tests.support.people import draw_people
 
 PATHS = sorted((ROOT / "recipes").glob("*/*.yaml"))
 
@@ -78,10 +78,7 @@ def test_every_row_of_the_published_tables_has_its_recipe():
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("recipes") / "people"
-    drawing = ["--identities", "8", "--test_identities", "2", "--cameras", "2", "--images", "2"]
-    prepare.main(["--synthetic", *drawing, "--distractors", "0", "--junk", "0", "--data_dir", str(folder)])
-    return folder / "pytorch"
+    return draw_people(tmp_path_factory.mktemp("recipes") / "people", 8)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,9 @@
-"""Images of people made of noise, in folders, for training in seconds."""
+"""Small data sets of people: noise in folders, for training in seconds, and synthetic people."""
 
 import numpy as np
 from PIL import Image
+
+from person_reid.cli import prepare
 
 
 def write_people(folder, people, images, seed=0):
@@ -14,3 +16,12 @@ def write_people(folder, people, images, seed=0):
         for image in range(images):
             pixels = colour + random.integers(-40, 40, (64, 32, 3))
             Image.fromarray(pixels.astype(np.uint8)).save(path / f"{person:04}_c{image % 2 + 1}_{image}.png")
+
+
+def draw_people(folder, identities, tested=2, cameras=2, images=2, distractors=0, junk=0):
+    """Draw a synthetic data set and lay it out, as `prepare.py --synthetic` does; returns the laid-out folder."""
+    counts = {"identities": identities, "test_identities": tested, "cameras": cameras, "images": images}
+    counts |= {"distractors": distractors, "junk": junk}
+    flags = [word for name, count in counts.items() for word in (f"--{name}", str(count))]
+    prepare.main(["--synthetic", "--data_dir", str(folder), *flags])
+    return folder / "pytorch"

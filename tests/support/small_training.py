@@ -41,8 +41,3 @@ def run(trained):
     while trained.epoch < trained.spec.optimizer.epochs:
         trained.history.append(trained.train_epoch())
     return trained
-
-
-def check_equal_weights(first, second):
-    assert first.keys() == second.keys()
-    assert all(torch.equal(first[name], second[name]) for name in first)

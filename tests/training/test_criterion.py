@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-import prepare
 import train
 from person_reid import losses
 from person_reid.basics import UserError
@@ -12,6 +11,7 @@ from person_reid.cli.flags import training_parser
 from person_reid.cli.options import parse_train
 from person_reid.cli.specs import loss_plan
 from person_reid.training.criterion import Criterion
+from tests.support.people import draw_people
 
 CLASSES, DIM, IMAGES = 4, 16, 8
 
@@ -131,10 +131,7 @@ def test_list_shows_the_losses_and_their_papers(capsys):
 @pytest.fixture(scope="module")
 def people(tmp_path_factory):
     """Six small synthetic people, 36 images."""
-    folder = tmp_path_factory.mktemp("people")
-    drawing = ["--identities", "6", "--test_identities", "2", "--cameras", "3", "--images", "2"]
-    prepare.main(["--synthetic", *drawing, "--distractors", "0", "--junk", "0", "--data_dir", str(folder)])
-    return folder / "pytorch"
+    return draw_people(tmp_path_factory.mktemp("people"), 6, cameras=3)
 
 
 def train_on(people, *flags):

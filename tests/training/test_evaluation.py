@@ -1,12 +1,10 @@
 """`--eval_every`: what it measures, when, and that training does not notice."""
 
-import json
 import re
 import shutil
 from pathlib import Path
 
 import pytest
-import torch
 
 import test as test_script
 import train
@@ -14,6 +12,7 @@ from person_reid.basics import UserError
 from person_reid.training.evaluation import Evaluation
 from person_reid.training.trainer import Trainer
 from tests.support.people import write_people
+from tests.support.runs import equal_weights, log, weights
 
 SMALL = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32"]
 SMALL += ["--batchsize", "8", "--gpu_ids", "-1", "--train_all"]
@@ -44,21 +43,9 @@ def here(runs, monkeypatch):
     monkeypatch.chdir(runs)
 
 
-def weights(name, file="net_last.pth"):
-    return torch.load(Path("model") / name / file, weights_only=True)
-
-
-def log(name):
-    return [json.loads(line) for line in (Path("model") / name / "log.jsonl").read_text().splitlines()]
-
-
-def equal(first, second):
-    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
-
-
 @pytest.mark.parametrize("file", ["net_last.pth", "net_average.pth", "net_average_bn.pth"])
 def test_a_run_ends_with_the_same_bits_as_without(here, file):
-    assert equal(weights("plain", file), weights("evaluated", file))
+    assert equal_weights(weights("plain", file), weights("evaluated", file))
     assert [record["loss"] for record in log("plain")] == [record["loss"] for record in log("evaluated")]
 
 
@@ -86,7 +73,7 @@ def test_a_killed_run_goes_on_with_the_same_bits_and_records(here, monkeypatch):
         patch.setattr(Trainer, "train_epoch", train_epoch)
         train.main([*SMALL, *FLAGS, "--name", "killed"])
     train.main(["--resume", "--name", "killed", "--eval_every", "2"])  # from here on, though it did not begin so
-    assert equal(weights("plain"), weights("killed"))
+    assert equal_weights(weights("plain"), weights("killed"))
     measured = {record["epoch"]: record["mAP"] for record in log("evaluated") if "mAP" in record}
     assert {record["epoch"]: record["mAP"] for record in log("killed") if "mAP" in record} == {
         epoch: measured[epoch] for epoch in (4, 5)

@@ -8,12 +8,12 @@ disk that is full when features are written in tests/test_scripts.py, the cache 
 import sys
 
 import pytest
-import torch
 
 import train
 from person_reid.basics import UserError
 from person_reid.training.trainer import Trainer
 from tests.support.people import write_people
+from tests.support.runs import equal_weights, weights
 
 COMMON = "--backbone osnet_x0_25 --weights none --height 64 --width 32 --batchsize 8 --gpu_ids -1 --total 3 --train_all"
 FAILING = 1  # the epoch in which it happens, counted from 0
@@ -39,16 +39,11 @@ def run(room, monkeypatch):
     return train_as
 
 
-def weights(name, file="net_last.pth"):
-    return torch.load(f"model/{name}/{file}", weights_only=True)
-
-
 def check_last_good(run, name):
     """The checkpoints are those of the epoch before, and the run goes on to the end of an undisturbed one."""
     state, last = weights(name, "resume.pth"), weights(name)
-    assert state["epoch"] == FAILING and all(torch.equal(last[key], value) for key, value in state["network"].items())
-    resumed, whole = run(name, "--resume"), run(f"{name}_whole")
-    assert all(torch.equal(resumed[key], value) for key, value in whole.items())
+    assert state["epoch"] == FAILING and equal_weights(last, state["network"])
+    assert equal_weights(run(name, "--resume"), run(f"{name}_whole"))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files, as a full disk would")

@@ -1,6 +1,5 @@
 """Every published training command with a loss of its own, in process, for two epochs of a few people."""
 
-import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,9 @@ from person_reid.cli.specs import train_spec
 from person_reid.losses import PUBLISHED
 from person_reid.training.run import set_up
 from person_reid.training.trainer import Trainer
-from tests.support import FIXTURES
+from tests.support import FIXTURES, runs
 from tests.support.people import write_people
+from tests.support.runs import equal_weights
 
 LINES = (FIXTURES / "commands.txt").read_text().splitlines()
 SMALL = "--backbone osnet_x0_25 --weights none --height 64 --width 32 --batchsize 8 --gpu_ids -1"
@@ -47,12 +47,10 @@ def here(room, monkeypatch):
 
 def run(words, name):
     """The weights and the log of a run of that name, which is trained unless it has been."""
-    folder = Path("model") / name
-    if not folder.exists():
+    if not Path("model", name).exists():
         folders = ["--data_dir", "people", "--DG_dir", "DG-Market"]
         train.main([*SMALL.split(), *folders, *words, "--name", name])
-    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return torch.load(folder / "net_last.pth", weights_only=True), log
+    return runs.weights(name), runs.log(name)
 
 
 def without(words, flags):
@@ -132,13 +130,11 @@ def test_a_run_that_was_killed_and_resumed_ends_with_the_same_bits(words, killed
         run(words, name)
     train.main(["--resume", "--name", name])
     weights, resumed_log = run(words, name)
-    assert all(torch.equal(weights[key], value) for key, value in whole.items())
+    assert equal_weights(weights, whole)
     assert [epoch["loss"] for epoch in resumed_log] == [epoch["loss"] for epoch in log]
-    averages = [Path("model") / run_name / "net_average.pth" for run_name in (name_of(words), name)]
-    assert averages[0].exists() == ("--DG" in words)
+    assert Path("model", name, "net_average.pth").exists() == ("--DG" in words)
     if "--DG" in words:
-        one, other = (torch.load(path, weights_only=True) for path in averages)
-        assert all(torch.equal(one[key], other[key]) for key in one)
+        assert equal_weights(*(runs.weights(run_name, "net_average.pth") for run_name in (name_of(words), name)))
 
 
 def test_a_missing_folder_of_unlabelled_images_is_named_before_anything_is_written(here):

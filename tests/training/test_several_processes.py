@@ -15,6 +15,7 @@ import torch
 from person_reid.run_folder import RunFolder
 from tests.support import ROOT
 from tests.support.people import write_people
+from tests.support.runs import equal_weights, log, weights
 
 SMALL = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32", "--gpu_ids", "-1"]
 SMALL += ["--linear_num", "0", "--droprate", "0", "--data_dir", "people", "--train_all", "--lr", "0.005"]
@@ -75,14 +76,6 @@ def start(command, room, **options):
     return subprocess.run([*map(str, command)], cwd=room, capture_output=True, text=True, timeout=240, **options)
 
 
-def log(room, name):
-    return [json.loads(line) for line in (room / "model" / name / "log.jsonl").read_text().splitlines()]
-
-
-def weights(room, name, file="net_last.pth"):
-    return torch.load(room / "model" / name / file, weights_only=True)
-
-
 @pytest.fixture(scope="module")
 def plain_runs(room):
     """Each of RUNS, by one process with batches of 16 and by two with 8 each."""
@@ -97,11 +90,11 @@ def plain_runs(room):
 def test_two_processes_train_the_network_of_one_with_the_batch_of_both(plain_runs, flags):
     """Four epochs of five updates: losses to 1e-4, weights to 1e-3."""
     one, two = ("plain" + flags.replace(" ", "") + count for count in "12")
-    for first, second in zip(log(plain_runs, one), log(plain_runs, two), strict=True):
+    for first, second in zip(log(one, plain_runs), log(two, plain_runs), strict=True):
         assert second["loss"] == pytest.approx(first["loss"], rel=1e-4)
         assert second["val_loss"] == pytest.approx(first["val_loss"], rel=1e-3)
         assert second["error"] == pytest.approx(first["error"], abs=0.02)
-    first, second = (weights(plain_runs, name, "resume.pth") for name in (one, two))
+    first, second = (weights(name, "resume.pth", plain_runs) for name in (one, two))
     parts = ["network", "criterion", *(["average"] if "--wa" in flags else [])]
     assert all(first[part].keys() == second[part].keys() for part in parts)
     for part in parts:
@@ -111,7 +104,7 @@ def test_two_processes_train_the_network_of_one_with_the_batch_of_both(plain_run
 
 def test_averaged_statistics_are_of_the_images_of_all_processes(plain_runs):
     """The first means exactly, since what goes in is the same; further in, the norms of half a batch play a part."""
-    one, two = (weights(plain_runs, f"plain--wa{count}", "net_average_bn.pth") for count in "12")
+    one, two = (weights(f"plain--wa{count}", "net_average_bn.pth", plain_runs) for count in "12")
     means = [name for name in one if name.endswith("running_mean")]
     torch.testing.assert_close(two[means[0]], one[means[0]], rtol=1e-4, atol=1e-5)
     for name in means:
@@ -125,7 +118,7 @@ def test_gpu_ids_of_train_start_the_same_thing(room):
     done = start([sys.executable, ROOT / "train.py", "--gpu_ids", "0,1", *words, "--batchsize", "16", "--total", "1",
                   "--name", "shared"], room, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "2 processes" in done.stdout and len(log(room, "shared")) == 1
+    assert "2 processes" in done.stdout and len(log("shared", room)) == 1
     refused = start([sys.executable, ROOT / "train.py", "--gpu_ids", "0,1", *words, "--batchsize", "15"], room)
     assert refused.returncode == 1 and "does not divide" in refused.stderr and "Traceback" not in refused.stderr
 
@@ -139,17 +132,17 @@ def test_a_process_that_dies_ends_the_others_a_restart_goes_on_and_sigterm_saves
     with start_in_background(command, room) as run:
         wait_for(saved.exists, run)
         os.kill(children_of(run)[-1], signal.SIGKILL)
-        before = len(log(room, "restarted"))
-        wait_for(lambda: len(log(room, "restarted")) > before + 1, run)  # at most one was being written
+        before = len(log("restarted", room))
+        wait_for(lambda: len(log("restarted", room)) > before + 1, run)  # at most one was being written
         run.terminate()
         output, _ = run.communicate(timeout=100)
     assert "lost the others" in output and "going on after epoch" in output, output
     assert run.returncode != 0 and "Stopped by SIGTERM in epoch" in output, output
-    state = weights(room, "restarted", "resume.pth")
-    assert state["epoch"] == len(log(room, "restarted")) < 8
+    state = weights("restarted", "resume.pth", room)
+    assert state["epoch"] == len(log("restarted", room)) < 8
     done = start([*command, "--resume"], room)
     assert done.returncode == 0 and f"going on after epoch {state['epoch']}" in done.stdout, done.stdout + done.stderr
-    assert [record["epoch"] for record in log(room, "restarted")] == list(range(1, 9))
+    assert [record["epoch"] for record in log("restarted", room)] == list(range(1, 9))
 
 
 def start_in_background(command, room):
@@ -183,8 +176,7 @@ def test_sigterm_saves_and_a_resumed_run_ends_with_the_same_bits(room):
     assert run.returncode == 143 and "Stopped by SIGTERM in epoch" in output and "Traceback" not in output
     resumed = start([*common, "--name", "stopped", "--resume"], room)
     assert resumed.returncode == 0 and "going on after epoch" in resumed.stdout, resumed.stdout + resumed.stderr
-    first, second = weights(room, "whole"), weights(room, "stopped")
-    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert equal_weights(weights("whole", room=room), weights("stopped", room=room))
 
 
 def test_a_loss_that_is_no_number_names_epoch_batch_images_and_the_last_good_checkpoint(room):
@@ -209,7 +201,7 @@ def test_test_and_the_evaluation_in_training_share_the_images_out(room):
     assert trained.returncode == one.returncode == two.returncode == 0, trained.stderr + one.stderr + two.stderr
     line = next(line for line in one.stdout.splitlines() if line.startswith("Rank@1"))
     assert two.stdout.count("Rank@1:") == 1 and line in two.stdout
-    (record,) = log(room, "tested")
+    (record,) = log("tested", room)
     assert f"Rank@1:{record['rank1']:.6f}" in line and f"mAP:{record['mAP']:.6f}" in line
 
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from person_reid.training.trainer import NotFinite, Stopped
-from tests.support.small_training import check_equal_weights, run, trainer
+from tests.support.runs import equal_weights
+from tests.support.small_training import run, trainer
 
 
 def test_a_loss_that_is_not_finite_names_the_batch():
@@ -59,7 +60,7 @@ def test_a_run_stopped_within_its_epochs_ends_with_the_same_weights(flags):
         with contextlib.suppress(Stopped):
             part.history.append(part.train_epoch(stop=lambda: True))
         state = copy.deepcopy(part.state_dict())
-    check_equal_weights(whole.network.state_dict(), part.network.state_dict())
+    assert equal_weights(whole.network.state_dict(), part.network.state_dict())
     assert [record["loss"] for record in part.history] == pytest.approx([record["loss"] for record in whole.history])
 
 
@@ -73,7 +74,7 @@ def test_accumulated_batches_are_one_large_batch():
     large.train_step(images, targets, 0)
     before = copy.deepcopy(small.network.state_dict())
     small.train_step(images[:4], targets[:4], 0)
-    check_equal_weights(before, small.network.state_dict())
+    assert equal_weights(before, small.network.state_dict())
     small.train_step(images[4:], targets[4:], 1)
     for first, second in zip(large.network.parameters(), small.network.parameters(), strict=True):
         torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-6)

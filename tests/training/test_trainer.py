@@ -6,7 +6,8 @@ import torch
 
 from person_reid import losses
 from person_reid.training.trainer import AVERAGE_DECAY
-from tests.support.small_training import IDENTITIES, SIZE, check_equal_weights, run, small_data, trainer
+from tests.support.runs import equal_weights
+from tests.support.small_training import IDENTITIES, SIZE, run, small_data, trainer
 
 
 def test_training_learns():
@@ -35,7 +36,7 @@ def test_validation_is_plain_cross_entropy_over_every_image_of_a_partial_last_ba
 def test_the_same_seed_gives_the_same_network_and_another_another():
     flags = ["--erasing_p", "0.5", "--color_jitter"]
     first, second, other = (run(trainer(*flags, *seed, total=1)) for seed in ([], [], ["--seed", "1"]))
-    check_equal_weights(first.network.state_dict(), second.network.state_dict())
+    assert equal_weights(first.network.state_dict(), second.network.state_dict())
     assert first.history[0]["loss"] == second.history[0]["loss"] != other.history[0]["loss"]
 
 
@@ -62,12 +63,12 @@ def test_a_resumed_run_ends_with_the_same_weights(flags, tmp_path):
         part.history.append(part.train_epoch())
         state = part.state_dict()
         torch.save(state, tmp_path / "state.pth")
-    check_equal_weights(whole.network.state_dict(), part.network.state_dict())
-    check_equal_weights(whole.criterion.state_dict(), part.criterion.state_dict())
+    assert equal_weights(whole.network.state_dict(), part.network.state_dict())
+    assert equal_weights(whole.criterion.state_dict(), part.criterion.state_dict())
     assert [record["loss"] for record in part.history] == [record["loss"] for record in whole.history]
     if "--wa" in flags:
-        check_equal_weights(whole.average.state_dict(), part.average.state_dict())
-        check_equal_weights(whole.average_criterion.state_dict(), part.average_criterion.state_dict())
+        assert equal_weights(whole.average.state_dict(), part.average.state_dict())
+        assert equal_weights(whole.average_criterion.state_dict(), part.average_criterion.state_dict())
 
 
 def test_weight_averaging_is_the_exponential_mean_from_the_last_fifth_on():
@@ -195,7 +196,7 @@ def test_terms_are_added_to_the_loss_with_the_step_of_the_epoch():
     losses_of = [trained.train_epoch()["loss"] for trained in (plain, extended)]
     assert steps == [(True, (8, 3, *SIZE), (8,), step) for step in (0, 0, 1, 1, 2, 2)]
     assert losses_of[1] == pytest.approx(losses_of[0] + 2 * (0.5 + 2 + 2) / 3, rel=1e-5)
-    check_equal_weights(plain.network.state_dict(), extended.network.state_dict())
+    assert equal_weights(plain.network.state_dict(), extended.network.state_dict())
 
 
 def test_the_log_has_the_rate_of_the_head():

@@ -11,6 +11,7 @@ from person_reid.basics import UserError
 from person_reid.training import writers
 from person_reid.training.trainer import Trainer
 from tests.support.people import write_people
+from tests.support.runs import log
 
 SMALL = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32", "--gpu_ids", "-1"]
 SMALL += ["--batchsize", "4", "--data_dir", "people", "--train_all", "--total", "2", "--name", "small"]
@@ -71,15 +72,11 @@ def standin(here, monkeypatch):
         sys.modules.pop(each, None)
 
 
-def log():
-    return [json.loads(line) for line in Path("model/small/log.jsonl").read_text().splitlines()]
-
-
 @pytest.mark.parametrize(("name", "began"), [("wandb", 1), ("mlflow", 2)])
 def test_every_epoch_is_handed_on_once_and_the_run_is_closed(name, began, standin):
     module = standin(name)
     train.main([*SMALL, f"--{name}"])
-    assert module.said[began:] == [*((record["epoch"], record) for record in log()), "closed well"]
+    assert module.said[began:] == [*((record["epoch"], record) for record in log("small")), "closed well"]
     settings = {key: value for said in module.said[:began] for key, value in said.items()}
     assert settings.get("name", settings.get("run_name")) == "small"
     assert (settings["config"] or settings)["backbone"] == "osnet_x0_25"
@@ -100,7 +97,7 @@ def test_a_run_that_goes_on_is_whole_there(standin, monkeypatch):
     assert [step for step, _ in module.said[1:-1]] == [1] and module.said[-1] == "closed KeyboardInterrupt"
     module.said.clear()
     train.main([*SMALL, "--wandb", "--resume"])
-    assert [step for step, _ in module.said[1:-1]] == [1, 2] and len(log()) == 2
+    assert [step for step, _ in module.said[1:-1]] == [1, 2] and len(log("small")) == 2
     versions = [json.loads(line) for line in Path("model/small/versions.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in versions] == [0, 1]
 
@@ -131,7 +128,7 @@ def test_no_package_is_imported_that_nobody_asked_for(here, monkeypatch):
     for name in writers.WRITERS:
         monkeypatch.setitem(sys.modules, name, None)
     train.main([*SMALL, "--total", "1"])
-    assert len(log()) == 1
+    assert len(log("small")) == 1
 
 
 def test_a_package_that_cannot_begin_ends_in_one_line(standin):
@@ -154,4 +151,6 @@ def test_mlflow_writes_to_a_folder(here, monkeypatch):
     (run,) = mlflow.search_runs(output_format="list")
     assert run.info.status == "FINISHED" and run.data.params["backbone"] == "osnet_x0_25"
     points = mlflow.MlflowClient().get_metric_history(run.info.run_id, "loss")
-    assert [(point.step, point.value) for point in points] == [(record["epoch"], record["loss"]) for record in log()]
+    assert [(point.step, point.value) for point in points] == [
+        (record["epoch"], record["loss"]) for record in log("small")
+    ]
