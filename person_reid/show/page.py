@@ -1,19 +1,21 @@
-"""One HTML page that needs nothing but itself: styles and images are inside, light or dark as the reader's screen is.
+"""Write a self-contained HTML page: styles and images are embedded, and it follows the reader's light or dark theme.
 
-Every function returns HTML; text that comes from outside is escaped where it enters.
+Every function returns HTML; text arguments are escaped.
 """
 
 import base64
 import io
 import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
 from PIL import Image
 
+from person_reid.data.bank import Pixels
 from person_reid.show.style import INK, RIGHT, WRONG
 
-THUMBNAIL = (96, 192)  # width and height in pixels: sharp at twice the pixels of a screen
+THUMBNAIL = (96, 192)  # width and height in pixels: sharp on screens with two pixels per CSS pixel
 STYLE = f"""
 :root {{ color-scheme: light dark; --paper: #fff; --card: #f5f7fa; --ink: {INK}; --faint: #5b6879; --line: #d5dce5;
   --right: {RIGHT}; --wrong: {WRONG}; --asked: #475569; }}
@@ -50,8 +52,8 @@ summary {{ cursor: pointer; font-weight: 600; margin-top: 2rem; }}
 """
 
 
-def page(title, subtitle, body):
-    """The whole page: title and subtitle are text, body a list of HTML."""
+def page(title: str, subtitle: str, body: Iterable[str]) -> str:
+    """Return the whole page. title and subtitle are text, body is HTML."""
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -74,20 +76,20 @@ def page(title, subtitle, body):
 """
 
 
-def section(title, *content, remark=""):
-    """A heading, a remark (text) below it, and content."""
+def section(title: str, *content: str, remark: str = "") -> str:
+    """Return a heading, a remark (text) below it, and content (HTML)."""
     words = f'<p class="faint">{escape(remark)}</p>' if remark else ""
     return "\n".join([f"<section>\n<h2>{escape(title)}</h2>", words, *content, "</section>"])
 
 
-def numbers(values):
-    """The figures that matter most, large: {name: text}."""
+def numbers(values: Mapping[str, str]) -> str:
+    """Return a row of large figures. values: {name: text}."""
     items = (f"<li><b>{escape(value)}</b>{escape(name)}</li>" for name, value in values.items())
     return f'<ul class="numbers">{"".join(items)}</ul>'
 
 
-def table(header, rows, caption=""):
-    """A table of text; the first column names the rows."""
+def table(header: Iterable[object], rows: Iterable[Iterable[object]], caption: str = "") -> str:
+    """Return a table of text; the first column names the rows."""
     head = "".join(f'<th scope="col">{escape(str(name)).replace("@", "<wbr>@")}</th>' for name in header)
     lines = ("".join(f"<td>{escape(str(value))}</td>" for value in row) for row in rows)
     words = f"<caption>{escape(caption)}</caption>" if caption else ""
@@ -95,15 +97,15 @@ def table(header, rows, caption=""):
     return f'<div class="scroll"><table>{words}<thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
 
 
-def details(summary, content):
-    """Content that opens at a click."""
+def details(summary: str, content: str) -> str:
+    """Return content that is hidden until the reader clicks on the summary."""
     return f"<details><summary>{escape(summary)}</summary>\n{content}\n</details>"
 
 
-def chart(draw, description, widest=68, narrowest=0):
-    """A drawing in both themes, of which the reader's screen picks one.
+def chart(draw: Callable[[Path, bool], None], description: str, widest: int = 68, narrowest: int = 0) -> str:
+    """Return a drawing in both themes; the reader's screen picks one.
 
-    draw(path, dark) writes an SVG; description: for those who cannot see it; widest, narrowest: its width, in rem.
+    draw(path, dark) writes an SVG; description: the text for screen readers; widest, narrowest: width in rem.
     """
     with tempfile.TemporaryDirectory() as folder:
         sources = []
@@ -119,8 +121,8 @@ def chart(draw, description, widest=68, narrowest=0):
     )
 
 
-def tiles(items):
-    """A row of framed photographs: (images, kind, caption lines) each, the images uint8 (H, W, 3) one below the other.
+def tiles(items: Iterable[tuple[Iterable[Pixels], str, Sequence[str]]]) -> str:
+    """Return a row of framed photographs, each (images from top to bottom, kind, caption lines).
 
     kind: "asked", "right" or "wrong".
     """
@@ -132,13 +134,13 @@ def tiles(items):
     return '<ol class="tiles">\n' + "\n".join(lines) + "\n</ol>"
 
 
-def photograph(pixels):
-    """A data URI of uint8 pixels (H, W, 3) as a small JPEG."""
+def photograph(pixels: Pixels) -> str:
+    """Return pixels (H, W, 3) as the data URI of a small JPEG."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).resize(THUMBNAIL, Image.Resampling.LANCZOS).save(buffer, "JPEG", quality=82)
     return data_uri(buffer.getvalue(), "image/jpeg")
 
 
-def data_uri(content, media_type):
-    """`data:image/jpeg;base64,…`."""
+def data_uri(content: bytes, media_type: str) -> str:
+    """Return `data:image/jpeg;base64,…`."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
