@@ -41,13 +41,11 @@ def draw_curves(history: Sequence[Mapping[str, Any]], path: str | Path, dark: bo
 
 def _draw_panel(axes: Axes, history: Sequence[Mapping[str, Any]], lines: Mapping[str, str], dark: bool) -> None:
     colors = LINES_ON_DARK if dark else LINES
-    for place, (name, label) in enumerate(lines.items()):
+    for (name, label), colour, pattern in zip(lines.items(), colors, PATTERNS, strict=False):
         points = [(record["epoch"], record[name]) for record in history if name in record]
         if points:
             marker = "." if len(points) <= FEW else ""
-            axes.plot(
-                *zip(*points, strict=True), color=colors[place], linestyle=PATTERNS[place], marker=marker, label=label
-            )
+            axes.plot(*zip(*points, strict=True), color=colour, linestyle=pattern, marker=marker, label=label)
     first, last = history[0]["epoch"], history[-1]["epoch"]
     axes.set_xlim(first - 0.05 * (last - first) - 0.1, last + 0.05 * (last - first) + 0.1)  # the same in all panels
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

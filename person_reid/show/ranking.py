@@ -20,6 +20,7 @@ from person_reid.show.sheet import Row, Tile, draw_sheet
 from person_reid.show.style import ASKED, RIGHT, WRONG
 
 PUBLISHED_TEST_DIR = "../Market/pytorch"
+Folder = str | Path | None  # that holds query and gallery; None if the images have not moved
 
 
 @dataclass(frozen=True)
@@ -99,19 +100,14 @@ def chosen(
     return {int(found[i]): float(metrics.average_precision[i]) for i in order}
 
 
-def located(matches: Sequence[Match], gallery: FeatureSet, test_dir: str | Path | None = None) -> list[Match]:
+def located(matches: Sequence[Match], gallery: FeatureSet, test_dir: Folder = None) -> list[Match]:
     """Return the matches with the paths of their images. gallery, test_dir: see paths_of and find_image."""
     paths = paths_of(gallery, "gallery", test_dir)
     return [replace(match, path=find_image(paths[match.index], test_dir)) for match in matches]
 
 
 def look_up(
-    query: FeatureSet,
-    gallery: FeatureSet,
-    index: int,
-    top: int = 10,
-    threshold: float = -1.0,
-    test_dir: str | Path | None = None,
+    query: FeatureSet, gallery: FeatureSet, index: int, top: int = 10, threshold: float = -1.0, test_dir: Folder = None
 ) -> tuple[Path, list[Match], int]:
     """Return the path of a query's image, its nearest matches with their paths, and the number of right images.
 
@@ -122,29 +118,25 @@ def look_up(
     return path, located(matches, gallery, test_dir), total
 
 
-def paths_of(images: FeatureSet, split: str, test_dir: str | Path | None = None) -> list[str]:
+def paths_of(images: FeatureSet, split: str, test_dir: Folder = None) -> list[str]:
     """Return the names of a FeatureSet's images, and keep them there.
 
     Result files of the published code lack them; their images are in the order in which torchvision's ImageFolder
     lists <test_dir>/<split>. Raises UserError if that folder holds other images.
     """
     if images.paths is None:
-        images.paths = _listed(images, split, test_dir)
+        folder = Path(test_dir or PUBLISHED_TEST_DIR)
+        found = read_split(folder, split)
+        if not (np.array_equal(found.labels, images.labels) and np.array_equal(found.cameras, images.cameras)):
+            raise UserError(
+                f"{folder / split}: holds {len(found)} images, not the {len(images)} of the result file, which does "
+                "not name them. Pass the folder above them as --test_dir, or extract the features again with test.py."
+            )
+        images.paths = [path.as_posix() for path in found.paths]
     return images.paths
 
 
-def _listed(images: FeatureSet, split: str, test_dir: str | Path | None) -> list[str]:
-    folder = Path(test_dir or PUBLISHED_TEST_DIR)
-    found = read_split(folder, split)
-    if not (np.array_equal(found.labels, images.labels) and np.array_equal(found.cameras, images.cameras)):
-        raise UserError(
-            f"{folder / split}: holds {len(found)} images, not the {len(images)} of the result file, which does not "
-            "name them. Pass the folder above them as --test_dir, or extract the features again with test.py."
-        )
-    return [path.as_posix() for path in found.paths]
-
-
-def find_image(path: str | Path, test_dir: str | Path | None = None) -> Path:
+def find_image(path: str | Path, test_dir: Folder = None) -> Path:
     """Return where an image of a result file is now: below `test_dir` if it is there, else in its old place.
 
     path: as in the file, ending in <split>/<identity>/<name>. Raises UserError if it is in neither place.

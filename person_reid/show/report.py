@@ -108,12 +108,7 @@ def map_section(tested: Tested, identities: int = 10) -> str:
 
 
 def rankings_section(
-    title: str,
-    tested: Tested,
-    indices: Iterable[int],
-    test_dir: str | Path | None = None,
-    heat: Heat | None = None,
-    remark: str = "",
+    title: str, tested: Tested, indices: Iterable[int], test_dir: ranking.Folder, heat: Heat | None, remark: str
 ) -> str:
     """Return queries and their nearest gallery images, as HTML. heat: see heat_of; None shows the photographs alone."""
     content = []
