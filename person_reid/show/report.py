@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from markupsafe import Markup
 
 from person_reid.data.bank import Pixels, load_bank
 from person_reid.models.network import Network
@@ -41,8 +42,8 @@ class Tested:
         return next(iter(self.metrics.values()))
 
 
-def metrics_section(tested: Tested) -> str:
-    """Return the metrics, also for each camera of the queries, and the CMC curves, as HTML."""
+def metrics_section(tested: Tested) -> Markup:
+    """Return the metrics, also for each camera of the queries, and the CMC curves."""
     plain = tested.plain
     best = {"Rank@1": plain.rank(1), "mAP": plain.mAP, "mINP": plain.mINP}
     header = ["Query", *(f"Rank@{k}" for k in RANKS), "mAP", "mINP"]
@@ -65,15 +66,15 @@ def metrics_section(tested: Tested) -> str:
     )
 
 
-def curves_section(history: Sequence[Mapping[str, Any]]) -> str:
-    """Return the training curves, as HTML. history: see draw_curves."""
+def curves_section(history: Sequence[Mapping[str, Any]]) -> Markup:
+    """Return the training curves. history: see draw_curves."""
     last = history[-1]
     text = f"{len(history)} epochs; the last: loss {last['loss']:.4g}, top-1 error {percent(last['error'])} %."
     return page.section("Training", page.chart(partial(draw_curves, history), "Training curves", 56, 31), remark=text)
 
 
-def thresholds_section(tested: Tested) -> str:
-    """Return the thresholds that tell one person from two, with their histograms, as HTML."""
+def thresholds_section(tested: Tested) -> Markup:
+    """Return the thresholds that tell one person from two, with their histograms."""
     pairs = pair_similarities(tested.query, tested.gallery)
     found = summarize(pairs)
     rows = []
@@ -92,8 +93,8 @@ def thresholds_section(tested: Tested) -> str:
     )
 
 
-def map_section(tested: Tested, identities: int = 10) -> str:
-    """Return a map of the features of the people with the most images, as HTML."""
+def map_section(tested: Tested, identities: int = 10) -> Markup:
+    """Return a map of the features of the people with the most images."""
     images = choose(tested.query, tested.gallery, identities)
     points, method = project(images.features)
 
@@ -109,8 +110,8 @@ def map_section(tested: Tested, identities: int = 10) -> str:
 
 def rankings_section(
     title: str, tested: Tested, indices: Iterable[int], test_dir: ranking.Folder, heat: Heat | None, remark: str
-) -> str:
-    """Return queries and their nearest gallery images, as HTML. heat: see heat_of; None shows the photographs alone."""
+) -> Markup:
+    """Return queries and their nearest gallery images. heat: see heat_of; None shows the photographs alone."""
     content = []
     for index in indices:
         path, matches, total = ranking.look_up(tested.query, tested.gallery, index, test_dir=test_dir)
@@ -121,8 +122,7 @@ def rankings_section(
         for branch in heat(files) if heat else []:
             images = [[*below, hot] for below, hot in zip(images, branch, strict=True)]
         words = f"{ranking.summary(matches, total)}; AP {tested.plain.average_precision[index]:.3f}"
-        content.append(f"<h3>Query {index}: {ranking.headline(tested.query, index)}</h3>")
-        content.append(f'<p class="faint">{words}</p>')
+        content.append(page.heading(f"Query {index}: {ranking.headline(tested.query, index)}", words))
         content.append(page.tiles(zip(images, kinds, captions, strict=True)))
     return page.section(title, *content, remark=remark)
 
@@ -141,7 +141,7 @@ def heat_of(network: Network, size: tuple[int, int], device: torch.device | str)
     return heat
 
 
-def spread(count: int, number: int) -> list[int]:
+def spread(count: int, number: int) -> Iterable[int]:
     """Return `number` indices spread evenly over range(count), fewer if there are not as many."""
     return [int(index) for index in np.unique(np.linspace(0, count - 1, min(number, count)).round())]
 
