@@ -47,7 +47,7 @@ def project(features: Array, method: str | None = None, seed: int = 0) -> tuple[
     method is not installed, and for fewer than three images.
     """
     if len(features) < 3:
-        raise UserError(f"a map of {len(features)} images: expected three at least.")
+        raise UserError(f"a map of {len(features)} images: expected at least three.")
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     if method is None:
         try:

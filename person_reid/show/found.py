@@ -34,7 +34,7 @@ def _row(query: str | Path, found: Sequence[Any], threshold: float) -> Row:
     if threshold <= -1:
         subtitle = ""
     elif found[0].similarity >= threshold:
-        subtitle = f"known: {sum(not tile.faint for tile in tiles)} of {len(tiles)} from {threshold:.3f} on"
+        subtitle = f"known: {sum(not tile.faint for tile in tiles)} of {len(tiles)} at {threshold:.3f} or above"
     else:
-        subtitle = f"nobody I know: none from {threshold:.3f} on"
+        subtitle = f"nobody I know: none at {threshold:.3f} or above"
     return Row(tiles, Path(query).name, subtitle, lead=Tile(query, ASKED, "query"))

@@ -103,7 +103,7 @@ def map_section(tested: Tested, identities: int = 10) -> Markup:
 
     return page.section(
         "Map of the features",
-        page.chart(draw, "Images of people, near one another where the network finds them similar", 42),
+        page.chart(draw, "Images of people, close together if the network finds them similar", 42),
         remark=f"The {len(np.unique(images.labels))} people with the most images; colour: identity, shape: camera.",
     )
 
