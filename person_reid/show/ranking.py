@@ -1,8 +1,8 @@
 """Rank the gallery for a query and draw it: green and ✓ if the identity is right, red and ✗ if it is wrong.
 
 query, gallery = load_result("pytorch_result.mat", paths=True)
-matches, _ = nearest(query, gallery, 777)
-draw_ranking(query.paths[777], located(matches, gallery), "show.png", "Query 777")
+path, matches, _ = look_up(query, gallery, 777)
+draw_ranking(path, matches, "show.png", "Query 777")
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,7 +35,7 @@ class Match:
     camera: int
     similarity: float
     right: bool
-    path: str | Path = ""  # filled in by located
+    path: str | Path = ""  # filled in by look_up
     accepted: bool = True
 
 
@@ -100,12 +100,6 @@ def chosen(
     return {int(found[i]): float(metrics.average_precision[i]) for i in order}
 
 
-def located(matches: Sequence[Match], gallery: FeatureSet, test_dir: Folder = None) -> list[Match]:
-    """Return the matches with the paths of their images. gallery, test_dir: see paths_of and find_image."""
-    paths = paths_of(gallery, "gallery", test_dir)
-    return [replace(match, path=find_image(paths[match.index], test_dir)) for match in matches]
-
-
 def look_up(
     query: FeatureSet, gallery: FeatureSet, index: int, top: int = 10, threshold: float = -1.0, test_dir: Folder = None
 ) -> tuple[Path, list[Match], int]:
@@ -114,8 +108,9 @@ def look_up(
     Arguments and errors are those of nearest and find_image.
     """
     matches, total = nearest(query, gallery, index, top, threshold)
-    path = find_image(paths_of(query, "query", test_dir)[index], test_dir)
-    return path, located(matches, gallery, test_dir), total
+    path, paths = paths_of(query, "query", test_dir)[index], paths_of(gallery, "gallery", test_dir)
+    matches = [replace(match, path=find_image(paths[match.index], test_dir)) for match in matches]
+    return find_image(path, test_dir), matches, total
 
 
 def paths_of(images: FeatureSet, split: str, test_dir: Folder = None) -> list[str]:
