@@ -47,7 +47,7 @@ POLICIES = """
 
 
 def autoaugment(
-    images: torch.Tensor, probability: float, generator: torch.Generator, device: torch.device
+    images: torch.Tensor, probability: float, generator: torch.Generator, device: torch.device | str
 ) -> torch.Tensor:
     """Send each of the uint8 images (B, H, W, 3), with the given probability, through a sub-policy of its own."""
     draw: dict[str, Any] = {"generator": generator, "device": device}
@@ -192,7 +192,7 @@ def _magnitudes(name: str, level: int) -> tuple[float, float]:
 
 
 @lru_cache
-def _policies(device: torch.device) -> torch.Tensor:
+def _policies(device: torch.device | str) -> torch.Tensor:
     """Return (25, 2, 4): each operation's number, probability and two magnitudes.
 
     Cached, because every copy to a GPU makes the host wait.

@@ -9,7 +9,7 @@ import hashlib
 import logging
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
@@ -188,7 +188,7 @@ def _open(file: Path, shape: tuple[int, ...]) -> Pixels | None:
     return bank if bank.shape == shape and bank.dtype == np.uint8 else None
 
 
-def decode(sources: Sequence[Any], load: Callable[[Any], Pixels]) -> Iterator[Pixels]:
+def decode(sources: Sequence[Any], load: Callable[[Any], Pixels]) -> Generator[Pixels, None, None]:
     """Yield load(source) for each source, in order, while threads already work on the next AHEAD sources.
 
     After a failure nothing more is yielded, since work on the images would be lost; the remaining sources are still

@@ -16,7 +16,7 @@ Boxes = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 def draw_boxes(
-    batch: int, height: int, width: int, probability: float, generator: torch.Generator, device: torch.device
+    batch: int, height: int, width: int, probability: float, generator: torch.Generator, device: torch.device | str
 ) -> Boxes:
     """Draw a box for each of `batch` images: (tops, lefts, heights, widths), each (B, 1), in whole pixels.
 
@@ -38,7 +38,7 @@ def draw_boxes(
 
 
 def draw_squares(
-    batch: int, height: int, width: int, probability: float, generator: torch.Generator, device: torch.device
+    batch: int, height: int, width: int, probability: float, generator: torch.Generator, device: torch.device | str
 ) -> Boxes:
     """Draw the square of Cutout for each of `batch` images, like draw_boxes, with half the shorter side as its side.
 

@@ -45,7 +45,7 @@ def with_flags(data_set: DataSet, flags: dict[str, Any]) -> DataSet:
         raise UserError(
             f"{', '.join(f'--{flag}' for flag in ignored)} would be ignored: {data_set.name} takes {accepted}."
         )
-    return replace(data_set, read=partial(data_set.read, **flags))
+    return replace(data_set, read=partial(data_set.read, **flags)) if data_set.read else data_set
 
 
 def _recognise(folder: Path, candidates: Sequence[DataSet], by_name: bool) -> DataSet:

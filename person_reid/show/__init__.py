@@ -1,1 +1,1 @@
-"""Pictures: curves, rankings, heat maps, histograms, maps of features, and the report that holds them all."""
+"""Draw curves, rankings, heat maps, histograms and feature maps, and the report that holds them all."""

@@ -1,34 +1,42 @@
-"""Where in the image a network finds its features: the energy of its last feature map, for every kind of network."""
+"""Show where in an image a network finds its features: the energy of its last feature map, for any network."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 import torch
+from torch import nn
 from torch.nn.functional import interpolate
 
 from person_reid.basics import UserError
 from person_reid.data.augment import normalise
 from person_reid.models.lightmbn import BRANCHES, LightMBN
 from person_reid.models.mgn import MGN
-from person_reid.models.network import USAMNetwork
+from person_reid.models.network import Network, USAMNetwork
 from person_reid.models.pcb import PCB, STRIPES
 
 CHUNK = 32  # images at a time
-MOST_PREFIX = 16  # tokens of class and registers before those of patches
+MOST_PREFIX = 16  # class and register tokens before the patch tokens, at most
 
 
 @torch.inference_mode()
-def activations(network, bank, device="cpu"):
-    """Heat maps of a bank of images, uint8 (N, H, W, 3): {name: (N, H, W) float32 on the CPU, each from 0 to 1}.
+def activations(
+    network: Network, bank: torch.Tensor, device: torch.device | str = "cpu"
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Return heat maps of a bank of images, uint8 (N, H, W, 3), as {branch: (N, H, W)}, each from 0 to 1.
 
-    A network of several branches has a map for each, others have one, named "". The heat at a position is
+    A network with branches has a map for each; any other network has one, named "". The heat at a position is
 
         Σ_c A_c², the energy of the feature map A there,
 
-    spread bicubically over the image and stretched to 0..1, in each image (with PCB in each stripe) by itself.
+    resized bicubically to the image and stretched to 0..1 for each image separately (for PCB, each stripe).
     Zagoruyko, Komodakis: Paying More Attention to Attention, ICLR 2017, equation 1 with p = 2.
-    Raises UserError for a network that shows no feature map.
+    Raises UserError if the network has no feature map.
     """
     found: dict[str, list[torch.Tensor]] = {}
     network.to(device).eval()
-    for chunk in bank.split(CHUNK):
+    for chunk in torch.split(bank, CHUNK):
         for name, maps in feature_maps(network, normalise(chunk.to(device))).items():
             energy = maps.float().square().sum(1, keepdim=True)
             heat = interpolate(energy, chunk.shape[1:3], mode="bicubic", align_corners=False)[:, 0].clamp(min=0).cpu()
@@ -36,8 +44,8 @@ def activations(network, bank, device="cpu"):
     return {name: torch.cat(maps).numpy() for name, maps in found.items()}
 
 
-def stretched(heat, parts=1):
-    """Maps (N, H, W) moved and scaled to 0..1, in each of `parts` horizontal stripes by itself; flat ones become 0."""
+def stretched(heat: torch.Tensor, parts: int = 1) -> torch.Tensor:
+    """Stretch maps (N, H, W) to 0..1, each of `parts` horizontal stripes separately; flat ones become 0."""
     stripes = []
     for stripe in heat.tensor_split(parts, dim=1):
         low, high = stripe.amin((1, 2), keepdim=True), stripe.amax((1, 2), keepdim=True)
@@ -45,13 +53,13 @@ def stretched(heat, parts=1):
     return torch.cat(stripes, dim=1)
 
 
-def parts_of(network):
-    """Into how many stripes the network cuts its map."""
+def parts_of(network: Network) -> int:
+    """Return the number of stripes into which the network cuts its map."""
     return STRIPES if isinstance(network, PCB) else 1
 
 
-def feature_maps(network, images):
-    """The feature maps (B, C, h, w) before the pooling: {name of the branch, or "": map}. images: (B, 3, H, W)."""
+def feature_maps(network: Network, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return the feature maps before pooling, {branch or "": (B, C, h, w)}. images: (B, 3, H, W), normalised."""
     if isinstance(network, MGN):
         shared = network.model["trunk"](images)
         branches = zip(("whole", "halves", "thirds"), network.model["branches"], strict=True)
@@ -64,15 +72,15 @@ def feature_maps(network, images):
     if isinstance(network, USAMNetwork):
         return {"": _input_of(network.pooling, lambda: network.pooled(images))}
     module = network.model
-    maps = network.entry.feature_map(module, images) if network.entry.has_map else _last_map(module, images)
-    return {"": on_grid(maps, images.shape[2:], getattr(module, "num_prefix_tokens", None))}
+    last = network.entry.feature_map(module, images) if network.entry.has_map else _last_map(module, images)
+    return {"": on_grid(last, images.shape[2:], getattr(module, "num_prefix_tokens", None))}
 
 
-def on_grid(maps, size, prefix=None):
-    """Tokens (B, C, N, 1) of a transformer as a map (B, C, h, w), without those of class and registers; a map as it is.
+def on_grid(maps: torch.Tensor, size: Sequence[int], prefix: int | None = None) -> torch.Tensor:
+    """Return the patch tokens of a transformer, (B, C, N, 1), as a map (B, C, h, w); a map is returned as it is.
 
-    size: (height, width) of the images; prefix: how many tokens stand before those of the patches, None if unknown.
-    The grid is that of the square patches with which the numbers agree. Raises UserError where there is none.
+    size: (height, width) of the images; prefix: number of tokens before those of the patches, None if unknown.
+    The grid is the one of square patches that fits the numbers. Raises UserError if there is none.
     """
     count = maps.shape[2]
     if maps.shape[3] != 1 or count <= 1:
@@ -82,13 +90,13 @@ def on_grid(maps, size, prefix=None):
     for first in ahead:
         if count - first in grids:
             patch = grids[count - first]
-            return maps[:, :, first:, 0].unflatten(2, (size[0] // patch, size[1] // patch))
-    raise UserError(f"{count} tokens of images {size[0]}×{size[1]} are no grid of square patches; no heat map of them.")
+            return maps[:, :, first:, 0].reshape(*maps.shape[:2], size[0] // patch, size[1] // patch)
+    raise UserError(f"{count} tokens of images {size[0]}×{size[1]} form no grid of square patches: no heat map.")
 
 
-def _input_of(module, call):
-    """What `module` is called with first while call() runs."""
-    seen = []
+def _input_of(module: nn.Module, call: Callable[[], object]) -> torch.Tensor:
+    """Return the first input of `module` while call() runs."""
+    seen: list[torch.Tensor] = []
     handle = module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     try:
         call()
@@ -97,11 +105,11 @@ def _input_of(module, call):
     return seen[0]
 
 
-def _last_map(module, images):
-    """The last output of a layer, of an opaque network, that has several positions: maps (B, C, h, w), or tokens."""
+def _last_map(module: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Return the last output with several positions of any layer of an opaque network: maps (B, C, h, w) or tokens."""
     last: list[torch.Tensor] = []
 
-    def remember(_, inputs, output):
+    def remember(layer: nn.Module, inputs: Any, output: Any) -> None:
         if not isinstance(output, torch.Tensor) or len(output) != len(images):
             return
         if output.ndim == 4 and output.shape[2] * output.shape[3] > 1:
@@ -117,5 +125,5 @@ def _last_map(module, images):
         for handle in handles:
             handle.remove()
     if not last:
-        raise UserError("no layer of this network has an output with several positions; no heat map of it.")
+        raise UserError("no layer of this network has an output with several positions, so there is no heat map.")
     return last[0]

@@ -1,16 +1,20 @@
-"""Cumulative matching characteristics of several runs: the share of queries with a right answer in their first k."""
+"""Draw the cumulative matching characteristics of runs: the share of queries with a match in the first k."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from matplotlib.ticker import PercentFormatter
 
 from person_reid.basics import UserError
+from person_reid.retrieval.metrics import Metrics
 from person_reid.show.style import panel, picture
 
 TICKS = (1, 5, 10, 20, 30, 40, 50, 75, 100)
 
 
-def draw_cmc(runs, save, ranks=50, dark=False):
-    """Draw the CMC curves of {name: Metrics}, best Rank@1 first, from rank 1 to `ranks`, to an image file."""
+def draw_cmc(runs: Mapping[str, Metrics], save: str | Path, ranks: int = 50, dark: bool = False) -> None:
+    """Draw the CMC curve of each run up to rank `ranks`, best Rank@1 first, to an image file."""
     best_first = sorted(runs.items(), key=lambda run: -run[1].rank(1))
     with picture(save, 7, 4.6, dark) as figure:
         axes = panel(figure.subplots(), "Cumulative matching characteristic", "Rank", "Queries answered")
@@ -25,14 +29,14 @@ def draw_cmc(runs, save, ranks=50, dark=False):
         axes.legend(loc="lower right")
 
 
-def run_names(paths):
-    """What to call the runs of result files, {name: path}: the files' names, with the folders where names repeat.
+def run_names(paths: Sequence[Path]) -> dict[str, Path]:
+    """Name the runs of result files, {name: path}, by file name, or by whole path if file names repeat.
 
-    Raises UserError for a file that is named twice.
+    Raises UserError if a file is given twice.
     """
     named = {path.stem: path for path in paths}
     if len(named) < len(paths):
         named = {path.with_suffix("").as_posix(): path for path in paths}
     if len(named) < len(paths):
-        raise UserError(f"{', '.join(map(str, paths))}: the same file twice; name each once.")
+        raise UserError(f"{', '.join(map(str, paths))}: the same file twice. Name each file once.")
     return named

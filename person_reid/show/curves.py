@@ -1,24 +1,29 @@
-"""Training curves: loss, top-1 error, learning rate and, where it was measured, mAP, epoch by epoch."""
+"""Draw training curves: loss, top-1 error, learning rate and, if it was measured, mAP, epoch by epoch."""
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from person_reid.show.style import LINES, LINES_ON_DARK, PATTERNS, panel, picture
 
 TRAIN_COLOR, VALIDATION_COLOR = LINES[:2]
-PANELS = {  # title: {name in a record: what the line is called}
+PANELS = {  # title: {name in a record: label of the line}
     "Loss": {"loss": "training", "val_loss": "validation"},
     "Top-1 error": {"error": "training", "val_error": "validation"},
     "Learning rate": {"lr": "learning rate"},
     "Test": {"mAP": "mAP", "rank1": "Rank@1"},
 }
-FEW = 30  # epochs: with more, a mark at every one is a blot
+FEW = 30  # epochs; with more, the markers run into one another
 
 
-def draw_curves(history, path, dark=False):
+def draw_curves(history: Sequence[Mapping[str, Any]], path: str | Path, dark: bool = False) -> None:
     """Draw the curves to an image file.
 
-    history: a list of dicts, one an epoch, with epoch, loss, error and, where there are any, val_loss, val_error
-    (errors in 0..1), lr, and mAP and rank1 (0..1), which some of the epochs may lack.
+    history: one dict per epoch, with epoch, loss, error and, if there are any, val_loss, val_error (errors in 0..1),
+    lr, and mAP and rank1 (0..1), which some epochs may lack.
     """
     panels = [title for title, lines in PANELS.items() if any(name in record for name in lines for record in history)]
     rows, columns = (2, 2) if len(panels) == 4 else (1, len(panels))
@@ -34,27 +39,26 @@ def draw_curves(history, path, dark=False):
                 axes.yaxis.set_major_formatter(PercentFormatter(1))
 
 
-def _draw_panel(axes, history, lines, dark):
+def _draw_panel(axes: Axes, history: Sequence[Mapping[str, Any]], lines: Mapping[str, str], dark: bool) -> None:
     colors = LINES_ON_DARK if dark else LINES
-    for place, (name, label) in enumerate(lines.items()):
+    for (name, label), colour, pattern in zip(lines.items(), colors, PATTERNS, strict=False):
         points = [(record["epoch"], record[name]) for record in history if name in record]
         if points:
             marker = "." if len(points) <= FEW else ""
-            axes.plot(
-                *zip(*points, strict=True), color=colors[place], linestyle=PATTERNS[place], marker=marker, label=label
-            )
+            axes.plot(*zip(*points, strict=True), color=colour, linestyle=pattern, marker=marker, label=label)
     first, last = history[0]["epoch"], history[-1]["epoch"]
-    axes.set_xlim(first - 0.05 * (last - first) - 0.1, last + 0.05 * (last - first) + 0.1)  # of all panels alike
+    axes.set_xlim(first - 0.05 * (last - first) - 0.1, last + 0.05 * (last - first) + 0.1)  # the same in all panels
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if len(axes.lines) > 1 or lines == PANELS["Test"]:
         axes.legend()
 
 
-def loss_limit(history):
-    """The top of the loss axis: what training reached, and half of the validation's epochs at least.
+def loss_limit(history: Sequence[Mapping[str, Any]]) -> float:
+    """Return the top of the loss axis: above all training losses and the median validation loss.
 
-    A validation loss far above, usual in the first epochs, is cut off: the other lines would lie on the axis.
+    A validation loss far above, usual in the first epochs, is cut off; it would press the other lines onto the axis.
     """
     highest = max(record["loss"] for record in history)
     validation = sorted(record["val_loss"] for record in history if "val_loss" in record)
-    return 1.15 * max(highest, validation[(len(validation) - 1) // 2] if validation else 0) or 1
+    middle = validation[(len(validation) - 1) // 2] if validation else 0.0
+    return float(1.15 * max(highest, middle)) or 1.0

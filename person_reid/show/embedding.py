@@ -1,4 +1,4 @@
-"""A map of features: images that the network finds similar lie near one another. Colour: identity; shape: camera.
+"""Draw a map of features: images that the network finds similar lie close together. Colour: identity; shape: camera.
 
 images = choose(query, gallery, identities=10)
 points, method = project(images.features)
@@ -7,8 +7,11 @@ draw_embedding(points, images.labels, images.cameras, "map.png", method)
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
@@ -19,12 +22,13 @@ from person_reid.show.style import MANY, panel, picture
 
 log = logging.getLogger(__name__)
 MARKERS = "osD^vPX*<>hp"
+Array = npt.NDArray[Any]
 DISTRACTOR = 0
-PERPLEXITY = 12.0  # neighbours that count: about half as many as a person has images
+PERPLEXITY = 12.0  # effective number of neighbours: about half the images of a person
 
 
-def choose(query, gallery, identities=10):
-    """The images of the `identities` that have most of them, of both FeatureSets, distractors and junk left out."""
+def choose(query: FeatureSet, gallery: FeatureSet, identities: int = 10) -> FeatureSet:
+    """Return the images, of both sets, of the identities with the most images; distractors and junk do not count."""
     both = FeatureSet(
         np.concatenate([query.features, gallery.features]),
         np.concatenate([query.labels, gallery.labels]),
@@ -35,15 +39,15 @@ def choose(query, gallery, identities=10):
     return both.select(np.flatnonzero(np.isin(both.labels, most)))
 
 
-def project(features, method=None, seed=0):
-    """Features (N, D) in the plane: (points (N, 2), the name of the method).
+def project(features: Array, method: str | None = None, seed: int = 0) -> tuple[Array, str]:
+    """Project features (N, D) to the plane. Returns points (N, 2) and the name of the method.
 
     method: "tsne" (van der Maaten, Hinton, JMLR 2008; needs scikit-learn), "umap" (McInnes, Healy, Melville, 2018;
-    needs umap-learn) or "pca"; None takes t-SNE if it is installed, else PCA. Raises UserError where the library of a
+    needs umap-learn) or "pca"; None takes t-SNE if it is installed, else PCA. Raises UserError if the library of a
     method is not installed, and for fewer than three images.
     """
     if len(features) < 3:
-        raise UserError(f"a map of {len(features)} images: expected three at least.")
+        raise UserError(f"a map of {len(features)} images: expected at least three.")
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     if method is None:
         try:
@@ -58,38 +62,41 @@ def project(features, method=None, seed=0):
         raise UserError(f"--method {method}: pip install {package}, or choose --method pca.") from None
 
 
-def _tsne(features, seed):
+def _tsne(features: Array, seed: int) -> Array:
     from sklearn.manifold import TSNE
 
-    # Of unit features, the Euclidean distance orders pairs as the cosine does.
+    # For unit vectors, Euclidean distance and cosine similarity order pairs in the same way.
     perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
-    return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(features)
+    return np.asarray(TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(features))
 
 
-def _umap(features, seed):
+def _umap(features: Array, seed: int) -> Array:
     from umap import UMAP
 
-    return UMAP(n_neighbors=min(15, len(features) - 1), metric="cosine", random_state=seed).fit_transform(features)
+    umap = UMAP(n_neighbors=min(15, len(features) - 1), metric="cosine", random_state=seed)
+    return np.asarray(umap.fit_transform(features))
 
 
-def _pca(features, seed):
+def _pca(features: Array, seed: int) -> Array:
     centred = features - features.mean(axis=0)
     left, spread, _ = np.linalg.svd(centred, full_matrices=False)
     points = left[:, :2] * spread[:2]
     return np.pad(points, ((0, 0), (0, 2 - points.shape[1])))
 
 
-METHODS: dict[str, tuple[str, Callable, str]] = {
+METHODS: dict[str, tuple[str, Callable[[Array, int], Array], str]] = {
     "tsne": ("t-SNE", _tsne, "scikit-learn"),
     "umap": ("UMAP", _umap, "umap-learn"),
     "pca": ("PCA", _pca, ""),
 }
 
 
-def draw_embedding(points, labels, cameras, save, method="", dark=False):
-    """Draw points (N, 2) to an image file; labels, cameras: (N,).
+def draw_embedding(
+    points: Array, labels: Array, cameras: Array, save: str | Path, method: str = "", dark: bool = False
+) -> None:
+    """Draw points (N, 2) with their labels and cameras, each (N,), to an image file.
 
-    Colours repeat after ten identities, shapes after twelve cameras: the number of an identity stands above its images.
+    Colours repeat after ten identities and shapes after twelve cameras, so each identity has its number above it.
     """
     people, shapes = np.unique(labels), dict(zip(np.unique(cameras), MARKERS * len(cameras), strict=False))
     paper = "#0f172a" if dark else "white"
@@ -102,13 +109,12 @@ def draw_embedding(points, labels, cameras, save, method="", dark=False):
         for number, label in enumerate(people):
             for camera, shape in shapes.items():
                 here = points[(labels == label) & (cameras == camera)]
-                axes.scatter(
-                    *here.T, s=36, marker=shape, color=MANY[number % len(MANY)], edgecolor=paper, linewidth=0.6
-                )
+                colour = MANY[number % len(MANY)]
+                axes.scatter(here[:, 0], here[:, 1], s=36, marker=shape, color=colour, edgecolor=paper, linewidth=0.6)
         for label in people:
             top = label_place(points[labels == label])
-            style = {"fontsize": 11, "fontweight": "bold", "path_effects": [withStroke(linewidth=3, foreground=paper)]}
-            axes.annotate(f"{label:04d}", top, (0, 9), textcoords="offset points", ha="center", **style)
+            text = axes.annotate(f"{label:04d}", top, (0, 9), textcoords="offset points", ha="center")
+            text.set(size=11, weight="bold", path_effects=[withStroke(linewidth=3, foreground=paper)])
         axes.set_xlabel(f"{method}: near means similar, axes have no unit", fontsize=10)
         keys = [
             Line2D([], [], marker=shape, linestyle="", color="#94a3b8", label=f"camera {camera}")
@@ -117,10 +123,10 @@ def draw_embedding(points, labels, cameras, save, method="", dark=False):
         figure.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), 4), handletextpad=0.1)
 
 
-def label_place(cloud):
-    """Where the number of an identity stands: above the half of its points (N, 2) around their most central one.
+def label_place(cloud: Array) -> tuple[float, float]:
+    """Return where to write the number of an identity: above the half of its points (N, 2) nearest to the medoid.
 
-    The middle of a cloud in two pieces is between them, where others are.
+    The mean of a cloud in two pieces would lie between them, among other identities.
     """
     distances = np.linalg.norm(cloud[:, None] - cloud[None], axis=2)
     centre = np.median(distances, axis=1).argmin()

@@ -1,9 +1,11 @@
-"""The answers of a search as a sheet: each query before what the index holds nearest to it.
+"""Draw the answers of a search: each query, then the images of the index nearest to it.
 
 draw_found(queries, answers, "found.png", threshold=0.7)
 """
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from person_reid.show.sheet import Row, Tile, draw_sheet
 from person_reid.show.style import ASKED, RIGHT, WRONG
@@ -11,17 +13,19 @@ from person_reid.show.style import ASKED, RIGHT, WRONG
 MOST_ROWS = 20  # queries on a sheet
 
 
-def draw_found(queries, answers, save, threshold=-1.0):
-    """Draw queries (paths) and their answers, a list of Found for each, one row a query, to an image file.
+def draw_found(
+    queries: Iterable[str | Path], answers: Iterable[Sequence[Any]], save: str | Path, threshold: float = -1.0
+) -> None:
+    """Draw the first MOST_ROWS queries and their answers (lists of Found), one row per query, to an image file.
 
-    What is less similar than the threshold is red and fades; where all is, the row says so. The first MOST_ROWS
-    queries are drawn. Raises UserError for an image that cannot be read and for a file type that cannot be written.
+    Images less similar than the threshold are red and faded; a row with no others says so.
+    Raises UserError for an image that cannot be read and for a file type that cannot be written.
     """
     pairs = list(zip(queries, answers, strict=True))[:MOST_ROWS]
     draw_sheet([_row(query, found, threshold) for query, found in pairs], save)
 
 
-def _row(query, found, threshold):
+def _row(query: str | Path, found: Sequence[Any], threshold: float) -> Row:
     tiles = [
         Tile(match.path, RIGHT if match.similarity >= threshold else WRONG, str(rank), f"{match.similarity:.3f}",
              faint=match.similarity < threshold)
@@ -30,7 +34,7 @@ def _row(query, found, threshold):
     if threshold <= -1:
         subtitle = ""
     elif found[0].similarity >= threshold:
-        subtitle = f"known: {sum(not tile.faint for tile in tiles)} of {len(tiles)} from {threshold:.3f} on"
+        subtitle = f"known: {sum(not tile.faint for tile in tiles)} of {len(tiles)} at {threshold:.3f} or above"
     else:
-        subtitle = f"nobody I know: none from {threshold:.3f} on"
+        subtitle = f"nobody I know: none at {threshold:.3f} or above"
     return Row(tiles, Path(query).name, subtitle, lead=Tile(query, ASKED, "query"))

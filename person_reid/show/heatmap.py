@@ -1,29 +1,42 @@
-"""Photographs with a network's heat over them, each below the photograph itself."""
+"""Lay a network's heat maps over photographs, each below the photograph itself."""
+
+from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
+import numpy.typing as npt
+import torch
 from PIL import Image
 
+from person_reid.data.bank import Pixels
+from person_reid.models.network import Network
 from person_reid.show.activation import activations, parts_of
 from person_reid.show.sheet import Row, Tile, pixels_of
 
-COLOURS = "inferno"  # from black to yellow through ever lighter tones: legible in grey and to every eye
+COLOURS = "inferno"  # black to yellow, steadily lighter: legible in grey and to colour-blind readers
 STRENGTH = 0.6
 
 
-def overlay(pixels, heat):
-    """uint8 (H, W, 3): an image in grey with heat (h, w), 0..1, in colour over it."""
+def overlay(pixels: Pixels, heat: npt.NDArray[np.floating]) -> Pixels:
+    """Lay heat (h, w), 0..1, in colour over an image (H, W, 3) in grey."""
     height, width = pixels.shape[:2]
-    heat = np.asarray(Image.fromarray(heat.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR))
-    colour = matplotlib.colormaps[COLOURS](heat)[..., :3] * 255
+    resized = Image.fromarray(heat.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
+    colour = matplotlib.colormaps[COLOURS](np.asarray(resized))[..., :3] * 255
     grey = np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
-    return ((1 - STRENGTH) * grey + STRENGTH * colour).round().astype(np.uint8)
+    return np.asarray(((1 - STRENGTH) * grey + STRENGTH * colour).round(), np.uint8)
 
 
-def heat_rows(network, tiles, bank, device="cpu", title="", subtitle=""):
-    """Rows of a sheet: the Tiles, and below them the same images under the network's heat, a row for each branch.
+def heat_rows(
+    network: Network,
+    tiles: Sequence[Tile],
+    bank: torch.Tensor,
+    device: torch.device | str = "cpu",
+    title: str = "",
+    subtitle: str = "",
+) -> list[Row]:
+    """Return rows of a sheet: the tiles, then the same images under the network's heat, a row for each branch.
 
-    bank: the images of the tiles as the network sees them, uint8 (N, H, W, 3). White lines part PCB's stripes.
+    bank: the images of the tiles as the network sees them, uint8 (N, H, W, 3). White lines separate PCB's stripes.
     """
     images = [pixels_of(tile.image) for tile in tiles]
     rows = [Row(tiles, title, subtitle)]

@@ -1,18 +1,20 @@
-"""How similar images of one person are, and images of two: histograms with a threshold, and the ROC."""
+"""Draw how similar images of one person are, and of two: histograms with a threshold, and the ROC."""
+
+from pathlib import Path
 
 import numpy as np
 from matplotlib.ticker import PercentFormatter
 
-from person_reid.retrieval.thresholds import BINS, roc
+from person_reid.retrieval.thresholds import BINS, PairSimilarities, roc
 from person_reid.show.style import LINES, LINES_ON_DARK, panel, picture
 
-BARS = 128  # over cosines in [-1, 1]
+BARS = 128  # across the cosines in [-1, 1]
 
 
-def draw_similarities(pairs, threshold, save, dark=False):
-    """Draw the PairSimilarities to an image file: of all pairs, of the hardest of every query, and the ROC of both.
+def draw_similarities(pairs: PairSimilarities, threshold: float, save: str | Path, dark: bool = False) -> None:
+    """Draw histograms of all pairs and of the hardest pair of each query, and the ROC of both, to an image file.
 
-    threshold: the cosine from which on two images are taken for one person; 1 − cosine is the cosine distance.
+    threshold: the lowest cosine at which two images count as one person; 1 − cosine is the cosine distance.
     """
     same, other = (LINES_ON_DARK if dark else LINES)[:2]
     kinds = (

@@ -1,10 +1,11 @@
-"""A query beside its nearest gallery images, green and ✓ where the identity is right, red and ✗ where it is wrong.
+"""Rank the gallery for a query and draw it: green and ✓ if the identity is right, red and ✗ if it is wrong.
 
 query, gallery = load_result("pytorch_result.mat", paths=True)
-matches, _ = nearest(query, gallery, 777)
-draw_ranking(query.paths[777], located(matches, gallery), "show.png", "Query 777")
+path, matches, _ = look_up(query, gallery, 777)
+draw_ranking(path, matches, "show.png", "Query 777")
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -13,18 +14,20 @@ import numpy as np
 from person_reid.basics import UserError
 from person_reid.data.layout import JUNK, read_split
 from person_reid.retrieval.metrics import evaluate
+from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import CosineScores
 from person_reid.show.sheet import Row, Tile, draw_sheet
 from person_reid.show.style import ASKED, RIGHT, WRONG
 
 PUBLISHED_TEST_DIR = "../Market/pytorch"
+Folder = str | Path | None  # that holds query and gallery; None if the images have not moved
 
 
 @dataclass(frozen=True)
 class Match:
     """One gallery image of a ranking. index: its position in the gallery; similarity: the cosine, -1 to 1.
 
-    accepted: whether it is similar enough to be taken for the same person at all.
+    accepted: whether it is similar enough to count as the same person.
     """
 
     index: int
@@ -32,48 +35,52 @@ class Match:
     camera: int
     similarity: float
     right: bool
-    path: Path | None = None
+    path: str | Path = ""  # filled in by look_up
     accepted: bool = True
 
 
-def nearest(query, gallery, index, top=10, threshold=-1.0):
-    """The gallery images nearest to one query, junk left out as the metric leaves it out, equal ones by index.
+def nearest(
+    query: FeatureSet, gallery: FeatureSet, index: int, top: int = 10, threshold: float = -1.0
+) -> tuple[list[Match], int]:
+    """Return the matches nearest to one query, nearest first, and the number of right images in the gallery.
 
-    query, gallery: FeatureSets; index: which query, from 0; threshold: the least similarity accepted.
-    Returns (at most `top` Matches, nearest first; how many right images the gallery holds). Raises UserError for an
-    index out of range, and where all the gallery is junk.
+    index: which query, from 0; top: number of matches at most; threshold: the lowest similarity accepted.
+    Junk is left out as in the metric; ties are ordered by index. Raises UserError for an index out of range, and if
+    the whole gallery is junk.
     """
     if not 0 <= index < len(query):
-        raise UserError(f"--query_index {index}: expected 0 to {len(query) - 1}, there are {len(query)} queries.")
+        raise UserError(f"--query_index {index}: expected 0 to {len(query) - 1}; there are {len(query)} queries.")
     if top < 1:
         raise UserError(f"--top {top}: expected 1 or more.")
     label, camera = query.labels[index], query.cameras[index]
-    same = (gallery.labels == label) & (label != JUNK)
-    valid = np.flatnonzero((gallery.labels != JUNK) & ~(same & (gallery.cameras == camera)))
+    labels, cameras = gallery.labels, gallery.cameras
+    same = (labels == label) & (label != JUNK)
+    valid = np.flatnonzero((labels != JUNK) & ~(same & (cameras == camera)))
     if not len(valid):
-        raise UserError(f"query {index}: the whole gallery is junk to it, there is nothing to rank.")
+        raise UserError(f"query {index}: the whole gallery is junk for it, so there is nothing to rank.")
     scores = CosineScores(query.features[index : index + 1], gallery.features)(0, 1)[0]
     order = valid[np.argsort(-scores[valid], kind="stable")[:top]]
     matches = [
-        Match(
-            int(i),
-            int(gallery.labels[i]),
-            int(gallery.cameras[i]),
-            float(s),
-            bool(same[i]),
-            accepted=bool(s >= threshold),
-        )
+        Match(int(i), int(labels[i]), int(cameras[i]), float(s), bool(same[i]), accepted=bool(s >= threshold))
         for i, s in zip(order, scores[order], strict=True)
     ]
     return matches, int(same[valid].sum())
 
 
-def chosen(query, gallery, indices=None, worst=None, camera=None):
-    """Which queries to show, with their average precision: {index: AP}, the AP None where it was not needed.
+def chosen(
+    query: FeatureSet,
+    gallery: FeatureSet,
+    indices: Sequence[int] | None = None,
+    worst: int | None = None,
+    camera: int | None = None,
+) -> dict[int, float | None]:
+    """Return the queries to show with their average precision, {index: AP}; the AP is None if it was not needed.
 
-    indices: these, in this order; else camera: those of that camera (all where None); worst: of these so many of the
-    lowest AP, lowest first. A query without a right answer in the gallery cannot be blamed on the features, and is none
-    of the worst. Raises UserError where nothing is left.
+    indices: these, in this order; the other arguments are then ignored.
+    worst: this number of queries with the lowest AP, lowest first; those without a match in the gallery do not count.
+    camera: only queries of this camera.
+
+    Raises UserError if nothing is left.
     """
     if indices is not None:
         return dict.fromkeys(indices)
@@ -82,7 +89,7 @@ def chosen(query, gallery, indices=None, worst=None, camera=None):
     found = np.arange(len(query)) if camera is None else np.flatnonzero(query.cameras == camera)
     if not len(found):
         there = ", ".join(map(str, np.unique(query.cameras)))
-        raise UserError(f"--camera {camera}: no query is of it; there are queries of camera {there}.")
+        raise UserError(f"--camera {camera}: no query is from it; there are queries of camera {there}.")
     if worst is None:
         return dict.fromkeys(found.tolist())
     metrics = evaluate(query.select(found), gallery)
@@ -93,48 +100,41 @@ def chosen(query, gallery, indices=None, worst=None, camera=None):
     return {int(found[i]): float(metrics.average_precision[i]) for i in order}
 
 
-def located(matches, gallery, test_dir=None):
-    """The Matches with the paths of their images. gallery, test_dir: see paths_of and find_image."""
-    paths = paths_of(gallery, "gallery", test_dir)
-    return [replace(match, path=find_image(paths[match.index], test_dir)) for match in matches]
+def look_up(
+    query: FeatureSet, gallery: FeatureSet, index: int, top: int = 10, threshold: float = -1.0, test_dir: Folder = None
+) -> tuple[Path, list[Match], int]:
+    """Return the path of a query's image, its nearest matches with their paths, and the number of right images.
 
-
-def look_up(query, gallery, index, top=10, threshold=-1.0, test_dir=None):
-    """The path of a query's image, its nearest Matches with the paths of theirs, and how many right ones there are.
-
-    The arguments are those of nearest and of find_image. Raises UserError as they do.
+    Arguments and errors are those of nearest and find_image.
     """
     matches, total = nearest(query, gallery, index, top, threshold)
-    matches = located(matches, gallery, test_dir)
-    return find_image(paths_of(query, "query", test_dir)[index], test_dir), matches, total
+    path, paths = paths_of(query, "query", test_dir)[index], paths_of(gallery, "gallery", test_dir)
+    matches = [replace(match, path=find_image(paths[match.index], test_dir)) for match in matches]
+    return find_image(path, test_dir), matches, total
 
 
-def paths_of(images, split, test_dir=None):
-    """The names of a FeatureSet's images, which it keeps. Result files of the published code do not hold them.
+def paths_of(images: FeatureSet, split: str, test_dir: Folder = None) -> list[str]:
+    """Return the names of a FeatureSet's images, and keep them there.
 
-    Those are in the order in which torchvision's ImageFolder lists <test_dir>/<split>. Raises UserError where that
-    folder holds other images.
+    Result files of the published code lack them; their images are in the order in which torchvision's ImageFolder
+    lists <test_dir>/<split>. Raises UserError if that folder holds other images.
     """
     if images.paths is None:
-        images.paths = _listed(images, split, test_dir)
+        folder = Path(test_dir or PUBLISHED_TEST_DIR)
+        found = read_split(folder, split)
+        if not (np.array_equal(found.labels, images.labels) and np.array_equal(found.cameras, images.cameras)):
+            raise UserError(
+                f"{folder / split}: holds {len(found)} images, not the {len(images)} of the result file, which does "
+                "not name them. Pass the folder above them as --test_dir, or extract the features again with test.py."
+            )
+        images.paths = [path.as_posix() for path in found.paths]
     return images.paths
 
 
-def _listed(images, split, test_dir):
-    folder = Path(test_dir or PUBLISHED_TEST_DIR)
-    found = read_split(folder, split)
-    if not (np.array_equal(found.labels, images.labels) and np.array_equal(found.cameras, images.cameras)):
-        raise UserError(
-            f"{folder / split}: holds {len(found)} images, not the {len(images)} of the result file, which does not "
-            "name them. Pass the folder above them as --test_dir, or extract the features again with test.py."
-        )
-    return [path.as_posix() for path in found.paths]
+def find_image(path: str | Path, test_dir: Folder = None) -> Path:
+    """Return where an image of a result file is now: below `test_dir` if it is there, else in its old place.
 
-
-def find_image(path, test_dir=None):
-    """Where an image of a result file is now: below `test_dir` if that is given and has it, else at its old place.
-
-    path: as in the file, ending in <split>/<identity>/<name>. Raises UserError where it is in neither.
+    path: as in the file, ending in <split>/<identity>/<name>. Raises UserError if it is in neither place.
     """
     places = [Path(path)]
     if test_dir:
@@ -143,11 +143,13 @@ def find_image(path, test_dir=None):
         if place.is_file():
             return place
     looked = " nor ".join(str(place) for place in places)
-    raise UserError(f"{looked}: no such image. If they moved: --test_dir FOLDER, the one with query and gallery in it.")
+    raise UserError(f"{looked}: no such image. If they moved, pass the folder of query and gallery as --test_dir.")
 
 
-def describe_ranking(query, index, query_path, matches, total):
-    """The lines that say in text what the picture shows. total: how many right images the gallery holds."""
+def describe_ranking(
+    query: FeatureSet, index: int, query_path: str | Path, matches: Sequence[Match], total: int
+) -> Iterator[str]:
+    """Yield in lines of text what the picture shows. total: number of right images in the gallery."""
     yield f"query {index}: {headline(query, index)}  {query_path}"
     for rank, match in enumerate(matches, 1):
         verdict = ("right" if match.right else "wrong") + ("" if match.accepted else ", rejected")
@@ -155,41 +157,38 @@ def describe_ranking(query, index, query_path, matches, total):
     yield summary(matches, total)
 
 
-def headline(query, index):
-    """`identity 0855, camera 3`."""
+def headline(query: FeatureSet, index: int) -> str:
+    """Return `identity 0855, camera 3`."""
     return f"identity {query.labels[index]:04d}, camera {query.cameras[index]}"
 
 
-def summary(matches, total):
-    """`7 of the first 10 are right; the gallery holds 12 right ones`."""
+def summary(matches: Sequence[Match], total: int) -> str:
+    """Return `7 of the first 10 are right; the gallery holds 12 right ones`."""
     right, rejected = sum(match.right for match in matches), sum(not match.accepted for match in matches)
     text = f"{right} of the first {len(matches)} are right; the gallery holds {total} right ones"
     return f"{text}; {rejected} are below the threshold" if rejected else text
 
 
-def draw_ranking(query_path, matches, save, title, subtitle=""):
-    """Draw a query and its Matches, which have paths, ten a line, to an image file.
+def draw_ranking(
+    query_path: str | Path, matches: Sequence[Match], save: str | Path, title: str, subtitle: str = ""
+) -> None:
+    """Draw a query and its matches, which need paths, ten per line, to an image file.
 
     Raises UserError for an image that cannot be read and for a file type that matplotlib cannot write.
     """
     draw_sheet([ranking_row(query_path, matches, title, subtitle)], save)
 
 
-def ranking_row(query_path, matches, title, subtitle=""):
-    """The row of a sheet: the query, then its Matches, which have paths. Frame and mark tell right from wrong."""
+def ranking_row(query_path: str | Path, matches: Sequence[Match], title: str, subtitle: str = "") -> Row:
+    """Return the row of a sheet: the query, then its matches, which need paths."""
     tiles = [
-        Tile(
-            match.path,
-            RIGHT if match.right else WRONG,
-            str(rank),
-            caption(match) + ("" if match.accepted else "\nrejected"),
-            faint=not match.accepted,
-        )
+        Tile(match.path, RIGHT if match.right else WRONG, str(rank), caption(match), faint=not match.accepted)
         for rank, match in enumerate(matches, 1)
     ]
     return Row(tiles, title, subtitle, Tile(query_path, ASKED, "query"))
 
 
-def caption(match):
-    """`✓ 0855`, and below it `c3 · 0.713`: right or wrong, identity, camera, similarity."""
-    return f"{'✓' if match.right else '✗'} {match.label:04d}\nc{match.camera} · {match.similarity:.3f}"
+def caption(match: Match) -> str:
+    """Return `✓ 0855`, below it `c3 · 0.713`, and below that `rejected` if it was: identity, camera, similarity."""
+    text = f"{'✓' if match.right else '✗'} {match.label:04d}\nc{match.camera} · {match.similarity:.3f}"
+    return text if match.accepted else f"{text}\nrejected"

@@ -1,12 +1,18 @@
-"""What is known about a run, on one page: metrics, curves, thresholds, a map of the features, rankings, heat maps."""
+"""Make the sections of a report: metrics, curves, thresholds, a map of the features, rankings and heat maps."""
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
+from markupsafe import Markup
 
-from person_reid.data.bank import load_bank
-from person_reid.retrieval.metrics import evaluate
+from person_reid.data.bank import Pixels, load_bank
+from person_reid.models.network import Network
+from person_reid.retrieval.metrics import Metrics, evaluate
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.thresholds import pair_similarities, summarize
 from person_reid.show import page, ranking
@@ -19,25 +25,25 @@ from person_reid.show.sheet import pixels_of
 RANKS = (1, 5, 10)
 RULES = {"eer": "equal error rate", "1e-3": "1 stranger in 1,000", "1e-4": "1 stranger in 10,000"}
 KINDS = {"all_pairs": "all pairs", "hardest_per_query": "hardest of every query"}
+Heat = Callable[[Sequence[str | Path]], list[list[Pixels]]]
 
 
 @dataclass
 class Tested:
-    """Result of a test. query, gallery: FeatureSets; metrics: {how the gallery was ranked: Metrics}, the plain one
-    first."""
+    """The result of a test. metrics: {how the gallery was ranked: Metrics}, the plain ranking first."""
 
     query: FeatureSet
     gallery: FeatureSet
-    metrics: dict
+    metrics: dict[str, Metrics]
 
     @property
-    def plain(self):
-        """The Metrics of the plain ranking."""
+    def plain(self) -> Metrics:
+        """Return the metrics of the plain ranking."""
         return next(iter(self.metrics.values()))
 
 
-def metrics_section(tested):
-    """The figures, how they differ by the query's camera, and the CMC curves."""
+def metrics_section(tested: Tested) -> Markup:
+    """Return the metrics, also for each camera of the queries, and the CMC curves."""
     plain = tested.plain
     best = {"Rank@1": plain.rank(1), "mAP": plain.mAP, "mINP": plain.mINP}
     header = ["Query", *(f"Rank@{k}" for k in RANKS), "mAP", "mINP"]
@@ -60,15 +66,15 @@ def metrics_section(tested):
     )
 
 
-def curves_section(history):
-    """The training curves."""
+def curves_section(history: Sequence[Mapping[str, Any]]) -> Markup:
+    """Return the training curves. history: see draw_curves."""
     last = history[-1]
     text = f"{len(history)} epochs; the last: loss {last['loss']:.4g}, top-1 error {percent(last['error'])} %."
     return page.section("Training", page.chart(partial(draw_curves, history), "Training curves", 56, 31), remark=text)
 
 
-def thresholds_section(tested):
-    """Same person or not: the thresholds, and the histograms around them."""
+def thresholds_section(tested: Tested) -> Markup:
+    """Return the thresholds that tell one person from two, with their histograms."""
     pairs = pair_similarities(tested.query, tested.gallery)
     found = summarize(pairs)
     rows = []
@@ -87,23 +93,25 @@ def thresholds_section(tested):
     )
 
 
-def map_section(tested, identities=10):
-    """The map of the features of the people with the most images."""
+def map_section(tested: Tested, identities: int = 10) -> Markup:
+    """Return a map of the features of the people with the most images."""
     images = choose(tested.query, tested.gallery, identities)
     points, method = project(images.features)
 
-    def draw(path, dark):
+    def draw(path: Path, dark: bool) -> None:
         draw_embedding(points, images.labels, images.cameras, path, method, dark)
 
     return page.section(
         "Map of the features",
-        page.chart(draw, "Images of people, near one another where the network finds them similar", 42),
+        page.chart(draw, "Images of people, close together if the network finds them similar", 42),
         remark=f"The {len(np.unique(images.labels))} people with the most images; colour: identity, shape: camera.",
     )
 
 
-def rankings_section(title, tested, indices, test_dir=None, heat=None, remark=""):
-    """Queries and their nearest gallery images. heat(images) → heat maps to lay over them (see heat_of), or None."""
+def rankings_section(
+    title: str, tested: Tested, indices: Iterable[int], test_dir: ranking.Folder, heat: Heat | None, remark: str
+) -> Markup:
+    """Return queries and their nearest gallery images. heat: see heat_of; None shows the photographs alone."""
     content = []
     for index in indices:
         path, matches, total = ranking.look_up(tested.query, tested.gallery, index, test_dir=test_dir)
@@ -119,12 +127,12 @@ def rankings_section(title, tested, indices, test_dir=None, heat=None, remark=""
     return page.section(title, *content, remark=remark)
 
 
-def heat_of(network, size, device):
-    """The function files → [images (N, H, W, 3) under the network's heat] for each of its branches."""
+def heat_of(network: Network, size: tuple[int, int], device: torch.device | str) -> Heat:
+    """Return a function that lays the network's heat over image files: files → a list of images for each branch."""
     from person_reid.show.activation import activations
     from person_reid.show.heatmap import overlay
 
-    def heat(files):
+    def heat(files: Sequence[str | Path]) -> list[list[Pixels]]:
         found = activations(network, load_bank(files, *size), device)
         return [
             [overlay(pixels_of(file), hot) for file, hot in zip(files, maps, strict=True)] for maps in found.values()
@@ -133,13 +141,18 @@ def heat_of(network, size, device):
     return heat
 
 
-def spread(count, number):
-    """`number` indices spread evenly over range(count)."""
-    return np.unique(np.linspace(0, count - 1, min(number, count)).round().astype(int)).tolist()
+def spread(count: int, number: int) -> Iterable[int]:
+    """Return `number` indices spread evenly over range(count), fewer if there are not as many."""
+    return [int(index) for index in np.unique(np.linspace(0, count - 1, min(number, count)).round())]
 
 
-def measure(query, gallery, multi_query=None, rescore=None):
-    """Tested: ranked plainly and, where they are given, re-ranked and with the merged features of multiple queries."""
+def measure(
+    query: FeatureSet,
+    gallery: FeatureSet,
+    multi_query: FeatureSet | None = None,
+    rescore: Callable[[Any, Any], Any] | None = None,
+) -> Tested:
+    """Evaluate a plain ranking and, if given, a re-ranked (see rescorer) and a multi-query ranking."""
     metrics = {"single": evaluate(query, gallery)}
     if rescore:
         metrics["re-ranked"] = evaluate(query, gallery, scores=rescore(query.features, gallery.features))
@@ -148,6 +161,6 @@ def measure(query, gallery, multi_query=None, rescore=None):
     return Tested(query, gallery, metrics)
 
 
-def percent(value):
-    """`90.47` of 0.904691."""
+def percent(value: float) -> str:
+    """Format a share as a percentage: `90.47` for 0.904691."""
     return f"{100 * value:.2f}"

@@ -1,4 +1,4 @@
-"""Sheets of framed photographs: rows of tiles, each row below a title of its own.
+"""Draw sheets of framed photographs: rows of tiles, each row below its own title.
 
 draw_sheet([Row([Tile("a.jpg", RIGHT, "1", "✓ 0855\nc3 · 0.713")], "Query 3", "identity 0855")], "show.png")
 """
@@ -6,16 +6,18 @@ draw_sheet([Row([Tile("a.jpg", RIGHT, "1", "✓ 0855\nc3 · 0.713")], "Query 3",
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from person_reid.basics import UserError
-from person_reid.data.bank import load_image
+from person_reid.data.bank import Pixels, load_image
 from person_reid.show.style import ASKED, FAINT, picture
 
-COLUMNS = 10  # tiles in a line, besides the lead
-SHOWN = (256, 128)  # height and width in pixels to which every photograph is brought
+COLUMNS = 10  # tiles per line, besides the lead
+SHOWN = (256, 128)  # height and width in pixels to which every photograph is resized
 # Inches.
 WIDTH, HEIGHT, GAP, MARGIN, BETWEEN = 1.12, 2.24, 0.18, 0.15, 0.3
 TITLE, SUBTITLE, ABOVE, CAPTION_LINE = 0.34, 0.3, 0.3, 0.235
@@ -23,10 +25,10 @@ TITLE, SUBTITLE, ABOVE, CAPTION_LINE = 0.34, 0.3, 0.3, 0.235
 
 @dataclass(frozen=True)
 class Tile:
-    """One framed photograph. image: its file, or pixels uint8 (H, W, 3); colour: of frame and caption; faint: the
-    photograph nearly fades away; lines: heights, 0..1 from the top, at which it is cut across by a line."""
+    """One framed photograph. image: a file, or pixels (H, W, 3); colour: of frame and caption; faint: fade the
+    photograph; lines: heights, 0..1 from the top, at which to draw a line across it."""
 
-    image: Path | str | np.ndarray
+    image: Path | str | Pixels
     colour: str = ASKED
     above: str = ""
     below: str = ""
@@ -36,7 +38,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Row:
-    """Tiles in as many lines as they need. lead: stands before them, apart."""
+    """Tiles in as many lines as they need. lead: a tile set apart before them."""
 
     tiles: Sequence[Tile]
     title: str = ""
@@ -44,72 +46,70 @@ class Row:
     lead: Tile | None = None
 
     @property
-    def words(self):
-        """Height of what is written above the tiles, and below them, in inches."""
+    def text_heights(self) -> tuple[float, float]:
+        """Return the heights of the text above and below each line of tiles, in inches."""
         tiles = [*self.tiles, *([self.lead] if self.lead else [])]
-        above = TITLE * bool(self.title) + SUBTITLE * bool(self.subtitle) + ABOVE * any(tile.above for tile in tiles)
-        captions = max(tile.below.count("\n") + 1 if tile.below else 0 for tile in tiles)
-        return above, CAPTION_LINE * captions
+        lines_below = max(tile.below.count("\n") + 1 if tile.below else 0 for tile in tiles)
+        return ABOVE if any(tile.above for tile in tiles) else 0.0, CAPTION_LINE * lines_below
 
-    def height(self, columns):
-        """In inches: titles stand once, captions below every line of tiles."""
-        above, below = self.words
+    def height(self, columns: int) -> float:
+        """Return the height of titles and tiles in inches."""
+        titles = (TITLE if self.title else 0) + (SUBTITLE if self.subtitle else 0)
         lines = max(1, -(-len(self.tiles) // columns))
-        numbers = ABOVE * any(tile.above for tile in self.tiles)
-        return above + lines * (HEIGHT + below + GAP) + (lines - 1) * numbers
+        return titles + lines * (sum(self.text_heights) + HEIGHT + GAP)
 
 
-def draw_sheet(rows, save, dark=False):
-    """Draw Rows below one another to an image file.
+def draw_sheet(rows: Sequence[Row], save: str | Path, dark: bool = False) -> None:
+    """Draw rows below one another to an image file.
 
     Raises UserError for an image that cannot be read and for a file type that cannot be written.
     """
     columns = min(COLUMNS, max(1, *(len(row.tiles) for row in rows)))
     indent = (WIDTH + 2 * GAP) if any(row.lead for row in rows) else 0
     width = max(indent + columns * (WIDTH + GAP) + MARGIN, 6)
-    height = sum(row.height(columns) + BETWEEN * bool(row.title) for row in rows) + MARGIN
+    gaps = [BETWEEN if row.title else 0.0 for row in rows]
+    height = sum(row.height(columns) for row in rows) + sum(gaps) + MARGIN
     with picture(save, width, height, dark, layout="none") as figure:
         page = _Page(figure, width, height)
-        top = MARGIN - BETWEEN * bool(rows[0].title)
-        for row in rows:
-            top += BETWEEN * bool(row.title)
-            _draw_row(page, row, top, columns, indent)
-            top += row.height(columns)
+        top = MARGIN - gaps[0]
+        for row, gap in zip(rows, gaps, strict=True):
+            _draw_row(page, row, top + gap, columns, indent)
+            top += gap + row.height(columns)
 
 
 @dataclass(frozen=True)
 class _Page:
-    """A figure measured in inches from its upper left corner."""
+    """A figure whose coordinates are inches from its upper left corner."""
 
     figure: Figure
     width: float
     height: float
 
-    def text(self, left, top, words, **style):
+    def text(self, left: float, top: float, words: str, **style: Any) -> None:
         self.figure.text(left / self.width, 1 - top / self.height, words, va="top", **style)
 
-    def axes(self, left, top):
+    def axes(self, left: float, top: float) -> Axes:
         bottom = 1 - (top + HEIGHT) / self.height
         return self.figure.add_axes((left / self.width, bottom, WIDTH / self.width, HEIGHT / self.height))
 
 
-def _draw_row(page, row, top, columns, indent):
+def _draw_row(page: _Page, row: Row, top: float, columns: int, indent: float) -> None:
     if row.title:
         page.text(MARGIN, top, row.title, fontsize=17, fontweight="bold")
         top += TITLE
     if row.subtitle:
         page.text(MARGIN, top, row.subtitle, fontsize=13, color=FAINT)
         top += SUBTITLE
-    numbers = ABOVE * any(tile.above for tile in [*row.tiles, *([row.lead] if row.lead else [])])
+    above, below = row.text_heights
     if row.lead:
-        _draw_tile(page.axes(MARGIN, top + numbers), row.lead)
+        _draw_tile(page.axes(MARGIN, top + above), row.lead)
     for position, tile in enumerate(row.tiles):
         line, column = divmod(position, columns)
-        down = numbers + line * (numbers + HEIGHT + row.words[1] + GAP)
+        down = above + line * (above + HEIGHT + below + GAP)
         _draw_tile(page.axes(MARGIN + indent + column * (WIDTH + GAP), top + down), tile)
 
 
-def _draw_tile(axes, tile):
+def _draw_tile(axes: Axes, tile: Tile) -> None:
     axes.imshow(pixels_of(tile.image), aspect="auto", interpolation="lanczos", alpha=0.3 if tile.faint else 1)
     axes.set(xticks=[], yticks=[])
     axes.grid(False)
@@ -121,8 +121,8 @@ def _draw_tile(axes, tile):
         spine.set(visible=True, edgecolor=tile.colour, linewidth=4.5)
 
 
-def pixels_of(image):
-    """uint8 (256, 128, 3) of a file, or an array as it is. Raises UserError for a file that cannot be read."""
+def pixels_of(image: Path | str | Pixels) -> Pixels:
+    """Read a file as pixels (256, 128, 3), or return an array as it is. Raises UserError for an unreadable file."""
     if isinstance(image, np.ndarray):
         return image
     try:

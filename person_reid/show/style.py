@@ -1,19 +1,22 @@
-"""One style for every picture: legible in print, on a dark screen, and to eyes that do not tell red from green.
+"""Give every picture one style: legible in print, on a dark screen, and to colour-blind readers.
 
 with picture("cmc.pdf", 6, 4) as figure:
     axes = panel(figure.subplots(), "CMC", "Rank", "Identified")
     axes.plot(ranks, shares, label="resnet50")
 
-Lines differ in colour and in pattern, right and wrong in colour and by a mark. The colours of lines are those of Okabe
-and Ito (Color Universal Design, 2008), some a little darker or lighter; identities, of which there are many, have the
-ten of Petroff (Accessible Color Sequences for Data Visualization, 2021).
+Lines differ in colour and pattern, right and wrong in colour and mark. The colours of lines are those of Okabe and Ito
+(Color Universal Design, 2008), some slightly darker or lighter; identities, of which there are many, use the ten of
+Petroff (Accessible Color Sequences for Data Visualization, 2021).
 """
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from cycler import cycler
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from person_reid.basics import UserError, atomic_write
@@ -26,7 +29,7 @@ MANY = (
     "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
 )  # fmt: skip
 DOTS_PER_INCH = 130
-SETTINGS: dict[str, dict] = {  # without a date, the same picture is the same file
+SETTINGS: dict[str, dict[str, Any]] = {  # no date, so that the same picture is the same file
     "svg": {"metadata": {"Date": None}},
     "pdf": {"metadata": {"CreationDate": None}},
     "jpg": {"pil_kwargs": {"quality": 90}},
@@ -34,8 +37,8 @@ SETTINGS: dict[str, dict] = {  # without a date, the same picture is the same fi
 }
 
 
-def theme(dark=False):
-    """matplotlib's settings as a dict, for matplotlib.rc_context."""
+def theme(dark: bool = False) -> dict[Any, Any]:
+    """Return matplotlib's settings, for matplotlib.rc_context."""
     paper, ink, faint, grid = ("#0f172a", "#e2e8f0", "#94a3b8", "#334155") if dark else ("white", INK, FAINT, "#dbe2ea")
     return {
         "font.family": "DejaVu Sans", "font.size": 12, "text.color": ink,
@@ -54,11 +57,13 @@ def theme(dark=False):
 
 
 @contextmanager
-def picture(save, width, height, dark=False, layout="constrained"):
-    """Yield a Figure of that size in inches; after the block it is written to `save`, whole or not at all.
+def picture(
+    save: str | Path, width: float, height: float, dark: bool = False, layout: Any = "constrained"
+) -> Iterator[Figure]:
+    """Yield a Figure of that size in inches and write it to `save` after the block, whole or not at all.
 
-    save: a name whose ending is the file type (.png, .pdf, .svg, .jpg); dark: for a dark screen. Raises UserError,
-    before anything is drawn, for a file type that matplotlib cannot write.
+    save: a file name whose suffix is the type (.png, .pdf, .svg, .jpg); dark: for a dark screen; layout: as for Figure.
+    Raises UserError, before anything is drawn, for a file type that matplotlib cannot write.
     """
     save = Path(save)
     with matplotlib.rc_context(theme(dark)):
@@ -72,7 +77,7 @@ def picture(save, width, height, dark=False, layout="constrained"):
             figure.savefig(temporary, format=file_type, **SETTINGS.get(file_type, {}))
 
 
-def panel(axes, title, x, y=""):
-    """The axes with their title and labels. Returns them."""
+def panel(axes: Axes, title: str, x: str, y: str = "") -> Axes:
+    """Label the axes with a title and the names of x and y, and return them."""
     axes.set(title=title, xlabel=x, ylabel=y)
     return axes

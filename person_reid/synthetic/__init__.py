@@ -1,1 +1,1 @@
-"""The people that prepare.py --synthetic draws."""
+"""Draw the synthetic people of prepare.py --synthetic."""

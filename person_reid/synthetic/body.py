@@ -1,50 +1,49 @@
-"""The body of a synthetic person in a pose, as solids: limbs, torso, head, hair, and what is carried.
+"""Build the body of a synthetic person in a pose from solids: limbs, torso, head, hair and bag.
 
-Coordinates: x to the person's left, y up, z forward, in units of the body's height. people.py says who it is and
-figure.py paints the solids. `nearer` puts clothes before limbs where the depth of their middles would not.
+Coordinates: x to the person's left, y up, z forward, in body heights. people.py chooses the person and figure.py paints
+the solids. `nearer` puts clothes in front of limbs if the depth of their middles would not.
 """
+
+from typing import Any
 
 import numpy as np
 
-from person_reid.synthetic.figure import Solid
-from person_reid.synthetic.people import PATTERNS
+from person_reid.synthetic.figure import Fabric, Paint, Point, Pose, Solid
+from person_reid.synthetic.people import PATTERNS, Array, Colour, Person
 
 FACE = np.array((46, 30, 30), np.float32)  # eyes and mouth
-TROUSERS = {"trousers": 2.0, "slim": 2.0, "shorts": 0.85, "skirt": 0.0, "long skirt": 0.0}  # in half legs
+TROUSERS = {"trousers": 2.0, "slim": 2.0, "shorts": 0.85, "skirt": 0.0, "long skirt": 0.0}  # length in half legs
 WIDE = {"trousers": 0.012, "shorts": 0.01}
 
 
-def solids_of(person, pose):
-    """The list of Solid of a Person in a Pose."""
+def solids_of(person: Person, pose: Pose) -> list[Solid]:
+    """Return the solids of a person in a pose."""
     return [*legs(person, pose), *torso(person), *arms(person, pose), *head(person, pose.turn), *bag(person)]
 
 
-def fabric(pattern, first, second):
-    """The paint of a garment: a function of (azimuth, t) that gives `second` where the pattern says, else `first`."""
+def fabric(pattern: str, first: Colour, second: Colour) -> Fabric:
+    """Return the paint of a garment, which is `second` inside the pattern and `first` elsewhere."""
     colours = np.array((first, second), np.float32)
     return lambda azimuth, t: colours[PATTERNS[pattern](azimuth, t).astype(np.intp)]
 
 
-def limb(cloth, skin, length, half):
-    """The paint of one half (0 the upper, 1 the lower) of a limb that is covered by `cloth` for `length` halves.
-
-    cloth, skin: RGB, or paints.
-    """
+def limb(cloth: Paint, skin: Paint, length: float, half: int) -> Paint:
+    """Return the paint of one half (0 the upper, 1 the lower) of a limb that `cloth` covers for `length` halves."""
     if length >= half + 1:
         return cloth
     if length <= half:
         return skin
-    cloth, skin = (paint if callable(paint) else fabric("plain", paint, paint) for paint in (cloth, skin))
-    return lambda a, t: np.where((t + half < length)[..., None], cloth(a, t), skin(a, t))
+    covered, bare = (paint if callable(paint) else fabric("plain", paint, paint) for paint in (cloth, skin))
+    return lambda a, t: np.where((t + half < length)[..., None], covered(a, t), bare(a, t))
 
 
-def hanging(angle, outwards=0.0):
-    """The direction of a limb that hangs down, swung forward by `angle` radians."""
+def hanging(angle: float, outwards: float = 0.0) -> Array:
+    """Return the direction of a limb that hangs down, swung forward by `angle` radians."""
     return np.array((outwards, -np.cos(angle), np.sin(angle)))
 
 
-def legs(person, pose):
-    """Thighs, shins, shoes, and a skirt or the seat of the trousers. One thigh swings against the other."""
+def legs(person: Person, pose: Pose) -> list[Solid]:
+    """Return thighs, shins, shoes, and a skirt or the seat of the trousers. The thighs swing in opposite directions."""
     cloth = fabric(person.lower_pattern, person.lower, person.lower_second)
     covered, wide = TROUSERS[person.lower_cut], WIDE.get(person.lower_cut, 0.0)
     below = limb(person.skin, person.shoes, 1.45, 1) if person.boots else person.skin
@@ -52,7 +51,9 @@ def legs(person, pose):
     stride, nearer = (0.6 * pose.stride, -0.15) if skirted else (pose.stride, 0.0)
     half = person.leg / 2 - 0.02
     thigh = np.array((0.053, 0.05, 0.042)) * person.width + 0.6 * wide
-    shin = np.array((0.042, 0.042, 0.028)) * person.width + np.array((0.6, 0.8, 1.0)) * wide * (covered == 2)
+    shin = np.array((0.042, 0.042, 0.028)) * person.width
+    if covered == 2:
+        shin += np.array((0.6, 0.8, 1.0)) * wide
     solids = []
     for side, phase in ((1, pose.phase), (-1, pose.phase + np.pi)):
         swing = stride * np.sin(phase)
@@ -78,13 +79,13 @@ def legs(person, pose):
     return solids
 
 
-def torso(person):
-    """The upper garment with its neckline, and the neck."""
+def torso(person: Person) -> list[Solid]:
+    """Return the upper garment with its neckline, and the neck."""
     top, bottom = 1 - 2 * person.head - 0.02, person.leg - 0.03 - person.hem
     cloth = fabric(person.upper_pattern, person.upper, person.upper_second)
     skin = np.array(person.skin, np.float32)
 
-    def paint(azimuth, t):
+    def paint(azimuth: Array, t: Array) -> Array:
         neckline = t < 0.075 - 0.09 * np.abs(azimuth)
         return np.where(neckline[..., None], skin, cloth(azimuth, t))
 
@@ -95,8 +96,8 @@ def torso(person):
     ]
 
 
-def arms(person, pose):
-    """Upper arms, forearms and hands. An arm swings against the leg of its side."""
+def arms(person: Person, pose: Pose) -> list[Solid]:
+    """Return upper arms, forearms and hands. Each arm swings against the leg on its side."""
     pattern = person.upper_pattern if person.upper_pattern in ("hoops", "stripes", "checks", "dots") else "plain"
     sleeve = person.upper_second if person.upper_pattern == "yoke" else person.upper
     cloth = fabric(pattern, sleeve, person.upper_second)
@@ -117,8 +118,8 @@ def arms(person, pose):
     return solids
 
 
-def head(person, turn):
-    """The head with its face, turned against the body by `turn` radians; hair and hat."""
+def head(person: Person, turn: float) -> list[Solid]:
+    """Return the head with its face, turned relative to the body by `turn` radians, and hair and hat."""
     radius = person.head
     steps = np.linspace(-1, 1, 17)
     egg = radius * np.sqrt(1 - steps**2) * np.where(steps > 0, 0.86, 0.9)
@@ -126,14 +127,14 @@ def head(person, turn):
     return [skull, *hair(person, np.array((0, 1 - radius, 0)), np.array((-np.sin(turn), 0, -np.cos(turn))))]
 
 
-def face(person):
-    """The paint of the head: skin, hairline or hat, eyes, cheeks and a smile."""
+def face(person: Person) -> Fabric:
+    """Return the paint of the head: skin, hairline or hat, eyes, cheeks and a smile."""
     skin, hair, hat = (np.array(colour, np.float32) for colour in (person.skin, person.hair, person.hat))
     style = person.hair_style
-    front = {"short": 0.34, "crop": 0.24, "bald": 0.0}.get(style, 0.3)  # how far the hair comes down, 1 is the chin
+    front = {"short": 0.34, "crop": 0.24, "bald": 0.0}.get(style, 0.3)  # how far down the hair reaches; 1 is the chin
     back = {"short": 0.62, "crop": 0.5, "bob": 1.1, "long": 1.1, "bald": 0.0}.get(style, 0.66)
 
-    def paint(azimuth, t):
+    def paint(azimuth: Array, t: Array) -> Array:
         a = np.abs(azimuth)
         hairline = np.where(a < 0.85, front, np.where(a < 1.5, max(back - 0.12, 0.0), back))
         colour = np.where((t < hairline)[..., None], hair, skin)
@@ -148,14 +149,14 @@ def face(person):
     return paint
 
 
-def hair(person, middle, back):
-    """What stands out from the head. middle: its centre; back: the unit vector towards the back of it."""
+def hair(person: Person, middle: Array, back: Array) -> list[Solid]:
+    """Return the hair or hat that stands out from the head. middle: its centre; back: unit vector to its back."""
     radius, style = person.head, person.hair_style
 
-    def place(behind, above):
-        return middle + radius * (behind * back + np.array((0, above, 0)))
+    def place(behind: float, above: float) -> Array:
+        return np.asarray(middle + radius * (behind * back + np.array((0, above, 0))))
 
-    def solid(start, end, radii, colour, **options):
+    def solid(start: Point, end: Point, radii: Point, colour: Colour, **options: Any) -> list[Solid]:
         return [Solid(start, end, radius * np.array(radii), colour, **{"nearer": 0.11, **options})]
 
     if style in ("bob", "long"):
@@ -176,11 +177,11 @@ def hair(person, middle, back):
     return []
 
 
-def bag(person):
-    """What is carried. Some of it is seen from some sides only."""
+def bag(person: Person) -> list[Solid]:
+    """Return the bag, which may be visible from some sides only."""
     shoulder, hip, deep = 1 - 2 * person.head - 0.06, person.leg, 0.072 * person.width
 
-    def solid(start, end, radii, **options):
+    def solid(start: Point, end: Point, radii: Point, **options: Any) -> Solid:
         return Solid(start, end, radii, person.bag_colour, **{"nearer": 0.1, **options})
 
     if person.bag == "backpack":

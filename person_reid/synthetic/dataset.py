@@ -1,12 +1,12 @@
-"""A data set of synthetic people in Market-1501's own layout and naming: nothing to download, nobody's photograph.
+"""Draw a data set of synthetic people in the layout and naming of Market-1501: no download, no photographs of anyone.
 
-The same arguments draw the same files, byte for byte, by any number of processes. Every picture has a random generator
-of its own, seeded by what the picture is; who is in it (people.py), what surrounds them (scenes.py) and how they are
-painted (figure.py) follow from that.
+The same arguments draw the same files, byte for byte, with any number of processes: all random numbers are seeded by
+the person, the camera and the moment. people.py draws the person, scenes.py the surroundings, figure.py paints both.
 """
 
 import json
 import os
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import count
@@ -18,45 +18,46 @@ from PIL import Image
 from person_reid.basics import UserError, atomic_write, progress
 from person_reid.synthetic.body import solids_of
 from person_reid.synthetic.figure import Pose, draw_solids
-from person_reid.synthetic.people import Person
-from person_reid.synthetic.scenes import BOX, camera_of, draw_obstacle, panorama, photograph
+from person_reid.synthetic.people import Array, Person
+from person_reid.synthetic.scenes import BOX, Camera, camera_of, draw_obstacle, panorama, photograph
 
 FOLDERS = ("bounding_box_train", "bounding_box_test", "query", "gt_bbox")
 MANIFEST = "synthetic.json"
-VERSION = 1  # a change of a single pixel raises it
-CHUNK = 64  # pictures of one camera drawn by one process at a time
+VERSION = 1  # raise it when a single pixel changes
+CHUNK = 64  # pictures of one camera that a process draws at a time
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One file of the data set. moment: numbers what happened before a camera; box: how it is cut out of that."""
+    """One file of the data set. moment: number of the scene; pictures of one moment differ only in their box."""
 
     file: str
     person: int
     camera: int
     moment: int
-    box: str  # detected, by hand, or junk
+    box: str  # how it is cropped: detected, by hand, or junk
 
 
 def draw_data_set(
-    root,
-    train_identities=200,
-    test_identities=50,
-    cameras=6,
-    images=3,
-    distractors=300,
-    junk=100,
-    seed=0,
-    workers=None,
-):
-    """Draw a data set into the folder `root`: bounding_box_train, bounding_box_test, query and gt_bbox.
+    root: str | Path,
+    train_identities: int = 200,
+    test_identities: int = 50,
+    cameras: int = 6,
+    images: int = 3,
+    distractors: int = 300,
+    junk: int = 100,
+    seed: int = 0,
+    workers: int | None = None,
+) -> int:
+    """Draw a data set into the folder `root` and return the number of pictures drawn.
 
-    train_identities, test_identities: people, disjoint, numbered from 0001. cameras: each sees every person. images:
-    pictures of a person by a camera, the query of a test identity comes on top. distractors: pictures of other people
-    in the gallery, labelled 0000; junk: badly cut boxes there, labelled -1. workers: processes, all cores by default.
+    train_identities, test_identities: number of people, disjoint, counted from 0001; every camera sees all of them.
+    images: pictures of a person per camera, besides the query of a test identity.
+    distractors, junk: pictures of other people, labelled 0000, and badly cropped boxes, labelled -1, in the gallery.
+    workers: number of processes; by default up to one per core.
 
-    A second run changes nothing; one after an interruption draws what is missing. Returns the number of pictures drawn.
-    Raises UserError for sizes that make no data set, and where `root` holds anything but this data set.
+    A second run changes nothing; a run after an interruption draws what is missing.
+    Raises UserError for impossible sizes, and if `root` holds another data set.
     """
     sizes = {
         "train_identities": train_identities,
@@ -76,7 +77,7 @@ def draw_data_set(
     chunks = [
         (str(root), some[start : start + CHUNK], seed) for some in by_camera for start in range(0, len(some), CHUNK)
     ]
-    workers = workers or min(os.cpu_count() or 1, 1 + len(missing) // 500)  # a few are drawn before a process starts
+    workers = workers or min(os.cpu_count() or 1, 1 + len(missing) // 500)  # a process takes time to start
     with progress(total=len(missing), desc="drawing people", unit="image") as bar:
         if workers <= 1:
             for chunk in chunks:
@@ -88,21 +89,29 @@ def draw_data_set(
     return len(missing)
 
 
-def check_sizes(sizes):
-    """Refuse, with a UserError, sizes that make no data set or do not fit Market-1501's names."""
+def check_sizes(sizes: dict[str, int]) -> None:
+    """Raise UserError for sizes that make no data set or do not fit into Market-1501's file names."""
     least = {"train_identities": 1, "test_identities": 1, "cameras": 2, "images": 1}
     for name, value in sizes.items():
         if value < least.get(name, 0):
             raise UserError(f"{name} {value}: expected {least.get(name, 0)} or more.")
     if sizes["train_identities"] + sizes["test_identities"] > 9999:
-        raise UserError("more than 9999 identities: Market-1501's names have four digits for them.")
+        raise UserError("more than 9999 identities: Market-1501's file names have four digits for them.")
 
 
-def claim(root, arguments):
-    """Note in `root` what is drawn there; refuse a folder that holds another data set."""
+def claim(root: Path, arguments: dict[str, int]) -> None:
+    """Note in `root` what is drawn there. Raises UserError if the folder holds another data set."""
     manifest = root / MANIFEST
     if manifest.is_file():
-        check_same(root, read_manifest(manifest), arguments)
+        try:
+            found = dict(json.loads(manifest.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{manifest}: damaged ({error}). Delete {root} and draw it again.") from None
+        changes = [f"{key} {found.get(key)} (asked: {now})" for key, now in arguments.items() if found.get(key) != now]
+        if changes:
+            raise UserError(
+                f"{root}: holds synthetic people drawn with {', '.join(changes)}. Delete it or choose another folder."
+            )
     elif any((root / folder).exists() for folder in FOLDERS):
         raise UserError(f"{root}: holds a data set that was not drawn here. Choose another folder.")
     else:
@@ -112,32 +121,18 @@ def claim(root, arguments):
         (root / folder).mkdir(exist_ok=True)
 
 
-def read_manifest(manifest):
-    """The arguments that a folder was drawn with. Raises UserError for a damaged file."""
-    try:
-        return dict(json.loads(manifest.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{manifest}: damaged ({error}). Delete {manifest.parent} and draw it again.") from None
-
-
-def check_same(root, found, arguments):
-    """Refuse to draw into a folder that was drawn with other arguments, naming those that differ."""
-    asked = [(key, found.get(key), value) for key, value in arguments.items() if found.get(key) != value]
-    if asked:
-        changes = ", ".join(f"{key} {before} (asked: {now})" for key, before, now in asked)
-        raise UserError(f"{root}: holds synthetic people drawn with {changes}. Delete it or choose another folder.")
-
-
-def is_drawn(path):
-    """Is the picture there, and not emptied by a crash of the machine?"""
+def is_drawn(path: Path) -> bool:
+    """Return whether the picture is there, and not emptied by a crash of the machine."""
     return path.is_file() and path.stat().st_size > 0
 
 
-def plan(train_identities, test_identities, cameras, images, distractors, junk):
-    """Every Picture of the data set. Frames are counted through, so that no two moments share a name."""
+def plan(
+    train_identities: int, test_identities: int, cameras: int, images: int, distractors: int, junk: int
+) -> Iterator[Picture]:
+    """Yield every picture of the data set. Moments are numbered consecutively, so that no two share a file name."""
     moments = count(1)
 
-    def picture(folder, label, person, camera, moment, box):
+    def picture(folder: str, label: str, person: int, camera: int, moment: int, box: str) -> Picture:
         suffix = 0 if box == "by hand" else 1
         return Picture(f"{folder}/{label}_c{camera}s1_{moment:06d}_{suffix:02d}.jpg", person, camera, moment, box)
 
@@ -162,8 +157,8 @@ def plan(train_identities, test_identities, cameras, images, distractors, junk):
             yield picture("bounding_box_test", label, stranger, 1 + index % cameras, moment, box)
 
 
-def draw_chunk(task):
-    """Draw pictures of one camera. task: (root, list of Picture, seed). Returns how many."""
+def draw_chunk(task: tuple[str, list[Picture], int]) -> int:
+    """Draw pictures of one camera and return their number. task: (root, pictures, seed)."""
     root, pictures, seed = task
     camera = camera_of(pictures[0].camera, seed)
     backdrop = np.asarray(panorama(camera, pictures[0].camera, seed))
@@ -175,8 +170,8 @@ def draw_chunk(task):
     return len(pictures)
 
 
-def draw_picture(picture, camera, backdrop, seed):
-    """The JPEG's bytes of one Picture. camera: its Camera; backdrop: (H, W, 3) uint8, its panorama."""
+def draw_picture(picture: Picture, camera: Camera, backdrop: Array, seed: int) -> bytes:
+    """Return one picture as a JPEG. backdrop: the camera's panorama, (H, W, 3) uint8."""
     rng = np.random.default_rng((seed, 3, picture.moment))
     person = Person.draw(np.random.default_rng((seed, 0, picture.person)))
     width, height = BOX
@@ -197,8 +192,8 @@ def draw_picture(picture, camera, backdrop, seed):
     return photograph(scene, camera, rng)
 
 
-def cut(box, rng):
-    """How a box cuts a person, as a detector does, or a hand, or junk: ((x, y) of the feet, pixels of one height)."""
+def cut(box: str, rng: np.random.Generator) -> tuple[tuple[float, float], float]:
+    """Return the (x, y) of a person's feet in a box and the height of a person, in pixels. box: as in Picture."""
     width, height = BOX
     scale, x, y = rng.uniform(0.9, 1.06), rng.normal(0, 0.04), rng.normal(0, 0.015)
     if box == "by hand":
@@ -209,8 +204,10 @@ def cut(box, rng):
     return (width * (0.5 + x), height * (0.945 + y)), 0.9 * height * scale
 
 
-def draw_walker(canvas, person, camera, rng, feet, scale):
-    """Draw a person who walks before a camera, mostly the way that people walk there. feet, scale: as of cut."""
+def draw_walker(
+    canvas: Array, person: Person, camera: Camera, rng: np.random.Generator, feet: tuple[float, float], scale: float
+) -> None:
+    """Draw a person who walks past a camera, mostly in the usual direction there. feet, scale: see cut."""
     away = np.pi if rng.random() < 0.15 else 0.0
     pose = Pose(
         yaw=camera.yaw + away + rng.normal(0, 0.35),
@@ -223,7 +220,9 @@ def draw_walker(canvas, person, camera, rng, feet, scale):
     draw_solids(canvas, solids_of(person, pose), pose, feet, scale * person.height)
 
 
-def draw_stranger(canvas, camera, rng, feet, near):
-    """Somebody else walks by, whichever way. near: 1 is as near as the person the box is for."""
+def draw_stranger(
+    canvas: Array, camera: Camera, rng: np.random.Generator, feet: tuple[float, float], near: float
+) -> None:
+    """Draw a passer-by who walks in any direction. near: 1 is as near as the person the box is for."""
     other_way = replace(camera, yaw=rng.uniform(-np.pi, np.pi))
     draw_walker(canvas, Person.draw(rng), other_way, rng, feet, near * 0.9 * BOX[1])

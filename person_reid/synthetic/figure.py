@@ -1,14 +1,22 @@
-"""Solids of revolution painted into a picture: the drawing of synthetic people, people.py says what they are made of.
+"""Paint solids of revolution into a picture; body.py builds synthetic people from them.
 
-A figure is a stack of solids (limbs, torso, head, bags), placed by a skeleton in three dimensions, painted back to
-front. The paint lives on their surface: a logo turns away with the chest, a backpack shows from behind, and the same
-shirt looks different from every side.
+A figure is a stack of solids (limbs, torso, head, bags), placed in three dimensions and painted back to front. The
+paint is on their surface: a logo turns away with the chest, a backpack shows from behind, and a shirt looks different
+from every side.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+
+from person_reid.synthetic.people import Array, Colour
+
+Point = Sequence[float] | Array
+Fabric = Callable[[Array, Array], Array]  # (azimuth, t) -> RGB (..., 3)
+Paint = Colour | Fabric
 
 
 @dataclass(frozen=True)
@@ -17,13 +25,13 @@ class Pose:
 
     yaw: float = 0.0
     pitch: float = 0.0  # the camera looks down by this much
-    phase: float = 0.0  # where in the walking cycle, one cycle is 2 pi
+    phase: float = 0.0  # position in the walking cycle; one cycle is 2 pi
     stride: float = 0.45  # the largest swing of a thigh
-    turn: float = 0.0  # the head, against the body
+    turn: float = 0.0  # of the head relative to the body
     light: float = -0.6  # where the light comes from; 0 is the camera, negative is the left
 
-    def project(self, point):
-        """(x left, y up, z forward) in units of height -> (x, y, nearness), y still upwards, feet at about 0."""
+    def project(self, point: Point) -> Array:
+        """Project (x left, y up, z forward), in body heights, to (x, y, nearness); y is up, the feet are near 0."""
         x, y, z = point
         across = x * np.cos(self.yaw) + z * np.sin(self.yaw)
         near = z * np.cos(self.yaw) - x * np.sin(self.yaw)
@@ -35,30 +43,30 @@ class Pose:
 class Solid:
     """A solid of revolution: its axis from start to end in body coordinates, radii at equal steps along it, its paint.
 
-    paint: RGB, or a function of (azimuth, t) that returns RGB (..., 3). cap: how far the ends bulge, in radii.
-    flat: depth as a part of the width, for what is not round. nearer: moves it in the order of painting.
+    paint: RGB, or a function of (azimuth, t), t from 0 at start to 1 at end, that returns RGB (..., 3). cap: how far
+    the ends bulge, in radii. flat: depth divided by width. nearer: nearness added for the order of painting.
     """
 
-    start: Sequence[float] | np.ndarray
-    end: Sequence[float] | np.ndarray
-    radii: Sequence[float] | np.ndarray
-    paint: tuple | Callable
+    start: Point
+    end: Point
+    radii: Point
+    paint: Paint
     cap: float = 1.0
     flat: float = 1.0
     nearer: float = 0.0
     turn: float = 0.0
 
 
-def draw_solids(canvas, solids, pose, feet, scale):
+def draw_solids(canvas: Array, solids: Sequence[Solid], pose: Pose, feet: tuple[float, float], scale: float) -> None:
     """Paint a figure into `canvas` in place, its lowest point on the ground.
 
-    canvas: (H, W, 3) float32, 0 to 255. feet: (x, y) in pixels of the ground below the body's middle, which may lie
-    outside; scale: pixels in one unit of the solids' coordinates.
+    canvas: (H, W, 3) float32, 0 to 255. feet: (x, y) in pixels of the ground below the body's middle, perhaps outside
+    the canvas. scale: pixels per unit of the solids' coordinates.
     """
     draw_shadow(canvas, feet, scale)
     ground = min(min(solid.start[1], solid.end[1]) for solid in solids)
 
-    def nearness(solid):
+    def nearness(solid: Solid) -> Any:
         return pose.project(np.add(solid.start, solid.end) / 2)[2] + solid.nearer
 
     for solid in sorted(solids, key=nearness):
@@ -68,8 +76,8 @@ def draw_solids(canvas, solids, pose, feet, scale):
         paint_solid(canvas, start, end, np.multiply(solid.radii, scale * breadth), solid, pose)
 
 
-def draw_shadow(canvas, feet, scale):
-    """Darken the ground around the feet: a soft ellipse."""
+def draw_shadow(canvas: Array, feet: tuple[float, float], scale: float) -> None:
+    """Darken the ground around the feet with a soft ellipse. Arguments are those of draw_solids."""
     across, deep = 0.2 * scale, 0.035 * scale
     left, right = (int(np.clip(feet[0] + sign * 2 * across, 0, canvas.shape[1])) for sign in (-1, 1))
     top, bottom = (int(np.clip(feet[1] + sign * 2 * deep, 0, canvas.shape[0])) for sign in (-1, 1))
@@ -79,10 +87,10 @@ def draw_shadow(canvas, feet, scale):
     canvas[top:bottom, left:right] *= 1 - dark[..., None]
 
 
-def paint_solid(canvas, start, end, radii, solid, pose):
-    """Blend one solid into the canvas in place, shaded as a lit cylinder, with smooth edges.
+def paint_solid(canvas: Array, start: Array, end: Array, radii: Array, solid: Solid, pose: Pose) -> None:
+    """Blend one solid into the canvas in place, shaded like a lit cylinder, with smooth edges.
 
-    start, end: (2,) its axis, (x, y) in pixels; radii: (K,) pixels.
+    start, end: (2,) the ends of its axis, (x, y) in pixels; radii: (K,) in pixels.
     """
     reach = radii.max() + 1
     left, top = np.maximum(np.floor(np.minimum(start, end) - reach).astype(int), 0)
@@ -113,9 +121,9 @@ def paint_solid(canvas, start, end, radii, solid, pose):
     patch += cover[..., None] * (colour * shade[..., None] - patch)
 
 
-def interpolate(t, values):
-    """np.interp(t, equal steps from 0 to 1, values) in float32; constant and linear profiles are the common ones."""
+def interpolate(t: Array, values: npt.ArrayLike) -> Array:
+    """Return np.interp(t, equal steps from 0 to 1, values) in float32, with a fast path for two values."""
     values = np.asarray(values, np.float32)
     if len(values) == 2:
-        return values[0] + (values[1] - values[0]) * t
-    return np.interp(t, np.linspace(0, 1, len(values)), values).astype(np.float32)
+        return np.asarray(values[0] + (values[1] - values[0]) * t)
+    return np.asarray(np.interp(t, np.linspace(0, 1, len(values)), values), np.float32)

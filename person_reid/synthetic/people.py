@@ -1,11 +1,17 @@
-"""Synthetic people: what tells one identity from another, their build, hair, clothes, patterns and bags."""
+"""Draw synthetic people at random: build, hair, clothes, patterns and bags, which tell one identity from another."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-# One small wardrobe for everybody: many share their colours and differ by cut and pattern alone. What is listed twice
-# is worn twice as often.
+Array = npt.NDArray[Any]
+Colour = tuple[int, int, int]
+
+# One small wardrobe for everybody: many people share colours and differ only in cut and pattern. An entry that is
+# listed twice is worn twice as often.
 CLOTHES = {
     "white": (238, 236, 230),
     "grey": (142, 146, 152),
@@ -27,8 +33,8 @@ LOWER_CUTS = ("trousers", "trousers", "slim", "shorts", "skirt", "long skirt")
 BAGS = ("none", "none", "backpack", "shoulder bag", "hand bag")
 SLEEVES = (0.0, 0.75, 0.75, 2.0, 2.0, 2.0)
 
-# Where the second colour of a garment lies: azimuth a in radians (0 is the middle of the front), t from 0 (top) to 1.
-PATTERNS = {
+# Where the second colour of a garment is: azimuth a in radians (0 is the middle of the front), t from 0 (top) to 1.
+PATTERNS: dict[str, Callable[[Array, Array], Array]] = {
     "plain": lambda a, t: np.zeros(np.broadcast_shapes(a.shape, t.shape), bool),
     "hoops": lambda a, t: (t * 4 + 0.5) % 1 > 0.5,
     "stripes": lambda a, t: (a * 1.6 + 0.25) % 1 > 0.5,
@@ -42,47 +48,44 @@ PATTERNS = {
     "sash": lambda a, t: np.abs(np.sin(a / 2 + 0.4) * 0.9 + 0.35 - t) < 0.13,
     "seam": lambda a, t: np.abs(np.abs(a) - np.pi / 2) < 0.35,
 }
-UPPER_PATTERNS = (
-    "plain",
-    *(name for name in PATTERNS if name != "seam"),
-)  # an entry named twice is worn twice as often
+UPPER_PATTERNS = ("plain", *(name for name in PATTERNS if name != "seam"))
 
 
 @dataclass(frozen=True)
 class Person:
-    """All that tells one identity from another. Lengths are in units of the body's height, colours RGB 0 to 255."""
+    """Everything that tells one identity from another. Lengths are in body heights, colours are RGB from 0 to 255."""
 
-    height: float  # against other people
+    height: float  # relative to other people
     width: float  # of the body, 1 is slim
     leg: float  # from the ground to the hip
     head: float  # radius
-    skin: tuple
-    hair: tuple
+    skin: Colour
+    hair: Colour
     hair_style: str
-    hat: tuple
-    upper: tuple
-    upper_second: tuple
+    hat: Colour
+    upper: Colour
+    upper_second: Colour
     upper_pattern: str
     sleeve: float  # in half arms
     hem: float  # how far the upper garment falls below the hip
-    lower: tuple
-    lower_second: tuple
+    lower: Colour
+    lower_second: Colour
     lower_pattern: str
     lower_cut: str
-    shoes: tuple
+    shoes: Colour
     boots: bool
     bag: str
-    bag_colour: tuple
+    bag_colour: Colour
 
     @classmethod
-    def draw(cls, rng):
-        """A person drawn at random. rng: numpy.random.Generator."""
+    def draw(cls, rng: np.random.Generator) -> "Person":
+        """Draw a person at random."""
         colours = list(CLOTHES.values())
         upper, upper_second = (colours[i] for i in rng.choice(len(colours), 2, replace=False))
         lower, lower_second = (colours[i] for i in rng.choice(len(colours), 2, replace=False))
 
-        def pick(options):
-            return options[rng.integers(len(options))]
+        def pick(options: Sequence[Any]) -> Any:
+            return options[int(rng.integers(len(options)))]
 
         return cls(
             height=rng.uniform(0.9, 1.06),

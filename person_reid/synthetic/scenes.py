@@ -1,29 +1,31 @@
-"""What a synthetic camera sees and how it sees it: its backdrop, what stands in the way, its light and its faults.
+"""Draw what a synthetic camera sees, and photograph it: backdrops, obstacles, light and the faults of the camera.
 
 Everything is drawn at twice the final size and reduced at the end, so that edges are smooth.
 """
 
 import io
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
+from PIL.ImageDraw import ImageDraw as Draw
 
 BOX = (128, 256)  # width and height in pixels of a box while it is drawn
-PANORAMA = (1280, 320)
+PANORAMA = (1280, 320)  # width and height in pixels
 
 
 @dataclass(frozen=True)
 class Camera:
-    """One camera. Its backdrop and its photographic character are all that its images share."""
+    """One camera. Its images share only its backdrop and photographic character."""
 
     backdrop: str
     obstacle: str
-    yaw: float  # where people mostly face, radians; 0 is towards the camera
+    yaw: float  # direction that people mostly face, radians; 0 is towards the camera
     pitch: float  # how steeply it looks down, radians
     light: float  # where the light comes from, radians; negative is the left
-    balance: tuple  # gains of red, green and blue
-    gamma: float  # above 1: dark
+    balance: tuple[float, ...]  # gains of red, green and blue
+    gamma: float  # above 1 is darker
     contrast: float
     saturation: float
     blur: float  # radius in pixels of the final image
@@ -41,8 +43,8 @@ CAMERAS = (
 )
 
 
-def camera_of(number, seed):
-    """The Camera of a number from 1. The first six are made by hand; later ones vary these at random."""
+def camera_of(number: int, seed: int) -> Camera:
+    """Return a camera by its number, from 1. The first six are made by hand; later ones vary these at random."""
     camera = CAMERAS[(number - 1) % len(CAMERAS)]
     if number <= len(CAMERAS):
         return camera
@@ -59,8 +61,8 @@ def camera_of(number, seed):
     )
 
 
-def panorama(camera, number, seed):
-    """The backdrop of a camera, PANORAMA in size: every picture of the camera shows a cut of it."""
+def panorama(camera: Camera, number: int, seed: int) -> Image.Image:
+    """Draw the backdrop of a camera, PANORAMA in size. Every picture of the camera shows a crop of it."""
     rng = np.random.default_rng((seed, 2, number))
     image = Image.new("RGB", PANORAMA)
     BACKDROPS[camera.backdrop](ImageDraw.Draw(image), rng)
@@ -69,23 +71,30 @@ def panorama(camera, number, seed):
     return image.filter(ImageFilter.GaussianBlur(1.2))
 
 
-def blocks(rng, narrow, wide):
-    """Cut the panorama's width into blocks of random width: yields (left, right)."""
+def blocks(rng: np.random.Generator, narrow: int, wide: int) -> Iterator[tuple[int, int]]:
+    """Divide the panorama's width into blocks of random width and yield the (left, right) of each."""
     left = 0
     while left < PANORAMA[0]:
-        right = left + int(rng.integers(narrow, wide))
+        right = left + between(rng, narrow, wide)
         yield left, right
         left = right
 
 
-def tint(rng, colour, spread=18):
-    """A colour near `colour`."""
+def between(rng: np.random.Generator, low: float, high: float) -> int:
+    """Return a random whole number from `low` up to, but not including, `high`."""
+    return int(rng.integers(int(low), int(high)))
+
+
+def tint(rng: np.random.Generator, colour: Sequence[int], spread: float = 18) -> tuple[int, ...]:
+    """Return a random colour near `colour`."""
     change = rng.uniform(-spread, spread) + rng.uniform(-0.5 * spread, 0.5 * spread, 3)
-    return tuple(int(c) for c in np.clip(colour + change, 0, 255))
+    return tuple(int(c) for c in np.clip(np.add(colour, change), 0, 255))
 
 
-def ground(draw, horizon, far, near, lines=None):
-    """The floor, from the far colour at the horizon to the near one, with lines that run into the distance."""
+def ground(
+    draw: Draw, horizon: int, far: Sequence[int], near: Sequence[int], lines: tuple[int, ...] | None = None
+) -> None:
+    """Draw the floor, from the far colour at the horizon to the near one, with lines that run into the distance."""
     width, height = PANORAMA
     for y in range(horizon, height):
         part = (y - horizon) / (height - horizon)
@@ -98,8 +107,8 @@ def ground(draw, horizon, far, near, lines=None):
             draw.line((0, y, width, y), fill=lines, width=2)
 
 
-def street(draw, rng):
-    """Shop fronts with awnings, and a pavement."""
+def street(draw: Draw, rng: np.random.Generator) -> None:
+    """Draw shop fronts with awnings, and a pavement."""
     awnings = ((196, 66, 60), (52, 112, 92), (226, 178, 76), (60, 88, 150))
     for left, right in blocks(rng, 110, 200):
         draw.rectangle((left, 0, right, 190), fill=tint(rng, (186, 168, 150), 34))
@@ -114,8 +123,8 @@ def street(draw, rng):
     draw.rectangle((0, 190, PANORAMA[0], 198), fill=(122, 120, 118))
 
 
-def station(draw, rng):
-    """Tiles, posters, columns, and the platform's yellow line."""
+def station(draw: Draw, rng: np.random.Generator) -> None:
+    """Draw tiles, posters, columns, and the platform's yellow line."""
     draw.rectangle((0, 0, PANORAMA[0], 170), fill=(206, 212, 206))
     for x in range(0, PANORAMA[0], 24):
         draw.line((x, 0, x, 170), fill=(178, 186, 182))
@@ -133,8 +142,8 @@ def station(draw, rng):
     draw.rectangle((0, 196, PANORAMA[0], 208), fill=(226, 190, 60))
 
 
-def campus(draw, rng):
-    """A glass building with rows of windows, steps, and a plaza."""
+def campus(draw: Draw, rng: np.random.Generator) -> None:
+    """Draw a glass building with rows of windows, steps, and a plaza."""
     draw.rectangle((0, 0, PANORAMA[0], 150), fill=(150, 168, 186))
     for left, right in blocks(rng, 50, 70):
         for top in (6, 54, 102):
@@ -150,27 +159,27 @@ def campus(draw, rng):
         draw.ellipse((left + 12, 126, left + 84, 186), fill=tint(rng, (84, 130, 84)))
 
 
-def park(draw, rng):
-    """Trees, bushes, a lawn and a path."""
+def park(draw: Draw, rng: np.random.Generator) -> None:
+    """Draw trees, bushes, a lawn and a path."""
     draw.rectangle((0, 0, PANORAMA[0], 130), fill=(196, 214, 226))
     ground(draw, 120, (136, 162, 112), (152, 176, 118))
     for left, right in blocks(rng, 40, 110):
-        middle, size = (left + right) // 2, int(rng.integers(44, 80))
+        middle, size = (left + right) // 2, between(rng, 44, 80)
         draw.rectangle((middle - 7, 40, middle + 7, 156), fill=tint(rng, (104, 78, 58)))
         for _ in range(9):
-            x, y = middle + rng.integers(-size // 2, size // 2 + 1), 40 + rng.integers(-50, 40)
-            r = int(rng.integers(18, 36))
+            x, y = middle + between(rng, -size // 2, size // 2 + 1), between(rng, -10, 80)
+            r = between(rng, 18, 36)
             draw.ellipse((x - r, y - r, x + r, y + r), fill=tint(rng, (88, 128, 84), 24))
     for left, right in blocks(rng, 50, 130):
         draw.ellipse((left - 10, 138, right, 184), fill=tint(rng, (104, 140, 90), 20))
     draw.rectangle((0, 206, PANORAMA[0], 320), fill=(206, 188, 156))
     for _ in range(700):
-        x, y = rng.integers(PANORAMA[0]), rng.integers(206, 320)
+        x, y = between(rng, 0, PANORAMA[0]), between(rng, 206, 320)
         draw.ellipse((x, y, x + 5, y + 3), fill=tint(rng, (190, 172, 140), 22))
 
 
-def market(draw, rng):
-    """Stalls with crates of fruit under coloured canopies, at dusk."""
+def market(draw: Draw, rng: np.random.Generator) -> None:
+    """Draw stalls with crates of fruit under coloured canopies, at dusk."""
     draw.rectangle((0, 0, PANORAMA[0], 200), fill=(84, 74, 92))
     for left, right in blocks(rng, 130, 190):
         canopy = tint(rng, (190, 120, 90), 60)
@@ -182,13 +191,13 @@ def market(draw, rng):
             fruit = tint(rng, (190, 130, 60), 60)
             draw.rectangle((x, 132, x + 30, 176), fill=(140, 106, 72))
             for _ in range(14):
-                u, v = x + rng.integers(0, 24), 126 + rng.integers(0, 26)
+                u, v = x + between(rng, 0, 24), between(rng, 126, 152)
                 draw.ellipse((u, v, u + 9, v + 9), fill=tint(rng, fruit, 14))
     ground(draw, 190, (112, 100, 98), (150, 134, 124), (128, 114, 110))
 
 
-def car_park(draw, rng):
-    """Parked cars, a brick wall, white lines on asphalt."""
+def car_park(draw: Draw, rng: np.random.Generator) -> None:
+    """Draw parked cars, a brick wall, and white lines on asphalt."""
     draw.rectangle((0, 0, PANORAMA[0], 90), fill=(158, 98, 78))
     for row, y in enumerate(range(0, 90, 12)):
         for x in range(-20 * (row % 2), PANORAMA[0], 40):
@@ -214,27 +223,27 @@ BACKDROPS = {
 }
 
 
-def draw_obstacle(image, kind, rng):
-    """Put something between the camera and the person, into `image` in place. kind: pole, railing, hedge or bench."""
+def draw_obstacle(image: Image.Image, kind: str, rng: np.random.Generator) -> None:
+    """Draw something in front of the person, into `image` in place. kind: pole, railing, hedge or bench."""
     draw = ImageDraw.Draw(image)
     width, height = image.size
     if kind == "pole":
-        x, wide = rng.integers(0.1 * width, 0.9 * width), int(rng.integers(10, 18))
+        x, wide = between(rng, 0.1 * width, 0.9 * width), between(rng, 10, 18)
         for step in range(wide):
             grey = int(70 + 90 * np.sin(np.pi * (step + 2) / (wide + 4)))
             draw.line((x + step, 0, x + step, height), fill=(grey, grey, grey + 6))
     elif kind == "railing":
-        top = rng.integers(0.66 * height, 0.82 * height)
-        for x in range(int(rng.integers(0, 24)), width, 24):
+        top = between(rng, 0.66 * height, 0.82 * height)
+        for x in range(between(rng, 0, 24), width, 24):
             draw.line((x, top, x, height), fill=(66, 72, 80), width=4)
         draw.line((0, top, width, top), fill=(58, 64, 72), width=8)
     elif kind == "hedge":
-        top, edge = rng.integers(0.7 * height, 0.86 * height), rng.integers(-40, 60)
+        top, edge = between(rng, 0.7 * height, 0.86 * height), between(rng, -40, 60)
         for _ in range(70):
-            x, y = edge + rng.integers(-10, width), rng.integers(top, height)
+            x, y = edge + between(rng, -10, width), between(rng, top, height)
             draw.ellipse((x - 10, y - 8, x + 10, y + 8), fill=tint(rng, (66, 116, 58), 24))
     elif kind == "bench":
-        top, left = rng.integers(0.64 * height, 0.78 * height), rng.integers(-80, 80)
+        top, left = between(rng, 0.64 * height, 0.78 * height), between(rng, -80, 80)
         for plank in range(3):
             y = top + 14 * plank
             draw.rectangle((left, y, left + 110, y + 9), fill=tint(rng, (146, 100, 62), 8))
@@ -242,8 +251,8 @@ def draw_obstacle(image, kind, rng):
             draw.rectangle((x, top, x + 6, height), fill=(58, 58, 62))
 
 
-def photograph(scene, camera, rng):
-    """The bytes of the JPEG that a camera makes of a scene. scene: PIL RGB image of BOX's size."""
+def photograph(scene: Image.Image, camera: Camera, rng: np.random.Generator) -> bytes:
+    """Return the JPEG that a camera takes of a scene, an RGB image of BOX's size."""
     image = scene.reduce(2)
     if camera.blur:
         image = image.filter(ImageFilter.GaussianBlur(camera.blur * rng.uniform(0.6, 1.3)))

@@ -178,7 +178,8 @@ def test_the_first_images_are_there_while_the_others_are_still_decoded(tmp_path,
     used.set()
     assert torch.equal(torch.cat([first, *batches]), expected)
     monkeypatch.setattr(bank_module, "load_image", None)
-    assert torch.equal(open_bank(photographs, 32, 16, tmp_path, "query"), expected)
+    opened = open_bank(photographs, 32, 16, tmp_path, "query")
+    assert isinstance(opened, torch.Tensor) and torch.equal(opened, expected)
 
 
 def test_only_so_many_images_are_decoded_ahead(monkeypatch):
@@ -206,7 +207,7 @@ def test_a_pass_that_is_left_leaves_no_file(tmp_path, photographs):
 def test_after_a_broken_image_nothing_is_given_and_all_broken_ones_are_named(tmp_path, photographs):
     photographs[2].write_text("no image")
     photographs[5].unlink()
-    given = []
+    given: list[torch.Tensor] = []
     with pytest.raises(UserError, match="2 of 6 images cannot be read") as error:
         given.extend(open_bank(photographs, 32, 16, tmp_path / ".cache", "query").split(1))
     assert len(given) == 2 and all(str(photographs[i]) in str(error.value) for i in (2, 5))
@@ -216,8 +217,9 @@ def test_after_a_broken_image_nothing_is_given_and_all_broken_ones_are_named(tmp
 def test_a_part_waits_for_all_images_and_for_their_cache(tmp_path, photographs):
     bank = open_bank(photographs, 32, 16, tmp_path, "query")
     assert len(bank) == 6 and bank[:] is bank[0::1] is bank
-    assert torch.equal(bank[1::2], load_bank(photographs, 32, 16)[1::2])
-    assert torch.equal(open_bank(photographs, 32, 16, tmp_path, "query"), load_bank(photographs, 32, 16))
+    part, opened = bank[1::2], open_bank(photographs, 32, 16, tmp_path, "query")
+    assert isinstance(part, torch.Tensor) and torch.equal(part, load_bank(photographs, 32, 16)[1::2])
+    assert isinstance(opened, torch.Tensor) and torch.equal(opened, load_bank(photographs, 32, 16))
 
 
 def test_a_disk_that_fills_up_on_the_way_costs_the_cache_alone(tmp_path, photographs, monkeypatch, capsys):

@@ -73,24 +73,29 @@ def test_new_protocol(folder, kind):
     assert state(folder) == made
 
 
+def read(key, folder, **flags):
+    reader = with_flags(DATA_SETS[key], flags).read
+    assert reader is not None
+    return reader(folder)
+
+
 def test_original_protocol(folder):
-    data_set = DATA_SETS["cuhk03_original_detected"]
-    splits = with_flags(data_set, {"seed": 19}).read(folder)
+    splits = read("cuhk03_original_detected", folder, seed=19)
     assert {picture.identity for picture in splits["query"]} == {"1002"}
     assert {picture.identity for picture in splits["train_all"]} == {"1001", "2001"}
     assert [picture.camera for picture in splits["query"]] == ["1"] * 4 + ["2"] * 4
     assert splits["gallery"] == splits["query"]
     with pytest.raises(UserError, match="test sets 0 to 19"):
-        with_flags(data_set, {"seed": 20}).read(folder)
+        read("cuhk03_original_detected", folder, seed=20)
 
 
 def test_without_h5py_or_with_half_a_download(folder, monkeypatch):
     (folder / "cuhk-03.mat").write_bytes(b"half")
     with pytest.raises(UserError, match="not readable as HDF5"):
-        DATA_SETS["cuhk03_detected"].read(folder)
+        read("cuhk03_detected", folder)
     (folder / "cuhk-03.mat").unlink()
     with pytest.raises(UserError, match="no such file, nor in cuhk03_release"):
-        DATA_SETS["cuhk03_detected"].read(folder)
+        read("cuhk03_detected", folder)
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(UserError, match="pip install h5py"):
-        DATA_SETS["cuhk03_detected"].read(folder)
+        read("cuhk03_detected", folder)

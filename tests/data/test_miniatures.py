@@ -141,7 +141,9 @@ def test_vehicle_id_asks_all_but_one_image_of_each_vehicle(tmp_path):
         (tmp_path / name).write_text(text)
     drawn = set()
     for seed in range(8):
-        splits = with_flags(DATA_SETS["vehicleid_800"], {"seed": seed}).read(tmp_path)
+        reader = with_flags(DATA_SETS["vehicleid_800"], {"seed": seed}).read
+        assert reader is not None
+        splits = reader(tmp_path)
         assert sorted(picture.identity for picture in splits["gallery"]) == ["31", "40"]
         assert sorted(picture.identity for picture in splits["query"]) == ["31", "31", "40"]
         drawn.add(tuple(picture.source.name for picture in splits["gallery"]))
@@ -153,7 +155,9 @@ def test_viper_seeds_draw_other_halves(tmp_path):
         write_image(tmp_path / name)
     halves: dict[int, set[str]] = {}
     for seed in (0, 1, 1):
-        splits = with_flags(DATA_SETS["viper"], {"seed": seed}).read(tmp_path)
+        reader = with_flags(DATA_SETS["viper"], {"seed": seed}).read
+        assert reader is not None
+        splits = reader(tmp_path)
         trained, asked = ({picture.identity for picture in splits[split]} for split in ("train_all", "query"))
         assert len(trained) == len(asked) == 10 and not trained & asked
         assert halves.setdefault(seed, trained) == trained

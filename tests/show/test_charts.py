@@ -94,7 +94,7 @@ def test_without_the_library_the_map_is_by_pca_and_says_so(monkeypatch, capsys):
     for method, package in (("tsne", "scikit-learn"), ("umap", "umap-learn")):
         with pytest.raises(UserError, match=f"pip install {package}"):
             project(features, method)
-    with pytest.raises(UserError, match="three at least"):
+    with pytest.raises(UserError, match="at least three"):
         project(features[:2])
 
 

@@ -279,7 +279,7 @@ def test_many_queries_fill_numbered_sheets(laid_out, tmp_path, capsys, monkeypat
     [
         (["--query_index", "3", "--worst", "2"], "leave out --worst and --camera"),
         (["--query_index", "3,12"], "--query_index 12: expected 0 to 11"),
-        (["--camera", "9"], "--camera 9: no query is of it; there are queries of camera 1, 2, 3"),
+        (["--camera", "9"], "--camera 9: no query is from it; there are queries of camera 1, 2, 3"),
         (["--worst", "0"], "--worst 0: expected 1 or more"),
     ],
 )
