@@ -207,9 +207,7 @@ def testing_parser(text: str | None = "") -> Parser:
     features.add_argument("--batchsize", type=positive(int), default=256, help="images per batch")
     features.add_argument("--ms", default="1", help="scales whose square roots resize the image, such as 1,1.1,1.2")
     features.add_argument("--no_flip", action="store_true", help="leave out the mirrored image")
-    features.add_argument(
-        "--no_norm", action="store_true", help="keep the features' length; rank by Euclidean distance"
-    )
+    features.add_argument("--no_norm", action="store_true", help="keep the features' length; use Euclidean distance")
     features.add_argument("--fp16", action="store_true", help="extract in float16")
     features.add_argument("--bf16", action="store_true", help="extract in bfloat16")
     return parser
@@ -227,8 +225,8 @@ def add_tested_network(parser: argparse.ArgumentParser) -> None:
     file.add_argument("--seed", type=whole, default=0, help="seed of the random weights")
     described = parser.add_argument_group(
         "description of the network",
-        "A run is described by model/NAME/opts.yaml, with which these flags must agree. A weight file is described by the\n"
-        "flags: with --neck, --head or --linear_num the feature follows the neck, else it is the backbone's own.",
+        "A run is described by model/NAME/opts.yaml, and these flags must agree with it. A weight file is described\n"
+        "by them: with --neck, --head or --linear_num its feature follows the neck, else it is the backbone's own.",
     )
     add_shape_flags(described)
     add_published_networks(described)

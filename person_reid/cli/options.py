@@ -165,7 +165,7 @@ def _converted(action: argparse.Action, value: Any, path: str | Path) -> Any:
             return value
         if action.dest == "gpu_ids" and isinstance(value, list):  # as the published code writes it; [] is the CPU
             value = ",".join(map(str, value)) or "-1"
-        value = (action.type or str)(str(value))
+        value = action.type(str(value)) if callable(action.type) else str(value)
         if action.choices and value not in action.choices:
             raise ValueError(f"expected one of {', '.join(map(str, action.choices))}")
         return value
