@@ -102,7 +102,7 @@ def add_data_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--train_all", action="store_true", help="train on all training images, including those of val")
     group.add_argument("--train_with", metavar="DIR", help="further folders with the same layout, separated by commas")
     group.add_argument(
-        "--batchsize", type=positive(int), default=32, help="images per batch (under torchrun, per process)"
+        "--batchsize", type=positive(int), default=32, help="images per batch; under torchrun, per process"
     )
     group.add_argument(
         "--sampler", choices=SAMPLERS, default="shuffle",
@@ -159,7 +159,7 @@ def add_training_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--total_epoch", type=positive(int), default=60, help="number of epochs")
     group.add_argument("--lr", type=positive(float), default=0.05, help="learning rate of the head")
     group.add_argument("--backbone_lr", type=positive(float), help="learning rate of the backbone (default: lr / 10)")
-    group.add_argument("--prototype_lr", type=positive(float), help="learning rate of weights in losses (default: lr)")
+    group.add_argument("--prototype_lr", type=positive(float), help="rate of the losses' own weights (default: lr)")
     group.add_argument("--optimizer", choices=OPTIMIZERS, default="sgd", help="sgd uses Nesterov momentum 0.9")
     group.add_argument("--weight_decay", type=weight, default=5e-4, help="weight decay, applied to all weights")
     group.add_argument("--schedule", choices=SCHEDULES, help="schedule of the learning rate (default: step)")
@@ -180,7 +180,7 @@ def add_training_flags(group: argparse._ArgumentGroup) -> None:
 def add_loss_flags(group: argparse._ArgumentGroup) -> None:
     """Add the flags that choose the losses."""
     group.add_argument("--loss", metavar="LIST", help="losses with weights: triplet:1.0,center:5e-4; list shows all")
-    group.add_argument("--label_smoothing", type=fraction, default=0.0, help="of the cross entropy, 0 to 1")
+    group.add_argument("--label_smoothing", type=fraction, default=0.0, help="smoothing in the cross entropy, 0 to 1")
     for name in PUBLISHED:
         group.add_argument(f"--{name}", action="store_true", help=f"add the {name} loss")
     group.add_argument("--ins_gamma", type=positive(float), default=32, help="scale of the instance losses")
@@ -202,7 +202,7 @@ def testing_parser(text: str | None = "") -> Parser:
     data.add_argument("--json", metavar="FILE", help="write the figures to a file, too")
     add_tested_network(parser)
     exported = parser.add_argument_group("an exported network")
-    exported.add_argument("--engine", metavar="FILE", help="test a file of tools/export.py")
+    exported.add_argument("--engine", metavar="FILE", help="test a file written by tools/export.py")
     features = parser.add_argument_group("features")
     features.add_argument("--batchsize", type=positive(int), default=256, help="images per batch")
     features.add_argument("--ms", default="1", help="scales whose square roots resize the image, such as 1,1.1,1.2")
@@ -225,8 +225,8 @@ def add_tested_network(parser: argparse.ArgumentParser) -> None:
     file.add_argument("--seed", type=whole, default=0, help="seed of the random weights")
     described = parser.add_argument_group(
         "description of the network",
-        "A run is described by model/NAME/opts.yaml, and these flags must agree with it. A weight file is described\n"
-        "by them: with --neck, --head or --linear_num its feature follows the neck, else it is the backbone's own.",
+        "A run is described by model/NAME/opts.yaml; these flags must agree with it. A weight file is described by\n"
+        "the flags: with --neck, --head or --linear_num its feature follows the neck, else it is the backbone's own.",
     )
     add_shape_flags(described)
     add_published_networks(described)

@@ -42,11 +42,11 @@ def parser() -> Parser:
     def add_command(name: str, text: str) -> Parser:
         return commands.add_parser(name, help=text, text=text, examples=example_lines(__doc__, name))
 
-    index = add_command("index", "add images or folders of images to an index")
+    index = add_command("index", "Add images or folders of images to an index.")
     add_tested_network(index)
-    index.add_argument("--engine", metavar="FILE", help="use a file of tools/export.py")
+    index.add_argument("--engine", metavar="FILE", help="use a file written by tools/export.py")
     index.add_argument("--no_flip", action="store_true", help="leave out the mirrored image: twice as fast")
-    query = add_command("query", "find the images most similar to an image, or to each image of a folder")
+    query = add_command("query", "Find the images most similar to an image, or to each image of a folder.")
     query.add_argument("--gpu_ids", default="0", help="GPU to use; -1 for the CPU")
     query.add_argument("--top", type=positive(int), default=10, help="number of answers")
     query.add_argument("--threshold", help="least similarity of a match: a number, or a file of tools/threshold.py")
