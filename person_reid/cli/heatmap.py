@@ -8,9 +8,7 @@ Works with any network: PCB's stripes are scaled one by one, MGN and LightMBN ge
 show their patch tokens. The features that rank the gallery are those that test.py wrote.
 """
 
-from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from person_reid.basics import select_device
 from person_reid.cli.flags import add_tested_network, positive, whole
@@ -19,9 +17,6 @@ from person_reid.cli.tested import tested_network
 from person_reid.data.bank import load_bank
 from person_reid.deploy.load import load_network
 from person_reid.retrieval.results import RESULT, load_result
-
-if TYPE_CHECKING:
-    from person_reid.show.sheet import Tile
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -37,25 +32,20 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     device = select_device(options.gpu_ids)
 
+    from person_reid.show import ranking  # matplotlib loads slowly
     from person_reid.show.heatmap import heat_rows
     from person_reid.show.sheet import Tile, draw_sheet
 
     if options.images:
         tiles, title, subtitle = [Tile(path, below=path.stem[:12]) for path in options.images], "", ""
     else:
-        tiles, title, subtitle = ranked(options)
+        query, gallery = load_result(options.result, paths=True)
+        index = options.query_index
+        path, matches, total = ranking.look_up(query, gallery, index, options.top, test_dir=options.test_dir)
+        title, subtitle = f"Query {index}: {ranking.headline(query, index)}", ranking.summary(matches, total)
+        row = ranking.ranking_row(path, matches, title)
+        tiles = [tile for tile in (row.lead, *row.tiles) if tile]
     tested = tested_network(options)
     bank = load_bank([str(tile.image) for tile in tiles], *tested.size)
     draw_sheet(heat_rows(load_network(tested), tiles, bank, device, title, subtitle), options.save)
     print(f"The picture is in {options.save}")
-
-
-def ranked(options: Namespace) -> "tuple[list[Tile], str, str]":
-    """Return the Tiles of the query and its nearest gallery images, a title and a subtitle."""
-    from person_reid.show import ranking
-
-    query, gallery = load_result(options.result, paths=True)
-    index = options.query_index
-    path, matches, total = ranking.look_up(query, gallery, index, options.top, test_dir=options.test_dir)
-    row = ranking.ranking_row(path, matches, f"Query {index}: {ranking.headline(query, index)}")
-    return [tile for tile in (row.lead, *row.tiles) if tile], row.title, ranking.summary(matches, total)

@@ -8,7 +8,7 @@ import importlib
 import sys
 from collections.abc import Callable
 
-from person_reid.basics import UserError, describe
+from person_reid.basics import UserError, describe, did_you_mean
 
 COMMANDS = {
     "prepare": "lay out a data set, or draw one",
@@ -45,7 +45,8 @@ def main(arguments: list[str] | None = None) -> None:
         return
     name, *rest = arguments
     if name not in COMMANDS:
-        print(f"error: {unknown(name)}", file=sys.stderr)
+        known = f"{did_you_mean(name, COMMANDS)} There are: {', '.join(COMMANDS)}."
+        print(f"error: no command {name!r}.{known}", file=sys.stderr)
         sys.exit(2)
     sys.argv = [f"person-reid {name}", *rest]  # what argparse and torchrun read
     run_script(importlib.import_module(f"person_reid.cli.{name.lower()}").main)
@@ -56,13 +57,6 @@ def usage() -> str:
     lines = [f"  {name:<17}{summary}" for name, summary in COMMANDS.items()]
     head = "usage: person-reid COMMAND [flags]\n\nPerson re-identification. Each command has its own --help.\n\n"
     return head + "\n".join(["commands:", *lines])
-
-
-def unknown(name: str) -> str:
-    """Return the message for a command that does not exist."""
-    from person_reid.basics import did_you_mean
-
-    return f"no command {name!r}.{did_you_mean(name, COMMANDS)} There are: {', '.join(COMMANDS)}."
 
 
 def run_script(main: Callable[[], object]) -> None:

@@ -11,15 +11,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from person_reid import losses
 from person_reid.basics import UserError, did_you_mean
 from person_reid.cli.flags import MILESTONES, milestones, training_parser
 from person_reid.cli.specs import loss_plan, precision
+from person_reid.models import factory
 from person_reid.models.spec import NETWORK_FLAGS, PUBLISHED_CLASSES, NetworkSpec, chosen_backbone, ignores_stride
 from person_reid.reproduce import recipe
 from person_reid.run_folder import RunFolder, read_yaml
+from person_reid.training.spec import changed_flags
 
 log = logging.getLogger(__name__)
 # Entries of an opts.yaml, ours or of the published code, that are not flags. The file can be the --config of a new run.
@@ -95,17 +95,11 @@ def _refuse_contradictions(given: Mapping[str, Any], said: Mapping[str, Any], ba
             )
 
 
-def dump_options(options: Namespace) -> str:
-    """Return the options as YAML text."""
-    return yaml.safe_dump(vars(options))
-
-
 def resolve(options: Namespace) -> Namespace:
     """Fill in the options that depend on others (network, image size, learning rates) and return them.
 
     Raises UserError for two networks, precisions or schedules at once, and for flags that the network would ignore.
     """
-    from person_reid.models import factory
 
     precision(options)  # like loss_plan, made here only to report mistakes before anything is read
     loss_plan(options)
@@ -175,10 +169,8 @@ def _converted(action: argparse.Action, value: Any, path: str | Path) -> Any:
 
 def _refuse_changes(before: Namespace, now: Namespace, path: Path) -> None:
     """Raise UserError if the options of a resumed run differ in one that its result depends on."""
-    from person_reid.training.spec import changed_flags
 
-    changed = changed_flags(vars(before), vars(now))
-    if changed:
+    if changed := changed_flags(vars(before), vars(now)):
         listing = ", ".join(f"{name} {getattr(before, name)} → {getattr(now, name)}" for name in changed)
         raise UserError(
             f"--resume continues the run as {path} describes it, but flags change it: {listing}. "

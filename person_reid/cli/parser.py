@@ -8,6 +8,7 @@ This module must stay fast to import.
 """
 
 import argparse
+import contextlib
 import os
 import re
 import shutil
@@ -47,7 +48,10 @@ class Parser(argparse.ArgumentParser):
         """Parse as argparse does, once completions have been offered."""
         if "_ARGCOMPLETE" in os.environ and not self.completing:
             self.completing = True  # argcomplete itself parses what has been typed
-            offer_completions(self)
+            with contextlib.suppress(ImportError):
+                import argcomplete
+
+                argcomplete.autocomplete(self)  # ends the process
         return super().parse_known_args(args, namespace)
 
 
@@ -88,12 +92,3 @@ def example_lines(text: str | None, word: str = "") -> list[str]:
     """Return the lines of a docstring that are commands and contain a word, without their indentation."""
     lines = "\n".join(part for part in paragraphs(text) if COMMAND.match(part))
     return [line for line in textwrap.dedent(lines).splitlines() if word in line.split() or not word]
-
-
-def offer_completions(parser: argparse.ArgumentParser) -> None:
-    """Send the shell its completions and end the process. Do nothing if argcomplete is not installed."""
-    try:
-        import argcomplete
-    except ImportError:
-        return
-    argcomplete.autocomplete(parser)

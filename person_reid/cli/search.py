@@ -12,18 +12,15 @@ crash stays. With --threshold (python tools/threshold.py), a query without a mat
 import json
 from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from person_reid.basics import UserError, atomic_write
 from person_reid.cli.flags import add_tested_network, positive, testing_parser
 from person_reid.cli.parser import Parser, example_lines
 from person_reid.cli.tested import open_embedder
+from person_reid.deploy.embedder import Embedder
 from person_reid.gallery.build import add_images, check_network, describe_answers, find_images
 from person_reid.gallery.index import SearchIndex
 from person_reid.retrieval.thresholds import load_threshold
-
-if TYPE_CHECKING:
-    from person_reid.deploy.embedder import Embedder
 
 NOT_THE_NETWORK = ("gpu_ids", "batchsize", "test_dir", "multi", "result")  # flags of test.py that change no feature
 
@@ -69,7 +66,7 @@ def add(options: Namespace) -> None:
     index.prepare()
 
 
-def embedder_of(index: SearchIndex, options: Namespace) -> "Embedder":
+def embedder_of(index: SearchIndex, options: Namespace) -> Embedder:
     """Return the Embedder that an index remembers or, for a new index, the one that the flags describe.
 
     Raises UserError for flags that describe another one than the index remembers.

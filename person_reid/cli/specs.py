@@ -2,27 +2,22 @@
 
 from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import torch
 
 from person_reid import losses
 from person_reid.basics import UserError
 from person_reid.cli.flags import milestones
+from person_reid.data.augment import Augment
 from person_reid.losses.plan import LossPlan, LossTerm, published_term
 from person_reid.models.spec import NetworkSpec
-
-if TYPE_CHECKING:
-    import torch
-
-    from person_reid.training.spec import TrainSpec
+from person_reid.training.spec import DataSpec, OptimizerSpec, TrainSpec
 
 WRITERS = ("tensorboard", "wandb", "mlflow")
 
 
-def train_spec(options: Namespace) -> "TrainSpec":
+def train_spec(options: Namespace) -> TrainSpec:
     """Return the training that the resolved flags of train.py describe."""
-    from person_reid.data.augment import Augment
-    from person_reid.training.spec import DataSpec, OptimizerSpec, TrainSpec
-
     augment = Augment(
         options.height,
         options.width,
@@ -120,10 +115,8 @@ def _check_head(name: str, listed: str, head: str) -> None:
         )
 
 
-def precision(options: Namespace) -> "torch.dtype | None":
+def precision(options: Namespace) -> torch.dtype | None:
     """Return autocast's dtype for --fp16 or --bf16, or None for float32. Raises UserError for both flags at once."""
-    import torch
-
     if options.fp16 and options.bf16:
         raise UserError("--fp16 and --bf16 exclude each other: choose one.")
     return torch.float16 if options.fp16 else torch.bfloat16 if options.bf16 else None

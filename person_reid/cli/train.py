@@ -16,9 +16,10 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 import torch
+import yaml
 
 from person_reid.basics import UserError
-from person_reid.cli.options import dump_options, parse_train
+from person_reid.cli.options import parse_train
 from person_reid.cli.specs import train_spec
 from person_reid.data.layout import join_splits, read_training_splits
 from person_reid.distributed import start_processes
@@ -58,6 +59,6 @@ def describe(options: Namespace) -> None:
     classes = len(join_splits(read_training_splits(data.roots, data.split)).classes) if laid_out else PUBLISHED_CLASSES
     with torch.device("meta"):
         network = build_model(NetworkSpec.of(vars(options)), classes, weights="none")
-    print(dump_options(options), end="")
+    print(yaml.safe_dump(vars(options)), end="")
     print(f"# {parameter_count(network) / 1e6:.2f} M parameters, {classes} identities", end="")
     print("" if laid_out else f" (Market-1501's: {options.data_dir} is not there)")

@@ -11,7 +11,6 @@ with 32. A process that torchrun restarts (--max_restarts) continues after the l
 """
 
 import argparse
-from collections.abc import Sequence
 
 from person_reid.basics import UserError
 from person_reid.cli.options import parse_train
@@ -22,18 +21,11 @@ from person_reid.training.run import run_training
 
 def main(argv: list[str] | None = None) -> None:
     """Train as one of the processes."""
-    options = parse_train(without_local_rank(argv), __doc__)
+    # torch.distributed.launch passes --local-rank, which the environment holds, too.
+    launcher = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    launcher.add_argument("--local-rank", "--local_rank")
+    options = parse_train(launcher.parse_known_args(argv)[1], __doc__)
     if options.dry_run:
         raise UserError("--dry_run needs no processes: python train.py --dry_run with the same flags.")
     with join_world(options.gpu_ids) as world:
         run_training(train_spec(options), world)
-
-
-def without_local_rank(words: Sequence[str] | None) -> list[str]:
-    """Return the words of the command line (None: sys.argv's) without the --local-rank of torch.distributed.launch.
-
-    The environment holds the local rank, too.
-    """
-    launcher = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    launcher.add_argument("--local-rank", "--local_rank")
-    return launcher.parse_known_args(words)[1]
