@@ -48,15 +48,13 @@ def main(argv: list[str] | None = None) -> None:
     queries = ranking.chosen(query, gallery, options.query_index, options.worst, options.camera)
     rows = []
     for index, precision in queries.items():
-        query_path, matches, total = ranking.look_up(
-            query, gallery, index, options.top, options.threshold, options.test_dir
-        )
-        print("\n".join(ranking.describe_ranking(query, index, query_path, matches, total)))
+        path, matches, total = ranking.look_up(query, gallery, index, options.top, options.threshold, options.test_dir)
+        print("\n".join(ranking.describe_ranking(query, index, path, matches, total)))
         subtitle = ranking.summary(matches, total)
         if precision is not None:
             subtitle += f"; average precision {precision:.3f}"
         title = f"Query {index}: {ranking.headline(query, index)}"
-        rows.append(ranking.ranking_row(query_path, matches, title, subtitle))
+        rows.append(ranking.ranking_row(path, matches, title, subtitle))
     for number, start in enumerate(progress(range(0, len(rows), SHEET), desc="sheets"), 1):
         save = options.save if len(rows) <= SHEET else numbered(options.save, number, len(rows))
         sheet.draw_sheet(rows[start : start + SHEET], save)

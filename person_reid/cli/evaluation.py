@@ -33,9 +33,7 @@ def evaluation_parser(text: str | None) -> Parser:
     parser.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")
     parser.add_argument("--multi_query", type=Path, help="default: what test.py --multi wrote beside --result")
     parser.add_argument("--ap", default="trapezoidal", choices=AVERAGE_PRECISIONS, help="kind of average precision")
-    parser.add_argument(
-        "--distance", default="cosine", choices=DISTANCES, help="euclidean: for features from test.py --no_norm"
-    )
+    parser.add_argument("--distance", default="cosine", choices=DISTANCES, help="use euclidean after test.py --no_norm")
     parser.add_argument("--ignore_cameras", action="store_true", help="count matches from the query's own camera, too")
     parser.add_argument("--single_shot", action="store_true", help="CUHK03's protocol: one random image per identity")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file, too")

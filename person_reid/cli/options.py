@@ -169,7 +169,6 @@ def _converted(action: argparse.Action, value: Any, path: str | Path) -> Any:
 
 def _refuse_changes(before: Namespace, now: Namespace, path: Path) -> None:
     """Raise UserError if the options of a resumed run differ in one that its result depends on."""
-
     if changed := changed_flags(vars(before), vars(now)):
         listing = ", ".join(f"{name} {getattr(before, name)} → {getattr(now, name)}" for name in changed)
         raise UserError(

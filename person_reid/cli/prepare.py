@@ -67,21 +67,16 @@ def parse_arguments(argv: list[str] | None = None) -> Namespace:
     return options
 
 
-def draw(options: Namespace) -> Path:
-    """Draw the synthetic data set and return its folder."""
-    from person_reid.synthetic.dataset import draw_data_set
-
-    data_dir = Path(options.data_dir or DATA_SETS["synthetic"].locations[0])
-    drawn = draw_data_set(data_dir, **options.drawing)
-    print(f"drew {drawn:,} pictures in {data_dir}" if drawn else f"all pictures are in {data_dir} already")
-    return data_dir
-
-
 def main(argv: list[str] | None = None) -> None:
     """Lay out the data set that the flags name, or draw one."""
     options = parse_arguments(argv)
     if options.synthetic:
-        options.data_dir, options.dataset = draw(options), "synthetic"
+        from person_reid.synthetic.dataset import draw_data_set
+
+        options.dataset = "synthetic"
+        options.data_dir = folder = Path(options.data_dir or DATA_SETS["synthetic"].locations[0])
+        drawn = draw_data_set(folder, **options.drawing)
+        print(f"drew {drawn:,} pictures in {folder}" if drawn else f"all pictures are in {folder} already")
     data_set, data_dir = find_data_set(options.data_dir, options.dataset)
     if data_set.read is None:
         print("\n".join(describe_unlabelled(data_set, data_dir)))

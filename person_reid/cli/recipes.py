@@ -37,8 +37,7 @@ def plan(path: str | Path, seed: int, further: Sequence[str] = ()) -> Run:
     """Return the Run of a recipe's file with a seed. further: flags of train.py, which override the recipe's."""
     recipe = read_recipe(path)
     given = _given(further)
-    taken = [name for name in OURS if name in given]
-    if taken:
+    if taken := [name for name in OURS if name in given]:
         raise UserError(f"--{taken[0]} is for this program to choose; --seeds says how many runs a recipe has.")
     plain = parse_train(["--config", str(path)])
     changes = {

@@ -27,14 +27,8 @@ NOT_THE_NETWORK = ("gpu_ids", "batchsize", "test_dir", "multi", "result")  # fla
 
 def main(argv: list[str] | None = None) -> None:
     """Index images or search for them."""
-    options = parser().parse_args(argv)
-    options.work(options)
-
-
-def parser() -> Parser:
-    """Return the parser of both commands."""
-    both = Parser(__doc__)
-    commands = both.add_subparsers(required=True, title="commands, each with its own --help", metavar="index|query")
+    parser = Parser(__doc__)
+    commands = parser.add_subparsers(required=True, title="commands, each with its own --help", metavar="index|query")
 
     def add_command(name: str, text: str) -> Parser:
         return commands.add_parser(name, help=text, text=text, examples=example_lines(__doc__, name))
@@ -54,7 +48,8 @@ def parser() -> Parser:
         command.add_argument("images", nargs="+", metavar="IMAGE", help="images, or folders of them at any depth")
         command.add_argument("--index", type=Path, required=True, metavar="FILE", help="the index file")
         command.add_argument("--batchsize", type=positive(int), default=256, help="images per batch")
-    return both
+    options = parser.parse_args(argv)
+    options.work(options)
 
 
 def add(options: Namespace) -> None:
