@@ -25,7 +25,7 @@ def read_recipe(path: str | Path) -> Recipe:
     """Return the Recipe in a file. Raises UserError for a file that is not a recipe, or a flag that does not fit."""
     path = Path(path)
     recipe = Recipe.of(path, read_yaml(path))
-    parse_train(["--config", str(path)])  # refuses flags of train.py that do not fit, as below those of the others
+    parse_train(["--config", str(path)])  # raises UserError for flags that do not fit
     _check_flags(testing_parser(), recipe.test, f"{path}: recipe: test")
     rerank = evaluation_parser("")
     add_rerank_flags(rerank)
@@ -38,7 +38,7 @@ def plan(path: str | Path, seed: int, further: Sequence[str] = ()) -> Run:
     recipe = read_recipe(path)
     given = _given(further)
     if taken := [name for name in OURS if name in given]:
-        raise UserError(f"--{taken[0]} is for this program to choose; --seeds says how many runs a recipe has.")
+        raise UserError(f"--{taken[0]} is set by this program; choose the runs with --seeds.")
     plain = parse_train(["--config", str(path)])
     changes = {
         name: _without_folders(value)

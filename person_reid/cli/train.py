@@ -46,7 +46,7 @@ def on_several_devices(options: Namespace, arguments: Sequence[str]) -> None:
     if options.resume and RunFolder(options.name).options_file.exists():  # it holds the share
         share = []
     elif options.batchsize % count:
-        raise UserError(f"--batchsize {options.batchsize} does not divide among the {count} GPUs of --gpu_ids.")
+        raise UserError(f"--batchsize {options.batchsize} does not divide evenly among the {count} GPUs of --gpu_ids.")
     else:
         share = ["--batchsize", str(options.batchsize // count)]
     start_processes("train_DDP", options.gpu_ids, [*arguments, *share])
