@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Start train_DDP.py with one process for each GPU of this machine (two on the CPU where there is none).
+# Start train_DDP.py with one process per GPU of this machine (two on the CPU if there is none).
 #
 #   bash DDP.sh --train_all --bf16
 #   NPROC=4 bash DDP.sh --train_all                                   # four processes

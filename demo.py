@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Look at rankings: a query and the gallery images nearest to it, green for the right person, red for a wrong one.
+"""Show rankings: a query and the gallery images nearest to it, green for the right person, red for a wrong one.
 
 python demo.py --query_index 777
 python demo.py --query_index 777 --result market.mat --test_dir ../Market/pytorch --save ranking.pdf --top 20

@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Rank@1, Rank@5, Rank@10, mAP and mINP of the features that test.py wrote. Needs NumPy and SciPy alone.
+"""Compute Rank@1, Rank@5, Rank@10, mAP and mINP of the features that test.py wrote. Needs only NumPy and SciPy.
 
 python evaluate.py
 python evaluate.py --result market.mat --ap step

@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""evaluate.py on an accelerator, if there is one. Under torchrun the queries are shared out over the processes.
+"""Compute what evaluate.py computes, on an accelerator if there is one. Under torchrun, processes share the queries.
 
 python evaluate_gpu.py
 torchrun --nproc_per_node 2 evaluate_gpu.py

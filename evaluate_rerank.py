@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Rank@1, Rank@5, Rank@10, mAP and mINP after re-ranking the gallery for every query.
+"""Compute Rank@1, Rank@5, Rank@10, mAP and mINP after re-ranking the gallery for every query.
 
 python evaluate_rerank.py
 python evaluate_rerank.py --method gnn

@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""The networks, for Python and for the shell.
+"""Build networks from Python, and list or describe them from the shell.
 
 python model.py                          # list the networks
 python model.py osnet_x0_25              # build one, run it, print its stages
@@ -9,7 +9,7 @@ network = build_model("resnet50", num_classes=751)
 features, logits = network(images)       # training: (B, 512), (B, 751)
 features = network.embed(images)         # test: (B, 512)
 
-The published class names take the published arguments: `from model import ft_net, PCB, PCB_test`.
+The published classes take their published arguments: `from model import ft_net, PCB, PCB_test`.
 """
 
 from person_reid.cli.main import run_script

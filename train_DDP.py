@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""train.py on several devices, or on several machines: one process a device, started by torchrun.
+"""Train on several devices or machines, with one process per device, started by torchrun.
 
 bash DDP.sh --train_all --bf16                                              # every GPU of this machine
 torchrun --standalone --nproc_per_node 4 train_DDP.py --train_all

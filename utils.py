@@ -1,4 +1,4 @@
-"""Messages, safe files, the device and the seed, under their former name; they live in person_reid.basics."""
+"""The former name of person_reid.basics: messages, safe files, the device and the seed."""
 
 from person_reid.basics import (
     UserError,

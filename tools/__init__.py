@@ -1,1 +1,1 @@
-"""Further commands: each runs by itself, `python tools/NAME.py --help`."""
+"""More commands. Each is a script with its own help: `python tools/NAME.py --help`."""

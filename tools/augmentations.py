@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Draw what each augmentation does to training images: a row for each flag, each at probability 1.
+"""Draw what each augmentation does to training images: one row per flag, each at probability 1.
 
 python tools/augmentations.py --data_dir ../Market/pytorch
 python tools/augmentations.py --data_dir data/synthetic/pytorch --people 12 --save docs/images/augmentations.jpg

@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Do two images show the same person? Says so, with the similarity and the threshold.
+"""Decide whether two images show the same person, and print the similarity and the threshold.
 
 python tools/compare.py a.jpg b.jpg --name ft_ResNet50
 python tools/compare.py a.jpg b.jpg --backbone osnet_x0_25 --weights osnet.pth --threshold 0.7

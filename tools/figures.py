@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Figures for a paper or a slide; the ending of --save says which: .png, .pdf, .svg, .jpg. --dark for a dark screen.
+"""Draw figures for a paper or a slide. The ending of --save chooses the format: .png, .pdf, .svg or .jpg.
 
 python tools/figures.py curves --name ft_ResNet50 --save curves.pdf
 python tools/figures.py cmc resnet.mat osnet.mat --save cmc.pdf               # several runs in one figure

@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Where a network looks: the energy of its last feature map over a query and its nearest gallery images, or any images.
+"""Draw where a network looks: the energy of its last feature map over a query and its ranking, or over any images.
 
 python tools/heatmap.py --name ft_ResNet50 --query_index 777
 python tools/heatmap.py --name ft_ResNet50 --query_index 777 --top 8 --result market.mat --test_dir data

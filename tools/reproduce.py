@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Train, test and evaluate recipes, and write what they reached beside what was published.
+"""Train, test and evaluate recipes, and write their figures beside the published ones.
 
 python tools/reproduce.py recipes/market/resnet50.yaml
 python tools/reproduce.py recipes/market/loss_*.yaml --seeds 3             # seeds 0, 1, 2: mean and spread

@@ -1,8 +1,8 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Search people by picture: index folders of crops once, ask as often as you like.
+"""Search people by picture: index folders of crops once, then query as often as you like.
 
 python tools/search.py index crops --index people.index --name ft_ResNet50
-python tools/search.py index more_crops --index people.index              # adds to it, with the same network
+python tools/search.py index more_crops --index people.index              # add to it, with the same network
 python tools/search.py query someone.jpg --index people.index --save found.png
 """
 

@@ -1,8 +1,8 @@
 # PYTHON_ARGCOMPLETE_OK
-"""From which similarity on two images show the same person: the threshold, with what it accepts and refuses.
+"""Measure the similarity above which two images show the same person, and the errors at this threshold.
 
 python tools/threshold.py
-python tools/threshold.py --rule 1e-3 --save market_threshold     # market_threshold.json, and .png to look at
+python tools/threshold.py --rule 1e-3 --save market_threshold     # market_threshold.json, and a plot in .png
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""The commands, one module each, and what they share. What the library logs is printed while a command runs."""
+"""The commands, one module each, and the code they share. While a command runs, the library's log is printed."""
 
 import logging
 import sys
@@ -13,7 +13,7 @@ class Printer(logging.Handler):
 
 
 def print_remarks() -> None:
-    """Print what the library logs, from now on."""
+    """Print everything the library logs from now on."""
     logger = logging.getLogger("person_reid")
     if not any(isinstance(handler, Printer) for handler in logger.handlers):
         logger.addHandler(Printer())

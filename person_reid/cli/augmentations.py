@@ -1,14 +1,16 @@
-"""Draw what each augmentation does to training images: a row for each flag, each at probability 1.
+"""Draw what each augmentation does to training images: one row per flag, each at probability 1.
 
     python tools/augmentations.py --data_dir ../Market/pytorch
     python tools/augmentations.py --data_dir data/synthetic/pytorch --people 12 --save docs/images/augmentations.jpg
 
-The first row is the crop and flip alone, which every other row has, too.
+The first row shows the crop and flip alone; every other row includes them, too.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
@@ -25,34 +27,35 @@ FLAGS = (
 GAP, TEXT = 4, 14  # pixels
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
+    """Draw the sheet and save it."""
     parser = Parser(__doc__)
-    parser.add_argument("--data_dir", default="../Market/pytorch", help="the folder that prepare.py laid out")
-    parser.add_argument("--people", type=positive(int), default=10, help="how many identities, an image of each")
-    parser.add_argument("--height", type=positive(int), default=128, help="height of the images")
-    parser.add_argument("--width", type=positive(int), default=64, help="width of the images")
+    parser.add_argument("--data_dir", default="../Market/pytorch", help="folder that prepare.py laid out")
+    parser.add_argument("--people", type=positive(int), default=10, help="number of identities, one image each")
+    parser.add_argument("--height", type=positive(int), default=128, help="height of the images in pixels")
+    parser.add_argument("--width", type=positive(int), default=64, help="width of the images in pixels")
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other changes")
-    parser.add_argument("--save", type=Path, default="augmentations.jpg", help="a .jpg or .png")
+    parser.add_argument("--save", type=Path, default="augmentations.jpg", help=".jpg or .png file to write")
     options = parser.parse_args(argv)
     split = read_split(options.data_dir, "train_all", cameras_required=False)
     first = np.unique(split.targets, return_index=True)[1][: options.people]
     bank = load_bank([split.paths[i] for i in first], options.height, options.width)
-    rows = {"crop and flip": {}, **{f"--{flag}": {flag: 1.0} for flag in FLAGS}}
+    rows: dict[str, dict[str, Any]] = {"crop and flip": {}, **{f"--{flag}": {flag: 1.0} for flag in FLAGS}}
     pictures = {name: augmented(bank, options.seed, settings) for name, settings in rows.items()}
     with atomic_write(options.save) as temporary:
         sheet(pictures).save(temporary, format="PNG" if options.save.suffix == ".png" else "JPEG", quality=80)
     print(f"{options.save}: {len(first)} people, {len(rows)} rows.")
 
 
-def augmented(bank, seed, settings):
-    """The bank (N, H, W, 3) after Augment with these settings, as it was before the normalisation: uint8."""
+def augmented(bank: torch.Tensor, seed: int, settings: dict[str, Any]) -> npt.NDArray[np.uint8]:
+    """Return the bank after Augment with these settings, before normalisation. Both are (N, H, W, 3) uint8."""
     augment = Augment(*bank.shape[1:3], **settings)
     images = augment(bank, torch.arange(len(bank)), torch.Generator().manual_seed(seed)).permute(0, 2, 3, 1)
     return (255 * (images * torch.tensor(STD) + torch.tensor(MEAN))).round().clamp(0, 255).byte().numpy()
 
 
-def sheet(pictures):
-    """One picture of rows {name: images (N, H, W, 3) uint8}, the name above each row."""
+def sheet(pictures: dict[str, npt.NDArray[np.uint8]]) -> Image.Image:
+    """Return one picture of the rows {name: images (N, H, W, 3)}, each below its name."""
     number, height, width, _ = next(iter(pictures.values())).shape
     canvas = Image.new("RGB", (number * (width + GAP) + GAP, len(pictures) * (height + TEXT + GAP) + GAP), "white")
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(TEXT - 2)

@@ -1,4 +1,4 @@
-"""Do two images show the same person? Says so, with the similarity and the threshold.
+"""Decide whether two images show the same person, and print the similarity and the threshold.
 
     python tools/compare.py a.jpg b.jpg --name ft_ResNet50
     python tools/compare.py a.jpg b.jpg --backbone osnet_x0_25 --weights osnet.pth --threshold 0.7
@@ -18,10 +18,11 @@ from person_reid.retrieval.features import extract_features, fused_embedding
 from person_reid.retrieval.thresholds import load_threshold
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
+    """Compare two images and print the verdict."""
     parser = Parser(__doc__)
     parser.add_argument("images", type=Path, nargs=2, metavar="IMAGE", help="the two images")
-    parser.add_argument("--threshold", default="threshold.json", help="a number, or the file of tools/threshold.py")
+    parser.add_argument("--threshold", default="threshold.json", help="a number, or a file of tools/threshold.py")
     add_tested_network(parser)
     options = parser.parse_args(argv)
     threshold = load_threshold(options.threshold)

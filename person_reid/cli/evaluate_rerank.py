@@ -1,11 +1,11 @@
-"""Rank@1, Rank@5, Rank@10, mAP and mINP after re-ranking the gallery for every query.
+"""Compute Rank@1, Rank@5, Rank@10, mAP and mINP after re-ranking the gallery for every query.
 
     python evaluate_rerank.py
     python evaluate_rerank.py --method gnn
     python evaluate_rerank.py --method aqe --k1 5 --alpha 3
     python evaluate_rerank.py --gpu_ids 0 --neighbours faiss
 
-Prints a line for single queries and, where --multi_query names a file, one for multiple queries.
+Prints one line for single queries and, if --multi_query names a file, one for multiple queries.
 """
 
 from person_reid.basics import select_device
@@ -14,10 +14,11 @@ from person_reid.cli.reranking import add_rerank_flags, rerank_spec
 from person_reid.retrieval.rerank import rescorer
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
+    """Re-rank and evaluate."""
     parser = evaluation_parser(__doc__)
     add_rerank_flags(parser)
-    parser.add_argument("--gpu_ids", default="-1", help="the GPU for the neighbours; -1 for the CPU, without torch")
+    parser.add_argument("--gpu_ids", default="-1", help="GPU for the neighbours; -1 for the CPU, without torch")
     args = parser.parse_args(argv)
     device = None if args.gpu_ids == "-1" else select_device(args.gpu_ids)
     run_evaluation(args, device, rescore=rescorer(rerank_spec(args)), prefix="re-ranked ")

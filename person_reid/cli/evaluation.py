@@ -1,63 +1,83 @@
-"""What evaluate.py, evaluate_gpu.py and evaluate_rerank.py share: flags, reading, printing."""
+"""Flags, reading and printing shared by evaluate.py, evaluate_gpu.py and evaluate_rerank.py."""
+
+from __future__ import annotations
 
 import csv
 import json
 import sys
+from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from person_reid.basics import UserError, atomic_write
 from person_reid.cli.parser import Parser
-from person_reid.retrieval.metrics import AVERAGE_PRECISIONS, evaluate, merge_multi_query
-from person_reid.retrieval.results import RESULT, load_multi_query, load_result, multi_query_file
-from person_reid.retrieval.similarity import DISTANCES
+from person_reid.retrieval.metrics import AVERAGE_PRECISIONS, Metrics, evaluate, merge_multi_query
+from person_reid.retrieval.results import RESULT, FeatureSet, load_multi_query, load_result, multi_query_file
+from person_reid.retrieval.similarity import DISTANCES, Scores
 from person_reid.retrieval.single_shot import evaluate_single_shot
 
-WORST = 5  # queries listed beside --save_per_query
+if TYPE_CHECKING:
+    import torch
+
+    from person_reid.distributed import World
+
+WORST = 5  # queries printed by --save_per_query
 
 
-def evaluation_parser(text):
-    """The parser of a script with this docstring, with the flags that every evaluation understands."""
+def evaluation_parser(text: str | None) -> Parser:
+    """Return a parser with the flags that every evaluation understands. text: the docstring of the script."""
     parser = Parser(text)
     parser.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")
     parser.add_argument("--multi_query", type=Path, help="default: what test.py --multi wrote beside --result")
-    parser.add_argument("--ap", default="trapezoidal", choices=AVERAGE_PRECISIONS, help="which average precision")
-    parser.add_argument(
-        "--distance", default="cosine", choices=DISTANCES, help="euclidean: of features that test.py --no_norm wrote"
-    )
-    parser.add_argument("--ignore_cameras", action="store_true", help="also the query's own camera holds matches")
-    parser.add_argument("--single_shot", action="store_true", help="CUHK03's protocol: one random image an identity")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
-    parser.add_argument("--save_per_query", type=Path, metavar="FILE.csv", help="AP, INP, first match of each")
+    parser.add_argument("--ap", default="trapezoidal", choices=AVERAGE_PRECISIONS, help="kind of average precision")
+    parser.add_argument("--distance", default="cosine", choices=DISTANCES, help="use euclidean after test.py --no_norm")
+    parser.add_argument("--ignore_cameras", action="store_true", help="count matches from the query's own camera, too")
+    parser.add_argument("--single_shot", action="store_true", help="CUHK03's protocol: one random image per identity")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file, too")
+    parser.add_argument("--save_per_query", type=Path, metavar="FILE.csv", help="AP, INP and first match of each query")
     return parser
 
 
-def run_evaluation(args, device=None, workers=None, rescore=None, prefix=""):
-    """Do what the flags of evaluation_parser ask for and print it.
+def run_evaluation(
+    args: Namespace,
+    device: torch.device | None = None,
+    workers: World | None = None,
+    rescore: Callable[..., Scores] | None = None,
+    prefix: str = "",
+) -> None:
+    """Evaluate as the flags of evaluation_parser ask, and print the figures.
 
-    device: an accelerator, or None for NumPy; workers: see metrics.evaluate, whose rank 0 alone prints;
-    rescore(query features, gallery features): the scores to rank by in place of cosines; prefix: of every line.
+    device: an accelerator, or None for NumPy.
+    workers: the processes that share the queries, see metrics.evaluate; only rank 0 prints.
+    rescore: (query features, gallery features, device) → the scores to rank by instead of cosines.
+    prefix: of every line.
     """
     if args.single_shot and (args.save_per_query or workers or rescore):
-        raise UserError("--single_shot goes with neither --save_per_query, torchrun nor re-ranking.")
+        raise UserError("--single_shot does not work with --save_per_query, torchrun or re-ranking.")
     if args.distance != "cosine" and (args.single_shot or rescore):
-        raise UserError(f"--distance {args.distance} goes with neither --single_shot nor re-ranking: they use cosines.")
+        raise UserError(f"--distance {args.distance} does not work with --single_shot or re-ranking: they use cosines.")
     query, gallery = load_result(args.result, paths=args.save_per_query is not None)
     quiet = workers is not None and workers.rank > 0
     if not quiet:
         print(f"{len(query)} queries, {len(gallery)} gallery images, {args.ap} average precision", file=sys.stderr)
+    remarks = {
+        "Euclidean distance": args.distance == "euclidean",
+        "cameras ignored": args.ignore_cameras,
+        "single gallery shot": args.single_shot,
+    }
+    remark = ", ".join(text for text, applies in remarks.items() if applies)
 
-    def measure(images, name):
+    def measure(images: FeatureSet, name: str) -> Metrics:
         if args.single_shot:
             metrics = evaluate_single_shot(images, gallery, args.ap, args.ignore_cameras)
         else:
             scores = (rescore or DISTANCES[args.distance])(images.features, gallery.features, device)
             metrics = evaluate(images, gallery, args.ap, scores, args.ignore_cameras, workers)
-        remarks = ["Euclidean distance"] * (args.distance == "euclidean")
-        remarks += ["cameras ignored"] * args.ignore_cameras + ["single gallery shot"] * args.single_shot
         if not quiet:
-            print(metrics.line(name + prefix) + (f" ({', '.join(remarks)})" if remarks else ""))
+            print(metrics.line(name + prefix) + (f" ({remark})" if remark else ""))
         return metrics
 
     metrics = measure(query, "")
@@ -71,31 +91,34 @@ def run_evaluation(args, device=None, workers=None, rescore=None, prefix=""):
         write_json(args.json, figures)
 
 
-def read_multi_query(args, query, by_default):
-    """The queries with their multiple-query features; None where there are none, or only some that nobody named."""
+def read_multi_query(args: Namespace, query: FeatureSet, by_default: bool) -> FeatureSet | None:
+    """Return the queries with their multiple-query features, or None if there are none.
+
+    by_default: also read the file beside --result, not only one that --multi_query names.
+    """
     path = args.multi_query or multi_query_file(args.result)
     if args.multi_query is None and not (by_default and path.exists()):
         return None
     return merge_multi_query(query, load_multi_query(path))
 
 
-def write_json(path, figures):
+def write_json(path: str | Path, figures: dict[str, dict[str, float]]) -> None:
     """Write {ranking: {figure: value in [0, 1]}} to a JSON file."""
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
-def save_per_query(path, query, metrics):
-    """Write one line a query (first_match counted from 1, empty where there is none) and print the worst."""
+def save_per_query(path: Path, query: FeatureSet, metrics: Metrics) -> None:
+    """Write a CSV file with one line per query and print the worst ones. first_match counts from 1, empty for none."""
     names = query.paths or [""] * len(query)
     columns = (query.labels, query.cameras, metrics.average_precision, metrics.inverse_negative_penalty)
+    first_match = metrics.first_match + 1  # 0 without a match
     with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["query", "path", "identity", "camera", "AP", "INP", "first_match"])
         for i, (label, camera, precision, penalty) in enumerate(zip(*columns, strict=True)):
-            first = int(metrics.first_match[i]) + 1 or ""
-            table.writerow([i, names[i], label, camera, f"{precision:.6f}", f"{penalty:.6f}", first])
+            table.writerow([i, names[i], label, camera, f"{precision:.6f}", f"{penalty:.6f}", first_match[i] or ""])
     print(f"{path}: {len(query)} queries, the worst of them:")
     for i in np.argsort(metrics.average_precision, kind="stable")[:WORST]:
-        first = metrics.first_match[i] + 1 or "none"
-        print(f"  query {i} {names[i]} AP {metrics.average_precision[i]:.4f}, first match at rank {first}")
+        rank = first_match[i] or "none"
+        print(f"  query {i} {names[i]} AP {metrics.average_precision[i]:.4f}, first match at rank {rank}")

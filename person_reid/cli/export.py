@@ -5,8 +5,8 @@
     python tools/export.py --name ft_ResNet50 --output small.onnx --int8 --test_dir ../Market/pytorch
     python test.py --engine reid.onnx                                           # the same figures from the file
 
-The file takes batches of any size and is compared with PyTorch before it is kept. It takes float32 (B, 3, H, W), RGB,
-normalised as ImageNet's images, or with --normalise_input uint8 (B, H, W, 3), RGB, at the size that is printed.
+The file takes batches of any size and is compared with PyTorch before it is kept. Its input is RGB at the size that is
+printed: float32 (B, 3, H, W) with ImageNet's normalisation, or with --normalise_input uint8 (B, H, W, 3).
 """
 
 from argparse import Namespace
@@ -17,7 +17,7 @@ from person_reid.cli.flags import add_tested_network, testing_parser
 from person_reid.cli.parser import Parser
 from person_reid.cli.tested import open_embedder, tested_network
 from person_reid.data.bank import open_bank
-from person_reid.data.layout import read_split
+from person_reid.data.layout import Split, read_split
 from person_reid.deploy.export import export, tensorrt_advice
 from person_reid.deploy.exported import KINDS, Contents
 from person_reid.deploy.load import load_network
@@ -25,7 +25,8 @@ from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
+    """Export a network, and compare its accuracy before and after if --test_dir is given."""
     options = parse(argv)
     kind, path = chosen_format(options)
     splits = {name: read_split(options.test_dir, name) for name in ("query", "gallery")} if options.test_dir else {}
@@ -48,17 +49,17 @@ def main(argv=None):
         compare(splits, options, testing_parser().parse_args(file_flags))
 
 
-def parse(argv):
-    """The options. Raises UserError for those that exclude one another."""
+def parse(argv: list[str] | None) -> Namespace:
+    """Return the options. Raises UserError for --fp16 with --int8."""
     parser = Parser(__doc__)
     add_tested_network(parser)
     file = parser.add_argument_group("the file")
     file.add_argument("--output", type=Path, metavar="FILE", help="ends in .onnx, .pt (torchscript) or .pt2 (export)")
-    file.add_argument("--format", choices=KINDS.values(), help="default: what --output ends in, else onnx")
-    file.add_argument("--normalise_input", action="store_true", help="ImageNet's normalisation inside: uint8 in")
+    file.add_argument("--format", choices=KINDS.values(), help="default: by the ending of --output, or onnx")
+    file.add_argument("--normalise_input", action="store_true", help="take uint8 images: normalise inside the file")
     file.add_argument("--flip", action="store_true", help="add the mirrored image's feature inside, as test.py does")
-    file.add_argument("--l2", action="store_true", help="normalise the features' length inside")
-    file.add_argument("--fp16", action="store_true", help="weights and arithmetic in float16")
+    file.add_argument("--l2", action="store_true", help="scale the features to unit length inside the file")
+    file.add_argument("--fp16", action="store_true", help="store and compute in float16")
     file.add_argument("--int8", action="store_true", help="dynamic quantisation, ONNX only")
     file.add_argument("--tensorrt", action="store_true", help="for TensorRT: print the trtexec command, ONNX only")
     file.add_argument("--test_dir", help="compare the file's accuracy with the network's on this test set")
@@ -68,8 +69,8 @@ def parse(argv):
     return options
 
 
-def chosen_format(options):
-    """The kind of file to write, and its path. Raises UserError where --format and --output disagree."""
+def chosen_format(options: Namespace) -> tuple[str, Path]:
+    """Return the kind of file to write, and its path. Raises UserError if --format and --output disagree."""
     suffixes = {kind: suffix for suffix, kind in KINDS.items()}
     path = options.output or Path(f"{options.backbone or options.name}{suffixes[options.format or 'onnx']}")
     kind = KINDS.get(path.suffix.lower())
@@ -81,11 +82,11 @@ def chosen_format(options):
     return kind, path
 
 
-def compare(splits, network_options, file_options):
-    """Print the figures of the network and of the file."""
+def compare(splits: dict[str, Split], network_options: Namespace, file_options: Namespace) -> None:
+    """Print the figures of the network and of the file. splits: the query and the gallery, in this order."""
     plain = testing_parser().parse_args([])
     shared = {name: value for name, value in vars(network_options).items() if name in vars(plain)}
-    plain = Namespace(**(vars(plain) | shared | {"fp16": False}))  # --fp16 here is of the file
+    plain = Namespace(**(vars(plain) | shared | {"fp16": False}))  # export's --fp16 concerns the file
     cache = Path(network_options.test_dir) / ".cache"
     for title, options in (("network", plain), ("file", file_options)):
         embedder, sets = open_embedder(options), []
@@ -93,4 +94,5 @@ def compare(splits, network_options, file_options):
         for name, split in splits.items():
             bank = open_bank(split.paths, height, width, cache, name)
             sets.append(FeatureSet(embedder.features(bank, f"{title}: {name}"), split.labels, split.cameras))
-        print(evaluate(*sets).line(f"{title:8}"))
+        query, gallery = sets
+        print(evaluate(query, gallery).line(f"{title:8}"))

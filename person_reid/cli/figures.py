@@ -1,15 +1,17 @@
-"""Figures for a paper or a slide; the ending of --save says which: .png, .pdf, .svg, .jpg. --dark for a dark screen.
+"""Draw figures for a paper or a slide. The ending of --save chooses the format: .png, .pdf, .svg or .jpg.
 
     python tools/figures.py curves --name ft_ResNet50 --save curves.pdf
     python tools/figures.py cmc resnet.mat osnet.mat --save cmc.pdf               # several runs in one figure
     python tools/figures.py histogram --threshold threshold.json --save histogram.svg
     python tools/figures.py map --identities 10 --save map.png
 
-curves: loss, error, learning rate and mAP, epoch by epoch. cmc: how many queries have a right answer in their first k.
-histogram: the similarities of one person's images and of strangers', and the threshold. map: images that the network
-finds similar lie near one another. Rankings: python demo.py; heat maps: python tools/heatmap.py.
+curves: loss, error, learning rate and mAP, epoch by epoch. cmc: the share of queries with a right answer in their first
+k. histogram: similarities within and between people, and the threshold. map: a plane in which images that the network
+finds similar lie near one another. For rankings see python demo.py, for heat maps python tools/heatmap.py.
 """
 
+from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 
 from person_reid.basics import UserError
@@ -19,47 +21,46 @@ from person_reid.retrieval.results import RESULT, load_result
 from person_reid.retrieval.thresholds import load_threshold, pair_similarities, summarize
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
+    """Draw the figure that the command names."""
     parser = Parser(__doc__)
     commands = parser.add_subparsers(
-        required=True, title="commands, each with a --help", metavar="curves|cmc|histogram|map"
+        required=True, title="commands, each with its own --help", metavar="curves|cmc|histogram|map"
     )
 
-    def add(name, draw):
+    def add(name: str, draw: Callable[[Namespace], None]) -> Parser:
         command = commands.add_parser(name, help=draw.__doc__, text=draw.__doc__, examples=example_lines(__doc__, name))
-        command.add_argument("--save", type=Path, default=Path(f"{name}.png"), help="the picture")
-        command.add_argument("--dark", action="store_true", help="for a dark screen")
+        command.add_argument("--save", type=Path, default=Path(f"{name}.png"), help="picture to write")
+        command.add_argument("--dark", action="store_true", help="draw for a dark screen")
         command.set_defaults(draw=draw)
         return command
 
     add("curves", curves).add_argument("--name", default="ft_ResNet50", help="name of the run")
     command = add("cmc", cmc)
     command.add_argument("results", type=Path, nargs="*", default=[RESULT], help="features written by test.py")
-    command.add_argument("--ranks", type=int, default=50, help="up to which rank")
+    command.add_argument("--ranks", type=int, default=50, help="last rank to draw")
     command = add("histogram", histogram)
     command.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")
-    command.add_argument("--threshold", help="a number, or the file of tools/threshold.py (default: equal error rate)")
+    command.add_argument("--threshold", help="a number, or a file of tools/threshold.py (default: equal error rate)")
     command = add("map", embedding)
     command.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")
-    command.add_argument("--identities", type=int, default=10, help="those of the most images")
-    command.add_argument(
-        "--method", choices=("tsne", "umap", "pca"), help="default: tsne where it is installed, or pca"
-    )
+    command.add_argument("--identities", type=int, default=10, help="number of identities, those with the most images")
+    command.add_argument("--method", choices=("tsne", "umap", "pca"), help="default: tsne if it is installed, else pca")
     options = parser.parse_args(argv)
     options.draw(options)
     print(f"The picture is in {options.save}")
 
 
-def curves(options):
-    """loss, error, learning rate and mAP of a run, epoch by epoch"""
+def curves(options: Namespace) -> None:
+    """Draw loss, error, learning rate and mAP of a run, epoch by epoch."""
     from person_reid.run_folder import RunFolder, read_history
     from person_reid.show.curves import draw_curves
 
     draw_curves(read_history(RunFolder(options.name).log), options.save, options.dark)
 
 
-def cmc(options):
-    """cumulative matching characteristics of several runs"""
+def cmc(options: Namespace) -> None:
+    """Draw the cumulative matching characteristics of several runs."""
     from person_reid.show.cmc import draw_cmc, run_names
 
     if options.ranks < 2:
@@ -68,8 +69,8 @@ def cmc(options):
     draw_cmc(runs, options.save, options.ranks, options.dark)
 
 
-def histogram(options):
-    """similarities of one person's images and of strangers', with the threshold"""
+def histogram(options: Namespace) -> None:
+    """Draw the similarities of images of the same and of different people, with the threshold."""
     from person_reid.show.histogram import draw_similarities
 
     pairs = pair_similarities(*load_result(options.result))
@@ -80,8 +81,8 @@ def histogram(options):
     draw_similarities(pairs, threshold, options.save, options.dark)
 
 
-def embedding(options):
-    """images that the network finds similar, near one another"""
+def embedding(options: Namespace) -> None:
+    """Draw a plane in which images that the network finds similar lie near one another."""
     from person_reid.show.embedding import choose, draw_embedding, project
 
     query, gallery = load_result(options.result)

@@ -1,10 +1,12 @@
 """Every flag of train.py and test.py, declared once.
 
-The published flags keep their names, defaults and abbreviations (`--batch 16`, `--warm 10`, `--total 100`), so that no
-new flag may begin as one of these does.
+The published flags keep their names, defaults and abbreviations (`--batch 16`, `--warm 10`, `--total 100`). A new flag
+must not begin like one of them, because that would make its abbreviations ambiguous.
 """
 
 import argparse
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from person_reid.basics import UserError
 from person_reid.cli.parser import Parser
@@ -17,19 +19,20 @@ SAMPLERS = ("shuffle", "pk", "pk_camera")
 OPTIMIZERS = ("sgd", "adam", "adamw", "amsgrad", "radam", "rmsprop")
 SCHEDULES = ("step", "cosine", "multistep", "warmup_cosine")
 MILESTONES = "40,70"
-SHAPE = ("PCB", "usam", "stride", "attention", "pool", "neck", "head", "linear_num")  # add_shape_flags has them
-# Flags of test.py: those that name a run, those that name a weight file, and those that describe the network of either.
+SHAPE = ("PCB", "usam", "stride", "attention", "pool", "neck", "head", "linear_num")  # those of add_shape_flags
+# Flags of test.py that name a run, that name a weight file, and that describe the network of either.
 NETWORK_OF_RUN = ("name", "which_epoch")
 NETWORK_OF_FILE = ("backbone", "weights", "seed")
 DESCRIPTION = (*NETWORK_FLAGS, *SHAPE)
 
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+Number = TypeVar("Number", int, float)
 
 
-def bounded(kind, fits, expected):
-    """An argparse type: a number of that kind for which fits(number) is true; `expected` says which those are."""
+def bounded(kind: type[Number], fits: Callable[[Number], bool], expected: str) -> Callable[[str], Number]:
+    """Return an argparse type: a number for which fits(number) is true. expected: the range, for the error message."""
 
-    def parse(text):
+    def parse(text: str) -> Number:
         value = kind(text)
         if not fits(value):
             raise argparse.ArgumentTypeError(f"{text}: expected a number {expected}")
@@ -39,8 +42,8 @@ def bounded(kind, fits, expected):
     return parse
 
 
-def positive(kind):
-    """An argparse type: a number of that kind above 0."""
+def positive(kind: type[Number]) -> Callable[[str], Number]:
+    """Return an argparse type: a number above 0."""
     return bounded(kind, lambda value: value > 0, "above 0")
 
 
@@ -49,8 +52,8 @@ whole = bounded(int, lambda value: value >= 0, "of 0 or above")
 weight = bounded(float, lambda value: value >= 0, "of 0 or above")
 
 
-def milestones(text):
-    """The epochs of `--milestones`, such as [40, 70] of "40,70". Raises UserError for other than ascending numbers."""
+def milestones(text: str) -> list[int]:
+    """Return the epochs of `--milestones`: [40, 70] for "40,70". Raises UserError unless they are ascending numbers."""
     try:
         epochs = [int(part) for part in text.split(",")]
     except ValueError:
@@ -60,8 +63,8 @@ def milestones(text):
     return epochs
 
 
-def training_parser(text=""):
-    """The parser of train.py. text: see Parser."""
+def training_parser(text: str | None = "") -> Parser:
+    """Return the parser of train.py. text: see Parser."""
     parser = Parser(text)
     add_run_flags(parser.add_argument_group("run"))
     add_data_flags(parser.add_argument_group("data"))
@@ -72,60 +75,60 @@ def training_parser(text=""):
     return parser
 
 
-def add_run_flags(group):
-    """The flags that say where and how a run runs."""
-    group.add_argument("--gpu_ids", default="0", help="which GPUs, such as 0 or 0,1; -1 for the CPU")
+def add_run_flags(group: argparse._ArgumentGroup) -> None:
+    """Add the flags for the name, device and records of a run."""
+    group.add_argument("--gpu_ids", default="0", help="GPUs to use, such as 0 or 0,1; -1 for the CPU")
     group.add_argument("--name", default="ft_ResNet50", help="name of the run: its files go to model/NAME")
     group.add_argument("--seed", type=whole, default=0, help="the same seed on the same machine gives the same network")
-    group.add_argument("--resume", action="store_true", help="go on after the last epoch that model/NAME has finished")
+    group.add_argument("--resume", action="store_true", help="continue after the last finished epoch of model/NAME")
     group.add_argument(
         "--config", nargs="+", metavar=("FILE", "KEY=VALUE"),
-        help="YAML file of options, and options that replace some of its own; flags win over both",
+        help="YAML file of options, and values that replace some of them; flags override both",
     )  # fmt: skip
-    group.add_argument("--dry_run", action="store_true", help="print the options and the network's size, touch nothing")
+    group.add_argument("--dry_run", action="store_true", help="only print the options and the size of the network")
     group.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events to model/NAME")
     group.add_argument(
-        "--wandb", action="store_true", help="also log to Weights & Biases (WANDB_MODE=offline: to files)"
+        "--wandb", action="store_true", help="also log to Weights & Biases (with WANDB_MODE=offline, to files)"
     )
-    group.add_argument("--mlflow", action="store_true", help="also log to MLflow, where MLFLOW_TRACKING_URI says")
-    group.add_argument("--eval_every", type=whole, default=0, help="epochs between two tests; 0 leaves them out")
-    group.add_argument("--keep", type=whole, default=0, help="numbered checkpoints to keep; 0 keeps all")
+    group.add_argument("--mlflow", action="store_true", help="also log to MLflow at MLFLOW_TRACKING_URI")
+    group.add_argument("--eval_every", type=whole, default=0, help="test every N epochs; 0 for never")
+    group.add_argument("--keep", type=whole, default=0, help="number of numbered checkpoints to keep; 0 keeps all")
     group.add_argument("--profile", action="store_true", help="write a trace of ten steps to model/NAME/trace.json")
 
 
-def add_data_flags(group):
-    """The flags that choose the images and put them into batches."""
-    group.add_argument("--data_dir", default="../Market/pytorch", help="the folder that prepare.py laid out")
-    group.add_argument("--train_all", action="store_true", help="train on every training image, those of val included")
-    group.add_argument("--train_with", metavar="DIR", help="further folders of that layout, separated by commas")
+def add_data_flags(group: argparse._ArgumentGroup) -> None:
+    """Add the flags that choose the images and put them into batches."""
+    group.add_argument("--data_dir", default="../Market/pytorch", help="folder that prepare.py laid out")
+    group.add_argument("--train_all", action="store_true", help="train on all training images, including those of val")
+    group.add_argument("--train_with", metavar="DIR", help="further folders with the same layout, separated by commas")
     group.add_argument(
-        "--batchsize", type=positive(int), default=32, help="images a batch (of each process of torchrun)"
+        "--batchsize", type=positive(int), default=32, help="images per batch; under torchrun, per process"
     )
     group.add_argument(
         "--sampler", choices=SAMPLERS, default="shuffle",
-        help="pk: identities × instances a batch; pk_camera: these from as many cameras as possible",
+        help="pk: identities × instances per batch; pk_camera: pk, with instances from as many cameras as possible",
     )  # fmt: skip
     group.add_argument("--instances", type=positive(int), default=4, help="images of each identity in a batch of pk")
     group.add_argument("--height", type=positive(int), help="height of the images (default: the network's)")
     group.add_argument("--width", type=positive(int), help="width of the images (default: the network's)")
-    group.add_argument("--DG", action="store_true", help="learn from the unlabelled images of --DG_dir, too")
-    group.add_argument("--DG_dir", default="../DG-Market", help="a folder of unlabelled images, such as DG-Market")
+    group.add_argument("--DG", action="store_true", help="also learn from the unlabelled images in --DG_dir")
+    group.add_argument("--DG_dir", default="../DG-Market", help="folder of unlabelled images, such as DG-Market")
 
 
-def add_augmentation_flags(group):
-    """The flags that change the training images, each image with a draw of its own."""
+def add_augmentation_flags(group: argparse._ArgumentGroup) -> None:
+    """Add the flags that change the training images, each image with its own random draw."""
     group.add_argument("--color_jitter", action="store_true", help="vary brightness, contrast and saturation by 10 %%")
-    group.add_argument("--erasing_p", type=fraction, default=0.0, help="probability of random erasing, 0 to 1")
-    group.add_argument("--autoaugment_p", type=fraction, default=0.0, help="of one of AutoAugment's policies")
-    group.add_argument("--cutout_p", type=fraction, default=0.0, help="of a square cut out")
-    group.add_argument("--lgt_p", type=fraction, default=0.0, help="of a local grayscale transformation")
-    group.add_argument("--grayscale_erasing_p", type=fraction, default=0.0, help="of the same, after normalisation")
-    group.add_argument("--translation_p", type=fraction, default=0.0, help="of a random 2D translation")
+    group.add_argument("--erasing_p", type=fraction, default=0.0, help="probability of random erasing")
+    group.add_argument("--autoaugment_p", type=fraction, default=0.0, help="probability of an AutoAugment policy")
+    group.add_argument("--cutout_p", type=fraction, default=0.0, help="probability of cutting out a square")
+    group.add_argument("--lgt_p", type=fraction, default=0.0, help="probability of a local grayscale transformation")
+    group.add_argument("--grayscale_erasing_p", type=fraction, default=0.0, help="like --lgt_p, after normalisation")
+    group.add_argument("--translation_p", type=fraction, default=0.0, help="probability of a random 2D translation")
 
 
-def add_network_flags(group):
-    """The flags that describe a network."""
-    group.add_argument("--backbone", help="a network of `python model.py`, timm or torchvision (default: resnet50)")
+def add_network_flags(group: argparse._ArgumentGroup) -> None:
+    """Add the flags that describe a network."""
+    group.add_argument("--backbone", help="network of `python model.py`, timm or torchvision (default: resnet50)")
     group.add_argument("--weights", default="imagenet", help="imagenet, none, or a file")
     add_shape_flags(group)
     group.add_argument("--droprate", type=fraction, default=0.5, help="dropout before the classifier")
@@ -133,115 +136,112 @@ def add_network_flags(group):
     add_published_networks(group)
 
 
-def add_published_networks(group):
-    """The published flags that stand for a --backbone."""
+def add_published_networks(group: argparse._ArgumentGroup) -> None:
+    """Add the published flags that stand for a --backbone."""
     for flag, name in NETWORK_FLAGS.items():
         group.add_argument(f"--{flag}", action="store_true", help=f"the same as --backbone {name}")
 
 
-def add_shape_flags(group):
-    """The flags that, beside --backbone, decide which layers a network has."""
+def add_shape_flags(group: argparse._ArgumentGroup) -> None:
+    """Add the flags that, beside --backbone, decide which layers a network has."""
     group.add_argument("--PCB", action="store_true", help="part-based convolutional baseline, six stripes")
     group.add_argument("--usam", action="store_true", help="attention after the stem and the first stage")
     group.add_argument("--stride", type=int, choices=(1, 2), default=2, help="1 keeps the last stage's resolution")
     group.add_argument("--attention", help="modules and where they go, such as cbam:layer3,layer4 or se:layer2")
-    group.add_argument("--pool", choices=POOLS, help="how the feature map becomes a feature (default: the network's)")
-    group.add_argument("--neck", choices=NECKS, default="linear", help="what stands between feature and classifier")
-    group.add_argument("--head", choices=tuple(HEADS), default="linear", help="the classifier, and its margin")
-    group.add_argument("--linear_num", type=whole, default=512, help="width of the bottleneck; 0 leaves its linear out")
+    group.add_argument("--pool", choices=POOLS, help="pooling of the feature map (default: the network's)")
+    group.add_argument("--neck", choices=NECKS, default="linear", help="layers between the feature and the classifier")
+    group.add_argument("--head", choices=tuple(HEADS), default="linear", help="classifier, with its margin if any")
+    group.add_argument("--linear_num", type=whole, default=512, help="width of the bottleneck; 0 for no linear layer")
 
 
-def add_training_flags(group):
-    """The flags of the optimiser, its schedule and its precision."""
-    group.add_argument("--total_epoch", type=positive(int), default=60, help="epochs")
+def add_training_flags(group: argparse._ArgumentGroup) -> None:
+    """Add the flags of the optimiser, its schedule and its precision."""
+    group.add_argument("--total_epoch", type=positive(int), default=60, help="number of epochs")
     group.add_argument("--lr", type=positive(float), default=0.05, help="learning rate of the head")
-    group.add_argument("--backbone_lr", type=positive(float), help="of the backbone (default: lr / 10)")
-    group.add_argument("--prototype_lr", type=positive(float), help="of weights that losses own (default: lr)")
-    group.add_argument("--optimizer", choices=OPTIMIZERS, default="sgd", help="sgd has Nesterov momentum 0.9")
-    group.add_argument("--weight_decay", type=weight, default=5e-4, help="on all weights")
-    group.add_argument("--schedule", choices=SCHEDULES, help="of the learning rate (default: step)")
+    group.add_argument("--backbone_lr", type=positive(float), help="learning rate of the backbone (default: lr / 10)")
+    group.add_argument("--prototype_lr", type=positive(float), help="rate of the losses' own weights (default: lr)")
+    group.add_argument("--optimizer", choices=OPTIMIZERS, default="sgd", help="sgd uses Nesterov momentum 0.9")
+    group.add_argument("--weight_decay", type=weight, default=5e-4, help="weight decay, applied to all weights")
+    group.add_argument("--schedule", choices=SCHEDULES, help="schedule of the learning rate (default: step)")
     group.add_argument("--cosine", action="store_true", help="the same as --schedule cosine")
-    group.add_argument("--milestones", default=MILESTONES, help="epochs after which multistep divides by ten")
+    group.add_argument("--milestones", default=MILESTONES, help="epochs after which multistep divides the rate by ten")
     group.add_argument("--warm_epoch", type=whole, default=0, help="epochs over which the learning rate rises")
     group.add_argument("--freeze_epochs", type=whole, default=0, help="epochs in which only the head learns")
-    group.add_argument("--accumulate", type=positive(int), default=1, help="batches between two updates")
-    group.add_argument("--sync_bn", action="store_true", help="batch norms over the batches of all GPUs")
-    group.add_argument("--compile", nargs="?", const="default", choices=COMPILE_MODES, help="torch.compile, its mode")
-    group.add_argument("--no_tf32", action="store_true", help="full float32 on GPUs that could do with TF32")
-    group.add_argument("--FSGD", action="store_true", help="fused SGD, as is done without this flag")
+    group.add_argument("--accumulate", type=positive(int), default=1, help="batches per update of the weights")
+    group.add_argument("--sync_bn", action="store_true", help="compute batch norm over the batches of all GPUs")
+    group.add_argument("--compile", nargs="?", const="default", choices=COMPILE_MODES, help="mode of torch.compile")
+    group.add_argument("--no_tf32", action="store_true", help="use full float32 on GPUs that support TF32")
+    group.add_argument("--FSGD", action="store_true", help="fused SGD, which is used without this flag, too")
     group.add_argument("--fp16", action="store_true", help="mixed precision with float16")
     group.add_argument("--bf16", action="store_true", help="mixed precision with bfloat16")
     group.add_argument("--wa", action="store_true", help="average the weights over the last fifth of the epochs")
 
 
-def add_loss_flags(group):
-    """The flags of what is minimised."""
-    group.add_argument("--loss", metavar="LIST", help="losses and weights, triplet:1.0,center:5e-4; list shows them")
-    group.add_argument("--label_smoothing", type=fraction, default=0.0, help="of the cross entropy, 0 to 1")
+def add_loss_flags(group: argparse._ArgumentGroup) -> None:
+    """Add the flags that choose the losses."""
+    group.add_argument("--loss", metavar="LIST", help="losses with weights: triplet:1.0,center:5e-4; list shows all")
+    group.add_argument("--label_smoothing", type=fraction, default=0.0, help="smoothing in the cross entropy, 0 to 1")
     for name in PUBLISHED:
         group.add_argument(f"--{name}", action="store_true", help=f"add the {name} loss")
     group.add_argument("--ins_gamma", type=positive(float), default=32, help="scale of the instance losses")
     group.add_argument("--alpha", type=weight, default=0.0, help="weight of the verification loss")
     group.add_argument("--adv", type=weight, default=0.0, help="weight of the loss on adversarial images")
-    group.add_argument("--aiter", type=positive(float), default=10, help="every how many batches --adv is applied")
+    group.add_argument("--aiter", type=positive(float), default=10, help="apply --adv every N batches")
 
 
-def testing_parser(text=""):
-    """The parser of test.py. A run's opts.yaml describes its network: the flags that do so here are for a weight file,
-    and for a run they may only repeat it.
+def testing_parser(text: str | None = "") -> Parser:
+    """Return the parser of test.py. text: see Parser.
 
-    text: see Parser.
+    The flags that describe a network are for a weight file; for a run they may only repeat what its opts.yaml says.
     """
     parser = Parser(text)
     data = parser.add_argument_group("data")
-    data.add_argument(
-        "--test_dir", "--data_dir", default="../Market/pytorch", help="the folder that prepare.py laid out"
-    )
-    data.add_argument("--multi", action="store_true", help="multiple-query evaluation, too")
-    data.add_argument("--result", default="pytorch_result.mat", help="where the features go")
-    data.add_argument("--json", metavar="FILE", help="also write the figures there")
+    data.add_argument("--test_dir", "--data_dir", default="../Market/pytorch", help="folder that prepare.py laid out")
+    data.add_argument("--multi", action="store_true", help="evaluate multiple queries, too")
+    data.add_argument("--result", default="pytorch_result.mat", help="file to write the features to")
+    data.add_argument("--json", metavar="FILE", help="write the figures to a file, too")
     add_tested_network(parser)
     exported = parser.add_argument_group("an exported network")
-    exported.add_argument("--engine", metavar="FILE", help="test a file of tools/export.py")
+    exported.add_argument("--engine", metavar="FILE", help="test a file written by tools/export.py")
     features = parser.add_argument_group("features")
-    features.add_argument("--batchsize", type=positive(int), default=256, help="images a batch")
+    features.add_argument("--batchsize", type=positive(int), default=256, help="images per batch")
     features.add_argument("--ms", default="1", help="scales whose square roots resize the image, such as 1,1.1,1.2")
     features.add_argument("--no_flip", action="store_true", help="leave out the mirrored image")
-    features.add_argument("--no_norm", action="store_true", help="leave the features' length; Euclidean distance")
+    features.add_argument("--no_norm", action="store_true", help="keep the features' length; use Euclidean distance")
     features.add_argument("--fp16", action="store_true", help="extract in float16")
     features.add_argument("--bf16", action="store_true", help="extract in bfloat16")
     return parser
 
 
-def add_tested_network(parser):
-    """The flags that name a trained network: of a run, or of a weight file with the flags that it was trained with."""
-    parser.add_argument("--gpu_ids", default="0", help="which GPU; -1 for the CPU, also used where there is no GPU")
+def add_tested_network(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that name a trained network: a run, or a weight file with the flags it was trained with."""
+    parser.add_argument("--gpu_ids", default="0", help="GPU to use; -1 for the CPU, which is used if there is no GPU")
     run = parser.add_argument_group("network of a run")
-    run.add_argument("--name", default="ft_ResNet50", help="name of the run whose network is used")
+    run.add_argument("--name", default="ft_ResNet50", help="name of the run")
     run.add_argument("--which_epoch", default="last", help="last, average, average_bn, or an epoch such as 60")
     file = parser.add_argument_group("network of a weight file")
-    file.add_argument("--backbone", help="use a weight file without a training run: its network")
-    file.add_argument("--weights", metavar="FILE", help="the weight file of --backbone; none for random weights")
-    file.add_argument("--seed", type=whole, default=0, help="of --weights none")
+    file.add_argument("--backbone", help="network of a weight file that belongs to no run")
+    file.add_argument("--weights", metavar="FILE", help="weight file of --backbone; none for random weights")
+    file.add_argument("--seed", type=whole, default=0, help="seed of the random weights")
     described = parser.add_argument_group(
         "description of the network",
-        "Of a run, model/NAME/opts.yaml describes it, and these flags must agree. Of a weight file they do: without\n"
-        "--neck, --head and --linear_num the feature is the backbone's own, else what follows the neck.",
+        "A run is described by model/NAME/opts.yaml; these flags must agree with it. A weight file is described by\n"
+        "the flags: with --neck, --head or --linear_num its feature follows the neck, else it is the backbone's own.",
     )
     add_shape_flags(described)
     add_published_networks(described)
-    parser.set_defaults(**dict.fromkeys(("stride", "neck", "head", "linear_num")))  # None: nobody has asked for it
+    parser.set_defaults(**dict.fromkeys(("stride", "neck", "head", "linear_num")))  # None: the flag was not given
     both = parser.add_argument_group("network of either")
     both.add_argument("--height", type=positive(int), help="height of the images (default: the network's)")
     both.add_argument("--width", type=positive(int), help="width of the images (default: the network's)")
 
 
-def given_values(options, names):
-    """{name: value} of those of the flags of test.py that are not at their defaults."""
+def given_values(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
+    """Return {name: value} of the flags of test.py that differ from their defaults."""
     defaults = testing_parser().get_default
     return {name: value for name in names if (value := getattr(options, name)) != defaults(name)}
 
 
-def given_flags(options, names):
-    """`--stride, --pool`: those of the flags of test.py that are not at their defaults; an empty string for none."""
+def given_flags(options: argparse.Namespace, names: Iterable[str]) -> str:
+    """Return the flags of test.py that differ from their defaults, as in "--stride, --pool"; "" if there are none."""
     return ", ".join(f"--{name}" for name in given_values(options, names))

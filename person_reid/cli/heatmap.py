@@ -1,11 +1,11 @@
-"""Where a network looks: the energy of its last feature map over a query and its nearest gallery images, or any images.
+"""Draw where a network looks: the energy of its last feature map over a query and its ranking, or over any images.
 
     python tools/heatmap.py --name ft_ResNet50 --query_index 777
     python tools/heatmap.py --name ft_ResNet50 --query_index 777 --top 8 --result market.mat --test_dir data
     python tools/heatmap.py --backbone osnet_x0_25 --weights osnet.pth a.jpg b.jpg --save heatmap.pdf
 
-Any network will do: PCB's stripes are scaled one by one, MGN and LightMBN have a row for each branch, of transformers
-the tokens of patches are shown. The features that rank the gallery are those that test.py wrote.
+Works with any network: PCB's stripes are scaled one by one, MGN and LightMBN get a row for each branch, transformers
+show their patch tokens. The features that rank the gallery are those that test.py wrote.
 """
 
 from pathlib import Path
@@ -19,37 +19,33 @@ from person_reid.deploy.load import load_network
 from person_reid.retrieval.results import RESULT, load_result
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
+    """Draw the heat maps."""
     parser = Parser(__doc__)
     parser.add_argument("images", type=Path, nargs="*", metavar="IMAGE", help="instead of a query and its ranking")
-    parser.add_argument("--query_index", type=whole, default=0, help="which query, from 0")
-    parser.add_argument("--top", type=positive(int), default=5, help="how many gallery images")
+    parser.add_argument("--query_index", type=whole, default=0, help="index of the query, from 0")
+    parser.add_argument("--top", type=positive(int), default=5, help="number of gallery images")
     parser.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")
-    parser.add_argument("--test_dir", help="folder of query and gallery, if the images moved")
-    parser.add_argument("--save", type=Path, default=Path("heatmap.png"), help="the picture")
+    parser.add_argument("--test_dir", help="folder that holds query and gallery, if the images have moved")
+    parser.add_argument("--save", type=Path, default=Path("heatmap.png"), help="picture to write")
     add_tested_network(parser)
     options = parser.parse_args(argv)
     device = select_device(options.gpu_ids)
 
+    from person_reid.show import ranking  # matplotlib loads slowly
     from person_reid.show.heatmap import heat_rows
     from person_reid.show.sheet import Tile, draw_sheet
 
     if options.images:
         tiles, title, subtitle = [Tile(path, below=path.stem[:12]) for path in options.images], "", ""
     else:
-        tiles, title, subtitle = ranked(options)
+        query, gallery = load_result(options.result, paths=True)
+        index = options.query_index
+        path, matches, total = ranking.look_up(query, gallery, index, options.top, test_dir=options.test_dir)
+        title, subtitle = f"Query {index}: {ranking.headline(query, index)}", ranking.summary(matches, total)
+        row = ranking.ranking_row(path, matches, title)
+        tiles = [tile for tile in (row.lead, *row.tiles) if tile]
     tested = tested_network(options)
-    bank = load_bank([tile.image for tile in tiles], *tested.size)
+    bank = load_bank([str(tile.image) for tile in tiles], *tested.size)
     draw_sheet(heat_rows(load_network(tested), tiles, bank, device, title, subtitle), options.save)
     print(f"The picture is in {options.save}")
-
-
-def ranked(options):
-    """The query and its nearest gallery images as Tiles, a title and a subtitle."""
-    from person_reid.show import ranking
-
-    query, gallery = load_result(options.result, paths=True)
-    index = options.query_index
-    path, matches, total = ranking.look_up(query, gallery, index, options.top, test_dir=options.test_dir)
-    row = ranking.ranking_row(path, matches, f"Query {index}: {ranking.headline(query, index)}")
-    return [row.lead, *row.tiles], row.title, ranking.summary(matches, total)

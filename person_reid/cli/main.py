@@ -1,4 +1,4 @@
-"""The command `person-reid`: every script of the repository as a subcommand of the same name and the same flags.
+"""The command `person-reid`, which has every script of the repository as a subcommand with the same name and flags.
 
 person-reid train --name ft_ResNet50 --train_all
 person-reid test --name ft_ResNet50
@@ -8,7 +8,7 @@ import importlib
 import sys
 from collections.abc import Callable
 
-from person_reid.basics import UserError, describe
+from person_reid.basics import UserError, describe, did_you_mean
 
 COMMANDS = {
     "prepare": "lay out a data set, or draw one",
@@ -18,10 +18,10 @@ COMMANDS = {
     "evaluate": "compute Rank@k, mAP and mINP from extracted features",
     "evaluate_gpu": "the same on an accelerator",
     "evaluate_rerank": "the same after re-ranking",
-    "demo": "draw the ranking of a query",
+    "demo": "print and draw the rankings of queries",
     "model": "list the networks, or describe one",
     "search": "index folders of crops and search them by picture",
-    "threshold": "measure from which similarity on two images show the same person",
+    "threshold": "measure the similarity above which two images show the same person",
     "compare": "decide whether two images show the same person",
     "export": "write a network to an ONNX, TorchScript or torch.export file",
     "heatmap": "draw where a network looks",
@@ -33,7 +33,7 @@ COMMANDS = {
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the subcommand that the arguments name; without one, list them all."""
+    """Run the subcommand that the arguments name, or list them all if there is none."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
@@ -45,30 +45,24 @@ def main(arguments: list[str] | None = None) -> None:
         return
     name, *rest = arguments
     if name not in COMMANDS:
-        print(f"error: {unknown(name)}", file=sys.stderr)
+        known = f"{did_you_mean(name, COMMANDS)} There are: {', '.join(COMMANDS)}."
+        print(f"error: no command {name!r}.{known}", file=sys.stderr)
         sys.exit(2)
     sys.argv = [f"person-reid {name}", *rest]  # what argparse and torchrun read
     run_script(importlib.import_module(f"person_reid.cli.{name.lower()}").main)
 
 
 def usage() -> str:
-    """The help of the command itself."""
+    """Return the help text of the command itself."""
     lines = [f"  {name:<17}{summary}" for name, summary in COMMANDS.items()]
     head = "usage: person-reid COMMAND [flags]\n\nPerson re-identification. Each command has its own --help.\n\n"
     return head + "\n".join(["commands:", *lines])
 
 
-def unknown(name: str) -> str:
-    """The message for a command that does not exist."""
-    from person_reid.basics import did_you_mean
-
-    return f"no command {name!r}.{did_you_mean(name, COMMANDS)} There are: {', '.join(COMMANDS)}."
-
-
 def run_script(main: Callable[[], object]) -> None:
     """Call `main()` as a script: an error the user can fix ends in one line and status 1, an interruption in 130.
 
-    A UserError or an OSError (no such file, disk full) loses its traceback. Any other exception is a bug and keeps it.
+    A UserError or an OSError (no such file, disk full) prints no traceback. Any other exception is a bug and keeps it.
     """
     try:
         main()

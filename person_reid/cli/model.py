@@ -1,4 +1,4 @@
-"""The networks by name, with their sizes and licences; or one of them, layer by layer.
+"""List the networks with their sizes and licences, or describe one layer by layer.
 
 python model.py                          # list the networks
 python model.py osnet_x0_25              # build one, run it, print its stages
@@ -9,12 +9,14 @@ import torch
 from person_reid.cli.parser import Parser
 from person_reid.models.complexity import HEADER, summary, table_line
 from person_reid.models.factory import create_model
+from person_reid.models.network import Network
 from person_reid.models.registry import BACKBONES, find_backbone
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
+    """Print the list, or the description."""
     parser = Parser(__doc__)
-    parser.add_argument("backbone", nargs="?", help="a network to describe; without one, list what there is")
+    parser.add_argument("backbone", nargs="?", help="network to describe; without one, all are listed")
     name = parser.parse_args(argv).backbone
     if name:
         print(summary(name, _without_weights(name), find_backbone(name)))
@@ -25,7 +27,7 @@ def main(argv=None):
     print("and every network of timm and torchvision, by its name there.")
 
 
-def _without_weights(name):
-    """A Network that knows its shapes only."""
+def _without_weights(name: str) -> Network:
+    """Return a Network whose tensors have shapes but no values."""
     with torch.device("meta"):
         return create_model(name, None, weights="none").eval()

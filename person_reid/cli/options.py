@@ -1,4 +1,4 @@
-"""The options of a run: defaults, a `--config` file, flags, and the file that a run leaves (model/NAME/opts.yaml).
+"""The options of a run, from defaults, a `--config` file, flags, and the opts.yaml of an earlier run.
 
 The flags themselves are declared in person_reid/cli/flags.py.
 """
@@ -6,28 +6,31 @@ The flags themselves are declared in person_reid/cli/flags.py.
 import argparse
 import logging
 import sys
-
-import yaml
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from person_reid import losses
 from person_reid.basics import UserError, did_you_mean
 from person_reid.cli.flags import MILESTONES, milestones, training_parser
 from person_reid.cli.specs import loss_plan, precision
+from person_reid.models import factory
 from person_reid.models.spec import NETWORK_FLAGS, PUBLISHED_CLASSES, NetworkSpec, chosen_backbone, ignores_stride
 from person_reid.reproduce import recipe
 from person_reid.run_folder import RunFolder, read_yaml
+from person_reid.training.spec import changed_flags
 
 log = logging.getLogger(__name__)
-# What an opts.yaml, the published code's too, holds beside flags: it can be the --config of another run.
+# Entries of an opts.yaml, ours or of the published code, that are not flags. The file can be the --config of a new run.
 BESIDE_FLAGS = {"nclasses", "local_rank", "world_size", "workers", "prefetch_factor"}
 
 
-def parse_train(argv=None, text=""):
-    """The resolved options of train.py: defaults, then the `--config` file and the KEY=VALUE behind it, then flags.
+def parse_train(argv: Sequence[str] | None = None, text: str | None = "") -> Namespace:
+    """Return the resolved options of train.py: flags override the `--config` file, which overrides the defaults.
 
-    With `--resume` the run's own opts.yaml stands in for defaults and file; flags and KEY=VALUE that contradict it are
-    refused.
-    text: the docstring of the script, for its help.
+    With `--resume`, the run's own opts.yaml replaces defaults and file. text: the docstring of the script, for --help.
+    Raises UserError for options that cannot work, and for those that contradict a run to resume.
     """
     parser = training_parser(text)
     first = parser.parse_args(argv)
@@ -51,19 +54,19 @@ def parse_train(argv=None, text=""):
     return resolve(options)
 
 
-def _pairs(words):
-    """{name: value} of words such as `lr=0.02` and `cosine=true`. Raises UserError for any other word."""
+def _pairs(words: Sequence[str]) -> dict[str, Any]:
+    """Return {name: value} for words such as `lr=0.02` and `cosine=true`. Raises UserError for any other word."""
     if wrong := [word for word in words if not word.partition("=")[2]]:
         raise UserError(f"--config FILE KEY=VALUE: {wrong[0]!r}: expected an option and its value, such as lr=0.02")
     values = {"true": True, "false": False, "null": None}
     return {name: values.get(text, text) for name, _, text in (word.partition("=") for word in words)}
 
 
-def load_run_options(name, given=None):
-    """The resolved options of the run model/NAME, keys that an older file lacks at their defaults, and its `nclasses`.
+def load_run_options(name: str, given: Mapping[str, Any] | None = None) -> Namespace:
+    """Return the resolved options of the run model/NAME and its `nclasses`. Options missing from the file get defaults.
 
-    given: {flag: value} of flags that describe its network, for what an older file does not say. Raises UserError for
-    those that the file contradicts, and where there is no such run; it lists those there are.
+    given: {flag: value} that describe the network, for options that an older file lacks.
+    Raises UserError if the file contradicts them, and if there is no such run; the message lists those there are.
     """
     run = RunFolder(name)
     path, content = run.options_file, run.options()
@@ -79,32 +82,26 @@ def load_run_options(name, given=None):
     return options
 
 
-def _refuse_contradictions(given, said, backbone, path):
-    """Raise UserError for given flags against what the file of a run says, and against its resolved backbone."""
+def _refuse_contradictions(given: Mapping[str, Any], said: Mapping[str, Any], backbone: str, path: Path) -> None:
+    """Raise UserError for given flags that contradict the file of a run, or its resolved backbone."""
     for flag, value in given.items():
         name, asked = ("backbone", NETWORK_FLAGS[flag]) if flag in NETWORK_FLAGS else (flag, value)
         found = backbone if name == "backbone" else said.get(flag, value)
         if found != asked:
             words = f"--{flag}" if value is True else f"--{flag} {value}"
             raise UserError(
-                f"{words} contradicts {path} ({name}: {found}): a run is tested as it was trained. Leave the flag out, "
-                "or name the run you mean with --name."
+                f"{words} contradicts {path} ({name}: {found}). A run is tested as it was trained: leave the flag out, "
+                "or choose another run with --name."
             )
 
 
-def dump_options(options):
-    """The options as YAML text."""
-    return yaml.safe_dump(vars(options))
-
-
-def resolve(options):
-    """Fill in what depends on other flags (network, image size, learning rates), and refuse what cannot work.
+def resolve(options: Namespace) -> Namespace:
+    """Fill in the options that depend on others (network, image size, learning rates) and return them.
 
     Raises UserError for two networks, precisions or schedules at once, and for flags that the network would ignore.
     """
-    from person_reid.models import factory
 
-    precision(options)
+    precision(options)  # like loss_plan, made here only to report mistakes before anything is read
     loss_plan(options)
     options.backbone = chosen_backbone(vars(options))
     spec = NetworkSpec.of(vars(options))
@@ -118,8 +115,8 @@ def resolve(options):
     return options
 
 
-def _chosen_schedule(options):
-    """The one schedule that --schedule or --cosine names; step where neither does."""
+def _chosen_schedule(options: Namespace) -> str:
+    """Return the schedule that --schedule or --cosine names, or "step". Raises UserError if they contradict."""
     if options.cosine and options.schedule not in (None, "cosine"):
         raise UserError(f"--cosine and --schedule {options.schedule} exclude each other: choose one.")
     schedule = "cosine" if options.cosine else options.schedule or "step"
@@ -128,9 +125,13 @@ def _chosen_schedule(options):
     return schedule
 
 
-def _checked(parser, content, path, strict):
-    """The options of a file with the types of their flags. strict: an unknown name is an error, else it is passed over
-    (opts.yaml files of other versions hold names of their own). What a recipe says beside them is checked, no more."""
+def _checked(
+    parser: argparse.ArgumentParser, content: dict[str, Any], path: str | Path, strict: bool
+) -> dict[str, Any]:
+    """Return the options of a file, converted to the types of their flags. A recipe's own entry is checked and dropped.
+
+    strict: refuse unknown names. Otherwise they are passed over, since opts.yaml files of other versions have some.
+    """
     actions = {action.dest: action for action in parser._actions if action.dest != "help"}
     values = {}
     if ignores_stride(content):
@@ -147,8 +148,8 @@ def _checked(parser, content, path, strict):
     return values
 
 
-def _converted(action, value, path):
-    """One value of an options file as its flag would give it."""
+def _converted(action: argparse.Action, value: Any, path: str | Path) -> Any:
+    """Return a value of an options file as its flag would give it. Raises UserError if it does not fit the flag."""
     if value is None and action.default is None:
         return None
     try:
@@ -158,7 +159,7 @@ def _converted(action, value, path):
             return value
         if action.dest == "gpu_ids" and isinstance(value, list):  # as the published code writes it; [] is the CPU
             value = ",".join(map(str, value)) or "-1"
-        value = (action.type or str)(str(value))
+        value = action.type(str(value)) if callable(action.type) else str(value)
         if action.choices and value not in action.choices:
             raise ValueError(f"expected one of {', '.join(map(str, action.choices))}")
         return value
@@ -166,12 +167,9 @@ def _converted(action, value, path):
         raise UserError(f"{path}: {action.dest}: {value!r} does not fit ({error}).") from error
 
 
-def _refuse_changes(before, now, path):
-    """A resumed run continues as it began; only what does not touch its result may differ."""
-    from person_reid.training.spec import changed_flags
-
-    changed = changed_flags(vars(before), vars(now))
-    if changed:
+def _refuse_changes(before: Namespace, now: Namespace, path: Path) -> None:
+    """Raise UserError if the options of a resumed run differ in one that its result depends on."""
+    if changed := changed_flags(vars(before), vars(now)):
         listing = ", ".join(f"{name} {getattr(before, name)} → {getattr(now, name)}" for name in changed)
         raise UserError(
             f"--resume continues the run as {path} describes it, but flags change it: {listing}. "

@@ -1,71 +1,81 @@
-"""The parser of every script: help that reads well, with examples at its end, and completion by the shell.
+"""The parser of every script: readable help that ends with examples, and completion by the shell.
 
-    parser = Parser(__doc__)          # of a script whose docstring says what it does and shows commands that run
-    parser.add_argument("--top", type=int, default=10, help="how many gallery images")
+    parser = Parser(__doc__)          # the docstring says what the script does and shows commands that run
+    parser.add_argument("--top", type=int, default=10, help="number of gallery images")
     options = parser.parse_args(argv)
 
-Nothing here takes long to import.
+This module must stay fast to import.
 """
 
 import argparse
+import contextlib
 import os
 import re
 import shutil
 import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from person_reid.cli import print_remarks
 
 WIDEST = 120  # columns of the help, at most
-FEW = 5  # flags that the line of usage names; more would hide the rest of it
-METAVARS = {"int": "N", "float": "X", "Path": "FILE"}  # what stands for a value of a type
+FEW = 5  # flags that the usage line may name; more would hide the rest of the line
+METAVARS = {"int": "N", "float": "X", "Path": "FILE"}  # placeholders for values, by type
 COMMAND = re.compile(r"\s*(?:\w+=\S+ +)*(?:python|bash|torchrun) ")
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's parser for a script.
+    """Parse the command line of a script.
 
-    text: the docstring of the script, whose paragraphs of commands go to the end of the help. examples: lines to show
-    there in their place, such as example_lines(text, word) gives for one of several commands. settings: argparse's own.
+    text: the docstring of the script, whose paragraphs of commands go to the end of the help; python -OO leaves None.
+    examples: lines to show there instead, such as example_lines(text, word) returns for one of several commands.
+    settings: those of argparse.ArgumentParser.
 
-    Where argcomplete is installed and the shell asks for completions (README.md says how), parsing answers and ends
-    the process.
+    If argcomplete is installed and the shell asks for completions (see README.md), parsing answers and ends the
+    process.
     """
 
     completing = False
 
-    def __init__(self, text="", examples=None, **settings):
-        text = text or ""  # python -OO leaves docstrings out
+    def __init__(self, text: str | None = "", examples: Sequence[str] | None = None, **settings: Any) -> None:
         prose = "\n\n".join(part for part in paragraphs(text) if not COMMAND.match(part))
         lines = example_lines(text) if examples is None else examples
         epilog = "\n".join(["examples:", *(f"  {line}" for line in lines)]) if lines else None
         print_remarks()
         super().__init__(description=prose, epilog=epilog, formatter_class=Help, **settings)
 
-    def parse_known_args(self, args=None, namespace=None):
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Parse as argparse does, once completions have been offered."""
         if "_ARGCOMPLETE" in os.environ and not self.completing:
             self.completing = True  # argcomplete itself parses what has been typed
-            offer_completions(self)
+            with contextlib.suppress(ImportError):
+                import argcomplete
+
+                argcomplete.autocomplete(self)  # ends the process
         return super().parse_known_args(args, namespace)
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
-    """No wider than a page; a default is told where there is one and the help has not said it; numbers are N and X."""
+    """Format the help: no wider than a page, N and X for numbers, and the defaults that a help text leaves out."""
 
-    def __init__(self, prog, **settings):
+    def __init__(self, prog: str, **settings: Any) -> None:
         width = min(shutil.get_terminal_size().columns - 2, WIDEST)
         super().__init__(prog, **{"max_help_position": 28, "width": width, **settings})
 
-    def add_usage(self, usage, actions, groups, prefix=None):
+    def add_usage(
+        self, usage: str | None, actions: Iterable[argparse.Action], groups: Iterable[Any], prefix: str | None = None
+    ) -> None:
+        """Add the usage line; more than FEW optional flags are shown as [flags]."""
         flags = [action for action in actions if action.option_strings and not action.required]
         if len(flags) > FEW:
             several = argparse.Action([], dest="flags", metavar="[flags]")
             actions, groups = [several, *(action for action in actions if action not in flags)], []
         super().add_usage(usage, actions, groups, prefix)
 
-    def _get_default_metavar_for_optional(self, action):
+    def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
         return METAVARS.get(getattr(action.type, "__name__", ""), super()._get_default_metavar_for_optional(action))
 
-    def _get_help_string(self, action):
+    def _get_help_string(self, action: argparse.Action) -> str:
         text, default = action.help or "", action.default
         if default is None or default is False or default in ([], argparse.SUPPRESS) or "default:" in text:
             return text
@@ -73,21 +83,12 @@ class Help(argparse.RawDescriptionHelpFormatter):
         return f"{text} (default: {shown.replace('%', '%%')})"
 
 
-def paragraphs(text):
-    """The paragraphs of a docstring."""
-    return [part.strip("\n") for part in re.split(r"\n\s*\n", text.rstrip()) if part.strip()]
+def paragraphs(text: str | None) -> list[str]:
+    """Return the paragraphs of a docstring."""
+    return [part.strip("\n") for part in re.split(r"\n\s*\n", (text or "").rstrip()) if part.strip()]
 
 
-def example_lines(text, word=""):
-    """The lines of a docstring that are commands and hold a word, without their margin."""
+def example_lines(text: str | None, word: str = "") -> list[str]:
+    """Return the lines of a docstring that are commands and contain a word, without their indentation."""
     lines = "\n".join(part for part in paragraphs(text) if COMMAND.match(part))
     return [line for line in textwrap.dedent(lines).splitlines() if word in line.split() or not word]
-
-
-def offer_completions(parser):
-    """Answer a shell that asks how the line could go on, and end the process; without argcomplete do nothing."""
-    try:
-        import argcomplete
-    except ImportError:
-        return
-    argcomplete.autocomplete(parser)

@@ -4,14 +4,15 @@ r"""Lay out a data set for training and testing, or draw one.
     python prepare.py --data_dir ~/data/DukeMTMC-reID     # makes ~/data/DukeMTMC-reID/pytorch
     python prepare.py --dataset msmt17_v2                 # one of docs/datasets.md, in its usual place
     python prepare.py --synthetic                         # draws people into data/synthetic: nothing to download
-    python prepare.py --csv FILE                          # your images, by a list of path,identity,camera,split
-    python prepare.py --data_dir FOLDER --pattern "(?P<id>\d+)_c(?P<camera>\d+)"        # your images, by their names
+    python prepare.py --csv FILE                          # your images, listed as path,identity,camera,split
+    python prepare.py --data_dir FOLDER --pattern "(?P<id>\d+)_c(?P<camera>\d+)"        # your images, by file name
 
-The result is <save_dir>/{train,val,train_all,query,gallery,multi-query}/<identity>/<image>, hard links where the file
-system allows and copies where not. The download is never moved, changed or deleted; a second run changes nothing. A
-download of query and gallery alone is laid out for testing.
+The result is <save_dir>/{train,val,train_all,query,gallery,multi-query}/<identity>/<image>: hard links if the file
+system allows them, otherwise copies. The download is never moved, changed or deleted, and a second run changes nothing.
+A download that holds only query and gallery is laid out for testing.
 """
 
+from argparse import Namespace
 from pathlib import Path
 
 from person_reid.basics import UserError
@@ -22,18 +23,20 @@ from person_reid.data.prepare import describe_layout, describe_unlabelled, lay_o
 from person_reid.data.recognise import find_data_set, with_flags
 
 
-def parse_arguments(argv=None):
-    """The flags; `drawing` holds those given that say how to draw people, `reading` those that say how to read a data
-    set. Raises UserError where they contradict."""
+def parse_arguments(argv: list[str] | None = None) -> Namespace:
+    """Return the flags; `drawing` holds those given for drawing people, `reading` those given for reading a data set.
+
+    Raises UserError if they contradict.
+    """
     parser = Parser(__doc__)
     parser.add_argument("--data_dir", help="folder of the download (default: looked for in the usual places)")
     parser.add_argument("--save_dir", help="folder of the layout (default: pytorch, in the folder of the download)")
     parser.add_argument("--dataset", metavar="NAME", help=f"{', '.join(DATA_SETS)} (default: recognised by its files)")
-    own = parser.add_argument_group("data sets of one's own")
-    own.add_argument("--pattern", help="regular expression with the groups id and, if names say it, camera")
-    own.add_argument("--csv", metavar="FILE", help="list of the images, columns path,identity,camera,split")
-    own.add_argument("--test_fraction", type=float, help="of the identities, if they are not split (default: 0.5)")
-    parser.add_argument("--seed", type=int, help="another seed draws other people, and other splits where one is drawn")
+    own = parser.add_argument_group("your own data set")
+    own.add_argument("--pattern", help="regular expression with the groups id and, if file names give it, camera")
+    own.add_argument("--csv", metavar="FILE", help="list of the images, with columns path,identity,camera,split")
+    own.add_argument("--test_fraction", type=float, help="share of identities to test on, if unsplit (default: 0.5)")
+    parser.add_argument("--seed", type=int, help="another seed draws other people, or another random split")
     synthetic = parser.add_argument_group("synthetic people")
     synthetic.add_argument("--synthetic", action="store_true", help="draw a data set instead of reading a download")
     drawn = [
@@ -42,41 +45,38 @@ def parse_arguments(argv=None):
         ),
         synthetic.add_argument("--test_identities", type=int, help="other people, to test on (default: 50)"),
         synthetic.add_argument("--cameras", type=int, help="cameras, each of which sees everybody (default: 6)"),
-        synthetic.add_argument("--images", type=int, help="pictures of a person by a camera (default: 3)"),
+        synthetic.add_argument("--images", type=int, help="pictures of each person by each camera (default: 3)"),
         synthetic.add_argument("--distractors", type=int, help="pictures of strangers in the gallery (default: 300)"),
-        synthetic.add_argument("--junk", type=int, help="badly cut pictures in the gallery (default: 100)"),
+        synthetic.add_argument("--junk", type=int, help="badly cropped pictures in the gallery (default: 100)"),
     ]
     options = parser.parse_args(argv)
     drawing = {action.dest: value for action in drawn if (value := getattr(options, action.dest)) is not None}
     if drawing and not options.synthetic:
         flags = ", ".join(action.option_strings[0] for action in drawn if action.dest in drawing)
-        raise UserError(f"{flags} would be ignored: they say how to draw people, with --synthetic.")
+        raise UserError(f"{flags} would be ignored without --synthetic, which draws people.")
     options.dataset = options.dataset or ("csv" if options.csv else "folder" if options.pattern else None)
     if options.synthetic and options.dataset not in (None, "synthetic"):
         raise UserError(f"--synthetic and --dataset {options.dataset} exclude each other.")
     if options.csv and not options.data_dir:
         options.data_dir = Path(options.csv).parent
-    reading = {name: getattr(options, name) for name in ("pattern", "csv", "test_fraction", "seed")}
-    options.reading = {name: value for name, value in reading.items() if value is not None}
-    if options.synthetic:
-        options.drawing = drawing | {name: options.reading.pop(name) for name in ("seed",) if name in options.reading}
+    names = ("pattern", "csv", "test_fraction", "seed")
+    options.reading = {name: value for name in names if (value := getattr(options, name)) is not None}
+    if options.synthetic and "seed" in options.reading:
+        drawing["seed"] = options.reading.pop("seed")
+    options.drawing = drawing
     return options
 
 
-def draw(options):
-    """Draw the synthetic data set and return its folder."""
-    from person_reid.synthetic.dataset import draw_data_set
-
-    data_dir = Path(options.data_dir or DATA_SETS["synthetic"].locations[0])
-    drawn = draw_data_set(data_dir, **options.drawing)
-    print(f"drew {drawn:,} pictures in {data_dir}" if drawn else f"all pictures are in {data_dir} already")
-    return data_dir
-
-
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
+    """Lay out the data set that the flags name, or draw one."""
     options = parse_arguments(argv)
     if options.synthetic:
-        options.data_dir, options.dataset = draw(options), "synthetic"
+        from person_reid.synthetic.dataset import draw_data_set
+
+        options.dataset = "synthetic"
+        options.data_dir = folder = Path(options.data_dir or DATA_SETS["synthetic"].locations[0])
+        drawn = draw_data_set(folder, **options.drawing)
+        print(f"drew {drawn:,} pictures in {folder}" if drawn else f"all pictures are in {folder} already")
     data_set, data_dir = find_data_set(options.data_dir, options.dataset)
     if data_set.read is None:
         print("\n".join(describe_unlabelled(data_set, data_dir)))

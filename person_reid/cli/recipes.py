@@ -1,8 +1,11 @@
-"""Reading recipes and planning their runs; the flags of train.py, test.py and evaluate_rerank.py are checked."""
+"""Read recipes, check their flags, and plan their runs."""
 
 import re
 import shlex
+from argparse import ArgumentParser
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from person_reid.basics import UserError
 from person_reid.cli.evaluation import evaluation_parser
@@ -15,14 +18,14 @@ from person_reid.reproduce.runs import Run
 from person_reid.run_folder import read_yaml
 from person_reid.training.spec import WITHOUT_EFFECT
 
-OURS = ("name", "seed", "config", "resume", "dry_run")  # flags of train.py that are not the user's to give here
+OURS = ("name", "seed", "config", "resume", "dry_run")  # flags of train.py that the user cannot give here
 
 
-def read_recipe(path):
-    """The Recipe in a file, all its flags checked. Raises UserError for a file that is none."""
+def read_recipe(path: str | Path) -> Recipe:
+    """Return the Recipe in a file. Raises UserError for a file that is not a recipe, or a flag that does not fit."""
     path = Path(path)
     recipe = Recipe.of(path, read_yaml(path))
-    parse_train(["--config", str(path)])
+    parse_train(["--config", str(path)])  # raises UserError for flags that do not fit
     _check_flags(testing_parser(), recipe.test, f"{path}: recipe: test")
     rerank = evaluation_parser("")
     add_rerank_flags(rerank)
@@ -30,13 +33,12 @@ def read_recipe(path):
     return recipe
 
 
-def plan(path, seed, further=()):
-    """The Run of the recipe in the file `path` with a seed. further: flags of train.py, which win over the recipe's."""
+def plan(path: str | Path, seed: int, further: Sequence[str] = ()) -> Run:
+    """Return the Run of a recipe's file with a seed. further: flags of train.py, which override the recipe's."""
     recipe = read_recipe(path)
     given = _given(further)
-    taken = [name for name in OURS if name in given]
-    if taken:
-        raise UserError(f"--{taken[0]} is for this program to choose; --seeds says how many runs a recipe has.")
+    if taken := [name for name in OURS if name in given]:
+        raise UserError(f"--{taken[0]} is set by this program; choose the runs with --seeds.")
     plain = parse_train(["--config", str(path)])
     changes = {
         name: _without_folders(value)
@@ -49,20 +51,20 @@ def plan(path, seed, further=()):
     return Run(recipe, seed, words, train_spec(parse_train(words)), changes)
 
 
-def _given(words):
-    """{flag: value} of those flags of train.py alone that the words name."""
+def _given(words: Sequence[str]) -> dict[str, Any]:
+    """Return {flag: value} of the flags of train.py that the words name, without defaults."""
     parser, absent = training_parser(), object()
     parser.set_defaults(**dict.fromkeys(vars(parser.parse_args([])), absent))
     return {name: value for name, value in vars(parser.parse_args(list(words))).items() if value is not absent}
 
 
-def _without_folders(value):
-    """A path without its folders, which mean nothing on another machine."""
+def _without_folders(value: Any) -> Any:
+    """Return a path without its folders, which mean nothing on another machine, and any other value as it is."""
     return re.split(r"[/\\]", value)[-1] if isinstance(value, str) else value
 
 
-def _check_flags(parser, text, where):
-    """Raise UserError where the parser does not take the flags in a text."""
+def _check_flags(parser: ArgumentParser, text: str, where: str) -> None:
+    """Raise UserError if the parser does not accept the flags in a text."""
     try:
         parser.parse_args(shlex.split(text))
     except SystemExit:

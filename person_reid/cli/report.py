@@ -1,13 +1,14 @@
-"""Everything about a tested run on one page, model/NAME/report.html: metrics, curves, thresholds, rankings, heat maps.
+"""Write a tested run on one page, model/NAME/report.html: metrics, curves, thresholds, rankings and heat maps.
 
     python tools/report.py --name ft_ResNet50
     python tools/report.py --name ft_ResNet50 --result market.mat --test_dir ../Market/pytorch --save report.html
-    python tools/report.py --backbone osnet_x0_25 --weights osnet.pth         # of a weight file without a run
+    python tools/report.py --backbone osnet_x0_25 --weights osnet.pth         # a weight file without a run
 
-The page is one file without any reference outside: it can be mailed, and read offline, on a phone or a dark screen. It
-holds small copies of photographs of people; --no_images leaves them out. The features are those that test.py wrote.
+The page is a single file that refers to nothing outside it: it can be mailed, and read offline, on a phone or a dark
+screen. It contains small photographs of people unless --no_images is given. The features are those test.py wrote.
 """
 
+from argparse import Namespace
 from datetime import datetime
 from pathlib import Path
 
@@ -26,17 +27,18 @@ from person_reid.retrieval.results import RESULT, load_result
 from person_reid.run_folder import RunFolder
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
+    """Measure, draw and write the page."""
     options = parse(argv)
     run = None if options.backbone else load_run_options(options.name)
     query, gallery = load_result(options.result, paths=True)
 
-    from person_reid.show import page, ranking, report  # matplotlib takes its time
+    from person_reid.show import page, ranking, report  # matplotlib loads slowly
 
     multi_query = read_multi_query(options, query, by_default=True)
     tested = report.measure(query, gallery, multi_query, None if options.no_rerank else rescorer(rerank_spec(options)))
     body = [report.metrics_section(tested)]
-    if history := RunFolder(options.name).history() if run else []:
+    if run and (history := RunFolder(options.name).history()):
         body.append(report.curves_section(history))
     body += [report.thresholds_section(tested), report.map_section(tested)]
     if not options.no_images:
@@ -63,20 +65,20 @@ def main(argv=None):
     print(f"The report is in {save} ({save.stat().st_size / 1e6:.1f} MB)")
 
 
-def parse(argv):
-    """The options."""
+def parse(argv: list[str] | None) -> Namespace:
+    """Return the options."""
     parser = Parser(__doc__)
     files = parser.add_argument_group("files")
     files.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")
     files.add_argument("--multi_query", type=Path, help="default: what test.py --multi wrote beside --result")
-    files.add_argument("--test_dir", help="folder of query and gallery, if the images moved")
-    files.add_argument("--save", type=Path, help="the page (default: model/NAME/report.html)")
+    files.add_argument("--test_dir", help="folder that holds query and gallery, if the images have moved")
+    files.add_argument("--save", type=Path, help="page to write (default: model/NAME/report.html)")
     page = parser.add_argument_group("what the page shows")
-    page.add_argument("--queries", type=whole, default=3, help="rankings shown, evenly spread")
-    page.add_argument("--worst", type=whole, default=3, help="rankings of the lowest AP shown")
-    page.add_argument("--no_images", action="store_true", help="no photographs: neither rankings nor heat maps")
-    page.add_argument("--no_heatmaps", action="store_true", help="rankings without heat maps; needs no network")
-    page.add_argument("--no_rerank", action="store_true", help="leave the re-ranked figures out")
+    page.add_argument("--queries", type=whole, default=3, help="number of rankings, spread evenly over the queries")
+    page.add_argument("--worst", type=whole, default=3, help="number of rankings with the lowest AP")
+    page.add_argument("--no_images", action="store_true", help="leave out photographs: rankings and heat maps")
+    page.add_argument("--no_heatmaps", action="store_true", help="leave out heat maps; needs no network")
+    page.add_argument("--no_rerank", action="store_true", help="leave out the re-ranked figures")
     add_tested_network(parser)
     add_rerank_flags(parser)
     return parser.parse_args(argv)

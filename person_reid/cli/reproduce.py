@@ -1,21 +1,23 @@
-"""Train, test and evaluate recipes, and write what they reached beside what was published.
+"""Train, test and evaluate recipes, and write their figures beside the published ones.
 
     python tools/reproduce.py recipes/market/resnet50.yaml
     python tools/reproduce.py recipes/market/loss_*.yaml --seeds 3             # seeds 0, 1, 2: mean and spread
     python tools/reproduce.py recipes/market/osnet_x0_25.yaml --seeds 4,7      # these two seeds
     python tools/reproduce.py recipes/market/swin.yaml --bf16 --data_dir ~/Market/pytorch --gpu_ids 0,1
-    python tools/reproduce.py --table                                         # write the pages again, train nothing
+    python tools/reproduce.py --table                                         # rewrite the pages, train nothing
 
-The recipes come first; flags that this program does not know go to train.py and win over the recipe's. A data set that
-is not laid out yet is. Every finished run is a line of --results and is not repeated; one that was interrupted goes on
-where it stopped. A run that fails is reported at the end, after the others. Networks are in model/. From the results
-come the tables of docs/results.md, the figures that the other pages mark (reid/reproduce/figures.py) and, from
-docs/tutorial.md, its notebook.
+Recipes come first; flags that this program does not know go to train.py and override the recipe's. A data set that is
+not laid out yet is laid out. Every finished run is a line of --results and is not repeated; an interrupted one
+continues where it stopped. A run that fails is reported at the end, after the others. Networks are in model/. The
+results fill the tables of docs/results.md and the figures that other pages mark (person_reid/reproduce/figures.py);
+docs/tutorial.md is also written as a notebook.
 """
 
 import signal
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from person_reid.basics import UserError, atomic_write, describe
 from person_reid.cli.parser import Parser
@@ -23,7 +25,8 @@ from person_reid.cli.recipes import plan, read_recipe
 from person_reid.reproduce.figures import fill
 from person_reid.reproduce.notebook import notebook
 from person_reid.reproduce.page import comparison, update_page
-from person_reid.reproduce.runs import reproduce
+from person_reid.reproduce.recipe import Recipe
+from person_reid.reproduce.runs import Run, reproduce
 from person_reid.reproduce.scripts import ROOT, append_record, read_records
 
 RECIPES = ROOT / "recipes"
@@ -31,15 +34,16 @@ RESULTS = ROOT / "docs" / "results.jsonl"
 TUTORIAL, NOTEBOOK = ROOT / "docs" / "tutorial.md", ROOT / "docs" / "tutorial.ipynb"
 
 
-def main(argv=None):
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that a training is ended, too
+def main(argv: list[str] | None = None) -> None:
+    """Run the recipes that have no results yet, and update the pages."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that a training ends, too
     parser = Parser(__doc__, allow_abbrev=False)
     parser.add_argument("recipes", type=Path, nargs="*", metavar="RECIPE", help="files of recipes/")
-    parser.add_argument("--seeds", type=seeds, default=[0], help="how many, or which: 3, or 4,7 (default: 0)")
-    parser.add_argument("--table", action="store_true", help="only write the pages again")
+    parser.add_argument("--seeds", type=seeds, default=[0], help="how many (3), or which (4,7; default: 0)")
+    parser.add_argument("--table", action="store_true", help="only rewrite the pages")
     parser.add_argument(
         "--results", type=Path, default=RESULTS, metavar="FILE.jsonl",
-        help="a line for every run; the page is beside it (default: docs/results.jsonl, docs/results.md)",
+        help="one line per run; its page is beside it (default: docs/results.jsonl, docs/results.md)",
     )  # fmt: skip
     options, further = parser.parse_known_args(argv)
     if options.table == bool(options.recipes):
@@ -50,7 +54,7 @@ def main(argv=None):
         for run in runs:
             if error := attempt(run, options.results):
                 failed.append(f"{run.recipe.name} seed {run.seed}: {error}")
-    finally:  # also what an interrupted program has finished
+    finally:  # the finished runs of an interrupted program count, too
         update_page(page, known_recipes(options.recipes), read_records(options.results))
         print(f"The table is in {page}.")
         if options.results == RESULTS:
@@ -59,8 +63,8 @@ def main(argv=None):
         raise UserError(f"{len(failed)} of {len(runs)} runs failed:\n" + "\n".join(failed))
 
 
-def attempt(run, results):
-    """Do a run that is not in the results yet, add it to them and print its line; returns what went wrong, if so."""
+def attempt(run: Run, results: Path) -> str:
+    """Do a run that is not in the results yet, add it and print its figures. Return the error message, or ""."""
     if run.done(read_records(results)):
         print(f"{run.recipe.name} seed {run.seed}: in {results} already.")
         return ""
@@ -75,28 +79,28 @@ def attempt(run, results):
     return ""
 
 
-def update_pages(records):
-    """Write the marked figures into README.md and docs, and the notebook of the tutorial."""
+def update_pages(records: list[dict[str, Any]]) -> None:
+    """Write the marked figures into README.md and docs, and write the notebook of the tutorial."""
     for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
         replace(page, fill(page.read_text(encoding="utf-8"), records))
     replace(NOTEBOOK, notebook(TUTORIAL.read_text(encoding="utf-8")))
 
 
-def replace(path, text):
-    """Write a page anew, if its text is another one."""
+def replace(path: Path, text: str) -> None:
+    """Write a page if its text has changed."""
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         with atomic_write(path) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def known_recipes(further):
-    """The recipes of this repository, by name, and those given, each once."""
+def known_recipes(further: Iterable[Path]) -> list[Recipe]:
+    """Return the recipes of this repository and those given, each once, sorted by source and name."""
     paths = {path.resolve() for path in [*RECIPES.glob("*/*.yaml"), *further]}
     return sorted(map(read_recipe, paths), key=lambda recipe: (recipe.source, recipe.name))
 
 
-def seeds(text):
-    """`3` → [0, 1, 2]; `4,7` → [4, 7]. Raises ValueError, which argparse understands."""
+def seeds(text: str) -> list[int]:
+    """Return [0, 1, 2] for "3" and [4, 7] for "4,7". Raises ValueError, which argparse reports."""
     numbers = [int(part) for part in text.split(",") if part]
     if not numbers or min(numbers) < 0 or text == "0":
         raise ValueError

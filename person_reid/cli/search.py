@@ -1,12 +1,12 @@
-"""Search people by picture: index folders of crops once, ask as often as you like.
+"""Search people by picture: index folders of crops once, then query as often as you like.
 
     python tools/search.py index crops --index people.index --name ft_ResNet50
-    python tools/search.py index more_crops --index people.index              # adds to it, with the same network
+    python tools/search.py index more_crops --index people.index              # add to it, with the same network
     python tools/search.py query someone.jpg --index people.index --save found.png
     python tools/search.py query crops_of_today --index people.index --threshold threshold.json --json found.json
 
-The index remembers its network. An image that is in it and has not changed is not read again; what was added before a
-crash stays. A query that nothing is as similar to as --threshold (python tools/threshold.py) is nobody known.
+The index remembers its network. An indexed image that has not changed is not read again, and what was added before a
+crash stays. With --threshold (python tools/threshold.py), a query without a match at least that similar is unknown.
 """
 
 import json
@@ -17,6 +17,7 @@ from person_reid.basics import UserError, atomic_write
 from person_reid.cli.flags import add_tested_network, positive, testing_parser
 from person_reid.cli.parser import Parser, example_lines
 from person_reid.cli.tested import open_embedder
+from person_reid.deploy.embedder import Embedder
 from person_reid.gallery.build import add_images, check_network, describe_answers, find_images
 from person_reid.gallery.index import SearchIndex
 from person_reid.retrieval.thresholds import load_threshold
@@ -25,39 +26,35 @@ from person_reid.retrieval.thresholds import load_threshold
 NOT_THE_NETWORK = ("gpu_ids", "batchsize", "test_dir", "multi", "result", "json")
 
 
-def main(argv=None):
-    options = parser().parse_args(argv)
-    options.work(options)
+def main(argv: list[str] | None = None) -> None:
+    """Index images or search for them."""
+    parser = Parser(__doc__)
+    commands = parser.add_subparsers(required=True, title="commands, each with its own --help", metavar="index|query")
 
-
-def parser():
-    """The parser of both commands."""
-    both = Parser(__doc__)
-    commands = both.add_subparsers(required=True, title="commands, each with a --help", metavar="index|query")
-
-    def add_command(name, text):
+    def add_command(name: str, text: str) -> Parser:
         return commands.add_parser(name, help=text, text=text, examples=example_lines(__doc__, name))
 
-    index = add_command("index", "add the images of folders to an index")
+    index = add_command("index", "Add images or folders of images to an index.")
     add_tested_network(index)
-    index.add_argument("--engine", metavar="FILE", help="use a file of tools/export.py")
+    index.add_argument("--engine", metavar="FILE", help="use a file written by tools/export.py")
     index.add_argument("--no_flip", action="store_true", help="leave out the mirrored image: twice as fast")
-    query = add_command("query", "find the images most similar to one, or to each of a folder")
-    query.add_argument("--gpu_ids", default="0", help="which GPU; -1 for the CPU")
-    query.add_argument("--top", type=positive(int), default=10, help="how many answers")
-    query.add_argument("--threshold", help="known from this similarity on: a number, or the file of tools/threshold.py")
-    query.add_argument("--save", type=Path, metavar="FILE", help="draw a sheet of the answers")
-    query.add_argument("--json", type=Path, metavar="FILE", help="write the answers")
+    query = add_command("query", "Find the images most similar to an image, or to each image of a folder.")
+    query.add_argument("--gpu_ids", default="0", help="GPU to use; -1 for the CPU")
+    query.add_argument("--top", type=positive(int), default=10, help="number of answers")
+    query.add_argument("--threshold", help="least similarity of a match: a number, or a file of tools/threshold.py")
+    query.add_argument("--save", type=Path, metavar="FILE", help="sheet of the answers to draw")
+    query.add_argument("--json", type=Path, metavar="FILE", help="JSON file to write the answers to")
     for command, work in ((index, add), (query, ask)):
         command.set_defaults(work=work)
         command.add_argument("images", nargs="+", metavar="IMAGE", help="images, or folders of them at any depth")
         command.add_argument("--index", type=Path, required=True, metavar="FILE", help="the index file")
-        command.add_argument("--batchsize", type=positive(int), default=256, help="images a batch")
-    return both
+        command.add_argument("--batchsize", type=positive(int), default=256, help="images per batch")
+    options = parser.parse_args(argv)
+    options.work(options)
 
 
-def add(options):
-    """Add images to an index, which is made where it is not there yet."""
+def add(options: Namespace) -> None:
+    """Add images to an index, and create it if it does not exist."""
     paths = find_images(options.images)
     index = SearchIndex(options.index)
     count = add_images(index, embedder_of(index, options), paths)
@@ -65,8 +62,11 @@ def add(options):
     index.prepare()
 
 
-def embedder_of(index, options):
-    """The Embedder of an index: the one it remembers or, for a new index, the one that the flags in `options` name."""
+def embedder_of(index: SearchIndex, options: Namespace) -> Embedder:
+    """Return the Embedder that an index remembers or, for a new index, the one that the flags describe.
+
+    Raises UserError for flags that describe another one than the index remembers.
+    """
     plain = vars(testing_parser().parse_args([]))
     names = [name for name in plain if name not in NOT_THE_NETWORK]
     asked = {name: value for name in names if (value := getattr(options, name, None)) is not None}
@@ -82,15 +82,15 @@ def embedder_of(index, options):
     return embedder
 
 
-def ask(options):
-    """Print, write and draw what an index holds nearest to each query."""
+def ask(options: Namespace) -> None:
+    """Print, write and draw the images of an index that are nearest to each query."""
     threshold = -1.0 if options.threshold is None else load_threshold(options.threshold)
     queries = find_images(options.images)
     if not options.index.is_file():
         raise UserError(f"{options.index}: no such index. Make one: python tools/search.py index FOLDER --index FILE")
     index = SearchIndex(options.index)
     if not len(index):
-        raise UserError(f"{options.index}: no images in it. python tools/search.py index FOLDER --index FILE")
+        raise UserError(f"{options.index}: no images in it. Add some: python tools/search.py index FOLDER --index FILE")
     answers = index.search(embedder_of(index, options)(queries), options.top)
     described = describe_answers(queries, answers, threshold)
     for answer in described:
@@ -102,7 +102,7 @@ def ask(options):
         with atomic_write(options.json) as temporary:
             temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if options.save:
-        from person_reid.show.found import draw_found  # matplotlib takes its time
+        from person_reid.show.found import draw_found  # matplotlib loads slowly
 
         draw_found(queries, answers, options.save, threshold)
     print("\n".join(f"Written: {path}" for path in (options.json, options.save) if path))

@@ -1,32 +1,27 @@
-"""From the flags of a command to the specs that the library takes. Below cli/, no function sees a flag."""
+"""Turn the flags of a command into the specs that the library takes. Below cli/, no function sees a flag."""
 
 from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import torch
 
 from person_reid import losses
 from person_reid.basics import UserError
 from person_reid.cli.flags import milestones
+from person_reid.data.augment import Augment
 from person_reid.losses.plan import LossPlan, LossTerm, published_term
 from person_reid.models.spec import NetworkSpec
-
-if TYPE_CHECKING:
-    import torch
-
-    from person_reid.training.spec import TrainSpec
+from person_reid.training.spec import DataSpec, OptimizerSpec, TrainSpec
 
 WRITERS = ("tensorboard", "wandb", "mlflow")
 
 
-def train_spec(options: Namespace) -> "TrainSpec":
+def train_spec(options: Namespace) -> TrainSpec:
     """Return the training that the resolved flags of train.py describe."""
-    from person_reid.data.augment import Augment
-    from person_reid.training.spec import DataSpec, OptimizerSpec, TrainSpec
-
     augment = Augment(
         options.height,
         options.width,
-        padding=0 if options.PCB else 10,  # PCB was published without
+        padding=0 if options.PCB else 10,  # PCB was published without padding
         erasing_p=options.erasing_p,
         color_jitter=options.color_jitter,
         autoaugment_p=options.autoaugment_p,
@@ -86,7 +81,7 @@ def train_spec(options: Namespace) -> "TrainSpec":
 def loss_plan(options: Namespace) -> LossPlan:
     """Return the losses that the flags name.
 
-    Raises UserError for a loss that is asked for twice, and for a loss of class scores that does not fit --head.
+    Raises UserError for a loss that is asked for twice, and for a loss on class scores that does not fit --head.
     """
     flags = {name: f"--{name}" for name in losses.PUBLISHED if getattr(options, name)}
     gamma = {"gamma": options.ins_gamma}
@@ -105,25 +100,23 @@ def loss_plan(options: Namespace) -> LossPlan:
 
 
 def _check_head(name: str, listed: str, head: str) -> None:
-    """Raise UserError for a listed loss of class scores that is a classifier's own, or does not fit the head."""
+    """Raise UserError for a listed loss on class scores that belongs to a classifier, or does not fit the head."""
     if name == "cross_entropy" or losses.REGISTRY[name].loss.takes != "logits":
         return
     if name in losses.HEADS.values():
         raise UserError(
-            f"--loss {listed}: {name} is no further loss but that of a classifier. Choose it by --head "
+            f"--loss {listed}: {name} is the loss of a classifier, not an additional one. Choose it by --head "
             f"{name.removesuffix('_softmax')}; cross_entropy:0.5 in --loss gives it a weight."
         )
     if head != "linear":
         raise UserError(
-            f"--loss {listed} with --head {head}: {name} needs class scores, and that classifier gives cosines. Leave "
-            f"{name} out, or choose --head linear."
+            f"--loss {listed} with --head {head}: {name} needs class scores, but that classifier returns cosines. "
+            f"Leave {name} out, or choose --head linear."
         )
 
 
-def precision(options: Namespace) -> "torch.dtype | None":
-    """The dtype of autocast that --fp16 and --bf16 ask for; None is float32. Raises UserError for both at once."""
-    import torch
-
+def precision(options: Namespace) -> torch.dtype | None:
+    """Return autocast's dtype for --fp16 or --bf16, or None for float32. Raises UserError for both flags at once."""
     if options.fp16 and options.bf16:
         raise UserError("--fp16 and --bf16 exclude each other: choose one.")
     return torch.float16 if options.fp16 else torch.bfloat16 if options.bf16 else None

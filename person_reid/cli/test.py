@@ -3,14 +3,16 @@
     python test.py --name ft_ResNet50 --test_dir ../Market/pytorch
     python test.py --name ft_ResNet50 --which_epoch 60 --ms 1,1.1,1.2 --multi
     python test.py --backbone osnet_x0_25 --weights osnet_x0_25_msmt17.pth   # a weight file, without a training run
-    python test.py --backbone resnet50 --PCB --weights pcb.pth               # the same, of a network with parts
+    python test.py --backbone resnet50 --PCB --weights pcb.pth               # the same for a network with parts
     python test.py --engine osnet.onnx                                       # a file of tools/export.py
-    torchrun --standalone --nproc_per_node 4 test.py                         # the images shared out over four GPUs
+    torchrun --standalone --nproc_per_node 4 test.py                         # four GPUs share the images
 
 Writes pytorch_result.mat (and multi_query.mat with --multi), prints the metrics and adds them to model/NAME/result.txt.
 """
 
 import time
+from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 
 from person_reid.cli.evaluation import write_json
@@ -18,14 +20,15 @@ from person_reid.cli.flags import testing_parser
 from person_reid.cli.tested import open_embedder
 from person_reid.data.bank import open_bank
 from person_reid.data.layout import read_split
-from person_reid.distributed import join_world
-from person_reid.retrieval.metrics import evaluate, merge_multi_query
+from person_reid.distributed import World, join_world
+from person_reid.retrieval.metrics import Metrics, evaluate, merge_multi_query
 from person_reid.retrieval.results import FeatureSet, multi_query_file, save_multi_query, save_result
 from person_reid.retrieval.similarity import DISTANCES
 from person_reid.run_folder import RunFolder
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
+    """Extract, evaluate and write."""
     options = testing_parser(__doc__).parse_args(argv)
     with join_world(options.gpu_ids) as world:
         options.gpu_ids = world.gpu(options.gpu_ids)
@@ -36,22 +39,19 @@ def main(argv=None):
             report(options, query, gallery, images)
 
 
-def report(options, query, gallery, images):
-    """Write the result files and print the metrics. images: of multiple query, or None."""
+def report(options: Namespace, query: FeatureSet, gallery: FeatureSet, images: FeatureSet | None) -> None:
+    """Write the result files and print the metrics. images: of multiple queries, or None."""
     save_result(options.result, query, gallery)
-    distance = "euclidean" if options.no_norm else "cosine"
+    distance, remark = ("euclidean", " (Euclidean distance)") if options.no_norm else ("cosine", "")
 
-    def measure(queries):
+    def measure(queries: FeatureSet) -> Metrics:
         return evaluate(queries, gallery, scores=DISTANCES[distance](queries.features, gallery.features))
 
     found = {"single": measure(query)}
     if images:
         save_multi_query(multi_query_file(options.result), images)
         found["multi"] = measure(merge_multi_query(query, images))
-    lines = [
-        metrics.line("multi " if name == "multi" else "") + " (Euclidean distance)" * options.no_norm
-        for name, metrics in found.items()
-    ]
+    lines = [metrics.line("multi " if name == "multi" else "") + remark for name, metrics in found.items()]
     print("\n".join(lines))
     if options.json:
         write_json(options.json, {name: metrics.figures() for name, metrics in found.items()})
@@ -63,21 +63,20 @@ def report(options, query, gallery, images):
         print("They are not of unit length: python evaluate.py --distance euclidean ranks them as these figures do.")
 
 
-def extractor(options, world):
-    """A function split name → FeatureSet of that split of --test_dir, by the network that the options name; the images
-    are shared out over the processes of the world.
+def extractor(options: Namespace, world: World) -> Callable[[str], FeatureSet]:
+    """Return a function from the name of a split of --test_dir to its FeatureSet, whose images the processes share.
 
-    Reads all splits and the weights before the first image is decoded, so that a mistake costs no time.
+    Reads the weights and the names of all images before it decodes the first image, so that a mistake costs no time.
     """
     names = ["query", "gallery", *(["multi-query"] if options.multi else [])]
     splits = {name: read_split(options.test_dir, name) for name in names}
     embedder = open_embedder(options)
     height, width = embedder.size
 
-    def extract(name):
+    def extract(name: str) -> FeatureSet:
         split = splits[name]
         started = time.perf_counter()
-        with world.leader_first():  # of several processes, one decodes; the others find its cache
+        with world.leader_first():  # one process decodes, the others find its cache
             bank = world.share(open_bank(split.paths, height, width, Path(options.test_dir) / ".cache", name))
         features = world.collect(embedder.features(bank, f"features of {name}"), len(split))
         if world.leads:

@@ -1,4 +1,4 @@
-"""The network that the flags of test.py and of the tools name: of a run, or of a weight file."""
+"""Find the network that the flags of test.py and of the tools name: that of a run, or of a weight file."""
 
 from argparse import Namespace
 
@@ -19,12 +19,12 @@ from person_reid.models.spec import PUBLISHED_CLASSES, NetworkSpec
 from person_reid.retrieval.features import parse_scales
 from person_reid.run_folder import RunFolder
 
-# Decided for good in an exported file.
+# Flags that an exported file has decided.
 DECIDED = (*NETWORK_OF_RUN, *NETWORK_OF_FILE, *DESCRIPTION, "height", "width", "ms", "no_norm", "fp16", "bf16")
 
 
 def tested_network(options: Namespace) -> TestedNetwork:
-    """Return the network that the flags of test.py name: of the run model/NAME, or of a weight file of --backbone.
+    """Return the network that the flags of test.py name: that of the run model/NAME, or of a weight file.
 
     Raises UserError or FileNotFoundError if there is no such run, checkpoint or network, and for flags that contradict
     it or would be ignored.
@@ -43,13 +43,13 @@ def tested_network(options: Namespace) -> TestedNetwork:
     spec = NetworkSpec.of(vars(resolve(Namespace(**(vars(described) | given)))))
     has_head = any(asked[name] is not None for name in ("neck", "head", "linear_num"))
     whole = has_head or bool(options.attention or options.usam)
-    classes = PUBLISHED_CLASSES if has_head else None  # of the classifier, which no feature depends on
+    classes = PUBLISHED_CLASSES if has_head else None  # no feature depends on their number
     from_file = options.weights not in ("imagenet", "none")
     return TestedNetwork(spec, options.weights, classes, whole and from_file, options.seed)
 
 
 def run_to_test(options: Namespace) -> Namespace:
-    """Return the options of the run whose network the flags of test.py name, at the image size they ask for.
+    """Return the options of the run that the flags of test.py name, with the image size they ask for.
 
     Raises UserError if there is no such run, and for flags that contradict it or mean nothing to it.
     """

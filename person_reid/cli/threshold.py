@@ -1,11 +1,12 @@
-"""From which similarity on two images show the same person: the threshold, with what it accepts and refuses.
+"""Measure the similarity above which two images show the same person, and the errors at this threshold.
 
     python tools/threshold.py
-    python tools/threshold.py --rule 1e-3 --save market_threshold     # market_threshold.json, and .png to look at
+    python tools/threshold.py --rule 1e-3 --save market_threshold     # market_threshold.json, and a plot in .png
 
-Pairs are a query and a gallery image from different cameras. --rule eer takes the threshold at which as many strangers
-are accepted as acquaintances refused; 1e-3 and 1e-4 the one that accepts no more than that share of strangers; hardest
-the first rule on every query's least similar own image and most similar stranger.
+A pair is a query and a gallery image from different cameras: genuine if both show the same person, else an impostor.
+--rule eer takes the threshold that accepts as large a share of impostors as it refuses of genuine pairs; 1e-3 and 1e-4
+accept at most that share of impostors; hardest is eer on each query's least similar genuine pair and most similar
+impostor.
 """
 
 import json
@@ -17,12 +18,12 @@ from person_reid.retrieval.results import RESULT, load_result
 from person_reid.retrieval.thresholds import FALSE_POSITIVE_RATES, pair_similarities, summarize
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     """Measure, print, and write SAVE.json and SAVE.png."""
     parser = Parser(__doc__)
     parser.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")
     parser.add_argument("--rule", default="eer", choices=("eer", *FALSE_POSITIVE_RATES, "hardest"), help="see above")
-    parser.add_argument("--ignore_cameras", action="store_true", help="pairs from one camera count as well")
+    parser.add_argument("--ignore_cameras", action="store_true", help="count pairs from the same camera, too")
     parser.add_argument("--save", type=Path, default=Path("threshold"), help="name of the .json and .png to write")
     args = parser.parse_args(argv)
     query, gallery = load_result(args.result)
@@ -41,7 +42,7 @@ def main(argv=None):
     with atomic_write(args.save.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
-    from person_reid.show.histogram import draw_similarities  # matplotlib takes its time
+    from person_reid.show.histogram import draw_similarities  # matplotlib loads slowly
 
     draw_similarities(pairs, threshold, args.save.with_suffix(".png"))
     print(f"{args.save.with_suffix('.json')}, {args.save.with_suffix('.png')}")

@@ -104,8 +104,8 @@ def test_other_ways_to_re_rank_help_too(result, capsys, published, flags):
         (["--method", "aqe", "--lambda_value", "0.5"], "--lambda_value: --method aqe has no use"),
         (["--lambda_value", "1.5"], "--lambda_value 1.5: expected 0 to 1"),
         (["--memory_gb", "0.0001"], "--memory_gb 0.0001: 580 images need at least"),
-        (["--single_shot"], "--single_shot goes with neither"),
-        (["--distance", "euclidean"], "--distance euclidean goes with neither --single_shot nor re-ranking"),
+        (["--single_shot"], "--single_shot does not work with"),
+        (["--distance", "euclidean"], "--distance euclidean does not work with --single_shot or re-ranking"),
     ],
 )
 def test_flags_that_cannot_be_followed_are_refused(result, flags, words):

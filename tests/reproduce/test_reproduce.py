@@ -184,7 +184,7 @@ def test_arguments_that_say_nothing_are_refused(words, tiny):
 
 @pytest.mark.parametrize("flag", ["--seed", "--name", "--resume"])
 def test_flags_that_are_not_the_users_are_refused(flag, tiny):
-    with pytest.raises(UserError, match=f"{flag} is for this program to choose"):
+    with pytest.raises(UserError, match=f"{flag} is set by this program"):
         plan(tiny, 0, [flag] if flag == "--resume" else [flag, "5"])
 
 
