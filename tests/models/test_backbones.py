@@ -85,7 +85,7 @@ def test_what_follows_the_mean_of_the_maps_is_timms_own_feature(name):
 
 def test_a_network_without_maps_refuses_a_pooling():
     module, entry, images = on_meta("coat_tiny")
-    with pytest.raises(UserError, match="--pool: this network shows no feature map"):
+    with pytest.raises(UserError, match="--pool: this network has no feature map"):
         entry.feature(module, images, lambda maps: maps.mean((2, 3)))
 
 
