@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""The networks, for Python and for the shell.
+"""The networks, for Python and the shell.
 
 python model.py                          # list the networks
 python model.py osnet_x0_25              # build one, run it, print its stages
