@@ -145,10 +145,7 @@ def timm_names() -> list[str]:
 
 
 def _create(name: str, **settings: Any) -> Any:
-    """Build timm's module without its classifier; a drop_path_rate that it does not know is left out.
-
-    timm itself leaves out settings that are None.
-    """
+    """Build timm's module without its classifier, and without a drop_path_rate if it does not know any."""
     import timm
 
     try:
@@ -156,14 +153,12 @@ def _create(name: str, **settings: Any) -> Any:
     except TypeError as error:
         if "drop_path_rate" not in settings or "drop_path_rate" not in str(error):
             raise
-        return timm.create_model(name, num_classes=0, **(settings | {"drop_path_rate": None}))
+        return timm.create_model(name, num_classes=0, **(settings | {"drop_path_rate": None}))  # timm drops None
 
 
 def _is_fixed(name: str) -> bool:
-    """Say whether a network is built for one size of images, to which timm resamples the weights that depend on it.
-
-    CLIP's ResNets are not: their attention pooling resamples its position embeddings in each forward pass.
-    """
+    """Say whether a network is built for one size of images, to which timm resamples its weights. CLIP's ResNets are
+    not: their attention pooling resamples its position embeddings in each forward pass."""
     return bool(getattr(_config(name), "fixed_input_size", False)) and not name.startswith("resnet")
 
 

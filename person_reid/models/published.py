@@ -31,15 +31,9 @@ class ClassBlock(Head):
     """
 
     def __init__(
-        self,
-        input_dim: int,
-        class_num: int,
-        droprate: float = 0.5,
-        relu: bool = False,
-        bnorm: bool = True,
-        linear: int = 512,
-        return_f: bool = False,
-    ) -> None:
+        self, input_dim: int, class_num: int, droprate: float = 0.5, relu: bool = False, bnorm: bool = True,
+        linear: int = 512, return_f: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__(input_dim, class_num, linear, droprate)
         layers = [layer for layer in self.add_block if bnorm or not isinstance(layer, nn.BatchNorm1d)]
         if relu:
@@ -56,15 +50,9 @@ class PublishedNetwork(PlainNetwork):
     """A backbone, its pooled feature and a ClassBlock: the form of all published networks except PCB."""
 
     def __init__(
-        self,
-        backbone: str,
-        class_num: int,
-        droprate: float,
-        linear_num: int,
-        circle: bool = False,
-        weights: str = "imagenet",
-        **settings: Any,
-    ) -> None:
+        self, backbone: str, class_num: int, droprate: float, linear_num: int, circle: bool = False,
+        weights: str = "imagenet", **settings: Any,
+    ) -> None:  # fmt: skip
         module, entry = _build(backbone, weights, **settings)
         super().__init__(module, entry, HeadSpec(None))
         self.circle = circle
@@ -76,16 +64,9 @@ class ft_net(PublishedNetwork, USAMNetwork):
     """ResNet-50. ibn: IBN-Net-a. usam: attention after the stem and after the first stage."""
 
     def __init__(
-        self,
-        class_num: int = 751,
-        droprate: float = 0.5,
-        stride: int = 2,
-        circle: bool = False,
-        ibn: bool = False,
-        linear_num: int = 512,
-        usam: bool = False,
-        **weights: Any,
-    ) -> None:
+        self, class_num: int = 751, droprate: float = 0.5, stride: int = 2, circle: bool = False, ibn: bool = False,
+        linear_num: int = 512, usam: bool = False, **weights: Any,
+    ) -> None:  # fmt: skip
         backbone = "resnet50_ibn_a" if ibn else "resnet50"
         super().__init__(backbone, class_num, droprate, linear_num, circle, stride=stride, **weights)
         self.usam = usam
@@ -105,14 +86,9 @@ class ft_net_dense(PublishedNetwork):
     """DenseNet-121."""
 
     def __init__(
-        self,
-        class_num: int,
-        droprate: float = 0.5,
-        stride: int = 2,
-        circle: bool = False,
-        linear_num: int = 512,
+        self, class_num: int, droprate: float = 0.5, stride: int = 2, circle: bool = False, linear_num: int = 512,
         **weights: Any,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__("densenet121", class_num, droprate, linear_num, circle, stride=stride, **weights)
 
 
@@ -122,14 +98,9 @@ class ft_net_swin(PublishedNetwork):
     backbone = "swin_base"
 
     def __init__(
-        self,
-        class_num: int,
-        droprate: float = 0.5,
-        stride: int = 2,
-        circle: bool = False,
-        linear_num: int = 512,
+        self, class_num: int, droprate: float = 0.5, stride: int = 2, circle: bool = False, linear_num: int = 512,
         **weights: Any,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__(self.backbone, class_num, droprate, linear_num, circle, **weights)
 
 
@@ -145,15 +116,9 @@ class ft_net_swinv2(PublishedNetwork):
     backbone = "swinv2_base"
 
     def __init__(
-        self,
-        class_num: int,
-        input_size: tuple[int, int] = (256, 128),
-        droprate: float = 0.5,
-        stride: int = 2,
-        circle: bool = False,
-        linear_num: int = 512,
-        **weights: Any,
-    ) -> None:
+        self, class_num: int, input_size: tuple[int, int] = (256, 128), droprate: float = 0.5, stride: int = 2,
+        circle: bool = False, linear_num: int = 512, **weights: Any,
+    ) -> None:  # fmt: skip
         super().__init__(self.backbone, class_num, droprate, linear_num, circle, size=tuple(input_size), **weights)
 
 

@@ -20,13 +20,9 @@ def keep_last_resolution(module: nn.Module, maps: Callable[[nn.Module, Tensor], 
     """Undo the last halving of a convolutional network, in place; its state-dict keys do not change.
 
     Every convolution and pooling that halves the resolution to that of the last map, in the path and in the shortcuts,
-    gets stride 1; a 2×2 pooling is removed.
-
-    maps: maps(module, images) → (B, C, h, w), the last map.
-    size: (height, width) of the images.
-
-    Raises UserError if that does not double the map: for a network with several resolutions at once, or without
-    convolutions.
+    gets stride 1; a 2×2 pooling is removed. maps: maps(module, images) → (B, C, h, w), the last map. size: (height,
+    width) of the images. Raises UserError if that does not double the map: for a network with several resolutions at
+    once, or without convolutions.
     """
     images = torch.zeros(1, 3, *size, device=next(module.parameters()).device)
     height, layers = _trace(module, maps, images)
@@ -41,9 +37,7 @@ def keep_last_resolution(module: nn.Module, maps: Callable[[nn.Module, Tensor], 
         raise UserError("--stride 1 has no meaning for this network: it has no single last halving. Leave it out.")
 
 
-def _trace(
-    module: nn.Module, maps: Callable[[nn.Module, Tensor], Tensor], images: Tensor
-) -> tuple[int, list[tuple[str, int, int]]]:
+def _trace(module: nn.Module, maps: Callable[..., Tensor], images: Tensor) -> tuple[int, list[tuple[str, int, int]]]:
     """Return the height of the last map, and (name, height before, height after) of each layer that can halve it."""
     layers: list[tuple[str, int, int]] = []
 
@@ -67,11 +61,8 @@ def _trace(
 
 
 def _stop_halving(module: nn.Module, name: str) -> None:
-    """Give one layer stride 1.
-
-    An even kernel has no middle, so the map would lose a row and a column: a pooling of that kind is removed, and a
-    convolution pads more on one side.
-    """
+    """Give one layer stride 1. With an even kernel, which has no middle, the map would lose a row and a column: such a
+    pooling is removed, and such a convolution pads more on one side."""
     layer: Any = module.get_submodule(name)
     even = layer.kernel_size in (2, (2, 2))
     if isinstance(layer, nn.Conv2d):
