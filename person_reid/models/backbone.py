@@ -26,7 +26,7 @@ class Backbone:
     size: the default (height, width) of the input.
     drop_path: the default stochastic depth in training.
     has_map: whether it has a last feature map to pool.
-    own_feature: whether calling the module gives another feature than `after_pool` of the mean of its map.
+    own_feature: whether calling the module gives a feature other than `after_pool` of the mean of its map.
     can_keep_resolution: whether `--stride 1` has a meaning for it.
     """
 

@@ -145,7 +145,7 @@ def timm_names() -> list[str]:
 
 
 def _create(name: str, **settings: Any) -> Any:
-    """Build timm's module without its classifier, and without a drop_path_rate if it does not know any."""
+    """Build timm's module without its classifier, and without a drop_path_rate if the network takes none."""
     import timm
 
     try:

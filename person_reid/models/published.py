@@ -20,7 +20,7 @@ from person_reid.basics import UserError
 from person_reid.models import pcb
 from person_reid.models.backbone import Backbone
 from person_reid.models.heads import Head
-from person_reid.models.network import HeadSpec, PlainNetwork, USAMNetwork
+from person_reid.models.network import HeadSpec, Network, PlainNetwork, USAMNetwork
 from person_reid.models.registry import build_backbone, find_backbone
 
 
@@ -167,7 +167,7 @@ class PCB(pcb.PCB):
 class PCB_test(pcb.PCB):
     """The pooled stripes of a PCB, whose `model.*` it shares, for testing: (B, 3, H, W) → (B, 2048, 6)."""
 
-    def __init__(self, model: PCB) -> None:
+    def __init__(self, model: Network) -> None:
         super().__init__(model.model, find_backbone("resnet50"), HeadSpec(None))
         self.part = self.parts
         for layer in (self.model.layer4[0].conv2, self.model.layer4[0].downsample[0]):
