@@ -1,1 +1,1 @@
-"""The pieces from which model.py assembles a network."""
+"""The parts of a network, and the functions that build one."""

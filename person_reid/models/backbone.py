@@ -1,6 +1,6 @@
-"""A backbone: how a network is built, where its feature map is, whose weights it starts from.
+"""A backbone: how to build a network, where its feature map is, and which weights it starts from.
 
-torch is imported where it is used: the table of all backbones is read without it.
+torch is imported only where it is used, so that the table of all backbones can be read without it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ PERSON = (256, 128)
 
 @dataclass(frozen=True)
 class Backbone:
-    """A network without its classifier. A subclass for each library says how to build and use it.
+    """A network without its classifier. Each library has a subclass that says how to build and use it.
 
-    name: what its library calls it. dim: width D of its feature.
-    channels: of its last feature map, D unless said.
-    size: (height, width) of the input, unless another is asked for.
-    drop_path: stochastic depth in training, unless another is asked for.
-    has_map: whether it shows a last feature map, which can be pooled.
+    name: its name in the library. dim: the width D of its feature.
+    channels: those of its last feature map; 0 for D.
+    size: the default (height, width) of the input.
+    drop_path: the default stochastic depth in training.
+    has_map: whether it has a last feature map to pool.
     own_feature: whether calling the module gives a feature other than `after_pool` of the mean of its map.
     can_keep_resolution: whether `--stride 1` has a meaning for it.
     """
@@ -52,11 +52,12 @@ class Backbone:
         raise NotImplementedError
 
     def feature_map(self, module: Any, images: Tensor) -> Tensor:
-        """(B, 3, H, W) → (B, channels, h, w), the last feature map; tokens without a grid as (B, channels, N, 1)."""
-        return module.forward_features(images)
+        """Compute the last feature map: (B, 3, H, W) → (B, channels, h, w), or (B, channels, N, 1) for tokens."""
+        maps: Tensor = module.forward_features(images)
+        return maps
 
     def after_pool(self, module: Any, pooled: Tensor) -> Tensor:
-        """(B, channels) → (B, dim): what the network does between pooling and feature."""
+        """Apply what the network has between pooling and feature: (B, channels) → (B, dim)."""
         return pooled
 
     def keep_resolution(self, module: nn.Module, size: tuple[int, int]) -> None:
@@ -70,23 +71,27 @@ class Backbone:
         return ""
 
     def licence(self) -> str:
-        """The licence of those weights."""
+        """Return the licence of those weights."""
         return "unknown"
 
     def feature(self, module: nn.Module, images: Tensor, pooling: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """(B, 3, H, W) images → (B, dim), pooled by `pooling`, (B, channels, h, w) → (B, channels), or else as the
-        network's library pools. Raises UserError for a pooling if there is no map to pool."""
+        """Compute the feature: (B, 3, H, W) images → (B, dim).
+
+        pooling: (B, channels, h, w) → (B, channels); None pools as the network's library does. Raises UserError for a
+        pooling if there is no map to pool.
+        """
         if pooling is None and self.own_feature:
-            return module(images)
+            own: Tensor = module(images)
+            return own
         if not self.has_map:
-            raise UserError("--pool: this network shows no feature map to pool; leave --pool out.")
+            raise UserError("--pool: this network has no feature map to pool; leave --pool out.")
         maps = self.feature_map(module, images)
         return self.after_pool(module, maps.mean((2, 3)) if pooling is None else pooling(maps))
 
 
 def stochastic_depth(module: nn.Module) -> list[float]:
-    """The probabilities with which a module leaves out its blocks in training, in order; empty if it never does."""
-    from timm.layers import DropPath
+    """Return the probabilities with which a module skips its blocks in training, in order; empty if it skips none."""
+    from timm.layers.drop import DropPath
     from torchvision.ops import StochasticDepth
 
     rates = [
@@ -94,12 +99,12 @@ def stochastic_depth(module: nn.Module) -> list[float]:
         for layer in module.modules()
         if isinstance(layer, (DropPath, StochasticDepth))
     ]
-    connect = getattr(getattr(module, "_global_params", None), "drop_connect_rate", None)  # of efficientnet_pytorch
+    connect = getattr(getattr(module, "_global_params", None), "drop_connect_rate", None)  # efficientnet_pytorch
     return [*rates, connect] if connect else rates
 
 
 def file_in_cache(url: str) -> str:
-    """Say where the file of a URL comes from and where torch.hub, and what is built on it, looks for it."""
+    """Say where to download a file, and into which folder: that of torch.hub and of the libraries built on it."""
     import torch
 
     return f"Download {url} into {torch.hub.get_dir()}/checkpoints/."

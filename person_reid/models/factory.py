@@ -1,4 +1,4 @@
-"""From a NetworkSpec to a network: a backbone, and the head that turns its output into a feature and into identities.
+"""Build a network from a NetworkSpec: a backbone, and a head that turns its output into a feature and class scores.
 
 network = create_model("resnet50", num_classes=751)
 features, logits = network(images)       # training: (B, 512), (B, 751)
@@ -21,9 +21,9 @@ from person_reid.models.registry import build_backbone, find_backbone
 from person_reid.models.spec import NetworkSpec
 from person_reid.models.weights import load_weights
 
-BRANCHED = {"mgn": MGN, "lightmbn": LightMBN}  # under the names that their backbones have in BACKBONES
-# Fields of a NetworkSpec that a kind of network has no use for.
-IGNORED = {
+BRANCHED = {"mgn": MGN, "lightmbn": LightMBN}  # by the name of their backbone in BACKBONES
+# The fields of NetworkSpec that each kind of network ignores.
+IGNORED: dict[type[Network], tuple[str, ...]] = {
     PartNetwork: ("neck", "linear_num"),
     MGN: ("neck", "linear_num", "droprate"),
     LightMBN: ("neck", "linear_num", "droprate"),
@@ -40,8 +40,8 @@ def create_model(
 ) -> Network:
     """Build a network by name: `create_model("osnet_x0_25", num_classes=751, pool="gem")`.
 
-    size: (height, width) of the images, by default the network's own. settings: further fields of NetworkSpec. The
-    rest is as for build_model.
+    size: (height, width) of the images, by default the network's own. settings: other fields of NetworkSpec. The rest
+    is as for build_model.
     """
     height, width = size or (None, None)
     return build_model(NetworkSpec(backbone, height, width, **settings), num_classes, weights)  # type: ignore[arg-type]
@@ -50,13 +50,14 @@ def create_model(
 def build_model(spec: NetworkSpec, num_classes: int | None = None, weights: str = "imagenet") -> Network:
     """Build the network that `spec` describes.
 
-    num_classes: identities; None leaves the classifiers out. weights: "imagenet", "none" or a file, a whole network's
-    or a backbone's; what does not fit is logged. Raises UserError for a network that cannot be built, and for weights
-    that cannot be fetched or belong to another network.
+    num_classes: the number of identities; None leaves the classifiers out.
+    weights: "imagenet", "none", or the file of a whole network or a backbone; tensors that do not fit are logged.
+
+    Raises UserError if the network cannot be built, or if the weights cannot be fetched or belong to another network.
     """
     kind = network_kind(spec)
     size = input_size(spec)
-    kept = spec.PCB and find_backbone(spec.backbone).keep_resolution
+    kept = spec.PCB and find_backbone(spec.backbone).can_keep_resolution
     module, entry = build_backbone(
         spec.backbone, weights == "imagenet", 1 if kept else spec.stride, size, spec.drop_path
     )
@@ -90,13 +91,13 @@ def network_kind(spec: NetworkSpec) -> type[Network]:
 
 
 def input_size(spec: NetworkSpec) -> tuple[int, int]:
-    """Return the (height, width) of the images: those of the spec or, if it leaves them open, the network's own."""
+    """Return the (height, width) of the images: those of the spec, or the network's own if the spec has none."""
     height, width = PartNetwork.size if spec.PCB else find_backbone(spec.backbone).size
     return spec.height or height, spec.width or width
 
 
 def resolve(spec: NetworkSpec) -> NetworkSpec:
-    """Fill in what a spec leaves to its network: the size of the images, and the stochastic depth."""
+    """Fill in what a spec leaves to the network: the size of the images and the stochastic depth."""
     height, width = input_size(spec)
     drop_path = find_backbone(spec.backbone).drop_path if spec.drop_path is None else spec.drop_path
     return replace(spec, height=height, width=width, drop_path=drop_path)
@@ -116,8 +117,8 @@ def check_network(spec: NetworkSpec) -> None:
             raise UserError(f"--{name} {value} means nothing to {what}; leave it out.")
 
 
-def _freeze_unused(network):
-    """The ImageNet classifiers that published checkpoints carry along (`model.fc`) are never trained."""
+def _freeze_unused(network: Network) -> None:
+    """Freeze the ImageNet classifier that published checkpoints contain (`model.fc`) and nothing uses."""
     for name in ("fc", "_fc", "classifier"):
         layer = getattr(network.model, name, None)
         if isinstance(layer, nn.Linear) and layer.out_features == 1000:

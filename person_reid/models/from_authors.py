@@ -1,11 +1,17 @@
-"""Backbones that this suite builds after their authors' code: IBN-Net and OSNet."""
+"""Backbones that this suite builds like their authors' code: IBN-Net and OSNet."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from person_reid.basics import UserError
 from person_reid.models.backbone import Backbone, file_in_cache
 from person_reid.models.from_torchvision import TorchvisionBackbone
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 OSNET_ZOO = "https://kaiyangzhou.github.io/deep-person-reid/MODEL_ZOO"
 
@@ -17,34 +23,34 @@ class IBNBackbone(TorchvisionBackbone):
     variant: str = "ibn_a"
     depth: int = 50
 
-    def build(self, pretrained, size, drop_path):
+    def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
         import torch
 
         from person_reid.models import ibn
 
-        module = getattr(ibn, self.variant)(self.depth)
+        module: nn.Module = getattr(ibn, self.variant)(self.depth)
         if pretrained:
             weights = torch.hub.load_state_dict_from_url(ibn.WEIGHTS[self.name], map_location="cpu", weights_only=True)
             module.load_state_dict(weights)
         return module
 
-    def source(self):
+    def source(self) -> str:
         from person_reid.models import ibn
 
         return file_in_cache(ibn.WEIGHTS[self.name])
 
-    def licence(self):
+    def licence(self) -> str:
         return "MIT"
 
 
 @dataclass(frozen=True)
 class OSNetBackbone(Backbone):
-    """An OSNet. width: the factor of its channels; variant: plain, ibn or ain."""
+    """An OSNet. width: the multiplier of its channels; variant: plain, ibn or ain."""
 
     width: float = 1.0
     variant: str = "plain"
 
-    def build(self, pretrained, size, drop_path):
+    def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
         from person_reid.models.osnet import OSNet
         from person_reid.models.osnet_ain import OSNetAIN
         from person_reid.models.weights import load_matching, read_state_dict
@@ -54,35 +60,36 @@ class OSNetBackbone(Backbone):
             file = self._file()
             if not file.is_file():
                 raise UserError(
-                    f"{file}: not there, and OSNet's ImageNet weights cannot be downloaded automatically. "
+                    f"{file}: no such file, and OSNet's ImageNet weights cannot be downloaded automatically. "
                     f"{self.source()} Or name a file you have with --weights FILE, or start from random weights with "
                     "--weights none."
                 )
             load_matching(module, read_state_dict(file))
         return module
 
-    def after_pool(self, module, pooled):
-        return module.fc(pooled)
+    def after_pool(self, module: Any, pooled: Tensor) -> Tensor:
+        feature: Tensor = module.fc(pooled)
+        return feature
 
-    def keep_resolution(self, module, size):
-        """The last average of two by two, which ends stage conv3, goes."""
+    def keep_resolution(self, module: Any, size: tuple[int, int]) -> None:
+        """Remove the last 2×2 average, which ends stage conv3."""
         from torch import nn
 
         transition = module.pool3 if hasattr(module, "pool3") else module.conv3[2]
         transition[1] = nn.Identity()
 
-    def source(self):
+    def source(self) -> str:
         return f"Take {self._file().name} from the authors' model zoo ({OSNET_ZOO}) and put it there."
 
-    def licence(self):
+    def licence(self) -> str:
         return "MIT"
 
-    def _file(self):
+    def _file(self) -> Path:
         import torch
 
         return Path(torch.hub.get_dir(), "checkpoints", f"{self.name}_imagenet.pth")
 
 
-def osnet(name, width, variant="plain"):
-    """The Backbone of an OSNet, whose feature has 512 numbers at any width."""
+def osnet(name: str, width: float, variant: str = "plain") -> Backbone:
+    """Return the Backbone of an OSNet, whose feature has 512 numbers at any width."""
     return OSNetBackbone(name, 512, channels=int(512 * width), width=width, variant=variant)

@@ -1,22 +1,31 @@
 """Backbones of libraries that are no longer developed: efficientnet_pytorch and pretrainedmodels."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from person_reid.models.backbone import Backbone, file_in_cache
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class EfficientNetBackbone(Backbone):
-    """EfficientNet-b4 of efficientnet_pytorch, as published; its drop_connect_rate is a stochastic depth."""
+    """EfficientNet-b4 of efficientnet_pytorch, as published; its drop_connect_rate is the stochastic depth."""
 
-    def build(self, pretrained, size, drop_path):
+    def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
         from efficientnet_pytorch import EfficientNet
 
         build = EfficientNet.from_pretrained if pretrained else EfficientNet.from_name
-        return build(self.name, drop_connect_rate=drop_path)
+        module: nn.Module = build(self.name, drop_connect_rate=drop_path)
+        return module
 
-    def feature_map(self, module, images):
-        return module.extract_features(images)
+    def feature_map(self, module: Any, images: Tensor) -> Tensor:
+        maps: Tensor = module.extract_features(images)
+        return maps
 
-    def keep_resolution(self, module, size):
-        """Its convolutions are padded in a layer of their own, which was made for their stride."""
+    def keep_resolution(self, module: nn.Module, size: tuple[int, int]) -> None:
+        """Also replace the padding, a layer before each convolution that was made for its old stride."""
         from torch import nn
 
         super().keep_resolution(module, size)
@@ -24,34 +33,35 @@ class EfficientNetBackbone(Backbone):
             if isinstance(layer, nn.Conv2d) and layer.stride == (1, 1) and layer.groups > 1:
                 layer.static_padding = nn.ZeroPad2d(layer.kernel_size[0] // 2)
 
-    def source(self):
+    def source(self) -> str:
         from efficientnet_pytorch.utils import url_map
 
         return file_in_cache(url_map[self.name])
 
-    def licence(self):
+    def licence(self) -> str:
         return "Apache-2.0"
 
 
 class NASNetBackbone(Backbone):
     """NASNet-A-Large of pretrainedmodels, as published."""
 
-    def build(self, pretrained, size, drop_path):
+    def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
         from pretrainedmodels import nasnetalarge
         from torch import nn
 
-        module = nasnetalarge(num_classes=1000, pretrained="imagenet" if pretrained else None)
+        module: nn.Module = nasnetalarge(num_classes=1000, pretrained="imagenet" if pretrained else None)
         module.last_linear = nn.Identity()
         return module
 
-    def feature_map(self, module, images):
-        """(B, 3, H, W) → (B, 4032, H/32, W/32), after the last ReLU."""
-        return module.features(images)
+    def feature_map(self, module: Any, images: Tensor) -> Tensor:
+        """Compute the map after the last ReLU: (B, 3, H, W) → (B, 4032, H/32, W/32)."""
+        maps: Tensor = module.features(images)
+        return maps
 
-    def source(self):
+    def source(self) -> str:
         from pretrainedmodels.models.nasnet import pretrained_settings
 
         return file_in_cache(pretrained_settings[self.name]["imagenet"]["url"])
 
-    def licence(self):
+    def licence(self) -> str:
         return "Apache-2.0"

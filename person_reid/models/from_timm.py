@@ -1,16 +1,22 @@
-"""Backbones that timm builds. Its networks give their last features in one of three layouts."""
+"""Backbones that timm builds. The layout of a network's last features decides how to read and pool them."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from person_reid.models.backbone import PERSON, Backbone, stochastic_depth
 
-# What the layout of the last features decides. map: (B, C, h, w); grid: the same with the channels last; patches:
-# tokens on a grid, beside those of class and registers; tokens: without a grid; opaque: something else.
-LAYOUTS = {
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+# The fields that follow from a layout. map: (B, C, h, w); grid: the same with the channels last; patches: tokens on a
+# grid, beside the class token and registers; tokens: tokens without a grid; opaque: anything else.
+LAYOUTS: dict[str, dict[str, Any]] = {
     "map": {},
     "grid": {"can_keep_resolution": False},
-    "patches": {"can_keep_resolution": False, "own_feature": True},  # timm's own is often the class token
+    "patches": {"can_keep_resolution": False, "own_feature": True},  # often the class token
     "tokens": {"can_keep_resolution": False},
     "opaque": {"can_keep_resolution": False, "own_feature": True, "has_map": False},
 }
@@ -18,62 +24,67 @@ LAYOUTS = {
 
 @dataclass(frozen=True)
 class TimmBackbone(Backbone):
-    """A network of timm. layout: a key of LAYOUTS. without_head: it loses the norm that timm puts after the pooling,
-    and its keys."""
+    """A network of timm.
+
+    layout: a key of LAYOUTS. without_head: remove the norm that timm puts after the pooling, and its keys.
+    """
 
     layout: str = "map"
     without_head: bool = False
 
-    def build(self, pretrained, size, drop_path):
+    def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
         from torch import nn
 
         image_size = tuple(size) if _is_fixed(self.name) else None
-        module = _create(self.name, pretrained=pretrained, img_size=image_size, drop_path_rate=drop_path)
+        module: nn.Module = _create(self.name, pretrained=pretrained, img_size=image_size, drop_path_rate=drop_path)
         if self.without_head:
             module.head = nn.Identity()
         return module
 
-    def feature_map(self, module, images):
+    def feature_map(self, module: Any, images: Tensor) -> Tensor:
         features = module.forward_features(images)
         if self.layout == "grid":
-            return features.permute(0, 3, 1, 2)
-        if self.layout == "patches":
-            return features[:, module.num_prefix_tokens :].mT.unflatten(2, module.patch_embed.grid_size)
-        return features.mT[..., None] if self.layout == "tokens" else features
+            features = features.permute(0, 3, 1, 2)
+        elif self.layout == "patches":
+            features = features[:, module.num_prefix_tokens :].mT.unflatten(2, module.patch_embed.grid_size)
+        maps: Tensor = features.mT[..., None] if self.layout == "tokens" else features
+        return maps
 
-    def after_pool(self, module, pooled):
-        """timm's heads pool, too: they are given what has one position, which is its own mean."""
+    def after_pool(self, module: Any, pooled: Tensor) -> Tensor:
+        """Apply timm's head, which pools as well: it gets a single position, whose mean is itself."""
         if self.without_head or self.layout == "tokens":
             return pooled
         if self.layout == "map":
-            return module.forward_head(pooled[:, :, None, None])
-        if self.layout == "grid":
-            return module.forward_head(pooled[:, None, None])
-        return module.forward_head(pooled[:, None].expand(-1, module.num_prefix_tokens + 1, -1))
+            pooled = pooled[:, :, None, None]
+        elif self.layout == "grid":
+            pooled = pooled[:, None, None]
+        else:
+            pooled = pooled[:, None].expand(-1, module.num_prefix_tokens + 1, -1)
+        feature: Tensor = module.forward_head(pooled)
+        return feature
 
-    def source(self):
+    def source(self) -> str:
         hub = getattr(_config(self.name), "hf_hub_id", None)
-        return f"Run `hf download {hub}` where there is a network and copy its cache folder." if hub else ""
+        return f"Run `hf download {hub}` on a machine with internet access and copy its cache folder." if hub else ""
 
-    def licence(self):
-        return getattr(_config(self.name), "license", None) or "unknown"
+    def licence(self) -> str:
+        return str(getattr(_config(self.name), "license", None) or "unknown")
 
 
-def timm_entry(name, dim, layout="map", **fields):
-    """The TimmBackbone of timm's network `name`; layout: a key of LAYOUTS."""
-    return TimmBackbone(name, dim, layout, **{**LAYOUTS[layout], **fields})
+def timm_entry(name: str, dim: int, layout: str = "map", **fields: Any) -> TimmBackbone:
+    """Return the TimmBackbone of timm's network `name`; layout: a key of LAYOUTS."""
+    return TimmBackbone(name, dim, layout, **(LAYOUTS[layout] | fields))
 
 
 @cache
-def find_timm(name):
-    """The Backbone of any network of timm: its layout, its widths and timm's own stochastic depth are read off a run
-    without data.
+def find_timm(name: str) -> TimmBackbone:
+    """Return the Backbone of any network of timm; a run without data shows its layout, widths and stochastic depth.
 
-    A transformer of square patches takes the shape of a person, cut to whole patches; another network of fixed size
-    takes that of its weights.
+    A transformer with a grid of patches takes images of the shape of a person, cut to whole patches; any other network
+    of fixed size takes that of its weights.
     """
-    import timm
     import torch
+    from timm.layers.helpers import to_2tuple
 
     size = PERSON
     with torch.device("meta"):
@@ -81,7 +92,7 @@ def find_timm(name):
         if _is_fixed(name):
             size = _config(name).input_size[1:]
             if hasattr(module, "num_prefix_tokens") and hasattr(module, "patch_embed"):
-                patch = timm.layers.to_2tuple(module.patch_embed.patch_size)
+                patch = to_2tuple(module.patch_embed.patch_size)
                 size = (PERSON[0] // patch[0] * patch[0], PERSON[1] // patch[1] * patch[1])
             module = _create(name, img_size=size)
         depth = round(max(stochastic_depth(module), default=0.0), 6)
@@ -93,8 +104,8 @@ def find_timm(name):
     return replace(entry, channels=channels, own_feature=True)
 
 
-def _layout(module, images):
-    """Which layout the last features of a module have."""
+def _layout(module: Any, images: Tensor) -> str:
+    """Return the layout of a module's last features."""
     import torch
 
     features = module.forward_features(images)
@@ -107,34 +118,34 @@ def _layout(module, images):
     return "tokens"
 
 
-def _channels(entry, module, images):
-    """The channels of the feature map; 0 if there is none that can be pooled."""
+def _channels(entry: TimmBackbone, module: nn.Module, images: Tensor) -> int:
+    """Return the channels of the feature map; 0 if there is no map to pool."""
     if not entry.has_map:
         return 0
     try:
         maps = entry.feature_map(module, images)
         pooled = entry.after_pool(module, maps.mean((2, 3)))
-    except (RuntimeError, TypeError):  # a grid of other tokens than patches, or a head that pools in a way of its own
+    except (RuntimeError, TypeError):  # tokens that are not patches, or a head with a pooling of its own
         return 0
     return maps.shape[1] if pooled.shape == (1, entry.dim) else 0
 
 
-def is_timm(name):
-    """Whether timm has a network of that name, a tag of its weights included: `resnet50.a1_in1k`."""
+def is_timm(name: str) -> bool:
+    """Say whether timm has a network of that name, with or without a tag of weights (`resnet50.a1_in1k`)."""
     import timm
 
     return timm.is_model(name.split(".")[0])
 
 
-def timm_names():
-    """The names of timm's networks."""
+def timm_names() -> list[str]:
+    """Return the names of timm's networks."""
     import timm
 
     return timm.list_models()
 
 
-def _create(name, **settings):
-    """timm's module without its classifier; settings that it does not know are left out, those of None by timm."""
+def _create(name: str, **settings: Any) -> Any:
+    """Build timm's module without its classifier, and without a drop_path_rate if the network takes none."""
     import timm
 
     try:
@@ -142,16 +153,16 @@ def _create(name, **settings):
     except TypeError as error:
         if "drop_path_rate" not in settings or "drop_path_rate" not in str(error):
             raise
-        return timm.create_model(name, num_classes=0, **(settings | {"drop_path_rate": None}))
+        return timm.create_model(name, num_classes=0, **(settings | {"drop_path_rate": None}))  # timm drops None
 
 
-def _is_fixed(name):
-    """Whether a network is built for one size of images, to which timm then resamples what depends on it. The position
-    embeddings of CLIP's attention pooling are resampled as they are used."""
+def _is_fixed(name: str) -> bool:
+    """Say whether a network is built for one size of images, to which timm resamples its weights. CLIP's ResNets are
+    not: their attention pooling resamples its position embeddings in each forward pass."""
     return bool(getattr(_config(name), "fixed_input_size", False)) and not name.startswith("resnet")
 
 
-def _config(name):
+def _config(name: str) -> Any:
     import timm
 
     return timm.get_pretrained_cfg(name)

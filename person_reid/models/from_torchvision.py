@@ -1,61 +1,69 @@
 """Backbones that torchvision builds."""
 
+from __future__ import annotations
+
 from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from person_reid.models.backbone import Backbone, file_in_cache, stochastic_depth
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
 
 class TorchvisionBackbone(Backbone):
-    """A network of torchvision whose names of layers are those of its ResNets."""
+    """A network of torchvision whose layers have the names of its ResNets."""
 
-    def build(self, pretrained, size, drop_path):
+    def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
         import torchvision
 
-        module = torchvision.models.get_model(self.name, weights="IMAGENET1K_V1" if pretrained else None)
+        module: nn.Module = torchvision.models.get_model(self.name, weights="IMAGENET1K_V1" if pretrained else None)
         deepest = max(stochastic_depth(module), default=0.0)
         for layer in module.modules():
             if isinstance(layer, torchvision.ops.StochasticDepth) and deepest:
                 layer.p *= drop_path / deepest
         return module
 
-    def feature_map(self, module, images):
-        """(B, 3, H, W) → (B, 512 or 2048, H/32, W/32)."""
-        x = module.maxpool(module.relu(module.bn1(module.conv1(images))))
-        return module.layer4(module.layer3(module.layer2(module.layer1(x))))
+    def feature_map(self, module: Any, images: Tensor) -> Tensor:
+        """Compute the map of the last stage: (B, 3, H, W) → (B, 512 or 2048, H/32, W/32)."""
+        x: Tensor = module.maxpool(module.relu(module.bn1(module.conv1(images))))
+        x = module.layer4(module.layer3(module.layer2(module.layer1(x))))
+        return x
 
-    def source(self):
+    def source(self) -> str:
         import torchvision
 
         return file_in_cache(torchvision.models.get_model_weights(self.name)["IMAGENET1K_V1"].url)
 
-    def licence(self):
+    def licence(self) -> str:
         return "BSD-3-Clause"
 
 
 class DenseNetBackbone(TorchvisionBackbone):
     """A DenseNet."""
 
-    def feature_map(self, module, images):
-        """(B, 3, H, W) → (B, 1024, H/32, W/32), before torchvision's last ReLU, as published."""
-        return module.features(images)
+    def feature_map(self, module: Any, images: Tensor) -> Tensor:
+        """Compute the map before torchvision's last ReLU, as published: (B, 3, H, W) → (B, 1024, H/32, W/32)."""
+        maps: Tensor = module.features(images)
+        return maps
 
-    def keep_resolution(self, module, size):
-        """As published: the last transition still averages two by two, step by step."""
+    def keep_resolution(self, module: Any, size: tuple[int, int]) -> None:
+        """Give the last transition stride 1; as published, it still averages two by two."""
         module.features.transition3.pool.stride = 1
 
 
 class OpaqueBackbone(TorchvisionBackbone):
-    """A network of which only the inputs of its last linear layer are known."""
+    """A network of which only the input of the last linear layer is known."""
 
-    def build(self, pretrained, size, drop_path):
+    def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
         module = super().build(pretrained, size, drop_path)
         _replace_last_linear(module)
         return module
 
 
 @cache
-def find_torchvision(name):
-    """The Backbone of any network of torchvision: a ResNet shows its maps, the others are opaque."""
+def find_torchvision(name: str) -> TorchvisionBackbone:
+    """Return the Backbone of any network of torchvision: a ResNet has feature maps, the others are opaque."""
     import torch
     import torchvision
 
@@ -70,20 +78,21 @@ def find_torchvision(name):
     )  # fmt: skip
 
 
-def is_torchvision(name):
-    """Whether torchvision classifies images with a network of that name."""
+def is_torchvision(name: str) -> bool:
+    """Say whether torchvision has an image classifier of that name."""
     return name in torchvision_names()
 
 
-def torchvision_names():
-    """The names of torchvision's networks that classify images."""
+def torchvision_names() -> list[str]:
+    """Return the names of torchvision's image classifiers."""
     import torchvision
 
-    return torchvision.models.list_models(module=torchvision.models)
+    names: list[str] = torchvision.models.list_models(module=torchvision.models)
+    return names
 
 
-def _replace_last_linear(module):
-    """Replace the last nn.Linear of a module, by order of registration, by an identity; return its number of inputs."""
+def _replace_last_linear(module: nn.Module) -> int:
+    """Replace the last nn.Linear of a module, in order of registration, by an identity; return its input width."""
     from torch import nn
 
     name, last = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, nn.Linear)][-1]

@@ -1,16 +1,18 @@
-"""IBN-Net: a ResNet that is less moved by the colours of a camera.
+"""IBN-Net: a ResNet that depends less on the colours of a camera.
 
 Pan, Luo, Shi, Tang: Two at Once: Enhancing Learning and Generalization Capacities via IBN-Net, ECCV 2018, section 3.2.
-Names of layers are the authors', so that their published weights load as they are.
+The layers have the authors' names, so their published weights load unchanged.
 """
 
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck, ResNet
 
 from person_reid.models.osnet import InstanceNorm
 
-DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # blocks a stage
+DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # blocks per stage
 RELEASE = "https://github.com/XingangPan/IBN-Net/releases/download/v1.0/"
 WEIGHTS = {
     "resnet50_ibn_a": f"{RELEASE}resnet50_ibn_a-d9d0bb7b.pth",
@@ -23,36 +25,39 @@ WEIGHTS = {
 class InstanceBatchNorm(nn.Module):
     """Instance norm for the first half of the channels, batch norm for the rest.
 
-    The first forgets what an image looks like as a whole, the second keeps what tells classes apart.
+    The first removes the overall look of an image; the second keeps what tells classes apart.
     """
 
-    def __init__(self, channels):
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.split = channels // 2
         self.IN = InstanceNorm(self.split)
         self.BN = nn.BatchNorm2d(channels - self.split)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return torch.cat([self.IN(x[:, : self.split]), self.BN(x[:, self.split :])], dim=1)
 
 
-class NormalisedSum(Bottleneck):
-    """ResNet's bottleneck with a place, `IN`, for a norm between the sum and its ReLU."""
+class NormalisedSum(Bottleneck):  # type: ignore[misc, unused-ignore]  # torchvision has no types
+    """ResNet's bottleneck with a slot, `IN`, for a norm between the sum and its ReLU."""
 
-    def __init__(self, *arguments, **settings):
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
         self.IN = nn.Identity()
 
-    def forward(self, x):
-        y = self.relu(self.bn1(self.conv1(x)))
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.relu(self.bn1(self.conv1(x)))
         y = self.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y)) + (x if self.downsample is None else self.downsample(x))
-        return self.relu(self.IN(y))
+        y = self.relu(self.IN(y))
+        return y
 
 
-def ibn_a(depth):
-    """IBN-Net-a of 50 or 101 layers: an InstanceBatchNorm after the first convolution of every block, but for the last
-    stage, which is to keep what tells classes apart."""
+def ibn_a(depth: int) -> ResNet:
+    """Build IBN-Net-a of 50 or 101 layers: an InstanceBatchNorm after the first convolution of every block.
+
+    The last stage has none: it has to keep what tells classes apart.
+    """
     network = ResNet(Bottleneck, DEPTHS[depth])
     for stage in (network.layer1, network.layer2, network.layer3):
         for block in stage:
@@ -60,9 +65,8 @@ def ibn_a(depth):
     return network
 
 
-def ibn_b(depth):
-    """IBN-Net-b of 50 or 101 layers: instance norms after the first convolution and on the last sum of the first two
-    stages."""
+def ibn_b(depth: int) -> ResNet:
+    """Build IBN-Net-b of 50 or 101 layers: instance norms after the stem and after the last sum of stages 1 and 2."""
     network = ResNet(NormalisedSum, DEPTHS[depth])
     network.bn1 = InstanceNorm(64)
     network.layer1[-1].IN = InstanceNorm(256)

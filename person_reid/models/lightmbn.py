@@ -1,18 +1,20 @@
 """LightMBN, the lightweight multi-branch network: an OSNet whose last stages branch into body, parts and channels.
 
 Herzog, Ji, Teepe, Hörmann, Gilg, Rigoll: Lightweight Multi-Branch Network for Person Re-Identification, ICIP 2021,
-section 3. Names of layers are the authors', behind `model.` those of the copied stages, so that their published weights
+section 3. The layers have the authors' names (those of the copied stages after `model.`), so their published weights
 load.
 """
 
 import copy
 import re
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from person_reid.models.backbone import Backbone
 from person_reid.models.heads import build_classifier, frozen_bias_norm
-from person_reid.models.network import BranchedNetwork, each
+from person_reid.models.network import BranchedNetwork, HeadSpec, each
 from person_reid.models.osnet import OmniScaleBlock
 from person_reid.models.pooling import build_pooling, pool_stripes
 
@@ -25,13 +27,15 @@ STAGES = {r"backbone\.0": "conv1", r"backbone\.2": "conv2", r"backbone\.3": "con
 
 
 class LightMBN(BranchedNetwork):
-    """Seven features of 512, each through a BNNeck of its own. The global branch gives two, of its average and of its
-    maximum after the strongest third of the rows was dropped (TopDrop); the part branch three, of its maximum and of
-    two halves' averages; the channel branch two, of the averages of either half of its channels.
+    """Seven features of 512 from three branches, each with its own BNNeck.
 
-    The losses see three of them before the necks, body, dropped body and the part branch's whole (B, 3, 512); the
-    classifiers (B, 7, C) and the test see all after the necks, each of the seven normalised by itself, as in the
-    authors' code. --pool takes the place of all the averages and maxima.
+    - global branch: its average, and its maximum after the strongest third of the rows was dropped (TopDrop);
+    - part branch: its maximum, and the averages of its two halves;
+    - channel branch: the averages of the two halves of its channels.
+
+    The losses see three of them before the necks (B, 3, 512): body, dropped body and the whole of the part branch. The
+    classifiers (B, 7, C) and the test see all seven after the necks; the test normalises each on its own, as in the
+    authors' code. --pool replaces all averages and maxima.
     """
 
     dim = 7 * WIDTH
@@ -39,7 +43,7 @@ class LightMBN(BranchedNetwork):
     parts = 3
     pieces = 7
 
-    def __init__(self, module, entry, head):
+    def __init__(self, module: Any, entry: Backbone, head: HeadSpec) -> None:
         trunk = nn.Sequential(module.conv1, module.maxpool, module.conv2, module.conv3[0])
         branch = nn.Sequential(module.conv3[1:], module.conv4, module.conv5)
         stages = {"backbone": trunk, **{name: copy.deepcopy(branch) for name in BRANCHES}}
@@ -57,26 +61,26 @@ class LightMBN(BranchedNetwork):
             self.add_module(f"reduction_ch_{i}", Neck(head))
 
     @property
-    def necks(self):
-        """The seven, in the order of the features."""
+    def necks(self) -> list["Neck"]:
+        """Return the seven necks, in the order of the features."""
         names = [*(f"reduction_{i}" for i in (0, 4, 1, 2, 3)), "reduction_ch_0", "reduction_ch_1"]
         return [getattr(self, name) for name in names]
 
-    def base_name(self, name):
+    def base_name(self, name: str) -> str:
         for pattern, stage in STAGES.items():
             if re.match(rf"{pattern}\.", name):
                 return re.sub(f"^{pattern}", stage, name)
         return name
 
-    def renamed(self, state_dict):
-        """Also the authors' own files, which have no `model.` before the stages."""
+    def renamed(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Also accept the authors' own files, which have no `model.` before the stages."""
         if any(name.startswith("global_branch.") for name in state_dict):
             ours = set(self.model)
             return {f"model.{name}" if name.split(".")[0] in ours else name: v for name, v in state_dict.items()}
         return super().renamed(state_dict)
 
-    def pooled(self, images):
-        """Seven (B, ·): body, dropped body, part branch, its upper and lower half, the two groups of channels."""
+    def pooled(self, images: Tensor) -> list[Tensor]:
+        """Compute seven (B, ·): body, dropped body, part branch, its upper and lower half, two groups of channels."""
         shared = self.model["backbone"](images)
         half = self.entry.channels // 2
         body, part, channel = (self.model[name](shared) for name in BRANCHES)
@@ -87,40 +91,43 @@ class LightMBN(BranchedNetwork):
         groups = [self.shared(channels[:, :half]).flatten(1), self.shared(channels[:, half:]).flatten(1)]
         return [self.average(body), self.largest(dropped), self.largest(part), *halves, *groups]
 
-    def embed(self, images):
+    def embed(self, images: Tensor) -> Tensor:
         features = [neck.embed(pooled) for neck, pooled in zip(self.necks, self.pooled(images), strict=True)]
         return torch.stack(features, dim=2).flatten(1)
 
-    def forward(self, images):
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         features, logits = each(self.necks, self.pooled(images))
         return features[:, : self.parts], logits
 
 
 class Neck(nn.Module):
-    """(B, D) → a linear reduction to 512, where the input's width D is given → BNNeck → classifier."""
+    """(B, D) → a linear reduction to 512, if the input's width D is given → BNNeck → classifier."""
 
-    def __init__(self, head, dim=None):
+    def __init__(self, head: HeadSpec, dim: int | None = None) -> None:
         super().__init__()
-        self.reduction = nn.Conv2d(dim, WIDTH, 1, bias=False) if dim else None  # a linear layer, in the authors' shape
+        self.reduction = nn.Conv2d(dim, WIDTH, 1, bias=False) if dim else None  # linear, in the authors' shape
         self.bn = frozen_bias_norm(WIDTH)
         if head.num_classes:
             self.classifier = build_classifier(WIDTH, head.num_classes, "bnneck", head.classifier)
 
-    def reduce(self, pooled):
-        """(B, D) → (B, 512), the feature before the neck."""
-        return self.reduction(pooled[:, :, None, None]).flatten(1) if self.reduction else pooled
+    def reduce(self, pooled: Tensor) -> Tensor:
+        """Compute the feature before the neck: (B, D) → (B, 512)."""
+        if self.reduction:
+            pooled = self.reduction(pooled[:, :, None, None]).flatten(1)
+        return pooled
 
-    def embed(self, pooled):
-        """(B, D) → (B, 512), the feature after the neck."""
-        return self.bn(self.reduce(pooled))
+    def embed(self, pooled: Tensor) -> Tensor:
+        """Compute the feature after the neck: (B, D) → (B, 512)."""
+        feature: Tensor = self.bn(self.reduce(pooled))
+        return feature
 
-    def forward(self, pooled):
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         feature = self.reduce(pooled)
         return feature, self.classifier(self.bn(feature))
 
 
-def drop_top_rows(maps, share=DROPPED):
-    """Maps (B, C, h, w) with the `share` of each one's rows set to 0 in which a position has the largest energy Σ_c x².
+def drop_top_rows(maps: Tensor, share: float = DROPPED) -> Tensor:
+    """Set the `share` of each map's rows with the highest peak energy Σ_c x² to 0: (B, C, h, w) → (B, C, h, w).
 
     Quispe, Pedrini: Top-DB-Net: Top DropBlock for Activation Enhancement in Person Re-Identification, ICPR 2020.
     """

@@ -10,29 +10,32 @@ from collections import OrderedDict
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from person_reid.models.backbone import Backbone
 from person_reid.models.heads import build_classifier
-from person_reid.models.network import BranchedNetwork, each
+from person_reid.models.network import BranchedNetwork, HeadSpec, each
 from person_reid.models.pooling import build_pooling, pool_stripes
 
 WIDTH = 256
 
 
 class MGN(BranchedNetwork):
-    """Branch i has stage 3 from its second block on and stage 4, which keeps its resolution in branches 2 and 3, and is
-    pooled (maximum) as a whole and in i stripes: eight features, each reduced to 256.
+    """Three branches with eight features, each reduced to 256.
 
-    The losses see the three of the whole body (B, 3, 256), the classifiers all eight (B, 8, C), and the test feature is
-    all eight in a row. One deviation, common to the implementations in use: the whole body's classifiers, too, stand
-    after the reduction, so that it also learns where no loss on features is asked for.
+    Branch i has stage 3 from its second block on, and stage 4, which keeps its resolution in branches 2 and 3. Its
+    output is pooled (maximum) as a whole and, in branches 2 and 3, in i stripes.
+
+    The losses see the three features of the whole body (B, 3, 256), the classifiers see all eight (B, 8, C), and the
+    test feature is all eight in a row. One deviation from the paper, common to the implementations in use: the
+    classifiers of the whole body also follow the reduction, so that it learns without a loss on features, too.
     """
 
     dim = 8 * WIDTH
     metric_dim = WIDTH
     parts = 3
 
-    def __init__(self, module, entry, head):
+    def __init__(self, module: Any, entry: Backbone, head: HeadSpec) -> None:
         kept = copy.deepcopy(module)
         entry.keep_resolution(kept, entry.size)
         branches = [_branch(resnet) for resnet in (module, kept, kept)]
@@ -42,22 +45,22 @@ class MGN(BranchedNetwork):
         self.pooling = build_pooling(head.pool or "max")
         self.heads: Any = nn.ModuleList(ReducedHead(entry.channels, head) for _ in range(8))
 
-    def base_name(self, name):
+    def base_name(self, name: str) -> str:
         return re.sub(r"^(trunk|branches\.\d)\.", "", name)
 
-    def pooled(self, images):
-        """Eight (B, 2048): the three branches' whole bodies, two halves, three thirds."""
+    def pooled(self, images: Tensor) -> list[Tensor]:
+        """Compute eight (B, 2048): the whole body in three branches, two halves, three thirds."""
         shared = self.model["trunk"](images)
         maps = [branch(shared) for branch in self.model["branches"]]
         whole = [self.pooling(branch) for branch in maps]
         halves, thirds = (pool_stripes(maps[i], i + 1, self.pooling) for i in (1, 2))
         return [*whole, *halves, *thirds]
 
-    def embed(self, images):
+    def embed(self, images: Tensor) -> Tensor:
         features = [head.reduction(pooled) for head, pooled in zip(self.heads, self.pooled(images), strict=True)]
         return torch.cat(features, dim=1)
 
-    def forward(self, images):
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         features, logits = each(self.heads, self.pooled(images))
         return features[:, : self.parts], logits
 
@@ -65,7 +68,7 @@ class MGN(BranchedNetwork):
 class ReducedHead(nn.Module):
     """(B, D) → Linear(D, 256) → BatchNorm1d → ReLU, the feature, and its classifier."""
 
-    def __init__(self, dim, head):
+    def __init__(self, dim: int, head: HeadSpec) -> None:
         super().__init__()
         linear = nn.Linear(dim, WIDTH, bias=False)
         nn.init.kaiming_normal_(linear.weight)
@@ -73,11 +76,11 @@ class ReducedHead(nn.Module):
         if head.num_classes:
             self.classifier = build_classifier(WIDTH, head.num_classes, classifier=head.classifier)
 
-    def forward(self, pooled):
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         feature = self.reduction(pooled)
         return feature, self.classifier(feature)
 
 
-def _branch(resnet):
-    """A copy of the stages after the first block of stage 3, the names of its tensors unchanged."""
+def _branch(resnet: Any) -> nn.Sequential:
+    """Copy the stages after the first block of stage 3, and keep the names of their tensors."""
     return copy.deepcopy(nn.Sequential(OrderedDict(layer3=resnet.layer3[1:], layer4=resnet.layer4)))

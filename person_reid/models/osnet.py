@@ -1,13 +1,14 @@
-"""OSNet, the omni-scale network: small, made for people.
+"""OSNet, the omni-scale network: small, and designed for person re-identification.
 
-Zhou, Yang, Cavallaro, Xiang: Omni-Scale Feature Learning for Person Re-Identification, ICCV 2019. Its IBN variant is
-that with which the authors' later paper (osnet_ain.py) compares.
-Names of layers are the authors', so that their published weights load as they are.
+Zhou, Yang, Cavallaro, Xiang: Omni-Scale Feature Learning for Person Re-Identification, ICCV 2019. The IBN variant is
+the one that the authors' later paper (osnet_ain.py) compares with.
+The layers have the authors' names, so their published weights load unchanged.
 """
 
+from collections.abc import Callable
 from functools import partial
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 CHANNELS = (64, 256, 384, 512)  # of the stem and the three stages at width 1
@@ -15,50 +16,64 @@ InstanceNorm = partial(nn.InstanceNorm2d, affine=True)
 
 
 class ConvNorm(nn.Module):
-    """Convolution, norm and, if activate, ReLU."""
+    """A convolution, a norm and, if `activate`, a ReLU."""
 
-    def __init__(self, inputs, outputs, kernel=1, stride=1, activate=True, norm=nn.BatchNorm2d):
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 1,
+        stride: int = 1,
+        activate: bool = True,
+        norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
         self.bn = norm(outputs)
         self.relu = nn.ReLU() if activate else nn.Identity()
 
-    def forward(self, x):
-        return self.relu(self.bn(self.conv(x)))
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu(self.bn(self.conv(x)))
+        return x
 
 
 class LiteConv3x3(nn.Module):
     """The factorised 3×3 convolution of section 3.1: pointwise, then depthwise (the order the paper found better)."""
 
-    def __init__(self, channels):
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels, 1, bias=False)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
         self.bn = nn.BatchNorm2d(channels)
         self.relu = nn.ReLU()
 
-    def forward(self, x):
-        return self.relu(self.bn(self.conv2(self.conv1(x))))
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu(self.bn(self.conv2(self.conv1(x))))
+        return x
 
 
 class Gate(nn.Module):
-    """The unified aggregation gate G (eq. 3): weighs every channel of a stream by the stream's own global average."""
+    """The unified aggregation gate G (eq. 3): weights the channels of a stream by the stream's own global average."""
 
-    def __init__(self, channels, reduction=16):
+    def __init__(self, channels: int, reduction: int = 16) -> None:
         super().__init__()
         self.fc1 = nn.Conv2d(channels, channels // reduction, 1)
         self.fc2 = nn.Conv2d(channels // reduction, channels, 1)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         squeezed = x.mean((2, 3), keepdim=True)
-        return x * self.fc2(functional.relu(self.fc1(squeezed))).sigmoid()
+        x = x * self.fc2(functional.relu(self.fc1(squeezed))).sigmoid()
+        return x
 
 
 class OmniScaleBlock(nn.Module):
-    """y = x + conv3(Σ_t G(F_t(conv1(x)))), t = 1…4 (eq. 2, 3): F_t is a stack of t lite convolutions, so that its
-    receptive field is 2t + 1, and one gate G serves the four streams. norm: of the sum y; none in the first paper."""
+    """The omni-scale block: y = x + conv3(Σ_t G(F_t(conv1(x)))), t = 1…4 (eq. 2, 3).
 
-    def __init__(self, inputs, outputs, norm=None):
+    F_t is a stack of t lite convolutions with a receptive field of 2t + 1; the four streams share one gate G. norm:
+    applied to the sum y; the first paper has none.
+    """
+
+    def __init__(self, inputs: int, outputs: int, norm: Callable[[int], nn.Module] | None = None) -> None:
         super().__init__()
         channels = outputs // 4
         self.conv1 = ConvNorm(inputs, channels)
@@ -71,7 +86,7 @@ class OmniScaleBlock(nn.Module):
         self.downsample = ConvNorm(inputs, outputs, activate=False) if inputs != outputs else nn.Identity()
         self.IN = norm(outputs) if norm else nn.Identity()
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         squeezed = self.conv1(x)
         streams = (self.conv2a, self.conv2b, self.conv2c, self.conv2d)
         mixed = sum(self.gate(stream(squeezed)) for stream in streams)
@@ -79,7 +94,7 @@ class OmniScaleBlock(nn.Module):
 
 
 class OSNet(nn.Module):
-    """(B, 3, H, W) images → (B, 512) features. 2.2 M parameters at width 1.0, 0.2 M at 0.25 (table 6 of the paper).
+    """OSNet: (B, 3, H, W) images → (B, 512). 2.2 M parameters at width 1.0, 0.2 M at 0.25 (table 6 of the paper).
 
     width: the multiplier β of the channels (64, 256, 384, 512). ibn: instance norm after the first convolution and on
     the sums of the first stage (OSNet-IBN).
@@ -87,37 +102,38 @@ class OSNet(nn.Module):
 
     dim = 512
 
-    def __init__(self, width=1.0, ibn=False):
+    def __init__(self, width: float = 1.0, ibn: bool = False) -> None:
         super().__init__()
         stem, *stages = (int(channels * width) for channels in CHANNELS)
-        norms = {"norm": InstanceNorm} if ibn else {}
-        self.conv1 = ConvNorm(3, stem, kernel=7, stride=2, **norms)
+        self.conv1 = ConvNorm(3, stem, kernel=7, stride=2, norm=InstanceNorm if ibn else nn.BatchNorm2d)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        self.conv2 = _stage(stem, stages[0], reduce=True, **norms)
+        self.conv2 = _stage(stem, stages[0], reduce=True, norm=InstanceNorm if ibn else None)
         self.conv3 = _stage(stages[0], stages[1], reduce=True)
         self.conv4 = _stage(stages[1], stages[2], reduce=False)
         self.conv5 = ConvNorm(stages[2], stages[2])
         self.fc = nn.Sequential(nn.Linear(stages[2], self.dim), nn.BatchNorm1d(self.dim), nn.ReLU())
         self.apply(initialise)
 
-    def forward_features(self, x):
-        """(B, 3, H, W) images → (B, C, H/16, W/16), the last feature map."""
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Compute the last feature map of images: (B, 3, H, W) → (B, C, H/16, W/16)."""
         x = self.maxpool(self.conv1(x))
-        return self.conv5(self.conv4(self.conv3(self.conv2(x))))
+        x = self.conv5(self.conv4(self.conv3(self.conv2(x))))
+        return x
 
-    def forward(self, x):
-        return self.fc(self.forward_features(x).mean((2, 3)))
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.fc(self.forward_features(x).mean((2, 3)))
+        return x
 
 
-def _stage(inputs, outputs, reduce, **norms):
-    layers: list[nn.Module] = [OmniScaleBlock(inputs, outputs, **norms), OmniScaleBlock(outputs, outputs, **norms)]
+def _stage(inputs: int, outputs: int, reduce: bool, norm: Callable[[int], nn.Module] | None = None) -> nn.Sequential:
+    layers: list[nn.Module] = [OmniScaleBlock(inputs, outputs, norm), OmniScaleBlock(outputs, outputs, norm)]
     if reduce:
         layers.append(nn.Sequential(ConvNorm(outputs, outputs), nn.AvgPool2d(2, stride=2)))
     return nn.Sequential(*layers)
 
 
-def initialise(layer):
-    """The authors' initial values: Kaiming (fan out) for convolutions, N(0, 0.01²) for linear layers, no bias."""
+def initialise(layer: nn.Module) -> None:
+    """Set the authors' initial values: Kaiming (fan out) for convolutions, N(0, 0.01²) for linear layers, biases 0."""
     if isinstance(layer, nn.Conv2d):
         nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
         if layer.bias is not None:

@@ -1,26 +1,28 @@
-"""OSNet-AIN: the omni-scale network with instance norms where a search over architectures put them.
+"""OSNet-AIN: the omni-scale network with instance norms where an architecture search placed them.
 
 Zhou, Yang, Cavallaro, Xiang: Learning Generalisable Omni-Scale Representations for Person Re-Identification,
 TPAMI 2021.
-Names of layers are the authors', so that their published weights load as they are.
+The layers have the authors' names, so their published weights load unchanged.
 """
 
 from collections import OrderedDict
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from person_reid.models.osnet import CHANNELS, ConvNorm, Gate, InstanceNorm, LiteConv3x3, initialise
 
-# Figure 5 of the paper: which of the two blocks of each stage normalise the instance inside the residual.
+# Figure 5 of the paper: whether each of the two blocks of a stage has an instance norm inside its residual.
 NORMALISED = ((True, True), (False, True), (True, False))
 
 
 class AdaptiveBlock(nn.Module):
-    """The omni-scale block, y = x + N(conv3(Σ_t G(F_t(conv1(x))))); normalise: N is an instance norm, which then takes
-    the place of conv3's batch norm."""
+    """The omni-scale block with a norm inside the residual: y = x + N(conv3(Σ_t G(F_t(conv1(x))))).
 
-    def __init__(self, inputs, outputs, normalise):
+    normalise: whether N is an instance norm, which replaces the batch norm of conv3.
+    """
+
+    def __init__(self, inputs: int, outputs: int, normalise: bool) -> None:
         super().__init__()
         channels = outputs // 4
         self.conv1 = ConvNorm(inputs, channels)
@@ -30,18 +32,18 @@ class AdaptiveBlock(nn.Module):
         self.downsample = ConvNorm(inputs, outputs, activate=False) if inputs != outputs else nn.Identity()
         self.IN = InstanceNorm(outputs) if normalise else nn.Identity()
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         squeezed = self.conv1(x)
         mixed = sum(self.gate(stream(squeezed)) for stream in self.conv2)
         return functional.relu(self.IN(self.conv3(mixed)) + self.downsample(x))
 
 
 class OSNetAIN(nn.Module):
-    """(B, 3, H, W) images → (B, 512) features; as large as OSNet. width: the multiplier β of the channels."""
+    """OSNet-AIN, as large as OSNet: (B, 3, H, W) images → (B, 512). width: the multiplier β of the channels."""
 
     dim = 512
 
-    def __init__(self, width=1.0):
+    def __init__(self, width: float = 1.0) -> None:
         super().__init__()
         stem, first, second, third = (int(channels * width) for channels in CHANNELS)
         self.conv1 = ConvNorm(3, stem, kernel=7, stride=2, norm=InstanceNorm)
@@ -55,20 +57,22 @@ class OSNetAIN(nn.Module):
         self.fc = nn.Sequential(nn.Linear(third, self.dim), nn.BatchNorm1d(self.dim), nn.ReLU())
         self.apply(initialise)
 
-    def forward_features(self, x):
-        """(B, 3, H, W) images → (B, C, H/16, W/16), the last feature map."""
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Compute the last feature map of images: (B, 3, H, W) → (B, C, H/16, W/16)."""
         x = self.pool2(self.conv2(self.maxpool(self.conv1(x))))
-        return self.conv5(self.conv4(self.pool3(self.conv3(x))))
+        x = self.conv5(self.conv4(self.pool3(self.conv3(x))))
+        return x
 
-    def forward(self, x):
-        return self.fc(self.forward_features(x).mean((2, 3)))
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.fc(self.forward_features(x).mean((2, 3)))
+        return x
 
 
-def _stream(channels, depth):
+def _stream(channels: int, depth: int) -> nn.Sequential:
     layers = nn.Sequential(*(LiteConv3x3(channels) for _ in range(depth)))
     return nn.Sequential(OrderedDict(layers=layers))
 
 
-def _stage(inputs, outputs, normalised):
+def _stage(inputs: int, outputs: int, normalised: tuple[bool, bool]) -> nn.Sequential:
     first, second = normalised
     return nn.Sequential(AdaptiveBlock(inputs, outputs, first), AdaptiveBlock(outputs, outputs, second))

@@ -1,33 +1,33 @@
-"""From a feature map to a feature: how the values of a channel at all positions become one.
+"""Pooling: reduce the values of a channel at all positions of a feature map to one.
 
-Every pooling is called with maps (B, C, h, w) and gives (B, C), in float32 inside autocast too; a transformer's N
-tokens are a map of h = N, w = 1.
+Every pooling maps (B, C, h, w) to (B, C), in float32 even inside autocast. The N tokens of a transformer are a map of
+h = N, w = 1.
 """
 
 from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class AveragePool(nn.Module):
     """The mean over all positions."""
 
-    def forward(self, maps):
+    def forward(self, maps: Tensor) -> Tensor:
         return maps.float().mean((2, 3))
 
 
 class MaxPool(nn.Module):
     """The largest value."""
 
-    def forward(self, maps):
+    def forward(self, maps: Tensor) -> Tensor:
         return maps.float().amax((2, 3))
 
 
 class AverageMaxPool(nn.Module):
     """Half the mean plus half the largest value."""
 
-    def forward(self, maps):
+    def forward(self, maps: Tensor) -> Tensor:
         maps = maps.float()
         return (maps.mean((2, 3)) + maps.amax((2, 3))) / 2
 
@@ -35,18 +35,18 @@ class AverageMaxPool(nn.Module):
 class GeneralizedMeanPool(nn.Module):
     """f = (1/N · Σ x^p)^(1/p) over the N positions: the mean at p = 1, the largest value as p → ∞.
 
-    p: the power to begin with. learn: make it a parameter, `p` in the state dict. Activations below `floor` count as
-    `floor`. Radenović, Tolias, Chum: Fine-tuning CNN Image Retrieval with No Human Annotation, TPAMI 2019, equation 3.
+    p: the initial power. learn: make it a parameter, `p` in the state dict. Activations below `floor` count as `floor`.
+    Radenović, Tolias, Chum: Fine-tuning CNN Image Retrieval with No Human Annotation, TPAMI 2019, equation 3.
     """
 
-    def __init__(self, p=3.0, learn=False, floor=1e-6):
+    def __init__(self, p: float = 3.0, learn: bool = False, floor: float = 1e-6) -> None:
         super().__init__()
         self.floor = floor
         self.p = nn.Parameter(torch.tensor([float(p)])) if learn else float(p)
 
-    def forward(self, maps):
+    def forward(self, maps: Tensor) -> Tensor:
         maps = maps.float().clamp(min=self.floor)
-        # Divided by the largest value, no power under- or overflows; f does not depend on it, nor does its gradient.
+        # Dividing by the largest value keeps the powers from under- or overflowing; f and its gradient do not change.
         largest = maps.detach().amax((2, 3), keepdim=True)
         mean = (maps / largest).pow(self.p).mean((2, 3))
         return mean.pow(1 / self.p) * largest.flatten(1)
@@ -57,20 +57,20 @@ POOLINGS: dict[str, Callable[[], nn.Module]] = {
     "max": MaxPool,
     "avgmax": AverageMaxPool,
     "gem": GeneralizedMeanPool,  # p = 3: FastReID's GeneralizedMeanPooling
-    "gemp": lambda: GeneralizedMeanPool(learn=True),  # p learned, from 3 on: its GeneralizedMeanPoolingP
+    "gemp": lambda: GeneralizedMeanPool(learn=True),  # p learned, starting at 3: its GeneralizedMeanPoolingP
 }
 
 
-def build_pooling(name):
-    """The pooling of `--pool`, a module (B, C, h, w) → (B, C)."""
+def build_pooling(name: str) -> nn.Module:
+    """Build the pooling of `--pool`, a module (B, C, h, w) → (B, C)."""
     return POOLINGS[name]()
 
 
-def pool_stripes(maps, count, pooling):
-    """Pool each of `count` horizontal stripes of maps (B, C, h, w): a list of (B, C), from top to bottom.
+def pool_stripes(maps: Tensor, count: int, pooling: Callable[[Tensor], Tensor]) -> list[Tensor]:
+    """Pool each of `count` horizontal stripes of maps (B, C, h, w); return a list of (B, C), from top to bottom.
 
-    Stripe i has the rows from ⌊i·h/count⌋ to before ⌈(i + 1)·h/count⌉, those of PyTorch's adaptive pooling, so that
-    stripes share a row where h is no multiple of count.
+    Stripe i has the rows from ⌊i·h/count⌋ to before ⌈(i + 1)·h/count⌉, as in PyTorch's adaptive pooling: neighbouring
+    stripes share a row if h is not a multiple of count.
     """
     height = maps.shape[2]
     bounds = [(i * height // count, -(-(i + 1) * height // count)) for i in range(count)]

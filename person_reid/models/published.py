@@ -1,4 +1,4 @@
-"""The networks of the published code under its class names, with its constructor arguments and state-dict keys.
+"""The networks of the published code, with its class names, constructor arguments and state-dict keys.
 
     from model import ft_net
 
@@ -7,43 +7,52 @@
     network.classifier.classifier = nn.Sequential()      # for testing
     features = network(images)                           # (B, 512)
 
-The published constructors always load ImageNet weights. Where there are none in the cache, or a checkpoint follows
-anyway, every class also takes weights="none", by keyword. They ignore `stride` where the published ones do: for Swin,
-SwinV2, DINOv3 and ConvNeXt. New code calls create_model, which knows every network and every option.
+The published constructors always load ImageNet weights. If the cache has none, or a checkpoint follows anyway, pass
+weights="none" (by keyword) to any class. Swin, SwinV2, DINOv3 and ConvNeXt ignore `stride`, as published. New code
+should call create_model, which has every network and every option.
 """
 
-from torch import nn
+from typing import Any
+
+from torch import Tensor, nn
 
 from person_reid.basics import UserError
 from person_reid.models import pcb
+from person_reid.models.backbone import Backbone
 from person_reid.models.heads import Head
-from person_reid.models.network import HeadSpec, PlainNetwork, USAMNetwork
+from person_reid.models.network import HeadSpec, Network, PlainNetwork, USAMNetwork
 from person_reid.models.registry import build_backbone, find_backbone
 
 
 class ClassBlock(Head):
-    """Linear → BatchNorm1d → LeakyReLU (relu) → Dropout, then the classifier: (B, input_dim) → (B, class_num).
+    """Linear → BatchNorm1d (bnorm) → LeakyReLU (relu) → Dropout → classifier: (B, input_dim) → (B, class_num).
 
-    linear: width of the bottleneck; 0 leaves its linear layer out. return_f: give [logits, feature].
+    linear: the width of the bottleneck; 0 leaves its linear layer out. return_f: return [logits, feature].
     """
 
-    def __init__(self, input_dim, class_num, droprate=0.5, relu=False, bnorm=True, linear=512, return_f=False):
+    def __init__(
+        self, input_dim: int, class_num: int, droprate: float = 0.5, relu: bool = False, bnorm: bool = True,
+        linear: int = 512, return_f: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__(input_dim, class_num, linear, droprate)
         layers = [layer for layer in self.add_block if bnorm or not isinstance(layer, nn.BatchNorm1d)]
         if relu:
-            layers.insert(len(layers) - (droprate > 0), nn.LeakyReLU(0.1))
+            layers.insert(len(layers) - 1 if droprate > 0 else len(layers), nn.LeakyReLU(0.1))
         self.add_block = nn.Sequential(*layers)
         self.linear_num, self.return_f = self.dim, return_f
 
-    def forward(self, pooled):
+    def forward(self, pooled: Tensor) -> Any:
         feature, logits = super().forward(pooled)
         return [logits, feature] if self.return_f else logits
 
 
 class PublishedNetwork(PlainNetwork):
-    """A backbone, its pooled feature and a ClassBlock: what all published networks but PCB are."""
+    """A backbone, its pooled feature and a ClassBlock: the form of all published networks except PCB."""
 
-    def __init__(self, backbone, class_num, droprate, linear_num, circle=False, weights="imagenet", **settings):
+    def __init__(
+        self, backbone: str, class_num: int, droprate: float, linear_num: int, circle: bool = False,
+        weights: str = "imagenet", **settings: Any,
+    ) -> None:  # fmt: skip
         module, entry = _build(backbone, weights, **settings)
         super().__init__(module, entry, HeadSpec(None))
         self.circle = circle
@@ -55,34 +64,50 @@ class ft_net(PublishedNetwork, USAMNetwork):
     """ResNet-50. ibn: IBN-Net-a. usam: attention after the stem and after the first stage."""
 
     def __init__(
-        self, class_num=751, droprate=0.5, stride=2, circle=False, ibn=False, linear_num=512, usam=False, **weights
-    ):
+        self, class_num: int = 751, droprate: float = 0.5, stride: int = 2, circle: bool = False, ibn: bool = False,
+        linear_num: int = 512, usam: bool = False, **weights: Any,
+    ) -> None:  # fmt: skip
         backbone = "resnet50_ibn_a" if ibn else "resnet50"
         super().__init__(backbone, class_num, droprate, linear_num, circle, stride=stride, **weights)
         self.usam = usam
-        for name in () if usam else ("usam_1", "usam_2"):
-            self.add_module(name, nn.Identity())
+        if not usam:
+            self.add_module("usam_1", nn.Identity())
+            self.add_module("usam_2", nn.Identity())
 
 
 class ft_net_middle(ft_net):
-    """The same network: the published class does what its ft_net does by default."""
+    """The same network as ft_net with its defaults, as published."""
 
-    def __init__(self, class_num=751, droprate=0.5, **weights):
+    def __init__(self, class_num: int = 751, droprate: float = 0.5, **weights: Any) -> None:
         super().__init__(class_num, droprate, **weights)
 
 
 class ft_net_dense(PublishedNetwork):
     """DenseNet-121."""
 
-    def __init__(self, class_num, droprate=0.5, stride=2, circle=False, linear_num=512, **weights):
+    def __init__(
+        self, class_num: int, droprate: float = 0.5, stride: int = 2, circle: bool = False, linear_num: int = 512,
+        **weights: Any,
+    ) -> None:  # fmt: skip
         super().__init__("densenet121", class_num, droprate, linear_num, circle, stride=stride, **weights)
 
 
 class ft_net_swin(PublishedNetwork):
     """Swin-B for images of 224×224."""
 
-    def __init__(self, class_num, droprate=0.5, stride=2, circle=False, linear_num=512, **weights):
-        super().__init__("swin_base", class_num, droprate, linear_num, circle, **weights)
+    backbone = "swin_base"
+
+    def __init__(
+        self, class_num: int, droprate: float = 0.5, stride: int = 2, circle: bool = False, linear_num: int = 512,
+        **weights: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(self.backbone, class_num, droprate, linear_num, circle, **weights)
+
+
+class ft_net_convnext(ft_net_swin):
+    """ConvNeXt-B."""
+
+    backbone = "convnext_base"
 
 
 class ft_net_swinv2(PublishedNetwork):
@@ -91,10 +116,10 @@ class ft_net_swinv2(PublishedNetwork):
     backbone = "swinv2_base"
 
     def __init__(
-        self, class_num, input_size=(256, 128), droprate=0.5, stride=2, circle=False, linear_num=512, **weights
-    ):
-        settings = {"size": tuple(input_size)}
-        super().__init__(self.backbone, class_num, droprate, linear_num, circle, **settings, **weights)
+        self, class_num: int, input_size: tuple[int, int] = (256, 128), droprate: float = 0.5, stride: int = 2,
+        circle: bool = False, linear_num: int = 512, **weights: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(self.backbone, class_num, droprate, linear_num, circle, size=tuple(input_size), **weights)
 
 
 class ft_net_dino(ft_net_swinv2):
@@ -103,61 +128,57 @@ class ft_net_dino(ft_net_swinv2):
     backbone = "dinov3_vit_base"
 
 
-class ft_net_convnext(PublishedNetwork):
-    """ConvNeXt-B."""
-
-    def __init__(self, class_num, droprate=0.5, stride=2, circle=False, linear_num=512, **weights):
-        super().__init__("convnext_base", class_num, droprate, linear_num, circle, **weights)
-
-
 class ft_net_hr(PublishedNetwork):
     """HRNet-W18."""
 
-    def __init__(self, class_num, droprate=0.5, circle=False, linear_num=512, **weights):
-        super().__init__("hrnet_w18", class_num, droprate, linear_num, circle, **weights)
+    backbone = "hrnet_w18"
+
+    def __init__(
+        self, class_num: int, droprate: float = 0.5, circle: bool = False, linear_num: int = 512, **weights: Any
+    ) -> None:
+        super().__init__(self.backbone, class_num, droprate, linear_num, circle, **weights)
 
 
-class ft_net_efficient(PublishedNetwork):
+class ft_net_efficient(ft_net_hr):
     """EfficientNet-B4."""
 
-    def __init__(self, class_num, droprate=0.5, circle=False, linear_num=512, **weights):
-        super().__init__("efficientnet_b4", class_num, droprate, linear_num, circle, **weights)
+    backbone = "efficientnet_b4"
 
 
 class ft_net_NAS(PublishedNetwork):
     """NASNet-A-Large."""
 
-    def __init__(self, class_num, droprate=0.5, linear_num=512, **weights):
+    def __init__(self, class_num: int, droprate: float = 0.5, linear_num: int = 512, **weights: Any) -> None:
         super().__init__("nasnetalarge", class_num, droprate, linear_num, **weights)
 
 
 class PCB(pcb.PCB):
     """ResNet-50 in six stripes: a list of six logits (B, class_num), from top to bottom."""
 
-    def __init__(self, class_num, **weights):
+    def __init__(self, class_num: int, **weights: Any) -> None:
         module, entry = _build("resnet50", stride=1, size=pcb.PCB.size, **weights)
         super().__init__(module, entry, HeadSpec(class_num))
         self.part = self.parts
 
-    def forward(self, images):
+    def forward(self, images: Tensor) -> Any:
         return list(super().forward(images)[1].unbind(1))
 
 
 class PCB_test(pcb.PCB):
-    """The test half of a PCB, which shares its `model.*`: (B, 3, H, W) → (B, 2048, 6), the pooled stripes."""
+    """The pooled stripes of a PCB, whose `model.*` it shares, for testing: (B, 3, H, W) → (B, 2048, 6)."""
 
-    def __init__(self, model):
+    def __init__(self, model: Network) -> None:
         super().__init__(model.model, find_backbone("resnet50"), HeadSpec(None))
         self.part = self.parts
         for layer in (self.model.layer4[0].conv2, self.model.layer4[0].downsample[0]):
             layer.stride = (1, 1)
 
-    def forward(self, images):
+    def forward(self, images: Tensor) -> Any:
         return self.stripes(images)
 
 
-def _build(backbone, weights="imagenet", **settings):
-    """build_backbone's module and entry, from ImageNet weights or from none."""
+def _build(backbone: str, weights: str = "imagenet", **settings: Any) -> tuple[Any, Backbone]:
+    """Call build_backbone for ImageNet weights or for none; return the module and its entry."""
     if weights not in ("imagenet", "none"):
         raise UserError(f"weights={weights!r}: expected 'imagenet' or 'none'; model.load_weights reads a file.")
     return build_backbone(backbone, weights == "imagenet", **settings)

@@ -1,11 +1,13 @@
-"""Every backbone under its name: our own, the published ones, and all that timm and torchvision know.
+"""The backbones by name: our own, the published ones, and all those of timm and torchvision.
 
-A backbone is a module that turns (B, 3, H, W) normalised images into a feature map, its state-dict keys being those of
-the library it comes from, since published checkpoints are written in them. To add one, write an entry of `BACKBONES`
-(docs/adding-a-network.md).
+A backbone maps (B, 3, H, W) normalised images to a feature map. Its state-dict keys are those of its library, because
+published checkpoints use them. To add one, write an entry of `BACKBONES` (docs/adding-a-network.md).
 """
 
+from __future__ import annotations
+
 from dataclasses import replace
+from typing import TYPE_CHECKING
 from urllib.error import URLError
 
 from person_reid.basics import UserError, did_you_mean
@@ -20,6 +22,9 @@ from person_reid.models.from_torchvision import (
     is_torchvision,
     torchvision_names,
 )
+
+if TYPE_CHECKING:
+    from torch import nn
 
 BACKBONES: dict[str, Backbone] = {
     "resnet18": TorchvisionBackbone("resnet18", 512),
@@ -58,7 +63,7 @@ BACKBONES: dict[str, Backbone] = {
     "osnet_ain_x0_5": osnet("osnet_ain_x0_5", 0.5, "ain"),
     "osnet_ain_x0_75": osnet("osnet_ain_x0_75", 0.75, "ain"),
     "osnet_ain_x1_0": osnet("osnet_ain_x1_0", 1.0, "ain"),
-    "mgn": TorchvisionBackbone("resnet50", 2048, size=(384, 128)),  # branched in factory.py, as is the next
+    "mgn": TorchvisionBackbone("resnet50", 2048, size=(384, 128)),  # branched in factory.py, like the next one
     "lightmbn": replace(osnet("osnet_x1_0", 1.0), size=(384, 128)),
     "swin_tiny": timm_entry("swin_tiny_patch4_window7_224", 768, "grid", size=(224, 224), drop_path=0.1),
     "swin_small": timm_entry("swin_small_patch4_window7_224", 768, "grid", size=(224, 224), drop_path=0.1),
@@ -74,10 +79,10 @@ BACKBONES: dict[str, Backbone] = {
 }  # fmt: skip
 
 
-def find_backbone(name):
-    """The Backbone called `name`: an entry of BACKBONES, else timm's, else torchvision's network of that name.
+def find_backbone(name: str) -> Backbone:
+    """Return the Backbone called `name`: an entry of BACKBONES, else timm's or torchvision's network of that name.
 
-    Raises UserError with the nearest known name where there is none.
+    Raises UserError, with the nearest known name, if there is none.
     """
     if name in BACKBONES:
         return BACKBONES[name]
@@ -88,19 +93,25 @@ def find_backbone(name):
     known = [*BACKBONES, *timm_names(), *torchvision_names()]
     raise UserError(
         f"--backbone {name}: unknown network.{did_you_mean(name, known)} "
-        "`python model.py` lists the networks; every other one of timm and torchvision has its name there."
+        "`python model.py` lists the networks; those of timm and torchvision go by their names there."
     )
 
 
-def build_backbone(name, pretrained=False, stride=2, size=None, drop_path=None):
+def build_backbone(
+    name: str,
+    pretrained: bool = False,
+    stride: int = 2,
+    size: tuple[int, int] | None = None,
+    drop_path: float | None = None,
+) -> tuple[nn.Module, Backbone]:
     """Build the module of backbone `name` for images of `size` (height, width); return it and its Backbone entry.
 
     pretrained: load ImageNet weights.
     stride: 1 keeps the resolution of the last stage.
-    drop_path: probability of leaving out the deepest block, and proportionally less of those before it (stochastic
+    drop_path: the probability of skipping the deepest block, and proportionally less for those before it (stochastic
         depth: Huang, Sun, Liu, Sedra, Weinberger, ECCV 2016); by default the entry's.
 
-    Raises UserError if the weights cannot be fetched (it names the file), and if stride 1 or drop_path has no meaning
+    Raises UserError if the weights cannot be fetched (it names the file), or if stride 1 or drop_path has no meaning
     for the network.
     """
     entry = find_backbone(name)
@@ -108,7 +119,7 @@ def build_backbone(name, pretrained=False, stride=2, size=None, drop_path=None):
         raise UserError(f"--stride 1 has no meaning for {name}; leave it out.")
     try:
         module = entry.build(pretrained, size or entry.size, entry.drop_path if drop_path is None else drop_path)
-    except Exception as error:  # each library and each layer of the network stack below it raises its own
+    except Exception as error:  # each library, and each layer of the network stack below it, raises errors of its own
         if not pretrained or isinstance(error, UserError):
             raise
         raise UserError(
@@ -123,13 +134,13 @@ def build_backbone(name, pretrained=False, stride=2, size=None, drop_path=None):
     return module, entry
 
 
-def _reason(error):
-    """The first line of the innermost cause, such as `Name or service not known`."""
+def _reason(error: Exception) -> str:
+    """Return the first line of the cause, such as `Name or service not known`."""
     if isinstance(error, URLError):
         return str(error.reason)
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
 def list_models() -> list[str]:
-    """Return the names of the networks, in the order of `python model.py`; those of timm and torchvision work, too."""
+    """Return the names of the networks, in the order of `python model.py`; those of timm and torchvision also work."""
     return [*BACKBONES]

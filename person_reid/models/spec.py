@@ -1,4 +1,4 @@
-"""What decides the layers of a network: the typed form of the network's flags and of the options files of runs."""
+"""NetworkSpec, the typed form of the network's flags and of a run's options file; it decides a network's layers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -6,8 +6,8 @@ from typing import Any
 
 from person_reid.basics import UserError
 
-PUBLISHED_CLASSES = 751  # Market-1501's; published opts.yaml files do not always say
-# Published flags that stand for a network.
+PUBLISHED_CLASSES = 751  # Market-1501's; some published opts.yaml files do not name it
+# Published flags that choose a network.
 NETWORK_FLAGS = {
     "ibn": "resnet50_ibn_a",
     "use_dense": "densenet121",
@@ -19,7 +19,7 @@ NETWORK_FLAGS = {
     "use_hr": "hrnet_w18",
     "use_convnext": "convnext_base",
 }
-# Those whose published networks ignore --stride; the opts.yaml of a run says what was typed all the same.
+# Those whose published networks ignore --stride; the opts.yaml of a run still has the value that was typed.
 WITHOUT_STRIDE = ("use_swin", "use_swinv2", "use_dino", "use_hr", "use_convnext", "use_efficient", "use_NAS")
 
 
@@ -28,14 +28,15 @@ class NetworkSpec:
     """The layers of a network and the size of its images. The fields have the names of train.py's flags.
 
     backbone: a name of models.registry, timm or torchvision.
-    height, width: of the images, in pixels; None for the network's own.
-    linear_num: width of the bottleneck; 0 leaves its linear layer out.
+    height, width: the size of the images in pixels; None for the network's own.
+    linear_num: the width of the bottleneck; 0 leaves its linear layer out.
     droprate: dropout before the classifier, 0 to 1.
     stride: 1 keeps the resolution of the last stage, 2 halves it.
-    pool, attention: see models.pooling and models.attention; None for the network's own pooling, and no attention.
+    pool: see models.pooling; None for the network's own.
+    attention: see models.attention; None for none.
     neck, head: see models.heads.
     usam: attention after the stem and the first stage, as published.
-    PCB: six stripes with a classifier each.
+    PCB: six stripes, each with its own classifier.
     drop_path: stochastic depth, 0 to 1; None for the backbone's own.
     """
 
@@ -55,9 +56,9 @@ class NetworkSpec:
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> "NetworkSpec":
-        """Return the spec that `options` describe: flags of train.py by name, resolved, as opts.yaml holds them.
+        """Return the spec that `options` describe: the resolved flags of train.py by name, as in opts.yaml.
 
-        Names that are not fields are passed over, and None stands for a default.
+        Names that are not fields are ignored, and None stands for the default.
         """
         named = {field.name: options[field.name] for field in fields(cls) if options.get(field.name) is not None}
         return cls(**named)
@@ -66,7 +67,7 @@ class NetworkSpec:
 def chosen_backbone(options: Mapping[str, Any]) -> str:
     """Return the one network that `backbone` or a published flag names; resnet50 if none does.
 
-    Raises UserError for two different ones.
+    Raises UserError if they name two different ones.
     """
     chosen = {f"--{flag}": name for flag, name in NETWORK_FLAGS.items() if options.get(flag)}
     if backbone := options.get("backbone"):
@@ -77,9 +78,9 @@ def chosen_backbone(options: Mapping[str, Any]) -> str:
 
 
 def ignores_stride(options: Mapping[str, Any]) -> bool:
-    """Whether `options` are those of a published run with stride 1 whose network ignored it.
+    """Say whether `options` are those of a published run with stride 1 whose network ignored it.
 
-    Options that name the run but no backbone were written by the published code: ours always name both.
+    Options that name the run but no backbone were written by the published code; ours always name both.
     """
     published = "name" in options and "backbone" not in options
     return published and options.get("stride") == 1 and any(options.get(flag) for flag in WITHOUT_STRIDE)

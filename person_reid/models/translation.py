@@ -1,9 +1,13 @@
-"""Weights of transformers that were trained by another program, or at another shape, in the form of timm's."""
+"""Convert the weights of transformers from other programs, or for other image shapes, to the form of timm."""
 
 import math
 import re
+from typing import Any
 
-# SOLIDER's Swin Transformers have the names of mmdetection's; in timm's they read:
+import torch
+from torch import Tensor, nn
+
+# SOLIDER's Swin Transformers have mmdetection's names; the timm names for them:
 SWIN_NAMES = (
     (r"stages\.(\d+)\.blocks", r"layers.\1.blocks"),
     (r"attn\.w_msa\.", "attn."),
@@ -14,11 +18,11 @@ SWIN_NAMES = (
 )
 
 
-def timm_names_of_mmdetection(state_dict):
-    """A state dict in which mmdetection's Swin Transformer has timm's names and timm's order; any other as it is.
+def timm_names_of_mmdetection(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give a state dict of mmdetection's Swin Transformer timm's names and order; return any other unchanged.
 
-    mmdetection merges patches at the end of a stage and gathers (channel, row, column), timm at the beginning of the
-    next and (column, row, channel).
+    mmdetection merges patches at the end of a stage in the order (channel, row, column); timm merges them at the start
+    of the next stage in the order (column, row, channel).
     """
     if not any(".w_msa." in name for name in state_dict):
         return state_dict
@@ -26,7 +30,7 @@ def timm_names_of_mmdetection(state_dict):
     for name, value in state_dict.items():
         if merging := re.search(r"stages\.(\d+)\.downsample", name):
             name = name.replace(merging[0], f"layers.{int(merging[1]) + 1}.downsample")
-            value = value.unflatten(-1, (-1, 2, 2)).transpose(-1, -3).flatten(-3)
+            value = torch.unflatten(value, -1, (-1, 2, 2)).transpose(-1, -3).flatten(-3)
         for pattern, replacement in SWIN_NAMES:
             name = re.sub(pattern, replacement, name)
         if not name.endswith("relative_position_index"):  # timm computes it
@@ -34,32 +38,33 @@ def timm_names_of_mmdetection(state_dict):
     return renamed
 
 
-def resampled(module, name, value):
-    """A position embedding (1, N, C), or a table of a window's relative positions (N, heads), in the shape of the
-    module's own by bicubic interpolation; any other tensor, or of another width, as it is.
+def resampled(module: nn.Module, name: str, value: Tensor) -> Tensor:
+    """Resample a position embedding to the shape of the module's own, by bicubic interpolation.
 
-    An embedding of N patches comes from a square grid or, as people's, from one two or three times as high as wide.
+    value: an embedding (1, N, C), or the table of a window's relative positions (N, heads); any other tensor, or one of
+    another width, is returned unchanged. An embedding of N patches comes from a square grid or, for images of people,
+    from one two or three times as high as wide.
     """
-    from timm.layers import resample_abs_pos_embed, resize_rel_pos_bias_table
+    from timm.layers.pos_embed import resample_abs_pos_embed
+    from timm.layers.pos_embed_rel import resize_rel_pos_bias_table
 
     owner, _, last = name.rpartition(".")
-    part = module.get_submodule(owner)
+    part: Any = module.get_submodule(owner)
     own = part.get_parameter(last) if last in dict(part.named_parameters(recurse=False)) else None
     if own is None or own.ndim != value.ndim or own.shape[-1] != value.shape[-1]:
         return value
     if last == "relative_position_bias_table":
-        return resize_rel_pos_bias_table(value, new_window_size=part.window_size, new_bias_shape=own.shape)
-    if last == "pos_embed" and hasattr(part, "patch_embed"):
+        value = resize_rel_pos_bias_table(value, new_window_size=part.window_size, new_bias_shape=own.shape)
+    elif last == "pos_embed" and hasattr(part, "patch_embed"):
         height, width = part.patch_embed.grid_size
         extra = own.shape[1] - height * width
-        before = _grid(value.shape[1] - extra)
-        if before:
-            return resample_abs_pos_embed(value, [height, width], list(before), num_prefix_tokens=extra)
+        if before := _grid(value.shape[1] - extra):
+            value = resample_abs_pos_embed(value, [height, width], list(before), num_prefix_tokens=extra)
     return value
 
 
-def _grid(count):
-    """(height, width) of a grid of `count` patches, square, 2:1 or 3:1; None where it is none of these."""
+def _grid(count: int) -> tuple[int, int] | None:
+    """Return the (height, width) of a square, 2:1 or 3:1 grid of `count` patches; None if there is none."""
     for shape in (1, 2, 3):
         width = math.isqrt(count // shape)
         if shape * width * width == count:

@@ -1,25 +1,28 @@
-"""State dicts in and out: files of any origin are read as data, cleaned of wrappers' prefixes, and matched by name."""
+"""Read weight files of any origin as data, strip the prefixes of wrappers, and load tensors by name and shape."""
 
 import argparse
 import pickle
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from person_reid.basics import UserError, describe
+from person_reid.models.network import Network
 from person_reid.models.translation import resampled, timm_names_of_mmdetection
 
 WRAPPERS = ("module.", "_orig_mod.")  # DataParallel and AveragedModel, torch.compile
-ENVELOPES = ("state_dict", "model", "network", "teacher", "student")  # under which key training states keep the weights
-# Under which name training programs keep the backbone: MoCo, LUPerson and LUPerson-NL; DINO, TransReID-SSL, SOLIDER and
-# fast-reid; TransReID and reid-strong-baseline; CLIP.
+ENVELOPES = ("state_dict", "model", "network", "teacher", "student")  # keys of the weights in training states
+# The prefixes of the backbone in the files of other programs: MoCo, LUPerson and LUPerson-NL; DINO, TransReID-SSL,
+# SOLIDER and fast-reid; TransReID and reid-strong-baseline; CLIP.
 CONTAINERS = ("encoder_q.", "encoder.", "base_encoder.", "backbone.", "base.", "visual.", "image_encoder.")
 
-# The last linear layers: ours, and the ImageNet classifiers of the libraries.
+# The last linear layers: our classifiers, and the ImageNet classifiers of the libraries.
 CLASSIFIER = re.compile(
     r"(.*\.)?classifier\.(0\.)?(weight|bias)|(model\.)?(fc|_fc|head|head\.fc|last_linear)\.(weight|bias)"
 )
@@ -27,16 +30,18 @@ CLASSIFIER = re.compile(
 
 @dataclass
 class LoadReport:
-    """What became of a file's tensors: the names loaded, those the network lacks, those of another shape, and the
-    network's own that the file lacks."""
+    """The result of loading a file, as names of tensors.
 
-    loaded: list = field(default_factory=list)
-    unknown: list = field(default_factory=list)
-    mismatched: list = field(default_factory=list)
-    missing: list = field(default_factory=list)
+    loaded: into the network. unknown: not in the network. mismatched: of another shape. missing: not in the file.
+    """
 
-    def __str__(self):
-        def some(names):
+    loaded: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    mismatched: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        def some(names: list[str]) -> str:
             return f"{len(names)} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
 
         parts = [f"{len(self.loaded)} tensors loaded"]
@@ -46,44 +51,44 @@ class LoadReport:
         return "; ".join(parts)
 
 
-def read_state_dict(path):
-    """The state dict in a file, as plain names and tensors on the CPU.
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """Read the state dict in a file, as plain names and tensors on the CPU.
 
     Unpacks training states that keep it under a key of its own, removes the prefixes of DataParallel, DDP,
     torch.compile and AveragedModel, and gives mmdetection's Swin Transformers timm's names. Raises FileNotFoundError,
-    or UserError where the file is not a state dict.
+    or UserError if the file is not a state dict.
     """
     content = read_tensors(path)
     for key in ENVELOPES:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    if not isinstance(content, dict) or not any(isinstance(value, torch.Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not any(isinstance(value, Tensor) for value in content.values()):
         raise UserError(f"{path}: expected a state dict (names and tensors), found {type(content).__name__}.")
     return timm_names_of_mmdetection(
         {
             _without_wrappers(name): value
             for name, value in content.items()
-            if isinstance(value, torch.Tensor) and name != "n_averaged"
+            if isinstance(value, Tensor) and name != "n_averaged"
         }
     )
 
 
-def without_container(state_dict, fitting):
-    """A state dict without the prefix under which another program keeps its backbone (`encoder_q.`, `backbone.`, …).
+def without_container(state_dict: dict[str, Tensor], fitting: Callable[[dict[str, Tensor]], int]) -> dict[str, Tensor]:
+    """Remove the prefix that another program gives its backbone (`encoder_q.`, `backbone.`, …).
 
-    fitting: fitting(state_dict) → how many of its names the network knows; the prefix that gives most is removed.
-    Tensors outside the container, such as heads and momentum encoders, keep their names.
+    fitting: fitting(state_dict) → how many of its names the network has; the prefix whose removal gives most goes.
+    Tensors without the prefix, such as heads and momentum encoders, keep their names.
     """
     found = [prefix for prefix in CONTAINERS if any(name.startswith(prefix) for name in state_dict)]
     readings = [{name.removeprefix(prefix): value for name, value in state_dict.items()} for prefix in found]
     return max([state_dict, *readings], key=fitting)
 
 
-def read_tensors(path, device="cpu"):
-    """What torch.save wrote to a file, read as data: nothing in it is executed. Beside tensors that may be numbers of
-    NumPy and the flags of a training program, as DINO, MoCo and torchreid leave them.
+def read_tensors(path: str | Path, device: str | torch.device = "cpu") -> Any:
+    """Read what torch.save wrote to a file as data: nothing in it is executed.
 
-    Raises FileNotFoundError, or UserError where it is cut short or holds more than data.
+    Beside tensors it may hold NumPy scalars and the flags of a training program, as the files of DINO, MoCo and
+    torchreid do. Raises FileNotFoundError, or UserError if the file is cut short or holds more than data.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such weight file.")
@@ -99,14 +104,14 @@ def read_tensors(path, device="cpu"):
         ) from error
 
 
-def _without_wrappers(name):
+def _without_wrappers(name: str) -> str:
     while name.startswith(WRAPPERS):
         name = name.split(".", 1)[1]
     return name
 
 
-def load_matching(module, state_dict):
-    """Load every tensor of `state_dict` that `module` has under the same name and shape; returns a LoadReport.
+def load_matching(module: nn.Module, state_dict: dict[str, Tensor]) -> LoadReport:
+    """Load every tensor of `state_dict` that `module` has with the same name and shape; return a LoadReport.
 
     Position embeddings and biases of another grid are resampled to the module's.
     """
@@ -127,13 +132,13 @@ def load_matching(module, state_dict):
     return report
 
 
-def load_weights(network, path, strict=False):
-    """Load a weight file into a Network: a whole network's (published checkpoints, `module.` prefixes, averages) or a
-    backbone's alone. Returns a LoadReport.
+def load_weights(network: Network, path: str | Path, strict: bool = False) -> LoadReport:
+    """Load the weight file of a whole network or of a backbone into a Network; return a LoadReport.
 
-    A classifier of other identities is left as it is: the feature does not depend on it. If a network has copies of a
-    backbone's stages, each gets the tensors. Raises UserError if the file belongs to another network: a tensor of the
-    backbone has another shape, most are missing or, with strict, anything is missing that the feature depends on.
+    A whole network may be a published checkpoint, an average, or have `module.` prefixes. A classifier of other
+    identities is not loaded: the feature does not depend on it. If a network has copies of a backbone's stages, each
+    gets the tensors. Raises UserError if the file belongs to another network: a tensor of the backbone has another
+    shape, most are missing or, with strict, anything is missing that the feature depends on.
     """
     state_dict = _read_for(network, path)
     whole = any(name.startswith("model.") for name in state_dict)
@@ -142,25 +147,28 @@ def load_weights(network, path, strict=False):
     return report
 
 
-def _read_for(network, path):
+def _read_for(network: Network, path: str | Path) -> dict[str, Tensor]:
     """Read the tensors of a file under the network's names, without those of a classifier that it does not have."""
     own = {*network.state_dict(), *network.model.state_dict()}
     state_dict = without_container(read_state_dict(path), lambda names: len(own & network.renamed(names).keys()))
     state_dict = network.renamed(state_dict)
     if network.num_classes is not None or not any(name.startswith("model.") for name in state_dict):
         return state_dict
-    own = network.state_dict().keys()
-    return {name: value for name, value in state_dict.items() if name in own or name.startswith("model.")}
+    layers = network.state_dict()
+    return {name: value for name, value in state_dict.items() if name in layers or name.startswith("model.")}
 
 
-def _target(network: nn.Module, whole, strict):
-    """Choose what the tensors go into: the network for the file of a whole one, else its backbone. A network with more
-    layers than its backbone is also the target with strict, which then finds them missing."""
+def _target(network: Network, whole: bool, strict: bool) -> nn.Module:
+    """Choose where the tensors go: into the network for the file of a whole one, else into its backbone.
+
+    With strict, a network with more layers than its backbone is also the target, so that those are found missing.
+    """
     bare = all(name.startswith("model.") for name in network.state_dict())
-    return network if whole or (strict and not bare) else network.model
+    target: nn.Module = network if whole or (strict and not bare) else network.model
+    return target
 
 
-def _verify(report, path, strict, whole):
+def _verify(report: LoadReport, path: str | Path, strict: bool, whole: bool) -> None:
     """Raise UserError if the report shows that the file belongs to another network."""
     matters = "" if strict or not whole else "model."
     wrong = [name for name in report.mismatched if name.startswith(matters) and not CLASSIFIER.fullmatch(name)]

@@ -85,7 +85,7 @@ def test_what_follows_the_mean_of_the_maps_is_timms_own_feature(name):
 
 def test_a_network_without_maps_refuses_a_pooling():
     module, entry, images = on_meta("coat_tiny")
-    with pytest.raises(UserError, match="--pool: this network shows no feature map"):
+    with pytest.raises(UserError, match="--pool: this network has no feature map"):
         entry.feature(module, images, lambda maps: maps.mean((2, 3)))
 
 
@@ -169,7 +169,7 @@ def test_imagenet_weights_that_cannot_be_had_are_named(monkeypatch, tmp_path):
         create_model("resnet50_ibn_b", 3)
     with pytest.raises(UserError, match=r"hf download timm/mobilenetv3_small_100"):
         create_model("mobilenetv3_small", 3)
-    with pytest.raises(UserError, match=r"checkpoints.osnet_x0_25_imagenet\.pth: not there.*model zoo"):
+    with pytest.raises(UserError, match=r"checkpoints.osnet_x0_25_imagenet\.pth: no such file.*model zoo"):
         create_model("osnet_x0_25", 3)
 
 

@@ -62,6 +62,12 @@ def test_pcb_keeps_the_resolution_of_any_backbone():
         assert network.entry.feature_map(network.model, torch.zeros(1, 3, 96, 48)).shape[2:] == (12, 6)
 
 
+def test_pcb_cuts_the_map_of_a_backbone_that_cannot_keep_its_resolution():
+    network = create_model("vit_small", 5, weights="none", size=(96, 32), PCB=True)
+    with torch.inference_mode():
+        assert network.eval().embed(torch.zeros(1, 3, 96, 32)).shape == (1, 384 * 6)
+
+
 def test_each_stripe_of_a_feature_has_the_same_length():
     feature = torch.randn(3, 8 * 6)
     stripes = unit_length(feature, 6).view(3, 8, 6)
