@@ -6,7 +6,7 @@
 
 PYTHON ?= python3
 VENV   := .venv
-RUN    := $(VENV)/bin/python
+RUN    := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 PIP    := $(RUN) -m pip install --quiet --disable-pip-version-check
 PEOPLE := demo/people
 

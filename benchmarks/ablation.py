@@ -4,9 +4,9 @@
     python benchmarks/ablation.py benchmarks/ablations/losses.yaml --seeds 0 1 \\
         --data_dir ../Market/pytorch --weights osnet_x0_25_msmt17.pth
 
-A table is a YAML file: `train` are the flags of train.py that all rows share, `test` those of test.py, and `rows` maps
-the name of a row to the flags that it adds. Flags that this program does not know go to every train.py. Every finished
-run is a line of --results; a run that is there is not repeated, so that the program goes on where it was interrupted.
+A table is a YAML file. `train` holds the train.py flags that all rows share, `test` those of test.py, and `rows` maps
+each row's name to the flags it adds. Unknown flags are passed to every train.py. Every finished run adds a line to
+--results; runs listed there are not repeated, so an interrupted program continues where it stopped.
 """
 
 import json
@@ -48,7 +48,7 @@ def main(argv=None):
 
 
 def one_run(run, table, flags, seed, train_flags):
-    """Train and test one network as model/<run>; returns its measurements as a dict."""
+    """Train and test one network as model/<run>. Returns its measurements as a dict."""
     words = [*shlex.split(table["train"]), *shlex.split(str(flags)), *train_flags, "--name", run, "--seed", str(seed)]
     trained = call("train.py", *words)
     data = words[len(words) - 1 - words[::-1].index("--data_dir") + 1] if "--data_dir" in words else "../Market/pytorch"
@@ -70,7 +70,7 @@ def one_run(run, table, flags, seed, train_flags):
 
 
 def markdown(records, rows):
-    """The table: mean over the seeds, and how far the seeds lie from it."""
+    """Return the table: the mean over the seeds and their distance from it."""
     lines = ["| row | seeds | Rank@1 | mAP | ± | parameters | training | extraction |", "| --- " * 8 + "|"]
     for name, flags in rows.items():
         runs = [record for key, record in records.items() if key[0] == name and key[2] == str(flags or "")]
@@ -85,7 +85,7 @@ def markdown(records, rows):
 
 
 def read_results(path):
-    """{(row, seed, flags): record} of a results file; none where there is no such file."""
+    """Return {(row, seed, flags): record} of a results file; empty if the file does not exist."""
     return {(record["row"], record["seed"], str(record["flags"])): record for record in read_records(path)}
 
 

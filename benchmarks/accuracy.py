@@ -1,12 +1,12 @@
 # PYTHON_ARGCOMPLETE_OK
-"""What the fast path costs in accuracy: the same recipe, trained the usual way and by the suite, and tested.
+"""Measure the accuracy of the fast path: train the same recipe the usual way and with the suite, then test it.
 
     python benchmarks/accuracy.py --data_dir ../Market/pytorch --weights osnet_x0_25_msmt17.pth --seeds 0 1 2
     python benchmarks/accuracy.py --weights osnet_x0_25_msmt17.pth --compile --total_epoch 20
 
 The usual way is benchmarks/usual.py: ImageFolder, a DataLoader with two workers, float32, channels first. The suite is
-train.py, in float32, in bfloat16 and, where asked for, compiled. Flags that this program does not know go to all of
-them, after the recipe. Every finished run is a line of --results; a run that is there is not repeated.
+train.py, in float32, in bfloat16 and, on request, compiled. Unknown flags are passed to all of them, after the recipe.
+Every finished run adds a line to --results; runs listed there are not repeated.
 """
 
 import json
@@ -56,7 +56,7 @@ def main(argv=None):
 
 
 def one_run(name, seed, words, data):
-    """Train and test a network in one of WAYS; returns the figures, and the seconds that training took as a whole."""
+    """Train and test a network in one of WAYS. Returns the figures and the total seconds of training."""
     run = f"accuracy_{re.sub('[^a-z0-9]+', '_', name)}_{seed}"
     program, flags = WAYS[name]
     began = time.perf_counter()
@@ -70,7 +70,7 @@ def one_run(name, seed, words, data):
 
 
 def markdown(found):
-    """The table of {way: its records}: mean over the seeds, how far they lie from it, and the median of the times."""
+    """Return the table for {way: records}: mean over the seeds, their distance from it, and the median time."""
     lines = ["| | seeds | Rank@1 | ± | mAP | ± | training |", "| --- " * 7 + "|"]
     for name, records in found.items():
         figures = [[record[key] for record in records] for key in ("rank1", "mAP")]

@@ -1,12 +1,12 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Time to augment a batch, against torchvision's transforms on the same images one by one, in the same run.
+"""Compare the time to augment a batch with torchvision's transforms of the same images, one by one, in the same run.
 
     python benchmarks/augmentation.py
     python benchmarks/augmentation.py --batchsize 64 --height 384 --width 192 --gpu_ids 0
 
-torchvision starts from decoded Pillow images and makes one batch of them, in this process; both do crop, flip and
-normalisation, and each row adds one augmentation. The mean of the runs, since the work of each is drawn; on a CPU time
-of the processor, so that other programs on it do not count. Prints rows of a Markdown table.
+torchvision starts from decoded Pillow images and makes one batch of them in this process. Both crop, flip and
+normalise; each row adds one augmentation. The result is the mean of the runs, because the work of each run is random.
+On a CPU it is processor time, which excludes other programs. Prints rows of a Markdown table.
 """
 
 import sys
@@ -52,7 +52,7 @@ def main(argv=None):
 
 
 def mean_time(work, runs, device):
-    """Mean seconds of work() after one run to warm up."""
+    """Return the mean seconds of work() after one warm-up run."""
     clock = time.process_time if device.type == "cpu" else time.perf_counter
     work()
     began = clock()
@@ -64,7 +64,7 @@ def mean_time(work, runs, device):
 
 
 def pipelines(size):
-    """Flags -> torchvision's transforms of a Pillow image, and of a normalised tensor; None where it has none."""
+    """Map flags to torchvision's transforms of a Pillow image and of a normalised tensor; None if it has none."""
     zoom = [transforms.Resize([round(1.125 * side) for side in size]), transforms.RandomCrop(size)]
     policy = transforms.AutoAugment()
     return {
@@ -81,14 +81,14 @@ def pipelines(size):
 
 
 def batch_of(bank, augment):
-    """Work to time: one batch of the suite's augmentation."""
+    """Return the work to time: one batch of the suite's augmentation."""
     indices = torch.arange(len(bank), device=bank.device)
     generator = torch.Generator(bank.device).manual_seed(0)
     return lambda: augment(bank, indices, generator)
 
 
 def one_by_one(bank, size, before, after):
-    """Work to time: the same by torchvision."""
+    """Return the work to time: the same batch with torchvision."""
     crop = [transforms.RandomCrop(size, 10), transforms.RandomHorizontalFlip()]
     finish = [transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
     transform = transforms.Compose([*before, *crop, *finish, *after])

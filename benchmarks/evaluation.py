@@ -1,12 +1,12 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Time and memory of evaluate.py beside a loop that sorts the gallery, and of the metric beside its matrix product.
+"""Compare evaluate.py with a loop that sorts the gallery, and the metric with its matrix product: time and memory.
 
-    python benchmarks/evaluation.py                                  # made features of Market-1501's size
-    python benchmarks/evaluation.py --result pytorch_result.mat      # real ones
+    python benchmarks/evaluation.py                                  # made-up features of Market-1501's size
+    python benchmarks/evaluation.py --result pytorch_result.mat      # real features
     python benchmarks/evaluation.py --sizes market msmt17 market+500k --no_reference
 
-Prints rows of Markdown. Peak memory is the whole process's; "features" is what the file holds, of which a process
-needs one copy. The loop is benchmarks/references.py.
+Prints rows of Markdown. Peak memory is that of the whole process. "features" is the content of the file, of which a
+process needs one copy. The loop is benchmarks/references.py.
 """
 
 import sys
@@ -27,10 +27,10 @@ HEADER = """| features | GB | evaluate.py | peak GB | loop | times faster | matr
 
 
 def main(argv=None):
-    """Print a table, one row a size."""
+    """Print a table with one row for each size."""
     parser = Parser(__doc__)
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["market"], help="of the made features")
-    parser.add_argument("--result", type=Path, help="measure this file instead of made features")
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["market"], help="sizes of the made-up features")
+    parser.add_argument("--result", type=Path, help="measure this file instead of made-up features")
     parser.add_argument("--no_reference", action="store_true", help="leave out the loop, which takes minutes")
     args = parser.parse_args(argv)
     print(machine(), HEADER, sep="\n\n", flush=True)
@@ -40,7 +40,7 @@ def main(argv=None):
 
 
 def row(path, no_reference):
-    """One row of the table, for the features in the file `path`."""
+    """Return the table row for the features in the file `path`."""
     name, gigabytes = apart(describe, path)
     product, metric = apart(in_memory, path)
     seconds, peak, line = min(run_process("evaluate.py", "--result", path) for _ in range(3))
@@ -57,7 +57,7 @@ def row(path, no_reference):
 
 
 def in_memory(path):
-    """Seconds of the bare matrix product of the features in `path`, and of the whole metric."""
+    """Return the seconds of the bare matrix product of the features in `path`, and of the whole metric."""
     query, gallery = load_result(path)
 
     def multiply():

@@ -1,14 +1,14 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Extraction speed by batch size, each convolution fused with its batch norm, as test.py runs it, and as it is; with
---data_dir the first run on images that are in no cache yet, which decodes and extracts at once.
+"""Measure extraction speed by batch size, with each convolution fused with its batch norm, as in test.py, and without.
+--data_dir measures the first run on images that are not cached yet, which decodes and extracts at the same time.
 
     python benchmarks/extraction.py
     python benchmarks/extraction.py --backbone resnet50 --batches 8 32 128 --gpu_ids 0
     python benchmarks/extraction.py --data_dir ../Market/pytorch --images 2000
 
-Float32, median of the runs; prints rows of Markdown tables. On a CPU, test.py never takes more than 32 at a time: the
-first table, of one view, is why. The second has the two views of test.py, and also a device that does nothing but take
-its time, as this processor sees an accelerator.
+Float32, median of the runs. Prints rows of Markdown tables. On a CPU, test.py never takes more than 32 images at a
+time; the first table, of one view, shows why. The second has the two views of test.py, and also a device that only
+waits, as this processor sees an accelerator.
 """
 
 import statistics
@@ -30,8 +30,8 @@ from person_reid.models.factory import create_model
 from person_reid.models.registry import find_backbone
 from person_reid.retrieval.features import extract_features, fused_embedding
 
-IMAGES = 256  # in a run, at least
-PAUSE = 1e-3  # seconds for a view of an image, of the device that only takes its time
+IMAGES = 256  # at least, in a run
+PAUSE = 1e-3  # seconds that the device which only waits takes for a view of an image
 
 
 def main(argv=None):
@@ -40,8 +40,8 @@ def main(argv=None):
     parser.add_argument("--batches", type=int, nargs="+", default=[8, 16, 32, 64, 256], help="images a batch")
     parser.add_argument("--runs", type=int, default=3, help="their median is printed")
     parser.add_argument("--gpu_ids", default="-1", help="the GPU to use; -1 for the CPU")
-    parser.add_argument("--data_dir", help="what prepare.py laid out: measure the first run on its gallery instead")
-    parser.add_argument("--images", type=int, default=2000, help="of the gallery")
+    parser.add_argument("--data_dir", help="measure the first run on the gallery of this folder of prepare.py")
+    parser.add_argument("--images", type=int, default=2000, help="gallery images to use")
     options = parser.parse_args(argv)
     device = select_device(options.gpu_ids)
     network = create_model(options.backbone, None, weights="none")
@@ -59,7 +59,7 @@ def main(argv=None):
 
 @torch.inference_mode()
 def speed(embed, images, runs):
-    """Images a second."""
+    """Return the images per second."""
     steps, times = -(-IMAGES // len(images)), []
     for _ in range(runs + 1):
         start = time.perf_counter()
@@ -71,13 +71,13 @@ def speed(embed, images, runs):
 
 
 def pause(images):
-    """A network that takes its time without this processor's."""
+    """Stand in for a network that takes time but not this processor's."""
     time.sleep(PAUSE * len(images))
     return torch.ones(len(images), 1)
 
 
 def first_runs(networks, options, device):
-    """Print the seconds of extraction from files, by networks {name: embed}, decoding first and decoding meanwhile."""
+    """Print the seconds of networks {name: embed} to extract from files, decoding first and decoding meanwhile."""
     paths = read_split(options.data_dir, "gallery").paths[: options.images]
     size = find_backbone(options.backbone).size
     print("| network | images | decoded first, s | decoded meanwhile, s | ratio |\n| --- | --- | --- | --- | --- |")

@@ -1,11 +1,11 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Kill a training run at random moments, resume it each time, and compare it with one that nobody killed.
+"""Kill a training run at random moments, resume it each time, and compare it with an uninterrupted run.
 
     python benchmarks/kill_and_resume.py --kills 200
 
-SIGKILL leaves a process no chance to tidy up. After each, every checkpoint there is must be readable; at the end the
-weights must be the bits of the undisturbed run. Works on made images in a temporary folder; the moments are drawn anew
-from --seed.
+SIGKILL leaves a process no chance to tidy up. After each kill, every checkpoint must be readable; at the end, the
+weights must equal those of the uninterrupted run bit for bit. Uses generated images in a temporary folder; --seed draws
+the moments.
 """
 
 import random
@@ -52,15 +52,15 @@ def main(argv=None):
 
 
 def kill_and_resume(command, folder, options, seconds):
-    """Start the command again and again, each time killed after a random time; then let it finish. Returns the number
-    of processes killed. seconds: what an undisturbed run takes, start included."""
+    """Start the command repeatedly, killing it after a random time, then let it finish. Returns the number of kills.
+    seconds: the time of an uninterrupted run, start included."""
     random.seed(options.seed)
     kills, start = 0, seconds
     for _ in progress(range(options.kills), desc="kills"):
         process = subprocess.Popen([*command, "--resume"], cwd=folder, stdout=subprocess.PIPE, text=True)
         began = time.monotonic()
         assert process.stdout is not None
-        line = process.stdout.readline()  # the first line: it has begun
+        line = process.stdout.readline()  # the first line shows that the run has begun
         start = min(start, time.monotonic() - began)
         time.sleep(random.uniform(0, 2 * (seconds - start) / options.kills))
         process.kill()
@@ -76,7 +76,7 @@ def kill_and_resume(command, folder, options, seconds):
 
 
 def read(file):
-    """What is in a checkpoint. Raises an exception where it is cut short."""
+    """Return the contents of a checkpoint. Raises an exception if it is cut short."""
     return torch.load(file, weights_only=True)
 
 

@@ -1,14 +1,14 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Time and peak memory of each loss, forward and backward, against pytorch-metric-learning. Prints Markdown rows.
+"""Compare time and peak memory of each loss, forward and backward, with pytorch-metric-learning. Prints Markdown rows.
 
     python benchmarks/losses.py                        # batches of 64, 256 and 1024 features of 512 dimensions
     OMP_NUM_THREADS=1 python benchmarks/losses.py --batches 64 --losses triplet circle --gpu_ids -1
 
-Needs pytorch-metric-learning (requirements-dev.txt). The batch has 4 images of each identity. --spread says how far
+Needs pytorch-metric-learning (requirements-dev.txt). The batch has 4 images of each identity. --spread sets how far
 they lie from their identity's direction: at 2.5, the default, about half of all pairs are worth mining, as early in
-training, and at 1.5 hardly any. Time is the median of a second of runs, --repeats at least, the miner included; on one
-thread of a CPU it is processor time, which other programs disturb little. Memory is what a run allocates at its highest
-beyond what was there before it.
+training; at 1.5 almost none are. Time is the median of one second of runs, at least --repeats of them, including the
+miner. On one CPU thread it is processor time, which other programs hardly disturb. Memory is the peak that a run
+allocates beyond what was allocated before.
 """
 
 import json
@@ -33,7 +33,7 @@ IMAGES_PER_IDENTITY = 4
 
 
 def library_losses(num_classes):
-    """{name: loss called as loss(features, labels)} of what pytorch-metric-learning has under the same settings."""
+    """Return {name: loss called as loss(features, labels)} of pytorch-metric-learning, with the same settings."""
     try:
         from pytorch_metric_learning import losses as library
         from pytorch_metric_learning import miners
@@ -59,14 +59,14 @@ def library_losses(num_classes):
 
 
 def make_batch(count, spread, device):
-    """Features (count, DIM) that need a gradient, and labels (count,)."""
+    """Return features (count, DIM) that need a gradient, and labels (count,)."""
     labels = torch.arange(count, device=device) // IMAGES_PER_IDENTITY
     directions = torch.randn(count, DIM, device=device)[labels]
     return (directions + spread * torch.randn(count, DIM, device=device)).requires_grad_(), labels
 
 
 def step(loss, features, labels):
-    """Forward and backward, complete on return."""
+    """Run forward and backward; both are complete on return."""
     features.grad = None
     loss(features, labels).backward()
     if features.is_cuda:
@@ -74,10 +74,8 @@ def step(loss, features, labels):
 
 
 def measure_time(pair, features, labels, repeats, clock):
-    """Median milliseconds of a step of each of two losses, which take turns so that both see the machine alike.
-
-    After one step that warms up, at least `repeats` of them and at least a second.
-    """
+    """Return the median milliseconds of a step for each of two losses, which take turns so that the machine treats both
+    alike. After one warm-up step, runs at least `repeats` steps and at least one second."""
     times: tuple[list, list] = ([], [])
     begin = clock()
     while len(times[0]) <= repeats or clock() < begin + 1:
@@ -89,7 +87,7 @@ def measure_time(pair, features, labels, repeats, clock):
 
 
 def measure_memory(loss, features, labels):
-    """Peak MB that a step allocates: from the allocator on a GPU, from the profiler's record on a CPU."""
+    """Return the peak MB that a step allocates: from the allocator on a GPU, from the profiler's record on a CPU."""
     features.grad = None
     if features.is_cuda:
         before = torch.cuda.memory_allocated()
@@ -110,9 +108,9 @@ def measure_memory(loss, features, labels):
 def main(argv=None):
     parser = Parser(__doc__)
     parser.add_argument("--batches", type=int, nargs="+", default=[64, 256, 1024], help="features a batch")
-    parser.add_argument("--losses", nargs="+", default=None, help="names; by default all that the library has")
-    parser.add_argument("--spread", type=float, default=2.5, help="how far the features of an identity lie apart")
-    parser.add_argument("--repeats", type=int, default=5, help="runs, at least")
+    parser.add_argument("--losses", nargs="+", default=None, help="names; by default all that the library also has")
+    parser.add_argument("--spread", type=float, default=2.5, help="how far apart the features of an identity lie")
+    parser.add_argument("--repeats", type=int, default=5, help="minimum number of runs")
     parser.add_argument("--gpu_ids", default="0", help="the GPU to use; -1 for the CPU")
     options = parser.parse_args(argv)
     device = select_device(options.gpu_ids)

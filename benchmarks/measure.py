@@ -1,4 +1,4 @@
-"""What the benchmarks share: made images and features, and the time and memory of a whole process."""
+"""Functions that the benchmarks share: made-up features, and the time and memory of a whole process."""
 
 import multiprocessing
 import os
@@ -19,17 +19,17 @@ from person_reid.basics import UserError
 from person_reid.retrieval.results import FeatureSet, load_result, save_result
 
 ROOT = Path(__file__).resolve().parent.parent
-# queries and gallery images
+# numbers of queries and gallery images
 SIZES = {"market": (3368, 19732), "msmt17": (11659, 82161), "market+500k": (3368, 519732)}
 CAMERAS = 6
 
 
 def make_result(path, num_queries, num_gallery, dimension=512, seed=0):
-    """Write a result file of made people, as uneven as real ones.
+    """Write a result file of made-up people, as uneven as real ones.
 
-    Sizes of identities follow a power law, some are tight and some loose, cameras shift every feature, and of the
-    gallery a fifth is junk and a seventh distractors, as in Market-1501. Features are rectified, as after a ReLU, and
-    of unit norm. With more than 100,000 images, the rest are distractors.
+    Identity sizes follow a power law, some identities are tight and some loose, and cameras shift every feature. A
+    fifth of the gallery is junk and a seventh are distractors, as in Market-1501. Features are rectified, as after a
+    ReLU, and have unit norm. If there are more than 100,000 images, the rest are distractors.
     """
     random = np.random.default_rng(seed)
     num_people = num_queries // 4
@@ -62,14 +62,14 @@ def make_result(path, num_queries, num_gallery, dimension=512, seed=0):
 
 
 def describe(path):
-    """(`3,368 × 19,732 × 512`, gigabytes) of the features in the file `path`."""
+    """Return the size of the features in the file `path`, such as (`3,368 × 19,732 × 512`, gigabytes)."""
     query, gallery = load_result(path)
     name = f"{len(query):,} × {len(gallery):,} × {gallery.features.shape[1]}"
     return name, (query.features.nbytes + gallery.features.nbytes) / 1e9
 
 
 def result_files(args, folder):
-    """The file that --result names, or one of made features for each of --sizes, written into `folder`."""
+    """Yield the file that --result names, or a file of made-up features for each of --sizes, written into `folder`."""
     if args.result:
         yield args.result.resolve()
         return
@@ -81,7 +81,7 @@ def result_files(args, folder):
 
 
 def run_process(*arguments):
-    """Run Python with `arguments`. Returns (seconds, peak resident gigabytes, what it printed). Linux and macOS."""
+    """Run Python with `arguments`. Returns (seconds, peak resident gigabytes, output). Linux and macOS."""
     began = time.perf_counter()
     with tempfile.TemporaryFile("w+") as printed:
         process = subprocess.Popen([sys.executable, *map(str, arguments)], cwd=ROOT, stdout=printed)
@@ -94,18 +94,18 @@ def run_process(*arguments):
 
 
 def peak_gigabytes(usage):
-    """The peak resident memory in what os.wait4 or resource.getrusage told; Linux counts kilobytes, macOS bytes."""
+    """Return the peak resident memory from os.wait4 or resource.getrusage; Linux counts kilobytes, macOS bytes."""
     return usage.ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6)
 
 
 def apart(work, *arguments):
-    """work(*arguments) in a process of its own: Linux counts this one's memory to every process that it starts."""
+    """Run work(*arguments) in its own process, because Linux counts this one's memory towards every child."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(work, *arguments).result()
 
 
 def best(work, times=3):
-    """The least seconds that work() takes."""
+    """Return the shortest time of work(), in seconds."""
     seconds = []
     for _ in range(times):
         began = time.perf_counter()
@@ -115,6 +115,6 @@ def best(work, times=3):
 
 
 def machine():
-    """A line for the documents: where and when this was measured, and how busy the machine was."""
+    """Return a line for the documents: where and when this was measured, and how busy the machine was."""
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     return f"{date.today()}, {os.cpu_count()} cores of {platform.machine()}{load}, NumPy {np.__version__}"

@@ -1,10 +1,10 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Training speed with images in channels_last order, as the suite keeps them, against PyTorch's default order.
+"""Compare training speed with images in channels_last order, which the suite uses, with PyTorch's default order.
 
     python benchmarks/memory_format.py
     python benchmarks/memory_format.py --backbone resnet50 --batchsize 16
 
-Forward and backward of one batch at a time, float32, median of the steps; prints rows of a Markdown table.
+Runs forward and backward of one batch at a time, float32, median of the steps. Prints rows of a Markdown table.
 """
 
 import statistics
@@ -36,7 +36,7 @@ def main(argv=None):
 
 
 def speed(options, size, order):
-    """Images a second of forward and backward, the images and the network in the memory format `order`."""
+    """Return the images per second of forward and backward, with images and network in the memory format `order`."""
     device = select_device(options.gpu_ids)
     network = create_model(options.backbone, 751, weights="none", size=size).to(device).to(memory_format=order)
     images = torch.randn(options.batchsize, 3, *size, device=device).contiguous(memory_format=order)

@@ -1,10 +1,10 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Evaluate or re-rank a file of features by the tests' straightforward programs, which are slow and dense.
+"""Evaluate or re-rank a file of features with the tests' straightforward programs, which are slow and dense.
 
     python benchmarks/references.py evaluate pytorch_result.mat
     python benchmarks/references.py k-reciprocal pytorch_result.mat
 
-benchmarks/evaluation.py and benchmarks/reranking.py measure the suite against them.
+benchmarks/evaluation.py and benchmarks/reranking.py compare the suite with them.
 """
 
 import sys

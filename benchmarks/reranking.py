@@ -1,13 +1,13 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Time and memory of evaluate_rerank.py, the whole process, beside the dense algorithm written from the paper.
+"""Compare time and memory of the whole evaluate_rerank.py with the dense algorithm written from the paper.
 
-    python benchmarks/reranking.py                                   # made features of Market-1501's size
-    python benchmarks/reranking.py --result pytorch_result.mat       # real ones
+    python benchmarks/reranking.py                                   # made-up features of Market-1501's size
+    python benchmarks/reranking.py --result pytorch_result.mat       # real features
     python benchmarks/reranking.py --sizes msmt17 --no_reference
     python benchmarks/reranking.py --gpu_ids 0
 
-Prints rows of Markdown. The dense algorithm (benchmarks/references.py) needs 9 GB at Market-1501's size; with
---no_reference it is left out.
+Prints rows of Markdown. The dense algorithm (benchmarks/references.py) needs 9 GB at Market-1501's size;
+--no_reference leaves it out.
 """
 
 import sys
@@ -24,14 +24,14 @@ METHODS = ("k-reciprocal", "gnn", "aqe")
 
 
 def main(argv=None):
-    """Print a table, one row a method and size."""
+    """Print a table with one row for each method and size."""
     parser = Parser(__doc__)
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["market"], help="of the made features")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, help="these alone")
-    parser.add_argument("--result", type=Path, help="measure this file instead of made features")
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["market"], help="sizes of the made-up features")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, help="only these")
+    parser.add_argument("--result", type=Path, help="measure this file instead of made-up features")
     parser.add_argument("--no_reference", action="store_true", help="leave out the dense algorithm")
-    parser.add_argument("--times", type=int, default=1, help="run each so often, and take the fastest")
-    parser.add_argument("--gpu_ids", default="-1", help="handed on to evaluate_rerank.py")
+    parser.add_argument("--times", type=int, default=1, help="how often to run each; the fastest counts")
+    parser.add_argument("--gpu_ids", default="-1", help="passed to evaluate_rerank.py")
     args = parser.parse_args(argv)
     print(machine(), "| features | method | time | peak GB | result |\n|---|---|---|---|---|", sep="\n\n", flush=True)
     with tempfile.TemporaryDirectory() as folder:

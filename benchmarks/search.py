@@ -1,11 +1,11 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Search among a million features: time to add, to build the lists and to answer, and recall against exact search.
+"""Measure search among a million features: time to add, build the lists and answer, and recall against exact search.
 
     python benchmarks/search.py
     python benchmarks/search.py --images 200000 --dimension 256 --folder /scratch
 
-Made features: people of about ten images each, some alike. The index and its lists take some 4.5 GB of disk at a
-million, in --folder; memory stays below 3.5 GB. Prints rows of a Markdown table.
+The features are made-up people of about ten images each, some alike. With a million features, the index and its lists
+take some 4.5 GB of disk in --folder; memory stays below 3.5 GB. Prints rows of a Markdown table.
 """
 
 import sys
@@ -31,9 +31,7 @@ def main(argv=None):
     parser = Parser(__doc__)
     parser.add_argument("--images", type=int, default=1_000_000, help="features in the index")
     parser.add_argument("--dimension", type=int, default=512, help="their width")
-    parser.add_argument(
-        "--folder", type=Path, metavar="DIR", help="where the files lie while it runs (default: the system's)"
-    )
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="folder for temporary files (default: the system's)")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         index = SearchIndex(Path(folder) / "people.index")
@@ -45,7 +43,7 @@ def main(argv=None):
 
 
 def fill(index, options):
-    """Add made features to an index."""
+    """Add made-up features to an index."""
     random = np.random.default_rng(0)
     kinds = random.standard_normal((KINDS, options.dimension), np.float32)
     for start in progress(range(0, options.images, CHUNK), desc="adding", unit=" chunks"):
@@ -54,7 +52,7 @@ def fill(index, options):
 
 
 def people(random, kinds, count):
-    """Features (count, D) of unit length: a kind, a person of that kind, an image of that person."""
+    """Return features (count, D) of unit length: a kind, a person of that kind, an image of that person."""
     persons = -(-count // IMAGES)
     centres = kinds[random.integers(0, KINDS, persons)] + random.standard_normal((persons, kinds.shape[1]), np.float32)
     features = centres.repeat(IMAGES, axis=0)[:count]
@@ -63,7 +61,7 @@ def people(random, kinds, count):
 
 
 def measure(index, dimension):
-    """Ask for new images of people in the index, one by one, all at once, and exactly."""
+    """Search for new images of people in the index: one by one, all at once, and exactly."""
     random = np.random.default_rng(1)
     queries = index.sample(QUERIES) + random.standard_normal((QUERIES, dimension), np.float32) / dimension**0.5 / 2
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
@@ -81,7 +79,7 @@ def measure(index, dimension):
 
 
 def timed(work):
-    """The seconds that work() takes."""
+    """Return the seconds that work() takes."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began

@@ -1,16 +1,15 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Images a second in training: the suite against a loop written the usual way, with the same network, in the same run.
+"""Compare the training speed of the suite with that of a usual loop, with the same network, in the same run.
 
     python benchmarks/training.py --data_dir ../Market/pytorch
     python benchmarks/training.py --data_dir ../Market/pytorch --backbone osnet_x0_25 --height 128 --width 64
     python benchmarks/training.py --data_dir ../Market/pytorch --gpu_ids 0 --steps 200 --compile
     python benchmarks/training.py --data_dir ../Market/pytorch --processes 2
 
-The usual loop is benchmarks/usual.py (ImageFolder, DataLoader, float32, channels first), with two workers and with as
-many as there are cores; the suite is its Trainer, in float32, in bfloat16 and, where asked for, compiled, or with the
-batch shared out over --processes as train_DDP.py does. Each variant runs in a process of its own, one after the other,
---rounds times; the median counts. Prints rows of a Markdown table: images a second, share of the step that waits for
-data, peak memory.
+The usual loop is benchmarks/usual.py (ImageFolder, DataLoader, float32, channels first), with two workers and with one
+for each core. The suite is its Trainer in float32, in bfloat16 and, on request, compiled, or with the batch divided
+among --processes as in train_DDP.py. Each variant runs --rounds times in its own process, one after the other; the
+median counts. Prints rows of a Markdown table: images per second, share of time spent waiting for data, peak memory.
 """
 
 import os
@@ -35,11 +34,11 @@ def main(argv=None):
     parser.add_argument("--height", type=int, default=256, help="height of the images")
     parser.add_argument("--width", type=int, default=128, help="width of the images")
     parser.add_argument("--batchsize", type=int, default=32, help="images a batch")
-    parser.add_argument("--steps", type=int, default=20, help="batches that are timed")
-    parser.add_argument("--rounds", type=int, default=3, help="how often; the median is printed")
+    parser.add_argument("--steps", type=int, default=20, help="batches to time")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds; the median is printed")
     parser.add_argument("--gpu_ids", default="-1", help="the GPU to use; -1 for the CPU")
     parser.add_argument("--compile", action="store_true", help="also the suite with --compile")
-    parser.add_argument("--processes", type=int, help="also the suite in so many processes that share each batch")
+    parser.add_argument("--processes", type=int, help="also the suite in this many processes that share each batch")
     options = parser.parse_args(argv)
     suite = {"suite, float32": [], "suite, bfloat16": ["--bf16"]}
     if options.compile:
@@ -61,13 +60,13 @@ def main(argv=None):
 
 
 def worker_counts():
-    """{"2 workers": 2} and, where there are more cores, all of them."""
+    """Return {"2 workers": 2} and, if there are more cores, one worker for each."""
     cores = os.cpu_count() or 2
     return {"2 workers": 2, **({f"{cores} workers": cores} if cores > 2 else {})}
 
 
 def usual_loop(options, workers):
-    """(images a second, share of the time spent waiting for data, peak gigabytes) of the usual loop."""
+    """Return (images per second, share of the time spent waiting for data, peak gigabytes) of the usual loop."""
     from benchmarks.usual import UsualTraining
 
     training = UsualTraining(parsed(options), workers)
@@ -75,7 +74,7 @@ def usual_loop(options, workers):
 
 
 def suite_loop(options, flags, world=None):
-    """The same of the suite's own Trainer."""
+    """Return the same for the suite's Trainer."""
     from person_reid.cli.specs import train_spec
     from person_reid.training.run import set_up
 
@@ -85,7 +84,7 @@ def suite_loop(options, flags, world=None):
 
 
 def shared_loop(options, processes):
-    """The same of several processes together: the longest wait, and the memory of all."""
+    """Return the same for several processes together: the sum of speeds, the longest wait, the sum of memory."""
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     config = LaunchConfig(1, 1, processes, rdzv_backend="c10d", rdzv_endpoint="localhost:0", run_id="benchmark")
@@ -95,7 +94,7 @@ def shared_loop(options, processes):
 
 
 def one_of_several(options):
-    """suite_loop in one of the processes that torchrun started."""
+    """Run suite_loop in one of the processes that torchrun started."""
     import torch
 
     from person_reid.distributed import join_world
@@ -106,7 +105,7 @@ def one_of_several(options):
 
 
 def parsed(options, *flags):
-    """The options of train.py that those of this program stand for."""
+    """Return the options of train.py that correspond to those of this program."""
     from person_reid.cli.options import parse_train
 
     names = ("data_dir", "backbone", "height", "width", "batchsize", "gpu_ids")
@@ -114,7 +113,7 @@ def parsed(options, *flags):
 
 
 def timed(batches, step, options, device):
-    """Run the warm-up and then `steps` steps; see usual_loop for what is returned."""
+    """Run the warm-up and then `steps` steps. Returns the same as usual_loop."""
     waited = 0.0
     for count in range(WARM_UP + options["steps"]):
         if count == WARM_UP:
@@ -137,7 +136,7 @@ def _synchronise(device):
 
 
 def _peak_gigabytes(device):
-    """Of the accelerator where there is one, else of this process (without its loader workers)."""
+    """Return the peak of the accelerator if there is one, else of this process (without its loader workers)."""
     if device.type == "cuda":
         import torch
 

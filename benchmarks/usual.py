@@ -1,12 +1,12 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Training written the usual way, which the suite is measured against.
+"""Train a network the usual way, for comparison with the suite.
 
     python benchmarks/usual.py --name usual --train_all --backbone osnet_x0_25 --weights none --schedule cosine
     python test.py --name usual
 
-torchvision's ImageFolder and transforms, a DataLoader with --workers processes, float32, channels first, the loss read
-at every step. Network and flags are those of train.py, as far as a program of this length heeds them: cross entropy,
-SGD, one half cosine. Writes model/NAME: opts.yaml and net_last.pth.
+Uses torchvision's ImageFolder and transforms, a DataLoader with --workers processes, float32 and channels first, and
+reads the loss at every step. It takes the networks and flags of train.py, but always trains with cross entropy, SGD and
+one half cosine. Writes opts.yaml and net_last.pth into model/NAME.
 """
 
 import sys
@@ -30,7 +30,7 @@ from tests.support.references import half_cosine_rates
 
 
 class UsualTraining:
-    """A network and its loader; options: of train.py. workers: processes that load images."""
+    """A network and its loader. options: those of train.py. workers: processes that load images."""
 
     def __init__(self, options, workers):
         seed_everything(options.seed)
@@ -59,7 +59,7 @@ class UsualTraining:
         self.criterion = nn.CrossEntropyLoss(label_smoothing=options.label_smoothing)
 
     def step(self, batch):
-        """Train on a batch of the loader; returns its loss and the number of right predictions, for which it waits."""
+        """Train on a batch of the loader, wait, and return its loss and the number of correct predictions."""
         images, labels = (tensor.to(self.device) for tensor in batch)
         self.optimizer.zero_grad()
         _, logits = self.network(images)
@@ -69,7 +69,7 @@ class UsualTraining:
         return loss.item(), (logits.argmax(1) == labels).sum().item()
 
     def train(self):
-        """All epochs, a line for each."""
+        """Train for all epochs and print a line for each."""
         for epoch in range(self.options.total_epoch):
             total = right = 0.0
             for step, batch in enumerate(progress(self.loader, desc=f"epoch {epoch + 1}")):

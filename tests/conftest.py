@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from person_reid.cli import print_remarks
 from tests.support import FIXTURES, ROOT
 
 # Several test processes share the cores, and the scripts they start: one thread each, or all wait for one another.
@@ -16,6 +17,8 @@ settings.register_profile("suite", deadline=None, derandomize=True)
 # What `make test-slow` looks for with --hypothesis-profile=random: counterexamples that nobody has seen.
 settings.register_profile("random", deadline=None, max_examples=5000, print_blob=True)
 settings.load_profile("suite")
+
+print_remarks()  # as in every script, whichever test runs first
 
 
 @pytest.fixture(scope="session")

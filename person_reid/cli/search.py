@@ -21,7 +21,8 @@ from person_reid.gallery.build import add_images, check_network, describe_answer
 from person_reid.gallery.index import SearchIndex
 from person_reid.retrieval.thresholds import load_threshold
 
-NOT_THE_NETWORK = ("gpu_ids", "batchsize", "test_dir", "multi", "result")  # flags of test.py that change no feature
+# Flags of test.py that change no feature.
+NOT_THE_NETWORK = ("gpu_ids", "batchsize", "test_dir", "multi", "result", "json")
 
 
 def main(argv=None):

@@ -114,8 +114,7 @@ def rankings_section(title, tested, indices, test_dir=None, heat=None, remark=""
         for branch in heat(files) if heat else []:
             images = [[*below, hot] for below, hot in zip(images, branch, strict=True)]
         words = f"{ranking.summary(matches, total)}; AP {tested.plain.average_precision[index]:.3f}"
-        content.append(f"<h3>Query {index}: {ranking.headline(tested.query, index)}</h3>")
-        content.append(f'<p class="faint">{words}</p>')
+        content.append(page.heading(f"Query {index}: {ranking.headline(tested.query, index)}", words))
         content.append(page.tiles(zip(images, kinds, captions, strict=True)))
     return page.section(title, *content, remark=remark)
 

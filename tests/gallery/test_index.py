@@ -20,7 +20,8 @@ from tests.support import ROOT
 
 @pytest.fixture
 def features():
-    return clusters(np.random.default_rng(0), 3000, dimension=32, identities=300)
+    features = clusters(np.random.default_rng(0), 3000, dimension=32, identities=300)
+    return features / np.linalg.norm(features, axis=1, keepdims=True)
 
 
 @pytest.fixture

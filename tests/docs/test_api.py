@@ -1,0 +1,32 @@
+"""docs/api.md: its examples run, one after another, and it names everything the package offers."""
+
+import re
+import subprocess
+import sys
+
+import person_reid
+from tests.support import ROOT
+from tests.support.pages import blocks
+
+PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+
+
+def test_the_examples_run_in_order(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    for block in blocks(PAGE):
+        exec(compile(block.text, f"docs/api.md, line {block.line}", "exec"), names)
+    said = capsys.readouterr().out
+    assert re.search(r"^Rank@1:.* mINP:", said, re.M) and "Did you mean 'resnet50'?" in said
+    assert names["features"].shape == (6, 512) and (tmp_path / "pytorch_result.mat").exists()
+
+
+def test_the_table_lists_what_the_package_offers():
+    listed = re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in PAGE.splitlines() if line.startswith("| `")))
+    assert sorted(listed) == sorted(person_reid.__all__)
+
+
+def test_torch_is_imported_when_it_is_needed():
+    code = "import sys, person_reid; person_reid.list_models(); print('torch' in sys.modules, 'timm' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.split() == ["False", "False"]

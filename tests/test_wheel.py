@@ -1,0 +1,77 @@
+"""The wheel, installed without the checkout: its files, its command, a test of a network and an Embedder."""
+
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import person_reid
+from tests.support import ROOT
+
+EMBEDDER = """
+import numpy as np, person_reid
+print(person_reid.__file__)
+embed = person_reid.Embedder("osnet_x0_25", weights="none", device="cpu")
+print(embed([np.zeros((64, 32, 3), np.uint8)]).shape)
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel of this checkout, built from a copy: setuptools would leave a build folder here, and reuse it."""
+    folder = tmp_path_factory.mktemp("wheel")
+    shutil.copytree(ROOT / "person_reid", folder / "person_reid", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "requirements.txt", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder)
+    subprocess.run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "."], cwd=folder, check=True)
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def run(wheel, tmp_path_factory):
+    """A function that runs a program of an environment that holds the wheel and what it depends on, outside of here."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, with_pip=False)
+    programs = folder / ("Scripts" if sys.platform == "win32" else "bin")
+    install = [sys.executable, "-m", "pip", "--python", programs / "python", "install", "--quiet", "--no-deps", wheel]
+    subprocess.run(install, check=True)
+    found = subprocess.check_output(
+        [programs / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True
+    )
+    # The dependencies of the tests' environment. Its own .pth files, such as that of this checkout, are not read.
+    Path(found.strip(), "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+
+    def run(program, *arguments):
+        command = [programs / program, *arguments]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
+
+
+def test_it_holds_the_package_and_nothing_beside_it(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    info = f"person_reid-{person_reid.__version__}.dist-info"
+    assert {name.split("/")[0] for name in names} == {"person_reid", info}
+    assert {"person_reid/py.typed", "person_reid/show/templates/page.html", f"{info}/licenses/LICENSE"} <= set(names)
+    modules = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("person_reid/**/*.py")}
+    assert modules == {name for name in names if name.endswith(".py")}
+
+
+def test_its_command_prepares_and_tests(run):
+    assert "evaluate_rerank" in run("person-reid", "--help")
+    people = ["--identities", "4", "--test_identities", "3", "--cameras", "2", "--images", "1", "--distractors", "2"]
+    run("person-reid", "prepare", "--synthetic", "--data_dir", "people", *people)
+    network = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32"]
+    assert "Rank@1:" in run("person-reid", "test", *network, "--test_dir", "people/pytorch")
+
+
+def test_its_embedder_returns_features(run):
+    place, shape = run("python", "-c", EMBEDDER).splitlines()[-2:]
+    assert "environment" in place and shape == "(1, 512)"
