@@ -42,11 +42,7 @@ METHODS = {
         {"k1": 26, "k2": 7, "lambda_value": 0.3},
         lambda k1, k2, **_: 12 * k1 + 8 * 2 * k1 + 2 * 8 * 3 * k1 * k2,
     ),
-    "aqe": Method(
-        ExpandedScores,
-        {"k1": 5, "alpha": 0.0, "augment": 0},
-        lambda k1, augment, **_: 12 * (k1 + augment),
-    ),
+    "aqe": Method(ExpandedScores, {"k1": 5, "alpha": 0.0, "augment": 0}, lambda k1, augment, **_: 12 * (k1 + augment)),
 }
 SEARCHES: dict[str, Callable[..., NeighbourSearch]] = {
     "exact": ExactNeighbours,
