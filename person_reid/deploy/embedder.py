@@ -102,7 +102,9 @@ class Embedder:
         def load(image: ImageLike) -> Pixels:
             if isinstance(image, str | Path):
                 return load_image(image, *self.size)
-            return fit_image(_to_pil(image, bgr), *self.size)
+            if isinstance(image, np.ndarray):
+                image = Image.fromarray(np.ascontiguousarray(image[:, :, ::-1] if bgr else image))
+            return fit_image(image, *self.size)
 
         return self.features(DecodingBank(sources, load, self.size))
 
@@ -126,9 +128,3 @@ def _accepted(image: Any, position: int) -> ImageLike:
     raise UserError(
         f"Embedder: image {position} is {found}; expected a path, a PIL image or a uint8 array (height, width, 3)."
     )
-
-
-def _to_pil(image: Image.Image | Pixels, bgr: bool) -> Image.Image:
-    if isinstance(image, Image.Image):
-        return image
-    return Image.fromarray(np.ascontiguousarray(image[:, :, ::-1] if bgr else image))

@@ -61,7 +61,11 @@ def export(network: Network, contents: Contents, path: str | Path, kind: str) ->
     network cannot be exported, if its file deviates by more than TOLERANCE, and if a library is missing.
     """
     if kind == "onnx":
-        _require_onnx()
+        import_onnxruntime()
+        missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
+        if missing:
+            command = f"python -m pip install {' '.join(missing)}"
+            raise UserError(f"--format onnx: not installed: {', '.join(missing)}. {command}")
     float_contents = replace(contents, precision="float32") if contents.precision == "int8" else contents
     embedding = fused_embedding(network, torch.device("cpu")).requires_grad_(False)
     reference = {batch: _reference(embedding, contents, batch) for batch in CHECKED_BATCHES}
@@ -154,12 +158,3 @@ def tensorrt_advice(path: str | Path, contents: Contents) -> str:
     half = " --fp16" if contents.precision == "float16" else ""
     command = f"trtexec --onnx={path} --saveEngine={Path(path).with_suffix('.engine')} {shapes}{half}"
     return f"TensorRT: onnxruntime's provider {state}. An engine of its own:\n  {command}"
-
-
-def _require_onnx() -> None:
-    import_onnxruntime()
-    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
-    if missing:
-        raise UserError(
-            f"--format onnx: not installed: {', '.join(missing)}. python -m pip install {' '.join(missing)}"
-        )

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from person_reid.retrieval.graph import sparse_rows
 from person_reid.retrieval.neighbours import ExactNeighbours, NeighbourSearch, check_neighbours
 from person_reid.retrieval.similarity import CosineScores, Features, Scores, unit_rows
 
@@ -84,9 +85,7 @@ def squared_distance(cosine: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]
 
 def reciprocal_sets(indices: npt.NDArray[np.int64]) -> Any:
     """Return R(i), eq. 1, as a sparse (N, N) matrix: j is in i's neighbours `indices` (N, k + 1), and i in j's."""
-    num_images, k = indices.shape
-    starts = np.arange(0, indices.size + 1, k)
-    forward = sparse.csr_array((np.ones(indices.size, np.float32), indices.ravel(), starts), (num_images, num_images))
+    forward = sparse_rows(indices, np.ones(indices.shape, np.float32))
     return forward.multiply(forward.T).tocsr()
 
 
@@ -108,10 +107,7 @@ def reciprocal_expansion(indices: npt.NDArray[np.int64], k1: int) -> Any:
 
 def average_rows(encoding: Any, indices: npt.NDArray[np.int64]) -> Any:
     """Replace each row by the mean of the rows of its neighbours `indices` (N, k2): local query expansion."""
-    k = indices.shape[1]
-    weights = np.full(indices.size, 1 / k, np.float32)
-    starts = np.arange(0, indices.size + 1, k)
-    return sparse.csr_array((weights, indices.ravel(), starts), encoding.shape) @ encoding
+    return sparse_rows(indices, np.full(indices.shape, 1 / indices.shape[1], np.float32)) @ encoding
 
 
 def shared_weight(rows: Any, columns: Any) -> npt.NDArray[np.float32]:

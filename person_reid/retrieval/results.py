@@ -159,9 +159,10 @@ def _load(path: str | Path, names: Sequence[str], paths: bool) -> list[FeatureSe
     texts = [f"{name}_path" for name in names] if paths else []
     with path.open("rb") as file:
         start = file.read(USER_BLOCK + len(HDF5_SIGNATURE))
-    read = _read_hdf5 if HDF5_SIGNATURE in (start[: len(HDF5_SIGNATURE)], start[USER_BLOCK:]) else _read_matlab5
+    hdf5 = HDF5_SIGNATURE in (start[: len(HDF5_SIGNATURE)], start[USER_BLOCK:])
+    read = _read_hdf5 if hdf5 else scipy.io.loadmat
     try:
-        values = read(path, wanted + texts)
+        values = read(path, variable_names=wanted + texts)
     except Exception as error:  # the readers may raise any exception for a damaged file
         raise UserError(f"{path}: damaged, or not a MATLAB file ({error}). Extract the features again.") from None
     missing = [key for key in wanted if key not in values]
@@ -177,17 +178,12 @@ def _load(path: str | Path, names: Sequence[str], paths: bool) -> list[FeatureSe
     return sets
 
 
-def _read_matlab5(path: Path, keys: list[str]) -> dict[str, Any]:
-    values: dict[str, Any] = scipy.io.loadmat(path, variable_names=keys)
-    return values
-
-
-def _read_hdf5(path: Path, keys: list[str]) -> dict[str, Any]:
+def _read_hdf5(path: Path, variable_names: list[str]) -> dict[str, Any]:
     import h5py
 
     values: dict[str, Any] = {}
     with h5py.File(path) as file:
-        for key in keys:
+        for key in variable_names:
             if key in file:
                 values[key] = file[key][()].T
                 if key.endswith("_path"):
