@@ -130,8 +130,9 @@ def _quantise(path: Path) -> None:
 
 
 def _write_torchscript(module: nn.Module, contents: Contents, path: Path) -> None:
-    traced = torch.jit.freeze(torch.jit.trace(module, (contents.images(2),), check_trace=False))
-    torch.jit.save(traced, str(path), _extra_files={KEY: contents.to_json()})
+    example = (contents.images(2),)
+    traced = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call, unused-ignore]
+    torch.jit.save(torch.jit.freeze(traced), str(path), _extra_files={KEY: contents.to_json()})
 
 
 def _write_export(module: nn.Module, contents: Contents, path: Path) -> None:

@@ -182,7 +182,8 @@ def _open_onnx(path: Path, device: torch.device) -> Opened:
 
 def _open_torchscript(path: Path, device: torch.device) -> Opened:
     extra = {KEY: ""}
-    module = torch.jit.load(path, map_location=device, _extra_files=extra).eval()
+    module = torch.jit.load(path, device, _extra_files=extra)  # type: ignore[no-untyped-call, unused-ignore]
+    module.eval()
     return extra[KEY], lambda images: module(images.to(device))
 
 
