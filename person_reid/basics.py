@@ -1,50 +1,57 @@
-"""What every room needs and no library has: messages, safe files, the device, the seed.
+"""What every room needs and no library offers: messages, safe files, the device, the seed.
 
-torch is imported where it is used and not above: evaluate.py reads this file and starts in a fraction of the
-second that torch alone would take.
+torch is imported inside the functions that use it: evaluate.py reads this file and starts in a fraction of the time
+that importing torch alone would take.
 """
+
+from __future__ import annotations
 
 import difflib
 import os
 import sys
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+if TYPE_CHECKING:
+    import torch
+
 
 class UserError(Exception):
-    """A mistake that its user can mend. The message says what was found, what was expected and what to do."""
+    """An error the user can fix. The message says what was found, what was expected and what to do."""
 
 
-def importable():
-    """The PYTHONPATH, as {"PYTHONPATH": …}, with which another process imports this very package, installed or not."""
+def importable() -> dict[str, str]:
+    """Return {"PYTHONPATH": …} that lets another process import this very package, installed or not."""
     package = str(Path(__file__).resolve().parent.parent)
     return {"PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))}
 
 
-def describe(error):
-    """The message of an exception, in the words of a person: `disk.mat: No space left on device`."""
+def describe(error: BaseException) -> str:
+    """Return the message of an exception as a person would put it: `disk.mat: No space left on device`."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error)
 
 
-def did_you_mean(name, known):
-    """` Did you mean 'resnet50'?` for the entry of `known` nearest to `name`; an empty string where none is near."""
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ` Did you mean 'resnet50'?` with the name in `known` closest to `name`, or "" if none is close."""
     near = difflib.get_close_matches(name, known, n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
 @contextmanager
-def atomic_write(path, shared=False):
+def atomic_write(path: str | Path, shared: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path`; move it to `path` once it is written and on the disk.
 
-    Whoever reads `path` finds the old file or the new one, whole, also after a crash or on a full disk. What a killed
-    process leaves behind is overwritten by the next attempt. shared: several processes may write the same file at
-    once (a cache), so that each needs a temporary file of its own.
+    A reader of `path` finds the complete old file or the complete new one, even after a crash or on a full disk. The
+    next attempt overwrites what a killed process left behind. shared: several processes may write the same file at
+    once (a cache), so each uses a temporary file of its own.
 
-    Raises OSError, naming `path`, where the disk is full or the folder cannot be written.
+    Raises OSError, naming `path`, if the disk is full or the folder cannot be written to.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,23 +67,23 @@ def atomic_write(path, shared=False):
         temporary.unlink(missing_ok=True)
 
 
-def progress(iterable=None, **options):
-    """tqdm's bar on a terminal, nothing elsewhere: a log file holds lines, not bars. Options are tqdm's own."""
+def progress(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm[Any]:
+    """Return a tqdm bar on a terminal and a silent one elsewhere: a log file holds lines, not bars."""
     return tqdm(iterable, disable=not sys.stderr.isatty(), dynamic_ncols=True, leave=False, **options)
 
 
-def seed_everything(seed):
-    """Seed torch's generators, on every device. NumPy's are passed explicitly to where they are used."""
+def seed_everything(seed: int) -> None:
+    """Seed torch's generators on every device. NumPy's are passed explicitly to the code that uses them."""
     import torch
 
     torch.manual_seed(seed)
 
 
-def select_device(gpu_ids="0"):
-    """The torch.device for a `--gpu_ids` value: that GPU, or Apple's GPU, or the CPU where there is none.
+def select_device(gpu_ids: str | int = "0") -> torch.device:
+    """Return the device for a `--gpu_ids` value: that GPU, else Apple's GPU, else the CPU.
 
-    "-1" always means the CPU. Raises UserError for anything but one whole number, and for a GPU that is not there
-    while others are.
+    "-1" always means the CPU. Raises UserError if the value is not a single whole number, and if this machine has GPUs
+    but not that one.
     """
     import torch
 
@@ -94,8 +101,8 @@ def select_device(gpu_ids="0"):
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def autocast(device, dtype):
-    """torch.autocast on a device, with torch.float16 or torch.bfloat16; None computes in float32."""
+def autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
+    """Return torch.autocast on `device` with torch.float16 or torch.bfloat16; None computes in float32."""
     import torch
 
     return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)

@@ -1,27 +1,34 @@
-"""The folder of a run, model/NAME: which files it holds, and how they are written and found.
+"""The folder of a run, model/NAME: the files it holds, and how they are written and found.
 
 opts.yaml          the options, with the number of identities
-versions.jsonl     the code and libraries: one JSON object for each time that the run began or went on
+versions.jsonl     the code and libraries: one JSON object each time the run began or was resumed
 net_010.pth …      the network's state dict every ten epochs; net_last.pth after the latest
 net_average.pth    the averaged network (--wa); net_average_bn.pth with batch-norm statistics of its own
-resume.pth         all that --resume needs, after the latest epoch
+resume.pth         everything --resume needs, after the latest epoch
 log.jsonl          one JSON object an epoch
-not_finite.txt     the images of a batch whose loss was no number
-trace.json         of --profile
+not_finite.txt     the images of a batch whose loss was not finite
+trace.json         written by --profile
 train.jpg          the curves
 result.txt         what test.py measured
-report.html        of tools/report.py
+report.html        written by tools/report.py
 """
+
+from __future__ import annotations
 
 import json
 import logging
 import re
 import shutil
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from person_reid.basics import UserError, atomic_write, did_you_mean
+
+if TYPE_CHECKING:
+    import torch
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +36,7 @@ log = logging.getLogger(__name__)
 class RunFolder:
     """model/NAME. Every file in it is replaced whole or not at all."""
 
-    def __init__(self, name):
+    def __init__(self, name: str) -> None:
         self.name = name
         self.path = Path("model") / name
         self.options_file = self.path / "opts.yaml"
@@ -39,8 +46,8 @@ class RunFolder:
         self.not_finite = self.path / "not_finite.txt"
         self.report = self.path / "report.html"
 
-    def set_aside(self):
-        """Make room for a new run of the same name: what an earlier one left is kept as model/NAME.previous."""
+    def set_aside(self) -> None:
+        """Make room for a new run of the same name: rename what an earlier run left to model/NAME.previous."""
         if not any(self.path.glob("*.pth")):
             return
         previous = self.path.with_name(f"{self.name}.previous")
@@ -48,50 +55,51 @@ class RunFolder:
         self.path.rename(previous)
         log.info("%s held an earlier run; it is now %s.", self.path, previous)
 
-    def save_weights(self, label, state_dict):
-        """Write net_<label>.pth; label: "last", "average", "average_bn" or the number of an epoch."""
+    def save_weights(self, label: str | int, state_dict: Mapping[str, torch.Tensor]) -> None:
+        """Write net_<label>.pth; label: "last", "average", "average_bn" or the epoch's number."""
         _save(state_dict, self.path / f"net_{_label(label)}.pth")
 
-    def keep_latest(self, count):
-        """Delete all but the latest `count` of the numbered checkpoints."""
+    def keep_latest(self, count: int) -> None:
+        """Delete all but the latest `count` numbered checkpoints."""
         numbered = sorted(self.path.glob("net_[0-9][0-9][0-9]*.pth"), key=lambda path: int(path.stem[4:]))
         for path in numbered[:-count]:
             path.unlink()
 
-    def save_state(self, state):
+    def save_state(self, state: Mapping[str, Any]) -> None:
         """Write what --resume needs."""
         _save(state, self.state_file)
 
-    def load_state(self, device):
-        """What save_state wrote, or None where the run has not finished an epoch."""
+    def load_state(self, device: torch.device) -> dict[str, Any] | None:
+        """Return what save_state wrote, on `device`, or None if the run has not finished an epoch."""
         if not self.state_file.exists():
             return None
         from person_reid.models.weights import read_tensors
 
-        return read_tensors(self.state_file, device)
+        state: dict[str, Any] = read_tensors(self.state_file, device)
+        return state
 
-    def save_log(self, history):
-        """Write log.jsonl anew: one JSON object an epoch, so that a resumed run repeats no line."""
+    def save_log(self, history: Iterable[Mapping[str, Any]]) -> None:
+        """Rewrite log.jsonl, one JSON object per epoch, so that a resumed run repeats no line."""
         with atomic_write(self.log) as temporary:
             temporary.write_text("".join(json.dumps(epoch) + "\n" for epoch in history))
 
-    def history(self):
+    def history(self) -> list[dict[str, Any]]:
         """Read log.jsonl: a dict for each epoch; empty if none is finished. Raises UserError if it is damaged."""
         return read_history(self.log) if self.log.exists() else []
 
-    def minutes(self):
-        """The minutes that the training took, without validation, interruptions and epochs logged before 0.2."""
-        return sum(epoch.get("seconds", 0.0) for epoch in self.history()) / 60
+    def minutes(self) -> float:
+        """Return the minutes of training, without validation, interruptions and epochs logged before 0.2."""
+        return float(sum(epoch.get("seconds", 0.0) for epoch in self.history()) / 60)
 
-    def save_options(self, options):
-        """Write opts.yaml: {flag: value}, as the published code reads them, too."""
+    def save_options(self, options: Mapping[str, Any]) -> None:
+        """Write opts.yaml: {flag: value}, in the form that the published code reads too."""
         with atomic_write(self.options_file) as temporary:
             temporary.write_text(yaml.safe_dump(dict(options)))
 
-    def options(self):
-        """Read opts.yaml: {flag: value}, of a run of ours or of the published code.
+    def options(self) -> dict[str, Any]:
+        """Read opts.yaml: {flag: value}, of a run of this suite or of the published code.
 
-        Raises UserError, listing the runs there are, if there is no such run, and for a file that is not a mapping.
+        Raises UserError if there is no such run (it lists those there are) or the file is not a mapping.
         """
         if not self.options_file.exists():
             runs = sorted(file.parent.name for file in self.path.parent.glob("*/opts.yaml"))
@@ -99,21 +107,22 @@ class RunFolder:
             raise UserError(f"{self.options_file}: no run of that name.{did_you_mean(self.name, runs)} {there}")
         return read_yaml(self.options_file)
 
-    def add_results(self, lines):
-        """Add lines to result.txt."""
+    def add_results(self, lines: Iterable[str]) -> None:
+        """Append lines to result.txt."""
         with (self.path / "result.txt").open("a", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in lines)
 
-    def save_versions(self, versions, goes_on):
-        """Write versions.jsonl with this line, {what: version}, alone or, of a run that goes on, after those before."""
+    def save_versions(self, versions: Mapping[str, Any], goes_on: bool) -> None:
+        """Write {what: version} as a line of versions.jsonl, after the earlier lines if the run is resumed."""
         path = self.path / "versions.jsonl"
         before = path.read_text() if goes_on and path.exists() else ""
         with atomic_write(path) as temporary:
             temporary.write_text(before + json.dumps(versions) + "\n")
 
-    def weights_file(self, which_epoch="last"):
-        """The checkpoint that `--which_epoch` names: last, average, average_bn, or an epoch (59, 059 and 60 as well:
-        the 60th epoch was number 59 in the days when counting began at 0).
+    def weights_file(self, which_epoch: str | int = "last") -> Path:
+        """Return the checkpoint that `--which_epoch` names: last, average, average_bn, or an epoch.
+
+        59, 059 and 60 name the same checkpoint: published runs counted epochs from 0.
 
         Raises FileNotFoundError, listing the checkpoints there are.
         """
@@ -125,24 +134,24 @@ class RunFolder:
         if labels:
             advice = f"There are: --which_epoch {', '.join(labels)}."
         else:
-            advice = f"No checkpoint is there yet. Train first: python train.py --name {self.name}"
+            advice = f"There is no checkpoint yet. Train first: python train.py --name {self.name}"
         raise FileNotFoundError(f"{self.path}: no checkpoint for --which_epoch {which_epoch}. {advice}")
 
 
-def _candidates(which_epoch):
-    """The labels under which the checkpoint may be stored, the likeliest first."""
+def _candidates(which_epoch: str | int) -> list[str]:
+    """Return the labels under which the checkpoint may be stored, the likeliest first."""
     if not re.fullmatch(r"\d+", str(which_epoch)):
         return [str(which_epoch)]
     epoch = int(which_epoch)
     return [_label(epoch), *([_label(epoch + 1)] if epoch % 10 == 9 else []), str(which_epoch)]
 
 
-def _label(label):
+def _label(label: str | int) -> str:
     return f"{label:03d}" if isinstance(label, int) else label
 
 
-def _save(content, path):
-    """torch.save, whole or not at all. Its own complaint about a full disk is no OSError; ours is."""
+def _save(content: Any, path: Path) -> None:
+    """Save `content` whole or not at all. torch.save reports a full disk by a RuntimeError; raise OSError instead."""
     import torch
 
     with atomic_write(path) as temporary:
@@ -152,8 +161,8 @@ def _save(content, path):
             raise OSError(None, f"could not be written, is the disk full? ({str(error).splitlines()[0]})") from error
 
 
-def read_history(path):
-    """The records of a run's log.jsonl. Raises UserError where there are none or the file is damaged."""
+def read_history(path: str | Path) -> list[dict[str, Any]]:
+    """Read the records of a run's log.jsonl. Raises UserError if there are none or the file is damaged."""
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such log; train.py writes one after the first epoch.")
@@ -167,8 +176,8 @@ def read_history(path):
     return history
 
 
-def read_yaml(path):
-    """Read the mapping in a YAML file, as data. Raises FileNotFoundError, or UserError if it is not a mapping."""
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read the mapping in a YAML file as plain data. Raises FileNotFoundError, or UserError if it is not a mapping."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such options file.")
     try:
@@ -180,7 +189,7 @@ def read_yaml(path):
     return content
 
 
-def check_run_name(name):
+def check_run_name(name: str) -> None:
     """Raise UserError for a name that is not a plain folder name."""
     if not re.fullmatch(r"[^/\\\0]+", name) or name in (".", ".."):
         raise UserError(f"--name {name!r}: expected a plain name, without slashes.")

@@ -1,1 +1,1 @@
-"""From a trained network to features elsewhere: loading, exported files, the Embedder."""
+"""Use a trained network elsewhere: loading, exported files, the Embedder."""

@@ -1,4 +1,4 @@
-"""Images of people in, features out: the one call for a tracker, a notebook, a service.
+"""Turn images of people into features with one call, from a tracker, a notebook or a service.
 
 from person_reid import Embedder
 embed = Embedder("ft_ResNet50")                                   # the run model/ft_ResNet50
@@ -8,20 +8,24 @@ features = embed(["a.jpg", pil_image, crop])                      # (3, D); feat
 features = embed(crops, bgr=True)                                 # as OpenCV gives them
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
 from person_reid.basics import UserError, select_device
-from person_reid.data.bank import DecodingBank, fit_image, load_image
+from person_reid.data.bank import DecodingBank, Pixels, fit_image, load_image
 from person_reid.deploy.exported import KINDS, Engine
 from person_reid.deploy.load import TestedNetwork, load_network, network_of_run
 from person_reid.models.factory import resolve
 from person_reid.models.spec import NetworkSpec
-from person_reid.retrieval.features import extract_features, fused_embedding
+from person_reid.retrieval.features import Bank, extract_features, fused_embedding
+from person_reid.retrieval.similarity import Features
+
+ImageLike = str | Path | Image.Image | Pixels
 
 
 class Embedder:
@@ -33,18 +37,20 @@ class Embedder:
     flip: add the mirrored image's output, as test.py does; False takes half the time, for slightly worse features.
     size: (height, width) of the network's input, if not its own.
     batch_size: images that the network sees at a time.
-    which_epoch: of the run.
-    scales: factors whose square roots resize the images, such as (1.0, 1.1); the features are averaged.
+    which_epoch: the checkpoint of the run.
+    scales: factors by which the images are resized, such as (1.0, 1.05); the outputs are summed.
     dtype: torch.float16 or torch.bfloat16 for mixed precision; None computes in float32.
     unit_length: divide each feature by its norm.
 
-    An exported file has decided size, scales, dtype and length. Raises UserError or FileNotFoundError if there is no
-    such run or file, or if it does not fit.
+    An exported file fixes size, scales, dtype and length. Raises UserError or FileNotFoundError if there is no such
+    run or file, or if it does not fit.
     """
+
+    _extract: Callable[[Bank, str], Features]
 
     def __init__(
         self,
-        source: "str | Path | TestedNetwork",
+        source: str | Path | TestedNetwork,
         weights: str | Path | None = None,
         device: str | torch.device | None = None,
         flip: bool = True,
@@ -74,50 +80,51 @@ class Embedder:
         self.size, self.dim = tested.size, network.dim
         embed = fused_embedding(network, device)
 
-        def extract(bank, text):
+        def extract(bank: Bank, text: str) -> Features:
             return extract_features(embed, bank, device, batch_size, scales, flip, dtype, text, unit_length)
 
         self._extract = extract
 
-    def __call__(self, images, bgr=False):
-        """Features (N, D) float32, each of unit length, of N images of any sizes, mixed as you like.
+    def __call__(self, images: Iterable[ImageLike], bgr: bool = False) -> Features:
+        """Return the features (N, D) float32, each of unit length, of N images of any size and kind.
 
-        images: an iterable of paths, PIL images and uint8 arrays (H, W, 3); bgr: the arrays are in OpenCV's order of
-        channels. None give (0, D). Raises UserError for anything else, and naming all files that cannot be read.
+        images: paths, PIL images and uint8 arrays (H, W, 3), in any mixture; no images give (0, D).
+        bgr: the arrays have OpenCV's channel order.
+
+        Raises UserError if an image is of another kind, or naming all files that cannot be read.
         """
         if isinstance(images, str | Path | Image.Image) or getattr(images, "ndim", 4) == 3:
             raise UserError("Embedder: expected a list of images; for a single one, pass [image].")
-        images = [_accepted(image, position) for position, image in enumerate(images)]
-        if not images:
+        sources = [_accepted(image, position) for position, image in enumerate(images)]
+        if not sources:
             return np.empty((0, self.dim), np.float32)
 
-        def load(image):
+        def load(image: ImageLike) -> Pixels:
             if isinstance(image, str | Path):
                 return load_image(image, *self.size)
-            return fit_image(_to_pil(image, bgr), *self.size)
+            if isinstance(image, np.ndarray):
+                image = Image.fromarray(np.ascontiguousarray(image[:, :, ::-1] if bgr else image))
+            return fit_image(image, *self.size)
 
-        return self.features(DecodingBank(images, load, self.size))
+        return self.features(DecodingBank(sources, load, self.size))
 
-    def features(self, bank, description="features"):
-        """Features (N, D) float32, each of unit length unless asked otherwise, of an image bank, uint8 (N, *size, 3),
-        such as open_bank gives."""
+    def features(self, bank: Bank, description: str = "features") -> Features:
+        """Return the features (N, D) float32 of an image bank, uint8 (N, *size, 3), such as open_bank gives.
+
+        They have unit length unless `unit_length` is off.
+        """
         return self._extract(bank, description)
 
 
-def _accepted(image, position):
-    """The image, where it is of a kind that an Embedder takes. Raises UserError."""
+def _accepted(image: Any, position: int) -> ImageLike:
+    """Return the image if an Embedder takes its kind. Raises UserError otherwise."""
     if isinstance(image, str | Path | Image.Image):
         return image
-    array = isinstance(image, np.ndarray)
-    if array and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size:
-        return image
-    found = f"an array {image.dtype} {image.shape}" if array else type(image).__name__
+    found = type(image).__name__
+    if isinstance(image, np.ndarray):
+        if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size:
+            return image
+        found = f"an array {image.dtype} {image.shape}"
     raise UserError(
         f"Embedder: image {position} is {found}; expected a path, a PIL image or a uint8 array (height, width, 3)."
     )
-
-
-def _to_pil(image, bgr):
-    if isinstance(image, Image.Image):
-        return image
-    return Image.fromarray(np.ascontiguousarray(image[:, :, ::-1] if bgr else image))

@@ -1,6 +1,6 @@
 """Write a network to a file that runs without the code that trained it: ONNX, TorchScript or torch.export.
 
-    contents = describe_export(network, (256, 128), "osnet_x0_25", l2=True)
+    contents = Contents(256, 128, network.dim, network.pieces, "osnet_x0_25", l2=True)
     export(network, contents, "osnet.onnx", "onnx")
 
 person_reid/deploy/exported.py reads them back.
@@ -17,50 +17,55 @@ from torch import nn
 
 from person_reid.basics import UserError, atomic_write
 from person_reid.data.augment import MEAN, STD
-from person_reid.deploy.exported import KEY, Engine, import_onnxruntime, providers, quiet
+from person_reid.deploy.exported import KEY, Contents, Engine, import_onnxruntime, providers, quiet
+from person_reid.models.network import Network
 from person_reid.retrieval.features import fused_embedding, unit_length
 
 CHECKED_BATCHES = (1, 32)
-TOLERANCE = {"float32": 1e-4, "float16": 5e-2}  # of the largest feature; int8 is measured, not held to one
+TOLERANCE = {"float32": 1e-4, "float16": 5e-2}  # of the largest feature; int8 is measured but has no limit
 OPSET = 18
 
 
 class Deployed(nn.Module):
-    """What an exported file computes: the embedding and, as Contents says, what is done before and after it.
+    """The module that is exported: the embedding and the steps before and after it that Contents describes.
 
-    embed: (B, 3, H, W) → (B, D), a module. Input and output as described at Contents; the output is float32.
+    embed: a module (B, 3, H, W) → (B, D). The output is float32.
     """
 
     mean: torch.Tensor
     deviation: torch.Tensor
 
-    def __init__(self, embed, contents):
+    def __init__(self, embed: nn.Module, contents: Contents) -> None:
         super().__init__()
         self.contents = contents
         self.embed = deepcopy(embed).half() if contents.precision == "float16" else embed
         self.register_buffer("mean", 255 * torch.tensor(MEAN)[:, None, None])
         self.register_buffer("deviation", 255 * torch.tensor(STD)[:, None, None])
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         if self.contents.normalised:
             images = (images.permute(0, 3, 1, 2).float() - self.mean) / self.deviation
         if self.contents.precision == "float16":
             images = images.half()
-        features = self.embed(images).float()
+        features: torch.Tensor = self.embed(images).float()
         if self.contents.flip:
             features = features + self.embed(images.flip(3)).float()
         return unit_length(features, self.contents.pieces) if self.contents.l2 else features
 
 
-def export(network, contents, path, kind):
+def export(network: Network, contents: Contents, path: str | Path, kind: str) -> float:
     """Write `network` to `path` as `kind` (onnx, torchscript or export), whole or not at all, and check the file.
 
-    Each convolution is fused with the norm that follows it. The file is run (ONNX by onnxruntime) at batch 1 and 32
-    and compared with PyTorch. Returns the largest deviation, as a part of the largest feature. Raises UserError for a
-    network that cannot be exported or whose file deviates by more than TOLERANCE, and for libraries that are missing.
+    Each convolution is fused with the norm after it. The file is run (ONNX by onnxruntime) at the CHECKED_BATCHES and
+    compared with PyTorch. Returns the largest deviation as a fraction of the largest feature. Raises UserError if the
+    network cannot be exported, if its file deviates by more than TOLERANCE, and if a library is missing.
     """
     if kind == "onnx":
-        _require_onnx()
+        import_onnxruntime()
+        missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
+        if missing:
+            command = f"python -m pip install {' '.join(missing)}"
+            raise UserError(f"--format onnx: not installed: {', '.join(missing)}. {command}")
     float_contents = replace(contents, precision="float32") if contents.precision == "int8" else contents
     embedding = fused_embedding(network, torch.device("cpu")).requires_grad_(False)
     reference = {batch: _reference(embedding, contents, batch) for batch in CHECKED_BATCHES}
@@ -84,19 +89,19 @@ def export(network, contents, path, kind):
     return deviation
 
 
-def _reference(embedding, contents, batch):
-    """Random images, and the float32 features that PyTorch gives for them."""
+def _reference(embedding: nn.Module, contents: Contents, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return random images and the float32 features that PyTorch gives them."""
     images = contents.images(batch, torch.Generator().manual_seed(batch))
     with torch.inference_mode():
         return images, Deployed(embedding, replace(contents, precision="float32")).eval()(images)
 
 
-def _deviation(engine, reference):
+def _deviation(engine: Engine, reference: dict[int, tuple[torch.Tensor, torch.Tensor]]) -> float:
     scale = max(features.abs().max() for _, features in reference.values())
     return max(float((engine(images) - features).abs().max() / scale) for images, features in reference.values())
 
 
-def _write_onnx(module, contents, path):
+def _write_onnx(module: nn.Module, contents: Contents, path: Path) -> None:
     import onnx
 
     torch.onnx.export(
@@ -111,37 +116,40 @@ def _write_onnx(module, contents, path):
     onnx.save(model, path)
 
 
-def _quantise(path):
-    """Dynamic quantisation in place: weights as uint8, activations as uint8 with a scale of each batch."""
+def _quantise(path: Path) -> None:
+    """Quantise an ONNX file in place: weights to uint8, activations to uint8 with a scale for each batch."""
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     model = onnx.load(path)
-    del model.graph.value_info[:]  # the exporter's shapes, which do not survive the reordering of weights
+    del model.graph.value_info[:]  # the exporter's shapes are wrong once weights are reordered
     with tempfile.TemporaryDirectory() as folder:
         quantised = Path(folder) / "int8.onnx"
         quantize_dynamic(model, quantised, weight_type=QuantType.QUInt8)  # signed: no kernel for convolutions
         path.write_bytes(quantised.read_bytes())
 
 
-def _write_torchscript(module, contents, path):
-    traced = torch.jit.freeze(torch.jit.trace(module, (contents.images(2),), check_trace=False))
-    torch.jit.save(traced, str(path), _extra_files={KEY: contents.to_json()})
+def _write_torchscript(module: nn.Module, contents: Contents, path: Path) -> None:
+    example = (contents.images(2),)
+    traced = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call, unused-ignore]
+    torch.jit.save(torch.jit.freeze(traced), str(path), _extra_files={KEY: contents.to_json()})
 
 
-def _write_export(module, contents, path):
+def _write_export(module: nn.Module, contents: Contents, path: Path) -> None:
     batch = {"images": {0: torch.export.Dim("batch")}}
     program = torch.export.export(module, (contents.images(2),), dynamic_shapes=batch)
-    with path.open("wb") as file:  # torch would refuse the temporary name, which does not end in .pt2
+    with path.open("wb") as file:  # torch refuses a name such as the temporary one, which does not end in .pt2
         torch.export.save(program, file, extra_files={KEY: contents.to_json()})
 
 
 WRITERS = {"onnx": _write_onnx, "torchscript": _write_torchscript, "export": _write_export}
 
 
-def tensorrt_advice(path, contents):
-    """How to run an ONNX file by TensorRT: whether onnxruntime has it here, and the command that builds an engine of
-    its own, for batches of 1 to 128 images."""
+def tensorrt_advice(path: str | Path, contents: Contents) -> str:
+    """Explain how to run an ONNX file with TensorRT.
+
+    Says whether onnxruntime has TensorRT here, and which command builds an engine for batches of 1 to 128 images.
+    """
     here = any(name.startswith("Tensorrt") for name, _ in providers(torch.device("cuda"), tensorrt=True))
     state = "is installed and will run it" if here else "is not installed here; the ONNX file is written all the same"
     shape = f"{contents.height}x{contents.width}"
@@ -151,12 +159,3 @@ def tensorrt_advice(path, contents):
     half = " --fp16" if contents.precision == "float16" else ""
     command = f"trtexec --onnx={path} --saveEngine={Path(path).with_suffix('.engine')} {shapes}{half}"
     return f"TensorRT: onnxruntime's provider {state}. An engine of its own:\n  {command}"
-
-
-def _require_onnx():
-    import_onnxruntime()
-    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
-    if missing:
-        raise UserError(
-            f"--format onnx: not installed: {', '.join(missing)}. python -m pip install {' '.join(missing)}"
-        )

@@ -1,37 +1,48 @@
-"""Exported networks, run without the code that trained them: ONNX, TorchScript and torch.export files.
+"""Run exported networks without the code that trained them: ONNX, TorchScript and torch.export files.
 
     engine = Engine("osnet.onnx")
     features = engine.features(bank)        # uint8 (N, H, W, 3) → (N, D), of unit length
 
-tools/export.py writes them. What a file expects and gives is written inside it, as JSON: see Contents.
+tools/export.py writes them. Each file says in JSON what it expects and returns: see Contents.
 """
+
+from __future__ import annotations
 
 import json
 import logging
 import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from person_reid.basics import UserError, progress
 from person_reid.data.augment import normalise
-from person_reid.retrieval.features import CPU_BATCH, unit_length
+from person_reid.retrieval.features import CPU_BATCH, Bank, unit_length
+from person_reid.retrieval.similarity import Features
 
+Opened = tuple[str, Callable[[torch.Tensor], torch.Tensor]]  # the JSON in a file, and the network
 KINDS = {".onnx": "onnx", ".pt": "torchscript", ".pt2": "export"}
 KEY = "person-reid"  # under which a file holds its Contents
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What an exported file expects and gives.
+    """What an exported file expects and returns.
 
-    height, width: of the images, in pixels. dim: width of the feature; pieces: how many equal pieces of it are
-    normalised one by one. source: the network and its weights, in words. normalised: the file takes uint8 images
-    (B, H, W, 3), RGB, and holds ImageNet's normalisation; otherwise it takes float32 (B, 3, H, W), normalised. flip:
-    the mirrored image's feature is added inside. l2: the feature is of unit length. precision: float32, float16 or
-    int8. tensorrt: to be run by TensorRT where it is installed.
+    height, width: of the images, in pixels.
+    dim: width of the feature.
+    pieces: number of equal pieces of the feature that are normalised separately.
+    source: the network and its weights, in words.
+    normalised: the file takes uint8 RGB images (B, H, W, 3) and applies ImageNet's normalisation itself; otherwise it
+        takes normalised float32 images (B, 3, H, W).
+    flip: the file adds the mirrored image's feature itself.
+    l2: the feature has unit length.
+    precision: float32, float16 or int8.
+    tensorrt: run by TensorRT if it is installed.
     """
 
     height: int
@@ -45,18 +56,18 @@ class Contents:
     precision: str = "float32"
     tensorrt: bool = False
 
-    def to_json(self):
-        """One line of JSON."""
+    def to_json(self) -> str:
+        """Return one line of JSON."""
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text):
-        """The Contents in a file; a later version's further entries are passed over. Raises ValueError or TypeError."""
+    def from_json(cls, text: str) -> Contents:
+        """Read the JSON in a file and ignore entries of later versions. Raises ValueError or TypeError."""
         known = {field.name for field in fields(cls)}
         return cls(**{name: value for name, value in json.loads(text).items() if name in known})
 
-    def images(self, batch, generator=None):
-        """Random images as the file expects them."""
+    def images(self, batch: int, generator: torch.Generator | None = None) -> torch.Tensor:
+        """Return random images in the form that the file expects."""
         pixels = torch.randint(0, 256, (batch, self.height, self.width, 3), dtype=torch.uint8, generator=generator)
         return pixels if self.normalised else normalise(pixels).contiguous()
 
@@ -64,18 +75,20 @@ class Contents:
 class Engine:
     """An exported file, ready to run.
 
-    device: a torch.device; an ONNX file runs on a GPU where the installed onnxruntime knows it, else on the CPU.
-    kind: onnx, torchscript or export; by default what the file's name ends in. Raises FileNotFoundError, and UserError
-    for a file that tools/export.py did not write and where onnxruntime is missing.
+    path: the file.
+    device: runs the network; ONNX files run on a GPU only if the installed onnxruntime supports it, else on the CPU.
+    kind: onnx, torchscript or export; by default the file's suffix decides.
+
+    Raises FileNotFoundError; also UserError for a file not written by tools/export.py or if onnxruntime is missing.
     """
 
-    def __init__(self, path, device=None, kind=None):
+    def __init__(self, path: str | Path, device: torch.device | None = None, kind: str | None = None) -> None:
         path, self.device = Path(path), device or torch.device("cpu")
         if not path.is_file():
             raise FileNotFoundError(
                 f"{path}: no such exported network. Write one: python tools/export.py --output FILE"
             )
-        kind = kind or KINDS.get(path.suffix.lower())
+        kind = kind or KINDS.get(path.suffix.lower(), "")
         if kind not in OPENERS:
             raise UserError(f"{path}: expected an exported network, a file name that ends in {', '.join(KINDS)}.")
         try:
@@ -90,15 +103,17 @@ class Engine:
         self.size = (self.contents.height, self.contents.width)
 
     @torch.inference_mode()
-    def __call__(self, images):
-        """Images as `contents` says → features (B, D) float32, on the CPU."""
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the features (B, D) float32, on the CPU, of images in the form that `contents` describes."""
         return self._run(images).float().cpu()
 
-    def features(self, bank, batch_size=CPU_BATCH, flip=True, description="features"):
-        """Features (N, D) float32, of unit length, of a bank of N images, uint8 (N, H, W, 3), as a NumPy array.
+    def features(
+        self, bank: Bank, batch_size: int = CPU_BATCH, flip: bool = True, description: str = "features"
+    ) -> Features:
+        """Return the features (N, D) float32, of unit length, of a bank of N images, uint8 (N, H, W, 3).
 
-        flip: add the mirrored image's output, where the file does not do so itself. A file that normalises the length
-        itself gives the feature of one view: there it is not added.
+        flip: add the mirrored image's output, unless the file does so itself or gives the unit-length feature of a
+        single view (`l2`).
         """
         contents, found = self.contents, [torch.empty(0, self.contents.dim)]
         flip = flip and not contents.flip and not contents.l2
@@ -114,8 +129,8 @@ class Engine:
 
 
 @contextmanager
-def quiet():
-    """Without PyTorch's remarks about what they are going to deprecate."""
+def quiet() -> Iterator[None]:
+    """Silence PyTorch's deprecation notices."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -126,8 +141,8 @@ def quiet():
         logging.disable(disabled)
 
 
-def import_onnxruntime():
-    """The module. Raises UserError, with the command that installs it, where it is missing."""
+def import_onnxruntime() -> Any:
+    """Return the module. Raises UserError, with the command that installs it, if it is missing."""
     try:
         import onnxruntime
     except ImportError:
@@ -137,10 +152,10 @@ def import_onnxruntime():
     return onnxruntime
 
 
-def providers(device, tensorrt=False):
-    """onnxruntime's execution providers for a torch.device, the fastest first, of those that are installed."""
+def providers(device: torch.device, tensorrt: bool = False) -> list[tuple[str, dict[str, Any]]]:
+    """Return onnxruntime's installed execution providers for a device, with their settings, the fastest first."""
     available = import_onnxruntime().get_available_providers()
-    wanted: list[tuple[str, dict]] = [("CPUExecutionProvider", {})]
+    wanted: list[tuple[str, dict[str, Any]]] = [("CPUExecutionProvider", {})]
     if device.type == "cuda":
         number = {"device_id": device.index or 0}
         wanted.insert(0, ("CUDAExecutionProvider", number))
@@ -150,7 +165,7 @@ def providers(device, tensorrt=False):
     return [(name, settings) for name, settings in wanted if name in available]
 
 
-def _open_onnx(path, device):
+def _open_onnx(path: Path, device: torch.device) -> Opened:
     onnxruntime = import_onnxruntime()
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = torch.get_num_threads()
@@ -165,13 +180,14 @@ def _open_onnx(path, device):
     return text, lambda images: torch.from_numpy(session.run(None, {name: images.contiguous().cpu().numpy()})[0])
 
 
-def _open_torchscript(path, device):
+def _open_torchscript(path: Path, device: torch.device) -> Opened:
     extra = {KEY: ""}
-    module = torch.jit.load(path, map_location=device, _extra_files=extra).eval()
+    module = torch.jit.load(path, device, _extra_files=extra)  # type: ignore[no-untyped-call, unused-ignore]
+    module.eval()
     return extra[KEY], lambda images: module(images.to(device))
 
 
-def _open_export(path, device):
+def _open_export(path: Path, device: torch.device) -> Opened:
     extra = {KEY: ""}
     program = torch.export.load(path, extra_files=extra)
     if device.type != "cpu":

@@ -1,4 +1,4 @@
-"""The network to test: that of a run, or that of a weight file."""
+"""Find and load the network to test: that of a run or of a weight file."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -18,9 +18,11 @@ log = logging.getLogger(__name__)
 class TestedNetwork:
     """Which network to test.
 
-    spec: its layers and the size of its images, resolved. weights: "imagenet", "none" or a file. num_classes: of its
-    classifier; None leaves the classifier out. whole: the file holds the whole network, and must fit it. seed: of the
-    weights that no file holds; None for a run, which holds all.
+    spec: its layers and the size of its images, resolved.
+    weights: "imagenet", "none" or a file.
+    num_classes: outputs of its classifier; None leaves the classifier out.
+    whole: the file holds the whole network and must fit it.
+    seed: of the weights that no file holds; None for a run, which holds all.
     """
 
     spec: NetworkSpec
@@ -31,7 +33,7 @@ class TestedNetwork:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) of its images."""
+        """Return the (height, width) of its images."""
         assert self.spec.height and self.spec.width, "a resolved spec has a size"
         return self.spec.height, self.spec.width
 
@@ -39,7 +41,7 @@ class TestedNetwork:
 def network_of_run(
     name: str, which_epoch: str | int = "last", size: tuple[int | None, int | None] = (None, None)
 ) -> TestedNetwork:
-    """Find the network of the run model/NAME, ours or a published one. size: of the images, if not that of training.
+    """Find the network of the run model/NAME. size: of the images, if not that of training.
 
     Raises UserError or FileNotFoundError if there is no such run or checkpoint.
     """
@@ -60,6 +62,6 @@ def load_network(tested: TestedNetwork) -> Network:
     network = build_model(tested.spec, tested.num_classes, "none" if tested.whole else str(tested.weights))
     if tested.whole:
         report = load_weights(network, tested.weights, strict=True)
-        if tested.seed is not None:  # nobody needs to hear that a run fits itself
+        if tested.seed is not None:  # a run always fits itself, so there is nothing to report
             log.info("%s: %s.", tested.weights, report)
     return network

@@ -1,1 +1,1 @@
-"""The saved index that grows: build it, search it."""
+"""Build, extend and search a saved index."""

@@ -1,4 +1,4 @@
-"""Fill a SearchIndex with images and ask it: what tools/search.py does, for use from Python.
+"""Fill a SearchIndex with images and search it from Python, as tools/search.py does.
 
 index = SearchIndex("people.index")
 embedder = Embedder("ft_ResNet50")
@@ -7,6 +7,7 @@ add_images(index, embedder, paths)
 answers = index.search(embedder(["someone.jpg"]), k=10)
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,17 @@ import numpy as np
 from person_reid.basics import UserError, progress
 from person_reid.data.layout import list_images
 from person_reid.deploy.embedder import Embedder
-from person_reid.gallery.index import SearchIndex
+from person_reid.gallery.index import Found, SearchIndex
 
 CHUNK = 512  # images added in one transaction
-SAME = 0.999  # the least similarity of one image's features by the same network, as it was and as it is
+SAME = 0.999  # least cosine between two features of one image for their networks to count as the same
 
 
 def check_network(index: SearchIndex, embedder: Embedder, flags: dict[str, Any]) -> None:
-    """Make sure that an index holds features of one network: of this embedder, or it raises UserError.
+    """Check that the index holds features of this embedder's network, by a synthetic image whose feature it keeps.
 
-    The embedder is asked for the feature of one made-up image, which the index keeps. flags: {flag of test.py: value}
-    that name the network, which a new index remembers.
+    flags: {flag of test.py: value} that name the network; a new index remembers them. Raises UserError if the index
+    belongs to another network or to other weights.
     """
     noise = np.random.default_rng(0).integers(0, 256, (64, 32, 3), np.uint8)
     probe = embedder([noise])[0]
@@ -36,28 +37,28 @@ def check_network(index: SearchIndex, embedder: Embedder, flags: dict[str, Any])
     elif len(known) != len(probe) or probe @ np.array(known) < SAME:
         raise UserError(
             f"{index.path}: its features were made by another network ({_words(index.recall('network'))}), or its "
-            "weights have changed since. Index the images anew: --index ANOTHER_FILE"
+            "weights have changed since. Index the images again: --index ANOTHER_FILE"
         )
 
 
-def add_images(index, embedder, paths):
-    """Add those of the images that the index does not hold, or that have changed. Returns how many.
+def add_images(index: SearchIndex, embedder: Embedder, paths: Iterable[str | Path]) -> int:
+    """Add the images that are new to the index or have changed. Returns their number.
 
-    They are added CHUNK by CHUNK, each of which is on the disk before the next begins. Raises UserError naming all
-    images of a chunk that cannot be read; the chunks before it stay.
+    Each chunk of CHUNK images is on the disk before the next begins. Raises UserError naming all images of a chunk that
+    cannot be read; earlier chunks stay.
     """
-    paths = index.missing(paths)
-    with progress(total=len(paths), desc="indexing", unit=" images") as bar:
-        for start in range(0, len(paths), CHUNK):
-            chunk = paths[start : start + CHUNK]
+    missing = index.missing(paths)
+    with progress(total=len(missing), desc="indexing", unit=" images") as bar:
+        for start in range(0, len(missing), CHUNK):
+            chunk = missing[start : start + CHUNK]
             index.add(chunk, embedder(chunk))
             bar.update(len(chunk))
-    return len(paths)
+    return len(missing)
 
 
-def find_images(places):
-    """The absolute paths of images: files as they are, folders by all images below them. Raises UserError for none."""
-    found = []
+def find_images(places: Iterable[str | Path]) -> list[Path]:
+    """Return the absolute paths of image files and of all images below folders. Raises UserError if one has none."""
+    found: list[Path] = []
     for place in map(Path, places):
         images = list_images(place) if place.is_dir() else [place]
         if not images or not place.exists():
@@ -66,8 +67,8 @@ def find_images(places):
     return found
 
 
-def describe_answers(queries, answers, threshold):
-    """The answers as plain values for a JSON file: for every query whether it is known, and its matches."""
+def describe_answers(queries: list[Path], answers: list[list[Found]], threshold: float) -> list[dict[str, Any]]:
+    """Return the answers as plain values for a JSON file: for each query, whether it is known, and its matches."""
     return [
         {
             "image": str(query),
@@ -81,7 +82,7 @@ def describe_answers(queries, answers, threshold):
     ]
 
 
-def _words(flags):
-    return flags.get("engine") or (
-        f"{flags['backbone']} {flags['weights']}" if flags.get("backbone") else flags["name"]
-    )
+def _words(flags: dict[str, Any]) -> str:
+    """Return the network that the flags of test.py name, in words."""
+    named = f"{flags['backbone']} {flags['weights']}" if flags.get("backbone") else flags["name"]
+    return str(flags.get("engine") or named)

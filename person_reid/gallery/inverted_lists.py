@@ -1,35 +1,57 @@
-"""Inverted lists by FAISS for the images of a SearchIndex: of a million images a query looks at some ten thousand.
+"""Inverted lists by FAISS for the images of a SearchIndex: of a million images, a query looks at some ten thousand.
 
-Features are gathered around √N centres, and a query is compared with the images of the few centres nearest to it.
+Features are grouped around √N centres, and a query is compared with the images of the few centres nearest to it.
 Johnson, Douze, Jégou: Billion-scale Similarity Search with GPUs, 2019.
 """
 
 import logging
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from person_reid.basics import atomic_write, progress
+from person_reid.retrieval.similarity import Features
 
 log = logging.getLogger(__name__)
-RECALL = 0.98  # of the NEIGHBOURS nearest, for which the number of lists to look at is chosen
+RECALL = 0.98  # wanted of the NEIGHBOURS nearest; decides how many lists a query looks at
 NEIGHBOURS = 10
 SAMPLE = 200  # images whose neighbours are compared with the exact ones
-TRAINING = 40  # images a list that its centre is learned from; FAISS asks for 39
-MOST_REPLACED = 1000  # images that may have been replaced before the lists are made anew
+TRAINING = 40  # images per list to learn its centre from; FAISS asks for 39
+MOST_REPLACED = 1000  # images that may have been replaced before the lists are rebuilt
 
 
-def faiss_is_installed():
-    """Whether FAISS can be imported; without it a search is exact."""
+class Source(Protocol):
+    """What the lists use of a SearchIndex, which describes it."""
+
+    path: Path
+    token: str
+
+    def __len__(self) -> int: ...
+    def last_id(self) -> int: ...
+    def count_after(self, number: int) -> int: ...
+    def sample(self, count: int) -> Features: ...
+    def nearest(self, queries: Features, k: int) -> tuple[Features, npt.NDArray[np.int64]]: ...
+    def chunks(self, after: int = 0) -> Iterator[tuple[npt.NDArray[np.int64], Features]]: ...
+
+
+def faiss_is_installed() -> bool:
+    """Return whether FAISS can be imported; without it a search is exact."""
     return find_spec("faiss") is not None
 
 
 class InvertedLists:
-    """The lists of a SearchIndex, up to date. They are read from the file beside it, `NAME.TOKEN-LAST.lists`, where
-    LAST is the last image in them, extended by what has come since, or made anew; then the file is replaced."""
+    """The up-to-date lists of a SearchIndex.
 
-    def __init__(self, source):
+    They are read from `NAME.TOKEN-LAST.lists` beside the index (LAST: the last image in them), then extended by newer
+    images, or rebuilt; either way the file is replaced.
+    """
+
+    def __init__(self, source: Source) -> None:
         self.last = source.last_id()
         file, reached = latest_file(source)
         index = _read(file, mapped=reached == self.last) if file else None
@@ -42,27 +64,32 @@ class InvertedLists:
         self.index = index
         self.replaced = index.ntotal - len(source)
 
-    def search(self, queries, k):
-        """Similarities (Q, ≥k) and ids (Q, ≥k) of the nearest images, approximately; an id is -1 where no image was
-        found, and images that have been replaced may be among them."""
-        return self.index.search(queries, k + self.replaced)
+    def search(self, queries: Features, k: int) -> tuple[Features, npt.NDArray[np.int64]]:
+        """Return similarities and ids, both (Q, ≥k), of the approximately nearest images.
+
+        An id is -1 if no image was found; replaced images may be among them.
+        """
+        similarities, ids = self.index.search(queries, k + self.replaced)
+        return similarities, ids
 
 
-def latest_file(source):
-    """(the newest file of lists beside a SearchIndex, the last id in it), or (None, 0)."""
-    files = source.path.parent.glob(f"{source.path.name}.{source.token}-*.lists")
-    return max(
-        ((file, int(file.stem.rpartition("-")[2])) for file in files), key=lambda pair: pair[1], default=(None, 0)
-    )
+def latest_file(source: Source) -> tuple[Path | None, int]:
+    """Return (the newest file of lists beside a SearchIndex, the last id in it), or (None, 0)."""
+    latest: tuple[Path | None, int] = (None, 0)
+    for file in source.path.parent.glob(f"{source.path.name}.{source.token}-*.lists"):
+        last = int(file.stem.rpartition("-")[2])
+        if last > latest[1]:
+            latest = file, last
+    return latest
 
 
-def _outgrown(index, source, reached):
-    """Whether lists that reach to an id are to be made anew: too few, or of too many images that were replaced."""
-    added = source.count_after(reached)
-    return index.ntotal + added - len(source) > MOST_REPLACED or 2 * index.nlist < len(source) ** 0.5
+def _outgrown(index: Any, source: Source, reached: int) -> bool:
+    """Return whether lists up to the id `reached` must be rebuilt: too few lists, or too many replaced images."""
+    replaced = index.ntotal + source.count_after(reached) - len(source)
+    return bool(replaced > MOST_REPLACED or 2 * index.nlist < len(source) ** 0.5)
 
 
-def _train(source):
+def _train(source: Source) -> Any:
     import faiss
 
     lists = max(1, int(len(source) ** 0.5))
@@ -72,38 +99,38 @@ def _train(source):
     return index
 
 
-def _extend(index, source, after):
+def _extend(index: Any, source: Source, after: int) -> None:
     with progress(total=source.count_after(after), desc="lists", unit=" images") as bar:
         for ids, features in source.chunks(after):
             index.add_with_ids(features, ids)
             bar.update(len(ids))
 
 
-def _tune(index, source):
-    """Look at as few lists as give RECALL of the nearest images, the image itself left out. Returns what was found."""
+def _tune(index: Any, source: Source) -> str:
+    """Look at as few lists as reach RECALL of the nearest images, the image itself excluded. Returns the outcome."""
     queries = source.sample(SAMPLE)
     exact = source.nearest(queries, NEIGHBOURS + 1)[1][:, 1:]
     index.nprobe, recall = 4, 0.0
     while recall < RECALL and index.nprobe < index.nlist:
         index.nprobe = min(2 * index.nprobe, index.nlist)
         found = index.search(queries, NEIGHBOURS + 1)[1]
-        recall = np.mean([np.isin(row, own).mean() for row, own in zip(exact, found, strict=True)])
+        recall = float(np.mean([np.isin(row, own).mean() for row, own in zip(exact, found, strict=True)]))
     return (
         f"{index.nprobe} of {index.nlist} lists, recall {recall:.4f} of the {NEIGHBOURS} nearest against exact search"
     )
 
 
-def _read(file, mapped):
-    """mapped: the lists stay on the disk and are read when a query needs them; they cannot be extended then."""
+def _read(file: Path, mapped: bool) -> Any:
+    """Read lists, or return None if they are damaged. mapped: leave them on the disk, where they cannot be extended."""
     import faiss
 
     try:
         return faiss.read_index(str(file), faiss.IO_FLAG_MMAP if mapped and sys.platform != "win32" else 0)
-    except RuntimeError:  # damaged: it is made anew
+    except RuntimeError:
         return None
 
 
-def _write(index, source, last):
+def _write(index: Any, source: Source, last: int) -> None:
     import faiss
 
     file = source.path.with_name(f"{source.path.name}.{source.token}-{last}.lists")

@@ -1,1 +1,1 @@
-"""From a recipe to a line of published against measured: its form, its runs, and the page of results."""
+"""Reproduce published results: the form of a recipe, its runs, and the page that compares the figures."""

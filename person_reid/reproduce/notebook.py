@@ -1,18 +1,20 @@
 """A page of the documentation as a notebook: its text in cells, its commands in cells that run.
 
-Of the fenced blocks of a page, those of `bash` and `python` become code, and so does a file that the page shows under
-`<!-- file: NAME -->`. What stands under `<!-- not run: WHY -->`, and what a program prints, stays text. What is between
-`<!-- page only -->` and `<!-- notebook too -->` is left out: in its place is SET_UP.
+A page's fenced blocks of `bash` and `python` become code, and so does a file shown under `<!-- file: NAME -->`. A block
+under `<!-- not run: WHY -->` stays text, as does the output of programs. SET_UP replaces what is between
+`<!-- page only -->` and `<!-- notebook too -->`.
 """
 
 import json
 import re
+from collections.abc import Iterator
+from typing import Any
 
 from person_reid.reproduce.figures import without_marks
 
 FENCED = re.compile(r"(?:^<!-- (?P<remark>[^\n]*) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
 PAGE_ONLY = re.compile(r"<!-- page only -->\n.*?<!-- notebook too -->\n\n?", re.S)
-LINK_WITHIN = re.compile(r"\[([^\[\]]*)\]\(#[^()]*\)")  # which notebooks name otherwise
+LINK_WITHIN = re.compile(r"\[([^\[\]]*)\]\(#[^()]*\)")  # notebooks name their anchors differently
 SAVED_PICTURE = re.compile(r"--save (\S+\.(?:png|jpg))")
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -43,9 +45,9 @@ os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.envir
 """
 
 
-def notebook(page):
-    """The notebook of a page, both as text. The same page gives the same notebook."""
-    cells: list[dict] = []
+def notebook(page: str) -> str:
+    """Return the notebook of a page, both as text. The same page gives the same notebook."""
+    cells: list[dict[str, Any]] = []
     for kind, text in _pieces(PAGE_ONLY.sub("", without_marks(page))):
         cell = {"cell_type": kind, "id": f"cell-{len(cells)}", "metadata": {}, "source": text.splitlines(keepends=True)}
         cells.append(cell | ({"execution_count": None, "outputs": []} if kind == "code" else {}))
@@ -53,8 +55,8 @@ def notebook(page):
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
-def _pieces(page):
-    """(kind, text) of each cell: the text in front of the first section, SET_UP, then sections cut at their code."""
+def _pieces(page: str) -> Iterator[tuple[str, str]]:
+    """Yield (kind, text) of each cell: the text before the first section, SET_UP, then sections cut at their code."""
     text, end = "", 0
     for match in FENCED.finditer(page):
         text += page[end : match.start()]
@@ -68,8 +70,8 @@ def _pieces(page):
     yield from _sections(text + page[end:])
 
 
-def _sections(text):
-    """The cells of a piece of text, a new one at each heading; the set-up comes before the first section."""
+def _sections(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the cells of a piece of text, a new one at each heading; SET_UP comes before the first section."""
     for part in re.split(r"^(?=## )", LINK_WITHIN.sub(r"\1", text), flags=re.M):
         if part.strip():
             yield "markdown", part.strip()
@@ -77,8 +79,8 @@ def _sections(text):
             yield "code", SET_UP.rstrip()
 
 
-def _code(match):
-    """The code of a fenced block; nothing for one that stays text."""
+def _code(match: re.Match[str]) -> str:
+    """Return the code of a fenced block, or "" if it stays text."""
     remark, text = match["remark"] or "", match["text"].rstrip("\n")
     if remark.startswith("file: "):
         return f"%%writefile {remark.removeprefix('file: ')}\n{text}"
@@ -86,5 +88,5 @@ def _code(match):
         return ""
     if match["language"] == "python":
         return text
-    commands = re.sub(r"(?<!\\\n)^", "!", text, flags=re.M)  # a line that goes on in the next is one command
+    commands = re.sub(r"(?<!\\\n)^", "!", text, flags=re.M)  # a continued line is one command
     return "\n".join([commands, *(f'display(Image("{name}"))' for name in SAVED_PICTURE.findall(text))])

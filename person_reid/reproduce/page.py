@@ -1,32 +1,36 @@
-"""The page of results: what is published beside what was measured, and every run behind it, as Markdown tables."""
+"""The page of results: published beside measured figures, and every run behind them, as Markdown tables."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 from person_reid.basics import UserError, atomic_write
-from person_reid.reproduce.recipe import is_of
+from person_reid.reproduce.recipe import Recipe, is_of
 from person_reid.reproduce.scripts import ROOT
 
 BEGIN, END = "<!-- python tools/reproduce.py --table -->", "<!-- the end of what it writes -->"
 SHOWN = {"rank1": "Rank@1", "mAP": "mAP", "mINP": "mINP"}
 
 
-def update_page(page, recipes, records):
-    """Write the tables into a page, between its two marks; what a person wrote around them stays. A page that is not
-    there is made of the tables alone. Raises UserError for a page without the marks."""
+def update_page(page: str | Path, recipes: Sequence[Recipe], records: Sequence[dict[str, Any]]) -> None:
+    """Write the tables between the two marks of a page, keeping the text around them.
+
+    A missing page is created with the tables alone. Raises UserError if the page lacks the marks.
+    """
     text = f"{BEGIN}\n\n{tables(recipes, records)}\n{END}\n"
     if Path(page).exists():
         before, begin, rest = Path(page).read_text(encoding="utf-8").partition(BEGIN)
         _, end, after = rest.partition(END + "\n")
         if not begin or not end:
-            raise UserError(f"{page}: no lines {BEGIN!r} and {END!r}, between which the tables go.")
+            raise UserError(f"{page}: no lines {BEGIN!r} and {END!r}; the tables go between them.")
         text = before + text + after
     with atomic_write(page) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def tables(recipes, records):
-    """The tables of published against measured, one for each source of recipes, and that of all runs."""
+def tables(recipes: Sequence[Recipe], records: Sequence[dict[str, Any]]) -> str:
+    """Return a table of published against measured figures for each source of recipes, and one of all runs."""
     parts = []
     for source in dict.fromkeys(recipe.source for recipe in recipes):
         rows = [row for recipe in recipes if recipe.source == source for row in recipe_rows(recipe, records)]
@@ -39,11 +43,13 @@ def tables(recipes, records):
     return "\n".join(parts)
 
 
-def recipe_rows(recipe, records):
-    """The rows of a recipe: for each ranking, as it is and then with each set of flags changed that was run."""
+def recipe_rows(recipe: Recipe, records: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """Return a recipe's rows: each ranking as it is, then with each set of changed flags that was run."""
     own = [record for record in records if is_of(record, recipe.identity)]
-    variants = [{}, *(record["changes"] for record in own if record["changes"])]
-    variants = [changes for i, changes in enumerate(variants) if changes not in variants[:i]]
+    variants: list[dict[str, Any]] = [{}]
+    for record in own:
+        if record["changes"] not in variants:
+            variants.append(record["changes"])
     rows = []
     for changes in variants:
         runs = [record for record in own if record["changes"] == changes]
@@ -56,10 +62,10 @@ def recipe_rows(recipe, records):
     return rows
 
 
-def run_rows(record, recipes):
-    """The rows of a run, one for each ranking; one whose recipe has changed since says so."""
+def run_rows(record: dict[str, Any], recipes: Sequence[Recipe]) -> Iterator[list[str]]:
+    """Yield a run's rows, one for each ranking. They say so if the recipe has changed since."""
     current = any(is_of(record, recipe.identity) for recipe in recipes)
-    name = record["recipe"] + _with(record["changes"]) + ("" if current else " (the recipe was another one then)")
+    name = record["recipe"] + _with(record["changes"]) + ("" if current else " (the recipe has changed since)")
     versions = ", ".join(f"{what} {version}" for what, version in record["versions"].items())
     for ranking, figures in record["figures"].items():
         numbers = [_number(figures["rank1"])]
@@ -69,46 +75,46 @@ def run_rows(record, recipes):
         yield [name, str(record["seed"]), ranking, *numbers, minutes, record["device"], versions, record["date"]]
 
 
-def figure(figures, name, definition):
-    """One of the figures of a ranking, in per cent; of mAP that of the definition."""
-    return figures[name][definition] if name == "mAP" else figures[name]
+def figure(figures: dict[str, Any], name: str, definition: str) -> float:
+    """Return one figure of a ranking, in percent; definition: which of the average precisions is behind an mAP."""
+    return float(figures[name][definition] if name == "mAP" else figures[name])
 
 
-def spread(values):
-    """`88.70 ± 0.15`: the mean, and how far the values lie from it at most; `not run` without any."""
+def spread(values: Sequence[float]) -> str:
+    """Return `88.70 ± 0.15`, the mean and the largest distance from it, or `not run` if there are no values."""
     if not values:
         return "not run"
     middle = mean(values)
     return f"{middle:.2f}" + (f" ± {max(abs(value - middle) for value in values):.2f}" if len(values) > 1 else "")
 
 
-def comparison(recipe, seed, figures, changes):
-    """A line for each ranking of a run: published against measured, each mAP with its definition."""
+def comparison(recipe: Recipe, seed: int, figures: dict[str, Any], changes: dict[str, Any]) -> Iterator[str]:
+    """Yield a line for each ranking of a run: published against measured, each mAP with its definition."""
     for ranking, published in recipe.published.items():
         parts = []
         for key, name in SHOWN.items():
-            name += f" ({recipe.average_precision})" * (key == "mAP")
+            title = f"{name} ({recipe.average_precision})" if key == "mAP" else name
             measured = figure(figures[ranking], key, recipe.average_precision)
             against = f"published {_number(published[key])}, " if key in published else ""
-            parts.append(f"{name} {against}measured {_number(measured)}")
+            parts.append(f"{title} {against}measured {_number(measured)}")
         yield f"{recipe.name}{_with(changes)} seed {seed}, {ranking}: {'; '.join(parts)}"
 
 
-def _with(changes):
-    """` with --bf16 --weights FILE`, for what was changed about a recipe."""
+def _with(changes: dict[str, Any]) -> str:
+    """Return ` with --bf16 --weights FILE`, the changes to a recipe."""
     words = [f"--{name}" if value is True else f"--{name} {value}" for name, value in changes.items()]
     return f" with `{' '.join(words)}`" if words else ""
 
 
-def _link(name):
-    """The name of a recipe, a link where the recipe is one of this repository."""
+def _link(name: str) -> str:
+    """Return the name of a recipe, as a link if the recipe belongs to this repository."""
     return f"[{name}](../recipes/{name}.yaml)" if (ROOT / "recipes" / f"{name}.yaml").exists() else name
 
 
-def _number(value):
+def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
-def _table(head, rows):
+def _table(head: list[str], rows: list[list[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)

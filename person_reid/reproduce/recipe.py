@@ -1,4 +1,4 @@
-"""The form of a recipe: an options file of train.py with one key more, `recipe`, that says what should come of it.
+"""The form of a recipe: an options file of train.py with one more key, `recipe`, that states the expected results.
 
     use_dense: true
     train_all: true
@@ -13,7 +13,11 @@
 recipes/README.md explains the entries.
 """
 
+from __future__ import annotations
+
+from collections.abc import Collection
 from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from person_reid.basics import UserError, did_you_mean
@@ -27,12 +31,17 @@ FIGURES = ("rank1", "rank5", "rank10", "mAP", "mINP")
 
 @dataclass(frozen=True)
 class Recipe:
-    """A training and what it should reach.
+    """A training and the figures it should reach.
 
-    name: its folder and file, `market/resnet50`. flags: {name: value}, those of train.py. title, source: what it is
-    and where its figures are from. dataset: a key of DATA_SETS. average_precision: the definition behind its mAP.
-    published: {ranking: {figure: per cent}}; each ranking is measured, also one without figures. command: as published.
-    test, rerank: flags of test.py and evaluate_rerank.py. note: in what it may differ from what was published.
+    name: its folder and file, such as `market/resnet50`.
+    flags: {name: value} of train.py.
+    title, source: what it trains, and where its figures are from.
+    dataset: a key of DATA_SETS.
+    average_precision: the definition behind its mAP.
+    published: {ranking: {figure: percent}}; rankings without figures are measured too.
+    command: the published one.
+    test, rerank: flags of test.py and evaluate_rerank.py.
+    note: how it may differ from what was published.
     """
 
     name: str
@@ -48,10 +57,10 @@ class Recipe:
     note: str = ""
 
     @classmethod
-    def of(cls, path, content):
-        """The Recipe that the content of the file `path` is. Raises UserError where it is none."""
+    def of(cls, path: Path, content: dict[str, Any]) -> Recipe:
+        """Read the content of the file `path`. Raises UserError if it is not a recipe."""
         if KEY not in content:
-            raise UserError(f"{path}: no recipe: it has no entry {KEY!r}. recipes/README.md shows the form.")
+            raise UserError(f"{path}: not a recipe: it has no entry {KEY!r}. recipes/README.md shows the form.")
         check_recipe(content[KEY], path)
         flags = {name: value for name, value in content.items() if name != KEY}
         published = {name: content[KEY]["published"][name] for name in RANKINGS if name in content[KEY]["published"]}
@@ -59,22 +68,22 @@ class Recipe:
         return cls(f"{path.resolve().parent.name}/{path.stem}", flags, **about)
 
     @property
-    def identity(self):
-        """What the record of a run shares with the recipe, as long as the recipe stays what it was."""
+    def identity(self) -> dict[str, Any]:
+        """Return the entries that the record of a run shares with the recipe, unless the recipe has changed."""
         return {"recipe": self.name, "flags": self.flags, "test": self.test, "rerank": self.rerank}
 
 
-def is_of(record, identity):
-    """Whether a record is one of the recipe, or the run, of this identity."""
+def is_of(record: dict[str, Any], identity: dict[str, Any]) -> bool:
+    """Return whether a record belongs to the recipe, or the run, of this identity."""
     return all(record[name] == value for name, value in identity.items())
 
 
 ENTRIES = {entry.name: entry for entry in fields(Recipe) if entry.name not in ("name", "flags")}
 REQUIRED = [name for name, entry in ENTRIES.items() if entry.default is MISSING]
-CHOICES = {"dataset": DATA_SETS, "average_precision": AVERAGE_PRECISIONS}
+CHOICES: dict[str, Collection[str]] = {"dataset": DATA_SETS, "average_precision": AVERAGE_PRECISIONS}
 
 
-def check_recipe(about, path):
+def check_recipe(about: Any, path: str | Path) -> None:
     """Raise UserError unless `about`, the entry `recipe` of the file `path`, has the form of recipes/README.md."""
     if not isinstance(about, dict):
         raise UserError(f"{path}: {KEY}: expected 'name: value' lines, found {type(about).__name__}.")
@@ -83,7 +92,7 @@ def check_recipe(about, path):
             raise UserError(f"{path}: {KEY}: unknown entry {name!r}.{did_you_mean(str(name), ENTRIES)}")
         if name != "published" and not isinstance(value, str):
             raise UserError(f"{path}: {KEY}: {name}: expected text, found {value!r}.")
-        if value not in CHOICES.get(name, [value]):
+        if name in CHOICES and value not in CHOICES[name]:
             expected = " or ".join(CHOICES[name]) if len(CHOICES[name]) < 5 else "a name that prepare.py --dataset has"
             raise UserError(
                 f"{path}: {KEY}: {name}: {value!r}: expected {expected}.{did_you_mean(value, CHOICES[name])}"
@@ -94,7 +103,7 @@ def check_recipe(about, path):
     _check_published(about["published"], f"{path}: {KEY}: published")
 
 
-def _check_published(published, where):
+def _check_published(published: Any, where: str) -> None:
     if not isinstance(published, dict) or not published or not all(isinstance(v, dict) for v in published.values()):
         raise UserError(f"{where}: expected rankings and figures, such as 'single: {{rank1: 88.84, mAP: 71.59}}'.")
     for ranking, figures in published.items():
@@ -104,4 +113,4 @@ def _check_published(published, where):
             if name not in FIGURES:
                 raise UserError(f"{where}: {name!r}: expected one of {', '.join(FIGURES)}.")
             if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value <= 100:
-                raise UserError(f"{where}: {name}: {value!r}: expected per cent, 1 to 100.")
+                raise UserError(f"{where}: {name}: {value!r}: expected a percentage from 1 to 100.")

@@ -1,4 +1,4 @@
-"""A recipe with a seed, from the data set to its figures: every step as a user would type it, none of them twice."""
+"""Run a recipe with a seed, from the data set to its figures: each step once, as a user would type it."""
 
 import contextlib
 import json
@@ -27,8 +27,9 @@ from person_reid.versions import versions
 class Run(NamedTuple):
     """A recipe with a seed.
 
-    words: the flags of train.py for it. spec: the training that they describe. changes: {flag: value}, what the user
-    changed about the recipe's training.
+    words: its flags of train.py.
+    spec: the training that they describe.
+    changes: {flag: value} that the user changed in the recipe's training.
     """
 
     recipe: Recipe
@@ -38,18 +39,18 @@ class Run(NamedTuple):
     changes: dict[str, Any]
 
     @property
-    def identity(self):
-        """What a record has in common with the run whose record it is."""
+    def identity(self) -> dict[str, Any]:
+        """Return the entries that a record shares with its run."""
         return {**self.recipe.identity, "seed": self.seed, "changes": self.changes}
 
-    def done(self, records):
-        """Whether one of the records is this run's, with all rankings that the recipe asks for."""
+    def done(self, records: list[dict[str, Any]]) -> bool:
+        """Return whether one of the records is this run's, with all rankings that the recipe asks for."""
         own = [record for record in records if is_of(record, self.identity)]
         return any(self.recipe.published.keys() <= record["figures"].keys() for record in own)
 
 
-def reproduce(run):
-    """Prepare, train, test and evaluate, each as far as it is not done yet; returns the record of the run."""
+def reproduce(run: Run) -> dict[str, Any]:
+    """Prepare, train, test and evaluate, skipping what is done already. Returns the record of the run."""
     prepare(run)
     train(run)
     return {
@@ -62,13 +63,15 @@ def reproduce(run):
     }
 
 
-def prepare(run):
-    """Lay the data set out where it is not. Raises UserError where what lies there is another one, whose figures could
-    not be compared."""
+def prepare(run: Run) -> None:
+    """Lay out the data set if that is still to be done.
+
+    Raises UserError if the folder holds another data set, whose figures could not be compared.
+    """
     folder, data_set = run.spec.data.roots[0], DATA_SETS[run.recipe.dataset]
     if not (folder / TRAIN).is_dir():
-        words = ["--dataset", run.recipe.dataset, "--save_dir", folder]
-        with contextlib.suppress(UserError):  # not beside the layout: prepare.py looks in the usual places
+        words: list[str | Path] = ["--dataset", run.recipe.dataset, "--save_dir", folder]
+        with contextlib.suppress(UserError):  # if it is not beside the layout, prepare.py looks in the usual places
             words += ["--data_dir", find_data_set(folder.parent, run.recipe.dataset)[1]]
         call("prepare.py", *words, show=True)
     for split in (TRAIN, QUERY, GALLERY):
@@ -81,29 +84,31 @@ def prepare(run):
             )
 
 
-def train(run):
-    """Train the network: from the beginning, from where an interrupted training with the same options stopped, or not
-    at all where it is finished."""
+def train(run: Run) -> None:
+    """Train the network from the beginning, or resume an interrupted training with the same options.
+
+    A finished training is left as it is.
+    """
     spec, folder = run.spec, RunFolder(run.spec.name)
     resume = folder.state_file.exists() and folder.options_file.exists()
     if resume:
         before = folder.options()
-        before["batchsize"] *= len(spec.gpu_ids.split(","))  # of several devices, it holds the share of one
+        before["batchsize"] *= len(spec.gpu_ids.split(","))  # with several devices, it is the share of one
         resume = not changed_flags(before, spec.flags)
     last = "net_average_bn.pth" if spec.average else "net_last.pth"
     if not (resume and len(folder.history()) >= spec.optimizer.epochs and (folder.path / last).exists()):
         call("train.py", *run.words, *(["--resume"] if resume else []), show=True)
 
 
-def evaluate(run):
-    """Test the network, and rank as the recipe asks.
+def evaluate(run: Run) -> dict[str, dict[str, Any]]:
+    """Test the network and rank as the recipe asks.
 
-    Returns {ranking: {"rank1", "rank5", "rank10", "mINP": per cent, "mAP": {definition: per cent}}}.
+    Returns {ranking: {"rank1", "rank5", "rank10", "mINP": percent, "mAP": {definition: percent}}}.
     """
     recipe, spec = run.recipe, run.spec
     result, measured = RunFolder(spec.name).path / "result.mat", RunFolder(spec.name).path / "measured.json"
     multi = ["--multi"] if "multi" in recipe.published else []
-    words = ["--name", spec.name, "--test_dir", spec.data.roots[0], "--gpu_ids", spec.gpu_ids.split(",")[0]]
+    words = ["--name", spec.name, "--test_dir", str(spec.data.roots[0]), "--gpu_ids", spec.gpu_ids.split(",")[0]]
     call("test.py", *words, "--result", result, *shlex.split(recipe.test), *multi, show=True)
     scripts: dict[str, list[str]] = {"evaluate.py": []}
     if "re-ranked" in recipe.published:
@@ -122,16 +127,18 @@ def evaluate(run):
     return figures
 
 
-def describe_device(gpu_ids):
-    """What a run with these --gpu_ids computes on: `NVIDIA H200`, or `AMD EPYC 9B45, 2 threads`."""
+def describe_device(gpu_ids: str) -> str:
+    """Name the device of a run with these --gpu_ids: `NVIDIA H200`, or `AMD EPYC 9B45, 2 threads`."""
     count = len(gpu_ids.split(","))
     device = select_device(gpu_ids.split(",")[0])
     if device.type == "cuda":
-        return f"{count} × " * (count > 1) + torch.cuda.get_device_name(device)
+        name = torch.cuda.get_device_name(device)
+        return f"{count} × {name}" if count > 1 else name
     if device.type == "mps":
         return "Apple GPU"
     cores = Path("/proc/cpuinfo")
     lines = cores.read_text().splitlines() if cores.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     threads = torch.get_num_threads()
-    return f"{(models or [platform.processor() or platform.machine()])[0]}, {threads} thread{'s' * (threads > 1)}"
+    model = models[0] if models else platform.processor() or platform.machine()
+    return f"{model}, {threads} {'threads' if threads > 1 else 'thread'}"

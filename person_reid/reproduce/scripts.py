@@ -1,4 +1,4 @@
-"""Running the scripts as a user would, and keeping the figures: a JSON line a run."""
+"""Run the scripts as a user would, and keep the figures, one JSON line per run."""
 
 import json
 import logging
@@ -8,19 +8,20 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from person_reid.basics import UserError, importable
 
 ROOT = Path(__file__).resolve().parents[2]
-LAST = 600  # characters of what a failed script printed last
+LAST = 600  # characters to show of a failed script's output, from its end
 log = logging.getLogger(__name__)
 
 
-def call(script, *words, show=False):
-    """Run a script of the repository with these arguments; returns what it printed, errors among it.
+def call(script: str, *words: str | int | Path, show: bool = False) -> str:
+    """Run a script of the repository with these arguments. Returns its output, errors included.
 
-    show: also log each line as it comes. An exception here, an interruption among them, first ends the script: it is
-    asked to (SIGTERM), so that a training keeps the epoch it is in. Raises UserError where the script fails.
+    show: also log each line as it comes. An exception here, such as an interruption, first asks the script to end
+    (SIGTERM), so that a training keeps the epoch it is in. Raises UserError if the script fails.
     """
     own = [str(ROOT / script)] if "/" in script else ["-m", "person_reid", script.removesuffix(".py")]
     command = [sys.executable, *own, *map(str, words)]
@@ -45,27 +46,29 @@ def call(script, *words, show=False):
     return text
 
 
-def found(pattern, text):
-    """The first group of the first match. Raises UserError where there is none."""
+def found(pattern: str, text: str) -> str:
+    """Return the first group of the first match. Raises UserError if there is no match."""
     match = re.search(pattern, text)
     if not match:
-        raise UserError(f"Nothing like {pattern!r} in the output:\n{text[-LAST:]}")
+        raise UserError(f"The output has nothing that matches {pattern!r}:\n{text[-LAST:]}")
     return match[1]
 
 
-def read_records(path):
-    """The records of a results file, as dicts; none where there is no such file."""
+def read_records(path: str | Path) -> list[dict[str, Any]]:
+    """Read the records of a results file; an empty list if there is no such file."""
     path = Path(path)
     if not path.exists():
         return []
     try:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except ValueError as error:
-        raise UserError(f"{path}: expected a JSON object on each line ({error}). Mend or remove that line.") from error
+        raise UserError(
+            f"{path}: expected a JSON object on each line ({error}). Correct or remove that line."
+        ) from error
 
 
-def append_record(path, record):
-    """Add one line to a results file."""
+def append_record(path: str | Path, record: dict[str, Any]) -> None:
+    """Append one line to a results file."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:

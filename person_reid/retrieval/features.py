@@ -1,4 +1,7 @@
-"""From images to features: the network's output, summed over mirrored and resized copies, of unit length."""
+"""From images to features: the network's outputs, summed over mirrored and resized copies and scaled to unit length."""
+
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch.fx.experimental.optimization import fuse
@@ -6,14 +9,18 @@ from torch.nn.functional import interpolate, normalize
 
 from person_reid.basics import UserError, autocast, progress
 from person_reid.data.augment import normalise
+from person_reid.data.bank import DecodingBank
+from person_reid.models.network import Network
+from person_reid.retrieval.similarity import Features
 
-CPU_BATCH = 32  # the most images at a time on a CPU: of a larger batch no layer's output stays in the cache
+Bank = torch.Tensor | DecodingBank  # uint8 images (N, height, width, 3)
+CPU_BATCH = 32  # the most images at a time on a CPU: a larger batch's layer outputs do not fit into the cache
 
 
-def parse_scales(text):
-    """The resize factors of a `--ms` value: "1,1.1,1.2" are areas, whose square roots resize the image.
+def parse_scales(text: str) -> list[float]:
+    """Return the resize factors of a `--ms` value: the square roots of areas such as "1,1.1,1.2".
 
-    Raises UserError for anything but numbers above 0.
+    Raises UserError if one is not a number above 0.
     """
     try:
         areas = [float(part) for part in text.split(",")]
@@ -24,13 +31,15 @@ def parse_scales(text):
     return [area**0.5 for area in areas]
 
 
-def fused_embedding(network, device):
-    """The module images → features of a network on `device`, in evaluation mode, each convolution fused with the batch
-    norm that follows it where the network can be traced; the same numbers, sooner."""
-    network.to(device, memory_format=torch.channels_last).eval()
+def fused_embedding(network: Network, device: torch.device) -> torch.nn.Module:
+    """Return the module images → features of a network, on `device` and in evaluation mode.
+
+    If the network can be traced, each convolution is fused with the batch norm after it: the same numbers, sooner.
+    """
+    network.to(device).to(memory_format=torch.channels_last).eval()
     embedding = _Embedding(network)
     try:
-        fused = fuse(embedding)
+        fused = cast(_Embedding, fuse(embedding))  # a GraphModule that computes the same
     except Exception:  # tracing fails in as many ways as networks branch; then the network runs as it is
         return embedding
     fused.pieces = embedding.pieces
@@ -38,25 +47,34 @@ def fused_embedding(network, device):
 
 
 class _Embedding(torch.nn.Module):
-    def __init__(self, network):
+    def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
         self.pieces = network.pieces
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.network.embed(images)
 
 
 @torch.inference_mode()
 def extract_features(
-    embed, bank, device, batch_size, scales=(1.0,), flip=True, dtype=None, description="features", unit=True
-):
-    """Features (N, D) float32 on the CPU of a bank of N images, uint8 (N, H, W, 3).
+    embed: Callable[[torch.Tensor], torch.Tensor],
+    bank: Bank,
+    device: torch.device,
+    batch_size: int,
+    scales: Sequence[float] = (1.0,),
+    flip: bool = True,
+    dtype: torch.dtype | None = None,
+    description: str = "features",
+    unit: bool = True,
+) -> Features:
+    """Return the features (N, D) float32 of a bank of N images, uint8 (N, H, W, 3).
 
-    embed: (B, 3, H, W) → (B, D), such as fused_embedding gives; one with an attribute `pieces` has a feature of several
-    pieces, each of them normalised by itself. scales: factors by which the image is resized (bicubic), always from the
-    original. flip: add the mirrored image's output. dtype: of autocast, torch.float16 or torch.bfloat16; None:
-    float32. unit: L2-normalise them; else they have the length that the network gives them.
+    embed: (B, 3, H, W) → (B, D), as from fused_embedding; with an attribute `pieces`, each piece is normalised alone.
+    scales: factors by which the original image is resized (bicubic).
+    flip: add the mirrored image's output.
+    dtype: of autocast, torch.float16 or torch.bfloat16; None computes in float32.
+    unit: L2-normalise the features; otherwise they keep the length that the network gives them.
 
         feature = Σ_scale Σ_{image, mirrored} embed(resize(image, scale)), divided by its length
     """
@@ -68,18 +86,20 @@ def extract_features(
             images = normalise(chunk.to(device))
             views = [images, images.flip(3)] if flip else [images]
             with autocast(device, dtype):
-                total = sum(embed(_resize(view, scale)).float() for scale in scales for view in views)
+                outputs = (embed(_resize(view, scale)).float() for scale in scales for view in views)
+                total = sum(outputs, torch.zeros((), device=device))
             features.append((unit_length(total, getattr(embed, "pieces", 1)) if unit else total).cpu())
             bar.update(len(chunk))
     return torch.cat(features).numpy()
 
 
-def unit_length(features, pieces=1):
-    """Features (B, D) at length 1; with several pieces, (B, D / pieces, pieces) flattened, each at length 1/√pieces."""
-    return normalize(features.unflatten(1, (-1, pieces)), dim=1).flatten(1) / pieces**0.5
+def unit_length(features: torch.Tensor, pieces: int = 1) -> torch.Tensor:
+    """Scale features (B, D) to length 1, or each piece of a flattened (B, D / pieces, pieces) to 1/√pieces."""
+    units: torch.Tensor = normalize(torch.unflatten(features, 1, (-1, pieces)), dim=1).flatten(1) / pieces**0.5
+    return units
 
 
-def _resize(images, scale):
+def _resize(images: torch.Tensor, scale: float) -> torch.Tensor:
     if scale == 1:
         return images
     return interpolate(images, scale_factor=scale, mode="bicubic", align_corners=False)

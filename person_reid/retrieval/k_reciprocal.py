@@ -5,38 +5,55 @@ has dozens of entries, so neighbours come from a chunked top-k, sets and encodin
 distance visits only the images that share an entry with the query.
 """
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 
-from person_reid.retrieval.neighbours import ExactNeighbours, check_neighbours
-from person_reid.retrieval.similarity import CosineScores, Scores, unit_rows
+from person_reid.retrieval.graph import sparse_rows
+from person_reid.retrieval.neighbours import ExactNeighbours, NeighbourSearch, check_neighbours
+from person_reid.retrieval.similarity import CosineScores, Features, Scores, unit_rows
 
 BLOCK = 32  # queries whose shared entries are listed at a time
 
 
 class KReciprocalScores(Scores):
-    """Minus the re-ranked distance between queries and gallery: a `scores` for metrics.evaluate.
+    """The negated re-ranked distance between queries and gallery: `scores` for metrics.evaluate.
 
-    query: (Q, D), gallery: (G, D) features; k1: size of the neighbourhoods; k2: neighbours whose encodings are
-    averaged; lambda_value: share of the original distance, in [0, 1]; neighbours: who searches, exact by default.
-    Raises UserError where k1 or k2 does not fit the data.
+    query, gallery: features (Q, D) and (G, D).
+    k1: size of the neighbourhoods.
+    k2: number of neighbours whose encodings are averaged.
+    lambda_value: share of the original distance, in [0, 1].
+    neighbours: the search to use; exact by default.
+
+    Raises UserError if k1 or k2 does not fit the data.
     """
 
-    def __init__(self, query, gallery, k1=20, k2=6, lambda_value=0.3, neighbours=None):
+    def __init__(
+        self,
+        query: Features,
+        gallery: Features,
+        k1: int = 20,
+        k2: int = 6,
+        lambda_value: float = 0.3,
+        neighbours: NeighbourSearch | None = None,
+    ) -> None:
         check_neighbours(k1, k2, len(gallery))
         self.lambda_value = lambda_value
         self.features = unit_rows(np.ascontiguousarray(np.concatenate([query, gallery])))
         self.cosines = CosineScores(self.features[: len(query)], self.features[len(query) :])
         neighbours = neighbours or ExactNeighbours()
         found = neighbours.search(self.features, self.features, k1 + 1, itself=True, farthest=True)
-        self.farthest = np.maximum(squared_distance(found.lowest), 1e-12)  # all images may be one and the same
+        assert found.lowest is not None, "it was asked for"
+        self.farthest = np.maximum(squared_distance(found.lowest), 1e-12)  # all images may be identical
         encoding = average_rows(self._encode(reciprocal_expansion(found.indices, k1)), found.indices[:, :k2])
         self.query_encoding = encoding[: len(query)]
         self.gallery_columns = encoding[len(query) :].tocsc()
 
-    def __call__(self, start, stop):
-        """(stop - start, G) float32 scores of these queries; the distance is their opposite, in [0, 1]."""
-        scores = self.cosines(start, stop)
+    def __call__(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+        """Return the (stop - start, G) float32 scores of these queries, in [-1, 0]: the negated distances."""
+        scores: npt.NDArray[np.float32] = self.cosines(start, stop)
         # minus lambda · (2 - 2 cos)² / farthest, minus (1 - lambda) · Jaccard distance, without a second matrix
         scores -= 1
         np.square(scores, out=scores)
@@ -48,8 +65,8 @@ class KReciprocalScores(Scores):
             scores[first - start : last - start] += (1 - self.lambda_value) * (shared / (2 - shared))
         return scores
 
-    def _encode(self, pattern):
-        """Give every member j of i's set the weight exp(-d(i, j)), eq. 7, and every row the sum 1."""
+    def _encode(self, pattern: Any) -> Any:
+        """Give each member j of i's set the weight exp(-d(i, j)), eq. 7, and scale each row to the sum 1."""
         weights = np.empty(pattern.nnz, np.float32)
         rows = np.repeat(np.arange(pattern.shape[0]), np.diff(pattern.indptr))
         for start in range(0, pattern.nnz, 1024):  # small enough for the cache
@@ -61,26 +78,25 @@ class KReciprocalScores(Scores):
         return sparse.diags_array(1 / encoding.sum(axis=1)) @ encoding
 
 
-def squared_distance(cosine):
-    """The published original distance, the square of the squared Euclidean one: (2 - 2 cos)²."""
+def squared_distance(cosine: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return the published original distance, the square of the squared Euclidean one: (2 - 2 cos)²."""
     return np.square(2 - 2 * cosine)
 
 
-def reciprocal_sets(indices):
-    """R(i) of eq. 1 as a boolean (N, N) matrix: j is among i's neighbours `indices` (N, k + 1), and i among j's."""
-    num_images, k = indices.shape
-    starts = np.arange(0, indices.size + 1, k)
-    forward = sparse.csr_array((np.ones(indices.size, np.float32), indices.ravel(), starts), (num_images, num_images))
+def reciprocal_sets(indices: npt.NDArray[np.int64]) -> Any:
+    """Return R(i), eq. 1, as a sparse (N, N) matrix: j is in i's neighbours `indices` (N, k + 1), and i in j's."""
+    forward = sparse_rows(indices, np.ones(indices.shape, np.float32))
     return forward.multiply(forward.T).tocsr()
 
 
-def reciprocal_expansion(indices, k1):
-    """R*(i) of eq. 2: R(i), and R(j) of half the size for every j in R(i) whose half lies in R(i) by two thirds.
+def reciprocal_expansion(indices: npt.NDArray[np.int64], k1: int) -> Any:
+    """Return R*(i) of eq. 2, R(i) extended, as a sparse (N, N) matrix whose pattern is the sets.
 
-    indices: (N, k1 + 1) neighbours, itself first. Returns a sparse (N, N) matrix whose pattern is the sets.
+    For every j in R(i), the half-size R(j) is added if more than two thirds of it lie in R(i).
+    indices: (N, k1 + 1) neighbours, the image itself first.
     """
     sets, halves = reciprocal_sets(indices), reciprocal_sets(indices[:, : round(k1 / 2) + 1])
-    shared = sets.multiply(sets @ halves.T).tocsr()  # (i, j): how much of j's half lies in i's set, j in that set
+    shared = sets.multiply(sets @ halves.T).tocsr()  # (i, j), j in i's set: how much of j's half is in it
     sizes = np.diff(halves.indptr)[shared.indices]
     shared.data = (shared.data > 2 / 3 * sizes).astype(np.float32)
     expansion = (sets + shared @ halves).tocsr()
@@ -89,18 +105,15 @@ def reciprocal_expansion(indices, k1):
     return expansion
 
 
-def average_rows(encoding, indices):
-    """Local query expansion: every row becomes the mean of the rows of its neighbours `indices` (N, k2)."""
-    k = indices.shape[1]
-    weights = np.full(indices.size, 1 / k, np.float32)
-    starts = np.arange(0, indices.size + 1, k)
-    return sparse.csr_array((weights, indices.ravel(), starts), encoding.shape) @ encoding
+def average_rows(encoding: Any, indices: npt.NDArray[np.int64]) -> Any:
+    """Replace each row by the mean of the rows of its neighbours `indices` (N, k2): local query expansion."""
+    return sparse_rows(indices, np.full(indices.shape, 1 / indices.shape[1], np.float32)) @ encoding
 
 
-def shared_weight(rows, columns):
-    """Σ over entries of min(row, column), eq. 10, through the images that have the entry.
+def shared_weight(rows: Any, columns: Any) -> npt.NDArray[np.float32]:
+    """Return Σ min(row, column) over the entries, eq. 10, (B, G) float32, visiting only images that have the entry.
 
-    rows: (B, N) CSR, some queries' encodings; columns: (G, N) CSC, the gallery's. Returns (B, G) float32.
+    rows: (B, N) CSR, the encodings of some queries; columns: (G, N) CSC, those of the gallery.
     """
     starts, sizes = columns.indptr[rows.indices], np.diff(columns.indptr)[rows.indices]
     within = np.arange(sizes.sum()) - np.repeat(sizes.cumsum() - sizes, sizes)

@@ -39,12 +39,7 @@ class NeighbourSearch(Protocol):
     """A way to search: exact, or approximate through FAISS."""
 
     def search(
-        self,
-        queries: Features,
-        gallery: Features,
-        k: int,
-        itself: bool = False,
-        farthest: bool = False,
+        self, queries: Features, gallery: Features, k: int, itself: bool = False, farthest: bool = False
     ) -> Neighbours:
         """Find the k nearest gallery images of every query, as ExactNeighbours.search does."""
         ...
@@ -60,12 +55,7 @@ class ExactNeighbours:
         self.device, self.budget = device, budget
 
     def search(
-        self,
-        queries: Features,
-        gallery: Features,
-        k: int,
-        itself: bool = False,
-        farthest: bool = False,
+        self, queries: Features, gallery: Features, k: int, itself: bool = False, farthest: bool = False
     ) -> Neighbours:
         """Find the k nearest gallery images of every query; equal similarities are ordered by index.
 

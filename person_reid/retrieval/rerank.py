@@ -1,9 +1,11 @@
 """The ways to re-rank a gallery, and the memory that they take."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from person_reid.basics import UserError
 from person_reid.retrieval.expansion import ExpandedScores
@@ -11,12 +13,15 @@ from person_reid.retrieval.faiss_neighbours import FaissNeighbours
 from person_reid.retrieval.graph import GraphScores
 from person_reid.retrieval.graph_dense import DenseGraphScores, fits
 from person_reid.retrieval.k_reciprocal import KReciprocalScores
-from person_reid.retrieval.neighbours import ExactNeighbours
-from person_reid.retrieval.similarity import CHUNK_BYTES, MOST_ROWS, Scores, thread_count
+from person_reid.retrieval.neighbours import ExactNeighbours, NeighbourSearch
+from person_reid.retrieval.similarity import CHUNK_BYTES, MOST_ROWS, Features, Scores, thread_count
+
+if TYPE_CHECKING:  # evaluate.py starts without torch
+    import torch
 
 
 class Method(NamedTuple):
-    """A way to re-rank: its Scores, the published values of the flags that it takes, and what it keeps in memory."""
+    """A way to re-rank: its Scores, its flags with their published values, and the bytes it keeps for each image."""
 
     scores: Callable[..., Scores]
     defaults: dict[str, float]
@@ -30,20 +35,16 @@ METHODS = {
         {"k1": 20, "k2": 6, "lambda_value": 0.3},
         lambda k1, k2, **_: 12 * (k1 + 1) + 2 * 16 * k1 * k2 / 2,
     ),
-    # neighbours and A + Aᵀ of the first step; that of the second with up to three times k1 · k2 entries, twice while
-    # it is built
+    # neighbours; A + Aᵀ of the first step; that of the second, with up to three times k1 · k2 entries and held twice
+    # while it is built
     "gnn": Method(
         GraphScores,
         {"k1": 26, "k2": 7, "lambda_value": 0.3},
         lambda k1, k2, **_: 12 * k1 + 8 * 2 * k1 + 2 * 8 * 3 * k1 * k2,
     ),
-    "aqe": Method(
-        ExpandedScores,
-        {"k1": 5, "alpha": 0.0, "augment": 0},
-        lambda k1, augment, **_: 12 * (k1 + augment),
-    ),
+    "aqe": Method(ExpandedScores, {"k1": 5, "alpha": 0.0, "augment": 0}, lambda k1, augment, **_: 12 * (k1 + augment)),
 }
-SEARCHES: dict[str, Callable] = {
+SEARCHES: dict[str, Callable[..., NeighbourSearch]] = {
     "exact": ExactNeighbours,
     "faiss": lambda device, budget: FaissNeighbours("ivf"),
     "faiss-hnsw": lambda device, budget: FaissNeighbours("hnsw"),
@@ -56,9 +57,12 @@ log = logging.getLogger(__name__)
 class RerankSpec:
     """How to re-rank.
 
-    method: a key of METHODS. settings: {name: value} of those that the method takes, in place of its defaults.
-    neighbours: a key of SEARCHES. memory_gb: bound on the memory beside the features.
-    Raises UserError for a setting that the method would ignore, and for one out of range.
+    method: a key of METHODS.
+    settings: {name: value} that replace the method's defaults.
+    neighbours: a key of SEARCHES.
+    memory_gb: limit on the memory used besides the features.
+
+    Raises UserError if the method would ignore a setting or if one is out of range.
     """
 
     method: str = "k-reciprocal"
@@ -69,7 +73,7 @@ class RerankSpec:
     def __post_init__(self) -> None:
         defaults = METHODS[self.method].defaults
         for name in self.settings.keys() - defaults.keys():
-            raise UserError(f"--{name}: --method {self.method} has no use for it; it takes --{', --'.join(defaults)}.")
+            raise UserError(f"--{name}: --method {self.method} does not use it; it takes --{', --'.join(defaults)}.")
         if not 0 <= self.settings.get("lambda_value", 0) <= 1:
             raise UserError(f"--lambda_value {self.settings['lambda_value']}: expected 0 to 1.")
 
@@ -82,10 +86,10 @@ def rescorer(spec: RerankSpec) -> Callable[..., Scores]:
     method, defaults, bytes_per_image = METHODS[spec.method]
     settings = {**defaults, **spec.settings}
 
-    def rescore(query, gallery, device=None):
+    def rescore(query: Features, gallery: Features, device: torch.device | None = None) -> Scores:
         num_images, dimension = len(query) + len(gallery), query.shape[1]
         budget = plan_memory(spec, num_images, 4 * dimension + bytes_per_image(**settings))
-        chosen = settings | {"neighbours": SEARCHES[spec.neighbours](device, budget)}
+        chosen: dict[str, Any] = settings | {"neighbours": SEARCHES[spec.neighbours](device, budget)}
         if method is GraphScores and device is not None and fits(num_images, device):
             scores: Scores = DenseGraphScores(query, gallery, **chosen, device=device)
         else:
@@ -97,7 +101,7 @@ def rescorer(spec: RerankSpec) -> Callable[..., Scores]:
 
 
 def plan_memory(spec: RerankSpec, num_images: int, bytes_per_image: float) -> int:
-    """Return the bytes for a chunk of scores such that the whole stays within the spec's memory; log how much that is.
+    """Return the bytes for a chunk of scores that keep the whole within the spec's memory; log the total.
 
     Raises UserError if not even one row of scores fits.
     """

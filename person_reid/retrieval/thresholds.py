@@ -8,14 +8,19 @@ false_positives, true_positives, threshold = curve.at_fpr(1e-3)
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from person_reid.basics import UserError
 from person_reid.retrieval.metrics import find_pairs
+from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import CosineScores, chunks, run_chunks
 
-BINS = 2**16  # of cosines in [-1, 1]: a threshold is known to 3e-5
+BINS = 2**16  # of cosines in [-1, 1]: a threshold is accurate to 3e-5
+Counts = npt.NDArray[np.int64]  # a histogram (BINS,)
+Rates = npt.NDArray[np.float64]  # one for each threshold (BINS + 1,)
 FALSE_POSITIVE_RATES = {"1e-3": 1e-3, "1e-4": 1e-4}
 
 
@@ -23,20 +28,21 @@ FALSE_POSITIVE_RATES = {"1e-3": 1e-3, "1e-4": 1e-4}
 class PairSimilarities:
     """Histograms, (BINS,) int64 over cosines in [-1, 1], of pairs of images from different cameras.
 
-    genuine, impostor: all pairs of a query and a gallery image, of one identity and of two; hardest_genuine,
-    hardest_impostor: of every query the least similar image of its identity, the most similar of another.
+    genuine, impostor: all pairs of a query and a gallery image of the same identity, and of two identities.
+    hardest_genuine, hardest_impostor: for each query, its least similar image of the same identity, and its most
+        similar image of another.
     """
 
-    genuine: np.ndarray
-    impostor: np.ndarray
-    hardest_genuine: np.ndarray
-    hardest_impostor: np.ndarray
+    genuine: Counts
+    impostor: Counts
+    hardest_genuine: Counts
+    hardest_impostor: Counts
 
 
-def pair_similarities(query, gallery, ignore_cameras=False):
-    """PairSimilarities of two FeatureSets. Junk (label -1) counts as nobody; a distractor is an impostor.
+def pair_similarities(query: FeatureSet, gallery: FeatureSet, ignore_cameras: bool = False) -> PairSimilarities:
+    """Return the PairSimilarities of two FeatureSets. Junk (label -1) is left out; a distractor is an impostor.
 
-    ignore_cameras: also pairs from one camera. Raises UserError where there is no genuine or no impostor pair.
+    ignore_cameras: also count pairs from one camera. Raises UserError if there is no genuine or no impostor pair.
     """
     matches, _ = find_pairs(query, gallery, ignore_cameras)
     scores = CosineScores(query.features, gallery.features)
@@ -44,7 +50,7 @@ def pair_similarities(query, gallery, ignore_cameras=False):
     lowest, highest = np.full(len(query), np.inf, np.float32), np.full(len(query), -np.inf, np.float32)
     impostors = []
 
-    def count(start, stop):
+    def count(start: int, stop: int) -> None:
         chunk = scores(start, stop)
         part = slice(*np.searchsorted(matches[0], (start, stop)))
         rows, columns = matches[0][part], matches[1][part]
@@ -67,50 +73,51 @@ def pair_similarities(query, gallery, ignore_cameras=False):
     return found
 
 
-def histogram(similarities):
-    """(BINS,) int64 counts of cosines of any shape; those of -infinity are left out."""
-    places = np.clip((similarities + 1) * (BINS / 2), -1, BINS - 1).astype(np.int32)  # rounding may exceed 1 a little
+def histogram(similarities: npt.NDArray[Any]) -> Counts:
+    """Return the counts (BINS,) of cosines in an array of any shape; -infinity is left out."""
+    places = np.clip((similarities + 1) * (BINS / 2), -1, BINS - 1).astype(np.int32)  # rounding may slightly exceed 1
     return np.bincount(places.ravel() + 1, minlength=BINS + 1)[1:]
 
 
 @dataclass
 class Roc:
-    """Rates at every threshold: a pair at least that similar is called the same person.
+    """Error rates at every threshold: a pair at least that similar is taken for the same person.
 
     thresholds, false_positives, true_positives: (BINS + 1,) each, thresholds ascending, rates in [0, 1].
     """
 
-    thresholds: np.ndarray
-    false_positives: np.ndarray
-    true_positives: np.ndarray
+    thresholds: Rates
+    false_positives: Rates
+    true_positives: Rates
 
-    def at_fpr(self, rate):
-        """(false positive rate, true positive rate, threshold) at the lowest threshold whose rate is at most `rate`."""
+    def at_fpr(self, rate: float) -> tuple[float, float, float]:
+        """Return (false positive rate, true positive rate, threshold) for a false positive rate of at most `rate`."""
         return self._at(int(np.argmax(self.false_positives <= rate)))
 
-    def equal_error(self):
-        """(equal error rate, threshold): where strangers accepted and acquaintances refused are equally frequent."""
+    def equal_error(self) -> tuple[float, float]:
+        """Return (equal error rate, threshold), where impostors are accepted as often as genuine pairs are refused."""
         index = int(np.argmin(np.abs(self.false_positives + self.true_positives - 1)))
         false_positives, true_positives, threshold = self._at(index)
         return (false_positives + 1 - true_positives) / 2, threshold
 
-    def _at(self, index):
-        return tuple(float(rates[index]) for rates in (self.false_positives, self.true_positives, self.thresholds))
+    def _at(self, index: int) -> tuple[float, float, float]:
+        return float(self.false_positives[index]), float(self.true_positives[index]), float(self.thresholds[index])
 
 
-def roc(genuine, impostor):
-    """The Roc of two histograms (BINS,)."""
+def roc(genuine: Counts, impostor: Counts) -> Roc:
+    """Return the Roc of two histograms (BINS,)."""
 
-    def above(counts):
-        return np.append(counts[::-1].cumsum()[::-1], 0) / counts.sum()
+    def above(counts: Counts) -> Rates:
+        shares: Rates = np.append(counts[::-1].cumsum()[::-1], 0) / counts.sum()
+        return shares
 
     return Roc(np.linspace(-1, 1, BINS + 1), above(impostor), above(genuine))
 
 
-def summarize(pairs):
-    """Rates and thresholds over all pairs and over the hardest ones, as plain numbers for a JSON file."""
+def summarize(pairs: PairSimilarities) -> dict[str, dict[str, Any]]:
+    """Return rates and thresholds over all pairs and over the hardest ones, as plain numbers for a JSON file."""
 
-    def rates(genuine, impostor):
+    def rates(genuine: Counts, impostor: Counts) -> dict[str, Any]:
         curve = roc(genuine, impostor)
         error, threshold = curve.equal_error()
         rules = {"eer": {"threshold": threshold, "error": error}}
@@ -125,8 +132,8 @@ def summarize(pairs):
     }
 
 
-def load_threshold(text):
-    """The threshold that `text` gives: a number, or a JSON file by tools/threshold.py. Raises UserError for neither."""
+def load_threshold(text: str | Path) -> float:
+    """Read a threshold: a number or the path of a file by tools/threshold.py. Raises UserError if it is neither."""
     try:
         return float(str(text))
     except ValueError:
@@ -134,6 +141,8 @@ def load_threshold(text):
     try:
         return float(json.loads(Path(text).read_text(encoding="utf-8"))["threshold"])
     except FileNotFoundError:
-        raise UserError(f"--threshold {text}: no number and no file; python tools/threshold.py writes one.") from None
+        raise UserError(
+            f"--threshold {text}: neither a number nor a file; python tools/threshold.py writes one."
+        ) from None
     except (ValueError, KeyError, TypeError):
         raise UserError(f"--threshold {text}: no threshold in it; expected the file of tools/threshold.py.") from None

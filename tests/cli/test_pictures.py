@@ -69,7 +69,7 @@ def test_figures_of_nothing_are_refused(inside, tmp_path):
         (["curves", "--name", "absent"], "no such log"),
         (["cmc", "absent.mat"], "no features there"),
         (["cmc", "--ranks", "1"], "--ranks 1"),
-        (["histogram", "--threshold", "absent.json"], "no number and no file"),
+        (["histogram", "--threshold", "absent.json"], "neither a number nor a file"),
     ):
         with pytest.raises(UserError, match=expected):
             figures.main([*words, "--save", str(tmp_path / "a.png")])

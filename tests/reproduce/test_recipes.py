@@ -140,9 +140,9 @@ def test_a_complete_entry_is_accepted():
         ({"published": {"single": 90}}, "published: expected rankings and figures"),
         ({"published": {"double": {}}}, "'double': expected one of single, multi, re-ranked"),
         ({"published": {"single": {"map": 80}}}, "'map': expected one of rank1"),
-        ({"published": {"single": {"mAP": 0.8}}}, "mAP: 0.8: expected per cent"),
-        ({"published": {"single": {"mAP": 101}}}, "mAP: 101: expected per cent"),
-        ({"published": {"single": {"mAP": True}}}, "mAP: True: expected per cent"),
+        ({"published": {"single": {"mAP": 0.8}}}, "mAP: 0.8: expected a percentage"),
+        ({"published": {"single": {"mAP": 101}}}, "mAP: 101: expected a percentage"),
+        ({"published": {"single": {"mAP": True}}}, "mAP: True: expected a percentage"),
     ],
 )
 def test_a_wrong_entry_is_refused_by_name(change, message, tmp_path):
@@ -172,5 +172,5 @@ def test_an_options_file_without_the_entry_is_no_recipe(tmp_path):
     path = tmp_path / "plain.yaml"
     path.write_text("lr: 0.1")
     assert parse_train(["--config", str(path)]).lr == 0.1
-    with pytest.raises(UserError, match="no recipe: it has no entry 'recipe'"):
+    with pytest.raises(UserError, match="not a recipe: it has no entry 'recipe'"):
         read_recipe(path)

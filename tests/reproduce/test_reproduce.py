@@ -151,7 +151,7 @@ def test_a_record_of_the_recipe_as_it_was_counts_no_longer(tiny):
     write_recipe(tiny, lr=0.3)
     assert not plan(tiny, 0).done([record])
     text = tables([read_recipe(tiny)], [record])
-    assert "| not run |" in text and "own/tiny (the recipe was another one then) | 0 | single | 50.00" in text
+    assert "| not run |" in text and "own/tiny (the recipe has changed since) | 0 | single | 50.00" in text
 
 
 def test_a_record_without_a_ranking_that_the_recipe_asks_for_is_not_done(tiny):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from person_reid.basics import UserError
+from person_reid.distributed import World
 from person_reid.retrieval.metrics import evaluate, merge_multi_query
 from person_reid.retrieval.similarity import CosineScores, EuclideanScores, Scores
 from tests.retrieval.conftest import data_sets, image_set
@@ -160,18 +161,13 @@ def test_workers_share_the_chunks(published):
     scores.budget = 4 * len(gallery) * 7
     parts = []
 
-    class Worker:
-        size = 2
-
-        def __init__(self, rank):
-            self.rank = rank
-
+    class Worker(World):
         def sum(self, ranks):
             parts.append(ranks)
             return np.sum(parts, axis=0)
 
-    evaluate(query, gallery, scores=scores, workers=Worker(0))
-    shared = evaluate(query, gallery, scores=scores, workers=Worker(1))
+    evaluate(query, gallery, scores=scores, workers=Worker(0, 2))
+    shared = evaluate(query, gallery, scores=scores, workers=Worker(1, 2))
     assert shared.line() == evaluate(query, gallery, scores=scores).line()
     assert not np.any((parts[0] > 0) & (parts[1] > 0))
 

@@ -99,5 +99,5 @@ def test_a_threshold_is_a_number_or_a_file(tmp_path):
     path.write_text("[1]")
     with pytest.raises(UserError, match=r"no threshold in it"):
         load_threshold(path)
-    with pytest.raises(UserError, match=r"no number and no file; python tools/threshold\.py"):
+    with pytest.raises(UserError, match=r"neither a number nor a file; python tools/threshold\.py"):
         load_threshold(tmp_path / "none.json")
