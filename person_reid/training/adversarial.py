@@ -5,11 +5,11 @@ Zheng et al., U-turn: Crafting Adversarial Queries with Opposite-Direction Featu
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
 from person_reid.data.augment import normalise
-from person_reid.models.network import Network
 from person_reid.training.trainer import StepContext
 
 RATE = 16  # grey values, out of 255: the most by which a pixel is moved
@@ -32,12 +32,12 @@ class AdversarialTerm:
         return self.weight * context.criterion.classify(logits, context.targets)
 
 
-def opposite_direction_attack(network: Network, images: torch.Tensor, rate: int = RATE) -> torch.Tensor:
+def opposite_direction_attack(network: Any, images: torch.Tensor, rate: int = RATE) -> torch.Tensor:
     """Move each pixel by at most `rate` grey values so that the feature f turns in the opposite direction (ODFA).
 
         d ← clip(d + sign ∂ f(x − d) · f(x) / ∂(x − d), ±rate),  from d = 0, min(1.25 · rate, rate + 4) times
 
-    network: its `embed` gives f. It computes in evaluation mode; its gradients, statistics and modes do not change.
+    network: its `embed` gives f. Evaluation mode is used; its gradients, statistics and modes do not change.
     images: (B, 3, H, W), normalised, of any size. Returns images of that shape, each pixel between black and white.
 
     In evaluation mode no batch norm updates its statistics, no dropout blurs the direction, and the attack on an image
