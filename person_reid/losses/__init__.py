@@ -115,8 +115,7 @@ def create(name: str, num_classes: int | None = None, dim: int | None = None, **
     """Create the loss called `name`. `settings` go to its class and override those that the name stands for.
 
     num_classes, dim: for losses that own parameters (arcface, cosface, sphere, center; verification needs only dim);
-    the others ignore them. Raises UserError for an unknown name or setting, and if a number that the loss needs is
-    missing.
+    the others ignore them. Raises UserError for an unknown name or setting, and if the loss lacks one of these numbers.
     """
     check_name(name)
     entry = REGISTRY[name]

@@ -16,9 +16,8 @@ class FeatureLoss(nn.Module):
     features: (N, D), any floating type. labels: (N,) int64. Returns a differentiable float32 scalar, zero if the batch
     has no pair to learn from. Raises ValueError if the shapes do not fit.
 
-    normalised: whether `compute` receives features of unit length.
-    takes: what `features` are, "features" of the network or its class scores, "logits".
-    before_dropout: whether the loss expects the features that enter the neck's dropout.
+    normalised: whether `compute` receives features of unit length. takes: "features" of the network, or "logits", its
+    class scores. before_dropout: whether the loss expects the features that enter the neck's dropout.
     """
 
     normalised = True
@@ -125,11 +124,6 @@ def multi_similarity_pairs(
 def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Return the mean of `values` under `mask`, of the same shape; zero, with zero gradient, if the mask is empty."""
     return values.where(mask, 0).sum() / mask.sum().clamp(min=1)
-
-
-def mean_of_nonzero(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Return the mean of the `values` above zero under `mask`, so that satisfied pairs do not dilute the others."""
-    return masked_mean(values, mask & (values > 0))
 
 
 def masked_logsumexp(values: torch.Tensor, mask: torch.Tensor, dim: int) -> torch.Tensor:

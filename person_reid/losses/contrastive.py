@@ -8,7 +8,7 @@ Hadsell et al., Dimensionality Reduction by Learning an Invariant Mapping, CVPR 
 import torch
 from torch.nn import functional as F
 
-from person_reid.losses.base import FeatureLoss, cosine_similarities, euclidean_distances, mean_of_nonzero, pair_masks
+from person_reid.losses.base import FeatureLoss, cosine_similarities, euclidean_distances, masked_mean, pair_masks
 
 
 class ContrastiveLoss(FeatureLoss):
@@ -23,4 +23,4 @@ class ContrastiveLoss(FeatureLoss):
         positive, negative = pair_masks(labels)
         too_far = F.relu(distances - self.positive_margin)
         too_near = F.relu(self.negative_margin - distances)
-        return mean_of_nonzero(too_far, positive) + mean_of_nonzero(too_near, negative)
+        return masked_mean(too_far, positive & (too_far > 0)) + masked_mean(too_near, negative & (too_near > 0))

@@ -50,7 +50,7 @@ def replace_at_labels(
 class MarginSoftmax(FeatureLoss):
     """The base of the three losses. num_classes: identities, labels are in [0, num_classes). dim: D of the features."""
 
-    def __init__(self, num_classes: int, dim: int, margin: float, scale: float) -> None:
+    def __init__(self, num_classes: int, dim: int, margin: float = 0.35, scale: float = 64.0) -> None:
         super().__init__()
         self.margin, self.scale = margin, scale
         self.prototypes = nn.Parameter(torch.randn(num_classes, dim))
@@ -76,9 +76,6 @@ class ArcFaceLoss(MarginSoftmax):
 
 class CosFaceLoss(MarginSoftmax):
     """Compute the CosFace loss. margin: in cosines. scale: s."""
-
-    def __init__(self, num_classes: int, dim: int, margin: float = 0.35, scale: float = 64.0) -> None:
-        super().__init__(num_classes, dim, margin, scale)
 
     def with_margin(self, cosines: torch.Tensor) -> torch.Tensor:
         return cosines - self.margin

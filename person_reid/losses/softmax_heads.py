@@ -27,7 +27,7 @@ class SoftmaxHead(FeatureLoss):
     normalised = False
     takes = "logits"
 
-    def __init__(self, margin: float, scale: float, smoothing: float) -> None:
+    def __init__(self, margin: float = 0.35, scale: float = 64.0, smoothing: float = 0.0) -> None:
         super().__init__()
         self.margin, self.scale, self.smoothing = margin, scale, smoothing
 
@@ -43,9 +43,6 @@ class SoftmaxHead(FeatureLoss):
 
 class CosineSoftmaxLoss(SoftmaxHead):
     """Compute cross entropy with a cosine margin. margin: in cosines."""
-
-    def __init__(self, margin: float = 0.35, scale: float = 64.0, smoothing: float = 0.0) -> None:
-        super().__init__(margin, scale, smoothing)
 
     def with_margin(self, cosines: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return replace_at_labels(cosines, labels, lambda cosine: cosine - self.margin)
@@ -63,9 +60,6 @@ class ArcFaceSoftmaxLoss(SoftmaxHead):
 
 class CircleSoftmaxLoss(SoftmaxHead):
     """Compute the circle loss by class. margin: m, the relaxation, in cosines."""
-
-    def __init__(self, margin: float = 0.35, scale: float = 64.0, smoothing: float = 0.0) -> None:
-        super().__init__(margin, scale, smoothing)
 
     def with_margin(self, cosines: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         push = F.relu(cosines.detach() + self.margin) * (cosines - self.margin)

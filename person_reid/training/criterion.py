@@ -1,5 +1,7 @@
 """The loss of a training run: the classifier's loss over the identities, plus those that the plan adds."""
 
+from functools import partial
+
 import torch
 from torch import nn
 
@@ -10,9 +12,7 @@ from person_reid.losses.plan import LossPlan
 class Criterion(nn.Module):
     """loss = w · Σ over heads of the classifier's loss + Σ over losses and parts of weight · loss.
 
-    plan: the losses and their weights.
-    num_classes: identities.
-    dim: D, the width of the features that the metric losses see.
+    plan: the losses and their weights. num_classes: identities. dim: D, the width of the metric losses' features.
     parts: P, the features of an image. Each part has its own losses and prototypes, which are parameters here.
     """
 
@@ -22,12 +22,8 @@ class Criterion(nn.Module):
         self.classification = losses.create(losses.HEADS[plan.head], smoothing=plan.label_smoothing)
         self.metric_losses, self.logit_losses = nn.ModuleDict(), nn.ModuleDict()
         for term in plan.terms:
-            copies = [
-                losses.Weighted(
-                    losses.create(term.name, num_classes, dim, **term.settings), term.weight, term.per_image
-                )
-                for _ in range(parts)
-            ]
+            create = partial(losses.create, term.name, num_classes, dim, **term.settings)
+            copies = [losses.Weighted(create(), term.weight, term.per_image) for _ in range(parts)]
             if copies[0].takes == "logits":
                 self.logit_losses[term.name] = copies[0]
             else:
@@ -55,6 +51,5 @@ class PartLosses(nn.ModuleList):
 
 def _over_heads(loss: nn.Module, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Sum a loss over the H heads of a part network, logits (B, H, C), or over the only head, logits (B, C)."""
-    heads = logits.unbind(1) if logits.ndim == 3 else [logits]
-    total: torch.Tensor = sum(loss(head, labels) for head in heads)
+    total: torch.Tensor = sum(loss(head, labels) for head in (logits.unbind(1) if logits.ndim == 3 else [logits]))
     return total

@@ -17,7 +17,6 @@ from person_reid.data.samplers import PKSampler, Sampler, ShuffleSampler, expect
 from person_reid.distributed import World
 from person_reid.models.factory import build_model, parameter_count
 from person_reid.models.heads import Head
-from person_reid.models.network import Network
 from person_reid.run_folder import RunFolder, check_run_name
 from person_reid.show.curves import draw_curves
 from person_reid.training.adversarial import AdversarialTerm
@@ -103,7 +102,9 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
         for head in (module for module in network.modules() if isinstance(module, Head)):
             head.drops_for_losses = False
     if spec.sync_bn:
-        network = _with_synchronised_norms(network, device)
+        if device.type != "cuda":
+            raise UserError(f"--sync_bn: PyTorch synchronises batch norms on GPUs only, and this runs on {device}.")
+        network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
     criterion = Criterion(spec.losses, len(split.classes), network.metric_dim, network.parts)
 
     with world.leader_first():  # one process decodes; the others open its caches
@@ -111,7 +112,7 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
         banks = [_bank(spec, part.paths, folder) for folder, part in splits]
         terms: list[Term] = [AdversarialTerm(spec.adversarial, spec.adversarial_every)] if spec.adversarial else []
         if data.unlabelled:
-            source = BatchSource(_unlabelled_bank(spec, unlabelled), augment, device)
+            source = BatchSource(_unlabelled_bank(spec, unlabelled, data.unlabelled), augment, device)
             terms.append(GeneralisationTerm(source, size=max(8, data.batch_size // 2)))  # the published number
         if evaluation:
             evaluation.decode(augment.height, augment.width)
@@ -215,16 +216,8 @@ def _line(record: dict[str, float], total: int) -> str:
     return f"{text}  lr {record['lr']:.2e}  {record['images_per_second']:.0f} images/s"
 
 
-def _with_synchronised_norms(network: Network, device: torch.device) -> Network:
-    if device.type != "cuda":
-        raise UserError(f"--sync_bn: PyTorch synchronises batch norms on GPUs only, and this runs on {device}.")
-    converted: Network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    return converted
-
-
 def _validation_data(spec: TrainSpec, classes: list[str]) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """Return the bank (N, H, W, 3) and targets (N,) of the val split, without identities that are not trained; None if
-    nothing is left."""
+    """Return bank (N, H, W, 3) and targets (N,) of the trained identities in the val split, or None if it has none."""
     folder = spec.data.roots[0] / "val"
     if not folder.is_dir():
         return None
@@ -243,11 +236,9 @@ def _bank(spec: TrainSpec, paths: list[Path], folder: Path) -> torch.Tensor:
     return load_bank(paths, augment.height, augment.width, folder.parent / ".cache", folder.name)
 
 
-def _unlabelled_bank(spec: TrainSpec, paths: list[Path]) -> torch.Tensor:
+def _unlabelled_bank(spec: TrainSpec, paths: list[Path], folder: Path) -> torch.Tensor:
     """Return the bank of --DG_dir. Its cache lies beside the training images if that folder is not writable."""
-    folder, augment = spec.data.unlabelled, spec.data.augment
-    assert folder is not None
-    cache = folder / ".cache"
+    cache, augment = folder / ".cache", spec.data.augment
     if not cache.is_dir() and not os.access(folder, os.W_OK):
         cache = spec.data.roots[0] / ".cache"
     return load_bank(paths, augment.height, augment.width, cache, "unlabelled")

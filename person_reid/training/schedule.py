@@ -57,42 +57,31 @@ def build_scheduler(optimizer: Optimizer, spec: OptimizerSpec, steps_per_epoch: 
     The rate depends on the step number alone, so a resumed run continues exactly where it was. Chained schedulers
     (SequentialLR) multiply the rate from step to step and accumulate rounding errors.
     """
-    warm_steps = spec.warm_epochs * steps_per_epoch
     floors = [spec.lr * FLOOR / group["lr"] for group in optimizer.param_groups]
-    decays = [_decay(spec, steps_per_epoch, floor) for floor in floors]
-    return LambdaLR(optimizer, [_warmed_up(decay, warm_steps) for decay in decays])
+    return LambdaLR(optimizer, [_factor(spec, steps_per_epoch, floor) for floor in floors])
 
 
-def _warmed_up(decay: Callable[[int], float], warm_steps: int) -> Callable[[int], float]:
-    """Return factor(step): `decay` times a factor that rises linearly from WARM_FROM to 1 over the first steps."""
-
-    def factor(step: int) -> float:
-        warm = min(1.0, WARM_FROM + (1 - WARM_FROM) * step / warm_steps) if warm_steps else 1.0
-        return warm * decay(step)
-
-    return factor
-
-
-def _decay(spec: OptimizerSpec, steps_per_epoch: int, floor: float) -> Callable[[int], float]:
-    """Return factor(step) of --schedule. floor: where the cosines end, lr / 100 for every group.
+def _factor(spec: OptimizerSpec, steps_per_epoch: int, floor: float) -> Callable[[int], float]:
+    """Return factor(step) of the learning rate: a linear warm-up from WARM_FROM to 1, times the decay of --schedule.
 
     step: × 0.1 after two thirds of the epochs. multistep: × 0.1 after each milestone.
-    cosine: floor + (1 - floor)·(1 + cos(π·t/T))/2 at epoch t of T, from 1 to `floor` (Loshchilov and Hutter, SGDR, ICLR
-    2017, eq. 5, without restarts). warmup_cosine: the same per step, t and T counted from the end of the warm-up.
-    (WarmupCosineAnnealingLR, common to many person toolboxes, moves once per epoch; its warm-up begins at a third, and
-    its cosine ends at eta_min, by default 0.)
+    cosine: floor + (1 - floor)·(1 + cos(π·t/T))/2 at epoch t of T, from 1 to `floor`, which makes the rate of every
+    group end at lr / 100 (Loshchilov and Hutter, SGDR, ICLR 2017, eq. 5, without restarts).
+    warmup_cosine: the same per step, t and T counted from the end of the warm-up. (WarmupCosineAnnealingLR of many
+    person toolboxes moves once per epoch, begins its warm-up at a third, and ends at eta_min, by default 0.)
     """
-    if spec.schedule == "step":
-        period = max(1, spec.epochs * 2 // 3)
-        return lambda step: DROP ** (step // steps_per_epoch // period)
-    if spec.schedule == "multistep":
-        return lambda step: DROP ** bisect_right(spec.milestones, step // steps_per_epoch)
-    if spec.schedule == "cosine":
-        return lambda step: _half_cosine(step // steps_per_epoch, spec.epochs, floor)
-    begin = spec.warm_epochs * steps_per_epoch
-    length = max(1, spec.epochs * steps_per_epoch - begin)
-    return lambda step: _half_cosine(max(0, step - begin), length, floor)
+    warm_steps = spec.warm_epochs * steps_per_epoch
 
+    def factor(step: int) -> float:
+        epoch = step // steps_per_epoch
+        warm = min(1.0, WARM_FROM + (1 - WARM_FROM) * step / warm_steps) if warm_steps else 1.0
+        if spec.schedule == "step":
+            return warm * DROP ** (epoch // max(1, spec.epochs * 2 // 3))
+        if spec.schedule == "multistep":
+            return warm * DROP ** bisect_right(spec.milestones, epoch)
+        position, length = epoch, spec.epochs
+        if spec.schedule == "warmup_cosine":
+            position, length = max(0, step - warm_steps), max(1, spec.epochs * steps_per_epoch - warm_steps)
+        return warm * (floor + (1 - floor) * (1 + math.cos(math.pi * position / length)) / 2)
 
-def _half_cosine(position: int, length: int, floor: float) -> float:
-    return floor + (1 - floor) * (1 + math.cos(math.pi * position / length)) / 2
+    return factor

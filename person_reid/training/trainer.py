@@ -162,7 +162,9 @@ class Trainer:
         with nullcontext() if updates or self.world.size == 1 else self.objective.no_sync():
             with autocast(self.device, self.spec.dtype):
                 loss, logits = self.objective(images, targets)
-                loss = loss + sum((term(self._context(images, targets, step)) for term in self.terms), 0.0)
+                seed = self.batches.seed_of(self.epoch, step)
+                context = StepContext(self.network, self.criterion, self.average, images, targets, step, seed)
+                loss = loss + sum((term(context) for term in self.terms), 0.0)
             accumulate = self.spec.optimizer.accumulate
             group = min(accumulate, len(self.batches) - (step - step % accumulate))
             self.scaler.scale(loss / group).backward()
@@ -176,10 +178,6 @@ class Trainer:
                 self.average_criterion.update_parameters(self.criterion)
         return loss.detach(), logits.detach()
 
-    def _context(self, images: torch.Tensor, targets: torch.Tensor, step: int) -> StepContext:
-        seed = self.batches.seed_of(self.epoch, step)
-        return StepContext(self.network, self.criterion, self.average, images, targets, step, seed)
-
     def _updates(self, step: int) -> bool:
         """Return whether the weights are updated after this step."""
         return (step + 1) % self.spec.optimizer.accumulate == 0 or step + 1 == len(self.batches)
@@ -192,8 +190,7 @@ class Trainer:
         return total / seen, wrong / seen, seen
 
     def _agreed(self, stop: Callable[[], bool]) -> bool:
-        """Return whether any process wants to stop. Several processes ask one another about as often as they read the
-        loss, and at the end of an epoch, which may be shorter."""
+        """Return whether any process wants to stop; several ask when they read the loss, and at the end of the epoch."""
         if self.world.size == 1:
             return stop()
         asks = self.step % READ_EVERY < self.spec.optimizer.accumulate or self.step == len(self.batches)
@@ -216,8 +213,7 @@ class Trainer:
 
     @torch.inference_mode()
     def validate(self, bank: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
-        """Return {"val_loss", "val_error"} on unaugmented images: the classifier's mean loss, without margin or
-        smoothing, and its top-1 error. bank: uint8 (N, H, W, 3). targets: (N,)."""
+        """Return "val_loss", the classifier's without margin or smoothing, and "val_error", top-1, not augmented."""
         self.network.eval()
         self.criterion.eval()
         totals = torch.zeros(2, device=self.device)
