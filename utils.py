@@ -1,4 +1,4 @@
-"""Messages, safe files, the device and the seed, under their former name; they live in person_reid.basics."""
+"""Messages, safe files, the device and the seed under their former names; they live in person_reid.basics."""
 
 from person_reid.basics import (
     UserError,

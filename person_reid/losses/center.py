@@ -14,7 +14,7 @@ from person_reid.losses.base import FeatureLoss
 
 
 class CenterLoss(FeatureLoss):
-    """Pull features, not normalised, to their centers. num_classes: identities, labels below it. dim: D."""
+    """Pull features, not normalised, towards their centers. num_classes: labels are in [0, num_classes). dim: D."""
 
     normalised = False
 

@@ -190,7 +190,7 @@ class Trainer:
         return total / seen, wrong / seen, seen
 
     def _agreed(self, stop: Callable[[], bool]) -> bool:
-        """Return whether any process wants to stop; several ask when they read the loss, and at the end of the epoch."""
+        """Return whether any process wants to stop; several ask at readings of the loss and at the last step."""
         if self.world.size == 1:
             return stop()
         asks = self.step % READ_EVERY < self.spec.optimizer.accumulate or self.step == len(self.batches)
