@@ -1,4 +1,4 @@
-"""Every loss by its name: `losses.create("triplet", margin=0.3)`. The losses live in person_reid.losses."""
+"""Create losses by name: `losses.create("triplet", margin=0.3)`. They live in person_reid.losses."""
 
 from person_reid.losses import (
     HEADS,

@@ -1,16 +1,16 @@
-"""Every loss by its name.
+"""Create losses by name.
 
 >>> triplet = create("triplet", margin=0.3)                 # a torch.nn.Module
->>> arcface = create("arcface", num_classes=751, dim=512)   # with prototypes: give its parameters to the optimizer
+>>> arcface = create("arcface", num_classes=751, dim=512)   # owns prototypes: optimise its parameters
 >>> loss = triplet(torch.randn(32, 512), torch.randint(0, 8, (32,)))
 
-All take features (N, D) and labels (N,) and return a scalar in float32; a loss whose `takes` is "logits" takes class
-scores (N, C) instead. The files of this folder hold one family each, with its formula and its paper.
+All take features (N, D) and labels (N,) and return a float32 scalar. A loss whose `takes` is "logits" takes class
+scores (N, C) instead. Each file in this folder holds one family, with its formula and paper.
 """
 
 import inspect
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -31,10 +31,10 @@ from person_reid.losses.verification import VerificationLoss
 
 
 class Entry(NamedTuple):
-    """A name's class, the settings that the name stands for, a line about it, and whether it needs pairs that match."""
+    """What a name stands for: a class, its settings, a one-line summary, and whether it needs matching pairs."""
 
     loss: type[FeatureLoss]
-    settings: dict
+    settings: dict[str, Any]
     summary: str
     needs_positives: bool = False
 
@@ -68,7 +68,7 @@ REGISTRY = {
     "arcface_softmax": Entry(ArcFaceSoftmaxLoss, {}, "of --head arcface: an angular margin (Deng 2019)"),
     "circle_softmax": Entry(CircleSoftmaxLoss, {}, "of --head circle: circle, by class (Sun 2020)"),
 }
-# The loss of each classifier that --head names.
+# The loss of each classifier of --head.
 HEADS = {
     "linear": "cross_entropy",
     "cosine": "cosine_softmax",
@@ -78,10 +78,10 @@ HEADS = {
 
 
 class Published(NamedTuple):
-    """What a flag of the published training means. per_image: it divides this loss by the number of images."""
+    """The loss that a published flag stands for. per_image: whether it is divided by the number of images."""
 
     name: str
-    settings: dict
+    settings: dict[str, Any]
     per_image: bool = False
 
 
@@ -99,22 +99,23 @@ PUBLISHED = {
 
 
 class Weighted(torch.nn.Module):
-    """`weight` × a loss, divided by the number of images if `per_image`; called as the loss is."""
+    """`weight` × a loss, divided by the number of images if `per_image`; called like the loss."""
 
-    def __init__(self, loss, weight=1.0, per_image=False):
+    def __init__(self, loss: FeatureLoss, weight: float = 1.0, per_image: bool = False) -> None:
         super().__init__()
         self.loss, self.weight, self.per_image = loss, weight, per_image
         self.takes = loss.takes
 
-    def forward(self, features, labels):
-        return self.loss(features, labels) * (self.weight / (len(labels) if self.per_image else 1))
+    def forward(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        loss: torch.Tensor = self.loss(features, labels)
+        return loss * (self.weight / (len(labels) if self.per_image else 1))
 
 
-def create(name, num_classes=None, dim=None, **settings):
-    """The loss called `name`, a FeatureLoss. `settings` go to its class and win over what the name stands for.
+def create(name: str, num_classes: int | None = None, dim: int | None = None, **settings: Any) -> FeatureLoss:
+    """Create the loss called `name`. `settings` go to its class and override those that the name stands for.
 
-    num_classes, dim: for losses that own parameters (arcface, cosface, sphere, center; verification needs dim alone);
-    the others ignore them. Raises UserError for an unknown name or setting, and where a loss needs a number it lacks.
+    num_classes, dim: for losses that own parameters (arcface, cosface, sphere, center; verification needs only dim);
+    the others ignore them. Raises UserError for an unknown name or setting, and if the loss lacks one of these numbers.
     """
     check_name(name)
     entry = REGISTRY[name]
@@ -132,16 +133,16 @@ def create(name, num_classes=None, dim=None, **settings):
     return entry.loss(**settings)
 
 
-def published(flag, num_classes=None, dim=None, **settings):
-    """The loss of a published flag (`--triplet` is "triplet") as the published training adds it: a Weighted."""
+def published(flag: str, num_classes: int | None = None, dim: int | None = None, **settings: Any) -> Weighted:
+    """Create the loss of a published flag ("triplet" for `--triplet`), weighted as in the published training."""
     name, defaults, per_image = PUBLISHED[flag]
     return Weighted(create(name, num_classes, dim, **defaults | settings), per_image=per_image)
 
 
-def parse(text):
-    """{name: weight} of a list such as "triplet:1.0,center:5e-4"; a name without a weight has 1.0.
+def parse(text: str) -> dict[str, float]:
+    """Parse a list such as "triplet:1.0,center:5e-4" into {name: weight}; the default weight is 1.0.
 
-    Raises UserError for an unknown name, a name that occurs twice, and a weight that is no number of 0 or above.
+    Raises UserError for an unknown name, a repeated name, and a weight that is not a number of 0 or above.
     """
     weights: dict[str, float] = {}
     for part in filter(None, map(str.strip, text.split(","))):
@@ -157,17 +158,17 @@ def parse(text):
     return weights
 
 
-def names():
-    """Return the names of the losses."""
+def names() -> list[str]:
+    """Return the names of all losses."""
     return [*REGISTRY]
 
 
-def table():
-    """A line on every loss, with its paper, as text."""
+def table() -> str:
+    """Return a table of all losses as text: one line each, with the paper."""
     return "\n".join(f"{name:<18}{entry.summary}" for name, entry in REGISTRY.items())
 
 
-def check_name(name):
-    """Raise UserError where no loss is called `name`."""
+def check_name(name: str) -> None:
+    """Raise UserError if no loss is called `name`."""
     if name not in REGISTRY:
         raise UserError(f"no loss {name!r}.{did_you_mean(name, REGISTRY)} There are: {', '.join(REGISTRY)}.")

@@ -1,24 +1,25 @@
-"""Circle loss: every similarity is pulled to its optimum, the harder the farther it is from there.
+"""Circle loss: pull every similarity to its optimum, harder the farther it is from there.
 
     L = log(1 + Σₙ exp(γ αₙ (sₙ − m)) · Σₚ exp(−γ αₚ (sₚ − 1 + m)))
-    αₚ = [1 + m − sₚ]₊, αₙ = [sₙ + m]₊, constants for the gradient; each pair of the batch once
+    αₚ = [1 + m − sₚ]₊, αₙ = [sₙ + m]₊, constants for the gradient; each pair of the batch counts once
 
 Sun et al., Circle Loss: A Unified Perspective of Pair Similarity Optimization, CVPR 2020, equations 4 to 6.
 """
 
+import torch
 from torch.nn import functional as F
 
 from person_reid.losses.base import FeatureLoss, cosine_similarities, masked_logsumexp, pair_masks
 
 
 class CircleLoss(FeatureLoss):
-    """margin: m, the relaxation, in cosines. gamma: γ, the scale."""
+    """Compute the circle loss. margin: m, the relaxation, in cosines. gamma: γ, the scale."""
 
-    def __init__(self, margin=0.25, gamma=32.0):
+    def __init__(self, margin: float = 0.25, gamma: float = 32.0) -> None:
         super().__init__()
         self.margin, self.gamma = margin, gamma
 
-    def compute(self, features, labels):
+    def compute(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         similarities = cosine_similarities(features)
         constant = similarities.detach()
         positive, negative = (mask.triu(diagonal=1) for mask in pair_masks(labels))

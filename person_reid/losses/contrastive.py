@@ -1,25 +1,26 @@
-"""Contrastive loss: images of an identity come together, images of different identities keep a distance.
+"""Contrastive loss: pull images of an identity together, keep images of different identities apart.
 
-    L = mean [ d(i, p) − m₊ ]₊ + mean [ m₋ − d(i, n) ]₊        means over the pairs that are not yet satisfied
+    L = mean [ d(i, p) − m₊ ]₊ + mean [ m₋ − d(i, n) ]₊        means over the pairs not yet satisfied
 
 Hadsell et al., Dimensionality Reduction by Learning an Invariant Mapping, CVPR 2006, equation 4, without its squares.
 """
 
+import torch
 from torch.nn import functional as F
 
-from person_reid.losses.base import FeatureLoss, cosine_similarities, euclidean_distances, mean_of_nonzero, pair_masks
+from person_reid.losses.base import FeatureLoss, cosine_similarities, euclidean_distances, masked_mean, pair_masks
 
 
 class ContrastiveLoss(FeatureLoss):
-    """positive_margin, negative_margin: in distances of unit vectors, which lie in [0, 2]."""
+    """Compute the contrastive loss. positive_margin, negative_margin: in distances of unit vectors, within [0, 2]."""
 
-    def __init__(self, positive_margin=0.0, negative_margin=1.0):
+    def __init__(self, positive_margin: float = 0.0, negative_margin: float = 1.0) -> None:
         super().__init__()
         self.positive_margin, self.negative_margin = positive_margin, negative_margin
 
-    def compute(self, features, labels):
+    def compute(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         distances = euclidean_distances(cosine_similarities(features))
         positive, negative = pair_masks(labels)
         too_far = F.relu(distances - self.positive_margin)
         too_near = F.relu(self.negative_margin - distances)
-        return mean_of_nonzero(too_far, positive) + mean_of_nonzero(too_near, negative)
+        return masked_mean(too_far, positive & (too_far > 0)) + masked_mean(too_near, negative & (too_near > 0))

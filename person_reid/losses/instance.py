@@ -1,4 +1,4 @@
-"""Instance loss: every image of the batch is a class of its own, to be told from all others.
+"""Instance loss: treat every image of the batch as a class of its own, to be told from all others.
 
     L = mean over i of −log softmax(γ · F F(i)ᵀ)[i]
 
@@ -13,19 +13,19 @@ from person_reid.losses.base import FeatureLoss, cosine_similarities, unit_lengt
 
 
 class InstanceLoss(FeatureLoss):
-    """gamma: γ, the scale of the cosines. by_identity: the images of an identity are averaged first, and the mean over
-    i, the softmax and the classes are over the identities of the batch; zero where there is only one.
+    """Compute the instance loss. gamma: γ, the scale of the cosines. by_identity: average the images of each identity
+    first; mean, softmax and classes then run over the identities of the batch. The loss is zero if there is only one.
     """
 
-    def __init__(self, gamma=32.0, by_identity=False):
+    def __init__(self, gamma: float = 32.0, by_identity: bool = False) -> None:
         super().__init__()
         self.gamma, self.by_identity = gamma, by_identity
 
-    def compute(self, features, labels):
+    def compute(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         if not self.by_identity:
             scores = self.gamma * cosine_similarities(features)
             return F.cross_entropy(scores, torch.arange(len(labels), device=labels.device))
-        # The number of identities is a value, not a shape: each image stands for its identity, and weighs 1 / images.
+        # The number of identities is a value, not a shape, so each image stands for it with weight 1 / images.
         same = (labels[:, None] == labels[None, :]).to(features.dtype)
         weights = 1 / same.sum(1)
         scores = self.gamma * cosine_similarities(unit_length(same @ features))

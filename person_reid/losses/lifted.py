@@ -1,4 +1,4 @@
-"""Generalised lifted structure loss: each image against all its positives and all its negatives at once.
+"""Generalised lifted structure loss: compare each image with all its positives and all its negatives at once.
 
     L = mean over i of [ log Σₚ exp(d(i, p) − m₊) + log Σₙ exp(m₋ − d(i, n)) ]₊
 
@@ -6,23 +6,24 @@ Song et al., Deep Metric Learning via Lifted Structured Feature Embedding, CVPR 
 In Defense of the Triplet Loss for Person Re-Identification, 2017, equation 8.
 """
 
+import torch
 from torch.nn import functional as F
 
 from person_reid.losses.base import FeatureLoss, cosine_similarities, euclidean_distances, masked_logsumexp, pair_masks
 
 
 class LiftedLoss(FeatureLoss):
-    """positive_margin, negative_margin: in distances of unit vectors, which lie in [0, 2].
+    """Compute the lifted structure loss. positive_margin, negative_margin: in distances of unit vectors, within [0, 2].
 
-    An image without a positive still moves away from its negatives: its first term is zero. So the loss is not zero in
-    a batch without positives, only in one without any pair.
+    The first term of an image without a positive is zero, but the image still moves away from its negatives. The loss
+    is thus zero only in a batch without any pair, not in every batch without positives.
     """
 
-    def __init__(self, positive_margin=0.0, negative_margin=1.0):
+    def __init__(self, positive_margin: float = 0.0, negative_margin: float = 1.0) -> None:
         super().__init__()
         self.positive_margin, self.negative_margin = positive_margin, negative_margin
 
-    def compute(self, features, labels):
+    def compute(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         distances = euclidean_distances(cosine_similarities(features))
         positive, negative = pair_masks(labels)
         pull = masked_logsumexp(distances - self.positive_margin, positive, dim=1)

@@ -1,23 +1,24 @@
-"""Multi-similarity loss: pairs weigh by their own similarity and by how they compare with the others of the anchor.
+"""Multi-similarity loss: weight each pair by its own similarity and by comparison with the anchor's other pairs.
 
     L = mean over i of 1/α log(1 + Σₚ exp(−α (s(i, p) − λ))) + 1/β log(1 + Σₙ exp(β (s(i, n) − λ)))
 
 Wang et al., Multi-Similarity Loss with General Pair Weighting for Deep Metric Learning, CVPR 2019, equation 15.
 """
 
+import torch
 from torch.nn import functional as F
 
 from person_reid.losses.base import FeatureLoss, cosine_similarities, multi_similarity_pairs, pair_masks
 
 
 class MultiSimilarityLoss(FeatureLoss):
-    """alpha, beta: sharpness for positives and negatives. base: λ, in cosines. epsilon: the miner's, or None."""
+    """Compute the loss. alpha, beta: α and β. base: λ, in cosines. epsilon: ε of the miner; None takes all pairs."""
 
-    def __init__(self, alpha=2.0, beta=50.0, base=0.5, epsilon=0.1):
+    def __init__(self, alpha: float = 2.0, beta: float = 50.0, base: float = 0.5, epsilon: float | None = 0.1) -> None:
         super().__init__()
         self.alpha, self.beta, self.base, self.epsilon = alpha, beta, base, epsilon
 
-    def compute(self, features, labels):
+    def compute(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         similarities = cosine_similarities(features)
         positive, negative = pair_masks(labels)
         if self.epsilon is not None:
@@ -27,6 +28,6 @@ class MultiSimilarityLoss(FeatureLoss):
         return (pull + push).mean()
 
 
-def one_plus_sum(exponents, mask):
-    """log(1 + Σ exp(exponents)) over the entries of each row where `mask`: (N, N) -> (N,)."""
+def one_plus_sum(exponents: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Return log(1 + Σ exp(exponents)) of each row under `mask`: (N, N) → (N,)."""
     return F.pad(exponents.masked_fill(~mask, -1e4), (1, 0)).logsumexp(1)

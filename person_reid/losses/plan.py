@@ -1,4 +1,4 @@
-"""Losses as data: what a training minimises, decided before there is a network. Criterion makes modules of it."""
+"""Losses as data: what a training minimises, decided before the network exists. Criterion builds the modules."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from person_reid.losses import PUBLISHED, REGISTRY
 class LossTerm:
     """One loss beside the classifier's: `weight` × the loss called `name` with these settings.
 
-    per_image: divide it by the number of images, as the published training does.
+    per_image: whether to divide it by the number of images, as the published training does.
     """
 
     name: str
@@ -21,21 +21,21 @@ class LossTerm:
 
     @property
     def needs_positives(self) -> bool:
-        """Whether the loss learns from pairs of images of one identity."""
+        """Return whether the loss learns from pairs of images of one identity."""
         return REGISTRY[self.name].needs_positives
 
     @property
     def before_dropout(self) -> bool:
-        """Whether the loss is made for features before the dropout of the neck."""
+        """Return whether the loss expects the features that enter the neck's dropout."""
         return REGISTRY[self.name].loss.before_dropout
 
 
 @dataclass(frozen=True)
 class LossPlan:
-    """All that is minimised.
+    """Everything that is minimised: the classifier's loss and the terms added to it.
 
-    head: the classifier, linear, cosine, arcface or circle, whose loss this is. label_smoothing: of that loss, 0 to 1.
-    classification_weight: of that loss. terms: what is added to it.
+    head: the classifier, "linear", "cosine", "arcface" or "circle", which decides its loss.
+    label_smoothing, classification_weight: of the classifier's loss; the smoothing is in [0, 1).
     """
 
     head: str = "linear"

@@ -1,4 +1,4 @@
-"""Ranked list loss: positives within a ball of radius α − m, negatives outside one of radius α.
+"""Ranked list loss: pull positives into a ball of radius α − m, push negatives out of one of radius α.
 
     L = mean over i of (1 − λ) Σₚ w [d(i, p) − (α − m)]₊ / Σ w + λ Σₙ w [α − d(i, n)]₊ / Σ w
     w = exp(T₊ (d(i, p) − (α − m))) or exp(T₋ (α − d(i, n))), over the pairs that violate their radius
@@ -13,22 +13,23 @@ from person_reid.losses.base import FeatureLoss, cosine_similarities, euclidean_
 
 
 class RankedListLoss(FeatureLoss):
-    """alpha, margin: α and m, in distances of unit vectors, which lie in [0, 2]. The defaults are those of
-    Ranked_Person_ReID, whose α is the largest distance there is. balance: λ. positive_temperature,
-    negative_temperature: T₊ and T₋, 0 for equal weights; the gradient flows through the weights too.
+    """Compute the ranked list loss. The defaults are those of Ranked_Person_ReID (Qian); α is the largest distance.
 
-    clusters: cut the batch by k-means, and take the negatives of an image from its own cluster only, which are the
-    hard ones (after Qian, Ranked_Person_ReID); 0: all negatives.
+    alpha, margin: α and m, in distances of unit vectors, within [0, 2]. balance: λ.
+    positive_temperature, negative_temperature: T₊ and T₋, 0 for equal weights; the weights pass gradients too.
+    clusters: into how many k-means clusters to divide the batch, so that an image has only the negatives of its own
+        cluster, the hard ones (after Qian); 0 for all negatives.
     """
 
     def __init__(
-        self, alpha=2.0, margin=1.3, balance=0.5, positive_temperature=0.0, negative_temperature=1.0, clusters=0
-    ):
+        self, alpha: float = 2.0, margin: float = 1.3, balance: float = 0.5, positive_temperature: float = 0.0,
+        negative_temperature: float = 1.0, clusters: int = 0,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.alpha, self.margin, self.balance, self.clusters = alpha, margin, balance, clusters
         self.positive_temperature, self.negative_temperature = positive_temperature, negative_temperature
 
-    def compute(self, features, labels):
+    def compute(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         distances = euclidean_distances(cosine_similarities(features))
         positive, negative = pair_masks(labels)
         if self.clusters:
@@ -39,21 +40,24 @@ class RankedListLoss(FeatureLoss):
 
 
 class ClusteredRankedListLoss(FeatureLoss):
-    """The "cranked_loss" of Qian, Ranked_Person_ReID: a mean for each identity and for each cluster, and their sum.
+    """Compute the "cranked_loss" of Qian, Ranked_Person_ReID: a mean per identity and per cluster, all summed.
 
         L = (1 − λ) Σ over identities y of 1/|y|² Σᵢₚ [d(i, p) − (α − m)]₊,   i and p in y
           + λ Σ over clusters c of 1/|c| Σᵢ Σₙ w [α − d(i, n)]₊ / Σ w,   i and n in c, of different identities
 
     Clusters of three images or fewer are left out. The settings are those of RankedListLoss. Qian adds the two sums
-    without λ, which is twice this loss with λ = ½.
+    without λ, which gives twice this loss at λ = ½.
     """
 
-    def __init__(self, alpha=2.0, margin=1.3, balance=0.5, negative_temperature=1.0, clusters=8):
+    def __init__(
+        self, alpha: float = 2.0, margin: float = 1.3, balance: float = 0.5,
+        negative_temperature: float = 1.0, clusters: int = 8,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.alpha, self.margin, self.balance, self.clusters = alpha, margin, balance, clusters
         self.negative_temperature = negative_temperature
 
-    def compute(self, features, labels):
+    def compute(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         distances = euclidean_distances(cosine_similarities(features))
         same = labels[:, None] == labels[None, :]
         cluster = in_one_cluster(features, self.clusters)
@@ -63,27 +67,27 @@ class ClusteredRankedListLoss(FeatureLoss):
         return ((1 - self.balance) * too_far + self.balance * too_near.where(neighbours > 3, 0)).sum()
 
 
-def weighted_violation(violation, mask, temperature):
-    """Mean of each row of `violation` (N, N) where it is above zero and `mask`, weighted by exp(temperature·violation).
+def weighted_violation(violation: torch.Tensor, mask: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Average the positive entries of `violation` (N, N) under `mask`, weighted by exp(temperature·violation).
 
-    Returns (N,); zero for a row without any.
+    Returns the mean of each row, (N,); zero for a row without such entries.
     """
     mask = mask & (violation > 0)
     weights = (temperature * violation).where(mask, -1e4).exp()
     return (weights * violation).sum(1) / weights.sum(1).clamp(min=1)  # every weight is at least 1
 
 
-def in_one_cluster(features, clusters):
-    """(N, N) mask of the pairs of features (N, D) that k-means puts into one of so many clusters."""
+def in_one_cluster(features: torch.Tensor, clusters: int) -> torch.Tensor:
+    """Return a mask (N, N): the pairs of features (N, D) that k-means puts into the same one of so many clusters."""
     cluster = k_means(features.detach(), min(clusters, len(features)))
     return cluster[:, None] == cluster[None, :]
 
 
-def k_means(features, clusters, iterations=10):
-    """Cluster of each of features (N, D): (N,) int64 in [0, clusters). The same features give the same clusters.
+def k_means(features: torch.Tensor, clusters: int, iterations: int = 10) -> torch.Tensor:
+    """Assign features (N, D) to clusters: (N,) int64 in [0, clusters). The same features give the same clusters.
 
-    Lloyd's algorithm from the farthest-first traversal that begins at the first feature; a cluster that loses all its
-    members keeps its center.
+    Lloyd's algorithm starts from a farthest-first traversal that begins at the first feature. A cluster that loses all
+    its members keeps its center.
     """
     centers = features[:1]
     nearest = torch.cdist(features, centers)[:, 0]

@@ -1,4 +1,4 @@
-"""Losses of a classifier that gives cosines: the margins of face recognition in place of the plain softmax.
+"""Losses for a classifier that returns cosines: the margins of face recognition in place of the plain softmax.
 
     L = mean over i of −log softmax(s · z)[y],   z from the cosines of feature and class weights
 
@@ -7,13 +7,14 @@
     circle   z_y = [1 + m − cos θ_y]₊ (cos θ_y − 1 + m),   z_j = [cos θ_j + m]₊ (cos θ_j − m), the factors in brackets
              constants for the gradient                 Sun et al., CVPR 2020, section 3.3
 
-A prototype loss (margin_softmax.py) owns its class weights and is added to the classifier; these are the loss of
-the classifier itself. In evaluation mode they are the plain cross entropy of s · cos θ, without margin or smoothing.
-The defaults of margin and scale are those that He et al., FastReID, 2020, trains Market-1501 with.
+A prototype loss (margin_softmax.py) owns its class weights and is added to the classifier's loss; these losses replace
+it. In evaluation mode they are the plain cross entropy of s · cos θ, without margin or smoothing.
+The default margins and scales are those with which FastReID (He et al., 2020) trains on Market-1501.
 """
 
 import math
 
+import torch
 from torch.nn import functional as F
 
 from person_reid.losses.base import FeatureLoss
@@ -21,52 +22,46 @@ from person_reid.losses.margin_softmax import angular_margin, replace_at_labels
 
 
 class SoftmaxHead(FeatureLoss):
-    """The common part, called with cosines (N, C) in [-1, 1] and labels (N,). scale: s. smoothing: of the labels."""
+    """The base of the three losses of cosines (N, C) in [-1, 1]. scale: s. smoothing: of the labels, in [0, 1)."""
 
     normalised = False
     takes = "logits"
 
-    def __init__(self, margin, scale, smoothing):
+    def __init__(self, margin: float = 0.35, scale: float = 64.0, smoothing: float = 0.0) -> None:
         super().__init__()
         self.margin, self.scale, self.smoothing = margin, scale, smoothing
 
-    def compute(self, features, labels):
+    def compute(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         if not self.training:
             return F.cross_entropy(self.scale * features, labels)
         return F.cross_entropy(self.scale * self.with_margin(features, labels), labels, label_smoothing=self.smoothing)
 
-    def with_margin(self, cosines, labels):
-        """z, of the shape of the cosines (N, C)."""
+    def with_margin(self, cosines: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return z, of the same shape as the cosines (N, C)."""
         raise NotImplementedError
 
 
 class CosineSoftmaxLoss(SoftmaxHead):
-    """margin: in cosines."""
+    """Compute cross entropy with a cosine margin. margin: in cosines."""
 
-    def __init__(self, margin=0.35, scale=64.0, smoothing=0.0):
-        super().__init__(margin, scale, smoothing)
-
-    def with_margin(self, cosines, labels):
+    def with_margin(self, cosines: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return replace_at_labels(cosines, labels, lambda cosine: cosine - self.margin)
 
 
 class ArcFaceSoftmaxLoss(SoftmaxHead):
-    """margin: in degrees; 20° are 0.35 radians."""
+    """Compute cross entropy with an angular margin. margin: in degrees; 20° are 0.35 radians."""
 
-    def __init__(self, margin=20.0, scale=64.0, smoothing=0.0):
+    def __init__(self, margin: float = 20.0, scale: float = 64.0, smoothing: float = 0.0) -> None:
         super().__init__(math.radians(margin), scale, smoothing)
 
-    def with_margin(self, cosines, labels):
+    def with_margin(self, cosines: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return replace_at_labels(cosines, labels, lambda cosine: angular_margin(cosine, self.margin))
 
 
 class CircleSoftmaxLoss(SoftmaxHead):
-    """margin: m, the relaxation, in cosines."""
+    """Compute the circle loss by class. margin: m, the relaxation, in cosines."""
 
-    def __init__(self, margin=0.35, scale=64.0, smoothing=0.0):
-        super().__init__(margin, scale, smoothing)
-
-    def with_margin(self, cosines, labels):
+    def with_margin(self, cosines: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         push = F.relu(cosines.detach() + self.margin) * (cosines - self.margin)
         target = cosines.gather(1, labels[:, None])
         pull = F.relu(1 + self.margin - target.detach()) * (target - 1 + self.margin)

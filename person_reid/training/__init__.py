@@ -1,1 +1,1 @@
-"""The one training loop and what it needs: schedules, checkpoints."""
+"""Train networks, from a spec to checkpoints."""

@@ -1,36 +1,40 @@
-"""`--eval_every N`: what test.py would say of the network in training."""
+"""Evaluate the network in training as test.py would: `--eval_every N`."""
 
 from pathlib import Path
 
+import torch
+
 from person_reid.data.bank import load_bank
 from person_reid.data.layout import read_split
+from person_reid.distributed import World
+from person_reid.models.network import Network
 from person_reid.retrieval.features import extract_features, fused_embedding
-from person_reid.retrieval.metrics import evaluate, find_pairs
+from person_reid.retrieval.metrics import check_cameras, evaluate
 from person_reid.retrieval.results import FeatureSet
 from person_reid.training.adversarial import evaluation_mode
 
 
 class Evaluation:
-    """Rank@1 and mAP of a network on query and gallery of a data set, as test.py has them without further flags.
+    """Measure Rank@1 and mAP of a network on query and gallery of a data set, as test.py does without further flags.
 
-    data_dir: what prepare.py laid out. Raises UserError where it has no query or gallery, or none that can be ranked.
+    data_dir: laid out by prepare.py. Raises UserError if it has no query or gallery, or none that can be ranked.
     """
 
-    def __init__(self, data_dir):
+    def __init__(self, data_dir: str | Path) -> None:
         self.data_dir = Path(data_dir)
         self.splits = {name: read_split(data_dir, name) for name in ("query", "gallery")}
-        self.banks = {}
-        find_pairs(*self.splits.values())
+        self.banks: dict[str, torch.Tensor] = {}
+        check_cameras(self.splits["query"], self.splits["gallery"])  # type: ignore[arg-type] # labels, cameras suffice
 
-    def decode(self, height, width):
-        """Decode the images, or open the caches of those that are decoded."""
+    def decode(self, height: int, width: int) -> None:
+        """Decode the images, or open their caches."""
         cache = self.data_dir / ".cache"
         self.banks = {name: load_bank(split.paths, height, width, cache, name) for name, split in self.splits.items()}
 
-    def __call__(self, network, device, batch_size, world):
-        """{"rank1", "mAP"}, each in [0, 1], the same on every process of the world; each extracts and ranks a share.
+    def __call__(self, network: Network, device: torch.device, batch_size: int, world: World) -> dict[str, float]:
+        """Return {"rank1", "mAP"} in [0, 1], the same on every process of the world; each extracts and ranks a share.
 
-        The network stays as it is, each of its modules in its mode.
+        The network is left unchanged, with each module in its own mode.
         """
         with evaluation_mode(network):
             embed = fused_embedding(network, device)

@@ -1,40 +1,41 @@
-"""Learning from people whom nobody has named: `--DG`, after the DG-Market images that it was made for.
+"""Train on unlabelled images too: `--DG`, named after the DG-Market images it was made for.
 
-The network in training is the student, the average of its weights the teacher: shown two augmentations of one image,
-both should see the same identities in it. Zheng and Yang, Unsupervised Scene Adaptation with Memory Regularization
+The network in training is the student; the average of its weights is the teacher. Shown two augmentations of an image,
+both should predict the same identities. Zheng and Yang, Unsupervised Scene Adaptation with Memory Regularization
 in Vivo, IJCAI 2020, with the teacher of Tarvainen and Valpola, Mean teachers are better role models, NIPS 2017.
 """
 
 import numpy as np
 import torch
 
+from person_reid.training.batches import BatchSource
 from person_reid.training.trainer import StepContext
 
 WEIGHT = 0.1  # of the published training
 
 
 class GeneralisationTerm:
-    """Once the trainer averages: WEIGHT · the divergence of student and teacher on unlabelled images.
+    """Add WEIGHT · the divergence of student and teacher on unlabelled images, once the trainer averages.
 
-    source: a BatchSource of unlabelled images. size: how many of them a step of this process draws.
+    source: makes the unlabelled images. size: how many of them this process draws in a step.
     """
 
-    def __init__(self, source, size):
+    def __init__(self, source: BatchSource, size: int) -> None:
         self.source, self.size = source, size
 
     def __call__(self, context: StepContext) -> torch.Tensor | float:
-        """Return a scalar; the labelled images are not looked at."""
+        """Return a scalar, 0 before the average begins; the labelled images are not used."""
         if context.teacher is None:
             return 0.0
         first, second = self.draw(context.seed)
         _, student = context.network(first)
         with torch.no_grad():
             _, teacher = context.teacher(second)
-        scale = getattr(context.criterion.classification, "scale", 1.0)  # of a head that gives cosines
+        scale = getattr(context.criterion.classification, "scale", 1.0)  # of a head that returns cosines
         return WEIGHT * symmetric_divergence(scale * student.float(), scale * teacher.float())
 
-    def draw(self, seed):
-        """Two augmentations, each (size, 3, H, W), of the images that a seed stands for."""
+    def draw(self, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return two augmentations, each (size, 3, H, W), of the same images, chosen by the seed."""
         random = np.random.default_rng(seed)
         count = len(self.source.bank)
         indices = torch.from_numpy(random.choice(count, self.size, replace=count < self.size))
@@ -42,10 +43,10 @@ class GeneralisationTerm:
         return self.source(indices, generator), self.source(indices, generator)
 
 
-def symmetric_divergence(first, second):
-    """(KL(p‖q) + KL(q‖p)) / 2 = Σ (p − q) · (log p − log q) / 2, p and q the softmax of class scores.
+def symmetric_divergence(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Return (KL(p‖q) + KL(q‖p)) / 2 = Σ (p − q) · (log p − log q) / 2, p and q being the softmax of class scores.
 
-    first, second: (B, C), or (B, H, C) of a part network. Returns the sum over classes and heads, the mean over images.
+    first, second: (B, C), or (B, H, C) of a part network. Sums over classes and heads, averages over images.
     """
     first, second = first.log_softmax(-1), second.log_softmax(-1)
     return ((first.exp() - second.exp()) * (first - second)).sum() / (2 * len(first))

@@ -1,4 +1,4 @@
-"""How a training ends early: a signal asks it to, or its loss is not finite."""
+"""End a training run early: on a signal, or because its loss is not finite."""
 
 import signal
 import threading
@@ -11,14 +11,14 @@ from person_reid.data.samplers import Sampler
 from person_reid.run_folder import RunFolder
 from person_reid.training.trainer import NotFinite
 
-STOPPED = 128 + signal.SIGTERM  # the exit status of a process that a signal ended
+STOPPED = 128 + signal.SIGTERM  # the exit status of a process ended by that signal
 
 
 @contextmanager
 def stop_signal() -> Iterator[Callable[[], bool]]:
-    """Yield a function that says whether SIGTERM has come; it ends the process at its next safe moment, not at once."""
+    """Yield a function that returns whether SIGTERM has come; the process can then end at its next safe point."""
     received: list[bool] = []
-    if threading.current_thread() is not threading.main_thread():  # Python allows handlers nowhere else
+    if threading.current_thread() is not threading.main_thread():  # Python allows signal handlers only there
         yield lambda: False
         return
     before = signal.signal(signal.SIGTERM, lambda *_: received.append(True))
@@ -29,12 +29,12 @@ def stop_signal() -> Iterator[Callable[[], bool]]:
 
 
 def not_finite_message(error: NotFinite, sampler: Sampler, split: Split, run: RunFolder) -> str:
-    """Say what to do about a loss that is not finite; the images of its batch go to model/NAME/not_finite.txt."""
+    """Return what to do about a loss that is not finite; write the batch's images to model/NAME/not_finite.txt."""
     batch = next(batch for step, batch in enumerate(sampler.batches(error.epoch)) if step == error.step)
     with atomic_write(run.not_finite, shared=True) as temporary:
         temporary.write_text("".join(f"{split.paths[index]}\n" for index in batch))
     good = f"{run.path}/net_last.pth is of epoch {error.epoch}" if error.epoch else "No epoch was finished"
     return (
         f"{error} Its {len(batch)} images, {split.paths[batch[0]]} among them, are listed in {run.not_finite}. {good}. "
-        "Try a lower --lr, a --warm_epoch, or --bf16 in place of --fp16, and begin again or go on with --resume."
+        "Try a lower --lr, a --warm_epoch, or --bf16 instead of --fp16; then start again, or continue with --resume."
     )

@@ -1,21 +1,22 @@
-"""Where the time of a training step goes: `--profile`."""
+"""Profile training steps: `--profile`."""
 
 import logging
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
 log = logging.getLogger(__name__)
-WAIT, WARM_UP, STEPS = 5, 2, 10  # steps before the profiler starts, that it leaves out, and that it records
+WAIT, WARM_UP, STEPS = 5, 2, 10  # steps before the profiler starts, steps it discards, steps it records
 
 
 @contextmanager
-def step_profiler(wanted, folder):
-    """Yield what to call after every step, or None where no profile is wanted.
+def step_profiler(wanted: bool, folder: Path) -> Iterator[Callable[[], None] | None]:
+    """Yield a function to call after every step, or None if no profile is wanted.
 
-    After 17 steps folder/trace.json is there, to look at in chrome://tracing or ui.perfetto.dev, and the operators that
-    took longest are logged.
+    After 17 steps, write folder/trace.json, for chrome://tracing or ui.perfetto.dev, and log the slowest operators.
     """
     if not wanted:
         yield None
@@ -23,7 +24,7 @@ def step_profiler(wanted, folder):
     on_gpu = torch.cuda.is_available()
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
 
-    def report(profiler):
+    def report(profiler: profile) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         profiler.export_chrome_trace(str(folder / "trace.json"))
         order = "self_cuda_time_total" if on_gpu else "self_cpu_time_total"

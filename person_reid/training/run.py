@@ -1,12 +1,11 @@
-"""A training from its spec to the last checkpoint: images, sampler, network, criterion, trainer, and the epochs."""
+"""Run a training from its spec to the last checkpoint: images, sampler, network, criterion, trainer, epochs."""
 
 import logging
 import os
 import sys
-from collections.abc import Callable
-from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +17,6 @@ from person_reid.data.samplers import PKSampler, Sampler, ShuffleSampler, expect
 from person_reid.distributed import World
 from person_reid.models.factory import build_model, parameter_count
 from person_reid.models.heads import Head
-from person_reid.models.network import Network
 from person_reid.run_folder import RunFolder, check_run_name
 from person_reid.show.curves import draw_curves
 from person_reid.training.adversarial import AdversarialTerm
@@ -34,12 +32,12 @@ from person_reid.training.writers import check_writers, open_writers
 from person_reid.versions import versions
 
 CHECKPOINT_EVERY = 10  # epochs
-FEW_PAIRS = 0.25  # pairs of one identity for each image of a batch; the balanced sampler's 4 instances give 1.5
+FEW_PAIRS = 0.25  # same-identity pairs per image of a batch; the balanced sampler's 4 instances give 1.5
 log = logging.getLogger(__name__)
 
 
 class Training(NamedTuple):
-    """All that a run trains with. validation: bank and targets of `val`, or None. evaluation: of --eval_every."""
+    """The parts of a run. validation: bank and targets of `val`, or None. evaluation: of --eval_every, or None."""
 
     trainer: Trainer
     split: Split
@@ -50,14 +48,14 @@ class Training(NamedTuple):
 def run_training(spec: TrainSpec, world: World | None = None) -> RunFolder:
     """Train as the spec says. Everything is checked and decoded before anything but a cache is written.
 
-    world: the processes that train together; the first of them logs and writes. Raises UserError for everything that
-    can be wrong before the first batch, and for a loss that is not finite.
+    world: the processes that train together; the first of them logs and writes. Raises UserError for any fault found
+    before the first batch, and if the loss is not finite.
     """
     world = world or World()
     check_run_name(spec.name)
     check_writers(spec.writers)
     run = RunFolder(spec.name)
-    restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0  # by torchrun, after a process had died
+    restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0  # by torchrun, after a process died
     state = run.load_state(world.device(spec.gpu_ids)) if spec.resume or restarted else None
     training = set_up(spec, world, state)
     trainer, split = training.trainer, training.split
@@ -81,14 +79,14 @@ def run_training(spec: TrainSpec, world: World | None = None) -> RunFolder:
     return run
 
 
-def set_up(spec: TrainSpec, world: World | None = None, state: dict | None = None) -> Training:
-    """Put together what the spec describes; nothing but the caches of decoded images is written.
+def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | None = None) -> Training:
+    """Build what the spec describes; write nothing but the caches of decoded images.
 
-    world: the processes that train together. state: of a run that goes on, so that no weights need to be loaded.
+    world: the processes that train together. state: of a resumed run, which then needs no initial weights.
     """
     world = world or World()
     device = world.device(spec.gpu_ids)
-    if device.type == "cuda":  # ten bits of mantissa in place of 23, on tensor cores
+    if device.type == "cuda":  # on tensor cores, with ten bits of mantissa instead of 23
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = spec.tf32
     seed_everything(spec.seed)
 
@@ -104,21 +102,24 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict | None = Non
         for head in (module for module in network.modules() if isinstance(module, Head)):
             head.drops_for_losses = False
     if spec.sync_bn:
-        network = _with_synchronised_norms(network, device)
+        if device.type != "cuda":
+            raise UserError(f"--sync_bn: PyTorch synchronises batch norms on GPUs only, and this runs on {device}.")
+        network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
     criterion = Criterion(spec.losses, len(split.classes), network.metric_dim, network.parts)
 
-    with world.leader_first():  # one process decodes; the others find its caches
+    with world.leader_first():  # one process decodes; the others open its caches
         validation = _validation_data(spec, split.classes)
         banks = [_bank(spec, part.paths, folder) for folder, part in splits]
         terms: list[Term] = [AdversarialTerm(spec.adversarial, spec.adversarial_every)] if spec.adversarial else []
         if data.unlabelled:
-            source = BatchSource(_unlabelled_bank(spec, unlabelled), augment, device)
+            source = BatchSource(_unlabelled_bank(spec, unlabelled, data.unlabelled), augment, device)
             terms.append(GeneralisationTerm(source, size=max(8, data.batch_size // 2)))  # the published number
         if evaluation:
             evaluation.decode(augment.height, augment.width)
-    bank = banks[0] if len(banks) == 1 else torch.cat(banks)  # one stays the memory-mapped file that it is
+    bank = banks[0] if len(banks) == 1 else torch.cat(banks)  # a single bank remains a memory-mapped file
 
-    batches = Batches(BatchSource(bank, augment, device), split.targets, sampler, spec.seed, world.rank)
+    targets = torch.from_numpy(split.targets)
+    batches = Batches(BatchSource(bank, augment, device), targets, sampler, spec.seed, world.rank)
     trainer = Trainer(network, criterion, batches, spec, terms, world)
     if state:
         trainer.load_state_dict(state)
@@ -126,7 +127,7 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict | None = Non
 
 
 def build_sampler(spec: TrainSpec, split: Split, world: World) -> Sampler:
-    """Build the sampler; log a remark if a shuffled batch holds hardly any of the pairs that the losses learn from."""
+    """Build the sampler; log a hint if shuffled batches hold hardly any of the pairs that the losses learn from."""
     data, ranks = spec.data, (world.rank, world.size)
     if data.sampler != "shuffle":
         cameras = split.cameras if data.sampler == "pk_camera" else None
@@ -144,10 +145,9 @@ def build_sampler(spec: TrainSpec, split: Split, world: World) -> Sampler:
 
 
 def _fit(training: Training, run: RunFolder, spec: TrainSpec, world: World) -> None:
-    """Train the epochs that are left, and write what follows each: resume.pth after the checkpoints it promises."""
+    """Train the remaining epochs; after each, write its files, resume.pth after the checkpoints it relies on."""
     trainer, leads, epochs = training.trainer, world.leads, spec.optimizer.epochs
-    nowhere: Callable[[dict], None] = lambda record: None  # noqa: E731
-    writers = open_writers(spec, run.path, trainer.history) if leads else nullcontext(nowhere)
+    writers = open_writers(spec if leads else replace(spec, writers=()), run.path, trainer.history)
     profiler = step_profiler(spec.profile and leads, run.path)
     with stop_signal() as stop, profiler as after_step, writers as write:
         while trainer.epoch < epochs:
@@ -195,7 +195,7 @@ def _write_epoch(trainer: Trainer, run: RunFolder, keep: int) -> None:
 
 
 def _save_and_exit(trainer: Trainer, run: RunFolder, world: World) -> None:
-    """Save the state on SIGTERM, which a cluster sends to a job before it takes the machine away, and exit."""
+    """Save the state on SIGTERM, which a cluster sends to a job before it withdraws the machine, and exit."""
     if world.leads:
         run.save_state(trainer.state_dict())
         log.info(
@@ -206,8 +206,8 @@ def _save_and_exit(trainer: Trainer, run: RunFolder, world: World) -> None:
     sys.exit(STOPPED)
 
 
-def _line(record: dict, total: int) -> str:
-    """One line of the log for people."""
+def _line(record: dict[str, float], total: int) -> str:
+    """Return the log line of an epoch."""
     text = f"epoch {record['epoch']}/{total}  loss {record['loss']:.4f}  error {record['error']:.2%}"
     if "val_loss" in record:
         text += f"  val loss {record['val_loss']:.4f}  val error {record['val_error']:.2%}"
@@ -216,15 +216,8 @@ def _line(record: dict, total: int) -> str:
     return f"{text}  lr {record['lr']:.2e}  {record['images_per_second']:.0f} images/s"
 
 
-def _with_synchronised_norms(network: Network, device: torch.device) -> Network:
-    if device.type != "cuda":
-        raise UserError(f"--sync_bn: PyTorch synchronises batch norms on GPUs only, and this runs on {device}.")
-    return torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
-
-
 def _validation_data(spec: TrainSpec, classes: list[str]) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """The bank (N, H, W, 3) and targets (N,) of the val split, or None if there is none. Identities that are not
-    trained are left out."""
+    """Return bank (N, H, W, 3) and targets (N,) of the trained identities in the val split, or None if it has none."""
     folder = spec.data.roots[0] / "val"
     if not folder.is_dir():
         return None
@@ -243,11 +236,9 @@ def _bank(spec: TrainSpec, paths: list[Path], folder: Path) -> torch.Tensor:
     return load_bank(paths, augment.height, augment.width, folder.parent / ".cache", folder.name)
 
 
-def _unlabelled_bank(spec: TrainSpec, paths: list[Path]) -> torch.Tensor:
-    """The bank of --DG_dir; its cache lies beside the training images if that folder cannot be written."""
-    folder, augment = spec.data.unlabelled, spec.data.augment
-    assert folder is not None
-    cache = folder / ".cache"
+def _unlabelled_bank(spec: TrainSpec, paths: list[Path], folder: Path) -> torch.Tensor:
+    """Return the bank of --DG_dir. Its cache lies beside the training images if that folder is not writable."""
+    cache, augment = folder / ".cache", spec.data.augment
     if not cache.is_dir() and not os.access(folder, os.W_OK):
         cache = spec.data.roots[0] / ".cache"
     return load_bank(paths, augment.height, augment.width, cache, "unlabelled")

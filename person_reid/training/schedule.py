@@ -1,4 +1,4 @@
-"""The optimiser's groups and the learning rate over the steps of a training run."""
+"""Build the optimiser of a training run, with its parameter groups, and its learning-rate schedule."""
 
 import math
 from bisect import bisect_right
@@ -12,23 +12,23 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from person_reid.training.spec import OptimizerSpec
 
-BACKBONE, HEAD = 0, 1  # positions of the optimiser's groups; prototypes are the third, where there are any
-IN_BACKBONE = ("model.", "usam_")  # how the names of its parameters begin
-WARM_FROM = 0.1  # the share of the learning rate at which a warm-up begins
-DROP = 0.1  # what a step of the learning rate multiplies it by
-FLOOR = 0.01  # the share of --lr at which the cosines end
+BACKBONE, HEAD = 0, 1  # positions of the optimiser's groups; prototypes, if there are any, are the third
+IN_BACKBONE = ("model.", "usam_")  # prefixes of its parameters' names
+WARM_FROM = 0.1  # fraction of the learning rate at which a warm-up begins
+DROP = 0.1  # factor of each step down
+FLOOR = 0.01  # fraction of --lr at which the cosine schedules end
 
 
 def build_optimizer(network: nn.Module, criterion: nn.Module, spec: OptimizerSpec) -> Optimizer:
-    """Build the optimiser of `--optimizer` over up to three groups, named in `group["name"]`.
+    """Build the optimiser of `--optimizer` with up to three groups, named in `group["name"]`.
 
-    backbone: `model.*`, and the attention of --usam, at `backbone_lr`.
+    backbone: `model.*` and the attention of --usam, at `backbone_lr`.
     head: the rest of the network, at `lr`.
     prototypes: the weights that losses own, at `prototype_lr`.
 
     Weight decay applies to all. sgd has Nesterov momentum 0.9, rmsprop momentum 0.9, radam decoupled weight decay as in
-    its authors' code; the rest is PyTorch's. A fused kernel is used wherever PyTorch has one, so --FSGD asks for what
-    is done anyway.
+    its authors' code; the rest is PyTorch's default. Fused kernels are used wherever PyTorch has one, so --FSGD changes
+    nothing.
     """
     backbone = [weight for name, weight in network.named_parameters() if name.startswith(IN_BACKBONE)]
     head = [weight for name, weight in network.named_parameters() if not name.startswith(IN_BACKBONE)]
@@ -52,47 +52,36 @@ def build_optimizer(network: nn.Module, criterion: nn.Module, spec: OptimizerSpe
 
 
 def build_scheduler(optimizer: Optimizer, spec: OptimizerSpec, steps_per_epoch: int) -> LambdaLR:
-    """PyTorch's LambdaLR, stepped once a batch: warm-up × decay, the same functions of the step for every group.
+    """Build a LambdaLR to step once per update: warm-up × decay, computed alike for every group.
 
-    The rate is a function of the number of the step alone, so that a resumed run goes on exactly where it was; chained
-    schedulers (SequentialLR) multiply the rate on from step to step, and accumulate rounding.
+    The rate depends on the step number alone, so a resumed run continues exactly where it was. Chained schedulers
+    (SequentialLR) multiply the rate from step to step and accumulate rounding errors.
+    """
+    floors = [spec.lr * FLOOR / group["lr"] for group in optimizer.param_groups]
+    return LambdaLR(optimizer, [_factor(spec, steps_per_epoch, floor) for floor in floors])
+
+
+def _factor(spec: OptimizerSpec, steps_per_epoch: int, floor: float) -> Callable[[int], float]:
+    """Return factor(step) of the learning rate: a linear warm-up from WARM_FROM to 1, times the decay of --schedule.
+
+    step: × 0.1 after two thirds of the epochs. multistep: × 0.1 after each milestone.
+    cosine: floor + (1 - floor)·(1 + cos(π·t/T))/2 at epoch t of T, from 1 to `floor`, which makes the rate of every
+    group end at lr / 100 (Loshchilov and Hutter, SGDR, ICLR 2017, eq. 5, without restarts).
+    warmup_cosine: the same per step, t and T counted from the end of the warm-up. (WarmupCosineAnnealingLR of many
+    person toolboxes moves once per epoch, begins its warm-up at a third, and ends at eta_min, by default 0.)
     """
     warm_steps = spec.warm_epochs * steps_per_epoch
-    floors = [spec.lr * FLOOR / group["lr"] for group in optimizer.param_groups]
-    decays = [_decay(spec, steps_per_epoch, floor) for floor in floors]
-    return LambdaLR(optimizer, [_warmed_up(decay, warm_steps) for decay in decays])
 
-
-def _warmed_up(decay, warm_steps):
-    """factor(step): `decay`, over the first steps times a factor that rises by the step from WARM_FROM to 1."""
-
-    def factor(step):
+    def factor(step: int) -> float:
+        epoch = step // steps_per_epoch
         warm = min(1.0, WARM_FROM + (1 - WARM_FROM) * step / warm_steps) if warm_steps else 1.0
-        return warm * decay(step)
+        if spec.schedule == "step":
+            return warm * DROP ** (epoch // max(1, spec.epochs * 2 // 3))
+        if spec.schedule == "multistep":
+            return warm * DROP ** bisect_right(spec.milestones, epoch)
+        position, length = epoch, spec.epochs
+        if spec.schedule == "warmup_cosine":
+            position, length = max(0, step - warm_steps), max(1, spec.epochs * steps_per_epoch - warm_steps)
+        return warm * (floor + (1 - floor) * (1 + math.cos(math.pi * position / length)) / 2)
 
     return factor
-
-
-def _decay(spec, steps_per_epoch, floor):
-    """factor(step) of --schedule. floor: what the cosines end at, lr / 100 for every group.
-
-    step: 0.1 after two thirds of the epochs. multistep: 0.1 after each of the milestones.
-    cosine: floor + (1 - floor)·(1 + cos(π·t/T))/2 at epoch t of T, from 1 to `floor` (Loshchilov and Hutter, SGDR, ICLR
-    2017, eq. 5, without restarts). warmup_cosine: the same by the step, t and T counted from the end of the warm-up.
-    (WarmupCosineAnnealingLR, which many person toolboxes share, moves once an epoch; its warm-up begins at a third, and
-    its cosine ends at eta_min, by default 0.)
-    """
-    if spec.schedule == "step":
-        period = max(1, spec.epochs * 2 // 3)
-        return lambda step: DROP ** (step // steps_per_epoch // period)
-    if spec.schedule == "multistep":
-        return lambda step: DROP ** bisect_right(spec.milestones, step // steps_per_epoch)
-    if spec.schedule == "cosine":
-        return lambda step: _half_cosine(step // steps_per_epoch, spec.epochs, floor)
-    begin = spec.warm_epochs * steps_per_epoch
-    length = max(1, spec.epochs * steps_per_epoch - begin)
-    return lambda step: _half_cosine(max(0, step - begin), length, floor)
-
-
-def _half_cosine(position, length, floor):
-    return floor + (1 - floor) * (1 + math.cos(math.pi * position / length)) / 2

@@ -1,4 +1,4 @@
-"""What a training run is told: typed, resolved, made once by the command and never changed."""
+"""The settings of a training run: typed, resolved, created once by the command and never changed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from person_reid.data.augment import Augment
 from person_reid.losses.plan import LossPlan
 from person_reid.models.spec import NetworkSpec
 
-# Flags of train.py that the trained network does not depend on.
+# Flags of train.py that do not affect the trained network.
 WITHOUT_EFFECT = {
     "name", "resume", "gpu_ids", "data_dir", "tensorboard", "wandb", "mlflow", "dry_run", "config", "keep", "profile",
     "eval_every",
@@ -19,20 +19,20 @@ WITHOUT_EFFECT = {
 
 
 def changed_flags(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return the names of the flags that differ and on which the trained network depends. Both map flags to values."""
+    """Return the flags that differ and affect the trained network. Both arguments map flags to values."""
     return [name for name in now if name not in WITHOUT_EFFECT and now[name] != before.get(name)]
 
 
 @dataclass(frozen=True)
 class DataSpec:
-    """The images of a training, and how batches are drawn from them.
+    """The training images, and how batches are drawn from them.
 
-    roots: data sets laid out by prepare.py; the first also holds `val`, `query` and `gallery`.
-    split: the folder of each root to train on, "train" or "train_all".
+    roots: data sets laid out by prepare.py; `val`, `query` and `gallery` are those of the first.
+    split: the folder of the first root to train on, "train" or "train_all".
     batch_size: images per batch and process.
-    sampler: "shuffle", "pk" or "pk_camera". instances: images of each identity in a batch of the last two.
-    augment: how the images are changed.
-    unlabelled: the folder of unlabelled images of --DG, or None.
+    sampler: "shuffle", "pk" or "pk_camera". instances: images per identity in a batch of the last two.
+    augment: the augmentation.
+    unlabelled: the folder of --DG's unlabelled images, or None.
     """
 
     roots: tuple[Path, ...]
@@ -46,14 +46,13 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class OptimizerSpec:
-    """The optimiser, and its learning rates over the epochs.
+    """The optimiser and its learning rates over the epochs.
 
     name: "sgd", "adam", "adamw", "amsgrad", "radam" or "rmsprop".
     lr, backbone_lr, prototype_lr: of the head, of the backbone, of the weights that losses own.
     schedule: "step", "cosine", "multistep" (at `milestones`, in epochs) or "warmup_cosine".
-    epochs: all of them; warm_epochs: those over which the rates rise; freeze_epochs: those in which only the head
-        learns.
-    accumulate: batches between two updates.
+    epochs: in all; warm_epochs: those over which the rates rise; freeze_epochs: those in which only the head learns.
+    accumulate: batches per update.
     """
 
     name: str
@@ -73,17 +72,17 @@ class OptimizerSpec:
 class TrainSpec:
     """A whole training run.
 
-    name: of the run, whose files go to model/NAME.
+    name: of the run; its files go to model/NAME.
     gpu_ids: "0", "0,1", or "-1" for the CPU.
     weights: "imagenet", "none" or a file.
-    dtype: of autocast; None computes in float32. tf32: whether GPUs may use it.
+    dtype: of autocast; None computes in float32. tf32: whether GPUs may use TF32.
     compile: the mode of torch.compile, or None.
     average: whether the weights are averaged over the last epochs.
-    adversarial: weight of the loss on adversarial images, 0 for none; adversarial_every: batches between two.
-    evaluate_every: epochs between two tests on query and gallery; 0 for none.
-    keep: numbered checkpoints to keep; 0 for all.
-    writers: those of "tensorboard", "wandb" and "mlflow" that are wanted.
-    flags: {flag: value}, what opts.yaml is to hold.
+    adversarial: weight of the loss on adversarial images, 0 for none; adversarial_every: batches from one to the next.
+    evaluate_every: epochs from one evaluation on query and gallery to the next; 0 for none.
+    keep: how many numbered checkpoints to keep; 0 for all.
+    writers: any of "tensorboard", "wandb" and "mlflow".
+    flags: {flag: value}, for opts.yaml.
     """
 
     name: str

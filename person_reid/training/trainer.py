@@ -1,8 +1,8 @@
-"""The one training loop.
+"""The training loop.
 
-A step draws all its randomness (augmentation, dropout) from (seed, epoch, step, rank), and the order of the images from
-(seed, epoch). No generator's state has to be saved, then: a run that was stopped and resumed, within an epoch too, ends
-with the weights of one that was not.
+All randomness of a step (augmentation, dropout) is drawn from (seed, epoch, step, rank), the order of the images from
+(seed, epoch). No generator's state has to be saved: a run that was stopped and resumed, even within an epoch, ends with
+the weights of an uninterrupted one.
 """
 
 import math
@@ -26,46 +26,46 @@ from person_reid.training.criterion import Criterion
 from person_reid.training.schedule import BACKBONE, HEAD, build_optimizer, build_scheduler
 from person_reid.training.spec import TrainSpec
 
-AVERAGE_DECAY = 0.996  # of the weight averaging, an update
-AVERAGE_FROM = 0.8  # the share of the epochs after which it begins
-READ_EVERY = 10  # steps between two readings of the loss: reading it makes the host wait for the accelerator
+AVERAGE_DECAY = 0.996  # of the weight averaging, per update
+AVERAGE_FROM = 0.8  # fraction of the epochs after which it begins
+READ_EVERY = 10  # steps from one reading of the loss to the next; each makes the host wait for the accelerator
 
 
 class NotFinite(Exception):
     """The loss of a step, counted from 0 within its epoch, is NaN or infinite."""
 
-    def __init__(self, epoch, step):
+    def __init__(self, epoch: int, step: int) -> None:
         super().__init__(f"The loss is not finite in epoch {epoch + 1}, batch {step + 1}.")
         self.epoch, self.step = epoch, step
 
 
 class Stopped(Exception):
-    """The epoch was left early because `stop` said so; `state_dict` can be saved and resumed."""
+    """The epoch was left early because `stop` asked for it; `state_dict` can be saved and resumed."""
 
 
 class Objective(nn.Module):
-    """Network and criterion as one module: what is compiled, and what DDP keeps the same in all processes.
+    """Network and criterion as one module, which is compiled, and which DDP synchronises between processes.
 
-    With several processes the criterion sees the batch of all of them, so that it is the loss of one process with the
-    whole batch, times nothing: each process's gradient is a share of it, and DDP's mean their sum (see World.gather).
+    Every process computes the loss of the whole batch, that of all processes; the gradient that DDP averages equals the
+    gradient of one process with the whole batch (see World.gather).
     """
 
-    def __init__(self, network, criterion, world):
+    def __init__(self, network: Network, criterion: Criterion, world: World) -> None:
         super().__init__()
         self.network, self.criterion, self.world = network, criterion, world
 
-    def forward(self, images, targets):
-        """images (B, 3, H, W), targets (B,) → the loss, a scalar, and this process's logits."""
+    def forward(self, images: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the loss, a scalar, and this process's logits for images (B, 3, H, W) and targets (B,)."""
         features, logits = self.network(images)
         gather = self.world.gather
         return self.criterion(gather(features), gather(logits), gather(targets)), logits
 
 
 class StepContext(NamedTuple):
-    """A step of the training, as the terms see it.
+    """A training step, as the terms see it.
 
-    network: in training. teacher: the average of its weights, once there is one. images (B, 3, H, W), targets (B,).
-    step: of the epoch, from 0. seed: of all that is drawn at random in this step.
+    network: in training. teacher: the average of its weights, once there is one. images: (B, 3, H, W). targets: (B,).
+    step: of the epoch, from 0. seed: of everything drawn at random in this step.
     """
 
     network: Network
@@ -78,15 +78,14 @@ class StepContext(NamedTuple):
 
 
 Term = Callable[[StepContext], torch.Tensor | float]
-"""What is added to the loss beside the criterion."""
+"""A loss that is added to the criterion's."""
 
 
 class Trainer:
-    """A network in training, with everything that changes from step to step.
+    """Train a network; hold everything that changes from step to step.
 
-    network: gives features and logits. criterion: criterion(features, logits, labels) → scalar. batches: the images,
-    on the device where all of it happens. spec: of the run. terms: what is added to the loss beside the criterion.
-    world: the processes that train together.
+    network: returns features and logits. criterion: (features, logits, labels) → scalar. batches: the images; their
+    device is the trainer's. spec: of the run. terms: further losses. world: the processes that train together.
     """
 
     def __init__(
@@ -110,8 +109,8 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=spec.dtype == torch.float16)
         self.average: AveragedModel | None = None
         self.average_criterion: AveragedModel | None = None  # of the weights that losses own
-        self.history: list[dict] = []
-        self.epoch = self.step = 0  # finished: epochs, and steps of the epoch after them
+        self.history: list[dict[str, float]] = []
+        self.epoch = self.step = 0  # finished epochs, and finished steps of the next epoch
         self.totals = torch.zeros(3, device=self.device)  # of that epoch: Σ loss, Σ wrong, images
         if spec.compile:
             self.module.compile(mode=spec.compile, dynamic=False)
@@ -119,11 +118,10 @@ class Trainer:
     def train_epoch(
         self, stop: Callable[[], bool] = lambda: False, after_step: Callable[[], None] | None = None
     ) -> dict[str, float]:
-        """What is left of an epoch; returns its mean loss, top-1 error, learning rate and speed.
+        """Train what is left of an epoch; return its mean loss, top-1 error, learning rate, images per second, seconds.
 
-        stop: asked after every update; once it says yes, in any of the processes, the epoch is left. after_step: called
-        after every step.
-        Raises NotFinite and Stopped.
+        stop: asked after every update. Once it returns True in any process, the epoch is left: raises Stopped.
+        after_step: called after every step. Raises NotFinite if the loss is not finite.
         """
         epoch, steps = self.epoch, len(self.batches)
         self.begin_epoch(epoch)
@@ -145,25 +143,28 @@ class Trainer:
                     speed = (seen - unseen) / (time.perf_counter() - began)
                     bar.set_postfix_str(f"loss {mean_loss:.3f}, accuracy {1 - error:.1%}, {speed:.0f} images/s")
                 if self._updates(self.step - 1) and self._agreed(stop):
-                    self._read(epoch, losses)  # what is not finite must not be saved
+                    self._read(epoch, losses)  # a loss that is not finite must not be saved
                     raise Stopped
         mean_loss, error, seen = self._read(epoch, losses, together=True)
         self.epoch, self.step = epoch + 1, 0
         self.totals.zero_()
-        self.world.follow(self.network.buffers())  # the batch norms that are saved are those that are measured
+        self.world.follow(self.network.buffers())  # saved batch-norm statistics are those that are evaluated
         speed = self.world.size * (seen / self.world.size - unseen) / (time.perf_counter() - began)
         lr = self.scheduler.get_last_lr()[HEAD]
         record = {"loss": mean_loss, "error": error, "lr": lr, "images_per_second": round(speed, 1)}
-        return record | {"seconds": round(seen / speed, 2) if speed else 0.0}  # of all of it, also before a stop
+        return record | {"seconds": round(seen / speed, 2) if speed else 0.0}  # of the whole epoch, before a stop too
 
-    def train_step(self, images, targets, step=0):
-        """Forward and backward for the epoch's batch `step`, and the update once --accumulate batches are through;
-        returns the loss (detached) and the logits."""
+    def train_step(
+        self, images: torch.Tensor, targets: torch.Tensor, step: int = 0
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Run the epoch's batch `step`; update after every --accumulate batches. Return loss and logits, detached."""
         updates = self._updates(step)
         with nullcontext() if updates or self.world.size == 1 else self.objective.no_sync():
             with autocast(self.device, self.spec.dtype):
                 loss, logits = self.objective(images, targets)
-                loss = loss + sum(term(self._context(images, targets, step)) for term in self.terms)
+                seed = self.batches.seed_of(self.epoch, step)
+                context = StepContext(self.network, self.criterion, self.average, images, targets, step, seed)
+                loss = loss + sum((term(context) for term in self.terms), 0.0)
             accumulate = self.spec.optimizer.accumulate
             group = min(accumulate, len(self.batches) - (step - step % accumulate))
             self.scaler.scale(loss / group).backward()
@@ -177,47 +178,42 @@ class Trainer:
                 self.average_criterion.update_parameters(self.criterion)
         return loss.detach(), logits.detach()
 
-    def _context(self, images, targets, step):
-        seed = self.batches.seed_of(self.epoch, step)
-        return StepContext(self.network, self.criterion, self.average, images, targets, step, seed)
-
-    def _updates(self, step):
-        """Whether the weights change after this step."""
+    def _updates(self, step: int) -> bool:
+        """Return whether the weights are updated after this step."""
         return (step + 1) % self.spec.optimizer.accumulate == 0 or step + 1 == len(self.batches)
 
-    def _read(self, epoch, losses, together=False):
-        """Mean loss, error and number of images so far, of this process or of all. Raises NotFinite."""
+    def _read(self, epoch: int, losses: torch.Tensor, together: bool = False) -> tuple[float, float, float]:
+        """Return mean loss, error and number of images so far, of this process or of all. Raises NotFinite."""
         total, wrong, seen = (self.world.sum(self.totals) if together else self.totals).tolist()
         if not math.isfinite(total):
             raise NotFinite(epoch, int((~losses.isfinite()).int().argmax()))
         return total / seen, wrong / seen, seen
 
-    def _agreed(self, stop):
-        """Whether any process wants to stop; several ask each other about as often as they read the loss, and at the
-        end of an epoch, which may be shorter."""
+    def _agreed(self, stop: Callable[[], bool]) -> bool:
+        """Return whether any process wants to stop; several ask at readings of the loss and at the last step."""
         if self.world.size == 1:
             return stop()
         asks = self.step % READ_EVERY < self.spec.optimizer.accumulate or self.step == len(self.batches)
-        return asks and self.world.sum(np.array([int(stop())]))[0] > 0
+        return asks and bool(self.world.sum(np.array([int(stop())]))[0] > 0)
 
-    def begin_epoch(self, epoch):
-        """Training mode, but for the backbone in the first `freeze_epochs`: until then it keeps its weights and, in
-        evaluation mode, its batch-norm statistics, while the schedule runs on, as with torchreid's fixbase_epoch."""
+    def begin_epoch(self, epoch: int) -> None:
+        """Switch to training mode, all but the backbone in the first `freeze_epochs`: until then it keeps its weights
+        and its batch-norm statistics, while the schedule continues, as with torchreid's fixbase_epoch."""
         self.network.train()
         self.criterion.train()
         backbone_learns = epoch >= self.spec.optimizer.freeze_epochs
         self.network.model.train(backbone_learns)
-        for parameter in self.optimizer.param_groups[BACKBONE]["params"]:  # not what never learns: see _freeze_unused
+        for parameter in self.optimizer.param_groups[BACKBONE]["params"]:  # without what _freeze_unused froze for good
             parameter.requires_grad_(backbone_learns)
-        if self.world.size > 1:  # anew each epoch: DDP counts on the parameters that learn
+        if self.world.size > 1:  # new each epoch: DDP relies on which parameters learn
             self.objective = DistributedDataParallel(self.module)
         begins = int(AVERAGE_FROM * self.spec.optimizer.epochs)
         if self.spec.average and self.average is None and epoch >= begins:
             self._begin_average()
 
     @torch.inference_mode()
-    def validate(self, bank, targets):
-        """Mean of the classifier's loss, without margin or smoothing, and top-1 error on unaugmented images."""
+    def validate(self, bank: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
+        """Return "val_loss", the classifier's without margin or smoothing, and "val_error", top-1, not augmented."""
         self.network.eval()
         self.criterion.eval()
         totals = torch.zeros(2, device=self.device)
@@ -231,10 +227,10 @@ class Trainer:
         loss, error = (self.world.sum(totals) / len(bank)).tolist()
         return {"val_loss": loss, "val_error": error}
 
-    def averaged_statistics(self):
-        """The averaged network with batch-norm statistics of its own, from one more pass over the data.
+    def averaged_statistics(self) -> dict[str, Any]:
+        """Return the averaged network's state dict with batch-norm statistics of its own, from one more pass.
 
-        They are means over the batches; of several processes, over the batches of all, as of one with smaller batches.
+        They are means over the batches, with several processes over those of all, as for one with smaller batches.
         """
         assert self.average is not None, "only --wa averages"
         seed_everything(self.batches.seed_of(self.epoch, 0))  # dropout
@@ -245,13 +241,13 @@ class Trainer:
                 statistic.copy_(self.world.sum(statistic) / self.world.size)
         return self.average.state_dict()
 
-    def state_dict(self):
-        """All that `load_state_dict` needs to go on after the last update as if nothing had happened."""
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that `load_state_dict` needs to continue after the last update as if nothing had happened."""
         parts = {name: getattr(self, name).state_dict() for name in self._parts()}
         return {**parts, "epoch": self.epoch, "step": self.step, "totals": self.totals, "history": self.history}
 
-    def load_state_dict(self, state):
-        """Go on from the state that `state_dict` returned."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state that `state_dict` returned."""
         if "average" in state:
             self._begin_average()
         for name in self._parts():
@@ -259,18 +255,18 @@ class Trainer:
         self.epoch, self.step, self.history = state["epoch"], state["step"], state["history"]
         self.totals = state["totals"].to(self.device)
 
-    def _parts(self):
+    def _parts(self) -> list[str]:
         parts = ["network", "criterion", "optimizer", "scheduler", "scaler"]
         return parts if self.average is None else [*parts, "average", "average_criterion"]
 
-    def _begin_average(self):
-        """The moving averages of the network and of the weights that losses own, both from what they are now."""
+    def _begin_average(self) -> None:
+        """Begin the moving averages of the network and of the weights that losses own, from their present values."""
         self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY))
-        self.average.eval()  # as the teacher of --DG; the average is trained by no gradient
-        # Most losses own no weights, and the function of many tensors at once fails on none.
+        self.average.eval()  # as the teacher of --DG; no gradient trains the average
+        # Most losses own no weights, and the multi-tensor function fails on an empty list.
         self.average_criterion = AveragedModel(self.criterion, avg_fn=get_ema_avg_fn(AVERAGE_DECAY))
 
 
-def predicted(logits):
-    """The identities (B,) that logits (B, C) predict, or those (B, H, C) of H classifiers, whose probabilities add."""
+def predicted(logits: torch.Tensor) -> torch.Tensor:
+    """Return the identities (B,) predicted by logits (B, C), or (B, H, C) of H classifiers, summing probabilities."""
     return (logits.float().softmax(2).sum(1) if logits.ndim == 3 else logits).argmax(1)

@@ -1,7 +1,7 @@
-"""Where the figures of an epoch go beside log.jsonl, for those who ask: --tensorboard, --wandb, --mlflow.
+"""Send each epoch's figures to experiment trackers as well as to log.jsonl: --tensorboard, --wandb, --mlflow.
 
-A package is imported when its flag is given and at no other time. Where it writes, under which project, and whether it
-may use the network are for its own environment variables to say:
+A package is imported only if its flag is given. Its own environment variables decide where it writes, under which
+project, and whether it may use the network:
 
 WANDB_MODE=offline python train.py --wandb                  # files in model/NAME/wandb; `wandb sync` uploads them
 MLFLOW_TRACKING_URI=file:runs python train.py --mlflow      # files in runs/
@@ -10,37 +10,41 @@ MLFLOW_TRACKING_URI=file:runs python train.py --mlflow      # files in runs/
 import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from person_reid.basics import UserError
 from person_reid.training.spec import TrainSpec
 
+Write = Callable[[dict[str, float]], None]
+Writer = tuple[AbstractContextManager[Any], Write]
 
-def to_tensorboard(spec, folder):
-    """Events in the folder of the run, in place of those that an interrupted run has left there."""
+
+def to_tensorboard(spec: TrainSpec, folder: Path) -> Writer:
+    """Write events to the folder of the run, replacing those of an interrupted run."""
     from torch.utils.tensorboard import SummaryWriter
 
     board = SummaryWriter(folder, purge_step=0)
 
-    def write(record):
+    def write(record: dict[str, float]) -> None:
         for name, value in record.items():
             board.add_scalar(name, value, record["epoch"])
 
     return board, write
 
 
-def to_wandb(spec, folder):
-    """A run of Weights & Biases, with the flags as its configuration."""
+def to_wandb(spec: TrainSpec, folder: Path) -> Writer:
+    """Log to a run of Weights & Biases, with the flags as its configuration."""
     import wandb
 
     run = wandb.init(name=spec.name, config=dict(spec.flags), dir=folder)
     return run, lambda record: run.log(record, step=record["epoch"])
 
 
-def to_mlflow(spec, folder):
-    """A run of MLflow, with the flags as its parameters."""
-    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # MLflow 3 would refuse a file: URI that the user names
+def to_mlflow(spec: TrainSpec, folder: Path) -> Writer:
+    """Log to a run of MLflow, with the flags as its parameters."""
+    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # otherwise MLflow 3 refuses file: URIs
     import mlflow
 
     run = mlflow.start_run(run_name=spec.name)
@@ -48,8 +52,8 @@ def to_mlflow(spec, folder):
     return run, lambda record: mlflow.log_metrics(record, step=record["epoch"])
 
 
-WRITERS = {"tensorboard": to_tensorboard, "wandb": to_wandb, "mlflow": to_mlflow}  # by flag and package
-"""Each is called as writer(spec, folder of the run) → (a context manager that closes it, write(record))."""
+WRITERS = {"tensorboard": to_tensorboard, "wandb": to_wandb, "mlflow": to_mlflow}  # by flag, which is also the package
+"""Each is called as writer(spec, run folder) and returns (a context manager that closes it, write(record))."""
 
 
 def check_writers(names: Iterable[str]) -> None:
@@ -59,16 +63,16 @@ def check_writers(names: Iterable[str]) -> None:
             module = importlib.import_module(name)
         except ImportError:
             module = None
-        if getattr(module, "__file__", None) is None:  # a folder of that name, which is no package, is imported as well
+        if getattr(module, "__file__", None) is None:  # None for a mere folder of that name, which imports too
             raise UserError(f"--{name} needs the package {name}: python -m pip install {name}")
 
 
 @contextmanager
-def open_writers(spec: TrainSpec, folder: Path, history: Iterable[dict] = ()) -> Iterator[Callable[[dict], None]]:
-    """Yield write(record), which hands the figures of an epoch, {name: number}, to every writer of the run.
+def open_writers(spec: TrainSpec, folder: Path, history: Iterable[dict[str, float]] = ()) -> Iterator[Write]:
+    """Yield write(record), which passes the figures of an epoch, {name: number}, to every writer of the run.
 
-    history: the records of the epochs before, for a run that goes on: it begins anew there, and is whole again. Raises
-    UserError where a writer cannot begin, for lack of a login for instance.
+    history: the records of earlier epochs. A resumed run starts afresh in each writer, and these make it complete.
+    Raises UserError if a writer cannot start, for example without a login.
     """
     with ExitStack() as stack:
         writes = []
@@ -81,7 +85,7 @@ def open_writers(spec: TrainSpec, folder: Path, history: Iterable[dict] = ()) ->
             stack.enter_context(closing)
             writes.append(write)
 
-        def write_all(record):
+        def write_all(record: dict[str, float]) -> None:
             for write in writes:
                 write(record)
 

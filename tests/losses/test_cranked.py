@@ -1,5 +1,7 @@
 """The "cranked_loss" of Ranked_Person_ReID, group by group as it is published."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -42,7 +44,7 @@ def test_it_is_half_of_the_published_sum(seed):
 
 def test_its_settings_are_those_of_the_published_sum():
     features, labels = batch(3, count=32)
-    settings = {"alpha": 1.4, "margin": 0.9, "clusters": 3}
+    settings: dict[str, Any] = {"alpha": 1.4, "margin": 0.9, "clusters": 3}
     ours = losses.create("cranked", balance=0.5, negative_temperature=4.0, **settings)
     check(ours, lambda f, y: slow_cranked(f, y, temperature=4.0, **settings) / 2, features, labels)
 

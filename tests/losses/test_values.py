@@ -1,6 +1,7 @@
 """Values and gradients, against pytorch-metric-learning where it has the loss, else against loops from the papers."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -108,7 +109,8 @@ def test_variants_equal_loops_from_their_papers():
     check(losses.create("triplet"), lambda f, y: slow.triplet(f, y, epsilon=0.1), features, labels)
     check(losses.create("triplet", mining="all"), slow.triplet, features, labels)
     check(losses.create("cross_entropy", smoothing=0.1), slow.cross_entropy, features, labels)
-    settings = {"alpha": 1.4, "margin": 0.9, "balance": 0.3, "positive_temperature": 2.0, "negative_temperature": 5.0}
+    settings: dict[str, Any] = {"alpha": 1.4, "margin": 0.9, "balance": 0.3}
+    settings |= {"positive_temperature": 2.0, "negative_temperature": 5.0}
     check(losses.create("ranked", **settings), lambda f, y: slow.ranked(f, y, **settings), features, labels)
 
 
@@ -143,7 +145,7 @@ def cosines_of(seed, spread=1.0):
 @pytest.mark.parametrize("name", HEADS)
 def test_softmax_heads_equal_loops_from_their_papers(name, spread):
     check(losses.create(name), getattr(slow, name), *cosines_of(9, spread))
-    settings = {"margin": 10.0 if name == "arcface_softmax" else 0.1, "scale": 16.0}
+    settings: dict[str, Any] = {"margin": 10.0 if name == "arcface_softmax" else 0.1, "scale": 16.0}
     check(losses.create(name, **settings), lambda f, y: getattr(slow, name)(f, y, **settings), *cosines_of(9, spread))
 
 
@@ -152,7 +154,7 @@ def test_a_softmax_head_is_the_prototype_loss_of_its_class_weights(head, prototy
     features, labels = batch(10)
     loss = losses.create(prototypes, CLASSES, DIM)
     cosines = slow.unit(features) @ slow.unit(loss.prototypes.detach()).T
-    margin = {"margin": 28.6} if head == "arcface_softmax" else {}
+    margin: dict[str, Any] = {"margin": 28.6} if head == "arcface_softmax" else {}
     torch.testing.assert_close(losses.create(head, **margin)(cosines, labels), loss(features, labels))
 
 

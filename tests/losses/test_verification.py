@@ -12,8 +12,8 @@ def trained_a_little():
     """The loss with a classifier that has an opinion: at first its weights are all but zero."""
     torch.manual_seed(1)
     loss = losses.create("verification", dim=DIM)
-    torch.nn.init.normal_(loss.classifier.weight)
-    torch.nn.init.normal_(loss.classifier.bias)
+    for parameter in loss.parameters():
+        torch.nn.init.normal_(parameter)
     return loss
 
 
