@@ -101,7 +101,7 @@ def test_other_ways_to_re_rank_help_too(result, capsys, published, flags):
         (["--k1", "521"], "--k1 521: expected 1 to 520"),
         (["--k2", "99"], "--k2 99: expected 1 to 20"),
         (["--alpha", "3"], "--alpha: --method k-reciprocal does not use it; it takes --k1, --k2, --lambda_value"),
-        (["--method", "aqe", "--lambda_value", "0.5"], "--lambda_value: --method aqe has no use"),
+        (["--method", "aqe", "--lambda_value", "0.5"], "--lambda_value: --method aqe does not use"),
         (["--lambda_value", "1.5"], "--lambda_value 1.5: expected 0 to 1"),
         (["--memory_gb", "0.0001"], "--memory_gb 0.0001: 580 images need at least"),
         (["--single_shot"], "--single_shot does not work with"),
