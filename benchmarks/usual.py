@@ -47,8 +47,10 @@ class UsualTraining:
             ]
         )
         images = ImageFolder(Path(options.data_dir) / ("train_all" if options.train_all else "train"), transform)
-        settings = {"shuffle": True, "drop_last": True, "pin_memory": self.device.type == "cuda"}
-        self.loader = torch.utils.data.DataLoader(images, options.batchsize, num_workers=workers, **settings)
+        pin = self.device.type == "cuda"
+        self.loader = torch.utils.data.DataLoader(
+            images, options.batchsize, shuffle=True, num_workers=workers, pin_memory=pin, drop_last=True
+        )
         options.nclasses = len(images.classes)
         network = build_model(NetworkSpec.of(vars(options)), options.nclasses, options.weights)
         self.network = network.to(self.device).train()

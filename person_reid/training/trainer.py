@@ -150,9 +150,10 @@ class Trainer:
         self.totals.zero_()
         self.world.follow(self.network.buffers())  # saved batch-norm statistics are those that are evaluated
         speed = self.world.size * (seen / self.world.size - unseen) / (time.perf_counter() - began)
-        lr = self.scheduler.get_last_lr()[HEAD]
+        lr = float(self.scheduler.get_last_lr()[HEAD])
         record = {"loss": mean_loss, "error": error, "lr": lr, "images_per_second": round(speed, 1)}
-        return record | {"seconds": round(seen / speed, 2) if speed else 0.0}  # of the whole epoch, before a stop too
+        record["seconds"] = round(seen / speed, 2) if speed else 0.0  # of the whole epoch, before a stop too
+        return record
 
     def train_step(
         self, images: torch.Tensor, targets: torch.Tensor, step: int = 0

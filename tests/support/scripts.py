@@ -23,7 +23,8 @@ def run_process(script, *arguments, cwd, status=0):
 def run(script, *arguments, cwd, status=0):
     """run_process without the seconds in which Python imports PyTorch: the script's `main`, called in `cwd`."""
     main = importlib.import_module(f"person_reid.cli.{script.lower()}").main
-    out, err, ended, before = io.StringIO(), io.StringIO(), 0, Path.cwd()
+    out, err, before = io.StringIO(), io.StringIO(), Path.cwd()
+    ended: str | int | None = 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
         warnings.simplefilter("default")
         os.chdir(cwd)
