@@ -16,6 +16,7 @@ from person_reid.run_folder import RunFolder
 from tests.support import ROOT
 from tests.support.people import write_people
 from tests.support.runs import equal_weights, log, weights
+from tests.support.scripts import refused, run
 
 SMALL = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32", "--gpu_ids", "-1"]
 SMALL += ["--linear_num", "0", "--droprate", "0", "--data_dir", "people", "--train_all", "--lr", "0.005"]
@@ -119,8 +120,7 @@ def test_gpu_ids_of_train_start_the_same_thing(room):
                   "--name", "shared"], room, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "2 processes" in done.stdout and len(log("shared", room)) == 1
-    refused = start([sys.executable, ROOT / "train.py", "--gpu_ids", "0,1", *words, "--batchsize", "15"], room)
-    assert refused.returncode == 1 and "does not divide" in refused.stderr and "Traceback" not in refused.stderr
+    assert "does not divide" in refused("train", "--gpu_ids", "0,1", *words, "--batchsize", "15", cwd=room)
 
 
 def test_a_process_that_dies_ends_the_others_a_restart_goes_on_and_sigterm_saves(room):
@@ -166,24 +166,21 @@ def wait_for(condition, process, seconds=120):
 
 
 def test_sigterm_saves_and_a_resumed_run_ends_with_the_same_bits(room):
-    common = [sys.executable, ROOT / "train.py", *SMALL, "--batchsize", "4", "--erasing_p", "0.5", "--total", "3"]
-    whole = start([*common, "--name", "whole"], room)
-    assert whole.returncode == 0, whole.stderr
-    with start_in_background([*common, "--name", "stopped"], room) as run:
-        wait_for((room / "model" / "stopped" / "log.jsonl").exists, run)
-        run.terminate()
-        output, _ = run.communicate(timeout=60)
-    assert run.returncode == 143 and "Stopped by SIGTERM in epoch" in output and "Traceback" not in output
-    resumed = start([*common, "--name", "stopped", "--resume"], room)
-    assert resumed.returncode == 0 and "going on after epoch" in resumed.stdout, resumed.stdout + resumed.stderr
+    flags = [*SMALL, "--batchsize", "4", "--erasing_p", "0.5", "--total", "3"]
+    run("train", *flags, "--name", "whole", cwd=room)
+    with start_in_background([sys.executable, ROOT / "train.py", *flags, "--name", "stopped"], room) as stopped:
+        wait_for((room / "model" / "stopped" / "log.jsonl").exists, stopped)
+        stopped.terminate()
+        output, _ = stopped.communicate(timeout=60)
+    assert stopped.returncode == 143 and "Stopped by SIGTERM in epoch" in output and "Traceback" not in output
+    assert "going on after epoch" in run("train", *flags, "--name", "stopped", "--resume", cwd=room)
     assert equal_weights(weights("whole", room=room), weights("stopped", room=room))
 
 
 def test_a_loss_that_is_no_number_names_epoch_batch_images_and_the_last_good_checkpoint(room):
-    done = start([sys.executable, ROOT / "train.py", *SMALL, "--batchsize", "8", "--lr", "1e30", "--total", "2",
-                  "--name", "broken"], room)  # fmt: skip
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "The loss is not finite in epoch 1, batch" in done.stderr and "No epoch was finished" in done.stderr
+    flags = [*SMALL, "--batchsize", "8", "--lr", "1e30", "--total", "2", "--name", "broken"]
+    output = refused("train", *flags, cwd=room)
+    assert "The loss is not finite in epoch 1, batch" in output and "No epoch was finished" in output
     listed = (room / "model" / "broken" / "not_finite.txt").read_text().splitlines()
     assert len(listed) == 8 and all((room / path).is_file() for path in listed)
 
@@ -193,22 +190,23 @@ def test_test_and_the_evaluation_in_training_share_the_images_out(room):
     write_people(room / "people" / "gallery", people=5, images=3, seed=4)
     trained = start([*TORCHRUN, ROOT / "train_DDP.py", *SMALL, "--batchsize", "4", "--total", "1", "--eval_every", "1",
                      "--name", "tested"], room)  # fmt: skip
-    common = [ROOT / "test.py", "--name", "tested", "--test_dir", "people", "--gpu_ids", "-1"]
-    one = start([sys.executable, *common, "--result", "one.mat"], room)
+    assert trained.returncode == 0, trained.stderr
+    common = ["--name", "tested", "--test_dir", "people", "--gpu_ids", "-1"]
+    one = run("test", *common, "--result", "one.mat", cwd=room)
     shutil.rmtree(room / "people" / ".cache")  # two decode anew
-    two = start([*TORCHRUN, *common, "--result", "two.mat"], room)
+    two = start([*TORCHRUN, ROOT / "test.py", *common, "--result", "two.mat"], room)
     assert len(list((room / "people" / ".cache").glob("*.npy"))) == 2
-    assert trained.returncode == one.returncode == two.returncode == 0, trained.stderr + one.stderr + two.stderr
-    line = next(line for line in one.stdout.splitlines() if line.startswith("Rank@1"))
+    assert two.returncode == 0, two.stderr
+    line = next(line for line in one.splitlines() if line.startswith("Rank@1"))
     assert two.stdout.count("Rank@1:") == 1 and line in two.stdout
     (record,) = log("tested", room)
     assert f"Rank@1:{record['rank1']:.6f}" in line and f"mAP:{record['mAP']:.6f}" in line
 
 
-def test_a_profile_is_written(room):
-    done = start([sys.executable, ROOT / "train.py", *SMALL, "--batchsize", "4", "--total", "1", "--profile", "--name",
-                  "profiled"], room)  # fmt: skip
-    assert done.returncode == 0 and "conv" in done.stdout, done.stderr
+def test_a_profile_is_written(room, monkeypatch):
+    monkeypatch.setattr("person_reid.training.profile.STEPS", 1)  # PyTorch takes a second to sum up each
+    flags = [*SMALL, "--batchsize", "4", "--total", "1", "--profile", "--name", "profiled"]
+    assert "conv" in run("train", *flags, cwd=room)
     assert json.loads((room / "model" / "profiled" / "trace.json").read_text())["traceEvents"]
 
 
