@@ -8,25 +8,27 @@ PYTHON ?= python3
 VENV   := .venv
 RUN    := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 PIP    := $(RUN) -m pip install --quiet --disable-pip-version-check
+PYTEST := $(RUN) -m pytest -n auto --dist worksteal
 PEOPLE := demo/people
+SIZES  := --identities 150 --test_identities 30 --distractors 150 --junk 50
 
 .PHONY: demo test test-slow test-processors lint clean
 
 demo: $(VENV)/.ready
-	$(RUN) prepare.py --synthetic --data_dir $(PEOPLE)
+	$(RUN) prepare.py --synthetic --data_dir $(PEOPLE) $(SIZES)
 	$(RUN) train.py --name demo --data_dir $(PEOPLE)/pytorch --train_all --config recipes/demo.yaml
 	@echo "--- the network before training"
-	$(RUN) test.py --backbone osnet_x0_25 --weights none --height 128 --width 64 --test_dir $(PEOPLE)/pytorch --result demo/untrained.mat
+	$(RUN) test.py --backbone osnet_x0_25 --weights none --height 96 --width 48 --test_dir $(PEOPLE)/pytorch --result demo/untrained.mat
 	@echo "--- and after"
 	$(RUN) test.py --name demo --test_dir $(PEOPLE)/pytorch --result demo/pytorch_result.mat
 	$(RUN) evaluate_rerank.py --result demo/pytorch_result.mat
 	$(RUN) demo.py --query_index 0 --result demo/pytorch_result.mat --save demo/show.png
 
 test: lint
-	$(RUN) -m pytest -n auto
+	$(PYTEST)
 
 test-slow: $(VENV)/.ready-dev
-	$(RUN) -m pytest -n auto -m "slow or hypothesis" --hypothesis-profile=random
+	$(PYTEST) -m "slow or hypothesis" --hypothesis-profile=random
 
 # NumPy's products by OpenBLAS, then PyTorch's own kernels and oneDNN's
 ROUNDED  := $(addprefix tests/,retrieval gallery show deploy)
@@ -37,8 +39,8 @@ TORCH    := ATEN_CPU_CAPABILITY=default ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_
 
 test-processors: $(VENV)/.ready-dev
 	set -e; for core in $(BLAS); do for threads in $(THREADS); do echo "$$core, $$threads threads"; \
-		OPENBLAS_CORETYPE=$$core OPENBLAS_NUM_THREADS=$$threads $(RUN) -m pytest -n auto $(ROUNDED); done; done
-	set -e; for setting in $(TORCH); do echo $$setting; env $$setting $(RUN) -m pytest -n auto $(LEARNT); done
+		OPENBLAS_CORETYPE=$$core OPENBLAS_NUM_THREADS=$$threads $(PYTEST) $(ROUNDED); done; done
+	set -e; for setting in $(TORCH); do echo $$setting; env $$setting $(PYTEST) $(LEARNT); done
 
 lint: $(VENV)/.ready-dev
 	$(RUN) -m ruff check .
