@@ -125,8 +125,9 @@ def test_ins_gamma_is_the_scale_of_the_instance_losses(flag):
 
 @pytest.mark.parametrize("precision", ["--fp16", "--bf16"])
 def test_half_precision_trains_to_nearly_the_same_loss(precision):
-    exact, half = run(trainer(total=1)).history[0], run(trainer(precision, total=1)).history[0]
-    assert half["loss"] == pytest.approx(exact["loss"], rel=0.05) and half["loss"] != exact["loss"]
+    slowly = ["--lr", "0.005", "--backbone_lr", "0.005"]  # steps at a high rate amplify rounding
+    exact, half = (run(trainer(*slowly, *flags, total=1)).history[0] for flags in ([], [precision]))
+    assert half["loss"] == pytest.approx(exact["loss"], rel=0.02) and half["loss"] != exact["loss"]
 
 
 def test_label_smoothing_is_that_of_the_paper():
