@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from person_reid.basics import UserError, atomic_write
+from person_reid.basics import UserError, atomic_write, write_json
 from person_reid.cli.parser import Parser
 from person_reid.retrieval.metrics import AVERAGE_PRECISIONS, Metrics, evaluate, merge_multi_query
 from person_reid.retrieval.results import RESULT, FeatureSet, load_multi_query, load_result, multi_query_file
@@ -100,12 +99,6 @@ def read_multi_query(args: Namespace, query: FeatureSet, by_default: bool) -> Fe
     if args.multi_query is None and not (by_default and path.exists()):
         return None
     return merge_multi_query(query, load_multi_query(path))
-
-
-def write_json(path: str | Path, figures: dict[str, dict[str, float]]) -> None:
-    """Write {ranking: {figure: value in [0, 1]}} to a JSON file."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
 def save_per_query(path: Path, query: FeatureSet, metrics: Metrics) -> None:

@@ -9,21 +9,17 @@ The index remembers its network. An indexed image that has not changed is not re
 crash stays. With --threshold (python tools/threshold.py), a query without a match at least that similar is unknown.
 """
 
-import json
 from argparse import Namespace
 from pathlib import Path
 
-from person_reid.basics import UserError, atomic_write
+from person_reid.basics import UserError, write_json
 from person_reid.cli.flags import add_tested_network, positive, testing_parser
 from person_reid.cli.parser import Parser, example_lines
-from person_reid.cli.tested import open_embedder
+from person_reid.cli.tested import OF_FEATURES, open_embedder
 from person_reid.deploy.embedder import Embedder
 from person_reid.gallery.build import add_images, check_network, describe_answers, find_images
 from person_reid.gallery.index import SearchIndex
 from person_reid.retrieval.thresholds import load_threshold
-
-# Flags of test.py that change no feature.
-NOT_THE_NETWORK = ("gpu_ids", "batchsize", "test_dir", "multi", "result", "json")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -68,8 +64,7 @@ def embedder_of(index: SearchIndex, options: Namespace) -> Embedder:
     Raises UserError for flags that describe another one than the index remembers.
     """
     plain = vars(testing_parser().parse_args([]))
-    names = [name for name in plain if name not in NOT_THE_NETWORK]
-    asked = {name: value for name in names if (value := getattr(options, name, None)) is not None}
+    asked = {name: value for name in OF_FEATURES if (value := getattr(options, name, None)) is not None}
     unchanged = all(value == plain[name] for name, value in asked.items())
     remembered = index.recall("network")
     flags = remembered if remembered and unchanged else asked
@@ -99,8 +94,7 @@ def ask(options: Namespace) -> None:
             print(f"  {match['similarity']:.4f} {'' if match['accepted'] else '(too low) '}{match['image']}")
     if options.json:
         report = {"index": str(options.index), "threshold": options.threshold and threshold, "queries": described}
-        with atomic_write(options.json) as temporary:
-            temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        write_json(options.json, report)
     if options.save:
         from person_reid.show.found import draw_found  # matplotlib loads slowly
 

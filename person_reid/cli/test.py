@@ -15,7 +15,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
-from person_reid.cli.evaluation import write_json
+from person_reid.basics import write_json
 from person_reid.cli.flags import testing_parser
 from person_reid.cli.tested import open_embedder
 from person_reid.data.bank import open_bank

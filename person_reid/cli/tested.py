@@ -21,6 +21,7 @@ from person_reid.run_folder import RunFolder
 
 # Flags that an exported file has decided.
 DECIDED = (*NETWORK_OF_RUN, *NETWORK_OF_FILE, *DESCRIPTION, "height", "width", "ms", "no_norm", "fp16", "bf16")
+OF_FEATURES = (*DECIDED, "engine", "no_flip")  # all flags that features depend on
 
 
 def tested_network(options: Namespace) -> TestedNetwork:

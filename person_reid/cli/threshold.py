@@ -9,10 +9,9 @@ accept at most that share of impostors; hardest is eer on each query's least sim
 impostor.
 """
 
-import json
 from pathlib import Path
 
-from person_reid.basics import atomic_write
+from person_reid.basics import write_json
 from person_reid.cli.parser import Parser
 from person_reid.retrieval.results import RESULT, load_result
 from person_reid.retrieval.thresholds import FALSE_POSITIVE_RATES, pair_similarities, summarize
@@ -39,8 +38,7 @@ def main(argv: list[str] | None = None) -> None:
             print(f"  TPR {rules[rate]['tpr']:.4f} at FPR {rate}, threshold {rules[rate]['threshold']:.4f}")
     print(f"threshold {threshold:.4f} ({args.rule})")
     report = {"threshold": threshold, "rule": args.rule, "result": str(args.result), **found}
-    with atomic_write(args.save.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_json(args.save.with_suffix(".json"), report)
 
     from person_reid.show.histogram import draw_similarities  # matplotlib loads slowly
 

@@ -159,6 +159,19 @@ def _university(query: str, gallery: str, counts: tuple[int, int]) -> DataSet:
     )
 
 
+def _own(kind: str, read: Callable[..., Splits], flag: str, arguments: str) -> DataSet:
+    return DataSet(
+        name=f"{kind} of one's own",
+        source="you",
+        licence="yours",
+        get=f"python prepare.py {arguments}",
+        guess=False,
+        read=read,
+        flags=(flag, "test_fraction", "seed"),
+        distractors=True,
+    )
+
+
 # If several entries fit a folder, the first of those with the most requirements is chosen.
 DATA_SETS = {
     "market": DataSet(
@@ -284,24 +297,6 @@ DATA_SETS = {
     ),
     "university": _university("drone", "satellite", (37855, 951)),
     "university_satellite": _university("satellite", "drone", (701, 51355)),
-    "folder": DataSet(
-        name="a folder of one's own",
-        source="you",
-        licence="yours",
-        get="python prepare.py --data_dir FOLDER --pattern EXPRESSION",
-        guess=False,
-        read=own.own_folder,
-        flags=("pattern", "test_fraction", "seed"),
-        distractors=True,
-    ),
-    "csv": DataSet(
-        name="a CSV file of one's own",
-        source="you",
-        licence="yours",
-        get="python prepare.py --csv FILE",
-        guess=False,
-        read=own.own_csv,
-        flags=("csv", "test_fraction", "seed"),
-        distractors=True,
-    ),
+    "folder": _own("a folder", own.own_folder, "pattern", "--data_dir FOLDER --pattern EXPRESSION"),
+    "csv": _own("a CSV file", own.own_csv, "csv", "--csv FILE"),
 }

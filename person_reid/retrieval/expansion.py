@@ -3,6 +3,8 @@
 query_features, gallery_features = expand(query.features, gallery.features, k1=5, alpha=3.0)
 """
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -14,16 +16,8 @@ from person_reid.retrieval.similarity import CosineScores, Features, unit_rows
 class ExpandedScores(CosineScores):
     """Cosines between expanded features: `scores` for metrics.evaluate. Takes the arguments of expand."""
 
-    def __init__(
-        self,
-        query: Features,
-        gallery: Features,
-        k1: int = 5,
-        alpha: float = 0.0,
-        augment: int = 0,
-        neighbours: NeighbourSearch | None = None,
-    ) -> None:
-        super().__init__(*expand(query, gallery, k1, alpha, augment, neighbours))
+    def __init__(self, query: Features, gallery: Features, **settings: Any) -> None:
+        super().__init__(*expand(query, gallery, **settings))
 
 
 def expand(

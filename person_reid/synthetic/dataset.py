@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from person_reid.basics import UserError, atomic_write, progress
+from person_reid.basics import UserError, progress, write_json
 from person_reid.synthetic.body import solids_of
 from person_reid.synthetic.figure import Pose, draw_solids
 from person_reid.synthetic.people import Array, Person
@@ -115,8 +115,7 @@ def claim(root: Path, arguments: dict[str, int]) -> None:
     elif any((root / folder).exists() for folder in FOLDERS):
         raise UserError(f"{root}: holds a data set that was not drawn here. Choose another folder.")
     else:
-        with atomic_write(manifest) as temporary:
-            temporary.write_text(json.dumps(arguments, indent=2) + "\n", encoding="utf-8")
+        write_json(manifest, arguments)
     for folder in FOLDERS:
         (root / folder).mkdir(exist_ok=True)
 
