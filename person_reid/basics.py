@@ -9,12 +9,14 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 if TYPE_CHECKING:
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
 
 class UserError(Exception):
     """An error the user can fix. The message says what was found, what was expected and what to do."""
+
+
+# Characters that a terminal would obey instead of showing: controls, those that turn the direction of writing, and
+# the halves that stand for bytes of a file name that are not UTF-8.
+UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def importable() -> dict[str, str]:
@@ -36,6 +43,11 @@ def describe(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error)
+
+
+def printable(text: object) -> str:
+    """Return text, such as a file's name, that any terminal, figure or page can show, with U+FFFD for what none can."""
+    return UNSEEN.sub("\ufffd", str(text))
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -72,6 +84,24 @@ def write_json(path: str | Path, content: object) -> None:
     """Write `content` to a JSON file, whole or not at all."""
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def only_writer(file: str | Path, what: str) -> Iterator[None]:
+    """Hold the lock `file` during a block; the system releases it even if the process is killed.
+
+    what: what is written, to open the message. Raises UserError if another process holds the lock.
+    """
+    Path(file).parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(file, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UserError(f"{what}: another process is writing there. Wait until it ends, or use another name.") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def progress(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm[Any]:

@@ -3,13 +3,16 @@
 import logging
 import sys
 
+from person_reid.basics import printable
+
 
 class Printer(logging.Handler):
     """Print remarks as they are: information to stdout, warnings to stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record."""
-        print(record.getMessage(), file=sys.stderr if record.levelno > logging.INFO else sys.stdout, flush=True)
+        text = printable(record.getMessage())
+        print(text, file=sys.stderr if record.levelno > logging.INFO else sys.stdout, flush=True)
 
 
 def print_remarks() -> None:

@@ -15,8 +15,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from person_reid.basics import atomic_write
-from person_reid.cli.flags import positive
 from person_reid.cli.parser import Parser
+from person_reid.cli.values import positive, side
 from person_reid.data.augment import MEAN, STD, Augment
 from person_reid.data.bank import load_bank
 from person_reid.data.layout import read_split
@@ -32,8 +32,8 @@ def main(argv: list[str] | None = None) -> None:
     parser = Parser(__doc__)
     parser.add_argument("--data_dir", default="../Market/pytorch", help="folder that prepare.py laid out")
     parser.add_argument("--people", type=positive(int), default=10, help="number of identities, one image each")
-    parser.add_argument("--height", type=positive(int), default=128, help="height of the images in pixels")
-    parser.add_argument("--width", type=positive(int), default=64, help="width of the images in pixels")
+    parser.add_argument("--height", type=side, default=128, help="height of the images in pixels")
+    parser.add_argument("--width", type=side, default=64, help="width of the images in pixels")
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other changes")
     parser.add_argument("--save", type=Path, default="augmentations.jpg", help=".jpg or .png file to write")
     options = parser.parse_args(argv)

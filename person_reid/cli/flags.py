@@ -5,11 +5,12 @@ must not begin like one of them, because that would make its abbreviations ambig
 """
 
 import argparse
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import Any
 
 from person_reid.basics import UserError
 from person_reid.cli.parser import Parser
+from person_reid.cli.values import bounded, fraction, part, positive, side, weight, whole
 from person_reid.losses import HEADS, PUBLISHED
 from person_reid.models.spec import NETWORK_FLAGS
 
@@ -26,30 +27,6 @@ NETWORK_OF_FILE = ("backbone", "weights", "seed")
 DESCRIPTION = (*NETWORK_FLAGS, *SHAPE)
 
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
-Number = TypeVar("Number", int, float)
-
-
-def bounded(kind: type[Number], fits: Callable[[Number], bool], expected: str) -> Callable[[str], Number]:
-    """Return an argparse type: a number for which fits(number) is true. expected: the range, for the error message."""
-
-    def parse(text: str) -> Number:
-        value = kind(text)
-        if not fits(value):
-            raise argparse.ArgumentTypeError(f"{text}: expected a number {expected}")
-        return value
-
-    parse.__name__ = kind.__name__
-    return parse
-
-
-def positive(kind: type[Number]) -> Callable[[str], Number]:
-    """Return an argparse type: a number above 0."""
-    return bounded(kind, lambda value: value > 0, "above 0")
-
-
-fraction = bounded(float, lambda value: 0 <= value <= 1, "from 0 to 1")
-whole = bounded(int, lambda value: value >= 0, "of 0 or above")
-weight = bounded(float, lambda value: value >= 0, "of 0 or above")
 
 
 def milestones(text: str) -> list[int]:
@@ -109,8 +86,8 @@ def add_data_flags(group: argparse._ArgumentGroup) -> None:
         help="pk: identities × instances per batch; pk_camera: pk, with instances from as many cameras as possible",
     )  # fmt: skip
     group.add_argument("--instances", type=positive(int), default=4, help="images of each identity in a batch of pk")
-    group.add_argument("--height", type=positive(int), help="height of the images (default: the network's)")
-    group.add_argument("--width", type=positive(int), help="width of the images (default: the network's)")
+    group.add_argument("--height", type=side, help="height of the images (default: the network's)")
+    group.add_argument("--width", type=side, help="width of the images (default: the network's)")
     group.add_argument("--DG", action="store_true", help="also learn from the unlabelled images in --DG_dir")
     group.add_argument("--DG_dir", default="../DG-Market", help="folder of unlabelled images, such as DG-Market")
 
@@ -131,8 +108,8 @@ def add_network_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--backbone", help="network of `python model.py`, timm or torchvision (default: resnet50)")
     group.add_argument("--weights", default="imagenet", help="imagenet, none, or a file")
     add_shape_flags(group)
-    group.add_argument("--droprate", type=fraction, default=0.5, help="dropout before the classifier")
-    group.add_argument("--drop_path", type=fraction, help="stochastic depth, 0 to 1 (default: the network's)")
+    group.add_argument("--droprate", type=part, default=0.5, help="dropout before the classifier")
+    group.add_argument("--drop_path", type=part, help="stochastic depth, 0 to 1 (default: the network's)")
     add_published_networks(group)
 
 
@@ -151,7 +128,8 @@ def add_shape_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--pool", choices=POOLS, help="pooling of the feature map (default: the network's)")
     group.add_argument("--neck", choices=NECKS, default="linear", help="layers between the feature and the classifier")
     group.add_argument("--head", choices=tuple(HEADS), default="linear", help="classifier, with its margin if any")
-    group.add_argument("--linear_num", type=whole, default=512, help="width of the bottleneck; 0 for no linear layer")
+    width = bounded(int, lambda number: 0 <= number <= 65536, "from 0 to 65536")
+    group.add_argument("--linear_num", type=width, default=512, help="width of the bottleneck; 0 for no linear layer")
 
 
 def add_training_flags(group: argparse._ArgumentGroup) -> None:
@@ -232,8 +210,8 @@ def add_tested_network(parser: argparse.ArgumentParser) -> None:
     add_published_networks(described)
     parser.set_defaults(**dict.fromkeys(("stride", "neck", "head", "linear_num")))  # None: the flag was not given
     both = parser.add_argument_group("network of either")
-    both.add_argument("--height", type=positive(int), help="height of the images (default: the network's)")
-    both.add_argument("--width", type=positive(int), help="width of the images (default: the network's)")
+    both.add_argument("--height", type=side, help="height of the images (default: the network's)")
+    both.add_argument("--width", type=side, help="width of the images (default: the network's)")
 
 
 def given_values(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:

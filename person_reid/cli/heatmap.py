@@ -11,9 +11,10 @@ show their patch tokens. The features that rank the gallery are those that test.
 from pathlib import Path
 
 from person_reid.basics import select_device
-from person_reid.cli.flags import add_tested_network, positive, whole
+from person_reid.cli.flags import add_tested_network
 from person_reid.cli.parser import Parser
 from person_reid.cli.tested import tested_network
+from person_reid.cli.values import positive, whole
 from person_reid.data.bank import load_bank
 from person_reid.deploy.load import load_network
 from person_reid.retrieval.results import RESULT, load_result

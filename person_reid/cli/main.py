@@ -5,10 +5,11 @@ person-reid test --name ft_ResNet50
 """
 
 import importlib
+import io
 import sys
 from collections.abc import Callable
 
-from person_reid.basics import UserError, describe, did_you_mean
+from person_reid.basics import UserError, describe, did_you_mean, printable
 
 COMMANDS = {
     "prepare": "lay out a data set, or draw one",
@@ -64,10 +65,13 @@ def run_script(main: Callable[[], object]) -> None:
 
     A UserError or an OSError (no such file, disk full) prints no traceback. Any other exception is a bug and keeps it.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # no name of a file may end a program that prints it
     try:
         main()
     except (UserError, OSError) as error:
-        print(f"error: {describe(error)}", file=sys.stderr)
+        print(printable(f"error: {describe(error)}"), file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

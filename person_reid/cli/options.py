@@ -144,11 +144,11 @@ def _checked(
             if strict and name not in BESIDE_FLAGS:
                 raise UserError(f"{path}: unknown option {name!r}.{did_you_mean(str(name), actions)}")
         else:
-            values[name] = _converted(actions[name], value, path)
+            values[name] = _converted(parser, actions[name], value, path)
     return values
 
 
-def _converted(action: argparse.Action, value: Any, path: str | Path) -> Any:
+def _converted(parser: argparse.ArgumentParser, action: argparse.Action, value: Any, path: str | Path) -> Any:
     """Return a value of an options file as its flag would give it. Raises UserError if it does not fit the flag."""
     if value is None and action.default is None:
         return None
@@ -159,12 +159,13 @@ def _converted(action: argparse.Action, value: Any, path: str | Path) -> Any:
             return value
         if action.dest == "gpu_ids" and isinstance(value, list):  # as the published code writes it; [] is the CPU
             value = ",".join(map(str, value)) or "-1"
-        value = action.type(str(value)) if callable(action.type) else str(value)
+        value = parser._get_value(action, str(value))
         if action.choices and value not in action.choices:
             raise ValueError(f"expected one of {', '.join(map(str, action.choices))}")
         return value
-    except (ValueError, argparse.ArgumentTypeError) as error:
-        raise UserError(f"{path}: {action.dest}: {value!r} does not fit ({error}).") from error
+    except (ValueError, argparse.ArgumentError) as error:
+        reason = error.message if isinstance(error, argparse.ArgumentError) else error
+        raise UserError(f"{path}: {action.dest}: {value!r} does not fit ({reason}).") from error
 
 
 def _refuse_changes(before: Namespace, now: Namespace, path: Path) -> None:

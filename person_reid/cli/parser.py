@@ -14,9 +14,11 @@ import re
 import shutil
 import textwrap
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from person_reid.cli import print_remarks
+from person_reid.cli.values import finite_number, some_path, some_text, whole_number
 
 WIDEST = 120  # columns of the help, at most
 FEW = 5  # flags that the usage line may name; more would hide the rest of the line
@@ -43,6 +45,8 @@ class Parser(argparse.ArgumentParser):
         epilog = "\n".join(["examples:", *(f"  {line}" for line in lines)]) if lines else None
         print_remarks()
         super().__init__(description=prose, epilog=epilog, formatter_class=Help, **settings)
+        for kind, parse in ((int, whole_number), (float, finite_number), (None, some_text), (Path, some_path)):
+            self.register("type", kind, parse)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """Parse as argparse does, once completions have been offered."""

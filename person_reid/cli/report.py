@@ -16,11 +16,12 @@ import numpy as np
 
 from person_reid.basics import atomic_write, select_device
 from person_reid.cli.evaluation import read_multi_query
-from person_reid.cli.flags import add_tested_network, whole
+from person_reid.cli.flags import add_tested_network
 from person_reid.cli.options import load_run_options
 from person_reid.cli.parser import Parser
 from person_reid.cli.reranking import add_rerank_flags, rerank_spec
 from person_reid.cli.tested import tested_network
+from person_reid.cli.values import whole
 from person_reid.deploy.load import load_network
 from person_reid.retrieval.rerank import rescorer
 from person_reid.retrieval.results import RESULT, load_result

@@ -2,6 +2,7 @@
 
 from argparse import ArgumentParser, Namespace
 
+from person_reid.cli.values import fraction, positive, weight, whole
 from person_reid.retrieval.rerank import METHODS, SEARCHES, RerankSpec
 
 SETTINGS = ("k1", "k2", "lambda_value", "alpha", "augment")
@@ -11,13 +12,17 @@ def add_rerank_flags(parser: ArgumentParser) -> None:
     """Add the flags of every method; None stands for the method's own default."""
     group = parser.add_argument_group("re-ranking")
     group.add_argument("--method", default="k-reciprocal", choices=METHODS, help="method of re-ranking")
-    group.add_argument("--k1", type=int, help="neighbours of an image (default: 20; gnn 26; aqe 5)")
-    group.add_argument("--k2", type=int, help="neighbours whose descriptions are averaged (default: 6; gnn 7)")
-    group.add_argument("--lambda_value", type=float, help="weight of the original distance (default: 0.3)")
-    group.add_argument("--alpha", type=float, help="aqe: a neighbour weighs cos^alpha (default: 0, the plain average)")
-    group.add_argument("--augment", type=int, help="aqe: neighbours added to every gallery image first (default: 0)")
+    group.add_argument("--k1", type=positive(int), help="neighbours of an image (default: 20; gnn 26; aqe 5)")
+    group.add_argument(
+        "--k2", type=positive(int), help="neighbours whose descriptions are averaged (default: 6; gnn 7)"
+    )
+    group.add_argument("--lambda_value", type=fraction, help="weight of the original distance (default: 0.3)")
+    group.add_argument("--alpha", type=weight, help="aqe: a neighbour weighs cos^alpha (default: 0, the plain average)")
+    group.add_argument("--augment", type=whole, help="aqe: neighbours added to every gallery image first (default: 0)")
     group.add_argument("--neighbours", default="exact", choices=SEARCHES, help="how neighbours are searched")
-    group.add_argument("--memory_gb", type=float, default=2.0, help="most memory to use beside the features, in GB")
+    group.add_argument(
+        "--memory_gb", type=positive(float), default=2.0, help="most memory to use beside the features, in GB"
+    )
 
 
 def rerank_spec(options: Namespace) -> RerankSpec:

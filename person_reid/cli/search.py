@@ -13,9 +13,10 @@ from argparse import Namespace
 from pathlib import Path
 
 from person_reid.basics import UserError, write_json
-from person_reid.cli.flags import add_tested_network, positive, testing_parser
+from person_reid.cli.flags import add_tested_network, testing_parser
 from person_reid.cli.parser import Parser, example_lines
 from person_reid.cli.tested import OF_FEATURES, open_embedder
+from person_reid.cli.values import positive
 from person_reid.deploy.embedder import Embedder
 from person_reid.gallery.build import add_images, check_network, describe_answers, find_images
 from person_reid.gallery.index import SearchIndex

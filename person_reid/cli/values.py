@@ -1,0 +1,67 @@
+"""The values of flags: each function takes the text of a command line and returns the value that a command works with.
+
+They raise ValueError or ArgumentTypeError, of which argparse makes one line.
+"""
+
+import argparse
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+Number = TypeVar("Number", int, float)
+
+
+def whole_number(text: str) -> int:
+    """Return the number that a flag of type int was given. Raises ArgumentTypeError if it needs more than 64 bits."""
+    if not -(2**63) <= (number := int(text)) < 2**63:
+        raise argparse.ArgumentTypeError(f"{text[:20]}…: expected a number of at most 18 digits")
+    return number
+
+
+def finite_number(text: str) -> float:
+    """Return the number that a flag of type float was given. Raises ArgumentTypeError for NaN and infinity."""
+    if not math.isfinite(number := float(text)):
+        raise argparse.ArgumentTypeError(f"{text}: expected a finite number")
+    return number
+
+
+def some_text(text: str) -> str:
+    """Return the text that a flag was given. Raises ArgumentTypeError if there is none."""
+    if not text.strip() or "\0" in text:
+        raise argparse.ArgumentTypeError("expected a value, found an empty one")
+    return text
+
+
+def some_path(text: str) -> Path:
+    """Return the path that a flag was given. Raises ArgumentTypeError for an empty one, which would be the folder."""
+    return Path(some_text(text))
+
+
+whole_number.__name__, finite_number.__name__ = "int", "float"  # as argparse names them: "invalid int value: 'x'"
+NUMBERS: dict[type, Callable[[str], Any]] = {int: whole_number, float: finite_number}
+
+
+def bounded(kind: type[Number], fits: Callable[[Number], bool], expected: str) -> Callable[[str], Number]:
+    """Return an argparse type: a number for which fits(number) is true. expected: the range, for the error message."""
+
+    def parse(text: str) -> Number:
+        value: Number = NUMBERS[kind](text)
+        if not fits(value):
+            raise argparse.ArgumentTypeError(f"{text}: expected a number {expected}")
+        return value
+
+    parse.__name__ = kind.__name__
+    return parse
+
+
+def positive(kind: type[Number]) -> Callable[[str], Number]:
+    """Return an argparse type: a number above 0."""
+    return bounded(kind, lambda value: value > 0, "above 0")
+
+
+fraction = bounded(float, lambda value: 0 <= value <= 1, "from 0 to 1")
+whole = bounded(int, lambda value: value >= 0, "of 0 or above")
+weight = bounded(float, lambda value: value >= 0, "of 0 or above")
+side = bounded(int, lambda value: 16 <= value <= 2048, "from 16 to 2048 pixels")
+part = bounded(float, lambda value: 0 <= value < 1, "from 0 to below 1")
