@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import difflib
 import json
+import logging
 import os
 import re
+import shlex
+import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -27,6 +30,7 @@ class UserError(Exception):
     """An error the user can fix. The message says what was found, what was expected and what to do."""
 
 
+log = logging.getLogger(__name__)
 # Characters that a terminal would obey instead of showing: controls, those that turn the direction of writing, and
 # the halves that stand for bytes of a file name that are not UTF-8.
 UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -48,6 +52,11 @@ def describe(error: BaseException) -> str:
 def printable(text: object) -> str:
     """Return text, such as a file's name, that any terminal, figure or page can show, with U+FFFD for what none can."""
     return UNSEEN.sub("\ufffd", str(text))
+
+
+def quoted(path: str | Path) -> str:
+    """Return a path as one types it on a command line: in quotation marks if it needs them."""
+    return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -87,17 +96,22 @@ def write_json(path: str | Path, content: object) -> None:
 
 
 @contextmanager
-def only_writer(file: str | Path, what: str) -> Iterator[None]:
+def only_writer(file: str | Path, what: str, wait: bool = False) -> Iterator[None]:
     """Hold the lock `file` during a block; the system releases it even if the process is killed.
 
-    what: what is written, to open the message. Raises UserError if another process holds the lock.
+    what: what is written, to open the message. wait: until another process has ended. Without it, raises UserError if
+    another process holds the lock.
     """
     Path(file).parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(file, timeout=0)
+    lock = FileLock(file)
     try:
-        lock.acquire()
+        lock.acquire(timeout=0)
     except Timeout:
-        raise UserError(f"{what}: another process is writing there. Wait until it ends, or use another name.") from None
+        if not wait:
+            problem = f"{what}: another process is writing there. Wait until it ends, or use another name."
+            raise UserError(problem) from None
+        log.info("%s: waiting for another process that is writing there.", what)
+        lock.acquire()
     try:
         yield
     finally:

@@ -18,14 +18,15 @@ from __future__ import annotations
 import json
 import logging
 import re
-import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from person_reid.basics import UserError, atomic_write, did_you_mean
+from person_reid.basics import UserError, atomic_write, did_you_mean, only_writer
 
 if TYPE_CHECKING:
     import torch
@@ -46,12 +47,23 @@ class RunFolder:
         self.not_finite = self.path / "not_finite.txt"
         self.report = self.path / "report.html"
 
+    def writing(self) -> AbstractContextManager[None]:
+        """Return the lock that a training holds. Entering it raises UserError if another one trains under the name."""
+        return only_writer(self.path.with_name(f".{self.name}.lock"), str(self.path))
+
     def set_aside(self) -> None:
-        """Make room for a new run of the same name: rename what an earlier run left to model/NAME.previous."""
+        """Make room for a new run of the same name: rename what an earlier run left to model/NAME.previous.
+
+        What that name held is renamed to model/NAME.previous.2, or the first free number after it: nothing is deleted.
+        """
         if not any(self.path.glob("*.pth")):
             return
         previous = self.path.with_name(f"{self.name}.previous")
-        shutil.rmtree(previous, ignore_errors=True)
+        if previous.exists():
+            numbered = (previous.with_name(f"{previous.name}.{number}") for number in count(2))
+            older = next(path for path in numbered if not path.exists())
+            previous.rename(older)
+            log.info("%s held a run, too; it is now %s. Delete it if you do not need it.", previous, older)
         self.path.rename(previous)
         log.info("%s held an earlier run; it is now %s.", self.path, previous)
 
@@ -70,12 +82,24 @@ class RunFolder:
         _save(state, self.state_file)
 
     def load_state(self, device: torch.device) -> dict[str, Any] | None:
-        """Return what save_state wrote, on `device`, or None if the run has not finished an epoch."""
+        """Return what save_state wrote, on `device`, or None if the run has not finished an epoch.
+
+        Raises UserError if the file is damaged, or if only it or only checkpoints are left of the run.
+        """
         if not self.state_file.exists():
+            if any(self.path.glob("*.pth")):
+                raise UserError(
+                    f"{self.state_file}: no such file, so the run cannot be resumed. Without --resume it begins anew, "
+                    f"and what is in {self.path} is kept beside it."
+                )
             return None
+        if not self.options_file.exists():
+            raise UserError(f"{self.options_file}: no such file, so nothing says how {self.state_file} was trained.")
         from person_reid.models.weights import read_tensors
 
-        state: dict[str, Any] = read_tensors(self.state_file, device)
+        state = read_tensors(self.state_file, device)
+        if not isinstance(state, dict):
+            raise UserError(f"{self.state_file}: expected the state of a training, found {type(state).__name__}.")
         return state
 
     def save_log(self, history: Iterable[Mapping[str, Any]]) -> None:

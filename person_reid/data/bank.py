@@ -17,44 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
 from person_reid.basics import UserError, atomic_write, describe, progress
+from person_reid.data.images import Pixels, load_image
 from person_reid.data.layout import some_of
 
 log = logging.getLogger(__name__)
-DECODER_VERSION = 1  # part of the fingerprint: raise it when the pixels that load_image returns change
+DECODER_VERSION = 2  # part of the fingerprint: raise it when the pixels that load_image returns change
 AHEAD = 512  # images decoded ahead of use, at most; they are held in memory
-
-Pixels = npt.NDArray[np.uint8]
-
-
-def load_image(path: str | Path, height: int, width: int) -> Pixels:
-    """Decode one image file and fit it, see fit_image. Raises Pillow's error if the file cannot be read."""
-    with Image.open(path) as file:
-        return fit_image(file, height, width)
-
-
-def fit_image(image: Image.Image, height: int, width: int) -> Pixels:
-    """Return a PIL image as a viewer shows it, resized: uint8 (height, width, 3), RGB.
-
-    EXIF rotation is applied, transparency is drawn over white, and 16-bit values keep their high byte; greyscale,
-    palette and CMYK images become RGB. The resize is Pillow's bicubic one, so the pixels equal those of torchvision's
-    `Resize((height, width), BICUBIC)` on a PIL image.
-    """
-    image = _to_rgb(ImageOps.exif_transpose(image))
-    return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit pixels, perhaps held in 32 bits; Pillow's own conversion clips at 255
-        return Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
 
 
 def load_bank(
@@ -165,13 +137,13 @@ class DecodingBank:
         return torch.from_numpy(bank)
 
 
-def fingerprint(paths: Iterable[str | Path]) -> str:
-    """Return 16 hexadecimal digits that depend on every image's name, folder, size and modification time."""
+def fingerprint(paths: Iterable[str | Path], times: bool = True) -> str:
+    """Return 16 hexadecimal digits that depend on every image's name, folder, size and, with `times`, last change."""
     digest = hashlib.sha256(f"decoder {DECODER_VERSION}\n".encode())
     for path in map(Path, paths):
         try:
             status = path.stat()
-            state = f"{status.st_size} {status.st_mtime_ns}"
+            state = f"{status.st_size} {status.st_mtime_ns if times else ''}"
         except OSError:
             state = "missing"  # decoding will report it with all the others
         # The last three parts, not the whole path, so that a data set keeps its cache when it is moved.

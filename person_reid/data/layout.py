@@ -7,22 +7,22 @@ image's name begins with its identity and its camera: `0002_c1s1_000451_03.jpg` 
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.basics import UserError
+from person_reid.basics import UserError, quoted
+from person_reid.data.images import is_image
 
 JUNK = -1  # a poorly cropped box: neither right nor wrong, left out of every ranking
 DISTRACTOR = 0  # a person who is in no query, or the background
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 EXPECTED_NAME = "<identity>_c<camera>…, such as 0002_c1s1_000451_03.jpg or 0001_c2_f0046182.jpg"
 DG_MARKET = "https://github.com/NVlabs/DG-Net#dg-market"
-_NAME = re.compile(r"(-1|[0-9]+)_c([0-9]+)", re.ASCII)
+_NAME = re.compile(r"(-1|[0-9]{1,18})_c([0-9]{1,18})(?![0-9])", re.ASCII)
 Numbers = npt.NDArray[np.int64]
 
 
@@ -83,7 +83,7 @@ def read_split(data_dir: str | Path, split: str, cameras_required: bool = True) 
     """
     folder = Path(data_dir) / split
     _check_layout(Path(data_dir), folder)
-    images = {entry.name: list_images(entry) for entry in folder.iterdir() if entry.is_dir()}
+    images = {entry.name: list_images(entry) for entry in folder.iterdir() if entry.is_dir() and not _leads_up(entry)}
     classes = sorted(name for name, found in images.items() if found and not name.startswith("."))
     paths = [path for name in classes for path in images[name]]
     if not paths:
@@ -143,18 +143,34 @@ def join_splits(splits: Sequence[tuple[Path, Split]]) -> Split:
 def next_command(data_dir: str | Path) -> str:
     """Return the next command to run on a layout: train, or test if there is nothing to train on."""
     if (Path(data_dir) / "train_all").is_dir():
-        return f"python train.py --data_dir {data_dir}"
-    return f"python test.py --name NAME --test_dir {data_dir}"
+        return f"python train.py --data_dir {quoted(data_dir)}"
+    return f"python test.py --name NAME --test_dir {quoted(data_dir)}"
+
+
+def walk(folder: str | Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Walk down a folder as os.walk does, through links as well; each real folder is visited once, however linked.
+
+    Raises OSError for a folder that cannot be listed, below a `folder` that exists.
+    """
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    above = [parent.stat() for parent in Path(folder).resolve().parents]
+    visited = {(status.st_dev, status.st_ino) for status in above}  # a link may lead up
+    for root, folders, names in os.walk(folder, onerror=fail if Path(folder).is_dir() else None, followlinks=True):
+        status = Path(root).stat()
+        if (status.st_dev, status.st_ino) in visited:
+            folders.clear()
+            continue
+        visited.add((status.st_dev, status.st_ino))
+        folders.sort()
+        yield root, folders, names
 
 
 def list_images(folder: str | Path) -> list[Path]:
     """List the images below a folder at any depth, sorted like ImageFolder: folder by folder, then by name."""
-    return [
-        Path(root, name)
-        for root, _, names in sorted(os.walk(folder, followlinks=True))
-        for name in sorted(names)
-        if is_image(name)
-    ]
+    return [Path(root, name) for root, _, names in sorted(walk(folder)) for name in sorted(names) if is_image(name)]
 
 
 def read_unlabelled(folder: str | Path) -> list[Path]:
@@ -173,11 +189,6 @@ def read_unlabelled(folder: str | Path) -> list[Path]:
     )
 
 
-def is_image(name: str) -> bool:
-    """Return whether a file name is that of an image and not hidden."""
-    return not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
-
-
 def found_in(folder: str | Path, most: int = 8) -> str:
     """Describe the contents of a folder for a message: `query, readme.txt and 3 more`, `nothing`."""
     names = sorted(entry.name for entry in Path(folder).iterdir())
@@ -191,11 +202,16 @@ def some_of(lines: Sequence[str], most: int = 50) -> str:
     return "\n".join(f"  {line}" for line in [*lines[:most], *more])
 
 
+def _leads_up(folder: Path) -> bool:
+    """Return whether a folder is a link to one that holds it."""
+    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
+
+
 def _parse_or_folder(path: Path, folder: str, position: int) -> tuple[int, int]:
     match = _NAME.match(path.name)
     if match:
         return int(match[1]), int(match[2])
-    return (int(folder) if re.fullmatch(r"-?[0-9]+", folder) else position), -1
+    return (int(folder) if re.fullmatch(r"-?[0-9]{1,18}", folder) else position), -1
 
 
 def _has_only_train(root: Path) -> bool:
@@ -213,8 +229,8 @@ def _check_layout(data_dir: Path, folder: Path) -> None:
         raise UserError(f"{data_dir}: no such folder. python prepare.py lays out a data set and prints its folder.")
     if (data_dir / "bounding_box_train").is_dir() or (data_dir / "bounding_box_test").is_dir():
         raise UserError(
-            f"{data_dir}: this is the data set as downloaded. Lay it out with: python prepare.py --data_dir {data_dir}"
-            f" and then pass {data_dir / 'pytorch'}"
+            f"{data_dir}: this is the data set as downloaded. Lay it out with: python prepare.py --data_dir "
+            f"{quoted(data_dir)} and then pass {data_dir / 'pytorch'}"
         )
     if not folder.is_dir() and (data_dir / "pytorch" / folder.name).is_dir():
         raise UserError(f"{folder}: no such folder, but {data_dir / 'pytorch'} has one: pass that folder instead.")

@@ -1,5 +1,6 @@
 """Name the pictures of a download so that layout.py can read identity and camera from each file name."""
 
+import os
 import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -72,5 +73,7 @@ def _name(name: str, beginning: str, camera: int) -> str:
         if said and int(said[0]) == camera and not re.search(r"[\\:]", name):
             return name
     stem, suffix = Path(name).stem, Path(name).suffix
-    stem = re.sub(r"[\\/:]", "_", stem).encode()[:LONGEST].decode(errors="ignore")
+    stem = re.sub(r"[\\/:]", "_", stem)
+    if len(encoded := os.fsencode(stem)) > LONGEST:
+        stem = encoded[:LONGEST].decode(errors="ignore")
     return f"{beginning}{camera}_{stem}{suffix}"

@@ -1,11 +1,18 @@
 """Read your own data set: a folder of images whose names give the identity, or a CSV file that lists them."""
 
+import logging
+import os
 import re
+import subprocess
+import sys
 from collections import defaultdict
 from csv import DictReader
+from csv import Error as CSVError
 from pathlib import Path
 
-from person_reid.basics import UserError
+from person_reid.basics import UserError, progress
+from person_reid.data.images import SUFFIXES, is_readable
+from person_reid.data.layout import some_of
 from person_reid.data.readers import (
     GALLERY,
     MULTI_QUERY,
@@ -17,7 +24,12 @@ from person_reid.data.readers import (
     by_name,
     draw_identities,
     group,
+    images_below,
+    other_files,
 )
+
+log = logging.getLogger(__name__)
+PATIENCE = 20  # seconds
 
 # The folder names that your own data set may use.
 SPLIT_NAMES = {
@@ -39,14 +51,21 @@ def own_folder(
             "--dataset folder: --pattern must say where identity and camera are in the names, such as "
             r'--pattern "(?P<id>-?\d+)_c(?P<camera>\d+)", or "(?P<id>[^/]+)/" for a folder of each identity.'
         )
+    if other := other_files(data_dir):
+        log.warning(
+            "%d files that are no images, or of no kind that is read, are left out:\n%s", len(other), some_of(other, 5)
+        )
+    _check_patience(pattern, images_below(data_dir))
     folders = {data_dir / name: split for name, split in SPLIT_NAMES.items() if (data_dir / name).is_dir()}
     if not {TRAIN, GALLERY} & set(folders.values()):
         pictures = by_name(data_dir, {TRAIN: "."}, pattern)[TRAIN]
+        _check_readable({TRAIN: pictures}, data_dir)
         return draw_split(pictures, 0.5 if test_fraction is None else test_fraction, seed or 0)
     _refuse_drawing(f"{data_dir} has a folder {next(iter(folders)).name}", test_fraction, seed)
     splits: Splits = defaultdict(list)
     for folder, split in folders.items():
         splits[split] += by_name(folder, {split: "."}, pattern).get(split, [])
+    _check_readable(splits, data_dir)
     return with_queries(splits)
 
 
@@ -71,6 +90,8 @@ def own_csv(
             raise UserError(f"{csv}, line {line}: expected path, identity and a split of {', '.join(SPLIT_NAMES)}.")
         splits[split].append(Picture(data_dir / path, identity, (row.get("camera") or "").strip() or None))
     all_there(splits, data_dir)
+    _check_readable(splits, csv)
+    _check_owners(splits, csv)
     if rows and "split" in rows[0]:
         _refuse_drawing(f"{csv} has a column split", test_fraction, seed)
         return with_queries(splits)
@@ -115,12 +136,55 @@ def with_queries(splits: Splits) -> Splits:
     return {**splits, QUERY: queries}
 
 
+def _check_patience(pattern: str, paths: list[Path]) -> None:
+    """Raise UserError if a regular expression needs more than PATIENCE seconds for the paths, as `(a+)+b` may.
+
+    Python cannot interrupt a search, so another process tries first.
+    """
+    search = (
+        "import os, re, sys; e = re.compile(sys.argv[1]); [e.search(os.fsdecode(line)) for line in sys.stdin.buffer]"
+    )
+    lines = b"\n".join(os.fsencode(path) for path in paths)
+    try:
+        subprocess.run([sys.executable, "-c", search, pattern], input=lines, timeout=PATIENCE, capture_output=True)
+    except subprocess.TimeoutExpired:
+        raise UserError(
+            f"--pattern {pattern}: still searching {len(paths)} names after {PATIENCE} seconds. Repetitions inside "
+            r"repetitions, such as (\d+)+, take time without end: write it without them."
+        ) from None
+
+
+def _check_readable(splits: Splits, source: str | Path) -> None:
+    """Raise a UserError that lists the files of a data set that are no images."""
+    paths = sorted(
+        {picture.source for found in splits.values() for picture in found if isinstance(picture.source, Path)}
+    )
+    wrong = [str(path) for path in progress(paths, desc="looking at images", unit=" images") if not is_readable(path)]
+    if wrong:
+        raise UserError(
+            f"{source}: {len(wrong)} of {len(paths)} files are no images, or of no kind that is read "
+            f"({', '.join(sorted(SUFFIXES))}). Convert or leave them out, then run again:\n{some_of(wrong)}"
+        )
+
+
+def _check_owners(splits: Splits, csv: str | Path) -> None:
+    """Raise a UserError that lists the images that a CSV file gives to several identities."""
+    owners = defaultdict(set)
+    for picture in (picture for found in splits.values() for picture in found):
+        owners[picture.source].add(picture.identity)
+    wrong = sorted(f"{image}: {', '.join(sorted(who))}" for image, who in owners.items() if len(who) > 1)
+    if wrong:
+        raise UserError(f"{csv}: {len(wrong)} image(s) of more than one identity:\n{some_of(wrong)}")
+
+
 def _read_csv(file: Path) -> list[dict[str, str]]:
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:  # spreadsheets write a byte order mark
             rows = list(DictReader(lines))
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not UTF-8 ({error}). Save it as UTF-8.") from error
+    except CSVError as error:
+        raise UserError(f"{file}: not readable as CSV: {error}.") from error
     if not rows or not {"path", "identity"} <= set(rows[0]):
         found = ", ".join(map(str, rows[0])) if rows else "no lines"
         raise UserError(f"{file}: expected the columns path,identity,camera,split in the first line; found {found}.")

@@ -4,19 +4,20 @@ The download is read and never changed. `<save_dir>/.prepared.json` lists the fi
 image, so that a later run can tell its own files from other people's, even after an interruption.
 """
 
+import errno
 import json
 import os
 import re
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from person_reid.basics import UserError, atomic_write, progress
+from person_reid.basics import UserError, atomic_write, only_writer, progress, quoted
 from person_reid.data.datasets import UNLABELLED, DataSet
 from person_reid.data.layout import DISTRACTOR, JUNK, Split, read_split, read_unlabelled, some_of
 from person_reid.data.naming import file_names
@@ -38,6 +39,17 @@ def lay_out(data_set: DataSet, data_dir: str | Path, save_dir: str | Path) -> Co
     data_dir, save_dir = Path(data_dir), Path(save_dir)
     plan = plan_layout(data_set, data_dir)
     _check_apart(plan, data_dir, save_dir)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(only_writer(save_dir / ".lock", f"--save_dir {save_dir}", wait=True))
+        except OSError as error:
+            problem = f"--save_dir {save_dir}: cannot be written ({error.strerror}). Choose another folder."
+            raise UserError(problem) from error
+        return _make(plan, data_set, data_dir, save_dir)
+
+
+def _make(plan: dict[str, Source], data_set: DataSet, data_dir: Path, save_dir: Path) -> Counter[str]:
+    """Carry out a plan; the result is that of lay_out."""
     earlier = _claim(save_dir, data_set, data_dir, plan)
     done: Counter[str] = Counter()
     for folder in sorted({save_dir / target.rpartition("/")[0] for target in plan}):
@@ -90,6 +102,8 @@ def describe_layout(data_set: DataSet, save_dir: str | Path) -> list[str]:
     both = names[0] & names[1]
     if both:
         notes.append(f"Identities with a single image, which is in train and in val: {len(both):,}.")
+    if TRAIN in splits and len(splits[TRAIN].classes) == 1:
+        notes.append(f"{TRAIN} holds a single identity; a network needs two to learn from.")
     notes += [data_set.note] if data_set.note else []
     return [*lines, *notes, *_strangers(save_dir, splits)]
 
@@ -100,7 +114,7 @@ def describe_unlabelled(data_set: DataSet, folder: str | Path) -> list[str]:
     return [
         f"{images:,} images without identities: there is nothing to lay out.",
         *_warning((None, images, None), data_set, UNLABELLED),
-        f"Next: python train.py --DG --DG_dir {folder}",
+        f"Next: python train.py --DG --DG_dir {quoted(folder)}",
     ]
 
 
@@ -146,12 +160,7 @@ def _claim(save_dir: Path, data_set: DataSet, data_dir: Path, plan: Mapping[str,
             f"--save_dir {save_dir}: holds the layout of {what}. Delete it first, or choose another folder."
         )
     earlier = set(record.get("files", []))
-    try:
-        _write_record(save_dir, data_set, data_dir, earlier | plan.keys())
-    except OSError as error:
-        raise UserError(
-            f"--save_dir {save_dir}: cannot be written ({error.strerror}). Choose another folder."
-        ) from error
+    _write_record(save_dir, data_set, data_dir, earlier | plan.keys())
     return earlier
 
 
@@ -195,7 +204,9 @@ def _place(source: Source, target: Path) -> str:
         done = _link_or_copy(source, temporary)
         temporary.replace(target)
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(target)) from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)  # said of the source, too
+        blamed = source if error.filename == str(source) and not full else target
+        raise OSError(error.errno, error.strerror or str(error), str(blamed)) from error
     finally:
         temporary.unlink(missing_ok=True)
     return done

@@ -4,10 +4,9 @@ A reader takes the download's folder and returns {split: [Picture, …]}, withou
 and gallery. The table in datasets.py fills in its other arguments. Readers never write.
 """
 
-import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -15,7 +14,8 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from person_reid.basics import UserError
-from person_reid.data.layout import is_image, some_of
+from person_reid.data.images import is_image
+from person_reid.data.layout import some_of, walk
 
 TRAIN, QUERY, GALLERY, MULTI_QUERY = "train_all", "query", "gallery", "multi-query"
 OPTIONAL = (MULTI_QUERY,)  # splits that a download may lack
@@ -91,9 +91,9 @@ def name_parser(pattern: str, data_dir: Path) -> Callable[[Path], Picture | None
 
     def parse(path: Path) -> Picture | None:
         match = expression.search(path.name) or expression.search(path.relative_to(data_dir).as_posix())
-        if match is None:
+        if match is None or not any(match[name] for name in groups):
             return None
-        return Picture(path, "-".join(match[name] for name in groups), match.groupdict().get("camera"))
+        return Picture(path, "-".join(match[name] or "" for name in groups), match.groupdict().get("camera"))
 
     return parse
 
@@ -201,11 +201,19 @@ def read_columns(file: Path, first: bool = False) -> list[list[str]]:
 
 def images_below(folder: Path) -> list[Path]:
     """Return the images below a folder at any depth, sorted; skip hidden folders and those that prepare.py laid out."""
-    found: list[Path] = []
-    for root, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [] if RECORD in names else sorted(name for name in folders if not name.startswith("."))
-        found += [Path(root, name) for name in sorted(names) if is_image(name) and RECORD not in names]
-    return found
+    return [path for path in _files_below(folder) if is_image(path.name)]
+
+
+def other_files(folder: Path) -> list[str]:
+    """Return the names of the files among those images that are none by their name, hidden ones aside."""
+    return [str(path) for path in _files_below(folder) if not path.name.startswith(".") and not is_image(path.name)]
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    for root, folders, names in walk(folder):
+        folders[:] = [] if RECORD in names else [name for name in folders if not name.startswith(".")]
+        if RECORD not in names:
+            yield from (Path(root, name) for name in sorted(names))
 
 
 def _images_of(data_dir: Path, split: str, names: Names) -> list[Path]:

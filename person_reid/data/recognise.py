@@ -9,7 +9,8 @@ from typing import Any
 
 from person_reid.basics import UserError, did_you_mean
 from person_reid.data.datasets import DATA_SETS, DataSet
-from person_reid.data.layout import found_in, is_image, next_command
+from person_reid.data.images import is_image
+from person_reid.data.layout import found_in, next_command
 from person_reid.data.readers import RECORD, TRAIN
 
 

@@ -17,7 +17,8 @@ import torch
 from PIL import Image
 
 from person_reid.basics import UserError, select_device
-from person_reid.data.bank import DecodingBank, Pixels, fit_image, load_image
+from person_reid.data.bank import DecodingBank
+from person_reid.data.images import Pixels, fit_image, load_image
 from person_reid.deploy.exported import KINDS, Engine
 from person_reid.deploy.load import TestedNetwork, load_network, network_of_run
 from person_reid.models.factory import resolve

@@ -72,6 +72,23 @@ def build_model(spec: NetworkSpec, num_classes: int | None = None, weights: str 
     return network
 
 
+def check_forward(spec: NetworkSpec, num_classes: int | None, batch_size: int, training: bool) -> None:
+    """Raise UserError if the network cannot process a batch of images of the spec's size; takes no memory for it."""
+    with torch.device("meta"):
+        network = build_model(spec, num_classes, "none").train(training)
+        height, width = input_size(spec)
+        try:
+            network(torch.empty(batch_size, 3, height, width))
+        except NotImplementedError:  # an operation that needs values: only a real batch can tell
+            return
+        except (RuntimeError, ValueError) as error:
+            raise UserError(
+                f"{spec.backbone} cannot {'learn from' if training else 'process'} batches of {batch_size} images of "
+                f"{height}×{width} ({str(error).splitlines()[0]}). Try a larger --height and --width"
+                f"{', or a larger --batchsize' if training else ''}."
+            ) from error
+
+
 def parameter_count(network: nn.Module) -> int:
     """Count the parameters that training changes."""
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from person_reid.basics import UserError
-from person_reid.data.bank import Pixels, load_image
+from person_reid.data.images import Pixels, load_image
 from person_reid.show.style import ASKED, FAINT, picture
 
 COLUMNS = 10  # tiles per line, besides the lead

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,11 +12,11 @@ import numpy as np
 import torch
 
 from person_reid.basics import UserError, seed_everything
-from person_reid.data.bank import load_bank
+from person_reid.data.bank import fingerprint, load_bank
 from person_reid.data.layout import Split, join_splits, read_split, read_training_splits, read_unlabelled
 from person_reid.data.samplers import PKSampler, Sampler, ShuffleSampler, expected_pairs
 from person_reid.distributed import World
-from person_reid.models.factory import build_model, parameter_count
+from person_reid.models.factory import build_model, check_forward, parameter_count
 from person_reid.models.heads import Head
 from person_reid.run_folder import RunFolder, check_run_name
 from person_reid.show.curves import draw_curves
@@ -37,10 +38,15 @@ log = logging.getLogger(__name__)
 
 
 class Training(NamedTuple):
-    """The parts of a run. validation: bank and targets of `val`, or None. evaluation: of --eval_every, or None."""
+    """The parts of a run.
+
+    images: fingerprint of the training images. validation: bank and targets of `val`, or None. evaluation: of
+    --eval_every, or None.
+    """
 
     trainer: Trainer
     split: Split
+    images: str
     validation: tuple[torch.Tensor, torch.Tensor] | None
     evaluation: Evaluation | None
 
@@ -54,6 +60,11 @@ def run_training(spec: TrainSpec, world: World | None = None) -> RunFolder:
     world = world or World()
     check_run_name(spec.name)
     check_writers(spec.writers)
+    with RunFolder(spec.name).writing() if world.leads else nullcontext():
+        return _run(spec, world)
+
+
+def _run(spec: TrainSpec, world: World) -> RunFolder:
     run = RunFolder(spec.name)
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0  # by torchrun, after a process died
     state = run.load_state(world.device(spec.gpu_ids)) if spec.resume or restarted else None
@@ -63,6 +74,8 @@ def run_training(spec: TrainSpec, world: World | None = None) -> RunFolder:
         if state:
             log.info("%s: going on after epoch %d, batch %d.", run.path, trainer.epoch, trainer.step)
         else:
+            if spec.resume:
+                log.info("%s: nothing to resume, so the training begins.", run.path)
             run.set_aside()
             run.save_options({**spec.flags, "nclasses": len(split.classes)})
         run.save_versions({"epoch": trainer.epoch, **versions()}, goes_on=state is not None)
@@ -88,15 +101,21 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
     device = world.device(spec.gpu_ids)
     if device.type == "cuda":  # on tensor cores, with ten bits of mantissa instead of 23
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = spec.tf32
-    seed_everything(spec.seed)
-
     data, augment = spec.data, spec.data.augment
     splits = read_training_splits(data.roots, data.split)
     split = join_splits(splits)
+    images = fingerprint(split.paths, times=False)
+    if state and state.get("images", images) != images:
+        raise UserError(
+            f"--resume: {RunFolder(spec.name).path} was trained on other images than those of "
+            f"{', '.join(map(str, data.roots))}. Name their folder with --data_dir, or start a run of another --name."
+        )
     unlabelled = read_unlabelled(data.unlabelled) if data.unlabelled else []
     evaluation = Evaluation(data.roots[0]) if spec.evaluate_every else None
     sampler = build_sampler(spec, split, world)
 
+    check_forward(spec.network, len(split.classes), data.batch_size, training=True)
+    seed_everything(spec.seed)
     network = build_model(spec.network, len(split.classes), "none" if state else spec.weights)
     if any(term.before_dropout for term in spec.losses.terms):
         for head in (module for module in network.modules() if isinstance(module, Head)):
@@ -122,8 +141,19 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
     batches = Batches(BatchSource(bank, augment, device), targets, sampler, spec.seed, world.rank)
     trainer = Trainer(network, criterion, batches, spec, terms, world)
     if state:
+        _restore(trainer, state)
+    return Training(trainer, split, images, validation, evaluation)
+
+
+def _restore(trainer: Trainer, state: dict[str, Any]) -> None:
+    """Continue from a state. Raises UserError if it lacks a part or is of another network."""
+    try:
         trainer.load_state_dict(state)
-    return Training(trainer, split, validation, evaluation)
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise UserError(
+            f"{RunFolder(trainer.spec.name).state_file}: not the state of the training that opts.yaml beside it "
+            f"describes ({str(error).splitlines()[0]}). Start a new run under another --name."
+        ) from error
 
 
 def build_sampler(spec: TrainSpec, split: Split, world: World) -> Sampler:
@@ -154,12 +184,12 @@ def _fit(training: Training, run: RunFolder, spec: TrainSpec, world: World) -> N
             try:
                 record = trainer.train_epoch(stop, after_step)
             except Stopped:
-                _save_and_exit(trainer, run, world)
+                _save_and_exit(training, run, world)
             record |= _measure(training, spec, world)
             record = {"epoch": trainer.epoch, **{name: float(f"{value:.6g}") for name, value in record.items()}}
             trainer.history.append(record)
             if leads:
-                _write_epoch(trainer, run, spec.keep)
+                _write_epoch(training, run, spec.keep)
                 log.info(_line(record, epochs))
                 write(record)
         if trainer.average is not None:
@@ -182,22 +212,24 @@ def _measure(training: Training, spec: TrainSpec, world: World) -> dict[str, flo
     return found
 
 
-def _write_epoch(trainer: Trainer, run: RunFolder, keep: int) -> None:
+def _write_epoch(training: Training, run: RunFolder, keep: int) -> None:
+    trainer = training.trainer
     weights = trainer.network.state_dict()
     if trainer.epoch % CHECKPOINT_EVERY == 0:
         run.save_weights(trainer.epoch, weights)
     run.save_weights("last", weights)
-    run.save_state(trainer.state_dict())
+    run.save_state({**trainer.state_dict(), "images": training.images})
     run.save_log(trainer.history)
     if keep:
         run.keep_latest(keep)
     draw_curves(trainer.history, run.curves)
 
 
-def _save_and_exit(trainer: Trainer, run: RunFolder, world: World) -> None:
+def _save_and_exit(training: Training, run: RunFolder, world: World) -> None:
     """Save the state on SIGTERM, which a cluster sends to a job before it withdraws the machine, and exit."""
+    trainer = training.trainer
     if world.leads:
-        run.save_state(trainer.state_dict())
+        run.save_state({**trainer.state_dict(), "images": training.images})
         log.info(
             "Stopped by SIGTERM in epoch %d after batch %d; %s holds it. Go on: the same command with --resume.",
             trainer.epoch + 1, trainer.step, run.state_file,

@@ -17,7 +17,8 @@ from PIL import Image
 
 from person_reid.basics import UserError
 from person_reid.data import bank as bank_module
-from person_reid.data.bank import fingerprint, load_bank, load_image, open_bank
+from person_reid.data.bank import fingerprint, load_bank, open_bank
+from person_reid.data.images import load_image
 from tests.data.conftest import noise
 from tests.support import ROOT
 

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 from torchvision import transforms
 
-from person_reid.data.bank import load_bank, load_image
+from person_reid.data.bank import load_bank
+from person_reid.data.images import load_image
 from tests.data.conftest import noise
 
 

@@ -39,7 +39,7 @@ def test_layout(download, tmp_path):
     before = state(download)
     done = lay_out(MARKET, download, tmp_path / "out")
     assert names(tmp_path / "out") == sorted(
-        [RECORD]
+        [".lock", RECORD]
         + [f"train_all/{name[:4]}/{name}" for name in FILES["bounding_box_train"]]
         + [f"gallery/{name.split('_')[0]}/{name}" for name in FILES["bounding_box_test"]]
         + [f"query/0001/{name}" for name in FILES["query"]]
@@ -225,7 +225,7 @@ def test_full_disk_leaves_no_half_file(download, tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"No space left on device: '.*out") as error:
         lay_out(MARKET, download, tmp_path / "out")
     assert error.value.errno == 28
-    assert len(names(tmp_path / "out")) == 1 + 6
+    assert len(names(tmp_path / "out")) == 2 + 6
     monkeypatch.undo()
     assert lay_out(MARKET, download, tmp_path / "out") == {"kept": 6, "linked": 13}
 
