@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from person_reid.basics import seed_everything
-from person_reid.models.factory import build_model, check_forward, input_size, resolve
+from person_reid.models.factory import build_model, check_size, input_size, resolve
 from person_reid.models.network import Network
 from person_reid.models.spec import PUBLISHED_CLASSES, NetworkSpec, chosen_backbone, ignores_stride
 from person_reid.models.weights import load_weights
@@ -59,11 +59,11 @@ def load_network(tested: TestedNetwork) -> Network:
     """Build a network and load its weights. Raises UserError or FileNotFoundError for weights that do not fit it."""
     if tested.seed is not None:
         seed_everything(tested.seed)
-    if tested.size != input_size(replace(tested.spec, height=None, width=None)):
-        check_forward(tested.spec, tested.num_classes, batch_size=1, training=False)
     network = build_model(tested.spec, tested.num_classes, "none" if tested.whole else str(tested.weights))
     if tested.whole:
         report = load_weights(network, tested.weights, strict=True)
         if tested.seed is not None:  # a run always fits itself, so there is nothing to report
             log.info("%s: %s.", tested.weights, report)
+    if tested.size != input_size(replace(tested.spec, height=None, width=None)):
+        check_size(network, tested.spec.backbone, tested.size)
     return network

@@ -72,21 +72,25 @@ def build_model(spec: NetworkSpec, num_classes: int | None = None, weights: str 
     return network
 
 
-def check_forward(spec: NetworkSpec, num_classes: int | None, batch_size: int, training: bool) -> None:
-    """Raise UserError if the network cannot process a batch of images of the spec's size; takes no memory for it."""
-    with torch.device("meta"):
-        network = build_model(spec, num_classes, "none").train(training)
-        height, width = input_size(spec)
-        try:
-            network(torch.empty(batch_size, 3, height, width))
-        except NotImplementedError:  # an operation that needs values: only a real batch can tell
-            return
-        except (RuntimeError, ValueError) as error:
-            raise UserError(
-                f"{spec.backbone} cannot {'learn from' if training else 'process'} batches of {batch_size} images of "
-                f"{height}×{width} ({str(error).splitlines()[0]}). Try a larger --height and --width"
-                f"{', or a larger --batchsize' if training else ''}."
-            ) from error
+def check_size(network: Network, name: str, size: tuple[int, int], batch_size: int | None = None) -> None:
+    """Raise UserError if the network cannot process images of `size`, or cannot learn from batches of `batch_size`.
+
+    It tries, with two images at most, and leaves weights, statistics and random numbers as they were.
+    """
+    forward, kept = (network.eval().embed, 1) if batch_size is None else (network.train(), min(batch_size, 2))
+    before = [buffer.clone() for buffer in network.buffers()]
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            forward(torch.zeros(kept, 3, *size))
+    except (RuntimeError, ValueError) as error:
+        what, advice = f"images of {size[0]}×{size[1]}", ""
+        if batch_size is not None:
+            what, advice = f"batches of {batch_size} {what}", ", or a larger --batchsize"
+        raise UserError(
+            f"{name} cannot process {what} ({str(error).splitlines()[0]}). Try a larger --height and --width{advice}."
+        ) from error
+    for buffer, value in zip(network.buffers(), before, strict=True):
+        buffer.copy_(value)
 
 
 def parameter_count(network: nn.Module) -> int:

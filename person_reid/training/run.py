@@ -16,7 +16,7 @@ from person_reid.data.bank import fingerprint, load_bank
 from person_reid.data.layout import Split, join_splits, read_split, read_training_splits, read_unlabelled
 from person_reid.data.samplers import PKSampler, Sampler, ShuffleSampler, expected_pairs
 from person_reid.distributed import World
-from person_reid.models.factory import build_model, check_forward, parameter_count
+from person_reid.models.factory import build_model, check_size, parameter_count
 from person_reid.models.heads import Head
 from person_reid.run_folder import RunFolder, check_run_name
 from person_reid.show.curves import draw_curves
@@ -60,35 +60,19 @@ def run_training(spec: TrainSpec, world: World | None = None) -> RunFolder:
     world = world or World()
     check_run_name(spec.name)
     check_writers(spec.writers)
-    with RunFolder(spec.name).writing() if world.leads else nullcontext():
-        return _run(spec, world)
-
-
-def _run(spec: TrainSpec, world: World) -> RunFolder:
     run = RunFolder(spec.name)
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0  # by torchrun, after a process died
     state = run.load_state(world.device(spec.gpu_ids)) if spec.resume or restarted else None
     training = set_up(spec, world, state)
-    trainer, split = training.trainer, training.split
-    if world.leads:
-        if state:
-            log.info("%s: going on after epoch %d, batch %d.", run.path, trainer.epoch, trainer.step)
-        else:
-            if spec.resume:
-                log.info("%s: nothing to resume, so the training begins.", run.path)
-            run.set_aside()
-            run.save_options({**spec.flags, "nclasses": len(split.classes)})
-        run.save_versions({"epoch": trainer.epoch, **versions()}, goes_on=state is not None)
-        log.info(
-            "%s, %.2f M parameters; %d images of %d identities; %d epochs on %s%s.",
-            spec.network.backbone, parameter_count(trainer.network) / 1e6, len(split), len(split.classes),
-            spec.optimizer.epochs, trainer.device, f", {world.size} processes" if world.size > 1 else "",
-        )  # fmt: skip
-    world.wait()
-    try:
-        _fit(training, run, spec, world)
-    except NotFinite as error:
-        raise UserError(not_finite_message(error, trainer.batches.sampler, split, run)) from error
+    with run.writing() if world.leads else nullcontext():
+        if world.leads:
+            _open_folder(run, training, spec, goes_on=state is not None)
+            _describe(training, spec, world)
+        world.wait()
+        try:
+            _fit(training, run, spec, world)
+        except NotFinite as error:
+            raise UserError(not_finite_message(error, training.trainer.batches.sampler, training.split, run)) from error
     return run
 
 
@@ -114,9 +98,9 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
     evaluation = Evaluation(data.roots[0]) if spec.evaluate_every else None
     sampler = build_sampler(spec, split, world)
 
-    check_forward(spec.network, len(split.classes), data.batch_size, training=True)
     seed_everything(spec.seed)
     network = build_model(spec.network, len(split.classes), "none" if state else spec.weights)
+    check_size(network, spec.network.backbone, (augment.height, augment.width), data.batch_size)
     if any(term.before_dropout for term in spec.losses.terms):
         for head in (module for module in network.modules() if isinstance(module, Head)):
             head.drops_for_losses = False
@@ -172,6 +156,28 @@ def build_sampler(spec: TrainSpec, split: Split, world: World) -> Sampler:
             batch, pairs, ", ".join(hungry), data.instances,
         )  # fmt: skip
     return ShuffleSampler(len(split), data.batch_size, spec.seed, True, *ranks)
+
+
+def _open_folder(run: RunFolder, training: Training, spec: TrainSpec, goes_on: bool) -> None:
+    """Make the folder of the run ready, or go on in it."""
+    trainer = training.trainer
+    if goes_on:
+        log.info("%s: going on after epoch %d, batch %d.", run.path, trainer.epoch, trainer.step)
+    else:
+        if spec.resume:
+            log.info("%s: nothing to resume yet, so the training begins.", run.path)
+        run.set_aside()
+        run.save_options({**spec.flags, "nclasses": len(training.split.classes)})
+    run.save_versions({"epoch": trainer.epoch, **versions()}, goes_on)
+
+
+def _describe(training: Training, spec: TrainSpec, world: World) -> None:
+    trainer, split = training.trainer, training.split
+    log.info(
+        "%s, %.2f M parameters; %d images of %d identities; %d epochs on %s%s.",
+        spec.network.backbone, parameter_count(trainer.network) / 1e6, len(split), len(split.classes),
+        spec.optimizer.epochs, trainer.device, f", {world.size} processes" if world.size > 1 else "",
+    )  # fmt: skip
 
 
 def _fit(training: Training, run: RunFolder, spec: TrainSpec, world: World) -> None:
