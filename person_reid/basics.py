@@ -56,6 +56,16 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
+def with_ending(path: str | Path, ending: str, *known: str) -> Path:
+    """Return `path` with `ending` instead of one of the `known` ones, or else after its whole name.
+
+    Unlike Path.with_suffix, it keeps the rest of a name such as osnet_x0.25.
+    """
+    path = Path(path)
+    name = path.name.removesuffix(path.suffix) if path.suffix.lower() in known else path.name
+    return path.with_name(name + ending)
+
+
 @contextmanager
 def atomic_write(path: str | Path, shared: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path`; move it to `path` once it is written and on the disk.

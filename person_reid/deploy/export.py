@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from person_reid.basics import UserError, atomic_write
+from person_reid.basics import UserError, atomic_write, with_ending
 from person_reid.data.augment import MEAN, STD
 from person_reid.deploy.exported import KEY, Contents, Engine, import_onnxruntime, providers, quiet
 from person_reid.models.network import Network
@@ -157,5 +157,5 @@ def tensorrt_advice(path: str | Path, contents: Contents) -> str:
     batches = {"min": 1, "opt": 32, "max": 128}
     shapes = " ".join(f"--{name}Shapes=images:{batch}x{shape}" for name, batch in batches.items())
     half = " --fp16" if contents.precision == "float16" else ""
-    command = f"trtexec --onnx={path} --saveEngine={Path(path).with_suffix('.engine')} {shapes}{half}"
+    command = f"trtexec --onnx={path} --saveEngine={with_ending(path, '.engine', '.onnx')} {shapes}{half}"
     return f"TensorRT: onnxruntime's provider {state}. An engine of its own:\n  {command}"

@@ -17,6 +17,7 @@ from person_reid.basics import UserError, progress
 from person_reid.data.layout import list_images
 from person_reid.deploy.embedder import Embedder
 from person_reid.gallery.index import Found, SearchIndex
+from person_reid.retrieval.thresholds import accepts
 
 CHUNK = 512  # images added in one transaction
 SAME = 0.999  # least cosine between two features of one image for their networks to count as the same
@@ -72,9 +73,13 @@ def describe_answers(queries: list[Path], answers: list[list[Found]], threshold:
     return [
         {
             "image": str(query),
-            "known": any(match.similarity >= threshold for match in found),
+            "known": any(accepts(threshold, match.similarity) for match in found),
             "matches": [
-                {"image": str(match.path), "similarity": match.similarity, "accepted": match.similarity >= threshold}
+                {
+                    "image": str(match.path),
+                    "similarity": match.similarity,
+                    "accepted": accepts(threshold, match.similarity),
+                }
                 for match in found
             ],
         }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.basics import progress
+from person_reid.basics import UserError, progress
 
 if TYPE_CHECKING:  # evaluate.py starts without torch
     import torch
@@ -27,6 +27,18 @@ def unit_rows(features: Features) -> Features:
     if np.all(np.abs(norms - 1) < 1e-3):
         return features
     return features / norms[:, None]
+
+
+def check_features(features: npt.NDArray[Any], source: str, name: Callable[[int], object] = "index {}".format) -> None:
+    """Raise a UserError, opening with `source`, unless features (N, D) can be compared: all finite, no row zero.
+
+    name: what to call row i.
+    """
+    squares = np.einsum("nd,nd->n", features, features)
+    for bad, what in ((~np.isfinite(squares), "NaN or infinite"), (squares == 0, "all zero")):
+        if bad.any():
+            first = name(int(bad.argmax()))
+            raise UserError(f"{source}: {bad.sum()} of {len(features)} features are {what}, the first is {first}.")
 
 
 def twins(features: Features) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -110,6 +122,16 @@ def chunks(shape: tuple[int, int], budget: int = CHUNK_BYTES) -> list[tuple[int,
     """Split the rows of a float32 matrix into (start, stop) chunks of at most `budget` bytes, or of a single row."""
     rows = max(1, min(MOST_ROWS, budget // (4 * max(shape[1], 1))))
     return [(start, min(start + rows, shape[0])) for start in range(0, shape[0], rows)]
+
+
+def on_cpu(values: Any) -> npt.NDArray[Any]:
+    """Return an array, or a tensor on any device, as an array."""
+    return values if isinstance(values, np.ndarray) else values.cpu().numpy()
+
+
+def row_minima(scores: Any) -> npt.NDArray[Any]:
+    """Return the least entry (B,) of each row of an array or a tensor (B, G), NaN if the row has one."""
+    return scores.min(axis=1, initial=np.inf) if isinstance(scores, np.ndarray) else on_cpu(scores.amin(1))
 
 
 def thread_count() -> int:
