@@ -169,8 +169,8 @@ def rank_matches(
         unknown = np.flatnonzero(np.isnan(row_minima(chunk)))
         if len(unknown):
             raise UserError(
-                f"query {start + unknown[0]}: NaN scores cannot be ranked. Re-ranking gives them if a setting is too large "
-                "or if opposite features cancel out: try other settings."
+                f"query {start + unknown[0]}: NaN scores cannot be ranked. Re-ranking gives them if a setting is too "
+                "large or if opposite features cancel out: try other settings."
             )
         bad, good = (slice(*np.searchsorted(pairs[0], (start, stop))) for pairs in (junk, matches))
         chunk[:, always_junk] = -np.inf

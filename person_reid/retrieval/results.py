@@ -20,7 +20,7 @@ import numpy.typing as npt
 import scipy.io
 
 from person_reid.basics import UserError, atomic_write, with_ending
-from person_reid.retrieval.similarity import check_features
+from person_reid.retrieval.similarity import flaw
 
 RESULT = Path("pytorch_result.mat")  # unless --result says otherwise
 MATLAB5_LIMIT = 2**31 - 1  # bytes in one variable, for MATLAB itself
@@ -70,7 +70,8 @@ class FeatureSet:
         if len(set(lengths.values())) > 1:
             found = ", ".join(f"{count} {name}" for name, count in lengths.items())
             raise UserError(f"{source}: {found}; expected as many of each. Extract them again with test.py.")
-        check_features(self.features, source, lambda i: f"{self.paths[i]} (index {i})" if self.paths else f"index {i}")
+        if found := flaw(self.features, lambda i: f"{self.paths[i]} (index {i})" if self.paths else f"index {i}"):
+            raise UserError(f"{source}: {found}.")
 
 
 def _real(values: Any, what: str) -> npt.NDArray[Any]:
@@ -229,7 +230,7 @@ def _read_hdf5(path: Path, variable_names: list[str]) -> dict[str, Any]:
 
 
 def _problem(file: Any, key: str, most: int) -> str:
-    """Return what is wrong with an entry of an HDF5 file, such as data that lie elsewhere, or "". most: of its bytes."""
+    """Return why an entry of an HDF5 file must not be read, or "". most: the bytes that it may take."""
     import h5py
 
     link = file.get(key, getlink=True)

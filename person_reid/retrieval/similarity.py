@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.basics import UserError, progress
+from person_reid.basics import progress
 
 if TYPE_CHECKING:  # evaluate.py starts without torch
     import torch
@@ -29,16 +29,16 @@ def unit_rows(features: Features) -> Features:
     return features / norms[:, None]
 
 
-def check_features(features: npt.NDArray[Any], source: str, name: Callable[[int], object] = "index {}".format) -> None:
-    """Raise a UserError, opening with `source`, unless features (N, D) can be compared: all finite, no row zero.
+def flaw(features: npt.NDArray[Any], name: Callable[[int], object] = "index {}".format) -> str:
+    """Return why features (N, D) cannot be compared: one is not finite, or all zero. Returns "" if they can.
 
     name: what to call row i.
     """
     squares = np.einsum("nd,nd->n", features, features)
     for bad, what in ((~np.isfinite(squares), "NaN or infinite"), (squares == 0, "all zero")):
         if bad.any():
-            first = name(int(bad.argmax()))
-            raise UserError(f"{source}: {bad.sum()} of {len(features)} features are {what}, the first is {first}.")
+            return f"{bad.sum()} of {len(features)} features are {what}, the first is {name(int(bad.argmax()))}"
+    return ""
 
 
 def twins(features: Features) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

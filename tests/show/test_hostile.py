@@ -1,7 +1,6 @@
 """Names of files that are not text, and numbers of images that no picture can hold."""
 
 import csv
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -30,7 +29,7 @@ def renamed(tmp_path_factory):
     result, query, gallery = lay_out(folder)
     for images in (query, gallery):
         for position, path in enumerate(images.paths):
-            images.paths[position] = os.path.join(os.path.dirname(path), f"{position}{BAD}")
+            images.paths[position] = str(Path(path).with_name(f"{position}{BAD}"))
             shutil.copy(path, images.paths[position])
     save_result(result, query, gallery)
     return folder
