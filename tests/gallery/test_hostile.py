@@ -1,6 +1,5 @@
 """An index on a full disk, damaged, locked, made by two processes at once, or holding what no search can compare."""
 
-import json
 import sqlite3
 
 import numpy as np
@@ -129,7 +128,7 @@ def test_two_networks_that_race_for_a_new_index_agree_on_one(tmp_path, monkeypat
     with pytest.raises(UserError, match=r"made by another network \(theirs\)"):
         check_network(first, embedders[0], {"name": "ours"})
     assert first.recall("network") == {"name": "theirs"}
-    assert json.dumps(first.recall("probe")) == json.dumps([[0.0, 1.0, 0.0, 0.0]][0])
+    assert first.recall("probe") == [0, 1, 0, 0]
 
 
 def test_flags_that_contradict_the_index_are_listed(tmp_path):
