@@ -62,8 +62,8 @@ def export(network: Network, contents: Contents, path: str | Path, kind: str) ->
 
     Each convolution is fused with the norm after it. The file is run (ONNX by onnxruntime) at the CHECKED_BATCHES and
     compared with PyTorch. Returns the largest deviation as a fraction of the largest feature. Raises UserError if the
-    network cannot be exported, if its file deviates by more than TOLERANCE, and if a library is missing. Raises OSError,
-    before the work if possible, if the file cannot be written.
+    network cannot be exported, if its file deviates by more than TOLERANCE, and if a library is missing. Raises OSError
+    if the file cannot be written, before the work if possible.
     """
     if kind == "onnx":
         import_onnxruntime()

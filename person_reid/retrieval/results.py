@@ -76,20 +76,20 @@ class FeatureSet:
 
 def _real(values: Any, what: str) -> npt.NDArray[Any]:
     """Return an array of real numbers. Raises a UserError, opening with `what`, for anything else."""
-    values = np.asarray(values)
-    if values.dtype.kind not in "biuf":
-        raise UserError(f"{what}: expected real numbers, found {KINDS.get(values.dtype.kind, values.dtype)}.")
-    return values
+    array: npt.NDArray[Any] = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise UserError(f"{what}: expected real numbers, found {KINDS.get(array.dtype.kind, array.dtype)}.")
+    return array
 
 
 def _whole(values: Any, what: str) -> npt.NDArray[np.int64]:
     """Return numbers of any shape as (N,) int64. Raises a UserError unless each is whole and fits."""
-    values = _real(values, what).ravel()
-    if values.dtype.kind in "uf":
-        bad = ~((values >= -(2.0**63)) & (values < 2.0**63) & (values == np.floor(values)))
+    array = _real(values, what).ravel()
+    if array.dtype.kind in "uf":
+        bad = ~((array >= -(2.0**63)) & (array < 2.0**63) & (array == np.floor(array)))
         if bad.any():
-            raise UserError(f"{what}: expected whole numbers below 2^63, found {values[bad][0]} at {bad.argmax()}.")
-    return values.astype(np.int64)
+            raise UserError(f"{what}: expected whole numbers below 2^63, found {array[bad][0]} at {bad.argmax()}.")
+    return array.astype(np.int64, copy=False)
 
 
 def multi_query_file(result: str | Path) -> Path:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from typing import cast
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from person_reid.basics import UserError
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.export import export
 from person_reid.deploy.exported import KEY, KINDS, Contents, Engine
+from person_reid.models.network import Network
 from tests.support import ROOT
 
 FULL_DISK = """
@@ -61,7 +63,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path):
 def test_a_place_that_cannot_be_written_is_named_before_the_work(tmp_path, kind):
     path = tmp_path / ("long" * 100)  # no permission is needed to name it, and root has every one
     with pytest.raises(OSError, match="name too long") as error:
-        export("no network at all", Contents(64, 32, 8), path, kind)
+        export(cast(Network, "no network at all"), Contents(64, 32, 8), path, kind)
     assert error.value.filename == str(path)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import Any
 
 import h5py
 import numpy as np
@@ -30,7 +31,7 @@ def change(tmp_path):
     """A function that writes a result file in which some values are others."""
 
     def write(**values):
-        content = {"query_f": np.eye(3, 4), "gallery_f": np.eye(3, 4)}
+        content: dict[str, Any] = {"query_f": np.eye(3, 4), "gallery_f": np.eye(3, 4)}
         content |= {f"{name}_{part}": np.arange(3) for name in ("query", "gallery") for part in ("label", "cam")}
         scipy.io.savemat(tmp_path / "r.mat", content | values)
         return tmp_path / "r.mat"
@@ -133,8 +134,9 @@ def test_scores_that_are_nan_are_refused_with_the_query():
 
 
 def test_opposite_features_that_expansion_cancels_are_explained(tmp_path):
-    query = FeatureSet([[1.0, 0.0]], [1], [1])
-    save_result(tmp_path / "r.mat", query, FeatureSet([[-1.0, 0.0], [-1.0, 0.0]], [1, 2], [2, 2]))
+    features = np.array([[1.0, 0.0], [-1.0, 0.0], [-1.0, 0.0]])
+    both = FeatureSet(features, np.array([1, 1, 2]), np.array([1, 2, 2]))
+    save_result(tmp_path / "r.mat", both.select([0]), both.select([1, 2]))
     output = refused("evaluate_rerank", "--result", "r.mat", "--method", "aqe", "--k1", "1", cwd=tmp_path)
     assert "query 0: NaN scores" in output and "opposite features cancel out" in output
 
