@@ -10,9 +10,12 @@ import pytest
 from PIL import Image
 
 from person_reid.basics import UserError
+from person_reid.gallery.index import Found
 from person_reid.retrieval.metrics import evaluate
-from person_reid.retrieval.results import load_result, save_result
+from person_reid.retrieval.results import FeatureSet, load_result, save_result
 from person_reid.show.cmc import draw_cmc, run_names
+from person_reid.show.found import draw_found
+from person_reid.show.ranking import nearest
 from person_reid.show.sheet import Row, Tile, draw_sheet
 from tests.support.ranked_people import lay_out, random_sets
 from tests.support.scripts import refused, run
@@ -51,10 +54,14 @@ def test_an_evaluation_of_such_names_is_printed_and_listed(renamed):
         check(next(csv.DictReader(file))["path"])
 
 
-def test_heat_maps_and_the_report_show_such_names(renamed):
+def test_heat_maps_and_the_report_show_such_names(renamed, drawn):
     small = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32"]
     image = load_result(renamed / "result.mat", paths=True)[0].paths[0]
-    run("heatmap", *small, image, "--save", "heat.png", cwd=renamed)
+    shutil.copy(image, renamed / "0001_c1s1_000001_00.png")
+    run("heatmap", *small, image, "0001_c1s1_000001_00.png", "--save", "heat.png", cwd=renamed)
+    first, second = (axes.get_xlabel() for axes in drawn[0].axes[:2])
+    check(first)
+    assert second.replace("\n", "") == "0001_c1s1_000001_00"  # whole, in lines that fit below the image
     (renamed / BAD).write_bytes((renamed / "result.mat").read_bytes())
     run("report", "--backbone", "x", "--no_heatmaps", "--no_rerank", "--result", BAD, "--save", "r.html", cwd=renamed)
     check((renamed / "r.html").read_text(encoding="utf-8"))
@@ -67,6 +74,17 @@ def test_titles_are_drawn_as_they_are(tmp_path, drawn):
     query, gallery = random_sets()
     draw_cmc({BAD: evaluate(query, gallery)}, tmp_path / "cmc.png")
     assert "caf\ufffd" in drawn[1].axes[0].get_legend().texts[0].get_text()
+
+
+def test_pictures_accept_what_the_printed_digits_accept(tmp_path, drawn):
+    Image.fromarray(PIXELS).save(tmp_path / "a.png")
+    draw_found([tmp_path / "a.png"], [[Found(tmp_path / "a.png", 0.69996)]], tmp_path / "found.png", 0.7)
+    assert "known: 1 of 1 at 0.7000 or above" in [text.get_text() for text in drawn[0].texts]
+    assert drawn[0].axes[1].get_xlabel() == "0.7000"
+    features = np.array([[1, 0], [0.69996, (1 - 0.69996**2) ** 0.5]])
+    both = FeatureSet(features, np.array([1, 1]), np.array([1, 2]))
+    for threshold, accepted in ((0.7, True), (0.7001, False)):
+        assert nearest(both.select([0]), both.select([1]), 0, threshold=threshold)[0][0].accepted == accepted
 
 
 def test_a_picture_that_no_file_can_hold_is_refused(tmp_path):
