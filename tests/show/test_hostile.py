@@ -97,6 +97,12 @@ def test_numbers_of_nothing_are_refused(renamed, flags):
     assert f"{flags[0]} {flags[1]}: expected" in refused("demo", "--result", "result.mat", *flags, cwd=renamed)
 
 
+def test_figures_of_nothing_are_refused(renamed):
+    assert "--ranks 0: expected 2 or more" in refused("figures", "cmc", "result.mat", "--ranks", "0", cwd=renamed)
+    output = run("figures", "map", "--result", "result.mat", "--identities", "0", cwd=renamed, status=2)
+    assert "--identities: 0: expected a number above 0" in output
+
+
 def test_runs_whose_names_hold_points_stay_apart():
     names = {"x0.25": Path("x0.25"), "x0.5": Path("x0.5"), "net": Path("net.mat")}
     assert run_names(list(names.values())) == names
