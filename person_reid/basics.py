@@ -15,7 +15,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +65,16 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
+def with_ending(path: str | Path, ending: str, *known: str) -> Path:
+    """Return `path` with `ending` instead of one of the `known` ones, or else after its whole name.
+
+    Unlike Path.with_suffix, it keeps the rest of a name such as osnet_x0.25.
+    """
+    path = Path(path)
+    name = path.name.removesuffix(path.suffix) if path.suffix.lower() in known else path.name
+    return path.with_name(name + ending)
+
+
 @contextmanager
 def atomic_write(path: str | Path, shared: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path`; move it to `path` once it is written and on the disk.
@@ -86,7 +96,8 @@ def atomic_write(path: str | Path, shared: bool = False) -> Iterator[Path]:
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # which would hide the reason
+            temporary.unlink()
 
 
 def write_json(path: str | Path, content: object) -> None:

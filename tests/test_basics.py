@@ -3,7 +3,7 @@ import errno
 import pytest
 import torch
 
-from person_reid.basics import UserError, atomic_write, did_you_mean, select_device
+from person_reid.basics import UserError, atomic_write, did_you_mean, select_device, with_ending
 from person_reid.cli.main import run_script
 
 
@@ -65,6 +65,13 @@ def test_the_nearest_name_is_suggested_and_a_far_one_is_not():
 def test_a_device_is_one_number(gpu_ids):
     with pytest.raises(UserError, match=f"--gpu_ids {gpu_ids}: expected the number of one GPU"):
         select_device(gpu_ids)
+
+
+def test_a_point_in_a_name_is_no_ending():
+    assert with_ending("a/x0.25", ".md", ".jsonl").as_posix() == "a/x0.25.md"
+    assert with_ending("a/x0.25.jsonl", ".md", ".jsonl").as_posix() == "a/x0.25.md"
+    assert with_ending("net.ONNX", ".engine", ".onnx").name == "net.engine"
+    assert with_ending("results.md", ".md", ".jsonl").name == "results.md.md"  # and not the file itself
 
 
 def test_minus_one_is_the_cpu_and_a_gpu_must_be_there(monkeypatch):

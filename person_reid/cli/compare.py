@@ -8,14 +8,14 @@ The threshold comes from python tools/threshold.py, which measures it on a test 
 
 from pathlib import Path
 
-from person_reid.basics import select_device
+from person_reid.basics import printable, select_device
 from person_reid.cli.flags import add_tested_network
 from person_reid.cli.parser import Parser
 from person_reid.cli.tested import tested_network
 from person_reid.data.bank import load_bank
 from person_reid.deploy.load import load_network
 from person_reid.retrieval.features import extract_features, fused_embedding
-from person_reid.retrieval.thresholds import load_threshold
+from person_reid.retrieval.thresholds import DIGITS, accepts, load_threshold
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -31,5 +31,6 @@ def main(argv: list[str] | None = None) -> None:
     network, bank = load_network(tested), load_bank(options.images, *tested.size)
     first, second = extract_features(fused_embedding(network, device), bank, device, batch_size=2)
     similarity = float(first @ second)
-    verdict, sign = ("same person", "≥") if similarity >= threshold else ("different people", "<")
-    print(f"{verdict}: similarity {similarity:.4f} {sign} threshold {threshold:.4f} ({options.threshold})")
+    verdict, sign = ("same person", "≥") if accepts(threshold, similarity) else ("different people", "<")
+    compared = f"similarity {similarity:.{DIGITS}f} {sign} threshold {threshold:.{DIGITS}f}"
+    print(printable(f"{verdict}: {compared} ({options.threshold})"))

@@ -12,7 +12,7 @@ Reads the features that test.py wrote and leaves junk out, as the metrics do. Pr
 
 from pathlib import Path
 
-from person_reid.basics import UserError, progress
+from person_reid.basics import UserError, printable, progress
 from person_reid.cli.parser import Parser
 from person_reid.retrieval.results import RESULT, load_result
 from person_reid.retrieval.thresholds import load_threshold
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     rows = []
     for index, precision in queries.items():
         path, matches, total = ranking.look_up(query, gallery, index, options.top, options.threshold, options.test_dir)
-        print("\n".join(ranking.describe_ranking(query, index, path, matches, total)))
+        print(printable("\n".join(ranking.describe_ranking(query, index, path, matches, total))))
         subtitle = ranking.summary(matches, total)
         if precision is not None:
             subtitle += f"; average precision {precision:.3f}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from person_reid.basics import UserError, atomic_write, write_json
+from person_reid.basics import UserError, atomic_write, printable, write_json
 from person_reid.cli.parser import Parser
 from person_reid.retrieval.metrics import AVERAGE_PRECISIONS, Metrics, evaluate, merge_multi_query
 from person_reid.retrieval.results import RESULT, FeatureSet, load_multi_query, load_result, multi_query_file
@@ -103,7 +103,7 @@ def read_multi_query(args: Namespace, query: FeatureSet, by_default: bool) -> Fe
 
 def save_per_query(path: Path, query: FeatureSet, metrics: Metrics) -> None:
     """Write a CSV file with one line per query and print the worst ones. first_match counts from 1, empty for none."""
-    names = query.paths or [""] * len(query)
+    names = [printable(path) for path in query.paths or [""] * len(query)]
     columns = (query.labels, query.cameras, metrics.average_precision, metrics.inverse_negative_penalty)
     first_match = metrics.first_match + 1  # 0 without a match
     with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from person_reid.basics import UserError
 from person_reid.cli.parser import Parser, example_lines
+from person_reid.cli.values import positive
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import RESULT, load_result
 from person_reid.retrieval.thresholds import load_threshold, pair_similarities, summarize
@@ -44,7 +45,9 @@ def main(argv: list[str] | None = None) -> None:
     command.add_argument("--threshold", help="a number, or a file of tools/threshold.py (default: equal error rate)")
     command = add("map", embedding)
     command.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")
-    command.add_argument("--identities", type=int, default=10, help="number of identities, those with the most images")
+    command.add_argument(
+        "--identities", type=positive(int), default=10, help="number of identities, those with the most images"
+    )
     command.add_argument("--method", choices=("tsne", "umap", "pca"), help="default: tsne if it is installed, else pca")
     options = parser.parse_args(argv)
     options.draw(options)

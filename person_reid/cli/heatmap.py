@@ -9,6 +9,7 @@ show their patch tokens. The features that rank the gallery are those that test.
 """
 
 from pathlib import Path
+from textwrap import wrap
 
 from person_reid.basics import select_device
 from person_reid.cli.flags import add_tested_network
@@ -18,6 +19,8 @@ from person_reid.cli.values import positive, whole
 from person_reid.data.bank import load_bank
 from person_reid.deploy.load import load_network
 from person_reid.retrieval.results import RESULT, load_result
+
+NAME = 12  # characters of a file's name in a line below its image
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -38,7 +41,8 @@ def main(argv: list[str] | None = None) -> None:
     from person_reid.show.sheet import Tile, draw_sheet
 
     if options.images:
-        tiles, title, subtitle = [Tile(path, below=path.stem[:12]) for path in options.images], "", ""
+        tiles = [Tile(path, below="\n".join(wrap(path.stem, NAME))) for path in options.images]
+        title, subtitle = "", ""
     else:
         query, gallery = load_result(options.result, paths=True)
         index = options.query_index

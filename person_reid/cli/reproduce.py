@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from person_reid.basics import UserError, atomic_write, describe
+from person_reid.basics import UserError, atomic_write, describe, with_ending
 from person_reid.cli.parser import Parser
 from person_reid.cli.recipes import plan, read_recipe
 from person_reid.reproduce.figures import fill
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     if options.table == bool(options.recipes):
         parser.error("expected recipes to run, or --table")
     runs = [plan(path, seed, further) for seed in options.seeds for path in options.recipes]
-    page, failed = options.results.with_suffix(".md"), []
+    page, failed = with_ending(options.results, ".md", ".jsonl"), []
     try:
         for run in runs:
             if error := attempt(run, options.results):

@@ -12,15 +12,15 @@ crash stays. With --threshold (python tools/threshold.py), a query without a mat
 from argparse import Namespace
 from pathlib import Path
 
-from person_reid.basics import UserError, write_json
-from person_reid.cli.flags import add_tested_network, testing_parser
+from person_reid.basics import UserError, printable, write_json
+from person_reid.cli.flags import add_tested_network, given_values, testing_parser
 from person_reid.cli.parser import Parser, example_lines
 from person_reid.cli.tested import OF_FEATURES, open_embedder
 from person_reid.cli.values import positive
 from person_reid.deploy.embedder import Embedder
-from person_reid.gallery.build import add_images, check_network, describe_answers, find_images
+from person_reid.gallery.build import add_images, agreed, check_network, describe_answers, find_images
 from person_reid.gallery.index import SearchIndex
-from person_reid.retrieval.thresholds import load_threshold
+from person_reid.retrieval.thresholds import DIGITS, load_threshold
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -65,13 +65,12 @@ def embedder_of(index: SearchIndex, options: Namespace) -> Embedder:
     Raises UserError for flags that describe another one than the index remembers.
     """
     plain = vars(testing_parser().parse_args([]))
-    asked = {name: value for name in OF_FEATURES if (value := getattr(options, name, None)) is not None}
-    unchanged = all(value == plain[name] for name, value in asked.items())
-    remembered = index.recall("network")
-    flags = remembered if remembered and unchanged else asked
+    given = given_values(options, (name for name in OF_FEATURES if hasattr(options, name)))
     for name in ("weights", "engine"):
-        if flags.get(name) and flags[name] != "none":
-            flags[name] = str(Path(flags[name]).resolve())
+        if given.get(name) not in (None, "none", "imagenet"):
+            given[name] = str(Path(given[name]).resolve())
+    known = index.recall("network") is not None
+    flags = agreed(index, given) if known else {name: plain[name] for name in OF_FEATURES} | given
     here = {"gpu_ids": options.gpu_ids, "batchsize": options.batchsize}
     embedder = open_embedder(Namespace(**(plain | flags | here)))
     check_network(index, embedder, flags)
@@ -90,9 +89,10 @@ def ask(options: Namespace) -> None:
     answers = index.search(embedder_of(index, options)(queries), options.top)
     described = describe_answers(queries, answers, threshold)
     for answer in described:
-        print(answer["image"] if answer["known"] else f"{answer['image']}: nobody I know")
+        print(printable(answer["image"]) + ("" if answer["known"] else ": nobody I know"))
         for match in answer["matches"]:
-            print(f"  {match['similarity']:.4f} {'' if match['accepted'] else '(too low) '}{match['image']}")
+            remark = "" if match["accepted"] else "(too low) "
+            print(f"  {match['similarity']:.{DIGITS}f} {remark}{printable(match['image'])}")
     if options.json:
         report = {"index": str(options.index), "threshold": options.threshold and threshold, "queries": described}
         write_json(options.json, report)

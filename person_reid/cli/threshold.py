@@ -11,7 +11,7 @@ impostor.
 
 from pathlib import Path
 
-from person_reid.basics import write_json
+from person_reid.basics import with_ending, write_json
 from person_reid.cli.parser import Parser
 from person_reid.retrieval.results import RESULT, load_result
 from person_reid.retrieval.thresholds import FALSE_POSITIVE_RATES, pair_similarities, summarize
@@ -38,9 +38,10 @@ def main(argv: list[str] | None = None) -> None:
             print(f"  TPR {rules[rate]['tpr']:.4f} at FPR {rate}, threshold {rules[rate]['threshold']:.4f}")
     print(f"threshold {threshold:.4f} ({args.rule})")
     report = {"threshold": threshold, "rule": args.rule, "result": str(args.result), **found}
-    write_json(args.save.with_suffix(".json"), report)
+    figures, plot = (with_ending(args.save, ending, ".json", ".png") for ending in (".json", ".png"))
+    write_json(figures, report)
 
     from person_reid.show.histogram import draw_similarities  # matplotlib loads slowly
 
-    draw_similarities(pairs, threshold, args.save.with_suffix(".png"))
-    print(f"{args.save.with_suffix('.json')}, {args.save.with_suffix('.png')}")
+    draw_similarities(pairs, threshold, plot)
+    print(f"{figures}, {plot}")

@@ -44,7 +44,7 @@ class Embedder:
     unit_length: divide each feature by its norm.
 
     An exported file fixes size, scales, dtype and length. Raises UserError or FileNotFoundError if there is no such
-    run or file, or if it does not fit.
+    run, file or device, or if it does not fit.
     """
 
     _extract: Callable[[Bank, str], Features]
@@ -62,7 +62,11 @@ class Embedder:
         dtype: torch.dtype | None = None,
         unit_length: bool = True,
     ) -> None:
-        device = select_device() if device is None else torch.device(device)
+        if not isinstance(source, str | Path | TestedNetwork) or not str(source):
+            raise UserError(f"Embedder: {source!r} is no network; expected the name of a run or a network, or a file.")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise UserError(f"Embedder: batch_size {batch_size!r}: expected a whole number of 1 or above.")
+        device = select_device() if device is None else _usable(device)
         if isinstance(source, str | Path) and Path(source).suffix.lower() in KINDS:
             engine = Engine(source, device)
             if engine.contents.flip and not flip:
@@ -115,6 +119,16 @@ class Embedder:
         They have unit length unless `unit_length` is off.
         """
         return self._extract(bank, description)
+
+
+def _usable(device: str | torch.device) -> torch.device:
+    """Return a device if this machine can compute on it. Raises UserError otherwise."""
+    try:
+        torch.zeros(1, device=device).cpu()
+        return torch.device(device)
+    except Exception as error:  # each kind of device fails in its own way
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"Embedder: device {device!r} cannot be used here ({reason}); the CPU is 'cpu'.") from error
 
 
 def _accepted(image: Any, position: int) -> ImageLike:

@@ -6,16 +6,18 @@
 person_reid/deploy/exported.py reads them back.
 """
 
+import io
 import tempfile
 from copy import deepcopy
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from person_reid.basics import UserError, atomic_write
+from person_reid.basics import UserError, atomic_write, with_ending
 from person_reid.data.augment import MEAN, STD
 from person_reid.deploy.exported import KEY, Contents, Engine, import_onnxruntime, providers, quiet
 from person_reid.models.network import Network
@@ -56,9 +58,12 @@ class Deployed(nn.Module):
 def export(network: Network, contents: Contents, path: str | Path, kind: str) -> float:
     """Write `network` to `path` as `kind` (onnx, torchscript or export), whole or not at all, and check the file.
 
+    The file is made in memory: on a full disk, PyTorch would end the process.
+
     Each convolution is fused with the norm after it. The file is run (ONNX by onnxruntime) at the CHECKED_BATCHES and
     compared with PyTorch. Returns the largest deviation as a fraction of the largest feature. Raises UserError if the
-    network cannot be exported, if its file deviates by more than TOLERANCE, and if a library is missing.
+    network cannot be exported, if its file deviates by more than TOLERANCE, and if a library is missing. Raises OSError
+    if the file cannot be written, before the work if possible.
     """
     if kind == "onnx":
         import_onnxruntime()
@@ -67,18 +72,20 @@ def export(network: Network, contents: Contents, path: str | Path, kind: str) ->
             command = f"python -m pip install {' '.join(missing)}"
             raise UserError(f"--format onnx: not installed: {', '.join(missing)}. {command}")
     float_contents = replace(contents, precision="float32") if contents.precision == "int8" else contents
-    embedding = fused_embedding(network, torch.device("cpu")).requires_grad_(False)
-    reference = {batch: _reference(embedding, contents, batch) for batch in CHECKED_BATCHES}
-    module = Deployed(embedding, float_contents).eval()
     with atomic_write(path) as temporary:
+        temporary.touch()
+        embedding = fused_embedding(network, torch.device("cpu")).requires_grad_(False)
+        reference = {batch: _reference(embedding, contents, batch) for batch in CHECKED_BATCHES}
+        module = Deployed(embedding, float_contents).eval()
         try:
             with quiet(), torch.no_grad():
-                WRITERS[kind](module, contents, temporary)
+                content = WRITERS[kind](module, contents)
         except OSError:
             raise
         except Exception as error:  # exporters fail in as many ways as networks branch
             reason = " ".join(str(error).split())[:300]
             raise UserError(f"{contents.source}: this network cannot be written as {kind} ({reason}).") from error
+        temporary.write_bytes(content)
         deviation = _deviation(Engine(temporary, kind=kind), reference)
         limit = TOLERANCE.get(contents.precision, float("inf"))
         if not deviation <= limit:
@@ -101,48 +108,51 @@ def _deviation(engine: Engine, reference: dict[int, tuple[torch.Tensor, torch.Te
     return max(float((engine(images) - features).abs().max() / scale) for images, features in reference.values())
 
 
-def _write_onnx(module: nn.Module, contents: Contents, path: Path) -> None:
+def _onnx(module: nn.Module, contents: Contents) -> bytes:
     import onnx
 
-    torch.onnx.export(
-        module, (contents.images(2),), str(path), input_names=["images"], output_names=["features"], dynamo=True,
-        dynamic_shapes={"images": {0: torch.export.Dim("batch")}}, opset_version=OPSET, external_data=False,
+    program = torch.onnx.export(
+        module, (contents.images(2),), input_names=["images"], output_names=["features"], dynamo=True,
+        dynamic_shapes={"images": {0: torch.export.Dim("batch")}}, opset_version=OPSET,
         verbose=False,
     )  # fmt: skip
+    assert program is not None, "without a file, the exporter returns what it made"
+    model = program.model_proto
     if contents.precision == "int8":
-        _quantise(path)
-    model = onnx.load(path)
+        model = _quantised(model)
     onnx.helper.set_model_props(model, {KEY: contents.to_json()})
-    onnx.save(model, path)
+    content: bytes = model.SerializeToString()
+    return content
 
 
-def _quantise(path: Path) -> None:
-    """Quantise an ONNX file in place: weights to uint8, activations to uint8 with a scale for each batch."""
+def _quantised(model: Any) -> Any:
+    """Return an ONNX model with weights in uint8, and activations in uint8 with a scale for each batch."""
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    model = onnx.load(path)
     del model.graph.value_info[:]  # the exporter's shapes are wrong once weights are reordered
     with tempfile.TemporaryDirectory() as folder:
         quantised = Path(folder) / "int8.onnx"
         quantize_dynamic(model, quantised, weight_type=QuantType.QUInt8)  # signed: no kernel for convolutions
-        path.write_bytes(quantised.read_bytes())
+        return onnx.load(quantised)
 
 
-def _write_torchscript(module: nn.Module, contents: Contents, path: Path) -> None:
-    example = (contents.images(2),)
+def _torchscript(module: nn.Module, contents: Contents) -> bytes:
+    example, file = (contents.images(2),), io.BytesIO()
     traced = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call, unused-ignore]
-    torch.jit.save(torch.jit.freeze(traced), str(path), _extra_files={KEY: contents.to_json()})
+    torch.jit.save(torch.jit.freeze(traced), file, _extra_files={KEY: contents.to_json()})
+    return file.getvalue()
 
 
-def _write_export(module: nn.Module, contents: Contents, path: Path) -> None:
+def _exported(module: nn.Module, contents: Contents) -> bytes:
+    file = io.BytesIO()
     batch = {"images": {0: torch.export.Dim("batch")}}
     program = torch.export.export(module, (contents.images(2),), dynamic_shapes=batch)
-    with path.open("wb") as file:  # torch refuses a name such as the temporary one, which does not end in .pt2
-        torch.export.save(program, file, extra_files={KEY: contents.to_json()})
+    torch.export.save(program, file, extra_files={KEY: contents.to_json()})
+    return file.getvalue()
 
 
-WRITERS = {"onnx": _write_onnx, "torchscript": _write_torchscript, "export": _write_export}
+WRITERS = {"onnx": _onnx, "torchscript": _torchscript, "export": _exported}
 
 
 def tensorrt_advice(path: str | Path, contents: Contents) -> str:
@@ -157,5 +167,5 @@ def tensorrt_advice(path: str | Path, contents: Contents) -> str:
     batches = {"min": 1, "opt": 32, "max": 128}
     shapes = " ".join(f"--{name}Shapes=images:{batch}x{shape}" for name, batch in batches.items())
     half = " --fp16" if contents.precision == "float16" else ""
-    command = f"trtexec --onnx={path} --saveEngine={Path(path).with_suffix('.engine')} {shapes}{half}"
+    command = f"trtexec --onnx={path} --saveEngine={with_ending(path, '.engine', '.onnx')} {shapes}{half}"
     return f"TensorRT: onnxruntime's provider {state}. An engine of its own:\n  {command}"

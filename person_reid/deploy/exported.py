@@ -26,6 +26,7 @@ from person_reid.retrieval.similarity import Features
 
 Opened = tuple[str, Callable[[torch.Tensor], torch.Tensor]]  # the JSON in a file, and the network
 KINDS = {".onnx": "onnx", ".pt": "torchscript", ".pt2": "export"}
+LARGEST = 4096  # pixels of a side
 KEY = "person-reid"  # under which a file holds its Contents
 
 
@@ -62,9 +63,23 @@ class Contents:
 
     @classmethod
     def from_json(cls, text: str) -> Contents:
-        """Read the JSON in a file and ignore entries of later versions. Raises ValueError or TypeError."""
-        known = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in json.loads(text).items() if name in known})
+        """Read the JSON in a file and ignore entries of later versions.
+
+        Raises ValueError or TypeError for an entry that is missing or cannot be true.
+        """
+        found = json.loads(text)
+        if not isinstance(found, dict):
+            raise ValueError(f"its description is {text[:40]}")
+        contents = cls(**{field.name: found[field.name] for field in fields(cls) if field.name in found})
+        for field in fields(cls):
+            value = getattr(contents, field.name)
+            if type(value).__name__ != field.type:
+                raise ValueError(f"its description says {field.name} {value!r}, expected a value of type {field.type}")
+        if not (0 < contents.height <= LARGEST and 0 < contents.width <= LARGEST):
+            raise ValueError(f"its description says {contents.height} x {contents.width} pixels")
+        if contents.dim < 1 or contents.pieces < 1 or contents.dim % contents.pieces:
+            raise ValueError(f"its description says a feature of width {contents.dim} in {contents.pieces} pieces")
+        return contents
 
     def images(self, batch: int, generator: torch.Generator | None = None) -> torch.Tensor:
         """Return random images in the form that the file expects."""
@@ -79,11 +94,12 @@ class Engine:
     device: runs the network; ONNX files run on a GPU only if the installed onnxruntime supports it, else on the CPU.
     kind: onnx, torchscript or export; by default the file's suffix decides.
 
-    Raises FileNotFoundError; also UserError for a file not written by tools/export.py or if onnxruntime is missing.
+    Raises FileNotFoundError; also UserError for a file not written by tools/export.py, for one that does not do what it
+    says of itself, and if onnxruntime is missing.
     """
 
     def __init__(self, path: str | Path, device: torch.device | None = None, kind: str | None = None) -> None:
-        path, self.device = Path(path), device or torch.device("cpu")
+        self.path, self.device = path, device = Path(path), device or torch.device("cpu")
         if not path.is_file():
             raise FileNotFoundError(
                 f"{path}: no such exported network. Write one: python tools/export.py --output FILE"
@@ -98,14 +114,29 @@ class Engine:
         except UserError:
             raise
         except Exception as error:  # each library fails in its own way on a file that it cannot read
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-            raise UserError(f"{path}: not a network written by tools/export.py, or damaged ({reason}).") from error
+            found = f"not a network written by tools/export.py, or damaged ({_first_line(error)})"
+            raise UserError(f"{path}: {found}.") from error
         self.size = (self.contents.height, self.contents.width)
 
     @torch.inference_mode()
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the features (B, D) float32, on the CPU, of images in the form that `contents` describes."""
-        return self._run(images).float().cpu()
+        """Return the features (B, D) float32, on the CPU, of images in the form that `contents` describes.
+
+        Raises UserError if the network in the file fails or gives something else.
+        """
+        try:
+            features = self._run(images).float().cpu()
+        except Exception as error:  # each library fails in its own way
+            raise UserError(
+                f"{self.path}: fails on images {tuple(images.shape)}, which it says it takes ({_first_line(error)}). "
+                "Export the network again, or take a smaller --batchsize."
+            ) from error
+        if features.shape != (len(images), self.contents.dim):
+            raise UserError(
+                f"{self.path}: gives {tuple(features.shape)} for {len(images)} images, but says that its features have "
+                f"{self.contents.dim} dimensions. Export the network again."
+            )
+        return features
 
     def features(
         self, bank: Bank, batch_size: int = CPU_BATCH, flip: bool = True, description: str = "features"
@@ -126,6 +157,11 @@ class Engine:
                 found.append(unit_length(total, contents.pieces))
                 bar.update(len(chunk))
         return torch.cat(found).numpy()
+
+
+def _first_line(error: Exception) -> str:
+    """Return the first line of an exception's message, or its name."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 @contextmanager

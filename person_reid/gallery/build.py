@@ -17,7 +17,9 @@ from person_reid.basics import UserError, progress
 from person_reid.data.layout import list_images
 from person_reid.deploy.embedder import Embedder
 from person_reid.gallery.index import Found, SearchIndex
+from person_reid.retrieval.thresholds import accepts
 
+MOVABLE = ("name", "weights", "engine")  # flags that say where a network is; whether it is the same, its features tell
 CHUNK = 512  # images added in one transaction
 SAME = 0.999  # least cosine between two features of one image for their networks to count as the same
 
@@ -26,19 +28,36 @@ def check_network(index: SearchIndex, embedder: Embedder, flags: dict[str, Any])
     """Check that the index holds features of this embedder's network, by a synthetic image whose feature it keeps.
 
     flags: {flag of test.py: value} that name the network; a new index remembers them. Raises UserError if the index
-    belongs to another network or to other weights.
+    belongs to another network, to other weights, or to other flags.
     """
     noise = np.random.default_rng(0).integers(0, 256, (64, 32, 3), np.uint8)
     probe = embedder([noise])[0]
-    known = index.recall("probe")
-    if known is None:
-        index.remember("network", flags)
-        index.remember("probe", probe.tolist())
-    elif len(known) != len(probe) or probe @ np.array(known) < SAME:
+    known = index.remember({"network": flags, "probe": probe.tolist()})
+    agreed(index, flags)
+    if len(known["probe"]) != len(probe) or probe @ np.array(known["probe"]) < SAME:
         raise UserError(
-            f"{index.path}: its features were made by another network ({_words(index.recall('network'))}), or its "
+            f"{index.path}: its features were made by another network ({_words(known['network'])}), or its "
             "weights have changed since. Index the images again: --index ANOTHER_FILE"
         )
+
+
+def agreed(index: SearchIndex, flags: dict[str, Any]) -> dict[str, Any]:
+    """Return the flags of an index's network: those that it remembers, and where `flags` say that the network is now.
+
+    Raises UserError, which lists them, for flags that contradict what the index remembers.
+    """
+    remembered: dict[str, Any] = index.recall("network") or {}
+    wrong = [
+        f"--{name} (remembered: {_value(remembered.get(name))}, asked: {_value(value)})"
+        for name, value in flags.items()
+        if _value(remembered.get(name)) != _value(value) and not (name in MOVABLE and remembered.get(name))
+    ]
+    if remembered and wrong:
+        raise UserError(
+            f"{index.path}: made with other flags: {', '.join(wrong)}. Leave them out, or index the images again: "
+            "--index ANOTHER_FILE"
+        )
+    return remembered | flags
 
 
 def add_images(index: SearchIndex, embedder: Embedder, paths: Iterable[str | Path]) -> int:
@@ -72,9 +91,13 @@ def describe_answers(queries: list[Path], answers: list[list[Found]], threshold:
     return [
         {
             "image": str(query),
-            "known": any(match.similarity >= threshold for match in found),
+            "known": any(accepts(threshold, match.similarity) for match in found),
             "matches": [
-                {"image": str(match.path), "similarity": match.similarity, "accepted": match.similarity >= threshold}
+                {
+                    "image": str(match.path),
+                    "similarity": match.similarity,
+                    "accepted": accepts(threshold, match.similarity),
+                }
                 for match in found
             ],
         }
@@ -84,5 +107,10 @@ def describe_answers(queries: list[Path], answers: list[list[Found]], threshold:
 
 def _words(flags: dict[str, Any]) -> str:
     """Return the network that the flags of test.py name, in words."""
-    named = f"{flags['backbone']} {flags['weights']}" if flags.get("backbone") else flags["name"]
+    named = f"{flags['backbone']} {flags.get('weights')}" if flags.get("backbone") else flags.get("name")
     return str(flags.get("engine") or named)
+
+
+def _value(value: Any) -> str:
+    """Return the value of a flag in words."""
+    return "off" if value is None or value is False else "on" if value is True else str(value)

@@ -7,6 +7,7 @@ Johnson, Douze, Jégou: Billion-scale Similarity Search with GPUs, 2019.
 import logging
 import sys
 from collections.abc import Iterator
+from glob import escape
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.basics import atomic_write, progress
+from person_reid.basics import atomic_write, describe, progress
 from person_reid.retrieval.similarity import Features
 
 log = logging.getLogger(__name__)
@@ -76,11 +77,16 @@ class InvertedLists:
 def latest_file(source: Source) -> tuple[Path | None, int]:
     """Return (the newest file of lists beside a SearchIndex, the last id in it), or (None, 0)."""
     latest: tuple[Path | None, int] = (None, 0)
-    for file in source.path.parent.glob(f"{source.path.name}.{source.token}-*.lists"):
+    for file in _files(source):
         last = int(file.stem.rpartition("-")[2])
         if last > latest[1]:
             latest = file, last
     return latest
+
+
+def _files(source: Source) -> Iterator[Path]:
+    """Return the files of lists beside a SearchIndex."""
+    return source.path.parent.glob(f"{escape(source.path.name)}.{escape(source.token)}-*.lists")
 
 
 def _outgrown(index: Any, source: Source, reached: int) -> bool:
@@ -134,8 +140,12 @@ def _write(index: Any, source: Source, last: int) -> None:
     import faiss
 
     file = source.path.with_name(f"{source.path.name}.{source.token}-{last}.lists")
-    with atomic_write(file, shared=True) as temporary:
-        faiss.write_index(index, str(temporary))
-    for old in source.path.parent.glob(f"{source.path.name}.{source.token}-*.lists"):
+    try:
+        with atomic_write(file, shared=True) as temporary:
+            faiss.write_index(index, str(temporary))
+    except (OSError, RuntimeError) as error:  # FAISS raises the latter if the disk is full
+        log.warning("%s: not saved (%s); the next search makes the lists again.", file, describe(error))
+        return
+    for old in _files(source):
         if old != file:
             old.unlink(missing_ok=True)

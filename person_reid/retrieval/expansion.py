@@ -71,4 +71,5 @@ def _add(
     for column, weight in zip(indices.T, weights.T, strict=True):  # one neighbour at a time: (N, k, D) would be large
         total += weight[:, None] * gallery[column]
     lengths: npt.NDArray[np.float32] = np.linalg.norm(total, axis=1, keepdims=True)
-    return total / lengths
+    with np.errstate(invalid="ignore"):  # neighbours may cancel the feature; metrics.evaluate refuses NaN
+        return total / lengths

@@ -16,18 +16,21 @@ from person_reid.retrieval.similarity import Features
 Bank = torch.Tensor | DecodingBank  # uint8 images (N, height, width, 3)
 CPU_BATCH = 32  # the most images at a time on a CPU: a larger batch's layer outputs do not fit into the cache
 
+SMALLEST, LARGEST = 0.1, 10  # area of a resized image, as a multiple of the network's
+
 
 def parse_scales(text: str) -> list[float]:
     """Return the resize factors of a `--ms` value: the square roots of areas such as "1,1.1,1.2".
 
-    Raises UserError if one is not a number above 0.
+    Raises UserError if one is not a number from SMALLEST to LARGEST.
     """
     try:
         areas = [float(part) for part in text.split(",")]
     except ValueError:
         areas = []
-    if not areas or not all(0 < area < float("inf") for area in areas):
-        raise UserError(f"--ms {text}: expected numbers above 0, separated by commas, such as 1,1.1,1.2")
+    if not areas or not all(SMALLEST <= area <= LARGEST for area in areas):
+        expected = f"numbers from {SMALLEST} to {LARGEST}, separated by commas, such as 1,1.1,1.2"
+        raise UserError(f"--ms {text}: expected {expected}")
     return [area**0.5 for area in areas]
 
 

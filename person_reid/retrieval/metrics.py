@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from person_reid.basics import UserError, did_you_mean
 from person_reid.retrieval.results import FeatureSet
-from person_reid.retrieval.similarity import CHUNK_BYTES, CosineScores, chunks, run_chunks
+from person_reid.retrieval.similarity import CHUNK_BYTES, CosineScores, chunks, row_minima, run_chunks
 
 if TYPE_CHECKING:  # evaluate.py starts without torch
     import torch
@@ -103,7 +103,8 @@ def evaluate(
     ignore_cameras: count every image of the identity as a match, even from the query's own camera.
     workers: the processes that share the queries (see distributed.World); a single one by default.
 
-    Raises UserError for an unknown `ap`, and if all images come from one camera, so that every match would be junk.
+    Raises UserError for an unknown `ap`, for scores that are NaN, and if all images come from one camera, so that every
+    match would be junk.
     """
     if ap not in AVERAGE_PRECISIONS:
         raise UserError(f"--ap {ap}: expected {' or '.join(AVERAGE_PRECISIONS)}.{did_you_mean(ap, AVERAGE_PRECISIONS)}")
@@ -157,12 +158,20 @@ def rank_matches(
     shape: (Q, G).
     matches, junk: pairs from find_pairs.
     never: (G,) gallery images that are junk to all queries.
+
+    Raises UserError, which names the query, for scores that are NaN.
     """
     ranks = np.zeros(len(matches[0]), np.int64)
     always_junk = never.nonzero()[0]
 
     def rank_chunk(start: int, stop: int) -> None:
         chunk = scores(start, stop)
+        unknown = np.flatnonzero(np.isnan(row_minima(chunk)))
+        if len(unknown):
+            raise UserError(
+                f"query {start + unknown[0]}: NaN scores cannot be ranked. Re-ranking gives them if a setting is too "
+                "large or if opposite features cancel out: try other settings."
+            )
         bad, good = (slice(*np.searchsorted(pairs[0], (start, stop))) for pairs in (junk, matches))
         chunk[:, always_junk] = -np.inf
         chunk[junk[0][bad] - start, junk[1][bad]] = -np.inf

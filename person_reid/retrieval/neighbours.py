@@ -7,13 +7,13 @@ found.indices, found.similarities            # (N, 20) each, nearest first
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from person_reid.basics import UserError
-from person_reid.retrieval.similarity import CHUNK_BYTES, CosineScores, Features, chunks, run_chunks
+from person_reid.retrieval.similarity import CHUNK_BYTES, CosineScores, Features, chunks, on_cpu, row_minima, run_chunks
 
 if TYPE_CHECKING:  # evaluate.py starts without torch
     import torch
@@ -73,13 +73,13 @@ class ExactNeighbours:
             chunk = scores(start, stop)
             rows = np.arange(stop - start)
             if farthest:
-                lowest[start:stop] = _on_cpu(chunk.min(1) if isinstance(chunk, np.ndarray) else chunk.amin(1))
+                lowest[start:stop] = row_minima(chunk)
             if itself:
-                own = _on_cpu(chunk[rows, rows + start])
+                own = on_cpu(chunk[rows, rows + start])
                 chunk[rows, rows + start] = np.inf  # the image itself comes first, however an identical one is rounded
             columns = top_k(chunk, k) if isinstance(chunk, np.ndarray) else top_k_torch(chunk, k)
             indices[start:stop] = columns
-            similarities[start:stop] = _on_cpu(chunk[rows[:, None], columns])
+            similarities[start:stop] = on_cpu(chunk[rows[:, None], columns])
             if itself:
                 similarities[start:stop, 0] = own
 
@@ -127,8 +127,3 @@ def check_neighbours(k1: int, k2: int, gallery_size: int) -> None:
         raise UserError(f"--k1 {k1}: expected 1 to {gallery_size}, the number of gallery images.")
     if not 1 <= k2 <= k1:
         raise UserError(f"--k2 {k2}: expected 1 to {k1}, the neighbours that --k1 takes.")
-
-
-def _on_cpu(values: Any) -> npt.NDArray[Any]:
-    """Return an array or a tensor as an array."""
-    return values if isinstance(values, np.ndarray) else values.cpu().numpy()

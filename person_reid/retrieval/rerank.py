@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -62,7 +63,7 @@ class RerankSpec:
     neighbours: a key of SEARCHES.
     memory_gb: limit on the memory used besides the features.
 
-    Raises UserError if the method would ignore a setting or if one is out of range.
+    Raises UserError if the method would ignore a setting or if a number is out of range.
     """
 
     method: str = "k-reciprocal"
@@ -74,6 +75,9 @@ class RerankSpec:
         defaults = METHODS[self.method].defaults
         for name in self.settings.keys() - defaults.keys():
             raise UserError(f"--{name}: --method {self.method} does not use it; it takes --{', --'.join(defaults)}.")
+        for name, value in {**self.settings, "memory_gb": self.memory_gb}.items():
+            if not math.isfinite(value):
+                raise UserError(f"--{name} {value}: expected a finite number.")
         if not 0 <= self.settings.get("lambda_value", 0) <= 1:
             raise UserError(f"--lambda_value {self.settings['lambda_value']}: expected 0 to 1.")
 

@@ -2,7 +2,7 @@
 
 The keys are the published ones: gallery_f (N, D), gallery_label and gallery_cam (1, N), the same for query_ and, in
 multi_query.mat, for mquery_; also gallery_path and query_path, one image per row. Features too large for MATLAB 5 are
-written as MATLAB 7.3, which is HDF5, under the same name.
+written as MATLAB 7.3, which is HDF5, under the same name; so are names of images that are not UTF-8.
 
     from person_reid.retrieval.results import load_result
     query, gallery = load_result("pytorch_result.mat")
@@ -19,22 +19,27 @@ import numpy as np
 import numpy.typing as npt
 import scipy.io
 
-from person_reid.basics import UserError, atomic_write
+from person_reid.basics import UserError, atomic_write, with_ending
+from person_reid.retrieval.similarity import flaw
 
 RESULT = Path("pytorch_result.mat")  # unless --result says otherwise
 MATLAB5_LIMIT = 2**31 - 1  # bytes in one variable, for MATLAB itself
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 USER_BLOCK = 512  # where HDF5 begins in a MATLAB 7.3 file
+COMPRESSION = 1100  # bytes that one byte of an HDF5 file may stand for; gzip reaches 1032
+KINDS = {"O": "cells or a sparse matrix", "V": "a struct", "c": "complex numbers", "U": "text", "S": "text"}
 
 
 @dataclass
 class FeatureSet:
-    """Images of people as the network sees them. Other dtypes and (1, N) arrays are converted.
+    """Images of people as the network sees them. Other types of numbers and (1, N) arrays are converted.
 
     features: (N, D) float32.
     labels: (N,) int64, -1 for junk, 0 for a distractor.
     cameras: (N,) int64.
     paths: N file names, or None if they were not asked for.
+
+    Raises UserError for features that are not real numbers, and for labels or cameras that are not whole ones.
     """
 
     features: npt.NDArray[Any]
@@ -43,9 +48,9 @@ class FeatureSet:
     paths: list[str] | None = None
 
     def __post_init__(self) -> None:
-        self.features = np.asarray(self.features, np.float32)
-        self.labels = np.asarray(self.labels).ravel().astype(np.int64)
-        self.cameras = np.asarray(self.cameras).ravel().astype(np.int64)
+        with np.errstate(over="ignore"):  # `check` refuses what is infinite in float32
+            self.features = np.asarray(_real(self.features, "features"), np.float32)
+        self.labels, self.cameras = _whole(self.labels, "labels"), _whole(self.cameras, "cameras")
 
     def __len__(self) -> int:
         return len(self.features)
@@ -58,18 +63,33 @@ class FeatureSet:
     def check(self, source: str) -> None:
         """Raise a UserError, opening with `source`, if no metric could rank these features."""
         if self.features.ndim != 2 or self.features.size == 0:
-            raise UserError(f"{source}: empty features of shape {self.features.shape}; expected (images, dimension).")
+            empty = "" if self.features.size else "empty "
+            raise UserError(f"{source}: {empty}features of shape {self.features.shape}; expected (images, dimension).")
         paths = self.labels if self.paths is None else self.paths
         lengths = {"features": len(self), "labels": len(self.labels), "cameras": len(self.cameras), "paths": len(paths)}
         if len(set(lengths.values())) > 1:
             found = ", ".join(f"{count} {name}" for name, count in lengths.items())
             raise UserError(f"{source}: {found}; expected as many of each. Extract them again with test.py.")
-        squares = np.einsum("nd,nd->n", self.features, self.features)
-        for bad, what in ((~np.isfinite(squares), "NaN or infinite"), (squares == 0, "all zero")):
-            if bad.any():
-                first = int(bad.argmax())
-                name = f"index {first}" if self.paths is None else f"{self.paths[first]} (index {first})"
-                raise UserError(f"{source}: {bad.sum()} of {len(self)} features are {what}, the first is {name}.")
+        if found := flaw(self.features, lambda i: f"{self.paths[i]} (index {i})" if self.paths else f"index {i}"):
+            raise UserError(f"{source}: {found}.")
+
+
+def _real(values: Any, what: str) -> npt.NDArray[Any]:
+    """Return an array of real numbers. Raises a UserError, opening with `what`, for anything else."""
+    array: npt.NDArray[Any] = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise UserError(f"{what}: expected real numbers, found {KINDS.get(array.dtype.kind, array.dtype)}.")
+    return array
+
+
+def _whole(values: Any, what: str) -> npt.NDArray[np.int64]:
+    """Return numbers of any shape as (N,) int64. Raises a UserError unless each is whole and fits."""
+    array = _real(values, what).ravel()
+    if array.dtype.kind in "uf":
+        bad = ~((array >= -(2.0**63)) & (array < 2.0**63) & (array == np.floor(array)))
+        if bad.any():
+            raise UserError(f"{what}: expected whole numbers below 2^63, found {array[bad][0]} at {bad.argmax()}.")
+    return array.astype(np.int64, copy=False)
 
 
 def multi_query_file(result: str | Path) -> Path:
@@ -78,7 +98,7 @@ def multi_query_file(result: str | Path) -> Path:
     multi_query.mat for pytorch_result.mat, the published names; market_multi_query.mat for market.mat.
     """
     result = Path(result)
-    own = "" if result.name == RESULT.name else f"{result.stem}_"
+    own = "" if result.name == RESULT.name else f"{with_ending(result, '', RESULT.suffix).name}_"
     return result.with_name(f"{own}multi_query.mat")
 
 
@@ -113,7 +133,7 @@ def load_multi_query(path: str | Path = "multi_query.mat", paths: bool = False) 
 
 
 def _save(path: str | Path, sets: Mapping[str, FeatureSet]) -> None:
-    values = {}
+    values, names = {}, ""
     for name, images in sets.items():
         images.check(f"{path}: {name}")
         values[f"{name}_f"] = images.features
@@ -121,13 +141,23 @@ def _save(path: str | Path, sets: Mapping[str, FeatureSet]) -> None:
         values[f"{name}_cam"] = images.cameras[None]
         if images.paths is not None:
             values[f"{name}_path"] = np.array([str(image) for image in images.paths])
+            names += "".join(map(str, images.paths))
     large = any(value.nbytes > MATLAB5_LIMIT for value in values.values())
     with atomic_write(path) as temporary:
-        if large:
+        if large or not _is_utf8(names):
             _write_hdf5(temporary, values)
         else:
             with temporary.open("wb") as file:
                 scipy.io.savemat(file, values)
+
+
+def _is_utf8(names: str) -> bool:
+    """Return whether names of files can be written as UTF-8, which MATLAB 5 needs."""
+    try:
+        names.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _write_hdf5(path: Path, values: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -138,7 +168,7 @@ def _write_hdf5(path: Path, values: Mapping[str, npt.NDArray[Any]]) -> None:
     with h5py.File(path, "w", userblock_size=USER_BLOCK) as file:
         for name, value in values.items():
             if value.dtype.kind == "U":
-                lines = [text.encode("utf-16-le") for text in value]
+                lines = [text.encode("utf-16-le", "surrogatepass") for text in value]
                 width = max(map(len, lines))
                 padded = b"".join(line + b" \0" * ((width - len(line)) // 2) for line in lines)
                 value = np.frombuffer(padded, "<u2").reshape(len(lines), -1)
@@ -163,6 +193,8 @@ def _load(path: str | Path, names: Sequence[str], paths: bool) -> list[FeatureSe
     read = _read_hdf5 if hdf5 else scipy.io.loadmat
     try:
         values = read(path, variable_names=wanted + texts)
+    except UserError:
+        raise
     except Exception as error:  # the readers may raise any exception for a damaged file
         raise UserError(f"{path}: damaged, or not a MATLAB file ({error}). Extract the features again.") from None
     missing = [key for key in wanted if key not in values]
@@ -172,7 +204,10 @@ def _load(path: str | Path, names: Sequence[str], paths: bool) -> list[FeatureSe
     for name in names:
         text = values.get(f"{name}_path")
         lines = None if text is None else [str(line).rstrip(" ") for line in text]
-        images = FeatureSet(values[f"{name}_f"], values[f"{name}_label"], values[f"{name}_cam"], lines)
+        try:
+            images = FeatureSet(values[f"{name}_f"], values[f"{name}_label"], values[f"{name}_cam"], lines)
+        except UserError as error:
+            raise UserError(f"{path}: {name}: {error} Extract the features again with test.py.") from None
         images.check(f"{path}: {name}")
         sets.append(images)
     return sets
@@ -184,8 +219,30 @@ def _read_hdf5(path: Path, variable_names: list[str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     with h5py.File(path) as file:
         for key in variable_names:
+            if problem := _problem(file, key, COMPRESSION * path.stat().st_size):
+                raise UserError(f"{path}: {key!r} {problem}. Extract the features again with test.py.")
             if key in file:
                 values[key] = file[key][()].T
                 if key.endswith("_path"):
-                    values[key] = [row.astype("<u2").tobytes().decode("utf-16-le") for row in values[key]]
+                    texts = (row.astype("<u2").tobytes() for row in values[key])
+                    values[key] = [text.decode("utf-16-le", "surrogatepass") for text in texts]
     return values
+
+
+def _problem(file: Any, key: str, most: int) -> str:
+    """Return why an entry of an HDF5 file must not be read, or "". most: the bytes that it may take."""
+    import h5py
+
+    link = file.get(key, getlink=True)
+    if link is None:
+        return ""
+    if not isinstance(link, h5py.HardLink):
+        return "is a link; expected the data itself"
+    data = file[key]
+    if not isinstance(data, h5py.Dataset):
+        return "is a group, as MATLAB writes structs and sparse matrices; expected a matrix"
+    if data.external or data.is_virtual:
+        return "refers to data in another file; expected the data itself"
+    if data.ndim != 2 or data.nbytes > most:
+        return f"has the shape {data.shape}; expected a matrix that fits into the file"
+    return ""

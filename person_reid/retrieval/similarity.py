@@ -29,6 +29,18 @@ def unit_rows(features: Features) -> Features:
     return features / norms[:, None]
 
 
+def flaw(features: npt.NDArray[Any], name: Callable[[int], object] = "index {}".format) -> str:
+    """Return why features (N, D) cannot be compared: one is not finite, or all zero. Returns "" if they can.
+
+    name: what to call row i.
+    """
+    squares = np.einsum("nd,nd->n", features, features)
+    for bad, what in ((~np.isfinite(squares), "NaN or infinite"), (squares == 0, "all zero")):
+        if bad.any():
+            return f"{bad.sum()} of {len(features)} features are {what}, the first is {name(int(bad.argmax()))}"
+    return ""
+
+
 def twins(features: Features) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return (later, first): the rows of features (N, D) that repeat an earlier row bit for bit, and that row."""
     odd = np.random.default_rng(0).integers(2**63, size=features.shape[1], dtype=np.uint64) * 2 + 1
@@ -110,6 +122,16 @@ def chunks(shape: tuple[int, int], budget: int = CHUNK_BYTES) -> list[tuple[int,
     """Split the rows of a float32 matrix into (start, stop) chunks of at most `budget` bytes, or of a single row."""
     rows = max(1, min(MOST_ROWS, budget // (4 * max(shape[1], 1))))
     return [(start, min(start + rows, shape[0])) for start in range(0, shape[0], rows)]
+
+
+def on_cpu(values: Any) -> npt.NDArray[Any]:
+    """Return an array, or a tensor on any device, as an array."""
+    return values if isinstance(values, np.ndarray) else values.cpu().numpy()
+
+
+def row_minima(scores: Any) -> npt.NDArray[Any]:
+    """Return the least entry (B,) of each row of an array or a tensor (B, G), NaN if the row has one."""
+    return scores.min(axis=1, initial=np.inf) if isinstance(scores, np.ndarray) else on_cpu(scores.amin(1))
 
 
 def thread_count() -> int:

@@ -5,6 +5,7 @@ Li, Zhao, Xiao, Wang, DeepReID: Deep Filter Pairing Neural Network for Person Re
 
 import numpy as np
 
+from person_reid.basics import UserError
 from person_reid.retrieval.metrics import Metrics, check_cameras, evaluate
 from person_reid.retrieval.results import FeatureSet
 
@@ -29,7 +30,7 @@ def evaluate_single_shot(
     trials: the number of random galleries.
     seed: of the random draws.
 
-    Raises UserError under the same conditions as evaluate.
+    Raises UserError under the same conditions as evaluate, and if there is no image to draw.
     """
     persons = gallery.labels != -1
     if ignore_cameras:
@@ -40,6 +41,11 @@ def evaluate_single_shot(
             (np.flatnonzero(query.cameras == camera), np.flatnonzero(persons & (gallery.cameras != camera)))
             for camera in np.unique(query.cameras)
         ]
+    if not any(len(candidates) for _, candidates in groups):
+        raise UserError(
+            "--single_shot: no gallery image can be drawn: all are junk (label -1) or of the query's own camera. "
+            "Check the gallery, or draw from all cameras with --ignore_cameras."
+        )
     random = np.random.default_rng(seed)
     parts = []
     for _ in range(trials):

@@ -6,6 +6,7 @@ false_positives, true_positives, threshold = curve.at_fpr(1e-3)
 """
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from person_reid.retrieval.similarity import CosineScores, chunks, run_chunks
 BINS = 2**16  # of cosines in [-1, 1]: a threshold is accurate to 3e-5
 Counts = npt.NDArray[np.int64]  # a histogram (BINS,)
 Rates = npt.NDArray[np.float64]  # one for each threshold (BINS + 1,)
+DIGITS = 4  # of similarities and thresholds, as they are printed
 FALSE_POSITIVE_RATES = {"1e-3": 1e-3, "1e-4": 1e-4}
 
 
@@ -132,17 +134,34 @@ def summarize(pairs: PairSimilarities) -> dict[str, dict[str, Any]]:
     }
 
 
+def accepts(threshold: float, similarity: float) -> bool:
+    """Return whether a similarity reaches a threshold, both as they are printed.
+
+    The cosine of two identical images is 1 but for rounding, and reaches the threshold 1.
+    """
+    return round(float(similarity), DIGITS) >= round(threshold, DIGITS)
+
+
 def load_threshold(text: str | Path) -> float:
-    """Read a threshold: a number or the path of a file by tools/threshold.py. Raises UserError if it is neither."""
+    """Read a threshold: a finite number or the path of a file by tools/threshold.py. Raises UserError for others."""
     try:
-        return float(str(text))
+        return _finite(str(text))
+    except OverflowError:
+        raise UserError(f"--threshold {text}: expected a finite number, such as 0.7.") from None
     except ValueError:
         pass
     try:
-        return float(json.loads(Path(text).read_text(encoding="utf-8"))["threshold"])
+        return _finite(json.loads(Path(text).read_text(encoding="utf-8"))["threshold"])
     except FileNotFoundError:
         raise UserError(
             f"--threshold {text}: neither a number nor a file; python tools/threshold.py writes one."
         ) from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         raise UserError(f"--threshold {text}: no threshold in it; expected the file of tools/threshold.py.") from None
+
+
+def _finite(value: Any) -> float:
+    """Return a value as a finite number. Raises ValueError or TypeError if it is none, OverflowError for infinity."""
+    if not math.isfinite(number := float(value)):
+        raise OverflowError
+    return number

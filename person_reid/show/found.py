@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from person_reid.retrieval.thresholds import DIGITS, accepts
 from person_reid.show.sheet import Row, Tile, draw_sheet
 from person_reid.show.style import ASKED, RIGHT, WRONG
 
@@ -26,15 +27,15 @@ def draw_found(
 
 
 def _row(query: str | Path, found: Sequence[Any], threshold: float) -> Row:
+    accepted = [accepts(threshold, match.similarity) for match in found]
     tiles = [
-        Tile(match.path, RIGHT if match.similarity >= threshold else WRONG, str(rank), f"{match.similarity:.3f}",
-             faint=match.similarity < threshold)
-        for rank, match in enumerate(found, 1)
-    ]  # fmt: skip
+        Tile(match.path, RIGHT if fits else WRONG, str(rank), f"{match.similarity:.{DIGITS}f}", faint=not fits)
+        for rank, (match, fits) in enumerate(zip(found, accepted, strict=True), 1)
+    ]
     if threshold <= -1:
         subtitle = ""
-    elif found[0].similarity >= threshold:
-        subtitle = f"known: {sum(not tile.faint for tile in tiles)} of {len(tiles)} at {threshold:.3f} or above"
+    elif any(accepted):
+        subtitle = f"known: {sum(accepted)} of {len(tiles)} at {threshold:.{DIGITS}f} or above"
     else:
-        subtitle = f"nobody I know: none at {threshold:.3f} or above"
+        subtitle = f"nobody I know: none at {threshold:.{DIGITS}f} or above"
     return Row(tiles, Path(query).name, subtitle, lead=Tile(query, ASKED, "query"))

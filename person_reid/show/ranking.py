@@ -16,6 +16,7 @@ from person_reid.data.layout import JUNK, read_split
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import CosineScores
+from person_reid.retrieval.thresholds import accepts
 from person_reid.show.sheet import Row, Tile, draw_sheet
 from person_reid.show.style import ASKED, RIGHT, WRONG
 
@@ -61,7 +62,7 @@ def nearest(
     scores = CosineScores(query.features[index : index + 1], gallery.features)(0, 1)[0]
     order = valid[np.argsort(-scores[valid], kind="stable")[:top]]
     matches = [
-        Match(int(i), int(labels[i]), int(cameras[i]), float(s), bool(same[i]), accepted=bool(s >= threshold))
+        Match(int(i), int(labels[i]), int(cameras[i]), float(s), bool(same[i]), accepted=accepts(threshold, s))
         for i, s in zip(order, scores[order], strict=True)
     ]
     return matches, int(same[valid].sum())

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from person_reid.basics import UserError
+from person_reid.basics import UserError, printable
 from person_reid.data.images import Pixels, load_image
 from person_reid.show.style import ASKED, FAINT, picture
 
@@ -86,7 +86,9 @@ class _Page:
     height: float
 
     def text(self, left: float, top: float, words: str, **style: Any) -> None:
-        self.figure.text(left / self.width, 1 - top / self.height, words, va="top", **style)
+        self.figure.text(
+            left / self.width, 1 - top / self.height, printable(words), va="top", parse_math=False, **style
+        )
 
     def axes(self, left: float, top: float) -> Axes:
         bottom = 1 - (top + HEIGHT) / self.height
@@ -113,8 +115,9 @@ def _draw_tile(axes: Axes, tile: Tile) -> None:
     axes.imshow(pixels_of(tile.image), aspect="auto", interpolation="lanczos", alpha=0.3 if tile.faint else 1)
     axes.set(xticks=[], yticks=[])
     axes.grid(False)
-    axes.set_title(tile.above, fontsize=13, fontweight="normal", loc="center", color=FAINT, pad=6)
-    axes.set_xlabel(tile.below, fontsize=13, color=tile.colour, labelpad=6, linespacing=1.25)
+    style: dict[str, Any] = {"fontsize": 13, "parse_math": False}
+    axes.set_title(printable(tile.above), fontweight="normal", loc="center", color=FAINT, pad=6, **style)
+    axes.set_xlabel(printable(tile.below), color=tile.colour, labelpad=6, linespacing=1.25, **style)
     for height in tile.lines:
         axes.axhline(height * axes.get_ylim()[0], color="white", linewidth=1.2)
     for spine in axes.spines.values():

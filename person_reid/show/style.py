@@ -29,6 +29,7 @@ MANY = (
     "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
 )  # fmt: skip
 DOTS_PER_INCH = 130
+MOST_PIXELS = 2**16  # of a side
 SETTINGS: dict[str, dict[str, Any]] = {  # no date, so that the same picture is the same file
     "svg": {"metadata": {"Date": None}},
     "pdf": {"metadata": {"CreationDate": None}},
@@ -63,9 +64,11 @@ def picture(
     """Yield a Figure of that size in inches and write it to `save` after the block, whole or not at all.
 
     save: a file name whose suffix is the type (.png, .pdf, .svg, .jpg); dark: for a dark screen; layout: as for Figure.
-    Raises UserError, before anything is drawn, for a file type that matplotlib cannot write.
+    Raises UserError, before anything is drawn, for a file type or a size that matplotlib cannot write.
     """
     save = Path(save)
+    if max(width, height) * DOTS_PER_INCH >= MOST_PIXELS:
+        raise UserError(f"--save {save}: the picture would be {max(width, height):.0f} inches long. Show fewer images.")
     with matplotlib.rc_context(theme(dark)):
         figure = Figure(figsize=(width, height), layout=layout)
         known = figure.canvas.get_supported_filetypes()

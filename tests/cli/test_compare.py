@@ -30,6 +30,11 @@ def test_an_image_is_the_same_person_as_itself(folder, capsys):
     assert said(capsys, "a.png", "a.png", "0.999") == "same person: similarity 1.0000 ≥ threshold 0.9990 (0.999)"
 
 
+def test_the_verdict_agrees_with_the_digits(folder, capsys):
+    for name in ("a.png", "b.png"):
+        assert said(capsys, name, name, "1") == "same person: similarity 1.0000 ≥ threshold 1.0000 (1)"
+
+
 def test_below_the_threshold_are_different_people(folder, capsys):
     (folder / "threshold.json").write_text('{"threshold": 0.99999}')
     assert said(capsys, "a.png", "b.png", "threshold.json").startswith("different people: similarity 0.")

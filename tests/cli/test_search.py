@@ -1,4 +1,6 @@
 import json
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -75,6 +77,49 @@ def test_another_network_is_refused_and_nothing_is_lost(indexed, capsys):
     (indexed / "net.pth").write_bytes((indexed / "net1.pth").read_bytes())
     with pytest.raises(UserError, match="its weights have changed since"):
         said(capsys, "query", "stranger.png")
+
+
+def test_flags_that_contradict_the_index_are_refused(indexed, capsys):
+    for flags, words in (
+        (["--no_flip"], r"--no_flip \(remembered: off, asked: on\)"),
+        ([*NETWORK, "--width", "48"], r"--width \(remembered: 32, asked: 48\)"),
+        (["--engine", "net.onnx"], r"--engine \(remembered: off, asked: .*net\.onnx\)"),
+    ):
+        with pytest.raises(UserError, match=rf"people\.index: made with other flags: {words}\. Leave them out"):
+            said(capsys, "index", "second", *flags)
+    (indexed / "net.pth").rename(indexed / "moved.pth")
+    assert "4 images added" in said(capsys, "index", "second", "--weights", "moved.pth")  # the same network
+
+
+def test_an_index_without_flips_is_extended_without_flips(folder, capsys):
+    said(capsys, "index", "first", *NETWORK, "--no_flip")
+    assert "4 images added" in said(capsys, "index", "second", "--no_flip")
+    assert "12 were there already" in said(capsys, "index", "first", "second")
+
+
+def test_imagenet_is_no_file(folder, capsys, monkeypatch):
+    def opened(options):
+        raise UserError(options.weights)
+
+    monkeypatch.setattr(search, "open_embedder", opened)
+    with pytest.raises(UserError, match="^imagenet$"):
+        said(capsys, "index", "first", "--backbone", "test_resnet", "--weights", "imagenet")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names of files are Unicode there")
+def test_names_that_are_not_text_are_found_and_printed(indexed, capsys):
+    name = os.fsdecode(b"caf\xe9\x1b[2J$x$y.png")
+    shutil.copy("stranger.png", indexed / "second" / name)
+    said(capsys, "index", "second")
+    output = said(capsys, "query", f"second/{name}", "--top", "2", "--save", "found.png", "--json", "found.json")
+    assert output.count("caf\ufffd\ufffd[2J$x$y.png") == 2 and "\x1b" not in output
+    (found,) = json.loads((indexed / "found.json").read_text())["queries"]
+    assert found["image"] == found["matches"][0]["image"] == str(indexed / "second" / name)
+
+
+def test_an_identical_image_reaches_the_threshold_1(indexed, capsys):
+    output = said(capsys, "query", "first", "--top", "1", "--threshold", "1", "--save", "found.png")
+    assert output.count("  1.0000 ") == 8 and "nobody" not in output and "too low" not in output
 
 
 def test_what_was_added_before_a_broken_image_stays(indexed, capsys, monkeypatch):

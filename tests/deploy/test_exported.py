@@ -143,7 +143,7 @@ class TestWhatGoesWrong:
 
 
 def test_contents_survive_json_and_later_entries():
-    contents = Contents(256, 128, 512, 6, "x", True, True, True, "int8", True)
+    contents = Contents(256, 128, 768, 6, "x", True, True, True, "int8", True)
     text = json.dumps({**json.loads(contents.to_json()), "of_a_later_version": 1})
     assert Contents.from_json(text) == contents
 

@@ -1,0 +1,162 @@
+"""An index on a full disk, damaged, locked, made by two processes at once, or holding what no search can compare."""
+
+import sqlite3
+from typing import Any
+
+import numpy as np
+import pytest
+
+from person_reid.basics import UserError
+from person_reid.gallery import index as module
+from person_reid.gallery import inverted_lists
+from person_reid.gallery.build import check_network
+from person_reid.gallery.index import SearchIndex
+from person_reid.gallery.inverted_lists import latest_file
+
+FEATURES = np.eye(400, 64, dtype=np.float32) + np.eye(400, 64, -64, dtype=np.float32) + 0.01
+NAMES = [f"{number}.jpg" for number in range(400)]
+
+
+@pytest.fixture
+def index(tmp_path):
+    index = SearchIndex(tmp_path / "a.index")
+    index.add(NAMES, FEATURES)
+    return index
+
+
+def test_a_full_disk_is_named_and_loses_nothing(index):
+    pages = index._rows("PRAGMA page_count")[0][0]
+    index._rows(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(UserError, match=r"a\.index: the disk is full\. Make room"):
+        index.add([f"more {name}" for name in NAMES], FEATURES)
+    assert len(index) == 400 and not index.database.in_transaction
+    index._rows(f"PRAGMA max_page_count = {2 * pages}")
+    index.add([f"more {name}" for name in NAMES], FEATURES)
+    assert len(SearchIndex(index.path)) == 800
+
+
+def test_damage_in_the_middle_is_named(index):
+    index.close()
+    content = index.path.read_bytes()
+    for page in range(0, len(content), module.PAGE):
+        index.path.write_bytes(content[:page] + b"\xff" * module.PAGE + content[page + module.PAGE :])
+        with pytest.raises(
+            UserError, match=r"a\.index: (damaged.* Index the images again: --index ANOTHER|not a search)"
+        ):
+            damaged = SearchIndex(index.path)
+            damaged.search(FEATURES[:1], 3)
+            damaged.missing(NAMES)
+            damaged.add([f"more {name}" for name in NAMES], FEATURES)
+
+
+@pytest.mark.parametrize(
+    ("blob", "words"),
+    [
+        (np.full(64, np.nan, "<f4").tobytes(), r"1 of 400 features are NaN or infinite, the first is 7\.jpg"),
+        (bytes(256), r"1 of 400 features are all zero, the first is 7\.jpg"),
+        (bytes(100), "a feature is cut short"),
+        (bytes(253), "a feature is cut short"),
+        (None, "a feature is cut short"),
+    ],
+)
+def test_a_feature_that_is_none_is_found_by_a_search(index, blob, words):
+    index._rows("UPDATE images SET feature = ? WHERE path = ?", ("text" if blob is None else blob, b"7.jpg"))
+    with pytest.raises(UserError, match=rf"a\.index: damaged: {words}"):
+        index.search(FEATURES[:1], 3)
+
+
+def test_what_is_remembered_may_be_damaged(index):
+    index._rows("INSERT INTO about VALUES ('network', 'no JSON')")
+    with pytest.raises(UserError, match="damaged: no JSON under 'network'"):
+        index.recall("network")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
+def test_features_that_nothing_can_compare_are_not_added_or_sought(index, value):
+    features = np.array(FEATURES[:2])
+    features[1] = value
+    with pytest.raises(UserError, match=r"a\.index: not added: 1 of 2 features .* the first is b\.jpg"):
+        index.add(["a.jpg", "b.jpg"], features)
+    with pytest.raises(UserError, match=r"a\.index: queries: .* the first is query 1"):
+        index.search(features, 3)
+    with pytest.raises(UserError, match=r"features of shape \(64,\)"):
+        index.search(FEATURES[0], 3)
+    assert len(index) == 400
+
+
+def test_a_long_lock_is_named(index, monkeypatch):
+    other = sqlite3.connect(index.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    monkeypatch.setattr(module, "BUSY", 0.05)
+    second = SearchIndex(index.path)
+    with pytest.raises(UserError, match=r"a\.index: another process has been writing to it for 0\.05 s\. Wait"):
+        second.add(["a.jpg"], FEATURES[:1])
+    assert len(second.search(FEATURES[:1], 3)[0]) == 3  # reading needs no lock
+
+
+def test_a_file_that_cannot_be_written_or_opened_has_its_own_reason(index, tmp_path):
+    index._rows("PRAGMA query_only = 1")
+    assert len(index.search(FEATURES[:1], 3)[0]) == 3
+    with pytest.raises(UserError, match="it cannot be written to. Check the permissions"):
+        index.add(["a.jpg"], FEATURES[:1])
+    with pytest.raises(UserError, match="it cannot be opened"):
+        SearchIndex(tmp_path)
+    foreign = sqlite3.connect(tmp_path / "cookies")
+    foreign.execute("CREATE TABLE cookies (value TEXT)")
+    foreign.commit()
+    with pytest.raises(UserError, match="cookies: not a search index"):
+        SearchIndex(tmp_path / "cookies")
+
+
+def test_a_mistake_of_ours_is_no_damage(index):
+    with pytest.raises(sqlite3.OperationalError, match="syntax error"):
+        index._rows("NO SQL")
+
+
+def test_two_networks_that_race_for_a_new_index_agree_on_one(tmp_path, monkeypatch):
+    first, second = SearchIndex(tmp_path / "a.index"), SearchIndex(tmp_path / "a.index")
+    embedders: list[Any] = [lambda images, i=i: np.eye(1, 4, i) for i in (0, 1)]
+    recall = SearchIndex.recall
+
+    def interrupted(self, key):  # the other process is faster once this one has looked
+        found = recall(self, key)
+        if self is first and found is None:
+            monkeypatch.undo()
+            check_network(second, embedders[1], {"name": "theirs"})
+        return found
+
+    monkeypatch.setattr(SearchIndex, "recall", interrupted)
+    with pytest.raises(UserError, match=r"made by another network \(theirs\)"):
+        check_network(first, embedders[0], {"name": "ours"})
+    assert first.recall("network") == {"name": "theirs"}
+    assert first.recall("probe") == [0, 1, 0, 0]
+
+
+def test_flags_that_contradict_the_index_are_listed(tmp_path):
+    index = SearchIndex(tmp_path / "a.index")
+    embedder: Any = lambda images: np.eye(1, 4)  # noqa: E731
+    flags = {"backbone": "osnet", "weights": "/a/net.pth", "no_flip": False, "linear_num": None}
+    check_network(index, embedder, flags)
+    check_network(index, embedder, flags | {"weights": "/b/net.pth"})  # it has moved: the probe decides
+    listed = r"--no_flip \(remembered: off, asked: on\), --linear_num \(remembered: off, asked: 0\)"
+    with pytest.raises(UserError, match=rf"a\.index: made with other flags: {listed}\. Leave them out"):
+        check_network(index, embedder, flags | {"no_flip": True, "linear_num": 0})
+
+
+def test_lists_are_those_of_the_index_and_a_full_disk_costs_only_time(tmp_path, monkeypatch, capsys):
+    faiss = pytest.importorskip("faiss")
+    monkeypatch.setattr(module, "EXACT", 100)
+    index = SearchIndex(tmp_path / "people[1].index")  # brackets mean something to glob
+    index.add(NAMES, FEATURES)
+
+    def fail(lists, path):
+        raise RuntimeError("write error: No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(faiss, "write_index", fail)
+        assert len(index.search(FEATURES[:1], 3)[0]) == 3
+    assert "not saved (write error" in capsys.readouterr().err and latest_file(index) == (None, 0)
+    index._lists = None
+    index.prepare()
+    file, reached = latest_file(index)
+    assert file and reached == 400 and inverted_lists._read(file, mapped=False).ntotal == 400

@@ -1,0 +1,185 @@
+"""Files and numbers that no ranking can be made of, and names of files that are not text."""
+
+import json
+import math
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import scipy.io
+import scipy.sparse
+
+from person_reid.basics import UserError
+from person_reid.retrieval import results
+from person_reid.retrieval.metrics import evaluate
+from person_reid.retrieval.rerank import RerankSpec
+from person_reid.retrieval.results import FeatureSet, load_result, multi_query_file, save_result
+from person_reid.retrieval.single_shot import evaluate_single_shot
+from person_reid.retrieval.thresholds import accepts, load_threshold
+from tests.support.scripts import refused, run
+
+NOT_UTF8 = "caf\udce9.jpg"  # as os.fsdecode gives b"caf\xe9.jpg"
+
+
+def people(labels=(1, 2, 3), cameras=(1, 1, 2), names=None):
+    return FeatureSet(np.eye(3, 4), np.array(labels), np.array(cameras), names)
+
+
+@pytest.fixture
+def change(tmp_path):
+    """A function that writes a result file in which some values are others."""
+
+    def write(**values):
+        content: dict[str, Any] = {"query_f": np.eye(3, 4), "gallery_f": np.eye(3, 4)}
+        content |= {f"{name}_{part}": np.arange(3) for name in ("query", "gallery") for part in ("label", "cam")}
+        scipy.io.savemat(tmp_path / "r.mat", content | values)
+        return tmp_path / "r.mat"
+
+    return write
+
+
+@pytest.fixture
+def hdf5(tmp_path, monkeypatch):
+    """A result file in HDF5 and, in another folder, a file with one of its entries."""
+    monkeypatch.setattr(results, "MATLAB5_LIMIT", 1)
+    save_result(tmp_path / "r.mat", people(), people())
+    with h5py.File(tmp_path / "other.mat", "w") as other:
+        other["query_f"] = np.eye(4, 3)
+    (tmp_path / "raw").write_bytes(bytes(96))
+    return tmp_path / "r.mat"
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"gallery_label": ["a", "b", "c"]}, "labels: expected real numbers, found text"),
+        ({"gallery_label": np.array([1, "b", 2.5], object)}, "labels: expected real numbers, found cells"),
+        ({"query_cam": {"a": 1}}, "cameras: expected real numbers, found a struct"),
+        ({"query_f": scipy.sparse.eye(3, 4, format="csc")}, "features: expected real numbers, found cells or a sparse"),
+        ({"query_f": np.eye(3, 4) * 1j}, "features: expected real numbers, found complex numbers"),
+        ({"gallery_label": [1, 2.5, 3]}, r"gallery: labels: expected whole numbers below 2\^63, found 2\.5 at 1"),
+        ({"gallery_label": [1, 2, np.nan]}, "found nan at 2"),
+        ({"query_cam": [np.inf, 2, 3]}, "cameras: .* found inf at 0"),
+        ({"query_label": np.array([1, 2, 2**63], np.uint64)}, "found 9223372036854775808 at 2"),
+        ({"query_label": [1, 2, -1e19]}, r"found -1e\+19 at 2"),
+        ({"query_f": np.zeros((3, 4, 2))}, r"query: features of shape \(3, 4, 2\); expected \(images, dimension\)"),
+        ({"query_f": np.eye(3, 4) * 1e300}, "NaN or infinite"),
+    ],
+)
+def test_values_that_are_no_labels_or_features_are_refused(change, values, words):
+    with pytest.raises(UserError, match=rf"r\.mat: .*{words}"):
+        load_result(change(**values))
+
+
+def test_whole_numbers_of_any_type_are_labels(change):
+    for kind in (np.float64, np.uint8, np.int64, np.float32):
+        assert load_result(change(query_label=np.array([0, 1, 2], kind)))[0].labels.tolist() == [0, 1, 2]
+    largest = np.array([0, 2**63 - 1, -1])
+    assert FeatureSet(np.eye(3), largest, largest).labels.tolist() == largest.tolist()
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        (lambda: h5py.ExternalLink("other.mat", "query_f"), "'query_f' is a link"),
+        (lambda: h5py.SoftLink("/gallery_f"), "'query_f' is a link"),
+        (lambda: "group", "'query_f' is a group"),
+        (lambda: "external", "refers to data in another file"),
+        (lambda: "huge", r"has the shape \(1000000, 1000000\); expected a matrix that fits"),
+        (lambda: np.ones(3), r"has the shape \(3,\); expected a matrix"),
+    ],
+)
+def test_an_hdf5_file_holds_its_data_itself(hdf5, entry, words):
+    with h5py.File(hdf5, "r+") as file:
+        del file["query_f"]
+        if (made := entry()) is not None and not isinstance(made, str):
+            file["query_f"] = made
+        elif made == "group":
+            file.create_group("query_f")
+        elif made == "external":
+            file.create_dataset("query_f", (4, 3), "f8", external=[(str(hdf5.with_name("raw")), 0, 96)])
+        else:
+            file.create_dataset("query_f", (10**6, 10**6), "f4", chunks=(1000, 1000))
+    with pytest.raises(UserError, match=rf"r\.mat: .*{words}.*Extract the features again"):
+        load_result(hdf5)
+
+
+def test_names_that_are_not_utf8_come_back(tmp_path):
+    names = [NOT_UTF8, "b.jpg", "ü\U0001f600.jpg"]
+    save_result(tmp_path / "r.mat", people(names=names), people(names=names[::-1]))
+    query, gallery = load_result(tmp_path / "r.mat", paths=True)
+    assert query.paths == names and gallery.paths == names[::-1]
+
+
+def test_names_that_are_not_text_are_listed_without_what_a_terminal_would_obey(tmp_path):
+    names = [NOT_UTF8, "\x1b[2Jb.jpg", "c.jpg"]
+    save_result(tmp_path / "r.mat", people(names=names), people(cameras=(2, 2, 1)))
+    output = run("evaluate", "--result", "r.mat", "--save_per_query", "q.csv", cwd=tmp_path)
+    for text in (output, (tmp_path / "q.csv").read_text(encoding="utf-8")):
+        assert "caf\ufffd.jpg" in text and "\ufffd[2Jb.jpg" in text and "\x1b" not in text
+
+
+def test_scores_that_are_nan_are_refused_with_the_query():
+    torch = pytest.importorskip("torch")
+
+    def scores(start, stop):
+        found = np.ones((stop - start, 3), np.float32)
+        found[1, 2] = np.nan
+        return found
+
+    for function in (scores, lambda start, stop: torch.from_numpy(scores(start, stop))):
+        with pytest.raises(UserError, match="query 1: NaN scores cannot be ranked"):
+            evaluate(people(), people(cameras=(2, 2, 1)), scores=function)
+
+
+def test_opposite_features_that_expansion_cancels_are_explained(tmp_path):
+    features = np.array([[1.0, 0.0], [-1.0, 0.0], [-1.0, 0.0]])
+    both = FeatureSet(features, np.array([1, 1, 2]), np.array([1, 2, 2]))
+    save_result(tmp_path / "r.mat", both.select([0]), both.select([1, 2]))
+    output = refused("evaluate_rerank", "--result", "r.mat", "--method", "aqe", "--k1", "1", cwd=tmp_path)
+    assert "query 0: NaN scores" in output and "opposite features cancel out" in output
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_settings_of_re_ranking_are_finite(value):
+    for settings in ({"lambda_value": value}, {"k1": value}):
+        with pytest.raises(UserError, match=rf"--{next(iter(settings))} {value}: expected a finite number"):
+            RerankSpec(settings=settings)
+    with pytest.raises(UserError, match="--memory_gb"):
+        RerankSpec(memory_gb=value)
+
+
+def test_a_single_shot_needs_an_image_to_draw(tmp_path):
+    junk = people(labels=(-1, -1, -1))
+    with pytest.raises(UserError, match="no gallery image can be drawn"):
+        evaluate_single_shot(people(), junk)
+    save_result(tmp_path / "r.mat", people(), junk)
+    assert "are junk" in refused("evaluate", "--single_shot", "--ignore_cameras", "--result", "r.mat", cwd=tmp_path)
+
+
+def test_thresholds_are_finite(tmp_path):
+    for text in ("nan", "inf", "-1e999"):
+        with pytest.raises(UserError, match=f"--threshold {text}: expected a finite number"):
+            load_threshold(text)
+    for value in ("NaN", "Infinity", "1" + "0" * 400, "[0.5]"):
+        (tmp_path / "t.json").write_text(f'{{"threshold": {value}}}')
+        with pytest.raises(UserError, match="no threshold in it"):
+            load_threshold(tmp_path / "t.json")
+
+
+def test_a_verdict_agrees_with_the_digits_printed():
+    assert accepts(1.0, float(np.float32(1) - np.float32(6e-8))) and accepts(0.7, 0.69996)
+    assert not accepts(0.7, 0.69994) and not accepts(1.0, 0.9999)
+
+
+def test_names_with_points_stay_apart(tmp_path):
+    assert multi_query_file("osnet_x0.25").name == "osnet_x0.25_multi_query.mat"
+    assert multi_query_file("a/osnet_x0.25.mat").as_posix() == "a/osnet_x0.25_multi_query.mat"
+    save_result(tmp_path / "pytorch_result.mat", people(), people(cameras=(2, 2, 1)))
+    for name in ("osnet_x0.25", "osnet_x0.5", "ours.json", "theirs.png"):
+        run("threshold", "--save", name, cwd=tmp_path)
+    stems = ("osnet_x0.25", "osnet_x0.5", "ours", "theirs")
+    expected = {f"{stem}{ending}" for stem in stems for ending in (".json", ".png")}
+    assert {path.name for path in tmp_path.iterdir()} == expected | {"pytorch_result.mat"}
+    assert json.loads((tmp_path / "ours.json").read_text())["rule"] == "eer"
