@@ -8,6 +8,7 @@ import logging
 import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from person_reid.training.spec import changed_flags
 log = logging.getLogger(__name__)
 # Entries of an opts.yaml, ours or of the published code, that are not flags. The file can be the --config of a new run.
 BESIDE_FLAGS = {"nclasses", "local_rank", "world_size", "workers", "prefetch_factor"}
+MOST_CLASSES = 1_000_000  # identities of a run
 
 
 def parse_train(argv: Sequence[str] | None = None, text: str | None = "") -> Namespace:
@@ -76,7 +78,12 @@ def load_run_options(name: str, given: Mapping[str, Any] | None = None) -> Names
     given = given or {}
     vars(options).update((flag, value) for flag, value in given.items() if not (named and flag in NETWORK_FLAGS))
     vars(options).update(said, name=name)
-    options.nclasses = int(content.get("nclasses", PUBLISHED_CLASSES))
+    options.nclasses = content.get("nclasses", PUBLISHED_CLASSES)
+    if type(options.nclasses) is not int or not 1 <= options.nclasses <= MOST_CLASSES:
+        raise UserError(
+            f"{path}: nclasses: expected the number of identities that were trained, from 1 to {MOST_CLASSES:,}, "
+            f"found {options.nclasses!r}."
+        )
     resolve(options)
     _refuse_contradictions(given, said, options.backbone, path)
     return options
@@ -159,6 +166,8 @@ def _converted(parser: argparse.ArgumentParser, action: argparse.Action, value: 
             return value
         if action.dest == "gpu_ids" and isinstance(value, list):  # as the published code writes it; [] is the CPU
             value = ",".join(map(str, value)) or "-1"
+        if not isinstance(value, str | int | float | date):
+            raise ValueError("expected one value")
         value = parser._get_value(action, str(value))
         if action.choices and value not in action.choices:
             raise ValueError(f"expected one of {', '.join(map(str, action.choices))}")
