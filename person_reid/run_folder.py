@@ -179,7 +179,7 @@ def read_history(path: str | Path) -> list[dict[str, Any]]:
 
 def _of_an_epoch(record: Mapping[str, Any]) -> bool:
     """Return whether a line of log.jsonl holds numbers, all that an epoch must have among them."""
-    numbers = all(type(value) is float or type(value) is int and abs(value) < 2**63 for value in record.values())
+    numbers = all(type(value) is float or (type(value) is int and abs(value) < 2**63) for value in record.values())
     return numbers and {"epoch", "loss", "error"} <= record.keys() and type(record["epoch"]) is int
 
 

@@ -65,4 +65,4 @@ def append_record(path: str | Path, record: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     end = path.read_bytes()[-1:] if path.exists() else b""
     with path.open("a", encoding="utf-8") as file:
-        file.write(("" if end in b"\n" else "\n") + json.dumps(record, ensure_ascii=False) + "\n")
+        file.write(("" if end in b"\n" else "\n") + json.dumps(record) + "\n")
