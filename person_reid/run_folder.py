@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import torch
 
 log = logging.getLogger(__name__)
+LONGEST_NAME = 200  # bytes; file systems take 255, and .previous is added
 
 
 class RunFolder:
@@ -212,6 +213,11 @@ class PlainLoader(yaml.SafeLoader):
 
 
 def check_run_name(name: str) -> None:
-    """Raise UserError for a name that is not a plain folder name."""
-    if not re.fullmatch(r"[^/\\\0]+", name) or name in (".", ".."):
-        raise UserError(f"--name {name!r}: expected a plain name, without slashes.")
+    """Raise UserError for a name that cannot be that of a folder on every system, or would be taken for a flag."""
+    if not name.isprintable() or set(name) & {"/", "\\"} or name[:1] in " .-" or name[-1:] in " .":
+        raise UserError(
+            f"--name {name!r}: expected a plain name, without slashes and control characters, that begins with "
+            "no dot, dash or space and ends with no dot or space."
+        )
+    if len(name.encode()) > LONGEST_NAME:
+        raise UserError(f"--name {name[:20]}…: expected at most {LONGEST_NAME} bytes, found {len(name.encode())}.")

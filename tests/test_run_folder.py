@@ -87,10 +87,19 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(run, monkeypatch, failure):
     assert not list(run.path.glob(".*"))
 
 
-@pytest.mark.parametrize("name", ["a/b", "..", "", "a\\b"])
+@pytest.mark.parametrize(
+    "name", ["a/b", "..", "", "a\\b", "a\nb", "a\tb", "a\x1b[31m", "a\udc80", "a.", "a ", " a", ".a", "-a", "a\u202e"]
+)
 def test_a_run_name_is_a_plain_name(name):
     with pytest.raises(UserError, match="expected a plain name"):
         check_run_name(name)
+    check_run_name("a-b.c d_é")
+
+
+def test_a_run_name_leaves_room_for_what_is_added_to_it():
+    check_run_name("é" * 100)
+    with pytest.raises(UserError, match="expected at most 200 bytes, found 202"):
+        check_run_name("é" * 101)
 
 
 @pytest.mark.parametrize(

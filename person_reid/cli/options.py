@@ -19,7 +19,7 @@ from person_reid.cli.specs import loss_plan, precision
 from person_reid.models import factory
 from person_reid.models.spec import NETWORK_FLAGS, PUBLISHED_CLASSES, NetworkSpec, chosen_backbone, ignores_stride
 from person_reid.reproduce import recipe
-from person_reid.run_folder import RunFolder, read_yaml
+from person_reid.run_folder import RunFolder, check_run_name, read_yaml
 from person_reid.training.spec import changed_flags
 
 log = logging.getLogger(__name__)
@@ -53,6 +53,12 @@ def parse_train(argv: Sequence[str] | None = None, text: str | None = "") -> Nam
     options = parser.parse_args(argv)
     if first.config:
         options.config = " ".join(first.config)
+    check_run_name(options.name)
+    for flag in ("warm_epoch", "freeze_epochs"):
+        if getattr(options, flag) > options.total_epoch:
+            raise UserError(
+                f"--{flag} {getattr(options, flag)} is longer than the training, --total_epoch {options.total_epoch}."
+            )
     return resolve(options)
 
 

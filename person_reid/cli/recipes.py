@@ -46,7 +46,7 @@ def plan(path: str | Path, seed: int, further: Sequence[str] = ()) -> Run:
         if name not in WITHOUT_EFFECT and value != getattr(plain, name)
     }
     parts = [recipe.name.replace("/", "_"), f"seed{seed}", *(f"{name}-{value}" for name, value in changes.items())]
-    name = "_".join("".join(c if c.isalnum() or c in "._-" else "-" for c in part) for part in parts)
+    name = "_".join("".join(c if c.isalnum() or c in "._-" else "-" for c in part) for part in parts).strip(".-")
     words = ["--config", str(path), *further, "--seed", str(seed), "--name", name]
     return Run(recipe, seed, words, train_spec(parse_train(words)), changes)
 
