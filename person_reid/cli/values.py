@@ -50,7 +50,7 @@ def devices(text: str) -> str:
         numbers = [whole_number(part) for part in text.split(",")]
     except ValueError:
         numbers = []
-    if not numbers or len(numbers) > len(set(numbers)) or (len(numbers) > 1 and min(numbers) < 0):
+    if not numbers or len(numbers) > len(set(numbers)) or (numbers != [-1] and min(numbers) < 0):
         raise argparse.ArgumentTypeError(f"{text}: expected numbers of GPUs, such as 0 or 0,1, or -1 for the CPU")
     return ",".join(map(str, numbers))
 

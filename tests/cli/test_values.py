@@ -16,6 +16,7 @@ from tests.support.scripts import refused, run
         (["--gpu_ids", "abc,def"], "abc,def: expected numbers of GPUs", 2),
         (["--gpu_ids", "0,"], "0,: expected numbers of GPUs", 2),
         (["--gpu_ids", "0,-1"], "0,-1: expected numbers of GPUs", 2),
+        (["--gpu_ids=-2"], "-2: expected numbers of GPUs", 2),
         (["--gpu_ids", "1" * 30], "expected a number of at most 18 digits", 2),
         (["--loss", "triplet:nan"], "expected name:weight", 1),
         (["--loss", "triplet:inf"], "expected name:weight", 1),

@@ -90,8 +90,8 @@ def test_a_log_is_read_or_named(tmp_path):
         path.write_text(content)
         with pytest.raises(UserError, match=r"log\.jsonl: expected a line for each epoch"):
             read_history(path)
-    for content in (b"{", b"3\n", b"[]", b"\xff", b"[" * 5000, b'{"loss": ' + b"1" * 5000 + b"}"):
-        path.write_bytes(b"\n" + content)
+    for broken in (b"{", b"3\n", b"[]", b"\xff", b"[" * 5000, b'{"loss": ' + b"1" * 5000 + b"}"):
+        path.write_bytes(b"\n" + broken)
         with pytest.raises(UserError, match=r"log\.jsonl: line 2: expected a JSON object"):
             read_history(path)
     with pytest.raises(UserError, match=r"absent: no such log"):
