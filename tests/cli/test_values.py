@@ -37,6 +37,7 @@ from tests.support.scripts import refused, run
         (["--name", "a\x1b[31m"], "expected a plain name", 1),
         (["--name", "x" * 300], "expected at most 200 bytes, found 300", 1),
         (["--name", "x."], "expected a plain name", 1),
+        (["--name=-x", "--dry_run"], "expected a plain name", 1),
     ],
 )
 def test_a_value_that_makes_no_sense_is_refused_before_anything_is_written(flags, expected, status, tmp_path):

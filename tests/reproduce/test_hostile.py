@@ -24,8 +24,10 @@ def tiny(tmp_path, monkeypatch):
 
 @pytest.fixture
 def never(monkeypatch):
-    """Nothing may be trained."""
-    monkeypatch.setattr(reproduce, "reproduce", lambda run: pytest.fail("a recipe was run"))
+    """The runs that were begun, which should stay none."""
+    begun = []
+    monkeypatch.setattr(reproduce, "reproduce", lambda run: begun.append(run))
+    return begun
 
 
 @pytest.mark.parametrize(
@@ -89,22 +91,28 @@ def test_a_damaged_record_is_found_before_anything_is_trained(change, tiny, tmp_
     change(record)
     append_record("out.jsonl", record)
     said = refused("reproduce", tiny, "--seeds", "4,", "--results", "out.jsonl", cwd=tmp_path)
-    assert "out.jsonl: record 2: expected recipe, flags" in said
+    assert "out.jsonl: record 2: expected recipe, flags" in said and never == []
 
 
 def test_results_that_cannot_be_written_are_named_before_anything_is_trained(tiny, tmp_path, never):
     (tmp_path / "folder.jsonl").mkdir()
     (tmp_path / "file").touch()
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "absent" / "out.jsonl")
     (tmp_path / "page.md").write_text("a page of somebody else")
     for name, expected in {
         "folder.jsonl": "folder.jsonl",
         "file/out.jsonl": "file",
+        "link.jsonl": "link.jsonl",
         "page.jsonl": "page.md: no lines",
         "page.md": "page.md: expected a name that ends in .jsonl",
         "..": "expected a name that ends in .jsonl",
     }.items():
         assert expected in refused("reproduce", tiny, "--results", name, cwd=tmp_path)
-    assert (tmp_path / "page.md").read_text() == "a page of somebody else"
+    assert (tmp_path / "page.md").read_text() == "a page of somebody else" and never == []
+
+
+def test_a_recipe_in_a_hidden_folder_has_a_run_that_is_not(tiny, tmp_path):
+    assert plan(write_recipe(tmp_path / ".own" / "tiny.yaml"), 0).spec.name == "own_tiny_seed0"
 
 
 def test_a_line_without_an_end_stays_a_line_of_its_own(tmp_path):
