@@ -10,7 +10,7 @@ RUN    := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 PIP    := $(RUN) -m pip install --quiet --disable-pip-version-check
 PYTEST := $(RUN) -m pytest -n auto --dist worksteal
 PEOPLE := demo/people
-SIZES  := --identities 150 --test_identities 30 --distractors 150 --junk 50
+SIZES  := --test_identities 30 --distractors 150 --junk 50
 
 .PHONY: demo test test-slow test-processors lint clean
 

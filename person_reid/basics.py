@@ -106,6 +106,27 @@ def write_json(path: str | Path, content: object) -> None:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
+def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
+    """Return the JSON objects of a file, one a line; blank lines count for nothing.
+
+    Raises UserError, naming the line, if one is anything else.
+    """
+    records = []
+    for number, line in enumerate(Path(path).read_bytes().split(b"\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+            if not isinstance(record, dict):
+                raise ValueError(f"found {type(record).__name__}")
+        except (ValueError, RecursionError) as error:
+            raise UserError(
+                f"{path}: line {number}: expected a JSON object ({error}). Correct or remove that line."
+            ) from error
+        records.append(record)
+    return records
+
+
 @contextmanager
 def only_writer(file: str | Path, what: str, wait: bool = False) -> Iterator[None]:
     """Hold the lock `file` during a block; the system releases it even if the process is killed.

@@ -4,9 +4,12 @@ torchrun --standalone --nproc_per_node 4 train_DDP.py --train_all
 torchrun --standalone --nproc_per_node 4 test.py
 """
 
+import logging
 import os
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from threading import Thread
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,6 +21,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from person_reid.basics import UserError, describe, importable, select_device
 
+log = logging.getLogger(__name__)
 Values = TypeVar("Values", torch.Tensor, npt.NDArray[Any])
 
 
@@ -111,11 +115,13 @@ class Gather(torch.autograd.Function):
 def join_world(gpu_ids: str = "-1") -> Iterator[World]:
     """Join the other processes and yield the World; a world of one if torchrun did not start this process.
 
-    The processes talk through NCCL if each has a GPU, else through gloo.
+    The processes talk through NCCL if each has a GPU, else through gloo. They end if torchrun is killed.
     """
     if "LOCAL_RANK" not in os.environ:
         yield World()
         return
+    if distributed.is_torchelastic_launched():  # torchrun is the parent, not a shell that may end before its programs
+        Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     local_rank = int(os.environ["LOCAL_RANK"])
     on_gpus = gpu_ids.strip() != "-1" and torch.cuda.is_available()
     # A restarted process must not find the addresses of processes that have ended: PyTorch keeps both in one store.
@@ -133,6 +139,20 @@ def join_world(gpu_ids: str = "-1") -> Iterator[World]:
             f"({describe(error).splitlines()[0][:120]}). What was saved is complete: continue with --resume."
         ) from error
     distributed.destroy_process_group()
+
+
+def _end_with(parent: int) -> None:
+    """End this process within a second of its parent: nobody else would, once `kill -9` has ended torchrun.
+
+    All files are written whole or not at all, so no moment is a wrong one. Windows keeps the number of a parent that
+    has ended, so there this waits for ever.
+    """
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    try:
+        log.error("torchrun has ended, so this process ends, too. What was saved is complete: continue with --resume.")
+    finally:  # also if nobody reads the message any more
+        os._exit(1)
 
 
 def start_processes(command: str, gpu_ids: str, arguments: Sequence[str]) -> None:

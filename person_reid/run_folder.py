@@ -26,12 +26,13 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from person_reid.basics import UserError, atomic_write, did_you_mean, only_writer
+from person_reid.basics import UserError, atomic_write, did_you_mean, only_writer, read_json_lines
 
 if TYPE_CHECKING:
     import torch
 
 log = logging.getLogger(__name__)
+LONGEST_NAME = 200  # bytes; file systems take 255, and .previous is added
 
 
 class RunFolder:
@@ -186,34 +187,61 @@ def _save(content: Any, path: Path) -> None:
 
 
 def read_history(path: str | Path) -> list[dict[str, Any]]:
-    """Read the records of a run's log.jsonl. Raises UserError if there are none or the file is damaged."""
+    """Read the records of a run's log.jsonl; a loss of the validation may be NaN or infinite.
+
+    Raises UserError if there are none or the file is damaged.
+    """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such log; train.py writes one after the first epoch.")
-    try:
-        history = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        complete = all({"epoch", "loss", "error"} <= record.keys() for record in history)
-    except (ValueError, AttributeError):
-        history, complete = [], False
-    if not history or not complete:
-        raise UserError(f"{path}: expected a line for each epoch with epoch, loss and error, as train.py writes them.")
+    history = read_json_lines(path)
+    if not history or not all(map(_of_an_epoch, history)):
+        raise UserError(
+            f"{path}: expected a line for each epoch with the numbers epoch, loss and error, as train.py writes them."
+        )
     return history
 
 
+def _of_an_epoch(record: Mapping[str, Any]) -> bool:
+    """Return whether a line of log.jsonl holds numbers, all that an epoch must have among them."""
+    numbers = all(type(value) is float or (type(value) is int and abs(value) < 2**63) for value in record.values())
+    return numbers and {"epoch", "loss", "error"} <= record.keys() and type(record["epoch"]) is int
+
+
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read the mapping in a YAML file as plain data. Raises FileNotFoundError, or UserError if it is not a mapping."""
-    if not Path(path).is_file():
+    """Read the mapping in a YAML file as plain data.
+
+    Raises OSError if there is no such file, UserError if it is not a mapping or has aliases (`*name`).
+    """
+    if not Path(path).exists():
         raise FileNotFoundError(f"{path}: no such options file.")
+    text = Path(path).read_bytes()
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = yaml.load(text.decode(), PlainLoader)
+    except Exception as error:  # PyYAML passes on whatever a conversion raises: ValueError, IndexError, RecursionError
         raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path}: expected options as 'name: value' lines, found {type(content).__name__}.")
+        found = "nothing" if content is None else type(content).__name__
+        raise UserError(f"{path}: expected options as 'name: value' lines, found {found}.")
     return content
 
 
+class PlainLoader(yaml.SafeLoader):
+    """yaml.SafeLoader without aliases, of which a few lines make a value that fills the memory."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Return the next node of the file."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("an alias (*name) where a value should be")
+        return super().compose_node(parent, index)
+
+
 def check_run_name(name: str) -> None:
-    """Raise UserError for a name that is not a plain folder name."""
-    if not re.fullmatch(r"[^/\\\0]+", name) or name in (".", ".."):
-        raise UserError(f"--name {name!r}: expected a plain name, without slashes.")
+    """Raise UserError for a name that cannot be that of a folder on every system, or would be taken for a flag."""
+    if not name.isprintable() or set(name) & {"/", "\\"} or name[:1] in " .-" or name[-1:] in " .":
+        raise UserError(
+            f"--name {name!r}: expected a plain name, without slashes and control characters, that begins with "
+            "no dot, dash or space and ends with no dot or space."
+        )
+    if len(name.encode()) > LONGEST_NAME:
+        raise UserError(f"--name {name[:20]}…: expected at most {LONGEST_NAME} bytes, found {len(name.encode())}.")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from person_reid.basics import UserError
-from person_reid.run_folder import RunFolder, check_run_name
+from person_reid.run_folder import RunFolder, check_run_name, read_yaml
 
 
 @pytest.fixture
@@ -87,7 +87,39 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(run, monkeypatch, failure):
     assert not list(run.path.glob(".*"))
 
 
-@pytest.mark.parametrize("name", ["a/b", "..", "", "a\\b"])
+@pytest.mark.parametrize(
+    "name", ["a/b", "..", "", "a\\b", "a\nb", "a\tb", "a\x1b[31m", "a\udc80", "a.", "a ", " a", ".a", "-a", "a\u202e"]
+)
 def test_a_run_name_is_a_plain_name(name):
     with pytest.raises(UserError, match="expected a plain name"):
         check_run_name(name)
+    check_run_name("a-b.c d_é")
+
+
+def test_a_run_name_leaves_room_for_what_is_added_to_it():
+    check_run_name("é" * 100)
+    with pytest.raises(UserError, match="expected at most 200 bytes, found 202"):
+        check_run_name("é" * 101)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a: " + b"[" * 5000, "not readable as YAML: maximum recursion depth"),
+        (b"a: &x [1, 1]\nb: &y [*x, *x]\n", r"not readable as YAML: an alias \(\*name\)"),
+        (b"lr: 2001-99-99", "not readable as YAML: month must be in 1..12"),
+        (b"seed: 1" + b"0" * 5000, "not readable as YAML: Exceeds the limit"),
+        (b"lr: !!int ''", "not readable as YAML: string index out of range"),
+        (b"\xff\xfe", "not readable as YAML: 'utf-8' codec"),
+        (b"", "expected options as 'name: value' lines, found nothing"),
+    ],
+)
+def test_an_options_file_of_any_content_is_read_or_refused(content, message, tmp_path):
+    (tmp_path / "opts.yaml").write_bytes(content)
+    with pytest.raises(UserError, match=rf"opts\.yaml: {message}"):
+        read_yaml(tmp_path / "opts.yaml")
+
+
+def test_a_folder_is_no_options_file(tmp_path):
+    with pytest.raises(OSError):
+        read_yaml(tmp_path)

@@ -10,15 +10,21 @@ Prints one line for single queries and, if --multi_query names a file, one for m
 
 from person_reid.basics import select_device
 from person_reid.cli.evaluation import evaluation_parser, run_evaluation
+from person_reid.cli.parser import Parser
 from person_reid.cli.reranking import add_rerank_flags, rerank_spec
 from person_reid.retrieval.rerank import rescorer
 
 
 def main(argv: list[str] | None = None) -> None:
     """Re-rank and evaluate."""
-    parser = evaluation_parser(__doc__)
-    add_rerank_flags(parser)
-    parser.add_argument("--gpu_ids", default="-1", help="GPU for the neighbours; -1 for the CPU, without torch")
-    args = parser.parse_args(argv)
+    args = reranking_parser(__doc__).parse_args(argv)
     device = None if args.gpu_ids == "-1" else select_device(args.gpu_ids)
     run_evaluation(args, device, rescore=rescorer(rerank_spec(args)), prefix="re-ranked ")
+
+
+def reranking_parser(text: str | None = "") -> Parser:
+    """Return the parser of evaluate_rerank.py. text: see Parser."""
+    parser = evaluation_parser(text)
+    add_rerank_flags(parser)
+    parser.add_argument("--gpu_ids", default="-1", help="GPU for the neighbours; -1 for the CPU, without torch")
+    return parser

@@ -10,7 +10,7 @@ from typing import Any
 
 from person_reid.basics import UserError
 from person_reid.cli.parser import Parser
-from person_reid.cli.values import bounded, fraction, part, positive, side, weight, whole
+from person_reid.cli.values import bounded, devices, fraction, part, positive, side, some_texts, weight, whole
 from person_reid.losses import HEADS, PUBLISHED
 from person_reid.models.spec import NETWORK_FLAGS
 
@@ -54,7 +54,7 @@ def training_parser(text: str | None = "") -> Parser:
 
 def add_run_flags(group: argparse._ArgumentGroup) -> None:
     """Add the flags for the name, device and records of a run."""
-    group.add_argument("--gpu_ids", default="0", help="GPUs to use, such as 0 or 0,1; -1 for the CPU")
+    group.add_argument("--gpu_ids", type=devices, default="0", help="GPUs, such as 0 or 0,1; -1 for the CPU")
     group.add_argument("--name", default="ft_ResNet50", help="name of the run: its files go to model/NAME")
     group.add_argument("--seed", type=whole, default=0, help="the same seed on the same machine gives the same network")
     group.add_argument("--resume", action="store_true", help="continue after the last finished epoch of model/NAME")
@@ -77,7 +77,9 @@ def add_data_flags(group: argparse._ArgumentGroup) -> None:
     """Add the flags that choose the images and put them into batches."""
     group.add_argument("--data_dir", default="../Market/pytorch", help="folder that prepare.py laid out")
     group.add_argument("--train_all", action="store_true", help="train on all training images, including those of val")
-    group.add_argument("--train_with", metavar="DIR", help="further folders with the same layout, separated by commas")
+    group.add_argument(
+        "--train_with", type=some_texts, metavar="DIR", help="further folders with the same layout, separated by commas"
+    )
     group.add_argument(
         "--batchsize", type=positive(int), default=32, help="images per batch; under torchrun, per process"
     )
@@ -157,7 +159,9 @@ def add_training_flags(group: argparse._ArgumentGroup) -> None:
 
 def add_loss_flags(group: argparse._ArgumentGroup) -> None:
     """Add the flags that choose the losses."""
-    group.add_argument("--loss", metavar="LIST", help="losses with weights: triplet:1.0,center:5e-4; list shows all")
+    group.add_argument(
+        "--loss", type=some_texts, metavar="LIST", help="losses with weights: triplet:1.0,center:5e-4; list shows all"
+    )
     group.add_argument("--label_smoothing", type=fraction, default=0.0, help="smoothing in the cross entropy, 0 to 1")
     for name in PUBLISHED:
         group.add_argument(f"--{name}", action="store_true", help=f"add the {name} loss")
@@ -193,7 +197,9 @@ def testing_parser(text: str | None = "") -> Parser:
 
 def add_tested_network(parser: argparse.ArgumentParser) -> None:
     """Add the flags that name a trained network: a run, or a weight file with the flags it was trained with."""
-    parser.add_argument("--gpu_ids", default="0", help="GPU to use; -1 for the CPU, which is used if there is no GPU")
+    parser.add_argument(
+        "--gpu_ids", type=devices, default="0", help="GPU to use; -1 for the CPU, which is used if there is no GPU"
+    )
     run = parser.add_argument_group("network of a run")
     run.add_argument("--name", default="ft_ResNet50", help="name of the run")
     run.add_argument("--which_epoch", default="last", help="last, average, average_bn, or an epoch such as 60")

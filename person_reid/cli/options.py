@@ -8,6 +8,7 @@ import logging
 import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ from person_reid.cli.specs import loss_plan, precision
 from person_reid.models import factory
 from person_reid.models.spec import NETWORK_FLAGS, PUBLISHED_CLASSES, NetworkSpec, chosen_backbone, ignores_stride
 from person_reid.reproduce import recipe
-from person_reid.run_folder import RunFolder, read_yaml
+from person_reid.run_folder import RunFolder, check_run_name, read_yaml
 from person_reid.training.spec import changed_flags
 
 log = logging.getLogger(__name__)
 # Entries of an opts.yaml, ours or of the published code, that are not flags. The file can be the --config of a new run.
 BESIDE_FLAGS = {"nclasses", "local_rank", "world_size", "workers", "prefetch_factor"}
+MOST_CLASSES = 1_000_000  # identities of a run
 
 
 def parse_train(argv: Sequence[str] | None = None, text: str | None = "") -> Namespace:
@@ -51,6 +53,12 @@ def parse_train(argv: Sequence[str] | None = None, text: str | None = "") -> Nam
     options = parser.parse_args(argv)
     if first.config:
         options.config = " ".join(first.config)
+    check_run_name(options.name)
+    for flag in ("warm_epoch", "freeze_epochs"):
+        if getattr(options, flag) > options.total_epoch:
+            raise UserError(
+                f"--{flag} {getattr(options, flag)} is longer than the training, --total_epoch {options.total_epoch}."
+            )
     return resolve(options)
 
 
@@ -76,7 +84,12 @@ def load_run_options(name: str, given: Mapping[str, Any] | None = None) -> Names
     given = given or {}
     vars(options).update((flag, value) for flag, value in given.items() if not (named and flag in NETWORK_FLAGS))
     vars(options).update(said, name=name)
-    options.nclasses = int(content.get("nclasses", PUBLISHED_CLASSES))
+    options.nclasses = content.get("nclasses", PUBLISHED_CLASSES)
+    if type(options.nclasses) is not int or not 1 <= options.nclasses <= MOST_CLASSES:
+        raise UserError(
+            f"{path}: nclasses: expected the number of identities that were trained, from 1 to {MOST_CLASSES:,}, "
+            f"found {options.nclasses!r}."
+        )
     resolve(options)
     _refuse_contradictions(given, said, options.backbone, path)
     return options
@@ -159,6 +172,8 @@ def _converted(parser: argparse.ArgumentParser, action: argparse.Action, value: 
             return value
         if action.dest == "gpu_ids" and isinstance(value, list):  # as the published code writes it; [] is the CPU
             value = ",".join(map(str, value)) or "-1"
+        if not isinstance(value, str | int | float | date):
+            raise ValueError("expected one value")
         value = parser._get_value(action, str(value))
         if action.choices and value not in action.choices:
             raise ValueError(f"expected one of {', '.join(map(str, action.choices))}")

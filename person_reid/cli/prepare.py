@@ -15,7 +15,7 @@ A download that holds only query and gallery is laid out for testing.
 from argparse import Namespace
 from pathlib import Path
 
-from person_reid.basics import UserError
+from person_reid.basics import UserError, printable
 from person_reid.cli.parser import Parser
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.layout import next_command
@@ -76,16 +76,15 @@ def main(argv: list[str] | None = None) -> None:
         options.dataset = "synthetic"
         options.data_dir = folder = Path(options.data_dir or DATA_SETS["synthetic"].locations[0])
         drawn = draw_data_set(folder, **options.drawing)
-        print(f"drew {drawn:,} pictures in {folder}" if drawn else f"all pictures are in {folder} already")
+        print(printable(f"drew {drawn:,} pictures in {folder}" if drawn else f"all pictures are in {folder} already"))
     data_set, data_dir = find_data_set(options.data_dir, options.dataset)
     if data_set.read is None:
-        print("\n".join(describe_unlabelled(data_set, data_dir)))
+        print(printable("\n".join(describe_unlabelled(data_set, data_dir))))
         return
     data_set = with_flags(data_set, options.reading)
     # A download found without --data_dir goes where train.py and test.py look without --data_dir.
     save_dir = Path(options.save_dir or Path(options.data_dir or data_set.locations[0], "pytorch"))
     done = lay_out(data_set, data_dir, save_dir)
-    print(f"{data_set.name}: {data_dir} -> {save_dir}")
-    print(", ".join(f"{number:,} {what}" for what, number in done.items()))
-    print("\n".join(describe_layout(data_set, save_dir)))
-    print(f"Next: {next_command(save_dir)}")
+    counts = ", ".join(f"{number:,} {what}" for what, number in done.items())
+    lines = [f"{data_set.name}: {data_dir} -> {save_dir}", counts, *describe_layout(data_set, save_dir)]
+    print(printable("\n".join([*lines, f"Next: {next_command(save_dir)}"])))

@@ -19,16 +19,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from person_reid.basics import UserError, atomic_write, describe, with_ending
+from person_reid.basics import UserError, atomic_write, describe, printable
 from person_reid.cli.parser import Parser
 from person_reid.cli.recipes import plan, read_recipe
+from person_reid.cli.values import whole
 from person_reid.reproduce.figures import fill
 from person_reid.reproduce.notebook import notebook
 from person_reid.reproduce.page import comparison, update_page
 from person_reid.reproduce.recipe import Recipe
-from person_reid.reproduce.runs import Run, reproduce
-from person_reid.reproduce.scripts import ROOT, append_record, read_records
+from person_reid.reproduce.runs import Run, read_results, reproduce
+from person_reid.reproduce.scripts import ROOT, append_record
 
+MOST_SEEDS = 1000
 RECIPES = ROOT / "recipes"
 RESULTS = ROOT / "docs" / "results.jsonl"
 TUTORIAL, NOTEBOOK = ROOT / "docs" / "tutorial.md", ROOT / "docs" / "tutorial.ipynb"
@@ -49,34 +51,45 @@ def main(argv: list[str] | None = None) -> None:
     if options.table == bool(options.recipes):
         parser.error("expected recipes to run, or --table")
     runs = [plan(path, seed, further) for seed in options.seeds for path in options.recipes]
-    page, failed = with_ending(options.results, ".md", ".jsonl"), []
+    if options.results.suffix != ".jsonl":
+        raise UserError(f"--results {options.results}: expected a name that ends in .jsonl.")
+    options.results.parent.mkdir(parents=True, exist_ok=True)
+    options.results.open("a").close()  # a results file, or a page, that cannot be written is known before hours of work
+    page, failed = write_page(options.results, options.recipes), []
     try:
         for run in runs:
             if error := attempt(run, options.results):
                 failed.append(f"{run.recipe.name} seed {run.seed}: {error}")
     finally:  # the finished runs of an interrupted program count, too
-        update_page(page, known_recipes(options.recipes), read_records(options.results))
-        print(f"The table is in {page}.")
+        write_page(options.results, options.recipes)
+        print(printable(f"The table is in {page}."))
         if options.results == RESULTS:
-            update_pages(read_records(RESULTS))
+            update_pages(read_results(RESULTS))
     if failed:
         raise UserError(f"{len(failed)} of {len(runs)} runs failed:\n" + "\n".join(failed))
 
 
 def attempt(run: Run, results: Path) -> str:
     """Do a run that is not in the results yet, add it and print its figures. Return the error message, or ""."""
-    if run.done(read_records(results)):
-        print(f"{run.recipe.name} seed {run.seed}: in {results} already.")
+    if run.done(read_results(results)):
+        print(printable(f"{run.recipe.name} seed {run.seed}: in {results} already."))
         return ""
-    print(f"--- {run.recipe.name}, seed {run.seed}", flush=True)
+    print(printable(f"--- {run.recipe.name}, seed {run.seed}"), flush=True)
     try:
         record = reproduce(run)
     except (UserError, OSError) as error:
-        print(f"error: {describe(error)}", file=sys.stderr, flush=True)
+        print(printable(f"error: {describe(error)}"), file=sys.stderr, flush=True)
         return describe(error)
     append_record(results, record)
-    print("\n".join(comparison(run.recipe, run.seed, record["figures"], run.changes)), flush=True)
+    print(printable("\n".join(comparison(run.recipe, run.seed, record["figures"], run.changes))), flush=True)
     return ""
+
+
+def write_page(results: Path, recipes: Iterable[Path]) -> Path:
+    """Write the page of results and return its path."""
+    page = results.with_suffix(".md")
+    update_page(page, known_recipes(recipes), read_results(results))
+    return page
 
 
 def update_pages(records: list[dict[str, Any]]) -> None:
@@ -100,8 +113,8 @@ def known_recipes(further: Iterable[Path]) -> list[Recipe]:
 
 
 def seeds(text: str) -> list[int]:
-    """Return [0, 1, 2] for "3" and [4, 7] for "4,7". Raises ValueError, which argparse reports."""
-    numbers = [int(part) for part in text.split(",") if part]
-    if not numbers or min(numbers) < 0 or text == "0":
+    """Return [0, 1, 2] for "3" and [4, 7] for "4,7". Raises ValueError or ArgumentTypeError, which argparse reports."""
+    numbers = [whole(part) for part in text.split(",") if part]
+    if not numbers or ("," not in text and not 1 <= numbers[0] <= MOST_SEEDS):
         raise ValueError
     return numbers if "," in text else list(range(numbers[0]))

@@ -30,9 +30,9 @@ def train_spec(options: Namespace) -> TrainSpec:
         grayscale_erasing_p=options.grayscale_erasing_p,
         translation_p=options.translation_p,
     )
-    further = (name.strip() for name in (options.train_with or "").split(","))
+    further = options.train_with.split(",") if options.train_with else []
     data = DataSpec(
-        roots=(Path(options.data_dir), *(Path(name) for name in further if name)),
+        roots=(Path(options.data_dir), *map(Path, further)),
         split="train_all" if options.train_all else "train",
         batch_size=options.batchsize,
         sampler=options.sampler,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 Number = TypeVar("Number", int, float)
+LONGEST = 4096  # characters of a text, as of a path on Linux
 
 
 def whole_number(text: str) -> int:
@@ -27,10 +28,31 @@ def finite_number(text: str) -> float:
 
 
 def some_text(text: str) -> str:
-    """Return the text that a flag was given. Raises ArgumentTypeError if there is none."""
+    """Return the text that a flag was given. Raises ArgumentTypeError if there is none, or too much of it."""
     if not text.strip() or "\0" in text:
         raise argparse.ArgumentTypeError("expected a value, found an empty one")
+    if len(text) > LONGEST:
+        raise argparse.ArgumentTypeError(f"{text[:20]}…: expected at most {LONGEST:,} characters")
     return text
+
+
+def some_texts(text: str) -> str:
+    """Return texts separated by commas, without spaces around them. Raises ArgumentTypeError if one is empty."""
+    parts = [part.strip() for part in some_text(text).split(",")]
+    if not all(parts):
+        raise argparse.ArgumentTypeError(f"{text}: expected values separated by commas, found an empty one")
+    return ",".join(parts)
+
+
+def devices(text: str) -> str:
+    """Return the value of `--gpu_ids`. Raises ArgumentTypeError unless it names different GPUs, or -1 for the CPU."""
+    try:
+        numbers = [whole_number(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or len(numbers) > len(set(numbers)) or (numbers != [-1] and min(numbers) < 0):
+        raise argparse.ArgumentTypeError(f"{text}: expected numbers of GPUs, such as 0 or 0,1, or -1 for the CPU")
+    return ",".join(map(str, numbers))
 
 
 def some_path(text: str) -> Path:

@@ -42,12 +42,12 @@ def value(key: str, records: list[dict[str, Any]]) -> str:
         last = own[-1]
         runs = [record for record in own if all(record[entry] == last[entry] for entry in ALIKE)]
         if what == "epochs":
-            return str(last["flags"]["total_epoch"])
+            return str(int(last["flags"]["total_epoch"]))
         if what == "minutes":
             return f"{next(run['minutes'] for run in runs if [str(run['seed'])] == rest):.0f}"
         measure, _, definition = rest[0].partition("-")
         values = [figure(run["figures"][what], measure, definition or "trapezoidal") for run in runs]
-    except (IndexError, KeyError, StopIteration, ValueError) as error:
+    except (IndexError, KeyError, StopIteration, TypeError, ValueError) as error:
         raise UserError(
             f"<!-- = {key} -->: no such figure in the results; person_reid/reproduce/figures.py shows the form."
         ) from error

@@ -1,11 +1,12 @@
 """The page of results: published beside measured figures, and every run behind them, as Markdown tables."""
 
+import html
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from person_reid.basics import UserError, atomic_write
+from person_reid.basics import UserError, atomic_write, printable
 from person_reid.reproduce.recipe import Recipe, is_of
 from person_reid.reproduce.scripts import ROOT
 
@@ -35,7 +36,7 @@ def tables(recipes: Sequence[Recipe], records: Sequence[dict[str, Any]]) -> str:
     for source in dict.fromkeys(recipe.source for recipe in recipes):
         rows = [row for recipe in recipes if recipe.source == source for row in recipe_rows(recipe, records)]
         head = ["recipe", "ranking", "AP", "published Rank@1", "mAP", "mINP", "measured Rank@1", "mAP", "mINP", "seeds"]
-        parts.append(f"### {source}\n\n{_table(head, rows)}")
+        parts.append(f"### {_escaped(source)}\n\n{_table(head, rows)}")
     figures = ["Rank@1", "mAP (trapezoidal)", "mAP (step)", "mINP"]
     head = ["recipe", "seed", "ranking", *figures, "training", "device", "versions", "date"]
     rows = [row for record in records for row in run_rows(record, recipes)]
@@ -117,4 +118,9 @@ def _number(value: float | None) -> str:
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    return "".join(f"| {' | '.join(map(_escaped, cells))} |\n" for cells in lines)
+
+
+def _escaped(text: str) -> str:
+    """Return text on one line, without HTML and without the bars that end a cell of a table."""
+    return html.escape(printable(" ".join(text.split())), quote=False).replace("|", "&#124;")

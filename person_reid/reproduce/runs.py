@@ -16,7 +16,7 @@ from person_reid.data.layout import read_split
 from person_reid.data.readers import GALLERY, QUERY, TRAIN
 from person_reid.data.recognise import find_data_set
 from person_reid.reproduce.recipe import Recipe, is_of
-from person_reid.reproduce.scripts import call
+from person_reid.reproduce.scripts import call, read_records
 from person_reid.retrieval.metrics import AVERAGE_PRECISIONS
 from person_reid.retrieval.results import multi_query_file
 from person_reid.run_folder import RunFolder
@@ -47,6 +47,38 @@ class Run(NamedTuple):
         """Return whether one of the records is this run's, with all rankings that the recipe asks for."""
         own = [record for record in records if is_of(record, self.identity)]
         return any(self.recipe.published.keys() <= record["figures"].keys() for record in own)
+
+
+# Types of the entries of a record.
+RECORD: dict[str, tuple[type, ...]] = {
+    "recipe": (str,), "flags": (dict,), "test": (str,), "rerank": (str,), "seed": (int,), "changes": (dict,),
+    "figures": (dict,), "minutes": (int, float), "device": (str,), "versions": (dict,), "date": (str,),
+}  # fmt: skip
+
+
+def read_results(path: str | Path) -> list[dict[str, Any]]:
+    """Read the records of finished runs; an empty list if there is no such file.
+
+    Raises UserError if one of them is not what `reproduce` returns.
+    """
+    records = read_records(path)
+    for number, record in enumerate(records, 1):
+        typed = all(type(record.get(name)) in types for name, types in RECORD.items())
+        if not typed or not all(map(_are_figures, record["figures"].values())):
+            raise UserError(
+                f"{path}: record {number}: expected {', '.join(RECORD)}, as tools/reproduce.py writes them. "
+                "Correct or remove that line."
+            )
+    return records
+
+
+def _are_figures(figures: Any) -> bool:
+    """Return whether these are the figures of one ranking, in percent."""
+    try:
+        percents = [figures["rank1"], figures["mINP"], *(figures["mAP"][name] for name in AVERAGE_PRECISIONS)]
+    except (KeyError, TypeError):
+        return False
+    return all(type(value) in (int, float) and 0 <= value <= 100 for value in percents)
 
 
 def reproduce(run: Run) -> dict[str, Any]:
@@ -92,9 +124,8 @@ def train(run: Run) -> None:
     spec, folder = run.spec, RunFolder(run.spec.name)
     resume = folder.state_file.exists() and folder.options_file.exists()
     if resume:
-        before = folder.options()
-        before["batchsize"] *= len(spec.gpu_ids.split(","))  # with several devices, it is the share of one
-        resume = not changed_flags(before, spec.flags)
+        share = spec.data.batch_size // len(spec.gpu_ids.split(","))  # what train.py notes with several devices
+        resume = not changed_flags(folder.options(), {**spec.flags, "batchsize": share})
     last = "net_average_bn.pth" if spec.average else "net_last.pth"
     if not (resume and len(folder.history()) >= spec.optimizer.epochs and (folder.path / last).exists()):
         call("train.py", *run.words, *(["--resume"] if resume else []), show=True)

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from person_reid.basics import UserError, importable
+from person_reid.basics import UserError, importable, read_json_lines
 
 ROOT = Path(__file__).resolve().parents[2]
 LAST = 600  # characters to show of a failed script's output, from its end
@@ -55,21 +55,14 @@ def found(pattern: str, text: str) -> str:
 
 
 def read_records(path: str | Path) -> list[dict[str, Any]]:
-    """Read the records of a results file; an empty list if there is no such file."""
-    path = Path(path)
-    if not path.exists():
-        return []
-    try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except ValueError as error:
-        raise UserError(
-            f"{path}: expected a JSON object on each line ({error}). Correct or remove that line."
-        ) from error
+    """Read the records of a results file; an empty list if there is no such file. Raises as read_json_lines does."""
+    return read_json_lines(path) if Path(path).exists() else []
 
 
 def append_record(path: str | Path, record: dict[str, Any]) -> None:
-    """Append one line to a results file."""
+    """Append one line to a results file, also to one whose last line has no end."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    end = path.read_bytes()[-1:] if path.exists() else b""
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        file.write(("" if end in b"\n" else "\n") + json.dumps(record) + "\n")

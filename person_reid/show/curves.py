@@ -17,15 +17,17 @@ PANELS = {  # title: {name in a record: label of the line}
     "Test": {"mAP": "mAP", "rank1": "Rank@1"},
 }
 FEW = 30  # epochs; with more, the markers run into one another
+HIGHEST = 1e30  # a number above, or one that is not finite, is not drawn: no axis reaches it
 
 
 def draw_curves(history: Sequence[Mapping[str, Any]], path: str | Path, dark: bool = False) -> None:
     """Draw the curves to an image file.
 
     history: one dict per epoch, with epoch, loss, error and, if there are any, val_loss, val_error (errors in 0..1),
-    lr, and mAP and rank1 (0..1), which some epochs may lack.
+    lr, and mAP and rank1 (0..1), which some epochs may lack. What is not finite leaves a gap.
     """
     panels = [title for title, lines in PANELS.items() if any(name in record for name in lines for record in history)]
+    history = [{name: value for name, value in record.items() if abs(value) <= HIGHEST} for record in history]
     rows, columns = (2, 2) if len(panels) == 4 else (1, len(panels))
     with picture(path, 3.7 * columns, 3.2 * rows, dark) as figure:
         for axes, title in zip(figure.subplots(rows, columns, squeeze=False).flat, panels, strict=True):
@@ -58,7 +60,7 @@ def loss_limit(history: Sequence[Mapping[str, Any]]) -> float:
 
     A validation loss far above, usual in the first epochs, is cut off; it would press the other lines onto the axis.
     """
-    highest = max(record["loss"] for record in history)
+    highest = max((record["loss"] for record in history if "loss" in record), default=0.0)
     validation = sorted(record["val_loss"] for record in history if "val_loss" in record)
     middle = validation[(len(validation) - 1) // 2] if validation else 0.0
     return float(1.15 * max(highest, middle)) or 1.0

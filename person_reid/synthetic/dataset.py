@@ -24,6 +24,16 @@ from person_reid.synthetic.scenes import BOX, Camera, camera_of, draw_obstacle, 
 FOLDERS = ("bounding_box_train", "bounding_box_test", "query", "gt_bbox")
 MANIFEST = "synthetic.json"
 VERSION = 1  # raise it when a single pixel changes
+MOST_PICTURES = 10_000_000
+LIMITS = {
+    "train_identities": (1, 9999),
+    "test_identities": (1, 9999),
+    "cameras": (2, 99),
+    "images": (1, 999),
+    "distractors": (0, MOST_PICTURES),
+    "junk": (0, MOST_PICTURES),
+    "seed": (0, 2**63 - 1),
+}
 CHUNK = 64  # pictures of one camera that a process draws at a time
 
 
@@ -91,12 +101,17 @@ def draw_data_set(
 
 def check_sizes(sizes: dict[str, int]) -> None:
     """Raise UserError for sizes that make no data set or do not fit into Market-1501's file names."""
-    least = {"train_identities": 1, "test_identities": 1, "cameras": 2, "images": 1}
     for name, value in sizes.items():
-        if value < least.get(name, 0):
-            raise UserError(f"{name} {value}: expected {least.get(name, 0)} or more.")
-    if sizes["train_identities"] + sizes["test_identities"] > 9999:
+        least, most = LIMITS[name]
+        if not least <= value <= most:
+            raise UserError(f"{name} {value}: expected {least:,} to {most:,}.")
+    trained, tested = sizes["train_identities"], sizes["test_identities"]
+    if trained + tested > 9999:
         raise UserError("more than 9999 identities: Market-1501's file names have four digits for them.")
+    pictures = sizes["cameras"] * (trained * sizes["images"] + 2 * tested * (1 + sizes["images"]))
+    pictures += sizes["distractors"] + sizes["junk"]
+    if pictures > MOST_PICTURES:
+        raise UserError(f"{pictures:,} pictures: expected {MOST_PICTURES:,} or fewer. Draw fewer people or images.")
 
 
 def claim(root: Path, arguments: dict[str, int]) -> None:
@@ -105,7 +120,7 @@ def claim(root: Path, arguments: dict[str, int]) -> None:
     if manifest.is_file():
         try:
             found = dict(json.loads(manifest.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise UserError(f"{manifest}: damaged ({error}). Delete {root} and draw it again.") from None
         changes = [f"{key} {found.get(key)} (asked: {now})" for key, now in arguments.items() if found.get(key) != now]
         if changes:

@@ -99,6 +99,8 @@ def test_flags_win_over_the_config_file(tmp_path):
         ("cosine: 1", "cosine: 1 does not fit .expected true or false"),
         ("stride: 3", "stride: 3 does not fit .expected one of 1, 2"),
         ("erasing_p: 2", "erasing_p: 2 does not fit"),
+        ("loss: [triplet]", r"loss: \['triplet'\] does not fit .expected one value"),
+        ("name: null", "name: None does not fit .expected one value"),
         ("- a list", "expected options as 'name: value' lines, found list"),
         ("a: [", "not readable as YAML"),
         ("!!python/object/apply:os.system ['true']", "not readable as YAML"),
@@ -199,6 +201,15 @@ def test_an_old_options_file_gets_the_defaults_it_lacks(tmp_path):
     options = load_run_options("old")
     assert (options.backbone, options.stride, options.linear_num, options.name) == ("densenet121", 1, 512, "old")
     assert options.nclasses == PUBLISHED_CLASSES == 751
+
+
+@pytest.mark.parametrize("classes", ["abc", -1, 0, 751.0, True, 10**9, [751], None])
+def test_a_number_of_identities_that_is_none_is_refused(classes, tmp_path):
+    write_run(tmp_path, nclasses=classes)
+    with pytest.raises(
+        UserError, match=r"opts\.yaml: nclasses: expected the number of identities.*from 1 to 1,000,000"
+    ):
+        load_run_options("old")
 
 
 @pytest.mark.parametrize("flag", WITHOUT_STRIDE)

@@ -64,6 +64,16 @@ def test_every_quantity_of_the_log_has_its_panel(tmp_path, drawn):
     assert [text.get_text() for text in test.get_legend().get_texts()] == ["mAP", "Rank@1"]
 
 
+def test_what_is_not_finite_leaves_a_gap(tmp_path, drawn):
+    lines = [json.dumps(HISTORY[0]), '{"epoch": 2, "loss": NaN, "error": Infinity, "val_loss": 1e308, "lr": -Infinity}']
+    (tmp_path / "log.jsonl").write_text("\n".join([*lines, json.dumps(HISTORY[2])]))
+    draw_curves(read_history(tmp_path / "log.jsonl"), tmp_path / "train.png")
+    np.testing.assert_array_equal(drawn[0].axes[0].lines[0].get_xydata(), [(1, 6.0), (3, 1.0)])
+    nothing = '{"epoch": 1, "loss": NaN, "error": NaN}'
+    (tmp_path / "log.jsonl").write_text(nothing)
+    draw_curves(read_history(tmp_path / "log.jsonl"), tmp_path / "train.svg")
+
+
 def test_a_validation_loss_above_that_of_training_stays_in_sight():
     overfit = [{"loss": 1.0, "val_loss": value} for value in (90.0, 3.0, 2.5, 2.8)]
     assert 2.8 < loss_limit(overfit) < 4
@@ -74,9 +84,15 @@ def test_a_log_is_read_or_named(tmp_path):
     path = tmp_path / "log.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in HISTORY))
     assert read_history(path) == HISTORY
-    for content in ("", "{", '{"epoch": 1}', "3\n"):
+    wrong_numbers = ('"1"', "null", "true", "[]", "1" + "0" * 400)
+    epochs = [f'{{"epoch": 1, "error": 0, "loss": {wrong}}}' for wrong in wrong_numbers]
+    for content in ("", '{"epoch": 1}', '{"epoch": 1.5, "loss": 1, "error": 0}', *epochs):
         path.write_text(content)
         with pytest.raises(UserError, match=r"log\.jsonl: expected a line for each epoch"):
+            read_history(path)
+    for broken in (b"{", b"3\n", b"[]", b"\xff", b"[" * 5000, b'{"loss": ' + b"1" * 5000 + b"}"):
+        path.write_bytes(b"\n" + broken)
+        with pytest.raises(UserError, match=r"log\.jsonl: line 2: expected a JSON object"):
             read_history(path)
     with pytest.raises(UserError, match=r"absent: no such log"):
         read_history(tmp_path / "absent")

@@ -173,9 +173,10 @@ def test_a_folder_with_other_data_is_refused_and_left_alone(small, tmp_path):
 
 
 def test_a_damaged_manifest_is_named(tmp_path):
-    (tmp_path / MANIFEST).write_text("{")
-    with pytest.raises(UserError, match=f"{MANIFEST}: damaged"):
-        draw_data_set(tmp_path, **SIZES)
+    for content in ("{", "3", "[" * 5000):
+        (tmp_path / MANIFEST).write_text(content)
+        with pytest.raises(UserError, match=f"{MANIFEST}: damaged"):
+            draw_data_set(tmp_path, **SIZES)
 
 
 def test_a_run_killed_right_after_its_claim_is_completed(small, tmp_path):
@@ -187,7 +188,16 @@ def test_a_run_killed_right_after_its_claim_is_completed(small, tmp_path):
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        ({"cameras": 1}, "cameras 1: expected 2 or more"),
+        ({"cameras": 1}, "cameras 1: expected 2 to 99"),
+        ({"cameras": 999_999_999}, "cameras 999999999: expected 2 to 99"),
+        ({"images": 10**9}, "images 1000000000: expected 1 to 999"),
+        ({"train_identities": 10**9}, "train_identities 1000000000: expected 1 to 9,999"),
+        ({"distractors": 10**9}, "distractors 1000000000: expected 0 to 10,000,000"),
+        (
+            {"train_identities": 9000, "cameras": 99, "images": 999},
+            r"\d{3},\d{3},\d{3} pictures: expected 10,000,000 or",
+        ),
+        ({"seed": -1}, "seed -1: expected 0"),
         ({"train_identities": 0}, "train_identities 0: expected 1"),
         ({"junk": -1}, "junk -1: expected 0"),
         ({"test_identities": 9999}, "more than 9999"),

@@ -145,6 +145,23 @@ def test_a_process_that_dies_ends_the_others_a_restart_goes_on_and_sigterm_saves
     assert [record["epoch"] for record in log("restarted", room)] == list(range(1, 9))
 
 
+def test_processes_end_with_a_launcher_that_is_killed(room):
+    """They hold the other end of its output, which ends with the last of them."""
+    flags = [*SMALL, "--batchsize", "8", "--total", "1000", "--name", "orphaned"]
+    with start_in_background([*TORCHRUN, ROOT / "train_DDP.py", *flags], room) as launcher:
+        wait_for((room / "model" / "orphaned" / "log.jsonl").exists, launcher)
+        workers = children_of(launcher)
+        launcher.kill()
+        try:
+            output, _ = launcher.communicate(timeout=15)
+        except subprocess.TimeoutExpired:
+            for worker in workers:
+                os.kill(worker, signal.SIGKILL)
+            raise
+    assert len(workers) == 2 and "torchrun has ended, so this process ends, too" in output, output
+    assert weights("orphaned", "resume.pth", room)["epoch"] >= 1
+
+
 def start_in_background(command, room):
     return subprocess.Popen([*map(str, command)], cwd=room, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 

@@ -1,0 +1,49 @@
+"""Values of train.py's flags that make no sense: one line, before anything is written."""
+
+import pytest
+import yaml
+
+from tests.support.scripts import refused, run
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected", "status"),
+    [
+        (["--warm_epoch", "6", "--total_epoch", "5"], "--warm_epoch 6 is longer than the training, --total_epoch 5", 1),
+        (["--freeze", "61"], "--freeze_epochs 61 is longer than the training, --total_epoch 60", 1),
+        (["--gpu_ids", ""], "expected numbers of GPUs", 2),
+        (["--gpu_ids", "0,0"], "0,0: expected numbers of GPUs", 2),
+        (["--gpu_ids", "abc,def"], "abc,def: expected numbers of GPUs", 2),
+        (["--gpu_ids", "0,"], "0,: expected numbers of GPUs", 2),
+        (["--gpu_ids", "0,-1"], "0,-1: expected numbers of GPUs", 2),
+        (["--gpu_ids=-2"], "-2: expected numbers of GPUs", 2),
+        (["--gpu_ids", "1" * 30], "expected a number of at most 18 digits", 2),
+        (["--loss", "triplet:nan"], "expected name:weight", 1),
+        (["--loss", "triplet:inf"], "expected name:weight", 1),
+        (["--loss", "triplet:-1"], "expected name:weight", 1),
+        (["--loss", "triplet::"], "expected name:weight", 1),
+        (["--loss", ":1"], "no loss ''", 1),
+        (["--loss", ","], "found an empty one", 2),
+        (["--loss", "triplet,"], "found an empty one", 2),
+        (["--loss", "a" * 5000], "aaa…: expected at most 4,096 characters", 2),
+        (["--attention", ":;"], "unknown kind ''", 1),
+        (["--milestones", "0", "--schedule", "multistep"], "expected epochs in ascending order", 1),
+        (["--milestones", "1,", "--schedule", "multistep"], "expected epochs in ascending order", 1),
+        (["--train_with", ",,"], "found an empty one", 2),
+        (["--train_with", "people,"], "found an empty one", 2),
+        (["--config", "empty.yaml"], "empty.yaml: expected options as 'name: value' lines, found nothing", 1),
+        (["--config", "gpus.yaml"], "gpus.yaml: gpu_ids: 'a,b' does not fit (a,b: expected numbers of GPUs", 1),
+        (["--config", "named.yaml"], "--name '../a': expected a plain name", 1),
+        (["--name", "a\x1b[31m"], "expected a plain name", 1),
+        (["--name", "x" * 300], "expected at most 200 bytes, found 300", 1),
+        (["--name", "x."], "expected a plain name", 1),
+        (["--name=-x", "--dry_run"], "expected a plain name", 1),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_refused_before_anything_is_written(flags, expected, status, tmp_path):
+    files = {"empty.yaml": "", "gpus.yaml": "gpu_ids: [a, b]", "named.yaml": yaml.safe_dump({"name": "../a"})}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    said = (refused if status == 1 else run)("train", *flags, cwd=tmp_path, status=status)
+    assert expected in said and "\x1b" not in said
+    assert {path.name for path in tmp_path.iterdir()} == files.keys()

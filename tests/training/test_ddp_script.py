@@ -1,0 +1,50 @@
+"""DDP.sh, the script: the torchrun command it makes of its environment, and what it refuses."""
+
+import os
+import subprocess
+
+import pytest
+
+from tests.support import ROOT
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="a script of bash")
+
+
+def ddp(cwd, *words, **environment):
+    """What DDP.sh prints; `echo` shows the command that Python would get."""
+    command = ["bash", os.path.relpath(ROOT / "DDP.sh", cwd), *words]
+    own = {"PATH": os.environ["PATH"], "PYTHON": "echo", **environment}
+    return subprocess.run(command, cwd=cwd, env=own, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        *(({"NPROC": value}, f"NPROC={value}: expected a whole number") for value in ("x", "0", "-1", "2.0", "1" * 30)),
+        *(({"NNODES": value}, f"NNODES={value}: expected a whole number") for value in ("abc", "0")),
+        ({"NNODES": "2"}, "set MASTER_ADDR"),
+        ({"NNODES": "2", "MASTER_ADDR": "10.0.0.1"}, "NODE_RANK=: expected a whole number from 0 to 1"),
+        ({"NNODES": "2", "MASTER_ADDR": "10.0.0.1", "NODE_RANK": "2"}, "NODE_RANK=2"),
+        ({"NNODES": "2", "MASTER_ADDR": "10.0.0.1", "NODE_RANK": "1", "MASTER_PORT": "http"}, "MASTER_PORT=http"),
+    ],
+)
+def test_what_is_no_number_is_refused_in_one_line(environment, named, tmp_path):
+    done = ddp(tmp_path, **environment)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and named in done.stderr
+
+
+def test_it_starts_where_the_user_is(tmp_path):
+    done = ddp(tmp_path, "--data_dir", "people", NPROC="3")
+    assert done.returncode == 0, done.stderr
+    words = done.stdout.split()
+    script = next(place for place, word in enumerate(words) if word.endswith("train_DDP.py"))
+    assert (tmp_path / words[script]).samefile(ROOT / "train_DDP.py")
+    assert words[:script] == ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "3"]
+    assert words[-2:] == ["--data_dir", "people"]
+
+
+def test_several_machines_find_the_first(tmp_path):
+    done = ddp(tmp_path, NNODES="2", NODE_RANK="1", MASTER_ADDR="10.0.0.1", NPROC="2")
+    place = "--nnodes 2 --node_rank 1 --master_addr 10.0.0.1 --master_port 29500 --nproc_per_node 2"
+    assert done.returncode == 0 and place in done.stdout
