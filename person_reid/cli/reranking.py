@@ -2,7 +2,7 @@
 
 from argparse import ArgumentParser, Namespace
 
-from person_reid.cli.values import fraction, positive, weight, whole
+from person_reid.cli.values import positive, weight, whole
 from person_reid.retrieval.rerank import METHODS, SEARCHES, RerankSpec
 
 SETTINGS = ("k1", "k2", "lambda_value", "alpha", "augment")
@@ -16,7 +16,7 @@ def add_rerank_flags(parser: ArgumentParser) -> None:
     group.add_argument(
         "--k2", type=positive(int), help="neighbours whose descriptions are averaged (default: 6; gnn 7)"
     )
-    group.add_argument("--lambda_value", type=fraction, help="weight of the original distance (default: 0.3)")
+    group.add_argument("--lambda_value", type=float, help="weight of the original distance (default: 0.3)")
     group.add_argument("--alpha", type=weight, help="aqe: a neighbour weighs cos^alpha (default: 0, the plain average)")
     group.add_argument("--augment", type=whole, help="aqe: neighbours added to every gallery image first (default: 0)")
     group.add_argument("--neighbours", default="exact", choices=SEARCHES, help="how neighbours are searched")

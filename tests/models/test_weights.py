@@ -1,3 +1,9 @@
+"""Weight files: whatever wrapped them, of whole networks and of backbones, and those that are damaged or foreign."""
+
+import io
+import zipfile
+
+import numpy as np
 import pytest
 import torch
 from torch.optim.swa_utils import AveragedModel
@@ -85,6 +91,50 @@ def test_training_does_not_begin_from_a_file_of_which_nothing_fits(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"absent\.pth: no such weight file"):
         read_state_dict(tmp_path / "absent.pth")
+
+
+def zipped(**parts):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, part in parts.items():
+            archive.writestr(f"archive/{name}", part)
+    return file.getvalue()
+
+
+DAMAGED = [
+    b"",
+    b"\0" * 64,
+    b"PK\3\4" + bytes(200),
+    b"\x80\x02" + b"}q\x01" * 9,
+    b"\x80\x04I",
+    zipped(),
+    zipped(data=b"x"),
+]
+DAMAGED += [zipped(**{"data.pkl": b"\x80\x02N.", "version": b"9" * 40}), zipped(**{"data.pkl": b"(lp0\nq\1."})]
+DAMAGED += [np.random.default_rng(seed).bytes(500) for seed in range(20)]
+
+
+@pytest.mark.parametrize("content", DAMAGED, ids=range(len(DAMAGED)))
+def test_damaged_files_end_in_one_line(content, tmp_path):
+    (tmp_path / "net.pth").write_bytes(content)
+    with pytest.raises(UserError, match=r"net\.pth: (not a readable weight file|expected a state dict)"):
+        read_state_dict(tmp_path / "net.pth")
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_changed_byte_of_a_checkpoint_is_noticed(seed, tmp_path):
+    """Wherever it is, save in the few that no reader looks at."""
+    path, whole = tmp_path / "net.pth", {"weight": torch.arange(5000.0)}
+    torch.save(whole, path)
+    content = bytearray(path.read_bytes())
+    content[np.random.default_rng(seed).integers(len(content))] ^= 255
+    path.write_bytes(content)
+    try:
+        found = read_state_dict(path)
+    except UserError as error:
+        assert "not a readable weight file" in str(error)
+    else:
+        assert torch.equal(found["weight"], whole["weight"])
 
 
 @pytest.mark.parametrize("content", ["truncated", "text", "code", "no tensors", "list"])

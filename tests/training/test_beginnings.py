@@ -1,0 +1,146 @@
+"""How a training begins or goes on: nothing moves before all is checked, and only the run that was begun is resumed."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import train
+from person_reid.basics import UserError
+from person_reid.run_folder import RunFolder
+from tests.support.people import write_people
+from tests.support.runs import equal_weights, weights
+
+COMMON = [
+    "--backbone",
+    "osnet_x0_25",
+    "--weights",
+    "none",
+    "--height",
+    "64",
+    "--width",
+    "32",
+    "--batchsize",
+    "8",
+    "--gpu_ids",
+    "-1",
+    "--train_all",
+]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with people and a run of one epoch, `run`."""
+    folder = tmp_path_factory.mktemp("beginnings")
+    write_people(folder / "people" / "train_all", people=4, images=4)
+    write_people(folder / "others" / "train_all", people=4, images=4, seed=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        train.main([*COMMON, "--data_dir", "people", "--name", "run", "--total", "1"])
+    return folder
+
+
+@pytest.fixture
+def room(trained, tmp_path, monkeypatch):
+    """A copy of it, to change."""
+    shutil.copytree(trained, tmp_path / "room")
+    monkeypatch.chdir(tmp_path / "room")
+
+
+def start(*flags, data="people", total="1"):
+    train.main([*COMMON, "--data_dir", data, "--name", "run", "--total", total, *flags])
+
+
+def refused(words, *flags, **settings):
+    """Check that a training is refused, and changes nothing."""
+    before = files()
+    with pytest.raises(UserError, match=words):
+        start(*flags, **settings)
+    assert files() == before
+
+
+def files():
+    return {path.as_posix(): path.read_bytes() for path in Path("model").rglob("*") if path.is_file()}
+
+
+def test_two_runs_of_a_name_at_once(room):
+    with RunFolder("run").writing():
+        refused("model.run: another process is writing there")
+        refused("another process is writing there", "--resume")
+    start()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--batchsize", "1"], "cannot process batches of 1 images of 64×32"),
+        (["--backbone", "inception_v3", "--height", "16", "--width", "16"], "inception_v3 cannot process"),
+        (["--batchsize", "64"], "64"),
+    ],
+)
+def test_what_cannot_be_trained_displaces_nothing(room, flags, words):
+    refused(words, *flags)
+
+
+def test_each_earlier_run_is_kept(room, capsys):
+    for _ in range(3):
+        start()
+    assert {path.name for path in Path("model").iterdir() if path.is_dir()} == {
+        "run", "run.previous", "run.previous.2", "run.previous.3",
+    }  # fmt: skip
+    assert "Delete it if you do not need it" in capsys.readouterr().out
+
+
+def test_a_run_without_its_state_is_not_resumed(room):
+    RunFolder("run").state_file.unlink()
+    refused("resume.pth: no such file, so the run cannot be resumed", "--resume")
+
+
+def test_a_run_without_its_options_is_not_resumed(room):
+    RunFolder("run").options_file.unlink()
+    refused("opts.yaml: no such file", "--resume")
+
+
+def test_a_run_that_has_not_begun_begins(room, capsys):
+    train.main([*COMMON, "--data_dir", "people", "--name", "new", "--total", "1", "--resume"])
+    assert "nothing to resume yet" in capsys.readouterr().out
+
+
+def test_other_images_are_refused_and_moved_ones_are_not(room):
+    refused("trained on other images than those of others", "--resume", data="others")
+    (Path("people") / "train_all" / "0001" / "0001_c1_0.png").unlink()
+    refused("trained on other images than those of people", "--resume")
+
+
+def test_a_moved_data_set_is_the_same(room):
+    shutil.copytree("people", "elsewhere")
+    before = weights("run")
+    start("--resume", data="elsewhere")
+    assert equal_weights(weights("run"), before)
+
+
+def flip(path):
+    """Change a byte of the largest tensor."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+
+
+def test_a_state_that_was_damaged_on_the_disk(room):
+    flip(RunFolder("run").state_file)
+    refused("resume.pth: not a readable weight file.*differs from its checksum", "--resume")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda state: [state], "expected the state of a training, found list"),
+        (lambda state: {**state, "optimizer": 3}, "not the state of the training"),
+        (lambda state: {name: part for name, part in state.items() if name != "scheduler"}, "'scheduler'"),
+    ],
+)
+def test_a_state_that_is_none(room, change, words):
+    file = RunFolder("run").state_file
+    torch.save(change(torch.load(file, weights_only=True)), file)
+    refused(words, "--resume")
