@@ -86,6 +86,9 @@ def atomic_write(path: str | Path, shared: bool = False) -> Iterator[Path]:
     Raises OSError, naming `path`, if the disk is full or the folder cannot be written to.
     """
     path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():  # /dev/stdout: there is nothing to replace
+        yield path
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial" if shared else f".{path.name}.partial")
     try:

@@ -54,11 +54,10 @@ def parse_train(argv: Sequence[str] | None = None, text: str | None = "") -> Nam
     if first.config:
         options.config = " ".join(first.config)
     check_run_name(options.name)
-    for flag in ("warm_epoch", "freeze_epochs"):
-        if getattr(options, flag) > options.total_epoch:
-            raise UserError(
-                f"--{flag} {getattr(options, flag)} is longer than the training, --total_epoch {options.total_epoch}."
-            )
+    if options.warm_epoch > options.total_epoch:
+        log.warning("The training ends before the learning rate has risen: --warm_epoch is more than --total_epoch.")
+    if options.freeze_epochs >= options.total_epoch:
+        log.warning("The backbone learns nothing: --freeze_epochs is not less than --total_epoch.")
     return resolve(options)
 
 

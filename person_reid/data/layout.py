@@ -150,15 +150,17 @@ def next_command(data_dir: str | Path) -> str:
 def walk(folder: str | Path) -> Iterator[tuple[str, list[str], list[str]]]:
     """Walk down a folder as os.walk does, through links as well; each real folder is visited once, however linked.
 
-    Raises OSError for a folder that cannot be listed, below a `folder` that exists.
+    Nothing is below what is no folder. Raises OSError for a folder that cannot be listed.
     """
 
     def fail(error: OSError) -> None:
         raise error
 
+    if not Path(folder).is_dir():
+        return
     above = [parent.stat() for parent in Path(folder).resolve().parents]
     visited = {(status.st_dev, status.st_ino) for status in above}  # a link may lead up
-    for root, folders, names in os.walk(folder, onerror=fail if Path(folder).is_dir() else None, followlinks=True):
+    for root, folders, names in os.walk(folder, onerror=fail, followlinks=True):
         status = Path(root).stat()
         if (status.st_dev, status.st_ino) in visited:
             folders.clear()

@@ -1,0 +1,339 @@
+# PYTHON_ARGCOMPLETE_OK
+"""Give every command nonsense, and count how it ends.
+
+    python benchmarks/hostile.py                       # all cases, about a quarter of an hour on two cores
+    python benchmarks/hostile.py --cases 200 --seed 1 --save failures.txt
+
+Nonsense for every flag, by its type; files that are damaged by chance; two processes at once; disks that fill up. The
+flags are those that the parsers declare. A case fails if it prints a traceback, is killed by a signal, takes more than
+30 seconds, leaves a partial file, ends with another status than 0, 1 or 2, with 1 or 2 and no line that says why, or
+with 0 although the value cannot be meant. Prints a table and each failure; the status is 1 if there is any. POSIX only.
+"""
+
+import importlib
+import multiprocessing
+import os
+import random
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.children import Outcome, run, start, wait
+from person_reid.basics import UserError, progress
+from person_reid.cli.main import COMMANDS, run_script
+from person_reid.cli.parser import Parser
+from tests.support.people import draw_people
+
+SIZE = "--height 64 --width 32".split()  # noqa: SIM905
+SMALL = ["--backbone", "osnet_x0_25", "--weights", "none", *SIZE, "--gpu_ids", "-1"]
+RUN = ["--name", "run", "--gpu_ids", "-1"]
+PEOPLE = "people/pytorch"
+TRAIN = [*SMALL, "--data_dir", PEOPLE, "--batchsize", "8", "--total_epoch", "1"]
+# A command line of each command that works in the room that `furnish` makes.
+WORKING = {
+    "prepare": ["--data_dir", "people", "--save_dir", "out"],
+    "train": [*TRAIN, "--name", "new"],
+    "train_DDP": [*TRAIN, "--name", "new"],
+    "test": [*RUN, "--test_dir", PEOPLE],
+    "evaluate": [],
+    "evaluate_gpu": ["--gpu_ids", "-1"],
+    "evaluate_rerank": ["--k1", "3", "--k2", "2"],
+    "demo": [],
+    "model": ["osnet_x0_25"],
+    "search index": ["people/query", "--index", "new.index", *SMALL],
+    "search query": ["people/query", "--index", "people.index", "--gpu_ids", "-1"],
+    "threshold": [],
+    "compare": ["one.jpg", "two.jpg", "--threshold", "0.5", *RUN],
+    "export": [*RUN, "--output", "net.pt"],
+    "heatmap": [*RUN],
+    "figures histogram": [],
+    "figures curves": ["--name", "run"],
+    "figures cmc": [],
+    "report": [*RUN, "--no_heatmaps", "--no_rerank"],
+    "augmentations": ["one.jpg"],
+    "reproduce": ["recipe.yaml", "--results", "results.jsonl"],
+}  # fmt: skip
+# The files that a command reads.
+READ = {
+    "pytorch_result.mat": ["evaluate", "evaluate_rerank", "demo", "threshold", "figures histogram", "figures cmc"],
+    "model/run/net_last.pth": ["test", "compare", "export"],
+    "model/run/resume.pth": ["train --resume"],
+    "model/run/opts.yaml": ["test", "train --resume", "report"],
+    "model/run/log.jsonl": ["figures curves", "report"],
+    "people.index": ["search query"],
+    "one.jpg": ["compare", "augmentations"],
+    "net.onnx": ["test --engine"],
+    "list.csv": ["prepare --csv"],
+    "recipe.yaml": ["reproduce"],
+    "results.jsonl": ["reproduce"],
+    "people/pytorch/.prepared.json": ["prepare again"],
+    "people/synthetic.json": ["prepare --synthetic"],
+}  # fmt: skip
+WORKING |= {
+    "train --resume": [*TRAIN, "--name", "run", "--resume"],
+    "test --engine": ["--engine", "net.onnx", "--gpu_ids", "-1", "--test_dir", PEOPLE],
+    "prepare --csv": ["--csv", "list.csv", "--save_dir", "out"],
+    "prepare again": ["--data_dir", "people"],
+    "prepare --synthetic": ["--synthetic", "--data_dir", "people"],
+}  # fmt: skip
+NUMBERS = ["nan", "inf", "-inf", "-1", "0", "1e308", "-1e308", "9" * 26, "0.5.5", "abc", "1,2", "0x10", "1e-300"]
+TEXTS = ["../..", "/dev/full", "/proc/self/mem", ".", "'; exit 3", "$(exit 3)", "x" * 5000, "a\nb", "%s", "\udce9"]
+NEVER = {"int": {"nan", "inf", "-inf", "0.5.5", "abc", "9" * 26}, "float": {"nan", "inf", "-inf", "0.5.5", "abc"}}
+PATIENCE = 30.0  # seconds
+KINDS = {"int": "whole numbers", "float": "numbers", "Path": "paths", "some_path": "paths"}
+CASES = []
+
+
+@dataclass(frozen=True)
+class Case:
+    """kind: for the table. words: the command line. spoil: changes the room before. must_fail: 0 is no good end."""
+
+    kind: str
+    command: str
+    words: list[str]
+    spoil: Callable[[Path], None] | None = None
+    must_fail: bool = False
+    twice: bool = False
+
+
+def main(argv=None):
+    """Make the room, run the cases, print the table."""
+    parser = Parser(__doc__)
+    parser.add_argument("--cases", type=int, default=1500, help="how many cases to draw at random")
+    parser.add_argument("--seed", type=int, default=0, help="another seed draws other cases")
+    parser.add_argument("--save", type=Path, help="file for the output of the cases that fail")
+    options = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        room = Path(name) / "room"
+        furnish(room)
+        cases = draw(options.cases, random.Random(options.seed))
+        CASES.extend(cases)
+        with multiprocessing.get_context("fork").Pool(os.cpu_count()) as pool:  # its processes inherit the cases
+            attempts = pool.imap(partial(attempt, room), range(len(cases)))
+            ends = list(progress(attempts, total=len(cases), desc="cases"))
+    report(cases, ends)
+    failures = [f"{case.command} {case.words}: {wrong}" for case, (_, wrong) in zip(cases, ends, strict=True) if wrong]
+    if options.save:
+        options.save.write_text("\n\n".join(failures), encoding="utf-8", errors="replace")
+    if failures:
+        raise UserError(f"{len(failures)} of {len(cases)} cases failed:\n" + "\n".join(f[:300] for f in failures))
+
+
+def report(cases, ends):
+    """Print a Markdown table of how many cases of each kind ended how."""
+    print("| case | tried | refused | succeeded | failed |\n| --- | --- | --- | --- | --- |")
+    for kind in sorted({case.kind for case in cases}):
+        found = [end for case, end in zip(cases, ends, strict=True) if case.kind == kind]
+        failed = sum(bool(wrong) for _, wrong in found)
+        succeeded = sum(status == 0 and not wrong for status, wrong in found)
+        print(f"| {kind} | {len(found)} | {len(found) - failed - succeeded} | {succeeded} | {failed} |")
+
+
+def furnish(room):
+    """Make a room with people, a run, features, an index and everything else that a command reads."""
+    room.mkdir()
+
+    def do(command, words):
+        outcome = run(partial(call, command, words), room, 300)
+        if outcome.status != 0:
+            raise UserError(f"{command} {words}: {outcome.output}")
+
+    run(partial(draw_people, room / "people", 4, 2, 2, 2, 2, 2), room, 300)
+    do("train", [*TRAIN, "--name", "run", "--train_all"])
+    do("test", WORKING["test"])
+    do("search index", ["people/query", "--index", "people.index", *SMALL])
+    do("export", [*RUN, "--output", "net.onnx"])
+    crops = sorted((room / "people" / "query").glob("*.jpg"))
+    for name, crop in zip(("one.jpg", "two.jpg"), crops, strict=False):
+        shutil.copy(crop, room / name)
+    lines = [f"{path.relative_to(room)},{path.name[:4]}\n" for path in sorted((room / "people").glob("*_train/*.jpg"))]
+    (room / "list.csv").write_text("path,identity\n" + "".join(lines))
+    about = "{title: t, source: s, dataset: synthetic, average_precision: step, published: {single: {mAP: 50}}}"
+    flags = {flag.removeprefix("--"): value for flag, value in zip(TRAIN[::2], TRAIN[1::2], strict=True)}
+    (room / "recipe.yaml").write_text("".join(f"{k}: '{v}'\n" for k, v in flags.items()) + f"recipe: {about}\n")
+    (room / "results.jsonl").touch()
+
+
+def draw(count, chance):
+    """Draw cases: all races and full disks, and of the rest as many as fit."""
+    fixed = [*races(), *full_disks()]
+    commands = [command for command in WORKING if " --" not in command and " again" not in command]
+    many = [case for command in commands for case in nonsense(command)]
+    chance.shuffle(many)
+    share = (count - len(fixed)) // 2
+    damaged = [damage(chance) for _ in range(max(share, count - len(fixed) - len(many)))]
+    cases = [*fixed, *many[: count - len(fixed) - len(damaged)], *damaged]
+    chance.shuffle(cases)
+    return cases
+
+
+def nonsense(command):
+    """Yield a case for each flag of a command and each value that its type might choke on."""
+    for action in declared(command):
+        if not action.option_strings or action.nargs == 0:
+            continue
+        kind = getattr(action.type, "__name__", "str")
+        for value in ["", " ", *(NUMBERS if kind in ("int", "float") else TEXTS)]:
+            words = [*WORKING[command], f"{action.option_strings[-1]}={value}"]
+            must_fail = not value.strip() or value in NEVER.get(kind, ())
+            yield Case(f"nonsense for a flag of {KINDS.get(kind, 'text')}", command, words, must_fail=must_fail)
+
+
+def declared(command):
+    """Return the actions of the parser of a command."""
+    found = []
+
+    class Captured(Exception):
+        pass
+
+    def capture(parser, args=None, namespace=None):
+        found.append(parser)
+        raise Captured
+
+    name, _, subcommand = command.partition(" ")
+    before, Parser.parse_known_args = Parser.parse_known_args, capture
+    try:
+        module(name).main([])
+    except Captured:
+        pass
+    finally:
+        Parser.parse_known_args = before
+    actions = found[0]._actions
+    if subcommand:
+        actions = (
+            next(action for action in actions if action.choices and action.nargs == "A...").choices[subcommand]._actions
+        )
+    return actions
+
+
+def damage(chance):
+    """Return a case that reads a damaged file."""
+    file = chance.choice(sorted(READ))
+    command, how, seed = chance.choice(READ[file]), chance.choice(sorted(DAMAGES)), chance.random()
+
+    def spoil(room):
+        path = room / file
+        content = bytearray(path.read_bytes())
+        path.unlink()
+        path.write_bytes(DAMAGES[how](content, random.Random(seed)))
+
+    return Case("damaged file", command, WORKING[command], spoil)
+
+
+def flip(content, chance):
+    """Change some bytes."""
+    for _ in range(chance.randint(1, 8)):
+        content[chance.randrange(len(content))] ^= chance.randint(1, 255)
+    return content
+
+
+def blank(content, chance):
+    """Overwrite a block with zeros, as a lost page of a disk."""
+    start, length = chance.randrange(len(content)), chance.randint(1, 4096)
+    content[start : start + length] = bytes(len(content[start : start + length]))
+    return content
+
+
+DAMAGES = {
+    "flip": lambda content, chance: flip(content, chance) if content else b"\xff",
+    "blank": lambda content, chance: blank(content, chance) if content else b"\0",
+    "cut": lambda content, chance: content[:chance.randrange(len(content) + 1)],
+    "double": lambda content, chance: content + content,
+    "insert": lambda content, chance: content[:len(content) // 2] + chance.randbytes(50) + content[len(content) // 2:],
+    "replace": lambda content, chance: chance.randbytes(300),
+    "empty": lambda content, chance: b"",
+}  # fmt: skip
+
+
+def races():
+    """Return cases of two processes that write to one place."""
+    commands = [
+        "prepare",
+        "train",
+        "train --resume",
+        "search index",
+        "test",
+        "export",
+        "threshold",
+        "prepare --synthetic",
+    ]
+    return [Case("two at once", command, WORKING[command], twice=True) for command in commands for _ in range(3)]
+
+
+def full_disks():
+    """Return cases in which files may grow to a few sizes only, as on a full disk."""
+
+    def limit(size, room):
+        import resource
+        import signal
+
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+    commands = [command for command in WORKING if command != "model"]
+    return [
+        Case("full disk", command, WORKING[command], partial(limit, size))
+        for command in commands for size in (0, 3000, 100_000)
+    ]  # fmt: skip
+
+
+def attempt(room, number):
+    """Run a case in a copy of the room. Return its highest status, and what is wrong with its end or ""."""
+    case, place = CASES[number], room.with_name(f"{number}") / "some" / "where"  # ../.. is nobody else's
+    shutil.copytree(room, place, symlinks=True)
+    try:
+        before = case.spoil if case.spoil and case.kind == "full disk" else None
+        if case.spoil and not before:
+            case.spoil(place)
+        children = [start(partial(call, case.command, case.words, before), place) for _ in range(1 + case.twice)]
+        outcomes = [wait(child, PATIENCE) for child in children]
+        partials = [path.name for path in place.rglob("*.partial")]
+    finally:
+        shutil.rmtree(place.parent.parent, ignore_errors=True)
+    wrong = next(filter(None, (complaint(case, outcome, partials) for outcome in outcomes)), "")
+    return max(outcome.status or 0 for outcome in outcomes), wrong
+
+
+def complaint(case, outcome: Outcome, partials):
+    """Return what is wrong with an outcome, or ""."""
+    said = any("error: " in line for line in outcome.output.splitlines())
+    problems = {
+        "hung": outcome.status is None,
+        "traceback": "Traceback" in outcome.output,
+        f"status {outcome.status}": outcome.status not in (0, 1, 2, None),
+        "no reason given": outcome.status in (1, 2) and not said,
+        f"left {partials}": bool(partials),
+        "accepted": outcome.status == 0 and case.must_fail,
+    }
+    wrong = [problem for problem, holds in problems.items() if holds]
+    return f"{', '.join(wrong)}\n{outcome.output[-1500:]}" if wrong else ""
+
+
+def call(command, words, before=None):
+    """Run a command in this process, as its script does. before: called first, with the folder."""
+    if before:
+        before(Path())
+    name, _, subcommand = command.partition(" ")
+    first = [subcommand] if subcommand and not subcommand.startswith("--") and subcommand != "again" else []
+    sys.argv = [name, *first, *words]
+    run_script(partial(module(name).main, [*first, *words]))
+
+
+def module(name):
+    """Return the module of a command."""
+    return importlib.import_module(f"person_reid.cli.{name.lower()}")
+
+
+if __name__ == "__main__":
+    for command in COMMANDS:  # before any child is forked
+        module(command)
+    run_script(main)
