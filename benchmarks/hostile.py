@@ -18,9 +18,11 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 
@@ -89,7 +91,6 @@ TEXTS = ["../..", "/dev/full", "/proc/self/mem", ".", "'; exit 3", "$(exit 3)", 
 NEVER = {"int": {"nan", "inf", "-inf", "0.5.5", "abc", "9" * 26}, "float": {"nan", "inf", "-inf", "0.5.5", "abc"}}
 PATIENCE = 30.0  # seconds
 KINDS = {"int": "whole numbers", "float": "numbers", "Path": "paths", "some_path": "paths"}
-CASES = []
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,9 @@ class Case:
     spoil: Callable[[Path], None] | None = None
     must_fail: bool = False
     twice: bool = False
+
+
+CASES: list[Case] = []  # the processes that run them inherit it
 
 
 def main(argv=None):
@@ -117,7 +121,7 @@ def main(argv=None):
         furnish(room)
         cases = draw(options.cases, random.Random(options.seed))
         CASES.extend(cases)
-        with multiprocessing.get_context("fork").Pool(os.cpu_count()) as pool:  # its processes inherit the cases
+        with multiprocessing.get_context("fork").Pool(os.cpu_count()) as pool:
             attempts = pool.imap(partial(attempt, room), range(len(cases)))
             ends = list(progress(attempts, total=len(cases), desc="cases"))
     report(cases, ends)
@@ -200,13 +204,8 @@ def declared(command):
         raise Captured
 
     name, _, subcommand = command.partition(" ")
-    before, Parser.parse_known_args = Parser.parse_known_args, capture
-    try:
+    with patch.object(Parser, "parse_known_args", capture), suppress(Captured):
         module(name).main([])
-    except Captured:
-        pass
-    finally:
-        Parser.parse_known_args = before
     actions = found[0]._actions
     if subcommand:
         actions = (

@@ -101,7 +101,7 @@ def test_no_arrow_points_up_and_no_circle_closes():
         ("person_reid.losses.base", "from person_reid.training import trainer", "imports person_reid.training.trainer"),
         ("person_reid.deploy.load", "def f():\n    import person_reid.cli.flags", "imports person_reid.cli.flags"),
         (
-            "person_reid.data.naming",
+            "person_reid.data.prepare",
             "from person_reid.models.spec import NetworkSpec",
             "imports person_reid.models.spec",
         ),

@@ -19,8 +19,9 @@ from person_reid.basics import UserError, printable
 from person_reid.cli.parser import Parser
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.layout import next_command
-from person_reid.data.prepare import describe_layout, describe_unlabelled, lay_out
+from person_reid.data.prepare import lay_out
 from person_reid.data.recognise import find_data_set, with_flags
+from person_reid.data.summary import describe_layout, describe_unlabelled
 
 
 def parse_arguments(argv: list[str] | None = None) -> Namespace:

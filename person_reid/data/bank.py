@@ -219,3 +219,32 @@ def _remove_stale(file: Path) -> None:
         if old != file:
             with suppress(OSError):  # on Windows a file in use cannot be removed
                 old.unlink()
+
+
+class BatchSource:
+    """Turn indices (B,) and a torch.Generator of the device into augmented images (B, 3, H, W) on the device.
+
+    augment: (bank, indices, generator) → images. bank: uint8 (N, H, W, 3). It is moved to the device if it fits.
+    Otherwise it stays in memory or in its memory-mapped file, and each batch is gathered on the host, then moved.
+    """
+
+    def __init__(self, bank: torch.Tensor, augment: Callable[..., torch.Tensor], device: torch.device) -> None:
+        self.bank_is_here = fits(bank, device)
+        self.bank = bank.to(device) if self.bank_is_here else bank
+        self.augment, self.device = augment, device
+
+    def __call__(self, indices: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        if self.bank_is_here:
+            return self.augment(self.bank, indices.to(self.device, non_blocking=True), generator)
+        images = self.bank[indices].to(self.device, non_blocking=True)
+        return self.augment(images, torch.arange(len(images), device=self.device), generator)
+
+
+def fits(bank: torch.Tensor, device: torch.device) -> bool:
+    """Return whether the bank takes at most half of the device's free memory."""
+    if device.type == "cuda":
+        return bank.nbytes <= torch.cuda.mem_get_info(device)[0] / 2
+    if device.type == "mps":
+        free = torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+        return bank.nbytes <= free / 2
+    return True

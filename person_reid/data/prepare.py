@@ -10,23 +10,20 @@ import os
 import re
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from person_reid.basics import UserError, atomic_write, only_writer, progress, quoted
-from person_reid.data.datasets import UNLABELLED, DataSet
-from person_reid.data.layout import DISTRACTOR, JUNK, Split, read_split, read_unlabelled, some_of
-from person_reid.data.naming import file_names
-from person_reid.data.readers import GALLERY, MULTI_QUERY, OPTIONAL, QUERY, RECORD, TRAIN, Source
+from person_reid.basics import UserError, atomic_write, only_writer, progress
+from person_reid.data.datasets import DataSet
+from person_reid.data.readers import GALLERY, MULTI_QUERY, QUERY, RECORD, TRAIN, Picture, Source, Splits
 
 SPLITS = ("train", "val", TRAIN, QUERY, GALLERY, MULTI_QUERY)
 OWN_FILE = re.compile(rf"({'|'.join(SPLITS)})/[^/\\\\:]+/[^/\\\\:]+")
 TIME_STEP = 2_000_000_000  # nanoseconds; FAT file systems keep times to two seconds
-Counts = tuple[int | None, int | None, int | None]  # identities, images, cameras
+NUMBER = re.compile(r"[0-9]{1,9}")
+LONGEST = 180  # bytes kept of a name; file systems allow 255
 
 
 def lay_out(data_set: DataSet, data_dir: str | Path, save_dir: str | Path) -> Counter[str]:
@@ -80,60 +77,72 @@ def plan_layout(data_set: DataSet, data_dir: str | Path) -> dict[str, Source]:
     return plan
 
 
-def describe_layout(data_set: DataSet, save_dir: str | Path) -> list[str]:
-    """Return lines of text: identities, images and cameras of every split on disk, beside the published numbers."""
-    lines = [f"{'split':<12}{'identities':>12}{'images':>9}{'cameras':>9}    published"]
-    notes = []
-    there = [name for name in SPLITS if Path(save_dir, name).is_dir()]
-    splits = {name: read_split(save_dir, name, cameras_required=False) for name in there}
-    for name, split in splits.items():
-        people = ~np.isin(split.labels, (JUNK, DISTRACTOR))
-        found = (len(np.unique(split.labels[people])), len(split), len(np.unique(split.cameras)))
-        lines.append(
-            f"{name:<12}{found[0]:>12,}{found[1]:>9,}{found[2]:>9,}    {_compare(found, data_set, name)}".rstrip()
-        )
-        if not people.all():
-            junk = (split.labels == JUNK).sum()
-            notes.append(f"{name} includes {(~people).sum() - junk:,} distractors (0000) and {junk:,} junk boxes (-1).")
-        notes += _warning(found, data_set, name)
-    lacking = [name for name in OPTIONAL if name in data_set.published.keys() - splits]
-    notes += [f"{name}: the download has none." for name in ([] if TRAIN in splits else [TRAIN]) + lacking]
-    names = [{path.name for path in splits[split].paths} if split in splits else set() for split in ("train", "val")]
-    both = names[0] & names[1]
-    if both:
-        notes.append(f"Identities with a single image, which is in train and in val: {len(both):,}.")
-    if TRAIN in splits and len(splits[TRAIN].classes) == 1:
-        notes.append(f"{TRAIN} holds a single identity; a network needs two to learn from.")
-    notes += [data_set.note] if data_set.note else []
-    return [*lines, *notes, *_strangers(save_dir, splits)]
+def file_names(splits: Splits, distractors: bool = True) -> dict[str, dict[str, Source]]:
+    """Return {split: {`<identity>/<image>`: source}} for {split: [Picture]}.
+
+    A name that already begins with its identity (four digits or more) and camera is kept; others get both as a prefix.
+    Identities and cameras that are not numbers are numbered in alphabetical order. An image without a camera gets a
+    camera number of its own, the same in every split.
+
+    distractors: whether the identities 0 and -1 mean distractors and junk. If they do not, and there is a 0, every
+        identity is raised by one.
+    """
+    pictures = [picture for found in splits.values() for picture in found]
+    identities = _numbers({picture.identity for picture in pictures}, ("-1", "0") if distractors else ())
+    cameras = _numbers({picture.camera for picture in pictures if picture.camera is not None}, ("0",))
+    without = sorted({pic.source for pic in pictures if pic.camera is None and isinstance(pic.source, Path)})
+    alone: dict[Source, int] = {
+        source: number for number, source in enumerate(without, max(cameras.values(), default=0) + 1)
+    }
+    return {split: _place_all(found, identities, cameras, alone) for split, found in splits.items()}
 
 
-def describe_unlabelled(data_set: DataSet, folder: str | Path) -> list[str]:
-    """Return lines of text about a data set without identities, which stays where it is."""
-    images = len(read_unlabelled(folder))
-    return [
-        f"{images:,} images without identities: there is nothing to lay out.",
-        *_warning((None, images, None), data_set, UNLABELLED),
-        f"Next: python train.py --DG --DG_dir {quoted(folder)}",
-    ]
+def _numbers(labels: set[str], meant: Collection[str]) -> dict[str, int]:
+    """Return {label: number}.
+
+    The labels in `meant` always keep their number, even if other labels are not numbers or a 0 shifts them.
+    """
+    texts = sorted(labels)
+    numbers = {text: int(text) for text in texts if text in meant or NUMBER.fullmatch(text)}
+    if len(numbers) < len(texts):
+        fixed = {text: number for text, number in numbers.items() if str(number) in meant}
+        rest = [text for text in texts if text not in fixed]
+        return fixed | {text: number for number, text in enumerate(rest, 1)}
+    shift = 1 if 0 in numbers.values() and "0" not in meant else 0
+    return {text: number + shift for text, number in numbers.items()}
 
 
-def _compare(found: Counts, data_set: DataSet, split: str) -> str:
-    if split not in data_set.published:
-        return ""
-    return f"{_counts(data_set.published[split])}  {'DIFFERS' if _warning(found, data_set, split) else 'as here'}"
+def _place_all(
+    pictures: Sequence[Picture], identities: dict[str, int], cameras: dict[str, int], alone: dict[Source, int]
+) -> dict[str, Source]:
+    places: dict[str, Source] = {}
+    taken: dict[str, Source] = {}
+    for picture in pictures:
+        identity = identities[picture.identity]
+        folder = "-1" if identity == -1 else f"{identity:04d}"
+        camera = alone[picture.source] if picture.camera is None else cameras[picture.camera]
+        target = f"{folder}/{_name(picture.source.name, f'{folder}_c', camera)}"
+        # Two folders may hold images of the same name, and some file systems do not distinguish A.jpg from a.jpg.
+        number = 1
+        stem, suffix = target.rpartition(".")[0], Path(target).suffix
+        while taken.setdefault(target.casefold(), picture.source) != picture.source:
+            number += 1
+            target = f"{stem}_{number}{suffix}"
+        places[target] = picture.source
+    return places
 
 
-def _warning(found: Counts, data_set: DataSet, split: str) -> list[str]:
-    """Return a line if the counts differ from those published, else nothing."""
-    published = data_set.published.get(split, found)
-    if all(theirs in (ours, None) for ours, theirs in zip(found, published, strict=True)):
-        return []
-    return [f"warning: {split} has {_counts(found)} identities / images / cameras; published are {_counts(published)}."]
-
-
-def _counts(numbers: Counts) -> str:
-    return " / ".join("-" if number is None else f"{number:,}" for number in numbers)
+def _name(name: str, beginning: str, camera: int) -> str:
+    """Return `name` if it gives the identity (`beginning`) and the camera, otherwise prefix both."""
+    if name.startswith(beginning):
+        said = NUMBER.match(name, len(beginning))
+        if said and int(said[0]) == camera and not re.search(r"[\\:]", name):
+            return name
+    stem, suffix = Path(name).stem, Path(name).suffix
+    stem = re.sub(r"[\\/:]", "_", stem)
+    if len(encoded := os.fsencode(stem)) > LONGEST:
+        stem = encoded[:LONGEST].decode(errors="ignore")
+    return f"{beginning}{camera}_{stem}{suffix}"
 
 
 def _check_apart(plan: Mapping[str, Source], data_dir: Path, save_dir: Path) -> None:
@@ -151,7 +160,7 @@ def _check_apart(plan: Mapping[str, Source], data_dir: Path, save_dir: Path) -> 
 
 def _claim(save_dir: Path, data_set: DataSet, data_dir: Path, plan: Mapping[str, Source]) -> set[str]:
     """Record the files that are about to be made. Returns those that earlier runs made."""
-    record = _read_record(save_dir)
+    record = read_record(save_dir)
     other = os.path.normpath(save_dir / record["source"]) if record else ""
     same_folder = not record or record["source"] == _relative(data_dir, save_dir)
     if not same_folder or record.get("data_set", data_set.name) != data_set.name:
@@ -164,7 +173,7 @@ def _claim(save_dir: Path, data_set: DataSet, data_dir: Path, plan: Mapping[str,
     return earlier
 
 
-def _read_record(save_dir: Path) -> dict[str, Any]:
+def read_record(save_dir: Path) -> dict[str, Any]:
     """Return what earlier runs recorded, {} if there is no record or it is damaged; foreign paths are dropped."""
     try:
         record = json.loads((save_dir / RECORD).read_text(encoding="utf-8"))
@@ -177,7 +186,7 @@ def _read_record(save_dir: Path) -> dict[str, Any]:
 
 def _write_record(save_dir: Path, data_set: DataSet, data_dir: Path, files: Iterable[str]) -> None:
     record = {"source": _relative(data_dir, save_dir), "data_set": data_set.name, "files": sorted(files)}
-    if record != _read_record(save_dir):
+    if record != read_record(save_dir):
         with atomic_write(save_dir / RECORD) as temporary:
             temporary.write_text(json.dumps(record, indent=0), encoding="utf-8")
 
@@ -235,13 +244,3 @@ def _remove(path: Path) -> int:
         path.parent.rmdir()
         path.parent.parent.rmdir()
     return int(there)
-
-
-def _strangers(save_dir: str | Path, splits: Mapping[str, Split]) -> list[str]:
-    """Return lines about the images in `save_dir` that prepare.py did not make and leaves alone."""
-    own = set(_read_record(Path(save_dir))["files"])
-    found = ["/".join(path.parts[-3:]) for split in splits.values() for path in split.paths]
-    strangers = [target for target in found if target not in own]
-    if not strangers:
-        return []
-    return [f"Images that prepare.py did not make, left alone: {len(strangers):,}.", some_of(strangers, most=5)]

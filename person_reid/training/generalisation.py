@@ -8,7 +8,7 @@ in Vivo, IJCAI 2020, with the teacher of Tarvainen and Valpola, Mean teachers ar
 import numpy as np
 import torch
 
-from person_reid.training.batches import BatchSource
+from person_reid.data.bank import BatchSource
 from person_reid.training.trainer import StepContext
 
 WEIGHT = 0.1  # of the published training

@@ -9,9 +9,20 @@ from person_reid.basics import atomic_write
 from person_reid.data.layout import Split
 from person_reid.data.samplers import Sampler
 from person_reid.run_folder import RunFolder
-from person_reid.training.trainer import NotFinite
 
 STOPPED = 128 + signal.SIGTERM  # the exit status of a process ended by that signal
+
+
+class NotFinite(Exception):
+    """The loss of a step, counted from 0 within its epoch, is NaN or infinite."""
+
+    def __init__(self, epoch: int, step: int) -> None:
+        super().__init__(f"The loss is not finite in epoch {epoch + 1}, batch {step + 1}.")
+        self.epoch, self.step = epoch, step
+
+
+class Stopped(Exception):
+    """The epoch was left early because `stop` asked for it; `state_dict` can be saved and resumed."""
 
 
 @contextmanager

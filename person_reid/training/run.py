@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from person_reid.basics import UserError, seed_everything
-from person_reid.data.bank import fingerprint, load_bank
+from person_reid.data.bank import BatchSource, fingerprint, load_bank
 from person_reid.data.layout import Split, join_splits, read_split, read_training_splits, read_unlabelled
 from person_reid.data.samplers import PKSampler, Sampler, ShuffleSampler, expected_pairs
 from person_reid.distributed import World
@@ -21,14 +21,13 @@ from person_reid.models.heads import Head
 from person_reid.run_folder import RunFolder, check_run_name
 from person_reid.show.curves import draw_curves
 from person_reid.training.adversarial import AdversarialTerm
-from person_reid.training.batches import Batches, BatchSource
 from person_reid.training.criterion import Criterion
 from person_reid.training.evaluation import Evaluation
 from person_reid.training.generalisation import GeneralisationTerm
-from person_reid.training.interruption import STOPPED, not_finite_message, stop_signal
+from person_reid.training.interruption import STOPPED, NotFinite, Stopped, not_finite_message, stop_signal
 from person_reid.training.profile import step_profiler
 from person_reid.training.spec import TrainSpec
-from person_reid.training.trainer import NotFinite, Stopped, Term, Trainer
+from person_reid.training.trainer import Batches, Term, Trainer
 from person_reid.training.writers import check_writers, open_writers
 from person_reid.versions import versions
 

@@ -7,7 +7,7 @@ the weights of an uninterrupted one.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -19,28 +19,18 @@ from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_a
 
 from person_reid.basics import autocast, progress, seed_everything
 from person_reid.data.augment import normalise
+from person_reid.data.bank import BatchSource
+from person_reid.data.samplers import Sampler
 from person_reid.distributed import World
 from person_reid.models.network import Network
-from person_reid.training.batches import Batches
 from person_reid.training.criterion import Criterion
+from person_reid.training.interruption import NotFinite, Stopped
 from person_reid.training.schedule import BACKBONE, HEAD, build_optimizer, build_scheduler
 from person_reid.training.spec import TrainSpec
 
 AVERAGE_DECAY = 0.996  # of the weight averaging, per update
 AVERAGE_FROM = 0.8  # fraction of the epochs after which it begins
 READ_EVERY = 10  # steps from one reading of the loss to the next; each makes the host wait for the accelerator
-
-
-class NotFinite(Exception):
-    """The loss of a step, counted from 0 within its epoch, is NaN or infinite."""
-
-    def __init__(self, epoch: int, step: int) -> None:
-        super().__init__(f"The loss is not finite in epoch {epoch + 1}, batch {step + 1}.")
-        self.epoch, self.step = epoch, step
-
-
-class Stopped(Exception):
-    """The epoch was left early because `stop` asked for it; `state_dict` can be saved and resumed."""
 
 
 class Objective(nn.Module):
@@ -79,6 +69,37 @@ class StepContext(NamedTuple):
 
 Term = Callable[[StepContext], torch.Tensor | float]
 """A loss that is added to the criterion's."""
+
+
+class Batches:
+    """The batches of every epoch. Each step draws its randomness from (seed, epoch, step, rank), whatever came before.
+
+    source: makes the augmented images. targets: (N,) int64, the class of each image. sampler: chooses the images of
+    each step. rank: of this process.
+    """
+
+    def __init__(
+        self, source: BatchSource, targets: torch.Tensor, sampler: Sampler, seed: int = 0, rank: int = 0
+    ) -> None:
+        self.source, self.sampler, self.seed, self.rank = source, sampler, seed, rank
+        self.device = source.device
+        self.targets = targets.to(self.device)
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def of(self, epoch: int, first: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield augmented images (B, 3, H, W) and targets (B,) on the device, from step `first` of an epoch on."""
+        generator = torch.Generator(self.device)
+        for step, indices in enumerate(self.sampler.batches(epoch)):
+            if step >= first:
+                generator.manual_seed(self.seed_of(epoch, step))
+                yield self.source(indices, generator), self.targets[indices.to(self.device, non_blocking=True)]
+
+    def seed_of(self, epoch: int, step: int) -> int:
+        """Return the seed of everything that this process draws at random in a step."""
+        entropy = np.random.SeedSequence((self.seed, epoch, step, self.rank))
+        return int(entropy.generate_state(1, np.uint64)[0] >> 1)
 
 
 class Trainer:

@@ -8,8 +8,9 @@ import pytest
 from person_reid.basics import UserError
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.layout import list_images, next_command, read_split
-from person_reid.data.prepare import describe_layout, describe_unlabelled, lay_out
+from person_reid.data.prepare import lay_out
 from person_reid.data.recognise import find_data_set, with_flags
+from person_reid.data.summary import describe_layout, describe_unlabelled
 from tests.data.conftest import write_image
 from tests.data.test_prepare import names, state
 from tests.support import ROOT

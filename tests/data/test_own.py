@@ -9,9 +9,8 @@ import prepare
 from person_reid.basics import UserError
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.layout import read_split
-from person_reid.data.naming import file_names
 from person_reid.data.own import draw_split, with_queries
-from person_reid.data.prepare import lay_out
+from person_reid.data.prepare import file_names, lay_out
 from person_reid.data.readers import Picture, draw_identities, images_below
 from person_reid.data.recognise import find_data_set, with_flags
 from person_reid.retrieval.metrics import evaluate

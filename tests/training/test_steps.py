@@ -6,7 +6,7 @@ import copy
 import pytest
 import torch
 
-from person_reid.training.trainer import NotFinite, Stopped
+from person_reid.training.interruption import NotFinite, Stopped
 from tests.support.runs import equal_weights
 from tests.support.small_training import run, trainer
 

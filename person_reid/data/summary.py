@@ -1,0 +1,80 @@
+"""Describe a layout on the disk: what is in each split, beside what was published."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from person_reid.basics import quoted
+from person_reid.data.datasets import UNLABELLED, DataSet
+from person_reid.data.layout import DISTRACTOR, JUNK, Split, read_split, read_unlabelled, some_of
+from person_reid.data.prepare import SPLITS, read_record
+from person_reid.data.readers import OPTIONAL, TRAIN
+
+Counts = tuple[int | None, int | None, int | None]  # identities, images, cameras
+
+
+def describe_layout(data_set: DataSet, save_dir: str | Path) -> list[str]:
+    """Return lines of text: identities, images and cameras of every split on disk, beside the published numbers."""
+    lines = [f"{'split':<12}{'identities':>12}{'images':>9}{'cameras':>9}    published"]
+    notes = []
+    there = [name for name in SPLITS if Path(save_dir, name).is_dir()]
+    splits = {name: read_split(save_dir, name, cameras_required=False) for name in there}
+    for name, split in splits.items():
+        people = ~np.isin(split.labels, (JUNK, DISTRACTOR))
+        found = (len(np.unique(split.labels[people])), len(split), len(np.unique(split.cameras)))
+        lines.append(
+            f"{name:<12}{found[0]:>12,}{found[1]:>9,}{found[2]:>9,}    {_compare(found, data_set, name)}".rstrip()
+        )
+        if not people.all():
+            junk = (split.labels == JUNK).sum()
+            notes.append(f"{name} includes {(~people).sum() - junk:,} distractors (0000) and {junk:,} junk boxes (-1).")
+        notes += _warning(found, data_set, name)
+    lacking = [name for name in OPTIONAL if name in data_set.published.keys() - splits]
+    notes += [f"{name}: the download has none." for name in ([] if TRAIN in splits else [TRAIN]) + lacking]
+    names = [{path.name for path in splits[split].paths} if split in splits else set() for split in ("train", "val")]
+    both = names[0] & names[1]
+    if both:
+        notes.append(f"Identities with a single image, which is in train and in val: {len(both):,}.")
+    if TRAIN in splits and len(splits[TRAIN].classes) == 1:
+        notes.append(f"{TRAIN} holds a single identity; a network needs two to learn from.")
+    notes += [data_set.note] if data_set.note else []
+    return [*lines, *notes, *_strangers(save_dir, splits)]
+
+
+def describe_unlabelled(data_set: DataSet, folder: str | Path) -> list[str]:
+    """Return lines of text about a data set without identities, which stays where it is."""
+    images = len(read_unlabelled(folder))
+    return [
+        f"{images:,} images without identities: there is nothing to lay out.",
+        *_warning((None, images, None), data_set, UNLABELLED),
+        f"Next: python train.py --DG --DG_dir {quoted(folder)}",
+    ]
+
+
+def _compare(found: Counts, data_set: DataSet, split: str) -> str:
+    if split not in data_set.published:
+        return ""
+    return f"{_counts(data_set.published[split])}  {'DIFFERS' if _warning(found, data_set, split) else 'as here'}"
+
+
+def _warning(found: Counts, data_set: DataSet, split: str) -> list[str]:
+    """Return a line if the counts differ from those published, else nothing."""
+    published = data_set.published.get(split, found)
+    if all(theirs in (ours, None) for ours, theirs in zip(found, published, strict=True)):
+        return []
+    return [f"warning: {split} has {_counts(found)} identities / images / cameras; published are {_counts(published)}."]
+
+
+def _counts(numbers: Counts) -> str:
+    return " / ".join("-" if number is None else f"{number:,}" for number in numbers)
+
+
+def _strangers(save_dir: str | Path, splits: Mapping[str, Split]) -> list[str]:
+    """Return lines about the images in `save_dir` that prepare.py did not make and leaves alone."""
+    own = set(read_record(Path(save_dir))["files"])
+    found = ["/".join(path.parts[-3:]) for split in splits.values() for path in split.paths]
+    strangers = [target for target in found if target not in own]
+    if not strangers:
+        return []
+    return [f"Images that prepare.py did not make, left alone: {len(strangers):,}.", some_of(strangers, most=5)]
