@@ -6,8 +6,9 @@
 
 Nonsense for every flag, by its type; files that are damaged by chance; two processes at once; disks that fill up. The
 flags are those that the parsers declare. A case fails if it prints a traceback, is killed by a signal, takes more than
-30 seconds, leaves a partial file, ends with another status than 0, 1 or 2, with 1 or 2 and no line that says why, or
-with 0 although the value cannot be meant. Prints a table and each failure; the status is 1 if there is any. POSIX only.
+30 seconds (reproduce.py, which trains and tests, 120), leaves a partial file, ends with another status than 0, 1 or 2,
+with 1 or 2 and no line that says why, or with 0 although the value cannot be meant. Prints a table and each failure;
+the status is 1 if there is any. POSIX only.
 """
 
 import importlib
@@ -294,7 +295,7 @@ def attempt(room, number):
         if case.spoil and not before:
             case.spoil(place)
         children = [start(partial(call, case.command, case.words, before), place) for _ in range(1 + case.twice)]
-        outcomes = [wait(child, PATIENCE) for child in children]
+        outcomes = [wait(child, 120 if case.command == "reproduce" else PATIENCE) for child in children]
         partials = [path.name for path in place.rglob("*.partial")]
     finally:
         shutil.rmtree(place.parent.parent, ignore_errors=True)

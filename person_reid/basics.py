@@ -7,19 +7,19 @@ that importing torch alone would take.
 from __future__ import annotations
 
 import difflib
+import errno
 import json
 import logging
 import os
 import re
 import shlex
-import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 if TYPE_CHECKING:
@@ -56,7 +56,11 @@ def printable(text: object) -> str:
 
 def quoted(path: str | Path) -> str:
     """Return a path as one types it on a command line: in quotation marks if it needs them."""
-    return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))
+    if os.name != "nt":
+        return shlex.quote(str(path))
+    from subprocess import list2cmdline
+
+    return list2cmdline([str(path)])
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -81,12 +85,15 @@ def atomic_write(path: str | Path, shared: bool = False) -> Iterator[Path]:
 
     A reader of `path` finds the complete old file or the complete new one, even after a crash or on a full disk. The
     next attempt overwrites what a killed process left behind. shared: several processes may write the same file at
-    once (a cache), so each uses a temporary file of its own.
+    once (a cache), so each uses a temporary file of its own. A link stays, and what it leads to is replaced; devices and
+    pipes are written to.
 
     Raises OSError, naming `path`, if the disk is full or the folder cannot be written to.
     """
-    path = Path(path)
-    if path.exists() and not path.is_file() and not path.is_dir():  # /dev/stdout: there is nothing to replace
+    path = Path(path).resolve() if Path(path).is_symlink() else Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "a folder; expected the name of a file to write", str(path))
+    if path.exists() and not path.is_file():
         yield path
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,6 +108,19 @@ def atomic_write(path: str | Path, shared: bool = False) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # which would hide the reason
             temporary.unlink()
+
+
+def check_target(path: str | Path) -> None:
+    """Raise OSError, naming `path`, if no file can be written there: called before work whose result goes there."""
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "a folder; expected the name of a file to write")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 def write_json(path: str | Path, content: object) -> None:
@@ -137,6 +157,8 @@ def only_writer(file: str | Path, what: str, wait: bool = False) -> Iterator[Non
     what: what is written, to open the message. wait: until another process has ended. Without it, raises UserError if
     another process holds the lock.
     """
+    from filelock import FileLock, Timeout  # loads slowly
+
     Path(file).parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(file)
     try:

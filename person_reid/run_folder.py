@@ -47,6 +47,7 @@ class RunFolder:
         self.curves = self.path / "train.jpg"
         self.not_finite = self.path / "not_finite.txt"
         self.report = self.path / "report.html"
+        self.versions_file = self.path / "versions.jsonl"
 
     def writing(self) -> AbstractContextManager[None]:
         """Return the lock that a training holds. Entering it raises UserError if another one trains under the name."""
@@ -88,7 +89,8 @@ class RunFolder:
         Raises UserError if the file is damaged, or if only it or only checkpoints are left of the run.
         """
         if not self.state_file.exists():
-            if any(self.path.glob("*.pth")):
+            begun = self.versions_file.exists() and not self.log.exists()  # and stopped while its first epoch was saved
+            if any(self.path.glob("*.pth")) and not begun:
                 raise UserError(
                     f"{self.state_file}: no such file, so the run cannot be resumed. Without --resume it begins anew, "
                     f"and what is in {self.path} is kept beside it."
@@ -139,7 +141,7 @@ class RunFolder:
 
     def save_versions(self, versions: Mapping[str, Any], goes_on: bool) -> None:
         """Write {what: version} as a line of versions.jsonl, after the earlier lines if the run is resumed."""
-        path = self.path / "versions.jsonl"
+        path = self.versions_file
         before = path.read_text() if goes_on and path.exists() else ""
         with atomic_write(path) as temporary:
             temporary.write_text(before + json.dumps(versions) + "\n")
@@ -213,7 +215,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
     Raises OSError if there is no such file, UserError if it is not a mapping or has aliases (`*name`).
     """
-    if not Path(path).exists():
+    if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such options file.")
     text = Path(path).read_bytes()
     try:

@@ -1,9 +1,19 @@
 import errno
+import os
+import threading
 
 import pytest
 import torch
 
-from person_reid.basics import UserError, atomic_write, did_you_mean, select_device, with_ending
+from person_reid.basics import (
+    UserError,
+    atomic_write,
+    did_you_mean,
+    only_writer,
+    printable,
+    select_device,
+    with_ending,
+)
 from person_reid.cli.main import run_script
 
 
@@ -83,3 +93,56 @@ def test_minus_one_is_the_cpu_and_a_gpu_must_be_there(monkeypatch):
         select_device("2")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert select_device("0").type in ("cpu", "mps")
+
+
+def test_what_is_no_file_is_written_to_and_not_replaced(tmp_path):
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no pipes with names")
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    with atomic_write(tmp_path / "pipe") as target:
+        target.write_text("figures")
+    assert os.read(reader, 100) == b"figures" and (tmp_path / "pipe").is_fifo()
+    os.close(reader)
+
+
+def test_names_that_a_terminal_would_obey_are_printable():
+    assert printable("a\x1b[2Jb\r\u202ec\udce9\n") == "a\ufffd[2Jb\ufffd\ufffdc\ufffd\n"
+    assert printable("Zoë 山\t") == "Zoë 山\t"
+
+
+def test_a_lock_is_held_by_one_and_waited_for_by_others(tmp_path, caplog):
+    done = []
+
+    def second():
+        with only_writer(tmp_path / "lock", "here", wait=True):
+            done.append("second")
+
+    with only_writer(tmp_path / "lock", "here"):
+        refused = pytest.raises(UserError, match="here: another process is writing there")
+        with refused, only_writer(tmp_path / "lock", "here"):
+            pass
+        thread = threading.Thread(target=second)
+        with caplog.at_level("INFO"):
+            thread.start()
+            thread.join(0.3)
+        done.append("first")
+    thread.join()
+    assert done == ["first", "second"] and "waiting for another process" in caplog.text
+
+
+def test_a_link_stays_a_link(tmp_path):
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "file").write_text("old")
+    try:
+        (tmp_path / "link").symlink_to(tmp_path / "far" / "file")
+    except OSError:
+        pytest.skip("links need a permission here")
+    with atomic_write(tmp_path / "link") as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "far" / "file").read_text() == "new"
+
+
+def test_a_folder_is_no_file_to_write(tmp_path):
+    with pytest.raises(IsADirectoryError, match="expected the name of a file"), atomic_write(tmp_path):
+        pass

@@ -15,7 +15,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
-from person_reid.basics import write_json
+from person_reid.basics import check_target, write_json
 from person_reid.cli.flags import testing_parser
 from person_reid.cli.tested import open_embedder
 from person_reid.data.bank import open_bank
@@ -30,6 +30,8 @@ from person_reid.run_folder import RunFolder
 def main(argv: list[str] | None = None) -> None:
     """Extract, evaluate and write."""
     options = testing_parser(__doc__).parse_args(argv)
+    for path in filter(None, (options.result, options.json)):
+        check_target(path)
     with join_world(options.gpu_ids) as world:
         options.gpu_ids = world.gpu(options.gpu_ids)
         extract = extractor(options, world)

@@ -43,6 +43,7 @@ REASONS = {  # what SQLite says, and what to do
     "readonly": "it cannot be written to. Check the permissions of the file and of its folder.",
     "unable to open": "it cannot be opened. Check the permissions of the file and of its folder.",
     "disk I/O error": "the disk cannot be read or written. Check its health and that it has room.",
+    "Could not decode": "damaged. Index the images again: --index ANOTHER_FILE",
     "malformed": "damaged. Index the images again: --index ANOTHER_FILE",
     "not a database": FOREIGN,
     "no such table": FOREIGN,

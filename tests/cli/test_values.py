@@ -1,5 +1,7 @@
 """Values of train.py's flags that make no sense: one line, before anything is written."""
 
+import os
+
 import pytest
 import yaml
 
@@ -30,6 +32,8 @@ from tests.support.scripts import refused, run
         (["--train_with", ",,"], "found an empty one", 2),
         (["--train_with", "people,"], "found an empty one", 2),
         (["--config", "empty.yaml"], "empty.yaml: expected options as 'name: value' lines, found nothing", 1),
+        (["--config", "."], ".: no such options file", 1),
+        (["--config", os.devnull], "no such options file", 1),
         (["--config", "gpus.yaml"], "gpus.yaml: gpu_ids: 'a,b' does not fit (a,b: expected numbers of GPUs", 1),
         (["--config", "named.yaml"], "--name '../a': expected a plain name", 1),
         (["--name", "a\x1b[31m"], "expected a plain name", 1),
@@ -50,3 +54,10 @@ def test_a_value_that_makes_no_sense_is_refused_before_anything_is_written(flags
 def test_epochs_that_never_come_are_remarked_on(tmp_path):
     output = run("train", "--dry_run", "--total_epoch", "5", "--warm_epoch", "6", "--freeze_epochs", "5", cwd=tmp_path)
     assert "ends before the learning rate has risen" in output and "The backbone learns nothing" in output
+
+
+@pytest.mark.parametrize("flag", ["--result", "--json"])
+def test_a_place_that_cannot_be_written_is_known_before_the_work(flag, tmp_path):
+    (tmp_path / "file").touch()
+    for place, words in ((".", "a folder; expected the name of a file"), ("file/deeper.mat", "file")):
+        assert words in refused("test", flag, place, "--name", "nobody", cwd=tmp_path)

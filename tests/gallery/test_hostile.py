@@ -69,6 +69,9 @@ def test_what_is_remembered_may_be_damaged(index):
     index._rows("INSERT INTO about VALUES ('network', 'no JSON')")
     with pytest.raises(UserError, match="damaged: no JSON under 'network'"):
         index.recall("network")
+    index._rows("UPDATE about SET value = CAST(x'5b302eff5d' AS TEXT)")
+    with pytest.raises(UserError, match="damaged"):
+        index.recall("network")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])

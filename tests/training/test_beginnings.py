@@ -97,6 +97,13 @@ def test_a_run_without_its_state_is_not_resumed(room):
     refused("resume.pth: no such file, so the run cannot be resumed", "--resume")
 
 
+def test_a_run_killed_while_its_first_epoch_was_saved_begins_again(room, capsys):
+    RunFolder("run").state_file.unlink()
+    RunFolder("run").log.unlink()
+    start("--resume")
+    assert "nothing to resume yet" in capsys.readouterr().out
+
+
 def test_a_run_without_its_options_is_not_resumed(room):
     RunFolder("run").options_file.unlink()
     refused("opts.yaml: no such file", "--resume")

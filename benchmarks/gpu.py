@@ -1,0 +1,224 @@
+# PYTHON_ARGCOMPLETE_OK
+"""Measure everything that docs/benchmarks.md wants to know of a GPU, in parts that each end within nine minutes.
+
+    python benchmarks/gpu.py --save gpu.md                              # all parts, one after the other
+    python benchmarks/gpu.py --save gpu.md --images bounding_box_train  # with the photographs of Market-1501
+    python benchmarks/gpu.py --parts training epochs --save gpu.md
+    python benchmarks/gpu.py --dry_run --gpu_ids -1                     # every part, tiny, on the CPU
+
+For a bare machine with one GPU and no network: without --images it draws synthetic people of Market-1501's size. Each
+part runs in a process of its own and is added to --save when it ends; one that fails or takes too long costs the others
+nothing. The share of the peak is that of a large matrix product measured in the same process; a training step is
+counted as three forward passes.
+"""
+
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks import losses
+from benchmarks.measure import SIZES, best, machine, make_result
+from benchmarks.training import suite_loop, usual_loop
+from person_reid.basics import UserError, select_device
+from person_reid.cli import prepare
+from person_reid.cli.main import run_script
+from person_reid.cli.options import parse_train
+from person_reid.cli.parser import Parser
+from person_reid.cli.specs import train_spec
+from person_reid.models.complexity import complexity
+from person_reid.models.factory import create_model
+from person_reid.retrieval.features import extract_features, fused_embedding
+from person_reid.retrieval.metrics import evaluate
+from person_reid.retrieval.rerank import RerankSpec, rescorer
+from person_reid.retrieval.results import load_result
+from person_reid.retrieval.similarity import DISTANCES
+from person_reid.training.run import run_training
+
+ROOT = Path(__file__).resolve().parent.parent
+MINUTES = 9  # that a part may take
+NETWORKS = {"resnet50": (256, 128, 64), "osnet_x1_0": (256, 128, 64), "swin_base_patch4_window7_224": (224, 224, 32)}
+TINY = {"osnet_x0_25": (64, 32, 8)}  # name: height, width, batch size
+VARIANTS = {
+    "suite, TF32": [], "suite, float32": ["--no_tf32"], "suite, bfloat16": ["--bf16"],
+    "suite, bfloat16, compiled": ["--bf16", "--compile"],
+}  # fmt: skip
+
+
+def main(argv=None):
+    """Run the parts, or the single one of --only in this process."""
+    parser = Parser(__doc__)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="only these")
+    parser.add_argument("--images", type=Path, metavar="FOLDER", help="photographs with Market-1501's names")
+    parser.add_argument("--save", type=Path, metavar="FILE.md", help="file to add the tables to")
+    parser.add_argument("--gpu_ids", default="0", help="the GPU to use; -1 for the CPU")
+    parser.add_argument("--dry_run", action="store_true", help="tiny sizes, to see that every part works")
+    parser.add_argument("--only", choices=PARTS, help="run this part here, with people in the working folder")
+    options = parser.parse_args(argv)
+    if options.only:
+        PARTS[options.only](options, select_device(options.gpu_ids))
+        return
+    failed = []
+    with tempfile.TemporaryDirectory() as room:
+        lay_out(options, room)
+        for part in options.parts:
+            text, ended_well = run_part(part, options, room)
+            failed += [] if ended_well else [part]
+            print(text, flush=True)
+            if options.save:
+                with options.save.open("a", encoding="utf-8") as file:
+                    file.write(text)
+    if failed:
+        raise UserError(f"parts that failed: {', '.join(failed)}; the reasons are above.")
+
+
+def lay_out(options, room):
+    """Put people of Market-1501's size into `room`/people."""
+    if options.images:
+        named = ["--pattern", r"(?P<id>-?\d+)_c(?P<camera>\d+)", "--test_fraction", "0"]
+        prepare.main(["--data_dir", str(options.images), "--save_dir", f"{room}/people/pytorch", *named])
+        return
+    sizes = ["--identities", "4"] if options.dry_run else ["--identities", "719"]
+    nobody = ["--test_identities", "1", "--distractors", "0", "--junk", "0"]
+    prepare.main(["--synthetic", "--data_dir", f"{room}/people", *sizes, *nobody])
+
+
+def run_part(part, options, room):
+    """Run a part in a process of its own. Return its output as a section, and whether it ended well."""
+    flags = ["--only", part, "--gpu_ids", options.gpu_ids, *(["--dry_run"] if options.dry_run else [])]
+    command = [sys.executable, str(Path(__file__).resolve()), *flags]
+    began = time.perf_counter()
+    try:
+        done = subprocess.run(
+            command, cwd=room, timeout=60 * MINUTES, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        text, status = done.stdout, done.returncode
+    except subprocess.TimeoutExpired as error:
+        text, status = (error.stdout or b"").decode(errors="replace") + f"stopped after {MINUTES} minutes\n", 1
+    return f"## {part}\n\n{text}\n({time.perf_counter() - began:.0f} s)\n\n", status == 0
+
+
+def device_tests(options, device):
+    """Run the tests marked gpu."""
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "tests/test_gpu.py"]
+    if status := subprocess.run(command, cwd=ROOT).returncode:
+        raise UserError(f"pytest ended with status {status}")
+
+
+def training(options, device):
+    """Print images per second of the usual loop and of the suite, for each network and precision."""
+    peaks = {name: peak(device, name) for name in ("TF32", "bfloat16")}
+    print(describe(device), ", ".join(f"{name} {value:.0f} TFLOP/s" for name, value in peaks.items()), sep="; ")
+    print("\n| network | | images/s | times | of the peak | waits for data | peak memory |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for name, (height, width, batch) in (TINY if options.dry_run else NETWORKS).items():
+        with torch.device("meta"):
+            work = complexity(create_model(name, None, "none").eval(), (height, width)).multiply_adds
+        settings = {"data_dir": "people/pytorch", "backbone": name, "height": height, "width": width,
+                    "batchsize": batch, "gpu_ids": options.gpu_ids, "steps": 1 if options.dry_run else 60}  # fmt: skip
+        workers = min(8, os.cpu_count() or 1)
+        runs = {f"usual loop, {workers} workers": lambda s=settings, w=workers: usual_loop(s, w)}
+        runs |= {text: lambda s=settings, f=flags: suite_loop(s, f) for text, flags in VARIANTS.items()}
+        first = None
+        for text in list(runs)[: 2 if options.dry_run else None]:
+            if device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats()
+            speed, waits, memory = runs[text]()
+            first = first or speed
+            share = 6 * work * speed / 1e12 / peaks["bfloat16" if "bfloat16" in text else "TF32"]
+            cells = [name, text, f"{speed:.0f}", f"{speed / first:.2f}", f"{share:.1%}", f"{waits:.1%}"]
+            print(f"| {' | '.join(cells)} | {memory:.2f} GB |", flush=True)
+
+
+def epochs(options, device):
+    """Train two epochs of Market-1501's size, and print what sixty would take."""
+    size = ["--height", "64", "--width", "32", "--batchsize", "8"] if options.dry_run else ["--batchsize", "32"]
+    network = ["--backbone", "osnet_x0_25" if options.dry_run else "resnet50", "--weights", "none"]
+    shared = ["--train_all", "--total_epoch", "2", "--gpu_ids", options.gpu_ids, "--data_dir", "people/pytorch"]
+    print("| | first epoch | second | sixty, extrapolated |\n| --- | --- | --- | --- |")
+    for precision in ["TF32"] if options.dry_run else ["TF32", "bf16"]:
+        flags = [*network, *size, *shared, "--name", precision, *(["--bf16"] if precision == "bf16" else [])]
+        history = run_training(train_spec(parse_train(flags))).history()
+        first, second = (epoch["seconds"] for epoch in history)
+        print(f"| {network[1]}, {precision} | {first:.1f} s | {second:.1f} s | {(first + 59 * second) / 60:.1f} min |")
+
+
+def extraction(options, device):
+    """Print the images per second of extraction with two views, from a bank in memory."""
+    images, batch = (16, 8) if options.dry_run else (23_100, 256)
+    print(f"{describe(device)}; {images:,} images, two views\n")
+    print("| network | | s | images/s |\n| --- | --- | --- | --- |")
+    for name, (height, width, _) in (TINY if options.dry_run else NETWORKS).items():
+        bank = torch.randint(0, 256, (images, height, width, 3), dtype=torch.uint8)
+        embed = fused_embedding(create_model(name, None, "none", (height, width)), device)
+        for text, dtype in {"float32": None, "float16": torch.float16, "bfloat16": torch.bfloat16}.items():
+            extract_features(embed, bank[:batch], device, batch, dtype=dtype)  # warm up
+            seconds = best(lambda d=dtype, b=bank, e=embed: extract_features(e, b, device, batch, dtype=d), 1)
+            print(f"| {name} | {text} | {seconds:.2f} | {images / seconds:.0f} |", flush=True)
+
+
+def ranking(options, device):
+    """Print the milliseconds of evaluation and of the re-rankings, features in memory."""
+    sizes = {"tiny": (40, 200)} if options.dry_run else {name: SIZES[name] for name in ("market", "msmt17")}
+    where = None if device.type == "cpu" else device
+    logging.getLogger("person_reid").setLevel(logging.ERROR)
+    print(f"{describe(device)}\n\n| features | | re-ranking, ms | evaluation, ms | result |\n|---|---|---|---|---|")
+    for name, (queries, images) in sizes.items():
+        make_result("made.mat", queries, images)
+        query, gallery = load_result("made.mat")
+        for method in (None, "k-reciprocal", "gnn"):
+            rescore = DISTANCES["cosine"] if method is None else rescorer(RerankSpec(method, memory_gb=16))
+            scores = rescore(query.features, gallery.features, where)
+            made = best(lambda r=rescore, q=query, g=gallery: r(q.features, g.features, where))
+            metric = best(lambda s=scores, q=query, g=gallery: evaluate(q, g, scores=s))
+            line = evaluate(query, gallery, scores=scores).line()
+            print(f"| {name} | {method or 'none'} | {1e3 * made:.1f} | {1e3 * metric:.1f} | {line} |", flush=True)
+
+
+def loss_functions(options, device):
+    """Print time and memory of the losses at batch 1024, beside pytorch-metric-learning."""
+    if find_spec("pytorch_metric_learning") is None:
+        print("pytorch-metric-learning is not installed (requirements-dev.txt)")
+        return
+    small = ["--batches", "16", "--losses", "triplet", "--repeats", "1"] if options.dry_run else ["--batches", "1024"]
+    losses.main([*small, "--gpu_ids", options.gpu_ids])
+
+
+PARTS = {
+    "tests": device_tests, "training": training, "epochs": epochs, "extraction": extraction, "ranking": ranking,
+    "losses": loss_functions,
+}  # fmt: skip
+
+
+def describe(device):
+    """Return a line about the machine and the device."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return f"{machine()}, torch {torch.__version__}, {name}"
+
+
+def peak(device, precision):
+    """Return the TFLOP/s of a large matrix product."""
+    torch.backends.cuda.matmul.allow_tf32 = True
+    size = 8192 if device.type == "cuda" else 512
+    matrix = torch.randn(size, size, device=device, dtype=torch.bfloat16 if precision == "bfloat16" else torch.float32)
+
+    def multiply():
+        product = matrix
+        for _ in range(10):
+            product = matrix @ matrix
+        return float(product[0, 0])  # waits for the device
+
+    multiply()
+    return 10 * 2 * size**3 / best(multiply) / 1e12
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,85 @@
+"""What an accelerator computes is what the CPU computes. `benchmarks/gpu.py` runs these; elsewhere they are skipped."""
+
+import numpy as np
+import pytest
+import torch
+
+from person_reid import losses
+from person_reid.models.factory import create_model
+from person_reid.retrieval.features import extract_features, fused_embedding
+from person_reid.retrieval.metrics import evaluate
+from person_reid.retrieval.rerank import RerankSpec, rescorer
+from person_reid.retrieval.results import FeatureSet
+from person_reid.retrieval.similarity import CosineScores
+from tests.support.people import write_people
+from tests.support.runs import equal_weights, log, weights
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")]
+DEVICE = torch.device("cuda")
+SMALL = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32", "--batchsize", "8"]
+
+
+def people(count, seed):
+    """Features of people that are apart, so that no rounding changes a ranking."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(count) % 20 + 1
+    features = np.eye(64, dtype=np.float32)[labels] + random.normal(0, 0.1, (count, 64)).astype(np.float32)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    return FeatureSet(features, labels, random.integers(1, 5, count))
+
+
+def test_the_metrics_are_those_of_the_cpu():
+    query, gallery = people(40, 0), people(500, 1)
+    there = evaluate(query, gallery, scores=CosineScores(query.features, gallery.features, DEVICE))
+    assert there.line() == evaluate(query, gallery).line()
+
+
+@pytest.mark.parametrize("method", ["k-reciprocal", "gnn", "aqe"])
+def test_re_ranking_is_that_of_the_cpu(method):
+    query, gallery = people(40, 0), people(500, 1)
+    spec = RerankSpec(method)
+    lines = {
+        evaluate(query, gallery, scores=rescorer(spec)(query.features, gallery.features, device)).line()
+        for device in (None, DEVICE)
+    }
+    assert len(lines) == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["triplet", "circle", "contrast", "lifted", "instance", "sphere", "arcface", "cosface"]
+)
+def test_losses_and_their_gradients_are_those_of_the_cpu(name):
+    torch.manual_seed(0)
+    features, labels = torch.randn(32, 64), torch.arange(32) // 4
+    torch.manual_seed(1)
+    loss = losses.create(name, 8, 64)
+    found = []
+    for device in (torch.device("cpu"), DEVICE):
+        there = features.to(device).requires_grad_()
+        value = loss.to(device)(there, labels.to(device))
+        value.backward()
+        found.append((value.item(), there.grad.cpu()))
+    (value, gradient), (other, other_gradient) = found
+    assert other == pytest.approx(value, rel=1e-4)
+    torch.testing.assert_close(other_gradient, gradient, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "least"), [(None, 0.9999), (torch.float16, 0.99), (torch.bfloat16, 0.98)])
+def test_features_are_those_of_the_cpu(dtype, least):
+    bank = torch.randint(0, 256, (24, 64, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    network = create_model("osnet_x0_25", None, "none")
+    here = extract_features(fused_embedding(network, torch.device("cpu")), bank, torch.device("cpu"), 8)
+    there = extract_features(fused_embedding(network, DEVICE), bank, DEVICE, 8, dtype=dtype)
+    assert (here * there).sum(1).min() > least
+
+
+@pytest.mark.parametrize("flags", [[], ["--bf16"], ["--fp16"], ["--compile"]])
+def test_a_training_is_repeatable(flags, tmp_path, monkeypatch):
+    import train
+
+    monkeypatch.chdir(tmp_path)
+    write_people(tmp_path / "people" / "train_all", people=4, images=8)
+    for name in ("first", "second"):
+        train.main([*SMALL, "--data_dir", "people", "--train_all", "--total", "3", "--name", name, *flags])
+    assert all(np.isfinite(record["loss"]) for record in log("first"))
+    assert equal_weights(weights("first"), weights("second"))
