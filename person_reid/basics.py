@@ -85,8 +85,8 @@ def atomic_write(path: str | Path, shared: bool = False) -> Iterator[Path]:
 
     A reader of `path` finds the complete old file or the complete new one, even after a crash or on a full disk. The
     next attempt overwrites what a killed process left behind. shared: several processes may write the same file at
-    once (a cache), so each uses a temporary file of its own. A link stays, and what it leads to is replaced; devices and
-    pipes are written to.
+    once (a cache), so each uses a temporary file of its own. A link stays, and what it leads to is replaced; devices
+    and pipes are written to.
 
     Raises OSError, naming `path`, if the disk is full or the folder cannot be written to.
     """
