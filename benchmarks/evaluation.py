@@ -4,18 +4,22 @@
     python benchmarks/evaluation.py                                  # made-up features of Market-1501's size
     python benchmarks/evaluation.py --result pytorch_result.mat      # real features
     python benchmarks/evaluation.py --sizes market msmt17 market+500k --no_reference
+    python benchmarks/evaluation.py --before ../earlier              # only the start, against another checkout
 
 Prints rows of Markdown. Peak memory is that of the whole process. "features" is the content of the file, of which a
 process needs one copy. The loop is benchmarks/references.py.
 """
 
+import os
+import statistics
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.measure import SIZES, apart, best, describe, machine, result_files, run_process
+from benchmarks.measure import ROOT, SIZES, apart, best, describe, machine, result_files, run_process
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
 from person_reid.retrieval.metrics import evaluate
@@ -32,11 +36,31 @@ def main(argv=None):
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["market"], help="sizes of the made-up features")
     parser.add_argument("--result", type=Path, help="measure this file instead of made-up features")
     parser.add_argument("--no_reference", action="store_true", help="leave out the loop, which takes minutes")
+    parser.add_argument(
+        "--before", type=Path, metavar="FOLDER", help="compare the start of evaluate.py with this one's"
+    )
     args = parser.parse_args(argv)
+    if args.before:
+        start(args.before)
+        return
     print(machine(), HEADER, sep="\n\n", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         for path in result_files(args, folder):
             print(row(path, args.no_reference), flush=True)
+
+
+def start(before):
+    """Print the processor seconds that evaluate.py takes to its first line, here and in another checkout, in turn."""
+    times: dict = {ROOT: [], before.resolve(): []}
+    for folder in [*times] * 15:
+        earlier = os.times()
+        subprocess.run([sys.executable, str(folder / "evaluate.py"), "--help"], check=True, stdout=subprocess.DEVNULL)
+        now = os.times()
+        times[folder].append(now.children_user + now.children_system - earlier.children_user - earlier.children_system)
+    here, there = map(statistics.median, times.values())
+    print(
+        f"{machine()}: evaluate.py starts in {here:.3f} s, there in {there:.3f} s of processor time: {here / there:.2f}"
+    )
 
 
 def row(path, no_reference):
