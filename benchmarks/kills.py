@@ -122,12 +122,14 @@ def kill_additions(room, kills):
 
 
 def kill(command, room, kills, most, check=lambda: None):
-    """Run a command `kills` times, killed at one of its first `most` writing acts, then to its end.
+    """Run a command until it was killed `kills` times, at one of its first `most` writing acts, then to its end.
 
-    Returns how often it was killed before it had ended by itself.
+    Returns how often it was killed: fewer if it has nothing left to do.
     """
     killed = 0
-    for _ in progress(range(kills), desc="kills"):
+    for _ in progress(range(4 * kills), desc="kills"):  # some end by themselves before that act
+        if killed == kills:
+            break
         acts = random.randint(1, most)
         outcome = run(lambda: doomed(command, acts), room, PATIENCE)  # noqa: B023
         if outcome.status not in (0, -signal.SIGKILL):
