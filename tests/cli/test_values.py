@@ -32,6 +32,14 @@ from tests.support.scripts import refused, run
         (["--train_with", ",,"], "found an empty one", 2),
         (["--train_with", "people,"], "found an empty one", 2),
         (["--config", "empty.yaml"], "empty.yaml: expected options as 'name: value' lines, found nothing", 1),
+        (["--lr", "nan"], "nan: expected a finite number", 2),
+        (["--weight_decay", "inf"], "inf: expected a finite number", 2),
+        (["--seed", "9" * 26], "expected a number of at most 18 digits", 2),
+        (["--height", "100000"], "100000: expected a number from 16 to 2048 pixels", 2),
+        (["--height", "7", "--width", "3"], "7: expected a number from 16 to 2048 pixels", 2),
+        (["--linear_num", "100000000000"], "expected a number from 0 to 65536", 2),
+        (["--droprate", "1"], "1: expected a number from 0 to below 1", 2),
+        (["--data_dir", ""], "expected a value, found an empty one", 2),
         (["--config", "."], ".: no such options file", 1),
         (["--config", os.devnull], "no such options file", 1),
         (["--config", "gpus.yaml"], "gpus.yaml: gpu_ids: 'a,b' does not fit (a,b: expected numbers of GPUs", 1),
@@ -61,3 +69,16 @@ def test_a_place_that_cannot_be_written_is_known_before_the_work(flag, tmp_path)
     (tmp_path / "file").touch()
     for place, words in ((".", "a folder; expected the name of a file"), ("file/deeper.mat", "file")):
         assert words in refused("test", flag, place, "--name", "nobody", cwd=tmp_path)
+
+
+NUMBERS = {
+    "evaluate_rerank": ["--alpha", "--lambda_value", "--memory_gb", "--k1", "--augment"], "demo": ["--top"],
+    "prepare": ["--test_fraction", "--cameras"], "train": ["--backbone_lr", "--erasing_p", "--alpha"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+@pytest.mark.parametrize(("script", "flag"), [(script, flag) for script, flags in NUMBERS.items() for flag in flags])
+def test_no_number_is_infinite_or_none(script, flag, value, tmp_path):
+    said = run(script, f"{flag}={value}", cwd=tmp_path, status=2)
+    assert f"argument {flag}" in said and (f"{value}: expected a finite number" in said or "invalid int value" in said)

@@ -117,8 +117,9 @@ DAMAGED += [np.random.default_rng(seed).bytes(500) for seed in range(20)]
 @pytest.mark.parametrize("content", DAMAGED, ids=range(len(DAMAGED)))
 def test_damaged_files_end_in_one_line(content, tmp_path):
     (tmp_path / "net.pth").write_bytes(content)
-    with pytest.raises(UserError, match=r"net\.pth: (not a readable weight file|expected a state dict)"):
+    with pytest.raises(UserError, match=r"net\.pth: (not a readable weight file|expected a state dict)") as error:
         read_state_dict(tmp_path / "net.pth")
+    assert str(error.value).endswith(".") and len(str(error.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("seed", range(10))

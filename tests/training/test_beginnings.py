@@ -1,6 +1,7 @@
 """How a training begins or goes on: nothing moves before all is checked, and only the run that was begun is resumed."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,11 @@ def test_two_runs_of_a_name_at_once(room):
 )
 def test_what_cannot_be_trained_displaces_nothing(room, flags, words):
     refused(words, *flags)
+
+
+def test_a_writer_that_is_not_installed_displaces_nothing(room, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    refused("--tensorboard needs the package tensorboard", "--tensorboard")
 
 
 def test_each_earlier_run_is_kept(room, capsys):
