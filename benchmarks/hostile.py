@@ -11,7 +11,6 @@ with 1 or 2 and no line that says why, or with 0 although the value cannot be me
 the status is 1 if there is any. POSIX only.
 """
 
-import importlib
 import multiprocessing
 import os
 import random
@@ -29,64 +28,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.children import Outcome, run, start, wait
+from benchmarks.children import Outcome, start, wait
+from benchmarks.room import READ, WORKING, call, furnish, module
 from person_reid.basics import UserError, progress
 from person_reid.cli.main import COMMANDS, run_script
 from person_reid.cli.parser import Parser
-from tests.support.people import draw_people
 
-SIZE = "--height 64 --width 32".split()  # noqa: SIM905
-SMALL = ["--backbone", "osnet_x0_25", "--weights", "none", *SIZE, "--gpu_ids", "-1"]
-RUN = ["--name", "run", "--gpu_ids", "-1"]
-PEOPLE = "people/pytorch"
-TRAIN = [*SMALL, "--data_dir", PEOPLE, "--batchsize", "8", "--total_epoch", "1"]
-# A command line of each command that works in the room that `furnish` makes.
-WORKING = {
-    "prepare": ["--data_dir", "people", "--save_dir", "out"],
-    "train": [*TRAIN, "--name", "new"],
-    "train_DDP": [*TRAIN, "--name", "new"],
-    "test": [*RUN, "--test_dir", PEOPLE],
-    "evaluate": [],
-    "evaluate_gpu": ["--gpu_ids", "-1"],
-    "evaluate_rerank": ["--k1", "3", "--k2", "2"],
-    "demo": [],
-    "model": ["osnet_x0_25"],
-    "search index": ["people/query", "--index", "new.index", *SMALL],
-    "search query": ["people/query", "--index", "people.index", "--gpu_ids", "-1"],
-    "threshold": [],
-    "compare": ["one.jpg", "two.jpg", "--threshold", "0.5", *RUN],
-    "export": [*RUN, "--output", "net.pt"],
-    "heatmap": [*RUN],
-    "figures histogram": [],
-    "figures curves": ["--name", "run"],
-    "figures cmc": [],
-    "report": [*RUN, "--no_heatmaps", "--no_rerank"],
-    "augmentations": ["one.jpg"],
-    "reproduce": ["recipe.yaml", "--results", "results.jsonl"],
-}  # fmt: skip
-# The files that a command reads.
-READ = {
-    "pytorch_result.mat": ["evaluate", "evaluate_rerank", "demo", "threshold", "figures histogram", "figures cmc"],
-    "model/run/net_last.pth": ["test", "compare", "export"],
-    "model/run/resume.pth": ["train --resume"],
-    "model/run/opts.yaml": ["test", "train --resume", "report"],
-    "model/run/log.jsonl": ["figures curves", "report"],
-    "people.index": ["search query"],
-    "one.jpg": ["compare", "augmentations"],
-    "net.onnx": ["test --engine"],
-    "list.csv": ["prepare --csv"],
-    "recipe.yaml": ["reproduce"],
-    "results.jsonl": ["reproduce"],
-    "people/pytorch/.prepared.json": ["prepare again"],
-    "people/synthetic.json": ["prepare --synthetic"],
-}  # fmt: skip
-WORKING |= {
-    "train --resume": [*TRAIN, "--name", "run", "--resume"],
-    "test --engine": ["--engine", "net.onnx", "--gpu_ids", "-1", "--test_dir", PEOPLE],
-    "prepare --csv": ["--csv", "list.csv", "--save_dir", "out"],
-    "prepare again": ["--data_dir", "people"],
-    "prepare --synthetic": ["--synthetic", "--data_dir", "people"],
-}  # fmt: skip
 NUMBERS = ["nan", "inf", "-inf", "-1", "0", "1e308", "-1e308", "9" * 26, "0.5.5", "abc", "1,2", "0x10", "1e-300"]
 TEXTS = ["../..", "/dev/full", "/proc/self/mem", ".", "'; exit 3", "$(exit 3)", "x" * 5000, "a\nb", "%s", "\udce9"]
 NEVER = {"int": {"nan", "inf", "-inf", "0.5.5", "abc", "9" * 26}, "float": {"nan", "inf", "-inf", "0.5.5", "abc"}}
@@ -143,31 +90,6 @@ def report(cases, ends):
         print(f"| {kind} | {len(found)} | {len(found) - failed - succeeded} | {succeeded} | {failed} |")
 
 
-def furnish(room):
-    """Make a room with people, a run, features, an index and everything else that a command reads."""
-    room.mkdir()
-
-    def do(command, words):
-        outcome = run(partial(call, command, words), room, 300)
-        if outcome.status != 0:
-            raise UserError(f"{command} {words}: {outcome.output}")
-
-    run(partial(draw_people, room / "people", 4, 2, 2, 2, 2, 2), room, 300)
-    do("train", [*TRAIN, "--name", "run", "--train_all"])
-    do("test", WORKING["test"])
-    do("search index", ["people/query", "--index", "people.index", *SMALL])
-    do("export", [*RUN, "--output", "net.onnx"])
-    crops = sorted((room / "people" / "query").glob("*.jpg"))
-    for name, crop in zip(("one.jpg", "two.jpg"), crops, strict=False):
-        shutil.copy(crop, room / name)
-    lines = [f"{path.relative_to(room)},{path.name[:4]}\n" for path in sorted((room / "people").glob("*_train/*.jpg"))]
-    (room / "list.csv").write_text("path,identity\n" + "".join(lines))
-    about = "{title: t, source: s, dataset: synthetic, average_precision: step, published: {single: {mAP: 50}}}"
-    flags = {flag.removeprefix("--"): value for flag, value in zip(TRAIN[::2], TRAIN[1::2], strict=True)}
-    (room / "recipe.yaml").write_text("".join(f"{k}: '{v}'\n" for k, v in flags.items()) + f"recipe: {about}\n")
-    (room / "results.jsonl").touch()
-
-
 def draw(count, chance):
     """Draw cases: all races and full disks, and of the rest as many as fit."""
     fixed = [*races(), *full_disks()]
@@ -197,15 +119,12 @@ def declared(command):
     """Return the actions of the parser of a command."""
     found = []
 
-    class Captured(Exception):
-        pass
-
     def capture(parser, args=None, namespace=None):
         found.append(parser)
-        raise Captured
+        sys.exit()
 
     name, _, subcommand = command.partition(" ")
-    with patch.object(Parser, "parse_known_args", capture), suppress(Captured):
+    with patch.object(Parser, "parse_known_args", capture), suppress(SystemExit):
         module(name).main([])
     actions = found[0]._actions
     if subcommand:
@@ -316,21 +235,6 @@ def complaint(case, outcome: Outcome, partials):
     }
     wrong = [problem for problem, holds in problems.items() if holds]
     return f"{', '.join(wrong)}\n{outcome.output[-1500:]}" if wrong else ""
-
-
-def call(command, words, before=None):
-    """Run a command in this process, as its script does. before: called first, with the folder."""
-    if before:
-        before(Path())
-    name, _, subcommand = command.partition(" ")
-    first = [subcommand] if subcommand and not subcommand.startswith("--") and subcommand != "again" else []
-    sys.argv = [name, *first, *words]
-    run_script(partial(module(name).main, [*first, *words]))
-
-
-def module(name):
-    """Return the module of a command."""
-    return importlib.import_module(f"person_reid.cli.{name.lower()}")
 
 
 if __name__ == "__main__":

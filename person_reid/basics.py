@@ -90,9 +90,7 @@ def atomic_write(path: str | Path, shared: bool = False) -> Iterator[Path]:
 
     Raises OSError, naming `path`, if the disk is full or the folder cannot be written to.
     """
-    path = Path(path).resolve() if Path(path).is_symlink() else Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "a folder; expected the name of a file to write", str(path))
+    path = _written_at(path)
     if path.exists() and not path.is_file():
         yield path
         return
@@ -111,16 +109,24 @@ def atomic_write(path: str | Path, shared: bool = False) -> Iterator[Path]:
 
 
 def check_target(path: str | Path) -> None:
-    """Raise OSError, naming `path`, if no file can be written there: called before work whose result goes there."""
-    path = Path(path)
+    """Raise OSError, naming `path`, if atomic_write could not write there; to be called before the work."""
+    path = _written_at(path)
+    if path.exists() and not path.is_file():
+        return
     try:
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "a folder; expected the name of a file to write")
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+def _written_at(path: str | Path) -> Path:
+    """Return where a link leads to, or the path itself. Raises IsADirectoryError for a folder."""
+    path = Path(path).resolve() if Path(path).is_symlink() else Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "a folder; expected the name of a file to write", str(path))
+    return path
 
 
 def write_json(path: str | Path, content: object) -> None:

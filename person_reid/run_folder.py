@@ -27,11 +27,13 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from person_reid.basics import UserError, atomic_write, did_you_mean, only_writer, read_json_lines
+from person_reid.models.spec import PUBLISHED_CLASSES
 
 if TYPE_CHECKING:
     import torch
 
 log = logging.getLogger(__name__)
+MOST_CLASSES = 1_000_000  # identities of a run
 LONGEST_NAME = 200  # bytes; file systems take 255, and .previous is added
 
 
@@ -133,6 +135,16 @@ class RunFolder:
             there = f"There are: {', '.join(runs)}." if runs else f"Train one: python train.py --name {self.name}"
             raise UserError(f"{self.options_file}: no run of that name.{did_you_mean(self.name, runs)} {there}")
         return read_yaml(self.options_file)
+
+    def num_classes(self, options: Mapping[str, Any]) -> int:
+        """Return the number of identities in the run's options. Raises UserError if it is none."""
+        found = options.get("nclasses", PUBLISHED_CLASSES)
+        if type(found) is not int or not 1 <= found <= MOST_CLASSES:
+            raise UserError(
+                f"{self.options_file}: nclasses: expected the number of identities that were trained, from 1 to "
+                f"{MOST_CLASSES:,}, found {found!r}."
+            )
+        return found
 
     def add_results(self, lines: Iterable[str]) -> None:
         """Append lines to result.txt."""

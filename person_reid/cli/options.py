@@ -17,7 +17,7 @@ from person_reid.basics import UserError, did_you_mean
 from person_reid.cli.flags import MILESTONES, milestones, training_parser
 from person_reid.cli.specs import loss_plan, precision
 from person_reid.models import factory
-from person_reid.models.spec import NETWORK_FLAGS, PUBLISHED_CLASSES, NetworkSpec, chosen_backbone, ignores_stride
+from person_reid.models.spec import NETWORK_FLAGS, NetworkSpec, chosen_backbone, ignores_stride
 from person_reid.reproduce import recipe
 from person_reid.run_folder import RunFolder, check_run_name, read_yaml
 from person_reid.training.spec import changed_flags
@@ -25,7 +25,6 @@ from person_reid.training.spec import changed_flags
 log = logging.getLogger(__name__)
 # Entries of an opts.yaml, ours or of the published code, that are not flags. The file can be the --config of a new run.
 BESIDE_FLAGS = {"nclasses", "local_rank", "world_size", "workers", "prefetch_factor"}
-MOST_CLASSES = 1_000_000  # identities of a run
 
 
 def parse_train(argv: Sequence[str] | None = None, text: str | None = "") -> Namespace:
@@ -83,12 +82,7 @@ def load_run_options(name: str, given: Mapping[str, Any] | None = None) -> Names
     given = given or {}
     vars(options).update((flag, value) for flag, value in given.items() if not (named and flag in NETWORK_FLAGS))
     vars(options).update(said, name=name)
-    options.nclasses = content.get("nclasses", PUBLISHED_CLASSES)
-    if type(options.nclasses) is not int or not 1 <= options.nclasses <= MOST_CLASSES:
-        raise UserError(
-            f"{path}: nclasses: expected the number of identities that were trained, from 1 to {MOST_CLASSES:,}, "
-            f"found {options.nclasses!r}."
-        )
+    options.nclasses = run.num_classes(content)
     resolve(options)
     _refuse_contradictions(given, said, options.backbone, path)
     return options

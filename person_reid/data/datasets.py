@@ -11,6 +11,7 @@ from person_reid.data.readers import (
     MULTI_QUERY,
     QUERY,
     TRAIN,
+    UNLABELLED,
     Splits,
     by_lists,
     by_name,
@@ -19,8 +20,6 @@ from person_reid.data.readers import (
     random_halves,
     with_distractors,
 )
-
-UNLABELLED = "unlabelled"
 
 
 @dataclass(frozen=True)
@@ -38,8 +37,7 @@ class DataSet:
     guess: whether it may be recognised without being named.
     read: a function from the download's folder to {split: [Picture]}, see readers.py; None if it has no identities.
     flags: the flags of prepare.py that it takes.
-    distractors: whether the identities 0 and -1 mean distractors and junk. If they do not, and there is a 0,
-        identities are counted from 1.
+    distractors: whether 0 and -1 mean distractors and junk. If not, identities are counted from 1 where there is a 0.
     published: split -> (identities, images, cameras). Distractors and junk count as images but not as identities;
         None stands for a number that is not published.
     note: what its users need to know.

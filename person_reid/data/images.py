@@ -81,9 +81,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         values = np.asarray(image)
         if not np.isfinite(values).all():
             raise ValueError("some of its pixels are not numbers")
-        return Image.fromarray((values * (255 if values.max() <= 1 else 1)).clip(0, 255).astype(np.uint8)).convert(
-            "RGB"
-        )
+        values = values * (255 if values.max() <= 1 else 1)
+        return Image.fromarray(values.clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

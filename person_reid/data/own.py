@@ -11,7 +11,7 @@ from csv import Error as CSVError
 from pathlib import Path
 
 from person_reid.basics import UserError, progress
-from person_reid.data.images import SUFFIXES, is_readable
+from person_reid.data.images import SUFFIXES, is_image, is_readable
 from person_reid.data.layout import some_of
 from person_reid.data.readers import (
     GALLERY,
@@ -23,9 +23,8 @@ from person_reid.data.readers import (
     all_there,
     by_name,
     draw_identities,
+    files_below,
     group,
-    images_below,
-    other_files,
 )
 
 log = logging.getLogger(__name__)
@@ -51,11 +50,12 @@ def own_folder(
             "--dataset folder: --pattern must say where identity and camera are in the names, such as "
             r'--pattern "(?P<id>-?\d+)_c(?P<camera>\d+)", or "(?P<id>[^/]+)/" for a folder of each identity.'
         )
-    if other := other_files(data_dir):
+    files = list(files_below(data_dir))
+    if other := [str(path) for path in files if not is_image(path.name) and not path.name.startswith(".")]:
         log.warning(
             "%d files that are no images, or of no kind that is read, are left out:\n%s", len(other), some_of(other, 5)
         )
-    _check_patience(pattern, images_below(data_dir))
+    _check_patience(pattern, [path.relative_to(data_dir) for path in files if is_image(path.name)])
     folders = {data_dir / name: split for name, split in SPLIT_NAMES.items() if (data_dir / name).is_dir()}
     if not {TRAIN, GALLERY} & set(folders.values()):
         pictures = by_name(data_dir, {TRAIN: "."}, pattern)[TRAIN]
@@ -137,14 +137,14 @@ def with_queries(splits: Splits) -> Splits:
 
 
 def _check_patience(pattern: str, paths: list[Path]) -> None:
-    """Raise UserError if a regular expression needs more than PATIENCE seconds for the paths, as `(a+)+b` may.
+    """Raise UserError if a regular expression needs more than PATIENCE seconds for names and paths, as `(a+)+b` may.
 
     Python cannot interrupt a search, so another process tries first.
     """
     search = (
         "import os, re, sys; e = re.compile(sys.argv[1]); [e.search(os.fsdecode(line)) for line in sys.stdin.buffer]"
     )
-    lines = b"\n".join(os.fsencode(path) for path in paths)
+    lines = b"\n".join(os.fsencode(text) for path in paths for text in (path.name, path.as_posix()))
     try:
         subprocess.run([sys.executable, "-c", search, pattern], input=lines, timeout=PATIENCE, capture_output=True)
     except subprocess.TimeoutExpired:

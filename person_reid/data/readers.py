@@ -18,6 +18,7 @@ from person_reid.data.images import is_image
 from person_reid.data.layout import some_of, walk
 
 TRAIN, QUERY, GALLERY, MULTI_QUERY = "train_all", "query", "gallery", "multi-query"
+UNLABELLED = "unlabelled"  # of data sets without identities
 OPTIONAL = (MULTI_QUERY,)  # splits that a download may lack
 RECORD = ".prepared.json"  # in every folder that prepare.py has laid out
 
@@ -201,15 +202,11 @@ def read_columns(file: Path, first: bool = False) -> list[list[str]]:
 
 def images_below(folder: Path) -> list[Path]:
     """Return the images below a folder at any depth, sorted; skip hidden folders and those that prepare.py laid out."""
-    return [path for path in _files_below(folder) if is_image(path.name)]
+    return [path for path in files_below(folder) if is_image(path.name)]
 
 
-def other_files(folder: Path) -> list[str]:
-    """Return the names of the files among those images that are none by their name, hidden ones aside."""
-    return [str(path) for path in _files_below(folder) if not path.name.startswith(".") and not is_image(path.name)]
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield all files below a folder, as images_below finds the images among them."""
     for root, folders, names in walk(folder):
         folders[:] = [] if RECORD in names else [name for name in folders if not name.startswith(".")]
         if RECORD not in names:

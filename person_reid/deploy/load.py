@@ -7,7 +7,7 @@ from pathlib import Path
 from person_reid.basics import seed_everything
 from person_reid.models.factory import build_model, check_size, input_size, resolve
 from person_reid.models.network import Network
-from person_reid.models.spec import PUBLISHED_CLASSES, NetworkSpec, chosen_backbone, ignores_stride
+from person_reid.models.spec import NetworkSpec, chosen_backbone, ignores_stride
 from person_reid.models.weights import load_weights
 from person_reid.run_folder import RunFolder
 
@@ -52,7 +52,7 @@ def network_of_run(
         spec = replace(spec, stride=2)
     spec = resolve(replace(spec, height=size[0] or spec.height, width=size[1] or spec.width))
     weights = run.weights_file(which_epoch)
-    return TestedNetwork(spec, weights, int(options.get("nclasses", PUBLISHED_CLASSES)), whole=True)
+    return TestedNetwork(spec, weights, run.num_classes(options), whole=True)
 
 
 def load_network(tested: TestedNetwork) -> Network:

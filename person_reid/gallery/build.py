@@ -88,21 +88,17 @@ def find_images(places: Iterable[str | Path]) -> list[Path]:
 
 def describe_answers(queries: list[Path], answers: list[list[Found]], threshold: float) -> list[dict[str, Any]]:
     """Return the answers as plain values for a JSON file: for each query, whether it is known, and its matches."""
-    return [
-        {
-            "image": str(query),
-            "known": any(accepts(threshold, match.similarity) for match in found),
-            "matches": [
-                {
-                    "image": str(match.path),
-                    "similarity": match.similarity,
-                    "accepted": accepts(threshold, match.similarity),
-                }
-                for match in found
-            ],
-        }
-        for query, found in zip(queries, answers, strict=True)
-    ]
+
+    def describe(match: Found) -> dict[str, Any]:
+        accepted = accepts(threshold, match.similarity)
+        return {"image": str(match.path), "similarity": match.similarity, "accepted": accepted}
+
+    described = []
+    for query, found in zip(queries, answers, strict=True):
+        matches = [describe(match) for match in found]
+        known = any(match["accepted"] for match in matches)
+        described.append({"image": str(query), "known": known, "matches": matches})
+    return described
 
 
 def _words(flags: dict[str, Any]) -> str:

@@ -36,6 +36,7 @@ TABLES = (
     "CREATE TABLE IF NOT EXISTS images (id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB UNIQUE NOT NULL, "
     "state TEXT NOT NULL, feature BLOB NOT NULL)",
 )
+DAMAGED = "damaged. Index the images again: --index ANOTHER_FILE"
 FOREIGN = "not a search index. tools/search.py index makes one."
 REASONS = {  # what SQLite says, and what to do
     "locked": "another process has been writing to it for {busy} s. Wait until it ends, and run this again.",
@@ -43,8 +44,8 @@ REASONS = {  # what SQLite says, and what to do
     "readonly": "it cannot be written to. Check the permissions of the file and of its folder.",
     "unable to open": "it cannot be opened. Check the permissions of the file and of its folder.",
     "disk I/O error": "the disk cannot be read or written. Check its health and that it has room.",
-    "Could not decode": "damaged. Index the images again: --index ANOTHER_FILE",
-    "malformed": "damaged. Index the images again: --index ANOTHER_FILE",
+    "Could not decode": DAMAGED,
+    "malformed": DAMAGED,
     "not a database": FOREIGN,
     "no such table": FOREIGN,
     "no such column": FOREIGN,

@@ -49,6 +49,10 @@ class Training(NamedTuple):
     validation: tuple[torch.Tensor, torch.Tensor] | None
     evaluation: Evaluation | None
 
+    def state(self) -> dict[str, Any]:
+        """Return what --resume needs."""
+        return {**self.trainer.state_dict(), "images": self.images}
+
 
 def run_training(spec: TrainSpec, world: World | None = None) -> RunFolder:
     """Train as the spec says. Everything is checked and decoded before anything but a cache is written.
@@ -223,7 +227,7 @@ def _write_epoch(training: Training, run: RunFolder, keep: int) -> None:
     if trainer.epoch % CHECKPOINT_EVERY == 0:
         run.save_weights(trainer.epoch, weights)
     run.save_weights("last", weights)
-    run.save_state({**trainer.state_dict(), "images": training.images})
+    run.save_state(training.state())
     run.save_log(trainer.history)
     if keep:
         run.keep_latest(keep)
@@ -234,7 +238,7 @@ def _save_and_exit(training: Training, run: RunFolder, world: World) -> None:
     """Save the state on SIGTERM, which a cluster sends to a job before it withdraws the machine, and exit."""
     trainer = training.trainer
     if world.leads:
-        run.save_state({**trainer.state_dict(), "images": training.images})
+        run.save_state(training.state())
         log.info(
             "Stopped by SIGTERM in epoch %d after batch %d; %s holds it. Go on: the same command with --resume.",
             trainer.epoch + 1, trainer.step, run.state_file,

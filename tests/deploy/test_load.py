@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from person_reid import Embedder
 from person_reid.basics import UserError
 from person_reid.cli.flags import testing_parser
 from person_reid.cli.options import parse_train
@@ -196,3 +197,11 @@ def test_flags_that_contradict_are_refused(flags, message):
 def test_a_run_may_be_tested_at_another_size():
     RunFolder("run").save_options(vars(parse_train([])))
     assert (run_options(*SMALL).height, run_options(*SMALL).width) == (64, 32)
+
+
+def test_options_without_a_number_of_identities_are_refused():
+    save_run()
+    run = RunFolder("run")
+    run.save_options(run.options() | {"nclasses": "abc"})
+    with pytest.raises(UserError, match=r"opts\.yaml: nclasses: expected the number of identities"):
+        Embedder("run", device="cpu")
