@@ -13,7 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from person_reid.basics import UserError
-from person_reid.retrieval.similarity import CHUNK_BYTES, CosineScores, Features, chunks, on_cpu, row_minima, run_chunks
+from person_reid.retrieval.all_pairs import search_all_pairs
+from person_reid.retrieval.similarity import (
+    CHUNK_BYTES,
+    CosineScores,
+    Features,
+    chunks,
+    on_cpu,
+    row_minima,
+    run_chunks,
+    unit_rows,
+)
 
 if TYPE_CHECKING:  # evaluate.py starts without torch
     import torch
@@ -48,6 +58,8 @@ class NeighbourSearch(Protocol):
 class ExactNeighbours:
     """A search that compares every query with every gallery image, a chunk of queries at a time.
 
+    On a CPU, images are compared among themselves once a pair (all_pairs.py).
+
     device: an accelerator's torch.device, or None for NumPy; budget: bytes of one chunk of similarities.
     """
 
@@ -64,6 +76,9 @@ class ExactNeighbours:
         itself: the queries are the gallery, and every image comes first in its own list.
         farthest: also find `lowest`.
         """
+        if itself and (self.device is None or self.device.type == "cpu"):
+            found = search_all_pairs(unit_rows(queries), k, self.budget)
+            return Neighbours(*found[:2], lowest=found[2] if farthest else None)
         scores = CosineScores(queries, gallery, self.device)
         indices = np.empty((len(queries), k), np.int64)
         similarities = np.empty((len(queries), k), np.float32)

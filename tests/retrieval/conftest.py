@@ -27,9 +27,9 @@ def image_set(features, labels, cameras):
     return FeatureSet(np.asarray(features), np.asarray(labels), np.asarray(cameras))
 
 
-def signs(random, count):
-    """(count, 16) unit features of +-1/4: their cosines are multiples of 1/8, exact in any order, and often equal."""
-    return random.choice([-0.25, 0.25], (count, 16)).astype(np.float32)
+def signs(random, count, dimension=16):
+    """(count, dimension) unit features of +-dimension^-1/2, for powers of 4: cosines are exact and often equal."""
+    return random.choice([-(dimension**-0.5), dimension**-0.5], (count, dimension)).astype(np.float32)
 
 
 def clusters(random, count, dimension=24, identities=6):
