@@ -193,6 +193,15 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+def busy_cores() -> int:
+    """Return how many cores other processes have used in the last minute and still use; 0 if it is not known."""
+    try:
+        running = Path("/proc/loadavg").read_text(encoding="ascii").split()[3].split("/")[0]  # this process included
+        return min(int(running) - 1, round(os.getloadavg()[0]))
+    except (OSError, ValueError, IndexError):  # not Linux
+        return 0
+
+
 def select_device(gpu_ids: str | int = "0") -> torch.device:
     """Return the device for a `--gpu_ids` value: that GPU, else Apple's GPU, else the CPU.
 
@@ -206,13 +215,25 @@ def select_device(gpu_ids: str | int = "0") -> torch.device:
     except ValueError:
         raise UserError(f"--gpu_ids {gpu_ids}: expected the number of one GPU, such as 0, or -1 for the CPU.") from None
     if number < 0:
-        return torch.device("cpu")
+        return _cpu()
     if torch.cuda.is_available():
         count = torch.cuda.device_count()
         if number >= count:
             raise UserError(f"--gpu_ids {gpu_ids}: this machine has {count} GPU(s), numbered from 0.")
         return torch.device("cuda", number)
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    return torch.device("mps") if torch.backends.mps.is_available() else _cpu()
+
+
+def _cpu() -> torch.device:
+    """Return the CPU. Its number of threads is never chosen by load: it decides how sums are rounded."""
+    import torch
+
+    free = max(1, (os.cpu_count() or 1) - busy_cores())
+    if free < torch.get_num_threads() and "OMP_NUM_THREADS" not in os.environ:
+        log.warning(
+            "Other programs are using this machine. OMP_NUM_THREADS=%d in front of the command may be faster.", free
+        )
+    return torch.device("cpu")
 
 
 def autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:

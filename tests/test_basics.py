@@ -1,13 +1,16 @@
 import errno
 import os
 import threading
+from pathlib import Path
 
 import pytest
 import torch
 
+from person_reid import basics, cli
 from person_reid.basics import (
     UserError,
     atomic_write,
+    busy_cores,
     did_you_mean,
     only_writer,
     printable,
@@ -146,3 +149,45 @@ def test_a_link_stays_a_link(tmp_path):
 def test_a_folder_is_no_file_to_write(tmp_path):
     with pytest.raises(IsADirectoryError, match="expected the name of a file"), atomic_write(tmp_path):
         pass
+
+
+@pytest.mark.parametrize(
+    ("running", "minute", "busy"),
+    [("1/80", 0.1, 0), ("1/80", 3.0, 0), ("4/80", 0.1, 0), ("2/80", 1.2, 1), ("4/80", 1.7, 2), ("3/80", 9.0, 2)],
+)
+def test_cores_are_busy_that_were_and_still_are(running, minute, busy, monkeypatch):
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: f"{minute} 0.5 0.5 {running} 12345\n")
+    monkeypatch.setattr(os, "getloadavg", lambda: (minute, 0.5, 0.5), raising=False)
+    assert busy_cores() == busy
+
+
+@pytest.mark.parametrize("content", ["", "0.1 0.5 0.5", "a b c d/e f"])
+def test_a_system_that_does_not_say_is_quiet(content, monkeypatch):
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: content)
+    assert busy_cores() == 0
+
+
+@pytest.mark.parametrize(("busy", "policy"), [(0, None), (1, None), (3, "passive")])
+def test_threads_wait_asleep_if_others_need_the_cores(busy, policy, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    monkeypatch.setattr(cli, "busy_cores", lambda: busy)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "")  # so that it is restored
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    cli.wait_asleep()
+    assert os.environ.get("OMP_WAIT_POLICY") == policy
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")  # the user's own choice stays
+    cli.wait_asleep()
+    assert os.environ["OMP_WAIT_POLICY"] == "active"
+
+
+def test_a_busy_machine_is_mentioned_but_the_number_of_threads_stays(monkeypatch, caplog):
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(basics, "busy_cores", lambda: 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: pytest.fail("results would depend on the load"))
+    select_device("-1")
+    assert "OMP_NUM_THREADS=3" not in caplog.text  # it is set already
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    select_device("-1")
+    assert "OMP_NUM_THREADS=3" in caplog.text

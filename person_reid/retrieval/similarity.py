@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from person_reid.basics import progress
 
@@ -140,7 +141,12 @@ def thread_count() -> int:
 
 
 def run_chunks(work: Callable[[int, int], object], spans: Collection[tuple[int, int]], description: str) -> None:
-    """Call work(start, stop) for every span, in a few threads: one chunk is counted while another is multiplied."""
-    with ThreadPoolExecutor(thread_count()) as pool:
+    """Call work(start, stop) for every span, in a few threads: one chunk is counted while another is multiplied.
+
+    The threads share the cores among them. Two products that each used all cores would wait for each other.
+    """
+    threads = thread_count()
+    each = max(1, (os.cpu_count() or 1) // threads)
+    with threadpool_limits(each, user_api="blas"), ThreadPoolExecutor(threads) as pool:
         for _ in progress(pool.map(lambda span: work(*span), spans), total=len(spans), desc=description, unit="chunk"):
             pass
