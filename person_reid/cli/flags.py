@@ -5,6 +5,7 @@ must not begin like one of them, because that would make its abbreviations ambig
 """
 
 import argparse
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,7 +19,7 @@ POOLS = ("avg", "max", "avgmax", "gem", "gemp")
 NECKS = ("linear", "bnneck", "none")
 SAMPLERS = ("shuffle", "pk", "pk_camera")
 OPTIMIZERS = ("sgd", "adam", "adamw", "amsgrad", "radam", "rmsprop")
-SCHEDULES = ("step", "cosine", "multistep", "warmup_cosine")
+SCHEDULES = ("step", "cosine", "multistep", "warmup_cosine", "one_cycle")
 MILESTONES = "40,70"
 SHAPE = ("PCB", "usam", "stride", "attention", "pool", "neck", "head", "linear_num")  # those of add_shape_flags
 # Flags of test.py that name a run, that name a weight file, and that describe the network of either.
@@ -38,6 +39,30 @@ def milestones(text: str) -> list[int]:
     if not epochs or epochs[0] < 1 or epochs != sorted(set(epochs)):
         raise UserError(f"--milestones {text}: expected epochs in ascending order, such as 40,70.")
     return epochs
+
+
+def image_sizes(text: str, epochs: int) -> list[tuple[int, tuple[int, int]]]:
+    """Return the sizes of `--resize_schedule` as (first epoch, (height, width)).
+
+    text: "128x64,192x96,256x128" shares the epochs equally; "128x64:20,256x128" gives the first size 20 of them.
+    Raises UserError if a size is not one, if only some of those before the last have a number, and if one would not be
+    used.
+    """
+    parts = [re.fullmatch(r"(\d{2,4})x(\d{2,4})(?::(\d{1,6}))?", part.strip()) for part in text.split(",")]
+    found = [tuple(int(number) for number in part.groups("0")) for part in parts if part]
+    lengths = [length for *_, length in found[:-1]]
+    if not all(parts) or found[-1][2] or (any(lengths) and not all(lengths)):
+        raise UserError(
+            f"--resize_schedule {text}: expected sizes such as 128x64,192x96,256x128, or with epochs for all but "
+            "the last, such as 128x64:20,256x128."
+        )
+    if not all(lengths):
+        firsts = [epochs * index // len(found) for index in range(len(found))]
+    else:
+        firsts = [sum(lengths[:index]) for index in range(len(found))]
+    if sorted({*firsts, epochs}) != [*firsts, epochs]:
+        raise UserError(f"--resize_schedule {text}: not every size has an epoch of --total_epoch {epochs}.")
+    return [(first, (height, width)) for first, (height, width, _) in zip(firsts, found, strict=True)]
 
 
 def training_parser(text: str | None = "") -> Parser:
@@ -145,6 +170,9 @@ def add_training_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--schedule", choices=SCHEDULES, help="schedule of the learning rate (default: step)")
     group.add_argument("--cosine", action="store_true", help="the same as --schedule cosine")
     group.add_argument("--milestones", default=MILESTONES, help="epochs after which multistep divides the rate by ten")
+    group.add_argument("--resize_schedule", type=some_texts, metavar="SIZES",
+        help="sizes to train at one after the other, such as 128x64,192x96,256x128; the last is --height x --width",
+    )  # fmt: skip
     group.add_argument("--warm_epoch", type=whole, default=0, help="epochs over which the learning rate rises")
     group.add_argument("--freeze_epochs", type=whole, default=0, help="epochs in which only the head learns")
     group.add_argument("--accumulate", type=positive(int), default=1, help="batches per update of the weights")

@@ -14,7 +14,7 @@ from typing import Any
 
 from person_reid import losses
 from person_reid.basics import UserError, did_you_mean
-from person_reid.cli.flags import MILESTONES, milestones, training_parser
+from person_reid.cli.flags import MILESTONES, image_sizes, milestones, training_parser
 from person_reid.cli.specs import loss_plan, precision
 from person_reid.models import factory
 from person_reid.models.spec import NETWORK_FLAGS, NetworkSpec, chosen_backbone, ignores_stride
@@ -114,6 +114,13 @@ def resolve(options: Namespace) -> Namespace:
     factory.check_network(spec)
     spec = factory.resolve(spec)
     options.height, options.width, options.drop_path = spec.height, spec.width, spec.drop_path
+    if options.resize_schedule:
+        _, last = image_sizes(options.resize_schedule, options.total_epoch)[-1]
+        if last != (spec.height, spec.width):
+            raise UserError(
+                f"--resize_schedule {options.resize_schedule}: the last size is that of the trained network, which is "
+                f"--height {spec.height} --width {spec.width}."
+            )
     options.backbone_lr = options.backbone_lr or 0.1 * options.lr
     options.prototype_lr = options.prototype_lr or options.lr
     options.schedule = _chosen_schedule(options)

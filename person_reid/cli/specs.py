@@ -7,7 +7,7 @@ import torch
 
 from person_reid import losses
 from person_reid.basics import UserError
-from person_reid.cli.flags import milestones
+from person_reid.cli.flags import image_sizes, milestones
 from person_reid.data.augment import Augment
 from person_reid.losses.plan import LossPlan, LossTerm, published_term
 from person_reid.models.spec import NetworkSpec
@@ -38,6 +38,7 @@ def train_spec(options: Namespace) -> TrainSpec:
         sampler=options.sampler,
         instances=options.instances,
         augment=augment,
+        sizes=tuple(image_sizes(options.resize_schedule, options.total_epoch)) if options.resize_schedule else (),
         unlabelled=Path(options.DG_dir) if options.DG else None,
     )
     optimizer = OptimizerSpec(

@@ -131,6 +131,13 @@ def pad_crop_flip(
     return canvas.view(-1, 3).index_select(0, pixels.view(-1)).view(batch, *size, 3)
 
 
+def scale(images: torch.Tensor, size: tuple[int, int] | None) -> torch.Tensor:
+    """Scale normalised images (B, 3, H, W) to (B, 3, *size), bilinearly and without aliasing; None keeps their size."""
+    if size in (None, images.shape[2:]):
+        return images
+    return interpolate(images, size, mode="bilinear", antialias=True).contiguous(memory_format=torch.channels_last)
+
+
 def translate(images: torch.Tensor, tops: torch.Tensor, lefts: torch.Tensor) -> torch.Tensor:
     """Enlarge uint8 images (B, H, W, 3) by an eighth, bilinearly, and crop each back to its size at its own place.
 

@@ -103,7 +103,8 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
 
     seed_everything(spec.seed)
     network = build_model(spec.network, len(split.classes), "none" if state else spec.weights)
-    check_size(network, spec.network.backbone, (augment.height, augment.width), data.batch_size)
+    for size in ((augment.height, augment.width), *(size for _, size in data.sizes)):
+        check_size(network, spec.network.backbone, size, data.batch_size)
     if any(term.before_dropout for term in spec.losses.terms):
         for head in (module for module in network.modules() if isinstance(module, Head)):
             head.drops_for_losses = False
@@ -125,7 +126,7 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
     bank = banks[0] if len(banks) == 1 else torch.cat(banks)  # a single bank remains a memory-mapped file
 
     targets = torch.from_numpy(split.targets)
-    batches = Batches(BatchSource(bank, augment, device), targets, sampler, spec.seed, world.rank)
+    batches = Batches(BatchSource(bank, augment, device), targets, sampler, spec.seed, world.rank, data.sizes)
     trainer = Trainer(network, criterion, batches, spec, terms, world)
     if state:
         _restore(trainer, state)

@@ -16,6 +16,7 @@ BACKBONE, HEAD = 0, 1  # positions of the optimiser's groups; prototypes, if the
 IN_BACKBONE = ("model.", "usam_")  # prefixes of its parameters' names
 WARM_FROM = 0.1  # fraction of the learning rate at which a warm-up begins
 DROP = 0.1  # factor of each step down
+RISE, START, END = 0.3, 25, 1e4  # of one_cycle, as PyTorch's pct_start, div_factor and final_div_factor
 FLOOR = 0.01  # fraction of --lr at which the cosine schedules end
 
 
@@ -69,8 +70,13 @@ def _factor(spec: OptimizerSpec, steps_per_epoch: int, floor: float) -> Callable
     group end at lr / 100 (Loshchilov and Hutter, SGDR, ICLR 2017, eq. 5, without restarts).
     warmup_cosine: the same per step, t and T counted from the end of the warm-up. (WarmupCosineAnnealingLR of many
     person toolboxes moves once per epoch, begins its warm-up at a third, and ends at eta_min, by default 0.)
+    one_cycle: per step, up along half a cosine from 1/25 to 1 in the warm-up, by default 30 % of the steps, and down
+    along another to almost 0: PyTorch's OneCycleLR (Smith and Topin, Super-Convergence, 2018), the momentum constant.
     """
     warm_steps = spec.warm_epochs * steps_per_epoch
+    if spec.schedule == "one_cycle":
+        steps = spec.epochs * steps_per_epoch
+        return partial(_one_cycle, peak=max(0.0, (warm_steps or RISE * steps) - 1), last=steps - 1)
 
     def factor(step: int) -> float:
         epoch = step // steps_per_epoch
@@ -85,3 +91,12 @@ def _factor(spec: OptimizerSpec, steps_per_epoch: int, floor: float) -> Callable
         return warm * (floor + (1 - floor) * (1 + math.cos(math.pi * position / length)) / 2)
 
     return factor
+
+
+def _one_cycle(step: int, peak: float, last: int) -> float:
+    """Return the factor of the learning rate at a step: 1 at the step `peak`, almost 0 at the last."""
+    if step <= peak:
+        position, start, end = step / peak if peak else 1.0, 1 / START, 1.0
+    else:
+        position, start, end = min(1.0, (step - peak) / (last - peak)), 1.0, 1 / START / END
+    return end + (start - end) * (1 + math.cos(math.pi * position)) / 2

@@ -1,6 +1,6 @@
 """The settings of a training run: typed, resolved, created once by the command and never changed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,10 @@ def changed_flags(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str
     return [name for name in now if name not in WITHOUT_EFFECT and now[name] != before.get(name)]
 
 
+Sizes = Sequence[tuple[int, tuple[int, int]]]
+"""(first epoch, (height, width)) of the sizes of a training, in order."""
+
+
 @dataclass(frozen=True)
 class DataSpec:
     """The training images, and how batches are drawn from them.
@@ -32,6 +36,7 @@ class DataSpec:
     batch_size: images per batch and process.
     sampler: "shuffle", "pk" or "pk_camera". instances: images per identity in a batch of the last two.
     augment: the augmentation.
+    sizes: the sizes that augmented images are scaled to; none leaves them as they are.
     unlabelled: the folder of --DG's unlabelled images, or None.
     """
 
@@ -41,6 +46,7 @@ class DataSpec:
     sampler: str
     instances: int
     augment: Augment
+    sizes: Sizes = ()
     unlabelled: Path | None = None
 
 
@@ -50,7 +56,7 @@ class OptimizerSpec:
 
     name: "sgd", "adam", "adamw", "amsgrad", "radam" or "rmsprop".
     lr, backbone_lr, prototype_lr: of the head, of the backbone, of the weights that losses own.
-    schedule: "step", "cosine", "multistep" (at `milestones`, in epochs) or "warmup_cosine".
+    schedule: "step", "cosine", "multistep" (at `milestones`, in epochs), "warmup_cosine" or "one_cycle".
     epochs: in all; warm_epochs: those over which the rates rise; freeze_epochs: those in which only the head learns.
     accumulate: batches per update.
     """

@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn, update_bn
 
 from person_reid.basics import autocast, progress, seed_everything
-from person_reid.data.augment import normalise
+from person_reid.data.augment import normalise, scale
 from person_reid.data.bank import BatchSource
 from person_reid.data.samplers import Sampler
 from person_reid.distributed import World
@@ -26,7 +26,7 @@ from person_reid.models.network import Network
 from person_reid.training.criterion import Criterion
 from person_reid.training.interruption import NotFinite, Stopped
 from person_reid.training.schedule import BACKBONE, HEAD, build_optimizer, build_scheduler
-from person_reid.training.spec import TrainSpec
+from person_reid.training.spec import Sizes, TrainSpec
 
 AVERAGE_DECAY = 0.996  # of the weight averaging, per update
 AVERAGE_FROM = 0.8  # fraction of the epochs after which it begins
@@ -75,15 +75,20 @@ class Batches:
     """The batches of every epoch. Each step draws its randomness from (seed, epoch, step, rank), whatever came before.
 
     source: makes the augmented images. targets: (N,) int64, the class of each image. sampler: chooses the images of
-    each step. rank: of this process.
+    each step. rank: of this process. sizes: see DataSpec.
     """
 
     def __init__(
-        self, source: BatchSource, targets: torch.Tensor, sampler: Sampler, seed: int = 0, rank: int = 0
+        self,
+        source: BatchSource,
+        targets: torch.Tensor,
+        sampler: Sampler,
+        seed: int = 0,
+        rank: int = 0,
+        sizes: Sizes = (),
     ) -> None:
-        self.source, self.sampler, self.seed, self.rank = source, sampler, seed, rank
-        self.device = source.device
-        self.targets = targets.to(self.device)
+        self.source, self.sampler, self.seed, self.rank, self.sizes = source, sampler, seed, rank, sizes
+        self.device, self.targets = source.device, targets.to(source.device)
 
     def __len__(self) -> int:
         return len(self.sampler)
@@ -91,10 +96,12 @@ class Batches:
     def of(self, epoch: int, first: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield augmented images (B, 3, H, W) and targets (B,) on the device, from step `first` of an epoch on."""
         generator = torch.Generator(self.device)
+        size = next((size for begin, size in reversed(self.sizes) if begin <= epoch), None)
         for step, indices in enumerate(self.sampler.batches(epoch)):
             if step >= first:
                 generator.manual_seed(self.seed_of(epoch, step))
-                yield self.source(indices, generator), self.targets[indices.to(self.device, non_blocking=True)]
+                images = scale(self.source(indices, generator), size)
+                yield images, self.targets[indices.to(self.device, non_blocking=True)]
 
     def seed_of(self, epoch: int, step: int) -> int:
         """Return the seed of everything that this process draws at random in a step."""
@@ -172,9 +179,8 @@ class Trainer:
         self.world.follow(self.network.buffers())  # saved batch-norm statistics are those that are evaluated
         speed = self.world.size * (seen / self.world.size - unseen) / (time.perf_counter() - began)
         lr = float(self.scheduler.get_last_lr()[HEAD])
-        record = {"loss": mean_loss, "error": error, "lr": lr, "images_per_second": round(speed, 1)}
-        record["seconds"] = round(seen / speed, 2) if speed else 0.0  # of the whole epoch, before a stop too
-        return record
+        seconds = round(seen / speed, 2) if speed else 0.0  # of the whole epoch, before a stop too
+        return {"loss": mean_loss, "error": error, "lr": lr, "images_per_second": round(speed, 1), "seconds": seconds}
 
     def train_step(
         self, images: torch.Tensor, targets: torch.Tensor, step: int = 0

@@ -34,7 +34,8 @@ def trainer(*flags, total=3):
     augment = Augment(*SIZE, padding=2, erasing_p=asked.erasing_p, color_jitter=asked.color_jitter)
     sampler = ShuffleSampler(IMAGES, spec.data.batch_size, spec.seed)
     criterion = Criterion(spec.losses, IDENTITIES, network.dim)
-    return Trainer(network, criterion, Batches(BatchSource(bank, augment, CPU), targets, sampler, spec.seed), spec)
+    batches = Batches(BatchSource(bank, augment, CPU), targets, sampler, spec.seed, sizes=spec.data.sizes)
+    return Trainer(network, criterion, batches, spec)
 
 
 def run(trained):

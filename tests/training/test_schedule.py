@@ -123,6 +123,23 @@ def test_warmup_cosine_is_pytorchs_linear_rise_and_one_half_cosine_by_the_step(w
     assert (rates[warm * STEPS :].diff(dim=0) < 0).all()
 
 
+@pytest.mark.parametrize(("warm", "share"), [(0, 0.3), (2, 0.25)])
+def test_one_cycle_is_pytorchs(warm, share):
+    def one_cycle(optimizer):
+        return torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, [0.01, 0.1], total_steps=8 * STEPS, pct_start=share, cycle_momentum=False
+        )
+
+    rates = learning_rates("--lr", "0.1", "--total", "8", "--schedule", "one_cycle", "--warm", str(warm))
+    torch.testing.assert_close(rates[:-1], by_pytorch(one_cycle, 8, by_step=True)[: 8 * STEPS - 1])
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_one_cycle_of_few_steps_stays_finite(epochs):
+    rates = learning_rates("--total", str(epochs), "--schedule", "one_cycle")
+    assert rates.isfinite().all() and (rates > 0).all() and rates.max() <= 0.05
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_a_resumed_schedule_goes_on_to_the_digit(schedule):
     flags = ["--schedule", schedule, "--total", "6", "--warm", "2"]

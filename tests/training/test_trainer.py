@@ -3,8 +3,10 @@ import math
 
 import pytest
 import torch
+from torchvision.transforms.functional import resize
 
 from person_reid import losses
+from person_reid.cli.flags import image_sizes
 from person_reid.training.trainer import AVERAGE_DECAY
 from tests.support.runs import equal_weights
 from tests.support.small_training import IDENTITIES, SIZE, run, small_data, trainer
@@ -49,6 +51,7 @@ def test_the_same_seed_gives_the_same_network_and_another_another():
         ["--fp16"],
         ["--arcface", "--warm", "1"],
         ["--freeze_epochs", "1", "--schedule", "warmup_cosine", "--warm", "1"],
+        ["--height", "32", "--width", "16", "--resize_schedule", "16x16:1,32x16", "--schedule", "one_cycle"],
         ["--freeze_epochs", "2", "--optimizer", "adamw", "--lr", "1e-3", "--arcface", "--prototype_lr", "0.1"],
     ],
 )
@@ -146,6 +149,24 @@ def test_a_bank_that_stays_on_the_host_gives_the_same_batches():
     apart.batches.source.bank_is_here = False
     for first, second in zip(here.batches.of(0), apart.batches.of(0), strict=True):
         assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])
+
+
+def test_images_are_scaled_to_the_size_of_their_epoch():
+    flags = ["--height", "32", "--width", "16", "--resize_schedule", "16x16:2,32x16"]
+    scaled, plain = trainer(*flags), trainer()
+    for epoch in (0, 1):
+        expected = resize(next(plain.batches.of(epoch))[0], [16, 16], antialias=True)
+        torch.testing.assert_close(next(scaled.batches.of(epoch))[0], expected)
+    assert torch.equal(next(scaled.batches.of(2))[0], next(plain.batches.of(2))[0])
+    assert run(scaled).history[-1]["loss"] < scaled.history[0]["loss"]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "firsts"),
+    [("16x16,32x16", [0, 5]), ("16x16,24x16,32x16", [0, 3, 6]), ("16x16:1,24x16:7,32x16", [0, 1, 8]), ("32x16", [0])],
+)
+def test_sizes_share_the_epochs_or_say_how_many_they_take(sizes, firsts):
+    assert [first for first, _ in image_sizes(sizes, 10)] == firsts
 
 
 def test_the_learning_rate_follows_the_schedule():
