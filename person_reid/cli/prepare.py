@@ -5,6 +5,7 @@ r"""Lay out a data set for training and testing, or draw one.
     python prepare.py --dataset msmt17_v2                 # one of docs/datasets.md, in its usual place
     python prepare.py --synthetic                         # draws people into data/synthetic: nothing to download
     python prepare.py --csv FILE                          # your images, listed as path,identity,camera,split
+    python prepare.py --dataset mot --data_dir MOT17/train            # people cut out of tracked videos
     python prepare.py --data_dir FOLDER --pattern "(?P<id>\d+)_c(?P<camera>\d+)"        # your images, by file name
 
 The result is <save_dir>/{train,val,train_all,query,gallery,multi-query}/<identity>/<image>: hard links if the file
@@ -38,6 +39,9 @@ def parse_arguments(argv: list[str] | None = None) -> Namespace:
     own.add_argument("--csv", metavar="FILE", help="list of the images, with columns path,identity,camera,split")
     own.add_argument("--test_fraction", type=float, help="share of identities to test on, if unsplit (default: 0.5)")
     parser.add_argument("--seed", type=int, help="another seed draws other people, or another random split")
+    tracks = parser.add_argument_group("tracked videos (--dataset mot)")
+    tracks.add_argument("--min_visibility", type=float, help="leave out boxes less visible, 0 to 1 (default: 0.5)")
+    tracks.add_argument("--frame_stride", type=int, help="read every Nth frame of a sequence (default: 10)")
     synthetic = parser.add_argument_group("synthetic people")
     synthetic.add_argument("--synthetic", action="store_true", help="draw a data set instead of reading a download")
     drawn = [
@@ -60,7 +64,7 @@ def parse_arguments(argv: list[str] | None = None) -> Namespace:
         raise UserError(f"--synthetic and --dataset {options.dataset} exclude each other.")
     if options.csv and not options.data_dir:
         options.data_dir = Path(options.csv).parent
-    names = ("pattern", "csv", "test_fraction", "seed")
+    names = ("pattern", "csv", "test_fraction", "min_visibility", "frame_stride", "seed")
     options.reading = {name: value for name in names if (value := getattr(options, name)) is not None}
     if options.synthetic and "seed" in options.reading:
         drawing["seed"] = options.reading.pop("seed")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from person_reid.data import cuhk03, own
+from person_reid.data import cuhk03, mot, own
 from person_reid.data.layout import DG_MARKET
 from person_reid.data.readers import (
     GALLERY,
@@ -32,8 +32,7 @@ class DataSet:
     get: how to get it, if the source does not lead there.
     locations: where to look for a download; it is laid out in the first.
     requires: the files and folders needed for testing, with | between alternatives; those for training may be missing.
-    file_name: a pattern that matches `<folder>/<image>` in the first required folder, if other data sets have the same
-        folders.
+    file_name: a pattern of `<folder>/<image>` in the first required folder, if other data sets have the same folders.
     guess: whether it may be recognised without being named.
     read: a function from the download's folder to {split: [Picture]}, see readers.py; None if it has no identities.
     flags: the flags of prepare.py that it takes.
@@ -157,7 +156,7 @@ def _university(query: str, gallery: str, counts: tuple[int, int]) -> DataSet:
     )
 
 
-def _own(kind: str, read: Callable[..., Splits], flag: str, arguments: str) -> DataSet:
+def _own(kind: str, read: Callable[..., Splits], flags: tuple[str, ...], arguments: str) -> DataSet:
     return DataSet(
         name=f"{kind} of one's own",
         source="you",
@@ -165,7 +164,7 @@ def _own(kind: str, read: Callable[..., Splits], flag: str, arguments: str) -> D
         get=f"python prepare.py {arguments}",
         guess=False,
         read=read,
-        flags=(flag, "test_fraction", "seed"),
+        flags=(*flags, "test_fraction", "seed"),
         distractors=True,
     )
 
@@ -295,6 +294,7 @@ DATA_SETS = {
     ),
     "university": _university("drone", "satellite", (37855, 951)),
     "university_satellite": _university("satellite", "drone", (701, 51355)),
-    "folder": _own("a folder", own.own_folder, "pattern", "--data_dir FOLDER --pattern EXPRESSION"),
-    "csv": _own("a CSV file", own.own_csv, "csv", "--csv FILE"),
+    "folder": _own("a folder", own.own_folder, ("pattern",), "--data_dir FOLDER --pattern EXPRESSION"),
+    "csv": _own("a CSV file", own.own_csv, ("csv",), "--csv FILE"),
+    "mot": _own("tracked videos", mot.read_tracks, mot.FLAGS, "--dataset mot --data_dir FOLDER"),
 }

@@ -51,7 +51,8 @@ def _make(plan: dict[str, Source], data_set: DataSet, data_dir: Path, save_dir: 
     done: Counter[str] = Counter()
     for folder in sorted({save_dir / target.rpartition("/")[0] for target in plan}):
         folder.mkdir(parents=True, exist_ok=True)
-    for target, source in progress(plan.items(), desc="laying out", unit=" images"):
+    by_source = sorted(plan.items(), key=lambda item: item[1].name)  # each frame of a video is decoded once
+    for target, source in progress(by_source, desc="laying out", unit=" images"):
         done[_place(source, save_dir / target)] += 1
     for target in sorted(earlier - plan.keys()):
         done["removed"] += _remove(save_dir / target)

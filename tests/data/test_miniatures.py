@@ -113,6 +113,7 @@ def test_every_data_set_has_a_miniature_a_source_and_a_place_in_the_docs():
         "dg_market",
         "folder",
         "csv",
+        "mot",
         "cuhk03_original_detected",
         "cuhk03_original_labeled",
     }

@@ -1,0 +1,123 @@
+"""People cut out of miniature videos."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from person_reid.basics import UserError
+from person_reid.cli import prepare
+from person_reid.data.layout import read_split
+from person_reid.data.mot import read_tracks
+from tests.data.conftest import noise
+
+TRUTH = """\
+1,1,5,10,20,40,1,1,1
+1,2,60,10,20,40,1,1,0.9
+1,3,30,10,20,40,0,1,1
+1,4,30,10,20,40,1,8,1
+1,5,30,10,20,40,1,1,0.2
+2,1,6,10,20,40,1,1,1
+3,1,-5,-10.4,20,40,1,1,0.51
+3,2,90,50,200,300,1,1,1
+
+3,6,96,10,20,40,1,1,1
+"""
+
+
+def write_sequence(folder, truth=TRUTH, frames=3):
+    """Frames of 100×60 pixels of noise, and their boxes."""
+    (folder / "img1").mkdir(parents=True)
+    (folder / "gt").mkdir()
+    (folder / "gt" / "gt.txt").write_text(truth)
+    for number in range(1, frames + 1):
+        Image.fromarray(noise(60, 100, seed=number)).save(folder / "img1" / f"{number:06d}.png")
+
+
+def cut(folder, *flags):
+    """{split: names} of the layout that prepare.py makes."""
+    prepare.main(["--dataset", "mot", "--data_dir", str(folder), *flags])
+    root = folder / "pytorch"
+    return {part.name: sorted(path.name for path in part.glob("*/*")) for part in root.iterdir() if part.is_dir()}
+
+
+def test_the_boxes_that_count_are_cut_out_of_their_frames(tmp_path):
+    write_sequence(tmp_path / "walk")
+    pictures = {
+        picture.source.name: picture for picture in read_tracks(tmp_path, frame_stride=1, test_fraction=0)["train_all"]
+    }
+    assert sorted(pictures) == [
+        "walk_000001_1.jpg", "walk_000001_2.jpg", "walk_000002_1.jpg", "walk_000003_1.jpg", "walk_000003_2.jpg",
+    ]  # fmt: skip
+    for name, (top, bottom, left, right) in {
+        "walk_000001_1.jpg": (10, 50, 5, 25),
+        "walk_000003_1.jpg": (0, 30, 0, 15),
+        "walk_000003_2.jpg": (50, 60, 90, 100),
+    }.items():
+        pictures[name].source.save(tmp_path / name)
+        frame = noise(60, 100, seed=int(name[5:11]))
+        found = np.asarray(Image.open(tmp_path / name)).astype(int)
+        assert found.shape == (bottom - top, right - left, 3)
+        assert np.abs(found - frame[top:bottom, left:right]).mean() < 12  # JPEG of noise
+
+
+def test_a_layout_of_two_sequences(tmp_path, capsys):
+    for name in ("MOT17-02-DPM", "MOT17-02-SDP", "MOT17-04-SDP"):
+        write_sequence(tmp_path / "train" / name)
+    splits = cut(tmp_path, "--frame_stride", "2", "--seed", "3")
+    assert len(splits["train_all"]) == len(splits["gallery"]) == len(splits["query"]) == 4  # two people, two frames
+    assert len(splits["val"]) == len(splits["train"]) == 2
+    gallery = read_split(tmp_path / "pytorch", "gallery")
+    assert [len(set(gallery.cameras[gallery.targets == person])) for person in (0, 1)] == [2, 2]
+    capsys.readouterr()
+    assert cut(tmp_path, "--frame_stride", "2", "--seed", "3") == splits
+    assert "kept" in (said := capsys.readouterr().out) and "extracted" not in said
+
+
+@pytest.mark.parametrize(
+    ("flags", "count"),
+    [({}, 2), ({"frame_stride": 1}, 5), ({"frame_stride": 1, "min_visibility": 0}, 6), ({"min_visibility": 0.95}, 1)],
+)
+def test_limits_on_visibility_and_frames(flags, count, tmp_path):
+    write_sequence(tmp_path / "walk")
+    assert len(read_tracks(tmp_path, **flags, test_fraction=0)["train_all"]) == count
+
+
+@pytest.mark.parametrize("columns", [7, 8])
+def test_columns_that_are_missing_are_not_known(columns, tmp_path):
+    lines = [line.split(",")[:columns] for line in TRUTH.split()]
+    write_sequence(tmp_path / "walk", "\n".join(",".join(line) for line in lines if line[6] == "1" and line[1] != "4"))
+    assert len(read_tracks(tmp_path, frame_stride=1, test_fraction=0)["train_all"]) == 6
+
+
+@pytest.mark.parametrize(
+    ("truth", "flags", "message"),
+    [
+        ("1,1,5,10,20,40", {}, r"gt\.txt, line 1: expected frame,track,left"),
+        ("1,1,5,10,20,forty,1", {}, "line 1: expected frame,track,left"),
+        ("1,1,5,10,nan,40,1", {}, "line 1: expected frame,track,left"),
+        ("11,1,5,10,20,40,1", {}, "line 1: frame 11 is not in .*img1"),
+        ("1,1,5,10,20,40,0", {}, "no box is left of 1 sequences"),
+        (TRUTH, {"frame_stride": 0}, "--frame_stride 0: expected a number above 0"),
+        (TRUTH, {"min_visibility": 2}, "--min_visibility 2: expected a number from 0 to 1"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(truth, flags, message, tmp_path):
+    write_sequence(tmp_path / "walk", truth)
+    with pytest.raises(UserError, match=message):
+        read_tracks(tmp_path, **flags)
+
+
+def test_no_sequence_no_frames_and_a_broken_frame(tmp_path):
+    with pytest.raises(UserError, match=r"no gt/gt\.txt at any depth"):
+        read_tracks(tmp_path)
+    write_sequence(tmp_path / "walk", frames=0)
+    with pytest.raises(UserError, match=r"img1: no frames in it"):
+        read_tracks(tmp_path)
+    write_sequence(tmp_path / "walk2")
+    for path in (tmp_path / "walk").rglob("gt.txt"):
+        path.unlink()
+    frame = tmp_path / "walk2" / "img1" / "000003.png"
+    frame.write_bytes(frame.read_bytes()[:200])
+    with pytest.raises(UserError, match=r"000003\.png: cannot be decoded"):
+        cut(tmp_path, "--frame_stride", "1")
+    assert not list((tmp_path / "pytorch").rglob("*.partial"))
