@@ -41,7 +41,9 @@ def parse_arguments(argv: list[str] | None = None) -> Namespace:
     parser.add_argument("--seed", type=int, help="another seed draws other people, or another random split")
     tracks = parser.add_argument_group("tracked videos (--dataset mot)")
     tracks.add_argument("--min_visibility", type=float, help="leave out boxes less visible, 0 to 1 (default: 0.5)")
-    tracks.add_argument("--frame_stride", type=int, help="read every Nth frame of a sequence (default: 10)")
+    tracks.add_argument(
+        "--frame_stride", type=int, metavar="FRAMES", help="from one frame to read to the next (default: 10)"
+    )
     synthetic = parser.add_argument_group("synthetic people")
     synthetic.add_argument("--synthetic", action="store_true", help="draw a data set instead of reading a download")
     drawn = [

@@ -51,7 +51,8 @@ def _make(plan: dict[str, Source], data_set: DataSet, data_dir: Path, save_dir: 
     done: Counter[str] = Counter()
     for folder in sorted({save_dir / target.rpartition("/")[0] for target in plan}):
         folder.mkdir(parents=True, exist_ok=True)
-    by_source = sorted(plan.items(), key=lambda item: item[1].name)  # each frame of a video is decoded once
+    # Each frame of a video is decoded once.
+    by_source = sorted(plan.items(), key=lambda item: "" if isinstance(item[1], Path) else item[1].name)
     for target, source in progress(by_source, desc="laying out", unit=" images"):
         done[_place(source, save_dir / target)] += 1
     for target in sorted(earlier - plan.keys()):
