@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from person_reid.basics import UserError, describe
 from person_reid.models.network import Network
 from person_reid.models.translation import resampled, timm_names_of_mmdetection
 
+SAFETENSORS = "model.safetensors"  # the weight file in a folder
 WRAPPERS = ("module.", "_orig_mod.")  # DataParallel and AveragedModel, torch.compile
 ENVELOPES = ("state_dict", "model", "network", "teacher", "student")  # keys of the weights in training states
 # The prefixes of the backbone in the files of other programs: MoCo, LUPerson and LUPerson-NL; DINO, TransReID-SSL,
@@ -86,16 +88,23 @@ def without_container(state_dict: dict[str, Tensor], fitting: Callable[[dict[str
 
 
 def read_tensors(path: str | Path, device: str | torch.device = "cpu") -> Any:
-    """Read what torch.save wrote to a file as data: nothing in it is executed.
+    """Read what torch.save or safetensors wrote to a file as data: nothing in it is executed.
+
+    path: the file, or a folder with a model.safetensors.
 
     Beside tensors it may hold NumPy scalars and the flags of a training program, as the files of DINO, MoCo and
     torchreid do. Raises FileNotFoundError, or UserError if the file is cut short or holds more than data.
     """
-    if not Path(path).is_file():
+    path = Path(path)
+    if path.is_dir():
+        path /= SAFETENSORS
+    if not path.is_file():
         raise FileNotFoundError(f"{path}: no such weight file.")
     scalar = np.float64().__reduce__()[0]
     data = [argparse.Namespace, scalar, np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i8"))]
     try:
+        if path.suffix == ".safetensors":
+            return load_file(path, str(device))
         _check_sums(path)
         with torch.serialization.safe_globals(data):
             return torch.load(path, map_location=device, weights_only=True)
@@ -103,7 +112,7 @@ def read_tensors(path: str | Path, device: str | torch.device = "cpu") -> Any:
         reason = (describe(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
             f"{path}: not a readable weight file, perhaps cut short ({shorten(reason, 100, placeholder=' …')}). "
-            "Expected tensors as torch.save writes them; copy or train it again."
+            "Expected tensors as torch.save or safetensors writes them; copy or train it again."
         ) from error
 
 

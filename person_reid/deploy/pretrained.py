@@ -1,0 +1,76 @@
+"""Read a folder that save_pretrained wrote, or one like it on the Hugging Face hub. Nothing in it is executed."""
+
+import hashlib
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, get_args
+
+from person_reid.basics import UserError, describe
+from person_reid.deploy.load import TestedNetwork
+from person_reid.models.factory import check_network, resolve
+from person_reid.models.spec import NetworkSpec
+from person_reid.models.weights import SAFETENSORS
+
+CONFIG, CARD = "config.json", "README.md"
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def open_pretrained(source: str | Path) -> TestedNetwork:
+    """Find the network in a folder of save_pretrained, or in a model of that kind on the Hugging Face hub.
+
+    source: the folder, or the hub's owner/name. Raises UserError, in one line, for a folder that is damaged or was
+    written by another program.
+    """
+    folder = Path(source)
+    if not folder.is_dir():
+        folder = _fetched(str(source))
+    path, weights = folder / CONFIG, folder / SAFETENSORS
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        spec, classes = _spec(config["network"]), config["num_classes"]
+        if classes is not None and (type(classes) is not int or classes < 1):
+            raise ValueError(f"num_classes {classes!r}")
+        found = hashlib.sha256(weights.read_bytes()).hexdigest()
+        expected = config["sha256"]
+    except OSError as error:
+        raise UserError(
+            f"{describe(error)}. Expected a folder of save_pretrained: {CONFIG} and {SAFETENSORS}."
+        ) from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: not written by save_pretrained, or damaged ({describe(error)}).") from error
+    if found != expected:
+        raise UserError(
+            f"{weights}: not the weights that {CONFIG} describes: the checksums differ. Copy the folder again."
+        )
+    check_network(spec)
+    return TestedNetwork(resolve(spec), weights, classes, whole=True)
+
+
+def _spec(found: dict[str, Any]) -> NetworkSpec:
+    """Return the spec in a config. Raises ValueError for a value of another type, KeyError for one that is missing."""
+    values = {field.name: found[field.name] for field in fields(NetworkSpec)}
+    for field in fields(NetworkSpec):
+        value, kinds = values[field.name], get_args(field.type) or (field.type,)
+        if type(value) not in kinds and not (type(value) is int and float in kinds):
+            raise ValueError(f"{field.name} {value!r}")
+    return NetworkSpec(**values)
+
+
+def _fetched(name: str) -> Path:
+    """Return the folder of a model of the Hugging Face hub, fetched or in its cache. Raises UserError otherwise."""
+    if not HUB_NAME.fullmatch(name):
+        raise UserError(
+            f"{name}: no such folder; expected one of save_pretrained, or owner/name of the Hugging Face hub."
+        )
+    from huggingface_hub import snapshot_download  # loads slowly
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=[CONFIG, SAFETENSORS, CARD]))
+    except Exception as error:  # each cause has an exception of its own
+        reason = (describe(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"{name}: no such folder, and nothing was fetched from the Hugging Face hub ({reason}). "
+            f"Put {CONFIG} and {SAFETENSORS} of https://huggingface.co/{name} into a folder, and name that folder."
+        ) from error

@@ -1,0 +1,130 @@
+"""A network as a folder that explains itself: weights, what they need, and a card for people.
+
+    save_pretrained(network_of_run("market"), "osnet_market", [accuracy(embed, "../Market/pytorch")])
+    embed = Embedder.from_pretrained("osnet_market")       # or the name of a model on the Hugging Face hub
+
+model.safetensors holds the tensors of the whole network, config.json a NetworkSpec, the preprocessing and the checksum
+of the weights, and README.md a model card (Mitchell et al., Model Cards for Model Reporting, FAccT 2019). Nothing in
+the folder is executed when it is read (pretrained.py).
+"""
+
+import hashlib
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import torch
+
+from person_reid.basics import atomic_write, write_json
+from person_reid.data.augment import MEAN, STD
+from person_reid.data.bank import open_bank
+from person_reid.data.datasets import DATA_SETS
+from person_reid.data.layout import read_split
+from person_reid.data.prepare import read_record
+from person_reid.deploy.embedder import Embedder
+from person_reid.deploy.load import TestedNetwork, load_network
+from person_reid.deploy.pretrained import CARD, CONFIG
+from person_reid.models.complexity import complexity
+from person_reid.models.weights import SAFETENSORS
+from person_reid.retrieval.metrics import evaluate
+from person_reid.retrieval.results import FeatureSet
+from person_reid.versions import versions
+
+TIMED = 64  # images
+TEMPLATE = Path(__file__).parent / "card.md.jinja"
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How well a network does on a test set; figures in percent.
+
+    data_set: its name. terms: its licence. queries, gallery: numbers of images.
+    """
+
+    data_set: str
+    terms: str
+    queries: int
+    gallery: int
+    rank1: float
+    mean_ap: float
+    step_ap: float
+    mean_inp: float
+
+
+def accuracy(embedder: Embedder, test_dir: str | Path) -> Accuracy:
+    """Measure a network on the query and gallery of a folder laid out by prepare.py, both kinds of AP."""
+    sets = {}
+    for name in ("query", "gallery"):
+        split = read_split(test_dir, name)
+        bank = open_bank(split.paths, *embedder.size, Path(test_dir) / ".cache", name)
+        sets[name] = FeatureSet(embedder.features(bank, name), split.labels, split.cameras)
+    query, gallery = sets["query"], sets["gallery"]
+    found, step = evaluate(query, gallery), evaluate(query, gallery, ap="step")
+    percent = [round(100 * value, 2) for value in (found.rank(1), found.mAP, step.mAP, found.mINP)]
+    return Accuracy(*about_data(test_dir), len(query.labels), len(gallery.labels), *percent)
+
+
+def about_data(folder: str | Path) -> tuple[str, str]:
+    """Return name and terms of the data set that prepare.py laid out in a folder, as far as they are known."""
+    name = read_record(Path(folder)).get("data_set", Path(folder).resolve().parent.name)
+    return name, next((known.licence for known in DATA_SETS.values() if known.name == name), "not known")
+
+
+def save_pretrained(
+    tested: TestedNetwork,
+    folder: str | Path,
+    accuracies: Sequence[Accuracy] = (),
+    trained_on: tuple[str, str] | None = None,
+    threshold: float | None = None,
+) -> Path:
+    """Write a network to a folder; return the folder.
+
+    accuracies: for the card. trained_on: name and terms of the training data. threshold: the cosine similarity from
+    which two images show the same person.
+
+    Raises UserError for weights that do not fit, and OSError, naming the file, if one cannot be written.
+    """
+    folder, network = Path(folder), load_network(tested).eval()
+    tensors = {name: value.detach().contiguous().clone() for name, value in network.state_dict().items()}
+    with atomic_write(folder / SAFETENSORS) as temporary:
+        from safetensors.torch import save_file
+
+        save_file(tensors, temporary, metadata={"format": "pt"})
+        checksum = hashlib.sha256(temporary.read_bytes()).hexdigest()
+    config = {
+        "library": "person_reid",
+        "versions": versions(),
+        "network": asdict(tested.spec),
+        "num_classes": tested.num_classes,
+        "feature_size": network.dim,
+        "preprocessing": {
+            "height": tested.size[0], "width": tested.size[1], "resize": "bicubic", "channels": "RGB",
+            "mean": MEAN, "std": STD, "mirrored_image_added": True, "feature": "unit length",
+        },
+        "threshold": threshold,
+        "sha256": checksum,
+    }  # fmt: skip
+    write_json(folder / CONFIG, config)
+    described: dict[str, Any] = {
+        "name": folder.resolve().name, "config": config, "complexity": complexity(network, tested.size),
+        "accuracies": accuracies, "trained_on": trained_on, "milliseconds": _milliseconds(tested),
+        "machine": f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads",
+    }  # fmt: skip
+    card = jinja2.Template(TEMPLATE.read_text(encoding="utf-8"), trim_blocks=True, lstrip_blocks=True)
+    with atomic_write(folder / CARD) as temporary:
+        temporary.write_text(card.render(described) + "\n", encoding="utf-8")
+    return folder
+
+
+def _milliseconds(tested: TestedNetwork) -> float:
+    """Return the time that an image takes on the CPU, without decoding and without its mirror image."""
+    embedder = Embedder(tested, device="cpu", flip=False)
+    images = torch.zeros(TIMED, *tested.size, 3, dtype=torch.uint8)
+    embedder.features(images)
+    began = time.perf_counter()
+    embedder.features(images)
+    return 1000 * (time.perf_counter() - began) / TIMED
