@@ -10,6 +10,7 @@ tools/export.py writes them. Each file says in JSON what it expects and returns:
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import warnings
 from collections import deque
@@ -165,7 +166,11 @@ def import_onnxruntime() -> Any:
 
 
 def import_openvino() -> Any:
-    """Return the module. Raises UserError, with the command that installs it, if it is missing."""
+    """Return the module, without its telemetry. Raises UserError, with the command that installs it, if it is missing.
+
+    When imported, OpenVINO would otherwise report its use over the network, from a forked process.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # an import of it fails, as allowed for
     try:
         import openvino
     except ImportError:

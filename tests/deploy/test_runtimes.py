@@ -2,6 +2,7 @@
 
 import json
 import logging
+import subprocess
 import sys
 
 import numpy as np
@@ -15,6 +16,7 @@ from person_reid.deploy import runtimes as module
 from person_reid.deploy.embedder import Embedder, _obstacle
 from person_reid.deploy.exported import Engine
 from person_reid.models.factory import create_model
+from tests.support import ROOT
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")
@@ -230,6 +232,19 @@ def test_an_exported_file_is_run_by_either_and_openvinos_own_by_openvino(place, 
         (tmp_path / "text.xml").write_text("<net/>")
         with pytest.raises(UserError, match="not a network written by tools/export.py, or damaged"):
             Engine(damaged)
+
+
+def test_openvino_reports_to_nobody():
+    code = """
+import sys, time
+from person_reid.deploy.exported import import_openvino
+sys.addaudithook(lambda event, _: print(event, flush=True) if event in ("socket.connect", "os.fork") else None)
+import_openvino().Core()
+time.sleep(0.5)
+assert sys.modules["openvino_telemetry"] is None
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
 def test_the_flag_reaches_the_network(place, cache):
