@@ -2,7 +2,7 @@
 
     python tools/export.py --name ft_ResNet50 --output reid.onnx
     python tools/export.py --backbone osnet_x0_25 --weights osnet.pth --output osnet.onnx --normalise_input --flip --l2
-    python tools/export.py --name ft_ResNet50 --output small.onnx --int8 --test_dir ../Market/pytorch
+    python tools/export.py --name ft_ResNet50 --output fast.onnx --int8 --calibrate ../Market/pytorch/train
     python test.py --engine reid.onnx                                           # the same figures from the file
 
 The file takes batches of any size and is compared with PyTorch before it is kept. Its input is RGB at the size that is
@@ -21,6 +21,7 @@ from person_reid.data.layout import Split, read_split
 from person_reid.deploy.export import export, tensorrt_advice
 from person_reid.deploy.exported import KINDS, Contents
 from person_reid.deploy.load import load_network
+from person_reid.deploy.quantise import read_calibration
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet
 
@@ -38,10 +39,14 @@ def main(argv: list[str] | None = None) -> None:
         options.normalise_input, options.flip, options.l2,
         "float16" if options.fp16 else "int8" if options.int8 else "float32", options.tensorrt,
     )  # fmt: skip
-    deviation = export(network, contents, path, kind)
+    calibration = read_calibration(options.calibrate, height, width) if options.calibrate else None
+    deviation = export(network, contents, path, kind, calibration)
     shape = f"uint8 (B, {height}, {width}, 3)" if contents.normalised else f"float32 (B, 3, {height}, {width})"
     print(f"{path}: {shape} → (B, {contents.dim}), {contents.precision}, {path.stat().st_size / 1e6:.1f} MB")
-    print(f"against PyTorch: the features deviate by {deviation:.1e} of their scale")
+    if not options.calibrate:  # on images of noise, which its ranges do not cover
+        print(f"against PyTorch: the features deviate by {deviation:.1e} of their scale")
+    if options.int8 and not options.calibrate:
+        print("int8 without --calibrate: a small file, but slower on most CPUs. For speed: --calibrate FOLDER")
     if options.tensorrt:
         print(tensorrt_advice(path, contents))
     if splits:
@@ -50,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def parse(argv: list[str] | None) -> Namespace:
-    """Return the options. Raises UserError for --fp16 with --int8."""
+    """Return the options. Raises UserError for --fp16 with --int8, and for --calibrate without it."""
     parser = Parser(__doc__)
     add_tested_network(parser)
     file = parser.add_argument_group("the file")
@@ -60,12 +65,15 @@ def parse(argv: list[str] | None) -> Namespace:
     file.add_argument("--flip", action="store_true", help="add the mirrored image's feature inside, as test.py does")
     file.add_argument("--l2", action="store_true", help="scale the features to unit length inside the file")
     file.add_argument("--fp16", action="store_true", help="store and compute in float16")
-    file.add_argument("--int8", action="store_true", help="dynamic quantisation, ONNX only")
+    file.add_argument("--int8", action="store_true", help="store the weights in 8 bits, ONNX only")
+    file.add_argument("--calibrate", metavar="DIR", help="images for --int8 that computes in 8 bits, too: fast")
     file.add_argument("--tensorrt", action="store_true", help="for TensorRT: print the trtexec command, ONNX only")
     file.add_argument("--test_dir", help="compare the file's accuracy with the network's on this test set")
     options = parser.parse_args(argv)
     if options.fp16 and options.int8:
         raise UserError("--fp16 and --int8 exclude each other: choose one.")
+    if options.calibrate and not options.int8:
+        raise UserError(f"--calibrate {options.calibrate} would be ignored: it needs --int8.")
     return options
 
 

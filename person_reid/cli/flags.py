@@ -18,6 +18,7 @@ from person_reid.models.spec import NETWORK_FLAGS
 POOLS = ("avg", "max", "avgmax", "gem", "gemp")
 NECKS = ("linear", "bnneck", "none")
 SAMPLERS = ("shuffle", "pk", "pk_camera")
+RUNTIMES = ("torch", "onnxruntime", "openvino", "auto")
 OPTIMIZERS = ("sgd", "adam", "adamw", "amsgrad", "radam", "rmsprop")
 SCHEDULES = ("step", "cosine", "multistep", "warmup_cosine", "one_cycle")
 MILESTONES = "40,70"
@@ -215,12 +216,19 @@ def testing_parser(text: str | None = "") -> Parser:
     exported.add_argument("--engine", metavar="FILE", help="test a file written by tools/export.py")
     features = parser.add_argument_group("features")
     features.add_argument("--batchsize", type=positive(int), default=256, help="images per batch")
+    add_runtime(features)
     features.add_argument("--ms", default="1", help="scales whose square roots resize the image, such as 1,1.1,1.2")
     features.add_argument("--no_flip", action="store_true", help="leave out the mirrored image")
     features.add_argument("--no_norm", action="store_true", help="keep the features' length; use Euclidean distance")
     features.add_argument("--fp16", action="store_true", help="extract in float16")
     features.add_argument("--bf16", action="store_true", help="extract in bfloat16")
     return parser
+
+
+def add_runtime(parser: argparse._ActionsContainer) -> None:
+    """Add the flag that chooses what computes the features."""
+    text = "on a CPU, what computes the features; auto is the fastest that agrees with PyTorch (default: torch)"
+    parser.add_argument("--runtime", choices=RUNTIMES, help=text)
 
 
 def add_tested_network(parser: argparse.ArgumentParser) -> None:

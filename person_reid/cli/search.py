@@ -13,7 +13,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from person_reid.basics import UserError, printable, write_json
-from person_reid.cli.flags import add_tested_network, given_values, testing_parser
+from person_reid.cli.flags import add_runtime, add_tested_network, given_values, testing_parser
 from person_reid.cli.parser import Parser, example_lines
 from person_reid.cli.tested import OF_FEATURES, open_embedder
 from person_reid.cli.values import positive
@@ -46,6 +46,7 @@ def main(argv: list[str] | None = None) -> None:
         command.add_argument("images", nargs="+", metavar="IMAGE", help="images, or folders of them at any depth")
         command.add_argument("--index", type=Path, required=True, metavar="FILE", help="the index file")
         command.add_argument("--batchsize", type=positive(int), default=256, help="images per batch")
+        add_runtime(command)
     options = parser.parse_args(argv)
     options.work(options)
 
@@ -71,7 +72,7 @@ def embedder_of(index: SearchIndex, options: Namespace) -> Embedder:
             given[name] = str(Path(given[name]).resolve())
     known = index.recall("network") is not None
     flags = agreed(index, given) if known else {name: plain[name] for name in OF_FEATURES} | given
-    here = {"gpu_ids": options.gpu_ids, "batchsize": options.batchsize}
+    here = {"gpu_ids": options.gpu_ids, "batchsize": options.batchsize, "runtime": options.runtime}
     embedder = open_embedder(Namespace(**(plain | flags | here)))
     check_network(index, embedder, flags)
     return embedder

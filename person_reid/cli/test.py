@@ -4,6 +4,7 @@
     python test.py --name ft_ResNet50 --which_epoch 60 --ms 1,1.1,1.2 --multi
     python test.py --backbone osnet_x0_25 --weights osnet_x0_25_msmt17.pth   # a weight file, without a training run
     python test.py --backbone resnet50 --PCB --weights pcb.pth               # the same for a network with parts
+    python test.py --name ft_ResNet50 --gpu_ids -1 --runtime auto            # on a CPU, several times as fast
     python test.py --engine osnet.onnx                                       # a file of tools/export.py
     torchrun --standalone --nproc_per_node 4 test.py                         # four GPUs share the images
 

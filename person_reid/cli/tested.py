@@ -77,4 +77,5 @@ def open_embedder(options: Namespace) -> Embedder:
         scales=scales,
         dtype=dtype,
         unit_length=not options.no_norm,
+        runtime=options.runtime,
     )

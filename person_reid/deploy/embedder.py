@@ -4,6 +4,7 @@ from person_reid import Embedder
 embed = Embedder("ft_ResNet50")                                   # the run model/ft_ResNet50
 embed = Embedder("osnet_x0_25", weights="osnet_x0_25_msmt17.pth")   # a network and a weight file
 embed = Embedder("osnet.onnx", device="cpu")                      # a file of tools/export.py
+embed = Embedder("ft_ResNet50", device="cpu", runtime="auto")     # the fastest program for this network on a CPU
 features = embed(["a.jpg", pil_image, crop])                      # (3, D); features @ features.T are similarities
 features = embed(crops, bgr=True)                                 # as OpenCV gives them
 """
@@ -19,8 +20,9 @@ from PIL import Image
 from person_reid.basics import UserError, select_device
 from person_reid.data.bank import DecodingBank
 from person_reid.data.images import Pixels, fit_image, load_image
-from person_reid.deploy.exported import KINDS, Engine
+from person_reid.deploy.exported import READABLE, Engine
 from person_reid.deploy.load import TestedNetwork, load_network, network_of_run
+from person_reid.deploy.runtimes import fast_engine, kind_of_file
 from person_reid.models.factory import resolve
 from person_reid.models.spec import NetworkSpec
 from person_reid.retrieval.features import Bank, extract_features, fused_embedding
@@ -42,6 +44,8 @@ class Embedder:
     scales: factors by which the images are resized, such as (1.0, 1.05); the outputs are summed.
     dtype: torch.float16 or torch.bfloat16 for mixed precision; None computes in float32.
     unit_length: divide each feature by its norm.
+    runtime: what computes the features: torch (the default); on a CPU also onnxruntime, openvino, or auto, the fastest
+        of those installed that agrees with PyTorch. An ONNX file is run by onnxruntime (its default) or openvino.
 
     An exported file fixes size, scales, dtype and length. Raises UserError or FileNotFoundError if there is no such
     run, file or device, or if it does not fit.
@@ -61,26 +65,29 @@ class Embedder:
         scales: Sequence[float] = (1.0,),
         dtype: torch.dtype | None = None,
         unit_length: bool = True,
+        runtime: str | None = None,
     ) -> None:
         if not isinstance(source, str | Path | TestedNetwork) or not str(source):
             raise UserError(f"Embedder: {source!r} is no network; expected the name of a run or a network, or a file.")
         if not isinstance(batch_size, int) or batch_size < 1:
             raise UserError(f"Embedder: batch_size {batch_size!r}: expected a whole number of 1 or above.")
         device = select_device() if device is None else _usable(device)
-        if isinstance(source, str | Path) and Path(source).suffix.lower() in KINDS:
-            engine = Engine(source, device)
-            if engine.contents.flip and not flip:
+        if isinstance(source, str | Path) and Path(source).suffix.lower() in READABLE:
+            engine: Engine | None = Engine(source, device, kind_of_file(Path(source), runtime))
+            if engine and engine.contents.flip and not flip:
                 raise UserError(f"{source}: the mirrored image is inside the file; leave --no_flip out.")
-            self.size, self.dim = engine.size, engine.contents.dim
-            self._extract = lambda bank, text: engine.features(bank, batch_size, flip, text)
-            return
-        if isinstance(source, TestedNetwork):
-            tested = source
-        elif weights is None:
-            tested = network_of_run(str(source), which_epoch, size)
         else:
-            spec = resolve(NetworkSpec(str(source), *size))
-            tested = TestedNetwork(spec, str(weights), seed=0)
+            if isinstance(source, TestedNetwork):
+                tested = source
+            elif weights is None:
+                tested = network_of_run(str(source), which_epoch, size)
+            else:
+                tested = TestedNetwork(resolve(NetworkSpec(str(source), *size)), str(weights), seed=0)
+            engine = fast_engine(tested, runtime or "torch", _obstacle(device, scales, dtype))
+        if engine:
+            self.size, self.dim, features = engine.size, engine.contents.dim, engine.features
+            self._extract = lambda bank, text: features(bank, batch_size, flip, text, unit_length)
+            return
         network = load_network(tested)
         self.size, self.dim = tested.size, network.dim
         embed = fused_embedding(network, device)
@@ -129,6 +136,15 @@ def _usable(device: str | torch.device) -> torch.device:
     except Exception as error:  # each kind of device fails in its own way
         reason = str(error).partition("\n")[0]
         raise UserError(f"Embedder: device {device!r} cannot be used here ({reason}); the CPU is 'cpu'.") from error
+
+
+def _obstacle(device: torch.device, scales: Sequence[float], dtype: torch.dtype | None) -> str:
+    """Return why no exported file can do what is asked of a network, in words; "" if one can."""
+    if device.type != "cpu":
+        return f"the network runs on {device}"
+    if list(scales) != [1]:
+        return "the images are resized (--ms)"
+    return f"the precision is {dtype} (--fp16, --bf16)" if dtype else ""
 
 
 def _accepted(image: Any, position: int) -> ImageLike:

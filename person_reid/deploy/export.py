@@ -19,11 +19,12 @@ from torch import nn
 
 from person_reid.basics import UserError, atomic_write, with_ending
 from person_reid.data.augment import MEAN, STD
-from person_reid.deploy.exported import KEY, Contents, Engine, import_onnxruntime, providers, quiet
+from person_reid.deploy.exported import KEY, STREAM_BATCH, Contents, Engine, import_onnxruntime, providers, quiet
+from person_reid.deploy.quantise import static_int8
 from person_reid.models.network import Network
-from person_reid.retrieval.features import fused_embedding, unit_length
+from person_reid.retrieval.features import CPU_BATCH, fused_embedding, unit_length
 
-CHECKED_BATCHES = (1, 32)
+CHECKED_BATCHES = (1, STREAM_BATCH, CPU_BATCH)
 TOLERANCE = {"float32": 1e-4, "float16": 5e-2}  # of the largest feature; int8 is measured but has no limit
 OPSET = 18
 
@@ -55,10 +56,15 @@ class Deployed(nn.Module):
         return unit_length(features, self.contents.pieces) if self.contents.l2 else features
 
 
-def export(network: Network, contents: Contents, path: str | Path, kind: str) -> float:
+def export(
+    network: Network, contents: Contents, path: str | Path, kind: str, calibration: torch.Tensor | None = None
+) -> float:
     """Write `network` to `path` as `kind` (onnx, torchscript or export), whole or not at all, and check the file.
 
     The file is made in memory: on a full disk, PyTorch would end the process.
+
+    calibration: N images, uint8 (N, H, W, 3), on which int8 measures the ranges of the activations (ONNX only); without
+    them, int8 measures each batch while the file runs, which is slow.
 
     Each convolution is fused with the norm after it. The file is run (ONNX by onnxruntime) at the CHECKED_BATCHES and
     compared with PyTorch. Returns the largest deviation as a fraction of the largest feature. Raises UserError if the
@@ -66,46 +72,55 @@ def export(network: Network, contents: Contents, path: str | Path, kind: str) ->
     if the file cannot be written, before the work if possible.
     """
     if kind == "onnx":
-        import_onnxruntime()
-        missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
-        if missing:
-            command = f"python -m pip install {' '.join(missing)}"
-            raise UserError(f"--format onnx: not installed: {', '.join(missing)}. {command}")
+        check_onnx()
     float_contents = replace(contents, precision="float32") if contents.precision == "int8" else contents
     with atomic_write(path) as temporary:
         temporary.touch()
         embedding = fused_embedding(network, torch.device("cpu")).requires_grad_(False)
-        reference = {batch: _reference(embedding, contents, batch) for batch in CHECKED_BATCHES}
+        expected = references(embedding, contents)
         module = Deployed(embedding, float_contents).eval()
         try:
             with quiet(), torch.no_grad():
-                content = WRITERS[kind](module, contents)
+                content = WRITERS[kind](module, contents if calibration is None else float_contents)
+            if calibration is not None:
+                content = static_int8(content, contents.input(calibration).numpy(), {KEY: contents.to_json()})
         except OSError:
             raise
         except Exception as error:  # exporters fail in as many ways as networks branch
             reason = " ".join(str(error).split())[:300]
             raise UserError(f"{contents.source}: this network cannot be written as {kind} ({reason}).") from error
         temporary.write_bytes(content)
-        deviation = _deviation(Engine(temporary, kind=kind), reference)
+        found = deviation(Engine(temporary, kind=kind), expected)
         limit = TOLERANCE.get(contents.precision, float("inf"))
-        if not deviation <= limit:
+        if not found <= limit:
             raise UserError(
-                f"{path}: not written: as {kind} the features deviate by {deviation:.1e} of their scale, more than "
+                f"{path}: not written: as {kind} the features deviate by {found:.1e} of their scale, more than "
                 f"{limit:.0e}. Try another --format."
             )
-    return deviation
+    return found
 
 
-def _reference(embedding: nn.Module, contents: Contents, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return random images and the float32 features that PyTorch gives them."""
-    images = contents.images(batch, torch.Generator().manual_seed(batch))
+def check_onnx() -> None:
+    """Raise UserError, with the command that installs it, if a library that writes and checks ONNX is missing."""
+    import_onnxruntime()
+    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
+    if missing:
+        command = f"python -m pip install {' '.join(missing)}"
+        raise UserError(f"--format onnx: not installed: {', '.join(missing)}. {command}")
+
+
+def references(embedding: nn.Module, contents: Contents) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Return random images of each of the CHECKED_BATCHES, with the float32 features that PyTorch gives them."""
+    module = Deployed(embedding, replace(contents, precision="float32")).eval()
+    batches = [contents.images(batch, torch.Generator().manual_seed(batch)) for batch in CHECKED_BATCHES]
     with torch.inference_mode():
-        return images, Deployed(embedding, replace(contents, precision="float32")).eval()(images)
+        return [(images, module(images)) for images in batches]
 
 
-def _deviation(engine: Engine, reference: dict[int, tuple[torch.Tensor, torch.Tensor]]) -> float:
-    scale = max(features.abs().max() for _, features in reference.values())
-    return max(float((engine(images) - features).abs().max() / scale) for images, features in reference.values())
+def deviation(engine: Engine, expected: list[tuple[torch.Tensor, torch.Tensor]]) -> float:
+    """Return how far an exported file's features are from the `references`, as a fraction of the largest feature."""
+    scale = max(features.abs().max() for _, features in expected)
+    return max(float((engine(images) - features).abs().max() / scale) for images, features in expected)
 
 
 def _onnx(module: nn.Module, contents: Contents) -> bytes:

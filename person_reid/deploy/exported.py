@@ -1,6 +1,7 @@
-"""Run exported networks without the code that trained them: ONNX, TorchScript and torch.export files.
+"""Run exported networks without the code that trained them: ONNX, OpenVINO, TorchScript and torch.export files.
 
-    engine = Engine("osnet.onnx")
+    engine = Engine("osnet.onnx")                       # run by ONNX Runtime
+    engine = Engine("osnet.onnx", kind="openvino")      # the same file, run by OpenVINO
     features = engine.features(bank)        # uint8 (N, H, W, 3) → (N, D), of unit length
 
 tools/export.py writes them. Each file says in JSON what it expects and returns: see Contents.
@@ -8,12 +9,15 @@ tools/export.py writes them. Each file says in JSON what it expects and returns:
 
 from __future__ import annotations
 
-import json
 import logging
+import sys
+import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,70 +25,15 @@ import torch
 
 from person_reid.basics import UserError, progress
 from person_reid.data.augment import normalise
+from person_reid.deploy.contents import KEY, Contents
 from person_reid.retrieval.features import CPU_BATCH, Bank, unit_length
 from person_reid.retrieval.similarity import Features
 
-Opened = tuple[str, Callable[[torch.Tensor], torch.Tensor]]  # the JSON in a file, and the network
-KINDS = {".onnx": "onnx", ".pt": "torchscript", ".pt2": "export"}
-LARGEST = 4096  # pixels of a side
-KEY = "person-reid"  # under which a file holds its Contents
-
-
-@dataclass(frozen=True)
-class Contents:
-    """What an exported file expects and returns.
-
-    height, width: of the images, in pixels.
-    dim: width of the feature.
-    pieces: number of equal pieces of the feature that are normalised separately.
-    source: the network and its weights, in words.
-    normalised: the file takes uint8 RGB images (B, H, W, 3) and applies ImageNet's normalisation itself; otherwise it
-        takes normalised float32 images (B, 3, H, W).
-    flip: the file adds the mirrored image's feature itself.
-    l2: the feature has unit length.
-    precision: float32, float16 or int8.
-    tensorrt: run by TensorRT if it is installed.
-    """
-
-    height: int
-    width: int
-    dim: int
-    pieces: int = 1
-    source: str = ""
-    normalised: bool = False
-    flip: bool = False
-    l2: bool = False
-    precision: str = "float32"
-    tensorrt: bool = False
-
-    def to_json(self) -> str:
-        """Return one line of JSON."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> Contents:
-        """Read the JSON in a file and ignore entries of later versions.
-
-        Raises ValueError or TypeError for an entry that is missing or cannot be true.
-        """
-        found = json.loads(text)
-        if not isinstance(found, dict):
-            raise ValueError(f"its description is {text[:40]}")
-        contents = cls(**{field.name: found[field.name] for field in fields(cls) if field.name in found})
-        for field in fields(cls):
-            value = getattr(contents, field.name)
-            if type(value).__name__ != field.type:
-                raise ValueError(f"its description says {field.name} {value!r}, expected a value of type {field.type}")
-        if not (0 < contents.height <= LARGEST and 0 < contents.width <= LARGEST):
-            raise ValueError(f"its description says {contents.height} x {contents.width} pixels")
-        if contents.dim < 1 or contents.pieces < 1 or contents.dim % contents.pieces:
-            raise ValueError(f"its description says a feature of width {contents.dim} in {contents.pieces} pieces")
-        return contents
-
-    def images(self, batch: int, generator: torch.Generator | None = None) -> torch.Tensor:
-        """Return random images in the form that the file expects."""
-        pixels = torch.randint(0, 256, (batch, self.height, self.width, 3), dtype=torch.uint8, generator=generator)
-        return pixels if self.normalised else normalise(pixels).contiguous()
+# The JSON in a file, the network, and how many batches to give it at a time.
+Opened = tuple[str, Callable[[torch.Tensor], torch.Tensor], int]
+KINDS = {".onnx": "onnx", ".pt": "torchscript", ".pt2": "export"}  # those that tools/export.py writes
+READABLE = {**KINDS, ".xml": "openvino"}
+STREAM_BATCH = 8  # images in each of the batches that run side by side; more are not faster (docs/benchmarks.md)
 
 
 class Engine:
@@ -92,10 +41,10 @@ class Engine:
 
     path: the file.
     device: runs the network; ONNX files run on a GPU only if the installed onnxruntime supports it, else on the CPU.
-    kind: onnx, torchscript or export; by default the file's suffix decides.
+    kind: onnx, openvino (reads .onnx and .xml), torchscript or export; by default the file's suffix decides.
 
     Raises FileNotFoundError; also UserError for a file not written by tools/export.py, for one that does not do what it
-    says of itself, and if onnxruntime is missing.
+    says of itself, and if onnxruntime or openvino is missing.
     """
 
     def __init__(self, path: str | Path, device: torch.device | None = None, kind: str | None = None) -> None:
@@ -104,12 +53,12 @@ class Engine:
             raise FileNotFoundError(
                 f"{path}: no such exported network. Write one: python tools/export.py --output FILE"
             )
-        kind = kind or KINDS.get(path.suffix.lower(), "")
+        self.kind = kind = kind or READABLE.get(path.suffix.lower(), "")
         if kind not in OPENERS:
-            raise UserError(f"{path}: expected an exported network, a file name that ends in {', '.join(KINDS)}.")
+            raise UserError(f"{path}: expected an exported network, a file name that ends in {', '.join(READABLE)}.")
         try:
             with quiet():
-                text, self._run = OPENERS[kind](path, self.device)
+                text, self._run, self._streams = OPENERS[kind](path, self.device)
             self.contents = Contents.from_json(text)
         except UserError:
             raise
@@ -139,24 +88,51 @@ class Engine:
         return features
 
     def features(
-        self, bank: Bank, batch_size: int = CPU_BATCH, flip: bool = True, description: str = "features"
+        self,
+        bank: Bank,
+        batch_size: int = CPU_BATCH,
+        flip: bool = True,
+        description: str = "features",
+        unit: bool = True,
     ) -> Features:
-        """Return the features (N, D) float32, of unit length, of a bank of N images, uint8 (N, H, W, 3).
+        """Return the features (N, D) float32 of a bank of N images, uint8 (N, H, W, 3).
 
+        batch_size: images at a time, at most; OpenVINO runs batches of STREAM_BATCH side by side.
         flip: add the mirrored image's output, unless the file does so itself or gives the unit-length feature of a
         single view (`l2`).
+        unit: scale the features to unit length.
         """
         contents, found = self.contents, [torch.empty(0, self.contents.dim)]
         flip = flip and not contents.flip and not contents.l2
+        batch_size = min(batch_size, STREAM_BATCH) if self._streams > 1 else batch_size
+
+        def embed(chunk: torch.Tensor) -> torch.Tensor:
+            images = chunk if contents.normalised else normalise(chunk.to(self.device))
+            total = self(images)
+            if flip:
+                total = total + self(images.flip(2 if contents.normalised else 3))
+            return unit_length(total, contents.pieces) if unit else total
+
         with progress(total=len(bank), desc=description, unit=" images") as bar:
-            for chunk in bank.split(batch_size) if len(bank) else ():
-                images = chunk if contents.normalised else normalise(chunk.to(self.device))
-                total = self(images)
-                if flip:
-                    total = total + self(images.flip(2 if contents.normalised else 3))
-                found.append(unit_length(total, contents.pieces))
-                bar.update(len(chunk))
+            for features in _side_by_side(embed, bank.split(batch_size) if len(bank) else (), self._streams):
+                found.append(features)
+                bar.update(len(features))
         return torch.cat(found).numpy()
+
+
+def _side_by_side(
+    embed: Callable[[torch.Tensor], torch.Tensor], chunks: Iterable[torch.Tensor], streams: int
+) -> Iterator[torch.Tensor]:
+    """Yield embed(chunk) of each chunk, in order, `streams` of them at a time."""
+    if streams == 1:
+        yield from map(embed, chunks)
+        return
+    left = iter(chunks)
+    with ThreadPoolExecutor(streams) as pool:
+        running = deque(pool.submit(embed, chunk) for chunk in islice(left, 2 * streams))
+        while running:
+            yield running.popleft().result()
+            running.extend(pool.submit(embed, chunk) for chunk in islice(left, 1))
 
 
 def _first_line(error: Exception) -> str:
@@ -166,8 +142,8 @@ def _first_line(error: Exception) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence PyTorch's deprecation notices."""
-    disabled = logging.root.manager.disable
+    """Silence the notices of libraries, and undo what they change about logging."""
+    disabled, handlers = logging.root.manager.disable, logging.root.handlers[:]
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
@@ -175,6 +151,7 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(disabled)
+        logging.root.handlers[:] = handlers
 
 
 def import_onnxruntime() -> Any:
@@ -186,6 +163,19 @@ def import_onnxruntime() -> Any:
             "ONNX files need onnxruntime: python -m pip install onnxruntime  (onnxruntime-gpu for an NVIDIA GPU)"
         ) from None
     return onnxruntime
+
+
+def import_openvino() -> Any:
+    """Return the module, without its telemetry. Raises UserError, with the command that installs it, if it is missing.
+
+    When imported, OpenVINO would otherwise report its use over the network, from a forked process.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type] # an import of it fails, as allowed for
+    try:
+        import openvino
+    except ImportError:
+        raise UserError("OpenVINO is not installed: python -m pip install openvino") from None
+    return openvino
 
 
 def providers(device: torch.device, tensorrt: bool = False) -> list[tuple[str, dict[str, Any]]]:
@@ -205,6 +195,7 @@ def _open_onnx(path: Path, device: torch.device) -> Opened:
     onnxruntime = import_onnxruntime()
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = torch.get_num_threads()
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")  # other processes need the cores, too
     settings.log_severity_level = 3
     content = path.read_bytes()
     session = onnxruntime.InferenceSession(content, settings, providers=[("CPUExecutionProvider", {})])
@@ -213,14 +204,41 @@ def _open_onnx(path: Path, device: torch.device) -> Opened:
     if len(chosen) > 1:
         session = onnxruntime.InferenceSession(content, settings, providers=chosen)
     name = session.get_inputs()[0].name
-    return text, lambda images: torch.from_numpy(session.run(None, {name: images.contiguous().cpu().numpy()})[0])
+    return text, lambda images: torch.from_numpy(session.run(None, {name: images.contiguous().cpu().numpy()})[0]), 1
+
+
+def _open_openvino(path: Path, device: torch.device) -> Opened:
+    """Compile a network for several batches at a time, each on its own cores, with float32 where it is not int8.
+
+    It is compiled once for any number of images, and again when the first full batch comes: a fixed shape is faster.
+    """
+    openvino = import_openvino()
+    if device.type != "cpu":
+        raise UserError(f"{path}: OpenVINO computes on the CPU: --gpu_ids -1.")
+    core, threads = openvino.Core(), torch.get_num_threads()
+    settings = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
+    model = core.read_model(path)
+    compiled = {0: core.compile_model(model, "CPU", settings)}
+    text = model.get_rt_info(["framework", KEY]).astype(str)  # where OpenVINO keeps the metadata of ONNX
+    one_compiles = threading.Lock()
+
+    def run(images: torch.Tensor) -> torch.Tensor:
+        batch = STREAM_BATCH if len(images) == STREAM_BATCH else 0
+        with one_compiles:
+            if batch not in compiled:
+                fixed = model.clone()
+                fixed.reshape(list(images.shape))
+                compiled[batch] = core.compile_model(fixed, "CPU", settings)
+        return torch.tensor(compiled[batch].infer_new_request([images.contiguous().numpy()])[0])
+
+    return text, run, compiled[0].get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
 
 
 def _open_torchscript(path: Path, device: torch.device) -> Opened:
     extra = {KEY: ""}
     module = torch.jit.load(path, device, _extra_files=extra)  # type: ignore[no-untyped-call, unused-ignore]
     module.eval()
-    return extra[KEY], lambda images: module(images.to(device))
+    return extra[KEY], lambda images: module(images.to(device)), 1
 
 
 def _open_export(path: Path, device: torch.device) -> Opened:
@@ -231,7 +249,9 @@ def _open_export(path: Path, device: torch.device) -> Opened:
 
         program = move_to_device_pass(program, device)
     module = program.module()
-    return extra[KEY], lambda images: module(images.to(device))
+    return extra[KEY], lambda images: module(images.to(device)), 1
 
 
-OPENERS = {"onnx": _open_onnx, "torchscript": _open_torchscript, "export": _open_export}
+OPENERS = {
+    "onnx": _open_onnx, "openvino": _open_openvino, "torchscript": _open_torchscript, "export": _open_export,
+}  # fmt: skip

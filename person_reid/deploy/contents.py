@@ -1,0 +1,75 @@
+"""What an exported file says of itself: its images, its features, and the steps that are inside it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+
+import torch
+
+from person_reid.data.augment import normalise
+
+LARGEST = 4096  # pixels of a side
+KEY = "person-reid"  # under which a file holds its Contents
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What an exported file expects and returns.
+
+    height, width: of the images, in pixels.
+    dim: width of the feature.
+    pieces: number of equal pieces of the feature that are normalised separately.
+    source: the network and its weights, in words.
+    normalised: the file takes uint8 RGB images (B, H, W, 3) and applies ImageNet's normalisation itself; otherwise it
+        takes normalised float32 images (B, 3, H, W).
+    flip: the file adds the mirrored image's feature itself.
+    l2: the feature has unit length.
+    precision: float32, float16 or int8.
+    tensorrt: run by TensorRT if it is installed.
+    """
+
+    height: int
+    width: int
+    dim: int
+    pieces: int = 1
+    source: str = ""
+    normalised: bool = False
+    flip: bool = False
+    l2: bool = False
+    precision: str = "float32"
+    tensorrt: bool = False
+
+    def to_json(self) -> str:
+        """Return one line of JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Contents:
+        """Read the JSON in a file and ignore entries of later versions.
+
+        Raises ValueError or TypeError for an entry that is missing or cannot be true.
+        """
+        found = json.loads(text)
+        if not isinstance(found, dict):
+            raise ValueError(f"its description is {text[:40]}")
+        contents = cls(**{field.name: found[field.name] for field in fields(cls) if field.name in found})
+        for field in fields(cls):
+            value = getattr(contents, field.name)
+            if type(value).__name__ != field.type:
+                raise ValueError(f"its description says {field.name} {value!r}, expected a value of type {field.type}")
+        if not (0 < contents.height <= LARGEST and 0 < contents.width <= LARGEST):
+            raise ValueError(f"its description says {contents.height} x {contents.width} pixels")
+        if contents.dim < 1 or contents.pieces < 1 or contents.dim % contents.pieces:
+            raise ValueError(f"its description says a feature of width {contents.dim} in {contents.pieces} pieces")
+        return contents
+
+    def images(self, batch: int, generator: torch.Generator | None = None) -> torch.Tensor:
+        """Return random images in the form that the file expects."""
+        return self.input(
+            torch.randint(0, 256, (batch, self.height, self.width, 3), dtype=torch.uint8, generator=generator)
+        )
+
+    def input(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return images, uint8 (B, H, W, 3), in the form that the file expects."""
+        return pixels if self.normalised else normalise(pixels).contiguous()

@@ -1,0 +1,130 @@
+"""Run a network on the CPU by OpenVINO or ONNX Runtime instead of PyTorch: the same features, sooner.
+
+    engine = fast_engine(tested, "auto")    # an Engine, or None: PyTorch it is
+    features = engine.features(bank)
+
+The network is exported once, into a folder of the user's cache that can be deleted at any time.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from person_reid.basics import UserError, describe, only_writer, write_json
+from person_reid.deploy.export import TOLERANCE, check_onnx, deviation, export, references
+from person_reid.deploy.exported import READABLE, Contents, Engine, import_onnxruntime, import_openvino
+from person_reid.deploy.load import TestedNetwork, load_network
+from person_reid.retrieval.features import fused_embedding
+from person_reid.versions import PACKAGES
+
+log = logging.getLogger(__name__)
+KINDS = {"openvino": "openvino", "onnxruntime": "onnx"}  # of an Engine; the fastest first (docs/benchmarks.md)
+IMPORTS = {"openvino": import_openvino, "onnxruntime": import_onnxruntime}
+CODE = ("models", "deploy", "retrieval/features.py", "data/augment.py")  # what an exported file depends on
+
+
+def kind_of_file(path: Path, runtime: str | None) -> str:
+    """Return the kind of Engine that runs an exported file. Raises UserError for a runtime that cannot read it."""
+    kind = READABLE[path.suffix.lower()]
+    runs = {"onnx": ("onnxruntime", "openvino"), "openvino": ("openvino",)}.get(kind, ("torch",))
+    if runtime not in (None, *runs):
+        raise UserError(f"{path}: --runtime {runtime} does not run this file; {' or '.join(runs)} does.")
+    return KINDS.get(runtime or "", kind)
+
+
+def fast_engine(tested: TestedNetwork, runtime: str, obstacle: str = "") -> Engine | None:
+    """Return an Engine that gives the features of a network on the CPU, or None if PyTorch should compute them.
+
+    runtime: torch, onnxruntime, openvino, or auto: the fastest of those installed that agrees with PyTorch.
+    obstacle: why only PyTorch can do what is asked for, in words.
+
+    An Engine is used only if its features deviate from PyTorch's by at most 1e-4 of their scale. For auto, every other
+    outcome means PyTorch, and the log says why. Raises UserError or OSError if another runtime that was asked for is
+    not installed, does not agree, or cannot be used; also for an unknown one.
+    """
+    if runtime == "torch":
+        return None
+    if runtime not in ("auto", *KINDS):
+        raise UserError(f"runtime {runtime!r}: expected torch, auto, {', '.join(KINDS)}.")
+    try:
+        if obstacle:
+            raise UserError(f"{obstacle}, which only PyTorch can do here. Leave --runtime {runtime} out")
+        return _agreeing_engine(tested, runtime)
+    except (UserError, OSError) as error:
+        if runtime != "auto":
+            raise
+        log.info(f"--runtime auto: PyTorch, because {describe(error)}")
+        return None
+
+
+def _agreeing_engine(tested: TestedNetwork, runtime: str) -> Engine:
+    """Return the first Engine that agrees with PyTorch, from the cached file if there is one."""
+    wanted = [name for name in KINDS if find_spec(name)] if runtime == "auto" else [runtime]
+    if not wanted:
+        raise UserError("no other runtime is installed: python -m pip install onnx onnxscript onnxruntime openvino")
+    for name in wanted:
+        IMPORTS[name]()
+    file = cache_folder() / f"{Path(tested.spec.backbone or '').name}_{fingerprint(tested)}.onnx"
+    with only_writer(file.with_suffix(".lock"), str(file), wait=True):
+        about = _about(file) or _write(tested, file)
+        for name in wanted:
+            engine, known = Engine(file, kind=KINDS[name]), f"{name} {version(name)}"
+            if known not in about["deviations"]:
+                embedding = fused_embedding(load_network(tested), torch.device("cpu"))
+                about["deviations"][known] = deviation(engine, references(embedding, engine.contents))
+                write_json(file.with_suffix(".json"), about)
+            found = about["deviations"][known]
+            if found <= TOLERANCE["float32"]:
+                log.info(f"Features by {known}; they deviate from PyTorch's by {found:.0e} of their scale.")
+                return engine
+            log.warning(f"{known}: its features deviate from PyTorch's by {found:.0e} of their scale: not used.")
+    raise UserError(f"the features of {' and '.join(wanted)} do not agree with PyTorch's.")
+
+
+def cache_folder() -> Path:
+    """Return the folder of the exported networks, in the user's cache folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "person-reid"
+
+
+def fingerprint(tested: TestedNetwork) -> str:
+    """Return 16 hexadecimal digits that depend on the weights, on the layers, and on the code that computes them."""
+    digest = hashlib.sha256()
+    described = [tested.spec, tested.num_classes, tested.whole, tested.seed]
+    digest.update(repr([*described, *map(version, PACKAGES)]).encode())
+    package = Path(__file__).parent.parent
+    for place in CODE:
+        for file in sorted(package.glob(f"{place}/*.py")) or [package / place]:
+            digest.update(file.read_bytes())
+    named = str(tested.weights) in ("imagenet", "none")
+    digest.update(str(tested.weights).encode() if named else Path(tested.weights).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _write(tested: TestedNetwork, file: Path) -> dict[str, Any]:
+    """Export a network to `file`, with what is known about it beside it. Returns that."""
+    check_onnx()
+    log.info(f"{file}: exporting the network, once.")
+    network, (height, width) = load_network(tested), tested.size
+    contents = Contents(height, width, network.dim, network.pieces, f"{tested.weights}", normalised=True)
+    found = export(network, contents, file, "onnx")
+    known = f"onnxruntime {version('onnxruntime')}"
+    about = {"sha256": hashlib.sha256(file.read_bytes()).hexdigest(), "deviations": {known: found}}
+    write_json(file.with_suffix(".json"), about)
+    return about
+
+
+def _about(file: Path) -> dict[str, Any] | None:
+    """Return what is known about a file of _write, or None if the file is missing or damaged."""
+    try:
+        about: dict[str, Any] = json.loads(file.with_suffix(".json").read_bytes())
+        whole = about["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+        return about if whole and all(float(found) >= 0 for found in about["deviations"].values()) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None

@@ -1,0 +1,119 @@
+"""int8 with ranges measured on images: what the file holds, how near its features are, and what goes wrong."""
+
+import logging
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from person_reid.basics import UserError
+from person_reid.cli import export as command
+from person_reid.deploy import quantise as module
+from person_reid.deploy.export import export
+from person_reid.deploy.exported import Contents, Engine
+from person_reid.deploy.quantise import read_calibration
+from person_reid.models.factory import create_model
+from person_reid.retrieval.features import extract_features, fused_embedding
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+SIZE = (64, 32)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    """A folder of 24 blurred images in two folders."""
+    folder, random = tmp_path_factory.mktemp("people"), np.random.default_rng(0)
+    for number in range(24):
+        place = folder / f"{number % 2}"
+        place.mkdir(exist_ok=True)
+        small = Image.fromarray(random.integers(0, 255, (6, 3, 3), np.uint8))
+        small.resize((32, 64)).save(place / f"{number:02}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    return create_model("test_resnet", None, weights="none", size=SIZE).eval()
+
+
+@pytest.fixture(scope="module")
+def file(network, people, tmp_path_factory):
+    """The network in int8."""
+    path = tmp_path_factory.mktemp("int8") / "net.onnx"
+    contents = Contents(*SIZE, network.dim, network.pieces, "a test", normalised=True, precision="int8")
+    export(network, contents, path, "onnx", read_calibration(people, *SIZE))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["onnx", "openvino"])
+def test_the_features_are_near_those_of_float32(network, file, people, kind):
+    pytest.importorskip({"onnx": "onnxruntime"}.get(kind, kind))
+    bank = read_calibration(people, *SIZE)
+    expected = extract_features(fused_embedding(network, CPU), bank, CPU, 32)
+    engine = Engine(file, kind=kind)
+    cosines = (engine.features(bank) * expected).sum(1)
+    assert cosines.min() > 0.98 and np.abs(1 - cosines).max() > 1e-6
+    assert engine.contents.precision == "int8" and engine.contents.normalised
+
+
+def test_weights_have_a_scale_for_each_channel_and_zero_stays_zero(file):
+    graph = onnx.load(file).graph
+    values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    pairs = [node for node in graph.node if node.op_type == "DequantizeLinear"]
+    weights = [node for node in pairs if node.input[0] in values and values[node.input[0]].ndim == 4]
+    assert weights and all(values[node.input[0]].dtype == np.int8 for node in weights)
+    assert all(values[node.input[1]].shape == values[node.input[0]].shape[:1] for node in weights)
+    assert all(not values[node.input[2]].any() for node in pairs)
+    assert any(node.op_type == "QuantizeLinear" for node in graph.node)
+
+
+def test_the_worst_layers_stay_in_float(network, people, tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO, "person_reid")
+    contents = Contents(*SIZE, network.dim, network.pieces, "a test", precision="int8")
+    found = []
+    for least in (-1.0, 2.0):
+        monkeypatch.setattr(module, "LEAST_COSINE", least)
+        export(network, contents, tmp_path / "net.onnx", "onnx", read_calibration(people, *SIZE))
+        found.append(re.search(r"int8: (\d+) of (\d+) layers; .* is ([\d.]+) on 6 images", caplog.text).groups())
+        caplog.clear()
+    (all_of, layers, low), (half, _, high) = found
+    assert all_of == layers and int(layers) / 2 <= int(half) < int(layers) and float(high) > float(low)
+
+
+def test_the_choice_of_images_is_even_and_always_the_same(people, monkeypatch):
+    every = read_calibration(people, *SIZE)
+    assert len(every) == 24
+    monkeypatch.setattr(module, "MOST_IMAGES", 6)
+    assert torch.equal(read_calibration(people, *SIZE), every[::4])
+
+
+class TestMistakes:
+    def test_a_folder_without_images(self, tmp_path):
+        for folder in (tmp_path, tmp_path / "absent"):
+            with pytest.raises(UserError, match=f"--calibrate {folder}: no images there; expected a folder"):
+                read_calibration(folder, *SIZE)
+
+    def test_broken_images_are_named(self, tmp_path):
+        for name in ("a.jpg", "b.jpg"):
+            (tmp_path / name).write_bytes(b"no image")
+        with pytest.raises(UserError, match=r"(?s)2 of 2 images cannot be read.*a\.jpg.*b\.jpg"):
+            read_calibration(tmp_path, *SIZE)
+
+    def test_calibrate_alone(self):
+        with pytest.raises(UserError, match="--calibrate people would be ignored: it needs --int8"):
+            command.main(["--backbone", "test_resnet", "--weights", "none", "--calibrate", "people"])
+
+
+def test_the_command_says_how_near_the_features_are(people, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    network = ["--backbone", "test_resnet", "--weights", "none", "--height", "64", "--width", "32", "--gpu_ids", "-1"]
+    command.main([*network, "--int8", "--calibrate", str(people), "--normalise_input", "--flip", "--l2"])
+    printed = capsys.readouterr().out
+    assert re.search(r"int8: \d+ of \d+ layers; the features' mean cosine to float32 is 0\.99\d+ on 6 images", printed)
+    assert "without --calibrate" not in printed
+    assert [path.name for path in tmp_path.iterdir()] == ["test_resnet.onnx"]

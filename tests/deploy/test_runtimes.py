@@ -1,0 +1,254 @@
+"""The programs that compute features on a CPU: they agree with PyTorch, and their cached files are kept and remade."""
+
+import json
+import logging
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from person_reid.basics import UserError
+from person_reid.cli.flags import testing_parser
+from person_reid.cli.tested import open_embedder, tested_network
+from person_reid.deploy import runtimes as module
+from person_reid.deploy.embedder import Embedder, _obstacle
+from person_reid.deploy.exported import Engine
+from person_reid.models.factory import create_model
+from tests.support import ROOT
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("openvino")
+SIZE = (64, 32)
+FAST = ("onnxruntime", "openvino")
+
+
+@pytest.fixture(autouse=True)
+def remarks(caplog):
+    """What is logged; a test reads .text."""
+    caplog.set_level(logging.INFO, "person_reid")
+    return caplog
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with the weights of a network; the user's cache folder is in it."""
+    folder = tmp_path_factory.mktemp("runtimes")
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        network = create_model("test_resnet", None, weights="none", size=SIZE)
+        torch.save(network.model.state_dict(), folder / f"{seed}.pth")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def cache(place, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place))
+    return place / "person-reid"
+
+
+@pytest.fixture(scope="module")
+def bank():
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (21, *SIZE, 3), np.uint8))
+
+
+@pytest.fixture
+def exports(monkeypatch):
+    """The networks that are exported, a path each."""
+    done: list = []
+    real = module.export
+
+    def counted(network, contents, path, kind):
+        done.append(path)
+        return real(network, contents, path, kind)
+
+    monkeypatch.setattr(module, "export", counted)
+    return done
+
+
+def words(place):
+    """The flags that name the network."""
+    return ["--backbone", "test_resnet", "--weights", str(place / "0.pth"), "--height", "64", "--width", "32"]
+
+
+def tested(place):
+    return tested_network(testing_parser().parse_args(words(place)))
+
+
+def cached(place, cache):
+    """The file that the network was exported to."""
+    return cache / f"test_resnet_{module.fingerprint(tested(place))}.onnx"
+
+
+def embedder(place, runtime=None, seed=0, **settings):
+    return Embedder("test_resnet", place / f"{seed}.pth", "cpu", size=SIZE, runtime=runtime, **settings)
+
+
+@pytest.mark.parametrize("settings", [{}, {"flip": False, "unit_length": False}], ids=["default", "one raw view"])
+@pytest.mark.parametrize("runtime", FAST)
+def test_every_runtime_gives_the_features_of_pytorch(place, bank, runtime, settings):
+    expected = embedder(place, **settings).features(bank)
+    fast = embedder(place, runtime, **settings)
+    scale = np.abs(expected).max()
+    for count in (21, 8, 1):
+        np.testing.assert_allclose(fast.features(bank[:count]), expected[:count], atol=1e-4 * scale)
+    assert fast.features(bank[:0]).shape == (0, fast.dim) == (0, embedder(place).dim)
+
+
+def test_the_cached_file_is_used_again_and_the_network_is_not_built(place, cache, exports, monkeypatch):
+    embedder(place, "openvino")
+    found = {file.name for file in cache.iterdir()}
+    assert not any("partial" in name for name in found)
+    monkeypatch.setattr(module, "load_network", None)
+    exports.clear()
+    embedder(place, "openvino")
+    embedder(place, "onnxruntime")
+    assert exports == [] and {file.name for file in cache.iterdir()} == found
+
+
+def test_other_weights_have_a_file_of_their_own(place, bank, exports):
+    first, second = embedder(place, "onnxruntime"), embedder(place, "onnxruntime", seed=1)
+    assert len(exports) <= 2 and np.abs(first.features(bank) - second.features(bank)).max() > 1e-3
+    np.testing.assert_allclose(second.features(bank), embedder(place, seed=1).features(bank), atol=1e-5)
+
+
+@pytest.mark.parametrize("damage", ["cut off", "one bit", "no notes", "notes are nonsense"])
+def test_a_damaged_file_is_made_again(place, bank, cache, monkeypatch, damage):
+    embedder(place, "onnxruntime")
+    file = cached(place, cache)
+    content, notes, remade = file.read_bytes(), file.with_suffix(".json"), []
+
+    def export(network, contents, path, kind):
+        remade.append(path.write_bytes(content))
+        return 0.0
+
+    monkeypatch.setattr(module, "export", export)
+    if damage == "cut off":
+        file.write_bytes(content[:1000])
+    elif damage == "one bit":
+        file.write_bytes(content[:-5000] + bytes([content[-5000] ^ 1]) + content[-4999:])
+    elif damage == "no notes":
+        notes.unlink()
+    else:
+        notes.write_text('{"sha256": 3, "deviations": []}')
+    features = embedder(place, "onnxruntime").features(bank)
+    assert len(remade) == 1 and file.read_bytes() == content
+    np.testing.assert_allclose(features, embedder(place).features(bank), atol=1e-5)
+
+
+class TestAuto:
+    def test_it_takes_the_first_and_remembers_the_verdict(self, place, remarks, monkeypatch):
+        embedder(place, "auto")
+        assert "Features by openvino" in remarks.text
+        monkeypatch.setattr(module, "deviation", None)
+        embedder(place, "auto")
+
+    def test_a_runtime_that_disagrees_is_rejected(self, place, bank, cache, remarks, monkeypatch):
+        embedder(place, "auto")
+        remarks.clear()
+        notes = cached(place, cache).with_suffix(".json")
+        as_it_was = notes.read_text()
+        notes.write_text(json.dumps({**json.loads(as_it_was), "deviations": {}}))
+        real = Engine.__call__
+
+        def wrong(engine, images):
+            return real(engine, images) * (1.001 if engine.kind == "openvino" else 1)
+
+        monkeypatch.setattr(Engine, "__call__", wrong)
+        fast = embedder(place, "auto")
+        assert "openvino" in remarks.text and "not used" in remarks.text and "Features by onnxruntime" in remarks.text
+        np.testing.assert_allclose(fast.features(bank), embedder(place).features(bank), atol=1e-5)
+        with pytest.raises(UserError, match="the features of openvino do not agree with PyTorch's"):
+            embedder(place, "openvino")
+        monkeypatch.setattr(Engine, "__call__", real)
+        remarks.clear()
+        embedder(place, "auto")
+        assert "Features by onnxruntime" in remarks.text  # the verdict is remembered
+        notes.write_text(as_it_was)
+
+    def test_nothing_is_installed(self, place, bank, remarks, monkeypatch):
+        monkeypatch.setattr(module, "find_spec", lambda name: None)
+        features = embedder(place, "auto").features(bank)
+        np.testing.assert_array_equal(features, embedder(place).features(bank))
+        assert "--runtime auto: PyTorch, because no other runtime is installed: python -m pip" in remarks.text
+
+    def test_what_only_pytorch_can_do(self, place, remarks):
+        embedder(place, "auto", scales=(1.0, 1.1))
+        assert "PyTorch, because the images are resized (--ms)" in remarks.text
+
+
+class TestMistakes:
+    @pytest.mark.parametrize("runtime", FAST)
+    def test_a_missing_runtime_names_the_command(self, place, runtime, monkeypatch):
+        monkeypatch.setitem(sys.modules, runtime, None)
+        with pytest.raises(UserError, match=f"python -m pip install {runtime}"):
+            embedder(place, runtime)
+
+    @pytest.mark.parametrize(
+        ("settings", "reason"),
+        [({"scales": (1.0, 1.1)}, "are resized"), ({"dtype": torch.bfloat16}, "the precision is torch.bfloat16")],
+    )
+    def test_what_only_pytorch_can_do(self, place, settings, reason):
+        with pytest.raises(UserError, match=f"{reason}.*only PyTorch can do here. Leave --runtime openvino out"):
+            embedder(place, "openvino", **settings)
+
+    def test_a_gpu(self, place):
+        with pytest.raises(UserError, match="the network runs on cuda:0, which only PyTorch"):
+            module.fast_engine(tested(place), "openvino", _obstacle(torch.device("cuda", 0), [1.0], None))
+
+    def test_an_unknown_one(self, place):
+        with pytest.raises(UserError, match="runtime 'tensorflow': expected torch, auto, openvino, onnxruntime"):
+            embedder(place, "tensorflow")
+        with pytest.raises(SystemExit):
+            testing_parser().parse_args(["--runtime", "tensorflow"])
+
+    def test_a_cache_that_cannot_be_written(self, place, bank, remarks, monkeypatch, tmp_path):
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+        with pytest.raises(OSError, match="file"):
+            embedder(place, "onnxruntime")
+        assert embedder(place, "auto").features(bank[:1]).shape[0] == 1
+        assert "--runtime auto: PyTorch, because" in remarks.text
+
+
+def test_an_exported_file_is_run_by_either_and_openvinos_own_by_openvino(place, bank, cache, tmp_path):
+    import openvino
+
+    embedder(place, "onnxruntime")
+    file = cached(place, cache)
+    openvino.save_model(openvino.Core().read_model(file), tmp_path / "net.xml", compress_to_fp16=False)
+    expected = embedder(place).features(bank)
+    for path, runtime in ((file, None), (file, "onnxruntime"), (file, "openvino"), (tmp_path / "net.xml", None)):
+        found = Embedder(path, device="cpu", runtime=runtime).features(bank)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert Engine(tmp_path / "net.xml").contents == Engine(file).contents
+    with pytest.raises(UserError, match=r"--runtime onnxruntime does not run this file; openvino does"):
+        Embedder(tmp_path / "net.xml", device="cpu", runtime="onnxruntime")
+    with pytest.raises(UserError, match=r"--runtime auto does not run this file; onnxruntime or openvino does"):
+        Embedder(file, device="cpu", runtime="auto")
+    (tmp_path / "net.bin").unlink()
+    for damaged in (tmp_path / "net.xml", tmp_path / "text.xml"):
+        (tmp_path / "text.xml").write_text("<net/>")
+        with pytest.raises(UserError, match="not a network written by tools/export.py, or damaged"):
+            Engine(damaged)
+
+
+def test_openvino_reports_to_nobody():
+    code = """
+import sys, time
+from person_reid.deploy.exported import import_openvino
+sys.addaudithook(lambda event, _: print(event, flush=True) if event in ("socket.connect", "os.fork") else None)
+import_openvino().Core()
+time.sleep(0.5)
+assert sys.modules["openvino_telemetry"] is None
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+def test_the_flag_reaches_the_network(place, cache):
+    options = testing_parser().parse_args([*words(place), "--gpu_ids", "-1", "--runtime", "auto"])
+    open_embedder(options)
+    notes = json.loads(cached(place, cache).with_suffix(".json").read_text())
+    assert all(found < 1e-4 for found in notes["deviations"].values()) and len(notes["deviations"]) == 2
