@@ -15,27 +15,26 @@ from pathlib import Path
 from person_reid.basics import UserError
 from person_reid.cli.flags import add_tested_network, testing_parser
 from person_reid.cli.parser import Parser
-from person_reid.cli.tested import open_embedder, tested_network
-from person_reid.data.bank import open_bank
-from person_reid.data.layout import Split, read_split
+from person_reid.cli.tested import open_embedder, tested_network, title
+from person_reid.data.layout import read_split
 from person_reid.deploy.export import export, tensorrt_advice
 from person_reid.deploy.exported import KINDS, Contents
 from person_reid.deploy.load import load_network
+from person_reid.deploy.publish import query_and_gallery
 from person_reid.deploy.quantise import read_calibration
 from person_reid.retrieval.metrics import evaluate
-from person_reid.retrieval.results import FeatureSet
 
 
 def main(argv: list[str] | None = None) -> None:
     """Export a network, and compare its accuracy before and after if --test_dir is given."""
     options = parse(argv)
     kind, path = chosen_format(options)
-    splits = {name: read_split(options.test_dir, name) for name in ("query", "gallery")} if options.test_dir else {}
+    for name in ("query", "gallery") if options.test_dir else ():
+        read_split(options.test_dir, name)  # a mistake in it is found before the work
     tested = tested_network(options)
     network, (height, width) = load_network(tested), tested.size
     contents = Contents(
-        height, width, network.dim, network.pieces,
-        f"{options.backbone} {options.weights}" if options.backbone else f"{options.name} {options.which_epoch}",
+        height, width, network.dim, network.pieces, title(options),
         options.normalise_input, options.flip, options.l2,
         "float16" if options.fp16 else "int8" if options.int8 else "float32", options.tensorrt,
     )  # fmt: skip
@@ -49,9 +48,9 @@ def main(argv: list[str] | None = None) -> None:
         print("int8 without --calibrate: a small file, but slower on most CPUs. For speed: --calibrate FOLDER")
     if options.tensorrt:
         print(tensorrt_advice(path, contents))
-    if splits:
+    if options.test_dir:
         file_flags = ["--engine", str(path), "--gpu_ids", options.gpu_ids]
-        compare(splits, options, testing_parser().parse_args(file_flags))
+        compare(options, testing_parser().parse_args(file_flags))
 
 
 def parse(argv: list[str] | None) -> Namespace:
@@ -80,7 +79,8 @@ def parse(argv: list[str] | None) -> Namespace:
 def chosen_format(options: Namespace) -> tuple[str, Path]:
     """Return the kind of file to write, and its path. Raises UserError if --format and --output disagree."""
     suffixes = {kind: suffix for suffix, kind in KINDS.items()}
-    path = options.output or Path(f"{options.backbone or options.name}{suffixes[options.format or 'onnx']}")
+    name = Path(getattr(options, "from") or options.backbone or options.name).name
+    path = options.output or Path(f"{name}{suffixes[options.format or 'onnx']}")
     kind = KINDS.get(path.suffix.lower())
     if kind is None or options.format not in (None, kind):
         expected = suffixes[options.format] if options.format else ", ".join(KINDS)
@@ -90,17 +90,11 @@ def chosen_format(options: Namespace) -> tuple[str, Path]:
     return kind, path
 
 
-def compare(splits: dict[str, Split], network_options: Namespace, file_options: Namespace) -> None:
-    """Print the figures of the network and of the file. splits: the query and the gallery, in this order."""
+def compare(network_options: Namespace, file_options: Namespace) -> None:
+    """Print the figures of the network and of the file."""
     plain = testing_parser().parse_args([])
     shared = {name: value for name, value in vars(network_options).items() if name in vars(plain)}
     plain = Namespace(**(vars(plain) | shared | {"fp16": False}))  # export's --fp16 concerns the file
-    cache = Path(network_options.test_dir) / ".cache"
-    for title, options in (("network", plain), ("file", file_options)):
-        embedder, sets = open_embedder(options), []
-        height, width = embedder.size
-        for name, split in splits.items():
-            bank = open_bank(split.paths, height, width, cache, name)
-            sets.append(FeatureSet(embedder.features(bank, f"{title}: {name}"), split.labels, split.cameras))
-        query, gallery = sets
-        print(evaluate(query, gallery).line(f"{title:8}"))
+    for name, options in (("network", plain), ("file", file_options)):
+        query, gallery = query_and_gallery(open_embedder(options), network_options.test_dir)
+        print(evaluate(query, gallery).line(f"{name:8}"))

@@ -243,6 +243,8 @@ def add_tested_network(parser: argparse.ArgumentParser) -> None:
     file.add_argument("--backbone", help="network of a weight file that belongs to no run")
     file.add_argument("--weights", metavar="FILE", help="weight file of --backbone; none for random weights")
     file.add_argument("--seed", type=whole, default=0, help="seed of the random weights")
+    folder = parser.add_argument_group("network of a folder")
+    folder.add_argument("--from", metavar="FOLDER", help="of tools/save_pretrained.py, or owner/name on Hugging Face")
     described = parser.add_argument_group(
         "description of the network",
         "A run is described by model/NAME/opts.yaml; these flags must agree with it. A weight file is described by\n"

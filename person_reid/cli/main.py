@@ -25,6 +25,7 @@ COMMANDS = {
     "threshold": "measure the similarity above which two images show the same person",
     "compare": "decide whether two images show the same person",
     "export": "write a network to an ONNX, TorchScript or torch.export file",
+    "save_pretrained": "write a network to a folder that explains itself",
     "heatmap": "draw where a network looks",
     "figures": "draw curves, CMC, histograms and maps",
     "report": "write everything about a run on one page",

@@ -20,7 +20,7 @@ from person_reid.cli.flags import add_tested_network
 from person_reid.cli.options import load_run_options
 from person_reid.cli.parser import Parser
 from person_reid.cli.reranking import add_rerank_flags, rerank_spec
-from person_reid.cli.tested import tested_network
+from person_reid.cli.tested import is_run, tested_network
 from person_reid.cli.values import whole
 from person_reid.deploy.load import load_network
 from person_reid.retrieval.rerank import rescorer
@@ -31,7 +31,7 @@ from person_reid.run_folder import RunFolder
 def main(argv: list[str] | None = None) -> None:
     """Measure, draw and write the page."""
     options = parse(argv)
-    run = None if options.backbone else load_run_options(options.name)
+    run = load_run_options(options.name) if is_run(options) else None
     query, gallery = load_result(options.result, paths=True)
 
     from person_reid.show import page, ranking, report  # matplotlib loads slowly
@@ -56,13 +56,13 @@ def main(argv: list[str] | None = None) -> None:
         ]
     if run:
         body.append(page.details("Options of the run", page.table(["flag", "value"], vars(run).items())))
-    title = options.backbone or options.name
+    name = getattr(options, "from") or options.backbone or options.name
     people = len(np.unique(query.labels))
     images = f"{len(query):,} queries of {people:,} people, {len(gallery):,} gallery images"
     subtitle = f"{images} · {options.result} · {datetime.now():%Y-%m-%d %H:%M}"
     save = options.save or (RunFolder(options.name).report if run else Path("report.html"))
     with atomic_write(save) as temporary:
-        temporary.write_text(printable(page.page(title, subtitle, body)), encoding="utf-8")
+        temporary.write_text(printable(page.page(name, subtitle, body)), encoding="utf-8")
     print(f"The report is in {save} ({save.stat().st_size / 1e6:.1f} MB)")
 
 

@@ -67,8 +67,8 @@ def embedder_of(index: SearchIndex, options: Namespace) -> Embedder:
     """
     plain = vars(testing_parser().parse_args([]))
     given = given_values(options, (name for name in OF_FEATURES if hasattr(options, name)))
-    for name in ("weights", "engine"):
-        if given.get(name) not in (None, "none", "imagenet"):
+    for name in ("weights", "engine", "from"):
+        if name in given and Path(given[name]).exists():
             given[name] = str(Path(given[name]).resolve())
     known = index.recall("network") is not None
     flags = agreed(index, given) if known else {name: plain[name] for name in OF_FEATURES} | given

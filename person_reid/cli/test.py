@@ -18,7 +18,7 @@ from pathlib import Path
 
 from person_reid.basics import check_target, write_json
 from person_reid.cli.flags import testing_parser
-from person_reid.cli.tested import open_embedder
+from person_reid.cli.tested import is_run, open_embedder
 from person_reid.data.bank import open_bank
 from person_reid.data.layout import read_split
 from person_reid.distributed import World, join_world
@@ -58,7 +58,7 @@ def report(options: Namespace, query: FeatureSet, gallery: FeatureSet, images: F
     print("\n".join(lines))
     if options.json:
         write_json(options.json, {name: metrics.figures() for name, metrics in found.items()})
-    if not options.backbone and not options.engine:
+    if is_run(options):
         where = f"{options.name} {options.which_epoch} {options.test_dir}"
         RunFolder(options.name).add_results(f"{where}: {line}" for line in lines)
     print(f"Features are in {options.result}. Look at a ranking: python demo.py --query_index 0")

@@ -1,6 +1,7 @@
 """Find the network that the flags of test.py and of the tools name: that of a run, or of a weight file."""
 
 from argparse import Namespace
+from dataclasses import replace
 
 from person_reid.basics import UserError, select_device
 from person_reid.cli.flags import (
@@ -15,21 +16,40 @@ from person_reid.cli.options import load_run_options, resolve
 from person_reid.cli.specs import precision
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.load import TestedNetwork
+from person_reid.deploy.pretrained import CONFIG, open_pretrained
 from person_reid.models.spec import PUBLISHED_CLASSES, NetworkSpec
 from person_reid.retrieval.features import parse_scales
 from person_reid.run_folder import RunFolder
 
 # Flags that an exported file has decided.
-DECIDED = (*NETWORK_OF_RUN, *NETWORK_OF_FILE, *DESCRIPTION, "height", "width", "ms", "no_norm", "fp16", "bf16")
+DECIDED = ("from", *NETWORK_OF_RUN, *NETWORK_OF_FILE, *DESCRIPTION, "height", "width", "ms", "no_norm", "fp16", "bf16")
 OF_FEATURES = (*DECIDED, "engine", "no_flip")  # all flags that features depend on
 
 
+def is_run(options: Namespace) -> bool:
+    """Return whether the flags of test.py name a run, and not a folder, a weight file or an exported file."""
+    return not any(getattr(options, flag, None) for flag in ("from", "backbone", "engine"))
+
+
+def title(options: Namespace) -> str:
+    """Return the network that the flags of test.py name, in words."""
+    named = f"{options.name} {options.which_epoch}" if is_run(options) else f"{options.backbone} {options.weights}"
+    return getattr(options, "from") or named
+
+
 def tested_network(options: Namespace) -> TestedNetwork:
-    """Return the network that the flags of test.py name: that of the run model/NAME, or of a weight file.
+    """Return the network that the flags of test.py name: that of a folder, of the run model/NAME, or of a weight file.
 
     Raises UserError or FileNotFoundError if there is no such run, checkpoint or network, and for flags that contradict
     it or would be ignored.
     """
+    if folder := getattr(options, "from"):
+        if ignored := given_flags(options, (*NETWORK_OF_RUN, *NETWORK_OF_FILE, *DESCRIPTION)):
+            raise UserError(f"{ignored} would be ignored: {CONFIG} in {folder} describes the network.")
+        tested = open_pretrained(folder)
+        height, width = tested.size
+        spec = replace(tested.spec, height=options.height or height, width=options.width or width)
+        return replace(tested, spec=spec)
     if not options.backbone:
         run = run_to_test(options)
         weights = RunFolder(options.name).weights_file(options.which_epoch)

@@ -3,10 +3,12 @@
 from person_reid import Embedder
 embed = Embedder("ft_ResNet50")                                   # the run model/ft_ResNet50
 embed = Embedder("osnet_x0_25", weights="osnet_x0_25_msmt17.pth")   # a network and a weight file
+embed = Embedder.from_pretrained("osnet_market")                  # a folder of tools/save_pretrained.py
 embed = Embedder("osnet.onnx", device="cpu")                      # a file of tools/export.py
 embed = Embedder("ft_ResNet50", device="cpu", runtime="auto")     # the fastest program for this network on a CPU
 features = embed(["a.jpg", pil_image, crop])                      # (3, D); features @ features.T are similarities
 features = embed(crops, bgr=True)                                 # as OpenCV gives them
+features = embed.crops(frame, boxes, bgr=True)                    # people in a frame, as a detector gives them
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -22,6 +24,7 @@ from person_reid.data.bank import DecodingBank
 from person_reid.data.images import Pixels, fit_image, load_image
 from person_reid.deploy.exported import READABLE, Engine
 from person_reid.deploy.load import TestedNetwork, load_network, network_of_run
+from person_reid.deploy.pretrained import open_pretrained
 from person_reid.deploy.runtimes import fast_engine, kind_of_file
 from person_reid.models.factory import resolve
 from person_reid.models.spec import NetworkSpec
@@ -120,6 +123,36 @@ class Embedder:
 
         return self.features(DecodingBank(sources, load, self.size))
 
+    def crops(self, frame: Any, boxes: Any, bgr: bool = False) -> Features:
+        """Return the features (N, D) float32 of the people in N boxes of a frame, as a detector gives them.
+
+        frame: uint8 (H, W, 3), an array or a tensor; bgr: in OpenCV's channel order.
+        boxes: (N, 4), an array, a tensor or a list: left, top, right, bottom in pixels. They are rounded and clipped to
+            the frame. A box without an area there, or with a NaN, gives a row of zeros, which is like nobody.
+
+        May be called from several threads at once. Raises UserError for anything else.
+        """
+        image, edges = (np.asarray(each.cpu() if isinstance(each, torch.Tensor) else each) for each in (frame, boxes))
+        height, width = _accepted(image, 0).shape[:2]
+        edges = edges.reshape(-1, 4) if edges.size == 0 else edges
+        if edges.ndim != 2 or edges.shape[1] != 4 or edges.dtype.kind not in "iuf":
+            raise UserError(
+                f"Embedder: boxes {edges.dtype} {edges.shape}; expected numbers (N, 4): left, top, right, bottom."
+            )
+        edges = np.nan_to_num(np.round(edges.astype(np.float64))).clip(0, (width, height, width, height)).astype(int)
+        found = np.zeros((len(edges), self.dim), np.float32)
+        some = np.flatnonzero((edges[:, 0] < edges[:, 2]) & (edges[:, 1] < edges[:, 3]))
+        found[some] = self([image[top:bottom, left:right] for left, top, right, bottom in edges[some]], bgr)
+        return found
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, **settings: Any) -> "Embedder":
+        """Open a folder of save_pretrained, or a model owner/name of that kind on the Hugging Face hub.
+
+        settings: device, flip and so on, as above. Raises UserError if there is none, or if it is damaged.
+        """
+        return cls(open_pretrained(source), **settings)
+
     def features(self, bank: Bank, description: str = "features") -> Features:
         """Return the features (N, D) float32 of an image bank, uint8 (N, *size, 3), such as open_bank gives.
 
@@ -147,7 +180,7 @@ def _obstacle(device: torch.device, scales: Sequence[float], dtype: torch.dtype 
     return f"the precision is {dtype} (--fp16, --bf16)" if dtype else ""
 
 
-def _accepted(image: Any, position: int) -> ImageLike:
+def _accepted(image: Any, position: int) -> Any:
     """Return the image if an Embedder takes its kind. Raises UserError otherwise."""
     if isinstance(image, str | Path | Image.Image):
         return image

@@ -18,6 +18,7 @@ from typing import Any
 
 import jinja2
 import torch
+from safetensors.torch import save
 
 from person_reid.basics import atomic_write, write_json
 from person_reid.data.augment import MEAN, STD
@@ -55,14 +56,19 @@ class Accuracy:
     mean_inp: float
 
 
-def accuracy(embedder: Embedder, test_dir: str | Path) -> Accuracy:
-    """Measure a network on the query and gallery of a folder laid out by prepare.py, both kinds of AP."""
-    sets = {}
+def query_and_gallery(embedder: Embedder, test_dir: str | Path) -> list[FeatureSet]:
+    """Return the features of query and gallery of a folder laid out by prepare.py."""
+    sets, (height, width) = [], embedder.size
     for name in ("query", "gallery"):
         split = read_split(test_dir, name)
-        bank = open_bank(split.paths, *embedder.size, Path(test_dir) / ".cache", name)
-        sets[name] = FeatureSet(embedder.features(bank, name), split.labels, split.cameras)
-    query, gallery = sets["query"], sets["gallery"]
+        bank = open_bank(split.paths, height, width, Path(test_dir) / ".cache", name)
+        sets.append(FeatureSet(embedder.features(bank, name), split.labels, split.cameras))
+    return sets
+
+
+def accuracy(embedder: Embedder, test_dir: str | Path) -> Accuracy:
+    """Measure a network on a folder laid out by prepare.py, with both kinds of AP."""
+    query, gallery = query_and_gallery(embedder, test_dir)
     found, step = evaluate(query, gallery), evaluate(query, gallery, ap="step")
     percent = [round(100 * value, 2) for value in (found.rank(1), found.mAP, step.mAP, found.mINP)]
     return Accuracy(*about_data(test_dir), len(query.labels), len(gallery.labels), *percent)
@@ -90,11 +96,9 @@ def save_pretrained(
     """
     folder, network = Path(folder), load_network(tested).eval()
     tensors = {name: value.detach().contiguous().clone() for name, value in network.state_dict().items()}
+    content = save(tensors, {"format": "pt"})
     with atomic_write(folder / SAFETENSORS) as temporary:
-        from safetensors.torch import save_file
-
-        save_file(tensors, temporary, metadata={"format": "pt"})
-        checksum = hashlib.sha256(temporary.read_bytes()).hexdigest()
+        temporary.write_bytes(content)
     config = {
         "library": "person_reid",
         "versions": versions(),
@@ -106,7 +110,7 @@ def save_pretrained(
             "mean": MEAN, "std": STD, "mirrored_image_added": True, "feature": "unit length",
         },
         "threshold": threshold,
-        "sha256": checksum,
+        "sha256": hashlib.sha256(content).hexdigest(),
     }  # fmt: skip
     write_json(folder / CONFIG, config)
     described: dict[str, Any] = {

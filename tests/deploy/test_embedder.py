@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -138,3 +139,43 @@ def test_importing_the_package_is_light():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0
     with pytest.raises(AttributeError, match="no attribute 'Embeder'"):
         person_reid.Embeder  # noqa: B018
+
+
+def test_boxes_of_a_frame_are_cut_out_and_clipped(embedder):
+    frame = np.random.default_rng(0).integers(0, 256, (100, 80, 3), np.uint8)
+    boxes = [
+        [10, 20, 40, 90],
+        [-5.2, -3, 30.4, 60],
+        [50, 50, 500, 500],
+        [20, 20, 20, 40],
+        [90, 0, 99, 50],
+        [0, 0, np.nan, 9],
+    ]
+    found = embedder.crops(frame, np.array(boxes))
+    expected = embedder([frame[20:90, 10:40], frame[:60, :30], frame[50:, 50:]])
+    np.testing.assert_array_equal(found, np.concatenate([expected, np.zeros((3, embedder.dim), np.float32)]))
+    np.testing.assert_array_equal(embedder.crops(torch.from_numpy(frame), torch.tensor(boxes)), found)
+    np.testing.assert_array_equal(embedder.crops(frame[:, :, ::-1], boxes, bgr=True), found)
+    assert embedder.crops(frame, np.empty((0, 4))).shape == embedder.crops(frame, []).shape == (0, embedder.dim)
+
+
+@pytest.mark.parametrize("boxes", [np.zeros((2, 5)), np.zeros(4), [["a", "b", "c", "d"]]])
+def test_boxes_of_another_form_are_refused(boxes, embedder):
+    with pytest.raises(UserError, match=r"expected numbers \(N, 4\): left, top, right, bottom"):
+        embedder.crops(np.zeros((9, 9, 3), np.uint8), boxes)
+
+
+def test_a_frame_of_another_form_is_refused(embedder):
+    with pytest.raises(UserError, match=r"expected a path, a PIL image or a uint8 array"):
+        embedder.crops(np.zeros((9, 9)), [[0, 0, 5, 5]])
+
+
+@pytest.mark.parametrize("runtime", ["torch", "onnxruntime", "openvino"])
+def test_several_threads_may_ask_at_once(runtime, folder):
+    embedder = person_reid.Embedder("test_resnet", folder / "net.pth", "cpu", size=SIZE, runtime=runtime)
+    frames = [np.random.default_rng(seed).integers(0, 256, (90, 60, 3), np.uint8) for seed in range(12)]
+    boxes = [[0, 0, 30, 80], [20, 5, 60, 90]]
+    expected = [embedder.crops(frame, boxes) for frame in frames]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda frame: embedder.crops(frame, boxes), frames))
+    np.testing.assert_allclose(found, expected, atol=1e-6)

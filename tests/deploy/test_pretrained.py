@@ -1,0 +1,185 @@
+"""A network's folder: what is written is what is read, and nothing else is read."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from person_reid import Embedder, UserError
+from person_reid.cli import save_pretrained as command
+from person_reid.cli.flags import testing_parser
+from person_reid.cli.tested import open_embedder
+from person_reid.deploy.load import network_of_run
+from person_reid.deploy.pretrained import open_pretrained
+from person_reid.deploy.publish import save_pretrained
+from person_reid.models.factory import create_model
+from person_reid.models.weights import load_weights
+from tests.deploy.test_load import save_run
+from tests.support.people import draw_people
+
+CROPS = [np.random.default_rng(seed).integers(0, 256, (70, 30, 3), np.uint8) for seed in range(3)]
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("flags", [[], ["--PCB"], ["--neck", "bnneck", "--pool", "gem", "--stride", "1"]], ids=" ".join)
+def test_the_features_of_a_folder_are_those_of_the_run(flags):
+    save_run(*flags)
+    save_pretrained(network_of_run("run"), "folder")
+    expected = Embedder("run", device="cpu")(CROPS)
+    found = Embedder.from_pretrained("folder", device="cpu")
+    np.testing.assert_array_equal(found(CROPS), expected)
+    assert found.size == (64, 32)
+    by_flags = testing_parser().parse_args(["--from", "folder", "--gpu_ids", "-1"])
+    np.testing.assert_array_equal(open_embedder(by_flags)(CROPS), expected)
+
+
+def test_a_training_starts_from_a_folder():
+    save_run()
+    save_pretrained(network_of_run("run"), "folder")
+    network = create_model("resnet18", 7, "none", (64, 32))
+    report = load_weights(network, "folder")
+    saved = torch.load("model/run/net_last.pth", weights_only=True)
+    assert torch.equal(network.state_dict()["model.conv1.weight"], saved["model.conv1.weight"])
+    assert len(report.mismatched) == 2  # the classifier of five other people
+
+
+def test_the_card_says_what_was_measured(tmp_path, capsys):
+    draw_people(tmp_path / "people", 2, 2, 2, 2, 2, 2)
+    save_run("--data_dir", "people/pytorch")
+    words = [
+        "--name",
+        "run",
+        "--output",
+        "out/net",
+        "--test_dirs",
+        "people/pytorch",
+        "--threshold",
+        "0.75",
+        "--gpu_ids=-1",
+    ]
+    command.main(words)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("synthetic people: Rank@1")]
+    card = (tmp_path / "out" / "net" / "README.md").read_text(encoding="utf-8")
+    config = json.loads((tmp_path / "out" / "net" / "config.json").read_text(encoding="utf-8"))
+    assert line.split()[3] in card and "trained on its other people" in card and "from 0.7500 on" in card
+    assert config["threshold"] == 0.75 and config["network"]["backbone"] == "resnet18" and config["num_classes"] == 5
+    assert "Not measured" not in card and "{{" not in card
+    command.main(["--name", "run", "--output", "bare"])
+    assert "Not measured" in (tmp_path / "bare" / "README.md").read_text(encoding="utf-8")
+
+
+def change(**entries):
+    """A damage: other entries of config.json."""
+
+    def damage(folder):
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | entries))
+
+    return damage
+
+
+def flip(folder):
+    content = bytearray((folder / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (
+            lambda folder: (folder / "config.json").unlink(),
+            r"config\.json: No such file.*Expected a folder",
+        ),
+        (lambda folder: (folder / "model.safetensors").unlink(), r"model\.safetensors: No such file"),
+        (lambda folder: (folder / "config.json").write_text("[]"), r"config\.json: not written by save_pretrained"),
+        (
+            lambda folder: (folder / "config.json").write_text('{"model_type": "bert"}'),
+            "not written by save_pretrained",
+        ),
+        (lambda folder: (folder / "config.json").write_bytes(b"\xff\xfe"), "not written by save_pretrained"),
+        (flip, r"model\.safetensors: not the weights that config\.json describes"),
+        (change(network={"backbone": "resnet18"}), "not written by save_pretrained"),
+        (change(num_classes="5"), "num_classes '5'"),
+        (change(sha256="0"), "the checksums differ"),
+    ],
+)
+def test_a_damaged_or_foreign_folder_gives_one_line(damage, message, tmp_path):
+    save_run()
+    save_pretrained(network_of_run("run"), "folder")
+    damage(tmp_path / "folder")
+    with pytest.raises(UserError, match=message) as error:
+        open_pretrained("folder")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("height", "64", "height '64'"),
+        ("height", True, "height True"),
+        ("PCB", 1, "PCB 1"),
+        ("backbone", "resnet81", "81"),
+    ],
+)
+def test_a_network_that_does_not_exist_gives_one_line(name, value, message, tmp_path):
+    save_run()
+    save_pretrained(network_of_run("run"), "folder")
+    network = json.loads((tmp_path / "folder" / "config.json").read_text())["network"]
+    change(network=network | {name: value})(tmp_path / "folder")
+    with pytest.raises(UserError, match=message):
+        Embedder.from_pretrained("folder", device="cpu")
+
+
+def test_weights_that_do_not_fit_the_config_are_refused(tmp_path):
+    save_run()
+    save_pretrained(network_of_run("run"), "folder")
+    network = json.loads((tmp_path / "folder" / "config.json").read_text())["network"]
+    change(network=network | {"linear_num": 16})(tmp_path / "folder")
+    with pytest.raises(UserError, match="the weights of another network"):
+        Embedder.from_pretrained("folder", device="cpu")
+
+
+def test_a_hub_that_cannot_be_reached_says_where_to_put_the_files(monkeypatch):
+    import huggingface_hub
+
+    def unreachable(*_, **__):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
+    with pytest.raises(
+        UserError, match=r"Name or service.*Put config\.json and model\.safetensors of https://hugg.*/o/n"
+    ):
+        open_pretrained("o/n")
+    with pytest.raises(UserError, match="no such folder; expected"):
+        open_pretrained("a/b/c")
+
+
+def test_what_the_hub_gives_is_read_like_a_folder(monkeypatch):
+    import huggingface_hub
+
+    save_run()
+    save_pretrained(network_of_run("run"), "fetched")
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **_: {"o/n": "fetched"}[name])
+    assert open_pretrained("o/n") == open_pretrained("fetched")
+
+
+def test_flags_beside_a_folder_are_refused():
+    with pytest.raises(UserError, match=r"--PCB would be ignored: config\.json in folder describes the network"):
+        open_embedder(testing_parser().parse_args(["--from", "folder", "--PCB"]))
+    with pytest.raises(UserError, match="--from was decided"):
+        open_embedder(testing_parser().parse_args(["--from", "folder", "--engine", "net.onnx"]))
+
+
+def test_no_pickle_is_read_on_the_way(monkeypatch):
+    save_run()
+    save_pretrained(network_of_run("run"), "folder")
+    for module, name in ((torch, "load"), (pickle, "load"), (pickle, "loads")):
+        monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("a pickle"))
+    Embedder.from_pretrained("folder", device="cpu")
