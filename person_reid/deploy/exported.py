@@ -33,7 +33,7 @@ from person_reid.retrieval.similarity import Features
 Opened = tuple[str, Callable[[torch.Tensor], torch.Tensor], int]
 KINDS = {".onnx": "onnx", ".pt": "torchscript", ".pt2": "export"}  # those that tools/export.py writes
 READABLE = {**KINDS, ".xml": "openvino"}
-STREAM_BATCH = 8  # images in each of the batches that run side by side; more are not faster (docs/benchmarks.md)
+STREAM_BATCH = 8  # images in each of the batches that run side by side; larger ones are not faster
 
 
 class Engine:
