@@ -1,6 +1,6 @@
 """A network as a folder that explains itself: weights, what they need, and a card for people.
 
-    save_pretrained(network_of_run("market"), "osnet_market", [accuracy(embed, "../Market/pytorch")])
+    save_pretrained("market", "osnet_market", [accuracy(embed, "../Market/pytorch")])
     embed = Embedder.from_pretrained("osnet_market")       # or the name of a model on the Hugging Face hub
 
 model.safetensors holds the tensors of the whole network, config.json a NetworkSpec, the preprocessing and the checksum
@@ -27,7 +27,7 @@ from person_reid.data.datasets import DATA_SETS
 from person_reid.data.layout import read_split
 from person_reid.data.prepare import read_record
 from person_reid.deploy.embedder import Embedder
-from person_reid.deploy.load import TestedNetwork, load_network
+from person_reid.deploy.load import TestedNetwork, load_network, network_of_run
 from person_reid.deploy.pretrained import CARD, CONFIG
 from person_reid.models.complexity import complexity
 from person_reid.models.weights import SAFETENSORS
@@ -81,7 +81,7 @@ def about_data(folder: str | Path) -> tuple[str, str]:
 
 
 def save_pretrained(
-    tested: TestedNetwork,
+    source: str | TestedNetwork,
     folder: str | Path,
     accuracies: Sequence[Accuracy] = (),
     trained_on: tuple[str, str] | None = None,
@@ -89,11 +89,13 @@ def save_pretrained(
 ) -> Path:
     """Write a network to a folder; return the folder.
 
+    source: the name of a run (model/NAME), or a TestedNetwork.
     accuracies: for the card. trained_on: name and terms of the training data. threshold: the cosine similarity from
     which two images show the same person.
 
     Raises UserError for weights that do not fit, and OSError, naming the file, if one cannot be written.
     """
+    tested = network_of_run(source) if isinstance(source, str) else source
     folder, network = Path(folder), load_network(tested).eval()
     tensors = {name: value.detach().contiguous().clone() for name, value in network.state_dict().items()}
     content = save(tensors, {"format": "pt"})
