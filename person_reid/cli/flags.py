@@ -11,7 +11,7 @@ from typing import Any
 
 from person_reid.basics import UserError
 from person_reid.cli.parser import Parser
-from person_reid.cli.values import bounded, devices, fraction, part, positive, side, some_texts, weight, whole
+from person_reid.cli.values import bounded, devices, fraction, part, positive, side, some_texts, three, weight, whole
 from person_reid.losses import HEADS, PUBLISHED
 from person_reid.models.spec import NETWORK_FLAGS
 
@@ -212,8 +212,7 @@ def testing_parser(text: str | None = "") -> Parser:
     data.add_argument("--result", default="pytorch_result.mat", help="file to write the features to")
     data.add_argument("--json", metavar="FILE", help="write the figures to a file, too")
     add_tested_network(parser)
-    exported = parser.add_argument_group("an exported network")
-    exported.add_argument("--engine", metavar="FILE", help="test a file written by tools/export.py")
+    add_engine(parser)
     features = parser.add_argument_group("features")
     features.add_argument("--batchsize", type=positive(int), default=256, help="images per batch")
     add_runtime(features)
@@ -256,6 +255,20 @@ def add_tested_network(parser: argparse.ArgumentParser) -> None:
     both = parser.add_argument_group("network of either")
     both.add_argument("--height", type=side, help="height of the images (default: the network's)")
     both.add_argument("--width", type=side, help="width of the images (default: the network's)")
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that name an exported network, and say what a file of another program does not say of itself."""
+    group = parser.add_argument_group(
+        "an exported network",
+        "A file of tools/export.py, which describes itself, or an ONNX or OpenVINO file of another program that takes\n"
+        "colour images; if it leaves their size open, --height and --width give it.",
+    )
+    group.add_argument("--engine", metavar="FILE", help="the file")
+    group.add_argument("--range", choices=("0..1", "0..255"), help="of the file's input (default: 0..1)")
+    group.add_argument("--mean", type=three, help="subtracted, as in 0.485,0.456,0.406 (default for 0..1: ImageNet's)")
+    group.add_argument("--std", type=three, help="divided by, as in 0.229,0.224,0.225 (default for 0..1: ImageNet's)")
+    group.add_argument("--bgr", action="store_true", help="the file takes the channels in the order blue, green, red")
 
 
 def given_values(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from person_reid.basics import UserError, printable, write_json
-from person_reid.cli.flags import add_runtime, add_tested_network, given_values, testing_parser
+from person_reid.cli.flags import add_engine, add_runtime, add_tested_network, given_values, testing_parser
 from person_reid.cli.parser import Parser, example_lines
 from person_reid.cli.tested import OF_FEATURES, open_embedder
 from person_reid.cli.values import positive
@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
 
     index = add_command("index", "Add images or folders of images to an index.")
     add_tested_network(index)
-    index.add_argument("--engine", metavar="FILE", help="use a file written by tools/export.py")
+    add_engine(index)
     index.add_argument("--no_flip", action="store_true", help="leave out the mirrored image: twice as fast")
     query = add_command("query", "Find the images most similar to an image, or to each image of a folder.")
     query.add_argument("--gpu_ids", default="0", help="GPU to use; -1 for the CPU")

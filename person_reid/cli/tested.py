@@ -15,6 +15,7 @@ from person_reid.cli.flags import (
 from person_reid.cli.options import load_run_options, resolve
 from person_reid.cli.specs import precision
 from person_reid.deploy.embedder import Embedder
+from person_reid.deploy.foreign import Preparation
 from person_reid.deploy.load import TestedNetwork
 from person_reid.deploy.pretrained import CONFIG, open_pretrained
 from person_reid.models.spec import PUBLISHED_CLASSES, NetworkSpec
@@ -22,8 +23,9 @@ from person_reid.retrieval.features import parse_scales
 from person_reid.run_folder import RunFolder
 
 # Flags that an exported file has decided.
-DECIDED = ("from", *NETWORK_OF_RUN, *NETWORK_OF_FILE, *DESCRIPTION, "height", "width", "ms", "no_norm", "fp16", "bf16")
-OF_FEATURES = (*DECIDED, "engine", "no_flip")  # all flags that features depend on
+DECIDED = ("from", *NETWORK_OF_RUN, *NETWORK_OF_FILE, *DESCRIPTION, "ms", "no_norm", "fp16", "bf16")
+PREPARED = ("height", "width", "range", "mean", "std", "bgr")  # what a file of another program may not say
+OF_FEATURES = (*DECIDED, *PREPARED, "engine", "no_flip")  # all flags that features depend on
 
 
 def is_run(options: Namespace) -> bool:
@@ -89,6 +91,8 @@ def open_embedder(options: Namespace) -> Embedder:
     scales, dtype = parse_scales(options.ms), precision(options)
     if options.engine and (decided := given_flags(options, DECIDED)):
         raise UserError(f"--engine {options.engine}: {decided} was decided when the file was written; leave it out.")
+    if not options.engine and (ignored := given_flags(options, PREPARED[2:])):
+        raise UserError(f"{ignored} would be ignored without --engine FILE.")
     return Embedder(
         options.engine or tested_network(options),
         device=select_device(options.gpu_ids),
@@ -98,4 +102,12 @@ def open_embedder(options: Namespace) -> Embedder:
         dtype=dtype,
         unit_length=not options.no_norm,
         runtime=options.runtime,
+        preparation=_preparation(options) if options.engine and given_flags(options, PREPARED) else None,
     )
+
+
+def _preparation(options: Namespace) -> Preparation:
+    """Return how the file of --engine wants its pixels."""
+    mean, std = (tuple(map(float, text.split(","))) if text else None for text in (options.mean, options.std))
+    up_to = 255 if options.range == "0..255" else 1
+    return Preparation(mean, std, options.bgr, up_to, (options.height, options.width))

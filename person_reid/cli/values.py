@@ -60,6 +60,17 @@ def some_path(text: str) -> Path:
     return Path(some_text(text))
 
 
+def three(text: str) -> str:
+    """Return three numbers separated by commas, one for each channel. Raises ArgumentTypeError for anything else."""
+    try:
+        numbers = [finite_number(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 3:
+        raise argparse.ArgumentTypeError(f"{text}: expected three numbers, such as 0.485,0.456,0.406")
+    return ",".join(f"{number:g}" for number in numbers)
+
+
 whole_number.__name__, finite_number.__name__ = "int", "float"  # as argparse names them: "invalid int value: 'x'"
 NUMBERS: dict[type, Callable[[str], Any]] = {int: whole_number, float: finite_number}
 

@@ -23,6 +23,7 @@ from person_reid.basics import UserError, select_device
 from person_reid.data.bank import DecodingBank
 from person_reid.data.images import Pixels, fit_image, load_image
 from person_reid.deploy.exported import READABLE, Engine
+from person_reid.deploy.foreign import Preparation
 from person_reid.deploy.load import TestedNetwork, load_network, network_of_run
 from person_reid.deploy.pretrained import open_pretrained
 from person_reid.deploy.runtimes import fast_engine, kind_of_file
@@ -49,6 +50,7 @@ class Embedder:
     unit_length: divide each feature by its norm.
     runtime: what computes the features: torch (the default); on a CPU also onnxruntime, openvino, or auto, the fastest
         of those installed that agrees with PyTorch. An ONNX file is run by onnxruntime (its default) or openvino.
+    preparation: how an ONNX or OpenVINO file of another program wants its pixels; by default as ImageNet's networks do.
 
     An exported file fixes size, scales, dtype and length. Raises UserError or FileNotFoundError if there is no such
     run, file or device, or if it does not fit.
@@ -69,6 +71,7 @@ class Embedder:
         dtype: torch.dtype | None = None,
         unit_length: bool = True,
         runtime: str | None = None,
+        preparation: Preparation | None = None,
     ) -> None:
         if not isinstance(source, str | Path | TestedNetwork) or not str(source):
             raise UserError(f"Embedder: {source!r} is no network; expected the name of a run or a network, or a file.")
@@ -76,9 +79,12 @@ class Embedder:
             raise UserError(f"Embedder: batch_size {batch_size!r}: expected a whole number of 1 or above.")
         device = select_device() if device is None else _usable(device)
         if isinstance(source, str | Path) and Path(source).suffix.lower() in READABLE:
-            engine: Engine | None = Engine(source, device, kind_of_file(Path(source), runtime))
+            kind = kind_of_file(Path(source), runtime)
+            engine: Engine | None = Engine(source, device, kind, preparation)
             if engine and engine.contents.flip and not flip:
                 raise UserError(f"{source}: the mirrored image is inside the file; leave --no_flip out.")
+        elif preparation:
+            raise UserError(f"Embedder: preparation is for an ONNX or OpenVINO file, and {source} is not one.")
         else:
             if isinstance(source, TestedNetwork):
                 tested = source

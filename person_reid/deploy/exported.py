@@ -14,26 +14,41 @@ import sys
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from person_reid.basics import UserError, progress
 from person_reid.data.augment import normalise
 from person_reid.deploy.contents import KEY, Contents
+from person_reid.deploy.foreign import Preparation, adapt
 from person_reid.retrieval.features import CPU_BATCH, Bank, unit_length
 from person_reid.retrieval.similarity import Features
 
-# The JSON in a file, the network, and how many batches to give it at a time.
-Opened = tuple[str, Callable[[torch.Tensor], torch.Tensor], int]
 KINDS = {".onnx": "onnx", ".pt": "torchscript", ".pt2": "export"}  # those that tools/export.py writes
 READABLE = {**KINDS, ".xml": "openvino"}
+ONNX_TYPES = {"tensor(float16)": torch.float16, "tensor(uint8)": torch.uint8}  # of inputs; else float32
 STREAM_BATCH = 8  # images in each of the batches that run side by side; larger ones are not faster
+
+
+class Opened(NamedTuple):
+    """An open file.
+
+    text: the JSON in it, or None. run: the network. streams: how many batches to give it at a time. shape, dtype: of
+    its input, if the file says them; None for a length that is free.
+    """
+
+    text: str | None
+    run: Callable[[torch.Tensor], torch.Tensor]
+    streams: int = 1
+    shape: Sequence[int | None] = ()
+    dtype: torch.dtype = torch.float32
 
 
 class Engine:
@@ -42,12 +57,19 @@ class Engine:
     path: the file.
     device: runs the network; ONNX files run on a GPU only if the installed onnxruntime supports it, else on the CPU.
     kind: onnx, openvino (reads .onnx and .xml), torchscript or export; by default the file's suffix decides.
+    preparation: how a file of another program wants its pixels; for ONNX and OpenVINO.
 
-    Raises FileNotFoundError; also UserError for a file not written by tools/export.py, for one that does not do what it
-    says of itself, and if onnxruntime or openvino is missing.
+    Raises FileNotFoundError; also UserError for a file that is no network, for one that does not do what it says of
+    itself, for a preparation that would be ignored, and if onnxruntime or openvino is missing.
     """
 
-    def __init__(self, path: str | Path, device: torch.device | None = None, kind: str | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        device: torch.device | None = None,
+        kind: str | None = None,
+        preparation: Preparation | None = None,
+    ) -> None:
         self.path, self.device = path, device = Path(path), device or torch.device("cpu")
         if not path.is_file():
             raise FileNotFoundError(
@@ -58,13 +80,19 @@ class Engine:
             raise UserError(f"{path}: expected an exported network, a file name that ends in {', '.join(READABLE)}.")
         try:
             with quiet():
-                text, self._run, self._streams = OPENERS[kind](path, self.device)
-            self.contents = Contents.from_json(text)
+                text, self._run, self._streams, shape, dtype = OPENERS[kind](path, self.device)
+            if text is None and shape:
+                self.contents, self._run = adapt(path, shape, dtype, self._run, preparation or Preparation())
+            else:
+                self.contents = Contents.from_json(text or "")
         except UserError:
             raise
         except Exception as error:  # each library fails in its own way on a file that it cannot read
             found = f"not a network written by tools/export.py, or damaged ({_first_line(error)})"
             raise UserError(f"{path}: {found}.") from error
+        if text and preparation:
+            ignored = "--mean, --std, --bgr, --range, --height and --width"
+            raise UserError(f"{path}: says itself how it takes its images; leave {ignored} out.")
         self.size = (self.contents.height, self.contents.width)
 
     @torch.inference_mode()
@@ -199,12 +227,17 @@ def _open_onnx(path: Path, device: torch.device) -> Opened:
     settings.log_severity_level = 3
     content = path.read_bytes()
     session = onnxruntime.InferenceSession(content, settings, providers=[("CPUExecutionProvider", {})])
-    text = session.get_modelmeta().custom_metadata_map[KEY]
-    chosen = providers(device, Contents.from_json(text).tensorrt)
+    text = session.get_modelmeta().custom_metadata_map.get(KEY)
+    chosen = providers(device, bool(text) and Contents.from_json(text).tensorrt)
     if len(chosen) > 1:
         session = onnxruntime.InferenceSession(content, settings, providers=chosen)
-    name = session.get_inputs()[0].name
-    return text, lambda images: torch.from_numpy(session.run(None, {name: images.contiguous().cpu().numpy()})[0]), 1
+    taken = session.get_inputs()[0]
+    shape = [length if isinstance(length, int) else None for length in taken.shape]
+
+    def run(images: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(session.run(None, {taken.name: images.contiguous().cpu().numpy()})[0])
+
+    return Opened(text, run, shape=shape, dtype=ONNX_TYPES.get(taken.type, torch.float32))
 
 
 def _open_openvino(path: Path, device: torch.device) -> Opened:
@@ -219,7 +252,11 @@ def _open_openvino(path: Path, device: torch.device) -> Opened:
     settings = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
     model = core.read_model(path)
     compiled = {0: core.compile_model(model, "CPU", settings)}
-    text = model.get_rt_info(["framework", KEY]).astype(str)  # where OpenVINO keeps the metadata of ONNX
+    place = ["framework", KEY]  # where OpenVINO keeps the metadata of ONNX
+    text = model.get_rt_info(place).astype(str) if model.has_rt_info(place) else None
+    taken = model.inputs[0]
+    shape = [length.get_length() if length.is_static else None for length in taken.get_partial_shape()]
+    dtype = torch.from_numpy(np.empty(0, taken.get_element_type().to_dtype())).dtype
     one_compiles = threading.Lock()
 
     def run(images: torch.Tensor) -> torch.Tensor:
@@ -231,14 +268,14 @@ def _open_openvino(path: Path, device: torch.device) -> Opened:
                 compiled[batch] = core.compile_model(fixed, "CPU", settings)
         return torch.tensor(compiled[batch].infer_new_request([images.contiguous().numpy()])[0])
 
-    return text, run, compiled[0].get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+    return Opened(text, run, compiled[0].get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"), shape, dtype)
 
 
 def _open_torchscript(path: Path, device: torch.device) -> Opened:
     extra = {KEY: ""}
     module = torch.jit.load(path, device, _extra_files=extra)  # type: ignore[no-untyped-call, unused-ignore]
     module.eval()
-    return extra[KEY], lambda images: module(images.to(device)), 1
+    return Opened(extra[KEY], lambda images: module(images.to(device)))
 
 
 def _open_export(path: Path, device: torch.device) -> Opened:
@@ -249,7 +286,7 @@ def _open_export(path: Path, device: torch.device) -> Opened:
 
         program = move_to_device_pass(program, device)
     module = program.module()
-    return extra[KEY], lambda images: module(images.to(device)), 1
+    return Opened(extra[KEY], lambda images: module(images.to(device)))
 
 
 OPENERS = {

@@ -1,0 +1,163 @@
+"""Files of other programs give the features of the network in them, whatever they want their pixels to be."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from person_reid import Embedder, UserError
+from person_reid.cli.flags import testing_parser
+from person_reid.cli.tested import open_embedder
+from person_reid.deploy.exported import Engine, import_openvino, quiet
+from person_reid.deploy.foreign import Preparation
+
+SIZE = (32, 16)
+BANK = torch.randint(0, 256, (11, *SIZE, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Foreign(nn.Module):
+    """A network of a convolution, which tells the channels and their scale apart."""
+
+    def __init__(self, channels_last=False, whole_numbers=False, spatial=False):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Conv2d(3, 5, 3)
+        self.channels_last, self.whole_numbers, self.spatial = channels_last, whole_numbers, spatial
+
+    def forward(self, images):
+        images = images.permute(0, 3, 1, 2) if self.channels_last else images
+        images = images.float() / 255 if self.whole_numbers else images
+        return self.layer(images).mean((2, 3), keepdim=self.spatial)
+
+
+def write(path, network, batch=None, size=SIZE, dtype=torch.float32):
+    """Write a network to ONNX or OpenVINO; a free batch if `batch` is None, free sides if `size` is."""
+    sides = size or SIZE
+    shape = (*sides, 3) if network.channels_last else (3, *sides)
+    example = torch.zeros(batch or 2, *shape).to(dtype)
+    free = {0: "batch"} if batch is None else {}
+    free |= {2: "height", 3: "width"} if size is None else {}
+    onnx = path.with_suffix(".onnx")
+    with quiet():
+        torch.onnx.export(
+            network.eval(), (example,), str(onnx), dynamo=False, input_names=["images"], dynamic_axes={"images": free}
+        )
+    if path.suffix == ".xml":
+        openvino = import_openvino()
+        openvino.save_model(openvino.Core().read_model(onnx), path, compress_to_fp16=False)
+    return path
+
+
+@torch.inference_mode()
+def expected(network, mean=MEAN, std=STD, up_to=1, bgr=False):
+    """The unit-length features by the definition, one image at a time."""
+    rows = []
+    for pixels in BANK.double():
+        image = (pixels.flip(2) if bgr else pixels) * up_to / 255
+        image = (image - torch.tensor(mean)) / torch.tensor(std)
+        image = image if network.channels_last else image.permute(2, 0, 1)
+        rows.append(network(image[None].float()).flatten())
+    found = torch.stack(rows).numpy()
+    return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".xml"])
+@pytest.mark.parametrize("batch", [None, 1, 4])
+def test_batches_of_any_size_and_of_a_fixed_one(suffix, batch, tmp_path):
+    network = Foreign(spatial=batch == 1)
+    engine = Engine(write(tmp_path / f"net{suffix}", network, batch))
+    assert engine.size == SIZE and engine.contents.dim == 5
+    np.testing.assert_allclose(engine.features(BANK, 4, flip=False), expected(network), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("words", "as_defined"),
+    [
+        ("", {}),
+        ("--bgr", {"bgr": True, "mean": MEAN[::-1], "std": STD[::-1]}),
+        ("--range 0..255", {"up_to": 255, "mean": (0, 0, 0), "std": (1, 1, 1)}),
+        (
+            "--range 0..255 --bgr --mean 104,117,123",
+            {"up_to": 255, "bgr": True, "mean": (104, 117, 123), "std": (1, 1, 1)},
+        ),
+        ("--mean 0.5,0.5,0.5 --std 0.5,0.5,0.5", {"mean": (0.5,) * 3, "std": (0.5,) * 3}),
+    ],
+)
+def test_pixels_become_what_the_flags_say(words, as_defined, tmp_path, caplog):
+    network = Foreign()
+    file = write(tmp_path / "net.onnx", network)
+    options = testing_parser().parse_args(["--engine", str(file), "--gpu_ids", "-1", "--no_flip", *words.split()])
+    np.testing.assert_allclose(open_embedder(options).features(BANK), expected(network, **as_defined), atol=1e-5)
+    assert "not written by tools/export.py. Assumed: images of 32×16" in caplog.text
+    assert ("BGR" in caplog.text) == ("--bgr" in words)
+
+
+def test_channels_last_and_whole_numbers(tmp_path):
+    network = Foreign(channels_last=True, whole_numbers=True)
+    file = write(tmp_path / "net.onnx", network, dtype=torch.uint8)
+    found = Engine(file, preparation=Preparation(up_to=255)).features(BANK, flip=False)
+    np.testing.assert_allclose(found, expected(network, (0, 0, 0), (1, 1, 1), 255), atol=1e-5)
+
+
+def test_the_mirrored_image_is_added(tmp_path):
+    engine = Engine(write(tmp_path / "net.onnx", Foreign()))
+    both = engine(BANK) + engine(BANK.flip(2))
+    np.testing.assert_allclose(engine.features(BANK), nn.functional.normalize(both), atol=1e-6)
+
+
+def test_sides_that_the_file_leaves_open(tmp_path, caplog):
+    file = write(tmp_path / "net.onnx", Foreign(), size=None)
+    assert Engine(file).size == (256, 128)
+    assert Engine(file, preparation=Preparation(size=SIZE)).size == SIZE
+    network = Foreign()
+    with pytest.raises(UserError, match=r"net2\.onnx: takes images of 32×16; leave --height and --width out"):
+        Engine(write(tmp_path / "net2.onnx", network), preparation=Preparation(size=(64, None)))
+
+
+class Vector(nn.Module):
+    channels_last = False
+
+    def forward(self, images):
+        return images.mean((2, 3))[:, :2]
+
+
+def test_what_takes_no_images_is_refused(tmp_path):
+    torch.onnx.export(nn.Linear(4, 2), (torch.zeros(1, 4),), str(tmp_path / "net.onnx"), dynamo=False)
+    with pytest.raises(UserError, match=r"net\.onnx: takes \(1, 4\); expected a batch of colour images"):
+        Engine(tmp_path / "net.onnx")
+    torch.onnx.export(Vector(), (torch.zeros(1, 4, 8, 8),), str(tmp_path / "four.onnx"), dynamo=False)
+    with pytest.raises(UserError, match=r"four\.onnx: takes \(1, 4, 8, 8\)"):
+        Engine(tmp_path / "four.onnx")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--bgr", "--backbone", "resnet18", "--weights", "none"], "--bgr would be ignored without --engine FILE"),
+        (["--engine", "net.onnx", "--std", "1,0,1"], "--std 1.0,0.0,1.0: expected three numbers, those of std not 0"),
+    ],
+)
+def test_flags_that_make_no_sense_are_refused(words, message):
+    with pytest.raises(UserError, match=message):
+        open_embedder(testing_parser().parse_args([*words, "--gpu_ids", "-1"]))
+
+
+def test_a_preparation_of_a_network_of_ours_is_refused():
+    with pytest.raises(UserError, match="preparation is for an ONNX or OpenVINO file"):
+        Embedder("resnet18", weights="none", device="cpu", preparation=Preparation())
+
+
+def test_intels_network_gives_the_features_that_openvino_gives():
+    from tests.support import ROOT
+
+    file = ROOT.parent / "shared" / "data" / "weights" / "intel-0277" / "person-reidentification-retail-0277.xml"
+    if not file.is_file():
+        pytest.skip(f"no network of another program at {file}")
+    pixels = torch.randint(0, 256, (2, 256, 128, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    found = Engine(file, preparation=Preparation(bgr=True, up_to=255)).features(pixels, flip=False)
+    openvino = import_openvino()
+    compiled = openvino.Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    for pixel, feature in zip(pixels, found, strict=True):
+        plain = compiled(pixel.flip(2).permute(2, 0, 1)[None].float().numpy())[0].ravel()
+        np.testing.assert_allclose(feature, plain / np.linalg.norm(plain), atol=1e-5)
