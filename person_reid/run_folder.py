@@ -11,6 +11,7 @@ trace.json         written by --profile
 train.jpg          the curves
 result.txt         what test.py measured
 report.html        written by tools/report.py
+clusters.jpg       the clusters of the last epoch of adapt.py
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class RunFolder:
         self.log = self.path / "log.jsonl"
         self.curves = self.path / "train.jpg"
         self.not_finite = self.path / "not_finite.txt"
+        self.clusters = self.path / "clusters.jpg"
         self.report = self.path / "report.html"
         self.versions_file = self.path / "versions.jsonl"
 

@@ -221,6 +221,11 @@ def testing_parser(text: str | None = "") -> Parser:
     features.add_argument("--no_norm", action="store_true", help="keep the features' length; use Euclidean distance")
     features.add_argument("--fp16", action="store_true", help="extract in float16")
     features.add_argument("--bf16", action="store_true", help="extract in bfloat16")
+    features.add_argument("--adapt_bn", action="store_true", help="batch-norm statistics of the gallery's images")
+    features.add_argument(
+        "--camera_norm", nargs="?", const="center", choices=("center", "standardise"),
+        help="give the features of every camera the same mean (and, by standardise, deviation)",
+    )  # fmt: skip
     return parser
 
 

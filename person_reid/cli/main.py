@@ -15,6 +15,7 @@ COMMANDS = {
     "prepare": "lay out a data set, or draw one",
     "train": "train a network",
     "train_DDP": "train under torchrun, one process per device",
+    "adapt": "adapt a network to images without labels",
     "test": "extract the features of query and gallery, and evaluate them",
     "evaluate": "compute Rank@k, mAP and mINP from extracted features",
     "evaluate_gpu": "the same on an accelerator",

@@ -27,13 +27,16 @@ log = logging.getLogger(__name__)
 BESIDE_FLAGS = {"nclasses", "local_rank", "world_size", "workers", "prefetch_factor"}
 
 
-def parse_train(argv: Sequence[str] | None = None, text: str | None = "") -> Namespace:
+def parse_train(
+    argv: Sequence[str] | None = None, text: str | None = "", parser: argparse.ArgumentParser | None = None
+) -> Namespace:
     """Return the resolved options of train.py: flags override the `--config` file, which overrides the defaults.
 
     With `--resume`, the run's own opts.yaml replaces defaults and file. text: the docstring of the script, for --help.
+    parser: of another command that trains; what it does not take has a default in it.
     Raises UserError for options that cannot work, and for those that contradict a run to resume.
     """
-    parser = training_parser(text)
+    parser = parser or training_parser(text)
     first = parser.parse_args(argv)
     if first.loss == "list":
         print(losses.table())

@@ -11,13 +11,13 @@ from person_reid.cli.flags import image_sizes, milestones
 from person_reid.data.augment import Augment
 from person_reid.losses.plan import LossPlan, LossTerm, published_term
 from person_reid.models.spec import NetworkSpec
-from person_reid.training.spec import DataSpec, OptimizerSpec, TrainSpec
+from person_reid.training.spec import AdaptSpec, DataSpec, OptimizerSpec, TrainSpec
 
 WRITERS = ("tensorboard", "wandb", "mlflow")
 
 
-def train_spec(options: Namespace) -> TrainSpec:
-    """Return the training that the resolved flags of train.py describe."""
+def train_spec(options: Namespace, adapt: AdaptSpec | None = None) -> TrainSpec:
+    """Return the training that the resolved flags of train.py describe. adapt: of a training without labels."""
     augment = Augment(
         options.height,
         options.width,
@@ -68,7 +68,7 @@ def train_spec(options: Namespace) -> TrainSpec:
         tf32=not options.no_tf32,
         compile=options.compile,
         sync_bn=options.sync_bn,
-        average=options.wa,
+        average=options.wa or adapt is not None,  # the teacher
         adversarial=options.adv,
         adversarial_every=options.aiter,
         evaluate_every=options.eval_every,
@@ -76,6 +76,7 @@ def train_spec(options: Namespace) -> TrainSpec:
         profile=options.profile,
         writers=tuple(name for name in WRITERS if getattr(options, name)),
         flags=dict(vars(options)),
+        adapt=adapt,
     )
 
 

@@ -5,6 +5,7 @@
     python test.py --backbone osnet_x0_25 --weights osnet_x0_25_msmt17.pth   # a weight file, without a training run
     python test.py --backbone resnet50 --PCB --weights pcb.pth               # the same for a network with parts
     python test.py --name ft_ResNet50 --gpu_ids -1 --runtime auto            # on a CPU, several times as fast
+    python test.py --name ft_ResNet50 --adapt_bn --camera_norm               # fitted to these images, without training
     python test.py --engine osnet.onnx                                       # a file of tools/export.py
     torchrun --standalone --nproc_per_node 4 test.py                         # four GPUs share the images
 
@@ -16,21 +17,28 @@ from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
-from person_reid.basics import check_target, write_json
+import torch
+
+from person_reid.basics import UserError, check_target, write_json
 from person_reid.cli.flags import testing_parser
 from person_reid.cli.tested import is_run, open_embedder
-from person_reid.data.bank import open_bank
+from person_reid.data.bank import load_bank, open_bank
 from person_reid.data.layout import read_split
 from person_reid.distributed import World, join_world
 from person_reid.retrieval.metrics import Metrics, evaluate, merge_multi_query
 from person_reid.retrieval.results import FeatureSet, multi_query_file, save_multi_query, save_result
 from person_reid.retrieval.similarity import DISTANCES
+from person_reid.retrieval.target import CameraNorm
 from person_reid.run_folder import RunFolder
 
 
 def main(argv: list[str] | None = None) -> None:
     """Extract, evaluate and write."""
     options = testing_parser(__doc__).parse_args(argv)
+    if options.engine and options.adapt_bn:
+        raise UserError(f"--engine {options.engine} has no batch norms left to adapt: leave --adapt_bn out.")
+    if options.no_norm and options.camera_norm:
+        raise UserError("--camera_norm gives every feature unit length, and --no_norm keeps its own: choose one.")
     for path in filter(None, (options.result, options.json)):
         check_target(path)
     with join_world(options.gpu_ids) as world:
@@ -38,6 +46,9 @@ def main(argv: list[str] | None = None) -> None:
         extract = extractor(options, world)
         query, gallery = extract("query"), extract("gallery")
         images = extract("multi-query") if options.multi else None
+        if options.camera_norm:
+            norm = CameraNorm(gallery.features, gallery.cameras, options.camera_norm == "standardise")
+            query, gallery, images = norm.of(query), norm.of(gallery), images and norm.of(images)
         if world.leads:
             report(options, query, gallery, images)
 
@@ -73,14 +84,20 @@ def extractor(options: Namespace, world: World) -> Callable[[str], FeatureSet]:
     """
     names = ["query", "gallery", *(["multi-query"] if options.multi else [])]
     splits = {name: read_split(options.test_dir, name) for name in names}
-    embedder = open_embedder(options)
+    cache = Path(options.test_dir) / ".cache"
+
+    def gallery_bank(size: tuple[int, int]) -> torch.Tensor:
+        with world.leader_first():
+            return load_bank(splits["gallery"].paths, *size, cache, "gallery")
+
+    embedder = open_embedder(options, gallery_bank if options.adapt_bn else None)
     height, width = embedder.size
 
     def extract(name: str) -> FeatureSet:
         split = splits[name]
         started = time.perf_counter()
         with world.leader_first():  # one process decodes, the others find its cache
-            bank = world.share(open_bank(split.paths, height, width, Path(options.test_dir) / ".cache", name))
+            bank = world.share(open_bank(split.paths, height, width, cache, name))
         features = world.collect(embedder.features(bank, f"features of {name}"), len(split))
         if world.leads:
             speed = len(split) / (time.perf_counter() - started)

@@ -1,7 +1,12 @@
 """Find the network that the flags of test.py and of the tools name: that of a run, or of a weight file."""
 
 from argparse import Namespace
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
 
 from person_reid.basics import UserError, select_device
 from person_reid.cli.flags import (
@@ -16,10 +21,11 @@ from person_reid.cli.options import load_run_options, resolve
 from person_reid.cli.specs import precision
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.foreign import Preparation
-from person_reid.deploy.load import TestedNetwork
+from person_reid.deploy.load import TestedNetwork, load_network
 from person_reid.deploy.pretrained import CONFIG, open_pretrained
 from person_reid.models.spec import PUBLISHED_CLASSES, NetworkSpec
 from person_reid.retrieval.features import parse_scales
+from person_reid.retrieval.target import reestimate_batch_norms
 from person_reid.run_folder import RunFolder
 
 # Flags that an exported file has decided.
@@ -86,24 +92,32 @@ def run_to_test(options: Namespace) -> Namespace:
     return run
 
 
-def open_embedder(options: Namespace) -> Embedder:
-    """Return the Embedder that the flags of test.py describe. Raises UserError for flags that exclude each other."""
+def open_embedder(options: Namespace, target: Callable[[tuple[int, int]], torch.Tensor] | None = None) -> Embedder:
+    """Return the Embedder that the flags of test.py describe. Raises UserError for flags that exclude each other.
+
+    target: (height, width) → the bank of images whose batch-norm statistics the network is to have (--adapt_bn).
+    """
     scales, dtype = parse_scales(options.ms), precision(options)
     if options.engine and (decided := given_flags(options, DECIDED)):
         raise UserError(f"--engine {options.engine}: {decided} was decided when the file was written; leave it out.")
     if not options.engine and (ignored := given_flags(options, PREPARED[2:])):
         raise UserError(f"{ignored} would be ignored without --engine FILE.")
-    return Embedder(
-        options.engine or tested_network(options),
-        device=select_device(options.gpu_ids),
-        flip=not options.no_flip,
-        batch_size=options.batchsize,
-        scales=scales,
-        dtype=dtype,
-        unit_length=not options.no_norm,
-        runtime=options.runtime,
-        preparation=_preparation(options) if options.engine and given_flags(options, PREPARED) else None,
-    )
+    device = select_device(options.gpu_ids)
+    network = options.engine or tested_network(options)
+    with TemporaryDirectory() as folder:
+        if target:
+            network = _with_norms_of(target(network.size), network, Path(folder), device, dtype)
+        return Embedder(
+            network,
+            device=device,
+            flip=not options.no_flip,
+            batch_size=options.batchsize,
+            scales=scales,
+            dtype=dtype,
+            unit_length=not options.no_norm,
+            runtime=options.runtime,
+            preparation=_preparation(options) if options.engine and given_flags(options, PREPARED) else None,
+        )
 
 
 def _preparation(options: Namespace) -> Preparation:
@@ -111,3 +125,13 @@ def _preparation(options: Namespace) -> Preparation:
     mean, std = (tuple(map(float, text.split(","))) if text else None for text in (options.mean, options.std))
     up_to = 255 if options.range == "0..255" else 1
     return Preparation(mean, std, options.bgr, up_to, (options.height, options.width))
+
+
+def _with_norms_of(
+    bank: torch.Tensor, tested: TestedNetwork, folder: Path, device: torch.device, dtype: torch.dtype | None
+) -> TestedNetwork:
+    """Return a network with the batch-norm statistics of a bank; its weights are a file in `folder`."""
+    network = load_network(tested)
+    reestimate_batch_norms(network, bank, device, dtype)
+    torch.save(network.state_dict(), folder / "adapted.pth")
+    return replace(tested, weights=folder / "adapted.pth", whole=True, seed=None)

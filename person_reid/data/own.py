@@ -55,7 +55,7 @@ def own_folder(
         log.warning(
             "%d files that are no images, or of no kind that is read, are left out:\n%s", len(other), some_of(other, 5)
         )
-    _check_patience(pattern, [path.relative_to(data_dir) for path in files if is_image(path.name)])
+    check_patience(pattern, [path.relative_to(data_dir) for path in files if is_image(path.name)])
     folders = {data_dir / name: split for name, split in SPLIT_NAMES.items() if (data_dir / name).is_dir()}
     if not {TRAIN, GALLERY} & set(folders.values()):
         pictures = by_name(data_dir, {TRAIN: "."}, pattern)[TRAIN]
@@ -136,7 +136,7 @@ def with_queries(splits: Splits) -> Splits:
     return {**splits, QUERY: queries}
 
 
-def _check_patience(pattern: str, paths: list[Path]) -> None:
+def check_patience(pattern: str, paths: list[Path]) -> None:
     """Raise UserError if a regular expression needs more than PATIENCE seconds for names and paths, as `(a+)+b` may.
 
     Python cannot interrupt a search, so another process tries first.

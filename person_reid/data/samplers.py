@@ -7,6 +7,7 @@ times as large.
 """
 
 from collections.abc import Iterator
+from itertools import chain, count, islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -166,3 +167,55 @@ class PKSampler:
         fill = hands_left <= 0
         score[fill] = -1e9 + random.random(fill.sum())
         return np.argsort(-score, kind="stable")[: self.identities_per_step]
+
+
+class ClusterSampler:
+    """Draw `steps` batches of P clusters × K images per epoch; `assign` says, before an epoch, which images form them.
+
+    batch_size, instances, seed, cameras, rank, world_size: see PKSampler, whose epochs follow one another here. If
+    there are fewer than P clusters, a batch holds them all and is smaller. `labels` is (N,) int64, -1 for images that
+    no batch shows; at first it is all -1.
+    """
+
+    def __init__(
+        self,
+        num_images: int,
+        batch_size: int,
+        instances: int,
+        steps: int,
+        seed: int = 0,
+        cameras: npt.ArrayLike | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.labels = np.full(num_images, -1, np.int64)
+        self.batch_size, self.instances, self.steps, self.seed = batch_size, instances, steps, seed
+        self.cameras = np.zeros(num_images, np.int64) if cameras is None else np.asarray(cameras)
+        self.rank, self.world_size = rank, world_size
+
+    def assign(self, labels: npt.NDArray[np.int64]) -> None:
+        """Set the cluster of each image, (N,). Raises UserError unless every process gets two clusters per step."""
+        clusters = len(np.unique(labels[labels >= 0]))
+        if clusters < 2 * self.world_size:
+            raise UserError(
+                f"{clusters} cluster(s) of {len(labels)} images: nothing tells people apart. Expected images of some "
+                "dozens of people, several of each. A larger --radius or a smaller --min_samples finds more clusters "
+                "if there are none, a smaller --radius if there is one."
+            )
+        self.labels = labels
+
+    def __len__(self) -> int:
+        """Return the number of steps in an epoch, the same on every rank."""
+        return self.steps
+
+    def batches(self, epoch: int) -> Iterator[torch.Tensor]:
+        """Yield the indices of each step, LongTensor (P·K,), with the K images of a cluster side by side."""
+        shown = np.flatnonzero(self.labels >= 0)
+        clusters = min(self.batch_size // self.instances, len(np.unique(self.labels[shown])) // self.world_size)
+        sampler = PKSampler(
+            self.labels[shown], clusters * self.instances, self.instances, self.seed, self.cameras[shown],
+            self.rank, self.world_size,
+        )  # fmt: skip
+        passes = (sampler.batches(epoch * self.steps + number) for number in count())
+        for indices in islice(chain.from_iterable(passes), self.steps):
+            yield torch.from_numpy(shown)[indices]

@@ -18,9 +18,11 @@ class Head(nn.Module):
         `none`: the classifier directly on the backbone's feature.
     classifier: `linear`; anything else gives cosines (B, num_classes), to which the loss applies margin and scale.
     drops_for_losses: whether losses on features see the output of the neck's dropout, as published, or its input.
+    neck_for_losses: whether losses on features see the output of `bnneck`, as the test does, instead of its input.
     """
 
     drops_for_losses = True
+    neck_for_losses = False
 
     def __init__(
         self,
@@ -49,7 +51,8 @@ class Head(nn.Module):
             whole = self.add_block[:-1](pooled)
             return whole, self.classifier(self.add_block[-1](whole))
         feature = self.embed(pooled)
-        return pooled if self.neck == "bnneck" else feature, self.classifier(feature)
+        before_neck = self.neck == "bnneck" and not self.neck_for_losses
+        return pooled if before_neck else feature, self.classifier(feature)
 
 
 class CosineClassifier(nn.Module):

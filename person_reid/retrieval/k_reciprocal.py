@@ -43,11 +43,7 @@ class KReciprocalScores(Scores):
         self.lambda_value = lambda_value
         self.features = unit_rows(np.ascontiguousarray(np.concatenate([query, gallery])))
         self.cosines = CosineScores(self.features[: len(query)], self.features[len(query) :])
-        neighbours = neighbours or ExactNeighbours()
-        found = neighbours.search(self.features, self.features, k1 + 1, itself=True, farthest=True)
-        assert found.lowest is not None, "it was asked for"
-        self.farthest = np.maximum(squared_distance(found.lowest), 1e-12)  # all images may be identical
-        encoding = average_rows(self._encode(reciprocal_expansion(found.indices, k1)), found.indices[:, :k2])
+        encoding, self.farthest = k_reciprocal_encoding(self.features, k1, k2, neighbours)
         self.query_encoding = encoding[: len(query)]
         self.gallery_columns = encoding[len(query) :].tocsc()
 
@@ -65,17 +61,33 @@ class KReciprocalScores(Scores):
             scores[first - start : last - start] += (1 - self.lambda_value) * (shared / (2 - shared))
         return scores
 
-    def _encode(self, pattern: Any) -> Any:
-        """Give each member j of i's set the weight exp(-d(i, j)), eq. 7, and scale each row to the sum 1."""
-        weights = np.empty(pattern.nnz, np.float32)
-        rows = np.repeat(np.arange(pattern.shape[0]), np.diff(pattern.indptr))
-        for start in range(0, pattern.nnz, 1024):  # small enough for the cache
-            block = slice(start, start + 1024)
-            i, j = rows[block], pattern.indices[block]
-            cosine = np.einsum("nd,nd->n", self.features[i], self.features[j])
-            weights[block] = np.exp(-squared_distance(cosine) / self.farthest[i])
-        encoding = sparse.csr_array((weights, pattern.indices, pattern.indptr), pattern.shape)
-        return sparse.diags_array(1 / encoding.sum(axis=1)) @ encoding
+
+def k_reciprocal_encoding(
+    features: Features, k1: int, k2: int, neighbours: NeighbourSearch | None = None
+) -> tuple[Any, npt.NDArray[np.float32]]:
+    """Encode N images by their k-reciprocal neighbours, eq. 7, averaged over the k2 nearest, eq. 11.
+
+    features: (N, D), rows of unit length. neighbours: the search to use; exact by default.
+    Returns a sparse (N, N) matrix, each row of sum 1, and for each image the distance to the farthest one, (N,).
+    """
+    found = (neighbours or ExactNeighbours()).search(features, features, k1 + 1, itself=True, farthest=True)
+    assert found.lowest is not None, "it was asked for"
+    farthest = np.maximum(squared_distance(found.lowest), 1e-12)  # all images may be identical
+    encoding = _weighted(reciprocal_expansion(found.indices, k1), features, farthest)
+    return average_rows(encoding, found.indices[:, :k2]), farthest
+
+
+def _weighted(pattern: Any, features: Features, farthest: npt.NDArray[np.float32]) -> Any:
+    """Give each member j of i's set the weight exp(-d(i, j)), eq. 7, and scale each row to the sum 1."""
+    weights = np.empty(pattern.nnz, np.float32)
+    rows = np.repeat(np.arange(pattern.shape[0]), np.diff(pattern.indptr))
+    for start in range(0, pattern.nnz, 1024):  # small enough for the cache
+        block = slice(start, start + 1024)
+        i, j = rows[block], pattern.indices[block]
+        cosine = np.einsum("nd,nd->n", features[i], features[j])
+        weights[block] = np.exp(-squared_distance(cosine) / farthest[i])
+    encoding = sparse.csr_array((weights, pattern.indices, pattern.indptr), pattern.shape)
+    return sparse.diags_array(1 / encoding.sum(axis=1)) @ encoding
 
 
 def squared_distance(cosine: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

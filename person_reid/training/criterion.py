@@ -6,6 +6,8 @@ import torch
 from torch import nn
 
 from person_reid import losses
+from person_reid.losses.base import unit_length
+from person_reid.losses.cluster_memory import ClusterMemory
 from person_reid.losses.plan import LossPlan
 
 
@@ -36,9 +38,31 @@ class Criterion(nn.Module):
         loss = loss + sum(metric_loss(features, labels) for metric_loss in self.metric_losses.values())
         return loss
 
+    def scores(self, features: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        """Return the class scores that the loss and the error are computed from: the network's logits."""
+        return logits
+
     def classify(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the classifier's loss, a scalar; in evaluation mode plain cross entropy: no margin, no smoothing."""
         return _over_heads(self.classification, logits, labels)
+
+
+class ClusterCriterion(Criterion):
+    """The loss of images without labels: their clusters, which change between epochs, are told apart by a memory."""
+
+    def __init__(self, dim: int, momentum: float, temperature: float) -> None:
+        super().__init__(LossPlan(), 1, dim)
+        self.memory = ClusterMemory(momentum, temperature)
+
+    def forward(self, features: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Return a float32 scalar. features: (B, D). labels: (B,), the clusters. The logits are not used."""
+        loss: torch.Tensor = self.memory(features, labels)
+        return loss
+
+    @torch.no_grad()
+    def scores(self, features: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        """Return the similarity (B, C) of features to every cluster; it gives the error, no gradient."""
+        return self.memory.scores(unit_length(features.float()))
 
 
 class PartLosses(nn.ModuleList):

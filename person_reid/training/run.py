@@ -5,23 +5,25 @@ import os
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
 from person_reid.basics import UserError, seed_everything
-from person_reid.data.bank import BatchSource, fingerprint, load_bank
-from person_reid.data.layout import Split, join_splits, read_split, read_training_splits, read_unlabelled
-from person_reid.data.samplers import PKSampler, Sampler, ShuffleSampler, expected_pairs
+from person_reid.data.bank import BatchSource, fingerprint
+from person_reid.data.layout import Split, join_splits, read_training_splits, read_unlabelled
+from person_reid.data.samplers import ClusterSampler, PKSampler, Sampler, ShuffleSampler, expected_pairs
+from person_reid.data.unlabelled import read_people
 from person_reid.distributed import World
 from person_reid.models.factory import build_model, check_size, parameter_count
 from person_reid.models.heads import Head
+from person_reid.models.network import Network
 from person_reid.run_folder import RunFolder, check_run_name
 from person_reid.show.curves import draw_curves
+from person_reid.training.adaptation import Adaptation, prepare_network
 from person_reid.training.adversarial import AdversarialTerm
-from person_reid.training.criterion import Criterion
+from person_reid.training.banks import training_banks, unlabelled_bank, validation_bank
+from person_reid.training.criterion import ClusterCriterion, Criterion
 from person_reid.training.evaluation import Evaluation
 from person_reid.training.generalisation import GeneralisationTerm
 from person_reid.training.interruption import STOPPED, NotFinite, Stopped, not_finite_message, stop_signal
@@ -40,7 +42,7 @@ class Training(NamedTuple):
     """The parts of a run.
 
     images: fingerprint of the training images. validation: bank and targets of `val`, or None. evaluation: of
-    --eval_every, or None.
+    --eval_every, or None. adaptation: of a training without labels.
     """
 
     trainer: Trainer
@@ -48,10 +50,17 @@ class Training(NamedTuple):
     images: str
     validation: tuple[torch.Tensor, torch.Tensor] | None
     evaluation: Evaluation | None
+    adaptation: Adaptation | None = None
 
     def state(self) -> dict[str, Any]:
         """Return what --resume needs."""
-        return {**self.trainer.state_dict(), "images": self.images}
+        further = {"adaptation": self.adaptation.state_dict()} if self.adaptation else {}
+        return {**self.trainer.state_dict(), **further, "images": self.images}
+
+    @property
+    def network(self) -> Network:
+        """Return the network that net_last.pth holds: the trained one, without labels its teacher."""
+        return self.adaptation.network if self.adaptation else self.trainer.network
 
 
 def run_training(spec: TrainSpec, world: World | None = None) -> RunFolder:
@@ -89,7 +98,10 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
     if device.type == "cuda":  # on tensor cores, with ten bits of mantissa instead of 23
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = spec.tf32
     data, augment = spec.data, spec.data.augment
-    splits = read_training_splits(data.roots, data.split)
+    if spec.adapt:
+        splits = [read_people(data.roots[0], spec.adapt.cameras, spec.adapt.pattern)]
+    else:
+        splits = read_training_splits(data.roots, data.split)
     split = join_splits(splits)
     images = fingerprint(split.paths, times=False)
     if state and state.get("images", images) != images:
@@ -112,14 +124,19 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
         if device.type != "cuda":
             raise UserError(f"--sync_bn: PyTorch synchronises batch norms on GPUs only, and this runs on {device}.")
         network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    criterion = Criterion(spec.losses, len(split.classes), network.metric_dim, network.parts)
+    if spec.adapt:
+        prepare_network(network)
+        criterion: Criterion = ClusterCriterion(network.metric_dim, spec.adapt.momentum, spec.adapt.temperature)
+    else:
+        criterion = Criterion(spec.losses, len(split.classes), network.metric_dim, network.parts)
 
     with world.leader_first():  # one process decodes; the others open its caches
-        validation = _validation_data(spec, split.classes)
-        banks = [_bank(spec, part.paths, folder) for folder, part in splits]
+        validation = None if spec.adapt else validation_bank(data.roots[0], split.classes, augment)
+        banks = training_banks(spec, splits)
         terms: list[Term] = [AdversarialTerm(spec.adversarial, spec.adversarial_every)] if spec.adversarial else []
         if data.unlabelled:
-            source = BatchSource(_unlabelled_bank(spec, unlabelled, data.unlabelled), augment, device)
+            bank = unlabelled_bank(unlabelled, data.unlabelled, augment, data.roots[0])
+            source = BatchSource(bank, augment, device)
             terms.append(GeneralisationTerm(source, size=max(8, data.batch_size // 2)))  # the published number
         if evaluation:
             evaluation.decode(augment.height, augment.width)
@@ -128,15 +145,20 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
     targets = torch.from_numpy(split.targets)
     batches = Batches(BatchSource(bank, augment, device), targets, sampler, spec.seed, world.rank, data.sizes)
     trainer = Trainer(network, criterion, batches, spec, terms, world)
+    adaptation = Adaptation(spec.adapt, split, bank, trainer) if spec.adapt else None
+    training = Training(trainer, split, images, validation, evaluation, adaptation)
     if state:
-        _restore(trainer, state)
-    return Training(trainer, split, images, validation, evaluation)
+        _restore(training, state)
+    return training
 
 
-def _restore(trainer: Trainer, state: dict[str, Any]) -> None:
+def _restore(training: Training, state: dict[str, Any]) -> None:
     """Continue from a state. Raises UserError if it lacks a part or is of another network."""
+    trainer = training.trainer
     try:
         trainer.load_state_dict(state)
+        if training.adaptation:
+            training.adaptation.load_state_dict(state["adaptation"])
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise UserError(
             f"{RunFolder(trainer.spec.name).state_file}: not the state of the training that opts.yaml beside it "
@@ -147,6 +169,10 @@ def _restore(trainer: Trainer, state: dict[str, Any]) -> None:
 def build_sampler(spec: TrainSpec, split: Split, world: World) -> Sampler:
     """Build the sampler; log a hint if shuffled batches hold hardly any of the pairs that the losses learn from."""
     data, ranks = spec.data, (world.rank, world.size)
+    if spec.adapt:
+        return ClusterSampler(
+            len(split), data.batch_size, data.instances, spec.adapt.steps, spec.seed, split.cameras, *ranks
+        )
     if data.sampler != "shuffle":
         cameras = split.cameras if data.sampler == "pk_camera" else None
         return PKSampler(split.targets, data.batch_size, data.instances, spec.seed, cameras, *ranks)
@@ -178,8 +204,9 @@ def _open_folder(run: RunFolder, training: Training, spec: TrainSpec, goes_on: b
 def _describe(training: Training, spec: TrainSpec, world: World) -> None:
     trainer, split = training.trainer, training.split
     log.info(
-        "%s, %.2f M parameters; %d images of %d identities; %d epochs on %s%s.",
-        spec.network.backbone, parameter_count(trainer.network) / 1e6, len(split), len(split.classes),
+        "%s, %.2f M parameters; %d images of %s; %d epochs on %s%s.",
+        spec.network.backbone, parameter_count(trainer.network) / 1e6, len(split),
+        "unknown people" if spec.adapt else f"{len(split.classes)} identities",
         spec.optimizer.epochs, trainer.device, f", {world.size} processes" if world.size > 1 else "",
     )  # fmt: skip
 
@@ -190,6 +217,8 @@ def _fit(training: Training, run: RunFolder, spec: TrainSpec, world: World) -> N
     writers = open_writers(spec if leads else replace(spec, writers=()), run.path, trainer.history)
     profiler = step_profiler(spec.profile and leads, run.path)
     with stop_signal() as stop, profiler as after_step, writers as write:
+        if training.adaptation and not trainer.epoch and not trainer.step:
+            training.adaptation.refresh()
         while trainer.epoch < epochs:
             try:
                 record = trainer.train_epoch(stop, after_step)
@@ -202,7 +231,9 @@ def _fit(training: Training, run: RunFolder, spec: TrainSpec, world: World) -> N
                 _write_epoch(training, run, spec.keep)
                 log.info(_line(record, epochs))
                 write(record)
-        if trainer.average is not None:
+        if training.adaptation and leads:
+            training.adaptation.conclude(run)
+        if trainer.average is not None and not training.adaptation:
             if leads:
                 run.save_weights("average", trainer.average.state_dict())
             averaged = trainer.averaged_statistics()
@@ -217,14 +248,16 @@ def _measure(training: Training, spec: TrainSpec, world: World) -> dict[str, flo
     trainer, found = training.trainer, dict[str, float]()
     if training.validation:
         found |= trainer.validate(*training.validation)
+    if training.adaptation:
+        found |= training.adaptation.refresh()
     if training.evaluation and (trainer.epoch % spec.evaluate_every == 0 or trainer.epoch == spec.optimizer.epochs):
-        found |= training.evaluation(trainer.network, trainer.device, spec.data.batch_size, world)
+        found |= training.evaluation(training.network, trainer.device, spec.data.batch_size, world)
     return found
 
 
 def _write_epoch(training: Training, run: RunFolder, keep: int) -> None:
     trainer = training.trainer
-    weights = trainer.network.state_dict()
+    weights = training.network.state_dict()
     if trainer.epoch % CHECKPOINT_EVERY == 0:
         run.save_weights(trainer.epoch, weights)
     run.save_weights("last", weights)
@@ -256,31 +289,3 @@ def _line(record: dict[str, float], total: int) -> str:
     if "mAP" in record:
         text += f"  Rank@1 {record['rank1']:.2%}  mAP {record['mAP']:.2%}"
     return f"{text}  lr {record['lr']:.2e}  {record['images_per_second']:.0f} images/s"
-
-
-def _validation_data(spec: TrainSpec, classes: list[str]) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """Return bank (N, H, W, 3) and targets (N,) of the trained identities in the val split, or None if it has none."""
-    folder = spec.data.roots[0] / "val"
-    if not folder.is_dir():
-        return None
-    split = read_split(folder.parent, "val", cameras_required=False)
-    position = {name: index for index, name in enumerate(classes)}
-    targets = np.array([position.get(split.classes[target], -1) for target in split.targets])
-    known = np.flatnonzero(targets >= 0)
-    if len(known) == 0:
-        return None
-    bank = _bank(spec, split.paths, folder)
-    return bank[torch.from_numpy(known)], torch.from_numpy(targets[known])
-
-
-def _bank(spec: TrainSpec, paths: list[Path], folder: Path) -> torch.Tensor:
-    augment = spec.data.augment
-    return load_bank(paths, augment.height, augment.width, folder.parent / ".cache", folder.name)
-
-
-def _unlabelled_bank(spec: TrainSpec, paths: list[Path], folder: Path) -> torch.Tensor:
-    """Return the bank of --DG_dir. Its cache lies beside the training images if that folder is not writable."""
-    cache, augment = folder / ".cache", spec.data.augment
-    if not cache.is_dir() and not os.access(folder, os.W_OK):
-        cache = spec.data.roots[0] / ".cache"
-    return load_bank(paths, augment.height, augment.width, cache, "unlabelled")

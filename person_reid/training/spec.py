@@ -75,6 +75,35 @@ class OptimizerSpec:
 
 
 @dataclass(frozen=True)
+class AdaptSpec:
+    """How to learn from images without labels: the clusters they form are the classes of the next epoch.
+
+    cameras, pattern: see data.unlabelled.read_people.
+    steps: batches per epoch.
+    radius, min_samples, k1, k2: of the clustering; see retrieval.clusters.
+    momentum, temperature: of the memory; see losses.cluster_memory.
+    decay: of the mean teacher, whose features are clustered, per step.
+    camera_norm: whether the features of every camera get the same mean before they are clustered.
+    outliers: "drop" leaves them out of the batches, "instances" makes each a cluster of its own.
+    report_labels: whether labels in the names are read, to report the purity of the clusters and the mAP.
+    """
+
+    cameras: str = "names"
+    pattern: str | None = None
+    steps: int = 200
+    radius: float = 0.5
+    min_samples: int = 4
+    k1: int = 20
+    k2: int = 6
+    momentum: float = 0.1
+    temperature: float = 0.05
+    decay: float = 0.995
+    camera_norm: bool = True
+    outliers: str = "drop"
+    report_labels: bool = False
+
+
+@dataclass(frozen=True)
 class TrainSpec:
     """A whole training run.
 
@@ -89,6 +118,7 @@ class TrainSpec:
     keep: how many numbered checkpoints to keep; 0 for all.
     writers: any of "tensorboard", "wandb" and "mlflow".
     flags: {flag: value}, for opts.yaml.
+    adapt: how to learn from images without labels, or None for a training with labels.
     """
 
     name: str
@@ -112,3 +142,4 @@ class TrainSpec:
     profile: bool
     writers: tuple[str, ...]
     flags: Mapping[str, Any]
+    adapt: AdaptSpec | None = None

@@ -47,6 +47,7 @@ class Objective(nn.Module):
     def forward(self, images: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the loss, a scalar, and this process's logits for images (B, 3, H, W) and targets (B,)."""
         features, logits = self.network(images)
+        logits = self.criterion.scores(features, logits)
         gather = self.world.gather
         return self.criterion(gather(features), gather(logits), gather(targets)), logits
 
@@ -178,7 +179,7 @@ class Trainer:
         self.totals.zero_()
         self.world.follow(self.network.buffers())  # saved batch-norm statistics are those that are evaluated
         speed = self.world.size * (seen / self.world.size - unseen) / (time.perf_counter() - began)
-        lr = float(self.scheduler.get_last_lr()[HEAD])
+        lr = float(self.scheduler.get_last_lr()[: HEAD + 1][-1])  # the backbone's if no head learns
         seconds = round(seen / speed, 2) if speed else 0.0  # of the whole epoch, before a stop too
         return {"loss": mean_loss, "error": error, "lr": lr, "images_per_second": round(speed, 1), "seconds": seconds}
 
@@ -235,7 +236,7 @@ class Trainer:
             parameter.requires_grad_(backbone_learns)
         if self.world.size > 1:  # new each epoch: DDP relies on which parameters learn
             self.objective = DistributedDataParallel(self.module)
-        begins = int(AVERAGE_FROM * self.spec.optimizer.epochs)
+        begins = 0 if self.spec.adapt else int(AVERAGE_FROM * self.spec.optimizer.epochs)
         if self.spec.average and self.average is None and epoch >= begins:
             self._begin_average()
 
@@ -289,7 +290,8 @@ class Trainer:
 
     def _begin_average(self) -> None:
         """Begin the moving averages of the network and of the weights that losses own, from their present values."""
-        self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY))
+        decay, adapts = (self.spec.adapt.decay, True) if self.spec.adapt else (AVERAGE_DECAY, False)
+        self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=adapts)
         self.average.eval()  # as the teacher of --DG; no gradient trains the average
         # Most losses own no weights, and the multi-tensor function fails on an empty list.
         self.average_criterion = AveragedModel(self.criterion, avg_fn=get_ema_avg_fn(AVERAGE_DECAY))

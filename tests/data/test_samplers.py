@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from person_reid.basics import UserError
-from person_reid.data.samplers import PKSampler, ShuffleSampler, expected_pairs
+from person_reid.data.samplers import ClusterSampler, PKSampler, ShuffleSampler, expected_pairs
 
 
 def epoch_of(sampler, epoch=0):
@@ -140,3 +140,41 @@ def test_impossible_batches_are_refused():
         PKSampler([0, 0, 1, 1], 6, 4)
     with pytest.raises(UserError, match="2 identities"):
         PKSampler([0, 0, 1, 1], 12, 4)
+
+
+@given(st.integers(0, 2**16), st.integers(2, 30), st.integers(1, 12), st.integers(2, 4), st.integers(1, 3))
+def test_batches_of_clusters(seed, clusters, steps, instances, ranks):
+    """Each step shows different clusters on all ranks, K images of each, no outlier, and as many steps as asked for."""
+    random = np.random.default_rng(seed)
+    labels = random.permutation(
+        np.concatenate([np.repeat(np.arange(clusters), random.integers(1, 9, clusters)), [-1] * 5])
+    )
+    share = 4 * instances
+    samplers = [ClusterSampler(len(labels), share, instances, steps, seed, None, rank, ranks) for rank in range(ranks)]
+    if clusters < 2 * ranks:
+        with pytest.raises(UserError, match="cluster"):
+            samplers[0].assign(labels)
+        return
+    for sampler in samplers:
+        sampler.assign(labels)
+    rows = [epoch_of(sampler, epoch=3) for sampler in samplers]
+    assert {len(batches) for batches in rows} == {steps}
+    expected = min(share // instances, clusters // ranks)
+    for step in zip(*rows, strict=True):
+        shown = labels[np.array(step)].reshape(-1, instances)
+        assert (shown >= 0).all() and (shown == shown[:, :1]).all()
+        assert len(set(shown[:, 0])) == len(shown) == expected * ranks
+
+
+def test_clusters_change_between_epochs_and_cameras_are_mixed():
+    sampler = ClusterSampler(24, 8, 4, 5, cameras=np.arange(24) % 4)
+    first, second = np.arange(24) // 12, np.where(np.arange(24) < 16, np.arange(24) // 8, -1)
+    sampler.assign(first)
+    assert max(flat(epoch_of(sampler))) > 15
+    before = epoch_of(sampler, 1)
+    sampler.assign(second)
+    assert max(flat(epoch_of(sampler))) < 16
+    sampler.assign(first)
+    assert epoch_of(sampler, 1) == before != epoch_of(sampler, 2)
+    for batch in before:
+        assert all(len(set(np.array(four) % 4)) == 4 for four in (batch[:4], batch[4:]))

@@ -1,0 +1,75 @@
+"""Read a folder of images of unknown people: what may be known of each is its camera, never its identity."""
+
+import re
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+
+from person_reid.basics import UserError
+from person_reid.data.layout import Split, found_in, list_images, parse_name, some_of
+from person_reid.data.own import check_patience
+
+UNKNOWN = -1
+SOURCES = ("names", "folders", "none")
+LAID_OUT = ("train_all", "train")  # of prepare.py; their images are taken, and not those of query and gallery
+
+
+def read_people(data_dir: str | Path, cameras: str = "names", pattern: str | None = None) -> tuple[Path, Split]:
+    """List the images below a folder, or below its train_all if prepare.py laid it out, all of one class.
+
+    cameras: where they are said. "names": in file names like Market-1501's, or as the group `camera` of a regular
+        expression `pattern`, searched in the file name, then in the path. "folders": the folder directly below data_dir
+        is the camera. "none": nowhere.
+
+    Identities, which names and folders may hold, have no influence: the images are ordered by their content, and every
+    label is -1. Names like Market-1501's that are not on all images give no camera at all.
+
+    Returns the folder of the images and the Split, cameras numbered from 0, -1 where unknown. Raises UserError if there
+    are fewer than two images, and for a pattern that is none or that a name does not match.
+    """
+    root = Path(data_dir)
+    folder = next((root / name for name in LAID_OUT if (root / name).is_dir()), root)
+    paths = list_images(folder)
+    if len(paths) < 2:
+        found = f"{len(paths)} image(s) in it" if folder.is_dir() else "no such folder"
+        listing = f" (found {found_in(folder)})" if folder.is_dir() else ""
+        raise UserError(f"{folder}: {found}{listing}. Expected the images of some dozens of people, at any depth.")
+    names = _cameras(paths, folder, cameras, pattern)
+    digests = [blake2b(path.read_bytes()).digest() for path in paths]
+    order = sorted(range(len(paths)), key=lambda i: (digests[i], names[i] or ""))
+    known = sorted({name for name in names if name is not None})
+    numbers = np.array([UNKNOWN if names[i] is None else known.index(names[i] or "") for i in order], np.int64)
+    unlabelled, zeros = np.full(len(paths), UNKNOWN, np.int64), np.zeros(len(paths), np.int64)
+    return folder, Split([paths[i] for i in order], unlabelled, numbers, ["unlabelled"], zeros)
+
+
+def _cameras(paths: list[Path], folder: Path, source: str, pattern: str | None) -> list[str | None]:
+    """Return the camera of each image as it is written, or None."""
+    if pattern is not None:
+        return _by_pattern(paths, folder, pattern)
+    if source == "folders":
+        below = [path.relative_to(folder).parts for path in paths]
+        return [parts[0] if len(parts) > 1 else None for parts in below]
+    if source == "names":
+        try:
+            return [f"{parse_name(path)[1]:020}" for path in paths]
+        except UserError:  # of a name that gives none
+            return [None] * len(paths)
+    return [None] * len(paths)
+
+
+def _by_pattern(paths: list[Path], folder: Path, pattern: str) -> list[str | None]:
+    """Return the group `camera` of a pattern for each image."""
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"--pattern {pattern}: not a regular expression ({error}).") from error
+    if "camera" not in expression.groupindex:
+        raise UserError(rf"--pattern {pattern}: expected the named group camera, such as _c(?P<camera>\d+)")
+    below = [path.relative_to(folder) for path in paths]
+    check_patience(pattern, below)
+    matches = [expression.search(path.name) or expression.search(path.as_posix()) for path in below]
+    if wrong := [str(path) for path, match in zip(paths, matches, strict=True) if not match or not match["camera"]]:
+        raise UserError(f"{len(wrong)} name(s) without a match of the pattern {pattern}:\n{some_of(wrong)}")
+    return [match["camera"] for match in matches if match]

@@ -1,0 +1,60 @@
+"""Cluster contrast: tell the cluster of an image from all others, each remembered by one feature.
+
+    L = mean over i of −log softmax(f_i · c / τ)[y_i]                          Dai et al., eq. 2
+    c_k ← m·c_k + (1 − m)·f, then to unit length; f: the image of k in the batch least similar to c_k
+
+Dai et al., Cluster Contrast for Unsupervised Person Re-Identification, ACCV 2022, with its hard instances.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from person_reid.losses.base import FeatureLoss, unit_length
+
+
+class ClusterMemory(FeatureLoss):
+    """Compare features with the memory of C clusters; in training, move the memory afterwards.
+
+    momentum: m, in [0, 1]. temperature: τ, above 0. centers: (C, D), each of unit length. It is no buffer, because C
+    changes whenever the images are clustered again; it is in the state dict nevertheless.
+    """
+
+    def __init__(self, momentum: float = 0.1, temperature: float = 0.05) -> None:
+        super().__init__()
+        self.momentum, self.temperature = momentum, temperature
+        self.centers = torch.zeros(0, 0)
+
+    def compute(self, features: Tensor, labels: Tensor) -> Tensor:
+        loss = F.cross_entropy(self.scores(features), labels)
+        if self.training:
+            self.update(features.detach(), labels)
+        return loss
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Return the cosines between features of unit length and centers, divided by τ: (N, D) → (N, C)."""
+        return features @ self.centers.T / self.temperature
+
+    @torch.no_grad()
+    def update(self, features: Tensor, labels: Tensor) -> None:
+        """Move the center of every cluster in a batch towards its hardest image. features: (N, D) of unit length."""
+        similarity = (features * self.centers[labels]).sum(1)
+        hardest = torch.full_like(self.centers[:, 0], torch.inf).scatter_reduce(0, labels, similarity, "amin")
+        # Several images may be equally hard: the one that comes first in the batch is taken, whatever the device.
+        order = torch.arange(len(labels), device=labels.device)
+        hard = torch.where(similarity == hardest[labels], order, len(labels))
+        first = torch.full_like(hardest, len(labels), dtype=torch.long).scatter_reduce(0, labels, hard, "amin")
+        seen = first < len(labels)
+        chosen = features[first.clamp(max=len(labels) - 1)]
+        moved = unit_length(self.momentum * self.centers + (1 - self.momentum) * chosen)
+        self.centers = torch.where(seen[:, None], moved, self.centers)  # not in place: the gradient needs the old ones
+
+    def get_extra_state(self) -> Tensor:
+        """Return the centers, for the state dict."""
+        return self.centers
+
+    def set_extra_state(self, state: Any) -> None:
+        """Take the centers from a state dict, whatever their number."""
+        self.centers = torch.as_tensor(state)

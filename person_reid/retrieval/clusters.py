@@ -1,0 +1,103 @@
+"""Group images of unknown people: DBSCAN over a sparse graph of k-reciprocal Jaccard distances.
+
+graph = jaccard_graph(features, radius=0.5)      # sparse (N, N): only the pairs within the radius
+labels = dbscan(graph, radius=0.5)               # (N,): 0, 1, … for the clusters, -1 for outliers
+
+No N×N matrix is ever made: benchmarks/clustering.py measures time and memory for 100,000 images.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from person_reid.basics import UserError
+from person_reid.retrieval.k_reciprocal import BLOCK, k_reciprocal_encoding, shared_weight
+from person_reid.retrieval.neighbours import NeighbourSearch
+from person_reid.retrieval.similarity import Features, run_chunks, unit_rows
+
+Labels = npt.NDArray[np.int64]
+OUTLIER = -1
+MOST_BYTES = 2**27  # of one block of distances, which several threads hold at once
+
+
+def jaccard_graph(
+    features: Features, radius: float = 0.5, k1: int = 20, k2: int = 6, neighbours: NeighbourSearch | None = None
+) -> Any:
+    """Return the Jaccard distances of at most `radius` between the k-reciprocal encodings of N images.
+
+        d(i, j) = 1 − Σ min(e_i, e_j) / Σ max(e_i, e_j)
+
+    features: (N, D). radius: in (0, 1). k1, k2: neighbours, cut to N − 1; see k_reciprocal_encoding.
+    Returns a sparse CSR matrix (N, N), float32, symmetric; distance 0 is stored, and what is not stored is farther.
+    Zhong et al., Re-ranking Person Re-identification with k-reciprocal Encoding, CVPR 2017, eq. 10.
+    """
+    k1 = max(1, min(k1, len(features) - 1))
+    encoding, _ = k_reciprocal_encoding(unit_rows(features), k1, min(k2, k1), neighbours)
+    columns, block = encoding.tocsc(), max(1, min(BLOCK, MOST_BYTES // (16 * len(features))))
+    spans = [(start, min(start + block, len(features))) for start in range(0, len(features), block)]
+    rows: dict[int, Any] = {}
+
+    def find_near(start: int, stop: int) -> None:
+        shared = shared_weight(encoding[start:stop], columns)
+        row, column = np.nonzero(shared * (2 - radius) >= 2 * (1 - radius))  # d ≤ radius, without a division
+        within = shared[row, column]
+        distance = np.maximum(1 - within / (2 - within), 0)
+        rows[start] = row + start, column, distance
+
+    run_chunks(find_near, spans, "distances")
+    row, column, distance = (np.concatenate([rows[start][part] for start, _ in spans]) for part in range(3))
+    starts = np.searchsorted(row, np.arange(len(features) + 1))
+    return sparse.csr_array((distance, column, starts), (len(features), len(features)))
+
+
+def dbscan(graph: Any, radius: float = 0.5, min_samples: int = 4) -> Labels:
+    """Return a cluster (N,) for each image, 0, 1, … or OUTLIER, by DBSCAN on a graph of distances.
+
+    graph: sparse (N, N), as from jaccard_graph with the same radius. min_samples: images within the radius, itself
+    among them, that make an image the core of a cluster. Raises UserError if scikit-learn is not installed.
+    Ester et al., A Density-Based Algorithm for Discovering Clusters, KDD 1996.
+    """
+    try:
+        from sklearn.cluster import DBSCAN
+    except ImportError as error:
+        raise UserError('Clustering needs scikit-learn: python -m pip install "person-reid[adapt]"') from error
+    found = DBSCAN(eps=radius, min_samples=min_samples, metric="precomputed").fit(sparse.csr_matrix(graph))
+    return np.asarray(found.labels_, np.int64)
+
+
+def cluster_means(features: Features, labels: Labels) -> Features:
+    """Return the mean feature of each cluster at unit length, (C, D); outliers belong to none."""
+    members = np.flatnonzero(labels >= 0)
+    ones = np.ones(len(members), np.float32)
+    sums = sparse.csr_array((ones, (labels[members], members)), (labels.max(initial=-1) + 1, len(features))) @ features
+    return np.asarray(sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12), np.float32)
+
+
+def margins(features: Features, labels: Labels) -> npt.NDArray[np.float32]:
+    """Return by how much each image (N,) is nearer to the mean of its cluster than to any other, in cosines.
+
+    It is 0 for outliers, and if there are fewer than two clusters.
+    """
+    found = np.zeros(len(labels), np.float32)
+    means, inside = cluster_means(features, labels), np.flatnonzero(labels >= 0)
+    for block in np.array_split(inside, len(inside) // 4096 + 1) if len(means) > 1 else ():
+        similarity = features[block] @ means.T
+        rows = np.arange(len(block))
+        own = similarity[rows, labels[block]]
+        similarity[rows, labels[block]] = -np.inf
+        found[block] = own - similarity.max(axis=1)
+    return found
+
+
+def agreement(labels: Labels, others: Labels) -> float:
+    """Return the adjusted Rand index of two clusterings (N,) of the same images: 1 if equal, about 0 by chance.
+
+    Only images that both put into a cluster count; it is 0 if there are none. Hubert and Arabie, Comparing Partitions,
+    Journal of Classification 1985.
+    """
+    from sklearn.metrics import adjusted_rand_score
+
+    both = (labels >= 0) & (others >= 0)
+    return float(adjusted_rand_score(labels[both], others[both])) if both.any() else 0.0

@@ -1,0 +1,86 @@
+"""Fit a network to the images it is tested on without training it: batch-norm statistics, and features per camera.
+
+Neither needs a label, and neither needs the images the network was trained on.
+"""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from person_reid.basics import UserError, autocast, progress
+from person_reid.data.augment import normalise
+from person_reid.models.network import Network
+from person_reid.retrieval.results import FeatureSet
+from person_reid.retrieval.similarity import Features
+
+BATCH = 64  # images per batch; the statistics are means over the batches
+FEWEST = 2  # images of a camera; with fewer, the mean of all cameras stands for its own
+SMALLEST = 1e-6  # standard deviation of a dimension; below it, standardising leaves the dimension as it is
+
+
+@torch.inference_mode()
+def reestimate_batch_norms(
+    network: Network, bank: torch.Tensor, device: torch.device, dtype: torch.dtype | None = None
+) -> None:
+    """Replace the running statistics of all batch norms, in place, by those of a bank of images (N, H, W, 3) uint8.
+
+    Each statistic is the mean over batches of images in random order, so that a batch resembles the whole. The network
+    ends in evaluation mode. dtype: of autocast. Raises UserError if the network has no batch norm, or if there are
+    fewer than two images. Li et al., Revisiting Batch Normalization For Practical Domain Adaptation, ICLR 2017.
+    """
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    if not norms or len(bank) < 2:
+        found = "the network has no batch norm" if not norms else "a single image has no statistics"
+        raise UserError(f"--adapt_bn: {found}. Leave the flag out.")
+    network.to(device).eval()
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.train()
+        norm.momentum = None  # a plain mean over the batches
+    order = torch.randperm(len(bank), generator=torch.Generator().manual_seed(0))
+    batches = order.tensor_split(-(-len(bank) // BATCH))  # equal in size, so that no batch is too small
+    for indices in progress(batches, desc="batch norms"):
+        with autocast(device, dtype):
+            network.embed(normalise(bank[indices].to(device)))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.eval()
+
+
+class CameraNorm:
+    """Move the features of every camera to a common mean, fitted on one set and applied to others.
+
+        g = (f − mean of f's camera) / ‖·‖,   or, if `scale`, with each dimension divided by the camera's deviation
+
+    features: (N, D). cameras: (N,). A camera with fewer than FEWEST images gets the statistics of all.
+    """
+
+    def __init__(self, features: Features, cameras: npt.ArrayLike, scale: bool = False) -> None:
+        cameras = np.asarray(cameras)
+        self.scale = scale
+        self.all = self._statistics(features)
+        self.own: dict[int, tuple[Features, Features]] = {}
+        for camera in np.unique(cameras).tolist():
+            images = features[cameras == camera]
+            if len(images) >= FEWEST:
+                self.own[camera] = self._statistics(images)
+
+    def _statistics(self, features: Features) -> tuple[Features, Features]:
+        """Return mean and divisor of each dimension, (D,) float32 each."""
+        deviation = features.std(axis=0) if self.scale else np.ones(features.shape[1], np.float32)
+        return features.mean(axis=0), np.where(deviation > SMALLEST, deviation, 1).astype(np.float32)
+
+    def __call__(self, features: Features, cameras: npt.ArrayLike) -> Features:
+        """Return features (N, D) of unit length; a feature that equals its camera's mean becomes zero."""
+        cameras, moved = np.asarray(cameras), np.empty_like(features)
+        for camera in np.unique(cameras).tolist():
+            mean, divisor = self.own.get(camera, self.all)
+            moved[cameras == camera] = (features[cameras == camera] - mean) / divisor
+        moved /= np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-12)
+        return moved
+
+    def of(self, images: FeatureSet) -> FeatureSet:
+        """Return a FeatureSet with its features normalised."""
+        return FeatureSet(self(images.features, images.cameras), images.labels, images.cameras, images.paths)

@@ -1,0 +1,51 @@
+"""Draw clusters of unlabelled images as sheets of photographs: the largest, the most doubtful, and outliers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from person_reid.retrieval.clusters import Labels, margins
+from person_reid.retrieval.similarity import Features
+from person_reid.show.sheet import COLUMNS, Row, Tile, draw_sheet
+
+EACH = 4  # clusters of a kind
+
+
+def draw_clusters(
+    paths: Sequence[Path], features: Features, cameras: Labels, clusters: Labels, save: str | Path
+) -> None:
+    """Draw clusters to an image file, the images of each in the order of their cameras.
+
+    paths: N images. features: (N, D). cameras, clusters: (N,), -1 for unknown cameras and for outliers.
+    """
+    sizes = np.bincount(clusters[clusters >= 0])
+    if not len(sizes):
+        return
+    doubt = margins(features, clusters)
+    means = np.bincount(clusters[clusters >= 0], doubt[clusters >= 0]) / sizes
+    kinds = {"Largest": np.argsort(-sizes, kind="stable"), "Most doubtful": np.argsort(means, kind="stable")}
+    rows = [
+        _row(
+            f"{kind}: cluster {cluster}",
+            np.flatnonzero(clusters == cluster),
+            paths,
+            cameras,
+            f"margin {means[cluster]:.2f}",
+        )
+        for kind, order in kinds.items()
+        for cluster in order[:EACH].tolist()
+    ]
+    if (clusters < 0).any():
+        rows.append(_row("Outliers", np.flatnonzero(clusters < 0), paths, cameras))
+    draw_sheet(rows, save)
+
+
+def _row(title: str, members: Labels, paths: Sequence[Path], cameras: Labels, remark: str = "") -> Row:
+    """Return a row of at most COLUMNS members, spread evenly over their cameras' order."""
+    ordered = members[np.argsort(cameras[members], kind="stable")]
+    shown = ordered[np.linspace(0, len(ordered) - 1, min(COLUMNS, len(ordered))).astype(int)]
+    known = cameras[members] >= 0
+    seen = f", {len(np.unique(cameras[members][known]))} cameras" if known.any() else ""
+    tiles = [Tile(paths[i], above=f"camera {cameras[i] + 1}" if cameras[i] >= 0 else "") for i in shown]
+    return Row(tiles, title, f"{len(members)} images{seen}{', ' if remark else ''}{remark}")

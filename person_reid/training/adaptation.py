@@ -1,0 +1,154 @@
+"""Learn from images without labels: the clusters that they form are the classes of the next epoch.
+
+Before the first epoch and after each one, `Adaptation.refresh` extracts the features of all images with the mean
+teacher (Tarvainen and Valpola, Mean teachers are better role models, NIPS 2017), clusters them, fills the memory with
+the mean features of the clusters, and deals the images to the sampler.
+"""
+
+import logging
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from person_reid.basics import UserError
+from person_reid.data.layout import Split, parse_names
+from person_reid.data.samplers import ClusterSampler
+from person_reid.models.heads import Head
+from person_reid.models.network import Network
+from person_reid.retrieval.clusters import Labels, agreement, cluster_means, dbscan, jaccard_graph
+from person_reid.retrieval.features import extract_features, fused_embedding
+from person_reid.retrieval.metrics import evaluate
+from person_reid.retrieval.results import FeatureSet
+from person_reid.retrieval.similarity import Features, flaw
+from person_reid.retrieval.target import CameraNorm
+from person_reid.run_folder import RunFolder
+from person_reid.show.clusters import draw_clusters
+from person_reid.training.adversarial import evaluation_mode
+from person_reid.training.criterion import ClusterCriterion
+from person_reid.training.spec import AdaptSpec
+from person_reid.training.trainer import Trainer
+
+log = logging.getLogger(__name__)
+LEAST_KEPT = 0.3  # docs/adaptation.md has measured values of good and bad runs
+MOST_QUERIES = 2000  # of the report
+
+
+def prepare_network(network: Network) -> None:
+    """Let the loss see the feature that is tested, and freeze the classifier, which has no classes to learn."""
+    for head in (module for module in network.modules() if isinstance(module, Head)):
+        head.drops_for_losses, head.neck_for_losses = False, True
+        head.classifier.requires_grad_(False)
+
+
+class Adaptation:
+    """The clusters of a training without labels.
+
+    spec: how to cluster. split: the images. bank: uint8 (N, H, W, 3), the same. trainer: with a ClusterCriterion and a
+    ClusterSampler.
+    """
+
+    def __init__(self, spec: AdaptSpec, split: Split, bank: torch.Tensor, trainer: Trainer) -> None:
+        self.spec, self.split, self.bank, self.trainer = spec, split, bank, trainer
+        self.labels: Labels = np.full(len(split), -1, np.int64)
+        self.features: Features | None = None  # of the last refresh
+        self.first: Labels | None = None  # the clusters before the first epoch
+        self.kept = 1.0
+        self.start = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+        self.people = parse_names(split.paths)[0] if spec.report_labels else None
+
+    @property
+    def network(self) -> Network:
+        """Return the teacher, or the network itself before the first step."""
+        average = self.trainer.average
+        return cast(Network, average.module) if average is not None else self.trainer.network
+
+    def extract(self) -> Features:
+        """Extract the features of all images, (N, D); the processes share the work."""
+        trainer, world = self.trainer, self.trainer.world
+        with evaluation_mode(self.network):
+            embed = fused_embedding(self.network, trainer.device)
+            batch, dtype = trainer.spec.data.batch_size, trainer.spec.dtype
+            bank = world.share(self.bank)
+            found = extract_features(embed, bank, trainer.device, batch, flip=False, dtype=dtype)
+        return world.collect(found, len(self.split))
+
+    def refresh(self) -> dict[str, float]:
+        """Cluster the images with the present features; return what is known of the clusters without labels.
+
+        agreement, kept: of the clusters with those before and with the first; see retrieval.clusters.agreement. Raises
+        UserError if there are not two clusters, and if the features are not finite.
+        """
+        features, cameras, spec = self.extract(), self.split.cameras, self.spec
+        if reason := flaw(features):
+            raise UserError(f"{reason}: nothing can be clustered. Try a lower --lr.")
+        self.features = features
+        compared = CameraNorm(features, cameras)(features, cameras) if spec.camera_norm else features
+        labels = dbscan(jaccard_graph(compared, spec.radius, spec.k1, spec.k2), spec.radius, spec.min_samples)
+        found = {"clusters": float(labels.max(initial=-1) + 1), "clustered": float((labels >= 0).mean())}
+        self.first = labels.copy() if self.first is None else self.first
+        found["agreement"], found["kept"] = agreement(labels, self.labels), agreement(labels, self.first)
+        self.kept = found["kept"]
+        if self.people is not None:
+            found |= report(features, self.people, cameras, labels)
+        log.info(", ".join(f"{name} {round(value, 4):g}" for name, value in found.items()))
+        if spec.outliers == "instances":
+            alone = np.flatnonzero(labels < 0)
+            labels[alone] = labels.max(initial=-1) + 1 + np.arange(len(alone))
+        self.use(labels, features)
+        return found
+
+    def conclude(self, run: RunFolder) -> None:
+        """Write the teacher and the clusters; keep the start instead of the teacher if it is judged to be better."""
+        run.save_weights("average", self.network.state_dict())
+        if self.features is not None:
+            draw_clusters(self.split.paths, self.features, self.split.cameras, self.labels, run.clusters)
+        if self.kept < LEAST_KEPT:
+            run.save_weights("last", self.start)
+            log.warning(
+                "The adapted network is judged worse than the start: its clusters agree with the first ones by %.2f, "
+                "and less than %.2f means that it has forgotten what it could tell. %s/net_last.pth is the start; "
+                "net_average.pth holds what was learnt. Try a lower --lr or a smaller --radius.",
+                self.kept, LEAST_KEPT, run.path,
+            )  # fmt: skip
+
+    def use(self, labels: Labels, features: Features | None = None) -> None:
+        """Make these clusters (N,) the classes; features (N, D): fill the memory with their means."""
+        self.labels = labels
+        batches, criterion = self.trainer.batches, self.trainer.criterion
+        assert isinstance(batches.sampler, ClusterSampler) and isinstance(criterion, ClusterCriterion)
+        batches.sampler.assign(labels)
+        batches.targets = torch.from_numpy(labels).to(batches.device)
+        if features is not None:
+            criterion.memory.centers = torch.from_numpy(cluster_means(features, labels)).to(batches.device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs besides the trainer's state, which holds the memory."""
+        return {
+            "labels": torch.from_numpy(self.labels),
+            "first": torch.from_numpy(self.first),
+            "kept": self.kept,
+            "start": self.start,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state that `state_dict` returned."""
+        self.first, self.kept, self.start = state["first"].cpu().numpy(), state["kept"], state["start"]
+        self.use(state["labels"].cpu().numpy())
+
+
+def report(features: Features, people: Labels, cameras: Labels, clusters: Labels) -> dict[str, float]:
+    """Return what labels say of the present state: nothing of it is learnt from.
+
+    features (N, D); people, cameras, clusters (N,). purity: the share of clustered images whose cluster belongs mostly
+    to their person. own_mAP: the mAP with some of these images as queries and all as gallery, not that of a test set.
+    """
+    inside = clusters >= 0
+    pairs, sizes = np.unique(np.stack([clusters[inside], people[inside]]), axis=1, return_counts=True)
+    largest = np.zeros(clusters.max(initial=-1) + 1, np.int64)
+    np.maximum.at(largest, pairs[0], sizes)
+    if not (cameras >= 0).all():
+        cameras = np.arange(len(cameras))  # each image counts as one of a camera of its own
+    everyone = FeatureSet(features, people, cameras)
+    asked = everyone.select(np.linspace(0, len(people) - 1, min(len(people), MOST_QUERIES)).astype(np.int64))
+    return {"purity": float(largest.sum() / max(inside.sum(), 1)), "own_mAP": evaluate(asked, everyone).mAP}

@@ -1,0 +1,52 @@
+"""Open the banks of decoded images that a training uses."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from person_reid.data.augment import Augment
+from person_reid.data.bank import load_bank
+from person_reid.data.layout import Split, read_split
+from person_reid.run_folder import RunFolder
+from person_reid.training.spec import TrainSpec
+
+
+def training_banks(spec: TrainSpec, splits: Sequence[tuple[Path, Split]]) -> list[torch.Tensor]:
+    """Return the bank of each split, (N, H, W, 3), cached in the folder of its data set.
+
+    Images without labels have an order of their own, and so has their cache.
+    """
+    if spec.adapt:
+        otherwise = RunFolder(spec.name).path
+        return [unlabelled_bank(split.paths, spec.data.roots[0], spec.data.augment, otherwise) for _, split in splits]
+    return [_labelled_bank(split.paths, folder, spec.data.augment) for folder, split in splits]
+
+
+def _labelled_bank(paths: list[Path], folder: Path, augment: Augment) -> torch.Tensor:
+    return load_bank(paths, augment.height, augment.width, folder.parent / ".cache", folder.name)
+
+
+def unlabelled_bank(paths: list[Path], folder: Path, augment: Augment, otherwise: Path) -> torch.Tensor:
+    """Return the bank of any folder of images; its cache lies there, or below `otherwise` if nobody may write there."""
+    cache = folder / ".cache"
+    if not cache.is_dir() and not os.access(folder, os.W_OK):
+        cache = otherwise / ".cache"
+    return load_bank(paths, augment.height, augment.width, cache, "unlabelled")
+
+
+def validation_bank(root: Path, classes: list[str], augment: Augment) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Return bank (N, H, W, 3) and targets (N,) of the trained identities in the val split, or None if it has none."""
+    folder = root / "val"
+    if not folder.is_dir():
+        return None
+    split = read_split(root, "val", cameras_required=False)
+    position = {name: index for index, name in enumerate(classes)}
+    targets = np.array([position.get(split.classes[target], -1) for target in split.targets])
+    known = np.flatnonzero(targets >= 0)
+    if len(known) == 0:
+        return None
+    bank = _labelled_bank(split.paths, folder, augment)
+    return bank[torch.from_numpy(known)], torch.from_numpy(targets[known])

@@ -1,0 +1,179 @@
+"""adapt.py as a user meets it: a folder without labels in, a run that test.py takes out."""
+
+import shutil
+import signal
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from person_reid.cli import adapt
+from person_reid.training.adaptation import LEAST_KEPT
+from person_reid.training.trainer import Trainer
+from tests.support.people import write_people
+from tests.support.runs import equal_weights, log, weights
+from tests.support.scripts import refused, run
+
+SMALL = ["--height", "32", "--width", "16", "--gpu_ids", "-1", "--batchsize", "8", "--instances", "4", "--steps", "3"]
+SMALL += ["--total_epoch", "2", "--k1", "6", "--k2", "2", "--min_samples", "2", "--radius", "0.7"]
+START = ["--backbone", "osnet_x0_25", "--weights", "none"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_sheets():
+    """Sheets of few clusters: drawing photographs takes longer than learning from them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("person_reid.show.clusters.EACH", 1)
+        yield
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    """Ten people, eight images each, whose colours any network tells apart."""
+    folder = tmp_path_factory.mktemp("people")
+    write_people(folder / "train_all", 10, 8)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def room(people, tmp_path_factory):
+    """A folder with the run `whole`."""
+    folder = tmp_path_factory.mktemp("room")
+    adapted(people, "whole", folder, "--report_labels")
+    return folder
+
+
+def adapted(folder, name, room, *flags, start=START):
+    return run("adapt", "--data_dir", folder, "--name", name, *SMALL, *start, *flags, cwd=room)
+
+
+def test_the_result_is_a_run(people, room):
+    records = log("whole", room)
+    assert [record["epoch"] for record in records] == [1, 2]
+    assert all({"clusters", "clustered", "agreement", "kept", "purity", "own_mAP", "loss"} <= set(r) for r in records)
+    assert all(1 < record["clusters"] <= 40 and record["kept"] <= 1 for record in records)
+    assert (room / "model" / "whole" / "clusters.jpg").stat().st_size > 5_000
+    test = people / "test"
+    for split in ("query", "gallery"):
+        if not (test / split).exists():
+            shutil.copytree(people / "train_all", test / split)
+    output = run("test", "--name", "whole", "--test_dir", test, "--gpu_ids", "-1", cwd=room)
+    assert "mAP" in output
+
+
+def test_learning_moves_the_network_and_its_teacher(room):
+    last, average = weights("whole", room=room), weights("whole", "net_average.pth", room)
+    state = weights("whole", "resume.pth", room)
+    start = state["adaptation"]["start"]
+    assert not equal_weights(start, average) and not equal_weights(state["network"], average)
+    assert state["adaptation"]["kept"] > LEAST_KEPT and equal_weights(last, average)
+
+
+@pytest.mark.parametrize("moment", [1, 5])
+def test_a_stopped_run_goes_on_to_the_same_bits(people, room, tmp_path, monkeypatch, moment):
+    """Stopped by SIGTERM after a step of the first epoch, with its clusters, or of the second."""
+    steps, original = [], Trainer.train_step
+
+    def train_step(self, *arguments):
+        steps.append(1)
+        if len(steps) == moment:
+            signal.raise_signal(signal.SIGTERM)
+        return original(self, *arguments)
+
+    monkeypatch.setattr(Trainer, "train_step", train_step)
+    run("adapt", "--data_dir", people, "--name", "whole", *SMALL, *START, "--report_labels", cwd=tmp_path, status=143)
+    monkeypatch.undo()
+    run("adapt", "--name", "whole", "--resume", cwd=tmp_path)
+    for file in ("net_last.pth", "net_average.pth"):
+        assert equal_weights(weights("whole", file, tmp_path), weights("whole", file, room)), file
+    timeless = [[{**r, "seconds": 0, "images_per_second": 0} for r in log("whole", r_)] for r_ in (tmp_path, room)]
+    assert timeless[0] == timeless[1]
+
+
+def test_identities_are_never_read(people, room, tmp_path):
+    """Other names, in files and folders, give the same bits; --report_labels, which reads them, changes nothing."""
+    random = np.random.default_rng(0)
+    for path in sorted((people / "train_all").rglob("*.png")):
+        other = f"{random.integers(1, 9999):04}"
+        (tmp_path / "other" / other).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, tmp_path / "other" / other / f"{other}_{path.name.partition('_')[2]}")
+    adapted(tmp_path / "other", "renamed", tmp_path)
+    for file in ("net_last.pth", "net_average.pth"):
+        assert equal_weights(weights("renamed", file, tmp_path), weights("whole", file, room))
+
+
+def test_start_from_a_run_and_unknown_cameras(people, room):
+    folder = room / "plain"
+    folder.mkdir()
+    for number, path in enumerate(sorted((people / "train_all").rglob("*.png"))):
+        shutil.copy(path, folder / f"{number}.png")
+    flags = ("--total_epoch", "1", "--outliers", "instances")
+    adapted(folder, "second", room, *flags, start=["--from", "whole"])
+    start = weights("second", "resume.pth", room)["adaptation"]["start"]
+    whole = weights("whole", room=room)
+    assert equal_weights(start, whole)
+    words = refused("adapt", "--data_dir", folder, "--name", "x", "--from", "whole", "--stride", "1", cwd=room)
+    assert "--stride would be ignored" in words
+    assert "not of the form" in refused("adapt", "--data_dir", folder, *START, *SMALL, "--report_labels", cwd=room)
+
+
+def test_a_start_that_is_better_is_kept(people, tmp_path, monkeypatch):
+    """Clusters that have nothing to do with the first ones: the result is judged worse, and the run is its start."""
+    monkeypatch.setattr("person_reid.training.adaptation.agreement", lambda labels, others: LEAST_KEPT - 0.01)
+    output = adapted(people, "bad", tmp_path, "--total_epoch", "1")
+    state = weights("bad", "resume.pth", tmp_path)["adaptation"]
+    assert "judged worse than the start" in output and "0.29" in output
+    assert equal_weights(weights("bad", room=tmp_path), state["start"])
+    assert not equal_weights(weights("bad", "net_average.pth", tmp_path), state["start"])
+
+
+def image(path, colour, seed=0):
+    path.parent.mkdir(exist_ok=True)
+    noise = np.random.default_rng(seed).integers(-20, 20, (64, 32, 3))
+    Image.fromarray((np.array(colour) + noise).astype(np.uint8)).save(path)
+
+
+def test_folders_with_nothing_to_learn_from(tmp_path):
+    image(tmp_path / "one" / "a.png", (90, 90, 90))
+    for number in range(12):
+        image(tmp_path / "same" / f"{number}.png", (90, 90, 90))
+        image(tmp_path / "strangers" / f"{number}.png", np.random.default_rng(number).integers(30, 220, 3), number)
+        image(tmp_path / "broken" / f"{number}.png", (90, 90, 90), number)
+    (tmp_path / "broken" / "3.png").write_bytes(b"no image")
+
+    def words(folder, *flags):
+        return refused("adapt", "--data_dir", folder, "--name", "x", *SMALL, *START, *flags, cwd=tmp_path)
+
+    assert "1 image" in words("one")
+    assert "1 cluster" in words("same", "--k1", "11")
+    assert "0 cluster" in words("strangers", "--min_samples", "12", "--radius", "0.01")
+    assert "1 of 12 images cannot be read" in words("broken")
+    assert "no such folder" in words("nowhere")
+    assert not (tmp_path / "model" / "x" / "net_last.pth").exists()
+
+
+def test_mistaken_flags(tmp_path):
+    assert "--from RUN" in refused("adapt", "--data_dir", "x", cwd=tmp_path)
+    assert "for the parts" in refused(
+        "adapt", "--data_dir", "x", "--backbone", "mgn", "--weights", "none", cwd=tmp_path
+    )
+    for flag in (["--loss", "triplet"], ["--train_all"], ["--wa"], ["--radius", "1"], ["--decay", "1"]):
+        run("adapt", "--data_dir", "x", *START, *flag, cwd=tmp_path, status=2)
+
+
+def test_every_flag_reaches_the_spec():
+    """A flag of its own that were ignored would leave the spec as it was."""
+    usual = adapt.adapt_spec(adapt.parse(START))
+    flags = {
+        "cameras": "none", "pattern": "(?P<camera>a)", "steps": "7", "radius": "0.4", "min_samples": "3", "k1": "9",
+        "k2": "2", "momentum": "0.3", "temperature": "0.1", "decay": "0.9", "outliers": "instances",
+    }  # fmt: skip
+    for name, value in flags.items():
+        spec = adapt.adapt_spec(adapt.parse([*START, f"--{name}", value]))
+        assert str(getattr(spec.adapt, name)) == value and spec.adapt != usual.adapt
+    for flag, name in {"no_camera_norm": "camera_norm", "report_labels": "report_labels"}.items():
+        spec = adapt.adapt_spec(adapt.parse([*START, f"--{flag}"]))
+        assert getattr(spec.adapt, name) != getattr(usual.adapt, name)
+    assert spec.optimizer.backbone_lr == spec.optimizer.lr == 3.5e-4
+    assert torch.float16 is adapt.adapt_spec(adapt.parse([*START, "--fp16"])).dtype

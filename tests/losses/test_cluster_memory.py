@@ -1,0 +1,95 @@
+"""The cluster memory against loops over images and clusters, written from the paper."""
+
+import numpy as np
+import torch
+
+from person_reid.losses.cluster_memory import ClusterMemory
+
+CLUSTERS, DIM = 5, 6
+
+
+def unit(values):
+    return values / values.norm(dim=-1, keepdim=True)
+
+
+def memory(**settings):
+    torch.manual_seed(0)
+    found = ClusterMemory(**settings)
+    found.centers = unit(torch.randn(CLUSTERS, DIM))
+    return found
+
+
+def batch(count=12, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.randn(count, DIM, generator=generator, requires_grad=True)
+    return features, torch.randint(0, CLUSTERS - 1, (count,), generator=generator)  # no image of the last cluster
+
+
+def slow_loss(features, labels, centers, temperature):
+    total = 0.0
+    for feature, label in zip(unit(features.double()), labels, strict=True):
+        scores = torch.stack([feature @ center.double() for center in centers]) / temperature
+        total = total - (scores[label] - scores.exp().sum().log())
+    return total / len(labels)
+
+
+def slow_update(features, labels, centers, momentum):
+    centers = centers.clone()
+    for cluster in range(len(centers)):
+        members = [unit(feature) for feature, label in zip(features, labels, strict=True) if label == cluster]
+        if members:
+            hardest = min(members, key=lambda feature: float(feature @ centers[cluster]))
+            centers[cluster] = unit(momentum * centers[cluster] + (1 - momentum) * hardest)
+    return centers
+
+
+def test_loss_and_gradient_equal_a_loop():
+    features, labels = batch()
+    loss = memory(temperature=0.05)
+    before = loss.centers
+    found = loss(features, labels)
+    (gradient,) = torch.autograd.grad(found, features)
+    expected = slow_loss(features, labels, before, 0.05)
+    (slow_gradient,) = torch.autograd.grad(expected, features)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(gradient, slow_gradient, rtol=1e-4, atol=1e-4)
+
+
+def test_the_hardest_image_of_each_cluster_moves_its_center():
+    features, labels = batch()
+    loss = memory(momentum=0.3)
+    expected = slow_update(features.detach(), labels, loss.centers, 0.3)
+    before = loss.centers.clone()
+    loss(features, labels)
+    torch.testing.assert_close(loss.centers, expected)
+    assert torch.equal(loss.centers[-1], before[-1]) and not torch.equal(loss.centers, before)
+
+
+def test_of_equally_hard_images_the_first_is_taken():
+    loss = memory(momentum=0.0)
+    loss.centers = torch.eye(CLUSTERS, DIM)
+    first, second = torch.eye(DIM)[1], torch.eye(DIM)[2]  # both orthogonal to the center
+    loss(torch.stack([first, second]), torch.tensor([0, 0]))
+    assert torch.equal(loss.centers[0], first)
+
+
+def test_evaluation_leaves_the_memory_alone():
+    features, labels = batch()
+    loss = memory().eval()
+    before = loss.centers.clone()
+    loss(features, labels)
+    assert torch.equal(loss.centers, before)
+
+
+def test_a_state_dict_holds_a_memory_of_any_size():
+    loss, other = memory(), ClusterMemory()
+    other.load_state_dict(loss.state_dict())
+    assert torch.equal(other.centers, loss.centers)
+
+
+def test_half_precision_computes_in_float32():
+    features, labels = batch()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = memory()(features.detach().bfloat16(), labels)
+    exact = memory()(features.detach().bfloat16().float(), labels)
+    assert found.dtype == torch.float32 and np.isclose(float(found), float(exact))

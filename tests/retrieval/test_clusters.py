@@ -1,0 +1,94 @@
+"""Clusters of unlabelled images: the sparse graph against a dense program, DBSCAN against DBSCAN on all distances."""
+
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.cluster import DBSCAN
+
+from person_reid.basics import UserError
+from person_reid.retrieval import clusters as module
+from person_reid.retrieval.clusters import agreement, cluster_means, dbscan, jaccard_graph, margins
+from tests.retrieval.conftest import clusters
+from tests.support.references import dense_k_reciprocal
+
+
+def whole(graph):
+    """The distances of a graph as a dense matrix; 1, the largest there is, where none is stored."""
+    distances = np.ones(graph.shape)
+    distances[np.repeat(np.arange(graph.shape[0]), np.diff(graph.indptr)), graph.indices] = graph.data
+    return distances
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 2**32), st.integers(8, 40), st.sampled_from([0.3, 0.5, 0.8]), st.data())
+def test_the_sparse_graph_equals_the_dense_distances(seed, count, radius, data):
+    """Those between two parts of the images, as the re-ranking of one part among the other gives them."""
+    features = clusters(np.random.default_rng(seed), count)
+    k1 = data.draw(st.integers(2, min(12, count - 2)))
+    k2, split = data.draw(st.integers(1, k1)), data.draw(st.integers(count // 4, count // 2))
+    if count - split < k1:
+        k1 = k2 = 2
+    expected = dense_k_reciprocal(features[:split], features[split:], k1, k2, 0.0)
+    found = whole(jaccard_graph(features, radius, k1, k2))
+    clear = np.abs(expected - radius) > 1e-4
+    for part in (found[:split, split:], found[split:, :split].T):
+        np.testing.assert_allclose(part[clear], np.where(expected <= radius, expected, 1)[clear], atol=1e-5)
+    assert (found.diagonal() < 1e-5).all()
+
+
+@pytest.mark.parametrize("radius", [0.3, 0.6])
+def test_dbscan_on_the_graph_equals_dbscan_on_all_distances(radius):
+    features = clusters(np.random.default_rng(3), 150)
+    distances = whole(jaccard_graph(features, 0.999, 10, 4))
+    expected = DBSCAN(eps=radius, min_samples=4, metric="precomputed").fit_predict(distances)
+    found = dbscan(jaccard_graph(features, radius, 10, 4), radius, 4)
+    assert len(set(expected)) > 3
+    assert (found == expected).all()
+
+
+def test_the_blocks_of_rows_do_not_matter(monkeypatch):
+    features = clusters(np.random.default_rng(4), 50)
+    expected = jaccard_graph(features, 0.6, 8, 3)
+    monkeypatch.setattr(module, "BLOCK", 7)
+    found = jaccard_graph(features, 0.6, 8, 3)
+    assert (found != expected).nnz == 0 and found.nnz == expected.nnz > 50
+
+
+def test_few_and_identical_images():
+    same = np.ones((5, 3), np.float32)
+    assert (dbscan(jaccard_graph(same)) == 0).all()
+    two = np.eye(2, dtype=np.float32)
+    assert (dbscan(jaccard_graph(two), min_samples=3) == -1).all()
+
+
+def test_without_scikit_learn_the_message_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.cluster", None)
+    with pytest.raises(UserError, match=r"person-reid\[adapt\]"):
+        dbscan(jaccard_graph(np.eye(4, dtype=np.float32)))
+
+
+def test_means_of_clusters_have_unit_length_and_leave_outliers_out():
+    features = np.random.default_rng(5).normal(size=(6, 4)).astype(np.float32)
+    found = cluster_means(features, np.array([1, 0, -1, 1, 0, 0]))
+    slow = [features[[1, 4, 5]].mean(0), features[[0, 3]].mean(0)]
+    np.testing.assert_allclose(found, [mean / np.linalg.norm(mean) for mean in slow], atol=1e-6)
+
+
+def test_margins_equal_a_loop():
+    features = np.random.default_rng(6).normal(size=(9, 4)).astype(np.float32)
+    labels = np.array([0, 1, 2, 0, 1, 2, -1, 0, 0])
+    means = cluster_means(features, labels)
+    for feature, label, margin in zip(features, labels, margins(features, labels), strict=True):
+        others = [feature @ mean for cluster, mean in enumerate(means) if cluster != label]
+        assert margin == (0 if label < 0 else pytest.approx(feature @ means[label] - max(others), abs=1e-6))
+    assert not margins(features, np.zeros(9, np.int64)).any()
+
+
+def test_agreement_leaves_outliers_out_and_ignores_the_numbers_of_clusters():
+    labels = np.array([0, 0, 1, 1, 2, -1])
+    assert agreement(labels, np.array([5, 5, 3, 3, 4, 0])) == 1
+    assert agreement(labels, np.array([0, 1, 0, 1, -1, 2])) < 0
+    assert agreement(labels, np.full(6, -1)) == 0

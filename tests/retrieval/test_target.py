@@ -1,0 +1,100 @@
+"""Batch norms and features fitted to the images of a test, without a label."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from person_reid.basics import UserError
+from person_reid.data.augment import normalise
+from person_reid.retrieval.target import CameraNorm, reestimate_batch_norms
+from tests.support.people import draw_people
+from tests.support.scripts import refused, run
+
+CPU = torch.device("cpu")
+
+
+class Small(nn.Module):
+    """A convolution, a batch norm and dropout, which must not blur the statistics."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(nn.Dropout(0.5), nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+
+    def embed(self, images):
+        return self.layers(images).mean((2, 3))
+
+
+def images(count):
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (count, 6, 4, 3), np.uint8))
+
+
+def test_statistics_are_those_of_the_images():
+    network: Any = Small()
+    bank = images(64)
+    weights = network.layers[1].weight.clone()
+    reestimate_batch_norms(network, bank, CPU)
+    with torch.no_grad():
+        maps = network.layers[1](normalise(bank)).transpose(0, 1).flatten(1)
+    norm = network.layers[2]
+    torch.testing.assert_close(norm.running_mean, maps.mean(1))
+    torch.testing.assert_close(norm.running_var, maps.var(1))
+    assert torch.equal(network.layers[1].weight, weights)
+    assert norm.momentum == 0.1 and not any(module.training for module in network.modules())
+
+
+def test_statistics_of_several_batches_are_their_mean():
+    """Of 65 images, in two batches: not those of one batch, but no batch of a single image either."""
+    network: Any = Small()
+    bank = images(65)
+    reestimate_batch_norms(network, bank, CPU)
+    order = torch.randperm(65, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        maps = [network.layers[1](normalise(bank[part])).transpose(0, 1).flatten(1) for part in order.tensor_split(2)]
+    torch.testing.assert_close(network.layers[2].running_var, (maps[0].var(1) + maps[1].var(1)) / 2)
+
+
+def test_networks_and_images_without_statistics_are_refused():
+    network: Any = Small()
+    with pytest.raises(UserError, match="single image"):
+        reestimate_batch_norms(network, images(1), CPU)
+    del network.layers[2]
+    with pytest.raises(UserError, match="no batch norm"):
+        reestimate_batch_norms(network, images(8), CPU)
+
+
+@pytest.mark.parametrize("scale", [False, True])
+def test_every_camera_is_moved_to_the_same_mean(scale):
+    random = np.random.default_rng(1)
+    features, cameras = random.normal(2, 1, (40, 5)).astype(np.float32), np.arange(40) % 4
+    cameras[0] = 9  # seen once: the statistics of all images stand for its own
+    norm = CameraNorm(features, cameras, scale)
+    slow = []
+    for feature, camera in zip(features, cameras, strict=True):
+        own = features if camera == 9 else features[cameras == camera]
+        moved = (feature - own.mean(0)) / (own.std(0) if scale else 1)
+        slow.append(moved / np.linalg.norm(moved))
+    np.testing.assert_allclose(norm(features, cameras), slow, atol=1e-5)
+    unknown = norm(features[:1], [77])
+    np.testing.assert_allclose(unknown[0], slow[0], atol=1e-5)
+
+
+def test_a_feature_at_the_mean_of_its_camera_is_zero():
+    same = np.ones((3, 4), np.float32)
+    assert (CameraNorm(same, [0, 0, 0], scale=True)(same, [0, 0, 0]) == 0).all()
+
+
+def test_flags_of_the_command(tmp_path):
+    people = draw_people(tmp_path / "people", 3, tested=3)
+    usual = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32", "--gpu_ids", "-1"]
+    lines: dict[str, list[str]] = {}
+    for flags in ([], ["--adapt_bn"], ["--camera_norm"], ["--camera_norm", "standardise"]):
+        output = run("test", *usual, *flags, "--test_dir", people, "--result", f"{len(lines)}.mat", cwd=tmp_path)
+        lines[" ".join(flags)] = [line for line in output.splitlines() if "mAP" in line]
+    contents = {(tmp_path / f"{number}.mat").read_bytes() for number in range(4)}
+    assert len(contents) == 4 and all(lines.values())
+    assert "--camera_norm" in refused("test", *usual, "--no_norm", "--camera_norm", "--test_dir", people, cwd=tmp_path)
+    assert "--adapt_bn" in refused("test", "--engine", "a.onnx", "--adapt_bn", "--test_dir", people, cwd=tmp_path)
