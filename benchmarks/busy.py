@@ -1,0 +1,83 @@
+# PYTHON_ARGCOMPLETE_OK
+"""Compare the time of the commands on a quiet machine with their time while another process keeps a core busy.
+
+    python benchmarks/busy.py
+    python benchmarks/busy.py --commands train test --threads 1
+
+Prints rows of Markdown: the suite as it is (waiting threads sleep if the machine is busy), with waiting threads that spin
+(OMP_WAIT_POLICY=active, as OpenMP does by default), and with --threads. Needs a machine that does nothing else. Linux.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from unittest.mock import patch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.measure import ROOT, apart, machine, make_result, run_process
+from person_reid.cli.main import run_script
+from person_reid.cli.parser import Parser
+from tests.support.people import draw_people
+
+NETWORK = ["--backbone", "osnet_x0_25", "--weights", "none", "--gpu_ids", "-1"]
+COMMANDS = ("train", "test", "evaluate", "evaluate_rerank")
+
+
+def main(argv=None):
+    """Print a table with a row for each command."""
+    parser = Parser(__doc__)
+    parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=COMMANDS, help="only these")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the last column")
+    options = parser.parse_args(argv)
+    print(machine(), "", f"| command | quiet | busy | busy, spinning | busy, {options.threads} thread(s) |", sep="\n")
+    print("| --- | --- | --- | --- | --- |")
+    with tempfile.TemporaryDirectory() as room:
+        apart(draw_people, Path(room) / "people", 40, 20, 0, 20, 4, 4)
+        apart(make_result, Path(room) / "made.mat", 3368, 19732)
+        lines = {
+            "train": [*NETWORK, "--data_dir", f"{room}/people/pytorch", "--train_all", "--name", "busy"],
+            "test": [*NETWORK, "--test_dir", f"{room}/people/pytorch", "--result", f"{room}/tested.mat"],
+            "evaluate": ["--result", f"{room}/made.mat"],
+            "evaluate_rerank": ["--result", f"{room}/made.mat"],
+        }
+        lines["train"] += ["--total_epoch", "2", "--height", "128", "--width", "64"]
+        for command in options.commands:
+            print(row(command, [str(ROOT / f"{command}.py"), *lines[command]], options.threads, room), flush=True)
+
+
+def row(command, words, threads, room):
+    """Return the row of a command line."""
+    with patch("benchmarks.measure.ROOT", room):
+        quiet, *_ = run_process(*words)
+        with busy_core():
+            times = [run_process(*words)[0]]
+            for name, value in (("OMP_WAIT_POLICY", "active"), ("OMP_NUM_THREADS", str(threads))):
+                with patch.dict(os.environ, {name: value}):
+                    times.append(run_process(*words)[0])
+    return (
+        f"| {command} | {quiet:.1f} s | "
+        + " | ".join(f"{spent:.1f} s ({spent / quiet:.1f}×)" for spent in times)
+        + " |"
+    )
+
+
+@contextmanager
+def busy_core():
+    """Keep a core busy, and wait until the system's average shows it."""
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        while os.getloadavg()[0] < 0.6:
+            time.sleep(1)
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+if __name__ == "__main__":
+    run_script(main)
