@@ -4,8 +4,8 @@
     python benchmarks/busy.py
     python benchmarks/busy.py --commands train test --threads 1
 
-Prints rows of Markdown: the suite as it is (waiting threads sleep if the machine is busy), with waiting threads that spin
-(OMP_WAIT_POLICY=active, as OpenMP does by default), and with --threads. Needs a machine that does nothing else. Linux.
+Prints rows of Markdown: the suite as it is (threads that wait sleep if the machine is busy), with threads that spin while
+they wait (OMP_WAIT_POLICY=active), and with --threads. Needs a machine that does nothing else. Linux.
 """
 
 import os
@@ -37,7 +37,7 @@ def main(argv=None):
     print(machine(), "", f"| command | quiet | busy | busy, spinning | busy, {options.threads} thread(s) |", sep="\n")
     print("| --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as room:
-        apart(draw_people, Path(room) / "people", 40, 20, 0, 20, 4, 4)
+        apart(draw_people, Path(room) / "people", 40, 20, 3, 4, 100, 20)
         apart(make_result, Path(room) / "made.mat", 3368, 19732)
         lines = {
             "train": [*NETWORK, "--data_dir", f"{room}/people/pytorch", "--train_all", "--name", "busy"],
@@ -59,11 +59,8 @@ def row(command, words, threads, room):
             for name, value in (("OMP_WAIT_POLICY", "active"), ("OMP_NUM_THREADS", str(threads))):
                 with patch.dict(os.environ, {name: value}):
                     times.append(run_process(*words)[0])
-    return (
-        f"| {command} | {quiet:.1f} s | "
-        + " | ".join(f"{spent:.1f} s ({spent / quiet:.1f}×)" for spent in times)
-        + " |"
-    )
+    cells = [f"{spent:.1f} s ({spent / quiet:.1f}×)" for spent in times]
+    return f"| {command} | {quiet:.1f} s | {' | '.join(cells)} |"
 
 
 @contextmanager
