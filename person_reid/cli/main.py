@@ -27,6 +27,7 @@ COMMANDS = {
     "compare": "decide whether two images show the same person",
     "export": "write a network to an ONNX, TorchScript or torch.export file",
     "save_pretrained": "write a network to a folder that explains itself",
+    "compare_networks": "compare the accuracy, time and size of networks",
     "heatmap": "draw where a network looks",
     "figures": "draw curves, CMC, histograms and maps",
     "report": "write everything about a run on one page",

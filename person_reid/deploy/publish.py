@@ -117,7 +117,8 @@ def save_pretrained(
     write_json(folder / CONFIG, config)
     described: dict[str, Any] = {
         "name": folder.resolve().name, "config": config, "complexity": complexity(network, tested.size),
-        "accuracies": accuracies, "trained_on": trained_on, "milliseconds": _milliseconds(tested),
+        "accuracies": accuracies, "trained_on": trained_on,
+        "milliseconds": milliseconds(Embedder(tested, device="cpu", flip=False)),
         "machine": f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads",
     }  # fmt: skip
     card = jinja2.Template(TEMPLATE.read_text(encoding="utf-8"), trim_blocks=True, lstrip_blocks=True)
@@ -126,10 +127,9 @@ def save_pretrained(
     return folder
 
 
-def _milliseconds(tested: TestedNetwork) -> float:
-    """Return the time that an image takes on the CPU, without decoding and without its mirror image."""
-    embedder = Embedder(tested, device="cpu", flip=False)
-    images = torch.zeros(TIMED, *tested.size, 3, dtype=torch.uint8)
+def milliseconds(embedder: Embedder) -> float:
+    """Return the time in which an embedder turns an image into a feature, without decoding."""
+    images = torch.zeros(TIMED, *embedder.size, 3, dtype=torch.uint8)
     embedder.features(images)
     began = time.perf_counter()
     embedder.features(images)

@@ -1,0 +1,111 @@
+"""Compare networks on test sets: Rank@1, mAP, time and size, as a table and a picture.
+
+    python tools/compare_networks.py --networks market osnet_market net.onnx --test_dirs ../Market/pytorch
+    python tools/compare_networks.py --networks osnet_x0_25=osnet.pth "reid.xml --bgr --range 0..255" --test_dirs a b \\
+        --save networks.png --json networks.json
+
+A network is the name of a run, a folder of tools/save_pretrained.py, an exported file, or BACKBONE=FILE for a weight
+file. Further flags of test.py may follow it, in quotes. The time is that of one view of an image on the CPU, without
+decoding; set OMP_NUM_THREADS=1 to measure one core.
+"""
+
+import shlex
+from argparse import Namespace
+from pathlib import Path
+
+from person_reid.basics import check_target, write_json
+from person_reid.cli.flags import testing_parser
+from person_reid.cli.parser import Parser
+from person_reid.cli.tested import open_embedder, tested_network
+from person_reid.cli.values import devices, some_path
+from person_reid.data.layout import read_split
+from person_reid.deploy.exported import READABLE
+from person_reid.deploy.pretrained import CONFIG
+from person_reid.deploy.publish import accuracy, milliseconds
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure every network on every test set; print, write and draw the result."""
+    parser = Parser(__doc__)
+    parser.add_argument("--networks", nargs="+", required=True, metavar="NETWORK", help="see above")
+    parser.add_argument("--test_dirs", nargs="+", required=True, type=some_path, help="layouts of prepare.py")
+    parser.add_argument("--gpu_ids", type=devices, default="0", help="GPU for the accuracy; -1 for the CPU")
+    parser.add_argument("--json", type=some_path, metavar="FILE", help="write the figures to a file, too")
+    parser.add_argument("--save", type=some_path, metavar="FILE", help="draw mAP against time, such as networks.png")
+    options = parser.parse_args(argv)
+    for test_dir in options.test_dirs:
+        for split in ("query", "gallery"):
+            read_split(test_dir, split)  # a mistake in one is found before the work
+    for target in filter(None, (options.json, options.save)):
+        check_target(target)
+    described = [network_flags(text, options.gpu_ids) for text in options.networks]
+    names = short_names(options.networks)
+    rows = [measure(name, flags, options.test_dirs) for name, flags in zip(names, described, strict=True)]
+    print(table(rows))
+    if options.json:
+        write_json(options.json, rows)
+    if options.save:
+        from person_reid.show.tradeoff import draw_tradeoff  # matplotlib loads slowly
+
+        draw_tradeoff(rows, options.save)
+
+
+def network_flags(text: str, gpu_ids: str) -> Namespace:
+    """Return the flags of test.py for a network of --networks."""
+    named, *further = shlex.split(text)
+    backbone, _, weights = named.partition("=")
+    if Path(named).suffix.lower() in READABLE:
+        words = ["--engine", named]
+    elif (Path(named) / CONFIG).is_file():
+        words = ["--from", named]
+    elif weights:
+        words = ["--backbone", backbone, "--weights", weights]
+    else:
+        words = ["--name", named]
+    return testing_parser().parse_args([*words, "--gpu_ids", gpu_ids, *further])
+
+
+def short_names(texts: list[str]) -> list[str]:
+    """Return names for the networks of --networks: without folders, endings and flags, if those still differ."""
+    named = [shlex.split(text)[0].rpartition("=")[2] for text in texts]
+    short = [Path(name).stem if Path(name).suffix else Path(name).name for name in named]
+    return short if len(set(short)) == len(texts) else texts
+
+
+def measure(name: str, flags: Namespace, test_dirs: list[Path]) -> dict[str, object]:
+    """Return {"network", "milliseconds", "megabytes", "accuracy": {test set: {"rank1", "mAP", "mAP_step"}}}.
+
+    Figures of accuracy are in percent.
+    """
+    embedder = open_embedder(flags)
+    found = {}
+    for test_dir in test_dirs:
+        row = accuracy(embedder, test_dir)
+        title = row.data_set if row.data_set not in found else str(test_dir)
+        found[title] = {"rank1": row.rank1, "mAP": row.mean_ap, "mAP_step": row.step_ap}
+    on_cpu = open_embedder(Namespace(**vars(flags) | {"gpu_ids": "-1", "no_flip": True}))
+    return {
+        "network": name,
+        "milliseconds": round(milliseconds(on_cpu), 2),
+        "megabytes": round(megabytes(flags), 2),
+        "accuracy": found,
+    }
+
+
+def megabytes(flags: Namespace) -> float:
+    """Return the size of a network's file; an OpenVINO network has two."""
+    path = Path(flags.engine or tested_network(flags).weights)
+    path = path / "model.safetensors" if path.is_dir() else path
+    files = [path, path.with_suffix(".bin")] if path.suffix.lower() == ".xml" else [path]
+    return sum(file.stat().st_size for file in files if file.is_file()) / 1e6
+
+
+def table(rows: list[dict[str, object]]) -> str:
+    """Return a Markdown table; accuracy is Rank@1 / mAP (trapezoidal), in percent."""
+    sets = list(rows[0]["accuracy"])  # type: ignore[call-overload]
+    lines = [f"| network | {' | '.join(sets)} | ms an image | MB |", "| --- |" + " --- |" * (len(sets) + 2)]
+    for row in rows:
+        found: dict[str, dict[str, float]] = row["accuracy"]  # type: ignore[assignment]
+        cells = [f"{figures['rank1']:.2f} / {figures['mAP']:.2f}" for figures in found.values()]
+        lines.append(f"| {row['network']} | {' | '.join(cells)} | {row['milliseconds']} | {row['megabytes']} |")
+    return "\n".join(lines)

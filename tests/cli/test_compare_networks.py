@@ -1,0 +1,58 @@
+"""Networks of every kind beside each other."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from person_reid import UserError, save_pretrained
+from person_reid.cli import compare_networks, export
+from person_reid.cli.compare_networks import network_flags, short_names
+from tests.deploy.test_load import SMALL, save_run
+from tests.support.people import draw_people
+
+
+def test_a_run_a_folder_a_file_and_weights(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    draw_people(tmp_path / "people", 2, 2, 2, 2, 2, 2)
+    save_run("--neck", "none")
+    save_pretrained("run", "as_folder")
+    export.main(["--name", "run", "--output", "as_file.pt", "--gpu_ids", "-1"])
+    bare = " ".join(["resnet18=model/run/net_last.pth --neck none", *SMALL])
+    words = ["--networks", "run", "as_folder", "as_file.pt", bare, "--test_dirs", "people/pytorch", "people/pytorch"]
+    capsys.readouterr()
+    compare_networks.main([*words, "--gpu_ids", "-1", "--json", "out.json", "--save", "out.png"])
+    head, _, *lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert head == "| network | synthetic people | people/pytorch | ms an image | MB |"
+    assert [line.split(" | ")[0] for line in lines] == ["| run", "| as_folder", "| as_file", "| net_last"]
+    rows = json.loads((tmp_path / "out.json").read_text())
+    figures = [row["accuracy"]["synthetic people"] for row in rows]
+    assert figures == [figures[0]] * 4 and rows[0]["accuracy"]["people/pytorch"] == figures[0]
+    assert all(row["milliseconds"] > 0 for row in rows)
+    megabytes = (tmp_path / "model" / "run" / "net_last.pth").stat().st_size / 1e6
+    assert rows[0]["megabytes"] == pytest.approx(megabytes, abs=0.01)
+    assert Image.open(tmp_path / "out.png").size[0] > 1000
+
+
+@pytest.mark.parametrize(
+    ("texts", "names"),
+    [
+        (["a/b/one.onnx --bgr", "two", "resnet18=c/net.pth"], ["one", "two", "net"]),
+        (["a/net.onnx", "b/net.onnx"], ["a/net.onnx", "b/net.onnx"]),
+        (["run.2"], ["run"]),
+    ],
+)
+def test_short_names_that_differ(texts, names):
+    assert short_names(texts) == names
+
+
+def test_flags_after_a_network_are_those_of_test_py():
+    flags = network_flags("reid.xml --bgr --range 0..255", "-1")
+    assert (flags.engine, flags.bgr, flags.range, flags.gpu_ids) == ("reid.xml", True, "0..255", "-1")
+    assert network_flags("resnet18=none --seed 3", "-1").seed == 3
+
+
+def test_a_missing_test_set_is_found_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="nowhere: no such folder"):
+        compare_networks.main(["--networks", "run", "--test_dirs", "nowhere", "--gpu_ids", "-1"])
