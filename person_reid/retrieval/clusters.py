@@ -14,7 +14,7 @@ from scipy import sparse
 
 from person_reid.basics import UserError
 from person_reid.retrieval.k_reciprocal import BLOCK, k_reciprocal_encoding, shared_weight
-from person_reid.retrieval.neighbours import NeighbourSearch
+from person_reid.retrieval.neighbours import ExactNeighbours, NeighbourSearch
 from person_reid.retrieval.similarity import Features, run_chunks, unit_rows
 
 Labels = npt.NDArray[np.int64]
@@ -101,3 +101,17 @@ def agreement(labels: Labels, others: Labels) -> float:
 
     both = (labels >= 0) & (others >= 0)
     return float(adjusted_rand_score(labels[both], others[both])) if both.any() else 0.0
+
+
+def nearest(features: Features, count: int = 5, most: int = 2000) -> Labels:
+    """Return the `count` nearest other images of the first `most` images, (most, count), fewer if there are fewer.
+
+    features: (N, D), in an order that does not matter, so that the first images stand for all.
+    """
+    units, found = unit_rows(features), min(count, len(features) - 1) + 1
+    return ExactNeighbours().search(units[:most], units, found, itself=True).indices[:, 1:]
+
+
+def overlap(neighbours: Labels, others: Labels) -> float:
+    """Return the share of the neighbours (N, K) of each image that are also among its others (N, K), in [0, 1]."""
+    return float((neighbours[:, :, None] == others[:, None, :]).any(axis=2).mean())

@@ -16,7 +16,7 @@ from person_reid.data.layout import Split, parse_names
 from person_reid.data.samplers import ClusterSampler
 from person_reid.models.heads import Head
 from person_reid.models.network import Network
-from person_reid.retrieval.clusters import Labels, agreement, cluster_means, dbscan, jaccard_graph
+from person_reid.retrieval.clusters import Labels, agreement, cluster_means, dbscan, jaccard_graph, nearest, overlap
 from person_reid.retrieval.features import extract_features, fused_embedding
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet
@@ -30,12 +30,17 @@ from person_reid.training.spec import AdaptSpec
 from person_reid.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
-LEAST_KEPT = 0.3  # docs/adaptation.md has measured values of good and bad runs
+LEAST_KEPT = 0.1  # docs/adaptation.md has measured values of good and bad runs
 MOST_QUERIES = 2000  # of the report
 
 
 def prepare_network(network: Network) -> None:
-    """Let the loss see the feature that is tested, and freeze the classifier, which has no classes to learn."""
+    """Let the loss see the feature that is tested, and freeze the classifier, which has no classes to learn.
+
+    Raises UserError for a network with several features per image.
+    """
+    if network.parts != 1:
+        raise UserError("A network with parts has several features per image, and one is clustered. Choose another.")
     for head in (module for module in network.modules() if isinstance(module, Head)):
         head.drops_for_losses, head.neck_for_losses = False, True
         head.classifier.requires_grad_(False)
@@ -52,10 +57,12 @@ class Adaptation:
         self.spec, self.split, self.bank, self.trainer = spec, split, bank, trainer
         self.labels: Labels = np.full(len(split), -1, np.int64)
         self.features: Features | None = None  # of the last refresh
-        self.first: Labels | None = None  # the clusters before the first epoch
+        self.first: Labels | None = None  # the nearest neighbours at the start
         self.kept = 1.0
         self.start = {name: value.clone() for name, value in trainer.network.state_dict().items()}
         self.people = parse_names(split.paths)[0] if spec.report_labels else None
+        if trainer.world.leads and len(np.unique(split.cameras)) == 1 and split.cameras[0] >= 0:
+            log.warning("All images are of one camera: nothing in them shows how a person looks in another one.")
 
     @property
     def network(self) -> Network:
@@ -66,6 +73,7 @@ class Adaptation:
     def extract(self) -> Features:
         """Extract the features of all images, (N, D); the processes share the work."""
         trainer, world = self.trainer, self.trainer.world
+        world.follow(self.network.buffers())  # the statistics of the first process are those that are saved
         with evaluation_mode(self.network):
             embed = fused_embedding(self.network, trainer.device)
             batch, dtype = trainer.spec.data.batch_size, trainer.spec.dtype
@@ -76,22 +84,25 @@ class Adaptation:
     def refresh(self) -> dict[str, float]:
         """Cluster the images with the present features; return what is known of the clusters without labels.
 
-        agreement, kept: of the clusters with those before and with the first; see retrieval.clusters.agreement. Raises
-        UserError if there are not two clusters, and if the features are not finite.
+        agreement: of the clusters with those before. kept: the share of the nearest neighbours at the start that still
+        are. Raises UserError if there are not two clusters, and if the features are not finite.
         """
-        features, cameras, spec = self.extract(), self.split.cameras, self.spec
+        features, cameras, spec, world = self.extract(), self.split.cameras, self.spec, self.trainer.world
         if reason := flaw(features):
             raise UserError(f"{reason}: nothing can be clustered. Try a lower --lr.")
         self.features = features
         compared = CameraNorm(features, cameras)(features, cameras) if spec.camera_norm else features
         labels = dbscan(jaccard_graph(compared, spec.radius, spec.k1, spec.k2), spec.radius, spec.min_samples)
+        labels = world.sum(labels if world.leads else np.zeros_like(labels))  # other machines may round differently
         found = {"clusters": float(labels.max(initial=-1) + 1), "clustered": float((labels >= 0).mean())}
-        self.first = labels.copy() if self.first is None else self.first
-        found["agreement"], found["kept"] = agreement(labels, self.labels), agreement(labels, self.first)
-        self.kept = found["kept"]
+        neighbours = nearest(features)
+        self.first = neighbours if self.first is None else self.first
+        self.kept = overlap(self.first, neighbours)
+        found |= {"agreement": agreement(labels, self.labels), "kept": self.kept}
         if self.people is not None:
             found |= report(features, self.people, cameras, labels)
-        log.info(", ".join(f"{name} {round(value, 4):g}" for name, value in found.items()))
+        if world.leads:
+            log.info(", ".join(f"{name} {round(value, 4):g}" for name, value in found.items()))
         if spec.outliers == "instances":
             alone = np.flatnonzero(labels < 0)
             labels[alone] = labels.max(initial=-1) + 1 + np.arange(len(alone))
@@ -106,9 +117,9 @@ class Adaptation:
         if self.kept < LEAST_KEPT:
             run.save_weights("last", self.start)
             log.warning(
-                "The adapted network is judged worse than the start: its clusters agree with the first ones by %.2f, "
+                "The adapted network is judged worse than the start: of the nearest neighbours it had, %.2f are left, "
                 "and less than %.2f means that it has forgotten what it could tell. %s/net_last.pth is the start; "
-                "net_average.pth holds what was learnt. Try a lower --lr or a smaller --radius.",
+                "net_average.pth holds what was learnt. Try a lower --lr.",
                 self.kept, LEAST_KEPT, run.path,
             )  # fmt: skip
 

@@ -10,7 +10,7 @@ from sklearn.cluster import DBSCAN
 
 from person_reid.basics import UserError
 from person_reid.retrieval import clusters as module
-from person_reid.retrieval.clusters import agreement, cluster_means, dbscan, jaccard_graph, margins
+from person_reid.retrieval.clusters import agreement, cluster_means, dbscan, jaccard_graph, margins, nearest, overlap
 from tests.retrieval.conftest import clusters
 from tests.support.references import dense_k_reciprocal
 
@@ -88,7 +88,19 @@ def test_margins_equal_a_loop():
 
 
 def test_agreement_leaves_outliers_out_and_ignores_the_numbers_of_clusters():
-    labels = np.array([0, 0, 1, 1, 2, -1])
-    assert agreement(labels, np.array([5, 5, 3, 3, 4, 0])) == 1
+    labels = np.array([0, 0, 1, 1, -1, -1])
+    assert agreement(labels, np.array([5, 5, 3, 3, 3, 5])) == agreement(np.array([5, 5, 3, 3, 3, 5]), labels) == 1
     assert agreement(labels, np.array([0, 1, 0, 1, -1, 2])) < 0
     assert agreement(labels, np.full(6, -1)) == 0
+
+
+def test_nearest_leaves_the_image_itself_out_and_overlap_counts_the_rest():
+    features = clusters(np.random.default_rng(7), 30)
+    cosines = features.astype(float) @ features.T.astype(float)
+    np.fill_diagonal(cosines, -np.inf)
+    expected = np.argsort(-cosines, axis=1, kind="stable")[:12, :5]
+    found = nearest(features, most=12)
+    assert (found == expected).all() and overlap(found, found[:, ::-1]) == 1
+    assert overlap(found, np.full_like(found, 99)) == 0
+    assert overlap(np.array([[1, 2], [3, 4]]), np.array([[2, 5], [7, 8]])) == 0.25
+    assert nearest(features[:3]).shape == (3, 2)
