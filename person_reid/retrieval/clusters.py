@@ -108,8 +108,10 @@ def nearest(features: Features, count: int = 5, most: int = 2000) -> Labels:
 
     features: (N, D), in an order that does not matter, so that the first images stand for all.
     """
-    units, found = unit_rows(features), min(count, len(features) - 1) + 1
-    return ExactNeighbours().search(units[:most], units, found, itself=True).indices[:, 1:]
+    units, count = unit_rows(features), min(count, len(features) - 1)
+    indices = ExactNeighbours().search(units[:most], units, count + 1).indices
+    others_first = np.argsort(indices == np.arange(len(indices))[:, None], axis=1, kind="stable")[:, :count]
+    return np.take_along_axis(indices, others_first, axis=1)
 
 
 def overlap(neighbours: Labels, others: Labels) -> float:

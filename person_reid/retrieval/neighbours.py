@@ -73,9 +73,10 @@ class ExactNeighbours:
 
         queries, gallery: features (Q, D) and (G, D).
         k: the number of neighbours, at most G.
-        itself: the queries are the gallery, and every image comes first in its own list.
+        itself: the queries are the gallery, all of it, and every image comes first in its own list.
         farthest: also find `lowest`.
         """
+        assert not itself or len(queries) == len(gallery), "the queries are not the gallery"
         if itself and (self.device is None or self.device.type == "cpu"):
             found = search_all_pairs(unit_rows(queries), k, self.budget)
             return Neighbours(*found[:2], lowest=found[2] if farthest else None)

@@ -1,7 +1,6 @@
-"""Open the banks of decoded images that a training uses."""
+"""Open the banks of decoded images that a training uses beside its labelled ones."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,24 +8,7 @@ import torch
 
 from person_reid.data.augment import Augment
 from person_reid.data.bank import load_bank
-from person_reid.data.layout import Split, read_split
-from person_reid.run_folder import RunFolder
-from person_reid.training.spec import TrainSpec
-
-
-def training_banks(spec: TrainSpec, splits: Sequence[tuple[Path, Split]]) -> list[torch.Tensor]:
-    """Return the bank of each split, (N, H, W, 3), cached in the folder of its data set.
-
-    Images without labels have an order of their own, and so has their cache.
-    """
-    if spec.adapt:
-        otherwise = RunFolder(spec.name).path
-        return [unlabelled_bank(split.paths, spec.data.roots[0], spec.data.augment, otherwise) for _, split in splits]
-    return [_labelled_bank(split.paths, folder, spec.data.augment) for folder, split in splits]
-
-
-def _labelled_bank(paths: list[Path], folder: Path, augment: Augment) -> torch.Tensor:
-    return load_bank(paths, augment.height, augment.width, folder.parent / ".cache", folder.name)
+from person_reid.data.layout import read_split
 
 
 def unlabelled_bank(paths: list[Path], folder: Path, augment: Augment, otherwise: Path) -> torch.Tensor:
@@ -48,5 +30,5 @@ def validation_bank(root: Path, classes: list[str], augment: Augment) -> tuple[t
     known = np.flatnonzero(targets >= 0)
     if len(known) == 0:
         return None
-    bank = _labelled_bank(split.paths, folder, augment)
+    bank = load_bank(split.paths, augment.height, augment.width, root / ".cache", "val")
     return bank[torch.from_numpy(known)], torch.from_numpy(targets[known])

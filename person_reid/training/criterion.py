@@ -77,3 +77,8 @@ def _over_heads(loss: nn.Module, logits: torch.Tensor, labels: torch.Tensor) -> 
     """Sum a loss over the H heads of a part network, logits (B, H, C), or over the only head, logits (B, C)."""
     total: torch.Tensor = sum(loss(head, labels) for head in (logits.unbind(1) if logits.ndim == 3 else [logits]))
     return total
+
+
+def predicted(logits: torch.Tensor) -> torch.Tensor:
+    """Return the identities (B,) predicted by logits (B, C), or (B, H, C) of H classifiers, summing probabilities."""
+    return (logits.float().softmax(2).sum(1) if logits.ndim == 3 else logits).argmax(1)

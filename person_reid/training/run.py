@@ -5,12 +5,13 @@ import os
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from person_reid.basics import UserError, seed_everything
-from person_reid.data.bank import BatchSource, fingerprint
+from person_reid.data.bank import BatchSource, fingerprint, load_bank
 from person_reid.data.layout import Split, join_splits, read_training_splits, read_unlabelled
 from person_reid.data.samplers import ClusterSampler, PKSampler, Sampler, ShuffleSampler, expected_pairs
 from person_reid.data.unlabelled import read_people
@@ -22,7 +23,7 @@ from person_reid.run_folder import RunFolder, check_run_name
 from person_reid.show.curves import draw_curves
 from person_reid.training.adaptation import Adaptation, prepare_network
 from person_reid.training.adversarial import AdversarialTerm
-from person_reid.training.banks import training_banks, unlabelled_bank, validation_bank
+from person_reid.training.banks import unlabelled_bank, validation_bank
 from person_reid.training.criterion import ClusterCriterion, Criterion
 from person_reid.training.evaluation import Evaluation
 from person_reid.training.generalisation import GeneralisationTerm
@@ -30,7 +31,7 @@ from person_reid.training.interruption import STOPPED, NotFinite, Stopped, not_f
 from person_reid.training.profile import step_profiler
 from person_reid.training.spec import TrainSpec
 from person_reid.training.trainer import Batches, Term, Trainer
-from person_reid.training.writers import check_writers, open_writers
+from person_reid.training.writers import check_writers, log_line, open_writers
 from person_reid.versions import versions
 
 CHECKPOINT_EVERY = 10  # epochs
@@ -132,7 +133,7 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
 
     with world.leader_first():  # one process decodes; the others open its caches
         validation = None if spec.adapt else validation_bank(data.roots[0], split.classes, augment)
-        banks = training_banks(spec, splits)
+        banks = _training_banks(spec, splits)
         terms: list[Term] = [AdversarialTerm(spec.adversarial, spec.adversarial_every)] if spec.adversarial else []
         if data.unlabelled:
             bank = unlabelled_bank(unlabelled, data.unlabelled, augment, data.roots[0])
@@ -150,6 +151,16 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
     if state:
         _restore(training, state)
     return training
+
+
+def _training_banks(spec: TrainSpec, splits: list[tuple[Path, Split]]) -> list[torch.Tensor]:
+    """Return the bank of each split; images without labels have an order of their own, and so has their cache."""
+    data, augment = spec.data, spec.data.augment
+    if spec.adapt:
+        otherwise = RunFolder(spec.name).path
+        return [unlabelled_bank(part.paths, data.roots[0], augment, otherwise) for _, part in splits]
+    size = augment.height, augment.width
+    return [load_bank(part.paths, *size, folder.parent / ".cache", folder.name) for folder, part in splits]
 
 
 def _restore(training: Training, state: dict[str, Any]) -> None:
@@ -229,7 +240,7 @@ def _fit(training: Training, run: RunFolder, spec: TrainSpec, world: World) -> N
             trainer.history.append(record)
             if leads:
                 _write_epoch(training, run, spec.keep)
-                log.info(_line(record, epochs))
+                log.info(log_line(record, epochs))
                 write(record)
         if training.adaptation and leads:
             training.adaptation.conclude(run)
@@ -279,13 +290,3 @@ def _save_and_exit(training: Training, run: RunFolder, world: World) -> None:
         )  # fmt: skip
     world.wait()
     sys.exit(STOPPED)
-
-
-def _line(record: dict[str, float], total: int) -> str:
-    """Return the log line of an epoch."""
-    text = f"epoch {record['epoch']}/{total}  loss {record['loss']:.4f}  error {record['error']:.2%}"
-    if "val_loss" in record:
-        text += f"  val loss {record['val_loss']:.4f}  val error {record['val_error']:.2%}"
-    if "mAP" in record:
-        text += f"  Rank@1 {record['rank1']:.2%}  mAP {record['mAP']:.2%}"
-    return f"{text}  lr {record['lr']:.2e}  {record['images_per_second']:.0f} images/s"

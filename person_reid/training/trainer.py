@@ -23,7 +23,7 @@ from person_reid.data.bank import BatchSource
 from person_reid.data.samplers import Sampler
 from person_reid.distributed import World
 from person_reid.models.network import Network
-from person_reid.training.criterion import Criterion
+from person_reid.training.criterion import Criterion, predicted
 from person_reid.training.interruption import NotFinite, Stopped
 from person_reid.training.schedule import BACKBONE, HEAD, build_optimizer, build_scheduler
 from person_reid.training.spec import Sizes, TrainSpec
@@ -295,8 +295,3 @@ class Trainer:
         self.average.eval()  # as the teacher of --DG; no gradient trains the average
         # Most losses own no weights, and the multi-tensor function fails on an empty list.
         self.average_criterion = AveragedModel(self.criterion, avg_fn=get_ema_avg_fn(AVERAGE_DECAY))
-
-
-def predicted(logits: torch.Tensor) -> torch.Tensor:
-    """Return the identities (B,) predicted by logits (B, C), or (B, H, C) of H classifiers, summing probabilities."""
-    return (logits.float().softmax(2).sum(1) if logits.ndim == 3 else logits).argmax(1)

@@ -92,3 +92,13 @@ def open_writers(spec: TrainSpec, folder: Path, history: Iterable[dict[str, floa
         for record in history:
             write_all(record)
         yield write_all
+
+
+def log_line(record: dict[str, float], total: int) -> str:
+    """Return the log line of an epoch."""
+    text = f"epoch {record['epoch']}/{total}  loss {record['loss']:.4f}  error {record['error']:.2%}"
+    if "val_loss" in record:
+        text += f"  val loss {record['val_loss']:.4f}  val error {record['val_error']:.2%}"
+    if "mAP" in record:
+        text += f"  Rank@1 {record['rank1']:.2%}  mAP {record['mAP']:.2%}"
+    return f"{text}  lr {record['lr']:.2e}  {record['images_per_second']:.0f} images/s"

@@ -10,7 +10,7 @@ from person_reid.models.network import HeadSpec
 from person_reid.models.pcb import PCB
 from person_reid.models.registry import build_backbone
 from person_reid.retrieval.features import extract_features, fused_embedding, unit_length
-from person_reid.training.trainer import predicted
+from person_reid.training.criterion import predicted
 
 SIZE = (64, 32)
 CPU = torch.device("cpu")
