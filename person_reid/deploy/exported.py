@@ -25,7 +25,6 @@ import numpy as np
 import torch
 
 from person_reid.basics import UserError, progress
-from person_reid.data.augment import normalise
 from person_reid.deploy.contents import KEY, Contents
 from person_reid.deploy.foreign import Preparation, adapt
 from person_reid.retrieval.features import CPU_BATCH, Bank, unit_length
@@ -93,7 +92,7 @@ class Engine:
         if text and preparation:
             ignored = "--mean, --std, --bgr, --range, --height and --width"
             raise UserError(f"{path}: says itself how it takes its images; leave {ignored} out.")
-        self.size = (self.contents.height, self.contents.width)
+        self.size = self.contents.size
 
     @torch.inference_mode()
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
@@ -135,7 +134,7 @@ class Engine:
         batch_size = min(batch_size, STREAM_BATCH) if self._streams > 1 else batch_size
 
         def embed(chunk: torch.Tensor) -> torch.Tensor:
-            images = chunk if contents.normalised else normalise(chunk.to(self.device))
+            images = contents.input(chunk.to(self.device))
             total = self(images)
             if flip:
                 total = total + self(images.flip(2 if contents.normalised else 3))
