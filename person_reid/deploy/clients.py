@@ -28,7 +28,6 @@ class Client:
     place: where the lines belong, in words.
     lines: with {path}, {dim}, {height} and {width}, those of the file.
     up_to, bgr, normalised: the images that it gives, as in Contents; by default ImageNet-normalised RGB images.
-    square: they are squares, with the longer side of the network's images.
     ending: of the file's name.
     """
 
@@ -36,7 +35,6 @@ class Client:
     lines: tuple[str, ...]
     up_to: int = 0
     bgr: bool = False
-    square: bool = False
     normalised: bool = False
     ending: str = ".onnx"
 
@@ -50,7 +48,6 @@ CLIENTS = {
         "your copy of botsort.yaml",
         ("with_reid: True", "model: {path}"),
         up_to=1,
-        square=True,  # 8.4.190 would also send rectangles; 8.4.100 and 8.4.150 send squares as high as the file says
     ),
     "deepsort": Client(
         "Python, with DeepSort(embedder=None) of deep_sort_realtime",
@@ -89,10 +86,10 @@ CLIENTS = {
 
 def contents_for(name: str, size: tuple[int, int], network: Network, source: str) -> Contents:
     """Return what the file for a client expects and returns. size: (height, width) of the network's images."""
-    client, side = CLIENTS[name], max(size)
+    client = CLIENTS[name]
     return Contents(
         *size, network.dim, network.pieces, source,
-        normalised=client.normalised, l2=True, up_to=client.up_to, bgr=client.bgr, side=side if client.square else 0,
+        normalised=client.normalised, l2=True, up_to=client.up_to, bgr=client.bgr,
     )  # fmt: skip
 
 

@@ -30,7 +30,6 @@ class Contents:
     up_to: 1 or 255 if the file takes float32 images (B, 3, H, W) with values from 0 to that and applies ImageNet's
         normalisation itself; 0 if it does not.
     bgr: their channels are blue, green and red.
-    side: the file takes squares of so many pixels and resizes them to height × width itself; 0 if it does not.
     """
 
     height: int
@@ -45,21 +44,14 @@ class Contents:
     tensorrt: bool = False
     up_to: int = 0
     bgr: bool = False
-    side: int = 0
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Return the (height, width) of the images that the file takes."""
-        return (self.side, self.side) if self.side else (self.height, self.width)
 
     @property
     def takes(self) -> str:
         """Return the type and the shape of the images that the file takes, in words."""
-        height, width = self.size
         if self.normalised:
-            return f"uint8 (B, {height}, {width}, 3)"
+            return f"uint8 (B, {self.height}, {self.width}, 3)"
         values = f", {'BGR' if self.bgr else 'RGB'} 0..{self.up_to}" if self.up_to else ""
-        return f"float32 (B, 3, {height}, {width}){values}"
+        return f"float32 (B, 3, {self.height}, {self.width}){values}"
 
     def to_json(self) -> str:
         """Return one line of JSON."""
@@ -81,20 +73,20 @@ class Contents:
                 raise ValueError(f"its description says {field.name} {value!r}, expected a value of type {field.type}")
         if not (0 < contents.height <= LARGEST and 0 < contents.width <= LARGEST):
             raise ValueError(f"its description says {contents.height} x {contents.width} pixels")
-        if not 0 <= contents.side <= LARGEST or contents.up_to not in (0, 1, 255):
-            raise ValueError(f"its description says squares of {contents.side} pixels, values to {contents.up_to}")
+        if contents.up_to not in (0, 1, 255):
+            raise ValueError(f"its description says values from 0 to {contents.up_to}")
         if contents.dim < 1 or contents.pieces < 1 or contents.dim % contents.pieces:
             raise ValueError(f"its description says a feature of width {contents.dim} in {contents.pieces} pieces")
         return contents
 
     def images(self, batch: int, generator: torch.Generator | None = None) -> torch.Tensor:
         """Return random images in the form that the file expects."""
-        height, width = self.size
-        pixels = torch.randint(0, 256, (batch, height, width, 3), dtype=torch.uint8, generator=generator)
+        shape = (batch, self.height, self.width, 3)
+        pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
         return self.input(pixels).contiguous()
 
     def input(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return RGB images of `size`, uint8 (B, H, W, 3), in the form that the file expects."""
+        """Return RGB images, uint8 (B, H, W, 3), in the form that the file expects."""
         if self.normalised:
             return pixels
         if not self.up_to:

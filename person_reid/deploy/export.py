@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import interpolate
 
 from person_reid.basics import UserError, atomic_write, with_ending
 from person_reid.data.augment import MEAN, STD
@@ -53,8 +52,6 @@ class Deployed(nn.Module):
             images = images.permute(0, 3, 1, 2).float()
         if contents.bgr:
             images = images.flip(1)
-        if contents.side:  # without antialiasing, which few programs that run ONNX have
-            images = interpolate(images, (contents.height, contents.width), mode="bilinear", align_corners=False)
         if contents.normalised or contents.up_to:
             images = (images - self.mean) / self.deviation
         if contents.precision == "float16":

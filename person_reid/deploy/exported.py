@@ -92,7 +92,7 @@ class Engine:
         if text and preparation:
             ignored = "--mean, --std, --bgr, --range, --height and --width"
             raise UserError(f"{path}: says itself how it takes its images; leave {ignored} out.")
-        self.size = self.contents.size
+        self.size = (self.contents.height, self.contents.width)
 
     @torch.inference_mode()
     def __call__(self, images: torch.Tensor) -> torch.Tensor:

@@ -75,7 +75,7 @@ def as_boxmot(name, frame, boxes):
 
 
 def as_ultralytics(name, frame, boxes):
-    return run_onnx(name, cut(frame, boxes, 256, 256) / 255)
+    return run_onnx(name, cut(frame, boxes, *SIZE) / 255)
 
 
 def as_deepsort(name, frame, boxes):
@@ -122,7 +122,7 @@ def test_a_file_for_a_client_describes_itself(client, scene, ours, write):
 def test_the_lines_to_type_are_printed(write, capsys):
     name = write("ultralytics")
     output = capsys.readouterr().out
-    assert f"{name}: float32 (B, 3, 256, 256), RGB 0..1 → (B, 96)" in output
+    assert f"{name}: float32 (B, 3, 256, 128), RGB 0..1 → (B, 96)" in output
     assert output.endswith(f"botsort.yaml:\n  with_reid: True\n  model: {name}\n")
 
 
