@@ -3,6 +3,7 @@
     python tools/export.py --name ft_ResNet50 --output reid.onnx
     python tools/export.py --backbone osnet_x0_25 --weights osnet.pth --output osnet.onnx --normalise_input --flip --l2
     python tools/export.py --name ft_ResNet50 --output fast.onnx --int8 --calibrate ../Market/pytorch/train
+    python tools/export.py --name ft_ResNet50 --for boxmot                      # the file that a tracker loads as it is
     python test.py --engine reid.onnx                                           # the same figures from the file
 
 The file takes batches of any size and is compared with PyTorch before it is kept. Its input is RGB at the size that is
@@ -17,21 +18,33 @@ from person_reid.cli.flags import add_tested_network, testing_parser
 from person_reid.cli.parser import Parser
 from person_reid.cli.tested import open_embedder, tested_network, title
 from person_reid.data.layout import read_split
+from person_reid.deploy.clients import CLIENTS, contents_for, export_for, lines_for
 from person_reid.deploy.export import export, tensorrt_advice
 from person_reid.deploy.exported import KINDS, Contents
-from person_reid.deploy.load import load_network
+from person_reid.deploy.load import TestedNetwork, load_network
 from person_reid.deploy.publish import query_and_gallery
 from person_reid.deploy.quantise import read_calibration
 from person_reid.retrieval.metrics import evaluate
+
+DECIDED_BY_CLIENT = ("format", "normalise_input", "flip", "l2", "fp16", "int8", "calibrate", "tensorrt")
 
 
 def main(argv: list[str] | None = None) -> None:
     """Export a network, and compare its accuracy before and after if --test_dir is given."""
     options = parse(argv)
-    kind, path = chosen_format(options)
     for name in ("query", "gallery") if options.test_dir else ():
         read_split(options.test_dir, name)  # a mistake in it is found before the work
     tested = tested_network(options)
+    write = write_for_client if options.client else write_file
+    path = write(options, tested)
+    if options.test_dir:
+        file_flags = ["--engine", str(path), "--gpu_ids", options.gpu_ids]
+        compare(options, testing_parser().parse_args(file_flags))
+
+
+def write_file(options: Namespace, tested: TestedNetwork) -> Path:
+    """Write the file that the flags describe, say what it is, and return its path."""
+    kind, path = chosen_format(options)
     network, (height, width) = load_network(tested), tested.size
     contents = Contents(
         height, width, network.dim, network.pieces, title(options),
@@ -40,24 +53,42 @@ def main(argv: list[str] | None = None) -> None:
     )  # fmt: skip
     calibration = read_calibration(options.calibrate, height, width) if options.calibrate else None
     deviation = export(network, contents, path, kind, calibration)
-    shape = f"uint8 (B, {height}, {width}, 3)" if contents.normalised else f"float32 (B, 3, {height}, {width})"
-    print(f"{path}: {shape} → (B, {contents.dim}), {contents.precision}, {path.stat().st_size / 1e6:.1f} MB")
-    if not options.calibrate:  # on images of noise, which its ranges do not cover
-        print(f"against PyTorch: the features deviate by {deviation:.1e} of their scale")
+    say(path, contents, None if options.calibrate else deviation)  # measured on noise, which no range covers
     if options.int8 and not options.calibrate:
         print("int8 without --calibrate: a small file, but slower on most CPUs. For speed: --calibrate FOLDER")
     if options.tensorrt:
         print(tensorrt_advice(path, contents))
-    if options.test_dir:
-        file_flags = ["--engine", str(path), "--gpu_ids", options.gpu_ids]
-        compare(options, testing_parser().parse_args(file_flags))
+    return path
+
+
+def write_for_client(options: Namespace, tested: TestedNetwork) -> Path:
+    """Write the file that the program of --for loads, say what to type there, and return the file's path."""
+    ending = CLIENTS[options.client].ending
+    path = options.output or Path(f"{Path(tested.spec.backbone or '').name}_{options.client}{ending}")
+    if path.suffix != ending:
+        raise UserError(f"--output {path}: expected a name that ends in {ending}, for {options.client}.")
+    network = load_network(tested)
+    contents = contents_for(options.client, tested.size, network, title(options))
+    say(path, contents, export_for(options.client, network, contents, path))
+    print(lines_for(options.client, contents, path))
+    return path
+
+
+def say(path: Path, contents: Contents, deviation: float | None) -> None:
+    """Print what a file takes, what it returns, how large it is and how far it is from PyTorch."""
+    files = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
+    size = sum(file.stat().st_size for file in files)
+    print(f"{path}: {contents.takes} → (B, {contents.dim}), {contents.precision}, {size / 1e6:.1f} MB")
+    if deviation is not None:
+        print(f"against PyTorch: the features deviate by {deviation:.1e} of their scale")
 
 
 def parse(argv: list[str] | None) -> Namespace:
-    """Return the options. Raises UserError for --fp16 with --int8, and for --calibrate without it."""
+    """Return the options. Raises UserError for flags that exclude each other or would be ignored."""
     parser = Parser(__doc__)
     add_tested_network(parser)
     file = parser.add_argument_group("the file")
+    file.add_argument("--for", dest="client", choices=CLIENTS, help="write the file that this program loads as it is")
     file.add_argument("--output", type=Path, metavar="FILE", help="ends in .onnx, .pt (torchscript) or .pt2 (export)")
     file.add_argument("--format", choices=KINDS.values(), help="default: by the ending of --output, or onnx")
     file.add_argument("--normalise_input", action="store_true", help="take uint8 images: normalise inside the file")
@@ -69,6 +100,9 @@ def parse(argv: list[str] | None) -> Namespace:
     file.add_argument("--tensorrt", action="store_true", help="for TensorRT: print the trtexec command, ONNX only")
     file.add_argument("--test_dir", help="compare the file's accuracy with the network's on this test set")
     options = parser.parse_args(argv)
+    decided = [f"--{name}" for name in DECIDED_BY_CLIENT if getattr(options, name)]
+    if options.client and decided:
+        raise UserError(f"--for {options.client} decides {', '.join(decided)}: leave that out.")
     if options.fp16 and options.int8:
         raise UserError("--fp16 and --int8 exclude each other: choose one.")
     if options.calibrate and not options.int8:

@@ -124,7 +124,8 @@ def _preparation(options: Namespace) -> Preparation:
     """Return how the file of --engine wants its pixels."""
     mean, std = (tuple(map(float, text.split(","))) if text else None for text in (options.mean, options.std))
     up_to = 255 if options.range == "0..255" else 1
-    return Preparation(mean, std, options.bgr, up_to, (options.height, options.width))
+    size = options.height, options.width
+    return Preparation(mean, std, options.bgr, up_to, size, given_flags(options, PREPARED))
 
 
 def _with_norms_of(

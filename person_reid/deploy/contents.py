@@ -27,6 +27,9 @@ class Contents:
     l2: the feature has unit length.
     precision: float32, float16 or int8.
     tensorrt: run by TensorRT if it is installed.
+    up_to: 1 or 255 if the file takes float32 images (B, 3, H, W) with values from 0 to that and applies ImageNet's
+        normalisation itself; 0 if it does not.
+    bgr: their channels are blue, green and red.
     """
 
     height: int
@@ -39,6 +42,16 @@ class Contents:
     l2: bool = False
     precision: str = "float32"
     tensorrt: bool = False
+    up_to: int = 0
+    bgr: bool = False
+
+    @property
+    def takes(self) -> str:
+        """Return the type and the shape of the images that the file takes, in words."""
+        if self.normalised:
+            return f"uint8 (B, {self.height}, {self.width}, 3)"
+        values = f", {'BGR' if self.bgr else 'RGB'} 0..{self.up_to}" if self.up_to else ""
+        return f"float32 (B, 3, {self.height}, {self.width}){values}"
 
     def to_json(self) -> str:
         """Return one line of JSON."""
@@ -60,16 +73,23 @@ class Contents:
                 raise ValueError(f"its description says {field.name} {value!r}, expected a value of type {field.type}")
         if not (0 < contents.height <= LARGEST and 0 < contents.width <= LARGEST):
             raise ValueError(f"its description says {contents.height} x {contents.width} pixels")
+        if contents.up_to not in (0, 1, 255):
+            raise ValueError(f"its description says values from 0 to {contents.up_to}")
         if contents.dim < 1 or contents.pieces < 1 or contents.dim % contents.pieces:
             raise ValueError(f"its description says a feature of width {contents.dim} in {contents.pieces} pieces")
         return contents
 
     def images(self, batch: int, generator: torch.Generator | None = None) -> torch.Tensor:
         """Return random images in the form that the file expects."""
-        return self.input(
-            torch.randint(0, 256, (batch, self.height, self.width, 3), dtype=torch.uint8, generator=generator)
-        )
+        shape = (batch, self.height, self.width, 3)
+        pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+        return self.input(pixels).contiguous()
 
     def input(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return images, uint8 (B, H, W, 3), in the form that the file expects."""
-        return pixels if self.normalised else normalise(pixels).contiguous()
+        """Return RGB images, uint8 (B, H, W, 3), in the form that the file expects."""
+        if self.normalised:
+            return pixels
+        if not self.up_to:
+            return normalise(pixels)
+        images = (pixels.flip(3) if self.bgr else pixels).permute(0, 3, 1, 2)
+        return images.float() * (self.up_to / 255)

@@ -42,18 +42,24 @@ class Deployed(nn.Module):
         super().__init__()
         self.contents = contents
         self.embed = deepcopy(embed).half() if contents.precision == "float16" else embed
-        self.register_buffer("mean", 255 * torch.tensor(MEAN)[:, None, None])
-        self.register_buffer("deviation", 255 * torch.tensor(STD)[:, None, None])
+        up_to = contents.up_to or 255
+        self.register_buffer("mean", up_to * torch.tensor(MEAN)[:, None, None])
+        self.register_buffer("deviation", up_to * torch.tensor(STD)[:, None, None])
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        if self.contents.normalised:
-            images = (images.permute(0, 3, 1, 2).float() - self.mean) / self.deviation
-        if self.contents.precision == "float16":
+        contents = self.contents
+        if contents.normalised:
+            images = images.permute(0, 3, 1, 2).float()
+        if contents.bgr:
+            images = images.flip(1)
+        if contents.normalised or contents.up_to:
+            images = (images - self.mean) / self.deviation
+        if contents.precision == "float16":
             images = images.half()
         features: torch.Tensor = self.embed(images).float()
-        if self.contents.flip:
+        if contents.flip:
             features = features + self.embed(images.flip(3)).float()
-        return unit_length(features, self.contents.pieces) if self.contents.l2 else features
+        return unit_length(features, contents.pieces) if contents.l2 else features
 
 
 def export(
@@ -83,7 +89,8 @@ def export(
             with quiet(), torch.no_grad():
                 content = WRITERS[kind](module, contents if calibration is None else float_contents)
             if calibration is not None:
-                content = static_int8(content, contents.input(calibration).numpy(), {KEY: contents.to_json()})
+                images = contents.input(calibration).contiguous().numpy()
+                content = static_int8(content, images, {KEY: contents.to_json()})
         except OSError:
             raise
         except Exception as error:  # exporters fail in as many ways as networks branch

@@ -25,7 +25,6 @@ import numpy as np
 import torch
 
 from person_reid.basics import UserError, progress
-from person_reid.data.augment import normalise
 from person_reid.deploy.contents import KEY, Contents
 from person_reid.deploy.foreign import Preparation, adapt
 from person_reid.retrieval.features import CPU_BATCH, Bank, unit_length
@@ -91,8 +90,7 @@ class Engine:
             found = f"not a network written by tools/export.py, or damaged ({_first_line(error)})"
             raise UserError(f"{path}: {found}.") from error
         if text and preparation:
-            ignored = "--mean, --std, --bgr, --range, --height and --width"
-            raise UserError(f"{path}: says itself how it takes its images; leave {ignored} out.")
+            raise UserError(f"{path}: {preparation.given} was decided when the file was written; leave it out.")
         self.size = (self.contents.height, self.contents.width)
 
     @torch.inference_mode()
@@ -135,7 +133,7 @@ class Engine:
         batch_size = min(batch_size, STREAM_BATCH) if self._streams > 1 else batch_size
 
         def embed(chunk: torch.Tensor) -> torch.Tensor:
-            images = chunk if contents.normalised else normalise(chunk.to(self.device))
+            images = contents.input(chunk.to(self.device))
             total = self(images)
             if flip:
                 total = total + self(images.flip(2 if contents.normalised else 3))

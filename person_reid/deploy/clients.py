@@ -1,0 +1,129 @@
+"""Write a network to the file that a tracking program loads as it is.
+
+    contents = contents_for("ultralytics", (256, 128), network, "osnet_x0_25")
+    export_for("ultralytics", network, contents, "osnet_x0_25_ultralytics.onnx")
+    print(lines_for("ultralytics", contents, "osnet_x0_25_ultralytics.onnx"))
+
+Each program cuts people out of a frame in its own way: CLIENTS says how. What it leaves undone is inside the file. All
+files take batches of any size in float32 and return features of unit length, each of a single view.
+"""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from person_reid.basics import UserError, atomic_write
+from person_reid.deploy.export import TOLERANCE, deviation, export, references
+from person_reid.deploy.exported import Contents, Engine, import_openvino
+from person_reid.models.network import Network
+from person_reid.retrieval.features import fused_embedding
+
+
+@dataclass(frozen=True)
+class Client:
+    """What a program does with people before it gives them to a network, and what to type there.
+
+    place: where the lines belong, in words.
+    lines: with {path}, {dim}, {height} and {width}, those of the file.
+    up_to, bgr, normalised: the images that it gives, as in Contents; by default ImageNet-normalised RGB images.
+    ending: of the file's name.
+    """
+
+    place: str
+    lines: tuple[str, ...]
+    up_to: int = 0
+    bgr: bool = False
+    normalised: bool = False
+    ending: str = ".onnx"
+
+
+CLIENTS = {
+    "boxmot": Client(
+        "Python, with boxmot",
+        ("from boxmot import BotSort", 'tracker = BotSort(reid_weights="{path}")'),
+    ),
+    "ultralytics": Client(
+        "your copy of botsort.yaml",
+        ("with_reid: True", "model: {path}"),
+        up_to=1,
+    ),
+    "deepsort": Client(
+        "Python, with DeepSort(embedder=None) of deep_sort_realtime",
+        (
+            'embed = person_reid.Embedder("{path}")',
+            "tracks = tracker.update_tracks(detections, embeds=embed.crops(frame, boxes, bgr=True))",
+        ),
+        normalised=True,
+    ),
+    "deepstream": Client(
+        "the tracker's configuration, section ReID",
+        (
+            "onnxFile: {path}",
+            "reidFeatureSize: {dim}",
+            "inferDims: [3, {height}, {width}]",
+            "offsets: [0, 0, 0]",
+            "netScaleFactor: 1.0",
+            "inputOrder: 0",
+            "colorFormat: 0",
+            "keepAspc: 0",
+        ),
+        up_to=255,
+    ),
+    "openvino": Client(
+        "Python",
+        (
+            'network = openvino.Core().compile_model("{path}", "CPU")',
+            "features = network(people)[0]  # float32 (B, 3, {height}, {width}), BGR, 0 to 255",
+        ),
+        up_to=255,
+        bgr=True,
+        ending=".xml",
+    ),
+}
+
+
+def contents_for(name: str, size: tuple[int, int], network: Network, source: str) -> Contents:
+    """Return what the file for a client expects and returns. size: (height, width) of the network's images."""
+    client = CLIENTS[name]
+    return Contents(
+        *size, network.dim, network.pieces, source,
+        normalised=client.normalised, l2=True, up_to=client.up_to, bgr=client.bgr,
+    )  # fmt: skip
+
+
+def lines_for(name: str, contents: Contents, path: str | Path) -> str:
+    """Return where to type what so that a client uses the file, one line each."""
+    client = CLIENTS[name]
+    facts = {"path": Path(path).as_posix(), "dim": contents.dim, "height": contents.height, "width": contents.width}
+    return "\n".join([f"In {client.place}:", *(f"  {line.format(**facts)}" for line in client.lines)])
+
+
+def export_for(name: str, network: Network, contents: Contents, path: Path) -> float:
+    """Write the file for a client and check it, as `export` does. Raises the same errors."""
+    if CLIENTS[name].ending == ".xml":
+        return _export_openvino(network, contents, path)
+    return export(network, contents, path, "onnx")
+
+
+def _export_openvino(network: Network, contents: Contents, path: Path) -> float:
+    """Write `path`, which ends in .xml, with its weights beside it in a .bin; each file whole or not at all."""
+    openvino, weights = import_openvino(), path.with_suffix(".bin")
+    with atomic_write(path) as new_path, atomic_write(weights) as new_weights:
+        new_path.touch()  # a folder that cannot be written to is found before the work
+        new_weights.touch()
+        with tempfile.TemporaryDirectory() as folder:
+            onnx, written = Path(folder) / "network.onnx", Path(folder) / "network.xml"
+            export(network, contents, onnx, "onnx")
+            openvino.save_model(openvino.Core().read_model(onnx), written, compress_to_fp16=False)
+            expected = references(fused_embedding(network, torch.device("cpu")), contents)
+            found = deviation(Engine(written), expected)
+            new_path.write_bytes(written.read_bytes())
+            new_weights.write_bytes(written.with_suffix(".bin").read_bytes())
+        if not found <= TOLERANCE["float32"]:
+            raise UserError(
+                f"{path}: not written: run by OpenVINO, the features deviate by {found:.1e} of their scale, more than "
+                f"{TOLERANCE['float32']:.0e}. Export to ONNX instead: leave --for out."
+            )
+    return found
