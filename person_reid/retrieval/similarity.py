@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from person_reid.basics import progress
 
@@ -140,6 +141,12 @@ def thread_count() -> int:
     return min(MOST_THREADS, os.cpu_count() or 1)
 
 
+@cache
+def _libraries() -> ThreadpoolController:
+    """Return what sets the number of threads of NumPy's BLAS; finding the libraries takes milliseconds."""
+    return ThreadpoolController()
+
+
 def run_chunks(work: Callable[[int, int], object], spans: Collection[tuple[int, int]], description: str) -> None:
     """Call work(start, stop) for every span, in a few threads: one chunk is counted while another is multiplied.
 
@@ -147,6 +154,6 @@ def run_chunks(work: Callable[[int, int], object], spans: Collection[tuple[int, 
     """
     threads = thread_count()
     each = max(1, (os.cpu_count() or 1) // threads)
-    with threadpool_limits(each, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+    with _libraries().limit(limits=each, user_api="blas"), ThreadPoolExecutor(threads) as pool:
         for _ in progress(pool.map(lambda span: work(*span), spans), total=len(spans), desc=description, unit="chunk"):
             pass
