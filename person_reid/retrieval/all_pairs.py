@@ -66,7 +66,7 @@ def search_all_pairs(features: Features, k: int, budget: int) -> tuple[Indices, 
 
     features: (N, D) float32, rows of norm 1.
     k: the number of neighbours, 1 to N. The image itself comes first; equal similarities are ordered by index.
-    budget: the most bytes of a block of similarities.
+    budget: the most bytes of a block of similarities, but not less than a row of them takes.
     Returns indices (N, k), similarities (N, k) and the lowest similarities (N,). Identical images have identical
     similarities, however a BLAS rounds.
     """
@@ -95,7 +95,7 @@ def search_all_pairs(features: Features, k: int, budget: int) -> tuple[Indices, 
 
 def _search_distinct(features: Features, k: int, budget: int) -> tuple[Indices, Similarities, Similarities]:
     """Do what search_all_pairs does for images that differ."""
-    size = min(BLOCK, math.isqrt(budget // 4), len(features))
+    size = min(BLOCK, math.isqrt(max(budget // 4, len(features))), len(features))
     count = math.ceil(len(features) / max(size, 1))
     ends = np.linspace(0, len(features), count + 1).astype(int)
     spans = [slice(*span) for span in itertools.pairwise(ends)]
