@@ -19,7 +19,7 @@ def by_sorting(cosine, k):
 
 @given(st.integers(0, 2**32), st.integers(1, 70), st.integers(0, 40), st.sampled_from([1, 100, 1000, 2**20]), st.data())
 def test_each_row_is_the_sorted_one(seed, number, copies, budget, data):
-    """Budgets of the smallest blocks, of 15 images, and of all; features of few signs, so many are equally near or the same."""
+    """Small, middle and large blocks; features of few signs, so many are equally near or the same."""
     random = np.random.default_rng(seed)
     features = signs(random, number, data.draw(st.sampled_from([1, 4, 16])))
     features = random.permutation(np.concatenate([features, features[random.integers(0, number, copies)]]))
