@@ -19,7 +19,7 @@ from person_reid.basics import UserError
 from person_reid.cli.flags import training_parser
 from person_reid.cli.options import load_run_options, parse_train
 from person_reid.cli.parser import Parser
-from person_reid.cli.specs import train_spec
+from person_reid.cli.specs import spec_of, train_spec
 from person_reid.cli.values import bounded, part, positive
 from person_reid.data.unlabelled import SOURCES
 from person_reid.distributed import join_world
@@ -120,21 +120,4 @@ def adapting_parser() -> Parser:
 
 def adapt_spec(options: Namespace) -> TrainSpec:
     """Return the training that the options describe."""
-    return train_spec(
-        options,
-        adapt=AdaptSpec(
-            cameras=options.cameras,
-            pattern=options.pattern,
-            steps=options.steps,
-            radius=options.radius,
-            min_samples=options.min_samples,
-            k1=options.k1,
-            k2=options.k2,
-            momentum=options.momentum,
-            temperature=options.temperature,
-            decay=options.decay,
-            camera_norm=not options.no_camera_norm,
-            outliers=options.outliers,
-            report_labels=options.report_labels,
-        ),
-    )
+    return train_spec(options, spec_of(AdaptSpec, options, camera_norm=not options.no_camera_norm))

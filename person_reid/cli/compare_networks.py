@@ -19,9 +19,10 @@ from person_reid.cli.parser import Parser
 from person_reid.cli.tested import open_embedder, tested_network
 from person_reid.cli.values import devices, some_path
 from person_reid.data.layout import read_split
-from person_reid.deploy.exported import READABLE
+from person_reid.deploy.exported import READABLE, file_size
 from person_reid.deploy.pretrained import CONFIG
 from person_reid.deploy.publish import accuracy, milliseconds
+from person_reid.models.weights import SAFETENSORS
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -93,11 +94,10 @@ def measure(name: str, flags: Namespace, test_dirs: list[Path]) -> dict[str, obj
 
 
 def megabytes(flags: Namespace) -> float:
-    """Return the size of a network's file; an OpenVINO network has two."""
+    """Return the size of a network's file; 0 for weights that are no file, such as none."""
     path = Path(flags.engine or tested_network(flags).weights)
-    path = path / "model.safetensors" if path.is_dir() else path
-    files = [path, path.with_suffix(".bin")] if path.suffix.lower() == ".xml" else [path]
-    return sum(file.stat().st_size for file in files if file.is_file()) / 1e6
+    path = path / SAFETENSORS if path.is_dir() else path
+    return file_size(path) / 1e6 if path.is_file() else 0.0
 
 
 def table(rows: list[dict[str, object]]) -> str:

@@ -20,7 +20,7 @@ from person_reid.cli.tested import open_embedder, tested_network, title
 from person_reid.data.layout import read_split
 from person_reid.deploy.clients import CLIENTS, contents_for, export_for, lines_for
 from person_reid.deploy.export import export, tensorrt_advice
-from person_reid.deploy.exported import KINDS, Contents
+from person_reid.deploy.exported import KINDS, Contents, file_size
 from person_reid.deploy.load import TestedNetwork, load_network
 from person_reid.deploy.publish import query_and_gallery
 from person_reid.deploy.quantise import read_calibration
@@ -76,9 +76,8 @@ def write_for_client(options: Namespace, tested: TestedNetwork) -> Path:
 
 def say(path: Path, contents: Contents, deviation: float | None) -> None:
     """Print what a file takes, what it returns, how large it is and how far it is from PyTorch."""
-    files = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
-    size = sum(file.stat().st_size for file in files)
-    print(f"{path}: {contents.takes} → (B, {contents.dim}), {contents.precision}, {size / 1e6:.1f} MB")
+    size = file_size(path) / 1e6
+    print(f"{path}: {contents.takes} → (B, {contents.dim}), {contents.precision}, {size:.1f} MB")
     if deviation is not None:
         print(f"against PyTorch: the features deviate by {deviation:.1e} of their scale")
 

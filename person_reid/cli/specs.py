@@ -1,7 +1,9 @@
 """Turn the flags of a command into the specs that the library takes. Below cli/, no function sees a flag."""
 
 from argparse import Namespace
+from dataclasses import fields
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -14,22 +16,18 @@ from person_reid.models.spec import NetworkSpec
 from person_reid.training.spec import AdaptSpec, DataSpec, OptimizerSpec, TrainSpec
 
 WRITERS = ("tensorboard", "wandb", "mlflow")
+Spec = TypeVar("Spec", Augment, OptimizerSpec, AdaptSpec, TrainSpec)
+
+
+def spec_of(kind: type[Spec], options: Namespace, **further: object) -> Spec:
+    """Return a spec whose fields are the flags of the same names, and those in `further`, which take precedence."""
+    flags = vars(options)
+    return kind(**{field.name: flags[field.name] for field in fields(kind) if field.name in flags} | further)
 
 
 def train_spec(options: Namespace, adapt: AdaptSpec | None = None) -> TrainSpec:
     """Return the training that the resolved flags of train.py describe. adapt: of a training without labels."""
-    augment = Augment(
-        options.height,
-        options.width,
-        padding=0 if options.PCB else 10,  # PCB was published without padding
-        erasing_p=options.erasing_p,
-        color_jitter=options.color_jitter,
-        autoaugment_p=options.autoaugment_p,
-        cutout_p=options.cutout_p,
-        lgt_p=options.lgt_p,
-        grayscale_erasing_p=options.grayscale_erasing_p,
-        translation_p=options.translation_p,
-    )
+    padding = 0 if options.PCB else 10  # PCB was published without padding
     further = options.train_with.split(",") if options.train_with else []
     data = DataSpec(
         roots=(Path(options.data_dir), *map(Path, further)),
@@ -37,43 +35,32 @@ def train_spec(options: Namespace, adapt: AdaptSpec | None = None) -> TrainSpec:
         batch_size=options.batchsize,
         sampler=options.sampler,
         instances=options.instances,
-        augment=augment,
+        augment=spec_of(Augment, options, padding=padding),
         sizes=tuple(image_sizes(options.resize_schedule, options.total_epoch)) if options.resize_schedule else (),
         unlabelled=Path(options.DG_dir) if options.DG else None,
     )
-    optimizer = OptimizerSpec(
+    optimizer = spec_of(
+        OptimizerSpec,
+        options,
         name=options.optimizer,
-        lr=options.lr,
-        backbone_lr=options.backbone_lr,
-        prototype_lr=options.prototype_lr,
-        weight_decay=options.weight_decay,
-        schedule=options.schedule,
         milestones=tuple(milestones(options.milestones)),
         epochs=options.total_epoch,
         warm_epochs=options.warm_epoch,
         freeze_epochs=options.freeze_epochs,
-        accumulate=options.accumulate,
     )
-    return TrainSpec(
-        name=options.name,
-        gpu_ids=options.gpu_ids,
-        seed=options.seed,
-        resume=options.resume,
+    return spec_of(
+        TrainSpec,
+        options,
         network=NetworkSpec.of(vars(options)),
-        weights=options.weights,
         data=data,
         losses=loss_plan(options),
         optimizer=optimizer,
         dtype=precision(options),
         tf32=not options.no_tf32,
-        compile=options.compile,
-        sync_bn=options.sync_bn,
         average=options.wa or adapt is not None,  # the teacher
         adversarial=options.adv,
         adversarial_every=options.aiter,
         evaluate_every=options.eval_every,
-        keep=options.keep,
-        profile=options.profile,
         writers=tuple(name for name in WRITERS if getattr(options, name)),
         flags=dict(vars(options)),
         adapt=adapt,

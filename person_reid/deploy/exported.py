@@ -161,6 +161,12 @@ def _side_by_side(
             running.extend(pool.submit(embed, chunk) for chunk in islice(left, 1))
 
 
+def file_size(path: Path) -> int:
+    """Return the bytes of an exported network; OpenVINO's has its weights in a second file."""
+    files = [path, path.with_suffix(".bin")] if path.suffix.lower() == ".xml" else [path]
+    return sum(file.stat().st_size for file in files)
+
+
 def _first_line(error: Exception) -> str:
     """Return the first line of an exception's message, or its name."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -88,6 +88,8 @@ def _calibrated(content: bytes, images: np.ndarray[Any, Any], folder: str) -> tu
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
+        """Hand out the images batch by batch, then None, as the calibrator asks for them."""
+
         def __init__(self) -> None:
             self.batches = iter(range(0, len(images), BATCH))
 

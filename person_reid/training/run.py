@@ -115,22 +115,7 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
     sampler = build_sampler(spec, split, world)
 
     seed_everything(spec.seed)
-    network = build_model(spec.network, len(split.classes), "none" if state else spec.weights)
-    for size in ((augment.height, augment.width), *(size for _, size in data.sizes)):
-        check_size(network, spec.network.backbone, size, data.batch_size)
-    if any(term.before_dropout for term in spec.losses.terms):
-        for head in (module for module in network.modules() if isinstance(module, Head)):
-            head.drops_for_losses = False
-    if spec.sync_bn:
-        if device.type != "cuda":
-            raise UserError(f"--sync_bn: PyTorch synchronises batch norms on GPUs only, and this runs on {device}.")
-        network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    if spec.adapt:
-        prepare_network(network)
-        criterion: Criterion = ClusterCriterion(network.metric_dim, spec.adapt.momentum, spec.adapt.temperature)
-    else:
-        criterion = Criterion(spec.losses, len(split.classes), network.metric_dim, network.parts)
-
+    network, criterion = _build(spec, len(split.classes), device, "none" if state else spec.weights)
     with world.leader_first():  # one process decodes; the others open its caches
         validation = None if spec.adapt else validation_bank(data.roots[0], split.classes, augment)
         banks = _training_banks(spec, splits)
@@ -151,6 +136,25 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
     if state:
         _restore(training, state)
     return training
+
+
+def _build(spec: TrainSpec, num_classes: int, device: torch.device, weights: str) -> tuple[Network, Criterion]:
+    """Build the network, with these weights, and what it learns from."""
+    data, augment = spec.data, spec.data.augment
+    network = build_model(spec.network, num_classes, weights)
+    for size in ((augment.height, augment.width), *(size for _, size in data.sizes)):
+        check_size(network, spec.network.backbone, size, data.batch_size)
+    if any(term.before_dropout for term in spec.losses.terms):
+        for head in (module for module in network.modules() if isinstance(module, Head)):
+            head.drops_for_losses = False
+    if spec.sync_bn:
+        if device.type != "cuda":
+            raise UserError(f"--sync_bn: PyTorch synchronises batch norms on GPUs only, and this runs on {device}.")
+        network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    if spec.adapt:
+        prepare_network(network)
+        return network, ClusterCriterion(network.metric_dim, spec.adapt.momentum, spec.adapt.temperature)
+    return network, Criterion(spec.losses, num_classes, network.metric_dim, network.parts)
 
 
 def _training_banks(spec: TrainSpec, splits: list[tuple[Path, Split]]) -> list[torch.Tensor]:

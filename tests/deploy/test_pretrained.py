@@ -180,6 +180,7 @@ def test_flags_beside_a_folder_are_refused():
 def test_no_pickle_is_read_on_the_way(monkeypatch):
     save_run()
     save_pretrained(network_of_run("run"), "folder")
+    expected = Embedder("run", device="cpu")(CROPS)
     for module, name in ((torch, "load"), (pickle, "load"), (pickle, "loads")):
         monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("a pickle"))
-    Embedder.from_pretrained("folder", device="cpu")
+    np.testing.assert_array_equal(Embedder.from_pretrained("folder", device="cpu")(CROPS), expected)
