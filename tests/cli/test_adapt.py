@@ -17,7 +17,7 @@ from tests.support.scripts import refused, run
 
 SMALL = ["--height", "32", "--width", "16", "--gpu_ids", "-1", "--batchsize", "8", "--instances", "4", "--steps", "3"]
 SMALL += ["--total_epoch", "2", "--k1", "6", "--k2", "2", "--min_samples", "2", "--radius", "0.7"]
-START = ["--backbone", "osnet_x0_25", "--weights", "none"]
+START = ["--backbone", "test_resnet", "--weights", "none"]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -16,12 +16,12 @@ def folder(tmp_path, monkeypatch):
     for name in ("a", "b"):
         Image.fromarray(random.integers(0, 255, (64, 32, 3), np.uint8)).resize((24, 50)).save(f"{name}.png")
     torch.manual_seed(0)
-    torch.save(create_model("osnet_x0_25", None, weights="none").model.state_dict(), "net.pth")
+    torch.save(create_model("test_resnet", None, weights="none").model.state_dict(), "net.pth")
     return tmp_path
 
 
 def said(capsys, first, second, threshold):
-    network = ["--backbone", "osnet_x0_25", "--weights", "net.pth", "--height", "64", "--width", "32"]
+    network = ["--backbone", "test_resnet", "--weights", "net.pth", "--height", "64", "--width", "32"]
     compare.main([first, second, *network, "--threshold", threshold])
     return capsys.readouterr().out.splitlines()[-1]
 

@@ -15,10 +15,10 @@ from tests.support.people import draw_people
 def test_a_run_a_folder_a_file_and_weights(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     draw_people(tmp_path / "people", 2, 2, 2, 2, 2, 2)
-    save_run("--neck", "none")
+    save_run("--neck", "none", backbone="test_resnet")
     save_pretrained("run", "as_folder")
     export.main(["--name", "run", "--output", "as_file.pt", "--gpu_ids", "-1"])
-    bare = " ".join(["resnet18=model/run/net_last.pth --neck none", *SMALL])
+    bare = " ".join(["test_resnet=model/run/net_last.pth --neck none", *SMALL])
     words = ["--networks", "run", "as_folder", "as_file.pt", bare, "--test_dirs", "people/pytorch", "people/pytorch"]
     capsys.readouterr()
     compare_networks.main([*words, "--gpu_ids", "-1", "--json", "out.json", "--save", "out.png"])
@@ -37,7 +37,7 @@ def test_a_run_a_folder_a_file_and_weights(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("texts", "names"),
     [
-        (["a/b/one.onnx --bgr", "two", "resnet18=c/net.pth"], ["one", "two", "net"]),
+        (["a/b/one.onnx --bgr", "two", "test_resnet=c/net.pth"], ["one", "two", "net"]),
         (["a/net.onnx", "b/net.onnx"], ["a/net.onnx", "b/net.onnx"]),
         (["run.2"], ["run"]),
     ],
@@ -49,7 +49,7 @@ def test_short_names_that_differ(texts, names):
 def test_flags_after_a_network_are_those_of_test_py():
     flags = network_flags("reid.xml --bgr --range 0..255", "-1")
     assert (flags.engine, flags.bgr, flags.range, flags.gpu_ids) == ("reid.xml", True, "0..255", "-1")
-    assert network_flags("resnet18=none --seed 3", "-1").seed == 3
+    assert network_flags("test_resnet=none --seed 3", "-1").seed == 3
 
 
 def test_a_missing_test_set_is_found_before_the_work(tmp_path, monkeypatch):

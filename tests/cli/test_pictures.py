@@ -19,7 +19,7 @@ from tests.show.test_page import check
 from tests.support.ranked_people import lay_out
 
 HISTORY = [{"epoch": i + 1, "loss": 3.0 / (i + 1), "error": 0.9 / (i + 1), "lr": 0.1} for i in range(3)]
-SMALL = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32", "--linear_num", "8"]
+SMALL = ["--backbone", "test_resnet", "--weights", "none", "--height", "64", "--width", "32", "--linear_num", "8"]
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_the_report_holds_it_all_and_needs_nothing_else(inside, capsys):
     assert all(f"{100 * value:.2f} %" in text for value in (metrics.rank(1), metrics.mAP, metrics.mINP))
     for title in ("Metrics", "Training", "Same person or not", "Map of the features", "Rankings", "The worst rankings"):
         assert f"{title}\n" in text or title in checked.text
-    assert "re-ranked" in text and "3 epochs" in text and "osnet_x0_25" in text
+    assert "re-ranked" in text and "3 epochs" in text and "test_resnet" in text
     worst = int(metrics.average_precision.argmin())
     assert f"Query {worst}: " in text and "Query 0: " in text
     photographs = sum(source.startswith("data:image/jpeg") for source in checked.sources)

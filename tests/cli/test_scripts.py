@@ -134,6 +134,7 @@ def test_query_and_gallery_alone_are_for_testing(trained, people, tmp_path):
 
 def test_training_can_average_and_be_tested_by_epoch(people, tmp_path):
     flags = ["--total", "10", "--wa", "--tensorboard", "--lr", "0.01", "--name", "averaged", "--batchsize", "24"]
+    flags += ["--backbone", "test_resnet"]
     run("train", "--data_dir", people, *SMALL, *flags, cwd=tmp_path)
     folder = tmp_path / "model" / "averaged"
     assert list(folder.glob("events.out.tfevents.*"))
@@ -157,7 +158,7 @@ def test_killed_at_any_moment_and_resumed_training_ends_with_the_same_weights(pe
     run("train", *flags, cwd=tmp_path / "whole")
     command = [sys.executable, str(ROOT / "train.py"), *map(str, flags), "--resume"]
     folder = tmp_path / "killed" / "model" / "small"
-    for epoch in (0, 1, 2):  # before the first epoch has ended, then as soon as the files of each are being written
+    for epoch in (0, 2):  # before the first epoch has ended, then as soon as the files of the second are being written
         process = subprocess.Popen(command, cwd=tmp_path / "killed", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         deadline = time.monotonic() + 120
         while not reached(folder, epoch) and process.poll() is None and time.monotonic() < deadline:
@@ -298,9 +299,9 @@ def test_real_people_from_download_to_ranking(real_people, tmp_path):
     """The whole chain on photographs: an OSNet trained on other people, fine-tuned, beats itself as it was."""
     run("prepare", "--data_dir", real_people, "--save_dir", tmp_path / "data", "--dataset", "market", cwd=tmp_path)
     weights = real_people.parent / "weights" / "osnet_x0_25_msmt17.pth"
-    network = ["--backbone", "osnet_x0_25", "--weights", weights, "--height", "128", "--width", "64"]
+    network = ["--backbone", "osnet_x0_25", "--weights", weights, "--height", "96", "--width", "48"]
     before = run("test", *network, "--test_dir", "data", cwd=tmp_path)
-    flags = ["--train_all", "--total", "4", "--linear_num", "0"]
+    flags = ["--train_all", "--total", "3", "--linear_num", "0"]
     run("train", *network, *flags, "--data_dir", "data", cwd=tmp_path)
     after = run("test", "--test_dir", "data", "--multi", cwd=tmp_path)
     assert mean_ap(after) > 1.5 * mean_ap(before), before + after

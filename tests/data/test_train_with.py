@@ -10,7 +10,7 @@ from PIL import Image
 import train
 from tests.support import runs
 
-SMALL = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "32", "--width", "16", "--batchsize", "8"]
+SMALL = ["--backbone", "test_resnet", "--weights", "none", "--height", "32", "--width", "16", "--batchsize", "8"]
 AUGMENTED = ["--autoaugment_p", "1", "--cutout_p", "0.5", "--lgt_p", "0.5", "--grayscale_erasing_p", "0.5"]
 AUGMENTED += ["--translation_p", "0.5", "--erasing_p", "0.5", "--color_jitter"]
 

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,9 +17,10 @@ from person_reid.deploy.pretrained import open_pretrained
 from person_reid.deploy.publish import save_pretrained
 from person_reid.models.factory import create_model
 from person_reid.models.weights import load_weights
-from tests.deploy.test_load import save_run
+from tests.deploy import test_load
 from tests.support.people import draw_people
 
+save_run = partial(test_load.save_run, backbone="test_resnet")
 CROPS = [np.random.default_rng(seed).integers(0, 256, (70, 30, 3), np.uint8) for seed in range(3)]
 
 
@@ -42,10 +44,10 @@ def test_the_features_of_a_folder_are_those_of_the_run(flags):
 def test_a_training_starts_from_a_folder():
     save_run()
     save_pretrained(network_of_run("run"), "folder")
-    network = create_model("resnet18", 7, "none", (64, 32))
+    network = create_model("test_resnet", 7, "none", (64, 32))
     report = load_weights(network, "folder")
     saved = torch.load("model/run/net_last.pth", weights_only=True)
-    assert torch.equal(network.state_dict()["model.conv1.weight"], saved["model.conv1.weight"])
+    assert torch.equal(network.state_dict()["model.conv1.0.weight"], saved["model.conv1.0.weight"])
     assert len(report.mismatched) == 2  # the classifier of five other people
 
 
@@ -68,7 +70,7 @@ def test_the_card_says_what_was_measured(tmp_path, capsys):
     card = (tmp_path / "out" / "net" / "README.md").read_text(encoding="utf-8")
     config = json.loads((tmp_path / "out" / "net" / "config.json").read_text(encoding="utf-8"))
     assert line.split()[3] in card and "trained on its other people" in card and "from 0.7500 on" in card
-    assert config["threshold"] == 0.75 and config["network"]["backbone"] == "resnet18" and config["num_classes"] == 5
+    assert config["threshold"] == 0.75 and config["network"]["backbone"] == "test_resnet" and config["num_classes"] == 5
     assert "Not measured" not in card and "{{" not in card
     command.main(["--name", "run", "--output", "bare"])
     assert "Not measured" in (tmp_path / "bare" / "README.md").read_text(encoding="utf-8")
@@ -105,7 +107,7 @@ def flip(folder):
         ),
         (lambda folder: (folder / "config.json").write_bytes(b"\xff\xfe"), "not written by save_pretrained"),
         (flip, r"model\.safetensors: not the weights that config\.json describes"),
-        (change(network={"backbone": "resnet18"}), "not written by save_pretrained"),
+        (change(network={"backbone": "test_resnet"}), "not written by save_pretrained"),
         (change(num_classes="5"), "num_classes '5'"),
         (change(sha256="0"), "the checksums differ"),
     ],

@@ -38,10 +38,10 @@ def people(tmp_path_factory):
     return draw_people(tmp_path_factory.mktemp("people"), 3, tested=3)
 
 
-@pytest.mark.parametrize("flags", [["--pool", "gemp", "--neck", "bnneck", "--attention", "gc:conv4"], ["--PCB"]])
+@pytest.mark.parametrize("flags", [["--pool", "gemp", "--neck", "bnneck", "--attention", "gc:layer4"], ["--PCB"]])
 def test_a_wrapped_checkpoint_gives_the_features_of_the_plain_one(flags, script, people, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    small = ["--backbone", "osnet_x0_25", "--height", "64", "--width", "32", "--name", "run"]
+    small = ["--backbone", "test_resnet", "--height", "64", "--width", "32", "--name", "run"]
     options = parse_train([*small, *flags])
     options.nclasses = 3
     RunFolder("run").save_options(vars(options))
@@ -62,7 +62,7 @@ def test_a_wrapped_checkpoint_gives_the_features_of_the_plain_one(flags, script,
 @pytest.mark.parametrize(
     ("flags", "dim"),
     [
-        (["--PCB", "--triplet", "--arcface", "--backbone", "osnet_x0_25"], 6 * 512),
+        (["--PCB", "--triplet", "--arcface", "--backbone", "test_resnet"], 6 * 96),
         (
             ["--backbone", "lightmbn", "--attention", "gc:conv3", "--pool", "gemp", "--loss", "triplet,center:1e-3"],
             3584,

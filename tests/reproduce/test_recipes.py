@@ -37,7 +37,7 @@ RECIPES = of_paths(PATHS)
 OF_COMMANDS = of_paths(
     [path for path in PATHS if re.search(r"command:[\s>-]+python train\.py", path.read_text("utf-8"))]
 )
-LIGHT = {"osnet_x0_25", "osnet_x0_5", "osnet_x0_75", "osnet_x1_0", "lightmbn"}
+LIGHT = {"osnet_x0_25", "lightmbn"}
 LATER = {"market/resnet50_usam", "market/resnet50_ibn_usam", "market/dinov3_tricks_circle"}  # of a later README
 
 
@@ -93,7 +93,7 @@ def small(path, people):
     flags = {name: value for name, value in read_yaml(path).items() if name not in left_out}
     if flags.get("backbone") not in LIGHT:
         of_resnets = flags.get("usam") or "layer" in flags.get("attention", "")
-        flags["backbone"] = "resnet18" if of_resnets else "osnet_x0_25"
+        flags["backbone"] = "resnet18" if of_resnets else "test_resnet"
     size = (
         {"height": 96, "width": 32}
         if flags.get("PCB") or flags["backbone"] == "lightmbn"

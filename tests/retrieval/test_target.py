@@ -89,7 +89,7 @@ def test_a_feature_at_the_mean_of_its_camera_is_zero():
 
 def test_flags_of_the_command(tmp_path):
     people = draw_people(tmp_path / "people", 3, tested=3)
-    usual = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32", "--gpu_ids", "-1"]
+    usual = ["--backbone", "test_resnet", "--weights", "none", "--height", "64", "--width", "32", "--gpu_ids", "-1"]
     lines: dict[str, list[str]] = {}
     for flags in ([], ["--adapt_bn"], ["--camera_norm"], ["--camera_norm", "standardise"]):
         output = run("test", *usual, *flags, "--test_dir", people, "--result", f"{len(lines)}.mat", cwd=tmp_path)

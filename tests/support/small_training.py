@@ -26,9 +26,9 @@ def small_data():
 
 def trainer(*flags, total=3):
     usual = ["--batchsize", "8", "--total", str(total), "--lr", "0.05", "--backbone_lr", "0.05"]
-    spec = train_spec(parse_train([*usual, *flags, "--backbone", "osnet_x0_25", "--weights", "none"]))
+    spec = train_spec(parse_train([*usual, *flags, "--backbone", "test_resnet", "--weights", "none"]))
     seed_everything(spec.seed)
-    network = create_model("osnet_x0_25", IDENTITIES, linear_num=16, weights="none", size=SIZE)
+    network = create_model("test_resnet", IDENTITIES, linear_num=16, weights="none", size=SIZE)
     bank, targets = small_data()
     asked = spec.data.augment
     augment = Augment(*SIZE, padding=2, erasing_p=asked.erasing_p, color_jitter=asked.color_jitter)

@@ -76,7 +76,7 @@ def test_the_attack_is_that_of_the_formula():
     assert same.float().mean() > 0.99
 
 
-@pytest.mark.parametrize(("backbone", "size"), [("osnet_x0_25", (32, 16)), (None, (41, 24))])
+@pytest.mark.parametrize(("backbone", "size"), [("test_resnet", (32, 16)), (None, (41, 24))])
 def test_features_turn_away_and_pixels_stay_valid_and_near(backbone, size):
     built = create_model(backbone, 5, linear_num=16, weights="none") if backbone else SmallNetwork()
     images = photographs(*size)

@@ -15,7 +15,7 @@ from tests.support.runs import equal_weights, weights
 
 COMMON = [
     "--backbone",
-    "osnet_x0_25",
+    "test_resnet",
     "--weights",
     "none",
     "--height",

@@ -135,7 +135,7 @@ def people(tmp_path_factory):
 
 
 def train_on(people, *flags):
-    network = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "32", "--width", "16"]
+    network = ["--backbone", "test_resnet", "--weights", "none", "--height", "32", "--width", "16"]
     network += ["--batchsize", "12", "--total", "2", "--lr", "0.01", "--gpu_ids", "-1"]
     train.main(["--data_dir", str(people), "--train_all", "--name", "run", *network, *flags])
 

@@ -14,7 +14,7 @@ from person_reid.training.trainer import Trainer
 from tests.support.people import write_people
 from tests.support.runs import equal_weights, log, weights
 
-SMALL = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32"]
+SMALL = ["--backbone", "test_resnet", "--weights", "none", "--height", "64", "--width", "32"]
 SMALL += ["--batchsize", "8", "--gpu_ids", "-1", "--train_all"]
 FLAGS = ["--data_dir", "people", "--total", "5", "--lr", "0.02", "--erasing_p", "0.5", "--wa"]
 

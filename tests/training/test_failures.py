@@ -15,7 +15,7 @@ from person_reid.training.trainer import Trainer
 from tests.support.people import write_people
 from tests.support.runs import equal_weights, weights
 
-COMMON = "--backbone osnet_x0_25 --weights none --height 64 --width 32 --batchsize 8 --gpu_ids -1 --total 3 --train_all"
+COMMON = "--backbone test_resnet --weights none --height 64 --width 32 --batchsize 8 --gpu_ids -1 --total 3 --train_all"
 FAILING = 1  # the epoch in which it happens, counted from 0
 
 

@@ -21,7 +21,7 @@ from tests.support.people import write_people
 from tests.support.runs import equal_weights
 
 LINES = (FIXTURES / "commands.txt").read_text().splitlines()
-SMALL = "--backbone osnet_x0_25 --weights none --height 64 --width 32 --batchsize 8 --gpu_ids -1"
+SMALL = "--backbone test_resnet --weights none --height 64 --width 32 --batchsize 8 --gpu_ids -1"
 TERMS = {"--adv": 2, "--aiter": 2, "--DG": 1, "--ins_gamma": 2, **{f"--{name}": 1 for name in PUBLISHED}}  # their words
 WHICH = {"--name": 2, "--data_dir": 2, "--batchsize": 2, "--batch": 2, "--total": 2}  # not what is learnt, nor how
 WHICH |= {f"--{flag}": 1 for flag in NETWORK_FLAGS}
@@ -93,7 +93,7 @@ def check_that_terms_teach(words):
         weights, _ = run(words, name_of(words))
     plain_words = without(words, {"--DG": 1} if "--DG" in words else TERMS)
     plain, _ = run(plain_words, name_of(plain_words))
-    backbone = "model.conv1.conv.weight"
+    backbone = "model.conv1.0.weight"
     assert weights[backbone].isfinite().all() and not torch.equal(weights[backbone], plain[backbone])
 
 

@@ -56,12 +56,12 @@ person_reid.training.run.draw_curves = lambda *arguments: None
 
 with join_world() as world:
     for flags in {runs!r}:
-        spec = train_spec(parse_train([*{small!r}, "--total", "4", *flags.split(), *sys.argv[1:],
+        spec = train_spec(parse_train([*{small!r}, "--total", "3", *flags.split(), *sys.argv[1:],
             "--name", "plain" + flags.replace(" ", "") + str(world.size)]))
         spec = replace(spec, data=replace(spec.data, augment=Plain(spec.data.augment)))
         person_reid.training.run.run_training(spec, world)
 """
-RUNS = ["--wa", "--sampler pk --loss triplet", "--circle", "--arcface --loss center:0.01"]
+RUNS = ["--wa --arcface --loss center:0.01", "--sampler pk --circle --loss triplet"]
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def plain_runs(room):
 
 @pytest.mark.parametrize("flags", RUNS)
 def test_two_processes_train_the_network_of_one_with_the_batch_of_both(plain_runs, flags):
-    """Four epochs of five updates: losses to 1e-4, weights to 1e-3."""
+    """Three epochs of five updates: losses to 1e-4, weights to 1e-3."""
     one, two = ("plain" + flags.replace(" ", "") + count for count in "12")
     for first, second in zip(log(one, plain_runs), log(two, plain_runs), strict=True):
         assert second["loss"] == pytest.approx(first["loss"], rel=1e-4)
@@ -105,7 +105,7 @@ def test_two_processes_train_the_network_of_one_with_the_batch_of_both(plain_run
 
 def test_averaged_statistics_are_of_the_images_of_all_processes(plain_runs):
     """The first means exactly, since what goes in is the same; further in, the norms of half a batch play a part."""
-    one, two = (weights(f"plain--wa{count}", "net_average_bn.pth", plain_runs) for count in "12")
+    one, two = (weights("plain" + RUNS[0].replace(" ", "") + count, "net_average_bn.pth", plain_runs) for count in "12")
     means = [name for name in one if name.endswith("running_mean")]
     torch.testing.assert_close(two[means[0]], one[means[0]], rtol=1e-4, atol=1e-5)
     for name in means:
@@ -113,20 +113,10 @@ def test_averaged_statistics_are_of_the_images_of_all_processes(plain_runs):
         assert deviation.mean() < 0.05, name
 
 
-def test_gpu_ids_of_train_start_the_same_thing(room):
-    """Where there is no GPU, both processes are on the CPU; the batch is shared out."""
-    words = [word for word in SMALL if word not in ("--gpu_ids", "-1")]
-    done = start([sys.executable, ROOT / "train.py", "--gpu_ids", "0,1", *words, "--batchsize", "16", "--total", "1",
-                  "--name", "shared"], room, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "2 processes" in done.stdout and len(log("shared", room)) == 1
-    assert "does not divide" in refused("train", "--gpu_ids", "0,1", *words, "--batchsize", "15", cwd=room)
-
-
 def test_a_process_that_dies_ends_the_others_a_restart_goes_on_and_sigterm_saves(room):
     """One of two is killed once an epoch is saved. torchrun starts both again, and is told to end (SIGTERM) once they
-    have saved another. A run with --resume comes to the end."""
-    command = [*TORCHRUN, "--max_restarts", "1", ROOT / "train_DDP.py", *SMALL, "--batchsize", "8", "--total", "8",
+    have saved another."""
+    command = [*TORCHRUN, "--max_restarts", "1", ROOT / "train_DDP.py", *SMALL, "--batchsize", "8", "--total", "7",
                "--name", "restarted"]  # fmt: skip
     saved = room / "model" / "restarted" / "log.jsonl"
     with start_in_background(command, room) as run:
@@ -139,10 +129,7 @@ def test_a_process_that_dies_ends_the_others_a_restart_goes_on_and_sigterm_saves
     assert "lost the others" in output and "going on after epoch" in output, output
     assert run.returncode != 0 and "Stopped by SIGTERM in epoch" in output, output
     state = weights("restarted", "resume.pth", room)
-    assert state["epoch"] == len(log("restarted", room)) < 8
-    done = start([*command, "--resume"], room)
-    assert done.returncode == 0 and f"going on after epoch {state['epoch']}" in done.stdout, done.stdout + done.stderr
-    assert [record["epoch"] for record in log("restarted", room)] == list(range(1, 9))
+    assert state["epoch"] == len(log("restarted", room)) < 7
 
 
 def test_processes_end_with_a_launcher_that_is_killed(room):
@@ -202,12 +189,17 @@ def test_a_loss_that_is_no_number_names_epoch_batch_images_and_the_last_good_che
     assert len(listed) == 8 and all((room / path).is_file() for path in listed)
 
 
-def test_test_and_the_evaluation_in_training_share_the_images_out(room):
+def test_gpu_ids_start_processes_that_share_out_the_images_in_training_evaluation_and_test(room):
+    """Where there is no GPU, both processes are on the CPU."""
     write_people(room / "people" / "query", people=5, images=2, seed=3)
     write_people(room / "people" / "gallery", people=5, images=3, seed=4)
-    trained = start([*TORCHRUN, ROOT / "train_DDP.py", *SMALL, "--batchsize", "4", "--total", "1", "--eval_every", "1",
-                     "--name", "tested"], room)  # fmt: skip
+    words = [word for word in SMALL if word not in ("--gpu_ids", "-1")]
+    trained = start([sys.executable, ROOT / "train.py", "--gpu_ids", "0,1", *words, "--batchsize", "8", "--total", "1",
+                     "--eval_every", "1", "--name", "tested"],
+                    room, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})  # fmt: skip
     assert trained.returncode == 0, trained.stderr
+    assert "2 processes" in trained.stdout and len(log("tested", room)) == 1
+    assert "does not divide" in refused("train", "--gpu_ids", "0,1", *words, "--batchsize", "15", cwd=room)
     common = ["--name", "tested", "--test_dir", "people", "--gpu_ids", "-1"]
     one = run("test", *common, "--result", "one.mat", cwd=room)
     shutil.rmtree(room / "people" / ".cache")  # two decode anew

@@ -13,7 +13,7 @@ from person_reid.training.trainer import Trainer
 from tests.support.people import write_people
 from tests.support.runs import log
 
-SMALL = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32", "--gpu_ids", "-1"]
+SMALL = ["--backbone", "test_resnet", "--weights", "none", "--height", "64", "--width", "32", "--gpu_ids", "-1"]
 SMALL += ["--batchsize", "4", "--data_dir", "people", "--train_all", "--total", "2", "--name", "small"]
 
 RUN = """
@@ -79,7 +79,7 @@ def test_every_epoch_is_handed_on_once_and_the_run_is_closed(name, began, standi
     assert module.said[began:] == [*((record["epoch"], record) for record in log("small")), "closed well"]
     settings = {key: value for said in module.said[:began] for key, value in said.items()}
     assert settings.get("name", settings.get("run_name")) == "small"
-    assert (settings["config"] or settings)["backbone"] == "osnet_x0_25"
+    assert (settings["config"] or settings)["backbone"] == "test_resnet"
 
 
 def test_a_run_that_goes_on_is_whole_there(standin, monkeypatch):
@@ -149,7 +149,7 @@ def test_mlflow_writes_to_a_folder(here, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:runs")
     train.main([*SMALL, "--mlflow"])
     (run,) = mlflow.search_runs(output_format="list")
-    assert run.info.status == "FINISHED" and run.data.params["backbone"] == "osnet_x0_25"
+    assert run.info.status == "FINISHED" and run.data.params["backbone"] == "test_resnet"
     points = mlflow.MlflowClient().get_metric_history(run.info.run_id, "loss")
     assert [(point.step, point.value) for point in points] == [
         (record["epoch"], record["loss"]) for record in log("small")
