@@ -25,6 +25,7 @@ SMALLER = {
     "--identities 60 --test_identities 30":
         "--identities 8 --test_identities 5 --cameras 4 --images 2 --distractors 9 --junk 5",
     "total_epoch: 20": "total_epoch: 1",
+    "backbone: osnet_x0_25": "backbone: test_resnet",
     "0061_c1s1_001081_00": "0009_c1s1_000065_00",
     "0061_c4s1_001093_00": "0009_c4s1_000074_00",
     "query/0061": "query/0009",

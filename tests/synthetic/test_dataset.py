@@ -214,6 +214,7 @@ def test_a_folder_without_distractors_or_junk_may_be_asked_for(tmp_path):
     assert {label for label, _ in names(tmp_path, "bounding_box_test")} == {"0005", "0006", "0007"}
 
 
+@pytest.mark.slow
 def test_colour_histograms_do_badly(tmp_path):
     draw_data_set(tmp_path, 1, 20, images=1, distractors=60, junk=0, workers=1)
     for descriptor in DESCRIPTORS.values():

@@ -132,6 +132,7 @@ def test_a_process_that_dies_ends_the_others_a_restart_goes_on_and_sigterm_saves
     assert state["epoch"] == len(log("restarted", room)) < 7
 
 
+@pytest.mark.slow
 def test_processes_end_with_a_launcher_that_is_killed(room):
     """They hold the other end of its output, which ends with the last of them."""
     flags = [*SMALL, "--batchsize", "8", "--total", "1000", "--name", "orphaned"]
