@@ -21,6 +21,12 @@ settings.load_profile("suite")
 print_remarks()  # as in every script, whichever test runs first
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """One more than there are cores, for tests also wait for the processes that they start."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(scope="session")
 def fixtures():
     """The folder of numbers made by the published code."""

@@ -61,6 +61,7 @@ def train_spec(options: Namespace, adapt: AdaptSpec | None = None) -> TrainSpec:
         adversarial=options.adv,
         adversarial_every=options.aiter,
         evaluate_every=options.eval_every,
+        runtime=options.runtime or "torch",
         writers=tuple(name for name in WRITERS if getattr(options, name)),
         flags=dict(vars(options)),
         adapt=adapt,

@@ -3,16 +3,20 @@
     engine = fast_engine(tested, "auto")    # an Engine, or None: PyTorch it is
     features = engine.features(bank)
 
-The network is exported once, into a folder of the user's cache that can be deleted at any time.
+The network is exported once, into a folder of the user's cache that can be deleted at any time. One that is being
+trained is exported each time.
 """
 
 import hashlib
 import json
 import logging
 import os
+from collections.abc import Callable, Mapping
+from copy import deepcopy
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -21,7 +25,9 @@ from person_reid.basics import UserError, describe, only_writer, write_json
 from person_reid.deploy.export import TOLERANCE, check_onnx, deviation, export, references
 from person_reid.deploy.exported import READABLE, Contents, Engine, import_onnxruntime, import_openvino
 from person_reid.deploy.load import TestedNetwork, load_network
-from person_reid.retrieval.features import fused_embedding
+from person_reid.models.network import Network
+from person_reid.retrieval.features import Bank, extract_features, fused_embedding
+from person_reid.retrieval.similarity import Features
 from person_reid.versions import PACKAGES
 
 log = logging.getLogger(__name__)
@@ -49,6 +55,37 @@ def fast_engine(tested: TestedNetwork, runtime: str, obstacle: str = "") -> Engi
     outcome means PyTorch, and the log says why. Raises UserError or OSError if another runtime that was asked for is
     not installed, does not agree, or cannot be used; also for an unknown one.
     """
+    return _engine(lambda names: _cached_engine(tested, names), runtime, obstacle)
+
+
+def extract_quickly(
+    network: Network,
+    size: tuple[int, int],
+    banks: Mapping[str, Bank],
+    device: torch.device,
+    batch_size: int,
+    runtime: str = "torch",
+    flip: bool = True,
+    dtype: torch.dtype | None = None,
+) -> dict[str, Features]:
+    """Return {name: features (N, D)} of {name: bank} from the present weights of a network in evaluation mode.
+
+    size: (height, width) of the images. runtime: as in fast_engine; the network is exported anew, and nothing of it
+    stays on the disk. flip, dtype: see extract_features; another runtime than PyTorch computes in float32.
+    """
+    obstacle = "" if device.type == "cpu" else f"the network runs on {device}"
+    engine = _engine(lambda names: _new_engine(network, size, names), runtime, obstacle)
+    if engine:
+        return {name: engine.features(bank, batch_size, flip, name) for name, bank in banks.items()}
+    embed = fused_embedding(network, device)
+    return {
+        name: extract_features(embed, bank, device, batch_size, flip=flip, dtype=dtype, description=name)
+        for name, bank in banks.items()
+    }
+
+
+def _engine(agreeing: Callable[[list[str]], Engine], runtime: str, obstacle: str) -> Engine | None:
+    """Return the Engine of the first agreeing one of some runtimes, or None for PyTorch, as in fast_engine."""
     if runtime == "torch":
         return None
     if runtime not in ("auto", *KINDS):
@@ -56,7 +93,12 @@ def fast_engine(tested: TestedNetwork, runtime: str, obstacle: str = "") -> Engi
     try:
         if obstacle:
             raise UserError(f"{obstacle}, which only PyTorch can do here. Leave --runtime {runtime} out")
-        return _agreeing_engine(tested, runtime)
+        wanted = [name for name in KINDS if find_spec(name)] if runtime == "auto" else [runtime]
+        if not wanted:
+            raise UserError("no other runtime is installed: python -m pip install onnx onnxscript onnxruntime openvino")
+        for name in wanted:
+            IMPORTS[name]()
+        return agreeing(wanted)
     except (UserError, OSError) as error:
         if runtime != "auto":
             raise
@@ -64,28 +106,49 @@ def fast_engine(tested: TestedNetwork, runtime: str, obstacle: str = "") -> Engi
         return None
 
 
-def _agreeing_engine(tested: TestedNetwork, runtime: str) -> Engine:
+def _first_agreeing(file: Path, names: list[str], deviation_of: Callable[[str, Engine], float]) -> Engine:
+    """Return the first Engine for a file whose deviation is small enough. Raises UserError if there is none."""
+    for name in names:
+        engine = Engine(file, kind=KINDS[name])
+        found = deviation_of(f"{name} {version(name)}", engine)
+        if found <= TOLERANCE["float32"]:
+            return engine
+        log.warning(
+            f"{name} {version(name)}: its features deviate from PyTorch's by {found:.0e} of their scale: not used."
+        )
+    raise UserError(f"the features of {' and '.join(names)} do not agree with PyTorch's.")
+
+
+def _new_engine(network: Network, size: tuple[int, int], names: list[str]) -> Engine:
+    """Return the first Engine that agrees with a network, whose file is gone again."""
+    network = deepcopy(network)  # its parameters go on being trained
+    contents = Contents(*size, network.dim, network.pieces, type(network).__name__, normalised=True)
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # Windows keeps files that are in use
+        file = Path(folder) / "network.onnx"
+        check_onnx()
+        export(network, contents, file, "onnx")
+        expected = references(fused_embedding(network, torch.device("cpu")), contents)
+        return _first_agreeing(file, names, lambda _, engine: deviation(engine, expected))
+
+
+def _cached_engine(tested: TestedNetwork, names: list[str]) -> Engine:
     """Return the first Engine that agrees with PyTorch, from the cached file if there is one."""
-    wanted = [name for name in KINDS if find_spec(name)] if runtime == "auto" else [runtime]
-    if not wanted:
-        raise UserError("no other runtime is installed: python -m pip install onnx onnxscript onnxruntime openvino")
-    for name in wanted:
-        IMPORTS[name]()
     file = cache_folder() / f"{Path(tested.spec.backbone or '').name}_{fingerprint(tested)}.onnx"
     with only_writer(file.with_suffix(".lock"), str(file), wait=True):
         about = _about(file) or _write(tested, file)
-        for name in wanted:
-            engine, known = Engine(file, kind=KINDS[name]), f"{name} {version(name)}"
-            if known not in about["deviations"]:
+        deviations = about["deviations"]
+
+        def deviation_of(known: str, engine: Engine) -> float:
+            if known not in deviations:
                 embedding = fused_embedding(load_network(tested), torch.device("cpu"))
-                about["deviations"][known] = deviation(engine, references(embedding, engine.contents))
+                deviations[known] = deviation(engine, references(embedding, engine.contents))
                 write_json(file.with_suffix(".json"), about)
-            found = about["deviations"][known]
+            found = float(deviations[known])
             if found <= TOLERANCE["float32"]:
                 log.info(f"Features by {known}; they deviate from PyTorch's by {found:.0e} of their scale.")
-                return engine
-            log.warning(f"{known}: its features deviate from PyTorch's by {found:.0e} of their scale: not used.")
-    raise UserError(f"the features of {' and '.join(wanted)} do not agree with PyTorch's.")
+            return found
+
+        return _first_agreeing(file, names, deviation_of)
 
 
 def cache_folder() -> Path:

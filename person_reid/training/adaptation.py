@@ -14,10 +14,10 @@ import torch
 from person_reid.basics import UserError
 from person_reid.data.layout import Split, parse_names
 from person_reid.data.samplers import ClusterSampler
+from person_reid.deploy.runtimes import extract_quickly
 from person_reid.models.heads import Head
 from person_reid.models.network import Network
 from person_reid.retrieval.clusters import Labels, agreement, cluster_means, dbscan, jaccard_graph, nearest, overlap
-from person_reid.retrieval.features import extract_features, fused_embedding
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import Features, flaw
@@ -74,11 +74,12 @@ class Adaptation:
         """Extract the features of all images, (N, D); the processes share the work."""
         trainer, world = self.trainer, self.trainer.world
         world.follow(self.network.buffers())  # the statistics of the first process are those that are saved
+        spec, size = trainer.spec, (self.bank.shape[1], self.bank.shape[2])
         with evaluation_mode(self.network):
-            embed = fused_embedding(self.network, trainer.device)
-            batch, dtype = trainer.spec.data.batch_size, trainer.spec.dtype
-            bank = world.share(self.bank)
-            found = extract_features(embed, bank, trainer.device, batch, flip=False, dtype=dtype)
+            found = extract_quickly(
+                self.network, size, {"features": world.share(self.bank)}, trainer.device, spec.data.batch_size,
+                spec.runtime, flip=False, dtype=spec.dtype,
+            )["features"]  # fmt: skip
         return world.collect(found, len(self.split))
 
     def refresh(self) -> dict[str, float]:

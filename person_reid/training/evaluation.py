@@ -6,9 +6,9 @@ import torch
 
 from person_reid.data.bank import load_bank
 from person_reid.data.layout import read_split
+from person_reid.deploy.runtimes import extract_quickly
 from person_reid.distributed import World
 from person_reid.models.network import Network
-from person_reid.retrieval.features import extract_features, fused_embedding
 from person_reid.retrieval.metrics import check_cameras, evaluate
 from person_reid.retrieval.results import FeatureSet
 from person_reid.training.adversarial import evaluation_mode
@@ -17,18 +17,20 @@ from person_reid.training.adversarial import evaluation_mode
 class Evaluation:
     """Measure Rank@1 and mAP of a network on query and gallery of a data set, as test.py does without further flags.
 
-    data_dir: laid out by prepare.py. Raises UserError if it has no query or gallery, or none that can be ranked.
+    data_dir: laid out by prepare.py. runtime: see deploy.runtimes. Raises UserError if there is no query or gallery, or
+    none that can be ranked.
     """
 
-    def __init__(self, data_dir: str | Path) -> None:
-        self.data_dir = Path(data_dir)
+    def __init__(self, data_dir: str | Path, runtime: str = "torch") -> None:
+        self.data_dir, self.runtime = Path(data_dir), runtime
         self.splits = {name: read_split(data_dir, name) for name in ("query", "gallery")}
+        self.size = (0, 0)
         self.banks: dict[str, torch.Tensor] = {}
         check_cameras(self.splits["query"], self.splits["gallery"])  # type: ignore[arg-type] # labels, cameras suffice
 
     def decode(self, height: int, width: int) -> None:
         """Decode the images, or open their caches."""
-        cache = self.data_dir / ".cache"
+        self.size, cache = (height, width), self.data_dir / ".cache"
         self.banks = {name: load_bank(split.paths, height, width, cache, name) for name, split in self.splits.items()}
 
     def __call__(self, network: Network, device: torch.device, batch_size: int, world: World) -> dict[str, float]:
@@ -37,11 +39,11 @@ class Evaluation:
         The network is left unchanged, with each module in its own mode.
         """
         with evaluation_mode(network):
-            embed = fused_embedding(network, device)
-            sets = {}
-            for name, split in self.splits.items():
-                bank = world.share(self.banks[name])
-                features = extract_features(embed, bank, device, batch_size, description=name)
-                sets[name] = FeatureSet(world.collect(features, len(split)), split.labels, split.cameras)
+            shares = {name: world.share(bank) for name, bank in self.banks.items()}
+            found = extract_quickly(network, self.size, shares, device, batch_size, self.runtime)
+        sets = {
+            name: FeatureSet(world.collect(found[name], len(split)), split.labels, split.cameras)
+            for name, split in self.splits.items()
+        }
         metrics = evaluate(sets["query"], sets["gallery"], workers=world)
         return {"rank1": metrics.rank(1), "mAP": metrics.mAP}

@@ -111,7 +111,7 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
             f"{', '.join(map(str, data.roots))}. Name their folder with --data_dir, or start a run of another --name."
         )
     unlabelled = read_unlabelled(data.unlabelled) if data.unlabelled else []
-    evaluation = Evaluation(data.roots[0]) if spec.evaluate_every else None
+    evaluation = Evaluation(data.roots[0], spec.runtime) if spec.evaluate_every else None
     sampler = build_sampler(spec, split, world)
 
     seed_everything(spec.seed)

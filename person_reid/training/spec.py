@@ -115,6 +115,7 @@ class TrainSpec:
     average: whether the weights are averaged over the last epochs.
     adversarial: weight of the loss on adversarial images, 0 for none; adversarial_every: batches from one to the next.
     evaluate_every: epochs from one evaluation on query and gallery to the next; 0 for none.
+    runtime: what extracts features on the way; see deploy.runtimes.
     keep: how many numbered checkpoints to keep; 0 for all.
     writers: any of "tensorboard", "wandb" and "mlflow".
     flags: {flag: value}, for opts.yaml.
@@ -138,6 +139,7 @@ class TrainSpec:
     adversarial: float
     adversarial_every: float
     evaluate_every: int
+    runtime: str
     keep: int
     profile: bool
     writers: tuple[str, ...]

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from person_reid.cli import adapt
+from person_reid.deploy.exported import Engine
 from person_reid.training.adaptation import LEAST_KEPT
 from person_reid.training.trainer import Trainer
 from tests.support.people import write_people
@@ -60,6 +61,25 @@ def test_the_result_is_a_run(people, room):
             shutil.copytree(people / "train_all", test / split)
     output = run("test", "--name", "whole", "--test_dir", test, "--gpu_ids", "-1", cwd=room)
     assert "mAP" in output
+
+
+def test_another_runtime_finds_the_same_clusters(people, room, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    used: list[str] = []
+    original = Engine.features
+
+    def features(engine, *asked, **named):
+        used.append(engine.kind)
+        return original(engine, *asked, **named)
+
+    monkeypatch.setattr(Engine, "features", features)
+    adapted(people, "other", room, "--report_labels", "--runtime", "onnxruntime", "--total_epoch", "1")
+    assert used == ["onnx", "onnx"]
+    (record,), first = log("other", room), log("whole", room)[0]
+    assert {name: record[name] for name in ("clusters", "clustered")} == {
+        name: first[name] for name in ("clusters", "clustered")
+    }
+    assert record["own_mAP"] == pytest.approx(first["own_mAP"], abs=0.01)
 
 
 def test_learning_moves_the_network_and_its_teacher(room):

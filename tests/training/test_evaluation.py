@@ -80,18 +80,27 @@ def test_a_killed_run_goes_on_with_the_same_bits_and_records(here, monkeypatch):
     }
 
 
-def test_every_module_is_back_in_its_mode(here):
+@pytest.mark.parametrize("runtime", ["torch", "onnxruntime", "auto"])
+def test_the_network_is_left_as_it_was_whatever_computes_the_features(here, runtime):
     from tests.support.small_training import trainer
 
+    if runtime != "torch":
+        pytest.importorskip("onnxruntime")
     trained = trainer()
     trained.network.train()
     trained.network.model.conv1.eval()
     before = {name: module.training for name, module in trained.network.named_modules()}
-    evaluation = Evaluation("people")
-    evaluation.decode(32, 16)
-    found = evaluation(trained.network, trained.device, 8, trained.world)
-    assert found.keys() == {"rank1", "mAP"}
+    state = {name: value.clone() for name, value in trained.network.state_dict().items()}
+    learns = [parameter.requires_grad for parameter in trained.network.parameters()]
+    figures = []
+    for name in ("torch", runtime):
+        evaluation = Evaluation("people", name)
+        evaluation.decode(32, 16)
+        figures.append(evaluation(trained.network, trained.device, 8, trained.world))
+    assert figures[0].keys() == {"rank1", "mAP"} and figures[1] == pytest.approx(figures[0], abs=1e-3)
     assert {name: module.training for name, module in trained.network.named_modules()} == before
+    assert equal_weights(trained.network.state_dict(), state)
+    assert [parameter.requires_grad for parameter in trained.network.parameters()] == learns
 
 
 @pytest.mark.parametrize("missing", ["query", "gallery"])
