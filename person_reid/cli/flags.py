@@ -227,6 +227,7 @@ def testing_parser(text: str | None = "") -> Parser:
         "--camera_norm", nargs="?", const="center", choices=("center", "standardise"),
         help="give the features of every camera the same mean (and, by standardise, deviation)",
     )  # fmt: skip
+    features.add_argument("--whiten", action="store_true", help="make the features' dimensions uncorrelated")
     return parser
 
 

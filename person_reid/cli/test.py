@@ -28,7 +28,7 @@ from person_reid.distributed import World, join_world
 from person_reid.retrieval.metrics import Metrics, evaluate, merge_multi_query
 from person_reid.retrieval.results import FeatureSet, multi_query_file, save_multi_query, save_result
 from person_reid.retrieval.similarity import DISTANCES
-from person_reid.retrieval.target import CameraNorm
+from person_reid.retrieval.target import CameraNorm, Whitening
 from person_reid.run_folder import RunFolder
 
 
@@ -37,8 +37,9 @@ def main(argv: list[str] | None = None) -> None:
     options = testing_parser(__doc__).parse_args(argv)
     if options.engine and options.adapt_bn:
         raise UserError(f"--engine {options.engine} has no batch norms left to adapt: leave --adapt_bn out.")
-    if options.no_norm and options.camera_norm:
-        raise UserError("--camera_norm gives every feature unit length, and --no_norm keeps its own: choose one.")
+    for flag in ("camera_norm", "whiten"):
+        if options.no_norm and getattr(options, flag):
+            raise UserError(f"--{flag} gives every feature unit length, and --no_norm keeps its own: choose one.")
     for path in filter(None, (options.result, options.json)):
         check_target(path)
     with join_world(options.gpu_ids) as world:
@@ -46,8 +47,13 @@ def main(argv: list[str] | None = None) -> None:
         extract = extractor(options, world)
         query, gallery = extract("query"), extract("gallery")
         images = extract("multi-query") if options.multi else None
+        fits: list[Callable[[FeatureSet], CameraNorm | Whitening]] = []
         if options.camera_norm:
-            norm = CameraNorm(gallery.features, gallery.cameras, options.camera_norm == "standardise")
+            fits.append(lambda found: CameraNorm(found.features, found.cameras, options.camera_norm == "standardise"))
+        if options.whiten:
+            fits.append(lambda found: Whitening(found.features))
+        for fit in fits:
+            norm = fit(gallery)
             query, gallery, images = norm.of(query), norm.of(gallery), images and norm.of(images)
         if world.leads:
             report(options, query, gallery, images)

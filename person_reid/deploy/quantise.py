@@ -18,6 +18,7 @@ from person_reid.basics import UserError, progress
 from person_reid.data.bank import load_bank
 from person_reid.data.layout import list_images
 from person_reid.deploy.exported import import_onnxruntime, quiet
+from person_reid.retrieval.similarity import unit_rows_or_zeros
 
 log = logging.getLogger(__name__)
 LAYERS = ["Conv", "Gemm", "MatMul"]
@@ -126,9 +127,7 @@ def _features(model: Any, images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     settings.log_severity_level = 3
     session = onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
     batches = [session.run(None, {"images": images[i : i + BATCH]})[0] for i in range(0, len(images), BATCH)]
-    features = np.concatenate(batches)
-    lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    return np.asarray(features / np.maximum(lengths, 1e-12))
+    return unit_rows_or_zeros(np.concatenate(batches))
 
 
 def _cosine(features: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> float:

@@ -22,8 +22,8 @@ SAFETENSORS = "model.safetensors"  # the weight file in a folder
 WRAPPERS = ("module.", "_orig_mod.")  # DataParallel and AveragedModel, torch.compile
 ENVELOPES = ("state_dict", "model", "network", "teacher", "student")  # keys of the weights in training states
 # The prefixes of the backbone in the files of other programs: MoCo, LUPerson and LUPerson-NL; DINO, TransReID-SSL,
-# SOLIDER and fast-reid; TransReID and reid-strong-baseline; CLIP.
-CONTAINERS = ("encoder_q.", "encoder.", "base_encoder.", "backbone.", "base.", "visual.", "image_encoder.")
+# SOLIDER and fast-reid; TransReID and reid-strong-baseline; CLIP; Roboflow's trackers, if a projection follows.
+CONTAINERS = ("encoder_q.", "encoder.", "base_encoder.", "backbone.", "base.", "visual.", "image_encoder.", "0.")
 
 # The last linear layers: our classifiers, and the ImageNet classifiers of the libraries.
 CLASSIFIER = re.compile(

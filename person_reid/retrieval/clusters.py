@@ -15,7 +15,7 @@ from scipy import sparse
 from person_reid.basics import UserError
 from person_reid.retrieval.k_reciprocal import BLOCK, k_reciprocal_encoding, shared_weight
 from person_reid.retrieval.neighbours import ExactNeighbours, NeighbourSearch
-from person_reid.retrieval.similarity import Features, run_chunks, unit_rows
+from person_reid.retrieval.similarity import Features, run_chunks, unit_rows, unit_rows_or_zeros
 
 Labels = npt.NDArray[np.int64]
 OUTLIER = -1
@@ -72,7 +72,7 @@ def cluster_means(features: Features, labels: Labels) -> Features:
     members = np.flatnonzero(labels >= 0)
     ones = np.ones(len(members), np.float32)
     sums = sparse.csr_array((ones, (labels[members], members)), (labels.max(initial=-1) + 1, len(features))) @ features
-    return np.asarray(sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12), np.float32)
+    return unit_rows_or_zeros(sums)
 
 
 def margins(features: Features, labels: Labels) -> npt.NDArray[np.float32]:

@@ -31,6 +31,12 @@ def unit_rows(features: Features) -> Features:
     return features / norms[:, None]
 
 
+def unit_rows_or_zeros(features: Features) -> Features:
+    """Return features (N, D) with rows of norm 1; rows of zeros stay as they are."""
+    norms = np.linalg.norm(features, axis=1, keepdims=True)
+    return np.asarray(features / np.maximum(norms, 1e-12), np.float32)
+
+
 def flaw(features: npt.NDArray[Any], name: Callable[[int], object] = "index {}".format) -> str:
     """Return why features (N, D) cannot be compared: one is not finite, or all zero. Returns "" if they can.
 

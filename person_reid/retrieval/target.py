@@ -1,4 +1,4 @@
-"""Fit a network to the images it is tested on without training it: batch-norm statistics, and features per camera.
+"""Fit a network to the images it is tested on without training it: its batch norms, or its features.
 
 Neither needs a label, and neither needs the images the network was trained on.
 """
@@ -12,7 +12,7 @@ from person_reid.basics import UserError, autocast, progress
 from person_reid.data.augment import normalise
 from person_reid.models.network import Network
 from person_reid.retrieval.results import FeatureSet
-from person_reid.retrieval.similarity import Features
+from person_reid.retrieval.similarity import Features, unit_rows_or_zeros
 
 BATCH = 64  # images per batch; the statistics are means over the batches
 FEWEST = 2  # images of a camera; with fewer, the mean of all cameras stands for its own
@@ -78,9 +78,29 @@ class CameraNorm:
         for camera in np.unique(cameras).tolist():
             mean, divisor = self.own.get(camera, self.all)
             moved[cameras == camera] = (features[cameras == camera] - mean) / divisor
-        moved /= np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-12)
-        return moved
+        return unit_rows_or_zeros(moved)
 
     def of(self, images: FeatureSet) -> FeatureSet:
         """Return a FeatureSet with its features normalised."""
         return FeatureSet(self(images.features, images.cameras), images.labels, images.cameras, images.paths)
+
+
+class Whitening:
+    """Make the dimensions of features uncorrelated and their variances more alike, fitted on one set.
+
+        g = (Λ + λ̄ I)^(-1/4) Uᵀ (f − mean) / ‖·‖     U Λ Uᵀ: the covariance; λ̄: the mean of its eigenvalues
+
+    features: (N, D). Whitening as in Jégou and Chum, Negative Evidences and Co-occurrences in Image Retrieval: The
+    Benefit of PCA and Whitening, ECCV 2012, but half of it, and shrunk by λ̄: both are better (docs/adaptation.md).
+    """
+
+    def __init__(self, features: Features) -> None:
+        self.mean = features.mean(axis=0)
+        eigenvalues, vectors = np.linalg.eigh(np.cov(features.T.astype(np.float64)))
+        damped = np.maximum(eigenvalues, 0) + max(eigenvalues.mean(), SMALLEST**2)
+        self.directions = (vectors * damped**-0.25).astype(np.float32)
+
+    def of(self, images: FeatureSet) -> FeatureSet:
+        """Return a FeatureSet with its features whitened, each of unit length."""
+        features = unit_rows_or_zeros((images.features - self.mean) @ self.directions)
+        return FeatureSet(features, images.labels, images.cameras, images.paths)

@@ -52,6 +52,7 @@ FORMS = {
         "classifier.weight",
     ),
     "TransReID": (lambda b: under("base.", b) | {"bottleneck.weight": torch.ones(2)}, "bottleneck.weight"),
+    "Roboflow's trackers": (lambda b: under("0.", b) | {"1.weight": torch.ones(2)}, "1.weight"),
     "compiled, then parallel": (lambda b: under("module._orig_mod.", {**b, "extra": torch.ones(1)}), "extra"),
     "parallel, then compiled": (lambda b: under("_orig_mod.module.", {**b, "extra": torch.ones(1)}), "extra"),
 }  # fmt: skip

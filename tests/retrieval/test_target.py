@@ -9,7 +9,8 @@ from torch import nn
 
 from person_reid.basics import UserError
 from person_reid.data.augment import normalise
-from person_reid.retrieval.target import CameraNorm, reestimate_batch_norms
+from person_reid.retrieval.results import FeatureSet
+from person_reid.retrieval.target import CameraNorm, Whitening, reestimate_batch_norms
 from tests.support.people import draw_people
 from tests.support.scripts import refused, run
 
@@ -87,14 +88,32 @@ def test_a_feature_at_the_mean_of_its_camera_is_zero():
     assert (CameraNorm(same, [0, 0, 0], scale=True)(same, [0, 0, 0]) == 0).all()
 
 
+def test_whitening_decorrelates_and_evens_out_the_variances():
+    random = np.random.default_rng(2)
+    mixed = random.normal(size=(500, 6)) @ random.normal(size=(6, 6)) * [9, 3, 1, 1, 0.1, 0] + 5
+    images = FeatureSet(mixed.astype(np.float32), np.arange(500), np.zeros(500))
+    found = Whitening(images.features).of(images).features
+    covariance = np.cov(mixed.T)
+    eigenvalues, vectors = np.linalg.eigh(covariance)
+    expected = (mixed - mixed.mean(0)) @ vectors / (eigenvalues + np.trace(covariance) / 6) ** 0.25
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=1e-4)  # whatever the directions' signs
+
+
+def test_whitening_of_equal_features_stays_finite():
+    images = FeatureSet(np.ones((4, 3), np.float32), np.arange(4), np.zeros(4))
+    assert (Whitening(images.features).of(images).features == 0).all()
+
+
 def test_flags_of_the_command(tmp_path):
     people = draw_people(tmp_path / "people", 3, tested=3)
     usual = ["--backbone", "test_resnet", "--weights", "none", "--height", "64", "--width", "32", "--gpu_ids", "-1"]
     lines: dict[str, list[str]] = {}
-    for flags in ([], ["--adapt_bn"], ["--camera_norm"], ["--camera_norm", "standardise"]):
+    for flags in ([], ["--adapt_bn"], ["--camera_norm"], ["--camera_norm", "standardise"], ["--whiten"]):
         output = run("test", *usual, *flags, "--test_dir", people, "--result", f"{len(lines)}.mat", cwd=tmp_path)
         lines[" ".join(flags)] = [line for line in output.splitlines() if "mAP" in line]
-    contents = {(tmp_path / f"{number}.mat").read_bytes() for number in range(4)}
-    assert len(contents) == 4 and all(lines.values())
-    assert "--camera_norm" in refused("test", *usual, "--no_norm", "--camera_norm", "--test_dir", people, cwd=tmp_path)
+    contents = {(tmp_path / f"{number}.mat").read_bytes() for number in range(5)}
+    assert len(contents) == 5 and all(lines.values())
+    for flag in ("--camera_norm", "--whiten"):
+        assert flag in refused("test", *usual, "--no_norm", flag, "--test_dir", people, cwd=tmp_path)
     assert "--adapt_bn" in refused("test", "--engine", "a.onnx", "--adapt_bn", "--test_dir", people, cwd=tmp_path)
