@@ -3,10 +3,12 @@
 
     python benchmarks/runtimes.py --weights osnet_x0_25_msmt17.pth --test_dir ../Market/pytorch --int8 int8.onnx
     python benchmarks/runtimes.py --weights osnet_x0_25_msmt17.pth --test_dir ../Market/pytorch --people 100
+    python benchmarks/runtimes.py --weights osnet.pth --test_dir ../Market/pytorch --whole --engines openvino
 
 --int8 is a file of tools/export.py --int8 --calibrate. The ways take turns, so that a busy machine slows all of them.
 Seconds are those of a clock and of the processor; the latter depend little on what else runs. --people also measures
-the whole process of test.py, on the first people of the test set and 15 distractors for each, and prints its mAP.
+the whole process of test.py, on the first people of the test set and 15 distractors for each, and prints its mAP;
+--whole takes all images.
 Images are decoded and networks exported beforehand, as in every run but the first.
 """
 
@@ -41,15 +43,19 @@ def main(argv=None):
     parser.add_argument("--images", type=int, default=256, help="gallery images in a turn")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each way; their median is printed")
     parser.add_argument("--people", type=int, default=0, help="people to run test.py on; 0 leaves test.py out")
+    parser.add_argument("--whole", action="store_true", help="run test.py on the whole test set")
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=ENGINES, help="only these beside PyTorch")
     options = parser.parse_args(argv)
     # {name: flags of test.py}
     network = ["--backbone", options.backbone, "--weights", options.weights]
-    ways = {f"{name}, float32": [*network, "--runtime", name] for name in ("torch", *ENGINES)}
+    ways = {f"{name}, float32": [*network, "--runtime", name] for name in ("torch", *options.engines)}
     if options.int8:
-        ways |= {f"{name}, int8": ["--engine", options.int8, "--runtime", name] for name in ENGINES}
+        ways |= {f"{name}, int8": ["--engine", options.int8, "--runtime", name] for name in options.engines}
     print(machine())
     extraction(ways, options)
-    if options.people:
+    if options.whole:
+        whole_test(ways, Path(options.test_dir), options)
+    elif options.people:
         with tempfile.TemporaryDirectory() as folder:
             whole_test(ways, part_of(Path(options.test_dir), Path(folder), options.people, options), options)
 
