@@ -169,6 +169,7 @@ def test_no_torch_is_loaded(script, result):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_numbers_of_one(result, published):
     done = run(
         "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "evaluate_gpu.py", "--result", result

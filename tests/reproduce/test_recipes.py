@@ -94,11 +94,8 @@ def small(path, people):
     if flags.get("backbone") not in LIGHT:
         of_resnets = flags.get("usam") or "layer" in flags.get("attention", "")
         flags["backbone"] = "resnet18" if of_resnets else "test_resnet"
-    size = (
-        {"height": 96, "width": 32}
-        if flags.get("PCB") or flags["backbone"] == "lightmbn"
-        else {"height": 64, "width": 32}
-    )
+    tall, slow = flags.get("PCB") or flags["backbone"] == "lightmbn", flags.get("fp16")  # which CPUs compute slowly
+    size = {"height": 96 if tall else 32 if slow else 64, "width": 16 if slow else 32}
     return {
         **flags, **size, "weights": "none", "batchsize": 16, "lr": 0.001, "backbone_lr": 0.001, "total_epoch": 2,
         "warm_epoch": min(1, flags.get("warm_epoch", 0)), "freeze_epochs": min(1, flags.get("freeze_epochs", 0)),

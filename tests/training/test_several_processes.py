@@ -113,6 +113,7 @@ def test_averaged_statistics_are_of_the_images_of_all_processes(plain_runs):
         assert deviation.mean() < 0.05, name
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_ends_the_others_a_restart_goes_on_and_sigterm_saves(room):
     """One of two is killed once an epoch is saved. torchrun starts both again, and is told to end (SIGTERM) once they
     have saved another."""
