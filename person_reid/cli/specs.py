@@ -27,6 +27,8 @@ def spec_of(kind: type[Spec], options: Namespace, **further: object) -> Spec:
 
 def train_spec(options: Namespace, adapt: AdaptSpec | None = None) -> TrainSpec:
     """Return the training that the resolved flags of train.py describe. adapt: of a training without labels."""
+    if options.runtime and not (options.eval_every or adapt):
+        raise UserError(f"--runtime {options.runtime} would be ignored without --eval_every.")
     padding = 0 if options.PCB else 10  # PCB was published without padding
     further = options.train_with.split(",") if options.train_with else []
     data = DataSpec(

@@ -47,14 +47,15 @@ def main(argv: list[str] | None = None) -> None:
         extract = extractor(options, world)
         query, gallery = extract("query"), extract("gallery")
         images = extract("multi-query") if options.multi else None
-        fits: list[Callable[[FeatureSet], CameraNorm | Whitening]] = []
+
+        def fitted(norm: CameraNorm | Whitening) -> tuple[FeatureSet, FeatureSet, FeatureSet | None]:
+            return norm.of(query), norm.of(gallery), images and norm.of(images)
+
         if options.camera_norm:
-            fits.append(lambda found: CameraNorm(found.features, found.cameras, options.camera_norm == "standardise"))
+            standardise = options.camera_norm == "standardise"
+            query, gallery, images = fitted(CameraNorm(gallery.features, gallery.cameras, standardise))
         if options.whiten:
-            fits.append(lambda found: Whitening(found.features))
-        for fit in fits:
-            norm = fit(gallery)
-            query, gallery, images = norm.of(query), norm.of(gallery), images and norm.of(images)
+            query, gallery, images = fitted(Whitening(gallery.features))
         if world.leads:
             report(options, query, gallery, images)
 

@@ -26,7 +26,7 @@ from person_reid.deploy.exported import READABLE, Engine
 from person_reid.deploy.foreign import Preparation
 from person_reid.deploy.load import TestedNetwork, load_network, network_of_run
 from person_reid.deploy.pretrained import open_pretrained
-from person_reid.deploy.runtimes import fast_engine, kind_of_file
+from person_reid.deploy.runtimes import fast_engine, kind_of_file, obstacle_of
 from person_reid.models.factory import resolve
 from person_reid.models.spec import NetworkSpec
 from person_reid.retrieval.features import Bank, extract_features, fused_embedding
@@ -92,7 +92,7 @@ class Embedder:
                 tested = network_of_run(str(source), which_epoch, size)
             else:
                 tested = TestedNetwork(resolve(NetworkSpec(str(source), *size)), str(weights), seed=0)
-            engine = fast_engine(tested, runtime or "torch", _obstacle(device, scales, dtype))
+            engine = fast_engine(tested, runtime or "torch", obstacle_of(device, scales, dtype))
         if engine:
             self.size, self.dim, features = engine.size, engine.contents.dim, engine.features
             self._extract = lambda bank, text: features(bank, batch_size, flip, text, unit_length)
@@ -175,15 +175,6 @@ def _usable(device: str | torch.device) -> torch.device:
     except Exception as error:  # each kind of device fails in its own way
         reason = str(error).partition("\n")[0]
         raise UserError(f"Embedder: device {device!r} cannot be used here ({reason}); the CPU is 'cpu'.") from error
-
-
-def _obstacle(device: torch.device, scales: Sequence[float], dtype: torch.dtype | None) -> str:
-    """Return why no exported file can do what is asked of a network, in words; "" if one can."""
-    if device.type != "cpu":
-        return f"the network runs on {device}"
-    if list(scales) != [1]:
-        return "the images are resized (--ms)"
-    return f"the precision is {dtype} (--fp16, --bf16)" if dtype else ""
 
 
 def _accepted(image: Any, position: int) -> Any:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -26,7 +26,7 @@ from person_reid.deploy.export import TOLERANCE, check_onnx, deviation, export, 
 from person_reid.deploy.exported import READABLE, Contents, Engine, import_onnxruntime, import_openvino
 from person_reid.deploy.load import TestedNetwork, load_network
 from person_reid.models.network import Network
-from person_reid.retrieval.features import Bank, extract_features, fused_embedding
+from person_reid.retrieval.features import extract_features, fused_embedding
 from person_reid.retrieval.similarity import Features
 from person_reid.versions import PACKAGES
 
@@ -58,23 +58,28 @@ def fast_engine(tested: TestedNetwork, runtime: str, obstacle: str = "") -> Engi
     return _engine(lambda names: _cached_engine(tested, names), runtime, obstacle)
 
 
-def extract_quickly(
+def check_runtime(runtime: str, device: torch.device) -> None:
+    """Raise UserError, before the work, for a runtime that `features_of` could not use on a device."""
+    if runtime not in ("torch", "auto"):
+        _wanted(runtime, obstacle_of(device))
+
+
+def features_of(
     network: Network,
-    size: tuple[int, int],
-    banks: Mapping[str, Bank],
+    banks: Mapping[str, torch.Tensor],
     device: torch.device,
     batch_size: int,
     runtime: str = "torch",
     flip: bool = True,
     dtype: torch.dtype | None = None,
 ) -> dict[str, Features]:
-    """Return {name: features (N, D)} of {name: bank} from the present weights of a network in evaluation mode.
+    """Return {name: features (N, D)} of {name: bank (N, H, W, 3)} from the present weights of a network.
 
-    size: (height, width) of the images. runtime: as in fast_engine; the network is exported anew, and nothing of it
-    stays on the disk. flip, dtype: see extract_features; another runtime than PyTorch computes in float32.
+    network: in evaluation mode. runtime: as in fast_engine; the network is exported anew, and nothing of it stays on
+    the disk. flip, dtype: see extract_features; another runtime than PyTorch computes in float32.
     """
-    obstacle = "" if device.type == "cpu" else f"the network runs on {device}"
-    engine = _engine(lambda names: _new_engine(network, size, names), runtime, obstacle)
+    height, width = next(iter(banks.values())).shape[1:3]
+    engine = _engine(lambda names: _new_engine(network, (height, width), names), runtime, obstacle_of(device))
     if engine:
         return {name: engine.features(bank, batch_size, flip, name) for name, bank in banks.items()}
     embed = fused_embedding(network, device)
@@ -84,21 +89,35 @@ def extract_quickly(
     }
 
 
+def obstacle_of(device: torch.device, scales: Sequence[float] = (1.0,), dtype: torch.dtype | None = None) -> str:
+    """Return why no exported file can do what is asked of a network, in words; "" if one can."""
+    if device.type != "cpu":
+        return f"the network runs on {device}"
+    if list(scales) != [1]:
+        return "the images are resized (--ms)"
+    return f"the precision is {dtype} (--fp16, --bf16)" if dtype else ""
+
+
+def _wanted(runtime: str, obstacle: str) -> list[str]:
+    """Return the runtimes to try, the fastest first. Raises UserError if there is none."""
+    if runtime not in ("auto", *KINDS):
+        raise UserError(f"runtime {runtime!r}: expected torch, auto, {', '.join(KINDS)}.")
+    if obstacle:
+        raise UserError(f"{obstacle}, which only PyTorch can do here. Leave --runtime {runtime} out")
+    wanted = [name for name in KINDS if find_spec(name)] if runtime == "auto" else [runtime]
+    if not wanted:
+        raise UserError("no other runtime is installed: python -m pip install onnx onnxscript onnxruntime openvino")
+    for name in wanted:
+        IMPORTS[name]()
+    return wanted
+
+
 def _engine(agreeing: Callable[[list[str]], Engine], runtime: str, obstacle: str) -> Engine | None:
     """Return the Engine of the first agreeing one of some runtimes, or None for PyTorch, as in fast_engine."""
     if runtime == "torch":
         return None
-    if runtime not in ("auto", *KINDS):
-        raise UserError(f"runtime {runtime!r}: expected torch, auto, {', '.join(KINDS)}.")
     try:
-        if obstacle:
-            raise UserError(f"{obstacle}, which only PyTorch can do here. Leave --runtime {runtime} out")
-        wanted = [name for name in KINDS if find_spec(name)] if runtime == "auto" else [runtime]
-        if not wanted:
-            raise UserError("no other runtime is installed: python -m pip install onnx onnxscript onnxruntime openvino")
-        for name in wanted:
-            IMPORTS[name]()
-        return agreeing(wanted)
+        return agreeing(_wanted(runtime, obstacle))
     except (UserError, OSError) as error:
         if runtime != "auto":
             raise
@@ -109,13 +128,11 @@ def _engine(agreeing: Callable[[list[str]], Engine], runtime: str, obstacle: str
 def _first_agreeing(file: Path, names: list[str], deviation_of: Callable[[str, Engine], float]) -> Engine:
     """Return the first Engine for a file whose deviation is small enough. Raises UserError if there is none."""
     for name in names:
-        engine = Engine(file, kind=KINDS[name])
-        found = deviation_of(f"{name} {version(name)}", engine)
+        engine, known = Engine(file, kind=KINDS[name]), f"{name} {version(name)}"
+        found = deviation_of(known, engine)
         if found <= TOLERANCE["float32"]:
             return engine
-        log.warning(
-            f"{name} {version(name)}: its features deviate from PyTorch's by {found:.0e} of their scale: not used."
-        )
+        log.warning(f"{known}: its features deviate from PyTorch's by {found:.0e} of their scale: not used.")
     raise UserError(f"the features of {' and '.join(names)} do not agree with PyTorch's.")
 
 
@@ -125,10 +142,14 @@ def _new_engine(network: Network, size: tuple[int, int], names: list[str]) -> En
     contents = Contents(*size, network.dim, network.pieces, type(network).__name__, normalised=True)
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # Windows keeps files that are in use
         file = Path(folder) / "network.onnx"
-        check_onnx()
-        export(network, contents, file, "onnx")
-        expected = references(fused_embedding(network, torch.device("cpu")), contents)
-        return _first_agreeing(file, names, lambda _, engine: deviation(engine, expected))
+        exported = export(network, contents, file, "onnx")
+
+        def deviation_of(known: str, engine: Engine) -> float:
+            if known == _checked_by_export():
+                return exported
+            return deviation(engine, references(fused_embedding(network, torch.device("cpu")), contents))
+
+        return _first_agreeing(file, names, deviation_of)
 
 
 def _cached_engine(tested: TestedNetwork, names: list[str]) -> Engine:
@@ -149,6 +170,11 @@ def _cached_engine(tested: TestedNetwork, names: list[str]) -> Engine:
             return found
 
         return _first_agreeing(file, names, deviation_of)
+
+
+def _checked_by_export() -> str:
+    """Return the runtime by which `export` checks an ONNX file, with its version."""
+    return f"onnxruntime {version('onnxruntime')}"
 
 
 def cache_folder() -> Path:
@@ -177,8 +203,7 @@ def _write(tested: TestedNetwork, file: Path) -> dict[str, Any]:
     network, (height, width) = load_network(tested), tested.size
     contents = Contents(height, width, network.dim, network.pieces, f"{tested.weights}", normalised=True)
     found = export(network, contents, file, "onnx")
-    known = f"onnxruntime {version('onnxruntime')}"
-    about = {"sha256": hashlib.sha256(file.read_bytes()).hexdigest(), "deviations": {known: found}}
+    about = {"sha256": hashlib.sha256(file.read_bytes()).hexdigest(), "deviations": {_checked_by_export(): found}}
     write_json(file.with_suffix(".json"), about)
     return about
 

@@ -3,6 +3,8 @@
 Neither needs a label, and neither needs the images the network was trained on.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -82,7 +84,7 @@ class CameraNorm:
 
     def of(self, images: FeatureSet) -> FeatureSet:
         """Return a FeatureSet with its features normalised."""
-        return FeatureSet(self(images.features, images.cameras), images.labels, images.cameras, images.paths)
+        return replace(images, features=self(images.features, images.cameras))
 
 
 class Whitening:
@@ -102,5 +104,4 @@ class Whitening:
 
     def of(self, images: FeatureSet) -> FeatureSet:
         """Return a FeatureSet with its features whitened, each of unit length."""
-        features = unit_rows_or_zeros((images.features - self.mean) @ self.directions)
-        return FeatureSet(features, images.labels, images.cameras, images.paths)
+        return replace(images, features=unit_rows_or_zeros((images.features - self.mean) @ self.directions))

@@ -14,7 +14,7 @@ import torch
 from person_reid.basics import UserError
 from person_reid.data.layout import Split, parse_names
 from person_reid.data.samplers import ClusterSampler
-from person_reid.deploy.runtimes import extract_quickly
+from person_reid.deploy.runtimes import features_of
 from person_reid.models.heads import Head
 from person_reid.models.network import Network
 from person_reid.retrieval.clusters import Labels, agreement, cluster_means, dbscan, jaccard_graph, nearest, overlap
@@ -74,12 +74,11 @@ class Adaptation:
         """Extract the features of all images, (N, D); the processes share the work."""
         trainer, world = self.trainer, self.trainer.world
         world.follow(self.network.buffers())  # the statistics of the first process are those that are saved
-        spec, size = trainer.spec, (self.bank.shape[1], self.bank.shape[2])
+        spec, banks = trainer.spec, {"features": world.share(self.bank)}
         with evaluation_mode(self.network):
-            found = extract_quickly(
-                self.network, size, {"features": world.share(self.bank)}, trainer.device, spec.data.batch_size,
-                spec.runtime, flip=False, dtype=spec.dtype,
-            )["features"]  # fmt: skip
+            found = features_of(
+                self.network, banks, trainer.device, spec.data.batch_size, spec.runtime, flip=False, dtype=spec.dtype
+            )["features"]
         return world.collect(found, len(self.split))
 
     def refresh(self) -> dict[str, float]:

@@ -6,7 +6,7 @@ import torch
 
 from person_reid.data.bank import load_bank
 from person_reid.data.layout import read_split
-from person_reid.deploy.runtimes import extract_quickly
+from person_reid.deploy.runtimes import features_of
 from person_reid.distributed import World
 from person_reid.models.network import Network
 from person_reid.retrieval.metrics import check_cameras, evaluate
@@ -24,13 +24,12 @@ class Evaluation:
     def __init__(self, data_dir: str | Path, runtime: str = "torch") -> None:
         self.data_dir, self.runtime = Path(data_dir), runtime
         self.splits = {name: read_split(data_dir, name) for name in ("query", "gallery")}
-        self.size = (0, 0)
         self.banks: dict[str, torch.Tensor] = {}
         check_cameras(self.splits["query"], self.splits["gallery"])  # type: ignore[arg-type] # labels, cameras suffice
 
     def decode(self, height: int, width: int) -> None:
         """Decode the images, or open their caches."""
-        self.size, cache = (height, width), self.data_dir / ".cache"
+        cache = self.data_dir / ".cache"
         self.banks = {name: load_bank(split.paths, height, width, cache, name) for name, split in self.splits.items()}
 
     def __call__(self, network: Network, device: torch.device, batch_size: int, world: World) -> dict[str, float]:
@@ -40,7 +39,7 @@ class Evaluation:
         """
         with evaluation_mode(network):
             shares = {name: world.share(bank) for name, bank in self.banks.items()}
-            found = extract_quickly(network, self.size, shares, device, batch_size, self.runtime)
+            found = features_of(network, shares, device, batch_size, self.runtime)
         sets = {
             name: FeatureSet(world.collect(found[name], len(split)), split.labels, split.cameras)
             for name, split in self.splits.items()

@@ -15,6 +15,7 @@ from person_reid.data.bank import BatchSource, fingerprint, load_bank
 from person_reid.data.layout import Split, join_splits, read_training_splits, read_unlabelled
 from person_reid.data.samplers import ClusterSampler, PKSampler, Sampler, ShuffleSampler, expected_pairs
 from person_reid.data.unlabelled import read_people
+from person_reid.deploy.runtimes import check_runtime
 from person_reid.distributed import World
 from person_reid.models.factory import build_model, check_size, parameter_count
 from person_reid.models.heads import Head
@@ -96,6 +97,7 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
     """
     world = world or World()
     device = world.device(spec.gpu_ids)
+    check_runtime(spec.runtime, device)
     if device.type == "cuda":  # on tensor cores, with ten bits of mantissa instead of 23
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = spec.tf32
     data, augment = spec.data, spec.data.augment

@@ -50,8 +50,8 @@ def written(path, **entries):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no limits there")
-def test_a_full_disk_is_named_and_leaves_nothing(tmp_path):
-    suffixes = [".pt", ".pt2"]  # ONNX takes seconds, and is written in the same way
+@pytest.mark.parametrize("suffixes", [[".pt", ".pt2"], pytest.param([".onnx"], marks=pytest.mark.slow)], ids=str)
+def test_a_full_disk_is_named_and_leaves_nothing(suffixes, tmp_path):
     command = [sys.executable, "-c", FULL_DISK, tmp_path, *suffixes]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     expected = [f"{tmp_path}/net{suffix} File too large" for suffix in suffixes]

@@ -13,7 +13,7 @@ from person_reid.basics import UserError
 from person_reid.cli.flags import testing_parser
 from person_reid.cli.tested import open_embedder, tested_network
 from person_reid.deploy import runtimes as module
-from person_reid.deploy.embedder import Embedder, _obstacle
+from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.exported import Engine
 from person_reid.models.factory import create_model
 from tests.support import ROOT
@@ -195,7 +195,7 @@ class TestMistakes:
 
     def test_a_gpu(self, place):
         with pytest.raises(UserError, match="the network runs on cuda:0, which only PyTorch"):
-            module.fast_engine(tested(place), "openvino", _obstacle(torch.device("cuda", 0), [1.0], None))
+            module.fast_engine(tested(place), "openvino", module.obstacle_of(torch.device("cuda", 0), [1.0], None))
 
     def test_an_unknown_one(self, place):
         with pytest.raises(UserError, match="runtime 'tensorflow': expected torch, auto, openvino, onnxruntime"):

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,15 @@ def test_the_network_is_left_as_it_was_whatever_computes_the_features(here, runt
     assert {name: module.training for name, module in trained.network.named_modules()} == before
     assert equal_weights(trained.network.state_dict(), state)
     assert [parameter.requires_grad for parameter in trained.network.parameters()] == learns
+
+
+def test_a_runtime_that_could_not_be_used_is_refused_before_the_first_batch(here, monkeypatch):
+    with pytest.raises(UserError, match="--runtime auto would be ignored without --eval_every"):
+        train.main([*SMALL, *FLAGS, "--runtime", "auto", "--name", "ignored"])
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(UserError, match="pip install openvino"):
+        train.main([*SMALL, *FLAGS, "--runtime", "openvino", "--eval_every", "1", "--name", "refused"])
+    assert not Path("model/ignored").exists() and not Path("model/refused").exists()
 
 
 @pytest.mark.parametrize("missing", ["query", "gallery"])

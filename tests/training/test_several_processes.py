@@ -87,10 +87,15 @@ def plain_runs(room):
     return room
 
 
+def names(flags):
+    """The runs of some flags by one process and by two."""
+    return ["plain" + flags.replace(" ", "") + count for count in "12"]
+
+
 @pytest.mark.parametrize("flags", RUNS)
 def test_two_processes_train_the_network_of_one_with_the_batch_of_both(plain_runs, flags):
     """Three epochs of five updates: losses to 1e-4, weights to 1e-3."""
-    one, two = ("plain" + flags.replace(" ", "") + count for count in "12")
+    one, two = names(flags)
     for first, second in zip(log(one, plain_runs), log(two, plain_runs), strict=True):
         assert second["loss"] == pytest.approx(first["loss"], rel=1e-4)
         assert second["val_loss"] == pytest.approx(first["val_loss"], rel=1e-3)
@@ -105,7 +110,7 @@ def test_two_processes_train_the_network_of_one_with_the_batch_of_both(plain_run
 
 def test_averaged_statistics_are_of_the_images_of_all_processes(plain_runs):
     """The first means exactly, since what goes in is the same; further in, the norms of half a batch play a part."""
-    one, two = (weights("plain" + RUNS[0].replace(" ", "") + count, "net_average_bn.pth", plain_runs) for count in "12")
+    one, two = (weights(name, "net_average_bn.pth", plain_runs) for name in names(RUNS[0]))
     means = [name for name in one if name.endswith("running_mean")]
     torch.testing.assert_close(two[means[0]], one[means[0]], rtol=1e-4, atol=1e-5)
     for name in means:
@@ -116,8 +121,8 @@ def test_averaged_statistics_are_of_the_images_of_all_processes(plain_runs):
 @pytest.mark.slow
 def test_a_process_that_dies_ends_the_others_a_restart_goes_on_and_sigterm_saves(room):
     """One of two is killed once an epoch is saved. torchrun starts both again, and is told to end (SIGTERM) once they
-    have saved another."""
-    command = [*TORCHRUN, "--max_restarts", "1", ROOT / "train_DDP.py", *SMALL, "--batchsize", "8", "--total", "7",
+    have saved another. A run with --resume comes to the end."""
+    command = [*TORCHRUN, "--max_restarts", "1", ROOT / "train_DDP.py", *SMALL, "--batchsize", "8", "--total", "8",
                "--name", "restarted"]  # fmt: skip
     saved = room / "model" / "restarted" / "log.jsonl"
     with start_in_background(command, room) as run:
@@ -130,7 +135,10 @@ def test_a_process_that_dies_ends_the_others_a_restart_goes_on_and_sigterm_saves
     assert "lost the others" in output and "going on after epoch" in output, output
     assert run.returncode != 0 and "Stopped by SIGTERM in epoch" in output, output
     state = weights("restarted", "resume.pth", room)
-    assert state["epoch"] == len(log("restarted", room)) < 7
+    assert state["epoch"] == len(log("restarted", room)) < 8
+    done = start([*command, "--resume"], room)
+    assert done.returncode == 0 and f"going on after epoch {state['epoch']}" in done.stdout, done.stdout + done.stderr
+    assert [record["epoch"] for record in log("restarted", room)] == list(range(1, 9))
 
 
 @pytest.mark.slow
