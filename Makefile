@@ -12,7 +12,8 @@ PYTEST := $(RUN) -m pytest -n auto --dist worksteal
 PEOPLE := demo/people
 SIZES  := --test_identities 30 --distractors 150 --junk 50
 
-.PHONY: demo test test-slow test-processors lint clean
+.PHONY: demo test pytest test-slow test-processors lint clean
+MAKEFLAGS += --jobs=2 # the tests run beside the linters, which use one core
 
 demo: $(VENV)/.ready
 	$(RUN) prepare.py --synthetic --data_dir $(PEOPLE) $(SIZES)
@@ -24,7 +25,9 @@ demo: $(VENV)/.ready
 	$(RUN) evaluate_rerank.py --result demo/pytorch_result.mat
 	$(RUN) demo.py --query_index 0 --result demo/pytorch_result.mat --save demo/show.png
 
-test: lint
+test: lint pytest
+
+pytest: $(VENV)/.ready-dev
 	$(PYTEST)
 
 test-slow: $(VENV)/.ready-dev

@@ -23,7 +23,6 @@ from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import Features, flaw
 from person_reid.retrieval.target import CameraNorm
 from person_reid.run_folder import RunFolder
-from person_reid.show.clusters import draw_clusters
 from person_reid.training.adversarial import evaluation_mode
 from person_reid.training.criterion import ClusterCriterion
 from person_reid.training.spec import AdaptSpec
@@ -111,6 +110,8 @@ class Adaptation:
 
     def conclude(self, run: RunFolder) -> None:
         """Write the teacher and the clusters; keep the start instead of the teacher if it is judged to be better."""
+        from person_reid.show.clusters import draw_clusters  # matplotlib loads slowly
+
         run.save_weights("average", self.network.state_dict())
         if self.features is not None:
             draw_clusters(self.split.paths, self.features, self.split.cameras, self.labels, run.clusters)

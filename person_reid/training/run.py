@@ -21,7 +21,6 @@ from person_reid.models.factory import build_model, check_size, parameter_count
 from person_reid.models.heads import Head
 from person_reid.models.network import Network
 from person_reid.run_folder import RunFolder, check_run_name
-from person_reid.show.curves import draw_curves
 from person_reid.training.adaptation import Adaptation, prepare_network
 from person_reid.training.adversarial import AdversarialTerm
 from person_reid.training.banks import unlabelled_bank, validation_bank
@@ -273,6 +272,8 @@ def _measure(training: Training, spec: TrainSpec, world: World) -> dict[str, flo
 
 
 def _write_epoch(training: Training, run: RunFolder, keep: int) -> None:
+    from person_reid.show.curves import draw_curves  # matplotlib loads slowly: only the first process draws
+
     trainer = training.trainer
     weights = training.network.state_dict()
     if trainer.epoch % CHECKPOINT_EVERY == 0:

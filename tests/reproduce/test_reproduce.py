@@ -28,7 +28,7 @@ ABOUT: dict[str, Any] = {
     "test": "--no_flip", "rerank": "--k1 5 --k2 2",
 }  # fmt: skip
 TINY: dict[str, Any] = {
-    "backbone": "osnet_x0_25", "weights": "none", "height": 64, "width": 32, "batchsize": 8, "total_epoch": 3,
+    "backbone": "test_resnet", "weights": "none", "height": 64, "width": 32, "batchsize": 8, "total_epoch": 3,
     "train_all": True, "gpu_ids": "-1", "data_dir": "people/pytorch",
     KEY: ABOUT,
 }  # fmt: skip

@@ -30,7 +30,7 @@ def room(tmp_path_factory):
 def run(room, monkeypatch):
     """A function that trains the run of a name, with further flags, and returns its last weights."""
     monkeypatch.chdir(room)
-    monkeypatch.setattr("person_reid.training.run.draw_curves", lambda *_: None)
+    monkeypatch.setattr("person_reid.show.curves.draw_curves", lambda *_: None)
 
     def train_as(name, *flags):
         train.main([*COMMON.split(), "--data_dir", "people", "--name", name, *flags])

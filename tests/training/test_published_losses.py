@@ -41,7 +41,7 @@ def room(tmp_path_factory):
 @pytest.fixture
 def here(room, monkeypatch):
     monkeypatch.chdir(room)
-    monkeypatch.setattr("person_reid.training.run.draw_curves", lambda *_: None)  # half of the time of so short a run
+    monkeypatch.setattr("person_reid.show.curves.draw_curves", lambda *_: None)  # half of the time of so short a run
     return room
 
 
