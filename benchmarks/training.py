@@ -80,7 +80,7 @@ def suite_loop(options, flags, world=None):
 
     trainer = set_up(train_spec(parsed(options, *flags)), world).trainer
     trainer.begin_epoch(0)
-    return timed(trainer.batches.of(0), lambda batch: trainer.train_step(*batch), options, trainer.device)
+    return timed(trainer.batches.of(0), trainer.train_step, options, trainer.device)
 
 
 def shared_loop(options, processes):

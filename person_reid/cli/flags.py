@@ -5,13 +5,23 @@ must not begin like one of them, because that would make its abbreviations ambig
 """
 
 import argparse
-import re
 from collections.abc import Iterable
 from typing import Any
 
-from person_reid.basics import UserError
 from person_reid.cli.parser import Parser
-from person_reid.cli.values import bounded, devices, fraction, part, positive, side, some_texts, three, weight, whole
+from person_reid.cli.values import (
+    bounded,
+    devices,
+    fraction,
+    part,
+    positive,
+    side,
+    some_text,
+    some_texts,
+    three,
+    weight,
+    whole,
+)
 from person_reid.losses import HEADS, PUBLISHED
 from person_reid.models.spec import NETWORK_FLAGS
 
@@ -29,41 +39,6 @@ NETWORK_OF_FILE = ("backbone", "weights", "seed")
 DESCRIPTION = (*NETWORK_FLAGS, *SHAPE)
 
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
-
-
-def milestones(text: str) -> list[int]:
-    """Return the epochs of `--milestones`: [40, 70] for "40,70". Raises UserError unless they are ascending numbers."""
-    try:
-        epochs = [int(part) for part in text.split(",")]
-    except ValueError:
-        epochs = []
-    if not epochs or epochs[0] < 1 or epochs != sorted(set(epochs)):
-        raise UserError(f"--milestones {text}: expected epochs in ascending order, such as 40,70.")
-    return epochs
-
-
-def image_sizes(text: str, epochs: int) -> list[tuple[int, tuple[int, int]]]:
-    """Return the sizes of `--resize_schedule` as (first epoch, (height, width)).
-
-    text: "128x64,192x96,256x128" shares the epochs equally; "128x64:20,256x128" gives the first size 20 of them.
-    Raises UserError if a size is not one, if only some of those before the last have a number, and if one would not be
-    used.
-    """
-    parts = [re.fullmatch(r"(\d{2,4})x(\d{2,4})(?::(\d{1,6}))?", part.strip()) for part in text.split(",")]
-    found = [tuple(int(number) for number in part.groups("0")) for part in parts if part]
-    lengths = [length for *_, length in found[:-1]]
-    if not all(parts) or found[-1][2] or (any(lengths) and not all(lengths)):
-        raise UserError(
-            f"--resize_schedule {text}: expected sizes such as 128x64,192x96,256x128, or with epochs for all but "
-            "the last, such as 128x64:20,256x128."
-        )
-    if not all(lengths):
-        firsts = [epochs * index // len(found) for index in range(len(found))]
-    else:
-        firsts = [sum(lengths[:index]) for index in range(len(found))]
-    if sorted({*firsts, epochs}) != [*firsts, epochs]:
-        raise UserError(f"--resize_schedule {text}: not every size has an epoch of --total_epoch {epochs}.")
-    return [(first, (height, width)) for first, (height, width, _) in zip(firsts, found, strict=True)]
 
 
 def training_parser(text: str | None = "") -> Parser:
@@ -192,6 +167,9 @@ def add_loss_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--loss", type=some_texts, metavar="LIST", help="losses with weights: triplet:1.0,center:5e-4; list shows all"
     )
+    group.add_argument("--teacher", type=some_text, metavar="NETWORK",
+        help="what the teacher_ losses learn from: a run, a folder, an exported file, or flags of test.py in quotes",
+    )  # fmt: skip
     group.add_argument("--label_smoothing", type=fraction, default=0.0, help="smoothing in the cross entropy, 0 to 1")
     for name in PUBLISHED:
         group.add_argument(f"--{name}", action="store_true", help=f"add the {name} loss")

@@ -14,8 +14,9 @@ from typing import Any
 
 from person_reid import losses
 from person_reid.basics import UserError, did_you_mean
-from person_reid.cli.flags import MILESTONES, image_sizes, milestones, training_parser
+from person_reid.cli.flags import MILESTONES, training_parser
 from person_reid.cli.specs import loss_plan, precision
+from person_reid.cli.values import image_sizes, milestones
 from person_reid.models import factory
 from person_reid.models.spec import NETWORK_FLAGS, NetworkSpec, chosen_backbone, ignores_stride
 from person_reid.reproduce import recipe

@@ -1,6 +1,7 @@
 """Turn the flags of a command into the specs that the library takes. Below cli/, no function sees a flag."""
 
 from argparse import Namespace
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import TypeVar
@@ -9,8 +10,9 @@ import torch
 
 from person_reid import losses
 from person_reid.basics import UserError
-from person_reid.cli.flags import image_sizes, milestones
+from person_reid.cli.values import image_sizes, milestones
 from person_reid.data.augment import Augment
+from person_reid.deploy.embedder import Embedder
 from person_reid.losses.plan import LossPlan, LossTerm, published_term
 from person_reid.models.spec import NetworkSpec
 from person_reid.training.spec import AdaptSpec, DataSpec, OptimizerSpec, TrainSpec
@@ -25,8 +27,13 @@ def spec_of(kind: type[Spec], options: Namespace, **further: object) -> Spec:
     return kind(**{field.name: flags[field.name] for field in fields(kind) if field.name in flags} | further)
 
 
-def train_spec(options: Namespace, adapt: AdaptSpec | None = None) -> TrainSpec:
-    """Return the training that the resolved flags of train.py describe. adapt: of a training without labels."""
+def train_spec(
+    options: Namespace, adapt: AdaptSpec | None = None, teacher: Callable[..., Embedder] | None = None
+) -> TrainSpec:
+    """Return the training that the resolved flags of train.py describe.
+
+    adapt: of a training without labels. teacher: what opens the Embedder of --teacher.
+    """
     if options.runtime and not (options.eval_every or adapt):
         raise UserError(f"--runtime {options.runtime} would be ignored without --eval_every.")
     padding = 0 if options.PCB else 10  # PCB was published without padding
@@ -67,6 +74,7 @@ def train_spec(options: Namespace, adapt: AdaptSpec | None = None) -> TrainSpec:
         writers=tuple(name for name in WRITERS if getattr(options, name)),
         flags=dict(vars(options)),
         adapt=adapt,
+        teacher=teacher,
     )
 
 
@@ -88,7 +96,13 @@ def loss_plan(options: Namespace) -> LossPlan:
         _check_head(name, options.loss, options.head)
     weight = listed.pop("cross_entropy", 1.0)
     terms += [LossTerm(name, weight) for name, weight in listed.items()]
-    return LossPlan(options.head, options.label_smoothing, weight, tuple(terms))
+    taught = [term for term in terms if losses.REGISTRY[term.name].loss.needs_teacher]
+    if taught and not options.teacher:
+        raise UserError(f"--loss {options.loss}: {taught[0].name} needs a teacher: --teacher RUN or FILE.")
+    if options.teacher and not taught:
+        raise UserError(f"--teacher {options.teacher} would be ignored. Say how to learn: --loss teacher_neighbours.")
+    rest = tuple(term for term in terms if term not in taught)
+    return LossPlan(options.head, options.label_smoothing, weight, rest, tuple(taught))
 
 
 def _check_head(name: str, listed: str, head: str) -> None:

@@ -1,10 +1,13 @@
 """Find the network that the flags of test.py and of the tools name: that of a run, or of a weight file."""
 
+import shlex
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 
@@ -15,11 +18,13 @@ from person_reid.cli.flags import (
     NETWORK_OF_RUN,
     given_flags,
     given_values,
+    testing_parser,
     training_parser,
 )
 from person_reid.cli.options import load_run_options, resolve
 from person_reid.cli.specs import precision
 from person_reid.deploy.embedder import Embedder
+from person_reid.deploy.exported import READABLE
 from person_reid.deploy.foreign import Preparation
 from person_reid.deploy.load import TestedNetwork, load_network
 from person_reid.deploy.pretrained import CONFIG, open_pretrained
@@ -31,6 +36,7 @@ from person_reid.run_folder import RunFolder
 # Flags that an exported file has decided.
 DECIDED = ("from", *NETWORK_OF_RUN, *NETWORK_OF_FILE, *DESCRIPTION, "ms", "no_norm", "fp16", "bf16")
 PREPARED = ("height", "width", "range", "mean", "std", "bgr")  # what a file of another program may not say
+NOT_OF_TEACHERS = ("test_dir", "multi", "result", "json", "gpu_ids", "adapt_bn", "camera_norm", "whiten")
 OF_FEATURES = (*DECIDED, *PREPARED, "engine", "no_flip")  # all flags that features depend on
 
 
@@ -97,27 +103,48 @@ def open_embedder(options: Namespace, target: Callable[[tuple[int, int]], torch.
 
     target: (height, width) → the bank of images whose batch-norm statistics the network is to have (--adapt_bn).
     """
-    scales, dtype = parse_scales(options.ms), precision(options)
+    settings, device = _settings(options), select_device(options.gpu_ids)
+    network = options.engine or tested_network(options)
+    with TemporaryDirectory() as folder:
+        if target:
+            network = _with_norms_of(target(network.size), network, Path(folder), device, settings["dtype"])
+        return Embedder(network, device=device, **settings)
+
+
+def open_teacher(text: str | None) -> Callable[..., Embedder] | None:
+    """Return what opens the Embedder of --teacher on a device=…, or None if there is no teacher.
+
+    text: a run, a folder of save_pretrained, an exported file, or the flags of test.py that name one of them or a
+    weight file. Raises UserError or FileNotFoundError if there is none, and for flags that mean nothing here.
+    """
+    if not text:
+        return None
+    kind = "--engine" if Path(text).suffix.lower() in READABLE else "--from" if Path(text).is_dir() else "--name"
+    options = testing_parser().parse_args(shlex.split(text) if text.startswith("-") else [kind, text])
+    if ignored := given_flags(options, NOT_OF_TEACHERS):
+        raise UserError(f"--teacher {text}: {ignored} would be ignored; leave it out.")
+    settings = _settings(options)
+    return partial(Embedder, options.engine or tested_network(options), **settings)
+
+
+def _settings(options: Namespace) -> dict[str, Any]:
+    """Return the arguments of Embedder, without network and device, that the flags of test.py stand for.
+
+    Raises UserError for flags that exclude each other.
+    """
     if options.engine and (decided := given_flags(options, DECIDED)):
         raise UserError(f"--engine {options.engine}: {decided} was decided when the file was written; leave it out.")
     if not options.engine and (ignored := given_flags(options, PREPARED[2:])):
         raise UserError(f"{ignored} would be ignored without --engine FILE.")
-    device = select_device(options.gpu_ids)
-    network = options.engine or tested_network(options)
-    with TemporaryDirectory() as folder:
-        if target:
-            network = _with_norms_of(target(network.size), network, Path(folder), device, dtype)
-        return Embedder(
-            network,
-            device=device,
-            flip=not options.no_flip,
-            batch_size=options.batchsize,
-            scales=scales,
-            dtype=dtype,
-            unit_length=not options.no_norm,
-            runtime=options.runtime,
-            preparation=_preparation(options) if options.engine and given_flags(options, PREPARED) else None,
-        )
+    return {
+        "flip": not options.no_flip,
+        "batch_size": options.batchsize,
+        "scales": parse_scales(options.ms),
+        "dtype": precision(options),
+        "unit_length": not options.no_norm,
+        "runtime": options.runtime,
+        "preparation": _preparation(options) if options.engine and given_flags(options, PREPARED) else None,
+    }
 
 
 def _preparation(options: Namespace) -> Preparation:

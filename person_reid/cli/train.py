@@ -21,6 +21,7 @@ import yaml
 from person_reid.basics import UserError
 from person_reid.cli.options import parse_train
 from person_reid.cli.specs import train_spec
+from person_reid.cli.tested import open_teacher
 from person_reid.data.layout import join_splits, read_training_splits
 from person_reid.distributed import start_processes
 from person_reid.models.factory import build_model, parameter_count
@@ -37,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     elif "," in options.gpu_ids:
         on_several_devices(options, sys.argv[1:] if argv is None else argv)
     else:
-        run_training(train_spec(options))
+        run_training(train_spec(options, teacher=open_teacher(options.teacher)))
 
 
 def on_several_devices(options: Namespace, arguments: Sequence[str]) -> None:

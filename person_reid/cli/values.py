@@ -1,13 +1,16 @@
 """The values of flags: each function takes the text of a command line and returns the value that a command works with.
 
-They raise ValueError or ArgumentTypeError, of which argparse makes one line.
+They raise ValueError or ArgumentTypeError, of which argparse makes one line, or UserError.
 """
 
 import argparse
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
+
+from person_reid.basics import UserError
 
 Number = TypeVar("Number", int, float)
 LONGEST = 4096  # characters of a text, as of a path on Linux
@@ -98,3 +101,38 @@ whole = bounded(int, lambda value: value >= 0, "of 0 or above")
 weight = bounded(float, lambda value: value >= 0, "of 0 or above")
 side = bounded(int, lambda value: 16 <= value <= 2048, "from 16 to 2048 pixels")
 part = bounded(float, lambda value: 0 <= value < 1, "from 0 to below 1")
+
+
+def milestones(text: str) -> list[int]:
+    """Return the epochs of `--milestones`: [40, 70] for "40,70". Raises UserError unless they are ascending numbers."""
+    try:
+        epochs = [int(part) for part in text.split(",")]
+    except ValueError:
+        epochs = []
+    if not epochs or epochs[0] < 1 or epochs != sorted(set(epochs)):
+        raise UserError(f"--milestones {text}: expected epochs in ascending order, such as 40,70.")
+    return epochs
+
+
+def image_sizes(text: str, epochs: int) -> list[tuple[int, tuple[int, int]]]:
+    """Return the sizes of `--resize_schedule` as (first epoch, (height, width)).
+
+    text: "128x64,192x96,256x128" shares the epochs equally; "128x64:20,256x128" gives the first size 20 of them.
+    Raises UserError if a size is not one, if only some of those before the last have a number, and if one would not be
+    used.
+    """
+    parts = [re.fullmatch(r"(\d{2,4})x(\d{2,4})(?::(\d{1,6}))?", part.strip()) for part in text.split(",")]
+    found = [tuple(int(number) for number in part.groups("0")) for part in parts if part]
+    lengths = [length for *_, length in found[:-1]]
+    if not all(parts) or found[-1][2] or (any(lengths) and not all(lengths)):
+        raise UserError(
+            f"--resize_schedule {text}: expected sizes such as 128x64,192x96,256x128, or with epochs for all but "
+            "the last, such as 128x64:20,256x128."
+        )
+    if not all(lengths):
+        firsts = [epochs * index // len(found) for index in range(len(found))]
+    else:
+        firsts = [sum(lengths[:index]) for index in range(len(found))]
+    if sorted({*firsts, epochs}) != [*firsts, epochs]:
+        raise UserError(f"--resize_schedule {text}: not every size has an epoch of --total_epoch {epochs}.")
+    return [(first, (height, width)) for first, (height, width, _) in zip(firsts, found, strict=True)]

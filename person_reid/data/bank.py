@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -219,6 +219,14 @@ def _remove_stale(file: Path) -> None:
         if old != file:
             with suppress(OSError):  # on Windows a file in use cannot be removed
                 old.unlink()
+
+
+class Batch(NamedTuple):
+    """Augmented images (B, 3, H, W), their targets (B,), both on the device, and their indices (B,) in the split."""
+
+    images: torch.Tensor
+    targets: torch.Tensor
+    indices: torch.Tensor
 
 
 class BatchSource:

@@ -5,7 +5,8 @@
 >>> loss = triplet(torch.randn(32, 512), torch.randint(0, 8, (32,)))
 
 All take features (N, D) and labels (N,) and return a float32 scalar. A loss whose `takes` is "logits" takes class
-scores (N, C) instead. Each file in this folder holds one family, with its formula and paper.
+scores (N, C) instead; one that `needs_teacher` takes a teacher's features (N, E) in place of labels. Each file in this
+folder holds one family, with its formula and paper.
 """
 
 import inspect
@@ -20,6 +21,7 @@ from person_reid.losses.center import CenterLoss
 from person_reid.losses.circle import CircleLoss
 from person_reid.losses.classification import CrossEntropyLoss, FocalLoss
 from person_reid.losses.contrastive import ContrastiveLoss
+from person_reid.losses.distillation import ClassesLoss, NeighboursLoss, RelationsLoss, SimilarityLoss
 from person_reid.losses.instance import InstanceLoss
 from person_reid.losses.lifted import LiftedLoss
 from person_reid.losses.margin_softmax import ArcFaceLoss, CosFaceLoss, SphereFaceLoss
@@ -67,6 +69,10 @@ REGISTRY = {
     "cosine_softmax": Entry(CosineSoftmaxLoss, {}, "of --head cosine: a cosine margin (Wang 2018)"),
     "arcface_softmax": Entry(ArcFaceSoftmaxLoss, {}, "of --head arcface: an angular margin (Deng 2019)"),
     "circle_softmax": Entry(CircleSoftmaxLoss, {}, "of --head circle: circle, by class (Sun 2020)"),
+    "teacher_relations": Entry(RelationsLoss, {}, "of --teacher: its distances and angles (Park 2019)"),
+    "teacher_similarity": Entry(SimilarityLoss, {}, "of --teacher: its similarities within the batch (Tung 2019)"),
+    "teacher_neighbours": Entry(NeighboursLoss, {}, "of --teacher: its neighbours in the batch (Koohpayegani 2020)"),
+    "teacher_classes": Entry(ClassesLoss, {}, "of --teacher: its class probabilities (Hinton 2015)"),
 }
 # The loss of each classifier of --head.
 HEADS = {
@@ -165,7 +171,7 @@ def names() -> list[str]:
 
 def table() -> str:
     """Return a table of all losses as text: one line each, with the paper."""
-    return "\n".join(f"{name:<18}{entry.summary}" for name, entry in REGISTRY.items())
+    return "\n".join(f"{name:<20}{entry.summary}" for name, entry in REGISTRY.items())
 
 
 def check_name(name: str) -> None:

@@ -17,12 +17,14 @@ class FeatureLoss(nn.Module):
     has no pair to learn from. Raises ValueError if the shapes do not fit.
 
     normalised: whether `compute` receives features of unit length. takes: "features" of the network, or "logits", its
-    class scores. before_dropout: whether the loss expects the features that enter the neck's dropout.
+    class scores. before_dropout: whether the loss expects the features that enter the neck's dropout. needs_teacher:
+    whether it compares features with a teacher's instead of labels; see distillation.py.
     """
 
     normalised = True
     takes = "features"
     before_dropout = False
+    needs_teacher = False
 
     def forward(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         if features.ndim != 2 or labels.shape != features.shape[:1]:

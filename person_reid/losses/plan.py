@@ -36,12 +36,14 @@ class LossPlan:
 
     head: the classifier, "linear", "cosine", "arcface" or "circle", which decides its loss.
     label_smoothing, classification_weight: of the classifier's loss; the smoothing is in [0, 1).
+    taught: further terms, which compare the network with a teacher.
     """
 
     head: str = "linear"
     label_smoothing: float = 0.0
     classification_weight: float = 1.0
     terms: tuple[LossTerm, ...] = ()
+    taught: tuple[LossTerm, ...] = ()
 
 
 def published_term(flag: str, **settings: Any) -> LossTerm:

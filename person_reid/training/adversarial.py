@@ -28,8 +28,8 @@ class AdversarialTerm:
         """Return a scalar, 0 in all other batches."""
         if context.step % self.every:
             return 0.0
-        _, logits = context.network(opposite_direction_attack(context.network, context.images))
-        return self.weight * context.criterion.classify(logits, context.targets)
+        _, logits = context.network(opposite_direction_attack(context.network, context.batch.images))
+        return self.weight * context.criterion.classify(logits, context.batch.targets)
 
 
 def opposite_direction_attack(network: Any, images: torch.Tensor, rate: int = RATE) -> torch.Tensor:

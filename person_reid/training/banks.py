@@ -1,4 +1,4 @@
-"""Open the banks of decoded images that a training uses beside its labelled ones."""
+"""Open the banks of decoded images that a training uses."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,19 @@ import torch
 
 from person_reid.data.augment import Augment
 from person_reid.data.bank import load_bank
-from person_reid.data.layout import read_split
+from person_reid.data.layout import Split, read_split
+from person_reid.run_folder import RunFolder
+from person_reid.training.spec import TrainSpec
+
+
+def training_banks(spec: TrainSpec, splits: list[tuple[Path, Split]]) -> list[torch.Tensor]:
+    """Return the bank of each split; images without labels have an order of their own, and so has their cache."""
+    data, augment = spec.data, spec.data.augment
+    if spec.adapt:
+        otherwise = RunFolder(spec.name).path
+        return [unlabelled_bank(part.paths, data.roots[0], augment, otherwise) for _, part in splits]
+    size = augment.height, augment.width
+    return [load_bank(part.paths, *size, folder.parent / ".cache", folder.name) for folder, part in splits]
 
 
 def unlabelled_bank(paths: list[Path], folder: Path, augment: Augment, otherwise: Path) -> torch.Tensor:

@@ -5,13 +5,12 @@ import os
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from person_reid.basics import UserError, seed_everything
-from person_reid.data.bank import BatchSource, fingerprint, load_bank
+from person_reid.data.bank import BatchSource, fingerprint
 from person_reid.data.layout import Split, join_splits, read_training_splits, read_unlabelled
 from person_reid.data.samplers import ClusterSampler, PKSampler, Sampler, ShuffleSampler, expected_pairs
 from person_reid.data.unlabelled import read_people
@@ -23,8 +22,9 @@ from person_reid.models.network import Network
 from person_reid.run_folder import RunFolder, check_run_name
 from person_reid.training.adaptation import Adaptation, prepare_network
 from person_reid.training.adversarial import AdversarialTerm
-from person_reid.training.banks import unlabelled_bank, validation_bank
+from person_reid.training.banks import training_banks, unlabelled_bank, validation_bank
 from person_reid.training.criterion import ClusterCriterion, Criterion
+from person_reid.training.distillation import DistillationTerm, teacher_features
 from person_reid.training.evaluation import Evaluation
 from person_reid.training.generalisation import GeneralisationTerm
 from person_reid.training.interruption import STOPPED, NotFinite, Stopped, not_finite_message, stop_signal
@@ -119,12 +119,17 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
     network, criterion = _build(spec, len(split.classes), device, "none" if state else spec.weights)
     with world.leader_first():  # one process decodes; the others open its caches
         validation = None if spec.adapt else validation_bank(data.roots[0], split.classes, augment)
-        banks = _training_banks(spec, splits)
+        banks = training_banks(spec, splits)
         terms: list[Term] = [AdversarialTerm(spec.adversarial, spec.adversarial_every)] if spec.adversarial else []
         if data.unlabelled:
             bank = unlabelled_bank(unlabelled, data.unlabelled, augment, data.roots[0])
             source = BatchSource(bank, augment, device)
             terms.append(GeneralisationTerm(source, size=max(8, data.batch_size // 2)))  # the published number
+        if spec.losses.taught:
+            assert spec.teacher, "the command that makes the spec opens it"
+            taught = teacher_features(spec.teacher(device=device), splits)
+            targets = torch.from_numpy(split.targets)
+            terms.append(DistillationTerm(spec.losses.taught, taught, targets, device, world))
         if evaluation:
             evaluation.decode(augment.height, augment.width)
     bank = banks[0] if len(banks) == 1 else torch.cat(banks)  # a single bank remains a memory-mapped file
@@ -156,16 +161,6 @@ def _build(spec: TrainSpec, num_classes: int, device: torch.device, weights: str
         prepare_network(network)
         return network, ClusterCriterion(network.metric_dim, spec.adapt.momentum, spec.adapt.temperature)
     return network, Criterion(spec.losses, num_classes, network.metric_dim, network.parts)
-
-
-def _training_banks(spec: TrainSpec, splits: list[tuple[Path, Split]]) -> list[torch.Tensor]:
-    """Return the bank of each split; images without labels have an order of their own, and so has their cache."""
-    data, augment = spec.data, spec.data.augment
-    if spec.adapt:
-        otherwise = RunFolder(spec.name).path
-        return [unlabelled_bank(part.paths, data.roots[0], augment, otherwise) for _, part in splits]
-    size = augment.height, augment.width
-    return [load_bank(part.paths, *size, folder.parent / ".cache", folder.name) for folder, part in splits]
 
 
 def _restore(training: Training, state: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """The settings of a training run: typed, resolved, created once by the command and never changed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from person_reid.data.augment import Augment
+from person_reid.deploy.embedder import Embedder
 from person_reid.losses.plan import LossPlan
 from person_reid.models.spec import NetworkSpec
 
@@ -120,6 +121,7 @@ class TrainSpec:
     writers: any of "tensorboard", "wandb" and "mlflow".
     flags: {flag: value}, for opts.yaml.
     adapt: how to learn from images without labels, or None for a training with labels.
+    teacher: opens the Embedder of the teacher on a device=…, or None.
     """
 
     name: str
@@ -145,3 +147,4 @@ class TrainSpec:
     writers: tuple[str, ...]
     flags: Mapping[str, Any]
     adapt: AdaptSpec | None = None
+    teacher: Callable[..., Embedder] | None = None

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn, update_bn
 
 from person_reid.basics import autocast, progress, seed_everything
 from person_reid.data.augment import normalise, scale
-from person_reid.data.bank import BatchSource
+from person_reid.data.bank import Batch, BatchSource
 from person_reid.data.samplers import Sampler
 from person_reid.distributed import World
 from person_reid.models.network import Network
@@ -44,31 +44,33 @@ class Objective(nn.Module):
         super().__init__()
         self.network, self.criterion, self.world = network, criterion, world
 
-    def forward(self, images: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the loss, a scalar, and this process's logits for images (B, 3, H, W) and targets (B,)."""
+    def forward(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the loss, a scalar, and this process's features and logits for images (B, 3, H, W), targets (B,)."""
         features, logits = self.network(images)
         logits = self.criterion.scores(features, logits)
         gather = self.world.gather
-        return self.criterion(gather(features), gather(logits), gather(targets)), logits
+        return self.criterion(gather(features), gather(logits), gather(targets)), features, logits
 
 
 class StepContext(NamedTuple):
     """A training step, as the terms see it.
 
-    network: in training. teacher: the average of its weights, once there is one. images: (B, 3, H, W). targets: (B,).
-    step: of the epoch, from 0. seed: of everything drawn at random in this step.
+    network: in training. teacher: the average of its weights, once there is one. batch: of this process.
+    features, logits: what the network returned for it. step: of the epoch, from 0. seed: of everything drawn at random
+    in this step.
     """
 
     network: Network
     criterion: Criterion
     teacher: AveragedModel | None
-    images: torch.Tensor
-    targets: torch.Tensor
+    batch: Batch
+    features: Tensor
+    logits: Tensor
     step: int
     seed: int
 
 
-Term = Callable[[StepContext], torch.Tensor | float]
+Term = Callable[[StepContext], Tensor | float]
 """A loss that is added to the criterion's."""
 
 
@@ -82,7 +84,7 @@ class Batches:
     def __init__(
         self,
         source: BatchSource,
-        targets: torch.Tensor,
+        targets: Tensor,
         sampler: Sampler,
         seed: int = 0,
         rank: int = 0,
@@ -94,15 +96,16 @@ class Batches:
     def __len__(self) -> int:
         return len(self.sampler)
 
-    def of(self, epoch: int, first: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield augmented images (B, 3, H, W) and targets (B,) on the device, from step `first` of an epoch on."""
+    def of(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """Yield the batches from step `first` of an epoch on."""
         generator = torch.Generator(self.device)
         size = next((size for begin, size in reversed(self.sizes) if begin <= epoch), None)
         for step, indices in enumerate(self.sampler.batches(epoch)):
             if step >= first:
                 generator.manual_seed(self.seed_of(epoch, step))
                 images = scale(self.source(indices, generator), size)
-                yield images, self.targets[indices.to(self.device, non_blocking=True)]
+                indices = indices.to(self.device, non_blocking=True)
+                yield Batch(images, self.targets[indices], indices)
 
     def seed_of(self, epoch: int, step: int) -> int:
         """Return the seed of everything that this process draws at random in a step."""
@@ -157,9 +160,10 @@ class Trainer:
         began, unseen = time.perf_counter(), float(self.totals[2])
         losses = torch.zeros(steps, device=self.device)
         with progress(total=steps, initial=self.step, desc=f"epoch {epoch + 1}/{self.spec.optimizer.epochs}") as bar:
-            for images, targets in self.batches.of(epoch, self.step):
+            for batch in self.batches.of(epoch, self.step):
                 seed_everything(self.batches.seed_of(epoch, self.step))  # dropout
-                loss, logits = self.train_step(images, targets, self.step)
+                targets = batch.targets
+                loss, logits = self.train_step(batch, self.step)
                 losses[self.step] = loss
                 wrong = (predicted(logits) != targets).sum()
                 self.totals += torch.stack([loss * len(targets), wrong, torch.full_like(loss, len(targets))])
@@ -183,16 +187,14 @@ class Trainer:
         seconds = round(seen / speed, 2) if speed else 0.0  # of the whole epoch, before a stop too
         return {"loss": mean_loss, "error": error, "lr": lr, "images_per_second": round(speed, 1), "seconds": seconds}
 
-    def train_step(
-        self, images: torch.Tensor, targets: torch.Tensor, step: int = 0
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def train_step(self, batch: Batch, step: int = 0) -> tuple[Tensor, Tensor]:
         """Run the epoch's batch `step`; update after every --accumulate batches. Return loss and logits, detached."""
         updates = self._updates(step)
         with nullcontext() if updates or self.world.size == 1 else self.objective.no_sync():
             with autocast(self.device, self.spec.dtype):
-                loss, logits = self.objective(images, targets)
+                loss, features, logits = self.objective(batch.images, batch.targets)
                 seed = self.batches.seed_of(self.epoch, step)
-                context = StepContext(self.network, self.criterion, self.average, images, targets, step, seed)
+                context = StepContext(self.network, self.criterion, self.average, batch, features, logits, step, seed)
                 loss = loss + sum((term(context) for term in self.terms), 0.0)
             accumulate = self.spec.optimizer.accumulate
             group = min(accumulate, len(self.batches) - (step - step % accumulate))
@@ -211,7 +213,7 @@ class Trainer:
         """Return whether the weights are updated after this step."""
         return (step + 1) % self.spec.optimizer.accumulate == 0 or step + 1 == len(self.batches)
 
-    def _read(self, epoch: int, losses: torch.Tensor, together: bool = False) -> tuple[float, float, float]:
+    def _read(self, epoch: int, losses: Tensor, together: bool = False) -> tuple[float, float, float]:
         """Return mean loss, error and number of images so far, of this process or of all. Raises NotFinite."""
         total, wrong, seen = (self.world.sum(self.totals) if together else self.totals).tolist()
         if not math.isfinite(total):
@@ -241,7 +243,7 @@ class Trainer:
             self._begin_average()
 
     @torch.inference_mode()
-    def validate(self, bank: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
+    def validate(self, bank: Tensor, targets: Tensor) -> dict[str, float]:
         """Return "val_loss", the classifier's without margin or smoothing, and "val_error", top-1, not augmented."""
         self.network.eval()
         self.criterion.eval()
@@ -263,7 +265,7 @@ class Trainer:
         """
         assert self.average is not None, "only --wa averages"
         seed_everything(self.batches.seed_of(self.epoch, 0))  # dropout
-        images = (images for images, _ in self.batches.of(self.epoch))
+        images = (batch.images for batch in self.batches.of(self.epoch))
         update_bn(progress(images, desc="batch-norm statistics", total=len(self.batches)), self.average)
         for name, statistic in self.average.named_buffers():
             if name.endswith(("running_mean", "running_var")):

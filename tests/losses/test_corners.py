@@ -28,9 +28,10 @@ def batch(dim=32, count=24, seed=0):
 
 
 def value_and_gradient(loss, features, labels, autocast=None):
-    """A loss of logits sees the first columns of the features as scores. The backward pass is outside autocast. Every
-    call draws the same dropout."""
+    """A loss of logits sees the first columns of the features as scores. A teacher knows the identity and nothing else.
+    The backward pass is outside autocast. Every call draws the same dropout."""
     torch.manual_seed(0)
+    labels = torch.eye(CLASSES)[labels] if loss.needs_teacher else labels
     features = features.clone().requires_grad_()
     with torch.autocast("cpu", autocast, enabled=autocast is not None):
         value = loss(features[:, :CLASSES] if loss.takes == "logits" else features, labels)

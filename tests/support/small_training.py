@@ -38,6 +38,11 @@ def trainer(*flags, total=3):
     return Trainer(network, criterion, batches, spec)
 
 
+def without_numbers(batch):
+    """The batch with images of NaN."""
+    return batch._replace(images=batch.images * float("nan"))
+
+
 def run(trained):
     while trained.epoch < trained.spec.optimizer.epochs:
         trained.history.append(trained.train_epoch())

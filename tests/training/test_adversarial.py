@@ -9,6 +9,7 @@ from torch import nn
 
 from person_reid.basics import autocast
 from person_reid.data.augment import MEAN, STD, normalise
+from person_reid.data.bank import Batch
 from person_reid.models.factory import create_model
 from person_reid.training.adversarial import RATE, AdversarialTerm, evaluation_mode, opposite_direction_attack
 from person_reid.training.trainer import StepContext
@@ -177,8 +178,9 @@ class Recorder:
 def test_the_term_weighs_the_loss_on_attacked_images_every_so_many_batches(every, attacked_steps):
     trainer: Any = Recorder(PartNetwork())
     images, targets = photographs(), torch.arange(4)
+    batch = Batch(images, targets, indices=targets)
     values: Any = [
-        AdversarialTerm(0.25, every)(StepContext(trainer.network, trainer, None, images, targets, step, seed=0))
+        AdversarialTerm(0.25, every)(StepContext(trainer.network, trainer, None, batch, images, images, step, seed=0))
         for step in range(7)
     ]
     assert [step for step, value in enumerate(values) if value] == attacked_steps

@@ -14,6 +14,7 @@ from person_reid.basics import UserError
 from person_reid.training.trainer import Trainer
 from tests.support.people import write_people
 from tests.support.runs import equal_weights, weights
+from tests.support.small_training import without_numbers
 
 COMMON = "--backbone test_resnet --weights none --height 64 --width 32 --batchsize 8 --gpu_ids -1 --total 3 --train_all"
 FAILING = 1  # the epoch in which it happens, counted from 0
@@ -69,9 +70,9 @@ def test_a_disk_that_fills_up_costs_an_epoch_and_no_file(run, room, monkeypatch)
 
 
 def test_a_loss_that_is_no_number_names_the_last_good_checkpoint(run, room, monkeypatch):
-    def train_step(trainer, images, targets, step=0, original=Trainer.train_step):
+    def train_step(trainer, batch, step=0, original=Trainer.train_step):
         broken = trainer.epoch == FAILING and step == 1
-        return original(trainer, images * float("nan") if broken else images, targets, step)
+        return original(trainer, without_numbers(batch) if broken else batch, step)
 
     message = r"(?s)not finite in epoch 2, batch 2\..* 8 images.*net_last\.pth is of epoch 1\b.*--resume"
     with monkeypatch.context() as patch, pytest.raises(UserError, match=message):

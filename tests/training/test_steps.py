@@ -6,17 +6,18 @@ import copy
 import pytest
 import torch
 
+from person_reid.data.bank import Batch
 from person_reid.training.interruption import NotFinite, Stopped
 from tests.support.runs import equal_weights
-from tests.support.small_training import run, trainer
+from tests.support.small_training import run, trainer, without_numbers
 
 
 def test_a_loss_that_is_not_finite_names_the_batch():
     trained = trainer()
     step = trained.train_step
 
-    def broken_step(images, targets, number):
-        return step(images * (float("nan") if number == 1 else 1), targets, number)
+    def broken_step(batch, number):
+        return step(without_numbers(batch) if number == 1 else batch, number)
 
     trained.train_step = broken_step
     with pytest.raises(NotFinite, match=r"not finite in epoch 1, batch 2") as error:
@@ -27,7 +28,7 @@ def test_a_loss_that_is_not_finite_names_the_batch():
 def test_a_loss_that_is_not_finite_is_not_saved_by_a_stop():
     trained = trainer()
     step = trained.train_step
-    trained.train_step = lambda images, targets, number: step(images * float("nan"), targets, number)
+    trained.train_step = lambda batch, number: step(without_numbers(batch), number)
     with pytest.raises(NotFinite):
         trained.train_epoch(stop=lambda: True)
 
@@ -70,12 +71,12 @@ def test_accumulated_batches_are_one_large_batch():
     assert len(small.batches) == 2 * len(large.batches)
     for trained in (large, small):
         trained.network.eval()
-    images, targets = next(large.batches.of(0))
-    large.train_step(images, targets, 0)
+    batch = next(large.batches.of(0))
+    large.train_step(batch, 0)
     before = copy.deepcopy(small.network.state_dict())
-    small.train_step(images[:4], targets[:4], 0)
+    small.train_step(Batch(*(part[:4] for part in batch)), 0)
     assert equal_weights(before, small.network.state_dict())
-    small.train_step(images[4:], targets[4:], 1)
+    small.train_step(Batch(*(part[4:] for part in batch)), 1)
     for first, second in zip(large.network.parameters(), small.network.parameters(), strict=True):
         torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-6)
 

@@ -6,7 +6,7 @@ import torch
 from torchvision.transforms.functional import resize
 
 from person_reid import losses
-from person_reid.cli.flags import image_sizes
+from person_reid.cli.values import image_sizes
 from person_reid.training.trainer import AVERAGE_DECAY
 from tests.support.runs import equal_weights
 from tests.support.small_training import IDENTITIES, SIZE, run, small_data, trainer
@@ -113,7 +113,7 @@ def test_every_published_loss_is_added_to_cross_entropy_and_trains_what_it_owns(
     torch.testing.assert_close(trained.criterion(features, logits, labels), expected)
     assert metric_loss(features, labels) > 1e-3
     owned = copy.deepcopy(trained.criterion.state_dict())
-    loss, _ = trained.train_step(*next(trained.batches.of(0)))
+    loss, _ = trained.train_step(next(trained.batches.of(0)))
     assert torch.isfinite(loss)
     assert all(not torch.equal(owned[name], value) for name, value in trained.criterion.state_dict().items())
 
@@ -210,7 +210,7 @@ def test_terms_are_added_to_the_loss_with_the_step_of_the_epoch():
     steps = []
 
     def term(context):
-        seen = tuple(context.images.shape), tuple(context.targets.shape)
+        seen = tuple(context.batch.images.shape), tuple(context.batch.targets.shape)
         steps.append((context.network is extended.network, *seen, context.step))
         return 2.0 if context.step else 0.5
 

@@ -1,0 +1,113 @@
+"""Learn from a teacher: what a better network says of the same images. t and s are features of teacher and student.
+
+    relations    L = huber(d(s), d(t)) + w · huber(a(s), a(t))         Park et al., Relational Knowledge Distillation,
+                 d: distances of two images, divided by their mean;    CVPR 2019, equations 5 to 9
+                 a: cosines of the angles of three images
+    similarity   L = ‖G(s) − G(t)‖² / N²; G: cosines, rows of norm 1   Tung, Mori, Similarity-Preserving Knowledge
+                                                                       Distillation, ICCV 2019, equation 4
+    neighbours   L = mean over i of KL(p(t, i) ‖ p(s, i))              Koohpayegani et al., CompRess, NeurIPS 2020,
+                 p(t, i) = softmax over j ≠ i of cos(t_i, t_j) / τ     equations 1 and 2
+    classes      L = mean over i of KL(softmax(c_i / τ) ‖ softmax(z))  Hinton et al., Distilling the Knowledge in a
+                                                                       Neural Network, 2015, section 2
+
+z are the student's class scores, and c the cosines between the teacher's feature and its mean feature of each class, so
+that the teacher needs no classifier. The teacher's features may have any width.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from person_reid.losses.base import FeatureLoss, cosine_similarities, euclidean_distances, unit_length
+
+
+class DistillationLoss(FeatureLoss):
+    """A loss called as `loss(features, taught)`: with the teacher's features (N, E) in place of the labels.
+
+    If it takes "logits", it is called as `loss(logits, cosines)`, both (N, C). Subclasses define `compute` on float32
+    and on features of unit length. Raises ValueError if the shapes do not fit.
+    """
+
+    needs_teacher = True
+
+    def forward(self, features: Tensor, taught: Tensor) -> Tensor:
+        if features.ndim != 2 or taught.ndim != 2 or len(features) != len(taught):
+            raise ValueError(
+                f"expected {self.takes} (N, D) and the teacher's (N, E), found {tuple(features.shape)} and "
+                f"{tuple(taught.shape)}"
+            )
+        with torch.autocast(features.device.type, enabled=False):
+            features, taught = features.float(), taught.float()
+            if self.normalised:
+                features, taught = unit_length(features), unit_length(taught)
+            return self.compute(features, taught)
+
+
+class RelationsLoss(DistillationLoss):
+    """Compare distances and angles. angle_weight: w ≥ 0, of the angles; 0 leaves them out."""
+
+    def __init__(self, angle_weight: float = 2.0) -> None:
+        super().__init__()
+        self.angle_weight = angle_weight
+
+    def compute(self, features: Tensor, taught: Tensor) -> Tensor:
+        loss = F.smooth_l1_loss(_distances(features), _distances(taught))
+        if self.angle_weight:
+            loss = loss + self.angle_weight * F.smooth_l1_loss(_angles(features), _angles(taught))
+        return loss
+
+
+class SimilarityLoss(DistillationLoss):
+    """Compare the rows of the batch's cosines."""
+
+    def compute(self, features: Tensor, taught: Tensor) -> Tensor:
+        student, teacher = (F.normalize(cosine_similarities(each)) for each in (features, taught))
+        return (student - teacher).square().mean()
+
+
+class NeighboursLoss(DistillationLoss):
+    """Compare whom each image of the batch is near to. temperature: τ > 0; the lower, the fewer neighbours count."""
+
+    def __init__(self, temperature: float = 0.05) -> None:
+        super().__init__()
+        self.temperature = temperature
+
+    def compute(self, features: Tensor, taught: Tensor) -> Tensor:
+        itself = torch.eye(len(features), dtype=torch.bool, device=features.device)
+        student, teacher = (
+            (cosine_similarities(each) / self.temperature).masked_fill(itself, -1e4).log_softmax(1)
+            for each in (features, taught)
+        )
+        return F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+
+
+class ClassesLoss(DistillationLoss):
+    """Compare class scores with the teacher's cosines. temperature: τ > 0, by which the cosines are divided."""
+
+    normalised = False
+    takes = "logits"
+
+    def __init__(self, temperature: float = 0.05) -> None:
+        super().__init__()
+        self.temperature = temperature
+
+    def compute(self, features: Tensor, taught: Tensor) -> Tensor:
+        teacher = (taught / self.temperature).log_softmax(1)
+        return F.kl_div(features.log_softmax(1), teacher, reduction="batchmean", log_target=True)
+
+
+def _distances(features: Tensor) -> Tensor:
+    """Return the distances (N, N) of features of unit length, divided by the mean of those that are not zero."""
+    distances = euclidean_distances(cosine_similarities(features))
+    apart = distances > 0
+    mean: Tensor = distances.sum() / apart.sum().clamp(min=1)
+    return distances / mean.clamp(min=1e-12)
+
+
+def _angles(features: Tensor) -> Tensor:
+    """Return the cosines (N, N, N) of the angles at each image between the directions to two others."""
+    directions = features[None] - features[:, None]
+    # The direction from an image to itself, or to its copy, is zero, and so is its gradient.
+    squares = directions.square().sum(2, keepdim=True)
+    directions = directions / squares.clamp(min=1e-6).sqrt()
+    return directions @ directions.transpose(1, 2)

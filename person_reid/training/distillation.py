@@ -1,0 +1,94 @@
+"""Learn from a teacher, --teacher: the features that a better network gives the training images, computed once.
+
+The teacher sees each image as it is, and mirrored, and the student must give its augmentation the same neighbours.
+"""
+
+import hashlib
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from person_reid import losses
+from person_reid.basics import atomic_write, describe
+from person_reid.data.bank import fingerprint, open_bank
+from person_reid.data.layout import Split
+from person_reid.deploy.embedder import Embedder
+from person_reid.distributed import World
+from person_reid.losses.plan import LossTerm
+from person_reid.retrieval.similarity import Features
+from person_reid.training.trainer import StepContext
+
+log = logging.getLogger(__name__)
+
+
+class DistillationTerm:
+    """Add Σ weight · loss of the losses that compare the batch with its teacher.
+
+    plan: the losses. taught: the teacher's features (N, E) of the training images. targets: their classes (N,).
+    device: of the training. world: the processes that train together; each computes the loss of the whole batch.
+    """
+
+    def __init__(
+        self, plan: Sequence[LossTerm], taught: Features, targets: torch.Tensor, device: torch.device, world: World
+    ) -> None:
+        self.losses = [losses.Weighted(losses.create(term.name, **term.settings), term.weight) for term in plan]
+        self.taught = F.normalize(torch.from_numpy(taught)).to(device)
+        means = torch.zeros(int(targets.max()) + 1, taught.shape[1], device=device)
+        self.means = F.normalize(means.index_add_(0, targets.to(device), self.taught))
+        self.gather = world.gather
+
+    def __call__(self, context: StepContext) -> torch.Tensor:
+        """Return a scalar. Each part of a part network, and each of its classifiers, has the same teacher."""
+        taught = self.gather(self.taught[context.batch.indices])
+        with torch.autocast(taught.device.type, enabled=False):
+            references = {"features": taught, "logits": taught @ self.means.T}
+        outputs = {"features": self.gather(context.features), "logits": self.gather(context.logits)}
+        found = [loss(part, references[loss.takes]) for loss in self.losses for part in _parts(outputs[loss.takes])]
+        return torch.stack(found).sum()
+
+
+def _parts(output: torch.Tensor) -> Iterable[torch.Tensor]:
+    """Return the outputs (B, D) of the parts of a part network, (B, P, D), or the only one, (B, D)."""
+    return output.unbind(1) if output.ndim == 3 else [output]
+
+
+def teacher_features(teacher: Embedder, splits: Sequence[tuple[Path, Split]]) -> Features:
+    """Return the features (N, E) that a teacher gives the images of some splits, or read those of an earlier call.
+
+    splits: (folder, images) of each. The features are kept beside the decoded images, under a name that depends on the
+    images and on what the teacher says of a synthetic one.
+    """
+    noise = np.random.default_rng(0).integers(0, 256, (64, 32, 3), np.uint8)
+    probe = teacher([noise]).tobytes()
+    found = []
+    for folder, split in splits:
+        cache, name = folder.parent / ".cache", folder.name
+        known = hashlib.sha256(probe + fingerprint(split.paths).encode()).hexdigest()[:16]
+        file = cache / f"teacher_{name}_{known}.npy"
+        features = _read(file, (len(split), teacher.dim))
+        if features is None:
+            features = teacher.features(open_bank(split.paths, *teacher.size, cache, name), f"teacher of {name}")
+            _write(features, file)
+        found.append(features)
+    return np.concatenate(found)
+
+
+def _read(file: Path, shape: tuple[int, int]) -> Features | None:
+    """Return the features in a file, or None if it is missing, damaged or unreadable."""
+    try:
+        features: Features = np.load(file)
+    except (OSError, ValueError, EOFError):
+        return None
+    return features if features.shape == shape and features.dtype == np.float32 else None
+
+
+def _write(features: Features, file: Path) -> None:
+    try:
+        with atomic_write(file, shared=True) as temporary, temporary.open("wb") as stream:
+            np.save(stream, features)
+    except OSError as error:
+        log.warning("%s: no cache; the next run computes the teacher's features again.", describe(error))

@@ -1,0 +1,143 @@
+"""--teacher: whose features are learnt from, where they are kept, and what is refused."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import train
+from person_reid import losses
+from person_reid.basics import UserError
+from person_reid.cli.flags import testing_parser
+from person_reid.cli.tested import open_embedder, open_teacher
+from person_reid.data.bank import Batch
+from person_reid.data.layout import read_split
+from person_reid.deploy.embedder import Embedder
+from person_reid.distributed import World
+from person_reid.losses.plan import LossTerm
+from person_reid.training.distillation import DistillationTerm
+from person_reid.training.trainer import Trainer
+from tests.support.people import write_people
+from tests.support.runs import equal_weights, log, weights
+
+SMALL = ["--backbone", "test_resnet", "--weights", "none", "--height", "32", "--width", "16", "--train_all"]
+SMALL += ["--batchsize", "8", "--gpu_ids", "-1", "--data_dir", "people", "--lr", "0.02", "--total", "3"]
+TAUGHT = ["--teacher", "teacher", "--loss"]
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory):
+    """A folder with people, and a run "teacher" of larger images."""
+    folder = tmp_path_factory.mktemp("taught")
+    write_people(folder / "people" / "train_all", people=6, images=4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        train.main(
+            [*SMALL, "--height", "48", "--width", "24", "--linear_num", "16", "--name", "teacher", "--seed", "1"]
+        )
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def here(room, monkeypatch):
+    monkeypatch.chdir(room)
+
+
+def kept():
+    return list(Path("people/.cache").glob("teacher_*.npy"))
+
+
+def test_the_teachers_features_are_those_of_its_embedder_and_are_computed_once(monkeypatch):
+    train.main([*SMALL, *TAUGHT, "teacher_neighbours:1,teacher_relations:0.5,teacher_similarity", "--name", "taught"])
+    (file,) = kept()
+    paths = read_split("people", "train_all").paths
+    torch.testing.assert_close(np.load(file), Embedder("teacher", device="cpu")(paths), rtol=1e-5, atol=1e-5)
+
+    stored = np.load(file)
+    np.save(file, stored[::-1])  # what is read next time, if it is read
+    before = weights("taught")
+    train.main([*SMALL, *TAUGHT, "teacher_neighbours:1,teacher_relations:0.5,teacher_similarity", "--name", "again"])
+    assert not equal_weights(before, weights("again"))
+    file.write_bytes(file.read_bytes()[:-8])  # damaged
+    train.main([*SMALL, *TAUGHT, "teacher_neighbours:1,teacher_relations:0.5,teacher_similarity", "--name", "again"])
+    assert equal_weights(before, weights("again")) and np.array_equal(np.load(file), stored)
+
+
+def test_a_run_that_is_killed_goes_on_to_the_same_bits(monkeypatch):
+    flags = [*SMALL, *TAUGHT, "teacher_classes:1,triplet", "--erasing_p", "0.5"]
+    train.main([*flags, "--name", "whole"])
+
+    def train_epoch(trainer, *stop, original=Trainer.train_epoch):
+        if trainer.epoch == 2:
+            raise KeyboardInterrupt
+        return original(trainer, *stop)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "train_epoch", train_epoch)
+        train.main([*flags, "--name", "killed"])
+    train.main([*flags, "--name", "killed", "--resume"])
+    assert equal_weights(weights("whole"), weights("killed"))
+    assert [record["loss"] for record in log("whole")] == [record["loss"] for record in log("killed")]
+
+
+def test_another_teacher_has_features_of_its_own():
+    before = set(kept())
+    train.main([*SMALL, "--teacher", "--name teacher --no_flip", "--loss", "teacher_similarity", "--name", "other"])
+    assert len(set(kept()) - before) == 1
+
+
+class Pair(World):
+    """A world whose other process has the same part of the batch, in reverse."""
+
+    def gather(self, tensor):
+        return torch.cat([tensor, tensor.flip(0)])
+
+
+def test_every_process_computes_the_loss_of_the_whole_batch_and_every_part_learns():
+    generator = torch.Generator().manual_seed(0)
+    taught, targets = torch.randn(10, 6, generator=generator), torch.arange(10) % 3
+    features, logits = torch.randn(4, 2, 5, generator=generator), torch.randn(4, 2, 3, generator=generator)
+    plan = [LossTerm("teacher_similarity", 2.0), LossTerm("teacher_classes", 0.5)]
+    indices = torch.tensor([7, 1, 4, 2])
+    batch = Batch(torch.zeros(4, 3, 2, 2), targets[indices], indices)
+    context: Any = SimpleNamespace(batch=batch, features=features, logits=logits)
+    found = DistillationTerm(plan, taught.numpy(), targets, torch.device("cpu"), Pair())(context)
+    unit = torch.nn.functional.normalize(taught)
+    means = torch.stack([unit[targets == c].mean(0) for c in range(3)])
+    cosines = unit @ torch.nn.functional.normalize(means).T
+    order = [7, 1, 4, 2, 2, 4, 1, 7]
+    rows = [0, 1, 2, 3, 3, 2, 1, 0]
+    expected = sum(
+        2 * losses.create("teacher_similarity")(features[rows, part], taught[order])
+        + 0.5 * losses.create("teacher_classes")(logits[rows, part], cosines[order])
+        for part in (0, 1)
+    )
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("words, message", [
+    (["--loss", "teacher_similarity"], "teacher_similarity needs a teacher: --teacher"),
+    (["--teacher", "teacher"], "--teacher teacher would be ignored. Say how to learn: --loss teacher_neighbours"),
+    ([*TAUGHT, "teacher_classes", "--head", "cosine"], "teacher_classes needs class scores"),
+    (["--teacher", "nobody", "--loss", "teacher_similarity"], "nobody"),
+    (["--teacher", "--name teacher --multi", "--loss", "teacher_similarity"], "--multi would be ignored"),
+    (["--teacher", "--name teacher --bgr", "--loss", "teacher_similarity"], "--bgr would be ignored without --engine"),
+])  # fmt: skip
+def test_mistakes_are_told_before_anything_is_written(words, message):
+    with pytest.raises((UserError, FileNotFoundError), match=message):
+        train.main([*SMALL, *words, "--name", "wrong"])
+    assert not Path("model/wrong").exists()
+
+
+def test_a_weight_file_with_the_flags_of_test_py_is_a_teacher():
+    torch.save(weights("teacher"), "teacher.pth")
+    words = "--backbone test_resnet --weights teacher.pth --linear_num 16 --height 48 --width 24 --gpu_ids -1"
+    tested = open_embedder(testing_parser().parse_args(words.split()))
+    taught = open_teacher(words.removesuffix(" --gpu_ids -1"))
+    assert taught is not None
+    images = [np.full((64, 32, 3), 90, np.uint8)]
+    assert np.array_equal(taught(device=torch.device("cpu"))(images), tested(images))
+    assert open_teacher(None) is None
