@@ -60,6 +60,9 @@ class RelationsLoss(DistillationLoss):
 class SimilarityLoss(DistillationLoss):
     """Compare the rows of the batch's cosines."""
 
+    def __init__(self) -> None:  # no settings, not even those of torch's Module
+        super().__init__()
+
     def compute(self, features: Tensor, taught: Tensor) -> Tensor:
         student, teacher = (F.normalize(cosine_similarities(each)) for each in (features, taught))
         return (student - teacher).square().mean()
