@@ -14,13 +14,11 @@ from argparse import Namespace
 from pathlib import Path
 
 from person_reid.basics import check_target, write_json
-from person_reid.cli.flags import testing_parser
 from person_reid.cli.parser import Parser
-from person_reid.cli.tested import open_embedder, tested_network
+from person_reid.cli.tested import network_flags, open_embedder, tested_network
 from person_reid.cli.values import devices, some_path
 from person_reid.data.layout import read_split
-from person_reid.deploy.exported import READABLE, file_size
-from person_reid.deploy.pretrained import CONFIG
+from person_reid.deploy.exported import file_size
 from person_reid.deploy.publish import accuracy, milliseconds
 from person_reid.models.weights import SAFETENSORS
 
@@ -49,21 +47,6 @@ def main(argv: list[str] | None = None) -> None:
         from person_reid.show.tradeoff import draw_tradeoff  # matplotlib loads slowly
 
         draw_tradeoff(rows, options.save)
-
-
-def network_flags(text: str, gpu_ids: str) -> Namespace:
-    """Return the flags of test.py for a network of --networks."""
-    named, *further = shlex.split(text)
-    backbone, _, weights = named.partition("=")
-    if Path(named).suffix.lower() in READABLE:
-        words = ["--engine", named]
-    elif (Path(named) / CONFIG).is_file():
-        words = ["--from", named]
-    elif weights:
-        words = ["--backbone", backbone, "--weights", weights]
-    else:
-        words = ["--name", named]
-    return testing_parser().parse_args([*words, "--gpu_ids", gpu_ids, *further])
 
 
 def short_names(texts: list[str]) -> list[str]:

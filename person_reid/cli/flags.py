@@ -168,7 +168,7 @@ def add_loss_flags(group: argparse._ArgumentGroup) -> None:
         "--loss", type=some_texts, metavar="LIST", help="losses with weights: triplet:1.0,center:5e-4; list shows all"
     )
     group.add_argument("--teacher", type=some_text, metavar="NETWORK",
-        help="what the teacher_ losses learn from: a run, a folder, an exported file, or flags of test.py in quotes",
+        help="what the teacher_ losses learn from: a run, a folder, an exported file, or BACKBONE=FILE",
     )  # fmt: skip
     group.add_argument("--label_smoothing", type=fraction, default=0.0, help="smoothing in the cross entropy, 0 to 1")
     for name in PUBLISHED:

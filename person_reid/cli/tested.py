@@ -40,6 +40,25 @@ NOT_OF_TEACHERS = ("test_dir", "multi", "result", "json", "gpu_ids", "adapt_bn",
 OF_FEATURES = (*DECIDED, *PREPARED, "engine", "no_flip")  # all flags that features depend on
 
 
+def network_flags(text: str, gpu_ids: str = "0") -> Namespace:
+    """Return the flags of test.py for a network that one text names.
+
+    text: a run, a folder of save_pretrained, an exported file, or BACKBONE=FILE for a weight file; further flags of
+    test.py may follow it.
+    """
+    named, *further = shlex.split(text)
+    backbone, _, weights = named.partition("=")
+    if Path(named).suffix.lower() in READABLE:
+        words = ["--engine", named]
+    elif (Path(named) / CONFIG).is_file():
+        words = ["--from", named]
+    elif weights:
+        words = ["--backbone", backbone, "--weights", weights]
+    else:
+        words = ["--name", named]
+    return testing_parser().parse_args([*words, "--gpu_ids", gpu_ids, *further])
+
+
 def is_run(options: Namespace) -> bool:
     """Return whether the flags of test.py name a run, and not a folder, a weight file or an exported file."""
     return not any(getattr(options, flag, None) for flag in ("from", "backbone", "engine"))
@@ -114,13 +133,12 @@ def open_embedder(options: Namespace, target: Callable[[tuple[int, int]], torch.
 def open_teacher(text: str | None) -> Callable[..., Embedder] | None:
     """Return what opens the Embedder of --teacher on a device=…, or None if there is no teacher.
 
-    text: a run, a folder of save_pretrained, an exported file, or the flags of test.py that name one of them or a
-    weight file. Raises UserError or FileNotFoundError if there is none, and for flags that mean nothing here.
+    text: see network_flags. Raises UserError or FileNotFoundError if there is no such network, and for flags that mean
+    nothing here.
     """
     if not text:
         return None
-    kind = "--engine" if Path(text).suffix.lower() in READABLE else "--from" if Path(text).is_dir() else "--name"
-    options = testing_parser().parse_args(shlex.split(text) if text.startswith("-") else [kind, text])
+    options = network_flags(text)
     if ignored := given_flags(options, NOT_OF_TEACHERS):
         raise UserError(f"--teacher {text}: {ignored} would be ignored; leave it out.")
     settings = _settings(options)

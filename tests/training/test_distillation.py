@@ -85,7 +85,7 @@ def test_a_run_that_is_killed_goes_on_to_the_same_bits(monkeypatch):
 
 def test_another_teacher_has_features_of_its_own():
     before = set(kept())
-    train.main([*SMALL, "--teacher", "--name teacher --no_flip", "--loss", "teacher_similarity", "--name", "other"])
+    train.main([*SMALL, "--teacher", "teacher --no_flip", "--loss", "teacher_similarity", "--name", "other"])
     assert len(set(kept()) - before) == 1
 
 
@@ -123,8 +123,8 @@ def test_every_process_computes_the_loss_of_the_whole_batch_and_every_part_learn
     (["--teacher", "teacher"], "--teacher teacher would be ignored. Say how to learn: --loss teacher_neighbours"),
     ([*TAUGHT, "teacher_classes", "--head", "cosine"], "teacher_classes needs class scores"),
     (["--teacher", "nobody", "--loss", "teacher_similarity"], "nobody"),
-    (["--teacher", "--name teacher --multi", "--loss", "teacher_similarity"], "--multi would be ignored"),
-    (["--teacher", "--name teacher --bgr", "--loss", "teacher_similarity"], "--bgr would be ignored without --engine"),
+    (["--teacher", "teacher --multi", "--loss", "teacher_similarity"], "--multi would be ignored"),
+    (["--teacher", "teacher --bgr", "--loss", "teacher_similarity"], "--bgr would be ignored without --engine"),
 ])  # fmt: skip
 def test_mistakes_are_told_before_anything_is_written(words, message):
     with pytest.raises((UserError, FileNotFoundError), match=message):
@@ -134,9 +134,10 @@ def test_mistakes_are_told_before_anything_is_written(words, message):
 
 def test_a_weight_file_with_the_flags_of_test_py_is_a_teacher():
     torch.save(weights("teacher"), "teacher.pth")
-    words = "--backbone test_resnet --weights teacher.pth --linear_num 16 --height 48 --width 24 --gpu_ids -1"
+    shape = "--linear_num 16 --height 48 --width 24"
+    words = f"--backbone test_resnet --weights teacher.pth {shape} --gpu_ids -1"
     tested = open_embedder(testing_parser().parse_args(words.split()))
-    taught = open_teacher(words.removesuffix(" --gpu_ids -1"))
+    taught = open_teacher(f"test_resnet=teacher.pth {shape}")
     assert taught is not None
     images = [np.full((64, 32, 3), 90, np.uint8)]
     assert np.array_equal(taught(device=torch.device("cpu"))(images), tested(images))
