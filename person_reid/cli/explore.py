@@ -40,9 +40,10 @@ def main(argv: list[str] | None = None) -> None:
         rankings.append(rank(f"{name}, re-ranked", query, gallery, scores))
     if others:
         rankings.append(rank(options.other.stem if options.other.stem != name else str(options.other), *others))
-    missing = write_explorer(options.save, query, gallery, rankings, str(options.result), options.test_dir)
+    missing = write_explorer(options.save, query, gallery, rankings, options.result.name, options.test_dir)
+    images = len(query) + len(gallery)
     if missing:
-        print(printable(f"{len(missing)} images cannot be read and are grey:\n{some_of(missing)}"))
+        print(printable(f"{len(missing)} of {images} images cannot be read; their tiles are grey:\n{some_of(missing)}"))
     for ranking in rankings:
         print(printable(ranking.metrics.line("" if len(rankings) == 1 else f"{ranking.name} ")))
     size = sum(path.stat().st_size for path in options.save.rglob("*") if path.is_file())

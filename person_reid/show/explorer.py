@@ -34,6 +34,9 @@ SOURCES = Path(__file__).parent / "templates" / "explorer"
 MARK = ".person-reid-explorer"  # a file that only folders of explorers hold
 PIECE = 2048  # features in a script, so that the page never stops for long to decode one
 LEVELS = 127  # of int8
+COLOURS = tuple(
+    colour for colour in MANY if colour not in ("#94a4a2", "#717581")
+)  # grey is left to distractors and junk
 
 
 def write_explorer(
@@ -90,8 +93,7 @@ def describe_images(query: FeatureSet, gallery: FeatureSet, paths: Sequence[str]
         "person": packed(labels[1].ravel().astype(np.int32)),
         "cameras": [str(camera) for camera in cameras[0].tolist()],
         "camera": packed(cameras[1].ravel().astype(np.int32)),
-        "palette": MANY,
-        "lines": {"light": LINES, "dark": LINES_ON_DARK},
+        "palette": COLOURS,
     }
 
 
@@ -171,5 +173,6 @@ def write_page(folder: Path, title: str) -> None:
     for source in SOURCES.iterdir():
         if source.suffix in (".js", ".css"):
             shutil.copy(source, folder / source.name)
-    text = TEMPLATES.get_template("explorer/index.html").render(title=printable(title), **palette())
+    lines = {"LINES": LINES, "LINES_ON_DARK": LINES_ON_DARK}
+    text = TEMPLATES.get_template("explorer/index.html").render(title=printable(title), **palette(), **lines)
     (folder / "index.html").write_text(text, encoding="utf-8")
