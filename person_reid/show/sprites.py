@@ -23,24 +23,25 @@ def write_sprites(paths: Sequence[str], folder: Path, test_dir: Folder = None) -
     An image that cannot be read is a grey tile. Returns a line for each of those. Raises UserError if none can be read.
     """
     folder.mkdir(parents=True)
-    wrong: list[str] = []
+    wrong: dict[int, str] = {}
 
-    def load(path: str) -> Pixels:
+    def load(index: int) -> Pixels:
         try:
-            return load_image(find_image(path, test_dir), *TILE)
+            return load_image(find_image(paths[index], test_dir), *TILE)
         except Exception as error:  # decoders fail in many ways, and every failure means the same here
-            wrong.append(describe(error) if isinstance(error, UserError) else f"{path}: {describe(error)}")
+            wrong[index] = describe(error) if isinstance(error, UserError) else f"{paths[index]}: {describe(error)}"
             return np.full((*TILE, 3), GREY, np.uint8)
 
     height, width = TILE
     sheet = np.zeros((ROWS * height, COLUMNS * width, 3), np.uint8)
-    for index, pixels in enumerate(decode(paths, load)):
+    for index, pixels in enumerate(decode(range(len(paths)), load)):
         number, place = divmod(index, ROWS * COLUMNS)
         row, column = divmod(place, COLUMNS)
         sheet[row * height : (row + 1) * height, column * width : (column + 1) * width] = pixels
         if place == ROWS * COLUMNS - 1 or index == len(paths) - 1:
             Image.fromarray(sheet).save(folder / f"{number}.jpg", quality=QUALITY, optimize=True)
             sheet[:] = 0
-    if len(wrong) == len(paths):
-        raise UserError(f"none of the {len(paths)} images can be read. {wrong[0]}")
-    return wrong
+    lines = [wrong[index] for index in sorted(wrong)]
+    if len(lines) == len(paths):
+        raise UserError(f"none of the {len(paths)} images can be read. {lines[0]}")
+    return lines

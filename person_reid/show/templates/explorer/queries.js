@@ -58,7 +58,7 @@ function chosenQueries(now) {
 function queryTile(query, ranking) {
   const first = ranking.first[query];
   const kind = first === 0 ? "right" : first < 0 ? "asked" : "wrong";
-  const rank = first < 0 ? "no match" : `${MARKS[kind]}match at ${first + 1}`;
+  const rank = first < 0 ? "no match" : `${MARKS[kind]}rank ${first + 1}`;
   return tile(query, kind, [`AP ${ranking.precision[query].toFixed(3)}`, rank, `${personOf(query)} · c${cameraOf(query)}`]);
 }
 

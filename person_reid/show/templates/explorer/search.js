@@ -10,6 +10,7 @@ function loadFeatures(done, number = 0) {
     script.remove();
     setTimeout(() => loadFeatures(done, number + 1)); // the page answers in between
   };
+  script.onerror = () => (byId("failed").hidden = false);
   document.head.append(script);
 }
 
