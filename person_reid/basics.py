@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import shlex
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -106,6 +107,38 @@ def atomic_write(path: str | Path, shared: bool = False) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # which would hide the reason
             temporary.unlink()
+
+
+@contextmanager
+def whole_folder(path: str | Path, mark: str) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; move it to `path` once it is complete, in place of an older one.
+
+    mark: a file that only such folders hold; `path` is replaced only if it has one, or is empty.
+
+    Raises UserError, before anything is written, if `path` is another folder or a file.
+    """
+    check_folder(path, mark)
+    path = Path(path).resolve()
+    temporary, older = (path.with_name(f".{path.name}.{what}") for what in ("partial", "older"))
+    for left_behind in (temporary, older):
+        shutil.rmtree(left_behind, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        (temporary / mark).touch()
+        if path.exists():
+            path.rename(older)
+        temporary.rename(path)
+    finally:
+        for left_behind in (temporary, older):
+            shutil.rmtree(left_behind, ignore_errors=True)
+
+
+def check_folder(path: str | Path, mark: str) -> None:
+    """Raise UserError if whole_folder could not replace what is at `path`; to be called before the work."""
+    path = Path(path)
+    if path.exists() and not (path.is_dir() and ((path / mark).is_file() or not any(path.iterdir()))):
+        raise UserError(f"{path}: exists, and was not written by this command. Remove it, or choose another name.")
 
 
 def check_target(path: str | Path) -> None:

@@ -31,6 +31,7 @@ COMMANDS = {
     "heatmap": "draw where a network looks",
     "figures": "draw curves, CMC, histograms and maps",
     "report": "write everything about a run on one page",
+    "explore": "write a folder in which to explore a result with a browser",
     "augmentations": "draw what each augmentation does",
     "reproduce": "run recipes and compare them with the published figures",
 }

@@ -1,4 +1,4 @@
-"""The flags of re-ranking, shared by evaluate_rerank.py and tools/report.py."""
+"""The flags of re-ranking, shared by evaluate_rerank.py, tools/report.py and tools/explore.py."""
 
 from argparse import ArgumentParser, Namespace
 

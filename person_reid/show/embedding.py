@@ -17,6 +17,7 @@ from matplotlib.patheffects import withStroke
 
 from person_reid.basics import UserError
 from person_reid.data.layout import JUNK
+from person_reid.retrieval.neighbours import ExactNeighbours
 from person_reid.retrieval.results import FeatureSet
 from person_reid.show.style import MANY, panel, picture
 
@@ -25,6 +26,7 @@ MARKERS = "osD^vPX*<>hp"
 Array = npt.NDArray[Any]
 DISTRACTOR = 0
 PERPLEXITY = 12.0  # effective number of neighbours: about half the images of a person
+NEAREST = 3  # projected images, between which project_all places the others
 
 
 def choose(query: FeatureSet, gallery: FeatureSet, identities: int = 10) -> FeatureSet:
@@ -60,6 +62,23 @@ def project(features: Array, method: str | None = None, seed: int = 0) -> tuple[
         return reduce(unit, seed), name
     except ImportError:
         raise UserError(f"--method {method}: pip install {package}, or choose --method pca.") from None
+
+
+def project_all(features: Array, most: int = 4000, seed: int = 0) -> tuple[Array, str]:
+    """Project any number of features (N, D) to the plane as `project` does, in about the time that `most` take.
+
+    A random sample of `most` is projected. Every other image lies between the NEAREST of the sample that are most
+    similar to it.
+    """
+    if len(features) <= most:
+        return project(features, seed=seed)
+    sample = np.sort(np.random.default_rng(seed).choice(len(features), most, replace=False))
+    points, method = project(features[sample], seed=seed)
+    found = ExactNeighbours().search(features, features[sample], NEAREST)
+    weights = np.maximum(found.similarities, 1e-6)[..., None] ** 8  # near the most similar one, if one stands out
+    placed = (points[found.indices] * weights).sum(axis=1) / weights.sum(axis=1)
+    placed[sample] = points
+    return placed, method
 
 
 def _tsne(features: Array, seed: int) -> Array:

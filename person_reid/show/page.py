@@ -23,8 +23,12 @@ THUMBNAIL = (96, 192)  # width and height in pixels, for a screen with two pixel
 
 def page(title: str, subtitle: str, body: Iterable[Markup]) -> str:
     """Return the whole page."""
-    template = _TEMPLATES.get_template("page.html")
-    return template.render(title=title, subtitle=subtitle, body=body, INK=INK, RIGHT=RIGHT, WRONG=WRONG)
+    return TEMPLATES.get_template("page.html").render(title=title, subtitle=subtitle, body=body, **palette())
+
+
+def palette() -> dict[str, str]:
+    """Return the colours that templates/theme.css needs."""
+    return {"INK": INK, "RIGHT": RIGHT, "WRONG": WRONG}
 
 
 def section(title: str, *content: Markup, remark: str = "") -> Markup:
@@ -60,13 +64,13 @@ def data_uri(content: bytes, media_type: str) -> str:
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-_TEMPLATES = Environment(
+TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,
 )
-_TEMPLATES.filters["photograph"] = photograph
-_BLOCKS: Any = _TEMPLATES.get_template("blocks.html").module
+TEMPLATES.filters["photograph"] = photograph
+_BLOCKS: Any = TEMPLATES.get_template("blocks.html").module
 heading, numbers, table = _BLOCKS.heading, _BLOCKS.numbers, _BLOCKS.table
 details, tiles = _BLOCKS.details, _BLOCKS.tiles

@@ -1,0 +1,47 @@
+"""Write small copies of many images as tiles of a few large JPEG files: 0.jpg, 1.jpg, …"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from person_reid.basics import UserError, describe
+from person_reid.data.bank import decode
+from person_reid.data.images import Pixels, load_image
+from person_reid.show.ranking import Folder, find_image
+
+TILE = (112, 56)  # height and width in pixels
+COLUMNS, ROWS = 10, 10  # tiles of a file
+QUALITY = 75
+GREY = 128  # of an image that cannot be read
+
+
+def write_sprites(paths: Sequence[str], folder: Path, test_dir: Folder = None) -> list[str]:
+    """Write a tile for each image; image i is tile i % 100 of file i // 100, from left to right, then down.
+
+    An image that cannot be read is a grey tile. Returns a line for each of those. Raises UserError if none can be read.
+    """
+    folder.mkdir(parents=True)
+    wrong: dict[int, str] = {}
+
+    def load(index: int) -> Pixels:
+        try:
+            return load_image(find_image(paths[index], test_dir), *TILE)
+        except Exception as error:  # decoders fail in many ways, and every failure means the same here
+            wrong[index] = describe(error) if isinstance(error, UserError) else f"{paths[index]}: {describe(error)}"
+            return np.full((*TILE, 3), GREY, np.uint8)
+
+    height, width = TILE
+    sheet = np.zeros((ROWS * height, COLUMNS * width, 3), np.uint8)
+    for index, pixels in enumerate(decode(range(len(paths)), load)):
+        number, place = divmod(index, ROWS * COLUMNS)
+        row, column = divmod(place, COLUMNS)
+        sheet[row * height : (row + 1) * height, column * width : (column + 1) * width] = pixels
+        if place == ROWS * COLUMNS - 1 or index == len(paths) - 1:
+            Image.fromarray(sheet).save(folder / f"{number}.jpg", quality=QUALITY, optimize=True)
+            sheet[:] = 0
+    lines = [wrong[index] for index in sorted(wrong)]
+    if len(lines) == len(paths):
+        raise UserError(f"none of the {len(paths)} images can be read. {lines[0]}")
+    return lines

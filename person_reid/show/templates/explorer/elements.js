@@ -1,0 +1,81 @@
+"use strict";
+// The pieces of which views consist. Text is always set as text: a file's name is never read as HTML.
+
+const byId = (id) => document.getElementById(id);
+const percent = (share) => (100 * share).toFixed(2);
+const count = (number) => number.toLocaleString("en");
+
+// element("p", {className: "faint"}, "text", child): an element with these properties and children.
+function element(tag, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
+}
+
+const SVG = "http://www.w3.org/2000/svg";
+function drawing(tag, attributes = {}, ...children) {
+  const made = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+// The photograph of an image: a part of a sheet, which the browser loads once it is in sight.
+function photograph(image) {
+  const { columns, rows } = DATA.images;
+  const sheet = Math.floor(image / (columns * rows)), place = image % (columns * rows);
+  const photo = element("span", { className: "photo" });
+  photo.style.backgroundImage = `url("sheets/${sheet}.jpg")`;
+  photo.style.backgroundSize = `${100 * columns}% ${100 * rows}%`;
+  const column = place % columns, row = Math.floor(place / columns);
+  photo.style.backgroundPosition = `${(100 * column) / (columns - 1)}% ${(100 * row) / (rows - 1)}%`;
+  return photo;
+}
+
+// A framed photograph that leads to the image's ranking. kind: "asked", "right", "wrong" or "junk"; lines: its caption.
+function tile(image, kind, lines, above = "", faint = false) {
+  const made = element("a", { className: `tile ${kind}${faint ? " faded" : ""}`, href: linkTo({ view: "ranking", image }) });
+  made.dataset.image = image;
+  made.title = nameOf(image);
+  if (above !== "") made.append(element("span", { className: "above", textContent: above }));
+  made.append(photograph(image));
+  for (const line of lines) made.append(element("span", { className: "line", textContent: line }));
+  made.setAttribute("aria-label", [above, kind, ...lines].filter(String).join(", "));
+  return made;
+}
+
+const MARKS = { right: "✓ ", wrong: "✗ ", junk: "", asked: "" };
+
+// The tiles of a ranking; those below the threshold, if there is one, are faded.
+function answerTiles(asked, { listed, similarities }, threshold, most = Infinity) {
+  const tiles = [];
+  let rank = 0;
+  for (let i = 0; i < listed.length && rank < most; i++) {
+    const kind = kindOf(asked, listed[i]);
+    const lines = [`${MARKS[kind]}${personOf(listed[i])}`, `c${cameraOf(listed[i])} · ${similarities[i].toFixed(3)}`];
+    const above = kind === "junk" ? "junk" : ++rank;
+    tiles.push(tile(listed[i], kind, lines, above, threshold !== undefined && similarities[i] < threshold));
+  }
+  return tiles;
+}
+
+// Fills a container with items as one scrolls: make(i) for i in 0…length - 1, a batch at a time.
+function fill(container, length, make, batch) {
+  container.filling?.disconnect();
+  container.replaceChildren();
+  let made = 0;
+  const end = element("div", { className: "end" });
+  container.more = () => {
+    const stop = Math.min(length, made + batch);
+    const items = [];
+    while (made < stop) items.push(make(made++));
+    end.before(...items);
+    if (made === length) container.filling.disconnect();
+  };
+  container.append(end);
+  container.filling = new IntersectionObserver((seen) => seen.some((entry) => entry.isIntersecting) && container.more(), {
+    rootMargin: "600px",
+  });
+  container.filling.observe(end);
+  container.more();
+}

@@ -1,0 +1,97 @@
+"use strict";
+// The page: shows what the address says, and answers clicks and keys.
+
+const VIEWS = { queries: showQueries, ranking: showRanking, map: showMap, threshold: showThreshold, compare: showCompare };
+
+function show() {
+  const now = state(), pane = document.querySelector("main");
+  const view = VIEWS[now.view] ? now.view : "queries";
+  const { view: before, image: left } = pane.dataset;
+  for (const name of Object.keys(VIEWS)) {
+    byId(`view-${name}`).hidden = name !== view;
+    const tab = document.querySelector(`nav a[data-view="${name}"]`);
+    tab.href = linkTo({ view: name });
+    tab.toggleAttribute("aria-current", name === view);
+  }
+  Object.assign(pane.dataset, { view, image: now.image });
+  showFilters(now);
+  VIEWS[view](now);
+  if (view === "ranking" && left !== now.image) byId("view-ranking").scrollTop = 0;
+  if (view === "queries" && before === "ranking") byId("wall").querySelector(`[data-image="${Number(left)}"]`)?.focus();
+  document.body.dataset.shown = location.hash; // for tests: this address has been drawn
+}
+
+// Moves between the tiles around the one that has the focus.
+function moveFocus(from, key) {
+  const tiles = [...from.closest("section").querySelectorAll("a.tile")];
+  const place = tiles.indexOf(from), box = from.getBoundingClientRect();
+  if (key === "ArrowLeft" || key === "ArrowRight") return tiles[place + (key === "ArrowLeft" ? -1 : 1)];
+  const down = key === "ArrowDown";
+  const candidates = (down ? tiles.slice(place + 1) : tiles.slice(0, place).reverse()).map((tile) => [tile, tile.getBoundingClientRect()]);
+  const row = candidates.find(([, { top }]) => (down ? top > box.top + 5 : top < box.top - 5));
+  if (!row) return undefined;
+  const inRow = candidates.filter(([, { top }]) => Math.abs(top - row[1].top) < 5);
+  return inRow.sort(([, a], [, b]) => Math.abs(a.left - box.left) - Math.abs(b.left - box.left))[0][0];
+}
+
+function answerKey(event) {
+  const { key, target } = event;
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (key === "Escape" && byId("help").open) return; // which closes it
+  if (target.matches("input, select")) {
+    if (key === "Escape") target.blur();
+    return;
+  }
+  const views = Object.keys(VIEWS).filter((name) => name !== "compare" || DATA.rankings.length > 1);
+  if (key.startsWith("Arrow") && target.matches("a.tile")) {
+    const next = moveFocus(target, key);
+    if (!next) return;
+    next.focus();
+    next.scrollIntoView({ block: "nearest" });
+  } else if (key.startsWith("Arrow") && target === document.body) {
+    document.querySelector("main > section:not([hidden]) a.tile")?.focus();
+  } else if (views[Number(key) - 1]) {
+    go({ view: views[Number(key) - 1] });
+  } else if (key === "n" || key === "p") {
+    const link = state().view === "ranking" && byId(key === "n" ? "next" : "previous");
+    if (link?.href) link.click();
+  } else if (key === "/") {
+    document.querySelector("#filters [name=person]").focus();
+  } else if (key === "?") {
+    byId("help").showModal();
+  } else if (key === "Escape") {
+    if (state().view !== "queries") go({ view: "queries" });
+  } else {
+    return;
+  }
+  event.preventDefault();
+}
+
+function answerClick(event) {
+  const link = event.target.closest("a[data-image]");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  go({ view: "ranking", image: link.dataset.image });
+}
+
+function begin() {
+  if (!DATA.images || !DATA.rankings || !DATA.thresholds) {
+    byId("failed").hidden = false;
+    return;
+  }
+  prepareFilters();
+  prepareThresholds();
+  prepareMap();
+  window.addEventListener("hashchange", show);
+  document.addEventListener("click", answerClick);
+  document.addEventListener("keydown", answerKey);
+  byId("ask").addEventListener("click", () => byId("help").showModal());
+  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);
+  show();
+  setTimeout(() => loadFeatures(() => {
+    document.body.dataset.features = "loaded";
+    if (state().view === "ranking" && !isQuery(imageOf(state()))) show();
+  }), 50);
+}
+
+begin();

@@ -1,0 +1,48 @@
+"use strict";
+// What is shown, all of it in the address: #view=ranking&image=12. Every change goes through `go` or `adjust`.
+
+const DEFAULTS = {
+  view: "queries", image: "0", by: "0", beside: "", sort: "worst", colour: "identity", place: "",
+  person: "", camera: "", first: "", low: "", high: "", threshold: "",
+};
+
+function state() {
+  const given = new URLSearchParams(location.hash.slice(1));
+  return Object.fromEntries(Object.entries(DEFAULTS).map(([name, value]) => [name, given.get(name) ?? value]));
+}
+
+// The address of what is shown now, but for these changes.
+function linkTo(changes) {
+  const wanted = new URLSearchParams();
+  for (const [name, value] of Object.entries({ ...state(), ...changes })) {
+    if (String(value) !== DEFAULTS[name]) wanted.set(name, value);
+  }
+  return `#${wanted}`;
+}
+
+// Shows something else; the browser's "back" returns from it.
+function go(changes) {
+  location.hash = linkTo(changes); // the event hashchange calls `show`
+}
+
+// Shows the same in another way, as a slider does while it moves: no step for "back".
+function adjust(changes) {
+  history.replaceState(null, "", linkTo(changes));
+  show();
+}
+
+// The ranking that is shown, and the one beside it, or undefined.
+const rankingOf = (now) => DATA.rankings[now.by] ?? DATA.rankings[0];
+const besideOf = (now) => (now.beside === "" ? undefined : DATA.rankings[now.beside]);
+
+// The image in the address, or the first one.
+function imageOf(now) {
+  const image = Number(now.image);
+  return Number.isInteger(image) && image >= 0 && image < DATA.images.names.length ? image : 0;
+}
+
+// The threshold in the address, or undefined.
+function thresholdOf(now) {
+  const value = Number(now.threshold);
+  return now.threshold === "" || !Number.isFinite(value) ? undefined : value;
+}

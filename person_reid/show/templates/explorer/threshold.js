@@ -1,0 +1,167 @@
+"use strict";
+// A threshold, and what it accepts, rejects and gets wrong: counts of all pairs, the ROC, and the pairs next to it.
+
+const PLOT = { width: 520, height: 260, left: 58, bottom: 50, top: 12, right: 26 };
+const LEAST_RATE = 1e-5; // where the ROC begins; its axis is logarithmic
+const SHOWN_PAIRS = 8;
+
+// Position in the histograms and similarity; a pair is accepted from its threshold's position on.
+const binOf = (threshold) => Math.min(DATA.thresholds.bins, Math.max(0, Math.round(((threshold + 1) / 2) * DATA.thresholds.bins)));
+const edgeOf = (bin) => (2 * bin) / DATA.thresholds.bins - 1;
+const chosenThreshold = (now) => thresholdOf(now) ?? DATA.thresholds.rules.eer;
+
+// Counts the pairs at or above every position: typed arrays of bins + 1 numbers.
+function prepareThresholds() {
+  const { bins, genuine, impostor } = DATA.thresholds;
+  for (const [name, counts] of [["genuineAbove", genuine], ["impostorAbove", impostor]]) {
+    const above = new Float64Array(bins + 1);
+    for (let i = bins - 1; i >= 0; i--) above[i] = above[i + 1] + counts[i];
+    DATA.thresholds[name] = above;
+  }
+  const full = (i) => genuine[i] + impostor[i] > 0;
+  let low = 0, high = bins - 1;
+  while (!full(low)) low++;
+  while (!full(high)) high--;
+  Object.assign(DATA.thresholds, { low, high: high + 1 });
+  Object.assign(byId("slider"), { min: low, max: high + 1, step: Math.max(1, Math.round((high - low) / 1000)) });
+  byId("slider").addEventListener("input", (event) => adjust({ threshold: edgeOf(event.target.value).toFixed(5) }));
+  byId("exact").addEventListener("change", (event) => adjust({ threshold: event.target.value }));
+  const rules = { eer: "equal error rate", "1e-3": "1 stranger in 1,000", "1e-4": "1 stranger in 10,000" };
+  byId("rules").append(...Object.entries(DATA.thresholds.rules).map(([name, value]) => {
+    const button = element("button", { className: "button", textContent: rules[name] });
+    button.addEventListener("click", () => adjust({ threshold: value.toFixed(5) }));
+    return button;
+  }));
+}
+
+// Numbers of pairs and shares at a position: those of person_reid/retrieval/thresholds.py.
+function ratesAt(bin) {
+  const { genuineAbove, impostorAbove } = DATA.thresholds;
+  const [right, wrong] = [genuineAbove[bin], impostorAbove[bin]];
+  return {
+    right, wrong, missed: genuineAbove[0] - right, refused: impostorAbove[0] - wrong,
+    truePositives: right / genuineAbove[0], falsePositives: wrong / impostorAbove[0],
+  };
+}
+
+function showThreshold(now) {
+  const threshold = chosenThreshold(now), bin = binOf(threshold), rates = ratesAt(bin);
+  byId("slider").value = bin;
+  if (document.activeElement !== byId("exact")) byId("exact").value = threshold.toFixed(4);
+  const cell = (id, number, share) => byId(id).replaceChildren(element("b", { textContent: count(number) }), ` ${percent(share)} %`);
+  cell("right-accepted", rates.right, rates.truePositives);
+  cell("misses", rates.missed, 1 - rates.truePositives);
+  cell("false-matches", rates.wrong, rates.falsePositives);
+  cell("strangers-rejected", rates.refused, 1 - rates.falsePositives);
+  if (!byId("roc").hasChildNodes()) {
+    byId("histogram").append(...drawHistogram());
+    byId("roc").append(...drawRoc());
+  }
+  const { low, high } = DATA.thresholds;
+  const at = horizontal(low, high)(Math.min(high, Math.max(low, bin)));
+  for (const end of ["x1", "x2"]) byId("mark").setAttribute(end, at);
+  byId("point").setAttribute("cx", acrossRoc(rates.falsePositives));
+  byId("point").setAttribute("cy", vertical(rates.truePositives));
+  showPairs(threshold);
+}
+
+// A scale from [from, to] to pixels.
+const horizontal = (from, to) => (value) => PLOT.left + ((value - from) / (to - from)) * (PLOT.width - PLOT.left - PLOT.right);
+const vertical = (share) => PLOT.height - PLOT.bottom - share * (PLOT.height - PLOT.bottom - PLOT.top);
+
+function label(x, y, words, anchor = "middle") {
+  return drawing("text", { x, y, "text-anchor": anchor }, words);
+}
+
+function drawHistogram() {
+  const { low, high, genuine, impostor } = DATA.thresholds;
+  const bars = 120, x = horizontal(low, high), parts = [];
+  for (const [counts, name] of [[impostor, "strangers"], [genuine, "same"]]) {
+    const sums = new Float64Array(bars);
+    for (let i = low; i < high; i++) sums[Math.floor(((i - low) * bars) / (high - low))] += counts[i];
+    const most = Math.max(...sums);
+    const steps = Array.from(sums, (sum, i) => {
+      const [left, right] = [i, i + 1].map((edge) => x(low + (edge * (high - low)) / bars).toFixed(1));
+      return `${left} ${vertical(sum / most).toFixed(1)} L${right} ${vertical(sum / most).toFixed(1)}`;
+    });
+    parts.push(drawing("path", { class: name, d: `M${x(low)} ${vertical(0)} L${steps.join(" L")} L${x(high)} ${vertical(0)} Z` }));
+  }
+  for (let i = 0; i <= 4; i++) {
+    const at = low + ((high - low) * i) / 4;
+    parts.push(label(x(at), PLOT.height - PLOT.bottom + 20, edgeOf(at).toFixed(2)));
+  }
+  parts.push(
+    drawing("line", { class: "axis", x1: x(low), x2: x(high), y1: vertical(0), y2: vertical(0) }),
+    drawing("line", { id: "mark", y1: vertical(1), y2: vertical(0) }),
+    label(x((low + high) / 2), PLOT.height - 4, "cosine similarity"));
+  return parts;
+}
+
+const acrossRoc = (rate) => horizontal(Math.log10(LEAST_RATE), 0)(Math.log10(Math.max(rate, LEAST_RATE)));
+
+function drawRoc() {
+  const x = horizontal(Math.log10(LEAST_RATE), 0);
+  const { low, high } = DATA.thresholds, points = [], parts = [];
+  for (let bin = low; bin <= high; bin++) {
+    const { falsePositives, truePositives } = ratesAt(bin);
+    const point = `${acrossRoc(falsePositives).toFixed(1)} ${vertical(truePositives).toFixed(1)}`;
+    if (point !== points.at(-1)) points.push(point);
+  }
+  for (let power = Math.log10(LEAST_RATE); power <= 0; power++) {
+    parts.push(
+      drawing("line", { class: "grid", x1: x(power), x2: x(power), y1: vertical(1), y2: vertical(0) }),
+      label(x(power), PLOT.height - PLOT.bottom + 20, power < -2 ? `1e${power}` : `${100 * 10 ** power} %`));
+  }
+  for (const share of [0, 0.25, 0.5, 0.75, 1]) {
+    parts.push(
+      drawing("line", { class: "grid", x1: x(Math.log10(LEAST_RATE)), x2: x(0), y1: vertical(share), y2: vertical(share) }),
+      label(PLOT.left - 8, vertical(share) + 4, `${100 * share} %`, "end"));
+  }
+  parts.push(
+    drawing("path", { class: "curve", d: `M${points.join(" L")}` }),
+    drawing("circle", { id: "point", r: 7 }),
+    label(x(Math.log10(LEAST_RATE) / 2), PLOT.height - 4, "strangers accepted (false matches)"));
+  return parts;
+}
+
+// All right pairs, and the wrong ones among the listed images, from different cameras, each {query, image, order} with
+// order: places sorted by similarity.
+function sortedPairs() {
+  if (DATA.thresholds.pairs) return DATA.thresholds.pairs;
+  const ranking = DATA.rankings[0], { queries, camera, person, junk } = DATA.images;
+  const kinds = { right: [], wrong: [] };
+  for (let query = 0; query < queries; query++) {
+    for (let i = ranking.starts[query]; i < ranking.starts[query + 1]; i++) {
+      kinds.right.push({ query, image: ranking.matches[i] + queries, similarity: ranking.matchSimilarities[i] });
+    }
+    if (person[query] === junk) continue;
+    for (let i = query * ranking.width; i < (query + 1) * ranking.width; i++) {
+      const image = ranking.listed[i] + queries;
+      if (kindOf(query, image) !== "wrong" || camera[query] === camera[image]) continue;
+      kinds.wrong.push({ query, image, similarity: ranking.similarities[i] });
+    }
+  }
+  DATA.thresholds.pairs = {};
+  for (const [kind, pairs] of Object.entries(kinds)) {
+    DATA.thresholds.pairs[kind] = ascending(pairs.length, (place) => pairs[place].similarity).map((place) => pairs[place]);
+  }
+  return DATA.thresholds.pairs;
+}
+
+// The pairs next to the threshold: false matches just above it, misses just below it.
+function showPairs(threshold) {
+  const { right, wrong } = sortedPairs();
+  const split = (pairs) => lowerBound(pairs.length, (i) => pairs[i].similarity, threshold);
+  const strips = {
+    "false-pairs": wrong.slice(split(wrong), split(wrong) + SHOWN_PAIRS),
+    "missed-pairs": right.slice(Math.max(0, split(right) - SHOWN_PAIRS), split(right)).reverse(),
+  };
+  for (const [id, pairs] of Object.entries(strips)) {
+    byId(id).replaceChildren(...pairs.map(({ query, image, similarity }) =>
+      element("div", { className: "couple" },
+        tile(query, "asked", [personOf(query), `c${cameraOf(query)}`]),
+        tile(image, kindOf(query, image), [personOf(image), `c${cameraOf(image)}`]),
+        element("span", { className: "line", textContent: similarity.toFixed(4) }))));
+    if (!pairs.length) byId(id).append(element("p", { className: "faint", textContent: "None among the listed pairs." }));
+  }
+}

@@ -1,0 +1,245 @@
+"""The explorer in a browser: clicks, keys, filters, the slider, the address, and a file name with <script>."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from person_reid.cli import explore
+from person_reid.retrieval.metrics import evaluate, find_pairs
+from person_reid.retrieval.results import load_result, save_result
+from person_reid.retrieval.similarity import CosineScores
+from tests.support.browser import Browser, chromium
+from tests.support.ranked_people import lay_out
+
+pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium or Chrome that could be driven here")
+EVIL = "<img src=x onerror=window.hacked=1><script>window.hacked=1<&script>.jpg"
+FILES = "document.querySelector('#asked dd:last-child').textContent"
+
+
+@pytest.fixture(scope="module")
+def look(tmp_path_factory):
+    """The folder of an explorer with two rankings; one image has a hostile name."""
+    folder = tmp_path_factory.mktemp("explorer")
+    result, query, gallery = lay_out(folder)
+    rng = np.random.default_rng(5)
+    for images in (query, gallery):
+        images.features = rng.normal(size=(len(images), 16)).astype(np.float32)
+        images.features[np.arange(len(images)), images.labels % 16] += 3
+    query.paths[0] = Path(query.paths[0]).rename(Path(query.paths[0]).with_name(EVIL)).as_posix()
+    save_result(result, query, gallery)
+    rerank = ["--rerank", "--method", "aqe", "--k1", "3"]
+    explore.main(["--result", str(result), "--save", str(folder / "look"), *rerank])
+    return folder / "look"
+
+
+@pytest.fixture(scope="module")
+def people(look):
+    """(query, gallery, metrics, similarities) of the plain ranking."""
+    query, gallery = load_result(look.parent / "result.mat", paths=True)
+    return query, gallery, evaluate(query, gallery), CosineScores(query.features, gallery.features)(0, len(query))
+
+
+@pytest.fixture(scope="module")
+def shared_browser(tmp_path_factory):
+    with Browser(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(shared_browser, look):
+    """A browser that shows the explorer and complains about nothing."""
+    shared_browser.open(look / "index.html")
+    yield shared_browser
+    assert shared_browser.complaints() == [] and shared_browser.value("window.hacked") is None
+
+
+def shown(browser, fragment):
+    browser.wait(f"document.body.dataset.shown.includes({json.dumps(fragment)})")
+
+
+def images(browser, selector):
+    return [int(i) for i in browser.value(f"[...document.querySelectorAll('{selector}')].map((a) => a.dataset.image)")]
+
+
+def test_the_wall_begins_with_the_worst_and_shows_the_figures(browser, people):
+    metrics = people[2]
+    figures = [f"{100 * value:.2f}" for value in metrics.figures().values()]
+    assert browser.texts("#figures b") == figures
+    order = np.argsort(metrics.average_precision, kind="stable")
+    assert images(browser, "#wall .tile") == order.tolist()
+    assert f"AP {metrics.average_precision[order[0]]:.3f}" in browser.texts("#wall .tile")[0]
+    browser.choose("#by", 1)
+    assert browser.texts("#figures b") != figures
+
+
+def test_a_click_ranks_a_query_and_a_second_click_a_gallery_image(browser, people):
+    query, gallery, metrics, similarities = people
+    browser.click("#wall .tile")
+    shown(browser, "view=ranking")
+    asked = int(metrics.average_precision.argmin())
+    order = np.argsort(-similarities[asked], kind="stable")
+    assert images(browser, "#answers .tile") == (order + len(query)).tolist()
+    tiles = browser.texts("#answers .tile")
+    assert all(f"{similarities[asked, i]:.3f}" in text for i, text in zip(order, tiles, strict=True))
+    same = gallery.labels[order] == query.labels[asked]
+    own = same & (gallery.cameras[order] == query.cameras[asked])
+    kinds = np.where((gallery.labels[order] == -1) | own, "junk", np.where(same, "right", "wrong"))
+    found = browser.value("[...document.querySelectorAll('#answers .tile')].map((a) => a.classList[1])")
+    assert found == kinds.tolist()
+    browser.wait("document.body.dataset.features === 'loaded'")
+    browser.click("#answers .tile", 3)
+    shown(browser, f"image={order[3] + len(query)}")
+    assert browser.texts("#asked h2") == [f"Gallery image {order[3]}"] and "≈" in browser.texts(".answer p")[0]
+    exact = CosineScores(gallery.features[order[3] : order[3] + 1], gallery.features)(0, 1)[0]
+    exact[order[3]] = -np.inf
+    found = np.array(images(browser, "#answers .tile")) - len(query)
+    assert len(found) == len(gallery) - 1 and order[3] not in found
+    assert (np.diff(exact[found]) < 0.01).all()
+    browser.back()
+    shown(browser, f"image={asked}")
+    browser.back()
+    browser.wait("!document.getElementById('view-queries').hidden")
+
+
+def test_the_address_holds_the_view(browser, look):
+    browser.choose("[name=camera]", 2)
+    browser.choose("[name=low]", "0.1")
+    browser.click("nav a", 2)
+    shown(browser, "view=map")
+    address = browser.value("location.hash")
+    seen = browser.texts("#chosen")
+    browser.open(look / "index.html", address)
+    assert browser.value("document.querySelector('[name=camera]').value") == "2" and browser.texts("#chosen") == seen
+    assert not browser.value("document.getElementById('view-map').hidden")
+    browser.open(look / "index.html", "#view=nothing&image=99999&by=7&threshold=x&place=a&first=q")
+    assert len(images(browser, "#wall .tile")) == 12
+
+
+def test_filters_choose_queries(browser, people):
+    query, _, metrics, similarities = people
+    plain = {"camera": query.cameras == 1, "first": (metrics.first_match >= 1) & (metrics.first_match < 5)}
+    for name, value in (("camera", 1), ("first", 5)):
+        browser.choose(f"[name={name}]", value)
+        assert sorted(images(browser, "#wall .tile")) == np.flatnonzero(plain[name]).tolist()
+        browser.click("#reset")
+    browser.choose("[name=person]", f"{query.labels[3]:04d}")
+    assert sorted(images(browser, "#wall .tile")) == np.flatnonzero(query.labels == query.labels[3]).tolist()
+    browser.click("#reset")
+    _, junk = find_pairs(*people[:2])
+    valid = similarities.copy()
+    valid[:, people[1].labels == -1] = -np.inf
+    valid[junk] = -np.inf
+    middle = float(np.median(valid.max(axis=1))) + 1e-4
+    browser.choose("[name=low]", f"{middle:.6f}")
+    assert sorted(images(browser, "#wall .tile")) == np.flatnonzero(valid.max(axis=1) >= middle).tolist()
+    assert browser.texts("#chosen") == [f"{(valid.max(axis=1) >= middle).sum()} of 12 queries"]
+
+
+def test_the_slider_counts_what_is_accepted_rejected_and_wrong(browser, people):
+    query, gallery, _, similarities = people
+    browser.click("nav a", 3)
+    shown(browser, "view=threshold")
+    same = query.labels[:, None] == gallery.labels
+    pairs = (query.cameras[:, None] != gallery.cameras) & (gallery.labels != -1)
+    for value in (20000, 40000):
+        browser.choose("#slider", value)
+        place = int(browser.value("document.getElementById('slider').value"))
+        accepted = similarities >= 2 * place / 2**16 - 1
+        counts = {
+            "right-accepted": accepted & same, "misses": ~accepted & same,
+            "false-matches": accepted & ~same, "strangers-rejected": ~accepted & ~same,
+        }  # fmt: skip
+        for name, which in counts.items():
+            assert browser.texts(f"#{name} b") == [str((which & pairs).sum())], (value, name)
+    before = browser.value("document.getElementById('point').getAttribute('cx')")
+    browser.value("document.getElementById('slider').focus()")
+    browser.key(*["ArrowRight"] * 3)
+    assert place < int(browser.value("document.getElementById('slider').value"))
+    browser.click("#rules button", 1)
+    assert browser.value("document.getElementById('point').getAttribute('cx')") != before
+    browser.click("nav a", 1)
+    shown(browser, "view=ranking")
+    threshold = float(browser.value("state().threshold"))
+    faded = browser.value("document.querySelectorAll('#answers .faded').length")
+    assert faded == (similarities[0] < threshold).sum() > 0
+
+
+def test_the_keyboard_does_what_the_mouse_does(browser):
+    wall = images(browser, "#wall .tile")
+    browser.key("ArrowDown", "ArrowRight", "Enter")
+    shown(browser, f"image={wall[1]}")
+    browser.key("n")
+    shown(browser, f"image={wall[2]}")
+    browser.key("p")
+    shown(browser, f"image={wall[1]}")
+    browser.key("Escape")
+    browser.wait("!document.getElementById('view-queries').hidden")
+    assert browser.value("document.activeElement.dataset.image") == str(wall[1])
+    for number, view in enumerate(("queries", "ranking", "map", "threshold", "compare"), 1):
+        browser.key(str(number))
+        browser.wait(f"!document.getElementById('view-{view}').hidden")
+    browser.key("?")
+    assert browser.value("document.getElementById('help').open")
+    browser.key("Escape")
+    assert not browser.value("document.getElementById('help').open")
+    browser.key("/")
+    assert browser.value("document.activeElement.name") == "person"
+
+
+def test_a_file_name_is_text(browser):
+    browser.value("location.hash = '#view=ranking&image=0'")
+    shown(browser, "view=ranking")
+    assert browser.value(FILES).endswith("<script>window.hacked=1<&script>.jpg")
+    assert browser.value("document.querySelectorAll('img, dd script').length") == 0
+
+
+def test_the_map_leads_to_its_images(browser, people):
+    browser.key("3")
+    shown(browser, "view=map")
+    where = """(() => { const c = document.getElementById('map'), b = c.getBoundingClientRect(), s = scaleOf(c, 1);
+        const p = DATA.images.points; return [b.left + b.width / 2 + (p[2 * 20] - SIDE / 2) * s,
+        b.top + b.height / 2 + (p[41] - SIDE / 2) * s]; })()"""
+    x, y = browser.value(where)
+    browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+    browser.wait("!document.getElementById('hint').hidden")
+    browser.key("1", "3")
+    browser.wait("!document.getElementById('view-map').hidden")
+    for colour in ("camera", "error"):
+        browser.choose("#colour", colour)
+        shown(browser, f"colour={colour}")
+    browser.press(x, y)
+    shown(browser, "view=ranking")
+    points = np.array(browser.value("[...DATA.images.points]")).reshape(-1, 2)
+    found = int(browser.value("state().image"))
+    assert np.linalg.norm(points[found] - points[20]) < 600
+
+
+def test_queries_that_differ_most_come_first(browser, look):
+    browser.key("5")
+    shown(browser, "view=compare")
+    first, second = browser.value("DATA.rankings.map((ranking) => [...ranking.precision])")
+    order = np.argsort(-np.abs(np.subtract(second, first)), kind="stable")
+    assert images(browser, ".pair > .tile")[:3] == order[:3].tolist()
+    assert [text.split(": ")[1] for text in browser.texts(".pair h3")[:2]] == [
+        f"AP {first[order[0]]:.3f}", f"AP {second[order[0]]:.3f}"
+    ]  # fmt: skip
+
+
+def test_it_is_dark_on_a_dark_screen(look, tmp_path):
+    backgrounds = []
+    for dark in (False, True):
+        with Browser(tmp_path / str(dark), dark=dark) as browser:
+            browser.open(look / "index.html")
+            backgrounds.append(browser.value("getComputedStyle(document.body).backgroundColor"))
+    assert backgrounds == ["rgb(255, 255, 255)", "rgb(15, 23, 42)"]
+
+
+def test_a_page_without_its_folder_says_so(browser, look, tmp_path):
+    for file in look.iterdir():
+        if file.is_file():
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    browser.call("Page.navigate", url=(tmp_path / "index.html").as_uri())
+    browser.wait("document.getElementById('failed')?.hidden === false")
+    browser.events.clear()  # the scripts that are missing

@@ -1,0 +1,161 @@
+"""A headless Chromium that a test drives through a pipe, by the Chrome DevTools Protocol; nothing to install for it.
+
+with Browser(folder) as browser:
+    browser.open("look/index.html")
+    browser.click(".tile")
+    assert browser.value("location.hash") == "#view=ranking"
+"""
+
+import base64
+import json
+import os
+import select
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PATIENCE = 30  # seconds for anything the browser is asked
+KEYS = {"Enter": 13, "Escape": 27, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
+
+
+def chromium():
+    """The path of a Chromium or Chrome that can be driven here, or None."""
+    return None if sys.platform == "win32" else next(filter(None, map(shutil.which, NAMES)), None)
+
+
+class Browser:
+    """A browser with one page. folder: for its profile."""
+
+    def __init__(self, folder, width=1360, height=900, dark=False):
+        to_browser, from_browser = os.pipe(), os.pipe()
+
+        def connect():  # in the browser's process, which reads commands from 3 and writes answers to 4
+            ends = [os.dup(to_browser[0]), os.dup(from_browser[1])]
+            high = [os.dup2(end, 50 + i) for i, end in enumerate(ends)]
+            os.dup2(high[0], 3)
+            os.dup2(high[1], 4)
+
+        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage"]
+        flags += ["--remote-debugging-pipe", f"--user-data-dir={folder}", f"--window-size={width},{height}"]
+        self.process = subprocess.Popen(
+            [chromium(), *flags, "about:blank"],
+            preexec_fn=connect, close_fds=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        os.close(to_browser[0])
+        os.close(from_browser[1])
+        self.input, self.output, self.rest, self.number = to_browser[1], from_browser[0], b"", 0
+        self.session, self.events = None, []
+        page = next(each for each in self.call("Target.getTargets")["targetInfos"] if each["type"] == "page")
+        self.session = self.call("Target.attachToTarget", targetId=page["targetId"], flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log"):
+            self.call(f"{domain}.enable")
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        theme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.call("Emulation.setEmulatedMedia", features=[theme])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait(PATIENCE)
+        os.close(self.input)
+        os.close(self.output)
+
+    def call(self, method, **parameters):
+        """The result of a command of the protocol. Events on the way are kept."""
+        self.number += 1
+        command = {"id": self.number, "method": method, "params": parameters}
+        if self.session:
+            command["sessionId"] = self.session
+        content = json.dumps(command).encode() + b"\0"
+        while content:
+            content = content[os.write(self.input, content) :]
+        while True:
+            message = self.receive()
+            if message.get("id") == self.number:
+                assert "error" not in message, message
+                return message["result"]
+            self.events.append(message)
+
+    def receive(self):
+        while b"\0" not in self.rest:
+            ready, _, _ = select.select([self.output], [], [], PATIENCE)
+            assert ready, "the browser does not answer"
+            found = os.read(self.output, 2**20)
+            assert found, "the browser has ended"
+            self.rest += found
+        message, _, self.rest = self.rest.partition(b"\0")
+        return json.loads(message)
+
+    def value(self, expression):
+        """The value of an expression in the page, once it is there if it is a promise."""
+        found = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in found, found["exceptionDetails"]
+        return found["result"].get("value")
+
+    def wait(self, expression):
+        """The value of an expression once it is true."""
+        end = time.monotonic() + PATIENCE
+        while not (found := self.value(expression)):
+            assert time.monotonic() < end, f"never true: {expression}"
+            time.sleep(0.02)
+        return found
+
+    def open(self, page, fragment=""):
+        """Open a page from the disk, and wait until it says that it has been drawn."""
+        self.call("Page.navigate", url="about:blank")
+        self.call("Page.navigate", url=Path(page).resolve().as_uri() + fragment)
+        self.wait("document.readyState === 'complete' && document.body.dataset.shown !== undefined")
+
+    def click(self, selector, number=0):
+        """Press the mouse's button over the middle of an element."""
+        place = f"document.querySelectorAll({json.dumps(selector)})[{number}]"
+        self.wait(f"!!{place}")
+        box = self.value(
+            f"(() => {{ {place}.scrollIntoView({{block: 'center'}}); const b = {place}.getBoundingClientRect();"
+            " return [b.left + b.width / 2, b.top + b.height / 2]; })()"
+        )
+        self.press(*box)
+
+    def press(self, x, y):
+        """Press and release the mouse's button at a position of the page."""
+        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def key(self, *keys):
+        """Type keys, such as "ArrowDown" or "n"."""
+        for key in keys:
+            code = KEYS.get(key, 0)
+            text = "\r" if key == "Enter" else key if len(key) == 1 else ""
+            for kind in ("keyDown", "keyUp"):
+                typed = {"text": text} if text and kind == "keyDown" else {}
+                self.call("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code, **typed)
+
+    def choose(self, selector, value):
+        """Set a field or a choice, as a person would."""
+        self.value(
+            f"(() => {{ const field = document.querySelector({json.dumps(selector)});"
+            f" field.value = {json.dumps(str(value))};"
+            " for (const kind of ['input', 'change']) field.dispatchEvent(new Event(kind, {bubbles: true})); })()"
+        )
+
+    def texts(self, selector):
+        """The texts of all elements that fit."""
+        return self.value(f"[...document.querySelectorAll({json.dumps(selector)})].map((each) => each.textContent)")
+
+    def back(self):
+        self.value("history.back()")
+
+    def picture(self, path):
+        """Write what is seen to a PNG file."""
+        Path(path).write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
+
+    def complaints(self):
+        """The exceptions and errors of the page so far."""
+        kinds = {"Runtime.exceptionThrown", "Log.entryAdded"}
+        return [event["params"] for event in self.events if event["method"] in kinds]
