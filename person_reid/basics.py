@@ -130,6 +130,8 @@ def whole_folder(path: str | Path, mark: str) -> Iterator[Path]:
             path.rename(older)
         temporary.rename(path)
     finally:
+        if older.exists() and not path.exists():
+            older.rename(path)
         for left_behind in (temporary, older):
             shutil.rmtree(left_behind, ignore_errors=True)
 
