@@ -16,11 +16,11 @@ from person_reid.basics import UserError, printable, write_json
 from person_reid.cli.flags import add_engine, add_runtime, add_tested_network, given_values, testing_parser
 from person_reid.cli.parser import Parser, example_lines
 from person_reid.cli.tested import OF_FEATURES, open_embedder
-from person_reid.cli.values import positive
+from person_reid.cli.values import THRESHOLD, positive
 from person_reid.deploy.embedder import Embedder
 from person_reid.gallery.build import add_images, agreed, check_network, describe_answers, find_images
 from person_reid.gallery.index import SearchIndex
-from person_reid.retrieval.thresholds import DIGITS, load_threshold
+from person_reid.retrieval.thresholds import DIGITS, load_promise, load_threshold, with_promise
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     query = add_command("query", "Find the images most similar to an image, or to each image of a folder.")
     query.add_argument("--gpu_ids", default="0", help="GPU to use; -1 for the CPU")
     query.add_argument("--top", type=positive(int), default=10, help="number of answers")
-    query.add_argument("--threshold", help="least similarity of a match: a number, or a file of tools/threshold.py")
+    query.add_argument("--threshold", help=f"least similarity of a match: {THRESHOLD}")
     query.add_argument("--save", type=Path, metavar="FILE", help="sheet of the answers to draw")
     query.add_argument("--json", type=Path, metavar="FILE", help="JSON file to write the answers to")
     for command, work in ((index, add), (query, ask)):
@@ -94,9 +94,13 @@ def ask(options: Namespace) -> None:
         for match in answer["matches"]:
             remark = "" if match["accepted"] else "(too low) "
             print(f"  {match['similarity']:.{DIGITS}f} {remark}{printable(match['image'])}")
+    promise = None
+    if options.threshold is not None:
+        promise = load_promise(options.threshold)
+        print(printable(f"threshold {threshold:.{DIGITS}f} ({with_promise(options.threshold)})"))
     if options.json:
-        report = {"index": str(options.index), "threshold": options.threshold and threshold, "queries": described}
-        write_json(options.json, report)
+        asked = {"threshold": options.threshold and threshold, "promise": promise and promise.words()}
+        write_json(options.json, {"index": str(options.index), **asked, "queries": described})
     if options.save:
         from person_reid.show.found import draw_found  # matplotlib loads slowly
 
