@@ -74,10 +74,10 @@ def promised(
     size = min(gallery_size, max(1, int((gallery.labels > 0).sum())))
     counts, images = false_matches(query, gallery, size, ignore_cameras)
     asked = rate * images / gallery_size  # a larger gallery is several of this size: at most the sum of their rates
-    step, least = lowest_step(counts, asked, confidence)
+    step, highest = lowest_step(counts, asked, confidence)
     if step is None:
         people = len(counts)
-        needed = max(FEWEST, people + 1, math.ceil(people * (least / asked) ** 0.5))  # cells grow with people squared
+        needed = max(FEWEST, math.ceil(people * (highest / asked) ** 0.5))  # cells grow with the square of people
         raise UserError(
             f"cannot promise a false-match rate of {rate:g} with so few people ({people:,}): at least {needed:,} people"
             " needed. Test on more people, or ask for a higher rate."
@@ -86,9 +86,9 @@ def promised(
 
 
 def lowest_step(counts: Counts, rate: float, confidence: float) -> tuple[int | None, float]:
-    """Return (the threshold in STEPS that keeps the promise, or None if none does; the least upper bound of any).
+    """Return (the threshold in STEPS that keeps the promise, the bound at the highest similarity).
 
-    counts: (n, STEPS + 1) of false_matches.
+    The threshold is None if not even that bound keeps to the rate. counts: (n, STEPS + 1) of false_matches.
     """
     if len(counts) < FEWEST:
         return None, 0
@@ -97,7 +97,7 @@ def lowest_step(counts: Counts, rate: float, confidence: float) -> tuple[int | N
     first = min(last, int(np.argmax(reached <= rate * reached[0])))  # before, R itself is above the rate
     bounds = upper_bounds(counts[:, [0, *range(first, last + 1)]], confidence)
     kept = np.cumprod(bounds[::-1] <= rate)[::-1]
-    return first + int(kept.argmax()) if kept.any() else None, float(bounds.min())
+    return first + int(kept.argmax()) if kept.any() else None, float(bounds[-1])
 
 
 def false_matches(
@@ -144,6 +144,5 @@ def upper_bounds(counts: Counts, confidence: float) -> npt.NDArray[np.float64]:
     rates = reached / cells
     without = (reached - own) / np.maximum(cells - total, 1)
     deviations = np.sqrt((people - 1) * without.var(axis=0))
-    quantile = max(0.0, float(student.ppf(confidence, max(people - 1, 1))))
-    bounds: npt.NDArray[np.float64] = (rates + 2 * own.max(axis=0) / cells) * np.exp(quantile * deviations / rates)
-    return bounds
+    quantile = max(0.0, float(student.ppf(confidence, people - 1)))
+    return np.asarray((rates + 2 * own.max(axis=0) / cells) * np.exp(quantile * deviations / rates))

@@ -91,7 +91,7 @@ def test_every_higher_threshold_must_hold_too(monkeypatch):
     counts = np.tile(np.array([9, 1, 1, 1, 0]), (FEWEST, 1))
     monkeypatch.setattr("person_reid.retrieval.promise.upper_bounds", lambda *_: np.array([0.1, 0.3, 0.2]))
     found = [lowest_step(counts, rate, 0.95) for rate in (0.3, 0.25, 0.15)]
-    assert found == [(1, 0.1), (3, 0.1), (None, 0.1)]
+    assert found == [(1, 0.2), (3, 0.2), (None, 0.2)]
 
 
 def threshold(query, gallery, *asked):
