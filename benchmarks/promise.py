@@ -39,7 +39,7 @@ def main(argv=None):
     parser.add_argument("--results", type=Path, nargs="+", required=True, metavar="FILE", help="features of test.py")
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-2, 1e-3], help="false-match rates")
     parser.add_argument("--people", type=positive(int), nargs="+", default=[50, 100, 200, 400], help="people per draw")
-    parser.add_argument("--draws", type=positive(int), default=200)
+    parser.add_argument("--draws", type=positive(int), default=200, help="times that people are drawn")
     parser.add_argument("--gallery_size", type=positive(int), default=100, help="images of a search")
     options = parser.parse_args(argv)
     print(machine(), f"{HEADER}\n{LINE}---|---|", sep="\n\n", flush=True)
