@@ -70,7 +70,7 @@ def about_images(paths: Iterable[Path], csv: Path | None = None, pattern: str | 
     """Return what is known of images: from a CSV file, from their names, from EXIF, or when the file last changed.
 
     csv: columns path (relative to the file) and some of identity, camera and time. pattern: see readers.name_parser.
-    Raises UserError for a time that is none.
+    Raises UserError for a time that is none, and for a list of other images.
     """
     listed = {}
     for row in read_csv(csv, {"path"}, "path,identity,camera,time") if csv else []:
@@ -80,7 +80,11 @@ def about_images(paths: Iterable[Path], csv: Path | None = None, pattern: str | 
     parse: Callable[[Path], Picture | None] = (
         name_parser(pattern, Path(Path.cwd().anchor)) if pattern else lambda _: None
     )
-    found = {}
+    found, paths = {}, list(paths)
+    if listed and not listed.keys() & set(paths):
+        raise UserError(
+            f"{csv}: lists none of the {len(paths)} images; its paths are relative to the folder that it is in."
+        )
     for path in paths:
         known, named = listed.get(path, UNKNOWN), parse(path)
         identity, camera = (named.identity, named.camera) if named else (None, None)

@@ -75,7 +75,10 @@ class InvertedLists:
         import faiss
 
         settings = faiss.SearchParametersIVF()
-        settings.nprobe, settings.sel = self.index.nprobe, None if among is None else faiss.IDSelectorBatch(among)
+        settings.nprobe = self.index.nprobe
+        if among is not None:  # its k nearest are as far as more of the nearest of all, in more lists
+            settings.sel = faiss.IDSelectorBatch(among)
+            settings.nprobe = min(self.index.nlist, settings.nprobe * self.index.ntotal // max(1, len(among)) + 1)
         similarities, ids = self.index.search(queries, k + self.replaced, params=settings)
         return similarities, ids
 
@@ -96,9 +99,10 @@ def _files(source: Source) -> Iterator[Path]:
 
 
 def delete_lists(source: Source) -> None:
-    """Delete the lists of a SearchIndex; the next search makes them again."""
-    for file in _files(source):
-        file.unlink()
+    """Delete the lists of a SearchIndex, unfinished ones as well; the next search makes them again."""
+    unfinished = source.path.parent.glob(f".{escape(source.path.name)}.{escape(source.token)}-*.partial")
+    for file in (*_files(source), *unfinished):
+        file.unlink(missing_ok=True)
 
 
 def _outgrown(index: Any, source: Source, reached: int) -> bool:

@@ -96,7 +96,8 @@ def test_nothing_of_what_is_forgotten_is_left_in_any_file(index, which, tmp_path
     index.add(PATHS[80:200], FEATURES[80:200])
     index.add(PATHS[70:80], FEATURES[70:80])
     index.prepare()
-    assert len(list(tmp_path.glob("*.lists"))) == 1
+    (lists,) = tmp_path.glob("*.lists")
+    lists.with_name(f".{lists.name}.123.partial").write_bytes(lists.read_bytes())  # of a process that was killed
     gone = {i for i, about in enumerate(WHO) if fits(about, which) and which.image in (None, PATHS[i].encode())}
     assert traces(tmp_path, gone) == gone and replaced(tmp_path)
     assert index.forget(which, "words") == len(gone) > 0
@@ -160,6 +161,8 @@ def test_what_is_known_comes_from_the_list_the_name_exif_or_the_file(tmp_path):
     assert list(found.values()) == [
         About("7", "3", "2026-10-05 06:07:08"), About("Anna", "4", "2026-11-01 09:30:00"), About(None, None, changed),
     ]  # fmt: skip
+    with pytest.raises(UserError, match=r"list\.csv: lists none of the 1 images"):
+        about_images(paths[:1], tmp_path / "list.csv")
     with pytest.raises(UserError, match="no such time; expected 2026-11-01"):
         (tmp_path / "list.csv").write_text("path,time\n8_c4.jpg,yesterday\n")
         about_images(paths, tmp_path / "list.csv")
