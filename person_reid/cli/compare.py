@@ -3,7 +3,7 @@
     python tools/compare.py a.jpg b.jpg --name ft_ResNet50
     python tools/compare.py a.jpg b.jpg --backbone osnet_x0_25 --weights osnet.pth --threshold 0.7
 
-The threshold comes from python tools/threshold.py, which measures it on a test set.
+The threshold comes from python tools/threshold.py, which measures it on a test set, and what it promised.
 """
 
 from pathlib import Path
@@ -12,17 +12,22 @@ from person_reid.basics import printable, select_device
 from person_reid.cli.flags import add_tested_network
 from person_reid.cli.parser import Parser
 from person_reid.cli.tested import tested_network
+from person_reid.cli.values import THRESHOLD
 from person_reid.data.bank import load_bank
 from person_reid.deploy.load import load_network
 from person_reid.retrieval.features import extract_features, fused_embedding
-from person_reid.retrieval.thresholds import DIGITS, accepts, load_threshold
+from person_reid.retrieval.thresholds import DIGITS, accepts, load_threshold, with_promise
 
 
 def main(argv: list[str] | None = None) -> None:
     """Compare two images and print the verdict."""
     parser = Parser(__doc__)
     parser.add_argument("images", type=Path, nargs=2, metavar="IMAGE", help="the two images")
-    parser.add_argument("--threshold", default="threshold.json", help="a number, or a file of tools/threshold.py")
+    parser.add_argument(
+        "--threshold",
+        default="threshold.json",
+        help=THRESHOLD,
+    )
     add_tested_network(parser)
     options = parser.parse_args(argv)
     threshold = load_threshold(options.threshold)
@@ -33,4 +38,4 @@ def main(argv: list[str] | None = None) -> None:
     similarity = float(first @ second)
     verdict, sign = ("same person", "≥") if accepts(threshold, similarity) else ("different people", "<")
     compared = f"similarity {similarity:.{DIGITS}f} {sign} threshold {threshold:.{DIGITS}f}"
-    print(printable(f"{verdict}: {compared} ({options.threshold})"))
+    print(printable(f"{verdict}: {compared} ({with_promise(options.threshold)})"))

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from person_reid.basics import UserError, printable, progress
 from person_reid.cli.parser import Parser
+from person_reid.cli.values import THRESHOLD
 from person_reid.retrieval.results import RESULT, load_result
-from person_reid.retrieval.thresholds import load_threshold
+from person_reid.retrieval.thresholds import DIGITS, load_promise, load_threshold
 
 SHEET = 10  # queries per sheet
 SHOWN = 777  # the query shown by default; the first if there are fewer
@@ -34,11 +35,11 @@ def main(argv: list[str] | None = None) -> None:
     files.add_argument("--save", type=Path, default=Path("show.png"), help="picture to write")
     shown = parser.add_argument_group("ranking")
     shown.add_argument("--top", type=int, default=10, help="number of gallery images")
-    shown.add_argument("--threshold", help="reject lower similarities: a number, or a file of tools/threshold.py")
+    shown.add_argument("--threshold", help=f"reject lower similarities: {THRESHOLD}")
     options = parser.parse_args(argv)
     if options.query_index and not (options.worst is None and options.camera is None):
         raise UserError("--query_index already names the queries: leave out --worst and --camera.")
-    options.threshold = -1.0 if options.threshold is None else load_threshold(options.threshold)
+    threshold = -1.0 if options.threshold is None else load_threshold(options.threshold)
     query, gallery = load_result(options.result, paths=True)
 
     from person_reid.show import ranking, sheet  # matplotlib loads slowly: only once the result is known to be good
@@ -46,9 +47,11 @@ def main(argv: list[str] | None = None) -> None:
     if options.worst is None and options.camera is None:
         options.query_index = options.query_index or [SHOWN if len(query) > SHOWN else 0]
     queries = ranking.chosen(query, gallery, options.query_index, options.worst, options.camera)
+    if promise := load_promise(options.threshold) if options.threshold else None:
+        print(f"threshold {threshold:.{DIGITS}f} {promise.words()}")
     rows = []
     for index, precision in queries.items():
-        path, matches, total = ranking.look_up(query, gallery, index, options.top, options.threshold, options.test_dir)
+        path, matches, total = ranking.look_up(query, gallery, index, options.top, threshold, options.test_dir)
         print(printable("\n".join(ranking.describe_ranking(query, index, path, matches, total))))
         subtitle = ranking.summary(matches, total)
         if precision is not None:

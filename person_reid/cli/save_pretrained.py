@@ -12,12 +12,12 @@ from person_reid.basics import check_target, select_device
 from person_reid.cli.flags import add_tested_network
 from person_reid.cli.parser import Parser
 from person_reid.cli.tested import is_run, tested_network
-from person_reid.cli.values import some_path
+from person_reid.cli.values import THRESHOLD, some_path
 from person_reid.data.layout import read_split
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.pretrained import CONFIG
 from person_reid.deploy.publish import about_data, accuracy, save_pretrained
-from person_reid.retrieval.thresholds import load_threshold
+from person_reid.retrieval.thresholds import load_promise, load_threshold
 from person_reid.run_folder import RunFolder
 
 
@@ -28,18 +28,19 @@ def main(argv: list[str] | None = None) -> None:
     group = parser.add_argument_group("the folder")
     group.add_argument("--output", type=some_path, required=True, metavar="FOLDER", help="the folder to write")
     group.add_argument("--test_dirs", type=some_path, nargs="+", default=[], help="layouts to measure its accuracy on")
-    group.add_argument("--threshold", help="similarity of the same person: a number, or a file of tools/threshold.py")
+    group.add_argument("--threshold", help=f"similarity of the same person: {THRESHOLD}")
     options = parser.parse_args(argv)
     for folder in options.test_dirs:
         for name in ("query", "gallery"):
             read_split(folder, name)  # a mistake in one is found before the work
     check_target(options.output / CONFIG)
     threshold = load_threshold(options.threshold) if options.threshold else None
+    promise = load_promise(options.threshold) if options.threshold else None
     tested = tested_network(options)
     embedder = Embedder(tested, device=select_device(options.gpu_ids)) if options.test_dirs else None
     accuracies = [accuracy(embedder, test_dir) for test_dir in options.test_dirs if embedder]
     trained_on = about_data(RunFolder(options.name).options().get("data_dir", "")) if is_run(options) else None
-    written = save_pretrained(tested, options.output, accuracies, trained_on, threshold)
+    written = save_pretrained(tested, options.output, accuracies, trained_on, threshold, promise)
     for row in accuracies:
         print(f"{row.data_set}: Rank@1 {row.rank1:.2f} %, mAP {row.mean_ap:.2f} % (step {row.step_ap:.2f} %)")
     print(f"The network is in {written}. Test it: python test.py --from {written}")

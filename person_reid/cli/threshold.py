@@ -7,24 +7,54 @@ A pair is a query and a gallery image from different cameras: genuine if both sh
 --rule eer takes the threshold that accepts as large a share of impostors as it refuses of genuine pairs; 1e-3 and 1e-4
 accept at most that share of impostors; hardest is eer on each query's least similar genuine pair and most similar
 impostor.
+
+    python tools/threshold.py --false_match_rate 1e-3 --confidence 0.95         # for pairs of images, as in compare.py
+    python tools/threshold.py --false_match_rate 1e-2 --gallery_size 5000       # for searches among 5000 images
+
+These thresholds carry a promise: with this confidence, other people in front of the same cameras are falsely
+matched no more often than asked. It takes 50 people or more, and says how many if there are too few. For pairs,
+each two cameras get a threshold of their own as well. compare.py, search.py, demo.py and save_pretrained.py repeat the
+promise. Distractors count for the rules, but not for the promise.
 """
 
+from argparse import Namespace
+from collections.abc import Iterator
+from dataclasses import asdict
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
-from person_reid.basics import with_ending, write_json
+import numpy as np
+
+from person_reid.basics import UserError, with_ending, write_json
 from person_reid.cli.parser import Parser
-from person_reid.retrieval.results import RESULT, load_result
-from person_reid.retrieval.thresholds import FALSE_POSITIVE_RATES, pair_similarities, summarize
+from person_reid.cli.values import positive, share
+from person_reid.retrieval.promise import Promise, promised
+from person_reid.retrieval.results import RESULT, FeatureSet, load_result
+from person_reid.retrieval.thresholds import FALSE_POSITIVE_RATES, pair_similarities, roc, summarize
+
+TESTED = 0  # --gallery_size without a number
+SEARCHES = "count searches among N images that accept a stranger, not pairs; without N, among as many as were tested"
 
 
 def main(argv: list[str] | None = None) -> None:
     """Measure, print, and write SAVE.json and SAVE.png."""
     parser = Parser(__doc__)
     parser.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")
-    parser.add_argument("--rule", default="eer", choices=("eer", *FALSE_POSITIVE_RATES, "hardest"), help="see above")
+    rules = ("eer", *FALSE_POSITIVE_RATES, "hardest")
+    parser.add_argument("--rule", choices=rules, help="see above (default: eer)")
     parser.add_argument("--ignore_cameras", action="store_true", help="count pairs from the same camera, too")
     parser.add_argument("--save", type=Path, default=Path("threshold"), help="name of the .json and .png to write")
+    promise = parser.add_argument_group("a threshold with a promise")
+    promise.add_argument("--false_match_rate", type=share, metavar="RATE", help="largest share of strangers accepted")
+    promise.add_argument("--confidence", type=share, help="probability that it is kept (default: 0.95)")
+    promise.add_argument("--gallery_size", type=positive(int), nargs="?", const=TESTED, metavar="N", help=SEARCHES)
     args = parser.parse_args(argv)
+    if args.false_match_rate is None and not (args.confidence is None and args.gallery_size is None):
+        raise UserError("--confidence and --gallery_size belong to --false_match_rate RATE: add it.")
+    if args.false_match_rate is not None and args.rule:
+        raise UserError("--rule and --false_match_rate both choose the threshold: leave one out.")
+    args.rule, args.confidence = args.rule or "eer", args.confidence or 0.95
     query, gallery = load_result(args.result)
     pairs = pair_similarities(query, gallery, args.ignore_cameras)
     found = summarize(pairs)
@@ -36,8 +66,15 @@ def main(argv: list[str] | None = None) -> None:
         print(f"  EER {rules['eer']['error']:.4f} at threshold {rules['eer']['threshold']:.4f}")
         for rate in FALSE_POSITIVE_RATES:
             print(f"  TPR {rules[rate]['tpr']:.4f} at FPR {rate}, threshold {rules[rate]['threshold']:.4f}")
-    print(f"threshold {threshold:.4f} ({args.rule})")
     report = {"threshold": threshold, "rule": args.rule, "result": str(args.result), **found}
+    if args.false_match_rate is None:
+        print(f"threshold {threshold:.4f} ({args.rule})")
+    else:
+        report |= promises(query, gallery, args)
+        threshold = report["threshold"]
+        curve = roc(pairs.genuine, pairs.impostor)
+        kept = curve.true_positives[np.searchsorted(curve.thresholds, threshold)]
+        print(f"threshold {threshold:.4f} (TPR {kept:.4f})")
     figures, plot = (with_ending(args.save, ending, ".json", ".png") for ending in (".json", ".png"))
     write_json(figures, report)
 
@@ -45,3 +82,35 @@ def main(argv: list[str] | None = None) -> None:
 
     draw_similarities(pairs, threshold, plot)
     print(f"{figures}, {plot}")
+
+
+def promises(query: FeatureSet, gallery: FeatureSet, args: Namespace) -> dict[str, Any]:
+    """Print the promise and, for pairs, those of each two cameras; return what the file says of them."""
+    size = 1 if args.gallery_size is None else args.gallery_size or int((gallery.labels > 0).sum())
+    asked = args.false_match_rate, args.confidence
+    found = promised(query, gallery, *asked, size, args.ignore_cameras)
+    print(f"threshold {found.threshold:.4f} {found.words()}")
+    of_pairs: dict[str, Any] = {}
+    if size == 1 and not args.ignore_cameras:
+        for cameras, promise in of_cameras(query, gallery, *asked):
+            if isinstance(promise, Promise):
+                of_pairs[cameras] = asdict(promise)
+            words = (
+                promise if isinstance(promise, str) else f"threshold {promise.threshold:.4f}, {promise.people} people"
+            )
+            print(f"  cameras {cameras}: {words}")
+    return {"threshold": found.threshold, "rule": "promise", "promise": asdict(found), "cameras": of_pairs}
+
+
+def of_cameras(
+    query: FeatureSet, gallery: FeatureSet, rate: float, confidence: float
+) -> Iterator[tuple[str, Promise | str]]:
+    """Yield each two cameras, such as "1-2", and the Promise for pairs of images from them, or why there is none."""
+    cameras = np.union1d(query.cameras, gallery.cameras)
+    for pair in combinations(cameras.tolist() if len(cameras) > 2 else [], 2):
+        asked, there = (each.select(np.flatnonzero(np.isin(each.cameras, pair))) for each in (query, gallery))
+        try:
+            promise: Promise | str = promised(asked, there, rate, confidence)
+        except UserError as error:
+            promise = str(error).partition(". ")[0]
+        yield f"{pair[0]}-{pair[1]}", promise

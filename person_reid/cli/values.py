@@ -14,6 +14,7 @@ from person_reid.basics import UserError
 
 Number = TypeVar("Number", int, float)
 LONGEST = 4096  # characters of a text, as of a path on Linux
+THRESHOLD = "a number, a file of tools/threshold.py, or a folder of save_pretrained"  # in words
 
 
 def whole_number(text: str) -> int:
@@ -99,6 +100,7 @@ def positive(kind: type[Number]) -> Callable[[str], Number]:
 fraction = bounded(float, lambda value: 0 <= value <= 1, "from 0 to 1")
 whole = bounded(int, lambda value: value >= 0, "of 0 or above")
 weight = bounded(float, lambda value: value >= 0, "of 0 or above")
+share = bounded(float, lambda value: 0 < value < 1, "between 0 and 1")
 side = bounded(int, lambda value: 16 <= value <= 2048, "from 16 to 2048 pixels")
 part = bounded(float, lambda value: 0 <= value < 1, "from 0 to below 1")
 

@@ -12,6 +12,7 @@ features = embed.crops(frame, boxes, bgr=True)                    # people in a 
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,14 @@ from person_reid.data.images import Pixels, fit_image, load_image
 from person_reid.deploy.exported import READABLE, Engine
 from person_reid.deploy.foreign import Preparation
 from person_reid.deploy.load import TestedNetwork, load_network, network_of_run
-from person_reid.deploy.pretrained import open_pretrained
+from person_reid.deploy.pretrained import CONFIG, find_folder, open_pretrained
 from person_reid.deploy.runtimes import fast_engine, kind_of_file, obstacle_of
 from person_reid.models.factory import resolve
 from person_reid.models.spec import NetworkSpec
 from person_reid.retrieval.features import Bank, extract_features, fused_embedding
+from person_reid.retrieval.promise import Promise
 from person_reid.retrieval.similarity import Features
+from person_reid.retrieval.thresholds import load_promise, load_threshold
 
 ImageLike = str | Path | Image.Image | Pixels
 
@@ -56,6 +59,8 @@ class Embedder:
     run, file or device, or if it does not fit.
     """
 
+    threshold: float | None = None  # from_pretrained: the similarity from which two images show the same person
+    promise: Promise | None = None  # and what is promised of it
     _extract: Callable[[Bank, str], Features]
 
     def __init__(
@@ -155,9 +160,15 @@ class Embedder:
     def from_pretrained(cls, source: str | Path, **settings: Any) -> "Embedder":
         """Open a folder of save_pretrained, or a model owner/name of that kind on the Hugging Face hub.
 
-        settings: device, flip and so on, as above. Raises UserError if there is none, or if it is damaged.
+        settings: device, flip and so on, as above. `threshold` and `promise` are those of the folder, if it has any.
+        Raises UserError if there is none, or if it is damaged.
         """
-        return cls(open_pretrained(source), **settings)
+        folder = find_folder(source)
+        embedder = cls(open_pretrained(folder), **settings)
+        with suppress(UserError):
+            embedder.threshold = load_threshold(folder / CONFIG)
+        embedder.promise = load_promise(folder / CONFIG)
+        return embedder
 
     def features(self, bank: Bank, description: str = "features") -> Features:
         """Return the features (N, D) float32 of an image bank, uint8 (N, *size, 3), such as open_bank gives.

@@ -23,9 +23,7 @@ def open_pretrained(source: str | Path) -> TestedNetwork:
     source: the folder, or the hub's owner/name. Raises UserError, in one line, for a folder that is damaged or was
     written by another program.
     """
-    folder = Path(source)
-    if not folder.is_dir():
-        folder = _fetched(str(source))
+    folder = find_folder(source)
     path, weights = folder / CONFIG, folder / SAFETENSORS
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -46,6 +44,11 @@ def open_pretrained(source: str | Path) -> TestedNetwork:
         )
     check_network(spec)
     return TestedNetwork(resolve(spec), weights, classes, whole=True)
+
+
+def find_folder(source: str | Path) -> Path:
+    """Return a folder of save_pretrained, fetched from the Hugging Face hub if there is none of that name here."""
+    return Path(source) if Path(source).is_dir() else _fetched(str(source))
 
 
 def _spec(found: dict[str, Any]) -> NetworkSpec:

@@ -32,6 +32,7 @@ from person_reid.deploy.pretrained import CARD, CONFIG
 from person_reid.models.complexity import complexity
 from person_reid.models.weights import SAFETENSORS
 from person_reid.retrieval.metrics import evaluate
+from person_reid.retrieval.promise import Promise
 from person_reid.retrieval.results import FeatureSet
 from person_reid.versions import versions
 
@@ -86,12 +87,13 @@ def save_pretrained(
     accuracies: Sequence[Accuracy] = (),
     trained_on: tuple[str, str] | None = None,
     threshold: float | None = None,
+    promise: Promise | None = None,
 ) -> Path:
     """Write a network to a folder; return the folder.
 
     source: the name of a run (model/NAME), or a TestedNetwork.
     accuracies: for the card. trained_on: name and terms of the training data. threshold: the cosine similarity from
-    which two images show the same person.
+    which two images show the same person. promise: what is promised of it.
 
     Raises UserError for weights that do not fit, and OSError, naming the file, if one cannot be written.
     """
@@ -112,12 +114,13 @@ def save_pretrained(
             "mean": MEAN, "std": STD, "mirrored_image_added": True, "feature": "unit length",
         },
         "threshold": threshold,
+        "promise": promise and asdict(promise),
         "sha256": hashlib.sha256(content).hexdigest(),
     }  # fmt: skip
     write_json(folder / CONFIG, config)
     described: dict[str, Any] = {
         "name": folder.resolve().name, "config": config, "complexity": complexity(network, tested.size),
-        "accuracies": accuracies, "trained_on": trained_on,
+        "accuracies": accuracies, "trained_on": trained_on, "promise": promise,
         "milliseconds": milliseconds(Embedder(tested, device="cpu", flip=False)),
         "machine": f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads",
     }  # fmt: skip

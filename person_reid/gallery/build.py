@@ -91,7 +91,8 @@ def describe_answers(queries: list[Path], answers: list[list[Found]], threshold:
 
     def describe(match: Found) -> dict[str, Any]:
         accepted = accepts(threshold, match.similarity)
-        return {"image": str(match.path), "similarity": match.similarity, "accepted": accepted}
+        known = {name: value for name, value in match.about._asdict().items() if value}
+        return {"image": str(match.path), "similarity": match.similarity, "accepted": accepted, **known}
 
     described = []
     for query, found in zip(queries, answers, strict=True):

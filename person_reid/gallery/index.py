@@ -23,7 +23,9 @@ import numpy as np
 import numpy.typing as npt
 
 from person_reid.basics import UserError
-from person_reid.gallery.inverted_lists import InvertedLists, faiss_is_installed
+from person_reid.gallery.about import EVERYTHING, UNKNOWN, About, Filter
+from person_reid.gallery.inverted_lists import InvertedLists, delete_lists, faiss_is_installed
+from person_reid.gallery.tables import LATER, REASONS, TABLES
 from person_reid.retrieval.neighbours import ExactNeighbours
 from person_reid.retrieval.similarity import Features, flaw
 
@@ -31,33 +33,15 @@ EXACT = 100_000  # the most images that a search compares exhaustively
 CHUNK = 50_000  # features in memory at once
 BUSY = 60  # seconds to wait for another process that writes
 PAGE = 16384  # bytes: several features per page; a 512-dimensional one would waste half of a page of 4096
-TABLES = (
-    "CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS images (id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB UNIQUE NOT NULL, "
-    "state TEXT NOT NULL, feature BLOB NOT NULL)",
-)
-DAMAGED = "damaged. Index the images again: --index ANOTHER_FILE"
-FOREIGN = "not a search index. tools/search.py index makes one."
-REASONS = {  # what SQLite says, and what to do
-    "locked": "another process has been writing to it for {busy} s. Wait until it ends, and run this again.",
-    "full": "the disk is full. Make room, and run this again: it keeps what was added before.",
-    "readonly": "it cannot be written to. Check the permissions of the file and of its folder.",
-    "unable to open": "it cannot be opened. Check the permissions of the file and of its folder.",
-    "disk I/O error": "the disk cannot be read or written. Check its health and that it has room.",
-    "Could not decode": DAMAGED,
-    "malformed": DAMAGED,
-    "not a database": FOREIGN,
-    "no such table": FOREIGN,
-    "no such column": FOREIGN,
-}
 
 
 @dataclass(frozen=True)
 class Found:
-    """One image of an answer and its similarity to the query, a cosine."""
+    """One image of an answer, its similarity to the query, a cosine, and what is known of it."""
 
     path: Path
     similarity: float
+    about: About = UNKNOWN
 
 
 class SearchIndex:
@@ -120,29 +104,67 @@ class SearchIndex:
         """
         features = self._checked(features, "not added", lambda i: str(paths[i]))
         rows = [(_key(p), _state(p), feature.tobytes()) for p, feature in zip(paths, features, strict=True)]
+        self._upgrade()
+        known = ", ".join(f"(SELECT {name} FROM images WHERE path = ?1)" for name in About._fields)
+        columns = ", ".join(About._fields)
+        command = f"INSERT OR REPLACE INTO images (path, state, feature, {columns}) VALUES (?1, ?2, ?3, {known})"
         with self._transaction():
-            self.database.executemany("INSERT OR REPLACE INTO images (path, state, feature) VALUES (?, ?, ?)", rows)
+            self.database.executemany(command, rows)
 
-    def search(self, queries: npt.NDArray[Any], k: int, exact: bool = False) -> list[list[Found]]:
+    def describe(self, abouts: Mapping[Any, About]) -> None:
+        """Record what is known of images; what is None stays as it was."""
+        self._upgrade()
+        rows = [(*about, _key(path)) for path, about in abouts.items()]
+        changes = ", ".join(f"{name} = coalesce(?, {name})" for name in About._fields)
+        with self._transaction():
+            self.database.executemany(f"UPDATE images SET {changes} WHERE path = ?", rows)
+
+    def forget(self, which: Filter, asked: str) -> int:
+        """Delete images so that no file holds their paths or features any more. Returns how many there were.
+
+        asked: words for the table `forgotten`, which records that and when images were forgotten, but not which.
+        """
+        self._upgrade()
+        condition, values = which.condition()
+        self._rows("PRAGMA secure_delete = ON")  # even if the file is never rewritten
+        with self._transaction():
+            delete_lists(self)
+            count = self.database.execute(f"DELETE FROM images WHERE {condition}", values).rowcount
+            self._rows("INSERT INTO forgotten VALUES (datetime('now', 'localtime'), ?, ?)", (asked, count))
+        self._rows("VACUUM")  # also what was replaced before
+        delete_lists(self)  # of a search in the meantime
+        self._lists = None
+        return count
+
+    def search(
+        self, queries: npt.NDArray[Any], k: int, exact: bool = False, among: Filter | None = None
+    ) -> list[list[Found]]:
         """Return, for each of the queries (Q, D), at most k Found: the most similar images, nearest first.
 
-        exact: compare with all images, however many there are.
+        exact: compare with all images, however many there are. among: search only these.
         """
         queries = self._checked(queries, "queries", "query {}".format)
-        if exact or self.last_id() <= EXACT or not faiss_is_installed():
-            similarities, ids = self.nearest(queries, k)
+        if among:
+            self._upgrade()
+        which = among or EVERYTHING
+        if exact or not faiss_is_installed() or min(self.last_id(), self.count(which)) <= EXACT:
+            similarities, ids = self.nearest(queries, k, which)
         else:
-            similarities, ids = self.lists().search(queries, k)
-        paths = self._paths(sorted({int(i) for i in ids.flat if i >= 0}))
+            condition, values = which.condition()
+            rows = self._rows(f"SELECT id FROM images WHERE {condition}", values) if among else []
+            similarities, ids = self.lists().search(queries, k, np.array(rows, np.int64).ravel() if among else None)
+        images = self._images(sorted({int(i) for i in ids.flat if i >= 0}))
         return [
-            [Found(paths[i], similarity) for similarity, i in zip(*rows, strict=True) if i in paths][:k]
+            [Found(images[i][0], similarity, images[i][1]) for similarity, i in zip(*rows, strict=True) if i in images][
+                :k
+            ]
             for rows in zip(similarities.tolist(), ids.tolist(), strict=True)
         ]
 
-    def nearest(self, queries: Features, k: int) -> tuple[Features, npt.NDArray[np.int64]]:
+    def nearest(self, queries: Features, k: int, which: Filter = EVERYTHING) -> tuple[Features, npt.NDArray[np.int64]]:
         """Return the exact answer: similarities and ids, both (Q, min(k, N)), of the N images."""
         similarities, ids = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
-        for chunk_ids, features in self.chunks():
+        for chunk_ids, features in self.chunks(0, which):
             found = ExactNeighbours().search(queries, features, min(k, len(features)))
             similarities = np.concatenate([similarities, found.similarities], axis=1)
             ids = np.concatenate([ids, chunk_ids[found.indices]], axis=1)
@@ -150,10 +172,11 @@ class SearchIndex:
             similarities, ids = np.take_along_axis(similarities, order, 1), np.take_along_axis(ids, order, 1)
         return similarities, ids
 
-    def chunks(self, after: int = 0) -> Iterator[tuple[npt.NDArray[np.int64], Features]]:
+    def chunks(self, after: int = 0, which: Filter = EVERYTHING) -> Iterator[tuple[npt.NDArray[np.int64], Features]]:
         """Yield (ids (n,), features (n, D)) of the images whose id is above `after`."""
-        command = "SELECT id, feature FROM images WHERE id > ? ORDER BY id LIMIT ?"
-        while rows := self._rows(command, (after, CHUNK)):
+        condition, values = which.condition()
+        command = f"SELECT id, feature FROM images WHERE {condition} AND id > ? ORDER BY id LIMIT ?"
+        while rows := self._rows(command, (*values, after, CHUNK)):
             after = rows[-1][0]
             yield np.array([number for number, _ in rows], np.int64), self._matrix(rows)
 
@@ -178,19 +201,35 @@ class SearchIndex:
         """Return how many images have an id above `number`."""
         return int(self._rows("SELECT count(*) FROM images WHERE id > ?", (number,))[0][0])
 
+    def count(self, which: Filter) -> int:
+        """Return how many images a filter lets through."""
+        condition, values = which.condition()
+        return int(self._rows(f"SELECT count(*) FROM images WHERE {condition}", values)[0][0])
+
     def last_id(self) -> int:
         """Return the id of the latest image, or 0 if there are none."""
         return int(self._rows("SELECT coalesce(max(id), 0) FROM images")[0][0])
 
-    def _paths(self, ids: Sequence[int]) -> dict[int, Path]:
-        """Return {id: path} of those of the images that are still there."""
-        found: dict[int, Path] = {}
+    def _images(self, ids: Sequence[int]) -> dict[int, tuple[Path, About]]:
+        """Return {id: (path, what is known)} of those of the images that are still there."""
+        found: dict[int, tuple[Path, About]] = {}
+        known = ", ".join(About._fields if self._is_new() else ["NULL"] * len(About._fields))
         for start in range(0, len(ids), 500):  # SQLite limits the number of question marks
             chunk = ids[start : start + 500]
             marks = ",".join("?" * len(chunk))
-            rows = self._rows(f"SELECT id, path FROM images WHERE id IN ({marks})", chunk)
-            found |= {number: Path(os.fsdecode(path)) for number, path in rows}
+            rows = self._rows(f"SELECT id, path, {known} FROM images WHERE id IN ({marks})", chunk)
+            found |= {number: (Path(os.fsdecode(path)), About(*about)) for number, path, *about in rows}
         return found
+
+    def _is_new(self) -> bool:
+        return bool(self._rows("SELECT 1 FROM sqlite_master WHERE name = 'forgotten'"))
+
+    def _upgrade(self) -> None:
+        """Add what an index of an earlier version lacks."""
+        if not self._is_new():
+            with self._transaction():
+                for command in LATER if not self._is_new() else ():
+                    self._rows(command)
 
     def _checked(self, features: npt.NDArray[Any], what: str, name: Callable[[int], object]) -> Features:
         """Return features (N, D) as they are stored. Raises UserError if the index cannot compare them with its own."""
@@ -211,7 +250,7 @@ class SearchIndex:
         if len(sizes) > 1 or min(sizes) % 4 or not min(sizes):
             raise self._damaged("a feature is cut short")
         features = np.frombuffer(b"".join(feature for _, feature in rows), "<f4").reshape(len(rows), -1)
-        if found := flaw(features, lambda i: self._paths([rows[i][0]]).get(rows[i][0])):
+        if found := flaw(features, lambda i: self._images([rows[i][0]])[rows[i][0]][0]):
             raise self._damaged(found)
         return features
 

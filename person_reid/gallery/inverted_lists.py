@@ -65,12 +65,21 @@ class InvertedLists:
         self.index = index
         self.replaced = index.ntotal - len(source)
 
-    def search(self, queries: Features, k: int) -> tuple[Features, npt.NDArray[np.int64]]:
+    def search(
+        self, queries: Features, k: int, among: npt.NDArray[np.int64] | None = None
+    ) -> tuple[Features, npt.NDArray[np.int64]]:
         """Return similarities and ids, both (Q, ≥k), of the approximately nearest images.
 
-        An id is -1 if no image was found; replaced images may be among them.
+        among: search only these ids. An id is -1 if no image was found; replaced images may be among them.
         """
-        similarities, ids = self.index.search(queries, k + self.replaced)
+        import faiss
+
+        settings = faiss.SearchParametersIVF()
+        settings.nprobe = self.index.nprobe
+        if among is not None:  # its k nearest are as far as more of the nearest of all, in more lists
+            settings.sel = faiss.IDSelectorBatch(among)
+            settings.nprobe = min(self.index.nlist, settings.nprobe * self.index.ntotal // max(1, len(among)) + 1)
+        similarities, ids = self.index.search(queries, k + self.replaced, params=settings)
         return similarities, ids
 
 
@@ -87,6 +96,13 @@ def latest_file(source: Source) -> tuple[Path | None, int]:
 def _files(source: Source) -> Iterator[Path]:
     """Return the files of lists beside a SearchIndex."""
     return source.path.parent.glob(f"{escape(source.path.name)}.{escape(source.token)}-*.lists")
+
+
+def delete_lists(source: Source) -> None:
+    """Delete the lists of a SearchIndex, unfinished ones as well; the next search makes them again."""
+    unfinished = source.path.parent.glob(f".{escape(source.path.name)}.{escape(source.token)}-*.partial")
+    for file in (*_files(source), *unfinished):
+        file.unlink(missing_ok=True)
 
 
 def _outgrown(index: Any, source: Source, reached: int) -> bool:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from person_reid.basics import UserError
 from person_reid.retrieval.metrics import find_pairs
+from person_reid.retrieval.promise import Promise
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import CosineScores, chunks, run_chunks
 
@@ -24,6 +25,7 @@ Counts = npt.NDArray[np.int64]  # a histogram (BINS,)
 Rates = npt.NDArray[np.float64]  # one for each threshold (BINS + 1,)
 DIGITS = 4  # of similarities and thresholds, as they are printed
 FALSE_POSITIVE_RATES = {"1e-3": 1e-3, "1e-4": 1e-4}
+IN_FOLDER = "config.json"  # of a folder of save_pretrained
 
 
 @dataclass
@@ -143,7 +145,10 @@ def accepts(threshold: float, similarity: float) -> bool:
 
 
 def load_threshold(text: str | Path) -> float:
-    """Read a threshold: a finite number or the path of a file by tools/threshold.py. Raises UserError for others."""
+    """Read a threshold: a finite number, a file of tools/threshold.py, or a folder of save_pretrained.
+
+    Raises UserError for anything else.
+    """
     try:
         return _finite(str(text))
     except OverflowError:
@@ -151,13 +156,36 @@ def load_threshold(text: str | Path) -> float:
     except ValueError:
         pass
     try:
-        return _finite(json.loads(Path(text).read_text(encoding="utf-8"))["threshold"])
+        return _finite(_report(text)["threshold"])
     except FileNotFoundError:
         raise UserError(
             f"--threshold {text}: neither a number nor a file; python tools/threshold.py writes one."
         ) from None
     except (ValueError, KeyError, TypeError, OverflowError):
         raise UserError(f"--threshold {text}: no threshold in it; expected the file of tools/threshold.py.") from None
+
+
+def load_promise(text: str | Path) -> Promise | None:
+    """Read what is promised of a threshold that load_threshold reads, or return None if nothing is, or of another."""
+    try:
+        report = _report(text)
+        threshold, rate, confidence = (float(report["promise"][name]) for name in ("threshold", "rate", "confidence"))
+        people, size = (int(report["promise"][name]) for name in ("people", "gallery_size"))
+        return Promise(threshold, rate, confidence, people, size) if threshold == report["threshold"] else None
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        return None
+
+
+def with_promise(text: str | Path) -> str:
+    """Return where a threshold comes from, and what is promised of it if anything is."""
+    promise = load_promise(text)
+    return f"{text}: {promise.words()}" if promise else str(text)
+
+
+def _report(text: str | Path) -> Any:
+    """Return the JSON in a file of tools/threshold.py or in a folder of save_pretrained."""
+    path = Path(text)
+    return json.loads((path / IN_FOLDER if path.is_dir() else path).read_text(encoding="utf-8"))
 
 
 def _finite(value: Any) -> float:

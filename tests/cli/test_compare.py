@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -38,6 +40,14 @@ def test_the_verdict_agrees_with_the_digits(folder, capsys):
 def test_below_the_threshold_are_different_people(folder, capsys):
     (folder / "threshold.json").write_text('{"threshold": 0.99999}')
     assert said(capsys, "a.png", "b.png", "threshold.json").startswith("different people: similarity 0.")
+
+
+def test_the_promise_of_the_threshold_is_repeated(folder, capsys):
+    promise = {"threshold": 0.9, "rate": 0.01, "confidence": 0.95, "people": 60, "gallery_size": 90}
+    (folder / "threshold.json").write_text(json.dumps({"threshold": 0.9, "promise": promise}))
+    assert said(capsys, "a.png", "a.png", "threshold.json").endswith(
+        "(threshold.json: accepts at most 0.01 of searches among 90 images of strangers (confidence 0.95, 60 people))"
+    )
 
 
 def test_mistakes_are_named(folder, capsys):

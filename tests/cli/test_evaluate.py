@@ -15,7 +15,9 @@ import evaluate_gpu
 import evaluate_rerank
 from person_reid.basics import UserError
 from person_reid.cli import threshold
+from person_reid.retrieval.promise import Promise, promised
 from person_reid.retrieval.results import load_result, save_result
+from tests.retrieval.test_promise import people
 from tests.support import ROOT
 
 LINE = r"Rank@1:{:.6f} Rank@5:{:.6f} Rank@10:{:.6f} mAP:{:.6f} mINP:0\.\d{{6}}"
@@ -145,6 +147,39 @@ def test_a_threshold_is_written_and_drawn(result, capsys, tmp_path):
     assert report["threshold"] == report["all_pairs"]["rules"]["1e-3"]["threshold"]
     assert f"threshold {report['threshold']:.4f} (1e-3)" in capsys.readouterr().out
     assert (tmp_path / "found.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_promise_is_printed_written_and_kept_to(capsys, tmp_path):
+    query, gallery = people(200)
+    save_result(tmp_path / "people.mat", query, gallery)
+    words = ["--result", str(tmp_path / "people.mat"), "--save", str(tmp_path / "found"), "--false_match_rate"]
+    threshold.main([*words, "0.02"])
+    report, printed = json.loads((tmp_path / "found.json").read_text()), capsys.readouterr().out
+    expected = promised(query, gallery, 0.02, 0.95)
+    assert report["threshold"] == expected.threshold and Promise(**report["promise"]) == expected
+    assert (
+        f"threshold {expected.threshold:.4f} accepts at most 0.02 of pairs of strangers (confidence 0.95, 200"
+        in printed
+    )
+    asked, there = (each.select((each.cameras != 3).nonzero()[0]) for each in (query, gallery))
+    of_two = promised(asked, there, 0.02, 0.95)
+    assert report["cameras"]["1-2"]["threshold"] == of_two.threshold
+    assert f"  cameras 1-2: threshold {of_two.threshold:.4f}, {of_two.people} people\n" in printed
+    threshold.main([*words, "0.3", "--gallery_size", "--confidence", "0.8"])
+    report = json.loads((tmp_path / "found.json").read_text())
+    assert Promise(**report["promise"]) == promised(query, gallery, 0.3, 0.8, 400) and report["cameras"] == {}
+    threshold.main([*words, "0.0008"])
+    assert "  cameras 1-2: cannot promise a false-match rate of 0.0008 with so few peop" in capsys.readouterr().out
+
+
+def test_a_promise_that_cannot_be_made_leaves_no_file(result, tmp_path):
+    words = ["--result", result, "--save", str(tmp_path / "found")]
+    with pytest.raises(UserError, match="with so few people"):
+        threshold.main([*words, "--false_match_rate", "1e-3"])
+    for flags in (["--confidence", "0.9"], ["--gallery_size"], ["--false_match_rate", "0.1", "--rule", "eer"]):
+        with pytest.raises(UserError, match="--false_match_rate"):
+            threshold.main([*words, *flags])
+    assert not list(tmp_path.iterdir())
 
 
 def mean_average_precision(text):

@@ -68,6 +68,12 @@ def test_a_folder_of_queries_and_a_threshold_file(indexed, capsys):
     assert output.count("1.0000 ") == 8 and "nobody" not in output
     output = said(capsys, "query", "stranger.png")  # without a threshold everybody is known
     assert "nobody" not in output and "too low" not in output
+    promise = {"threshold": 0.5, "rate": 0.01, "confidence": 0.95, "people": 60, "gallery_size": 8}
+    (indexed / "threshold.json").write_text(json.dumps({"threshold": 0.5, "promise": promise}))
+    output = said(capsys, "query", "first", "--threshold", "threshold.json", "--json", "found.json")
+    words = "accepts at most 0.01 of searches among 8 images of strangers (confidence 0.95, 60 people)"
+    assert f"threshold 0.5000 {words}\n" in output
+    assert json.loads((indexed / "found.json").read_text())["promise"] == words
 
 
 def test_another_network_is_refused_and_nothing_is_lost(indexed, capsys):
@@ -141,3 +147,28 @@ def test_mistakes_are_named(folder, capsys):
         said(capsys, "index", "empty", *NETWORK)
     with pytest.raises(UserError, match=r"ft_ResNet50.opts\.yaml: no run of that name"):
         said(capsys, "index", "first")
+
+
+def test_who_and_where_are_filled_in_asked_for_and_forgotten(indexed, capsys):
+    lines = [f"first/deeper/{number:02}.png,{'Anna' if number < 2 else 'Ben'},{number % 3}" for number in range(4)]
+    (indexed / "about.csv").write_text("path,identity,camera\n" + "\n".join(lines))
+    said(capsys, "index", "first", "--about", "about.csv")
+    query = ["query", "first/deeper/00.png", "--json", "found.json"]
+    output = said(capsys, *query, "--identity", "Anna").splitlines()
+    assert len(output) == 4 and output[1].startswith("  1.0000 (identity Anna, camera 0) /") and "01.png" in output[2]
+    matches = json.loads((indexed / "found.json").read_text())["queries"][0]["matches"]
+    assert matches[1]["identity"] == "Anna" and matches[1]["camera"] == "1" and matches[1]["time"] > "2026"
+    assert "03.png" in said(capsys, *query, "--camera", "0", "--identity", "Ben", "--after", "2020-01-01")
+    assert ".png" not in "".join(said(capsys, *query, "--before", "2020-01-01").splitlines(keepends=True)[1:-1])
+    assert forgotten(capsys, "--identity", "Anna") == "people.index: 2 images forgotten, 6 left\n"
+    assert forgotten(capsys, "--image", "first/deeper/02.png") == "people.index: 1 images forgotten, 5 left\n"
+    assert forgotten(capsys, "--expire", "1w").startswith("people.index: 0 ")
+    assert forgotten(capsys, "--camera", "0", "--after", "2020-01-01").startswith("people.index: 1 ")
+    assert "2 images added, 4 were there" not in said(capsys, "index", "first")  # they are indexed again if asked
+    with pytest.raises(UserError, match="say which images"):
+        forgotten(capsys)
+
+
+def forgotten(capsys, *words):
+    search.main(["forget", "--index", "people.index", *words])
+    return capsys.readouterr().out

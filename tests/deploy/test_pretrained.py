@@ -3,6 +3,8 @@
 import json
 import pickle
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,8 @@ from person_reid.deploy.pretrained import open_pretrained
 from person_reid.deploy.publish import save_pretrained
 from person_reid.models.factory import create_model
 from person_reid.models.weights import load_weights
+from person_reid.retrieval.promise import Promise
+from person_reid.retrieval.thresholds import load_promise
 from tests.deploy import test_load
 from tests.support.people import draw_people
 
@@ -74,6 +78,21 @@ def test_the_card_says_what_was_measured(tmp_path, capsys):
     assert "Not measured" not in card and "{{" not in card
     command.main(["--name", "run", "--output", "bare"])
     assert "Not measured" in (tmp_path / "bare" / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_folder_keeps_the_threshold_and_its_promise(tmp_path):
+    save_run()
+    promise: dict[str, Any] = {"threshold": 0.75, "rate": 0.001, "confidence": 0.95, "people": 750, "gallery_size": 1}
+    Path("threshold.json").write_text(json.dumps({"threshold": 0.75, "promise": promise}))
+    command.main(["--name", "run", "--output", "with", "--threshold", "threshold.json"])
+    embedder = Embedder.from_pretrained("with", device="cpu")
+    assert embedder.threshold == 0.75 and embedder.promise == Promise(**promise) == load_promise("with")
+    assert "from 0.7500 on, which accepts at most 0.001 of pairs" in Path("with", "README.md").read_text(
+        encoding="utf-8"
+    )
+    command.main(["--name", "run", "--output", "without"])
+    embedder = Embedder.from_pretrained("without", device="cpu")
+    assert embedder.threshold is None and embedder.promise is None
 
 
 def change(**entries):

@@ -9,6 +9,7 @@ import pytest
 from person_reid.basics import UserError
 from person_reid.gallery import index as module
 from person_reid.gallery import inverted_lists
+from person_reid.gallery.about import Filter
 from person_reid.gallery.build import check_network
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.inverted_lists import latest_file
@@ -47,6 +48,7 @@ def test_damage_in_the_middle_is_named(index):
             damaged.search(FEATURES[:1], 3)
             damaged.missing(NAMES)
             damaged.add([f"more {name}" for name in NAMES], FEATURES)
+            damaged.forget(Filter(image=b"none"), "the page of what was forgotten is read only here")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The ranking that demo.py shows is the one that the metrics measure, and the picture says so."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -225,6 +226,11 @@ def test_what_is_below_the_threshold_is_marked_as_rejected(laid_out, tmp_path, c
     assert ["rejected" in line for line in lines[:-1]] == rejected and 0 < sum(rejected) < len(rejected)
     assert f"{sum(rejected)} are below the threshold" in lines[-1]
     assert (tmp_path / "some.png").read_bytes() != (tmp_path / "all.png").read_bytes()
+    promise = {"threshold": threshold, "rate": 0.01, "confidence": 0.95, "people": 60, "gallery_size": 1}
+    (tmp_path / "threshold.json").write_text(json.dumps({"threshold": threshold, "promise": promise}))
+    demo.main([*flags[:-1], str(tmp_path / "threshold.json"), "--save", str(tmp_path / "some.png")])
+    words = "accepts at most 0.01 of pairs of strangers (confidence 0.95, 60 people)"
+    assert capsys.readouterr().out.splitlines()[0] == f"threshold {threshold:.4f} {words}"
 
 
 def test_the_worst_queries_are_those_of_the_lowest_average_precision():

@@ -1,0 +1,106 @@
+"""Who an indexed image shows, from which camera and when, and filters by these."""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from person_reid.basics import UserError
+from person_reid.data.images import open_image
+from person_reid.data.own import read_csv
+from person_reid.data.readers import Picture, name_parser
+
+EXIF, TAKEN, CHANGED = 0x8769, 0x9003, 0x0132  # the directory of the camera's entries, and two of them
+LENGTHS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+
+
+class About(NamedTuple):
+    """What is known of an image. time: local, such as "2026-11-01 09:30:00", so that text sorts by time."""
+
+    identity: str | None = None
+    camera: str | None = None
+    time: str | None = None
+
+
+@dataclass(frozen=True)
+class Filter:
+    """The images of an identity, of a camera, from a time on, before a time, and of paths; None is all of them."""
+
+    identity: str | None = None
+    camera: str | None = None
+    after: str | None = None
+    before: str | None = None
+    image: bytes | None = None
+
+    def condition(self) -> tuple[str, list[Any]]:
+        """Return an SQL condition and its values; an image of which a value is not known does not fulfil it."""
+        columns = {
+            "identity": "identity =",
+            "camera": "camera =",
+            "after": "time >=",
+            "before": "time <",
+            "image": "path =",
+        }
+        given = {column: getattr(self, name) for name, column in columns.items() if getattr(self, name) is not None}
+        return " AND ".join(f"{column} ?" for column in given) or "1", list(given.values())
+
+
+UNKNOWN, EVERYTHING = About(), Filter()
+
+
+def moment(text: str) -> str:
+    """Return a date or time in ISO 8601, such as 2026-11-01 or 2026-11-01T09:30, as it is stored: local, in seconds."""
+    try:
+        found = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise UserError(f"{text!r}: no such time; expected 2026-11-01 or 2026-11-01T09:30:00.") from None
+    return (found.astimezone() if found.tzinfo else found).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def ago(text: str) -> str:
+    """Return the time that was so long ago: 12h, 30d or 4w."""
+    if not (found := re.fullmatch(r"(\d{1,5})([hdw])", text)):
+        raise UserError(f"{text!r}: no such age; expected 12h, 30d or 4w.")
+    return (datetime.now() - int(found[1]) * LENGTHS[found[2]]).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def about_images(paths: Iterable[Path], csv: Path | None = None, pattern: str | None = None) -> dict[Path, About]:
+    """Return what is known of images: from a CSV file, from their names, from EXIF, or when the file last changed.
+
+    csv: columns path (relative to the file) and some of identity, camera and time. pattern: see readers.name_parser.
+    Raises UserError for a time that is none, and for a list of other images.
+    """
+    listed = {}
+    for row in read_csv(csv, {"path"}, "path,identity,camera,time") if csv else []:
+        values = {name: (row.get(name) or "").strip() or None for name in ("path", *About._fields)}
+        place = (csv.parent / (values.pop("path") or "")).resolve() if csv else Path()
+        listed[place] = About(**values | {"time": values["time"] and moment(values["time"])})
+    parse: Callable[[Path], Picture | None] = (
+        name_parser(pattern, Path(Path.cwd().anchor)) if pattern else lambda _: None
+    )
+    found, paths = {}, list(paths)
+    if listed and not listed.keys() & set(paths):
+        raise UserError(
+            f"{csv}: lists none of the {len(paths)} images; its paths are relative to the folder that it is in."
+        )
+    for path in paths:
+        known, named = listed.get(path, UNKNOWN), parse(path)
+        identity, camera = (named.identity, named.camera) if named else (None, None)
+        found[path] = About(known.identity or identity, known.camera or camera, known.time or _taken(path))
+    return found
+
+
+def _taken(path: Path) -> str | None:
+    """Return when a photograph was taken by EXIF, or else when its file changed, or None without a file."""
+    try:
+        with open_image(path) as image:
+            exif = image.getexif()
+            text = str(exif.get_ifd(EXIF).get(TAKEN) or exif.get(CHANGED))
+            return datetime.strptime(text.strip("\0 "), "%Y:%m:%d %H:%M:%S").strftime("%Y-%m-%d %H:%M:%S")
+    except Exception:  # Pillow's readers fail in many ways; embedding the image names them
+        try:
+            return datetime.fromtimestamp(path.stat().st_mtime).strftime("%Y-%m-%d %H:%M:%S")
+        except OSError:
+            return None

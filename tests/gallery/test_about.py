@@ -1,0 +1,177 @@
+"""Who, where and when: recorded, asked for, and forgotten without a trace in any file."""
+
+import os
+import sqlite3
+from datetime import datetime, timedelta
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from person_reid.basics import UserError
+from person_reid.gallery import index as module
+from person_reid.gallery.about import EVERYTHING, About, Filter, about_images, ago, moment
+from person_reid.gallery.index import SearchIndex
+from tests.retrieval.conftest import clusters
+
+RANDOM = np.random.default_rng(1)
+FEATURES = clusters(RANDOM, 1200, dimension=32, identities=40)
+PATHS = [f"/secret/{number:04d}.jpg" for number in range(len(FEATURES))]
+WHO = [
+    About(f"name{RANDOM.integers(9)}", str(RANDOM.integers(4)), f"2026-11-{RANDOM.integers(1, 29):02d} 08:00:00")
+    for _ in PATHS
+]
+WHO[5:8] = [About(), About("name1"), About(None, "2", None)]
+
+
+@pytest.fixture
+def index(tmp_path):
+    index = SearchIndex(tmp_path / "a.index")
+    index.add(PATHS, FEATURES)
+    index.describe(dict(zip(PATHS, WHO, strict=True)))
+    return index
+
+
+def fits(about, which):
+    """Whether a filter lets an image through, in Python."""
+    return (
+        (which.identity is None or about.identity == which.identity)
+        and (which.camera is None or about.camera == which.camera)
+        and (which.after is None or (about.time is not None and about.time >= which.after))
+        and (which.before is None or (about.time is not None and about.time < which.before))
+    )
+
+
+FILTERS = [
+    Filter(identity="name1"),
+    Filter(camera="2"),
+    Filter(after="2026-11-10 08:00:00"),
+    Filter(camera="1", after="2026-11-05 00:00:00", before="2026-11-20 08:00:00"),
+    Filter(identity="nobody"),
+    EVERYTHING,
+]
+
+
+@pytest.mark.parametrize("which", FILTERS, ids=str)
+@pytest.mark.parametrize("limit", [100_000, 0])  # exact, and by inverted lists
+def test_a_filter_is_the_search_among_those_it_lets_through(index, which, limit, monkeypatch):
+    if not limit:
+        pytest.importorskip("faiss")
+        monkeypatch.setattr(module, "EXACT", limit)
+        index.lists().index.nprobe = index.lists().index.nlist  # all of them: exact
+    allowed = [i for i, about in enumerate(WHO) if fits(about, which)]
+    order = sorted(allowed, key=lambda i: -float(FEATURES[0] @ FEATURES[i]))[:10]
+    found = index.search(FEATURES[:1], 10, among=which)[0]
+    np.testing.assert_allclose([each.similarity for each in found], FEATURES[order] @ FEATURES[0], atol=1e-6)
+    assert {each.path.as_posix() for each in found} <= {PATHS[i] for i in allowed}
+    assert all(each.about == WHO[PATHS.index(each.path.as_posix())] for each in found)
+
+
+def contents(folder):
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def replaced(folder):
+    """Whether a feature that was replaced before is in a file of the folder."""
+    return any((-feature).tobytes() in content for feature in FEATURES[70:80] for content in contents(folder).values())
+
+
+def traces(folder, numbers):
+    """The images whose path, name or feature, or a part of one, is in a file of the folder."""
+    found = set()
+    for content in contents(folder).values():
+        for i in numbers:
+            parts = [PATHS[i].encode(), FEATURES[i].tobytes(), FEATURES[i][8:24].tobytes()]
+            if any(part in content for part in parts):
+                found.add(i)
+    return found
+
+
+@pytest.mark.parametrize("which", [*FILTERS[:4], Filter(image=PATHS[77].encode()), EVERYTHING], ids=str)
+def test_nothing_of_what_is_forgotten_is_left_in_any_file(index, which, tmp_path, monkeypatch):
+    pytest.importorskip("faiss")
+    monkeypatch.setattr(module, "EXACT", 500)
+    index._rows("PRAGMA secure_delete = OFF")  # as it is in many builds of SQLite
+    index.add(PATHS[70:80], FEATURES[70:80] * -1)  # replaced twice: the old features must vanish as well
+    index.add(PATHS[80:200], FEATURES[80:200])
+    index.add(PATHS[70:80], FEATURES[70:80])
+    index.prepare()
+    (lists,) = tmp_path.glob("*.lists")
+    lists.with_name(f".{lists.name}.123.partial").write_bytes(lists.read_bytes())  # of a process that was killed
+    gone = {i for i, about in enumerate(WHO) if fits(about, which) and which.image in (None, PATHS[i].encode())}
+    assert traces(tmp_path, gone) == gone and replaced(tmp_path)
+    assert index.forget(which, "words") == len(gone) > 0
+    assert traces(tmp_path, range(len(PATHS))) == set(range(len(PATHS))) - gone
+    assert not replaced(tmp_path)
+    if which.identity:
+        assert not any(which.identity.encode() in content for content in contents(tmp_path).values())
+    assert index._rows("SELECT asked, images FROM forgotten") == [("words", len(gone))]
+    again = SearchIndex(index.path)
+    assert len(again) == len(PATHS) - len(gone)
+    for found in again.search(FEATURES[:5], 20) if len(again) else []:
+        assert not {each.path.as_posix() for each in found} & {PATHS[i] for i in gone}
+
+
+def test_an_interruption_before_the_file_is_rewritten_leaves_no_trace_either(index, tmp_path, monkeypatch):
+    run = index._rows
+
+    def interrupted(command, values=()):
+        if command == "VACUUM":
+            raise KeyboardInterrupt
+        return run(command, values)
+
+    run("PRAGMA secure_delete = OFF")
+    monkeypatch.setattr(index, "_rows", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        index.forget(Filter(identity="name1"), "words")
+    gone = [i for i, about in enumerate(WHO) if about.identity == "name1"]
+    assert traces(tmp_path, gone) == set()
+
+
+def test_an_index_of_an_earlier_version_is_read_and_extended(tmp_path):
+    old = sqlite3.connect(tmp_path / "a.index")
+    old.execute("CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
+    columns = (
+        "id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB UNIQUE NOT NULL, state TEXT NOT NULL, feature BLOB NOT NULL"
+    )
+    old.execute(f"CREATE TABLE images ({columns})")
+    rows = [(os.fsencode(path), "", feature.tobytes()) for path, feature in zip(PATHS[:50], FEATURES[:50], strict=True)]
+    old.executemany("INSERT INTO images (path, state, feature) VALUES (?, ?, ?)", rows)
+    old.commit()
+    index = SearchIndex(tmp_path / "a.index")
+    assert not index._is_new() and index.search(FEATURES[:1], 1)[0][0].about == About()
+    assert index.search(FEATURES[:1], 1, among=Filter(camera="1")) == [[]]
+    index.describe(dict(zip(PATHS[:9], WHO[:9], strict=True)))
+    assert index.search(FEATURES[:1], 1)[0][0].about == WHO[0] and index.forget(Filter(identity="name1"), "x") >= 1
+    names = [row[1] for row in old.execute("PRAGMA table_info(images)")]
+    assert names == ["id", "path", "state", "feature", "identity", "camera", "time"]
+
+
+def test_what_is_known_comes_from_the_list_the_name_exif_or_the_file(tmp_path):
+    paths = [tmp_path / name for name in ("7_c3.jpg", "8_c4.jpg", "other.png")]
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x9003] = "2026:10:05 06:07:08"
+    Image.new("RGB", (4, 8)).save(paths[0], exif=exif)
+    for path in paths[1:]:
+        Image.new("RGB", (4, 8)).save(path)
+        os.utime(path, (86400 * 365, 86400 * 365))
+    (tmp_path / "list.csv").write_text("path,identity,time\n8_c4.jpg,Anna,2026-11-01T09:30\n")
+    changed = datetime.fromtimestamp(86400 * 365).strftime("%Y-%m-%d %H:%M:%S")
+    found = about_images(paths, tmp_path / "list.csv", r"(?P<id>\d+)_c(?P<camera>\d)")
+    assert list(found.values()) == [
+        About("7", "3", "2026-10-05 06:07:08"), About("Anna", "4", "2026-11-01 09:30:00"), About(None, None, changed),
+    ]  # fmt: skip
+    with pytest.raises(UserError, match=r"list\.csv: lists none of the 1 images"):
+        about_images(paths[:1], tmp_path / "list.csv")
+    with pytest.raises(UserError, match="no such time; expected 2026-11-01"):
+        (tmp_path / "list.csv").write_text("path,time\n8_c4.jpg,yesterday\n")
+        about_images(paths, tmp_path / "list.csv")
+
+
+def test_times_and_ages():
+    assert moment("2026-11-01") == "2026-11-01 00:00:00" and moment(" 2026-11-01T09:30 ") == "2026-11-01 09:30:00"
+    for text, delta in (("12h", timedelta(hours=12)), ("30d", timedelta(days=30)), ("4w", timedelta(weeks=4))):
+        assert abs(datetime.fromisoformat(ago(text)) - (datetime.now() - delta)) < timedelta(seconds=5)
+    for text in ("30", "d", "-1d", "1y"):
+        with pytest.raises(UserError, match="no such age; expected 12h"):
+            ago(text)
