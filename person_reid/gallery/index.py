@@ -1,12 +1,12 @@
-"""The saved search index: the path and the feature of each image, in one file that grows and survives crashes.
+"""The saved search index: path, feature and what is known of each image, in one file that survives crashes.
 
     index = SearchIndex("people.index")
     index.add(paths, features)                        # one transaction: all of them or none
     matches = index.search(queries, k=10)             # a list of Found for every query
 
-The file is an SQLite database, so a process killed during an addition loses nothing that was there before.
-A query is compared with all images if there are at most EXACT of them. Beyond that, FAISS answers from inverted
-lists, saved beside the file under a name that gives the last image in them; they can always be rebuilt.
+The file is an SQLite database, so a process killed during an addition loses nothing that was there before. A query is
+compared with all images if there are at most EXACT of them. Beyond that, FAISS answers from inverted lists, saved
+beside the file under a name that gives the last image in them; they can always be rebuilt.
 """
 
 import json
@@ -16,6 +16,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -154,12 +155,12 @@ class SearchIndex:
             rows = self._rows(f"SELECT id FROM images WHERE {condition}", values) if among else []
             similarities, ids = self.lists().search(queries, k, np.array(rows, np.int64).ravel() if among else None)
         images = self._images(sorted({int(i) for i in ids.flat if i >= 0}))
-        return [
-            [Found(images[i][0], similarity, images[i][1]) for similarity, i in zip(*rows, strict=True) if i in images][
-                :k
-            ]
-            for rows in zip(similarities.tolist(), ids.tolist(), strict=True)
-        ]
+
+        def found(row: Sequence[float], numbers: Sequence[int]) -> list[Found]:
+            here = ((images[i], similarity) for similarity, i in zip(row, numbers, strict=True) if i in images)
+            return [Found(path, similarity, about) for (path, about), similarity in islice(here, k)]
+
+        return list(map(found, similarities.tolist(), ids.tolist()))
 
     def nearest(self, queries: Features, k: int, which: Filter = EVERYTHING) -> tuple[Features, npt.NDArray[np.int64]]:
         """Return the exact answer: similarities and ids, both (Q, min(k, N)), of the N images."""

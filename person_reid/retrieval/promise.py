@@ -25,7 +25,7 @@ from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from person_reid.basics import UserError
 from person_reid.retrieval.results import FeatureSet
@@ -144,5 +144,5 @@ def upper_bounds(counts: Counts, confidence: float) -> npt.NDArray[np.float64]:
     rates = reached / cells
     without = (reached - own) / np.maximum(cells - total, 1)
     deviations = np.sqrt((people - 1) * without.var(axis=0))
-    quantile = max(0.0, float(student.ppf(confidence, people - 1)))
+    quantile = max(0.0, float(stdtrit(people - 1, confidence)))
     return np.asarray((rates + 2 * own.max(axis=0) / cells) * np.exp(quantile * deviations / rates))
