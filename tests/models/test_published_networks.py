@@ -63,7 +63,13 @@ def as_published(network, name, fixtures):
     return images, expected
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+# Drawing 90 million weights takes seconds, so that of the large networks one is compared in every run.
+LARGE = {"convnext_base", "swinv2_base_256x128", "dinov3_vit_base_256x128", "nasnetalarge"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in NETWORKS]
+)
 def test_keys_shapes_and_features_are_the_published_ones(name, fixtures):
     network = create_model(**NETWORKS[name], num_classes=751, weights="none").eval()
     images, expected = as_published(network, name, fixtures)
