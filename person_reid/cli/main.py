@@ -32,6 +32,7 @@ COMMANDS = {
     "figures": "draw curves, CMC, histograms and maps",
     "report": "write everything about a run on one page",
     "explore": "write a folder in which to explore a result with a browser",
+    "label_errors": "list images whose identity looks wrong",
     "augmentations": "draw what each augmentation does",
     "reproduce": "run recipes and compare them with the published figures",
 }

@@ -7,6 +7,7 @@ r"""Lay out a data set for training and testing, or draw one.
     python prepare.py --csv FILE                          # your images, listed as path,identity,camera,split
     python prepare.py --dataset mot --data_dir MOT17/train            # people cut out of tracked videos
     python prepare.py --data_dir FOLDER --pattern "(?P<id>\d+)_c(?P<camera>\d+)"        # your images, by file name
+    python prepare.py --data_dir mine/pytorch --corrections label_errors.csv         # a layout, labels corrected
 
 The result is <save_dir>/{train,val,train_all,query,gallery,multi-query}/<identity>/<image>: hard links if the file
 system allows them, otherwise copies. The download is never moved, changed or deleted, and a second run changes nothing.
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from person_reid.basics import UserError, printable
 from person_reid.cli.parser import Parser
+from person_reid.data.corrections import corrected
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.layout import next_command
 from person_reid.data.prepare import lay_out
@@ -39,6 +41,8 @@ def parse_arguments(argv: list[str] | None = None) -> Namespace:
     own.add_argument("--csv", metavar="FILE", help="list of the images, with columns path,identity,camera,split")
     own.add_argument("--test_fraction", type=float, help="share of identities to test on, if unsplit (default: 0.5)")
     parser.add_argument("--seed", type=int, help="another seed draws other people, or another random split")
+    text = "list of tools/label_errors.py; the layout --data_dir is copied with what it accepts"
+    parser.add_argument("--corrections", metavar="FILE", help=text)
     tracks = parser.add_argument_group("tracked videos (--dataset mot)")
     tracks.add_argument("--min_visibility", type=float, help="leave out boxes less visible, 0 to 1 (default: 0.5)")
     tracks.add_argument(
@@ -71,6 +75,10 @@ def parse_arguments(argv: list[str] | None = None) -> Namespace:
     if options.synthetic and "seed" in options.reading:
         drawing["seed"] = options.reading.pop("seed")
     options.drawing = drawing
+    if options.corrections and not options.data_dir:
+        raise UserError("--corrections needs --data_dir LAYOUT, the folder that the list was made from.")
+    if options.corrections and (options.dataset or options.synthetic or options.reading):
+        raise UserError("--corrections changes a layout: give no flag beside it but --data_dir and --save_dir.")
     return options
 
 
@@ -84,7 +92,11 @@ def main(argv: list[str] | None = None) -> None:
         options.data_dir = folder = Path(options.data_dir or DATA_SETS["synthetic"].locations[0])
         drawn = draw_data_set(folder, **options.drawing)
         print(printable(f"drew {drawn:,} pictures in {folder}" if drawn else f"all pictures are in {folder} already"))
-    data_set, data_dir = find_data_set(options.data_dir, options.dataset)
+    if options.corrections:
+        data_set, data_dir = corrected(options.corrections), Path(options.data_dir)
+        options.save_dir = options.save_dir or f"{data_dir.resolve()}_corrected"
+    else:
+        data_set, data_dir = find_data_set(options.data_dir, options.dataset)
     if data_set.read is None:
         print(printable("\n".join(describe_unlabelled(data_set, data_dir))))
         return

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from csv import DictReader
 from csv import Error as CSVError
 from pathlib import Path
@@ -81,7 +82,7 @@ def own_csv(
     """
     if csv is None:
         raise UserError("--dataset csv: name the file with --csv FILE; its columns are path,identity,camera,split.")
-    rows = read_csv(Path(csv), {"path", "identity"}, "path,identity,camera,split")
+    rows = read_csv(Path(csv), ("path", "identity"), ("camera", "split"))
     splits: Splits = defaultdict(list)
     for line, row in enumerate(rows, 2):
         path, identity = (row["path"] or "").strip(), (row["identity"] or "").strip()
@@ -177,11 +178,8 @@ def _check_owners(splits: Splits, csv: str | Path) -> None:
         raise UserError(f"{csv}: {len(wrong)} image(s) of more than one identity:\n{some_of(wrong)}")
 
 
-def read_csv(file: Path, needed: set[str], columns: str) -> list[dict[str, str]]:
-    """Return the rows of a CSV file with a line of headings. columns: those that it may have, for the error.
-
-    Raises UserError if it is not UTF-8, not CSV, empty, or lacks a column that is needed.
-    """
+def read_csv(file: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> list[dict[str, str]]:
+    """Return the lines of a CSV file below its first, which names the columns. Raises UserError if some are missing."""
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:  # spreadsheets write a byte order mark
             rows = list(DictReader(lines))
@@ -189,9 +187,11 @@ def read_csv(file: Path, needed: set[str], columns: str) -> list[dict[str, str]]
         raise UserError(f"{file}: not UTF-8 ({error}). Save it as UTF-8.") from error
     except CSVError as error:
         raise UserError(f"{file}: not readable as CSV: {error}.") from error
-    if not rows or not needed <= set(rows[0]):
+    if not rows or not set(columns) <= set(rows[0]):
         found = ", ".join(map(str, rows[0])) if rows else "no lines"
-        raise UserError(f"{file}: expected the columns {columns} in the first line; found {found}.")
+        raise UserError(
+            f"{file}: expected the columns {','.join([*columns, *optional])} in the first line; found {found}."
+        )
     return rows
 
 

@@ -73,7 +73,7 @@ def about_images(paths: Iterable[Path], csv: Path | None = None, pattern: str | 
     Raises UserError for a time that is none, and for a list of other images.
     """
     listed = {}
-    for row in read_csv(csv, {"path"}, "path,identity,camera,time") if csv else []:
+    for row in read_csv(csv, ("path",), About._fields) if csv else []:
         values = {name: (row.get(name) or "").strip() or None for name in ("path", *About._fields)}
         place = (csv.parent / (values.pop("path") or "")).resolve() if csv else Path()
         listed[place] = About(**values | {"time": values["time"] and moment(values["time"])})

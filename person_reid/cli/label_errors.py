@@ -1,0 +1,79 @@
+"""List images whose identity the features contradict, with a proposal and how probably it is right.
+
+    python tools/label_errors.py --data_dir ../Market/pytorch --backbone osnet_x0_25 --weights osnet_x0_25_msmt17.pth
+    python tools/label_errors.py --data_dir mine/pytorch --from osnet_msmt17 --split gallery --least 0.8
+    python tools/label_errors.py --data_dir mine/pytorch --from osnet_msmt17 --accept_above 0.95
+
+Writes label_errors.csv, the most suspicious image first, and label_errors.png, these images beside their neighbours.
+Nothing else is changed. Write yes or no into the column accept, then apply the list:
+
+    python prepare.py --data_dir mine/pytorch --corrections label_errors.csv
+
+The network must not have been trained on these labels, because it would have learnt their errors by heart: take one
+that was trained on other people.
+"""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from person_reid.basics import atomic_write, check_target, printable, select_device, with_ending
+from person_reid.cli.flags import add_runtime, add_tested_network
+from person_reid.cli.parser import Parser
+from person_reid.cli.tested import tested_network
+from person_reid.cli.values import fraction, part, positive
+from person_reid.data.bank import open_bank
+from person_reid.data.corrections import COLUMNS, FOLDERS
+from person_reid.data.layout import JUNK, read_split
+from person_reid.deploy.embedder import Embedder
+from person_reid.retrieval.label_errors import label_errors
+
+PRINTED = 10  # images
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Extract the features, find the errors, write the list and draw the sheet."""
+    parser = Parser(__doc__)
+    parser.add_argument(
+        "--data_dir", type=Path, default=Path("../Market/pytorch"), help="folder laid out by prepare.py"
+    )
+    parser.add_argument("--split", choices=FOLDERS, default=FOLDERS[0], help="folder in it")
+    parser.add_argument("--least", type=part, default=0.3, help="least probability of a proposal that is listed")
+    parser.add_argument(
+        "--accept_above", type=fraction, metavar="P", help="accept proposals of at least this probability"
+    )
+    parser.add_argument("--save", type=Path, default=Path("label_errors.csv"), help="list to write")
+    parser.add_argument("--shown", type=positive(int), default=20, help="number of images in the picture beside it")
+    add_tested_network(parser)
+    add_runtime(parser)
+    options = parser.parse_args(argv)
+    split = read_split(options.data_dir, options.split)
+    people = np.flatnonzero(split.labels != JUNK)
+    paths, labels, cameras = [split.paths[i] for i in people], split.labels[people], split.cameras[people]
+    table, sheet = (with_ending(options.save, ending, ".csv", ".png") for ending in (".csv", ".png"))
+    check_target(table)
+    embedder = Embedder(tested_network(options), device=select_device(options.gpu_ids), runtime=options.runtime)
+    bank = open_bank(split.paths, *embedder.size, options.data_dir / ".cache", options.split)
+    features = embedder.features(bank, options.split)[people]
+    found = label_errors(features, labels, cameras)
+    listed = [int(i) for i in found.order if found.probability[i] >= max(options.least, np.finfo(float).tiny)]
+    above = 2 if options.accept_above is None else options.accept_above  # nothing is above 1
+    with atomic_write(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(COLUMNS)
+        for i in listed:
+            path, probability = paths[i].relative_to(options.data_dir).as_posix(), found.probability[i]
+            accept = "yes" if probability >= above else ""
+            rows.writerow(
+                [printable(path), labels[i], found.proposal[i], found.identity[i], f"{probability:.3f}", accept]
+            )
+    print(f"{table}: {len(listed)} of {len(paths)} labels look wrong (probability ≥ {options.least:g})")
+    for i in listed[:PRINTED]:
+        proposal = f"{found.proposal[i]} {labels[i]} → {found.identity[i]}"
+        print(printable(f"  {paths[i].name}: {proposal}? {found.probability[i]:.2f}"))
+    if listed:
+        from person_reid.show.doubtful import draw_doubtful  # matplotlib loads slowly
+
+        draw_doubtful(paths, features, labels, cameras, found, listed[: options.shown], sheet)
+        print(f"The picture is in {sheet}")

@@ -1,0 +1,90 @@
+"""Apply corrections of labels to a layout: a list, as tools/label_errors.py writes it and a person has decided on it.
+
+The list is a CSV file with a line for each image: path (relative to the layout), identity, proposal, new_identity,
+probability, and accept: yes, no, or nothing if it is not decided.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from person_reid.basics import UserError
+from person_reid.data.datasets import MARKET_NAME, DataSet
+from person_reid.data.layout import JUNK
+from person_reid.data.own import read_csv
+from person_reid.data.readers import GALLERY, MULTI_QUERY, QUERY, TRAIN, Source, Splits, by_name
+
+PROPOSALS = ("move", "junk", "somebody", "merge", "split")
+COLUMNS = ("path", "identity", "proposal", "new_identity", "probability", "accept")
+ANSWERS = {"": False, "no": False, "n": False, "false": False, "0": False, "yes": True, "y": True, "true": True}
+ANSWERS |= {"1": True, "x": True}
+FOLDERS = (TRAIN, QUERY, GALLERY, MULTI_QUERY)  # train and val are made from train_all
+
+
+def corrected(corrections: str | Path) -> DataSet:
+    """Return a layout with the accepted corrections of a file as a data set, to be laid out elsewhere."""
+    return DataSet(
+        name="a corrected layout",
+        source="tools/label_errors.py",
+        licence="that of the data set",
+        read=lambda layout: read_corrected(layout, Path(corrections)),
+        distractors=True,
+    )
+
+
+def read_corrected(layout: Path, corrections: Path) -> Splits:
+    """Return the images of a layout with their identities corrected; training images that are junk are left out.
+
+    Raises UserError for a folder that is no layout, and in the cases of read_corrections.
+    """
+    splits = by_name(layout, {folder: folder for folder in FOLDERS if (layout / folder).is_dir()}, MARKET_NAME)
+    if not splits:
+        raise UserError(f"--data_dir {layout}: expected a layout of prepare.py, with {', '.join(FOLDERS)}.")
+    places: dict[Source, str] = {
+        picture.source: picture.source.relative_to(layout).as_posix()
+        for found in splits.values()
+        for picture in found
+        if isinstance(picture.source, Path)
+    }
+    known = {places[picture.source]: int(picture.identity) for found in splits.values() for picture in found}
+    new = read_corrections(corrections, known)
+    changed = {
+        split: [replace(picture, identity=str(new.get(places[picture.source], picture.identity))) for picture in found]
+        for split, found in splits.items()
+    }
+    if TRAIN in changed:
+        changed[TRAIN] = [picture for picture in changed[TRAIN] if picture.identity != str(JUNK)]
+    return changed
+
+
+def read_corrections(file: Path, identities: Mapping[str, int]) -> dict[str, int]:
+    """Return {path: new identity} for the accepted lines of a list. identities: {path: identity} of all images.
+
+    Raises UserError, naming the line, for an image that is not there or has another identity, for an unknown proposal,
+    identity or answer, and for lines that contradict one another; also if nothing is accepted.
+    """
+    accepted: dict[str, int] = {}
+    for line, row in enumerate(read_csv(file, COLUMNS), 2):
+        path, identity, proposal, new, _, accept = ((row[column] or "").strip() for column in COLUMNS)
+
+        def refuse(what: str, line: int = line) -> UserError:
+            return UserError(f"{file}, line {line}: {what}")
+
+        if path not in identities:
+            raise refuse(f"there is no image {path}. Expected a path below {', '.join(FOLDERS)} of the layout.")
+        if identity != str(identities[path]):
+            raise refuse(f"{path} has identity {identities[path]}, not {identity}: this list is of another layout.")
+        if proposal not in PROPOSALS:
+            raise refuse(f"proposal {proposal!r}: expected one of {', '.join(PROPOSALS)}.")
+        if accept.lower() not in ANSWERS:
+            raise refuse(f"accept {accept!r}: expected yes, no, or nothing if it is not decided.")
+        wanted = str(JUNK) if proposal == "junk" else "0*[1-9][0-9]{0,8}"
+        if not re.fullmatch(wanted, new, re.ASCII) or int(new) == identities[path]:
+            expected = f"{JUNK}" if proposal == "junk" else "the number of another person"
+            raise refuse(f"new_identity {new!r}: expected {expected}.")
+        if ANSWERS[accept.lower()] and accepted.setdefault(path, int(new)) != int(new):
+            raise refuse(f"{path} is to be {int(new)} here and {accepted[path]} above.")
+    if not accepted:
+        raise UserError(f"{file}: no correction is accepted. Write yes into the column accept of those that are right.")
+    return accepted

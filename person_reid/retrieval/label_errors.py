@@ -1,0 +1,238 @@
+"""Find images whose identity the features contradict, and propose what to do with each.
+
+found = label_errors(features, labels, cameras)
+found.proposal[i], found.identity[i], found.probability[i]     # "move", 42, 0.97
+
+The evidence that image i shows person c is the similarity to the images of c, i left out:
+
+    e_ic = log( Σ_{j of c} exp((cos_ij − 1) / TEMPERATURE) / √n_c )
+
+Features are centred for each camera first. The doubt about a label is the evidence for the best other person minus that
+for the label's. Each proposal compares a score with what the same score would be if the proposal were right, which the
+labels themselves show:
+
+    proposal   score                                                     compared with
+    move       doubt about the image                                     doubts if its label were drawn at random, or
+                                                                         that of the best other person
+    junk       evidence for the most similar person, negative            that for somebody drawn at random
+    somebody   of a distractor: evidence for the most similar person     evidence of people for their own identity
+    split      mean doubt about all images of a person by one camera,    the same with a label drawn at random
+               in the eyes of the other cameras
+    merge      mean evidence between two people, across cameras,         that of a person's cameras for one another,
+               less that of each for itself                              less its mean
+
+With F(s) the share of scores of s or higher, F₁(s) that of the compared ones, and the share π of right proposals as
+large as F ≥ π F₁ allows, N π F₁(s) of the N F(s) images with such a score are expected to be right. The probability is
+the slope of the one over the other, made monotone. People look alike without anybody's error: of look-alikes (the best
+other person for move, and merge), half as many as F allows are expected to be the same person.
+
+Northcutt, Jiang, Chuang, Confident Learning: Estimating Uncertainty in Dataset Labels, JAIR 2021 (each label judged by
+other images); Scott, A Rate of Convergence for Mixture Proportion Estimation, AISTATS 2015 (π).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+from scipy.optimize import isotonic_regression
+
+from person_reid.basics import UserError, progress
+from person_reid.data.layout import DISTRACTOR, JUNK
+from person_reid.retrieval.similarity import Features, chunks
+from person_reid.retrieval.target import CameraNorm
+
+TEMPERATURE = 0.06
+TAILS = np.array([0.3, 0.5, 0.7, 0.9])  # shares of the highest compared scores, from which π is estimated
+LOOK_ALIKES = np.float32(0.5)  # of what looks alike, this share is expected to be the same person
+LIKELY = 0.5  # probability from which an image does not count for its group
+MOST_WRONG = 0.5  # share of labels; features that contradict more of them cannot tell these people apart
+NOBODY = -1  # in place of a person
+
+Labels = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LabelErrors:
+    """The likeliest proposal for each of N images.
+
+    proposal: (N,), a word of the table above. identity: (N,), the identity it would give the image.
+    probability: (N,), that it is right; 0 if nothing is known against the label. doubt: (N,), about the label.
+    """
+
+    proposal: npt.NDArray[np.str_]
+    identity: Labels
+    probability: Floats
+    doubt: Floats
+
+    @property
+    def order(self) -> Labels:
+        """Return the images (N,), the most suspicious first."""
+        return np.lexsort((-self.doubt, -self.probability))
+
+    def propose(self, images: Labels, name: str, identity: npt.ArrayLike, by: Floats) -> None:
+        """Take a proposal, of probability `by` (n,), for those of the images (n,) that have none as probable."""
+        better = by > self.probability[images]
+        chosen = images[better]
+        self.proposal[chosen], self.probability[chosen] = name, by[better]
+        self.identity[chosen] = np.broadcast_to(identity, by.shape)[better]
+
+
+def label_errors(features: Features, labels: Labels, cameras: Labels, seed: int = 0) -> LabelErrors:
+    """Return the LabelErrors of N images: features (N, D), labels (N,) and cameras (N,).
+
+    Distractors do not count as similar to anybody. The features must not come from a network that was trained on these
+    labels: it would have learnt them by heart. seed: of the labels that are drawn. Raises UserError for junk, for fewer
+    than two identities, and for features that cannot tell the people apart.
+    """
+    names = np.unique(labels[labels != DISTRACTOR])
+    if JUNK in names:
+        raise UserError("junk has no identity that could be wrong; leave it out.")
+    if len(names) < 2:
+        raise UserError(f"{len(names)} identity: a wrong label is that of another, so there must be two at least.")
+    people = np.where(labels == DISTRACTOR, NOBODY, np.searchsorted(names, labels))
+    known, strangers = np.flatnonzero(people != NOBODY), np.flatnonzero(people == NOBODY)
+    moved, rng = CameraNorm(features, cameras)(features, cameras), np.random.default_rng(seed)
+    evidence, others, groups = _evidence(moved, people, cameras)
+    own, best, rival, anybody = _rivals(evidence[known], people[known], rng)
+    likeliest, doubt = np.maximum(own, best), _minus(best, own)
+    by, wrong = _probability(doubt, _minus(likeliest, anybody), _minus(own, best))
+    if wrong > MOST_WRONG:
+        raise UserError(
+            "the features contradict most labels: this network cannot tell these people apart. Use another."
+        )
+    zeros = np.zeros(len(labels), np.float32)
+    found = LabelErrors(np.full(len(labels), "move", "U8"), labels.copy(), zeros, np.full_like(zeros, -np.inf))
+    found.doubt[known] = doubt
+    found.propose(known, "move", names[rival], by)
+    trusted = known[by < LIKELY]
+    by, _ = _probability(np.where(np.isfinite(doubt), -likeliest, -np.inf), -anybody)
+    found.propose(known, "junk", JUNK, by)
+    if len(strangers):
+        by, _ = _probability(evidence[strangers].max(axis=1), own)
+        found.propose(strangers, "somebody", names[evidence[strangers].argmax(axis=1)], by)
+    _propose_for_people(found, names, people, others, groups, trusted, rng)
+    return found
+
+
+def _propose_for_people(
+    found: LabelErrors,
+    names: Labels,
+    people: Labels,
+    others: Floats,
+    groups: Labels,
+    trusted: Labels,
+    rng: np.random.Generator,
+) -> None:
+    """Propose to split and to merge people, by what the trusted images say. others, groups: see _evidence."""
+    known = np.flatnonzero(people != NOBODY)
+    person = np.empty(groups.max() + 1, np.int64)
+    person[groups[known]] = people[known]
+    across = _means(others[trusted], groups[trusted], len(person))
+    own, best, _, anybody = _rivals(across, person, rng)
+    by, _ = _probability(_minus(best, own), _minus(np.maximum(own, best), anybody))
+    by[np.bincount(groups[trusted], minlength=len(person)) < 2] = 0  # a single image is moved
+    fresh = np.empty(len(by), np.int64)
+    fresh[np.argsort(-by, kind="stable")] = names[-1] + 1 + np.arange(len(by))
+    found.propose(known, "split", fresh[groups[known]], by[groups[known]])
+
+    between = _means(others[trusted], people[trusted], len(names))
+    own = between.diagonal().copy()
+    usual = np.where(np.isfinite(own), own, np.median(own[np.isfinite(own)]) if np.isfinite(own).any() else np.inf)
+    between = (_minus(between, usual[:, None]) + _minus(between, usual[:, None]).T) / 2
+    _, best, other, _ = _rivals(between, np.arange(len(names)), rng)
+    by, _ = _probability(best, _minus(across[np.arange(len(across)), person], usual[person]))
+    size, number = np.bincount(people[known]), np.arange(len(names))
+    smaller = (size < size[other]) | ((size == size[other]) & (number > other))
+    by = LOOK_ALIKES * np.where((other[other] == number) & smaller, by, 0)
+    found.propose(known, "merge", names[other[people[known]]], by[people[known]])
+
+
+def _evidence(features: Features, people: Labels, cameras: Labels) -> tuple[Floats, Floats, Labels]:
+    """Return the evidence e (N, P), the same in the eyes of other cameras, and the group of each image (N,).
+
+    features: (N, D) of unit length. people: (N,) in 0..P-1, or NOBODY. A group is all images of a person by one camera,
+    numbered by person; NOBODY is in none. There is no evidence, −∞, for a person without another image.
+    """
+    voters = np.flatnonzero(people != NOBODY)
+    voters = voters[np.argsort(people[voters], kind="stable")]
+    seen_by = np.unique(cameras, return_inverse=True)[1]
+    images = np.zeros((people.max() + 1, seen_by.max() + 1), np.float32)
+    np.add.at(images, (people[voters], seen_by[voters]), 1)
+    total, starts = images.sum(axis=1), np.searchsorted(people[voters], np.arange(len(images)))
+    groups, column = np.full((2, len(people)), NOBODY)
+    groups[voters] = np.unique(people[voters] * images.shape[1] + seen_by[voters], return_inverse=True)[1]
+    column[voters] = np.arange(len(voters))
+    evidence, others = np.empty((2, len(people), len(images)), np.float32)
+    for start, stop in progress(chunks((len(people), len(voters))), desc="evidence"):
+        rows = np.arange(start, stop)
+        mine = rows[people[rows] != NOBODY]
+        near = np.exp((features[rows] @ features[voters].T - 1) / np.float32(TEMPERATURE))
+        near[mine - start, column[mine]] = 0
+        count = np.tile(total, (len(rows), 1))
+        count[mine - start, people[mine]] -= 1
+        evidence[rows] = _log(np.add.reduceat(near, starts, axis=1), count)
+        near *= seen_by[rows, None] != seen_by[voters]
+        others[rows] = _log(np.add.reduceat(near, starts, axis=1), total - images[:, seen_by[rows]].T)
+    return evidence, others, groups
+
+
+def _log(sums: Floats, count: Floats) -> Floats:
+    """Return the evidence that sums of similarities over `count` images are; −∞ for no image."""
+    with np.errstate(divide="ignore"):
+        return np.log(sums / np.sqrt(np.maximum(count, 1)))
+
+
+def _minus(one: Floats, other: Floats) -> Floats:
+    """Return the difference of two evidences, −∞ where one of them is not there."""
+    with np.errstate(invalid="ignore"):
+        return np.where(np.isfinite(one) & np.isfinite(other), one - other, np.float32(-np.inf))
+
+
+def _means(evidence: Floats, groups: Labels, count: int) -> Floats:
+    """Return the mean of the rows (N, P) of each group (N,) in 0..count-1; −∞ for a group without rows."""
+    shape, size = (count, len(groups)), np.bincount(groups, minlength=count)[:, None]
+    sums = sparse.csr_array((np.ones(len(groups), np.float32), (groups, np.arange(len(groups)))), shape) @ evidence
+    return np.asarray(np.where(size, sums / np.maximum(size, 1), -np.inf), np.float32)
+
+
+def _rivals(evidence: Floats, own: Labels, rng: np.random.Generator) -> tuple[Floats, Floats, Labels, Floats]:
+    """Return for each row of evidence (N, P) that for its own column, that for the best other, which one this is, and
+    that for another drawn at random, (N,) each."""
+    rows, count = np.arange(len(evidence)), evidence.shape[1]
+    others = evidence.copy()
+    others[rows, own] = -np.inf
+    rival = others.argmax(axis=1)
+    drawn = (own + rng.integers(1, count, len(own))) % count
+    return evidence[rows, own], others[rows, rival], rival, evidence[rows, drawn]
+
+
+def _probability(scores: Floats, *kinds: Floats) -> tuple[Floats, float]:
+    """Return how probably each score (N,) is one of these kinds of compared scores, and the share of those among all.
+
+    The first kind is as frequent as the scores allow, the second LOOK_ALIKES times as frequent.
+    Infinite scores and comparisons have no evidence behind them and count for nothing.
+    """
+    probability, usable = np.zeros(len(scores), np.float32), np.flatnonzero(np.isfinite(scores))
+    scores = scores[usable]
+    order = np.argsort(-scores, kind="stable")
+    right, total = np.zeros(len(scores)), 0.0
+    for number, kind in enumerate(kinds):
+        compared = kind[np.isfinite(kind)]
+        if len(scores) and len(compared):
+            at = np.quantile(compared, 1 - TAILS)
+            explained = np.interp(-at, -scores[order], right, left=0)
+            found = _tail(scores, at)
+            found = np.maximum(found, min(found[-1], 1 / len(scores)))  # a single one need not be among the highest
+            share = max(0.0, float(((found - explained) / TAILS).min()))
+            share *= LOOK_ALIKES if number else 1
+            right, total = right + share * _tail(compared, scores[order]), total + share
+    slopes = isotonic_regression(np.diff(right * len(scores), prepend=0), increasing=False).x if len(scores) else right
+    probability[usable[order]] = np.clip(slopes, 0, 1)  # the higher the score, the more probable
+    return probability, total
+
+
+def _tail(values: Floats, at: Floats) -> Floats:
+    """Return the share of the values that are at least as high, for each entry of `at`."""
+    return np.asarray(1 - np.searchsorted(np.sort(values), at, "left") / len(values), np.float32)

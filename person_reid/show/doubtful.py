@@ -1,0 +1,47 @@
+"""Draw images with doubtful labels, each beside the nearest images of its own identity and of the proposed one."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from person_reid.data.layout import DISTRACTOR
+from person_reid.retrieval.label_errors import LabelErrors, Labels
+from person_reid.retrieval.similarity import Features, unit_rows
+from person_reid.show.sheet import COLUMNS, Row, Tile, draw_sheet
+from person_reid.show.style import ASKED, RIGHT, WRONG
+
+EACH = COLUMNS // 2  # images of an identity
+
+
+def draw_doubtful(
+    paths: Sequence[Path],
+    features: Features,
+    labels: Labels,
+    cameras: Labels,
+    found: LabelErrors,
+    shown: Sequence[int],
+    save: str | Path,
+) -> None:
+    """Draw the images `shown`, positions among N, to an image file, one row each.
+
+    paths, features, labels, cameras: of N images. found: their LabelErrors. Framed red are the nearest images of the
+    label, green those of the proposed identity, or of anybody else if that has none.
+    """
+    units = unit_rows(features)
+    rows = []
+    for image in shown:
+        similarities = units @ units[image]
+        own, new = labels[image], found.identity[image]
+        of_new = labels == new if new in labels else labels != own
+        tiles = []
+        for others, colour in (((labels == own) & (own != DISTRACTOR), WRONG), (of_new, RIGHT)):
+            chosen = np.setdiff1d(np.flatnonzero(others), image)
+            nearest = chosen[np.argsort(-similarities[chosen], kind="stable")[:EACH]]
+            tiles += [
+                Tile(paths[i], colour, f"{labels[i]:04d}", f"c{cameras[i]} · {similarities[i]:.3f}") for i in nearest
+            ]
+        title = f"{found.proposal[image]} {own} → {new}, probability {found.probability[image]:.2f}"
+        lead = Tile(paths[image], ASKED, "image", f"c{cameras[image]}")
+        rows.append(Row(tiles, title, paths[image].name, lead))
+    draw_sheet(rows, save)

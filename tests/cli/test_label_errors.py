@@ -1,0 +1,76 @@
+"""tools/label_errors.py as a user calls it, and the way from its list to a training."""
+
+import csv
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from person_reid.basics import UserError
+from person_reid.cli import label_errors, prepare
+from tests.support.scripts import run
+
+NETWORK = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32", "--gpu_ids", "-1"]
+
+
+def draw(folder, wrong=True):
+    """A layout of ten people in clothes of their own; 0003_c1_wrong.jpg is a picture of 0007."""
+    rng = np.random.default_rng(0)
+    clothes = rng.integers(0, 255, (11, 8, 1, 3))
+    for person in range(1, 11):
+        place = folder / "train_all" / f"{person:04d}"
+        place.mkdir(parents=True)
+        names = [f"{person:04d}_c{1 + i % 2}_{i}.png" for i in range(6)]
+        for name in [*names, "0003_c1_wrong.png"] if person == 3 and wrong else names:
+            who = 7 if "wrong" in name else person
+            pixels = np.repeat(np.repeat(clothes[who], 8, axis=0), 32, axis=1) + rng.integers(-20, 20, (64, 32, 3))
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(place / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    return draw(tmp_path_factory.mktemp("people"))
+
+
+def test_the_wrong_one_is_listed_drawn_corrected_and_trained_on(people, tmp_path, capsys):
+    save = tmp_path / "list.csv"
+    label_errors.main(["--data_dir", str(people), *NETWORK, "--save", str(save), "--accept_above", "0.3"])
+    with save.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0]["path"] == "train_all/0003/0003_c1_wrong.png" and len(rows) < 3
+    found = {name: rows[0][name] for name in ("identity", "proposal", "new_identity", "accept")}
+    assert found == {"identity": "3", "proposal": "move", "new_identity": "7", "accept": "yes"}
+    assert 0.3 <= float(rows[0]["probability"]) <= 1
+    assert "0003_c1_wrong.png: move 3 → 7?" in capsys.readouterr().out
+    assert Image.open(tmp_path / "list.png").size[0] > 600
+    out = tmp_path / "mended"
+    prepare.main(["--data_dir", str(people), "--corrections", str(save), "--save_dir", str(out)])
+    assert (out / "train_all" / "0007" / "0007_c1_0003_c1_wrong.png").is_file()
+    words = ["--name", "mended", "--data_dir", out, "--total_epoch", 1, "--batchsize", 8, *NETWORK]
+    run("train", *words, cwd=tmp_path)
+    assert (tmp_path / "model" / "mended").is_dir()
+
+
+def test_what_is_not_accepted_stays_open(people, tmp_path):
+    save = tmp_path / "list.csv"
+    label_errors.main(["--data_dir", str(people), *NETWORK, "--save", str(save)])
+    assert save.read_text(encoding="utf-8").splitlines()[1].endswith(",")
+    with pytest.raises(UserError, match="no correction is accepted"):
+        prepare.main(["--data_dir", str(people), "--corrections", str(save), "--save_dir", str(tmp_path / "out")])
+
+
+def test_nothing_wrong_is_an_empty_list(tmp_path, capsys):
+    folder, save = draw(tmp_path / "right", wrong=False), tmp_path / "list.csv"
+    label_errors.main(["--data_dir", str(folder), *NETWORK, "--save", str(save)])
+    assert len(save.read_text(encoding="utf-8").splitlines()) == 1
+    assert "0 of 60 labels look wrong" in capsys.readouterr().out
+    assert not save.with_suffix(".png").exists()
+
+
+def test_a_folder_without_people_is_refused(tmp_path):
+    (tmp_path / "train_all" / "0000").mkdir(parents=True)
+    Image.new("RGB", (4, 8)).save(tmp_path / "train_all" / "0000" / "0000_c1.jpg")
+    with pytest.raises(UserError, match="0 identit"):
+        label_errors.main(["--data_dir", str(tmp_path), *NETWORK, "--save", str(tmp_path / "list.csv")])
+    assert not (tmp_path / "list.csv").exists()

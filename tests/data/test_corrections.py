@@ -1,0 +1,100 @@
+"""Corrections of labels: a layout with what a list accepts, beside one that stays as it is."""
+
+import pytest
+
+import prepare
+from person_reid.basics import UserError
+from person_reid.data.corrections import COLUMNS
+from person_reid.data.layout import read_split
+from tests.data.test_prepare import names, state
+
+HEAD = ",".join(COLUMNS) + "\n"
+FIRST = "train_all/0002/0002_c1s1_000451_03.jpg,2,"
+
+
+@pytest.fixture
+def layout(download, capsys):
+    prepare.main(["--data_dir", str(download)])
+    capsys.readouterr()
+    return download / "pytorch"
+
+
+def correct(layout, lines, *more):
+    file = layout.parent / "list.csv"
+    file.write_text(HEAD + lines, encoding="utf-8")
+    prepare.main(["--data_dir", str(layout), "--corrections", str(file), *more])
+    return layout.parent / "pytorch_corrected"
+
+
+def test_what_is_accepted_is_applied_beside_the_layout(layout, capsys):
+    before, whole = state(layout), state(layout.parent)
+    lines = [
+        FIRST + "move,7,0.9,yes",
+        "train_all/0002/0002_c1s1_000551_01.jpg,2,junk,-1,0.8,Y",
+        "train_all/0007/0007_c3s1_000451_03.JPG,7,split,12,0.6,",
+        "train_all/0011/0011_c6s1_000451_03.jpg.jpg,11,merge,7,0.6,no",
+        "gallery/0000/0000_c4s1_000401_03.jpg,0,somebody,1,0.97,1",
+    ]
+    out = correct(layout, "\n".join(lines) + "\n")
+    assert state(layout) == before
+    assert {path: content for path, content in state(layout.parent).items() if path in whole} == whole
+    moved = "0007/0007_c1_0002_c1s1_000451_03.jpg"
+    assert names(out / "train_all") == sorted(
+        set(names(layout / "train_all")) - {line.split(",")[0].partition("/")[2] for line in lines[:2]} | {moved}
+    )
+    assert sorted({*names(out / "train"), *names(out / "val")}) == names(out / "train_all")
+    train = read_split(out, "train_all")
+    where = [path.name for path in train.paths].index(moved.partition("/")[2])
+    assert (train.labels[where], train.cameras[where]) == (7, 1)
+    assert "0001/0001_c4_0000_c4s1_000401_03.jpg" in names(out / "gallery") and names(out / "query")
+    assert "train.py" in capsys.readouterr().out
+    correct(layout, FIRST + "move,11,0.9,yes\n")  # another list, the same place
+    assert "0011/0011_c1_0002_c1s1_000451_03.jpg" in names(out / "train_all")
+    assert moved not in names(out / "train_all")
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        ("train_all/0002/gone.jpg,2,move,7,0.9,yes\n", r"line 2: there is no image train_all/0002/gone\.jpg"),
+        ("../0002_c1s1_000451_03.jpg,2,move,7,0.9,yes\n", "line 2: there is no image"),
+        ("train/0002/0002_c1s1_000551_01.jpg,2,move,7,0.9,yes\n", "line 2: there is no image train/"),
+        (FIRST.replace(",2,", ",3,") + "move,7,0.9,yes\n", "has identity 2, not 3: this list is of another layout"),
+        (FIRST + "delete,7,0.9,yes\n", "proposal 'delete': expected one of move, junk"),
+        (FIRST + "move,7,0.9,perhaps\n", "accept 'perhaps': expected yes, no"),
+        (FIRST + "move,2,0.9,yes\n", "new_identity '2': expected the number of another person"),
+        (FIRST + "move,-1,0.9,yes\n", "new_identity '-1'"),
+        (FIRST + "junk,7,0.9,yes\n", "new_identity '7': expected -1"),
+        (FIRST + "move,../7,0.9,yes\n", "new_identity '../7'"),
+        (FIRST + "move\n", "new_identity ''"),
+        (FIRST + "move,7,0.9,yes\n" + FIRST + "move,11,0.9,yes\n", "line 3: .* is to be 11 here and 7 above"),
+        (FIRST + "move,7,0.9,\n", "no correction is accepted"),
+        ("", "expected the columns path,identity,proposal"),
+    ],
+)
+def test_a_list_that_cannot_be_applied_is_refused(layout, lines, problem):
+    before = state(layout.parent)
+    with pytest.raises(UserError, match=problem) as refusal:
+        correct(layout, lines)
+    assert "\n" not in str(refusal.value)
+    (layout.parent / "list.csv").unlink()
+    assert state(layout.parent) == before
+
+
+def test_broken_files_and_flags_that_mean_nothing_are_refused(layout, tmp_path):
+    file = layout.parent / "list.csv"
+    for content, problem in ((b"\xff\xfe", "not UTF-8"), (b"path,identity\na,1\n", "expected the columns")):
+        file.write_bytes(content)
+        with pytest.raises(UserError, match=problem):
+            prepare.main(["--data_dir", str(layout), "--corrections", str(file)])
+    file.write_text(HEAD + FIRST + "move,7,0.9,yes\n")
+    with pytest.raises(UserError, match="needs --data_dir"):
+        prepare.main(["--corrections", str(file)])
+    for flags in (["--dataset", "market"], ["--synthetic"], ["--seed", "1"], ["--pattern", "(?P<id>.)"]):
+        with pytest.raises(UserError, match="give no flag beside it"):
+            prepare.main(["--data_dir", str(layout), "--corrections", str(file), *flags])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="expected a layout"):
+        prepare.main(["--data_dir", str(tmp_path / "empty"), "--corrections", str(file)])
+    with pytest.raises(UserError, match="mix with the download"):
+        prepare.main(["--data_dir", str(layout), "--corrections", str(file), "--save_dir", str(layout)])
