@@ -9,6 +9,8 @@ from hypothesis import settings
 from person_reid.cli import print_remarks
 from tests.support import FIXTURES, ROOT
 
+LONG = {"test_several_processes", "test_scripts", "test_reproduce", "test_tutorial", "test_wheel", "test_gpu_benchmark"}
+
 # Several test processes share the cores, and the scripts they start: one thread each, or all wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -25,6 +27,11 @@ print_remarks()  # as in every script, whichever test runs first
 def pytest_xdist_auto_num_workers():
     """One more than there are cores, for tests also wait for the processes that they start."""
     return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_modifyitems(items):
+    """The files that start processes, and wait for them, come first, or all but one of the cores wait at the end."""
+    items.sort(key=lambda item: item.path.stem not in LONG)
 
 
 @pytest.fixture(scope="session")
