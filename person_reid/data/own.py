@@ -182,16 +182,17 @@ def read_csv(file: Path, columns: Sequence[str], optional: Sequence[str] = ()) -
     """Return the lines of a CSV file below its first, which names the columns. Raises UserError if some are missing."""
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:  # spreadsheets write a byte order mark
-            rows = list(DictReader(lines))
+            reader = DictReader(lines)
+            rows, names = list(reader), reader.fieldnames or ()
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not UTF-8 ({error}). Save it as UTF-8.") from error
     except CSVError as error:
         raise UserError(f"{file}: not readable as CSV: {error}.") from error
-    if not rows or not set(columns) <= set(rows[0]):
-        found = ", ".join(map(str, rows[0])) if rows else "no lines"
-        raise UserError(
-            f"{file}: expected the columns {','.join([*columns, *optional])} in the first line; found {found}."
-        )
+    if not set(columns) <= set(names):
+        expected, found = ",".join([*columns, *optional]), ", ".join(names) or "no lines"
+        raise UserError(f"{file}: expected the columns {expected} in the first line; found {found}.")
+    if not rows:
+        raise UserError(f"{file}: nothing is listed below the first line.")
     return rows
 
 

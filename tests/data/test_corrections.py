@@ -69,7 +69,7 @@ def test_what_is_accepted_is_applied_beside_the_layout(layout, capsys):
         (FIRST + "move\n", "new_identity ''"),
         (FIRST + "move,7,0.9,yes\n" + FIRST + "move,11,0.9,yes\n", "line 3: .* is to be 11 here and 7 above"),
         (FIRST + "move,7,0.9,\n", "no correction is accepted"),
-        ("", "expected the columns path,identity,proposal"),
+        ("", "nothing is listed below the first line"),
     ],
 )
 def test_a_list_that_cannot_be_applied_is_refused(layout, lines, problem):
