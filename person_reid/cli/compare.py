@@ -23,11 +23,7 @@ def main(argv: list[str] | None = None) -> None:
     """Compare two images and print the verdict."""
     parser = Parser(__doc__)
     parser.add_argument("images", type=Path, nargs=2, metavar="IMAGE", help="the two images")
-    parser.add_argument(
-        "--threshold",
-        default="threshold.json",
-        help=THRESHOLD,
-    )
+    parser.add_argument("--threshold", default="threshold.json", help=THRESHOLD)
     add_tested_network(parser)
     options = parser.parse_args(argv)
     threshold = load_threshold(options.threshold)

@@ -16,7 +16,7 @@ from person_reid.basics import UserError, printable, progress
 from person_reid.cli.parser import Parser
 from person_reid.cli.values import THRESHOLD
 from person_reid.retrieval.results import RESULT, load_result
-from person_reid.retrieval.thresholds import DIGITS, load_promise, load_threshold
+from person_reid.retrieval.thresholds import load_promise, load_threshold
 
 SHEET = 10  # queries per sheet
 SHOWN = 777  # the query shown by default; the first if there are fewer
@@ -47,8 +47,8 @@ def main(argv: list[str] | None = None) -> None:
     if options.worst is None and options.camera is None:
         options.query_index = options.query_index or [SHOWN if len(query) > SHOWN else 0]
     queries = ranking.chosen(query, gallery, options.query_index, options.worst, options.camera)
-    if promise := load_promise(options.threshold) if options.threshold else None:
-        print(f"threshold {threshold:.{DIGITS}f} {promise.words()}")
+    if promise := load_promise(options.threshold):
+        print(promise)
     rows = []
     for index, precision in queries.items():
         path, matches, total = ranking.look_up(query, gallery, index, options.top, threshold, options.test_dir)

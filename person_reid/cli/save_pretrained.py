@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
             read_split(folder, name)  # a mistake in one is found before the work
     check_target(options.output / CONFIG)
     threshold = load_threshold(options.threshold) if options.threshold else None
-    promise = load_promise(options.threshold) if options.threshold else None
+    promise = load_promise(options.threshold)
     tested = tested_network(options)
     embedder = Embedder(tested, device=select_device(options.gpu_ids)) if options.test_dirs else None
     accuracies = [accuracy(embedder, test_dir) for test_dir in options.test_dirs if embedder]

@@ -83,7 +83,7 @@ def add(options: Namespace) -> None:
     index = SearchIndex(options.index)
     new = index.missing(paths)
     abouts = about_images(paths if options.about or options.pattern else map(Path, new), options.about, options.pattern)
-    count = add_images(index, embedder_of(index, options), paths)
+    count = add_images(index, embedder_of(index, options), new)
     index.describe(abouts)
     print(f"{options.index}: {count} images added, {len(paths) - count} were there already, {len(index)} in all")
     index.prepare()
@@ -151,9 +151,9 @@ def ask(options: Namespace) -> None:
             who = ", ".join(f"{name} {match[name]}" for name in ("identity", "camera") if name in match)
             place = f"({who}) {match['image']}" if who else match["image"]
             print(f"  {match['similarity']:.{DIGITS}f} {remark}{printable(place)}")
-    promise = load_promise(options.threshold) if options.threshold else None
+    promise = load_promise(options.threshold)
     if promise:
-        print(f"threshold {threshold:.{DIGITS}f} {promise.words()}")
+        print(promise)
     if options.json:
         asked = {"threshold": options.threshold and threshold, "promise": promise and promise.words()}
         write_json(options.json, {"index": str(options.index), **asked, "queries": described})

@@ -96,13 +96,15 @@ def loss_plan(options: Namespace) -> LossPlan:
         _check_head(name, options.loss, options.head)
     weight = listed.pop("cross_entropy", 1.0)
     terms += [LossTerm(name, weight) for name, weight in listed.items()]
-    taught = [term for term in terms if losses.REGISTRY[term.name].loss.needs_teacher]
+    taught = tuple(term for term in terms if term.needs_teacher)
     if taught and not options.teacher:
         raise UserError(f"--loss {options.loss}: {taught[0].name} needs a teacher: --teacher RUN or FILE.")
     if options.teacher and not taught:
-        raise UserError(f"--teacher {options.teacher} would be ignored. Say how to learn: --loss teacher_neighbours:0.1.")
-    rest = tuple(term for term in terms if term not in taught)
-    return LossPlan(options.head, options.label_smoothing, weight, rest, tuple(taught))
+        raise UserError(
+            f"--teacher {options.teacher} would be ignored. Say how to learn: --loss teacher_neighbours:0.1."
+        )
+    rest = tuple(term for term in terms if not term.needs_teacher)
+    return LossPlan(options.head, options.label_smoothing, weight, rest, taught)
 
 
 def _check_head(name: str, listed: str, head: str) -> None:

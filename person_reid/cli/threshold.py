@@ -37,8 +37,8 @@ TESTED = 0  # --gallery_size without a number
 SEARCHES = "count searches among N images that accept a stranger, not pairs; without N, among as many as were tested"
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Measure, print, and write SAVE.json and SAVE.png."""
+def parse(argv: list[str] | None) -> Namespace:
+    """Return the flags, resolved. Raises UserError for those that exclude each other."""
     parser = Parser(__doc__)
     parser.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")
     rules = ("eer", *FALSE_POSITIVE_RATES, "hardest")
@@ -55,6 +55,12 @@ def main(argv: list[str] | None = None) -> None:
     if args.false_match_rate is not None and args.rule:
         raise UserError("--rule and --false_match_rate both choose the threshold: leave one out.")
     args.rule, args.confidence = args.rule or "eer", args.confidence or 0.95
+    return args
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure, print, and write SAVE.json and SAVE.png."""
+    args = parse(argv)
     query, gallery = load_result(args.result)
     pairs = pair_similarities(query, gallery, args.ignore_cameras)
     found = summarize(pairs)
@@ -89,7 +95,7 @@ def promises(query: FeatureSet, gallery: FeatureSet, args: Namespace) -> dict[st
     size = 1 if args.gallery_size is None else args.gallery_size or int((gallery.labels > 0).sum())
     asked = args.false_match_rate, args.confidence
     found = promised(query, gallery, *asked, size, args.ignore_cameras)
-    print(f"threshold {found.threshold:.4f} {found.words()}")
+    print(found)
     of_pairs: dict[str, Any] = {}
     if size == 1 and not args.ignore_cameras:
         for cameras, promise in of_cameras(query, gallery, *asked):

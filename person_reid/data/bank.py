@@ -14,9 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import UnidentifiedImageError
 
@@ -27,6 +28,7 @@ from person_reid.data.layout import some_of
 log = logging.getLogger(__name__)
 DECODER_VERSION = 2  # part of the fingerprint: raise it when the pixels that load_image returns change
 AHEAD = 512  # images decoded ahead of use, at most; they are held in memory
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 def load_bank(
@@ -65,7 +67,7 @@ def open_bank(
     if cache is not None and paths:
         stem = f"{re.sub(r'[^0-9A-Za-z-]+', '_', description)}_{height}x{width}"
         file = Path(cache) / f"{stem}_{fingerprint(paths)}.npy"
-    bank = None if file is None else _open(file, (len(paths), height, width, 3))
+    bank = None if file is None else open_array(file, (len(paths), height, width, 3), np.uint8)
     if bank is None:
         return DecodingBank(paths, lambda path: load_image(path, height, width), (height, width), file, description)
     return torch.from_numpy(bank)
@@ -128,7 +130,7 @@ class DecodingBank:
             for _ in self._with_bar():  # iterating writes the file
                 if self.file is None:
                     break
-            bank = _open(file, self.shape)  # if our write failed, another process may have finished the file
+            bank = open_array(file, self.shape, np.uint8)  # after a failed write, another process may have made it
             if bank is not None:
                 return torch.from_numpy(bank)
         bank = np.empty(self.shape, np.uint8)
@@ -151,13 +153,13 @@ def fingerprint(paths: Iterable[str | Path], times: bool = True) -> str:
     return digest.hexdigest()[:16]
 
 
-def _open(file: Path, shape: tuple[int, ...]) -> Pixels | None:
-    """Return the array in a cache file, or None if it is missing, damaged or unreadable."""
+def open_array(file: Path, shape: tuple[int, ...], kind: type[Scalar]) -> npt.NDArray[Scalar] | None:
+    """Return the array in a cache file, or None if it is missing, damaged, unreadable, or of another shape or type."""
     try:
-        bank: Pixels = np.load(file, mmap_mode="c")  # copy on write: torch warns about read-only arrays
+        array: npt.NDArray[Scalar] = np.load(file, mmap_mode="c")  # copy on write: torch warns about read-only arrays
     except (OSError, ValueError, EOFError):
         return None
-    return bank if bank.shape == shape and bank.dtype == np.uint8 else None
+    return array if array.shape == shape and array.dtype == kind else None
 
 
 def decode(sources: Sequence[Any], load: Callable[[Any], Pixels]) -> Generator[Pixels, None, None]:

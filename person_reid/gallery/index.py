@@ -147,13 +147,12 @@ class SearchIndex:
         queries = self._checked(queries, "queries", "query {}".format)
         if among:
             self._upgrade()
-        which = among or EVERYTHING
-        if exact or not faiss_is_installed() or min(self.last_id(), self.count(which)) <= EXACT:
-            similarities, ids = self.nearest(queries, k, which)
+        exact = exact or not faiss_is_installed() or self.last_id() <= EXACT
+        some = self._ids(among) if among and not exact else None
+        if exact or (some is not None and len(some) <= EXACT):
+            similarities, ids = self.nearest(queries, k, among or EVERYTHING)
         else:
-            condition, values = which.condition()
-            rows = self._rows(f"SELECT id FROM images WHERE {condition}", values) if among else []
-            similarities, ids = self.lists().search(queries, k, np.array(rows, np.int64).ravel() if among else None)
+            similarities, ids = self.lists().search(queries, k, some)
         images = self._images(sorted({int(i) for i in ids.flat if i >= 0}))
 
         def found(row: Sequence[float], numbers: Sequence[int]) -> list[Found]:
@@ -202,14 +201,14 @@ class SearchIndex:
         """Return how many images have an id above `number`."""
         return int(self._rows("SELECT count(*) FROM images WHERE id > ?", (number,))[0][0])
 
-    def count(self, which: Filter) -> int:
-        """Return how many images a filter lets through."""
-        condition, values = which.condition()
-        return int(self._rows(f"SELECT count(*) FROM images WHERE {condition}", values)[0][0])
-
     def last_id(self) -> int:
         """Return the id of the latest image, or 0 if there are none."""
         return int(self._rows("SELECT coalesce(max(id), 0) FROM images")[0][0])
+
+    def _ids(self, which: Filter) -> npt.NDArray[np.int64]:
+        """Return the ids (n,) of the images that a filter lets through."""
+        condition, values = which.condition()
+        return np.array(self._rows(f"SELECT id FROM images WHERE {condition}", values), np.int64).ravel()
 
     def _images(self, ids: Sequence[int]) -> dict[int, tuple[Path, About]]:
         """Return {id: (path, what is known)} of those of the images that are still there."""

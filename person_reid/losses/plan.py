@@ -29,6 +29,11 @@ class LossTerm:
         """Return whether the loss expects the features that enter the neck's dropout."""
         return REGISTRY[self.name].loss.before_dropout
 
+    @property
+    def needs_teacher(self) -> bool:
+        """Return whether the loss compares features with a teacher's."""
+        return REGISTRY[self.name].loss.needs_teacher
+
 
 @dataclass(frozen=True)
 class LossPlan:

@@ -50,6 +50,9 @@ class Promise:
     people: int
     gallery_size: int
 
+    def __str__(self) -> str:
+        return f"threshold {self.threshold:.4f} {self.words()}"
+
     def words(self) -> str:
         """Return the promise in words."""
         what = "pairs" if self.gallery_size == 1 else f"searches among {self.gallery_size:,} images"

@@ -165,8 +165,10 @@ def load_threshold(text: str | Path) -> float:
         raise UserError(f"--threshold {text}: no threshold in it; expected the file of tools/threshold.py.") from None
 
 
-def load_promise(text: str | Path) -> Promise | None:
+def load_promise(text: str | Path | None) -> Promise | None:
     """Read what is promised of a threshold that load_threshold reads, or return None if nothing is, or of another."""
+    if text is None:
+        return None
     try:
         report = _report(text)
         threshold, rate, confidence = (float(report["promise"][name]) for name in ("threshold", "rate", "confidence"))

@@ -34,7 +34,7 @@ class Criterion(nn.Module):
     def forward(self, features: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return a float32 scalar. features: (B, D) or (B, P, D). logits: (B, C) or (B, H, C). labels: (B,) below C."""
         loss: torch.Tensor = self.classification_weight * self.classify(logits, labels)
-        loss = loss + sum(_over_heads(logit_loss, logits, labels) for logit_loss in self.logit_losses.values())
+        loss = loss + sum(over_parts(logit_loss, logits, labels) for logit_loss in self.logit_losses.values())
         loss = loss + sum(metric_loss(features, labels) for metric_loss in self.metric_losses.values())
         return loss
 
@@ -44,7 +44,7 @@ class Criterion(nn.Module):
 
     def classify(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return the classifier's loss, a scalar; in evaluation mode plain cross entropy: no margin, no smoothing."""
-        return _over_heads(self.classification, logits, labels)
+        return over_parts(self.classification, logits, labels)
 
 
 class ClusterCriterion(Criterion):
@@ -73,9 +73,9 @@ class PartLosses(nn.ModuleList):
         return total
 
 
-def _over_heads(loss: nn.Module, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Sum a loss over the H heads of a part network, logits (B, H, C), or over the only head, logits (B, C)."""
-    total: torch.Tensor = sum(loss(head, labels) for head in (logits.unbind(1) if logits.ndim == 3 else [logits]))
+def over_parts(loss: nn.Module, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Sum a loss over the outputs (B, P, D) of the parts of a part network, or over the only one, (B, D)."""
+    total: torch.Tensor = sum(loss(part, targets) for part in (outputs.unbind(1) if outputs.ndim == 3 else [outputs]))
     return total
 
 

@@ -5,7 +5,7 @@ The teacher sees each image as it is, and mirrored, and the student must give it
 
 import hashlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +14,13 @@ from torch.nn import functional as F
 
 from person_reid import losses
 from person_reid.basics import atomic_write, describe
-from person_reid.data.bank import fingerprint, open_bank
+from person_reid.data.bank import fingerprint, open_array, open_bank
 from person_reid.data.layout import Split
 from person_reid.deploy.embedder import Embedder
 from person_reid.distributed import World
 from person_reid.losses.plan import LossTerm
 from person_reid.retrieval.similarity import Features
+from person_reid.training.criterion import over_parts
 from person_reid.training.trainer import StepContext
 
 log = logging.getLogger(__name__)
@@ -46,14 +47,9 @@ class DistillationTerm:
         taught = self.gather(self.taught[context.batch.indices])
         with torch.autocast(taught.device.type, enabled=False):
             references = {"features": taught, "logits": taught @ self.means.T}
-        outputs = {"features": self.gather(context.features), "logits": self.gather(context.logits)}
-        found = [loss(part, references[loss.takes]) for loss in self.losses for part in _parts(outputs[loss.takes])]
+        outputs = {name: self.gather(getattr(context, name)) for name in sorted({loss.takes for loss in self.losses})}
+        found = [over_parts(loss, outputs[loss.takes], references[loss.takes]) for loss in self.losses]
         return torch.stack(found).sum()
-
-
-def _parts(output: torch.Tensor) -> Iterable[torch.Tensor]:
-    """Return the outputs (B, D) of the parts of a part network, (B, P, D), or the only one, (B, D)."""
-    return output.unbind(1) if output.ndim == 3 else [output]
 
 
 def teacher_features(teacher: Embedder, splits: Sequence[tuple[Path, Split]]) -> Features:
@@ -69,21 +65,12 @@ def teacher_features(teacher: Embedder, splits: Sequence[tuple[Path, Split]]) ->
         cache, name = folder.parent / ".cache", folder.name
         known = hashlib.sha256(probe + fingerprint(split.paths).encode()).hexdigest()[:16]
         file = cache / f"teacher_{name}_{known}.npy"
-        features = _read(file, (len(split), teacher.dim))
+        features = open_array(file, (len(split), teacher.dim), np.float32)
         if features is None:
             features = teacher.features(open_bank(split.paths, *teacher.size, cache, name), f"teacher of {name}")
             _write(features, file)
         found.append(features)
     return np.concatenate(found)
-
-
-def _read(file: Path, shape: tuple[int, int]) -> Features | None:
-    """Return the features in a file, or None if it is missing, damaged or unreadable."""
-    try:
-        features: Features = np.load(file)
-    except (OSError, ValueError, EOFError):
-        return None
-    return features if features.shape == shape and features.dtype == np.float32 else None
 
 
 def _write(features: Features, file: Path) -> None:

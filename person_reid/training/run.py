@@ -115,6 +115,8 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
     evaluation = Evaluation(data.roots[0], spec.runtime) if spec.evaluate_every else None
     sampler = build_sampler(spec, split, world)
 
+    targets = torch.from_numpy(split.targets)
+
     seed_everything(spec.seed)
     network, criterion = _build(spec, len(split.classes), device, "none" if state else spec.weights)
     with world.leader_first():  # one process decodes; the others open its caches
@@ -128,13 +130,11 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
         if spec.losses.taught:
             assert spec.teacher, "the command that makes the spec opens it"
             taught = teacher_features(spec.teacher(device=device), splits)
-            targets = torch.from_numpy(split.targets)
             terms.append(DistillationTerm(spec.losses.taught, taught, targets, device, world))
         if evaluation:
             evaluation.decode(augment.height, augment.width)
     bank = banks[0] if len(banks) == 1 else torch.cat(banks)  # a single bank remains a memory-mapped file
 
-    targets = torch.from_numpy(split.targets)
     batches = Batches(BatchSource(bank, augment, device), targets, sampler, spec.seed, world.rank, data.sizes)
     trainer = Trainer(network, criterion, batches, spec, terms, world)
     adaptation = Adaptation(spec.adapt, split, bank, trainer) if spec.adapt else None

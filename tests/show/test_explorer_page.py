@@ -242,4 +242,5 @@ def test_a_page_without_its_folder_says_so(browser, look, tmp_path):
             (tmp_path / file.name).write_bytes(file.read_bytes())
     browser.call("Page.navigate", url=(tmp_path / "index.html").as_uri())
     browser.wait("document.getElementById('failed')?.hidden === false")
+    assert "Copy the whole folder" in browser.texts("#failed")[0]
     browser.events.clear()  # the scripts that are missing

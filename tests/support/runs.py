@@ -1,9 +1,13 @@
 """What a run left on the disk, for tests that compare runs."""
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import torch
+
+from person_reid.training.trainer import Trainer
 
 
 def weights(name, file="net_last.pth", room="."):
@@ -19,3 +23,17 @@ def log(name, room="."):
 def equal_weights(first, second):
     """Whether two state dicts are the same to the last bit."""
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+@contextmanager
+def killed_in(epoch):
+    """Kill the training in a block before its first batch of an epoch, which is counted from 0."""
+
+    def train_epoch(trainer, *stop, original=Trainer.train_epoch):
+        if trainer.epoch == epoch:
+            raise KeyboardInterrupt
+        return original(trainer, *stop)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "train_epoch", train_epoch)
+        yield

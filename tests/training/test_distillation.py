@@ -19,9 +19,8 @@ from person_reid.deploy.embedder import Embedder
 from person_reid.distributed import World
 from person_reid.losses.plan import LossTerm
 from person_reid.training.distillation import DistillationTerm
-from person_reid.training.trainer import Trainer
 from tests.support.people import write_people
-from tests.support.runs import equal_weights, log, weights
+from tests.support.runs import equal_weights, killed_in, log, weights
 
 SMALL = ["--backbone", "test_resnet", "--weights", "none", "--height", "32", "--width", "16", "--train_all"]
 SMALL += ["--batchsize", "8", "--gpu_ids", "-1", "--data_dir", "people", "--lr", "0.02", "--total", "3"]
@@ -50,7 +49,7 @@ def kept():
     return list(Path("people/.cache").glob("teacher_*.npy"))
 
 
-def test_the_teachers_features_are_those_of_its_embedder_and_are_computed_once(monkeypatch):
+def test_the_teachers_features_are_those_of_its_embedder_and_are_computed_once():
     train.main([*SMALL, *TAUGHT, "teacher_neighbours:1,teacher_relations:0.5,teacher_similarity", "--name", "taught"])
     (file,) = kept()
     paths = read_split("people", "train_all").paths
@@ -66,17 +65,11 @@ def test_the_teachers_features_are_those_of_its_embedder_and_are_computed_once(m
     assert equal_weights(before, weights("again")) and np.array_equal(np.load(file), stored)
 
 
-def test_a_run_that_is_killed_goes_on_to_the_same_bits(monkeypatch):
+def test_a_run_that_is_killed_goes_on_to_the_same_bits():
     flags = [*SMALL, *TAUGHT, "teacher_classes:1,triplet", "--erasing_p", "0.5"]
     train.main([*flags, "--name", "whole"])
 
-    def train_epoch(trainer, *stop, original=Trainer.train_epoch):
-        if trainer.epoch == 2:
-            raise KeyboardInterrupt
-        return original(trainer, *stop)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Trainer, "train_epoch", train_epoch)
+    with killed_in(epoch=2):
         train.main([*flags, "--name", "killed"])
     train.main([*flags, "--name", "killed", "--resume"])
     assert equal_weights(weights("whole"), weights("killed"))

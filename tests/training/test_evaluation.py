@@ -11,9 +11,8 @@ import test as test_script
 import train
 from person_reid.basics import UserError
 from person_reid.training.evaluation import Evaluation
-from person_reid.training.trainer import Trainer
 from tests.support.people import write_people
-from tests.support.runs import equal_weights, log, weights
+from tests.support.runs import equal_weights, killed_in, log, weights
 
 SMALL = ["--backbone", "test_resnet", "--weights", "none", "--height", "64", "--width", "32"]
 SMALL += ["--batchsize", "8", "--gpu_ids", "-1", "--train_all"]
@@ -64,14 +63,8 @@ def test_the_last_record_has_the_figures_of_test_py(here, capsys):
     assert (record["rank1"], record["mAP"]) == pytest.approx((float(found["Rank@1"]), float(found["mAP"])), abs=1e-5)
 
 
-def test_a_killed_run_goes_on_with_the_same_bits_and_records(here, monkeypatch):
-    def train_epoch(trainer, *stop, original=Trainer.train_epoch):
-        if trainer.epoch == 3:
-            raise KeyboardInterrupt
-        return original(trainer, *stop)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Trainer, "train_epoch", train_epoch)
+def test_a_killed_run_goes_on_with_the_same_bits_and_records(here):
+    with killed_in(epoch=3):
         train.main([*SMALL, *FLAGS, "--name", "killed"])
     train.main(["--resume", "--name", "killed", "--eval_every", "2"])  # from here on, though it did not begin so
     assert equal_weights(weights("plain"), weights("killed"))

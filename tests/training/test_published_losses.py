@@ -15,7 +15,6 @@ from person_reid.cli.options import parse_train
 from person_reid.cli.specs import train_spec
 from person_reid.losses import PUBLISHED
 from person_reid.training.run import set_up
-from person_reid.training.trainer import Trainer
 from tests.support import FIXTURES, runs
 from tests.support.people import write_people
 from tests.support.runs import equal_weights
@@ -107,7 +106,7 @@ def test_the_verification_loss_sees_features_before_the_dropout_of_the_neck(word
 
 
 @pytest.mark.parametrize(
-    ("words", "killed_in"),
+    ("words", "epoch"),
     [
         (["--adv", "0.1", "--aiter", "3", "--total", "2"], 1),
         (["--alpha", "1.0", "--total", "2"], 1),
@@ -115,18 +114,12 @@ def test_the_verification_loss_sees_features_before_the_dropout_of_the_neck(word
     ],
     ids=str,
 )
-def test_a_run_that_was_killed_and_resumed_ends_with_the_same_bits(words, killed_in, here, monkeypatch):
+def test_a_run_that_was_killed_and_resumed_ends_with_the_same_bits(words, epoch, here):
     """With --DG it is killed between the two epochs that average."""
     whole, log = run(words, name_of(words))
 
-    def train_epoch(trainer, *stop, original=Trainer.train_epoch):
-        if trainer.epoch == killed_in:
-            raise KeyboardInterrupt
-        return original(trainer, *stop)
-
     name = name_of(["killed", *words])
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Trainer, "train_epoch", train_epoch)
+    with runs.killed_in(epoch):
         run(words, name)
     train.main(["--resume", "--name", name])
     weights, resumed_log = run(words, name)
