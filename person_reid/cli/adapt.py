@@ -5,6 +5,7 @@
     python tools/adapt.py --data_dir crops --name mine --resume                          # go on after an interruption
     python tools/adapt.py --data_dir crops --name mine --from ft_ResNet50 --pattern "cam(?P<camera>[0-9]+)"
     python tools/adapt.py --data_dir ../Market/pytorch --name mine --from msmt --report_labels
+    python tools/adapt.py --data_dir crops --name mine --from duke --keep_source ../Duke/pytorch   # and do not forget
 
 --data_dir is any folder of person crops, or one that prepare.py laid out, whose train_all is taken. Each epoch clusters
 the images by their present features and learns to tell the clusters apart. The result is a run like that of train.py:
@@ -20,7 +21,7 @@ from person_reid.cli.flags import training_parser
 from person_reid.cli.options import load_run_options, parse_train
 from person_reid.cli.parser import Parser
 from person_reid.cli.specs import spec_of, train_spec
-from person_reid.cli.values import bounded, part, positive
+from person_reid.cli.values import bounded, part, positive, some_texts
 from person_reid.data.unlabelled import SOURCES
 from person_reid.distributed import join_world
 from person_reid.models.factory import network_kind
@@ -96,6 +97,10 @@ def adapting_parser() -> Parser:
     images.add_argument("--cameras", choices=SOURCES, default="names", help="where the camera of an image is said")
     images.add_argument("--pattern", help="regular expression with the group camera, searched in names and paths")
     images.add_argument("--report_labels", action="store_true", help="report purity and mAP; learns nothing from them")
+    images.add_argument(
+        "--keep_source", dest="train_with", type=some_texts, metavar="DIR",
+        help="labelled data sets, laid out and separated by commas, for half of every batch",
+    )  # fmt: skip
     start = parser.add_argument_group("start")
     start.add_argument("--from", dest="from_run", metavar="RUN", help="start from a run instead of a weight file")
     clusters = parser.add_argument_group("clusters")
@@ -112,6 +117,12 @@ def adapting_parser() -> Parser:
     clusters.add_argument("--temperature", type=positive(float), default=usual.temperature, help="of the loss")
     clusters.add_argument("--decay", type=part, default=usual.decay, help="of the mean teacher, per step")
     clusters.add_argument("--outliers", choices=("drop", "instances"), default="drop", help="images in no cluster")
+    clusters.add_argument(
+        "--reliable", action="store_true", help="also leave out images whose cluster depends on the radius (SpCL)"
+    )
+    clusters.add_argument(
+        "--proxies", action="store_true", help="tell a cluster's parts in different cameras apart (CAP)"
+    )
     clusters.add_argument(
         "--no_camera_norm", action="store_true", help="cluster without centring each camera's features"
     )

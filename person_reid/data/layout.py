@@ -104,21 +104,28 @@ def read_split(data_dir: str | Path, split: str, cameras_required: bool = True) 
 def read_training_splits(roots: Sequence[str | Path], split: str) -> list[tuple[Path, Split]]:
     """Read the training images of several data sets.
 
-    From the first root this reads `split`, from each further one train_all, or train if it has no train_all.
+    From the first root this reads `split`. Returns a pair for each root: the folder, such as
+    Path("market/pytorch/train_all"), and its Split. Raises UserError in the cases of read_further_splits.
+    """
+    first = Path(roots[0])
+    return [(first / split, read_split(first, split, cameras_required=False)), *read_further_splits(roots)]
 
-    Returns a pair for each root: the folder, such as Path("market/pytorch/train_all"), and its Split. Raises UserError
-    if a root is given twice, and in the cases of read_split.
+
+def read_further_splits(roots: Sequence[str | Path]) -> list[tuple[Path, Split]]:
+    """Read train_all, or train if there is no train_all, of each root but the first, as read_training_splits does.
+
+    Raises UserError if a root is given twice, and in the cases of read_split.
     """
     folders = [Path(root) for root in roots]
     places = [folder.resolve() for folder in folders]
     twice = [str(folder) for folder, place in zip(folders, places, strict=True) if places.count(place) > 1]
     if twice:
         raise UserError(f"The same data set is given more than once: {', '.join(twice)}. Name each folder once.")
-    names = [split, *("train" if _has_only_train(folder) else "train_all" for folder in folders[1:])]
-    return [
-        (folder / name, read_split(folder, name, cameras_required=False))
-        for folder, name in zip(folders, names, strict=True)
-    ]
+    found = []
+    for root in folders[1:]:
+        name = "train" if (root / "train").is_dir() and not (root / "train_all").is_dir() else "train_all"
+        found.append((root / name, read_split(root, name, cameras_required=False)))
+    return found
 
 
 def join_splits(splits: Sequence[tuple[Path, Split]]) -> Split:
@@ -214,10 +221,6 @@ def _parse_or_folder(path: Path, folder: str, position: int) -> tuple[int, int]:
     if match:
         return int(match[1]), int(match[2])
     return (int(folder) if re.fullmatch(r"-?[0-9]{1,18}", folder) else position), -1
-
-
-def _has_only_train(root: Path) -> bool:
-    return (root / "train").is_dir() and not (root / "train_all").is_dir()
 
 
 def _append(numbers: Numbers, more: Numbers) -> Numbers:

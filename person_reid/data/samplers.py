@@ -175,6 +175,8 @@ class ClusterSampler:
     batch_size, instances, seed, cameras, rank, world_size: see PKSampler, whose epochs follow one another here. If
     there are fewer than P clusters, a batch holds them all and is smaller. `labels` is (N,) int64, -1 for images that
     no batch shows; at first it is all -1.
+
+    parts: (N,), which of several sets an image belongs to; each has an equal share of the clusters of a batch.
     """
 
     def __init__(
@@ -187,15 +189,18 @@ class ClusterSampler:
         cameras: npt.ArrayLike | None = None,
         rank: int = 0,
         world_size: int = 1,
+        parts: npt.ArrayLike | None = None,
     ) -> None:
         self.labels = np.full(num_images, -1, np.int64)
+        self.parts = np.zeros(num_images, np.int64) if parts is None else np.asarray(parts)
         self.batch_size, self.instances, self.steps, self.seed = batch_size, instances, steps, seed
         self.cameras = np.zeros(num_images, np.int64) if cameras is None else np.asarray(cameras)
         self.rank, self.world_size = rank, world_size
 
     def assign(self, labels: npt.NDArray[np.int64]) -> None:
         """Set the cluster of each image, (N,). Raises UserError unless every process gets two clusters per step."""
-        clusters = len(np.unique(labels[labels >= 0]))
+        shown = [labels[(labels >= 0) & (self.parts == part)] for part in np.unique(self.parts)]
+        clusters = min(len(np.unique(part)) for part in shown)
         if clusters < 2 * self.world_size:
             raise UserError(
                 f"{clusters} cluster(s) of {len(labels)} images: nothing tells people apart. Expected images of some "
@@ -210,12 +215,20 @@ class ClusterSampler:
 
     def batches(self, epoch: int) -> Iterator[torch.Tensor]:
         """Yield the indices of each step, LongTensor (P·K,), with the K images of a cluster side by side."""
-        shown = np.flatnonzero(self.labels >= 0)
-        clusters = min(self.batch_size // self.instances, len(np.unique(self.labels[shown])) // self.world_size)
+        parts = np.unique(self.parts)
+        streams = [
+            self._of(np.flatnonzero((self.labels >= 0) & (self.parts == part)), self.batch_size // len(parts), epoch)
+            for part in parts
+        ]
+        yield from map(torch.cat, islice(zip(*streams, strict=True), self.steps))
+
+    def _of(self, shown: npt.NDArray[np.int64], batch_size: int, epoch: int) -> Iterator[torch.Tensor]:
+        """Yield batches of the images `shown` without end: each is shown as often as any other of its cluster."""
+        clusters = min(batch_size // self.instances, len(np.unique(self.labels[shown])) // self.world_size)
         sampler = PKSampler(
             self.labels[shown], clusters * self.instances, self.instances, self.seed, self.cameras[shown],
             self.rank, self.world_size,
         )  # fmt: skip
         passes = (sampler.batches(epoch * self.steps + number) for number in count())
-        for indices in islice(chain.from_iterable(passes), self.steps):
+        for indices in chain.from_iterable(passes):
             yield torch.from_numpy(shown)[indices]

@@ -4,6 +4,16 @@
     c_k ← m·c_k + (1 − m)·f, then to unit length; f: the image of k in the batch least similar to c_k
 
 Dai et al., Cluster Contrast for Unsupervised Person Re-Identification, ACCV 2022, with its hard instances.
+
+With proxies, c_k is the part k of a cluster that one camera shows, and the loss is that of an image of part y among the
+parts A of its camera, plus LAMBDA times that of the parts P of its cluster in other cameras, against Q, the HARDEST
+most similar parts of other clusters:
+
+    L = −log softmax over A of (f · c / τ)[y] − LAMBDA / |P| · Σ over u in P of log (S_u / Σ over P and Q of S)
+    S_u = exp(f · c_u / τ)
+
+Wang et al., Camera-aware Proxies for Unsupervised Person Re-Identification, AAAI 2021, eq. 4, 6 and 7; the parts move
+as the clusters do above.
 """
 
 from typing import Any
@@ -13,6 +23,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from person_reid.losses.base import FeatureLoss, unit_length
+
+LAMBDA = 0.5  # of the paper
+HARDEST = 50  # of the paper
 
 
 class ClusterMemory(FeatureLoss):
@@ -28,10 +41,14 @@ class ClusterMemory(FeatureLoss):
         self.centers = torch.zeros(0, 0)
 
     def compute(self, features: Tensor, labels: Tensor) -> Tensor:
-        loss = F.cross_entropy(self.scores(features), labels)
+        loss = self.contrast(self.scores(features), labels)
         if self.training:
             self.update(features.detach(), labels)
         return loss
+
+    def contrast(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss, a scalar, of the scores (N, C) of images of the clusters `labels` (N,)."""
+        return F.cross_entropy(scores, labels)
 
     def scores(self, features: Tensor) -> Tensor:
         """Return the cosines between features of unit length and centers, divided by τ: (N, D) → (N, C)."""
@@ -58,3 +75,24 @@ class ClusterMemory(FeatureLoss):
     def set_extra_state(self, state: Any) -> None:
         """Take the centers from a state dict, whatever their number."""
         self.centers = torch.as_tensor(state)
+
+
+class ProxyMemory(ClusterMemory):
+    """The same with C parts of clusters, each of one camera, in place of clusters.
+
+    clusters, cameras: (C,) int64, of each part. They are not in the state dict: whoever clusters sets them.
+    """
+
+    clusters: Tensor
+    cameras: Tensor
+
+    def contrast(self, scores: Tensor, labels: Tensor) -> Tensor:
+        mine = self.clusters == self.clusters[labels, None]
+        here = self.cameras == self.cameras[labels, None]
+        within = F.cross_entropy(scores.masked_fill(~here, -torch.inf), labels)
+        elsewhere = mine & ~here
+        others = scores.masked_fill(mine, -torch.inf).topk(min(HARDEST, scores.shape[1])).values
+        compared = torch.cat([scores.masked_fill(~elsewhere, -torch.inf), others], 1).logsumexp(1)
+        count = elsewhere.sum(1)
+        across = torch.where(count > 0, compared - (scores * elsewhere).sum(1) / count.clamp(min=1), 0)
+        return within + LAMBDA * across.mean()

@@ -67,6 +67,54 @@ def dbscan(graph: Any, radius: float = 0.5, min_samples: int = 4) -> Labels:
     return np.asarray(found.labels_, np.int64)
 
 
+def reliable(labels: Labels, tight: Labels, loose: Labels, least: float | None = None) -> tuple[Labels, float]:
+    """Make outliers of the images whose cluster depends on the radius.
+
+    labels: clusters (N,). tight, loose: those at a smaller and at a larger radius. An image stays if
+
+    - its cluster is independent: |I ∩ J| / |I ∪ J| of the cluster I and the loose one J reaches `least`, and
+    - the image is in the compact part: |I ∩ J| / |I ∪ J|, J now the tight cluster, is the largest in I.
+
+    least: None for the value that nine tenths of the clusters reach. Returns new labels (N,), and `least` for the next
+    call. Ge et al., Self-paced Contrastive Learning with Hybrid Memory, NeurIPS 2020, section 3.3.
+    """
+    inside = labels >= 0
+    independence, compactness = np.zeros((2, labels.max(initial=-1) + 1))
+    alike = _shared(labels, tight)
+    np.maximum.at(independence, labels[inside], _shared(labels, loose)[inside])
+    np.maximum.at(compactness, labels[inside], alike[inside])
+    if least is None:
+        least = float(np.quantile(independence, 0.1, method="lower")) if inside.any() else 0.0
+    kept = np.flatnonzero(inside)
+    kept = kept[(independence[labels[kept]] >= least) & (alike[kept] >= compactness[labels[kept]])]
+    found = np.full_like(labels, OUTLIER)
+    found[kept] = np.unique(labels[kept], return_inverse=True)[1]
+    return found, least
+
+
+def _shared(labels: Labels, others: Labels) -> npt.NDArray[np.float64]:
+    """Return |I ∩ J| / |I ∪ J| (N,) of the clusters I and J to which two clusterings assign each image."""
+    first, second = alone(labels), alone(others)
+    _, pairs, counts = np.unique(np.stack([first, second]), axis=1, return_inverse=True, return_counts=True)
+    both = counts[pairs.ravel()]
+    return np.asarray(both / (np.bincount(first)[first] + np.bincount(second)[second] - both))
+
+
+def alone(labels: Labels) -> Labels:
+    """Return labels (N,) with each outlier in a cluster of its own."""
+    outliers = np.cumsum(labels < 0) + labels.max(initial=-1)
+    return np.where(labels < 0, outliers, labels)
+
+
+def camera_proxies(labels: Labels, cameras: Labels) -> tuple[Labels, Labels, Labels]:
+    """Split clusters by camera. Returns each image's part (N,), -1 for outliers, and each part's cluster and camera."""
+    inside = np.flatnonzero(labels >= 0)
+    parts, of_image = np.unique(np.stack([labels[inside], cameras[inside]]), axis=1, return_inverse=True)
+    found = np.full_like(labels, OUTLIER)
+    found[inside] = of_image.ravel()
+    return found, parts[0], parts[1]
+
+
 def cluster_means(features: Features, labels: Labels) -> Features:
     """Return the mean feature of each cluster at unit length, (C, D); outliers belong to none."""
     members = np.flatnonzero(labels >= 0)

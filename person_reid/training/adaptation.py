@@ -15,9 +15,21 @@ from person_reid.basics import UserError
 from person_reid.data.layout import Split, parse_names
 from person_reid.data.samplers import ClusterSampler
 from person_reid.deploy.runtimes import features_of
+from person_reid.losses.cluster_memory import ProxyMemory
 from person_reid.models.heads import Head
 from person_reid.models.network import Network
-from person_reid.retrieval.clusters import Labels, agreement, cluster_means, dbscan, jaccard_graph, nearest, overlap
+from person_reid.retrieval.clusters import (
+    Labels,
+    agreement,
+    alone,
+    camera_proxies,
+    cluster_means,
+    dbscan,
+    jaccard_graph,
+    nearest,
+    overlap,
+    reliable,
+)
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import Features, flaw
@@ -31,6 +43,7 @@ from person_reid.training.trainer import Trainer
 log = logging.getLogger(__name__)
 LEAST_KEPT = 0.1  # docs/adaptation.md has measured values of good and bad runs
 MOST_QUERIES = 2000  # of the report
+MARGIN = 0.02  # of the radius: images whose cluster changes within it are not reliable
 
 
 def prepare_network(network: Network) -> None:
@@ -48,19 +61,23 @@ def prepare_network(network: Network) -> None:
 class Adaptation:
     """The clusters of a training without labels.
 
-    spec: how to cluster. split: the images. bank: uint8 (N, H, W, 3), the same. trainer: with a ClusterCriterion and a
-    ClusterSampler.
+    spec: how to cluster. split: the images, those without labels first, whose target is 0. bank: uint8 (N, H, W, 3),
+    the same images. trainer: with a ClusterCriterion and a ClusterSampler.
     """
 
     def __init__(self, spec: AdaptSpec, split: Split, bank: torch.Tensor, trainer: Trainer) -> None:
         self.spec, self.split, self.bank, self.trainer = spec, split, bank, trainer
-        self.labels: Labels = np.full(len(split), -1, np.int64)
+        self.known = split.targets[split.targets > 0] - 1  # the identities of labelled images
+        self.count = len(split) - len(self.known)  # of images without labels
+        self.paths, self.cameras = split.paths[: self.count], split.cameras[: self.count]
+        self.labels: Labels = np.full(self.count, -1, np.int64)
         self.features: Features | None = None  # of the last refresh
+        self.independence: float | None = None  # that a reliable cluster needs
         self.first: Labels | None = None  # the nearest neighbours at the start
         self.kept = 1.0
         self.start = {name: value.clone() for name, value in trainer.network.state_dict().items()}
-        self.people = parse_names(split.paths)[0] if spec.report_labels else None
-        if trainer.world.leads and len(np.unique(split.cameras)) == 1 and split.cameras[0] >= 0:
+        self.people = parse_names(self.paths)[0] if spec.report_labels else None
+        if trainer.world.leads and len(np.unique(self.cameras)) == 1 and self.cameras[0] >= 0:
             log.warning("All images are of one camera: nothing in them shows how a person looks in another one.")
 
     @property
@@ -86,12 +103,11 @@ class Adaptation:
         agreement: of the clusters with those before. kept: the share of the nearest neighbours at the start that still
         are. Raises UserError if there are not two clusters, and if the features are not finite.
         """
-        features, cameras, spec, world = self.extract(), self.split.cameras, self.spec, self.trainer.world
-        if reason := flaw(features):
+        everything, cameras, spec, world = self.extract(), self.cameras, self.spec, self.trainer.world
+        if reason := flaw(everything):
             raise UserError(f"{reason}: nothing can be clustered. Try a lower --lr.")
-        self.features = features
-        compared = CameraNorm(features, cameras)(features, cameras) if spec.camera_norm else features
-        labels = dbscan(jaccard_graph(compared, spec.radius, spec.k1, spec.k2), spec.radius, spec.min_samples)
+        self.features = features = everything[: self.count]
+        labels = self.cluster(CameraNorm(features, cameras)(features, cameras) if spec.camera_norm else features)
         labels = world.sum(labels if world.leads else np.zeros_like(labels))  # other machines may round differently
         found = {"clusters": float(labels.max(initial=-1) + 1), "clustered": float((labels >= 0).mean())}
         neighbours = nearest(features)
@@ -102,11 +118,19 @@ class Adaptation:
             found |= report(features, self.people, cameras, labels)
         if world.leads:
             log.info(", ".join(f"{name} {round(value, 4):g}" for name, value in found.items()))
-        if spec.outliers == "instances":
-            alone = np.flatnonzero(labels < 0)
-            labels[alone] = labels.max(initial=-1) + 1 + np.arange(len(alone))
-        self.use(labels, features)
+        self.use(alone(labels) if spec.outliers == "instances" else labels, everything)
         return found
+
+    def cluster(self, features: Features) -> Labels:
+        """Return the cluster (N,) of each image, -1 for outliers, by features (N, D)."""
+        spec = self.spec
+        smaller, larger = np.clip([spec.radius - MARGIN, spec.radius + MARGIN], 0.001, 0.999).tolist()
+        graph = jaccard_graph(features, larger if spec.reliable else spec.radius, spec.k1, spec.k2)
+        labels = dbscan(graph, spec.radius, spec.min_samples)
+        if spec.reliable:
+            tight, loose = (dbscan(graph, radius, spec.min_samples) for radius in (smaller, larger))
+            labels, self.independence = reliable(labels, tight, loose, self.independence)
+        return labels
 
     def conclude(self, run: RunFolder) -> None:
         """Write the teacher and the clusters; keep the start instead of the teacher if it is judged to be better."""
@@ -114,7 +138,7 @@ class Adaptation:
 
         run.save_weights("average", self.network.state_dict())
         if self.features is not None:
-            draw_clusters(self.split.paths, self.features, self.split.cameras, self.labels, run.clusters)
+            draw_clusters(self.paths, self.features, self.cameras, self.labels, run.clusters)
         if self.kept < LEAST_KEPT:
             run.save_weights("last", self.start)
             log.warning(
@@ -125,14 +149,21 @@ class Adaptation:
             )  # fmt: skip
 
     def use(self, labels: Labels, features: Features | None = None) -> None:
-        """Make these clusters (N,) the classes; features (N, D): fill the memory with their means."""
+        """Make these clusters (N,) and the known identities the classes.
+
+        features: of all images, those with labels last, to fill the memory with the means of the classes.
+        """
         self.labels = labels
         batches, criterion = self.trainer.batches, self.trainer.criterion
         assert isinstance(batches.sampler, ClusterSampler) and isinstance(criterion, ClusterCriterion)
+        labels, memory = np.concatenate([labels, self.known + labels.max(initial=-1) + 1]), criterion.memory
         batches.sampler.assign(labels)
+        if isinstance(memory, ProxyMemory):
+            labels, *parts = camera_proxies(labels, self.split.cameras)
+            memory.clusters, memory.cameras = (torch.from_numpy(part).to(batches.device) for part in parts)
         batches.targets = torch.from_numpy(labels).to(batches.device)
         if features is not None:
-            criterion.memory.centers = torch.from_numpy(cluster_means(features, labels)).to(batches.device)
+            memory.centers = torch.from_numpy(cluster_means(features, labels)).to(batches.device)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs besides the trainer's state, which holds the memory."""
@@ -140,12 +171,14 @@ class Adaptation:
             "labels": torch.from_numpy(self.labels),
             "first": torch.from_numpy(self.first),
             "kept": self.kept,
+            "independence": self.independence,
             "start": self.start,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state that `state_dict` returned."""
         self.first, self.kept, self.start = state["first"].cpu().numpy(), state["kept"], state["start"]
+        self.independence = state.get("independence")  # older runs have none
         self.use(state["labels"].cpu().numpy())
 
 

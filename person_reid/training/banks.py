@@ -16,11 +16,13 @@ from person_reid.training.spec import TrainSpec
 def training_banks(spec: TrainSpec, splits: list[tuple[Path, Split]]) -> list[torch.Tensor]:
     """Return the bank of each split; images without labels have an order of their own, and so has their cache."""
     data, augment = spec.data, spec.data.augment
+    banks = []
     if spec.adapt:
         otherwise = RunFolder(spec.name).path
-        return [unlabelled_bank(part.paths, data.roots[0], augment, otherwise) for _, part in splits]
+        banks.append(unlabelled_bank(splits[0][1].paths, data.roots[0], augment, otherwise))
     size = augment.height, augment.width
-    return [load_bank(part.paths, *size, folder.parent / ".cache", folder.name) for folder, part in splits]
+    labelled = splits[len(banks) :]
+    return banks + [load_bank(part.paths, *size, folder.parent / ".cache", folder.name) for folder, part in labelled]
 
 
 def unlabelled_bank(paths: list[Path], folder: Path, augment: Augment, otherwise: Path) -> torch.Tensor:

@@ -50,9 +50,9 @@ class Criterion(nn.Module):
 class ClusterCriterion(Criterion):
     """The loss of images without labels: their clusters, which change between epochs, are told apart by a memory."""
 
-    def __init__(self, dim: int, momentum: float, temperature: float) -> None:
+    def __init__(self, dim: int, memory: ClusterMemory) -> None:
         super().__init__(LossPlan(), 1, dim)
-        self.memory = ClusterMemory(momentum, temperature)
+        self.memory = memory
 
     def forward(self, features: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return a float32 scalar. features: (B, D). labels: (B,), the clusters. The logits are not used."""

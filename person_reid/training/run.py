@@ -11,11 +11,12 @@ import torch
 
 from person_reid.basics import UserError, seed_everything
 from person_reid.data.bank import BatchSource, fingerprint
-from person_reid.data.layout import Split, join_splits, read_training_splits, read_unlabelled
+from person_reid.data.layout import Split, join_splits, read_further_splits, read_training_splits, read_unlabelled
 from person_reid.data.samplers import ClusterSampler, PKSampler, Sampler, ShuffleSampler, expected_pairs
 from person_reid.data.unlabelled import read_people
 from person_reid.deploy.runtimes import check_runtime
 from person_reid.distributed import World
+from person_reid.losses.cluster_memory import ClusterMemory, ProxyMemory
 from person_reid.models.factory import build_model, check_size, parameter_count
 from person_reid.models.heads import Head
 from person_reid.models.network import Network
@@ -101,7 +102,7 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = spec.tf32
     data, augment = spec.data, spec.data.augment
     if spec.adapt:
-        splits = [read_people(data.roots[0], spec.adapt.cameras, spec.adapt.pattern)]
+        splits = [read_people(data.roots[0], spec.adapt.cameras, spec.adapt.pattern), *read_further_splits(data.roots)]
     else:
         splits = read_training_splits(data.roots, data.split)
     split = join_splits(splits)
@@ -159,7 +160,8 @@ def _build(spec: TrainSpec, num_classes: int, device: torch.device, weights: str
         network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
     if spec.adapt:
         prepare_network(network)
-        return network, ClusterCriterion(network.metric_dim, spec.adapt.momentum, spec.adapt.temperature)
+        memory = (ProxyMemory if spec.adapt.proxies else ClusterMemory)(spec.adapt.momentum, spec.adapt.temperature)
+        return network, ClusterCriterion(network.metric_dim, memory)
     return network, Criterion(spec.losses, num_classes, network.metric_dim, network.parts)
 
 
@@ -182,8 +184,9 @@ def build_sampler(spec: TrainSpec, split: Split, world: World) -> Sampler:
     data, ranks = spec.data, (world.rank, world.size)
     if spec.adapt:
         return ClusterSampler(
-            len(split), data.batch_size, data.instances, spec.adapt.steps, spec.seed, split.cameras, *ranks
-        )
+            len(split), data.batch_size, data.instances, spec.adapt.steps, spec.seed, split.cameras, *ranks,
+            parts=split.targets > 0,
+        )  # fmt: skip
     if data.sampler != "shuffle":
         cameras = split.cameras if data.sampler == "pk_camera" else None
         return PKSampler(split.targets, data.batch_size, data.instances, spec.seed, cameras, *ranks)
@@ -214,10 +217,12 @@ def _open_folder(run: RunFolder, training: Training, spec: TrainSpec, goes_on: b
 
 def _describe(training: Training, spec: TrainSpec, world: World) -> None:
     trainer, split = training.trainer, training.split
+    people = f"{len(split.classes)} identities"
+    if spec.adapt:
+        people = f"{len(split.classes) - 1} known and of unknown people" if len(split.classes) > 1 else "unknown people"
     log.info(
         "%s, %.2f M parameters; %d images of %s; %d epochs on %s%s.",
-        spec.network.backbone, parameter_count(trainer.network) / 1e6, len(split),
-        "unknown people" if spec.adapt else f"{len(split.classes)} identities",
+        spec.network.backbone, parameter_count(trainer.network) / 1e6, len(split), people,
         spec.optimizer.epochs, trainer.device, f", {world.size} processes" if world.size > 1 else "",
     )  # fmt: skip
 

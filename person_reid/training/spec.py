@@ -32,7 +32,8 @@ Sizes = Sequence[tuple[int, tuple[int, int]]]
 class DataSpec:
     """The training images, and how batches are drawn from them.
 
-    roots: data sets laid out by prepare.py; `val`, `query` and `gallery` are those of the first.
+    roots: data sets laid out by prepare.py; `val`, `query` and `gallery` are those of the first. Without labels, the
+        first is any folder of images, and the further ones have labels.
     split: the folder of the first root to train on, "train" or "train_all".
     batch_size: images per batch and process.
     sampler: "shuffle", "pk" or "pk_camera". instances: images per identity in a batch of the last two.
@@ -86,6 +87,8 @@ class AdaptSpec:
     decay: of the mean teacher, whose features are clustered, per step.
     camera_norm: whether the features of every camera get the same mean before they are clustered.
     outliers: "drop" leaves them out of the batches, "instances" makes each a cluster of its own.
+    reliable: whether images whose cluster depends on the radius are outliers, too; see retrieval.clusters.reliable.
+    proxies: whether the parts of a cluster in each camera are told apart; see losses.cluster_memory.
     report_labels: whether labels in the names are read, to report the purity of the clusters and the mAP.
     """
 
@@ -101,6 +104,8 @@ class AdaptSpec:
     decay: float = 0.995
     camera_norm: bool = True
     outliers: str = "drop"
+    reliable: bool = False
+    proxies: bool = False
     report_labels: bool = False
 
 

@@ -13,7 +13,7 @@ from person_reid.deploy.exported import Engine
 from person_reid.training.adaptation import LEAST_KEPT
 from person_reid.training.trainer import Trainer
 from tests.support.people import write_people
-from tests.support.runs import equal_weights, log, weights
+from tests.support.runs import equal_weights, killed_in, log, weights
 from tests.support.scripts import refused, run
 
 SMALL = ["--height", "32", "--width", "16", "--gpu_ids", "-1", "--batchsize", "8", "--instances", "4", "--steps", "3"]
@@ -111,6 +111,25 @@ def test_a_stopped_run_goes_on_to_the_same_bits(people, room, tmp_path, monkeypa
     assert timeless[0] == timeless[1]
 
 
+def test_labelled_images_fill_half_of_each_batch(people, tmp_path, monkeypatch):
+    """Their identities stay as they are; only the others are clustered. Stopped and resumed, to the same bits."""
+    write_people(tmp_path / "source" / "train_all", 3, 4, seed=5)
+    flags = ["--keep_source", "source", "--reliable", "--proxies", "--report_labels"]
+    output = adapted(people, "both", tmp_path, *flags)
+    assert "92 images of 3 known and of unknown people" in output
+    state = weights("both", "resume.pth", tmp_path)
+    assert len(state["adaptation"]["labels"]) == 80 and 0 < state["adaptation"]["independence"] <= 1
+    assert not equal_weights(weights("both", room=tmp_path), state["adaptation"]["start"])
+
+    monkeypatch.chdir(tmp_path)
+    with killed_in(epoch=1):
+        adapt.main(["--data_dir", str(people), "--name", "killed", *SMALL, *START, *flags])
+    run("adapt", "--name", "killed", "--resume", cwd=tmp_path)
+    assert equal_weights(*(weights(name, room=tmp_path) for name in ("both", "killed")))
+    words = refused("adapt", "--data_dir", people, *START, "--keep_source", people, cwd=tmp_path)
+    assert "more than once" in words
+
+
 def test_identities_are_never_read(people, room, tmp_path):
     """Other names, in files and folders, give the same bits; --report_labels, which reads them, changes nothing."""
     random = np.random.default_rng(0)
@@ -196,8 +215,11 @@ def test_every_flag_reaches_the_spec():
     for name, value in flags.items():
         spec = adapt.adapt_spec(adapt.parse([*START, f"--{name}", value]))
         assert str(getattr(spec.adapt, name)) == value and spec.adapt != usual.adapt
-    for flag, name in {"no_camera_norm": "camera_norm", "report_labels": "report_labels"}.items():
+    switches = {"no_camera_norm": "camera_norm"} | {name: name for name in ("report_labels", "reliable", "proxies")}
+    for flag, name in switches.items():
         spec = adapt.adapt_spec(adapt.parse([*START, f"--{flag}"]))
         assert getattr(spec.adapt, name) != getattr(usual.adapt, name)
+    roots = adapt.adapt_spec(adapt.parse([*START, "--data_dir", "x", "--keep_source", "a,b"])).data.roots
+    assert [root.name for root in roots] == ["x", "a", "b"]
     assert spec.optimizer.backbone_lr == spec.optimizer.lr == 3.5e-4
     assert torch.float16 is adapt.adapt_spec(adapt.parse([*START, "--fp16"])).dtype

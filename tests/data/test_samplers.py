@@ -178,3 +178,17 @@ def test_clusters_change_between_epochs_and_cameras_are_mixed():
     assert epoch_of(sampler, 1) == before != epoch_of(sampler, 2)
     for batch in before:
         assert all(len(set(np.array(four) % 4)) == 4 for four in (batch[:4], batch[4:]))
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_every_part_has_an_equal_share_of_each_batch(ranks):
+    """However many clusters each has."""
+    labels = np.concatenate([np.repeat(np.arange(4), 5), [-1] * 3, np.repeat(np.arange(4, 40), 3)])
+    parts = np.repeat([0, 1], [23, 108])
+    for rank in range(ranks):
+        sampler = ClusterSampler(len(labels), 8, 2, 6, 0, None, rank, ranks, parts)
+        sampler.assign(labels)
+        for batch in epoch_of(sampler):
+            assert parts[batch].tolist() == [0] * 4 + [1] * 4 and len(set(labels[batch])) == 4
+    with pytest.raises(UserError, match="1 cluster"):
+        sampler.assign(np.where(parts == 1, labels, np.minimum(labels, 0)))

@@ -1,9 +1,11 @@
 """The cluster memory against loops over images and clusters, written from the paper."""
 
 import numpy as np
+import pytest
 import torch
 
-from person_reid.losses.cluster_memory import ClusterMemory
+from person_reid.losses import cluster_memory
+from person_reid.losses.cluster_memory import LAMBDA, ClusterMemory, ProxyMemory
 
 CLUSTERS, DIM = 5, 6
 
@@ -93,3 +95,45 @@ def test_half_precision_computes_in_float32():
         found = memory()(features.detach().bfloat16(), labels)
     exact = memory()(features.detach().bfloat16().float(), labels)
     assert found.dtype == torch.float32 and np.isclose(float(found), float(exact))
+
+
+def slow_proxy_loss(features, labels, loss, hardest):
+    """The paper's equations, image by image; proxies of one camera compete, then those of one cluster."""
+    total = 0.0
+    for feature, label in zip(unit(features.double()), labels.tolist(), strict=True):
+        scores = [feature @ center.double() / loss.temperature for center in loss.centers]
+        camera, cluster = loss.cameras[label], loss.clusters[label]
+        proxies = range(len(scores))
+        here = sum(scores[k].exp() for k in proxies if loss.cameras[k] == camera)
+        total = total - (scores[label] - here.log())
+        positive = [k for k in proxies if loss.clusters[k] == cluster and loss.cameras[k] != camera]
+        negative = sorted((scores[k] for k in proxies if loss.clusters[k] != cluster), reverse=True)[:hardest]
+        everything = sum(scores[k].exp() for k in positive) + sum(score.exp() for score in negative)
+        for k in positive:
+            total = total - LAMBDA / len(positive) * (scores[k] - everything.log())
+    return total / len(labels)
+
+
+@pytest.mark.parametrize("hardest", [2, 50])
+def test_the_proxies_of_a_cluster_are_drawn_together(hardest, monkeypatch):
+    monkeypatch.setattr(cluster_memory, "HARDEST", hardest)
+    loss = ProxyMemory(temperature=0.2)
+    torch.manual_seed(3)
+    loss.centers = unit(torch.randn(8, DIM))
+    loss.clusters = torch.tensor([0, 0, 0, 1, 1, 2, 3, 3])
+    loss.cameras = torch.tensor([0, 1, 2, 0, 2, 1, 0, 1])  # cluster 2 is seen by one camera
+    features = torch.randn(16, DIM, requires_grad=True)
+    labels = torch.arange(16) % 8
+    expected = slow_proxy_loss(features, labels, loss, hardest)
+    found = loss(features, labels)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
+    (gradient,), (slow_gradient,) = (torch.autograd.grad(value, features) for value in (found, expected))
+    torch.testing.assert_close(gradient, slow_gradient, rtol=1e-4, atol=1e-4)
+
+
+def test_proxies_of_one_camera_are_clusters():
+    plain, proxies = memory(), ProxyMemory()
+    proxies.centers, proxies.clusters, proxies.cameras = plain.centers, torch.arange(CLUSTERS), torch.zeros(CLUSTERS)
+    features, labels = batch()
+    torch.testing.assert_close(proxies(features, labels), plain(features, labels))
+    torch.testing.assert_close(proxies.centers, plain.centers)

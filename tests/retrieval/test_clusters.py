@@ -10,7 +10,18 @@ from sklearn.cluster import DBSCAN
 
 from person_reid.basics import UserError
 from person_reid.retrieval import clusters as module
-from person_reid.retrieval.clusters import agreement, cluster_means, dbscan, jaccard_graph, margins, nearest, overlap
+from person_reid.retrieval.clusters import (
+    agreement,
+    alone,
+    camera_proxies,
+    cluster_means,
+    dbscan,
+    jaccard_graph,
+    margins,
+    nearest,
+    overlap,
+    reliable,
+)
 from tests.retrieval.conftest import clusters
 from tests.support.references import dense_k_reciprocal
 
@@ -104,3 +115,52 @@ def test_nearest_leaves_the_image_itself_out_and_overlap_counts_the_rest():
     assert overlap(found, np.full_like(found, 99)) == 0
     assert overlap(np.array([[1, 2], [3, 4]]), np.array([[2, 5], [7, 8]])) == 0.25
     assert nearest(features[:3]).shape == (3, 2)
+
+
+def slow_reliable(labels, tight, loose, least):
+    """Sets of images, as the paper writes them; an outlier is the only one of its set."""
+
+    def members(clustering, image):
+        return {i for i, label in enumerate(clustering) if label == clustering[image] >= 0} | {image}
+
+    def shared(image, clustering):
+        mine, theirs = members(labels, image), members(clustering, image)
+        return len(mine & theirs) / len(mine | theirs)
+
+    inside = [i for i, label in enumerate(labels) if label >= 0]
+    independence, compactness = {}, {}
+    for i in inside:
+        independence[labels[i]] = max(independence.get(labels[i], 0), shared(i, loose))
+        compactness[labels[i]] = max(compactness.get(labels[i], 0), shared(i, tight))
+    if least is None:
+        least = sorted(independence.values())[(len(independence) - 1) // 10]
+    kept = [i for i in inside if independence[labels[i]] >= least and shared(i, tight) == compactness[labels[i]]]
+    return [labels[i] if i in kept else -1 for i in range(len(labels))], least
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 2**32), st.integers(1, 40), st.integers(1, 12), st.sampled_from([None, 0.4, 1.0]))
+def test_reliable_clusters_equal_the_sets_of_the_paper(seed, count, most, least):
+    random = np.random.default_rng(seed)
+    labels = np.unique(np.append(random.integers(-1, most, count), -1), return_inverse=True)[1][:-1] - 1
+    tight, loose = (np.where(random.random(count) < 0.3, random.integers(-1, most, count), labels) for _ in range(2))
+    if labels.max() < 0:
+        assert reliable(labels, tight, loose)[0].tolist() == labels.tolist()
+        return
+    expected, threshold = slow_reliable(labels.tolist(), tight.tolist(), loose.tolist(), least)
+    found, used = reliable(labels, tight, loose, least)
+    assert used == pytest.approx(threshold)
+    assert ((found >= 0) == (np.array(expected) >= 0)).all()
+    inside = found >= 0
+    assert agreement(found, np.array(expected)) == 1 or len(set(found[inside])) <= 1
+    assert sorted(set(found[inside])) == list(range(len(set(found[inside]))))
+
+
+def test_alone_and_proxies():
+    labels = np.array([1, -1, 0, 1, -1, 1])
+    assert alone(labels).tolist() == [1, 2, 0, 1, 3, 1]
+    proxies, of_cluster, of_camera = camera_proxies(labels, np.array([5, 5, 5, 7, 7, 5]))
+    assert (proxies[[1, 4]] == -1).all() and proxies[0] == proxies[5] != proxies[3]
+    shown = np.array([0, 2, 3, 5])
+    assert of_cluster[proxies[shown]].tolist() == labels[shown].tolist()
+    assert of_camera[proxies[shown]].tolist() == [5, 5, 7, 5] and len(of_cluster) == 3
