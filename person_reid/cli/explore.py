@@ -3,6 +3,7 @@
     python tools/explore.py --result pytorch_result.mat --save look
     python tools/explore.py --rerank                                          # before and after re-ranking
     python tools/explore.py --result resnet.mat --other osnet.mat             # two networks, same images
+    python tools/explore.py --label_errors label_errors.csv                   # decide about doubtful labels
 
 It shows all queries, worst first, the ranking of any image, a map of the features, and what a threshold accepts,
 rejects and gets wrong. The folder contains small copies of all photographs: pass it on only if you may pass them on.
@@ -13,41 +14,62 @@ from pathlib import Path
 
 import numpy as np
 
-from person_reid.basics import UserError, check_folder, printable
+from person_reid.basics import UserError, check_folder, printable, with_ending
 from person_reid.cli.parser import Parser
 from person_reid.cli.reranking import SETTINGS, add_rerank_flags, rerank_spec
 from person_reid.data.layout import some_of
 from person_reid.retrieval.rerank import rescorer
-from person_reid.retrieval.results import RESULT, FeatureSet, load_result
+from person_reid.retrieval.results import RESULT, FeatureSet, load_gallery, load_result
 
 
 def main(argv: list[str] | None = None) -> None:
     """Rank, draw and write the folder."""
     options = parse(argv)
-    query, gallery = load_result(options.result, paths=True)
+    query, gallery = read_images(options)
     others = load_result(options.other, paths=True) if options.other else None
-    if others:
+    if query and others:
         check_same_images(options, (query, gallery), others)
 
-    from person_reid.show.explorer import MARK, write_explorer  # matplotlib loads slowly
+    from person_reid.show.explorer import MARK, describe_result, write_explorer  # matplotlib loads slowly
+    from person_reid.show.explorer_images import images_of
+    from person_reid.show.explorer_labels import describe_proposals
     from person_reid.show.explorer_rankings import rank
 
     check_folder(options.save, MARK)
+    images, rankings, views = images_of(query, gallery, options.test_dir), [], {}
+    if options.label_errors:
+        views["labels"] = describe_proposals(images, options.label_errors)
     name = options.result.stem
-    rankings = [rank(name, query, gallery)]
-    if options.rerank:
-        scores = rescorer(rerank_spec(options))(query.features, gallery.features)
-        rankings.append(rank(f"{name}, re-ranked", query, gallery, scores))
-    if others:
-        rankings.append(rank(options.other.stem if options.other.stem != name else str(options.other), *others))
-    missing = write_explorer(options.save, query, gallery, rankings, options.result.name, options.test_dir)
-    images = len(query) + len(gallery)
+    if query:
+        rankings.append(rank(name, query, gallery))
+        if options.rerank:
+            scores = rescorer(rerank_spec(options))(query.features, gallery.features)
+            rankings.append(rank(f"{name}, re-ranked", query, gallery, scores))
+        if others:
+            rankings.append(rank(options.other.stem if options.other.stem != name else str(options.other), *others))
+        views |= describe_result(query, gallery, rankings)
+    missing = write_explorer(options.save, images, options.result.name, views, options.test_dir)
+    count = len(images.paths)
     if missing:
-        print(printable(f"{len(missing)} of {images} images cannot be read; their tiles are grey:\n{some_of(missing)}"))
+        print(printable(f"{len(missing)} of {count} images cannot be read; their tiles are grey:\n{some_of(missing)}"))
     for ranking in rankings:
         print(printable(ranking.metrics.line("" if len(rankings) == 1 else f"{ranking.name} ")))
     size = sum(path.stat().st_size for path in options.save.rglob("*") if path.is_file())
     print(f"Open {options.save / 'index.html'} in a browser ({size / 1e6:.1f} MB)")
+
+
+def read_images(options: Namespace) -> tuple[FeatureSet | None, FeatureSet]:
+    """Return the query, if there is one, and the gallery that the options name; `result` is then their file."""
+    if options.label_errors and not options.result:
+        options.result = with_ending(options.label_errors, ".mat", ".csv")
+        if not options.result.is_file():
+            raise UserError(
+                f"{options.result}: not there. tools/label_errors.py writes it beside the list. A result with these "
+                "images serves too: --result FILE"
+            )
+        return None, load_gallery(options.result)
+    options.result = options.result or RESULT
+    return load_result(options.result, paths=True)
 
 
 def check_same_images(options: Namespace, sets: tuple[FeatureSet, ...], others: tuple[FeatureSet, ...]) -> None:
@@ -63,10 +85,12 @@ def check_same_images(options: Namespace, sets: tuple[FeatureSet, ...], others: 
 
 
 def parse(argv: list[str] | None) -> Namespace:
-    """Return the options. Raises UserError for a flag of re-ranking without --rerank."""
+    """Return the options. Raises UserError for flags that would be ignored."""
     parser = Parser(__doc__)
-    parser.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")
+    parser.add_argument("--result", type=Path, help=f"features written by test.py (default: {RESULT})")
     parser.add_argument("--other", type=Path, help="features of another network, to compare with")
+    text = "list of tools/label_errors.py, to decide about; its images are read from the .mat file beside it"
+    parser.add_argument("--label_errors", type=Path, metavar="FILE.csv", help=text)
     parser.add_argument("--test_dir", help="folder that holds query and gallery, if the images have moved")
     parser.add_argument("--save", type=Path, default=Path("look"), help="folder to write")
     parser.add_argument("--rerank", action="store_true", help="also show the re-ranked result, to compare with")
@@ -75,4 +99,6 @@ def parse(argv: list[str] | None) -> Namespace:
     given = [name for name in ("method", "neighbours", *SETTINGS) if getattr(options, name) != parser.get_default(name)]
     if given and not options.rerank:
         raise UserError(f"--{given[0]}: a setting of re-ranking. Add --rerank, or leave it out.")
+    if not options.result and options.label_errors and (options.rerank or options.other):
+        raise UserError("--rerank and --other rank the gallery for queries. Name a result that has them: --result FILE")
     return options

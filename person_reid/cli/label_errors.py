@@ -4,9 +4,11 @@
     python tools/label_errors.py --data_dir mine/pytorch --from osnet_msmt17 --split gallery --least 0.8
     python tools/label_errors.py --data_dir mine/pytorch --from osnet_msmt17 --accept_above 0.95
 
-Writes label_errors.csv, the most suspicious image first, and label_errors.png, these images beside their neighbours.
-Nothing else is changed. Write yes or no into the column accept, then apply the list:
+Writes label_errors.csv, the most suspicious image first, label_errors.png, these images beside their neighbours, and
+label_errors.mat, the features. Nothing else is changed. Decide which proposals are right, in the column accept or in
+the browser, then apply the list:
 
+    python tools/explore.py --label_errors label_errors.csv
     python prepare.py --data_dir mine/pytorch --corrections label_errors.csv
 
 The network must not have been trained on these labels, because it would have learnt their errors by heart: take one
@@ -18,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from person_reid.basics import atomic_write, check_target, printable, select_device, with_ending
+from person_reid.basics import atomic_write, check_target, printable, quoted, select_device, with_ending
 from person_reid.cli.flags import add_runtime, add_tested_network
 from person_reid.cli.parser import Parser
 from person_reid.cli.tested import tested_network
@@ -28,6 +30,7 @@ from person_reid.data.corrections import COLUMNS, FOLDERS
 from person_reid.data.layout import JUNK, read_split
 from person_reid.deploy.embedder import Embedder
 from person_reid.retrieval.label_errors import label_errors
+from person_reid.retrieval.results import FeatureSet, save_gallery
 
 PRINTED = 10  # images
 
@@ -51,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
     split = read_split(options.data_dir, options.split)
     people = np.flatnonzero(split.labels != JUNK)
     paths, labels, cameras = [split.paths[i] for i in people], split.labels[people], split.cameras[people]
-    table, sheet = (with_ending(options.save, ending, ".csv", ".png") for ending in (".csv", ".png"))
+    table, sheet, kept = (with_ending(options.save, ending, ".csv", ".png") for ending in (".csv", ".png", ".mat"))
     check_target(table)
     embedder = Embedder(tested_network(options), device=select_device(options.gpu_ids), runtime=options.runtime)
     bank = open_bank(split.paths, *embedder.size, options.data_dir / ".cache", options.split)
@@ -68,6 +71,7 @@ def main(argv: list[str] | None = None) -> None:
             rows.writerow(
                 [printable(path), labels[i], found.proposal[i], found.identity[i], f"{probability:.3f}", accept]
             )
+    save_gallery(kept, FeatureSet(features, labels, cameras, [path.as_posix() for path in paths]))
     print(f"{table}: {len(listed)} of {len(paths)} labels look wrong (probability ≥ {options.least:g})")
     for i in listed[:PRINTED]:
         proposal = f"{found.proposal[i]} {labels[i]} → {found.identity[i]}"
@@ -76,4 +80,4 @@ def main(argv: list[str] | None = None) -> None:
         from person_reid.show.doubtful import draw_doubtful  # matplotlib loads slowly
 
         draw_doubtful(paths, features, labels, cameras, found, listed[: options.shown], sheet)
-        print(f"The picture is in {sheet}")
+        print(f"The picture is in {sheet}. To decide: python tools/explore.py --label_errors {quoted(table)}")

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from person_reid.basics import UserError
 from person_reid.data.datasets import MARKET_NAME, DataSet
@@ -17,9 +18,20 @@ from person_reid.data.readers import GALLERY, MULTI_QUERY, QUERY, TRAIN, Source,
 
 PROPOSALS = ("move", "junk", "somebody", "merge", "split")
 COLUMNS = ("path", "identity", "proposal", "new_identity", "probability", "accept")
-ANSWERS = {"": False, "no": False, "n": False, "false": False, "0": False, "yes": True, "y": True, "true": True}
+ANSWERS = {"": None, "no": False, "n": False, "false": False, "0": False, "yes": True, "y": True, "true": True}
 ANSWERS |= {"1": True, "x": True}
 FOLDERS = (TRAIN, QUERY, GALLERY, MULTI_QUERY)  # train and val are made from train_all
+
+
+class Correction(NamedTuple):
+    """A line of a list. accepted: None if it is not decided."""
+
+    path: str
+    identity: int
+    proposal: str
+    new_identity: int
+    probability: str
+    accepted: bool | None
 
 
 def corrected(corrections: str | Path) -> DataSet:
@@ -61,12 +73,24 @@ def read_corrected(layout: Path, corrections: Path) -> Splits:
 def read_corrections(file: Path, identities: Mapping[str, int]) -> dict[str, int]:
     """Return {path: new identity} for the accepted lines of a list. identities: {path: identity} of all images.
 
-    Raises UserError, naming the line, for an image that is not there or has another identity, for an unknown proposal,
-    identity or answer, and for lines that contradict one another; also if nothing is accepted.
+    Raises UserError as read_list does, and if nothing is accepted.
     """
+    accepted = {line.path: line.new_identity for line in read_list(file, identities) if line.accepted}
+    if not accepted:
+        raise UserError(f"{file}: no correction is accepted. Write yes into the column accept of those that are right.")
+    return accepted
+
+
+def read_list(file: Path, identities: Mapping[str, int]) -> list[Correction]:
+    """Return the lines of a list. identities: {path: identity} of all images.
+
+    Raises UserError, naming the line, for an image that is not there or has another identity, for an unknown proposal,
+    identity or answer, and for accepted lines that contradict one another.
+    """
+    found: list[Correction] = []
     accepted: dict[str, int] = {}
     for line, row in enumerate(read_csv(file, COLUMNS), 2):
-        path, identity, proposal, new, _, accept = ((row[column] or "").strip() for column in COLUMNS)
+        path, identity, proposal, new, probability, accept = ((row[column] or "").strip() for column in COLUMNS)
 
         def refuse(what: str, line: int = line) -> UserError:
             return UserError(f"{file}, line {line}: {what}")
@@ -83,8 +107,7 @@ def read_corrections(file: Path, identities: Mapping[str, int]) -> dict[str, int
         if not re.fullmatch(wanted, new, re.ASCII) or int(new) == identities[path]:
             expected = f"{JUNK}" if proposal == "junk" else "the number of another person"
             raise refuse(f"new_identity {new!r}: expected {expected}.")
-        if ANSWERS[accept.lower()] and accepted.setdefault(path, int(new)) != int(new):
+        found.append(Correction(path, int(identity), proposal, int(new), probability, ANSWERS[accept.lower()]))
+        if found[-1].accepted and accepted.setdefault(path, int(new)) != int(new):
             raise refuse(f"{path} is to be {int(new)} here and {accepted[path]} above.")
-    if not accepted:
-        raise UserError(f"{file}: no correction is accepted. Write yes into the column accept of those that are right.")
-    return accepted
+    return found

@@ -112,6 +112,11 @@ def save_multi_query(path: str | Path, multi_query: FeatureSet) -> None:
     _save(path, {"mquery": multi_query})
 
 
+def save_gallery(path: str | Path, gallery: FeatureSet) -> None:
+    """Write a gallery without queries."""
+    _save(path, {"gallery": gallery})
+
+
 def load_result(path: str | Path = RESULT, paths: bool = False) -> tuple[FeatureSet, FeatureSet]:
     """Read (query, gallery) from a MATLAB 5 or 7.3 file.
 
@@ -130,6 +135,11 @@ def load_result(path: str | Path = RESULT, paths: bool = False) -> tuple[Feature
 def load_multi_query(path: str | Path = "multi_query.mat", paths: bool = False) -> FeatureSet:
     """Read the FeatureSet that save_multi_query wrote. Raises UserError as load_result does."""
     return _load(path, ("mquery",), paths)[0]
+
+
+def load_gallery(path: str | Path) -> FeatureSet:
+    """Read the gallery of a result, with paths. Raises UserError as load_result does."""
+    return _load(path, ("gallery",), paths=True)[0]
 
 
 def _save(path: str | Path, sets: Mapping[str, FeatureSet]) -> None:

@@ -1,7 +1,7 @@
 """Write the explorer: a folder whose index.html shows all images, rankings and thresholds in a browser, offline.
 
-    rankings = [rank("cosine", query, gallery)]
-    write_explorer("look", query, gallery, rankings, "market.mat")
+    views = describe_result(query, gallery, [rank("cosine", query, gallery)])
+    write_explorer("look", images_of(query, gallery), "market.mat", views)
 
 Browsers do not let a page from the disk read other files, except as scripts and images. So numbers are in scripts,
 data/*.js, which hand base64 or JSON to a function of the page (templates/explorer/data.js), and photographs are tiles
@@ -11,22 +11,23 @@ of large JPEG files, sheets/*.jpg.
 import base64
 import json
 import shutil
-from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from person_reid.basics import printable, whole_folder
-from person_reid.data.layout import DISTRACTOR, JUNK
+from person_reid.data.layout import DISTRACTOR
 from person_reid.retrieval.results import FeatureSet
-from person_reid.retrieval.similarity import Features, unit_rows
+from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.thresholds import BINS, pair_similarities, summarize
 from person_reid.show.embedding import project_all
-from person_reid.show.explorer_rankings import Ranking
+from person_reid.show.explorer_images import JUNK_NAME, UNKNOWN, Images, person_name
+from person_reid.show.explorer_rankings import LISTED, Ranking
 from person_reid.show.page import TEMPLATES, palette
-from person_reid.show.ranking import Folder, paths_of
+from person_reid.show.ranking import Folder
 from person_reid.show.sprites import COLUMNS, ROWS, write_sprites
 from person_reid.show.style import LINES, LINES_ON_DARK, MANY
 
@@ -40,60 +41,58 @@ COLOURS = tuple(
 
 
 def write_explorer(
-    save: str | Path,
-    query: FeatureSet,
-    gallery: FeatureSet,
-    rankings: Sequence[Ranking],
-    title: str,
-    test_dir: Folder = None,
+    save: str | Path, images: Images, title: str, views: Mapping[str, Any] | None = None, test_dir: Folder = None
 ) -> list[str]:
     """Write the folder `save`, whole or not at all; an older explorer there is replaced.
 
-    rankings: of these images, the plain ranking of these features first; its cosines are compared with the threshold.
     title: for the page.
+    views: what describe_result returns, without which there are no figures; "labels": describe_proposals.
     test_dir: folder that holds query and gallery, if the images have moved.
 
     Returns a line for each image that cannot be read, which is a grey tile. Raises UserError if no image can be read,
-    for a result that does not name its images, and if `save` is something else.
+    and if `save` is something else.
     """
-    paths = [*paths_of(query, "query", test_dir), *paths_of(gallery, "gallery", test_dir)]
+    views = {"rankings": [{"name": printable(title), "width": LISTED}]} | dict(views or {})
     with whole_folder(save, MARK) as folder:
-        missing = write_sprites(paths, folder / "sheets", test_dir)
-        features = np.concatenate([unit_rows(query.features), unit_rows(gallery.features)])
+        missing = write_sprites(images.paths, folder / "sheets", test_dir)
         (folder / "data").mkdir()
-        pieces = write_features(features, folder / "data")
-        images = describe_images(query, gallery, paths) | {"pieces": pieces, "piece": PIECE}
-        points, method = project_all(features)
-        images |= {"points": packed(to_square(points)), "method": method}
-        write_script(folder / "data" / "images.js", "images", images)
-        thresholds = describe_thresholds(query, gallery)
-        write_script(folder / "data" / "rankings.js", "rankings", [describe_ranking(ranking) for ranking in rankings])
-        write_script(folder / "data" / "thresholds.js", "thresholds", thresholds)
-        write_page(folder, title)
+        pieces = write_features(images.features, folder / "data")
+        points, method = project_all(images.features)
+        about = describe_images(images) | {"pieces": pieces, "piece": PIECE}
+        about |= {"points": packed(to_square(points)), "method": method}
+        for name, content in {"images": about, **views}.items():
+            write_script(folder / "data" / f"{name}.js", name, content)
+        write_page(folder, title, ["images", *views], bool(images.queries))
     return missing
 
 
-def describe_images(query: FeatureSet, gallery: FeatureSet, paths: Sequence[str]) -> dict[str, Any]:
-    """Return names, identities and cameras of all images, the queries first.
+def describe_images(images: Images) -> dict[str, Any]:
+    """Return names, identities and cameras of all images.
 
     Identities and cameras are positions in lists of names: JavaScript would round numbers beyond 2^53.
     """
-    labels, cameras = (
-        np.unique(np.concatenate([getattr(images, name) for images in (query, gallery)]), return_inverse=True)
-        for name in ("labels", "cameras")
-    )
+    about: dict[str, Any] = {"queries": images.queries, "columns": COLUMNS, "rows": ROWS, "palette": COLOURS}
+    about["names"] = [printable(path) for path in images.short_paths]
+    for name, names, each in (("person", "people", images.people), ("camera", "cameras", images.cameras)):
+        found = sorted(set(each), key=lambda word: (len(word), word))
+        place = {word: number for number, word in enumerate(found)}
+        about[names] = list(map(printable, found))
+        about[name] = packed(np.array([place[word] for word in each], np.int32))
+        if name == "person":
+            special = {"junk": JUNK_NAME, "distractor": person_name(DISTRACTOR), "unknown": UNKNOWN}
+            about |= {key: place.get(word, -1) for key, word in special.items()}
+    return about
+
+
+def describe_result(query: FeatureSet, gallery: FeatureSet, rankings: Sequence[Ranking]) -> dict[str, Any]:
+    """Return what the page shows of a result beside its images.
+
+    rankings: of these images, the plain ranking of these features first; its cosines are compared with the threshold.
+    Raises UserError if there is no pair of one person, or of strangers.
+    """
     return {
-        "queries": len(query),
-        "columns": COLUMNS,
-        "rows": ROWS,
-        "names": [printable("/".join(PurePosixPath(path).parts[-3:])) for path in paths],
-        "people": ["junk" if label == JUNK else f"{label:04d}" for label in labels[0].tolist()],
-        "junk": int(np.searchsorted(labels[0], JUNK)) if JUNK in labels[0] else -1,
-        "distractor": int(np.searchsorted(labels[0], DISTRACTOR)) if DISTRACTOR in labels[0] else -1,
-        "person": packed(labels[1].ravel().astype(np.int32)),
-        "cameras": [str(camera) for camera in cameras[0].tolist()],
-        "camera": packed(cameras[1].ravel().astype(np.int32)),
-        "palette": COLOURS,
+        "rankings": [describe_ranking(ranking) for ranking in rankings],
+        "thresholds": describe_thresholds(query, gallery),
     }
 
 
@@ -168,11 +167,14 @@ def write_script(path: Path, name: str, content: object) -> None:
     path.write_text(f'receive("{name}", {text});\n', encoding="ascii")
 
 
-def write_page(folder: Path, title: str) -> None:
-    """Write index.html, and copy the styles and scripts beside it."""
+def write_page(folder: Path, title: str, scripts: Sequence[str], queries: bool) -> None:
+    """Write index.html, and copy the styles and scripts beside it.
+
+    scripts: names of the scripts in data/. queries: whether there are any.
+    """
     for source in SOURCES.iterdir():
         if source.suffix in (".js", ".css"):
             shutil.copy(source, folder / source.name)
-    lines = {"LINES": LINES, "LINES_ON_DARK": LINES_ON_DARK}
-    text = TEMPLATES.get_template("explorer/index.html").render(title=printable(title), **palette(), **lines)
+    values = palette() | {"LINES": LINES, "LINES_ON_DARK": LINES_ON_DARK, "scripts": scripts, "queries": queries}
+    text = TEMPLATES.get_template("explorer/index.html").render(title=printable(title), **values)
     (folder / "index.html").write_text(text, encoding="utf-8")

@@ -16,6 +16,7 @@ from person_reid.retrieval.results import FeatureSet, save_result
 from person_reid.retrieval.similarity import CosineScores
 from person_reid.show import explorer
 from person_reid.show.embedding import project, project_all
+from person_reid.show.explorer_images import images_of
 from person_reid.show.explorer_rankings import rank
 from person_reid.show.sprites import TILE, write_sprites
 from tests.support.ranked_people import lay_out, random_sets
@@ -99,10 +100,10 @@ def test_nothing_in_a_name_can_end_a_script(tmp_path):
 
 def test_large_identities_are_names():
     """JavaScript would round them."""
-    images = FeatureSet(np.ones((3, 2)), np.array([-1, 0, 123456789012345678]), np.array([1, 2, 3]))
-    found = explorer.describe_images(images.select([2]), images.select([0, 1]), ["a", "b", "c"])
-    assert found["people"] == ["junk", "0000", "123456789012345678"]
-    assert (found["junk"], found["distractor"]) == (0, 1)
+    images = FeatureSet(np.ones((3, 2)), np.array([-1, 0, 123456789012345678]), np.array([1, 2, 13]), ["a", "b", "c"])
+    found = explorer.describe_images(images_of(images.select([2]), images.select([0, 1])))
+    assert found["people"] == ["0000", "junk", "123456789012345678"] and found["cameras"] == ["1", "2", "13"]
+    assert (found["junk"], found["distractor"], found["unknown"], found["queries"]) == (1, 0, -1, 1)
 
 
 def test_every_image_has_its_tile(tmp_path):

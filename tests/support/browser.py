@@ -99,9 +99,13 @@ class Browser:
 
     def wait(self, expression):
         """The value of an expression once it is true."""
+        return self.until(lambda: self.value(expression), expression)
+
+    def until(self, check, words="it"):
+        """What `check()` returns once that is true."""
         end = time.monotonic() + PATIENCE
-        while not (found := self.value(expression)):
-            assert time.monotonic() < end, f"never true: {expression}"
+        while not (found := check()):
+            assert time.monotonic() < end, f"never true: {words}"
             time.sleep(0.02)
         return found
 

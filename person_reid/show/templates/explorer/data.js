@@ -33,12 +33,20 @@ const personOf = (image) => DATA.images.people[DATA.images.person[image]];
 const cameraOf = (image) => DATA.images.cameras[DATA.images.camera[image]];
 const nameOf = (image) => DATA.images.names[image];
 
-// "right", "wrong", or "junk", which no figure counts: as person_reid/retrieval/metrics.py has it.
+// What the wall shows: the queries, or all images if there are none.
+const wallLength = () => DATA.images.queries || DATA.images.names.length;
+const inWords = () => (DATA.images.queries ? "queries" : "images");
+
+// The caption of an image, "" for what is not known: `0012 · c3`.
+const whoAndWhere = (image) => [personOf(image), cameraOf(image) && `c${cameraOf(image)}`].filter(Boolean).join(" · ");
+
+// "right", "wrong", or "junk", which no figure counts: as person_reid/retrieval/metrics.py has it; or "unknown".
 function kindOf(asked, image) {
-  const { person, camera, junk } = DATA.images;
+  const { person, camera, junk, unknown } = DATA.images;
   if (person[image] === junk) return "junk";
+  if (person[image] === unknown || person[asked] === unknown) return "unknown";
   if (person[asked] !== person[image]) return "wrong";
-  return camera[asked] === camera[image] ? "junk" : "right";
+  return camera[asked] === camera[image] && cameraOf(image) ? "junk" : "right";
 }
 
 // A query's ranking as Python computed it: {listed, similarities, missed, count, precision, penalty, first}.

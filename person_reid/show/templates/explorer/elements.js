@@ -44,7 +44,7 @@ function tile(image, kind, lines, above = "", faint = false) {
   return made;
 }
 
-const MARKS = { right: "✓ ", wrong: "✗ ", junk: "", asked: "" };
+const MARKS = { right: "✓ ", wrong: "✗ ", junk: "", asked: "", unknown: "" };
 
 // The tiles of a ranking; those below the threshold, if there is one, are faded.
 function answerTiles(asked, { listed, similarities }, threshold, most = Infinity) {
@@ -52,7 +52,7 @@ function answerTiles(asked, { listed, similarities }, threshold, most = Infinity
   let rank = 0;
   for (let i = 0; i < listed.length && rank < most; i++) {
     const kind = kindOf(asked, listed[i]);
-    const lines = [`${MARKS[kind]}${personOf(listed[i])}`, `c${cameraOf(listed[i])} · ${similarities[i].toFixed(3)}`];
+    const lines = [MARKS[kind] + personOf(listed[i]), [cameraOf(listed[i]) && `c${cameraOf(listed[i])}`, similarities[i].toFixed(3)].filter(Boolean).join(" · ")].filter(Boolean);
     const above = kind === "junk" ? "junk" : ++rank;
     tiles.push(tile(listed[i], kind, lines, above, threshold !== undefined && similarities[i] < threshold));
   }

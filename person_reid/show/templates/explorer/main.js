@@ -1,15 +1,22 @@
 "use strict";
 // The page: shows what the address says, and answers clicks and keys.
 
-const VIEWS = { queries: showQueries, ranking: showRanking, map: showMap, threshold: showThreshold, compare: showCompare };
+const VIEWS = { queries: showQueries, ranking: showRanking, map: showMap, threshold: showThreshold, compare: showCompare, labels: showLabels };
+
+// The views that this explorer has, in the order of their tabs.
+function viewsHere() {
+  const there = { threshold: DATA.thresholds, compare: DATA.rankings.length > 1, labels: DATA.labels };
+  return Object.keys(VIEWS).filter((name) => there[name] ?? !(name in there));
+}
 
 function show() {
   const now = state(), pane = document.querySelector("main");
-  const view = VIEWS[now.view] ? now.view : "queries";
+  const here = viewsHere(), view = here.includes(now.view) ? now.view : "queries";
   const { view: before, image: left } = pane.dataset;
   for (const name of Object.keys(VIEWS)) {
     byId(`view-${name}`).hidden = name !== view;
     const tab = document.querySelector(`nav a[data-view="${name}"]`);
+    tab.hidden = !here.includes(name);
     tab.href = linkTo({ view: name });
     tab.toggleAttribute("aria-current", name === view);
   }
@@ -18,6 +25,7 @@ function show() {
   VIEWS[view](now);
   if (view === "ranking" && left !== now.image) byId("view-ranking").scrollTop = 0;
   if (view === "queries" && before === "ranking") byId("wall").querySelector(`[data-image="${Number(left)}"]`)?.focus();
+  if (view === "labels" && before !== "labels") lookAt(doubtOf(now));
   document.body.dataset.shown = location.hash; // for tests: this address has been drawn
 }
 
@@ -42,7 +50,7 @@ function answerKey(event) {
     if (key === "Escape") target.blur();
     return;
   }
-  const views = Object.keys(VIEWS).filter((name) => name !== "compare" || DATA.rankings.length > 1);
+  const views = viewsHere();
   if (key.startsWith("Arrow") && target.matches("a.tile")) {
     const next = moveFocus(target, key);
     if (!next) return;
@@ -52,6 +60,8 @@ function answerKey(event) {
     document.querySelector("main > section:not([hidden]) a.tile")?.focus();
   } else if (views[Number(key) - 1]) {
     go({ view: views[Number(key) - 1] });
+  } else if (state().view === "labels" && answerLabelKey(key)) {
+    // done
   } else if (key === "n" || key === "p") {
     const link = state().view === "ranking" && byId(key === "n" ? "next" : "previous");
     if (link?.href) link.click();
@@ -75,12 +85,13 @@ function answerClick(event) {
 }
 
 function begin() {
-  if (!DATA.images || !DATA.rankings || !DATA.thresholds) {
+  if (!document.body.dataset.needs.split(" ").every((name) => DATA[name])) {
     byId("failed").hidden = false;
     return;
   }
   prepareFilters();
-  prepareThresholds();
+  if (DATA.thresholds) prepareThresholds();
+  if (DATA.labels) prepareLabels();
   prepareMap();
   window.addEventListener("hashchange", show);
   document.addEventListener("click", answerClick);

@@ -54,14 +54,14 @@ function showMap(now) {
 }
 
 const LEGENDS = {
-  identity: "Colours repeat after eight identities; distractors and junk are grey. Queries are larger.",
+  identity: "Colours repeat after eight identities; distractors, junk and unknown people are grey. Queries are larger.",
   camera: "One colour for each camera.",
   error: "Queries are green if their first answer is right, else red. Red gallery images are a wrong first answer.",
 };
 
 // Returns the function image → colour of a way to colour the map.
 function colourOf(way) {
-  const { person, camera, junk, distractor, palette, queries } = DATA.images;
+  const { person, camera, junk, distractor, unknown, palette, queries } = DATA.images;
   const style = getComputedStyle(document.documentElement);
   const [right, wrong, quiet] = ["--right", "--wrong", "--line"].map((name) => style.getPropertyValue(name));
   if (way === "camera") return (image) => palette[camera[image] % palette.length];
@@ -73,7 +73,7 @@ function colourOf(way) {
     }
     return (image) => (isQuery(image) ? (ranking.first[image] === 0 ? right : wrong) : mistaken.has(image) ? wrong : quiet);
   }
-  return (image) => ([junk, distractor].includes(person[image]) ? quiet : palette[person[image] % palette.length]);
+  return (image) => ([junk, distractor, unknown].includes(person[image]) ? quiet : palette[person[image] % palette.length]);
 }
 
 // Returns the image nearest to a position in the canvas, or -1 if none is within reach.
@@ -95,7 +95,8 @@ function showHint(image, x, y) {
   hint.hidden = image < 0;
   byId("map").style.cursor = image < 0 ? "grab" : "pointer";
   if (image < 0) return;
-  const lines = [personOf(image), `camera ${cameraOf(image)}`, isQuery(image) ? `AP ${rankingOf(map.now).precision[image].toFixed(3)}` : "gallery"];
+  const role = isQuery(image) ? `AP ${rankingOf(map.now).precision[image].toFixed(3)}` : DATA.images.queries ? "gallery" : "";
+  const lines = [personOf(image), cameraOf(image) && `camera ${cameraOf(image)}`, role].filter(Boolean);
   hint.replaceChildren(photograph(image), ...lines.map((textContent) => element("span", { className: "line", textContent })));
   const canvas = byId("map");
   hint.style.left = `${Math.min(x + 14, canvas.clientWidth - 110)}px`;

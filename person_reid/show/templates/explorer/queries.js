@@ -1,5 +1,5 @@
 "use strict";
-// The wall of queries, and the filters that choose among them.
+// The wall of queries, or of all images if there are none, and the filters that choose among them.
 
 const FIRSTS = {
   "": ["any", () => true],
@@ -36,6 +36,7 @@ function filterOf(now) {
   return (image) => {
     if (person && personOf(image).replace(/^0+(?=\d)/, "") !== person) return false;
     if (now.camera && cameraOf(image) !== now.camera) return false;
+    if (!DATA.images.queries) return true;
     if (!isQuery(image)) return now.first === "" && now.low === "" && now.high === "";
     const similar = similarity(ranking, image);
     return first(ranking.first[image]) && similar >= low && similar <= high;
@@ -50,12 +51,13 @@ const chosen = { key: null, queries: [] };
 function chosenQueries(now) {
   if (chosen.key === choiceOf(now)) return chosen.queries;
   const compare = (SORTS[now.sort] ?? SORTS.worst)[1](rankingOf(now));
-  const all = Array.from({ length: DATA.images.queries }, (_, query) => query);
-  const queries = all.filter(filterOf(now)).sort((a, b) => compare(a, b) || a - b);
+  const queries = Array.from({ length: wallLength() }, (_, query) => query).filter(filterOf(now));
+  if (DATA.images.queries) queries.sort((a, b) => compare(a, b) || a - b);
   return Object.assign(chosen, { key: choiceOf(now), queries }).queries;
 }
 
 function queryTile(query, ranking) {
+  if (!isQuery(query)) return tile(query, "asked", [whoAndWhere(query)]);
   const first = ranking.first[query];
   const kind = first === 0 ? "right" : first < 0 ? "asked" : "wrong";
   const rank = first < 0 ? "no match" : `${MARKS[kind]}rank ${first + 1}`;
@@ -68,7 +70,7 @@ function showQueries(now) {
   wall.dataset.key = choiceOf(now);
   const queries = chosenQueries(now), ranking = rankingOf(now);
   fill(wall, queries.length, (i) => queryTile(queries[i], ranking), 150);
-  if (!queries.length) wall.prepend(element("p", { className: "faint", textContent: "No query passes the filters." }));
+  if (!queries.length) wall.prepend(element("p", { className: "faint", textContent: `No ${inWords()} pass the filters.` }));
 }
 
 // Fills the bar of filters with its choices and makes them work.
@@ -76,7 +78,7 @@ function prepareFilters() {
   const choices = {
     by: DATA.rankings.map(({ name }, i) => [i, name]),
     beside: [["", "nothing"], ...DATA.rankings.map(({ name }, i) => [i, name])],
-    camera: [["", "all"], ...DATA.images.cameras.map((name) => [name, name])],
+    camera: [["", "all"], ...DATA.images.cameras.filter(Boolean).map((name) => [name, name])],
     first: ["", 1, 5, 10, "more", "none"].map((name) => [name, FIRSTS[name][0]]),
     sort: Object.entries(SORTS).map(([name, [words]]) => [name, words]),
   };
@@ -88,6 +90,9 @@ function prepareFilters() {
   }
   byId("reset").addEventListener("click", () => adjust(NOTHING_CHOSEN));
   for (const part of document.querySelectorAll(".several")) part.hidden = DATA.rankings.length < 2;
+  for (const part of document.querySelectorAll(".ranked")) part.hidden = !DATA.images.queries;
+  byId("camera").parentElement.hidden = !DATA.images.cameras.some(Boolean);
+  document.querySelector("[name=person]").parentElement.hidden = !DATA.images.people.some(Boolean);
 }
 
 const NOTHING_CHOSEN = { person: "", camera: "", first: "", low: "", high: "", threshold: "" };
@@ -96,15 +101,15 @@ function showFilters(now) {
   for (const field of document.querySelectorAll("#filters [name]")) {
     if (field !== document.activeElement || field.tagName === "SELECT") field.value = now[field.name];
   }
-  const some = chosenQueries(now).length, all = DATA.images.queries, threshold = thresholdOf(now);
+  const some = chosenQueries(now).length, all = wallLength(), threshold = thresholdOf(now);
   byId("chosen").textContent =
-    (some === all ? "" : `${count(some)} of `) + `${count(all)} queries` +
+    (some === all ? "" : `${count(some)} of `) + `${count(all)} ${inWords()}` +
     (threshold === undefined ? "" : ` · threshold ${threshold.toFixed(4)}`);
   byId("reset").hidden = linkTo({}) === linkTo(NOTHING_CHOSEN);
   const { figures } = rankingOf(now);
   const names = { rank1: "Rank@1", rank5: "Rank@5", rank10: "Rank@10", mAP: "mAP", mINP: "mINP" };
   byId("figures").replaceChildren(
-    ...Object.entries(names).map(([name, words]) =>
+    ...Object.entries(figures ? names : {}).map(([name, words]) =>
       element("li", {}, element("b", { textContent: percent(figures[name]) }), words)),
   );
 }

@@ -22,7 +22,7 @@ function showRanking(now) {
 }
 
 function describeAsked(asked, now) {
-  const neighbours = isQuery(asked) ? chosenQueries(now) : [];
+  const neighbours = asked < wallLength() ? chosenQueries(now) : [];
   const place = neighbours.indexOf(asked);
   const step = (to, words, key) => {
     const image = neighbours[place + to];
@@ -32,11 +32,13 @@ function describeAsked(asked, now) {
     return link;
   };
   const facts = element("dl", {},
-    ...fact("identity", personOf(asked)), ...fact("camera", cameraOf(asked)), ...fact("file", nameOf(asked)));
-  const only = element("a", { className: "button", textContent: "All queries of this identity" });
+    ...fact("identity", personOf(asked) || "not known"), ...fact("camera", cameraOf(asked) || "not known"), ...fact("file", nameOf(asked)));
+  const only = element("a", { className: "button", textContent: `All ${inWords()} of this identity` });
   only.href = linkTo({ view: "queries", person: personOf(asked), camera: "", first: "", low: "", high: "" });
+  only.hidden = !personOf(asked);
+  const kind = isQuery(asked) ? "Query" : DATA.images.queries ? "Gallery image" : "Image";
   return [
-    element("h2", { textContent: isQuery(asked) ? `Query ${asked}` : `Gallery image ${asked - DATA.images.queries}` }),
+    element("h2", { textContent: `${kind} ${isQuery(asked) ? asked : asked - DATA.images.queries}` }),
     element("div", { className: "large" }, photograph(asked)),
     facts,
     element("p", { className: "buttons" }, step(-1, "‹ Previous", "p"), step(1, "Next ›", "n"), only),
@@ -50,7 +52,7 @@ function describeAnswer(name, asked, answer, threshold, remark = "") {
   const words = answer.count
     ? [`AP ${about}${answer.precision.toFixed(4)}`, `INP ${about}${answer.penalty.toFixed(4)}`, `first match at ${answer.first + 1}`,
        `${answer.count} right in the gallery`]
-    : ["no right image in the gallery"];
+    : [personOf(asked) ? "no right image in the gallery" : ""];
   const made = element("section", { className: "answer" },
     element("h2", { textContent: name }),
     element("p", { className: "faint", textContent: [...words, remark].filter(Boolean).join(" · ") }));

@@ -2,8 +2,8 @@
 // What is shown, all of it in the address: #view=ranking&image=12. Every change goes through `go` or `adjust`.
 
 const DEFAULTS = {
-  view: "queries", image: "0", by: "0", beside: "", sort: "worst", colour: "identity", place: "",
-  person: "", camera: "", first: "", low: "", high: "", threshold: "",
+  view: DATA.labels ? "labels" : "queries", image: "0", by: "0", beside: "", sort: "worst", colour: "identity", place: "",
+  person: "", camera: "", first: "", low: "", high: "", threshold: "", proposal: "", decision: "", doubt: "",
 };
 
 function state() {

@@ -1,0 +1,56 @@
+"""The images of an explorer, and what is known of them: of a result, or of a gallery without queries."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from person_reid.data.layout import JUNK
+from person_reid.retrieval.results import FeatureSet
+from person_reid.retrieval.similarity import Features, unit_rows
+from person_reid.show.ranking import Folder, paths_of
+
+JUNK_NAME, UNKNOWN = "junk", ""
+
+
+@dataclass(frozen=True)
+class Images:
+    """N images, the queries first.
+
+    features: (N, D). paths: N file names. people, cameras: N names; UNKNOWN if nothing is known.
+    queries: how many of them are queries; if none are, any image may be asked for.
+    """
+
+    features: Features
+    paths: Sequence[str]
+    people: Sequence[str]
+    cameras: Sequence[str]
+    queries: int = 0
+
+    @property
+    def short_paths(self) -> list[str]:
+        """Return split/identity/name of each image."""
+        return ["/".join(PurePosixPath(path).parts[-3:]) for path in self.paths]
+
+
+def images_of(query: FeatureSet | None, gallery: FeatureSet, test_dir: Folder = None) -> Images:
+    """Return the Images of a result, or of a gallery alone. Raises UserError for one that does not name its images."""
+    named = [("query", query), ("gallery", gallery)]
+    sets = [(name, images) for name, images in named if images]
+    return Images(
+        np.concatenate([unit_rows(images.features) for _, images in sets]),
+        [path for name, images in sets for path in paths_of(images, name, test_dir)],
+        [person_name(label) for _, images in sets for label in images.labels.tolist()],
+        [str(camera) for _, images in sets for camera in images.cameras.tolist()],
+        len(query) if query else 0,
+    )
+
+
+def person_name(identity: int | str | None) -> str:
+    """Return the name of an identity: "0012" for 12 and "12", JUNK_NAME for -1; other text is its own name."""
+    try:
+        number = int(identity or UNKNOWN) if isinstance(identity, str) else identity
+    except ValueError:
+        return str(identity)
+    return UNKNOWN if number is None else JUNK_NAME if number == JUNK else f"{number:04d}"

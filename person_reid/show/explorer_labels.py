@@ -1,0 +1,67 @@
+"""Doubtful labels for the explorer: each proposal of a list beside the images that speak for and against it."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from person_reid.basics import printable
+from person_reid.data.corrections import COLUMNS, Correction, read_list
+from person_reid.data.layout import DISTRACTOR
+from person_reid.data.readers import group
+from person_reid.show.explorer_images import Images, person_name
+
+EACH = 8  # images of a strip
+TOGETHER = ("merge", "split")  # proposals that are about all images of a person, or by a camera, at once
+
+
+def describe_proposals(images: Images, file: Path) -> dict[str, Any]:
+    """Return the proposals of a list, as tools/label_errors.py writes it, each with strips of images.
+
+    Beside the images that it is about are the EACH nearest of all others, of those with the same label, and of those
+    that have the proposed identity or would get it too. Raises UserError as read_list does.
+    """
+    places = {path: place for place, path in enumerate(images.short_paths)}
+    identities = {path: number for path in places if (number := _folder(path)) is not None}
+    lines = read_list(file, identities)
+    people = np.array(images.people)
+    wanted = np.full(len(people), None, object)
+    wanted[[places[line.path] for line in lines]] = [person_name(line.new_identity) for line in lines]
+    proposals = []
+    for number, each in enumerate(group(lines, _decided_as_one).values()):
+        first, found = each[0], [places[line.path] for line in each]
+        own, new = person_name(first.identity), person_name(first.new_identity)
+        labelled = (people == own) & (first.identity != DISTRACTOR)
+        similarities = images.features[found].mean(axis=0) @ images.features.T
+        order = np.argsort(-similarities, kind="stable")
+        order = order[~np.isin(order, found)]
+        strips = {
+            name: [[int(i), round(float(similarities[i]), 4)] for i in order[which[order]][:EACH]]
+            for name, which in {
+                "nearest": np.full(len(people), True),
+                "own": labelled,
+                "new": (people == new) | (wanted == new),
+            }.items()
+        }
+        about = {"number": number, "proposal": first.proposal, "own": own, "new": new, "images": found}
+        about |= {"probability": first.probability, "accepted": first.accepted, "strips": strips}
+        proposals.append(about | {"lines": [line[:-1] for line in each]})
+    key = hashlib.sha256(json.dumps([each["lines"] for each in proposals]).encode()).hexdigest()[:16]
+    return {"key": key, "file": f"{printable(file.stem)}_accepted.csv", "columns": COLUMNS, "proposals": proposals}
+
+
+def _decided_as_one(line: Correction) -> tuple[object, ...]:
+    """Return what lines have in common that a person accepts or rejects together."""
+    if line.proposal in TOGETHER:
+        return line.proposal, line.identity, line.new_identity, line.accepted
+    return (line.path,)
+
+
+def _folder(path: str) -> int | None:
+    """Return the identity that an image's folder says, split/identity/name, or None."""
+    try:
+        return int(path.split("/")[-2])
+    except (ValueError, IndexError):
+        return None
