@@ -13,7 +13,7 @@ from person_reid.data.layout import DISTRACTOR
 from person_reid.data.readers import group
 from person_reid.show.explorer_images import Images, person_name
 
-EACH = 8  # images of a strip
+EACH = 5  # images of a strip
 TOGETHER = ("merge", "split")  # proposals that are about all images of a person, or by a camera, at once
 
 

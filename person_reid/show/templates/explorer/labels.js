@@ -137,7 +137,7 @@ function proposalRow(proposal) {
       element("p", { className: "buttons" }, choice(true, "Accept", "a"), choice(false, "Reject", "r")),
       element("p", { className: "faint", textContent: nameOf(images[0]) })));
   row.dataset.number = number;
-  const parts = images.length > 1 ? [["these images", images.slice(1, 9).map((image) => [image])]] : [];
+  const parts = images.length > 1 ? [["these images", images.slice(1, 6).map((image) => [image])]] : [];
   for (const [name, words] of Object.entries(STRIPS)) parts.push([words(proposal), strips[name]]);
   row.append(element("div", { className: "strips" }, ...parts.filter(([, found]) => found.length).map(([words, found]) =>
     element("section", {}, element("h3", { textContent: words }), element("div", { className: "tiles" },
