@@ -4,51 +4,57 @@
     python tools/explore.py --rerank                                          # before and after re-ranking
     python tools/explore.py --result resnet.mat --other osnet.mat             # two networks, same images
     python tools/explore.py --label_errors label_errors.csv                   # decide about doubtful labels
+    python tools/explore.py --index people.index                              # a search index of tools/search.py
 
 It shows all queries, worst first, the ranking of any image, a map of the features, and what a threshold accepts,
 rejects and gets wrong. The folder contains small copies of all photographs: pass it on only if you may pass them on.
 """
 
+from __future__ import annotations
+
 from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from person_reid.basics import UserError, check_folder, printable, with_ending
 from person_reid.cli.parser import Parser
 from person_reid.cli.reranking import SETTINGS, add_rerank_flags, rerank_spec
+from person_reid.cli.search import existing
 from person_reid.data.layout import some_of
+from person_reid.gallery.index import EXACT
 from person_reid.retrieval.rerank import rescorer
 from person_reid.retrieval.results import RESULT, FeatureSet, load_gallery, load_result
+
+if TYPE_CHECKING:  # matplotlib loads slowly
+    from person_reid.show.explorer_images import Images
+    from person_reid.show.explorer_rankings import Ranking
 
 
 def main(argv: list[str] | None = None) -> None:
     """Rank, draw and write the folder."""
     options = parse(argv)
-    query, gallery = read_images(options)
-    others = load_result(options.other, paths=True) if options.other else None
-    if query and others:
-        check_same_images(options, (query, gallery), others)
-
-    from person_reid.show.explorer import MARK, describe_result, write_explorer  # matplotlib loads slowly
+    from person_reid.show.explorer import MARK, describe_result, write_explorer
     from person_reid.show.explorer_images import images_of
     from person_reid.show.explorer_labels import describe_proposals
-    from person_reid.show.explorer_rankings import rank
 
     check_folder(options.save, MARK)
-    images, rankings, views = images_of(query, gallery, options.test_dir), [], {}
+    rankings: list[Ranking] = []
+    views: dict[str, Any] = {}
+    if options.index:
+        source, images = options.index, images_in(options.index)
+    elif options.label_errors and not options.result:
+        source = features_beside(options.label_errors)
+        images = images_of(None, load_gallery(source), options.test_dir)
+    else:
+        source = options.result = options.result or RESULT
+        query, gallery = load_result(source, paths=True)
+        rankings = rank_all(options, query, gallery)
+        images, views = images_of(query, gallery, options.test_dir), describe_result(query, gallery, rankings)
     if options.label_errors:
         views["labels"] = describe_proposals(images, options.label_errors)
-    name = options.result.stem
-    if query:
-        rankings.append(rank(name, query, gallery))
-        if options.rerank:
-            scores = rescorer(rerank_spec(options))(query.features, gallery.features)
-            rankings.append(rank(f"{name}, re-ranked", query, gallery, scores))
-        if others:
-            rankings.append(rank(options.other.stem if options.other.stem != name else str(options.other), *others))
-        views |= describe_result(query, gallery, rankings)
-    missing = write_explorer(options.save, images, options.result.name, views, options.test_dir)
+    missing = write_explorer(options.save, images, source.name, views, options.test_dir)
     count = len(images.paths)
     if missing:
         print(printable(f"{len(missing)} of {count} images cannot be read; their tiles are grey:\n{some_of(missing)}"))
@@ -58,18 +64,51 @@ def main(argv: list[str] | None = None) -> None:
     print(f"Open {options.save / 'index.html'} in a browser ({size / 1e6:.1f} MB)")
 
 
-def read_images(options: Namespace) -> tuple[FeatureSet | None, FeatureSet]:
-    """Return the query, if there is one, and the gallery that the options name; `result` is then their file."""
-    if options.label_errors and not options.result:
-        options.result = with_ending(options.label_errors, ".mat", ".csv")
-        if not options.result.is_file():
-            raise UserError(
-                f"{options.result}: not there. tools/label_errors.py writes it beside the list. A result with these "
-                "images serves too: --result FILE"
-            )
-        return None, load_gallery(options.result)
-    options.result = options.result or RESULT
-    return load_result(options.result, paths=True)
+def images_in(path: Path) -> Images:
+    """Return the images of a search index. Raises UserError if it has none, or more than a page can compare."""
+    from person_reid.show.explorer_images import Images, person_name
+
+    index = existing(path)
+    if not 0 < len(index) <= EXACT:
+        raise UserError(f"{path}: {len(index):,} images; expected 1 to {EXACT:,}, all of which the page compares.")
+    ids, features = map(np.concatenate, zip(*index.chunks(), strict=True))
+    known = index.images(ids.tolist())
+    kept = [i for i, number in enumerate(ids.tolist()) if number in known]  # others have been forgotten meanwhile
+    paths, abouts = zip(*(known[number] for number in ids[kept].tolist()), strict=True)
+    return Images(
+        features[kept],
+        [image.as_posix() for image in paths],
+        [person_name(about.identity) for about in abouts],
+        [about.camera or "" for about in abouts],
+    )
+
+
+def features_beside(list_: Path) -> Path:
+    """Return the features that a list of label errors was made from. Raises UserError if they are not there."""
+    path = with_ending(list_, ".mat", ".csv")
+    if not path.is_file():
+        raise UserError(
+            f"{path}: not there. tools/label_errors.py writes it beside the list. A result with these images serves "
+            "too: --result FILE"
+        )
+    return path
+
+
+def rank_all(options: Namespace, query: FeatureSet, gallery: FeatureSet) -> list[Ranking]:
+    """Return the plain ranking, and those to compare it with."""
+    from person_reid.show.explorer_rankings import rank
+
+    others = load_result(options.other, paths=True) if options.other else None
+    if others:
+        check_same_images(options, (query, gallery), others)
+    name = options.result.stem
+    rankings = [rank(name, query, gallery)]
+    if options.rerank:
+        scores = rescorer(rerank_spec(options))(query.features, gallery.features)
+        rankings.append(rank(f"{name}, re-ranked", query, gallery, scores))
+    if others:
+        rankings.append(rank(options.other.stem if options.other.stem != name else str(options.other), *others))
+    return rankings
 
 
 def check_same_images(options: Namespace, sets: tuple[FeatureSet, ...], others: tuple[FeatureSet, ...]) -> None:
@@ -89,6 +128,8 @@ def parse(argv: list[str] | None) -> Namespace:
     parser = Parser(__doc__)
     parser.add_argument("--result", type=Path, help=f"features written by test.py (default: {RESULT})")
     parser.add_argument("--other", type=Path, help="features of another network, to compare with")
+    text = "search index of tools/search.py, instead of a result: no queries, and no figures"
+    parser.add_argument("--index", type=Path, metavar="FILE", help=text)
     text = "list of tools/label_errors.py, to decide about; its images are read from the .mat file beside it"
     parser.add_argument("--label_errors", type=Path, metavar="FILE.csv", help=text)
     parser.add_argument("--test_dir", help="folder that holds query and gallery, if the images have moved")
@@ -99,6 +140,8 @@ def parse(argv: list[str] | None) -> Namespace:
     given = [name for name in ("method", "neighbours", *SETTINGS) if getattr(options, name) != parser.get_default(name)]
     if given and not options.rerank:
         raise UserError(f"--{given[0]}: a setting of re-ranking. Add --rerank, or leave it out.")
-    if not options.result and options.label_errors and (options.rerank or options.other):
+    if options.index and (options.result or options.label_errors):
+        raise UserError("--index is instead of --result and --label_errors; leave it out, or the others.")
+    if (options.index or options.label_errors) and not options.result and (options.rerank or options.other):
         raise UserError("--rerank and --other rank the gallery for queries. Name a result that has them: --result FILE")
     return options

@@ -153,7 +153,7 @@ class SearchIndex:
             similarities, ids = self.nearest(queries, k, among or EVERYTHING)
         else:
             similarities, ids = self.lists().search(queries, k, some)
-        images = self._images(sorted({int(i) for i in ids.flat if i >= 0}))
+        images = self.images(sorted({int(i) for i in ids.flat if i >= 0}))
 
         def found(row: Sequence[float], numbers: Sequence[int]) -> list[Found]:
             here = ((images[i], similarity) for similarity, i in zip(row, numbers, strict=True) if i in images)
@@ -205,12 +205,7 @@ class SearchIndex:
         """Return the id of the latest image, or 0 if there are none."""
         return int(self._rows("SELECT coalesce(max(id), 0) FROM images")[0][0])
 
-    def _ids(self, which: Filter) -> npt.NDArray[np.int64]:
-        """Return the ids (n,) of the images that a filter lets through."""
-        condition, values = which.condition()
-        return np.array(self._rows(f"SELECT id FROM images WHERE {condition}", values), np.int64).ravel()
-
-    def _images(self, ids: Sequence[int]) -> dict[int, tuple[Path, About]]:
+    def images(self, ids: Sequence[int]) -> dict[int, tuple[Path, About]]:
         """Return {id: (path, what is known)} of those of the images that are still there."""
         found: dict[int, tuple[Path, About]] = {}
         known = ", ".join(About._fields if self._is_new() else ["NULL"] * len(About._fields))
@@ -220,6 +215,11 @@ class SearchIndex:
             rows = self._rows(f"SELECT id, path, {known} FROM images WHERE id IN ({marks})", chunk)
             found |= {number: (Path(os.fsdecode(path)), About(*about)) for number, path, *about in rows}
         return found
+
+    def _ids(self, which: Filter) -> npt.NDArray[np.int64]:
+        """Return the ids (n,) of the images that a filter lets through."""
+        condition, values = which.condition()
+        return np.array(self._rows(f"SELECT id FROM images WHERE {condition}", values), np.int64).ravel()
 
     def _is_new(self) -> bool:
         return bool(self._rows("SELECT 1 FROM sqlite_master WHERE name = 'forgotten'"))
@@ -250,7 +250,7 @@ class SearchIndex:
         if len(sizes) > 1 or min(sizes) % 4 or not min(sizes):
             raise self._damaged("a feature is cut short")
         features = np.frombuffer(b"".join(feature for _, feature in rows), "<f4").reshape(len(rows), -1)
-        if found := flaw(features, lambda i: self._images([rows[i][0]])[rows[i][0]][0]):
+        if found := flaw(features, lambda i: self.images([rows[i][0]])[rows[i][0]][0]):
             raise self._damaged(found)
         return features
 

@@ -49,9 +49,9 @@ const fact = (name, value) => [element("dt", { textContent: name }), element("dd
 
 function describeAnswer(name, asked, answer, threshold, remark = "") {
   const about = remark ? "≈ " : "";
-  const words = answer.count
-    ? [`AP ${about}${answer.precision.toFixed(4)}`, `INP ${about}${answer.penalty.toFixed(4)}`, `first match at ${answer.first + 1}`,
-       `${answer.count} right in the gallery`]
+  const figures = [`AP ${about}${answer.precision.toFixed(4)}`, `INP ${about}${answer.penalty.toFixed(4)}`];
+  const words = answer.count // images of unknown people may be right, so they allow no figures
+    ? [...(DATA.images.unknown < 0 ? figures : []), `first match at ${answer.first + 1}`, `${answer.count} right in the gallery`]
     : [personOf(asked) ? "no right image in the gallery" : ""];
   const made = element("section", { className: "answer" },
     element("h2", { textContent: name }),

@@ -1,0 +1,104 @@
+"""The explorer of a search index: no queries, and only some images of which identity and camera are known."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from person_reid.basics import UserError
+from person_reid.cli import explore
+from person_reid.gallery.about import About
+from person_reid.gallery.index import SearchIndex
+from tests.support.browser import Browser, chromium
+
+in_a_browser = pytest.mark.skipif(chromium() is None, reason="no Chromium or Chrome that could be driven here")
+KNOWN = {0: ("Anna", "3"), 1: ("Anna", "4"), 2: ("Anna", "3"), 3: ("7", "12"), 4: ("-1", None), 5: (None, "3")}
+EVIL = "<img src=x onerror=window.hacked=1>"
+
+
+@pytest.fixture(scope="module")
+def look(tmp_path_factory):
+    """(folder of an explorer, features) of an index of 30 images, six of which are described."""
+    folder = tmp_path_factory.mktemp("index")
+    rng = np.random.default_rng(4)
+    paths = [folder / f"{number:02}.png" for number in range(30)]
+    for path in paths:
+        Image.fromarray(rng.integers(60, 200, (64, 32, 3), np.uint8)).save(path)
+    features = rng.normal(size=(30, 16)).astype(np.float32)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    index = SearchIndex(folder / "people.index")
+    index.add(paths[:20], features[:20])
+    index.add(paths[20:], features[20:])
+    index.describe({paths[i]: About(*known) for i, known in KNOWN.items()} | {paths[6]: About(EVIL, EVIL)})
+    index.close()
+    explore.main(["--index", str(folder / "people.index"), "--save", str(folder / "look")])
+    return folder / "look", features
+
+
+@pytest.fixture
+def browser(look, tmp_path):
+    with Browser(tmp_path) as browser:
+        browser.open(look[0] / "index.html")
+        yield browser
+        assert browser.complaints() == [] and browser.value("window.hacked") is None
+
+
+def images(browser, selector):
+    return [int(i) for i in browser.value(f"[...document.querySelectorAll('{selector}')].map((a) => a.dataset.image)")]
+
+
+@in_a_browser
+def test_every_image_can_be_the_query(browser, look):
+    _, features = look
+    assert images(browser, "#wall .tile") == list(range(30))
+    tabs = "[...document.querySelectorAll('nav a:not([hidden])')].map((tab) => tab.textContent)"
+    assert browser.value(tabs) == ["Images", "Ranking", "Map"] and browser.texts("#figures li") == []
+    browser.wait("document.body.dataset.features === 'loaded'")
+    browser.click("#wall .tile", 8)
+    browser.wait("document.querySelectorAll('#answers .tile').length === 29")
+    found = images(browser, "#answers .tile")
+    similarities = features[found] @ features[8]
+    assert sorted(found) == [i for i in range(30) if i != 8] and (np.diff(similarities) < 0.01).all()
+    said = " ".join(browser.texts("#asked") + browser.texts("#answers"))
+    assert "not known" in said and "AP" not in said and "✗" not in said
+    browser.key("n")
+    browser.wait("state().image === '9'")
+    browser.value("location.hash = '#view=ranking&image=0'")  # Anna by camera 3, whom camera 4 saw once
+    browser.wait("document.querySelector('#asked h2').textContent === 'Image 0'")
+    kinds = {i: browser.value(f"kindOf(0, {i})") for i in (1, 2, 3, 4, 5, 6, 7)}
+    assert kinds == {1: "right", 2: "junk", 3: "wrong", 4: "junk", 5: "unknown", 6: "wrong", 7: "unknown"}
+    about = browser.texts(".answer p")[0]
+    assert "1 right in the gallery" in about and "AP" not in about
+    browser.key("3")
+    browser.wait("!document.getElementById('view-map').hidden")
+    assert "30 images" in browser.texts("#legend")[0]
+
+
+@in_a_browser
+def test_filters_choose_what_is_known(browser):
+    for name, value, wanted in (("person", "Anna", [0, 1, 2]), ("camera", "3", [0, 2, 5]), ("person", "0007", [3])):
+        browser.choose(f"[name={name}]", value)
+        assert images(browser, "#wall .tile") == wanted
+        assert browser.texts("#chosen") == [f"{len(wanted)} of 30 images"]
+        browser.click("#reset")
+    shown = "[...document.querySelectorAll('#filters label:not([hidden]) [name]')].map((field) => field.name)"
+    assert browser.value(shown) == ["person", "camera"]
+
+
+def test_what_an_index_cannot_show_is_refused(look, tmp_path, monkeypatch):
+    index = str(look[0].parent / "people.index")
+    save = ["--save", str(tmp_path / "look")]
+    with pytest.raises(UserError, match=r"no such index"):
+        explore.main(["--index", str(tmp_path / "none.index"), *save])
+    SearchIndex(tmp_path / "empty.index").close()
+    with pytest.raises(UserError, match=r"empty\.index: 0 images; expected 1 to 100,000"):
+        explore.main(["--index", str(tmp_path / "empty.index"), *save])
+    monkeypatch.setattr(explore, "EXACT", 29)
+    with pytest.raises(UserError, match="30 images; expected 1 to 29"):
+        explore.main(["--index", index, *save])
+    with pytest.raises(UserError, match="--index is instead of --result"):
+        explore.main(["--index", index, "--result", "result.mat"])
+    with pytest.raises(UserError, match="--rerank and --other rank the gallery for queries"):
+        explore.main(["--index", index, "--rerank"])
+    assert not Path(tmp_path / "look").exists()
