@@ -54,7 +54,8 @@ function showMap(now) {
 }
 
 const LEGENDS = {
-  identity: "Colours repeat after eight identities; distractors, junk and unknown people are grey. Queries, if there are any, are larger.",
+  identity: "Colours repeat after eight identities; distractors, junk and unknown people are grey." +
+    (DATA.images?.queries ? " Queries are larger." : ""),
   camera: "One colour for each camera.",
   error: "Queries are green if their first answer is right, else red. Red gallery images are a wrong first answer.",
 };
