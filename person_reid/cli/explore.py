@@ -1,6 +1,7 @@
 """Write an explorer of a result: a folder whose index.html opens in any browser, offline.
 
     python tools/explore.py --result pytorch_result.mat --save look
+    python tools/explore.py --save look.html                                  # one file, for small sets
     python tools/explore.py --rerank                                          # before and after re-ranking
     python tools/explore.py --result resnet.mat --other osnet.mat             # two networks, same images
     python tools/explore.py --label_errors label_errors.csv                   # decide about doubtful labels
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from person_reid.basics import UserError, check_folder, printable, with_ending
+from person_reid.basics import UserError, printable, with_ending
 from person_reid.cli.parser import Parser
 from person_reid.cli.reranking import SETTINGS, add_rerank_flags, rerank_spec
 from person_reid.cli.search import existing
@@ -35,11 +36,11 @@ if TYPE_CHECKING:  # matplotlib loads slowly
 def main(argv: list[str] | None = None) -> None:
     """Rank, draw and write the folder."""
     options = parse(argv)
-    from person_reid.show.explorer import MARK, describe_result, write_explorer
+    from person_reid.show.explorer import check_save, describe_result, write_explorer
     from person_reid.show.explorer_images import images_of
     from person_reid.show.explorer_labels import describe_proposals
 
-    check_folder(options.save, MARK)
+    check_save(options.save)
     rankings: list[Ranking] = []
     views: dict[str, Any] = {}
     if options.index:
@@ -60,8 +61,10 @@ def main(argv: list[str] | None = None) -> None:
         print(printable(f"{len(missing)} of {count} images cannot be read; their tiles are grey:\n{some_of(missing)}"))
     for ranking in rankings:
         print(printable(ranking.metrics.line("" if len(rankings) == 1 else f"{ranking.name} ")))
-    size = sum(path.stat().st_size for path in options.save.rglob("*") if path.is_file())
-    print(f"Open {options.save / 'index.html'} in a browser ({size / 1e6:.1f} MB)")
+    page = options.save / "index.html" if options.save.is_dir() else options.save
+    files = options.save.rglob("*") if options.save.is_dir() else [page]
+    size = sum(path.stat().st_size for path in files if path.is_file())
+    print(f"Open {page} in a browser ({size / 1e6:.1f} MB)")
 
 
 def images_in(path: Path) -> Images:
@@ -133,7 +136,7 @@ def parse(argv: list[str] | None) -> Namespace:
     text = "list of tools/label_errors.py, to decide about; its images are read from the .mat file beside it"
     parser.add_argument("--label_errors", type=Path, metavar="FILE.csv", help=text)
     parser.add_argument("--test_dir", help="folder that holds query and gallery, if the images have moved")
-    parser.add_argument("--save", type=Path, default=Path("look"), help="folder to write")
+    parser.add_argument("--save", type=Path, default=Path("look"), help="folder to write, or one file: NAME.html")
     parser.add_argument("--rerank", action="store_true", help="also show the re-ranked result, to compare with")
     add_rerank_flags(parser)
     options = parser.parse_args(argv)

@@ -10,28 +10,29 @@ of large JPEG files, sheets/*.jpg.
 
 import base64
 import json
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.basics import printable, whole_folder
+from person_reid.basics import atomic_write, check_folder, check_target, printable, whole_folder
 from person_reid.data.layout import DISTRACTOR
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.thresholds import BINS, pair_similarities, summarize
 from person_reid.show.embedding import project_all
 from person_reid.show.explorer_images import JUNK_NAME, UNKNOWN, Images, person_name
+from person_reid.show.explorer_page import check_size, in_one_file, is_one_file, write_page
 from person_reid.show.explorer_rankings import LISTED, Ranking
-from person_reid.show.page import TEMPLATES, palette
 from person_reid.show.ranking import Folder
 from person_reid.show.sprites import COLUMNS, ROWS, write_sprites
-from person_reid.show.style import LINES, LINES_ON_DARK, MANY
+from person_reid.show.style import MANY
 
-SOURCES = Path(__file__).parent / "templates" / "explorer"
 MARK = ".person-reid-explorer"  # a file that only folders of explorers hold
 PIECE = 2048  # features in a script, so that the page never stops for long to decode one
 LEVELS = 127  # of int8
@@ -43,17 +44,19 @@ COLOURS = tuple(
 def write_explorer(
     save: str | Path, images: Images, title: str, views: Mapping[str, Any] | None = None, test_dir: Folder = None
 ) -> list[str]:
-    """Write the folder `save`, whole or not at all; an older explorer there is replaced.
+    """Write the folder `save`, or one file if it ends in .html, whole or not at all; an older explorer is replaced.
 
     title: for the page.
     views: what describe_result returns, without which there are no figures; "labels": describe_proposals.
     test_dir: folder that holds query and gallery, if the images have moved.
 
     Returns a line for each image that cannot be read, which is a grey tile. Raises UserError if no image can be read,
-    and if `save` is something else.
+    if `save` is another folder, and if there are too many images for one file.
     """
     views = {"rankings": [{"name": printable(title), "width": LISTED}]} | dict(views or {})
-    with whole_folder(save, MARK) as folder:
+    if is_one_file(save):
+        check_size(save, *images.features.shape)
+    with (_one_file if is_one_file(save) else partial(whole_folder, mark=MARK))(save) as folder:
         missing = write_sprites(images.paths, folder / "sheets", test_dir)
         (folder / "data").mkdir()
         pieces = write_features(images.features, folder / "data")
@@ -62,8 +65,25 @@ def write_explorer(
         about |= {"points": packed(to_square(points)), "method": method}
         for name, content in {"images": about, **views}.items():
             write_script(folder / "data" / f"{name}.js", name, content)
-        write_page(folder, title, ["images", *views], bool(images.queries))
+        write_page(folder, title, ["images", *views], bool(images.queries), pieces if is_one_file(save) else 0)
     return missing
+
+
+def check_save(save: str | Path) -> None:
+    """Raise UserError or OSError if write_explorer could not write there; to be called before the work."""
+    if is_one_file(save):
+        check_target(save)
+    else:
+        check_folder(save, MARK)
+
+
+@contextmanager
+def _one_file(save: str | Path) -> Iterator[Path]:
+    """Yield a temporary folder, and write what is in it afterwards to one file."""
+    with TemporaryDirectory() as folder:
+        yield Path(folder)
+        with atomic_write(save) as temporary:
+            temporary.write_text(in_one_file(Path(folder)), encoding="utf-8")
 
 
 def describe_images(images: Images) -> dict[str, Any]:
@@ -165,16 +185,3 @@ def write_script(path: Path, name: str, content: object) -> None:
     """Write `receive("name", …);`. Nothing in the content can end the script or a comment in it: < is escaped."""
     text = json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
     path.write_text(f'receive("{name}", {text});\n', encoding="ascii")
-
-
-def write_page(folder: Path, title: str, scripts: Sequence[str], queries: bool) -> None:
-    """Write index.html, and copy the styles and scripts beside it.
-
-    scripts: names of the scripts in data/. queries: whether there are any.
-    """
-    for source in SOURCES.iterdir():
-        if source.suffix in (".js", ".css"):
-            shutil.copy(source, folder / source.name)
-    values = palette() | {"LINES": LINES, "LINES_ON_DARK": LINES_ON_DARK, "scripts": scripts, "queries": queries}
-    text = TEMPLATES.get_template("explorer/index.html").render(title=printable(title), **values)
-    (folder / "index.html").write_text(text, encoding="utf-8")

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from person_reid.basics import UserError
 from person_reid.cli import explore
 from person_reid.retrieval.metrics import evaluate, find_pairs
 from person_reid.retrieval.results import load_result, save_result
 from person_reid.retrieval.similarity import CosineScores
+from person_reid.show import explorer_page
 from tests.support.browser import Browser, chromium
 from tests.support.ranked_people import lay_out
 
@@ -244,3 +246,32 @@ def test_a_page_without_its_folder_says_so(browser, look, tmp_path):
     browser.wait("document.getElementById('failed')?.hidden === false")
     assert "Copy the whole folder" in browser.texts("#failed")[0]
     browser.events.clear()  # the scripts that are missing
+
+
+def test_one_file_needs_nothing_beside_it(shared_browser, look, tmp_path):
+    save = tmp_path / "alone" / "Look.HTML"
+    explore.main(["--result", str(look.parent / "result.mat"), "--save", str(save)])
+    explore.main(["--result", str(look.parent / "result.mat"), "--save", str(save)])
+    assert [path.name for path in save.parent.iterdir()] == ["Look.HTML"]
+    shared_browser.open(save, "#view=ranking&image=15")
+    shared_browser.wait("document.querySelectorAll('#answers .tile').length === 29")
+    sources = "[...document.querySelectorAll('[src], link[href]')].map((each) => each.src ?? each.href)"
+    assert shared_browser.value(sources) == ["data:,"]
+    in_css = "getComputedStyle(document.querySelector('#asked .photo')).backgroundImage"
+    assert shared_browser.value(in_css).startswith('url("data:image/jpeg;base64,')
+    load = f"image.onload = () => done(image.width); image.src = {in_css}.slice(5, -2);"
+    assert shared_browser.value(f"new Promise((done) => {{ const image = new Image(); {load} }})") == 560
+    shared_browser.value("location.hash = '#view=ranking&image=0'")
+    shown(shared_browser, "view=ranking")
+    shared_browser.wait(f"{FILES}.endsWith('<script>window.hacked=1<&script>.jpg')")
+    assert shared_browser.complaints() == [] and shared_browser.value("window.hacked") is None
+
+
+def test_one_file_of_many_images_is_refused(look, tmp_path, monkeypatch):
+    monkeypatch.setattr(explorer_page, "MOST", 42 * 1400)
+    words = ["--result", str(look.parent / "result.mat"), "--save"]
+    with pytest.raises(UserError, match=r"42 images would make one file of about .* --save .*look$"):
+        explore.main([*words, str(tmp_path / "look.html")])
+    assert not list(tmp_path.iterdir())
+    explore.main([*words, str(tmp_path / "look")])
+    assert (tmp_path / "look" / "sheets" / "0.jpg").is_file()

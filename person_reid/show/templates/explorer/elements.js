@@ -24,8 +24,7 @@ function drawing(tag, attributes = {}, ...children) {
 function photograph(image) {
   const { columns, rows } = DATA.images;
   const sheet = Math.floor(image / (columns * rows)), place = image % (columns * rows);
-  const photo = element("span", { className: "photo" });
-  photo.style.backgroundImage = `url("sheets/${sheet}.jpg")`;
+  const photo = element("span", { className: `photo sheet${sheet}` }); // see sheets.css
   photo.style.backgroundSize = `${100 * columns}% ${100 * rows}%`;
   const column = place % columns, row = Math.floor(place / columns);
   photo.style.backgroundPosition = `${(100 * column) / (columns - 1)}% ${(100 * row) / (rows - 1)}%`;

@@ -4,6 +4,7 @@
 // Loads the features, a script after the other, and calls done() when all are there.
 function loadFeatures(done, number = 0) {
   if (number === DATA.images.pieces) return done();
+  if (DATA.features[number]) return loadFeatures(done, number + 1); // a page in one file has them already
   const script = document.createElement("script");
   script.src = `data/features_${number}.js`;
   script.onload = () => {
