@@ -8,6 +8,7 @@ r"""Lay out a data set for training and testing, or draw one.
     python prepare.py --dataset mot --data_dir MOT17/train            # people cut out of tracked videos
     python prepare.py --data_dir FOLDER --pattern "(?P<id>\d+)_c(?P<camera>\d+)"        # your images, by file name
     python prepare.py --data_dir mine/pytorch --corrections label_errors.csv         # a layout, labels corrected
+    python prepare.py --data_dir mine/pytorch --check                 # what training and test of a layout share
 
 The result is <save_dir>/{train,val,train_all,query,gallery,multi-query}/<identity>/<image>: hard links if the file
 system allows them, otherwise copies. The download is never moved, changed or deleted, and a second run changes nothing.
@@ -22,6 +23,7 @@ from person_reid.cli.parser import Parser
 from person_reid.data.corrections import corrected
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.layout import next_command
+from person_reid.data.leakage import describe_leakage, find_leakage
 from person_reid.data.prepare import lay_out
 from person_reid.data.recognise import find_data_set, with_flags
 from person_reid.data.summary import describe_layout, describe_unlabelled
@@ -43,6 +45,8 @@ def parse_arguments(argv: list[str] | None = None) -> Namespace:
     parser.add_argument("--seed", type=int, help="another seed draws other people, or another random split")
     text = "list of tools/label_errors.py; the layout --data_dir is copied with what it accepts"
     parser.add_argument("--corrections", metavar="FILE", help=text)
+    text = "only report identities and images of the layout --data_dir that are in training and in test"
+    parser.add_argument("--check", action="store_true", help=text)
     tracks = parser.add_argument_group("tracked videos (--dataset mot)")
     tracks.add_argument("--min_visibility", type=float, help="leave out boxes less visible, 0 to 1 (default: 0.5)")
     tracks.add_argument(
@@ -75,6 +79,8 @@ def parse_arguments(argv: list[str] | None = None) -> Namespace:
     if options.synthetic and "seed" in options.reading:
         drawing["seed"] = options.reading.pop("seed")
     options.drawing = drawing
+    if options.check:
+        refuse_beside_check(options)
     if options.corrections and not options.data_dir:
         raise UserError("--corrections needs --data_dir LAYOUT, the folder that the list was made from.")
     if options.corrections and (options.dataset or options.synthetic or options.reading):
@@ -82,9 +88,21 @@ def parse_arguments(argv: list[str] | None = None) -> Namespace:
     return options
 
 
+def refuse_beside_check(options: Namespace) -> None:
+    """Raise UserError unless --data_dir is the only flag beside --check."""
+    if not options.data_dir:
+        raise UserError("--check needs --data_dir LAYOUT, a folder that prepare.py has made.")
+    if options.save_dir or options.dataset or options.synthetic or options.reading or options.corrections:
+        raise UserError("--check only reads a layout: give no flag beside it but --data_dir.")
+
+
 def main(argv: list[str] | None = None) -> None:
     """Lay out the data set that the flags name, or draw one."""
     options = parse_arguments(argv)
+    if options.check:
+        found = find_leakage(options.data_dir)
+        print(printable("\n".join(describe_leakage(options.data_dir, found))))
+        return
     if options.synthetic:
         from person_reid.synthetic.dataset import draw_data_set
 

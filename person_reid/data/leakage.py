@@ -1,0 +1,130 @@
+"""Find leakage in a layout: identities, and images, that are both in training and in test.
+
+Images are the same if their files are. They are nearly the same if their hashes are: for every cell of a small copy, is
+the next one, to the right and below, brighter, redder, and bluer? Compression, size and brightness hardly change that.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from person_reid.basics import UserError, progress
+from person_reid.data.bank import decode
+from person_reid.data.images import Pixels, load_image
+from person_reid.data.layout import DISTRACTOR, JUNK, read_split, some_of
+from person_reid.data.readers import GALLERY, QUERY, TRAIN
+
+GRID = (16, 8)  # cells of the small copy; colours are compared between twice as large ones
+LIGHT = 15 * 8 + 16 * 7  # the first bits of a hash, which are about brightness
+DIFFERENT = 0.2  # most bits in which two images differ that are nearly the same
+RISE = 1  # of 255; less is noise of a grey image
+AT_ONCE = 512  # images compared with all others
+SHOWN = 20  # lines of each list
+
+Pairs = list[tuple[Path, Path]]
+
+
+@dataclass(frozen=True)
+class Leakage:
+    """What training and test share.
+
+    identities: their numbers. same: pairs of a training and a test image. near: such pairs, the most similar first,
+    with shares of equal bits: the test image most like each training image.
+    """
+
+    identities: list[int]
+    same: Pairs
+    near: Pairs
+    shares: list[float]
+
+
+def find_leakage(layout: str | Path) -> Leakage:
+    """Compare train_all of a layout with query and gallery.
+
+    Raises UserError if there is no such folder to compare, and for images that cannot be read.
+    """
+    layout = Path(layout)
+    training, tests = TRAIN, [name for name in (QUERY, GALLERY) if (layout / name).is_dir()]
+    if not (layout / training).is_dir() or not tests:
+        raise UserError(
+            f"--data_dir {layout}: --check compares {training} with {QUERY} and {GALLERY}; expected a layout of "
+            "prepare.py that has them."
+        )
+    known = read_split(layout, training, cameras_required=False)
+    others = [read_split(layout, name, cameras_required=False) for name in tests]
+    identities = np.intersect1d(known.labels, np.concatenate([split.labels for split in others]))
+    paths = [path for split in others for path in split.paths]
+    same = same_files(known.paths, paths)
+    near, shares = nearly_the_same(known.paths, paths)
+    twins = {mine for mine, _ in same}
+    kept = [i for i, (mine, _) in enumerate(near) if mine not in twins]
+    return Leakage(
+        [number for number in identities.tolist() if number not in (JUNK, DISTRACTOR)],
+        same,
+        [near[i] for i in kept],
+        [shares[i] for i in kept],
+    )
+
+
+def same_files(training: Sequence[Path], test: Sequence[Path]) -> Pairs:
+    """Return each training image whose file equals that of a test image, with the first such image."""
+    contents: dict[bytes, Path] = {}
+    for path in test:
+        contents.setdefault(blake2b(path.read_bytes()).digest(), path)
+    found = ((path, contents.get(blake2b(path.read_bytes()).digest())) for path in training)
+    return [(path, twin) for path, twin in found if twin]
+
+
+def nearly_the_same(training: Sequence[Path], test: Sequence[Path]) -> tuple[Pairs, list[float]]:
+    """Return training images with the test image most like them, and the share of equal bits, the highest first."""
+    mine, theirs = (np.where(_hashes(paths), np.float32(1), np.float32(-1)) for paths in (training, test))
+    bits = mine.shape[1]
+    found = []
+    for start in range(0, len(mine), AT_ONCE):
+        rows = mine[start : start + AT_ONCE]
+        agreement = rows @ theirs.T
+        best = agreement.argmax(axis=1)
+        shares = (1 + agreement.max(axis=1) / bits) / 2
+        light = (1 + np.einsum("nb,nb->n", rows[:, :LIGHT], theirs[best, :LIGHT]) / LIGHT) / 2
+        for i in np.flatnonzero(np.minimum(shares, light) >= 1 - DIFFERENT):  # a grey image has no colours to differ in
+            found.append((float(shares[i]), training[start + i], test[best[i]]))
+    found.sort(key=lambda pair: -pair[0])
+    return [(one, other) for _, one, other in found], [share for share, _, _ in found]
+
+
+def perceptual_hash(pixels: Pixels) -> npt.NDArray[np.uint8]:
+    """Return the hash (336,) of an image (32, 16, 3), its bits as 0 and 1."""
+    small = pixels.reshape(GRID[0], 2, GRID[1], 2, 3).mean(axis=(1, 3), dtype=np.float32)
+    red, green, blue = small.reshape(GRID[0] // 2, 2, GRID[1] // 2, 2, 3).mean(axis=(1, 3)).transpose(2, 0, 1)
+    parts = [small.mean(axis=2), red - green, blue - (red + green) / 2]
+    steps = [np.diff(part, axis=axis).ravel() for part in parts for axis in (1, 0)]
+    return (np.concatenate(steps) > RISE).astype(np.uint8)
+
+
+def describe_leakage(layout: str | Path, found: Leakage) -> list[str]:
+    """Return lines of text."""
+
+    def listed(pairs: Pairs, notes: Sequence[str]) -> list[str]:
+        names = [" and ".join(path.relative_to(layout).as_posix() for path in pair) for pair in pairs]
+        lines = [f"{name}{note}" for name, note in zip(names, notes, strict=True)]
+        return [some_of(lines, SHOWN)] if lines else []
+
+    numbers = ", ".join(map(str, found.identities[:SHOWN])) + (", …" if len(found.identities) > SHOWN else "")
+    return [
+        f"Identities in training and in test: {len(found.identities):,}{f' ({numbers})' if numbers else ''}",
+        f"Images in training and in test: {len(found.same):,}",
+        *listed(found.same, [""] * len(found.same)),
+        f"Training images that nearly equal one in test: {len(found.near):,}",
+        *listed(found.near, [f" ({share:.0%} alike)" for share in found.shares]),
+    ]
+
+
+def _hashes(paths: Sequence[Path]) -> npt.NDArray[np.uint8]:
+    def load(path: Path) -> Pixels:
+        return perceptual_hash(load_image(path, 2 * GRID[0], 2 * GRID[1]))
+
+    return np.stack(list(progress(decode(paths, load), total=len(paths), desc="images")))
