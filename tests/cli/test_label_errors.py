@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from person_reid.basics import UserError
-from person_reid.cli import label_errors, prepare
+from person_reid.cli import explore, label_errors, prepare
 from tests.support.scripts import run
 
 NETWORK = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32", "--gpu_ids", "-1"]
@@ -44,6 +44,8 @@ def test_the_wrong_one_is_listed_drawn_corrected_and_trained_on(people, tmp_path
     assert 0.3 <= float(rows[0]["probability"]) <= 1
     assert "0003_c1_wrong.png: move 3 → 7?" in capsys.readouterr().out
     assert Image.open(tmp_path / "list.png").size[0] > 600
+    explore.main(["--label_errors", str(save), "--save", str(tmp_path / "look.html")])
+    assert "0003_c1_wrong.png" in (tmp_path / "look.html").read_text(encoding="utf-8")
     out = tmp_path / "mended"
     prepare.main(["--data_dir", str(people), "--corrections", str(save), "--save_dir", str(out)])
     assert (out / "train_all" / "0007" / "0007_c1_0003_c1_wrong.png").is_file()

@@ -13,13 +13,13 @@ from person_reid.gallery.index import SearchIndex
 from tests.support.browser import Browser, chromium
 
 in_a_browser = pytest.mark.skipif(chromium() is None, reason="no Chromium or Chrome that could be driven here")
-KNOWN = {0: ("Anna", "3"), 1: ("Anna", "4"), 2: ("Anna", "3"), 3: ("7", "12"), 4: ("-1", None), 5: (None, "3")}
+KNOWN = {0: ("Anna", "3"), 1: ("Anna", "4"), 2: ("Anna", "3"), 3: ("7", "12"), 4: ("-1", None), 5: (None, "3"), 10: ("0", "5"), 11: ("0000", "6")}
 EVIL = "<img src=x onerror=window.hacked=1>"
 
 
 @pytest.fixture(scope="module")
 def look(tmp_path_factory):
-    """(folder of an explorer, features) of an index of 30 images, six of which are described."""
+    """(folder of an explorer, features) of an index of 30 images, nine of which are described."""
     folder = tmp_path_factory.mktemp("index")
     rng = np.random.default_rng(4)
     paths = [folder / f"{number:02}.png" for number in range(30)]
@@ -68,6 +68,7 @@ def test_every_image_can_be_the_query(browser, look):
     browser.wait("document.querySelector('#asked h2').textContent === 'Image 0'")
     kinds = {i: browser.value(f"kindOf(0, {i})") for i in (1, 2, 3, 4, 5, 6, 7)}
     assert kinds == {1: "right", 2: "junk", 3: "wrong", 4: "junk", 5: "unknown", 6: "wrong", 7: "unknown"}
+    assert browser.value("[kindOf(10, 11), kindOf(10, 0), kindOf(0, 10)]") == ["unknown", "wrong", "wrong"]
     about = browser.texts(".answer p")[0]
     assert "1 right in the gallery" in about and "AP" not in about
     browser.key("3")

@@ -161,7 +161,7 @@ def test_decisions_by_mouse_and_key_are_exported_and_applied(browser, look, tmp_
 @in_a_browser
 def test_decisions_are_kept_and_can_be_taken_back(browser, look):
     page = look / "look" / "index.html"
-    browser.click("#suspects article:nth-of-type(3) button")
+    browser.key("n", "n", "a")  # from the first one, which has the focus
     browser.open(page)
     assert decisions(browser)[2] == "accepted"
     browser.click("#suspects article:nth-of-type(3) button")

@@ -42,9 +42,10 @@ const whoAndWhere = (image) => [personOf(image), cameraOf(image) && `c${cameraOf
 
 // "right", "wrong", or "junk", which no figure counts: as person_reid/retrieval/metrics.py has it; or "unknown".
 function kindOf(asked, image) {
-  const { person, camera, junk, unknown } = DATA.images;
+  const { person, camera, junk, distractor, unknown } = DATA.images;
   if (person[image] === junk) return "junk";
   if (person[image] === unknown || person[asked] === unknown) return "unknown";
+  if (person[image] === distractor && person[asked] === distractor && !isQuery(asked)) return "unknown"; // two strangers
   if (person[asked] !== person[image]) return "wrong";
   return camera[asked] === camera[image] && cameraOf(image) ? "junk" : "right";
 }

@@ -25,7 +25,7 @@ function show() {
   VIEWS[view](now);
   if (view === "ranking" && left !== now.image) byId("view-ranking").scrollTop = 0;
   if (view === "queries" && before === "ranking") byId("wall").querySelector(`[data-image="${Number(left)}"]`)?.focus();
-  if (view === "labels" && before !== "labels") lookAt(doubtOf(now));
+  if (view === "labels" && before !== "labels") lookAt(Math.max(0, doubtOf(now)));
   document.body.dataset.shown = location.hash; // for tests: this address has been drawn
 }
 
