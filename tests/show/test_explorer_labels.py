@@ -193,6 +193,6 @@ def test_proposals_are_filtered_and_lead_to_rankings(browser, look):
     browser.wait("!document.getElementById('view-ranking').hidden")
     browser.wait("document.querySelectorAll('#answers .tile').length === 35")
     assert browser.texts("#asked h2") == ["Image 30"]
-    browser.back()
+    browser.key("Escape", "4")  # to the images, and to the labels again
     browser.wait("!document.getElementById('view-labels').hidden")
     assert browser.value("document.activeElement.closest('article').dataset.number") == "3"

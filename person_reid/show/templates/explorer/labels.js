@@ -83,7 +83,8 @@ function prepareLabels() {
     decide(number, labels.decisions[number] === wanted ? null : wanted); // a second click takes it back
   });
   byId("suspects").addEventListener("focusin", ({ target }) => {
-    history.replaceState(null, "", linkTo({ doubt: target.closest("article").dataset.number }));
+    const { number } = target.closest("article").dataset;
+    if (state().doubt !== number) adjust({ doubt: number });
   });
   window.addEventListener("storage", () => {
     recall();
