@@ -1,7 +1,7 @@
 """Who an indexed image shows, from which camera and when, and filters by these."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,33 +17,39 @@ LENGTHS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks
 
 
 class About(NamedTuple):
-    """What is known of an image. time: local, such as "2026-11-01 09:30:00", so that text sorts by time."""
+    """What is known of an image. Each of these is a column of an index, of the CSV files, and a key in JSON files.
+
+    time: local, such as "2026-11-01 09:30:00", so that text sorts by time. track: images of one person in a row, by a
+    tracker. source: the video or collection that the image was cut from.
+    """
 
     identity: str | None = None
     camera: str | None = None
     time: str | None = None
+    track: str | None = None
+    source: str | None = None
 
 
 @dataclass(frozen=True)
 class Filter:
-    """The images of an identity, of a camera, from a time on, before a time, and of paths; None is all of them."""
+    """The images of an identity, camera, track and source, from a time on, before a time, and of a path.
+
+    None is all of them. named: from this identity on; "" is all that have an identity.
+    """
 
     identity: str | None = None
     camera: str | None = None
+    track: str | None = None
+    source: str | None = None
     after: str | None = None
     before: str | None = None
     image: bytes | None = None
+    named: str | None = None
 
     def condition(self) -> tuple[str, list[Any]]:
         """Return an SQL condition and its values; an image of which a value is not known does not fulfil it."""
-        columns = {
-            "identity": "identity =",
-            "camera": "camera =",
-            "after": "time >=",
-            "before": "time <",
-            "image": "path =",
-        }
-        given = {column: getattr(self, name) for name, column in columns.items() if getattr(self, name) is not None}
+        others = {"after": "time >=", "before": "time <", "image": "path =", "named": "identity >"}
+        given = {others.get(name, f"{name} ="): value for name, value in vars(self).items() if value is not None}
         return " AND ".join(f"{column} ?" for column in given) or "1", list(given.values())
 
 
@@ -69,14 +75,10 @@ def ago(text: str) -> str:
 def about_images(paths: Iterable[Path], csv: Path | None = None, pattern: str | None = None) -> dict[Path, About]:
     """Return what is known of images: from a CSV file, from their names, from EXIF, or when the file last changed.
 
-    csv: columns path (relative to the file) and some of identity, camera and time. pattern: see readers.name_parser.
+    csv: columns path (relative to the file) and some of those of About. pattern: see readers.name_parser.
     Raises UserError for a time that is none, and for a list of other images.
     """
-    listed = {}
-    for row in read_csv(csv, ("path",), About._fields) if csv else []:
-        values = {name: (row.get(name) or "").strip() or None for name in ("path", *About._fields)}
-        place = (csv.parent / (values.pop("path") or "")).resolve() if csv else Path()
-        listed[place] = About(**values | {"time": values["time"] and moment(values["time"])})
+    listed = read_abouts(csv) if csv else {}
     parse: Callable[[Path], Picture | None] = (
         name_parser(pattern, Path(Path.cwd().anchor)) if pattern else lambda _: None
     )
@@ -88,8 +90,20 @@ def about_images(paths: Iterable[Path], csv: Path | None = None, pattern: str | 
     for path in paths:
         known, named = listed.get(path, UNKNOWN), parse(path)
         identity, camera = (named.identity, named.camera) if named else (None, None)
-        found[path] = About(known.identity or identity, known.camera or camera, known.time or _taken(path))
+        found[path] = known._replace(
+            identity=known.identity or identity, camera=known.camera or camera, time=known.time or _taken(path)
+        )
     return found
+
+
+def read_abouts(csv: Path, needed: Sequence[str] = ("path",)) -> dict[Path, About]:
+    """Return what a CSV file says of images. Raises UserError for needed columns it lacks, and a time that is none."""
+    listed = {}
+    for row in read_csv(csv, needed, About._fields):
+        values = {name: (row.get(name) or "").strip() or None for name in About._fields}
+        known = About(**values | {"time": values["time"] and moment(values["time"])})
+        listed[(csv.parent / (row["path"] or "").strip()).resolve()] = known
+    return listed
 
 
 def _taken(path: Path) -> str | None:

@@ -9,12 +9,8 @@ compared with all images if there are at most EXACT of them. Beyond that, FAISS 
 beside the file under a name that gives the last image in them; they can always be rebuilt.
 """
 
-import json
 import os
-import secrets
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -26,14 +22,12 @@ import numpy.typing as npt
 from person_reid.basics import UserError
 from person_reid.gallery.about import EVERYTHING, UNKNOWN, About, Filter
 from person_reid.gallery.inverted_lists import InvertedLists, delete_lists, faiss_is_installed
-from person_reid.gallery.tables import LATER, REASONS, TABLES
+from person_reid.gallery.tables import IndexFile
 from person_reid.retrieval.neighbours import ExactNeighbours
 from person_reid.retrieval.similarity import Features, flaw
 
 EXACT = 100_000  # the most images that a search compares exhaustively
 CHUNK = 50_000  # features in memory at once
-BUSY = 60  # seconds to wait for another process that writes
-PAGE = 16384  # bytes: several features per page; a 512-dimensional one would waste half of a page of 4096
 
 
 @dataclass(frozen=True)
@@ -45,52 +39,13 @@ class Found:
     about: About = UNKNOWN
 
 
-class SearchIndex:
-    """An index file, opened, or created if it does not exist.
+class SearchIndex(IndexFile):
+    """An index file and its inverted lists."""
 
-    Every method raises UserError if the file is damaged or not an index, if the disk is full, or if another process
-    keeps writing to it for BUSY seconds.
-    """
-
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self._explained():
-            self.database = sqlite3.connect(self.path, timeout=BUSY, isolation_level=None)
-        self._rows(f"PRAGMA page_size = {PAGE}")
-        if not self._rows("SELECT 1 FROM sqlite_master"):
-            with self._transaction():
-                for table in TABLES:
-                    self._rows(table)
-        self.token: str = self.remember({"token": secrets.token_hex(4)})["token"]
-        self._lists: InvertedLists | None = None
+    _lists: InvertedLists | None = None
 
     def __len__(self) -> int:
         return int(self._rows("SELECT count(*) FROM images")[0][0])
-
-    def close(self) -> None:
-        """Release the file."""
-        self.database.close()
-
-    def remember(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Store values, as JSON, under keys that the index does not hold yet. Returns {key: the value it holds}.
-
-        If several processes do so at once, one of them stores all of its values, and the others are told these.
-        """
-        if any(self.recall(key) is None for key in values):
-            with self._transaction():
-                for key, value in values.items():
-                    self._rows("INSERT OR IGNORE INTO about VALUES (?, ?)", (key, json.dumps(value)))
-        return {key: self.recall(key) for key in values}
-
-    def recall(self, key: str) -> Any:
-        """Return the value stored under a key, or None."""
-        for (text,) in self._rows("SELECT value FROM about WHERE key = ?", (key,)):
-            try:
-                return json.loads(text)
-            except ValueError:
-                raise self._damaged(f"no JSON under {key!r}") from None
-        return None
 
     def missing(self, paths: Iterable[str | Path]) -> list[str | Path]:
         """Return the paths that the index does not hold or whose files have changed since they were added."""
@@ -112,13 +67,13 @@ class SearchIndex:
         with self._transaction():
             self.database.executemany(command, rows)
 
-    def describe(self, abouts: Mapping[Any, About]) -> None:
-        """Record what is known of images; what is None stays as it was."""
+    def describe(self, abouts: Mapping[Any, About]) -> int:
+        """Record what is known of images; what is None stays as it was. Returns how many of the images are there."""
         self._upgrade()
         rows = [(*about, _key(path)) for path, about in abouts.items()]
         changes = ", ".join(f"{name} = coalesce(?, {name})" for name in About._fields)
         with self._transaction():
-            self.database.executemany(f"UPDATE images SET {changes} WHERE path = ?", rows)
+            return self.database.executemany(f"UPDATE images SET {changes} WHERE path = ?", rows).rowcount
 
     def forget(self, which: Filter, asked: str) -> int:
         """Delete images so that no file holds their paths or features any more. Returns how many there were.
@@ -126,7 +81,7 @@ class SearchIndex:
         asked: words for the table `forgotten`, which records that and when images were forgotten, but not which.
         """
         self._upgrade()
-        condition, values = which.condition()
+        condition, values = self._condition(which)
         self._rows("PRAGMA secure_delete = ON")  # even if the file is never rewritten
         with self._transaction():
             delete_lists(self)
@@ -145,8 +100,6 @@ class SearchIndex:
         exact: compare with all images, however many there are. among: search only these.
         """
         queries = self._checked(queries, "queries", "query {}".format)
-        if among:
-            self._upgrade()
         exact = exact or not faiss_is_installed() or self.last_id() <= EXACT
         some = self._ids(among) if among and not exact else None
         if exact or (some is not None and len(some) <= EXACT):
@@ -174,11 +127,18 @@ class SearchIndex:
 
     def chunks(self, after: int = 0, which: Filter = EVERYTHING) -> Iterator[tuple[npt.NDArray[np.int64], Features]]:
         """Yield (ids (n,), features (n, D)) of the images whose id is above `after`."""
-        condition, values = which.condition()
+        condition, values = self._condition(which)
         command = f"SELECT id, feature FROM images WHERE {condition} AND id > ? ORDER BY id LIMIT ?"
         while rows := self._rows(command, (*values, after, CHUNK)):
             after = rows[-1][0]
             yield np.array([number for number, _ in rows], np.int64), self._matrix(rows)
+
+    def entries(self, which: Filter = EVERYTHING) -> Iterator[tuple[list[tuple[Path, About]], Features]]:
+        """Yield the images in chunks: (path, what is known) of n images, and their features (n, D)."""
+        for ids, features in self.chunks(0, which):
+            images = self._images(ids.tolist())
+            there = [place for place, number in enumerate(ids.tolist()) if number in images]
+            yield [images[int(ids[place])] for place in there], features[there]
 
     def sample(self, count: int) -> Features:
         """Return at most `count` features (n, D), of images spread evenly over the index."""
@@ -205,10 +165,16 @@ class SearchIndex:
         """Return the id of the latest image, or 0 if there are none."""
         return int(self._rows("SELECT coalesce(max(id), 0) FROM images")[0][0])
 
-    def images(self, ids: Sequence[int]) -> dict[int, tuple[Path, About]]:
+    def _ids(self, which: Filter) -> npt.NDArray[np.int64]:
+        """Return the ids (n,) of the images that a filter lets through."""
+        condition, values = self._condition(which)
+        return np.array(self._rows(f"SELECT id FROM images WHERE {condition}", values), np.int64).ravel()
+
+    def _images(self, ids: Sequence[int]) -> dict[int, tuple[Path, About]]:
         """Return {id: (path, what is known)} of those of the images that are still there."""
         found: dict[int, tuple[Path, About]] = {}
-        known = ", ".join(About._fields if self._is_new() else ["NULL"] * len(About._fields))
+        columns = self._columns()
+        known = ", ".join(name if name in columns else "NULL" for name in About._fields)
         for start in range(0, len(ids), 500):  # SQLite limits the number of question marks
             chunk = ids[start : start + 500]
             marks = ",".join("?" * len(chunk))
@@ -216,20 +182,11 @@ class SearchIndex:
             found |= {number: (Path(os.fsdecode(path)), About(*about)) for number, path, *about in rows}
         return found
 
-    def _ids(self, which: Filter) -> npt.NDArray[np.int64]:
-        """Return the ids (n,) of the images that a filter lets through."""
-        condition, values = which.condition()
-        return np.array(self._rows(f"SELECT id FROM images WHERE {condition}", values), np.int64).ravel()
-
-    def _is_new(self) -> bool:
-        return bool(self._rows("SELECT 1 FROM sqlite_master WHERE name = 'forgotten'"))
-
-    def _upgrade(self) -> None:
-        """Add what an index of an earlier version lacks."""
-        if not self._is_new():
-            with self._transaction():
-                for command in LATER if not self._is_new() else ():
-                    self._rows(command)
+    def _condition(self, which: Filter) -> tuple[str, list[Any]]:
+        """Return the SQL condition of a filter and its values; the index has the columns that it names."""
+        if which != EVERYTHING:
+            self._upgrade()
+        return which.condition()
 
     def _checked(self, features: npt.NDArray[Any], what: str, name: Callable[[int], object]) -> Features:
         """Return features (N, D) as they are stored. Raises UserError if the index cannot compare them with its own."""
@@ -253,38 +210,6 @@ class SearchIndex:
         if found := flaw(features, lambda i: self.images([rows[i][0]])[rows[i][0]][0]):
             raise self._damaged(found)
         return features
-
-    def _rows(self, command: str, values: Sequence[Any] = ()) -> list[Any]:
-        """Run an SQL command and return its rows."""
-        with self._explained():
-            return self.database.execute(command, values).fetchall()
-
-    def _damaged(self, what: str) -> UserError:
-        return UserError(f"{self.path}: damaged: {what}. Index the images again: --index ANOTHER_FILE")
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Turn SQLite's errors in a block into a UserError that says what to do."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            for words, reason in REASONS.items():
-                if words in str(error):
-                    raise UserError(f"{self.path}: {reason.format(busy=BUSY)}") from error
-            raise
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """Run a block whose changes are on the disk afterwards, all of them, or after an error or a kill, none."""
-        self._rows("BEGIN IMMEDIATE")
-        try:
-            with self._explained():
-                yield
-            self._rows("COMMIT")
-        except BaseException:
-            if self.database.in_transaction:  # SQLite has ended it already if the disk is full
-                self._rows("ROLLBACK")
-            raise
 
 
 def _key(path: str | Path) -> bytes:

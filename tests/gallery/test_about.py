@@ -18,8 +18,8 @@ RANDOM = np.random.default_rng(1)
 FEATURES = clusters(RANDOM, 1200, dimension=32, identities=40)
 PATHS = [f"/secret/{number:04d}.jpg" for number in range(len(FEATURES))]
 WHO = [
-    About(f"name{RANDOM.integers(9)}", str(RANDOM.integers(4)), f"2026-11-{RANDOM.integers(1, 29):02d} 08:00:00")
-    for _ in PATHS
+    About(*map(str, (f"name{name}", camera, f"2026-11-{day:02d} 08:00:00", track, f"video{track % 3}.mp4")))
+    for name, camera, day, track in RANDOM.integers(1, (9, 4, 29, 50), (len(PATHS), 4)).tolist()
 ]
 WHO[5:8] = [About(), About("name1"), About(None, "2", None)]
 
@@ -37,6 +37,9 @@ def fits(about, which):
     return (
         (which.identity is None or about.identity == which.identity)
         and (which.camera is None or about.camera == which.camera)
+        and (which.track is None or about.track == which.track)
+        and (which.source is None or about.source == which.source)
+        and (which.named is None or (about.identity or "") > which.named)
         and (which.after is None or (about.time is not None and about.time >= which.after))
         and (which.before is None or (about.time is not None and about.time < which.before))
     )
@@ -46,6 +49,8 @@ FILTERS = [
     Filter(identity="name1"),
     Filter(camera="2"),
     Filter(after="2026-11-10 08:00:00"),
+    Filter(track="7", source="video1.mp4"),
+    Filter(named=""),
     Filter(camera="1", after="2026-11-05 00:00:00", before="2026-11-20 08:00:00"),
     Filter(identity="nobody"),
     EVERYTHING,
@@ -87,7 +92,7 @@ def traces(folder, numbers):
     return found
 
 
-@pytest.mark.parametrize("which", [*FILTERS[:4], Filter(image=PATHS[77].encode()), EVERYTHING], ids=str)
+@pytest.mark.parametrize("which", [*FILTERS[:-2], Filter(image=PATHS[77].encode()), EVERYTHING], ids=str)
 def test_nothing_of_what_is_forgotten_is_left_in_any_file(index, which, tmp_path, monkeypatch):
     pytest.importorskip("faiss")
     monkeypatch.setattr(module, "EXACT", 500)
@@ -128,23 +133,33 @@ def test_an_interruption_before_the_file_is_rewritten_leaves_no_trace_either(ind
     assert traces(tmp_path, gone) == set()
 
 
-def test_an_index_of_an_earlier_version_is_read_and_extended(tmp_path):
+@pytest.mark.parametrize("later", [(), ("identity", "camera", "time")])
+def test_an_index_of_an_earlier_version_is_read_and_extended(later, tmp_path):
     old = sqlite3.connect(tmp_path / "a.index")
     old.execute("CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
     columns = (
         "id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB UNIQUE NOT NULL, state TEXT NOT NULL, feature BLOB NOT NULL"
     )
     old.execute(f"CREATE TABLE images ({columns})")
+    for name in later:  # what the second version had added
+        old.execute(f"ALTER TABLE images ADD COLUMN {name} TEXT")
+        old.execute(f"CREATE INDEX by_{name} ON images ({name})")
+    if later:
+        old.execute("CREATE TABLE forgotten (time TEXT NOT NULL, asked TEXT NOT NULL, images INTEGER NOT NULL)")
     rows = [(os.fsencode(path), "", feature.tobytes()) for path, feature in zip(PATHS[:50], FEATURES[:50], strict=True)]
     old.executemany("INSERT INTO images (path, state, feature) VALUES (?, ?, ?)", rows)
+    for name in later:
+        old.execute(f"UPDATE images SET {name} = '7' WHERE path = ?", rows[0][:1])
     old.commit()
-    index = SearchIndex(tmp_path / "a.index")
-    assert not index._is_new() and index.search(FEATURES[:1], 1)[0][0].about == About()
+    index, known = SearchIndex(tmp_path / "a.index"), About(**dict.fromkeys(later, "7"))
+    assert index.search(FEATURES[:1], 1)[0][0].about == known
+    assert [row[1] for row in old.execute("PRAGMA table_info(images)")][4:] == [*later]  # reading changes nothing
+    assert [about for abouts, _ in index.entries() for _, about in abouts] == [known, *[About()] * 49]
     assert index.search(FEATURES[:1], 1, among=Filter(camera="1")) == [[]]
     index.describe(dict(zip(PATHS[:9], WHO[:9], strict=True)))
     assert index.search(FEATURES[:1], 1)[0][0].about == WHO[0] and index.forget(Filter(identity="name1"), "x") >= 1
     names = [row[1] for row in old.execute("PRAGMA table_info(images)")]
-    assert names == ["id", "path", "state", "feature", "identity", "camera", "time"]
+    assert names == ["id", "path", "state", "feature", *About._fields]
 
 
 def test_what_is_known_comes_from_the_list_the_name_exif_or_the_file(tmp_path):
@@ -155,12 +170,14 @@ def test_what_is_known_comes_from_the_list_the_name_exif_or_the_file(tmp_path):
     for path in paths[1:]:
         Image.new("RGB", (4, 8)).save(path)
         os.utime(path, (86400 * 365, 86400 * 365))
-    (tmp_path / "list.csv").write_text("path,identity,time\n8_c4.jpg,Anna,2026-11-01T09:30\n")
+    (tmp_path / "list.csv").write_text("path,identity,time,track\n8_c4.jpg,Anna,2026-11-01T09:30,5\n")
     changed = datetime.fromtimestamp(86400 * 365).strftime("%Y-%m-%d %H:%M:%S")
     found = about_images(paths, tmp_path / "list.csv", r"(?P<id>\d+)_c(?P<camera>\d)")
     assert list(found.values()) == [
-        About("7", "3", "2026-10-05 06:07:08"), About("Anna", "4", "2026-11-01 09:30:00"), About(None, None, changed),
-    ]  # fmt: skip
+        About("7", "3", "2026-10-05 06:07:08"),
+        About("Anna", "4", "2026-11-01 09:30:00", "5"),
+        About(None, None, changed),
+    ]
     with pytest.raises(UserError, match=r"list\.csv: lists none of the 1 images"):
         about_images(paths[:1], tmp_path / "list.csv")
     with pytest.raises(UserError, match="no such time; expected 2026-11-01"):
