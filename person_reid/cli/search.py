@@ -6,6 +6,10 @@
     python tools/search.py query crops_of_today --index people.index --threshold threshold.json --json found.json
     python tools/search.py index crops --index people.index --about crops.csv        # path,identity,camera,time
     python tools/search.py query someone.jpg --index people.index --camera 3 --after 2026-11-01
+    python tools/search.py enroll Anna anna1.jpg anna2.jpg --index people.index      # more images later, if you like
+    python tools/search.py identify someone.jpg --index people.index --threshold 0.8
+    python tools/search.py people --index people.index --save people.csv --sheet people.png
+    python tools/search.py apply people.csv --index people.index                     # once you have corrected it
     python tools/search.py forget --index people.index --identity Anna
     python tools/search.py forget --index people.index --expire 30d                  # daily, say
 
@@ -13,68 +17,97 @@ The index remembers its network. An indexed image that has not changed is not re
 crash stays. With --threshold (python tools/threshold.py), a query without a match at least that similar is unknown.
 
 Who an image shows, the camera and the time come from --about, else from the name by --pattern, else (time) from EXIF or
-from the file's last change. A filter leaves out the images of which it cannot tell. After forget, no file of the index
+from the file's last change. A filter leaves out the images of which it cannot tell. identify asks for people instead of
+images: all images with an identity take part. people groups images without one. After forget, no file of the index
 holds the paths or features any more; the table "forgotten" records when, by which flag and how many, but not whom.
 """
 
+import csv
 import os
 from argparse import Namespace
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from person_reid.basics import UserError, printable, write_json
+import numpy as np
+
+from person_reid.basics import UserError, atomic_write, check_target, printable, write_json
 from person_reid.cli.flags import add_engine, add_runtime, add_tested_network, given_values, testing_parser
 from person_reid.cli.parser import Parser, example_lines
 from person_reid.cli.tested import OF_FEATURES, open_embedder
-from person_reid.cli.values import THRESHOLD, positive
+from person_reid.cli.values import THRESHOLD, bounded, positive
 from person_reid.deploy.embedder import Embedder
-from person_reid.gallery.about import EVERYTHING, Filter, about_images, ago, moment
+from person_reid.gallery.about import EVERYTHING, About, Filter, about_images, ago, moment, read_abouts
 from person_reid.gallery.build import add_images, agreed, check_network, describe_answers, find_images
 from person_reid.gallery.index import SearchIndex
-from person_reid.retrieval.thresholds import DIGITS, load_promise, load_threshold
+from person_reid.retrieval.people import group_people, person_scores
+from person_reid.retrieval.thresholds import DIGITS, accepts, load_promise, load_threshold
+
+ALIKE = ("identity", "camera", "track", "source")  # filters for an equal value
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Index images or search for them."""
+    """Index images, search for them, or for the people on them."""
+    options = search_parser().parse_args(argv)
+    options.work(options)
+
+
+def search_parser() -> Parser:
+    """Return the parser, whose commands set `work` to the function that does theirs."""
     parser = Parser(__doc__)
-    commands = parser.add_subparsers(
-        required=True, title="commands, each with its own --help", metavar="index|query|forget"
-    )
+    title, names = "commands, each with its own --help", "index|query|enroll|identify|people|apply|forget"
+    commands = parser.add_subparsers(required=True, title=title, metavar=names)
 
-    def add_command(name: str, text: str) -> Parser:
-        return commands.add_parser(name, help=text, text=text, examples=example_lines(__doc__, name))
-
-    index = add_command("index", "Add images or folders of images to an index.")
-    add_tested_network(index)
-    add_engine(index)
-    index.add_argument("--no_flip", action="store_true", help="leave out the mirrored image: twice as fast")
-    index.add_argument("--about", type=Path, metavar="CSV", help="columns path,identity,camera,time, as far as known")
-    index.add_argument("--pattern", help="regular expression with the groups id and camera for the images' names")
-    query = add_command("query", "Find the images most similar to an image, or to each image of a folder.")
-    query.add_argument("--gpu_ids", default="0", help="GPU to use; -1 for the CPU")
-    query.add_argument("--top", type=positive(int), default=10, help="number of answers")
-    query.add_argument("--threshold", help=f"least similarity of a match: {THRESHOLD}")
-    query.add_argument("--save", type=Path, metavar="FILE", help="sheet of the answers to draw")
-    query.add_argument("--json", type=Path, metavar="FILE", help="JSON file to write the answers to")
-    forget = add_command("forget", "Delete images from an index so that nothing of them is left in its files.")
-    forget.add_argument("--image", type=Path, metavar="FILE", help="this image")
-    forget.add_argument("--expire", type=ago, dest="expired", metavar="AGE", help="older ones: 12h, 30d or 4w")
-    for command in (query, forget):
-        command.add_argument("--identity", metavar="NAME", help="only images of this person")
-        command.add_argument("--camera", help="only images from this camera")
-        command.add_argument(
-            "--after", type=moment, metavar="TIME", help="only images from this time on: 2026-11-01T09:30"
-        )
-        command.add_argument("--before", type=moment, metavar="TIME", help="only images from before this time")
-    for command, work in ((index, add), (query, ask), (forget, delete)):
+    def add_command(work: Callable[[Namespace], None], name: str, text: str) -> Parser:
+        command: Parser = commands.add_parser(name, help=text, text=text, examples=example_lines(__doc__, name))
         command.set_defaults(work=work)
         command.add_argument("--index", type=Path, required=True, metavar="FILE", help="the index file")
-    for command in (index, query):
+        return command
+
+    index = add_command(add, "index", "Add images or folders of images to an index.")
+    columns = f"columns path,{','.join(About._fields)}, as far as known"
+    index.add_argument("--about", type=Path, metavar="CSV", help=columns)
+    index.add_argument("--pattern", help="regular expression with the groups id and camera for the images' names")
+    index.set_defaults(person=None)
+    query = add_command(ask, "query", "Find the images most similar to an image, or to each image of a folder.")
+    query.add_argument("--top", type=positive(int), default=10, help="number of answers")
+    query.add_argument("--save", type=Path, metavar="FILE", help="sheet of the answers to draw")
+    enroll = add_command(add, "enroll", "Add images of a person you know, so that identify can name the person.")
+    enroll.add_argument("person", metavar="NAME", help="the person; more images may follow later")
+    enroll.set_defaults(about=None, pattern=None)
+    identify = add_command(recognise, "identify", "Name the person on each image, if it is somebody you know.")
+    identify.add_argument("--together", action="store_true", help="all images show one person, such as a track")
+    people = add_command(group, "people", "Group the images of an index into people, for you to correct and to apply.")
+    people.add_argument("--save", type=Path, metavar="CSV", default=Path("people.csv"), help="list to write")
+    people.add_argument("--sheet", type=Path, metavar="FILE", help="sheet of the largest and most doubtful groups")
+    inside = bounded(float, lambda value: 0 < value < 1, "between 0 and 1")
+    people.add_argument("--radius", type=inside, default=0.5, help="largest Jaccard distance of neighbours")
+    people.add_argument("--min_samples", type=positive(int), default=4, help="neighbours that begin a group")
+    apply = add_command(put_back, "apply", "Record who images show, as a list says that people wrote.")
+    apply.add_argument("list", type=Path, metavar="CSV", help=columns)
+    forget = add_command(delete, "forget", "Delete images from an index so that nothing of them is left in its files.")
+    forget.add_argument("--image", type=Path, metavar="FILE", help="this image")
+    forget.add_argument("--expire", type=ago, dest="expired", metavar="AGE", help="older ones: 12h, 30d or 4w")
+    for command in (index, query, enroll, identify):
         command.add_argument("images", nargs="+", metavar="IMAGE", help="images, or folders of them at any depth")
         command.add_argument("--batchsize", type=positive(int), default=256, help="images per batch")
         add_runtime(command)
-    options = parser.parse_args(argv)
-    options.work(options)
+    for command in (index, enroll):
+        add_tested_network(command)
+        add_engine(command)
+        command.add_argument("--no_flip", action="store_true", help="leave out the mirrored image: twice as fast")
+    for command in (query, identify):
+        command.add_argument("--gpu_ids", default="0", help="GPU to use; -1 for the CPU")
+        command.add_argument("--threshold", help=f"least similarity of a match: {THRESHOLD}")
+        command.add_argument("--json", type=Path, metavar="FILE", help="JSON file to write the answers to")
+    for command in (query, identify, people, forget):
+        for name in ALIKE:
+            command.add_argument(f"--{name}", metavar="NAME", help=f"only images of this {name}")
+        after = "only images from this time on: 2026-11-01T09:30"
+        command.add_argument("--after", type=moment, metavar="TIME", help=after)
+        command.add_argument("--before", type=moment, metavar="TIME", help="only images from before this time")
+    return parser
 
 
 def add(options: Namespace) -> None:
@@ -82,8 +115,11 @@ def add(options: Namespace) -> None:
     paths = find_images(options.images)
     index = SearchIndex(options.index)
     new = index.missing(paths)
-    abouts = about_images(paths if options.about or options.pattern else map(Path, new), options.about, options.pattern)
+    every = options.about or options.pattern or options.person
+    abouts = about_images(paths if every else map(Path, new), options.about, options.pattern)
     count = add_images(index, embedder_of(index, options), new)
+    if options.person:
+        abouts = {path: about._replace(identity=options.person) for path, about in abouts.items()}
     index.describe(abouts)
     print(f"{options.index}: {count} images added, {len(paths) - count} were there already, {len(index)} in all")
     index.prepare()
@@ -98,15 +134,15 @@ def existing(path: Path) -> SearchIndex:
 
 def asked_for(options: Namespace) -> Filter | None:
     """Return the Filter that the flags describe, or None if they describe none."""
-    given = {name: getattr(options, name) for name in ("identity", "camera", "after", "before")}
+    given = {name: getattr(options, name) for name in (*ALIKE, "after", "before")}
     return Filter(**given) if any(value is not None for value in given.values()) else None
 
 
 def delete(options: Namespace) -> None:
     """Forget the images that all flags together describe."""
-    flags = ("image", "identity", "camera", "after", "before", "expired")
+    flags = ("image", *ALIKE, "after", "before", "expired")
     if not (given := [name for name in flags if getattr(options, name) is not None]):
-        raise UserError("forget: say which images: --image, --identity, --camera, --after, --before or --expire.")
+        raise UserError(f"forget: say which images: {', '.join(f'--{name}' for name in flags[:-1])} or --expire.")
     which = replace(
         asked_for(options) or EVERYTHING,
         image=options.image and os.fsencode(options.image.resolve()),
@@ -162,3 +198,65 @@ def ask(options: Namespace) -> None:
 
         draw_found(queries, answers, options.save, threshold)
     print("\n".join(f"Written: {path}" for path in (options.json, options.save) if path))
+
+
+def recognise(options: Namespace) -> None:
+    """Print and write who each query shows, or all queries together."""
+    threshold = -1.0 if options.threshold is None else load_threshold(options.threshold)
+    queries = find_images(options.images)
+    index = existing(options.index)
+    features = embedder_of(index, options)(queries)
+    groups = [slice(None)] if options.together else [slice(i, i + 1) for i in range(len(queries))]
+    entries = index.entries(replace(asked_for(options) or EVERYTHING, named=""))
+    known = (([about.identity or "" for _, about in images], matrix) for images, matrix in entries)
+    names, scores = person_scores([features[group] for group in groups], known)
+    answers = []
+    for images, row in zip((queries[group] for group in groups), scores.tolist(), strict=True):
+        (score, identity), *others = sorted(zip(row, names, strict=True), key=lambda each: -each[0])[:2]
+        answer: dict[str, Any] = {"images": [str(image) for image in images], "known": accepts(threshold, score)}
+        answer |= {"identity": identity, "score": score}
+        answer |= {"second": others[0][1], "margin": score - others[0][0]} if others else {}
+        answers.append(answer)
+        what = answer["images"][0] if len(images) == 1 else f"{len(images)} images"
+        ahead = f", {answer['margin']:.{DIGITS}f} ahead of {answer['second']}" if others else ""
+        who = f"{identity} {score:.{DIGITS}f}{ahead}"
+        print(printable(f"{what}: {who}" if answer["known"] else f"{what}: nobody I know ({who})"))
+    if options.json:
+        asked = {"index": str(options.index), "threshold": options.threshold and threshold}
+        write_json(options.json, {**asked, "queries": answers})
+        print(f"Written: {options.json}")
+
+
+def group(options: Namespace) -> None:
+    """Write a list of the images of an index, grouped into people by their features, and draw some of the groups."""
+    index = existing(options.index)
+    check_target(options.save)
+    if not (parts := list(index.entries(asked_for(options) or EVERYTHING))):
+        raise UserError(f"{options.index}: no images in it, or none that the filters let through.")
+    entries, features = [each for some, _ in parts for each in some], np.concatenate([matrix for _, matrix in parts])
+    paths, abouts = zip(*entries, strict=True)
+    cameras = [about.camera or "" for about in abouts]
+    numbers = np.unique(["", *cameras], return_inverse=True)[1][1:] - 1
+    known = [about.identity or "" for about in abouts]
+    found = group_people(features, numbers, known, options.radius, options.min_samples)
+    order = sorted(range(len(paths)), key=lambda i: (not found[i], found[i], cameras[i], abouts[i].time or ""))
+    with atomic_write(options.save) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(("path", *About._fields))
+        rows.writerows((printable(paths[i]), *abouts[i]._replace(identity=found[i])) for i in order)
+    names, labels = np.unique(["", *found], return_inverse=True)
+    print(f"{options.save}: {len(names) - 1} people on {sum(map(bool, found))} of {len(paths)} images")
+    if options.sheet and len(names) > 1:
+        from person_reid.show.clusters import draw_clusters  # matplotlib loads slowly
+
+        draw_clusters(paths, features, cameras, labels[1:] - 1, options.sheet, names[1:].tolist())
+        print(f"Written: {options.sheet}")
+
+
+def put_back(options: Namespace) -> None:
+    """Record what a list says of images; an image without a name there loses its identity."""
+    listed, index = read_abouts(options.list, ("path", "identity")), existing(options.index)
+    count = index.describe({path: about._replace(identity=about.identity or "") for path, about in listed.items()})
+    if not count:
+        raise UserError(f"{options.list}: none of its {len(listed)} images is in {options.index}.")
+    print(f"{options.index}: as {options.list} says of {count} of its {len(listed)} images")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from person_reid.retrieval.clusters import Labels, margins
 from person_reid.retrieval.similarity import Features
@@ -13,11 +14,17 @@ EACH = 4  # clusters of a kind
 
 
 def draw_clusters(
-    paths: Sequence[Path], features: Features, cameras: Labels, clusters: Labels, save: str | Path
+    paths: Sequence[Path],
+    features: Features,
+    cameras: Sequence[str],
+    clusters: Labels,
+    save: str | Path,
+    names: Sequence[str] | None = None,
 ) -> None:
     """Draw clusters to an image file, the images of each in the order of their cameras.
 
-    paths: N images. features: (N, D). cameras, clusters: (N,), -1 for unknown cameras and for outliers.
+    paths: N images. features: (N, D). cameras: N names, "" if unknown. clusters: (N,), -1 for outliers. names: those of
+    the clusters, "cluster 0" and so on without them.
     """
     sizes = np.bincount(clusters[clusters >= 0])
     if not len(sizes):
@@ -27,25 +34,25 @@ def draw_clusters(
     kinds = {"Largest": np.argsort(-sizes, kind="stable"), "Most doubtful": np.argsort(means, kind="stable")}
     rows = [
         _row(
-            f"{kind}: cluster {cluster}",
+            f"{kind}: {names[cluster] if names else f'cluster {cluster}'}",
             np.flatnonzero(clusters == cluster),
             paths,
-            cameras,
+            np.array(cameras),
             f"margin {means[cluster]:.2f}",
         )
         for kind, order in kinds.items()
         for cluster in order[:EACH].tolist()
     ]
     if (clusters < 0).any():
-        rows.append(_row("Outliers", np.flatnonzero(clusters < 0), paths, cameras))
+        rows.append(_row("Outliers", np.flatnonzero(clusters < 0), paths, np.array(cameras)))
     draw_sheet(rows, save)
 
 
-def _row(title: str, members: Labels, paths: Sequence[Path], cameras: Labels, remark: str = "") -> Row:
+def _row(title: str, members: Labels, paths: Sequence[Path], cameras: npt.NDArray[np.str_], remark: str = "") -> Row:
     """Return a row of at most COLUMNS members, spread evenly over their cameras' order."""
     ordered = members[np.argsort(cameras[members], kind="stable")]
     shown = ordered[np.linspace(0, len(ordered) - 1, min(COLUMNS, len(ordered))).astype(int)]
-    known = cameras[members] >= 0
-    seen = f", {len(np.unique(cameras[members][known]))} cameras" if known.any() else ""
-    tiles = [Tile(paths[i], above=f"camera {cameras[i] + 1}" if cameras[i] >= 0 else "") for i in shown]
+    known = {camera for camera in cameras[members].tolist() if camera}
+    seen = f", {len(known)} cameras" if known else ""
+    tiles = [Tile(paths[i], above=f"camera {cameras[i]}" if cameras[i] else "") for i in shown]
     return Row(tiles, title, f"{len(members)} images{seen}{', ' if remark else ''}{remark}")

@@ -138,7 +138,8 @@ class Adaptation:
 
         run.save_weights("average", self.network.state_dict())
         if self.features is not None:
-            draw_clusters(self.paths, self.features, self.cameras, self.labels, run.clusters)
+            cameras = [str(camera + 1) if camera >= 0 else "" for camera in self.split.cameras.tolist()]
+            draw_clusters(self.split.paths, self.features, cameras, self.labels, run.clusters)
         if self.kept < LEAST_KEPT:
             run.save_weights("last", self.start)
             log.warning(

@@ -1,3 +1,4 @@
+import csv
 import json
 import os
 import shutil
@@ -172,3 +173,76 @@ def test_who_and_where_are_filled_in_asked_for_and_forgotten(indexed, capsys):
 def forgotten(capsys, *words):
     search.main(["forget", "--index", "people.index", *words])
     return capsys.readouterr().out
+
+
+def test_people_are_enrolled_and_identified(indexed, capsys):
+    assert "2 images added" in said(capsys, "enroll", "Anna", "second/deeper/08.png", "second/deeper/09.png")
+    assert "0 images added, 1 were there" in said(capsys, "enroll", "Ben", "first/deeper/00.png")
+    shutil.copy("second/deeper/09.png", "anna.png")
+    asked = ["identify", "anna.png", "first/deeper/00.png", "--threshold", "0.9", "--json", "found.json"]
+    lines = said(capsys, *asked).splitlines()
+    first, second = json.loads((indexed / "found.json").read_text())["queries"]
+    assert first["images"] == [str(indexed / "anna.png")] and first["known"] and first["identity"] == "Anna"
+    assert second["identity"] == "Ben" and second["score"] == pytest.approx(1) and second["second"] == "Anna"
+    words = f"{indexed / 'anna.png'}: Anna {first['score']:.4f}, {first['margin']:.4f} ahead of Ben"
+    assert lines == [words, lines[1], "Written: found.json"]
+    low = said(capsys, *asked[:3], "--threshold", "1").splitlines()
+    assert low == [lines[0].replace(": Anna", ": nobody I know (Anna") + ")", lines[1]]
+    together = said(capsys, "identify", "second/deeper/08.png", "anna.png", "--together")
+    assert together.startswith("2 images: Anna 1.0000, ") and len(together.splitlines()) == 1
+    assert said(capsys, "identify", "anna.png", "--identity", "Ben").startswith(f"{indexed / 'anna.png'}: Ben 0.")
+    said(capsys, "enroll", "Ben", "second/deeper/08.png")  # it was Ben after all
+    assert ": Ben 1.0000" in said(capsys, "identify", "second/deeper/08.png", "first/deeper/00.png", "--together")
+
+
+def test_a_person_may_be_the_first_of_an_index(folder, capsys):
+    assert "8 images added" in said(capsys, "enroll", "Anna", "first", *NETWORK)
+    assert said(capsys, "identify", "first/deeper/00.png").rpartition(": ")[2].startswith("Anna ")
+    search.main(["forget", "--index", "people.index", "--identity", "Anna"])
+    with pytest.raises(UserError, match="nobody is known yet"):
+        said(capsys, "identify", "first/deeper/00.png")
+
+
+def rows_of(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def called(capsys, *words):
+    search.main([*words, "--index", "people.index"])
+    return capsys.readouterr().out
+
+
+def test_people_are_grouped_corrected_and_put_back(indexed, capsys):
+    for number in range(6):
+        for side in (1, 2):  # each image of the first folder many times: people
+            name = indexed / "first" / f"{number}_{side}.png"
+            pixels = np.asarray(Image.open(f"first/deeper/{number:02}.png")).astype(int)
+            Image.fromarray(np.clip(pixels + side, 0, 255).astype(np.uint8)).save(name)
+    said(capsys, "index", "first")
+    (indexed / "about.csv").write_text("path,identity,camera,track\nfirst/deeper/00.png,Anna,3,7\n")
+    assert called(capsys, "apply", "about.csv") == "people.index: as about.csv says of 1 of its 1 images\n"
+    output = called(capsys, "people", "--min_samples", "2", "--radius", "0.7", "--sheet", "people.png")
+    rows = rows_of(indexed / "people.csv")
+    groups = {row["identity"] for row in rows} - {""}
+    assert f"people.csv: {len(groups)} people on " in output and " of 20 images" in output
+    assert Image.open("people.png").size[1] > 300 and len(rows) == 20 and "Anna" in groups
+    (anna,) = (row for row in rows if row["path"].endswith("deeper/00.png"))
+    assert anna["identity"] == "Anna" and anna["camera"] == "3" and anna["track"] == "7" and anna["time"] > "2026"
+    text = (indexed / "people.csv").read_text().replace("Anna", "Bea")
+    (indexed / "people.csv").write_text(text)
+    assert "says of 20 of its 20 images" in called(capsys, "apply", "people.csv")
+    assert "identity Bea, camera 3" in said(capsys, "query", "first/deeper/00.png", "--top", "1", "--track", "7")
+    named = sum(bool(row["identity"]) for row in rows)
+    assert said(capsys, "query", "stranger.png", "--top", "20").count("identity ") == named
+    (indexed / "people.csv").write_text(text.replace("Bea", ""))  # nobody, then
+    called(capsys, "apply", "people.csv")
+    assert "Bea" not in said(capsys, "query", "stranger.png", "--top", "20")
+    with pytest.raises(UserError, match=r"none of its 1 images is in people\.index"):
+        (indexed / "people.csv").write_text("path,identity\nother.png,Anna\n")
+        called(capsys, "apply", "people.csv")
+    with pytest.raises(UserError, match=r"expected the columns path,identity,.*track"):
+        (indexed / "people.csv").write_text("path\nother.png\n")
+        called(capsys, "apply", "people.csv")
+    with pytest.raises(UserError, match=r"people\.index: no images in it, or none"):
+        called(capsys, "people", "--camera", "9")
