@@ -5,12 +5,14 @@
     python benchmarks/search.py --images 200000 --dimension 256 --folder /scratch
 
 The features are made-up people of about ten images each, some alike. With a million features, the index and its lists
-take some 4.5 GB of disk in --folder; memory stays below 3.5 GB. Prints rows of a Markdown table.
+take some 4.5 GB of disk in --folder; memory stays below 3.5 GB. Prints rows of two Markdown tables: searches of the
+whole index, and with filters, where cameras are drawn at random and the times of a person are close to one another.
 """
 
 import sys
 import tempfile
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +23,20 @@ from benchmarks.measure import machine
 from person_reid.basics import progress
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
+from person_reid.gallery.about import About, Filter
 from person_reid.gallery.index import SearchIndex
 
 IMAGES, KINDS, CHUNK = 10, 1000, 20_000  # of a person; of people who look alike; features made at a time
 QUERIES, NEIGHBOURS = 200, 10
+CAMERAS, BEGIN, PERIOD = 8, datetime(2026, 11, 1), timedelta(days=30)
+FILTERS = {
+    "from the second day on": Filter(after="2026-11-02 00:00:00"),
+    "one camera": Filter(camera="3"),
+    "one camera, ten days": Filter(camera="3", after="2026-11-11 00:00:00", before="2026-11-21 00:00:00"),
+    "one day": Filter(after="2026-11-11 00:00:00", before="2026-11-12 00:00:00"),
+    "one camera, one hour": Filter(camera="3", after="2026-11-11 08:00:00", before="2026-11-11 09:00:00"),
+    "one person": Filter(identity="1000"),
+}
 
 
 def main(argv=None):
@@ -48,7 +60,12 @@ def fill(index, options):
     kinds = random.standard_normal((KINDS, options.dimension), np.float32)
     for start in progress(range(0, options.images, CHUNK), desc="adding", unit=" chunks"):
         count = min(CHUNK, options.images - start)
-        index.add([f"{number:07d}.jpg" for number in range(start, start + count)], people(random, kinds, count))
+        paths = [f"{start + i:07d}.jpg" for i in range(count)]
+        cameras = np.random.default_rng(start).integers(0, CAMERAS, count)
+        index.add(paths, people(random, kinds, count))
+        times = [str(BEGIN + PERIOD * (start + i) // options.images)[:19] for i in range(count)]
+        persons = [str((start + i) // IMAGES) for i in range(count)]
+        index.describe(dict(zip(paths, map(About, persons, map(str, cameras), times), strict=True)))
 
 
 def people(random, kinds, count):
@@ -69,13 +86,27 @@ def measure(index, dimension):
     each = [timed(lambda query=query: index.search(query[None], NEIGHBOURS)) for query in queries]
     together = timed(lambda: index.search(queries, NEIGHBOURS)) / QUERIES
     exact = timed(lambda: index.search(queries[:1], NEIGHBOURS, exact=True))
-    found, right = index.search(queries, NEIGHBOURS), index.search(queries, NEIGHBOURS, exact=True)
-    pairs = zip(found, right, strict=True)
-    recall = np.mean([len({match.path for match in a} & {match.path for match in b}) for a, b in pairs]) / NEIGHBOURS
     report("a query by itself", np.median(each))
     report(f"a query among {QUERIES}", together)
     report("a query compared with all of them", exact)
-    print(f"recall of the {NEIGHBOURS} nearest against exact search: {recall:.4f}")
+    print(f"recall of the {NEIGHBOURS} nearest against exact search: {recall(index, queries):.4f}")
+    print("\n| filter | images | first query | a query | recall |\n|---|---|---|---|---|")
+    for name, which in FILTERS.items():
+        first = timed(lambda which=which: index.search(queries[:1], NEIGHBOURS, among=which))
+        each = [timed(lambda query=query, w=which: index.search(query[None], NEIGHBOURS, among=w)) for query in queries]
+        count = sum(len(ids) for ids, _ in index.chunks(0, which))
+        share = recall(index, queries, which)
+        print(
+            f"| {name} | {count:,} | {1000 * first:.1f} ms | {1000 * np.median(each):.1f} ms | {share:.4f} |",
+            flush=True,
+        )
+
+
+def recall(index, queries, which=None):
+    """Return the share of the exact answers that a search finds."""
+    answers = (index.search(queries, NEIGHBOURS, exact=exact, among=which) for exact in (False, True))
+    pairs = [[{match.path for match in found} for found in answer] for answer in answers]
+    return sum(len(a & b) for a, b in zip(*pairs, strict=True)) / max(1, sum(map(len, pairs[1])))
 
 
 def timed(work):

@@ -1,4 +1,4 @@
-"""Inverted lists by FAISS for the images of a SearchIndex: of a million images, a query looks at some ten thousand.
+"""Inverted lists by FAISS for the images of an IndexFile: of a million images, a query looks at some ten thousand.
 
 Features are grouped around √N centres, and a query is compared with the images of the few centres nearest to it.
 Johnson, Douze, Jégou: Billion-scale Similarity Search with GPUs, 2019.
@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from glob import escape
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from person_reid.basics import atomic_write, describe, progress
+from person_reid.gallery.index_file import IndexFile
 from person_reid.retrieval.similarity import Features
 
 log = logging.getLogger(__name__)
@@ -26,33 +27,19 @@ TRAINING = 40  # images per list to learn its centre from; FAISS asks for 39
 MOST_REPLACED = 1000  # images that may have been replaced before the lists are rebuilt
 
 
-class Source(Protocol):
-    """What the lists use of a SearchIndex, which describes it."""
-
-    path: Path
-    token: str
-
-    def __len__(self) -> int: ...
-    def last_id(self) -> int: ...
-    def count_after(self, number: int) -> int: ...
-    def sample(self, count: int) -> Features: ...
-    def nearest(self, queries: Features, k: int) -> tuple[Features, npt.NDArray[np.int64]]: ...
-    def chunks(self, after: int = 0) -> Iterator[tuple[npt.NDArray[np.int64], Features]]: ...
-
-
 def faiss_is_installed() -> bool:
     """Return whether FAISS can be imported; without it a search is exact."""
     return find_spec("faiss") is not None
 
 
 class InvertedLists:
-    """The up-to-date lists of a SearchIndex.
+    """The up-to-date lists of an IndexFile.
 
     They are read from `NAME.TOKEN-LAST.lists` beside the index (LAST: the last image in them), then extended by newer
     images, or rebuilt; either way the file is replaced.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: IndexFile) -> None:
         self.last = source.last_id()
         file, reached = latest_file(source)
         index = _read(file, mapped=reached == self.last) if file else None
@@ -66,25 +53,27 @@ class InvertedLists:
         self.replaced = index.ntotal - len(source)
 
     def search(
-        self, queries: Features, k: int, among: npt.NDArray[np.int64] | None = None
+        self, queries: Features, k: int, among: npt.NDArray[np.uint8] | None = None
     ) -> tuple[Features, npt.NDArray[np.int64]]:
         """Return similarities and ids, both (Q, ≥k), of the approximately nearest images.
 
-        among: search only these ids. An id is -1 if no image was found; replaced images may be among them.
+        among: a bit for each id, the lowest first: search only those whose bit is set. A returned id is -1 if no image
+        was found, and may be that of a replaced image.
         """
         import faiss
 
         settings = faiss.SearchParametersIVF()
         settings.nprobe = self.index.nprobe
         if among is not None:  # its k nearest are as far as more of the nearest of all, in more lists
-            settings.sel = faiss.IDSelectorBatch(among)
-            settings.nprobe = min(self.index.nlist, settings.nprobe * self.index.ntotal // max(1, len(among)) + 1)
+            settings.sel = faiss.IDSelectorBitmap(len(among), faiss.swig_ptr(among))
+            count = max(1, int(np.unpackbits(among).sum()))
+            settings.nprobe = min(self.index.nlist, settings.nprobe * self.index.ntotal // count + 1)
         similarities, ids = self.index.search(queries, k + self.replaced, params=settings)
         return similarities, ids
 
 
-def latest_file(source: Source) -> tuple[Path | None, int]:
-    """Return (the newest file of lists beside a SearchIndex, the last id in it), or (None, 0)."""
+def latest_file(source: IndexFile) -> tuple[Path | None, int]:
+    """Return (the newest file of lists beside an IndexFile, the last id in it), or (None, 0)."""
     latest: tuple[Path | None, int] = (None, 0)
     for file in _files(source):
         last = int(file.stem.rpartition("-")[2])
@@ -93,25 +82,25 @@ def latest_file(source: Source) -> tuple[Path | None, int]:
     return latest
 
 
-def _files(source: Source) -> Iterator[Path]:
-    """Return the files of lists beside a SearchIndex."""
+def _files(source: IndexFile) -> Iterator[Path]:
+    """Return the files of lists beside an IndexFile."""
     return source.path.parent.glob(f"{escape(source.path.name)}.{escape(source.token)}-*.lists")
 
 
-def delete_lists(source: Source) -> None:
-    """Delete the lists of a SearchIndex, unfinished ones as well; the next search makes them again."""
+def delete_lists(source: IndexFile) -> None:
+    """Delete the lists of an IndexFile, unfinished ones as well; the next search makes them again."""
     unfinished = source.path.parent.glob(f".{escape(source.path.name)}.{escape(source.token)}-*.partial")
     for file in (*_files(source), *unfinished):
         file.unlink(missing_ok=True)
 
 
-def _outgrown(index: Any, source: Source, reached: int) -> bool:
+def _outgrown(index: Any, source: IndexFile, reached: int) -> bool:
     """Return whether lists up to the id `reached` must be rebuilt: too few lists, or too many replaced images."""
     replaced = index.ntotal + source.count_after(reached) - len(source)
     return bool(replaced > MOST_REPLACED or 2 * index.nlist < len(source) ** 0.5)
 
 
-def _train(source: Source) -> Any:
+def _train(source: IndexFile) -> Any:
     import faiss
 
     lists = max(1, int(len(source) ** 0.5))
@@ -121,14 +110,14 @@ def _train(source: Source) -> Any:
     return index
 
 
-def _extend(index: Any, source: Source, after: int) -> None:
+def _extend(index: Any, source: IndexFile, after: int) -> None:
     with progress(total=source.count_after(after), desc="lists", unit=" images") as bar:
         for ids, features in source.chunks(after):
             index.add_with_ids(features, ids)
             bar.update(len(ids))
 
 
-def _tune(index: Any, source: Source) -> str:
+def _tune(index: Any, source: IndexFile) -> str:
     """Look at as few lists as reach RECALL of the nearest images, the image itself excluded. Returns the outcome."""
     queries = source.sample(SAMPLE)
     exact = source.nearest(queries, NEIGHBOURS + 1)[1][:, 1:]
@@ -147,12 +136,17 @@ def _read(file: Path, mapped: bool) -> Any:
     import faiss
 
     try:
-        return faiss.read_index(str(file), faiss.IO_FLAG_MMAP if mapped and sys.platform != "win32" else 0)
+        if not mapped or sys.platform == "win32":
+            return faiss.read_index(str(file))
+        index: Any = faiss.read_index(str(file), faiss.IO_FLAG_MMAP)
+        lists: Any = faiss.downcast_InvertedLists(index.invlists)
+        lists.prefetch_nthread = 0  # its threads would read whole lists, also what a filter leaves out
+        return index
     except RuntimeError:
         return None
 
 
-def _write(index: Any, source: Source, last: int) -> None:
+def _write(index: Any, source: IndexFile, last: int) -> None:
     import faiss
 
     file = source.path.with_name(f"{source.path.name}.{source.token}-{last}.lists")

@@ -72,6 +72,40 @@ def test_a_filter_is_the_search_among_those_it_lets_through(index, which, limit,
     assert all(each.about == WHO[PATHS.index(each.path.as_posix())] for each in found)
 
 
+def test_lists_find_nearly_what_exact_search_finds_among_few_and_many(index, monkeypatch):
+    pytest.importorskip("faiss")
+    monkeypatch.setattr(module, "EXACT", 500)
+    for which in FILTERS:
+        answers = [index.search(FEATURES[:99], 10, exact=exact, among=which) for exact in (False, True)]
+        found, right = ([{each.path for each in row} for row in answer] for answer in answers)
+        shares = [len(a & b) / len(b) for a, b in zip(found, right, strict=True) if b]
+        assert not shares or np.mean(shares) > 0.95
+    lists = index.lists().index
+    assert lists.nprobe < lists.nlist
+
+
+@pytest.mark.parametrize("limit", [100_000, 0])
+def test_a_filter_sees_what_changes_between_two_searches(index, limit, monkeypatch):
+    if not limit:
+        pytest.importorskip("faiss")
+        monkeypatch.setattr(module, "EXACT", limit)
+    which = Filter(camera="new")
+
+    def found():
+        return {each.path.as_posix() for each in index.search(FEATURES[:1], 10, among=which)[0]}
+
+    assert found() == set()
+    index.describe({PATHS[3]: About(camera="new")})
+    assert found() == {PATHS[3]}
+    other = SearchIndex(index.path)  # as another process would
+    other.describe({PATHS[4]: About(camera="new"), PATHS[5]: About(camera="new")})
+    assert found() == set(PATHS[3:6])
+    other.forget(Filter(image=PATHS[3].encode()), "words")
+    other.add([PATHS[4], "/another.jpg"], FEATURES[4:6])
+    other.describe({"/another.jpg": About(camera="new")})
+    assert found() == {PATHS[4], PATHS[5], "/another.jpg"}
+
+
 def contents(folder):
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 

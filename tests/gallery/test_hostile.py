@@ -8,7 +8,7 @@ import pytest
 
 from person_reid.basics import UserError
 from person_reid.gallery import index as module
-from person_reid.gallery import inverted_lists, tables
+from person_reid.gallery import index_file, inverted_lists
 from person_reid.gallery.about import Filter
 from person_reid.gallery.build import check_network
 from person_reid.gallery.index import SearchIndex
@@ -39,8 +39,8 @@ def test_a_full_disk_is_named_and_loses_nothing(index):
 def test_damage_in_the_middle_is_named(index):
     index.close()
     content = index.path.read_bytes()
-    for page in range(0, len(content), tables.PAGE):
-        index.path.write_bytes(content[:page] + b"\xff" * tables.PAGE + content[page + tables.PAGE :])
+    for page in range(0, len(content), index_file.PAGE):
+        index.path.write_bytes(content[:page] + b"\xff" * index_file.PAGE + content[page + index_file.PAGE :])
         with pytest.raises(
             UserError, match=r"a\.index: (damaged.* Index the images again: --index ANOTHER|not a search)"
         ):
@@ -92,7 +92,7 @@ def test_features_that_nothing_can_compare_are_not_added_or_sought(index, value)
 def test_a_long_lock_is_named(index, monkeypatch):
     other = sqlite3.connect(index.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    monkeypatch.setattr(tables, "BUSY", 0.05)
+    monkeypatch.setattr(index_file, "BUSY", 0.05)
     second = SearchIndex(index.path)
     with pytest.raises(UserError, match=r"a\.index: another process has been writing to it for 0\.05 s\. Wait"):
         second.add(["a.jpg"], FEATURES[:1])

@@ -12,6 +12,7 @@ import pytest
 
 from person_reid.basics import UserError
 from person_reid.gallery import index as module
+from person_reid.gallery import index_file
 from person_reid.gallery.index import Found, SearchIndex
 from person_reid.gallery.inverted_lists import latest_file
 from tests.retrieval.conftest import clusters
@@ -47,7 +48,7 @@ def paths(answers):
 
 
 def test_exact_search_is_a_sort_of_all_similarities(features, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "CHUNK", 701)  # several chunks, the last one not full
+    monkeypatch.setattr(index_file, "CHUNK", 701)  # several chunks, the last one not full
     index = filled(tmp_path / "a.index", features)
     queries = features[:20]
     order = np.argsort(-(queries @ features.T), axis=1, kind="stable")[:, :7]

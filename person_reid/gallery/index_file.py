@@ -1,0 +1,267 @@
+"""The file of an index: the images in it, its transactions, and what SQLite's errors mean to the user."""
+
+import json
+import os
+import secrets
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from person_reid.basics import UserError
+from person_reid.gallery.about import EVERYTHING, About, Filter
+from person_reid.retrieval.neighbours import ExactNeighbours
+from person_reid.retrieval.similarity import Features, flaw
+
+CHUNK = 50_000  # features in memory at once
+BUSY = 60  # seconds to wait for another process that writes
+PAGE = 16384  # bytes: several features per page; a 512-dimensional one would waste half of a page of 4096
+
+TABLES = (
+    "CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS images (id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB UNIQUE NOT NULL, "
+    "state TEXT NOT NULL, feature BLOB NOT NULL)",
+)
+LATER = "CREATE TABLE IF NOT EXISTS forgotten (time TEXT NOT NULL, asked TEXT NOT NULL, images INTEGER NOT NULL)"
+DAMAGED = "damaged. Index the images again: --index ANOTHER_FILE"
+FOREIGN = "not a search index. tools/search.py index makes one."
+REASONS = {  # what SQLite says, and what to do
+    "locked": "another process has been writing to it for {busy} s. Wait until it ends, and run this again.",
+    "full": "the disk is full. Make room, and run this again: it keeps what was added before.",
+    "readonly": "it cannot be written to. Check the permissions of the file and of its folder.",
+    "unable to open": "it cannot be opened. Check the permissions of the file and of its folder.",
+    "disk I/O error": "the disk cannot be read or written. Check its health and that it has room.",
+    "Could not decode": DAMAGED,
+    "malformed": DAMAGED,
+    "not a database": FOREIGN,
+    "no such table": FOREIGN,
+    "no such column": FOREIGN,
+}
+
+
+def additions(columns: Collection[str]) -> list[str]:
+    """Return what an index with these columns lacks until it is first needed, as SQL commands.
+
+    A filter reads only the one SQL index of all columns of About, and no rows, which hold the features as well.
+    """
+    added = [f"ALTER TABLE images ADD COLUMN {name} TEXT" for name in About._fields if name not in columns]
+    dropped = [f"DROP INDEX IF EXISTS by_{name}" for name in ("about", *About._fields)]  # of earlier versions
+    created = f"CREATE INDEX by_about ON images ({', '.join(About._fields)})"
+    return [*added, *dropped, created, LATER] if added else []
+
+
+class IndexFile:
+    """The file of an index, opened, or created if it does not exist.
+
+    Every method raises UserError if the file is damaged or not an index, if the disk is full, or if another process
+    keeps writing to it for BUSY seconds.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._explained():
+            self.database = sqlite3.connect(self.path, timeout=BUSY, isolation_level=None)
+        self._rows(f"PRAGMA page_size = {PAGE}")
+        if not self._rows("SELECT 1 FROM sqlite_master"):
+            with self._transaction():
+                for table in TABLES:
+                    self._rows(table)
+        self.token: str = self.remember({"token": secrets.token_hex(4)})["token"]
+
+    def __len__(self) -> int:
+        return int(self._rows("SELECT count(*) FROM images")[0][0])
+
+    def close(self) -> None:
+        """Release the file."""
+        self.database.close()
+
+    def remember(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Store values, as JSON, under keys that the index does not hold yet. Returns {key: the value it holds}.
+
+        If several processes do so at once, one of them stores all of its values, and the others are told these.
+        """
+        if any(self.recall(key) is None for key in values):
+            with self._transaction():
+                for key, value in values.items():
+                    self._rows("INSERT OR IGNORE INTO about VALUES (?, ?)", (key, json.dumps(value)))
+        return {key: self.recall(key) for key in values}
+
+    def recall(self, key: str) -> Any:
+        """Return the value stored under a key, or None."""
+        for (text,) in self._rows("SELECT value FROM about WHERE key = ?", (key,)):
+            try:
+                return json.loads(text)
+            except ValueError:
+                raise self._damaged(f"no JSON under {key!r}") from None
+        return None
+
+    def missing(self, paths: Iterable[str | Path]) -> list[str | Path]:
+        """Return the paths that the index does not hold or whose files have changed since they were added."""
+        states = dict(self._rows("SELECT path, state FROM images"))
+        return [path for path in paths if states.get(_key(path)) != _state(path)]
+
+    def add(self, paths: Sequence[str | Path], features: npt.NDArray[Any]) -> None:
+        """Add N images with their features (N, D) of unit length; replace those whose path is already there.
+
+        All of them are on the disk when this returns. Raises UserError for features that are not finite or are all
+        zero, and if the width differs from that of the index.
+        """
+        features = self._checked(features, "not added", lambda i: str(paths[i]))
+        rows = [(_key(p), _state(p), feature.tobytes()) for p, feature in zip(paths, features, strict=True)]
+        self._upgrade()
+        known = ", ".join(f"(SELECT {name} FROM images WHERE path = ?1)" for name in About._fields)
+        columns = ", ".join(About._fields)
+        command = f"INSERT OR REPLACE INTO images (path, state, feature, {columns}) VALUES (?1, ?2, ?3, {known})"
+        with self._transaction():
+            self.database.executemany(command, rows)
+
+    def describe(self, abouts: Mapping[Any, About]) -> int:
+        """Record what is known of images; what is None stays as it was. Returns how many of the images are there."""
+        self._upgrade()
+        rows = [(*about, _key(path)) for path, about in abouts.items()]
+        changes = ", ".join(f"{name} = coalesce(?, {name})" for name in About._fields)
+        with self._transaction():
+            return self.database.executemany(f"UPDATE images SET {changes} WHERE path = ?", rows).rowcount
+
+    def chunks(self, after: int = 0, which: Filter = EVERYTHING) -> Iterator[tuple[npt.NDArray[np.int64], Features]]:
+        """Yield (ids (n,), features (n, D)) of the images whose id is above `after`."""
+        condition, values = self._condition(which)
+        command = f"SELECT id, feature FROM images WHERE {condition} AND id > ? ORDER BY id LIMIT ?"
+        while rows := self._rows(command, (*values, after, CHUNK)):
+            after = rows[-1][0]
+            yield np.array([number for number, _ in rows], np.int64), self._matrix(rows)
+
+    def entries(self, which: Filter = EVERYTHING) -> Iterator[tuple[list[tuple[Path, About]], Features]]:
+        """Yield the images in chunks: (path, what is known) of n images, and their features (n, D)."""
+        for ids, features in self.chunks(0, which):
+            images = self._images(ids.tolist())
+            there = [place for place, number in enumerate(ids.tolist()) if number in images]
+            yield [images[int(ids[place])] for place in there], features[there]
+
+    def sample(self, count: int) -> Features:
+        """Return at most `count` features (n, D), of images spread evenly over the index."""
+        command = "SELECT id, feature FROM images WHERE id >= ? ORDER BY id LIMIT 1"
+        numbers = np.linspace(1, self.last_id(), count).astype(int).tolist()
+        return self._matrix(list(dict(self._rows(command, (number,))[0] for number in numbers).items()))
+
+    def nearest(self, queries: Features, k: int, which: Filter = EVERYTHING) -> tuple[Features, npt.NDArray[np.int64]]:
+        """Return the exact answer: similarities and ids, both (Q, min(k, N)), of the N images."""
+        similarities, ids = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+        for chunk_ids, features in self.chunks(0, which):
+            found = ExactNeighbours().search(queries, features, min(k, len(features)))
+            similarities = np.concatenate([similarities, found.similarities], axis=1)
+            ids = np.concatenate([ids, chunk_ids[found.indices]], axis=1)
+            order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
+            similarities, ids = np.take_along_axis(similarities, order, 1), np.take_along_axis(ids, order, 1)
+        return similarities, ids
+
+    def count_after(self, number: int) -> int:
+        """Return how many images have an id above `number`."""
+        return int(self._rows("SELECT count(*) FROM images WHERE id > ?", (number,))[0][0])
+
+    def last_id(self) -> int:
+        """Return the id of the latest image, or 0 if there are none."""
+        return int(self._rows("SELECT coalesce(max(id), 0) FROM images")[0][0])
+
+    def _images(self, ids: Sequence[int]) -> dict[int, tuple[Path, About]]:
+        """Return {id: (path, what is known)} of those of the images that are still there."""
+        found: dict[int, tuple[Path, About]] = {}
+        columns = self._columns()
+        known = ", ".join(name if name in columns else "NULL" for name in About._fields)
+        for start in range(0, len(ids), 500):  # SQLite limits the number of question marks
+            chunk = ids[start : start + 500]
+            marks = ",".join("?" * len(chunk))
+            rows = self._rows(f"SELECT id, path, {known} FROM images WHERE id IN ({marks})", chunk)
+            found |= {number: (Path(os.fsdecode(path)), About(*about)) for number, path, *about in rows}
+        return found
+
+    def _condition(self, which: Filter) -> tuple[str, list[Any]]:
+        """Return the SQL condition of a filter and its values; the index has the columns that it names."""
+        condition, values = which.condition()
+        if values:
+            self._upgrade()
+            condition = f"id IN (SELECT id FROM images WHERE {condition})"  # which reads no other image's feature
+        return condition, values
+
+    def _checked(self, features: npt.NDArray[Any], what: str, name: Callable[[int], object]) -> Features:
+        """Return features (N, D) as they are stored. Raises UserError if the index cannot compare them with its own."""
+        features = np.ascontiguousarray(features, "<f4")
+        if features.ndim != 2:
+            raise UserError(f"{self.path}: {what}: features of shape {features.shape}; expected (images, dimension).")
+        for (size,) in self._rows("SELECT length(feature) FROM images LIMIT 1"):
+            if features.shape[1] * 4 != size:
+                found = f"holds features of width {size // 4}, not {features.shape[1]}"
+                raise UserError(f"{self.path}: {found}: they are another network's.")
+        if found := flaw(features, name):
+            raise UserError(f"{self.path}: {what}: {found}. Check the network's weights.")
+        return features
+
+    def _matrix(self, rows: Sequence[tuple[int, bytes]]) -> Features:
+        """Return the features (n, D) of n rows (id, feature)."""
+        sizes = {len(feature) if isinstance(feature, bytes) else 0 for _, feature in rows}
+        if len(sizes) > 1 or min(sizes) % 4 or not min(sizes):
+            raise self._damaged("a feature is cut short")
+        features = np.frombuffer(b"".join(feature for _, feature in rows), "<f4").reshape(len(rows), -1)
+        if found := flaw(features, lambda i: self._images([rows[i][0]])[rows[i][0]][0]):
+            raise self._damaged(found)
+        return features
+
+    def _columns(self) -> set[str]:
+        return {name for _, name, *_ in self._rows("PRAGMA table_info(images)")}
+
+    def _upgrade(self) -> None:
+        """Add what an index of an earlier version lacks."""
+        if additions(self._columns()):
+            with self._transaction():
+                for command in additions(self._columns()):
+                    self._rows(command)
+
+    def _rows(self, command: str, values: Sequence[Any] = ()) -> list[Any]:
+        """Run an SQL command and return its rows."""
+        with self._explained():
+            return self.database.execute(command, values).fetchall()
+
+    def _damaged(self, what: str) -> UserError:
+        return UserError(f"{self.path}: damaged: {what}. Index the images again: --index ANOTHER_FILE")
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn SQLite's errors in a block into a UserError that says what to do."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            for words, reason in REASONS.items():
+                if words in str(error):
+                    raise UserError(f"{self.path}: {reason.format(busy=BUSY)}") from error
+            raise
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Run a block whose changes are on the disk afterwards, all of them, or after an error or a kill, none."""
+        self._rows("BEGIN IMMEDIATE")
+        try:
+            with self._explained():
+                yield
+            self._rows("COMMIT")
+        except BaseException:
+            if self.database.in_transaction:  # SQLite has ended it already if the disk is full
+                self._rows("ROLLBACK")
+            raise
+
+
+def _key(path: str | Path) -> bytes:
+    return os.fsencode(Path(path))
+
+
+def _state(path: str | Path) -> str:
+    """Return a file's size and the time of its last change, or "" if it is missing."""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return ""
+    return f"{status.st_size} {status.st_mtime_ns}"
