@@ -117,10 +117,11 @@ def add(options: Namespace) -> None:
     new = index.missing(paths)
     every = options.about or options.pattern or options.person
     abouts = about_images(paths if every else map(Path, new), options.about, options.pattern)
-    count = add_images(index, embedder_of(index, options), new)
     if options.person:
         abouts = {path: about._replace(identity=options.person) for path, about in abouts.items()}
-    index.describe(abouts)
+    count = add_images(index, embedder_of(index, options), new, abouts)
+    if every:
+        index.describe(abouts)  # also those that were there already
     print(f"{options.index}: {count} images added, {len(paths) - count} were there already, {len(index)} in all")
     index.prepare()
 

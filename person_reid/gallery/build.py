@@ -7,7 +7,7 @@ add_images(index, embedder, paths)
 answers = index.search(embedder(["someone.jpg"]), k=10)
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from person_reid.basics import UserError, progress
 from person_reid.data.layout import list_images
 from person_reid.deploy.embedder import Embedder
+from person_reid.gallery.about import About
 from person_reid.gallery.index import Found, SearchIndex
 from person_reid.retrieval.thresholds import accepts
 
@@ -60,8 +61,10 @@ def agreed(index: SearchIndex, flags: dict[str, Any]) -> dict[str, Any]:
     return remembered | flags
 
 
-def add_images(index: SearchIndex, embedder: Embedder, paths: Iterable[str | Path]) -> int:
-    """Add the images that are new to the index or have changed. Returns their number.
+def add_images(
+    index: SearchIndex, embedder: Embedder, paths: Iterable[str | Path], abouts: Mapping[Any, About] | None = None
+) -> int:
+    """Add the images that are new to the index or have changed, and what is known of them. Returns their number.
 
     Each chunk of CHUNK images is on the disk before the next begins. Raises UserError naming all images of a chunk that
     cannot be read; earlier chunks stay.
@@ -70,7 +73,7 @@ def add_images(index: SearchIndex, embedder: Embedder, paths: Iterable[str | Pat
     with progress(total=len(missing), desc="indexing", unit=" images") as bar:
         for start in range(0, len(missing), CHUNK):
             chunk = missing[start : start + CHUNK]
-            index.add(chunk, embedder(chunk))
+            index.add(chunk, embedder(chunk), abouts)
             bar.update(len(chunk))
     return len(missing)
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from person_reid.basics import UserError
-from person_reid.gallery.about import EVERYTHING, About, Filter
+from person_reid.gallery.about import EVERYTHING, UNKNOWN, About, Filter
 from person_reid.retrieval.neighbours import ExactNeighbours
 from person_reid.retrieval.similarity import Features, flaw
 
@@ -105,18 +105,24 @@ class IndexFile:
         states = dict(self._rows("SELECT path, state FROM images"))
         return [path for path in paths if states.get(_key(path)) != _state(path)]
 
-    def add(self, paths: Sequence[str | Path], features: npt.NDArray[Any]) -> None:
+    def add(
+        self, paths: Sequence[str | Path], features: npt.NDArray[Any], abouts: Mapping[Any, About] | None = None
+    ) -> None:
         """Add N images with their features (N, D) of unit length; replace those whose path is already there.
 
-        All of them are on the disk when this returns. Raises UserError for features that are not finite or are all
+        abouts: what is known of some of them; of the others, what was known before. All of this is on the disk when
+        this returns. Raises UserError for features that are not finite or are all
         zero, and if the width differs from that of the index.
         """
         features = self._checked(features, "not added", lambda i: str(paths[i]))
-        rows = [(_key(p), _state(p), feature.tobytes()) for p, feature in zip(paths, features, strict=True)]
+        known = [(abouts or {}).get(path, UNKNOWN) for path in paths]
+        each = zip(paths, features, known, strict=True)
+        rows = [(_key(path), _state(path), feature.tobytes(), *about) for path, feature, about in each]
         self._upgrade()
-        known = ", ".join(f"(SELECT {name} FROM images WHERE path = ?1)" for name in About._fields)
+        old = "coalesce(?{}, (SELECT {} FROM images WHERE path = ?1))"
+        values = ", ".join(old.format(place, name) for place, name in enumerate(About._fields, 4))
         columns = ", ".join(About._fields)
-        command = f"INSERT OR REPLACE INTO images (path, state, feature, {columns}) VALUES (?1, ?2, ?3, {known})"
+        command = f"INSERT OR REPLACE INTO images (path, state, feature, {columns}) VALUES (?1, ?2, ?3, {values})"
         with self._transaction():
             self.database.executemany(command, rows)
 

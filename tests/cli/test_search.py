@@ -135,6 +135,8 @@ def test_what_was_added_before_a_broken_image_stays(indexed, capsys, monkeypatch
     with pytest.raises(UserError, match=r"10\.png"):
         said(capsys, "index", "second")
     assert "10 in all" in said(capsys, "index", "first")
+    query = ["query", "first/deeper/00.png", "--top", "20", "--after", "2020-01-01"]
+    assert said(capsys, *query).count("/second/") == 2  # and what is known of it
 
 
 def test_mistakes_are_named(folder, capsys):

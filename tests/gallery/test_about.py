@@ -45,6 +45,12 @@ def fits(about, which):
     )
 
 
+def test_an_image_that_is_replaced_keeps_what_is_not_said_anew(index):
+    index.add(PATHS[:2], FEATURES[:2], {PATHS[0]: About(identity="Anna"), "other": About("nobody")})
+    found = [index.search(FEATURES[i : i + 1], 1)[0][0].about for i in (0, 1)]
+    assert found == [WHO[0]._replace(identity="Anna"), WHO[1]]
+
+
 FILTERS = [
     Filter(identity="name1"),
     Filter(camera="2"),
