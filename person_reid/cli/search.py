@@ -68,7 +68,7 @@ def search_parser() -> Parser:
     index = add_command(add, "index", "Add images or folders of images to an index.")
     columns = f"columns path,{','.join(About._fields)}, as far as known"
     index.add_argument("--about", type=Path, metavar="CSV", help=columns)
-    index.add_argument("--pattern", help="regular expression with the groups id and camera for the images' names")
+    index.add_argument("--pattern", help="regular expression for names, with groups of id, camera, track, source")
     index.set_defaults(person=None)
     query = add_command(ask, "query", "Find the images most similar to an image, or to each image of a folder.")
     query.add_argument("--top", type=positive(int), default=10, help="number of answers")

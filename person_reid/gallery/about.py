@@ -1,7 +1,7 @@
 """Who an indexed image shows, from which camera and when, and filters by these."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from person_reid.basics import UserError
 from person_reid.data.images import open_image
 from person_reid.data.own import read_csv
-from person_reid.data.readers import Picture, name_parser
 
 EXIF, TAKEN, CHANGED = 0x8769, 0x9003, 0x0132  # the directory of the camera's entries, and two of them
 LENGTHS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
@@ -75,25 +74,34 @@ def ago(text: str) -> str:
 def about_images(paths: Iterable[Path], csv: Path | None = None, pattern: str | None = None) -> dict[Path, About]:
     """Return what is known of images: from a CSV file, from their names, from EXIF, or when the file last changed.
 
-    csv: columns path (relative to the file) and some of those of About. pattern: see readers.name_parser.
-    Raises UserError for a time that is none, and for a list of other images.
+    csv: columns path (relative to the file) and some of those of About. pattern: a regular expression with some of the
+    groups id, camera, track and source, searched in the name of a file, then in its path. Raises UserError for a time
+    or a pattern that is none, and for a list of other images.
     """
-    listed = read_abouts(csv) if csv else {}
-    parse: Callable[[Path], Picture | None] = (
-        name_parser(pattern, Path(Path.cwd().anchor)) if pattern else lambda _: None
-    )
+    listed, expression = read_abouts(csv) if csv else {}, _compiled(pattern or "")
     found, paths = {}, list(paths)
     if listed and not listed.keys() & set(paths):
         raise UserError(
             f"{csv}: lists none of the {len(paths)} images; its paths are relative to the folder that it is in."
         )
     for path in paths:
-        known, named = listed.get(path, UNKNOWN), parse(path)
-        identity, camera = (named.identity, named.camera) if named else (None, None)
-        found[path] = known._replace(
-            identity=known.identity or identity, camera=known.camera or camera, time=known.time or _taken(path)
-        )
+        match = expression.search(path.name) or expression.search(path.as_posix())
+        named, known = match.groupdict() if match else {}, listed.get(path, UNKNOWN)._asdict()
+        about = About(**{name: value or named.get(name) or None for name, value in known.items()})
+        found[path] = about._replace(time=about.time or _taken(path))
     return found
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """Return a regular expression whose groups are named like fields of About."""
+    try:
+        expression = re.compile(pattern.replace("(?P<id>", "(?P<identity>"))
+    except re.error as error:
+        raise UserError(f"--pattern {pattern}: not a regular expression ({error}).") from None
+    groups = expression.groupindex.keys()
+    if pattern and not (groups and groups <= {"identity", "camera", "track", "source"}):
+        raise UserError(rf"--pattern {pattern}: expected groups of id, camera, track, source, as in _c(?P<camera>\d+)")
+    return expression
 
 
 def read_abouts(csv: Path, needed: Sequence[str] = ("path",)) -> dict[Path, About]:

@@ -218,6 +218,15 @@ def test_what_is_known_comes_from_the_list_the_name_exif_or_the_file(tmp_path):
         About("Anna", "4", "2026-11-01 09:30:00", "5"),
         About(None, None, changed),
     ]
+    assert about_images(paths[:1], pattern=r"_c(?P<camera>\d)")[paths[0]][:2] == (None, "3")
+    folder = about_images(paths[:1], pattern=rf"{tmp_path.name}/(?P<track>\d+)(?P<source>x)?")[paths[0]]
+    assert folder.track == "7" and folder.source is None
+    for pattern, words in (
+        ("(", "not a regular expression"),
+        (r"(?P<id>\d)(?P<who>\d)", "expected groups of id, camera, track"),
+    ):
+        with pytest.raises(UserError, match=words):
+            about_images(paths, pattern=pattern)
     with pytest.raises(UserError, match=r"list\.csv: lists none of the 1 images"):
         about_images(paths[:1], tmp_path / "list.csv")
     with pytest.raises(UserError, match="no such time; expected 2026-11-01"):
