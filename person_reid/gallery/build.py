@@ -91,15 +91,13 @@ def find_images(places: Iterable[str | Path]) -> list[Path]:
 
 def describe_answers(queries: list[Path], answers: list[list[Found]], threshold: float) -> list[dict[str, Any]]:
     """Return the answers as plain values for a JSON file: for each query, whether it is known, and its matches."""
-
-    def describe(match: Found) -> dict[str, Any]:
-        accepted = accepts(threshold, match.similarity)
-        known = {name: value for name, value in match.about._asdict().items() if value}
-        return {"image": str(match.path), "similarity": match.similarity, "accepted": accepted, **known}
-
     described = []
     for query, found in zip(queries, answers, strict=True):
-        matches = [describe(match) for match in found]
+        matches = [
+            {"image": str(match.path), "similarity": match.similarity, "accepted": accepts(threshold, match.similarity)}
+            | {name: value for name, value in match.about._asdict().items() if value}
+            for match in found
+        ]
         known = any(match["accepted"] for match in matches)
         described.append({"image": str(query), "known": known, "matches": matches})
     return described
