@@ -74,15 +74,13 @@ def images_in(path: Path) -> Images:
     index = existing(path)
     if not 0 < len(index) <= EXACT:
         raise UserError(f"{path}: {len(index):,} images; expected 1 to {EXACT:,}, all of which the page compares.")
-    ids, features = map(np.concatenate, zip(*index.chunks(), strict=True))
-    known = index.images(ids.tolist())
-    kept = [i for i, number in enumerate(ids.tolist()) if number in known]  # others have been forgotten meanwhile
-    paths, abouts = zip(*(known[number] for number in ids[kept].tolist()), strict=True)
+    chunks, features = zip(*index.entries(), strict=True)
+    entries = [entry for chunk in chunks for entry in chunk]
     return Images(
-        features[kept],
-        [image.as_posix() for image in paths],
-        [person_name(about.identity) for about in abouts],
-        [about.camera or "" for about in abouts],
+        np.concatenate(features),
+        [image.as_posix() for image, _ in entries],
+        [person_name(about.identity) for _, about in entries],
+        [about.camera or "" for _, about in entries],
     )
 
 

@@ -128,7 +128,8 @@ def slow_reliable(labels, tight, loose, least):
         return len(mine & theirs) / len(mine | theirs)
 
     inside = [i for i, label in enumerate(labels) if label >= 0]
-    independence, compactness = {}, {}
+    independence: dict[int, float] = {}
+    compactness: dict[int, float] = {}
     for i in inside:
         independence[labels[i]] = max(independence.get(labels[i], 0), shared(i, loose))
         compactness[labels[i]] = max(compactness.get(labels[i], 0), shared(i, tight))
