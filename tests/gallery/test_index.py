@@ -176,3 +176,31 @@ def test_a_kill_in_the_middle_of_an_addition_loses_nothing_that_was_added(tmp_pa
         assert index.search(np.eye(1000)[7:8], 1)[0][0] == Found(Path("7.jpg"), 1.0)
         assert index.database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         index.close()
+
+
+TOGETHER = """
+import sys
+import numpy as np
+from person_reid.gallery.index import SearchIndex
+index, features, first = SearchIndex(sys.argv[1]), np.eye(400, dtype=np.float32), int(sys.argv[2])
+for start in range(first, first + 200, 10) if first >= 0 else ():
+    index.add([f"{i}.jpg" for i in range(start, start + 10)], features[start : start + 10])
+while True:
+    held = len(index)
+    for answers, own in zip(index.search(features[::40], 3), range(0, 400, 40)):
+        assert all((found.similarity == 1) == (found.path.name == f"{own}.jpg") for found in answers)
+    if held == 400:
+        break
+print("saw them all")
+"""
+
+
+def test_two_processes_write_while_four_read(tmp_path):
+    """Every answer on the way is right, and nothing that was added is missing at the end."""
+    path = tmp_path / "a.index"
+    commands = [[sys.executable, "-c", TOGETHER, path, first] for first in ("0", "200", "-1", "-1", "-1", "-1")]
+    processes = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for command in commands]
+    assert [process.communicate(timeout=120)[0] for process in processes] == ["saw them all\n"] * 6
+    index = SearchIndex(path)
+    assert len(index) == 400 and paths(index.search(np.eye(400), 1)) == [[name] for name in names(0, 400)]
+    assert index.database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
