@@ -1,6 +1,8 @@
 """The house: arrows between rooms point down, no modules import one another in a circle, and doors hold no code."""
 
 import ast
+import subprocess
+import sys
 
 import pytest
 
@@ -142,3 +144,10 @@ def test_argparse_ends_in_the_room_of_the_commands():
         calls = [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
         assert "print" not in calls and not any(call.endswith("parse_args") for call in calls), file
         assert file.name == "weights.py" or "argparse" not in file.read_text(encoding="utf-8"), file
+
+
+@pytest.mark.parametrize("command", ["evaluate", "evaluate_rerank", "explore", "prepare", "threshold"])
+def test_commands_without_a_network_start_without_torch(command):
+    """Its import takes seconds."""
+    code = f"import sys, person_reid.cli.{command}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

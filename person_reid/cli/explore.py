@@ -22,9 +22,8 @@ import numpy as np
 from person_reid.basics import UserError, printable, with_ending
 from person_reid.cli.parser import Parser
 from person_reid.cli.reranking import SETTINGS, add_rerank_flags, rerank_spec
-from person_reid.cli.search import existing
 from person_reid.data.layout import some_of
-from person_reid.gallery.index import EXACT
+from person_reid.gallery.index import EXACT, existing
 from person_reid.retrieval.rerank import rescorer
 from person_reid.retrieval.results import RESULT, FeatureSet, load_gallery, load_result
 

@@ -23,7 +23,6 @@ from person_reid.cli.parser import Parser
 from person_reid.data.corrections import corrected
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.layout import next_command
-from person_reid.data.leakage import describe_leakage, find_leakage
 from person_reid.data.prepare import lay_out
 from person_reid.data.recognise import find_data_set, with_flags
 from person_reid.data.summary import describe_layout, describe_unlabelled
@@ -100,6 +99,8 @@ def main(argv: list[str] | None = None) -> None:
     """Lay out the data set that the flags name, or draw one."""
     options = parse_arguments(argv)
     if options.check:
+        from person_reid.data.leakage import describe_leakage, find_leakage  # torch loads slowly
+
         found = find_leakage(options.data_dir)
         print(printable("\n".join(describe_leakage(options.data_dir, found))))
         return

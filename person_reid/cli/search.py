@@ -40,7 +40,7 @@ from person_reid.cli.values import THRESHOLD, bounded, positive
 from person_reid.deploy.embedder import Embedder
 from person_reid.gallery.about import EVERYTHING, About, Filter, about_images, ago, moment, read_abouts
 from person_reid.gallery.build import add_images, agreed, check_network, describe_answers, find_images
-from person_reid.gallery.index import SearchIndex
+from person_reid.gallery.index import SearchIndex, existing
 from person_reid.retrieval.people import group_people, person_scores
 from person_reid.retrieval.thresholds import DIGITS, accepts, load_promise, load_threshold
 
@@ -121,16 +121,10 @@ def add(options: Namespace) -> None:
         abouts = {path: about._replace(identity=options.person) for path, about in abouts.items()}
     count = add_images(index, embedder_of(index, options), new, abouts)
     if every:
-        index.describe(abouts)  # also those that were there already
+        added = set(new)
+        index.describe({path: about for path, about in abouts.items() if path not in added})
     print(f"{options.index}: {count} images added, {len(paths) - count} were there already, {len(index)} in all")
     index.prepare()
-
-
-def existing(path: Path) -> SearchIndex:
-    """Open an index. Raises UserError if there is none."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such index. Make one: python tools/search.py index FOLDER --index FILE")
-    return SearchIndex(path)
 
 
 def asked_for(options: Namespace) -> Filter | None:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from person_reid.basics import UserError
 from person_reid.gallery.about import EVERYTHING, UNKNOWN, About, Filter
 from person_reid.gallery.index_file import IndexFile
 from person_reid.gallery.inverted_lists import InvertedLists, delete_lists, faiss_is_installed
@@ -104,3 +105,10 @@ class SearchIndex(IndexFile):
             found = np.bincount(np.fromiter(chain.from_iterable(rows), np.int64, len(rows)))
             self._allowed[state] = np.packbits(found > 0, bitorder="little")
         return self._allowed[state]
+
+
+def existing(path: Path) -> SearchIndex:
+    """Open an index. Raises UserError if there is none."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such index. Make one: python tools/search.py index FOLDER --index FILE")
+    return SearchIndex(path)

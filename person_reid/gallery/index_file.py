@@ -111,8 +111,8 @@ class IndexFile:
         """Add N images with their features (N, D) of unit length; replace those whose path is already there.
 
         abouts: what is known of some of them; of the others, what was known before. All of this is on the disk when
-        this returns. Raises UserError for features that are not finite or are all
-        zero, and if the width differs from that of the index.
+        this returns. Raises UserError for features that are not finite or are all zero, and if the width differs from
+        that of the index.
         """
         features = self._checked(features, "not added", lambda i: str(paths[i]))
         known = [(abouts or {}).get(path, UNKNOWN) for path in paths]

@@ -1,6 +1,14 @@
 import pytest
 from matplotlib.figure import Figure
 
+from tests.support.browser import Browser
+
+
+@pytest.fixture(scope="module")
+def shared_browser(tmp_path_factory):
+    with Browser(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
 
 @pytest.fixture
 def drawn(monkeypatch):

@@ -12,7 +12,7 @@ from person_reid.data.corrections import COLUMNS
 from person_reid.retrieval.results import FeatureSet, load_gallery, save_gallery
 from person_reid.show.explorer_images import images_of
 from person_reid.show.explorer_labels import EACH, describe_proposals
-from tests.support.browser import Browser, chromium
+from tests.support.browser import chromium
 from tests.support.ranked_people import lay_out
 
 in_a_browser = pytest.mark.skipif(chromium() is None, reason="no Chromium or Chrome that could be driven here")
@@ -106,12 +106,6 @@ def test_the_labels_of_a_result_beside_its_rankings(tmp_path):
     explore.main(words)
     names = {file.stem for file in (tmp_path / "look" / "data").iterdir()}
     assert names == {"images", "rankings", "thresholds", "labels", "features_0"}
-
-
-@pytest.fixture(scope="module")
-def shared_browser(tmp_path_factory):
-    with Browser(tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
 
 
 @pytest.fixture

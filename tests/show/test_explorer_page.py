@@ -43,12 +43,6 @@ def people(look):
     return query, gallery, evaluate(query, gallery), CosineScores(query.features, gallery.features)(0, len(query))
 
 
-@pytest.fixture(scope="module")
-def shared_browser(tmp_path_factory):
-    with Browser(tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
-
-
 @pytest.fixture
 def browser(shared_browser, look):
     """A browser that shows the explorer and complains about nothing."""
