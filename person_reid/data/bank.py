@@ -8,6 +8,7 @@ lock, so plain threads use every core.
 import hashlib
 import logging
 import re
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,7 @@ from person_reid.data.layout import some_of
 
 log = logging.getLogger(__name__)
 DECODER_VERSION = 2  # part of the fingerprint: raise it when the pixels that load_image returns change
+ABANDONED = 60  # seconds without a change after which nobody is writing a partial file any more
 AHEAD = 512  # images decoded ahead of use, at most; they are held in memory
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -218,8 +220,8 @@ def _remove_stale(file: Path) -> None:
     """Remove outdated caches of the same split and size, and partial files that a killed process left behind."""
     stem = file.stem.rpartition("_")[0]
     for old in [*file.parent.glob(f"{stem}_*.npy"), *file.parent.glob(f".{stem}_*.partial")]:
-        if old != file:
-            with suppress(OSError):  # on Windows a file in use cannot be removed
+        with suppress(OSError):  # on Windows a file in use cannot be removed
+            if old != file and (old.suffix == ".npy" or time.time() - old.stat().st_mtime > ABANDONED):
                 old.unlink()
 
 

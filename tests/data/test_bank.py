@@ -205,6 +205,14 @@ def test_a_pass_that_is_left_leaves_no_file(tmp_path, photographs):
     assert list((tmp_path / ".cache").iterdir()) == []
 
 
+def test_a_file_that_another_process_is_writing_stays(tmp_path, photographs):
+    (tmp_path / ".cache").mkdir()
+    being_written = tmp_path / ".cache" / ".query_32x16_0123456789abcdef.npy.1.partial"
+    being_written.touch()
+    load_bank(photographs, 32, 16, tmp_path / ".cache", "query")
+    assert being_written.exists()
+
+
 def test_after_a_broken_image_nothing_is_given_and_all_broken_ones_are_named(tmp_path, photographs):
     photographs[2].write_text("no image")
     photographs[5].unlink()
@@ -268,7 +276,9 @@ bank.load_bank({[str(path) for path in photographs]!r} * 50, 32, 16, Path({str(t
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert [path.suffix for path in (tmp_path / ".cache").iterdir()] == [".partial"]
+    (partial,) = (tmp_path / ".cache").iterdir()
+    assert partial.suffix == ".partial"
+    os.utime(partial, times=(time.time() - bank_module.ABANDONED - 1,) * 2)
     bank = load_bank(photographs, 32, 16, tmp_path / ".cache", "query")
     assert torch.equal(bank, load_bank(photographs, 32, 16))
     assert [path.suffix for path in (tmp_path / ".cache").iterdir()] == [".npy"]
