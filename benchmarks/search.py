@@ -49,23 +49,29 @@ def main(argv=None):
         index = SearchIndex(Path(folder) / "people.index")
         report(f"{options.images:,} × {options.dimension} added", timed(lambda: fill(index, options)))
         report("lists built and tuned", timed(index.lists))
-        measure(index, options.dimension)
+        measure(index)
         index.close()
     print(f"\n{machine()}")
 
 
 def fill(index, options):
-    """Add made-up features to an index."""
+    """Add made-up images to an index."""
+    for paths, features, abouts in images(options.images, options.dimension):
+        index.add(paths, features)
+        index.describe(dict(zip(paths, abouts, strict=True)))
+
+
+def images(count, dimension):
+    """Yield the made-up images in chunks: n paths, features (n, dimension) and Abouts."""
     random = np.random.default_rng(0)
-    kinds = random.standard_normal((KINDS, options.dimension), np.float32)
-    for start in progress(range(0, options.images, CHUNK), desc="adding", unit=" chunks"):
-        count = min(CHUNK, options.images - start)
-        paths = [f"{start + i:07d}.jpg" for i in range(count)]
-        cameras = np.random.default_rng(start).integers(0, CAMERAS, count)
-        index.add(paths, people(random, kinds, count))
-        times = [str(BEGIN + PERIOD * (start + i) // options.images)[:19] for i in range(count)]
-        persons = [str((start + i) // IMAGES) for i in range(count)]
-        index.describe(dict(zip(paths, map(About, persons, map(str, cameras), times), strict=True)))
+    kinds = random.standard_normal((KINDS, dimension), np.float32)
+    for start in progress(range(0, count, CHUNK), desc="adding", unit=" chunks"):
+        numbers = range(start, min(start + CHUNK, count))
+        cameras = np.random.default_rng(start).integers(0, CAMERAS, len(numbers))
+        times = [str(BEGIN + PERIOD * number // count)[:19] for number in numbers]
+        persons = [str(number // IMAGES) for number in numbers]
+        abouts = [*map(About, persons, map(str, cameras), times)]
+        yield [f"{number:07d}.jpg" for number in numbers], people(random, kinds, len(numbers)), abouts
 
 
 def people(random, kinds, count):
@@ -77,11 +83,16 @@ def people(random, kinds, count):
     return features / np.linalg.norm(features, axis=1, keepdims=True)
 
 
-def measure(index, dimension):
+def new_images(features):
+    """Return features (N, D) of other images of the people in N made-up images."""
+    noise = np.random.default_rng(1).standard_normal(features.shape, np.float32)
+    queries = features + noise / features.shape[1] ** 0.5 / 2
+    return queries / np.linalg.norm(queries, axis=1, keepdims=True)
+
+
+def measure(index):
     """Search for new images of people in the index: one by one, all at once, and exactly."""
-    random = np.random.default_rng(1)
-    queries = index.sample(QUERIES) + random.standard_normal((QUERIES, dimension), np.float32) / dimension**0.5 / 2
-    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    queries = new_images(index.sample(QUERIES))
     index.search(queries, NEIGHBOURS)  # the first answer reads the lists from the disk
     each = [timed(lambda query=query: index.search(query[None], NEIGHBOURS)) for query in queries]
     together = timed(lambda: index.search(queries, NEIGHBOURS)) / QUERIES

@@ -23,7 +23,8 @@ from person_reid.basics import UserError, printable, with_ending
 from person_reid.cli.parser import Parser
 from person_reid.cli.reranking import SETTINGS, add_rerank_flags, rerank_spec
 from person_reid.data.layout import some_of
-from person_reid.gallery.index import EXACT, existing
+from person_reid.gallery.gallery import open_gallery
+from person_reid.gallery.index import EXACT
 from person_reid.retrieval.rerank import rescorer
 from person_reid.retrieval.results import RESULT, FeatureSet, load_gallery, load_result
 
@@ -43,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     rankings: list[Ranking] = []
     views: dict[str, Any] = {}
     if options.index:
-        source, images = options.index, images_in(options.index)
+        source, images = Path(options.index), images_in(options.index)
     elif options.label_errors and not options.result:
         source = features_beside(options.label_errors)
         images = images_of(None, load_gallery(source), options.test_dir)
@@ -66,13 +67,13 @@ def main(argv: list[str] | None = None) -> None:
     print(f"Open {page} in a browser ({size / 1e6:.1f} MB)")
 
 
-def images_in(path: Path) -> Images:
+def images_in(place: str) -> Images:
     """Return the images of a search index. Raises UserError if it has none, or more than a page can compare."""
     from person_reid.show.explorer_images import Images, person_name
 
-    index = existing(path)
+    index = open_gallery(place, new=False)
     if not 0 < len(index) <= EXACT:
-        raise UserError(f"{path}: {len(index):,} images; expected 1 to {EXACT:,}, all of which the page compares.")
+        raise UserError(f"{place}: {len(index):,} images; expected 1 to {EXACT:,}, all of which the page compares.")
     chunks, features = zip(*index.entries(), strict=True)
     entries = [entry for chunk in chunks for entry in chunk]
     return Images(
@@ -129,7 +130,7 @@ def parse(argv: list[str] | None) -> Namespace:
     parser.add_argument("--result", type=Path, help=f"features written by test.py (default: {RESULT})")
     parser.add_argument("--other", type=Path, help="features of another network, to compare with")
     text = "search index of tools/search.py, instead of a result: no queries, and no figures"
-    parser.add_argument("--index", type=Path, metavar="FILE", help=text)
+    parser.add_argument("--index", metavar="FILE", help=text)
     text = "list of tools/label_errors.py, to decide about; its images are read from the .mat file beside it"
     parser.add_argument("--label_errors", type=Path, metavar="FILE.csv", help=text)
     parser.add_argument("--test_dir", help="folder that holds query and gallery, if the images have moved")

@@ -40,7 +40,7 @@ from person_reid.cli.values import THRESHOLD, bounded, positive
 from person_reid.deploy.embedder import Embedder
 from person_reid.gallery.about import EVERYTHING, About, Filter, about_images, ago, moment, read_abouts
 from person_reid.gallery.build import add_images, agreed, check_network, describe_answers, find_images
-from person_reid.gallery.index import SearchIndex, existing
+from person_reid.gallery.gallery import Gallery, open_gallery
 from person_reid.retrieval.people import group_people, person_scores
 from person_reid.retrieval.thresholds import DIGITS, accepts, load_promise, load_threshold
 
@@ -62,7 +62,9 @@ def search_parser() -> Parser:
     def add_command(work: Callable[[Namespace], None], name: str, text: str) -> Parser:
         command: Parser = commands.add_parser(name, help=text, text=text, examples=example_lines(__doc__, name))
         command.set_defaults(work=work)
-        command.add_argument("--index", type=Path, required=True, metavar="FILE", help="the index file")
+        command.add_argument(
+            "--index", required=True, metavar="FILE", help="the index file, or milvus://HOST:PORT/NAME"
+        )
         return command
 
     index = add_command(add, "index", "Add images or folders of images to an index.")
@@ -113,7 +115,7 @@ def search_parser() -> Parser:
 def add(options: Namespace) -> None:
     """Add images to an index, and create it if it does not exist."""
     paths = find_images(options.images)
-    index = SearchIndex(options.index)
+    index = open_gallery(options.index)
     new = index.missing(paths)
     every = options.about or options.pattern or options.person
     abouts = about_images(paths if every else map(Path, new), options.about, options.pattern)
@@ -143,12 +145,12 @@ def delete(options: Namespace) -> None:
         image=options.image and os.fsencode(options.image.resolve()),
         before=min(filter(None, (options.before, options.expired)), default=None),
     )
-    index = existing(options.index)
+    index = open_gallery(options.index, new=False)
     count = index.forget(which, ", ".join(given))
     print(f"{options.index}: {count} images forgotten, {len(index)} left")
 
 
-def embedder_of(index: SearchIndex, options: Namespace) -> Embedder:
+def embedder_of(index: Gallery, options: Namespace) -> Embedder:
     """Return the Embedder that an index remembers or, for a new index, the one that the flags describe.
 
     Raises UserError for flags that describe another one than the index remembers.
@@ -170,7 +172,7 @@ def ask(options: Namespace) -> None:
     """Print, write and draw the images of an index that are nearest to each query."""
     threshold = -1.0 if options.threshold is None else load_threshold(options.threshold)
     queries = find_images(options.images)
-    index = existing(options.index)
+    index = open_gallery(options.index, new=False)
     if not len(index):
         raise UserError(f"{options.index}: no images in it. Add some: python tools/search.py index FOLDER --index FILE")
     answers = index.search(embedder_of(index, options)(queries), options.top, among=asked_for(options))
@@ -199,7 +201,7 @@ def recognise(options: Namespace) -> None:
     """Print and write who each query shows, or all queries together."""
     threshold = -1.0 if options.threshold is None else load_threshold(options.threshold)
     queries = find_images(options.images)
-    index = existing(options.index)
+    index = open_gallery(options.index, new=False)
     features = embedder_of(index, options)(queries)
     groups = [slice(None)] if options.together else [slice(i, i + 1) for i in range(len(queries))]
     entries = index.entries(replace(asked_for(options) or EVERYTHING, named=""))
@@ -224,7 +226,7 @@ def recognise(options: Namespace) -> None:
 
 def group(options: Namespace) -> None:
     """Write a list of the images of an index, grouped into people by their features, and draw some of the groups."""
-    index = existing(options.index)
+    index = open_gallery(options.index, new=False)
     check_target(options.save)
     if not (parts := list(index.entries(asked_for(options) or EVERYTHING))):
         raise UserError(f"{options.index}: no images in it, or none that the filters let through.")
@@ -250,7 +252,7 @@ def group(options: Namespace) -> None:
 
 def put_back(options: Namespace) -> None:
     """Record what a list says of images; an image without a name there loses its identity."""
-    listed, index = read_abouts(options.list, ("path", "identity")), existing(options.index)
+    listed, index = read_abouts(options.list, ("path", "identity")), open_gallery(options.index, new=False)
     count = index.describe({path: about._replace(identity=about.identity or "") for path, about in listed.items()})
     if not count:
         raise UserError(f"{options.list}: none of its {len(listed)} images is in {options.index}.")

@@ -45,11 +45,16 @@ class Filter:
     image: bytes | None = None
     named: str | None = None
 
+    def comparisons(self) -> list[tuple[str, str, Any]]:
+        """Return (column, operator, value) of each, in SQL; an image of which a value is not known fulfils none."""
+        others = {"after": ("time", ">="), "before": ("time", "<"), "image": ("path", "="), "named": ("identity", ">")}
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        return [(*others.get(name, (name, "=")), value) for name, value in given.items()]
+
     def condition(self) -> tuple[str, list[Any]]:
-        """Return an SQL condition and its values; an image of which a value is not known does not fulfil it."""
-        others = {"after": "time >=", "before": "time <", "image": "path =", "named": "identity >"}
-        given = {others.get(name, f"{name} ="): value for name, value in vars(self).items() if value is not None}
-        return " AND ".join(f"{column} ?" for column in given) or "1", list(given.values())
+        """Return an SQL condition and its values."""
+        given = self.comparisons()
+        return " AND ".join(f"{column} {sign} ?" for column, sign, _ in given) or "1", [value for *_, value in given]
 
 
 UNKNOWN, EVERYTHING = About(), Filter()

@@ -17,7 +17,8 @@ from person_reid.basics import UserError, progress
 from person_reid.data.layout import list_images
 from person_reid.deploy.embedder import Embedder
 from person_reid.gallery.about import About
-from person_reid.gallery.index import Found, SearchIndex
+from person_reid.gallery.gallery import Gallery
+from person_reid.gallery.index import Found
 from person_reid.retrieval.thresholds import accepts
 
 MOVABLE = ("name", "weights", "engine")  # flags that say where a network is; whether it is the same, its features tell
@@ -25,7 +26,7 @@ CHUNK = 512  # images added in one transaction
 SAME = 0.999  # least cosine between two features of one image for their networks to count as the same
 
 
-def check_network(index: SearchIndex, embedder: Embedder, flags: dict[str, Any]) -> None:
+def check_network(index: Gallery, embedder: Embedder, flags: dict[str, Any]) -> None:
     """Check that the index holds features of this embedder's network, by a synthetic image whose feature it keeps.
 
     flags: {flag of test.py: value} that name the network; a new index remembers them. Raises UserError if the index
@@ -42,7 +43,7 @@ def check_network(index: SearchIndex, embedder: Embedder, flags: dict[str, Any])
         )
 
 
-def agreed(index: SearchIndex, flags: dict[str, Any]) -> dict[str, Any]:
+def agreed(index: Gallery, flags: dict[str, Any]) -> dict[str, Any]:
     """Return the flags of an index's network: those that it remembers, and where `flags` say that the network is now.
 
     Raises UserError, which lists them, for flags that contradict what the index remembers.
@@ -62,7 +63,7 @@ def agreed(index: SearchIndex, flags: dict[str, Any]) -> dict[str, Any]:
 
 
 def add_images(
-    index: SearchIndex, embedder: Embedder, paths: Iterable[str | Path], abouts: Mapping[Any, About] | None = None
+    index: Gallery, embedder: Embedder, paths: Iterable[str | Path], abouts: Mapping[Any, About] | None = None
 ) -> int:
     """Add the images that are new to the index or have changed, and what is known of them. Returns their number.
 

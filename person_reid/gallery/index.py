@@ -9,7 +9,7 @@ compared with all images if there are at most EXACT of them. Beyond that, FAISS 
 beside the file under a name that gives the last image in them; they can always be rebuilt.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.basics import UserError
 from person_reid.gallery.about import EVERYTHING, UNKNOWN, About, Filter
 from person_reid.gallery.index_file import IndexFile
 from person_reid.gallery.inverted_lists import InvertedLists, delete_lists, faiss_is_installed
+from person_reid.retrieval.similarity import Features
 
 EXACT = 100_000  # the most images that a search compares exhaustively
 MOST_FILTERS = 64  # whose images are kept
+State = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class SearchIndex(IndexFile):
     def __init__(self, path: str | Path) -> None:
         super().__init__(path)
         self._lists: InvertedLists | None = None
-        self._allowed: dict[tuple[Filter, int, int], npt.NDArray[np.uint8]] = {}  # by filter and state of the file
+        self._allowed: dict[tuple[Filter, State], npt.NDArray[np.uint8]] = {}
+        self._held: tuple[State, list[tuple[npt.NDArray[np.int64], Features]]] | None = None
 
     def forget(self, which: Filter, asked: str) -> int:
         """Delete images so that no file holds their paths or features any more. Returns how many there were.
@@ -71,7 +73,7 @@ class SearchIndex(IndexFile):
         queries = self._checked(queries, "queries", "query {}".format)
         exact = exact or not faiss_is_installed() or self.last_id() <= EXACT
         if exact:
-            similarities, ids = self.nearest(queries, k, among or EVERYTHING)
+            similarities, ids = self.nearest(queries, k, self.compared(among or EVERYTHING))
         else:
             similarities, ids = self.lists().search(queries, k, self.allowed(among) if among else None)
         images = self._images(sorted({int(i) for i in ids.flat if i >= 0}))
@@ -81,6 +83,21 @@ class SearchIndex(IndexFile):
             return [Found(path, similarity, about) for (path, about), similarity in islice(here, k)]
 
         return list(map(found, similarities.tolist(), ids.tolist()))
+
+    def compared(self, which: Filter) -> Iterator[tuple[npt.NDArray[np.int64], Features]]:
+        """Yield (ids (n,), features (n, D)) for an exact search; at most EXACT images stay in memory."""
+        if self.last_id() > EXACT:
+            yield from self.chunks(0, which)
+            return
+        state = self._state()
+        if self._held is None or self._held[0] != state:
+            self._held = state, list(self.chunks())
+        for ids, features in self._held[1]:
+            if which != EVERYTHING:
+                inside = np.isin(ids, np.flatnonzero(np.unpackbits(self.allowed(which), bitorder="little")))
+                ids, features = ids[inside], features[inside]
+            if len(ids):
+                yield ids, features
 
     def prepare(self) -> None:
         """Bring the inverted lists up to date if there are enough images; otherwise the next search would do it."""
@@ -95,7 +112,7 @@ class SearchIndex(IndexFile):
 
     def allowed(self, which: Filter) -> npt.NDArray[np.uint8]:
         """Return a bit for each id, the lowest first: is it let through? They are kept until the file changes."""
-        state = which, self._rows("PRAGMA data_version")[0][0], self.database.total_changes
+        state = which, self._state()
         if state not in self._allowed:
             if len(self._allowed) >= MOST_FILTERS:
                 self._allowed.clear()
@@ -106,9 +123,6 @@ class SearchIndex(IndexFile):
             self._allowed[state] = np.packbits(found > 0, bitorder="little")
         return self._allowed[state]
 
-
-def existing(path: Path) -> SearchIndex:
-    """Open an index. Raises UserError if there is none."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such index. Make one: python tools/search.py index FOLDER --index FILE")
-    return SearchIndex(path)
+    def _state(self) -> State:
+        """Return two numbers, one of which changes with the file: by another process, or by this one."""
+        return self._rows("PRAGMA data_version")[0][0], self.database.total_changes

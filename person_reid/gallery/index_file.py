@@ -103,7 +103,7 @@ class IndexFile:
     def missing(self, paths: Iterable[str | Path]) -> list[str | Path]:
         """Return the paths that the index does not hold or whose files have changed since they were added."""
         states = dict(self._rows("SELECT path, state FROM images"))
-        return [path for path in paths if states.get(_key(path)) != _state(path)]
+        return [path for path in paths if states.get(_key(path)) != state_of(path)]
 
     def add(
         self, paths: Sequence[str | Path], features: npt.NDArray[Any], abouts: Mapping[Any, About] | None = None
@@ -117,7 +117,7 @@ class IndexFile:
         features = self._checked(features, "not added", lambda i: str(paths[i]))
         known = [(abouts or {}).get(path, UNKNOWN) for path in paths]
         each = zip(paths, features, known, strict=True)
-        rows = [(_key(path), _state(path), feature.tobytes(), *about) for path, feature, about in each]
+        rows = [(_key(path), state_of(path), feature.tobytes(), *about) for path, feature, about in each]
         self._upgrade()
         old = "coalesce(?{}, (SELECT {} FROM images WHERE path = ?1))"
         values = ", ".join(old.format(place, name) for place, name in enumerate(About._fields, 4))
@@ -155,10 +155,15 @@ class IndexFile:
         numbers = np.linspace(1, self.last_id(), count).astype(int).tolist()
         return self._matrix(list(dict(self._rows(command, (number,))[0] for number in numbers).items()))
 
-    def nearest(self, queries: Features, k: int, which: Filter = EVERYTHING) -> tuple[Features, npt.NDArray[np.int64]]:
-        """Return the exact answer: similarities and ids, both (Q, min(k, N)), of the N images."""
+    def nearest(
+        self, queries: Features, k: int, chunks: Iterable[tuple[npt.NDArray[np.int64], Features]] | None = None
+    ) -> tuple[Features, npt.NDArray[np.int64]]:
+        """Return the exact answer: similarities and ids, both (Q, min(k, N)), of the N images in chunks.
+
+        chunks: ids (n,) and features (n, D), in the order of the ids; by default, of all images.
+        """
         similarities, ids = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
-        for chunk_ids, features in self.chunks(0, which):
+        for chunk_ids, features in self.chunks() if chunks is None else chunks:
             found = ExactNeighbours().search(queries, features, min(k, len(features)))
             similarities = np.concatenate([similarities, found.similarities], axis=1)
             ids = np.concatenate([ids, chunk_ids[found.indices]], axis=1)
@@ -196,16 +201,8 @@ class IndexFile:
 
     def _checked(self, features: npt.NDArray[Any], what: str, name: Callable[[int], object]) -> Features:
         """Return features (N, D) as they are stored. Raises UserError if the index cannot compare them with its own."""
-        features = np.ascontiguousarray(features, "<f4")
-        if features.ndim != 2:
-            raise UserError(f"{self.path}: {what}: features of shape {features.shape}; expected (images, dimension).")
-        for (size,) in self._rows("SELECT length(feature) FROM images LIMIT 1"):
-            if features.shape[1] * 4 != size:
-                found = f"holds features of width {size // 4}, not {features.shape[1]}"
-                raise UserError(f"{self.path}: {found}: they are another network's.")
-        if found := flaw(features, name):
-            raise UserError(f"{self.path}: {what}: {found}. Check the network's weights.")
-        return features
+        sizes = self._rows("SELECT length(feature) FROM images LIMIT 1")
+        return checked(features, sizes[0][0] // 4 if sizes else None, self.path, what, name)
 
     def _matrix(self, rows: Sequence[tuple[int, bytes]]) -> Features:
         """Return the features (n, D) of n rows (id, feature)."""
@@ -260,11 +257,30 @@ class IndexFile:
             raise
 
 
+def checked(
+    features: npt.NDArray[Any], width: int | None, place: str | Path, what: str, name: Callable[[int], object]
+) -> Features:
+    """Return features (N, D) as a gallery stores them.
+
+    width: of the features in it, if there are any. Raises UserError, which says what they were and names the first by
+    name(i), if the gallery cannot compare them with its own.
+    """
+    features = np.ascontiguousarray(features, "<f4")
+    if features.ndim != 2:
+        raise UserError(f"{place}: {what}: features of shape {features.shape}; expected (images, dimension).")
+    if width not in (None, features.shape[1]):
+        found = f"holds features of width {width}, not {features.shape[1]}"
+        raise UserError(f"{place}: {found}: they are another network's.")
+    if found := flaw(features, name):
+        raise UserError(f"{place}: {what}: {found}. Check the network's weights.")
+    return features
+
+
 def _key(path: str | Path) -> bytes:
     return os.fsencode(Path(path))
 
 
-def _state(path: str | Path) -> str:
+def state_of(path: str | Path) -> str:
     """Return a file's size and the time of its last change, or "" if it is missing."""
     try:
         status = Path(path).stat()

@@ -1,0 +1,55 @@
+# PYTHON_ARGCOMPLETE_OK
+"""Write a list of wrong labels, for a layout in which a share of the training images have the identity of anybody.
+
+What wrong labels cost a network, and what the proposals of tools/label_errors.py win back, all of them accepted whose
+probability is at least a half:
+
+    for share in 5 20; do
+        python benchmarks/wrong_labels.py --data_dir ../Market/pytorch --percent $share --save wrong.csv
+        python prepare.py --data_dir ../Market/pytorch --corrections wrong.csv --save_dir ../Market/wrong_$share
+        python tools/label_errors.py --data_dir ../Market/wrong_$share --backbone osnet_x0_25 \\
+            --weights osnet_x0_25_msmt17.pth --accept_above 0.5 --save found.csv
+        python prepare.py --data_dir ../Market/wrong_$share --corrections found.csv --save_dir ../Market/mended_$share
+    done
+    python benchmarks/ablation.py benchmarks/ablations/wrong_labels.yaml --weights osnet_x0_25_msmt17.pth --gpu_ids -1
+"""
+
+import csv
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.label_errors import anybody
+from person_reid.cli.main import run_script
+from person_reid.cli.parser import Parser
+from person_reid.data.corrections import COLUMNS
+from person_reid.data.layout import read_split
+
+
+def main(argv=None):
+    """Write the list, every line of it accepted."""
+    parser = Parser(__doc__)
+    parser.add_argument(
+        "--data_dir", type=Path, default=Path("../Market/pytorch"), help="folder laid out by prepare.py"
+    )
+    parser.add_argument("--percent", type=float, default=5, help="share of the images")
+    parser.add_argument("--save", type=Path, default=Path("wrong.csv"), help="list to write")
+    parser.add_argument("--seed", type=int, default=0, help="another seed draws others")
+    options = parser.parse_args(argv)
+    split = read_split(options.data_dir, "train_all")
+    rng = np.random.default_rng(options.seed)
+    changed = anybody(None, split.labels, split.cameras, options.percent / 100, rng)
+    with options.save.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(COLUMNS)
+        for i in np.flatnonzero(changed != split.labels):
+            path = split.paths[i].relative_to(options.data_dir).as_posix()
+            rows.writerow([path, split.labels[i], "move", changed[i], "", "yes"])
+    print(f"{options.save}: {(changed != split.labels).sum()} of {len(changed)} labels")
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,264 @@
+"""A gallery in Milvus, on one machine or on many, with the methods of a SearchIndex that tools/search.py uses.
+
+    gallery = MilvusGallery("milvus://localhost:19530/people")
+    gallery = MilvusGallery("milvus:///home/anna/people.db/people")      # Milvus Lite: a file, for trying it out
+
+The collection `people` holds the images, and `people_about` what the gallery remembers: its network, and when images
+were forgotten. Paths are percent-encoded, since Milvus stores UTF-8 and a path may be any bytes. The environment
+variable MILVUS_TOKEN may hold USER:PASSWORD. Milvus 2.6 or newer.
+"""
+
+import json
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
+
+import numpy as np
+import numpy.typing as npt
+
+from person_reid.basics import UserError
+from person_reid.gallery.about import EVERYTHING, UNKNOWN, About, Filter
+from person_reid.gallery.index import Found
+from person_reid.gallery.index_file import checked, state_of
+from person_reid.retrieval.similarity import Features
+
+SCHEME = "milvus:"
+CHUNK = 1000  # images in a message, of which Milvus takes 64 MB
+LONGEST = 65_535  # bytes of a text in Milvus
+TEXT = {"max_length": LONGEST}
+KNOWN = ["path", *About._fields]
+
+
+class MilvusGallery:
+    """The gallery at an address, `milvus://HOST:PORT/NAME` or `milvus:///FILE/NAME`; it need not exist.
+
+    Every method raises UserError if Milvus cannot be reached or refuses. The answers are approximate: AUTOINDEX is
+    whatever the server has been set up with.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.path = address
+        parts = urlsplit(address)
+        place, _, self.name = f"{parts.netloc}{parts.path}".rpartition("/")
+        if not (place and self.name.isidentifier()):
+            raise UserError(f"{address}: expected milvus://HOST:PORT/NAME, such as milvus://localhost:19530/people.")
+        try:
+            from pymilvus import MilvusClient
+        except ImportError:
+            raise UserError(f'{address}: needs Milvus: python -m pip install "person-reid[milvus]"') from None
+        uri = f"http://{place}" if parts.netloc else place
+        with self._explained():
+            self.client = MilvusClient(uri, token=os.environ.get("MILVUS_TOKEN", ""))
+
+    def __len__(self) -> int:
+        return self._count("") if self._exists(self.name) else 0
+
+    def exists(self) -> bool:
+        """Return whether anything has been stored at the address."""
+        return self._exists(self._about)
+
+    def close(self) -> None:
+        """End the connection."""
+        self.client.close()
+
+    def prepare(self) -> None:
+        """Do nothing: the server brings its indexes up to date."""
+
+    def remember(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Store values, as JSON, under keys that the gallery does not hold yet. Returns {key: the value it holds}."""
+        from pymilvus import DataType
+
+        if not self.exists():
+            fields = {"key": {"is_primary": True, **TEXT}, "value": TEXT}
+            self._create(self._about, {name: (DataType.VARCHAR, how) for name, how in fields.items()}, 2)
+        for key, value in values.items():
+            if self.recall(key) is None:
+                text = json.dumps(value)
+                parts = [text[start : start + LONGEST] for start in range(0, len(text), LONGEST)]
+                rows = [{"key": f"{key} {i:03d}", "value": part, "feature": [1, 0]} for i, part in enumerate(parts)]
+                with self._explained():
+                    self.client.upsert(self._about, rows)
+        return {key: self.recall(key) for key in values}
+
+    def recall(self, key: str) -> Any:
+        """Return the value stored under a key, or None."""
+        if not self.exists():
+            return None
+        rows = self._query(self._about, f"key like {json.dumps(f'{key} %')}", ["key", "value"])
+        text = "".join(row["value"] for row in sorted(rows, key=lambda row: str(row["key"])))
+        return json.loads(text) if text else None
+
+    def missing(self, paths: Iterable[str | Path]) -> list[str | Path]:
+        """Return the paths that the gallery does not hold or whose files have changed since they were added."""
+        paths = list(paths)
+        states = {key: row["state"] for key, row in self._rows(map(_key, paths), ["path", "state"]).items()}
+        return [path for path in paths if states.get(_key(path)) != state_of(path)]
+
+    def add(
+        self, paths: Sequence[str | Path], features: npt.NDArray[Any], abouts: Mapping[Any, About] | None = None
+    ) -> None:
+        """Add N images with their features (N, D) of unit length; replace those whose path is already there.
+
+        abouts: what is known of some of them; of the others, what was known before. Raises UserError for features that
+        are not finite or are all zero, and if the width differs from that of the gallery.
+        """
+        features = checked(features, self._width(), self.path, "not added", lambda i: str(paths[i]))
+        if not self._exists(self.name):
+            self._create_images(features.shape[1])
+        each = zip(paths, features, strict=True)
+        rows = [{"path": _key(path), "state": state_of(path), "feature": row.tolist()} for path, row in each]
+        self._upsert(rows, [(abouts or {}).get(path, UNKNOWN) for path in paths])
+
+    def describe(self, abouts: Mapping[Any, About]) -> int:
+        """Record what is known of images; what is None stays as it was. Returns how many of the images are there."""
+        keys = {_key(path): about for path, about in abouts.items()}
+        there = list(self._rows(keys, ["path"]))
+        self._upsert([{"path": key} for key in there], [keys[key] for key in there])
+        return len(there)
+
+    def entries(self, which: Filter = EVERYTHING) -> Iterator[tuple[list[tuple[Path, About]], Features]]:
+        """Yield the images in chunks: (path, what is known) of n images, and their features (n, D)."""
+        if not self._exists(self.name):
+            return
+        with self._explained():
+            found = self.client.query_iterator(
+                self.name, batch_size=CHUNK, filter=_expression(which), output_fields=[*KNOWN, "feature"]
+            )
+            while rows := found.next():
+                yield [_entry(row) for row in rows], np.array([row["feature"] for row in rows], np.float32)
+
+    def search(self, queries: npt.NDArray[Any], k: int, *, among: Filter | None = None) -> list[list[Found]]:
+        """Return, for each of the queries (Q, D), at most k Found: the most similar images, nearest first."""
+        queries = checked(queries, self._width(), self.path, "queries", "query {}".format)
+        answers: list[list[Found]] = []
+        for start in range(0, len(queries), CHUNK):
+            with self._explained():
+                found = self.client.search(
+                    self.name,
+                    queries[start : start + CHUNK].tolist(),
+                    filter=_expression(among or EVERYTHING),
+                    limit=k,
+                    output_fields=KNOWN,
+                )
+            answers += [[_found(match) for match in matches] for matches in found]
+        return answers
+
+    def forget(self, which: Filter, asked: str) -> int:
+        """Delete images. Returns how many there were. Milvus overwrites deleted data when it next compacts its files.
+
+        asked: words to remember, with when and how many images were forgotten, but not which.
+        """
+        count = self._count(_expression(which)) if self._exists(self.name) else 0
+        if count:
+            with self._explained():
+                self.client.delete(self.name, filter=_expression(which) or 'path != ""')
+                self.client.flush(self.name)
+                self.client.compact(self.name)
+        now = f"{datetime.now():%Y-%m-%d %H:%M:%S}"
+        self.remember({f"forgotten {now} {secrets.token_hex(4)}": {"time": now, "asked": asked, "images": count}})
+        return count
+
+    @property
+    def _about(self) -> str:
+        return f"{self.name}_about"
+
+    def _exists(self, collection: str) -> bool:
+        with self._explained():
+            return bool(self.client.has_collection(collection))
+
+    def _create_images(self, width: int) -> None:
+        from pymilvus import DataType
+
+        texts = {"path": {"is_primary": True, **TEXT}, "state": TEXT}
+        texts |= {name: {"nullable": True, **TEXT} for name in About._fields}
+        self._create(self.name, {name: (DataType.VARCHAR, how) for name, how in texts.items()}, width)
+
+    def _create(self, collection: str, fields: Mapping[str, tuple[Any, dict[str, Any]]], width: int) -> None:
+        """Create a collection of texts with a feature each; strong consistency: what was added is found at once."""
+        from pymilvus import DataType
+
+        schema = self.client.create_schema()
+        for name, (kind, how) in fields.items():
+            schema.add_field(name, kind, **how)
+        schema.add_field("feature", DataType.FLOAT_VECTOR, dim=width)
+        indexes = self.client.prepare_index_params()
+        indexes.add_index("feature", index_type="AUTOINDEX", metric_type="IP")
+        with self._explained():
+            self.client.create_collection(collection, schema=schema, index_params=indexes, consistency_level="Strong")
+
+    def _width(self) -> int | None:
+        """Return the width of the features in the gallery, if there is one."""
+        if not self._exists(self.name):
+            return None
+        with self._explained():
+            fields = self.client.describe_collection(self.name)["fields"]
+        return next(int(field["params"]["dim"]) for field in fields if field["name"] == "feature")
+
+    def _upsert(self, rows: Sequence[dict[str, Any]], abouts: Sequence[About]) -> None:
+        """Write rows and what is known; what is None stays. The rows of a message have the same columns."""
+        whole = [
+            row | {name: value for name, value in about._asdict().items() if value is not None}
+            for row, about in zip(rows, abouts, strict=True)
+        ]
+        for _, alike in groupby(sorted(whole, key=sorted), key=sorted):
+            some = list(alike)
+            for start in range(0, len(some), CHUNK):
+                with self._explained():
+                    self.client.upsert(self.name, some[start : start + CHUNK], partial_update=True)
+
+    def _rows(self, keys: Iterable[str], columns: list[str]) -> dict[str, dict[str, Any]]:
+        """Return {key: row} of those of the images that are there."""
+        found: dict[str, dict[str, Any]] = {}
+        keys = list(keys) if self._exists(self.name) else []
+        for start in range(0, len(keys), CHUNK):
+            rows = self._query(self.name, f"path in {json.dumps(keys[start : start + CHUNK])}", columns)
+            found |= {str(row["path"]): row for row in rows}
+        return found
+
+    def _query(self, collection: str, condition: str, columns: list[str]) -> list[dict[str, Any]]:
+        with self._explained():
+            return list(self.client.query(collection, filter=condition, output_fields=columns))
+
+    def _count(self, condition: str) -> int:
+        return int(self._query(self.name, condition, ["count(*)"])[0]["count(*)"])
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn Milvus's errors in a block into a UserError."""
+        from pymilvus import MilvusException
+
+        try:
+            yield
+        except MilvusException as error:
+            raise UserError(
+                f"{self.path}: {error.message}. Check that Milvus runs there: https://milvus.io/docs"
+            ) from error
+
+
+def _expression(which: Filter) -> str:
+    """Return a filter in Milvus's words."""
+
+    def literal(value: Any) -> str:
+        return json.dumps(quote_from_bytes(value) if isinstance(value, bytes) else value, ensure_ascii=False)
+
+    signs = {"=": "=="}
+    return " and ".join(f"{name} {signs.get(sign, sign)} {literal(value)}" for name, sign, value in which.comparisons())
+
+
+def _key(path: str | Path) -> str:
+    return quote_from_bytes(os.fsencode(Path(path)))
+
+
+def _entry(row: Mapping[str, Any]) -> tuple[Path, About]:
+    return Path(os.fsdecode(unquote_to_bytes(row["path"]))), About(*(row.get(name) for name in About._fields))
+
+
+def _found(match: Mapping[str, Any]) -> Found:
+    path, about = _entry(match["entity"])
+    return Found(path, float(match["distance"]), about)

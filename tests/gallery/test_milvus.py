@@ -1,0 +1,147 @@
+"""person_reid/gallery/milvus.py against Milvus Lite, the server's embedded form, beside an index of the same images."""
+
+import csv
+import json
+import os
+
+import numpy as np
+import pytest
+
+from person_reid.basics import UserError
+from person_reid.cli import search
+from person_reid.gallery.about import EVERYTHING, About, Filter
+from person_reid.gallery.gallery import open_gallery
+from person_reid.retrieval.similarity import unit_rows
+from tests.support.people import write_people
+
+pytest.importorskip("pymilvus")
+pytest.importorskip("milvus_lite", reason="Milvus Lite stands in for a server")
+
+COUNT = 300
+PATHS = [f'/crops/Anna\'s "{i}" schön_%.jpg' for i in range(COUNT - 1)] + ["/crops/\udcff.jpg"]  # the last is no UTF-8
+FILTERS = {
+    "none": EVERYTHING,
+    "a camera": Filter(camera="2"),
+    "a period": Filter(after="2026-11-05 00:00:00", before="2026-11-09 00:00:00"),
+    "a name with quotes": Filter(identity='O"Neil \\ Ünal'),
+    "all who have a name": Filter(named=""),
+    "nobody": Filter(camera="2", source="nowhere"),
+    "an image": Filter(image=os.fsencode(PATHS[-1])),
+}
+
+
+def known(i):
+    """What is known of image i; of some of them, hardly anything."""
+    who = ('O"Neil \\ Ünal', "Anna", "", None)[i % 4]
+    return About(
+        who, str(i % 3), f"2026-11-{i % 20 + 1:02d} 12:00:00" if i % 5 else None, None, "film" if i % 2 else None
+    )
+
+
+@pytest.fixture(scope="module")
+def features():
+    return unit_rows(np.random.default_rng(0).standard_normal((COUNT, 16)).astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    return f"milvus://{tmp_path_factory.mktemp('milvus')}/people.db/people"
+
+
+@pytest.fixture(scope="module")
+def pair(address, tmp_path_factory, features):
+    """A gallery in Milvus, and an index with the same images."""
+    both = open_gallery(address), open_gallery(str(tmp_path_factory.mktemp("index") / "people.index"))
+    for gallery in both:
+        gallery.add(PATHS, features, {path: known(i) for i, path in enumerate(PATHS)})
+    yield both
+    both[0].close()
+
+
+@pytest.mark.parametrize("which", FILTERS.values(), ids=FILTERS)
+def test_answers_and_entries_are_those_of_an_index(pair, features, which):
+    queries = unit_rows(features[:3] + 0.1)
+    found, expected = (gallery.search(queries, 7, among=which) for gallery in pair)
+    assert [[(match.path, match.about) for match in row] for row in found] == [
+        [(match.path, match.about) for match in row] for row in expected
+    ]
+    for row, right in zip(found, expected, strict=True):
+        np.testing.assert_allclose([m.similarity for m in row], [m.similarity for m in right], atol=1e-5)
+    found, expected = (
+        {
+            path: (about, tuple(row))
+            for entries, rows in gallery.entries(which)
+            for (path, about), row in zip(entries, rows, strict=True)
+        }
+        for gallery in pair
+    )
+    assert found == expected
+
+
+def test_what_is_not_given_stays_and_what_changed_is_missing(pair, features, tmp_path):
+    image = tmp_path / "new.jpg"
+    image.write_bytes(b"new")
+    for gallery in pair:
+        assert gallery.missing([PATHS[0], image]) == [image]  # neither is a file, which did not change
+        gallery.add([image], features[:1], {image: About("Berta", "7")})
+        gallery.add([image], features[1:2])
+        assert gallery.describe({image: About(camera="8"), "no such": About("Cleo")}) == 1
+        assert len(gallery) == COUNT + 1 and gallery.missing([image]) == []
+        ((found,),) = gallery.search(features[1:2], 1, among=Filter(image=os.fsencode(image)))
+        assert found.about == About("Berta", "8") and found.similarity == pytest.approx(1, abs=1e-5)
+        image.write_bytes(b"newer")
+        assert gallery.missing([image]) == [image]
+        assert gallery.forget(Filter(identity="Berta"), "identity") == 1 and len(gallery) == COUNT
+        image.write_bytes(b"new")
+
+
+def test_it_remembers_what_it_was_told_first_and_long_values(pair):
+    probe = np.random.default_rng(0).random(12_288).tolist()
+    for gallery in pair:
+        assert gallery.recall("probe") is None
+        assert gallery.remember({"probe": probe}) == {"probe": probe}
+        assert gallery.remember({"probe": [1], "network": {"name": "x"}}) == {"probe": probe, "network": {"name": "x"}}
+
+
+def test_features_of_another_network_and_addresses_that_are_none(pair, features, address):
+    for gallery in pair:
+        with pytest.raises(UserError, match="width 16, not 8"):
+            gallery.add(["a.jpg"], features[:1, :8])
+        with pytest.raises(UserError, match="all zero"):
+            gallery.search(features[:1] * 0, 1)
+    with pytest.raises(UserError, match="no such index"):
+        open_gallery(f"{address}_of_yesterday", new=False)
+    with pytest.raises(UserError, match="expected milvus://HOST:PORT/NAME"):
+        open_gallery("milvus://localhost:19530")
+
+
+def test_nobody_listens():
+    with pytest.raises(UserError, match=r"milvus://127.0.0.1:9/people: .*Check that Milvus runs there"):
+        open_gallery("milvus://127.0.0.1:9/people")
+
+
+def test_the_commands_of_search(tmp_path, monkeypatch, capsys):
+    """Index, enroll, ask, identify and forget, with nothing but another --index."""
+    monkeypatch.chdir(tmp_path)
+    write_people(tmp_path / "people", people=3, images=4)
+    address = f"milvus://{tmp_path}/people.db/people"
+    network = ["--backbone", "test_resnet", "--weights", "none", "--height", "32", "--width", "16"]
+
+    def said(*words):
+        search.main([*map(str, words), "--index", address])
+        return capsys.readouterr().out
+
+    images = sorted((tmp_path / "people").rglob("*.png"))
+    pattern = r"_c(?P<camera>\d+)"
+    assert "12 images added" in said("index", "people", *network, "--pattern", pattern)
+    assert "0 images added, 12 were there already, 12 in all" in said("index", "people")
+    assert said("query", images[5], "--top", "2", "--gpu_ids", "-1").splitlines()[1].endswith(images[5].name)
+    said("enroll", "Anna", *images[:4])
+    said("identify", images[1], "--gpu_ids", "-1", "--json", "found.json")
+    assert json.loads((tmp_path / "found.json").read_text())["queries"][0]["identity"] == "Anna"
+    (tmp_path / "list.csv").write_text(f"path,identity\n{images[8]},Berta\n")
+    assert "1 of its 1 images" in said("apply", "list.csv")
+    assert "1 images forgotten, 11 left" in said("forget", "--identity", "Berta")
+    said("people", "--save", "people.csv", "--min_samples", "2")
+    with (tmp_path / "people.csv").open(newline="", encoding="utf-8") as file:
+        assert {row["path"] for row in csv.DictReader(file)} == {str(image) for image in images if image != images[8]}
