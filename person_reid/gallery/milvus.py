@@ -206,6 +206,7 @@ class MilvusGallery:
             row | {name: value for name, value in about._asdict().items() if value is not None}
             for row, about in zip(rows, abouts, strict=True)
         ]
+        whole = [row for row in whole if len(row) > 1]  # not the path alone
         for _, alike in groupby(sorted(whole, key=sorted), key=sorted):
             some = list(alike)
             for start in range(0, len(some), CHUNK):

@@ -10,7 +10,7 @@ from person_reid.basics import UserError
 from person_reid.cli import explore
 from person_reid.gallery.about import About
 from person_reid.gallery.index import SearchIndex
-from tests.support.browser import Browser, chromium
+from tests.support.browser import chromium
 
 in_a_browser = pytest.mark.skipif(chromium() is None, reason="no Chromium or Chrome that could be driven here")
 KNOWN = {0: ("Anna", "3"), 1: ("Anna", "4"), 2: ("Anna", "3"), 3: ("7", "12"), 4: ("-1", None), 5: (None, "3")}
@@ -38,11 +38,11 @@ def look(tmp_path_factory):
 
 
 @pytest.fixture
-def browser(look, tmp_path):
-    with Browser(tmp_path) as browser:
-        browser.open(look[0] / "index.html")
-        yield browser
-        assert browser.complaints() == [] and browser.value("window.hacked") is None
+def browser(shared_browser, look):
+    """A browser that shows the explorer and complains about nothing."""
+    shared_browser.open(look[0] / "index.html")
+    yield shared_browser
+    assert shared_browser.complaints() == [] and shared_browser.value("window.hacked") is None
 
 
 def images(browser, selector):
