@@ -15,7 +15,7 @@ LONG = {"test_several_processes", "test_scripts", "test_reproduce", "test_tutori
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A loaded machine is slow now and then: no deadlines. The same examples every time: a failure is one of the code.
-settings.register_profile("suite", deadline=None, derandomize=True)
+settings.register_profile("suite", deadline=None, derandomize=True, max_examples=60)
 # What `make test-slow` looks for with --hypothesis-profile=random: counterexamples that nobody has seen.
 settings.register_profile("random", deadline=None, max_examples=5000, print_blob=True)
 settings.load_profile("suite")
