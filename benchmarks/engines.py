@@ -1,14 +1,13 @@
 # PYTHON_ARGCOMPLETE_OK
 """Compare the search index with embedded vector databases, on the same made-up people as benchmarks/search.py.
 
-    python -m pip install lancedb "pymilvus[milvus-lite]" qdrant-client
     python benchmarks/engines.py
     python benchmarks/engines.py --images 100000 --engines person_reid lancedb
 
-Every engine has a process of its own, whose peak memory is printed; one that is not installed is left out. It looks at
-as many parts of its index as 0.98 of the ten nearest images take, twice as many at each attempt. Then a process is
-killed while it adds images, twenty at a time, and two processes add at once. Prints rows of two Markdown tables. POSIX
-only.
+Every engine has a process of its own, whose peak memory is printed. One that is not installed is left out: pip install
+lancedb "pymilvus[milvus-lite]" qdrant-client. It looks at as many parts of its index as 0.98 of the ten nearest images
+take, twice as many at each attempt. Then a process is killed while it adds images, twenty at a time, and two processes
+add at once. Prints rows of two Markdown tables. POSIX only.
 """
 
 import multiprocessing

@@ -1,17 +1,14 @@
 # PYTHON_ARGCOMPLETE_OK
 """Write a list of wrong labels, for a layout in which a share of the training images have the identity of anybody.
 
-What wrong labels cost a network, and what the proposals of tools/label_errors.py win back, all of them accepted whose
-probability is at least a half:
+    python benchmarks/wrong_labels.py --data_dir ../Market/pytorch --percent 20 --save wrong.csv
+    python prepare.py --data_dir ../Market/pytorch --corrections wrong.csv --save_dir ../Market/wrong_20
+    python tools/label_errors.py --data_dir ../Market/wrong_20 --from osnet_msmt17 --accept_above 0.5 --save found.csv
+    python prepare.py --data_dir ../Market/wrong_20 --corrections found.csv --save_dir ../Market/mended_20
+    python benchmarks/ablation.py benchmarks/ablations/wrong_labels.yaml --weights osnet_x0_25_msmt17.pth
 
-    for share in 5 20; do
-        python benchmarks/wrong_labels.py --data_dir ../Market/pytorch --percent $share --save wrong.csv
-        python prepare.py --data_dir ../Market/pytorch --corrections wrong.csv --save_dir ../Market/wrong_$share
-        python tools/label_errors.py --data_dir ../Market/wrong_$share --backbone osnet_x0_25 \\
-            --weights osnet_x0_25_msmt17.pth --accept_above 0.5 --save found.csv
-        python prepare.py --data_dir ../Market/wrong_$share --corrections found.csv --save_dir ../Market/mended_$share
-    done
-    python benchmarks/ablation.py benchmarks/ablations/wrong_labels.yaml --weights osnet_x0_25_msmt17.pth --gpu_ids -1
+Together, also with 5 percent, these measure what wrong labels cost a network, and what the proposals of
+tools/label_errors.py win back if all of them are accepted whose probability is at least a half.
 """
 
 import csv

@@ -63,6 +63,7 @@ def test_the_result_is_a_run(people, room):
     assert "mAP" in output
 
 
+@pytest.mark.slow
 def test_another_runtime_finds_the_same_clusters(people, room, monkeypatch):
     pytest.importorskip("onnxruntime")
     used: list[str] = []

@@ -105,7 +105,12 @@ def assert_alike(found, expected):
     assert ((found * expected).sum(1) / lengths).min() >= 0.9
 
 
-@pytest.mark.parametrize("client", CLIENTS)
+SIMILAR = {"deepsort", "ultralytics"}  # their files are like those of the others
+
+
+@pytest.mark.parametrize(
+    "client", [pytest.param(name, marks=pytest.mark.slow) if name in SIMILAR else name for name in CLIENTS]
+)
 def test_a_client_gets_our_features(client, scene, ours, write):
     frame, boxes = scene
     found = globals()[f"as_{client}"](write(client)[0], frame, boxes)

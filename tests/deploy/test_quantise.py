@@ -72,6 +72,7 @@ def test_weights_have_a_scale_for_each_channel_and_zero_stays_zero(file):
     assert any(node.op_type == "QuantizeLinear" for node in graph.node)
 
 
+@pytest.mark.slow
 def test_the_worst_layers_stay_in_float(network, people, tmp_path, monkeypatch, caplog):
     caplog.set_level(logging.INFO, "person_reid")
     contents = Contents(*SIZE, network.dim, network.pieces, "a test", precision="int8")

@@ -102,7 +102,15 @@ FAMILIES = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+VARIANTS = {  # of families whose other members are tested every day
+    "convnext_base", "efficientnet_b4", "mobilenetv3_large", "nasnetalarge", "osnet_ain_x0_25", "osnet_ibn_x1_0",
+    "regnety_016", "resnet50_ibn_b", "resnet50d", "resnext50", "seresnext50", "tf_efficientnet_b0", "wide_resnet50_2",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in VARIANTS else name for name in FAMILIES]
+)
 def test_stride_1_doubles_the_last_resolution_and_changes_no_key(name):
     module, _, _ = on_meta(name)
     kept, entry, images = on_meta(name, stride=1)

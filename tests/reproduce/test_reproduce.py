@@ -63,6 +63,7 @@ def call_here(script, *words, show=False):
     return text
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_and_a_finished_one_is_not_repeated(tiny, tmp_path, capsys, monkeypatch):
     drawing = ["--identities", "6", "--test_identities", "4", "--cameras", "2", "--images", "2"]
     prepare.main(["--synthetic", *drawing, "--distractors", "2", "--junk", "2", "--data_dir", "people"])

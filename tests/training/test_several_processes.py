@@ -181,6 +181,7 @@ def wait_for(condition, process, seconds=120):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_a_resumed_run_ends_with_the_same_bits(room):
     flags = [*SMALL, "--batchsize", "4", "--erasing_p", "0.5", "--total", "3"]
     run("train", *flags, "--name", "whole", cwd=room)
