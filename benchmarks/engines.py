@@ -19,171 +19,23 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import machine, peak_gigabytes
-from benchmarks.search import FILTERS, NEIGHBOURS, images, new_images, timed
+from benchmarks.search import NEIGHBOURS, images, new_images, timed
+from benchmarks.stores import ENGINES, FILTER
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
 from person_reid.cli.values import positive
-from person_reid.gallery.index import SearchIndex
-from person_reid.retrieval.neighbours import ExactNeighbours
+from person_reid.retrieval.neighbours import nearest_of_chunks
 
 RECALL = 0.98
-FILTER = FILTERS["one camera, ten days"]
-WORDS = f'camera = "{FILTER.camera}" and time >= "{FILTER.after}" and time < "{FILTER.before}"'
 STEP, ADDED = 20, 400  # images in a transaction, and by a process, while others are killed or add at once
 COLUMNS = "| | add | build the lists | on the disk | memory | a query | recall | filtered | recall | exact |"
 HARD = "| | acknowledged images lost, of {} kills | two processes add at once |"
-
-
-class Ours:
-    """The index of tools/search.py."""
-
-    module = "faiss"
-    efforts = (0,)  # it finds out by itself
-
-    def __init__(self, folder, dimension):
-        self.index = SearchIndex(folder / "people.index")
-
-    def add(self, paths, features, abouts):
-        self.index.add(paths, features, dict(zip(paths, abouts, strict=True)))
-
-    def build(self):
-        self.index.prepare()
-
-    def search(self, query, effort, among):
-        found = self.index.search(query[None], NEIGHBOURS, effort is None, FILTER if among else None)[0]
-        return [str(match.path) for match in found]
-
-    def __len__(self):
-        return len(self.index)
-
-
-class LanceDB:
-    """Lance files, IVF_FLAT and an index of each column."""
-
-    module = "lancedb"
-    efforts = (4, 8, 16, 32, 64, 128, 256)
-
-    def __init__(self, folder, dimension):
-        import lancedb
-        import pyarrow as pa
-
-        text, vector = pa.string(), pa.list_(pa.float32(), dimension)
-        self.schema = pa.schema({"path": text, "camera": text, "time": text, "vector": vector})
-        self.table = lancedb.connect(folder).create_table("people", schema=self.schema, exist_ok=True)
-
-    def add(self, paths, features, abouts):
-        import pyarrow as pa
-
-        vectors = pa.FixedSizeListArray.from_arrays(pa.array(features.ravel()), features.shape[1])
-        columns = [paths, [about.camera for about in abouts], [about.time for about in abouts], vectors]
-        self.table.add(pa.table(columns, schema=self.schema))
-
-    def build(self):
-        from lancedb.index import Bitmap, BTree, IvfFlat
-
-        self.table.optimize()
-        self.table.create_index("vector", config=IvfFlat(distance_type="dot"))
-        self.table.create_index("camera", config=Bitmap())
-        self.table.create_index("time", config=BTree())
-
-    def search(self, query, effort, among):
-        asked = self.table.search(query).distance_type("dot").select(["path"]).limit(NEIGHBOURS)
-        asked = asked.where(WORDS.replace('"', "'")) if among else asked
-        asked = asked.bypass_vector_index() if effort is None else asked.nprobes(effort)
-        return asked.to_arrow()["path"].to_pylist()
-
-    def __len__(self):
-        return self.table.count_rows()
-
-
-class MilvusLite:
-    """The client of Milvus with a local file, IVF_FLAT and an index of each column."""
-
-    module = "milvus_lite"
-    efforts = (4, 8, 16, 32, 64, 128, 256)
-
-    def __init__(self, folder, dimension):
-        from pymilvus import DataType, MilvusClient
-
-        self.client = MilvusClient(str(folder / "people.db"))
-        if not self.client.has_collection("people"):
-            schema = self.client.create_schema()
-            schema.add_field("path", DataType.VARCHAR, max_length=64, is_primary=True)
-            schema.add_field("camera", DataType.VARCHAR, max_length=64)
-            schema.add_field("time", DataType.VARCHAR, max_length=64)
-            schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dimension)
-            self.client.create_collection("people", schema=schema)
-
-    def add(self, paths, features, abouts):
-        rows = zip(paths, features, abouts, strict=True)
-        each = [{"path": path, "vector": row, "camera": who.camera, "time": who.time} for path, row, who in rows]
-        for start in range(0, len(each), 5000):  # a message has at most 64 MB
-            self.client.insert("people", each[start : start + 5000])
-
-    def build(self):
-        parameters = self.client.prepare_index_params()
-        parameters.add_index("vector", index_type="IVF_FLAT", metric_type="IP", params={"nlist": 256})
-        for column in ("camera", "time"):
-            parameters.add_index(column, index_type="INVERTED")
-        self.client.create_index("people", parameters)
-        self.client.load_collection("people")
-
-    def search(self, query, effort, among):
-        found = self.client.search(
-            "people",
-            [query],
-            filter=WORDS.replace(" = ", " == ") if among else "",
-            limit=NEIGHBOURS,
-            search_params={"metric_type": "IP", "params": {"nprobe": effort or 256}},
-        )
-        return [match["path"] for match in found[0]]
-
-    def __len__(self):
-        return int(self.client.get_collection_stats("people")["row_count"])
-
-
-class Qdrant:
-    """The client of Qdrant with a local folder, which compares a query with all vectors."""
-
-    module = "qdrant_client"
-    efforts = (0,)
-
-    def __init__(self, folder, dimension):
-        from qdrant_client import QdrantClient, models
-
-        self.client, self.models = QdrantClient(path=str(folder / "people")), models
-        if not self.client.collection_exists("people"):
-            vectors = models.VectorParams(size=dimension, distance=models.Distance.DOT)
-            self.client.create_collection("people", vectors)
-
-    def add(self, paths, features, abouts):
-        payload = [{"path": path, **about._asdict()} for path, about in zip(paths, abouts, strict=True)]
-        numbers = [int(path.split(".")[0]) for path in paths]
-        self.client.upload_collection("people", features, payload, numbers)
-
-    def build(self):
-        pass
-
-    def search(self, query, effort, among):
-        models = self.models
-        period = models.DatetimeRange(gte=FILTER.after, lt=FILTER.before)
-        camera = models.FieldCondition(key="camera", match=models.MatchValue(value=FILTER.camera))
-        which = models.Filter(must=[camera, models.FieldCondition(key="time", range=period)]) if among else None
-        found = self.client.query_points("people", query=query, query_filter=which, limit=NEIGHBOURS)
-        return [point.payload["path"] for point in found.points]
-
-    def __len__(self):
-        return self.client.count("people").count
-
-
-ENGINES: dict[str, Any] = {"person_reid": Ours, "lancedb": LanceDB, "milvus_lite": MilvusLite, "qdrant": Qdrant}
 
 
 def main(argv=None):
@@ -225,19 +77,23 @@ def questions(count, dimension, number):
         here = (first <= chosen) & (chosen < first + len(paths))
         queries[here] = features[chosen[here] - first]
     queries = new_images(queries)
-    best = [[(np.full((number, NEIGHBOURS), -2.0), np.full((number, NEIGHBOURS), ""))] for _ in range(2)]
+    truths = []
+    for filtered in (False, True):
+        nearest = nearest_of_chunks(queries, compared(count, dimension, filtered), NEIGHBOURS)[1]
+        truths.append([[f"{number:07d}.jpg" for number in row] for row in nearest])
+    return queries, truths
+
+
+def compared(count, dimension, filtered):
+    """Yield numbers (n,) and features (n, D) of the images, or of those that the filter lets through."""
     for paths, features, abouts in images(count, dimension):
-        begin, end = FILTER.after, FILTER.before
-        inside = [i for i, who in enumerate(abouts) if who.camera == FILTER.camera and begin <= who.time < end]
-        for kept, which in zip(best, (range(len(paths)), inside), strict=True):
-            if len(which):
-                found = ExactNeighbours().search(queries, features[which], min(NEIGHBOURS, len(which)))
-                names = np.array(paths)[which][found.indices]
-                scores = np.concatenate([kept[0][0], found.similarities], axis=1)
-                order = np.argsort(-scores, axis=1, kind="stable")[:, :NEIGHBOURS]
-                names = np.concatenate([kept[0][1], names], axis=1)
-                kept[0] = np.take_along_axis(scores, order, 1), np.take_along_axis(names, order, 1)
-    return queries, [kept[0][1].tolist() for kept in best]
+        inside = [
+            i
+            for i, who in enumerate(abouts)
+            if not filtered or (who.camera == FILTER.camera and FILTER.after <= who.time < FILTER.before)
+        ]
+        if inside:
+            yield np.array([int(paths[i].split(".")[0]) for i in inside]), features[inside]
 
 
 def measured(name, folder, count, queries, truths):
@@ -269,7 +125,7 @@ def asking(engine, queries, truth, effort, among):
         began = time.perf_counter()
         found = engine.search(query, effort, among)
         seconds.append(time.perf_counter() - began)
-        hits, wanted = hits + len(set(found) & set(right)), wanted + sum(map(bool, right))
+        hits, wanted = hits + len(set(found) & set(right)), wanted + len(right)
     return float(np.median(seconds)), hits / wanted
 
 

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from person_reid.gallery.about import EVERYTHING, UNKNOWN, About, Filter
 from person_reid.gallery.index_file import IndexFile
 from person_reid.gallery.inverted_lists import InvertedLists, delete_lists, faiss_is_installed
+from person_reid.retrieval.neighbours import nearest_of_chunks
 from person_reid.retrieval.similarity import Features
 
 EXACT = 100_000  # the most images that a search compares exhaustively
@@ -73,7 +74,7 @@ class SearchIndex(IndexFile):
         queries = self._checked(queries, "queries", "query {}".format)
         exact = exact or not faiss_is_installed() or self.last_id() <= EXACT
         if exact:
-            similarities, ids = self.nearest(queries, k, self.compared(among or EVERYTHING))
+            similarities, ids = nearest_of_chunks(queries, self.compared(among or EVERYTHING), k)
         else:
             similarities, ids = self.lists().search(queries, k, self.allowed(among) if among else None)
         images = self._images(sorted({int(i) for i in ids.flat if i >= 0}))

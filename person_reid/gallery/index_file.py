@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from person_reid.basics import UserError
 from person_reid.gallery.about import EVERYTHING, UNKNOWN, About, Filter
-from person_reid.retrieval.neighbours import ExactNeighbours
 from person_reid.retrieval.similarity import Features, flaw
 
 CHUNK = 50_000  # features in memory at once
@@ -154,22 +153,6 @@ class IndexFile:
         command = "SELECT id, feature FROM images WHERE id >= ? ORDER BY id LIMIT 1"
         numbers = np.linspace(1, self.last_id(), count).astype(int).tolist()
         return self._matrix(list(dict(self._rows(command, (number,))[0] for number in numbers).items()))
-
-    def nearest(
-        self, queries: Features, k: int, chunks: Iterable[tuple[npt.NDArray[np.int64], Features]] | None = None
-    ) -> tuple[Features, npt.NDArray[np.int64]]:
-        """Return the exact answer: similarities and ids, both (Q, min(k, N)), of the N images in chunks.
-
-        chunks: ids (n,) and features (n, D), in the order of the ids; by default, of all images.
-        """
-        similarities, ids = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
-        for chunk_ids, features in self.chunks() if chunks is None else chunks:
-            found = ExactNeighbours().search(queries, features, min(k, len(features)))
-            similarities = np.concatenate([similarities, found.similarities], axis=1)
-            ids = np.concatenate([ids, chunk_ids[found.indices]], axis=1)
-            order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
-            similarities, ids = np.take_along_axis(similarities, order, 1), np.take_along_axis(ids, order, 1)
-        return similarities, ids
 
     def count_after(self, number: int) -> int:
         """Return how many images have an id above `number`."""

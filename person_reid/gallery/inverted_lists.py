@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from person_reid.basics import atomic_write, describe, progress
 from person_reid.gallery.index_file import IndexFile
+from person_reid.retrieval.neighbours import nearest_of_chunks
 from person_reid.retrieval.similarity import Features
 
 log = logging.getLogger(__name__)
@@ -120,7 +121,7 @@ def _extend(index: Any, source: IndexFile, after: int) -> None:
 def _tune(index: Any, source: IndexFile) -> str:
     """Look at as few lists as reach RECALL of the nearest images, the image itself excluded. Returns the outcome."""
     queries = source.sample(SAMPLE)
-    exact = source.nearest(queries, NEIGHBOURS + 1)[1][:, 1:]
+    exact = nearest_of_chunks(queries, source.chunks(), NEIGHBOURS + 1)[1][:, 1:]
     index.nprobe, recall = 4, 0.0
     while recall < RECALL and index.nprobe < index.nlist:
         index.nprobe = min(2 * index.nprobe, index.nlist)

@@ -31,7 +31,6 @@ from person_reid.retrieval.similarity import Features
 SCHEME = "milvus:"
 CHUNK = 1000  # images in a message, of which Milvus takes 64 MB
 LONGEST = 65_535  # bytes of a text in Milvus
-TEXT = {"max_length": LONGEST}
 KNOWN = ["path", *About._fields]
 
 
@@ -72,11 +71,8 @@ class MilvusGallery:
 
     def remember(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Store values, as JSON, under keys that the gallery does not hold yet. Returns {key: the value it holds}."""
-        from pymilvus import DataType
-
         if not self.exists():
-            fields = {"key": {"is_primary": True, **TEXT}, "value": TEXT}
-            self._create(self._about, {name: (DataType.VARCHAR, how) for name, how in fields.items()}, 2)
+            self._create(self._about, {"key": {"is_primary": True}, "value": {}}, 2)
         for key, value in values.items():
             if self.recall(key) is None:
                 text = json.dumps(value)
@@ -110,7 +106,8 @@ class MilvusGallery:
         """
         features = checked(features, self._width(), self.path, "not added", lambda i: str(paths[i]))
         if not self._exists(self.name):
-            self._create_images(features.shape[1])
+            known: dict[str, Any] = {name: {"nullable": True} for name in About._fields}
+            self._create(self.name, {"path": {"is_primary": True}, "state": {}, **known}, features.shape[1])
         each = zip(paths, features, strict=True)
         rows = [{"path": _key(path), "state": state_of(path), "feature": row.tolist()} for path, row in each]
         self._upsert(rows, [(abouts or {}).get(path, UNKNOWN) for path in paths])
@@ -172,20 +169,13 @@ class MilvusGallery:
         with self._explained():
             return bool(self.client.has_collection(collection))
 
-    def _create_images(self, width: int) -> None:
-        from pymilvus import DataType
-
-        texts = {"path": {"is_primary": True, **TEXT}, "state": TEXT}
-        texts |= {name: {"nullable": True, **TEXT} for name in About._fields}
-        self._create(self.name, {name: (DataType.VARCHAR, how) for name, how in texts.items()}, width)
-
-    def _create(self, collection: str, fields: Mapping[str, tuple[Any, dict[str, Any]]], width: int) -> None:
+    def _create(self, collection: str, texts: Mapping[str, dict[str, Any]], width: int) -> None:
         """Create a collection of texts with a feature each; strong consistency: what was added is found at once."""
         from pymilvus import DataType
 
         schema = self.client.create_schema()
-        for name, (kind, how) in fields.items():
-            schema.add_field(name, kind, **how)
+        for name, how in texts.items():
+            schema.add_field(name, DataType.VARCHAR, max_length=LONGEST, **how)
         schema.add_field("feature", DataType.FLOAT_VECTOR, dim=width)
         indexes = self.client.prepare_index_params()
         indexes.add_index("feature", index_type="AUTOINDEX", metric_type="IP")

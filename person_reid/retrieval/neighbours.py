@@ -6,6 +6,7 @@ found.indices, found.similarities            # (N, 20) each, nearest first
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -101,6 +102,23 @@ class ExactNeighbours:
 
         run_chunks(search_chunk, chunks(scores.shape, self.budget), "neighbours")
         return Neighbours(indices, similarities, lowest if farthest else None)
+
+
+def nearest_of_chunks(
+    queries: Features, chunks: Iterable[tuple[npt.NDArray[np.int64], Features]], k: int
+) -> tuple[Features, npt.NDArray[np.int64]]:
+    """Return similarities and ids, both (Q, min(k, N)), of the nearest of N images, of which not all fit in memory.
+
+    chunks: ids (n,) and features (n, D); equal similarities are in their order.
+    """
+    similarities, ids = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+    for chunk_ids, features in chunks:
+        found = ExactNeighbours().search(queries, features, min(k, len(features)))
+        similarities = np.concatenate([similarities, found.similarities], axis=1)
+        ids = np.concatenate([ids, chunk_ids[found.indices]], axis=1)
+        order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
+        similarities, ids = np.take_along_axis(similarities, order, 1), np.take_along_axis(ids, order, 1)
+    return similarities, ids
 
 
 def top_k(scores: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.int64]:
