@@ -94,7 +94,7 @@ def network(backbone, pool, neck, head):
 
 
 @pytest.mark.parametrize(("pool", "neck"), itertools.product(POOLS, NECKS))
-@pytest.mark.parametrize("backbone", [pytest.param("osnet_x0_25", marks=pytest.mark.slow), "resnet18"])
+@pytest.mark.parametrize("backbone", [pytest.param("osnet_x0_25", marks=pytest.mark.slow), "test_resnet"])
 def test_every_pooling_neck_and_classifier_trains_and_reloads(backbone, pool, neck):
     images = torch.randn(3, 3, *SIZE)
     for head in ("linear", "cosine"):
