@@ -162,6 +162,12 @@ class IndexFile:
         """Return the id of the latest image, or 0 if there are none."""
         return int(self._rows("SELECT coalesce(max(id), 0) FROM images")[0][0])
 
+    def times_forgotten(self) -> int:
+        """Return how often images were forgotten."""
+        if not self._rows("SELECT 1 FROM sqlite_master WHERE name = 'forgotten'"):
+            return 0  # an index of an earlier version
+        return int(self._rows("SELECT count(*) FROM forgotten")[0][0])
+
     def _images(self, ids: Sequence[int]) -> dict[int, tuple[Path, About]]:
         """Return {id: (path, what is known)} of those of the images that are still there."""
         found: dict[int, tuple[Path, About]] = {}

@@ -41,7 +41,7 @@ class InvertedLists:
     """
 
     def __init__(self, source: IndexFile) -> None:
-        self.last = source.last_id()
+        forgotten, self.last = source.times_forgotten(), source.last_id()
         file, reached = latest_file(source)
         index = _read(file, mapped=reached == self.last) if file else None
         if index is None or _outgrown(index, source, reached):
@@ -50,6 +50,8 @@ class InvertedLists:
             _extend(index, source, reached)
             log.warning("faiss: %s", _tune(index, source))
             _write(index, source, self.last)
+            if source.times_forgotten() != forgotten:  # in the meantime, by another process
+                delete_lists(source)
         self.index = index
         self.replaced = index.ntotal - len(source)
 

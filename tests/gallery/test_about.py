@@ -10,6 +10,7 @@ from PIL import Image
 
 from person_reid.basics import UserError
 from person_reid.gallery import index as module
+from person_reid.gallery import inverted_lists
 from person_reid.gallery.about import EVERYTHING, About, Filter, about_images, ago, moment
 from person_reid.gallery.index import SearchIndex
 from tests.retrieval.conftest import clusters
@@ -155,6 +156,27 @@ def test_nothing_of_what_is_forgotten_is_left_in_any_file(index, which, tmp_path
     assert len(again) == len(PATHS) - len(gone)
     for found in again.search(FEATURES[:5], 20) if len(again) else []:
         assert not {each.path.as_posix() for each in found} & {PATHS[i] for i in gone}
+
+
+def test_lists_that_are_made_while_another_process_forgets_leave_no_trace_either(index, tmp_path, monkeypatch):
+    pytest.importorskip("faiss")
+    monkeypatch.setattr(module, "EXACT", 500)
+    which = Filter(identity="name1")
+    gone = [i for i, about in enumerate(WHO) if about.identity == "name1"]
+    tune = inverted_lists._tune
+
+    def forgetting(lists, source):
+        words = tune(lists, source)
+        SearchIndex(index.path).forget(which, "words")
+        return words
+
+    monkeypatch.setattr(inverted_lists, "_tune", forgetting)
+    found = index.search(FEATURES[:5], 20)
+    assert not {each.path.as_posix() for row in found for each in row} & {PATHS[i] for i in gone}
+    assert traces(tmp_path, gone) == set()
+    monkeypatch.setattr(inverted_lists, "_tune", tune)
+    SearchIndex(index.path).search(FEATURES[:5], 20)
+    assert list(tmp_path.glob("*.lists")) and traces(tmp_path, gone) == set()
 
 
 def test_an_interruption_before_the_file_is_rewritten_leaves_no_trace_either(index, tmp_path, monkeypatch):
