@@ -60,6 +60,7 @@ def main(argv=None):
     """Make the room, run the cases, print the table."""
     parser = Parser(__doc__)
     parser.add_argument("--cases", type=int, default=1500, help="how many cases to draw at random")
+    parser.add_argument("--commands", nargs="+", default=list(WORKING), choices=WORKING, help="only these")
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other cases")
     parser.add_argument("--save", type=Path, help="file for the output of the cases that fail")
     options = parser.parse_args(argv)
@@ -67,7 +68,7 @@ def main(argv=None):
     with tempfile.TemporaryDirectory() as name:
         room = Path(name) / "room"
         furnish(room)
-        cases = draw(options.cases, random.Random(options.seed))
+        cases = draw(options.cases, options.commands, random.Random(options.seed))
         CASES.extend(cases)
         with multiprocessing.get_context("fork").Pool(os.cpu_count()) as pool:
             attempts = pool.imap(partial(attempt, room), range(len(cases)))
@@ -90,14 +91,15 @@ def report(cases, ends):
         print(f"| {kind} | {len(found)} | {len(found) - failed - succeeded} | {succeeded} | {failed} |")
 
 
-def draw(count, chance):
-    """Draw cases: all races and full disks, and of the rest as many as fit."""
-    fixed = [*races(), *full_disks()]
-    commands = [command for command in WORKING if " --" not in command and " again" not in command]
-    many = [case for command in commands for case in nonsense(command)]
+def draw(count, commands, chance):
+    """Draw cases: all races and full disks of the commands, and of the rest as many as fit."""
+    fixed = [case for case in (*races(), *full_disks()) if case.command in commands]
+    plain = [command for command in commands if " --" not in command and " again" not in command]
+    many = [case for command in plain for case in nonsense(command)]
     chance.shuffle(many)
-    share = (count - len(fixed)) // 2
-    damaged = [damage(chance) for _ in range(max(share, count - len(fixed) - len(many)))]
+    share = max((count - len(fixed)) // 2, count - len(fixed) - len(many))
+    read = [(file, command) for file, users in READ.items() for command in users if command in commands]
+    damaged = [damage(*chance.choice(read), chance) for _ in range(share if read else 0)]
     cases = [*fixed, *many[: count - len(fixed) - len(damaged)], *damaged]
     chance.shuffle(cases)
     return cases
@@ -134,10 +136,9 @@ def declared(command):
     return actions
 
 
-def damage(chance):
-    """Return a case that reads a damaged file."""
-    file = chance.choice(sorted(READ))
-    command, how, seed = chance.choice(READ[file]), chance.choice(sorted(DAMAGES)), chance.random()
+def damage(file, command, chance):
+    """Return a case of a command that reads a damaged file."""
+    how, seed = chance.choice(sorted(DAMAGES)), chance.random()
 
     def spoil(room):
         path = room / file
@@ -180,6 +181,9 @@ def races():
         "train",
         "train --resume",
         "search index",
+        "search enroll",
+        "search forget",
+        "explore",
         "test",
         "export",
         "threshold",

@@ -16,6 +16,7 @@ SMALL = ["--backbone", "osnet_x0_25", "--weights", "none", *SIZE, "--gpu_ids", "
 RUN = ["--name", "run", "--gpu_ids", "-1"]
 PEOPLE = "people/pytorch"
 TRAIN = [*SMALL, "--data_dir", PEOPLE, "--batchsize", "8", "--total_epoch", "1"]
+ADAPTED = ["--total_epoch", "1", "--batchsize", "8", "--k1", "3", "--k2", "2", "--min_samples", "2"]
 # A command line of each command that works in the room that `furnish` makes.
 WORKING = {
     "prepare": ["--data_dir", "people", "--save_dir", "out"],
@@ -29,6 +30,11 @@ WORKING = {
     "model": ["osnet_x0_25"],
     "search index": ["people/query", "--index", "new.index", *SMALL],
     "search query": ["people/query", "--index", "people.index", "--gpu_ids", "-1"],
+    "search enroll": ["Bert", "two.jpg", "--index", "people.index", "--gpu_ids", "-1"],
+    "search identify": ["one.jpg", "--index", "people.index", "--gpu_ids", "-1"],
+    "search people": ["--index", "people.index", "--sheet", "people.png"],
+    "search apply": ["who.csv", "--index", "people.index"],
+    "search forget": ["--index", "people.index", "--identity", "Anna"],
     "threshold": [],
     "compare": ["one.jpg", "two.jpg", "--threshold", "0.5", *RUN],
     "export": [*RUN, "--output", "net.pt"],
@@ -36,18 +42,27 @@ WORKING = {
     "figures histogram": [],
     "figures curves": ["--name", "run"],
     "figures cmc": [],
+    "adapt": ["--name", "new", *SMALL, "--data_dir", "people/bounding_box_train", "--steps", "2", *ADAPTED],
+    "compare_networks": ["--networks", "run", "--test_dirs", PEOPLE, "--gpu_ids", "-1"],
+    "explore": [],
+    "label_errors": [*SMALL, "--data_dir", PEOPLE, "--save", "found.csv"],
+    "save_pretrained": [*RUN, "--output", "folder"],
     "report": [*RUN, "--no_heatmaps", "--no_rerank"],
     "augmentations": ["one.jpg"],
     "reproduce": ["recipe.yaml", "--results", "results.jsonl"],
 }  # fmt: skip
 # The files that a command reads.
 READ = {
-    "pytorch_result.mat": ["evaluate", "evaluate_rerank", "demo", "threshold", "figures histogram", "figures cmc"],
-    "model/run/net_last.pth": ["test", "compare", "export"],
+    "pytorch_result.mat": [
+        "evaluate", "evaluate_rerank", "demo", "threshold", "figures histogram", "figures cmc", "explore",
+    ],
+    "model/run/net_last.pth": ["test", "compare", "export", "save_pretrained", "compare_networks"],
     "model/run/resume.pth": ["train --resume"],
     "model/run/opts.yaml": ["test", "train --resume", "report"],
     "model/run/log.jsonl": ["figures curves", "report"],
-    "people.index": ["search query"],
+    "people.index": [f"search {part}" for part in ("query", "enroll", "identify", "people", "apply", "forget")],
+    "who.csv": ["search apply"],
+    "errors.csv": ["prepare --corrections", "explore --label_errors"],
     "one.jpg": ["compare", "augmentations"],
     "net.onnx": ["test --engine"],
     "list.csv": ["prepare --csv"],
@@ -61,6 +76,10 @@ WORKING |= {
     "test --engine": ["--engine", "net.onnx", "--gpu_ids", "-1", "--test_dir", PEOPLE],
     "prepare --csv": ["--csv", "list.csv", "--save_dir", "out"],
     "prepare again": ["--data_dir", "people"],
+    "prepare --check": ["--data_dir", PEOPLE, "--check"],
+    "prepare --corrections": ["--data_dir", PEOPLE, "--corrections", "errors.csv", "--save_dir", "mended"],
+    "explore --label_errors": ["--label_errors", "errors.csv"],
+    "explore --index": ["--index", "people.index"],
     "prepare --synthetic": ["--synthetic", "--data_dir", "people"],
 }  # fmt: skip
 
@@ -79,9 +98,12 @@ def furnish(room):
     do("test", WORKING["test"])
     do("search index", ["people/query", "--index", "people.index", *SMALL])
     do("export", [*RUN, "--output", "net.onnx"])
+    do("label_errors", [*WORKING["label_errors"], "--save", "errors.csv", "--accept_above", "0"])
     crops = sorted((room / "people" / "query").glob("*.jpg"))
     for name, crop in zip(("one.jpg", "two.jpg"), crops, strict=False):
         shutil.copy(crop, room / name)
+    do("search enroll", ["Anna", "one.jpg", *WORKING["search enroll"][2:]])
+    do("search people", [*WORKING["search people"], "--save", "who.csv"])
     lines = [f"{path.relative_to(room)},{path.name[:4]}\n" for path in sorted((room / "people").glob("*_train/*.jpg"))]
     (room / "list.csv").write_text("path,identity\n" + "".join(lines))
     about = "{title: t, source: s, dataset: synthetic, average_precision: step, published: {single: {mAP: 50}}}"

@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     """Extract the features, find the errors, write the list and draw the sheet."""
     parser = Parser(__doc__)
     parser.add_argument(
-        "--data_dir", type=Path, default=Path("../Market/pytorch"), help="folder laid out by prepare.py"
+        "--data_dir", type=Path, default=Path("../Market/pytorch"), metavar="DIR", help="folder laid out by prepare.py"
     )
     parser.add_argument("--split", choices=FOLDERS, default=FOLDERS[0], help="folder in it")
     parser.add_argument("--least", type=part, default=0.3, help="least probability of a proposal that is listed")
