@@ -99,7 +99,7 @@ def draw(count, commands, chance):
     chance.shuffle(many)
     share = max((count - len(fixed)) // 2, count - len(fixed) - len(many))
     read = [(file, command) for file, users in READ.items() for command in users if command in commands]
-    damaged = [damage(*chance.choice(read), chance) for _ in range(share if read else 0)]
+    damaged = [damage(chance.choice(read), chance) for _ in range(share if read else 0)]
     cases = [*fixed, *many[: count - len(fixed) - len(damaged)], *damaged]
     chance.shuffle(cases)
     return cases
@@ -136,9 +136,9 @@ def declared(command):
     return actions
 
 
-def damage(file, command, chance):
-    """Return a case of a command that reads a damaged file."""
-    how, seed = chance.choice(sorted(DAMAGES)), chance.random()
+def damage(reading, chance):
+    """Return a case of a command that reads a damaged file. reading: (file, command)."""
+    (file, command), how, seed = reading, chance.choice(sorted(DAMAGES)), chance.random()
 
     def spoil(room):
         path = room / file

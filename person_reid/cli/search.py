@@ -36,7 +36,7 @@ from person_reid.basics import UserError, atomic_write, check_target, printable,
 from person_reid.cli.flags import add_engine, add_runtime, add_tested_network, given_values, testing_parser
 from person_reid.cli.parser import Parser, example_lines
 from person_reid.cli.tested import OF_FEATURES, open_embedder
-from person_reid.cli.values import THRESHOLD, bounded, positive
+from person_reid.cli.values import THRESHOLD, bounded, positive, some_name
 from person_reid.deploy.embedder import Embedder
 from person_reid.gallery.about import EVERYTHING, About, Filter, about_images, ago, moment, read_abouts
 from person_reid.gallery.build import add_images, agreed, check_network, describe_answers, find_images
@@ -76,7 +76,7 @@ def search_parser() -> Parser:
     query.add_argument("--top", type=positive(int), default=10, help="number of answers")
     query.add_argument("--save", type=Path, metavar="FILE", help="sheet of the answers to draw")
     enroll = add_command(add, "enroll", "Add images of a person you know, so that identify can name the person.")
-    enroll.add_argument("person", metavar="NAME", help="the person; more images may follow later")
+    enroll.add_argument("person", type=some_name, metavar="NAME", help="the person; more images may follow later")
     enroll.set_defaults(about=None, pattern=None)
     identify = add_command(recognise, "identify", "Name the person on each image, if it is somebody you know.")
     identify.add_argument("--together", action="store_true", help="all images show one person, such as a track")
@@ -105,7 +105,7 @@ def search_parser() -> Parser:
         command.add_argument("--json", type=Path, metavar="FILE", help="JSON file to write the answers to")
     for command in (query, identify, people, forget):
         for name in ALIKE:
-            command.add_argument(f"--{name}", metavar="NAME", help=f"only images of this {name}")
+            command.add_argument(f"--{name}", type=some_name, metavar="NAME", help=f"only images of this {name}")
         after = "only images from this time on: 2026-11-01T09:30"
         command.add_argument("--after", type=moment, metavar="TIME", help=after)
         command.add_argument("--before", type=moment, metavar="TIME", help="only images from before this time")

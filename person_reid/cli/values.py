@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from person_reid.basics import UserError
+from person_reid.basics import UserError, printable
 
 Number = TypeVar("Number", int, float)
 LONGEST = 4096  # characters of a text, as of a path on Linux
@@ -46,6 +46,11 @@ def some_texts(text: str) -> str:
     if not all(parts):
         raise argparse.ArgumentTypeError(f"{text}: expected values separated by commas, found an empty one")
     return ",".join(parts)
+
+
+def some_name(text: str) -> str:
+    """Return the name that a flag was given, as it is stored and printed. Raises ArgumentTypeError if it is empty."""
+    return printable(some_text(text))
 
 
 def devices(text: str) -> str:

@@ -193,6 +193,8 @@ def read_csv(file: Path, columns: Sequence[str], optional: Sequence[str] = ()) -
         raise UserError(f"{file}: expected the columns {expected} in the first line; found {found}.")
     if not rows:
         raise UserError(f"{file}: nothing is listed below the first line.")
+    if any("\0" in str(value) for row in rows for value in row.values()):
+        raise UserError(f"{file}: damaged: it holds a zero byte. Save it again.")
     return rows
 
 

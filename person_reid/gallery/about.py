@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from person_reid.basics import UserError
+from person_reid.basics import UserError, printable
 from person_reid.data.images import open_image
 from person_reid.data.own import read_csv
 
@@ -90,7 +90,7 @@ def about_images(paths: Iterable[Path], csv: Path | None = None, pattern: str | 
             f"{csv}: lists none of the {len(paths)} images; its paths are relative to the folder that it is in."
         )
     for path in paths:
-        match = expression.search(path.name) or expression.search(path.as_posix())
+        match = expression.search(printable(path.name)) or expression.search(printable(path.as_posix()))
         named, known = match.groupdict() if match else {}, listed.get(path, UNKNOWN)._asdict()
         about = About(**{name: value or named.get(name) or None for name, value in known.items()})
         found[path] = about._replace(time=about.time or _taken(path))

@@ -124,6 +124,15 @@ def test_names_that_are_not_text_are_found_and_printed(indexed, capsys):
     assert found["image"] == found["matches"][0]["image"] == str(indexed / "second" / name)
 
 
+def test_names_of_people_that_are_not_text_are_stored_and_asked_for_as_they_are_printed(indexed, capsys):
+    name = os.fsdecode(b"caf\xe9.png")
+    shutil.copy("stranger.png", indexed / "second" / name)
+    said(capsys, "index", "second", "--pattern", r"(?P<id>.+)\.png")
+    assert said(capsys, "query", "stranger.png", "--identity", name.removesuffix(".png")).count("caf\ufffd") > 1
+    said(capsys, "enroll", name, "first/deeper/00.png")
+    assert "caf\ufffd.png" in said(capsys, "identify", "first/deeper/00.png")
+
+
 def test_an_identical_image_reaches_the_threshold_1(indexed, capsys):
     output = said(capsys, "query", "first", "--top", "1", "--threshold", "1", "--save", "found.png")
     assert output.count("  1.0000 ") == 8 and "nobody" not in output and "too low" not in output

@@ -89,6 +89,11 @@ def test_a_field_too_long_for_a_table(tmp_path):
     assert "not readable as CSV" in refused("prepare", "--csv", "list.csv", cwd=tmp_path)
 
 
+def test_a_table_with_a_zero_byte(tmp_path):
+    (tmp_path / "list.csv").write_text("path,identity\na\0.jpg,1\n")
+    assert re.search("zero byte|contains NUL", refused("prepare", "--csv", "list.csv", cwd=tmp_path))
+
+
 def test_a_pattern_whose_identity_may_be_missing(tmp_path):
     write_crops(tmp_path)
     output = refused("prepare", "--data_dir", tmp_path, "--pattern", r"(?P<id>x)?_c(?P<camera>\d+)", cwd=tmp_path)
