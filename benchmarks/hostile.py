@@ -60,7 +60,9 @@ def main(argv=None):
     """Make the room, run the cases, print the table."""
     parser = Parser(__doc__)
     parser.add_argument("--cases", type=int, default=1500, help="how many cases to draw at random")
-    parser.add_argument("--commands", nargs="+", default=list(WORKING), choices=WORKING, help="only these")
+    parser.add_argument(
+        "--commands", nargs="+", choices=WORKING, metavar="NAME", help="only these of benchmarks/room.py"
+    )
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other cases")
     parser.add_argument("--save", type=Path, help="file for the output of the cases that fail")
     options = parser.parse_args(argv)
@@ -68,7 +70,7 @@ def main(argv=None):
     with tempfile.TemporaryDirectory() as name:
         room = Path(name) / "room"
         furnish(room)
-        cases = draw(options.cases, options.commands, random.Random(options.seed))
+        cases = draw(options.cases, options.commands or WORKING, random.Random(options.seed))
         CASES.extend(cases)
         with multiprocessing.get_context("fork").Pool(os.cpu_count()) as pool:
             attempts = pool.imap(partial(attempt, room), range(len(cases)))
