@@ -1,5 +1,6 @@
 """Where the tests find the repository, the published numbers and, if they are there, real photographs."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -22,6 +23,8 @@ settings.register_profile("suite", deadline=None, derandomize=True, max_examples
 # What `make test-slow` looks for with --hypothesis-profile=random: counterexamples that nobody has seen.
 settings.register_profile("random", deadline=None, max_examples=5000, print_blob=True)
 settings.load_profile("suite")
+
+gc.set_threshold(50_000)  # looking for garbage among PyTorch's modules took a twentieth of the time
 
 print_remarks()  # as in every script, whichever test runs first
 

@@ -134,14 +134,14 @@ def is_timm(name: str) -> bool:
     """Say whether timm has a network of that name, with or without a tag of weights (`resnet50.a1_in1k`)."""
     import timm
 
-    return timm.is_model(name.split(".")[0])
+    return bool(timm.is_model(name.split(".")[0]))
 
 
 def timm_names() -> list[str]:
     """Return the names of timm's networks."""
     import timm
 
-    return timm.list_models()
+    return list(timm.list_models())
 
 
 def _create(name: str, **settings: Any) -> Any:

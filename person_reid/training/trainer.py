@@ -99,13 +99,16 @@ class Batches:
     def of(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """Yield the batches from step `first` of an epoch on."""
         generator = torch.Generator(self.device)
-        size = next((size for begin, size in reversed(self.sizes) if begin <= epoch), None)
         for step, indices in enumerate(self.sampler.batches(epoch)):
             if step >= first:
                 generator.manual_seed(self.seed_of(epoch, step))
-                images = scale(self.source(indices, generator), size)
+                images = scale(self.source(indices, generator), self.size_of(epoch))
                 indices = indices.to(self.device, non_blocking=True)
                 yield Batch(images, self.targets[indices], indices)
+
+    def size_of(self, epoch: int) -> tuple[int, int] | None:
+        """Return the (height, width) that an epoch is trained at; None leaves the images as they are."""
+        return next((size for begin, size in reversed(self.sizes) if begin <= epoch), None)
 
     def seed_of(self, epoch: int, step: int) -> int:
         """Return the seed of everything that this process draws at random in a step."""
@@ -244,15 +247,19 @@ class Trainer:
 
     @torch.inference_mode()
     def validate(self, bank: Tensor, targets: Tensor) -> dict[str, float]:
-        """Return "val_loss", the classifier's without margin or smoothing, and "val_error", top-1, not augmented."""
+        """Return "val_loss", the classifier's without margin or smoothing, and "val_error", top-1, not augmented.
+
+        The images have the size of the epoch before: a network that learns at 128×64 fails at 256×128 for a while.
+        """
         self.network.eval()
         self.criterion.eval()
+        size = self.batches.size_of(self.epoch - 1)
         totals = torch.zeros(2, device=self.device)
         mine = self.world.share(torch.arange(len(bank)))
         for indices in progress(mine.split(self.spec.data.batch_size), desc="validation"):
             labels = targets[indices].to(self.device)
             with autocast(self.device, self.spec.dtype):
-                _, logits = self.network(normalise(bank[indices].to(self.device)))
+                _, logits = self.network(scale(normalise(bank[indices].to(self.device)), size))
             loss = self.criterion.classify(logits, labels) * len(labels)
             totals += torch.stack([loss, (predicted(logits) != labels).sum()])
         loss, error = (self.world.sum(totals) / len(bank)).tolist()

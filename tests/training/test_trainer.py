@@ -7,6 +7,7 @@ from torchvision.transforms.functional import resize
 
 from person_reid import losses
 from person_reid.cli.values import image_sizes
+from person_reid.data.augment import normalise
 from person_reid.training.trainer import AVERAGE_DECAY
 from tests.support.runs import equal_weights
 from tests.support.small_training import IDENTITIES, SIZE, run, small_data, trainer
@@ -23,8 +24,6 @@ def test_validation_is_plain_cross_entropy_over_every_image_of_a_partial_last_ba
     trained = trainer("--batchsize", "7", "--label_smoothing", "0.2")
     bank, targets = small_data()
     validated = trained.validate(bank, targets)
-    from person_reid.data.augment import normalise
-
     with torch.inference_mode():
         _, logits = trained.network.eval()(normalise(bank))
     expected = torch.nn.functional.cross_entropy(logits, targets).item()
@@ -159,6 +158,17 @@ def test_images_are_scaled_to_the_size_of_their_epoch():
         torch.testing.assert_close(next(scaled.batches.of(epoch))[0], expected)
     assert torch.equal(next(scaled.batches.of(2))[0], next(plain.batches.of(2))[0])
     assert run(scaled).history[-1]["loss"] < scaled.history[0]["loss"]
+
+
+def test_validation_images_have_the_size_that_was_trained_last():
+    trained = trainer("--height", "32", "--width", "16", "--resize_schedule", "16x16:2,32x16")
+    bank, targets = small_data()
+    for size in ((16, 16), (16, 16), (32, 16)):
+        trained.train_epoch()
+        with torch.inference_mode():
+            _, logits = trained.network.eval()(resize(normalise(bank), size, antialias=True))
+        expected = torch.nn.functional.cross_entropy(logits, targets).item()
+        assert trained.validate(bank, targets)["val_loss"] == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize(
