@@ -23,16 +23,21 @@ from person_reid.basics import UserError, atomic_write, describe, printable
 from person_reid.cli.parser import Parser
 from person_reid.cli.recipes import plan, read_recipe
 from person_reid.cli.values import whole
+from person_reid.reproduce.costs import cost_panels, cost_table, costs
 from person_reid.reproduce.figures import fill
 from person_reid.reproduce.notebook import notebook
-from person_reid.reproduce.page import comparison, update_page
+from person_reid.reproduce.page import comparison, put, update_page
 from person_reid.reproduce.recipe import Recipe
 from person_reid.reproduce.runs import Run, read_results, reproduce
-from person_reid.reproduce.scripts import ROOT, append_record
+from person_reid.reproduce.scripts import ROOT, append_record, read_records
+from person_reid.show.tradeoff import draw_panels
 
 MOST_SEEDS = 1000
 RECIPES = ROOT / "recipes"
 RESULTS = ROOT / "docs" / "results.jsonl"
+COSTS = ROOT / "docs" / "costs.jsonl"
+COST_PICTURE = ROOT / "docs" / "images" / "costs.png"
+COST_MARKS = "<!-- the table of costs -->", "<!-- its end -->"
 TUTORIAL, NOTEBOOK = ROOT / "docs" / "tutorial.md", ROOT / "docs" / "tutorial.ipynb"
 
 
@@ -93,7 +98,10 @@ def write_page(results: Path, recipes: Iterable[Path]) -> Path:
 
 
 def update_pages(records: list[dict[str, Any]]) -> None:
-    """Write the marked figures into README.md and docs, and write the notebook of the tutorial."""
+    """Write the costs and the marked figures into README.md and docs, and write the notebook of the tutorial."""
+    rows = costs(known_recipes([]), records, read_records(COSTS))
+    put(RESULTS.with_suffix(".md"), *COST_MARKS, cost_table(rows))
+    draw_panels(cost_panels(rows), COST_PICTURE)
     for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
         replace(page, fill(page.read_text(encoding="utf-8"), records))
     replace(NOTEBOOK, notebook(TUTORIAL.read_text(encoding="utf-8")))

@@ -38,9 +38,8 @@ def value(key: str, records: list[dict[str, Any]]) -> str:
         return str(len(BACKBONES))
     try:
         name, what, *rest = key.split()
-        own = [record for record in records if record["recipe"] == name]
-        last = own[-1]
-        runs = [record for record in own if all(record[entry] == last[entry] for entry in ALIKE)]
+        runs = last_runs(name, records)
+        last = runs[-1]
         if what == "epochs":
             return str(int(last["flags"]["total_epoch"]))
         if what == "minutes":
@@ -52,3 +51,9 @@ def value(key: str, records: list[dict[str, Any]]) -> str:
             f"<!-- = {key} -->: no such figure in the results; person_reid/reproduce/figures.py shows the form."
         ) from error
     return spread(values) if rest[1:] == ["±"] else f"{mean(values):.1f}"
+
+
+def last_runs(name: str, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the runs of a recipe that count, see above; none if it was never run."""
+    own = [record for record in records if record["recipe"] == name]
+    return [record for record in own if all(record[entry] == own[-1][entry] for entry in ALIKE)]

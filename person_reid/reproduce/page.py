@@ -15,16 +15,21 @@ SHOWN = {"rank1": "Rank@1", "mAP": "mAP", "mINP": "mINP"}
 
 
 def update_page(page: str | Path, recipes: Sequence[Recipe], records: Sequence[dict[str, Any]]) -> None:
-    """Write the tables between the two marks of a page, keeping the text around them.
+    """Write the tables of all recipes into a page, as `put` does."""
+    put(page, BEGIN, END, tables(recipes, records))
 
-    A missing page is created with the tables alone. Raises UserError if the page lacks the marks.
+
+def put(page: str | Path, begin: str, end: str, text: str) -> None:
+    """Write a text between the lines `begin` and `end` of a page, keeping the text around them.
+
+    A missing page is created with the text alone. Raises UserError if the page lacks the lines.
     """
-    text = f"{BEGIN}\n\n{tables(recipes, records)}\n{END}\n"
+    text = f"{begin}\n\n{text}\n{end}\n"
     if Path(page).exists():
-        before, begin, rest = Path(page).read_text(encoding="utf-8").partition(BEGIN)
-        _, end, after = rest.partition(END + "\n")
-        if not begin or not end:
-            raise UserError(f"{page}: no lines {BEGIN!r} and {END!r}; the tables go between them.")
+        before, found, rest = Path(page).read_text(encoding="utf-8").partition(begin)
+        _, ended, after = rest.partition(end + "\n")
+        if not found or not ended:
+            raise UserError(f"{page}: no lines {begin!r} and {end!r}; the tables go between them.")
         text = before + text + after
     with atomic_write(page) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
@@ -36,11 +41,11 @@ def tables(recipes: Sequence[Recipe], records: Sequence[dict[str, Any]]) -> str:
     for source in dict.fromkeys(recipe.source for recipe in recipes):
         rows = [row for recipe in recipes if recipe.source == source for row in recipe_rows(recipe, records)]
         head = ["recipe", "ranking", "AP", "published Rank@1", "mAP", "mINP", "measured Rank@1", "mAP", "mINP", "seeds"]
-        parts.append(f"### {_escaped(source)}\n\n{_table(head, rows)}")
+        parts.append(f"### {_escaped(source)}\n\n{table(head, rows)}")
     figures = ["Rank@1", "mAP (trapezoidal)", "mAP (step)", "mINP"]
     head = ["recipe", "seed", "ranking", *figures, "training", "device", "versions", "date"]
     rows = [row for record in records for row in run_rows(record, recipes)]
-    parts.append("### Runs\n\n" + (_table(head, rows) if rows else "None yet.\n"))
+    parts.append("### Runs\n\n" + (table(head, rows) if rows else "None yet.\n"))
     return "\n".join(parts)
 
 
@@ -116,7 +121,8 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "".join(f"| {' | '.join(map(_escaped, cells))} |\n" for cells in lines)
 

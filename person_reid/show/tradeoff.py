@@ -1,13 +1,26 @@
-"""Draw the accuracy of networks against the time that they take."""
+"""Draw the accuracy of networks against what they cost."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from person_reid.basics import printable
 from person_reid.show.style import LINES, panel, picture
+
+MOST_NAMED = 6  # networks whose names stand beside their points
+
+
+class Point(NamedTuple):
+    """A network in a panel: what it costs, its mAP in percent, and whether the dot is full."""
+
+    name: str
+    cost: float
+    mean_ap: float
+    full: bool = True
 
 
 def draw_tradeoff(rows: Sequence[Mapping[str, Any]], save: str | Path) -> None:
@@ -15,21 +28,51 @@ def draw_tradeoff(rows: Sequence[Mapping[str, Any]], save: str | Path) -> None:
 
     rows: {"network", "milliseconds", "accuracy": {test set: {"mAP"}}} of each network, mAP in percent.
     """
-    sets = list(rows[0]["accuracy"])
-    times = [row["milliseconds"] for row in rows]
-    middle = (min(times) * max(times)) ** 0.5
-    with picture(save, 1 + 5 * len(sets), 4.6) as figure:
-        for axes, name in zip(figure.subplots(1, len(sets), squeeze=False)[0], sets, strict=True):
-            panel(axes, printable(name), "Milliseconds an image, on the CPU", "mAP, %")
-            axes.set_xscale("log")
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.xaxis.set_minor_formatter("")
-            axes.margins(0.1, 0.15)
-            for row, colour in zip(rows, LINES * len(rows), strict=False):
-                place = row["milliseconds"], row["accuracy"][name]["mAP"]
-                axes.plot(*place, "o", color=colour, markersize=9)
-                side = "left" if row["milliseconds"] <= middle else "right"  # of the text; it ends at its point
-                label = axes.annotate(printable(row["network"]), place, (0, 9), textcoords="offset points", ha=side)
-                label.set_parse_math(False)
+    panels = {
+        (printable(name), "Milliseconds an image, on the CPU"): [
+            Point(row["network"], row["milliseconds"], row["accuracy"][name]["mAP"]) for row in rows
+        ]
+        for name in rows[0]["accuracy"]
+    }
+    draw_panels(panels, save)
+
+
+def draw_panels(panels: Mapping[tuple[str, str], Sequence[Point]], save: str | Path) -> None:
+    """Draw mAP against cost, a panel for each (title, name of the cost); many networks have numbers, and a legend."""
+    names = list(dict.fromkeys(point.name for points in panels.values() for point in points))
+    numbered = len(names) > MOST_NAMED
+    with picture(save, 1 + 5 * len(panels) + 3.5 * numbered, 4.6) as figure:
+        all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axes, ((title, cost), points) in zip(all_axes, panels.items(), strict=True):
+            _scale(panel(axes, title, cost, "mAP, %"))
+            middle = (min(point.cost for point in points) * max(point.cost for point in points)) ** 0.5
+            for point in points:
+                number = names.index(point.name)
+                colour = LINES[number % len(LINES)]
+                inside = colour if point.full else axes.get_facecolor()
+                size = 15 if numbered else 9
+                axes.plot(point.cost, point.mean_ap, "o", color=colour, markersize=size, markerfacecolor=inside)
+                if numbered:
+                    ink = axes.get_facecolor() if point.full else colour
+                    place = {"ha": "center", "va": "center_baseline", "fontsize": 8, "color": ink}
+                    axes.text(point.cost, point.mean_ap, str(number + 1), **place)
+                else:
+                    side = "left" if point.cost <= middle else "right"  # of the text; it ends at its point
+                    place = {"xytext": (0, 9), "textcoords": "offset points", "ha": side, "parse_math": False}
+                    axes.annotate(printable(point.name), (point.cost, point.mean_ap), **place)
             axes.set_ylim(max(0, axes.get_ylim()[0]), min(112, axes.get_ylim()[1]))
+        if numbered:
+            lines = [f"{number}  {printable(name)}" for number, name in enumerate(names, 1)]
+            handles = [Line2D([], [], linestyle="") for _ in lines]
+            legend = figure.legend(handles, lines, loc="outside right upper", handlelength=0, handletextpad=0)
+            for text in legend.get_texts():
+                text.set_parse_math(False)
+
+
+def _scale(axes: Axes) -> None:
+    """Scale the costs by their logarithm, with plain numbers."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_minor_formatter("")
+    axes.margins(0.1, 0.15)

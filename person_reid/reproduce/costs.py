@@ -1,0 +1,94 @@
+"""What networks cost beside how accurate they are on Market-1501.
+
+benchmarks/costs.py measures the networks of recipes. Those of others are known by what their authors publish.
+"""
+
+from collections.abc import Iterable
+from statistics import mean
+from typing import Any, NamedTuple
+
+from person_reid.reproduce.figures import last_runs
+from person_reid.reproduce.page import figure, table
+from person_reid.reproduce.recipe import Recipe
+from person_reid.show.tradeoff import Point
+
+
+class Cost(NamedTuple):
+    """A network: its Rank@1 and mAP in percent, and what it costs.
+
+    measured: the accuracy is of this repository's runs; otherwise it is published. definition: of the mAP.
+    float32, int8: milliseconds an image on one core, None if not measured. minutes: of training, None if not trained.
+    """
+
+    name: str
+    rank1: float
+    mean_ap: float
+    definition: str
+    measured: bool
+    parameters: float
+    multiply_adds: float
+    float32: float | None = None
+    int8: float | None = None
+    minutes: float | None = None
+
+
+# docs.openvino.ai, Open Model Zoo, person-reidentification-retail-*; its GFlops count a multiply-add as two.
+INTEL = "Intel's person-reidentification-retail"
+FOREIGN = [
+    Cost(f"{INTEL}-0287", 92.9, 76.6, "", False, 0.595e6, 0.564e9 / 2),
+    Cost(f"{INTEL}-0286", 94.8, 83.7, "", False, 1.234e6, 1.170e9 / 2),
+    Cost(f"{INTEL}-0277", 96.2, 87.7, "", False, 2.103e6, 1.993e9 / 2),
+]
+
+
+def costs(recipes: Iterable[Recipe], records: list[dict[str, Any]], lines: Iterable[dict[str, Any]]) -> list[Cost]:
+    """Return the networks that have a cost and an accuracy, by their multiply-adds.
+
+    lines: of docs/costs.jsonl. The accuracy is the mean over the seeds of a recipe's last runs, or published if it was
+    never run.
+    """
+    known = {recipe.name: recipe for recipe in recipes}
+    found = list(FOREIGN)
+    for line in (line for line in lines if line["network"] in known):
+        recipe = known[line["network"]]
+        if runs := last_runs(recipe.name, records):
+            definition, figures = "trapezoidal", [run["figures"]["single"] for run in runs]
+            mean_ap = mean(figure(one, "mAP", definition) for one in figures)
+        elif {"rank1", "mAP"} <= recipe.published["single"].keys():
+            definition, figures = recipe.average_precision, [recipe.published["single"]]
+            mean_ap = figures[0]["mAP"]
+        else:
+            continue
+        rank1 = mean(one["rank1"] for one in figures)
+        size, times = (line["parameters"], line["multiply_adds"]), (line["float32"], line["int8"])
+        minutes = min((run["minutes"] for run in runs), default=None)
+        found.append(Cost(recipe.title, rank1, mean_ap, definition, bool(runs), *size, *times, minutes))
+    return sorted(found, key=lambda row: row.multiply_adds)
+
+
+def cost_table(rows: Iterable[Cost]) -> str:
+    """Return the Markdown table of networks."""
+    head = ["network", "accuracy", "Rank@1", "mAP", "AP", "parameters", "multiply-adds", "float32", "int8", "training"]
+    return table(head, [_cells(row) for row in rows])
+
+
+def cost_panels(rows: Iterable[Cost]) -> dict[tuple[str, str], list[Point]]:
+    """Return what draw_panels draws: mAP against multiply-adds, and, of those that were timed, against milliseconds."""
+    rows = list(rows)
+    timed = [row for row in rows if row.float32 is not None]
+    return {
+        ("Market-1501", "Multiply-adds an image, billions"): [_point(row, row.multiply_adds / 1e9) for row in rows],
+        ("One core, float32", "Milliseconds an image"): [_point(row, row.float32 or 0) for row in timed],
+    }
+
+
+def _point(row: Cost, cost: float) -> Point:
+    return Point(row.name, cost, row.mean_ap, row.measured)
+
+
+def _cells(row: Cost) -> list[str]:
+    size = f"{row.parameters / 1e6:.2f} M", f"{row.multiply_adds / 1e9:.2f} G"
+    times = ["" if time is None else f"{time:.1f} ms" for time in (row.float32, row.int8)]
+    minutes = "" if row.minutes is None else f"{row.minutes:.0f} min"
+    accuracy = "measured" if row.measured else "published"
+    return [row.name, accuracy, f"{row.rank1:.1f}", f"{row.mean_ap:.1f}", row.definition, *size, *times, minutes]

@@ -1,0 +1,79 @@
+"""The table and the picture of accuracy against cost."""
+
+import dataclasses
+import json
+
+import pytest
+from PIL import Image
+
+from benchmarks import costs as benchmark
+from person_reid.cli import reproduce
+from person_reid.cli.reproduce import COST_MARKS, COST_PICTURE, COSTS, RESULTS
+from person_reid.reproduce.costs import FOREIGN, cost_panels, cost_table, costs
+from person_reid.reproduce.page import put
+from person_reid.reproduce.recipe import Recipe
+from person_reid.reproduce.scripts import ROOT, read_records
+from person_reid.show.tradeoff import draw_panels
+
+PUBLISHED = {"single": {"rank1": 91.2, "mAP": 75.0}}
+SMALL = Recipe("market/small", {}, "Small", "a test", "market", "step", PUBLISHED)
+LINE = {"network": "market/small", "parameters": 2e5, "multiply_adds": 8e7, "float32": 4.25, "int8": None}
+
+
+def run(seed, rank1, mean_ap, changes=None):
+    figures = {"single": {"rank1": rank1, "mAP": {"trapezoidal": mean_ap, "step": 99}}}
+    about = {"recipe": "market/small", "flags": {}, "test": "", "rerank": "", "changes": changes or {}}
+    return {**about, "seed": seed, "figures": figures, "minutes": 70.0 - seed}
+
+
+def test_accuracy_is_that_of_the_last_runs_or_published():
+    small = next(row for row in costs([SMALL], [], [LINE]) if row.name == "Small")
+    assert (small.rank1, small.mean_ap, small.definition, small.measured) == (91.2, 75.0, "step", False)
+    assert small.minutes is None
+    records = [run(0, 10, 5), run(0, 90, 80, {"bf16": True}), run(1, 92, 81, {"bf16": True})]
+    small = next(row for row in costs([SMALL], records, [LINE]) if row.name == "Small")
+    assert (small.rank1, small.mean_ap, small.definition, small.measured) == (91, 80.5, "trapezoidal", True)
+    assert small.minutes == 69
+
+
+def test_networks_without_an_accuracy_are_left_out_and_the_others_sorted():
+    unknown = dataclasses.replace(SMALL, published={"single": {"mAP": 75.0}})
+    assert costs([unknown], [], [LINE]) == FOREIGN
+    rows = costs([SMALL], [], [LINE])
+    assert [row.name for row in rows] == ["Small", *(row.name for row in FOREIGN)]
+
+
+def test_a_cell_that_is_not_known_is_empty():
+    first = cost_table(costs([SMALL], [], [LINE])).splitlines()[2]
+    assert first == "| Small | published | 91.2 | 75.0 | step | 0.20 M | 0.08 G | 4.2 ms |  |  |"
+
+
+def test_only_what_was_timed_is_drawn_against_time(tmp_path):
+    panels = cost_panels(costs([SMALL], [run(0, 90, 80)], [LINE]))
+    (by_work, by_time) = panels.values()
+    assert [point.name for point in by_work] == ["Small", *(row.name for row in FOREIGN)]
+    assert [(point.cost, point.mean_ap, point.full) for point in by_time] == [(4.25, 80, True)]
+    draw_panels(panels, tmp_path / "costs.png")
+    assert Image.open(tmp_path / "costs.png").size[0] > 1000
+
+
+def test_the_page_is_in_step_with_the_costs(tmp_path):
+    page, copy = RESULTS.with_suffix(".md"), tmp_path / "results.md"
+    copy.write_text(page.read_text(encoding="utf-8"), encoding="utf-8")
+    rows = costs(reproduce.known_recipes([]), read_records(RESULTS), read_records(COSTS))
+    put(copy, *COST_MARKS, cost_table(rows))
+    assert copy.read_text(encoding="utf-8") == page.read_text(encoding="utf-8"), "tools/reproduce.py --table"
+    assert f"({COST_PICTURE.relative_to(RESULTS.parent).as_posix()})" in page.read_text(encoding="utf-8")
+
+
+def test_the_benchmark_writes_a_line_for_each_network_once(tmp_path, monkeypatch):
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(benchmark, "COSTS", tmp_path / "costs.jsonl")
+    path = str(ROOT / "recipes" / "market" / "osnet_x0_25_hour.yaml")
+    benchmark.main([path, "--rounds", "1", "--precisions", "float32"])
+    (line,) = lines = read_records(tmp_path / "costs.jsonl")
+    assert line["network"] == "market/osnet_x0_25_hour" and line["float32"] > 0 and line["int8"] is None
+    (tmp_path / "costs.jsonl").write_text(json.dumps({**line, "int8": 1.5}) + "\n")
+    benchmark.main([path, "--rounds", "1", "--precisions", "float32"])
+    assert [again["int8"] for again in read_records(tmp_path / "costs.jsonl")] == [1.5] * len(lines)
+    assert line["parameters"] < 0.3e6 and line["multiply_adds"] < 30e6
