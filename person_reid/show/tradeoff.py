@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator
 
@@ -47,26 +48,41 @@ def draw_panels(panels: Mapping[tuple[str, str], Sequence[Point]], save: str | P
             _scale(panel(axes, title, cost, "mAP, %"))
             middle = (min(point.cost for point in points) * max(point.cost for point in points)) ** 0.5
             for point in points:
-                number = names.index(point.name)
-                colour = LINES[number % len(LINES)]
-                inside = colour if point.full else axes.get_facecolor()
-                size = 15 if numbered else 9
-                axes.plot(point.cost, point.mean_ap, "o", color=colour, markersize=size, markerfacecolor=inside)
+                colour = LINES[names.index(point.name) % len(LINES)]
                 if numbered:
-                    ink = axes.get_facecolor() if point.full else colour
-                    place = {"ha": "center", "va": "center_baseline", "fontsize": 8, "color": ink}
-                    axes.text(point.cost, point.mean_ap, str(number + 1), **place)
+                    _number(axes, point, names.index(point.name) + 1, colour)
                 else:
-                    side = "left" if point.cost <= middle else "right"  # of the text; it ends at its point
-                    place = {"xytext": (0, 9), "textcoords": "offset points", "ha": side, "parse_math": False}
-                    axes.annotate(printable(point.name), (point.cost, point.mean_ap), **place)
+                    _name(axes, point, colour, "left" if point.cost <= middle else "right")
             axes.set_ylim(max(0, axes.get_ylim()[0]), min(112, axes.get_ylim()[1]))
         if numbered:
-            lines = [f"{number}  {printable(name)}" for number, name in enumerate(names, 1)]
-            handles = [Line2D([], [], linestyle="") for _ in lines]
-            legend = figure.legend(handles, lines, loc="outside right upper", handlelength=0, handletextpad=0)
-            for text in legend.get_texts():
-                text.set_parse_math(False)
+            _legend(figure, names)
+
+
+def _number(axes: Axes, point: Point, number: int, colour: str) -> None:
+    """Draw a point as a large dot with its number inside."""
+    empty = axes.get_facecolor()
+    inside, ink = (colour, empty) if point.full else (empty, colour)
+    axes.plot(point.cost, point.mean_ap, "o", color=colour, markersize=15, markerfacecolor=inside)
+    text = axes.text(point.cost, point.mean_ap, str(number), fontsize=8, color=ink)
+    text.set(ha="center", va="center_baseline")
+
+
+def _name(axes: Axes, point: Point, colour: str, side: str) -> None:
+    """Draw a point with its name above, which begins or ends there. side: "left" or "right" of the text."""
+    place = point.cost, point.mean_ap
+    inside = colour if point.full else axes.get_facecolor()
+    axes.plot(*place, "o", color=colour, markersize=9, markerfacecolor=inside)
+    label = axes.annotate(printable(point.name), place, (0, 9), textcoords="offset points", ha=side)
+    label.set_parse_math(False)
+
+
+def _legend(figure: Figure, names: Sequence[str]) -> None:
+    """List the names by their numbers, beside the panels."""
+    lines = [f"{number}  {printable(name)}" for number, name in enumerate(names, 1)]
+    handles = [Line2D([], [], linestyle="") for _ in lines]
+    legend = figure.legend(handles, lines, loc="outside right upper", handlelength=0, handletextpad=0)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
 
 
 def _scale(axes: Axes) -> None:

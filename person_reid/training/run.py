@@ -24,6 +24,7 @@ from person_reid.run_folder import RunFolder, check_run_name
 from person_reid.training.adaptation import Adaptation, prepare_network
 from person_reid.training.adversarial import AdversarialTerm
 from person_reid.training.banks import training_banks, unlabelled_bank, validation_bank
+from person_reid.training.batches import Batches
 from person_reid.training.criterion import ClusterCriterion, Criterion
 from person_reid.training.distillation import DistillationTerm, teacher_features
 from person_reid.training.evaluation import Evaluation
@@ -31,7 +32,7 @@ from person_reid.training.generalisation import GeneralisationTerm
 from person_reid.training.interruption import STOPPED, NotFinite, Stopped, not_finite_message, stop_signal
 from person_reid.training.profile import step_profiler
 from person_reid.training.spec import TrainSpec
-from person_reid.training.trainer import Batches, Term, Trainer
+from person_reid.training.trainer import Term, Trainer
 from person_reid.training.writers import check_writers, log_line, open_writers
 from person_reid.versions import versions
 

@@ -7,7 +7,7 @@ the weights of an uninterrupted one.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -19,14 +19,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_a
 
 from person_reid.basics import autocast, progress, seed_everything
 from person_reid.data.augment import normalise, scale
-from person_reid.data.bank import Batch, BatchSource
-from person_reid.data.samplers import Sampler
+from person_reid.data.bank import Batch
 from person_reid.distributed import World
 from person_reid.models.network import Network
+from person_reid.training.batches import Batches
 from person_reid.training.criterion import Criterion, predicted
 from person_reid.training.interruption import NotFinite, Stopped
 from person_reid.training.schedule import BACKBONE, HEAD, build_optimizer, build_scheduler
-from person_reid.training.spec import Sizes, TrainSpec
+from person_reid.training.spec import TrainSpec
 
 AVERAGE_DECAY = 0.996  # of the weight averaging, per update
 AVERAGE_FROM = 0.8  # fraction of the epochs after which it begins
@@ -72,48 +72,6 @@ class StepContext(NamedTuple):
 
 Term = Callable[[StepContext], Tensor | float]
 """A loss that is added to the criterion's."""
-
-
-class Batches:
-    """The batches of every epoch. Each step draws its randomness from (seed, epoch, step, rank), whatever came before.
-
-    source: makes the augmented images. targets: (N,) int64, the class of each image. sampler: chooses the images of
-    each step. rank: of this process. sizes: see DataSpec.
-    """
-
-    def __init__(
-        self,
-        source: BatchSource,
-        targets: Tensor,
-        sampler: Sampler,
-        seed: int = 0,
-        rank: int = 0,
-        sizes: Sizes = (),
-    ) -> None:
-        self.source, self.sampler, self.seed, self.rank, self.sizes = source, sampler, seed, rank, sizes
-        self.device, self.targets = source.device, targets.to(source.device)
-
-    def __len__(self) -> int:
-        return len(self.sampler)
-
-    def of(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """Yield the batches from step `first` of an epoch on."""
-        generator = torch.Generator(self.device)
-        for step, indices in enumerate(self.sampler.batches(epoch)):
-            if step >= first:
-                generator.manual_seed(self.seed_of(epoch, step))
-                images = scale(self.source(indices, generator), self.size_of(epoch))
-                indices = indices.to(self.device, non_blocking=True)
-                yield Batch(images, self.targets[indices], indices)
-
-    def size_of(self, epoch: int) -> tuple[int, int] | None:
-        """Return the (height, width) that an epoch is trained at; None leaves the images as they are."""
-        return next((size for begin, size in reversed(self.sizes) if begin <= epoch), None)
-
-    def seed_of(self, epoch: int, step: int) -> int:
-        """Return the seed of everything that this process draws at random in a step."""
-        entropy = np.random.SeedSequence((self.seed, epoch, step, self.rank))
-        return int(entropy.generate_state(1, np.uint64)[0] >> 1)
 
 
 class Trainer:

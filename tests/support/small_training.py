@@ -9,8 +9,9 @@ from person_reid.data.augment import Augment
 from person_reid.data.bank import BatchSource
 from person_reid.data.samplers import ShuffleSampler
 from person_reid.models.factory import create_model
+from person_reid.training.batches import Batches
 from person_reid.training.criterion import Criterion
-from person_reid.training.trainer import Batches, Trainer
+from person_reid.training.trainer import Trainer
 
 IMAGES, IDENTITIES, SIZE = 24, 4, (32, 16)
 CPU = torch.device("cpu")

@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from person_reid.data.bank import BatchSource
+from person_reid.training.batches import Batches
 from person_reid.training.generalisation import WEIGHT, GeneralisationTerm, symmetric_divergence
-from person_reid.training.trainer import Batches
 
 CPU = torch.device("cpu")
 
