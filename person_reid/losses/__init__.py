@@ -21,7 +21,7 @@ from person_reid.losses.center import CenterLoss
 from person_reid.losses.circle import CircleLoss
 from person_reid.losses.classification import CrossEntropyLoss, FocalLoss
 from person_reid.losses.contrastive import ContrastiveLoss
-from person_reid.losses.distillation import ClassesLoss, NeighboursLoss, RelationsLoss, SimilarityLoss
+from person_reid.losses.distillation import ClassesLoss, FeaturesLoss, NeighboursLoss, RelationsLoss, SimilarityLoss
 from person_reid.losses.instance import InstanceLoss
 from person_reid.losses.lifted import LiftedLoss
 from person_reid.losses.margin_softmax import ArcFaceLoss, CosFaceLoss, SphereFaceLoss
@@ -72,6 +72,7 @@ REGISTRY = {
     "teacher_relations": Entry(RelationsLoss, {}, "of --teacher: its distances and angles (Park 2019)"),
     "teacher_similarity": Entry(SimilarityLoss, {}, "of --teacher: its similarities within the batch (Tung 2019)"),
     "teacher_neighbours": Entry(NeighboursLoss, {}, "of --teacher: its neighbours in the batch (Koohpayegani 2020)"),
+    "teacher_features": Entry(FeaturesLoss, {}, "of --teacher: its features, by a linear layer (Romero 2015)"),
     "teacher_classes": Entry(ClassesLoss, {}, "of --teacher: its class probabilities (Hinton 2015)"),
 }
 # The loss of each classifier of --head.
@@ -117,21 +118,25 @@ class Weighted(torch.nn.Module):
         return loss * (self.weight / (len(labels) if self.per_image else 1))
 
 
-def create(name: str, num_classes: int | None = None, dim: int | None = None, **settings: Any) -> FeatureLoss:
+def create(
+    name: str, num_classes: int | None = None, dim: int | None = None, taught_dim: int | None = None, **settings: Any
+) -> FeatureLoss:
     """Create the loss called `name`. `settings` go to its class and override those that the name stands for.
 
-    num_classes, dim: for losses that own parameters (arcface, cosface, sphere, center; verification needs only dim);
-    the others ignore them. Raises UserError for an unknown name or setting, and if the loss lacks one of these numbers.
+    num_classes, dim, taught_dim: for losses that own parameters (arcface, cosface, sphere and center need the first
+    two, verification dim, teacher_features dim and taught_dim, the width of the teacher's features); the others ignore
+    them. Raises UserError for an unknown name or setting, and if the loss lacks one of these numbers.
     """
     check_name(name)
     entry = REGISTRY[name]
     settings = entry.settings | settings
     known = inspect.signature(entry.loss).parameters
+    numbers = {"num_classes": num_classes, "dim": dim, "taught_dim": taught_dim}
     for setting in settings:
         if setting not in known:
-            expected = ", ".join(sorted(known.keys() - {"num_classes", "dim"})) or "none"
+            expected = ", ".join(sorted(known.keys() - numbers.keys())) or "none"
             raise UserError(f"loss {name}: no setting {setting!r}; it has {expected}.{did_you_mean(setting, known)}")
-    for number, value in (("num_classes", num_classes), ("dim", dim)):
+    for number, value in numbers.items():
         if number in known:
             if value is None:
                 raise UserError(f"loss {name}: expected {number}, since it has parameters of its own.")

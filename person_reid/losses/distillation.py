@@ -9,13 +9,16 @@
                  p(t, i) = softmax over j ≠ i of cos(t_i, t_j) / τ     equations 1 and 2
     classes      L = mean over i of KL(softmax(c_i / τ) ‖ softmax(z))  Hinton et al., Distilling the Knowledge in a
                                                                        Neural Network, 2015, section 2
+    features     L = mean over i of 1 − cos(W · norm(s_i), t_i)        Romero et al., FitNets, ICLR 2015, section 2.2,
+                                                                       with the cosine that features are compared by
 
 z are the student's class scores, and c the cosines between the teacher's feature and its mean feature of each class, so
-that the teacher needs no classifier. The teacher's features may have any width.
+that the teacher needs no classifier. W is learnt, and testing leaves it out; norm gives each dimension the mean 0
+and the variance 1 over the batch, as `bnneck` does for the classifier. The teacher's features may have any width.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from person_reid.losses.base import FeatureLoss, cosine_similarities, euclidean_distances, unit_length
@@ -97,6 +100,21 @@ class ClassesLoss(DistillationLoss):
     def compute(self, features: Tensor, taught: Tensor) -> Tensor:
         teacher = (taught / self.temperature).log_softmax(1)
         return F.kl_div(features.log_softmax(1), teacher, reduction="batchmean", log_target=True)
+
+
+class FeaturesLoss(DistillationLoss):
+    """Reach the teacher's feature through a linear layer. dim, taught_dim: D and E, the widths of the features."""
+
+    normalised = False
+
+    def __init__(self, dim: int, taught_dim: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(dim, taught_dim, bias=False)
+
+    def compute(self, features: Tensor, taught: Tensor) -> Tensor:
+        variance, mean = torch.var_mean(features, 0, correction=0)
+        projected = self.project((features - mean) * (variance + 1e-5).rsqrt())
+        return 1 - F.cosine_similarity(projected, taught).mean()
 
 
 def _distances(features: Tensor) -> Tensor:

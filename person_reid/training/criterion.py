@@ -1,5 +1,6 @@
 """The loss of a training run: the classifier's loss over the identities, plus those that the plan adds."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -8,35 +9,56 @@ from torch import nn
 from person_reid import losses
 from person_reid.losses.base import unit_length
 from person_reid.losses.cluster_memory import ClusterMemory
-from person_reid.losses.plan import LossPlan
+from person_reid.losses.plan import LossPlan, LossTerm
 
 
-class Criterion(nn.Module):
-    """loss = w · Σ over heads of the classifier's loss + Σ over losses and parts of weight · loss.
+class TermLosses(nn.Module):
+    """Σ over terms and parts of weight · loss.
 
-    plan: the losses and their weights. num_classes: identities. dim: D, the width of the metric losses' features.
-    parts: P, the features of an image. Each part has its own losses and prototypes, which are parameters here.
+    terms: the losses and their weights. sizes: the numbers that losses.create asks for. parts: P, the features of an
+    image. Each part has its own losses on features, and so prototypes of its own, which are parameters here.
     """
 
-    def __init__(self, plan: LossPlan, num_classes: int, dim: int, parts: int = 1) -> None:
+    def __init__(self, terms: Sequence[LossTerm], parts: int, **sizes: int) -> None:
         super().__init__()
-        self.classification_weight = plan.classification_weight
-        self.classification = losses.create(losses.HEADS[plan.head], smoothing=plan.label_smoothing)
         self.metric_losses, self.logit_losses = nn.ModuleDict(), nn.ModuleDict()
-        for term in plan.terms:
-            create = partial(losses.create, term.name, num_classes, dim, **term.settings)
+        for term in terms:
+            create = partial(losses.create, term.name, **sizes, **term.settings)
             copies = [losses.Weighted(create(), term.weight, term.per_image) for _ in range(parts)]
             if copies[0].takes == "logits":
                 self.logit_losses[term.name] = copies[0]
             else:
                 self.metric_losses[term.name] = copies[0] if parts == 1 else PartLosses(copies)
 
+    def compare(
+        self, features: torch.Tensor, logits: torch.Tensor, feature_targets: torch.Tensor, logit_targets: torch.Tensor
+    ) -> torch.Tensor:
+        """Return a float32 scalar. features: (B, D) or (B, P, D). logits: (B, C) or (B, H, C); and what they aim at."""
+        loss = features.new_zeros((), dtype=torch.float32)
+        loss = loss + sum(over_parts(logit_loss, logits, logit_targets) for logit_loss in self.logit_losses.values())
+        loss = loss + sum(metric_loss(features, feature_targets) for metric_loss in self.metric_losses.values())
+        return loss
+
+
+class Criterion(TermLosses):
+    """loss = w · Σ over heads of the classifier's loss + Σ over losses and parts of weight · loss.
+
+    plan: the losses and their weights. num_classes: identities. dim: D, the width of the metric losses' features.
+    parts: P, the features of an image. taught_dim: the width of a teacher's features, which `taught` compares with;
+    DistillationTerm adds its loss.
+    """
+
+    def __init__(self, plan: LossPlan, num_classes: int, dim: int, parts: int = 1, taught_dim: int = 0) -> None:
+        super().__init__(plan.terms, parts, num_classes=num_classes, dim=dim)
+        self.classification_weight = plan.classification_weight
+        self.classification = losses.create(losses.HEADS[plan.head], smoothing=plan.label_smoothing)
+        self.taught = TermLosses(plan.taught, parts, dim=dim, taught_dim=taught_dim)
+
     def forward(self, features: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return a float32 scalar. features: (B, D) or (B, P, D). logits: (B, C) or (B, H, C). labels: (B,) below C."""
-        loss: torch.Tensor = self.classification_weight * self.classify(logits, labels)
-        loss = loss + sum(over_parts(logit_loss, logits, labels) for logit_loss in self.logit_losses.values())
-        loss = loss + sum(metric_loss(features, labels) for metric_loss in self.metric_losses.values())
-        return loss
+        return self.classification_weight * self.classify(logits, labels) + self.compare(
+            features, logits, labels, labels
+        )
 
     def scores(self, features: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         """Return the class scores that the loss and the error are computed from: the network's logits."""

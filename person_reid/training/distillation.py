@@ -12,31 +12,25 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from person_reid import losses
 from person_reid.basics import atomic_write, describe
 from person_reid.data.bank import fingerprint, open_array, open_bank
 from person_reid.data.layout import Split
 from person_reid.deploy.embedder import Embedder
 from person_reid.distributed import World
-from person_reid.losses.plan import LossTerm
 from person_reid.retrieval.similarity import Features
-from person_reid.training.criterion import over_parts
 from person_reid.training.trainer import StepContext
 
 log = logging.getLogger(__name__)
 
 
 class DistillationTerm:
-    """Add Σ weight · loss of the losses that compare the batch with its teacher.
+    """Add the loss of Criterion.taught, which compares the batch with its teacher.
 
-    plan: the losses. taught: the teacher's features (N, E) of the training images. targets: their classes (N,).
+    taught: the teacher's features (N, E) of the training images. targets: their classes (N,).
     device: of the training. world: the processes that train together; each computes the loss of the whole batch.
     """
 
-    def __init__(
-        self, plan: Sequence[LossTerm], taught: Features, targets: torch.Tensor, device: torch.device, world: World
-    ) -> None:
-        self.losses = [losses.Weighted(losses.create(term.name, **term.settings), term.weight) for term in plan]
+    def __init__(self, taught: Features, targets: torch.Tensor, device: torch.device, world: World) -> None:
         self.taught = F.normalize(torch.from_numpy(taught)).to(device)
         means = torch.zeros(int(targets.max()) + 1, taught.shape[1], device=device)
         self.means = F.normalize(means.index_add_(0, targets.to(device), self.taught))
@@ -46,10 +40,9 @@ class DistillationTerm:
         """Return a scalar. Each part of a part network, and each of its classifiers, has the same teacher."""
         taught = self.gather(self.taught[context.batch.indices])
         with torch.autocast(taught.device.type, enabled=False):
-            references = {"features": taught, "logits": taught @ self.means.T}
-        outputs = {name: self.gather(getattr(context, name)) for name in sorted({loss.takes for loss in self.losses})}
-        found = [over_parts(loss, outputs[loss.takes], references[loss.takes]) for loss in self.losses]
-        return torch.stack(found).sum()
+            cosines = taught @ self.means.T
+        features, logits = self.gather(context.features), self.gather(context.logits)
+        return context.criterion.taught.compare(features, logits, taught, cosines)
 
 
 def teacher_features(teacher: Embedder, splits: Sequence[tuple[Path, Split]]) -> Features:

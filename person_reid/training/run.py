@@ -119,8 +119,11 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
 
     targets = torch.from_numpy(split.targets)
 
+    teacher = spec.teacher(device=device) if spec.teacher else None
+
     seed_everything(spec.seed)
-    network, criterion = _build(spec, len(split.classes), device, "none" if state else spec.weights)
+    weights, taught_dim = "none" if state else spec.weights, teacher.dim if teacher else 0
+    network, criterion = _build(spec, len(split.classes), device, weights, taught_dim)
     with world.leader_first():  # one process decodes; the others open its caches
         validation = None if spec.adapt else validation_bank(data.roots[0], split.classes, augment)
         banks = training_banks(spec, splits)
@@ -129,10 +132,8 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
             bank = unlabelled_bank(unlabelled, data.unlabelled, augment, data.roots[0])
             source = BatchSource(bank, augment, device)
             terms.append(GeneralisationTerm(source, size=max(8, data.batch_size // 2)))  # the published number
-        if spec.losses.taught:
-            assert spec.teacher, "the command that makes the spec opens it"
-            taught = teacher_features(spec.teacher(device=device), splits)
-            terms.append(DistillationTerm(spec.losses.taught, taught, targets, device, world))
+        if teacher:
+            terms.append(DistillationTerm(teacher_features(teacher, splits), targets, device, world))
         if evaluation:
             evaluation.decode(augment.height, augment.width)
     bank = banks[0] if len(banks) == 1 else torch.cat(banks)  # a single bank remains a memory-mapped file
@@ -146,8 +147,10 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
     return training
 
 
-def _build(spec: TrainSpec, num_classes: int, device: torch.device, weights: str) -> tuple[Network, Criterion]:
-    """Build the network, with these weights, and what it learns from."""
+def _build(
+    spec: TrainSpec, num_classes: int, device: torch.device, weights: str, taught_dim: int
+) -> tuple[Network, Criterion]:
+    """Build the network, with these weights, and what it learns from, the width of a teacher's features included."""
     data, augment = spec.data, spec.data.augment
     network = build_model(spec.network, num_classes, weights)
     for size in ((augment.height, augment.width), *(size for _, size in data.sizes)):
@@ -163,7 +166,7 @@ def _build(spec: TrainSpec, num_classes: int, device: torch.device, weights: str
         prepare_network(network)
         memory = (ProxyMemory if spec.adapt.proxies else ClusterMemory)(spec.adapt.momentum, spec.adapt.temperature)
         return network, ClusterCriterion(network.metric_dim, memory)
-    return network, Criterion(spec.losses, num_classes, network.metric_dim, network.parts)
+    return network, Criterion(spec.losses, num_classes, network.metric_dim, network.parts, taught_dim)
 
 
 def _restore(training: Training, state: dict[str, Any]) -> None:

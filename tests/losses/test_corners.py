@@ -17,7 +17,7 @@ CLASSES = 8
 
 def create(name, dim=32):
     torch.manual_seed(0)
-    return losses.create(name, CLASSES, dim)
+    return losses.create(name, CLASSES, dim, taught_dim=CLASSES)
 
 
 def batch(dim=32, count=24, seed=0):

@@ -60,6 +60,19 @@ def neighbours(student, teacher, temperature=0.05):
     return total / IMAGES
 
 
+def in_its_space(student, teacher, weight):
+    """Romero et al., FitNets, section 2.2, with the cosine in place of the squared distance."""
+    dims = range(student.shape[1])
+    means = [sum(row[d] for row in student) / IMAGES for d in dims]
+    spreads = [(sum((row[d] - means[d]) ** 2 for row in student) / IMAGES + 1e-5).sqrt() for d in dims]
+    total = 0.0
+    for row, taught in zip(student, teacher, strict=True):
+        normal = torch.stack([(row[d] - means[d]) / spreads[d] for d in dims])
+        reached = weight @ normal
+        total = total + 1 - reached @ taught / (reached.norm() * taught.norm())
+    return total / IMAGES
+
+
 SLOW = {"teacher_relations": relations, "teacher_similarity": similarity, "teacher_neighbours": neighbours}
 
 
@@ -80,6 +93,23 @@ def test_value_and_gradient_are_those_of_the_paper(name, settings):
         return SLOW[name](unit(features), unit(taught.to(features)), **settings)
 
     check(losses.create(name, **settings), slow, student, teacher)
+
+
+def test_features_are_reached_through_a_layer_that_learns():
+    student, teacher = both()
+    loss = losses.create("teacher_features", dim=5, taught_dim=9)
+    weight = loss.project.weight.detach().double()
+    check(loss, lambda features, taught: in_its_space(features, taught.to(features), weight), 4 * student + 1, teacher)
+
+    normal = (student - student.mean(0)) / student.std(0, correction=0)
+    reachable = normal @ torch.randn(5, 9, generator=torch.Generator().manual_seed(1))
+    optimizer = torch.optim.Adam(loss.parameters(), 0.1)
+    assert loss(student, reachable) > 0.1
+    for _ in range(300):
+        optimizer.zero_grad()
+        loss(student, reachable).backward()
+        optimizer.step()
+    assert loss(student, reachable) < 1e-3
 
 
 def test_classes_are_those_that_the_teacher_thinks_probable():
@@ -106,4 +136,4 @@ def test_a_student_that_has_learnt_everything_has_no_loss(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_shapes_that_do_not_fit_are_refused(name):
     with pytest.raises(ValueError, match=r"expected .*teacher's \(N, E\), found \(4, 2\) and \(3, 2\)"):
-        losses.create(name)(torch.zeros(4, 2), torch.zeros(3, 2))
+        losses.create(name, dim=2, taught_dim=2)(torch.zeros(4, 2), torch.zeros(3, 2))

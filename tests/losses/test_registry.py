@@ -93,7 +93,7 @@ def test_features_are_normalised_except_where_their_length_counts():
     features, labels = batch()
     for name in losses.REGISTRY:
         torch.manual_seed(2)
-        loss = losses.create(name, 8, 8).eval()
+        loss = losses.create(name, 8, 8, taught_dim=8).eval()
         target = torch.eye(8)[labels] if loss.needs_teacher else labels
         same = torch.isclose(loss(features, target), loss(3 * features, target), rtol=1e-4)
         assert same == (loss.takes == "features" and name != "center"), name
@@ -104,5 +104,5 @@ def test_the_page_of_the_losses_has_every_name_and_setting():
     for name, entry in losses.REGISTRY.items():
         assert f"`{name}`" in page, name
         for setting in inspect.signature(entry.loss).parameters.values():
-            if setting.name not in ("num_classes", "dim"):
+            if setting.name not in ("num_classes", "dim", "taught_dim"):
                 assert f"`{setting.name}={setting.default}`" in page, (name, setting)

@@ -17,7 +17,8 @@ from person_reid.data.bank import Batch
 from person_reid.data.layout import read_split
 from person_reid.deploy.embedder import Embedder
 from person_reid.distributed import World
-from person_reid.losses.plan import LossTerm
+from person_reid.losses.plan import LossPlan, LossTerm
+from person_reid.training.criterion import Criterion
 from person_reid.training.distillation import DistillationTerm
 from tests.support.people import write_people
 from tests.support.runs import equal_weights, killed_in, log, weights
@@ -66,7 +67,7 @@ def test_the_teachers_features_are_those_of_its_embedder_and_are_computed_once()
 
 
 def test_a_run_that_is_killed_goes_on_to_the_same_bits():
-    flags = [*SMALL, *TAUGHT, "teacher_classes:1,triplet", "--erasing_p", "0.5"]
+    flags = [*SMALL, *TAUGHT, "teacher_classes:1,teacher_features:2,triplet", "--erasing_p", "0.5"]
     train.main([*flags, "--name", "whole"])
 
     with killed_in(epoch=2):
@@ -93,11 +94,12 @@ def test_every_process_computes_the_loss_of_the_whole_batch_and_every_part_learn
     generator = torch.Generator().manual_seed(0)
     taught, targets = torch.randn(10, 6, generator=generator), torch.arange(10) % 3
     features, logits = torch.randn(4, 2, 5, generator=generator), torch.randn(4, 2, 3, generator=generator)
-    plan = [LossTerm("teacher_similarity", 2.0), LossTerm("teacher_classes", 0.5)]
+    plan = LossPlan(taught=(LossTerm("teacher_similarity", 2.0), LossTerm("teacher_classes", 0.5)))
+    criterion = Criterion(plan, num_classes=3, dim=5, parts=2, taught_dim=6)
     indices = torch.tensor([7, 1, 4, 2])
     batch = Batch(torch.zeros(4, 3, 2, 2), targets[indices], indices)
-    context: Any = SimpleNamespace(batch=batch, features=features, logits=logits)
-    found = DistillationTerm(plan, taught.numpy(), targets, torch.device("cpu"), Pair())(context)
+    context: Any = SimpleNamespace(criterion=criterion, batch=batch, features=features, logits=logits)
+    found = DistillationTerm(taught.numpy(), targets, torch.device("cpu"), Pair())(context)
     unit = torch.nn.functional.normalize(taught)
     means = torch.stack([unit[targets == c].mean(0) for c in range(3)])
     cosines = unit @ torch.nn.functional.normalize(means).T
