@@ -100,9 +100,7 @@ def loss_plan(options: Namespace) -> LossPlan:
     if taught and not options.teacher:
         raise UserError(f"--loss {options.loss}: {taught[0].name} needs a teacher: --teacher RUN or FILE.")
     if options.teacher and not taught:
-        raise UserError(
-            f"--teacher {options.teacher} would be ignored. Say how to learn: --loss teacher_neighbours:0.1."
-        )
+        raise UserError(f"--teacher {options.teacher} would be ignored. Say how to learn: --loss teacher_features:5.")
     rest = tuple(term for term in terms if not term.needs_teacher)
     return LossPlan(options.head, options.label_smoothing, weight, rest, taught)
 

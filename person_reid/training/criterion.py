@@ -34,7 +34,7 @@ class TermLosses(nn.Module):
         self, features: torch.Tensor, logits: torch.Tensor, feature_targets: torch.Tensor, logit_targets: torch.Tensor
     ) -> torch.Tensor:
         """Return a float32 scalar. features: (B, D) or (B, P, D). logits: (B, C) or (B, H, C); and what they aim at."""
-        loss = features.new_zeros((), dtype=torch.float32)
+        loss: torch.Tensor = features.new_zeros((), dtype=torch.float32)
         loss = loss + sum(over_parts(logit_loss, logits, logit_targets) for logit_loss in self.logit_losses.values())
         loss = loss + sum(metric_loss(features, feature_targets) for metric_loss in self.metric_losses.values())
         return loss

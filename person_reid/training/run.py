@@ -119,6 +119,7 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
 
     targets = torch.from_numpy(split.targets)
 
+    assert not spec.losses.taught or spec.teacher, "the command that makes the spec opens it"
     teacher = spec.teacher(device=device) if spec.teacher else None
 
     seed_everything(spec.seed)

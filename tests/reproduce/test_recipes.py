@@ -19,6 +19,7 @@ from person_reid.cli.flags import NETWORK_FLAGS
 from person_reid.cli.options import parse_train
 from person_reid.cli.recipes import read_recipe
 from person_reid.cli.specs import train_spec
+from person_reid.cli.tested import open_teacher
 from person_reid.reproduce.recipe import KEY, check_recipe
 from person_reid.run_folder import read_yaml
 from person_reid.training.run import set_up
@@ -89,13 +90,15 @@ def trained():
 
 def small(path, people):
     """The flags of a recipe with a light network, small images and few epochs."""
-    left_out = {KEY, *NETWORK_FLAGS, "drop_path", "compile", "train_with"}
+    left_out = {KEY, *NETWORK_FLAGS, "drop_path", "compile", "train_with", "resize_schedule"}
     flags = {name: value for name, value in read_yaml(path).items() if name not in left_out}
     if flags.get("backbone") not in LIGHT:
         of_resnets = flags.get("usam") or "layer" in flags.get("attention", "")
         flags["backbone"] = "resnet18" if of_resnets else "test_resnet"
     tall, slow = flags.get("PCB") or flags["backbone"] == "lightmbn", flags.get("fp16")  # which CPUs compute slowly
     size = {"height": 96 if tall else 32 if slow else 64, "width": 16 if slow else 32}
+    if "teacher" in flags:
+        flags["teacher"] = "test_resnet=none --height 32 --width 16"
     return {
         **flags, **size, "weights": "none", "batchsize": 16, "lr": 0.001, "backbone_lr": 0.001, "total_epoch": 2,
         "warm_epoch": min(1, flags.get("warm_epoch", 0)), "freeze_epochs": min(1, flags.get("freeze_epochs", 0)),
@@ -110,7 +113,8 @@ def test_a_recipe_trains(path, people, trained, tmp_path, monkeypatch):
     what = json.dumps(flags, sort_keys=True)
     if what not in trained:
         (tmp_path / "small.yaml").write_text(yaml.safe_dump(flags))
-        trainer = set_up(train_spec(parse_train(["--config", "small.yaml"]))).trainer
+        options = parse_train(["--config", "small.yaml"])
+        trainer = set_up(train_spec(options, teacher=open_teacher(options.teacher))).trainer
         trained[what] = [trainer.train_epoch()["loss"] for _ in range(2)]
     assert all(map(math.isfinite, trained[what]))
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from person_reid import create_model
 from person_reid.run_folder import RunFolder
 from tests.support import ROOT
 from tests.support.people import write_people
@@ -35,6 +36,7 @@ from person_reid.training.trainer import Trainer
 import person_reid.show.curves
 import person_reid.training.run
 from person_reid.cli.specs import train_spec
+from person_reid.cli.tested import open_teacher
 from person_reid.distributed import join_world
 
 class Plain:
@@ -57,13 +59,15 @@ person_reid.show.curves.draw_curves = lambda *arguments: None
 
 with join_world() as world:
     for flags in {runs!r}:
-        spec = train_spec(parse_train([*{small!r}, "--total", "3", *flags.split(), *sys.argv[1:],
-            "--name", "plain" + flags.replace(" ", "") + str(world.size)]))
+        name = "plain" + flags.replace(" ", "") + str(world.size)
+        options = parse_train([*{small!r}, "--total", "3", *flags.split(), *sys.argv[1:], "--name", name])
+        spec = train_spec(options, teacher=open_teacher(options.teacher))
         spec = replace(spec, data=replace(spec.data, augment=Plain(spec.data.augment)))
         person_reid.training.run.run_training(spec, world)
 """
 TESTED = ["--name", "tested", "--test_dir", "people", "--gpu_ids", "-1"]
-RUNS = ["--wa --arcface --loss center:0.01", "--sampler pk --circle --loss triplet"]
+TAUGHT = "--teacher=test_resnet=teacher.pth --loss triplet,teacher_features,teacher_classes"
+RUNS = ["--wa --arcface --loss center:0.01", f"--sampler pk --circle {TAUGHT}"]
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +75,7 @@ def room(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
     write_people(folder / "people" / "train_all", people=8, images=10, seed=0)
     write_people(folder / "people" / "val", people=8, images=1, seed=0)
+    torch.save(create_model("test_resnet", weights="none").state_dict(), folder / "teacher.pth")
     (folder / "plain.py").write_text(PLAIN_TRAINING.format(root=str(ROOT), small=SMALL, runs=RUNS))
     return folder
 
