@@ -56,9 +56,8 @@ class Criterion(TermLosses):
 
     def forward(self, features: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return a float32 scalar. features: (B, D) or (B, P, D). logits: (B, C) or (B, H, C). labels: (B,) below C."""
-        return self.classification_weight * self.classify(logits, labels) + self.compare(
-            features, logits, labels, labels
-        )
+        classification = self.classification_weight * self.classify(logits, labels)
+        return classification + self.compare(features, logits, labels, labels)
 
     def scores(self, features: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         """Return the class scores that the loss and the error are computed from: the network's logits."""
