@@ -55,6 +55,11 @@ class Head(nn.Module):
         return pooled if before_neck else feature, self.classifier(feature)
 
 
+def heads_of(network: nn.Module) -> list[Head]:
+    """Return every Head of a network, those of its branches included."""
+    return [module for module in network.modules() if isinstance(module, Head)]
+
+
 class CosineClassifier(nn.Module):
     """The cosine between each feature and the weight of each class, in float32: (B, dim) → (B, num_classes)."""
 

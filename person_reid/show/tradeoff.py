@@ -48,31 +48,30 @@ def draw_panels(panels: Mapping[tuple[str, str], Sequence[Point]], save: str | P
             _scale(panel(axes, title, cost, "mAP, %"))
             middle = (min(point.cost for point in points) * max(point.cost for point in points)) ** 0.5
             for point in points:
-                colour = LINES[names.index(point.name) % len(LINES)]
+                number = names.index(point.name)
+                colour, empty = LINES[number % len(LINES)], axes.get_facecolor()
+                size, inside = 15 if numbered else 9, colour if point.full else empty
+                axes.plot(point.cost, point.mean_ap, "o", color=colour, markersize=size, markerfacecolor=inside)
                 if numbered:
-                    _number(axes, point, names.index(point.name) + 1, colour)
+                    _number(axes, point, number + 1, empty if point.full else colour)
                 else:
-                    _name(axes, point, colour, "left" if point.cost <= middle else "right")
+                    _name(axes, point, "left" if point.cost <= middle else "right")
             axes.set_ylim(max(0, axes.get_ylim()[0]), min(112, axes.get_ylim()[1]))
         if numbered:
             _legend(figure, names)
 
 
-def _number(axes: Axes, point: Point, number: int, colour: str) -> None:
-    """Draw a point as a large dot with its number inside."""
-    empty = axes.get_facecolor()
-    inside, ink = (colour, empty) if point.full else (empty, colour)
-    axes.plot(point.cost, point.mean_ap, "o", color=colour, markersize=15, markerfacecolor=inside)
+def _number(axes: Axes, point: Point, number: int, ink: Any) -> None:
+    """Write a number inside the dot of a point."""
     text = axes.text(point.cost, point.mean_ap, str(number), fontsize=8, color=ink)
     text.set(ha="center", va="center_baseline")
 
 
-def _name(axes: Axes, point: Point, colour: str, side: str) -> None:
-    """Draw a point with its name above, which begins or ends there. side: "left" or "right" of the text."""
-    place = point.cost, point.mean_ap
-    inside = colour if point.full else axes.get_facecolor()
-    axes.plot(*place, "o", color=colour, markersize=9, markerfacecolor=inside)
-    label = axes.annotate(printable(point.name), place, (0, 9), textcoords="offset points", ha=side)
+def _name(axes: Axes, point: Point, side: str) -> None:
+    """Write the name of a point above its dot, where it begins or ends. side: "left" or "right" of the text."""
+    label = axes.annotate(
+        printable(point.name), (point.cost, point.mean_ap), (0, 9), textcoords="offset points", ha=side
+    )
     label.set_parse_math(False)
 
 

@@ -16,7 +16,7 @@ from person_reid.data.layout import Split, parse_names
 from person_reid.data.samplers import ClusterSampler
 from person_reid.deploy.runtimes import features_of
 from person_reid.losses.cluster_memory import ProxyMemory
-from person_reid.models.heads import Head
+from person_reid.models.heads import heads_of
 from person_reid.models.network import Network
 from person_reid.retrieval.clusters import (
     Labels,
@@ -53,7 +53,7 @@ def prepare_network(network: Network) -> None:
     """
     if network.parts != 1:
         raise UserError("A network with parts has several features per image, and one is clustered. Choose another.")
-    for head in (module for module in network.modules() if isinstance(module, Head)):
+    for head in heads_of(network):
         head.drops_for_losses, head.neck_for_losses = False, True
         head.classifier.requires_grad_(False)
 

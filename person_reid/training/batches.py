@@ -1,5 +1,6 @@
-"""The batches of a training, drawn and augmented from seeds, at the size of their epoch."""
+"""The batches of a training: chosen by its sampler, drawn and augmented from seeds, at the size of their epoch."""
 
+import logging
 from collections.abc import Iterator
 
 import numpy as np
@@ -8,8 +9,13 @@ from torch import Tensor
 
 from person_reid.data.augment import scale
 from person_reid.data.bank import Batch, BatchSource
-from person_reid.data.samplers import Sampler
-from person_reid.training.spec import Sizes
+from person_reid.data.layout import Split
+from person_reid.data.samplers import ClusterSampler, PKSampler, Sampler, ShuffleSampler, expected_pairs
+from person_reid.distributed import World
+from person_reid.training.spec import Sizes, TrainSpec
+
+FEW_PAIRS = 0.25  # same-identity pairs per image of a batch; the balanced sampler's 4 instances give 1.5
+log = logging.getLogger(__name__)
 
 
 class Batches:
@@ -53,3 +59,26 @@ class Batches:
         """Return the seed of everything that this process draws at random in a step."""
         entropy = np.random.SeedSequence((self.seed, epoch, step, self.rank))
         return int(entropy.generate_state(1, np.uint64)[0] >> 1)
+
+
+def build_sampler(spec: TrainSpec, split: Split, world: World) -> Sampler:
+    """Build the sampler; log a hint if shuffled batches hold hardly any of the pairs that the losses learn from."""
+    data, ranks = spec.data, (world.rank, world.size)
+    if spec.adapt:
+        return ClusterSampler(
+            len(split), data.batch_size, data.instances, spec.adapt.steps, spec.seed, split.cameras, *ranks,
+            parts=split.targets > 0,
+        )  # fmt: skip
+    if data.sampler != "shuffle":
+        cameras = split.cameras if data.sampler == "pk_camera" else None
+        return PKSampler(split.targets, data.batch_size, data.instances, spec.seed, cameras, *ranks)
+    batch = data.batch_size * world.size
+    pairs = expected_pairs(split.targets, batch)
+    hungry = [term.name for term in spec.losses.terms if term.needs_positives]
+    if hungry and pairs < FEW_PAIRS * batch and world.leads:
+        log.info(
+            "A shuffled batch of %d images holds %.1f pairs of one identity on average, and %s learn from such pairs. "
+            "--sampler pk puts %d images of each identity into a batch.",
+            batch, pairs, ", ".join(hungry), data.instances,
+        )  # fmt: skip
+    return ShuffleSampler(len(split), data.batch_size, spec.seed, True, *ranks)

@@ -12,19 +12,18 @@ import torch
 from person_reid.basics import UserError, seed_everything
 from person_reid.data.bank import BatchSource, fingerprint
 from person_reid.data.layout import Split, join_splits, read_further_splits, read_training_splits, read_unlabelled
-from person_reid.data.samplers import ClusterSampler, PKSampler, Sampler, ShuffleSampler, expected_pairs
 from person_reid.data.unlabelled import read_people
 from person_reid.deploy.runtimes import check_runtime
 from person_reid.distributed import World
 from person_reid.losses.cluster_memory import ClusterMemory, ProxyMemory
 from person_reid.models.factory import build_model, check_size, parameter_count
-from person_reid.models.heads import Head
+from person_reid.models.heads import heads_of
 from person_reid.models.network import Network
 from person_reid.run_folder import RunFolder, check_run_name
 from person_reid.training.adaptation import Adaptation, prepare_network
 from person_reid.training.adversarial import AdversarialTerm
 from person_reid.training.banks import training_banks, unlabelled_bank, validation_bank
-from person_reid.training.batches import Batches
+from person_reid.training.batches import Batches, build_sampler
 from person_reid.training.criterion import ClusterCriterion, Criterion
 from person_reid.training.distillation import DistillationTerm, teacher_features
 from person_reid.training.evaluation import Evaluation
@@ -37,7 +36,6 @@ from person_reid.training.writers import check_writers, log_line, open_writers
 from person_reid.versions import versions
 
 CHECKPOINT_EVERY = 10  # epochs
-FEW_PAIRS = 0.25  # same-identity pairs per image of a batch; the balanced sampler's 4 instances give 1.5
 log = logging.getLogger(__name__)
 
 
@@ -116,9 +114,7 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
     unlabelled = read_unlabelled(data.unlabelled) if data.unlabelled else []
     evaluation = Evaluation(data.roots[0], spec.runtime) if spec.evaluate_every else None
     sampler = build_sampler(spec, split, world)
-
     targets = torch.from_numpy(split.targets)
-
     assert not spec.losses.taught or spec.teacher, "the command that makes the spec opens it"
     teacher = spec.teacher(device=device) if spec.teacher else None
 
@@ -157,7 +153,7 @@ def _build(
     for size in ((augment.height, augment.width), *(size for _, size in data.sizes)):
         check_size(network, spec.network.backbone, size, data.batch_size)
     if any(term.before_dropout for term in spec.losses.terms):
-        for head in (module for module in network.modules() if isinstance(module, Head)):
+        for head in heads_of(network):
             head.drops_for_losses = False
     if spec.sync_bn:
         if device.type != "cuda":
@@ -182,29 +178,6 @@ def _restore(training: Training, state: dict[str, Any]) -> None:
             f"{RunFolder(trainer.spec.name).state_file}: not the state of the training that opts.yaml beside it "
             f"describes ({str(error).splitlines()[0]}). Start a new run under another --name."
         ) from error
-
-
-def build_sampler(spec: TrainSpec, split: Split, world: World) -> Sampler:
-    """Build the sampler; log a hint if shuffled batches hold hardly any of the pairs that the losses learn from."""
-    data, ranks = spec.data, (world.rank, world.size)
-    if spec.adapt:
-        return ClusterSampler(
-            len(split), data.batch_size, data.instances, spec.adapt.steps, spec.seed, split.cameras, *ranks,
-            parts=split.targets > 0,
-        )  # fmt: skip
-    if data.sampler != "shuffle":
-        cameras = split.cameras if data.sampler == "pk_camera" else None
-        return PKSampler(split.targets, data.batch_size, data.instances, spec.seed, cameras, *ranks)
-    batch = data.batch_size * world.size
-    pairs = expected_pairs(split.targets, batch)
-    hungry = [term.name for term in spec.losses.terms if term.needs_positives]
-    if hungry and pairs < FEW_PAIRS * batch and world.leads:
-        log.info(
-            "A shuffled batch of %d images holds %.1f pairs of one identity on average, and %s learn from such pairs. "
-            "--sampler pk puts %d images of each identity into a batch.",
-            batch, pairs, ", ".join(hungry), data.instances,
-        )  # fmt: skip
-    return ShuffleSampler(len(split), data.batch_size, spec.seed, True, *ranks)
 
 
 def _open_folder(run: RunFolder, training: Training, spec: TrainSpec, goes_on: bool) -> None:
