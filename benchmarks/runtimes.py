@@ -1,14 +1,14 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Compare what computes features on a CPU: PyTorch, ONNX Runtime and OpenVINO, in float32 and in int8.
+"""Compare what computes features on a CPU: PyTorch, ONNX Runtime and OpenVINO, in float32, bfloat16 and int8.
 
     python benchmarks/runtimes.py --weights osnet_x0_25_msmt17.pth --test_dir ../Market/pytorch --int8 int8.onnx
     python benchmarks/runtimes.py --weights osnet_x0_25_msmt17.pth --test_dir ../Market/pytorch --people 100
     python benchmarks/runtimes.py --weights osnet.pth --test_dir ../Market/pytorch --whole --engines openvino
 
---int8 is a file of tools/export.py --int8 --calibrate. The ways take turns, so that a busy machine slows all of them.
-Seconds are those of a clock and of the processor; the latter depend little on what else runs. --people also measures
-the whole process of test.py, on the first people of the test set and 15 distractors for each, and prints its mAP;
---whole takes all images.
+--int8 is a file of tools/export.py --int8 --calibrate; --bf16 needs a processor that computes in it. The ways take
+turns, so that a busy machine slows all of them. Seconds are those of a clock and of the processor; the latter depend
+little on what else runs. --people also measures the whole process of test.py, on the first people of the test set and
+15 distractors for each, and prints its mAP; --whole takes all images.
 Images are decoded and networks exported beforehand, as in every run but the first.
 """
 
@@ -24,8 +24,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import ROOT, machine
 from person_reid.basics import UserError
+from person_reid.cli.flags import testing_parser
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
+from person_reid.cli.specs import precision
 from person_reid.data.bank import load_bank
 from person_reid.data.layout import read_split
 from person_reid.deploy.embedder import Embedder
@@ -40,6 +42,7 @@ def main(argv=None):
     parser.add_argument("--weights", required=True, help="its weight file")
     parser.add_argument("--test_dir", required=True, help="folder of prepare.py")
     parser.add_argument("--int8", metavar="FILE", help="the network in int8, a file of tools/export.py")
+    parser.add_argument("--bf16", action="store_true", help="also PyTorch and OpenVINO in bfloat16")
     parser.add_argument("--images", type=int, default=256, help="gallery images in a turn")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each way; their median is printed")
     parser.add_argument("--people", type=int, default=0, help="people to run test.py on; 0 leaves test.py out")
@@ -49,6 +52,8 @@ def main(argv=None):
     # {name: flags of test.py}
     network = ["--backbone", options.backbone, "--weights", options.weights]
     ways = {f"{name}, float32": [*network, "--runtime", name] for name in ("torch", *options.engines)}
+    if options.bf16:
+        ways |= {f"{name}, bfloat16": [*network, "--runtime", name, "--bf16"] for name in ("torch", "openvino")}
     if options.int8:
         ways |= {f"{name}, int8": ["--engine", options.int8, "--runtime", name] for name in options.engines}
     print(machine())
@@ -66,9 +71,9 @@ def extraction(ways, options):
     bank = load_bank(read_split(options.test_dir, "gallery").paths[: options.images], *size)
     embedders = {}
     for name, flags in ways.items():
-        given = dict(zip(flags[::2], flags[1::2], strict=True))
-        source, weights = given.get("--engine") or options.backbone, given.get("--weights")
-        embedders[name] = Embedder(source, weights, "cpu", runtime=given["--runtime"])
+        given = testing_parser().parse_args(flags)
+        source = given.engine or given.backbone
+        embedders[name] = Embedder(source, given.weights, "cpu", dtype=precision(given), runtime=given.runtime)
         embedders[name].features(bank[:64])  # compiles
     times: dict = {name: [] for name in ways}
     for _ in range(options.rounds):

@@ -19,8 +19,9 @@ from person_reid.cli.parser import Parser
 from person_reid.cli.tested import open_embedder, tested_network, title
 from person_reid.data.layout import read_split
 from person_reid.deploy.clients import CLIENTS, contents_for, export_for, lines_for
+from person_reid.deploy.contents import Contents
 from person_reid.deploy.export import export, tensorrt_advice
-from person_reid.deploy.exported import KINDS, Contents, file_size
+from person_reid.deploy.exported import KINDS, file_size
 from person_reid.deploy.load import TestedNetwork, load_network
 from person_reid.deploy.publish import query_and_gallery
 from person_reid.deploy.quantise import read_calibration

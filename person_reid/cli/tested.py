@@ -34,10 +34,10 @@ from person_reid.retrieval.target import reestimate_batch_norms
 from person_reid.run_folder import RunFolder
 
 # Flags that an exported file has decided.
-DECIDED = ("from", *NETWORK_OF_RUN, *NETWORK_OF_FILE, *DESCRIPTION, "ms", "no_norm", "fp16", "bf16")
+DECIDED = ("from", *NETWORK_OF_RUN, *NETWORK_OF_FILE, *DESCRIPTION, "ms", "no_norm")
 PREPARED = ("height", "width", "range", "mean", "std", "bgr")  # what a file of another program may not say
 NOT_OF_TEACHERS = ("test_dir", "multi", "result", "json", "gpu_ids", "adapt_bn", "camera_norm", "whiten")
-OF_FEATURES = (*DECIDED, *PREPARED, "engine", "no_flip")  # all flags that features depend on
+OF_FEATURES = (*DECIDED, *PREPARED, "engine", "no_flip", "fp16", "bf16")  # all flags that features depend on
 
 
 def network_flags(text: str, gpu_ids: str = "0") -> Namespace:

@@ -15,8 +15,10 @@ from pathlib import Path
 import torch
 
 from person_reid.basics import UserError, atomic_write
+from person_reid.deploy.contents import Contents
 from person_reid.deploy.export import TOLERANCE, deviation, export, references
-from person_reid.deploy.exported import Contents, Engine, import_openvino
+from person_reid.deploy.exported import Engine
+from person_reid.deploy.openers import import_openvino
 from person_reid.models.network import Network
 from person_reid.retrieval.features import fused_embedding
 

@@ -49,14 +49,14 @@ class Embedder:
     batch_size: images that the network sees at a time.
     which_epoch: the checkpoint of the run.
     scales: factors by which the images are resized, such as (1.0, 1.05); the outputs are summed.
-    dtype: torch.float16 or torch.bfloat16 for mixed precision; None computes in float32.
+    dtype: torch.float16 or torch.bfloat16 for mixed precision, by PyTorch or OpenVINO; None computes in float32.
     unit_length: divide each feature by its norm.
     runtime: what computes the features: torch (the default); on a CPU also onnxruntime, openvino, or auto, the fastest
         of those installed that agrees with PyTorch. An ONNX file is run by onnxruntime (its default) or openvino.
     preparation: how an ONNX or OpenVINO file of another program wants its pixels; by default as ImageNet's networks do.
 
-    An exported file fixes size, scales, dtype and length. Raises UserError or FileNotFoundError if there is no such
-    run, file or device, or if it does not fit.
+    An exported file fixes size, scales and length, and dtype unless OpenVINO runs it. Raises UserError or
+    FileNotFoundError if there is no such run, file or device, or if it does not fit.
     """
 
     threshold: float | None = None  # from_pretrained: the similarity from which two images show the same person
@@ -85,7 +85,7 @@ class Embedder:
         device = select_device() if device is None else _usable(device)
         if isinstance(source, str | Path) and Path(source).suffix.lower() in READABLE:
             kind = kind_of_file(Path(source), runtime)
-            engine: Engine | None = Engine(source, device, kind, preparation)
+            engine: Engine | None = Engine(source, device, kind, preparation, dtype)
             if engine and engine.contents.flip and not flip:
                 raise UserError(f"{source}: the mirrored image is inside the file; leave --no_flip out.")
         elif preparation:
@@ -97,7 +97,7 @@ class Embedder:
                 tested = network_of_run(str(source), which_epoch, size)
             else:
                 tested = TestedNetwork(resolve(NetworkSpec(str(source), *size)), str(weights), seed=0)
-            engine = fast_engine(tested, runtime or "torch", obstacle_of(device, scales, dtype))
+            engine = fast_engine(tested, runtime or "torch", obstacle_of(device, scales), dtype)
         if engine:
             self.size, self.dim, features = engine.size, engine.contents.dim, engine.features
             self._extract = lambda bank, text: features(bank, batch_size, flip, text, unit_length)

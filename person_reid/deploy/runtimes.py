@@ -22,9 +22,11 @@ from typing import Any
 import torch
 
 from person_reid.basics import UserError, describe, only_writer, write_json
+from person_reid.deploy.contents import Contents
 from person_reid.deploy.export import TOLERANCE, check_onnx, deviation, export, references
-from person_reid.deploy.exported import READABLE, Contents, Engine, import_onnxruntime, import_openvino
+from person_reid.deploy.exported import READABLE, Engine
 from person_reid.deploy.load import TestedNetwork, load_network
+from person_reid.deploy.openers import import_onnxruntime, import_openvino
 from person_reid.models.network import Network
 from person_reid.retrieval.features import extract_features, fused_embedding
 from person_reid.retrieval.similarity import Features
@@ -45,17 +47,20 @@ def kind_of_file(path: Path, runtime: str | None) -> str:
     return KINDS.get(runtime or "", kind)
 
 
-def fast_engine(tested: TestedNetwork, runtime: str, obstacle: str = "") -> Engine | None:
+def fast_engine(
+    tested: TestedNetwork, runtime: str, obstacle: str = "", dtype: torch.dtype | None = None
+) -> Engine | None:
     """Return an Engine that gives the features of a network on the CPU, or None if PyTorch should compute them.
 
     runtime: torch, onnxruntime, openvino, or auto: the fastest of those installed that agrees with PyTorch.
-    obstacle: why only PyTorch can do what is asked for, in words.
+    obstacle: why only PyTorch can do what is asked for, in words. dtype: in which to compute; None is float32.
 
-    An Engine is used only if its features deviate from PyTorch's by at most 1e-4 of their scale. For auto, every other
-    outcome means PyTorch, and the log says why. Raises UserError or OSError if another runtime that was asked for is
-    not installed, does not agree, or cannot be used; also for an unknown one.
+    An Engine is used only if its features deviate from PyTorch's in float32 by at most the TOLERANCE of its precision,
+    1e-4 of their scale in float32. For auto, every other outcome means PyTorch, and the log says why. Raises UserError
+    or OSError if another runtime that was asked for is not installed, does not agree, or cannot be used; also for an
+    unknown one.
     """
-    return _engine(lambda names: _cached_engine(tested, names), runtime, obstacle)
+    return _engine(lambda names: _cached_engine(tested, names, dtype), runtime, obstacle, dtype)
 
 
 def check_runtime(runtime: str, device: torch.device) -> None:
@@ -89,22 +94,23 @@ def features_of(
     }
 
 
-def obstacle_of(device: torch.device, scales: Sequence[float] = (1.0,), dtype: torch.dtype | None = None) -> str:
+def obstacle_of(device: torch.device, scales: Sequence[float] = (1.0,)) -> str:
     """Return why no exported file can do what is asked of a network, in words; "" if one can."""
     if device.type != "cpu":
         return f"the network runs on {device}"
-    if list(scales) != [1]:
-        return "the images are resized (--ms)"
-    return f"the precision is {dtype} (--fp16, --bf16)" if dtype else ""
+    return "" if list(scales) == [1] else "the images are resized (--ms)"
 
 
-def _wanted(runtime: str, obstacle: str) -> list[str]:
+def _wanted(runtime: str, obstacle: str, dtype: torch.dtype | None = None) -> list[str]:
     """Return the runtimes to try, the fastest first. Raises UserError if there is none."""
     if runtime not in ("auto", *KINDS):
         raise UserError(f"runtime {runtime!r}: expected torch, auto, {', '.join(KINDS)}.")
     if obstacle:
         raise UserError(f"{obstacle}, which only PyTorch can do here. Leave --runtime {runtime} out")
-    wanted = [name for name in KINDS if find_spec(name)] if runtime == "auto" else [runtime]
+    kinds = KINDS if dtype is None else ("openvino",)
+    if runtime not in ("auto", *kinds):
+        raise UserError(f"--runtime {runtime} computes in float32; --fp16 and --bf16 are for torch and openvino.")
+    wanted = [name for name in kinds if find_spec(name)] if runtime == "auto" else [runtime]
     if not wanted:
         raise UserError("no other runtime is installed: python -m pip install onnx onnxscript onnxruntime openvino")
     for name in wanted:
@@ -112,12 +118,14 @@ def _wanted(runtime: str, obstacle: str) -> list[str]:
     return wanted
 
 
-def _engine(agreeing: Callable[[list[str]], Engine], runtime: str, obstacle: str) -> Engine | None:
+def _engine(
+    agreeing: Callable[[list[str]], Engine], runtime: str, obstacle: str, dtype: torch.dtype | None = None
+) -> Engine | None:
     """Return the Engine of the first agreeing one of some runtimes, or None for PyTorch, as in fast_engine."""
     if runtime == "torch":
         return None
     try:
-        return agreeing(_wanted(runtime, obstacle))
+        return agreeing(_wanted(runtime, obstacle, dtype))
     except (UserError, OSError) as error:
         if runtime != "auto":
             raise
@@ -125,15 +133,22 @@ def _engine(agreeing: Callable[[list[str]], Engine], runtime: str, obstacle: str
         return None
 
 
-def _first_agreeing(file: Path, names: list[str], deviation_of: Callable[[str, Engine], float]) -> Engine:
+def _first_agreeing(
+    file: Path, names: list[str], deviation_of: Callable[[str, Engine], float], dtype: torch.dtype | None = None
+) -> Engine:
     """Return the first Engine for a file whose deviation is small enough. Raises UserError if there is none."""
     for name in names:
-        engine, known = Engine(file, kind=KINDS[name]), f"{name} {version(name)}"
+        engine = Engine(file, kind=KINDS[name], dtype=dtype)
+        known = f"{name} {version(name)}" + (f" in {_name(dtype)}" if dtype else "")
         found = deviation_of(known, engine)
-        if found <= TOLERANCE["float32"]:
+        if found <= TOLERANCE[_name(dtype)]:
             return engine
         log.warning(f"{known}: its features deviate from PyTorch's by {found:.0e} of their scale: not used.")
     raise UserError(f"the features of {' and '.join(names)} do not agree with PyTorch's.")
+
+
+def _name(dtype: torch.dtype | None) -> str:
+    return str(dtype or torch.float32).removeprefix("torch.")
 
 
 def _new_engine(network: Network, size: tuple[int, int], names: list[str]) -> Engine:
@@ -152,7 +167,7 @@ def _new_engine(network: Network, size: tuple[int, int], names: list[str]) -> En
         return _first_agreeing(file, names, deviation_of)
 
 
-def _cached_engine(tested: TestedNetwork, names: list[str]) -> Engine:
+def _cached_engine(tested: TestedNetwork, names: list[str], dtype: torch.dtype | None) -> Engine:
     """Return the first Engine that agrees with PyTorch, from the cached file if there is one."""
     file = cache_folder() / f"{Path(tested.spec.backbone or '').name}_{fingerprint(tested)}.onnx"
     with only_writer(file.with_suffix(".lock"), str(file), wait=True):
@@ -165,11 +180,11 @@ def _cached_engine(tested: TestedNetwork, names: list[str]) -> Engine:
                 deviations[known] = deviation(engine, references(embedding, engine.contents))
                 write_json(file.with_suffix(".json"), about)
             found = float(deviations[known])
-            if found <= TOLERANCE["float32"]:
+            if found <= TOLERANCE[_name(dtype)]:
                 log.info(f"Features by {known}; they deviate from PyTorch's by {found:.0e} of their scale.")
             return found
 
-        return _first_agreeing(file, names, deviation_of)
+        return _first_agreeing(file, names, deviation_of, dtype)
 
 
 def _checked_by_export() -> str:

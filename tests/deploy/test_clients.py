@@ -13,7 +13,7 @@ from person_reid.cli import export
 from person_reid.data.augment import MEAN, STD
 from person_reid.deploy.clients import CLIENTS
 from person_reid.deploy.embedder import Embedder
-from person_reid.deploy.exported import import_openvino
+from person_reid.deploy.openers import import_openvino
 from tests.support.people import draw_people
 from tests.support.scripts import run
 

@@ -12,8 +12,8 @@ from person_reid.basics import UserError
 from person_reid.cli.flags import testing_parser
 from person_reid.cli.tested import open_embedder
 from person_reid.data.bank import load_bank
+from person_reid.deploy.contents import Contents
 from person_reid.deploy.export import export
-from person_reid.deploy.exported import Contents
 from person_reid.models.factory import create_model
 from person_reid.retrieval.features import extract_features, fused_embedding
 from tests.support import ROOT
@@ -121,10 +121,12 @@ def test_mistakes_are_named(embedder, images, message):
 
 def test_flags_that_an_exported_file_has_decided_are_refused(folder):
     parser = testing_parser()
-    for flags in (["--height", "64"], ["--ms", "1,1.1"], ["--fp16"], ["--name", "other"]):
+    for flags in (["--height", "64"], ["--ms", "1,1.1"], ["--name", "other"]):
         options = parser.parse_args(["--engine", str(folder / "net.pt"), *flags])
         with pytest.raises(UserError, match=f"{flags[0]} was decided when the file was written"):
             open_embedder(options)
+    with pytest.raises(UserError, match="its precision was decided when it was written; leave --fp16 and --bf16 out"):
+        open_embedder(parser.parse_args(["--engine", str(folder / "net.pt"), "--fp16"]))
 
 
 def test_a_mirrored_image_inside_the_file_cannot_be_left_out(folder, tmp_path):

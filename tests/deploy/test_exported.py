@@ -9,8 +9,10 @@ from torch import nn
 
 from person_reid.basics import UserError
 from person_reid.deploy import export as module
+from person_reid.deploy.contents import Contents
 from person_reid.deploy.export import export, tensorrt_advice
-from person_reid.deploy.exported import KINDS, Contents, Engine, providers
+from person_reid.deploy.exported import KINDS, Engine
+from person_reid.deploy.openers import providers
 from person_reid.models.factory import create_model
 from person_reid.retrieval.features import extract_features, fused_embedding
 

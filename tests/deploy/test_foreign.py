@@ -8,8 +8,9 @@ from torch import nn
 from person_reid import Embedder, UserError
 from person_reid.cli.flags import testing_parser
 from person_reid.cli.tested import open_embedder
-from person_reid.deploy.exported import Engine, import_openvino, quiet
+from person_reid.deploy.exported import Engine, quiet
 from person_reid.deploy.foreign import Preparation
+from person_reid.deploy.openers import import_openvino
 
 SIZE = (32, 16)
 BANK = torch.randint(0, 256, (11, *SIZE, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
