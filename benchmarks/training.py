@@ -46,7 +46,7 @@ def main(argv=None):
     variants = {f"usual loop, {name}": (usual_loop, count) for name, count in worker_counts().items()}
     variants |= {name: (suite_loop, flags) for name, flags in suite.items()}
     if options.processes:
-        variants[f"suite, float32, {options.processes} processes"] = (shared_loop, options.processes)
+        variants |= {f"{name}, {options.processes} processes": (shared_loop, flags) for name, flags in suite.items()}
     measured: dict[str, list] = {name: [] for name in variants}
     for _ in range(options.rounds):
         for name, (loop, setting) in variants.items():
@@ -83,17 +83,18 @@ def suite_loop(options, flags, world=None):
     return timed(trainer.batches.of(0), trainer.train_step, options, trainer.device)
 
 
-def shared_loop(options, processes):
+def shared_loop(options, flags):
     """Return the same for several processes together: the sum of speeds, the longest wait, the sum of memory."""
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    processes = options["processes"]
     config = LaunchConfig(1, 1, processes, rdzv_backend="c10d", rdzv_endpoint="localhost:0", run_id="benchmark")
     share = {**options, "batchsize": options["batchsize"] // processes}
-    speeds, waits, memory = zip(*elastic_launch(config, one_of_several)(share).values(), strict=True)
+    speeds, waits, memory = zip(*elastic_launch(config, one_of_several)(share, flags).values(), strict=True)
     return sum(speeds), max(waits), sum(memory)
 
 
-def one_of_several(options):
+def one_of_several(options, flags):
     """Run suite_loop in one of the processes that torchrun started."""
     import torch
 
@@ -101,7 +102,7 @@ def one_of_several(options):
 
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ["WORLD_SIZE"])))
     with join_world(options["gpu_ids"]) as world:
-        return suite_loop(options, [], world)
+        return suite_loop(options, flags, world)
 
 
 def parsed(options, *flags):
