@@ -16,6 +16,7 @@ import shlex
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -231,8 +232,13 @@ def seed_everything(seed: int) -> None:
 def busy_cores() -> int:
     """Return how many cores other processes have used in the last minute and still use; 0 if it is not known."""
     try:
-        running = Path("/proc/loadavg").read_text(encoding="ascii").split()[3].split("/")[0]  # this process included
-        return min(int(running) - 1, round(os.getloadavg()[0]))
+        busy = round(os.getloadavg()[0])
+        for _ in range(3):  # a command that was just ending at the first look does not count
+            if busy > 0:
+                running = Path("/proc/loadavg").read_text(encoding="ascii").split()[3].split("/")[0]  # this one too
+                busy = min(busy, int(running) - 1)
+                time.sleep(0.01)
+        return busy
     except (OSError, ValueError, IndexError):  # not Linux
         return 0
 

@@ -161,9 +161,17 @@ def test_cores_are_busy_that_were_and_still_are(running, minute, busy, monkeypat
     assert busy_cores() == busy
 
 
+def test_a_command_that_is_just_ending_does_not_count(monkeypatch):
+    looks = iter(["3/80", "1/80"])
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: f"2.0 0.5 0.5 {next(looks)} 12345\n")
+    monkeypatch.setattr(os, "getloadavg", lambda: (2.0, 0.5, 0.5), raising=False)
+    assert busy_cores() == 0
+
+
 @pytest.mark.parametrize("content", ["", "0.1 0.5 0.5", "a b c d/e f"])
 def test_a_system_that_does_not_say_is_quiet(content, monkeypatch):
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: content)
+    monkeypatch.setattr(os, "getloadavg", lambda: (2.0, 0.5, 0.5), raising=False)
     assert busy_cores() == 0
 
 

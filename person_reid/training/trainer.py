@@ -23,6 +23,7 @@ from person_reid.data.bank import Batch
 from person_reid.distributed import World
 from person_reid.models.network import Network
 from person_reid.training.batches import Batches
+from person_reid.training.compiled_pooling import replace_pools
 from person_reid.training.criterion import Criterion, predicted
 from person_reid.training.interruption import NotFinite, Stopped
 from person_reid.training.schedule import BACKBONE, HEAD, build_optimizer, build_scheduler
@@ -105,7 +106,9 @@ class Trainer:
         self.history: list[dict[str, float]] = []
         self.epoch = self.step = 0  # finished epochs, and finished steps of the next epoch
         self.totals = torch.zeros(3, device=self.device)  # of that epoch: Σ loss, Σ wrong, images
+        self.spent = 0.0  # seconds on that epoch, before a stop
         if spec.compile:
+            replace_pools(self.network)
             self.module.compile(mode=spec.compile, dynamic=False)
 
     def train_epoch(
@@ -138,15 +141,18 @@ class Trainer:
                     bar.set_postfix_str(f"loss {mean_loss:.3f}, accuracy {1 - error:.1%}, {speed:.0f} images/s")
                 if self._updates(self.step - 1) and self._agreed(stop):
                     self._read(epoch, losses)  # a loss that is not finite must not be saved
+                    self.spent += time.perf_counter() - began
                     raise Stopped
         mean_loss, error, seen = self._read(epoch, losses, together=True)
         self.epoch, self.step = epoch + 1, 0
         self.totals.zero_()
+        elapsed = time.perf_counter() - began
+        seconds, self.spent = self.spent + elapsed, 0.0
         self.world.follow(self.network.buffers())  # saved batch-norm statistics are those that are evaluated
-        speed = self.world.size * (seen / self.world.size - unseen) / (time.perf_counter() - began)
+        speed = self.world.size * (seen / self.world.size - unseen) / elapsed
         lr = float(self.scheduler.get_last_lr()[: HEAD + 1][-1])  # the backbone's if no head learns
-        seconds = round(seen / speed, 2) if speed else 0.0  # of the whole epoch, before a stop too
-        return {"loss": mean_loss, "error": error, "lr": lr, "images_per_second": round(speed, 1), "seconds": seconds}
+        speeds = {"images_per_second": round(speed, 1), "seconds": round(seconds, 2)}
+        return {"loss": mean_loss, "error": error, "lr": lr, **speeds}
 
     def train_step(self, batch: Batch, step: int = 0) -> tuple[Tensor, Tensor]:
         """Run the epoch's batch `step`; update after every --accumulate batches. Return loss and logits, detached."""
@@ -240,7 +246,8 @@ class Trainer:
     def state_dict(self) -> dict[str, Any]:
         """Return all that `load_state_dict` needs to continue after the last update as if nothing had happened."""
         parts = {name: getattr(self, name).state_dict() for name in self._parts()}
-        return {**parts, "epoch": self.epoch, "step": self.step, "totals": self.totals, "history": self.history}
+        place = {"epoch": self.epoch, "step": self.step, "totals": self.totals, "spent": self.spent}
+        return {**parts, **place, "history": self.history}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state that `state_dict` returned."""
@@ -249,7 +256,7 @@ class Trainer:
         for name in self._parts():
             getattr(self, name).load_state_dict(state[name])
         self.epoch, self.step, self.history = state["epoch"], state["step"], state["history"]
-        self.totals = state["totals"].to(self.device)
+        self.totals, self.spent = state["totals"].to(self.device), state.get("spent", 0.0)
 
     def _parts(self) -> list[str]:
         parts = ["network", "criterion", "optimizer", "scheduler", "scaler"]

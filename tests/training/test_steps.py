@@ -65,6 +65,30 @@ def test_a_run_stopped_within_its_epochs_ends_with_the_same_weights(flags):
     assert [record["loss"] for record in part.history] == pytest.approx([record["loss"] for record in whole.history])
 
 
+def test_the_time_of_an_epoch_is_that_of_all_its_parts(monkeypatch):
+    """Not the speed of its last part, in which a compiled run compiles again, times its length."""
+    clock = 0.0
+    monkeypatch.setattr("person_reid.training.trainer.time.perf_counter", lambda: clock)
+
+    def timed(trained, *seconds):
+        step, durations = trained.train_step, iter(seconds)
+
+        def slow_step(batch, number):
+            nonlocal clock
+            clock += next(durations)
+            return step(batch, number)
+
+        trained.train_step = slow_step
+        return trained
+
+    stopped, resumed = timed(trainer(), 10.0), timed(trainer(), 1.0, 2.0)
+    with pytest.raises(Stopped):
+        stopped.train_epoch(stop=lambda: True)
+    clock += 1000
+    resumed.load_state_dict(copy.deepcopy(stopped.state_dict()))
+    assert [resumed.train_epoch()["seconds"], resumed.spent] == [13.0, 0.0]
+
+
 def test_accumulated_batches_are_one_large_batch():
     """Without batch norm and augmentation, two batches of 4 and an update are one batch of 8."""
     large, small = trainer("--batchsize", "8", total=1), trainer("--batchsize", "4", "--accumulate", "2", total=1)
