@@ -233,11 +233,11 @@ def busy_cores() -> int:
     """Return how many cores other processes have used in the last minute and still use; 0 if it is not known."""
     try:
         busy = round(os.getloadavg()[0])
-        for _ in range(3):  # a command that was just ending at the first look does not count
+        for pause in (0, 0.01, 0.01):  # a command that was just ending at the first look does not count
             if busy > 0:
+                time.sleep(pause)
                 running = Path("/proc/loadavg").read_text(encoding="ascii").split()[3].split("/")[0]  # this one too
                 busy = min(busy, int(running) - 1)
-                time.sleep(0.01)
         return busy
     except (OSError, ValueError, IndexError):  # not Linux
         return 0

@@ -33,31 +33,17 @@ def replace_pools(module: nn.Module) -> None:
                 module.set_submodule(name, MaxPool(*window))
 
 
-@torch.library.custom_op("person_reid::max_pool", mutates_args=())
-def max_pool(maps: Tensor, kernel: int, stride: int, padding: int) -> tuple[Tensor, Tensor]:
+def _pool(maps: Tensor, kernel: int, stride: int, padding: int) -> tuple[Tensor, Tensor]:
     """Return the largest values (B, C, h, w) of the windows of maps (B, C, H, W), and where they are."""
     pooled, places = aten.max_pool2d_with_indices(maps, [kernel], [stride], [padding])
     return pooled, places
 
 
-@torch.library.custom_op("person_reid::max_pool_backward", mutates_args=())
-def max_pool_backward(gradient: Tensor, maps: Tensor, places: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
-    """Return the gradient of `maps`, given that of the values that max_pool found at `places`."""
-    result: Tensor = aten.max_pool2d_with_indices_backward(
-        gradient, maps, [kernel], [stride], [padding], [1], False, places
-    )
+def _gradient(gradient: Tensor, maps: Tensor, places: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
+    """Return the gradient of `maps`, given that of the values that _pool found at `places`."""
+    window = ([kernel], [stride], [padding], [1], False)
+    result: Tensor = aten.max_pool2d_with_indices_backward(gradient, maps, *window, places)
     return result
-
-
-@max_pool.register_fake
-def _shapes(maps: Tensor, kernel: int, stride: int, padding: int) -> tuple[Tensor, Tensor]:
-    pooled, places = aten.max_pool2d_with_indices(maps, [kernel], [stride], [padding])
-    return pooled, places
-
-
-@max_pool_backward.register_fake
-def _shape(gradient: Tensor, maps: Tensor, places: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
-    return torch.empty_like(maps)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -70,4 +56,8 @@ def _backward(ctx: Any, gradient: Tensor, _: Any) -> tuple[Any, ...]:
     return max_pool_backward(gradient, *ctx.saved_tensors, *ctx.window), None, None, None
 
 
+max_pool = torch.library.custom_op("person_reid::max_pool", _pool, mutates_args=())
+max_pool_backward = torch.library.custom_op("person_reid::max_pool_backward", _gradient, mutates_args=())
+max_pool.register_fake(_pool)  # PyTorch's own operators know the shapes of their results
+max_pool_backward.register_fake(_gradient)
 max_pool.register_autograd(_backward, setup_context=_keep)
