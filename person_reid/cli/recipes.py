@@ -40,11 +40,8 @@ def plan(path: str | Path, seed: int, further: Sequence[str] = ()) -> Run:
     given = _given(training_parser(), further)
     _refuse(given, OF_TRAINING)
     plain = parse_train(["--config", str(path)])
-    changes = {
-        name: _without_folders(value)
-        for name, value in given.items()
-        if name not in WITHOUT_EFFECT and value != getattr(plain, name)
-    }
+    named = {name: _without_folders(value) for name, value in given.items() if name not in WITHOUT_EFFECT}
+    changes = {name: value for name, value in named.items() if value != _without_folders(getattr(plain, name))}
     parts = [recipe.name.replace("/", "_"), f"seed{seed}", *(f"{name}-{value}" for name, value in changes.items())]
     name = "_".join("".join(c if c.isalnum() or c in "._-" else "-" for c in part) for part in parts).strip(".-")
     words = ["--config", str(path), *further, "--seed", str(seed), "--name", name]

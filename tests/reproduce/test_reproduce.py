@@ -155,6 +155,12 @@ def test_runs_with_changed_flags_have_rows_of_their_own(tiny):
     assert "--bf16" in rows[2][0] and "--weights osnet.pth" in rows[2][0] and "/home" not in rows[2][0]
 
 
+def test_where_a_file_of_the_recipe_lies_is_no_change(tiny):
+    write_recipe(tiny, weights="osnet.pth")
+    assert plan(tiny, 0, ["--weights", "/home/me/osnet.pth"]).changes == {}
+    assert plan(tiny, 0, ["--weights", "/home/me/other.pth"]).changes == {"weights": "other.pth"}
+
+
 def test_a_record_of_the_recipe_as_it_was_counts_no_longer(tiny):
     record = json.loads(json.dumps(a_record(plan(tiny, 0))))
     assert plan(tiny, 0).done([record]) and not plan(tiny, 1).done([record])

@@ -60,7 +60,8 @@ class Browser:
         return self
 
     def __exit__(self, *_):
-        self.process.terminate()
+        self.session = None
+        self.call("Browser.close")  # a browser that is killed leaves its folders behind
         self.process.wait(PATIENCE)
         os.close(self.input)
         os.close(self.output)
