@@ -7,9 +7,10 @@
     python benchmarks/training.py --data_dir ../Market/pytorch --processes 2
 
 The usual loop is benchmarks/usual.py (ImageFolder, DataLoader, float32, channels first), with two workers and with one
-for each core. The suite is its Trainer in float32, in bfloat16 and, on request, compiled, or with the batch divided
-among --processes as in train_DDP.py. Each variant runs --rounds times in its own process, one after the other; the
-median counts. Prints rows of a Markdown table: images per second, share of time spent waiting for data, peak memory.
+for each core. The suite is its Trainer in float32, in bfloat16 and, on request, compiled, with large blocks of memory
+given back to the kernel, or with the batch divided among --processes as in train_DDP.py. Each variant runs --rounds
+times in its own process, one after the other; the median counts. Prints rows of a Markdown table: images per second,
+share of time spent waiting for data, peak memory.
 """
 
 import os
@@ -17,6 +18,7 @@ import statistics
 import sys
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -38,6 +40,7 @@ def main(argv=None):
     parser.add_argument("--rounds", type=int, default=3, help="number of rounds; the median is printed")
     parser.add_argument("--gpu_ids", default="-1", help="the GPU to use; -1 for the CPU")
     parser.add_argument("--compile", action="store_true", help="also the suite with --compile")
+    parser.add_argument("--give_back", action="store_true", help="also the suite without basics.keep_memory")
     parser.add_argument("--processes", type=int, help="also the suite in this many processes that share each batch")
     options = parser.parse_args(argv)
     suite = {"suite, float32": [], "suite, bfloat16": ["--bf16"]}
@@ -45,6 +48,8 @@ def main(argv=None):
         suite |= {f"{name}, compiled": [*flags, "--compile"] for name, flags in suite.items()}
     variants = {f"usual loop, {name}": (usual_loop, count) for name, count in worker_counts().items()}
     variants |= {name: (suite_loop, flags) for name, flags in suite.items()}
+    if options.give_back:
+        variants |= {f"{name}, memory given back": (forgetful_loop, flags) for name, flags in suite.items()}
     if options.processes:
         variants |= {f"{name}, {options.processes} processes": (shared_loop, flags) for name, flags in suite.items()}
     measured: dict[str, list] = {name: [] for name in variants}
@@ -81,6 +86,12 @@ def suite_loop(options, flags, world=None):
     trainer = set_up(train_spec(parsed(options, *flags)), world).trainer
     trainer.begin_epoch(0)
     return timed(trainer.batches.of(0), trainer.train_step, options, trainer.device)
+
+
+def forgetful_loop(options, flags):
+    """Return the same for a Trainer whose C library gives large blocks back to the kernel, as it does by default."""
+    with patch("person_reid.training.run.keep_memory"):
+        return suite_loop(options, flags)
 
 
 def shared_loop(options, flags):

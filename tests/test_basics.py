@@ -1,5 +1,8 @@
 import errno
 import os
+import platform
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from person_reid.basics import (
     atomic_write,
     busy_cores,
     did_you_mean,
+    importable,
     only_writer,
     printable,
     select_device,
@@ -175,18 +179,40 @@ def test_a_system_that_does_not_say_is_quiet(content, monkeypatch):
     assert busy_cores() == 0
 
 
-@pytest.mark.parametrize(("busy", "policy"), [(0, None), (1, None), (3, "passive")])
-def test_threads_wait_asleep_if_others_need_the_cores(busy, policy, monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
-    monkeypatch.setattr(cli, "busy_cores", lambda: busy)
-    monkeypatch.setenv("OMP_WAIT_POLICY", "")  # so that it is restored
-    monkeypatch.delenv("OMP_WAIT_POLICY")
-    cli.wait_asleep()
-    assert os.environ.get("OMP_WAIT_POLICY") == policy
-    monkeypatch.setenv("OMP_WAIT_POLICY", "active")  # the user's own choice stays
-    cli.wait_asleep()
-    assert os.environ["OMP_WAIT_POLICY"] == "active"
+def test_threads_spin_briefly_unless_the_user_chose(monkeypatch):
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, "")  # so that it is restored
+        monkeypatch.delenv(name)
+    cli.wait_briefly()
+    assert os.environ["GOMP_SPINCOUNT"] == "10000"
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    cli.wait_briefly()
+    assert os.environ["GOMP_SPINCOUNT"] == "7"
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")  # which libgomp would ignore beside the other
+    cli.wait_briefly()
+    assert "GOMP_SPINCOUNT" not in os.environ
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only the GNU C library has this setting")
+def test_large_blocks_are_used_again_without_new_pages():
+    script = """
+import resource
+from person_reid.basics import keep_memory
+
+def new_pages():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    b"x" * (64 << 20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+usual = min(new_pages() for _ in range(3))
+keep_memory()
+print(usual, min(new_pages() for _ in range(3)))
+"""
+    environment = {**os.environ, **importable()}
+    found = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    usual, kept = map(int, found.stdout.split())
+    assert 4 * kept < usual
 
 
 def test_a_busy_machine_is_mentioned_but_the_number_of_threads_stays(monkeypatch, caplog):

@@ -4,23 +4,23 @@ import logging
 import os
 import sys
 
-from person_reid.basics import busy_cores, printable
+from person_reid.basics import printable
+
+SPINS = 10_000  # some 50 microseconds; libgomp's own choice, 300,000, is over a millisecond
 
 
-def wait_asleep() -> None:
-    """Let OpenMP's threads sleep while they wait for each other, if other processes use the cores.
+def wait_briefly() -> None:
+    """Let OpenMP's threads sleep soon while they wait for each other, instead of spinning for long.
 
-    They spin by default, which is faster on a quiet machine and several times slower on a busy one: a thread that spins
-    holds the core that the last thread needs. Results do not depend on it. OpenMP reads the setting when torch is
-    imported, so this is called first.
+    A thread that spins may hold the core that the last thread needs, as soon as another program runs: two threads are
+    then several times slower than one. A brief spin costs nothing on a quiet machine. Results do not depend on it.
+    libgomp, which PyTorch has on Linux, reads the setting when torch is imported, so this is called first.
     """
-    cores = os.cpu_count() or 1
-    ours = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
-    if busy_cores() > cores - ours:
-        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
 
 
-wait_asleep()
+wait_briefly()
 
 
 class Printer(logging.Handler):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from person_reid.basics import UserError, seed_everything
+from person_reid.basics import UserError, keep_memory, seed_everything
 from person_reid.data.bank import BatchSource, fingerprint
 from person_reid.data.layout import Split, join_splits, read_further_splits, read_training_splits, read_unlabelled
 from person_reid.data.unlabelled import read_people
@@ -97,6 +97,8 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
     world = world or World()
     device = world.device(spec.gpu_ids)
     check_runtime(spec.runtime, device)
+    if device.type == "cpu":
+        keep_memory()
     if device.type == "cuda":  # on tensor cores, with ten bits of mantissa instead of 23
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = spec.tf32
     data, augment = spec.data, spec.data.augment
