@@ -4,8 +4,8 @@
     python benchmarks/busy.py
     python benchmarks/busy.py --commands train test --threads 1
 
-Prints rows of Markdown: the suite as it is (threads that wait sleep if the machine is busy), with threads that spin
-while they wait (OMP_WAIT_POLICY=active), and with --threads. Needs a machine that does nothing else. Linux.
+Prints rows of Markdown: the suite as it is (threads that wait spin briefly, then sleep), with threads that only spin
+(OMP_WAIT_POLICY=active), and with --threads. Needs a machine that does nothing else. Linux.
 """
 
 import os
