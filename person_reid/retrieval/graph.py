@@ -15,6 +15,7 @@ two steps, and B = N⁻¹ S G + G Sᵀ N⁻¹ the A + Aᵀ of the second. Then
 and A_q is multiplied by the factors of B, which have far fewer entries than B if the graph is tangled.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -54,17 +55,20 @@ class GraphScores(Scores):
         adjacency = sparse_rows(found.indices, np.ones(found.indices.shape, np.float32))
         self.adjacency = (adjacency + adjacency.T).tocsr()
         weights = sparse_rows(found.indices[:, :k2], np.square(found.similarities[:, :k2]))
-        first = weights @ self.adjacency
-        scale = sparse.diags_array(1 / row_norms(first))
-        first, self.step = scale @ first, scale @ weights
-        self.graph = (first + first.T).tocsr()
-        norms = np.empty(len(features), np.float32)
+        spans = chunks((len(features), 1))
 
-        def measure(start: int, stop: int) -> None:  # in chunks: A of the second step would be the largest matrix
-            norms[start:stop] = row_norms(weights[start:stop] @ self.graph)
+        def in_chunks(work: Callable[[int, int], Any]) -> list[Any]:  # a product of chunks takes all threads
+            return run_chunks(work, spans, "graph")
 
-        run_chunks(measure, chunks((len(features), 1)), "graph")
-        weights = sparse.diags_array(1 / norms) @ weights
+        norms = in_chunks(lambda start, stop: row_norms(weights[start:stop] @ self.adjacency))
+        self.step = sparse.diags_array(1 / np.concatenate(norms)) @ weights
+        # B = N⁻¹ S G + G Sᵀ N⁻¹ in a single product
+        left = sparse.hstack([self.step, self.adjacency], format="csr")
+        right = sparse.vstack([self.adjacency, self.step.T], format="csr")
+        self.graph = sparse.vstack(in_chunks(lambda start, stop: left[start:stop] @ right), format="csr")
+        # not A itself, which would be the largest matrix
+        norms = in_chunks(lambda start, stop: row_norms(weights[start:stop] @ self.graph))
+        weights = sparse.diags_array(1 / np.concatenate(norms)) @ weights
         self.query_weights = weights[: len(query)]
         self.gallery_weights = (1 - lambda_value) * weights[len(query) :]
 

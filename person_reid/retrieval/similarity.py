@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +23,7 @@ CHUNK_BYTES = 2**28  # of float32 scores at a time, for each thread; smaller pro
 MOST_ROWS = 512
 MOST_THREADS = 4
 Features = npt.NDArray[np.float32]  # (images, dimension)
+T = TypeVar("T")
 
 
 def unit_rows(features: Features) -> Features:
@@ -127,9 +130,14 @@ DISTANCES = {"cosine": CosineScores, "euclidean": EuclideanScores}
 
 
 def chunks(shape: tuple[int, int], budget: int = CHUNK_BYTES) -> list[tuple[int, int]]:
-    """Split the rows of a float32 matrix into (start, stop) chunks of at most `budget` bytes, or of a single row."""
+    """Split the rows of a float32 matrix into (start, stop) chunks of at most `budget` bytes, or of a single row.
+
+    They are of equal size, and the threads get equally many, so that none waits for the last one.
+    """
     rows = max(1, min(MOST_ROWS, budget // (4 * max(shape[1], 1))))
-    return [(start, min(start + rows, shape[0])) for start in range(0, shape[0], rows)]
+    rounds = math.ceil(shape[0] / (rows * thread_count()))
+    ends = np.linspace(0, shape[0], min(rounds * thread_count(), shape[0]) + 1).astype(int).tolist()
+    return list(itertools.pairwise(ends))
 
 
 def on_cpu(values: Any) -> npt.NDArray[Any]:
@@ -153,13 +161,13 @@ def _libraries() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def run_chunks(work: Callable[[int, int], object], spans: Collection[tuple[int, int]], description: str) -> None:
-    """Call work(start, stop) for every span, in a few threads: one chunk is counted while another is multiplied.
+def run_chunks(work: Callable[[int, int], T], spans: Collection[tuple[int, int]], description: str) -> list[T]:
+    """Return work(start, stop) of every span, in a few threads: one chunk is counted while another is multiplied.
 
     The threads share the cores among them. Two products that each used all cores would wait for each other.
     """
     threads = thread_count()
     each = max(1, (os.cpu_count() or 1) // threads)
     with _libraries().limit(limits=each, user_api="blas"), ThreadPoolExecutor(threads) as pool:
-        for _ in progress(pool.map(lambda span: work(*span), spans), total=len(spans), desc=description, unit="chunk"):
-            pass
+        results = pool.map(lambda span: work(*span), spans)
+        return list(progress(results, total=len(spans), desc=description, unit="chunk"))
