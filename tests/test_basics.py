@@ -179,12 +179,16 @@ def test_a_system_that_does_not_say_is_quiet(content, monkeypatch):
     assert busy_cores() == 0
 
 
-def test_threads_spin_briefly_unless_the_user_chose(monkeypatch):
+@pytest.mark.parametrize(("busy", "spins"), [(0, "10000"), (1, "10000"), (3, "1000")])
+def test_threads_spin_briefly_unless_the_user_chose(busy, spins, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    monkeypatch.setattr(cli, "busy_cores", lambda: busy)
     for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
         monkeypatch.setenv(name, "")  # so that it is restored
         monkeypatch.delenv(name)
     cli.wait_briefly()
-    assert os.environ["GOMP_SPINCOUNT"] == "10000"
+    assert os.environ["GOMP_SPINCOUNT"] == spins
     monkeypatch.setenv("GOMP_SPINCOUNT", "7")
     cli.wait_briefly()
     assert os.environ["GOMP_SPINCOUNT"] == "7"

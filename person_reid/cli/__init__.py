@@ -4,20 +4,24 @@ import logging
 import os
 import sys
 
-from person_reid.basics import printable
+from person_reid.basics import busy_cores, printable
 
 SPINS = 10_000  # some 50 microseconds; libgomp's own choice, 300,000, is over a millisecond
+BUSY_SPINS = 1000
 
 
 def wait_briefly() -> None:
     """Let OpenMP's threads sleep soon while they wait for each other, instead of spinning for long.
 
     A thread that spins may hold the core that the last thread needs, as soon as another program runs: two threads are
-    then several times slower than one. A brief spin costs nothing on a quiet machine. Results do not depend on it.
-    libgomp, which PyTorch has on Linux, reads the setting when torch is imported, so this is called first.
+    then several times slower than one. A brief spin costs nothing on a quiet machine; if other processes use the cores,
+    it is briefer still. Results do not depend on it. libgomp, which PyTorch has on Linux, reads the setting when torch
+    is imported, so this is called first.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
+        cores = os.cpu_count() or 1
+        ours = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
+        os.environ.setdefault("GOMP_SPINCOUNT", str(BUSY_SPINS if busy_cores() > cores - ours else SPINS))
 
 
 wait_briefly()
