@@ -97,17 +97,17 @@ class Embedder:
                 tested = network_of_run(str(source), which_epoch, size)
             else:
                 tested = TestedNetwork(resolve(NetworkSpec(str(source), *size)), str(weights), seed=0)
-            engine = fast_engine(tested, runtime or "torch", obstacle_of(device, scales), dtype)
+            engine = fast_engine(tested, runtime or "torch", obstacle_of(device), dtype, scales)
         if engine:
             self.size, self.dim, features = engine.size, engine.contents.dim, engine.features
             self._extract = lambda bank, text: features(bank, batch_size, flip, text, unit_length)
             return
         network = load_network(tested)
         self.size, self.dim = tested.size, network.dim
-        embed = fused_embedding(network, device)
+        embed = fused_embedding(network, device, scales)
 
         def extract(bank: Bank, text: str) -> Features:
-            return extract_features(embed, bank, device, batch_size, scales, flip, dtype, text, unit_length)
+            return extract_features(embed, bank, device, batch_size, flip, dtype, text, unit_length)
 
         self._extract = extract
 

@@ -8,6 +8,7 @@ person_reid/deploy/exported.py reads them back.
 
 import io
 import tempfile
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
 from importlib.util import find_spec
@@ -67,7 +68,12 @@ class Deployed(nn.Module):
 
 
 def export(
-    network: Network, contents: Contents, path: str | Path, kind: str, calibration: torch.Tensor | None = None
+    network: Network,
+    contents: Contents,
+    path: str | Path,
+    kind: str,
+    calibration: torch.Tensor | None = None,
+    scales: Sequence[float] = (1.0,),
 ) -> float:
     """Write `network` to `path` as `kind` (onnx, torchscript or export), whole or not at all, and check the file.
 
@@ -75,6 +81,7 @@ def export(
 
     calibration: N images, uint8 (N, H, W, 3), on which int8 measures the ranges of the activations (ONNX only); without
     them, int8 measures each batch while the file runs, which is slow.
+    scales: see fused_embedding.
 
     Each convolution is fused with the norm after it. The file is run (ONNX by onnxruntime) at the CHECKED_BATCHES and
     compared with PyTorch. Returns the largest deviation as a fraction of the largest feature. Raises UserError if the
@@ -86,7 +93,7 @@ def export(
     float_contents = replace(contents, precision="float32") if contents.precision == "int8" else contents
     with atomic_write(path) as temporary:
         temporary.touch()
-        embedding = fused_embedding(network, torch.device("cpu")).requires_grad_(False)
+        embedding = fused_embedding(network, torch.device("cpu"), scales).requires_grad_(False)
         expected = references(embedding, contents)
         module = Deployed(embedding, float_contents).eval()
         try:

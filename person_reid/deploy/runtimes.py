@@ -48,19 +48,24 @@ def kind_of_file(path: Path, runtime: str | None) -> str:
 
 
 def fast_engine(
-    tested: TestedNetwork, runtime: str, obstacle: str = "", dtype: torch.dtype | None = None
+    tested: TestedNetwork,
+    runtime: str,
+    obstacle: str = "",
+    dtype: torch.dtype | None = None,
+    scales: Sequence[float] = (1.0,),
 ) -> Engine | None:
     """Return an Engine that gives the features of a network on the CPU, or None if PyTorch should compute them.
 
     runtime: torch, onnxruntime, openvino, or auto: the fastest of those installed that agrees with PyTorch.
     obstacle: why only PyTorch can do what is asked for, in words. dtype: in which to compute; None is float32.
+    scales: see fused_embedding.
 
     An Engine is used only if its features deviate from PyTorch's in float32 by at most the TOLERANCE of its precision,
     1e-4 of their scale in float32. For auto, every other outcome means PyTorch, and the log says why. Raises UserError
     or OSError if another runtime that was asked for is not installed, does not agree, or cannot be used; also for an
     unknown one.
     """
-    return _engine(lambda names: _cached_engine(tested, names, dtype), runtime, obstacle, dtype)
+    return _engine(lambda names: _cached_engine(tested, names, dtype, scales), runtime, obstacle, dtype)
 
 
 def check_runtime(runtime: str, device: torch.device) -> None:
@@ -94,11 +99,9 @@ def features_of(
     }
 
 
-def obstacle_of(device: torch.device, scales: Sequence[float] = (1.0,)) -> str:
+def obstacle_of(device: torch.device) -> str:
     """Return why no exported file can do what is asked of a network, in words; "" if one can."""
-    if device.type != "cpu":
-        return f"the network runs on {device}"
-    return "" if list(scales) == [1] else "the images are resized (--ms)"
+    return "" if device.type == "cpu" else f"the network runs on {device}"
 
 
 def _wanted(runtime: str, obstacle: str, dtype: torch.dtype | None = None) -> list[str]:
@@ -167,16 +170,18 @@ def _new_engine(network: Network, size: tuple[int, int], names: list[str]) -> En
         return _first_agreeing(file, names, deviation_of)
 
 
-def _cached_engine(tested: TestedNetwork, names: list[str], dtype: torch.dtype | None) -> Engine:
+def _cached_engine(
+    tested: TestedNetwork, names: list[str], dtype: torch.dtype | None, scales: Sequence[float]
+) -> Engine:
     """Return the first Engine that agrees with PyTorch, from the cached file if there is one."""
-    file = cache_folder() / f"{Path(tested.spec.backbone or '').name}_{fingerprint(tested)}.onnx"
+    file = cache_folder() / f"{Path(tested.spec.backbone or '').name}_{fingerprint(tested, scales)}.onnx"
     with only_writer(file.with_suffix(".lock"), str(file), wait=True):
-        about = _about(file) or _write(tested, file)
+        about = _about(file) or _write(tested, file, scales)
         deviations = about["deviations"]
 
         def deviation_of(known: str, engine: Engine) -> float:
             if known not in deviations:
-                embedding = fused_embedding(load_network(tested), torch.device("cpu"))
+                embedding = fused_embedding(load_network(tested), torch.device("cpu"), scales)
                 deviations[known] = deviation(engine, references(embedding, engine.contents))
                 write_json(file.with_suffix(".json"), about)
             found = float(deviations[known])
@@ -197,10 +202,10 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "person-reid"
 
 
-def fingerprint(tested: TestedNetwork) -> str:
-    """Return 16 hexadecimal digits that depend on the weights, on the layers, and on the code that computes them."""
+def fingerprint(tested: TestedNetwork, scales: Sequence[float] = (1.0,)) -> str:
+    """Return 16 hexadecimal digits that depend on weights, layers and scales, and on the code that computes them."""
     digest = hashlib.sha256()
-    described = [tested.spec, tested.num_classes, tested.whole, tested.seed]
+    described = [tested.spec, tested.num_classes, tested.whole, tested.seed, *map(float, scales)]
     digest.update(repr([*described, *map(version, PACKAGES)]).encode())
     package = Path(__file__).parent.parent
     for place in CODE:
@@ -211,13 +216,13 @@ def fingerprint(tested: TestedNetwork) -> str:
     return digest.hexdigest()[:16]
 
 
-def _write(tested: TestedNetwork, file: Path) -> dict[str, Any]:
+def _write(tested: TestedNetwork, file: Path, scales: Sequence[float]) -> dict[str, Any]:
     """Export a network to `file`, with what is known about it beside it. Returns that."""
     check_onnx()
     log.info(f"{file}: exporting the network, once.")
     network, (height, width) = load_network(tested), tested.size
     contents = Contents(height, width, network.dim, network.pieces, f"{tested.weights}", normalised=True)
-    found = export(network, contents, file, "onnx")
+    found = export(network, contents, file, "onnx", scales=scales)
     about = {"sha256": hashlib.sha256(file.read_bytes()).hexdigest(), "deviations": {_checked_by_export(): found}}
     write_json(file.with_suffix(".json"), about)
     return about

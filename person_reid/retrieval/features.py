@@ -1,7 +1,7 @@
 """From images to features: the network's outputs, summed over mirrored and resized copies and scaled to unit length."""
 
 from collections.abc import Callable, Sequence
-from typing import cast
+from contextlib import suppress
 
 import torch
 from torch.fx.experimental.optimization import fuse
@@ -34,29 +34,39 @@ def parse_scales(text: str) -> list[float]:
     return [area**0.5 for area in areas]
 
 
-def fused_embedding(network: Network, device: torch.device) -> torch.nn.Module:
+def fused_embedding(network: Network, device: torch.device, scales: Sequence[float] = (1.0,)) -> torch.nn.Module:
     """Return the module images → features of a network, on `device` and in evaluation mode.
+
+    scales: factors by which the images are resized (bicubic); the features are summed.
 
     If the network can be traced, each convolution is fused with the batch norm after it: the same numbers, sooner.
     """
     network.to(device).to(memory_format=torch.channels_last).eval()
-    embedding = _Embedding(network)
-    try:
-        fused = cast(_Embedding, fuse(embedding))  # a GraphModule that computes the same
-    except Exception:  # tracing fails in as many ways as networks branch; then the network runs as it is
-        return embedding
-    fused.pieces = embedding.pieces
-    return fused
+    embedding: torch.nn.Module = _Embedding(network)
+    with suppress(Exception):  # tracing fails in as many ways as networks branch; then the network runs as it is
+        embedding = fuse(embedding)  # a GraphModule that computes the same
+    return _Scaled(embedding, scales, network.pieces)
 
 
 class _Embedding(torch.nn.Module):
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
-        self.pieces = network.pieces
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.network.embed(images)
+
+
+class _Scaled(torch.nn.Module):
+    """Σ_scale embed(resize(image, scale)), in float32."""
+
+    def __init__(self, embed: torch.nn.Module, scales: Sequence[float], pieces: int) -> None:
+        super().__init__()
+        self.embed, self.scales, self.pieces = embed, scales, pieces
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features: list[torch.Tensor] = [self.embed(_resize(images, scale)).float() for scale in self.scales]
+        return sum(features[1:], features[0])
 
 
 @torch.inference_mode()
@@ -65,7 +75,6 @@ def extract_features(
     bank: Bank,
     device: torch.device,
     batch_size: int,
-    scales: Sequence[float] = (1.0,),
     flip: bool = True,
     dtype: torch.dtype | None = None,
     description: str = "features",
@@ -74,12 +83,11 @@ def extract_features(
     """Return the features (N, D) float32 of a bank of N images, uint8 (N, H, W, 3).
 
     embed: (B, 3, H, W) → (B, D), as from fused_embedding; with an attribute `pieces`, each piece is normalised alone.
-    scales: factors by which the original image is resized (bicubic).
     flip: add the mirrored image's output.
     dtype: of autocast, torch.float16 or torch.bfloat16; None computes in float32.
     unit: L2-normalise the features; otherwise they keep the length that the network gives them.
 
-        feature = Σ_scale Σ_{image, mirrored} embed(resize(image, scale)), divided by its length
+        feature = Σ_{image, mirrored} embed(image), divided by its length
     """
     if device.type == "cpu":
         batch_size = min(batch_size, CPU_BATCH)
@@ -89,8 +97,7 @@ def extract_features(
             images = normalise(chunk.to(device))
             views = [images, images.flip(3)] if flip else [images]
             with autocast(device, dtype):
-                outputs = (embed(_resize(view, scale)).float() for scale in scales for view in views)
-                total = sum(outputs, torch.zeros((), device=device))
+                total = sum((embed(view).float() for view in views), torch.zeros((), device=device))
             features.append((unit_length(total, getattr(embed, "pieces", 1)) if unit else total).cpu())
             bar.update(len(chunk))
     return torch.cat(features).numpy()

@@ -59,9 +59,9 @@ def exports(monkeypatch):
     done: list = []
     real = module.export
 
-    def counted(network, contents, path, kind):
+    def counted(network, contents, path, kind, **settings):
         done.append(path)
-        return real(network, contents, path, kind)
+        return real(network, contents, path, kind, **settings)
 
     monkeypatch.setattr(module, "export", counted)
     return done
@@ -85,7 +85,11 @@ def embedder(place, runtime=None, seed=0, **settings):
     return Embedder("test_resnet", place / f"{seed}.pth", "cpu", size=SIZE, runtime=runtime, **settings)
 
 
-@pytest.mark.parametrize("settings", [{}, {"flip": False, "unit_length": False}], ids=["default", "one raw view"])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"flip": False, "unit_length": False}, {"scales": (0.65, 1.5)}],
+    ids=["default", "one raw view", "two scales"],
+)
 @pytest.mark.parametrize("runtime", FAST)
 def test_every_runtime_gives_the_features_of_pytorch(place, bank, runtime, settings):
     expected = embedder(place, **settings).features(bank)
@@ -119,7 +123,7 @@ def test_a_damaged_file_is_made_again(place, bank, cache, monkeypatch, damage):
     file = cached(place, cache)
     content, notes, remade = file.read_bytes(), file.with_suffix(".json"), []
 
-    def export(network, contents, path, kind):
+    def export(network, contents, path, kind, **settings):
         remade.append(path.write_bytes(content))
         return 0.0
 
@@ -173,10 +177,6 @@ class TestAuto:
         np.testing.assert_array_equal(features, embedder(place).features(bank))
         assert "--runtime auto: PyTorch, because no other runtime is installed: python -m pip" in remarks.text
 
-    def test_what_only_pytorch_can_do(self, place, remarks):
-        embedder(place, "auto", scales=(1.0, 1.1))
-        assert "PyTorch, because the images are resized (--ms)" in remarks.text
-
 
 class TestPrecision:
     @pytest.mark.parametrize("runtime", ["openvino", "auto"])
@@ -229,12 +229,10 @@ class TestMistakes:
         with pytest.raises(UserError, match=f"python -m pip install {runtime}"):
             embedder(place, runtime)
 
-    def test_what_only_pytorch_can_do(self, place):
-        with pytest.raises(UserError, match="are resized.*only PyTorch can do here. Leave --runtime openvino out"):
-            embedder(place, "openvino", scales=(1.0, 1.1))
-
     def test_a_gpu(self, place):
-        with pytest.raises(UserError, match="the network runs on cuda:0, which only PyTorch"):
+        with pytest.raises(
+            UserError, match="the network runs on cuda:0, which only PyTorch can do here. Leave --runtime openvino out"
+        ):
             module.fast_engine(tested(place), "openvino", module.obstacle_of(torch.device("cuda", 0)))
 
     def test_an_unknown_one(self, place):

@@ -63,10 +63,10 @@ def test_fusing_removes_the_norms_of_a_network_that_can_be_traced():
     ("scales", "flip"), [((1.0,), True), ((1.0,), False), ((1.0, 1.25), True), ((0.5, 1.5), False)]
 )
 def test_features_are_the_normalised_sum_over_flip_and_scales(scales, flip, bank):
-    embed = network().embed
-    found = extract_features(embed, bank, CPU, batch_size=3, scales=scales, flip=flip)
+    plain = network()
+    found = extract_features(fused_embedding(plain, CPU, scales), bank, CPU, batch_size=3, flip=flip)
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found, slow_features(embed, bank, scales, flip), atol=1e-5)
+    np.testing.assert_allclose(found, slow_features(plain.embed, bank, scales, flip), atol=1e-5)
 
 
 def test_features_may_keep_the_length_that_the_network_gives_them(bank):
