@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     import torch
 
 
+LINE_EVERY = 60  # seconds, from one line of progress in a log file to the next
+LINE = "{desc}: {n_fmt} of {total_fmt}, {rate_fmt}, {remaining} left{postfix}"
+
+
 class UserError(Exception):
     """An error the user can fix. The message says what was found, what was expected and what to do."""
 
@@ -219,8 +223,27 @@ def only_writer(file: str | Path, what: str, wait: bool = False) -> Iterator[Non
 
 
 def progress(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm[Any]:
-    """Return a tqdm bar on a terminal and a silent one elsewhere: a log file holds lines, not bars."""
-    return tqdm(iterable, disable=not sys.stderr.isatty(), dynamic_ncols=True, leave=False, **options)
+    """Return a tqdm bar on a terminal, and elsewhere one that writes a line a minute: a log file holds lines, not bars.
+
+    Of several processes that work together, the first shows its progress.
+    """
+    if sys.stderr.isatty():
+        options |= {"dynamic_ncols": True}
+    else:
+        seconds = dict.fromkeys(("delay", "mininterval", "maxinterval"), LINE_EVERY)
+        options |= {"file": _Lines(), "bar_format": LINE, **seconds}
+    return tqdm(iterable, leave=False, disable=os.environ.get("RANK", "0") != "0", **options)
+
+
+class _Lines:
+    """A stream that ends every state of a bar with a new line, where tqdm would return to the line's beginning."""
+
+    def write(self, text: str) -> None:
+        if state := text.strip():
+            print(state, file=sys.stderr, flush=True)
+
+    def flush(self) -> None:
+        """Do nothing: every line was flushed."""
 
 
 def seed_everything(seed: int) -> None:

@@ -138,7 +138,8 @@ class Trainer:
                 if self.step % READ_EVERY == 0 and self.step < steps:
                     mean_loss, error, seen = self._read(epoch, losses)
                     speed = (seen - unseen) / (time.perf_counter() - began)
-                    bar.set_postfix_str(f"loss {mean_loss:.3f}, accuracy {1 - error:.1%}, {speed:.0f} images/s")
+                    figures = f"loss {mean_loss:.3f}, accuracy {1 - error:.1%}, {speed:.0f} images/s"
+                    bar.set_postfix_str(figures, refresh=False)
                 if self._updates(self.step - 1) and self._agreed(stop):
                     self._read(epoch, losses)  # a loss that is not finite must not be saved
                     self.spent += time.perf_counter() - began
