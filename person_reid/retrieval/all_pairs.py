@@ -19,13 +19,13 @@ class Shortlist:
     """The k nearest images of some images, among those offered so far. Any thread may offer more.
 
     bound: (B,) float32, the similarity below which an image is not among the k nearest.
-    lowest: (B,) float32, the lowest similarity so far.
+    lowest: (B,) float32, the lowest similarity so far; None unless it was asked for (`farthest`).
     """
 
-    def __init__(self, size: int, k: int) -> None:
+    def __init__(self, size: int, k: int, farthest: bool) -> None:
         self.k, self.most = k, 2 * k * size  # candidates; more would cost memory, fewer would be sorted more often
         self.bound = np.full(size, -np.inf, np.float32)
-        self.lowest = np.full(size, np.inf, np.float32)
+        self.lowest = np.full(size, np.inf, np.float32) if farthest else None
         self.found: list[tuple[Any, Any, Any]] = []  # rows, columns and similarities of candidates
         self.lock = Lock()
 
@@ -33,10 +33,12 @@ class Shortlist:
         """Take the similarities (B, C) to the images from number `first` on; (C, B) if transposed."""
         bound, axis = (self.bound, 0) if transposed else (self.bound[:, None], 1)
         candidates = np.divmod(np.flatnonzero(block >= bound), block.shape[1])
-        similarities, lowest = block[candidates], block.min(axis=axis)
+        similarities = block[candidates]
+        lowest = np.inf if self.lowest is None else block.min(axis=axis)
         rows, columns = (each.astype(np.int32) for each in candidates[:: -1 if transposed else 1])
         with self.lock:
-            np.minimum(self.lowest, lowest, out=self.lowest)
+            if self.lowest is not None:
+                np.minimum(self.lowest, lowest, out=self.lowest)
             self.found.append((rows, columns + np.int32(first), similarities))
             if sum(len(rows) for rows, *_ in self.found) > self.most:
                 self.trim()
@@ -61,21 +63,24 @@ def nearest(rows: Any, columns: Any, similarities: Any, k: int) -> Indices:
     return kept
 
 
-def search_all_pairs(features: Features, k: int, budget: int) -> tuple[Indices, Similarities, Similarities]:
-    """Return the k nearest images of every image, its similarities to them, and its similarity to the farthest image.
+def search_all_pairs(
+    features: Features, k: int, budget: int, farthest: bool = False
+) -> tuple[Indices, Similarities, Similarities | None]:
+    """Return the k nearest images of every image and its similarities to them, on request also to the farthest image.
 
     features: (N, D) float32, rows of norm 1.
     k: the number of neighbours, 1 to N. The image itself comes first; equal similarities are ordered by index.
     budget: the most bytes of a block of similarities, but not less than a row of them takes.
-    Returns indices (N, k), similarities (N, k) and the lowest similarities (N,). Identical images have identical
-    similarities, however a BLAS rounds.
+    farthest: find the lowest similarities too, which takes a tenth more time.
+    Returns indices (N, k), similarities (N, k) and the lowest similarities (N,) or None. Identical images have
+    identical similarities, however a BLAS rounds.
     """
     later, first = twins(features)
     single = np.delete(np.arange(len(features)), later)
     member = np.empty(len(features), np.int64)  # which of the distinct images each image is
     member[single] = np.arange(len(single))
     member[later] = member[first]
-    columns, similarities, lowest = _search_distinct(features[single], min(k, len(single)), budget)
+    columns, similarities, lowest = _search_distinct(features[single], min(k, len(single)), budget, farthest)
     if not len(later):
         return columns, similarities, lowest
     # List all copies of every neighbour, and choose the k nearest again.
@@ -90,16 +95,18 @@ def search_all_pairs(features: Features, k: int, budget: int) -> tuple[Indices, 
     similarities = np.repeat(similarities[member].ravel(), repeats)
     kept = nearest(rows, columns, np.where(columns == rows, np.float32(np.inf), similarities), k)
     shape = (len(features), k)
-    return columns[kept].reshape(shape), similarities[kept].reshape(shape), lowest[member]
+    return columns[kept].reshape(shape), similarities[kept].reshape(shape), None if lowest is None else lowest[member]
 
 
-def _search_distinct(features: Features, k: int, budget: int) -> tuple[Indices, Similarities, Similarities]:
+def _search_distinct(
+    features: Features, k: int, budget: int, farthest: bool
+) -> tuple[Indices, Similarities, Similarities | None]:
     """Do what search_all_pairs does for images that differ."""
     size = min(BLOCK, math.isqrt(max(budget // 4, len(features))), len(features))
     count = math.ceil(len(features) / max(size, 1))
     ends = np.linspace(0, len(features), count + 1).astype(int)
     spans = [slice(*span) for span in itertools.pairwise(ends)]
-    lists = [Shortlist(span.stop - span.start, k) for span in spans]
+    lists = [Shortlist(span.stop - span.start, k, farthest) for span in spans]
     own = np.empty(len(features), np.float32)
 
     def compare(i: int, j: int) -> None:
@@ -120,5 +127,5 @@ def _search_distinct(features: Features, k: int, budget: int) -> tuple[Indices, 
         np.concatenate(parts).reshape(-1, k) for parts in zip(*[each.trim() for each in lists], strict=True)
     )
     similarities[:, 0] = own
-    lowest = np.minimum(np.concatenate([each.lowest for each in lists]), own)
+    lowest = np.minimum(np.concatenate([each.lowest for each in lists]), own) if farthest else None
     return columns.astype(np.int64), similarities, lowest

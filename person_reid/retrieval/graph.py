@@ -25,7 +25,7 @@ from scipy import sparse
 from person_reid.retrieval.neighbours import ExactNeighbours, NeighbourSearch, check_neighbours
 from person_reid.retrieval.similarity import CosineScores, Features, Scores, chunks, run_chunks, unit_rows
 
-BLOCK = 32  # queries at a time; neighbours in the file often show one person, so they reach much the same images
+BLOCK = 24  # queries at a time; neighbours in the file often show one person, so they reach much the same images
 
 
 class GraphScores(Scores):

@@ -79,8 +79,7 @@ class ExactNeighbours:
         """
         assert not itself or len(queries) == len(gallery), "the queries are not the gallery"
         if itself and (self.device is None or self.device.type == "cpu"):
-            found = search_all_pairs(unit_rows(queries), k, self.budget)
-            return Neighbours(*found[:2], lowest=found[2] if farthest else None)
+            return Neighbours(*search_all_pairs(unit_rows(queries), k, self.budget, farthest))
         scores = CosineScores(queries, gallery, self.device)
         indices = np.empty((len(queries), k), np.int64)
         similarities = np.empty((len(queries), k), np.float32)

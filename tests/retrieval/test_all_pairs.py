@@ -24,7 +24,7 @@ def test_each_row_is_the_sorted_one(seed, number, copies, budget, data):
     features = signs(random, number, data.draw(st.sampled_from([1, 4, 16])))
     features = random.permutation(np.concatenate([features, features[random.integers(0, number, copies)]]))
     k = data.draw(st.integers(1, len(features)))
-    found = search_all_pairs(features, k, budget)
+    found = search_all_pairs(features, k, budget, farthest=True)
     for part, expected in zip(found, by_sorting(features @ features.T, k), strict=True):
         np.testing.assert_array_equal(part, expected)
 
@@ -34,7 +34,7 @@ def test_lists_that_are_trimmed_often_lose_nothing(monkeypatch):
     random = np.random.default_rng(0)
     features = signs(random, 900, 64)
     features = features[np.argsort(features[:, 0] + features[:, 1])]  # later blocks are nearer than the next ones
-    found = search_all_pairs(features, 7, 2**20)
+    found = search_all_pairs(features, 7, 2**20, farthest=True)
     for part, expected in zip(found, by_sorting(features @ features.T, 7), strict=True):
         np.testing.assert_array_equal(part, expected)
 
@@ -44,7 +44,7 @@ def test_copies_are_equally_near_however_a_product_rounds():
     features = random.normal(size=(500, 64)).astype(np.float32)
     features[[3, 77, 499]] = features[0]
     features /= np.linalg.norm(features, axis=1, keepdims=True)
-    indices, similarities, lowest = search_all_pairs(features, 500, 4 * 37**2)
+    indices, similarities, lowest = search_all_pairs(features, 500, 4 * 37**2, farthest=True)
     near = np.empty_like(similarities)
     np.put_along_axis(near, indices, similarities, axis=1)
     assert (near[:, [3, 77, 499]] == near[:, [0]]).all() and (near[[3, 77, 499]] == near[0]).all()
@@ -53,5 +53,5 @@ def test_copies_are_equally_near_however_a_product_rounds():
 
 
 def test_the_only_image_is_its_own_neighbour():
-    found = search_all_pairs(np.ones((1, 1), np.float32), 1, 2**20)
+    found = search_all_pairs(np.ones((1, 1), np.float32), 1, 2**20, farthest=True)
     assert [part.tolist() for part in found] == [[[0]], [[1.0]], [1.0]]
