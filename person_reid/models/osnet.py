@@ -5,9 +5,10 @@ the one that the authors' later paper (osnet_ain.py) compares with.
 The layers have the authors' names, so their published weights load unchanged.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -30,7 +31,7 @@ class ConvNorm(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
         self.bn = norm(outputs)
-        self.relu = nn.ReLU() if activate else nn.Identity()
+        self.relu = nn.ReLU(inplace=True) if activate else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.relu(self.bn(self.conv(x)))
@@ -45,7 +46,7 @@ class LiteConv3x3(nn.Module):
         self.conv1 = nn.Conv2d(channels, channels, 1, bias=False)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
         self.bn = nn.BatchNorm2d(channels)
-        self.relu = nn.ReLU()
+        self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.relu(self.bn(self.conv2(self.conv1(x))))
@@ -53,17 +54,25 @@ class LiteConv3x3(nn.Module):
 
 
 class Gate(nn.Module):
-    """The unified aggregation gate G (eq. 3): weights the channels of a stream by the stream's own global average."""
+    """The unified aggregation gate G (eq. 3): weights the channels of each stream by its own global average.
+
+    Its layers are the authors' 1×1 convolutions. On averages they are linear, and computed as such for all streams at
+    once: as forty-eight small convolutions they took a tenth of OSNet's training step on a processor.
+    """
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
         super().__init__()
         self.fc1 = nn.Conv2d(channels, channels // reduction, 1)
         self.fc2 = nn.Conv2d(channels // reduction, channels, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        squeezed = x.mean((2, 3), keepdim=True)
-        x = x * self.fc2(functional.relu(self.fc1(squeezed))).sigmoid()
-        return x
+    def forward(self, streams: Sequence[Tensor]) -> Tensor:
+        """Return Σ_t G(x_t), (B, C, H, W), of T streams of that shape."""
+        x = torch.stack([stream.mean((2, 3)) for stream in streams])  # (T, B, C)
+        for layer, activate in ((self.fc1, functional.relu), (self.fc2, torch.sigmoid)):
+            x = activate(functional.linear(x, layer.weight.flatten(1), layer.bias))
+        first, *others = (stream * x[t, :, :, None, None] for t, stream in enumerate(streams))
+        mixed: Tensor = sum(others, first)
+        return mixed
 
 
 class OmniScaleBlock(nn.Module):
@@ -89,7 +98,7 @@ class OmniScaleBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         squeezed = self.conv1(x)
         streams = (self.conv2a, self.conv2b, self.conv2c, self.conv2d)
-        mixed = sum(self.gate(stream(squeezed)) for stream in streams)
+        mixed = self.gate([stream(squeezed) for stream in streams])
         return functional.relu(self.IN(self.conv3(mixed) + self.downsample(x)))
 
 

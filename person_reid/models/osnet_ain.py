@@ -34,7 +34,7 @@ class AdaptiveBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         squeezed = self.conv1(x)
-        mixed = sum(self.gate(stream(squeezed)) for stream in self.conv2)
+        mixed = self.gate([stream(squeezed) for stream in self.conv2])
         return functional.relu(self.IN(self.conv3(mixed)) + self.downsample(x))
 
 

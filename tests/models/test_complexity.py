@@ -7,6 +7,7 @@ import torchvision
 import model
 from person_reid.models.complexity import complexity, stages, used_parameters
 from person_reid.models.factory import create_model
+from person_reid.models.osnet import Gate
 from person_reid.models.registry import BACKBONES
 
 # Zhou et al., Omni-Scale Feature Learning for Person Re-Identification, ICCV 2019, table 6: millions of parameters and
@@ -75,9 +76,15 @@ def test_lightmbn_is_as_large_and_as_slow_as_its_authors_program_says():
     biases, and the classifiers."""
     with torch.device("meta"):
         network = create_model("lightmbn", 751, weights="none").eval()
-    calls = []
+    calls: list[tuple[torch.nn.Module, torch.Tensor]] = []
+
+    def note_gate(gate, inputs, output):  # one call for all streams
+        calls.extend((layer, layer.bias) for _ in inputs[0] for layer in (gate.fc1, gate.fc2))
+
     for layer in network.modules():
-        if not list(layer.children()):
+        if isinstance(layer, Gate):
+            layer.register_forward_hook(note_gate)
+        elif not list(layer.children()):
             layer.register_forward_hook(lambda layer, inputs, output: calls.append((layer, output)))
     network(torch.zeros(1, 3, 384, 128, device="meta"))
     products = [(layer, output) for layer, output in calls if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear)]

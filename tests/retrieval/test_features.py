@@ -54,8 +54,9 @@ def test_fusing_leaves_the_features(name, bank):
     torch.testing.assert_close(fused, expected, rtol=1e-3, atol=1e-4 * expected.abs().max().item())
 
 
-def test_fusing_removes_the_norms_of_a_network_that_can_be_traced():
-    fused = fused_embedding(network("resnet18"), CPU)
+@pytest.mark.parametrize("name", ["resnet18", "osnet_x0_25", "osnet_ain_x0_25"])
+def test_fusing_removes_the_norms_of_a_network_that_can_be_traced(name):
+    fused = fused_embedding(network(name), CPU)
     assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in fused.modules())
 
 
