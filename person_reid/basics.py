@@ -240,10 +240,10 @@ class _Lines:
 
     def write(self, text: str) -> None:
         if state := text.strip():
-            print(state, file=sys.stderr, flush=True)
+            sys.stderr.write(f"{state}\n")
 
     def flush(self) -> None:
-        """Do nothing: every line was flushed."""
+        """Do nothing: stderr writes every line at once."""
 
 
 def seed_everything(seed: int) -> None:
