@@ -48,8 +48,9 @@ class FeatureSet:
     paths: list[str] | None = None
 
     def __post_init__(self) -> None:
+        # Row by row in memory, unlike in a .mat file: the order decides how sums are rounded.
         with np.errstate(over="ignore"):  # `check` refuses what is infinite in float32
-            self.features = np.asarray(_real(self.features, "features"), np.float32)
+            self.features = np.ascontiguousarray(_real(self.features, "features"), np.float32)
         self.labels, self.cameras = _whole(self.labels, "labels"), _whole(self.cameras, "cameras")
 
     def __len__(self) -> int:

@@ -20,6 +20,7 @@ def assert_same(found, expected, paths=True):
     np.testing.assert_array_equal(found.labels, expected.labels)
     np.testing.assert_array_equal(found.cameras, expected.cameras)
     assert found.paths == (expected.paths if paths else None)
+    assert found.features.flags.c_contiguous  # sums over them are rounded as before they were saved
     assert found.features.dtype == np.float32 and found.labels.dtype == found.cameras.dtype == np.int64
 
 
