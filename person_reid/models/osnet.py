@@ -57,7 +57,7 @@ class Gate(nn.Module):
     """The unified aggregation gate G (eq. 3): weights the channels of each stream by its own global average.
 
     Its layers are the authors' 1×1 convolutions. On averages they are linear, and computed as such for all streams at
-    once: as forty-eight small convolutions they took a tenth of OSNet's training step on a processor.
+    once: as forty-eight small convolutions they took up to a tenth of OSNet's training step on a processor.
     """
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
