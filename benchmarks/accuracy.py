@@ -19,9 +19,9 @@ from statistics import mean, median
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.ablation import read_results
-from person_reid.basics import progress
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
+from person_reid.progress import progress
 from person_reid.reproduce.scripts import append_record, call
 
 RECIPE = (

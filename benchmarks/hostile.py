@@ -30,9 +30,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.children import Outcome, start, wait
 from benchmarks.room import READ, WORKING, call, furnish, module
-from person_reid.basics import UserError, progress
+from person_reid.basics import UserError
 from person_reid.cli.main import COMMANDS, run_script
 from person_reid.cli.parser import Parser
+from person_reid.progress import progress
 
 NUMBERS = ["nan", "inf", "-inf", "-1", "0", "1e308", "-1e308", "9" * 26, "0.5.5", "abc", "1,2", "0x10", "1e-300"]
 TEXTS = ["../..", "/dev/full", "/proc/self/mem", ".", "'; exit 3", "$(exit 3)", "x" * 5000, "a\nb", "%s", "\udce9"]

@@ -24,12 +24,13 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.children import run
-from person_reid.basics import UserError, progress
+from person_reid.basics import UserError
 from person_reid.cli import prepare, search, train
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
 from person_reid.gallery import build
 from person_reid.gallery.index import SearchIndex
+from person_reid.progress import progress
 from tests.support.people import write_people
 
 SIZES = ["--height", "64", "--width", "32", "--batchsize", "8"]

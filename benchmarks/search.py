@@ -20,11 +20,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import machine
-from person_reid.basics import progress
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
 from person_reid.gallery.about import About, Filter
 from person_reid.gallery.index import SearchIndex
+from person_reid.progress import progress
 
 IMAGES, KINDS, CHUNK = 10, 1000, 20_000  # of a person; of people who look alike; features made at a time
 QUERIES, NEIGHBOURS = 200, 10

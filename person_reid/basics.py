@@ -23,14 +23,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 if TYPE_CHECKING:
     import torch
-
-
-LINE_EVERY = 60  # seconds, from one line of progress in a log file to the next
-LINE = "{desc}: {n_fmt} of {total_fmt}, {rate_fmt}, {remaining} left{postfix}"
 
 
 class UserError(Exception):
@@ -220,30 +214,6 @@ def only_writer(file: str | Path, what: str, wait: bool = False) -> Iterator[Non
         yield
     finally:
         lock.release()
-
-
-def progress(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm[Any]:
-    """Return a tqdm bar on a terminal, and elsewhere one that writes a line a minute: a log file holds lines, not bars.
-
-    Of several processes that work together, the first shows its progress.
-    """
-    if sys.stderr.isatty():
-        options |= {"dynamic_ncols": True}
-    else:
-        seconds = dict.fromkeys(("delay", "mininterval", "maxinterval"), LINE_EVERY)
-        options |= {"file": _Lines(), "bar_format": LINE, **seconds}
-    return tqdm(iterable, leave=False, disable=os.environ.get("RANK", "0") != "0", **options)
-
-
-class _Lines:
-    """A stream that ends every state of a bar with a new line, where tqdm would return to the line's beginning."""
-
-    def write(self, text: str) -> None:
-        if state := text.strip():
-            sys.stderr.write(f"{state}\n")
-
-    def flush(self) -> None:
-        """Do nothing: stderr writes every line at once."""
 
 
 def seed_everything(seed: int) -> None:

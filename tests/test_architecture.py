@@ -11,7 +11,7 @@ from tests.support import ROOT
 # From the ground up. A room may import those below it and itself, and the package its version alone.
 FLOORS = [
     ["person_reid"],
-    ["basics"],
+    ["basics", "progress"],
     ["versions", "distributed", "data", "models", "losses", "synthetic"],
     ["run_folder", "retrieval"],
     ["show"],

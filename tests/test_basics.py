@@ -1,7 +1,6 @@
 import errno
 import os
 import platform
-import re
 import subprocess
 import sys
 import threading
@@ -19,7 +18,6 @@ from person_reid.basics import (
     importable,
     only_writer,
     printable,
-    progress,
     select_device,
     with_ending,
 )
@@ -231,29 +229,3 @@ def test_a_busy_machine_is_mentioned_but_the_number_of_threads_stays(monkeypatch
     monkeypatch.delenv("OMP_NUM_THREADS")
     select_device("-1")
     assert "OMP_NUM_THREADS=3" in caplog.text
-
-
-class TestProgress:
-    """pytest's stderr is not a terminal, as in a log file."""
-
-    def test_what_is_soon_done_leaves_no_line(self, capsys):
-        assert list(progress(range(3), desc="images")) == [0, 1, 2]
-        assert capsys.readouterr() == ("", "")
-
-    def test_a_long_task_leaves_a_line_now_and_then(self, monkeypatch, capsys):
-        monkeypatch.setattr(basics, "LINE_EVERY", 0)
-        with progress(total=4000, desc="epoch 1/2", unit=" images") as bar:
-            bar.set_postfix_str("loss 3.2", refresh=False)
-            bar.update(1000)
-        out, err = capsys.readouterr()
-        lines = err.splitlines()
-        assert not out
-        assert "\r" not in err
-        assert re.fullmatch(r"epoch 1/2: 1000 of 4000, .* images/s, \d\d:\d\d left, loss 3.2", lines[-1])
-
-    def test_of_several_processes_the_first_shows_it(self, monkeypatch, capsys):
-        monkeypatch.setattr(basics, "LINE_EVERY", 0)
-        for rank, speaks in (("0", True), ("1", False)):
-            monkeypatch.setenv("RANK", rank)
-            assert list(progress(range(3))) == [0, 1, 2]
-            assert bool(capsys.readouterr().err) == speaks

@@ -12,9 +12,10 @@ Reads the features that test.py wrote and leaves junk out, as the metrics do. Pr
 
 from pathlib import Path
 
-from person_reid.basics import UserError, printable, progress
+from person_reid.basics import UserError, printable
 from person_reid.cli.parser import Parser
 from person_reid.cli.values import THRESHOLD
+from person_reid.progress import progress
 from person_reid.retrieval.results import RESULT, load_result
 from person_reid.retrieval.thresholds import load_promise, load_threshold
 

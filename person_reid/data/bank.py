@@ -22,9 +22,10 @@ import numpy.typing as npt
 import torch
 from PIL import UnidentifiedImageError
 
-from person_reid.basics import UserError, atomic_write, describe, progress
+from person_reid.basics import UserError, atomic_write, describe
 from person_reid.data.images import Pixels, load_image
 from person_reid.data.layout import some_of
+from person_reid.progress import progress
 
 log = logging.getLogger(__name__)
 DECODER_VERSION = 2  # part of the fingerprint: raise it when the pixels that load_image returns change

@@ -11,7 +11,7 @@ from csv import DictReader
 from csv import Error as CSVError
 from pathlib import Path
 
-from person_reid.basics import UserError, progress
+from person_reid.basics import UserError
 from person_reid.data.images import SUFFIXES, is_image, is_readable
 from person_reid.data.layout import some_of
 from person_reid.data.readers import (
@@ -27,6 +27,7 @@ from person_reid.data.readers import (
     files_below,
     group,
 )
+from person_reid.progress import progress
 
 log = logging.getLogger(__name__)
 PATIENCE = 20  # seconds

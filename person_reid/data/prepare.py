@@ -15,9 +15,10 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from person_reid.basics import UserError, atomic_write, only_writer, progress
+from person_reid.basics import UserError, atomic_write, only_writer
 from person_reid.data.datasets import DataSet
 from person_reid.data.readers import GALLERY, MULTI_QUERY, QUERY, RECORD, TRAIN, Picture, Source, Splits
+from person_reid.progress import progress
 
 SPLITS = ("train", "val", TRAIN, QUERY, GALLERY, MULTI_QUERY)
 OWN_FILE = re.compile(rf"({'|'.join(SPLITS)})/[^/\\\\:]+/[^/\\\\:]+")

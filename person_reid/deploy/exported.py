@@ -21,10 +21,11 @@ from pathlib import Path
 
 import torch
 
-from person_reid.basics import UserError, progress
+from person_reid.basics import UserError
 from person_reid.deploy.contents import Contents
 from person_reid.deploy.foreign import Preparation, adapt
 from person_reid.deploy.openers import OPENERS, STREAM_BATCH, open_openvino
+from person_reid.progress import progress
 from person_reid.retrieval.features import CPU_BATCH, Bank, unit_length
 from person_reid.retrieval.similarity import Features
 

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from person_reid.basics import UserError, progress
+from person_reid.basics import UserError
 from person_reid.data.bank import load_bank
 from person_reid.data.layout import list_images
 from person_reid.deploy.exported import quiet
 from person_reid.deploy.openers import import_onnxruntime
+from person_reid.progress import progress
 from person_reid.retrieval.similarity import unit_rows_or_zeros
 
 log = logging.getLogger(__name__)

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from person_reid.basics import UserError, progress
+from person_reid.basics import UserError
 from person_reid.data.layout import list_images
 from person_reid.deploy.embedder import Embedder
 from person_reid.gallery.about import About
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.index import Found
+from person_reid.progress import progress
 from person_reid.retrieval.thresholds import accepts
 
 MOVABLE = ("name", "weights", "engine")  # flags that say where a network is; whether it is the same, its features tell

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.basics import atomic_write, describe, progress
+from person_reid.basics import atomic_write, describe
 from person_reid.gallery.index_file import IndexFile
+from person_reid.progress import progress
 from person_reid.retrieval.neighbours import nearest_of_chunks
 from person_reid.retrieval.similarity import Features
 

@@ -37,8 +37,9 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.optimize import isotonic_regression
 
-from person_reid.basics import UserError, progress
+from person_reid.basics import UserError
 from person_reid.data.layout import DISTRACTOR, JUNK
+from person_reid.progress import progress
 from person_reid.retrieval.similarity import Features, chunks
 from person_reid.retrieval.target import CameraNorm
 

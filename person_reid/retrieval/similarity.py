@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import ThreadpoolController
 
-from person_reid.basics import progress
+from person_reid.progress import progress
 
 if TYPE_CHECKING:  # evaluate.py starts without torch
     import torch

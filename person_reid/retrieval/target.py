@@ -10,9 +10,10 @@ import numpy.typing as npt
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from person_reid.basics import UserError, autocast, progress
+from person_reid.basics import UserError, autocast
 from person_reid.data.augment import normalise
 from person_reid.models.network import Network
+from person_reid.progress import progress
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import Features, unit_rows_or_zeros
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from person_reid.basics import UserError, progress, write_json
+from person_reid.basics import UserError, write_json
+from person_reid.progress import progress
 from person_reid.synthetic.body import solids_of
 from person_reid.synthetic.figure import Pose, draw_solids
 from person_reid.synthetic.people import Array, Person

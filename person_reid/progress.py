@@ -1,0 +1,37 @@
+"""Progress bars: tqdm's on a terminal, and a line a minute in a log file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from tqdm import tqdm
+
+LINE_EVERY = 60  # seconds, from one line of progress in a log file to the next
+LINE = "{desc}: {n_fmt} of {total_fmt}, {rate_fmt}, {remaining} left{postfix}"
+
+
+def progress(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm[Any]:
+    """Return a tqdm bar on a terminal, and elsewhere one that writes a line a minute: a log file holds lines, not bars.
+
+    Of several processes that work together, the first shows its progress.
+    """
+    if sys.stderr.isatty():
+        options |= {"dynamic_ncols": True}
+    else:
+        seconds = dict.fromkeys(("delay", "mininterval", "maxinterval"), LINE_EVERY)
+        options |= {"file": _Lines(), "bar_format": LINE, **seconds}
+    return tqdm(iterable, leave=False, disable=os.environ.get("RANK", "0") != "0", **options)
+
+
+class _Lines:
+    """A stream that ends every state of a bar with a new line, where tqdm would return to the line's beginning."""
+
+    def write(self, text: str) -> None:
+        if state := text.strip():
+            sys.stderr.write(f"{state}\n")
+
+    def flush(self) -> None:
+        """Do nothing: stderr writes every line at once."""
