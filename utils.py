@@ -1,7 +1,8 @@
 """The former name of person_reid.basics and person_reid.progress: messages, safe files, the device and the seed."""
 
-from person_reid.basics import UserError, atomic_write, autocast, describe, did_you_mean, seed_everything, select_device
+from person_reid.basics import UserError, atomic_write, describe, did_you_mean
 from person_reid.cli.main import run_script
+from person_reid.device import autocast, seed_everything, select_device
 from person_reid.progress import progress
 
 __all__ = [

@@ -21,11 +21,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from person_reid.basics import select_device
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
 from person_reid.data.bank import load_bank, open_bank
 from person_reid.data.layout import read_split
+from person_reid.device import select_device
 from person_reid.models.factory import create_model
 from person_reid.models.registry import find_backbone
 from person_reid.retrieval.features import extract_features, fused_embedding

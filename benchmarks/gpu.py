@@ -28,12 +28,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks import losses
 from benchmarks.measure import SIZES, best, machine, make_result
 from benchmarks.training import suite_loop, usual_loop
-from person_reid.basics import UserError, select_device
+from person_reid.basics import UserError
 from person_reid.cli import prepare
 from person_reid.cli.main import run_script
 from person_reid.cli.options import parse_train
 from person_reid.cli.parser import Parser
 from person_reid.cli.specs import train_spec
+from person_reid.device import select_device
 from person_reid.models.complexity import complexity
 from person_reid.models.factory import create_model
 from person_reid.retrieval.features import extract_features, fused_embedding

@@ -29,9 +29,10 @@ from torch.profiler import ProfilerActivity, profile
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from person_reid import losses
-from person_reid.basics import UserError, seed_everything, select_device
+from person_reid.basics import UserError
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
+from person_reid.device import seed_everything, select_device
 from person_reid.losses.base import SelfProduct, UnitLength
 
 DIM = 512

@@ -40,7 +40,7 @@ def main(argv=None):
     parser.add_argument("--rounds", type=int, default=3, help="number of rounds; the median is printed")
     parser.add_argument("--gpu_ids", default="-1", help="the GPU to use; -1 for the CPU")
     parser.add_argument("--compile", action="store_true", help="also the suite with --compile")
-    parser.add_argument("--give_back", action="store_true", help="also the suite without basics.keep_memory")
+    parser.add_argument("--give_back", action="store_true", help="also the suite without device.keep_memory")
     parser.add_argument("--processes", type=int, help="also the suite in this many processes that share each batch")
     options = parser.parse_args(argv)
     suite = {"suite, float32": [], "suite, bfloat16": ["--bf16"]}

@@ -19,7 +19,8 @@ from torch import distributed
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
-from person_reid.basics import UserError, describe, importable, select_device
+from person_reid.basics import UserError, describe, importable
+from person_reid.device import select_device
 
 log = logging.getLogger(__name__)
 Values = TypeVar("Values", torch.Tensor, npt.NDArray[Any])

@@ -53,3 +53,9 @@ def real_people():
     if not folder.is_dir():
         pytest.skip(f"no real photographs at {folder}; REID_REAL_DATA=FOLDER names the folder of Market-1501-mini")
     return folder
+
+
+@pytest.fixture
+def half_precision(monkeypatch):
+    """PyTorch computes in float16 and bfloat16, although this processor may have to imitate them."""
+    monkeypatch.setattr("person_reid.device.imitates", lambda dtype: False)

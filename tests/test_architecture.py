@@ -12,6 +12,7 @@ from tests.support import ROOT
 FLOORS = [
     ["person_reid"],
     ["basics", "progress"],
+    ["device"],
     ["versions", "distributed", "data", "models", "losses", "synthetic"],
     ["run_folder", "retrieval"],
     ["show"],

@@ -4,7 +4,8 @@ import logging
 import os
 import sys
 
-from person_reid.basics import busy_cores, printable
+from person_reid.basics import printable
+from person_reid.device import busy_cores
 
 SPINS = 10_000  # some 50 microseconds; libgomp's own choice, 300,000, is over a millisecond
 BUSY_SPINS = 1000

@@ -8,13 +8,14 @@ The threshold comes from python tools/threshold.py, which measures it on a test 
 
 from pathlib import Path
 
-from person_reid.basics import printable, select_device
+from person_reid.basics import printable
 from person_reid.cli.flags import add_tested_network
 from person_reid.cli.parser import Parser
 from person_reid.cli.tested import tested_network
 from person_reid.cli.values import THRESHOLD
 from person_reid.data.bank import load_bank
 from person_reid.deploy.load import load_network
+from person_reid.device import select_device
 from person_reid.retrieval.features import extract_features, fused_embedding
 from person_reid.retrieval.thresholds import DIGITS, accepts, load_threshold, with_promise
 

@@ -8,10 +8,10 @@
 Prints one line for single queries and, if --multi_query names a file, one for multiple queries.
 """
 
-from person_reid.basics import select_device
 from person_reid.cli.evaluation import evaluation_parser, run_evaluation
 from person_reid.cli.parser import Parser
 from person_reid.cli.reranking import add_rerank_flags, rerank_spec
+from person_reid.device import select_device
 from person_reid.retrieval.rerank import rescorer
 
 

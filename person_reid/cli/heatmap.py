@@ -11,13 +11,13 @@ show their patch tokens. The features that rank the gallery are those that test.
 from pathlib import Path
 from textwrap import wrap
 
-from person_reid.basics import select_device
 from person_reid.cli.flags import add_tested_network
 from person_reid.cli.parser import Parser
 from person_reid.cli.tested import tested_network
 from person_reid.cli.values import positive, whole
 from person_reid.data.bank import load_bank
 from person_reid.deploy.load import load_network
+from person_reid.device import select_device
 from person_reid.retrieval.results import RESULT, load_result
 
 NAME = 12  # characters of a file's name in a line below its image

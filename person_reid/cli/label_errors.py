@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from person_reid.basics import atomic_write, check_target, printable, quoted, select_device, with_ending
+from person_reid.basics import atomic_write, check_target, printable, quoted, with_ending
 from person_reid.cli.flags import add_runtime, add_tested_network
 from person_reid.cli.parser import Parser
 from person_reid.cli.tested import tested_network
@@ -29,6 +29,7 @@ from person_reid.data.bank import open_bank
 from person_reid.data.corrections import COLUMNS, FOLDERS
 from person_reid.data.layout import JUNK, read_split
 from person_reid.deploy.embedder import Embedder
+from person_reid.device import select_device
 from person_reid.retrieval.label_errors import label_errors
 from person_reid.retrieval.results import FeatureSet, save_gallery
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from person_reid.basics import atomic_write, printable, select_device
+from person_reid.basics import atomic_write, printable
 from person_reid.cli.evaluation import read_multi_query
 from person_reid.cli.flags import add_tested_network
 from person_reid.cli.options import load_run_options
@@ -23,6 +23,7 @@ from person_reid.cli.reranking import add_rerank_flags, rerank_spec
 from person_reid.cli.tested import is_run, tested_network
 from person_reid.cli.values import whole
 from person_reid.deploy.load import load_network
+from person_reid.device import select_device
 from person_reid.retrieval.rerank import rescorer
 from person_reid.retrieval.results import RESULT, load_result
 from person_reid.run_folder import RunFolder

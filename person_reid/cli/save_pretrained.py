@@ -8,7 +8,7 @@ The folder holds model.safetensors, config.json and README.md. Embedder.from_pre
 starts from it.
 """
 
-from person_reid.basics import check_target, select_device
+from person_reid.basics import check_target
 from person_reid.cli.flags import add_tested_network
 from person_reid.cli.parser import Parser
 from person_reid.cli.tested import is_run, tested_network
@@ -17,6 +17,7 @@ from person_reid.data.layout import read_split
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.pretrained import CONFIG
 from person_reid.deploy.publish import about_data, accuracy, save_pretrained
+from person_reid.device import select_device
 from person_reid.retrieval.thresholds import load_promise, load_threshold
 from person_reid.run_folder import RunFolder
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from person_reid.basics import UserError, select_device
+from person_reid.basics import UserError
 from person_reid.cli.flags import (
     DESCRIPTION,
     NETWORK_OF_FILE,
@@ -28,6 +28,7 @@ from person_reid.deploy.exported import READABLE
 from person_reid.deploy.foreign import Preparation
 from person_reid.deploy.load import TestedNetwork, load_network
 from person_reid.deploy.pretrained import CONFIG, open_pretrained
+from person_reid.device import select_device
 from person_reid.models.spec import PUBLISHED_CLASSES, NetworkSpec
 from person_reid.retrieval.features import parse_scales
 from person_reid.retrieval.target import reestimate_batch_norms

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from person_reid.basics import UserError, select_device
+from person_reid.basics import UserError
 from person_reid.data.bank import DecodingBank
 from person_reid.data.images import Pixels, fit_image, load_image
 from person_reid.deploy.exported import READABLE, Engine
@@ -28,6 +28,7 @@ from person_reid.deploy.foreign import Preparation
 from person_reid.deploy.load import TestedNetwork, load_network, network_of_run
 from person_reid.deploy.pretrained import CONFIG, find_folder, open_pretrained
 from person_reid.deploy.runtimes import fast_engine, kind_of_file, obstacle_of
+from person_reid.device import select_device
 from person_reid.models.factory import resolve
 from person_reid.models.spec import NetworkSpec
 from person_reid.retrieval.features import Bank, extract_features, fused_embedding

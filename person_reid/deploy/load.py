@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from person_reid.basics import seed_everything
+from person_reid.device import seed_everything
 from person_reid.models.factory import build_model, check_size, input_size, resolve
 from person_reid.models.network import Network
 from person_reid.models.spec import NetworkSpec, chosen_backbone, ignores_stride

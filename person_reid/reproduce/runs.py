@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from person_reid.basics import UserError, select_device
+from person_reid.basics import UserError
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.layout import read_split
 from person_reid.data.readers import GALLERY, QUERY, TRAIN
 from person_reid.data.recognise import find_data_set
+from person_reid.device import select_device
 from person_reid.reproduce.recipe import Recipe, is_of
 from person_reid.reproduce.scripts import call, read_records
 from person_reid.retrieval.metrics import AVERAGE_PRECISIONS

@@ -7,9 +7,10 @@ import torch
 from torch.fx.experimental.optimization import fuse
 from torch.nn.functional import interpolate, normalize
 
-from person_reid.basics import UserError, autocast
+from person_reid.basics import UserError
 from person_reid.data.augment import normalise
 from person_reid.data.bank import DecodingBank
+from person_reid.device import autocast
 from person_reid.models.network import Network
 from person_reid.progress import progress
 from person_reid.retrieval.similarity import Features

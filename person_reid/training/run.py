@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from person_reid.basics import UserError, keep_memory, seed_everything
+from person_reid.basics import UserError
 from person_reid.data.bank import BatchSource, fingerprint
 from person_reid.data.layout import Split, join_splits, read_further_splits, read_training_splits, read_unlabelled
 from person_reid.data.unlabelled import read_people
 from person_reid.deploy.runtimes import check_runtime
+from person_reid.device import keep_memory, seed_everything
 from person_reid.distributed import World
 from person_reid.losses.cluster_memory import ClusterMemory, ProxyMemory
 from person_reid.models.factory import build_model, check_size, parameter_count

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn, update_bn
 
-from person_reid.basics import autocast, seed_everything
 from person_reid.data.augment import normalise, scale
 from person_reid.data.bank import Batch
+from person_reid.device import autocast, seed_everything
 from person_reid.distributed import World
 from person_reid.models.network import Network
 from person_reid.progress import progress

@@ -87,6 +87,7 @@ def test_the_batch_size_makes_no_difference(bank):
     np.testing.assert_allclose(one, all_at_once, atol=1e-5)
 
 
+@pytest.mark.usefixtures("half_precision")
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_near_and_returns_float32(dtype, bank):
     embed = network().embed

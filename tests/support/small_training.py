@@ -2,12 +2,12 @@
 
 import torch
 
-from person_reid.basics import seed_everything
 from person_reid.cli.options import parse_train
 from person_reid.cli.specs import train_spec
 from person_reid.data.augment import Augment
 from person_reid.data.bank import BatchSource
 from person_reid.data.samplers import ShuffleSampler
+from person_reid.device import seed_everything
 from person_reid.models.factory import create_model
 from person_reid.training.batches import Batches
 from person_reid.training.criterion import Criterion

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from person_reid.basics import autocast
 from person_reid.data.augment import MEAN, STD, normalise
 from person_reid.data.bank import Batch
+from person_reid.device import autocast
 from person_reid.models.factory import create_model
 from person_reid.training.adversarial import RATE, AdversarialTerm, evaluation_mode, opposite_direction_attack
 from person_reid.training.trainer import StepContext
@@ -127,6 +127,7 @@ def test_without_dropout_an_image_is_attacked_the_same_in_any_batch():
     assert torch.isclose(together[2:3], alone, atol=1e-4).float().mean() > 0.99
 
 
+@pytest.mark.usefixtures("half_precision")
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_in_half_precision_inside_autocast_weights_still_learn(dtype):
     """A forward pass with a gradient, the attack and the pass over attacked images share autocast's cached weights."""

@@ -154,6 +154,7 @@ RUNS = [
 ]
 
 
+@pytest.mark.usefixtures("half_precision")
 @pytest.mark.parametrize("flags", RUNS, ids=" ".join)
 def test_losses_train_from_the_command_line(flags, people, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

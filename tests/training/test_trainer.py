@@ -125,6 +125,7 @@ def test_ins_gamma_is_the_scale_of_the_instance_losses(flag):
     assert mild(features, labels) != sharp(features, labels)
 
 
+@pytest.mark.usefixtures("half_precision")
 @pytest.mark.parametrize("precision", ["--fp16", "--bf16"])
 def test_half_precision_trains_to_nearly_the_same_loss(precision):
     slowly = ["--lr", "0.005", "--backbone_lr", "0.005"]  # steps at a high rate amplify rounding

@@ -1,0 +1,117 @@
+"""The device, precision, seed and threads of a process.
+
+torch is imported inside the functions that use it: evaluate.py reads this file and starts in a fraction of the time
+that importing torch alone would take.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import sys
+import time
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from person_reid.basics import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+log = logging.getLogger(__name__)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed torch's generators on every device. NumPy's are passed explicitly to the code that uses them."""
+    import torch
+
+    torch.manual_seed(seed)
+
+
+def busy_cores() -> int:
+    """Return how many cores other processes have used in the last minute and still use; 0 if it is not known."""
+    try:
+        busy = round(os.getloadavg()[0])
+        for pause in (0, 0.1, 0.1):  # a command that was just ending at the first look does not count
+            if busy > 0:
+                time.sleep(pause)
+                running = Path("/proc/loadavg").read_text(encoding="ascii").split()[3].split("/")[0]  # this one too
+                busy = min(busy, int(running) - 1)
+        return busy
+    except (OSError, ValueError, IndexError):  # not Linux
+        return 0
+
+
+def keep_memory() -> None:
+    """Let the GNU C library keep freed memory for the next allocation, as PyTorch does on a GPU.
+
+    By default it returns every block of more than 32 MB to the kernel, which clears the pages anew in each step of a
+    training. It is a setting of the whole process, and does nothing where there is another C library.
+    """
+    if sys.platform == "linux":
+        trim_threshold, mmap_max = -1, -4  # the parameters' numbers in malloc.h
+        with suppress(AttributeError):
+            mallopt = ctypes.CDLL(None).mallopt
+            mallopt(trim_threshold, -1)
+            mallopt(mmap_max, 0)
+
+
+def select_device(gpu_ids: str | int = "0") -> torch.device:
+    """Return the device for a `--gpu_ids` value: that GPU, else Apple's GPU, else the CPU.
+
+    "-1" always means the CPU. Raises UserError if the value is not a single whole number, and if this machine has GPUs
+    but not that one.
+    """
+    import torch
+
+    try:
+        number = int(gpu_ids)
+    except ValueError:
+        raise UserError(f"--gpu_ids {gpu_ids}: expected the number of one GPU, such as 0, or -1 for the CPU.") from None
+    if number < 0:
+        return _cpu()
+    if torch.cuda.is_available():
+        count = torch.cuda.device_count()
+        if number >= count:
+            raise UserError(f"--gpu_ids {gpu_ids}: this machine has {count} GPU(s), numbered from 0.")
+        return torch.device("cuda", number)
+    return torch.device("mps") if torch.backends.mps.is_available() else _cpu()
+
+
+def _cpu() -> torch.device:
+    """Return the CPU. Its number of threads is never chosen by load: it decides how sums are rounded."""
+    import torch
+
+    free = max(1, (os.cpu_count() or 1) - busy_cores())
+    if free < torch.get_num_threads() and "OMP_NUM_THREADS" not in os.environ:
+        log.warning(
+            "Other programs are using this machine. OMP_NUM_THREADS=%d in front of the command may be faster.", free
+        )
+    return torch.device("cpu")
+
+
+def autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
+    """Return torch.autocast on `device` with torch.float16 or torch.bfloat16; None computes in float32.
+
+    So does a processor without instructions for the type: it would take ten times as long to imitate it.
+    """
+    import torch
+
+    enabled = dtype is not None and not (device.type == "cpu" and imitates(dtype))
+    return torch.autocast(device.type, dtype=dtype, enabled=enabled)
+
+
+@cache
+def imitates(dtype: torch.dtype) -> bool:
+    """Return whether this processor has no instructions for torch.float16 or torch.bfloat16; log it the first time."""
+    import torch
+
+    name = {torch.float16: "fp16", torch.bfloat16: "bf16"}[dtype]
+    computes = getattr(torch.ops.mkldnn, f"_is_mkldnn_{name}_supported", None)  # none without oneDNN
+    if computes and computes():
+        return False
+    log.warning("--%s: this processor has no instructions for %s, so it computes in float32.", name, dtype)
+    return True

@@ -1,0 +1,122 @@
+"""The device, precision and threads of a process."""
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from person_reid import cli, device
+from person_reid.basics import UserError, importable
+from person_reid.device import autocast, busy_cores, imitates, select_device
+
+
+@pytest.mark.parametrize("gpu_ids", ["0,1", "first", "", "1.5"])
+def test_a_device_is_one_number(gpu_ids):
+    with pytest.raises(UserError, match=f"--gpu_ids {gpu_ids}: expected the number of one GPU"):
+        select_device(gpu_ids)
+
+
+def test_minus_one_is_the_cpu_and_a_gpu_must_be_there(monkeypatch):
+    assert select_device("-1") == select_device(-1) == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert select_device("1") == torch.device("cuda", 1)
+    with pytest.raises(UserError, match="this machine has 2 GPU"):
+        select_device("2")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert select_device("0").type in ("cpu", "mps")
+
+
+@pytest.mark.parametrize(
+    ("running", "minute", "busy"),
+    [("1/80", 0.1, 0), ("1/80", 3.0, 0), ("4/80", 0.1, 0), ("2/80", 1.2, 1), ("4/80", 1.7, 2), ("3/80", 9.0, 2)],
+)
+def test_cores_are_busy_that_were_and_still_are(running, minute, busy, monkeypatch):
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: f"{minute} 0.5 0.5 {running} 12345\n")
+    monkeypatch.setattr(os, "getloadavg", lambda: (minute, 0.5, 0.5), raising=False)
+    assert busy_cores() == busy
+
+
+def test_a_command_that_is_just_ending_does_not_count(monkeypatch):
+    looks = iter(["3/80", "1/80"])
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: f"2.0 0.5 0.5 {next(looks)} 12345\n")
+    monkeypatch.setattr(os, "getloadavg", lambda: (2.0, 0.5, 0.5), raising=False)
+    assert busy_cores() == 0
+
+
+@pytest.mark.parametrize("content", ["", "0.1 0.5 0.5", "a b c d/e f"])
+def test_a_system_that_does_not_say_is_quiet(content, monkeypatch):
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: content)
+    monkeypatch.setattr(os, "getloadavg", lambda: (2.0, 0.5, 0.5), raising=False)
+    assert busy_cores() == 0
+
+
+@pytest.mark.parametrize(("busy", "spins"), [(0, "10000"), (1, "10000"), (3, "1000")])
+def test_threads_spin_briefly_unless_the_user_chose(busy, spins, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    monkeypatch.setattr(cli, "busy_cores", lambda: busy)
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, "")  # so that it is restored
+        monkeypatch.delenv(name)
+    cli.wait_briefly()
+    assert os.environ["GOMP_SPINCOUNT"] == spins
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    cli.wait_briefly()
+    assert os.environ["GOMP_SPINCOUNT"] == "7"
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")  # which libgomp would ignore beside the other
+    cli.wait_briefly()
+    assert "GOMP_SPINCOUNT" not in os.environ
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only the GNU C library has this setting")
+def test_large_blocks_are_used_again_without_new_pages():
+    script = """
+import resource
+from person_reid.device import keep_memory
+
+def new_pages():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    b"x" * (64 << 20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+usual = min(new_pages() for _ in range(3))
+keep_memory()
+print(usual, min(new_pages() for _ in range(3)))
+"""
+    environment = {**os.environ, **importable()}
+    found = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    usual, kept = map(int, found.stdout.split())
+    assert 4 * kept < usual
+
+
+def test_a_busy_machine_is_mentioned_but_the_number_of_threads_stays(monkeypatch, caplog):
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(device, "busy_cores", lambda: 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: pytest.fail("results would depend on the load"))
+    select_device("-1")
+    assert "OMP_NUM_THREADS=3" not in caplog.text  # it is set already
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    select_device("-1")
+    assert "OMP_NUM_THREADS=3" in caplog.text
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(("computes", "expected"), [(True, None), (False, torch.float32)])
+def test_a_type_that_the_processor_lacks_is_not_imitated(dtype, computes, expected, monkeypatch, caplog):
+    name = {torch.float16: "fp16", torch.bfloat16: "bf16"}[dtype]
+    monkeypatch.setattr(torch.ops.mkldnn, f"_is_mkldnn_{name}_supported", lambda: computes)
+    imitates.cache_clear()
+    try:
+        for _ in range(2):
+            with autocast(torch.device("cpu"), dtype):
+                assert torch.nn.Linear(2, 2)(torch.ones(1, 2)).dtype == (expected or dtype)
+    finally:
+        imitates.cache_clear()  # the next test asks the processor
+    assert caplog.text.count(f"--{name}: this processor has no instructions for {dtype}") == (not computes)
