@@ -7,10 +7,10 @@
     python benchmarks/training.py --data_dir ../Market/pytorch --processes 2
 
 The usual loop is benchmarks/usual.py (ImageFolder, DataLoader, float32, channels first), with two workers and with one
-for each core. The suite is its Trainer in float32, in bfloat16 and, on request, compiled, with large blocks of memory
-given back to the kernel, or with the batch divided among --processes as in train_DDP.py. Each variant runs --rounds
-times in its own process, one after the other; the median counts. Prints rows of a Markdown table: images per second,
-share of time spent waiting for data, peak memory.
+for each core. The suite is its Trainer in float32, in bfloat16 (unless the processor would have to imitate it) and, on
+request, compiled, with large blocks of memory given back to the kernel, or with the batch divided among --processes as
+in train_DDP.py. Each variant runs --rounds times in its own process, one after the other; the median counts. Prints
+rows of a Markdown table: images per second, share of time spent waiting for data, peak memory.
 """
 
 import os
@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.measure import apart, machine, peak_gigabytes
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
+from person_reid.device import imitates, select_device
 
 WARM_UP = 5  # steps that do not count
 
@@ -43,7 +44,11 @@ def main(argv=None):
     parser.add_argument("--give_back", action="store_true", help="also the suite without device.keep_memory")
     parser.add_argument("--processes", type=int, help="also the suite in this many processes that share each batch")
     options = parser.parse_args(argv)
-    suite = {"suite, float32": [], "suite, bfloat16": ["--bf16"]}
+    import torch  # only now: cli decides how its threads wait
+
+    suite = {"suite, float32": []}
+    if select_device(options.gpu_ids).type != "cpu" or not imitates(torch.bfloat16):
+        suite["suite, bfloat16"] = ["--bf16"]
     if options.compile:
         suite |= {f"{name}, compiled": [*flags, "--compile"] for name, flags in suite.items()}
     variants = {f"usual loop, {name}": (usual_loop, count) for name, count in worker_counts().items()}

@@ -113,5 +113,5 @@ def imitates(dtype: torch.dtype) -> bool:
     computes = getattr(torch.ops.mkldnn, f"_is_mkldnn_{name}_supported", None)  # none without oneDNN
     if computes and computes():
         return False
-    log.warning("--%s: this processor has no instructions for %s, so it computes in float32.", name, dtype)
+    log.warning("--%s: this processor has no instructions for %s, so PyTorch computes in float32.", name, dtype)
     return True
