@@ -46,7 +46,7 @@ def main(argv=None):
     options = parser.parse_args(argv)
     import torch  # only now: cli decides how its threads wait
 
-    suite = {"suite, float32": []}
+    suite: dict[str, list[str]] = {"suite, float32": []}
     if select_device(options.gpu_ids).type != "cpu" or not imitates(torch.bfloat16):
         suite["suite, bfloat16"] = ["--bf16"]
     if options.compile:

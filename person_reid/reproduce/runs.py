@@ -15,7 +15,7 @@ from person_reid.data.datasets import DATA_SETS
 from person_reid.data.layout import read_split
 from person_reid.data.readers import GALLERY, QUERY, TRAIN
 from person_reid.data.recognise import find_data_set
-from person_reid.device import select_device
+from person_reid.device import imitates, select_device
 from person_reid.reproduce.recipe import Recipe, is_of
 from person_reid.reproduce.scripts import call, read_records
 from person_reid.retrieval.metrics import AVERAGE_PRECISIONS
@@ -90,7 +90,7 @@ def reproduce(run: Run) -> dict[str, Any]:
         **run.identity,
         "figures": evaluate(run),
         "minutes": round(RunFolder(run.spec.name).minutes(), 1),
-        "device": describe_device(run.spec.gpu_ids),
+        "device": describe_device(run.spec.gpu_ids, run.spec.dtype),
         "versions": versions(),
         "date": str(date.today()),
     }
@@ -159,8 +159,11 @@ def evaluate(run: Run) -> dict[str, dict[str, Any]]:
     return figures
 
 
-def describe_device(gpu_ids: str) -> str:
-    """Name the device of a run with these --gpu_ids: `NVIDIA H200`, or `AMD EPYC 9B45, 2 threads`."""
+def describe_device(gpu_ids: str, dtype: torch.dtype | None = None) -> str:
+    """Name the device of a run with these --gpu_ids: `NVIDIA H200`, or `AMD EPYC 9B45, 2 threads`.
+
+    dtype: that the run asked for; a processor that lacks it is `AMD EPYC, 2 threads, in float32`.
+    """
     count = len(gpu_ids.split(","))
     device = select_device(gpu_ids.split(",")[0])
     if device.type == "cuda":
@@ -173,4 +176,5 @@ def describe_device(gpu_ids: str) -> str:
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     threads = torch.get_num_threads()
     model = models[0] if models else platform.processor() or platform.machine()
-    return f"{model}, {threads} {'threads' if threads > 1 else 'thread'}"
+    instead = ", in float32" if dtype and imitates(dtype) else ""
+    return f"{model}, {threads} {'threads' if threads > 1 else 'thread'}{instead}"

@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 import prepare
@@ -285,3 +286,12 @@ def test_a_broken_line_of_a_results_file_is_named(tmp_path):
     (tmp_path / "out.jsonl").write_text('{"seed": 1}\n{"see')
     with pytest.raises(UserError, match=r"out\.jsonl: line 2: expected a JSON object"):
         read_records(tmp_path / "out.jsonl")
+
+
+def test_a_record_says_that_float32_took_the_place_of_a_type_that_the_processor_lacks(monkeypatch):
+    usual = runs.describe_device("-1")
+    monkeypatch.setattr(runs, "imitates", lambda dtype: True)
+    assert runs.describe_device("-1", torch.bfloat16) == f"{usual}, in float32"
+    assert runs.describe_device("-1", None) == usual
+    monkeypatch.setattr(runs, "imitates", lambda dtype: False)
+    assert runs.describe_device("-1", torch.bfloat16) == usual
