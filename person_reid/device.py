@@ -100,18 +100,27 @@ def autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
     """
     import torch
 
-    enabled = dtype is not None and not (device.type == "cpu" and imitates(dtype))
+    enabled = dtype is not None
+    if dtype is not None and device.type == "cpu" and imitates(dtype):
+        _say_instead(dtype)
+        enabled = False
     return torch.autocast(device.type, dtype=dtype, enabled=enabled)
 
 
 @cache
 def imitates(dtype: torch.dtype) -> bool:
-    """Return whether this processor has no instructions for torch.float16 or torch.bfloat16; log it the first time."""
+    """Return whether this processor has no instructions for torch.float16 or torch.bfloat16."""
     import torch
 
-    name = {torch.float16: "fp16", torch.bfloat16: "bf16"}[dtype]
-    computes = getattr(torch.ops.mkldnn, f"_is_mkldnn_{name}_supported", None)  # none without oneDNN
-    if computes and computes():
-        return False
-    log.warning("--%s: this processor has no instructions for %s, so PyTorch computes in float32.", name, dtype)
-    return True
+    computes = getattr(torch.ops.mkldnn, f"_is_mkldnn_{_flag(dtype)}_supported", None)  # none without oneDNN
+    return not (computes and computes())
+
+
+@cache
+def _say_instead(dtype: torch.dtype) -> None:
+    """Log, once, that float32 takes the place of a type."""
+    log.warning("--%s: this processor has no instructions for %s, so PyTorch computes in float32.", _flag(dtype), dtype)
+
+
+def _flag(dtype: torch.dtype) -> str:
+    return {"torch.float16": "fp16", "torch.bfloat16": "bf16"}[str(dtype)]
