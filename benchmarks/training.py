@@ -42,12 +42,14 @@ def main(argv=None):
     parser.add_argument("--gpu_ids", default="-1", help="the GPU to use; -1 for the CPU")
     parser.add_argument("--compile", action="store_true", help="also the suite with --compile")
     parser.add_argument("--give_back", action="store_true", help="also the suite without device.keep_memory")
+    parser.add_argument("--imitate", action="store_true", help="also bfloat16 on a processor that has to imitate it")
     parser.add_argument("--processes", type=int, help="also the suite in this many processes that share each batch")
     options = parser.parse_args(argv)
     import torch  # only now: cli decides how its threads wait
 
     suite: dict[str, list[str]] = {"suite, float32": []}
-    if select_device(options.gpu_ids).type != "cpu" or not imitates(torch.bfloat16):
+    lacking = select_device(options.gpu_ids).type == "cpu" and imitates(torch.bfloat16)
+    if not lacking:
         suite["suite, bfloat16"] = ["--bf16"]
     if options.compile:
         suite |= {f"{name}, compiled": [*flags, "--compile"] for name, flags in suite.items()}
@@ -55,6 +57,8 @@ def main(argv=None):
     variants |= {name: (suite_loop, flags) for name, flags in suite.items()}
     if options.give_back:
         variants |= {f"{name}, memory given back": (forgetful_loop, flags) for name, flags in suite.items()}
+    if options.imitate and lacking:
+        variants["suite, bfloat16, imitated"] = (imitating_loop, ["--bf16"])
     if options.processes:
         variants |= {f"{name}, {options.processes} processes": (shared_loop, flags) for name, flags in suite.items()}
     measured: dict[str, list] = {name: [] for name in variants}
@@ -96,6 +100,12 @@ def suite_loop(options, flags, world=None):
 def forgetful_loop(options, flags):
     """Return the same for a Trainer whose C library gives large blocks back to the kernel, as it does by default."""
     with patch("person_reid.training.run.keep_memory"):
+        return suite_loop(options, flags)
+
+
+def imitating_loop(options, flags):
+    """Return the same for a Trainer in bfloat16 on a processor that has no instructions for it."""
+    with patch("person_reid.device.imitates", return_value=False):
         return suite_loop(options, flags)
 
 
