@@ -96,20 +96,29 @@ def _cpu() -> torch.device:
 def autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
     """Return torch.autocast on `device` with torch.float16 or torch.bfloat16; None computes in float32.
 
-    So does a processor without instructions for the type: it would take ten times as long to imitate it.
+    So does a processor without instructions for the type: see `computed_in`.
     """
     import torch
 
-    enabled = dtype is not None
-    if dtype is not None and device.type == "cpu" and imitates(dtype):
-        _say_instead(dtype)
-        enabled = False
-    return torch.autocast(device.type, dtype=dtype, enabled=enabled)
+    dtype = computed_in(device, dtype)
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
+
+
+def computed_in(device: torch.device, dtype: torch.dtype | None) -> torch.dtype | None:
+    """Return the type to compute in where `dtype` is asked for; None is float32, here as there.
+
+    PyTorch imitates a type that a processor lacks, and takes ten times as long as in float32, which replaces it. The
+    first time, the log says so.
+    """
+    if dtype is None or device.type != "cpu" or not imitates(dtype):
+        return dtype
+    _tell_of_float32(dtype)
+    return None
 
 
 @cache
 def imitates(dtype: torch.dtype) -> bool:
-    """Return whether this processor has no instructions for torch.float16 or torch.bfloat16."""
+    """Return whether PyTorch has to imitate torch.float16 or torch.bfloat16 on this processor."""
     import torch
 
     computes = getattr(torch.ops.mkldnn, f"_is_mkldnn_{_flag(dtype)}_supported", None)  # none without oneDNN
@@ -117,9 +126,8 @@ def imitates(dtype: torch.dtype) -> bool:
 
 
 @cache
-def _say_instead(dtype: torch.dtype) -> None:
-    """Log, once, that float32 takes the place of a type."""
-    log.warning("--%s: this processor has no instructions for %s, so PyTorch computes in float32.", _flag(dtype), dtype)
+def _tell_of_float32(dtype: torch.dtype) -> None:
+    log.warning("--%s: PyTorch would imitate %s on this processor, so float32 takes its place.", _flag(dtype), dtype)
 
 
 def _flag(dtype: torch.dtype) -> str:

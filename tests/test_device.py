@@ -112,7 +112,7 @@ def test_a_busy_machine_is_mentioned_but_the_number_of_threads_stays(monkeypatch
 def test_a_type_that_the_processor_lacks_is_not_imitated(dtype, computes, expected, monkeypatch, caplog):
     name = {torch.float16: "fp16", torch.bfloat16: "bf16"}[dtype]
     monkeypatch.setattr(torch.ops.mkldnn, f"_is_mkldnn_{name}_supported", lambda: computes)
-    cached = (imitates, device._say_instead)
+    cached = (imitates, device._tell_of_float32)
     for function in cached:
         function.cache_clear()
     try:
@@ -122,4 +122,4 @@ def test_a_type_that_the_processor_lacks_is_not_imitated(dtype, computes, expect
     finally:
         for function in cached:
             function.cache_clear()  # the next test asks the processor
-    assert caplog.text.count(f"--{name}: this processor has no instructions for {dtype}") == (not computes)
+    assert caplog.text.count(f"--{name}: PyTorch would imitate {dtype}") == (not computes)

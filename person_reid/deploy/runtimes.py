@@ -27,6 +27,7 @@ from person_reid.deploy.export import TOLERANCE, check_onnx, deviation, export, 
 from person_reid.deploy.exported import READABLE, Engine
 from person_reid.deploy.load import TestedNetwork, load_network
 from person_reid.deploy.openers import import_onnxruntime, import_openvino
+from person_reid.device import computed_in
 from person_reid.models.network import Network
 from person_reid.retrieval.features import extract_features, fused_embedding
 from person_reid.retrieval.similarity import Features
@@ -57,7 +58,8 @@ def fast_engine(
     """Return an Engine that gives the features of a network on the CPU, or None if PyTorch should compute them.
 
     runtime: torch, onnxruntime, openvino, or auto: the fastest of those installed that agrees with PyTorch.
-    obstacle: why only PyTorch can do what is asked for, in words. dtype: in which to compute; None is float32.
+    obstacle: why only PyTorch can do what is asked for, in words.
+    dtype: in which to compute; None is float32, which auto also takes in place of a type that PyTorch would imitate.
     scales: see fused_embedding.
 
     An Engine is used only if its features deviate from PyTorch's in float32 by at most the TOLERANCE of its precision,
@@ -65,7 +67,8 @@ def fast_engine(
     or OSError if another runtime that was asked for is not installed, does not agree, or cannot be used; also for an
     unknown one.
     """
-    return _engine(lambda names: _cached_engine(tested, names, dtype, scales), runtime, obstacle, dtype)
+    kind = dtype if runtime != "auto" or obstacle else computed_in(torch.device("cpu"), dtype)
+    return _engine(lambda names: _cached_engine(tested, names, kind, scales), runtime, obstacle, kind)
 
 
 def check_runtime(runtime: str, device: torch.device) -> None:

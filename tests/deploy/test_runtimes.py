@@ -179,6 +179,7 @@ class TestAuto:
 
 
 class TestPrecision:
+    @pytest.mark.usefixtures("half_precision")
     @pytest.mark.parametrize("runtime", ["openvino", "auto"])
     def test_openvino_computes_in_bfloat16(self, place, cache, bank, remarks, runtime):
         lacking("BF16")
@@ -196,6 +197,13 @@ class TestPrecision:
         expected = embedder(place, "openvino", dtype=torch.bfloat16).features(bank)
         np.testing.assert_array_equal(found, expected)
 
+    def test_float32_takes_the_place_of_what_pytorch_would_imitate(self, place, bank, remarks, monkeypatch):
+        monkeypatch.setattr("person_reid.device.imitates", lambda dtype: True)
+        found = embedder(place, "auto", dtype=torch.bfloat16).features(bank)
+        assert "Features by openvino" in remarks.text and "in bfloat16" not in remarks.text
+        np.testing.assert_array_equal(found, embedder(place, "openvino").features(bank))
+
+    @pytest.mark.usefixtures("half_precision")
     def test_a_processor_without_it(self, place, bank, remarks, monkeypatch):
         import openvino
 
