@@ -1,4 +1,4 @@
-"""The former name of person_reid.basics and person_reid.progress: messages, safe files, the device and the seed."""
+"""The former name of person_reid.basics, .device and .progress: messages, safe files, the device and the seed."""
 
 from person_reid.basics import UserError, atomic_write, describe, did_you_mean
 from person_reid.cli.main import run_script
