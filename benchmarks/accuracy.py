@@ -5,8 +5,9 @@
     python benchmarks/accuracy.py --weights osnet_x0_25_msmt17.pth --compile --total_epoch 20
 
 The usual way is benchmarks/usual.py: ImageFolder, a DataLoader with two workers, float32, channels first. The suite is
-train.py, in float32, in bfloat16 and, on request, compiled. Unknown flags are passed to all of them, after the recipe.
-Every finished run adds a line to --results; runs listed there are not repeated.
+train.py, in float32, in bfloat16 (unless the processor would have to imitate it) and, on request, compiled. Unknown
+flags are passed to all of them, after the recipe. Every finished run adds a line to --results; runs listed there are
+not repeated.
 """
 
 import json
@@ -21,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.ablation import read_results
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
+from person_reid.device import imitates, select_device
 from person_reid.progress import progress
 from person_reid.reproduce.scripts import append_record, call
 
@@ -43,7 +45,12 @@ def main(argv=None):
     parser.add_argument("--compile", action="store_true", help="also the suite with --compile")
     parser.add_argument("--results", type=Path, default=Path("model/accuracy.jsonl"), help="a JSON line for every run")
     options, train_flags = parser.parse_known_args(argv)
-    ways = {name: way for name, way in WAYS.items() if options.compile or "--compile" not in way[1]}
+    import torch  # only now: cli decides how its threads wait
+
+    left_out = set() if options.compile else {"--compile"}
+    if imitates(select_device(), torch.bfloat16):
+        left_out.add("--bf16")  # it would be trained in float32
+    ways = {name: way for name, way in WAYS.items() if left_out.isdisjoint(way[1])}
     words = [*RECIPE.split(), *train_flags]
     flags = " ".join(words)
     done = read_results(options.results)

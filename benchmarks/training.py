@@ -48,7 +48,7 @@ def main(argv=None):
     import torch  # only now: cli decides how its threads wait
 
     suite: dict[str, list[str]] = {"suite, float32": []}
-    lacking = select_device(options.gpu_ids).type == "cpu" and imitates(torch.bfloat16)
+    lacking = imitates(select_device(options.gpu_ids), torch.bfloat16)
     if not lacking:
         suite["suite, bfloat16"] = ["--bf16"]
     if options.compile:

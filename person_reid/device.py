@@ -110,17 +110,19 @@ def computed_in(device: torch.device, dtype: torch.dtype | None) -> torch.dtype 
     PyTorch imitates a type that a processor lacks, and takes ten times as long as in float32, which replaces it. The
     first time, the log says so.
     """
-    if dtype is None or device.type != "cpu" or not imitates(dtype):
+    if dtype is None or not imitates(device, dtype):
         return dtype
     _tell_of_float32(dtype)
     return None
 
 
 @cache
-def imitates(dtype: torch.dtype) -> bool:
-    """Return whether PyTorch has to imitate torch.float16 or torch.bfloat16 on this processor."""
+def imitates(device: torch.device, dtype: torch.dtype) -> bool:
+    """Return whether PyTorch has to imitate torch.float16 or torch.bfloat16 on a device; only processors lack types."""
     import torch
 
+    if device.type != "cpu":
+        return False
     computes = getattr(torch.ops.mkldnn, f"_is_mkldnn_{_flag(dtype)}_supported", None)  # none without oneDNN
     return not (computes and computes())
 

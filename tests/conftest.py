@@ -58,4 +58,4 @@ def real_people():
 @pytest.fixture
 def half_precision(monkeypatch):
     """PyTorch computes in float16 and bfloat16, although this processor may have to imitate them."""
-    monkeypatch.setattr("person_reid.device.imitates", lambda dtype: False)
+    monkeypatch.setattr("person_reid.device.imitates", lambda device, dtype: False)

@@ -67,8 +67,9 @@ def fast_engine(
     or OSError if another runtime that was asked for is not installed, does not agree, or cannot be used; also for an
     unknown one.
     """
-    kind = dtype if runtime != "auto" or obstacle else computed_in(torch.device("cpu"), dtype)
-    return _engine(lambda names: _cached_engine(tested, names, kind, scales), runtime, obstacle, kind)
+    if runtime == "auto" and not obstacle:
+        dtype = computed_in(torch.device("cpu"), dtype)
+    return _engine(lambda names: _cached_engine(tested, names, dtype, scales), runtime, obstacle, dtype)
 
 
 def check_runtime(runtime: str, device: torch.device) -> None:

@@ -176,5 +176,5 @@ def describe_device(gpu_ids: str, dtype: torch.dtype | None = None) -> str:
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     threads = torch.get_num_threads()
     model = models[0] if models else platform.processor() or platform.machine()
-    instead = ", in float32" if dtype and imitates(dtype) else ""
+    instead = ", in float32" if dtype and imitates(device, dtype) else ""
     return f"{model}, {threads} {'threads' if threads > 1 else 'thread'}{instead}"

@@ -95,7 +95,7 @@ def test_demo_draws_a_ranking(copy):
 def test_options_of_test_change_the_features(copy, people):
     plain = scipy.io.loadmat(copy / "pytorch_result.mat")["query_f"]
     changes = [["--ms", "1,1.21"], ["--no_flip"], ["--height", "48"]]
-    if not imitates(torch.bfloat16):
+    if not imitates(torch.device("cpu"), torch.bfloat16):
         changes.append(["--bf16"])
     for number, flags in enumerate(changes):
         run("test", "--name", "small", "--test_dir", people, "--result", f"{number}.mat", *flags, cwd=copy)

@@ -198,7 +198,7 @@ class TestPrecision:
         np.testing.assert_array_equal(found, expected)
 
     def test_float32_takes_the_place_of_what_pytorch_would_imitate(self, place, bank, remarks, monkeypatch):
-        monkeypatch.setattr("person_reid.device.imitates", lambda dtype: True)
+        monkeypatch.setattr("person_reid.device.imitates", lambda device, dtype: True)
         found = embedder(place, "auto", dtype=torch.bfloat16).features(bank)
         assert "Features by openvino" in remarks.text and "in bfloat16" not in remarks.text
         np.testing.assert_array_equal(found, embedder(place, "openvino").features(bank))
