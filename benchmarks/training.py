@@ -42,6 +42,7 @@ def main(argv=None):
     parser.add_argument("--gpu_ids", default="-1", help="the GPU to use; -1 for the CPU")
     parser.add_argument("--compile", action="store_true", help="also the suite with --compile")
     parser.add_argument("--give_back", action="store_true", help="also the suite without device.keep_memory")
+    parser.add_argument("--unfused", action="store_true", help="also the suite with PyTorch's layers for fused ones")
     parser.add_argument("--imitate", action="store_true", help="also bfloat16 on a processor that has to imitate it")
     parser.add_argument("--processes", type=int, help="also the suite in this many processes that share each batch")
     options = parser.parse_args(argv)
@@ -57,6 +58,8 @@ def main(argv=None):
     variants |= {name: (suite_loop, flags) for name, flags in suite.items()}
     if options.give_back:
         variants |= {f"{name}, memory given back": (forgetful_loop, flags) for name, flags in suite.items()}
+    if options.unfused:
+        variants |= {f"{name}, not fused": (unfused_loop, flags) for name, flags in suite.items()}
     if options.imitate and lacking:
         variants["suite, bfloat16, imitated"] = (imitating_loop, ["--bf16"])
     if options.processes:
@@ -100,6 +103,12 @@ def suite_loop(options, flags, world=None):
 def forgetful_loop(options, flags):
     """Return the same for a Trainer whose C library gives large blocks back to the kernel, as it does by default."""
     with patch("person_reid.training.run.keep_memory"):
+        return suite_loop(options, flags)
+
+
+def unfused_loop(options, flags):
+    """Return the same for a Trainer with PyTorch's layers where it would fuse them."""
+    with patch("person_reid.training.trainer.fuse", return_value=False):
         return suite_loop(options, flags)
 
 

@@ -14,7 +14,7 @@ FLOORS = [
     ["basics", "progress"],
     ["device"],
     ["versions", "distributed", "data", "models", "losses", "synthetic"],
-    ["run_folder", "retrieval"],
+    ["run_folder", "retrieval", "fused"],
     ["show"],
     ["deploy"],
     ["training"],

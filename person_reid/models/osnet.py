@@ -67,12 +67,17 @@ class Gate(nn.Module):
 
     def forward(self, streams: Sequence[Tensor]) -> Tensor:
         """Return Σ_t G(x_t), (B, C, H, W), of T streams of that shape."""
-        x = torch.stack([stream.mean((2, 3)) for stream in streams])  # (T, B, C)
-        for layer, activate in ((self.fc1, functional.relu), (self.fc2, torch.sigmoid)):
-            x = activate(functional.linear(x, layer.weight.flatten(1), layer.bias))
-        first, *others = (stream * x[t, :, :, None, None] for t, stream in enumerate(streams))
+        weights = self.weights(torch.stack([stream.mean((2, 3)) for stream in streams]))
+        first, *others = (stream * weights[t, :, :, None, None] for t, stream in enumerate(streams))
         mixed: Tensor = sum(others, first)
         return mixed
+
+    def weights(self, averages: Tensor) -> Tensor:
+        """Return the weights of T streams' channels, given their averages: both (T, B, C)."""
+        x = averages
+        for layer, activate in ((self.fc1, functional.relu), (self.fc2, torch.sigmoid)):
+            x = activate(functional.linear(x, layer.weight.flatten(1), layer.bias))
+        return x
 
 
 class OmniScaleBlock(nn.Module):
@@ -96,10 +101,14 @@ class OmniScaleBlock(nn.Module):
         self.IN = norm(outputs) if norm else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(self.IN(self.conv3(self.mixed(x)) + self.downsample(x)))
+
+    def mixed(self, x: Tensor) -> Tensor:
+        """Return the gated sum of the streams."""
         squeezed = self.conv1(x)
         streams = (self.conv2a, self.conv2b, self.conv2c, self.conv2d)
-        mixed = self.gate([stream(squeezed) for stream in streams])
-        return functional.relu(self.IN(self.conv3(mixed) + self.downsample(x)))
+        y: Tensor = self.gate([stream(squeezed) for stream in streams])
+        return y
 
 
 class OSNet(nn.Module):

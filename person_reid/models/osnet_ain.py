@@ -33,9 +33,13 @@ class AdaptiveBlock(nn.Module):
         self.IN = InstanceNorm(outputs) if normalise else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(self.IN(self.conv3(self.mixed(x))) + self.downsample(x))
+
+    def mixed(self, x: Tensor) -> Tensor:
+        """Return the gated sum of the streams."""
         squeezed = self.conv1(x)
-        mixed = self.gate([stream(squeezed) for stream in self.conv2])
-        return functional.relu(self.IN(self.conv3(mixed)) + self.downsample(x))
+        y: Tensor = self.gate([stream(squeezed) for stream in self.conv2])
+        return y
 
 
 class OSNetAIN(nn.Module):

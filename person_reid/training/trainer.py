@@ -5,6 +5,7 @@ All randomness of a step (augmentation, dropout) is drawn from (seed, epoch, ste
 the weights of an uninterrupted one.
 """
 
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -19,8 +20,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_a
 
 from person_reid.data.augment import normalise, scale
 from person_reid.data.bank import Batch
-from person_reid.device import autocast, seed_everything
+from person_reid.device import autocast, computed_in, seed_everything
 from person_reid.distributed import World
+from person_reid.fused.networks import fuse
 from person_reid.models.network import Network
 from person_reid.progress import progress
 from person_reid.training.batches import Batches
@@ -33,6 +35,7 @@ from person_reid.training.spec import TrainSpec
 AVERAGE_DECAY = 0.996  # of the weight averaging, per update
 AVERAGE_FROM = 0.8  # fraction of the epochs after which it begins
 READ_EVERY = 10  # steps from one reading of the loss to the next; each makes the host wait for the accelerator
+log = logging.getLogger(__name__)
 
 
 class Objective(nn.Module):
@@ -108,9 +111,18 @@ class Trainer:
         self.epoch = self.step = 0  # finished epochs, and finished steps of the next epoch
         self.totals = torch.zeros(3, device=self.device)  # of that epoch: Σ loss, Σ wrong, images
         self.spent = 0.0  # seconds on that epoch, before a stop
-        if spec.compile:
+        if not self._fused() and spec.compile:
             replace_pools(self.network)
             self.module.compile(mode=spec.compile, dynamic=False)
+
+    def _fused(self) -> bool:
+        """Fuse the network's layers if that is the fastest way to train it here. Return whether they are fused."""
+        spec = self.spec
+        possible = self.device.type == "cpu" and computed_in(self.device, spec.dtype) is None
+        fused = possible and spec.compile in (None, "default") and fuse(self.network)
+        if fused and spec.compile:
+            log.info("--compile: in float32 on a processor, fused layers are faster, and take its place.")
+        return fused
 
     def train_epoch(
         self, stop: Callable[[], bool] = lambda: False, after_step: Callable[[], None] | None = None

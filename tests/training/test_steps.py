@@ -1,4 +1,4 @@
-"""Stops within an epoch, accumulated batches, compiled steps, losses that are no number."""
+"""Stops within an epoch, accumulated batches, compiled steps, fused layers, losses that are no number."""
 
 import contextlib
 import copy
@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from person_reid.data.bank import Batch
+from person_reid.fused.compiler import library
+from person_reid.fused.networks import LiteConv3x3
 from person_reid.training.interruption import NotFinite, Stopped
 from tests.support.runs import equal_weights
 from tests.support.small_training import run, trainer, without_numbers
@@ -121,3 +123,25 @@ def test_a_compiled_run_trains_to_nearly_the_same_weights(monkeypatch):
     assert modes == [("default", False)]
     assert compiled.history[0]["loss"] == pytest.approx(plain.history[0]["loss"], rel=1e-3)
     assert compiled.network.state_dict().keys() == plain.network.state_dict().keys()
+
+
+@pytest.mark.skipif(library() is None, reason="no C compiler with OpenMP")
+def test_on_a_processor_the_layers_of_osnet_are_fused(caplog, monkeypatch):
+    """Compiling the rest would gain nothing: fused layers take the place of --compile."""
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda *_, **__: pytest.fail("compiled"))
+    with caplog.at_level("INFO"):
+        fused, compiled = (trainer(*flags, total=2, backbone="osnet_x0_25") for flags in ([], ["--compile"]))
+    assert "--compile: in float32 on a processor, fused layers are faster" in caplog.text
+    for each in (run(fused), compiled):
+        assert any(isinstance(module, LiteConv3x3) for module in each.network.modules())
+    compiled.train_epoch()
+    resumed = trainer(total=2, backbone="osnet_x0_25")
+    resumed.load_state_dict(copy.deepcopy(compiled.state_dict()))
+    resumed.train_epoch()
+    assert equal_weights(fused.network.state_dict(), resumed.network.state_dict())
+
+
+@pytest.mark.usefixtures("half_precision")
+def test_in_half_precision_they_are_pytorchs():
+    network = trainer("--bf16", backbone="osnet_x0_25").network
+    assert not any(isinstance(module, LiteConv3x3) for module in network.modules())

@@ -1,0 +1,48 @@
+"""Calls of the C functions of this room with tensors."""
+
+import ctypes
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from person_reid.fused.compiler import library
+
+LANES = 8  # channels come in multiples of it
+POINTER = ctypes.c_void_p
+
+
+def structure(name: str, **fields: str) -> type[ctypes.Structure]:
+    """Return the counterpart of a C struct. fields: names by type, in the order of the struct."""
+    types = {"long": ctypes.c_long, "float": ctypes.c_float, "pointer": POINTER}
+    pairs = [(field, types[kind]) for kind, names in fields.items() for field in names.split()]
+    return type(name, (ctypes.Structure,), {"_fields_": pairs})
+
+
+def call(function: str, kind: type[ctypes.Structure], **values: Any) -> None:
+    """Call a C function with a structure of numbers, tensors, lists of tensors, and None for what is missing."""
+    fields = {name: _pointer(value) for name, value in values.items() if value is not None}
+    filled = kind(threads=torch.get_num_threads(), **fields)
+    getattr(library(), function)(ctypes.byref(filled))
+
+
+def _pointer(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.data_ptr()
+    if isinstance(value, list):
+        return ctypes.cast((POINTER * len(value))(*(tensor.data_ptr() for tensor in value)), POINTER)
+    return value
+
+
+def fits(*maps: Tensor) -> bool:
+    """Say whether the fused layers can compute with these maps (B, C, H, W), which PyTorch does otherwise."""
+    return (
+        all(
+            x.device.type == "cpu" and x.dtype == torch.float32 and x.shape[1] % LANES == 0
+            and x.is_contiguous(memory_format=torch.channels_last)
+            for x in maps
+        )
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+        and library() is not None
+    )  # fmt: skip

@@ -1,0 +1,71 @@
+"""The networks whose layers are fused in training. Names and weights stay; results are equal up to rounding."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from person_reid.fused.calls import fits
+from person_reid.fused.compiler import library
+from person_reid.fused.layer import layer
+from person_reid.fused.mixture import mixture
+from person_reid.models import osnet, osnet_ain
+
+
+class ConvNorm(osnet.ConvNorm):
+    """Convolution, norm and ReLU; with a residual, which is added to the norm, there is a ReLU in any case."""
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        activates = residual is not None or isinstance(self.relu, nn.ReLU)
+        return layer(x, self.bn, activates, self.conv, residual=residual)
+
+
+class LiteConv3x3(osnet.LiteConv3x3):
+    """Pointwise and depthwise convolution, norm and ReLU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return layer(x, self.bn, True, self.conv1, self.conv2)
+
+
+class Gate(osnet.Gate):
+    """Averages of the streams, and their mixture."""
+
+    def forward(self, streams: Sequence[Tensor]) -> Tensor:
+        return mixture(streams, self, self.weights) if self.training and fits(*streams) else super().forward(streams)
+
+
+class OmniScaleBlock(osnet.OmniScaleBlock):
+    """The last layer with the shortcut, unless a norm follows their sum."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _with_shortcut(self, x) if isinstance(self.IN, nn.Identity) else super().forward(x)
+
+
+class AdaptiveBlock(osnet_ain.AdaptiveBlock):
+    """The last layer with the shortcut, unless a norm comes between them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _with_shortcut(self, x) if isinstance(self.IN, nn.Identity) else super().forward(x)
+
+
+def _with_shortcut(block: OmniScaleBlock | AdaptiveBlock, x: Tensor) -> Tensor:
+    y: Tensor = block.conv3(block.mixed(x), block.downsample(x))
+    return y
+
+
+FUSED: dict[type[nn.Module], type[nn.Module]] = {
+    osnet.ConvNorm: ConvNorm,
+    osnet.LiteConv3x3: LiteConv3x3,
+    osnet.Gate: Gate,
+    osnet.OmniScaleBlock: OmniScaleBlock,
+    osnet_ain.AdaptiveBlock: AdaptiveBlock,
+}
+
+
+def fuse(network: nn.Module) -> bool:
+    """Fuse the layers of a network, in place, if it has any that can be fused and a compiler is there. Say whether."""
+    found = [module for module in network.modules() if type(module) in FUSED]
+    if not found or library() is None:
+        return False
+    for module in found:
+        module.__class__ = FUSED[type(module)]
+    return True
