@@ -61,7 +61,8 @@ def test_it_holds_the_package_and_nothing_beside_it(wheel):
     assert {name.split("/")[0] for name in names} == {"person_reid", info}
     assert {"person_reid/py.typed", f"{info}/licenses/LICENSE"} <= set(names)
     templates = (path for path in ROOT.glob("person_reid/show/templates/**/*") if path.is_file())
-    assert {path.relative_to(ROOT).as_posix() for path in templates} <= set(names)
+    sources = ROOT.glob("person_reid/fused/*.[ch]")
+    assert {path.relative_to(ROOT).as_posix() for path in (*templates, *sources)} <= set(names)
     modules = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("person_reid/**/*.py")}
     assert modules == {name for name in names if name.endswith(".py")}
 

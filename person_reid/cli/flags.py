@@ -154,7 +154,13 @@ def add_training_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--freeze_epochs", type=whole, default=0, help="epochs in which only the head learns")
     group.add_argument("--accumulate", type=positive(int), default=1, help="batches per update of the weights")
     group.add_argument("--sync_bn", action="store_true", help="compute batch norm over the batches of all GPUs")
-    group.add_argument("--compile", nargs="?", const="default", choices=COMPILE_MODES, help="mode of torch.compile")
+    group.add_argument(
+        "--compile",
+        nargs="?",
+        const="default",
+        choices=COMPILE_MODES,
+        help="mode of torch.compile; on a CPU, OSNet's fused layers may take the default mode's place",
+    )
     group.add_argument("--no_tf32", action="store_true", help="use full float32 on GPUs that support TF32")
     group.add_argument("--FSGD", action="store_true", help="fused SGD, which is used without this flag, too")
     group.add_argument("--fp16", action="store_true", help="mixed precision with float16")

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 SOURCES = ("layer.c", "mixture.c")
-# Strict arithmetic, but for what no program here asks for: errno, and signals for numbers that are not finite.
+# For speed, errno and floating-point traps are given up: nothing here reads them, and no result depends on them.
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fopenmp", "-fPIC", "-shared")
 
 log = logging.getLogger(__name__)
@@ -19,10 +19,10 @@ log = logging.getLogger(__name__)
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """Compile the layers, which takes a second, and load them. Returns None where that fails, and the log says why.
+    """Compile the layers, which takes a second, and load them. Returns None if that fails, and the log says why.
 
-    The compiler is `cc`, or what the variable CC names; CC=false leaves PyTorch its own layers. It has to know OpenMP.
-    On Linux, the layers share their threads with PyTorch, whose copy of OpenMP has the name that compilers link to.
+    The compiler is `cc`, or the one that the variable CC names, and must support OpenMP; CC=false compiles nothing. Only
+    on Linux does PyTorch's copy of OpenMP have the name that compilers link to, so that both share their threads.
     """
     compiler = shlex.split(os.environ.get("CC") or "cc")
     if sys.platform != "linux" or compiler == ["false"]:
@@ -35,6 +35,6 @@ def library() -> ctypes.CDLL | None:
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
             return ctypes.CDLL(str(target))
         except (OSError, subprocess.SubprocessError) as error:
-            reason = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[0]
+            reason = str(getattr(error, "stderr", None) or error).strip().partition("\n")[0]
             log.info("No fused layers, because no C compiler works (%s): OSNet trains more slowly.", reason)
             return None

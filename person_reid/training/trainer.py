@@ -111,12 +111,12 @@ class Trainer:
         self.epoch = self.step = 0  # finished epochs, and finished steps of the next epoch
         self.totals = torch.zeros(3, device=self.device)  # of that epoch: Σ loss, Σ wrong, images
         self.spent = 0.0  # seconds on that epoch, before a stop
-        if not self._fused() and spec.compile:
+        if not self._fuse() and spec.compile:
             replace_pools(self.network)
             self.module.compile(mode=spec.compile, dynamic=False)
 
-    def _fused(self) -> bool:
-        """Fuse the network's layers if that is the fastest way to train it here. Return whether they are fused."""
+    def _fuse(self) -> bool:
+        """Fuse the network's layers if that is the fastest way to train it here. Say whether they are fused."""
         spec = self.spec
         possible = self.device.type == "cpu" and computed_in(self.device, spec.dtype) is None
         fused = possible and spec.compile in (None, "default") and fuse(self.network)
