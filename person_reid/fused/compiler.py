@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 def library() -> ctypes.CDLL | None:
     """Compile the layers, which takes a second, and load them. Returns None if that fails, and the log says why.
 
-    The compiler is `cc`, or the one that the variable CC names, and must support OpenMP; CC=false compiles nothing. Only
-    on Linux does PyTorch's copy of OpenMP have the name that compilers link to, so that both share their threads.
+    The compiler is `cc`, or the one that the variable CC names, and must support OpenMP; CC=false compiles nothing.
+    Only on Linux does PyTorch's copy of OpenMP have the name that compilers link to, so that both share their threads.
     """
     compiler = shlex.split(os.environ.get("CC") or "cc")
     if sys.platform != "linux" or compiler == ["false"]:
