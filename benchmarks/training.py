@@ -8,9 +8,10 @@
 
 The usual loop is benchmarks/usual.py (ImageFolder, DataLoader, float32, channels first), with two workers and with one
 for each core. The suite is its Trainer in float32, in bfloat16 (unless the processor would have to imitate it) and, on
-request, compiled, with large blocks of memory given back to the kernel, or with the batch divided among --processes as
-in train_DDP.py. Each variant runs --rounds times in its own process, one after the other; the median counts. Prints
-rows of a Markdown table: images per second, share of time spent waiting for data, peak memory.
+request, compiled, with PyTorch's layers for fused ones, with large blocks of memory given back to the kernel, or with
+the batch divided among --processes as in train_DDP.py. Each variant runs --rounds times in its own process, one after
+the other; the median counts. Prints rows of a Markdown table: images per second, share of time spent waiting for data,
+peak memory.
 """
 
 import os

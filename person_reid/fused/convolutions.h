@@ -2,7 +2,7 @@
 
 #include "vectors.h"
 
-enum { ROWS = 6 }; /* times two vectors of sums, and three others, fill the sixteen registers of AVX2 */
+enum { ROWS = 6 }; /* times two vectors of sums leave four of AVX2's sixteen registers for the factors */
 
 /* c (rows, vectors * LANES) = a (rows, depth) b (depth, vectors * LANES), plus c if `add`. */
 INLINE void tile(int rows, int vectors, long depth, const float *a, long a_row, long a_column, const float *b,

@@ -94,8 +94,7 @@ class _Layer(torch.autograd.Function):
             x=x, pointwise=pointwise, depthwise=depthwise, residual=residual, gamma=gamma, beta=beta,
             running_mean=norm.running_mean, running_variance=norm.running_var, u=u, y=y, statistics=statistics,
         )  # fmt: skip
-        signs = y if activates and residual is not None else None
-        ctx.has_residual = residual is not None
+        signs = None if residual is None else y  # without a residual, u has them
         ctx.save_for_backward(x, pointwise, depthwise, gamma, u, signs, statistics)
         return y
 
@@ -108,7 +107,7 @@ class _Layer(torch.autograd.Function):
             "x_gradient": torch.empty_like(x),
             "pointwise_gradient": None if pointwise is None else torch.empty_like(pointwise),
             "depthwise_gradient": None if depthwise is None else torch.empty_like(depthwise),
-            "residual_gradient": torch.empty_like(y_gradient) if ctx.has_residual else None,
+            "residual_gradient": None if y is None else torch.empty_like(y),
             "gamma_gradient": torch.empty_like(gamma),
             "beta_gradient": torch.empty_like(gamma),
         }

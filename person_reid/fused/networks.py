@@ -1,6 +1,7 @@
 """The networks whose layers are fused in training. Names and weights stay; results are equal up to rounding."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -33,23 +34,26 @@ class Gate(osnet.Gate):
         return mixture(streams, self, self.weights) if self.training and fits(*streams) else super().forward(streams)
 
 
-class OmniScaleBlock(osnet.OmniScaleBlock):
-    """The last layer with the shortcut, unless a norm follows their sum."""
+class _Block(nn.Module):
+    """A block whose last layer is fused with the shortcut, unless a norm comes between them or follows their sum."""
+
+    IN: Any
+    conv3: Any
+    downsample: Any
+    mixed: Any
 
     def forward(self, x: Tensor) -> Tensor:
-        return _with_shortcut(self, x) if isinstance(self.IN, nn.Identity) else super().forward(x)
+        fused = isinstance(self.IN, nn.Identity)
+        y: Tensor = self.conv3(self.mixed(x), self.downsample(x)) if fused else super().forward(x)
+        return y
 
 
-class AdaptiveBlock(osnet_ain.AdaptiveBlock):
-    """The last layer with the shortcut, unless a norm comes between them."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return _with_shortcut(self, x) if isinstance(self.IN, nn.Identity) else super().forward(x)
+class OmniScaleBlock(_Block, osnet.OmniScaleBlock):
+    """That of OSNet."""
 
 
-def _with_shortcut(block: OmniScaleBlock | AdaptiveBlock, x: Tensor) -> Tensor:
-    y: Tensor = block.conv3(block.mixed(x), block.downsample(x))
-    return y
+class AdaptiveBlock(_Block, osnet_ain.AdaptiveBlock):
+    """That of OSNet-AIN."""
 
 
 FUSED: dict[type[nn.Module], type[nn.Module]] = {
