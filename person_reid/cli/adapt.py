@@ -36,8 +36,8 @@ SHARED = (
     "gpu_ids", "name", "seed", "resume", "config", "tensorboard", "wandb", "mlflow", "keep", "profile", "runtime",
     "data_dir", "batchsize", "instances", "height", "width", "color_jitter", "erasing_p", "autoaugment_p", "cutout_p",
     "lgt_p", "grayscale_erasing_p", "translation_p", "backbone", "weights", "stride", "pool", "attention", "neck",
-    "linear_num", "usam", "drop_path", "total_epoch", "lr", "optimizer", "weight_decay", "schedule", "milestones",
-    "warm_epoch", "accumulate", "no_tf32", "fp16", "bf16",
+    "linear_num", "usam", "drop_path", "total_epoch", "lr", "optimizer", "weight_decay", "balance", "schedule",
+    "milestones", "warm_epoch", "accumulate", "no_tf32", "fp16", "bf16",
 )  # fmt: skip
 DEFAULTS = {
     "name": "adapted", "batchsize": 64, "erasing_p": 0.5, "neck": "none", "total_epoch": 20, "lr": 3.5e-4,

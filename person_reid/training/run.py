@@ -17,6 +17,7 @@ from person_reid.deploy.runtimes import check_runtime
 from person_reid.device import keep_memory, seed_everything
 from person_reid.distributed import World
 from person_reid.losses.cluster_memory import ClusterMemory, ProxyMemory
+from person_reid.models.balance import balance
 from person_reid.models.factory import build_model, check_size, parameter_count
 from person_reid.models.heads import heads_of
 from person_reid.models.network import Network
@@ -153,6 +154,8 @@ def _build(
     """Build the network, with these weights, and what it learns from, the width of a teacher's features included."""
     data, augment = spec.data, spec.data.augment
     network = build_model(spec.network, num_classes, weights)
+    if spec.balance:
+        balance(network, spec.balance, (augment.height, augment.width))
     for size in ((augment.height, augment.width), *(size for _, size in data.sizes)):
         check_size(network, spec.network.backbone, size, data.batch_size)
     if any(term.before_dropout for term in spec.losses.terms):

@@ -1,0 +1,75 @@
+"""Bring the convolutions of a network to one scale: it computes the same, and its layers learn alike."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from person_reid.basics import UserError
+from person_reid.models.network import Network
+
+Chain = tuple[nn.Conv2d, ...]
+TOLERANCE = 1e-3  # of the features' scale
+
+
+def balance(network: Network, scale: float, size: tuple[int, int]) -> None:
+    """Give every convolution in front of a batch norm weights whose root mean square is `scale`.
+
+    A batch norm takes the scale s of its input out again. With s · w, s · mean and s² · variance it gives the same, but
+    for eps, γ x / √(s² variance + eps), which a factor of γ makes up for.
+
+    What changes is how the network learns. At each step Adam changes a weight by about the learning rate, however large
+    it is. Weights that were trained for long differ in scale from layer to layer, by a factor of two hundred in OSNet:
+    some of its layers turn at once, others hardly at all.
+
+    scale: positive. size: (height, width) of images that the network can process.
+    Raises UserError if the network has no such convolution, or if its features would change.
+    """
+    images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    network.eval()
+    with torch.no_grad():
+        before = network.embed(images)
+        chains = convolutions_before_norms(network, images)
+        factors = {layer: scale / _size(layer) for chain in chains.values() for layer in chain if _size(layer) > 0}
+        for layer, factor in factors.items():
+            layer.weight.mul_(factor)
+        for norm, chain in chains.items():
+            _follow(norm, math.prod(factors.get(layer, 1.0) for layer in chain))
+        deviation = (network.embed(images) - before).abs().max() / before.abs().max()
+    if not factors:
+        raise UserError("--balance: this network has no convolution in front of a batch norm. Leave it out.")
+    if not deviation < TOLERANCE:
+        raise UserError(f"--balance: the features of this network would change by {deviation:.0%}. Leave it out.")
+
+
+def convolutions_before_norms(network: Network, images: Tensor) -> dict[nn.BatchNorm2d, Chain]:
+    """Return, for each batch norm, the convolutions without biases that lead to it, one after another."""
+    chains: dict[Tensor, Chain] = {}  # by their output; it keeps the tensors, so that each is another object
+    found: dict[nn.BatchNorm2d, Chain] = {}
+
+    def look(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        chain = chains.get(inputs[0], ())
+        if isinstance(module, nn.BatchNorm2d):
+            found[module] = chain
+        elif isinstance(module, nn.Conv2d) and module.bias is None:
+            chains[output] = (*chain, module)
+
+    kinds = nn.Conv2d | nn.BatchNorm2d
+    hooks = [module.register_forward_hook(look) for module in network.modules() if isinstance(module, kinds)]
+    network.embed(images)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def _follow(norm: nn.BatchNorm2d, factor: float) -> None:
+    """Adapt a norm to an input that is `factor` times as large, so that its output stays what it was."""
+    assert norm.running_mean is not None and norm.running_var is not None, "the networks' norms have statistics"
+    before = norm.running_var + norm.eps
+    norm.running_mean.mul_(factor)
+    norm.running_var.mul_(factor**2)
+    norm.weight.mul_(((norm.running_var + norm.eps) / before).sqrt() / factor)
+
+
+def _size(layer: nn.Conv2d) -> float:
+    return layer.weight.square().mean().sqrt().item()
