@@ -89,6 +89,12 @@ def test_a_writer_that_is_not_installed_displaces_nothing(room, monkeypatch):
     refused("--tensorboard needs the package tensorboard", "--tensorboard")
 
 
+def test_a_balanced_training_begins_with_convolutions_of_one_scale(room):
+    start("--balance", "0.3", "--lr", "1e-9")
+    sizes = [weight.square().mean().sqrt().item() for weight in weights("run").values() if weight.ndim == 4]
+    assert sizes == pytest.approx([0.3] * len(sizes), rel=1e-3) and len(sizes) > 5
+
+
 def test_each_earlier_run_is_kept(room, capsys):
     for _ in range(3):
         start()
