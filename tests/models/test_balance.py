@@ -73,6 +73,15 @@ def test_the_convolutions_are_those_whose_scale_a_norm_takes_out():
     assert torch.equal(network.last.weight, before) and size_of(network.first) == pytest.approx(0.5)
 
 
+def test_the_statistics_are_those_of_the_scaled_maps():
+    network = trained_for_long(Small())
+    means, variances = network.norm.running_mean.clone(), network.norm.running_var.clone()
+    factor = 0.5**2 / (size_of(network.first) * size_of(network.second))
+    balance(network, 0.5, SIZE)
+    torch.testing.assert_close(network.norm.running_mean, factor * means)
+    torch.testing.assert_close(network.norm.running_var, factor**2 * variances)
+
+
 def test_filters_of_zeros_stay_zero():
     network = Small()
     nn.init.zeros_(network.first.weight)
