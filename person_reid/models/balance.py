@@ -28,14 +28,15 @@ def balance(network: Network, scale: float, size: tuple[int, int]) -> None:
     images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
     network.eval()
     with torch.no_grad():
-        before = network.embed(images)
+        features = network.embed(images)
         chains = convolutions_before_norms(network, images)
-        factors = {layer: scale / _size(layer) for chain in chains.values() for layer in chain if _size(layer) > 0}
+        scales = {layer: layer.weight.square().mean().sqrt().item() for chain in chains.values() for layer in chain}
+        factors = {layer: scale / before for layer, before in scales.items() if before > 0}
         for layer, factor in factors.items():
             layer.weight.mul_(factor)
         for norm, chain in chains.items():
             _follow(norm, math.prod(factors.get(layer, 1.0) for layer in chain))
-        deviation = (network.embed(images) - before).abs().max() / before.abs().max()
+        deviation = (network.embed(images) - features).abs().max() / features.abs().max()
     if not factors:
         raise UserError("--balance: this network has no convolution in front of a batch norm. Leave it out.")
     if not deviation < TOLERANCE:
@@ -69,7 +70,3 @@ def _follow(norm: nn.BatchNorm2d, factor: float) -> None:
     norm.running_mean.mul_(factor)
     norm.running_var.mul_(factor**2)
     norm.weight.mul_(((norm.running_var + norm.eps) / before).sqrt() / factor)
-
-
-def _size(layer: nn.Conv2d) -> float:
-    return layer.weight.square().mean().sqrt().item()

@@ -123,8 +123,8 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
     teacher = spec.teacher(device=device) if spec.teacher else None
 
     seed_everything(spec.seed)
-    weights, taught_dim = "none" if state else spec.weights, teacher.dim if teacher else 0
-    network, criterion = _build(spec, len(split.classes), device, weights, taught_dim)
+    start = replace(spec, weights="none", balance=None) if state else spec  # the state has the weights
+    network, criterion = _build(start, len(split.classes), device, teacher.dim if teacher else 0)
     with world.leader_first():  # one process decodes; the others open its caches
         validation = None if spec.adapt else validation_bank(data.roots[0], split.classes, augment)
         banks = training_banks(spec, splits)
@@ -148,16 +148,14 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
     return training
 
 
-def _build(
-    spec: TrainSpec, num_classes: int, device: torch.device, weights: str, taught_dim: int
-) -> tuple[Network, Criterion]:
-    """Build the network, with these weights, and what it learns from, the width of a teacher's features included."""
+def _build(spec: TrainSpec, num_classes: int, device: torch.device, taught_dim: int) -> tuple[Network, Criterion]:
+    """Build the network and what it learns from. taught_dim: the width of a teacher's features, 0 without one."""
     data, augment = spec.data, spec.data.augment
-    network = build_model(spec.network, num_classes, weights)
-    if spec.balance:
-        balance(network, spec.balance, (augment.height, augment.width))
+    network = build_model(spec.network, num_classes, spec.weights)
     for size in ((augment.height, augment.width), *(size for _, size in data.sizes)):
         check_size(network, spec.network.backbone, size, data.batch_size)
+    if spec.balance:
+        balance(network, spec.balance, (augment.height, augment.width))
     if any(term.before_dropout for term in spec.losses.terms):
         for head in heads_of(network):
             head.drops_for_losses = False
