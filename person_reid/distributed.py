@@ -7,6 +7,7 @@ torchrun --standalone --nproc_per_node 4 test.py
 import logging
 import os
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Thread
@@ -130,6 +131,9 @@ def join_world(gpu_ids: str = "-1") -> Iterator[World]:
     store = PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
     backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
     distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
+    # Of dimensions of length 1, a gradient's strides may differ from those of DDP's copy. The memory is the same, but
+    # PyTorch warns of lost speed.
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     try:
         yield World(distributed.get_rank(), distributed.get_world_size(), local_rank)
     except RuntimeError as error:
