@@ -93,10 +93,22 @@ def test_a_writer_that_is_not_installed_displaces_nothing(room, monkeypatch):
     refused("--tensorboard needs the package tensorboard", "--tensorboard")
 
 
+def scales(run):
+    """The root mean square of each convolution."""
+    return [weight.square().mean().sqrt().item() for weight in weights(run).values() if weight.ndim == 4]
+
+
 def test_a_balanced_training_begins_with_convolutions_of_one_scale(room):
     start("--balance", "0.3", "--lr", "1e-9")
-    sizes = [weight.square().mean().sqrt().item() for weight in weights("run").values() if weight.ndim == 4]
-    assert sizes == pytest.approx([0.3] * len(sizes), rel=1e-3) and len(sizes) > 5
+    found = scales("run")
+    assert found == pytest.approx([0.3] * len(found), rel=1e-3) and len(found) > 5
+
+
+def test_a_flag_takes_back_the_scale_of_a_config(room):
+    Path("balanced.yaml").write_text("balance: 0.3\n")
+    start("--config", "balanced.yaml", "--balance", "0", "--lr", "1e-9")
+    found = scales("run")
+    assert max(found) > 1.5 * min(found)
 
 
 def test_each_earlier_run_is_kept(room, capsys):
