@@ -37,9 +37,14 @@ def test_the_commit_is_named_and_marked_where_files_differ_from_it(tmp_path, mon
 
     git("init")
     (tmp_path / "code.py").write_text("one = 1\n")
-    git("add", "code.py")
+    page = tmp_path / "docs" / "results.md"
+    page.parent.mkdir()
+    page.write_text("# Results\n")
+    git("add", "code.py", "docs")
     git("commit", "-m", "One.")
     commit = git("rev-parse", "--short", "HEAD")
+    assert versions()["commit"] == commit
+    page.write_text("# Results\n\nOne run.\n")  # what tools/reproduce.py writes
     assert versions()["commit"] == commit
     (tmp_path / "code.py").write_text("one = 2\n")
     assert versions()["commit"] == f"{commit}+"
