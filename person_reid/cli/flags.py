@@ -144,7 +144,7 @@ def add_training_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--prototype_lr", type=positive(float), help="rate of the losses' own weights (default: lr)")
     group.add_argument("--optimizer", choices=OPTIMIZERS, default="sgd", help="sgd uses Nesterov momentum 0.9")
     group.add_argument("--weight_decay", type=weight, default=5e-4, help="weight decay, applied to all weights")
-    group.add_argument("--balance", type=weight, default=0.0, metavar="SCALE",
+    group.add_argument("--balance", type=weight, metavar="SCALE",
         help="first give the convolutions in front of batch norms weights of this root mean square, such as 0.1: the "
         "network computes the same, and with Adam its layers learn alike; 0 leaves them as they are",
     )  # fmt: skip

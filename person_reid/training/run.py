@@ -123,7 +123,7 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
     teacher = spec.teacher(device=device) if spec.teacher else None
 
     seed_everything(spec.seed)
-    start = replace(spec, weights="none", balance=0.0) if state else spec  # the state has the weights
+    start = replace(spec, weights="none", balance=None) if state else spec  # the state has the weights
     network, criterion = _build(start, len(split.classes), device, teacher.dim if teacher else 0)
     with world.leader_first():  # one process decodes; the others open its caches
         validation = None if spec.adapt else validation_bank(data.roots[0], split.classes, augment)

@@ -116,7 +116,7 @@ class TrainSpec:
     name: of the run; its files go to model/NAME.
     gpu_ids: "0", "0,1", or "-1" for the CPU.
     weights: "imagenet", "none" or a file.
-    balance: the root mean square of convolutions at the start; see models.balance. 0 leaves them as they are.
+    balance: the root mean square of convolutions at the start; see models.balance. None and 0 leave them.
     dtype: of autocast; None computes in float32. tf32: whether GPUs may use TF32.
     compile: the mode of torch.compile, or None.
     average: whether the weights are averaged over the last epochs.
@@ -136,7 +136,7 @@ class TrainSpec:
     resume: bool
     network: NetworkSpec
     weights: str
-    balance: float
+    balance: float | None
     data: DataSpec
     losses: LossPlan
     optimizer: OptimizerSpec
