@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from person_reid.basics import UserError
+from person_reid.models.hooks import hooked
 from person_reid.models.network import Network
 
 Chain = tuple[nn.Conv2d, ...]
@@ -36,11 +37,13 @@ def balance(network: Network, scale: float, size: tuple[int, int]) -> None:
             layer.weight.mul_(factor)
         for norm, chain in chains.items():
             _follow(norm, math.prod(factors.get(layer, 1.0) for layer in chain))
-        deviation = (network.embed(images) - features).abs().max() / features.abs().max()
+        largest = features.abs().max()
+        change = (network.embed(images) - features).abs().max()
     if not factors:
         raise UserError("--balance: this network has no convolution in front of a batch norm. Leave it out.")
-    if not deviation < TOLERANCE:
-        raise UserError(f"--balance: the features of this network would change by {deviation:.0%}. Leave it out.")
+    if not change <= TOLERANCE * largest:
+        share = f"{change / largest:.0%}"
+        raise UserError(f"--balance: the features of this network would change by {share}. Leave it out.")
 
 
 def convolutions_before_norms(network: Network, images: Tensor) -> dict[nn.BatchNorm2d, Chain]:
@@ -55,11 +58,9 @@ def convolutions_before_norms(network: Network, images: Tensor) -> dict[nn.Batch
         elif isinstance(module, nn.Conv2d) and module.bias is None:
             chains[output] = (*chain, module)
 
-    kinds = nn.Conv2d | nn.BatchNorm2d
-    hooks = [module.register_forward_hook(look) for module in network.modules() if isinstance(module, kinds)]
-    network.embed(images)
-    for hook in hooks:
-        hook.remove()
+    layers = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.BatchNorm2d)]
+    with hooked(layer.register_forward_hook(look) for layer in layers):
+        network.embed(images)
     return found
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from person_reid.models.backbone import Backbone
+from person_reid.models.hooks import hooked
 from person_reid.models.network import Network
 
 HEADER = f"{'':18}{'parameters':>12}{'multiply-adds':>15}{'feature':>9}{'input':>10}   licence of the weights"
@@ -57,10 +58,8 @@ def stages(network: Network, size: tuple[int, int]) -> list[Stage]:
 
     hooks = [part.register_forward_pre_hook(partial(note, name, -1)) for name, part in parts.items()]
     hooks += [part.register_forward_hook(partial(note, name, 1)) for name, part in parts.items()]
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with hooked(hooks), torch.no_grad(), FlopCounterMode(display=False) as counter:
         network.embed(_image(network, size))
-    for hook in hooks:
-        hook.remove()
     return [Stage(name, shape, used_parameters(parts[name]), counts[name] // 2) for name, shape in shapes.items()]
 
 

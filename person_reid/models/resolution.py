@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from person_reid.basics import UserError
+from person_reid.models.hooks import hooked
 
 STRIDED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 
@@ -44,19 +45,17 @@ def _trace(module: nn.Module, maps: Callable[..., Tensor], images: Tensor) -> tu
     def note(name: str, layer: nn.Module, inputs: Any, output: Tensor) -> None:
         layers.append((name, inputs[0].shape[-2], output.shape[-2]))
 
-    hooks = [
+    hooks = (
         layer.register_forward_hook(partial(note, name))
         for name, layer in module.named_modules()
         if isinstance(layer, STRIDED) and layer.stride not in (1, (1, 1))
-    ]
+    )
     training = module.training
     try:
-        with torch.inference_mode():
+        with hooked(hooks), torch.inference_mode():
             height = maps(module.eval(), images).shape[2]
     finally:
         module.train(training)
-        for hook in hooks:
-            hook.remove()
     return height, layers
 
 

@@ -11,6 +11,7 @@ from torch.nn.functional import interpolate
 
 from person_reid.basics import UserError
 from person_reid.data.augment import normalise
+from person_reid.models.hooks import hooked
 from person_reid.models.lightmbn import BRANCHES, LightMBN
 from person_reid.models.mgn import MGN
 from person_reid.models.network import Network, USAMNetwork
@@ -97,11 +98,8 @@ def on_grid(maps: torch.Tensor, size: Sequence[int], prefix: int | None = None) 
 def _input_of(module: nn.Module, call: Callable[[], object]) -> torch.Tensor:
     """Return the first input of `module` while call() runs."""
     seen: list[torch.Tensor] = []
-    handle = module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    try:
+    with module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])):
         call()
-    finally:
-        handle.remove()
     return seen[0]
 
 
@@ -118,12 +116,8 @@ def _last_map(module: nn.Module, images: torch.Tensor) -> torch.Tensor:
             last[:] = [output.mT[..., None]]
 
     layers = [layer for layer in module.modules() if not any(layer.children())]
-    handles = [layer.register_forward_hook(remember) for layer in layers]
-    try:
+    with hooked(layer.register_forward_hook(remember) for layer in layers):
         module(images)
-    finally:
-        for handle in handles:
-            handle.remove()
     if not last:
         raise UserError("no layer of this network has an output with several positions, so there is no heat map.")
     return last[0]

@@ -89,6 +89,13 @@ def test_filters_of_zeros_stay_zero():
     assert not network.first.weight.any() and size_of(network.second) == pytest.approx(0.5)
 
 
+def test_features_of_zeros_stay_zero():
+    network = Small()
+    nn.init.zeros_(network.last_norm.weight)
+    balance(network, 0.5, SIZE)
+    assert not features(network).any() and size_of(network.first) == pytest.approx(0.5)
+
+
 def test_a_network_that_would_compute_something_else_is_refused():
     with pytest.raises(UserError, match="--balance: the features of this network would change"):
         balance(Small(aside=True), 0.5, SIZE)
