@@ -50,14 +50,14 @@ def tables(recipes: Sequence[Recipe], records: Sequence[dict[str, Any]]) -> str:
 
 
 def recipe_rows(recipe: Recipe, records: Sequence[dict[str, Any]]) -> list[list[str]]:
-    """Return a recipe's rows: each ranking as it is, then with each set of changed flags that was run."""
+    """Return a recipe's rows: each ranking with each set of changed flags that was run, or as it is if none was."""
     own = [record for record in records if is_of(record, recipe.identity)]
-    variants: list[dict[str, Any]] = [{}]
+    variants: list[dict[str, Any]] = []
     for record in own:
         if record["changes"] not in variants:
             variants.append(record["changes"])
     rows = []
-    for changes in variants:
+    for changes in variants or [{}]:
         runs = [record for record in own if record["changes"] == changes]
         for ranking, published in recipe.published.items():
             figures = [record["figures"][ranking] for record in runs if ranking in record["figures"]]
@@ -69,9 +69,9 @@ def recipe_rows(recipe: Recipe, records: Sequence[dict[str, Any]]) -> list[list[
 
 
 def run_rows(record: dict[str, Any], recipes: Sequence[Recipe]) -> Iterator[list[str]]:
-    """Yield a run's rows, one for each ranking. They say so if the recipe has changed since."""
+    """Yield a run's rows, one for each ranking. They say so if the recipe has changed since, or is gone."""
     current = any(is_of(record, recipe.identity) for recipe in recipes)
-    name = record["recipe"] + _with(record["changes"]) + ("" if current else " (the recipe has changed since)")
+    name = record["recipe"] + _with(record["changes"]) + ("" if current else " (an earlier recipe)")
     versions = ", ".join(f"{what} {version}" for what, version in record["versions"].items())
     for ranking, figures in record["figures"].items():
         numbers = [_number(figures["rank1"])]

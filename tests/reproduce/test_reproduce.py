@@ -151,9 +151,11 @@ def test_runs_with_changed_flags_have_rows_of_their_own(tiny):
     assert changed.changes == {"bf16": True, "weights": "osnet.pth"}
     assert changed.spec.name == "own_tiny_seed0_weights-osnet.pth_bf16-True"
     assert not changed.done([a_record(plan(tiny, 0))]) and changed.done([a_record(changed)])
-    rows = recipe_rows(read_recipe(tiny), [a_record(changed)])
-    assert [row[6] for row in rows] == ["not run", "not run", "50.00", "50.00"]
-    assert "--bf16" in rows[2][0] and "--weights osnet.pth" in rows[2][0] and "/home" not in rows[2][0]
+    single, _ = rows = recipe_rows(read_recipe(tiny), [a_record(changed)])
+    assert [row[6] for row in rows] == ["50.00", "50.00"]
+    assert "--bf16" in single[0] and "--weights osnet.pth" in single[0] and "/home" not in single[0]
+    rows = recipe_rows(read_recipe(tiny), [a_record(changed), a_record(plan(tiny, 0))])
+    assert [" with " in row[0] for row in rows] == [True, True, False, False]
 
 
 def test_where_a_file_of_the_recipe_lies_is_no_change(tiny):
@@ -168,7 +170,7 @@ def test_a_record_of_the_recipe_as_it_was_counts_no_longer(tiny):
     write_recipe(tiny, lr=0.3)
     assert not plan(tiny, 0).done([record])
     text = tables([read_recipe(tiny)], [record])
-    assert "| not run |" in text and "own/tiny (the recipe has changed since) | 0 | single | 50.00" in text
+    assert "| not run |" in text and "own/tiny (an earlier recipe) | 0 | single | 50.00" in text
 
 
 def test_a_record_without_a_ranking_that_the_recipe_asks_for_is_not_done(tiny):
