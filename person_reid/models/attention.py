@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from person_reid.basics import UserError, did_you_mean
-from person_reid.models.hooks import hooked
+from person_reid.models.contexts import evaluation_mode, hooked
 
 RATIO = 1 / 16  # of the channels inside SE, CBAM, GlobalContext and NonLocal
 
@@ -202,10 +202,9 @@ def stage_channels(module: nn.Module, images: Tensor, run: Callable[[nn.Module, 
             channels[name] = output.shape[1]
 
     stages = [(name, stage) for name, stage in module.named_modules() if isinstance(stage, nn.Sequential)]
-    training = module.training
-    with hooked(stage.register_forward_hook(partial(note, name)) for name, stage in stages if name.count(".") < 2):
-        run(module.eval(), images)
-    module.train(training)
+    hooks = (stage.register_forward_hook(partial(note, name)) for name, stage in stages if name.count(".") < 2)
+    with hooked(hooks), evaluation_mode(module):
+        run(module, images)
     return {name: channels[name] for name, _ in stages if name in channels}
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from person_reid.basics import UserError
-from person_reid.models.hooks import hooked
+from person_reid.models.contexts import hooked
 from person_reid.models.network import Network
 
 Chain = tuple[nn.Conv2d, ...]
@@ -37,13 +37,12 @@ def balance(network: Network, scale: float, size: tuple[int, int]) -> None:
             layer.weight.mul_(factor)
         for norm, chain in chains.items():
             _follow(norm, math.prod(factors.get(layer, 1.0) for layer in chain))
-        largest = features.abs().max()
-        change = (network.embed(images) - features).abs().max()
+        largest = features.abs().max().clamp_min(torch.finfo(features.dtype).tiny)  # features may be zero
+        deviation = (network.embed(images) - features).abs().max() / largest
     if not factors:
         raise UserError("--balance: this network has no convolution in front of a batch norm. Leave it out.")
-    if not change <= TOLERANCE * largest:
-        share = f"{change / largest:.0%}"
-        raise UserError(f"--balance: the features of this network would change by {share}. Leave it out.")
+    if not deviation < TOLERANCE:
+        raise UserError(f"--balance: the features of this network would change by {deviation:.0%}. Leave it out.")
 
 
 def convolutions_before_norms(network: Network, images: Tensor) -> dict[nn.BatchNorm2d, Chain]:

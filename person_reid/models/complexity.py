@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from person_reid.models.backbone import Backbone
-from person_reid.models.hooks import hooked
+from person_reid.models.contexts import hooked
 from person_reid.models.network import Network
 
 HEADER = f"{'':18}{'parameters':>12}{'multiply-adds':>15}{'feature':>9}{'input':>10}   licence of the weights"

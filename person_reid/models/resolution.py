@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from person_reid.basics import UserError
-from person_reid.models.hooks import hooked
+from person_reid.models.contexts import evaluation_mode, hooked
 
 STRIDED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 
@@ -50,12 +50,8 @@ def _trace(module: nn.Module, maps: Callable[..., Tensor], images: Tensor) -> tu
         for name, layer in module.named_modules()
         if isinstance(layer, STRIDED) and layer.stride not in (1, (1, 1))
     )
-    training = module.training
-    try:
-        with hooked(hooks), torch.inference_mode():
-            height = maps(module.eval(), images).shape[2]
-    finally:
-        module.train(training)
+    with hooked(hooks), evaluation_mode(module), torch.inference_mode():
+        height = maps(module, images).shape[2]
     return height, layers
 
 

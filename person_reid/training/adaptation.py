@@ -16,6 +16,7 @@ from person_reid.data.layout import Split, parse_names
 from person_reid.data.samplers import ClusterSampler
 from person_reid.deploy.runtimes import features_of
 from person_reid.losses.cluster_memory import ProxyMemory
+from person_reid.models.contexts import evaluation_mode
 from person_reid.models.heads import heads_of
 from person_reid.models.network import Network
 from person_reid.retrieval.clusters import (
@@ -35,7 +36,6 @@ from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import Features, flaw
 from person_reid.retrieval.target import CameraNorm
 from person_reid.run_folder import RunFolder
-from person_reid.training.adversarial import evaluation_mode
 from person_reid.training.criterion import ClusterCriterion
 from person_reid.training.spec import AdaptSpec
 from person_reid.training.trainer import Trainer

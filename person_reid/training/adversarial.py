@@ -3,13 +3,12 @@
 Zheng et al., U-turn: Crafting Adversarial Queries with Opposite-Direction Features, IJCV 2022.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from person_reid.data.augment import normalise
+from person_reid.models.contexts import evaluation_mode
 from person_reid.training.trainer import StepContext
 
 RATE = 16  # grey values, out of 255: the most by which a pixel is moved
@@ -57,15 +56,3 @@ def opposite_direction_attack(network: Any, images: torch.Tensor, rate: int = RA
             distance = (distance + gradient.sign()).clamp_(-rate, rate)
             moved = (images - distance * grey_value).clamp_(black, white)
     return moved
-
-
-@contextmanager
-def evaluation_mode(network: torch.nn.Module) -> Iterator[None]:
-    """Switch a network to evaluation mode, and each of its modules back to its own mode afterwards."""
-    training = [module for module in network.modules() if module.training]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True

@@ -11,7 +11,7 @@ from person_reid.data.augment import MEAN, STD, normalise
 from person_reid.data.bank import Batch
 from person_reid.device import autocast
 from person_reid.models.factory import create_model
-from person_reid.training.adversarial import RATE, AdversarialTerm, evaluation_mode, opposite_direction_attack
+from person_reid.training.adversarial import RATE, AdversarialTerm, opposite_direction_attack
 from person_reid.training.trainer import StepContext
 
 CPU = torch.device("cpu")
@@ -109,15 +109,6 @@ def test_the_attack_changes_nothing_of_the_network():
     for name, parameter in built.named_parameters():
         assert (parameter.grad is None) == (gradients[name] is None), name
         assert parameter.grad is None or torch.equal(parameter.grad, gradients[name]), name
-
-
-def test_modes_come_back_after_an_error():
-    built = SmallNetwork()
-    built.classifier.eval()
-    with pytest.raises(ValueError), evaluation_mode(built):
-        assert not any(module.training for module in built.modules())
-        raise ValueError
-    assert built.training and built.model.training and not built.classifier.training
 
 
 def test_without_dropout_an_image_is_attacked_the_same_in_any_batch():

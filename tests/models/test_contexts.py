@@ -1,0 +1,30 @@
+"""What looks into a network leaves it as it was, also after an error."""
+
+import pytest
+import torch
+from torch import nn
+
+from person_reid.models.contexts import evaluation_mode, hooked
+
+
+@pytest.fixture
+def network():
+    return nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.Dropout()), nn.Linear(2, 2))
+
+
+def test_modes_come_back_after_an_error(network):
+    network[1].eval()
+    with pytest.raises(ValueError), evaluation_mode(network):
+        assert not any(module.training for module in network.modules())
+        raise ValueError
+    assert network.training and network[0].training and not network[1].training
+
+
+def test_hooks_stay_until_an_error(network):
+    called: list[nn.Module] = []
+    hooks = (layer.register_forward_hook(lambda layer, *_: called.append(layer)) for layer in network)
+    with pytest.raises(ValueError), hooked(hooks):
+        network(torch.zeros(1, 2))
+        raise ValueError
+    network(torch.zeros(1, 2))
+    assert called == list(network)
