@@ -103,11 +103,15 @@ class OmniScaleBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return functional.relu(self.IN(self.conv3(self.mixed(x)) + self.downsample(x)))
 
+    @property
+    def streams(self) -> Sequence[nn.Module]:
+        """Return F_1 to F_4."""
+        return self.conv2a, self.conv2b, self.conv2c, self.conv2d
+
     def mixed(self, x: Tensor) -> Tensor:
         """Return the gated sum of the streams."""
         squeezed = self.conv1(x)
-        streams = (self.conv2a, self.conv2b, self.conv2c, self.conv2d)
-        y: Tensor = self.gate([stream(squeezed) for stream in streams])
+        y: Tensor = self.gate([stream(squeezed) for stream in self.streams])
         return y
 
 

@@ -6,6 +6,7 @@ The layers have the authors' names, so their published weights load unchanged.
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -35,10 +36,15 @@ class AdaptiveBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return functional.relu(self.IN(self.conv3(self.mixed(x))) + self.downsample(x))
 
+    @property
+    def streams(self) -> Sequence[nn.Module]:
+        """Return F_1 to F_4."""
+        return tuple(self.conv2)
+
     def mixed(self, x: Tensor) -> Tensor:
         """Return the gated sum of the streams."""
         squeezed = self.conv1(x)
-        y: Tensor = self.gate([stream(squeezed) for stream in self.conv2])
+        y: Tensor = self.gate([stream(squeezed) for stream in self.streams])
         return y
 
 

@@ -19,6 +19,7 @@ from person_reid.losses.cluster_memory import ProxyMemory
 from person_reid.models.contexts import evaluation_mode
 from person_reid.models.heads import heads_of
 from person_reid.models.network import Network
+from person_reid.models.pruning import complete
 from person_reid.retrieval.clusters import (
     Labels,
     agreement,
@@ -75,7 +76,7 @@ class Adaptation:
         self.independence: float | None = None  # that a reliable cluster needs
         self.first: Labels | None = None  # the nearest neighbours at the start
         self.kept = 1.0
-        self.start = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+        self.start = {name: value.clone() for name, value in complete(trainer.network).items()}
         self.people = parse_names(self.paths)[0] if spec.report_labels else None
         if trainer.world.leads and len(np.unique(self.cameras)) == 1 and self.cameras[0] >= 0:
             log.warning("All images are of one camera: nothing in them shows how a person looks in another one.")
@@ -136,7 +137,7 @@ class Adaptation:
         """Write the teacher and the clusters; keep the start instead of the teacher if it is judged to be better."""
         from person_reid.show.clusters import draw_clusters  # matplotlib loads slowly
 
-        run.save_weights("average", self.network.state_dict())
+        run.save_weights("average", complete(self.network))
         if self.features is not None:
             cameras = [str(camera + 1) if camera >= 0 else "" for camera in self.split.cameras.tolist()]
             draw_clusters(self.split.paths, self.features, cameras, self.labels, run.clusters)

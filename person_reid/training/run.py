@@ -3,7 +3,8 @@
 import logging
 import os
 import sys
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from person_reid.models.balance import balance
 from person_reid.models.factory import build_model, check_size, parameter_count
 from person_reid.models.heads import heads_of
 from person_reid.models.network import Network
+from person_reid.models.pruning import complete, narrow, prune
 from person_reid.run_folder import RunFolder, check_run_name
 from person_reid.training.adaptation import Adaptation, prepare_network
 from person_reid.training.adversarial import AdversarialTerm
@@ -125,6 +127,9 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
     seed_everything(spec.seed)
     start = replace(spec, weights="none", balance=None) if state else spec  # the state has the weights
     network, criterion = _build(start, len(split.classes), device, teacher.dim if teacher else 0)
+    if state:
+        with _state_that_fits(spec):
+            narrow(network, state["network"])
     with world.leader_first():  # one process decodes; the others open its caches
         validation = None if spec.adapt else validation_bank(data.roots[0], split.classes, augment)
         banks = training_banks(spec, splits)
@@ -144,7 +149,10 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
     adaptation = Adaptation(spec.adapt, split, bank, trainer) if spec.adapt else None
     training = Training(trainer, split, images, validation, evaluation, adaptation)
     if state:
-        _restore(training, state)
+        with _state_that_fits(spec):
+            trainer.load_state_dict(state)
+            if adaptation:
+                adaptation.load_state_dict(state["adaptation"])
     return training
 
 
@@ -152,6 +160,8 @@ def _build(spec: TrainSpec, num_classes: int, device: torch.device, taught_dim: 
     """Build the network and what it learns from. taught_dim: the width of a teacher's features, 0 without one."""
     data, augment = spec.data, spec.data.augment
     network = build_model(spec.network, num_classes, spec.weights)
+    if removed := prune(network):
+        log.info("%d channels that were zero for every image are left out of the training.", removed)
     for size in ((augment.height, augment.width), *(size for _, size in data.sizes)):
         check_size(network, spec.network.backbone, size, data.batch_size)
     if spec.balance:
@@ -170,16 +180,14 @@ def _build(spec: TrainSpec, num_classes: int, device: torch.device, taught_dim: 
     return network, Criterion(spec.losses, num_classes, network.metric_dim, network.parts, taught_dim)
 
 
-def _restore(training: Training, state: dict[str, Any]) -> None:
-    """Continue from a state. Raises UserError if it lacks a part or is of another network."""
-    trainer = training.trainer
+@contextmanager
+def _state_that_fits(spec: TrainSpec) -> Iterator[None]:
+    """Raise UserError if the state that is loaded in the with block lacks a part or is of another network."""
     try:
-        trainer.load_state_dict(state)
-        if training.adaptation:
-            training.adaptation.load_state_dict(state["adaptation"])
+        yield
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise UserError(
-            f"{RunFolder(trainer.spec.name).state_file}: not the state of the training that opts.yaml beside it "
+            f"{RunFolder(spec.name).state_file}: not the state of the training that opts.yaml beside it "
             f"describes ({str(error).splitlines()[0]}). Start a new run under another --name."
         ) from error
 
@@ -233,7 +241,7 @@ def _fit(training: Training, run: RunFolder, spec: TrainSpec, world: World) -> N
             training.adaptation.conclude(run)
         if trainer.average is not None and not training.adaptation:
             if leads:
-                run.save_weights("average", trainer.average.state_dict())
+                run.save_weights("average", complete(trainer.average))
             averaged = trainer.averaged_statistics()
             if leads:
                 run.save_weights("average_bn", averaged)
@@ -257,7 +265,7 @@ def _write_epoch(training: Training, run: RunFolder, keep: int) -> None:
     from person_reid.show.curves import draw_curves  # matplotlib loads slowly: only the first process draws
 
     trainer = training.trainer
-    weights = training.network.state_dict()
+    weights = complete(training.network)
     if trainer.epoch % CHECKPOINT_EVERY == 0:
         run.save_weights(trainer.epoch, weights)
     run.save_weights("last", weights)
