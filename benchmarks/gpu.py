@@ -123,7 +123,7 @@ def training(options, device):
     for name, (height, width, batch) in (TINY if options.dry_run else NETWORKS).items():
         with torch.device("meta"):
             work = complexity(create_model(name, None, "none").eval(), (height, width)).multiply_adds
-        settings = {"data_dir": "people/pytorch", "backbone": name, "height": height, "width": width,
+        settings = {"data_dir": "people/pytorch", "backbone": name, "weights": "none", "height": height, "width": width,
                     "batchsize": batch, "gpu_ids": options.gpu_ids, "steps": 1 if options.dry_run else 60}  # fmt: skip
         workers = min(8, os.cpu_count() or 1)
         runs = {f"usual loop, {workers} workers": lambda s=settings, w=workers: usual_loop(s, w)}

@@ -8,10 +8,10 @@
 
 The usual loop is benchmarks/usual.py (ImageFolder, DataLoader, float32, channels first), with two workers and with one
 for each core. The suite is its Trainer in float32, in bfloat16 (unless the processor would have to imitate it) and, on
-request, compiled, with PyTorch's layers for fused ones, with large blocks of memory given back to the kernel, or with
-the batch divided among --processes as in train_DDP.py. Each variant runs --rounds times in its own process, one after
-the other; the median counts. Prints rows of a Markdown table: images per second, share of time spent waiting for data,
-peak memory.
+request, compiled, with PyTorch's layers for fused ones, with large blocks of memory given back to the kernel, with the
+channels of zeros that an OSNet of --weights may have, or with the batch divided among --processes as in train_DDP.py.
+Each variant runs --rounds times in its own process, one after the other; the median counts. Prints rows of a Markdown
+table: images per second, share of time spent waiting for data, peak memory.
 """
 
 import os
@@ -34,7 +34,8 @@ WARM_UP = 5  # steps that do not count
 def main(argv=None):
     parser = Parser(__doc__)
     parser.add_argument("--data_dir", default="../Market/pytorch", help="the folder that prepare.py laid out")
-    parser.add_argument("--backbone", default="resnet50", help="the network, with random weights")
+    parser.add_argument("--backbone", default="resnet50", help="the network")
+    parser.add_argument("--weights", default="none", help="its weight file; none for random weights")
     parser.add_argument("--height", type=int, default=256, help="height of the images")
     parser.add_argument("--width", type=int, default=128, help="width of the images")
     parser.add_argument("--batchsize", type=int, default=32, help="images a batch")
@@ -44,6 +45,7 @@ def main(argv=None):
     parser.add_argument("--compile", action="store_true", help="also the suite with --compile")
     parser.add_argument("--give_back", action="store_true", help="also the suite without device.keep_memory")
     parser.add_argument("--unfused", action="store_true", help="also the suite with PyTorch's layers for fused ones")
+    parser.add_argument("--zeros", action="store_true", help="also the suite with channels of zeros of --weights")
     parser.add_argument("--imitate", action="store_true", help="also bfloat16 on a processor that has to imitate it")
     parser.add_argument("--processes", type=int, help="also the suite in this many processes that share each batch")
     options = parser.parse_args(argv)
@@ -61,6 +63,8 @@ def main(argv=None):
         variants |= {f"{name}, memory given back": (forgetful_loop, flags) for name, flags in suite.items()}
     if options.unfused:
         variants |= {f"{name}, not fused": (unfused_loop, flags) for name, flags in suite.items()}
+    if options.zeros:
+        variants |= {f"{name}, with channels of zeros": (whole_loop, flags) for name, flags in suite.items()}
     if options.imitate and lacking:
         variants["suite, bfloat16, imitated"] = (imitating_loop, ["--bf16"])
     if options.processes:
@@ -113,6 +117,12 @@ def unfused_loop(options, flags):
         return suite_loop(options, flags)
 
 
+def whole_loop(options, flags):
+    """Return the same for a Trainer whose network keeps channels of zeros."""
+    with patch("person_reid.training.run.prune", return_value=0):
+        return suite_loop(options, flags)
+
+
 def imitating_loop(options, flags):
     """Return the same for a Trainer in bfloat16 on a processor that has no instructions for it."""
     with patch("person_reid.device.imitates", return_value=False):
@@ -145,8 +155,8 @@ def parsed(options, *flags):
     """Return the options of train.py that correspond to those of this program."""
     from person_reid.cli.options import parse_train
 
-    names = ("data_dir", "backbone", "height", "width", "batchsize", "gpu_ids")
-    return parse_train([*(f"--{name}={options[name]}" for name in names), "--train_all", "--weights", "none", *flags])
+    names = ("data_dir", "backbone", "weights", "height", "width", "batchsize", "gpu_ids")
+    return parse_train([*(f"--{name}={options[name]}" for name in names), "--train_all", *flags])
 
 
 def timed(batches, step, options, device):

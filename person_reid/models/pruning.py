@@ -25,13 +25,13 @@ SILENT = 1e-5  # the largest output of a dead filter, which the norm after it de
 
 @dataclass
 class Channels:
-    """The channels of a map, or of maps that are added.
+    """The channels of a map, or of maps that are added, behind a ReLU.
 
-    writers: the layers that make them, each as its convolutions, the norm after them, and whether a ReLU follows.
-    readers: the convolutions that see the map. others: further convolutions with an output for each channel.
+    writers: the layers that make them, each as its convolutions and the norm after them. readers: the convolutions that
+    see the map. others: further convolutions with an output for each channel.
     """
 
-    writers: list[tuple[list[nn.Conv2d], nn.Module, bool]] = field(default_factory=list)
+    writers: list[tuple[list[nn.Conv2d], nn.Module]] = field(default_factory=list)
     readers: list[nn.Conv2d] = field(default_factory=list)
     others: list[nn.Conv2d] = field(default_factory=list)
 
@@ -39,7 +39,7 @@ class Channels:
         """Add layers, ConvNorm or LiteConv3x3, to the writers."""
         for layer in layers:
             convolutions = [layer.conv1, layer.conv2] if isinstance(layer, LiteConv3x3) else [layer.conv]
-            self.writers.append((convolutions, layer.bn, isinstance(layer.relu, nn.ReLU)))
+            self.writers.append((convolutions, layer.bn))
         return self
 
     def __len__(self) -> int:
@@ -53,7 +53,7 @@ class Channels:
 
     def keep(self, kept: Tensor) -> None:
         """Leave the layers only the channels `kept` (K,)."""
-        for convolutions, norm, _ in self.writers:
+        for convolutions, norm in self.writers:
             for layer in (*convolutions, norm):
                 _select(layer, kept, 0)
         for layer in self.others:
@@ -65,14 +65,16 @@ class Channels:
 def prune(network: nn.Module) -> int:
     """Remove the dead channels of every OSNet in a network, in place; return how many there were.
 
-    A channel is dead if its filter is zero in every map that is added to it, and so is what the norms make of it. The
-    feature keeps its width. Other networks are left as they are, and so is an OSNet with layers that are not its own.
+    A channel is dead if its filter is zero in every map that is added to it, and what the norms make of it is not
+    positive. The feature keeps its width. Other networks are left as they are, and so is an OSNet with layers that are not its own.
     """
     found = [channels for osnet in _osnets(network) for channels in maps_of(osnet)]
     kept = [channels.alive() for channels in found]
-    removed = sum(map(len, found)) - sum(map(len, kept))
+    removed = 0
     for channels, indices in zip(found, kept, strict=True):
-        channels.keep(indices)
+        if fewer := len(channels) - len(indices):
+            channels.keep(indices)
+            removed += fewer
     return removed
 
 
@@ -99,7 +101,8 @@ def narrow(network: nn.Module, state_dict: Mapping[str, Tensor]) -> None:
         weight = state_dict.get(f"{name}.weight")
         if isinstance(layer, nn.Conv2d | nn.BatchNorm2d | nn.InstanceNorm2d) and weight is not None:
             for dim, size in enumerate(weight.shape[:2]):
-                _select(layer, torch.arange(min(size, layer.weight.shape[dim])), dim)
+                if size < layer.weight.shape[dim]:
+                    _select(layer, torch.arange(size), dim)
 
 
 def maps_of(osnet: Any) -> Iterator[Channels]:
@@ -120,7 +123,7 @@ def maps_of(osnet: Any) -> Iterator[Channels]:
             trunk = Channels().write(part.downsample)
         trunk.write(part.conv3)
         if not isinstance(part.IN, nn.Identity):
-            trunk.writers.append(([], part.IN, False))
+            trunk.writers.append(([], part.IN))
 
 
 def _maps_in(block: Any) -> Iterator[Channels]:
@@ -151,14 +154,13 @@ def _parts(osnet: nn.Module) -> list[Any]:
     return [part for part in parts if part not in inner]
 
 
-def _is_dead(convolutions: list[nn.Conv2d], norm: Any, activates: bool) -> Tensor:
-    """Say of each output of convolutions, a norm and perhaps a ReLU whether it is zero for every image: (C,) bool."""
+def _is_dead(convolutions: list[nn.Conv2d], norm: Any) -> Tensor:
+    """Say of each output of convolutions and a norm whether it is zero, or negative, for every image: (C,) bool."""
     outputs = [torch.zeros(len(convolutions[0].weight))] if isinstance(norm, nn.Identity) else [norm.bias.detach()]
     if isinstance(norm, nn.BatchNorm2d):  # in evaluation; in training the mean is that of the batch, zero
         mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
         outputs.append(outputs[0] - norm.weight.detach() * mean / (variance + norm.eps).sqrt())
-    largest = torch.stack([output.relu() if activates else output.abs() for output in outputs]).amax(0)
-    dead = largest <= SILENT
+    dead = torch.stack(outputs).amax(0) <= SILENT
     if convolutions:
         filters = torch.stack([layer.weight.detach().abs().flatten(1).amax(1) for layer in convolutions])
         dead = dead & (filters <= ZERO).any(0)

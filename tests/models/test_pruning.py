@@ -126,6 +126,17 @@ def test_a_channel_that_one_of_two_added_maps_has_stays():
     close(features(built), expected)
 
 
+def test_a_constant_that_a_relu_makes_zero_of_does_not_keep_a_channel():
+    built = network()
+    for layer in (*trunk(built), built.model.conv2[1].conv3):
+        layer.conv.weight.data[:16] = 0
+        layer.bn.bias.data[:16] = -1
+        layer.bn.running_mean[:16] = 0
+    expected = features(built)
+    assert prune(built) == 16
+    close(features(built), expected)
+
+
 def test_a_map_of_zeros_alone_keeps_some_channels():
     built = network()
     layer = built.model.conv2[0].conv2b[0]
