@@ -66,7 +66,8 @@ def prune(network: nn.Module) -> int:
     """Remove the dead channels of every OSNet in a network, in place; return how many there were.
 
     A channel is dead if its filter is zero in every map that is added to it, and what the norms make of it is not
-    positive. The feature keeps its width. Other networks are left as they are, and so is an OSNet with layers that are not its own.
+    positive. The feature keeps its width. Other networks are left as they are, and so is an OSNet with layers that are
+    not its own.
     """
     found = [channels for osnet in _osnets(network) for channels in maps_of(osnet)]
     kept = [channels.alive() for channels in found]
