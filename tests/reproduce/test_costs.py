@@ -76,4 +76,4 @@ def test_the_benchmark_writes_a_line_for_each_network_once(tmp_path, monkeypatch
     (tmp_path / "costs.jsonl").write_text(json.dumps({**line, "int8": 1.5}) + "\n")
     benchmark.main([path, "--rounds", "1", "--precisions", "float32"])
     assert [again["int8"] for again in read_records(tmp_path / "costs.jsonl")] == [1.5] * len(lines)
-    assert line["parameters"] < 0.3e6 and line["multiply_adds"] < 35e6
+    assert line["parameters"] < 0.3e6 and 61e6 < line["multiply_adds"] < 62e6  # at 192×96
