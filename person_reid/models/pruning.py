@@ -155,15 +155,16 @@ def _parts(osnet: nn.Module) -> list[Any]:
     return [part for part in parts if part not in inner]
 
 
+@torch.no_grad()
 def _is_dead(convolutions: list[nn.Conv2d], norm: Any) -> Tensor:
     """Say of each output of convolutions and a norm whether it is zero, or negative, for every image: (C,) bool."""
-    outputs = [torch.zeros(len(convolutions[0].weight))] if isinstance(norm, nn.Identity) else [norm.bias.detach()]
+    outputs = [torch.zeros_like(convolutions[0].weight[:, 0, 0, 0]) if isinstance(norm, nn.Identity) else norm.bias]
     if isinstance(norm, nn.BatchNorm2d):  # in evaluation; in training the mean is that of the batch, zero
         mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
-        outputs.append(outputs[0] - norm.weight.detach() * mean / (variance + norm.eps).sqrt())
+        outputs.append(norm.bias - norm.weight * mean / (variance + norm.eps).sqrt())
     dead = torch.stack(outputs).amax(0) <= SILENT
     if convolutions:
-        filters = torch.stack([layer.weight.detach().abs().flatten(1).amax(1) for layer in convolutions])
+        filters = torch.stack([layer.weight.abs().flatten(1).amax(1) for layer in convolutions])
         dead = dead & (filters <= ZERO).any(0)
     return dead
 

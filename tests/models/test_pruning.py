@@ -48,6 +48,14 @@ def test_a_pruned_network_computes_the_same_from_less(name):
 
 
 @pytest.mark.parametrize("name", OSNETS)
+def test_a_network_is_pruned_on_its_own_device(name):
+    here, elsewhere = with_dead_filters(name), with_dead_filters(name)
+    with torch.device("meta"):  # where a new tensor would be that does not follow the network
+        assert prune(elsewhere) == prune(here)
+    assert torch.equal(features(elsewhere), features(here))
+
+
+@pytest.mark.parametrize("name", OSNETS)
 def test_a_pruned_network_learns_the_same(name):
     whole = with_dead_filters(name).double()
     small = copy.deepcopy(whole)
