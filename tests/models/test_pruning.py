@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from person_reid.models.osnet import LiteConv3x3
 from person_reid.models.pruning import complete, narrow, prune, pruned
 from person_reid.retrieval.features import fused_embedding
-from tests.support.dead_filters import SIZE, layers, network, with_dead_filters
+from tests.support.networks import SIZE, layers, network, with_dead_filters
 
 OSNETS = ["osnet_x0_25", "osnet_ibn_x1_0", "osnet_ain_x0_25"]
 

@@ -6,8 +6,8 @@ from PIL import Image
 from person_reid.basics import UserError
 from person_reid.data.augment import normalise
 from person_reid.data.bank import DecodingBank, load_bank, open_bank
-from person_reid.models.factory import create_model
 from person_reid.retrieval.features import extract_features, fused_embedding, parse_scales
+from tests.support.networks import network
 
 CPU = torch.device("cpu")
 
@@ -15,15 +15,6 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def bank():
     return torch.randint(0, 256, (7, 64, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-
-
-def network(name="osnet_x0_25"):
-    """A network whose batch norms have statistics of their own, as after training."""
-    torch.manual_seed(0)
-    built = create_model(name, 5, linear_num=16, weights="none", size=(64, 32)).train()
-    for _ in range(3):
-        built(torch.randn(8, 3, 64, 32) * 2 + 1)
-    return built.eval()
 
 
 def unit(features):

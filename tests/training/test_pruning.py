@@ -5,7 +5,7 @@ import torch
 
 import train
 from person_reid.models.factory import create_model
-from tests.support.dead_filters import with_dead_filters
+from tests.support.networks import with_dead_filters
 from tests.support.people import write_people
 from tests.support.runs import equal_weights, killed_in, weights
 

@@ -1,4 +1,4 @@
-"""OSNets some of whose filters are zero, as training with Adam and weight decay leaves them."""
+"""Small networks as training leaves them: with statistics of their own, and with filters of zeros."""
 
 import torch
 
