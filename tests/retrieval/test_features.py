@@ -7,9 +7,14 @@ from person_reid.basics import UserError
 from person_reid.data.augment import normalise
 from person_reid.data.bank import DecodingBank, load_bank, open_bank
 from person_reid.retrieval.features import extract_features, fused_embedding, parse_scales
-from tests.support.networks import network
+from tests.support import networks
 
 CPU = torch.device("cpu")
+
+
+def network(name="osnet_x0_25"):
+    """Short features, and no batch norm behind them that would give all of them one length."""
+    return networks.network(name, neck="linear", linear_num=16)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ SIZE = (64, 32)
 def network(name="osnet_x0_25", **settings):
     """A network whose batch norms have statistics of their own, as after training."""
     torch.manual_seed(0)
-    built = create_model(name, 5, weights="none", size=SIZE, neck="bnneck", droprate=0, **settings).train()
+    settings = {"neck": "bnneck", "droprate": 0} | settings
+    built = create_model(name, 5, weights="none", size=SIZE, **settings).train()
     with torch.no_grad():
         for _ in range(3):
             built(2 * torch.randn(8, 3, *SIZE) + 1)
