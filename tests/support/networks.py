@@ -8,11 +8,10 @@ from person_reid.models.osnet import ConvNorm, LiteConv3x3
 SIZE = (64, 32)
 
 
-def network(name="osnet_x0_25", **settings):
+def network(name="osnet_x0_25", neck="bnneck", **settings):
     """A network whose batch norms have statistics of their own, as after training."""
     torch.manual_seed(0)
-    settings = {"neck": "bnneck", "droprate": 0} | settings
-    built = create_model(name, 5, weights="none", size=SIZE, **settings).train()
+    built = create_model(name, 5, weights="none", size=SIZE, neck=neck, droprate=0, **settings).train()
     with torch.no_grad():
         for _ in range(3):
             built(2 * torch.randn(8, 3, *SIZE) + 1)
