@@ -102,9 +102,17 @@ def update_pages(records: list[dict[str, Any]]) -> None:
     rows = costs(known_recipes([]), records, read_records(COSTS))
     put(RESULTS.with_suffix(".md"), *COST_MARKS, cost_table(rows))
     draw_panels(cost_panels(rows), COST_PICTURE)
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
-        replace(page, fill(page.read_text(encoding="utf-8"), records))
+    fill_pages([ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], records)
     replace(NOTEBOOK, notebook(TUTORIAL.read_text(encoding="utf-8")))
+
+
+def fill_pages(pages: Iterable[Path], records: list[dict[str, Any]]) -> None:
+    """Fill the marked figures in. A page with one that the records do not hold stays as it is, and a line says so."""
+    for page in pages:
+        try:
+            replace(page, fill(page.read_text(encoding="utf-8"), records))
+        except UserError as error:  # the last runs of a recipe need not have every seed that a page speaks of
+            print(printable(f"{page} stays as it is: {error}"), file=sys.stderr)
 
 
 def replace(path: Path, text: str) -> None:

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from person_reid.basics import UserError
-from person_reid.cli.reproduce import RESULTS
+from person_reid.cli.reproduce import RESULTS, fill_pages
 from person_reid.models.registry import BACKBONES
 from person_reid.reproduce.figures import MARKED, fill, value, without_marks
 from person_reid.reproduce.scripts import read_records
@@ -78,3 +78,14 @@ def test_a_mark_names_a_figure_of_the_last_runs_of_a_recipe(key, text):
 def test_a_figure_that_is_not_there_is_named(key):
     with pytest.raises(UserError, match=f"<!-- = {re.escape(key)} -->: no such figure"):
         value(key, RECORDS)
+
+
+def test_a_page_that_the_results_do_not_suffice_for_stays_and_the_others_are_filled_in(tmp_path, capsys):
+    asks, other = tmp_path / "asks.md", tmp_path / "other.md"
+    seed = "<!-- = market/small minutes 1 -->44<!-- / -->"
+    asks.write_text(f"{seed}, <!-- = market/small epochs -->6<!-- / -->")
+    other.write_text("<!-- = market/small epochs -->6<!-- / -->")
+    fill_pages([asks, other], RECORDS)
+    assert asks.read_text() == f"{seed}, <!-- = market/small epochs -->6<!-- / -->"
+    assert other.read_text() == "<!-- = market/small epochs -->7<!-- / -->"
+    assert f"{asks} stays as it is: <!-- = market/small minutes 1 -->" in capsys.readouterr().err
