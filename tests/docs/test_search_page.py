@@ -9,11 +9,6 @@ from tests.support.pages import commands
 from tests.support.people import write_people
 from tests.support.scripts import run
 
-# Not while a command runs: the import closes the handlers of other libraries' logs, and that of absl, which OpenVINO
-# imports, closes its stream unless it is sys.stderr, which `run` redirects.
-pytest.importorskip("pymilvus")
-pytest.importorskip("milvus_lite", reason="Milvus Lite stands in for a server")
-
 COMMANDS = [each for each in commands((ROOT / "docs/search.md").read_text()) if each.script == "tools/search.py"]
 SERVER = "milvus://localhost:19530/people"
 
@@ -57,6 +52,10 @@ def test_the_page_has_every_command():
 
 
 def test_commands_in_their_order(room):
+    pytest.importorskip("milvus_lite", reason="Milvus Lite stands in for a server")
+    # Not while a command runs: the import closes the handlers of other libraries' logs, and that of absl, which
+    # OpenVINO imports, closes its stream unless it is sys.stderr, which `run` redirects.
+    pytest.importorskip("pymilvus")
     local = {SERVER: f"milvus://{room}/people.db/people"}
     said = [run("search", *[local.get(word, word) for word in each.arguments], cwd=room) for each in COMMANDS]
     assert sum("images added" in text for text in said) == 8
