@@ -5,7 +5,8 @@
     python benchmarks/busy.py --commands train test --threads 1
 
 Prints rows of Markdown: the suite as it is (threads that wait spin briefly, then sleep), with threads that only spin
-(OMP_WAIT_POLICY=active), and with --threads. Needs a machine that does nothing else. Linux.
+(OMP_WAIT_POLICY=active), and with --threads. Needs a machine that does nothing else. Linux. Medians of --rounds, with
+the extremes of the ratio: where the threads and the other process meet is the system's choice, and differs each time.
 """
 
 import os
@@ -15,6 +16,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -33,6 +35,7 @@ def main(argv=None):
     parser = Parser(__doc__)
     parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=COMMANDS, help="only these")
     parser.add_argument("--threads", type=int, default=1, help="threads of the last column")
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each, which take turns")
     options = parser.parse_args(argv)
     print(machine(), "", f"| command | quiet | busy | busy, spinning | busy, {options.threads} thread(s) |", sep="\n")
     print("| --- | --- | --- | --- | --- |")
@@ -47,19 +50,26 @@ def main(argv=None):
         }
         lines["train"] += ["--total_epoch", "2", "--height", "128", "--width", "64"]
         for command in options.commands:
-            print(row(command, [str(ROOT / f"{command}.py"), *lines[command]], options.threads, room), flush=True)
+            words = [str(ROOT / f"{command}.py"), *lines[command]]
+            print(row(command, words, options.threads, room, options.rounds), flush=True)
 
 
-def row(command, words, threads, room):
+def row(command, words, threads, room, rounds):
     """Return the row of a command line."""
+    settings = {}, {"OMP_WAIT_POLICY": "active"}, {"OMP_NUM_THREADS": str(threads)}
+
+    def seconds(setting):
+        with patch.dict(os.environ, setting):
+            return run_process(*words)[0]
+
     with patch("benchmarks.measure.ROOT", room):
-        quiet, *_ = run_process(*words)
+        quiet = median(seconds({}) for _ in range(rounds))
         with busy_core():
-            times = [run_process(*words)[0]]
-            for name, value in (("OMP_WAIT_POLICY", "active"), ("OMP_NUM_THREADS", str(threads))):
-                with patch.dict(os.environ, {name: value}):
-                    times.append(run_process(*words)[0])
-    cells = [f"{spent:.1f} s ({spent / quiet:.1f}×)" for spent in times]
+            turns = [[seconds(setting) for setting in settings] for _ in range(rounds)]
+    cells = [
+        f"{median(times):.1f} s, {median(times) / quiet:.1f}× ({min(times) / quiet:.1f} to {max(times) / quiet:.1f})"
+        for times in zip(*turns, strict=True)
+    ]
     return f"| {command} | {quiet:.1f} s | {' | '.join(cells)} |"
 
 

@@ -8,7 +8,7 @@ from person_reid.basics import printable
 from person_reid.device import busy_cores
 
 SPINS = 10_000  # some 50 microseconds; libgomp's own choice, 300,000, is over a millisecond
-BUSY_SPINS = 1000
+BUSY_SPINS = 100
 
 
 def wait_briefly() -> None:
@@ -17,12 +17,14 @@ def wait_briefly() -> None:
     A thread that spins may hold the core that the last thread needs, as soon as another program runs: two threads are
     then several times slower than one. A brief spin costs nothing on a quiet machine; if other processes use the cores,
     it is briefer still. Results do not depend on it. libgomp, which PyTorch has on Linux, reads the setting when torch
-    is imported, so this is called first.
+    is imported, so this is called first. A user's own setting stays; that of a parent process is chosen anew.
     """
-    if "OMP_WAIT_POLICY" not in os.environ:
+    if "OMP_WAIT_POLICY" in os.environ:
+        return
+    if os.environ.get("GOMP_SPINCOUNT", str(SPINS)) in (str(SPINS), str(BUSY_SPINS)):
         cores = os.cpu_count() or 1
         ours = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
-        os.environ.setdefault("GOMP_SPINCOUNT", str(BUSY_SPINS if busy_cores() > cores - ours else SPINS))
+        os.environ["GOMP_SPINCOUNT"] = str(BUSY_SPINS if busy_cores() > cores - ours else SPINS)
 
 
 wait_briefly()
