@@ -8,9 +8,10 @@
 
 --int8 is a file of tools/export.py --int8 --calibrate; --bf16 needs a processor that computes in it. The ways take
 turns, so that a busy machine slows all of them. Seconds are those of a clock and of the processor; the latter depend
-little on what else runs. --zeros adds the network from which channels of zeros are not left out. --people also measures
-the whole process of test.py, on the first people of the test set and 15 distractors for each, and prints its mAP;
---whole takes all images.
+little on what else runs. "PyTorch alone" is the network as it is (benchmarks/eager.py), channels first and nothing
+fused, in batches that suit the cache like those of the others. --zeros adds the network from which channels of zeros are
+not left out. --people also measures the whole process of test.py, on the first people of the test set and 15
+distractors for each, and prints its mAP; --whole takes all images.
 Images are decoded and networks exported beforehand, as in every run but the first.
 """
 
@@ -26,6 +27,7 @@ from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.eager import eager
 from benchmarks.measure import ROOT, machine
 from person_reid.basics import UserError
 from person_reid.cli.flags import testing_parser
@@ -39,6 +41,7 @@ from person_reid.models.registry import find_backbone
 
 ENGINES = ("onnxruntime", "openvino")
 ZEROS = ", with channels of zeros"
+ALONE = "PyTorch alone"
 
 
 def main(argv=None):
@@ -57,7 +60,8 @@ def main(argv=None):
     options = parser.parse_args(argv)
     # {name: flags of test.py}
     network = ["--backbone", options.backbone, "--weights", options.weights]
-    ways = {f"{name}, float32": [*network, "--runtime", name] for name in ("torch", *options.engines)}
+    ways = {ALONE: network}
+    ways |= {f"{name}, float32": [*network, "--runtime", name] for name in ("torch", *options.engines)}
     if options.bf16:
         ways |= {f"{name}, bfloat16": [*network, "--runtime", name, "--bf16"] for name in ("torch", "openvino")}
     if options.int8:
@@ -77,11 +81,11 @@ def extraction(ways, options):
     bank = load_bank(read_split(options.test_dir, "gallery").paths[: options.images], *size)
     embedders = {}
     if options.zeros:
-        ways = ways | {name + ZEROS: flags for name, flags in ways.items() if "--engine" not in flags}
+        ways = ways | {name + ZEROS: flags for name, flags in ways.items() if name != ALONE and "--engine" not in flags}
     for name, flags in ways.items():
         given = testing_parser().parse_args(flags)
         source = given.engine or given.backbone
-        with zeros_kept() if name.endswith(ZEROS) else nullcontext():
+        with eager() if name == ALONE else zeros_kept() if name.endswith(ZEROS) else nullcontext():
             embedders[name] = Embedder(source, given.weights, "cpu", dtype=precision(given), runtime=given.runtime)
         embedders[name].features(bank[:64])  # compiles
     times: dict = {name: [] for name in ways}
@@ -113,7 +117,8 @@ def whole_test(ways, test_dir, options):
         files = ["--result", f"{folder}/features.mat", "--json", f"{folder}/figures.json"]
         for _ in range(options.rounds):
             for name, flags in ways.items():
-                times[name].append(seconds_of("test.py", *flags, "--gpu_ids", "-1", "--test_dir", test_dir, *files))
+                script = "benchmarks/eager.py" if name == ALONE else "test.py"
+                times[name].append(seconds_of(script, *flags, "--gpu_ids", "-1", "--test_dir", test_dir, *files))
                 metrics[name] = json.loads(Path(files[3]).read_text())["single"]["mAP"]
     print("\n| way | test.py, s | times as fast | seconds of a core | times as fast |\n" + "| --- " * 5 + "|")
     show(times, lambda clock, core: (f"{clock:.1f}", f"{core:.1f}"))
