@@ -44,9 +44,9 @@ def eager():
         yield
 
 
-def main():
+def main(argv=None):
     with eager():
-        test()
+        test(argv)
 
 
 if __name__ == "__main__":

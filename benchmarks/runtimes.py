@@ -9,8 +9,8 @@
 --int8 is a file of tools/export.py --int8 --calibrate; --bf16 needs a processor that computes in it. The ways take
 turns, so that a busy machine slows all of them. Seconds are those of a clock and of the processor; the latter depend
 little on what else runs. "PyTorch alone" is the network as it is (benchmarks/eager.py), channels first and nothing
-fused, in batches that suit the cache like those of the others. --zeros adds the network from which channels of zeros are
-not left out. --people also measures the whole process of test.py, on the first people of the test set and 15
+fused, in batches that suit the cache like the others'. --zeros adds the network with the channels of zeros that are
+left out otherwise. --people also measures the whole process of test.py, on the first people of the test set and 15
 distractors for each, and prints its mAP; --whole takes all images.
 Images are decoded and networks exported beforehand, as in every run but the first.
 """
