@@ -57,10 +57,27 @@ class Shortlist:
 
 def nearest(rows: Any, columns: Any, similarities: Any, k: int) -> Indices:
     """Return the candidates (P,) that are the k most similar of their row: by row, nearest first, then by column."""
-    order = np.lexsort((columns, -similarities, rows))
-    rows = rows[order]
-    kept: Indices = order[np.arange(len(rows)) - np.searchsorted(rows, rows) < k]
+    order = nearest_first(rows, columns, similarities)
+    sizes = np.bincount(rows)
+    kept: Indices = order[np.arange(len(rows)) - np.repeat(sizes.cumsum() - sizes, sizes) < k]
     return kept
+
+
+def nearest_first(rows: Any, columns: Any, similarities: Similarities) -> Indices:
+    """Return np.lexsort((columns, -similarities, rows)), in a tenth of the time where NumPy has vectors for argsort.
+
+    rows: below 2³¹, as are columns.
+    """
+    bits = (0 - similarities).view(np.int32)  # 0 - 0 is 0, never -0
+    # integers in the order of the floats; a row's are above those of the row before
+    key = (rows.astype(np.int64) << 32) + (bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF)))
+    order: Indices = np.argsort(key)
+    key = key[order]
+    equal = np.flatnonzero(key[1:] == key[:-1])
+    if len(equal):  # rare, so that a slow sort of these alone takes no time
+        equal = np.union1d(equal, equal + 1)
+        order[equal] = order[equal][np.lexsort((columns[order[equal]], key[equal]))]
+    return order
 
 
 def search_all_pairs(
@@ -77,10 +94,11 @@ def search_all_pairs(
     """
     later, first = twins(features)
     single = np.delete(np.arange(len(features)), later)
+    distinct = features[single] if len(later) else features
     member = np.empty(len(features), np.int64)  # which of the distinct images each image is
     member[single] = np.arange(len(single))
     member[later] = member[first]
-    columns, similarities, lowest = _search_distinct(features[single], min(k, len(single)), budget, farthest)
+    columns, similarities, lowest = _search_distinct(distinct, min(k, len(single)), budget, farthest)
     if not len(later):
         return columns, similarities, lowest
     # List all copies of every neighbour, and choose the k nearest again.

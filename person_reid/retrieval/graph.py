@@ -12,7 +12,7 @@ two steps, and B = N⁻¹ S G + G Sᵀ N⁻¹ the A + Aᵀ of the second. Then
 
     A_q · A_g = (A_q B) · S_g / M_g
 
-and A_q is multiplied by the factors of B, which have far fewer entries than B if the graph is tangled.
+and A_q is multiplied by the factors of B if B has more entries than they have, which it has if the graph is tangled.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from scipy import sparse
 from person_reid.retrieval.neighbours import ExactNeighbours, NeighbourSearch, check_neighbours
 from person_reid.retrieval.similarity import CosineScores, Features, Scores, chunks, run_chunks, unit_rows
 
-BLOCK = 24  # queries at a time; neighbours in the file often show one person, so they reach much the same images
+BLOCK = 16  # queries at a time, a cache line of float32; neighbours in the file often reach much the same images
 
 
 class GraphScores(Scores):
@@ -66,6 +66,7 @@ class GraphScores(Scores):
         left = sparse.hstack([self.step, self.adjacency], format="csr")
         right = sparse.vstack([self.adjacency, self.step.T], format="csr")
         self.graph = sparse.vstack(in_chunks(lambda start, stop: left[start:stop] @ right), format="csr")
+        self.entries = np.diff(self.graph.indptr)
         # not A itself, which would be the largest matrix
         norms = in_chunks(lambda start, stop: row_norms(weights[start:stop] @ self.graph))
         weights = sparse.diags_array(1 / np.concatenate(norms)) @ weights
@@ -86,7 +87,11 @@ class GraphScores(Scores):
         queries = self.query_weights[first:last] @ self.graph
         rows = present(queries)
         values = np.ascontiguousarray(queries.toarray()[:, rows].T)
-        reached: npt.NDArray[np.float32] = self.step @ (self.adjacency[rows].T @ values)
+        reached: npt.NDArray[np.float32]
+        if self.entries[rows].sum() < self.step.nnz:  # fewer than the factors have
+            reached = self.graph[rows].T @ values
+            return reached
+        reached = self.step @ (self.adjacency[rows].T @ values)
         step = self.step[rows]
         beyond = present(step)
         reached += self.adjacency[beyond].T @ (step.T @ values)[beyond]

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from person_reid.basics import UserError
-from person_reid.retrieval.all_pairs import search_all_pairs
+from person_reid.retrieval.all_pairs import nearest_first, search_all_pairs
 from person_reid.retrieval.similarity import (
     CHUNK_BYTES,
     CosineScores,
@@ -135,7 +135,7 @@ def top_k(scores: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.int64]:
     else:
         bound = np.partition(scores, num_columns - k, axis=1)[:, num_columns - k]
     rows, columns = np.divmod(np.flatnonzero(scores >= bound[:, None]), num_columns)
-    order = np.lexsort((-scores[rows, columns], rows))  # stable: the columns of equal entries stay ascending
+    order = nearest_first(rows, columns, scores[rows, columns])
     starts = np.searchsorted(rows, np.arange(num_rows))
     largest: npt.NDArray[np.int64] = columns[order[starts[:, None] + np.arange(k)]]
     return largest
