@@ -12,7 +12,7 @@ two steps, and B = N⁻¹ S G + G Sᵀ N⁻¹ the A + Aᵀ of the second. Then
 
     A_q · A_g = (A_q B) · S_g / M_g
 
-and A_q is multiplied by the factors of B if B has more entries than they have, which it has if the graph is tangled.
+and A_q is multiplied by B, or by its factors where the graph is tangled and they have far fewer entries.
 """
 
 from collections.abc import Callable
@@ -88,13 +88,13 @@ class GraphScores(Scores):
         rows = present(queries)
         values = np.ascontiguousarray(queries.toarray()[:, rows].T)
         reached: npt.NDArray[np.float32]
-        if self.entries[rows].sum() < self.step.nnz:  # fewer than the factors have
+        if self.entries[rows].sum() < self.step.nnz:  # B has fewer entries here than its factors
             reached = self.graph[rows].T @ values
-            return reached
-        reached = self.step @ (self.adjacency[rows].T @ values)
-        step = self.step[rows]
-        beyond = present(step)
-        reached += self.adjacency[beyond].T @ (step.T @ values)[beyond]
+        else:
+            step = self.step[rows]
+            beyond = present(step)
+            reached = self.step @ (self.adjacency[rows].T @ values)
+            reached += self.adjacency[beyond].T @ (step.T @ values)[beyond]
         return reached
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from person_reid.retrieval import all_pairs
-from person_reid.retrieval.all_pairs import search_all_pairs
+from person_reid.retrieval.all_pairs import nearest_first, search_all_pairs
 from tests.retrieval.conftest import signs
 
 
@@ -27,6 +27,17 @@ def test_each_row_is_the_sorted_one(seed, number, copies, budget, data):
     found = search_all_pairs(features, k, budget, farthest=True)
     for part, expected in zip(found, by_sorting(features @ features.T, k), strict=True):
         np.testing.assert_array_equal(part, expected)
+
+
+@given(st.integers(0, 2**32), st.integers(0, 60), st.booleans())
+def test_candidates_are_ordered_by_row_similarity_and_column(seed, number, equal):
+    random = np.random.default_rng(seed)
+    rows, columns = random.integers(0, 5, number), random.permutation(1000)[:number]
+    similarities = random.normal(size=number).astype(np.float32)
+    if equal:
+        similarities = random.choice(np.array([0, -0.0, 0.5, -0.5, 1e-40, -1e-40, np.inf], np.float32), number)
+    expected = np.lexsort((columns, -similarities, rows))
+    np.testing.assert_array_equal(nearest_first(rows, columns, similarities), expected)
 
 
 def test_lists_that_are_trimmed_often_lose_nothing(monkeypatch):
