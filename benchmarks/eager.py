@@ -17,6 +17,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import ROOT
+from person_reid.cli.flags import testing_parser
 from person_reid.cli.main import run_script
 from person_reid.cli.test import main as test
 
@@ -45,6 +46,7 @@ def eager():
 
 
 def main(argv=None):
+    testing_parser(__doc__).parse_args(argv)  # has this file's --help
     with eager():
         test(argv)
 
