@@ -7,7 +7,7 @@ import sys
 from person_reid.basics import printable
 from person_reid.device import busy_cores
 
-SPINS = 10_000  # some 50 microseconds; libgomp's own choice, 300,000, is over a millisecond
+SPINS = 3000  # some 15 microseconds; libgomp's own choice, 300,000, is over a millisecond
 BUSY_SPINS = 100
 
 
