@@ -19,12 +19,12 @@ def wait_briefly() -> None:
     it is briefer still. Results do not depend on it. libgomp, which PyTorch has on Linux, reads the setting when torch
     is imported, so this is called first. A user's own setting stays; that of a parent process is chosen anew.
     """
-    if "OMP_WAIT_POLICY" in os.environ:
-        return
-    if os.environ.get("GOMP_SPINCOUNT", str(SPINS)) in (str(SPINS), str(BUSY_SPINS)):
+    if os.environ.get("GOMP_SPINCOUNT") in (str(SPINS), str(BUSY_SPINS)):
+        del os.environ["GOMP_SPINCOUNT"]  # the choice of the program that started this one
+    if "OMP_WAIT_POLICY" not in os.environ:
         cores = os.cpu_count() or 1
         ours = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
-        os.environ["GOMP_SPINCOUNT"] = str(BUSY_SPINS if busy_cores() > cores - ours else SPINS)
+        os.environ.setdefault("GOMP_SPINCOUNT", str(BUSY_SPINS if busy_cores() > cores - ours else SPINS))
 
 
 wait_briefly()
