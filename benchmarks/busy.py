@@ -56,7 +56,7 @@ def main(argv=None):
 
 def row(command, words, threads, room, rounds):
     """Return the row of a command line."""
-    settings = {}, {"OMP_WAIT_POLICY": "active"}, {"OMP_NUM_THREADS": str(threads)}
+    settings: list[dict[str, str]] = [{}, {"OMP_WAIT_POLICY": "active"}, {"OMP_NUM_THREADS": str(threads)}]
 
     def seconds(setting):
         with patch.dict(os.environ, setting):
