@@ -66,7 +66,6 @@ class GraphScores(Scores):
         left = sparse.hstack([self.step, self.adjacency], format="csr")
         right = sparse.vstack([self.adjacency, self.step.T], format="csr")
         self.graph = sparse.vstack(in_chunks(lambda start, stop: left[start:stop] @ right), format="csr")
-        self.entries = np.diff(self.graph.indptr)
         # not A itself, which would be the largest matrix
         norms = in_chunks(lambda start, stop: row_norms(weights[start:stop] @ self.graph))
         weights = sparse.diags_array(1 / np.concatenate(norms)) @ weights
@@ -88,7 +87,7 @@ class GraphScores(Scores):
         rows = present(queries)
         values = np.ascontiguousarray(queries.toarray()[:, rows].T)
         reached: npt.NDArray[np.float32]
-        if self.entries[rows].sum() < self.step.nnz:  # B has fewer entries here than its factors
+        if np.diff(self.graph.indptr)[rows].sum() < self.step.nnz:  # B has fewer entries here than one of its factors
             reached = self.graph[rows].T @ values
         else:
             step = self.step[rows]
