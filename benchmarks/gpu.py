@@ -12,6 +12,7 @@ nothing. The share of the peak is that of a large matrix product measured in the
 counted as three forward passes.
 """
 
+import gc
 import logging
 import os
 import subprocess
@@ -27,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import losses
 from benchmarks.measure import SIZES, best, machine, make_result
-from benchmarks.training import suite_loop, usual_loop
+from benchmarks.training import launched_loop, suite_loop, usual_loop
 from person_reid.basics import UserError
 from person_reid.cli import prepare
 from person_reid.cli.main import run_script
@@ -49,8 +50,12 @@ MINUTES = 9  # that a part may take
 NETWORKS = {"resnet50": (256, 128, 64), "osnet_x1_0": (256, 128, 64), "swin_base_patch4_window7_224": (224, 224, 32)}
 TINY = {"osnet_x0_25": (64, 32, 8)}  # name: height, width, batch size
 VARIANTS = {
-    "suite, TF32": [], "suite, float32": ["--no_tf32"], "suite, bfloat16": ["--bf16"],
-    "suite, bfloat16, compiled": ["--bf16", "--compile"],
+    "suite, TF32": (suite_loop, []), "suite, float32": (suite_loop, ["--no_tf32"]),
+    "suite, bfloat16": (suite_loop, ["--bf16"]), "suite, bfloat16, not recorded": (launched_loop, ["--bf16"]),
+}  # fmt: skip
+COMPILED = {
+    "suite, bfloat16": (suite_loop, ["--bf16"]), "suite, bfloat16, compiled": (suite_loop, ["--bf16", "--compile"]),
+    "suite, bfloat16, compiled and recorded": (suite_loop, ["--bf16", "--compile", "reduce-overhead"]),
 }  # fmt: skip
 
 
@@ -116,23 +121,34 @@ def device_tests(options, device):
 
 def training(options, device):
     """Print images per second of the usual loop and of the suite, for each network and precision."""
+    compare(options, device, VARIANTS)
+
+
+def compiled(options, device):
+    """Print the same of the suite with --compile, which takes a minute or more to begin."""
+    compare(options, device, COMPILED)
+
+
+def compare(options, device, variants):
+    """Print a row for the usual loop and for each of `variants`, {name: (loop, flags)}, of each network."""
     peaks = {name: peak(device, name) for name in ("TF32", "bfloat16")}
     print(describe(device), ", ".join(f"{name} {value:.0f} TFLOP/s" for name, value in peaks.items()), sep="; ")
     print("\n| network | | images/s | times | of the peak | waits for data | peak memory |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
+    workers = min(8, os.cpu_count() or 1)
+    loops = {f"usual loop, {workers} workers": (usual_loop, workers), **variants}
     for name, (height, width, batch) in (TINY if options.dry_run else NETWORKS).items():
         with torch.device("meta"):
             work = complexity(create_model(name, None, "none").eval(), (height, width)).multiply_adds
         settings = {"data_dir": "people/pytorch", "backbone": name, "weights": "none", "height": height, "width": width,
                     "batchsize": batch, "gpu_ids": options.gpu_ids, "steps": 1 if options.dry_run else 60}  # fmt: skip
-        workers = min(8, os.cpu_count() or 1)
-        runs = {f"usual loop, {workers} workers": lambda s=settings, w=workers: usual_loop(s, w)}
-        runs |= {text: lambda s=settings, f=flags: suite_loop(s, f) for text, flags in VARIANTS.items()}
         first = None
-        for text in list(runs)[: 2 if options.dry_run else None]:
+        for text, (loop, setting) in list(loops.items())[: 2 if options.dry_run else None]:
             if device.type == "cuda":
+                gc.collect()
+                torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats()
-            speed, waits, memory = runs[text]()
+            speed, waits, memory = loop(settings, setting)
             first = first or speed
             share = 6 * work * speed / 1e12 / peaks["bfloat16" if "bfloat16" in text else "TF32"]
             cells = [name, text, f"{speed:.0f}", f"{speed / first:.2f}", f"{share:.1%}", f"{waits:.1%}"]
@@ -175,11 +191,12 @@ def ranking(options, device):
     for name, (queries, images) in sizes.items():
         make_result("made.mat", queries, images)
         query, gallery = load_result("made.mat")
+        times = 3 if queries < 5000 else 1
         for method in (None, "k-reciprocal", "gnn"):
             rescore = DISTANCES["cosine"] if method is None else rescorer(RerankSpec(method, memory_gb=16))
+            made = best(lambda r=rescore, q=query, g=gallery: r(q.features, g.features, where), times)
             scores = rescore(query.features, gallery.features, where)
-            made = best(lambda r=rescore, q=query, g=gallery: r(q.features, g.features, where))
-            metric = best(lambda s=scores, q=query, g=gallery: evaluate(q, g, scores=s))
+            metric = best(lambda s=scores, q=query, g=gallery: evaluate(q, g, scores=s), times)
             line = evaluate(query, gallery, scores=scores).line()
             print(f"| {name} | {method or 'none'} | {1e3 * made:.1f} | {1e3 * metric:.1f} | {line} |", flush=True)
 
@@ -195,7 +212,7 @@ def loss_functions(options, device):
 
 PARTS = {
     "tests": device_tests, "training": training, "epochs": epochs, "extraction": extraction, "ranking": ranking,
-    "losses": loss_functions,
+    "losses": loss_functions, "compiled": compiled,
 }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.rerank import RerankSpec, rescorer
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import CosineScores
+from person_reid.training.recorded import record
 from tests.support.people import write_people
 from tests.support.runs import equal_weights, log, weights
 
@@ -73,13 +74,64 @@ def test_features_are_those_of_the_cpu(dtype, least):
     assert (here * there).sum(1).min() > least
 
 
-@pytest.mark.parametrize("flags", [[], ["--bf16"], ["--fp16"], ["--compile"]])
-def test_a_training_is_repeatable(flags, tmp_path, monkeypatch):
-    import train
-
+@pytest.fixture
+def trained(tmp_path, monkeypatch):
+    """Train three epochs with further flags, and return the weights."""
     monkeypatch.chdir(tmp_path)
     write_people(tmp_path / "people" / "train_all", people=4, images=8)
-    for name in ("first", "second"):
-        train.main([*SMALL, "--data_dir", "people", "--train_all", "--total", "3", "--name", name, *flags])
-    assert all(np.isfinite(record["loss"]) for record in log("first"))
-    assert equal_weights(weights("first"), weights("second"))
+
+    def train(name, *flags):
+        from person_reid.cli.train import main
+
+        main([*SMALL, "--data_dir", "people", "--train_all", "--total", "3", "--name", name, *flags])
+        assert all(np.isfinite(record["loss"]) for record in log(name))
+        return weights(name)
+
+    return train
+
+
+@pytest.mark.parametrize("flags", [[], ["--bf16"], ["--fp16"], ["--compile"]])
+def test_a_training_is_repeatable(flags, trained):
+    assert equal_weights(trained("first", *flags), trained("second", *flags))
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--droprate", "0.5"],
+        ["--bf16", "--loss", "triplet,center", "--neck", "bnneck", "--optimizer", "adam", "--wa"],
+        ["--fp16", "--freeze_epochs", "1"],
+        ["--resize_schedule", "32x16:1,64x32"],
+        ["--adv", "0.1"],
+    ],
+)
+def test_a_recorded_step_gives_the_weights_of_one_that_is_not(flags, trained, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    replayed = trained("recorded", *flags)
+    assert "one by one" not in caplog.text
+    monkeypatch.setattr("person_reid.training.trainer.Recorded", lambda module: module)
+    assert equal_weights(replayed, trained("launched", *flags))
+
+
+class WithLoss(torch.nn.Module):
+    """A layer and a loss, called as an Objective."""
+
+    def __init__(self, name):
+        super().__init__()
+        self.layer, self.loss = torch.nn.Linear(16, 64), losses.create(name, 64, 64, taught_dim=64)
+
+    def forward(self, images, targets):
+        features = self.layer(images)
+        return self.loss(features, targets), features, features
+
+
+@pytest.mark.parametrize("name", [name for name, entry in losses.REGISTRY.items() if not entry.loss.needs_teacher])
+def test_every_loss_can_be_recorded(name):
+    torch.manual_seed(0)
+    module = WithLoss(name).to(DEVICE)
+    images, targets = torch.randn(32, 16, device=DEVICE), torch.arange(32, device=DEVICE) // 4
+    state = {key: value.clone() for key, value in module.state_dict().items()}
+    loss, _, _ = module(images, targets)
+    module.load_state_dict(state)
+    replay = record(module, images, targets)
+    torch.testing.assert_close(replay(images, targets)[0], loss)

@@ -1,6 +1,7 @@
 """From images to features: the network's outputs, summed over mirrored and resized copies and scaled to unit length."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import torch
@@ -97,14 +98,27 @@ def extract_features(
         batch_size = min(batch_size, CPU_BATCH)
     features = []
     with progress(total=len(bank), desc=description, unit=" images") as bar:
-        for chunk in bank.split(batch_size):
-            images = normalise(chunk.to(device))
+        for chunk in _on_device(bank.split(batch_size), device):
+            images = normalise(chunk)
             views = [images, images.flip(3)] if flip else [images]
             with autocast(device, dtype):
                 total = sum((embed(view).float() for view in views), torch.zeros((), device=device))
             features.append((unit_length(total, getattr(embed, "pieces", 1)) if unit else total).cpu())
             bar.update(len(chunk))
     return torch.cat(features).numpy()
+
+
+def _on_device(chunks: Iterable[torch.Tensor], device: torch.device) -> Iterator[torch.Tensor]:
+    """Yield each chunk on the device. A GPU computes while a thread reads the next one, into memory that it can reach."""
+    if device.type != "cuda":
+        yield from (chunk.to(device) for chunk in chunks)
+        return
+    pinned = (chunk.pin_memory() for chunk in chunks)
+    with ThreadPoolExecutor(1) as reader:
+        reading = reader.submit(next, pinned, None)
+        while (chunk := reading.result()) is not None:
+            reading = reader.submit(next, pinned, None)
+            yield chunk.to(device, non_blocking=True)
 
 
 def unit_length(features: torch.Tensor, pieces: int = 1) -> torch.Tensor:

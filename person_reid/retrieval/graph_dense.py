@@ -45,15 +45,13 @@ class DenseGraphScores(Scores):
     def _propagate(self, graph: torch.Tensor) -> torch.Tensor:
         """Return S (A + Aᵀ) with rows of unit norm; it overwrites A, `graph` (N, N)."""
         import torch
-        from torch.nn.functional import normalize
+        from torch.nn.functional import embedding_bag, normalize
 
         symmetric = graph + graph.T
         for start in range(0, len(graph), BLOCK):
             rows = slice(start, start + BLOCK)
-            total = torch.zeros_like(symmetric[rows])
-            for weight, image in zip(self.weights[rows].T, self.neighbours[rows].T, strict=True):
-                total += weight[:, None] * symmetric[image]
-            graph[rows] = normalize(total, dim=1)
+            weights = self.weights[rows]
+            graph[rows] = normalize(embedding_bag(self.neighbours[rows], symmetric, per_sample_weights=weights, mode="sum"))
         return graph
 
     def __call__(self, start: int, stop: int) -> torch.Tensor:

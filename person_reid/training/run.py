@@ -105,6 +105,7 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
         keep_memory()
     if device.type == "cuda":  # on tensor cores, with ten bits of mantissa instead of 23
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = spec.tf32
+        torch.backends.cudnn.deterministic = True  # the same command gives the same weights
     data, augment = spec.data, spec.data.augment
     if spec.adapt:
         splits = [read_people(data.roots[0], spec.adapt.cameras, spec.adapt.pattern), *read_further_splits(data.roots)]

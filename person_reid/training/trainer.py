@@ -30,6 +30,7 @@ from person_reid.training.batches import Batches
 from person_reid.training.compiled_pooling import replace_pools
 from person_reid.training.criterion import Criterion, predicted
 from person_reid.training.interruption import NotFinite, Stopped
+from person_reid.training.recorded import Recorded
 from person_reid.training.schedule import BACKBONE, HEAD, build_optimizer, build_scheduler
 from person_reid.training.spec import TrainSpec
 
@@ -112,6 +113,9 @@ class Trainer:
         self.epoch = self.step = 0  # finished epochs, and finished steps of the next epoch
         self.totals = torch.zeros(3, device=self.device)  # of that epoch: Σ loss, Σ wrong, images
         self.spent = 0.0  # seconds on that epoch, before a stop
+        # With several processes, DDP changes the objective's hooks; gradients that add up would share one memory.
+        plain = self.world.size == 1 and spec.optimizer.accumulate == 1 and not spec.adapt
+        self.records = self.device.type == "cuda" and plain and not spec.compile
         if not self._fuse() and spec.compile:
             replace_pools(self.network)
             self.module.compile(mode=spec.compile, dynamic=False)
@@ -220,6 +224,8 @@ class Trainer:
             parameter.requires_grad_(backbone_learns)
         if self.world.size > 1:  # new each epoch: DDP relies on which parameters learn
             self.objective = DistributedDataParallel(self.module)
+        elif self.records and (self.objective is self.module or epoch == self.spec.optimizer.freeze_epochs):
+            self.objective = Recorded(self.module)
         begins = 0 if self.spec.adapt else int(AVERAGE_FROM * self.spec.optimizer.epochs)
         if self.spec.average and self.average is None and epoch >= begins:
             self._begin_average()
