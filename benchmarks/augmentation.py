@@ -12,6 +12,7 @@ On a CPU it is processor time, which excludes other programs. Prints rows of a M
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -39,11 +40,11 @@ def main(argv=None):
     bank = bank.permute(0, 2, 3, 1).contiguous()
     print("| flags | ms a batch | torchvision, ms | times faster |\n| --- | --- | --- | --- |")
     for flags, (before, after) in pipelines(size).items():
-        augment = Augment(*size)
-        for name, _, probability in (flag.partition(" ") for flag in flags.split(", ")):
-            setattr(augment, name, float(probability or 1))
+        name, _, probability = flags.partition(" ")
+        chance: dict[str, Any] = {name: float(probability or 1)}
+        augment = Augment(*size, **chance)
         ours = 1e3 * mean_time(batch_of(bank.to(device), augment), options.runs, device)
-        row = f"| {flags} | {ours:.1f} |"
+        row = f"| {flags} | {ours:.2f} |"
         if before is None:
             print(f"{row} | |")
         else:

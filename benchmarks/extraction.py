@@ -40,8 +40,9 @@ def main(argv=None):
     parser.add_argument("--batches", type=int, nargs="+", default=[8, 16, 32, 64, 256], help="images a batch")
     parser.add_argument("--runs", type=int, default=3, help="their median is printed")
     parser.add_argument("--gpu_ids", default="-1", help="the GPU to use; -1 for the CPU")
-    parser.add_argument("--data_dir", help="measure the first run on the gallery of this folder of prepare.py")
-    parser.add_argument("--images", type=int, default=2000, help="gallery images to use")
+    parser.add_argument("--data_dir", help="measure the first run on images of this folder of prepare.py")
+    parser.add_argument("--split", default="gallery", help="the images to use")
+    parser.add_argument("--images", type=int, default=2000, help="how many of them")
     options = parser.parse_args(argv)
     device = select_device(options.gpu_ids)
     network = create_model(options.backbone, None, weights="none")
@@ -78,7 +79,7 @@ def pause(images):
 
 def first_runs(networks, options, device):
     """Print the seconds of networks {name: embed} to extract from files, decoding first and decoding meanwhile."""
-    paths = read_split(options.data_dir, "gallery").paths[: options.images]
+    paths = read_split(options.data_dir, options.split).paths[: options.images]
     size = find_backbone(options.backbone).size
     print("| network | images | decoded first, s | decoded meanwhile, s | ratio |\n| --- | --- | --- | --- | --- |")
     for name, embed in networks.items():

@@ -26,7 +26,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import losses
+from benchmarks import augmentation, losses
+from benchmarks import extraction as extraction_benchmark
 from benchmarks.measure import SIZES, best, machine, make_result
 from benchmarks.training import launched_loop, suite_loop, usual_loop
 from person_reid.basics import UserError
@@ -210,9 +211,22 @@ def loss_functions(options, device):
     losses.main([*small, "--gpu_ids", options.gpu_ids])
 
 
+def augmentations(options, device):
+    """Print the milliseconds of augmenting a batch, beside torchvision's on one core."""
+    small = ["--batchsize", "4", "--runs", "1"] if options.dry_run else ["--batchsize", "64"]
+    augmentation.main([*small, "--gpu_ids", options.gpu_ids])
+
+
+def decoding(options, device):
+    """Print the seconds of extraction from image files, decoded first and decoded meanwhile."""
+    images = ["--images", "16", "--runs", "1"] if options.dry_run else ["--images", "5000"]
+    files = ["--data_dir", "people/pytorch", "--split", "train_all", "--gpu_ids", options.gpu_ids]
+    extraction_benchmark.main([*images, *files])
+
+
 PARTS = {
     "tests": device_tests, "training": training, "epochs": epochs, "extraction": extraction, "ranking": ranking,
-    "losses": loss_functions, "compiled": compiled,
+    "augmentation": augmentations, "decoding": decoding, "losses": loss_functions, "compiled": compiled,
 }  # fmt: skip
 
 

@@ -109,7 +109,7 @@ def extract_features(
 
 
 def _on_device(chunks: Iterable[torch.Tensor], device: torch.device) -> Iterator[torch.Tensor]:
-    """Yield each chunk on the device. A GPU computes while a thread reads the next one, into memory that it can reach."""
+    """Yield each chunk on the device; a thread reads the next one into memory that a GPU reaches, while it computes."""
     if device.type != "cuda":
         yield from (chunk.to(device) for chunk in chunks)
         return

@@ -44,14 +44,15 @@ class DenseGraphScores(Scores):
 
     def _propagate(self, graph: torch.Tensor) -> torch.Tensor:
         """Return S (A + Aᵀ) with rows of unit norm; it overwrites A, `graph` (N, N)."""
-        import torch
         from torch.nn.functional import embedding_bag, normalize
 
         symmetric = graph + graph.T
         for start in range(0, len(graph), BLOCK):
             rows = slice(start, start + BLOCK)
             weights = self.weights[rows]
-            graph[rows] = normalize(embedding_bag(self.neighbours[rows], symmetric, per_sample_weights=weights, mode="sum"))
+            graph[rows] = normalize(
+                embedding_bag(self.neighbours[rows], symmetric, per_sample_weights=weights, mode="sum")
+            )
         return graph
 
     def __call__(self, start: int, stop: int) -> torch.Tensor:

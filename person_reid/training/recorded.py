@@ -1,11 +1,12 @@
-"""Record a training step once on a GPU, and replay it: the processor then launches one graph and not a thousand kernels.
+"""Record a training step once on a GPU, and replay it: the processor launches two graphs and not a thousand kernels.
 
-A step of a small network keeps the processor busier than the GPU: OSNet's takes as long at 128×64 as at 256×128. NVIDIA's
-graphs hold all its kernels and their addresses (torch.cuda.make_graphed_callables). The numbers are those of the step
-that was recorded.
+Launching takes longer than computing unless the network is large: a step of OSNet takes as long at 128×64 as at
+256×128. NVIDIA's graphs hold all its kernels and their addresses (torch.cuda.make_graphed_callables). The numbers are
+those of a step that is not recorded.
 """
 
 import logging
+import warnings
 from typing import Any
 
 import torch
@@ -42,29 +43,41 @@ class Recorded:
 def record(module: nn.Module, images: Tensor, targets: Tensor) -> nn.Module:
     """Return a module that replays module(images, targets) and its gradients, for other images of the same shape.
 
-    Recording runs the module several times; its statistics and the state of the random numbers are put back.
+    The module runs inside the autocast that is active now. Recording runs it several times; its statistics and the
+    state of the random numbers are put back. Raises RuntimeError if it cannot be recorded.
     """
     before = [buffer.clone() for buffer in module.buffers()]
-    caches = torch.is_autocast_cache_enabled()
-    torch.set_autocast_cache_enabled(False)  # a cached weight would not follow the optimiser
+    generator = torch.cuda.default_generators[images.device.index or 0]
+    random = generator.clone_state()
+    call = _Call(module)
+    # Gradients are added up on the stream of the recording, which costs nothing that could be measured.
+    warnings.filterwarnings("ignore", "The AccumulateGrad node's stream does not match")
     try:
-        with torch.random.fork_rng([images.device]):
-            call: nn.Module = torch.cuda.make_graphed_callables(
-                _Call(module), (images.clone(), targets.clone()), allow_unused_input=True
-            )
+        with (
+            torch.random.fork_rng([images.device]),
+            torch.autocast("cuda", enabled=False),
+        ):  # the backward pass has none
+            torch.cuda.make_graphed_callables(call, (images.clone(), targets.clone()), allow_unused_input=True)
+    except RuntimeError:
+        generator.graphsafe_set_state(random)  # the generator believes that it is still recorded
+        raise
     finally:
-        torch.set_autocast_cache_enabled(caches)
         for buffer, values in zip(module.buffers(), before, strict=True):
             buffer.copy_(values)
     return call
 
 
 class _Call(nn.Module):
-    """Call a module; what is recorded replaces this forward and not the module's own."""
+    """Call a module in the autocast that is active when this is made, without its cache of weights: these change.
+
+    What is recorded replaces this forward and not the module's own.
+    """
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
+        self.enabled, self.dtype = torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")
 
     def forward(self, images: Tensor, targets: Tensor) -> Any:
-        return self.module(images, targets)
+        with torch.autocast("cuda", self.dtype, self.enabled, cache_enabled=False):
+            return self.module(images, targets)
