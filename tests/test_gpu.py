@@ -100,7 +100,8 @@ def test_a_training_is_repeatable(flags, trained):
     [
         ["--droprate", "0.5"],
         ["--bf16", "--loss", "triplet,center", "--neck", "bnneck", "--optimizer", "adam", "--wa"],
-        ["--fp16", "--freeze_epochs", "1"],
+        ["--bf16", "--freeze_epochs", "1"],
+        ["--fp16"],
         ["--resize_schedule", "32x16:1,64x32"],
         ["--adv", "0.1"],
     ],
