@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import warnings
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -97,6 +98,8 @@ class CosineScores(Scores):
         if self.on_accelerator:
             import torch
 
+            # of the threads of run_chunks, at their first product; cuBLAS then makes the context itself
+            warnings.filterwarnings("ignore", "Attempting to run cuBLAS, but there was no current CUDA context")
             self.query, self.gallery = (torch.from_numpy(each).to(device) for each in (self.query, self.gallery))
         self.shape = (len(query), len(gallery))
 

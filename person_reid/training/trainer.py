@@ -113,12 +113,19 @@ class Trainer:
         self.epoch = self.step = 0  # finished epochs, and finished steps of the next epoch
         self.totals = torch.zeros(3, device=self.device)  # of that epoch: Σ loss, Σ wrong, images
         self.spent = 0.0  # seconds on that epoch, before a stop
-        # With several processes, DDP changes the objective's hooks; gradients that add up would share one memory.
-        plain = self.world.size == 1 and spec.optimizer.accumulate == 1 and not spec.adapt
-        self.records = self.device.type == "cuda" and plain and not spec.compile
         if not self._fuse() and spec.compile:
             replace_pools(self.network)
             self.module.compile(mode=spec.compile, dynamic=False)
+
+    def _records(self) -> bool:
+        """Return whether the steps are recorded, on a GPU, where nothing else sees to the objective or its gradients.
+
+        DDP hooks into the gradients, a recording overwrites those that --accumulate would add to, the memory of an
+        adaptation changes its size, and --compile has a mode of its own for it.
+        """
+        spec = self.spec
+        alone = self.world.size == 1 and spec.optimizer.accumulate == 1
+        return self.device.type == "cuda" and alone and not spec.adapt and not spec.compile
 
     def _fuse(self) -> bool:
         """Fuse the network's layers if that is the fastest way to train it here. Say whether they are fused."""
@@ -224,7 +231,7 @@ class Trainer:
             parameter.requires_grad_(backbone_learns)
         if self.world.size > 1:  # new each epoch: DDP relies on which parameters learn
             self.objective = DistributedDataParallel(self.module)
-        elif self.records and (self.objective is self.module or epoch == self.spec.optimizer.freeze_epochs):
+        elif self._records() and (self.objective is self.module or epoch == self.spec.optimizer.freeze_epochs):
             self.objective = Recorded(self.module)
         begins = 0 if self.spec.adapt else int(AVERAGE_FROM * self.spec.optimizer.epochs)
         if self.spec.average and self.average is None and epoch >= begins:
