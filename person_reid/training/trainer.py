@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn, update_bn
 
@@ -30,6 +30,7 @@ from person_reid.training.batches import Batches
 from person_reid.training.compiled_pooling import replace_pools
 from person_reid.training.criterion import Criterion, predicted
 from person_reid.training.interruption import NotFinite, Stopped
+from person_reid.training.objective import Objective
 from person_reid.training.recorded import Recorded
 from person_reid.training.schedule import BACKBONE, HEAD, build_optimizer, build_scheduler
 from person_reid.training.spec import TrainSpec
@@ -38,25 +39,6 @@ AVERAGE_DECAY = 0.996  # of the weight averaging, per update
 AVERAGE_FROM = 0.8  # fraction of the epochs after which it begins
 READ_EVERY = 10  # steps from one reading of the loss to the next; each makes the host wait for the accelerator
 log = logging.getLogger(__name__)
-
-
-class Objective(nn.Module):
-    """Network and criterion as one module, which is compiled, and which DDP synchronises between processes.
-
-    Every process computes the loss of the whole batch, that of all processes; the gradient that DDP averages equals the
-    gradient of one process with the whole batch (see World.gather).
-    """
-
-    def __init__(self, network: Network, criterion: Criterion, world: World) -> None:
-        super().__init__()
-        self.network, self.criterion, self.world = network, criterion, world
-
-    def forward(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the loss, a scalar, and this process's features and logits for images (B, 3, H, W), targets (B,)."""
-        features, logits = self.network(images)
-        logits = self.criterion.scores(features, logits)
-        gather = self.world.gather
-        return self.criterion(gather(features), gather(logits), gather(targets)), features, logits
 
 
 class StepContext(NamedTuple):
