@@ -63,12 +63,12 @@ COMPILED = {
 def main(argv=None):
     """Run the parts, or the single one of --only in this process."""
     parser = Parser(__doc__)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="only these")
+    parser.add_argument("--parts", nargs="+", metavar="PART", choices=PARTS, default=list(PARTS), help="only these")
     parser.add_argument("--images", type=Path, metavar="FOLDER", help="photographs with Market-1501's names")
     parser.add_argument("--save", type=Path, metavar="FILE.md", help="file to add the tables to")
     parser.add_argument("--gpu_ids", default="0", help="the GPU to use; -1 for the CPU")
     parser.add_argument("--dry_run", action="store_true", help="tiny sizes, to see that every part works")
-    parser.add_argument("--only", choices=PARTS, help="run this part here, with people in the working folder")
+    parser.add_argument("--only", metavar="PART", choices=PARTS, help="run this part here, with people in the working folder")
     options = parser.parse_args(argv)
     if options.only:
         PARTS[options.only](options, select_device(options.gpu_ids))
