@@ -68,7 +68,7 @@ def main(argv=None):
     parser.add_argument("--save", type=Path, metavar="FILE.md", help="file to add the tables to")
     parser.add_argument("--gpu_ids", default="0", help="the GPU to use; -1 for the CPU")
     parser.add_argument("--dry_run", action="store_true", help="tiny sizes, to see that every part works")
-    parser.add_argument("--only", metavar="PART", choices=PARTS, help="run this part here, with people in the working folder")
+    parser.add_argument("--only", metavar="PART", choices=PARTS, help="run it here, with people in the working folder")
     options = parser.parse_args(argv)
     if options.only:
         PARTS[options.only](options, select_device(options.gpu_ids))
