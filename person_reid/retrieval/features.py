@@ -98,7 +98,7 @@ def extract_features(
         batch_size = min(batch_size, CPU_BATCH)
     features = []
     with progress(total=len(bank), desc=description, unit=" images") as bar:
-        for chunk in _on_device(bank.split(batch_size), device):
+        for chunk in on_device(bank.split(batch_size), device):
             images = normalise(chunk)
             views = [images, images.flip(3)] if flip else [images]
             with autocast(device, dtype):
@@ -108,7 +108,7 @@ def extract_features(
     return torch.cat(features).numpy()
 
 
-def _on_device(chunks: Iterable[torch.Tensor], device: torch.device) -> Iterator[torch.Tensor]:
+def on_device(chunks: Iterable[torch.Tensor], device: torch.device) -> Iterator[torch.Tensor]:
     """Yield each chunk on the device; a thread reads the next one into memory that a GPU reaches, while it computes."""
     if device.type != "cuda":
         yield from (chunk.to(device) for chunk in chunks)

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +8,7 @@ from PIL import Image
 from person_reid.basics import UserError
 from person_reid.data.augment import normalise
 from person_reid.data.bank import DecodingBank, load_bank, open_bank
-from person_reid.retrieval.features import extract_features, fused_embedding, parse_scales
+from person_reid.retrieval.features import extract_features, fused_embedding, on_device, parse_scales
 from tests.support import networks
 
 CPU = torch.device("cpu")
@@ -119,3 +121,34 @@ def test_scales_are_square_roots_of_areas():
 def test_scales_that_are_none_are_refused(text):
     with pytest.raises(UserError, match=r"--ms .*: expected numbers from 0\.1 to 10"):
         parse_scales(text)
+
+
+class Chunk:
+    """What a GPU is given, without one."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def pin_memory(self):
+        if self.number == 3:
+            raise UserError("an image cannot be read")
+        return self
+
+    def to(self, device, non_blocking):
+        return self.number
+
+
+def test_a_gpu_gets_its_chunks_in_order_with_one_read_ahead():
+    read: list[int] = []
+    chunks: Any = (read.append(i) or Chunk(i) for i in range(3))  # type: ignore[func-returns-value]
+    given = on_device(chunks, torch.device("cuda"))
+    assert next(given) == 0 and len(read) <= 2
+    assert list(given) == [1, 2]
+
+
+def test_what_fails_while_a_gpu_computes_is_raised():
+    chunks: Any = map(Chunk, range(5))
+    given = on_device(chunks, torch.device("cuda"))
+    assert [next(given) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(UserError, match="cannot be read"):
+        next(given)
