@@ -3,7 +3,7 @@
 
     python benchmarks/gpu.py --save gpu.md                              # all parts, one after the other
     python benchmarks/gpu.py --save gpu.md --images bounding_box_train  # with the photographs of Market-1501
-    python benchmarks/gpu.py --parts training epochs --save gpu.md
+    python benchmarks/gpu.py --parts training epochs --networks resnet50 --save gpu.md
     python benchmarks/gpu.py --dry_run --gpu_ids -1                     # every part, tiny, on the CPU
 
 For a bare machine with one GPU and no network: without --images it draws synthetic people of Market-1501's size. Each
@@ -64,6 +64,9 @@ def main(argv=None):
     """Run the parts, or the single one of --only in this process."""
     parser = Parser(__doc__)
     parser.add_argument("--parts", nargs="+", metavar="PART", choices=PARTS, default=list(PARTS), help="only these")
+    parser.add_argument(
+        "--networks", nargs="+", metavar="NAME", choices=NETWORKS, default=list(NETWORKS), help="to measure"
+    )
     parser.add_argument("--images", type=Path, metavar="FOLDER", help="photographs with Market-1501's names")
     parser.add_argument("--save", type=Path, metavar="FILE.md", help="file to add the tables to")
     parser.add_argument("--gpu_ids", default="0", help="the GPU to use; -1 for the CPU")
@@ -100,7 +103,8 @@ def lay_out(options, room):
 
 def run_part(part, options, room):
     """Run a part in a process of its own. Return its output as a section, and whether it ended well."""
-    flags = ["--only", part, "--gpu_ids", options.gpu_ids, *(["--dry_run"] if options.dry_run else [])]
+    flags = ["--only", part, "--gpu_ids", options.gpu_ids, "--networks", *options.networks]
+    flags += ["--dry_run"] if options.dry_run else []
     command = [sys.executable, str(Path(__file__).resolve()), *flags]
     began = time.perf_counter()
     try:
@@ -138,7 +142,7 @@ def compare(options, device, variants):
     print("| --- | --- | --- | --- | --- | --- | --- |")
     workers = min(8, os.cpu_count() or 1)
     loops = {f"usual loop, {workers} workers": (usual_loop, workers), **variants}
-    for name, (height, width, batch) in (TINY if options.dry_run else NETWORKS).items():
+    for name, (height, width, batch) in networks(options).items():
         with torch.device("meta"):
             work = complexity(create_model(name, None, "none").eval(), (height, width)).multiply_adds
         settings = {"data_dir": "people/pytorch", "backbone": name, "weights": "none", "height": height, "width": width,
@@ -174,7 +178,7 @@ def extraction(options, device):
     images, batch = (16, 8) if options.dry_run else (23_100, 256)
     print(f"{describe(device)}; {images:,} images, two views\n")
     print("| network | | s | images/s |\n| --- | --- | --- | --- |")
-    for name, (height, width, _) in (TINY if options.dry_run else NETWORKS).items():
+    for name, (height, width, _) in networks(options).items():
         bank = torch.randint(0, 256, (images, height, width, 3), dtype=torch.uint8)
         embed = fused_embedding(create_model(name, None, "none", (height, width)), device)
         for text, dtype in {"float32": None, "float16": torch.float16, "bfloat16": torch.bfloat16}.items():
@@ -228,6 +232,11 @@ PARTS = {
     "tests": device_tests, "training": training, "epochs": epochs, "extraction": extraction, "ranking": ranking,
     "augmentation": augmentations, "decoding": decoding, "losses": loss_functions, "compiled": compiled,
 }  # fmt: skip
+
+
+def networks(options):
+    """Return {name: (height, width, batch size)} of the networks to measure."""
+    return TINY if options.dry_run else {name: NETWORKS[name] for name in options.networks}
 
 
 def describe(device):
