@@ -146,9 +146,9 @@ def test_what_cannot_be_recorded_runs_as_it_is(caplog):
     caplog.set_level("INFO")
     module = Waits("triplet").to(DEVICE)
     images, targets = torch.randn(32, 16, device=DEVICE), torch.arange(32, device=DEVICE) // 4
-    losses_ = []
+    found = []
     for call in (Recorded(module), module, Recorded(WithLoss("triplet").to(DEVICE))):
         torch.manual_seed(0)
-        losses_.append(call(images, targets)[0].item())
-    assert losses_[0] == losses_[1]
+        found.append(call(images, targets)[0].item())
+    assert found[0] == found[1]
     assert caplog.text.count("one by one") == 1

@@ -47,16 +47,14 @@ def record(module: nn.Module, images: Tensor, targets: Tensor) -> nn.Module:
     state of the random numbers are put back. Raises RuntimeError if it cannot be recorded.
     """
     before = [buffer.clone() for buffer in module.buffers()]
-    generator = torch.cuda.default_generators[images.device.index or 0]
+    generator = torch.cuda.default_generators[images.get_device()]
     random = generator.clone_state()
     call = _Call(module)
-    # Gradients are added up on the stream of the recording, which costs nothing that could be measured.
+    # It is so in every recording: gradients are added up on the stream that recorded them.
     warnings.filterwarnings("ignore", "The AccumulateGrad node's stream does not match")
     try:
-        with (
-            torch.random.fork_rng([images.device]),
-            torch.autocast("cuda", enabled=False),
-        ):  # the backward pass has none
+        # the backward pass has no autocast
+        with torch.random.fork_rng([images.device]), torch.autocast("cuda", enabled=False):
             torch.cuda.make_graphed_callables(call, (images.clone(), targets.clone()), allow_unused_input=True)
     except RuntimeError:
         generator.graphsafe_set_state(random)  # the generator believes that it is still recorded
