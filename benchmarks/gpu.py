@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -28,8 +29,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import augmentation, losses
 from benchmarks import extraction as extraction_benchmark
-from benchmarks.measure import SIZES, best, machine, make_result
-from benchmarks.training import launched_loop, suite_loop, usual_loop
+from benchmarks.measure import SIZES, best, best_and_result, machine, make_result
+from benchmarks.training import launched_loop, suite_loop, synchronise, usual_loop
 from person_reid.basics import UserError
 from person_reid.cli import prepare
 from person_reid.cli.main import run_script
@@ -199,11 +200,18 @@ def ranking(options, device):
         times = 3 if queries < 5000 else 1
         for method in (None, "k-reciprocal", "gnn"):
             rescore = DISTANCES["cosine"] if method is None else rescorer(RerankSpec(method, memory_gb=16))
-            made = best(lambda r=rescore, q=query, g=gallery: r(q.features, g.features, where), times)
-            scores = rescore(query.features, gallery.features, where)
-            metric = best(lambda s=scores, q=query, g=gallery: evaluate(q, g, scores=s), times)
-            line = evaluate(query, gallery, scores=scores).line()
-            print(f"| {name} | {method or 'none'} | {1e3 * made:.1f} | {1e3 * metric:.1f} | {line} |", flush=True)
+            made, scores = best_and_result(partial(prepared, rescore, query, gallery, where), times)
+            ranked, metrics = best_and_result(partial(evaluate, query, gallery, scores=scores), times)
+            cells = [name, method or "none", f"{1e3 * made:.1f}", f"{1e3 * ranked:.1f}", metrics.line()]
+            print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def prepared(rescore, query, gallery, where):
+    """Return the scores of a re-ranking once the device has prepared them."""
+    scores = rescore(query.features, gallery.features, where)
+    if where:
+        synchronise(where)
+    return scores
 
 
 def loss_functions(options, device):

@@ -107,7 +107,7 @@ def suite_loop(options, flags, world=None):
 
 def forgetful_loop(options, flags):
     """Return the same for a Trainer whose C library gives large blocks back to the kernel, as it does by default."""
-    with patch("person_reid.training.run.keep_memory"):
+    with patch("person_reid.device.keep_memory"):
         return suite_loop(options, flags)
 
 
@@ -170,18 +170,19 @@ def timed(batches, step, options, device):
     waited = 0.0
     for count in range(WARM_UP + options["steps"]):
         if count == WARM_UP:
-            _synchronise(device)
+            synchronise(device)
             waited, began = 0.0, time.perf_counter()
         before = time.perf_counter()
         batch = next(batches)
         waited += time.perf_counter() - before
         step(batch)
-    _synchronise(device)
+    synchronise(device)
     seconds = time.perf_counter() - began
     return options["steps"] * options["batchsize"] / seconds, waited / seconds, _peak_gigabytes(device)
 
 
-def _synchronise(device):
+def synchronise(device):
+    """Wait for a GPU."""
     if device.type == "cuda":
         import torch
 

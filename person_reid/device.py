@@ -45,6 +45,17 @@ def busy_cores() -> int:
         return 0
 
 
+def prepare_training(device: torch.device, tf32: bool) -> None:
+    """Choose how this process trains on a device. tf32: see --no_tf32. On a GPU, convolutions are repeatable."""
+    import torch
+
+    if device.type == "cpu":
+        keep_memory()
+    if device.type == "cuda":  # on tensor cores, with ten bits of mantissa instead of 23
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+        torch.backends.cudnn.deterministic = True  # the same command gives the same weights
+
+
 def keep_memory() -> None:
     """Let the GNU C library keep freed memory for the next allocation, as PyTorch does on a GPU.
 

@@ -15,7 +15,7 @@ from person_reid.data.bank import BatchSource, fingerprint
 from person_reid.data.layout import Split, join_splits, read_further_splits, read_training_splits, read_unlabelled
 from person_reid.data.unlabelled import read_people
 from person_reid.deploy.runtimes import check_runtime
-from person_reid.device import keep_memory, seed_everything
+from person_reid.device import prepare_training, seed_everything
 from person_reid.distributed import World
 from person_reid.losses.cluster_memory import ClusterMemory, ProxyMemory
 from person_reid.models.balance import balance
@@ -101,11 +101,7 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
     world = world or World()
     device = world.device(spec.gpu_ids)
     check_runtime(spec.runtime, device)
-    if device.type == "cpu":
-        keep_memory()
-    if device.type == "cuda":  # on tensor cores, with ten bits of mantissa instead of 23
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = spec.tf32
-        torch.backends.cudnn.deterministic = True  # the same command gives the same weights
+    prepare_training(device, spec.tf32)
     data, augment = spec.data, spec.data.augment
     if spec.adapt:
         splits = [read_people(data.roots[0], spec.adapt.cameras, spec.adapt.pattern), *read_further_splits(data.roots)]
