@@ -49,6 +49,7 @@ lint: $(VENV)/.ready-dev
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+	$(RUN) -m mypy --platform win32 person_reid tools *.py
 
 $(VENV)/.ready: requirements.txt
 	$(PYTHON) -m venv $(VENV)

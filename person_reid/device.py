@@ -33,15 +33,15 @@ def seed_everything(seed: int) -> None:
 
 def busy_cores() -> int:
     """Return how many cores other processes have used in the last minute and still use; 0 if it is not known."""
+    busy = sys.maxsize
     try:
-        busy = round(os.getloadavg()[0])
         for pause in (0, 0.1, 0.1):  # a command that was just ending at the first look does not count
             if busy > 0:
                 time.sleep(pause)
-                running = Path("/proc/loadavg").read_text(encoding="ascii").split()[3].split("/")[0]  # this one too
-                busy = min(busy, int(running) - 1)
+                minute, _, _, running, _ = Path("/proc/loadavg").read_text(encoding="ascii").split()
+                busy = min(busy, round(float(minute)), int(running.split("/")[0]) - 1)  # this process runs, too
         return busy
-    except (OSError, ValueError, IndexError):  # not Linux
+    except (OSError, ValueError):  # not Linux
         return 0
 
 

@@ -46,7 +46,7 @@ class World:
         numbers = gpu_ids.split(",")
         if self.size == 1 or gpu_ids.strip() == "-1":
             return gpu_ids
-        return numbers[self.local_rank] if len(numbers) > self.local_rank else str(self.local_rank)
+        return numbers[self.local_rank] if len(numbers) > max(1, self.local_rank) else str(self.local_rank)
 
     def device(self, gpu_ids: str) -> torch.device:
         """Return the device of this process."""

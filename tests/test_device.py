@@ -13,12 +13,21 @@ import torch
 from person_reid import cli, device
 from person_reid.basics import UserError, importable
 from person_reid.device import autocast, busy_cores, select_device
+from person_reid.distributed import World
 
 
 @pytest.mark.parametrize("gpu_ids", ["0,1", "first", "", "1.5"])
 def test_a_device_is_one_number(gpu_ids):
     with pytest.raises(UserError, match=f"--gpu_ids {gpu_ids}: expected the number of one GPU"):
         select_device(gpu_ids)
+
+
+@pytest.mark.parametrize(
+    ("gpu_ids", "chosen"), [("0,1", "01"), ("3,2", "32"), ("1", "01"), ("0", "01"), ("-1", ["-1", "-1"])]
+)
+def test_each_process_has_its_own_gpu(gpu_ids, chosen):
+    assert [World(rank, 2, rank).gpu(gpu_ids) for rank in range(2)] == list(chosen)
+    assert World().gpu("1") == "1"
 
 
 def test_minus_one_is_the_cpu_and_a_gpu_must_be_there(monkeypatch):
@@ -38,21 +47,27 @@ def test_minus_one_is_the_cpu_and_a_gpu_must_be_there(monkeypatch):
 )
 def test_cores_are_busy_that_were_and_still_are(running, minute, busy, monkeypatch):
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: f"{minute} 0.5 0.5 {running} 12345\n")
-    monkeypatch.setattr(os, "getloadavg", lambda: (minute, 0.5, 0.5), raising=False)
     assert busy_cores() == busy
 
 
 def test_a_command_that_is_just_ending_does_not_count(monkeypatch):
     looks = iter(["3/80", "1/80"])
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: f"2.0 0.5 0.5 {next(looks)} 12345\n")
-    monkeypatch.setattr(os, "getloadavg", lambda: (2.0, 0.5, 0.5), raising=False)
     assert busy_cores() == 0
 
 
 @pytest.mark.parametrize("content", ["", "0.1 0.5 0.5", "a b c d/e f"])
 def test_a_system_that_does_not_say_is_quiet(content, monkeypatch):
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: content)
-    monkeypatch.setattr(os, "getloadavg", lambda: (2.0, 0.5, 0.5), raising=False)
+    assert busy_cores() == 0
+
+
+def test_a_system_without_proc_is_quiet(monkeypatch):
+    def missing(path, **_):
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(Path, "read_text", missing)
+    monkeypatch.delattr(os, "getloadavg", raising=False)  # Windows has none
     assert busy_cores() == 0
 
 
