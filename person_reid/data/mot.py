@@ -62,7 +62,8 @@ def read_tracks(
 ) -> Splits:
     """Read the people of all sequences below a folder. A track is an identity, a frame a camera.
 
-    So a query finds its person in every other frame. Tracks of different sequences are different people.
+    So a query finds its person in every other frame. Tracks of different sequences are different people. A sequence
+    has the name of its folder; if two folders share one, all sequences have those of the folders above, too.
     min_visibility: boxes that are less visible, from 0 to 1, are left out.
     frame_stride: every frame_stride-th frame of a sequence is read, from its first on.
     test_fraction, seed: see draw_split.
@@ -73,8 +74,12 @@ def read_tracks(
         raise UserError(f"--min_visibility {min_visibility}: expected a number from 0 to 1.")
     if frame_stride < 1:
         raise UserError(f"--frame_stride {frame_stride}: expected a number above 0.")
-    files = [file for file in files_below(data_dir) if file.name == "gt.txt" and file.parent.name == "gt"]
-    found = {DETECTOR.sub("", file.parent.parent.resolve().name): file for file in files}
+    root = data_dir.resolve()
+    files = [file for file in files_below(root) if file.name == "gt.txt" and file.parent.name == "gt"]
+    folders = {file.parent.parent.with_name(DETECTOR.sub("", file.parent.parent.name)): file for file in files}
+    found = {folder.name: file for folder, file in folders.items()}
+    if len(found) < len(folders):  # monday/cam1 and tuesday/cam1
+        found = {"-".join(folder.relative_to(root.parent).parts[1:]): file for folder, file in folders.items()}
     if not found:
         raise UserError(f"--data_dir {data_dir}: no gt/gt.txt at any depth; expected MOTChallenge's train folder.")
     pictures = [

@@ -101,14 +101,18 @@ def own_csv(
 
 
 def draw_split(pictures: list[Picture], test_fraction: float = 0.5, seed: int = 0) -> Splits:
-    """Draw a random fraction of the identities to test on, with junk and distractors; the rest is for training."""
+    """Draw a random fraction of the identities to test on; the rest is for training.
+
+    Junk and distractors are part of the test. There is none if nobody is drawn, which is what a fraction of 0 is for.
+    """
     if not 0 <= test_fraction <= 1:
         raise UserError(f"--test_fraction {test_fraction}: expected a number from 0 to 1.")
     people = {picture.identity for picture in pictures if not is_nobody(picture.identity)}
-    train = people - draw_identities(people, test_fraction, seed)
+    tested = draw_identities(people, test_fraction, seed)
+    train = people - tested
     splits = {
         TRAIN: [picture for picture in pictures if picture.identity in train],
-        GALLERY: [picture for picture in pictures if picture.identity not in train],
+        GALLERY: [picture for picture in pictures if tested and picture.identity not in train],
     }
     return with_queries({split: found for split, found in splits.items() if found})
 

@@ -5,6 +5,7 @@ image, so that a later run can tell its own files from other people's, even afte
 """
 
 import errno
+import filecmp
 import json
 import os
 import re
@@ -15,14 +16,13 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from person_reid.basics import UserError, atomic_write, only_writer
+from person_reid.basics import UserError, only_writer, write_text
 from person_reid.data.datasets import DataSet
 from person_reid.data.readers import GALLERY, MULTI_QUERY, QUERY, RECORD, TRAIN, Picture, Source, Splits
 from person_reid.progress import progress
 
 SPLITS = ("train", "val", TRAIN, QUERY, GALLERY, MULTI_QUERY)
 OWN_FILE = re.compile(rf"({'|'.join(SPLITS)})/[^/\\\\:]+/[^/\\\\:]+")
-TIME_STEP = 2_000_000_000  # nanoseconds; FAT file systems keep times to two seconds
 NUMBER = re.compile(r"[0-9]{1,9}")
 LONGEST = 180  # bytes kept of a name; file systems allow 255
 
@@ -50,14 +50,15 @@ def _make(plan: dict[str, Source], data_set: DataSet, data_dir: Path, save_dir: 
     """Carry out a plan; the result is that of lay_out."""
     earlier = _claim(save_dir, data_set, data_dir, plan)
     done: Counter[str] = Counter()
+    # First, since a.JPG and a.jpg are one file on some file systems.
+    for target in sorted(earlier - plan.keys()):
+        done["removed"] += _remove(save_dir / target)
     for folder in sorted({save_dir / target.rpartition("/")[0] for target in plan}):
         folder.mkdir(parents=True, exist_ok=True)
     # Each frame of a video is decoded once.
     by_source = sorted(plan.items(), key=lambda item: "" if isinstance(item[1], Path) else item[1].name)
     for target, source in progress(by_source, desc="laying out", unit=" images"):
         done[_place(source, save_dir / target)] += 1
-    for target in sorted(earlier - plan.keys()):
-        done["removed"] += _remove(save_dir / target)
     _write_record(save_dir, data_set, data_dir, plan)
     return done
 
@@ -190,8 +191,7 @@ def read_record(save_dir: Path) -> dict[str, Any]:
 def _write_record(save_dir: Path, data_set: DataSet, data_dir: Path, files: Iterable[str]) -> None:
     record = {"source": _relative(data_dir, save_dir), "data_set": data_set.name, "files": sorted(files)}
     if record != read_record(save_dir):
-        with atomic_write(save_dir / RECORD) as temporary:
-            temporary.write_text(json.dumps(record, indent=0), encoding="utf-8")
+        write_text(save_dir / RECORD, json.dumps(record, indent=0))
 
 
 def _relative(data_dir: Path, save_dir: Path) -> str:
@@ -204,16 +204,14 @@ def _relative(data_dir: Path, save_dir: Path) -> str:
 
 def _place(source: Source, target: Path) -> str:
     """Make `target` a hard link or copy of `source`, whole or not at all. Returns what was done."""
-    if target.exists():
-        if not isinstance(source, Path):
-            return "kept"
-        there, wanted = target.stat(), source.stat()
-        same_time = abs(there.st_mtime_ns - wanted.st_mtime_ns) < TIME_STEP
-        if os.path.samestat(there, wanted) or (there.st_size == wanted.st_size and same_time):
-            return "kept"
-    temporary = target.with_name(f".{target.name}.partial")
+    there = target.exists()
+    if there and isinstance(source, Path) and (target.samefile(source) or _equal(target, source)):
+        return "kept"
+    temporary = target.with_name(".partial")
     try:
         done = _link_or_copy(source, temporary)
+        if there and not isinstance(source, Path) and _equal(target, temporary):  # else a box was corrected
+            return "kept"
         temporary.replace(target)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)  # said of the source, too
@@ -222,6 +220,11 @@ def _place(source: Source, target: Path) -> str:
     finally:
         temporary.unlink(missing_ok=True)
     return done
+
+
+def _equal(one: Path, other: Path) -> bool:
+    """Return whether two files have the same content; names and times prove nothing once people are renumbered."""
+    return filecmp.cmp(one, other, shallow=False)
 
 
 def _link_or_copy(source: Source, target: Path) -> str:

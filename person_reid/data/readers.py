@@ -173,10 +173,12 @@ def first_classes(data_dir: Path, training_classes: int) -> Splits:
     The first `training_classes` classes are for training; every image of the others is both query and gallery.
     """
     labels = dict(read_columns(data_dir / "image_class_labels.txt"))
-    pictures = [
-        Picture(data_dir / "images" / name, labels[number])
-        for number, name in read_columns(data_dir / "images.txt", first=True)
-    ]
+    names = read_columns(data_dir / "images.txt", first=True)
+    if without := [name for number, name in names if number not in labels]:
+        raise UserError(
+            f"{data_dir / 'image_class_labels.txt'}: no class of {len(without)} images:\n{some_of(without)}"
+        )
+    pictures = [Picture(data_dir / "images" / name, labels[number]) for number, name in names]
     tested = [picture for picture in pictures if int(picture.identity) > training_classes]
     trained = [picture for picture in pictures if int(picture.identity) <= training_classes]
     return all_there({TRAIN: trained, QUERY: tested, GALLERY: tested}, data_dir)
@@ -192,7 +194,10 @@ def read_columns(file: Path, first: bool = False) -> list[list[str]]:
     """Return the pairs of words in a text file, split at the last space of each line (at the first if `first`)."""
     if not file.is_file():
         raise UserError(f"{file}: no such file. Was the download unpacked completely?")
-    lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: not text in UTF-8 ({error}). Convert it, or unpack the download again.") from None
     pairs = [line.split(maxsplit=1) if first else line.rsplit(maxsplit=1) for line in lines]
     wrong = [line for line, pair in zip(lines, pairs, strict=True) if len(pair) != 2]
     if wrong:

@@ -89,7 +89,7 @@ class PKSampler:
     labels: (N,) identity of each image.
     batch_size: P·K images of this rank in one step; the identities of a step all differ, across ranks too.
     instances: K.
-    cameras: (N,) camera of each image. If given, the K images of an identity come from as many cameras as possible.
+    cameras: (N,) camera of each image. If given, those of a camera are spread over an identity's hands, see below.
 
     The n images of an identity are shuffled and dealt in ⌈n / K⌉ hands of K. The last hand, and extra hands for a step
     that lacks identities, start again from the top of the deck, so an identity with fewer than K images repeats some
@@ -193,6 +193,11 @@ class ClusterSampler:
     ) -> None:
         self.labels = np.full(num_images, -1, np.int64)
         self.parts = np.zeros(num_images, np.int64) if parts is None else np.asarray(parts)
+        least = instances * len(np.unique(self.parts))
+        if batch_size < least:
+            raise UserError(
+                f"--batchsize {batch_size}: expected at least {least}, --instances {instances} for every set of images."
+            )
         self.batch_size, self.instances, self.steps, self.seed = batch_size, instances, steps, seed
         self.cameras = np.zeros(num_images, np.int64) if cameras is None else np.asarray(cameras)
         self.rank, self.world_size = rank, world_size

@@ -88,7 +88,8 @@ def draw_data_set(
     chunks = [
         (str(root), some[start : start + CHUNK], seed) for some in by_camera for start in range(0, len(some), CHUNK)
     ]
-    workers = workers or min(os.cpu_count() or 1, 1 + len(missing) // 500)  # a process takes time to start
+    # a process takes time to start, and Windows waits for at most 61
+    workers = workers or min(os.cpu_count() or 1, 1 + len(missing) // 500, 61)
     with progress(total=len(missing), desc="drawing people", unit="image") as bar:
         if workers <= 1:
             for chunk in chunks:

@@ -45,6 +45,22 @@ def test_miniature_is_recognised_and_laid_out(key, tmp_path):
     check_report(data_set, folder / "pytorch", splits)
 
 
+def test_lists_that_do_not_fit_are_named(tmp_path):
+    images, texts, _ = MINIATURES["cub"]
+    for number, name in enumerate(images):
+        write_image(tmp_path / name, number)
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    labels = tmp_path / next(name for name in texts if name.endswith("image_class_labels.txt"))
+    first, *rest = labels.read_text().splitlines(keepends=True)
+    labels.write_text("".join(rest))
+    with pytest.raises(UserError, match=r"image_class_labels\.txt: no class of 1 image"):
+        lay_out(DATA_SETS["cub"], tmp_path, tmp_path / "pytorch")
+    labels.write_bytes(b"\xff" + first.encode())
+    with pytest.raises(UserError, match=r"image_class_labels\.txt: not text in UTF-8"):
+        lay_out(DATA_SETS["cub"], tmp_path, tmp_path / "pytorch")
+
+
 TRAINING = re.compile(
     r"(bounding_box_train|image_train|train|mask_train_v2|scen[23])/|.*(list_train|list_val|train_list)"
 )

@@ -107,6 +107,28 @@ def test_what_makes_no_sense_is_refused(truth, flags, message, tmp_path):
         read_tracks(tmp_path, **flags)
 
 
+def test_sequences_of_one_name_are_told_apart_by_the_folders_above(tmp_path):
+    for place in ("monday/cam1", "tuesday/cam1", "tuesday/cam2-DPM", "tuesday/cam2-SDP"):
+        write_sequence(tmp_path / place)
+    people = {picture.identity for picture in read_tracks(tmp_path, frame_stride=1, test_fraction=0)["train_all"]}
+    assert people == {f"{name}-{track}" for name in ("monday-cam1", "tuesday-cam1", "tuesday-cam2") for track in (1, 2)}
+
+
+def test_a_corrected_box_is_cut_again(tmp_path, capsys):
+    write_sequence(tmp_path / "walk")
+    flags = "--frame_stride", "1", "--test_fraction", "0"
+    cut(tmp_path, *flags)
+    assert "kept" not in capsys.readouterr().out
+    cut(tmp_path, *flags)
+    assert "kept" in (output := capsys.readouterr().out) and "extracted" not in output
+    before = {path: path.read_bytes() for path in (tmp_path / "pytorch").glob("*/*/*.jpg")}
+    truth = tmp_path / "walk" / "gt" / "gt.txt"
+    truth.write_text(truth.read_text().replace("1,1,5,10,", "1,1,7,10,"))
+    cut(tmp_path, *flags)
+    changed = {path.name for path, content in before.items() if path.read_bytes() != content}
+    assert changed == {"0001_c1_walk_000001_1.jpg"}
+
+
 def test_no_sequence_no_frames_and_a_broken_frame(tmp_path):
     with pytest.raises(UserError, match=r"no gt/gt\.txt at any depth"):
         read_tracks(tmp_path)

@@ -245,6 +245,12 @@ def test_junk_and_distractors_are_neither_trained_on_nor_asked(tmp_path):
         assert {picture.identity for picture in splits["query"]} < {"1", "2"}
 
 
+def test_junk_and_distractors_are_no_test_if_nobody_is_drawn(tmp_path):
+    pictures = [Picture(tmp_path / f"{who}{camera}", who, camera) for who in ("-1", "0", "1", "2") for camera in "12"]
+    splits = draw_split(pictures, 0)
+    assert splits.keys() == {"train_all"} and {picture.identity for picture in splits["train_all"]} == {"1", "2"}
+
+
 def test_images_without_cameras_find_the_others_and_never_themselves(tmp_path):
     """What the layout promises, against the evaluation: with features that only an image itself shares, Rank@1 is 0."""
     for number in range(8):

@@ -16,6 +16,7 @@ from person_reid.data import prepare as laying
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.layout import read_split
 from person_reid.data.prepare import RECORD, lay_out, plan_layout
+from person_reid.data.recognise import with_flags
 from person_reid.data.summary import describe_layout
 from tests.data.conftest import FILES, write_image
 from tests.support import ROOT
@@ -160,14 +161,61 @@ def test_interrupted_run_does_not_forget_what_earlier_runs_made(download, tmp_pa
     lay_out(MARKET, download, out)
     (download / "bounding_box_train" / "0011_c6s1_000451_03.jpg.jpg").unlink()
 
-    def interrupt(source, target):
+    def interrupt(target):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(laying, "_place", interrupt)
+    monkeypatch.setattr(laying, "_remove", interrupt)
     with pytest.raises(KeyboardInterrupt):
         lay_out(MARKET, download, out)
     monkeypatch.undo()
     assert lay_out(MARKET, download, out) == {"kept": 16, "removed": 3}
+
+
+def test_people_who_get_another_number_take_their_images_along(tmp_path):
+    people = {"anna": 10, "carl": 200}
+    data_set = with_flags(DATA_SETS["folder"], {"pattern": "(?P<id>[^/]+)/"})
+
+    def shoot():
+        for name, grey in people.items():
+            for number in (1, 2):
+                write_image(tmp_path / "photos" / name / f"{number}.bmp", grey)
+                os.utime(tmp_path / "photos" / name / f"{number}.bmp", (1, 1))
+        return lay_out(data_set, tmp_path / "photos", tmp_path / "out")
+
+    shoot()
+    people["bert"] = 100  # carl is number 3 now, and all files are of one size and time
+    shoot()
+    fresh = tmp_path / "fresh"
+    lay_out(data_set, tmp_path / "photos", fresh)
+    assert names(tmp_path / "out") == names(fresh)
+    images = [name for name in names(fresh) if name.endswith(".bmp")]
+    assert images and all((tmp_path / "out" / name).read_bytes() == (fresh / name).read_bytes() for name in images)
+
+
+def test_a_name_that_changes_only_its_case_is_not_lost_where_case_does_not_count(download, tmp_path, monkeypatch):
+    out, name = tmp_path / "out", FILES["query"][0]
+    lay_out(MARKET, download, out)
+    order = []
+
+    def noted(function):
+        def wrapper(*paths):
+            order.append(paths[-1].name)
+            return function(*paths)
+
+        return wrapper
+
+    for name_of_function in ("_place", "_remove"):
+        monkeypatch.setattr(laying, name_of_function, noted(getattr(laying, name_of_function)))
+    (download / "query" / name).rename(download / "query" / name.replace(".jpg", ".JPG"))
+    lay_out(MARKET, download, out)
+    assert order.index(name) < order.index(name.replace(".jpg", ".JPG"))
+
+
+def test_the_longest_names_of_a_file_system(download, tmp_path):
+    name = f"0001_c2s1_{'x' * 241}.jpg"
+    (download / "query" / FILES["query"][0]).rename(download / "query" / name)
+    lay_out(MARKET, download, tmp_path / "out")
+    assert (tmp_path / "out" / "query" / "0001" / name).exists()
 
 
 def test_removed_download_folder_removes_its_split(download, tmp_path):
@@ -217,7 +265,7 @@ def test_full_disk_leaves_no_half_file(download, tmp_path, monkeypatch):
     copy = shutil.copyfile
 
     def fill_up(source, target):
-        if target.name == f".{FILES['query'][0]}.partial":
+        if source.name == FILES["query"][0]:
             Path(target).write_bytes(b"half")
             raise OSError(28, "No space left on device", str(source))
         copy(source, target)

@@ -166,6 +166,12 @@ def test_batches_of_clusters(seed, clusters, steps, instances, ranks):
         assert len(set(shown[:, 0])) == len(shown) == expected * ranks
 
 
+def test_a_batch_too_small_for_one_cluster_of_every_part_is_refused():
+    ClusterSampler(8, 8, 4, 1, parts=np.arange(8) % 2)
+    with pytest.raises(UserError, match="--batchsize 4: expected at least 8, --instances 4 for every set of images"):
+        ClusterSampler(8, 4, 4, 1, parts=np.arange(8) % 2)
+
+
 def test_clusters_change_between_epochs_and_cameras_are_mixed():
     sampler = ClusterSampler(24, 8, 4, 5, cameras=np.arange(24) % 4)
     first, second = np.arange(24) // 12, np.where(np.arange(24) < 16, np.arange(24) // 8, -1)
