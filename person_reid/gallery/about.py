@@ -33,7 +33,7 @@ class About(NamedTuple):
 class Filter:
     """The images of an identity, camera, track and source, from a time on, before a time, and of a path.
 
-    None is all of them. named: from this identity on; "" is all that have an identity.
+    None is all of them. named: after this identity in alphabetical order; "" is all that have an identity.
     """
 
     identity: str | None = None

@@ -44,6 +44,7 @@ class SearchIndex(IndexFile):
     def __init__(self, path: str | Path) -> None:
         super().__init__(path)
         self._lists: InvertedLists | None = None
+        self._counted: tuple[State, int] | None = None
         self._allowed: dict[tuple[Filter, State], npt.NDArray[np.uint8]] = {}
         self._held: tuple[State, list[tuple[npt.NDArray[np.int64], Features]]] | None = None
 
@@ -72,7 +73,7 @@ class SearchIndex(IndexFile):
         exact: compare with all images, however many there are. among: search only these.
         """
         queries = self._checked(queries, "queries", "query {}".format)
-        exact = exact or not faiss_is_installed() or self.last_id() <= EXACT
+        exact = exact or not faiss_is_installed() or not self._is_large()
         if exact:
             similarities, ids = nearest_of_chunks(queries, self.compared(among or EVERYTHING), k)
         else:
@@ -87,7 +88,7 @@ class SearchIndex(IndexFile):
 
     def compared(self, which: Filter) -> Iterator[tuple[npt.NDArray[np.int64], Features]]:
         """Yield (ids (n,), features (n, D)) for an exact search; at most EXACT images stay in memory."""
-        if self.last_id() > EXACT:
+        if self._is_large():
             yield from self.chunks(0, which)
             return
         state = self._state()
@@ -102,8 +103,14 @@ class SearchIndex(IndexFile):
 
     def prepare(self) -> None:
         """Bring the inverted lists up to date if there are enough images; otherwise the next search would do it."""
-        if self.last_id() > EXACT and faiss_is_installed():
+        if self._is_large() and faiss_is_installed():
             self.lists()
+
+    def _is_large(self) -> bool:
+        """Return whether there are more than EXACT images; they are counted once until the file changes."""
+        if self._counted is None or self._counted[0] != self._state():
+            self._counted = self._state(), len(self)
+        return self._counted[1] > EXACT
 
     def lists(self) -> InvertedLists:
         """Return the InvertedLists, up to date."""

@@ -48,7 +48,7 @@ class InvertedLists:
         if index is None or _outgrown(index, source, reached):
             index, reached = _train(source), 0
         if reached < self.last:
-            _extend(index, source, reached)
+            self.last = _extend(index, source, reached)
             log.warning("faiss: %s", _tune(index, source))
             _write(index, source, self.last)
             if source.times_forgotten() != forgotten:  # in the meantime, by another process
@@ -114,11 +114,14 @@ def _train(source: IndexFile) -> Any:
     return index
 
 
-def _extend(index: Any, source: IndexFile, after: int) -> None:
+def _extend(index: Any, source: IndexFile, after: int) -> int:
+    """Add the images after an id to the lists, also those that come meanwhile. Returns the id of the last one."""
     with progress(total=source.count_after(after), desc="lists", unit=" images") as bar:
         for ids, features in source.chunks(after):
             index.add_with_ids(features, ids)
             bar.update(len(ids))
+            after = int(ids[-1])
+    return after
 
 
 def _tune(index: Any, source: IndexFile) -> str:

@@ -13,6 +13,7 @@ import pytest
 from person_reid.basics import UserError
 from person_reid.gallery import index as module
 from person_reid.gallery import index_file
+from person_reid.gallery import inverted_lists as lists
 from person_reid.gallery.index import Found, SearchIndex
 from person_reid.gallery.inverted_lists import latest_file
 from tests.retrieval.conftest import clusters
@@ -119,6 +120,34 @@ def test_lists_answer_with_the_new_feature_of_a_replaced_image(features, tmp_pat
     assert paths(index.search(-features[5:6], 1)) == [["5.jpg"]]
     assert "5.jpg" not in paths(index.search(features[5:6], 3))[0]
     assert len(index.search(features[5:6], 3)[0]) == 3
+
+
+def test_images_that_come_while_lists_are_made_are_listed_once(features, tmp_path, small_limit, monkeypatch):
+    path = tmp_path / "a.index"
+    index = filled(path, features, 0, 1000)
+    train = lists._train
+
+    def meanwhile(source):
+        filled(path, features, 1000, 1100)
+        return train(source)
+
+    monkeypatch.setattr(lists, "_train", meanwhile)
+    index.prepare()
+    monkeypatch.undo()
+    monkeypatch.setattr(module, "EXACT", 500)
+    assert latest_file(index)[1] == index.last_id() == 1100
+    (answer,) = paths(index.search(features[1050:1051], 10))
+    assert answer[0] == "1050.jpg" and len(set(answer)) == 10
+    assert index.lists().index.ntotal == 1100
+
+
+def test_a_search_is_exact_while_the_images_are_few_however_often_they_were_added(features, tmp_path, small_limit):
+    index = filled(tmp_path / "a.index", features, 0, 400)
+    filled(tmp_path / "a.index", features, 0, 400)
+    assert index.last_id() > 500
+    index.prepare()
+    index.search(features[:1], 3)
+    assert latest_file(index) == (None, 0)
 
 
 def test_without_faiss_a_search_is_exact(features, tmp_path, monkeypatch):
