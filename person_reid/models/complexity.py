@@ -15,7 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from person_reid.models.backbone import Backbone
 from person_reid.models.contexts import hooked
-from person_reid.models.network import Network
+from person_reid.models.heads import heads_of
+from person_reid.models.network import Network, unused_classifiers
 
 HEADER = f"{'':18}{'parameters':>12}{'multiply-adds':>15}{'feature':>9}{'input':>10}   licence of the weights"
 
@@ -64,8 +65,10 @@ def stages(network: Network, size: tuple[int, int]) -> list[Stage]:
 
 
 def used_parameters(module: nn.Module) -> int:
-    """Count the parameters, without those of an unused ImageNet classifier that published checkpoints contain."""
-    unused = [layer for layer in module.modules() if isinstance(layer, nn.Linear) and layer.out_features == 1000]
+    """Count the parameters that a feature depends on: without classifiers, also an unused one of ImageNet's."""
+    unused: list[nn.Module] = [head.classifier for head in heads_of(module)]
+    if isinstance(module, Network):
+        unused += unused_classifiers(module)
     return sum(p.numel() for p in module.parameters()) - sum(p.numel() for layer in unused for p in layer.parameters())
 
 

@@ -15,7 +15,7 @@ from person_reid.basics import UserError
 from person_reid.models.attention import add_attention, parse_attention
 from person_reid.models.lightmbn import LightMBN
 from person_reid.models.mgn import MGN
-from person_reid.models.network import HeadSpec, Network, PlainNetwork, USAMNetwork
+from person_reid.models.network import HeadSpec, Network, PlainNetwork, USAMNetwork, unused_classifiers
 from person_reid.models.pcb import PCB as PartNetwork
 from person_reid.models.registry import build_backbone, find_backbone
 from person_reid.models.spec import NetworkSpec
@@ -66,7 +66,8 @@ def build_model(spec: NetworkSpec, num_classes: int | None = None, weights: str 
         add_attention(module, spec.attention, images, entry.feature)
     head = HeadSpec(num_classes, spec.linear_num, spec.droprate, spec.pool, spec.neck, spec.head)
     network = kind(module, entry, head)
-    _freeze_unused(network)
+    for layer in unused_classifiers(network):
+        layer.requires_grad_(False)
     if weights not in ("imagenet", "none"):
         log.info("%s: %s.", weights, load_weights(network, weights))
     return network
@@ -136,11 +137,3 @@ def check_network(spec: NetworkSpec) -> None:
         if value not in (getattr(NetworkSpec(), name), 0):
             what = f"--neck {spec.neck}" if plain else kind.__name__
             raise UserError(f"--{name} {value} means nothing to {what}; leave it out.")
-
-
-def _freeze_unused(network: Network) -> None:
-    """Freeze the ImageNet classifier that published checkpoints contain (`model.fc`) and nothing uses."""
-    for name in ("fc", "_fc", "classifier"):
-        layer = getattr(network.model, name, None)
-        if isinstance(layer, nn.Linear) and layer.out_features == 1000:
-            layer.requires_grad_(False)

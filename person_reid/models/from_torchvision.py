@@ -5,10 +5,15 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from person_reid.basics import UserError
 from person_reid.models.backbone import Backbone, file_in_cache, stochastic_depth
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+
+WEIGHTS = "IMAGENET1K_V1"
+SETTINGS = {"googlenet": {"aux_logits": False, "init_weights": False}}  # two more classifiers; minutes of SciPy
 
 
 class TorchvisionBackbone(Backbone):
@@ -17,7 +22,13 @@ class TorchvisionBackbone(Backbone):
     def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
         import torchvision
 
-        module: nn.Module = torchvision.models.get_model(self.name, weights="IMAGENET1K_V1" if pretrained else None)
+        known = torchvision.models.get_model_weights(self.name).__members__
+        if pretrained and WEIGHTS not in known:
+            raise UserError(
+                f"torchvision has no weights {WEIGHTS} of {self.name}, only {', '.join(known) or 'none'}: name a file "
+                "with --weights FILE, or start from random weights with --weights none."
+            )
+        module: nn.Module = _build(self.name, WEIGHTS if pretrained else None)
         deepest = max(stochastic_depth(module), default=0.0)
         for layer in module.modules():
             if isinstance(layer, torchvision.ops.StochasticDepth) and deepest:
@@ -33,7 +44,7 @@ class TorchvisionBackbone(Backbone):
     def source(self) -> str:
         import torchvision
 
-        return file_in_cache(torchvision.models.get_model_weights(self.name)["IMAGENET1K_V1"].url)
+        return file_in_cache(torchvision.models.get_model_weights(self.name)[WEIGHTS].url)
 
     def licence(self) -> str:
         return "BSD-3-Clause"
@@ -57,7 +68,7 @@ class OpaqueBackbone(TorchvisionBackbone):
 
     def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
         module = super().build(pretrained, size, drop_path)
-        _replace_last_linear(module)
+        _leave_out_classifier(module)
         return module
 
 
@@ -68,12 +79,12 @@ def find_torchvision(name: str) -> TorchvisionBackbone:
     import torchvision
 
     with torch.device("meta"):
-        module = torchvision.models.get_model(name, weights=None)
+        module = _build(name)
     if isinstance(module, torchvision.models.ResNet):
         return TorchvisionBackbone(name, module.fc.in_features)
     depth = max(stochastic_depth(module), default=0.0)
     return OpaqueBackbone(
-        name, _replace_last_linear(module), drop_path=round(depth, 6),
+        name, _leave_out_classifier(module), drop_path=round(depth, 6),
         has_map=False, own_feature=True, can_keep_resolution=False,
     )  # fmt: skip
 
@@ -91,10 +102,25 @@ def torchvision_names() -> list[str]:
     return names
 
 
-def _replace_last_linear(module: nn.Module) -> int:
-    """Replace the last nn.Linear of a module, in order of registration, by an identity; return its input width."""
+def _build(name: str, weights: str | None = None) -> Any:
+    """Build a network of torchvision on the default device."""
+    import torch
+    import torchvision
+
+    place = torch.get_default_device()
+    with torch.device("cpu" if name.startswith("regnet") else place):  # it computes its widths with tensors
+        return torchvision.models.get_model(name, weights=weights, **SETTINGS.get(name, {})).to(place)
+
+
+def _leave_out_classifier(module: nn.Module) -> int:
+    """Replace the last linear layer, in order of registration, by an identity, or else the last convolution.
+
+    Returns the width of its input.
+    """
     from torch import nn
 
-    name, last = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, nn.Linear)][-1]
-    module.set_submodule(name, nn.Identity())
-    return last.in_features
+    layers: dict[str, Any] = dict(module.named_modules())
+    linear = [name for name, layer in layers.items() if isinstance(layer, nn.Linear)]
+    last = (linear or [name for name, layer in layers.items() if isinstance(layer, nn.Conv2d)])[-1]
+    module.set_submodule(last, nn.Identity())
+    return int(layers[last].in_features if linear else layers[last].in_channels)

@@ -59,6 +59,12 @@ class Network(nn.Module):
         return state_dict
 
 
+def unused_classifiers(network: Network) -> list[nn.Linear]:
+    """Return the ImageNet classifier, if any, that published checkpoints contain (`model.fc`) and nothing uses."""
+    layers = [getattr(network.model, name, None) for name in ("fc", "_fc", "classifier")]
+    return [layer for layer in layers if isinstance(layer, nn.Linear) and layer.out_features == 1000]
+
+
 class PlainNetwork(Network):
     """One feature of the whole image and one head, `classifier.*`; without classes, the backbone's own feature."""
 

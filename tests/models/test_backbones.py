@@ -40,9 +40,14 @@ def test_any_timm_network_is_a_backbone_at_the_shape_of_a_person(name):
     check_embedding(name, (128, 64))
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", "shufflenet_v2_x0_5"])
+@pytest.mark.parametrize("name", ["mobilenet_v2", "shufflenet_v2_x0_5", "googlenet", "regnet_y_400mf", "squeezenet1_1"])
 def test_any_torchvision_network_is_a_backbone(name):
     check_embedding(name, (64, 32))
+
+
+def test_a_torchvision_network_without_weights_of_the_usual_kind_says_so():
+    with pytest.raises(UserError, match="no weights IMAGENET1K_V1 of regnet_y_128gf, only IMAGENET1K_SWAG_E2E_V1"):
+        build_backbone("regnet_y_128gf", pretrained=True)
 
 
 def check_embedding(name, size):

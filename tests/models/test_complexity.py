@@ -6,9 +6,10 @@ import torchvision
 
 import model
 from person_reid.models.complexity import complexity, stages, used_parameters
-from person_reid.models.factory import create_model
+from person_reid.models.factory import build_model, create_model
 from person_reid.models.osnet import Gate
 from person_reid.models.registry import BACKBONES
+from person_reid.models.spec import NetworkSpec
 
 # Zhou et al., Omni-Scale Feature Learning for Person Re-Identification, ICCV 2019, table 6: millions of parameters and
 # of multiply-adds at 256×128. OSNet-IBN and -AIN are as large (the authors' model zoo: 2.2 M and 0.98 G).
@@ -105,6 +106,12 @@ def test_stages_add_up_to_the_whole(name):
     of_itself = sum(p.numel() for p in network.model.parameters(recurse=False))  # class token, position embedding
     assert sum(row.parameters for row in rows) + of_itself == total.parameters == used_parameters(network)
     assert len({row.name for row in rows}) == len(rows) > 3
+
+
+@pytest.mark.parametrize("classes", [10, 1000])
+def test_classifiers_of_people_are_not_counted(classes):
+    network = build_model(NetworkSpec(backbone="osnet_x0_25", neck="none"), classes, weights="none")
+    assert used_parameters(network) == used_parameters(bare("osnet_x0_25"))
 
 
 def test_the_script_lists_and_describes(capsys, monkeypatch):
