@@ -151,10 +151,10 @@ class Embedder:
             raise UserError(
                 f"Embedder: boxes {edges.dtype} {edges.shape}; expected numbers (N, 4): left, top, right, bottom."
             )
-        edges = np.nan_to_num(np.round(edges.astype(np.float64))).clip(0, (width, height, width, height)).astype(int)
+        edges = np.round(edges.astype(np.float64)).clip(0, (width, height, width, height))
         found = np.zeros((len(edges), self.dim), np.float32)
-        some = np.flatnonzero((edges[:, 0] < edges[:, 2]) & (edges[:, 1] < edges[:, 3]))
-        found[some] = self([image[top:bottom, left:right] for left, top, right, bottom in edges[some]], bgr)
+        some = np.flatnonzero((edges[:, 0] < edges[:, 2]) & (edges[:, 1] < edges[:, 3]) & ~np.isnan(edges).any(1))
+        found[some] = self([image[top:bottom, left:right] for left, top, right, bottom in edges[some].astype(int)], bgr)
         return found
 
     @classmethod

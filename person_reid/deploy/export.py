@@ -138,7 +138,8 @@ def references(embedding: nn.Module, contents: Contents) -> list[tuple[torch.Ten
 def deviation(engine: Engine, expected: list[tuple[torch.Tensor, torch.Tensor]]) -> float:
     """Return how far an exported file's features are from the `references`, as a fraction of the largest feature."""
     scale = max(features.abs().max() for _, features in expected)
-    return max(float((engine(images) - features).abs().max() / scale) for images, features in expected)
+    differences = [(engine(images) - features).abs().max() / scale for images, features in expected]
+    return float(torch.stack(differences).max())  # NaN if one is, unlike Python's max
 
 
 def _onnx(module: nn.Module, contents: Contents) -> bytes:

@@ -20,7 +20,7 @@ import jinja2
 import torch
 from safetensors.torch import save
 
-from person_reid.basics import atomic_write, write_json
+from person_reid.basics import atomic_write, write_json, write_text
 from person_reid.data.augment import MEAN, STD
 from person_reid.data.bank import open_bank
 from person_reid.data.datasets import DATA_SETS
@@ -125,8 +125,7 @@ def save_pretrained(
         "machine": f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads",
     }  # fmt: skip
     card = jinja2.Template(TEMPLATE.read_text(encoding="utf-8"), trim_blocks=True, lstrip_blocks=True)
-    with atomic_write(folder / CARD) as temporary:
-        temporary.write_text(card.render(described) + "\n", encoding="utf-8")
+    write_text(folder / CARD, card.render(described) + "\n")
     return folder
 
 

@@ -230,7 +230,7 @@ class Trainer:
         size = self.batches.size_of(self.epoch - 1)
         totals = torch.zeros(2, device=self.device)
         mine = self.world.share(torch.arange(len(bank)))
-        for indices in progress(mine.split(self.spec.data.batch_size), desc="validation"):
+        for indices in progress(mine.split(self.spec.data.batch_size) if len(mine) else (), desc="validation"):
             labels = targets[indices].to(self.device)
             with autocast(self.device, self.spec.dtype):
                 _, logits = self.network(scale(normalise(bank[indices].to(self.device)), size))

@@ -152,10 +152,12 @@ def test_boxes_of_a_frame_are_cut_out_and_clipped(embedder):
         [20, 20, 20, 40],
         [90, 0, 99, 50],
         [0, 0, np.nan, 9],
+        [np.nan, 10, 50, 90],
+        [0, 0, -np.inf, 9],
     ]
     found = embedder.crops(frame, np.array(boxes))
     expected = embedder([frame[20:90, 10:40], frame[:60, :30], frame[50:, 50:]])
-    np.testing.assert_array_equal(found, np.concatenate([expected, np.zeros((3, embedder.dim), np.float32)]))
+    np.testing.assert_array_equal(found, np.concatenate([expected, np.zeros((5, embedder.dim), np.float32)]))
     np.testing.assert_array_equal(embedder.crops(torch.from_numpy(frame), torch.tensor(boxes)), found)
     np.testing.assert_array_equal(embedder.crops(frame[:, :, ::-1], boxes, bgr=True), found)
     assert embedder.crops(frame, np.empty((0, 4))).shape == embedder.crops(frame, []).shape == (0, embedder.dim)

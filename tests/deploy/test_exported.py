@@ -1,6 +1,7 @@
 import json
 import sys
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,19 @@ SIZE = (64, 32)
 CPU = torch.device("cpu")
 PLAIN: dict = {}
 INSIDE: dict = {"normalised": True, "flip": True, "l2": True}
+
+
+def test_a_feature_that_is_no_number_is_no_agreement():
+    """In whichever batch it comes; max() of Python would pass over all but the first."""
+    ones = torch.ones(2, 3)
+    expected = [(torch.zeros(1), ones), (torch.ones(1), ones)]
+
+    def broken(images: Any) -> Any:
+        return torch.where(images > 0, np.nan, 1) * ones
+
+    engine: Any = broken
+    assert np.isnan(module.deviation(engine, expected))
+    assert module.deviation(engine, expected[:1]) == 0
 
 
 @pytest.fixture(scope="module")

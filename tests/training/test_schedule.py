@@ -134,9 +134,9 @@ def test_one_cycle_is_pytorchs(warm, share):
     torch.testing.assert_close(rates[:-1], by_pytorch(one_cycle, 8, by_step=True)[: 8 * STEPS - 1])
 
 
-@pytest.mark.parametrize("epochs", [1, 2])
-def test_one_cycle_of_few_steps_stays_finite(epochs):
-    rates = learning_rates("--total", str(epochs), "--schedule", "one_cycle")
+@pytest.mark.parametrize(("epochs", "warm"), [(1, 0), (2, 0), (2, 2)])
+def test_one_cycle_of_few_steps_stays_finite(epochs, warm):
+    rates = learning_rates("--total", str(epochs), "--schedule", "one_cycle", "--warm", str(warm))
     assert rates.isfinite().all() and (rates > 0).all() and rates.max() <= 0.05
 
 

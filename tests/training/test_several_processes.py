@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,7 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 # Images as they are and batch norms that keep their statistics: what is drawn at random, and what PyTorch does not
 # synchronise on a CPU, would differ by its nature.
 PLAIN_TRAINING = """
+import re
 import sys
 sys.path.insert(0, {root!r})
 from dataclasses import replace
@@ -59,7 +61,7 @@ person_reid.show.curves.draw_curves = lambda *arguments: None
 
 with join_world() as world:
     for flags in {runs!r}:
-        name = "plain" + flags.replace(" ", "") + str(world.size)
+        name = "plain" + re.sub("[ :]", "", flags) + str(world.size)
         options = parse_train([*{small!r}, "--total", "3", *flags.split(), *sys.argv[1:], "--name", name])
         spec = train_spec(options, teacher=open_teacher(options.teacher))
         spec = replace(spec, data=replace(spec.data, augment=Plain(spec.data.augment)))
@@ -96,7 +98,7 @@ def plain_runs(room):
 
 def names(flags):
     """The runs of some flags by one process and by two."""
-    return ["plain" + flags.replace(" ", "") + count for count in "12"]
+    return ["plain" + re.sub("[ :]", "", flags) + count for count in "12"]
 
 
 @pytest.mark.parametrize("flags", RUNS)

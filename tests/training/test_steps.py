@@ -2,16 +2,23 @@
 
 import contextlib
 import copy
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from person_reid.data.bank import Batch
+from person_reid.data.samplers import ShuffleSampler
+from person_reid.distributed import World
 from person_reid.fused.compiler import library
 from person_reid.fused.networks import LiteConv3x3
-from person_reid.training.interruption import NotFinite, Stopped
+from person_reid.run_folder import RunFolder
+from person_reid.training.interruption import NotFinite, Stopped, not_finite_message
 from tests.support.runs import equal_weights
-from tests.support.small_training import run, trainer, without_numbers
+from tests.support.small_training import run, small_data, trainer, without_numbers
 
 
 def test_a_loss_that_is_not_finite_names_the_batch():
@@ -33,6 +40,34 @@ def test_a_loss_that_is_not_finite_is_not_saved_by_a_stop():
     trained.train_step = lambda batch, number: step(without_numbers(batch), number)
     with pytest.raises(NotFinite):
         trained.train_epoch(stop=lambda: True)
+
+
+def test_images_whose_names_are_not_utf8_are_listed_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = Path(os.fsdecode(b"people/\xff.jpg"))
+    split: Any = SimpleNamespace(paths=[path] * 8)
+    run = RunFolder("broken")
+    assert "8 images" in not_finite_message(NotFinite(0, 0), ShuffleSampler(8, 8, 0), split, run)
+    assert run.not_finite.read_bytes() == b"people/\xff.jpg\n" * 8
+
+
+class Third(World):
+    """The last of three processes, which keeps its own sums."""
+
+    def __init__(self):
+        super().__init__(rank=2, size=3)
+
+    def sum(self, values):
+        return values
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_a_process_without_images_to_validate_adds_nothing(images):
+    bank, targets = small_data()
+    trained = trainer()
+    assert trained.validate(bank[:images], targets[:images])["val_loss"] > 0
+    trained.world = Third()
+    assert trained.validate(bank[:images], targets[:images]) == {"val_loss": 0.0, "val_error": 0.0}
 
 
 def test_the_loss_of_a_short_epoch_is_read_once():
