@@ -1,5 +1,6 @@
 """What every room needs and no library offers: messages and safe files."""
 
+import csv
 import difflib
 import errno
 import json
@@ -152,10 +153,23 @@ def _written_at(path: str | Path) -> Path:
     return path
 
 
+def write_text(path: str | Path, text: str, shared: bool = False) -> None:
+    """Write a file in UTF-8, whole or not at all; a file's name in it keeps its bytes. shared: see atomic_write."""
+    with atomic_write(path, shared) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
+
+
 def write_json(path: str | Path, content: object) -> None:
     """Write `content` to a JSON file, whole or not at all."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_csv(path: str | Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """Write a CSV file, whole or not at all."""
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(header)
+        table.writerows(rows)
 
 
 def read_json_lines(path: str | Path) -> list[dict[str, Any]]:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from person_reid.basics import UserError, atomic_write, did_you_mean, only_writer, read_json_lines
+from person_reid.basics import UserError, atomic_write, did_you_mean, only_writer, read_json_lines, write_text
 from person_reid.models.spec import PUBLISHED_CLASSES
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 MOST_CLASSES = 1_000_000  # identities of a run
+DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 LONGEST_NAME = 200  # bytes; file systems take 255, and .previous is added
 
 
@@ -111,8 +112,7 @@ class RunFolder:
 
     def save_log(self, history: Iterable[Mapping[str, Any]]) -> None:
         """Rewrite log.jsonl, one JSON object per epoch, so that a resumed run repeats no line."""
-        with atomic_write(self.log) as temporary:
-            temporary.write_text("".join(json.dumps(epoch) + "\n" for epoch in history))
+        write_text(self.log, "".join(json.dumps(epoch) + "\n" for epoch in history))
 
     def history(self) -> list[dict[str, Any]]:
         """Read log.jsonl: a dict for each epoch; empty if none is finished. Raises UserError if it is damaged."""
@@ -124,8 +124,7 @@ class RunFolder:
 
     def save_options(self, options: Mapping[str, Any]) -> None:
         """Write opts.yaml: {flag: value}, in the form that the published code reads too."""
-        with atomic_write(self.options_file) as temporary:
-            temporary.write_text(yaml.safe_dump(dict(options)))
+        write_text(self.options_file, yaml.safe_dump(dict(options)))
 
     def options(self) -> dict[str, Any]:
         """Read opts.yaml: {flag: value}, of a run of this suite or of the published code.
@@ -157,13 +156,12 @@ class RunFolder:
         """Write {what: version} as a line of versions.jsonl, after the earlier lines if the run is resumed."""
         path = self.versions_file
         before = path.read_text() if goes_on and path.exists() else ""
-        with atomic_write(path) as temporary:
-            temporary.write_text(before + json.dumps(versions) + "\n")
+        write_text(path, before + json.dumps(versions) + "\n")
 
     def weights_file(self, which_epoch: str | int = "last") -> Path:
         """Return the checkpoint that `--which_epoch` names: last, average, average_bn, or an epoch.
 
-        59, 059 and 60 name the same checkpoint: published runs counted epochs from 0.
+        59, 059 and 60 name the same checkpoint: published runs counted epochs from 0 and kept every tenth.
 
         Raises FileNotFoundError, listing the checkpoints there are.
         """
@@ -184,7 +182,8 @@ def _candidates(which_epoch: str | int) -> list[str]:
     if not re.fullmatch(r"\d+", str(which_epoch)):
         return [str(which_epoch)]
     epoch = int(which_epoch)
-    return [_label(epoch), *([_label(epoch + 1)] if epoch % 10 == 9 else []), str(which_epoch)]
+    other = {9: [_label(epoch + 1)], 0: [_label(epoch - 1)]}.get(epoch % 10, [])
+    return [_label(epoch), *other, str(which_epoch)]
 
 
 def _label(label: str | int) -> str:
@@ -254,10 +253,12 @@ class PlainLoader(yaml.SafeLoader):
 
 def check_run_name(name: str) -> None:
     """Raise UserError for a name that cannot be that of a folder on every system, or would be taken for a flag."""
-    if not name.isprintable() or set(name) & {"/", "\\"} or name[:1] in " .-" or name[-1:] in " .":
+    if not name.isprintable() or set(name) & set('/\\<>:"|?*') or name[:1] in " .-" or name[-1:] in " .":
         raise UserError(
-            f"--name {name!r}: expected a plain name, without slashes and control characters, that begins with "
-            "no dot, dash or space and ends with no dot or space."
+            f'--name {name!r}: expected a plain name, without any of / \\ < > : " | ? * and control characters, that '
+            "begins with no dot, dash or space and ends with no dot or space."
         )
+    if DEVICE.fullmatch(name):
+        raise UserError(f"--name {name}: stands for a device on Windows. Choose another name.")
     if len(name.encode()) > LONGEST_NAME:
         raise UserError(f"--name {name[:20]}…: expected at most {LONGEST_NAME} bytes, found {len(name.encode())}.")

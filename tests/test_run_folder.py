@@ -38,6 +38,11 @@ def test_a_number_means_its_own_checkpoint_before_the_next(run):
     assert run.weights_file("59").name == "net_059.pth"
 
 
+def test_a_published_run_counts_from_zero(run):
+    run.save_weights(69, {"weight": torch.ones(1)})
+    assert {run.weights_file(which).name for which in ("69", "069", "70", 70)} == {"net_069.pth"}
+
+
 def test_only_the_number_before_a_multiple_of_ten_means_the_next(run):
     run.save_weights(21, {"weight": torch.ones(1)})
     with pytest.raises(FileNotFoundError):
@@ -88,12 +93,37 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(run, monkeypatch, failure):
 
 
 @pytest.mark.parametrize(
-    "name", ["a/b", "..", "", "a\\b", "a\nb", "a\tb", "a\x1b[31m", "a\udc80", "a.", "a ", " a", ".a", "-a", "a\u202e"]
+    "name",
+    [
+        "a/b",
+        "..",
+        "",
+        "a\\b",
+        "a\nb",
+        "a\tb",
+        "a\x1b[31m",
+        "a\udc80",
+        "a.",
+        "a ",
+        " a",
+        ".a",
+        "-a",
+        "a\u202e",
+        "a:b",
+        "a*",
+    ],
 )
 def test_a_run_name_is_a_plain_name(name):
     with pytest.raises(UserError, match="expected a plain name"):
         check_run_name(name)
     check_run_name("a-b.c d_é")
+
+
+@pytest.mark.parametrize("name", ["CON", "nul.txt", "Com1"])
+def test_a_run_is_not_named_like_a_device_of_windows(name):
+    with pytest.raises(UserError, match="stands for a device"):
+        check_run_name(name)
+    check_run_name(f"my_{name}")
 
 
 def test_a_run_name_leaves_room_for_what_is_added_to_it():

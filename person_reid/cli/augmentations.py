@@ -25,6 +25,7 @@ FLAGS = (
     "color_jitter", "autoaugment_p", "translation_p", "lgt_p", "grayscale_erasing_p", "erasing_p", "cutout_p",
 )  # fmt: skip
 GAP, TEXT = 4, 14  # pixels
+FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -37,13 +38,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other changes")
     parser.add_argument("--save", type=Path, default="augmentations.jpg", help=".jpg or .png file to write")
     options = parser.parse_args(argv)
+    file_type = FORMATS.get(options.save.suffix.lower())
+    if not file_type:
+        parser.error(f"--save {options.save}: expected a file name that ends in one of {', '.join(FORMATS)}")
     split = read_split(options.data_dir, "train_all", cameras_required=False)
     first = np.unique(split.targets, return_index=True)[1][: options.people]
     bank = load_bank([split.paths[i] for i in first], options.height, options.width)
     rows: dict[str, dict[str, Any]] = {"crop and flip": {}, **{f"--{flag}": {flag: 1.0} for flag in FLAGS}}
     pictures = {name: augmented(bank, options.seed, settings) for name, settings in rows.items()}
     with atomic_write(options.save) as temporary:
-        sheet(pictures).save(temporary, format="PNG" if options.save.suffix == ".png" else "JPEG", quality=80)
+        sheet(pictures).save(temporary, format=file_type, quality=80)
     print(f"{options.save}: {len(first)} people, {len(rows)} rows.")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from person_reid.basics import UserError, atomic_write, printable, write_json
+from person_reid.basics import UserError, printable, write_csv, write_json
 from person_reid.cli.parser import Parser
 from person_reid.retrieval.metrics import AVERAGE_PRECISIONS, Metrics, evaluate, merge_multi_query
 from person_reid.retrieval.results import RESULT, FeatureSet, load_multi_query, load_result, multi_query_file
@@ -106,11 +105,11 @@ def save_per_query(path: Path, query: FeatureSet, metrics: Metrics) -> None:
     names = [printable(path) for path in query.paths or [""] * len(query)]
     columns = (query.labels, query.cameras, metrics.average_precision, metrics.inverse_negative_penalty)
     first_match = metrics.first_match + 1  # 0 without a match
-    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(["query", "path", "identity", "camera", "AP", "INP", "first_match"])
-        for i, (label, camera, precision, penalty) in enumerate(zip(*columns, strict=True)):
-            table.writerow([i, names[i], label, camera, f"{precision:.6f}", f"{penalty:.6f}", first_match[i] or ""])
+    rows = (
+        (i, names[i], label, camera, f"{precision:.6f}", f"{penalty:.6f}", first_match[i] or "")
+        for i, (label, camera, precision, penalty) in enumerate(zip(*columns, strict=True))
+    )
+    write_csv(path, ("query", "path", "identity", "camera", "AP", "INP", "first_match"), rows)
     print(f"{path}: {len(query)} queries, the worst of them:")
     for i in np.argsort(metrics.average_precision, kind="stable")[:WORST]:
         rank = first_match[i] or "none"

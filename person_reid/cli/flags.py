@@ -87,7 +87,7 @@ def add_data_flags(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--sampler", choices=SAMPLERS, default="shuffle",
-        help="pk: identities × instances per batch; pk_camera: pk, with instances from as many cameras as possible",
+        help="pk: identities × instances per batch; pk_camera: pk, with an identity's cameras spread over its batches",
     )  # fmt: skip
     group.add_argument("--instances", type=positive(int), default=4, help="images of each identity in a batch of pk")
     group.add_argument("--height", type=side, help="height of the images (default: the network's)")

@@ -15,12 +15,11 @@ The network must not have been trained on these labels, because it would have le
 that was trained on other people.
 """
 
-import csv
 from pathlib import Path
 
 import numpy as np
 
-from person_reid.basics import atomic_write, check_target, printable, quoted, with_ending
+from person_reid.basics import check_target, printable, quoted, with_ending, write_csv
 from person_reid.cli.flags import add_runtime, add_tested_network
 from person_reid.cli.parser import Parser
 from person_reid.cli.tested import tested_network
@@ -63,15 +62,14 @@ def main(argv: list[str] | None = None) -> None:
     found = label_errors(features, labels, cameras)
     listed = [int(i) for i in found.order if found.probability[i] >= max(options.least, np.finfo(float).tiny)]
     above = 2 if options.accept_above is None else options.accept_above  # nothing is above 1
-    with atomic_write(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(COLUMNS)
-        for i in listed:
-            path, probability = paths[i].relative_to(options.data_dir).as_posix(), found.probability[i]
-            accept = "yes" if probability >= above else ""
-            rows.writerow(
-                [printable(path), labels[i], found.proposal[i], found.identity[i], f"{probability:.3f}", accept]
-            )
+    rows = (
+        (
+            printable(paths[i].relative_to(options.data_dir).as_posix()), labels[i], found.proposal[i],
+            found.identity[i], f"{found.probability[i]:.3f}", "yes" if found.probability[i] >= above else "",
+        )
+        for i in listed
+    )  # fmt: skip
+    write_csv(table, COLUMNS, rows)
     save_gallery(kept, FeatureSet(features, labels, cameras, [path.as_posix() for path in paths]))
     print(f"{table}: {len(listed)} of {len(paths)} labels look wrong (probability ≥ {options.least:g})")
     for i in listed[:PRINTED]:

@@ -29,12 +29,16 @@ BESIDE_FLAGS = {"nclasses", "local_rank", "world_size", "workers", "prefetch_fac
 
 
 def parse_train(
-    argv: Sequence[str] | None = None, text: str | None = "", parser: argparse.ArgumentParser | None = None
+    argv: Sequence[str] | None = None,
+    text: str | None = "",
+    parser: argparse.ArgumentParser | None = None,
+    shared: bool = False,
 ) -> Namespace:
     """Return the resolved options of train.py: flags override the `--config` file, which overrides the defaults.
 
     With `--resume`, the run's own opts.yaml replaces defaults and file. text: the docstring of the script, for --help.
     parser: of another command that trains; what it does not take has a default in it.
+    shared: --batchsize is for all GPUs of --gpu_ids together, as in train.py; opts.yaml holds the share of one.
     Raises UserError for options that cannot work, and for those that contradict a run to resume.
     """
     parser = parser or training_parser(text)
@@ -49,7 +53,10 @@ def parse_train(
         parser.set_defaults(**_checked(parser, read_yaml(own), own, strict=False))
         before = parser.parse_args([])
         parser.set_defaults(**replaced)
-        _refuse_changes(before, parser.parse_args(argv), own)
+        now = parser.parse_args(argv)
+        if shared and now.batchsize == before.batchsize * len(now.gpu_ids.split(",")):
+            now.batchsize = before.batchsize
+        _refuse_changes(before, now, own)
     elif file:
         parser.set_defaults(**_checked(parser, read_yaml(file), file, strict=True))
         parser.set_defaults(**replaced)

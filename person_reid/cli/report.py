@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from person_reid.basics import atomic_write, printable
+from person_reid.basics import printable, write_text
 from person_reid.cli.evaluation import read_multi_query
 from person_reid.cli.flags import add_tested_network
 from person_reid.cli.options import load_run_options
@@ -62,8 +62,7 @@ def main(argv: list[str] | None = None) -> None:
     images = f"{len(query):,} queries of {people:,} people, {len(gallery):,} gallery images"
     subtitle = f"{images} · {options.result} · {datetime.now():%Y-%m-%d %H:%M}"
     save = options.save or (RunFolder(options.name).report if run else Path("report.html"))
-    with atomic_write(save) as temporary:
-        temporary.write_text(printable(page.page(name, subtitle, body)), encoding="utf-8")
+    write_text(save, printable(page.page(name, subtitle, body)))
     print(f"The report is in {save} ({save.stat().st_size / 1e6:.1f} MB)")
 
 

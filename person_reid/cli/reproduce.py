@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from person_reid.basics import UserError, atomic_write, describe, printable
+from person_reid.basics import UserError, describe, printable, write_text
 from person_reid.cli.parser import Parser
 from person_reid.cli.recipes import plan, read_recipe
 from person_reid.cli.values import whole
@@ -118,8 +118,7 @@ def fill_pages(pages: Iterable[Path], records: list[dict[str, Any]]) -> None:
 def replace(path: Path, text: str) -> None:
     """Write a page if its text has changed."""
     if not path.exists() or path.read_text(encoding="utf-8") != text:
-        with atomic_write(path) as temporary:
-            temporary.write_text(text, encoding="utf-8", newline="\n")
+        write_text(path, text)
 
 
 def known_recipes(further: Iterable[Path]) -> list[Recipe]:

@@ -22,7 +22,6 @@ images: all images with an identity take part. people groups images without one.
 holds the paths or features any more; the table "forgotten" records when, by which flag and how many, but not whom.
 """
 
-import csv
 import os
 from argparse import Namespace
 from collections.abc import Callable
@@ -32,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from person_reid.basics import UserError, atomic_write, check_target, printable, write_json
+from person_reid.basics import UserError, check_target, printable, write_csv, write_json
 from person_reid.cli.flags import add_engine, add_runtime, add_tested_network, given_values, testing_parser
 from person_reid.cli.parser import Parser, example_lines
 from person_reid.cli.tested import OF_FEATURES, open_embedder
@@ -237,10 +236,8 @@ def group(options: Namespace) -> None:
     known = [about.identity or "" for about in abouts]
     found = group_people(features, numbers, known, options.radius, options.min_samples)
     order = sorted(range(len(paths)), key=lambda i: (not found[i], found[i], cameras[i], abouts[i].time or ""))
-    with atomic_write(options.save) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(("path", *About._fields))
-        rows.writerows((printable(paths[i]), *abouts[i]._replace(identity=found[i])) for i in order)
+    rows = ((printable(paths[i]), *abouts[i]._replace(identity=found[i])) for i in order)
+    write_csv(options.save, ("path", *About._fields), rows)
     names, labels = np.unique(["", *found], return_inverse=True)
     print(f"{options.save}: {len(names) - 1} people on {sum(map(bool, found))} of {len(paths)} images")
     if options.sheet and len(names) > 1:

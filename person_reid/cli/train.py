@@ -32,7 +32,7 @@ from person_reid.training.run import run_training
 
 def main(argv: list[str] | None = None) -> None:
     """Train, or describe the training for --dry_run."""
-    options = parse_train(argv, __doc__)
+    options = parse_train(argv, __doc__, shared=True)
     if options.dry_run:
         describe(options)
     elif "," in options.gpu_ids:
@@ -44,13 +44,14 @@ def main(argv: list[str] | None = None) -> None:
 def on_several_devices(options: Namespace, arguments: Sequence[str]) -> None:
     """Start train_DDP.py on each GPU with its share of the batch. arguments: the command line of train.py."""
     count = len(options.gpu_ids.split(","))
-    if options.resume and RunFolder(options.name).options_file.exists():  # it holds the share
-        share = []
+    run = RunFolder(options.name)
+    if options.resume and run.options_file.exists():
+        share = run.options().get("batchsize", options.batchsize)
     elif options.batchsize % count:
         raise UserError(f"--batchsize {options.batchsize} does not divide evenly among the {count} GPUs of --gpu_ids.")
     else:
-        share = ["--batchsize", str(options.batchsize // count)]
-    start_processes("train_DDP", options.gpu_ids, [*arguments, *share])
+        share = options.batchsize // count
+    start_processes("train_DDP", options.gpu_ids, [*arguments, "--batchsize", str(share)])
 
 
 def describe(options: Namespace) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from person_reid.basics import UserError, atomic_write, printable
+from person_reid.basics import UserError, printable, write_text
 from person_reid.reproduce.recipe import Recipe, is_of
 from person_reid.reproduce.scripts import ROOT
 
@@ -31,8 +31,7 @@ def put(page: str | Path, begin: str, end: str, text: str) -> None:
         if not found or not ended:
             raise UserError(f"{page}: no lines {begin!r} and {end!r}; the tables go between them.")
         text = before + text + after
-    with atomic_write(page) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+    write_text(page, text)
 
 
 def tables(recipes: Sequence[Recipe], records: Sequence[dict[str, Any]]) -> str:

@@ -103,11 +103,13 @@ def evaluate(
     ignore_cameras: count every image of the identity as a match, even from the query's own camera.
     workers: the processes that share the queries (see distributed.World); a single one by default.
 
-    Raises UserError for an unknown `ap`, for scores that are NaN, and if all images come from one camera, so that every
-    match would be junk.
+    Raises UserError for an unknown `ap`, for scores that are NaN, if there is no query or no gallery, and if all images
+    come from one camera, so that every match would be junk.
     """
     if ap not in AVERAGE_PRECISIONS:
         raise UserError(f"--ap {ap}: expected {' or '.join(AVERAGE_PRECISIONS)}.{did_you_mean(ap, AVERAGE_PRECISIONS)}")
+    if not len(query) or not len(gallery):
+        raise UserError(f"{len(query)} queries and {len(gallery)} gallery images: expected at least one of each.")
     scores = scores or CosineScores(query.features, gallery.features)
     pairs, junk = find_pairs(query, gallery, ignore_cameras)
     ranks = rank_matches(scores, (len(query), len(gallery)), pairs, junk, gallery.labels == -1, workers)
@@ -169,8 +171,8 @@ def rank_matches(
         unknown = np.flatnonzero(np.isnan(row_minima(chunk)))
         if len(unknown):
             raise UserError(
-                f"query {start + unknown[0]}: NaN scores cannot be ranked. Re-ranking gives them if a setting is too "
-                "large or if opposite features cancel out: try other settings."
+                f"query {start + unknown[0]}: NaN scores cannot be ranked. A feature is all zero or not finite, or "
+                "re-ranking gave them because a setting is too large or opposite features cancel out."
             )
         bad, good = (slice(*np.searchsorted(pairs[0], (start, stop))) for pairs in (junk, matches))
         chunk[:, always_junk] = -np.inf

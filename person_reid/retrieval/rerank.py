@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from person_reid.basics import UserError
+import numpy as np
+
+from person_reid.basics import UserError, did_you_mean
 from person_reid.retrieval.expansion import ExpandedScores
 from person_reid.retrieval.faiss_neighbours import FaissNeighbours
 from person_reid.retrieval.graph import GraphScores
@@ -63,7 +65,8 @@ class RerankSpec:
     neighbours: a key of SEARCHES.
     memory_gb: limit on the memory used besides the features.
 
-    Raises UserError if the method would ignore a setting or if a number is out of range.
+    Raises UserError for an unknown method or search, if the method would ignore a setting, and if a number is out of
+    range.
     """
 
     method: str = "k-reciprocal"
@@ -72,6 +75,9 @@ class RerankSpec:
     memory_gb: float = 2.0
 
     def __post_init__(self) -> None:
+        for flag, name, known in ("method", self.method, METHODS), ("neighbours", self.neighbours, SEARCHES):
+            if name not in known:
+                raise UserError(f"--{flag} {name}: expected {', '.join(known)}.{did_you_mean(name, known)}")
         defaults = METHODS[self.method].defaults
         for name in self.settings.keys() - defaults.keys():
             raise UserError(f"--{name}: --method {self.method} does not use it; it takes --{', --'.join(defaults)}.")
@@ -91,6 +97,7 @@ def rescorer(spec: RerankSpec) -> Callable[..., Scores]:
     settings = {**defaults, **spec.settings}
 
     def rescore(query: Features, gallery: Features, device: torch.device | None = None) -> Scores:
+        query, gallery = query.astype(np.float32, copy=False), gallery.astype(np.float32, copy=False)
         num_images, dimension = len(query) + len(gallery), query.shape[1]
         budget = plan_memory(spec, num_images, 4 * dimension + bytes_per_image(**settings))
         chosen: dict[str, Any] = settings | {"neighbours": SEARCHES[spec.neighbours](device, budget)}

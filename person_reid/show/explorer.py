@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.basics import atomic_write, check_folder, check_target, printable, whole_folder
+from person_reid.basics import check_folder, check_target, printable, whole_folder, write_text
 from person_reid.data.layout import DISTRACTOR
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import Features
@@ -82,8 +82,7 @@ def _one_file(save: str | Path) -> Iterator[Path]:
     """Yield a temporary folder, and write what is in it afterwards to one file."""
     with TemporaryDirectory() as folder:
         yield Path(folder)
-        with atomic_write(save) as temporary:
-            temporary.write_text(in_one_file(Path(folder)), encoding="utf-8")
+        write_text(save, in_one_file(Path(folder)))
 
 
 def describe_images(images: Images) -> dict[str, Any]:

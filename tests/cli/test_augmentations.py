@@ -7,7 +7,7 @@ from PIL import Image
 from person_reid.cli import augmentations
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "png"])
+@pytest.mark.parametrize("suffix", ["jpg", "PNG"])
 def test_picture_has_a_row_for_each_flag(tmp_path, suffix, capsys):
     for person in ("0001", "0002", "0003"):
         path = tmp_path / "train_all" / person / f"{person}_c1.png"
@@ -18,6 +18,12 @@ def test_picture_has_a_row_for_each_flag(tmp_path, suffix, capsys):
     augmentations.main(["--data_dir", str(tmp_path), "--people", "2", *size, "--save", str(save)])
     assert "2 people, 8 rows" in capsys.readouterr().out
     picture = Image.open(save)
-    assert picture.format == {"jpg": "JPEG", "png": "PNG"}[suffix]
+    assert picture.format == {"jpg": "JPEG", "PNG": "PNG"}[suffix]
     rows = np.asarray(picture).reshape(-1, picture.width, 3)[: 8 * 58].reshape(8, 58, picture.width, 3)
     assert all((row[18:] != rows[0][18:]).any() for row in rows[1:])
+
+
+def test_another_kind_of_picture_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        augmentations.main(["--save", "picture.webp"])
+    assert "picture.webp: expected a file name that ends in one of .jpg" in capsys.readouterr().err

@@ -264,4 +264,7 @@ def test_a_run_of_several_devices_is_resumed_with_its_own_share_of_the_batch(tmp
     train.main(["--name", "old", "--gpu_ids", "0,1", "--batchsize", "8", "--resume"])
     write_run(tmp_path, batchsize=4)
     train.main(["--name", "old", "--gpu_ids", "0,1", "--resume"])
-    assert started[0][-2:] == ["--batchsize", "4"] and started[1][-1] == "--resume"
+    train.main(["--name", "old", "--gpu_ids", "0,1", "--batchsize", "8", "--resume"])  # the first command, repeated
+    assert [arguments[-2:] for arguments in started] == [["--batchsize", "4"]] * 3
+    with pytest.raises(UserError, match="batchsize 4 → 16"):
+        train.main(["--name", "old", "--gpu_ids", "0,1", "--batchsize", "16", "--resume"])

@@ -150,6 +150,13 @@ def test_one_camera_is_explained_rather_than_measured():
     assert evaluate(images, images, ignore_cameras=True).rank(1) == 1
 
 
+def test_nothing_to_rank_is_said():
+    some, none = image_set([[1.0]], [1], [1]), image_set(np.empty((0, 1)), [], [])
+    for query, gallery in ((some, none), (none, some)):
+        with pytest.raises(UserError, match="expected at least one of each"):
+            evaluate(query, gallery)
+
+
 def test_unknown_average_precision_is_refused():
     with pytest.raises(UserError, match="--ap stepp: expected trapezoidal or step"):
         one_query([1], [1], [2], ap="stepp")

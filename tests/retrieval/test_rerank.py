@@ -11,6 +11,7 @@ from person_reid.retrieval.graph_dense import DenseGraphScores
 from person_reid.retrieval.k_reciprocal import KReciprocalScores
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.neighbours import ExactNeighbours
+from person_reid.retrieval.rerank import METHODS, RerankSpec, rescorer
 from tests.retrieval.conftest import clusters, signs
 from tests.support.references import dense_graph, dense_k_reciprocal
 
@@ -70,6 +71,21 @@ def test_features_of_any_length_are_ranked_by_angle(published, rerank):
     query, gallery, _, _ = published
     scores = KReciprocalScores(3 * query.features, 5 * gallery.features)
     np.testing.assert_allclose(-whole(scores, 60), rerank["k_reciprocal_distance"], atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "value"), [("method", "gn"), ("neighbours", "fais")])
+def test_an_unknown_word_is_refused(name, value):
+    with pytest.raises(UserError, match=rf"--{name} {value}: expected .*Did you mean"):
+        RerankSpec(**{name: value})
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_features_of_double_precision(published, method):
+    query, gallery, *_ = published
+    rescore = rescorer(RerankSpec(method))
+    exact = [np.asarray(each.features, np.float64) for each in (query, gallery)]
+    expected = whole(rescore(query.features, gallery.features), len(query))
+    np.testing.assert_array_equal(whole(rescore(*exact), len(query)), expected)
 
 
 def test_one_and_the_same_image_everywhere():
