@@ -1,5 +1,6 @@
 """Networks: a backbone, `model.*` in the state dict, and heads; images in, features and logits out."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -59,6 +60,15 @@ class Network(nn.Module):
         return state_dict
 
 
+# How the names of other networks with a BNNeck begin, that of the norm first, and ours: reid-strong-baseline and
+# Ranked_Person_ReID, then fast-reid.
+NORM, WEIGHT = "classifier.add_block.0.", "classifier.classifier.0.weight"
+BNNECKS = (
+    {"bottleneck.": NORM, "base.": "model.", "classifier.weight": WEIGHT},
+    {"heads.bottleneck.0.": NORM, "backbone.": "model.", "heads.weight": WEIGHT, "heads.pool_layer.": "pooling."},
+)
+
+
 def unused_classifiers(network: Network) -> list[nn.Linear]:
     """Return the ImageNet classifier, if any, that published checkpoints contain (`model.fc`) and nothing uses."""
     layers = [getattr(network.model, name, None) for name in ("fc", "_fc", "classifier")]
@@ -90,6 +100,14 @@ class PlainNetwork(Network):
 
     def forward(self, images: Tensor) -> Any:
         return self.classifier(self.pooled(images))
+
+    def renamed(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the tensors of a BNNeck's network, as other programs name them, under the names of one here."""
+        names = next((names for names in BNNECKS if f"{next(iter(names))}running_mean" in state_dict), None)
+        if not names or not self.classifier or self.classifier.neck != "bnneck":
+            return state_dict
+        begin = re.compile(f"^({'|'.join(map(re.escape, names))})")
+        return {begin.sub(lambda found: names[found[0]], name): value for name, value in state_dict.items()}
 
 
 class USAMNetwork(PlainNetwork):

@@ -17,6 +17,8 @@ SWIN_NAMES = (
     (r"(^|\.)norm3\.", r"\1norm."),
 )
 
+COMPUTED = ("relative_position_index", "relative_coords_table", "attn_mask")  # by timm, from the size of the images
+
 
 def timm_names_of_mmdetection(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     """Give a state dict of mmdetection's Swin Transformer timm's names and order; return any other unchanged.
@@ -33,9 +35,23 @@ def timm_names_of_mmdetection(state_dict: dict[str, Tensor]) -> dict[str, Tensor
             value = torch.unflatten(value, -1, (-1, 2, 2)).transpose(-1, -3).flatten(-3)
         for pattern, replacement in SWIN_NAMES:
             name = re.sub(pattern, replacement, name)
-        if not name.endswith("relative_position_index"):  # timm computes it
+        if not name.endswith(COMPUTED):
             renamed[name] = value
     return renamed
+
+
+def timm_names_of_earlier_timm(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give a Swin Transformer of timm before 0.9, or of its authors, the names of today; return any other unchanged.
+
+    Patches were merged at the end of a stage; today they are at the start of the next one.
+    """
+    if not any(re.search(r"(^|\.)layers\.0\.downsample\.", name) for name in state_dict):
+        return state_dict
+    return {
+        re.sub(r"layers\.(\d+)\.downsample", lambda found: f"layers.{int(found[1]) + 1}.downsample", name): value
+        for name, value in state_dict.items()
+        if not name.endswith(COMPUTED)
+    }
 
 
 def resampled(module: nn.Module, name: str, value: Tensor) -> Tensor:

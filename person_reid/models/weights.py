@@ -16,14 +16,15 @@ from torch import Tensor, nn
 
 from person_reid.basics import UserError, describe
 from person_reid.models.network import Network
-from person_reid.models.translation import resampled, timm_names_of_mmdetection
+from person_reid.models.translation import resampled, timm_names_of_earlier_timm, timm_names_of_mmdetection
 
 SAFETENSORS = "model.safetensors"  # the weight file in a folder
 WRAPPERS = ("module.", "_orig_mod.")  # DataParallel and AveragedModel, torch.compile
 ENVELOPES = ("state_dict", "model", "network", "teacher", "student")  # keys of the weights in training states
 # The prefixes of the backbone in the files of other programs: MoCo, LUPerson and LUPerson-NL; DINO, TransReID-SSL,
-# SOLIDER and fast-reid; TransReID and reid-strong-baseline; CLIP; Roboflow's trackers, if a projection follows.
-CONTAINERS = ("encoder_q.", "encoder.", "base_encoder.", "backbone.", "base.", "visual.", "image_encoder.", "0.")
+# SOLIDER and fast-reid; TransReID and reid-strong-baseline; CLIP; Roboflow's trackers, if a projection follows; apex in
+# half precision.
+CONTAINERS = ("encoder_q.", "encoder.", "base_encoder.", "backbone.", "base.", "visual.", "image_encoder.", "0.", "1.")
 
 # The last linear layers: our classifiers, and the ImageNet classifiers of the libraries.
 CLASSIFIER = re.compile(
@@ -58,8 +59,8 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Read the state dict in a file, as plain names and tensors on the CPU.
 
     Unpacks training states that keep it under a key of its own, removes the prefixes of DataParallel, DDP,
-    torch.compile and AveragedModel, and gives mmdetection's Swin Transformers timm's names. Raises FileNotFoundError,
-    or UserError if the file is not a state dict.
+    torch.compile and AveragedModel, and gives Swin Transformers of mmdetection and of earlier versions of timm the
+    names of today. Raises FileNotFoundError, or UserError if the file is not a state dict.
     """
     content = read_tensors(path)
     for key in ENVELOPES:
@@ -67,13 +68,12 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
             content = content[key]
     if not isinstance(content, dict) or not any(isinstance(value, Tensor) for value in content.values()):
         raise UserError(f"{path}: expected a state dict (names and tensors), found {type(content).__name__}.")
-    return timm_names_of_mmdetection(
-        {
-            _without_wrappers(name): value
-            for name, value in content.items()
-            if isinstance(value, Tensor) and name != "n_averaged"
-        }
-    )
+    tensors = {
+        _without_wrappers(name): value
+        for name, value in content.items()
+        if isinstance(value, Tensor) and name != "n_averaged"
+    }
+    return timm_names_of_earlier_timm(timm_names_of_mmdetection(tensors))
 
 
 def without_container(state_dict: dict[str, Tensor], fitting: Callable[[dict[str, Tensor]], int]) -> dict[str, Tensor]:
@@ -136,7 +136,8 @@ def load_matching(module: nn.Module, state_dict: dict[str, Tensor]) -> LoadRepor
     Position embeddings and biases of another grid are resampled to the module's.
     """
     own = module.state_dict()
-    report = LoadReport(missing=[name for name in own if name not in state_dict])
+    counters = "num_batches_tracked"  # of norms, not in files of PyTorch before 0.4.1; nothing depends on them
+    report = LoadReport(missing=[name for name in own if name not in state_dict and not name.endswith(counters)])
     fitting = {}
     for name, value in state_dict.items():
         if name in own and own[name].shape != value.shape:

@@ -1,5 +1,6 @@
 """Checkpoints that other programs left: the names are theirs, the tensors end up in our networks."""
 
+import re
 from argparse import Namespace
 
 import numpy as np
@@ -10,7 +11,11 @@ from torch import nn
 from torch.nn.functional import interpolate
 
 from person_reid.basics import UserError
-from person_reid.models.factory import create_model, load_weights
+from person_reid.cli.flags import testing_parser
+from person_reid.cli.tested import tested_network
+from person_reid.deploy.load import load_network
+from person_reid.models.factory import build_model, create_model, load_weights
+from person_reid.models.spec import NetworkSpec
 from person_reid.models.translation import timm_names_of_mmdetection
 
 
@@ -52,6 +57,7 @@ FORMS = {
         "classifier.weight",
     ),
     "TransReID": (lambda b: under("base.", b) | {"bottleneck.weight": torch.ones(2)}, "bottleneck.weight"),
+    "apex in half precision": (lambda b: under("1.", {**b, "extra": torch.ones(1)}), "extra"),
     "Roboflow's trackers": (lambda b: under("0.", b) | {"1.weight": torch.ones(2)}, "1.weight"),
     "compiled, then parallel": (lambda b: under("module._orig_mod.", {**b, "extra": torch.ones(1)}), "extra"),
     "parallel, then compiled": (lambda b: under("_orig_mod.module.", {**b, "extra": torch.ones(1)}), "extra"),
@@ -105,6 +111,65 @@ def test_a_grid_that_nobody_can_know_is_refused(tmp_path):
     torch.save(state, tmp_path / "vit.pth")
     with pytest.raises(UserError, match=r"1 \(pos_embed\) of another shape skipped"):
         create_model(VIT, None, weights=str(tmp_path / "vit.pth"))
+
+
+# The name of the norm, how others begin, and how ours do.
+BNNECKS = {
+    "reid-strong-baseline": {"classifier.add_block.0.": "bottleneck.", "classifier.classifier.0.": "classifier."},
+    "fast-reid": {
+        "classifier.add_block.0.": "heads.bottleneck.0.", "classifier.classifier.0.": "heads.",
+        "pooling.": "heads.pool_layer.",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("program", "backbone"), [("reid-strong-baseline", "base."), ("fast-reid", "backbone.")])
+def test_the_neck_of_another_program_is_loaded(program, backbone, tmp_path, capsys):
+    """Its feature is the one after the norm."""
+    pool = ["--pool", "gemp"] if program == "fast-reid" else []
+    spec = NetworkSpec(backbone="resnet18", neck="bnneck", pool="gemp" if pool else None)
+    trained = build_model(spec, 5, weights="none").eval()
+    with torch.no_grad():
+        for value in trained.classifier.add_block.state_dict().values():
+            value.add_(2)
+    file = tmp_path / "their.pth"
+    names = {"model.": backbone, **BNNECKS[program]}
+    state = {}
+    for name, value in trained.state_dict().items():
+        begin = next(begin for begin in names if name.startswith(begin))
+        state[name.replace(begin, names[begin], 1)] = value
+    torch.save({"model": state}, file)
+    words = ["--backbone", "resnet18", "--weights", str(file), "--neck", "bnneck", *pool]
+    images = torch.randn(2, 3, 64, 32)
+    found = load_network(tested_network(testing_parser().parse_args(words))).eval().embed(images)
+    torch.testing.assert_close(found, trained.embed(images))
+    report = load_weights(build_model(spec, 5, weights="none"), file)
+    assert not report.missing and not report.unknown
+
+
+@pytest.mark.parametrize("name", ["swin_tiny", "swinv2_tiny_window8_256"])
+def test_a_swin_of_an_earlier_timm_is_the_same(name, tmp_path):
+    """timm 0.6 merged patches at the end of a stage, and kept what it computes."""
+    trained = create_model(name, None, weights="none", size=(256, 256)).model
+    state = {
+        re.sub(r"layers\.(\d)\.downsample", lambda found: f"layers.{int(found[1]) - 1}.downsample", key): value
+        for key, value in trained.state_dict().items()
+    }
+    assert "layers.0.downsample.norm.weight" in state and "layers.3.downsample.norm.weight" not in state
+    state |= {f"layers.0.blocks.1.{key}": torch.ones(1) for key in ("attn_mask", "attn.relative_position_index")}
+    torch.save(under("model.", state), tmp_path / "old.pth")
+    fresh = create_model(name, None, weights="none", size=(256, 256))
+    report = load_weights(fresh, tmp_path / "old.pth", strict=True)
+    assert not report.unknown
+    assert all(torch.equal(value, fresh.model.state_dict()[key]) for key, value in trained.state_dict().items())
+
+
+def test_a_file_older_than_the_counters_of_norms_is_complete(tmp_path):
+    trained = create_model("resnet18", 5, weights="none")
+    state = {key: value for key, value in trained.state_dict().items() if not key.endswith("num_batches_tracked")}
+    torch.save(state, tmp_path / "net_59.pth")
+    report = load_weights(create_model("resnet18", 5, weights="none"), tmp_path / "net_59.pth", strict=True)
+    assert len(report.loaded) == len(state) and not report.missing
 
 
 def test_a_swin_of_mmdetection_has_timms_names_and_tables():
