@@ -32,5 +32,6 @@ if ((10#$machines > 1)); then
 else
     place=(--standalone)
 fi
-exec "${PYTHON:-python}" -m torch.distributed.run "${place[@]}" --nproc_per_node "$processes" \
-    "$(dirname -- "$0")/train_DDP.py" "$@"
+here=$(cd -- "$(dirname -- "$0")" && pwd)
+export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}"
+exec "${PYTHON:-python}" -m person_reid.cli.launch "${place[@]}" --nproc_per_node "$processes" "$here/train_DDP.py" "$@"

@@ -80,9 +80,11 @@ def select_device(gpu_ids: str | int = "0") -> torch.device:
 
     try:
         number = int(gpu_ids)
+        if number < -1:
+            raise ValueError
     except ValueError:
         raise UserError(f"--gpu_ids {gpu_ids}: expected the number of one GPU, such as 0, or -1 for the CPU.") from None
-    if number < 0:
+    if number == -1:
         return _cpu()
     if torch.cuda.is_available():
         count = torch.cuda.device_count()

@@ -6,6 +6,8 @@ torchrun --standalone --nproc_per_node 4 test.py
 
 import logging
 import os
+import signal
+import sys
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -161,18 +163,26 @@ def _end_with(parent: int) -> None:
 
 
 def start_processes(command: str, gpu_ids: str, arguments: Sequence[str]) -> None:
-    """Run a person-reid command under torchrun, one process for each GPU of `--gpu_ids`, and wait until it ends.
+    """Run a person-reid command, one process for each GPU of `--gpu_ids`, as run_processes does."""
+    count = str(len(gpu_ids.split(",")))
+    os.environ |= importable()
+    run_processes(["--standalone", "--nproc_per_node", count, "-m", "person_reid", command, *arguments])
 
-    Raises UserError if a process fails; the process's own message is above it.
+
+def run_processes(words: Sequence[str]) -> None:
+    """Run processes as torchrun does with these words, and wait until they end.
+
+    Raises UserError if a process fails; the process's own message is above it. Ctrl-C raises KeyboardInterrupt.
     """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun
 
-    count = len(gpu_ids.split(","))
     try:
-        os.environ |= importable()
-        torchrun(["--standalone", "--nproc_per_node", str(count), "-m", "person_reid", command, *arguments])
+        torchrun(list(words))
     except ChildFailedError as error:
-        raise UserError(
-            f"One of the {count} processes on --gpu_ids {gpu_ids} ended with an error; see above."
-        ) from error
+        raise UserError("A process ended with an error; see above.") from error
+    except SignalException as error:
+        if error.sigval == signal.SIGINT:
+            raise KeyboardInterrupt from error
+        sys.exit(128 + error.sigval)

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from types import TracebackType
 
 from person_reid.basics import printable
 from person_reid.device import busy_cores
@@ -27,6 +28,15 @@ def wait_briefly() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", str(BUSY_SPINS if busy_cores() > cores - ours else SPINS))
 
 
+def report_interruption(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print an error that nobody caught, without a traceback if it is Ctrl-C while a command is being imported."""
+    if issubclass(kind, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = report_interruption
 wait_briefly()
 
 

@@ -6,6 +6,7 @@
 The first row shows the crop and flip alone; every other row includes them, too.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,10 @@ def augmented(bank: torch.Tensor, seed: int, settings: dict[str, Any]) -> npt.ND
 def sheet(pictures: dict[str, npt.NDArray[np.uint8]]) -> Image.Image:
     """Return one picture of the rows {name: images (N, H, W, 3)}, each below its name."""
     number, height, width, _ = next(iter(pictures.values())).shape
-    canvas = Image.new("RGB", (number * (width + GAP) + GAP, len(pictures) * (height + TEXT + GAP) + GAP), "white")
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(TEXT - 2)
+    font = ImageFont.load_default(TEXT - 2)
+    wide = max(number * (width + GAP), *(math.ceil(font.getlength(name)) + GAP for name in pictures)) + GAP
+    canvas = Image.new("RGB", (wide, len(pictures) * (height + TEXT + GAP) + GAP), "white")
+    draw = ImageDraw.Draw(canvas)
     for row, (name, images) in enumerate(pictures.items()):
         top = row * (height + TEXT + GAP)
         draw.text((GAP, top), name, "black", font)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -13,7 +14,15 @@ import numpy as np
 from person_reid.basics import UserError, printable, write_csv, write_json
 from person_reid.cli.parser import Parser
 from person_reid.retrieval.metrics import AVERAGE_PRECISIONS, Metrics, evaluate, merge_multi_query
-from person_reid.retrieval.results import RESULT, FeatureSet, load_multi_query, load_result, multi_query_file
+from person_reid.retrieval.results import (
+    QUERY_DIGEST,
+    RESULT,
+    FeatureSet,
+    load_multi_query,
+    load_result,
+    multi_query_file,
+    read_note,
+)
 from person_reid.retrieval.similarity import DISTANCES, Scores
 from person_reid.retrieval.single_shot import evaluate_single_shot
 
@@ -22,14 +31,20 @@ if TYPE_CHECKING:
 
     from person_reid.distributed import World
 
+log = logging.getLogger(__name__)
 WORST = 5  # queries printed by --save_per_query
 
 
-def evaluation_parser(text: str | None) -> Parser:
-    """Return a parser with the flags that every evaluation understands. text: the docstring of the script."""
+def evaluation_parser(
+    text: str | None, multi_query: str = "default: what test.py --multi wrote beside --result"
+) -> Parser:
+    """Return a parser with the flags that every evaluation understands.
+
+    text: the docstring of the script. multi_query: the help of that flag.
+    """
     parser = Parser(text)
     parser.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")
-    parser.add_argument("--multi_query", type=Path, help="default: what test.py --multi wrote beside --result")
+    parser.add_argument("--multi_query", type=Path, metavar="FILE", help=multi_query)
     parser.add_argument("--ap", default="trapezoidal", choices=AVERAGE_PRECISIONS, help="kind of average precision")
     parser.add_argument("--distance", default="cosine", choices=DISTANCES, help="use euclidean after test.py --no_norm")
     parser.add_argument("--ignore_cameras", action="store_true", help="count matches from the query's own camera, too")
@@ -92,10 +107,19 @@ def run_evaluation(
 def read_multi_query(args: Namespace, query: FeatureSet, by_default: bool) -> FeatureSet | None:
     """Return the queries with their multiple-query features, or None if there are none.
 
-    by_default: also read the file beside --result, not only one that --multi_query names.
+    by_default: also read the file beside --result, not only one that --multi_query names. One that belongs to other
+        queries, because another network was tested since, is passed over with a remark.
+
+    Raises UserError if --multi_query names such a file.
     """
     path = args.multi_query or multi_query_file(args.result)
     if args.multi_query is None and not (by_default and path.exists()):
+        return None
+    if read_note(path, QUERY_DIGEST) not in ("", query.digest()):
+        problem = f"{path}: belongs to other features than those of {args.result}. Write both with test.py --multi."
+        if args.multi_query:
+            raise UserError(problem)
+        log.warning("%s It is left out.", problem)
         return None
     return merge_multi_query(query, load_multi_query(path))
 

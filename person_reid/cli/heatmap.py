@@ -13,7 +13,7 @@ from textwrap import wrap
 
 from person_reid.cli.flags import add_tested_network
 from person_reid.cli.parser import Parser
-from person_reid.cli.tested import tested_network
+from person_reid.cli.tested import check_result_of, tested_network
 from person_reid.cli.values import positive, whole
 from person_reid.data.bank import load_bank
 from person_reid.deploy.load import load_network
@@ -45,6 +45,7 @@ def main(argv: list[str] | None = None) -> None:
         title, subtitle = "", ""
     else:
         query, gallery = load_result(options.result, paths=True)
+        check_result_of(options)
         index = options.query_index
         path, matches, total = ranking.look_up(query, gallery, index, options.top, test_dir=options.test_dir)
         title, subtitle = f"Query {index}: {ranking.headline(query, index)}", ranking.summary(matches, total)

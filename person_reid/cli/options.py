@@ -41,7 +41,7 @@ def parse_train(
     shared: --batchsize is for all GPUs of --gpu_ids together, as in train.py; opts.yaml holds the share of one.
     Raises UserError for options that cannot work, and for those that contradict a run to resume.
     """
-    parser = parser or training_parser(text)
+    trains, parser = parser is None, parser or training_parser(text)
     first = parser.parse_args(argv)
     if first.loss == "list":
         print(losses.table())
@@ -64,11 +64,26 @@ def parse_train(
     if first.config:
         options.config = " ".join(first.config)
     check_run_name(options.name)
+    if trains:
+        _refuse_ignored(parser, options)
     if options.warm_epoch > options.total_epoch:
         log.warning("The training ends before the learning rate has risen: --warm_epoch is more than --total_epoch.")
     if options.freeze_epochs >= options.total_epoch:
         log.warning("The backbone learns nothing: --freeze_epochs is not less than --total_epoch.")
     return resolve(options)
+
+
+def _refuse_ignored(parser: argparse.ArgumentParser, options: Namespace) -> None:
+    """Raise UserError for a flag that means nothing without another one."""
+    needs = {
+        "instances": (options.sampler != "shuffle", "--sampler pk"),
+        "DG_dir": (options.DG, "--DG"),
+        "aiter": (options.adv, "--adv"),
+        "ins_gamma": (options.instance or options.instance_id, "--instance or --instance_id"),
+    }
+    for flag, (used, other) in needs.items():
+        if not used and getattr(options, flag) != parser.get_default(flag):
+            raise UserError(f"--{flag} would be ignored without {other}.")
 
 
 def _pairs(words: Sequence[str]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from person_reid.cli.flags import add_tested_network
 from person_reid.cli.options import load_run_options
 from person_reid.cli.parser import Parser
 from person_reid.cli.reranking import add_rerank_flags, rerank_spec
-from person_reid.cli.tested import is_run, tested_network
+from person_reid.cli.tested import check_result_of, is_run, tested_network
 from person_reid.cli.values import whole
 from person_reid.deploy.load import load_network
 from person_reid.device import select_device
@@ -34,6 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parse(argv)
     run = load_run_options(options.name) if is_run(options) else None
     query, gallery = load_result(options.result, paths=True)
+    check_result_of(options)
 
     from person_reid.show import page, ranking, report  # matplotlib loads slowly
 

@@ -16,7 +16,7 @@ from person_reid.cli.values import THRESHOLD, some_path
 from person_reid.data.layout import read_split
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.pretrained import CONFIG
-from person_reid.deploy.publish import about_data, accuracy, save_pretrained
+from person_reid.deploy.publish import about_data, accuracy, check_output, save_pretrained
 from person_reid.device import select_device
 from person_reid.retrieval.thresholds import load_promise, load_threshold
 from person_reid.run_folder import RunFolder
@@ -34,6 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     for folder in options.test_dirs:
         for name in ("query", "gallery"):
             read_split(folder, name)  # a mistake in one is found before the work
+    check_output(options.output)
     check_target(options.output / CONFIG)
     threshold = load_threshold(options.threshold) if options.threshold else None
     promise = load_promise(options.threshold)

@@ -26,6 +26,7 @@ import os
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from person_reid.deploy.embedder import Embedder
 from person_reid.gallery.about import EVERYTHING, About, Filter, about_images, ago, moment, read_abouts
 from person_reid.gallery.build import add_images, agreed, check_network, describe_answers, find_images
 from person_reid.gallery.gallery import Gallery, open_gallery
+from person_reid.gallery.milvus import SCHEME
 from person_reid.retrieval.people import group_people, person_scores
 from person_reid.retrieval.thresholds import DIGITS, accepts, load_promise, load_threshold
 
@@ -114,13 +116,20 @@ def search_parser() -> Parser:
 def add(options: Namespace) -> None:
     """Add images to an index, and create it if it does not exist."""
     paths = find_images(options.images)
+    there_is_none = not Path(options.index).exists() and not options.index.startswith(SCHEME)
     index = open_gallery(options.index)
     new = index.missing(paths)
     every = options.about or options.pattern or options.person
     abouts = about_images(paths if every else map(Path, new), options.about, options.pattern)
     if options.person:
         abouts = {path: about._replace(identity=options.person) for path, about in abouts.items()}
-    count = add_images(index, embedder_of(index, options), new, abouts)
+    try:
+        count = add_images(index, embedder_of(index, options), new, abouts)
+    except BaseException:
+        if there_is_none and not len(index):  # else it would be another network's
+            index.close()
+            Path(options.index).unlink()
+        raise
     if every:
         added = set(new)
         index.describe({path: about for path, about in abouts.items() if path not in added})
@@ -177,7 +186,8 @@ def ask(options: Namespace) -> None:
     answers = index.search(embedder_of(index, options)(queries), options.top, among=asked_for(options))
     described = describe_answers(queries, answers, threshold)
     for answer in described:
-        print(printable(answer["image"]) + ("" if answer["known"] else ": nobody I know"))
+        nobody = "nobody I know" if answer["matches"] else "no image that the filters let through"
+        print(printable(answer["image"]) + ("" if answer["known"] else f": {nobody}"))
         for match in answer["matches"]:
             remark = "" if match["accepted"] else "(too low) "
             who = ", ".join(f"{name} {match[name]}" for name in ("identity", "camera") if name in match)
@@ -204,7 +214,10 @@ def recognise(options: Namespace) -> None:
     features = embedder_of(index, options)(queries)
     groups = [slice(None)] if options.together else [slice(i, i + 1) for i in range(len(queries))]
     entries = index.entries(replace(asked_for(options) or EVERYTHING, named=""))
-    known = (([about.identity or "" for _, about in images], matrix) for images, matrix in entries)
+    if not (first := next(entries, None)) and asked_for(options):
+        raise UserError(f"{options.index}: no image of a known person in it that the filters let through.")
+    every = chain([first] if first else [], entries)
+    known = (([about.identity or "" for _, about in images], matrix) for images, matrix in every)
     names, scores = person_scores([features[group] for group in groups], known)
     answers = []
     for images, row in zip((queries[group] for group in groups), scores.tolist(), strict=True):

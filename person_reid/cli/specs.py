@@ -89,20 +89,23 @@ def loss_plan(options: Namespace) -> LossPlan:
     if options.alpha:
         flags["verification"] = "--alpha"
         terms.append(LossTerm("verification", options.alpha))
-    listed = losses.parse(options.loss or "")
+    listed = losses.parse_terms(options.loss or "")
     for name in listed:
         if name in flags:
             raise UserError(f"The loss {name} is asked for twice, by {flags[name]} and by --loss {options.loss}.")
         _check_head(name, options.loss, options.head)
-    weight = listed.pop("cross_entropy", 1.0)
-    terms += [LossTerm(name, weight) for name, weight in listed.items()]
+    weight, settings = listed.pop("cross_entropy", (1.0, {}))
+    if "smoothing" in settings:
+        raise UserError(f"--loss {options.loss}: choose the smoothing by --label_smoothing.")
+    terms += [LossTerm(name, weight, losses.typed(name, given)) for name, (weight, given) in listed.items()]
     taught = tuple(term for term in terms if term.needs_teacher)
     if taught and not options.teacher:
         raise UserError(f"--loss {options.loss}: {taught[0].name} needs a teacher: --teacher RUN or FILE.")
     if options.teacher and not taught:
         raise UserError(f"--teacher {options.teacher} would be ignored. Say how to learn: --loss teacher_features:5.")
     rest = tuple(term for term in terms if not term.needs_teacher)
-    return LossPlan(options.head, options.label_smoothing, weight, rest, taught)
+    of_head = losses.typed(losses.HEADS[options.head], settings)
+    return LossPlan(options.head, options.label_smoothing, weight, of_head, rest, taught)
 
 
 def _check_head(name: str, listed: str, head: str) -> None:

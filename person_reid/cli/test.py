@@ -19,14 +19,14 @@ from pathlib import Path
 
 import torch
 
-from person_reid.basics import UserError, check_target, write_json
+from person_reid.basics import UserError, check_target, quoted, write_json
 from person_reid.cli.flags import testing_parser
-from person_reid.cli.tested import is_run, open_embedder
+from person_reid.cli.tested import is_run, network_name, open_embedder
 from person_reid.data.bank import load_bank, open_bank
 from person_reid.data.layout import read_split
 from person_reid.distributed import World, join_world
 from person_reid.retrieval.metrics import Metrics, evaluate, merge_multi_query
-from person_reid.retrieval.results import FeatureSet, multi_query_file, save_multi_query, save_result
+from person_reid.retrieval.results import RESULT, FeatureSet, multi_query_file, save_multi_query, save_result
 from person_reid.retrieval.similarity import DISTANCES
 from person_reid.retrieval.target import CameraNorm, Whitening
 from person_reid.run_folder import RunFolder
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def report(options: Namespace, query: FeatureSet, gallery: FeatureSet, images: FeatureSet | None) -> None:
     """Write the result files and print the metrics. images: of multiple queries, or None."""
-    save_result(options.result, query, gallery)
+    save_result(options.result, query, gallery, network_name(options))
     distance, remark = ("euclidean", " (Euclidean distance)") if options.no_norm else ("cosine", "")
 
     def measure(queries: FeatureSet) -> Metrics:
@@ -70,7 +70,7 @@ def report(options: Namespace, query: FeatureSet, gallery: FeatureSet, images: F
 
     found = {"single": measure(query)}
     if images:
-        save_multi_query(multi_query_file(options.result), images)
+        save_multi_query(multi_query_file(options.result), images, query)
         found["multi"] = measure(merge_multi_query(query, images))
     lines = [metrics.line("multi " if name == "multi" else "") + remark for name, metrics in found.items()]
     print("\n".join(lines))
@@ -79,9 +79,11 @@ def report(options: Namespace, query: FeatureSet, gallery: FeatureSet, images: F
     if is_run(options):
         where = f"{options.name} {options.which_epoch} {options.test_dir}"
         RunFolder(options.name).add_results(f"{where}: {line}" for line in lines)
-    print(f"Features are in {options.result}. Look at a ranking: python demo.py --query_index 0")
+    where = "" if options.result == RESULT else f" --result {quoted(options.result)}"
+    print(f"Features are in {options.result}. Look at a ranking: python demo.py --query_index 0{where}")
     if options.no_norm:
-        print("They are not of unit length: python evaluate.py --distance euclidean ranks them as these figures do.")
+        command = f"python evaluate.py --distance euclidean{where}"
+        print(f"They are not of unit length: {command} ranks them as these figures do.")
 
 
 def extractor(options: Namespace, world: World) -> Callable[[str], FeatureSet]:

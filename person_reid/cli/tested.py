@@ -31,6 +31,7 @@ from person_reid.deploy.pretrained import CONFIG, open_pretrained
 from person_reid.device import select_device
 from person_reid.models.spec import PUBLISHED_CLASSES, NetworkSpec
 from person_reid.retrieval.features import parse_scales
+from person_reid.retrieval.results import NETWORK, read_note
 from person_reid.retrieval.target import reestimate_batch_norms
 from person_reid.run_folder import RunFolder
 
@@ -69,6 +70,24 @@ def title(options: Namespace) -> str:
     """Return the network that the flags of test.py name, in words."""
     named = f"{options.name} {options.which_epoch}" if is_run(options) else f"{options.backbone} {options.weights}"
     return getattr(options, "from") or named
+
+
+def network_name(options: Namespace) -> str:
+    """Return the network that the flags of test.py name, as a result file notes it: without folders, which may move."""
+    if is_run(options):
+        return f"{options.name} {options.which_epoch}"
+    file = getattr(options, "engine", None) or getattr(options, "from") or options.weights or ""
+    return " ".join(filter(None, (options.backbone, Path(file).name)))
+
+
+def check_result_of(options: Namespace) -> None:
+    """Raise UserError if the file --result holds the features of another network than the flags name."""
+    found, asked = read_note(options.result, NETWORK), network_name(options)
+    if found and found != asked:
+        raise UserError(
+            f"{options.result}: holds the features of {found!r}, not of {asked!r}. Name that network, or extract the "
+            "features of this one with test.py."
+        )
 
 
 def tested_network(options: Namespace) -> TestedNetwork:
@@ -124,6 +143,8 @@ def open_embedder(options: Namespace, target: Callable[[tuple[int, int]], torch.
     target: (height, width) → the bank of images whose batch-norm statistics the network is to have (--adapt_bn).
     """
     settings, device = _settings(options), select_device(options.gpu_ids)
+    if options.engine and Path(options.engine).suffix.lower() not in READABLE:
+        raise UserError(f"--engine {options.engine}: expected a file that ends in {', '.join(READABLE)}.")
     network = options.engine or tested_network(options)
     with TemporaryDirectory() as folder:
         if target:

@@ -63,4 +63,4 @@ def describe(options: Namespace) -> None:
         network = build_model(NetworkSpec.of(vars(options)), classes, weights="none")
     print(yaml.safe_dump(vars(options)), end="")
     print(f"# {parameter_count(network) / 1e6:.2f} M parameters, {classes} identities", end="")
-    print("" if laid_out else f" (Market-1501's: {options.data_dir} is not there)")
+    print("" if laid_out else f" (Market-1501's: {options.data_dir} is not laid out)")

@@ -194,7 +194,7 @@ def read_csv(file: Path, columns: Sequence[str], optional: Sequence[str] = ()) -
     except CSVError as error:
         raise UserError(f"{file}: not readable as CSV: {error}.") from error
     if not set(columns) <= set(names):
-        expected, found = ",".join([*columns, *optional]), ", ".join(names) or "no lines"
+        expected, found = ",".join(dict.fromkeys([*columns, *optional])), ", ".join(names) or "no lines"
         raise UserError(f"{file}: expected the columns {expected} in the first line; found {found}.")
     if not rows:
         raise UserError(f"{file}: nothing is listed below the first line.")

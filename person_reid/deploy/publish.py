@@ -9,6 +9,7 @@ the folder is executed when it is read (pretrained.py).
 """
 
 import hashlib
+import json
 import platform
 import time
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ import jinja2
 import torch
 from safetensors.torch import save
 
-from person_reid.basics import atomic_write, write_json, write_text
+from person_reid.basics import UserError, atomic_write, write_json, write_text
 from person_reid.data.augment import MEAN, STD
 from person_reid.data.bank import open_bank
 from person_reid.data.datasets import DATA_SETS
@@ -36,6 +37,7 @@ from person_reid.retrieval.promise import Promise
 from person_reid.retrieval.results import FeatureSet
 from person_reid.versions import versions
 
+LIBRARY = "person_reid"
 TIMED = 64  # images
 TEMPLATE = Path(__file__).parent / "card.md.jinja"
 
@@ -81,6 +83,20 @@ def about_data(folder: str | Path) -> tuple[str, str]:
     return name, next((known.licence for known in DATA_SETS.values() if known.name == name), "not known")
 
 
+def check_output(folder: str | Path) -> None:
+    """Raise UserError if save_pretrained would replace a file that it has not written."""
+    folder = Path(folder)
+    if folder.is_file():
+        raise UserError(f"{folder}: a file; expected the name of a folder to write.")
+    there = [name for name in (CARD, CONFIG, SAFETENSORS) if (folder / name).exists()]
+    try:
+        own = not there or json.loads((folder / CONFIG).read_text(encoding="utf-8"))["library"] == LIBRARY
+    except (OSError, ValueError, LookupError, TypeError):
+        own = False
+    if not own:
+        raise UserError(f"{folder}: holds {', '.join(there)}, not written by save_pretrained. Choose another folder.")
+
+
 def save_pretrained(
     source: str | TestedNetwork,
     folder: str | Path,
@@ -95,8 +111,10 @@ def save_pretrained(
     accuracies: for the card. trained_on: name and terms of the training data. threshold: the cosine similarity from
     which two images show the same person. promise: what is promised of it.
 
-    Raises UserError for weights that do not fit, and OSError, naming the file, if one cannot be written.
+    Raises UserError for weights that do not fit and for files of somebody else's in the folder, and OSError, naming the
+    file, if one cannot be written.
     """
+    check_output(folder)
     tested = network_of_run(source) if isinstance(source, str) else source
     folder, network = Path(folder), load_network(tested).eval()
     tensors = {name: value.detach().contiguous().clone() for name, value in network.state_dict().items()}
@@ -104,7 +122,7 @@ def save_pretrained(
     with atomic_write(folder / SAFETENSORS) as temporary:
         temporary.write_bytes(content)
     config = {
-        "library": "person_reid",
+        "library": LIBRARY,
         "versions": versions(),
         "network": asdict(tested.spec),
         "num_classes": tested.num_classes,

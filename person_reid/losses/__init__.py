@@ -11,6 +11,7 @@ folder holds one family, with its formula and paper.
 
 import inspect
 import math
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -133,9 +134,7 @@ def create(
     known = inspect.signature(entry.loss).parameters
     numbers = {"num_classes": num_classes, "dim": dim, "taught_dim": taught_dim}
     for setting in settings:
-        if setting not in known:
-            expected = ", ".join(sorted(known.keys() - numbers.keys())) or "none"
-            raise UserError(f"loss {name}: no setting {setting!r}; it has {expected}.{did_you_mean(setting, known)}")
+        _check_setting(name, setting, known.keys() - numbers.keys())
     for number, value in numbers.items():
         if number in known:
             if value is None:
@@ -151,22 +150,60 @@ def published(flag: str, num_classes: int | None = None, dim: int | None = None,
 
 
 def parse(text: str) -> dict[str, float]:
-    """Parse a list such as "triplet:1.0,center:5e-4" into {name: weight}; the default weight is 1.0.
+    """Parse a list such as "triplet:1.0,center:5e-4" into {name: weight}, as parse_terms does."""
+    return {name: weight for name, (weight, _) in parse_terms(text).items()}
+
+
+def parse_terms(text: str) -> dict[str, tuple[float, dict[str, str]]]:
+    """Parse a list such as "triplet:0.5:margin=0.2,center" into {name: (weight, {setting: text})}; the weight may miss.
 
     Raises UserError for an unknown name, a repeated name, and a weight that is not a number of 0 or above.
     """
-    weights: dict[str, float] = {}
+    terms: dict[str, tuple[float, dict[str, str]]] = {}
     for part in filter(None, map(str.strip, text.split(","))):
-        name, _, weight = part.partition(":")
+        name, *words = part.split(":")
         check_name(name)
+        settings = dict(word.split("=", 1) for word in words if "=" in word)
+        weights = [word for word in words if "=" not in word]
         try:
-            value = float(weight or 1.0)
+            weight = float("".join(weights) or 1.0)
         except ValueError:
-            value = math.nan
-        if not 0 <= value < math.inf or name in weights:
-            raise UserError(f"loss {part!r}: expected name:weight, such as triplet:0.5, each name once.")
-        weights[name] = value
-    return weights
+            weight = math.nan
+        if not 0 <= weight < math.inf or len(weights) > 1 or name in terms:
+            raise UserError(
+                f"loss {part!r}: expected name:weight or name:weight:setting=value, such as triplet:0.5:margin=0.2, "
+                "each name once."
+            )
+        terms[name] = weight, settings
+    return terms
+
+
+def typed(name: str, settings: Mapping[str, str]) -> dict[str, Any]:
+    """Return the settings of the loss called `name`, given as text, in their own types: float, int, bool or str.
+
+    Raises UserError for an unknown setting and for a value that does not fit.
+    """
+    parameters = inspect.signature(REGISTRY[name].loss).parameters.values()
+    known = {each.name: each.default for each in parameters if each.default is not each.empty}
+    values: dict[str, Any] = {}
+    for setting, text in settings.items():
+        _check_setting(name, setting, known)
+        kind = type(known[setting])
+        try:
+            values[setting] = {"true": True, "false": False}[text] if kind is bool else kind(text)
+            if kind is float and not math.isfinite(values[setting]):
+                raise ValueError
+        except (KeyError, ValueError):
+            expected = {bool: "true or false", int: "a whole number"}.get(kind, "a number")
+            raise UserError(f"loss {name}: {setting}={text}: expected {expected}, such as {known[setting]}.") from None
+    return values
+
+
+def _check_setting(name: str, setting: str, known: Collection[str]) -> None:
+    """Raise UserError if the loss called `name` has no such setting."""
+    if setting not in known:
+        expected = ", ".join(sorted(known)) or "none"
+        raise UserError(f"loss {name}: no setting {setting!r}; it has {expected}.{did_you_mean(setting, known)}")
 
 
 def names() -> list[str]:

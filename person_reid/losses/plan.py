@@ -40,13 +40,15 @@ class LossPlan:
     """Everything that is minimised: the classifier's loss and the terms added to it.
 
     head: the classifier, "linear", "cosine", "arcface" or "circle", which decides its loss.
-    label_smoothing, classification_weight: of the classifier's loss; the smoothing is in [0, 1).
+    label_smoothing, classification_weight, classification_settings: of the classifier's loss; the smoothing is in
+        [0, 1).
     taught: further terms, which compare the network with a teacher.
     """
 
     head: str = "linear"
     label_smoothing: float = 0.0
     classification_weight: float = 1.0
+    classification_settings: Mapping[str, Any] = field(default_factory=dict)
     terms: tuple[LossTerm, ...] = ()
     taught: tuple[LossTerm, ...] = ()
 

@@ -10,6 +10,7 @@ scores are ordered by gallery index. A query without a match counts as 0, and me
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -26,6 +27,7 @@ if TYPE_CHECKING:  # evaluate.py starts without torch
 
     from person_reid.distributed import World
 
+log = logging.getLogger(__name__)
 IndexPairs = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]  # query indices (P,) and gallery indices (P,)
 
 
@@ -112,6 +114,8 @@ def evaluate(
         raise UserError(f"{len(query)} queries and {len(gallery)} gallery images: expected at least one of each.")
     scores = scores or CosineScores(query.features, gallery.features)
     pairs, junk = find_pairs(query, gallery, ignore_cameras)
+    if not len(pairs[0]):
+        log.warning("No query has a match in the gallery, so every figure is 0. Do both come from the same data set?")
     ranks = rank_matches(scores, (len(query), len(gallery)), pairs, junk, gallery.labels == -1, workers)
     return summarize(ranks, pairs[0], len(query), len(gallery), ap)
 

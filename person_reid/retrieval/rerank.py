@@ -16,7 +16,7 @@ from person_reid.retrieval.faiss_neighbours import FaissNeighbours
 from person_reid.retrieval.graph import GraphScores
 from person_reid.retrieval.graph_dense import DenseGraphScores, fits
 from person_reid.retrieval.k_reciprocal import KReciprocalScores
-from person_reid.retrieval.neighbours import ExactNeighbours, NeighbourSearch
+from person_reid.retrieval.neighbours import ExactNeighbours, NeighbourSearch, check_neighbours
 from person_reid.retrieval.similarity import CHUNK_BYTES, MOST_ROWS, Features, Scores, thread_count
 
 if TYPE_CHECKING:  # evaluate.py starts without torch
@@ -98,6 +98,8 @@ def rescorer(spec: RerankSpec) -> Callable[..., Scores]:
 
     def rescore(query: Features, gallery: Features, device: torch.device | None = None) -> Scores:
         query, gallery = query.astype(np.float32, copy=False), gallery.astype(np.float32, copy=False)
+        if "k2" in settings:
+            check_neighbours(int(settings["k1"]), int(settings["k2"]), len(gallery))
         num_images, dimension = len(query) + len(gallery), query.shape[1]
         budget = plan_memory(spec, num_images, 4 * dimension + bytes_per_image(**settings))
         chosen: dict[str, Any] = settings | {"neighbours": SEARCHES[spec.neighbours](device, budget)}

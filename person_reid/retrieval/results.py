@@ -1,7 +1,8 @@
 """Result files: the features that test.py writes and all later steps read.
 
 The keys are the published ones: gallery_f (N, D), gallery_label and gallery_cam (1, N), the same for query_ and, in
-multi_query.mat, for mquery_; also gallery_path and query_path, one image per row. Features too large for MATLAB 5 are
+multi_query.mat, for mquery_; also gallery_path and query_path, one image per row, `network`, what the features are of,
+and in multi_query.mat query_digest, the features of the queries that it belongs to. Features too large for MATLAB 5 are
 written as MATLAB 7.3, which is HDF5, under the same name; so are names of images that are not UTF-8.
 
     from person_reid.retrieval.results import load_result
@@ -10,7 +11,8 @@ written as MATLAB 7.3, which is HDF5, under the same name; so are names of image
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ MATLAB5_LIMIT = 2**31 - 1  # bytes in one variable, for MATLAB itself
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 USER_BLOCK = 512  # where HDF5 begins in a MATLAB 7.3 file
 COMPRESSION = 1100  # bytes that one byte of an HDF5 file may stand for; gzip reaches 1032
+NETWORK, QUERY_DIGEST = "network", "query_digest"
 KINDS = {"O": "cells or a sparse matrix", "V": "a struct", "c": "complex numbers", "U": "text", "S": "text"}
 
 
@@ -60,6 +63,10 @@ class FeatureSet:
         """Return the images at these positions."""
         paths = None if self.paths is None else [self.paths[i] for i in index]
         return FeatureSet(self.features[index], self.labels[index], self.cameras[index], paths)
+
+    def digest(self) -> str:
+        """Return a checksum of the features."""
+        return hashlib.sha256(self.features.tobytes()).hexdigest()
 
     def check(self, source: str) -> None:
         """Raise a UserError, opening with `source`, if no metric could rank these features."""
@@ -103,14 +110,17 @@ def multi_query_file(result: str | Path) -> Path:
     return result.with_name(f"{own}multi_query.mat")
 
 
-def save_result(path: str | Path, query: FeatureSet, gallery: FeatureSet) -> None:
-    """Write two FeatureSets atomically to the file that evaluate.py reads. Raises OSError if the disk is full."""
-    _save(path, {"gallery": gallery, "query": query})
+def save_result(path: str | Path, query: FeatureSet, gallery: FeatureSet, network: str = "") -> None:
+    """Write two FeatureSets atomically to the file that evaluate.py reads. Raises OSError if the disk is full.
+
+    network: what computed the features, in words.
+    """
+    _save(path, {"gallery": gallery, "query": query}, {NETWORK: network})
 
 
-def save_multi_query(path: str | Path, multi_query: FeatureSet) -> None:
-    """Write multi_query.mat: the images of every query's identity in its camera."""
-    _save(path, {"mquery": multi_query})
+def save_multi_query(path: str | Path, multi_query: FeatureSet, query: FeatureSet) -> None:
+    """Write multi_query.mat: the images of every query's identity in its camera. query: the queries."""
+    _save(path, {"mquery": multi_query}, {QUERY_DIGEST: query.digest()})
 
 
 def save_gallery(path: str | Path, gallery: FeatureSet) -> None:
@@ -143,8 +153,15 @@ def load_gallery(path: str | Path) -> FeatureSet:
     return _load(path, ("gallery",), paths=True)[0]
 
 
-def _save(path: str | Path, sets: Mapping[str, FeatureSet]) -> None:
-    values, names = {}, ""
+def read_note(path: str | Path, key: str) -> str:
+    """Return the text that is NETWORK or QUERY_DIGEST in a file, "" if it has none, as files of the published code."""
+    found = _read(Path(path), [key]).get(key)
+    return "" if found is None else str(np.ravel(found)[0]).rstrip(" ")
+
+
+def _save(path: str | Path, sets: Mapping[str, FeatureSet], notes: Mapping[str, str] | None = None) -> None:
+    values = {key: np.array([text]) for key, text in (notes or {}).items() if text}
+    names = "".join((notes or {}).values())
     for name, images in sets.items():
         images.check(f"{path}: {name}")
         values[f"{name}_f"] = images.features
@@ -193,21 +210,8 @@ def _write_hdf5(path: Path, values: Mapping[str, npt.NDArray[Any]]) -> None:
 
 
 def _load(path: str | Path, names: Sequence[str], paths: bool) -> list[FeatureSet]:
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no features there. Extract them first: python test.py --name NAME")
     wanted = [f"{name}_{part}" for name in names for part in ("f", "label", "cam")]
-    texts = [f"{name}_path" for name in names] if paths else []
-    with path.open("rb") as file:
-        start = file.read(USER_BLOCK + len(HDF5_SIGNATURE))
-    hdf5 = HDF5_SIGNATURE in (start[: len(HDF5_SIGNATURE)], start[USER_BLOCK:])
-    read = _read_hdf5 if hdf5 else scipy.io.loadmat
-    try:
-        values = read(path, variable_names=wanted + texts)
-    except UserError:
-        raise
-    except Exception as error:  # the readers may raise any exception for a damaged file
-        raise UserError(f"{path}: damaged, or not a MATLAB file ({error}). Extract the features again.") from None
+    values = _read(Path(path), wanted + [f"{name}_path" for name in names if paths])
     missing = [key for key in wanted if key not in values]
     if missing:
         raise UserError(f"{path}: no {missing[0]!r} in it; expected {', '.join(wanted)}, as test.py writes them.")
@@ -224,6 +228,22 @@ def _load(path: str | Path, names: Sequence[str], paths: bool) -> list[FeatureSe
     return sets
 
 
+def _read(path: Path, names: list[str]) -> dict[str, Any]:
+    """Return those of the variables that a MATLAB file has. Raises UserError if it is missing or damaged."""
+    if not path.is_file():
+        raise UserError(f"{path}: no features there. Extract them first: python test.py --name NAME")
+    with path.open("rb") as file:
+        start = file.read(USER_BLOCK + len(HDF5_SIGNATURE))
+    hdf5 = HDF5_SIGNATURE in (start[: len(HDF5_SIGNATURE)], start[USER_BLOCK:])
+    read: Callable[..., dict[str, Any]] = _read_hdf5 if hdf5 else scipy.io.loadmat
+    try:
+        return read(path, variable_names=names)
+    except UserError:
+        raise
+    except Exception as error:  # the readers may raise any exception for a damaged file
+        raise UserError(f"{path}: damaged, or not a MATLAB file ({error}). Extract the features again.") from None
+
+
 def _read_hdf5(path: Path, variable_names: list[str]) -> dict[str, Any]:
     import h5py
 
@@ -234,7 +254,7 @@ def _read_hdf5(path: Path, variable_names: list[str]) -> dict[str, Any]:
                 raise UserError(f"{path}: {key!r} {problem}. Extract the features again with test.py.")
             if key in file:
                 values[key] = file[key][()].T
-                if key.endswith("_path"):
+                if key.endswith("_path") or key in (NETWORK, QUERY_DIGEST):
                     texts = (row.astype("<u2").tobytes() for row in values[key])
                     values[key] = [text.decode("utf-16-le", "surrogatepass") for text in texts]
     return values

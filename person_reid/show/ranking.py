@@ -133,18 +133,14 @@ def paths_of(images: FeatureSet, split: str, test_dir: Folder = None) -> list[st
 
 
 def find_image(path: str | Path, test_dir: Folder = None) -> Path:
-    """Return where an image of a result file is now: below `test_dir` if it is there, else in its old place.
+    """Return where an image of a result file is now: below `test_dir` if that is given, else in its old place.
 
-    path: as in the file, ending in <split>/<identity>/<name>. Raises UserError if it is in neither place.
+    path: as in the file, ending in <split>/<identity>/<name>. Raises UserError if it is not there.
     """
-    places = [Path(path)]
-    if test_dir:
-        places.insert(0, Path(test_dir, *PurePosixPath(path).parts[-3:]))
-    for place in places:
-        if place.is_file():
-            return place
-    looked = " nor ".join(str(place) for place in places)
-    raise UserError(f"{looked}: no such image. If they moved, pass the folder of query and gallery as --test_dir.")
+    place = Path(test_dir, *PurePosixPath(path).parts[-3:]) if test_dir else Path(path)
+    if not place.is_file():
+        raise UserError(f"{place}: no such image. If they moved, pass the folder of query and gallery as --test_dir.")
+    return place
 
 
 def describe_ranking(

@@ -71,7 +71,7 @@ def picture(
         raise UserError(f"--save {save}: the picture would be {max(width, height):.0f} inches long. Show fewer images.")
     with matplotlib.rc_context(theme(dark)):
         figure = Figure(figsize=(width, height), layout=layout)
-        known = figure.canvas.get_supported_filetypes()
+        known = figure.canvas.get_supported_filetypes().keys() - {"pgf"}  # needs TeX
         file_type = save.suffix.lower().lstrip(".")
         if file_type not in known:
             raise UserError(f"--save {save}: expected a file name that ends in one of .{', .'.join(sorted(known))}.")

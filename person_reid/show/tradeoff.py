@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from person_reid.basics import printable
 from person_reid.show.style import LINES, panel, picture
@@ -45,8 +45,9 @@ def draw_panels(panels: Mapping[tuple[str, str], Sequence[Point]], save: str | P
     with picture(save, 1 + 5 * len(panels) + 3.5 * numbered, 4.6) as figure:
         all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, ((title, cost), points) in zip(all_axes, panels.items(), strict=True):
-            _scale(panel(axes, title, cost, "mAP, %"))
-            middle = (min(point.cost for point in points) * max(point.cost for point in points)) ** 0.5
+            least, most = min(point.cost for point in points), max(point.cost for point in points)
+            _scale(panel(axes, title, cost, "mAP, %"), wide=most > 5 * least)
+            middle = (least * most) ** 0.5
             for point in points:
                 number = names.index(point.name)
                 colour, empty = LINES[number % len(LINES)], axes.get_facecolor()
@@ -84,10 +85,10 @@ def _legend(figure: Figure, names: Sequence[str]) -> None:
         text.set_parse_math(False)
 
 
-def _scale(axes: Axes) -> None:
-    """Scale the costs by their logarithm, with plain numbers."""
+def _scale(axes: Axes, wide: bool) -> None:
+    """Scale the costs by their logarithm, with plain numbers. wide: they differ by more than 1, 2, 5 divide well."""
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(4))
     axes.xaxis.set_minor_formatter("")
     axes.margins(0.1, 0.15)

@@ -51,7 +51,9 @@ class Criterion(TermLosses):
     def __init__(self, plan: LossPlan, num_classes: int, dim: int, parts: int = 1, taught_dim: int = 0) -> None:
         super().__init__(plan.terms, parts, num_classes=num_classes, dim=dim)
         self.classification_weight = plan.classification_weight
-        self.classification = losses.create(losses.HEADS[plan.head], smoothing=plan.label_smoothing)
+        self.classification = losses.create(
+            losses.HEADS[plan.head], smoothing=plan.label_smoothing, **plan.classification_settings
+        )
         self.taught = TermLosses(plan.taught, parts, dim=dim, taught_dim=taught_dim)
 
     def forward(self, features: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

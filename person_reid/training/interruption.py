@@ -4,6 +4,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from person_reid.basics import write_text
 from person_reid.data.layout import Split
@@ -27,16 +28,32 @@ class Stopped(Exception):
 
 @contextmanager
 def stop_signal() -> Iterator[Callable[[], bool]]:
-    """Yield a function that returns whether SIGTERM has come; the process can then end at its next safe point."""
-    received: list[bool] = []
+    """Yield a function that returns whether SIGTERM has come; the process can then end at its next safe point.
+
+    Ctrl-C raises KeyboardInterrupt as ever and, if Python has lost that in a callback, at the next call.
+    """
+    received: list[int] = []
     if threading.current_thread() is not threading.main_thread():  # Python allows signal handlers only there
         yield lambda: False
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: received.append(True))
+
+    def interrupt(number: int, _: Any) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    def stop() -> bool:
+        if signal.SIGINT in received:
+            raise KeyboardInterrupt
+        return bool(received)
+
+    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, lambda number, _: received.append(number))}
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not of a process that ignores it, by nohup
+        before[signal.SIGINT] = signal.signal(signal.SIGINT, interrupt)
     try:
-        yield lambda: bool(received)
+        yield stop
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def not_finite_message(error: NotFinite, sampler: Sampler, split: Split, run: RunFolder) -> str:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from person_reid.basics import UserError
+from person_reid.basics import UserError, quoted
 from person_reid.data.bank import BatchSource, fingerprint
 from person_reid.data.layout import Split, join_splits, read_further_splits, read_training_splits, read_unlabelled
 from person_reid.data.unlabelled import read_people
@@ -243,7 +243,9 @@ def _fit(training: Training, run: RunFolder, spec: TrainSpec, world: World) -> N
             if leads:
                 run.save_weights("average_bn", averaged)
     if leads:
-        log.info("Done: %s/net_last.pth. Test it: python test.py --name %s", run.path, run.name)
+        root = spec.data.roots[0]
+        place = f" --test_dir {quoted(root)}" if (root / "query").is_dir() else ""
+        log.info("Done: %s/net_last.pth. Test it: python test.py --name %s%s", run.path, quoted(run.name), place)
 
 
 def _measure(training: Training, spec: TrainSpec, world: World) -> dict[str, float]:

@@ -209,7 +209,7 @@ class Trainer:
         self.criterion.train()
         backbone_learns = epoch >= self.spec.optimizer.freeze_epochs
         self.network.model.train(backbone_learns)
-        for parameter in self.optimizer.param_groups[BACKBONE]["params"]:  # without what _freeze_unused froze for good
+        for parameter in self.optimizer.param_groups[BACKBONE]["params"]:  # not of unused classifiers
             parameter.requires_grad_(backbone_learns)
         if self.world.size > 1:  # new each epoch: DDP relies on which parameters learn
             self.objective = DistributedDataParallel(self.module)

@@ -16,7 +16,7 @@ import evaluate_rerank
 from person_reid.basics import UserError
 from person_reid.cli import threshold
 from person_reid.retrieval.promise import Promise, promised
-from person_reid.retrieval.results import load_result, save_result
+from person_reid.retrieval.results import load_multi_query, load_result, save_multi_query, save_result
 from tests.retrieval.test_promise import people
 from tests.support import ROOT
 
@@ -59,6 +59,24 @@ def test_which_multiple_query_belongs_to_a_result_tells_its_name(result, publish
         shutil.copy(fixtures / "retrieval" / "multi_query.mat", tmp_path / name)
         evaluate.main(["--result", str(tmp_path / "market.mat")])
         assert re.fullmatch(expected, capsys.readouterr().out)
+
+
+def test_a_multiple_query_of_another_network_is_left_out(fixtures, capsys, tmp_path, monkeypatch):
+    """`test.py --multi`, then test.py with another network: the published suite mixes the two."""
+    monkeypatch.chdir(tmp_path)
+    query, gallery = load_result(fixtures / "retrieval" / "pytorch_result.mat")
+    images = load_multi_query(fixtures / "retrieval" / "multi_query.mat")
+    save_multi_query("multi_query.mat", images, query)
+    save_result("pytorch_result.mat", query, gallery)
+    evaluate.main([])
+    assert capsys.readouterr().out.count("mAP:") == 2
+    query.features = query.features[:, ::-1].copy()
+    save_result("pytorch_result.mat", query, gallery)
+    evaluate.main([])
+    captured = capsys.readouterr()
+    assert captured.out.count("mAP:") == 1 and "multi_query.mat: belongs to other features" in captured.err
+    with pytest.raises(UserError, match=r"belongs to other features than those of pytorch_result\.mat"):
+        evaluate.main(["--multi_query", "multi_query.mat"])
 
 
 def test_the_distance_is_named_where_it_is_not_the_usual(result, published, capsys):

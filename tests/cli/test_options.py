@@ -256,6 +256,22 @@ def test_resume_takes_the_runs_own_options_and_refuses_others(tmp_path):
         parse_train(["--name", "old", "--resume", "--lr", "0.1"])
 
 
+@pytest.mark.parametrize(
+    ("flags", "other"),
+    [
+        (["--instances", "8"], "--sampler pk"),
+        (["--DG_dir", "elsewhere"], "--DG"),
+        (["--aiter", "3"], "--adv"),
+        (["--ins_gamma", "5"], "--instance"),
+    ],
+)
+def test_a_flag_that_means_nothing_without_another_is_refused(flags, other):
+    with pytest.raises(UserError, match=f"{flags[0]} would be ignored without {other}"):
+        parse_train(flags)
+    needed = {"--adv": ["--adv", "0.1"]}.get(other, other.split())
+    assert parse_train([*flags, *needed])
+
+
 def test_a_run_of_several_devices_is_resumed_with_its_own_share_of_the_batch(tmp_path, monkeypatch):
     started = []
     monkeypatch.setattr(

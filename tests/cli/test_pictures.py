@@ -14,6 +14,7 @@ from person_reid.cli.options import resolve
 from person_reid.models.factory import build_model
 from person_reid.models.spec import NetworkSpec
 from person_reid.retrieval.metrics import evaluate
+from person_reid.retrieval.results import save_result
 from person_reid.run_folder import RunFolder
 from tests.show.test_page import check
 from tests.support.ranked_people import lay_out
@@ -133,6 +134,15 @@ def test_the_report_does_without_a_run_photographs_and_network(inside, tmp_path)
     flags = ["--backbone", "x", "--no_heatmaps", "--no_rerank", "--queries", "0", "--worst", "1"]
     report.main([*flags, "--save", str(plain)])
     assert sum("jpeg" in source for source in check(plain.read_text(encoding="utf-8")).sources) == 11
+
+
+def test_a_result_of_another_network_is_refused(inside, tmp_path):
+    _, query, gallery = inside
+    save_result("of_other.mat", query, gallery, "other last")
+    for command in (report, heatmap):
+        with pytest.raises(UserError, match=r"of_other\.mat: holds the features of 'other last', not of 'small last'"):
+            command.main(["--name", "small", "--result", "of_other.mat", "--save", str(tmp_path / "a.png")])
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_report_that_cannot_be_made_leaves_the_old_one(inside, tmp_path):

@@ -171,7 +171,11 @@ def test_who_and_where_are_filled_in_asked_for_and_forgotten(indexed, capsys):
     matches = json.loads((indexed / "found.json").read_text())["queries"][0]["matches"]
     assert matches[1]["identity"] == "Anna" and matches[1]["camera"] == "1" and matches[1]["time"] > "2026"
     assert "03.png" in said(capsys, *query, "--camera", "0", "--identity", "Ben", "--after", "2020-01-01")
-    assert ".png" not in "".join(said(capsys, *query, "--before", "2020-01-01").splitlines(keepends=True)[1:-1])
+    first, *rest = said(capsys, *query, "--before", "2020-01-01").splitlines()
+    assert first.endswith("00.png: no image that the filters let through") and ".png" not in "".join(rest[:-1])
+    with pytest.raises(UserError, match="no image of a known person in it that the filters let through"):
+        said(capsys, "identify", "first/deeper/00.png", "--camera", "7")
+    capsys.readouterr()
     assert forgotten(capsys, "--identity", "Anna") == "people.index: 2 images forgotten, 6 left\n"
     assert forgotten(capsys, "--image", "first/deeper/02.png") == "people.index: 1 images forgotten, 5 left\n"
     assert forgotten(capsys, "--expire", "1w").startswith("people.index: 0 ")
@@ -204,6 +208,13 @@ def test_people_are_enrolled_and_identified(indexed, capsys):
     assert said(capsys, "identify", "anna.png", "--identity", "Ben").startswith(f"{indexed / 'anna.png'}: Ben 0.")
     said(capsys, "enroll", "Ben", "second/deeper/08.png")  # it was Ben after all
     assert ": Ben 1.0000" in said(capsys, "identify", "second/deeper/08.png", "first/deeper/00.png", "--together")
+
+
+def test_an_index_that_got_no_image_belongs_to_no_network(folder, capsys):
+    (folder / "broken.png").write_text("no image")
+    with pytest.raises(UserError, match="broken.png"):
+        said(capsys, "index", "broken.png", *NETWORK)
+    assert not list(folder.glob("people.index*"))
 
 
 def test_a_person_may_be_the_first_of_an_index(folder, capsys):

@@ -45,6 +45,25 @@ def test_the_features_of_a_folder_are_those_of_the_run(flags):
     np.testing.assert_array_equal(open_embedder(by_flags)(CROPS), expected)
 
 
+@pytest.mark.parametrize("name", ["README.md", "config.json", "model.safetensors"])
+def test_a_file_of_somebody_else_is_not_replaced(name):
+    save_run()
+    Path("folder").mkdir()
+    Path("folder", name).write_text('{"library": "timm"}')
+    for refusing in (
+        lambda: save_pretrained(network_of_run("run"), "folder"),
+        lambda: command.main(["--name", "run", "--output", "folder"]),
+    ):
+        with pytest.raises(UserError, match=f"folder: holds {name}, not written by save_pretrained"):
+            refusing()
+    assert Path("folder", name).read_text() == '{"library": "timm"}' and len(list(Path("folder").iterdir())) == 1
+    Path("folder", name).unlink()
+    for _ in range(2):  # its own are
+        save_pretrained(network_of_run("run"), "folder")
+    with pytest.raises(UserError, match="a file; expected the name of a folder"):
+        save_pretrained(network_of_run("run"), Path("folder", "README.md"))
+
+
 def test_a_training_starts_from_a_folder():
     save_run()
     save_pretrained(network_of_run("run"), "folder")

@@ -60,8 +60,33 @@ def test_lists_of_losses_are_read_and_refused():
     assert losses.parse("triplet:0.5, center:5e-4,circle") == {"triplet": 0.5, "center": 5e-4, "circle": 1.0}
     with pytest.raises(UserError, match="Did you mean 'circle'"):
         losses.parse("cirle:1")
-    with pytest.raises(UserError, match="name:weight"):
-        losses.parse("triplet:half")
+    for wrong in ("triplet:half", "triplet:1:2", "triplet:-1", "triplet,triplet:2"):
+        with pytest.raises(UserError, match="name:weight"):
+            losses.parse(wrong)
+
+
+def test_settings_of_listed_losses_have_the_types_of_the_losses_own():
+    text = "triplet:0.5:margin=0.2:soft=true,ranked:clusters=4:margin=1,multi_similarity:epsilon=0.2"
+    found = {name: (weight, losses.typed(name, given)) for name, (weight, given) in losses.parse_terms(text).items()}
+    assert found == {
+        "triplet": (0.5, {"margin": 0.2, "soft": True}),
+        "ranked": (1.0, {"clusters": 4, "margin": 1.0}),
+        "multi_similarity": (1.0, {"epsilon": 0.2}),
+    }
+    for name, setting, message in (
+        (
+            "triplet",
+            {"margim": "1"},
+            "no setting 'margim'; it has epsilon, margin, mining, soft. Did you mean",
+        ),
+        ("triplet", {"margin": "wide"}, "margin=wide: expected a number, such as 0.3"),
+        ("circle", {"gamma": "nan"}, "gamma=nan: expected a number"),
+        ("triplet", {"soft": "1"}, "soft=1: expected true or false"),
+        ("ranked", {"clusters": "2.5"}, "clusters=2.5: expected a whole number"),
+        ("arcface", {"dim": "5"}, "no setting 'dim'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            losses.typed(name, setting)
 
 
 @pytest.mark.parametrize("head", ["cosine", "arcface", "circle"])

@@ -4,7 +4,16 @@ import scipy.io
 
 from person_reid.basics import UserError
 from person_reid.retrieval import results
-from person_reid.retrieval.results import FeatureSet, load_multi_query, load_result, save_multi_query, save_result
+from person_reid.retrieval.results import (
+    NETWORK,
+    QUERY_DIGEST,
+    FeatureSet,
+    load_multi_query,
+    load_result,
+    read_note,
+    save_multi_query,
+    save_result,
+)
 
 
 def people(count, dimension=8, seed=0, paths=True):
@@ -53,8 +62,19 @@ def test_what_is_saved_is_loaded(tmp_path, either_format):
         loaded = load_result(tmp_path / "r.mat", paths=paths)
         assert_same(loaded[0], query, paths)
         assert_same(loaded[1], gallery, paths)
-    save_multi_query(tmp_path / "m.mat", gallery)
+    save_multi_query(tmp_path / "m.mat", gallery, query)
     assert_same(load_multi_query(tmp_path / "m.mat", paths=True), gallery)
+
+
+def test_a_file_says_what_it_is_of(tmp_path, either_format):
+    query, gallery = people(5), people(200, seed=1)
+    save_result(tmp_path / "r.mat", query, gallery, "réseau 60")
+    save_multi_query(tmp_path / "m.mat", gallery, query)
+    assert read_note(tmp_path / "r.mat", NETWORK) == "réseau 60"
+    assert read_note(tmp_path / "m.mat", QUERY_DIGEST) == load_result(tmp_path / "r.mat")[0].digest()
+    assert query.digest() != people(5, seed=2).digest()
+    save_result(tmp_path / "r.mat", query, gallery)
+    assert read_note(tmp_path / "r.mat", NETWORK) == ""
 
 
 def test_without_paths_none_are_invented(tmp_path, either_format):

@@ -178,6 +178,9 @@ def test_images_that_moved_are_found_by_test_dir(laid_out, tmp_path, capsys):
     demo.main([*arguments, "--test_dir", str(tmp_path / "moved")])
     assert (tmp_path / "show.png").is_file()
     assert find_image(query.paths[0], tmp_path / "moved").is_file()
+    (tmp_path / "moved").rename(tmp_path / "pytorch")
+    with pytest.raises(UserError, match=r"moved.*no such image"):  # not in silence from the old place
+        demo.main([*arguments, "--test_dir", str(tmp_path / "moved")])
 
 
 def test_a_result_file_without_paths_takes_them_from_the_folders(laid_out, tmp_path, monkeypatch, capsys):

@@ -179,6 +179,13 @@ def test_a_damaged_manifest_is_named(tmp_path):
             draw_data_set(tmp_path, **SIZES)
 
 
+def test_people_are_not_drawn_among_other_things(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="holds other things"):
+        draw_data_set(tmp_path, 1, 1, 2, 1, 0, 0)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
 def test_a_run_killed_right_after_its_claim_is_completed(small, tmp_path):
     (tmp_path / MANIFEST).write_bytes((small / MANIFEST).read_bytes())
     draw_data_set(tmp_path, workers=1, **SIZES)

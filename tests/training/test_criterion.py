@@ -44,6 +44,16 @@ def test_a_list_of_losses_adds_each_with_its_weight():
     torch.testing.assert_close(found(features, logits, labels), expected)
 
 
+def test_settings_of_the_list_reach_the_losses_and_the_classifiers_own():
+    found = criterion("--loss", "triplet_hard:0.5:margin=0.7,cross_entropy:2:margin=0.1:scale=16", "--head", "cosine")
+    assert found.metric_losses["triplet_hard"].loss.margin == 0.7
+    assert (found.classification.margin, found.classification.scale, found.classification_weight) == (0.1, 16, 2)
+    with pytest.raises(UserError, match="no setting 'margin'"):
+        criterion("--loss", "cross_entropy:1:margin=0.1")
+    with pytest.raises(UserError, match="by --label_smoothing"):
+        criterion("--loss", "cross_entropy:1:smoothing=0.1")
+
+
 def test_alpha_is_the_weight_of_the_verification_loss():
     found = criterion("--alpha", "0.7")
     features, logits, labels = batch()
@@ -168,7 +178,7 @@ def test_losses_train_from_the_command_line(flags, people, tmp_path, monkeypatch
     ("flags", "warned"),
     [
         (["--batchsize", "4", "--triplet"], True),
-        (["--batchsize", "4", "--triplet", "--sampler", "pk"], False),
+        (["--batchsize", "4", "--triplet", "--sampler", "pk", "--instances", "2"], False),
         (["--batchsize", "4", "--arcface"], False),
         (["--batchsize", "36", "--triplet"], False),
     ],
@@ -179,7 +189,7 @@ def test_losses_that_need_pairs_say_so_when_a_shuffled_batch_hardly_has_any(
     """Six images of each of six people: a batch of 4 has 6 · 5 / 35 pairs on average, one of 36 all 90."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("person_reid.training.run._fit", lambda *run: None)  # no epoch is needed to see the message
-    train_on(people, "--instances", "2", *flags)
+    train_on(people, *flags)
     output = capsys.readouterr().out
     assert ("A shuffled batch of 4 images holds 0.9 pairs" in output) == warned
-    assert ("--sampler pk puts 2 images of each identity" in output) == warned
+    assert ("--sampler pk puts 4 images of each identity" in output) == warned

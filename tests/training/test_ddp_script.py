@@ -40,7 +40,7 @@ def test_it_starts_where_the_user_is(tmp_path):
     words = done.stdout.split()
     script = next(place for place, word in enumerate(words) if word.endswith("train_DDP.py"))
     assert (tmp_path / words[script]).samefile(ROOT / "train_DDP.py")
-    assert words[:script] == ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "3"]
+    assert words[:script] == ["-m", "person_reid.cli.launch", "--standalone", "--nproc_per_node", "3"]
     assert words[-2:] == ["--data_dir", "people"]
 
 

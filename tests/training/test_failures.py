@@ -5,12 +5,15 @@ A process that dies, a restart and SIGTERM are in test_several_processes.py, SIG
 disk that is full when features are written in tests/test_scripts.py, the cache of images in tests/data/test_bank.py.
 """
 
+import signal
 import sys
+import warnings
 
 import pytest
 
 import train
 from person_reid.basics import UserError
+from person_reid.training.interruption import stop_signal
 from person_reid.training.trainer import Trainer
 from tests.support.people import write_people
 from tests.support.runs import equal_weights, weights
@@ -67,6 +70,27 @@ def test_a_disk_that_fills_up_costs_an_epoch_and_no_file(run, room, monkeypatch)
     assert error.value.filename.endswith("net_last.pth")
     assert not list((room / "model" / "full").glob(".*"))
     check_last_good(run, "full")
+
+
+def test_an_interruption_that_python_loses_comes_at_the_next_step():
+    """It does where a callback, such as that of a weak reference, is running."""
+
+    class Loses:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with warnings.catch_warnings(), stop_signal() as stop:
+            warnings.simplefilter("ignore", pytest.PytestUnraisableExceptionWarning)
+            assert not stop()
+            Loses()
+            with pytest.raises(KeyboardInterrupt):
+                stop()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_loss_that_is_no_number_names_the_last_good_checkpoint(run, room, monkeypatch):

@@ -1,0 +1,18 @@
+"""Start a script in several processes, as torchrun does, for DDP.sh; without torchrun's traceback if one of them fails.
+
+python -m person_reid.cli.launch --standalone --nproc_per_node 2 train_DDP.py --gpu_ids -1
+"""
+
+import sys
+
+from person_reid.cli.main import run_script
+from person_reid.distributed import run_processes
+
+
+def main() -> None:
+    """Run the processes and wait until all have ended."""
+    run_processes(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    run_script(main)
