@@ -6,14 +6,17 @@ draw_embedding(points, images.labels, images.cameras, "map.png", method)
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
+from matplotlib.text import Annotation
+from matplotlib.transforms import Bbox
 
 from person_reid.basics import UserError
 from person_reid.data.layout import JUNK
@@ -130,16 +133,28 @@ def draw_embedding(
                 here = points[(labels == label) & (cameras == camera)]
                 colour = MANY[number % len(MANY)]
                 axes.scatter(here[:, 0], here[:, 1], s=36, marker=shape, color=colour, edgecolor=paper, linewidth=0.6)
+        texts = []
         for label in people:
             top = label_place(points[labels == label])
-            text = axes.annotate(f"{label:04d}", top, (0, 9), textcoords="offset points", ha="center")
-            text.set(size=11, weight="bold", path_effects=[withStroke(linewidth=3, foreground=paper)])
+            texts.append(axes.annotate(f"{label:04d}", top, (0, 9), textcoords="offset points", ha="center"))
+            texts[-1].set(size=11, weight="bold", path_effects=[withStroke(linewidth=3, foreground=paper)])
         axes.set_xlabel(f"{method}: near means similar, axes have no unit", fontsize=10)
         keys = [
             Line2D([], [], marker=shape, linestyle="", color="#94a3b8", label=f"camera {camera}")
             for camera, shape in shapes.items()
         ]
         figure.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), 4), handletextpad=0.1)
+        lift_apart(figure, texts)
+
+
+def lift_apart(figure: Figure, texts: Sequence[Annotation]) -> None:
+    """Lift every label, from the lowest on, until it covers none of those below it."""
+    figure.draw_without_rendering()
+    placed: list[Bbox] = []
+    for text in sorted(texts, key=lambda text: text.get_window_extent().y0):
+        while any(text.get_window_extent().overlaps(other) for other in placed):
+            text.xyann = (text.xyann[0], text.xyann[1] + 2)
+        placed.append(text.get_window_extent())
 
 
 def label_place(cloud: Array) -> tuple[float, float]:
