@@ -1,7 +1,6 @@
 """Every flag of train.py and test.py, declared once.
 
-The published flags keep their names, defaults and abbreviations (`--batch 16`, `--warm 10`, `--total 100`). A new flag
-must not begin like one of them, because that would make its abbreviations ambiguous.
+The published flags keep their names, defaults and abbreviations (`--batch 16`, `--train`), whatever flags begin alike.
 """
 
 import argparse
@@ -25,6 +24,14 @@ from person_reid.cli.values import (
 from person_reid.losses import HEADS, PUBLISHED
 from person_reid.models.spec import NETWORK_FLAGS
 
+# Flags of the published train.py and test.py that others here begin like.
+PUBLISHED_FLAGS = frozenset(
+    f"--{name}"
+    for name in (
+        "gpu_ids", "name", "train_all", "batchsize", "erasing_p", "DG", "weight_decay", "fp16", "droprate", "use_dense",
+        "contrast", "which_epoch",
+    )
+)  # fmt: skip
 POOLS = ("avg", "max", "avgmax", "gem", "gemp")
 NECKS = ("linear", "bnneck", "none")
 SAMPLERS = ("shuffle", "pk", "pk_camera")
@@ -44,6 +51,7 @@ COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-
 def training_parser(text: str | None = "") -> Parser:
     """Return the parser of train.py. text: see Parser."""
     parser = Parser(text)
+    parser.first_meant = PUBLISHED_FLAGS
     add_run_flags(parser.add_argument_group("run"))
     add_data_flags(parser.add_argument_group("data"))
     add_augmentation_flags(parser.add_argument_group("augmentation"))
@@ -195,6 +203,7 @@ def testing_parser(text: str | None = "") -> Parser:
     The flags that describe a network are for a weight file; for a run they may only repeat what its opts.yaml says.
     """
     parser = Parser(text)
+    parser.first_meant = PUBLISHED_FLAGS
     data = parser.add_argument_group("data")
     data.add_argument("--test_dir", "--data_dir", default="../Market/pytorch", help="folder that prepare.py laid out")
     data.add_argument("--multi", action="store_true", help="evaluate multiple queries, too")

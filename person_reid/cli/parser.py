@@ -38,6 +38,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     completing = False
+    first_meant: frozenset[str] = frozenset()  # flags that an abbreviation means, if it could also mean others
 
     def __init__(self, text: str | None = "", examples: Sequence[str] | None = None, **settings: Any) -> None:
         prose = "\n\n".join(part for part in paragraphs(text) if not COMMAND.match(part))
@@ -57,6 +58,12 @@ class Parser(argparse.ArgumentParser):
 
                 argcomplete.autocomplete(self)  # ends the process
         return super().parse_known_args(args, namespace)
+
+    def _get_option_tuples(self, option_string: str) -> list[Any]:
+        """Return what argparse takes an abbreviation for, only the flag of `first_meant` if there is one."""
+        found: list[Any] = super()._get_option_tuples(option_string)
+        meant = [each for each in found if each[1] in self.first_meant]
+        return meant if len(meant) == 1 else found
 
 
 class Help(argparse.RawDescriptionHelpFormatter):

@@ -106,7 +106,7 @@ def tested_network(options: Namespace) -> TestedNetwork:
     if not options.backbone:
         run = run_to_test(options)
         weights = RunFolder(options.name).weights_file(options.which_epoch)
-        return TestedNetwork(NetworkSpec.of(vars(run)), weights, run.nclasses, whole=True)
+        return TestedNetwork(NetworkSpec.of(vars(run)), weights, run.nclasses)
     if ignored := given_flags(options, NETWORK_OF_RUN):
         raise UserError(f"{ignored} would be ignored: --backbone {options.backbone} is a network without a run.")
     if not options.weights:
@@ -116,10 +116,8 @@ def tested_network(options: Namespace) -> TestedNetwork:
     given = {name: value for name, value in asked.items() if value is not None}
     spec = NetworkSpec.of(vars(resolve(Namespace(**(vars(described) | given)))))
     has_head = any(asked[name] is not None for name in ("neck", "head", "linear_num"))
-    whole = has_head or bool(options.attention or options.usam)
     classes = PUBLISHED_CLASSES if has_head else None  # no feature depends on their number
-    from_file = options.weights not in ("imagenet", "none")
-    return TestedNetwork(spec, options.weights, classes, whole and from_file, options.seed)
+    return TestedNetwork(spec, options.weights, classes, options.seed)
 
 
 def run_to_test(options: Namespace) -> Namespace:
@@ -202,4 +200,4 @@ def _with_norms_of(
     network = load_network(tested)
     reestimate_batch_norms(network, bank, device, dtype)
     torch.save(network.state_dict(), folder / "adapted.pth")
-    return replace(tested, weights=folder / "adapted.pth", whole=True, seed=None)
+    return replace(tested, weights=folder / "adapted.pth", seed=None)

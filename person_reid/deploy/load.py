@@ -21,15 +21,18 @@ class TestedNetwork:
     spec: its layers and the size of its images, resolved.
     weights: "imagenet", "none" or a file.
     num_classes: outputs of its classifier; None leaves the classifier out.
-    whole: the file holds the whole network and must fit it.
     seed: of the weights that no file holds; None for a run, which holds all.
     """
 
     spec: NetworkSpec
     weights: str | Path
     num_classes: int | None = None
-    whole: bool = False
     seed: int | None = None
+
+    @property
+    def from_file(self) -> bool:
+        """Return whether a file holds the weights; it must hold all that the feature depends on."""
+        return str(self.weights) not in ("imagenet", "none")
 
     @property
     def size(self) -> tuple[int, int]:
@@ -52,15 +55,15 @@ def network_of_run(
         spec = replace(spec, stride=2)
     spec = resolve(replace(spec, height=size[0] or spec.height, width=size[1] or spec.width))
     weights = run.weights_file(which_epoch)
-    return TestedNetwork(spec, weights, run.num_classes(options), whole=True)
+    return TestedNetwork(spec, weights, run.num_classes(options))
 
 
 def load_network(tested: TestedNetwork) -> Network:
     """Build a network and load its weights. Raises UserError or FileNotFoundError for weights that do not fit it."""
     if tested.seed is not None:
         seed_everything(tested.seed)
-    network = build_model(tested.spec, tested.num_classes, "none" if tested.whole else str(tested.weights))
-    if tested.whole:
+    network = build_model(tested.spec, tested.num_classes, "none" if tested.from_file else str(tested.weights))
+    if tested.from_file:
         report = load_weights(network, tested.weights, strict=True)
         if tested.seed is not None:  # a run always fits itself, so there is nothing to report
             log.info("%s: %s.", tested.weights, report)

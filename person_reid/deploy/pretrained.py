@@ -43,7 +43,7 @@ def open_pretrained(source: str | Path) -> TestedNetwork:
             f"{weights}: not the weights that {CONFIG} describes: the checksums differ. Copy the folder again."
         )
     check_network(spec)
-    return TestedNetwork(resolve(spec), weights, classes, whole=True)
+    return TestedNetwork(resolve(spec), weights, classes)
 
 
 def find_folder(source: str | Path) -> Path:

@@ -209,14 +209,13 @@ def cache_folder() -> Path:
 def fingerprint(tested: TestedNetwork, scales: Sequence[float] = (1.0,)) -> str:
     """Return 16 hexadecimal digits that depend on weights, layers and scales, and on the code that computes them."""
     digest = hashlib.sha256()
-    described = [tested.spec, tested.num_classes, tested.whole, tested.seed, *map(float, scales)]
+    described = [tested.spec, tested.num_classes, tested.seed, *map(float, scales)]
     digest.update(repr([*described, *map(version, PACKAGES)]).encode())
     package = Path(__file__).parent.parent
     for place in CODE:
         for file in sorted(package.glob(f"{place}/*.py")) or [package / place]:
             digest.update(file.read_bytes())
-    named = str(tested.weights) in ("imagenet", "none")
-    digest.update(str(tested.weights).encode() if named else Path(tested.weights).read_bytes())
+    digest.update(Path(tested.weights).read_bytes() if tested.from_file else str(tested.weights).encode())
     return digest.hexdigest()[:16]
 
 

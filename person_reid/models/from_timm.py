@@ -65,7 +65,15 @@ class TimmBackbone(Backbone):
 
     def source(self) -> str:
         hub = getattr(_config(self.name), "hf_hub_id", None)
-        return f"Run `hf download {hub}` on a machine with internet access and copy its cache folder." if hub else ""
+        if not hub:
+            return ""
+        from huggingface_hub.constants import HF_HUB_CACHE
+
+        folder = f"models--{hub.replace('/', '--')}"
+        return (
+            f"Run `hf download {hub} model.safetensors` on a machine with internet access, and copy the folder {folder} "
+            f"from its cache to {HF_HUB_CACHE} here."
+        )
 
     def licence(self) -> str:
         return str(getattr(_config(self.name), "license", None) or "unknown")

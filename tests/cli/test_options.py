@@ -50,10 +50,17 @@ def test_published_flags_have_the_published_defaults():
         ("--warm", "warm_epoch", 10),
         ("--total", "total_epoch", 7),
         ("--er", "erasing_p", 0.5),
+        ("--weight", "weight_decay", 0.1),
+        ("--drop", "droprate", 0.2),
+        ("--n", "name", "short"),
     ],
 )
 def test_published_abbreviations_stay_unambiguous(short, name, value):
     assert getattr(parse_train([short, str(value)]), name) == value
+    assert parse_train(["--train"]).train_all and parse_train(["--con"]).contrast
+    assert testing_parser().parse_args(["--ba", "8", "--whi", "60"]).which_epoch == "60"
+    with pytest.raises(SystemExit):
+        parse_train(["--s", "1"])
 
 
 def test_the_folder_of_test_py_may_be_called_data_dir():

@@ -32,7 +32,8 @@ def roots(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("sampler", ["shuffle", "pk_camera"])
 def test_a_network_learns_the_people_of_both(roots, sampler, capsys):
-    train.main([*roots, *SMALL, *AUGMENTED, "--total", "1", "--sampler", sampler, "--instances", "2", "--name", "a"])
+    drawn = ["--sampler", sampler, *(["--instances", "2"] if sampler != "shuffle" else [])]
+    train.main([*roots, *SMALL, *AUGMENTED, "--total", "1", *drawn, "--name", "a"])
     assert "28 images of 7 identities" in capsys.readouterr().out
     assert yaml.safe_load(Path("model/a/opts.yaml").read_text())["nclasses"] == 7
     (record,) = runs.log("a")

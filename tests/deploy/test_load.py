@@ -96,6 +96,16 @@ def test_a_backbones_file_has_no_neck():
             network_of(*words, *flags)
 
 
+def test_a_backbones_file_that_lacks_a_layer_is_refused():
+    """Its features would be those of random weights."""
+    state = network_of("--backbone", "resnet18", "--weights", "none").model.state_dict()
+    torch.save({name: value for name, value in state.items() if not name.startswith("conv1.")}, "backbone.pth")
+    with pytest.raises(UserError, match=r"backbone\.pth: .* 1 \((model\.)?conv1\.weight\) left as initialised"):
+        network_of("--backbone", "resnet18", "--weights", "backbone.pth")
+    with pytest.raises(UserError, match=r"conv1\.weight"):
+        Embedder("resnet18", "backbone.pth", "cpu")
+
+
 def test_the_images_have_the_size_of_the_network():
     parser = testing_parser()
     words = ["--backbone", "resnet18", "--weights", "none"]
