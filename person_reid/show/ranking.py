@@ -122,6 +122,8 @@ def paths_of(images: FeatureSet, split: str, test_dir: Folder = None) -> list[st
     """
     if images.paths is None:
         folder = Path(test_dir or PUBLISHED_TEST_DIR)
+        if not test_dir and not folder.is_dir():
+            raise UserError("The result does not name its images. Pass the folder of query and gallery as --test_dir.")
         found = read_split(folder, split)
         if not (np.array_equal(found.labels, images.labels) and np.array_equal(found.cameras, images.cameras)):
             raise UserError(

@@ -35,6 +35,7 @@ LIMITS = {
     "junk": (0, MOST_PICTURES),
     "seed": (0, 2**63 - 1),
 }
+FLAGS = {"train_identities": "identities"}  # where prepare.py has another name
 CHUNK = 64  # pictures of one camera that a process draws at a time
 
 
@@ -106,7 +107,7 @@ def check_sizes(sizes: dict[str, int]) -> None:
     for name, value in sizes.items():
         least, most = LIMITS[name]
         if not least <= value <= most:
-            raise UserError(f"{name} {value}: expected {least:,} to {most:,}.")
+            raise UserError(f"{FLAGS.get(name, name)} {value}: expected {least:,} to {most:,}.")
     trained, tested = sizes["train_identities"], sizes["test_identities"]
     if trained + tested > 9999:
         raise UserError("more than 9999 identities: Market-1501's file names have four digits for them.")
@@ -124,7 +125,11 @@ def claim(root: Path, arguments: dict[str, int]) -> None:
             found = dict(json.loads(manifest.read_text(encoding="utf-8")))
         except (ValueError, TypeError, RecursionError) as error:
             raise UserError(f"{manifest}: damaged ({error}). Delete {root} and draw it again.") from None
-        changes = [f"{key} {found.get(key)} (asked: {now})" for key, now in arguments.items() if found.get(key) != now]
+        changes = [
+            f"{FLAGS.get(key, key)} {found.get(key)} (asked: {now})"
+            for key, now in arguments.items()
+            if found.get(key) != now
+        ]
         if changes:
             raise UserError(
                 f"{root}: holds synthetic people drawn with {', '.join(changes)}. Delete it or choose another folder."
