@@ -137,7 +137,7 @@ def test_images_that_moved_are_asked_for(inside, tmp_path, capsys):
     assert (tmp_path / "look" / "index.html").is_file()
     query.paths = gallery.paths = None
     save_result("result.mat", query, gallery)
-    with pytest.raises(UserError, match="no such folder"):
+    with pytest.raises(UserError, match="does not name its images"):
         explore.main(["--result", "result.mat"])
 
 

@@ -194,7 +194,7 @@ def test_a_result_file_without_paths_takes_them_from_the_folders(laid_out, tmp_p
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
-    with pytest.raises(UserError, match="no such folder"):
+    with pytest.raises(UserError, match="does not name its images"):
         demo.main(arguments)  # where the published code looks, beside which there is nothing
     Path(gallery.paths[-1]).unlink()
     with pytest.raises(UserError, match=r"holds 29 images, not the 30 of the result file"):

@@ -47,7 +47,7 @@ def here(room, monkeypatch):
 def run(words, name):
     """The weights and the log of a run of that name, which is trained unless it has been."""
     if not Path("model", name).exists():
-        folders = ["--data_dir", "people", "--DG_dir", "DG-Market"]
+        folders = ["--data_dir", "people", *(["--DG_dir", "DG-Market"] if "--DG" in words else [])]
         train.main([*SMALL.split(), *folders, *words, "--name", name])
     return runs.weights(name), runs.log(name)
 
