@@ -154,7 +154,7 @@ def _written_at(path: str | Path) -> Path:
 
 
 def write_text(path: str | Path, text: str, shared: bool = False) -> None:
-    """Write a file in UTF-8, whole or not at all; a file's name in it keeps its bytes. shared: see atomic_write."""
+    """Write a file in UTF-8, whole or not at all; names of files in it keep their bytes. shared: see atomic_write."""
     with atomic_write(path, shared) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
 

@@ -178,6 +178,8 @@ def run_processes(words: Sequence[str]) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun
 
+    for name in ("elastic", "run"):  # their remarks say nothing that a user could do
+        logging.getLogger(f"torch.distributed.{name}").setLevel(logging.ERROR)
     try:
         torchrun(list(words))
     except ChildFailedError as error:

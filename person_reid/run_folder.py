@@ -253,12 +253,14 @@ class PlainLoader(yaml.SafeLoader):
 
 def check_run_name(name: str) -> None:
     """Raise UserError for a name that cannot be that of a folder on every system, or would be taken for a flag."""
-    if not name.isprintable() or set(name) & set('/\\<>:"|?*') or name[:1] in " .-" or name[-1:] in " .":
+    here = RunFolder(name).path.exists()  # made by an earlier version, or not meant for Windows
+    forbidden = set("/\\") if here else set('/\\<>:"|?*')
+    if not name.isprintable() or set(name) & forbidden or name[:1] in " .-" or name[-1:] in " .":
         raise UserError(
             f'--name {name!r}: expected a plain name, without any of / \\ < > : " | ? * and control characters, that '
             "begins with no dot, dash or space and ends with no dot or space."
         )
-    if DEVICE.fullmatch(name):
+    if DEVICE.fullmatch(name) and not here:
         raise UserError(f"--name {name}: stands for a device on Windows. Choose another name.")
     if len(name.encode()) > LONGEST_NAME:
         raise UserError(f"--name {name[:20]}…: expected at most {LONGEST_NAME} bytes, found {len(name.encode())}.")

@@ -36,7 +36,8 @@ def report_interruption(kind: type[BaseException], error: BaseException, trace: 
         sys.__excepthook__(kind, error, trace)
 
 
-sys.excepthook = report_interruption
+if sys.excepthook is sys.__excepthook__:  # else another program's, which imports this one
+    sys.excepthook = report_interruption
 wait_briefly()
 
 

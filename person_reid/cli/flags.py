@@ -1,6 +1,6 @@
 """Every flag of train.py and test.py, declared once.
 
-The published flags keep their names, defaults and abbreviations (`--batch 16`, `--train`), whatever flags begin alike.
+The published flags keep their names, defaults and abbreviations (`--batch 16`, `--warm 10`, `--total 100`).
 """
 
 import argparse
@@ -24,14 +24,73 @@ from person_reid.cli.values import (
 from person_reid.losses import HEADS, PUBLISHED
 from person_reid.models.spec import NETWORK_FLAGS
 
-# Flags of the published train.py and test.py that others here begin like.
-PUBLISHED_FLAGS = frozenset(
-    f"--{name}"
-    for name in (
-        "gpu_ids", "name", "train_all", "batchsize", "erasing_p", "DG", "weight_decay", "fp16", "droprate", "use_dense",
-        "contrast", "which_epoch",
-    )
-)  # fmt: skip
+# The published flags; an abbreviation that was theirs alone stays so, whatever newer flags begin alike.
+PUBLISHED_TRAIN = frozenset(
+    [
+        "--gpu_ids",
+        "--name",
+        "--data_dir",
+        "--train_all",
+        "--batchsize",
+        "--color_jitter",
+        "--erasing_p",
+        "--DG",
+        "--lr",
+        "--weight_decay",
+        "--total_epoch",
+        "--fp16",
+        "--bf16",
+        "--cosine",
+        "--FSGD",
+        "--wa",
+        "--linear_num",
+        "--stride",
+        "--droprate",
+        "--use_dense",
+        "--use_swin",
+        "--use_swinv2",
+        "--use_dino",
+        "--use_efficient",
+        "--use_NAS",
+        "--use_hr",
+        "--use_convnext",
+        "--ibn",
+        "--usam",
+        "--PCB",
+        "--warm_epoch",
+        "--arcface",
+        "--circle",
+        "--cosface",
+        "--contrast",
+        "--instance",
+        "--instance_id",
+        "--ins_gamma",
+        "--triplet",
+        "--lifted",
+        "--sphere",
+        "--adv",
+        "--aiter",
+    ]
+)
+PUBLISHED_TEST = frozenset(
+    [
+        "--gpu_ids",
+        "--which_epoch",
+        "--test_dir",
+        "--name",
+        "--batchsize",
+        "--linear_num",
+        "--use_dense",
+        "--use_efficient",
+        "--use_hr",
+        "--PCB",
+        "--multi",
+        "--fp16",
+        "--ibn",
+        "--ms",
+        "--usam",
+    ]
+)
 POOLS = ("avg", "max", "avgmax", "gem", "gemp")
 NECKS = ("linear", "bnneck", "none")
 SAMPLERS = ("shuffle", "pk", "pk_camera")
@@ -51,7 +110,7 @@ COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-
 def training_parser(text: str | None = "") -> Parser:
     """Return the parser of train.py. text: see Parser."""
     parser = Parser(text)
-    parser.first_meant = PUBLISHED_FLAGS
+    parser.first_meant = PUBLISHED_TRAIN
     add_run_flags(parser.add_argument_group("run"))
     add_data_flags(parser.add_argument_group("data"))
     add_augmentation_flags(parser.add_argument_group("augmentation"))
@@ -95,7 +154,7 @@ def add_data_flags(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--sampler", choices=SAMPLERS, default="shuffle",
-        help="pk: identities × instances per batch; pk_camera: pk, with an identity's cameras spread over its batches",
+        help="pk: identities × instances per batch; pk_camera: the same, with the cameras of each identity mixed",
     )  # fmt: skip
     group.add_argument("--instances", type=positive(int), default=4, help="images of each identity in a batch of pk")
     group.add_argument("--height", type=side, help="height of the images (default: the network's)")
@@ -203,7 +262,7 @@ def testing_parser(text: str | None = "") -> Parser:
     The flags that describe a network are for a weight file; for a run they may only repeat what its opts.yaml says.
     """
     parser = Parser(text)
-    parser.first_meant = PUBLISHED_FLAGS
+    parser.first_meant = PUBLISHED_TEST
     data = parser.add_argument_group("data")
     data.add_argument("--test_dir", "--data_dir", default="../Market/pytorch", help="folder that prepare.py laid out")
     data.add_argument("--multi", action="store_true", help="evaluate multiple queries, too")

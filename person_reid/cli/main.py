@@ -6,6 +6,7 @@ person-reid test --name ft_ResNet50
 
 import importlib
 import io
+import os
 import sys
 from collections.abc import Callable
 
@@ -79,5 +80,6 @@ def run_script(main: Callable[[], object]) -> None:
         print(printable(f"error: {describe(error)}"), file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        if "LOCAL_RANK" not in os.environ:  # else the process that started several says so
+            print("interrupted", file=sys.stderr)
         sys.exit(130)

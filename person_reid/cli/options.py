@@ -41,7 +41,7 @@ def parse_train(
     shared: --batchsize is for all GPUs of --gpu_ids together, as in train.py; opts.yaml holds the share of one.
     Raises UserError for options that cannot work, and for those that contradict a run to resume.
     """
-    trains, parser = parser is None, parser or training_parser(text)
+    of_train, parser = parser is None, parser or training_parser(text)
     first = parser.parse_args(argv)
     if first.loss == "list":
         print(losses.table())
@@ -64,7 +64,7 @@ def parse_train(
     if first.config:
         options.config = " ".join(first.config)
     check_run_name(options.name)
-    if trains:
+    if of_train:
         _refuse_ignored(parser, options)
     if options.warm_epoch > options.total_epoch:
         log.warning("The training ends before the learning rate has risen: --warm_epoch is more than --total_epoch.")

@@ -60,7 +60,7 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def _get_option_tuples(self, option_string: str) -> list[Any]:
-        """Return what argparse takes an abbreviation for, only the flag of `first_meant` if there is one."""
+        """Return what argparse takes an abbreviation for, or only the flag in `first_meant` if exactly one matches."""
         found: list[Any] = super()._get_option_tuples(option_string)
         meant = [each for each in found if each[1] in self.first_meant]
         return meant if len(meant) == 1 else found

@@ -41,7 +41,6 @@ from person_reid.deploy.embedder import Embedder
 from person_reid.gallery.about import EVERYTHING, About, Filter, about_images, ago, moment, read_abouts
 from person_reid.gallery.build import add_images, agreed, check_network, describe_answers, find_images
 from person_reid.gallery.gallery import Gallery, open_gallery
-from person_reid.gallery.milvus import SCHEME
 from person_reid.retrieval.people import group_people, person_scores
 from person_reid.retrieval.thresholds import DIGITS, accepts, load_promise, load_threshold
 
@@ -116,20 +115,13 @@ def search_parser() -> Parser:
 def add(options: Namespace) -> None:
     """Add images to an index, and create it if it does not exist."""
     paths = find_images(options.images)
-    there_is_none = not Path(options.index).exists() and not options.index.startswith(SCHEME)
     index = open_gallery(options.index)
     new = index.missing(paths)
     every = options.about or options.pattern or options.person
     abouts = about_images(paths if every else map(Path, new), options.about, options.pattern)
     if options.person:
         abouts = {path: about._replace(identity=options.person) for path, about in abouts.items()}
-    try:
-        count = add_images(index, embedder_of(index, options), new, abouts)
-    except BaseException:
-        if there_is_none and not len(index):  # else it would be another network's
-            index.close()
-            Path(options.index).unlink()
-        raise
+    count = add_images(index, embedder_of(index, options), new, abouts)
     if every:
         added = set(new)
         index.describe({path: about for path, about in abouts.items() if path not in added})
@@ -186,7 +178,7 @@ def ask(options: Namespace) -> None:
     answers = index.search(embedder_of(index, options)(queries), options.top, among=asked_for(options))
     described = describe_answers(queries, answers, threshold)
     for answer in described:
-        nobody = "nobody I know" if answer["matches"] else "no image that the filters let through"
+        nobody = "nobody I know" if answer["matches"] else "no image passes the filters"
         print(printable(answer["image"]) + ("" if answer["known"] else f": {nobody}"))
         for match in answer["matches"]:
             remark = "" if match["accepted"] else "(too low) "
@@ -215,7 +207,7 @@ def recognise(options: Namespace) -> None:
     groups = [slice(None)] if options.together else [slice(i, i + 1) for i in range(len(queries))]
     entries = index.entries(replace(asked_for(options) or EVERYTHING, named=""))
     if not (first := next(entries, None)) and asked_for(options):
-        raise UserError(f"{options.index}: no image of a known person in it that the filters let through.")
+        raise UserError(f"{options.index}: no image of a known person passes the filters.")
     every = chain([first] if first else [], entries)
     known = (([about.identity or "" for _, about in images], matrix) for images, matrix in every)
     names, scores = person_scores([features[group] for group in groups], known)

@@ -79,10 +79,10 @@ def report(options: Namespace, query: FeatureSet, gallery: FeatureSet, images: F
     if is_run(options):
         where = f"{options.name} {options.which_epoch} {options.test_dir}"
         RunFolder(options.name).add_results(f"{where}: {line}" for line in lines)
-    where = "" if options.result == RESULT else f" --result {quoted(options.result)}"
-    print(f"Features are in {options.result}. Look at a ranking: python demo.py --query_index 0{where}")
+    there = "" if Path(options.result) == RESULT else f" --result {quoted(options.result)}"
+    print(f"Features are in {options.result}. Look at a ranking: python demo.py --query_index 0{there}")
     if options.no_norm:
-        command = f"python evaluate.py --distance euclidean{where}"
+        command = f"python evaluate.py --distance euclidean{there}"
         print(f"They are not of unit length: {command} ranks them as these figures do.")
 
 

@@ -1,8 +1,10 @@
 """Find the network that the flags of test.py and of the tools name: that of a run, or of a weight file."""
 
+import logging
 import shlex
 from argparse import Namespace
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -35,6 +37,7 @@ from person_reid.retrieval.results import NETWORK, read_note
 from person_reid.retrieval.target import reestimate_batch_norms
 from person_reid.run_folder import RunFolder
 
+log = logging.getLogger(__name__)
 # Flags that an exported file has decided.
 DECIDED = ("from", *NETWORK_OF_RUN, *NETWORK_OF_FILE, *DESCRIPTION, "ms", "no_norm")
 PREPARED = ("height", "width", "range", "mean", "std", "bgr")  # what a file of another program may not say
@@ -73,21 +76,30 @@ def title(options: Namespace) -> str:
 
 
 def network_name(options: Namespace) -> str:
-    """Return the network that the flags of test.py name, as a result file notes it: without folders, which may move."""
+    """Return the network that the flags of test.py name, as a result file notes it.
+
+    It is a run and its checkpoint (59 and 60 may be the same one), or the name of a file and of its folder.
+    """
     if is_run(options):
+        with suppress(FileNotFoundError):  # of a run that was tested elsewhere
+            return f"{options.name} {RunFolder(options.name).weights_file(options.which_epoch).stem}"
         return f"{options.name} {options.which_epoch}"
-    file = getattr(options, "engine", None) or getattr(options, "from") or options.weights or ""
-    return " ".join(filter(None, (options.backbone, Path(file).name)))
+    file = Path(getattr(options, "engine", None) or getattr(options, "from") or options.weights or "")
+    named = "/".join(file.resolve().parts[-2:]) if file.exists() else file.name
+    return " ".join(filter(None, (options.backbone, named)))
 
 
 def check_result_of(options: Namespace) -> None:
-    """Raise UserError if the file --result holds the features of another network than the flags name."""
+    """Raise UserError if the file --result holds the features of another network than the flags name.
+
+    For those of an exported file, which may be of this network, a remark says so.
+    """
     found, asked = read_note(options.result, NETWORK), network_name(options)
-    if found and found != asked:
-        raise UserError(
-            f"{options.result}: holds the features of {found!r}, not of {asked!r}. Name that network, or extract the "
-            "features of this one with test.py."
-        )
+    problem = f"{options.result}: holds the features of {found!r}, not of {asked!r}."
+    if Path(found).suffix in READABLE:
+        log.warning(problem)
+    elif found and found != asked:
+        raise UserError(f"{problem} Name that network, or extract the features of this one with test.py.")
 
 
 def tested_network(options: Namespace) -> TestedNetwork:

@@ -63,7 +63,7 @@ def read_tracks(
     """Read the people of all sequences below a folder. A track is an identity, a frame a camera.
 
     So a query finds its person in every other frame. Tracks of different sequences are different people. A sequence
-    has the name of its folder; if two folders share one, all sequences have those of the folders above, too.
+    has the name of its folder; if two share a name, every sequence's name includes the folders above it.
     min_visibility: boxes that are less visible, from 0 to 1, are left out.
     frame_stride: every frame_stride-th frame of a sequence is read, from its first on.
     test_fraction, seed: see draw_split.
@@ -80,6 +80,10 @@ def read_tracks(
     found = {folder.name: file for folder, file in folders.items()}
     if len(found) < len(folders):  # monday/cam1 and tuesday/cam1
         found = {"-".join(folder.relative_to(root.parent).parts[1:]): file for folder, file in folders.items()}
+    if len(found) < len(folders):
+        raise UserError(
+            f"--data_dir {data_dir}: sequences of one name in it, such as {min(found)}. Rename one of them."
+        )
     if not found:
         raise UserError(f"--data_dir {data_dir}: no gt/gt.txt at any depth; expected MOTChallenge's train folder.")
     pictures = [

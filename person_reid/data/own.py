@@ -103,7 +103,7 @@ def own_csv(
 def draw_split(pictures: list[Picture], test_fraction: float = 0.5, seed: int = 0) -> Splits:
     """Draw a random fraction of the identities to test on; the rest is for training.
 
-    Junk and distractors are part of the test. There is none if nobody is drawn, which is what a fraction of 0 is for.
+    Junk and distractors are part of the test. If nobody is drawn, as with a fraction of 0, there is no test.
     """
     if not 0 <= test_fraction <= 1:
         raise UserError(f"--test_fraction {test_fraction}: expected a number from 0 to 1.")

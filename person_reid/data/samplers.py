@@ -89,7 +89,7 @@ class PKSampler:
     labels: (N,) identity of each image.
     batch_size: P·K images of this rank in one step; the identities of a step all differ, across ranks too.
     instances: K.
-    cameras: (N,) camera of each image. If given, those of a camera are spread over an identity's hands, see below.
+    cameras: (N,) camera of each image. If given, each camera's images of an identity are spread over its hands (below).
 
     The n images of an identity are shuffled and dealt in ⌈n / K⌉ hands of K. The last hand, and extra hands for a step
     that lacks identities, start again from the top of the deck, so an identity with fewer than K images repeats some
@@ -196,7 +196,8 @@ class ClusterSampler:
         least = instances * len(np.unique(self.parts))
         if batch_size < least:
             raise UserError(
-                f"--batchsize {batch_size}: expected at least {least}, --instances {instances} for every set of images."
+                f"--batchsize {batch_size}: expected at least {least}: --instances {instances} for each of "
+                f"{least // instances} sets of images."
             )
         self.batch_size, self.instances, self.steps, self.seed = batch_size, instances, steps, seed
         self.cameras = np.zeros(num_images, np.int64) if cameras is None else np.asarray(cameras)

@@ -153,7 +153,7 @@ class Embedder:
             )
         edges = np.round(edges.astype(np.float64)).clip(0, (width, height, width, height))
         found = np.zeros((len(edges), self.dim), np.float32)
-        some = np.flatnonzero((edges[:, 0] < edges[:, 2]) & (edges[:, 1] < edges[:, 3]) & ~np.isnan(edges).any(1))
+        some = np.flatnonzero((edges[:, 0] < edges[:, 2]) & (edges[:, 1] < edges[:, 3]))  # not so with a NaN
         found[some] = self([image[top:bottom, left:right] for left, top, right, bottom in edges[some].astype(int)], bgr)
         return found
 

@@ -84,11 +84,11 @@ def about_data(folder: str | Path) -> tuple[str, str]:
 
 
 def check_output(folder: str | Path) -> None:
-    """Raise UserError if save_pretrained would replace a file that it has not written."""
+    """Raise UserError if save_pretrained would replace a card or a configuration that it has not written."""
     folder = Path(folder)
     if folder.is_file():
         raise UserError(f"{folder}: a file; expected the name of a folder to write.")
-    there = [name for name in (CARD, CONFIG, SAFETENSORS) if (folder / name).exists()]
+    there = [name for name in (CARD, CONFIG) if (folder / name).exists()]
     try:
         own = not there or json.loads((folder / CONFIG).read_text(encoding="utf-8"))["library"] == LIBRARY
     except (OSError, ValueError, LookupError, TypeError):
@@ -111,8 +111,8 @@ def save_pretrained(
     accuracies: for the card. trained_on: name and terms of the training data. threshold: the cosine similarity from
     which two images show the same person. promise: what is promised of it.
 
-    Raises UserError for weights that do not fit and for files of somebody else's in the folder, and OSError, naming the
-    file, if one cannot be written.
+    Raises UserError for weights that do not fit, and for a card or configuration that it did not write. Raises OSError,
+    naming the file, if one cannot be written.
     """
     check_output(folder)
     tested = network_of_run(source) if isinstance(source, str) else source

@@ -40,7 +40,7 @@ def check_network(index: Gallery, embedder: Embedder, flags: dict[str, Any]) -> 
     if len(known["probe"]) != len(probe) or probe @ np.array(known["probe"]) < SAME:
         raise UserError(
             f"{index.path}: its features were made by another network ({_words(known['network'])}), or its "
-            "weights have changed since. Index the images again: --index ANOTHER_FILE"
+            f"weights have changed since. {_again(index)}"
         )
 
 
@@ -56,10 +56,7 @@ def agreed(index: Gallery, flags: dict[str, Any]) -> dict[str, Any]:
         if _value(remembered.get(name)) != _value(value) and not (name in MOVABLE and remembered.get(name))
     ]
     if remembered and wrong:
-        raise UserError(
-            f"{index.path}: made with other flags: {', '.join(wrong)}. Leave them out, or index the images again: "
-            "--index ANOTHER_FILE"
-        )
+        raise UserError(f"{index.path}: made with other flags: {', '.join(wrong)}. Leave them out. {_again(index)}")
     return remembered | flags
 
 
@@ -103,6 +100,11 @@ def describe_answers(queries: list[Path], answers: list[list[Found]], threshold:
         known = any(match["accepted"] for match in matches)
         described.append({"image": str(query), "known": known, "matches": matches})
     return described
+
+
+def _again(index: Gallery) -> str:
+    """Return how to go on with another network."""
+    return f"Index the images {'again' if len(index) else '(it holds none yet)'}: --index ANOTHER_FILE"
 
 
 def _words(flags: dict[str, Any]) -> str:

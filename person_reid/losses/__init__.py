@@ -155,24 +155,25 @@ def parse(text: str) -> dict[str, float]:
 
 
 def parse_terms(text: str) -> dict[str, tuple[float, dict[str, str]]]:
-    """Parse a list such as "triplet:0.5:margin=0.2,center" into {name: (weight, {setting: text})}; the weight may miss.
+    """Parse a list such as "triplet:0.5:margin=0.2,center" into {name: (weight, {setting: text})}.
 
-    Raises UserError for an unknown name, a repeated name, and a weight that is not a number of 0 or above.
+    Raises UserError for an unknown name, a repeated name or setting, and a weight that is not a number of 0 or above.
     """
     terms: dict[str, tuple[float, dict[str, str]]] = {}
     for part in filter(None, map(str.strip, text.split(","))):
         name, *words = part.split(":")
         check_name(name)
-        settings = dict(word.split("=", 1) for word in words if "=" in word)
+        pairs = [word.split("=", 1) for word in words if "=" in word]
+        settings = dict(pairs)
         weights = [word for word in words if "=" not in word]
         try:
             weight = float("".join(weights) or 1.0)
         except ValueError:
             weight = math.nan
-        if not 0 <= weight < math.inf or len(weights) > 1 or name in terms:
+        if not 0 <= weight < math.inf or len(weights) > 1 or name in terms or len(settings) < len(pairs):
             raise UserError(
                 f"loss {part!r}: expected name:weight or name:weight:setting=value, such as triplet:0.5:margin=0.2, "
-                "each name once."
+                "each name once, and each setting."
             )
         terms[name] = weight, settings
     return terms
@@ -191,11 +192,15 @@ def typed(name: str, settings: Mapping[str, str]) -> dict[str, Any]:
         kind = type(known[setting])
         try:
             values[setting] = {"true": True, "false": False}[text] if kind is bool else kind(text)
-            if kind is float and not math.isfinite(values[setting]):
+            if kind in (int, float) and not 0 <= values[setting] < math.inf:
                 raise ValueError
         except (KeyError, ValueError):
-            expected = {bool: "true or false", int: "a whole number"}.get(kind, "a number")
+            expected = {bool: "true or false", int: "a whole number"}.get(kind, "a number of 0 or above")
             raise UserError(f"loss {name}: {setting}={text}: expected {expected}, such as {known[setting]}.") from None
+    try:
+        create(name, num_classes=2, dim=2, taught_dim=2, **values)
+    except ValueError as error:
+        raise UserError(f"loss {name}: {error}.") from error
     return values
 
 

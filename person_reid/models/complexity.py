@@ -65,7 +65,7 @@ def stages(network: Network, size: tuple[int, int]) -> list[Stage]:
 
 
 def used_parameters(module: nn.Module) -> int:
-    """Count the parameters that a feature depends on: without classifiers, also an unused one of ImageNet's."""
+    """Count the parameters that a feature depends on: leaving out classifiers, including an unused one for ImageNet."""
     unused: list[nn.Module] = [head.classifier for head in heads_of(module)]
     if isinstance(module, Network):
         unused += unused_classifiers(module)

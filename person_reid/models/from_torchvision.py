@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 
 WEIGHTS = "IMAGENET1K_V1"
-SETTINGS = {"googlenet": {"aux_logits": False, "init_weights": False}}  # two more classifiers; minutes of SciPy
+# Of networks from random weights. Two more classifiers, minutes of SciPy, and the preprocessing of the trained one.
+UNTRAINED = {"googlenet": {"aux_logits": False, "init_weights": False, "transform_input": True}}
 
 
 class TorchvisionBackbone(Backbone):
@@ -108,8 +109,9 @@ def _build(name: str, weights: str | None = None) -> Any:
     import torchvision
 
     place = torch.get_default_device()
+    settings = {} if weights else UNTRAINED.get(name, {})
     with torch.device("cpu" if name.startswith("regnet") else place):  # it computes its widths with tensors
-        return torchvision.models.get_model(name, weights=weights, **SETTINGS.get(name, {})).to(place)
+        return torchvision.models.get_model(name, weights=weights, **settings).to(place)
 
 
 def _leave_out_classifier(module: nn.Module) -> int:

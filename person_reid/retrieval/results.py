@@ -154,7 +154,7 @@ def load_gallery(path: str | Path) -> FeatureSet:
 
 
 def read_note(path: str | Path, key: str) -> str:
-    """Return the text that is NETWORK or QUERY_DIGEST in a file, "" if it has none, as files of the published code."""
+    """Return the text that is NETWORK or QUERY_DIGEST in a file, or "" if it has none, like published files."""
     found = _read(Path(path), [key]).get(key)
     return "" if found is None else str(np.ravel(found)[0]).rstrip(" ")
 

@@ -150,11 +150,15 @@ def draw_embedding(
 def lift_apart(figure: Figure, texts: Sequence[Annotation]) -> None:
     """Lift every label, from the lowest on, until it covers none of those below it."""
     figure.draw_without_rendering()
+    boxes = [(text.get_window_extent(), text) for text in texts]
     placed: list[Bbox] = []
-    for text in sorted(texts, key=lambda text: text.get_window_extent().y0):
-        while any(text.get_window_extent().overlaps(other) for other in placed):
-            text.xyann = (text.xyann[0], text.xyann[1] + 2)
-        placed.append(text.get_window_extent())
+    for before, text in sorted(boxes, key=lambda each: each[0].y0):
+        box = before
+        for other in sorted(placed, key=lambda each: each.y0):
+            if box.overlaps(other):
+                box = box.translated(0, other.y1 - box.y0 + 1)
+        placed.append(box)
+        text.xyann = (text.xyann[0], text.xyann[1] + (box.y0 - before.y0) * 72 / figure.dpi)
 
 
 def label_place(cloud: Array) -> tuple[float, float]:

@@ -86,7 +86,7 @@ def _legend(figure: Figure, names: Sequence[str]) -> None:
 
 
 def _scale(axes: Axes, wide: bool) -> None:
-    """Scale the costs by their logarithm, with plain numbers. wide: they differ by more than 1, 2, 5 divide well."""
+    """Scale the costs by their logarithm, with plain numbers. wide: ticks at 1, 2 and 5 suffice."""
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(4))

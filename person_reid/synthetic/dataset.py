@@ -137,7 +137,7 @@ def claim(root: Path, arguments: dict[str, int]) -> None:
     elif any((root / folder).exists() for folder in FOLDERS):
         raise UserError(f"{root}: holds a data set that was not drawn here. Choose another folder.")
     elif root.is_dir() and any(not path.name.startswith(".") for path in root.iterdir()):
-        raise UserError(f"{root}: holds other things. Choose another folder, or an empty one.")
+        raise UserError(f"{root}: is not empty. Choose a new or an empty folder.")
     else:
         write_json(manifest, arguments)
     for folder in FOLDERS:

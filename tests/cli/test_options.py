@@ -59,8 +59,13 @@ def test_published_abbreviations_stay_unambiguous(short, name, value):
     assert getattr(parse_train([short, str(value)]), name) == value
     assert parse_train(["--train"]).train_all and parse_train(["--con"]).contrast
     assert testing_parser().parse_args(["--ba", "8", "--whi", "60"]).which_epoch == "60"
+
+
+@pytest.mark.parametrize("words", [["--s", "1"], ["--w", "5"], ["--use"], ["--c"], ["--t"], ["--d", "x"], ["--in"]])
+def test_what_was_ambiguous_stays_so(words, capsys):
     with pytest.raises(SystemExit):
-        parse_train(["--s", "1"])
+        parse_train(words)
+    assert "ambiguous option" in capsys.readouterr().err
 
 
 def test_the_folder_of_test_py_may_be_called_data_dir():

@@ -106,6 +106,7 @@ def test_options_of_test_change_the_features(copy, people):
 
 def test_features_that_keep_their_length_are_ranked_by_euclidean_distance(copy, people):
     tested = run("test", "--name", "small", "--data_dir", people, "--no_norm", "--multi", cwd=copy)
+    assert "python demo.py --query_index 0\n" in tested
     features = scipy.io.loadmat(copy / "pytorch_result.mat")["query_f"]
     assert np.linalg.norm(features, axis=1).std() > 1e-3
     lines = re.findall(rf"(?:multi )?{METRICS} \(Euclidean distance\)", tested)
@@ -130,6 +131,7 @@ def test_query_and_gallery_alone_are_for_testing(trained, people, tmp_path):
     laid_out = tmp_path / "other" / "pytorch"
     assert output.endswith(f"Next: python test.py --name NAME --test_dir {laid_out}\n")
     tested = run("test", "--name", "small", "--test_dir", laid_out, "--result", tmp_path / "other.mat", cwd=trained)
+    assert f"python demo.py --query_index 0 --result {tmp_path / 'other.mat'}\n" in tested
     before = run("evaluate", cwd=trained)  # of the same images, within their whole data set
     assert re.findall(METRICS, tested) == re.findall(METRICS, before)[:1] != []
     output = refused("train", "--data_dir", laid_out, *SMALL, cwd=tmp_path)

@@ -106,6 +106,11 @@ def test_a_backbones_file_that_lacks_a_layer_is_refused():
         Embedder("resnet18", "backbone.pth", "cpu")
 
 
+def test_what_is_no_exported_file_is_refused():
+    with pytest.raises(UserError, match=r"--engine README\.md: expected a file that ends in \.onnx"):
+        open_embedder(testing_parser().parse_args(["--engine", "README.md"]))
+
+
 def test_the_images_have_the_size_of_the_network():
     parser = testing_parser()
     words = ["--backbone", "resnet18", "--weights", "none"]

@@ -60,16 +60,16 @@ def test_lists_of_losses_are_read_and_refused():
     assert losses.parse("triplet:0.5, center:5e-4,circle") == {"triplet": 0.5, "center": 5e-4, "circle": 1.0}
     with pytest.raises(UserError, match="Did you mean 'circle'"):
         losses.parse("cirle:1")
-    for wrong in ("triplet:half", "triplet:1:2", "triplet:-1", "triplet,triplet:2"):
+    for wrong in ("triplet:half", "triplet:1:2", "triplet:-1", "triplet,triplet:2", "triplet:margin=1:margin=2"):
         with pytest.raises(UserError, match="name:weight"):
             losses.parse(wrong)
 
 
 def test_settings_of_listed_losses_have_the_types_of_the_losses_own():
-    text = "triplet:0.5:margin=0.2:soft=true,ranked:clusters=4:margin=1,multi_similarity:epsilon=0.2"
+    text = "triplet_hard:0.5:margin=0.2:soft=true,ranked:clusters=4:margin=1,multi_similarity:epsilon=0.2"
     found = {name: (weight, losses.typed(name, given)) for name, (weight, given) in losses.parse_terms(text).items()}
     assert found == {
-        "triplet": (0.5, {"margin": 0.2, "soft": True}),
+        "triplet_hard": (0.5, {"margin": 0.2, "soft": True}),
         "ranked": (1.0, {"clusters": 4, "margin": 1.0}),
         "multi_similarity": (1.0, {"epsilon": 0.2}),
     }
@@ -79,11 +79,14 @@ def test_settings_of_listed_losses_have_the_types_of_the_losses_own():
             {"margim": "1"},
             "no setting 'margim'; it has epsilon, margin, mining, soft. Did you mean",
         ),
-        ("triplet", {"margin": "wide"}, "margin=wide: expected a number, such as 0.3"),
+        ("triplet", {"margin": "wide"}, "margin=wide: expected a number of 0 or above, such as 0.3"),
         ("circle", {"gamma": "nan"}, "gamma=nan: expected a number"),
         ("triplet", {"soft": "1"}, "soft=1: expected true or false"),
         ("ranked", {"clusters": "2.5"}, "clusters=2.5: expected a whole number"),
         ("arcface", {"dim": "5"}, "no setting 'dim'"),
+        ("triplet", {"margin": "-1"}, "margin=-1: expected a number of 0 or above"),
+        ("triplet", {"mining": "hrd"}, "hrd"),
+        ("verification", {"dropout": "7"}, "dropout"),
     ):
         with pytest.raises(UserError, match=message):
             losses.typed(name, setting)

@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+import torchvision
 from timm.layers import DropPath
 from torch import nn
 
@@ -48,6 +49,16 @@ def test_any_torchvision_network_is_a_backbone(name):
 def test_a_torchvision_network_without_weights_of_the_usual_kind_says_so():
     with pytest.raises(UserError, match="no weights IMAGENET1K_V1 of regnet_y_128gf, only IMAGENET1K_SWAG_E2E_V1"):
         build_backbone("regnet_y_128gf", pretrained=True)
+
+
+def test_googlenet_is_the_same_from_random_weights_and_from_trained_ones(monkeypatch):
+    trained = torchvision.models.googlenet(weights=None, init_weights=False)
+    weights = torchvision.models.GoogLeNet_Weights.IMAGENET1K_V1
+    monkeypatch.setattr(type(weights), "get_state_dict", lambda *_, **__: trained.state_dict())
+    pretrained, random = (build_backbone("googlenet", pretrained=each)[0].eval() for each in (True, False))
+    random.load_state_dict(pretrained.state_dict())
+    images = torch.randn(1, 3, 64, 32)
+    torch.testing.assert_close(random(images), pretrained(images))
 
 
 def check_embedding(name, size):

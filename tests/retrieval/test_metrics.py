@@ -150,6 +150,12 @@ def test_one_camera_is_explained_rather_than_measured():
     assert evaluate(images, images, ignore_cameras=True).rank(1) == 1
 
 
+def test_queries_without_any_match_are_remarked(caplog):
+    some, other = image_set([[1.0]], [1], [1]), image_set([[1.0]], [2], [2])
+    assert evaluate(some, other).mAP == 0
+    assert "No query has a match in the gallery" in caplog.text
+
+
 def test_nothing_to_rank_is_said():
     some, none = image_set([[1.0]], [1], [1]), image_set(np.empty((0, 1)), [], [])
     for query, gallery in ((some, none), (none, some)):

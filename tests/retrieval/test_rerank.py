@@ -80,6 +80,13 @@ def test_an_unknown_word_is_refused(name, value):
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_too_many_neighbours_are_named_before_the_memory_they_would_take(published, method):
+    query, gallery, *_ = published
+    with pytest.raises(UserError, match="--k1 100000"):
+        rescorer(RerankSpec(method, {"k1": 100_000}))(query.features, gallery.features)
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_features_of_double_precision(published, method):
     query, gallery, *_ = published
     rescore = rescorer(RerankSpec(method))

@@ -1,18 +1,20 @@
 """CMC curves, histograms and maps hold the numbers that they were given."""
 
+import itertools
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
 
 from person_reid.basics import UserError
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.thresholds import pair_similarities
 from person_reid.show.cmc import draw_cmc, run_names
-from person_reid.show.embedding import choose, draw_embedding, label_place, project
+from person_reid.show.embedding import choose, draw_embedding, label_place, lift_apart, project
 from person_reid.show.histogram import draw_similarities
 from tests.support.ranked_people import random_sets
 
@@ -126,3 +128,14 @@ def test_a_map_has_a_colour_for_a_person_and_a_shape_for_a_camera(tmp_path, draw
     assert len(set.union(*colours.values())) == 3
     assert [text.get_text() for text in axes.texts] == ["0001", "0002", "0003"]
     assert [text.get_text() for text in drawn[0].legends[0].texts] == ["camera 1", "camera 2"]
+
+
+def test_labels_of_a_map_do_not_cover_each_other():
+    figure = Figure(figsize=(4, 4))
+    axes = figure.subplots()
+    points = np.random.default_rng(0).normal(scale=0.02, size=(20, 2)) + 0.5
+    texts = [axes.annotate("0042", point, (0, 9), textcoords="offset points", ha="center") for point in points]
+    lift_apart(figure, texts)
+    boxes = [text.get_window_extent() for text in texts]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    assert min(text.xyann[1] for text in texts) == 9 and {text.xyann[0] for text in texts} == {0}

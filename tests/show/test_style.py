@@ -49,6 +49,12 @@ def test_an_unknown_type_is_refused_before_anything_is_drawn(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_type_that_needs_another_program_is_not_offered(tmp_path):
+    with pytest.raises(UserError, match=r"\.png") as error, picture(tmp_path / "a.pgf", 1, 1):
+        pass
+    assert ".pgf," not in str(error.value)
+
+
 def test_a_failure_while_drawing_keeps_the_old_picture(tmp_path):
     (tmp_path / "a.png").write_bytes(b"old")
     with pytest.raises(ZeroDivisionError), picture(tmp_path / "a.png", 3, 2):

@@ -181,7 +181,7 @@ def test_a_damaged_manifest_is_named(tmp_path):
 
 def test_people_are_not_drawn_among_other_things(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(UserError, match="holds other things"):
+    with pytest.raises(UserError, match="is not empty"):
         draw_data_set(tmp_path, 1, 1, 2, 1, 0, 0)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 
 import pytest
 
@@ -15,6 +16,13 @@ def ddp(cwd, *words, **environment):
     command = ["bash", os.path.relpath(ROOT / "DDP.sh", cwd), *words]
     own = {"PATH": os.environ["PATH"], "PYTHON": "echo", **environment}
     return subprocess.run(command, cwd=cwd, env=own, capture_output=True, text=True, timeout=60)
+
+
+def test_an_error_of_a_process_comes_without_a_traceback(tmp_path):
+    done = ddp(tmp_path, "--data_dir", "nowhere", PYTHON=sys.executable, NPROC="2")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "nowhere: no such folder" in done.stderr
+    assert done.stderr.splitlines()[-1] == "error: A process ended with an error; see above."
 
 
 @pytest.mark.parametrize(
