@@ -197,10 +197,7 @@ def typed(name: str, settings: Mapping[str, str]) -> dict[str, Any]:
         except (KeyError, ValueError):
             expected = {bool: "true or false", int: "a whole number"}.get(kind, "a number of 0 or above")
             raise UserError(f"loss {name}: {setting}={text}: expected {expected}, such as {known[setting]}.") from None
-    try:
-        create(name, num_classes=2, dim=2, taught_dim=2, **values)
-    except ValueError as error:
-        raise UserError(f"loss {name}: {error}.") from error
+    create(name, num_classes=2, dim=2, taught_dim=2, **values)  # it checks them
     return values
 
 

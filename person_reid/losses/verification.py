@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from person_reid.basics import UserError
 from person_reid.losses.base import FeatureLoss, masked_mean, pair_masks
 
 
@@ -24,6 +25,8 @@ class VerificationLoss(FeatureLoss):
 
     def __init__(self, dim: int, dropout: float = 0.75) -> None:
         super().__init__()
+        if not 0 <= dropout < 1:
+            raise UserError(f"dropout {dropout:g}: expected a number from 0 to below 1.")
         self.dropout = dropout
         self.classifier = nn.Linear(dim, 2)
         nn.init.normal_(self.classifier.weight, std=0.001)
