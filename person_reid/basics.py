@@ -102,7 +102,8 @@ def atomic_write(path: str | Path, shared: bool = False) -> Iterator[Path]:
 def whole_folder(path: str | Path, mark: str) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; move it to `path` once it is complete, in place of an older one.
 
-    mark: a file that only such folders hold; `path` is replaced only if it has one, or is empty.
+    mark: a file that only such folders hold, and that lists the others; `path` is replaced only if it has one and no
+        further files, or is empty.
 
     Raises UserError, before anything is written, if `path` is another folder or a file.
     """
@@ -114,7 +115,7 @@ def whole_folder(path: str | Path, mark: str) -> Iterator[Path]:
     temporary.mkdir(parents=True)
     try:
         yield temporary
-        (temporary / mark).touch()
+        (temporary / mark).write_text("\n".join(_files_in(temporary)), encoding="utf-8")
         if path.exists():
             path.rename(older)
         temporary.rename(path)
@@ -128,8 +129,20 @@ def whole_folder(path: str | Path, mark: str) -> Iterator[Path]:
 def check_folder(path: str | Path, mark: str) -> None:
     """Raise UserError if whole_folder could not replace what is at `path`; to be called before the work."""
     path = Path(path)
-    if path.exists() and not (path.is_dir() and ((path / mark).is_file() or not any(path.iterdir()))):
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    if not (path / mark).is_file():
         raise UserError(f"{path}: exists, and was not written by this command. Remove it, or choose another name.")
+    written = {mark, *(path / mark).read_text(encoding="utf-8").splitlines()}
+    further = [] if written == {mark} else [name for name in _files_in(path) if name not in written]
+    if further:  # the mark of an earlier version lists nothing
+        raise UserError(f"{path}: holds {further[0]}, which this command has not written. Move it elsewhere first.")
+
+
+def _files_in(folder: Path) -> list[str]:
+    """Return the files below a folder, as paths in it, without hidden ones such as those of a file manager."""
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return sorted(path.relative_to(folder).as_posix() for path in files)
 
 
 def check_target(path: str | Path) -> None:

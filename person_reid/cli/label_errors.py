@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from person_reid.basics import check_target, printable, quoted, with_ending, write_csv
+from person_reid.basics import UserError, check_target, printable, quoted, with_ending, write_csv
 from person_reid.cli.flags import add_runtime, add_tested_network
 from person_reid.cli.parser import Parser
 from person_reid.cli.tested import tested_network
@@ -27,6 +27,7 @@ from person_reid.cli.values import fraction, part, positive
 from person_reid.data.bank import open_bank
 from person_reid.data.corrections import COLUMNS, FOLDERS
 from person_reid.data.layout import JUNK, read_split
+from person_reid.data.own import read_csv
 from person_reid.deploy.embedder import Embedder
 from person_reid.device import select_device
 from person_reid.retrieval.label_errors import label_errors
@@ -69,6 +70,7 @@ def main(argv: list[str] | None = None) -> None:
         )
         for i in listed
     )  # fmt: skip
+    keep_decisions(table)
     write_csv(table, COLUMNS, rows)
     save_gallery(kept, FeatureSet(features, labels, cameras, [path.as_posix() for path in paths]))
     print(f"{table}: {len(listed)} of {len(paths)} labels look wrong (probability ≥ {options.least:g})")
@@ -80,3 +82,15 @@ def main(argv: list[str] | None = None) -> None:
 
         draw_doubtful(paths, features, labels, cameras, found, listed[: options.shown], sheet)
         print(f"The picture is in {sheet}. To decide: python tools/explore.py --label_errors {quoted(table)}")
+
+
+def keep_decisions(table: Path) -> None:
+    """Set an earlier list aside if somebody has filled in its column `accept`, and say where it is."""
+    try:
+        decided = table.exists() and any((row["accept"] or "").strip() for row in read_csv(table, ("accept",)))
+    except UserError:  # not such a list
+        return
+    if decided:
+        previous = with_ending(table, ".previous.csv", ".csv")
+        table.replace(previous)
+        print(printable(f"{previous}: the earlier list, with what was decided in it"))

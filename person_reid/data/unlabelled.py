@@ -47,6 +47,8 @@ def read_people(data_dir: str | Path, cameras: str = "names", pattern: str | Non
 def _cameras(paths: list[Path], folder: Path, source: str, pattern: str | None) -> list[str | None]:
     """Return the camera of each image as it is written, or None."""
     if pattern is not None:
+        if source != "names":
+            raise UserError(f"--cameras {source} would be ignored: --pattern says the cameras. Leave one of them out.")
         return _by_pattern(paths, folder, pattern)
     if source == "folders":
         below = [path.relative_to(folder).parts for path in paths]

@@ -12,7 +12,7 @@ folder holds one family, with its formula and paper.
 import inspect
 import math
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import torch
 
@@ -186,12 +186,16 @@ def typed(name: str, settings: Mapping[str, str]) -> dict[str, Any]:
     """
     parameters = inspect.signature(REGISTRY[name].loss).parameters.values()
     known = {each.name: each.default for each in parameters if each.default is not each.empty}
+    optional = {each.name for each in parameters if type(None) in get_args(each.annotation)}
     values: dict[str, Any] = {}
     for setting, text in settings.items():
         _check_setting(name, setting, known)
         kind = type(known[setting])
+        if setting in optional and text.lower() == "none":
+            values[setting] = None
+            continue
         try:
-            values[setting] = {"true": True, "false": False}[text] if kind is bool else kind(text)
+            values[setting] = {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
             if kind in (int, float) and not 0 <= values[setting] < math.inf:
                 raise ValueError
         except (KeyError, ValueError):

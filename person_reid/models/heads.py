@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from person_reid.basics import UserError
+
 
 class Head(nn.Module):
     """A neck and a classifier; the state dict has the published names, `add_block.*` and `classifier.0.*`.
@@ -94,6 +96,8 @@ def frozen_bias_norm(dim: int) -> nn.BatchNorm1d:
 
 def _neck(neck: str, dim: int, linear_num: int, droprate: float) -> list[nn.Module]:
     """Build the layers of a neck; the initial values of `linear` are the published ones."""
+    if neck not in ("linear", "bnneck", "none"):
+        raise UserError(f"neck {neck!r}: expected linear, bnneck or none.")
     if neck == "none":
         return []
     if neck == "bnneck":

@@ -9,6 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from person_reid.basics import UserError, did_you_mean
+
 
 class AveragePool(nn.Module):
     """The mean over all positions."""
@@ -62,7 +64,9 @@ POOLINGS: dict[str, Callable[[], nn.Module]] = {
 
 
 def build_pooling(name: str) -> nn.Module:
-    """Build the pooling of `--pool`, a module (B, C, h, w) → (B, C)."""
+    """Build the pooling of `--pool`, a module (B, C, h, w) → (B, C). Raises UserError if there is none of that name."""
+    if name not in POOLINGS:
+        raise UserError(f"pool {name!r}: expected {', '.join(POOLINGS)}.{did_you_mean(name, POOLINGS)}")
     return POOLINGS[name]()
 
 

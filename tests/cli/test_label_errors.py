@@ -57,7 +57,13 @@ def test_the_wrong_one_is_listed_drawn_corrected_and_trained_on(people, tmp_path
 def test_what_is_not_accepted_stays_open(people, tmp_path):
     save = tmp_path / "list.csv"
     label_errors.main(["--data_dir", str(people), *NETWORK, "--save", str(save)])
-    assert save.read_text(encoding="utf-8").splitlines()[1].endswith(",")
+    first, second, *_ = save.read_text(encoding="utf-8").splitlines()
+    assert second.endswith(",")
+    decided = f"{first}\n{second}no\n"
+    save.write_text(decided, encoding="utf-8")
+    for _ in range(2):  # the second list holds no decision
+        label_errors.main(["--data_dir", str(people), *NETWORK, "--save", str(save)])
+        assert (tmp_path / "list.previous.csv").read_text(encoding="utf-8") == decided
     with pytest.raises(UserError, match="no correction is accepted"):
         prepare.main(["--data_dir", str(people), "--corrections", str(save), "--save_dir", str(tmp_path / "out")])
 

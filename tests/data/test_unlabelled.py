@@ -39,6 +39,11 @@ def test_names_of_people_have_no_influence(people, tmp_path):
     assert contents(after) == contents(before) and (after.cameras == before.cameras).all()
 
 
+def test_two_sources_of_cameras_are_refused(people):
+    with pytest.raises(UserError, match="--cameras folders would be ignored: --pattern"):
+        read_people(people, "folders", r"-cam(?P<camera>\d)")
+
+
 def test_folders_and_patterns_give_cameras(people):
     for person, camera in ((1, "lobby"), (2, "door"), (3, "lobby"), (4, "garage")):
         (people / camera).mkdir(exist_ok=True)

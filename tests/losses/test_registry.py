@@ -66,12 +66,12 @@ def test_lists_of_losses_are_read_and_refused():
 
 
 def test_settings_of_listed_losses_have_the_types_of_the_losses_own():
-    text = "triplet_hard:0.5:margin=0.2:soft=true,ranked:clusters=4:margin=1,multi_similarity:epsilon=0.2"
+    text = "triplet_hard:0.5:margin=0.2:soft=True,ranked:clusters=4:margin=1,multi_similarity:epsilon=None"
     found = {name: (weight, losses.typed(name, given)) for name, (weight, given) in losses.parse_terms(text).items()}
     assert found == {
         "triplet_hard": (0.5, {"margin": 0.2, "soft": True}),
         "ranked": (1.0, {"clusters": 4, "margin": 1.0}),
-        "multi_similarity": (1.0, {"epsilon": 0.2}),
+        "multi_similarity": (1.0, {"epsilon": None}),
     }
     for name, setting, message in (
         (

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from person_reid.basics import UserError
 from person_reid.cli.flags import HEADS, NECKS, POOLS
 from person_reid.models.factory import create_model
 from person_reid.models.heads import CosineClassifier, Head
@@ -130,3 +131,10 @@ def test_a_network_compiles_as_one_graph(settings):
     compiled = torch.compile(net, backend="eager", fullgraph=True)
     with torch.no_grad():
         torch.testing.assert_close(compiled(images), net(images))
+
+
+def test_words_that_mean_nothing_are_refused():
+    with pytest.raises(UserError, match=r"pool 'gen': expected avg.*Did you mean 'gem'"):
+        create_model("resnet18", 5, weights="none", pool="gen")
+    with pytest.raises(UserError, match="neck 'foo': expected linear, bnneck or none"):
+        create_model("resnet18", 5, weights="none", neck="foo")

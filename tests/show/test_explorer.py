@@ -148,14 +148,24 @@ def test_only_an_explorer_is_replaced(inside, monkeypatch):
         with pytest.raises(UserError, match="was not written by this command"):
             explore.main(["--result", "result.mat", "--save", other])
     explore.main(["--result", "result.mat"])
-    Path("look/stale").touch()
+    Path("look/.stale").touch()
     with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
         patch.setattr(explorer, "write_page", lambda *_: 1 / 0)
         explore.main(["--result", "result.mat"])
-    assert Path("look/stale").exists()
+    assert Path("look/.stale").exists()
     explore.main(["--result", "result.mat"])
     assert sorted(path.name for path in Path().iterdir()) == ["look", "mine", "pytorch", "result.mat"]
-    assert not Path("look/stale").exists() and Path("mine/thesis.txt").read_text() == "mine"
+    assert not Path("look/.stale").exists() and Path("mine/thesis.txt").read_text() == "mine"
+
+
+def test_what_somebody_put_into_an_explorer_is_not_deleted(inside):
+    explore.main(["--result", "result.mat"])
+    Path("look", ".DS_Store").touch()
+    explore.main(["--result", "result.mat"])
+    Path("look", "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"look: holds notes\.txt, which this command has not written"):
+        explore.main(["--result", "result.mat"])
+    assert Path("look", "notes.txt").read_text() == "mine" and Path("look", "index.html").is_file()
 
 
 def test_results_of_other_images_and_idle_flags_are_refused(inside):
