@@ -158,7 +158,8 @@ class Trainer:
         seconds, self.spent = self.spent + elapsed, 0.0
         self.world.follow(self.network.buffers())  # saved batch-norm statistics are those that are evaluated
         speed = self.world.size * (seen / self.world.size - unseen) / elapsed
-        lr = float(self.scheduler.get_last_lr()[: HEAD + 1][-1])  # the backbone's if no head learns
+        rates, group = self.scheduler, min(HEAD, len(self.scheduler.base_lrs) - 1)  # the backbone's if no head learns
+        lr = float(rates.base_lrs[group] * rates.lr_lambdas[group](rates.last_epoch - 1))  # of the last update
         speeds = {"images_per_second": round(speed, 1), "seconds": round(seconds, 2)}
         return {"loss": mean_loss, "error": error, "lr": lr, **speeds}
 
