@@ -6,23 +6,20 @@ draw_embedding(points, images.labels, images.cameras, "map.png", method)
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
-from matplotlib.text import Annotation
-from matplotlib.transforms import Bbox
 
 from person_reid.basics import UserError
 from person_reid.data.layout import JUNK
 from person_reid.retrieval.neighbours import ExactNeighbours
 from person_reid.retrieval.results import FeatureSet
-from person_reid.show.style import MANY, panel, picture
+from person_reid.show.style import MANY, lift_apart, panel, picture
 
 log = logging.getLogger(__name__)
 MARKERS = "osD^vPX*<>hp"
@@ -145,20 +142,6 @@ def draw_embedding(
         ]
         figure.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), 4), handletextpad=0.1)
         lift_apart(figure, texts)
-
-
-def lift_apart(figure: Figure, texts: Sequence[Annotation]) -> None:
-    """Lift every label, from the lowest on, until it covers none of those below it."""
-    figure.draw_without_rendering()
-    boxes = [(text.get_window_extent(), text) for text in texts]
-    placed: list[Bbox] = []
-    for before, text in sorted(boxes, key=lambda each: each[0].y0):
-        box = before
-        for other in sorted(placed, key=lambda each: each.y0):
-            if box.overlaps(other):
-                box = box.translated(0, other.y1 - box.y0 + 1)
-        placed.append(box)
-        text.xyann = (text.xyann[0], text.xyann[1] + (box.y0 - before.y0) * 72 / figure.dpi)
 
 
 def label_place(cloud: Array) -> tuple[float, float]:

@@ -9,7 +9,7 @@ Lines differ in colour and pattern, right and wrong in colour and mark. The colo
 Petroff (Accessible Color Sequences for Data Visualization, 2021).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ import matplotlib
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
+from matplotlib.transforms import Bbox
 
 from person_reid.basics import UserError, atomic_write
 
@@ -84,3 +86,17 @@ def panel(axes: Axes, title: str, x: str, y: str = "") -> Axes:
     """Label the axes with a title and the names of x and y, and return them."""
     axes.set(title=title, xlabel=x, ylabel=y)
     return axes
+
+
+def lift_apart(figure: Figure, texts: Sequence[Annotation]) -> None:
+    """Lift every label, from the lowest on, until it covers none of those below it."""
+    figure.draw_without_rendering()
+    boxes = [(text.get_window_extent(), text) for text in texts]
+    placed: list[Bbox] = []
+    for before, text in sorted(boxes, key=lambda each: each[0].y0):
+        box = before
+        for other in sorted(placed, key=lambda each: each.y0):
+            if box.overlaps(other):
+                box = box.translated(0, other.y1 - box.y0 + 1)
+        placed.append(box)
+        text.xyann = (text.xyann[0], text.xyann[1] + (box.y0 - before.y0) * 72 / figure.dpi)

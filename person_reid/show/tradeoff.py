@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from person_reid.basics import printable
-from person_reid.show.style import LINES, panel, picture
+from person_reid.show.style import LINES, lift_apart, panel, picture
 
 MOST_NAMED = 6  # networks whose names stand beside their points
 
@@ -43,6 +44,7 @@ def draw_panels(panels: Mapping[tuple[str, str], Sequence[Point]], save: str | P
     names = list(dict.fromkeys(point.name for points in panels.values() for point in points))
     numbered = len(names) > MOST_NAMED
     with picture(save, 1 + 5 * len(panels) + 3.5 * numbered, 4.6) as figure:
+        labels: list[Annotation] = []
         all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, ((title, cost), points) in zip(all_axes, panels.items(), strict=True):
             least, most = min(point.cost for point in points), max(point.cost for point in points)
@@ -56,10 +58,11 @@ def draw_panels(panels: Mapping[tuple[str, str], Sequence[Point]], save: str | P
                 if numbered:
                     _number(axes, point, number + 1, empty if point.full else colour)
                 else:
-                    _name(axes, point, "left" if point.cost <= middle else "right")
+                    labels.append(_name(axes, point, "left" if point.cost <= middle else "right"))
             axes.set_ylim(max(0, axes.get_ylim()[0]), min(112, axes.get_ylim()[1]))
         if numbered:
             _legend(figure, names)
+        lift_apart(figure, labels)
 
 
 def _number(axes: Axes, point: Point, number: int, ink: Any) -> None:
@@ -68,12 +71,13 @@ def _number(axes: Axes, point: Point, number: int, ink: Any) -> None:
     text.set(ha="center", va="center_baseline")
 
 
-def _name(axes: Axes, point: Point, side: str) -> None:
+def _name(axes: Axes, point: Point, side: str) -> Annotation:
     """Write the name of a point above its dot, where it begins or ends. side: "left" or "right" of the text."""
     label = axes.annotate(
         printable(point.name), (point.cost, point.mean_ap), (0, 9), textcoords="offset points", ha=side
     )
     label.set_parse_math(False)
+    return label
 
 
 def _legend(figure: Figure, names: Sequence[str]) -> None:

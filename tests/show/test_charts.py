@@ -14,8 +14,9 @@ from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.thresholds import pair_similarities
 from person_reid.show.cmc import draw_cmc, run_names
-from person_reid.show.embedding import choose, draw_embedding, label_place, lift_apart, project
+from person_reid.show.embedding import choose, draw_embedding, label_place, project
 from person_reid.show.histogram import draw_similarities
+from person_reid.show.style import lift_apart
 from tests.support.ranked_people import random_sets
 
 
