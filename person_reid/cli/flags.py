@@ -25,72 +25,15 @@ from person_reid.losses import HEADS, PUBLISHED
 from person_reid.models.spec import NETWORK_FLAGS
 
 # The published flags; an abbreviation that was theirs alone stays so, whatever newer flags begin alike.
-PUBLISHED_TRAIN = frozenset(
-    [
-        "--gpu_ids",
-        "--name",
-        "--data_dir",
-        "--train_all",
-        "--batchsize",
-        "--color_jitter",
-        "--erasing_p",
-        "--DG",
-        "--lr",
-        "--weight_decay",
-        "--total_epoch",
-        "--fp16",
-        "--bf16",
-        "--cosine",
-        "--FSGD",
-        "--wa",
-        "--linear_num",
-        "--stride",
-        "--droprate",
-        "--use_dense",
-        "--use_swin",
-        "--use_swinv2",
-        "--use_dino",
-        "--use_efficient",
-        "--use_NAS",
-        "--use_hr",
-        "--use_convnext",
-        "--ibn",
-        "--usam",
-        "--PCB",
-        "--warm_epoch",
-        "--arcface",
-        "--circle",
-        "--cosface",
-        "--contrast",
-        "--instance",
-        "--instance_id",
-        "--ins_gamma",
-        "--triplet",
-        "--lifted",
-        "--sphere",
-        "--adv",
-        "--aiter",
-    ]
-)
-PUBLISHED_TEST = frozenset(
-    [
-        "--gpu_ids",
-        "--which_epoch",
-        "--test_dir",
-        "--name",
-        "--batchsize",
-        "--linear_num",
-        "--use_dense",
-        "--use_efficient",
-        "--use_hr",
-        "--PCB",
-        "--multi",
-        "--fp16",
-        "--ibn",
-        "--ms",
-        "--usam",
-    ]
-)
+OF_TRAIN = (
+    *NETWORK_FLAGS, *PUBLISHED, "gpu_ids", "name", "data_dir", "train_all", "batchsize", "color_jitter", "erasing_p",
+    "DG", "lr", "weight_decay", "total_epoch", "fp16", "bf16", "cosine", "FSGD", "wa", "linear_num", "stride",
+    "droprate", "usam", "PCB", "warm_epoch", "ins_gamma", "adv", "aiter",
+)  # fmt: skip
+OF_TEST = (
+    "gpu_ids", "which_epoch", "test_dir", "name", "batchsize", "linear_num", "use_dense", "use_efficient", "use_hr",
+    "PCB", "multi", "fp16", "ibn", "ms", "usam",
+)  # fmt: skip
 POOLS = ("avg", "max", "avgmax", "gem", "gemp")
 NECKS = ("linear", "bnneck", "none")
 SAMPLERS = ("shuffle", "pk", "pk_camera")
@@ -110,7 +53,7 @@ COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-
 def training_parser(text: str | None = "") -> Parser:
     """Return the parser of train.py. text: see Parser."""
     parser = Parser(text)
-    parser.first_meant = PUBLISHED_TRAIN
+    parser.first_meant = frozenset(f"--{name}" for name in OF_TRAIN)
     add_run_flags(parser.add_argument_group("run"))
     add_data_flags(parser.add_argument_group("data"))
     add_augmentation_flags(parser.add_argument_group("augmentation"))
@@ -262,7 +205,7 @@ def testing_parser(text: str | None = "") -> Parser:
     The flags that describe a network are for a weight file; for a run they may only repeat what its opts.yaml says.
     """
     parser = Parser(text)
-    parser.first_meant = PUBLISHED_TEST
+    parser.first_meant = frozenset(f"--{name}" for name in OF_TEST)
     data = parser.add_argument_group("data")
     data.add_argument("--test_dir", "--data_dir", default="../Market/pytorch", help="folder that prepare.py laid out")
     data.add_argument("--multi", action="store_true", help="evaluate multiple queries, too")

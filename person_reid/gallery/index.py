@@ -108,8 +108,9 @@ class SearchIndex(IndexFile):
 
     def _is_large(self) -> bool:
         """Return whether there are more than EXACT images; they are counted once until the file changes."""
-        if self._counted is None or self._counted[0] != self._state():
-            self._counted = self._state(), len(self)
+        state = self._state()
+        if self._counted is None or self._counted[0] != state:
+            self._counted = state, len(self)
         return self._counted[1] > EXACT
 
     def lists(self) -> InvertedLists:
