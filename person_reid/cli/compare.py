@@ -11,7 +11,7 @@ from pathlib import Path
 from person_reid.basics import printable
 from person_reid.cli.flags import add_tested_network
 from person_reid.cli.parser import Parser
-from person_reid.cli.tested import tested_network
+from person_reid.cli.tested import network_name, tested_network
 from person_reid.cli.values import THRESHOLD
 from person_reid.data.bank import load_bank
 from person_reid.deploy.load import load_network
@@ -27,9 +27,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--threshold", default="threshold.json", help=THRESHOLD)
     add_tested_network(parser)
     options = parser.parse_args(argv)
-    threshold = load_threshold(options.threshold)
-    device = select_device(options.gpu_ids)
     tested = tested_network(options)
+    threshold = load_threshold(options.threshold, network_name(options))
+    device = select_device(options.gpu_ids)
     network, bank = load_network(tested), load_bank(options.images, *tested.size)
     first, second = extract_features(fused_embedding(network, device), bank, device, batch_size=2)
     similarity = float(first @ second)

@@ -18,7 +18,7 @@ from person_reid.basics import UserError
 from person_reid.cli.parser import Parser, example_lines
 from person_reid.cli.values import positive
 from person_reid.retrieval.metrics import evaluate
-from person_reid.retrieval.results import RESULT, load_result
+from person_reid.retrieval.results import NETWORK, RESULT, load_result, read_note
 from person_reid.retrieval.thresholds import load_threshold, pair_similarities, summarize
 
 
@@ -80,7 +80,7 @@ def histogram(options: Namespace) -> None:
     if options.threshold is None:
         threshold = summarize(pairs)["all_pairs"]["rules"]["eer"]["threshold"]
     else:
-        threshold = load_threshold(options.threshold)
+        threshold = load_threshold(options.threshold, read_note(options.result, NETWORK))
     draw_similarities(pairs, threshold, options.save, options.dark)
 
 

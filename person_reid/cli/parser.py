@@ -49,6 +49,12 @@ class Parser(argparse.ArgumentParser):
         for kind, parse in ((int, whole_number), (float, finite_number), (None, some_text), (Path, some_path)):
             self.register("type", kind, parse)
 
+    def add_subparsers(self, **settings: Any) -> Any:
+        """Add commands as argparse does. Each checks its own words; here an empty one would be blamed on its name."""
+        commands = super().add_subparsers(**settings)
+        commands.type = str
+        return commands
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """Parse as argparse does, once completions have been offered."""
         if "_ARGCOMPLETE" in os.environ and not self.completing:

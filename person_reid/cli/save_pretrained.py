@@ -11,7 +11,7 @@ starts from it.
 from person_reid.basics import check_target
 from person_reid.cli.flags import add_tested_network
 from person_reid.cli.parser import Parser
-from person_reid.cli.tested import is_run, tested_network
+from person_reid.cli.tested import is_run, network_name, tested_network
 from person_reid.cli.values import THRESHOLD, some_path
 from person_reid.data.layout import read_split
 from person_reid.deploy.embedder import Embedder
@@ -36,9 +36,9 @@ def main(argv: list[str] | None = None) -> None:
             read_split(folder, name)  # a mistake in one is found before the work
     check_output(options.output)
     check_target(options.output / CONFIG)
-    threshold = load_threshold(options.threshold) if options.threshold else None
-    promise = load_promise(options.threshold)
     tested = tested_network(options)
+    threshold = load_threshold(options.threshold, network_name(options)) if options.threshold else None
+    promise = load_promise(options.threshold)
     embedder = Embedder(tested, device=select_device(options.gpu_ids)) if options.test_dirs else None
     accuracies = [accuracy(embedder, test_dir) for test_dir in options.test_dirs if embedder]
     trained_on = about_data(RunFolder(options.name).options().get("data_dir", "")) if is_run(options) else None

@@ -35,7 +35,7 @@ import numpy as np
 from person_reid.basics import UserError, check_target, printable, write_csv, write_json
 from person_reid.cli.flags import add_engine, add_runtime, add_tested_network, given_values, testing_parser
 from person_reid.cli.parser import Parser, example_lines
-from person_reid.cli.tested import OF_FEATURES, open_embedder
+from person_reid.cli.tested import OF_FEATURES, network_name, open_embedder
 from person_reid.cli.values import THRESHOLD, bounded, positive, some_name
 from person_reid.deploy.embedder import Embedder
 from person_reid.gallery.about import EVERYTHING, About, Filter, about_images, ago, moment, read_abouts
@@ -168,11 +168,19 @@ def embedder_of(index: Gallery, options: Namespace) -> Embedder:
     return embedder
 
 
+def threshold_for(index: Gallery, options: Namespace) -> float:
+    """Return the least similarity that --threshold allows; -1, which allows all, without the flag."""
+    if options.threshold is None:
+        return -1.0
+    flags = vars(testing_parser().parse_args([])) | agreed(index, {})
+    return load_threshold(options.threshold, network_name(Namespace(**flags)))
+
+
 def ask(options: Namespace) -> None:
     """Print, write and draw the images of an index that are nearest to each query."""
-    threshold = -1.0 if options.threshold is None else load_threshold(options.threshold)
     queries = find_images(options.images)
     index = open_gallery(options.index, new=False)
+    threshold = threshold_for(index, options)
     if not len(index):
         raise UserError(f"{options.index}: no images in it. Add some: python tools/search.py index FOLDER --index FILE")
     answers = index.search(embedder_of(index, options)(queries), options.top, among=asked_for(options))
@@ -200,9 +208,9 @@ def ask(options: Namespace) -> None:
 
 def recognise(options: Namespace) -> None:
     """Print and write who each query shows, or all queries together."""
-    threshold = -1.0 if options.threshold is None else load_threshold(options.threshold)
     queries = find_images(options.images)
     index = open_gallery(options.index, new=False)
+    threshold = threshold_for(index, options)
     features = embedder_of(index, options)(queries)
     groups = [slice(None)] if options.together else [slice(i, i + 1) for i in range(len(queries))]
     entries = index.entries(replace(asked_for(options) or EVERYTHING, named=""))

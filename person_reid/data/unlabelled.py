@@ -1,5 +1,6 @@
 """Read a folder of images of unknown people: what may be known of each is its camera, never its identity."""
 
+import logging
 import re
 from hashlib import blake2b
 from pathlib import Path
@@ -10,6 +11,7 @@ from person_reid.basics import UserError
 from person_reid.data.layout import Split, found_in, list_images, parse_name, some_of
 from person_reid.data.own import check_patience
 
+log = logging.getLogger(__name__)
 UNKNOWN = -1
 SOURCES = ("names", "folders", "none")
 LAID_OUT = ("train_all", "train")  # of prepare.py; their images are taken, and not those of query and gallery
@@ -54,11 +56,24 @@ def _cameras(paths: list[Path], folder: Path, source: str, pattern: str | None) 
         below = [path.relative_to(folder).parts for path in paths]
         return [parts[0] if len(parts) > 1 else None for parts in below]
     if source == "names":
-        try:
-            return [f"{parse_name(path)[1]:020}" for path in paths]
-        except UserError:  # of a name that gives none
-            return [None] * len(paths)
+        names = [_named_camera(path) for path in paths]
+        without = [path for path, name in zip(paths, names, strict=True) if name is None]
+        if not without:
+            return names
+        if len(without) < len(paths):
+            log.warning(
+                f"{len(without)} of {len(paths)} images have no camera in their names, so that no camera counts. "
+                f"--pattern says where it is. The first is {without[0]}"
+            )
     return [None] * len(paths)
+
+
+def _named_camera(path: Path) -> str | None:
+    """Return the camera in a name like Market-1501's, or None if there is none."""
+    try:
+        return f"{parse_name(path)[1]:020}"
+    except UserError:
+        return None
 
 
 def _by_pattern(paths: list[Path], folder: Path, pattern: str) -> list[str | None]:

@@ -42,7 +42,8 @@ class FeatureSet:
     cameras: (N,) int64.
     paths: N file names, or None if they were not asked for.
 
-    Raises UserError for features that are not real numbers, and for labels or cameras that are not whole ones.
+    Raises UserError for features that are not real numbers, for labels or cameras that are not whole ones, and unless
+    there are as many of each.
     """
 
     features: npt.NDArray[Any]
@@ -55,6 +56,12 @@ class FeatureSet:
         with np.errstate(over="ignore"):  # `check` refuses what is infinite in float32
             self.features = np.ascontiguousarray(_real(self.features, "features"), np.float32)
         self.labels, self.cameras = _whole(self.labels, "labels"), _whole(self.cameras, "cameras")
+        lengths = {"features": len(self), "labels": len(self.labels), "cameras": len(self.cameras)}
+        if self.paths is not None:
+            lengths["paths"] = len(self.paths)
+        if len(set(lengths.values())) > 1:
+            found = ", ".join(f"{count} {name}" for name, count in lengths.items())
+            raise UserError(f"{found}: expected as many of each.")
 
     def __len__(self) -> int:
         return len(self.features)
@@ -73,11 +80,6 @@ class FeatureSet:
         if self.features.ndim != 2 or self.features.size == 0:
             empty = "" if self.features.size else "empty "
             raise UserError(f"{source}: {empty}features of shape {self.features.shape}; expected (images, dimension).")
-        paths = self.labels if self.paths is None else self.paths
-        lengths = {"features": len(self), "labels": len(self.labels), "cameras": len(self.cameras), "paths": len(paths)}
-        if len(set(lengths.values())) > 1:
-            found = ", ".join(f"{count} {name}" for name, count in lengths.items())
-            raise UserError(f"{source}: {found}; expected as many of each. Extract them again with test.py.")
         if found := flaw(self.features, lambda i: f"{self.paths[i]} (index {i})" if self.paths else f"index {i}"):
             raise UserError(f"{source}: {found}.")
 

@@ -6,6 +6,7 @@ false_positives, true_positives, threshold = curve.at_fpr(1e-3)
 """
 
 import json
+import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from person_reid.retrieval.promise import Promise
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import CosineScores, chunks, run_chunks
 
+log = logging.getLogger(__name__)
 BINS = 2**16  # of cosines in [-1, 1]: a threshold is accurate to 3e-5
 Counts = npt.NDArray[np.int64]  # a histogram (BINS,)
 Rates = npt.NDArray[np.float64]  # one for each threshold (BINS + 1,)
@@ -144,9 +146,10 @@ def accepts(threshold: float, similarity: float) -> bool:
     return round(float(similarity), DIGITS) >= round(threshold, DIGITS)
 
 
-def load_threshold(text: str | Path) -> float:
+def load_threshold(text: str | Path, network: str = "") -> float:
     """Read a threshold: a finite number, a file of tools/threshold.py, or a folder of save_pretrained.
 
+    network: whose similarities it is for, as a result file notes it. A remark says if it was measured on another one.
     Raises UserError for anything else.
     """
     try:
@@ -156,13 +159,18 @@ def load_threshold(text: str | Path) -> float:
     except ValueError:
         pass
     try:
-        return _finite(_report(text)["threshold"])
+        report = _report(text)
+        threshold = _finite(report["threshold"])
+        measured = report.get("network")
     except FileNotFoundError:
         raise UserError(
             f"--threshold {text}: neither a number nor a file; python tools/threshold.py writes one."
         ) from None
     except (ValueError, KeyError, TypeError, OverflowError):
         raise UserError(f"--threshold {text}: no threshold in it; expected the file of tools/threshold.py.") from None
+    if network and measured and measured != network:
+        log.warning(f"--threshold {text} was measured on {measured!r}, and this is {network!r}.")
+    return threshold
 
 
 def load_promise(text: str | Path | None) -> Promise | None:

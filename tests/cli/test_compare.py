@@ -42,6 +42,13 @@ def test_below_the_threshold_are_different_people(folder, capsys):
     assert said(capsys, "a.png", "b.png", "threshold.json").startswith("different people: similarity 0.")
 
 
+def test_a_threshold_measured_on_another_network_is_remarked(folder, capsys, caplog):
+    for network, remarks in ((f"test_resnet {folder.name}/net.pth", 0), ("ft_ResNet50 net_60", 1)):
+        (folder / "threshold.json").write_text(json.dumps({"threshold": 0.5, "network": network}))
+        said(capsys, "a.png", "a.png", "threshold.json")
+        assert caplog.text.count("was measured on") == remarks
+
+
 def test_the_promise_of_the_threshold_is_repeated(folder, capsys):
     promise = {"threshold": 0.9, "rate": 0.01, "confidence": 0.95, "people": 60, "gallery_size": 90}
     (folder / "threshold.json").write_text(json.dumps({"threshold": 0.9, "promise": promise}))

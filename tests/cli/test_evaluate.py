@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import scipy.io
@@ -165,6 +166,14 @@ def test_a_threshold_is_written_and_drawn(result, capsys, tmp_path):
     assert report["threshold"] == report["all_pairs"]["rules"]["1e-3"]["threshold"]
     assert f"threshold {report['threshold']:.4f} (1e-3)" in capsys.readouterr().out
     assert (tmp_path / "found.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_threshold_says_what_it_was_measured_on(result, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_result("mine.mat", *load_result(result), "mine net_60")
+    for file, network in ((result, None), ("mine.mat", "mine net_60")):
+        threshold.main(["--result", file])
+        assert json.loads(Path("threshold.json").read_text()).get("network") == network
 
 
 def test_a_promise_is_printed_written_and_kept_to(capsys, tmp_path):

@@ -77,6 +77,13 @@ def test_a_folder_of_queries_and_a_threshold_file(indexed, capsys):
     assert json.loads((indexed / "found.json").read_text())["promise"] == words
 
 
+def test_a_threshold_measured_on_another_network_is_remarked(indexed, capsys, caplog):
+    for network, remarks in ((f"test_resnet {indexed.name}/net.pth", 0), ("ft_ResNet50 net_60", 1)):
+        (indexed / "threshold.json").write_text(json.dumps({"threshold": 0.5, "network": network}))
+        said(capsys, "query", "stranger.png", "--threshold", "threshold.json")
+        assert caplog.text.count("was measured on") == remarks
+
+
 def test_another_network_is_refused_and_nothing_is_lost(indexed, capsys):
     other = ["--backbone", "test_resnet", "--weights", "net1.pth", "--height", "64", "--width", "32"]
     with pytest.raises(UserError, match=r"made by another network \(test_resnet .*net\.pth\)"):

@@ -39,6 +39,15 @@ def test_names_of_people_have_no_influence(people, tmp_path):
     assert contents(after) == contents(before) and (after.cameras == before.cameras).all()
 
 
+def test_a_single_name_without_a_camera_is_remarked(people, caplog):
+    path = read_people(people)[1].paths[5]
+    assert not caplog.text
+    path.rename(path.with_name("crop.png"))
+    _, split = read_people(people)
+    assert (split.cameras == -1).all()
+    assert "1 of 12 images have no camera in their names" in caplog.text and "crop.png" in caplog.text
+
+
 def test_two_sources_of_cameras_are_refused(people):
     with pytest.raises(UserError, match="--cameras folders would be ignored: --pattern"):
         read_people(people, "folders", r"-cam(?P<camera>\d)")

@@ -92,6 +92,14 @@ def test_no_pairs_of_a_kind_are_refused():
         pair_similarities(query.select([0]), image_set(np.eye(2), [1, 1], [2, 2]))
 
 
+def test_a_threshold_of_another_network_is_remarked(tmp_path, caplog):
+    path = tmp_path / "threshold.json"
+    path.write_text('{"threshold": 0.5, "network": "mine net_60"}')
+    assert load_threshold(path) == load_threshold(path, "mine net_60") == 0.5 and not caplog.text
+    assert load_threshold(path, "other net_60") == 0.5
+    assert "threshold.json was measured on 'mine net_60', and this is 'other net_60'." in caplog.text
+
+
 def test_a_threshold_is_a_number_or_a_file(tmp_path):
     path = tmp_path / "threshold.json"
     path.write_text('{"threshold": 0.5}')
