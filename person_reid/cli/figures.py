@@ -30,7 +30,9 @@ def main(argv: list[str] | None = None) -> None:
     )
 
     def add(name: str, draw: Callable[[Namespace], None]) -> Parser:
-        command = commands.add_parser(name, help=draw.__doc__, text=draw.__doc__, examples=example_lines(__doc__, name))
+        command: Parser = commands.add_parser(
+            name, help=draw.__doc__, text=draw.__doc__, examples=example_lines(__doc__, name)
+        )
         command.add_argument("--save", type=Path, default=Path(f"{name}.png"), help="picture to write")
         command.add_argument("--dark", action="store_true", help="draw for a dark screen")
         command.set_defaults(draw=draw)

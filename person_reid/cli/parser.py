@@ -50,7 +50,7 @@ class Parser(argparse.ArgumentParser):
             self.register("type", kind, parse)
 
     def add_subparsers(self, **settings: Any) -> Any:
-        """Add commands as argparse does. Each checks its own words; here an empty one would be blamed on its name."""
+        """Add commands as argparse does. Each checks its own words: an empty one is not an empty name of a command."""
         commands = super().add_subparsers(**settings)
         commands.type = str
         return commands
