@@ -185,7 +185,7 @@ def add_training_flags(group: argparse._ArgumentGroup) -> None:
 def add_loss_flags(group: argparse._ArgumentGroup) -> None:
     """Add the flags that choose the losses."""
     group.add_argument(
-        "--loss", type=some_texts, metavar="LIST", help="losses with weights: triplet:1.0,center:5e-4; list shows all"
+        "--loss", type=some_texts, metavar="LIST", help="losses with weights: triplet:1.0,center:1e-3; list shows all"
     )
     group.add_argument("--teacher", type=some_text, metavar="NETWORK",
         help="what the teacher_ losses learn from: a run, a folder, an exported file, or BACKBONE=FILE",

@@ -35,7 +35,7 @@ import numpy as np
 from person_reid.basics import UserError, check_target, printable, write_csv, write_json
 from person_reid.cli.flags import add_engine, add_runtime, add_tested_network, given_values, testing_parser
 from person_reid.cli.parser import Parser, example_lines
-from person_reid.cli.tested import OF_FEATURES, network_name, open_embedder
+from person_reid.cli.tested import OF_FEATURES, feature_flags, network_name, open_embedder
 from person_reid.cli.values import THRESHOLD, bounded, positive, some_name
 from person_reid.deploy.embedder import Embedder
 from person_reid.gallery.about import EVERYTHING, About, Filter, about_images, ago, moment, read_abouts
@@ -172,8 +172,8 @@ def threshold_for(index: Gallery, options: Namespace) -> float:
     """Return the least similarity that --threshold allows; -1, which allows all, without the flag."""
     if options.threshold is None:
         return -1.0
-    flags = vars(testing_parser().parse_args([])) | agreed(index, {})
-    return load_threshold(options.threshold, network_name(Namespace(**flags)))
+    flags = Namespace(**vars(testing_parser().parse_args([])) | agreed(index, {}))
+    return load_threshold(options.threshold, network_name(flags), feature_flags(flags))
 
 
 def ask(options: Namespace) -> None:

@@ -21,7 +21,7 @@ import torch
 
 from person_reid.basics import UserError, check_target, quoted, write_json
 from person_reid.cli.flags import testing_parser
-from person_reid.cli.tested import is_run, network_name, open_embedder
+from person_reid.cli.tested import feature_flags, is_run, network_name, open_embedder
 from person_reid.data.bank import load_bank, open_bank
 from person_reid.data.layout import read_split
 from person_reid.distributed import World, join_world
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def report(options: Namespace, query: FeatureSet, gallery: FeatureSet, images: FeatureSet | None) -> None:
     """Write the result files and print the metrics. images: of multiple queries, or None."""
-    save_result(options.result, query, gallery, network_name(options))
+    save_result(options.result, query, gallery, network_name(options), feature_flags(options))
     distance, remark = ("euclidean", " (Euclidean distance)") if options.no_norm else ("cosine", "")
 
     def measure(queries: FeatureSet) -> Metrics:

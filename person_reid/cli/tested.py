@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 DECIDED = ("from", *NETWORK_OF_RUN, *NETWORK_OF_FILE, *DESCRIPTION, "ms", "no_norm")
 PREPARED = ("height", "width", "range", "mean", "std", "bgr")  # what a file of another program may not say
 NOT_OF_TEACHERS = ("test_dir", "multi", "result", "json", "gpu_ids", "adapt_bn", "camera_norm", "whiten")
+ALTERING = ("ms", "no_flip", "adapt_bn", "camera_norm", "whiten")  # between these, similarities are not comparable
 OF_FEATURES = (*DECIDED, *PREPARED, "engine", "no_flip", "fp16", "bf16")  # all flags that features depend on
 
 
@@ -87,6 +88,12 @@ def network_name(options: Namespace) -> str:
     file = Path(getattr(options, "engine", None) or getattr(options, "from") or options.weights or "")
     named = "/".join(file.resolve().parts[-2:]) if file.exists() else file.name
     return " ".join(filter(None, (options.backbone, named)))
+
+
+def feature_flags(options: Namespace) -> str:
+    """Return the flags of test.py that make features differ from plain ones of the network, as they were typed."""
+    given = given_values(options, ALTERING).items()
+    return " ".join(f"--{name}" if value is True else f"--{name} {value}" for name, value in given)
 
 
 def check_result_of(options: Namespace) -> None:

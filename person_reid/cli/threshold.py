@@ -30,8 +30,8 @@ from person_reid.basics import UserError, with_ending, write_json
 from person_reid.cli.parser import Parser
 from person_reid.cli.values import positive, share
 from person_reid.retrieval.promise import Promise, promised
-from person_reid.retrieval.results import NETWORK, RESULT, FeatureSet, load_result, read_note
-from person_reid.retrieval.thresholds import FALSE_POSITIVE_RATES, pair_similarities, roc, summarize
+from person_reid.retrieval.results import FLAGS, NETWORK, RESULT, FeatureSet, load_result, read_note
+from person_reid.retrieval.thresholds import FALSE_POSITIVE_RATES, MEASURED_ON, pair_similarities, roc, summarize
 
 TESTED = 0  # --gallery_size without a number
 SEARCHES = "count searches among N images that accept a stranger, not pairs; without N, among as many as were tested"
@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> None:
             print(f"  TPR {rules[rate]['tpr']:.4f} at FPR {rate}, threshold {rules[rate]['threshold']:.4f}")
     report = {"threshold": threshold, "rule": args.rule, "result": str(args.result), **found}
     if network := read_note(args.result, NETWORK):
-        report[NETWORK] = network
+        report |= {MEASURED_ON: network, FLAGS: read_note(args.result, FLAGS)}
     if args.false_match_rate is None:
         print(f"threshold {threshold:.4f} ({args.rule})")
     else:

@@ -124,7 +124,7 @@ def create(
 ) -> FeatureLoss:
     """Create the loss called `name`. `settings` go to its class and override those that the name stands for.
 
-    num_classes, dim, taught_dim: for losses that own parameters (arcface, cosface, sphere and center need the first
+    num_classes, dim, taught_dim: for losses that own weights (arcface, cosface, sphere and center need the first
     two, verification dim, teacher_features dim and taught_dim, the width of the teacher's features); the others ignore
     them. Raises UserError for an unknown name or setting, and if the loss lacks one of these numbers.
     """
@@ -138,7 +138,7 @@ def create(
     for number, value in numbers.items():
         if number in known:
             if value is None:
-                raise UserError(f"loss {name}: expected {number}, since it has parameters of its own.")
+                raise UserError(f"loss {name}: expected {number}, since it has weights of its own.")
             settings[number] = value
     return entry.loss(**settings)
 
@@ -150,7 +150,7 @@ def published(flag: str, num_classes: int | None = None, dim: int | None = None,
 
 
 def parse(text: str) -> dict[str, float]:
-    """Parse a list such as "triplet:1.0,center:5e-4" into {name: weight}, as parse_terms does."""
+    """Parse a list such as "triplet:1.0,center:1e-3" into {name: weight}, as parse_terms does."""
     return {name: weight for name, (weight, _) in parse_terms(text).items()}
 
 

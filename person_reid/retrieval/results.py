@@ -1,8 +1,9 @@
 """Result files: the features that test.py writes and all later steps read.
 
 The keys are the published ones: gallery_f (N, D), gallery_label and gallery_cam (1, N), the same for query_ and, in
-multi_query.mat, for mquery_; also gallery_path and query_path, one image per row, `network`, what the features are of,
-and in multi_query.mat query_digest, the features of the queries that it belongs to. Features too large for MATLAB 5 are
+multi_query.mat, for mquery_; also gallery_path and query_path, one image per row; `network`, what the features are of;
+`flags`, those of test.py that they depend on; and in multi_query.mat query_digest, the features of the queries that it
+belongs to. Features too large for MATLAB 5 are
 written as MATLAB 7.3, which is HDF5, under the same name; so are names of images that are not UTF-8.
 
     from person_reid.retrieval.results import load_result
@@ -29,7 +30,7 @@ MATLAB5_LIMIT = 2**31 - 1  # bytes in one variable, for MATLAB itself
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 USER_BLOCK = 512  # where HDF5 begins in a MATLAB 7.3 file
 COMPRESSION = 1100  # bytes that one byte of an HDF5 file may stand for; gzip reaches 1032
-NETWORK, QUERY_DIGEST = "network", "query_digest"
+NETWORK, FLAGS, QUERY_DIGEST = NOTES = "network", "flags", "query_digest"
 KINDS = {"O": "cells or a sparse matrix", "V": "a struct", "c": "complex numbers", "U": "text", "S": "text"}
 
 
@@ -112,12 +113,12 @@ def multi_query_file(result: str | Path) -> Path:
     return result.with_name(f"{own}multi_query.mat")
 
 
-def save_result(path: str | Path, query: FeatureSet, gallery: FeatureSet, network: str = "") -> None:
+def save_result(path: str | Path, query: FeatureSet, gallery: FeatureSet, network: str = "", flags: str = "") -> None:
     """Write two FeatureSets atomically to the file that evaluate.py reads. Raises OSError if the disk is full.
 
-    network: what computed the features, in words.
+    network: what computed the features, in words. flags: those of test.py that make them differ, such as "--no_flip".
     """
-    _save(path, {"gallery": gallery, "query": query}, {NETWORK: network})
+    _save(path, {"gallery": gallery, "query": query}, {NETWORK: network, FLAGS: flags})
 
 
 def save_multi_query(path: str | Path, multi_query: FeatureSet, query: FeatureSet) -> None:
@@ -156,7 +157,7 @@ def load_gallery(path: str | Path) -> FeatureSet:
 
 
 def read_note(path: str | Path, key: str) -> str:
-    """Return the text that is NETWORK or QUERY_DIGEST in a file, or "" if it has none, like published files."""
+    """Return the text that is one of NOTES in a file, or "" if it has none, like published files."""
     found = _read(Path(path), [key]).get(key)
     return "" if found is None else str(np.ravel(found)[0]).rstrip(" ")
 
@@ -256,7 +257,7 @@ def _read_hdf5(path: Path, variable_names: list[str]) -> dict[str, Any]:
                 raise UserError(f"{path}: {key!r} {problem}. Extract the features again with test.py.")
             if key in file:
                 values[key] = file[key][()].T
-                if key.endswith("_path") or key in (NETWORK, QUERY_DIGEST):
+                if key.endswith("_path") or key in NOTES:
                     texts = (row.astype("<u2").tobytes() for row in values[key])
                     values[key] = [text.decode("utf-16-le", "surrogatepass") for text in texts]
     return values

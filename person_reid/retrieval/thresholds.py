@@ -18,7 +18,7 @@ import numpy.typing as npt
 from person_reid.basics import UserError
 from person_reid.retrieval.metrics import find_pairs
 from person_reid.retrieval.promise import Promise
-from person_reid.retrieval.results import FeatureSet
+from person_reid.retrieval.results import FLAGS, FeatureSet
 from person_reid.retrieval.similarity import CosineScores, chunks, run_chunks
 
 log = logging.getLogger(__name__)
@@ -27,6 +27,7 @@ Counts = npt.NDArray[np.int64]  # a histogram (BINS,)
 Rates = npt.NDArray[np.float64]  # one for each threshold (BINS + 1,)
 DIGITS = 4  # of similarities and thresholds, as they are printed
 FALSE_POSITIVE_RATES = {"1e-3": 1e-3, "1e-4": 1e-4}
+MEASURED_ON = "measured_on"  # the network, in a file of tools/threshold.py
 IN_FOLDER = "config.json"  # of a folder of save_pretrained
 
 
@@ -146,11 +147,11 @@ def accepts(threshold: float, similarity: float) -> bool:
     return round(float(similarity), DIGITS) >= round(threshold, DIGITS)
 
 
-def load_threshold(text: str | Path, network: str = "") -> float:
+def load_threshold(text: str | Path, network: str = "", flags: str = "") -> float:
     """Read a threshold: a finite number, a file of tools/threshold.py, or a folder of save_pretrained.
 
-    network: whose similarities it is for, as a result file notes it. A remark says if it was measured on another one.
-    Raises UserError for anything else.
+    network, flags: of the features that it is for, as a result file notes them. A remark says if it was measured on
+    another network. Raises UserError if it was measured on features of other flags, and for anything else.
     """
     try:
         return _finite(str(text))
@@ -161,13 +162,19 @@ def load_threshold(text: str | Path, network: str = "") -> float:
     try:
         report = _report(text)
         threshold = _finite(report["threshold"])
-        measured = report.get("network")
+        measured, extracted = report.get(MEASURED_ON), report.get(FLAGS, flags)
     except FileNotFoundError:
         raise UserError(
             f"--threshold {text}: neither a number nor a file; python tools/threshold.py writes one."
         ) from None
     except (ValueError, KeyError, TypeError, OverflowError):
         raise UserError(f"--threshold {text}: no threshold in it; expected the file of tools/threshold.py.") from None
+    if extracted != flags:
+        found, here = (f"python test.py {words}".strip() for words in (extracted, flags))
+        raise UserError(
+            f"--threshold {text}: measured on features of {found!r}, and these are like those of {here!r}. Extract "
+            "features that way, then measure it: python tools/threshold.py"
+        )
     if network and measured and measured != network:
         log.warning(f"--threshold {text} was measured on {measured!r}, and this is {network!r}.")
     return threshold

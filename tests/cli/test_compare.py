@@ -44,7 +44,7 @@ def test_below_the_threshold_are_different_people(folder, capsys):
 
 def test_a_threshold_measured_on_another_network_is_remarked(folder, capsys, caplog):
     for network, remarks in ((f"test_resnet {folder.name}/net.pth", 0), ("ft_ResNet50 net_60", 1)):
-        (folder / "threshold.json").write_text(json.dumps({"threshold": 0.5, "network": network}))
+        (folder / "threshold.json").write_text(json.dumps({"threshold": 0.5, "measured_on": network}))
         said(capsys, "a.png", "a.png", "threshold.json")
         assert caplog.text.count("was measured on") == remarks
 

@@ -173,7 +173,7 @@ def test_a_threshold_says_what_it_was_measured_on(result, tmp_path, monkeypatch)
     save_result("mine.mat", *load_result(result), "mine net_60")
     for file, network in ((result, None), ("mine.mat", "mine net_60")):
         threshold.main(["--result", file])
-        assert json.loads(Path("threshold.json").read_text()).get("network") == network
+        assert json.loads(Path("threshold.json").read_text()).get("measured_on") == network
 
 
 def test_a_promise_is_printed_written_and_kept_to(capsys, tmp_path):

@@ -79,7 +79,7 @@ def test_a_folder_of_queries_and_a_threshold_file(indexed, capsys):
 
 def test_a_threshold_measured_on_another_network_is_remarked(indexed, capsys, caplog):
     for network, remarks in ((f"test_resnet {indexed.name}/net.pth", 0), ("ft_ResNet50 net_60", 1)):
-        (indexed / "threshold.json").write_text(json.dumps({"threshold": 0.5, "network": network}))
+        (indexed / "threshold.json").write_text(json.dumps({"threshold": 0.5, "measured_on": network}))
         said(capsys, "query", "stranger.png", "--threshold", "threshold.json")
         assert caplog.text.count("was measured on") == remarks
 

@@ -1,5 +1,7 @@
 """Half precision, odd batches, compilation, and no wait for the host: every loss, every corner."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from torch._subclasses.fake_tensor import (
@@ -53,7 +55,7 @@ def test_autocast_computes_in_float32(name, dtype):
     features, labels = batch()
     features = features.to(dtype)
     loss = create(name)
-    expected, gradient = value_and_gradient(loss, features.float(), labels)
+    expected, gradient = value_and_gradient(deepcopy(loss), features.float(), labels)
     found = value_and_gradient(loss, features, labels, autocast=dtype)
     assert_finite(*found)
     torch.testing.assert_close(found[0], expected, rtol=1e-6, atol=1e-6)
@@ -158,7 +160,7 @@ def test_compiles_without_a_graph_break(name):
     torch._dynamo.reset()
     loss = create(name)
     features, labels = batch()
-    expected = value_and_gradient(loss, features, labels)
+    expected = value_and_gradient(deepcopy(loss), features, labels)
     found = value_and_gradient(torch.compile(loss, fullgraph=True, backend="aot_eager"), features, labels)
     torch.testing.assert_close(found, expected)
 

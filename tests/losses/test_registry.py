@@ -103,7 +103,7 @@ def test_the_table_names_every_loss_once():
     assert [line.split()[0] for line in losses.table().splitlines()] == list(losses.REGISTRY)
 
 
-@pytest.mark.parametrize("name", ["arcface", "cosface", "sphere", "center", "verification"])
+@pytest.mark.parametrize("name", ["arcface", "cosface", "sphere", "verification"])
 def test_parameters_train_and_travel_in_the_state(name):
     features, labels = batch()
     loss = losses.published(name, 4, 8) if name in losses.PUBLISHED else losses.create(name, 4, 8)

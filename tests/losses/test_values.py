@@ -1,6 +1,7 @@
 """Values and gradients, against pytorch-metric-learning where it has the loss, else against loops from the papers."""
 
 import math
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from pytorch_metric_learning.miners import BatchHardMiner, MultiSimilarityMiner
 from pytorch_metric_learning.reducers import MeanReducer
 
 from person_reid import losses
+from person_reid.basics import UserError
+from person_reid.losses.center import CenterLoss
 from person_reid.losses.ranked import k_means
 from tests.support import slow_losses as slow
 
@@ -114,12 +117,22 @@ def test_variants_equal_loops_from_their_papers():
     check(losses.create("ranked", **settings), lambda f, y: slow.ranked(f, y, **settings), features, labels)
 
 
-def test_center_equals_a_loop_and_trains_its_parameters():
-    features, labels = batch(7, count=12)
-    loss = losses.create("center", CLASSES, DIM)
-    centers = loss.centers.detach().double().requires_grad_()
-    check(loss, lambda f, y: slow.center(f, y, centers), features, labels)
-    torch.testing.assert_close(loss.centers.grad.double(), centers.grad, rtol=1e-5, atol=1e-6)
+def test_centers_move_as_in_their_paper_but_not_in_evaluation():
+    """Equation 4 for a batch with two, one and no image of a class; the value is that before the move."""
+    features, _ = batch(7, count=3)
+    labels = torch.tensor([1, 1, 2])
+    loss = CenterLoss(CLASSES, DIM, rate=0.3)
+    loss.centers.copy_(torch.randn(CLASSES, DIM))
+    before = loss.centers.double()
+    loss.eval()
+    check(loss, lambda f, y: slow.center(f, y, before), features, labels)
+    assert torch.equal(loss.centers.double(), before)
+    loss.train()
+    check(deepcopy(loss), lambda f, y: slow.center(f, y, before), features, labels)
+    loss(features, labels)
+    torch.testing.assert_close(loss.centers.double(), slow.moved_centers(features.double(), labels, before, 0.3))
+    with pytest.raises(UserError, match="rate 2: expected a number from 0 to 1"):
+        losses.create("center", CLASSES, DIM, rate=2.0)
 
 
 @pytest.mark.parametrize(("name", "angle"), [("sphere", slow.sphere_angle), ("arcface", slow.arc_angle)])

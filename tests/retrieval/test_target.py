@@ -9,7 +9,7 @@ from torch import nn
 
 from person_reid.basics import UserError
 from person_reid.data.augment import normalise
-from person_reid.retrieval.results import FeatureSet
+from person_reid.retrieval.results import FLAGS, FeatureSet, load_result, read_note
 from person_reid.retrieval.target import CameraNorm, Whitening, reestimate_batch_norms
 from tests.support.people import draw_people
 from tests.support.scripts import refused, run
@@ -112,8 +112,16 @@ def test_flags_of_the_command(tmp_path):
     for flags in ([], ["--adapt_bn"], ["--camera_norm"], ["--camera_norm", "standardise"], ["--whiten"]):
         output = run("test", *usual, *flags, "--test_dir", people, "--result", f"{len(lines)}.mat", cwd=tmp_path)
         lines[" ".join(flags)] = [line for line in output.splitlines() if "mAP" in line]
-    contents = {(tmp_path / f"{number}.mat").read_bytes() for number in range(5)}
-    assert len(contents) == 5 and all(lines.values())
+    files = [tmp_path / f"{number}.mat" for number in range(5)]
+    assert len({load_result(file)[0].digest() for file in files}) == 5 and all(lines.values())
+    notes = ["", "--adapt_bn", "--camera_norm center", "--camera_norm standardise", "--whiten"]
+    assert [read_note(file, FLAGS) for file in files] == notes
+    run("threshold", "--result", files[2], cwd=tmp_path)  # of features that no single image has
+    image = next((people / "query").rglob("*.jpg"))
+    network = [flag for flag in usual if flag not in ("--gpu_ids", "-1")]
+    assert "measured on features of 'python test.py --camera_norm center'" in refused(
+        "compare", image, image, *network, cwd=tmp_path
+    )
     for flag in ("--camera_norm", "--whiten"):
         assert flag in refused("test", *usual, "--no_norm", flag, "--test_dir", people, cwd=tmp_path)
     assert "--adapt_bn" in refused("test", "--engine", "a.onnx", "--adapt_bn", "--test_dir", people, cwd=tmp_path)

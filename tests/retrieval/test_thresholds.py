@@ -94,10 +94,21 @@ def test_no_pairs_of_a_kind_are_refused():
 
 def test_a_threshold_of_another_network_is_remarked(tmp_path, caplog):
     path = tmp_path / "threshold.json"
-    path.write_text('{"threshold": 0.5, "network": "mine net_60"}')
+    path.write_text('{"threshold": 0.5, "measured_on": "mine net_60"}')
     assert load_threshold(path) == load_threshold(path, "mine net_60") == 0.5 and not caplog.text
     assert load_threshold(path, "other net_60") == 0.5
     assert "threshold.json was measured on 'mine net_60', and this is 'other net_60'." in caplog.text
+
+
+def test_a_threshold_of_features_extracted_otherwise_is_refused(tmp_path):
+    path = tmp_path / "threshold.json"
+    path.write_text('{"threshold": 0.5, "measured_on": "mine net_60", "flags": "--camera_norm center"}')
+    assert load_threshold(path, "mine net_60", "--camera_norm center") == 0.5
+    with pytest.raises(UserError, match=r"of 'python test\.py --camera_norm center', and these are"):
+        load_threshold(path, "mine net_60")
+    path.write_text('{"threshold": 0.5, "measured_on": "mine net_60", "flags": ""}')
+    with pytest.raises(UserError, match=r"like those of 'python test\.py --no_flip'"):
+        load_threshold(path, "mine net_60", "--no_flip")
 
 
 def test_a_threshold_is_a_number_or_a_file(tmp_path):

@@ -114,6 +114,14 @@ def center(features, labels, centers):
     return mean([((f - centers[y]) ** 2).sum() / 2 for f, y in zip(features, labels, strict=True)])
 
 
+def moved_centers(features, labels, centers, rate):
+    moved = centers.clone()
+    for label in set(labels.tolist()):
+        own = [f for f, y in zip(features, labels, strict=True) if y == label]
+        moved[label] -= rate * sum(centers[label] - f for f in own) / (1 + len(own))
+    return moved
+
+
 def verification(features, labels, weight, bias):
     same: list[torch.Tensor] = []
     different: list[torch.Tensor] = []

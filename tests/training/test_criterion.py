@@ -83,16 +83,17 @@ def test_the_head_decides_the_loss_of_the_classifier(head):
 
 
 def test_a_part_network_has_losses_and_prototypes_for_each_part():
-    found = criterion("--triplet", "--loss", "center:0.1,focal:1", parts=3)
+    found = criterion("--triplet", "--loss", "center:0.1,focal:1", parts=3).eval()
     features, logits, labels = batch(parts=3, heads=2)
     centers = found.metric_losses["center"]
     assert len(centers) == 3
-    assert not torch.equal(centers[0].loss.centers, centers[1].loss.centers)
     expected = sum(cross_entropy(logits[:, h], labels) for h in range(2))
     expected = expected + sum(losses.create("focal")(logits[:, h], labels) for h in range(2))
     for p in range(3):
         expected = expected + losses.create("triplet")(features[:, p], labels) + centers[p](features[:, p], labels)
     torch.testing.assert_close(found(features, logits, labels), expected)
+    found.train()(features, logits, labels)
+    assert not torch.equal(centers[0].loss.centers, centers[1].loss.centers)
 
 
 @pytest.mark.parametrize(
