@@ -10,10 +10,13 @@ import re
 import shlex
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 
 class UserError(Exception):
@@ -21,6 +24,8 @@ class UserError(Exception):
 
 
 log = logging.getLogger(__name__)
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 # Characters that a terminal would obey instead of showing: controls, those that turn the direction of writing, and
 # the halves that stand for bytes of a file name that are not UTF-8.
 UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -37,6 +42,11 @@ def describe(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error)
+
+
+def first_line(error: BaseException, most: int = 200) -> str:
+    """Return the first line of an exception's message, or the name of its class if it has none."""
+    return (describe(error).strip().splitlines() or [type(error).__name__])[0][:most]
 
 
 def printable(text: object) -> str:
@@ -67,6 +77,16 @@ def with_ending(path: str | Path, ending: str, *known: str) -> Path:
     path = Path(path)
     name = path.name.removesuffix(path.suffix) if path.suffix.lower() in known else path.name
     return path.with_name(name + ending)
+
+
+def in_order(pool: Executor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int) -> Iterator[Result]:
+    """Yield work(item) for each item, in order, while the pool already works on the next `ahead` items."""
+    left = iter(items)
+    running = deque(pool.submit(work, item) for item in islice(left, ahead))
+    while running:
+        done = running.popleft().result()
+        running.extend(pool.submit(work, item) for item in islice(left, 1))
+        yield done
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from torch import distributed
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
-from person_reid.basics import UserError, describe, importable
+from person_reid.basics import UserError, first_line, importable
 from person_reid.device import select_device
 
 log = logging.getLogger(__name__)
@@ -143,7 +143,7 @@ def join_world(gpu_ids: str = "-1") -> Iterator[World]:
             raise
         raise UserError(
             f"Process {os.environ['RANK']} lost the others: one of them has ended, its message is above "
-            f"({describe(error).splitlines()[0][:120]}). What was saved is complete: continue with --resume."
+            f"({first_line(error, 120)}). What was saved is complete: continue with --resume."
         ) from error
     distributed.destroy_process_group()
 

@@ -27,7 +27,15 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from person_reid.basics import UserError, atomic_write, did_you_mean, only_writer, read_json_lines, write_text
+from person_reid.basics import (
+    UserError,
+    atomic_write,
+    did_you_mean,
+    first_line,
+    only_writer,
+    read_json_lines,
+    write_text,
+)
 from person_reid.models.spec import PUBLISHED_CLASSES
 
 if TYPE_CHECKING:
@@ -40,7 +48,7 @@ LONGEST_NAME = 200  # bytes; file systems take 255, and .previous is added
 
 
 class RunFolder:
-    """model/NAME. Every file in it is replaced whole or not at all."""
+    """model/NAME. Every file in it is replaced whole or not at all; result.txt grows by whole lines."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -80,8 +88,8 @@ class RunFolder:
 
     def keep_latest(self, count: int) -> None:
         """Delete all but the latest `count` numbered checkpoints."""
-        numbered = sorted(self.path.glob("net_[0-9][0-9][0-9]*.pth"), key=lambda path: int(path.stem[4:]))
-        for path in numbered[:-count]:
+        found = [path for path in self.path.glob("net_*.pth") if re.fullmatch("net_[0-9]{3,}", path.stem)]
+        for path in sorted(found, key=lambda path: int(path.stem[4:]))[:-count]:
             path.unlink()
 
     def save_state(self, state: Mapping[str, Any]) -> None:
@@ -182,8 +190,12 @@ def _candidates(which_epoch: str | int) -> list[str]:
     if not re.fullmatch(r"\d+", str(which_epoch)):
         return [str(which_epoch)]
     epoch = int(which_epoch)
-    other = {9: [_label(epoch + 1)], 0: [_label(epoch - 1)]}.get(epoch % 10, [])
-    return [_label(epoch), *other, str(which_epoch)]
+    labels = [_label(epoch), str(which_epoch)]
+    if epoch % 10 == 9:
+        labels.insert(1, _label(epoch + 1))
+    elif epoch % 10 == 0:
+        labels.insert(1, _label(epoch - 1))
+    return labels
 
 
 def _label(label: str | int) -> str:
@@ -198,7 +210,7 @@ def _save(content: Any, path: Path) -> None:
         try:
             torch.save(content, temporary)
         except RuntimeError as error:
-            raise OSError(None, f"could not be written, is the disk full? ({str(error).splitlines()[0]})") from error
+            raise OSError(None, f"could not be written, is the disk full? ({first_line(error)})") from error
 
 
 def read_history(path: str | Path) -> list[dict[str, Any]]:

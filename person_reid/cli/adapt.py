@@ -21,7 +21,7 @@ from person_reid.cli.flags import training_parser
 from person_reid.cli.options import load_run_options, parse_train
 from person_reid.cli.parser import Parser
 from person_reid.cli.specs import spec_of, train_spec
-from person_reid.cli.values import bounded, part, positive, some_texts
+from person_reid.cli.values import part, positive, share, some_texts
 from person_reid.data.unlabelled import SOURCES
 from person_reid.distributed import join_world
 from person_reid.models.factory import network_kind
@@ -106,8 +106,7 @@ def adapting_parser() -> Parser:
     clusters = parser.add_argument_group("clusters")
     usual = AdaptSpec()
     clusters.add_argument("--steps", type=positive(int), default=usual.steps, help="batches per epoch")
-    inside = bounded(float, lambda value: 0 < value < 1, "between 0 and 1")
-    clusters.add_argument("--radius", type=inside, default=usual.radius, help="largest Jaccard distance of neighbours")
+    clusters.add_argument("--radius", type=share, default=usual.radius, help="largest Jaccard distance of neighbours")
     clusters.add_argument(
         "--min_samples", type=positive(int), default=usual.min_samples, help="neighbours that begin a cluster"
     )

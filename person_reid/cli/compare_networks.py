@@ -13,14 +13,15 @@ import shlex
 from argparse import Namespace
 from pathlib import Path
 
-from person_reid.basics import check_target, write_json
+from person_reid.basics import check_target, with_ending, write_json
 from person_reid.cli.parser import Parser
 from person_reid.cli.tested import network_flags, open_embedder, tested_network
 from person_reid.cli.values import devices, some_path
-from person_reid.data.layout import read_split
-from person_reid.deploy.exported import file_size
+from person_reid.data.layout import check_test_sets
+from person_reid.deploy.exported import READABLE, file_size
 from person_reid.deploy.publish import accuracy, milliseconds
 from person_reid.models.weights import SAFETENSORS
+from person_reid.reproduce import page
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -32,9 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--json", type=some_path, metavar="FILE", help="write the figures to a file, too")
     parser.add_argument("--save", type=some_path, metavar="FILE", help="draw mAP against time, such as networks.png")
     options = parser.parse_args(argv)
-    for test_dir in options.test_dirs:
-        for split in ("query", "gallery"):
-            read_split(test_dir, split)  # a mistake in one is found before the work
+    check_test_sets(options.test_dirs)
     for target in filter(None, (options.json, options.save)):
         check_target(target)
     described = [network_flags(text, options.gpu_ids) for text in options.networks]
@@ -52,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
 def short_names(texts: list[str]) -> list[str]:
     """Return names for the networks of --networks: without folders, endings and flags, if those still differ."""
     named = [shlex.split(text)[0].rpartition("=")[2] for text in texts]
-    short = [Path(name).stem if Path(name).suffix else Path(name).name for name in named]
+    short = [with_ending(Path(name).name, "", *READABLE, ".pth", ".safetensors").name for name in named]
     return short if len(set(short)) == len(texts) else texts
 
 
@@ -86,9 +85,9 @@ def megabytes(flags: Namespace) -> float:
 def table(rows: list[dict[str, object]]) -> str:
     """Return a Markdown table; accuracy is Rank@1 / mAP (trapezoidal), in percent."""
     sets = list(rows[0]["accuracy"])  # type: ignore[call-overload]
-    lines = [f"| network | {' | '.join(sets)} | ms an image | MB |", "| --- |" + " --- |" * (len(sets) + 2)]
+    cells = []
     for row in rows:
         found: dict[str, dict[str, float]] = row["accuracy"]  # type: ignore[assignment]
-        cells = [f"{figures['rank1']:.2f} / {figures['mAP']:.2f}" for figures in found.values()]
-        lines.append(f"| {row['network']} | {' | '.join(cells)} | {row['milliseconds']} | {row['megabytes']} |")
-    return "\n".join(lines)
+        accuracies = [f"{figures['rank1']:.2f} / {figures['mAP']:.2f}" for figures in found.values()]
+        cells.append([str(row["network"]), *accuracies, str(row["milliseconds"]), str(row["megabytes"])])
+    return page.table(["network", *sets, "ms an image", "MB"], cells).rstrip()

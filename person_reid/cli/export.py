@@ -17,7 +17,7 @@ from person_reid.basics import UserError
 from person_reid.cli.flags import add_tested_network, testing_parser
 from person_reid.cli.parser import Parser
 from person_reid.cli.tested import open_embedder, tested_network, title
-from person_reid.data.layout import read_split
+from person_reid.data.layout import check_test_sets
 from person_reid.deploy.clients import CLIENTS, contents_for, export_for, lines_for
 from person_reid.deploy.contents import Contents
 from person_reid.deploy.export import export, tensorrt_advice
@@ -33,8 +33,7 @@ DECIDED_BY_CLIENT = ("format", "normalise_input", "flip", "l2", "fp16", "int8", 
 def main(argv: list[str] | None = None) -> None:
     """Export a network, and compare its accuracy before and after if --test_dir is given."""
     options = parse(argv)
-    for name in ("query", "gallery") if options.test_dir else ():
-        read_split(options.test_dir, name)  # a mistake in it is found before the work
+    check_test_sets([options.test_dir] if options.test_dir else [])
     tested = tested_network(options)
     write = write_for_client if options.client else write_file
     path = write(options, tested)

@@ -15,6 +15,7 @@ The network must not have been trained on these labels, because it would have le
 that was trained on other people.
 """
 
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,7 @@ def keep_decisions(table: Path) -> None:
     except UserError:  # not such a list
         return
     if decided:
-        previous = with_ending(table, ".previous.csv", ".csv")
-        table.replace(previous)
+        names = (with_ending(table, f".previous{number}.csv", ".csv") for number in chain([""], count(2)))
+        previous = next(name for name in names if not name.exists())
+        table.rename(previous)
         print(printable(f"{previous}: the earlier list, with what was decided in it"))

@@ -76,10 +76,23 @@ def run_script(main: Callable[[], object]) -> None:
             stream.reconfigure(errors="replace")  # no name of a file may end a program that prints it
     try:
         main()
+        sys.stdout.flush()
     except (UserError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and _is_unread():
+            sys.exit(1)
         print(printable(f"error: {describe(error)}"), file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         if "LOCAL_RANK" not in os.environ:  # else the process that started several says so
             print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _is_unread() -> bool:
+    """Return whether the program that reads the output, such as head, has ended; what is left then goes nowhere."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # also for the flush at exit
+        return True
+    return False

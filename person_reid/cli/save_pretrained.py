@@ -13,7 +13,7 @@ from person_reid.cli.flags import add_tested_network
 from person_reid.cli.parser import Parser
 from person_reid.cli.tested import is_run, network_name, tested_network
 from person_reid.cli.values import THRESHOLD, some_path
-from person_reid.data.layout import read_split
+from person_reid.data.layout import check_test_sets
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.pretrained import CONFIG
 from person_reid.deploy.publish import about_data, accuracy, check_output, save_pretrained
@@ -31,9 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     group.add_argument("--test_dirs", type=some_path, nargs="+", default=[], help="layouts to measure its accuracy on")
     group.add_argument("--threshold", help=f"similarity of the same person: {THRESHOLD}")
     options = parser.parse_args(argv)
-    for folder in options.test_dirs:
-        for name in ("query", "gallery"):
-            read_split(folder, name)  # a mistake in one is found before the work
+    check_test_sets(options.test_dirs)
     check_output(options.output)
     check_target(options.output / CONFIG)
     tested = tested_network(options)

@@ -36,12 +36,12 @@ from person_reid.basics import UserError, check_target, printable, write_csv, wr
 from person_reid.cli.flags import add_engine, add_runtime, add_tested_network, given_values, testing_parser
 from person_reid.cli.parser import Parser, example_lines
 from person_reid.cli.tested import OF_FEATURES, feature_flags, network_name, open_embedder
-from person_reid.cli.values import THRESHOLD, bounded, positive, some_name
+from person_reid.cli.values import THRESHOLD, positive, share, some_name
 from person_reid.deploy.embedder import Embedder
 from person_reid.gallery.about import EVERYTHING, About, Filter, about_images, ago, moment, read_abouts
 from person_reid.gallery.build import add_images, agreed, check_network, describe_answers, find_images
 from person_reid.gallery.gallery import Gallery, open_gallery
-from person_reid.retrieval.people import group_people, person_scores
+from person_reid.retrieval.people import group_people, numbered, person_scores
 from person_reid.retrieval.thresholds import DIGITS, accepts, load_promise, load_threshold
 
 ALIKE = ("identity", "camera", "track", "source")  # filters for an equal value
@@ -83,8 +83,7 @@ def search_parser() -> Parser:
     people = add_command(group, "people", "Group the images of an index into people, for you to correct and to apply.")
     people.add_argument("--save", type=Path, metavar="CSV", default=Path("people.csv"), help="list to write")
     people.add_argument("--sheet", type=Path, metavar="FILE", help="sheet of the largest and most doubtful groups")
-    inside = bounded(float, lambda value: 0 < value < 1, "between 0 and 1")
-    people.add_argument("--radius", type=inside, default=0.5, help="largest Jaccard distance of neighbours")
+    people.add_argument("--radius", type=share, default=0.5, help="largest Jaccard distance of neighbours")
     people.add_argument("--min_samples", type=positive(int), default=4, help="neighbours that begin a group")
     apply = add_command(put_back, "apply", "Record who images show, as a list says that people wrote.")
     apply.add_argument("list", type=Path, metavar="CSV", help=columns)
@@ -245,18 +244,18 @@ def group(options: Namespace) -> None:
     entries, features = [each for some, _ in parts for each in some], np.concatenate([matrix for _, matrix in parts])
     paths, abouts = zip(*entries, strict=True)
     cameras = [about.camera or "" for about in abouts]
-    numbers = np.unique(["", *cameras], return_inverse=True)[1][1:] - 1
+    _, numbers = numbered(cameras)
     known = [about.identity or "" for about in abouts]
     found = group_people(features, numbers, known, options.radius, options.min_samples)
     order = sorted(range(len(paths)), key=lambda i: (not found[i], found[i], cameras[i], abouts[i].time or ""))
     rows = ((printable(paths[i]), *abouts[i]._replace(identity=found[i])) for i in order)
     write_csv(options.save, ("path", *About._fields), rows)
-    names, labels = np.unique(["", *found], return_inverse=True)
-    print(f"{options.save}: {len(names) - 1} people on {sum(map(bool, found))} of {len(paths)} images")
-    if options.sheet and len(names) > 1:
+    names, labels = numbered(found)
+    print(f"{options.save}: {len(names)} people on {sum(map(bool, found))} of {len(paths)} images")
+    if options.sheet and names:
         from person_reid.show.clusters import draw_clusters  # matplotlib loads slowly
 
-        draw_clusters(paths, features, cameras, labels[1:] - 1, options.sheet, names[1:].tolist())
+        draw_clusters(paths, features, cameras, labels, options.sheet, names)
         print(f"Written: {options.sheet}")
 
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from person_reid.basics import UserError, printable
 
 Number = TypeVar("Number", int, float)
+SIDES = 16, 2048  # pixels of an image, at least and at most
 LONGEST = 4096  # characters of a text, as of a path on Linux
 THRESHOLD = "a number, a file of tools/threshold.py, or a folder of save_pretrained"  # in words
 
@@ -106,7 +107,7 @@ fraction = bounded(float, lambda value: 0 <= value <= 1, "from 0 to 1")
 whole = bounded(int, lambda value: value >= 0, "of 0 or above")
 weight = bounded(float, lambda value: value >= 0, "of 0 or above")
 share = bounded(float, lambda value: 0 < value < 1, "between 0 and 1")
-side = bounded(int, lambda value: 16 <= value <= 2048, "from 16 to 2048 pixels")
+side = bounded(int, lambda value: SIDES[0] <= value <= SIDES[1], f"from {SIDES[0]} to {SIDES[1]} pixels")
 part = bounded(float, lambda value: 0 <= value < 1, "from 0 to below 1")
 
 
@@ -130,6 +131,8 @@ def image_sizes(text: str, epochs: int) -> list[tuple[int, tuple[int, int]]]:
     """
     parts = [re.fullmatch(r"(\d{2,4})x(\d{2,4})(?::(\d{1,6}))?", part.strip()) for part in text.split(",")]
     found = [tuple(int(number) for number in part.groups("0")) for part in parts if part]
+    if not all(SIDES[0] <= number <= SIDES[1] for *size, _ in found for number in size):
+        raise UserError(f"--resize_schedule {text}: expected sides of {SIDES[0]} to {SIDES[1]} pixels.")
     lengths = [length for *_, length in found[:-1]]
     if not all(parts) or found[-1][2] or (any(lengths) and not all(lengths)):
         raise UserError(

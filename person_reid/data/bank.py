@@ -9,7 +9,6 @@ import hashlib
 import logging
 import re
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -22,7 +21,7 @@ import numpy.typing as npt
 import torch
 from PIL import UnidentifiedImageError
 
-from person_reid.basics import UserError, atomic_write, describe
+from person_reid.basics import UserError, atomic_write, describe, first_line, in_order
 from person_reid.data.images import Pixels, load_image
 from person_reid.data.layout import some_of
 from person_reid.progress import progress
@@ -179,12 +178,8 @@ def decode(sources: Sequence[Any], load: Callable[[Any], Pixels]) -> Generator[P
         except Exception as error:  # decoders fail in many ways, and every failure means the same here
             return f"{source}: {_reason(error)}"
 
-    sources_left = iter(sources)
     with ThreadPoolExecutor() as pool:
-        running = deque(pool.submit(attempt, source) for source in islice(sources_left, AHEAD))
-        while running:
-            found = running.popleft().result()
-            running.extend(pool.submit(attempt, source) for source in islice(sources_left, 1))
+        for found in in_order(pool, attempt, sources, AHEAD):
             if isinstance(found, str):
                 wrong.append(found)
             elif not wrong:
@@ -214,7 +209,7 @@ def _written(images: Iterable[Pixels], file: Path, shape: tuple[int, ...]) -> It
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not an image"
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return getattr(error, "strerror", None) or first_line(error)
 
 
 def _remove_stale(file: Path) -> None:

@@ -7,7 +7,7 @@ image's name begins with its identity and its camera: `0002_c1s1_000451_03.jpg` 
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,6 +99,13 @@ def read_split(data_dir: str | Path, split: str, cameras_required: bool = True) 
         pairs = [_parse_or_folder(path, classes[target], target) for path, target in owners]
         labels, cameras = np.array(pairs, np.int64).T
     return Split(paths, labels, cameras, classes, targets)
+
+
+def check_test_sets(folders: Iterable[str | Path]) -> None:
+    """Raise UserError, before the work, if the query or gallery of one of these layouts cannot be read."""
+    for folder in folders:
+        for split in ("query", "gallery"):
+            read_split(folder, split)
 
 
 def read_training_splits(roots: Sequence[str | Path], split: str) -> list[tuple[Path, Split]]:

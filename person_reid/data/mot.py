@@ -96,7 +96,7 @@ def read_tracks(
             f"--data_dir {data_dir}: no box is left of {len(found)} sequences with --min_visibility {min_visibility} "
             f"and --frame_stride {frame_stride}. Try a lower one."
         )
-    return draw_split(pictures, 0.5 if test_fraction is None else test_fraction, seed or 0)
+    return draw_split(pictures, test_fraction, seed)
 
 
 def _read_sequence(name: str, truth: Path, min_visibility: float, frame_stride: int) -> Iterator[Picture]:

@@ -62,7 +62,7 @@ def own_folder(
     if not {TRAIN, GALLERY} & set(folders.values()):
         pictures = by_name(data_dir, {TRAIN: "."}, pattern)[TRAIN]
         _check_readable({TRAIN: pictures}, data_dir)
-        return draw_split(pictures, 0.5 if test_fraction is None else test_fraction, seed or 0)
+        return draw_split(pictures, test_fraction, seed)
     _refuse_drawing(f"{data_dir} has a folder {next(iter(folders)).name}", test_fraction, seed)
     splits: Splits = defaultdict(list)
     for folder, split in folders.items():
@@ -97,18 +97,19 @@ def own_csv(
     if rows and "split" in rows[0]:
         _refuse_drawing(f"{csv} has a column split", test_fraction, seed)
         return with_queries(splits)
-    return draw_split(splits[TRAIN], 0.5 if test_fraction is None else test_fraction, seed or 0)
+    return draw_split(splits[TRAIN], test_fraction, seed)
 
 
-def draw_split(pictures: list[Picture], test_fraction: float = 0.5, seed: int = 0) -> Splits:
-    """Draw a random fraction of the identities to test on; the rest is for training.
+def draw_split(pictures: list[Picture], test_fraction: float | None = None, seed: int | None = None) -> Splits:
+    """Draw a random fraction of the identities, by default half, to test on; the rest is for training.
 
     Junk and distractors are part of the test. If nobody is drawn, as with a fraction of 0, there is no test.
     """
-    if not 0 <= test_fraction <= 1:
+    fraction = 0.5 if test_fraction is None else test_fraction
+    if not 0 <= fraction <= 1:
         raise UserError(f"--test_fraction {test_fraction}: expected a number from 0 to 1.")
     people = {picture.identity for picture in pictures if not is_nobody(picture.identity)}
-    tested = draw_identities(people, test_fraction, seed)
+    tested = draw_identities(people, fraction, seed or 0)
     train = people - tested
     splits = {
         TRAIN: [picture for picture in pictures if picture.identity in train],
@@ -142,7 +143,7 @@ def with_queries(splits: Splits) -> Splits:
     return {**splits, QUERY: queries}
 
 
-def check_patience(pattern: str, paths: list[Path]) -> None:
+def check_patience(pattern: str, paths: Sequence[Path]) -> None:
     """Raise UserError if a regular expression needs more than PATIENCE seconds for names and paths, as `(a+)+b` may.
 
     Python cannot interrupt a search, so another process tries first.

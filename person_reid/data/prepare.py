@@ -22,7 +22,7 @@ from person_reid.data.readers import GALLERY, MULTI_QUERY, QUERY, RECORD, TRAIN,
 from person_reid.progress import progress
 
 SPLITS = ("train", "val", TRAIN, QUERY, GALLERY, MULTI_QUERY)
-OWN_FILE = re.compile(rf"({'|'.join(SPLITS)})/[^/\\\\:]+/[^/\\\\:]+")
+OWN_FILE = re.compile(rf"({'|'.join(SPLITS)})/[^/\\:]+/[^/\\:]+")
 NUMBER = re.compile(r"[0-9]{1,9}")
 LONGEST = 180  # bytes kept of a name; file systems allow 255
 

@@ -74,15 +74,25 @@ def by_name(data_dir: Path, folders: Mapping[str, Names], pattern: str) -> Split
     return {split: [picture for _, picture in pairs if picture] for split, pairs in parsed.items()}
 
 
+def compiled(pattern: str) -> re.Pattern[str]:
+    """Return the regular expression of --pattern. Raises UserError if it is not one."""
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"--pattern {pattern}: not a regular expression ({error}).") from error
+
+
+def search_path(expression: re.Pattern[str], path: Path) -> re.Match[str] | None:
+    """Search the name of a file, then its path."""
+    return expression.search(path.name) or expression.search(path.as_posix())
+
+
 def name_parser(pattern: str, data_dir: Path) -> Callable[[Path], Picture | None]:
     """Return a function path -> Picture, or None if neither the name nor the path below data_dir matches the pattern.
 
     Raises UserError if the pattern is not a regular expression or lacks the group `id`.
     """
-    try:
-        expression = re.compile(pattern)
-    except re.error as error:
-        raise UserError(f"--pattern {pattern}: not a regular expression ({error}).") from error
+    expression = compiled(pattern)
     groups = sorted(name for name in expression.groupindex if re.fullmatch(r"id(_\d)?", name))
     if not groups or set(expression.groupindex) - {"camera", *groups}:
         raise UserError(
@@ -91,7 +101,7 @@ def name_parser(pattern: str, data_dir: Path) -> Callable[[Path], Picture | None
         )
 
     def parse(path: Path) -> Picture | None:
-        match = expression.search(path.name) or expression.search(path.relative_to(data_dir).as_posix())
+        match = search_path(expression, path.relative_to(data_dir))
         if match is None or not any(match[name] for name in groups):
             return None
         return Picture(path, "-".join(match[name] or "" for name in groups), match.groupdict().get("camera"))

@@ -1,7 +1,6 @@
 """Read a folder of images of unknown people: what may be known of each is its camera, never its identity."""
 
 import logging
-import re
 from hashlib import blake2b
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 from person_reid.basics import UserError
 from person_reid.data.layout import Split, found_in, list_images, parse_name, some_of
 from person_reid.data.own import check_patience
+from person_reid.data.readers import compiled, search_path
 
 log = logging.getLogger(__name__)
 UNKNOWN = -1
@@ -40,8 +40,10 @@ def read_people(data_dir: str | Path, cameras: str = "names", pattern: str | Non
     names = _cameras(paths, folder, cameras, pattern)
     digests = [blake2b(path.read_bytes()).digest() for path in paths]
     order = sorted(range(len(paths)), key=lambda i: (digests[i], names[i] or ""))
-    known = sorted({name for name in names if name is not None})
-    numbers = np.array([UNKNOWN if names[i] is None else known.index(names[i] or "") for i in order], np.int64)
+    number: dict[str | None, int] = {
+        name: place for place, name in enumerate(sorted({name for name in names if name is not None}))
+    }
+    numbers = np.array([number.get(names[i], UNKNOWN) for i in order], np.int64)
     unlabelled, zeros = np.full(len(paths), UNKNOWN, np.int64), np.zeros(len(paths), np.int64)
     return folder, Split([paths[i] for i in order], unlabelled, numbers, ["unlabelled"], zeros)
 
@@ -78,15 +80,12 @@ def _named_camera(path: Path) -> str | None:
 
 def _by_pattern(paths: list[Path], folder: Path, pattern: str) -> list[str | None]:
     """Return the group `camera` of a pattern for each image."""
-    try:
-        expression = re.compile(pattern)
-    except re.error as error:
-        raise UserError(f"--pattern {pattern}: not a regular expression ({error}).") from error
+    expression = compiled(pattern)
     if "camera" not in expression.groupindex:
         raise UserError(rf"--pattern {pattern}: expected the named group camera, such as _c(?P<camera>\d+)")
     below = [path.relative_to(folder) for path in paths]
     check_patience(pattern, below)
-    matches = [expression.search(path.name) or expression.search(path.as_posix()) for path in below]
+    matches = [search_path(expression, path) for path in below]
     if wrong := [str(path) for path, match in zip(paths, matches, strict=True) if not match or not match["camera"]]:
         raise UserError(f"{len(wrong)} name(s) without a match of the pattern {pattern}:\n{some_of(wrong)}")
     return [match["camera"] for match in matches if match]

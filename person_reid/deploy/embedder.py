@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from person_reid.basics import UserError
+from person_reid.basics import UserError, first_line
 from person_reid.data.bank import DecodingBank
 from person_reid.data.images import Pixels, fit_image, load_image
 from person_reid.deploy.exported import READABLE, Engine
@@ -171,6 +171,12 @@ class Embedder:
         embedder.promise = load_promise(folder / CONFIG)
         return embedder
 
+    def probe(self) -> Features:
+        """Return the feature (D,) of a synthetic image, from which a file can tell which network it belongs to."""
+        noise = np.random.default_rng(0).integers(0, 256, (64, 32, 3), np.uint8)
+        feature: Features = self([noise])[0]
+        return feature
+
     def features(self, bank: Bank, description: str = "features") -> Features:
         """Return the features (N, D) float32 of an image bank, uint8 (N, *size, 3), such as open_bank gives.
 
@@ -185,8 +191,9 @@ def _usable(device: str | torch.device) -> torch.device:
         torch.zeros(1, device=device).cpu()
         return torch.device(device)
     except Exception as error:  # each kind of device fails in its own way
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"Embedder: device {device!r} cannot be used here ({reason}); the CPU is 'cpu'.") from error
+        raise UserError(
+            f"Embedder: device {device!r} cannot be used here ({first_line(error)}); the CPU is 'cpu'."
+        ) from error
 
 
 def _accepted(image: Any, position: int) -> Any:

@@ -11,17 +11,15 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import torch
 
-from person_reid.basics import UserError
+from person_reid.basics import UserError, first_line, in_order
 from person_reid.deploy.contents import Contents
 from person_reid.deploy.foreign import Preparation, adapt
 from person_reid.deploy.openers import OPENERS, STREAM_BATCH, open_openvino
@@ -78,7 +76,7 @@ class Engine:
         except UserError:
             raise
         except Exception as error:  # each library fails in its own way on a file that it cannot read
-            found = f"not a network written by tools/export.py, or damaged ({_first_line(error)})"
+            found = f"not a network written by tools/export.py, or damaged ({first_line(error)})"
             raise UserError(f"{path}: {found}.") from error
         if text and preparation:
             raise UserError(f"{path}: {preparation.given} was decided when the file was written; leave it out.")
@@ -94,7 +92,7 @@ class Engine:
             features = self._run(images).float().cpu()
         except Exception as error:  # each library fails in its own way
             raise UserError(
-                f"{self.path}: fails on images {tuple(images.shape)}, which it says it takes ({_first_line(error)}). "
+                f"{self.path}: fails on images {tuple(images.shape)}, which it says it takes ({first_line(error)}). "
                 "Export the network again, or take a smaller --batchsize."
             ) from error
         if features.shape != (len(images), self.contents.dim):
@@ -121,7 +119,8 @@ class Engine:
         """
         contents, found = self.contents, [torch.empty(0, self.contents.dim)]
         flip = flip and not contents.flip and not contents.l2
-        batch_size = min(batch_size, STREAM_BATCH) if self._streams > 1 else batch_size
+        if self.device.type == "cpu":
+            batch_size = min(batch_size, STREAM_BATCH if self._streams > 1 else CPU_BATCH)
 
         def embed(chunk: torch.Tensor) -> torch.Tensor:
             images = contents.input(chunk.to(self.device))
@@ -144,23 +143,14 @@ def _side_by_side(
     if streams == 1:
         yield from map(embed, chunks)
         return
-    left = iter(chunks)
     with ThreadPoolExecutor(streams) as pool:
-        running = deque(pool.submit(embed, chunk) for chunk in islice(left, 2 * streams))
-        while running:
-            yield running.popleft().result()
-            running.extend(pool.submit(embed, chunk) for chunk in islice(left, 1))
+        yield from in_order(pool, embed, chunks, ahead=2 * streams)
 
 
 def file_size(path: Path) -> int:
     """Return the bytes of an exported network; OpenVINO's has its weights in a second file."""
     files = [path, path.with_suffix(".bin")] if path.suffix.lower() == ".xml" else [path]
     return sum(file.stat().st_size for file in files)
-
-
-def _first_line(error: Exception) -> str:
-    """Return the first line of an exception's message, or its name."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 @contextmanager

@@ -7,13 +7,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
-from person_reid.basics import UserError, describe
+from person_reid.basics import UserError, describe, first_line
 from person_reid.deploy.load import TestedNetwork
 from person_reid.models.factory import check_network, resolve
 from person_reid.models.spec import NetworkSpec
 from person_reid.models.weights import SAFETENSORS
+from person_reid.retrieval.thresholds import CONFIG as CONFIG
 
-CONFIG, CARD = "config.json", "README.md"
+CARD = "README.md"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -72,8 +73,7 @@ def _fetched(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=[CONFIG, SAFETENSORS, CARD]))
     except Exception as error:  # each cause has an exception of its own
-        reason = (describe(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"{name}: no such folder, and nothing was fetched from the Hugging Face hub ({reason}). "
+            f"{name}: no such folder, and nothing was fetched from the Hugging Face hub ({first_line(error)}). "
             f"Put {CONFIG} and {SAFETENSORS} of https://huggingface.co/{name} into a folder, and name that folder."
         ) from error

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from person_reid.basics import UserError, printable
 from person_reid.data.images import open_image
-from person_reid.data.own import read_csv
+from person_reid.data.own import check_patience, read_csv
+from person_reid.data.readers import compiled, search_path
 
 EXIF, TAKEN, CHANGED = 0x8769, 0x9003, 0x0132  # the directory of the camera's entries, and two of them
 LENGTHS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
@@ -66,14 +67,19 @@ def moment(text: str) -> str:
         found = datetime.fromisoformat(text.strip())
     except ValueError:
         raise UserError(f"{text!r}: no such time; expected 2026-11-01 or 2026-11-01T09:30:00.") from None
-    return (found.astimezone() if found.tzinfo else found).strftime("%Y-%m-%d %H:%M:%S")
+    return stored(found.astimezone() if found.tzinfo else found)
+
+
+def stored(time: datetime) -> str:
+    """Return a local time as it is stored; years have four digits (unlike strftime's %Y), so text sorts by time."""
+    return time.replace(tzinfo=None).isoformat(" ", "seconds")
 
 
 def ago(text: str) -> str:
     """Return the time that was so long ago: 12h, 30d or 4w."""
     if not (found := re.fullmatch(r"(\d{1,5})([hdw])", text)):
         raise UserError(f"{text!r}: no such age; expected 12h, 30d or 4w.")
-    return (datetime.now() - int(found[1]) * LENGTHS[found[2]]).strftime("%Y-%m-%d %H:%M:%S")
+    return stored(datetime.now() - int(found[1]) * LENGTHS[found[2]])
 
 
 def about_images(paths: Iterable[Path], csv: Path | None = None, pattern: str | None = None) -> dict[Path, About]:
@@ -83,29 +89,30 @@ def about_images(paths: Iterable[Path], csv: Path | None = None, pattern: str | 
     groups id, camera, track and source, searched in the name of a file, then in its path. Raises UserError for a time
     or a pattern that is none, and for a list of other images.
     """
-    listed, expression = read_abouts(csv) if csv else {}, _compiled(pattern or "")
-    found, paths = {}, list(paths)
+    paths = list(paths)
+    listed, expression = read_abouts(csv) if csv else {}, _compiled(pattern or "", paths)
+    found = {}
     if listed and not listed.keys() & set(paths):
         raise UserError(
             f"{csv}: lists none of the {len(paths)} images; its paths are relative to the folder that it is in."
         )
     for path in paths:
-        match = expression.search(printable(path.name)) or expression.search(printable(path.as_posix()))
+        match = search_path(expression, Path(printable(path)))
         named, known = match.groupdict() if match else {}, listed.get(path, UNKNOWN)._asdict()
+        named["identity"] = named.pop("id", None)
         about = About(**{name: value or named.get(name) or None for name, value in known.items()})
         found[path] = about._replace(time=about.time or _taken(path))
     return found
 
 
-def _compiled(pattern: str) -> re.Pattern[str]:
-    """Return a regular expression whose groups are named like fields of About."""
-    try:
-        expression = re.compile(pattern.replace("(?P<id>", "(?P<identity>"))
-    except re.error as error:
-        raise UserError(f"--pattern {pattern}: not a regular expression ({error}).") from None
+def _compiled(pattern: str, paths: Sequence[Path]) -> re.Pattern[str]:
+    """Return a regular expression with groups named id, camera, track or source, if it can search these paths."""
+    expression = compiled(pattern)
     groups = expression.groupindex.keys()
-    if pattern and not (groups and groups <= {"identity", "camera", "track", "source"}):
+    if pattern and not (groups and groups <= {"id", "camera", "track", "source"}):
         raise UserError(rf"--pattern {pattern}: expected groups of id, camera, track, source, as in _c(?P<camera>\d+)")
+    if pattern:
+        check_patience(pattern, paths)
     return expression
 
 
@@ -125,9 +132,9 @@ def _taken(path: Path) -> str | None:
         with open_image(path) as image:
             exif = image.getexif()
             text = str(exif.get_ifd(EXIF).get(TAKEN) or exif.get(CHANGED))
-            return datetime.strptime(text.strip("\0 "), "%Y:%m:%d %H:%M:%S").strftime("%Y-%m-%d %H:%M:%S")
+            return stored(datetime.strptime(text.strip("\0 "), "%Y:%m:%d %H:%M:%S"))
     except Exception:  # Pillow's readers fail in many ways; embedding the image names them
         try:
-            return datetime.fromtimestamp(path.stat().st_mtime).strftime("%Y-%m-%d %H:%M:%S")
+            return stored(datetime.fromtimestamp(path.stat().st_mtime))
         except OSError:
             return None

@@ -33,8 +33,7 @@ def check_network(index: Gallery, embedder: Embedder, flags: dict[str, Any]) -> 
     flags: {flag of test.py: value} that name the network; a new index remembers them. Raises UserError if the index
     belongs to another network, to other weights, or to other flags.
     """
-    noise = np.random.default_rng(0).integers(0, 256, (64, 32, 3), np.uint8)
-    probe = embedder([noise])[0]
+    probe = embedder.probe()
     known = index.remember({"network": flags, "probe": probe.tolist()})
     agreed(index, flags)
     if len(known["probe"]) != len(probe) or probe @ np.array(known["probe"]) < SAME:

@@ -26,7 +26,8 @@ TABLES = (
     "state TEXT NOT NULL, feature BLOB NOT NULL)",
 )
 LATER = "CREATE TABLE IF NOT EXISTS forgotten (time TEXT NOT NULL, asked TEXT NOT NULL, images INTEGER NOT NULL)"
-DAMAGED = "damaged. Index the images again: --index ANOTHER_FILE"
+INDEX_AGAIN = "Index the images again: --index ANOTHER_FILE"
+DAMAGED = f"damaged. {INDEX_AGAIN}"
 FOREIGN = "not a search index. tools/search.py index makes one."
 REASONS = {  # what SQLite says, and what to do
     "locked": "another process has been writing to it for {busy} s. Wait until it ends, and run this again.",
@@ -219,7 +220,7 @@ class IndexFile:
             return self.database.execute(command, values).fetchall()
 
     def _damaged(self, what: str) -> UserError:
-        return UserError(f"{self.path}: damaged: {what}. Index the images again: --index ANOTHER_FILE")
+        return UserError(f"{self.path}: damaged: {what}. {INDEX_AGAIN}")
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from person_reid.basics import atomic_write, describe
 from person_reid.gallery.index_file import IndexFile
 from person_reid.progress import progress
-from person_reid.retrieval.neighbours import nearest_of_chunks
+from person_reid.retrieval.neighbours import nearest_of_chunks, overlap
 from person_reid.retrieval.similarity import Features
 
 log = logging.getLogger(__name__)
@@ -131,8 +131,7 @@ def _tune(index: Any, source: IndexFile) -> str:
     index.nprobe, recall = 4, 0.0
     while recall < RECALL and index.nprobe < index.nlist:
         index.nprobe = min(2 * index.nprobe, index.nlist)
-        found = index.search(queries, NEIGHBOURS + 1)[1]
-        recall = float(np.mean([np.isin(row, own).mean() for row, own in zip(exact, found, strict=True)]))
+        recall = overlap(exact, index.search(queries, NEIGHBOURS + 1)[1])
     return (
         f"{index.nprobe} of {index.nlist} lists, recall {recall:.4f} of the {NEIGHBOURS} nearest against exact search"
     )

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from person_reid.basics import UserError
-from person_reid.gallery.about import EVERYTHING, UNKNOWN, About, Filter
+from person_reid.gallery.about import EVERYTHING, UNKNOWN, About, Filter, stored
 from person_reid.gallery.index import Found
 from person_reid.gallery.index_file import checked, state_of
 from person_reid.retrieval.similarity import Features
@@ -157,7 +157,7 @@ class MilvusGallery:
                 self.client.delete(self.name, filter=_expression(which) or 'path != ""')
                 self.client.flush(self.name)
                 self.client.compact(self.name)
-        now = f"{datetime.now():%Y-%m-%d %H:%M:%S}"
+        now = stored(datetime.now())
         self.remember({f"forgotten {now} {secrets.token_hex(4)}": {"time": now, "asked": asked, "images": count}})
         return count
 

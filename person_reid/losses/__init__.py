@@ -85,24 +85,18 @@ HEADS = {
 }
 
 
-class Published(NamedTuple):
-    """The loss that a published flag stands for. per_image: whether it is divided by the number of images."""
-
-    name: str
-    settings: dict[str, Any]
-    per_image: bool = False
-
-
+# The published flags that add a loss of the same name, with its default settings and weight 1: whether the published
+# training divides it by the number of images.
 PUBLISHED = {
-    "arcface": Published("arcface", {"margin": 28.6, "scale": 64.0}, per_image=True),
-    "circle": Published("circle", {"margin": 0.25, "gamma": 32.0}, per_image=True),
-    "contrast": Published("contrast", {"positive_margin": 0.0, "negative_margin": 1.0}),
-    "cosface": Published("cosface", {"margin": 0.35, "scale": 64.0}, per_image=True),
-    "instance": Published("instance", {"gamma": 32.0}, per_image=True),
-    "instance_id": Published("instance_id", {"gamma": 32.0}, per_image=True),
-    "lifted": Published("lifted", {"positive_margin": 0.0, "negative_margin": 1.0}),
-    "sphere": Published("sphere", {"margin": 4, "scale": 1.0}, per_image=True),
-    "triplet": Published("triplet", {"margin": 0.3, "epsilon": 0.1}),
+    "arcface": True,
+    "circle": True,
+    "contrast": False,
+    "cosface": True,
+    "instance": True,
+    "instance_id": True,
+    "lifted": False,
+    "sphere": True,
+    "triplet": False,
 }
 
 
@@ -145,8 +139,7 @@ def create(
 
 def published(flag: str, num_classes: int | None = None, dim: int | None = None, **settings: Any) -> Weighted:
     """Create the loss of a published flag ("triplet" for `--triplet`), weighted as in the published training."""
-    name, defaults, per_image = PUBLISHED[flag]
-    return Weighted(create(name, num_classes, dim, **defaults | settings), per_image=per_image)
+    return Weighted(create(flag, num_classes, dim, **settings), per_image=PUBLISHED[flag])
 
 
 def parse(text: str) -> dict[str, float]:

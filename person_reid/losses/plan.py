@@ -55,5 +55,4 @@ class LossPlan:
 
 def published_term(flag: str, **settings: Any) -> LossTerm:
     """Return the loss of a published flag (`--triplet` is "triplet") as the published training adds it."""
-    published = PUBLISHED[flag]
-    return LossTerm(published.name, 1.0, published.settings | settings, published.per_image)
+    return LossTerm(flag, settings=settings, per_image=PUBLISHED[flag])

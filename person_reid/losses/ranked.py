@@ -11,6 +11,8 @@ from torch.nn import functional as F
 
 from person_reid.losses.base import FeatureLoss, cosine_similarities, euclidean_distances, pair_masks
 
+ITERATIONS = 10  # of k-means
+
 
 class RankedListLoss(FeatureLoss):
     """Compute the ranked list loss. The defaults are those of Ranked_Person_ReID (Qian); α is the largest distance.
@@ -83,7 +85,7 @@ def in_one_cluster(features: torch.Tensor, clusters: int) -> torch.Tensor:
     return cluster[:, None] == cluster[None, :]
 
 
-def k_means(features: torch.Tensor, clusters: int, iterations: int = 10) -> torch.Tensor:
+def k_means(features: torch.Tensor, clusters: int) -> torch.Tensor:
     """Assign features (N, D) to clusters: (N,) int64 in [0, clusters). The same features give the same clusters.
 
     Lloyd's algorithm starts from a farthest-first traversal that begins at the first feature. A cluster that loses all
@@ -95,7 +97,7 @@ def k_means(features: torch.Tensor, clusters: int, iterations: int = 10) -> torc
         centers = torch.cat([centers, features.index_select(0, nearest.argmax(0, keepdim=True))])
         nearest = nearest.minimum(torch.cdist(features, centers[-1:])[:, 0])
     numbers = torch.arange(clusters, device=features.device)
-    for _ in range(iterations):
+    for _ in range(ITERATIONS):
         members = (torch.cdist(features, centers).argmin(1) == numbers[:, None]).to(features.dtype)
         size = members.sum(1, keepdim=True)
         centers = (members @ features / size.clamp(min=1)).where(size > 0, centers)

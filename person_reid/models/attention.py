@@ -74,7 +74,7 @@ class USAM(nn.Module):
     weight: Tensor  # of the neighbourhood
     weight2: Tensor  # of the position
 
-    def __init__(self, channels: int | None = None) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.register_buffer("weight", torch.ones(1, 1, 3, 3))
         self.register_buffer("weight2", torch.full((1, 1, 1, 1), 9.0))
@@ -138,7 +138,7 @@ ATTENTIONS: dict[str, Callable[[int], nn.Module]] = {
     "cbam": convolutional_attention,
     "gc": global_context,
     "nonlocal": non_local,
-    "usam": USAM,
+    "usam": lambda channels: USAM(),
     "fpb": feature_pyramid_attention,
     "plr": part_level_attention,
 }

@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from person_reid.basics import UserError
+from person_reid.basics import UserError, first_line
 from person_reid.models.attention import add_attention, parse_attention
 from person_reid.models.lightmbn import LightMBN
 from person_reid.models.mgn import MGN
@@ -88,7 +88,7 @@ def check_size(network: Network, name: str, size: tuple[int, int], batch_size: i
         if batch_size is not None:
             what, advice = f"batches of {batch_size} {what}", ", or a larger --batchsize"
         raise UserError(
-            f"{name} cannot process {what} ({str(error).splitlines()[0]}). Try a larger --height and --width{advice}."
+            f"{name} cannot process {what} ({first_line(error)}). Try a larger --height and --width{advice}."
         ) from error
     for buffer, value in zip(network.buffers(), before, strict=True):
         buffer.copy_(value)

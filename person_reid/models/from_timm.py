@@ -142,7 +142,8 @@ def is_timm(name: str) -> bool:
     """Say whether timm has a network of that name, with or without a tag of weights (`resnet50.a1_in1k`)."""
     import timm
 
-    return bool(timm.is_model(name.split(".")[0]))
+    architecture, _, tag = name.partition(".")
+    return timm.is_model(architecture) and (not tag or name in timm.list_pretrained(f"{architecture}.*"))
 
 
 def timm_names() -> list[str]:

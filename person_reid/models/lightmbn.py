@@ -126,11 +126,11 @@ class Neck(nn.Module):
         return feature, self.classifier(self.bn(feature))
 
 
-def drop_top_rows(maps: Tensor, share: float = DROPPED) -> Tensor:
-    """Set the `share` of each map's rows with the highest peak energy Σ_c x² to 0: (B, C, h, w) → (B, C, h, w).
+def drop_top_rows(maps: Tensor) -> Tensor:
+    """Set the share DROPPED of each map's rows with the highest peak energy Σ_c x² to 0: (B, C, h, w) → (B, C, h, w).
 
     Quispe, Pedrini: Top-DB-Net: Top DropBlock for Activation Enhancement in Person Re-Identification, ICPR 2020.
     """
     energy = maps.detach().float().square().sum(1).amax(2)  # (B, h)
-    top = energy.topk(round(share * maps.shape[2]), dim=1).indices
+    top = energy.topk(round(DROPPED * maps.shape[2]), dim=1).indices
     return maps * torch.ones_like(energy).scatter(1, top, 0)[:, None, :, None].to(maps.dtype)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 CHANNELS = (64, 256, 384, 512)  # of the stem and the three stages at width 1
+REDUCTION = 16  # of the channels inside a gate
 InstanceNorm = partial(nn.InstanceNorm2d, affine=True)
 
 
@@ -60,10 +61,10 @@ class Gate(nn.Module):
     once: as forty-eight small convolutions they took up to a tenth of OSNet's training step on a processor.
     """
 
-    def __init__(self, channels: int, reduction: int = 16) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.fc1 = nn.Conv2d(channels, channels // reduction, 1)
-        self.fc2 = nn.Conv2d(channels // reduction, channels, 1)
+        self.fc1 = nn.Conv2d(channels, channels // REDUCTION, 1)
+        self.fc2 = nn.Conv2d(channels // REDUCTION, channels, 1)
 
     def forward(self, streams: Sequence[Tensor]) -> Tensor:
         """Return Σ_t G(x_t), (B, C, H, W), of T streams of that shape."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.error import URLError
 
-from person_reid.basics import UserError, did_you_mean
+from person_reid.basics import UserError, did_you_mean, first_line
 from person_reid.models.backbone import Backbone, stochastic_depth
 from person_reid.models.from_authors import IBNBackbone, osnet
 from person_reid.models.from_legacy import EfficientNetBackbone, NASNetBackbone
@@ -136,9 +136,7 @@ def build_backbone(
 
 def _reason(error: Exception) -> str:
     """Return the first line of the cause, such as `Name or service not known`."""
-    if isinstance(error, URLError):
-        return str(error.reason)
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+    return str(error.reason) if isinstance(error, URLError) else first_line(error, 160)
 
 
 def list_models() -> list[str]:

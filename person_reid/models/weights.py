@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from person_reid.basics import UserError, describe
+from person_reid.basics import UserError, first_line
 from person_reid.models.network import Network
 from person_reid.models.translation import resampled, timm_names_of_earlier_timm, timm_names_of_mmdetection
 
@@ -109,9 +109,9 @@ def read_tensors(path: str | Path, device: str | torch.device = "cpu") -> Any:
         with torch.serialization.safe_globals(data):
             return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # a damaged file makes torch.load fail in any way
-        reason = (describe(error).splitlines() or [type(error).__name__])[0]
+        reason = shorten(first_line(error), 100, placeholder=" …")
         raise UserError(
-            f"{path}: not a readable weight file, perhaps cut short ({shorten(reason, 100, placeholder=' …')}). "
+            f"{path}: not a readable weight file, perhaps cut short ({reason}). "
             "Expected tensors as torch.save or safetensors writes them; copy or train it again."
         ) from error
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.retrieval.similarity import Features, run_chunks, twins
+from person_reid.retrieval.similarity import Features, positions, run_chunks, twins
 
 Indices = npt.NDArray[np.int64]
 Similarities = npt.NDArray[np.float32]
@@ -58,8 +58,7 @@ class Shortlist:
 def nearest(rows: Any, columns: Any, similarities: Any, k: int) -> Indices:
     """Return the candidates (P,) that are the k most similar of their row: by row, nearest first, then by column."""
     order = nearest_first(rows, columns, similarities)
-    sizes = np.bincount(rows)
-    kept: Indices = order[np.arange(len(rows)) - np.repeat(sizes.cumsum() - sizes, sizes) < k]
+    kept: Indices = order[positions(np.bincount(rows)) < k]
     return kept
 
 
@@ -107,9 +106,8 @@ def search_all_pairs(
     starts = sizes.cumsum() - sizes
     listed = columns[member]  # (N, k)
     repeats = sizes[listed].ravel()
-    within = np.arange(repeats.sum()) - np.repeat(repeats.cumsum() - repeats, repeats)
     rows = np.repeat(np.repeat(np.arange(len(features)), listed.shape[1]), repeats)
-    columns = copies[np.repeat(starts[listed].ravel(), repeats) + within]
+    columns = copies[np.repeat(starts[listed].ravel(), repeats) + positions(repeats)]
     similarities = np.repeat(similarities[member].ravel(), repeats)
     kept = nearest(rows, columns, np.where(columns == rows, np.float32(np.inf), similarities), k)
     shape = (len(features), k)

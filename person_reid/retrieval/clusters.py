@@ -14,7 +14,7 @@ from scipy import sparse
 
 from person_reid.basics import UserError
 from person_reid.retrieval.k_reciprocal import BLOCK, k_reciprocal_encoding, shared_weight
-from person_reid.retrieval.neighbours import ExactNeighbours, NeighbourSearch
+from person_reid.retrieval.neighbours import ExactNeighbours
 from person_reid.retrieval.similarity import Features, run_chunks, unit_rows, unit_rows_or_zeros
 
 Labels = npt.NDArray[np.int64]
@@ -22,9 +22,7 @@ OUTLIER = -1
 MOST_BYTES = 2**27  # of one block of distances, which several threads hold at once
 
 
-def jaccard_graph(
-    features: Features, radius: float = 0.5, k1: int = 20, k2: int = 6, neighbours: NeighbourSearch | None = None
-) -> Any:
+def jaccard_graph(features: Features, radius: float = 0.5, k1: int = 20, k2: int = 6) -> Any:
     """Return the Jaccard distances of at most `radius` between the k-reciprocal encodings of N images.
 
         d(i, j) = 1 − Σ min(e_i, e_j) / Σ max(e_i, e_j)
@@ -34,7 +32,7 @@ def jaccard_graph(
     Zhong et al., Re-ranking Person Re-identification with k-reciprocal Encoding, CVPR 2017, eq. 10.
     """
     k1 = max(1, min(k1, len(features) - 1))
-    encoding, _ = k_reciprocal_encoding(unit_rows(features), k1, min(k2, k1), neighbours)
+    encoding, _ = k_reciprocal_encoding(unit_rows(features), k1, min(k2, k1))
     columns, block = encoding.tocsc(), max(1, min(BLOCK, MOST_BYTES // (16 * len(features))))
     spans = [(start, min(start + block, len(features))) for start in range(0, len(features), block)]
     rows: dict[int, Any] = {}
@@ -160,8 +158,3 @@ def nearest(features: Features, count: int = 5, most: int = 2000) -> Labels:
     indices = ExactNeighbours().search(units[:most], units, count + 1).indices
     others_first = np.argsort(indices == np.arange(len(indices))[:, None], axis=1, kind="stable")[:, :count]
     return np.take_along_axis(indices, others_first, axis=1)
-
-
-def overlap(neighbours: Labels, others: Labels) -> float:
-    """Return the share of the neighbours (N, K) of each image that are also among its others (N, K), in [0, 1]."""
-    return float((neighbours[:, :, None] == others[:, None, :]).any(axis=2).mean())

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from person_reid.basics import UserError
-from person_reid.retrieval.neighbours import ExactNeighbours, Neighbours
+from person_reid.retrieval.neighbours import ExactNeighbours, Neighbours, overlap
 from person_reid.retrieval.similarity import Features
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class FaissNeighbours:
         found = Neighbours(indices, similarities, lowest)
         sample = np.random.default_rng(0).permutation(len(queries))[:SAMPLE]
         exact = ExactNeighbours().search(queries[sample], gallery, k).indices
-        recall = np.mean([np.isin(row, found.indices[i]).mean() for i, row in zip(sample, exact, strict=True)])
+        recall = overlap(exact, found.indices[sample])
         log.warning("faiss %s: recall %.4f of the %d nearest, over %d images", self.kind, recall, k, len(sample))
         short = np.flatnonzero((found.indices < 0).any(axis=1))
         if len(short):  # the lists held fewer than k images: search for these few exactly

@@ -13,7 +13,7 @@ from scipy import sparse
 
 from person_reid.retrieval.graph import sparse_rows
 from person_reid.retrieval.neighbours import ExactNeighbours, NeighbourSearch, check_neighbours
-from person_reid.retrieval.similarity import CosineScores, Features, Scores, unit_rows
+from person_reid.retrieval.similarity import CosineScores, Features, Scores, positions, unit_rows
 
 BLOCK = 32  # queries whose shared entries are listed at a time
 
@@ -128,8 +128,7 @@ def shared_weight(rows: Any, columns: Any) -> npt.NDArray[np.float32]:
     rows: (B, N) CSR, the encodings of some queries; columns: (G, N) CSC, those of the gallery.
     """
     starts, sizes = columns.indptr[rows.indices], np.diff(columns.indptr)[rows.indices]
-    within = np.arange(sizes.sum()) - np.repeat(sizes.cumsum() - sizes, sizes)
-    entries = np.repeat(starts, sizes) + within
+    entries = np.repeat(starts, sizes) + positions(sizes)
     smaller = np.minimum(np.repeat(rows.data, sizes), columns.data[entries])
     owners = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
     cells = np.repeat(owners * columns.shape[0], sizes) + columns.indices[entries]

@@ -80,11 +80,11 @@ class LabelErrors:
         self.identity[chosen] = np.broadcast_to(identity, by.shape)[better]
 
 
-def label_errors(features: Features, labels: Labels, cameras: Labels, seed: int = 0) -> LabelErrors:
+def label_errors(features: Features, labels: Labels, cameras: Labels) -> LabelErrors:
     """Return the LabelErrors of N images: features (N, D), labels (N,) and cameras (N,).
 
     Distractors do not count as similar to anybody. The features must not come from a network that was trained on these
-    labels: it would have learnt them by heart. seed: of the labels that are drawn. Raises UserError for junk, for fewer
+    labels: it would have learnt them by heart. Raises UserError for junk, for fewer
     than two identities, and for features that cannot tell the people apart.
     """
     names = np.unique(labels[labels != DISTRACTOR])
@@ -94,7 +94,7 @@ def label_errors(features: Features, labels: Labels, cameras: Labels, seed: int 
         raise UserError(f"{len(names)} identity: a wrong label is that of another, so there must be two at least.")
     people = np.where(labels == DISTRACTOR, NOBODY, np.searchsorted(names, labels))
     known, strangers = np.flatnonzero(people != NOBODY), np.flatnonzero(people == NOBODY)
-    moved, rng = CameraNorm(features, cameras)(features, cameras), np.random.default_rng(seed)
+    moved, rng = CameraNorm(features, cameras)(features, cameras), np.random.default_rng(0)
     evidence, others, groups = _evidence(moved, people, cameras)
     own, best, rival, anybody = _rivals(evidence[known], people[known], rng)
     likeliest, doubt = np.maximum(own, best), _minus(best, own)

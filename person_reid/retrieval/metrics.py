@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from person_reid.basics import UserError, did_you_mean
 from person_reid.retrieval.results import FeatureSet
-from person_reid.retrieval.similarity import CHUNK_BYTES, CosineScores, chunks, row_minima, run_chunks
+from person_reid.retrieval.similarity import CHUNK_BYTES, CosineScores, chunks, positions, row_minima, run_chunks
 
 if TYPE_CHECKING:  # evaluate.py starts without torch
     import torch
@@ -142,8 +142,7 @@ def find_pairs(query: FeatureSet, gallery: FeatureSet, ignore_cameras: bool = Fa
     first, last = (np.searchsorted(gallery.labels[order], query.labels, side) for side in ("left", "right"))
     counts = np.where(query.labels == -1, 0, last - first)
     queries = np.repeat(np.arange(len(query)), counts)
-    within = np.arange(len(queries)) - np.repeat(counts.cumsum() - counts, counts)
-    images = order[np.repeat(first, counts) + within]
+    images = order[np.repeat(first, counts) + positions(counts)]
     if ignore_cameras:
         return (queries, images), (queries[:0], images[:0])
     match = query.cameras[queries] != gallery.cameras[images]
@@ -250,8 +249,8 @@ def summarize(
     ranks = ranks[np.lexsort((ranks, queries))]
     counts = np.bincount(queries, minlength=num_queries)
     ends = counts.cumsum()
-    before = np.arange(len(ranks)) - np.repeat(ends - counts, counts)
-    precision = np.bincount(queries, AVERAGE_PRECISIONS[ap](ranks, before), num_queries) / np.maximum(counts, 1)
+    precisions = AVERAGE_PRECISIONS[ap](ranks, positions(counts))
+    precision = np.bincount(queries, precisions, num_queries) / np.maximum(counts, 1)
     found = counts > 0
     first, penalty = np.full(num_queries, -1), np.zeros(num_queries)
     first[found] = ranks[(ends - counts)[found]]

@@ -120,6 +120,11 @@ def nearest_of_chunks(
     return similarities, ids
 
 
+def overlap(neighbours: npt.NDArray[np.int64], others: npt.NDArray[np.int64]) -> float:
+    """Return the share of the neighbours (N, K) of each image that are also among its others (N, L), in [0, 1]."""
+    return float((neighbours[:, :, None] == others[:, None, :]).any(axis=2).mean())
+
+
 def top_k(scores: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.int64]:
     """Return the columns (B, k) of the k largest entries of each row of `scores` (B, N), largest first.
 

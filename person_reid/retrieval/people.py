@@ -61,6 +61,12 @@ def best_and_mean(tracks: Sequence[Features], images: Iterable[Named]) -> tuple[
     return people, np.stack([best[name] for name in people], axis=1), of_tracks @ of_people.T
 
 
+def numbered(names: Sequence[str]) -> tuple[list[str], Labels]:
+    """Return the distinct names in alphabetical order, and the position among them of each name, -1 for ""."""
+    distinct, positions = np.unique(["", *names], return_inverse=True)
+    return distinct[1:].tolist(), positions[1:] - 1
+
+
 def group_people(
     features: Features, cameras: Labels, known: Sequence[str], radius: float = 0.5, min_samples: int = 4
 ) -> list[str]:

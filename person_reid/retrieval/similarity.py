@@ -41,6 +41,12 @@ def unit_rows_or_zeros(features: Features) -> Features:
     return np.asarray(features / np.maximum(norms, 1e-12), np.float32)
 
 
+def positions(sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Count from 0 within each of some consecutive groups: [0, 1, 0, 0, 1, 2] for the sizes 2, 1 and 3."""
+    starts = sizes.cumsum() - sizes
+    return np.arange(sizes.sum()) - np.repeat(starts, sizes)
+
+
 def flaw(features: npt.NDArray[Any], name: Callable[[int], object] = "index {}".format) -> str:
     """Return why features (N, D) cannot be compared: one is not finite, or all zero. Returns "" if they can.
 

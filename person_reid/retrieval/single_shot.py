@@ -41,10 +41,11 @@ def evaluate_single_shot(
             (np.flatnonzero(query.cameras == camera), np.flatnonzero(persons & (gallery.cameras != camera)))
             for camera in np.unique(query.cameras)
         ]
-    if not any(len(candidates) for _, candidates in groups):
+    without = sum(len(asked) for asked, candidates in groups if not len(candidates))
+    if without:
         raise UserError(
-            "--single_shot: no gallery image can be drawn: all are junk (label -1) or of the query's own camera. "
-            "Check the gallery, or draw from all cameras with --ignore_cameras."
+            f"--single_shot: for {without} of {len(query)} queries no gallery image can be drawn: all are junk (label "
+            "-1) or from the query's own camera. Check the gallery, or draw from all cameras with --ignore_cameras."
         )
     random = np.random.default_rng(seed)
     parts = []

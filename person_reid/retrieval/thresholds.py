@@ -28,7 +28,7 @@ Rates = npt.NDArray[np.float64]  # one for each threshold (BINS + 1,)
 DIGITS = 4  # of similarities and thresholds, as they are printed
 FALSE_POSITIVE_RATES = {"1e-3": 1e-3, "1e-4": 1e-4}
 MEASURED_ON = "measured_on"  # the network, in a file of tools/threshold.py
-IN_FOLDER = "config.json"  # of a folder of save_pretrained
+CONFIG = "config.json"  # of a folder of save_pretrained
 
 
 @dataclass
@@ -202,7 +202,7 @@ def with_promise(text: str | Path) -> str:
 def _report(text: str | Path) -> Any:
     """Return the JSON in a file of tools/threshold.py or in a folder of save_pretrained."""
     path = Path(text)
-    return json.loads((path / IN_FOLDER if path.is_dir() else path).read_text(encoding="utf-8"))
+    return json.loads((path / CONFIG if path.is_dir() else path).read_text(encoding="utf-8"))
 
 
 def _finite(value: Any) -> float:

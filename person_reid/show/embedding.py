@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from person_reid.basics import UserError
-from person_reid.data.layout import JUNK
+from person_reid.data.layout import DISTRACTOR, JUNK
 from person_reid.retrieval.neighbours import ExactNeighbours
 from person_reid.retrieval.results import FeatureSet
 from person_reid.show.style import MANY, lift_apart, panel, picture
@@ -24,7 +24,6 @@ from person_reid.show.style import MANY, lift_apart, panel, picture
 log = logging.getLogger(__name__)
 MARKERS = "osD^vPX*<>hp"
 Array = npt.NDArray[Any]
-DISTRACTOR = 0
 PERPLEXITY = 12.0  # effective number of neighbours: about half the images of a person
 NEAREST = 3  # projected images, between which project_all places the others
 

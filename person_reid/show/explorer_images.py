@@ -1,5 +1,6 @@
 """The images of an explorer, and what is known of them: of a result, or of a gallery without queries."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -49,8 +50,9 @@ def images_of(query: FeatureSet | None, gallery: FeatureSet, test_dir: Folder = 
 
 def person_name(identity: int | str | None) -> str:
     """Return the name of an identity: "0012" for 12 and "12", JUNK_NAME for -1; other text is its own name."""
-    try:
-        number = int(identity or UNKNOWN) if isinstance(identity, str) else identity
-    except ValueError:
-        return str(identity)
-    return UNKNOWN if number is None else JUNK_NAME if number == JUNK else f"{number:04d}"
+    if identity is None:
+        return UNKNOWN
+    if isinstance(identity, str) and not re.fullmatch("-?[0-9]{1,18}", identity):  # int() would also take "3_12"
+        return identity
+    number = int(identity)
+    return JUNK_NAME if number == JUNK else f"{number:04d}"

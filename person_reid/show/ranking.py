@@ -2,7 +2,7 @@
 
 query, gallery = load_result("pytorch_result.mat", paths=True)
 path, matches, _ = look_up(query, gallery, 777)
-draw_ranking(path, matches, "show.png", "Query 777")
+draw_sheet([ranking_row(path, matches, "Query 777")], "show.png")
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import CosineScores
 from person_reid.retrieval.thresholds import accepts
-from person_reid.show.sheet import Row, Tile, draw_sheet
+from person_reid.show.sheet import Row, Tile
 from person_reid.show.style import ASKED, RIGHT, WRONG
 
 PUBLISHED_TEST_DIR = "../Market/pytorch"
@@ -166,16 +166,6 @@ def summary(matches: Sequence[Match], total: int) -> str:
     right, rejected = sum(match.right for match in matches), sum(not match.accepted for match in matches)
     text = f"{right} of the first {len(matches)} are right; the gallery holds {total} right ones"
     return f"{text}; {rejected} are below the threshold" if rejected else text
-
-
-def draw_ranking(
-    query_path: str | Path, matches: Sequence[Match], save: str | Path, title: str, subtitle: str = ""
-) -> None:
-    """Draw a query and its matches, which need paths, ten per line, to an image file.
-
-    Raises UserError for an image that cannot be read and for a file type that matplotlib cannot write.
-    """
-    draw_sheet([ranking_row(query_path, matches, title, subtitle)], save)
 
 
 def ranking_row(query_path: str | Path, matches: Sequence[Match], title: str, subtitle: str = "") -> Row:

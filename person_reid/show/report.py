@@ -93,9 +93,9 @@ def thresholds_section(tested: Tested) -> Markup:
     )
 
 
-def map_section(tested: Tested, identities: int = 10) -> Markup:
+def map_section(tested: Tested) -> Markup:
     """Return a map of the features of the people with the most images."""
-    images = choose(tested.query, tested.gallery, identities)
+    images = choose(tested.query, tested.gallery)
     points, method = project(images.features)
 
     def draw(path: Path, dark: bool) -> None:

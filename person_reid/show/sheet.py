@@ -59,7 +59,7 @@ class Row:
         return titles + lines * (sum(self.text_heights) + HEIGHT + GAP)
 
 
-def draw_sheet(rows: Sequence[Row], save: str | Path, dark: bool = False) -> None:
+def draw_sheet(rows: Sequence[Row], save: str | Path) -> None:
     """Draw rows below one another to an image file.
 
     Raises UserError for an image that cannot be read and for a file type that cannot be written.
@@ -69,7 +69,7 @@ def draw_sheet(rows: Sequence[Row], save: str | Path, dark: bool = False) -> Non
     width = max(indent + columns * (WIDTH + GAP) + MARGIN, 6)
     gaps = [BETWEEN if row.title else 0.0 for row in rows]
     height = sum(row.height(columns) for row in rows) + sum(gaps) + MARGIN
-    with picture(save, width, height, dark, layout="none") as figure:
+    with picture(save, width, height, layout="none") as figure:
         page = _Page(figure, width, height)
         top = MARGIN - gaps[0]
         for row, gap in zip(rows, gaps, strict=True):

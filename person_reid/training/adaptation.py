@@ -29,10 +29,10 @@ from person_reid.retrieval.clusters import (
     dbscan,
     jaccard_graph,
     nearest,
-    overlap,
     reliable,
 )
 from person_reid.retrieval.metrics import evaluate
+from person_reid.retrieval.neighbours import overlap
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import Features, flaw
 from person_reid.retrieval.target import CameraNorm

@@ -51,8 +51,7 @@ def teacher_features(teacher: Embedder, splits: Sequence[tuple[Path, Split]]) ->
     splits: (folder, images) of each. The features are kept beside the decoded images, under a name that depends on the
     images and on what the teacher says of a synthetic one.
     """
-    noise = np.random.default_rng(0).integers(0, 256, (64, 32, 3), np.uint8)
-    probe = teacher([noise]).tobytes()
+    probe = teacher.probe().tobytes()
     found = []
     for folder, split in splits:
         cache, name = folder.parent / ".cache", folder.name

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from person_reid.basics import first_line
+
 log = logging.getLogger(__name__)
 
 
@@ -36,7 +38,7 @@ class Recorded:
             try:
                 self.call = record(self.module, images, targets)
             except RuntimeError as error:
-                log.info("The steps are launched one by one: %s", str(error).splitlines()[0])
+                log.info("The steps are launched one by one: %s", first_line(error))
         return self.call(images, targets)
 
 

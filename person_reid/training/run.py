@@ -6,11 +6,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from person_reid.basics import UserError, quoted
+from person_reid.basics import UserError, first_line, quoted
 from person_reid.data.bank import BatchSource, fingerprint
 from person_reid.data.layout import Split, join_splits, read_further_splits, read_training_splits, read_unlabelled
 from person_reid.data.unlabelled import read_people
@@ -103,10 +104,7 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
     check_runtime(spec.runtime, device)
     prepare_training(device, spec.tf32)
     data, augment = spec.data, spec.data.augment
-    if spec.adapt:
-        splits = [read_people(data.roots[0], spec.adapt.cameras, spec.adapt.pattern), *read_further_splits(data.roots)]
-    else:
-        splits = read_training_splits(data.roots, data.split)
+    splits = _read_splits(spec)
     split = join_splits(splits)
     images = fingerprint(split.paths, times=False)
     if state and state.get("images", images) != images:
@@ -130,11 +128,7 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
     with world.leader_first():  # one process decodes; the others open its caches
         validation = None if spec.adapt else validation_bank(data.roots[0], split.classes, augment)
         banks = training_banks(spec, splits)
-        terms: list[Term] = [AdversarialTerm(spec.adversarial, spec.adversarial_every)] if spec.adversarial else []
-        if data.unlabelled:
-            bank = unlabelled_bank(unlabelled, data.unlabelled, augment, data.roots[0])
-            source = BatchSource(bank, augment, device)
-            terms.append(GeneralisationTerm(source, size=max(8, data.batch_size // 2)))  # the published number
+        terms = _further_terms(spec, unlabelled, device)
         if teacher:
             terms.append(DistillationTerm(teacher_features(teacher, splits), targets, device, world))
         if evaluation:
@@ -151,6 +145,26 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
             if adaptation:
                 adaptation.load_state_dict(state["adaptation"])
     return training
+
+
+def _read_splits(spec: TrainSpec) -> list[tuple[Path, Split]]:
+    """Return (folder, images) of each data set; a training without labels begins with the images that have none."""
+    roots = spec.data.roots
+    if spec.adapt:
+        return [read_people(roots[0], spec.adapt.cameras, spec.adapt.pattern), *read_further_splits(roots)]
+    return read_training_splits(roots, spec.data.split)
+
+
+def _further_terms(spec: TrainSpec, unlabelled: list[Path], device: torch.device) -> list[Term]:
+    """Return the terms of --adv and --DG. unlabelled: the images of the latter."""
+    data, terms = spec.data, list[Term]()
+    if spec.adversarial:
+        terms.append(AdversarialTerm(spec.adversarial, spec.adversarial_every))
+    if data.unlabelled:
+        bank = unlabelled_bank(unlabelled, data.unlabelled, data.augment, data.roots[0])
+        source = BatchSource(bank, data.augment, device)
+        terms.append(GeneralisationTerm(source, size=max(8, data.batch_size // 2)))  # the published number
+    return terms
 
 
 def _build(spec: TrainSpec, num_classes: int, device: torch.device, taught_dim: int) -> tuple[Network, Criterion]:
@@ -185,7 +199,7 @@ def _state_that_fits(spec: TrainSpec) -> Iterator[None]:
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise UserError(
             f"{RunFolder(spec.name).state_file}: not the state of the training that opts.yaml beside it "
-            f"describes ({str(error).splitlines()[0]}). Start a new run under another --name."
+            f"describes ({first_line(error)}). Start a new run under another --name."
         ) from error
 
 

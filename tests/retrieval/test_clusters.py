@@ -19,9 +19,9 @@ from person_reid.retrieval.clusters import (
     jaccard_graph,
     margins,
     nearest,
-    overlap,
     reliable,
 )
+from person_reid.retrieval.neighbours import overlap
 from tests.retrieval.conftest import clusters
 from tests.support.references import dense_k_reciprocal
 

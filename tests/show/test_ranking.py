@@ -14,8 +14,8 @@ from person_reid.cli import demo as command
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet
 from person_reid.show import ranking
-from person_reid.show.ranking import Match, chosen, draw_ranking, find_image, nearest, paths_of
-from person_reid.show.sheet import COLUMNS
+from person_reid.show.ranking import Match, chosen, find_image, nearest, paths_of, ranking_row
+from person_reid.show.sheet import COLUMNS, draw_sheet
 from person_reid.show.style import RIGHT, WRONG
 from tests.support.ranked_people import lay_out, random_sets
 
@@ -134,7 +134,7 @@ def test_demo_shows_the_published_query_where_there_are_so_many(shown, expected,
 def test_every_image_has_a_frame_of_its_colour(verdicts, tmp_path):
     Image.new("RGB", (64, 128), (90, 90, 90)).save(tmp_path / "grey.png")
     matches = [Match(i, 7, 2, 0.5, right, tmp_path / "grey.png") for i, right in enumerate(verdicts)]
-    draw_ranking(tmp_path / "grey.png", matches, tmp_path / "show.png", "title")
+    draw_sheet([ranking_row(tmp_path / "grey.png", matches, "title")], tmp_path / "show.png")
     green, red = count(tmp_path / "show.png", GREEN), count(tmp_path / "show.png", RED)
     assert (green > 0) == any(verdicts)
     assert (red > 0) == (not all(verdicts))
@@ -147,7 +147,7 @@ def test_more_than_a_row_is_drawn_in_rows(tmp_path):
     heights = []
     for number in (COLUMNS, COLUMNS + 1, 3 * COLUMNS):
         matches = [Match(i, 7, 2, 0.5, True, tmp_path / "grey.png") for i in range(number)]
-        draw_ranking(tmp_path / "grey.png", matches, tmp_path / "show.png", "title")
+        draw_sheet([ranking_row(tmp_path / "grey.png", matches, "title")], tmp_path / "show.png")
         with Image.open(tmp_path / "show.png") as picture:
             heights.append(picture.height)
     assert heights[0] < heights[1] < heights[2]
@@ -156,7 +156,8 @@ def test_more_than_a_row_is_drawn_in_rows(tmp_path):
 def test_a_file_type_that_cannot_be_written_is_refused(tmp_path):
     for name in ("show", "show.doc"):
         with pytest.raises(UserError, match=r"--save .*\.png"):
-            draw_ranking("none.jpg", [Match(0, 1, 1, 0.5, True, Path("none.jpg"))], tmp_path / name, "title")
+            row = ranking_row("none.jpg", [Match(0, 1, 1, 0.5, True, Path("none.jpg"))], "title")
+            draw_sheet([row], tmp_path / name)
     assert not list(tmp_path.iterdir())
 
 
@@ -164,7 +165,8 @@ def test_an_unreadable_image_is_named_and_the_old_picture_kept(tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"no image")
     (tmp_path / "show.png").write_bytes(b"old")
     with pytest.raises(UserError, match=r"broken\.jpg: not a readable image"):
-        draw_ranking(tmp_path / "broken.jpg", [Match(0, 1, 1, 0.5, True, Path("x"))], tmp_path / "show.png", "title")
+        row = ranking_row(tmp_path / "broken.jpg", [Match(0, 1, 1, 0.5, True, Path("x"))], "title")
+        draw_sheet([row], tmp_path / "show.png")
     assert (tmp_path / "show.png").read_bytes() == b"old"
 
 
