@@ -66,6 +66,10 @@ class World:
         """Return this rank's strided slice of a bank, list or array; `collect` puts the results back in order."""
         return images[self.rank :: self.size]
 
+    def part(self, count: int) -> tuple[int, int]:
+        """Return (start, stop) of this process's part of `count` things, which all processes together cover."""
+        return count * self.rank // self.size, count * (self.rank + 1) // self.size
+
     def collect(self, share: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
         """Return, on each process, the array (count, …) of which every process has a share."""
         whole = np.zeros((count, *share.shape[1:]), share.dtype)

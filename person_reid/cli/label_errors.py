@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     embedder = Embedder(tested_network(options), device=select_device(options.gpu_ids), runtime=options.runtime)
     bank = open_bank(split.paths, *embedder.size, options.data_dir / ".cache", options.split)
     features = embedder.features(bank, options.split)[people]
-    found = label_errors(features, labels, cameras)
+    found = label_errors(features, labels, cameras, highest_identity(options.data_dir))
     listed = [int(i) for i in found.order if found.probability[i] >= max(options.least, np.finfo(float).tiny)]
     above = 2 if options.accept_above is None else options.accept_above  # nothing is above 1
     rows = (
@@ -83,6 +83,12 @@ def main(argv: list[str] | None = None) -> None:
 
         draw_doubtful(paths, features, labels, cameras, found, listed[: options.shown], sheet)
         print(f"The picture is in {sheet}. To decide: python tools/explore.py --label_errors {quoted(table)}")
+
+
+def highest_identity(layout: Path) -> int:
+    """Return the highest identity in any folder of a layout, for new ones to be different."""
+    folders = [folder for folder in FOLDERS if (layout / folder).is_dir()]
+    return max(int(read_split(layout, folder).labels.max()) for folder in folders)
 
 
 def keep_decisions(table: Path) -> None:

@@ -29,5 +29,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def _without_weights(name: str) -> Network:
     """Return a Network whose tensors have shapes but no values."""
+    import torchvision  # noqa: F401  # PyTorch 2.6 cannot import it on the meta device
+
     with torch.device("meta"):
         return create_model(name, None, weights="none").eval()

@@ -24,6 +24,7 @@ from person_reid.run_folder import RunFolder, check_run_name, read_yaml
 from person_reid.training.spec import changed_flags
 
 log = logging.getLogger(__name__)
+FOLLOWING = {"backbone_lr": 0.1, "prototype_lr": 1.0}  # shares of --lr, unless they are given
 # Entries of an opts.yaml, ours or of the published code, that are not flags. The file can be the --config of a new run.
 BESIDE_FLAGS = {"nclasses", "local_rank", "world_size", "workers", "prefetch_factor"}
 
@@ -58,7 +59,10 @@ def parse_train(
             now.batchsize = before.batchsize
         _refuse_changes(before, now, own)
     elif file:
-        parser.set_defaults(**_checked(parser, read_yaml(file), file, strict=True))
+        values = _checked(parser, read_yaml(file), file, strict=True)
+        rates = {name: share * values["lr"] for name, share in FOLLOWING.items() if "lr" in values}
+        # of the opts.yaml of a run; they follow another lr, too
+        parser.set_defaults(**{name: value for name, value in values.items() if value != rates.get(name)})
         parser.set_defaults(**replaced)
     options = parser.parse_args(argv)
     if first.config:
@@ -147,8 +151,8 @@ def resolve(options: Namespace) -> Namespace:
                 f"--resize_schedule {options.resize_schedule}: the last size is that of the trained network, which is "
                 f"--height {spec.height} --width {spec.width}."
             )
-    options.backbone_lr = options.backbone_lr or 0.1 * options.lr
-    options.prototype_lr = options.prototype_lr or options.lr
+    for name, share in FOLLOWING.items():
+        setattr(options, name, getattr(options, name) or share * options.lr)
     options.schedule = _chosen_schedule(options)
     options.wa = options.wa or options.DG  # the average is the teacher
     return options

@@ -14,13 +14,14 @@ from person_reid.basics import UserError
 from person_reid.data.datasets import MARKET_NAME, DataSet
 from person_reid.data.layout import JUNK
 from person_reid.data.own import read_csv
-from person_reid.data.readers import GALLERY, MULTI_QUERY, QUERY, TRAIN, Source, Splits, by_name
+from person_reid.data.readers import GALLERY, MULTI_QUERY, QUERY, TRAIN, Splits, by_name
 
 PROPOSALS = ("move", "junk", "somebody", "merge", "split")
 COLUMNS = ("path", "identity", "proposal", "new_identity", "probability", "accept")
 ANSWERS = {"": None, "no": False, "n": False, "false": False, "0": False, "yes": True, "y": True, "true": True}
 ANSWERS |= {"1": True, "x": True}
-FOLDERS = (TRAIN, QUERY, GALLERY, MULTI_QUERY)  # train and val are made from train_all
+TESTED = (QUERY, GALLERY, MULTI_QUERY)  # they show the same people
+FOLDERS = (TRAIN, *TESTED)  # train and val are made from train_all
 
 
 class Correction(NamedTuple):
@@ -46,39 +47,47 @@ def corrected(corrections: str | Path) -> DataSet:
 
 
 def read_corrected(layout: Path, corrections: Path) -> Splits:
-    """Return the images of a layout with their identities corrected; training images that are junk are left out.
+    """Return the images of a layout with their identities corrected. Junk stays only in the gallery.
 
-    Raises UserError for a folder that is no layout, and in the cases of read_corrections.
+    What is said in one folder of all images of a person, or of all by a camera, holds in the other test folders, too.
+    Raises UserError for a folder that is not a layout, in the cases of read_list, and if nothing is accepted.
     """
     splits = by_name(layout, {folder: folder for folder in FOLDERS if (layout / folder).is_dir()}, MARKET_NAME)
     if not splits:
         raise UserError(f"--data_dir {layout}: expected a layout of prepare.py, with {', '.join(FOLDERS)}.")
-    places: dict[Source, str] = {
-        picture.source: picture.source.relative_to(layout).as_posix()
+    pictures = {
+        picture.source.relative_to(layout).as_posix(): picture
         for found in splits.values()
         for picture in found
         if isinstance(picture.source, Path)
     }
-    known = {places[picture.source]: int(picture.identity) for found in splits.values() for picture in found}
-    new = read_corrections(corrections, known)
-    changed = {
-        split: [replace(picture, identity=str(new.get(places[picture.source], picture.identity))) for picture in found]
-        for split, found in splits.items()
+    lines = read_list(corrections, {place: int(picture.identity) for place, picture in pictures.items()})
+    accepted = [line for line in lines if line.accepted]
+    if not accepted:
+        raise UserError(
+            f"{corrections}: no correction is accepted. Write yes into the column accept of those that are right."
+        )
+    new = {line.path: line.new_identity for line in accepted}
+    people = {
+        (line.identity, pictures[line.path].camera if line.proposal == "split" else None): line.new_identity
+        for line in accepted
+        if line.proposal in ("split", "merge") and _folder(line.path) in TESTED
     }
-    if TRAIN in changed:
-        changed[TRAIN] = [picture for picture in changed[TRAIN] if picture.identity != str(JUNK)]
+    others = set(TESTED) - {_folder(line.path) for line in lines}
+    changed: Splits = {split: [] for split in splits}
+    for place, picture in pictures.items():
+        folder, identity = _folder(place), new.get(place)
+        if identity is None and folder in others:
+            keys = [(int(picture.identity), camera) for camera in (picture.camera, None)]
+            identity = next((people[key] for key in keys if key in people), None)
+        if identity != JUNK or folder == GALLERY:
+            changed[folder].append(picture if identity is None else replace(picture, identity=str(identity)))
     return changed
 
 
-def read_corrections(file: Path, identities: Mapping[str, int]) -> dict[str, int]:
-    """Return {path: new identity} for the accepted lines of a list. identities: {path: identity} of all images.
-
-    Raises UserError as read_list does, and if nothing is accepted.
-    """
-    accepted = {line.path: line.new_identity for line in read_list(file, identities) if line.accepted}
-    if not accepted:
-        raise UserError(f"{file}: no correction is accepted. Write yes into the column accept of those that are right.")
-    return accepted
+def _folder(place: str) -> str:
+    """Return the folder of the layout that an image is in."""
+    return place.partition("/")[0]
 
 
 def read_list(file: Path, identities: Mapping[str, int]) -> list[Correction]:

@@ -4,8 +4,10 @@ A sequence is a folder with the frames (`img1/000001.jpg`, …) and `gt/gt.txt`,
 
     frame, track, left, top, width, height, confidence, class, visibility
 
-Lines of confidence 0 are to be ignored. The class is 1 for a pedestrian; a class or visibility that is missing or -1 is
-not known. Dendorfer et al., MOTChallenge: A Benchmark for Single-Camera Multiple Target Tracking, IJCV 2021.
+The first pixel of a frame is 1, 1. Lines of confidence 0 are to be ignored. The class is 1 for a pedestrian; a class or
+visibility that is missing or -1 is not known.
+
+Dendorfer et al., MOTChallenge: A Benchmark for Single-Camera Multiple Target Tracking, IJCV 2021.
 """
 
 import math
@@ -121,6 +123,7 @@ def _read_sequence(name: str, truth: Path, min_visibility: float, frame_stride: 
                 f"visibility, found {text[:60]!r}."
             ) from None
         kind, visibility = [*values[7:9], -1.0, -1.0][:2]
+        left, top = left - 1, top - 1  # the first pixel has the number 1
         sides = left, top, left + across, top + down
         within = min(sides[2], width) - max(left, 0), min(sides[3], height) - max(top, 0)
         if confidence <= 0 or kind not in (PEDESTRIAN, -1) or (frame - first) % frame_stride:

@@ -40,7 +40,7 @@ class Deployed(nn.Module):
     embed: a module (B, 3, H, W) → (B, D). The output is float32.
     """
 
-    mean: torch.Tensor
+    pixel_mean: torch.Tensor
     deviation: torch.Tensor
 
     def __init__(self, embed: nn.Module, contents: Contents) -> None:
@@ -48,17 +48,17 @@ class Deployed(nn.Module):
         self.contents = contents
         self.embed = deepcopy(embed).half() if contents.precision == "float16" else embed
         up_to = contents.up_to or 255
-        self.register_buffer("mean", up_to * torch.tensor(MEAN)[:, None, None])
+        self.register_buffer("pixel_mean", up_to * torch.tensor(MEAN)[:, None, None])
         self.register_buffer("deviation", up_to * torch.tensor(STD)[:, None, None])
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         contents = self.contents
         if contents.normalised:
-            images = images.permute(0, 3, 1, 2).float()
+            images = images.permute(0, 3, 1, 2).float().contiguous()
         if contents.bgr:
             images = images.flip(1)
         if contents.normalised or contents.up_to:
-            images = (images - self.mean) / self.deviation
+            images = (images - self.pixel_mean) / self.deviation
         if contents.precision == "float16":
             images = images.half()
         features: torch.Tensor = self.embed(images).float()
@@ -144,14 +144,16 @@ def deviation(engine: Engine, expected: list[tuple[torch.Tensor, torch.Tensor]])
 
 def _onnx(module: nn.Module, contents: Contents) -> bytes:
     import onnx
+    import onnx.inliner
 
+    module = deepcopy(module).to(memory_format=torch.contiguous_format)  # or PyTorch 2.7 pools by as_strided
     program = torch.onnx.export(
         module, (contents.images(2),), input_names=["images"], output_names=["features"], dynamo=True,
-        dynamic_shapes={"images": {0: torch.export.Dim("batch")}}, opset_version=OPSET,
+        dynamic_shapes={"images": {0: torch.export.Dim("batch", max=1 << 20)}}, opset_version=OPSET,
         verbose=False,
     )  # fmt: skip
     assert program is not None, "without a file, the exporter returns what it made"
-    model = program.model_proto
+    model = onnx.inliner.inline_local_functions(program.model_proto)  # OpenVINO knows none; PyTorch 2.6 writes some
     if contents.precision == "int8":
         model = _quantised(model)
     onnx.helper.set_model_props(model, {KEY: contents.to_json()})

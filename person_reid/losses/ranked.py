@@ -75,8 +75,10 @@ def weighted_violation(violation: torch.Tensor, mask: torch.Tensor, temperature:
     Returns the mean of each row, (N,); zero for a row without such entries.
     """
     mask = mask & (violation > 0)
-    weights = (temperature * violation).where(mask, -1e4).exp()
-    return (weights * violation).sum(1) / weights.sum(1).clamp(min=1)  # every weight is at least 1
+    exponent = temperature * violation
+    exponent = exponent - exponent.detach().where(mask, 0).amax(1, keepdim=True)  # else a high temperature overflows
+    weights = exponent.where(mask, -1e4).exp()
+    return (weights * violation).sum(1) / weights.sum(1).clamp(min=0.5)  # the largest weight is 1; a row may have none
 
 
 def in_one_cluster(features: torch.Tensor, clusters: int) -> torch.Tensor:

@@ -156,13 +156,17 @@ def timm_names() -> list[str]:
 def _create(name: str, **settings: Any) -> Any:
     """Build timm's module without its classifier, and without a drop_path_rate if the network takes none."""
     import timm
+    import torch
 
-    try:
-        return timm.create_model(name, num_classes=0, **settings)
-    except TypeError as error:
-        if "drop_path_rate" not in settings or "drop_path_rate" not in str(error):
-            raise
-        return timm.create_model(name, num_classes=0, **(settings | {"drop_path_rate": None}))  # timm drops None
+    place = torch.empty(0).device
+    with torch.device("cpu" if name.startswith("regnet") else place):  # PyTorch 2.6 has no torch.unique on meta
+        try:
+            module = timm.create_model(name, num_classes=0, **settings)
+        except TypeError as error:
+            if "drop_path_rate" not in settings or "drop_path_rate" not in str(error):
+                raise
+            module = timm.create_model(name, num_classes=0, **(settings | {"drop_path_rate": None}))  # timm drops None
+    return module.to(place)  # timm 1.0.22 leaves the periods of rotary embeddings on the CPU
 
 
 def _is_fixed(name: str) -> bool:

@@ -108,7 +108,7 @@ def _build(name: str, weights: str | None = None) -> Any:
     import torch
     import torchvision
 
-    place = torch.get_default_device()
+    place = torch.empty(0).device  # get_default_device ignores `with torch.device` up to PyTorch 2.7
     settings = {} if weights else UNTRAINED.get(name, {})
     with torch.device("cpu" if name.startswith("regnet") else place):  # it computes its widths with tensors
         return torchvision.models.get_model(name, weights=weights, **settings).to(place)

@@ -80,11 +80,12 @@ class LabelErrors:
         self.identity[chosen] = np.broadcast_to(identity, by.shape)[better]
 
 
-def label_errors(features: Features, labels: Labels, cameras: Labels) -> LabelErrors:
+def label_errors(features: Features, labels: Labels, cameras: Labels, highest: int = 0) -> LabelErrors:
     """Return the LabelErrors of N images: features (N, D), labels (N,) and cameras (N,).
 
     Distractors do not count as similar to anybody. The features must not come from a network that was trained on these
-    labels: it would have learnt them by heart. Raises UserError for junk, for fewer
+    labels: it would have learnt them by heart. highest: the highest identity that exists; new ones are above it. Raises
+    UserError for junk, for fewer
     than two identities, and for features that cannot tell the people apart.
     """
     names = np.unique(labels[labels != DISTRACTOR])
@@ -113,7 +114,7 @@ def label_errors(features: Features, labels: Labels, cameras: Labels) -> LabelEr
     if len(strangers):
         by, _ = _probability(evidence[strangers].max(axis=1), own)
         found.propose(strangers, "somebody", names[evidence[strangers].argmax(axis=1)], by)
-    _propose_for_people(found, names, people, others, groups, trusted, rng)
+    _propose_for_people(found, names, people, others, groups, trusted, rng, max(highest, names[-1]))
     return found
 
 
@@ -125,6 +126,7 @@ def _propose_for_people(
     groups: Labels,
     trusted: Labels,
     rng: np.random.Generator,
+    highest: int,
 ) -> None:
     """Propose to split and to merge people, by what the trusted images say. others, groups: see _evidence."""
     known = np.flatnonzero(people != NOBODY)
@@ -135,7 +137,7 @@ def _propose_for_people(
     by, _ = _probability(_minus(best, own), _minus(np.maximum(own, best), anybody))
     by[np.bincount(groups[trusted], minlength=len(person)) < 2] = 0  # a single image is moved
     fresh = np.empty(len(by), np.int64)
-    fresh[np.argsort(-by, kind="stable")] = names[-1] + 1 + np.arange(len(by))
+    fresh[np.argsort(-by, kind="stable")] = highest + 1 + np.arange(len(by))
     found.propose(known, "split", fresh[groups[known]], by[groups[known]])
 
     between = _means(others[trusted], people[trusted], len(names))

@@ -183,8 +183,9 @@ def rank_matches(
         count = count_ahead if isinstance(chunk, np.ndarray) else count_ahead_torch
         ranks[good] = count(chunk, matches[0][good] - start, matches[1][good])
 
-    spans = chunks(shape, getattr(scores, "budget", CHUNK_BYTES))
-    run_chunks(rank_chunk, spans if workers is None else spans[workers.rank :: workers.size], "evaluating")
+    first, last = (0, shape[0]) if workers is None else workers.part(shape[0])
+    spans = chunks((last - first, shape[1]), getattr(scores, "budget", CHUNK_BYTES))
+    run_chunks(rank_chunk, [(first + start, first + stop) for start, stop in spans], "evaluating")
     return ranks if workers is None else workers.sum(ranks)
 
 

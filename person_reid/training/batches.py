@@ -58,7 +58,7 @@ class Batches:
     def seed_of(self, epoch: int, step: int) -> int:
         """Return the seed of everything that this process draws at random in a step."""
         entropy = np.random.SeedSequence((self.seed, epoch, step, self.rank))
-        return int(entropy.generate_state(1, np.uint64)[0] >> 1)
+        return int(entropy.generate_state(1, np.uint64)[0]) >> 1
 
 
 def build_sampler(spec: TrainSpec, split: Split, world: World) -> Sampler:

@@ -61,7 +61,7 @@ class Training(NamedTuple):
     def state(self) -> dict[str, Any]:
         """Return what --resume needs."""
         further = {"adaptation": self.adaptation.state_dict()} if self.adaptation else {}
-        return {**self.trainer.state_dict(), **further, "images": self.images}
+        return {**self.trainer.state_dict(), **further, "images": self.images, "processes": self.trainer.world.size}
 
     @property
     def network(self) -> Network:
@@ -111,6 +111,11 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
         raise UserError(
             f"--resume: {RunFolder(spec.name).path} was trained on other images than those of "
             f"{', '.join(map(str, data.roots))}. Name their folder with --data_dir, or start a run of another --name."
+        )
+    if state and state.get("processes", world.size) != world.size:
+        raise UserError(
+            f"--resume: {RunFolder(spec.name).path} was trained by {state['processes']} processes, and this is "
+            f"{world.size}, for which batches and learning rates differ. Start as many as before."
         )
     unlabelled = read_unlabelled(data.unlabelled) if data.unlabelled else []
     evaluation = Evaluation(data.roots[0], spec.runtime) if spec.evaluate_every else None

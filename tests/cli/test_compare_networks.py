@@ -39,7 +39,7 @@ def test_a_run_a_folder_a_file_and_weights(tmp_path, monkeypatch, capsys):
     [
         (["a/b/one.onnx --bgr", "two", "test_resnet=c/net.pth"], ["one", "two", "net"]),
         (["a/net.onnx", "b/net.onnx"], ["a/net.onnx", "b/net.onnx"]),
-        (["run.2"], ["run"]),
+        (["run.2"], ["run.2"]),
     ],
 )
 def test_short_names_that_differ(texts, names):

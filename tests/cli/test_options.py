@@ -92,6 +92,14 @@ def test_the_backbone_learns_at_a_tenth_unless_told_otherwise():
     assert parse_train(["--lr", "0.2", "--backbone_lr", "0.3"]).backbone_lr == 0.3
 
 
+def test_rates_of_an_earlier_run_follow_another_lr_unless_they_were_given(tmp_path):
+    for flags, expected in (([], (0.001, 0.01)), (["--backbone_lr", "0.3", "--prototype_lr", "0.2"], (0.3, 0.2))):
+        saved = {key: value for key, value in vars(parse_train(["--lr", "0.05", *flags])).items() if value is not None}
+        (tmp_path / "opts.yaml").write_text(yaml.safe_dump(saved))
+        found = parse_train(["--config", str(tmp_path / "opts.yaml"), "lr=0.01"])
+        assert (found.backbone_lr, found.prototype_lr) == pytest.approx(expected)
+
+
 def test_aiter_may_be_a_fraction():
     assert parse_train(["--adv", "0.1", "--aiter", "2.5"]).aiter == 2.5
 

@@ -53,6 +53,26 @@ def test_what_is_accepted_is_applied_beside_the_layout(layout, capsys):
     assert moved not in names(out / "train_all")
 
 
+def test_what_is_said_of_a_person_in_the_gallery_holds_for_the_queries(layout):
+    """Of all images, or of those by a camera; a query that is junk is asked no more, in the gallery it stays."""
+    gallery, query, multi = (read_split(layout, split) for split in ("gallery", "query", "multi-query"))
+    for kind in ("merge", "split"):
+        camera = int(gallery.cameras[gallery.labels == 1][0]) + 1
+        theirs = [path for path, label, by in zip(gallery.paths, gallery.labels, gallery.cameras, strict=True)
+                  if label == 1 and (kind == "merge" or by + 1 == camera)]  # fmt: skip
+        lines = [f"{path.relative_to(layout).as_posix()},1,{kind},99,0.9,yes" for path in theirs]
+        corrected = correct(layout, "\n".join(lines) + "\n")
+        for split, before in (("query", query), ("multi-query", multi), ("gallery", gallery)):
+            moved = (before.labels == 1) & ((before.cameras + 1 == camera) | (kind == "merge"))
+            found = read_split(corrected, split)
+            assert (found.labels == 99).sum() == moved.sum(), (kind, split)
+            assert (found.labels == 1).sum() == (before.labels == 1).sum() - moved.sum()
+    junk = [f"{split.paths[0].relative_to(layout).as_posix()},{split.labels[0]},junk,-1,0.9,yes"
+            for split in (query, multi)]  # fmt: skip
+    corrected = correct(layout, "\n".join(junk) + "\n")
+    assert [len(names(corrected / split)) for split in ("query", "multi-query")] == [len(query) - 1, len(multi) - 1]
+
+
 @pytest.mark.parametrize(
     ("lines", "problem"),
     [

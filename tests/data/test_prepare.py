@@ -29,7 +29,7 @@ def state(folder, *without):
     return {
         path.relative_to(folder).as_posix(): (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes())
         for path in folder.rglob("*")
-        if path.is_file() and not any(parent in path.parents for parent in without)
+        if path.is_file() and path.name != ".lock" and not any(parent in path.parents for parent in without)
     }
 
 

@@ -1,6 +1,7 @@
 """An index on a full disk, damaged, locked, made by two processes at once, or holding what no search can compare."""
 
 import sqlite3
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -120,7 +121,7 @@ def test_a_mistake_of_ours_is_no_damage(index):
 
 def test_two_networks_that_race_for_a_new_index_agree_on_one(tmp_path, monkeypatch):
     first, second = SearchIndex(tmp_path / "a.index"), SearchIndex(tmp_path / "a.index")
-    embedders: list[Any] = [lambda images, i=i: np.eye(1, 4, i) for i in (0, 1)]
+    embedders: list[Any] = [SimpleNamespace(probe=lambda i=i: np.eye(1, 4, i)[0]) for i in (0, 1)]
     recall = SearchIndex.recall
 
     def interrupted(self, key):  # the other process is faster once this one has looked
@@ -139,7 +140,7 @@ def test_two_networks_that_race_for_a_new_index_agree_on_one(tmp_path, monkeypat
 
 def test_flags_that_contradict_the_index_are_listed(tmp_path):
     index = SearchIndex(tmp_path / "a.index")
-    embedder: Any = lambda images: np.eye(1, 4)  # noqa: E731
+    embedder: Any = SimpleNamespace(probe=lambda: np.eye(1, 4)[0])
     flags = {"backbone": "osnet", "weights": "/a/net.pth", "no_flip": False, "linear_num": None}
     check_network(index, embedder, flags)
     check_network(index, embedder, flags | {"weights": "/b/net.pth"})  # it has moved: the probe decides

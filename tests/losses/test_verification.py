@@ -38,7 +38,7 @@ def with_products_dropped(masks, features, labels, weight, bias):
     x, same = slow.unit(features), labels[:, None] == labels
     log_p = ((masks * x[:, None] * x) @ weight.T + bias).log_softmax(-1)
     positive, negative = same & ~torch.eye(len(x), dtype=torch.bool), ~same
-    return -(log_p[..., positive, 1].mean(-1) + log_p[..., negative, 0].mean(-1)) / 2
+    return -(log_p[..., 1][..., positive].mean(-1) + log_p[..., 0][..., negative].mean(-1)) / 2
 
 
 def test_in_training_mode_it_drops_three_quarters_of_each_product():

@@ -9,6 +9,7 @@ from sklearn.metrics import average_precision_score
 
 from person_reid.basics import UserError
 from person_reid.distributed import World
+from person_reid.retrieval import similarity
 from person_reid.retrieval.metrics import evaluate, merge_multi_query
 from person_reid.retrieval.similarity import CosineScores, EuclideanScores, Scores
 from tests.retrieval.conftest import data_sets, image_set
@@ -150,6 +151,18 @@ def test_one_camera_is_explained_rather_than_measured():
     assert evaluate(images, images, ignore_cameras=True).rank(1) == 1
 
 
+def test_lengths_near_one_do_not_count():
+    """As those of features rounded to float16: what is similar to everybody is not the nearest to everybody."""
+    random = np.random.default_rng(0)
+    features = random.random((60, 8), np.float32) + 4
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    images = image_set(features, np.arange(60) // 4, np.arange(60) % 4)
+    scaled = image_set(
+        features * random.uniform(0.9991, 1.0009, (60, 1)).astype(np.float32), images.labels, images.cameras
+    )
+    assert evaluate(images, scaled).line() == evaluate(images, images).line()
+
+
 def test_queries_without_any_match_are_remarked(caplog):
     some, other = image_set([[1.0]], [1], [1]), image_set([[1.0]], [2], [2])
     assert evaluate(some, other).mAP == 0
@@ -168,7 +181,8 @@ def test_unknown_average_precision_is_refused():
         one_query([1], [1], [2], ap="stepp")
 
 
-def test_workers_share_the_chunks(published):
+@pytest.mark.parametrize("cores", [(1, 1), (2, 8)])  # of the machines that the processes are on
+def test_workers_share_the_chunks(published, cores, monkeypatch):
     query, gallery, _, _ = published
     scores = CosineScores(query.features, gallery.features)
     scores.budget = 4 * len(gallery) * 7
@@ -179,7 +193,9 @@ def test_workers_share_the_chunks(published):
             parts.append(ranks)
             return np.sum(parts, axis=0)
 
+    monkeypatch.setattr(similarity.os, "cpu_count", lambda: cores[0])
     evaluate(query, gallery, scores=scores, workers=Worker(0, 2))
+    monkeypatch.setattr(similarity.os, "cpu_count", lambda: cores[1])
     shared = evaluate(query, gallery, scores=scores, workers=Worker(1, 2))
     assert shared.line() == evaluate(query, gallery, scores=scores).line()
     assert not np.any((parts[0] > 0) & (parts[1] > 0))

@@ -137,6 +137,12 @@ def test_a_run_without_its_options_is_not_resumed(room):
     refused("opts.yaml: no such file", "--resume")
 
 
+def test_another_number_of_processes_is_refused(room):
+    file = RunFolder("run").state_file
+    torch.save(torch.load(file) | {"processes": 2}, file)
+    refused("was trained by 2 processes, and this is 1, for which batches and learning rates differ", "--resume")
+
+
 def test_a_run_that_has_not_begun_begins(room, capsys):
     train.main([*COMMON, "--data_dir", "people", "--name", "new", "--total", "1", "--resume"])
     assert "nothing to resume yet" in capsys.readouterr().out

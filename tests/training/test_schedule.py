@@ -201,7 +201,7 @@ def test_the_optimisers_are_pytorchs():
         assert type(optimizer) is kind
         assert optimizer.defaults.get("fused", False) == (name not in ("radam", "rmsprop"))  # which have no such kernel
         assert optimizer.defaults.get("amsgrad", False) == (name == "amsgrad")
-        assert optimizer.defaults.get("decoupled_weight_decay", False) == (name in ("radam", "adamw"))
+        assert optimizer.defaults.get("decoupled_weight_decay", name == "adamw") == (name in ("radam", "adamw"))
         assert optimizer.defaults.get("momentum") == (0.9 if name in ("sgd", "rmsprop") else None)
         assert len(optimizer.param_groups) == 2  # no loss owns a weight
         assert optimizer.defaults.get("betas", (0.9, 0.999)) == (0.9, 0.999)
