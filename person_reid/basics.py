@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
-from itertools import islice
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -163,6 +163,12 @@ def _files_in(folder: Path) -> list[str]:
     """Return the files below a folder, as paths in it, without hidden ones such as those of a file manager."""
     files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     return sorted(path.relative_to(folder).as_posix() for path in files)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a file that must not be lost, list.csv to list.previous.csv or .previous2.csv and so on. Return that."""
+    names = (path.with_suffix(f".previous{number}{path.suffix}") for number in chain([""], count(2)))
+    return path.rename(next(name for name in names if not name.exists()))
 
 
 def check_target(path: str | Path) -> None:

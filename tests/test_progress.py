@@ -28,3 +28,8 @@ def test_of_several_processes_the_first_shows_it(monkeypatch, capsys):
         monkeypatch.setenv("RANK", rank)
         assert list(progress(range(3))) == [0, 1, 2]
         assert bool(capsys.readouterr().err) == speaks
+
+
+def test_a_program_without_a_console_has_no_bar(monkeypatch):
+    monkeypatch.setattr("sys.stderr", None)
+    assert list(progress(range(3), desc="images")) == [0, 1, 2]

@@ -11,7 +11,7 @@ from pathlib import Path
 from person_reid.basics import printable
 from person_reid.cli.flags import add_tested_network
 from person_reid.cli.parser import Parser
-from person_reid.cli.tested import network_name, tested_network
+from person_reid.cli.tested import network_name, own_threshold, tested_network
 from person_reid.cli.values import THRESHOLD
 from person_reid.data.bank import load_bank
 from person_reid.deploy.load import load_network
@@ -24,10 +24,11 @@ def main(argv: list[str] | None = None) -> None:
     """Compare two images and print the verdict."""
     parser = Parser(__doc__)
     parser.add_argument("images", type=Path, nargs=2, metavar="IMAGE", help="the two images")
-    parser.add_argument("--threshold", default="threshold.json", help=THRESHOLD)
+    parser.add_argument("--threshold", help=f"{THRESHOLD} (default: that of --from, or threshold.json)")
     add_tested_network(parser)
     options = parser.parse_args(argv)
     tested = tested_network(options)
+    options.threshold = options.threshold or own_threshold(options) or "threshold.json"
     threshold = load_threshold(options.threshold, network_name(options))
     device = select_device(options.gpu_ids)
     network, bank = load_network(tested), load_bank(options.images, *tested.size)

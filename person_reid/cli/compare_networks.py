@@ -13,15 +13,18 @@ import shlex
 from argparse import Namespace
 from pathlib import Path
 
-from person_reid.basics import check_target, with_ending, write_json
+from person_reid.basics import UserError, check_target, with_ending, write_json
+from person_reid.cli.flags import given_flags
 from person_reid.cli.parser import Parser
-from person_reid.cli.tested import network_flags, open_embedder, tested_network
+from person_reid.cli.tested import NOT_OF_TEACHERS, network_flags, open_embedder, tested_network
 from person_reid.cli.values import devices, some_path
 from person_reid.data.layout import check_test_sets
 from person_reid.deploy.exported import READABLE, file_size
 from person_reid.deploy.publish import accuracy, milliseconds
 from person_reid.models.weights import SAFETENSORS
 from person_reid.reproduce import page
+
+IGNORED = tuple(flag for flag in NOT_OF_TEACHERS if flag != "gpu_ids")  # of the flags that may follow a network
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -37,6 +40,9 @@ def main(argv: list[str] | None = None) -> None:
     for target in filter(None, (options.json, options.save)):
         check_target(target)
     described = [network_flags(text, options.gpu_ids) for text in options.networks]
+    for text, flags in zip(options.networks, described, strict=True):
+        if ignored := given_flags(flags, IGNORED):
+            raise UserError(f"--networks {text!r}: {ignored} would be ignored; leave it out.")
     names = short_names(options.networks)
     rows = [measure(name, flags, options.test_dirs) for name, flags in zip(names, described, strict=True)]
     print(table(rows))
@@ -66,7 +72,7 @@ def measure(name: str, flags: Namespace, test_dirs: list[Path]) -> dict[str, obj
         row = accuracy(embedder, test_dir)
         title = row.data_set if row.data_set not in found else str(test_dir)
         found[title] = {"rank1": row.rank1, "mAP": row.mean_ap, "mAP_step": row.step_ap}
-    on_cpu = open_embedder(Namespace(**vars(flags) | {"gpu_ids": "-1", "no_flip": True}))
+    on_cpu = open_embedder(Namespace(**vars(flags) | {"gpu_ids": "-1", "no_flip": not embedder.flips_inside}))
     return {
         "network": name,
         "milliseconds": round(milliseconds(on_cpu), 2),

@@ -52,6 +52,7 @@ def write_file(options: Namespace, tested: TestedNetwork) -> Path:
         "float16" if options.fp16 else "int8" if options.int8 else "float32", options.tensorrt,
     )  # fmt: skip
     calibration = read_calibration(options.calibrate, height, width) if options.calibrate else None
+    check_not_weights(path, tested)
     deviation = export(network, contents, path, kind, calibration)
     say(path, contents, None if options.calibrate else deviation)  # measured on noise, which no range covers
     if options.int8 and not options.calibrate:
@@ -67,11 +68,18 @@ def write_for_client(options: Namespace, tested: TestedNetwork) -> Path:
     path = options.output or Path(f"{Path(tested.spec.backbone or '').name}_{options.client}{ending}")
     if path.suffix != ending:
         raise UserError(f"--output {path}: expected a name that ends in {ending}, for {options.client}.")
+    check_not_weights(path, tested)
     network = load_network(tested)
     contents = contents_for(options.client, tested.size, network, title(options))
     say(path, contents, export_for(options.client, network, contents, path))
     print(lines_for(options.client, contents, path))
     return path
+
+
+def check_not_weights(path: Path, tested: TestedNetwork) -> None:
+    """Raise UserError if a file to write is the weight file of the network."""
+    if tested.from_file and path.resolve() == Path(tested.weights).resolve():
+        raise UserError(f"--output {path}: this is the weight file itself. Choose another name.")
 
 
 def say(path: Path, contents: Contents, deviation: float | None) -> None:

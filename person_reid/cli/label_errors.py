@@ -15,12 +15,11 @@ The network must not have been trained on these labels, because it would have le
 that was trained on other people.
 """
 
-from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
 
-from person_reid.basics import UserError, check_target, printable, quoted, with_ending, write_csv
+from person_reid.basics import UserError, check_target, printable, quoted, set_aside, with_ending, write_csv
 from person_reid.cli.flags import add_runtime, add_tested_network
 from person_reid.cli.parser import Parser
 from person_reid.cli.tested import tested_network
@@ -98,7 +97,5 @@ def keep_decisions(table: Path) -> None:
     except UserError:  # not such a list
         return
     if decided:
-        names = (with_ending(table, f".previous{number}.csv", ".csv") for number in chain([""], count(2)))
-        previous = next(name for name in names if not name.exists())
-        table.rename(previous)
+        previous = set_aside(table)
         print(printable(f"{previous}: the earlier list, with what was decided in it"))

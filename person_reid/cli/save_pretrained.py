@@ -11,7 +11,7 @@ starts from it.
 from person_reid.basics import check_target
 from person_reid.cli.flags import add_tested_network
 from person_reid.cli.parser import Parser
-from person_reid.cli.tested import is_run, network_name, tested_network
+from person_reid.cli.tested import is_run, network_name, own_threshold, tested_network
 from person_reid.cli.values import THRESHOLD, some_path
 from person_reid.data.layout import check_test_sets
 from person_reid.deploy.embedder import Embedder
@@ -29,14 +29,15 @@ def main(argv: list[str] | None = None) -> None:
     group = parser.add_argument_group("the folder")
     group.add_argument("--output", type=some_path, required=True, metavar="FOLDER", help="the folder to write")
     group.add_argument("--test_dirs", type=some_path, nargs="+", default=[], help="layouts to measure its accuracy on")
-    group.add_argument("--threshold", help=f"similarity of the same person: {THRESHOLD}")
+    group.add_argument("--threshold", help=f"similarity of the same person: {THRESHOLD} (default: that of --from)")
     options = parser.parse_args(argv)
     check_test_sets(options.test_dirs)
     check_output(options.output)
     check_target(options.output / CONFIG)
     tested = tested_network(options)
-    threshold = load_threshold(options.threshold, network_name(options)) if options.threshold else None
-    promise = load_promise(options.threshold)
+    measured = options.threshold or own_threshold(options)
+    threshold = load_threshold(measured, network_name(options)) if measured else None
+    promise = load_promise(measured)
     embedder = Embedder(tested, device=select_device(options.gpu_ids)) if options.test_dirs else None
     accuracies = [accuracy(embedder, test_dir) for test_dir in options.test_dirs if embedder]
     trained_on = about_data(RunFolder(options.name).options().get("data_dir", "")) if is_run(options) else None

@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from person_reid.basics import UserError, check_target, printable, write_csv, write_json
+from person_reid.basics import UserError, check_target, printable, set_aside, write_csv, write_json
 from person_reid.cli.flags import add_engine, add_runtime, add_tested_network, given_values, testing_parser
 from person_reid.cli.parser import Parser, example_lines
 from person_reid.cli.tested import OF_FEATURES, feature_flags, network_name, open_embedder
@@ -117,12 +117,13 @@ def add(options: Namespace) -> None:
     index = open_gallery(options.index)
     new = index.missing(paths)
     every = options.about or options.pattern or options.person
-    abouts = about_images(paths if every else map(Path, new), options.about, options.pattern)
+    added = {Path(path) for path in new}
+    # what is there already keeps its time, unless the list gives another
+    abouts = about_images(paths if every else added, options.about, options.pattern, dated=added)
     if options.person:
         abouts = {path: about._replace(identity=options.person) for path, about in abouts.items()}
     count = add_images(index, embedder_of(index, options), new, abouts)
     if every:
-        added = set(new)
         index.describe({path: about for path, about in abouts.items() if path not in added})
     print(f"{options.index}: {count} images added, {len(paths) - count} were there already, {len(index)} in all")
     index.prepare()
@@ -202,7 +203,8 @@ def ask(options: Namespace) -> None:
         from person_reid.show.found import draw_found  # matplotlib loads slowly
 
         draw_found(queries, answers, options.save, threshold)
-    print("\n".join(f"Written: {path}" for path in (options.json, options.save) if path))
+    for path in filter(None, (options.json, options.save)):
+        print(f"Written: {path}")
 
 
 def recognise(options: Namespace) -> None:
@@ -249,7 +251,12 @@ def group(options: Namespace) -> None:
     found = group_people(features, numbers, known, options.radius, options.min_samples)
     order = sorted(range(len(paths)), key=lambda i: (not found[i], found[i], cameras[i], abouts[i].time or ""))
     rows = ((printable(paths[i]), *abouts[i]._replace(identity=found[i])) for i in order)
+    earlier = set_aside(options.save) if options.save.exists() else None  # somebody may have corrected it
     write_csv(options.save, ("path", *About._fields), rows)
+    if earlier and earlier.read_bytes() == options.save.read_bytes():
+        earlier.unlink()
+    elif earlier:
+        print(f"{earlier}: the earlier list")
     names, labels = numbered(found)
     print(f"{options.save}: {len(names)} people on {sum(map(bool, found))} of {len(paths)} images")
     if options.sheet and names:

@@ -35,6 +35,7 @@ from person_reid.models.spec import PUBLISHED_CLASSES, NetworkSpec
 from person_reid.retrieval.features import parse_scales
 from person_reid.retrieval.results import NETWORK, read_note
 from person_reid.retrieval.target import reestimate_batch_norms
+from person_reid.retrieval.thresholds import load_threshold
 from person_reid.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,10 @@ def network_flags(text: str, gpu_ids: str = "0") -> Namespace:
     text: a run, a folder of save_pretrained, an exported file, or BACKBONE=FILE for a weight file; further flags of
     test.py may follow it.
     """
-    named, *further = shlex.split(text)
+    try:
+        named, *further = shlex.split(text)
+    except ValueError as error:  # nothing, or a quotation mark without its pair
+        raise UserError(f"{text!r}: expected a network, and perhaps flags of test.py ({error}).") from None
     backbone, _, weights = named.partition("=")
     if Path(named).suffix.lower() in READABLE:
         words = ["--engine", named]
@@ -94,6 +98,15 @@ def feature_flags(options: Namespace) -> str:
     """Return the flags of test.py that make features differ from plain ones of the network, as they were typed."""
     given = given_values(options, ALTERING).items()
     return " ".join(f"--{name}" if value is True else f"--{name} {value}" for name, value in given)
+
+
+def own_threshold(options: Namespace) -> str | None:
+    """Return the folder of --from if it holds a threshold."""
+    folder = getattr(options, "from")
+    with suppress(UserError):
+        load_threshold(folder or "")
+        return str(folder)
+    return None
 
 
 def check_result_of(options: Namespace) -> None:

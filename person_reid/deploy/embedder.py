@@ -13,6 +13,7 @@ features = embed.crops(frame, boxes, bgr=True)                    # people in a 
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from person_reid.deploy.runtimes import fast_engine, kind_of_file, obstacle_of
 from person_reid.device import select_device
 from person_reid.models.factory import resolve
 from person_reid.models.spec import NetworkSpec
-from person_reid.retrieval.features import Bank, extract_features, fused_embedding
+from person_reid.retrieval.features import LARGEST, SMALLEST, Bank, extract_features, fused_embedding
 from person_reid.retrieval.promise import Promise
 from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.thresholds import load_promise, load_threshold
@@ -62,6 +63,7 @@ class Embedder:
 
     threshold: float | None = None  # from_pretrained: the similarity from which two images show the same person
     promise: Promise | None = None  # and what is promised of it
+    flips_inside = False  # whether an exported file adds the mirrored image itself
     _extract: Callable[[Bank, str], Features]
 
     def __init__(
@@ -79,21 +81,27 @@ class Embedder:
         runtime: str | None = None,
         preparation: Preparation | None = None,
     ) -> None:
-        if not isinstance(source, str | Path | TestedNetwork) or not str(source):
-            raise UserError(f"Embedder: {source!r} is no network; expected the name of a run or a network, or a file.")
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise UserError(f"Embedder: batch_size {batch_size!r}: expected a whole number of 1 or above.")
+        is_file = isinstance(source, str | Path) and Path(source).suffix.lower() in READABLE
+        _check(source, batch_size, dtype, scales, size)
+        given = {"weights": weights, "which_epoch": which_epoch != "last"}
+        given |= {"size": any(size), "scales": [*scales] != [1.0]} if is_file else {}
+        if (is_file or isinstance(source, TestedNetwork)) and (ignored := [name for name in given if given[name]]):
+            raise UserError(f"Embedder: {', '.join(ignored)} would be ignored: the source decides it. Leave it out.")
         device = select_device() if device is None else _usable(device)
-        if isinstance(source, str | Path) and Path(source).suffix.lower() in READABLE:
+        if is_file:
+            assert not isinstance(source, TestedNetwork)
             kind = kind_of_file(Path(source), runtime)
             engine: Engine | None = Engine(source, device, kind, preparation, dtype)
-            if engine and engine.contents.flip and not flip:
+            self.flips_inside = bool(engine and engine.contents.flip)
+            if self.flips_inside and not flip:
                 raise UserError(f"{source}: the mirrored image is inside the file; leave --no_flip out.")
         elif preparation:
             raise UserError(f"Embedder: preparation is for an ONNX or OpenVINO file, and {source} is not one.")
         else:
             if isinstance(source, TestedNetwork):
-                tested = source
+                spec = source.spec
+                spec = replace(spec, height=size[0] or spec.height, width=size[1] or spec.width)
+                tested = replace(source, spec=spec)
             elif weights is None:
                 tested = network_of_run(str(source), which_epoch, size)
             else:
@@ -144,7 +152,7 @@ class Embedder:
 
         May be called from several threads at once. Raises UserError for anything else.
         """
-        image, edges = (np.asarray(each.cpu() if isinstance(each, torch.Tensor) else each) for each in (frame, boxes))
+        image, edges = _array(frame), _array(boxes)
         height, width = _accepted(image, 0).shape[:2]
         edges = edges.reshape(-1, 4) if edges.size == 0 else edges
         if edges.ndim != 2 or edges.shape[1] != 4 or edges.dtype.kind not in "iuf":
@@ -161,8 +169,8 @@ class Embedder:
     def from_pretrained(cls, source: str | Path, **settings: Any) -> "Embedder":
         """Open a folder of save_pretrained, or a model owner/name of that kind on the Hugging Face hub.
 
-        settings: device, flip and so on, as above. `threshold` and `promise` are those of the folder, if it has any.
-        Raises UserError if there is none, or if it is damaged.
+        settings: device, flip, size and so on, as above. `threshold` and `promise` are those of the folder, if it has
+        any. Raises UserError if there is no such folder, or if it is damaged.
         """
         folder = find_folder(source)
         embedder = cls(open_pretrained(folder), **settings)
@@ -185,6 +193,31 @@ class Embedder:
         return self._extract(bank, description)
 
 
+def _check(source: Any, batch_size: Any, dtype: Any, scales: Any, size: Any) -> None:
+    """Raise UserError for arguments of Embedder that nothing can be made of."""
+    if not isinstance(source, str | Path | TestedNetwork) or not str(source):
+        raise UserError(f"Embedder: {source!r} is not a network; expected the name of a run or a network, or a file.")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise UserError(f"Embedder: batch_size {batch_size!r}: expected a whole number of 1 or above.")
+    if dtype not in (None, torch.float16, torch.bfloat16):
+        raise UserError(f"Embedder: dtype {dtype!r}: expected torch.float16, torch.bfloat16, or None for float32.")
+    if not scales or not all(SMALLEST <= scale**2 <= LARGEST for scale in scales):
+        raise UserError(f"Embedder: scales {scales!r}: expected numbers whose squares are {SMALLEST} to {LARGEST}.")
+    if not isinstance(size, Sequence) or len(size) != 2:
+        raise UserError(f"Embedder: size {size!r}: expected (height, width).")
+
+
+def _array(values: Any) -> Any:
+    """Return an array, a list or a tensor of any kind as an array. Raises UserError for a list that is not one."""
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        values = values.float() if values.is_floating_point() else values
+    try:
+        return np.asarray(values)
+    except ValueError:  # its rows have different lengths
+        raise UserError("Embedder: boxes: expected numbers (N, 4): left, top, right, bottom.") from None
+
+
 def _usable(device: str | torch.device) -> torch.device:
     """Return a device if this machine can compute on it. Raises UserError otherwise."""
     try:
@@ -198,9 +231,11 @@ def _usable(device: str | torch.device) -> torch.device:
 
 def _accepted(image: Any, position: int) -> Any:
     """Return the image if an Embedder takes its kind. Raises UserError otherwise."""
-    if isinstance(image, str | Path | Image.Image):
+    if isinstance(image, str | Path) or (isinstance(image, Image.Image) and image.width and image.height):
         return image
     found = type(image).__name__
+    if isinstance(image, Image.Image):
+        found = f"a PIL image of {image.width}×{image.height} pixels"
     if isinstance(image, np.ndarray):
         if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size:
             return image

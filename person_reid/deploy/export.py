@@ -164,6 +164,8 @@ def _onnx(module: nn.Module, contents: Contents) -> bytes:
 def _quantised(model: Any) -> Any:
     """Return an ONNX model with weights in uint8, and activations in uint8 with a scale for each batch."""
     import onnx
+
+    import_onnxruntime()
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     del model.graph.value_info[:]  # the exporter's shapes are wrong once weights are reordered

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from threading import RLock
 
 import torch
 
@@ -29,6 +30,7 @@ from person_reid.retrieval.similarity import Features
 
 KINDS = {".onnx": "onnx", ".pt": "torchscript", ".pt2": "export"}  # those that tools/export.py writes
 READABLE = {**KINDS, ".xml": "openvino"}
+SILENCE = RLock()  # logging and warnings belong to the whole process
 
 
 class Engine:
@@ -155,13 +157,14 @@ def file_size(path: Path) -> int:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence the notices of libraries, and undo what they change about logging."""
-    disabled, handlers = logging.root.manager.disable, logging.root.handlers[:]
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)
-        logging.root.handlers[:] = handlers
+    """Silence the notices of libraries, and undo what they change about logging. One thread at a time."""
+    with SILENCE:
+        disabled, handlers = logging.root.manager.disable, logging.root.handlers[:]
+        logging.disable(logging.WARNING)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
+        finally:
+            logging.disable(disabled)
+            logging.root.handlers[:] = handlers

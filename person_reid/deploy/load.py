@@ -4,7 +4,8 @@ import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from person_reid.device import seed_everything
+import torch
+
 from person_reid.models.factory import build_model, check_size, input_size, resolve
 from person_reid.models.network import Network
 from person_reid.models.spec import NetworkSpec, chosen_backbone, ignores_stride
@@ -60,9 +61,10 @@ def network_of_run(
 
 def load_network(tested: TestedNetwork) -> Network:
     """Build a network and load its weights. Raises UserError or FileNotFoundError for weights that do not fit it."""
-    if tested.seed is not None:
-        seed_everything(tested.seed)
-    network = build_model(tested.spec, tested.num_classes, "none" if tested.from_file else str(tested.weights))
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers go on as if nothing had been drawn
+        if tested.seed is not None:
+            torch.random.default_generator.manual_seed(tested.seed)
+        network = build_model(tested.spec, tested.num_classes, "none" if tested.from_file else str(tested.weights))
     if tested.from_file:
         report = load_weights(network, tested.weights, strict=True)
         if tested.seed is not None:  # a run always fits itself, so there is nothing to report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -34,7 +35,11 @@ class Opened(NamedTuple):
 
 
 def import_onnxruntime() -> Any:
-    """Return the module. Raises UserError, with the command that installs it, if it is missing."""
+    """Return the module, without its telemetry. Raises UserError, with the command that installs it, if it is missing.
+
+    When imported, ONNX Runtime would otherwise look up where to report its use.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError:

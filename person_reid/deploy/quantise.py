@@ -87,6 +87,8 @@ def _without_held_out(images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def _calibrated(content: bytes, images: np.ndarray[Any, Any], folder: str) -> tuple[Any, Any]:
     """Return the network, with its constants folded, and the range of each of its activations on the images."""
     import onnx
+
+    import_onnxruntime()
     from onnxruntime.quantization import CalibrationDataReader, create_calibrator
     from onnxruntime.quantization.shape_inference import quant_pre_process
 

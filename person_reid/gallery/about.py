@@ -1,7 +1,7 @@
 """Who an indexed image shows, from which camera and when, and filters by these."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -65,9 +65,9 @@ def moment(text: str) -> str:
     """Return a date or time in ISO 8601, such as 2026-11-01 or 2026-11-01T09:30, as it is stored: local, in seconds."""
     try:
         found = datetime.fromisoformat(text.strip())
-    except ValueError:
+        return stored(found.astimezone() if found.tzinfo else found)
+    except (ValueError, OverflowError):
         raise UserError(f"{text!r}: no such time; expected 2026-11-01 or 2026-11-01T09:30:00.") from None
-    return stored(found.astimezone() if found.tzinfo else found)
 
 
 def stored(time: datetime) -> str:
@@ -82,26 +82,32 @@ def ago(text: str) -> str:
     return stored(datetime.now() - int(found[1]) * LENGTHS[found[2]])
 
 
-def about_images(paths: Iterable[Path], csv: Path | None = None, pattern: str | None = None) -> dict[Path, About]:
+def about_images(
+    paths: Iterable[Path], csv: Path | None = None, pattern: str | None = None, dated: Container[Path] | None = None
+) -> dict[Path, About]:
     """Return what is known of images: from a CSV file, from their names, from EXIF, or when the file last changed.
 
     csv: columns path (relative to the file) and some of those of About. pattern: a regular expression with some of the
-    groups id, camera, track and source, searched in the name of a file, then in its path. Raises UserError for a time
-    or a pattern that is none, and for a list of other images.
+    groups id, camera, track and source, searched in the name of a file, then in its path. dated: those that get the
+    time of EXIF or of the file if the list gives none; by default all. Raises UserError for an invalid time or pattern,
+    for a list of other images, and for a pattern that matches none.
     """
     paths = list(paths)
     listed, expression = read_abouts(csv) if csv else {}, _compiled(pattern or "", paths)
-    found = {}
+    found, matched = {}, False
     if listed and not listed.keys() & set(paths):
         raise UserError(
             f"{csv}: lists none of the {len(paths)} images; its paths are relative to the folder that it is in."
         )
     for path in paths:
         match = search_path(expression, Path(printable(path)))
+        matched = matched or match is not None
         named, known = match.groupdict() if match else {}, listed.get(path, UNKNOWN)._asdict()
         named["identity"] = named.pop("id", None)
         about = About(**{name: value or named.get(name) or None for name, value in known.items()})
-        found[path] = about._replace(time=about.time or _taken(path))
+        found[path] = about if about.time or not (dated is None or path in dated) else about._replace(time=_taken(path))
+    if pattern and paths and not matched:
+        raise UserError(f"--pattern {pattern}: matches none of the {len(paths)} images, such as {paths[0]}.")
     return found
 
 

@@ -7,6 +7,7 @@ add_images(index, embedder, paths)
 answers = index.search(embedder(["someone.jpg"]), k=10)
 """
 
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from person_reid.gallery.index import Found
 from person_reid.progress import progress
 from person_reid.retrieval.thresholds import accepts
 
+log = logging.getLogger(__name__)
 MOVABLE = ("name", "weights", "engine")  # flags that say where a network is; whether it is the same, its features tell
 CHUNK = 512  # images added in one transaction
 SAME = 0.999  # least cosine between two features of one image for their networks to count as the same
@@ -34,6 +36,8 @@ def check_network(index: Gallery, embedder: Embedder, flags: dict[str, Any]) -> 
     belongs to another network, to other weights, or to other flags.
     """
     probe = embedder.probe()
+    if len(index) and index.recall("network") is None:
+        log.warning("%s: nothing says of which network its %d images are. Is it this one?", index.path, len(index))
     known = index.remember({"network": flags, "probe": probe.tolist()})
     agreed(index, flags)
     if len(known["probe"]) != len(probe) or probe @ np.array(known["probe"]) < SAME:

@@ -40,6 +40,7 @@ REASONS = {  # what SQLite says, and what to do
     "not a database": FOREIGN,
     "no such table": FOREIGN,
     "no such column": FOREIGN,
+    "created in a thread": "it was opened by another thread. Open it once in each.",
 }
 
 
@@ -262,7 +263,7 @@ def checked(
         found = f"holds features of width {width}, not {features.shape[1]}"
         raise UserError(f"{place}: {found}: they are another network's.")
     if found := flaw(features, name):
-        raise UserError(f"{place}: {what}: {found}. Check the network's weights.")
+        raise UserError(f"{place}: {what}: {found}. Check the network's weights; a box without an area has none.")
     return features
 
 

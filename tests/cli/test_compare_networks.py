@@ -20,7 +20,14 @@ def test_a_run_a_folder_a_file_and_weights(tmp_path, monkeypatch, capsys):
     export.main(["--name", "run", "--output", "as_file.pt", "--gpu_ids", "-1"])
     bare = " ".join(["test_resnet=model/run/net_last.pth --neck none", *SMALL])
     words = ["--networks", "run", "as_folder", "as_file.pt", bare, "--test_dirs", "people/pytorch", "people/pytorch"]
+    export.main(["--name", "run", "--output", "mirrored.pt", "--flip", "--gpu_ids", "-1"])
     capsys.readouterr()
+    compare_networks.main(["--networks", "mirrored.pt", "--test_dirs", "people/pytorch", "--gpu_ids", "-1"])
+    assert "| mirrored | " in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"--networks 'run --camera_norm': --camera_norm would be ignored"):
+        compare_networks.main(["--networks", "run --camera_norm", "--test_dirs", "people/pytorch"])
+    with pytest.raises(UserError, match=r"expected a network, and perhaps flags of test\.py \(No closing quotation\)"):
+        compare_networks.main(["--networks", "run 'x", "--test_dirs", "people/pytorch"])
     compare_networks.main([*words, "--gpu_ids", "-1", "--json", "out.json", "--save", "out.png"])
     head, _, *lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert head == "| network | synthetic people | people/pytorch | ms an image | MB |"

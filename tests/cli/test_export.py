@@ -1,11 +1,13 @@
 import re
 
 import pytest
+import torch
 
 import test as test_script
 from person_reid.basics import UserError
 from person_reid.cli import export
 from person_reid.deploy.exported import Engine
+from person_reid.models.factory import create_model
 from tests.support.people import draw_people
 
 NETWORK = ["--backbone", "test_resnet", "--weights", "none", "--height", "64", "--width", "32", "--gpu_ids", "-1"]
@@ -64,3 +66,11 @@ def test_mistakes_are_named_before_anything_is_written(folder, flags, message):
     with pytest.raises(UserError, match=message):
         export.main([*NETWORK, *flags])
     assert list(folder.iterdir()) == []
+
+
+def test_the_weight_file_itself_is_not_replaced(folder):
+    torch.save(create_model("test_resnet", None, weights="none").model.state_dict(), "test_resnet.pt")
+    before = (folder / "test_resnet.pt").read_bytes()
+    with pytest.raises(UserError, match=r"--output test_resnet\.pt: this is the weight file itself"):
+        export.main([*NETWORK[:3], str(folder / "test_resnet.pt"), *NETWORK[4:], "--format", "torchscript"])
+    assert (folder / "test_resnet.pt").read_bytes() == before

@@ -2,6 +2,7 @@ import csv
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -259,7 +260,12 @@ def test_people_are_grouped_corrected_and_put_back(indexed, capsys):
     assert Image.open("people.png").size[1] > 300 and len(rows) == 20 and "Anna" in groups
     (anna,) = (row for row in rows if row["path"].endswith("deeper/00.png"))
     assert anna["identity"] == "Anna" and anna["camera"] == "3" and anna["track"] == "7" and anna["time"] > "2026"
+    called(capsys, "people", "--min_samples", "2", "--radius", "0.7")
+    assert not (indexed / "people.previous.csv").exists()  # it said the same
     text = (indexed / "people.csv").read_text().replace("Anna", "Bea")
+    (indexed / "people.csv").write_text(text)
+    assert "people.previous.csv: the earlier list" in called(capsys, "people", "--min_samples", "2", "--radius", "0.7")
+    assert (indexed / "people.previous.csv").read_text() == text
     (indexed / "people.csv").write_text(text)
     assert "says of 20 of its 20 images" in called(capsys, "apply", "people.csv")
     assert "identity Bea, camera 3" in said(capsys, "query", "first/deeper/00.png", "--top", "1", "--track", "7")
@@ -276,3 +282,16 @@ def test_people_are_grouped_corrected_and_put_back(indexed, capsys):
         called(capsys, "apply", "people.csv")
     with pytest.raises(UserError, match=r"people\.index: no images in it, or none"):
         called(capsys, "people", "--camera", "9")
+
+
+def test_what_is_there_keeps_its_time_unless_a_list_gives_another(indexed, capsys):
+    paths = [f"first/deeper/{number:02}.png" for number in (0, 1)]
+    (indexed / "about.csv").write_text("path,time\n" + "".join(f"{path},2026-09-01\n" for path in paths))
+    said(capsys, "index", "first", "--about", "about.csv")
+    said(capsys, "enroll", "Anna", paths[0])
+    said(capsys, "index", "first", "--pattern", r"(?P<camera>\d)\d")
+    called(capsys, "people")
+    times = {Path(row["path"]).name: row["time"] for row in rows_of(indexed / "people.csv")}
+    assert times["00.png"] == times["01.png"] == "2026-09-01 00:00:00" < times["02.png"]
+    with pytest.raises(UserError, match=r"--pattern no\(\?P<id>x\): matches none of the 8 images"):
+        said(capsys, "index", "first", "--pattern", "no(?P<id>x)")

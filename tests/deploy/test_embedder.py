@@ -1,3 +1,4 @@
+import logging
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -183,3 +184,45 @@ def test_several_threads_may_ask_at_once(runtime, folder):
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda frame: embedder.crops(frame, boxes), frames))
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_what_nothing_can_be_made_of_is_refused(folder, paths):
+    file, weights = folder / "net.pt", folder / "net.pth"
+    for settings, words in (
+        ({"source": file, "weights": weights}, "weights would be ignored"),
+        ({"source": file, "size": SIZE, "scales": (1.0, 1.1)}, "size, scales would be ignored"),
+        ({"source": "test_resnet", "weights": weights, "dtype": torch.float32}, "dtype torch.float32: expected"),
+        ({"source": "test_resnet", "weights": weights, "scales": ()}, "scales \\(\\): expected"),
+        ({"source": "test_resnet", "weights": weights, "scales": (100.0,)}, "whose squares are 0.1 to 10"),
+        ({"source": "test_resnet", "weights": weights, "size": 64}, "size 64: expected \\(height, width\\)"),
+    ):
+        with pytest.raises(UserError, match=words):
+            person_reid.Embedder(**settings, device="cpu")
+
+
+def test_a_picture_without_an_area_is_refused(embedder):
+    with pytest.raises(UserError, match="image 0 is a PIL image of 0×30 pixels"):
+        embedder([Image.new("RGB", (100, 100)).crop((50, 50, 50, 80))])
+
+
+def test_boxes_may_be_tensors_of_any_kind_and_ragged_lists_are_refused(embedder):
+    frame = np.random.default_rng(0).integers(0, 255, (100, 80, 3), np.uint8)
+    expected = embedder.crops(frame, [[0, 0, 20, 40]])
+    boxes = torch.tensor([[0.0, 0, 20, 40]], dtype=torch.bfloat16, requires_grad=True)
+    assert np.array_equal(embedder.crops(torch.from_numpy(frame), boxes), expected)
+    with pytest.raises(UserError, match="boxes: expected numbers"):
+        embedder.crops(frame, [[0, 0, 20, 40], [0, 0, 20]])
+
+
+def test_opening_a_network_draws_none_of_the_callers_random_numbers(folder):
+    torch.manual_seed(5)
+    expected = torch.rand(2)
+    torch.manual_seed(5)
+    person_reid.Embedder("test_resnet", weights=folder / "net.pth", device="cpu", size=SIZE)
+    assert torch.equal(torch.rand(2), expected)
+
+
+def test_files_opened_by_several_threads_leave_the_programs_log_as_it_is(folder):
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: person_reid.Embedder(folder / "net.pt", device="cpu"), range(16)))
+    assert logging.root.manager.disable == 0

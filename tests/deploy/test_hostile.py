@@ -116,9 +116,9 @@ def test_an_honest_description_is_believed(tmp_path):
 @pytest.mark.parametrize(
     ("source", "settings", "words"),
     [
-        (None, {}, "None is no network; expected the name of a run"),
-        ("", {}, "'' is no network"),
-        (3, {}, "3 is no network"),
+        (None, {}, "None is not a network; expected the name of a run"),
+        ("", {}, "'' is not a network"),
+        (3, {}, "3 is not a network"),
         ("net.pt", {"batch_size": 0}, "batch_size 0: expected a whole number of 1 or above"),
         ("net.pt", {"batch_size": 2.5}, r"batch_size 2\.5"),
         ("net.pt", {"device": "abacus"}, "device 'abacus' cannot be used here"),

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from person_reid import Embedder, UserError
+from person_reid.cli import compare
 from person_reid.cli import save_pretrained as command
 from person_reid.cli.flags import testing_parser
 from person_reid.cli.tested import open_embedder
@@ -20,7 +22,7 @@ from person_reid.deploy.publish import save_pretrained
 from person_reid.models.factory import create_model
 from person_reid.models.weights import load_weights
 from person_reid.retrieval.promise import Promise
-from person_reid.retrieval.thresholds import load_promise
+from person_reid.retrieval.thresholds import load_promise, load_threshold
 from tests.deploy import test_load
 from tests.support.people import draw_people
 
@@ -99,7 +101,7 @@ def test_the_card_says_what_was_measured(tmp_path, capsys):
     assert "Not measured" in (tmp_path / "bare" / "README.md").read_text(encoding="utf-8")
 
 
-def test_a_folder_keeps_the_threshold_and_its_promise(tmp_path):
+def test_a_folder_keeps_the_threshold_and_its_promise(tmp_path, capsys):
     save_run()
     promise: dict[str, Any] = {"threshold": 0.75, "rate": 0.001, "confidence": 0.95, "people": 750, "gallery_size": 1}
     Path("threshold.json").write_text(json.dumps({"threshold": 0.75, "promise": promise}))
@@ -109,6 +111,12 @@ def test_a_folder_keeps_the_threshold_and_its_promise(tmp_path):
     assert "from 0.7500 on, which accepts at most 0.001 of pairs" in Path("with", "README.md").read_text(
         encoding="utf-8"
     )
+    command.main(["--from", "with", "--output", "copy"])  # it has been measured on this network
+    assert load_threshold("copy") == 0.75 and load_promise("copy") == Promise(**promise)
+    Image.new("RGB", (32, 64)).save("a.png")
+    Path("threshold.json").unlink()
+    compare.main(["a.png", "a.png", "--from", "with", "--gpu_ids", "-1"])
+    assert "≥ threshold 0.7500 (with: accepts at most 0.001 of pairs" in capsys.readouterr().out
     command.main(["--name", "run", "--output", "without"])
     embedder = Embedder.from_pretrained("without", device="cpu")
     assert embedder.threshold is None and embedder.promise is None

@@ -256,6 +256,13 @@ def test_what_is_known_comes_from_the_list_the_name_exif_or_the_file(tmp_path):
         about_images(paths, tmp_path / "list.csv")
 
 
+def test_years_have_four_digits():
+    assert ago("60000w") < "0999"
+    assert moment("0876-01-02") == "0876-01-02 00:00:00"
+    with pytest.raises(UserError, match="no such time"):
+        moment("0001-01-01T00:00+14:00")
+
+
 def test_times_and_ages():
     assert moment("2026-11-01") == "2026-11-01 00:00:00" and moment(" 2026-11-01T09:30 ") == "2026-11-01 09:30:00"
     for text, delta in (("12h", timedelta(hours=12)), ("30d", timedelta(days=30)), ("4w", timedelta(weeks=4))):
