@@ -13,8 +13,7 @@ import torch
 
 from person_reid.basics import UserError, first_line, quoted
 from person_reid.data.bank import BatchSource, fingerprint
-from person_reid.data.layout import Split, join_splits, read_further_splits, read_training_splits, read_unlabelled
-from person_reid.data.unlabelled import read_people
+from person_reid.data.layout import Split, join_splits, read_unlabelled
 from person_reid.deploy.runtimes import check_runtime
 from person_reid.device import prepare_training, seed_everything
 from person_reid.distributed import World
@@ -27,7 +26,7 @@ from person_reid.models.pruning import complete, narrow, prune
 from person_reid.run_folder import RunFolder, check_run_name
 from person_reid.training.adaptation import Adaptation, prepare_network
 from person_reid.training.adversarial import AdversarialTerm
-from person_reid.training.banks import training_banks, unlabelled_bank, validation_bank
+from person_reid.training.banks import read_images, training_banks, unlabelled_bank, validation_bank
 from person_reid.training.batches import Batches, build_sampler
 from person_reid.training.criterion import ClusterCriterion, Criterion
 from person_reid.training.distillation import DistillationTerm, teacher_features
@@ -104,7 +103,7 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
     check_runtime(spec.runtime, device)
     prepare_training(device, spec.tf32)
     data, augment = spec.data, spec.data.augment
-    splits = _read_splits(spec)
+    splits = read_images(spec)
     split = join_splits(splits)
     images = fingerprint(split.paths, times=False)
     if state and state.get("images", images) != images:
@@ -150,14 +149,6 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
             if adaptation:
                 adaptation.load_state_dict(state["adaptation"])
     return training
-
-
-def _read_splits(spec: TrainSpec) -> list[tuple[Path, Split]]:
-    """Return (folder, images) of each data set; a training without labels begins with the images that have none."""
-    roots = spec.data.roots
-    if spec.adapt:
-        return [read_people(roots[0], spec.adapt.cameras, spec.adapt.pattern), *read_further_splits(roots)]
-    return read_training_splits(roots, spec.data.split)
 
 
 def _further_terms(spec: TrainSpec, unlabelled: list[Path], device: torch.device) -> list[Term]:
