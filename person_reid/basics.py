@@ -1,4 +1,4 @@
-"""What every room needs and no library offers: messages and safe files."""
+"""Messages and safe file writes, used by the whole package."""
 
 import csv
 import difflib
@@ -212,7 +212,7 @@ def write_csv(path: str | Path, header: Iterable[str], rows: Iterable[Iterable[o
 
 
 def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
-    """Return the JSON objects of a file, one a line; blank lines count for nothing.
+    """Return the JSON objects of a file, one a line; blank lines are skipped.
 
     Raises UserError, naming the line, if one is anything else.
     """

@@ -60,7 +60,7 @@ def keep_memory() -> None:
     """Let the GNU C library keep freed memory for the next allocation, as PyTorch does on a GPU.
 
     By default it returns every block of more than 32 MB to the kernel, which clears the pages anew in each step of a
-    training. It is a setting of the whole process, and does nothing where there is another C library.
+    training. It is a setting of the whole process, and does nothing with another C library.
     """
     if sys.platform == "linux":
         trim_threshold, mmap_max = -1, -4  # the parameters' numbers in malloc.h
@@ -118,7 +118,7 @@ def autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
 
 
 def computed_in(device: torch.device, dtype: torch.dtype | None) -> torch.dtype | None:
-    """Return the type to compute in where `dtype` is asked for; None is float32, here as there.
+    """Return the type to compute in where `dtype` is asked for; None means float32, as argument and as result.
 
     PyTorch imitates a type that a processor lacks, and takes ten times as long as in float32, which replaces it. The
     first time, the log says so.

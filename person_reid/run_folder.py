@@ -99,7 +99,7 @@ class RunFolder:
     def load_state(self, device: torch.device) -> dict[str, Any] | None:
         """Return what save_state wrote, on `device`, or None if the run has not finished an epoch.
 
-        Raises UserError if the file is damaged, or if only it or only checkpoints are left of the run.
+        Raises UserError if the file is damaged, or if it is all that is left of the run, or if only checkpoints are.
         """
         if not self.state_file.exists():
             begun = self.versions_file.exists() and not self.log.exists()  # and stopped while its first epoch was saved
@@ -270,9 +270,9 @@ def check_run_name(name: str) -> None:
     if not name.isprintable() or set(name) & forbidden or name[:1] in " .-" or name[-1:] in " .":
         raise UserError(
             f'--name {name!r}: expected a plain name, without any of / \\ < > : " | ? * and control characters, that '
-            "begins with no dot, dash or space and ends with no dot or space."
+            "does not begin with a dot, dash or space, nor end with a dot or space."
         )
     if DEVICE.fullmatch(name) and not here:
-        raise UserError(f"--name {name}: stands for a device on Windows. Choose another name.")
+        raise UserError(f"--name {name}: is a reserved name on Windows. Choose another name.")
     if len(name.encode()) > LONGEST_NAME:
         raise UserError(f"--name {name[:20]}…: expected at most {LONGEST_NAME} bytes, found {len(name.encode())}.")

@@ -94,7 +94,7 @@ def adapting_parser() -> Parser:
                 mine._add_action(action)
     parser.set_defaults(**DEFAULTS)
     images = parser.add_argument_group("images")
-    images.add_argument("--cameras", choices=SOURCES, default="names", help="where the camera of an image is said")
+    images.add_argument("--cameras", choices=SOURCES, default="names", help="where the camera of an image is read from")
     images.add_argument("--pattern", help="regular expression with the group camera, searched in names and paths")
     images.add_argument("--report_labels", action="store_true", help="report purity and mAP; learns nothing from them")
     images.add_argument(

@@ -3,7 +3,7 @@
     python tools/compare.py a.jpg b.jpg --name ft_ResNet50
     python tools/compare.py a.jpg b.jpg --backbone osnet_x0_25 --weights osnet.pth --threshold 0.7
 
-The threshold comes from python tools/threshold.py, which measures it on a test set, and what it promised.
+The threshold and its promise, if any, come from tools/threshold.py, which measures them on a test set.
 """
 
 from pathlib import Path

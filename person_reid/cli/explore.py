@@ -142,7 +142,7 @@ def parse(argv: list[str] | None) -> Namespace:
     if given and not options.rerank:
         raise UserError(f"--{given[0]}: a setting of re-ranking. Add --rerank, or leave it out.")
     if options.index and (options.result or options.label_errors):
-        raise UserError("--index is instead of --result and --label_errors; leave it out, or the others.")
+        raise UserError("--index replaces --result and --label_errors: give one or the other.")
     if (options.index or options.label_errors) and not options.result and (options.rerank or options.other):
         raise UserError("--rerank and --other rank the gallery for queries. Name a result that has them: --result FILE")
     return options

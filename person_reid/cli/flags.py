@@ -24,7 +24,7 @@ from person_reid.cli.values import (
 from person_reid.losses import HEADS, PUBLISHED
 from person_reid.models.spec import NETWORK_FLAGS
 
-# The published flags; an abbreviation that was theirs alone stays so, whatever newer flags begin alike.
+# The published flags; abbreviations that once named only one of them still do.
 OF_TRAIN = (
     *NETWORK_FLAGS, *PUBLISHED, "gpu_ids", "name", "data_dir", "train_all", "batchsize", "color_jitter", "erasing_p",
     "DG", "lr", "weight_decay", "total_epoch", "fp16", "bf16", "cosine", "FSGD", "wa", "linear_num", "stride",

@@ -11,7 +11,7 @@ the browser, then apply the list:
     python tools/explore.py --label_errors label_errors.csv
     python prepare.py --data_dir mine/pytorch --corrections label_errors.csv
 
-The network must not have been trained on these labels, because it would have learnt their errors by heart: take one
+The network must not have been trained on these labels, because it would have memorised their errors: take one
 that was trained on other people.
 """
 

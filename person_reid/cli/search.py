@@ -17,7 +17,7 @@ The index remembers its network. An indexed image that has not changed is not re
 crash stays. With --threshold (python tools/threshold.py), a query without a match at least that similar is unknown.
 
 Who an image shows, the camera and the time come from --about, else from the name by --pattern, else (time) from EXIF or
-from the file's last change. A filter leaves out the images of which it cannot tell. identify asks for people instead of
+from the file's last change. A filter leaves out images whose value is unknown. identify asks for people instead of
 images: all images with an identity take part. people groups images without one. After forget, no file of the index
 holds the paths or features any more; the table "forgotten" records when, by which flag and how many, but not whom.
 """
@@ -68,7 +68,7 @@ def search_parser() -> Parser:
         return command
 
     index = add_command(add, "index", "Add images or folders of images to an index.")
-    columns = f"columns path,{','.join(About._fields)}, as far as known"
+    columns = f"columns path,{','.join(About._fields)}, any that are known"
     index.add_argument("--about", type=Path, metavar="CSV", help=columns)
     index.add_argument("--pattern", help="regular expression for names, with groups of id, camera, track, source")
     index.set_defaults(person=None)
@@ -85,9 +85,9 @@ def search_parser() -> Parser:
     people.add_argument("--sheet", type=Path, metavar="FILE", help="sheet of the largest and most doubtful groups")
     people.add_argument("--radius", type=share, default=0.5, help="largest Jaccard distance of neighbours")
     people.add_argument("--min_samples", type=positive(int), default=4, help="neighbours that begin a group")
-    apply = add_command(put_back, "apply", "Record who images show, as a list says that people wrote.")
+    apply = add_command(put_back, "apply", "Record who images show, from a list that the command people wrote.")
     apply.add_argument("list", type=Path, metavar="CSV", help=columns)
-    forget = add_command(delete, "forget", "Delete images from an index so that nothing of them is left in its files.")
+    forget = add_command(delete, "forget", "Delete images from an index so that no trace of them is left in its files.")
     forget.add_argument("--image", type=Path, metavar="FILE", help="this image")
     forget.add_argument("--expire", type=ago, dest="expired", metavar="AGE", help="older ones: 12h, 30d or 4w")
     for command in (index, query, enroll, identify):

@@ -41,7 +41,7 @@ from person_reid.run_folder import RunFolder
 log = logging.getLogger(__name__)
 # Flags that an exported file has decided.
 DECIDED = ("from", *NETWORK_OF_RUN, *NETWORK_OF_FILE, *DESCRIPTION, "ms", "no_norm")
-PREPARED = ("height", "width", "range", "mean", "std", "bgr")  # what a file of another program may not say
+PREPARED = ("height", "width", "range", "mean", "std", "bgr")  # what a file of another program might lack
 NOT_OF_TEACHERS = ("test_dir", "multi", "result", "json", "gpu_ids", "adapt_bn", "camera_norm", "whiten")
 ALTERING = ("ms", "no_flip", "adapt_bn", "camera_norm", "whiten")  # between these, similarities are not comparable
 OF_FEATURES = (*DECIDED, *PREPARED, "engine", "no_flip", "fp16", "bf16")  # all flags that features depend on

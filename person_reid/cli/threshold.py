@@ -4,17 +4,17 @@
     python tools/threshold.py --rule 1e-3 --save market_threshold     # market_threshold.json, and a plot in .png
 
 A pair is a query and a gallery image from different cameras: genuine if both show the same person, else an impostor.
---rule eer takes the threshold that accepts as large a share of impostors as it refuses of genuine pairs; 1e-3 and 1e-4
-accept at most that share of impostors; hardest is eer on each query's least similar genuine pair and most similar
-impostor.
+--rule eer takes the threshold at which the share of impostors accepted equals the share of genuine pairs rejected; 1e-3
+and 1e-4 accept at most that share of impostors; hardest is eer on each query's least similar genuine pair and most
+similar impostor.
 
     python tools/threshold.py --false_match_rate 1e-3 --confidence 0.95         # for pairs of images, as in compare.py
     python tools/threshold.py --false_match_rate 1e-2 --gallery_size 5000       # for searches among 5000 images
 
-These thresholds carry a promise: with this confidence, other people in front of the same cameras are falsely
-matched no more often than asked. It takes 50 people or more, and says how many if there are too few. For pairs,
-each two cameras get a threshold of their own as well. compare.py, search.py, demo.py and save_pretrained.py repeat the
-promise. Distractors count for the rules, but not for the promise.
+These thresholds carry a promise: with this confidence, other people in front of the same cameras are falsely matched no
+more often than asked. It takes 50 people or more, and says how many if there are too few. For pairs, each pair of
+cameras gets a threshold of its own as well. compare.py, search.py, demo.py and save_pretrained.py repeat the promise.
+Distractors count for the rules, but not for the promise.
 """
 
 from argparse import Namespace
@@ -93,7 +93,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def promises(query: FeatureSet, gallery: FeatureSet, args: Namespace) -> dict[str, Any]:
-    """Print the promise and, for pairs, those of each two cameras; return what the file says of them."""
+    """Print the promise and, for pairs, those of each pair of cameras; return what the file says of them."""
     size = 1 if args.gallery_size is None else args.gallery_size or int((gallery.labels > 0).sum())
     asked = args.false_match_rate, args.confidence
     found = promised(query, gallery, *asked, size, args.ignore_cameras)
@@ -113,7 +113,7 @@ def promises(query: FeatureSet, gallery: FeatureSet, args: Namespace) -> dict[st
 def of_cameras(
     query: FeatureSet, gallery: FeatureSet, rate: float, confidence: float
 ) -> Iterator[tuple[str, Promise | str]]:
-    """Yield each two cameras, such as "1-2", and the Promise for pairs of images from them, or why there is none."""
+    """Yield each pair of cameras, such as "1-2", and the Promise for images from the two, or why there is none."""
     cameras = np.union1d(query.cameras, gallery.cameras)
     for pair in combinations(cameras.tolist() if len(cameras) > 2 else [], 2):
         asked, there = (each.select(np.flatnonzero(np.isin(each.cameras, pair))) for each in (query, gallery))

@@ -1,6 +1,6 @@
 """The values of flags: each function takes the text of a command line and returns the value that a command works with.
 
-They raise ValueError or ArgumentTypeError, of which argparse makes one line, or UserError.
+They raise ValueError or ArgumentTypeError, which argparse reports in one line, or UserError.
 """
 
 import argparse

@@ -64,7 +64,7 @@ read_market = partial(by_name, folders=MARKET_FOLDERS, pattern=MARKET_NAME)
 MARKET_SOURCE = "https://zheng-lab-anu.github.io/Project/project_reid.html"
 RESEARCH = "research only, not to be passed on"
 NO_CAMERAS = (
-    "There are no cameras: each image counts as one of a camera of its own, so that a query finds every other image of "
+    "There are no cameras: each image gets a camera of its own, so that a query finds every other image of "
     "its identity and never itself."
 )
 
@@ -112,8 +112,8 @@ def _msmt17(version: int, train: str, test: str) -> DataSet:
         requires=(test, "list_query.txt", "list_gallery.txt"),
         read=partial(by_lists, lists=lists, camera=r"^\d+_\d+_(\d+)_"),
         published={TRAIN: (1041, 32621, 15), QUERY: (3060, 11659, 15), GALLERY: (3060, 82161, 15)},
-        note="train_all is list_train and list_val. Identities count from 1 here, from 0 there; those to train on and "
-        "those to test on are different people of the same numbers.",
+        note="train_all is list_train and list_val. Identities are numbered from 1 here, from 0 in the original; those "
+        "to train on and those to test on are different people of the same numbers.",
     )
 
 
@@ -254,7 +254,7 @@ DATA_SETS = {
             pattern=r"(?P<camera>scen(?P<id>\d)/view\d)/(?P<id_2>\d+)/",
         ),
         published={TRAIN: (1975, 418739, 8), QUERY: (756, 63118, 1), GALLERY: (756, 108690, 2)},
-        note="Scenes 2 and 3 to train on; in scene 1, view 2 asks views 1 and 3.",
+        note="Scenes 2 and 3 to train on; in scene 1, view 2 holds the queries, views 1 and 3 the gallery.",
     ),
     "dg_market": DataSet(
         name="DG-Market",

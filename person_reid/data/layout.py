@@ -164,7 +164,7 @@ def next_command(data_dir: str | Path) -> str:
 def walk(folder: str | Path) -> Iterator[tuple[str, list[str], list[str]]]:
     """Walk down a folder as os.walk does, through links as well; each real folder is visited once, however linked.
 
-    Nothing is below what is no folder. Raises OSError for a folder that cannot be listed.
+    A path that is not a folder yields nothing. Raises OSError for a folder that cannot be listed.
     """
 
     def fail(error: OSError) -> None:

@@ -31,7 +31,7 @@ Pairs = list[tuple[Path, Path]]
 
 @dataclass(frozen=True)
 class Leakage:
-    """What training and test share.
+    """What the training and test sets have in common.
 
     identities: their numbers. same: pairs of a training and a test image. near: such pairs, the most similar first,
     with shares of equal bits: the test image most like each training image.

@@ -1,4 +1,4 @@
-"""Cut people out of tracked videos in the format of MOTChallenge, so that one can train and test on one's own tracks.
+"""Cut people out of tracked videos in the format of MOTChallenge, to train and test on your own tracks.
 
 A sequence is a folder with the frames (`img1/000001.jpg`, …) and `gt/gt.txt`, with a line for every box:
 

@@ -138,7 +138,7 @@ def with_queries(splits: Splits) -> Splits:
     if not queries:
         raise UserError(
             "nobody to test on is seen by two cameras, so no query would have a match. Leave the cameras out if they "
-            "are not known: each image then counts as one of a camera of its own."
+            "are not known: each image then gets a camera of its own."
         )
     return {**splits, QUERY: queries}
 
@@ -157,7 +157,7 @@ def check_patience(pattern: str, paths: Sequence[Path]) -> None:
     except subprocess.TimeoutExpired:
         raise UserError(
             f"--pattern {pattern}: still searching {len(paths)} names after {PATIENCE} seconds. Repetitions inside "
-            r"repetitions, such as (\d+)+, take time without end: write it without them."
+            r"repetitions, such as (\d+)+, take forever: write it without them."
         ) from None
 
 

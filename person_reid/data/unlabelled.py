@@ -1,4 +1,4 @@
-"""Read a folder of images of unknown people: what may be known of each is its camera, never its identity."""
+"""Read a folder of images of unknown people: the camera of each may be known, its identity never is."""
 
 import logging
 from hashlib import blake2b

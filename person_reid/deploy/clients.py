@@ -4,8 +4,8 @@
     export_for("ultralytics", network, contents, "osnet_x0_25_ultralytics.onnx")
     print(lines_for("ultralytics", contents, "osnet_x0_25_ultralytics.onnx"))
 
-Each program cuts people out of a frame in its own way: CLIENTS says how. What it leaves undone is inside the file. All
-files take batches of any size in float32 and return features of unit length, each of a single view.
+Each program cuts people out of a frame in its own way: CLIENTS says how. The file contains the steps that the program
+does not do. All files take batches of any size in float32 and return features of unit length, each of a single view.
 """
 
 import tempfile

@@ -61,7 +61,7 @@ class Embedder:
     FileNotFoundError if there is no such run, file or device, or if it does not fit.
     """
 
-    threshold: float | None = None  # from_pretrained: the similarity from which two images show the same person
+    threshold: float | None = None  # from_pretrained: two images at least this similar count as the same person
     promise: Promise | None = None  # and what is promised of it
     flips_inside = False  # whether an exported file adds the mirrored image itself
     _extract: Callable[[Bank, str], Features]

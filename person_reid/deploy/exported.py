@@ -42,8 +42,8 @@ class Engine:
     preparation: how a file of another program wants its pixels; for ONNX and OpenVINO.
     dtype: torch.bfloat16 or torch.float16, in which OpenVINO then computes what is float32 in the file.
 
-    Raises FileNotFoundError; also UserError for a file that is no network, for one that does not do what it says of
-    itself, for a preparation or dtype that would be ignored, and if onnxruntime or openvino is missing.
+    Raises FileNotFoundError; also UserError for a file that is no network, for one that does not behave as it declares,
+    for a preparation or dtype that would be ignored, and if onnxruntime or openvino is missing.
     """
 
     def __init__(
@@ -94,8 +94,8 @@ class Engine:
             features = self._run(images).float().cpu()
         except Exception as error:  # each library fails in its own way
             raise UserError(
-                f"{self.path}: fails on images {tuple(images.shape)}, which it says it takes ({first_line(error)}). "
-                "Export the network again, or take a smaller --batchsize."
+                f"{self.path}: fails on images {tuple(images.shape)}, although it declares that size "
+                f"({first_line(error)}). Export the network again, or take a smaller --batchsize."
             ) from error
         if features.shape != (len(images), self.contents.dim):
             raise UserError(

@@ -1,5 +1,6 @@
 """Who an indexed image shows, from which camera and when, and filters by these."""
 
+import logging
 import re
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from person_reid.data.images import open_image
 from person_reid.data.own import check_patience, read_csv
 from person_reid.data.readers import compiled, search_path
 
+log = logging.getLogger(__name__)
 EXIF, TAKEN, CHANGED = 0x8769, 0x9003, 0x0132  # the directory of the camera's entries, and two of them
 LENGTHS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
@@ -34,7 +36,7 @@ class About(NamedTuple):
 class Filter:
     """The images of an identity, camera, track and source, from a time on, before a time, and of a path.
 
-    None is all of them. named: after this identity in alphabetical order; "" is all that have an identity.
+    None matches all. named: identities after this one in alphabetical order; "" is all that have an identity.
     """
 
     identity: str | None = None
@@ -90,7 +92,7 @@ def about_images(
     csv: columns path (relative to the file) and some of those of About. pattern: a regular expression with some of the
     groups id, camera, track and source, searched in the name of a file, then in its path. dated: those that get the
     time of EXIF or of the file if the list gives none; by default all. Raises UserError for an invalid time or pattern,
-    for a list of other images, and for a pattern that matches none.
+    and for a list of other images. A remark says if a pattern matches none.
     """
     paths = list(paths)
     listed, expression = read_abouts(csv) if csv else {}, _compiled(pattern or "", paths)
@@ -107,7 +109,7 @@ def about_images(
         about = About(**{name: value or named.get(name) or None for name, value in known.items()})
         found[path] = about if about.time or not (dated is None or path in dated) else about._replace(time=_taken(path))
     if pattern and paths and not matched:
-        raise UserError(f"--pattern {pattern}: matches none of the {len(paths)} images, such as {paths[0]}.")
+        log.warning(f"--pattern {pattern}: matches none of the {len(paths)} images, such as {paths[0]}.")
     return found
 
 

@@ -120,7 +120,7 @@ class SearchIndex(IndexFile):
         return self._lists
 
     def allowed(self, which: Filter) -> npt.NDArray[np.uint8]:
-        """Return a bit for each id, the lowest first: is it let through? They are kept until the file changes."""
+        """Return one bit for each id, lowest first, set if the filter admits it; kept until the file changes."""
         state = which, self._state()
         if state not in self._allowed:
             if len(self._allowed) >= MOST_FILTERS:

@@ -31,7 +31,7 @@ HARDEST = 50  # of the paper
 class ClusterMemory(FeatureLoss):
     """Compare features with the memory of C clusters; in training, move the memory afterwards.
 
-    momentum: m, in [0, 1]. temperature: τ, above 0. centers: (C, D), each of unit length. It is no buffer, because C
+    momentum: m, in [0, 1]. temperature: τ, above 0. centers: (C, D), each of unit length. It is not a buffer, because C
     changes whenever the images are clustered again; it is in the state dict nevertheless.
     """
 
@@ -80,7 +80,7 @@ class ClusterMemory(FeatureLoss):
 class ProxyMemory(ClusterMemory):
     """The same with C parts of clusters, each of one camera, in place of clusters.
 
-    clusters, cameras: (C,) int64, of each part. They are not in the state dict: whoever clusters sets them.
+    clusters, cameras: (C,) int64, of each part. They are not in the state dict: the caller sets them after clustering.
     """
 
     clusters: Tensor

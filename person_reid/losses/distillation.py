@@ -72,7 +72,7 @@ class SimilarityLoss(DistillationLoss):
 
 
 class NeighboursLoss(DistillationLoss):
-    """Compare whom each image of the batch is near to. temperature: τ > 0; the lower, the fewer neighbours count."""
+    """Compare the neighbours of each image in the batch. temperature: τ > 0; the lower, the fewer neighbours count."""
 
     def __init__(self, temperature: float = 0.05) -> None:
         super().__init__()

@@ -44,7 +44,7 @@ def fused_embedding(network: Network, device: torch.device, scales: Sequence[flo
     scales: factors by which the images are resized (bicubic); the features are summed.
 
     Channels that are zero for every image are left out. If the network can be traced, each convolution is fused with
-    the batch norm after it. Both give the same numbers, sooner.
+    the batch norm after it. Both give the same results, faster.
     """
     network.to(device).to(memory_format=torch.channels_last).eval()
     embedding: torch.nn.Module = _Embedding(pruned(network))

@@ -84,7 +84,7 @@ def label_errors(features: Features, labels: Labels, cameras: Labels, highest: i
     """Return the LabelErrors of N images: features (N, D), labels (N,) and cameras (N,).
 
     Distractors do not count as similar to anybody. The features must not come from a network that was trained on these
-    labels: it would have learnt them by heart. highest: the highest identity that exists; new ones are above it. Raises
+    labels: it would have memorised them. highest: the highest identity that exists; new ones are above it. Raises
     UserError for junk, for fewer
     than two identities, and for features that cannot tell the people apart.
     """

@@ -23,7 +23,7 @@ Named = tuple[Sequence[str], Features]  # who each of n images shows, and their 
 def person_scores(tracks: Sequence[Features], images: Iterable[Named]) -> tuple[list[str], Scores]:
     """Return the names of P people, and the scores (T, P) of T tracks: the mean of what best_and_mean returns.
 
-    It is a number from -1 to 1, but no cosine: benchmarks/people.py measures it.
+    It is a number from -1 to 1, but not a cosine: benchmarks/people.py measures it.
 
         s(Q, G) = (max q·g + q̄·ḡ) / 2    with q̄ = Σq / ‖Σq‖ and ḡ = Σg / ‖Σg‖
 
@@ -72,7 +72,7 @@ def group_people(
 ) -> list[str]:
     """Return who each of N images shows, by clusters of their features: "" for an image in none.
 
-    An image of which it is known keeps its name. The others get the name that most named images of their cluster have,
+    An image with a known identity keeps it. The others get the name that most named images of their cluster have,
     or, if it has none, a new one: "person 0001" for the largest cluster, and so on.
 
     features: (N, D). cameras: (N,), -1 for unknown. known: N names, or "". radius, min_samples: see retrieval.clusters.

@@ -181,7 +181,7 @@ def load_threshold(text: str | Path, network: str = "", flags: str = "") -> floa
 
 
 def load_promise(text: str | Path | None) -> Promise | None:
-    """Read what is promised of a threshold that load_threshold reads, or return None if nothing is, or of another."""
+    """Read the promise of a threshold that load_threshold reads; None if there is none, or only one for another."""
     if text is None:
         return None
     try:

@@ -195,7 +195,7 @@ def report(features: Features, people: Labels, cameras: Labels, clusters: Labels
     largest = np.zeros(clusters.max(initial=-1) + 1, np.int64)
     np.maximum.at(largest, pairs[0], sizes)
     if not (cameras >= 0).all():
-        cameras = np.arange(len(cameras))  # each image counts as one of a camera of its own
+        cameras = np.arange(len(cameras))  # each image gets a camera of its own
     everyone = FeatureSet(features, people, cameras)
     asked = everyone.select(np.linspace(0, len(people) - 1, min(len(people), MOST_QUERIES)).astype(np.int64))
     return {"purity": float(largest.sum() / max(inside.sum(), 1)), "own_mAP": evaluate(asked, everyone).mAP}

@@ -100,7 +100,7 @@ def test_a_description_that_is_no_list_of_entries_is_refused():
     [
         ({"dim": 16}, r"gives \(3, 8\) for 3 images, but says that its features have 16 dimensions"),
         ({"height": 32}, r"gives \(1, 8\) for 3 images|fails on images \(3, 3, 32, 32\)"),
-        ({"height": 63}, r"fails on images \(3, 3, 63, 32\), which it says it takes \(.*Export the network again"),
+        ({"height": 63}, r"fails on images \(3, 3, 63, 32\), although it declares that size \(.*Export the"),
     ],
 )
 def test_descriptions_that_are_not_true_are_named(tmp_path, entries, words):
