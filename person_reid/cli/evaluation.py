@@ -57,23 +57,23 @@ def evaluation_parser(
 def run_evaluation(
     args: Namespace,
     device: torch.device | None = None,
-    workers: World | None = None,
+    world: World | None = None,
     rescore: Callable[..., Scores] | None = None,
     prefix: str = "",
 ) -> None:
     """Evaluate as the flags of evaluation_parser ask, and print the figures.
 
     device: an accelerator, or None for NumPy.
-    workers: the processes that share the queries, see metrics.evaluate; only rank 0 prints.
+    world: the processes that share the queries, see metrics.evaluate; only rank 0 prints.
     rescore: (query features, gallery features, device) → the scores to rank by instead of cosines.
     prefix: of every line.
     """
-    if args.single_shot and (args.save_per_query or workers or rescore):
+    if args.single_shot and (args.save_per_query or world or rescore):
         raise UserError("--single_shot does not work with --save_per_query, torchrun or re-ranking.")
     if args.distance != "cosine" and (args.single_shot or rescore):
         raise UserError(f"--distance {args.distance} does not work with --single_shot or re-ranking: they use cosines.")
     query, gallery = load_result(args.result, paths=args.save_per_query is not None)
-    quiet = workers is not None and workers.rank > 0
+    quiet = world is not None and world.rank > 0
     if not quiet:
         print(f"{len(query)} queries, {len(gallery)} gallery images, {args.ap} average precision", file=sys.stderr)
     remarks = {
@@ -88,7 +88,7 @@ def run_evaluation(
             metrics = evaluate_single_shot(images, gallery, args.ap, args.ignore_cameras)
         else:
             scores = (rescore or DISTANCES[args.distance])(images.features, gallery.features, device)
-            metrics = evaluate(images, gallery, args.ap, scores, args.ignore_cameras, workers)
+            metrics = evaluate(images, gallery, args.ap, scores, args.ignore_cameras, world)
         if not quiet:
             print(metrics.line(name + prefix) + (f" ({remark})" if remark else ""))
         return metrics

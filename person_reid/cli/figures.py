@@ -19,7 +19,7 @@ from person_reid.cli.parser import Parser, example_lines
 from person_reid.cli.values import positive
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FLAGS, NETWORK, RESULT, load_result, read_note
-from person_reid.retrieval.thresholds import load_threshold, pair_similarities, summarize
+from person_reid.retrieval.thresholds import error_rates, load_threshold, pair_similarities
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -80,7 +80,7 @@ def histogram(options: Namespace) -> None:
 
     pairs = pair_similarities(*load_result(options.result))
     if options.threshold is None:
-        threshold = summarize(pairs)["all_pairs"]["rules"]["eer"]["threshold"]
+        threshold = error_rates(pairs)["all_pairs"]["rules"]["eer"]["threshold"]
     else:
         threshold = load_threshold(options.threshold, *(read_note(options.result, note) for note in (NETWORK, FLAGS)))
     draw_similarities(pairs, threshold, options.save, options.dark)

@@ -31,7 +31,7 @@ from person_reid.cli.parser import Parser
 from person_reid.cli.values import positive, share
 from person_reid.retrieval.promise import Promise, promised
 from person_reid.retrieval.results import FLAGS, NETWORK, RESULT, FeatureSet, load_result, read_note
-from person_reid.retrieval.thresholds import FALSE_POSITIVE_RATES, MEASURED_ON, pair_similarities, roc, summarize
+from person_reid.retrieval.thresholds import FALSE_POSITIVE_RATES, MEASURED_ON, error_rates, pair_similarities, roc
 
 TESTED = 0  # --gallery_size without a number
 SEARCHES = "count searches among N images that accept a stranger, not pairs; without N, among as many as were tested"
@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     query, gallery = load_result(args.result)
     pairs = pair_similarities(query, gallery, args.ignore_cameras)
-    found = summarize(pairs)
+    found = error_rates(pairs)
     kind, rule = ("hardest_per_query", "eer") if args.rule == "hardest" else ("all_pairs", args.rule)
     threshold = found[kind]["rules"][rule]["threshold"]
     for name, rates in found.items():

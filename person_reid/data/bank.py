@@ -237,7 +237,7 @@ class BatchSource:
     """
 
     def __init__(self, bank: torch.Tensor, augment: Callable[..., torch.Tensor], device: torch.device) -> None:
-        self.bank_is_here = fits(bank, device)
+        self.bank_is_here = bank_fits(bank, device)
         self.bank = bank.to(device) if self.bank_is_here else bank
         self.augment, self.device = augment, device
 
@@ -248,7 +248,7 @@ class BatchSource:
         return self.augment(images, torch.arange(len(images), device=self.device), generator)
 
 
-def fits(bank: torch.Tensor, device: torch.device) -> bool:
+def bank_fits(bank: torch.Tensor, device: torch.device) -> bool:
     """Return whether the bank takes at most half of the device's free memory."""
     if device.type == "cuda":
         return bank.nbytes <= torch.cuda.mem_get_info(device)[0] / 2

@@ -25,7 +25,7 @@ from person_reid.deploy.exported import Engine, quiet
 from person_reid.deploy.openers import STREAM_BATCH, import_onnxruntime, providers
 from person_reid.deploy.quantise import static_int8
 from person_reid.models.network import Network
-from person_reid.retrieval.features import CPU_BATCH, fused_embedding, unit_length
+from person_reid.retrieval.features import CPU_BATCH, fused_embedding, unit_pieces
 
 CHECKED_BATCHES = (1, STREAM_BATCH, CPU_BATCH)
 # Of the largest feature; int8 is measured but has no limit. The images checked are noise, for which bfloat16 deviates
@@ -64,7 +64,7 @@ class Deployed(nn.Module):
         features: torch.Tensor = self.embed(images).float()
         if contents.flip:
             features = features + self.embed(images.flip(3)).float()
-        return unit_length(features, contents.pieces) if contents.l2 else features
+        return unit_pieces(features, contents.pieces) if contents.l2 else features
 
 
 def export(

@@ -25,7 +25,7 @@ from person_reid.deploy.contents import Contents
 from person_reid.deploy.foreign import Preparation, adapt
 from person_reid.deploy.openers import OPENERS, STREAM_BATCH, open_openvino
 from person_reid.progress import progress
-from person_reid.retrieval.features import CPU_BATCH, Bank, unit_length
+from person_reid.retrieval.features import CPU_BATCH, Bank, unit_pieces
 from person_reid.retrieval.similarity import Features
 
 KINDS = {".onnx": "onnx", ".pt": "torchscript", ".pt2": "export"}  # those that tools/export.py writes
@@ -129,7 +129,7 @@ class Engine:
             total = self(images)
             if flip:
                 total = total + self(images.flip(2 if contents.normalised else 3))
-            return unit_length(total, contents.pieces) if unit else total
+            return unit_pieces(total, contents.pieces) if unit else total
 
         with progress(total=len(bank), desc=description, unit=" images") as bar:
             for features in _side_by_side(embed, bank.split(batch_size) if len(bank) else (), self._streams):

@@ -34,7 +34,7 @@ def _pointer(value: Any) -> Any:
     return value
 
 
-def fits(*maps: Tensor) -> bool:
+def layers_fit(*maps: Tensor) -> bool:
     """Say whether the fused layers can compute with these maps (B, C, H, W), which PyTorch does otherwise."""
     return (
         all(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from person_reid.fused.calls import LANES, call, fits, structure
+from person_reid.fused.calls import LANES, call, layers_fit, structure
 
 LARGEST = 2**16  # weights of a pointwise convolution; with more, oneDNN's is faster
 
@@ -34,12 +34,12 @@ def layer(
     PyTorch computes.
     """
     learns = _follows_batches(norm)
-    if convolution is not None and not (learns and _is_small_pointwise(convolution) and fits(x)):
+    if convolution is not None and not (learns and _is_small_pointwise(convolution) and layers_fit(x)):
         x, convolution = convolution(x), None
         if depthwise is not None:
             x, depthwise = depthwise(x), None
     values = x.numel() // x.shape[1]  # of a channel: PyTorch refuses to normalise a single one
-    if learns and values > 1 and fits(x):
+    if learns and values > 1 and layers_fit(x):
         if residual is not None:
             residual = residual.contiguous(memory_format=torch.channels_last)
         norm.get_buffer("num_batches_tracked").add_(1)

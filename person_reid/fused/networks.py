@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from person_reid.fused.calls import fits
+from person_reid.fused.calls import layers_fit
 from person_reid.fused.compiler import library
 from person_reid.fused.layer import layer
 from person_reid.fused.mixture import mixture
@@ -31,7 +31,9 @@ class Gate(osnet.Gate):
     """Averages of the streams, and their mixture."""
 
     def forward(self, streams: Sequence[Tensor]) -> Tensor:
-        return mixture(streams, self, self.weights) if self.training and fits(*streams) else super().forward(streams)
+        if self.training and layers_fit(*streams):
+            return mixture(streams, self, self.weights)
+        return super().forward(streams)
 
 
 class _Block(nn.Module):

@@ -103,7 +103,7 @@ def extract_features(
             views = [images, images.flip(3)] if flip else [images]
             with autocast(device, dtype):
                 total = sum((embed(view).float() for view in views), torch.zeros((), device=device))
-            features.append((unit_length(total, getattr(embed, "pieces", 1)) if unit else total).cpu())
+            features.append((unit_pieces(total, getattr(embed, "pieces", 1)) if unit else total).cpu())
             bar.update(len(chunk))
     return torch.cat(features).numpy()
 
@@ -121,7 +121,7 @@ def on_device(chunks: Iterable[torch.Tensor], device: torch.device) -> Iterator[
             yield chunk.to(device, non_blocking=True)
 
 
-def unit_length(features: torch.Tensor, pieces: int = 1) -> torch.Tensor:
+def unit_pieces(features: torch.Tensor, pieces: int = 1) -> torch.Tensor:
     """Scale features (B, D) to length 1, or each piece of a flattened (B, D / pieces, pieces) to 1/√pieces."""
     units: torch.Tensor = normalize(torch.unflatten(features, 1, (-1, pieces)), dim=1).flatten(1) / pieces**0.5
     return units

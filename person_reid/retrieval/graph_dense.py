@@ -64,7 +64,7 @@ class DenseGraphScores(Scores):
         return (1 - self.lambda_value) * walk + self.lambda_value * cosine
 
 
-def fits(num_images: int, device: torch.device) -> bool:
+def matrix_fits(num_images: int, device: torch.device) -> bool:
     """Return whether the two (N, N) float32 matrices of N images fit into the free memory of a CUDA `device`."""
     import torch
 

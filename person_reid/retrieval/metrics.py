@@ -95,7 +95,7 @@ def evaluate(
     ap: str = "trapezoidal",
     scores: Callable[[int, int], Any] | None = None,
     ignore_cameras: bool = False,
-    workers: World | None = None,
+    world: World | None = None,
 ) -> Metrics:
     """Rank the gallery for every query and return the Metrics of the ranking.
 
@@ -103,7 +103,7 @@ def evaluate(
     ap: "trapezoidal", as published, or "step", as in most other toolboxes.
     scores: similarity.Scores to rank by, or a function like them; the cosines of the features by default.
     ignore_cameras: count every image of the identity as a match, even from the query's own camera.
-    workers: the processes that share the queries (see distributed.World); a single one by default.
+    world: the processes that share the queries (see distributed.World); a single one by default.
 
     Raises UserError for an unknown `ap`, for scores that are NaN, if there is no query or no gallery, and if all images
     come from one camera, so that every match would be junk.
@@ -116,7 +116,7 @@ def evaluate(
     pairs, junk = find_pairs(query, gallery, ignore_cameras)
     if not len(pairs[0]):
         log.warning("No query has a match in the gallery, so every figure is 0. Do both come from the same data set?")
-    ranks = rank_matches(scores, (len(query), len(gallery)), pairs, junk, gallery.labels == -1, workers)
+    ranks = rank_matches(scores, (len(query), len(gallery)), pairs, junk, gallery.labels == -1, world)
     return summarize(ranks, pairs[0], len(query), len(gallery), ap)
 
 
@@ -155,11 +155,11 @@ def rank_matches(
     matches: IndexPairs,
     junk: IndexPairs,
     never: npt.NDArray[np.bool_],
-    workers: World | None = None,
+    world: World | None = None,
 ) -> npt.NDArray[np.int64]:
     """Return the rank (M,) of every match: how many valid gallery images come before it.
 
-    scores, workers: see evaluate.
+    scores, world: see evaluate.
     shape: (Q, G).
     matches, junk: pairs from find_pairs.
     never: (G,) gallery images that are junk to all queries.
@@ -183,10 +183,10 @@ def rank_matches(
         count = count_ahead if isinstance(chunk, np.ndarray) else count_ahead_torch
         ranks[good] = count(chunk, matches[0][good] - start, matches[1][good])
 
-    first, last = (0, shape[0]) if workers is None else workers.part(shape[0])
+    first, last = (0, shape[0]) if world is None else world.part(shape[0])
     spans = chunks((last - first, shape[1]), getattr(scores, "budget", CHUNK_BYTES))
     run_chunks(rank_chunk, [(first + start, first + stop) for start, stop in spans], "evaluating")
-    return ranks if workers is None else workers.sum(ranks)
+    return ranks if world is None else world.sum(ranks)
 
 
 def count_ahead(

@@ -14,7 +14,7 @@ from person_reid.basics import UserError, did_you_mean
 from person_reid.retrieval.expansion import ExpandedScores
 from person_reid.retrieval.faiss_neighbours import FaissNeighbours
 from person_reid.retrieval.graph import GraphScores
-from person_reid.retrieval.graph_dense import DenseGraphScores, fits
+from person_reid.retrieval.graph_dense import DenseGraphScores, matrix_fits
 from person_reid.retrieval.k_reciprocal import KReciprocalScores
 from person_reid.retrieval.neighbours import ExactNeighbours, NeighbourSearch, check_neighbours
 from person_reid.retrieval.similarity import CHUNK_BYTES, MOST_ROWS, Features, Scores, thread_count
@@ -103,7 +103,7 @@ def rescorer(spec: RerankSpec) -> Callable[..., Scores]:
         num_images, dimension = len(query) + len(gallery), query.shape[1]
         budget = plan_memory(spec, num_images, 4 * dimension + bytes_per_image(**settings))
         chosen: dict[str, Any] = settings | {"neighbours": SEARCHES[spec.neighbours](device, budget)}
-        if method is GraphScores and device is not None and fits(num_images, device):
+        if method is GraphScores and device is not None and matrix_fits(num_images, device):
             scores: Scores = DenseGraphScores(query, gallery, **chosen, device=device)
         else:
             scores = method(query, gallery, **chosen)

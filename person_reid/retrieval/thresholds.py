@@ -121,7 +121,7 @@ def roc(genuine: Counts, impostor: Counts) -> Roc:
     return Roc(np.linspace(-1, 1, BINS + 1), above(impostor), above(genuine))
 
 
-def summarize(pairs: PairSimilarities) -> dict[str, dict[str, Any]]:
+def error_rates(pairs: PairSimilarities) -> dict[str, dict[str, Any]]:
     """Return rates and thresholds over all pairs and over the hardest ones, as plain numbers for a JSON file."""
 
     def rates(genuine: Counts, impostor: Counts) -> dict[str, Any]:

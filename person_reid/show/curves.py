@@ -9,7 +9,6 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from person_reid.show.style import LINES, LINES_ON_DARK, PATTERNS, panel, picture
 
-TRAIN_COLOR, VALIDATION_COLOR = LINES[:2]
 PANELS = {  # title: {name in a record: label of the line}
     "Loss": {"loss": "training", "val_loss": "validation"},
     "Top-1 error": {"error": "training", "val_error": "validation"},

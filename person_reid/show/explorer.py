@@ -24,7 +24,7 @@ from person_reid.basics import check_folder, check_target, printable, whole_fold
 from person_reid.data.layout import DISTRACTOR
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import Features
-from person_reid.retrieval.thresholds import BINS, pair_similarities, summarize
+from person_reid.retrieval.thresholds import BINS, error_rates, pair_similarities
 from person_reid.show.embedding import project_all
 from person_reid.show.explorer_images import JUNK_NAME, UNKNOWN, Images, person_name
 from person_reid.show.explorer_page import check_size, in_one_file, is_one_file, write_page
@@ -137,7 +137,7 @@ def describe_ranking(ranking: Ranking) -> dict[str, Any]:
 def describe_thresholds(query: FeatureSet, gallery: FeatureSet) -> dict[str, Any]:
     """Return the histograms of similarities, and the thresholds that tools/threshold.py would choose."""
     pairs = pair_similarities(query, gallery)
-    rules = summarize(pairs)["all_pairs"]["rules"]
+    rules = error_rates(pairs)["all_pairs"]["rules"]
     return {
         "bins": BINS,
         "genuine": packed(pairs.genuine.astype(np.uint32)),

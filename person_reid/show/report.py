@@ -14,7 +14,7 @@ from person_reid.data.bank import Pixels, load_bank
 from person_reid.models.network import Network
 from person_reid.retrieval.metrics import Metrics, evaluate
 from person_reid.retrieval.results import FeatureSet
-from person_reid.retrieval.thresholds import pair_similarities, summarize
+from person_reid.retrieval.thresholds import error_rates, pair_similarities
 from person_reid.show import page, ranking
 from person_reid.show.cmc import draw_cmc
 from person_reid.show.curves import draw_curves
@@ -76,7 +76,7 @@ def curves_section(history: Sequence[Mapping[str, Any]]) -> Markup:
 def thresholds_section(tested: Tested) -> Markup:
     """Return the thresholds that tell one person from two, with their histograms."""
     pairs = pair_similarities(tested.query, tested.gallery)
-    found = summarize(pairs)
+    found = error_rates(pairs)
     rows = []
     for kind, name in KINDS.items():
         for rule, words in RULES.items():

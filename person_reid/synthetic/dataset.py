@@ -40,7 +40,7 @@ CHUNK = 64  # pictures of one camera that a process draws at a time
 
 
 @dataclass(frozen=True)
-class Picture:
+class Drawing:
     """One file of the data set. moment: number of the scene; pictures of one moment differ only in their box."""
 
     file: str
@@ -151,13 +151,13 @@ def is_drawn(path: Path) -> bool:
 
 def plan(
     train_identities: int, test_identities: int, cameras: int, images: int, distractors: int, junk: int
-) -> Iterator[Picture]:
+) -> Iterator[Drawing]:
     """Yield every picture of the data set. Moments are numbered consecutively, so that no two share a file name."""
     moments = count(1)
 
-    def picture(folder: str, label: str, person: int, camera: int, moment: int, box: str) -> Picture:
+    def picture(folder: str, label: str, person: int, camera: int, moment: int, box: str) -> Drawing:
         suffix = 0 if box == "by hand" else 1
-        return Picture(f"{folder}/{label}_c{camera}s1_{moment:06d}_{suffix:02d}.jpg", person, camera, moment, box)
+        return Drawing(f"{folder}/{label}_c{camera}s1_{moment:06d}_{suffix:02d}.jpg", person, camera, moment, box)
 
     for person in range(1, train_identities + test_identities + 1):
         label = f"{person:04d}"
@@ -180,7 +180,7 @@ def plan(
             yield picture("bounding_box_test", label, stranger, 1 + index % cameras, moment, box)
 
 
-def draw_chunk(task: tuple[str, list[Picture], int]) -> int:
+def draw_chunk(task: tuple[str, list[Drawing], int]) -> int:
     """Draw pictures of one camera and return their number. task: (root, pictures, seed)."""
     root, pictures, seed = task
     camera = camera_of(pictures[0].camera, seed)
@@ -193,7 +193,7 @@ def draw_chunk(task: tuple[str, list[Picture], int]) -> int:
     return len(pictures)
 
 
-def draw_picture(picture: Picture, camera: Camera, backdrop: Array, seed: int) -> bytes:
+def draw_picture(picture: Drawing, camera: Camera, backdrop: Array, seed: int) -> bytes:
     """Return one picture as a JPEG. backdrop: the camera's panorama, (H, W, 3) uint8."""
     rng = np.random.default_rng((seed, 3, picture.moment))
     person = Person.draw(np.random.default_rng((seed, 0, picture.person)))
@@ -216,7 +216,7 @@ def draw_picture(picture: Picture, camera: Camera, backdrop: Array, seed: int) -
 
 
 def cut(box: str, rng: np.random.Generator) -> tuple[tuple[float, float], float]:
-    """Return the (x, y) of a person's feet in a box and the height of a person, in pixels. box: as in Picture."""
+    """Return the (x, y) of a person's feet in a box and the height of a person, in pixels. box: as in Drawing."""
     width, height = BOX
     scale, x, y = rng.uniform(0.9, 1.06), rng.normal(0, 0.04), rng.normal(0, 0.015)
     if box == "by hand":

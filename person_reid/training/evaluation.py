@@ -44,5 +44,5 @@ class Evaluation:
             name: FeatureSet(world.collect(found[name], len(split)), split.labels, split.cameras)
             for name, split in self.splits.items()
         }
-        metrics = evaluate(sets["query"], sets["gallery"], workers=world)
+        metrics = evaluate(sets["query"], sets["gallery"], world=world)
         return {"rank1": metrics.rank(1), "mAP": metrics.mAP}

@@ -9,7 +9,7 @@ from person_reid.models.lightmbn import drop_top_rows
 from person_reid.models.network import HeadSpec
 from person_reid.models.pcb import PCB
 from person_reid.models.registry import build_backbone
-from person_reid.retrieval.features import extract_features, fused_embedding, unit_length
+from person_reid.retrieval.features import extract_features, fused_embedding, unit_pieces
 from person_reid.training.criterion import predicted
 
 SIZE = (64, 32)
@@ -70,11 +70,11 @@ def test_pcb_cuts_the_map_of_a_backbone_that_cannot_keep_its_resolution():
 
 def test_each_stripe_of_a_feature_has_the_same_length():
     feature = torch.randn(3, 8 * 6)
-    stripes = unit_length(feature, 6).view(3, 8, 6)
+    stripes = unit_pieces(feature, 6).view(3, 8, 6)
     for image, own in zip(feature.view(3, 8, 6), stripes, strict=True):
         for s in range(6):
             torch.testing.assert_close(own[:, s], image[:, s] / (sum(x * x for x in image[:, s]) * 6) ** 0.5)
-    torch.testing.assert_close(unit_length(feature), feature / feature.norm(dim=1, keepdim=True))
+    torch.testing.assert_close(unit_pieces(feature), feature / feature.norm(dim=1, keepdim=True))
 
 
 def test_extraction_normalises_the_stripes_of_both_views_together():

@@ -194,9 +194,9 @@ def test_workers_share_the_chunks(published, cores, monkeypatch):
             return np.sum(parts, axis=0)
 
     monkeypatch.setattr(similarity.os, "cpu_count", lambda: cores[0])
-    evaluate(query, gallery, scores=scores, workers=Worker(0, 2))
+    evaluate(query, gallery, scores=scores, world=Worker(0, 2))
     monkeypatch.setattr(similarity.os, "cpu_count", lambda: cores[1])
-    shared = evaluate(query, gallery, scores=scores, workers=Worker(1, 2))
+    shared = evaluate(query, gallery, scores=scores, world=Worker(1, 2))
     assert shared.line() == evaluate(query, gallery, scores=scores).line()
     assert not np.any((parts[0] > 0) & (parts[1] > 0))
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from sklearn.metrics import roc_curve
 
 from person_reid.basics import UserError
-from person_reid.retrieval.thresholds import BINS, histogram, load_threshold, pair_similarities, roc, summarize
+from person_reid.retrieval.thresholds import BINS, error_rates, histogram, load_threshold, pair_similarities, roc
 from tests.retrieval.conftest import data_sets, image_set
 
 
@@ -78,7 +78,7 @@ def test_separate_distributions_have_no_error():
 
 def test_summary_is_plain_json(published):
     query, gallery, _, _ = published
-    summary = json.loads(json.dumps(summarize(pair_similarities(query, gallery))))
+    summary = json.loads(json.dumps(error_rates(pair_similarities(query, gallery))))
     assert summary["hardest_per_query"]["impostor"] == 60
     rules = summary["all_pairs"]["rules"]
     assert rules["eer"]["threshold"] < rules["1e-3"]["threshold"] < rules["1e-4"]["threshold"]

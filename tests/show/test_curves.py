@@ -6,13 +6,16 @@ from PIL import Image
 
 from person_reid.basics import UserError
 from person_reid.run_folder import read_history
-from person_reid.show.curves import TRAIN_COLOR, VALIDATION_COLOR, draw_curves, loss_limit
+from person_reid.show.curves import draw_curves, loss_limit
+from person_reid.show.style import LINES
 
 HISTORY = [
     {"epoch": 1, "loss": 6.0, "error": 0.9, "val_loss": 6.5, "val_error": 0.8},
     {"epoch": 2, "loss": 3.0, "error": 0.4, "val_loss": 2.0, "val_error": 0.3},
     {"epoch": 3, "loss": 1.0, "error": 0.1, "val_loss": 1.5, "val_error": 0.2},
 ]
+
+TRAIN_COLOR, VALIDATION_COLOR = LINES[:2]
 
 
 def columns_of(path, colour):
