@@ -1,7 +1,7 @@
 """Draw what each augmentation does to training images: one row per flag, each at probability 1.
 
     python tools/augmentations.py --data_dir ../Market/pytorch
-    python tools/augmentations.py --data_dir data/synthetic/pytorch --people 12 --save docs/images/augmentations.jpg
+    python tools/augmentations.py --data_dir data/synthetic/pytorch --people 10 --save augmented.pdf
 
 The first row shows the crop and flip alone; every other row includes them, too.
 """
