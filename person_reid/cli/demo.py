@@ -14,7 +14,7 @@ from pathlib import Path
 
 from person_reid.basics import UserError, printable
 from person_reid.cli.parser import Parser
-from person_reid.cli.values import THRESHOLD
+from person_reid.cli.values import THRESHOLD, picture_file
 from person_reid.progress import progress
 from person_reid.retrieval.results import FLAGS, NETWORK, RESULT, load_result, read_note
 from person_reid.retrieval.thresholds import load_promise, load_threshold
@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     files = parser.add_argument_group("files")
     files.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")
     files.add_argument("--test_dir", help="folder that holds query and gallery, if the images have moved")
-    files.add_argument("--save", type=Path, default=Path("show.png"), help="picture to write")
+    files.add_argument("--save", type=picture_file, default=Path("show.png"), help="picture to write")
     shown = parser.add_argument_group("ranking")
     shown.add_argument("--top", type=int, default=10, help="number of gallery images")
     shown.add_argument("--threshold", help=f"reject lower similarities: {THRESHOLD}")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from person_reid.basics import UserError
 from person_reid.cli.parser import Parser, example_lines
-from person_reid.cli.values import positive
+from person_reid.cli.values import picture_file, positive
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FLAGS, NETWORK, RESULT, load_result, read_note
 from person_reid.retrieval.thresholds import error_rates, load_threshold, pair_similarities
@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
         command: Parser = commands.add_parser(
             name, help=draw.__doc__, text=draw.__doc__, examples=example_lines(__doc__, name)
         )
-        command.add_argument("--save", type=Path, default=Path(f"{name}.png"), help="picture to write")
+        command.add_argument("--save", type=picture_file, default=Path(f"{name}.png"), help="picture to write")
         command.add_argument("--dark", action="store_true", help="draw for a dark screen")
         command.set_defaults(draw=draw)
         return command

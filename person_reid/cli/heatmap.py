@@ -14,7 +14,7 @@ from textwrap import wrap
 from person_reid.cli.flags import add_tested_network
 from person_reid.cli.parser import Parser
 from person_reid.cli.tested import check_result_of, tested_network
-from person_reid.cli.values import positive, whole
+from person_reid.cli.values import picture_file, positive, whole
 from person_reid.data.bank import load_bank
 from person_reid.deploy.load import load_network
 from person_reid.device import select_device
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--top", type=positive(int), default=5, help="number of gallery images")
     parser.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")
     parser.add_argument("--test_dir", help="folder that holds query and gallery, if the images have moved")
-    parser.add_argument("--save", type=Path, default=Path("heatmap.png"), help="picture to write")
+    parser.add_argument("--save", type=picture_file, default=Path("heatmap.png"), help="picture to write")
     add_tested_network(parser)
     options = parser.parse_args(argv)
     device = select_device(options.gpu_ids)

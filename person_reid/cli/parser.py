@@ -22,7 +22,7 @@ from person_reid.cli.values import finite_number, some_path, some_text, whole_nu
 
 WIDEST = 120  # columns of the help, at most
 FEW = 5  # flags that the usage line may name; more would hide the rest of the line
-METAVARS = {"int": "N", "float": "X", "Path": "FILE"}  # placeholders for values, by type
+METAVARS = {"int": "N", "float": "X", "Path": "FILE", "picture_file": "FILE"}  # placeholders for values, by type
 COMMAND = re.compile(r"\s*(?:\w+=\S+ +)*(?:python|bash|torchrun) ")
 
 

@@ -36,7 +36,7 @@ from person_reid.basics import UserError, check_target, printable, set_aside, wr
 from person_reid.cli.flags import add_engine, add_runtime, add_tested_network, given_values, testing_parser
 from person_reid.cli.parser import Parser, example_lines
 from person_reid.cli.tested import OF_FEATURES, feature_flags, network_name, open_embedder
-from person_reid.cli.values import THRESHOLD, positive, share, some_name
+from person_reid.cli.values import THRESHOLD, picture_file, positive, share, some_name
 from person_reid.deploy.embedder import Embedder
 from person_reid.gallery.about import EVERYTHING, About, Filter, about_images, ago, moment, read_abouts
 from person_reid.gallery.build import add_images, agreed, check_network, describe_answers, find_images
@@ -74,7 +74,7 @@ def search_parser() -> Parser:
     index.set_defaults(person=None)
     query = add_command(ask, "query", "Find the images most similar to an image, or to each image of a folder.")
     query.add_argument("--top", type=positive(int), default=10, help="number of answers")
-    query.add_argument("--save", type=Path, metavar="FILE", help="sheet of the answers to draw")
+    query.add_argument("--save", type=picture_file, metavar="FILE", help="sheet of the answers to draw")
     enroll = add_command(add, "enroll", "Add images of a person you know, so that identify can name the person.")
     enroll.add_argument("person", type=some_name, metavar="NAME", help="the person; more images may follow later")
     enroll.set_defaults(about=None, pattern=None)
@@ -82,7 +82,9 @@ def search_parser() -> Parser:
     identify.add_argument("--together", action="store_true", help="all images show one person, such as a track")
     people = add_command(group, "people", "Group the images of an index into people, for you to correct and to apply.")
     people.add_argument("--save", type=Path, metavar="CSV", default=Path("people.csv"), help="list to write")
-    people.add_argument("--sheet", type=Path, metavar="FILE", help="sheet of the largest and most doubtful groups")
+    people.add_argument(
+        "--sheet", type=picture_file, metavar="FILE", help="sheet of the largest and most doubtful groups"
+    )
     people.add_argument("--radius", type=share, default=0.5, help="largest Jaccard distance of neighbours")
     people.add_argument("--min_samples", type=positive(int), default=4, help="neighbours that begin a group")
     apply = add_command(put_back, "apply", "Record who images show, from a list that the command people wrote.")

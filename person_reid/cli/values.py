@@ -15,6 +15,23 @@ from person_reid.basics import UserError, printable
 Number = TypeVar("Number", int, float)
 SIDES = 16, 2048  # pixels of an image, at least and at most
 LONGEST = 4096  # characters of a text, as of a path on Linux
+PICTURES = [
+    "png",
+    "jpg",
+    "jpeg",
+    "pdf",
+    "svg",
+    "svgz",
+    "webp",
+    "tif",
+    "tiff",
+    "eps",
+    "ps",
+    "avif",
+    "gif",
+    "raw",
+    "rgba",
+]  # that some matplotlib can write
 THRESHOLD = "a number, a file of tools/threshold.py, or a folder of save_pretrained"  # in words
 
 
@@ -83,6 +100,16 @@ def three(text: str) -> str:
 
 whole_number.__name__, finite_number.__name__ = "int", "float"  # as argparse names them: "invalid int value: 'x'"
 NUMBERS: dict[type, Callable[[str], Any]] = {int: whole_number, float: finite_number}
+
+
+def picture_file(text: str) -> Path:
+    """Return the picture to write that a flag was given. Raises UserError, before the work, for an unknown ending."""
+    path = some_path(text)
+    if path.suffix.lower().lstrip(".") not in PICTURES:
+        raise UserError(
+            f"{text}: expected the name of a picture, which ends in .{', .'.join(PICTURES[:5])} or the like."
+        )
+    return path
 
 
 def bounded(kind: type[Number], fits: Callable[[Number], bool], expected: str) -> Callable[[str], Number]:

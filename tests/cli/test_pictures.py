@@ -18,6 +18,7 @@ from person_reid.retrieval.results import save_result
 from person_reid.run_folder import RunFolder
 from tests.show.test_page import check
 from tests.support.ranked_people import lay_out
+from tests.support.scripts import refused
 
 HISTORY = [{"epoch": i + 1, "loss": 3.0 / (i + 1), "error": 0.9 / (i + 1), "lr": 0.1} for i in range(3)]
 SMALL = ["--backbone", "test_resnet", "--weights", "none", "--height", "64", "--width", "32", "--linear_num", "8"]
@@ -154,3 +155,9 @@ def test_a_report_that_cannot_be_made_leaves_the_old_one(inside, tmp_path):
     with pytest.raises(UserError, match="no features there"):
         report.main(["--name", "small", "--result", "absent.mat", "--save", str(tmp_path / "report.html")])
     assert (tmp_path / "report.html").read_text() == "old"
+
+
+@pytest.mark.parametrize("words", [["figures", "cmc"], ["demo"], ["heatmap"], ["augmentations"]])
+def test_a_picture_of_an_unknown_kind_is_refused_before_the_work(words, tmp_path):
+    output = refused(*words, "--save", "show.txt", cwd=tmp_path)
+    assert "show.txt: expected the name of a picture, which ends in .png" in output
