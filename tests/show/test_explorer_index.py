@@ -99,7 +99,7 @@ def test_what_an_index_cannot_show_is_refused(look, tmp_path, monkeypatch):
     monkeypatch.setattr(explore, "EXACT", 29)
     with pytest.raises(UserError, match="30 images; expected 1 to 29"):
         explore.main(["--index", index, *save])
-    with pytest.raises(UserError, match="--index is instead of --result"):
+    with pytest.raises(UserError, match="--index replaces --result"):
         explore.main(["--index", index, "--result", "result.mat"])
     with pytest.raises(UserError, match="--rerank and --other rank the gallery for queries"):
         explore.main(["--index", index, "--rerank"])
