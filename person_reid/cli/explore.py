@@ -86,6 +86,8 @@ def images_in(place: str) -> Images:
 
 def features_beside(list_: Path) -> Path:
     """Return the features that a list of label errors was made from. Raises UserError if they are not there."""
+    if not list_.is_file():
+        raise UserError(f"{list_}: no such list. tools/label_errors.py writes one.")
     path = with_ending(list_, ".mat", ".csv")
     if not path.is_file():
         raise UserError(

@@ -11,6 +11,7 @@ show their patch tokens. The features that rank the gallery are those that test.
 from pathlib import Path
 from textwrap import wrap
 
+from person_reid.basics import UserError
 from person_reid.cli.flags import add_tested_network
 from person_reid.cli.parser import Parser
 from person_reid.cli.tested import check_result_of, tested_network
@@ -34,6 +35,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--save", type=picture_file, default=Path("heatmap.png"), help="picture to write")
     add_tested_network(parser)
     options = parser.parse_args(argv)
+    for flag in ("query_index", "top", "result"):
+        if options.images and getattr(options, flag) != parser.get_default(flag):
+            raise UserError(f"--{flag} would be ignored beside images: leave one of them out.")
     device = select_device(options.gpu_ids)
 
     from person_reid.show import ranking  # matplotlib loads slowly

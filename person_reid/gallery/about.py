@@ -125,11 +125,14 @@ def _compiled(pattern: str, paths: Sequence[Path]) -> re.Pattern[str]:
 
 
 def read_abouts(csv: Path, needed: Sequence[str] = ("path",)) -> dict[Path, About]:
-    """Return what a CSV file says of images. Raises UserError for needed columns it lacks, and a time that is none."""
+    """Return what a CSV file says of images. Raises UserError if it lacks a needed column, and for an invalid time."""
     listed = {}
-    for row in read_csv(csv, needed, About._fields):
+    for line, row in enumerate(read_csv(csv, needed, About._fields), 2):
         values = {name: (row.get(name) or "").strip() or None for name in About._fields}
-        known = About(**values | {"time": values["time"] and moment(values["time"])})
+        try:
+            known = About(**values | {"time": values["time"] and moment(values["time"])})
+        except UserError as error:
+            raise UserError(f"{csv}, line {line}: {error}") from None
         listed[(csv.parent / (row["path"] or "").strip()).resolve()] = known
     return listed
 

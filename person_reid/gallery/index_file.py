@@ -64,6 +64,8 @@ class IndexFile:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        if self.path.is_dir():
+            raise UserError(f"{self.path}: a folder; expected the file of an index.")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._explained():
             self.database = sqlite3.connect(self.path, timeout=BUSY, isolation_level=None)

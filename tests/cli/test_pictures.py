@@ -161,3 +161,7 @@ def test_a_report_that_cannot_be_made_leaves_the_old_one(inside, tmp_path):
 def test_a_picture_of_an_unknown_kind_is_refused_before_the_work(words, tmp_path):
     output = refused(*words, "--save", "show.txt", cwd=tmp_path)
     assert "show.txt: expected the name of a picture, which ends in .png" in output
+
+
+def test_flags_of_a_ranking_are_refused_beside_images(tmp_path):
+    assert "--top would be ignored beside images" in refused("heatmap", "a.jpg", "--top", "2", cwd=tmp_path)

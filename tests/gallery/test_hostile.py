@@ -105,7 +105,7 @@ def test_a_file_that_cannot_be_written_or_opened_has_its_own_reason(index, tmp_p
     assert len(index.search(FEATURES[:1], 3)[0]) == 3
     with pytest.raises(UserError, match="it cannot be written to. Check the permissions"):
         index.add(["a.jpg"], FEATURES[:1])
-    with pytest.raises(UserError, match="it cannot be opened"):
+    with pytest.raises(UserError, match="a folder; expected the file of an index"):
         SearchIndex(tmp_path)
     foreign = sqlite3.connect(tmp_path / "cookies")
     foreign.execute("CREATE TABLE cookies (value TEXT)")
