@@ -102,6 +102,10 @@ def prepare(run: Run) -> None:
     Raises UserError if the folder holds another data set, whose figures could not be compared.
     """
     folder, data_set = run.spec.data.roots[0], DATA_SETS[run.recipe.dataset]
+    if (folder / "pytorch" / TRAIN).is_dir():
+        raise UserError(
+            f"--data_dir {folder}: not a layout, but {folder / 'pytorch'} is one: pass that folder instead."
+        )
     if not (folder / TRAIN).is_dir():
         words: list[str | Path] = ["--dataset", run.recipe.dataset, "--save_dir", folder]
         with contextlib.suppress(UserError):  # if it is not beside the layout, prepare.py looks in the usual places

@@ -102,6 +102,13 @@ def test_an_interrupted_run_goes_on_and_a_finished_one_is_not_repeated(tiny, tmp
     assert len(read_records("out.jsonl")) == 2
 
 
+def test_the_folder_above_a_layout_is_named(tiny, tmp_path, capsys):
+    (tmp_path / "people" / "pytorch" / "train_all").mkdir(parents=True)
+    with pytest.raises(UserError, match="1 of 1 runs failed"):
+        reproduce.main([str(tiny), "--seeds", "1", "--results", "out.jsonl", "--data_dir", "people"])
+    assert "--data_dir people: not a layout, but people/pytorch is one" in capsys.readouterr().err.replace("\\", "/")
+
+
 def iter_until(lines, beginning):
     for line in lines:
         yield line
