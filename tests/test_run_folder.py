@@ -121,7 +121,7 @@ def test_a_run_name_is_a_plain_name(name):
 
 @pytest.mark.parametrize("name", ["CON", "nul.txt", "Com1"])
 def test_a_run_is_not_named_like_a_device_of_windows(name):
-    with pytest.raises(UserError, match="stands for a device"):
+    with pytest.raises(UserError, match="is a reserved name"):
         check_run_name(name)
     check_run_name(f"my_{name}")
 
