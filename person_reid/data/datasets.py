@@ -64,8 +64,7 @@ read_market = partial(by_name, folders=MARKET_FOLDERS, pattern=MARKET_NAME)
 MARKET_SOURCE = "https://zheng-lab-anu.github.io/Project/project_reid.html"
 RESEARCH = "research only, not to be passed on"
 NO_CAMERAS = (
-    "There are no cameras: each image gets a camera of its own, so that a query finds every other image of "
-    "its identity and never itself."
+    "There are no cameras: each image gets one of its own, so that a query finds every other image of its identity."
 )
 
 
