@@ -40,5 +40,6 @@ class CenterLoss(FeatureLoss):
     def update(self, apart: torch.Tensor, labels: torch.Tensor) -> None:
         """Move the centers of a batch. apart: (N, D), how far each image is from its center."""
         same = (labels[:, None] == labels[None, :]).float()
-        # A product and equal values, not a scattered sum: on a GPU, the order of its terms would be left to chance.
-        self.centers[labels] += self.rate * (same @ apart) / (1 + same.sum(1, keepdim=True))
+        moves = self.rate * (same @ apart) / (1 + same.sum(1, keepdim=True))
+        # Not a scattered sum, whose terms a GPU adds in any order: all images of a class write the move of its first.
+        self.centers[labels] += moves[same.argmax(1)]
