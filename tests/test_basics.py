@@ -1,5 +1,7 @@
 import errno
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -13,6 +15,7 @@ from person_reid.basics import (
     with_ending,
 )
 from person_reid.cli.main import run_script
+from tests.support import ROOT
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
@@ -127,3 +130,19 @@ def test_a_link_stays_a_link(tmp_path):
 def test_a_folder_is_no_file_to_write(tmp_path):
     with pytest.raises(IsADirectoryError, match="expected the name of a file"), atomic_write(tmp_path):
         pass
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes break otherwise there")
+@pytest.mark.parametrize("lines", [10, 200_000])
+def test_a_reader_that_has_ended_ends_a_command_without_a_word(lines):
+    code = f"from person_reid.cli.main import run_script; run_script(lambda: [print(i) for i in range({lines})])"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, **pipes) as done:
+        assert done.stdout and done.stderr
+        done.stdout.close()
+        assert done.wait(60) == 1 and done.stderr.read() == b""
+
+
+def test_a_program_without_a_console_ends_well(monkeypatch):
+    monkeypatch.setattr("sys.stdout", None)
+    run_script(lambda: None)

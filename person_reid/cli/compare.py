@@ -17,6 +17,7 @@ from person_reid.data.bank import load_bank
 from person_reid.deploy.load import load_network
 from person_reid.device import select_device
 from person_reid.retrieval.features import extract_features, fused_embedding
+from person_reid.retrieval.results import PLAIN
 from person_reid.retrieval.thresholds import DIGITS, accepts, load_threshold, with_promise
 
 
@@ -29,7 +30,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     tested = tested_network(options)
     options.threshold = options.threshold or own_threshold(options) or "threshold.json"
-    threshold = load_threshold(options.threshold, network_name(options))
+    threshold = load_threshold(options.threshold, network_name(options), PLAIN)
     device = select_device(options.gpu_ids)
     network, bank = load_network(tested), load_bank(options.images, *tested.size)
     first, second = extract_features(fused_embedding(network, device), bank, device, batch_size=2)

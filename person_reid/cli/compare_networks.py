@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
 def short_names(texts: list[str]) -> list[str]:
     """Return names for the networks of --networks: without folders, endings and flags, if those still differ."""
     named = [shlex.split(text)[0].rpartition("=")[2] for text in texts]
-    short = [with_ending(Path(name).name, "", *READABLE, ".pth", ".safetensors").name for name in named]
+    short = [with_ending(Path(name).resolve().name, "", *READABLE, ".pth", ".safetensors").name for name in named]
     return short if len(set(short)) == len(texts) else texts
 
 

@@ -15,6 +15,7 @@ The network must not have been trained on these labels, because it would have me
 that was trained on other people.
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -86,8 +87,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def highest_identity(layout: Path) -> int:
     """Return the highest identity in any folder of a layout, for new ones to be different."""
-    folders = [folder for folder in FOLDERS if (layout / folder).is_dir()]
-    return max(int(read_split(layout, folder).labels.max()) for folder in folders)
+    names = (people.name for folder in FOLDERS for people in (layout / folder).glob("*"))
+    return max((int(name) for name in names if re.fullmatch("[0-9]{1,9}", name)), default=0)
 
 
 def keep_decisions(table: Path) -> None:

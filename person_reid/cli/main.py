@@ -76,9 +76,12 @@ def run_script(main: Callable[[], object]) -> None:
             stream.reconfigure(errors="replace")  # no name of a file may end a program that prints it
     try:
         main()
-        sys.stdout.flush()
+        if sys.stdout:  # not of a program without a console
+            sys.stdout.flush()
     except (UserError, OSError) as error:
-        if isinstance(error, BrokenPipeError) and _is_unread():
+        if isinstance(error, BrokenPipeError) and error.filename is None and sys.stdout:
+            # The program that reads the output, such as head, has ended. What is left goes nowhere, also at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         print(printable(f"error: {describe(error)}"), file=sys.stderr)
         sys.exit(1)
@@ -86,13 +89,3 @@ def run_script(main: Callable[[], object]) -> None:
         if "LOCAL_RANK" not in os.environ:  # else the process that started several says so
             print("interrupted", file=sys.stderr)
         sys.exit(130)
-
-
-def _is_unread() -> bool:
-    """Return whether the program that reads the output, such as head, has ended; what is left then goes nowhere."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # also for the flush at exit
-        return True
-    return False

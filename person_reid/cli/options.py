@@ -59,9 +59,10 @@ def parse_train(
             now.batchsize = before.batchsize
         _refuse_changes(before, now, own)
     elif file:
-        values = _checked(parser, read_yaml(file), file, strict=True)
-        rates = {name: share * values["lr"] for name, share in FOLLOWING.items() if "lr" in values}
+        content = read_yaml(file)
+        values = _checked(parser, content, file, strict=True)
         # of the opts.yaml of a run; they follow another lr, too
+        rates = {name: share * values["lr"] for name, share in FOLLOWING.items() if "nclasses" in content}
         parser.set_defaults(**{name: value for name, value in values.items() if value != rates.get(name)})
         parser.set_defaults(**replaced)
     options = parser.parse_args(argv)

@@ -18,6 +18,7 @@ from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.pretrained import CONFIG
 from person_reid.deploy.publish import about_data, accuracy, check_output, save_pretrained
 from person_reid.device import select_device
+from person_reid.retrieval.results import PLAIN
 from person_reid.retrieval.thresholds import load_promise, load_threshold
 from person_reid.run_folder import RunFolder
 
@@ -36,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
     check_target(options.output / CONFIG)
     tested = tested_network(options)
     measured = options.threshold or own_threshold(options)
-    threshold = load_threshold(measured, network_name(options)) if measured else None
+    threshold = load_threshold(measured, network_name(options), PLAIN) if measured else None
     promise = load_promise(measured)
     embedder = Embedder(tested, device=select_device(options.gpu_ids)) if options.test_dirs else None
     accuracies = [accuracy(embedder, test_dir) for test_dir in options.test_dirs if embedder]

@@ -253,7 +253,8 @@ def group(options: Namespace) -> None:
     found = group_people(features, numbers, known, options.radius, options.min_samples)
     order = sorted(range(len(paths)), key=lambda i: (not found[i], found[i], cameras[i], abouts[i].time or ""))
     rows = ((printable(paths[i]), *abouts[i]._replace(identity=found[i])) for i in order)
-    earlier = set_aside(options.save) if options.save.exists() else None  # somebody may have corrected it
+    target = options.save.resolve()
+    earlier = set_aside(target) if target.is_file() else None  # somebody may have corrected it
     write_csv(options.save, ("path", *About._fields), rows)
     if earlier and earlier.read_bytes() == options.save.read_bytes():
         earlier.unlink()

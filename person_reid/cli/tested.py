@@ -29,11 +29,11 @@ from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.exported import READABLE
 from person_reid.deploy.foreign import Preparation
 from person_reid.deploy.load import TestedNetwork, load_network
-from person_reid.deploy.pretrained import CONFIG, open_pretrained
+from person_reid.deploy.pretrained import CONFIG, find_folder, open_pretrained
 from person_reid.device import select_device
 from person_reid.models.spec import PUBLISHED_CLASSES, NetworkSpec
 from person_reid.retrieval.features import parse_scales
-from person_reid.retrieval.results import NETWORK, read_note
+from person_reid.retrieval.results import NETWORK, PLAIN, read_note
 from person_reid.retrieval.target import reestimate_batch_norms
 from person_reid.retrieval.thresholds import load_threshold
 from person_reid.run_folder import RunFolder
@@ -95,17 +95,22 @@ def network_name(options: Namespace) -> str:
 
 
 def feature_flags(options: Namespace) -> str:
-    """Return the flags of test.py that make features differ from plain ones of the network, as they were typed."""
-    given = given_values(options, ALTERING).items()
-    return " ".join(f"--{name}" if value is True else f"--{name} {value}" for name, value in given)
+    """Return the flags of test.py that make features differ from those of the network, or PLAIN."""
+    given = {name: value for name in ALTERING if (value := getattr(options, name))}
+    given["ms"] = ",".join(f"{scale**2:g}" for scale in parse_scales(options.ms))
+    words = [f"--{name}" if value is True else f"--{name} {value}" for name, value in given.items()]
+    return " ".join(word for word in words if word != "--ms 1") or PLAIN
 
 
 def own_threshold(options: Namespace) -> str | None:
-    """Return the folder of --from if it holds a threshold."""
+    """Return the configuration of the folder --from if it holds a threshold for images of the size asked for."""
     folder = getattr(options, "from")
+    if not folder or options.height or options.width:
+        return None
     with suppress(UserError):
-        load_threshold(folder or "")
-        return str(folder)
+        file = find_folder(folder) / CONFIG
+        load_threshold(file)
+        return str(file)
     return None
 
 

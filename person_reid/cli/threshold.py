@@ -74,7 +74,9 @@ def main(argv: list[str] | None = None) -> None:
             print(f"  TPR {rules[rate]['tpr']:.4f} at FPR {rate}, threshold {rules[rate]['threshold']:.4f}")
     report = {"threshold": threshold, "rule": args.rule, "result": str(args.result), **found}
     if network := read_note(args.result, NETWORK):
-        report |= {MEASURED_ON: network, FLAGS: read_note(args.result, FLAGS)}
+        report[MEASURED_ON] = network
+    if flags := read_note(args.result, FLAGS):
+        report[FLAGS] = flags
     if args.false_match_rate is None:
         print(f"threshold {threshold:.4f} ({args.rule})")
     else:

@@ -5,7 +5,8 @@ probability, and accept: yes, no, or nothing if it is not decided.
 """
 
 import re
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from person_reid.basics import UserError
 from person_reid.data.datasets import MARKET_NAME, DataSet
 from person_reid.data.layout import JUNK
 from person_reid.data.own import read_csv
-from person_reid.data.readers import GALLERY, MULTI_QUERY, QUERY, TRAIN, Splits, by_name
+from person_reid.data.readers import GALLERY, MULTI_QUERY, QUERY, TRAIN, Picture, Splits, by_name
 
 PROPOSALS = ("move", "junk", "somebody", "merge", "split")
 COLUMNS = ("path", "identity", "proposal", "new_identity", "probability", "accept")
@@ -49,7 +50,8 @@ def corrected(corrections: str | Path) -> DataSet:
 def read_corrected(layout: Path, corrections: Path) -> Splits:
     """Return the images of a layout with their identities corrected. Junk stays only in the gallery.
 
-    What is said in one folder of all images of a person, or of all by a camera, holds in the other test folders, too.
+    What is accepted of all images of a person in a test folder, or of all by a camera, holds in the other test folders,
+    too, unless the list says something about an image.
     Raises UserError for a folder that is not a layout, in the cases of read_list, and if nothing is accepted.
     """
     splits = by_name(layout, {folder: folder for folder in FOLDERS if (layout / folder).is_dir()}, MARKET_NAME)
@@ -68,21 +70,37 @@ def read_corrected(layout: Path, corrections: Path) -> Splits:
             f"{corrections}: no correction is accepted. Write yes into the column accept of those that are right."
         )
     new = {line.path: line.new_identity for line in accepted}
-    people = {
-        (line.identity, pictures[line.path].camera if line.proposal == "split" else None): line.new_identity
-        for line in accepted
-        if line.proposal in ("split", "merge") and _folder(line.path) in TESTED
-    }
-    others = set(TESTED) - {_folder(line.path) for line in lines}
+    people, listed = _renamed(accepted, new, pictures), {line.path for line in lines}
     changed: Splits = {split: [] for split in splits}
     for place, picture in pictures.items():
-        folder, identity = _folder(place), new.get(place)
-        if identity is None and folder in others:
-            keys = [(int(picture.identity), camera) for camera in (picture.camera, None)]
-            identity = next((people[key] for key in keys if key in people), None)
+        folder, before = _folder(place), int(picture.identity)
+        identity = new.get(place, before)
+        if folder in TESTED and place not in listed:
+            identity = people.get((before, picture.camera), people.get((before, None), before))
         if identity != JUNK or folder == GALLERY:
-            changed[folder].append(picture if identity is None else replace(picture, identity=str(identity)))
+            changed[folder].append(picture if identity == before else replace(picture, identity=str(identity)))
     return changed
+
+
+def _renamed(
+    accepted: Sequence[Correction], new: Mapping[str, int], pictures: Mapping[str, Picture]
+) -> dict[tuple[int, str | None], int]:
+    """Return {(identity, camera): new identity} of the people, or their images by a camera, that are somebody else.
+
+    They are if that is accepted of all their images in a test folder. camera: None for all.
+    """
+    together: dict[tuple[str, int, str | None], list[str]] = defaultdict(list)
+    for place, picture in pictures.items():
+        for camera in (picture.camera, None):
+            together[_folder(place), int(picture.identity), camera].append(place)
+    found = {}
+    for line in accepted:
+        camera = pictures[line.path].camera if line.proposal == "split" else None
+        theirs = together[_folder(line.path), line.identity, camera]
+        whole = line.proposal in ("split", "merge") and _folder(line.path) in TESTED
+        if whole and all(new.get(place) == line.new_identity for place in theirs):
+            found[line.identity, camera] = line.new_identity
+    return found
 
 
 def _folder(place: str) -> str:

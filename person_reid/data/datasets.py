@@ -157,7 +157,7 @@ def _university(query: str, gallery: str, counts: tuple[int, int]) -> DataSet:
 
 def _own(kind: str, read: Callable[..., Splits], flags: tuple[str, ...], arguments: str) -> DataSet:
     return DataSet(
-        name=f"your own {kind}",
+        name=f"{kind} of one's own",
         source="you",
         licence="yours",
         get=f"python prepare.py {arguments}",
@@ -293,7 +293,7 @@ DATA_SETS = {
     ),
     "university": _university("drone", "satellite", (37855, 951)),
     "university_satellite": _university("satellite", "drone", (701, 51355)),
-    "folder": _own("folder", own.own_folder, ("pattern",), "--data_dir FOLDER --pattern EXPRESSION"),
-    "csv": _own("CSV file", own.own_csv, ("csv",), "--csv FILE"),
+    "folder": _own("a folder", own.own_folder, ("pattern",), "--data_dir FOLDER --pattern EXPRESSION"),
+    "csv": _own("a CSV file", own.own_csv, ("csv",), "--csv FILE"),
     "mot": _own("tracked videos", mot.read_tracks, mot.FLAGS, "--dataset mot --data_dir FOLDER"),
 }

@@ -83,8 +83,9 @@ class Embedder:
     ) -> None:
         is_file = isinstance(source, str | Path) and Path(source).suffix.lower() in READABLE
         _check(source, batch_size, dtype, scales, size)
+        scales = np.ravel(scales).tolist()
         given = {"weights": weights, "which_epoch": which_epoch != "last"}
-        given |= {"size": any(size), "scales": [*scales] != [1.0]} if is_file else {}
+        given |= {"size": any(size), "scales": scales != [1.0]} if is_file else {}
         if (is_file or isinstance(source, TestedNetwork)) and (ignored := [name for name in given if given[name]]):
             raise UserError(f"Embedder: {', '.join(ignored)} would be ignored: the source decides it. Leave it out.")
         device = select_device() if device is None else _usable(device)
@@ -152,7 +153,7 @@ class Embedder:
 
         May be called from several threads at once. Raises UserError for anything else.
         """
-        image, edges = _array(frame), _array(boxes)
+        image, edges = _array(frame, "frame"), _array(boxes, "boxes")
         height, width = _accepted(image, 0).shape[:2]
         edges = edges.reshape(-1, 4) if edges.size == 0 else edges
         if edges.ndim != 2 or edges.shape[1] != 4 or edges.dtype.kind not in "iuf":
@@ -201,13 +202,13 @@ def _check(source: Any, batch_size: Any, dtype: Any, scales: Any, size: Any) -> 
         raise UserError(f"Embedder: batch_size {batch_size!r}: expected a whole number of 1 or above.")
     if dtype not in (None, torch.float16, torch.bfloat16):
         raise UserError(f"Embedder: dtype {dtype!r}: expected torch.float16, torch.bfloat16, or None for float32.")
-    if not scales or not all(SMALLEST <= scale**2 <= LARGEST for scale in scales):
+    if not np.size(scales) or not all(SMALLEST <= scale**2 <= LARGEST for scale in np.ravel(scales)):
         raise UserError(f"Embedder: scales {scales!r}: expected numbers whose squares are {SMALLEST} to {LARGEST}.")
-    if not isinstance(size, Sequence) or len(size) != 2:
+    if np.shape(size) != (2,):
         raise UserError(f"Embedder: size {size!r}: expected (height, width).")
 
 
-def _array(values: Any) -> Any:
+def _array(values: Any, name: str) -> Any:
     """Return an array, a list or a tensor of any kind as an array. Raises UserError for a list that is not one."""
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu()
@@ -215,7 +216,7 @@ def _array(values: Any) -> Any:
     try:
         return np.asarray(values)
     except ValueError:  # its rows have different lengths
-        raise UserError("Embedder: boxes: expected numbers (N, 4): left, top, right, bottom.") from None
+        raise UserError(f"Embedder: {name}: expected an array, found rows of different lengths.") from None
 
 
 def _usable(device: str | torch.device) -> torch.device:

@@ -105,7 +105,7 @@ def about_images(
         match = search_path(expression, Path(printable(path)))
         matched = matched or match is not None
         named, known = match.groupdict() if match else {}, listed.get(path, UNKNOWN)._asdict()
-        named["identity"] = named.pop("id", None)
+        named["identity"] = named.pop("id", None) or named.get("identity")
         about = About(**{name: value or named.get(name) or None for name, value in known.items()})
         found[path] = about if about.time or not (dated is None or path in dated) else about._replace(time=_taken(path))
     if pattern and paths and not matched:
@@ -117,7 +117,7 @@ def _compiled(pattern: str, paths: Sequence[Path]) -> re.Pattern[str]:
     """Return a regular expression with groups named id, camera, track or source, if it can search these paths."""
     expression = compiled(pattern)
     groups = expression.groupindex.keys()
-    if pattern and not (groups and groups <= {"id", "camera", "track", "source"}):
+    if pattern and not (groups and groups <= {"id", "identity", "camera", "track", "source"}):
         raise UserError(rf"--pattern {pattern}: expected groups of id, camera, track, source, as in _c(?P<camera>\d+)")
     if pattern:
         check_patience(pattern, paths)

@@ -18,7 +18,7 @@ from person_reid.losses.base import FeatureLoss
 class CenterLoss(FeatureLoss):
     """Pull features, not normalised, towards their centers; in training, move the centers afterwards.
 
-    num_classes: labels are in [0, num_classes). dim: D. rate: α, in [0, 1]. Raises UserError for a larger one.
+    num_classes: labels are in [0, num_classes). dim: D. rate: α, in [0, 1]. Raises UserError for any other.
     """
 
     normalised = False
@@ -26,7 +26,7 @@ class CenterLoss(FeatureLoss):
 
     def __init__(self, num_classes: int, dim: int, rate: float = 0.5) -> None:
         super().__init__()
-        if rate > 1:
+        if not 0 <= rate <= 1:
             raise UserError(f"rate {rate:g}: expected a number from 0 to 1.")
         self.rate = rate
         self.register_buffer("centers", torch.zeros(num_classes, dim))

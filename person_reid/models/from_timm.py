@@ -143,7 +143,7 @@ def is_timm(name: str) -> bool:
     import timm
 
     architecture, _, tag = name.partition(".")
-    return timm.is_model(architecture) and (not tag or name in timm.list_pretrained(f"{architecture}.*"))
+    return timm.is_model(architecture) and (not tag or timm.models.get_pretrained_cfg(name) is not None)
 
 
 def timm_names() -> list[str]:

@@ -2,9 +2,9 @@
 
 The keys are the published ones: gallery_f (N, D), gallery_label and gallery_cam (1, N), the same for query_ and, in
 multi_query.mat, for mquery_; also gallery_path and query_path, one image per row; `network`, what the features are of;
-`flags`, those of test.py that they depend on; and in multi_query.mat query_digest, the features of the queries that it
-belongs to. Features too large for MATLAB 5 are
-written as MATLAB 7.3, which is HDF5, under the same name; so are names of images that are not UTF-8.
+`flags`, those of test.py that they depend on ("plain" if none); and in multi_query.mat query_digest, the features of
+the queries that it belongs to. Features too large for MATLAB 5 are written as MATLAB 7.3, which is HDF5, under the same
+name; so are names of images that are not UTF-8.
 
     from person_reid.retrieval.results import load_result
     query, gallery = load_result("pytorch_result.mat")
@@ -31,6 +31,7 @@ HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 USER_BLOCK = 512  # where HDF5 begins in a MATLAB 7.3 file
 COMPRESSION = 1100  # bytes that one byte of an HDF5 file may stand for; gzip reaches 1032
 NETWORK, FLAGS, QUERY_DIGEST = NOTES = "network", "flags", "query_digest"
+PLAIN = "plain"  # `flags` without any that matter
 KINDS = {"O": "cells or a sparse matrix", "V": "a struct", "c": "complex numbers", "U": "text", "S": "text"}
 
 
@@ -116,7 +117,8 @@ def multi_query_file(result: str | Path) -> Path:
 def save_result(path: str | Path, query: FeatureSet, gallery: FeatureSet, network: str = "", flags: str = "") -> None:
     """Write two FeatureSets atomically to the file that evaluate.py reads. Raises OSError if the disk is full.
 
-    network: what computed the features, in words. flags: those of test.py that make them differ, such as "--no_flip".
+    network: what computed the features, in words. flags: those of test.py that make them differ, such as "--no_flip",
+    or PLAIN.
     """
     _save(path, {"gallery": gallery, "query": query}, {NETWORK: network, FLAGS: flags})
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from person_reid.basics import UserError
 from person_reid.retrieval.metrics import find_pairs
 from person_reid.retrieval.promise import Promise
-from person_reid.retrieval.results import FLAGS, FeatureSet
+from person_reid.retrieval.results import FLAGS, PLAIN, FeatureSet
 from person_reid.retrieval.similarity import CosineScores, chunks, run_chunks
 
 log = logging.getLogger(__name__)
@@ -150,8 +150,9 @@ def accepts(threshold: float, similarity: float) -> bool:
 def load_threshold(text: str | Path, network: str = "", flags: str = "") -> float:
     """Read a threshold: a finite number, a file of tools/threshold.py, or a folder of save_pretrained.
 
-    network, flags: of the features that it is for, as a result file notes them. A remark says if it was measured on
-    another network. Raises UserError if it was measured on features of other flags, and for anything else.
+    network, flags: of the features that it is for, as a result file notes them, "" if it does not. A remark says if it
+    was measured on another network. Raises UserError if it was measured on features of other flags, and for anything
+    else.
     """
     try:
         return _finite(str(text))
@@ -162,15 +163,18 @@ def load_threshold(text: str | Path, network: str = "", flags: str = "") -> floa
     try:
         report = _report(text)
         threshold = _finite(report["threshold"])
-        measured, extracted = report.get(MEASURED_ON), report.get(FLAGS, flags)
+        of_folder = (
+            Path(text).is_dir() or Path(text).name == CONFIG
+        )  # save_pretrained takes only those of plain features
+        measured, extracted = report.get(MEASURED_ON), report.get(FLAGS, PLAIN if of_folder else flags)
     except FileNotFoundError:
         raise UserError(
             f"--threshold {text}: neither a number nor a file; python tools/threshold.py writes one."
         ) from None
     except (ValueError, KeyError, TypeError, OverflowError):
         raise UserError(f"--threshold {text}: no threshold in it; expected the file of tools/threshold.py.") from None
-    if extracted != flags:
-        found, here = (f"python test.py {words}".strip() for words in (extracted, flags))
+    if flags and extracted and extracted != flags:
+        found, here = (f"python test.py {words}".removesuffix(f" {PLAIN}") for words in (extracted, flags))
         raise UserError(
             f"--threshold {text}: measured on features of {found!r}, and these are like those of {here!r}. Extract "
             "features that way, then measure it: python tools/threshold.py"

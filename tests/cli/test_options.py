@@ -95,7 +95,7 @@ def test_the_backbone_learns_at_a_tenth_unless_told_otherwise():
 def test_rates_of_an_earlier_run_follow_another_lr_unless_they_were_given(tmp_path):
     for flags, expected in (([], (0.001, 0.01)), (["--backbone_lr", "0.3", "--prototype_lr", "0.2"], (0.3, 0.2))):
         saved = {key: value for key, value in vars(parse_train(["--lr", "0.05", *flags])).items() if value is not None}
-        (tmp_path / "opts.yaml").write_text(yaml.safe_dump(saved))
+        (tmp_path / "opts.yaml").write_text(yaml.safe_dump(saved | {"nclasses": 5}))
         found = parse_train(["--config", str(tmp_path / "opts.yaml"), "lr=0.01"])
         assert (found.backbone_lr, found.prototype_lr) == pytest.approx(expected)
 

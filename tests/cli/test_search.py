@@ -284,6 +284,15 @@ def test_people_are_grouped_corrected_and_put_back(indexed, capsys):
         called(capsys, "people", "--camera", "9")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need a permission there")
+def test_a_list_that_is_a_link_stays_one(indexed, capsys):
+    (indexed / "real.csv").write_text("corrected")
+    (indexed / "people.csv").symlink_to("real.csv")
+    called(capsys, "people")
+    assert (indexed / "people.csv").is_symlink() and len(rows_of(indexed / "real.csv")) == 8
+    assert (indexed / "real.previous.csv").read_text() == "corrected"
+
+
 def test_what_is_there_keeps_its_time_unless_a_list_gives_another(indexed, capsys, caplog):
     paths = [f"first/deeper/{number:02}.png" for number in (0, 1)]
     (indexed / "about.csv").write_text("path,time\n" + "".join(f"{path},2026-09-01\n" for path in paths))

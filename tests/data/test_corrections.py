@@ -1,5 +1,7 @@
 """Corrections of labels: a layout with what a list accepts, beside one that stays as it is."""
 
+import shutil
+
 import pytest
 
 import prepare
@@ -67,10 +69,18 @@ def test_what_is_said_of_a_person_in_the_gallery_holds_for_the_queries(layout):
             found = read_split(corrected, split)
             assert (found.labels == 99).sum() == moved.sum(), (kind, split)
             assert (found.labels == 1).sum() == (before.labels == 1).sum() - moved.sum()
+    only = correct(layout, lines[0] + "\n")  # of one image, so not of the person
+    assert (read_split(only, "query").labels == 1).sum() == (query.labels == 1).sum() or len(theirs) == 1
     junk = [f"{split.paths[0].relative_to(layout).as_posix()},{split.labels[0]},junk,-1,0.9,yes"
             for split in (query, multi)]  # fmt: skip
     corrected = correct(layout, "\n".join(junk) + "\n")
     assert [len(names(corrected / split)) for split in ("query", "multi-query")] == [len(query) - 1, len(multi) - 1]
+
+
+def test_junk_that_was_there_before_is_no_person_to_train_on(layout):
+    (layout / "train_all" / "-1").mkdir()
+    shutil.copy(layout / FIRST.partition(",")[0], layout / "train_all" / "-1" / "-1_c1s1_000001_00.jpg")
+    assert "-1" not in read_split(correct(layout, FIRST + "move,7,0.9,yes\n"), "train_all").classes
 
 
 @pytest.mark.parametrize(

@@ -210,7 +210,7 @@ def test_boxes_may_be_tensors_of_any_kind_and_ragged_lists_are_refused(embedder)
     expected = embedder.crops(frame, [[0, 0, 20, 40]])
     boxes = torch.tensor([[0.0, 0, 20, 40]], dtype=torch.bfloat16, requires_grad=True)
     assert np.array_equal(embedder.crops(torch.from_numpy(frame), boxes), expected)
-    with pytest.raises(UserError, match="boxes: expected numbers"):
+    with pytest.raises(UserError, match="boxes: expected an array"):
         embedder.crops(frame, [[0, 0, 20, 40], [0, 0, 20]])
 
 

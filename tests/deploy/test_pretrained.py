@@ -116,7 +116,7 @@ def test_a_folder_keeps_the_threshold_and_its_promise(tmp_path, capsys):
     Image.new("RGB", (32, 64)).save("a.png")
     Path("threshold.json").unlink()
     compare.main(["a.png", "a.png", "--from", "with", "--gpu_ids", "-1"])
-    assert "≥ threshold 0.7500 (with: accepts at most 0.001 of pairs" in capsys.readouterr().out
+    assert "≥ threshold 0.7500 (with/config.json: accepts at most 0.001 of pairs" in capsys.readouterr().out
     command.main(["--name", "run", "--output", "without"])
     embedder = Embedder.from_pretrained("without", device="cpu")
     assert embedder.threshold is None and embedder.promise is None

@@ -114,7 +114,7 @@ def test_flags_of_the_command(tmp_path):
         lines[" ".join(flags)] = [line for line in output.splitlines() if "mAP" in line]
     files = [tmp_path / f"{number}.mat" for number in range(5)]
     assert len({load_result(file)[0].digest() for file in files}) == 5 and all(lines.values())
-    notes = ["", "--adapt_bn", "--camera_norm center", "--camera_norm standardise", "--whiten"]
+    notes = ["plain", "--adapt_bn", "--camera_norm center", "--camera_norm standardise", "--whiten"]
     assert [read_note(file, FLAGS) for file in files] == notes
     run("threshold", "--result", files[2], cwd=tmp_path)  # of features that no single image has
     image = next((people / "query").rglob("*.jpg"))

@@ -6,6 +6,7 @@ from hypothesis import given
 from sklearn.metrics import roc_curve
 
 from person_reid.basics import UserError
+from person_reid.retrieval.results import PLAIN
 from person_reid.retrieval.thresholds import BINS, error_rates, histogram, load_threshold, pair_similarities, roc
 from tests.retrieval.conftest import data_sets, image_set
 
@@ -105,10 +106,19 @@ def test_a_threshold_of_features_extracted_otherwise_is_refused(tmp_path):
     path.write_text('{"threshold": 0.5, "measured_on": "mine net_60", "flags": "--camera_norm center"}')
     assert load_threshold(path, "mine net_60", "--camera_norm center") == 0.5
     with pytest.raises(UserError, match=r"of 'python test\.py --camera_norm center', and these are"):
-        load_threshold(path, "mine net_60")
-    path.write_text('{"threshold": 0.5, "measured_on": "mine net_60", "flags": ""}')
+        load_threshold(path, "mine net_60", PLAIN)
+    assert load_threshold(path) == 0.5  # nobody knows how these were extracted
+    path.write_text('{"threshold": 0.5, "measured_on": "mine net_60", "flags": "plain"}')
     with pytest.raises(UserError, match=r"like those of 'python test\.py --no_flip'"):
         load_threshold(path, "mine net_60", "--no_flip")
+
+
+def test_a_threshold_of_a_folder_is_of_plain_features(tmp_path):
+    (tmp_path / "config.json").write_text('{"threshold": 0.5, "network": {"backbone": "resnet50"}}')
+    for place in (tmp_path, tmp_path / "config.json"):
+        assert load_threshold(place, "mine net_60", PLAIN) == 0.5
+        with pytest.raises(UserError, match="measured on features of"):
+            load_threshold(place, "mine net_60", "--whiten")
 
 
 def test_a_threshold_is_a_number_or_a_file(tmp_path):
