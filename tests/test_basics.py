@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 import threading
+from typing import Any
 
 import pytest
 
@@ -136,7 +137,7 @@ def test_a_folder_is_no_file_to_write(tmp_path):
 @pytest.mark.parametrize("lines", [10, 200_000])
 def test_a_reader_that_has_ended_ends_a_command_without_a_word(lines):
     code = f"from person_reid.cli.main import run_script; run_script(lambda: [print(i) for i in range({lines})])"
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, **pipes) as done:
         assert done.stdout and done.stderr
         done.stdout.close()
