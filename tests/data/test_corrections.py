@@ -6,8 +6,9 @@ import pytest
 
 import prepare
 from person_reid.basics import UserError
-from person_reid.data.corrections import COLUMNS
+from person_reid.data.corrections import COLUMNS, read_corrected
 from person_reid.data.layout import read_split
+from tests.data.conftest import write_image
 from tests.data.test_prepare import names, state
 
 HEAD = ",".join(COLUMNS) + "\n"
@@ -69,12 +70,29 @@ def test_what_is_said_of_a_person_in_the_gallery_holds_for_the_queries(layout):
             found = read_split(corrected, split)
             assert (found.labels == 99).sum() == moved.sum(), (kind, split)
             assert (found.labels == 1).sum() == (before.labels == 1).sum() - moved.sum()
-    only = correct(layout, lines[0] + "\n")  # of one image, so not of the person
-    assert (read_split(only, "query").labels == 1).sum() == (query.labels == 1).sum() or len(theirs) == 1
     junk = [f"{split.paths[0].relative_to(layout).as_posix()},{split.labels[0]},junk,-1,0.9,yes"
             for split in (query, multi)]  # fmt: skip
     corrected = correct(layout, "\n".join(junk) + "\n")
     assert [len(names(corrected / split)) for split in ("query", "multi-query")] == [len(query) - 1, len(multi) - 1]
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        (("yes", "yes", "yes"), {"1": 99, "2": 99}),
+        (("yes", "no", "yes"), {"1": 1, "2": 1}),
+        (("yes", "", ""), {"1": 1, "2": 1}),
+    ],
+)
+def test_queries_follow_only_a_whole_person(answers, expected, tmp_path):
+    images = ["0001_c1_a.png", "0001_c1_b.png", "0001_c2_c.png"]
+    for place in (*(f"gallery/0001/{name}" for name in images), "query/0001/0001_c1_q.png", "query/0001/0001_c2_q.png"):
+        write_image(tmp_path / place)
+    lines = [f"gallery/0001/{name},1,merge,99,0.9,{answer}\n" for name, answer in zip(images, answers, strict=True)]
+    (tmp_path / "list.csv").write_text(HEAD + "".join(lines))
+    found = read_corrected(tmp_path, tmp_path / "list.csv")
+    assert {str(picture.camera): int(picture.identity) for picture in found["query"]} == expected
+    assert [int(picture.identity) for picture in found["gallery"]] == [99 if each == "yes" else 1 for each in answers]
 
 
 def test_junk_that_was_there_before_is_no_person_to_train_on(layout):

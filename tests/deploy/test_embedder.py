@@ -1,7 +1,9 @@
 import logging
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from person_reid.cli.tested import open_embedder
 from person_reid.data.bank import load_bank
 from person_reid.deploy.contents import Contents
 from person_reid.deploy.export import export
+from person_reid.deploy.exported import quiet
 from person_reid.models.factory import create_model
 from person_reid.retrieval.features import extract_features, fused_embedding
 from tests.support import ROOT
@@ -222,7 +225,19 @@ def test_opening_a_network_draws_none_of_the_callers_random_numbers(folder):
     assert torch.equal(torch.rand(2), expected)
 
 
-def test_files_opened_by_several_threads_leave_the_programs_log_as_it_is(folder):
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: person_reid.Embedder(folder / "net.pt", device="cpu"), range(16)))
+def test_files_opened_by_several_threads_leave_the_programs_log_as_it_is():
+    entered = Event()
+
+    def first():
+        with quiet():
+            entered.set()
+            time.sleep(0.1)
+
+    def second():
+        entered.wait()
+        with quiet():
+            time.sleep(0.2)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda work: work(), (first, second)))
     assert logging.root.manager.disable == 0
