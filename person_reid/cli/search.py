@@ -35,7 +35,7 @@ import numpy as np
 from person_reid.basics import UserError, check_target, printable, set_aside, write_csv, write_json
 from person_reid.cli.flags import add_engine, add_runtime, add_tested_network, given_values, testing_parser
 from person_reid.cli.parser import Parser, example_lines
-from person_reid.cli.tested import OF_FEATURES, feature_flags, network_name, open_embedder
+from person_reid.cli.tested import OF_FEATURES, feature_flags, is_run, network_name, open_embedder
 from person_reid.cli.values import THRESHOLD, picture_file, positive, share, some_name
 from person_reid.deploy.embedder import Embedder
 from person_reid.gallery.about import EVERYTHING, About, Filter, about_images, ago, moment, read_abouts
@@ -43,6 +43,7 @@ from person_reid.gallery.build import add_images, agreed, check_network, describ
 from person_reid.gallery.gallery import Gallery, open_gallery
 from person_reid.retrieval.people import group_people, numbered, person_scores
 from person_reid.retrieval.thresholds import DIGITS, accepts, load_promise, load_threshold
+from person_reid.run_folder import RunFolder
 
 ALIKE = ("identity", "camera", "track", "source")  # filters for an equal value
 
@@ -165,7 +166,13 @@ def embedder_of(index: Gallery, options: Namespace) -> Embedder:
     known = index.recall("network") is not None
     flags = agreed(index, given) if known else {name: plain[name] for name in OF_FEATURES} | given
     here = {"gpu_ids": options.gpu_ids, "batchsize": options.batchsize, "runtime": options.runtime}
-    embedder = open_embedder(Namespace(**(plain | flags | here)))
+    described = Namespace(**(plain | flags | here))
+    if known and is_run(described) and not RunFolder(described.name).options_file.exists():
+        raise UserError(
+            f"{index.path}: its network is the run {described.name}, which is not in {Path.cwd()}. Go to the folder "
+            f"that holds model/{described.name}."
+        )
+    embedder = open_embedder(described)
     check_network(index, embedder, flags)
     return embedder
 

@@ -13,6 +13,7 @@ from person_reid.basics import UserError
 from person_reid.cli import search
 from person_reid.gallery import build as indexing
 from person_reid.models.factory import create_model
+from tests.deploy.test_load import save_run
 
 NETWORK = ["--backbone", "test_resnet", "--weights", "net.pth", "--height", "64", "--width", "32"]
 
@@ -304,3 +305,12 @@ def test_what_is_there_keeps_its_time_unless_a_list_gives_another(indexed, capsy
     assert times["00.png"] == times["01.png"] == "2026-09-01 00:00:00" < times["02.png"]
     said(capsys, "index", "first", "--pattern", "no(?P<id>x)")
     assert "--pattern no(?P<id>x): matches none of the 8 images" in caplog.text
+
+
+def test_an_index_of_a_run_says_where_it_has_to_be_searched(folder, capsys, monkeypatch):
+    save_run(backbone="test_resnet")
+    said(capsys, "index", "first", "--name", "run")
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    with pytest.raises(UserError, match=r"its network is the run run, which is not in .*elsewhere\. Go to the folder"):
+        search.main(["query", "../stranger.png", "--index", "../people.index"])
