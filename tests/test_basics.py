@@ -146,4 +146,6 @@ def test_a_reader_that_has_ended_ends_a_command_without_a_word(lines):
 
 def test_a_program_without_a_console_ends_well(monkeypatch):
     monkeypatch.setattr("sys.stdout", None)
-    run_script(lambda: None)
+    ran: list[int] = []
+    run_script(lambda: ran.append(1))
+    assert ran

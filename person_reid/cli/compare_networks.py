@@ -16,15 +16,13 @@ from pathlib import Path
 from person_reid.basics import UserError, check_target, with_ending, write_json
 from person_reid.cli.flags import given_flags
 from person_reid.cli.parser import Parser
-from person_reid.cli.tested import NOT_OF_TEACHERS, network_flags, open_embedder, tested_network
+from person_reid.cli.tested import OF_TESTS, network_flags, open_embedder, tested_network
 from person_reid.cli.values import devices, picture_file, some_path
 from person_reid.data.layout import check_test_sets
 from person_reid.deploy.exported import READABLE, file_size
 from person_reid.deploy.publish import accuracy, milliseconds
 from person_reid.models.weights import SAFETENSORS
 from person_reid.reproduce import page
-
-IGNORED = tuple(flag for flag in NOT_OF_TEACHERS if flag != "gpu_ids")  # of the flags that may follow a network
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -41,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
         check_target(target)
     described = [network_flags(text, options.gpu_ids) for text in options.networks]
     for text, flags in zip(options.networks, described, strict=True):
-        if ignored := given_flags(flags, IGNORED):
+        if ignored := given_flags(flags, OF_TESTS):
             raise UserError(f"--networks {text!r}: {ignored} would be ignored; leave it out.")
     names = short_names(options.networks)
     rows = [measure(name, flags, options.test_dirs) for name, flags in zip(names, described, strict=True)]

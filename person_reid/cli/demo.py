@@ -16,7 +16,7 @@ from person_reid.basics import UserError, printable
 from person_reid.cli.parser import Parser
 from person_reid.cli.values import THRESHOLD, picture_file
 from person_reid.progress import progress
-from person_reid.retrieval.results import FLAGS, NETWORK, RESULT, load_result, read_note
+from person_reid.retrieval.results import FLAGS, NETWORK, RESULT, load_result, read_notes
 from person_reid.retrieval.thresholds import load_promise, load_threshold
 
 SHEET = 10  # queries per sheet
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     if options.query_index and not (options.worst is None and options.camera is None):
         raise UserError("--query_index already names the queries: leave out --worst and --camera.")
     query, gallery = load_result(options.result, paths=True)
-    notes = (read_note(options.result, note) for note in (NETWORK, FLAGS))
+    notes = read_notes(options.result, NETWORK, FLAGS)
     threshold = -1.0 if options.threshold is None else load_threshold(options.threshold, *notes)
 
     from person_reid.show import ranking, sheet  # matplotlib loads slowly: only once the result is known to be good

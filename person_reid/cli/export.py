@@ -45,6 +45,7 @@ def main(argv: list[str] | None = None) -> None:
 def write_file(options: Namespace, tested: TestedNetwork) -> Path:
     """Write the file that the flags describe, say what it is, and return its path."""
     kind, path = chosen_format(options)
+    check_not_weights(path, tested)
     network, (height, width) = load_network(tested), tested.size
     contents = Contents(
         height, width, network.dim, network.pieces, title(options),
@@ -52,7 +53,6 @@ def write_file(options: Namespace, tested: TestedNetwork) -> Path:
         "float16" if options.fp16 else "int8" if options.int8 else "float32", options.tensorrt,
     )  # fmt: skip
     calibration = read_calibration(options.calibrate, height, width) if options.calibrate else None
-    check_not_weights(path, tested)
     deviation = export(network, contents, path, kind, calibration)
     say(path, contents, None if options.calibrate else deviation)  # measured on noise, which no range covers
     if options.int8 and not options.calibrate:

@@ -18,7 +18,7 @@ from person_reid.basics import UserError
 from person_reid.cli.parser import Parser, example_lines
 from person_reid.cli.values import picture_file, positive
 from person_reid.retrieval.metrics import evaluate
-from person_reid.retrieval.results import FLAGS, NETWORK, RESULT, load_result, read_note
+from person_reid.retrieval.results import FLAGS, NETWORK, RESULT, load_result, read_notes
 from person_reid.retrieval.thresholds import error_rates, load_threshold, pair_similarities
 
 
@@ -82,7 +82,7 @@ def histogram(options: Namespace) -> None:
     if options.threshold is None:
         threshold = error_rates(pairs)["all_pairs"]["rules"]["eer"]["threshold"]
     else:
-        threshold = load_threshold(options.threshold, *(read_note(options.result, note) for note in (NETWORK, FLAGS)))
+        threshold = load_threshold(options.threshold, *read_notes(options.result, NETWORK, FLAGS))
     draw_similarities(pairs, threshold, options.save, options.dark)
 
 

@@ -158,6 +158,23 @@ def embedder_of(index: Gallery, options: Namespace) -> Embedder:
 
     Raises UserError for flags that describe another one than the index remembers.
     """
+    flags, network = network_of(index, options)
+    if index.recall("network") is not None and is_run(network) and not RunFolder(network.name).options_file.exists():
+        raise UserError(
+            f"{index.path}: its network is the run {network.name}, which is not in {Path.cwd()}. Go to the folder "
+            f"that holds model/{network.name}."
+        )
+    here = {"gpu_ids": options.gpu_ids, "batchsize": options.batchsize, "runtime": options.runtime}
+    embedder = open_embedder(Namespace(**vars(network) | here))
+    check_network(index, embedder, flags)
+    return embedder
+
+
+def network_of(index: Gallery, options: Namespace) -> tuple[dict[str, Any], Namespace]:
+    """Return the flags that an index remembers or, for a new index, those given; and all flags of test.py with these.
+
+    Raises UserError for flags that describe another network than the index remembers.
+    """
     plain = vars(testing_parser().parse_args([]))
     given = given_values(options, (name for name in OF_FEATURES if hasattr(options, name)))
     for name in ("weights", "engine", "from"):
@@ -165,24 +182,15 @@ def embedder_of(index: Gallery, options: Namespace) -> Embedder:
             given[name] = str(Path(given[name]).resolve())
     known = index.recall("network") is not None
     flags = agreed(index, given) if known else {name: plain[name] for name in OF_FEATURES} | given
-    here = {"gpu_ids": options.gpu_ids, "batchsize": options.batchsize, "runtime": options.runtime}
-    described = Namespace(**(plain | flags | here))
-    if known and is_run(described) and not RunFolder(described.name).options_file.exists():
-        raise UserError(
-            f"{index.path}: its network is the run {described.name}, which is not in {Path.cwd()}. Go to the folder "
-            f"that holds model/{described.name}."
-        )
-    embedder = open_embedder(described)
-    check_network(index, embedder, flags)
-    return embedder
+    return flags, Namespace(**(plain | flags))
 
 
 def threshold_for(index: Gallery, options: Namespace) -> float:
     """Return the least similarity that --threshold allows; -1, which allows all, without the flag."""
     if options.threshold is None:
         return -1.0
-    flags = Namespace(**vars(testing_parser().parse_args([])) | agreed(index, {}))
-    return load_threshold(options.threshold, network_name(flags), feature_flags(flags))
+    _, network = network_of(index, options)
+    return load_threshold(options.threshold, network_name(network), feature_flags(network))
 
 
 def ask(options: Namespace) -> None:

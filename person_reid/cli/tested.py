@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 # Flags that an exported file has decided.
 DECIDED = ("from", *NETWORK_OF_RUN, *NETWORK_OF_FILE, *DESCRIPTION, "ms", "no_norm")
 PREPARED = ("height", "width", "range", "mean", "std", "bgr")  # what a file of another program might lack
-NOT_OF_TEACHERS = ("test_dir", "multi", "result", "json", "gpu_ids", "adapt_bn", "camera_norm", "whiten")
+OF_TESTS = ("test_dir", "multi", "result", "json", "adapt_bn", "camera_norm", "whiten")  # and not of a network
 ALTERING = ("ms", "no_flip", "adapt_bn", "camera_norm", "whiten")  # between these, similarities are not comparable
 OF_FEATURES = (*DECIDED, *PREPARED, "engine", "no_flip", "fp16", "bf16")  # all flags that features depend on
 
@@ -96,10 +96,11 @@ def network_name(options: Namespace) -> str:
 
 def feature_flags(options: Namespace) -> str:
     """Return the flags of test.py that make features differ from those of the network, or PLAIN."""
-    given = {name: value for name in ALTERING if (value := getattr(options, name))}
-    given["ms"] = ",".join(f"{scale**2:g}" for scale in parse_scales(options.ms))
-    words = [f"--{name}" if value is True else f"--{name} {value}" for name, value in given.items()]
-    return " ".join(word for word in words if word != "--ms 1") or PLAIN
+    given = {name: getattr(options, name) for name in ALTERING}
+    areas = ",".join(f"{scale**2:g}" for scale in parse_scales(options.ms))  # 1.0 is 1
+    given["ms"] = areas if areas != "1" else None
+    words = [f"--{name}" if value is True else f"--{name} {value}" for name, value in given.items() if value]
+    return " ".join(words) or PLAIN
 
 
 def own_threshold(options: Namespace) -> str | None:
@@ -196,7 +197,7 @@ def open_teacher(text: str | None) -> Callable[..., Embedder] | None:
     if not text:
         return None
     options = network_flags(text)
-    if ignored := given_flags(options, NOT_OF_TEACHERS):
+    if ignored := given_flags(options, (*OF_TESTS, "gpu_ids")):
         raise UserError(f"--teacher {text}: {ignored} would be ignored; leave it out.")
     settings = _settings(options)
     return partial(Embedder, options.engine or tested_network(options), **settings)

@@ -30,7 +30,7 @@ from person_reid.basics import UserError, with_ending, write_json
 from person_reid.cli.parser import Parser
 from person_reid.cli.values import positive, share
 from person_reid.retrieval.promise import Promise, promised
-from person_reid.retrieval.results import FLAGS, NETWORK, RESULT, FeatureSet, load_result, read_note
+from person_reid.retrieval.results import FLAGS, NETWORK, RESULT, FeatureSet, load_result, read_notes
 from person_reid.retrieval.thresholds import FALSE_POSITIVE_RATES, MEASURED_ON, error_rates, pair_similarities, roc
 
 TESTED = 0  # --gallery_size without a number
@@ -73,10 +73,8 @@ def main(argv: list[str] | None = None) -> None:
         for rate in FALSE_POSITIVE_RATES:
             print(f"  TPR {rules[rate]['tpr']:.4f} at FPR {rate}, threshold {rules[rate]['threshold']:.4f}")
     report = {"threshold": threshold, "rule": args.rule, "result": str(args.result), **found}
-    if network := read_note(args.result, NETWORK):
-        report[MEASURED_ON] = network
-    if flags := read_note(args.result, FLAGS):
-        report[FLAGS] = flags
+    notes = zip((MEASURED_ON, FLAGS), read_notes(args.result, NETWORK, FLAGS), strict=True)
+    report |= {name: note for name, note in notes if note}
     if args.false_match_rate is None:
         print(f"threshold {threshold:.4f} ({args.rule})")
     else:

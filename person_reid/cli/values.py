@@ -15,23 +15,9 @@ from person_reid.basics import UserError, printable
 Number = TypeVar("Number", int, float)
 SIDES = 16, 2048  # pixels of an image, at least and at most
 LONGEST = 4096  # characters of a text, as of a path on Linux
-PICTURES = [
-    "png",
-    "jpg",
-    "jpeg",
-    "pdf",
-    "svg",
-    "svgz",
-    "webp",
-    "tif",
-    "tiff",
-    "eps",
-    "ps",
-    "avif",
-    "gif",
-    "raw",
-    "rgba",
-]  # that some matplotlib can write
+PICTURES = (  # that some matplotlib can write
+    "png", "jpg", "jpeg", "pdf", "svg", "svgz", "webp", "tif", "tiff", "eps", "ps", "avif", "gif", "raw", "rgba",
+)  # fmt: skip
 THRESHOLD = "a number, a file of tools/threshold.py, or a folder of save_pretrained"  # in words
 
 

@@ -81,19 +81,20 @@ class Embedder:
         runtime: str | None = None,
         preparation: Preparation | None = None,
     ) -> None:
-        is_file = isinstance(source, str | Path) and Path(source).suffix.lower() in READABLE
         _check(source, batch_size, dtype, scales, size)
+        file = None if isinstance(source, TestedNetwork) else Path(source)
+        if file and file.suffix.lower() not in READABLE:
+            file = None  # the name of a run or a network
         scales = np.ravel(scales).tolist()
         given = {"weights": weights, "which_epoch": which_epoch != "last"}
-        given |= {"size": any(size), "scales": scales != [1.0]} if is_file else {}
-        if (is_file or isinstance(source, TestedNetwork)) and (ignored := [name for name in given if given[name]]):
+        given |= {"size": any(size), "scales": scales != [1.0]} if file else {}
+        if (file or isinstance(source, TestedNetwork)) and (ignored := [name for name in given if given[name]]):
             raise UserError(f"Embedder: {', '.join(ignored)} would be ignored: the source decides it. Leave it out.")
         device = select_device() if device is None else _usable(device)
-        if is_file:
-            assert not isinstance(source, TestedNetwork)
-            kind = kind_of_file(Path(source), runtime)
-            engine: Engine | None = Engine(source, device, kind, preparation, dtype)
-            self.flips_inside = bool(engine and engine.contents.flip)
+        engine: Engine | None
+        if file:
+            engine = Engine(file, device, kind_of_file(file, runtime), preparation, dtype)
+            self.flips_inside = engine.contents.flip
             if self.flips_inside and not flip:
                 raise UserError(f"{source}: the mirrored image is inside the file; leave --no_flip out.")
         elif preparation:

@@ -85,8 +85,7 @@ def label_errors(features: Features, labels: Labels, cameras: Labels, highest: i
 
     Distractors do not count as similar to anybody. The features must not come from a network that was trained on these
     labels: it would have memorised them. highest: the highest identity that exists; new ones are above it. Raises
-    UserError for junk, for fewer
-    than two identities, and for features that cannot tell the people apart.
+    UserError for junk, for fewer than two identities, and for features that cannot tell the people apart.
     """
     names = np.unique(labels[labels != DISTRACTOR])
     if JUNK in names:

@@ -158,10 +158,15 @@ def load_gallery(path: str | Path) -> FeatureSet:
     return _load(path, ("gallery",), paths=True)[0]
 
 
+def read_notes(path: str | Path, *keys: str) -> list[str]:
+    """Return the texts that are these of NOTES in a file, "" for one that it does not have, like published files."""
+    found = _read(Path(path), list(keys))
+    return [str(np.ravel(found[key])[0]).rstrip(" ") if key in found else "" for key in keys]
+
+
 def read_note(path: str | Path, key: str) -> str:
-    """Return the text that is one of NOTES in a file, or "" if it has none, like published files."""
-    found = _read(Path(path), [key]).get(key)
-    return "" if found is None else str(np.ravel(found)[0]).rstrip(" ")
+    """Return one of NOTES, as read_notes does."""
+    return read_notes(path, key)[0]
 
 
 def _save(path: str | Path, sets: Mapping[str, FeatureSet], notes: Mapping[str, str] | None = None) -> None:

@@ -163,10 +163,7 @@ def load_threshold(text: str | Path, network: str = "", flags: str = "") -> floa
     try:
         report = _report(text)
         threshold = _finite(report["threshold"])
-        of_folder = (
-            Path(text).is_dir() or Path(text).name == CONFIG
-        )  # save_pretrained takes only those of plain features
-        measured, extracted = report.get(MEASURED_ON), report.get(FLAGS, PLAIN if of_folder else flags)
+        measured, extracted = report.get(MEASURED_ON), report.get(FLAGS)
     except FileNotFoundError:
         raise UserError(
             f"--threshold {text}: neither a number nor a file; python tools/threshold.py writes one."
@@ -206,7 +203,9 @@ def with_promise(text: str | Path) -> str:
 def _report(text: str | Path) -> Any:
     """Return the JSON in a file of tools/threshold.py or in a folder of save_pretrained."""
     path = Path(text)
-    return json.loads((path / CONFIG if path.is_dir() else path).read_text(encoding="utf-8"))
+    path = path / CONFIG if path.is_dir() else path
+    report = json.loads(path.read_text(encoding="utf-8"))
+    return {FLAGS: PLAIN} | report if path.name == CONFIG else report  # save_pretrained takes no other threshold
 
 
 def _finite(value: Any) -> float:
