@@ -30,6 +30,7 @@ Northcutt, Jiang, Chuang, Confident Learning: Estimating Uncertainty in Dataset 
 other images); Scott, A Rate of Convergence for Mixture Proportion Estimation, AISTATS 2015 (π).
 """
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,8 +49,10 @@ TAILS = np.array([0.3, 0.5, 0.7, 0.9])  # shares of the highest compared scores,
 LOOK_ALIKES = np.float32(0.5)  # of what looks alike, this share is expected to be the same person
 LIKELY = 0.5  # probability from which an image does not count for its group
 MOST_WRONG = 0.5  # share of labels; features that contradict more of them cannot tell these people apart
+MOST_CONFUSED = 0.1  # share of labels; features that contradict more right ones make the probabilities too high
 NOBODY = -1  # in place of a person
 
+log = logging.getLogger(__name__)
 Labels = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
@@ -102,6 +105,14 @@ def label_errors(features: Features, labels: Labels, cameras: Labels, highest: i
     if wrong > MOST_WRONG:
         raise UserError(
             "the features contradict most labels: this network cannot tell these people apart. Use another."
+        )
+    contradicted = float((doubt > 0).mean())
+    if contradicted > wrong + MOST_CONFUSED:
+        log.warning(
+            "The features contradict %.0f %% of the labels, but only %.0f %% seem to be wrong: this network is weak here, "
+            "and the probabilities are too high.",
+            100 * contradicted,
+            100 * wrong,
         )
     zeros = np.zeros(len(labels), np.float32)
     found = LabelErrors(np.full(len(labels), "move", "U8"), labels.copy(), zeros, np.full_like(zeros, -np.inf))

@@ -8,12 +8,12 @@ from person_reid.retrieval import label_errors as module
 from person_reid.retrieval.label_errors import label_errors
 
 
-def people(seed=0, identities=60, images=16, cameras=4):
+def people(seed=0, identities=60, images=16, cameras=4, noise=0.45):
     """Features (N, 32) of people who differ, in cameras that shift them all; labels that are names, and cameras."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(identities), images)
     seen_by = np.tile(np.arange(cameras), identities * images // cameras)
-    features = rng.normal(size=(identities, 32))[labels] + 0.45 * rng.normal(size=(len(labels), 32))
+    features = rng.normal(size=(identities, 32))[labels] + noise * rng.normal(size=(len(labels), 32))
     features += 0.5 * rng.normal(size=(cameras, 32))[seen_by]
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     return features.astype(np.float32), 10 * labels + 7, seen_by
@@ -47,6 +47,13 @@ def test_right_labels_are_left_alone_and_the_same_seed_finds_the_same():
     assert (found.probability >= 0.3).mean() < 0.01
     assert (np.diff(found.probability[found.order]) <= 0).all()
     np.testing.assert_array_equal(found.probability, again.probability)
+
+
+@pytest.mark.parametrize(("noise", "warned"), [(0.45, False), (1.2, True)])
+def test_features_that_contradict_right_labels_are_remarked(caplog, noise, warned):
+    features, labels, cameras = people(noise=noise)
+    label_errors(features, flipped(labels)[0], cameras)
+    assert ("the probabilities are too high" in caplog.text) == warned
 
 
 def test_evidence_is_that_of_a_slow_loop():
