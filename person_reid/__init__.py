@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from person_reid.basics import UserError as UserError
     from person_reid.deploy.embedder import Embedder as Embedder
+    from person_reid.deploy.load import TestedNetwork as TestedNetwork
     from person_reid.deploy.publish import save_pretrained as save_pretrained
     from person_reid.gallery.index import SearchIndex as SearchIndex
     from person_reid.losses import create as create_loss
@@ -31,9 +32,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 __all__ = [
-    "Embedder", "FeatureSet", "NetworkSpec", "RerankSpec", "SearchIndex", "UserError", "build_model", "create_loss",
-    "create_model", "evaluate", "list_losses", "list_models", "load_result", "load_weights", "rescorer",
-    "save_pretrained", "save_result",
+    "Embedder", "FeatureSet", "NetworkSpec", "RerankSpec", "SearchIndex", "TestedNetwork", "UserError",
+    "build_model", "create_loss", "create_model", "evaluate", "list_losses", "list_models", "load_result",
+    "load_weights", "rescorer", "save_pretrained", "save_result",
 ]  # fmt: skip
 # Where each name lives: module, or module:name there.
 HOMES = {
@@ -42,6 +43,7 @@ HOMES = {
     "NetworkSpec": "models.spec",
     "RerankSpec": "retrieval.rerank",
     "SearchIndex": "gallery.index",
+    "TestedNetwork": "deploy.load",
     "UserError": "basics",
     "build_model": "models.factory",
     "create_loss": "losses:create",

@@ -30,7 +30,6 @@ from person_reid.deploy.load import TestedNetwork, load_network, network_of_run
 from person_reid.deploy.pretrained import CONFIG, find_folder, open_pretrained
 from person_reid.deploy.runtimes import fast_engine, kind_of_file, obstacle_of
 from person_reid.device import select_device
-from person_reid.models.factory import resolve
 from person_reid.models.spec import NetworkSpec
 from person_reid.retrieval.features import LARGEST, SMALLEST, Bank, extract_features, fused_embedding
 from person_reid.retrieval.promise import Promise
@@ -107,7 +106,7 @@ class Embedder:
             elif weights is None:
                 tested = network_of_run(str(source), which_epoch, size)
             else:
-                tested = TestedNetwork(resolve(NetworkSpec(str(source), *size)), str(weights), seed=0)
+                tested = TestedNetwork(NetworkSpec(str(source), *size), str(weights), seed=0)
             engine = fast_engine(tested, runtime or "torch", obstacle_of(device), dtype, scales)
         if engine:
             self.size, self.dim, features = engine.size, engine.contents.dim, engine.features

@@ -19,16 +19,21 @@ log = logging.getLogger(__name__)
 class TestedNetwork:
     """Which network to test.
 
-    spec: its layers and the size of its images, resolved.
+    spec: its layers and the size of its images; a size that it leaves open becomes the network's own.
     weights: "imagenet", "none" or a file.
     num_classes: outputs of its classifier; None leaves the classifier out.
     seed: of the weights that no file holds; None for a run, which holds all.
     """
 
+    __test__ = False  # for pytest, which would take a class of this name for tests
+
     spec: NetworkSpec
     weights: str | Path
     num_classes: int | None = None
     seed: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "spec", resolve(self.spec))
 
     @property
     def from_file(self) -> bool:
@@ -54,7 +59,7 @@ def network_of_run(
     spec = NetworkSpec.of({**options, "backbone": chosen_backbone(options)})
     if ignores_stride(options):
         spec = replace(spec, stride=2)
-    spec = resolve(replace(spec, height=size[0] or spec.height, width=size[1] or spec.width))
+    spec = replace(spec, height=size[0] or spec.height, width=size[1] or spec.width)
     weights = run.weights_file(which_epoch)
     return TestedNetwork(spec, weights, run.num_classes(options))
 

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from person_reid.basics import UserError, describe, first_line
 from person_reid.deploy.load import TestedNetwork
-from person_reid.models.factory import check_network, resolve
+from person_reid.models.factory import check_network
 from person_reid.models.spec import NetworkSpec
 from person_reid.models.weights import SAFETENSORS
 from person_reid.retrieval.thresholds import CONFIG as CONFIG
@@ -44,7 +44,7 @@ def open_pretrained(source: str | Path) -> TestedNetwork:
             f"{weights}: not the weights that {CONFIG} describes: the checksums differ. Copy the folder again."
         )
     check_network(spec)
-    return TestedNetwork(resolve(spec), weights, classes)
+    return TestedNetwork(spec, weights, classes)
 
 
 def find_folder(source: str | Path) -> Path:

@@ -109,8 +109,8 @@ def label_errors(features: Features, labels: Labels, cameras: Labels, highest: i
     contradicted = float((doubt > 0).mean())
     if contradicted > wrong + MOST_CONFUSED:
         log.warning(
-            "The features contradict %.0f %% of the labels, but only %.0f %% seem to be wrong: this network is weak here, "
-            "and the probabilities are too high.",
+            "The features contradict %.0f %% of the labels, but only %.0f %% seem to be wrong: this network is weak "
+            "here, and the probabilities are too high.",
             100 * contradicted,
             100 * wrong,
         )

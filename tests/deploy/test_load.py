@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from person_reid import Embedder
+from person_reid import Embedder, TestedNetwork
 from person_reid.basics import UserError
 from person_reid.cli.flags import testing_parser
 from person_reid.cli.options import parse_train
@@ -220,3 +220,8 @@ def test_options_without_a_number_of_identities_are_refused():
     run.save_options(run.options() | {"nclasses": "abc"})
     with pytest.raises(UserError, match=r"opts\.yaml: nclasses: expected the number of identities"):
         Embedder("run", device="cpu")
+
+
+def test_what_a_description_leaves_open_is_the_networks_own():
+    tested = TestedNetwork(NetworkSpec("osnet_x0_25"), "none")
+    assert tested.size == (256, 128) and Embedder(tested, device="cpu").size == (256, 128)
