@@ -77,9 +77,8 @@ def group_people(
 
     features: (N, D). cameras: (N,), -1 for unknown. known: N names, or "". radius, min_samples: see retrieval.clusters.
     """
-    centred = CameraNorm(features, cameras)(features, cameras)
-    compared = np.where(centred.any(axis=1, keepdims=True), centred, features)  # an image may be its camera's mean
-    labels = dbscan(jaccard_graph(compared, radius), radius, min_samples)
+    graph = jaccard_graph(CameraNorm(features, cameras)(features, cameras), radius)
+    labels = dbscan(graph, radius, min_samples)
     taken = set(known)
     new = (name for number in count(1) if (name := f"person {number:04}") not in taken)
     names = {OUTLIER: ""}

@@ -19,8 +19,8 @@ from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import Features, unit_rows_or_zeros
 
 BATCH = 64  # images per batch; the statistics are means over the batches
-FEWEST = 2  # images of a camera; with fewer, the mean of all cameras stands for its own
 SMALLEST = 1e-6  # standard deviation of a dimension; below it, standardising leaves the dimension as it is
+TINY = 1e-30
 
 
 @torch.inference_mode()
@@ -56,33 +56,46 @@ def reestimate_batch_norms(
 class CameraNorm:
     """Move the features of every camera to a common mean, fitted on one set and applied to others.
 
-        g = (f − mean of f's camera) / ‖·‖,   or, if `scale`, with each dimension divided by the camera's deviation
+        g = (f − m_c) / ‖·‖,   m_c = (n_c b · mean of camera c + w · mean of all) / (n_c b + w)
 
-    features: (N, D). cameras: (N,). A camera with fewer than FEWEST images gets the statistics of all.
+    w is the variance within cameras and b that between them, summed over the dimensions: n_c images say little about
+    their camera if people differ more than cameras do. Both are the estimates of a one-way analysis of variance with
+    random effects (Searle, Casella, McCulloch: Variance Components, 1992, chapter 3).
+
+    features: (N, D). cameras: (N,). scale: also divide each dimension by the deviation, averaged like the mean. A
+    camera without images gets the statistics of all.
     """
 
     def __init__(self, features: Features, cameras: npt.ArrayLike, scale: bool = False) -> None:
         cameras = np.asarray(cameras)
         self.scale = scale
         self.all = self._statistics(features)
-        self.own: dict[int, tuple[Features, Features]] = {}
-        for camera in np.unique(cameras).tolist():
-            images = features[cameras == camera]
-            if len(images) >= FEWEST:
-                self.own[camera] = self._statistics(images)
+        self.own: dict[int, Features] = {}
+        groups = {camera: features[cameras == camera] for camera in np.unique(cameras).tolist()}
+        sizes = np.array([len(group) for group in groups.values()])
+        means = np.stack([group.mean(axis=0) for group in groups.values()])
+        apart = float(sizes @ np.square(means - self.all[0]).sum(axis=1))
+        total = float(np.square(features - self.all[0]).sum())
+        freedom, spread = len(features) - len(groups), len(features) - np.square(sizes).sum() / len(features)
+        within = (total - apart) / max(freedom, 1)
+        between = max(0.0, apart - (len(groups) - 1) * within) / max(spread, 1) if freedom else 0.0
+        for camera, images in groups.items():
+            share = np.float32(len(images) * between / max(len(images) * between + within, TINY))
+            self.own[camera] = share * self._statistics(images) + (1 - share) * self.all
 
-    def _statistics(self, features: Features) -> tuple[Features, Features]:
-        """Return mean and divisor of each dimension, (D,) float32 each."""
-        deviation = features.std(axis=0) if self.scale else np.ones(features.shape[1], np.float32)
-        return features.mean(axis=0), np.where(deviation > SMALLEST, deviation, 1).astype(np.float32)
+    def _statistics(self, features: Features) -> Features:
+        """Return mean and deviation of each dimension, (2, D) float32."""
+        mean = features.mean(axis=0)
+        return np.stack([mean, features.std(axis=0) if self.scale else np.ones_like(mean)])
 
     def __call__(self, features: Features, cameras: npt.ArrayLike) -> Features:
-        """Return features (N, D) of unit length; a feature that equals its camera's mean becomes zero."""
+        """Return features (N, D) of unit length; a feature that equals what is subtracted stays as it is."""
         cameras, moved = np.asarray(cameras), np.empty_like(features)
         for camera in np.unique(cameras).tolist():
-            mean, divisor = self.own.get(camera, self.all)
+            mean, deviation = self.own.get(camera, self.all)
+            divisor = np.where(deviation > SMALLEST, deviation, 1)
             moved[cameras == camera] = (features[cameras == camera] - mean) / divisor
-        return unit_rows_or_zeros(moved)
+        return unit_rows_or_zeros(np.where(moved.any(axis=1, keepdims=True), moved, features))
 
     def of(self, images: FeatureSet) -> FeatureSet:
         """Return a FeatureSet with its features normalised."""

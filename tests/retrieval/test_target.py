@@ -70,22 +70,39 @@ def test_networks_and_images_without_statistics_are_refused():
 @pytest.mark.parametrize("scale", [False, True])
 def test_every_camera_is_moved_to_the_same_mean(scale):
     random = np.random.default_rng(1)
-    features, cameras = random.normal(2, 1, (40, 5)).astype(np.float32), np.arange(40) % 4
-    cameras[0] = 9  # seen once: the statistics of all images stand for its own
+    cameras = np.arange(40) % 4
+    cameras[0] = 9  # seen once
+    features = (random.normal(2, 1, (40, 5)) + random.normal(size=(10, 5))[cameras]).astype(np.float32)
     norm = CameraNorm(features, cameras, scale)
-    slow = []
-    for feature, camera in zip(features, cameras, strict=True):
-        own = features if camera == 9 else features[cameras == camera]
-        moved = (feature - own.mean(0)) / (own.std(0) if scale else 1)
-        slow.append(moved / np.linalg.norm(moved))
+    groups = {camera: features[cameras == camera] for camera in set(cameras.tolist())}
+    within = sum(((each - each.mean(0)) ** 2).sum() for each in groups.values()) / (40 - len(groups))
+    apart = sum(len(each) * ((each.mean(0) - features.mean(0)) ** 2).sum() for each in groups.values())
+    between = (apart - (len(groups) - 1) * within) / (40 - sum(len(each) ** 2 for each in groups.values()) / 40)
+    assert between > 0
+
+    def moved(feature, camera):
+        own = groups.get(camera, features)
+        share = len(own) * between / (len(own) * between + within)
+        mean, deviation = (share * of(own, 0) + (1 - share) * of(features, 0) for of in (np.mean, np.std))
+        away = (feature - mean) / (deviation if scale else 1)
+        return away / np.linalg.norm(away)
+
+    slow = [moved(feature, camera) for feature, camera in zip(features, cameras, strict=True)]
     np.testing.assert_allclose(norm(features, cameras), slow, atol=1e-5)
-    unknown = norm(features[:1], [77])
-    np.testing.assert_allclose(unknown[0], slow[0], atol=1e-5)
+    np.testing.assert_allclose(norm(features[:1], [77])[0], moved(features[0], 77), atol=1e-5)
 
 
-def test_a_feature_at_the_mean_of_its_camera_is_zero():
-    same = np.ones((3, 4), np.float32)
-    assert (CameraNorm(same, [0, 0, 0], scale=True)(same, [0, 0, 0]) == 0).all()
+@pytest.mark.parametrize("images", [1, 2, 20])
+def test_cameras_that_do_not_differ_are_not_told_apart(images):
+    features = np.random.default_rng(3).normal(2, 1, (120, 64)).astype(np.float32)
+    each, one = (CameraNorm(features, cameras) for cameras in (np.arange(120) // images, np.zeros(120)))
+    found, expected = (norm(features, np.arange(120) // images) for norm in (each, one))
+    assert np.einsum("nd,nd->n", found, expected).min() > 0.95
+
+
+def test_a_feature_at_the_mean_of_its_camera_stays():
+    same = np.eye(4, dtype=np.float32)[[1, 1, 1]]
+    np.testing.assert_array_equal(CameraNorm(same, [0, 0, 0], scale=True)(same, [0, 0, 0]), same)
 
 
 def test_whitening_decorrelates_and_evens_out_the_variances():
