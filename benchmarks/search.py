@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.measure import machine
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
-from person_reid.gallery.about import About, Filter
+from person_reid.gallery.about import EVERYTHING, About, Filter
 from person_reid.gallery.index import SearchIndex
 from person_reid.progress import progress
 
@@ -113,7 +113,7 @@ def measure(index):
         )
 
 
-def recall(index, queries, which=None):
+def recall(index, queries, which=EVERYTHING):
     """Return the share of the exact answers that a search finds."""
     answers = (index.search(queries, NEIGHBOURS, exact=exact, among=which) for exact in (False, True))
     pairs = [[{match.path for match in found} for found in answer] for answer in answers]

@@ -7,6 +7,7 @@ among the images that FILTER lets through, in as many parts of its lists as `eff
 from typing import Any
 
 from benchmarks.search import FILTERS, NEIGHBOURS
+from person_reid.gallery.about import EVERYTHING
 from person_reid.gallery.index import SearchIndex
 
 FILTER = FILTERS["one camera, ten days"]
@@ -29,7 +30,7 @@ class Ours:
         self.index.prepare()
 
     def search(self, query, effort, among):
-        found = self.index.search(query[None], NEIGHBOURS, effort is None, FILTER if among else None)[0]
+        found = self.index.search(query[None], NEIGHBOURS, effort is None, FILTER if among else EVERYTHING)[0]
         return [str(match.path) for match in found]
 
     def __len__(self):

@@ -132,10 +132,9 @@ def add(options: Namespace) -> None:
     index.prepare()
 
 
-def asked_for(options: Namespace) -> Filter | None:
-    """Return the Filter that the flags describe, or None if they describe none."""
-    given = {name: getattr(options, name) for name in (*ALIKE, "after", "before")}
-    return Filter(**given) if any(value is not None for value in given.values()) else None
+def asked_for(options: Namespace) -> Filter:
+    """Return the Filter that the flags describe: EVERYTHING if there are none."""
+    return Filter(**{name: getattr(options, name) for name in (*ALIKE, "after", "before")})
 
 
 def delete(options: Namespace) -> None:
@@ -144,7 +143,7 @@ def delete(options: Namespace) -> None:
     if not (given := [name for name in flags if getattr(options, name) is not None]):
         raise UserError(f"forget: say which images: {', '.join(f'--{name}' for name in flags[:-1])} or --expire.")
     which = replace(
-        asked_for(options) or EVERYTHING,
+        asked_for(options),
         image=options.image and os.fsencode(options.image.resolve()),
         before=min(filter(None, (options.before, options.expired)), default=None),
     )
@@ -231,8 +230,9 @@ def recognise(options: Namespace) -> None:
     threshold = threshold_for(index, options)
     features = embedder_of(index, options)(queries)
     groups = [slice(None)] if options.together else [slice(i, i + 1) for i in range(len(queries))]
-    entries = index.entries(replace(asked_for(options) or EVERYTHING, named=""))
-    if not (first := next(entries, None)) and asked_for(options):
+    which = asked_for(options)
+    entries = index.entries(replace(which, named=""))
+    if not (first := next(entries, None)) and which != EVERYTHING:
         raise UserError(f"{options.index}: no image of a known person passes the filters.")
     every = chain([first] if first else [], entries)
     known = (([about.identity or "" for _, about in images], matrix) for images, matrix in every)
@@ -258,7 +258,7 @@ def group(options: Namespace) -> None:
     """Write a list of the images of an index, grouped into people by their features, and draw some of the groups."""
     index = open_gallery(options.index, new=False)
     check_target(options.save)
-    if not (parts := list(index.entries(asked_for(options) or EVERYTHING))):
+    if not (parts := list(index.entries(asked_for(options)))):
         raise UserError(f"{options.index}: no images in it, or none that the filters let through.")
     entries, features = [each for some, _ in parts for each in some], np.concatenate([matrix for _, matrix in parts])
     paths, abouts = zip(*entries, strict=True)

@@ -66,7 +66,7 @@ class SearchIndex(IndexFile):
         return count
 
     def search(
-        self, queries: npt.NDArray[Any], k: int, exact: bool = False, among: Filter | None = None
+        self, queries: npt.NDArray[Any], k: int, exact: bool = False, among: Filter = EVERYTHING
     ) -> list[list[Found]]:
         """Return, for each of the queries (Q, D), at most k Found: the most similar images, nearest first.
 
@@ -75,9 +75,9 @@ class SearchIndex(IndexFile):
         queries = self._checked(queries, "queries", "query {}".format)
         exact = exact or not faiss_is_installed() or not self._is_large()
         if exact:
-            similarities, ids = nearest_of_chunks(queries, self.compared(among or EVERYTHING), k)
+            similarities, ids = nearest_of_chunks(queries, self.compared(among), k)
         else:
-            similarities, ids = self.lists().search(queries, k, self.allowed(among) if among else None)
+            similarities, ids = self.lists().search(queries, k, self.allowed(among) if among != EVERYTHING else None)
         images = self._images(sorted({int(i) for i in ids.flat if i >= 0}))
 
         def found(row: Sequence[float], numbers: Sequence[int]) -> list[Found]:

@@ -130,7 +130,7 @@ class MilvusGallery:
             while rows := found.next():
                 yield [_entry(row) for row in rows], np.array([row["feature"] for row in rows], np.float32)
 
-    def search(self, queries: npt.NDArray[Any], k: int, *, among: Filter | None = None) -> list[list[Found]]:
+    def search(self, queries: npt.NDArray[Any], k: int, *, among: Filter = EVERYTHING) -> list[list[Found]]:
         """Return, for each of the queries (Q, D), at most k Found: the most similar images, nearest first."""
         queries = checked(queries, self._width(), self.path, "queries", "query {}".format)
         answers: list[list[Found]] = []
@@ -139,7 +139,7 @@ class MilvusGallery:
                 found = self.client.search(
                     self.name,
                     queries[start : start + CHUNK].tolist(),
-                    filter=_expression(among or EVERYTHING),
+                    filter=_expression(among),
                     limit=k,
                     output_fields=KNOWN,
                 )
