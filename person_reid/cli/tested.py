@@ -137,10 +137,7 @@ def tested_network(options: Namespace) -> TestedNetwork:
     if folder := getattr(options, "from"):
         if ignored := given_flags(options, (*NETWORK_OF_RUN, *NETWORK_OF_FILE, *DESCRIPTION)):
             raise UserError(f"{ignored} would be ignored: {CONFIG} in {folder} describes the network.")
-        tested = open_pretrained(folder)
-        height, width = tested.size
-        spec = replace(tested.spec, height=options.height or height, width=options.width or width)
-        return replace(tested, spec=spec)
+        return open_pretrained(folder).resized((options.height, options.width))
     if not options.backbone:
         run = run_to_test(options)
         weights = RunFolder(options.name).weights_file(options.which_epoch)

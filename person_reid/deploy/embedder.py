@@ -13,7 +13,6 @@ features = embed.crops(frame, boxes, bgr=True)                    # people in a 
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +99,7 @@ class Embedder:
             raise UserError(f"Embedder: preparation is for an ONNX or OpenVINO file, and {source} is not one.")
         else:
             if isinstance(source, TestedNetwork):
-                spec = source.spec
-                spec = replace(spec, height=size[0] or spec.height, width=size[1] or spec.width)
-                tested = replace(source, spec=spec)
+                tested = source.resized(size)
             elif weights is None:
                 tested = network_of_run(str(source), which_epoch, size)
             else:

@@ -46,6 +46,11 @@ class TestedNetwork:
         assert self.spec.height and self.spec.width, "a resolved spec has a size"
         return self.spec.height, self.spec.width
 
+    def resized(self, size: tuple[int | None, int | None]) -> "TestedNetwork":
+        """Return the same network for images of this (height, width), each of which may be None: as they are."""
+        height, width = self.size
+        return replace(self, spec=replace(self.spec, height=size[0] or height, width=size[1] or width))
+
 
 def network_of_run(
     name: str, which_epoch: str | int = "last", size: tuple[int | None, int | None] = (None, None)
@@ -59,9 +64,8 @@ def network_of_run(
     spec = NetworkSpec.of({**options, "backbone": chosen_backbone(options)})
     if ignores_stride(options):
         spec = replace(spec, stride=2)
-    spec = replace(spec, height=size[0] or spec.height, width=size[1] or spec.width)
     weights = run.weights_file(which_epoch)
-    return TestedNetwork(spec, weights, run.num_classes(options))
+    return TestedNetwork(spec, weights, run.num_classes(options)).resized(size)
 
 
 def load_network(tested: TestedNetwork) -> Network:
