@@ -82,11 +82,7 @@ class Metrics:
 
     def figures(self) -> dict[str, float]:
         """Return {"rank1", "rank5", "rank10", "mAP", "mINP"}, each in [0, 1]."""
-        return {
-            **{f"rank{k}": float(self.rank(k)) for k in (1, 5, 10)},
-            "mAP": float(self.mAP),
-            "mINP": float(self.mINP),
-        }
+        return {**{f"rank{k}": self.rank(k) for k in (1, 5, 10)}, "mAP": self.mAP, "mINP": self.mINP}
 
 
 def evaluate(
