@@ -47,10 +47,11 @@ def best_and_mean(tracks: Sequence[Features], images: Iterable[Named]) -> tuple[
     sums: dict[str, Features] = {}
     for identities, features in images:
         order = np.argsort(identities, kind="stable")
+        features = features[order]
         names, begins = np.unique(np.asarray(identities)[order], return_index=True)
-        cosines = CosineScores(queries, features[order])(0, len(queries))
+        cosines = CosineScores(queries, features)(0, len(queries))
         highest = np.maximum.reduceat(np.maximum.reduceat(cosines, starts, axis=0), begins, axis=1)
-        totals = np.add.reduceat(features[order], begins, axis=0)
+        totals = np.add.reduceat(features, begins, axis=0)
         for name, column, total in zip(names.tolist(), highest.T, totals, strict=True):
             best[name] = np.maximum(best.get(name, column), column)
             sums[name] = sums.get(name, 0) + total
