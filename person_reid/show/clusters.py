@@ -29,7 +29,7 @@ def draw_clusters(
     sizes = np.bincount(clusters[clusters >= 0])
     if not len(sizes):
         return
-    doubt = margins(features, clusters)
+    doubt, seen_by = margins(features, clusters), np.array(cameras)
     means = np.bincount(clusters[clusters >= 0], doubt[clusters >= 0]) / sizes
     kinds = {"Largest": np.argsort(-sizes, kind="stable"), "Most doubtful": np.argsort(means, kind="stable")}
     rows = [
@@ -37,14 +37,14 @@ def draw_clusters(
             f"{kind}: {names[cluster] if names else f'cluster {cluster}'}",
             np.flatnonzero(clusters == cluster),
             paths,
-            np.array(cameras),
+            seen_by,
             f"margin {means[cluster]:.2f}",
         )
         for kind, order in kinds.items()
         for cluster in order[:EACH].tolist()
     ]
     if (clusters < 0).any():
-        rows.append(_row("Outliers", np.flatnonzero(clusters < 0), paths, np.array(cameras)))
+        rows.append(_row("Outliers", np.flatnonzero(clusters < 0), paths, seen_by))
     draw_sheet(rows, save)
 
 
