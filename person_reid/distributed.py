@@ -141,12 +141,12 @@ def join_world(gpu_ids: str = "-1") -> Iterator[World]:
     # PyTorch warns of lost speed.
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     try:
-        yield World(distributed.get_rank(), distributed.get_world_size(), local_rank)
+        yield World(rank, size, local_rank)
     except RuntimeError as error:
         if not any(name in str(error) for name in ("gloo", "Gloo", "NCCL", "Connection closed by peer")):
             raise
         raise UserError(
-            f"Process {os.environ['RANK']} lost the others: one of them has ended, its message is above "
+            f"Process {rank} lost the others: one of them has ended, its message is above "
             f"({first_line(error, 120)}). What was saved is complete: continue with --resume."
         ) from error
     distributed.destroy_process_group()
