@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from person_reid.basics import UserError, did_you_mean
 
+FLOOR = 1e-6  # of the activations that a generalised mean sees
+
 
 class AveragePool(nn.Module):
     """The mean over all positions."""
@@ -37,17 +39,16 @@ class AverageMaxPool(nn.Module):
 class GeneralizedMeanPool(nn.Module):
     """f = (1/N · Σ x^p)^(1/p) over the N positions: the mean at p = 1, the largest value as p → ∞.
 
-    p: the initial power. learn: make it a parameter, `p` in the state dict. Activations below `floor` count as `floor`.
+    p: the initial power. learn: make it a parameter, `p` in the state dict. Activations below FLOOR count as FLOOR.
     Radenović, Tolias, Chum: Fine-tuning CNN Image Retrieval with No Human Annotation, TPAMI 2019, equation 3.
     """
 
-    def __init__(self, p: float = 3.0, learn: bool = False, floor: float = 1e-6) -> None:
+    def __init__(self, p: float = 3.0, learn: bool = False) -> None:
         super().__init__()
-        self.floor = floor
         self.p = nn.Parameter(torch.tensor([float(p)])) if learn else float(p)
 
     def forward(self, maps: Tensor) -> Tensor:
-        maps = maps.float().clamp(min=self.floor)
+        maps = maps.float().clamp(min=FLOOR)
         # Dividing by the largest value keeps the powers from under- or overflowing; f and its gradient do not change.
         largest = maps.detach().amax((2, 3), keepdim=True)
         mean = (maps / largest).pow(self.p).mean((2, 3))
