@@ -78,12 +78,8 @@ class InvertedLists:
 
 def latest_file(source: IndexFile) -> tuple[Path | None, int]:
     """Return (the newest file of lists beside an IndexFile, the last id in it), or (None, 0)."""
-    latest: tuple[Path | None, int] = (None, 0)
-    for file in _files(source):
-        last = int(file.stem.rpartition("-")[2])
-        if last > latest[1]:
-            latest = file, last
-    return latest
+    found = ((file, int(file.stem.rpartition("-")[2])) for file in _files(source))
+    return max(found, key=lambda each: each[1], default=(None, 0))
 
 
 def _files(source: IndexFile) -> Iterator[Path]:
