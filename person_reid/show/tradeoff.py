@@ -73,11 +73,8 @@ def _number(axes: Axes, point: Point, number: int, ink: Any) -> None:
 
 def _name(axes: Axes, point: Point, side: str) -> Annotation:
     """Write the name of a point above its dot, where it begins or ends. side: "left" or "right" of the text."""
-    label = axes.annotate(
-        printable(point.name), (point.cost, point.mean_ap), (0, 9), textcoords="offset points", ha=side
-    )
-    label.set_parse_math(False)
-    return label
+    place, words = (point.cost, point.mean_ap), printable(point.name)
+    return axes.annotate(words, place, (0, 9), textcoords="offset points", ha=side, parse_math=False)
 
 
 def _legend(figure: Figure, names: Sequence[str]) -> None:
