@@ -16,7 +16,6 @@ import resource
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -24,7 +23,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.measure import machine, peak_gigabytes
+from benchmarks.measure import apart, machine, peak_gigabytes
 from benchmarks.search import NEIGHBOURS, images, new_images, timed
 from benchmarks.stores import ENGINES, FILTER
 from person_reid.cli.main import run_script
@@ -53,19 +52,11 @@ def main(argv=None):
     print(f"{machine()}\n\n{COLUMNS}\n|{'---|' * 10}", flush=True)
     for name in names:
         with tempfile.TemporaryDirectory(dir=options.folder, ignore_cleanup_errors=True) as folder:
-            print(apart(measured, name, Path(folder), options.images, queries, truths).result(), flush=True)
+            print(apart(measured, name, Path(folder), options.images, queries, truths), flush=True)
     print(f"\n{HARD.format(options.kills)}\n|---|---|---|", flush=True)
     for name in names:
         lost, together = kills(name, options.dimension, options.kills), at_once(name, options.dimension)
         print(f"| {name} | {lost} | {together} |", flush=True)
-
-
-def apart(work, *arguments):
-    """Start work(*arguments) in a new process, and return its Future."""
-    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
-    future = pool.submit(work, *arguments)
-    pool.shutdown(wait=False)
-    return future
 
 
 def questions(count, dimension, number):
@@ -160,7 +151,7 @@ def kills(name, dimension, number):
             process.kill()
             process.join()
             try:
-                lost += max(0, acknowledged.value - apart(counted, name, Path(folder), dimension).result())
+                lost += max(0, acknowledged.value - apart(counted, name, Path(folder), dimension))
             except Exception as error:
                 return f"{type(error).__name__} after a kill"
     return lost
@@ -170,7 +161,7 @@ def at_once(name, dimension):
     """Return what two processes that add ADDED images each at the same time leave behind, in words."""
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        apart(counted, name, Path(folder), dimension).result()
+        apart(counted, name, Path(folder), dimension)
         counts = [context.Value("i", 0) for _ in range(2)]
         each = [
             context.Process(target=filling, args=(name, Path(folder), dimension, i * ADDED, count))
@@ -181,7 +172,7 @@ def at_once(name, dimension):
         for process in each:
             process.join()
         refused = sum(process.exitcode != 0 for process in each)
-        found = apart(counted, name, Path(folder), dimension).result()
+        found = apart(counted, name, Path(folder), dimension)
     said = sum(count.value for count in counts)
     return f"{'one is refused, ' * (refused == 1)}{'both are refused, ' * (refused == 2)}{found} of {said} images there"
 
