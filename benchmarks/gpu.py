@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import augmentation, losses
 from benchmarks import extraction as extraction_benchmark
-from benchmarks.measure import SIZES, best, best_and_result, machine, make_result
+from benchmarks.measure import ROOT, SIZES, best, best_and_result, machine, make_result
 from benchmarks.training import launched_loop, suite_loop, synchronise, usual_loop
 from person_reid.basics import UserError
 from person_reid.cli import prepare
@@ -47,7 +47,6 @@ from person_reid.retrieval.results import load_result
 from person_reid.retrieval.similarity import DISTANCES
 from person_reid.training.run import run_training
 
-ROOT = Path(__file__).resolve().parent.parent
 MINUTES = 9  # that a part may take
 NETWORKS = {"resnet50": (256, 128, 64), "osnet_x1_0": (256, 128, 64), "swin_base_patch4_window7_224": (224, 224, 32)}
 TINY = {"osnet_x0_25": (64, 32, 8)}  # name: height, width, batch size
