@@ -18,6 +18,7 @@ import os
 import statistics
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -105,33 +106,21 @@ def suite_loop(options, flags, world=None):
     return timed(trainer.batches.of(0), trainer.train_step, options, trainer.device)
 
 
-def forgetful_loop(options, flags):
-    """Return the same for a Trainer whose C library gives large blocks back to the kernel, as it does by default."""
-    with patch("person_reid.device.keep_memory"):
+def without(function, instead, options, flags):
+    """Return the same for a Trainer without a function of person_reid, which returns `instead`."""
+    with patch(f"person_reid.{function}", lambda *_: instead):
         return suite_loop(options, flags)
 
 
-def unfused_loop(options, flags):
-    """Return the same for a Trainer with PyTorch's layers where it would fuse them."""
-    with patch("person_reid.training.trainer.fuse", return_value=False):
-        return suite_loop(options, flags)
+forgetful_loop = partial(without, "device.keep_memory", None)  # the C library gives large blocks back to the kernel
+unfused_loop = partial(without, "training.trainer.fuse", False)  # PyTorch's layers where it would fuse them
+whole_loop = partial(without, "training.run.prune", 0)  # the network keeps channels of zeros
+imitating_loop = partial(without, "device.imitates", False)  # bfloat16 on a processor without instructions for it
 
 
 def launched_loop(options, flags):
     """Return the same for a Trainer that launches a GPU's kernels one by one and does not record its step."""
-    with patch("person_reid.training.trainer.Recorded", side_effect=lambda module: module):
-        return suite_loop(options, flags)
-
-
-def whole_loop(options, flags):
-    """Return the same for a Trainer whose network keeps channels of zeros."""
-    with patch("person_reid.training.run.prune", return_value=0):
-        return suite_loop(options, flags)
-
-
-def imitating_loop(options, flags):
-    """Return the same for a Trainer in bfloat16 on a processor that has no instructions for it."""
-    with patch("person_reid.device.imitates", return_value=False):
+    with patch("person_reid.training.trainer.Recorded", lambda module: module):
         return suite_loop(options, flags)
 
 
