@@ -11,7 +11,6 @@ Together, also with 5 percent, these measure what wrong labels cost a network, a
 tools/label_errors.py win back if all of them are accepted whose probability is at least a half.
 """
 
-import csv
 import sys
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.label_errors import anybody
+from person_reid.basics import write_csv
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
 from person_reid.data.corrections import COLUMNS
@@ -39,13 +39,11 @@ def main(argv=None):
     split = read_split(options.data_dir, "train_all")
     rng = np.random.default_rng(options.seed)
     changed = anybody(None, split.labels, split.cameras, options.percent / 100, rng)
-    with options.save.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(COLUMNS)
-        for i in np.flatnonzero(changed != split.labels):
-            path = split.paths[i].relative_to(options.data_dir).as_posix()
-            rows.writerow([path, split.labels[i], "move", changed[i], "", "yes"])
-    print(f"{options.save}: {(changed != split.labels).sum()} of {len(changed)} labels")
+    wrong = np.flatnonzero(changed != split.labels)
+    paths = [split.paths[i].relative_to(options.data_dir).as_posix() for i in wrong]
+    rows = ((path, split.labels[i], "move", changed[i], "", "yes") for path, i in zip(paths, wrong, strict=True))
+    write_csv(options.save, COLUMNS, rows)
+    print(f"{options.save}: {len(wrong)} of {len(changed)} labels")
 
 
 if __name__ == "__main__":
