@@ -40,8 +40,8 @@ def choose(query: FeatureSet, gallery: FeatureSet, identities: int = 10) -> Feat
     return both.select(np.flatnonzero(np.isin(both.labels, most)))
 
 
-def project(features: Array, method: str | None = None, seed: int = 0) -> tuple[Array, str]:
-    """Project features (N, D) to the plane. Returns points (N, 2) and the name of the method.
+def project(features: Array, method: str | None = None) -> tuple[Array, str]:
+    """Project features (N, D) to the plane. Returns points (N, 2), always the same, and the name of the method.
 
     method: "tsne" (van der Maaten, Hinton, JMLR 2008; needs scikit-learn), "umap" (McInnes, Healy, Melville, 2018;
     needs umap-learn) or "pca"; None takes t-SNE if it is installed, else PCA. Raises UserError if the library of a
@@ -52,27 +52,27 @@ def project(features: Array, method: str | None = None, seed: int = 0) -> tuple[
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     if method is None:
         try:
-            return _tsne(unit, seed), METHODS["tsne"][0]
+            return _tsne(unit), METHODS["tsne"][0]
         except ImportError:
             log.info("t-SNE needs scikit-learn (pip install scikit-learn); the map is by PCA.")
             method = "pca"
     name, reduce, package = METHODS[method]
     try:
-        return reduce(unit, seed), name
+        return reduce(unit), name
     except ImportError:
         raise UserError(f"--method {method}: pip install {package}, or choose --method pca.") from None
 
 
-def project_all(features: Array, most: int = 4000, seed: int = 0) -> tuple[Array, str]:
+def project_all(features: Array, most: int = 4000) -> tuple[Array, str]:
     """Project any number of features (N, D) to the plane as `project` does, in about the time that `most` take.
 
     A random sample of `most` is projected. Every other image lies between the NEAREST of the sample that are most
     similar to it.
     """
     if len(features) <= most:
-        return project(features, seed=seed)
-    sample = np.sort(np.random.default_rng(seed).choice(len(features), most, replace=False))
-    points, method = project(features[sample], seed=seed)
+        return project(features)
+    sample = np.sort(np.random.default_rng(0).choice(len(features), most, replace=False))
+    points, method = project(features[sample])
     found = ExactNeighbours().search(features, features[sample], NEAREST)
     weights = np.maximum(found.similarities, 1e-6)[..., None] ** 8  # near the most similar one, if one stands out
     placed = (points[found.indices] * weights).sum(axis=1) / weights.sum(axis=1)
@@ -80,29 +80,29 @@ def project_all(features: Array, most: int = 4000, seed: int = 0) -> tuple[Array
     return placed, method
 
 
-def _tsne(features: Array, seed: int) -> Array:
+def _tsne(features: Array) -> Array:
     from sklearn.manifold import TSNE
 
     # For unit vectors, Euclidean distance and cosine similarity order pairs in the same way.
     perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
-    return np.asarray(TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(features))
+    return np.asarray(TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(features))
 
 
-def _umap(features: Array, seed: int) -> Array:
+def _umap(features: Array) -> Array:
     from umap import UMAP
 
-    umap = UMAP(n_neighbors=min(15, len(features) - 1), metric="cosine", random_state=seed)
+    umap = UMAP(n_neighbors=min(15, len(features) - 1), metric="cosine", random_state=0)
     return np.asarray(umap.fit_transform(features))
 
 
-def _pca(features: Array, seed: int) -> Array:
+def _pca(features: Array) -> Array:
     centred = features - features.mean(axis=0)
     left, spread, _ = np.linalg.svd(centred, full_matrices=False)
     points = left[:, :2] * spread[:2]
     return np.pad(points, ((0, 0), (0, 2 - points.shape[1])))
 
 
-METHODS: dict[str, tuple[str, Callable[[Array, int], Array], str]] = {
+METHODS: dict[str, tuple[str, Callable[[Array], Array], str]] = {
     "tsne": ("t-SNE", _tsne, "scikit-learn"),
     "umap": ("UMAP", _umap, "umap-learn"),
     "pca": ("PCA", _pca, ""),
