@@ -122,8 +122,7 @@ class DecodingBank:
         return self if part.indices(len(self)) == (0, len(self), 1) else self.whole()[part]
 
     def _with_bar(self) -> Iterable[Pixels]:
-        bar: Iterable[Pixels] = progress(self, total=len(self), desc=f"decoding {self.description}", unit=" images")
-        return bar
+        return progress(self, total=len(self), desc=f"decoding {self.description}", unit=" images")
 
     def whole(self) -> torch.Tensor:
         """Return all images as one tensor, memory-mapped if there is a cache file."""
