@@ -228,12 +228,12 @@ def recognise(options: Namespace) -> None:
     queries = find_images(options.images)
     index = open_gallery(options.index, new=False)
     threshold = threshold_for(index, options)
-    features = embedder_of(index, options)(queries)
     groups = [slice(None)] if options.together else [slice(i, i + 1) for i in range(len(queries))]
     which = asked_for(options)
     entries = index.entries(replace(which, named=""))
     if not (first := next(entries, None)) and which != EVERYTHING:
         raise UserError(f"{options.index}: no image of a known person passes the filters.")
+    features = embedder_of(index, options)(queries)
     every = chain([first] if first else [], entries)
     known = (([about.identity or "" for _, about in images], matrix) for images, matrix in every)
     names, scores = person_scores([features[group] for group in groups], known)
