@@ -15,7 +15,7 @@ system allows them, otherwise copies. The download is never moved, changed or de
 A download that holds only query and gallery is laid out for testing.
 """
 
-from argparse import Namespace
+from argparse import Action, Namespace
 from pathlib import Path
 
 from person_reid.basics import UserError, printable
@@ -28,11 +28,8 @@ from person_reid.data.recognise import find_data_set, with_flags
 from person_reid.data.summary import describe_layout, describe_unlabelled
 
 
-def parse_arguments(argv: list[str] | None = None) -> Namespace:
-    """Return the flags; `drawing` holds those given for drawing people, `reading` those given for reading a data set.
-
-    Raises UserError if they contradict.
-    """
+def preparing_parser() -> tuple[Parser, list[Action]]:
+    """Return the parser of prepare.py, and those of its flags that describe people to draw."""
     parser = Parser(__doc__)
     parser.add_argument("--data_dir", help="folder of the download (default: looked for in the usual places)")
     parser.add_argument("--save_dir", help="folder of the layout (default: pytorch, in the folder of the download)")
@@ -63,6 +60,15 @@ def parse_arguments(argv: list[str] | None = None) -> Namespace:
         synthetic.add_argument("--distractors", type=int, help="pictures of strangers in the gallery (default: 300)"),
         synthetic.add_argument("--junk", type=int, help="badly cropped pictures in the gallery (default: 100)"),
     ]
+    return parser, drawn
+
+
+def parse_arguments(argv: list[str] | None = None) -> Namespace:
+    """Return the flags; `drawing` holds those given for drawing people, `reading` those given for reading a data set.
+
+    Raises UserError if they contradict.
+    """
+    parser, drawn = preparing_parser()
     options = parser.parse_args(argv)
     drawing = {action.dest: value for action in drawn if (value := getattr(options, action.dest)) is not None}
     if drawing and not options.synthetic:
