@@ -95,7 +95,7 @@ def run_process(*arguments):
 
 def peak_gigabytes(usage):
     """Return the peak resident memory from os.wait4 or resource.getrusage; Linux counts kilobytes, macOS bytes."""
-    return usage.ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6)
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
 def apart(work, *arguments):

@@ -80,13 +80,20 @@ def with_ending(path: str | Path, ending: str, *known: str) -> Path:
 
 
 def in_order(pool: Executor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int) -> Iterator[Result]:
-    """Yield work(item) for each item, in order, while the pool already works on the next `ahead` items."""
+    """Yield work(item) for each item, in order, while the pool already works on the next `ahead` items.
+
+    What has not begun when the caller stops is never done.
+    """
     left = iter(items)
     running = deque(pool.submit(work, item) for item in islice(left, ahead))
-    while running:
-        done = running.popleft().result()
-        running.extend(pool.submit(work, item) for item in islice(left, 1))
-        yield done
+    try:
+        while running:
+            done = running.popleft().result()
+            running.extend(pool.submit(work, item) for item in islice(left, 1))
+            yield done
+    finally:
+        for future in running:
+            future.cancel()
 
 
 @contextmanager
@@ -127,21 +134,23 @@ def whole_folder(path: str | Path, mark: str) -> Iterator[Path]:
 
     Raises UserError, before anything is written, if `path` is another folder or a file.
     """
+    place = Path(path).resolve()
+    temporary, older = (place.with_name(f".{place.name}.{what}") for what in ("partial", "older"))
+    if older.exists() and not place.exists():  # a process was killed between the two renames below
+        older.rename(place)
     check_folder(path, mark)
-    path = Path(path).resolve()
-    temporary, older = (path.with_name(f".{path.name}.{what}") for what in ("partial", "older"))
     for left_behind in (temporary, older):
         shutil.rmtree(left_behind, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
         yield temporary
         (temporary / mark).write_text("\n".join(_files_in(temporary)), encoding="utf-8")
-        if path.exists():
-            path.rename(older)
-        temporary.rename(path)
+        if place.exists():
+            place.rename(older)
+        temporary.rename(place)
     finally:
-        if older.exists() and not path.exists():
-            older.rename(path)
+        if older.exists() and not place.exists():
+            older.rename(place)
         for left_behind in (temporary, older):
             shutil.rmtree(left_behind, ignore_errors=True)
 

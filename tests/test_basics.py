@@ -1,8 +1,11 @@
 import errno
+import itertools
 import os
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -11,8 +14,10 @@ from person_reid.basics import (
     UserError,
     atomic_write,
     did_you_mean,
+    in_order,
     only_writer,
     printable,
+    whole_folder,
     with_ending,
 )
 from person_reid.cli.main import run_script
@@ -149,3 +154,21 @@ def test_a_program_without_a_console_ends_well(monkeypatch):
     ran: list[int] = []
     run_script(lambda: ran.append(1))
     assert ran
+
+
+def test_what_has_not_begun_is_not_done_once_the_caller_stops():
+    begun = []
+    with ThreadPoolExecutor(1) as pool:
+        results = in_order(pool, lambda item: (begun.append(item), time.sleep(0.01)), itertools.count(), ahead=100)
+        next(results)
+        results.close()
+    assert len(begun) < 10
+
+
+def test_a_folder_outlasts_a_kill_between_the_two_renames(tmp_path):
+    with whole_folder(tmp_path / "look", ".mark") as folder:
+        (folder / "page.html").write_text("old")
+    (tmp_path / "look").rename(tmp_path / ".look.older")
+    with pytest.raises(ZeroDivisionError), whole_folder(tmp_path / "look", ".mark"):
+        raise ZeroDivisionError
+    assert (tmp_path / "look" / "page.html").read_text() == "old"

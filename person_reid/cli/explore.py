@@ -72,8 +72,8 @@ def images_in(place: str) -> Images:
     from person_reid.show.explorer_images import Images, person_name
 
     index = open_gallery(place, new=False)
-    if not 0 < len(index) <= EXACT:
-        raise UserError(f"{place}: {len(index):,} images; expected 1 to {EXACT:,}, all of which the page compares.")
+    if not 3 <= len(index) <= EXACT:
+        raise UserError(f"{place}: {len(index):,} images; expected 3 to {EXACT:,}, all of which the page compares.")
     chunks, features = zip(*index.entries(), strict=True)
     entries = [entry for chunk in chunks for entry in chunk]
     return Images(

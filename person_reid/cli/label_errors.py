@@ -94,7 +94,7 @@ def highest_identity(layout: Path) -> int:
 def keep_decisions(table: Path) -> None:
     """Set an earlier list aside if somebody has filled in its column `accept`, and say where it is."""
     try:
-        decided = table.exists() and any((row["accept"] or "").strip() for row in read_csv(table, ("accept",)))
+        decided = table.exists() and any((row["accept"] or "").strip() for _, row in read_csv(table, ("accept",)))
     except UserError:  # not such a list
         return
     if decided:

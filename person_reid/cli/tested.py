@@ -122,7 +122,7 @@ def check_result_of(options: Namespace) -> None:
     """
     found, asked = read_note(options.result, NETWORK), network_name(options)
     problem = f"{options.result}: holds the features of {found!r}, not of {asked!r}."
-    if Path(found).suffix in READABLE:
+    if Path(found).suffix.lower() in READABLE:
         log.warning(problem)
     elif found and found != asked:
         raise UserError(f"{problem} Name that network, or extract the features of this one with test.py.")

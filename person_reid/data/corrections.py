@@ -116,7 +116,7 @@ def read_list(file: Path, identities: Mapping[str, int]) -> list[Correction]:
     """
     found: list[Correction] = []
     accepted: dict[str, int] = {}
-    for line, row in enumerate(read_csv(file, COLUMNS), 2):
+    for line, row in read_csv(file, COLUMNS):
         path, identity, proposal, new, probability, accept = ((row[column] or "").strip() for column in COLUMNS)
 
         def refuse(what: str, line: int = line) -> UserError:

@@ -85,7 +85,7 @@ def own_csv(
         raise UserError("--dataset csv: name the file with --csv FILE; its columns are path,identity,camera,split.")
     rows = read_csv(Path(csv), ("path", "identity"), ("camera", "split"))
     splits: Splits = defaultdict(list)
-    for line, row in enumerate(rows, 2):
+    for line, row in rows:
         path, identity = (row["path"] or "").strip(), (row["identity"] or "").strip()
         split = SPLIT_NAMES.get((row.get("split") or "train").strip().lower())
         if not path or not identity or split is None:
@@ -94,7 +94,7 @@ def own_csv(
     all_there(splits, data_dir)
     _check_readable(splits, csv)
     _check_owners(splits, csv)
-    if rows and "split" in rows[0]:
+    if "split" in rows[0][1]:
         _refuse_drawing(f"{csv} has a column split", test_fraction, seed)
         return with_queries(splits)
     return draw_split(splits[TRAIN], test_fraction, seed)
@@ -184,12 +184,16 @@ def _check_owners(splits: Splits, csv: str | Path) -> None:
         raise UserError(f"{csv}: {len(wrong)} image(s) of more than one identity:\n{some_of(wrong)}")
 
 
-def read_csv(file: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> list[dict[str, str]]:
-    """Return the lines of a CSV file below its first, which names the columns. Raises UserError if some are missing."""
+def read_csv(file: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> list[tuple[int, dict[str, str]]]:
+    """Return (number, {column: value}) of each line of a CSV file below its first, which names the columns.
+
+    Empty lines are left out. Raises UserError if a column is missing, or if the file is damaged.
+    """
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:  # spreadsheets write a byte order mark
             reader = DictReader(lines)
-            rows, names = list(reader), reader.fieldnames or ()
+            rows = [(reader.line_num, row) for row in reader]
+            names = reader.fieldnames or ()
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: not UTF-8 ({error}). Save it as UTF-8.") from error
     except CSVError as error:
@@ -199,7 +203,7 @@ def read_csv(file: Path, columns: Sequence[str], optional: Sequence[str] = ()) -
         raise UserError(f"{file}: expected the columns {expected} in the first line; found {found}.")
     if not rows:
         raise UserError(f"{file}: nothing is listed below the first line.")
-    if any("\0" in str(value) for row in rows for value in row.values()):
+    if any("\0" in str(value) for _, row in rows for value in row.values()):
         raise UserError(f"{file}: damaged: it holds a zero byte. Save it again.")
     return rows
 

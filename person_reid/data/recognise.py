@@ -78,7 +78,7 @@ def _has_names(folder: Path, known_set: DataSet) -> bool:
         return True
     part = folder / known_set.requires[0].split("|")[0]
     entries = part.iterdir() if part.is_dir() else ()
-    image = next((path.name for path in entries if is_image(path.name)), "")
+    image = min((path.name for path in entries if is_image(path.name)), default="")
     return re.search(known_set.file_name, f"{folder.resolve().name}/{image}") is not None
 
 

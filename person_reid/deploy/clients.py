@@ -115,7 +115,7 @@ def _export_openvino(network: Network, contents: Contents, path: Path) -> float:
     with atomic_write(path) as new_path, atomic_write(weights) as new_weights:
         new_path.touch()  # a folder that cannot be written to is found before the work
         new_weights.touch()
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             onnx, written = Path(folder) / "network.onnx", Path(folder) / "network.xml"
             export(network, contents, onnx, "onnx")
             openvino.save_model(openvino.Core().read_model(onnx), written, compress_to_fp16=False)

@@ -169,7 +169,7 @@ def _quantised(model: Any) -> Any:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     del model.graph.value_info[:]  # the exporter's shapes are wrong once weights are reordered
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         quantised = Path(folder) / "int8.onnx"
         quantize_dynamic(model, quantised, weight_type=QuantType.QUInt8)  # signed: no kernel for convolutions
         return onnx.load(quantised)

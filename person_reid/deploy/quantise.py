@@ -54,7 +54,7 @@ def static_int8(content: bytes, images: np.ndarray[Any, Any], about: dict[str, s
     """
     import onnx
 
-    with quiet(), tempfile.TemporaryDirectory() as folder:
+    with quiet(), tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         model, ranges = _calibrated(content, images if len(images) < HELD_OUT else _without_held_out(images), folder)
         layers = [node.name for node in model.graph.node if node.op_type in LAYERS]
         probes, held_out = images[:: -(-len(images) // PROBES)], images[::HELD_OUT]

@@ -66,7 +66,7 @@ UNKNOWN, EVERYTHING = About(), Filter()
 def moment(text: str) -> str:
     """Return a date or time in ISO 8601, such as 2026-11-01 or 2026-11-01T09:30, as it is stored: local, in seconds."""
     try:
-        found = datetime.fromisoformat(text.strip())
+        found = datetime.fromisoformat(re.sub("Z$", "+00:00", text.strip()))  # Python 3.10 does not know Z
         return stored(found.astimezone() if found.tzinfo else found)
     except (ValueError, OverflowError):
         raise UserError(f"{text!r}: no such time; expected 2026-11-01 or 2026-11-01T09:30:00.") from None
@@ -127,7 +127,7 @@ def _compiled(pattern: str, paths: Sequence[Path]) -> re.Pattern[str]:
 def read_abouts(csv: Path, needed: Sequence[str] = ("path",)) -> dict[Path, About]:
     """Return what a CSV file says of images. Raises UserError if it lacks a needed column, and for an invalid time."""
     listed = {}
-    for line, row in enumerate(read_csv(csv, needed, About._fields), 2):
+    for line, row in read_csv(csv, needed, About._fields):
         values = {name: (row.get(name) or "").strip() or None for name in About._fields}
         try:
             known = About(**values | {"time": values["time"] and moment(values["time"])})

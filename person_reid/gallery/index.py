@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from person_reid.basics import UserError
 from person_reid.gallery.about import EVERYTHING, UNKNOWN, About, Filter
 from person_reid.gallery.index_file import IndexFile
 from person_reid.gallery.inverted_lists import InvertedLists, delete_lists, faiss_is_installed
@@ -70,8 +71,11 @@ class SearchIndex(IndexFile):
     ) -> list[list[Found]]:
         """Return, for each of the queries (Q, D), at most k Found: the most similar images, nearest first.
 
-        exact: compare with all images, however many there are. among: search only these.
+        exact: compare with all images, however many there are. among: search only these. Raises UserError if k is not
+        positive, and for queries that the index cannot compare with its features.
         """
+        if k < 1:
+            raise UserError(f"k {k}: expected 1 or more.")
         queries = self._checked(queries, "queries", "query {}".format)
         exact = exact or not faiss_is_installed() or not self._is_large()
         if exact:

@@ -9,6 +9,7 @@ Wang et al., Ranked List Loss for Deep Metric Learning, CVPR 2019, equations 4 t
 import torch
 from torch.nn import functional as F
 
+from person_reid.basics import UserError
 from person_reid.losses.base import FeatureLoss, cosine_similarities, euclidean_distances, pair_masks
 
 ITERATIONS = 10  # of k-means
@@ -28,6 +29,7 @@ class RankedListLoss(FeatureLoss):
         negative_temperature: float = 1.0, clusters: int = 0,
     ) -> None:  # fmt: skip
         super().__init__()
+        check_clusters(clusters, 0)
         self.alpha, self.margin, self.balance, self.clusters = alpha, margin, balance, clusters
         self.positive_temperature, self.negative_temperature = positive_temperature, negative_temperature
 
@@ -56,6 +58,7 @@ class ClusteredRankedListLoss(FeatureLoss):
         negative_temperature: float = 1.0, clusters: int = 8,
     ) -> None:  # fmt: skip
         super().__init__()
+        check_clusters(clusters, 1)
         self.alpha, self.margin, self.balance, self.clusters = alpha, margin, balance, clusters
         self.negative_temperature = negative_temperature
 
@@ -79,6 +82,12 @@ def weighted_violation(violation: torch.Tensor, mask: torch.Tensor, temperature:
     exponent = exponent - exponent.detach().where(mask, 0).amax(1, keepdim=True)  # else a high temperature overflows
     weights = exponent.where(mask, -1e4).exp()
     return (weights * violation).sum(1) / weights.sum(1).clamp(min=0.5)  # the largest weight is 1; a row may have none
+
+
+def check_clusters(clusters: int, fewest: int) -> None:
+    """Raise UserError for fewer clusters than that."""
+    if clusters < fewest:
+        raise UserError(f"clusters {clusters}: expected {fewest} or more.")
 
 
 def in_one_cluster(features: torch.Tensor, clusters: int) -> torch.Tensor:

@@ -109,9 +109,12 @@ class Whitening:
 
     features: (N, D). Whitening as in Jégou and Chum, Negative Evidences and Co-occurrences in Image Retrieval: The
     Benefit of PCA and Whitening, ECCV 2012, but half of it, and shrunk by λ̄: both are better (docs/adaptation.md).
+    Raises UserError for a single image.
     """
 
     def __init__(self, features: Features) -> None:
+        if len(features) < 2:
+            raise UserError("--whiten: a single image has no statistics. Leave the flag out.")
         self.mean = features.mean(axis=0)
         eigenvalues, vectors = np.linalg.eigh(np.cov(features.T.astype(np.float64)))
         damped = np.maximum(eigenvalues, 0) + max(eigenvalues.mean(), SMALLEST**2)

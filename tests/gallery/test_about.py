@@ -11,7 +11,7 @@ from PIL import Image
 from person_reid.basics import UserError
 from person_reid.gallery import index as module
 from person_reid.gallery import inverted_lists
-from person_reid.gallery.about import EVERYTHING, About, Filter, about_images, ago, moment
+from person_reid.gallery.about import EVERYTHING, About, Filter, about_images, ago, moment, read_abouts
 from person_reid.gallery.index import SearchIndex
 from tests.retrieval.conftest import clusters
 
@@ -256,6 +256,12 @@ def test_what_is_known_comes_from_the_list_the_name_exif_or_the_file(tmp_path):
         about_images(paths, tmp_path / "list.csv")
 
 
+def test_the_line_at_fault_is_that_of_the_file(tmp_path):
+    (tmp_path / "list.csv").write_text("path,time\n\n\na.jpg,2026-11-01\nb.jpg,yesterday\n")
+    with pytest.raises(UserError, match=r"list\.csv, line 5: 'yesterday'"):
+        read_abouts(tmp_path / "list.csv")
+
+
 def test_years_have_four_digits():
     assert ago("60000w") < "0999"
     assert moment("0876-01-02") == "0876-01-02 00:00:00"
@@ -265,6 +271,7 @@ def test_years_have_four_digits():
 
 def test_times_and_ages():
     assert moment("2026-11-01") == "2026-11-01 00:00:00" and moment(" 2026-11-01T09:30 ") == "2026-11-01 09:30:00"
+    assert moment("2026-11-01T09:30Z") == moment("2026-11-01T09:30+00:00")
     for text, delta in (("12h", timedelta(hours=12)), ("30d", timedelta(days=30)), ("4w", timedelta(weeks=4))):
         assert abs(datetime.fromisoformat(ago(text)) - (datetime.now() - delta)) < timedelta(seconds=5)
     for text in ("30", "d", "-1d", "1y"):

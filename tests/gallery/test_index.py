@@ -56,6 +56,8 @@ def test_exact_search_is_a_sort_of_all_similarities(features, tmp_path, monkeypa
     answers = index.search(queries, 7)
     assert paths(answers) == [[f"{i}.jpg" for i in row] for row in order]
     np.testing.assert_allclose([a.similarity for a in answers[3]], (queries @ features.T)[3, order[3]], atol=1e-6)
+    with pytest.raises(UserError, match="k 0: expected 1 or more"):
+        index.search(queries, 0)
 
 
 def test_more_answers_than_images(features, tmp_path):

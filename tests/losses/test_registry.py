@@ -26,6 +26,9 @@ def test_unknown_names_and_settings_are_answered_with_the_known_ones():
         losses.create("arcface", dim=8)
     with pytest.raises(UserError, match="dim"):
         losses.create("verification")
+    for name in ("cranked", "ranked_kmeans"):
+        with pytest.raises(UserError, match="clusters -1: expected [01] or more"):
+            losses.create(name, clusters=-1)
     with pytest.raises(UserError, match="mining"):
         losses.create("triplet", mining="hardest")
     with pytest.raises(UserError, match="soft margin"):
