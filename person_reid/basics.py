@@ -165,7 +165,7 @@ def check_folder(path: str | Path, mark: str) -> None:
     written = {mark, *(path / mark).read_text(encoding="utf-8").splitlines()}
     further = [] if written == {mark} else [name for name in _files_in(path) if name not in written]
     if further:  # the mark of an earlier version lists nothing
-        raise UserError(f"{path}: holds {further[0]}, which this command has not written. Move it elsewhere first.")
+        raise UserError(f"{path}: holds {further[0]}, which this command did not write. Move it elsewhere first.")
 
 
 def _files_in(folder: Path) -> list[str]:

@@ -120,7 +120,7 @@ def autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
 def computed_in(device: torch.device, dtype: torch.dtype | None) -> torch.dtype | None:
     """Return the type to compute in where `dtype` is asked for; None means float32, as argument and as result.
 
-    PyTorch imitates a type that a processor lacks, and takes ten times as long as in float32, which replaces it. The
+    PyTorch emulates a type that a processor lacks, and takes ten times as long as in float32, which replaces it. The
     first time, the log says so.
     """
     if dtype is None or not imitates(device, dtype):
@@ -142,7 +142,7 @@ def imitates(device: torch.device, dtype: torch.dtype) -> bool:
 
 @cache
 def _tell_of_float32(dtype: torch.dtype) -> None:
-    log.warning("--%s: PyTorch would imitate %s on this processor, so float32 takes its place.", _flag(dtype), dtype)
+    log.warning("--%s: PyTorch would emulate %s on this processor, so float32 takes its place.", _flag(dtype), dtype)
 
 
 def _flag(dtype: torch.dtype) -> str:

@@ -136,4 +136,4 @@ def test_a_type_that_the_processor_lacks_is_not_imitated(dtype, computes, monkey
     for _ in range(2):
         with autocast(torch.device("cpu"), dtype):
             assert torch.nn.Linear(2, 2)(torch.ones(1, 2)).dtype == (dtype if computes else torch.float32)
-    assert caplog.text.count(f"--{name}: PyTorch would imitate {dtype}") == (not computes)
+    assert caplog.text.count(f"--{name}: PyTorch would emulate {dtype}") == (not computes)

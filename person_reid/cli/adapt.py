@@ -108,7 +108,7 @@ def adapting_parser() -> Parser:
     clusters.add_argument("--steps", type=positive(int), default=usual.steps, help="batches per epoch")
     clusters.add_argument("--radius", type=share, default=usual.radius, help="largest Jaccard distance of neighbours")
     clusters.add_argument(
-        "--min_samples", type=positive(int), default=usual.min_samples, help="neighbours that begin a cluster"
+        "--min_samples", type=positive(int), default=usual.min_samples, help="neighbours needed to begin a cluster"
     )
     clusters.add_argument("--k1", type=positive(int), default=usual.k1, help="size of the reciprocal neighbourhoods")
     clusters.add_argument("--k2", type=positive(int), default=usual.k2, help="neighbours that are averaged")

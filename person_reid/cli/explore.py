@@ -131,9 +131,9 @@ def parse(argv: list[str] | None) -> Namespace:
     parser = Parser(__doc__)
     parser.add_argument("--result", type=Path, help=f"features written by test.py (default: {RESULT})")
     parser.add_argument("--other", type=Path, help="features of another network, to compare with")
-    text = "search index of tools/search.py, instead of a result: no queries, and no figures"
+    text = "search index to show instead of a result, without queries and figures"
     parser.add_argument("--index", metavar="FILE", help=text)
-    text = "list of tools/label_errors.py, to decide about; its images are read from the .mat file beside it"
+    text = "list from tools/label_errors.py, to accept or reject; its images are read from the .mat file beside it"
     parser.add_argument("--label_errors", type=Path, metavar="FILE.csv", help=text)
     parser.add_argument("--test_dir", help="folder that holds query and gallery, if the images have moved")
     parser.add_argument("--save", type=Path, default=Path("look"), help="folder to write, or one file: NAME.html")

@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     command.add_argument("--ranks", type=int, default=50, help="last rank to draw")
     command = add("histogram", histogram)
     command.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")
-    command.add_argument("--threshold", help="a number, or a file of tools/threshold.py (default: equal error rate)")
+    command.add_argument("--threshold", help="a number, or a file from tools/threshold.py (default: equal error rate)")
     command = add("map", embedding)
     command.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")
     command.add_argument(

@@ -155,7 +155,7 @@ def add_training_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--optimizer", choices=OPTIMIZERS, default="sgd", help="sgd uses Nesterov momentum 0.9")
     group.add_argument("--weight_decay", type=weight, default=5e-4, help="weight decay, applied to all weights")
     group.add_argument("--balance", type=weight, metavar="SCALE",
-        help="first give the convolutions in front of batch norms weights of this root mean square, such as 0.1: the "
+        help="first scale the convolutions in front of batch norms to this root mean square, such as 0.1: the "
         "network computes the same, and with Adam its layers learn alike; 0 leaves them as they are",
     )  # fmt: skip
     group.add_argument("--schedule", choices=SCHEDULES, help="schedule of the learning rate (default: step)")
@@ -176,7 +176,7 @@ def add_training_flags(group: argparse._ArgumentGroup) -> None:
         help="mode of torch.compile; on a CPU, OSNet's fused layers may take the default mode's place",
     )
     group.add_argument("--no_tf32", action="store_true", help="use full float32 on GPUs that support TF32")
-    group.add_argument("--FSGD", action="store_true", help="fused SGD, which is used without this flag, too")
+    group.add_argument("--FSGD", action="store_true", help="fused SGD, which is used with or without this flag")
     group.add_argument("--fp16", action="store_true", help="mixed precision with float16")
     group.add_argument("--bf16", action="store_true", help="mixed precision with bfloat16")
     group.add_argument("--wa", action="store_true", help="average the weights over the last fifth of the epochs")
@@ -221,10 +221,10 @@ def testing_parser(text: str | None = "") -> Parser:
     features.add_argument("--no_norm", action="store_true", help="keep the features' length; use Euclidean distance")
     features.add_argument("--fp16", action="store_true", help="extract in float16")
     features.add_argument("--bf16", action="store_true", help="extract in bfloat16")
-    features.add_argument("--adapt_bn", action="store_true", help="batch-norm statistics of the gallery's images")
+    features.add_argument("--adapt_bn", action="store_true", help="use batch-norm statistics of the gallery's images")
     features.add_argument(
         "--camera_norm", nargs="?", const="center", choices=("center", "standardise"),
-        help="give the features of every camera the same mean (and, by standardise, deviation)",
+        help="give the features of every camera the same mean (with standardise, also the same deviation)",
     )  # fmt: skip
     features.add_argument("--whiten", action="store_true", help="make the features' dimensions uncorrelated")
     return parser
@@ -249,7 +249,7 @@ def add_tested_network(parser: argparse.ArgumentParser) -> None:
     file.add_argument("--weights", metavar="FILE", help="weight file of --backbone; none for random weights")
     file.add_argument("--seed", type=whole, default=0, help="seed of the random weights")
     folder = parser.add_argument_group("network of a folder")
-    folder.add_argument("--from", metavar="FOLDER", help="of tools/save_pretrained.py, or owner/name on Hugging Face")
+    folder.add_argument("--from", metavar="FOLDER", help="from tools/save_pretrained.py, or owner/name on Hugging Face")
     described = parser.add_argument_group(
         "description of the network",
         "A run is described by model/NAME/opts.yaml; these flags must agree with it. A weight file is described by\n"
@@ -258,7 +258,7 @@ def add_tested_network(parser: argparse.ArgumentParser) -> None:
     add_shape_flags(described)
     add_published_networks(described)
     parser.set_defaults(**dict.fromkeys(("stride", "neck", "head", "linear_num")))  # None: the flag was not given
-    both = parser.add_argument_group("network of either")
+    both = parser.add_argument_group("size of the images")
     both.add_argument("--height", type=side, help="height of the images (default: the network's)")
     both.add_argument("--width", type=side, help="width of the images (default: the network's)")
 
@@ -270,10 +270,14 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         "A file of tools/export.py, which describes itself, or an ONNX or OpenVINO file of another program that takes\n"
         "colour images; if it leaves their size open, --height and --width give it.",
     )
-    group.add_argument("--engine", metavar="FILE", help="the file")
-    group.add_argument("--range", choices=("0..1", "0..255"), help="of the file's input (default: 0..1)")
-    group.add_argument("--mean", type=three, help="subtracted, as in 0.485,0.456,0.406 (default for 0..1: ImageNet's)")
-    group.add_argument("--std", type=three, help="divided by, as in 0.229,0.224,0.225 (default for 0..1: ImageNet's)")
+    group.add_argument("--engine", metavar="FILE", help="the file to run")
+    group.add_argument("--range", choices=("0..1", "0..255"), help="values of the file's input (default: 0..1)")
+    group.add_argument(
+        "--mean", type=three, help="to subtract, such as 0.485,0.456,0.406 (default for 0..1: ImageNet's)"
+    )
+    group.add_argument(
+        "--std", type=three, help="to divide by, such as 0.229,0.224,0.225 (default for 0..1: ImageNet's)"
+    )
     group.add_argument("--bgr", action="store_true", help="the file takes the channels in the order blue, green, red")
 
 

@@ -37,16 +37,18 @@ def preparing_parser() -> tuple[Parser, list[Action]]:
     own = parser.add_argument_group("your own data set")
     own.add_argument("--pattern", help="regular expression with the groups id and, if file names give it, camera")
     own.add_argument("--csv", metavar="FILE", help="list of the images, with columns path,identity,camera,split")
-    own.add_argument("--test_fraction", type=float, help="share of identities to test on, if unsplit (default: 0.5)")
+    own.add_argument(
+        "--test_fraction", type=float, help="share of identities to test on, if not split yet (default: 0.5)"
+    )
     parser.add_argument("--seed", type=int, help="another seed draws other people, or another random split")
-    text = "list of tools/label_errors.py; the layout --data_dir is copied with what it accepts"
+    text = "list from tools/label_errors.py; the layout --data_dir is copied with the corrections it accepts"
     parser.add_argument("--corrections", metavar="FILE", help=text)
     text = "only report identities and images of the layout --data_dir that are in training and in test"
     parser.add_argument("--check", action="store_true", help=text)
     tracks = parser.add_argument_group("tracked videos (--dataset mot)")
-    tracks.add_argument("--min_visibility", type=float, help="leave out boxes less visible, 0 to 1 (default: 0.5)")
+    tracks.add_argument("--min_visibility", type=float, help="least visibility of a box, 0 to 1 (default: 0.5)")
     tracks.add_argument(
-        "--frame_stride", type=int, metavar="FRAMES", help="from one frame to read to the next (default: 10)"
+        "--frame_stride", type=int, metavar="FRAMES", help="frames from one that is read to the next (default: 10)"
     )
     synthetic = parser.add_argument_group("synthetic people")
     synthetic.add_argument("--synthetic", action="store_true", help="draw a data set instead of reading a download")

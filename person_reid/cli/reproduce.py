@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run the recipes that have no results yet, and update the pages."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that a training ends, too
     parser = Parser(__doc__, allow_abbrev=False)
-    parser.add_argument("recipes", type=Path, nargs="*", metavar="RECIPE", help="files of recipes/")
+    parser.add_argument("recipes", type=Path, nargs="*", metavar="RECIPE", help="files in recipes/")
     parser.add_argument("--seeds", type=seeds, default=[0], help="how many (3), or which (4,7; default: 0)")
     parser.add_argument("--table", action="store_true", help="only rewrite the pages")
     parser.add_argument(

@@ -21,7 +21,7 @@ def add_rerank_flags(parser: ArgumentParser) -> None:
     group.add_argument("--augment", type=whole, help="aqe: neighbours added to every gallery image first (default: 0)")
     group.add_argument("--neighbours", default="exact", choices=SEARCHES, help="how neighbours are searched")
     group.add_argument(
-        "--memory_gb", type=positive(float), default=2.0, help="most memory to use beside the features, in GB"
+        "--memory_gb", type=positive(float), default=2.0, help="most memory to use in addition to the features, in GB"
     )
 
 

@@ -16,10 +16,11 @@
 The index remembers its network. An indexed image that has not changed is not read again, and what was added before a
 crash stays. With --threshold (python tools/threshold.py), a query without a match at least that similar is unknown.
 
-Who an image shows, the camera and the time come from --about, else from the name by --pattern, else (time) from EXIF or
-from the file's last change. A filter leaves out images whose value is unknown. identify asks for people instead of
-images: all images with an identity take part. people groups images without one. After forget, no file of the index
-holds the paths or features any more; the table "forgotten" records when, by which flag and how many, but not whom.
+Who an image shows, the camera and the time come from --about, or else from the name by --pattern. If neither gives the
+time, EXIF or the file's last change does. A filter leaves out images whose value is unknown. identify asks for people
+instead of images: all images with an identity take part. people groups images without one. After forget, no file of the
+index holds the paths or features any more; the table "forgotten" records when images were forgotten, by which flag and
+how many, but not whom they show.
 """
 
 import os
@@ -87,12 +88,14 @@ def search_parser() -> Parser:
         "--sheet", type=picture_file, metavar="FILE", help="sheet of the largest and most doubtful groups"
     )
     people.add_argument("--radius", type=share, default=0.5, help="largest Jaccard distance of neighbours")
-    people.add_argument("--min_samples", type=positive(int), default=4, help="neighbours that begin a group")
+    people.add_argument("--min_samples", type=positive(int), default=4, help="neighbours needed to begin a group")
     apply = add_command(put_back, "apply", "Record who images show, from a list that the command people wrote.")
     apply.add_argument("list", type=Path, metavar="CSV", help=columns)
     forget = add_command(delete, "forget", "Delete images from an index so that no trace of them is left in its files.")
-    forget.add_argument("--image", type=Path, metavar="FILE", help="this image")
-    forget.add_argument("--expire", type=ago, dest="expired", metavar="AGE", help="older ones: 12h, 30d or 4w")
+    forget.add_argument("--image", type=Path, metavar="FILE", help="only this image")
+    forget.add_argument(
+        "--expire", type=ago, dest="expired", metavar="AGE", help="only images older than this: 12h, 30d or 4w"
+    )
     for command in (index, query, enroll, identify):
         command.add_argument("images", nargs="+", metavar="IMAGE", help="images, or folders of them at any depth")
         command.add_argument("--batchsize", type=positive(int), default=256, help="images per batch")
@@ -103,7 +106,7 @@ def search_parser() -> Parser:
         command.add_argument("--no_flip", action="store_true", help="leave out the mirrored image: twice as fast")
     for command in (query, identify):
         command.add_argument("--gpu_ids", default="0", help="GPU to use; -1 for the CPU")
-        command.add_argument("--threshold", help=f"least similarity of a match: {THRESHOLD}")
+        command.add_argument("--threshold", help=f"lowest similarity of a match: {THRESHOLD}")
         command.add_argument("--json", type=Path, metavar="FILE", help="JSON file to write the answers to")
     for command in (query, identify, people, forget):
         for name in ALIKE:
@@ -185,7 +188,7 @@ def network_of(index: Gallery, options: Namespace) -> tuple[dict[str, Any], Name
 
 
 def threshold_for(index: Gallery, options: Namespace) -> float:
-    """Return the least similarity that --threshold allows; -1, which allows all, without the flag."""
+    """Return the lowest similarity that --threshold allows; -1, which allows all, without the flag."""
     if options.threshold is None:
         return -1.0
     _, network = network_of(index, options)
@@ -290,4 +293,4 @@ def put_back(options: Namespace) -> None:
     count = index.describe({path: about._replace(identity=about.identity or "") for path, about in listed.items()})
     if not count:
         raise UserError(f"{options.list}: none of its {len(listed)} images is in {options.index}.")
-    print(f"{options.index}: as {options.list} says of {count} of its {len(listed)} images")
+    print(f"{options.index}: recorded what {options.list} says of {count} of its {len(listed)} images")

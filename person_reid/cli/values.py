@@ -18,7 +18,7 @@ LONGEST = 4096  # characters of a text, as of a path on Linux
 PICTURES = (  # that some matplotlib can write
     "png", "jpg", "jpeg", "pdf", "svg", "svgz", "webp", "tif", "tiff", "eps", "ps", "avif", "gif", "raw", "rgba",
 )  # fmt: skip
-THRESHOLD = "a number, a file of tools/threshold.py, or a folder of save_pretrained"  # in words
+THRESHOLD = "a number, a file from tools/threshold.py, or a folder from save_pretrained"  # in words
 
 
 def whole_number(text: str) -> int:

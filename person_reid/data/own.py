@@ -55,7 +55,9 @@ def own_folder(
     files = list(files_below(data_dir))
     if other := [str(path) for path in files if not is_image(path.name) and not path.name.startswith(".")]:
         log.warning(
-            "%d files that are no images, or of no kind that is read, are left out:\n%s", len(other), some_of(other, 5)
+            "%d files are not images, or not of a kind that is read, and are left out:\n%s",
+            len(other),
+            some_of(other, 5),
         )
     check_patience(pattern, [path.relative_to(data_dir) for path in files if is_image(path.name)])
     folders = {data_dir / name: split for name, split in SPLIT_NAMES.items() if (data_dir / name).is_dir()}
@@ -169,7 +171,7 @@ def _check_readable(splits: Splits, source: str | Path) -> None:
     wrong = [str(path) for path in progress(paths, desc="looking at images", unit=" images") if not is_readable(path)]
     if wrong:
         raise UserError(
-            f"{source}: {len(wrong)} of {len(paths)} files are no images, or of no kind that is read "
+            f"{source}: {len(wrong)} of {len(paths)} files are not images, or not of a kind that is read "
             f"({', '.join(sorted(SUFFIXES))}). Convert or leave them out, then run again:\n{some_of(wrong)}"
         )
 

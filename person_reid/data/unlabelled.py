@@ -64,7 +64,7 @@ def _cameras(paths: list[Path], folder: Path, source: str, pattern: str | None) 
             return names
         if len(without) < len(paths):
             log.warning(
-                f"{len(without)} of {len(paths)} images have no camera in their names, so that no camera counts. "
+                f"{len(without)} of {len(paths)} images have no camera in their names, so cameras are ignored. "
                 f"--pattern says where it is. The first is {without[0]}"
             )
     return [None] * len(paths)

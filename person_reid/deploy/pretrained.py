@@ -35,7 +35,7 @@ def open_pretrained(source: str | Path) -> TestedNetwork:
         expected = config["sha256"]
     except OSError as error:
         raise UserError(
-            f"{describe(error)}. Expected a folder of save_pretrained: {CONFIG} and {SAFETENSORS}."
+            f"{describe(error)}. Expected a folder from save_pretrained: {CONFIG} and {SAFETENSORS}."
         ) from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not written by save_pretrained, or damaged ({describe(error)}).") from error
@@ -66,7 +66,7 @@ def _fetched(name: str) -> Path:
     """Return the folder of a model of the Hugging Face hub, fetched or in its cache. Raises UserError otherwise."""
     if not HUB_NAME.fullmatch(name):
         raise UserError(
-            f"{name}: no such folder; expected one of save_pretrained, or owner/name of the Hugging Face hub."
+            f"{name}: no such folder; expected one from save_pretrained, or owner/name on the Hugging Face hub."
         )
     from huggingface_hub import snapshot_download  # loads slowly
 

@@ -59,7 +59,7 @@ def fast_engine(
 
     runtime: torch, onnxruntime, openvino, or auto: the fastest of those installed that agrees with PyTorch.
     obstacle: why only PyTorch can do what is asked for, in words.
-    dtype: in which to compute; None is float32, which auto also takes in place of a type that PyTorch would imitate.
+    dtype: in which to compute; None is float32, which auto also takes in place of a type that PyTorch would emulate.
     scales: see fused_embedding.
 
     An Engine is used only if its features deviate from PyTorch's in float32 by at most the TOLERANCE of its precision,

@@ -37,7 +37,7 @@ def check_network(index: Gallery, embedder: Embedder, flags: dict[str, Any]) -> 
     """
     probe = embedder.probe()
     if len(index) and index.recall("network") is None:
-        log.warning("%s: nothing says of which network its %d images are. Is it this one?", index.path, len(index))
+        log.warning("%s: it does not say which network indexed its %d images. Was it this one?", index.path, len(index))
     known = index.remember({"network": flags, "probe": probe.tolist()})
     agreed(index, flags)
     if len(known["probe"]) != len(probe) or probe @ np.array(known["probe"]) < SAME:

@@ -169,7 +169,7 @@ def load_threshold(text: str | Path, network: str = "", flags: str = "") -> floa
             f"--threshold {text}: neither a number nor a file; python tools/threshold.py writes one."
         ) from None
     except (ValueError, KeyError, TypeError, OverflowError):
-        raise UserError(f"--threshold {text}: no threshold in it; expected the file of tools/threshold.py.") from None
+        raise UserError(f"--threshold {text}: no threshold in it; expected a file from tools/threshold.py.") from None
     if flags and extracted and extracted != flags:
         found, here = (f"python test.py {words}".removesuffix(f" {PLAIN}") for words in (extracted, flags))
         raise UserError(

@@ -54,7 +54,7 @@ def project(features: Array, method: str | None = None) -> tuple[Array, str]:
         try:
             return _tsne(unit), METHODS["tsne"][0]
         except ImportError:
-            log.info("t-SNE needs scikit-learn (pip install scikit-learn); the map is by PCA.")
+            log.info("t-SNE needs scikit-learn (pip install scikit-learn); the map uses PCA.")
             method = "pca"
     name, reduce, package = METHODS[method]
     try:

@@ -145,7 +145,7 @@ class Adaptation:
             run.save_weights("last", self.start)
             log.warning(
                 "The adapted network is judged worse than the start: of the nearest neighbours it had, %.2f are left, "
-                "and less than %.2f means that it has forgotten what it could tell. %s/net_last.pth is the start; "
+                "and less than %.2f means that it has forgotten what it could tell. %s/net_last.pth holds the start; "
                 "net_average.pth holds what was learnt. Try a lower --lr.",
                 self.kept, LEAST_KEPT, run.path,
             )  # fmt: skip

@@ -108,7 +108,7 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
     images = fingerprint(split.paths, times=False)
     if state and state.get("images", images) != images:
         raise UserError(
-            f"--resume: {RunFolder(spec.name).path} was trained on other images than those of "
+            f"--resume: {RunFolder(spec.name).path} was trained on images other than those of "
             f"{', '.join(map(str, data.roots))}. Name their folder with --data_dir, or start a run of another --name."
         )
     if state and state.get("processes", world.size) != world.size:
@@ -203,7 +203,7 @@ def _open_folder(run: RunFolder, training: Training, spec: TrainSpec, goes_on: b
     """Make the folder of the run ready, or go on in it."""
     trainer = training.trainer
     if goes_on:
-        log.info("%s: going on after epoch %d, batch %d.", run.path, trainer.epoch, trainer.step)
+        log.info("%s: continuing after epoch %d, batch %d.", run.path, trainer.epoch, trainer.step)
     else:
         if spec.resume:
             log.info("%s: nothing to resume yet, so the training begins.", run.path)
@@ -291,7 +291,7 @@ def _save_and_exit(training: Training, run: RunFolder, world: World) -> None:
     if world.leads:
         run.save_state(training.state())
         log.info(
-            "Stopped by SIGTERM in epoch %d after batch %d; %s holds it. Go on: the same command with --resume.",
+            "Stopped by SIGTERM in epoch %d after batch %d; %s holds it. To continue: the same command with --resume.",
             trainer.epoch + 1, trainer.step, run.state_file,
         )  # fmt: skip
     world.wait()

@@ -81,7 +81,7 @@ def open_writers(spec: TrainSpec, folder: Path, history: Iterable[dict[str, floa
                 closing, write = WRITERS[name](spec, folder)
             except Exception as error:  # each package fails in its own ways
                 reason = " ".join(str(error).split())[:200]
-                raise UserError(f"--{name}: {name} could not begin ({reason}).") from error
+                raise UserError(f"--{name}: {name} could not start ({reason}).") from error
             stack.enter_context(closing)
             writes.append(write)
 

@@ -253,7 +253,7 @@ def test_people_are_grouped_corrected_and_put_back(indexed, capsys):
             Image.fromarray(np.clip(pixels + side, 0, 255).astype(np.uint8)).save(name)
     said(capsys, "index", "first")
     (indexed / "about.csv").write_text("path,identity,camera,track\nfirst/deeper/00.png,Anna,3,7\n")
-    assert called(capsys, "apply", "about.csv") == "people.index: as about.csv says of 1 of its 1 images\n"
+    assert called(capsys, "apply", "about.csv") == "people.index: recorded what about.csv says of 1 of its 1 images\n"
     output = called(capsys, "people", "--min_samples", "2", "--radius", "0.7", "--sheet", "people.png")
     rows = rows_of(indexed / "people.csv")
     groups = {row["identity"] for row in rows} - {""}

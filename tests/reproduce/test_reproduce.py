@@ -83,7 +83,7 @@ def test_an_interrupted_run_goes_on_and_a_finished_one_is_not_repeated(tiny, tmp
     monkeypatch.setattr(runs, "call", call_here)  # the process above has shown that the scripts start
     reproduce.main(words)
     output = capsys.readouterr().out
-    assert "model/own_tiny_seed0: going on after epoch" in output.replace("\\", "/")
+    assert "model/own_tiny_seed0: continuing after epoch" in output.replace("\\", "/")
     assert log.read_text().splitlines()[: len(finished)] == finished
     first, second = read_records("out.jsonl")
     assert (first["seed"], second["seed"]) == (0, 1) and first["recipe"] == "own/tiny"

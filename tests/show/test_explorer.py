@@ -163,7 +163,7 @@ def test_what_somebody_put_into_an_explorer_is_not_deleted(inside):
     Path("look", ".DS_Store").touch()
     explore.main(["--result", "result.mat"])
     Path("look", "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match=r"look: holds notes\.txt, which this command has not written"):
+    with pytest.raises(UserError, match=r"look: holds notes\.txt, which this command did not write"):
         explore.main(["--result", "result.mat"])
     assert Path("look", "notes.txt").read_text() == "mine" and Path("look", "index.html").is_file()
 

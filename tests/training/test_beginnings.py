@@ -149,9 +149,9 @@ def test_a_run_that_has_not_begun_begins(room, capsys):
 
 
 def test_other_images_are_refused_and_moved_ones_are_not(room):
-    refused("trained on other images than those of others", "--resume", data="others")
+    refused("trained on images other than those of others", "--resume", data="others")
     (Path("people") / "train_all" / "0001" / "0001_c1_0.png").unlink()
-    refused("trained on other images than those of people", "--resume")
+    refused("trained on images other than those of people", "--resume")
 
 
 def test_a_moved_data_set_is_the_same(room):

@@ -141,12 +141,12 @@ def test_a_process_that_dies_ends_the_others_a_restart_goes_on_and_sigterm_saves
         wait_for(lambda: len(log("restarted", room)) > before + 1, run)  # at most one was being written
         run.terminate()
         output, _ = run.communicate(timeout=100)
-    assert "lost the others" in output and "going on after epoch" in output, output
+    assert "lost the others" in output and "continuing after epoch" in output, output
     assert run.returncode != 0 and "Stopped by SIGTERM in epoch" in output, output
     state = weights("restarted", "resume.pth", room)
     assert state["epoch"] == len(log("restarted", room)) < 8
     done = start([*command, "--resume"], room)
-    assert done.returncode == 0 and f"going on after epoch {state['epoch']}" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and f"continuing after epoch {state['epoch']}" in done.stdout, done.stdout + done.stderr
     assert [record["epoch"] for record in log("restarted", room)] == list(range(1, 9))
 
 
@@ -197,7 +197,7 @@ def test_sigterm_saves_and_a_resumed_run_ends_with_the_same_bits(room):
         stopped.terminate()
         output, _ = stopped.communicate(timeout=60)
     assert stopped.returncode == 143 and "Stopped by SIGTERM in epoch" in output and "Traceback" not in output
-    assert "going on after epoch" in run("train", *flags, "--name", "stopped", "--resume", cwd=room)
+    assert "continuing after epoch" in run("train", *flags, "--name", "stopped", "--resume", cwd=room)
     assert equal_weights(weights("whole", room=room), weights("stopped", room=room))
 
 

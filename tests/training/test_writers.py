@@ -133,7 +133,7 @@ def test_no_package_is_imported_that_nobody_asked_for(here, monkeypatch):
 
 def test_a_package_that_cannot_begin_ends_in_one_line(standin):
     standin("wandb").init = lambda **_: 1 / 0
-    with pytest.raises(UserError, match=r"--wandb: wandb could not begin \(division by zero\)"):
+    with pytest.raises(UserError, match=r"--wandb: wandb could not start \(division by zero\)"):
         train.main([*SMALL, "--wandb"])
 
 
