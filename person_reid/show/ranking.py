@@ -164,8 +164,13 @@ def headline(query: FeatureSet, index: int) -> str:
 def summary(matches: Sequence[Match], total: int) -> str:
     """Return `7 of the first 10 are right; the gallery holds 12 right ones`."""
     right, rejected = sum(match.right for match in matches), sum(not match.accepted for match in matches)
-    text = f"{right} of the first {len(matches)} are right; the gallery holds {total} right ones"
-    return f"{text}; {rejected} are below the threshold" if rejected else text
+    right_ones = "1 right one" if total == 1 else f"{total} right ones"
+    text = f"{right} of the first {len(matches)} {_be(right)} right; the gallery holds {right_ones}"
+    return f"{text}; {rejected} {_be(rejected)} below the threshold" if rejected else text
+
+
+def _be(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def ranking_row(query_path: str | Path, matches: Sequence[Match], title: str, subtitle: str = "") -> Row:

@@ -102,6 +102,12 @@ def count(picture, colour):
     return int((np.asarray(Image.open(picture).convert("RGB")) == colour).all(2).sum())
 
 
+def test_summary_of_one_is_singular():
+    one, none = Match(0, 1, 1, 0.9, right=True), Match(1, 2, 1, 0.5, right=False, accepted=False)
+    words = "1 of the first 2 is right; the gallery holds 1 right one; 1 is below the threshold"
+    assert ranking.summary([one, none], 1) == words
+
+
 def test_demo_prints_and_draws_the_ranking(laid_out, tmp_path, capsys):
     result, query, gallery = laid_out
     demo.main(["--query_index", "4", "--result", str(result), "--save", str(tmp_path / "show.png")])
@@ -113,9 +119,9 @@ def test_demo_prints_and_draws_the_ranking(laid_out, tmp_path, capsys):
         assert ("right" in line) == match.right
         assert f"{match.label:04d}  camera {match.camera}  {match.similarity:.4f}" in line
         assert line.endswith(str(Path(gallery.paths[match.index])))
-    assert (
-        lines[-2] == f"{sum(m.right for m in matches)} of the first 10 are right; the gallery holds {total} right ones"
-    )
+    right = sum(match.right for match in matches)
+    are = "is" if right == 1 else "are"
+    assert lines[-2] == f"{right} of the first 10 {are} right; the gallery holds {total} right ones"
     assert lines[-1].endswith("show.png")
     with Image.open(tmp_path / "show.png") as picture:
         assert picture.width > 1200
