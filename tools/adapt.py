@@ -3,7 +3,7 @@
 
 python tools/adapt.py --data_dir crops --name mine --backbone osnet_x0_25 --weights osnet_x0_25_msmt17.pth
 python tools/adapt.py --data_dir crops --name mine --from ft_ResNet50                # start from a run
-python tools/adapt.py --data_dir crops --name mine --resume                          # go on after an interruption
+python tools/adapt.py --data_dir crops --name mine --resume                          # continue after an interruption
 """
 
 import sys

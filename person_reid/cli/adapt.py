@@ -2,13 +2,13 @@
 
     python tools/adapt.py --data_dir crops --name mine --backbone osnet_x0_25 --weights osnet_x0_25_msmt17.pth
     python tools/adapt.py --data_dir crops --name mine --from ft_ResNet50                # start from a run
-    python tools/adapt.py --data_dir crops --name mine --resume                          # go on after an interruption
+    python tools/adapt.py --data_dir crops --name mine --resume                         # continue after an interruption
     python tools/adapt.py --data_dir crops --name mine --from ft_ResNet50 --pattern "cam(?P<camera>[0-9]+)"
     python tools/adapt.py --data_dir ../Market/pytorch --name mine --from msmt --report_labels
     python tools/adapt.py --data_dir crops --name mine --from duke --keep_source ../Duke/pytorch   # and do not forget
 
---data_dir is any folder of person crops, or one that prepare.py laid out, whose train_all is taken. Each epoch clusters
-the images by their present features and learns to tell the clusters apart. The result is a run like that of train.py:
+--data_dir is any folder of person crops, or one that prepare.py laid out, whose train_all is used. Each epoch clusters
+the images by their current features and learns to tell the clusters apart. The result is a run like that of train.py:
 test.py, export and search take its --name. Labels are not read, except to be reported with --report_labels.
 """
 
@@ -112,9 +112,11 @@ def adapting_parser() -> Parser:
     )
     clusters.add_argument("--k1", type=positive(int), default=usual.k1, help="size of the reciprocal neighbourhoods")
     clusters.add_argument("--k2", type=positive(int), default=usual.k2, help="neighbours that are averaged")
-    clusters.add_argument("--momentum", type=part, default=usual.momentum, help="of the cluster memory")
-    clusters.add_argument("--temperature", type=positive(float), default=usual.temperature, help="of the loss")
-    clusters.add_argument("--decay", type=part, default=usual.decay, help="of the mean teacher, per step")
+    clusters.add_argument("--momentum", type=part, default=usual.momentum, help="momentum of the cluster memory")
+    clusters.add_argument(
+        "--temperature", type=positive(float), default=usual.temperature, help="temperature of the loss"
+    )
+    clusters.add_argument("--decay", type=part, default=usual.decay, help="decay of the mean teacher, per step")
     clusters.add_argument("--outliers", choices=("drop", "instances"), default="drop", help="images in no cluster")
     clusters.add_argument(
         "--reliable", action="store_true", help="also leave out images whose cluster depends on the radius (SpCL)"

@@ -267,7 +267,7 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     """Add the flags that name an exported network, and say what a file of another program does not say of itself."""
     group = parser.add_argument_group(
         "an exported network",
-        "A file of tools/export.py, which describes itself, or an ONNX or OpenVINO file of another program that takes\n"
+        "A file from tools/export.py, which describes itself, or an ONNX or OpenVINO file from elsewhere that takes\n"
         "colour images; if it leaves their size open, --height and --width give it.",
     )
     group.add_argument("--engine", metavar="FILE", help="the file to run")

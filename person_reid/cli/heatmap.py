@@ -27,7 +27,9 @@ NAME = 12  # characters of a file's name in a line below its image
 def main(argv: list[str] | None = None) -> None:
     """Draw the heat maps."""
     parser = Parser(__doc__)
-    parser.add_argument("images", type=Path, nargs="*", metavar="IMAGE", help="instead of a query and its ranking")
+    parser.add_argument(
+        "images", type=Path, nargs="*", metavar="IMAGE", help="images to draw instead of a query and its ranking"
+    )
     parser.add_argument("--query_index", type=whole, default=0, help="index of the query, from 0")
     parser.add_argument("--top", type=positive(int), default=5, help="number of gallery images")
     parser.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")

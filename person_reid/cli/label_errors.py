@@ -1,12 +1,12 @@
-"""List images whose identity the features contradict, with a proposal and how probably it is right.
+"""List images whose identity the features contradict, with a proposal and the probability that it is right.
 
     python tools/label_errors.py --data_dir ../Market/pytorch --backbone osnet_x0_25 --weights osnet_x0_25_msmt17.pth
     python tools/label_errors.py --data_dir mine/pytorch --from osnet_msmt17 --split gallery --least 0.8
     python tools/label_errors.py --data_dir mine/pytorch --from osnet_msmt17 --accept_above 0.95
 
-Writes label_errors.csv, the most suspicious image first, label_errors.png, these images beside their neighbours, and
-label_errors.mat, the features. Nothing else is changed. Decide which proposals are right, in the column accept or in
-the browser, then apply the list:
+Writes label_errors.csv (the list, the most suspicious image first), label_errors.png (these images beside their
+neighbours) and label_errors.mat (the features). Nothing else is changed. Decide which proposals are right, in the
+column accept or in the browser, then apply the list:
 
     python tools/explore.py --label_errors label_errors.csv
     python prepare.py --data_dir mine/pytorch --corrections label_errors.csv
@@ -43,8 +43,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--data_dir", type=Path, default=Path("../Market/pytorch"), metavar="DIR", help="folder laid out by prepare.py"
     )
-    parser.add_argument("--split", choices=FOLDERS, default=FOLDERS[0], help="folder in it")
-    parser.add_argument("--least", type=part, default=0.3, help="least probability of a proposal that is listed")
+    parser.add_argument("--split", choices=FOLDERS, default=FOLDERS[0], help="folder of --data_dir")
+    parser.add_argument("--least", type=part, default=0.3, help="lowest probability of a proposal that is listed")
     parser.add_argument(
         "--accept_above", type=fraction, metavar="P", help="accept proposals of at least this probability"
     )

@@ -5,7 +5,7 @@
     python tools/report.py --backbone osnet_x0_25 --weights osnet.pth         # a weight file without a run
 
 The page is a single file that refers to nothing outside it: it can be mailed, and read offline, on a phone or a dark
-screen. It contains small photographs of people unless --no_images is given. The features are those test.py wrote.
+screen. It contains small photographs of people unless --no_images is given. The features are those that test.py wrote.
 """
 
 from argparse import Namespace

@@ -6,7 +6,7 @@
     python test.py --backbone resnet50 --PCB --weights pcb.pth               # the same for a network with parts
     python test.py --name ft_ResNet50 --gpu_ids -1 --runtime auto            # on a CPU, several times as fast
     python test.py --name ft_ResNet50 --adapt_bn --camera_norm               # fitted to these images, without training
-    python test.py --engine osnet.onnx                                       # a file of tools/export.py
+    python test.py --engine osnet.onnx                                       # a file from tools/export.py
     torchrun --standalone --nproc_per_node 4 test.py                         # four GPUs share the images
 
 Writes pytorch_result.mat (and multi_query.mat with --multi), prints the metrics and adds them to model/NAME/result.txt.

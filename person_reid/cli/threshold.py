@@ -12,9 +12,9 @@ similar impostor.
     python tools/threshold.py --false_match_rate 1e-2 --gallery_size 5000       # for searches among 5000 images
 
 These thresholds carry a promise: with this confidence, other people in front of the same cameras are falsely matched no
-more often than asked. It takes 50 people or more, and says how many if there are too few. For pairs, each pair of
-cameras gets a threshold of its own as well. compare.py, search.py, demo.py and save_pretrained.py repeat the promise.
-Distractors count for the rules, but not for the promise.
+more often than asked. A promise takes 50 people or more; if there are too few, the program says how many it takes. For
+pairs, each pair of cameras gets a threshold of its own as well. compare.py, search.py, demo.py and save_pretrained.py
+repeat the promise. Distractors count for the rules, but not for the promise.
 """
 
 from argparse import Namespace
@@ -47,7 +47,7 @@ def parse(argv: list[str] | None) -> Namespace:
     parser.add_argument("--save", type=Path, default=Path("threshold"), help="name of the .json and .png to write")
     promise = parser.add_argument_group("a threshold with a promise")
     promise.add_argument("--false_match_rate", type=share, metavar="RATE", help="largest share of strangers accepted")
-    promise.add_argument("--confidence", type=share, help="probability that it is kept (default: 0.95)")
+    promise.add_argument("--confidence", type=share, help="probability that the rate is kept (default: 0.95)")
     promise.add_argument("--gallery_size", type=positive(int), nargs="?", const=TESTED, metavar="N", help=SEARCHES)
     args = parser.parse_args(argv)
     if args.false_match_rate is None and not (args.confidence is None and args.gallery_size is None):

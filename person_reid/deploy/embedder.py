@@ -3,8 +3,8 @@
 from person_reid import Embedder
 embed = Embedder("ft_ResNet50")                                   # the run model/ft_ResNet50
 embed = Embedder("osnet_x0_25", weights="osnet_x0_25_msmt17.pth")   # a network and a weight file
-embed = Embedder.from_pretrained("osnet_market")                  # a folder of tools/save_pretrained.py
-embed = Embedder("osnet.onnx", device="cpu")                      # a file of tools/export.py
+embed = Embedder.from_pretrained("osnet_market")                  # a folder from tools/save_pretrained.py
+embed = Embedder("osnet.onnx", device="cpu")                      # a file from tools/export.py
 embed = Embedder("ft_ResNet50", device="cpu", runtime="auto")     # the fastest program for this network on a CPU
 features = embed(["a.jpg", pil_image, crop])                      # (3, D); features @ features.T are similarities
 features = embed(crops, bgr=True)                                 # as OpenCV gives them

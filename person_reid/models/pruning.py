@@ -1,8 +1,8 @@
 """Remove the channels of a network that are zero for every image: it computes the same in less time.
 
-Adam with weight decay presses filters that the loss hardly needs to zero. A filter of zeros gets no gradient: it learns
-nothing more, and costs as much as the others. More than half of the filters of OSNet x1.0 that its authors trained on
-MSMT17 are such.
+Adam with weight decay drives filters that the loss hardly needs to zero. A filter of zeros gets no gradient: it learns
+nothing more, and costs as much as the others. More than half of the filters are zero in the OSNet x1.0 that its authors
+trained on MSMT17.
 """
 
 from collections.abc import Iterator, Mapping

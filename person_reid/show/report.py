@@ -62,7 +62,7 @@ def metrics_section(tested: Tested) -> Markup:
         page.table(header, rows, "in percent"),
         page.chart(lambda path, dark: draw_cmc(tested.metrics, path, dark=dark), "CMC curves", 42),
         page.table(["Queries of", "number", "Rank@1", "mAP"], cameras, "by the query's camera, in percent"),
-        remark="Market-1501's protocol: matches of the query's own camera are left out, as is junk; trapezoidal AP.",
+        remark="Market-1501's protocol: matches from the query's own camera are left out, as is junk; trapezoidal AP.",
     )
 
 
