@@ -55,7 +55,7 @@ def own_folder(
     files = list(files_below(data_dir))
     if other := [str(path) for path in files if not is_image(path.name) and not path.name.startswith(".")]:
         log.warning(
-            "%d files are not images, or not of a kind that is read, and are left out:\n%s",
+            "Left out, because they are not images or not of a kind that is read: %d.\n%s",
             len(other),
             some_of(other, 5),
         )
@@ -164,7 +164,7 @@ def check_patience(pattern: str, paths: Sequence[Path]) -> None:
 
 
 def _check_readable(splits: Splits, source: str | Path) -> None:
-    """Raise a UserError that lists the files of a data set that are no images."""
+    """Raise a UserError that lists the files of a data set that are not images."""
     paths = sorted(
         {picture.source for found in splits.values() for picture in found if isinstance(picture.source, Path)}
     )

@@ -125,5 +125,5 @@ def plan_memory(spec: RerankSpec, num_images: int, bytes_per_image: float) -> in
         raise UserError(f"--memory_gb {spec.memory_gb:g}: {num_images} images need at least {least:.4f}.")
     budget = int(min(CHUNK_BYTES, row * MOST_ROWS, left / copies))
     needed = (fixed + copies * budget) / 1e9
-    log.warning("%s: about %.2f GB beside the features (limit %g)", spec.method, needed, spec.memory_gb)
+    log.warning("%s: about %.2f GB in addition to the features (limit %g)", spec.method, needed, spec.memory_gb)
     return budget

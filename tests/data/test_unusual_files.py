@@ -65,7 +65,7 @@ def test_a_list_of_files_that_are_no_images_is_refused(tmp_path):
     (tmp_path / "6_notes.csv").write_text("path,identity\n")
     write_list(tmp_path / "list.csv", [*names, "5_c1_a.jpg", "6_notes.csv"])
     output = refused("prepare", "--csv", "list.csv", cwd=tmp_path)
-    assert "2 of 18 files are no images" in output and "5_c1_a.jpg" in output and "6_notes.csv" in output
+    assert "2 of 18 files are not images" in output and "5_c1_a.jpg" in output and "6_notes.csv" in output
     assert not (tmp_path / "pytorch").exists()
 
 
@@ -73,7 +73,10 @@ def test_files_that_a_pattern_leaves_out_are_counted(tmp_path):
     write_crops(tmp_path)
     (tmp_path / "1_c1_notes.txt").touch()
     output = run("prepare", "--data_dir", tmp_path, "--pattern", PATTERN, cwd=tmp_path)
-    assert "1 files that are no images" in output and "1_c1_notes.txt" in output
+    assert (
+        "Left out, because they are not images or not of a kind that is read: 1." in output
+        and "1_c1_notes.txt" in output
+    )
 
 
 def test_an_image_of_two_people_is_refused(tmp_path):
