@@ -5,7 +5,7 @@
 
 A pair is a query and a gallery image from different cameras: genuine if both show the same person, else an impostor.
 --rule eer takes the threshold at which the share of impostors accepted equals the share of genuine pairs rejected; 1e-3
-and 1e-4 accept at most that share of impostors; hardest is eer on each query's least similar genuine pair and most
+and 1e-4 accept that share of impostors; hardest is eer on each query's least similar genuine pair and most
 similar impostor.
 
     python tools/threshold.py --false_match_rate 1e-3 --confidence 0.95         # for pairs of images, as in compare.py

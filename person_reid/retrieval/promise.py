@@ -4,9 +4,10 @@
     promise.threshold, promise.words()
 
 A cell is a query image and a block of gallery images, of other people: a block of one image makes it a pair, a block of
-N images a search. It is a false match if its most similar image reaches the threshold t. Cells share people; only the
-people are independent. The rate R(t) of false matches is a U-statistic, so its variance v comes from leaving out one
-person after the other (the jackknife). With y false matches in m cells, y_i and m_i of them with person i, one of n:
+N images, drawn at random, a search. It is a false match if its most similar image reaches the threshold t. Cells share
+people; only the people are independent. The rate R(t) of false matches is a U-statistic, so its variance v comes from
+leaving out one person after the other (the jackknife). With y false matches in m cells, y_i and m_i of them with person
+i, one of n:
 
     R = y / m,   R_i = (y - y_i) / (m - m_i),   v = (n - 1) / n * sum_i (R_i - mean R_i)^2
     U = (R + 2 max_i y_i / m) * exp(T * sqrt(v) / R)        T: Student's quantile for the confidence, n - 1 degrees
@@ -42,6 +43,7 @@ class Promise:
     """A threshold and what is promised of it.
 
     rate, confidence: as they were asked for. people: on whom it was measured. gallery_size: 1 for pairs.
+    ignore_cameras: whether images from one camera count, which often look more alike.
     """
 
     threshold: float
@@ -49,15 +51,18 @@ class Promise:
     confidence: float
     people: int
     gallery_size: int
+    ignore_cameras: bool = False
 
     def __str__(self) -> str:
         return f"threshold {self.threshold:.4f} {self.words()}"
 
     def words(self) -> str:
         """Return the promise in words."""
-        what = "pairs" if self.gallery_size == 1 else f"searches among {self.gallery_size:,} images"
+        pair = self.gallery_size == 1
+        what = "pairs" if pair else f"searches among {self.gallery_size:,} images"
+        where = "" if self.ignore_cameras else f" from {'different' if pair else 'other'} cameras"
         basis = f"confidence {self.confidence:g}, {self.people:,} people"
-        return f"accepts at most {self.rate:g} of {what} of strangers ({basis})"
+        return f"accepts at most {self.rate:g} of {what} of strangers{where} ({basis})"
 
 
 def promised(
@@ -70,7 +75,7 @@ def promised(
 ) -> Promise:
     """Return the lowest threshold whose false-match rate is at most `rate`, with this confidence.
 
-    gallery_size: 1 promises it of pairs of images, N of searches among N images with as many of each person as here.
+    gallery_size: 1 promises it of pairs of images, N of searches among N images of strangers.
     Junk and distractors (labels -1 and 0) are left out: they are nobody in particular. ignore_cameras: also count pairs
     from one camera. Raises UserError if there are too few people; it says how many it would take.
     """
@@ -85,7 +90,7 @@ def promised(
             f"cannot promise a false-match rate of {rate:g} with so few people ({people:,}): at least {needed:,} people"
             " needed. Test on more people, or ask for a higher rate."
         )
-    return Promise(step / STEPS, rate, confidence, len(counts), gallery_size)
+    return Promise(step / STEPS, rate, confidence, len(counts), gallery_size, ignore_cameras)
 
 
 def lowest_step(counts: Counts, rate: float, confidence: float) -> tuple[int | None, float]:
@@ -113,7 +118,8 @@ def false_matches(
     first column holds all cells of a person.
     """
     query, gallery = (each.select(np.flatnonzero(each.labels > 0)) for each in (query, gallery))
-    gallery = gallery.select(np.argsort(gallery.labels, kind="stable")[: len(gallery) // size * size])
+    drawn = np.random.default_rng(0).permutation(len(gallery))  # in the order of a folder, a block is of a few people
+    gallery = gallery.select(drawn[: len(gallery) // size * size])
     labels = np.union1d(query.labels, gallery.labels)
     counts, images, lock = np.zeros(len(labels) * (STEPS + 1), np.int64), np.zeros(2), Lock()
     askers, others = (np.searchsorted(labels, each.labels) * (STEPS + 1) for each in (query, gallery))

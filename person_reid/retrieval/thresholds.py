@@ -189,8 +189,10 @@ def load_promise(text: str | Path | None) -> Promise | None:
         report = _report(text)
         threshold, rate, confidence = (float(report["promise"][name]) for name in ("threshold", "rate", "confidence"))
         people, size = (int(report["promise"][name]) for name in ("people", "gallery_size"))
-        return Promise(threshold, rate, confidence, people, size) if threshold == report["threshold"] else None
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        ignore_cameras = report["promise"].get("ignore_cameras") is True
+        found = Promise(threshold, rate, confidence, people, size, ignore_cameras)
+        return found if threshold == report["threshold"] else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
 
 

@@ -74,7 +74,9 @@ def test_a_folder_of_queries_and_a_threshold_file(indexed, capsys):
     promise = {"threshold": 0.5, "rate": 0.01, "confidence": 0.95, "people": 60, "gallery_size": 8}
     (indexed / "threshold.json").write_text(json.dumps({"threshold": 0.5, "promise": promise}))
     output = said(capsys, "query", "first", "--threshold", "threshold.json", "--json", "found.json")
-    words = "accepts at most 0.01 of searches among 8 images of strangers (confidence 0.95, 60 people)"
+    words = (
+        "accepts at most 0.01 of searches among 8 images of strangers from other cameras (confidence 0.95, 60 people)"
+    )
     assert f"threshold 0.5000 {words}\n" in output
     assert json.loads((indexed / "found.json").read_text())["promise"] == words
 

@@ -240,7 +240,7 @@ def test_what_is_below_the_threshold_is_marked_as_rejected(laid_out, tmp_path, c
     promise = {"threshold": threshold, "rate": 0.01, "confidence": 0.95, "people": 60, "gallery_size": 1}
     (tmp_path / "threshold.json").write_text(json.dumps({"threshold": threshold, "promise": promise}))
     demo.main([*flags[:-1], str(tmp_path / "threshold.json"), "--save", str(tmp_path / "some.png")])
-    words = "accepts at most 0.01 of pairs of strangers (confidence 0.95, 60 people)"
+    words = "accepts at most 0.01 of pairs of strangers from different cameras (confidence 0.95, 60 people)"
     assert capsys.readouterr().out.splitlines()[0] == f"threshold {threshold:.4f} {words}"
 
 
