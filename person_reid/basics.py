@@ -3,6 +3,7 @@
 import csv
 import difflib
 import errno
+import glob
 import json
 import logging
 import os
@@ -10,6 +11,7 @@ import re
 import shlex
 import shutil
 import tempfile
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
@@ -24,6 +26,7 @@ class UserError(Exception):
 
 
 log = logging.getLogger(__name__)
+ABANDONED = 60  # seconds without a change after which nobody is writing a partial file any more
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 # Characters that a terminal would obey instead of showing: controls, those that turn the direction of writing, and
@@ -97,13 +100,12 @@ def in_order(pool: Executor, work: Callable[[Item], Result], items: Iterable[Ite
 
 
 @contextmanager
-def atomic_write(path: str | Path, shared: bool = False) -> Iterator[Path]:
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; move it to `path` once it is written and on the disk.
 
-    A reader of `path` finds the complete old file or the complete new one, even after a crash or on a full disk. The
-    next attempt overwrites what a killed process left behind. shared: several processes may write the same file at
-    once (a cache), so each uses a temporary file of its own. A link stays, and what it leads to is replaced; devices
-    and pipes are written to.
+    A reader of `path` finds the complete old file or the complete new one, even after a crash, on a full disk, or if
+    several processes write it at once. A later attempt removes what a killed process left behind. A link stays, and
+    what it leads to is replaced; devices and pipes are written to.
 
     Raises OSError, naming `path`, if the disk is full or the folder cannot be written to.
     """
@@ -112,7 +114,8 @@ def atomic_write(path: str | Path, shared: bool = False) -> Iterator[Path]:
         yield path
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial" if shared else f".{path.name}.partial")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    remove_abandoned(path.parent.glob(f".{glob.escape(path.name)}.*.partial"))
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -123,6 +126,14 @@ def atomic_write(path: str | Path, shared: bool = False) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # which would hide the reason
             temporary.unlink()
+
+
+def remove_abandoned(files: Iterable[Path]) -> None:
+    """Remove the partial files that nobody has written to for ABANDONED seconds."""
+    for file in files:
+        with suppress(OSError):  # gone already; on Windows a file in use cannot be removed
+            if time.time() - file.stat().st_mtime > ABANDONED:
+                file.unlink()
 
 
 @contextmanager
@@ -201,9 +212,9 @@ def _written_at(path: str | Path) -> Path:
     return path
 
 
-def write_text(path: str | Path, text: str, shared: bool = False) -> None:
-    """Write a file in UTF-8, whole or not at all; names of files in it keep their bytes. shared: see atomic_write."""
-    with atomic_write(path, shared) as temporary:
+def write_text(path: str | Path, text: str) -> None:
+    """Write a file in UTF-8, whole or not at all; names of files in it keep their bytes."""
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
 
 

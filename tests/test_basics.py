@@ -42,12 +42,15 @@ def test_a_full_disk_names_the_file(tmp_path):
     assert error.value.filename == str(tmp_path / "file.txt")
 
 
-def test_what_a_killed_process_left_behind_is_overwritten(tmp_path):
-    (tmp_path / ".file.txt.partial").write_text("half of a longer text")
+def test_what_a_killed_process_left_behind_is_removed_but_not_what_another_writes(tmp_path):
+    abandoned, busy = (tmp_path / f".file.txt.{number}.partial" for number in (1, 2))
+    for partial in (abandoned, busy):
+        partial.write_text("half of a longer text")
+    os.utime(abandoned, (0, 0))
     with atomic_write(tmp_path / "file.txt") as temporary:
         temporary.write_text("whole")
     assert (tmp_path / "file.txt").read_text() == "whole"
-    assert len(list(tmp_path.iterdir())) == 1
+    assert sorted(tmp_path.iterdir()) == [busy, tmp_path / "file.txt"]
 
 
 @pytest.mark.parametrize(
@@ -158,10 +161,13 @@ def test_a_program_without_a_console_ends_well(monkeypatch):
 
 def test_what_has_not_begun_is_not_done_once_the_caller_stops():
     begun = []
+
+    def work(item: int) -> None:
+        begun.append(item)
+        time.sleep(0.01)
+
     with ThreadPoolExecutor(1) as pool:
-        results = in_order(pool, lambda item: (begun.append(item), time.sleep(0.01)), itertools.count(), ahead=100)
-        next(results)
-        results.close()
+        next(in_order(pool, work, itertools.count(), ahead=100))
     assert len(begun) < 10
 
 

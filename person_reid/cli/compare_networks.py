@@ -17,7 +17,7 @@ from person_reid.basics import UserError, check_target, with_ending, write_json
 from person_reid.cli.flags import given_flags
 from person_reid.cli.parser import Parser
 from person_reid.cli.tested import OF_TESTS, network_flags, open_embedder, tested_network
-from person_reid.cli.values import devices, picture_file, some_path
+from person_reid.cli.values import devices, file_ending_in, picture_file, some_path
 from person_reid.data.layout import check_test_sets
 from person_reid.deploy.exported import READABLE, file_size
 from person_reid.deploy.publish import accuracy, milliseconds
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--networks", nargs="+", required=True, metavar="NETWORK", help="see above")
     parser.add_argument("--test_dirs", nargs="+", required=True, type=some_path, help="layouts of prepare.py")
     parser.add_argument("--gpu_ids", type=devices, default="0", help="GPU for the accuracy; -1 for the CPU")
-    parser.add_argument("--json", type=some_path, metavar="FILE", help="write the figures to a file, too")
+    parser.add_argument("--json", type=file_ending_in(".json"), metavar="FILE", help="write the figures to a file, too")
     parser.add_argument("--save", type=picture_file, metavar="FILE", help="draw mAP against time, such as networks.png")
     options = parser.parse_args(argv)
     check_test_sets(options.test_dirs)

@@ -13,6 +13,7 @@ import numpy as np
 
 from person_reid.basics import UserError, printable, write_csv, write_json
 from person_reid.cli.parser import Parser
+from person_reid.cli.values import file_ending_in
 from person_reid.retrieval.metrics import AVERAGE_PRECISIONS, Metrics, evaluate, merge_multi_query
 from person_reid.retrieval.results import (
     QUERY_DIGEST,
@@ -49,8 +50,9 @@ def evaluation_parser(
     parser.add_argument("--distance", default="cosine", choices=DISTANCES, help="use euclidean after test.py --no_norm")
     parser.add_argument("--ignore_cameras", action="store_true", help="count matches from the query's own camera, too")
     parser.add_argument("--single_shot", action="store_true", help="CUHK03's protocol: one random image per identity")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file, too")
-    parser.add_argument("--save_per_query", type=Path, metavar="FILE.csv", help="AP, INP and first match of each query")
+    parser.add_argument("--json", type=file_ending_in(".json"), metavar="FILE", help="write the figures to a file, too")
+    table = file_ending_in(".csv")
+    parser.add_argument("--save_per_query", type=table, metavar="FILE", help="AP, INP and first match of each query")
     return parser
 
 

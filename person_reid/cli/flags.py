@@ -11,6 +11,7 @@ from person_reid.cli.parser import Parser
 from person_reid.cli.values import (
     bounded,
     devices,
+    file_ending_in,
     fraction,
     part,
     positive,
@@ -210,7 +211,7 @@ def testing_parser(text: str | None = "") -> Parser:
     data.add_argument("--test_dir", "--data_dir", default="../Market/pytorch", help="folder that prepare.py laid out")
     data.add_argument("--multi", action="store_true", help="evaluate multiple queries, too")
     data.add_argument("--result", default="pytorch_result.mat", help="file to write the features to")
-    data.add_argument("--json", metavar="FILE", help="write the figures to a file, too")
+    data.add_argument("--json", type=file_ending_in(".json"), metavar="FILE", help="write the figures to a file, too")
     add_tested_network(parser)
     add_engine(parser)
     features = parser.add_argument_group("features")

@@ -88,6 +88,18 @@ whole_number.__name__, finite_number.__name__ = "int", "float"  # as argparse na
 NUMBERS: dict[type, Callable[[str], Any]] = {int: whole_number, float: finite_number}
 
 
+def file_ending_in(ending: str) -> Callable[[str], Path]:
+    """Return an argparse type: a file to write whose name ends so, lest a slip replace what was to be read."""
+
+    def parse(text: str) -> Path:
+        path = some_path(text)
+        if path.suffix.lower() != ending:
+            raise argparse.ArgumentTypeError(f"{text}: expected the name of a file that ends in {ending}")
+        return path
+
+    return parse
+
+
 def picture_file(text: str) -> Path:
     """Return the picture to write that a flag was given. Raises UserError, before the work, for an unknown ending."""
     path = some_path(text)

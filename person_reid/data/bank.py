@@ -8,7 +8,6 @@ lock, so plain threads use every core.
 import hashlib
 import logging
 import re
-import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -21,14 +20,13 @@ import numpy.typing as npt
 import torch
 from PIL import UnidentifiedImageError
 
-from person_reid.basics import UserError, atomic_write, describe, first_line, in_order
+from person_reid.basics import UserError, atomic_write, describe, first_line, in_order, remove_abandoned
 from person_reid.data.images import Pixels, load_image
 from person_reid.data.layout import some_of
 from person_reid.progress import progress
 
 log = logging.getLogger(__name__)
 DECODER_VERSION = 2  # part of the fingerprint: raise it when the pixels that load_image returns change
-ABANDONED = 60  # seconds without a change after which nobody is writing a partial file any more
 AHEAD = 512  # images decoded ahead of use, at most; they are held in memory
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -197,7 +195,7 @@ def _written(images: Iterable[Pixels], file: Path, shape: tuple[int, ...]) -> It
     written; the rest of `images` can still be consumed.
     """
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    with atomic_write(file, shared=True) as temporary, temporary.open("wb") as out:
+    with atomic_write(file) as temporary, temporary.open("wb") as out:
         np.lib.format.write_array_header_1_0(out, header)
         for image in images:
             yield image
@@ -214,9 +212,10 @@ def _reason(error: Exception) -> str:
 def _remove_stale(file: Path) -> None:
     """Remove outdated caches of the same split and size, and partial files that a killed process left behind."""
     stem = file.stem.rpartition("_")[0]
-    for old in [*file.parent.glob(f"{stem}_*.npy"), *file.parent.glob(f".{stem}_*.partial")]:
+    remove_abandoned(file.parent.glob(f".{stem}_*.partial"))
+    for old in file.parent.glob(f"{stem}_*.npy"):
         with suppress(OSError):  # on Windows a file in use cannot be removed
-            if old != file and (old.suffix == ".npy" or time.time() - old.stat().st_mtime > ABANDONED):
+            if old != file:
                 old.unlink()
 
 

@@ -119,8 +119,6 @@ def save_pretrained(
     folder, network = Path(folder), load_network(tested).eval()
     tensors = {name: value.detach().contiguous().clone() for name, value in network.state_dict().items()}
     content = save(tensors, {"format": "pt"})
-    with atomic_write(folder / SAFETENSORS) as temporary:
-        temporary.write_bytes(content)
     config = {
         "library": LIBRARY,
         "versions": versions(),
@@ -135,7 +133,6 @@ def save_pretrained(
         "promise": promise and asdict(promise),
         "sha256": hashlib.sha256(content).hexdigest(),
     }  # fmt: skip
-    write_json(folder / CONFIG, config)
     described: dict[str, Any] = {
         "name": folder.resolve().name, "config": config, "complexity": complexity(network, tested.size),
         "accuracies": accuracies, "trained_on": trained_on, "promise": promise,
@@ -143,7 +140,14 @@ def save_pretrained(
         "machine": f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads",
     }  # fmt: skip
     card = jinja2.Template(TEMPLATE.read_text(encoding="utf-8"), trim_blocks=True, lstrip_blocks=True)
-    write_text(folder / CARD, card.render(described) + "\n")
+    with (  # all of them or, on a full disk, none
+        atomic_write(folder / CARD) as new_card,
+        atomic_write(folder / CONFIG) as new_config,
+        atomic_write(folder / SAFETENSORS) as new_weights,
+    ):
+        new_weights.write_bytes(content)
+        write_json(new_config, config)
+        write_text(new_card, card.render(described) + "\n")
     return folder
 
 

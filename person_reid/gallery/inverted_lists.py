@@ -153,7 +153,7 @@ def _write(index: Any, source: IndexFile, last: int) -> None:
 
     file = source.path.with_name(f"{source.path.name}.{source.token}-{last}.lists")
     try:
-        with atomic_write(file, shared=True) as temporary:
+        with atomic_write(file) as temporary:
             faiss.write_index(index, str(temporary))
     except (OSError, RuntimeError) as error:  # FAISS raises the latter if the disk is full
         log.warning("%s: not saved (%s); the next search makes the lists again.", file, describe(error))

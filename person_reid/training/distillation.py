@@ -67,7 +67,7 @@ def teacher_features(teacher: Embedder, splits: Sequence[tuple[Path, Split]]) ->
 
 def _write(features: Features, file: Path) -> None:
     try:
-        with atomic_write(file, shared=True) as temporary, temporary.open("wb") as stream:
+        with atomic_write(file) as temporary, temporary.open("wb") as stream:
             np.save(stream, features)
     except OSError as error:
         log.warning("%s: no cache; the next run computes the teacher's features again.", describe(error))

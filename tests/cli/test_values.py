@@ -71,11 +71,24 @@ def test_epochs_that_never_come_are_remarked_on(tmp_path):
     assert "ends before the learning rate has risen" in output and "The backbone learns nothing" in output
 
 
-@pytest.mark.parametrize("flag", ["--result", "--json"])
-def test_a_place_that_cannot_be_written_is_known_before_the_work(flag, tmp_path):
+@pytest.mark.parametrize(
+    ("flag", "place", "words"),
+    [
+        ("--result", ".", "a folder; expected the name of a file"),
+        ("--result", "file/deeper.mat", "file"),
+        ("--json", "folder.json", "a folder; expected the name of a file"),
+        ("--json", "file/deeper.json", "file"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_known_before_the_work(flag, place, words, tmp_path):
     (tmp_path / "file").touch()
-    for place, words in ((".", "a folder; expected the name of a file"), ("file/deeper.mat", "file")):
-        assert words in refused("test", flag, place, "--name", "nobody", cwd=tmp_path)
+    (tmp_path / "folder.json").mkdir()
+    assert words in refused("test", flag, place, "--name", "nobody", cwd=tmp_path)
+
+
+def test_figures_do_not_replace_what_is_read(tmp_path):
+    words = "result.mat: expected the name of a file that ends in .json"
+    assert words in run("evaluate", "--json", "result.mat", cwd=tmp_path, status=2)
 
 
 NUMBERS = {

@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from person_reid.basics import UserError
+from person_reid.basics import ABANDONED, UserError
 from person_reid.data import bank as bank_module
 from person_reid.data.bank import fingerprint, load_bank, open_bank
 from person_reid.data.images import load_image
@@ -155,8 +155,8 @@ def test_cache_finished_by_another_process_is_used_where_ours_failed(tmp_path, p
     write = bank_module.atomic_write
 
     @contextmanager
-    def fail_after_another_finished(file, shared):
-        with write(file, shared) as temporary:
+    def fail_after_another_finished(file):
+        with write(file) as temporary:
             yield temporary
         monkeypatch.setattr(bank_module, "load_image", None)
         raise PermissionError(13, "in use", "query.npy")
@@ -235,7 +235,7 @@ def test_a_disk_that_fills_up_on_the_way_costs_the_cache_alone(tmp_path, photogr
     expected = load_bank(photographs, 32, 16)
 
     @contextmanager
-    def full(file, shared):
+    def full(file):
         yield Path("/dev/full")
 
     monkeypatch.setattr(bank_module, "atomic_write", full)
@@ -278,7 +278,7 @@ bank.load_bank({[str(path) for path in photographs]!r} * 50, 32, 16, Path({str(t
     process.wait()
     (partial,) = (tmp_path / ".cache").iterdir()
     assert partial.suffix == ".partial"
-    os.utime(partial, times=(time.time() - bank_module.ABANDONED - 1,) * 2)
+    os.utime(partial, times=(time.time() - ABANDONED - 1,) * 2)
     bank = load_bank(photographs, 32, 16, tmp_path / ".cache", "query")
     assert torch.equal(bank, load_bank(photographs, 32, 16))
     assert [path.suffix for path in (tmp_path / ".cache").iterdir()] == [".npy"]

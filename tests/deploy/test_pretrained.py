@@ -1,5 +1,6 @@
 """A network's folder: what is written is what is read, and nothing else is read."""
 
+import errno
 import json
 import pickle
 from functools import partial
@@ -16,6 +17,7 @@ from person_reid.cli import compare
 from person_reid.cli import save_pretrained as command
 from person_reid.cli.flags import testing_parser
 from person_reid.cli.tested import open_embedder
+from person_reid.deploy import publish
 from person_reid.deploy.load import network_of_run
 from person_reid.deploy.pretrained import open_pretrained
 from person_reid.deploy.publish import save_pretrained
@@ -64,6 +66,20 @@ def test_a_file_of_somebody_else_is_not_replaced(name):
         save_pretrained(network_of_run("run"), "folder")
     with pytest.raises(UserError, match="a file; expected the name of a folder"):
         save_pretrained(network_of_run("run"), Path("folder", "README.md"))
+
+
+def test_a_folder_on_a_full_disk_stays_what_it_was(monkeypatch):
+    save_run()
+    save_pretrained(network_of_run("run"), "folder")
+    before = {path.name: path.read_bytes() for path in Path("folder").iterdir()}
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(publish, "write_json", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_pretrained(network_of_run("run"), "folder", threshold=0.5)
+    assert {path.name: path.read_bytes() for path in Path("folder").iterdir()} == before
 
 
 def test_a_training_starts_from_a_folder():
