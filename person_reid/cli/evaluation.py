@@ -24,7 +24,7 @@ from person_reid.retrieval.results import (
     multi_query_file,
     read_note,
 )
-from person_reid.retrieval.similarity import DISTANCES, Scores
+from person_reid.retrieval.similarity import DISTANCES, Scores, unit_rows
 from person_reid.retrieval.single_shot import evaluate_single_shot
 
 if TYPE_CHECKING:
@@ -37,19 +37,23 @@ WORST = 5  # queries printed by --save_per_query
 
 
 def evaluation_parser(
-    text: str | None, multi_query: str = "default: what test.py --multi wrote beside --result"
+    text: str | None, multi_query: str = "default: what test.py --multi wrote beside --result", reranks: bool = False
 ) -> Parser:
     """Return a parser with the flags that every evaluation understands.
 
-    text: the docstring of the script. multi_query: the help of that flag.
+    text: the docstring of the script. multi_query: the help of that flag. reranks: whether it re-ranks, by cosines.
     """
     parser = Parser(text)
     parser.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")
     parser.add_argument("--multi_query", type=Path, metavar="FILE", help=multi_query)
     parser.add_argument("--ap", default="trapezoidal", choices=AVERAGE_PRECISIONS, help="kind of average precision")
-    parser.add_argument("--distance", default="cosine", choices=DISTANCES, help="use euclidean after test.py --no_norm")
     parser.add_argument("--ignore_cameras", action="store_true", help="count matches from the query's own camera, too")
-    parser.add_argument("--single_shot", action="store_true", help="CUHK03's protocol: one random image per identity")
+    parser.set_defaults(distance="cosine", single_shot=False)
+    if not reranks:
+        parser.add_argument("--distance", choices=DISTANCES, help="use euclidean after test.py --no_norm")
+        parser.add_argument(
+            "--single_shot", action="store_true", help="CUHK03's protocol: one random image per identity"
+        )
     parser.add_argument("--json", type=file_ending_in(".json"), metavar="FILE", help="write the figures to a file, too")
     table = file_ending_in(".csv")
     parser.add_argument("--save_per_query", type=table, metavar="FILE", help="AP, INP and first match of each query")
@@ -70,13 +74,14 @@ def run_evaluation(
     rescore: (query features, gallery features, device) → the scores to rank by instead of cosines.
     prefix: of every line.
     """
-    if args.single_shot and (args.save_per_query or world or rescore):
-        raise UserError("--single_shot does not work with --save_per_query, torchrun or re-ranking.")
-    if args.distance != "cosine" and (args.single_shot or rescore):
-        raise UserError(f"--distance {args.distance} does not work with --single_shot or re-ranking: they use cosines.")
+    if args.single_shot and (args.save_per_query or world or args.distance != "cosine"):
+        raise UserError("--single_shot does not work with --save_per_query, torchrun or --distance euclidean.")
     query, gallery = load_result(args.result, paths=args.save_per_query is not None)
     quiet = world is not None and world.rank > 0
     if not quiet:
+        if args.distance == "cosine" and not rescore and unit_rows(query.features) is not query.features:
+            words = "The features are not of unit length. These are cosines; --distance euclidean takes the distance."
+            log.info(words)
         print(f"{len(query)} queries, {len(gallery)} gallery images, {args.ap} average precision", file=sys.stderr)
     remarks = {
         "Euclidean distance": args.distance == "euclidean",

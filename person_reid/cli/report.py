@@ -25,7 +25,7 @@ from person_reid.cli.values import whole
 from person_reid.deploy.load import load_network
 from person_reid.device import select_device
 from person_reid.retrieval.rerank import rescorer
-from person_reid.retrieval.results import RESULT, load_result
+from person_reid.retrieval.results import FLAGS, PLAIN, RESULT, load_result, read_note
 from person_reid.run_folder import RunFolder
 
 
@@ -61,7 +61,9 @@ def main(argv: list[str] | None = None) -> None:
     name = getattr(options, "from") or options.backbone or options.name
     people = len(np.unique(query.labels))
     images = f"{len(query):,} queries of {people:,} people, {len(gallery):,} gallery images"
-    subtitle = f"{images} · {options.result} · {datetime.now():%Y-%m-%d %H:%M}"
+    flags = read_note(options.result, FLAGS)
+    source = f"{options.result}{f' of test.py {flags}' if flags not in ('', PLAIN) else ''}"
+    subtitle = f"{images} · {source} · {datetime.now():%Y-%m-%d %H:%M}"
     save = options.save or (RunFolder(options.name).report if run else Path("report.html"))
     write_text(save, printable(page.page(name, subtitle, body)))
     print(f"The report is in {save} ({save.stat().st_size / 1e6:.1f} MB)")

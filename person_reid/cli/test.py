@@ -26,7 +26,7 @@ from person_reid.data.bank import load_bank, open_bank
 from person_reid.data.layout import read_split
 from person_reid.distributed import World, join_world
 from person_reid.retrieval.metrics import Metrics, evaluate, merge_multi_query
-from person_reid.retrieval.results import RESULT, FeatureSet, multi_query_file, save_multi_query, save_result
+from person_reid.retrieval.results import PLAIN, RESULT, FeatureSet, multi_query_file, save_multi_query, save_result
 from person_reid.retrieval.similarity import DISTANCES
 from person_reid.retrieval.target import CameraNorm, Whitening
 from person_reid.run_folder import RunFolder
@@ -62,7 +62,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def report(options: Namespace, query: FeatureSet, gallery: FeatureSet, images: FeatureSet | None) -> None:
     """Write the result files and print the metrics. images: of multiple queries, or None."""
-    save_result(options.result, query, gallery, network_name(options), feature_flags(options))
+    flags = feature_flags(options)
+    save_result(options.result, query, gallery, network_name(options), flags)
     distance, remark = ("euclidean", " (Euclidean distance)") if options.no_norm else ("cosine", "")
 
     def measure(queries: FeatureSet) -> Metrics:
@@ -77,7 +78,7 @@ def report(options: Namespace, query: FeatureSet, gallery: FeatureSet, images: F
     if options.json:
         write_json(options.json, {name: metrics.figures() for name, metrics in found.items()})
     if is_run(options):
-        where = f"{options.name} {options.which_epoch} {options.test_dir}"
+        where = f"{options.name} {options.which_epoch} {options.test_dir}{'' if flags == PLAIN else f' {flags}'}"
         RunFolder(options.name).add_results(f"{where}: {line}" for line in lines)
     there = "" if Path(options.result) == RESULT else f" --result {quoted(options.result)}"
     print(f"Features are in {options.result}. Look at a ranking: python demo.py --query_index 0{there}")

@@ -4,9 +4,9 @@
     c_j ← c_j + α Σ (f_i − c_j) / (1 + n_j)                     equation 4: over the n_j images of j in the batch
 
 Wen et al., A Discriminative Feature Learning Approach for Deep Face Recognition, ECCV 2016. The centers follow the
-features at their own rate, whatever the weight of the loss. No gradient reaches them, and no weight decay. Luo et al.,
-Bag of Tricks and a Strong Baseline for Deep Person Re-Identification, CVPRW 2019, leave out the ½, so their weight of
-5e-4 is 1e-3 here.
+features at their own rate, whatever the weight of the loss. No gradient reaches them, and no weight decay. The code of
+Luo et al., Bag of Tricks and a Strong Baseline for Deep Person Re-Identification, CVPRW 2019, leaves out the ½, so its
+weight of 5e-4 is 1e-3 here; its centers start at random and move by SGD.
 """
 
 import torch

@@ -77,7 +77,7 @@ def build_sampler(spec: TrainSpec, split: Split, world: World) -> Sampler:
     hungry = [term.name for term in spec.losses.terms if term.needs_positives]
     if hungry and pairs < FEW_PAIRS * batch and world.leads:
         log.info(
-            "A shuffled batch of %d images holds %.1f pairs of one identity on average, and %s learn from such pairs. "
+            "A shuffled batch of %d images holds %.1f pairs of one identity on average, from which these losses learn: %s. "
             "--sampler pk puts %d images of each identity into a batch.",
             batch, pairs, ", ".join(hungry), data.instances,
         )  # fmt: skip

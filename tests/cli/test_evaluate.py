@@ -125,13 +125,20 @@ def test_other_ways_to_re_rank_help_too(result, capsys, published, flags):
         (["--method", "aqe", "--lambda_value", "0.5"], "--lambda_value: --method aqe does not use"),
         (["--lambda_value", "1.5"], "--lambda_value 1.5: expected 0 to 1"),
         (["--memory_gb", "0.0001"], "--memory_gb 0.0001: 580 images need at least"),
-        (["--single_shot"], "--single_shot does not work with"),
-        (["--distance", "euclidean"], "--distance euclidean does not work with --single_shot or re-ranking"),
     ],
 )
 def test_flags_that_cannot_be_followed_are_refused(result, flags, words):
     with pytest.raises(UserError, match=re.escape(words)):
         evaluate_rerank.main(["--result", result, *flags])
+
+
+def test_a_distance_or_single_shots_are_not_for_re_ranking(result, capsys):
+    for flags in (["--single_shot"], ["--distance", "euclidean"]):
+        with pytest.raises(SystemExit):
+            evaluate_rerank.main(["--result", result, *flags])
+        assert f"unrecognized arguments: {flags[0]}" in capsys.readouterr().err
+    with pytest.raises(UserError, match="--single_shot does not work with .* --distance euclidean"):
+        evaluate.main(["--result", result, "--single_shot", "--distance", "euclidean"])
 
 
 def test_definitions_that_differ_are_named(result, capsys):

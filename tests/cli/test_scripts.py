@@ -1,5 +1,6 @@
 """The scripts as a user runs them: in order, by hand, and with everything that goes wrong by hand."""
 
+import logging
 import os
 import re
 import shutil
@@ -104,7 +105,7 @@ def test_options_of_test_change_the_features(copy, people):
         assert 0.5 < cosines.mean() < 1 - 1e-7, flags
 
 
-def test_features_that_keep_their_length_are_ranked_by_euclidean_distance(copy, people):
+def test_features_that_keep_their_length_are_ranked_by_euclidean_distance(copy, people, caplog):
     tested = run("test", "--name", "small", "--data_dir", people, "--no_norm", "--multi", cwd=copy)
     assert "python demo.py --query_index 0\n" in tested
     features = scipy.io.loadmat(copy / "pytorch_result.mat")["query_f"]
@@ -112,6 +113,18 @@ def test_features_that_keep_their_length_are_ranked_by_euclidean_distance(copy, 
     lines = re.findall(rf"(?:multi )?{METRICS} \(Euclidean distance\)", tested)
     assert len(lines) == 2 and "python evaluate.py --distance euclidean" in tested
     assert run("evaluate", "--distance", "euclidean", cwd=copy).splitlines()[:2] == lines
+    caplog.set_level(logging.INFO, "person_reid")
+    run("evaluate", cwd=copy)
+    assert "not of unit length. These are cosines; --distance euclidean" in caplog.text
+
+
+def test_figures_name_the_flags_that_changed_the_features(copy, people):
+    run("test", "--name", "small", "--test_dir", people, "--no_flip", "--ms", "1,1.21", cwd=copy)
+    tested = (copy / "model" / "small" / "result.txt").read_text().splitlines()[-1]
+    assert f"{people} --ms 1,1.21 --no_flip: Rank@1" in tested
+    run("report", "--name", "small", "--no_images", "--no_rerank", "--save", "report.html", cwd=copy)
+    page = (copy / "report.html").read_text(encoding="utf-8")
+    assert "pytorch_result.mat of test.py --ms 1,1.21 --no_flip" in page
 
 
 def test_a_weight_file_is_tested_without_a_run(trained, people, tmp_path):
