@@ -77,8 +77,8 @@ def build_sampler(spec: TrainSpec, split: Split, world: World) -> Sampler:
     hungry = [term.name for term in spec.losses.terms if term.needs_positives]
     if hungry and pairs < FEW_PAIRS * batch and world.leads:
         log.info(
-            "A shuffled batch of %d images holds %.1f pairs of one identity on average, from which these losses learn: %s. "
+            "A shuffled batch of %d images holds %.1f pairs of one identity on average, which is what %s learns from. "
             "--sampler pk puts %d images of each identity into a batch.",
-            batch, pairs, ", ".join(hungry), data.instances,
+            batch, pairs, " + ".join(hungry), data.instances,
         )  # fmt: skip
     return ShuffleSampler(len(split), data.batch_size, spec.seed, True, *ranks)
