@@ -89,12 +89,13 @@ def test_what_a_camera_saw_of_somebody_else_is_to_be_split():
     stranger = (labels == 17) & (cameras == 3)
     wrong = np.where(stranger, 27, labels)
     keep = (labels != 27) | (cameras != 3)
-    found = label_errors(features[keep], wrong[keep], cameras[keep])
+    found = label_errors(features[keep], wrong[keep], cameras[keep], highest=5000)
     listed = found.probability >= 0.5
     assert (listed == stranger[keep]).all()
     assert set(found.proposal[listed]) <= {"split", "move"}
     new = set(found.identity[listed & (found.proposal == "split")])
     assert len(new) <= 1 and not new & set(labels)
+    assert found.identity[found.proposal == "split"].min() == 5001
 
 
 def test_distractors_that_are_somebody_and_people_who_are_nobody():

@@ -10,9 +10,9 @@ from sklearn.metrics import average_precision_score
 from person_reid.basics import UserError
 from person_reid.distributed import World
 from person_reid.retrieval import similarity
-from person_reid.retrieval.metrics import evaluate, merge_multi_query
+from person_reid.retrieval.metrics import count_ahead, count_ahead_torch, evaluate, merge_multi_query
 from person_reid.retrieval.similarity import CosineScores, EuclideanScores, Scores
-from tests.retrieval.conftest import data_sets, image_set
+from tests.retrieval.conftest import data_sets, image_set, signs
 from tests.support.references import loop_evaluate
 
 
@@ -79,6 +79,15 @@ def test_counting_equals_sorting(sets, ap, library, rows):
             return convert(matrix[start:stop])
 
     assert_equal_to_loop(evaluate(query, gallery, ap, Given()), loop_evaluate(query, gallery, matrix, ap))
+
+
+def test_a_chunk_of_many_matches_is_counted_alike():
+    """On a GPU in parts of 512; many scores are equal."""
+    random = np.random.default_rng(0)
+    scores = signs(random, 40) @ signs(random, 90).T
+    rows, columns = np.divmod(random.permutation(scores.size)[:1500], 90)
+    found = count_ahead_torch(torch.from_numpy(scores), rows, columns)
+    np.testing.assert_array_equal(found, count_ahead(scores, rows, columns))
 
 
 @given(data_sets())

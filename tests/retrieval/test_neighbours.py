@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from person_reid.basics import UserError
-from person_reid.retrieval.faiss_neighbours import FaissNeighbours
-from person_reid.retrieval.neighbours import ExactNeighbours, check_neighbours, top_k, top_k_torch
+from person_reid.retrieval.faiss_neighbours import FaissNeighbours, put_itself_first
+from person_reid.retrieval.neighbours import ExactNeighbours, Neighbours, check_neighbours, top_k, top_k_torch
 from person_reid.retrieval.similarity import CosineScores, twins
 from tests.retrieval.conftest import clusters, signs
 
@@ -76,6 +76,26 @@ def test_faiss_finds_nearly_all_and_says_how_many(kind, capsys):
     assert np.mean(np.abs(found.lowest - exact.lowest)) < 0.1
     printed = float(capsys.readouterr().err.split("recall ")[1].split()[0])
     assert printed == pytest.approx(recall, abs=0.05)
+
+
+def test_where_faiss_finds_too_few_the_search_is_exact(monkeypatch):
+    pytest.importorskip("faiss")
+    features = clusters(np.random.default_rng(0), 400, identities=40)
+    search = FaissNeighbours("ivf")
+    index = search._index(features)
+    index.nprobe = 1  # a single list
+    assert (index.search(features[:60], 120)[1] < 0).any()
+    monkeypatch.setattr(search, "_index", lambda gallery: index)
+    found = search.search(features[:60], features, 120)
+    expected = np.take_along_axis(features[:60] @ features.T, found.indices, axis=1)
+    np.testing.assert_allclose(found.similarities, expected, atol=1e-5)
+
+
+def test_what_moves_to_the_front_of_its_list_keeps_the_similarities_of_the_others():
+    found = Neighbours(np.array([[2, 0, 1]]), np.array([[0.9, 0.8, 0.7]], np.float32))
+    put_itself_first(found)
+    assert found.indices.tolist() == [[0, 2, 1]]
+    np.testing.assert_allclose(found.similarities, [[1, 0.9, 0.7]])
 
 
 @pytest.mark.parametrize(("k1", "k2", "flag"), [(0, 1, "k1 0"), (11, 1, "k1 11"), (5, 0, "k2 0"), (5, 6, "k2 6")])

@@ -76,6 +76,7 @@ def test_who_is_alone_is_in_no_group():
     assert found[:2] == ["", ""] and len(set(found[2:])) == 7
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_identical_images_and_single_ones_are_grouped_without_a_warning():
     same = np.repeat(FEATURES[:1], 6, axis=0)
     assert group_people(same, np.full(6, -1), [""] * 6) == ["person 0001"] * 6

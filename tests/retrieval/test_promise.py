@@ -75,6 +75,11 @@ def test_it_equals_loops_over_people_and_thresholds(size, rate):
     assert false_matches(query, gallery, size)[1] == images and (size == 1) == (images == 1)
 
 
+def test_a_similarity_counts_as_it_is_printed():
+    query, gallery = image_set([[1.0, 0]], [1], [1]), image_set([[0.70006, np.sqrt(1 - 0.70006**2)]], [2], [2])
+    assert false_matches(query, gallery)[0][:, 7001].tolist() == [1, 1]  # 0.7001
+
+
 def test_the_bound_is_that_of_the_formulas():
     counts = false_matches(*people(60))[0]
     columns = [0, *(int(np.argmax(counts.sum(axis=0) <= share * counts[:, 0].sum())) for share in (0.5, 0.1, 0.01))]

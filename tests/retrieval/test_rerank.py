@@ -87,6 +87,13 @@ def test_too_many_neighbours_are_named_before_the_memory_they_would_take(publish
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_scores_come_in_chunks_that_fit_into_the_memory(method):
+    features = clusters(np.random.default_rng(0), 60)
+    scores = rescorer(RerankSpec(method, memory_gb=0.001))(features[:10], features[10:])
+    assert 0 < scores.budget < 1e6
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_features_of_double_precision(published, method):
     query, gallery, *_ = published
     rescore = rescorer(RerankSpec(method))

@@ -47,6 +47,7 @@ def test_junk_is_never_drawn_and_own_camera_is_not_seen():
     gallery = image_set([[1.0, 0], [1, 0], [0, 1], [0.6, 0.8]], [-1, 1, 1, 2], [2, 1, 2, 2])
     found = evaluate_single_shot(query, gallery)
     assert found.gallery_size == 2 and found.first_match.tolist() == [1] * 10
+    assert evaluate_single_shot(query, gallery, ignore_cameras=True).gallery_size == 2
 
 
 def test_one_camera_is_refused():
