@@ -197,6 +197,14 @@ def test_whole_augmentation_erases_after_normalisation():
     assert erased.flatten(1).float().mean(1).max() < 0.45
 
 
+def test_cutout_erases_a_square_of_half_the_width():
+    white = torch.full((1, 64, 32, 3), 255, dtype=torch.uint8)
+    images = Augment(64, 32, padding=0, cutout_p=1.0)(white, torch.zeros(200, dtype=torch.int64), generator())
+    erased = (images == 0).all(1)
+    heights, widths = erased.any(2).sum(1), erased.any(1).sum(1)
+    assert heights.max() == widths.max() == 16 and ((heights == 16) & (widths == 16)).any()
+
+
 @pytest.mark.parametrize("device", DEVICES)
 def test_same_generator_state_same_batch(device):
     bank = noise(6, 32, 16, 3).to(device)

@@ -77,22 +77,33 @@ def test_what_is_said_of_a_person_in_the_gallery_holds_for_the_queries(layout):
 
 
 @pytest.mark.parametrize(
-    ("answers", "expected"),
+    ("answers", "expected"),  # the last answer is that of the query by camera 1 itself
     [
         (("yes", "yes", "yes"), {"1": 99, "2": 99}),
         (("yes", "no", "yes"), {"1": 1, "2": 1}),
         (("yes", "", ""), {"1": 1, "2": 1}),
+        (("yes", "yes", "yes", "no"), {"1": 1, "2": 99}),
     ],
 )
 def test_queries_follow_only_a_whole_person(answers, expected, tmp_path):
-    images = ["0001_c1_a.png", "0001_c1_b.png", "0001_c2_c.png"]
-    for place in (*(f"gallery/0001/{name}" for name in images), "query/0001/0001_c1_q.png", "query/0001/0001_c2_q.png"):
+    gallery = [f"gallery/0001/0001_{name}.png" for name in ("c1_a", "c1_b", "c2_c")]
+    listed = [*gallery, "query/0001/0001_c1_q.png"]
+    for place in (*listed, "query/0001/0001_c2_q.png"):
         write_image(tmp_path / place)
-    lines = [f"gallery/0001/{name},1,merge,99,0.9,{answer}\n" for name, answer in zip(images, answers, strict=True)]
+    lines = [f"{place},1,merge,99,0.9,{answer}\n" for place, answer in zip(listed, answers, strict=False)]
     (tmp_path / "list.csv").write_text(HEAD + "".join(lines))
     found = read_corrected(tmp_path, tmp_path / "list.csv")
     assert {str(picture.camera): int(picture.identity) for picture in found["query"]} == expected
-    assert [int(picture.identity) for picture in found["gallery"]] == [99 if each == "yes" else 1 for each in answers]
+    assert [int(picture.identity) == 99 for picture in found["gallery"]] == [each == "yes" for each in answers[:3]]
+
+
+def test_junk_stays_in_the_gallery_and_more_comes_to_it(tmp_path):
+    images = ["gallery/-1/-1_c1_a.png", "gallery/0001/0001_c1_b.png", "gallery/0001/0001_c2_c.png"]
+    for place in (*images, "query/0001/0001_c1_q.png"):
+        write_image(tmp_path / place)
+    (tmp_path / "list.csv").write_text(f"{HEAD}{images[1]},1,junk,-1,0.9,yes\n")
+    found = read_corrected(tmp_path, tmp_path / "list.csv")
+    assert sorted(int(picture.identity) for picture in found["gallery"]) == [-1, -1, 1]
 
 
 def test_junk_that_was_there_before_is_no_person_to_train_on(layout):

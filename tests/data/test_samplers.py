@@ -182,6 +182,7 @@ def test_clusters_change_between_epochs_and_cameras_are_mixed():
     assert max(flat(epoch_of(sampler))) < 16
     sampler.assign(first)
     assert epoch_of(sampler, 1) == before != epoch_of(sampler, 2)
+    assert not any(batch in before for batch in epoch_of(sampler, 2))
     for batch in before:
         assert all(len(set(np.array(four) % 4)) == 4 for four in (batch[:4], batch[4:]))
 
