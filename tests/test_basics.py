@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -178,3 +179,19 @@ def test_a_folder_outlasts_a_kill_between_the_two_renames(tmp_path):
     with pytest.raises(ZeroDivisionError), whole_folder(tmp_path / "look", ".mark"):
         raise ZeroDivisionError
     assert (tmp_path / "look" / "page.html").read_text() == "old"
+
+
+def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(tmp_path, monkeypatch):
+    with whole_folder(tmp_path / "look", ".mark") as folder:
+        (folder / "page.html").write_text("old")
+    rename = Path.rename
+
+    def refused(self, target):
+        if self.name == ".look.partial":
+            raise PermissionError
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(PermissionError), whole_folder(tmp_path / "look", ".mark"):
+        pass
+    assert (tmp_path / "look" / "page.html").read_text() == "old" and len(list(tmp_path.iterdir())) == 1

@@ -58,6 +58,13 @@ def test_a_missing_checkpoint_lists_those_there_are(run):
         RunFolder("nobody").weights_file()
 
 
+def test_the_latest_checkpoints_are_those_of_the_highest_epochs(run):
+    for epoch in (990, 1000):
+        run.save_weights(epoch, {})
+    run.keep_latest(1)
+    assert {path.stem for path in run.path.glob("net_*.pth")} == {"net_1000", "net_last", "net_average"}
+
+
 def test_an_earlier_run_of_the_name_is_kept(run, capsys):
     run.set_aside()
     assert not run.path.exists() and (run.path.parent / "person.previous" / "net_last.pth").exists()
