@@ -1,13 +1,14 @@
 """Networks of every kind beside each other."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 from person_reid import UserError, save_pretrained
 from person_reid.cli import compare_networks, export
-from person_reid.cli.compare_networks import network_flags, short_names
+from person_reid.cli.compare_networks import measure, network_flags, short_names
 from tests.deploy.test_load import SMALL, save_run
 from tests.support.people import draw_people
 
@@ -57,6 +58,20 @@ def test_flags_after_a_network_are_those_of_test_py():
     flags = network_flags("reid.xml --bgr --range 0..255", "-1")
     assert (flags.engine, flags.bgr, flags.range, flags.gpu_ids) == ("reid.xml", True, "0..255", "-1")
     assert network_flags("test_resnet=none --seed 3", "-1").seed == 3
+
+
+def test_the_time_is_that_of_one_view_on_the_cpu(monkeypatch):
+    opened = []
+
+    def open_embedder(flags):
+        opened.append((flags.no_flip, flags.gpu_ids))
+        return SimpleNamespace(flips_inside=False)
+
+    monkeypatch.setattr(compare_networks, "open_embedder", open_embedder)
+    for name in ("milliseconds", "megabytes"):
+        monkeypatch.setattr(compare_networks, name, lambda _: 1.0)
+    measure("random", network_flags("test_resnet=none"), [])
+    assert opened == [(False, "0"), (True, "-1")]
 
 
 def test_a_missing_test_set_is_found_before_the_work(tmp_path, monkeypatch):

@@ -18,6 +18,8 @@ from person_reid.basics import UserError
 from person_reid.cli import threshold
 from person_reid.retrieval.promise import Promise, promised
 from person_reid.retrieval.results import load_multi_query, load_result, save_multi_query, save_result
+from person_reid.retrieval.single_shot import evaluate_single_shot
+from person_reid.retrieval.thresholds import error_rates, pair_similarities
 from tests.retrieval.test_promise import people
 from tests.support import ROOT
 
@@ -143,7 +145,9 @@ def test_a_distance_or_single_shots_are_not_for_re_ranking(result, capsys):
 
 def test_definitions_that_differ_are_named(result, capsys):
     evaluate.main(["--result", result, "--ap", "step", "--ignore_cameras", "--single_shot"])
-    for line in capsys.readouterr().out.splitlines():
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(evaluate_single_shot(*load_result(result), "step", ignore_cameras=True).line())
+    for line in lines:
         assert re.search(r" mAP\(step\):\S+ mINP:\S+ \(cameras ignored, single gallery shot\)$", line)
 
 
@@ -167,12 +171,28 @@ def test_every_query_is_listed(result, capsys, tmp_path):
     assert all(int(row["first_match"]) >= 1 for row in rows if float(row["AP"]) > 0)
 
 
-def test_a_threshold_is_written_and_drawn(result, capsys, tmp_path):
-    threshold.main(["--result", result, "--rule", "1e-3", "--save", str(tmp_path / "found")])
+@pytest.mark.parametrize(
+    ("rule", "kind", "name"), [("1e-3", "all_pairs", "1e-3"), ("hardest", "hardest_per_query", "eer")]
+)
+def test_a_threshold_is_written_and_drawn(rule, kind, name, result, capsys, tmp_path):
+    threshold.main(["--result", result, "--rule", rule, "--save", str(tmp_path / "found")])
     report = json.loads((tmp_path / "found.json").read_text())
-    assert report["threshold"] == report["all_pairs"]["rules"]["1e-3"]["threshold"]
-    assert f"threshold {report['threshold']:.4f} (1e-3)" in capsys.readouterr().out
+    assert report["threshold"] == report[kind]["rules"][name]["threshold"]
+    assert report["threshold"] != report["all_pairs"]["rules"]["eer"]["threshold"]
+    assert f"threshold {report['threshold']:.4f} ({rule})" in capsys.readouterr().out
     assert (tmp_path / "found.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_pairs_of_one_camera_count_if_cameras_are_ignored(tmp_path):
+    query, gallery = people(80)
+    save_result(tmp_path / "people.mat", query, gallery)
+    words = ["--result", str(tmp_path / "people.mat"), "--save", str(tmp_path / "found"), "--ignore_cameras"]
+    threshold.main([*words, "--false_match_rate", "0.2", "--confidence", "0.8"])
+    report = json.loads((tmp_path / "found.json").read_text())
+    assert report["all_pairs"] == error_rates(pair_similarities(query, gallery, ignore_cameras=True))["all_pairs"]
+    found = promised(query, gallery, 0.2, 0.8, ignore_cameras=True).threshold
+    assert report["threshold"] == found != promised(query, gallery, 0.2, 0.8).threshold
+    assert report["cameras"] == {}
 
 
 def test_a_threshold_says_what_it_was_measured_on(result, tmp_path, monkeypatch):
