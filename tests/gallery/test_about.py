@@ -228,6 +228,7 @@ def test_what_is_known_comes_from_the_list_the_name_exif_or_the_file(tmp_path):
     paths = [tmp_path / name for name in ("7_c3.jpg", "8_c4.jpg", "other.png")]
     exif = Image.Exif()
     exif[0x8769] = {0x9003: "2026:10:05 06:07:08"}
+    exif[0x0132] = "2026:12:24 18:00:00"  # edited later
     Image.new("RGB", (4, 8)).save(paths[0], exif=exif)
     for path in paths[1:]:
         Image.new("RGB", (4, 8)).save(path)

@@ -82,6 +82,9 @@ def test_a_path_is_held_once_and_a_changed_file_is_missing(features, tmp_path):
     index.add([image], features[1:2])
     assert len(index) == 1 and index.search(features[1:2], 5)[0][0].similarity == pytest.approx(1)
     assert index.search(features[1:2], 5)[0][0].path == image
+    image.write_bytes(b"other")  # as long as before
+    os.utime(image, (1, 1))
+    assert index.missing([image]) == [image]
 
 
 def test_lists_find_nearly_what_exact_search_finds(features, tmp_path, small_limit, capsys):
