@@ -150,7 +150,7 @@ def test_importing_the_package_is_light():
 def test_boxes_of_a_frame_are_cut_out_and_clipped(embedder):
     frame = np.random.default_rng(0).integers(0, 256, (100, 80, 3), np.uint8)
     boxes = [
-        [10, 20, 40, 90],
+        [9.6, 20, 40.4, 89.7],
         [-5.2, -3, 30.4, 60],
         [50, 50, 500, 500],
         [20, 20, 20, 40],
@@ -193,6 +193,7 @@ def test_what_nothing_can_be_made_of_is_refused(folder, paths):
     file, weights = folder / "net.pt", folder / "net.pth"
     for settings, words in (
         ({"source": file, "weights": weights}, "weights would be ignored"),
+        ({"source": file, "which_epoch": 60}, "which_epoch would be ignored"),
         ({"source": file, "size": SIZE, "scales": (1.0, 1.1)}, "size, scales would be ignored"),
         ({"source": "test_resnet", "weights": weights, "dtype": torch.float32}, "dtype torch.float32: expected"),
         ({"source": "test_resnet", "weights": weights, "scales": ()}, "scales \\(\\): expected"),

@@ -111,15 +111,16 @@ def test_lower_precision_is_near_and_smaller(network, bank, suffix, precision, l
     np.testing.assert_array_equal(expected(network, bank), features)  # the network itself is as it was
 
 
-def test_a_file_that_deviates_is_refused_and_the_old_one_stays(network, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("factor", "words"), [(1.001, r"1\.0e-03"), (float("nan"), "nan")])
+def test_a_file_that_deviates_is_refused_and_the_old_one_stays(factor, words, network, tmp_path, monkeypatch):
     path = tmp_path / "net.pt"
     path.write_bytes(b"old")
 
     def unlike(self, images):
-        return self.embed(images) * (1.001 if torch.jit.is_tracing() else 1)
+        return self.embed(images) * (factor if torch.jit.is_tracing() else 1)
 
     monkeypatch.setattr(module.Deployed, "forward", unlike)
-    with pytest.raises(UserError, match=r"not written: as torchscript the features deviate by 1\.0e-03 of their scale"):
+    with pytest.raises(UserError, match=f"not written: as torchscript the features deviate by {words} of their scale"):
         export(network, contents_of(network), path, "torchscript")
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
