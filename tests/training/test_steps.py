@@ -103,7 +103,7 @@ def test_a_run_stopped_within_its_epochs_ends_with_the_same_weights(flags):
 
 
 def test_the_time_of_an_epoch_is_that_of_all_its_parts(monkeypatch):
-    """Not the speed of its last part, in which a compiled run compiles again, times its length."""
+    """Not the speed of its last part, in which a compiled run compiles again, times its length. The speed is that."""
     clock = 0.0
     monkeypatch.setattr("person_reid.training.trainer.time.perf_counter", lambda: clock)
 
@@ -123,7 +123,8 @@ def test_the_time_of_an_epoch_is_that_of_all_its_parts(monkeypatch):
         stopped.train_epoch(stop=lambda: True)
     clock += 1000
     resumed.load_state_dict(copy.deepcopy(stopped.state_dict()))
-    assert [resumed.train_epoch()["seconds"], resumed.spent] == [13.0, 0.0]
+    record = resumed.train_epoch()
+    assert [record["seconds"], record["images_per_second"], resumed.spent] == [13.0, round(2 * 8 / 3, 1), 0.0]
 
 
 def test_accumulated_batches_are_one_large_batch():
@@ -139,6 +140,17 @@ def test_accumulated_batches_are_one_large_batch():
     assert equal_weights(before, small.network.state_dict())
     small.train_step(Batch(*(part[4:] for part in batch)), 1)
     for first, second in zip(large.network.parameters(), small.network.parameters(), strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-6)
+
+
+def test_a_last_batch_that_is_alone_in_its_update_counts_in_full():
+    """As the third of three batches, of which two make an update."""
+    plain, accumulating = trainer(total=1), trainer("--accumulate", "2", total=1)
+    batch = next(plain.batches.of(0))
+    for trained, step in ((plain, 0), (accumulating, 2)):
+        trained.network.eval()
+        trained.train_step(batch, step)
+    for first, second in zip(plain.network.parameters(), accumulating.network.parameters(), strict=True):
         torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-6)
 
 
