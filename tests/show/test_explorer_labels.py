@@ -84,6 +84,14 @@ def test_strips_are_those_of_a_slow_loop(look):
             np.testing.assert_allclose([s for _, s in shown], [similar[i] for i in strip[:EACH]], atol=1e-4)
 
 
+def test_images_of_a_person_that_were_decided_differently_are_shown_apart(look, tmp_path):
+    rows = proposed(["1,0,merge,2,0.5,yes", "1,1,merge,2,0.5,no", "1,2,merge,2,0.5,"])
+    with (tmp_path / "list.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([COLUMNS, *rows])
+    found = describe_proposals(images_of(None, load_gallery(look / "list.mat")), tmp_path / "list.csv")["proposals"]
+    assert [(each["images"], each["accepted"]) for each in found] == [([0], True), ([1], False), ([2], None)]
+
+
 def test_what_cannot_be_shown_is_refused(look, tmp_path):
     (tmp_path / "list.csv").write_bytes((look / "list.csv").read_bytes())
     words = ["--label_errors", str(tmp_path / "list.csv"), "--save", str(tmp_path / "look")]

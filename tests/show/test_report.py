@@ -1,0 +1,23 @@
+"""The sections of a report hold the numbers that they were given."""
+
+import re
+
+import numpy as np
+import pytest
+
+from person_reid.retrieval.thresholds import error_rates, pair_similarities
+from person_reid.show.report import measure, thresholds_section
+from tests.retrieval.test_promise import people
+from tests.retrieval.test_thresholds import slow_pairs
+from tests.show.test_page import Checker
+
+
+def test_beside_a_threshold_stands_the_share_of_own_images_that_it_accepts():
+    sets = people(60)
+    genuine = np.array(slow_pairs(*sets, ignore_cameras=False)[0])
+    text = "\n".join(Checker(str(thresholds_section(measure(*sets)))).text)
+    rules = error_rates(pair_similarities(*sets))["all_pairs"]["rules"]
+    for name, rule in (("equal error rate", "eer"), ("1 stranger in 1,000", "1e-3")):
+        found = re.search(rf"all pairs, {name}\s+(\S+)\s+(\S+)", text)
+        assert found and found[1] == f"{rules[rule]['threshold']:.3f}"
+        assert float(found[2]) == pytest.approx(100 * np.mean(genuine >= rules[rule]["threshold"]), abs=0.5)
