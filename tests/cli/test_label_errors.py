@@ -1,6 +1,7 @@
 """tools/label_errors.py as a user calls it, and the way from its list to a training."""
 
 import csv
+import shutil
 
 import numpy as np
 import pytest
@@ -66,6 +67,16 @@ def test_what_is_not_accepted_stays_open(people, tmp_path):
         assert (tmp_path / "list.previous.csv").read_text(encoding="utf-8") == decided
     with pytest.raises(UserError, match="no correction is accepted"):
         prepare.main(["--data_dir", str(people), "--corrections", str(save), "--save_dir", str(tmp_path / "out")])
+
+
+def test_junk_moves_no_feature_to_another_image(tmp_path):
+    people, save = draw(tmp_path / "people") / "train_all", tmp_path / "list.csv"
+    (people / "-1").mkdir()
+    for number, path in enumerate(sorted((people / "0005").iterdir())):
+        shutil.copy(path, people / "-1" / f"-1_c1_{number}.png")
+    label_errors.main(["--data_dir", str(people.parent), *NETWORK, "--save", str(save)])
+    lines = save.read_text(encoding="utf-8").splitlines()[1:]
+    assert lines[0].startswith("train_all/0003/0003_c1_wrong.png,3,move,7,") and len(lines) < 3
 
 
 def test_nothing_wrong_is_an_empty_list(tmp_path, capsys):
