@@ -23,6 +23,7 @@ from person_reid.cli.values import finite_number, some_path, some_text, whole_nu
 WIDEST = 120  # columns of the help, at most
 FEW = 5  # flags that the usage line may name; more would hide the rest of the line
 METAVARS = {"int": "N", "float": "X", "Path": "FILE", "picture_file": "FILE"}  # placeholders for values, by type
+SCRIPT = re.compile(r"python (?:tools/)?(\w+)\.py\b")  # a script, as all pages name it
 COMMAND = re.compile(r"\s*(?:\w+=\S+ +)*(?:python|bash|torchrun) ")
 
 
@@ -88,6 +89,11 @@ class Help(argparse.RawDescriptionHelpFormatter):
             several = argparse.Action([], dest="flags", metavar="[flags]")
             actions, groups = [several, *(action for action in actions if action not in flags)], []
         super().add_usage(usage, actions, groups, prefix)
+
+    def format_help(self) -> str:
+        """Return the help, which names the installed command where that is what the user runs."""
+        installed = self._prog.startswith("person-reid ")
+        return SCRIPT.sub(r"person-reid \1", super().format_help()) if installed else super().format_help()
 
     def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
         return METAVARS.get(getattr(action.type, "__name__", ""), super()._get_default_metavar_for_optional(action))

@@ -96,6 +96,12 @@ def test_the_commands_of_a_docstring_go_to_the_end():
     assert example_lines(DOCSTRING, "go") == ["OMP_NUM_THREADS=1 python do.py go \\"]
 
 
+def test_the_installed_command_shows_its_own_name_in_examples():
+    text = "Draw.\n\n    python tools/figures.py map --save map.png"
+    assert Parser(text, prog="person-reid figures").format_help().endswith("  person-reid figures map --save map.png\n")
+    assert Parser(text, prog="figures.py").format_help().endswith("  python tools/figures.py map --save map.png\n")
+
+
 def test_the_usage_of_many_flags_names_what_must_be_there():
     parser = Parser("", prog="do.py")
     parser.add_argument("image", help="an image")
