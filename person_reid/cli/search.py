@@ -268,7 +268,8 @@ def group(options: Namespace) -> None:
     cameras = [about.camera or "" for about in abouts]
     _, numbers = numbered(cameras)
     known = [about.identity or "" for about in abouts]
-    found = group_people(features, numbers, known, options.radius, options.min_samples)
+    everybody = {about.identity or "" for images, _ in index.entries(Filter(named="")) for _, about in images}
+    found = group_people(features, numbers, known, options.radius, options.min_samples, everybody)
     order = sorted(range(len(paths)), key=lambda i: (not found[i], found[i], cameras[i], abouts[i].time or ""))
     rows = ((printable(paths[i]), *abouts[i]._replace(identity=found[i])) for i in order)
     target = options.save.resolve()

@@ -5,7 +5,7 @@ names = group_people(features, cameras, ["Anna", "", "", ""])                   
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import count
 
 import numpy as np
@@ -68,7 +68,12 @@ def numbered(names: Sequence[str]) -> tuple[list[str], Labels]:
 
 
 def group_people(
-    features: Features, cameras: Labels, known: Sequence[str], radius: float = 0.5, min_samples: int = 4
+    features: Features,
+    cameras: Labels,
+    known: Sequence[str],
+    radius: float = 0.5,
+    min_samples: int = 4,
+    others: Collection[str] = (),
 ) -> list[str]:
     """Return who each of N images shows, by clusters of their features: "" for an image in none.
 
@@ -76,10 +81,11 @@ def group_people(
     or, if it has none, a new one: "person 0001" for the largest cluster, and so on.
 
     features: (N, D). cameras: (N,), -1 for unknown. known: N names, or "". radius, min_samples: see retrieval.clusters.
+    others: names of people on further images, which no new group gets.
     """
     graph = jaccard_graph(CameraNorm(features, cameras)(features, cameras), radius)
     labels = dbscan(graph, radius, min_samples)
-    taken = set(known)
+    taken = {*known, *others}
     new = (name for number in count(1) if (name := f"person {number:04}") not in taken)
     names = {OUTLIER: ""}
     for cluster in np.argsort(-np.bincount(labels[labels >= 0]), kind="stable").tolist():

@@ -287,6 +287,16 @@ def test_people_are_grouped_corrected_and_put_back(indexed, capsys):
         called(capsys, "people", "--camera", "9")
 
 
+def test_a_new_group_gets_no_name_of_somebody_outside_the_filter(folder, capsys):
+    for number in range(6):
+        shutil.copy("stranger.png", folder / "first" / f"c2_{number}.png")
+    said(capsys, "index", "first", *NETWORK, "--pattern", r"c(?P<camera>\d)_")
+    (folder / "about.csv").write_text("path,identity\nfirst/deeper/00.png,person 0001\n")
+    called(capsys, "apply", "about.csv")
+    called(capsys, "people", "--camera", "2")
+    assert {row["identity"] for row in rows_of(folder / "people.csv")} == {"person 0002"}
+
+
 @pytest.mark.skipif(os.name == "nt", reason="links need a permission there")
 def test_a_list_that_is_a_link_stays_one(indexed, capsys):
     (indexed / "real.csv").write_text("corrected")

@@ -67,6 +67,8 @@ def test_people_are_grouped_across_cameras_and_keep_the_names_they_have():
     groups = [{name for name, own, at in zip(found, known, who, strict=True) if at == i and not own} for i in range(8)]
     assert groups[:4] == [{"Anna"}, {"person 0001"}, {"Ben"}, {"Ben"}]  # the last by two votes to one
     assert sorted(name for group in groups[4:] for name in group) == [f"person {i:04}" for i in (2, 3, 4, 5)]
+    found = group_people(features, cameras, known, others={"person 0003", "person 0004"})
+    assert set(found[48:]) == {f"person {i:04}" for i in (2, 5, 6, 7)}
 
 
 def test_who_is_alone_is_in_no_group():
