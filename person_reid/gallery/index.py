@@ -9,11 +9,11 @@ compared with all images if there are at most EXACT of them. Beyond that, FAISS 
 beside the file under a name that gives the last image in them; they can always be rebuilt.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +26,8 @@ from person_reid.retrieval.neighbours import nearest_of_chunks
 from person_reid.retrieval.similarity import Features
 
 EXACT = 100_000  # the most images that a search compares exhaustively
-MOST_FILTERS = 64  # whose images are kept
-State = tuple[int, int]
+MOST_KEPT = 64  # answers of the file, nearly all of them the images that a filter admits
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,7 @@ class SearchIndex(IndexFile):
     def __init__(self, path: str | Path) -> None:
         super().__init__(path)
         self._lists: InvertedLists | None = None
-        self._counted: tuple[State, int] | None = None
-        self._allowed: dict[tuple[Filter, State], npt.NDArray[np.uint8]] = {}
-        self._held: tuple[State, list[tuple[npt.NDArray[np.int64], Features]]] | None = None
+        self._cache: tuple[tuple[int, int], dict[Any, Any]] = (0, 0), {}
 
     def forget(self, which: Filter, asked: str) -> int:
         """Delete images so that no file holds their paths or features any more. Returns how many there were.
@@ -95,10 +93,7 @@ class SearchIndex(IndexFile):
         if self._is_large():
             yield from self.chunks(0, which)
             return
-        state = self._state()
-        if self._held is None or self._held[0] != state:
-            self._held = state, list(self.chunks())
-        for ids, features in self._held[1]:
+        for ids, features in self._kept("images", lambda: list(self.chunks())):
             if which != EVERYTHING:
                 inside = np.isin(ids, np.flatnonzero(np.unpackbits(self.allowed(which), bitorder="little")))
                 ids, features = ids[inside], features[inside]
@@ -112,30 +107,35 @@ class SearchIndex(IndexFile):
 
     def _is_large(self) -> bool:
         """Return whether there are more than EXACT images; they are counted once until the file changes."""
-        state = self._state()
-        if self._counted is None or self._counted[0] != state:
-            self._counted = state, len(self)
-        return self._counted[1] > EXACT
+        return self._kept("count", self.__len__) > EXACT
 
     def lists(self) -> InvertedLists:
         """Return the InvertedLists, up to date."""
-        if self._lists is None or self._lists.last != self.last_id():
-            self._lists = InvertedLists(self)
-        return self._lists
+        lists = self._lists
+        if lists is None or (lists.last, lists.forgotten) != (self.last_id(), self.times_forgotten()):
+            lists = self._lists = InvertedLists(self)
+        return lists
 
     def allowed(self, which: Filter) -> npt.NDArray[np.uint8]:
         """Return one bit for each id, lowest first, set if the filter admits it; kept until the file changes."""
-        state = which, self._state()
-        if state not in self._allowed:
-            if len(self._allowed) >= MOST_FILTERS:
-                self._allowed.clear()
+
+        def read() -> npt.NDArray[np.uint8]:
             self._upgrade()
             condition, values = which.condition()
             rows = self._rows(f"SELECT id FROM images WHERE {condition}", values)
             found = np.bincount(np.fromiter(chain.from_iterable(rows), np.int64, len(rows)))
-            self._allowed[state] = np.packbits(found > 0, bitorder="little")
-        return self._allowed[state]
+            return np.packbits(found > 0, bitorder="little")
 
-    def _state(self) -> State:
-        """Return two numbers, one of which changes with the file: by another process, or by this one."""
-        return self._rows("PRAGMA data_version")[0][0], self.database.total_changes
+        return self._kept(which, read)
+
+    def _kept(self, key: object, read: Callable[[], T]) -> T:
+        """Return what read() returned for this key since the file last changed, by this process or by another."""
+        state = self._rows("PRAGMA data_version")[0][0], self.database.total_changes
+        if self._cache[0] != state:
+            self._cache = state, {}
+        kept = self._cache[1]
+        value: T = kept.pop(key) if key in kept else read()
+        kept[key] = value  # the latest is the last
+        if len(kept) > MOST_KEPT:
+            del kept[next(iter(kept))]
+        return value

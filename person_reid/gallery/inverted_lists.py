@@ -42,7 +42,7 @@ class InvertedLists:
     """
 
     def __init__(self, source: IndexFile) -> None:
-        forgotten, self.last = source.times_forgotten(), source.last_id()
+        self.forgotten, self.last = source.times_forgotten(), source.last_id()
         file, reached = latest_file(source)
         index = _read(file, mapped=reached == self.last) if file else None
         if index is None or _outgrown(index, source, reached):
@@ -51,7 +51,7 @@ class InvertedLists:
             self.last = _extend(index, source, reached)
             log.warning("faiss: %s", _tune(index, source))
             _write(index, source, self.last)
-            if source.times_forgotten() != forgotten:  # in the meantime, by another process
+            if source.times_forgotten() != self.forgotten:  # in the meantime, by another process
                 delete_lists(source)
         self.index = index
         self.replaced = index.ntotal - len(source)
