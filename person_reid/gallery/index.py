@@ -74,7 +74,7 @@ class SearchIndex(IndexFile):
         """
         if k < 1:
             raise UserError(f"k {k}: expected 1 or more.")
-        queries = self._checked(queries, "queries", "query {}".format)
+        queries = self._checked(queries)
         exact = exact or not faiss_is_installed() or not self._is_large()
         if exact:
             similarities, ids = nearest_of_chunks(queries, self.compared(among), k)

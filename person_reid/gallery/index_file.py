@@ -4,7 +4,7 @@ import json
 import os
 import secrets
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -114,10 +114,10 @@ class IndexFile:
         """Add N images with their features (N, D) of unit length; replace those whose path is already there.
 
         abouts: what is known of some of them; of the others, what was known before. All of this is on the disk when
-        this returns. Raises UserError for features that are not finite or are all zero, and if the width differs from
-        that of the index.
+        this returns. Raises UserError for features that are not finite or are all zero, if the width differs from
+        that of the index, and if they are more or fewer than the paths.
         """
-        features = self._checked(features, "not added", lambda i: str(paths[i]))
+        features = self._checked(features, paths)
         known = [(abouts or {}).get(path, UNKNOWN) for path in paths]
         each = zip(paths, features, known, strict=True)
         rows = [(_key(path), state_of(path), feature.tobytes(), *about) for path, feature, about in each]
@@ -192,10 +192,10 @@ class IndexFile:
             condition = f"id IN (SELECT id FROM images WHERE {condition})"  # which reads no other image's feature
         return condition, values
 
-    def _checked(self, features: npt.NDArray[Any], what: str, name: Callable[[int], object]) -> Features:
+    def _checked(self, features: npt.NDArray[Any], paths: Sequence[object] | None = None) -> Features:
         """Return features (N, D) as they are stored. Raises UserError if the index cannot compare them with its own."""
         sizes = self._rows("SELECT length(feature) FROM images LIMIT 1")
-        return checked(features, sizes[0][0] // 4 if sizes else None, self.path, what, name)
+        return checked(features, sizes[0][0] // 4 if sizes else None, self.path, paths)
 
     def _matrix(self, rows: Sequence[tuple[int, bytes]]) -> Features:
         """Return the features (n, D) of n rows (id, feature)."""
@@ -251,20 +251,23 @@ class IndexFile:
 
 
 def checked(
-    features: npt.NDArray[Any], width: int | None, place: str | Path, what: str, name: Callable[[int], object]
+    features: npt.NDArray[Any], width: int | None, place: str | Path, paths: Sequence[object] | None = None
 ) -> Features:
     """Return features (N, D) as a gallery stores them.
 
-    width: of the features in it, if there are any. Raises UserError, which says what they were and names the first by
-    name(i), if the gallery cannot compare them with its own.
+    width: of the features in it, if there are any. paths: of N images to add; None for queries. Raises UserError if the
+    gallery cannot compare the features with its own, and if there is not one for each path.
     """
+    what = "queries" if paths is None else "not added"
     features = np.ascontiguousarray(features, "<f4")
     if features.ndim != 2:
         raise UserError(f"{place}: {what}: features of shape {features.shape}; expected (images, dimension).")
     if width not in (None, features.shape[1]):
         found = f"holds features of width {width}, not {features.shape[1]}"
         raise UserError(f"{place}: {found}: they are another network's.")
-    if found := flaw(features, name):
+    if paths is not None and len(paths) != len(features):
+        raise UserError(f"{place}: not added: {len(features)} features of {len(paths)} paths; expected one of each.")
+    if found := flaw(features, lambda i: f"query {i}" if paths is None else str(paths[i])):
         raise UserError(f"{place}: {what}: {found}. Check the network's weights; a box without an area has none.")
     return features
 

@@ -102,9 +102,10 @@ class MilvusGallery:
         """Add N images with their features (N, D) of unit length; replace those whose path is already there.
 
         abouts: what is known of some of them; of the others, what was known before. Raises UserError for features that
-        are not finite or are all zero, and if the width differs from that of the gallery.
+        are not finite or are all zero, if the width differs from that of the gallery, and if they are more or fewer
+        than the paths.
         """
-        features = checked(features, self._width(), self.path, "not added", lambda i: str(paths[i]))
+        features = checked(features, self._width(), self.path, paths)
         if not self._exists(self.name):
             known: dict[str, Any] = {name: {"nullable": True} for name in About._fields}
             self._create(self.name, {"path": {"is_primary": True}, "state": {}, **known}, features.shape[1])
@@ -132,7 +133,7 @@ class MilvusGallery:
 
     def search(self, queries: npt.NDArray[Any], k: int, *, among: Filter = EVERYTHING) -> list[list[Found]]:
         """Return, for each of the queries (Q, D), at most k Found: the most similar images, nearest first."""
-        queries = checked(queries, self._width(), self.path, "queries", "query {}".format)
+        queries = checked(queries, self._width(), self.path)
         answers: list[list[Found]] = []
         for start in range(0, len(queries), CHUNK):
             with self._explained():
