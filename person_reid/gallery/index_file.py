@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from person_reid.basics import UserError
 from person_reid.gallery.about import EVERYTHING, UNKNOWN, About, Filter
-from person_reid.retrieval.similarity import Features, flaw
+from person_reid.retrieval.similarity import Features, flaw, unit_rows
 
 CHUNK = 50_000  # features in memory at once
 BUSY = 60  # seconds to wait for another process that writes
@@ -111,7 +111,7 @@ class IndexFile:
     def add(
         self, paths: Sequence[str | Path], features: npt.NDArray[Any], abouts: Mapping[Any, About] | None = None
     ) -> None:
-        """Add N images with their features (N, D) of unit length; replace those whose path is already there.
+        """Add N images with features (N, D), normalised to unit length; replace those whose path is already there.
 
         abouts: what is known of some of them; of the others, what was known before. All of this is on the disk when
         this returns. Raises UserError for features that are not finite or are all zero, if the width differs from
@@ -253,7 +253,7 @@ class IndexFile:
 def checked(
     features: npt.NDArray[Any], width: int | None, place: str | Path, paths: Sequence[object] | None = None
 ) -> Features:
-    """Return features (N, D) as a gallery stores them.
+    """Return features (N, D) as a gallery stores them, of unit length.
 
     width: of the features in it, if there are any. paths: of N images to add; None for queries. Raises UserError if the
     gallery cannot compare the features with its own, and if there is not one for each path.
@@ -269,7 +269,7 @@ def checked(
         raise UserError(f"{place}: not added: {len(features)} features of {len(paths)} paths; expected one of each.")
     if found := flaw(features, lambda i: f"query {i}" if paths is None else str(paths[i])):
         raise UserError(f"{place}: {what}: {found}. Check the network's weights; a box without an area has none.")
-    return features
+    return unit_rows(features)
 
 
 def _key(path: str | Path) -> bytes:

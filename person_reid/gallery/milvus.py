@@ -99,7 +99,7 @@ class MilvusGallery:
     def add(
         self, paths: Sequence[str | Path], features: npt.NDArray[Any], abouts: Mapping[Any, About] | None = None
     ) -> None:
-        """Add N images with their features (N, D) of unit length; replace those whose path is already there.
+        """Add N images with features (N, D), normalised to unit length; replace those whose path is already there.
 
         abouts: what is known of some of them; of the others, what was known before. Raises UserError for features that
         are not finite or are all zero, if the width differs from that of the gallery, and if they are more or fewer

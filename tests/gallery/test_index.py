@@ -96,6 +96,13 @@ def test_lists_find_nearly_what_exact_search_finds(features, tmp_path, small_lim
     assert re.search(r"lists, recall (1\.0|0\.9[89])", capsys.readouterr().err)
 
 
+def test_similarities_are_cosines_whatever_the_length_of_the_features(features, tmp_path, small_limit):
+    index = SearchIndex(tmp_path / "a.index")
+    index.add(names(0, 3000), 3 * features)
+    (best, *_) = index.search(5 * features[7:8], 3)[0]
+    assert best.path.name == "7.jpg" and best.similarity == pytest.approx(1)
+
+
 def test_lists_are_kept_extended_and_made_anew(features, tmp_path, small_limit):
     path = tmp_path / "a.index"
     index = filled(path, features, stop=1000)
