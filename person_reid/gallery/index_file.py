@@ -36,6 +36,7 @@ REASONS = {  # what SQLite says, and what to do
     "unable to open": "it cannot be opened. Check the permissions of the file and of its folder.",
     "disk I/O error": "the disk cannot be read or written. Check its health and that it has room.",
     "Could not decode": DAMAGED,
+    "codec can't decode": DAMAGED,
     "malformed": DAMAGED,
     "not a database": FOREIGN,
     "no such table": FOREIGN,
@@ -195,6 +196,8 @@ class IndexFile:
     def _checked(self, features: npt.NDArray[Any], paths: Sequence[object] | None = None) -> Features:
         """Return features (N, D) as they are stored. Raises UserError if the index cannot compare them with its own."""
         sizes = self._rows("SELECT length(feature) FROM images LIMIT 1")
+        if sizes and not sizes[0][0]:
+            raise self._damaged("a feature is cut short")
         return checked(features, sizes[0][0] // 4 if sizes else None, self.path, paths)
 
     def _matrix(self, rows: Sequence[tuple[int, bytes]]) -> Features:
@@ -230,7 +233,7 @@ class IndexFile:
         """Turn SQLite's errors in a block into a UserError that says what to do."""
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter if a message quotes a damaged schema
             for words, reason in REASONS.items():
                 if words in str(error):
                     raise UserError(f"{self.path}: {reason.format(busy=BUSY)}") from error

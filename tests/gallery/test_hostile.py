@@ -52,6 +52,19 @@ def test_damage_in_the_middle_is_named(index):
             damaged.forget(Filter(image=b"none"), "the page of what was forgotten is read only here")
 
 
+def test_a_damaged_schema_is_named(index):
+    index.close()
+    content = index.path.read_bytes()
+    index.path.write_bytes(content.replace(b"UNIQUE NOT NULL", b"UNIQUE \x8cOT NULL"))
+    with pytest.raises(UserError, match=r"a\.index: damaged\. Index the images again"):
+        SearchIndex(index.path).search(FEATURES[:1], 3)
+    index.path.write_bytes(content.replace(b"feature BLOB NOT NULL", b"feature BLOB         "))
+    damaged = SearchIndex(index.path)
+    damaged._rows("UPDATE images SET feature = NULL")
+    with pytest.raises(UserError, match=r"a\.index: damaged: a feature is cut short"):
+        damaged.search(FEATURES[:1], 3)
+
+
 @pytest.mark.parametrize(
     ("blob", "words"),
     [
