@@ -20,6 +20,7 @@ from person_reid.deploy.embedder import Embedder
 from person_reid.gallery.about import About
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.index import Found
+from person_reid.gallery.index_file import state_of
 from person_reid.progress import progress
 from person_reid.retrieval.thresholds import accepts
 
@@ -75,7 +76,8 @@ def add_images(
     with progress(total=len(missing), desc="indexing", unit=" images") as bar:
         for start in range(0, len(missing), CHUNK):
             chunk = missing[start : start + CHUNK]
-            index.add(chunk, embedder(chunk), abouts)
+            states = list(map(state_of, chunk))  # now: a file that changes while it is read is missing the next time
+            index.add(chunk, embedder(chunk), abouts, states)
             bar.update(len(chunk))
     return len(missing)
 

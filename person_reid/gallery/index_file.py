@@ -110,18 +110,23 @@ class IndexFile:
         return [path for path in paths if states.get(_key(path)) != state_of(path)]
 
     def add(
-        self, paths: Sequence[str | Path], features: npt.NDArray[Any], abouts: Mapping[Any, About] | None = None
+        self,
+        paths: Sequence[str | Path],
+        features: npt.NDArray[Any],
+        abouts: Mapping[Any, About] | None = None,
+        states: Sequence[str] | None = None,
     ) -> None:
         """Add N images with features (N, D), normalised to unit length; replace those whose path is already there.
 
-        abouts: what is known of some of them; of the others, what was known before. All of this is on the disk when
-        this returns. Raises UserError for features that are not finite or are all zero, if the width differs from
-        that of the index, and if they are more or fewer than the paths.
+        abouts: what is known of some of them; of the others, what was known before. states: those of the files before
+        they were read, see state_of; by default, the present ones. All of this is on the disk when this returns. Raises
+        UserError for features that are not finite or are all zero, if the width differs from that of the index, and if
+        there is not one for each path.
         """
         features = self._checked(features, paths)
         known = [(abouts or {}).get(path, UNKNOWN) for path in paths]
-        each = zip(paths, features, known, strict=True)
-        rows = [(_key(path), state_of(path), feature.tobytes(), *about) for path, feature, about in each]
+        each = zip(paths, states or map(state_of, paths), features, known, strict=True)
+        rows = [(_key(path), state, feature.tobytes(), *about) for path, state, feature, about in each]
         self._upgrade()
         old = "coalesce(?{}, (SELECT {} FROM images WHERE path = ?1))"
         values = ", ".join(old.format(place, name) for place, name in enumerate(About._fields, 4))

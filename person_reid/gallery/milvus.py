@@ -97,20 +97,24 @@ class MilvusGallery:
         return [path for path in paths if states.get(_key(path)) != state_of(path)]
 
     def add(
-        self, paths: Sequence[str | Path], features: npt.NDArray[Any], abouts: Mapping[Any, About] | None = None
+        self,
+        paths: Sequence[str | Path],
+        features: npt.NDArray[Any],
+        abouts: Mapping[Any, About] | None = None,
+        states: Sequence[str] | None = None,
     ) -> None:
         """Add N images with features (N, D), normalised to unit length; replace those whose path is already there.
 
-        abouts: what is known of some of them; of the others, what was known before. Raises UserError for features that
-        are not finite or are all zero, if the width differs from that of the gallery, and if they are more or fewer
-        than the paths.
+        abouts: what is known of some of them; of the others, what was known before. states: those of the files before
+        they were read, see state_of; by default, the present ones. Raises UserError for features that are not finite or
+        are all zero, if the width differs from that of the gallery, and if there is not one for each path.
         """
         features = checked(features, self._width(), self.path, paths)
         if not self._exists(self.name):
             known: dict[str, Any] = {name: {"nullable": True} for name in About._fields}
             self._create(self.name, {"path": {"is_primary": True}, "state": {}, **known}, features.shape[1])
-        each = zip(paths, features, strict=True)
-        rows = [{"path": _key(path), "state": state_of(path), "feature": row.tolist()} for path, row in each]
+        each = zip(paths, states or map(state_of, paths), features, strict=True)
+        rows = [{"path": _key(path), "state": state, "feature": row.tolist()} for path, state, row in each]
         self._upsert(rows, [(abouts or {}).get(path, UNKNOWN) for path in paths])
 
     def describe(self, abouts: Mapping[Any, About]) -> int:

@@ -159,6 +159,21 @@ def test_what_was_added_before_a_broken_image_stays(indexed, capsys, monkeypatch
     assert said(capsys, *query).count("/second/") == 2  # and what is known of it
 
 
+def test_an_image_that_changes_while_it_is_embedded_is_read_again(indexed, capsys, monkeypatch):
+    embed = indexing.Embedder.__call__
+
+    def changing(self, images):
+        features = embed(self, images)
+        shutil.copy("stranger.png", "second/deeper/10.png")
+        return features
+
+    with monkeypatch.context() as patch:
+        patch.setattr(indexing.Embedder, "__call__", changing)
+        said(capsys, "index", "second")
+    assert "1 images added, 3 were there already" in said(capsys, "index", "second")
+    assert said(capsys, "query", "stranger.png", "--top", "1").splitlines()[1].endswith("10.png")
+
+
 def test_mistakes_are_named(folder, capsys):
     with pytest.raises(UserError, match=r"people\.index: no such index\. Make one: python tools/search\.py index"):
         said(capsys, "query", "stranger.png")
