@@ -18,16 +18,15 @@ from person_reid.basics import UserError
 from person_reid.data.layout import list_images
 from person_reid.deploy.embedder import Embedder
 from person_reid.gallery.about import About
+from person_reid.gallery.checks import SAME, state_of
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.index import Found
-from person_reid.gallery.index_file import state_of
 from person_reid.progress import progress
 from person_reid.retrieval.thresholds import accepts
 
 log = logging.getLogger(__name__)
 MOVABLE = ("name", "weights", "engine")  # flags that say where a network is; whether it is the same, its features tell
 CHUNK = 512  # images added in one transaction
-SAME = 0.999  # least cosine between two features of one image for their networks to count as the same
 
 
 def check_network(index: Gallery, embedder: Embedder, flags: dict[str, Any]) -> None:

@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from person_reid.basics import UserError
 from person_reid.gallery.about import EVERYTHING, UNKNOWN, About, Filter
-from person_reid.retrieval.similarity import Features, flaw, unit_rows
+from person_reid.gallery.checks import are_different, checked, log_stripped, state_of
+from person_reid.retrieval.similarity import Features, flaw
 
 CHUNK = 50_000  # features in memory at once
 BUSY = 60  # seconds to wait for another process that writes
@@ -118,10 +119,10 @@ class IndexFile:
     ) -> None:
         """Add N images with features (N, D), normalised to unit length; replace those whose path is already there.
 
-        abouts: what is known of some of them; of the others, what was known before. states: those of the files before
-        they were read, see state_of; by default, the present ones. All of this is on the disk when this returns. Raises
-        UserError for features that are not finite or are all zero, if the width differs from that of the index, and if
-        there is not one for each path.
+        abouts: what is known of some of them; of the others, what was known before, without identity and track if
+        the file shows another picture now. states: those of the files before they were read, see state_of; by default,
+        the present ones. All of this is on the disk when this returns. Raises UserError for features that are not
+        finite or are all zero, if the width differs from that of the index, and if there is not one for each path.
         """
         features = self._checked(features, paths)
         known = [(abouts or {}).get(path, UNKNOWN) for path in paths]
@@ -132,8 +133,17 @@ class IndexFile:
         values = ", ".join(old.format(place, name) for place, name in enumerate(About._fields, 4))
         columns = ", ".join(About._fields)
         command = f"INSERT OR REPLACE INTO images (path, state, feature, {columns}) VALUES (?1, ?2, ?3, {values})"
+        strip = "UPDATE images SET identity = NULL, track = NULL WHERE path = ? AND (identity > '' OR track > '')"
         with self._transaction():
+            others = [(key,) for key, _, feature, *_ in rows if self._shows_another(key, feature)]
+            stripped = self.database.executemany(strip, others).rowcount
             self.database.executemany(command, rows)
+        log_stripped(self.path, stripped)
+
+    def _shows_another(self, key: bytes, feature: bytes) -> bool:
+        """Return whether the index holds the feature of another picture under a path."""
+        old = self.database.execute("SELECT id, feature FROM images WHERE path = ?", (key,)).fetchall()
+        return bool(old) and are_different(self._matrix([*old, (0, feature)]))
 
     def describe(self, abouts: Mapping[Any, About]) -> int:
         """Record what is known of images; what is None stays as it was. Returns how many of the images are there."""
@@ -258,36 +268,5 @@ class IndexFile:
             raise
 
 
-def checked(
-    features: npt.NDArray[Any], width: int | None, place: str | Path, paths: Sequence[object] | None = None
-) -> Features:
-    """Return features (N, D) as a gallery stores them, of unit length.
-
-    width: of the features in it, if there are any. paths: of N images to add; None for queries. Raises UserError if the
-    gallery cannot compare the features with its own, and if there is not one for each path.
-    """
-    what = "queries" if paths is None else "not added"
-    features = np.ascontiguousarray(features, "<f4")
-    if features.ndim != 2:
-        raise UserError(f"{place}: {what}: features of shape {features.shape}; expected (images, dimension).")
-    if width not in (None, features.shape[1]):
-        found = f"holds features of width {width}, not {features.shape[1]}"
-        raise UserError(f"{place}: {found}: they are another network's.")
-    if paths is not None and len(paths) != len(features):
-        raise UserError(f"{place}: not added: {len(features)} features of {len(paths)} paths; expected one of each.")
-    if found := flaw(features, lambda i: f"query {i}" if paths is None else str(paths[i])):
-        raise UserError(f"{place}: {what}: {found}. Check the network's weights; a box without an area has none.")
-    return unit_rows(features)
-
-
 def _key(path: str | Path) -> bytes:
     return os.fsencode(Path(path))
-
-
-def state_of(path: str | Path) -> str:
-    """Return a file's size and the time of its last change, or "" if it is missing."""
-    try:
-        status = Path(path).stat()
-    except OSError:
-        return ""
-    return f"{status.st_size} {status.st_mtime_ns}"

@@ -24,8 +24,8 @@ import numpy.typing as npt
 
 from person_reid.basics import UserError
 from person_reid.gallery.about import EVERYTHING, UNKNOWN, About, Filter, stored
+from person_reid.gallery.checks import are_different, checked, log_stripped, state_of
 from person_reid.gallery.index import Found
-from person_reid.gallery.index_file import checked, state_of
 from person_reid.retrieval.similarity import Features
 
 SCHEME = "milvus:"
@@ -105,9 +105,10 @@ class MilvusGallery:
     ) -> None:
         """Add N images with features (N, D), normalised to unit length; replace those whose path is already there.
 
-        abouts: what is known of some of them; of the others, what was known before. states: those of the files before
-        they were read, see state_of; by default, the present ones. Raises UserError for features that are not finite or
-        are all zero, if the width differs from that of the gallery, and if there is not one for each path.
+        abouts: what is known of some of them; of the others, what was known before, without identity and track if
+        the file shows another picture now. states: those of the files before they were read, see state_of; by default,
+        the present ones. Raises UserError for features that are not finite or are all zero, if the width differs from
+        that of the gallery, and if there is not one for each path.
         """
         features = checked(features, self._width(), self.path, paths)
         if not self._exists(self.name):
@@ -115,7 +116,15 @@ class MilvusGallery:
             self._create(self.name, {"path": {"is_primary": True}, "state": {}, **known}, features.shape[1])
         each = zip(paths, states or map(state_of, paths), features, strict=True)
         rows = [{"path": _key(path), "state": state, "feature": row.tolist()} for path, state, row in each]
+        old = self._rows(map(_key, paths), ["path", "feature", "identity", "track"])
+        stripped = 0
+        for row in rows:
+            was = old.get(row["path"])
+            if was and are_different(np.array([was["feature"], row["feature"]], np.float32)):
+                row |= {"identity": None, "track": None}
+                stripped += bool(was["identity"] or was["track"])
         self._upsert(rows, [(abouts or {}).get(path, UNKNOWN) for path in paths])
+        log_stripped(self.path, stripped)
 
     def describe(self, abouts: Mapping[Any, About]) -> int:
         """Record what is known of images; what is None stays as it was. Returns how many of the images are there."""

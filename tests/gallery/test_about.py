@@ -52,6 +52,17 @@ def test_an_image_that_is_replaced_keeps_what_is_not_said_anew(index):
     assert found == [WHO[0]._replace(identity="Anna"), WHO[1]]
 
 
+def test_a_file_that_shows_another_picture_loses_its_person(index, caplog):
+    again = FEATURES[:3] + RANDOM.normal(0, 1e-3, (3, 32)).astype(np.float32)  # as another batch may round them
+    index.add(PATHS[:3], again)
+    assert [about for images, _ in index.entries() for path, about in images if path.as_posix() in PATHS[:3]] == WHO[:3]
+    assert "another" not in caplog.text
+    index.add(PATHS[:3], -FEATURES[:3], {PATHS[2]: About("Anna")})
+    found = [index.search(-FEATURES[i : i + 1], 1)[0][0].about for i in range(3)]
+    assert found == [WHO[i]._replace(identity=name, track=None) for i, name in enumerate([None, None, "Anna"])]
+    assert "3 files show another picture than before; their identity and track are dropped" in caplog.text
+
+
 FILTERS = [
     Filter(identity="name1"),
     Filter(camera="2"),
@@ -140,7 +151,7 @@ def test_nothing_of_what_is_forgotten_is_left_in_any_file(index, which, tmp_path
     index._rows("PRAGMA secure_delete = OFF")  # as it is in many builds of SQLite
     index.add(PATHS[70:80], FEATURES[70:80] * -1)  # replaced twice: the old features must vanish as well
     index.add(PATHS[80:200], FEATURES[80:200])
-    index.add(PATHS[70:80], FEATURES[70:80])
+    index.add(PATHS[70:80], FEATURES[70:80], dict(zip(PATHS, WHO, strict=True)))
     index.prepare()
     (lists,) = tmp_path.glob("*.lists")
     lists.with_name(f".{lists.name}.123.partial").write_bytes(lists.read_bytes())  # of a process that was killed

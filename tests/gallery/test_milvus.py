@@ -83,8 +83,12 @@ def test_what_is_not_given_stays_and_what_changed_is_missing(pair, features, tmp
     image.write_bytes(b"new")
     for gallery in pair:
         assert gallery.missing([PATHS[0], image]) == [image]  # neither is a file, which did not change
-        gallery.add([image], features[:1], {image: About("Berta", "7")})
-        gallery.add([image], features[1:2])
+        gallery.add([image], features[:1], {image: About("Anna", "7", track="5")})
+        gallery.add([image], features[:1] + 0.001)
+        assert gallery.search(features[:1], 1, among=Filter(track="5"))[0][0].about == About("Anna", "7", track="5")
+        gallery.add([image], features[1:2])  # another picture
+        assert gallery.search(features[1:2], 1, among=Filter(camera="7"))[0][0].about == About(camera="7")
+        gallery.add([image], features[1:2], {image: About("Berta")})
         assert gallery.describe({image: About(camera="8"), "no such": About("Cleo")}) == 1
         assert len(gallery) == COUNT + 1 and gallery.missing([image]) == []
         ((found,),) = gallery.search(features[1:2], 1, among=Filter(image=os.fsencode(image)))

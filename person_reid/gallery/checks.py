@@ -1,0 +1,60 @@
+"""Checks of the features and files that a gallery is given, which the index file and Milvus share."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from person_reid.basics import UserError
+from person_reid.retrieval.similarity import Features, flaw, unit_rows
+
+log = logging.getLogger(__name__)
+SAME = 0.999  # least cosine between two features of one picture by one network
+
+
+def checked(
+    features: npt.NDArray[Any], width: int | None, place: str | Path, paths: Sequence[object] | None = None
+) -> Features:
+    """Return features (N, D) as a gallery stores them, of unit length.
+
+    width: of the features in it, if there are any. paths: of N images to add; None for queries. Raises UserError if the
+    gallery cannot compare the features with its own, and if there is not one for each path.
+    """
+    what = "queries" if paths is None else "not added"
+    features = np.ascontiguousarray(features, "<f4")
+    if features.ndim != 2:
+        raise UserError(f"{place}: {what}: features of shape {features.shape}; expected (images, dimension).")
+    if width not in (None, features.shape[1]):
+        found = f"holds features of width {width}, not {features.shape[1]}"
+        raise UserError(f"{place}: {found}: they are another network's.")
+    if paths is not None and len(paths) != len(features):
+        raise UserError(f"{place}: not added: {len(features)} features of {len(paths)} paths; expected one of each.")
+    if found := flaw(features, lambda i: f"query {i}" if paths is None else str(paths[i])):
+        raise UserError(f"{place}: {what}: {found}. Check the network's weights; a box without an area has none.")
+    return unit_rows(features)
+
+
+def are_different(pair: Features) -> bool:
+    """Return whether two features (2, D) of one network are those of different pictures."""
+    first, second = unit_rows(pair)
+    return bool(first @ second < SAME)
+
+
+def log_stripped(place: str | Path, count: int) -> None:
+    """Remark that images lost their identity and track, if any did."""
+    if count > 0:
+        log.warning(
+            "%s: %d files show another picture than before; their identity and track are dropped.", place, count
+        )
+
+
+def state_of(path: str | Path) -> str:
+    """Return a file's size and the time of its last change, or "" if it is missing."""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return ""
+    return f"{status.st_size} {status.st_mtime_ns}"
