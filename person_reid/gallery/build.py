@@ -82,14 +82,17 @@ def add_images(
 
 
 def find_images(places: Iterable[str | Path]) -> list[Path]:
-    """Return the absolute paths of image files and of all images below folders. Raises UserError if one has none."""
+    """Return the absolute paths of image files and of all images below folders, each once.
+
+    Raises UserError if a place has none.
+    """
     found: list[Path] = []
     for place in map(Path, places):
         images = list_images(place) if place.is_dir() else [place]
         if not images or not place.exists():
             raise UserError(f"{place}: {'no images in it' if place.is_dir() else 'no such image or folder'}.")
         found += [image.resolve() for image in images]
-    return found
+    return list(dict.fromkeys(found))
 
 
 def describe_answers(queries: list[Path], answers: list[list[Found]], threshold: float) -> list[dict[str, Any]]:

@@ -51,6 +51,12 @@ def test_images_are_added_once_and_the_network_is_remembered(indexed, capsys):
     assert "0 images added, 12 were there already" in said(capsys, "index", "first", "second", *NETWORK)
 
 
+def test_an_image_that_is_named_twice_counts_once(folder, capsys):
+    words = ["first", "first/deeper", "first/deeper/../deeper/03.png"]
+    assert "8 images added, 0 were there already, 8 in all" in said(capsys, "index", *words, *NETWORK)
+    assert said(capsys, "query", "stranger.png", "stranger.png", "--top", "1").count("stranger.png") == 1
+
+
 def test_a_query_finds_its_image_and_a_stranger_is_nobody(indexed, capsys):
     words = ["query", "first/deeper/03.png", "stranger.png", "--top", "3", "--threshold", "0.9999"]
     output = said(capsys, *words, "--json", "found.json", "--save", "found.png").splitlines()
