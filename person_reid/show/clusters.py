@@ -24,7 +24,7 @@ def draw_clusters(
     """Draw clusters to an image file, the images of each in the order of their cameras.
 
     paths: N images. features: (N, D). cameras: N names, "" if unknown. clusters: (N,), -1 for outliers. names: those of
-    the clusters, "cluster 0" and so on without them.
+    the clusters, "cluster 0" and so on without them. An image that cannot be read is a grey tile.
     """
     sizes = np.bincount(clusters[clusters >= 0])
     if not len(sizes):
@@ -54,5 +54,6 @@ def _row(title: str, members: Labels, paths: Sequence[Path], cameras: npt.NDArra
     shown = ordered[np.linspace(0, len(ordered) - 1, min(COLUMNS, len(ordered))).astype(int)]
     known = {camera for camera in cameras[members].tolist() if camera}
     seen = f", {len(known)} cameras" if known else ""
-    tiles = [Tile(paths[i], above=f"camera {cameras[i]}" if cameras[i] else "") for i in shown]
+    above = [f"camera {cameras[i]}" if cameras[i] else "" for i in shown]
+    tiles = [Tile(paths[i], above=text, optional=True) for i, text in zip(shown, above, strict=True)]
     return Row(tiles, title, f"{len(members)} images{seen}{', ' if remark else ''}{remark}")

@@ -20,7 +20,8 @@ def draw_found(
     """Draw the first MOST_ROWS queries and their answers (lists of Found), one row per query, to an image file.
 
     Images less similar than the threshold are red and faded; a row with no others says so.
-    Raises UserError for an image that cannot be read and for a file type that cannot be written.
+    An answer whose image cannot be read is a grey tile: an index outlives the images in it.
+    Raises UserError for a query that cannot be read and for a file type that cannot be written.
     """
     pairs = list(zip(queries, answers, strict=True))[:MOST_ROWS]
     draw_sheet([_row(query, found, threshold) for query, found in pairs], save)
@@ -29,7 +30,7 @@ def draw_found(
 def _row(query: str | Path, found: Sequence[Any], threshold: float) -> Row:
     accepted = [accepts(threshold, match.similarity) for match in found]
     tiles = [
-        Tile(match.path, RIGHT if fits else WRONG, str(rank), f"{match.similarity:.{DIGITS}f}", faint=not fits)
+        Tile(match.path, RIGHT if fits else WRONG, str(rank), f"{match.similarity:.{DIGITS}f}", not fits, optional=True)
         for rank, (match, fits) in enumerate(zip(found, accepted, strict=True), 1)
     ]
     if threshold <= -1:

@@ -17,6 +17,7 @@ from person_reid.data.images import Pixels, load_image
 from person_reid.show.style import ASKED, FAINT, picture
 
 COLUMNS = 10  # tiles per line, besides the lead
+GREY = 128  # of an image that cannot be read
 SHOWN = (256, 128)  # height and width in pixels to which every photograph is resized
 # Inches.
 WIDTH, HEIGHT, GAP, MARGIN, BETWEEN = 1.12, 2.24, 0.18, 0.15, 0.3
@@ -26,7 +27,8 @@ TITLE, SUBTITLE, ABOVE, CAPTION_LINE = 0.34, 0.3, 0.3, 0.235
 @dataclass(frozen=True)
 class Tile:
     """One framed photograph. image: a file, or pixels (H, W, 3); colour: of frame and caption; faint: fade the
-    photograph; lines: heights, 0..1 from the top, at which to draw a line across it."""
+    photograph; lines: heights, 0..1 from the top, at which to draw a line across it; optional: grey if the file cannot
+    be read."""
 
     image: Path | str | Pixels
     colour: str = ASKED
@@ -34,6 +36,7 @@ class Tile:
     below: str = ""
     faint: bool = False
     lines: Sequence[float] = ()
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,8 @@ class Row:
 def draw_sheet(rows: Sequence[Row], save: str | Path) -> None:
     """Draw rows below one another to an image file.
 
-    Raises UserError for an image that cannot be read and for a file type that cannot be written.
+    Raises UserError for an image that cannot be read, unless its tile is optional, and for a file type that cannot be
+    written.
     """
     columns = min(COLUMNS, max(1, *(len(row.tiles) for row in rows)))
     indent = (WIDTH + 2 * GAP) if any(row.lead for row in rows) else 0
@@ -112,7 +116,14 @@ def _draw_row(page: _Page, row: Row, top: float, columns: int, indent: float) ->
 
 
 def _draw_tile(axes: Axes, tile: Tile) -> None:
-    axes.imshow(pixels_of(tile.image), aspect="auto", interpolation="lanczos", alpha=0.3 if tile.faint else 1)
+    try:
+        pixels = pixels_of(tile.image)
+    except UserError:
+        if not tile.optional:
+            raise
+        pixels = np.full((*SHOWN, 3), GREY, np.uint8)
+        axes.text(SHOWN[1] / 2, SHOWN[0] / 2, "no image", ha="center", fontsize=13, color="black")
+    axes.imshow(pixels, aspect="auto", interpolation="lanczos", alpha=0.3 if tile.faint else 1)
     axes.set(xticks=[], yticks=[])
     axes.grid(False)
     style: dict[str, Any] = {"fontsize": 13, "parse_math": False}

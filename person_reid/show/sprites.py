@@ -10,11 +10,11 @@ from person_reid.basics import UserError, describe
 from person_reid.data.bank import decode
 from person_reid.data.images import Pixels, load_image
 from person_reid.show.ranking import Folder, find_image
+from person_reid.show.sheet import GREY
 
 TILE = (112, 56)  # height and width in pixels
 COLUMNS, ROWS = 10, 10  # tiles of a file
 QUALITY = 75
-GREY = 128  # of an image that cannot be read
 
 
 def write_sprites(paths: Sequence[str], folder: Path, test_dir: Folder = None) -> list[str]:

@@ -308,6 +308,19 @@ def test_people_are_grouped_corrected_and_put_back(indexed, capsys):
         called(capsys, "people", "--camera", "9")
 
 
+def test_a_sheet_shows_grey_for_an_image_that_has_been_deleted(indexed, capsys):
+    for number in range(4):
+        shutil.copy("stranger.png", indexed / "first" / f"{number}.png")
+    said(capsys, "index", "first")
+    for number in range(4):
+        (indexed / "first" / f"{number}.png").unlink()
+    said(capsys, "query", "stranger.png", "--top", "2", "--save", "found.png")
+    called(capsys, "people", "--min_samples", "2", "--sheet", "people.png")
+    for sheet in ("found.png", "people.png"):
+        pixels = np.asarray(Image.open(sheet).convert("RGB"))
+        assert (pixels == 128).all(axis=2).mean() > 0.05
+
+
 def test_a_new_group_gets_no_name_of_somebody_outside_the_filter(folder, capsys):
     for number in range(6):
         shutil.copy("stranger.png", folder / "first" / f"c2_{number}.png")
