@@ -39,7 +39,7 @@ from person_reid.cli.parser import Parser, example_lines
 from person_reid.cli.tested import OF_FEATURES, feature_flags, is_run, network_name, open_embedder
 from person_reid.cli.values import THRESHOLD, picture_file, positive, share, some_name
 from person_reid.deploy.embedder import Embedder
-from person_reid.gallery.about import EVERYTHING, About, Filter, about_images, ago, moment, read_abouts
+from person_reid.gallery.about import EVERYTHING, About, Filter, about_images, ago, listed_path, moment, read_abouts
 from person_reid.gallery.build import add_images, agreed, check_network, describe_answers, find_images
 from person_reid.gallery.gallery import Gallery, open_gallery
 from person_reid.retrieval.people import group_people, numbered, person_scores
@@ -271,7 +271,7 @@ def group(options: Namespace) -> None:
     everybody = {about.identity or "" for images, _ in index.entries(Filter(named="")) for _, about in images}
     found = group_people(features, numbers, known, options.radius, options.min_samples, everybody)
     order = sorted(range(len(paths)), key=lambda i: (not found[i], found[i], cameras[i], abouts[i].time or ""))
-    rows = ((printable(paths[i]), *abouts[i]._replace(identity=found[i])) for i in order)
+    rows = ((listed_path(paths[i]), *abouts[i]._replace(identity=found[i])) for i in order)
     target = options.save.resolve()
     earlier = set_aside(target) if target.is_file() else None  # somebody may have corrected it
     write_csv(options.save, ("path", *About._fields), rows)

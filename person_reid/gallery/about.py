@@ -1,12 +1,14 @@
 """Who an indexed image shows, from which camera and when, and filters by these."""
 
 import logging
+import os
 import re
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from person_reid.basics import UserError, printable
 from person_reid.data.images import open_image
@@ -15,6 +17,7 @@ from person_reid.data.readers import compiled, search_path
 
 log = logging.getLogger(__name__)
 EXIF, TAKEN, CHANGED = 0x8769, 0x9003, 0x0132  # the directory of the camera's entries, and two of them
+URI = "file://"
 LENGTHS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
 
@@ -124,6 +127,14 @@ def _compiled(pattern: str, paths: Sequence[Path]) -> re.Pattern[str]:
     return expression
 
 
+def listed_path(path: Path) -> str:
+    """Return an absolute path as a list names it: as a file: URI if a terminal or a spreadsheet would change it.
+
+    read_abouts reads it back.
+    """
+    return str(path) if printable(path) == str(path) else URI + quote_from_bytes(os.fsencode(path))
+
+
 def read_abouts(csv: Path, needed: Sequence[str] = ("path",)) -> dict[Path, About]:
     """Return what a CSV file says of images. Raises UserError if it lacks a needed column, and for an invalid time."""
     listed = {}
@@ -133,7 +144,11 @@ def read_abouts(csv: Path, needed: Sequence[str] = ("path",)) -> dict[Path, Abou
             known = About(**values | {"time": values["time"] and moment(values["time"])})
         except UserError as error:
             raise UserError(f"{csv}, line {line}: {error}") from None
-        listed[(csv.parent / (row["path"] or "").strip()).resolve()] = known
+        path = (row["path"] or "").strip()
+        if path.startswith(URI):
+            name = unquote_to_bytes(path.removeprefix(URI))
+            path = os.fsdecode(name.replace(b"\0", b"%00"))  # no name holds a zero byte, and resolve() refuses it
+        listed[(csv.parent / path).resolve()] = known
     return listed
 
 

@@ -141,6 +141,18 @@ def test_names_that_are_not_text_are_found_and_printed(indexed, capsys):
     assert found["image"] == found["matches"][0]["image"] == str(indexed / "second" / name)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="names of files are Unicode there")
+def test_a_list_names_files_that_are_not_text_so_that_apply_finds_them(indexed, capsys):
+    name = os.fsdecode(b"100%25 caf\xe9\x1b[2J.png")
+    shutil.copy("stranger.png", indexed / "second" / name)
+    said(capsys, "index", "second")
+    called(capsys, "people")
+    text = (indexed / "people.csv").read_text(encoding="utf-8")
+    assert f"file://{indexed}/second/100%2525%20caf%E9%1B%5B2J.png," in text and "\x1b" not in text
+    assert "says of 13 of its 13 images" in called(capsys, "apply", "people.csv")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names of files are Unicode there")
 def test_names_of_people_that_are_not_text_are_stored_and_asked_for_as_they_are_printed(indexed, capsys):
     name = os.fsdecode(b"caf\xe9.png")
     shutil.copy("stranger.png", indexed / "second" / name)

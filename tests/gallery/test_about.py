@@ -11,7 +11,7 @@ from PIL import Image
 from person_reid.basics import UserError
 from person_reid.gallery import index as module
 from person_reid.gallery import inverted_lists
-from person_reid.gallery.about import EVERYTHING, About, Filter, about_images, ago, moment, read_abouts
+from person_reid.gallery.about import EVERYTHING, About, Filter, about_images, ago, listed_path, moment, read_abouts
 from person_reid.gallery.index import SearchIndex
 from tests.retrieval.conftest import clusters
 
@@ -290,6 +290,14 @@ def test_the_line_at_fault_is_that_of_the_file(tmp_path):
     (tmp_path / "list.csv").write_text("path,time\n\n\na.jpg,2026-11-01\nb.jpg,yesterday\n")
     with pytest.raises(UserError, match=r"list\.csv, line 5: 'yesterday'"):
         read_abouts(tmp_path / "list.csv")
+
+
+def test_a_path_is_read_back_as_it_is_listed(tmp_path):
+    paths = [tmp_path / os.fsdecode(name) for name in (b"caf\xe9.jpg", b"a\x1bb%41.jpg", "schön%41.jpg".encode())]
+    lines = [listed_path(path) for path in paths]
+    assert [line.startswith("file://") for line in lines] == [True, True, False]
+    (tmp_path / "list.csv").write_text("path\n" + "\n".join([*lines, "file:///no%00name"]), encoding="utf-8")
+    assert [*read_abouts(tmp_path / "list.csv")][:3] == paths
 
 
 def test_years_have_four_digits():
