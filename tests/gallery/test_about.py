@@ -190,24 +190,6 @@ def test_lists_that_are_made_while_another_process_forgets_leave_no_trace_either
     assert list(tmp_path.glob("*.lists")) and traces(tmp_path, gone) == set()
 
 
-def test_an_open_index_finds_what_another_process_has_left(index, monkeypatch):
-    pytest.importorskip("faiss")
-    monkeypatch.setattr(module, "EXACT", 500)
-    assert index.search(FEATURES[:1], 1)[0][0].path.as_posix() == PATHS[0]
-    SearchIndex(index.path).forget(Filter(image=PATHS[0].encode()), "words")
-    assert len(index.search(FEATURES[:1], 1)[0]) == 1
-
-
-def test_what_is_kept_is_of_the_present_file_and_of_few_filters(index, monkeypatch):
-    monkeypatch.setattr(module, "MOST_KEPT", 5)
-    for track in range(9):
-        index.search(FEATURES[:1], 3, among=Filter(track=str(track)))
-    assert {*index._cache[1]} == {"count", "images", *(Filter(track=str(track)) for track in (6, 7, 8))}
-    SearchIndex(index.path).describe({PATHS[3]: About(camera="new")})
-    index.search(FEATURES[:1], 3)
-    assert {*index._cache[1]} == {"count", "images"}
-
-
 def test_an_interruption_before_the_file_is_rewritten_leaves_no_trace_either(index, tmp_path, monkeypatch):
     run = index._rows
 

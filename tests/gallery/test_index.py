@@ -14,6 +14,7 @@ from person_reid.basics import UserError
 from person_reid.gallery import index as module
 from person_reid.gallery import index_file
 from person_reid.gallery import inverted_lists as lists
+from person_reid.gallery.about import About, Filter
 from person_reid.gallery.index import Found, SearchIndex
 from person_reid.gallery.inverted_lists import latest_file
 from tests.retrieval.conftest import clusters
@@ -132,6 +133,24 @@ def test_lists_answer_with_the_new_feature_of_a_replaced_image(features, tmp_pat
     assert paths(index.search(-features[5:6], 1)) == [["5.jpg"]]
     assert "5.jpg" not in paths(index.search(features[5:6], 3))[0]
     assert len(index.search(features[5:6], 3)[0]) == 3
+
+
+def test_an_open_index_finds_what_another_process_has_left(features, tmp_path, small_limit):
+    index = filled(tmp_path / "a.index", features)
+    assert paths(index.search(features[:1], 1)) == [["0.jpg"]]
+    SearchIndex(index.path).forget(Filter(image=b"0.jpg"), "words")
+    assert len(index.search(features[:1], 1)[0]) == 1
+
+
+def test_what_is_kept_is_of_the_present_file_and_of_few_filters(features, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MOST_KEPT", 5)
+    index = filled(tmp_path / "a.index", features)
+    for track in range(9):
+        index.search(features[:1], 3, among=Filter(track=str(track)))
+    assert {*index._cache[1]} == {"count", "images", *(Filter(track=str(track)) for track in (6, 7, 8))}
+    SearchIndex(index.path).describe({"3.jpg": About(camera="new")})
+    index.search(features[:1], 3)
+    assert {*index._cache[1]} == {"count", "images"}
 
 
 def test_images_that_come_while_lists_are_made_are_listed_once(features, tmp_path, small_limit, monkeypatch):
