@@ -37,7 +37,7 @@ from person_reid.basics import UserError, check_target, printable, set_aside, wr
 from person_reid.cli.flags import add_engine, add_runtime, add_tested_network, given_values, testing_parser
 from person_reid.cli.parser import Parser, example_lines
 from person_reid.cli.tested import OF_FEATURES, feature_flags, is_run, network_name, open_embedder
-from person_reid.cli.values import THRESHOLD, picture_file, positive, share, some_name
+from person_reid.cli.values import THRESHOLD, file_ending_in, picture_file, positive, share, some_name
 from person_reid.deploy.embedder import Embedder
 from person_reid.gallery.about import EVERYTHING, About, Filter, about_images, ago, listed_path, moment, read_abouts
 from person_reid.gallery.build import add_images, agreed, check_network, describe_answers, find_images
@@ -64,9 +64,7 @@ def search_parser() -> Parser:
     def add_command(work: Callable[[Namespace], None], name: str, text: str) -> Parser:
         command: Parser = commands.add_parser(name, help=text, text=text, examples=example_lines(__doc__, name))
         command.set_defaults(work=work)
-        command.add_argument(
-            "--index", required=True, metavar="FILE", help="the index file, or milvus://HOST:PORT/NAME"
-        )
+        command.add_argument("--index", required=True, metavar="FILE", help="index file, or milvus://HOST:PORT/NAME")
         return command
 
     index = add_command(add, "index", "Add images or folders of images to an index.")
@@ -83,7 +81,7 @@ def search_parser() -> Parser:
     identify = add_command(recognise, "identify", "Name the person on each image, if it is somebody you know.")
     identify.add_argument("--together", action="store_true", help="all images show one person, such as a track")
     people = add_command(group, "people", "Group the images of an index into people, for you to correct and to apply.")
-    people.add_argument("--save", type=Path, metavar="CSV", default=Path("people.csv"), help="list to write")
+    people.add_argument("--save", type=file_ending_in(".csv"), metavar="CSV", default="people.csv", help="the list")
     people.add_argument(
         "--sheet", type=picture_file, metavar="FILE", help="sheet of the largest and most doubtful groups"
     )
@@ -93,9 +91,7 @@ def search_parser() -> Parser:
     apply.add_argument("list", type=Path, metavar="CSV", help=columns)
     forget = add_command(delete, "forget", "Delete images from an index so that no trace of them is left in its files.")
     forget.add_argument("--image", type=Path, metavar="FILE", help="only this image")
-    forget.add_argument(
-        "--expire", type=ago, dest="expired", metavar="AGE", help="only images older than this: 12h, 30d or 4w"
-    )
+    forget.add_argument("--expire", type=ago, dest="expired", metavar="AGE", help="only ones older than 12h, 30d or 4w")
     for command in (index, query, enroll, identify):
         command.add_argument("images", nargs="+", metavar="IMAGE", help="images, or folders of them at any depth")
         command.add_argument("--batchsize", type=positive(int), default=256, help="images per batch")
@@ -107,7 +103,7 @@ def search_parser() -> Parser:
     for command in (query, identify):
         command.add_argument("--gpu_ids", default="0", help="GPU to use; -1 for the CPU")
         command.add_argument("--threshold", help=f"lowest similarity of a match: {THRESHOLD}")
-        command.add_argument("--json", type=Path, metavar="FILE", help="JSON file to write the answers to")
+        command.add_argument("--json", type=file_ending_in(".json"), metavar="FILE", help="write the answers there")
     for command in (query, identify, people, forget):
         for name in ALIKE:
             command.add_argument(f"--{name}", type=some_name, metavar="NAME", help=f"only images of this {name}")
@@ -198,6 +194,8 @@ def threshold_for(index: Gallery, options: Namespace) -> float:
 def ask(options: Namespace) -> None:
     """Print, write and draw the images of an index that are nearest to each query."""
     queries = find_images(options.images)
+    if options.save and options.save.resolve() in queries:
+        raise UserError(f"--save {options.save}: is one of the queries. Choose another name.")
     index = open_gallery(options.index, new=False)
     threshold = threshold_for(index, options)
     if not len(index):

@@ -196,6 +196,8 @@ def test_mistakes_are_named(folder, capsys):
     with pytest.raises(UserError, match=r"people\.index: no such index\. Make one: python tools/search\.py index"):
         said(capsys, "query", "stranger.png")
     assert not (folder / "people.index").exists()
+    with pytest.raises(UserError, match=r"--save stranger\.png: is one of the queries"):
+        said(capsys, "query", "stranger.png", "--save", "stranger.png")
     with pytest.raises(UserError, match=r"absent: no such image or folder"):
         said(capsys, "index", "absent", *NETWORK)
     (folder / "empty").mkdir()

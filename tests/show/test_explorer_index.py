@@ -97,7 +97,7 @@ def test_what_an_index_cannot_show_is_refused(look, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"empty\.index: 0 images; expected 3 to 100,000"):
         explore.main(["--index", str(tmp_path / "empty.index"), *save])
     monkeypatch.setattr(explore, "EXACT", 29)
-    with pytest.raises(UserError, match="30 images; expected 1 to 29"):
+    with pytest.raises(UserError, match="30 images; expected 3 to 29"):
         explore.main(["--index", index, *save])
     with pytest.raises(UserError, match="--index replaces --result"):
         explore.main(["--index", index, "--result", "result.mat"])
