@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from csv import DictReader
 from csv import Error as CSVError
+from dataclasses import replace
 from pathlib import Path
 
 from person_reid.basics import UserError
@@ -62,13 +63,14 @@ def own_folder(
     check_patience(pattern, [path.relative_to(data_dir) for path in files if is_image(path.name)])
     folders = {data_dir / name: split for name, split in SPLIT_NAMES.items() if (data_dir / name).is_dir()}
     if not {TRAIN, GALLERY} & set(folders.values()):
-        pictures = by_name(data_dir, {TRAIN: "."}, pattern)[TRAIN]
-        _check_readable({TRAIN: pictures}, data_dir)
-        return draw_split(pictures, test_fraction, seed)
+        splits = spelled_alike(by_name(data_dir, {TRAIN: "."}, pattern))
+        _check_readable(splits, data_dir)
+        return draw_split(splits[TRAIN], test_fraction, seed)
     _refuse_drawing(f"{data_dir} has a folder {next(iter(folders)).name}", test_fraction, seed)
-    splits: Splits = defaultdict(list)
+    splits = defaultdict(list)
     for folder, split in folders.items():
         splits[split] += by_name(folder, {split: "."}, pattern).get(split, [])
+    splits = spelled_alike(splits)
     _check_readable(splits, data_dir)
     return with_queries(splits)
 
@@ -93,13 +95,36 @@ def own_csv(
         if not path or not identity or split is None:
             raise UserError(f"{csv}, line {line}: expected path, identity and a split of {', '.join(SPLIT_NAMES)}.")
         splits[split].append(Picture(data_dir / path, identity, (row.get("camera") or "").strip() or None))
-    all_there(splits, data_dir)
+    splits = spelled_alike(all_there(splits, data_dir))
     _check_readable(splits, csv)
     _check_owners(splits, csv)
     if "split" in rows[0][1]:
         _refuse_drawing(f"{csv} has a column split", test_fraction, seed)
         return with_queries(splits)
     return draw_split(splits[TRAIN], test_fraction, seed)
+
+
+def spelled_alike(splits: Splits) -> Splits:
+    """Write every number among the identities and cameras in one way: 7, 07 and 0007 become 7, the shortest of them.
+
+    The layout compares numbers, and what is drawn compares texts. A number that is always written alike stays as it is,
+    so that the same seed draws the same people.
+    """
+    pictures = [picture for found in splits.values() for picture in found]
+    identities = _shortest({picture.identity for picture in pictures})
+    cameras = _shortest({picture.camera for picture in pictures if picture.camera is not None})
+
+    def alike(picture: Picture) -> Picture:
+        camera = None if picture.camera is None else cameras[picture.camera]
+        return replace(picture, identity=identities[picture.identity], camera=camera)
+
+    return {split: list(map(alike, found)) for split, found in splits.items()}
+
+
+def _shortest(labels: set[str]) -> dict[str, str]:
+    """Return {label: the shortest that is the same number}, and itself if it is not one."""
+    spellings = group(labels, lambda label: (label.lstrip("0") or "0") if re.fullmatch("[0-9]+", label) else label)
+    return {label: min(same, key=len) for same in spellings.values() for label in same}
 
 
 def draw_split(pictures: list[Picture], test_fraction: float | None = None, seed: int | None = None) -> Splits:

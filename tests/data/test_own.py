@@ -9,7 +9,7 @@ import prepare
 from person_reid.basics import UserError
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.layout import read_split
-from person_reid.data.own import draw_split, with_queries
+from person_reid.data.own import draw_split, own_csv, own_folder, with_queries
 from person_reid.data.prepare import file_names, lay_out
 from person_reid.data.readers import Picture, draw_identities, images_below
 from person_reid.data.recognise import find_data_set, with_flags
@@ -226,6 +226,25 @@ def test_flags_that_are_missing_wrong_or_ignored(crops, tmp_path):
 def test_own_folders_are_never_guessed(crops):
     with pytest.raises(UserError, match="or those of another data set of docs/datasets.md"):
         find_data_set(crops)
+
+
+@pytest.mark.parametrize("kind", ["folder", "csv"])
+def test_numbers_with_zeros_in_front_are_the_same_person_and_the_same_camera(kind, tmp_path):
+    views = [("7", "1"), ("07", "2"), ("0007", "01"), ("8", "1"), ("08", "01")]
+    images = [f"{identity}_c{camera}_{number}.jpg" for number, (identity, camera) in enumerate(views)]
+    for number, name in enumerate(images):
+        write_image(tmp_path / "crops" / name, number)
+    rows = [f"{name},{identity},{camera}" for name, (identity, camera) in zip(images, views, strict=True)]
+    (tmp_path / "list.csv").write_text("\n".join(["path,identity,camera", *rows]))
+
+    def read(fraction):
+        if kind == "csv":
+            return own_csv(tmp_path / "crops", tmp_path / "list.csv", fraction)
+        return own_folder(tmp_path / "crops", PATTERN, fraction)
+
+    asked = [(picture.identity, picture.camera) for picture in read(1)["query"]]
+    assert sorted(asked) == [("7", "1"), ("7", "2")]
+    assert {picture.identity for picture in read(0)["train_all"]} == {"7", "8"}
 
 
 def test_nobody_seen_twice():
