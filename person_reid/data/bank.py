@@ -26,7 +26,7 @@ from person_reid.data.layout import some_of
 from person_reid.progress import progress
 
 log = logging.getLogger(__name__)
-DECODER_VERSION = 2  # part of the fingerprint: raise it when the pixels that load_image returns change
+DECODER_VERSION = 3  # part of the fingerprint: raise it when the pixels that load_image returns change
 AHEAD = 512  # images decoded ahead of use, at most; they are held in memory
 Scalar = TypeVar("Scalar", bound=np.generic)
 

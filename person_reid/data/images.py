@@ -65,18 +65,19 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
 def fit_image(image: Image.Image, height: int, width: int) -> Pixels:
     """Return a PIL image as a viewer shows it, resized: uint8 (height, width, 3), RGB.
 
-    EXIF rotation is applied, transparency is drawn over white, 16-bit values keep their high byte, and floating-point
-    values up to 1 are taken for shares of 255; greyscale, palette and CMYK images become RGB. The resize is Pillow's
-    bicubic one, so the pixels equal those of torchvision's `Resize((height, width), BICUBIC)` on a PIL image. Raises
-    ValueError for floating-point values that are not finite.
+    EXIF rotation is applied, transparency is drawn over white, 16-bit values keep their high byte unless none exceeds
+    255, and floating-point values up to 1 are taken for shares of 255; greyscale, palette and CMYK images become RGB.
+    The resize is Pillow's bicubic one, so the pixels equal those of torchvision's `Resize((height, width), BICUBIC)` on
+    a PIL image. Raises ValueError for floating-point values that are not finite.
     """
     image = _to_rgb(ImageOps.exif_transpose(image))
     return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit pixels, perhaps held in 32 bits; Pillow's own conversion clips at 255
-        return Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode.startswith("I"):  # 16- or 8-bit pixels, perhaps held in 32 bits; Pillow's conversion clips at 255
+        values = np.asarray(image).clip(0, 65535)
+        return Image.fromarray((values >> (8 if values.max() > 255 else 0)).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         values = np.asarray(image)
         if not np.isfinite(values).all():

@@ -214,6 +214,13 @@ def test_floating_point_pixels(tmp_path, values, expected):
     assert load_image(tmp_path / "a.tif", 1, 3)[0, :, 0].tolist() == expected
 
 
+@pytest.mark.parametrize("kind", [np.int32, np.uint16])
+@pytest.mark.parametrize(("values", "expected"), [([0, 100, 255], [0, 100, 255]), ([0, 256, 65535], [0, 1, 255])])
+def test_integer_pixels_of_more_than_a_byte(tmp_path, values, expected, kind):
+    Image.fromarray(np.array([values], kind)).save(tmp_path / "a.tif")
+    assert load_image(tmp_path / "a.tif", 1, 3)[0, :, 0].tolist() == expected
+
+
 def test_pixels_that_are_no_numbers(tmp_path):
     Image.fromarray(np.array([[np.nan, 1]], np.float32)).save(tmp_path / "a.tif")
     with pytest.raises(UserError, match=r"a\.tif: some of its pixels are not numbers"):
