@@ -32,15 +32,26 @@ LEAST_SIDE = 8  # pixels of a box within the frame
 
 @dataclass(frozen=True)
 class Crop:
-    """A box of a frame. name: `<sequence>_<frame>_<track>.jpg`. box: left, top, right, bottom, not clipped yet."""
+    """A box of a frame.
+
+    name: `<sequence>_<frame>_<track>.jpg`. box: left, top, right, bottom, not clipped yet. size: the (width, height)
+    of the frames of its sequence.
+    """
 
     name: str
     frame: Path
     box: tuple[float, float, float, float]
+    size: tuple[int, int]
 
     def save(self, path: Path) -> None:
-        """Write it as JPEG."""
+        """Write it as JPEG. Raises UserError if the frame cannot be decoded or has another size."""
         frame = _frame(self.frame)
+        if frame.size != self.size:
+            found, expected = (f"{width}×{height}" for width, height in (frame.size, self.size))
+            raise UserError(
+                f"{self.frame}: {found} pixels, and the first frame of its sequence has {expected}. Replace the frame, "
+                "or make sequences of one size each, then run again."
+            )
         left, top, right, bottom = (round(side) for side in self.box)
         box = max(left, 0), max(top, 0), min(right, frame.width), min(bottom, frame.height)
         frame.crop(box).save(path, format="JPEG", quality=95, subsampling=0)
@@ -110,7 +121,7 @@ def _read_sequence(name: str, truth: Path, min_visibility: float, frame_stride: 
     first = min(frames)
     with open_image(frames[first]) as image:
         width, height = image.size
-    for number, text in enumerate(truth.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    for number, text in enumerate(truth.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
         try:
             values = [float(value) for value in text.split(",")] if text.strip() else [0.0] * 9
             frame, track, *box, confidence = values[:7]
@@ -130,7 +141,12 @@ def _read_sequence(name: str, truth: Path, min_visibility: float, frame_stride: 
             continue
         if 0 <= visibility < min_visibility or min(within) < LEAST_SIDE:
             continue
+        if track < 0 or track % 1:  # -1 is what detections without an identity have; they would become one person
+            raise UserError(
+                f"{truth}, line {number}: track {track:g} is not an identity; expected a whole number of 0 or above. "
+                "Leave boxes without an identity out."
+            )
         if frame not in frames:
             raise UserError(f"{truth}, line {number}: frame {frame:g} is not in {folder}.")
-        crop = Crop(f"{name}_{int(frame):06d}_{int(track)}.jpg", frames[int(frame)], sides)
+        crop = Crop(f"{name}_{int(frame):06d}_{int(track)}.jpg", frames[int(frame)], sides, (width, height))
         yield Picture(crop, f"{name}-{int(track)}", f"{name}-{int(frame):06d}")

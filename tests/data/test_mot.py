@@ -28,7 +28,7 @@ def write_sequence(folder, truth=TRUTH, frames=3):
     """Frames of 100×60 pixels of noise, and their boxes."""
     (folder / "img1").mkdir(parents=True)
     (folder / "gt").mkdir()
-    (folder / "gt" / "gt.txt").write_text(truth)
+    (folder / "gt" / "gt.txt").write_text(truth, encoding="utf-8")
     for number in range(1, frames + 1):
         Image.fromarray(noise(60, 100, seed=number)).save(folder / "img1" / f"{number:06d}.png")
 
@@ -96,6 +96,8 @@ def test_columns_that_are_missing_are_not_known(columns, tmp_path):
         ("1,1,5,10,20,forty,1", {}, "line 1: expected frame,track,left"),
         ("1,1,5,10,nan,40,1", {}, "line 1: expected frame,track,left"),
         ("11,1,5,10,20,40,1", {}, "line 1: frame 11 is not in .*img1"),
+        ("1,1.5,5,10,20,40,1", {}, r"gt\.txt, line 1: track 1\.5 is not an identity"),
+        ("\n1,-1,5,10,20,40,1", {}, "line 2: track -1 is not an identity"),
         ("1,1,5,10,20,40,0", {}, "no box is left of 1 sequences"),
         (TRUTH, {"frame_stride": 0}, "--frame_stride 0: expected a number above 0"),
         (TRUTH, {"min_visibility": 2}, "--min_visibility 2: expected a number from 0 to 1"),
@@ -127,6 +129,18 @@ def test_a_corrected_box_is_cut_again(tmp_path, capsys):
     cut(tmp_path, *flags)
     changed = {path.name for path, content in before.items() if path.read_bytes() != content}
     assert changed == {"0001_c1_walk_000001_1.jpg"}
+
+
+def test_a_byte_order_mark_and_lines_to_be_ignored_without_a_track(tmp_path):
+    write_sequence(tmp_path / "walk", "\ufeff1,1,5,10,20,40,1\n1,-1,5,10,20,40,0\n")
+    assert len(read_tracks(tmp_path, test_fraction=0)["train_all"]) == 1
+
+
+def test_a_frame_of_another_size_is_named(tmp_path):
+    write_sequence(tmp_path / "walk")
+    Image.fromarray(noise(30, 50)).save(tmp_path / "walk" / "img1" / "000003.png")
+    with pytest.raises(UserError, match=r"000003\.png: 50×30 pixels, and the first frame of its sequence has 100×60"):
+        cut(tmp_path, "--frame_stride", "1")
 
 
 def test_no_sequence_no_frames_and_a_broken_frame(tmp_path):
