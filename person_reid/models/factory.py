@@ -6,12 +6,13 @@ features = network.embed(images)         # test: (B, 512)
 """
 
 import logging
-from dataclasses import replace
+from dataclasses import fields, replace
+from pathlib import Path
 
 import torch
 from torch import nn
 
-from person_reid.basics import UserError, first_line
+from person_reid.basics import UserError, did_you_mean, first_line
 from person_reid.models.attention import add_attention, parse_attention
 from person_reid.models.lightmbn import LightMBN
 from person_reid.models.mgn import MGN
@@ -34,20 +35,31 @@ log = logging.getLogger(__name__)
 def create_model(
     backbone: str,
     num_classes: int | None = None,
-    weights: str = "imagenet",
+    weights: str | Path = "imagenet",
     size: tuple[int, int] | None = None,
     **settings: object,
 ) -> Network:
     """Build a network by name: `create_model("osnet_x0_25", num_classes=751, pool="gem")`.
 
-    size: (height, width) of the images, by default the network's own. settings: other fields of NetworkSpec. The rest
-    is as for build_model.
+    size: (height, width) of the images, by default the network's own; in place of the settings height and width.
+    settings: other fields of NetworkSpec. The rest is as for build_model.
+
+    Raises UserError for an unknown setting, too.
     """
-    height, width = size or (None, None)
-    return build_model(NetworkSpec(backbone, height, width, **settings), num_classes, weights)  # type: ignore[arg-type]
+    known = [field.name for field in fields(NetworkSpec)][1:]  # without backbone
+    for name in settings:
+        if name not in known:
+            raise UserError(
+                f"create_model: no setting {name!r}.{did_you_mean(name, known)} There are: {', '.join(known)}."
+            )
+    if size is not None:
+        if {"height", "width"} & settings.keys():
+            raise UserError("create_model: size and height or width at once: give only one of them.")
+        settings["height"], settings["width"] = size
+    return build_model(NetworkSpec(backbone, **settings), num_classes, weights)  # type: ignore[arg-type]
 
 
-def build_model(spec: NetworkSpec, num_classes: int | None = None, weights: str = "imagenet") -> Network:
+def build_model(spec: NetworkSpec, num_classes: int | None = None, weights: str | Path = "imagenet") -> Network:
     """Build the network that `spec` describes.
 
     num_classes: the number of identities; None leaves the classifiers out.
