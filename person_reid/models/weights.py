@@ -66,13 +66,14 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     for key in ENVELOPES:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    if not isinstance(content, dict) or not any(isinstance(value, Tensor) for value in content.values()):
-        raise UserError(f"{path}: expected a state dict (names and tensors), found {type(content).__name__}.")
+    entries = content.items() if isinstance(content, dict) else ()
     tensors = {
         _without_wrappers(name): value
-        for name, value in content.items()
-        if isinstance(value, Tensor) and name != "n_averaged"
+        for name, value in entries
+        if isinstance(name, str) and isinstance(value, Tensor) and name != "n_averaged"
     }
+    if not tensors:
+        raise UserError(f"{path}: expected a state dict (names and tensors), found {type(content).__name__}.")
     return timm_names_of_earlier_timm(timm_names_of_mmdetection(tensors))
 
 

@@ -138,7 +138,7 @@ def test_a_changed_byte_of_a_checkpoint_is_noticed(seed, tmp_path):
         assert torch.equal(found["weight"], whole["weight"])
 
 
-@pytest.mark.parametrize("content", ["truncated", "text", "code", "no tensors", "list"])
+@pytest.mark.parametrize("content", ["truncated", "text", "code", "no tensors", "no names", "list"])
 def test_what_is_no_state_dict_is_refused_and_never_executed(content, tmp_path):
     path = tmp_path / "net.pth"
     if content == "truncated":
@@ -149,6 +149,7 @@ def test_what_is_no_state_dict_is_refused_and_never_executed(content, tmp_path):
     elif content == "code":
         torch.save({"weight": print}, path)
     else:
-        torch.save({"epoch": 3} if content == "no tensors" else [1, 2], path)
+        contents = {"no tensors": {"epoch": 3}, "no names": {0: torch.ones(2)}, "list": [1, 2]}
+        torch.save(contents[content], path)
     with pytest.raises(UserError, match=r"net\.pth: (not a readable weight file|expected a state dict)"):
         read_state_dict(path)
