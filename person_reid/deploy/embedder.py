@@ -32,7 +32,7 @@ from person_reid.device import select_device
 from person_reid.models.spec import NetworkSpec
 from person_reid.retrieval.features import LARGEST, SMALLEST, Bank, extract_features, fused_embedding
 from person_reid.retrieval.promise import Promise
-from person_reid.retrieval.similarity import Features
+from person_reid.retrieval.similarity import Features, as_array
 from person_reid.retrieval.thresholds import load_promise, load_threshold
 
 ImageLike = str | Path | Image.Image | Pixels
@@ -150,7 +150,7 @@ class Embedder:
 
         May be called from several threads at once. Raises UserError for anything else.
         """
-        image, edges = _array(frame, "frame"), _array(boxes, "boxes")
+        image, edges = as_array(frame, "Embedder: frame"), as_array(boxes, "Embedder: boxes")
         height, width = _accepted(image, 0).shape[:2]
         edges = edges.reshape(-1, 4) if edges.size == 0 else edges
         if edges.ndim != 2 or edges.shape[1] != 4 or edges.dtype.kind not in "iuf":
@@ -203,17 +203,6 @@ def _check(source: Any, batch_size: Any, dtype: Any, scales: Any, size: Any) -> 
         raise UserError(f"Embedder: scales {scales!r}: expected numbers whose squares are {SMALLEST} to {LARGEST}.")
     if np.shape(size) != (2,):
         raise UserError(f"Embedder: size {size!r}: expected (height, width).")
-
-
-def _array(values: Any, name: str) -> Any:
-    """Return an array, a list or a tensor of any kind as an array. Raises UserError for a list that is not one."""
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu()
-        values = values.float() if values.is_floating_point() else values
-    try:
-        return np.asarray(values)
-    except ValueError:  # its rows have different lengths
-        raise UserError(f"Embedder: {name}: expected an array, found rows of different lengths.") from None
 
 
 def _usable(device: str | torch.device) -> torch.device:

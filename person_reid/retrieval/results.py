@@ -23,7 +23,7 @@ import numpy.typing as npt
 import scipy.io
 
 from person_reid.basics import UserError, atomic_write, with_ending
-from person_reid.retrieval.similarity import flaw
+from person_reid.retrieval.similarity import as_array, flaw
 
 RESULT = Path("pytorch_result.mat")  # unless --result says otherwise
 MATLAB5_LIMIT = 2**31 - 1  # bytes in one variable, for MATLAB itself
@@ -37,7 +37,7 @@ KINDS = {"O": "cells or a sparse matrix", "V": "a struct", "c": "complex numbers
 
 @dataclass
 class FeatureSet:
-    """Images of people as the network sees them. Other types of numbers and (1, N) arrays are converted.
+    """Images of people as the network sees them. Lists, tensors, other numbers and (1, N) arrays are converted.
 
     features: (N, D) float32.
     labels: (N,) int64, -1 for junk, 0 for a distractor.
@@ -53,11 +53,13 @@ class FeatureSet:
     cameras: npt.NDArray[Any]
     paths: list[str] | None = None
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self, features: npt.ArrayLike, labels: npt.ArrayLike, cameras: npt.ArrayLike, paths: list[str] | None = None
+    ) -> None:
         # Row by row in memory, unlike in a .mat file: the order decides how sums are rounded.
         with np.errstate(over="ignore"):  # `check` refuses what is infinite in float32
-            self.features = np.ascontiguousarray(_real(self.features, "features"), np.float32)
-        self.labels, self.cameras = _whole(self.labels, "labels"), _whole(self.cameras, "cameras")
+            self.features = np.ascontiguousarray(_real(features, "features"), np.float32)
+        self.labels, self.cameras, self.paths = _whole(labels, "labels"), _whole(cameras, "cameras"), paths
         lengths = {"features": len(self), "labels": len(self.labels), "cameras": len(self.cameras)}
         if self.paths is not None:
             lengths["paths"] = len(self.paths)
@@ -88,7 +90,7 @@ class FeatureSet:
 
 def _real(values: Any, what: str) -> npt.NDArray[Any]:
     """Return an array of real numbers. Raises a UserError, opening with `what`, for anything else."""
-    array: npt.NDArray[Any] = np.asarray(values)
+    array = as_array(values, what)
     if array.dtype.kind not in "biuf":
         raise UserError(f"{what}: expected real numbers, found {KINDS.get(array.dtype.kind, array.dtype)}.")
     return array

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import ThreadpoolController
 
+from person_reid.basics import UserError
 from person_reid.progress import progress
 
 if TYPE_CHECKING:  # evaluate.py starts without torch
@@ -147,6 +148,21 @@ def chunks(shape: tuple[int, int], budget: int = CHUNK_BYTES) -> list[tuple[int,
     rounds = math.ceil(shape[0] / (rows * thread_count()))
     ends = np.linspace(0, shape[0], min(rounds * thread_count(), shape[0]) + 1).astype(int).tolist()
     return list(itertools.pairwise(ends))
+
+
+def as_array(values: Any, name: str) -> npt.NDArray[Any]:
+    """Return an array, a list, or a tensor of any kind on any device as an array.
+
+    Raises a UserError, opening with `name`, for a list whose rows have different lengths.
+    """
+    if hasattr(values, "detach"):  # a tensor; torch need not be loaded to ask
+        values = values.detach().cpu()
+        small = values.is_floating_point() and values.element_size() < 4  # NumPy has no bfloat16
+        values = values.float() if small else values
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise UserError(f"{name}: expected an array, found rows of different lengths.") from None
 
 
 def on_cpu(values: Any) -> npt.NDArray[Any]:

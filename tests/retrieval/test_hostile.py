@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.io
 import scipy.sparse
+import torch
 
 from person_reid.basics import UserError
 from person_reid.retrieval import results
@@ -77,6 +78,17 @@ def test_whole_numbers_of_any_type_are_labels(change):
         assert load_result(change(query_label=np.array([0, 1, 2], kind)))[0].labels.tolist() == [0, 1, 2]
     largest = np.array([0, 2**63 - 1, -1])
     assert FeatureSet(np.eye(3), largest, largest).labels.tolist() == largest.tolist()
+
+
+def test_lists_and_tensors_of_any_kind_are_features():
+    for kind in (torch.bfloat16, torch.float16, torch.float32, torch.float64):
+        tensor = torch.eye(2, dtype=kind, requires_grad=True)
+        found = FeatureSet(tensor, torch.tensor([1.0, 2]), [3, 4])
+        assert found.features.dtype == np.float32 and np.array_equal(found.features, np.eye(2))
+        assert found.labels.tolist() == [1, 2]
+    assert FeatureSet([[1, 0]], torch.tensor([2.0**24 + 1], dtype=torch.float64), [0]).labels.tolist() == [2**24 + 1]
+    with pytest.raises(UserError, match="features: expected an array, found rows of different lengths"):
+        FeatureSet([[1.0, 2.0], [3.0]], [1, 2], [1, 2])
 
 
 @pytest.mark.parametrize(
