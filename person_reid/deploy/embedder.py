@@ -124,9 +124,10 @@ class Embedder:
         images: paths, PIL images and uint8 arrays (H, W, 3), in any mixture; no images give (0, D).
         bgr: the arrays have OpenCV's channel order.
 
-        Raises UserError if an image is of another kind, or naming all files that cannot be read.
+        Raises UserError if an image is of another kind, naming all files that cannot be read, and as `features` does.
         """
-        if isinstance(images, str | Path | Image.Image) or getattr(images, "ndim", 4) == 3:
+        single = isinstance(images, str | Path | Image.Image) or getattr(images, "ndim", 4) == 3
+        if single or not np.iterable(images):
             raise UserError("Embedder: expected a list of images; for a single one, pass [image].")
         sources = [_accepted(image, position) for position, image in enumerate(images)]
         if not sources:
@@ -186,9 +187,17 @@ class Embedder:
     def features(self, bank: Bank, description: str = "features") -> Features:
         """Return the features (N, D) float32 of an image bank, uint8 (N, *size, 3), such as open_bank gives.
 
-        They have unit length unless `unit_length` is off.
+        They have unit length unless `unit_length` is off. Raises UserError if one is NaN or infinite.
         """
-        return self._extract(bank, description)
+        features = self._extract(bank, description)
+        bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
+        if len(bad):
+            raise UserError(
+                f"Embedder: {len(bad)} of {len(features)} features are NaN or infinite, the first is index {bad[0]}. "
+                "Either the weights are, as after a training that diverged: take others; or half precision overflows: "
+                "compute in float32."
+            )
+        return features
 
 
 def _check(source: Any, batch_size: Any, dtype: Any, scales: Any, size: Any) -> None:
@@ -199,10 +208,14 @@ def _check(source: Any, batch_size: Any, dtype: Any, scales: Any, size: Any) -> 
         raise UserError(f"Embedder: batch_size {batch_size!r}: expected a whole number of 1 or above.")
     if dtype not in (None, torch.float16, torch.bfloat16):
         raise UserError(f"Embedder: dtype {dtype!r}: expected torch.float16, torch.bfloat16, or None for float32.")
-    if not np.size(scales) or not all(SMALLEST <= scale**2 <= LARGEST for scale in np.ravel(scales)):
+    numbers = as_array(scales, "Embedder: scales").ravel()
+    fitting = numbers.dtype.kind in "iuf" and all(SMALLEST <= scale**2 <= LARGEST for scale in numbers)
+    if not len(numbers) or not fitting:
         raise UserError(f"Embedder: scales {scales!r}: expected numbers whose squares are {SMALLEST} to {LARGEST}.")
-    if np.shape(size) != (2,):
-        raise UserError(f"Embedder: size {size!r}: expected (height, width).")
+    sides = as_array(size, "Embedder: size")
+    whole = (side is None or (isinstance(side, int | np.integer) and side > 0) for side in sides.ravel())
+    if sides.shape != (2,) or not all(whole):
+        raise UserError(f"Embedder: size {size!r}: expected (height, width), whole numbers above 0.")
 
 
 def _usable(device: str | torch.device) -> torch.device:

@@ -115,6 +115,7 @@ def test_the_name_of_a_run_that_is_not_there(tmp_path, monkeypatch):
         ([np.zeros((4, 4), np.uint8)], r"uint8 \(4, 4\); expected a path, a PIL image or a uint8 array"),
         ([np.zeros((0, 4, 3), np.uint8)], r"\(0, 4, 3\)"),
         ([None], "image 0 is NoneType"),
+        (None, "expected a list of images"),
         (["absent.png", "gone.png"], r"(?s)2 of 2 images cannot be read.*absent\.png.*gone\.png"),
     ],
 )
@@ -199,9 +200,22 @@ def test_what_nothing_can_be_made_of_is_refused(folder, paths):
         ({"source": "test_resnet", "weights": weights, "scales": ()}, "scales \\(\\): expected"),
         ({"source": "test_resnet", "weights": weights, "scales": (100.0,)}, "whose squares are 0.1 to 10"),
         ({"source": "test_resnet", "weights": weights, "size": 64}, "size 64: expected \\(height, width\\)"),
+        ({"source": "test_resnet", "weights": weights, "scales": ("1",)}, "scales \\('1',\\): expected numbers"),
+        ({"source": "test_resnet", "weights": weights, "scales": None}, "scales None: expected numbers"),
+        ({"source": "test_resnet", "weights": weights, "size": (64.0, 32.0)}, "size .*: expected .*, whole numbers"),
+        ({"source": "test_resnet", "weights": weights, "size": (64, 0)}, "size .*: expected .*, whole numbers"),
     ):
         with pytest.raises(UserError, match=words):
             person_reid.Embedder(**settings, device="cpu")
+
+
+def test_weights_that_are_not_finite_give_no_features(folder, paths, tmp_path):
+    weights = torch.load(folder / "net.pth")
+    next(value for value in weights.values() if value.is_floating_point()).fill_(float("nan"))
+    torch.save(weights, tmp_path / "net.pth")
+    embedder = person_reid.Embedder("test_resnet", weights=tmp_path / "net.pth", device="cpu", size=SIZE)
+    with pytest.raises(UserError, match="5 of 5 features are NaN or infinite, .* Either the weights are"):
+        embedder(paths)
 
 
 def test_a_picture_without_an_area_is_refused(embedder):
