@@ -20,7 +20,15 @@ import numpy.typing as npt
 
 from person_reid.basics import UserError, did_you_mean
 from person_reid.retrieval.results import FeatureSet
-from person_reid.retrieval.similarity import CHUNK_BYTES, CosineScores, chunks, positions, row_minima, run_chunks
+from person_reid.retrieval.similarity import (
+    CHUNK_BYTES,
+    CosineScores,
+    check_comparable,
+    chunks,
+    positions,
+    row_minima,
+    run_chunks,
+)
 
 if TYPE_CHECKING:  # evaluate.py starts without torch
     import torch
@@ -71,7 +79,12 @@ class Metrics:
         return float(self.inverse_negative_penalty.mean())
 
     def rank(self, k: int) -> float:
-        """Return Rank@k in [0, 1]: the share of queries with a match among their first k valid gallery images."""
+        """Return Rank@k in [0, 1]: the share of queries with a match among their first k valid gallery images.
+
+        Raises UserError for a k below 1.
+        """
+        if k < 1:
+            raise UserError(f"Rank@{k}: expected 1 or above.")
         return float(self.cmc[min(k, self.gallery_size) - 1])
 
     def line(self, prefix: str = "") -> str:
@@ -97,18 +110,21 @@ def evaluate(
 
     query, gallery: the images to search for and to search in.
     ap: "trapezoidal", as published, or "step", as in most other toolboxes.
-    scores: similarity.Scores to rank by, or a function like them; the cosines of the features by default.
+    scores: similarity.Scores to rank by, or a function like them; the cosines of the features by default. What it
+        returns is overwritten, unless it is a view of another NumPy array, which is copied first.
     ignore_cameras: count every image of the identity as a match, even from the query's own camera.
     world: the processes that share the queries (see distributed.World); a single one by default.
 
-    Raises UserError for an unknown `ap`, for scores that are NaN, if there is no query or no gallery, and if all images
-    come from one camera, so that every match would be junk.
+    Raises UserError for an unknown `ap`, for features that cannot be compared or scores that are NaN, if there is no
+    query or no gallery, and if all images come from one camera, so that every match would be junk.
     """
     if ap not in AVERAGE_PRECISIONS:
         raise UserError(f"--ap {ap}: expected {' or '.join(AVERAGE_PRECISIONS)}.{did_you_mean(ap, AVERAGE_PRECISIONS)}")
     if not len(query) or not len(gallery):
         raise UserError(f"{len(query)} queries and {len(gallery)} gallery images: expected at least one of each.")
-    scores = scores or CosineScores(query.features, gallery.features)
+    if scores is None:
+        check_comparable(query.features, gallery.features)
+        scores = CosineScores(query.features, gallery.features)
     pairs, junk = find_pairs(query, gallery, ignore_cameras)
     if not len(pairs[0]):
         log.warning("No query has a match in the gallery, so every figure is 0. Do both come from the same data set?")
@@ -167,6 +183,8 @@ def rank_matches(
 
     def rank_chunk(start: int, stop: int) -> None:
         chunk = scores(start, stop)
+        if isinstance(chunk, np.ndarray) and chunk.base is not None:  # rows of a matrix that the caller keeps
+            chunk = chunk.copy()
         unknown = np.flatnonzero(np.isnan(row_minima(chunk)))
         if len(unknown):
             raise UserError(

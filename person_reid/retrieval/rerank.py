@@ -17,7 +17,7 @@ from person_reid.retrieval.graph import GraphScores
 from person_reid.retrieval.graph_dense import DenseGraphScores, matrix_fits
 from person_reid.retrieval.k_reciprocal import KReciprocalScores
 from person_reid.retrieval.neighbours import ExactNeighbours, NeighbourSearch, check_neighbours
-from person_reid.retrieval.similarity import CHUNK_BYTES, MOST_ROWS, Features, Scores, thread_count
+from person_reid.retrieval.similarity import CHUNK_BYTES, MOST_ROWS, Features, Scores, check_comparable, thread_count
 
 if TYPE_CHECKING:  # evaluate.py starts without torch
     import torch
@@ -65,8 +65,8 @@ class RerankSpec:
     neighbours: a key of SEARCHES.
     memory_gb: limit on the memory used besides the features.
 
-    Raises UserError for an unknown method or search, if the method would ignore a setting, and if a number is out of
-    range.
+    Raises UserError for an unknown method or search, if the method would ignore a setting, if a value is not a number
+    of its kind, and if one is out of range.
     """
 
     method: str = "k-reciprocal"
@@ -82,8 +82,10 @@ class RerankSpec:
         for name in self.settings.keys() - defaults.keys():
             raise UserError(f"--{name}: --method {self.method} does not use it; it takes --{', --'.join(defaults)}.")
         for name, value in {**self.settings, "memory_gb": self.memory_gb}.items():
-            if not math.isfinite(value):
-                raise UserError(f"--{name} {value}: expected a finite number.")
+            if not isinstance(value, int | float | np.number) or not math.isfinite(value):
+                raise UserError(f"--{name} {value!r}: expected a finite number.")
+            if isinstance(defaults.get(name), int) and not isinstance(value, int | np.integer):
+                raise UserError(f"--{name} {value}: expected a whole number.")
         if not 0 <= self.settings.get("lambda_value", 0) <= 1:
             raise UserError(f"--lambda_value {self.settings['lambda_value']}: expected 0 to 1.")
 
@@ -91,13 +93,15 @@ class RerankSpec:
 def rescorer(spec: RerankSpec) -> Callable[..., Scores]:
     """Return the function (query features, gallery features, device) → scores for metrics.evaluate.
 
-    The function raises UserError if the data need more memory than the spec allows.
+    The function raises UserError for features that cannot be compared, and if they need more memory than the spec
+    allows.
     """
     method, defaults, bytes_per_image = METHODS[spec.method]
     settings = {**defaults, **spec.settings}
 
     def rescore(query: Features, gallery: Features, device: torch.device | None = None) -> Scores:
         query, gallery = query.astype(np.float32, copy=False), gallery.astype(np.float32, copy=False)
+        check_comparable(query, gallery)
         if "k2" in settings:
             check_neighbours(int(settings["k1"]), int(settings["k2"]), len(gallery))
         num_images, dimension = len(query) + len(gallery), query.shape[1]

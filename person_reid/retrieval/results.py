@@ -23,7 +23,7 @@ import numpy.typing as npt
 import scipy.io
 
 from person_reid.basics import UserError, atomic_write, with_ending
-from person_reid.retrieval.similarity import as_array, flaw
+from person_reid.retrieval.similarity import as_array, check_dimensions, check_features
 
 RESULT = Path("pytorch_result.mat")  # unless --result says otherwise
 MATLAB5_LIMIT = 2**31 - 1  # bytes in one variable, for MATLAB itself
@@ -81,11 +81,8 @@ class FeatureSet:
 
     def check(self, source: str) -> None:
         """Raise a UserError, opening with `source`, if no metric could rank these features."""
-        if self.features.ndim != 2 or self.features.size == 0:
-            empty = "" if self.features.size else "empty "
-            raise UserError(f"{source}: {empty}features of shape {self.features.shape}; expected (images, dimension).")
-        if found := flaw(self.features, lambda i: f"{self.paths[i]} (index {i})" if self.paths else f"index {i}"):
-            raise UserError(f"{source}: {found}.")
+        paths = self.paths
+        check_features(self.features, source, lambda i: f"{paths[i]} (index {i})" if paths else f"index {i}")
 
 
 def _real(values: Any, what: str) -> npt.NDArray[Any]:
@@ -142,11 +139,7 @@ def load_result(path: str | Path = RESULT, paths: bool = False) -> tuple[Feature
     for a ranking.
     """
     query, gallery = _load(path, ("query", "gallery"), paths)
-    if query.features.shape[1] != gallery.features.shape[1]:
-        raise UserError(
-            f"{path}: query features have {query.features.shape[1]} dimensions, gallery features "
-            f"{gallery.features.shape[1]}; expected the same network for both."
-        )
+    check_dimensions(query.features, gallery.features, f"{path}: ")
     return query, gallery
 
 

@@ -60,6 +60,31 @@ def flaw(features: npt.NDArray[Any], name: Callable[[int], object] = "index {}".
     return ""
 
 
+def check_features(features: npt.NDArray[Any], source: str, name: Callable[[int], object] = "index {}".format) -> None:
+    """Raise a UserError, opening with `source`, if no metric could rank these features. name: what to call row i."""
+    if features.ndim != 2 or features.size == 0:
+        empty = "" if features.size else "empty "
+        raise UserError(f"{source}: {empty}features of shape {features.shape}; expected (images, dimension).")
+    if found := flaw(features, name):
+        raise UserError(f"{source}: {found}.")
+
+
+def check_dimensions(query: npt.NDArray[Any], gallery: npt.NDArray[Any], source: str = "") -> None:
+    """Raise a UserError, opening with `source`, unless features (Q, D) and (G, D) have the same D."""
+    if query.shape[1] != gallery.shape[1]:
+        raise UserError(
+            f"{source}query features have {query.shape[1]} dimensions, gallery features {gallery.shape[1]}; expected "
+            "the same network for both."
+        )
+
+
+def check_comparable(query: npt.NDArray[Any], gallery: npt.NDArray[Any]) -> None:
+    """Raise UserError if the gallery's features (G, D) cannot be ranked for the queries' (Q, D)."""
+    check_features(query, "query")
+    check_features(gallery, "gallery")
+    check_dimensions(query, gallery)
+
+
 def twins(features: Features) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return (later, first): the rows of features (N, D) that repeat an earlier row bit for bit, and that row."""
     odd = np.random.default_rng(0).integers(2**63, size=features.shape[1], dtype=np.uint64) * 2 + 1

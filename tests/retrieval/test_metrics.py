@@ -11,6 +11,7 @@ from person_reid.basics import UserError
 from person_reid.distributed import World
 from person_reid.retrieval import similarity
 from person_reid.retrieval.metrics import count_ahead, count_ahead_torch, evaluate, merge_multi_query
+from person_reid.retrieval.rerank import RerankSpec, rescorer
 from person_reid.retrieval.similarity import CosineScores, EuclideanScores, Scores
 from tests.retrieval.conftest import data_sets, image_set, signs
 from tests.support.references import loop_evaluate
@@ -183,6 +184,35 @@ def test_nothing_to_rank_is_said():
     for query, gallery in ((some, none), (none, some)):
         with pytest.raises(UserError, match="expected at least one of each"):
             evaluate(query, gallery)
+
+
+def test_the_callers_scores_stay_as_they_are():
+    query, gallery = image_set([[1.0]], [1], [1]), image_set([[1.0]] * 3, [1, -1, 1], [1, 2, 2])
+    scores = np.ones((1, 3), np.float32)
+    assert evaluate(query, gallery, scores=lambda start, stop: scores[start:stop]).mAP == 1
+    assert (scores == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("features", "words"),
+    [
+        ([[1.0, 0.0]], "query features have 1 dimensions, gallery features 2"),
+        ([1.0], r"gallery: features of shape \(1,\)"),
+        ([[np.nan]], "gallery: 1 of 1 features are NaN or infinite"),
+        ([[0.0]], "gallery: 1 of 1 features are all zero"),
+    ],
+)
+def test_features_that_cannot_be_compared_are_refused(features, words):
+    query, gallery = image_set([[1.0]], [1], [1]), image_set(features, [1], [2])
+    with pytest.raises(UserError, match=words):
+        evaluate(query, gallery)
+    with pytest.raises(UserError, match=words):
+        rescorer(RerankSpec("aqe", {"k1": 1}))(query.features, gallery.features)
+
+
+def test_rank_0_is_refused():
+    with pytest.raises(UserError, match="Rank@0: expected 1 or above"):
+        one_query([1], [1], [2]).rank(0)
 
 
 def test_unknown_average_precision_is_refused():

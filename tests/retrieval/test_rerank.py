@@ -79,6 +79,12 @@ def test_an_unknown_word_is_refused(name, value):
         RerankSpec(**{name: value})
 
 
+@pytest.mark.parametrize(("value", "words"), [(3.7, "3.7: expected a whole"), ("3", "'3': expected a finite")])
+def test_a_setting_is_a_number_of_its_kind(value, words):
+    with pytest.raises(UserError, match=f"--k1 {words} number"):
+        RerankSpec(settings={"k1": value})
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_too_many_neighbours_are_named_before_the_memory_they_would_take(published, method):
     query, gallery, *_ = published
