@@ -32,7 +32,7 @@ from person_reid.training.criterion import Criterion, predicted
 from person_reid.training.interruption import NotFinite, Stopped
 from person_reid.training.objective import Objective
 from person_reid.training.recorded import Recorded
-from person_reid.training.schedule import BACKBONE, HEAD, build_optimizer, build_scheduler
+from person_reid.training.schedule import BACKBONE, HEAD, IN_BACKBONE, build_optimizer, build_scheduler
 from person_reid.training.spec import TrainSpec
 
 AVERAGE_DECAY = 0.996  # of the weight averaging, per update
@@ -209,7 +209,9 @@ class Trainer:
         self.network.train()
         self.criterion.train()
         backbone_learns = epoch >= self.spec.optimizer.freeze_epochs
-        self.network.model.train(backbone_learns)
+        for name, module in self.network.named_children():
+            if f"{name}.".startswith(IN_BACKBONE):
+                module.train(backbone_learns)
         for parameter in self.optimizer.param_groups[BACKBONE]["params"]:  # not of unused classifiers
             parameter.requires_grad_(backbone_learns)
         if self.world.size > 1:  # new each epoch: DDP relies on which parameters learn

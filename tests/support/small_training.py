@@ -29,7 +29,7 @@ def trainer(*flags, total=3, backbone="test_resnet"):
     usual = ["--batchsize", "8", "--total", str(total), "--lr", "0.05", "--backbone_lr", "0.05"]
     spec = train_spec(parse_train([*usual, *flags, "--backbone", backbone, "--weights", "none"]))
     seed_everything(spec.seed)
-    network = create_model(backbone, IDENTITIES, linear_num=16, weights="none", size=SIZE)
+    network = create_model(backbone, IDENTITIES, linear_num=16, weights="none", size=SIZE, usam=spec.network.usam)
     bank, targets = small_data()
     asked = spec.data.augment
     augment = Augment(*SIZE, padding=2, erasing_p=asked.erasing_p, color_jitter=asked.color_jitter)

@@ -216,6 +216,16 @@ def test_while_the_backbone_is_frozen_only_the_rest_learns(optimizer):
     assert free.train_epoch()["lr"] == trained.scheduler.get_last_lr()[1]
 
 
+def test_the_attention_of_usam_is_frozen_with_the_backbone():
+    trained = trainer("--usam", "--freeze", "1", total=2, backbone="resnet18")
+    before = copy.deepcopy(trained.network.state_dict())
+    trained.train_epoch()
+    moved = {name for name, value in trained.network.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved and all(name.startswith("classifier.") for name in moved)
+    trained.begin_epoch(1)
+    assert trained.network.usam_1.training and trained.network.usam_2.training
+
+
 def test_terms_are_added_to_the_loss_with_the_step_of_the_epoch():
     plain, extended = trainer(total=1), trainer(total=1)
     steps = []
