@@ -58,7 +58,7 @@ def build_scheduler(optimizer: Optimizer, spec: OptimizerSpec, steps_per_epoch: 
     The rate depends on the step number alone, so a resumed run continues exactly where it was. Chained schedulers
     (SequentialLR) multiply the rate from step to step and accumulate rounding errors.
     """
-    floors = [spec.lr * FLOOR / group["lr"] for group in optimizer.param_groups]
+    floors = [min(1.0, spec.lr * FLOOR / group["lr"]) for group in optimizer.param_groups]
     return LambdaLR(optimizer, [_factor(spec, steps_per_epoch, floor) for floor in floors])
 
 
@@ -67,7 +67,8 @@ def _factor(spec: OptimizerSpec, steps_per_epoch: int, floor: float) -> Callable
 
     step: × 0.1 after two thirds of the epochs. multistep: × 0.1 after each milestone.
     cosine: floor + (1 - floor)·(1 + cos(π·t/T))/2 at epoch t of T, from 1 to `floor`, which makes the rate of every
-    group end at lr / 100 (Loshchilov and Hutter, SGDR, ICLR 2017, eq. 5, without restarts).
+    group end at --lr / 100 (Loshchilov and Hutter, SGDR, ICLR 2017, eq. 5, without restarts); a rate that begins below
+    that stays as it is.
     warmup_cosine: the same per step, t and T counted from the end of the warm-up. (WarmupCosineAnnealingLR of many
     person toolboxes moves once per epoch, begins its warm-up at a third, and ends at eta_min, by default 0.)
     one_cycle: per step, up along half a cosine from 1/25 to 1 in the warm-up, by default 30 % of the steps, and down

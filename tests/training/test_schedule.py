@@ -83,6 +83,13 @@ def test_cosine_schedule_is_the_published_one_and_ends_at_the_same_rate_for_all(
     torch.testing.assert_close(learning_rates("--lr", "0.1", "--total", "12", "--cosine"), expected)
 
 
+@pytest.mark.parametrize("schedule", ["cosine", "warmup_cosine"])
+def test_cosine_schedules_never_raise_a_rate(schedule):
+    rates = learning_rates("--lr", "0.05", "--backbone_lr", "1e-4", "--total", "6", "--schedule", schedule)
+    torch.testing.assert_close(rates[:, 0], torch.full_like(rates[:, 0], 1e-4))
+    assert rates[-1, 1] < 0.005
+
+
 def test_the_usual_loop_of_the_benchmarks_learns_at_the_suites_rates():
     flags = ["--cosine", "--warm_epoch", "2", "--total_epoch", "6", "--lr", "0.05", "--backbone_lr", "0.03"]
     options = parse_train(flags)
