@@ -78,6 +78,11 @@ class Adaptation:
         self.kept = 1.0
         self.start = {name: value.clone() for name, value in complete(trainer.network).items()}
         self.people = parse_names(self.paths)[0] if spec.report_labels else None
+        if spec.proxies and len(np.unique(split.cameras[split.cameras >= 0])) < 2:
+            raise UserError(
+                "--proxies would be ignored: it tells cameras apart, and the images are not known to be of two. Say "
+                "where their cameras are, by --cameras or --pattern, or leave it out."
+            )
         if trainer.world.leads and len(np.unique(self.cameras)) == 1 and self.cameras[0] >= 0:
             log.warning("All images are of one camera: nothing in them shows how a person looks in another one.")
 

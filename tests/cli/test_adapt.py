@@ -188,6 +188,7 @@ def test_folders_with_nothing_to_learn_from(tmp_path):
     assert "1 image" in words("one")
     assert "1 cluster" in words("same", "--k1", "11")
     assert "0 cluster" in words("strangers", "--min_samples", "12", "--radius", "0.01")
+    assert "--proxies would be ignored" in words("strangers", "--cameras", "none", "--proxies")
     assert "1 of 12 images cannot be read" in words("broken")
     assert "no such folder" in words("nowhere")
     for path in (tmp_path / "same").iterdir():
