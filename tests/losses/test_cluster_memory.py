@@ -67,6 +67,15 @@ def test_the_hardest_image_of_each_cluster_moves_its_center():
     assert torch.equal(loss.centers[-1], before[-1]) and not torch.equal(loss.centers, before)
 
 
+def test_the_last_image_of_a_batch_moves_the_center_of_its_cluster():
+    features, _ = batch(count=3)
+    labels = torch.tensor([0, 0, 1])
+    loss = memory(momentum=0.3)
+    expected = slow_update(features.detach(), labels, loss.centers, 0.3)
+    loss(features, labels)
+    torch.testing.assert_close(loss.centers, expected)
+
+
 def test_of_equally_hard_images_the_first_is_taken():
     loss = memory(momentum=0.0)
     loss.centers = torch.eye(CLUSTERS, DIM)
@@ -129,6 +138,16 @@ def test_the_proxies_of_a_cluster_are_drawn_together(hardest, monkeypatch):
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
     (gradient,), (slow_gradient,) = (torch.autograd.grad(value, features) for value in (found, expected))
     torch.testing.assert_close(gradient, slow_gradient, rtol=1e-4, atol=1e-4)
+
+
+def test_the_fifty_hardest_parts_of_other_clusters_are_compared():
+    """As in the paper; here sixty-two are more than that."""
+    loss, parts = ProxyMemory(temperature=0.2), torch.arange(64)
+    torch.manual_seed(3)
+    loss.centers, loss.clusters, loss.cameras = unit(torch.randn(64, DIM)), parts // 2, parts % 2
+    features, labels = torch.randn(4, DIM), torch.arange(4)
+    expected = slow_proxy_loss(features, labels, loss, hardest=50)
+    torch.testing.assert_close(loss.eval()(features, labels).double(), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_proxies_of_one_camera_are_clusters():

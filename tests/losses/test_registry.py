@@ -63,7 +63,8 @@ def test_lists_of_losses_are_read_and_refused():
     assert losses.parse("triplet:0.5, center:5e-4,circle") == {"triplet": 0.5, "center": 5e-4, "circle": 1.0}
     with pytest.raises(UserError, match="Did you mean 'circle'"):
         losses.parse("cirle:1")
-    for wrong in ("triplet:half", "triplet:1:2", "triplet:-1", "triplet,triplet:2", "triplet:margin=1:margin=2"):
+    wrong_lists = ["triplet:half", "triplet:1:2", "triplet:-1", "triplet:inf", "triplet:nan", "triplet,triplet:2"]
+    for wrong in [*wrong_lists, "triplet:margin=1:margin=2"]:
         with pytest.raises(UserError, match="name:weight"):
             losses.parse(wrong)
 
@@ -84,6 +85,8 @@ def test_settings_of_listed_losses_have_the_types_of_the_losses_own():
         ),
         ("triplet", {"margin": "wide"}, "margin=wide: expected a number of 0 or above, such as 0.3"),
         ("circle", {"gamma": "nan"}, "gamma=nan: expected a number"),
+        ("circle", {"gamma": "inf"}, "gamma=inf: expected a number"),
+        ("circle", {"gamma": "none"}, "gamma=none: expected a number"),
         ("triplet", {"soft": "1"}, "soft=1: expected true or false"),
         ("ranked", {"clusters": "2.5"}, "clusters=2.5: expected a whole number"),
         ("arcface", {"dim": "5"}, "no setting 'dim'"),
@@ -93,6 +96,13 @@ def test_settings_of_listed_losses_have_the_types_of_the_losses_own():
     ):
         with pytest.raises(UserError, match=message):
             losses.typed(name, setting)
+
+
+def test_losses_of_pairs_need_images_of_one_identity():
+    """The others compare an image with a class, with a teacher, or with every other image."""
+    others = {"instance", "instance_id", "arcface", "cosface", "sphere", "center", "focal", *losses.HEADS.values()}
+    others |= {name for name, entry in losses.REGISTRY.items() if entry.loss.needs_teacher}
+    assert {name for name, entry in losses.REGISTRY.items() if not entry.needs_positives} == others
 
 
 @pytest.mark.parametrize("head", ["cosine", "arcface", "circle"])
