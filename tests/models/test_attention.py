@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from timm.layers import SEModule
 
 from person_reid.basics import UserError
 from person_reid.models.attention import ATTENTIONS, USAM, ChannelAttention, PositionAttention, parse_attention
@@ -66,6 +67,18 @@ def test_channel_attention_is_its_definition():
     torch.testing.assert_close(module(maps)[0].flatten(1), expected, rtol=1e-4, atol=1e-4)
 
 
+def test_channels_are_compared_in_float32():
+    """The products of whole maps are beyond float16."""
+    maps = 100 * torch.randn(1, 5, 16, 8, generator=torch.Generator().manual_seed(0)).half()
+    seen, halved = with_unit_norm(ChannelAttention(5)), with_unit_norm(ChannelAttention(5)).half()
+    torch.testing.assert_close(halved(maps), seen(maps.float()).half(), rtol=1e-2, atol=0.5)
+
+
+@pytest.mark.parametrize("kind, second", [("fpb", ChannelAttention), ("plr", SEModule)])
+def test_positions_come_before_channels(kind, second):
+    assert [type(part) for part in ATTENTIONS[kind](C).children()] == [PositionAttention, second]
+
+
 def test_usam_is_its_definition():
     module, maps = USAM().eval(), torch.randn(2, 3, 5, 4)
     total, expected = maps.sum(1), maps.clone()
@@ -80,6 +93,13 @@ def test_usam_is_its_definition():
 def test_usam_sums_many_channels_in_float32():
     maps = torch.full((1, 8192, 4, 3), 10.0, dtype=torch.float16)  # the sum is beyond float16
     torch.testing.assert_close(USAM().eval()(maps), maps)
+
+
+def test_usam_weighs_in_float32_inside_autocast():
+    module, maps = USAM().eval(), torch.randn(2, 3, 5, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = module(maps)
+    torch.testing.assert_close(found, module(maps))
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,16 @@ def test_bnneck_starts_as_its_authors_code_does():
     assert classifier.weight.std().item() == pytest.approx(1e-3, rel=0.02)
 
 
+def test_the_linear_neck_starts_as_published_and_no_neck_as_pytorch_does():
+    torch.manual_seed(0)
+    layers: Any = [*Head(64, 500).add_block[:2], Head(64, 500).classifier[0], Head(512, 500, neck="none").classifier[0]]
+    assert [bool(layer.bias.any()) for layer in layers] == [False, False, False, True]
+    assert layers[1].weight.mean().item() == pytest.approx(1, abs=0.01)
+    scales = [(2 / 512) ** 0.5, 0.02, 1e-4, (3 * 512) ** -0.5]
+    assert [layer.weight.std().item() for layer in layers] == pytest.approx(scales, rel=0.1)
+    assert CosineClassifier(64, 500).weight.std().item() == pytest.approx(0.01, rel=0.02)
+
+
 @pytest.mark.parametrize("head", [Head(6, 4, 3), Head(6, 4, 0), Head(6, 4, 3, droprate=0.0), Head(6, 4, neck="bnneck")])
 def test_losses_may_see_the_feature_before_the_dropout_and_nothing_else_changes(head):
     pooled = torch.randn(8, 6)

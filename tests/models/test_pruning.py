@@ -114,7 +114,7 @@ def test_a_channel_that_is_constant_but_not_zero_stays(norm):
     layer.bn.bias.data[8:] = -1
     copied = copy.deepcopy(built)
     assert prune(copied) == 8 and copied.model.conv2[0].conv2b[1].conv1.in_channels == 8
-    layer.bn.get_parameter("bias").data[8:] = 0.5 if norm == "bias" else -1
+    layer.bn.get_parameter("bias").data[8:] = 1e-3 if norm == "bias" else -1
     layer.bn.running_mean[8:] = -100 if norm == "running_mean" else 0
     expected = features(built)
     assert prune(built) == 0 and torch.equal(features(built), expected)
