@@ -10,6 +10,7 @@ import torch
 import train
 from person_reid.basics import UserError
 from person_reid.run_folder import RunFolder
+from person_reid.training.spec import changed_flags
 from tests.support.people import write_people
 from tests.support.runs import equal_weights, weights
 
@@ -91,6 +92,14 @@ def test_what_cannot_be_trained_displaces_nothing(room, flags, words):
 def test_a_writer_that_is_not_installed_displaces_nothing(room, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     refused("--tensorboard needs the package tensorboard", "--tensorboard")
+
+
+def test_flags_of_which_the_network_knows_nothing_may_change():
+    before = {"lr": 0.1, "pool": None}
+    free = "name resume gpu_ids data_dir tensorboard wandb mlflow dry_run config keep profile eval_every".split()
+    assert changed_flags(before, {**before, **dict.fromkeys(free, "other")}) == []
+    assert changed_flags(before, {"lr": 0.2, "pool": "gem", "neck": "bnneck"}) == ["lr", "pool", "neck"]
+    assert changed_flags(before, {"lr": 0.1, "pool": None, "neck": None}) == []  # a flag that is new since
 
 
 def scales(run):

@@ -14,6 +14,7 @@ from person_reid.cli.flags import NETWORK_FLAGS
 from person_reid.cli.options import parse_train
 from person_reid.cli.specs import train_spec
 from person_reid.losses import PUBLISHED
+from person_reid.training.generalisation import GeneralisationTerm
 from person_reid.training.run import set_up
 from tests.support import FIXTURES, runs
 from tests.support.people import write_people
@@ -103,6 +104,13 @@ def test_the_verification_loss_sees_features_before_the_dropout_of_the_neck(word
     options = parse_train([*SMALL.split(), "--data_dir", "people", *words.split()])
     network: Any = set_up(train_spec(options)).trainer.network
     assert network.classifier.drops_for_losses is drops
+
+
+@pytest.mark.parametrize(("batch", "size"), [(8, 8), (20, 10)])
+def test_a_step_draws_half_as_many_unlabelled_images_as_labelled_ones_and_eight_at_least(batch, size, here):
+    words = [*SMALL.split(), "--data_dir", "people", "--DG", "--DG_dir", "DG-Market", "--batchsize", str(batch)]
+    (term,) = set_up(train_spec(parse_train(words))).trainer.terms
+    assert isinstance(term, GeneralisationTerm) and term.size == size
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,7 @@ def test_weight_averaging_is_the_exponential_mean_from_the_last_fifth_on():
 
     trained.train_step = averaging_step
     run(trained)
+    assert not any(module.training for module in trained.average.modules())  # it is the teacher of --DG
     averaged = trained.average.module.state_dict()
     prototypes = trained.average_criterion.module.state_dict()
     assert prototypes

@@ -1,0 +1,102 @@
+"""What adapt.py clusters, learns from and reports, on a few people; tests/cli/test_adapt.py has whole runs."""
+
+import numpy as np
+import pytest
+import torch
+
+from person_reid.cli import adapt
+from person_reid.models.factory import create_model
+from person_reid.models.heads import heads_of
+from person_reid.retrieval.target import CameraNorm
+from person_reid.training import adaptation
+from person_reid.training.adaptation import prepare_network, report
+from person_reid.training.run import set_up
+from tests.support.people import write_people
+
+FLAGS = ["--backbone", "test_resnet", "--weights", "none", "--height", "32", "--width", "16", "--gpu_ids", "-1"]
+FLAGS += ["--batchsize", "8", "--instances", "2", "--k1", "4", "--k2", "2", "--min_samples", "2", "--radius", "0.7"]
+
+
+@pytest.fixture
+def begun(tmp_path, monkeypatch):
+    """A function that sets up a training on sixteen images of four people, and returns its Adaptation."""
+    monkeypatch.chdir(tmp_path)
+    write_people(tmp_path / "people", 4, 4)
+
+    def begin(*flags):
+        return set_up(adapt.adapt_spec(adapt.parse(["--data_dir", "people", *FLAGS, *flags]))).adaptation
+
+    return begin
+
+
+def test_the_loss_sees_what_is_tested_and_the_classifier_learns_nothing():
+    network = create_model("test_resnet", 3, weights="none", neck="bnneck", size=(32, 16)).eval()
+    prepare_network(network)
+    network.classifier.add_block[0].running_mean.fill_(1)
+    images = torch.randn(2, 3, 32, 16)
+    torch.testing.assert_close(network(images)[0], network.embed(images))
+    assert not any(weight.requires_grad for head in heads_of(network) for weight in head.classifier.parameters())
+
+
+def test_purity_is_of_clustered_images_and_unknown_cameras_exclude_nothing():
+    people = np.array([0, 0, 1, 1, 1])
+    clusters, unknown = np.array([0, 0, 0, 1, -1]), np.full(5, -1)
+    features = np.eye(2, dtype=np.float32)[people]
+    found = report(features, people, unknown, clusters)
+    assert found == {"purity": 3 / 4, "own_mAP": 1.0}
+
+
+def test_known_identities_are_classes_after_the_clusters(begun, tmp_path):
+    write_people(tmp_path / "source" / "train_all", 2, 3, seed=5)
+    found = begun("--keep_source", "source")
+    clusters = np.array([0, 0, 1, 1, 2, 2, -1, -1] * 2)
+    features = np.random.default_rng(0).normal(size=(22, 8)).astype(np.float32)
+    found.use(clusters, features)
+    assert found.trainer.batches.targets.tolist() == [*clusters.tolist(), 3, 3, 3, 4, 4, 4]
+    assert found.trainer.criterion.memory.centers.shape == (5, 8)
+
+
+def clustered(found, labels, monkeypatch):
+    """Refresh with these clusters; returns the features that were clustered, and what is known of the clusters."""
+    seen = []
+
+    def cluster(features):
+        seen.append(features)
+        return np.array(labels)
+
+    monkeypatch.setattr(found, "cluster", cluster)
+    known = found.refresh()
+    return seen[0], known
+
+
+def test_cameras_get_one_mean_before_images_are_clustered(begun, monkeypatch):
+    found, plain = begun("--name", "found"), begun("--name", "plain", "--no_camera_norm")
+    features, _ = clustered(found, [0, 1] * 8, monkeypatch)
+    expected = CameraNorm(found.features, found.cameras)(found.features, found.cameras)
+    assert np.array_equal(features, expected) and not np.array_equal(features, found.features)
+    features, _ = clustered(plain, [0, 1] * 8, monkeypatch)
+    assert np.array_equal(features, plain.features)
+
+
+def test_outliers_are_left_out_or_are_clusters_of_their_own(begun, monkeypatch):
+    labels = [0] * 6 + [1] * 6 + [-1] * 4
+    dropped, kept = begun("--name", "dropped"), begun("--name", "kept", "--outliers", "instances")
+    for found in (dropped, kept):
+        _, known = clustered(found, labels, monkeypatch)
+        assert (known["clusters"], known["clustered"]) == (2, 12 / 16)
+    assert dropped.trainer.batches.targets.tolist() == labels
+    assert kept.trainer.batches.targets.tolist() == [*labels[:12], 2, 3, 4, 5]
+
+
+def test_neighbours_are_compared_with_those_of_the_start(begun, monkeypatch):
+    found, compared = begun(), []
+
+    def overlap(first, now):
+        compared.append((first, now))
+        return 0.5
+
+    monkeypatch.setattr(adaptation, "nearest", lambda features: len(compared))
+    monkeypatch.setattr(adaptation, "overlap", overlap)
+    for _ in range(3):
+        clustered(found, [0, 1] * 8, monkeypatch)
+    assert compared == [(0, 0), (0, 1), (0, 2)] and found.kept == 0.5
