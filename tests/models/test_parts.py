@@ -116,6 +116,23 @@ def test_lightmbn_shows_losses_what_enters_its_necks_and_classifies_what_leaves_
             torch.testing.assert_close(logits[:, i], neck.classifier(after[i]))
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_lightmbn_pools_the_body_its_parts_and_its_channels(training):
+    """Rows are dropped in training alone."""
+    network = create_model("lightmbn", 5, weights="none", size=SIZE).train(training)
+    with torch.inference_mode():
+        images = torch.randn(2, 3, *SIZE)
+        shared = network.model["backbone"](images)
+        body, part, channel = (network.model[f"{name}_branch"](shared) for name in ("global", "partial", "channel"))
+        body = network.batch_drop_block["drop_batch_bottleneck"](body)
+        dropped = drop_top_rows(body) if training else body
+        expected = [body.mean((2, 3)), dropped.amax((2, 3)), part.amax((2, 3))]
+        expected += [half.mean((2, 3)) for half in part.chunk(2, dim=2)]
+        expected += [network.shared(group.mean((2, 3), keepdim=True)).flatten(1) for group in channel.chunk(2, dim=1)]
+        torch.testing.assert_close(network.pooled(images), expected, rtol=1e-4, atol=1e-5)
+    assert network.necks[:5] == [network.get_submodule(f"reduction_{i}") for i in (0, 4, 1, 2, 3)]
+
+
 def test_the_strongest_third_of_the_rows_is_dropped():
     maps = torch.rand(2, 3, 6, 4)
     maps[0, 1, 4, 2] = maps[0, 0, 1, 0] = maps[1, 2, 0, 3] = maps[1, 0, 5, 1] = 10.0

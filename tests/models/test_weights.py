@@ -10,7 +10,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from person_reid.basics import UserError
 from person_reid.models.factory import create_model, load_weights
-from person_reid.models.weights import read_state_dict
+from person_reid.models.weights import LoadReport, read_state_dict
 
 
 def network(num_classes=3, **options):
@@ -50,6 +50,13 @@ def test_a_whole_network_gives_its_backbone_to_a_network_without_head(tmp_path):
     with torch.inference_mode():
         images = torch.randn(2, 3, 64, 32)
         torch.testing.assert_close(bare.eval().embed(images), trained.eval().model(images))
+    report = load_weights(bare, tmp_path / "net.pth")
+    assert not report.unknown and not report.missing  # a classifier that nobody asked for is not worth a word
+
+
+@pytest.mark.parametrize(("names", "shown"), [("abc", "3 (a, b, c)"), ("abcd", "4 (a, b, c, …)")])
+def test_a_report_names_three_tensors(names, shown):
+    assert str(LoadReport(unknown=list(names))) == f"0 tensors loaded; {shown} of the file not used"
 
 
 def test_other_identities_leave_the_classifier_and_load_the_rest(tmp_path):
