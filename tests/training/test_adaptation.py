@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from person_reid.basics import UserError
 from person_reid.cli import adapt
 from person_reid.models.factory import create_model
 from person_reid.models.heads import heads_of
@@ -100,3 +101,36 @@ def test_neighbours_are_compared_with_those_of_the_start(begun, monkeypatch):
     for _ in range(3):
         clustered(found, [0, 1] * 8, monkeypatch)
     assert compared == [(0, 0), (0, 1), (0, 2)] and found.kept == 0.5
+
+
+def test_without_a_head_that_learns_the_log_has_the_rate_of_the_backbone(begun, monkeypatch):
+    found = begun("--neck", "none", "--steps", "1", "--lr", "1e-3")
+    clustered(found, [0, 1] * 8, monkeypatch)
+    assert [group["name"] for group in found.trainer.optimizer.param_groups] == ["backbone"]
+    assert found.trainer.train_epoch()["lr"] == found.trainer.optimizer.defaults["lr"] == 1e-3
+
+
+def test_features_that_are_no_numbers_are_not_clustered(begun):
+    found = begun()
+    next(found.network.parameters()).data.fill_(float("nan"))
+    with pytest.raises(UserError, match="nothing can be clustered. Try a lower --lr"):
+        found.refresh()
+
+
+@pytest.mark.parametrize(("flags", "largest"), [([], 0.5), (["--reliable"], 0.52)])
+def test_the_graph_has_every_radius_that_is_compared(flags, largest, begun, monkeypatch):
+    radii = []
+
+    def graph(features, radius, k1, k2, original=adaptation.jaccard_graph):
+        radii.append(radius)
+        return original(features, radius, k1, k2)
+
+    monkeypatch.setattr(adaptation, "jaccard_graph", graph)
+    found = begun("--radius", "0.5", *flags)
+    found.cluster(np.eye(2, dtype=np.float32)[np.arange(16) % 2])
+    assert radii == pytest.approx([largest])
+
+
+def test_cameras_that_nobody_knows_are_no_single_one(begun, caplog):
+    begun("--name", "unknown", "--cameras", "none")
+    assert "All images are of one camera" not in caplog.text

@@ -9,7 +9,9 @@ import torch
 
 import train
 from person_reid.basics import UserError
+from person_reid.data.augment import Augment
 from person_reid.run_folder import RunFolder
+from person_reid.training.banks import validation_bank
 from person_reid.training.spec import changed_flags
 from tests.support.people import write_people
 from tests.support.runs import equal_weights, weights
@@ -82,6 +84,11 @@ def test_two_runs_of_a_name_at_once(room):
             ["--backbone", "inception_v3", "--height", "16", "--width", "16", "--balance", "0.1"],
             "inception_v3 cannot process",
         ),
+        (
+            ["--backbone=inception_v3", "--height=96", "--width=96", "--resize_schedule=16x16,96x96", "--total=2"],
+            "inception_v3 cannot process batches of 8 images of 16×16",
+        ),
+        (["--sync_bn"], "--sync_bn: PyTorch synchronises batch norms on GPUs only"),
         (["--batchsize", "64"], "64"),
     ],
 )
@@ -96,10 +103,19 @@ def test_a_writer_that_is_not_installed_displaces_nothing(room, monkeypatch):
 
 def test_flags_of_which_the_network_knows_nothing_may_change():
     before = {"lr": 0.1, "pool": None}
-    free = "name resume gpu_ids data_dir tensorboard wandb mlflow dry_run config keep profile eval_every".split()
+    free = ["name", "resume", "gpu_ids", "data_dir", "tensorboard", "wandb", "mlflow", "dry_run", "config", "keep"]
+    free += ["profile", "eval_every"]
     assert changed_flags(before, {**before, **dict.fromkeys(free, "other")}) == []
     assert changed_flags(before, {"lr": 0.2, "pool": "gem", "neck": "bnneck"}) == ["lr", "pool", "neck"]
     assert changed_flags(before, {"lr": 0.1, "pool": None, "neck": None}) == []  # a flag that is new since
+
+
+def test_of_other_images_those_of_the_trained_people_are_validated(tmp_path):
+    write_people(tmp_path / "val", people=3, images=2)
+    found = validation_bank(tmp_path, ["0003", "0001"], Augment(32, 16))
+    assert found is not None
+    assert found[0].shape == (4, 32, 16, 3) and found[1].tolist() == [1, 1, 0, 0]
+    assert validation_bank(tmp_path, ["0009"], Augment(32, 16)) is None
 
 
 def scales(run):

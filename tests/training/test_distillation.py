@@ -18,6 +18,7 @@ from person_reid.data.layout import read_split
 from person_reid.deploy.embedder import Embedder
 from person_reid.distributed import World
 from person_reid.losses.plan import LossPlan, LossTerm
+from person_reid.training import distillation
 from person_reid.training.criterion import Criterion
 from person_reid.training.distillation import DistillationTerm
 from tests.support.people import write_people
@@ -81,6 +82,17 @@ def test_another_teacher_has_features_of_its_own():
     before = set(kept())
     train.main([*SMALL, "--teacher", "teacher --no_flip", "--loss", "teacher_similarity", "--name", "other"])
     assert len(set(kept()) - before) == 1
+
+
+def test_features_that_cannot_be_kept_are_used_all_the_same(monkeypatch, caplog):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(distillation, "atomic_write", full)
+    names: Any = {"probe": lambda: np.zeros(2), "dim": 4, "size": (8, 4)}
+    teacher: Any = SimpleNamespace(features=lambda bank, name: np.ones((len(bank), 4), np.float32), **names)
+    found = distillation.teacher_features(teacher, [(Path("people/train_all"), read_split("people", "train_all"))])
+    assert found.shape == (24, 4) and "the next run computes the teacher's features again" in caplog.text
 
 
 class Pair(World):

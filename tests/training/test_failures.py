@@ -8,6 +8,7 @@ disk that is full when features are written in tests/test_scripts.py, the cache 
 import signal
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -91,6 +92,26 @@ def test_an_interruption_that_python_loses_comes_at_the_next_step():
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_a_process_that_ignores_an_interruption_goes_on_ignoring_it():
+    """As one started by nohup does."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with stop_signal() as stop:
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN and not stop()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_training_in_another_thread_is_not_stopped_by_signals():
+    def ask():
+        with stop_signal() as stop:
+            return stop()
+
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(ask).result() is False
 
 
 def test_a_loss_that_is_no_number_names_the_last_good_checkpoint(run, room, monkeypatch):

@@ -7,18 +7,31 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from person_reid.cli.options import parse_train
+from person_reid.cli.specs import train_spec
 from person_reid.data.bank import Batch
-from person_reid.data.samplers import ShuffleSampler
+from person_reid.data.samplers import PKSampler, ShuffleSampler
 from person_reid.distributed import World
 from person_reid.fused.compiler import library
 from person_reid.fused.networks import LiteConv3x3
 from person_reid.run_folder import RunFolder
+from person_reid.training.batches import build_sampler
 from person_reid.training.interruption import NotFinite, Stopped, not_finite_message
 from tests.support.runs import equal_weights
 from tests.support.small_training import run, small_data, trainer, without_numbers
+
+
+def test_only_batches_that_mix_cameras_know_them():
+    split: Any = SimpleNamespace(targets=np.arange(48) % 4, cameras=np.arange(48) // 4 % 3)
+    for name, cameras in (("pk", None), ("pk_camera", split.cameras)):
+        flags = ["--sampler", name, "--batchsize", "8", "--instances", "2", "--weights", "none"]
+        sampler = build_sampler(train_spec(parse_train(flags)), split, World())
+        expected = PKSampler(split.targets, 8, 2, 0, cameras)
+        assert all(map(torch.equal, sampler.batches(0), expected.batches(0)))
 
 
 def test_a_loss_that_is_not_finite_names_the_batch():
@@ -186,6 +199,12 @@ def test_on_a_processor_the_layers_of_osnet_are_fused(caplog, monkeypatch):
     resumed.load_state_dict(copy.deepcopy(compiled.state_dict()))
     resumed.train_epoch()
     assert equal_weights(fused.network.state_dict(), resumed.network.state_dict())
+
+
+def test_other_modes_of_compilation_have_their_own_way(monkeypatch):
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda *_, **__: None)
+    network = trainer("--compile", "max-autotune", backbone="osnet_x0_25").network
+    assert not any(isinstance(module, LiteConv3x3) for module in network.modules())
 
 
 @pytest.mark.usefixtures("half_precision")

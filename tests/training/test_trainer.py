@@ -73,6 +73,14 @@ def test_a_resumed_run_ends_with_the_same_weights(flags, tmp_path):
         assert equal_weights(whole.average_criterion.state_dict(), part.average_criterion.state_dict())
 
 
+def test_a_resumed_run_scales_its_loss_as_before():
+    whole, resumed = trainer("--fp16"), trainer("--fp16")
+    whole.train_epoch()
+    whole.scaler.update(8.0)
+    resumed.load_state_dict(copy.deepcopy(whole.state_dict()))
+    assert resumed.scaler.get_scale() == 8
+
+
 def test_weight_averaging_is_the_exponential_mean_from_the_last_fifth_on():
     trained = trainer("--wa", "--arcface", total=5)
     expected: dict = {}
@@ -181,8 +189,9 @@ def test_sizes_share_the_epochs_or_say_how_many_they_take(sizes, firsts):
     assert [first for first, _ in image_sizes(sizes, 10)] == firsts
 
 
-def test_the_learning_rate_follows_the_schedule():
-    trained = run(trainer("--cosine", total=4))
+@pytest.mark.parametrize("accumulated", ["1", "2"])
+def test_the_learning_rate_follows_the_schedule(accumulated):
+    trained = run(trainer("--cosine", "--accumulate", accumulated, total=4))
     expected = [0.01 * 0.05 + 0.99 * 0.05 * (1 + math.cos(math.pi * epoch / 4)) / 2 for epoch in (0, 1, 2, 3)]
     assert [record["lr"] for record in trained.history] == pytest.approx(expected)
 

@@ -3,8 +3,11 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import train
 from person_reid.basics import UserError
@@ -100,6 +103,15 @@ def test_a_run_that_goes_on_is_whole_there(standin, monkeypatch):
     assert [step for step, _ in module.said[1:-1]] == [1, 2] and len(log("small")) == 2
     versions = [json.loads(line) for line in Path("model/small/versions.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in versions] == [0, 1]
+
+
+def test_tensorboard_forgets_the_epochs_of_an_interrupted_run(tmp_path):
+    spec: Any = SimpleNamespace(writers=("tensorboard",))
+    for loss, history in ((0.5, []), (0.25, [{"epoch": 1, "loss": 0.25}])):
+        with writers.open_writers(spec, tmp_path, history) as write:
+            write({"epoch": 2, "loss": loss})
+    events = EventAccumulator(str(tmp_path)).Reload().Scalars("loss")
+    assert [(event.step, event.value) for event in events] == [(1, 0.25), (2, 0.25)]
 
 
 def interrupted(trainer, *stop):
