@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import (
 )
 
 from person_reid import losses
-from person_reid.losses.base import cosine_similarities, unit_length
+from person_reid.losses.base import cosine_similarities, euclidean_distances, unit_length
 
 NAMES = list(losses.REGISTRY)
 CLASSES = 8
@@ -129,6 +129,13 @@ def test_hand_written_gradients_are_right_to_the_second_order(function):
     features = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
     assert torch.autograd.gradcheck(function, features)
     assert torch.autograd.gradgradcheck(function, features)
+
+
+def test_short_features_have_a_direction_and_near_ones_a_distance():
+    features, _ = batch()
+    torch.testing.assert_close(unit_length(1e-8 * features), unit_length(features))
+    apart = torch.tensor([2e-3, 2e-2, 2e-1])
+    torch.testing.assert_close(euclidean_distances(1 - apart.square() / 2), apart, rtol=0.02, atol=0)
 
 
 def test_a_feature_of_zeros_is_finite():
