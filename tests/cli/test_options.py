@@ -8,7 +8,7 @@ import train_DDP
 from person_reid.basics import UserError
 from person_reid.cli.flags import NETWORK_FLAGS, testing_parser, training_parser
 from person_reid.cli.options import load_run_options, parse_train
-from person_reid.models.spec import PUBLISHED_CLASSES, WITHOUT_STRIDE
+from person_reid.models.spec import PUBLISHED_CLASSES, NetworkSpec
 from person_reid.run_folder import RunFolder
 
 
@@ -232,7 +232,14 @@ def test_a_number_of_identities_that_is_none_is_refused(classes, tmp_path):
         load_run_options("old")
 
 
-@pytest.mark.parametrize("flag", WITHOUT_STRIDE)
+def test_an_option_without_a_value_is_the_default():
+    assert NetworkSpec.of({"droprate": None, "linear_num": 0, "unknown": 3}) == NetworkSpec(linear_num=0)
+
+
+IGNORED_STRIDE = ["use_swin", "use_swinv2", "use_dino", "use_hr", "use_convnext", "use_efficient", "use_NAS"]
+
+
+@pytest.mark.parametrize("flag", IGNORED_STRIDE)
 def test_the_stride_that_a_published_network_ignored_is_ignored_with_a_remark(flag, tmp_path, capsys):
     published = PUBLISHED_DEFAULTS | {"stride": 1, flag: True}
     write_run(tmp_path, **published)
