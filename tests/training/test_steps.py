@@ -60,7 +60,8 @@ def test_images_whose_names_are_not_utf8_are_listed_too(tmp_path, monkeypatch):
     path = Path(os.fsdecode(b"people/\xff.jpg"))
     split: Any = SimpleNamespace(paths=[path] * 8)
     run = RunFolder("broken")
-    assert "8 images" in not_finite_message(NotFinite(0, 0), ShuffleSampler(8, 8, 0), split, run)
+    message = not_finite_message(NotFinite(0, 0), ShuffleSampler(8, 8, 0), split, run)
+    assert "8 images" in message and "No epoch was finished" in message
     assert run.not_finite.read_bytes() == b"people/\xff.jpg\n" * 8
 
 
