@@ -4,30 +4,39 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from person_reid.basics import UserError, printable, with_ending
 from person_reid.retrieval.metrics import Metrics
 from person_reid.retrieval.results import RESULT
-from person_reid.show.style import panel, picture
+from person_reid.show.style import in_percent, panel, picture, shortened
 
-TICKS = (1, 5, 10, 20, 30, 40, 50, 75, 100)
+NAME, LETTER, LINE = 40, 0.09, 0.21  # characters of a run's name; inches of a letter and of a line of the legend
 
 
 def draw_cmc(runs: Mapping[str, Metrics], save: str | Path, ranks: int = 50, dark: bool = False) -> None:
-    """Draw the CMC curve of each run up to rank `ranks`, best Rank@1 first, to an image file."""
+    """Draw the CMC curve of each run up to rank `ranks`, best Rank@1 first, to an image file.
+
+    Names of more than NAME characters lose their middle, unless they differ only there.
+    """
     best_first = sorted(runs.items(), key=lambda run: -run[1].rank(1))
-    with picture(save, 7, 4.6, dark) as figure:
+    longest = max([NAME, *map(len, runs)])
+    most = next(n for n in range(NAME, longest + 1) if len({shortened(name, n) for name in runs}) == len(runs))
+    height = 4.6 + LINE * max(0, len(runs) - 6)
+    legend = max(0.375, LINE * (len(runs) + 1) / (height - 1))  # its share of the height of the axes
+    with picture(save, 7 + LETTER * (most - NAME), height, dark) as figure:
         axes = panel(figure.subplots(), "Cumulative matching characteristic", "Rank", "Queries answered")
         for name, metrics in best_first:
             shares = metrics.cmc[:ranks]
-            label = f"{printable(name)}: Rank@1 {100 * metrics.rank(1):.1f}, mAP {100 * metrics.mAP:.1f}"
-            axes.plot(np.arange(1, len(shares) + 1), shares, label=label)
-        axes.set(xlim=(1, None), ylim=(None, 1.005))
-        axes.set_ylim(bottom=max(0, 1 - 1.6 * (1 - axes.dataLim.y0)))  # room for the legend below the curves
-        axes.set_xticks([rank for rank in TICKS if rank <= axes.dataLim.x1])
-        axes.yaxis.set_major_formatter(PercentFormatter(1))
-        for text in axes.legend(loc="lower right").get_texts():
+            figures = f"Rank@1 {100 * metrics.rank(1):.1f}, mAP {100 * metrics.mAP:.1f}"
+            axes.plot(np.arange(1, len(shares) + 1), shares, label=f"{shortened(printable(name), most)}: {figures}")
+        last = axes.dataLim.x1
+        ticks = MaxNLocator(10, integer=True, steps=[1, 2, 5, 10]).tick_values(1, last)
+        axes.set(xlim=(1, None), xticks=[1, *(tick for tick in ticks if 1 < tick <= last)])
+        bottom = max(0, min(0.9, 1 - (1 - axes.dataLim.y0) / (1 - legend)))  # room for the legend below the curves
+        axes.set_ylim(bottom, 1.005)
+        in_percent(axes.yaxis)
+        for text in axes.legend(loc="lower right" if bottom else "best").get_texts():
             text.set_parse_math(False)  # a name may contain dollars
 
 

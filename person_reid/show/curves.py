@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
-from person_reid.show.style import LINES, LINES_ON_DARK, PATTERNS, panel, picture
+from person_reid.show.style import LINES, LINES_ON_DARK, PATTERNS, in_percent, panel, picture
 
 PANELS = {  # title: {name in a record: label of the line}
     "Loss": {"loss": "training", "val_loss": "validation"},
@@ -33,11 +33,12 @@ def draw_curves(history: Sequence[Mapping[str, Any]], path: str | Path, dark: bo
             _draw_panel(panel(axes, title, "Epoch"), history, PANELS[title], dark)
             if title == "Loss":
                 axes.set_ylim(0, loss_limit(history))
+                _mark_cut_off(axes, history)
             elif title == "Learning rate":
                 axes.set_ylim(bottom=0)
             else:
                 axes.set_ylim(0, None if title == "Top-1 error" else 1)
-                axes.yaxis.set_major_formatter(PercentFormatter(1))
+                in_percent(axes.yaxis)
 
 
 def _draw_panel(axes: Axes, history: Sequence[Mapping[str, Any]], lines: Mapping[str, str], dark: bool) -> None:
@@ -46,11 +47,23 @@ def _draw_panel(axes: Axes, history: Sequence[Mapping[str, Any]], lines: Mapping
         points = [(record["epoch"], record[name]) for record in history if name in record]
         if points:
             marker = "." if len(points) <= FEW else ""
-            axes.plot(*zip(*points, strict=True), color=colour, linestyle=pattern, marker=marker, label=label)
+            steps = "steps-mid" if name == "lr" else "default"  # one rate for each epoch
+            style: dict[str, Any] = {"color": colour, "linestyle": pattern, "marker": marker, "drawstyle": steps}
+            axes.plot(*zip(*points, strict=True), label=label, **style)
     first, last = history[0]["epoch"], history[-1]["epoch"]
     axes.set_xlim(first - 0.05 * (last - first) - 0.1, last + 0.05 * (last - first) + 0.1)  # the same in all panels
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if len(axes.lines) > 1 or lines == PANELS["Test"]:
+        axes.legend()
+
+
+def _mark_cut_off(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
+    """Point up, at the top of the axes, at each epoch whose validation loss is above it."""
+    top = axes.get_ylim()[1]
+    above = [record["epoch"] for record in history if record.get("val_loss", 0) > top]
+    if above:
+        colour = axes.lines[-1].get_color()
+        axes.plot(above, [0.97 * top] * len(above), "^", color=colour, label="cut off")
         axes.legend()
 
 

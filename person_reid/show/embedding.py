@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 MARKERS = "osD^vPX*<>hp"
 Array = npt.NDArray[Any]
 PERPLEXITY = 12.0  # effective number of neighbours: about half the images of a person
+NAMED = 40  # people; with more, their numbers would cover the points
 NEAREST = 3  # projected images, between which project_all places the others
 
 
@@ -114,12 +115,18 @@ def draw_embedding(
 ) -> None:
     """Draw points (N, 2) with their labels and cameras, each (N,), to an image file.
 
-    Colours repeat after ten identities and shapes after twelve cameras, so each identity has its number above it.
+    Each of up to NAMED identities has its number above it: colours repeat after ten identities, and shapes after twelve
+    cameras.
     """
     people, shapes = np.unique(labels), dict(zip(np.unique(cameras), MARKERS * len(cameras), strict=False))
     paper = "#0f172a" if dark else "white"
+    size = np.clip(20_000 / len(points), 9, 36)  # of a point
+    notes = [f"{method}: near means similar, axes have no unit"]
+    if len(people) > len(MANY):
+        notes.append(f"colours repeat after {len(MANY)} people")
     with picture(save, 6.4, 5.8, dark) as figure:
-        axes = panel(figure.subplots(), f"{len(labels)} images of {len(people)} people", "")
+        figure.suptitle(f"{len(labels):,} images of {len(people):,} people", x=0.02, ha="left", weight="bold", size=14)
+        axes = panel(figure.subplots(), "", "\n".join(notes))
         axes.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
         axes.grid(False)
         axes.spines[:].set_visible(False)
@@ -128,13 +135,13 @@ def draw_embedding(
             for camera, shape in shapes.items():
                 here = points[(labels == label) & (cameras == camera)]
                 colour = MANY[number % len(MANY)]
-                axes.scatter(here[:, 0], here[:, 1], s=36, marker=shape, color=colour, edgecolor=paper, linewidth=0.6)
+                axes.scatter(here[:, 0], here[:, 1], s=size, marker=shape, color=colour, edgecolor=paper, linewidth=0.3)
         texts = []
-        for label in people:
+        for label in people if len(people) <= NAMED else ():
             top = label_place(points[labels == label])
             texts.append(axes.annotate(f"{label:04d}", top, (0, 9), textcoords="offset points", ha="center"))
             texts[-1].set(size=11, weight="bold", path_effects=[withStroke(linewidth=3, foreground=paper)])
-        axes.set_xlabel(f"{method}: near means similar, axes have no unit", fontsize=10)
+        axes.xaxis.label.set_fontsize(10)
         keys = [
             Line2D([], [], marker=shape, linestyle="", color="#94a3b8", label=f"camera {camera}")
             for camera, shape in shapes.items()

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import numpy as np
-from matplotlib.ticker import PercentFormatter
 
 from person_reid.retrieval.thresholds import BINS, PairSimilarities, roc
-from person_reid.show.style import LINES, LINES_ON_DARK, panel, picture
+from person_reid.show.style import LINES, LINES_ON_DARK, in_percent, panel, picture
 
 BARS = 128  # across the cosines in [-1, 1]
+PAD = 0.04  # of cosine, left of the first bar
 
 
 def draw_similarities(pairs: PairSimilarities, threshold: float, save: str | Path, dark: bool = False) -> None:
@@ -36,12 +36,13 @@ def draw_similarities(pairs: PairSimilarities, threshold: float, save: str | Pat
                 axes.stairs(shares, edges, color=colour, linewidth=1.8, label=name)
             line = axes.axvline(threshold, color="#e2e8f0" if dark else "black", linestyle="--", linewidth=1.6)
             line.set_label(f"threshold {threshold:.3f}")
-            axes.set(xlim=(np.flatnonzero(genuine + impostor)[0] / BINS * 2 - 1, 1))
-            axes.yaxis.set_major_formatter(PercentFormatter(1))
+            axes.set(xlim=(min(np.flatnonzero(genuine + impostor)[0] / BINS * 2 - 1, threshold) - PAD, 1 + PAD / 4))
+            in_percent(axes.yaxis)
             curve = roc(genuine, impostor)
             right.plot(np.maximum(curve.false_positives, 1e-6), curve.true_positives, label=title.lower())
         panel(right, "ROC", "Strangers accepted", "Own images accepted")
         right.set(xscale="log", xlim=(1e-5, 1), ylim=(0, 1.02))
-        right.yaxis.set_major_formatter(PercentFormatter(1))
+        in_percent(right.xaxis)
+        in_percent(right.yaxis)
         figure.legend(*right.get_legend_handles_labels(), loc="outside lower right", ncols=2)
         figure.legend(*histograms[0].get_legend_handles_labels(), loc="outside lower left", ncols=3)

@@ -11,20 +11,25 @@ Petroff (Accessible Color Sequences for Data Visualization, 2021).
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.text import Annotation
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.transforms import Bbox
 
 from person_reid.basics import UserError, atomic_write
 
 RIGHT, WRONG, ASKED, INK, FAINT = "#00876c", "#cc3311", "#475569", "#1e293b", "#64748b"
 LINES = ("#0072b2", "#d55e00", "#009e73", "#b35a8e", "#a37200", "#2a9fd6")
+ACCEPTED = LINES[0]  # above a threshold, whoever it shows
 LINES_ON_DARK = ("#56b4e9", "#f0824a", "#2fc79a", "#e29ac5", "#e8b23a", "#9fd8ff")
 PATTERNS = ("-", "--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (8, 2)))
 MANY = (
@@ -86,6 +91,51 @@ def panel(axes: Axes, title: str, x: str, y: str = "") -> Axes:
     """Label the axes with a title and the names of x and y, and return them."""
     axes.set(title=title, xlabel=x, ylabel=y)
     return axes
+
+
+def in_percent(axis: Axis) -> None:
+    """Write the shares along an axis in percent, with decimals only between whole percents."""
+    if axis.get_scale() == "linear":
+        axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10]))
+    axis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g}%"))
+
+
+def shortened(text: str, most: int) -> str:
+    """Return text of at most `most` characters, three or more: a longer one loses its middle, as `resnet50…lr_0.05`."""
+    return text if len(text) <= most else f"{text[: most // 2]}…{text[len(text) - (most - 1) // 2 :]}"
+
+
+def fitted(text: str, width: float, size: float, weight: str = "normal", lines: int = 1) -> str:
+    """Return text, such as a file's name, in as many of `lines` lines as it needs, shortened to what they hold.
+
+    width: of a line, in inches; size: of the letters, in points. A line ends after a space, _ or - if it can.
+    """
+    for most in range(max(len(text), 3), 2, -1):
+        broken = _broken(shortened(text, most), 72 * width / size, weight)
+        if len(broken) <= lines:
+            return "\n".join(broken)
+    return "…"
+
+
+def _broken(text: str, width: float, weight: str) -> list[str]:
+    """Break text into lines. width: as a share of the font's size."""
+    lines, line = [], ""
+    for letter in text:
+        if line and sum(_width(each, weight) for each in line + letter) > width:
+            end = max(line.rfind(mark) for mark in " _-") + 1
+            end = end if end > len(line) / 2 else len(line)
+            lines.append(line[:end])
+            line = line[end:]
+        line += letter
+    return [*lines, line]
+
+
+@cache
+def _width(letter: str, weight: str) -> float:
+    """Return the width of a letter as a share of its font's size."""
+    font = get_font(findfont(FontProperties(family="DejaVu Sans", weight=weight)))
+    font.set_size(100, 72)
+    return font.load_char(ord(letter)).linearHoriAdvance / 65536 / 100
 
 
 def lift_apart(figure: Figure, texts: Sequence[Annotation]) -> None:

@@ -10,9 +10,9 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 from person_reid.basics import UserError
-from person_reid.retrieval.metrics import evaluate
+from person_reid.retrieval.metrics import Metrics, evaluate
 from person_reid.retrieval.results import FeatureSet
-from person_reid.retrieval.thresholds import pair_similarities
+from person_reid.retrieval.thresholds import BINS, PairSimilarities, pair_similarities
 from person_reid.show.cmc import draw_cmc, run_names
 from person_reid.show.embedding import choose, draw_embedding, label_place, project
 from person_reid.show.histogram import draw_similarities
@@ -30,6 +30,31 @@ def test_cmc_curves_are_the_metrics_best_first(tmp_path, drawn):
         assert line.get_label().startswith(f"{name}: Rank@1 {100 * runs[name].rank(1):.1f}, mAP")
         np.testing.assert_array_equal(line.get_xdata(), np.arange(1, 21))
         np.testing.assert_array_equal(line.get_ydata(), [runs[name].rank(k) for k in range(1, 21)])
+
+
+def few_metrics(first_match, gallery_size=60):
+    ones = np.ones(len(first_match))
+    return Metrics(ones, ones, np.array(first_match), np.ones(len(first_match), int), gallery_size)
+
+
+@pytest.mark.filterwarnings("error")
+def test_long_names_of_runs_are_shortened_but_stay_different(tmp_path, drawn):
+    for names in ([f"{'x' * 90}_{i}" for i in range(9)], [f"{'x' * 30}{i}{'y' * 60}" for i in range(2)]):
+        draw_cmc({name: few_metrics([0, 1, 5]) for name in names}, tmp_path / "cmc.png")
+        legend = drawn[-1].axes[0].get_legend()
+        words = [text.get_text().partition(":")[0] for text in legend.get_texts()]
+        assert len(set(words)) == len(names) and all("…" in word for word in words)
+        assert legend.get_window_extent().x0 >= drawn[-1].axes[0].get_window_extent().x0
+
+
+@pytest.mark.parametrize(
+    ("ranks", "ticks"), [(3, [1, 2, 3]), (50, [1, *range(5, 51, 5)]), (2000, [1, *range(200, 2001, 200)])]
+)
+def test_a_perfect_cmc_is_in_sight_and_any_number_of_ranks_has_ticks(ranks, ticks, tmp_path, drawn):
+    draw_cmc({"run": few_metrics([0, 0], 3000)}, tmp_path / "cmc.png", ranks)
+    axes = drawn[0].axes[0]
+    assert axes.get_ylim() == pytest.approx((0.9, 1.005)) and axes.get_xticks().tolist() == ticks
+    assert {"90%", "100%"} <= {text.get_text() for text in axes.get_yticklabels()}
 
 
 def test_runs_are_named_by_their_files():
@@ -54,6 +79,15 @@ def test_histograms_hold_every_pair_and_the_threshold(tmp_path, drawn):
     counts, _ = np.histogram((unit[0] @ unit[1].T)[same] + 1e-4, own.edges + 1e-6)  # coarse features lie on edges
     assert np.abs(own.values.cumsum() - counts.cumsum() / counts.sum()).max() < 0.2
     assert len(roc.lines) == 2 and roc.lines[0].get_ydata()[0] == 1
+    assert "1%" in [text.get_text() for text in roc.get_xticklabels()]
+
+
+def test_a_single_bar_and_the_threshold_are_inside(tmp_path, drawn):
+    one, other = np.zeros((2, BINS), int)
+    one[40_000] = other[50_000] = 1
+    draw_similarities(PairSimilarities(other, one, other, one), 0.1, tmp_path / "histogram.png")
+    for axes in drawn[0].axes[:2]:
+        assert axes.get_xlim()[0] < 0.08 and axes.get_xlim()[1] > 1
 
 
 def test_a_map_is_of_those_with_the_most_images():
@@ -129,6 +163,19 @@ def test_a_map_has_a_colour_for_a_person_and_a_shape_for_a_camera(tmp_path, draw
     assert len(set.union(*colours.values())) == 3
     assert [text.get_text() for text in axes.texts] == ["0001", "0002", "0003"]
     assert [text.get_text() for text in drawn[0].legends[0].texts] == ["camera 1", "camera 2"]
+
+
+@pytest.mark.parametrize("people", [10, 40, 41])
+def test_a_map_of_many_people_says_that_colours_repeat_and_leaves_out_their_numbers(people, tmp_path, drawn):
+    labels = np.repeat(np.arange(people), 3)
+    points = np.random.default_rng(0).normal(size=(len(labels), 2))
+    draw_embedding(points, labels, labels % 2, tmp_path / "map.png", "PCA")
+    axes, title = drawn[0].axes[0], drawn[0].get_suptitle()
+    assert title == f"{3 * people} images of {people} people"
+    assert ("colours repeat after 10 people" in axes.get_xlabel()) == (people > 10)
+    assert len(axes.texts) == (people if people <= 40 else 0)
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert all(box.y1 < drawn[0]._suptitle.get_window_extent().y0 for box in boxes)
 
 
 def test_labels_of_a_map_do_not_cover_each_other():

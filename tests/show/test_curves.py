@@ -51,6 +51,15 @@ def test_a_loss_far_above_the_rest_is_cut_off(tmp_path):
     assert np.ptp(rows) > 0.5 * pixels.shape[0]
 
 
+def test_what_is_cut_off_is_marked_and_the_learning_rate_has_steps(tmp_path, drawn):
+    history = [record | {"lr": 0.1} for record in HISTORY]
+    draw_curves([history[0] | {"val_loss": 900.0}, *history[1:]], tmp_path / "train.png")
+    loss, _, rate = drawn[0].axes
+    assert loss.lines[-1].get_xdata() == [1] and loss.lines[-1].get_ydata()[0] < loss.get_ylim()[1]
+    assert [text.get_text() for text in loss.get_legend().get_texts()] == ["training", "validation", "cut off"]
+    assert rate.lines[0].get_drawstyle() == "steps-mid"
+
+
 def test_every_quantity_of_the_log_has_its_panel(tmp_path, drawn):
     history = [record | {"lr": 0.1 / record["epoch"]} for record in HISTORY]
     draw_curves(history, tmp_path / "train.png")

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from person_reid.basics import UserError
-from person_reid.show.style import LINES, LINES_ON_DARK, RIGHT, WRONG, picture, theme
+from person_reid.show.style import LINES, LINES_ON_DARK, RIGHT, WRONG, fitted, picture, shortened, theme
 
 BEGINNINGS = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml", "jpg": b"\xff\xd8"}
 # Red-green blindness (deuteranopia), severity 1: Machado, Oliveira, Fernandes, TVCG 2009, table 1.
@@ -66,6 +66,19 @@ def test_the_settings_end_with_the_picture(tmp_path):
     before = dict(matplotlib.rcParams)
     draw(tmp_path / "a.png", dark=True)
     assert dict(matplotlib.rcParams) == before
+
+
+def test_long_names_lose_their_middle():
+    assert shortened("abcdefghij", 10) == "abcdefghij"
+    assert shortened("abcdefghij", 6) == "abc…ij" and shortened("abcdefghij", 3) == "a…j"
+
+
+def test_text_is_fitted_by_its_width():
+    assert fitted("0061_c1s1_001081_00", 1.2, 13, lines=3) == "0061_c1s1_\n001081_00"
+    assert fitted("il" * 10, 1.2, 13) == "il" * 10 and "…" in fitted("WM" * 10, 1.2, 13)
+    found = fitted(f"0061_{'a_long_name_' * 20}7.jpg", 1.2, 13, lines=3)
+    assert found.count("\n") == 2 and found.startswith("0061_") and found.endswith("7.jpg") and "…" in found
+    assert fitted("", 1, 13) == "" and len(fitted("ab", 0.01, 13)) == 1
 
 
 @pytest.mark.parametrize("dark", [False, True])
