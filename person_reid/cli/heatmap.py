@@ -9,7 +9,6 @@ show their patch tokens. The features that rank the gallery are those that test.
 """
 
 from pathlib import Path
-from textwrap import wrap
 
 from person_reid.basics import UserError
 from person_reid.cli.flags import add_tested_network
@@ -20,8 +19,6 @@ from person_reid.data.bank import load_bank
 from person_reid.deploy.load import load_network
 from person_reid.device import select_device
 from person_reid.retrieval.results import RESULT, load_result
-
-NAME = 12  # characters of a file's name in a line below its image
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -44,10 +41,10 @@ def main(argv: list[str] | None = None) -> None:
 
     from person_reid.show import ranking  # matplotlib loads slowly
     from person_reid.show.heatmap import heat_rows
-    from person_reid.show.sheet import Tile, draw_sheet
+    from person_reid.show.sheet import Tile, draw_sheet, file_caption
 
     if options.images:
-        tiles = [Tile(path, below="\n".join(wrap(path.stem, NAME))) for path in options.images]
+        tiles = [Tile(path, below=file_caption(path)) for path in options.images]
         title, subtitle = "", ""
     else:
         query, gallery = load_result(options.result, paths=True)

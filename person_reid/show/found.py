@@ -9,7 +9,7 @@ from typing import Any
 
 from person_reid.retrieval.thresholds import DIGITS, accepts
 from person_reid.show.sheet import Row, Tile, draw_sheet
-from person_reid.show.style import ASKED, RIGHT, WRONG
+from person_reid.show.style import ACCEPTED, ASKED, FAINT
 
 MOST_ROWS = 20  # queries on a sheet
 
@@ -19,8 +19,8 @@ def draw_found(
 ) -> None:
     """Draw the first MOST_ROWS queries and their answers (lists of Found), one row per query, to an image file.
 
-    Images less similar than the threshold are red and faded; a row with no others says so.
-    An answer whose image cannot be read is a grey tile: an index outlives the images in it.
+    With a threshold, images at least that similar have a blue frame and the others are faded; a row without a blue one
+    says so. An answer whose image cannot be read is a grey tile: an index outlives the images in it.
     Raises UserError for a query that cannot be read and for a file type that cannot be written.
     """
     pairs = list(zip(queries, answers, strict=True))[:MOST_ROWS]
@@ -29,8 +29,9 @@ def draw_found(
 
 def _row(query: str | Path, found: Sequence[Any], threshold: float) -> Row:
     accepted = [accepts(threshold, match.similarity) for match in found]
+    frame = {True: ASKED if threshold <= -1 else ACCEPTED, False: FAINT}
     tiles = [
-        Tile(match.path, RIGHT if fits else WRONG, str(rank), f"{match.similarity:.{DIGITS}f}", not fits, optional=True)
+        Tile(match.path, frame[fits], str(rank), f"{match.similarity:.{DIGITS}f}", not fits, optional=True)
         for rank, (match, fits) in enumerate(zip(found, accepted, strict=True), 1)
     ]
     if threshold <= -1:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from person_reid.basics import UserError, printable
 from person_reid.data.images import Pixels, load_image
-from person_reid.show.style import ASKED, FAINT, picture
+from person_reid.show.style import ASKED, FAINT, fitted, picture
 
 COLUMNS = 10  # tiles per line, besides the lead
 GREY = 128  # of an image that cannot be read
@@ -22,6 +22,7 @@ SHOWN = (256, 128)  # height and width in pixels to which every photograph is re
 # Inches.
 WIDTH, HEIGHT, GAP, MARGIN, BETWEEN = 1.12, 2.24, 0.18, 0.15, 0.3
 TITLE, SUBTITLE, ABOVE, CAPTION_LINE = 0.34, 0.3, 0.3, 0.235
+LETTERS = 13  # size of captions, in points
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,10 @@ class _Page:
     width: float
     height: float
 
-    def text(self, left: float, top: float, words: str, **style: Any) -> None:
-        self.figure.text(
-            left / self.width, 1 - top / self.height, printable(words), va="top", parse_math=False, **style
-        )
+    def text(self, left: float, top: float, words: str, size: float, weight: str = "normal", **style: Any) -> None:
+        words = fitted(printable(words), self.width - left - MARGIN, size, weight)
+        style |= {"va": "top", "parse_math": False, "size": size, "weight": weight}
+        self.figure.text(left / self.width, 1 - top / self.height, words, **style)
 
     def axes(self, left: float, top: float) -> Axes:
         bottom = 1 - (top + HEIGHT) / self.height
@@ -101,10 +102,10 @@ class _Page:
 
 def _draw_row(page: _Page, row: Row, top: float, columns: int, indent: float) -> None:
     if row.title:
-        page.text(MARGIN, top, row.title, fontsize=17, fontweight="bold")
+        page.text(MARGIN, top, row.title, 17, "bold")
         top += TITLE
     if row.subtitle:
-        page.text(MARGIN, top, row.subtitle, fontsize=13, color=FAINT)
+        page.text(MARGIN, top, row.subtitle, LETTERS, color=FAINT)
         top += SUBTITLE
     above, below = row.text_heights
     if row.lead:
@@ -126,13 +127,18 @@ def _draw_tile(axes: Axes, tile: Tile) -> None:
     axes.imshow(pixels, aspect="auto", interpolation="lanczos", alpha=0.3 if tile.faint else 1)
     axes.set(xticks=[], yticks=[])
     axes.grid(False)
-    style: dict[str, Any] = {"fontsize": 13, "parse_math": False}
+    style: dict[str, Any] = {"fontsize": LETTERS, "parse_math": False}
     axes.set_title(printable(tile.above), fontweight="normal", loc="center", color=FAINT, pad=6, **style)
     axes.set_xlabel(printable(tile.below), color=tile.colour, labelpad=6, linespacing=1.25, **style)
     for height in tile.lines:
         axes.axhline(height * axes.get_ylim()[0], color="white", linewidth=1.2)
     for spine in axes.spines.values():
         spine.set(visible=True, edgecolor=tile.colour, linewidth=4.5)
+
+
+def file_caption(path: Path) -> str:
+    """Return the name of a file without its ending, in up to three lines as wide as a tile."""
+    return fitted(printable(path.stem), WIDTH + GAP / 2, LETTERS, lines=3)
 
 
 def pixels_of(image: Path | str | Pixels) -> Pixels:

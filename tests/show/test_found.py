@@ -1,0 +1,21 @@
+import numpy as np
+from matplotlib.colors import to_rgba
+from PIL import Image
+
+from person_reid.gallery.index import Found
+from person_reid.show.found import draw_found
+from person_reid.show.style import ACCEPTED, ASKED, FAINT
+
+PIXELS = np.zeros((4, 2, 3), np.uint8)
+
+
+def test_answers_of_a_search_are_neither_right_nor_wrong(tmp_path, drawn):
+    path = tmp_path / f"{'long_' * 40}.png"
+    Image.fromarray(PIXELS).save(path)
+    answers = [[Found(path, 0.8), Found(path, 0.6)]]
+    for threshold in (-1.0, 0.7):
+        draw_found([path], answers, tmp_path / "found.png", threshold)
+    frames = [[axes.spines["top"].get_edgecolor() for axes in figure.axes] for figure in drawn]
+    assert frames[0] == [to_rgba(ASKED)] * 3
+    assert frames[1] == [to_rgba(colour) for colour in (ASKED, ACCEPTED, FAINT)]
+    assert drawn[0].texts[0].get_window_extent().x1 < drawn[0].bbox.x1
