@@ -14,6 +14,7 @@ rejects and gets wrong. The folder contains small copies of all photographs: pas
 from __future__ import annotations
 
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     """Rank, draw and write the folder."""
     options = parse(argv)
     from person_reid.show.explorer import check_save, describe_result, write_explorer
-    from person_reid.show.explorer_images import images_of
+    from person_reid.show.explorer_images import UNKNOWN, images_of
     from person_reid.show.explorer_labels import describe_proposals
 
     check_save(options.save)
@@ -52,7 +53,10 @@ def main(argv: list[str] | None = None) -> None:
         source = options.result = options.result or RESULT
         query, gallery = load_result(source, paths=True)
         rankings = rank_all(options, query, gallery)
-        images, views = images_of(query, gallery, options.test_dir), describe_result(query, gallery, rankings)
+        images = images_of(query, gallery, options.test_dir)
+        views = describe_result(query, gallery, rankings, options.ignore_cameras)
+    if options.ignore_cameras:
+        images = replace(images, cameras=[UNKNOWN] * len(images.paths))
     if options.label_errors:
         views["labels"] = describe_proposals(images, options.label_errors)
     missing = write_explorer(options.save, images, source.name, views, options.test_dir)
@@ -105,12 +109,14 @@ def rank_all(options: Namespace, query: FeatureSet, gallery: FeatureSet) -> list
     if others:
         check_same_images(options, (query, gallery), others)
     name = options.result.stem
-    rankings = [rank(name, query, gallery)]
+    ignored = options.ignore_cameras
+    rankings = [rank(name, query, gallery, ignore_cameras=ignored)]
     if options.rerank:
         scores = rescorer(rerank_spec(options))(query.features, gallery.features)
-        rankings.append(rank(f"{name}, re-ranked", query, gallery, scores))
+        rankings.append(rank(f"{name}, re-ranked", query, gallery, scores, ignored))
     if others:
-        rankings.append(rank(options.other.stem if options.other.stem != name else str(options.other), *others))
+        name = options.other.stem if options.other.stem != name else str(options.other)
+        rankings.append(rank(name, *others, ignore_cameras=ignored))
     return rankings
 
 
@@ -137,6 +143,8 @@ def parse(argv: list[str] | None) -> Namespace:
     parser.add_argument("--label_errors", type=Path, metavar="FILE.csv", help=text)
     parser.add_argument("--test_dir", help="folder that holds query and gallery, if the images have moved")
     parser.add_argument("--save", type=Path, default=Path("look"), help="folder to write, or one file: NAME.html")
+    text = "count matches from the query's own camera, too; the page then shows no cameras"
+    parser.add_argument("--ignore_cameras", action="store_true", help=text)
     parser.add_argument("--rerank", action="store_true", help="also show the re-ranked result, to compare with")
     add_rerank_flags(parser)
     options = parser.parse_args(argv)

@@ -42,9 +42,11 @@ def main(argv: list[str] | None = None) -> None:
     command = add("cmc", cmc)
     command.add_argument("results", type=Path, nargs="*", default=[RESULT], help="features written by test.py")
     command.add_argument("--ranks", type=int, default=50, help="last rank to draw")
+    command.add_argument("--ignore_cameras", action="store_true", help="count matches from the query's own camera, too")
     command = add("histogram", histogram)
     command.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")
     command.add_argument("--threshold", help="a number, or a file from tools/threshold.py (default: equal error rate)")
+    command.add_argument("--ignore_cameras", action="store_true", help="count pairs from the same camera, too")
     command = add("map", embedding)
     command.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")
     command.add_argument(
@@ -70,7 +72,10 @@ def cmc(options: Namespace) -> None:
 
     if options.ranks < 2:
         raise UserError(f"--ranks {options.ranks}: expected 2 or more.")
-    runs = {name: evaluate(*load_result(path)) for name, path in run_names(options.results).items()}
+    runs = {
+        name: evaluate(*load_result(path), ignore_cameras=options.ignore_cameras)
+        for name, path in run_names(options.results).items()
+    }
     draw_cmc(runs, options.save, options.ranks, options.dark)
 
 
@@ -78,7 +83,7 @@ def histogram(options: Namespace) -> None:
     """Draw the similarities of images of the same and of different people, with the threshold."""
     from person_reid.show.histogram import draw_similarities
 
-    pairs = pair_similarities(*load_result(options.result))
+    pairs = pair_similarities(*load_result(options.result), options.ignore_cameras)
     if options.threshold is None:
         threshold = error_rates(pairs)["all_pairs"]["rules"]["eer"]["threshold"]
     else:

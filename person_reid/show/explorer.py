@@ -103,15 +103,19 @@ def describe_images(images: Images) -> dict[str, Any]:
     return about
 
 
-def describe_result(query: FeatureSet, gallery: FeatureSet, rankings: Sequence[Ranking]) -> dict[str, Any]:
+def describe_result(
+    query: FeatureSet, gallery: FeatureSet, rankings: Sequence[Ranking], ignore_cameras: bool = False
+) -> dict[str, Any]:
     """Return what the page shows of a result beside its images.
 
     rankings: of these images, the plain ranking of these features first; its cosines are compared with the threshold.
+    ignore_cameras: also count pairs from one camera.
+
     Raises UserError if there is no pair of one person, or of strangers.
     """
     return {
         "rankings": [describe_ranking(ranking) for ranking in rankings],
-        "thresholds": describe_thresholds(query, gallery),
+        "thresholds": describe_thresholds(query, gallery, ignore_cameras),
     }
 
 
@@ -134,9 +138,9 @@ def describe_ranking(ranking: Ranking) -> dict[str, Any]:
     return about | {name: packed(values) for name, values in numbers.items()}
 
 
-def describe_thresholds(query: FeatureSet, gallery: FeatureSet) -> dict[str, Any]:
+def describe_thresholds(query: FeatureSet, gallery: FeatureSet, ignore_cameras: bool = False) -> dict[str, Any]:
     """Return the histograms of similarities, and the thresholds that tools/threshold.py would choose."""
-    pairs = pair_similarities(query, gallery)
+    pairs = pair_similarities(query, gallery, ignore_cameras)
     rules = error_rates(pairs)["all_pairs"]["rules"]
     return {
         "bins": BINS,

@@ -37,10 +37,16 @@ class Ranking:
     match_similarities: npt.NDArray[np.float32]
 
 
-def rank(name: str, query: FeatureSet, gallery: FeatureSet, scores: Callable[[int, int], Any] | None = None) -> Ranking:
-    """Return the Ranking by these scores (see metrics.evaluate), by default by the cosines of the features.
+def rank(
+    name: str,
+    query: FeatureSet,
+    gallery: FeatureSet,
+    scores: Callable[[int, int], Any] | None = None,
+    ignore_cameras: bool = False,
+) -> Ranking:
+    """Return the Ranking by these scores, by default by the cosines of the features.
 
-    Raises UserError as metrics.evaluate does.
+    scores, ignore_cameras: as for metrics.evaluate. Raises UserError as metrics.evaluate does.
     """
     scores = scores or CosineScores(query.features, gallery.features)
     shape, width = (len(query), len(gallery)), min(LISTED, len(gallery))
@@ -52,7 +58,7 @@ def rank(name: str, query: FeatureSet, gallery: FeatureSet, scores: Callable[[in
         return chunk
 
     watched.budget = getattr(scores, "budget", CHUNK_BYTES)  # type: ignore[attr-defined]
-    (queries, images), junk = find_pairs(query, gallery)
+    (queries, images), junk = find_pairs(query, gallery, ignore_cameras)
     ranks = rank_matches(watched, shape, (queries, images), junk, gallery.labels == JUNK)
     metrics = summarize(ranks, queries, *shape)
     order = np.lexsort((ranks, queries))

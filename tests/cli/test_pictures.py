@@ -1,6 +1,7 @@
 """tools/figures.py, tools/heatmap.py and tools/report.py as a user calls them."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -76,6 +77,18 @@ def test_figures_of_nothing_are_refused(inside, tmp_path):
         with pytest.raises(UserError, match=expected):
             figures.main([*words, "--save", str(tmp_path / "a.png")])
     assert not list(tmp_path.iterdir())
+
+
+def test_figures_of_one_camera_need_a_flag(inside, tmp_path):
+    _, query, gallery = inside
+    ones = [replace(images, cameras=np.ones_like(images.cameras)) for images in (query, gallery)]
+    save_result(tmp_path / "one.mat", *ones)
+    for words in (["cmc", str(tmp_path / "one.mat")], ["histogram", "--result", str(tmp_path / "one.mat")]):
+        picture = tmp_path / f"{words[0]}.png"
+        with pytest.raises(UserError, match=r"--ignore_cameras of .* figures\.py"):
+            figures.main([*words, "--save", str(picture)])
+        figures.main([*words, "--save", str(picture), "--ignore_cameras"])
+        assert picture.is_file()
 
 
 def test_heat_maps_of_a_ranking_and_of_any_images(inside, tmp_path, drawn_sizes):

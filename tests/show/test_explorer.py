@@ -14,6 +14,7 @@ from person_reid.cli import explore
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet, save_result
 from person_reid.retrieval.similarity import CosineScores
+from person_reid.retrieval.thresholds import pair_similarities
 from person_reid.show import explorer
 from person_reid.show.embedding import project, project_all
 from person_reid.show.explorer_images import images_of
@@ -43,6 +44,21 @@ def inside(tmp_path, monkeypatch):
     """A folder that holds result.mat and its images; and the query and gallery of that file."""
     monkeypatch.chdir(tmp_path)
     return lay_out(tmp_path)[1:]
+
+
+def test_images_of_one_camera_need_a_flag_and_then_show_none(inside):
+    query, gallery = inside
+    for images in (query, gallery):
+        images.cameras[:] = 1
+    save_result("one.mat", query, gallery)
+    with pytest.raises(UserError, match=r"--ignore_cameras of .* explore\.py"):
+        explore.main(["--result", "one.mat"])
+    explore.main(["--result", "one.mat", "--ignore_cameras"])
+    metrics = evaluate(query, gallery, ignore_cameras=True)
+    assert read(Path("look/data/rankings.js"))[0]["figures"] == metrics.figures()
+    assert read(Path("look/data/images.js"))["cameras"] == [""]
+    pairs = pair_similarities(query, gallery, ignore_cameras=True)
+    np.testing.assert_array_equal(read(Path("look/data/thresholds.js"))["genuine"], pairs.genuine)
 
 
 def test_its_figures_are_those_of_evaluate(inside, capsys):

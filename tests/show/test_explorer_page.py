@@ -70,6 +70,17 @@ def test_the_wall_begins_with_the_worst_and_shows_the_figures(browser, people):
     assert browser.texts("#figures b") != figures
 
 
+def test_one_query_without_cameras_is_one_query_and_its_pairs_name_none(look, people, shared_browser):
+    query, gallery, *_ = people
+    save_result(look.parent / "one.mat", query.select(np.array([0])), gallery)
+    explore.main(["--result", str(look.parent / "one.mat"), "--save", str(look.parent / "one"), "--ignore_cameras"])
+    shared_browser.open(look.parent / "one" / "index.html")
+    assert shared_browser.texts("#chosen") == ["1 query"]
+    assert shared_browser.value("document.getElementById('apart').hidden")
+    assert shared_browser.value("sortedPairs().right.length + sortedPairs().wrong.length") > 0
+    assert "· c" not in shared_browser.texts("#wall .tile")[0]
+
+
 def test_a_click_ranks_a_query_and_a_second_click_a_gallery_image(browser, people):
     query, gallery, metrics, similarities = people
     browser.click("#wall .tile")

@@ -24,7 +24,7 @@ function showCompare(now) {
 function pairRow(query, one, two, threshold) {
   const gain = two.precision[query] - one.precision[query];
   const sign = gain > 0 ? "+" : gain < 0 ? "−" : "±";
-  const lines = [`${sign}${Math.abs(gain).toFixed(3)}`, `${personOf(query)} · c${cameraOf(query)}`];
+  const lines = [`${sign}${Math.abs(gain).toFixed(3)}`, whoAndWhere(query)];
   const row = element("article", { className: "pair" },
     tile(query, "asked", lines, `query ${query}`));
   for (const ranking of [one, two]) {

@@ -35,7 +35,7 @@ const nameOf = (image) => DATA.images.names[image];
 
 // What the wall shows: the queries, or all images if there are none.
 const wallLength = () => DATA.images.queries || DATA.images.names.length;
-const inWords = () => (DATA.images.queries ? "queries" : "images");
+const inWords = (number) => (DATA.images.queries ? (number === 1 ? "query" : "queries") : number === 1 ? "image" : "images");
 
 // The caption of an image, "" for what is not known: `0012 · c3`.
 const whoAndWhere = (image) => [personOf(image), cameraOf(image) && `c${cameraOf(image)}`].filter(Boolean).join(" · ");

@@ -61,7 +61,7 @@ function queryTile(query, ranking) {
   const first = ranking.first[query];
   const kind = first === 0 ? "right" : first < 0 ? "asked" : "wrong";
   const rank = first < 0 ? "no match" : `${MARKS[kind]}rank ${first + 1}`;
-  return tile(query, kind, [`AP ${ranking.precision[query].toFixed(3)}`, rank, `${personOf(query)} · c${cameraOf(query)}`]);
+  return tile(query, kind, [`AP ${ranking.precision[query].toFixed(3)}`, rank, whoAndWhere(query)]);
 }
 
 function showQueries(now) {
@@ -91,7 +91,7 @@ function prepareFilters() {
   byId("reset").addEventListener("click", () => adjust(NOTHING_CHOSEN));
   for (const part of document.querySelectorAll(".several")) part.hidden = DATA.rankings.length < 2;
   for (const part of document.querySelectorAll(".ranked")) part.hidden = !DATA.images.queries;
-  byId("camera").parentElement.hidden = !DATA.images.cameras.some(Boolean);
+  byId("camera").parentElement.hidden = byId("apart").hidden = !DATA.images.cameras.some(Boolean);
   document.querySelector("[name=person]").parentElement.hidden = !DATA.images.people.some(Boolean);
 }
 
@@ -103,7 +103,7 @@ function showFilters(now) {
   }
   const some = chosenQueries(now).length, all = wallLength(), threshold = thresholdOf(now);
   byId("chosen").textContent =
-    (some === all ? "" : `${count(some)} of `) + `${count(all)} ${inWords()}` +
+    (some === all ? "" : `${count(some)} of `) + `${count(all)} ${inWords(all)}` +
     (threshold === undefined ? "" : ` · threshold ${threshold.toFixed(4)}`);
   byId("reset").hidden = linkTo({}) === linkTo(NOTHING_CHOSEN);
   const { figures } = rankingOf(now);

@@ -60,7 +60,7 @@ function describeAnswer(name, asked, answer, threshold, remark = "") {
   made.append(element("div", { className: "tiles" }, ...answerTiles(asked, answer, threshold)));
   if (answer.missed.length) {
     const late = answer.missed.map(({ image, rank, similarity }) =>
-      tile(image, "right", [`✓ ${personOf(image)}`, `c${cameraOf(image)} · ${similarity.toFixed(3)}`], rank + 1,
+      tile(image, "right", [`✓ ${personOf(image)}`, [cameraOf(image) && `c${cameraOf(image)}`, similarity.toFixed(3)].filter(Boolean).join(" · ")], rank + 1,
         threshold !== undefined && similarity < threshold));
     made.append(
       element("h3", { textContent: `Right images further down: ${late.length}` }),

@@ -137,7 +137,7 @@ function sortedPairs() {
     if (person[query] === junk) continue;
     for (let i = query * ranking.width; i < (query + 1) * ranking.width; i++) {
       const image = ranking.listed[i] + queries;
-      if (kindOf(query, image) !== "wrong" || camera[query] === camera[image]) continue;
+      if (kindOf(query, image) !== "wrong" || (cameraOf(query) && camera[query] === camera[image])) continue;
       kinds.wrong.push({ query, image, similarity: ranking.similarities[i] });
     }
   }
@@ -159,8 +159,8 @@ function showPairs(threshold) {
   for (const [id, pairs] of Object.entries(strips)) {
     byId(id).replaceChildren(...pairs.map(({ query, image, similarity }) =>
       element("div", { className: "couple" },
-        tile(query, "asked", [personOf(query), `c${cameraOf(query)}`]),
-        tile(image, kindOf(query, image), [personOf(image), `c${cameraOf(image)}`]),
+        tile(query, "asked", [whoAndWhere(query)]),
+        tile(image, kindOf(query, image), [whoAndWhere(image)]),
         element("span", { className: "line", textContent: similarity.toFixed(4) }))));
     if (!pairs.length) byId(id).append(element("p", { className: "faint", textContent: "None among the listed pairs." }));
   }
