@@ -57,6 +57,11 @@ def printable(text: object) -> str:
     return UNSEEN.sub("\ufffd", str(text))
 
 
+def counted(number: int, noun: str) -> str:
+    """Return `1 epoch` or `20 epochs`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def quoted(path: str | Path) -> str:
     """Return a path as one types it on a command line: in quotation marks if it needs them."""
     if os.name != "nt":

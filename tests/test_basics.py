@@ -14,6 +14,7 @@ import pytest
 from person_reid.basics import (
     UserError,
     atomic_write,
+    counted,
     did_you_mean,
     in_order,
     only_writer,
@@ -195,3 +196,7 @@ def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(tmp_path, monkey
     with pytest.raises(PermissionError), whole_folder(tmp_path / "look", ".mark"):
         pass
     assert (tmp_path / "look" / "page.html").read_text() == "old" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_one_is_singular():
+    assert [counted(number, "epoch") for number in (0, 1, 20)] == ["0 epochs", "1 epoch", "20 epochs"]

@@ -36,12 +36,13 @@ def section(title: str, *content: Markup, remark: str = "") -> Markup:
     return Markup(_BLOCKS.section(title, content, remark))
 
 
-def chart(draw: Callable[[Path, bool], Any], description: str, widest: float = 68, narrowest: float = 0) -> Markup:
+def chart(draw: Callable[[Path, bool], Any], description: str, widest: float = 68, wide: bool = False) -> Markup:
     """Return a drawing in both themes; the reader's screen picks one.
 
     draw(path, dark): writes an SVG.
     description: text for people who cannot see the drawing.
-    widest, narrowest: limits of its width, in rem.
+    widest: limit of its width, in rem.
+    wide: on a phone it stays legible and scrolls sideways, and says so.
     """
     with tempfile.TemporaryDirectory() as folder:
         themes = []
@@ -49,7 +50,7 @@ def chart(draw: Callable[[Path, bool], Any], description: str, widest: float = 6
             path = Path(folder, f"{dark}.svg")
             draw(path, dark)
             themes.append(data_uri(path.read_bytes(), "image/svg+xml"))
-    return Markup(_BLOCKS.picture(*themes, description, widest, narrowest))
+    return Markup(_BLOCKS.picture(*themes, description, widest, wide))
 
 
 def photograph(pixels: npt.NDArray[Any]) -> str:

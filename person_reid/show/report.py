@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from markupsafe import Markup
 
+from person_reid.basics import counted
 from person_reid.data.bank import Pixels, load_bank
 from person_reid.models.network import Network
 from person_reid.retrieval.metrics import Metrics, evaluate
@@ -69,8 +70,11 @@ def metrics_section(tested: Tested) -> Markup:
 def curves_section(history: Sequence[Mapping[str, Any]]) -> Markup:
     """Return the training curves. history: see draw_curves."""
     last = history[-1]
-    text = f"{len(history)} epochs; the last: loss {last['loss']:.4g}, top-1 error {percent(last['error'])} %."
-    return page.section("Training", page.chart(partial(draw_curves, history), "Training curves", 56, 31), remark=text)
+    text = (
+        f"{counted(len(history), 'epoch')}; the last: loss {last['loss']:.4g}, top-1 error {percent(last['error'])} %."
+    )
+    chart = page.chart(partial(draw_curves, history), "Training curves", 56, wide=True)
+    return page.section("Training", chart, remark=text)
 
 
 def thresholds_section(tested: Tested) -> Markup:
@@ -86,7 +90,7 @@ def thresholds_section(tested: Tested) -> Markup:
     threshold = found["all_pairs"]["rules"]["eer"]["threshold"]
     return page.section(
         "Same person or not",
-        page.chart(lambda path, dark: draw_similarities(pairs, threshold, path, dark), "Similarities", 62, 40),
+        page.chart(lambda path, dark: draw_similarities(pairs, threshold, path, dark), "Similarities", 62, wide=True),
         page.table(["Rule", "threshold", "own images accepted, %"], rows),
         remark=f"{found['all_pairs']['genuine']:,} pairs of one person and {found['all_pairs']['impostor']:,} of "
         "strangers, of different cameras; hatched: strangers.",

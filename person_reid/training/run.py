@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from person_reid.basics import UserError, first_line, quoted
+from person_reid.basics import UserError, counted, first_line, quoted
 from person_reid.data.bank import BatchSource, fingerprint
 from person_reid.data.layout import Split, join_splits, read_unlabelled
 from person_reid.deploy.runtimes import check_runtime
@@ -218,9 +218,9 @@ def _describe(training: Training, spec: TrainSpec, world: World) -> None:
     if spec.adapt:
         people = f"{len(split.classes) - 1} known and of unknown people" if len(split.classes) > 1 else "unknown people"
     log.info(
-        "%s, %.2f M parameters; %d images of %s; %d epochs on %s%s.",
+        "%s, %.2f M parameters; %d images of %s; %s on %s%s.",
         spec.network.backbone, parameter_count(trainer.network) / 1e6, len(split), people,
-        spec.optimizer.epochs, trainer.device, f", {world.size} processes" if world.size > 1 else "",
+        counted(spec.optimizer.epochs, "epoch"), trainer.device, f", {world.size} processes" if world.size > 1 else "",
     )  # fmt: skip
 
 

@@ -75,6 +75,11 @@ def test_a_chart_has_a_light_and_a_dark_drawing():
     assert html.index("prefers-color-scheme: dark") < html.index("srcset") < html.index("<img")
 
 
+def test_a_wide_chart_says_that_it_scrolls_on_a_phone():
+    chart = page.chart(lambda path, dark: path.write_text("<svg/>"), "words", wide=True)
+    assert 'class="scroll wide"' in chart and ".wide::before" in page.page("title", "", [chart])
+
+
 def test_photographs_are_small_and_keep_their_colour():
     pixels = np.full((256, 128, 3), (200, 30, 60), np.uint8)
     content = base64.b64decode(page.photograph(pixels).removeprefix("data:image/jpeg;base64,"))
