@@ -16,7 +16,7 @@ from person_reid.basics import UserError, did_you_mean, first_line
 from person_reid.models.attention import add_attention, parse_attention
 from person_reid.models.lightmbn import LightMBN
 from person_reid.models.mgn import MGN
-from person_reid.models.network import HeadSpec, Network, PlainNetwork, USAMNetwork, unused_classifiers
+from person_reid.models.network import Network, PlainNetwork, USAMNetwork, unused_classifiers
 from person_reid.models.pcb import PCB as PartNetwork
 from person_reid.models.registry import build_backbone, find_backbone
 from person_reid.models.spec import NetworkSpec
@@ -76,8 +76,7 @@ def build_model(spec: NetworkSpec, num_classes: int | None = None, weights: str 
     if spec.attention:
         images = torch.zeros(1, 3, *size, device=next(module.parameters()).device)
         add_attention(module, spec.attention, images, entry.feature)
-    head = HeadSpec(num_classes, spec.linear_num, spec.droprate, spec.pool, spec.neck, spec.head)
-    network = kind(module, entry, head)
+    network = kind(module, entry, spec, num_classes)
     for layer in unused_classifiers(network):
         layer.requires_grad_(False)
     if weights not in ("imagenet", "none"):

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from person_reid.models.backbone import Backbone
 from person_reid.models.heads import build_classifier, frozen_bias_norm
-from person_reid.models.network import BranchedNetwork, HeadSpec, each
+from person_reid.models.network import BranchedNetwork, each
 from person_reid.models.osnet import OmniScaleBlock
 from person_reid.models.pooling import build_pooling, pool_stripes
+from person_reid.models.spec import NetworkSpec
 
 WIDTH = 512
 DROPPED = 0.33  # of the rows, in training
@@ -43,22 +44,22 @@ class LightMBN(BranchedNetwork):
     parts = 3
     pieces = 7
 
-    def __init__(self, module: Any, entry: Backbone, head: HeadSpec) -> None:
+    def __init__(self, module: Any, entry: Backbone, spec: NetworkSpec, num_classes: int | None = None) -> None:
         trunk = nn.Sequential(module.conv1, module.maxpool, module.conv2, module.conv3[0])
         branch = nn.Sequential(module.conv3[1:], module.conv4, module.conv5)
         stages = {"backbone": trunk, **{name: copy.deepcopy(branch) for name in BRANCHES}}
-        super().__init__(nn.ModuleDict(stages), entry, head)
+        super().__init__(nn.ModuleDict(stages), entry, spec, num_classes)
         channels = entry.channels
         self.batch_drop_block = nn.ModuleDict({"drop_batch_bottleneck": OmniScaleBlock(channels, channels)})
-        self.average = build_pooling(head.pool or "avg")
-        self.largest = build_pooling(head.pool or "max")
+        self.average = build_pooling(spec.pool or "avg")
+        self.largest = build_pooling(spec.pool or "max")
         shared = nn.Conv2d(channels // 2, WIDTH, 1, bias=False)
         nn.init.kaiming_normal_(shared.weight)
         self.shared = nn.Sequential(shared, nn.BatchNorm2d(WIDTH), nn.ReLU())
         for i in range(5):
-            self.add_module(f"reduction_{i}", Neck(head, channels))
+            self.add_module(f"reduction_{i}", Neck(spec, num_classes, channels))
         for i in range(2):
-            self.add_module(f"reduction_ch_{i}", Neck(head))
+            self.add_module(f"reduction_ch_{i}", Neck(spec, num_classes))
 
     @property
     def necks(self) -> list["Neck"]:
@@ -103,12 +104,12 @@ class LightMBN(BranchedNetwork):
 class Neck(nn.Module):
     """(B, D) → a linear reduction to 512, if the input's width D is given → BNNeck → classifier."""
 
-    def __init__(self, head: HeadSpec, dim: int | None = None) -> None:
+    def __init__(self, spec: NetworkSpec, num_classes: int | None, dim: int | None = None) -> None:
         super().__init__()
         self.reduction = nn.Conv2d(dim, WIDTH, 1, bias=False) if dim else None  # linear, in the authors' shape
         self.bn = frozen_bias_norm(WIDTH)
-        if head.num_classes:
-            self.classifier = build_classifier(WIDTH, head.num_classes, "bnneck", head.classifier)
+        if num_classes:
+            self.classifier = build_classifier(WIDTH, num_classes, "bnneck", spec.head)
 
     def reduce(self, pooled: Tensor) -> Tensor:
         """Compute the feature before the neck: (B, D) → (B, 512)."""

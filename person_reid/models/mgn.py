@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from person_reid.models.backbone import Backbone
 from person_reid.models.heads import build_classifier
-from person_reid.models.network import BranchedNetwork, HeadSpec, each
+from person_reid.models.network import BranchedNetwork, each
 from person_reid.models.pooling import build_pooling, pool_stripes
+from person_reid.models.spec import NetworkSpec
 
 WIDTH = 256
 
@@ -35,15 +36,15 @@ class MGN(BranchedNetwork):
     metric_dim = WIDTH
     parts = 3
 
-    def __init__(self, module: Any, entry: Backbone, head: HeadSpec) -> None:
+    def __init__(self, module: Any, entry: Backbone, spec: NetworkSpec, num_classes: int | None = None) -> None:
         kept = copy.deepcopy(module)
         entry.keep_resolution(kept, entry.size)
         branches = [_branch(resnet) for resnet in (module, kept, kept)]
         stem = {name: getattr(module, name) for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2")}
         trunk = nn.Sequential(OrderedDict(**stem, layer3=module.layer3[:1]))
-        super().__init__(nn.ModuleDict({"trunk": trunk, "branches": nn.ModuleList(branches)}), entry, head)
-        self.pooling = build_pooling(head.pool or "max")
-        self.heads: Any = nn.ModuleList(ReducedHead(entry.channels, head) for _ in range(8))
+        super().__init__(nn.ModuleDict({"trunk": trunk, "branches": nn.ModuleList(branches)}), entry, spec, num_classes)
+        self.pooling = build_pooling(spec.pool or "max")
+        self.heads: Any = nn.ModuleList(ReducedHead(entry.channels, spec, num_classes) for _ in range(8))
 
     def base_name(self, name: str) -> str:
         return re.sub(r"^(trunk|branches\.\d)\.", "", name)
@@ -68,13 +69,13 @@ class MGN(BranchedNetwork):
 class ReducedHead(nn.Module):
     """(B, D) → Linear(D, 256) → BatchNorm1d → ReLU, the feature, and its classifier."""
 
-    def __init__(self, dim: int, head: HeadSpec) -> None:
+    def __init__(self, dim: int, spec: NetworkSpec, num_classes: int | None) -> None:
         super().__init__()
         linear = nn.Linear(dim, WIDTH, bias=False)
         nn.init.kaiming_normal_(linear.weight)
         self.reduction = nn.Sequential(linear, nn.BatchNorm1d(WIDTH), nn.ReLU())
-        if head.num_classes:
-            self.classifier = build_classifier(WIDTH, head.num_classes, classifier=head.classifier)
+        if num_classes:
+            self.classifier = build_classifier(WIDTH, num_classes, classifier=spec.head)
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         feature = self.reduction(pooled)

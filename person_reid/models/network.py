@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,18 +12,7 @@ from person_reid.models.attention import USAM
 from person_reid.models.backbone import Backbone
 from person_reid.models.heads import Head
 from person_reid.models.pooling import build_pooling
-
-
-@dataclass(frozen=True)
-class HeadSpec:
-    """The part of a NetworkSpec that describes the heads. num_classes None leaves the classifiers out."""
-
-    num_classes: int | None
-    linear_num: int = 512
-    droprate: float = 0.5
-    pool: str | None = None
-    neck: str = "linear"
-    classifier: str = "linear"
+from person_reid.models.spec import NetworkSpec
 
 
 class Network(nn.Module):
@@ -32,7 +20,8 @@ class Network(nn.Module):
 
     features are (B, D) and logits (B, num_classes); with P parts and H classifiers (B, P, D) and (B, H, num_classes).
 
-    module, entry: the results of registry.build_backbone.
+    module, entry: the results of registry.build_backbone. spec: describes the heads. num_classes: of their classifiers,
+        which None leaves out.
     dim: the width of the test feature.
     metric_dim: D, the width of the features that losses see. parts: P, the number of those features per image.
     pieces: the number of pieces of the test feature that are normalised one by one; the feature is (B, dim / pieces,
@@ -45,11 +34,11 @@ class Network(nn.Module):
     parts = 1
     pieces = 1
 
-    def __init__(self, module: nn.Module, entry: Backbone, head: HeadSpec) -> None:
+    def __init__(self, module: nn.Module, entry: Backbone, spec: NetworkSpec, num_classes: int | None = None) -> None:
         super().__init__()
         self.model = module
         self.entry = entry
-        self.num_classes = head.num_classes
+        self.num_classes = num_classes
 
     def embed(self, images: Tensor) -> Tensor:
         """Compute the test feature, not normalised, of normalised images: (B, 3, H, W) → (B, dim)."""
@@ -78,14 +67,12 @@ def unused_classifiers(network: Network) -> list[nn.Linear]:
 class PlainNetwork(Network):
     """One feature of the whole image and one head, `classifier.*`; without classes, the backbone's own feature."""
 
-    def __init__(self, module: nn.Module, entry: Backbone, head: HeadSpec) -> None:
-        super().__init__(module, entry, head)
-        self.pooling: Any = build_pooling(head.pool) if head.pool else None
+    def __init__(self, module: nn.Module, entry: Backbone, spec: NetworkSpec, num_classes: int | None = None) -> None:
+        super().__init__(module, entry, spec, num_classes)
+        self.pooling: Any = build_pooling(spec.pool) if spec.pool else None
         self.classifier: Any = None
-        if head.num_classes:
-            self.classifier = Head(
-                entry.dim, head.num_classes, head.linear_num, head.droprate, head.neck, head.classifier
-            )
+        if num_classes:
+            self.classifier = Head(entry.dim, num_classes, spec.linear_num, spec.droprate, spec.neck, spec.head)
         self.dim = self.metric_dim = self.classifier.dim if self.classifier else entry.dim
 
     def pooled(self, images: Tensor) -> Tensor:
@@ -113,8 +100,8 @@ class PlainNetwork(Network):
 class USAMNetwork(PlainNetwork):
     """A ResNet with attention after the stem and after the first stage, as published (`--usam`)."""
 
-    def __init__(self, module: nn.Module, entry: Backbone, head: HeadSpec) -> None:
-        super().__init__(module, entry, head)
+    def __init__(self, module: nn.Module, entry: Backbone, spec: NetworkSpec, num_classes: int | None = None) -> None:
+        super().__init__(module, entry, spec, num_classes)
         if not all(hasattr(module, name) for name in ("conv1", "bn1", "relu", "maxpool", "layer4")):
             raise UserError(
                 "--usam is for the ResNets of torchvision; elsewhere choose the place: --attention usam:STAGE"

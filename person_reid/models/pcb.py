@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from person_reid.basics import UserError
 from person_reid.models.backbone import Backbone
 from person_reid.models.heads import Head
-from person_reid.models.network import HeadSpec, Network, each
+from person_reid.models.network import Network, each
 from person_reid.models.pooling import build_pooling, pool_stripes
+from person_reid.models.spec import NetworkSpec
 
 STRIPES = 6
 WIDTH = 256  # of each head's bottleneck
@@ -27,16 +28,16 @@ class PCB(Network):
     pieces = parts = STRIPES
     metric_dim = WIDTH
 
-    def __init__(self, module: nn.Module, entry: Backbone, head: HeadSpec) -> None:
-        super().__init__(module, entry, head)
+    def __init__(self, module: nn.Module, entry: Backbone, spec: NetworkSpec, num_classes: int | None = None) -> None:
+        super().__init__(module, entry, spec, num_classes)
         if not entry.has_map:
             raise UserError("--PCB: this network has no feature map to cut into stripes; choose another --backbone.")
         self.dim = STRIPES * entry.dim
-        self.pooling = build_pooling(head.pool or "avg")
-        self.dropout = nn.Dropout(head.droprate)
-        if head.num_classes:
+        self.pooling = build_pooling(spec.pool or "avg")
+        self.dropout = nn.Dropout(spec.droprate)
+        if num_classes:
             for i in range(STRIPES):
-                classifier = Head(entry.dim, head.num_classes, WIDTH, head.droprate, classifier=head.classifier)
+                classifier = Head(entry.dim, num_classes, WIDTH, spec.droprate, classifier=spec.head)
                 self.add_module(f"classifier{i}", classifier)
 
     def stripes(self, images: Tensor) -> Tensor:

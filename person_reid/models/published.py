@@ -20,8 +20,9 @@ from person_reid.basics import UserError
 from person_reid.models import pcb
 from person_reid.models.backbone import Backbone
 from person_reid.models.heads import Head
-from person_reid.models.network import HeadSpec, Network, PlainNetwork, USAMNetwork
+from person_reid.models.network import Network, PlainNetwork, USAMNetwork
 from person_reid.models.registry import build_backbone, find_backbone
+from person_reid.models.spec import NetworkSpec
 
 
 class ClassBlock(Head):
@@ -54,7 +55,7 @@ class PublishedNetwork(PlainNetwork):
         weights: str = "imagenet", **settings: Any,
     ) -> None:  # fmt: skip
         module, entry = _build(backbone, weights, **settings)
-        super().__init__(module, entry, HeadSpec(None))
+        super().__init__(module, entry, NetworkSpec())
         self.circle = circle
         self.classifier = ClassBlock(self.dim, class_num, droprate, linear=linear_num, return_f=circle)
         self.num_classes, self.dim = class_num, self.classifier.dim
@@ -157,7 +158,7 @@ class PCB(pcb.PCB):
 
     def __init__(self, class_num: int, **weights: Any) -> None:
         module, entry = _build("resnet50", stride=1, size=pcb.PCB.size, **weights)
-        super().__init__(module, entry, HeadSpec(class_num))
+        super().__init__(module, entry, NetworkSpec(), class_num)
         self.part = self.parts
 
     def forward(self, images: Tensor) -> Any:
@@ -168,7 +169,7 @@ class PCB_test(pcb.PCB):
     """The pooled stripes of a PCB, whose `model.*` it shares, for testing: (B, 3, H, W) → (B, 2048, 6)."""
 
     def __init__(self, model: Network) -> None:
-        super().__init__(model.model, find_backbone("resnet50"), HeadSpec(None))
+        super().__init__(model.model, find_backbone("resnet50"), NetworkSpec())
         self.part = self.parts
         for layer in (self.model.layer4[0].conv2, self.model.layer4[0].downsample[0]):
             layer.stride = (1, 1)

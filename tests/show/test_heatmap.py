@@ -6,7 +6,8 @@ from torch import nn
 from person_reid.basics import UserError
 from person_reid.models.backbone import Backbone
 from person_reid.models.factory import create_model
-from person_reid.models.network import HeadSpec, PlainNetwork
+from person_reid.models.network import PlainNetwork
+from person_reid.models.spec import NetworkSpec
 from person_reid.show.activation import activations, feature_maps, on_grid, parts_of, stretched
 from person_reid.show.heatmap import heat_rows, overlay
 from person_reid.show.sheet import Tile
@@ -35,7 +36,7 @@ def test_the_heat_is_the_energy_of_the_map():
             return maps
 
     entry = Known("known", 2)
-    network = PlainNetwork(nn.Identity(), entry, HeadSpec(None))
+    network = PlainNetwork(nn.Identity(), entry, NetworkSpec())
     heat = activations(network, images_of((32, 16), 1))[""]
     assert heat.shape == (1, 32, 16) and heat.min() == 0 and heat.max() == 1
     cells = heat[0].reshape(4, 8, 2, 8).mean((1, 3))
@@ -118,7 +119,7 @@ def test_of_an_opaque_network_the_last_layer_with_positions_is_shown():
 
 def test_of_an_opaque_network_without_positions_there_is_none():
     entry = Backbone("", 3, own_feature=True, has_map=False)
-    network = PlainNetwork(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), entry, HeadSpec(None))
+    network = PlainNetwork(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), entry, NetworkSpec())
     with pytest.raises(UserError, match="no heat map"):
         feature_maps(network, normalised(images_of()))
 
