@@ -9,9 +9,11 @@ from matplotlib.ticker import MaxNLocator
 from person_reid.basics import UserError, printable, with_ending
 from person_reid.retrieval.metrics import Metrics
 from person_reid.retrieval.results import RESULT
-from person_reid.show.style import in_percent, panel, picture, shortened
+from person_reid.show.style import in_percent, panel, picture, shortened, text_width
 
-NAME, LETTER, LINE = 40, 0.09, 0.21  # characters of a run's name; inches of a letter and of a line of the legend
+NAME = 40  # characters of a run's name
+LINE, BESIDE = 0.21, 1.9  # inches: height of a line of the legend; what stands beside its words, with the axis
+LETTERS = 11  # size of the legend, in points
 
 
 def draw_cmc(runs: Mapping[str, Metrics], save: str | Path, ranks: int = 50, dark: bool = False) -> None:
@@ -24,19 +26,25 @@ def draw_cmc(runs: Mapping[str, Metrics], save: str | Path, ranks: int = 50, dar
     most = next(n for n in range(NAME, longest + 1) if len({shortened(name, n) for name in runs}) == len(runs))
     height = 4.6 + LINE * max(0, len(runs) - 6)
     legend = max(0.375, LINE * (len(runs) + 1) / (height - 1))  # its share of the height of the axes
-    with picture(save, 7 + LETTER * (most - NAME), height, dark) as figure:
+    labels = [
+        f"{shortened(printable(name), most)}: Rank@1 {100 * metrics.rank(1):.1f}, mAP {100 * metrics.mAP:.1f}"
+        for name, metrics in best_first
+    ]
+    width = max(7, BESIDE + max(text_width(label, LETTERS) for label in labels))
+    with picture(save, width, height, dark) as figure:
         axes = panel(figure.subplots(), "Cumulative matching characteristic", "Rank", "Queries answered")
-        for name, metrics in best_first:
+        for label, (_, metrics) in zip(labels, best_first, strict=True):
             shares = metrics.cmc[:ranks]
-            figures = f"Rank@1 {100 * metrics.rank(1):.1f}, mAP {100 * metrics.mAP:.1f}"
-            axes.plot(np.arange(1, len(shares) + 1), shares, label=f"{shortened(printable(name), most)}: {figures}")
+            axes.plot(np.arange(1, len(shares) + 1), shares, label=label)
         last = axes.dataLim.x1
         ticks = MaxNLocator(10, integer=True, steps=[1, 2, 5, 10]).tick_values(1, last)
         axes.set(xlim=(1, None), xticks=[1, *(tick for tick in ticks if 1 < tick <= last)])
         bottom = max(0, min(0.9, 1 - (1 - axes.dataLim.y0) / (1 - legend)))  # room for the legend below the curves
         axes.set_ylim(bottom, 1.005)
         in_percent(axes.yaxis)
-        for text in axes.legend(loc="lower right" if bottom else "best").get_texts():
+        words = axes.legend(loc="lower right" if bottom else "best", fontsize=LETTERS)
+        words.set_in_layout(False)  # it is within the axes; the layout would make room for it as for a label
+        for text in words.get_texts():
             text.set_parse_math(False)  # a name may contain dollars
 
 

@@ -111,17 +111,22 @@ def fitted(text: str, width: float, size: float, weight: str = "normal", lines: 
     width: of a line, in inches; size: of the letters, in points. A line ends after a space, _ or - if it can.
     """
     for most in range(max(len(text), 3), 2, -1):
-        broken = _broken(shortened(text, most), 72 * width / size, weight)
+        broken = _broken(shortened(text, most), width, size, weight)
         if len(broken) <= lines:
             return "\n".join(broken)
     return "…"
 
 
-def _broken(text: str, width: float, weight: str) -> list[str]:
-    """Break text into lines. width: as a share of the font's size."""
+def text_width(text: str, size: float, weight: str = "normal") -> float:
+    """Return the width of a line of text in inches. size: of the letters, in points."""
+    return sum(_width(letter, weight) for letter in text) * size / 72
+
+
+def _broken(text: str, width: float, size: float, weight: str) -> list[str]:
+    """Break text into lines, as for `fitted`."""
     lines, line = [], ""
     for letter in text:
-        if line and sum(_width(each, weight) for each in line + letter) > width:
+        if line and text_width(line + letter, size, weight) > width:
             end = max(line.rfind(mark) for mark in " _-") + 1
             end = end if end > len(line) / 2 else len(line)
             lines.append(line[:end])
