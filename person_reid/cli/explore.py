@@ -153,6 +153,8 @@ def parse(argv: list[str] | None) -> Namespace:
         raise UserError(f"--{given[0]}: a setting of re-ranking. Add --rerank, or leave it out.")
     if options.index and (options.result or options.label_errors):
         raise UserError("--index replaces --result and --label_errors: give one or the other.")
-    if (options.index or options.label_errors) and not options.result and (options.rerank or options.other):
-        raise UserError("--rerank and --other rank the gallery for queries. Name a result that has them: --result FILE")
+    of_queries = options.rerank or options.other or options.ignore_cameras
+    if (options.index or options.label_errors) and not options.result and of_queries:
+        words = "--rerank, --other and --ignore_cameras are about rankings of queries."
+        raise UserError(f"{words} Name a result that has queries: --result FILE")
     return options

@@ -101,6 +101,8 @@ def test_what_an_index_cannot_show_is_refused(look, tmp_path, monkeypatch):
         explore.main(["--index", index, *save])
     with pytest.raises(UserError, match="--index replaces --result"):
         explore.main(["--index", index, "--result", "result.mat"])
-    with pytest.raises(UserError, match="--rerank and --other rank the gallery for queries"):
+    with pytest.raises(UserError, match="are about rankings of queries"):
         explore.main(["--index", index, "--rerank"])
+    with pytest.raises(UserError, match="are about rankings of queries"):
+        explore.main(["--index", index, "--ignore_cameras"])
     assert not Path(tmp_path / "look").exists()
