@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.basics import UserError
-from person_reid.retrieval.similarity import Features, flaw, unit_rows
+from person_reid.basics import UserError, counted
+from person_reid.retrieval.similarity import Features, as_array, flaw, unit_rows
 
 log = logging.getLogger(__name__)
 SAME = 0.999  # least cosine between two features of one picture by one network
@@ -24,14 +24,14 @@ def checked(
     gallery cannot compare the features with its own, and if there is not one for each path.
     """
     what = "queries" if paths is None else "not added"
-    features = np.ascontiguousarray(features, "<f4")
+    features = np.ascontiguousarray(as_array(features, f"{place}: {what}"), "<f4")
     if features.ndim != 2:
         raise UserError(f"{place}: {what}: features of shape {features.shape}; expected (images, dimension).")
     if width not in (None, features.shape[1]):
         found = f"holds features of width {width}, not {features.shape[1]}"
         raise UserError(f"{place}: {found}: they are another network's.")
     if paths is not None and len(paths) != len(features):
-        raise UserError(f"{place}: not added: {len(features)} features of {len(paths)} paths; expected one of each.")
+        raise UserError(f"{place}: not added: {len(features)} features for {len(paths)} paths; expected one each.")
     if found := flaw(features, lambda i: f"query {i}" if paths is None else str(paths[i])):
         raise UserError(f"{place}: {what}: {found}. Check the network's weights; a box without an area has none.")
     return unit_rows(features)
@@ -46,9 +46,8 @@ def are_different(pair: Features) -> bool:
 def log_stripped(place: str | Path, count: int) -> None:
     """Remark that images lost their identity and track, if any did."""
     if count > 0:
-        log.warning(
-            "%s: %d files show another picture than before; their identity and track are dropped.", place, count
-        )
+        files = counted(count, "file")
+        log.warning("%s: another picture than before in %s; the old identity and track are dropped.", place, files)
 
 
 def state_of(path: str | Path) -> str:

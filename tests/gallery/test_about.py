@@ -60,7 +60,7 @@ def test_a_file_that_shows_another_picture_loses_its_person(index, caplog):
     index.add(PATHS[:3], -FEATURES[:3], {PATHS[2]: About("Anna")})
     found = [index.search(-FEATURES[i : i + 1], 1)[0][0].about for i in range(3)]
     assert found == [WHO[i]._replace(identity=name, track=None) for i, name in enumerate([None, None, "Anna"])]
-    assert "3 files show another picture than before; their identity and track are dropped" in caplog.text
+    assert "another picture than before in 3 files; the old identity and track are dropped" in caplog.text
 
 
 FILTERS = [

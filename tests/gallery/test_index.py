@@ -203,7 +203,7 @@ def test_mistakes_are_named(features, tmp_path):
 
 def test_an_addition_is_all_or_nothing(features, tmp_path):
     index = filled(tmp_path / "a.index", features, stop=10)
-    with pytest.raises(UserError, match=r"a\.index: not added: 5 features of 10 paths; expected one of each"):
+    with pytest.raises(UserError, match=r"a\.index: not added: 5 features for 10 paths; expected one each"):
         index.add(names(10, 20), features[10:15])
     with pytest.raises(sqlite3.IntegrityError):
         index.database.execute("INSERT INTO images (path, state, feature) VALUES (NULL, '', '')")
