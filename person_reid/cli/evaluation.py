@@ -80,8 +80,8 @@ def run_evaluation(
     quiet = world is not None and world.rank > 0
     if not quiet:
         if args.distance == "cosine" and not rescore and unit_rows(query.features) is not query.features:
-            words = "The features are not of unit length. These are cosines; --distance euclidean takes the distance."
-            log.info(words)
+            hint = "" if args.single_shot else "; --distance euclidean ranks by distance"
+            log.info("The features are not of unit length. These are cosines%s.", hint)
         print(f"{len(query)} queries, {len(gallery)} gallery images, {args.ap} average precision", file=sys.stderr)
     remarks = {
         "Euclidean distance": args.distance == "euclidean",
