@@ -90,7 +90,7 @@ def with_ending(path: str | Path, ending: str, *known: str) -> Path:
 def in_order(pool: Executor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int) -> Iterator[Result]:
     """Yield work(item) for each item, in order, while the pool already works on the next `ahead` items.
 
-    What has not begun when the caller stops is never done.
+    Items whose work has not begun when the caller stops are dropped.
     """
     left = iter(items)
     running = deque(pool.submit(work, item) for item in islice(left, ahead))

@@ -124,7 +124,8 @@ class Embedder:
         images: paths, PIL images and uint8 arrays (H, W, 3), in any mixture; no images give (0, D).
         bgr: the arrays have OpenCV's channel order.
 
-        Raises UserError if an image is of another kind, naming all files that cannot be read, and as `features` does.
+        Raises UserError if an image is of another kind, if files cannot be read, all of which it names, and as
+        `features` does.
         """
         single = isinstance(images, str | Path | Image.Image) or getattr(images, "ndim", 4) == 3
         if single or not np.iterable(images):
@@ -194,8 +195,8 @@ class Embedder:
         if len(bad):
             raise UserError(
                 f"Embedder: {len(bad)} of {len(features)} features are NaN or infinite, the first is index {bad[0]}. "
-                "Either the weights are, as after a training that diverged: take others; or half precision overflows: "
-                "compute in float32."
+                "Either the weights are, too, because the training diverged: use other weights. Or half precision "
+                "overflowed: compute in float32."
             )
         return features
 
