@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import re
+import secrets
 import shlex
 import shutil
 import tempfile
@@ -109,8 +110,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; move it to `path` once it is written and on the disk.
 
     A reader of `path` finds the complete old file or the complete new one, even after a crash, on a full disk, or if
-    several processes write it at once. A later attempt removes what a killed process left behind. A link stays, and
-    what it leads to is replaced; devices and pipes are written to.
+    several processes or threads write it at once. A later attempt removes what a killed process left behind. A link
+    stays, and what it leads to is replaced; devices and pipes are written to.
 
     Raises OSError, naming `path`, if the disk is full or the folder cannot be written to.
     """
@@ -119,7 +120,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         yield path
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    own = secrets.token_hex(4)  # threads share the number of their process, and containers have the same ones
+    temporary = path.with_name(f".{path.name}.{own}.partial")
     remove_abandoned(path.parent.glob(f".{glob.escape(path.name)}.*.partial"))
     try:
         yield temporary

@@ -55,6 +55,15 @@ def test_what_a_killed_process_left_behind_is_removed_but_not_what_another_write
     assert sorted(tmp_path.iterdir()) == [busy, tmp_path / "file.txt"]
 
 
+def test_two_may_write_one_file_at_once(tmp_path):
+    with atomic_write(tmp_path / "file.txt") as first:
+        first.write_text("first")
+        with atomic_write(tmp_path / "file.txt") as second:
+            second.write_text("second")
+        assert (tmp_path / "file.txt").read_text() == "second"
+    assert (tmp_path / "file.txt").read_text() == "first"
+
+
 @pytest.mark.parametrize(
     ("error", "status", "message"),
     [
