@@ -122,7 +122,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     own = secrets.token_hex(4)  # threads share the number of their process, and containers have the same ones
     temporary = path.with_name(f".{path.name}.{own}.partial")
-    remove_abandoned(path.parent.glob(f".{glob.escape(path.name)}.*.partial"))
+    remove_abandoned(path.parent.glob(f".{glob.escape(path.name)}.{8 * '[0-9a-f]'}.partial"))
     try:
         yield temporary
         with temporary.open("rb+") as file:

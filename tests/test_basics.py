@@ -45,14 +45,16 @@ def test_a_full_disk_names_the_file(tmp_path):
 
 
 def test_what_a_killed_process_left_behind_is_removed_but_not_what_another_writes(tmp_path):
-    abandoned, busy = (tmp_path / f".file.txt.{number}.partial" for number in (1, 2))
-    for partial in (abandoned, busy):
+    names = ".file.txt.0000000a.partial", ".file.txt.0000000b.partial", ".file.txt.gz.0000000c.partial"
+    abandoned, busy, another = (tmp_path / name for name in names)
+    for partial in (abandoned, busy, another):
         partial.write_text("half of a longer text")
-    os.utime(abandoned, (0, 0))
+    for old in (abandoned, another):
+        os.utime(old, (0, 0))
     with atomic_write(tmp_path / "file.txt") as temporary:
         temporary.write_text("whole")
     assert (tmp_path / "file.txt").read_text() == "whole"
-    assert sorted(tmp_path.iterdir()) == [busy, tmp_path / "file.txt"]
+    assert sorted(tmp_path.iterdir()) == [busy, another, tmp_path / "file.txt"]
 
 
 def test_two_may_write_one_file_at_once(tmp_path):

@@ -23,7 +23,7 @@ from person_reid.cli.values import finite_number, some_path, some_text, whole_nu
 WIDEST = 120  # columns of the help, at most
 FEW = 5  # flags that the usage line may name; more would hide the rest of the line
 METAVARS = {"int": "N", "float": "X", "Path": "FILE", "picture_file": "FILE"}  # placeholders for values, by type
-SCRIPT = re.compile(r"python (?:tools/)?(\w+)\.py\b")  # a script, as all pages name it
+SCRIPT = re.compile(r"(?:python |tools/|python tools/)(\w+)\.py\b")  # a script, as all pages name it
 COMMAND = re.compile(r"\s*(?:\w+=\S+ +)*(?:python|bash|torchrun) ")
 
 

@@ -37,6 +37,12 @@ def checked(
     return unit_rows(features)
 
 
+def check_count(k: int) -> None:
+    """Raise UserError for a number of answers that is not positive."""
+    if k < 1:
+        raise UserError(f"k {k}: expected 1 or more.")
+
+
 def are_different(pair: Features) -> bool:
     """Return whether two features (2, D) of one network are those of different pictures."""
     first, second = unit_rows(pair)

@@ -18,8 +18,8 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.basics import UserError
 from person_reid.gallery.about import EVERYTHING, UNKNOWN, About, Filter
+from person_reid.gallery.checks import check_count
 from person_reid.gallery.index_file import IndexFile
 from person_reid.gallery.inverted_lists import InvertedLists, delete_lists, faiss_is_installed
 from person_reid.retrieval.neighbours import nearest_of_chunks
@@ -72,8 +72,7 @@ class SearchIndex(IndexFile):
         exact: compare with all images, however many there are. among: search only these. Raises UserError if k is not
         positive, and for queries that the index cannot compare with its features.
         """
-        if k < 1:
-            raise UserError(f"k {k}: expected 1 or more.")
+        check_count(k)
         queries = self._checked(queries)
         exact = exact or not faiss_is_installed() or not self._is_large()
         if exact:

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from person_reid.basics import UserError
 from person_reid.gallery.about import EVERYTHING, UNKNOWN, About, Filter, stored
-from person_reid.gallery.checks import are_different, checked, log_stripped, state_of
+from person_reid.gallery.checks import are_different, check_count, checked, log_stripped, state_of
 from person_reid.gallery.index import Found
 from person_reid.retrieval.similarity import Features
 
@@ -146,6 +146,7 @@ class MilvusGallery:
 
     def search(self, queries: npt.NDArray[Any], k: int, *, among: Filter = EVERYTHING) -> list[list[Found]]:
         """Return, for each of the queries (Q, D), at most k Found: the most similar images, nearest first."""
+        check_count(k)
         queries = checked(queries, self._width(), self.path)
         answers: list[list[Found]] = []
         for start in range(0, len(queries), CHUNK):

@@ -31,7 +31,8 @@ def test_only_batches_that_mix_cameras_know_them():
         flags = ["--sampler", name, "--batchsize", "8", "--instances", "2", "--weights", "none"]
         sampler = build_sampler(train_spec(parse_train(flags)), split, World())
         expected = PKSampler(split.targets, 8, 2, 0, cameras)
-        assert all(map(torch.equal, sampler.batches(0), expected.batches(0)))
+        for batch, wanted in zip(sampler.batches(0), expected.batches(0), strict=True):
+            assert torch.equal(batch, wanted)
 
 
 def test_a_loss_that_is_not_finite_names_the_batch():
