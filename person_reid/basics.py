@@ -150,7 +150,8 @@ def whole_folder(path: str | Path, mark: str) -> Iterator[Path]:
     mark: a file that only such folders hold, and that lists the others; `path` is replaced only if it has one and no
         further files, or is empty.
 
-    Raises UserError, before anything is written, if `path` is another folder or a file.
+    Raises UserError, before anything is written, if `path` is another folder or a file, and OSError, naming `path`, on
+    a full disk. Two processes must not write one folder at once.
     """
     place = Path(path).resolve()
     temporary, older = (place.with_name(f".{place.name}.{what}") for what in ("partial", "older"))
@@ -166,6 +167,8 @@ def whole_folder(path: str | Path, mark: str) -> Iterator[Path]:
         if place.exists():
             place.rename(older)
         temporary.rename(place)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), error.filename or str(path)) from error
     finally:
         if older.exists() and not place.exists():
             older.rename(place)

@@ -184,6 +184,12 @@ def test_what_has_not_begun_is_not_done_once_the_caller_stops():
     assert len(begun) < 10
 
 
+def test_a_full_disk_names_the_folder(tmp_path):
+    with pytest.raises(OSError, match="No space left") as error, whole_folder(tmp_path / "look", ".mark"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert error.value.filename == str(tmp_path / "look") and not list(tmp_path.iterdir())
+
+
 def test_a_folder_outlasts_a_kill_between_the_two_renames(tmp_path):
     with whole_folder(tmp_path / "look", ".mark") as folder:
         (folder / "page.html").write_text("old")
@@ -200,7 +206,7 @@ def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(tmp_path, monkey
 
     def refused(self, target):
         if self.name == ".look.partial":
-            raise PermissionError
+            raise PermissionError(errno.EACCES, "in use")
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", refused)
