@@ -5,7 +5,7 @@
     python benchmarks/accuracy.py --weights osnet_x0_25_msmt17.pth --compile --total_epoch 20
 
 The usual way is benchmarks/usual.py: ImageFolder, a DataLoader with two workers, float32, channels first. The suite is
-train.py, in float32, in bfloat16 (unless the processor would have to imitate it) and, on request, compiled. Unknown
+train.py, in float32, in bfloat16 (unless the processor would have to emulate it) and, on request, compiled. Unknown
 flags are passed to all of them, after the recipe. Every finished run adds a line to --results; runs listed there are
 not repeated.
 """
@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.ablation import read_results
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
-from person_reid.device import imitates, select_device
+from person_reid.device import emulates, select_device
 from person_reid.progress import progress
 from person_reid.reproduce.scripts import append_record, call
 
@@ -48,7 +48,7 @@ def main(argv=None):
     import torch  # only now: cli decides how its threads wait
 
     left_out = set() if options.compile else {"--compile"}
-    if imitates(select_device(), torch.bfloat16):
+    if emulates(select_device(), torch.bfloat16):
         left_out.add("--bf16")  # it would be trained in float32
     ways = {name: way for name, way in WAYS.items() if left_out.isdisjoint(way[1])}
     words = [*RECIPE.split(), *train_flags]

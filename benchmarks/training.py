@@ -7,7 +7,7 @@
     python benchmarks/training.py --data_dir ../Market/pytorch --processes 2
 
 The usual loop is benchmarks/usual.py (ImageFolder, DataLoader, float32, channels first), with two workers and with one
-for each core. The suite is its Trainer in float32, in bfloat16 (unless the processor would have to imitate it) and, on
+for each core. The suite is its Trainer in float32, in bfloat16 (unless the processor would have to emulate it) and, on
 request, compiled, with PyTorch's layers for fused ones, with large blocks of memory given back to the kernel, with the
 channels of zeros that an OSNet of --weights may have, or with the batch divided among --processes as in train_DDP.py.
 Each variant runs --rounds times in its own process, one after the other; the median counts. Prints rows of a Markdown
@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.measure import apart, machine, peak_gigabytes
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
-from person_reid.device import imitates, select_device
+from person_reid.device import emulates, select_device
 
 WARM_UP = 5  # steps that do not count
 
@@ -47,13 +47,13 @@ def main(argv=None):
     parser.add_argument("--give_back", action="store_true", help="also the suite without device.keep_memory")
     parser.add_argument("--unfused", action="store_true", help="also the suite with PyTorch's layers for fused ones")
     parser.add_argument("--zeros", action="store_true", help="also the suite with channels of zeros of --weights")
-    parser.add_argument("--imitate", action="store_true", help="also bfloat16 on a processor that has to imitate it")
+    parser.add_argument("--emulate", action="store_true", help="also bfloat16 on a processor that has to emulate it")
     parser.add_argument("--processes", type=int, help="also the suite in this many processes that share each batch")
     options = parser.parse_args(argv)
     import torch  # only now: cli decides how its threads wait
 
     suite: dict[str, list[str]] = {"suite, float32": []}
-    lacking = imitates(select_device(options.gpu_ids), torch.bfloat16)
+    lacking = emulates(select_device(options.gpu_ids), torch.bfloat16)
     if not lacking:
         suite["suite, bfloat16"] = ["--bf16"]
     if options.compile:
@@ -66,8 +66,8 @@ def main(argv=None):
         variants |= {f"{name}, not fused": (unfused_loop, flags) for name, flags in suite.items()}
     if options.zeros:
         variants |= {f"{name}, with channels of zeros": (whole_loop, flags) for name, flags in suite.items()}
-    if options.imitate and lacking:
-        variants["suite, bfloat16, imitated"] = (imitating_loop, ["--bf16"])
+    if options.emulate and lacking:
+        variants["suite, bfloat16, emulated"] = (emulating_loop, ["--bf16"])
     if options.processes:
         variants |= {f"{name}, {options.processes} processes": (shared_loop, flags) for name, flags in suite.items()}
     measured: dict[str, list] = {name: [] for name in variants}
@@ -115,7 +115,7 @@ def without(function, instead, options, flags):
 forgetful_loop = partial(without, "device.keep_memory", None)  # the C library gives large blocks back to the kernel
 unfused_loop = partial(without, "training.trainer.fuse", False)  # PyTorch's layers where it would fuse them
 whole_loop = partial(without, "training.run.prune", 0)  # the network keeps channels of zeros
-imitating_loop = partial(without, "device.imitates", False)  # bfloat16 on a processor without instructions for it
+emulating_loop = partial(without, "device.emulates", False)  # bfloat16 on a processor without instructions for it
 
 
 def launched_loop(options, flags):

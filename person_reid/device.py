@@ -123,15 +123,15 @@ def computed_in(device: torch.device, dtype: torch.dtype | None) -> torch.dtype 
     PyTorch emulates a type that a processor lacks, and takes ten times as long as in float32, which replaces it. The
     first time, the log says so.
     """
-    if dtype is None or not imitates(device, dtype):
+    if dtype is None or not emulates(device, dtype):
         return dtype
     _tell_of_float32(dtype)
     return None
 
 
 @cache
-def imitates(device: torch.device, dtype: torch.dtype) -> bool:
-    """Return whether PyTorch has to imitate torch.float16 or torch.bfloat16 on a device; only processors lack types."""
+def emulates(device: torch.device, dtype: torch.dtype) -> bool:
+    """Return whether PyTorch has to emulate torch.float16 or torch.bfloat16 on a device; only processors lack types."""
     import torch
 
     if device.type != "cpu":

@@ -57,5 +57,5 @@ def real_people():
 
 @pytest.fixture
 def half_precision(monkeypatch):
-    """PyTorch computes in float16 and bfloat16, although this processor may have to imitate them."""
-    monkeypatch.setattr("person_reid.device.imitates", lambda device, dtype: False)
+    """PyTorch computes in float16 and bfloat16, although this processor may have to emulate them."""
+    monkeypatch.setattr("person_reid.device.emulates", lambda device, dtype: False)

@@ -128,10 +128,10 @@ def test_a_busy_machine_is_mentioned_but_the_number_of_threads_stays(monkeypatch
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("computes", [True, False])
-def test_a_type_that_the_processor_lacks_is_not_imitated(dtype, computes, monkeypatch, caplog):
+def test_a_type_that_the_processor_lacks_is_not_emulated(dtype, computes, monkeypatch, caplog):
     name = {torch.float16: "fp16", torch.bfloat16: "bf16"}[dtype]
     monkeypatch.setattr(torch.ops.mkldnn, f"_is_mkldnn_{name}_supported", lambda: computes)
-    monkeypatch.setattr(device, "imitates", device.imitates.__wrapped__)  # what it returned before does not count
+    monkeypatch.setattr(device, "emulates", device.emulates.__wrapped__)  # what it returned before does not count
     monkeypatch.setattr(device, "_tell_of_float32", cache(device._tell_of_float32.__wrapped__))
     for _ in range(2):
         with autocast(torch.device("cpu"), dtype):

@@ -15,7 +15,7 @@ from person_reid.data.datasets import DATA_SETS
 from person_reid.data.layout import read_split
 from person_reid.data.readers import GALLERY, QUERY, TRAIN
 from person_reid.data.recognise import find_data_set
-from person_reid.device import imitates, select_device
+from person_reid.device import emulates, select_device
 from person_reid.reproduce.recipe import Recipe, is_of
 from person_reid.reproduce.scripts import call, read_records
 from person_reid.retrieval.metrics import AVERAGE_PRECISIONS
@@ -180,5 +180,5 @@ def describe_device(gpu_ids: str, dtype: torch.dtype | None = None) -> str:
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     threads = torch.get_num_threads()
     model = models[0] if models else platform.processor() or platform.machine()
-    instead = ", in float32" if dtype and imitates(device, dtype) else ""
+    instead = ", in float32" if dtype and emulates(device, dtype) else ""
     return f"{model}, {threads} {'threads' if threads > 1 else 'thread'}{instead}"

@@ -16,7 +16,7 @@ import scipy.io
 import torch
 from PIL import Image
 
-from person_reid.device import imitates
+from person_reid.device import emulates
 from person_reid.models.factory import create_model
 from tests.support import ROOT
 from tests.support.runs import equal_weights, log, weights
@@ -96,7 +96,7 @@ def test_demo_draws_a_ranking(copy):
 def test_options_of_test_change_the_features(copy, people):
     plain = scipy.io.loadmat(copy / "pytorch_result.mat")["query_f"]
     changes = [["--ms", "1,1.21"], ["--no_flip"], ["--height", "48"]]
-    if not imitates(torch.device("cpu"), torch.bfloat16):
+    if not emulates(torch.device("cpu"), torch.bfloat16):
         changes.append(["--bf16"])
     for number, flags in enumerate(changes):
         run("test", "--name", "small", "--test_dir", people, "--result", f"{number}.mat", *flags, cwd=copy)

@@ -197,8 +197,8 @@ class TestPrecision:
         expected = embedder(place, "openvino", dtype=torch.bfloat16).features(bank)
         np.testing.assert_array_equal(found, expected)
 
-    def test_float32_takes_the_place_of_what_pytorch_would_imitate(self, place, bank, remarks, monkeypatch):
-        monkeypatch.setattr("person_reid.device.imitates", lambda device, dtype: True)
+    def test_float32_takes_the_place_of_what_pytorch_would_emulate(self, place, bank, remarks, monkeypatch):
+        monkeypatch.setattr("person_reid.device.emulates", lambda device, dtype: True)
         found = embedder(place, "auto", dtype=torch.bfloat16).features(bank)
         assert "Features by openvino" in remarks.text and "in bfloat16" not in remarks.text
         np.testing.assert_array_equal(found, embedder(place, "openvino").features(bank))

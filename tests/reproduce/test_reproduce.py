@@ -299,8 +299,8 @@ def test_a_broken_line_of_a_results_file_is_named(tmp_path):
 
 def test_a_record_says_that_float32_took_the_place_of_a_type_that_the_processor_lacks(monkeypatch):
     usual = runs.describe_device("-1")
-    monkeypatch.setattr(runs, "imitates", lambda device, dtype: True)
+    monkeypatch.setattr(runs, "emulates", lambda device, dtype: True)
     assert runs.describe_device("-1", torch.bfloat16) == f"{usual}, in float32"
     assert runs.describe_device("-1", None) == usual
-    monkeypatch.setattr(runs, "imitates", lambda device, dtype: False)
+    monkeypatch.setattr(runs, "emulates", lambda device, dtype: False)
     assert runs.describe_device("-1", torch.bfloat16) == usual
