@@ -70,18 +70,15 @@ class CameraNorm:
         cameras = np.asarray(cameras)
         self.scale = scale
         self.all = self._statistics(features)
-        self.own: dict[int, Features] = {}
-        groups = {camera: features[cameras == camera] for camera in np.unique(cameras).tolist()}
-        sizes = np.array([len(group) for group in groups.values()])
-        means = np.stack([group.mean(axis=0) for group in groups.values()])
-        apart = float(sizes @ np.square(means - self.all[0]).sum(axis=1))
-        total = float(np.square(features - self.all[0]).sum())
-        freedom, spread = len(features) - len(groups), len(features) - np.square(sizes).sum() / len(features)
+        names, sizes = np.unique(cameras, return_counts=True)
+        own = np.stack([self._statistics(features[cameras == name]) for name in names])  # (C, 2, D)
+        apart = float(sizes @ np.square(own[:, 0] - self.all[0]).sum(axis=1))
+        total = float(len(features) * features.var(axis=0).sum())
+        freedom, spread = len(features) - len(names), len(features) - np.square(sizes).sum() / len(features)
         within = (total - apart) / max(freedom, 1)
-        between = max(0.0, apart - (len(groups) - 1) * within) / max(spread, 1) if freedom else 0.0
-        for camera, images in groups.items():
-            share = np.float32(len(images) * between / max(len(images) * between + within, TINY))
-            self.own[camera] = share * self._statistics(images) + (1 - share) * self.all
+        between = max(0.0, apart - (len(names) - 1) * within) / max(spread, 1) if freedom else 0.0
+        share = (sizes * between / np.maximum(sizes * between + within, TINY)).astype(np.float32)[:, None, None]
+        self.own = dict(zip(names.tolist(), share * own + (1 - share) * self.all, strict=True))
 
     def _statistics(self, features: Features) -> Features:
         """Return mean and deviation of each dimension, (2, D) float32."""
