@@ -158,6 +158,18 @@ def test_start_from_a_run_and_unknown_cameras(people, room):
     assert "not of the form" in refused("adapt", "--data_dir", folder, *START, *SMALL, "--report_labels", cwd=room)
 
 
+def test_a_run_brings_its_size_and_its_layers(room, monkeypatch):
+    monkeypatch.chdir(room)
+    options = adapt.parse(["--data_dir", "x", "--from", "whole"])
+    assert (options.height, options.width, options.backbone) == (32, 16, "test_resnet")
+
+
+def test_the_start_may_be_in_a_configuration(tmp_path):
+    (tmp_path / "a.yaml").write_text("backbone: test_resnet\nweights: none\nheight: 64\n")
+    options = adapt.parse(["--data_dir", "x", "--config", str(tmp_path / "a.yaml")])
+    assert (options.backbone, options.weights, options.height) == ("test_resnet", "none", 64)
+
+
 def test_a_start_that_is_better_is_kept(people, tmp_path, monkeypatch):
     """Neighbours that have nothing to do with the first ones: the result is judged worse, and the run is its start."""
     monkeypatch.setattr("person_reid.training.adaptation.overlap", lambda first, now: LEAST_KEPT - 0.01)

@@ -68,6 +68,11 @@ def test_mistakes_are_named_before_anything_is_written(folder, flags, message):
     assert list(folder.iterdir()) == []
 
 
+def test_an_ending_in_capitals_is_the_same():
+    options = export.parse([*NETWORK, "--output", "NET.PT2"])
+    assert export.chosen_format(options) == ("export", options.output)
+
+
 def test_the_weight_file_itself_is_not_replaced(folder):
     torch.save(create_model("test_resnet", None, weights="none").model.state_dict(), "test_resnet.pt")
     before = (folder / "test_resnet.pt").read_bytes()

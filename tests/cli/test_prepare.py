@@ -10,6 +10,7 @@ import pytest
 
 import prepare
 from person_reid.basics import UserError
+from person_reid.cli.prepare import parse_arguments
 from person_reid.data.layout import read_split
 from person_reid.data.prepare import RECORD
 from person_reid.synthetic.dataset import draw_data_set
@@ -65,6 +66,11 @@ def test_synthetic_people(tmp_path, capsys):
     assert "kept" in capsys.readouterr().out
     record = json.loads((tmp_path / "pytorch" / RECORD).read_text())
     assert record["source"] == ".." and len(record["files"]) > 12
+
+
+def test_a_seed_is_that_of_the_people_who_are_drawn():
+    options = parse_arguments(["--synthetic", "--seed", "7"])
+    assert options.drawing == {"seed": 7} and options.reading == {}
 
 
 def test_mistake_is_one_line_and_a_status(tmp_path):

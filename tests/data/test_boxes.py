@@ -115,6 +115,11 @@ def test_erased_boxes_are_whole_pixels_inside_and_within_their_ranges():
     assert 0.28 < aspect.min() < 0.35 and 3.2 < aspect.max() < 3.45
 
 
+def test_an_image_in_which_no_box_fits_stays_whole():
+    _, _, heights, widths = draw_boxes(100, 40, 1, 1.0, generator(), "cpu")
+    assert not (heights * widths).any()
+
+
 @pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
 def test_rate_of_erasing(probability):
     heights = draw_boxes(5000, 64, 32, probability, generator(), "cpu")[2]

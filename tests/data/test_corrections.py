@@ -56,6 +56,14 @@ def test_what_is_accepted_is_applied_beside_the_layout(layout, capsys):
     assert moved not in names(out / "train_all")
 
 
+def test_the_layout_may_be_the_folder_one_is_in(layout, monkeypatch):
+    (layout.parent / "list.csv").write_text(HEAD + FIRST + "move,7,0.9,yes\n")
+    monkeypatch.chdir(layout)
+    before = state(layout)
+    prepare.main(["--data_dir", ".", "--corrections", "../list.csv"])
+    assert state(layout) == before and (layout.parent / "pytorch_corrected" / "train_all").is_dir()
+
+
 def test_what_is_said_of_a_person_in_the_gallery_holds_for_the_queries(layout):
     """Of all images, or of those by a camera; a query that is junk is asked no more, in the gallery it stays."""
     gallery, query, multi = (read_split(layout, split) for split in ("gallery", "query", "multi-query"))

@@ -26,7 +26,7 @@ def folder(tmp_path):
                 for person in range(people):
                     for number in range(10):
                         name = f"#refs#/{kind}{pair}_{person}_{number}"
-                        picture = file.create_dataset(name, data=picture_of(pair, person + 1, number + 1))
+                        picture = file.create_dataset(name, data=picture_of(pair, person + 1, number + 1, kind))
                         cell[number, person] = picture.ref
                 pairs.append(cell.ref)
             file.create_dataset(kind, (1, 2), dtype=reference)[0] = pairs
@@ -45,11 +45,11 @@ def folder(tmp_path):
     return tmp_path
 
 
-def picture_of(pair, person, number):
+def picture_of(pair, person, number, kind):
     """As HDF5 holds it, (3, width, height); every fifth cell is empty as MATLAB writes one."""
     if number % 5 == 0:
         return np.zeros(2, np.uint64)
-    return np.arange(3 * 4 * 6, dtype=np.uint8).reshape(3, 4, 6) + 10 * pair + person + number
+    return np.arange(3 * 4 * 6, dtype=np.uint8).reshape(3, 4, 6) + 10 * pair + person + number + len(kind)
 
 
 @pytest.mark.parametrize("kind", ["detected", "labeled"])
@@ -67,7 +67,7 @@ def test_new_protocol(folder, kind):
     for split, files in expected.items():
         assert names(folder / "out" / split) == files
     written = np.asarray(Image.open(folder / "out" / "gallery" / expected["gallery"][0]))
-    assert (written == picture_of(1, 2, 6).T).all() and written.shape == (6, 4, 3)
+    assert (written == picture_of(1, 2, 6, kind).T).all() and written.shape == (6, 4, 3)
     made = state(folder)
     assert lay_out(data_set, folder, folder / "out") == {"kept": 9}
     assert state(folder) == made
@@ -87,6 +87,21 @@ def test_original_protocol(folder):
     assert splits["gallery"] == splits["query"]
     with pytest.raises(UserError, match="test sets 0 to 19"):
         read("cuhk03_original_detected", folder, seed=20)
+
+
+def test_the_file_may_lie_where_the_release_unpacks_it(folder):
+    (folder / "cuhk03_release").mkdir()
+    (folder / "cuhk-03.mat").rename(folder / "cuhk03_release" / "cuhk-03.mat")
+    assert len(read("cuhk03_original_detected", folder)["query"]) == 8
+
+
+def test_a_split_that_is_missing_or_of_other_images_is_named(folder, monkeypatch):
+    monkeypatch.setattr("person_reid.data.cuhk03.read_images", lambda *_: [])
+    with pytest.raises(UserError, match=r"lists 5 images that are not in cuhk-03\.mat, such as 1_001_1_01\.png"):
+        read("cuhk03_detected", folder)
+    (folder / "cuhk03_new_protocol_config_detected.mat").unlink()
+    with pytest.raises(UserError, match=r"detected\.mat: no such file\. It is in evaluation/data/CUHK03"):
+        read("cuhk03_detected", folder)
 
 
 def test_without_h5py_or_with_half_a_download(folder, monkeypatch):

@@ -1,5 +1,6 @@
 """person_reid/data/datasets.py: which data set is meant, where it lies, and what is said where there is none."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -36,11 +37,23 @@ def test_default_locations(download, tmp_path, monkeypatch):
         find_data_set()
     for text in ("../Market-1501-v15.09.15", "../DukeMTMC-reID", "gdown", "--data_dir", "--synthetic"):
         assert text in str(error.value)
+    for folder in ("query", "bounding_box_test"):  # Duke's names where Market-1501 is looked for
+        write_image(tmp_path / "Market" / folder / "0001_c2_f0046182.jpg")
+    with pytest.raises(UserError, match="no data set found"):
+        find_data_set()
+    shutil.rmtree(tmp_path / "Market")
     download.rename(tmp_path / "Market-1501-v15.09.15")
     (tmp_path / "Market").mkdir()  # as the layout makes it
     assert find_data_set() == (MARKET, Path("../Market-1501-v15.09.15"))
     with pytest.raises(UserError, match="gdown 1jj"):
         find_data_set(dataset="duke")
+
+
+def test_a_data_set_is_recognised_from_the_folder_one_is_in(tmp_path, monkeypatch):
+    for folder in ("bounding_box_train", "query", "bounding_box_test"):
+        write_image(tmp_path / "labeled" / folder / "0001_c1_1.png")
+    monkeypatch.chdir(tmp_path / "labeled")
+    assert find_data_set(".")[0] is DATA_SETS["cuhk03_labeled"]
 
 
 def test_wrong_folder_says_what_was_found(download, tmp_path):

@@ -7,9 +7,11 @@ from torchvision.datasets import ImageFolder
 
 from person_reid.basics import UserError
 from person_reid.data.layout import (
+    check_test_sets,
     found_in,
     join_splits,
     list_images,
+    next_command,
     parse_name,
     parse_names,
     read_split,
@@ -44,7 +46,10 @@ def test_identity_and_camera_of_published_names(name, expected):
     assert parse_name(name) == expected
 
 
-@pytest.mark.parametrize("name", ["person.jpg", "0001.jpg", "c1_0001.jpg", "-2_c1.jpg", "0001_cs1.jpg", "٣_c1.jpg", ""])
+@pytest.mark.parametrize(
+    "name",
+    ["person.jpg", "0001.jpg", "c1_0001.jpg", "-2_c1.jpg", "0001_cs1.jpg", "٣_c1.jpg", f"1_c{10**18}.jpg", ""],
+)
 def test_other_names_are_refused_with_the_pattern(name):
     with pytest.raises(UserError) as error:
         parse_name(name)
@@ -111,13 +116,13 @@ def test_hidden_files_and_folders_other_files_and_empty_folders_are_ignored(tmp_
 
 
 def test_training_names_may_say_nothing(tmp_path):
-    for name in ["0007/img1.jpg", "0007/0007_c3s1_0.jpg", "person b/img2.jpg"]:
+    for name in ["0007/img1.jpg", "0007/0007_c3s1_0.jpg", "person b/img2.jpg", "-1/img3.jpg"]:
         touch(tmp_path / "train" / name)
     split = read_split(tmp_path, "train", cameras_required=False)
-    assert split.labels.tolist() == [7, 7, 1]
-    assert split.cameras.tolist() == [3, -1, -1]
-    assert split.targets.tolist() == [0, 0, 1]
-    with pytest.raises(UserError, match="2 name"):
+    assert split.labels.tolist() == [-1, 7, 7, 2]
+    assert split.cameras.tolist() == [-1, 3, -1, -1]
+    assert split.targets.tolist() == [0, 1, 1, 2]
+    with pytest.raises(UserError, match="3 name"):
         read_split(tmp_path, "train")
 
 
@@ -135,14 +140,27 @@ def test_folder_above_is_recognised(tmp_path):
         read_split(tmp_path, "gallery")
 
 
-def test_download_not_yet_laid_out_is_recognised(tmp_path):
-    touch(tmp_path / "bounding_box_train" / "0002_c1s1_0.jpg")
+@pytest.mark.parametrize("part", ["bounding_box_train", "bounding_box_test"])
+def test_download_not_yet_laid_out_is_recognised(tmp_path, part):
+    touch(tmp_path / part / "0002_c1s1_0.jpg")
     touch(tmp_path / "query" / "0001_c1s1_0.jpg")
     for split in ("train", "query"):
         with pytest.raises(UserError) as error:
             read_split(tmp_path, split)
         assert f"python prepare.py --data_dir {tmp_path}" in str(error.value)
         assert str(tmp_path / "pytorch") in str(error.value)
+
+
+def test_a_layout_to_test_on_has_nothing_to_train_on(tmp_path):
+    for split in ("query", "gallery"):
+        touch(tmp_path / split / "0001" / "0001_c1s1_0.jpg")
+    assert next_command(tmp_path) == f"python test.py --name NAME --test_dir {tmp_path}"
+    with pytest.raises(UserError, match=r"has nothing to train on.*python test\.py --name NAME --test_dir"):
+        read_split(tmp_path, "train_all")
+    check_test_sets([tmp_path])
+    (tmp_path / "gallery").rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="gallery: no such folder"):
+        check_test_sets([tmp_path])
 
 
 @pytest.mark.parametrize("content", ["nothing", "flat", "no images"])

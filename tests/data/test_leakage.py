@@ -64,9 +64,12 @@ def test_nothing_in_common(layout, capsys):
 def test_people_and_images_in_both_are_listed(layout, capsys):
     place = layout / "gallery" / "0003"
     place.mkdir()
-    shutil.copy(layout / "train_all" / "0003" / "0003_c1s1_0.png", place / "0003_c1s1_000.png")
+    for name in ("0003_c1s1_000.png", "0003_c1s1_001.png"):  # the first is named
+        shutil.copy(layout / "train_all" / "0003" / "0003_c1s1_0.png", place / name)
     save(draw(51), layout / "gallery" / "0000" / "0000_c2s1_9.jpg", quality=40)
     save(draw(51), layout / "train_all" / "0000" / "0000_c2s1_9.bmp")  # a distractor is nobody in particular
+    for number, split in enumerate(("train_all", "gallery")):  # nor is junk
+        save(draw(900 + number), layout / split / "-1" / f"-1_c1s1_{number}.png")
     found = find_leakage(layout)
     assert found.identities == [3]
     assert [(one.name, other.name) for one, other in found.same] == [("0003_c1s1_0.png", "0003_c1s1_000.png")]
@@ -88,7 +91,8 @@ def test_people_and_images_in_both_are_listed(layout, capsys):
         lambda image: image.crop((1, 2, 64, 128)),
     ],
 )
-def test_what_is_nearly_the_same(change, tmp_path):
+def test_what_is_nearly_the_same(change, tmp_path, monkeypatch):
+    monkeypatch.setattr("person_reid.data.leakage.AT_ONCE", 3)
     mine = [save(draw(seed), tmp_path / f"{seed}.png") for seed in range(8)]
     theirs = [save(change(draw(seed)), tmp_path / f"changed_{seed}.png") for seed in range(4, 30)]
     found, shares = nearly_the_same(mine, theirs)
@@ -109,11 +113,19 @@ def test_grey_images_agree_in_no_colours(tmp_path):
     assert {(True, True), (True, False)} <= set(found)
 
 
+def test_a_layout_without_queries_is_compared_with_its_gallery(layout):
+    (layout / "query").rename(layout.parent / "elsewhere")
+    shutil.copytree(layout / "train_all" / "0003", layout / "gallery" / "0003")
+    found = find_leakage(layout)
+    assert found.identities == [3] and len(found.same) == 3
+
+
 def test_what_cannot_be_compared_is_refused(layout):
     for words, problem in (
         (["--check"], "--check needs --data_dir LAYOUT"),
         (["--check", "--data_dir", str(layout), "--save_dir", "x"], "no flag beside it but --data_dir"),
         (["--check", "--data_dir", str(layout), "--seed", "1"], "no flag beside it but --data_dir"),
+        (["--check", "--data_dir", str(layout), "--corrections", "x.csv"], "no flag beside it but --data_dir"),
         (["--check", "--data_dir", str(layout / "query")], "compares train_all with query and gallery"),
     ):
         with pytest.raises(UserError, match=problem):

@@ -9,6 +9,7 @@ from person_reid.basics import UserError
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.layout import list_images, next_command, read_split
 from person_reid.data.prepare import lay_out
+from person_reid.data.readers import read_columns
 from person_reid.data.recognise import find_data_set, with_flags
 from person_reid.data.summary import describe_layout, describe_unlabelled
 from tests.data.conftest import write_image
@@ -186,7 +187,7 @@ def test_lists_with_missing_images_other_lines_and_other_names(tmp_path):
     for folder in ("train", "test"):
         (tmp_path / folder).mkdir()
     for name, text in MSMT17.items():
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).write_text(text + "\n\n")
     with pytest.raises(UserError, match=r"6 image\(s\) listed but not in .*\n.*0000_000_15_0303morning"):
         lay_out(DATA_SETS["msmt17_v1"], tmp_path, tmp_path / "out")
     (tmp_path / "list_val.txt").write_text("0001/somebody.jpg 1\n")
@@ -195,7 +196,16 @@ def test_lists_with_missing_images_other_lines_and_other_names(tmp_path):
     (tmp_path / "list_val.txt").write_text("alone\n")
     with pytest.raises(UserError, match="list_val.txt: expected two words per line, found 'alone'"):
         lay_out(DATA_SETS["msmt17_v1"], tmp_path, tmp_path / "out")
+    (tmp_path / "list_val.txt").unlink()  # one list to train on is there, the other is not
+    with pytest.raises(UserError, match=r"list_val\.txt: no such file"):
+        lay_out(DATA_SETS["msmt17_v1"], tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_path_in_a_list_may_hold_spaces(tmp_path):
+    (tmp_path / "list.txt").write_text("1 a b.jpg 2\n")
+    assert read_columns(tmp_path / "list.txt") == [["1 a b.jpg", "2"]]
+    assert read_columns(tmp_path / "list.txt", first=True) == [["1", "a b.jpg 2"]]
 
 
 def test_two_data_sets_do_not_share_a_layout(tmp_path):

@@ -22,6 +22,7 @@ def contents(split):
 
 def test_a_layout_gives_its_training_images_and_their_cameras(people):
     write_people(people / "query", 1, 1)
+    write_people(people / "train", 2, 1)  # a part of train_all
     folder, split = read_people(people)
     assert folder == people / "train_all" and len(split) == 12
     written = [int(path.name.split("_c")[1][0]) for path in split.paths]
@@ -70,12 +71,20 @@ def test_folders_and_patterns_give_cameras(people):
         assert (read_people(people, source)[1].cameras == -1).all()
 
 
+def test_an_image_beside_the_folders_of_cameras_has_none(people):
+    path = read_people(people)[1].paths[0]
+    path.rename(people / "train_all" / path.name)
+    _, split = read_people(people, "folders")
+    assert [camera == -1 for camera in split.cameras] == [place.name == path.name for place in split.paths]
+
+
 @pytest.mark.parametrize(
     ("pattern", "words"),
     [
         ("(", "not a regular expression"),
         (r"c(\d)", "group camera"),
         (r"no(?P<camera>\d)", "12 name.s. without a match"),
+        (r"_c(?P<camera>x?)", "12 name.s. without a match"),
     ],
 )
 def test_patterns_that_do_not_fit_are_refused(people, pattern, words):

@@ -80,6 +80,8 @@ def test_a_place_that_cannot_be_written_is_named_before_the_work(tmp_path, kind)
         ({"dim": None}, "missing 1 required positional argument: 'dim'"),
         ({"height": 10**9}, "says 1000000000 x 32 pixels"),
         ({"width": 0}, "says 64 x 0 pixels"),
+        ({"width": 10**9}, "says 64 x 1000000000 pixels"),
+        ({"up_to": 2}, "says values from 0 to 2"),
         ({"dim": 0}, "width 0 in 1 pieces"),
         ({"pieces": 3}, "width 8 in 3 pieces"),
     ],

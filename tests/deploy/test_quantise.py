@@ -118,5 +118,5 @@ def test_the_command_says_how_near_the_features_are(people, tmp_path, monkeypatc
     command.main([*network, "--int8", "--calibrate", str(people), "--normalise_input", "--l2"])
     printed = capsys.readouterr().out
     assert re.search(r"int8: \d+ of \d+ layers; the features' mean cosine to float32 is 0\.99\d+ on 6 images", printed)
-    assert "without --calibrate" not in printed
+    assert "without --calibrate" not in printed and "against PyTorch" not in printed  # which would be on noise
     assert [path.name for path in tmp_path.iterdir()] == ["test_resnet.onnx"]

@@ -253,11 +253,13 @@ def test_what_is_known_comes_from_the_list_the_name_exif_or_the_file(tmp_path):
         About(None, None, changed),
     ]
     assert about_images(paths[:1], pattern=r"_c(?P<camera>\d)")[paths[0]][:2] == (None, "3")
+    assert about_images(paths[:1], pattern=r"^(?P<identity>\d+)_")[paths[0]].identity == "7"
     folder = about_images(paths[:1], pattern=rf"{tmp_path.name}/(?P<track>\d+)(?P<source>x)?")[paths[0]]
     assert folder.track == "7" and folder.source is None
     for pattern, words in (
         ("(", "not a regular expression"),
         (r"(?P<id>\d)(?P<who>\d)", "expected groups of id, camera, track"),
+        (r"\d", "expected groups of id, camera, track"),
     ):
         with pytest.raises(UserError, match=words):
             about_images(paths, pattern=pattern)
@@ -266,6 +268,15 @@ def test_what_is_known_comes_from_the_list_the_name_exif_or_the_file(tmp_path):
     with pytest.raises(UserError, match="no such time; expected 2026-11-01"):
         (tmp_path / "list.csv").write_text("path,time\n8_c4.jpg,yesterday\n")
         about_images(paths, tmp_path / "list.csv")
+
+
+def test_without_the_time_of_the_camera_another_entry_of_exif_says_it(tmp_path):
+    exif = Image.Exif()
+    exif[0x0132] = "2026:12:24 18:00:00 "  # some cameras fill it up
+    Image.new("RGB", (4, 8)).save(tmp_path / "a.jpg", exif=exif)
+    paths = [tmp_path / "a.jpg", tmp_path / "missing.jpg"]
+    assert [about.time for about in about_images(paths).values()] == ["2026-12-24 18:00:00", None]
+    assert about_images(paths, dated=paths[1:])[paths[0]].time is None
 
 
 def test_the_line_at_fault_is_that_of_the_file(tmp_path):

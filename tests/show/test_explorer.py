@@ -53,7 +53,7 @@ def test_images_of_one_camera_need_a_flag_and_then_show_none(inside):
     save_result("one.mat", query, gallery)
     with pytest.raises(UserError, match=r"--ignore_cameras of .* explore\.py"):
         explore.main(["--result", "one.mat"])
-    explore.main(["--result", "one.mat", "--ignore_cameras"])
+    explore.main(["--result", "one.mat", "--ignore_cameras", "--rerank", "--method", "aqe", "--k1", "3"])
     metrics = evaluate(query, gallery, ignore_cameras=True)
     assert read(Path("look/data/rankings.js"))[0]["figures"] == metrics.figures()
     assert read(Path("look/data/images.js"))["cameras"] == [""]
@@ -72,6 +72,17 @@ def test_its_figures_are_those_of_evaluate(inside, capsys):
     np.testing.assert_array_equal(plain["first"], metrics.first_match)
     printed = capsys.readouterr().out
     assert metrics.line("result ") in printed and "result, re-ranked Rank@1" in printed and "look" in printed
+
+
+def test_a_second_result_is_ranked_like_the_first(inside):
+    query, gallery = inside
+    for folder in ("mine", "same"):
+        Path(folder).mkdir()
+        save_result(f"{folder}/result.mat", query, gallery)
+    explore.main(["--result", "mine/result.mat", "--other", "same/result.mat", "--ignore_cameras"])
+    first, second = read(Path("look/data/rankings.js"))
+    assert first["figures"] == second["figures"] == evaluate(query, gallery, ignore_cameras=True).figures()
+    assert (first["name"], second["name"]) == ("result", str(Path("same/result.mat")))
 
 
 def test_rankings_are_those_of_a_slow_loop():
@@ -187,9 +198,12 @@ def test_what_somebody_put_into_an_explorer_is_not_deleted(inside):
 def test_results_of_other_images_and_idle_flags_are_refused(inside):
     query, gallery = inside
     save_result("fewer.mat", query, gallery.select(range(20)))
+    gallery.cameras[3] += 1
+    save_result("moved.mat", query, gallery)
+    gallery.cameras[3] -= 1
     gallery.paths[3] = gallery.paths[3].replace("c", "d")
     save_result("renamed.mat", query, gallery)
-    for other in ("fewer.mat", "renamed.mat"):
+    for other in ("fewer.mat", "moved.mat", "renamed.mat"):
         with pytest.raises(UserError, match=f"--other {other}: its .* gallery images are not the 30 of result.mat"):
             explore.main(["--result", "result.mat", "--other", other])
     for flags in (["--k1", "5"], ["--method", "gnn"], ["--neighbours", "faiss"]):
