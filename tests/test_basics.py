@@ -16,11 +16,15 @@ from person_reid.basics import (
     atomic_write,
     counted,
     did_you_mean,
+    first_line,
+    importable,
     in_order,
     only_writer,
     printable,
+    set_aside,
     whole_folder,
     with_ending,
+    write_text,
 )
 from person_reid.cli.main import run_script
 from tests.support import ROOT
@@ -55,6 +59,37 @@ def test_what_a_killed_process_left_behind_is_removed_but_not_what_another_write
         temporary.write_text("whole")
     assert (tmp_path / "file.txt").read_text() == "whole"
     assert sorted(tmp_path.iterdir()) == [busy, another, tmp_path / "file.txt"]
+
+
+def test_brackets_in_a_name_are_no_pattern(tmp_path):
+    own, another = (tmp_path / f".{name}.txt.0000000a.partial" for name in ("a[1]", "a1"))
+    for abandoned in (own, another):
+        abandoned.touch()
+        os.utime(abandoned, (0, 0))
+    write_text(tmp_path / "a[1].txt", "whole")
+    assert sorted(tmp_path.iterdir()) == sorted([another, tmp_path / "a[1].txt"])
+
+
+def test_a_file_is_on_the_disk_before_it_replaces_another(tmp_path, monkeypatch):
+    found = []
+    (tmp_path / "file.txt").write_text("old")
+    monkeypatch.setattr(os, "fsync", lambda _: found.append((tmp_path / "file.txt").read_text()))
+    write_text(tmp_path / "file.txt", "new")
+    assert found == ["old"] and (tmp_path / "file.txt").read_text() == "new"
+
+
+def test_a_file_keeps_the_bytes_of_names_that_are_not_utf8(tmp_path):
+    write_text(tmp_path / "names.txt", "caf\udce9 é\n")
+    assert (tmp_path / "names.txt").read_bytes() == b"caf\xe9 \xc3\xa9\n"
+
+
+def test_every_file_set_aside_has_a_name_of_its_own(tmp_path):
+    kept = []
+    for text in "abc":
+        (tmp_path / "list.csv").write_text(text)
+        kept.append(set_aside(tmp_path / "list.csv"))
+    assert [path.name for path in kept] == ["list.previous.csv", "list.previous2.csv", "list.previous3.csv"]
+    assert [path.read_text() for path in kept] == ["a", "b", "c"]
 
 
 def test_two_may_write_one_file_at_once(tmp_path):
@@ -217,3 +252,26 @@ def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(tmp_path, monkey
 
 def test_one_is_singular():
     assert [counted(number, "epoch") for number in (0, 1, 20)] == ["0 epochs", "1 epoch", "20 epochs"]
+
+
+def test_the_first_line_of_an_error_says_something_and_not_too_much():
+    assert first_line(ValueError("first\nsecond")) == "first"
+    assert first_line(ValueError()) == "ValueError"
+    assert first_line(ValueError("x" * 300)) == "x" * 200 and first_line(ValueError("x" * 300), 120) == "x" * 120
+
+
+def test_another_process_imports_this_package_and_then_from_where_this_one_does(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "mine")
+    assert importable() == {"PYTHONPATH": os.pathsep.join([str(ROOT), "mine"])}
+    monkeypatch.delenv("PYTHONPATH")
+    assert importable() == {"PYTHONPATH": str(ROOT)}
+
+
+def test_a_folder_of_an_earlier_version_whose_mark_lists_nothing_is_replaced(tmp_path):
+    look = tmp_path / "deep" / "look"  # neither of which is there yet
+    with whole_folder(look, ".mark") as folder:
+        (folder / "page.html").write_text("old")
+    (look / ".mark").write_text("")
+    with whole_folder(look, ".mark") as folder:
+        (folder / "index.html").write_text("new")
+    assert {path.name for path in look.iterdir()} == {".mark", "index.html"}

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from person_reid.device import autocast, busy_cores, select_device
 from person_reid.distributed import World
 
 
-@pytest.mark.parametrize("gpu_ids", ["0,1", "first", "", "1.5"])
+@pytest.mark.parametrize("gpu_ids", ["0,1", "first", "", "1.5", "-2"])
 def test_a_device_is_one_number(gpu_ids):
     with pytest.raises(UserError, match=f"--gpu_ids {gpu_ids}: expected the number of one GPU"):
         select_device(gpu_ids)
@@ -28,6 +29,11 @@ def test_a_device_is_one_number(gpu_ids):
 def test_each_process_has_its_own_gpu(gpu_ids, chosen):
     assert [World(rank, 2, rank).gpu(gpu_ids) for rank in range(2)] == list(chosen)
     assert World().gpu("1") == "1"
+
+
+@pytest.mark.parametrize(("gpu_ids", "chosen"), [("2,3", "3"), ("0", "1")])
+def test_processes_of_several_machines_have_the_gpus_of_their_own(gpu_ids, chosen):
+    assert World(rank=5, size=8, local_rank=1).gpu(gpu_ids) == chosen
 
 
 def test_minus_one_is_the_cpu_and_a_gpu_must_be_there(monkeypatch):
@@ -124,6 +130,24 @@ def test_a_busy_machine_is_mentioned_but_the_number_of_threads_stays(monkeypatch
     monkeypatch.delenv("OMP_NUM_THREADS")
     select_device("-1")
     assert "OMP_NUM_THREADS=3" in caplog.text
+    monkeypatch.setattr(device, "busy_cores", lambda: 4)
+    select_device("-1")
+    assert "OMP_NUM_THREADS=1 " in caplog.text  # 0 would not start
+
+
+@pytest.mark.parametrize("tf32", [True, False])
+def test_a_training_on_a_gpu_is_repeatable_and_its_precision_the_users(tf32, monkeypatch):
+    matmul, cudnn = SimpleNamespace(), SimpleNamespace()
+    monkeypatch.setattr(torch.backends, "cuda", SimpleNamespace(matmul=matmul))
+    monkeypatch.setattr(torch.backends, "cudnn", cudnn)
+    device.prepare_training(torch.device("cuda"), tf32)
+    assert (matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic) == (tf32, tf32, True)
+
+
+def test_only_processors_lack_types(monkeypatch):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    emulates = device.emulates.__wrapped__
+    assert [emulates(torch.device(kind), torch.bfloat16) for kind in ("cuda", "cpu")] == [False, True]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

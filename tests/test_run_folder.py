@@ -133,6 +133,18 @@ def test_a_run_is_not_named_like_a_device_of_windows(name):
     check_run_name(f"my_{name}")
 
 
+@pytest.mark.parametrize("name", ["a:b", "aux"])
+def test_a_run_that_is_there_keeps_its_name(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError):
+        check_run_name(name)
+    try:
+        RunFolder(name).path.mkdir(parents=True)
+    except OSError:
+        pytest.skip("no such names here")
+    check_run_name(name)
+
+
 def test_a_run_name_leaves_room_for_what_is_added_to_it():
     check_run_name("é" * 100)
     with pytest.raises(UserError, match="expected at most 200 bytes, found 202"):

@@ -14,10 +14,10 @@ from person_reid.basics import UserError
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet
 from person_reid.synthetic.body import solids_of
-from person_reid.synthetic.dataset import FOLDERS, MANIFEST, draw_data_set
+from person_reid.synthetic.dataset import FOLDERS, MANIFEST, cut, draw_data_set, draw_walker, plan
 from person_reid.synthetic.figure import Pose, Solid, draw_solids, paint_solid
 from person_reid.synthetic.people import BAGS, HAIR_STYLES, LOWER_CUTS, PATTERNS, Person
-from person_reid.synthetic.scenes import BOX, camera_of, draw_obstacle, panorama
+from person_reid.synthetic.scenes import BOX, CAMERAS, camera_of, draw_obstacle, panorama, photograph
 from tests.support.descriptors import DESCRIPTORS, measure
 
 SIZES = {"train_identities": 4, "test_identities": 3, "cameras": 3, "images": 2, "distractors": 5, "junk": 4, "seed": 7}
@@ -298,3 +298,41 @@ def test_every_camera_has_a_backdrop_and_an_obstacle_of_its_own(number):
     covered = scene.copy()
     draw_obstacle(covered, camera.obstacle, np.random.default_rng(0))
     assert (np.asarray(covered) != np.asarray(scene)).any() == (camera.obstacle != "passer-by")
+
+
+def test_a_camera_gives_what_is_grey_its_own_balance():
+    grey = Image.new("RGB", BOX, (120, 120, 120))
+    for camera in CAMERAS:
+        if max(camera.balance) - min(camera.balance) > 0.05:
+            taken = [photograph(grey, camera, np.random.default_rng(seed)) for seed in range(8)]
+            means = np.mean([np.asarray(Image.open(io.BytesIO(data))).mean((0, 1)) for data in taken], axis=0)
+            assert means.argsort()[[0, -1]].tolist() == np.argsort(camera.balance)[[0, -1]].tolist(), camera
+
+
+def test_people_face_where_their_camera_has_them_and_are_as_tall_as_they_are(monkeypatch):
+    seen = []
+    monkeypatch.setattr("person_reid.synthetic.dataset.draw_solids", lambda *arguments: seen.append(arguments[2:]))
+    person = replace(Person.draw(np.random.default_rng(0)), height=0.9)
+    for camera in CAMERAS:
+        for seed in range(20):
+            draw_walker(np.zeros((1, 1, 3)), person, camera, np.random.default_rng(seed), (0.0, 0.0), 100.0)
+        turned = np.cos([pose.yaw - camera.yaw for pose, *_ in seen[-20:]])
+        assert np.median(turned) > 0.7
+    assert {scale for *_, scale in seen} == {90.0}
+
+
+def test_boxes_by_hand_are_tighter_than_detected_ones_and_junk_is_far_off():
+    (by_hand, detected, junk) = (
+        np.std(
+            [[*feet, scale] for feet, scale in (cut(box, np.random.default_rng(seed)) for seed in range(200))], axis=0
+        )
+        for box in ("by hand", "detected", "junk")
+    )
+    assert (4 * by_hand < detected).all() and (4 * detected < junk).all()
+
+
+def test_every_camera_sees_distractors_and_junk():
+    seen = Counter((picture.box, picture.camera) for picture in plan(1, 1, 3, 1, distractors=9, junk=6))
+    assert [seen["junk", camera] for camera in (1, 2, 3)] == [2, 2, 2]
+    strangers = [picture for picture in plan(1, 1, 3, 1, distractors=9, junk=6) if "/0000_" in picture.file]
+    assert Counter(picture.camera for picture in strangers) == {1: 3, 2: 3, 3: 3}
