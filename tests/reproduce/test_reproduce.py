@@ -249,6 +249,19 @@ def test_what_is_trained_is_decided_by_what_lies_there(tiny, tmp_path, monkeypat
     assert len(called) == 4
 
 
+def test_an_averaged_training_is_finished_once_its_average_has_statistics(tiny, monkeypatch):
+    called = []
+    monkeypatch.setattr(runs, "call", lambda script, *words, show: called.append("--resume" in words))
+    run = plan(write_recipe(tiny, wa=True), 0)
+    folder = RunFolder(run.spec.name)
+    folder.save_options(run.spec.flags)
+    folder.save_log([{"epoch": epoch, "loss": 1.0, "error": 0.5} for epoch in (1, 2, 3)])
+    for name in ("resume.pth", "net_last.pth", "net_average_bn.pth"):
+        (folder.path / name).touch()
+        runs.train(run)
+    assert called == [True, True]
+
+
 def test_a_training_on_several_devices_is_known_by_its_whole_batch(tiny, tmp_path, monkeypatch):
     called = []
     monkeypatch.setattr(runs, "call", lambda script, *words, show: called.append("--resume" in words))
