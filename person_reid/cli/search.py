@@ -259,15 +259,17 @@ def group(options: Namespace) -> None:
     """Write a list of the images of an index, grouped into people by their features, and draw some of the groups."""
     index = open_gallery(options.index, new=False)
     check_target(options.save)
-    if not (parts := list(index.entries(asked_for(options)))):
+    which = asked_for(options)
+    if not (parts := list(index.entries(which))):
         raise UserError(f"{options.index}: no images in it, or none that the filters let through.")
     entries, features = [each for some, _ in parts for each in some], np.concatenate([matrix for _, matrix in parts])
     paths, abouts = zip(*entries, strict=True)
     cameras = [about.camera or "" for about in abouts]
     _, numbers = numbered(cameras)
     known = [about.identity or "" for about in abouts]
-    everybody = {about.identity or "" for images, _ in index.entries(Filter(named="")) for _, about in images}
-    found = group_people(features, numbers, known, options.radius, options.min_samples, everybody)
+    named = index.entries(Filter(named="")) if which != EVERYTHING else ()  # a filter may have left some out
+    others = {about.identity or "" for images, _ in named for _, about in images}
+    found = group_people(features, numbers, known, options.radius, options.min_samples, others)
     order = sorted(range(len(paths)), key=lambda i: (not found[i], found[i], cameras[i], abouts[i].time or ""))
     rows = ((listed_path(paths[i]), *abouts[i]._replace(identity=found[i])) for i in order)
     target = options.save.resolve()

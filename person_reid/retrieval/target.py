@@ -20,7 +20,7 @@ from person_reid.retrieval.similarity import Features, unit_rows_or_zeros
 
 BATCH = 64  # images per batch; the statistics are means over the batches
 SMALLEST = 1e-6  # standard deviation of a dimension; below it, standardising leaves the dimension as it is
-TINY = 1e-30
+TINY = 1e-30  # variance; equal features of equal cameras have none, and 0 / 0 is no share
 
 
 @torch.inference_mode()
