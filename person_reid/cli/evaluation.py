@@ -100,11 +100,11 @@ def run_evaluation(
             print(metrics.line(name + prefix) + (f" ({remark})" if remark else ""))
         return metrics
 
+    merged = read_multi_query(args, query, by_default=rescore is None)  # before minutes of ranking
     metrics = measure(query, "")
     figures = {prefix.strip() or "single": metrics.figures()}
     if args.save_per_query and not quiet:
         save_per_query(args.save_per_query, query, metrics)
-    merged = read_multi_query(args, query, by_default=rescore is None)
     if merged is not None:
         figures[f"multi {prefix}".strip()] = measure(merged, "multi ").figures()
     if args.json and not quiet:
@@ -117,11 +117,13 @@ def read_multi_query(args: Namespace, query: FeatureSet, by_default: bool) -> Fe
     by_default: also read the file beside --result, not only one that --multi_query names. One that belongs to other
         queries, because another network was tested since, is passed over with a remark.
 
-    Raises UserError if --multi_query names such a file.
+    Raises UserError if --multi_query names such a file, or none.
     """
     path = args.multi_query or multi_query_file(args.result)
     if args.multi_query is None and not (by_default and path.exists()):
         return None
+    if not path.is_file():
+        raise UserError(f"--multi_query {path}: not a file. Write it first: python test.py --name NAME --multi")
     if read_note(path, QUERY_DIGEST) not in ("", query.digest()):
         problem = f"{path}: belongs to other features than those of {args.result}. Write both with test.py --multi."
         if args.multi_query:

@@ -82,6 +82,13 @@ def test_a_multiple_query_of_another_network_is_left_out(fixtures, capsys, tmp_p
         evaluate.main(["--multi_query", "multi_query.mat"])
 
 
+@pytest.mark.parametrize("script", [evaluate, evaluate_rerank])
+def test_a_multiple_query_that_is_not_there_is_told_before_the_ranking(script, result, capsys):
+    with pytest.raises(UserError, match=r"--multi_query nowhere\.mat: not a file\. .*test\.py --name NAME --multi"):
+        script.main(["--result", result, "--multi_query", "nowhere.mat"])
+    assert "mAP" not in capsys.readouterr().out
+
+
 def test_the_distance_is_named_where_it_is_not_the_usual(result, published, capsys):
     evaluate.main(["--result", result, "--distance", "euclidean"])
     line = capsys.readouterr().out.splitlines()[0]
