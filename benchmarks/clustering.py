@@ -7,7 +7,6 @@
 Prints rows of Markdown. Each size is a process of its own, whose peak of memory is that of the whole process.
 """
 
-import resource
 import sys
 import time
 from pathlib import Path
@@ -16,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from benchmarks.measure import apart, machine, peak_gigabytes
+from benchmarks.measure import apart, machine, own_peak
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
 from person_reid.cli.values import positive
@@ -62,7 +61,7 @@ def measure(count, radius):
         pairs(np.unique(people[labels == cluster], return_counts=True)[1]) for cluster in range(labels.max() + 1)
     )
     found = right / pairs(np.unique(people, return_counts=True)[1])
-    peak = peak_gigabytes(resource.getrusage(resource.RUSAGE_SELF))
+    peak = own_peak()
     return (
         f"| {count:,} | {graph.nnz:,} | {middle - began:.1f} s | {end - middle:.1f} s | {labels.max() + 1:,} | "
         f"{found:.1%} | {peak:.2f} |"

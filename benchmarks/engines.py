@@ -12,7 +12,6 @@ add at once. Prints rows of two Markdown tables. POSIX only.
 
 import multiprocessing
 import random
-import resource
 import sys
 import tempfile
 import time
@@ -23,7 +22,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.measure import apart, machine, peak_gigabytes
+from benchmarks.measure import apart, machine, own_peak
 from benchmarks.search import NEIGHBOURS, images, new_images, timed
 from benchmarks.stores import ENGINES, FILTER
 from person_reid.cli.main import run_script
@@ -104,7 +103,7 @@ def measured(name, folder, count, queries, truths):
                 break
         asked += [f"{1000 * seconds:.1f} ms", f"{share:.3f}"]
     exact = asking(engine, queries[:5], truths[0], None, False)[0]
-    memory = peak_gigabytes(resource.getrusage(resource.RUSAGE_SELF))
+    memory = own_peak()
     return f"| {' | '.join([*cells, f'{memory:.1f} GB', *asked, f'{1000 * exact:.0f} ms'])} |"
 
 

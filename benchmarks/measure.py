@@ -98,10 +98,17 @@ def peak_gigabytes(usage):
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
-def apart(work, *arguments):
-    """Run work(*arguments) in its own process, because Linux counts this one's memory towards every child."""
+def own_peak():
+    """Return the peak resident gigabytes of this process. Linux and macOS."""
+    import resource
+
+    return peak_gigabytes(resource.getrusage(resource.RUSAGE_SELF))
+
+
+def apart(work, *arguments, **named):
+    """Run work(*arguments, **named) in its own process, because Linux counts this one's memory towards every child."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(work, *arguments).result()
+        return pool.submit(work, *arguments, **named).result()
 
 
 def best(work, times=3):

@@ -24,7 +24,7 @@ from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.measure import apart, machine, peak_gigabytes
+from benchmarks.measure import apart, machine, own_peak
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
 from person_reid.device import emulates, select_device
@@ -184,9 +184,7 @@ def _peak_gigabytes(device):
         import torch
 
         return torch.cuda.max_memory_allocated(device) / 1e9
-    import resource
-
-    return peak_gigabytes(resource.getrusage(resource.RUSAGE_SELF))
+    return own_peak()
 
 
 if __name__ == "__main__":
