@@ -11,7 +11,9 @@ import hashlib
 import json
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -34,6 +36,7 @@ from person_reid.retrieval.similarity import Features
 from person_reid.versions import PACKAGES
 
 log = logging.getLogger(__name__)
+UNUSED = 30  # days that an exported network is kept after its last use
 KINDS = {"openvino": "openvino", "onnxruntime": "onnx"}  # of an Engine; the fastest first (docs/benchmarks.md)
 IMPORTS = {"openvino": import_openvino, "onnxruntime": import_onnxruntime}
 CODE = ("models", "deploy", "retrieval/features.py", "data/augment.py")  # what an exported file depends on
@@ -181,6 +184,7 @@ def _cached_engine(
     file = cache_folder() / f"{Path(tested.spec.backbone or '').name}_{fingerprint(tested, scales)}.onnx"
     with only_writer(file.with_suffix(".lock"), str(file), wait=True):
         about = _about(file) or _write(tested, file, scales)
+        file.touch()
         deviations = about["deviations"]
 
         def deviation_of(known: str, engine: Engine) -> float:
@@ -228,7 +232,17 @@ def _write(tested: TestedNetwork, file: Path, scales: Sequence[float]) -> dict[s
     found = export(network, contents, file, "onnx", scales=scales)
     about = {"sha256": hashlib.sha256(file.read_bytes()).hexdigest(), "deviations": {_checked_by_export(): found}}
     write_json(file.with_suffix(".json"), about)
+    _remove_unused(file.parent)
     return about
+
+
+def _remove_unused(folder: Path) -> None:
+    """Remove the exported networks that no command has used for UNUSED days."""
+    for file in folder.glob("*.onnx"):
+        with suppress(OSError):  # another process was quicker; on Windows, one uses the file
+            if file.stat().st_mtime < time.time() - UNUSED * 24 * 3600:
+                for ending in (".onnx", ".json", ".lock"):
+                    file.with_suffix(ending).unlink(missing_ok=True)
 
 
 def _about(file: Path) -> dict[str, Any] | None:

@@ -2,8 +2,10 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -115,6 +117,20 @@ def test_other_weights_have_a_file_of_their_own(place, bank, exports):
     first, second = embedder(place, "onnxruntime"), embedder(place, "onnxruntime", seed=1)
     assert len(exports) <= 2 and np.abs(first.features(bank) - second.features(bank)).max() > 1e-3
     np.testing.assert_allclose(second.features(bank), embedder(place, seed=1).features(bank), atol=1e-5)
+
+
+def test_a_file_that_no_command_has_used_for_a_month_is_removed(place, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    embedder(place, "onnxruntime")
+    used = cached(place, tmp_path / "person-reid")
+    for days in (29, 31):
+        for ending in (".onnx", ".json", ".lock"):
+            used.with_name(f"unused_{days}{ending}").touch()
+        os.utime(used.with_name(f"unused_{days}.onnx"), (time.time() - days * 24 * 3600,) * 2)
+    os.utime(used, (0, 0))
+    embedder(place, "onnxruntime")
+    embedder(place, "onnxruntime", seed=1)
+    assert used.exists() and {file.stem for file in used.parent.glob("unused_*")} == {"unused_29"}
 
 
 @pytest.mark.parametrize("damage", ["cut off", "one bit", "no notes", "notes are nonsense"])
