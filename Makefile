@@ -2,17 +2,18 @@
 # make test              linters, type checker and tests
 # make test-slow         before a release: tests that take minutes, thousands of random examples of every property
 # make test-processors   before a release: the tests that rounding could decide, as other x86 processors compute
-# All set up .venv first. PYTHON names another interpreter (3.10 or newer).
+# make test-lowest       before a release: the tests with the lowest versions of all libraries, best by the lowest PYTHON
+# All set up .venv first, test-lowest .venv-lowest. PYTHON names another interpreter (3.10 or newer).
 
 PYTHON ?= python3
 VENV   := .venv
-RUN    := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
-PIP    := $(RUN) -m pip install --quiet --disable-pip-version-check
-PYTEST := $(RUN) -m pytest -n auto --dist worksteal
+RUN     = $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
+PIP     = $(RUN) -m pip install --quiet --disable-pip-version-check
+PYTEST  = $(RUN) -m pytest -n auto --dist worksteal
 PEOPLE := demo/people
 SIZES  := --test_identities 30 --distractors 150 --junk 50
 
-.PHONY: demo test pytest test-slow test-processors lint clean
+.PHONY: demo test pytest test-slow test-processors test-lowest lint clean
 MAKEFLAGS += --jobs=2 # the tests run beside the linters, which use one core
 
 demo: $(VENV)/.ready
@@ -45,6 +46,13 @@ test-processors: $(VENV)/.ready-dev
 		OPENBLAS_CORETYPE=$$core OPENBLAS_NUM_THREADS=$$threads $(PYTEST) $(ROUNDED); done; done
 	set -e; for setting in $(TORCH); do echo $$setting; env $$setting $(PYTEST) $(LEARNT); done
 
+test-lowest: VENV := .venv-lowest
+test-lowest:
+	$(PYTHON) -m venv --clear $(VENV)
+	$(PIP) uv
+	$(RUN) -m uv pip install --quiet --python $(RUN) --resolution lowest-direct --editable .[dev]
+	$(PYTEST)
+
 lint: $(VENV)/.ready-dev
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
@@ -61,4 +69,4 @@ $(VENV)/.ready-dev: pyproject.toml requirements-dev.txt $(VENV)/.ready
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo model/demo
+	rm -rf $(VENV) .venv-lowest demo model/demo

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from person_reid.reproduce.notebook import SET_UP, notebook
@@ -62,6 +63,7 @@ def cells(kind):
     return ["".join(cell["source"]) for cell in NOTEBOOK["cells"] if cell["cell_type"] == kind]
 
 
+@pytest.mark.skipif(torch.__version__ < "2.7", reason="PyTorch 2.6 cannot write the course's network to ONNX")
 def test_every_command_runs_in_order_and_leaves_what_is_promised(tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
     assert [words for words in SMALLER if words not in PAGE] == []
