@@ -43,7 +43,7 @@ class ClusterMemory(FeatureLoss):
     def compute(self, features: Tensor, labels: Tensor) -> Tensor:
         loss = self.contrast(self.scores(features), labels)
         if self.training:
-            self.update(features.detach(), labels)
+            self.update(features, labels)
         return loss
 
     def contrast(self, scores: Tensor, labels: Tensor) -> Tensor:

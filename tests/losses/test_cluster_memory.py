@@ -45,6 +45,10 @@ def slow_update(features, labels, centers, momentum):
     return centers
 
 
+def test_momentum_and_temperature_are_those_of_the_authors_code():
+    assert (ClusterMemory().momentum, ClusterMemory().temperature) == (0.1, 0.05)
+
+
 def test_loss_and_gradient_equal_a_loop():
     features, labels = batch()
     loss = memory(temperature=0.05)

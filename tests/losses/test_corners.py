@@ -33,7 +33,7 @@ def value_and_gradient(loss, features, labels, autocast=None):
     """A loss of logits sees the first columns of the features as scores. A teacher knows the identity and nothing else.
     The backward pass is outside autocast. Every call draws the same dropout."""
     torch.manual_seed(0)
-    labels = torch.eye(CLASSES)[labels] if loss.needs_teacher else labels
+    labels = torch.eye(CLASSES)[labels].to(features.dtype) if loss.needs_teacher else labels
     features = features.clone().requires_grad_()
     with torch.autocast("cpu", autocast, enabled=autocast is not None):
         value = loss(features[:, :CLASSES] if loss.takes == "logits" else features, labels)
@@ -51,7 +51,7 @@ def assert_finite(value, gradient):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast_computes_in_float32(name, dtype):
-    """What a half-precision network gives, inside autocast: exactly the loss of the same numbers in float32."""
+    """What a half-precision network, or a teacher, gives inside autocast: exactly the loss of the same in float32."""
     features, labels = batch()
     features = features.to(dtype)
     loss = create(name)
@@ -118,10 +118,13 @@ def test_copies_of_an_image_have_finite_gradients(name):
 @pytest.mark.parametrize("name", ["arcface", "cosface", "sphere"])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_feature_on_its_prototype_or_opposite_has_a_finite_gradient(name, sign):
-    loss = create(name)
+    """Its cosine is 1 but for rounding, or exactly."""
     labels = torch.arange(CLASSES)
-    assert_finite(*value_and_gradient(loss, sign * loss.prototypes.detach(), labels))
-    assert loss.prototypes.grad.isfinite().all()
+    for prototypes in (create(name).prototypes.detach(), torch.eye(CLASSES, 32)):
+        loss = create(name)
+        loss.prototypes.data.copy_(prototypes)
+        assert_finite(*value_and_gradient(loss, sign * prototypes, labels))
+        assert loss.prototypes.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("function", [unit_length, cosine_similarities])

@@ -4,6 +4,7 @@ import math
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pytorch_metric_learning import losses as library
@@ -66,10 +67,13 @@ def test_options_equal_the_library():
     features, labels = batch(2)
     check(losses.create("triplet", mining="all", margin=0.1), library.TripletMarginLoss(margin=0.1), features, labels)
     check(losses.create("multi_similarity", epsilon=None), library.MultiSimilarityLoss(2, 50, 0.5), features, labels)
-    contrast = losses.create("contrast", positive_margin=0.4, negative_margin=0.9)
-    check(contrast, library.ContrastiveLoss(pos_margin=0.4, neg_margin=0.9), features, labels)
+    contrast = losses.create("contrast", positive_margin=1.0, negative_margin=1.3)  # not every pair violates its own
+    check(contrast, library.ContrastiveLoss(pos_margin=1.0, neg_margin=1.3), features, labels)
     lifted = losses.create("lifted", positive_margin=0.2, negative_margin=0.5)
     check(lifted, library.GeneralizedLiftedStructureLoss(neg_margin=0.5, pos_margin=0.2), features, labels)
+    lifted = losses.create("lifted", positive_margin=1.2, negative_margin=0.3)  # some of a few images are satisfied
+    oracle = library.GeneralizedLiftedStructureLoss(neg_margin=0.3, pos_margin=1.2)
+    check(lifted, oracle, *batch(2, count=5, classes=2))
 
 
 def test_ranked_is_near_the_library():
@@ -121,6 +125,8 @@ def test_variants_equal_loops_from_their_papers():
     settings: dict[str, Any] = {"alpha": 1.4, "margin": 0.9, "balance": 0.3}
     settings |= {"positive_temperature": 2.0, "negative_temperature": 5.0}
     check(losses.create("ranked", **settings), lambda f, y: slow.ranked(f, y, **settings), features, labels)
+    for name in ("instance", "instance_id"):  # at the usual scale they are nearly zero
+        check(losses.create(name, gamma=2.0), lambda f, y: getattr(slow, name)(f, y, gamma=2.0), features, labels)  # noqa: B023
 
 
 def test_centers_move_as_in_their_paper_but_not_in_evaluation():
@@ -139,6 +145,8 @@ def test_centers_move_as_in_their_paper_but_not_in_evaluation():
     torch.testing.assert_close(loss.centers.double(), slow.moved_centers(features.double(), labels, before, 0.3))
     with pytest.raises(UserError, match="rate 2: expected a number from 0 to 1"):
         losses.create("center", CLASSES, DIM, rate=2.0)
+    for rate in (0.0, 1.0):
+        assert losses.create("center", CLASSES, DIM, rate=rate).rate == rate
 
 
 @pytest.mark.parametrize(("name", "angle"), [("sphere", slow.sphere_angle), ("arcface", slow.arc_angle)])
@@ -199,6 +207,7 @@ def test_smoothing_of_a_head_is_that_of_cross_entropy(name):
 
 def test_one_image_per_cluster_has_no_negative_and_one_cluster_has_all():
     features, labels = batch(8)
+    assert losses.create("ranked_kmeans").clusters == losses.create("cranked").clusters == 8  # as in Qian's code
     ranked = losses.create("ranked")(features, labels)
     assert losses.create("ranked_kmeans", clusters=1)(features, labels).item() == pytest.approx(ranked.item())
     alone = losses.create("ranked_kmeans", clusters=len(features))(features, labels)
@@ -212,3 +221,25 @@ def test_k_means_finds_separate_groups():
     points = 10 * torch.eye(5, DIM)[truth] + 0.1 * torch.randn(40, DIM, generator=generator)
     clusters = k_means(points, 5)
     assert ((clusters[:, None] == clusters) == (truth[:, None] == truth)).all()
+
+
+def lloyd(points, count, iterations):
+    """The clusters of points by definition, begun at the point farthest from the centers so far, again and again."""
+    centers = [points[0]]
+    while len(centers) < count:
+        centers.append(max(points, key=lambda point: min(np.linalg.norm(point - center) for center in centers)))
+
+    def nearest():
+        return np.array([np.argmin([np.linalg.norm(point - center) for center in centers]) for point in points])
+
+    for _ in range(iterations):
+        clusters = nearest()
+        centers = [points[clusters == k].mean(0) for k in range(count)]
+    return nearest().tolist()
+
+
+def test_k_means_is_ten_iterations_of_lloyd():
+    points = slow.unit(torch.from_numpy(np.random.default_rng(9).normal(size=(150, 3))))
+    expected = lloyd(points.numpy(), 8, 10)
+    assert k_means(points, 8).tolist() == expected
+    assert expected not in [lloyd(points.numpy(), 8, iterations) for iterations in (1, 9, 11)]

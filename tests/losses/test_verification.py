@@ -64,5 +64,9 @@ def test_on_average_it_is_the_loss_with_a_mask_of_its_own_for_every_pair():
     assert abs(ours.mean() - loss.eval()(features, labels)) > 8 * error  # enough draws to tell dropout from none
 
 
-def test_its_weights_keep_their_names():
-    assert set(losses.create("verification", dim=DIM).state_dict()) == {"classifier.weight", "classifier.bias"}
+def test_its_weights_have_the_names_and_initial_values_of_its_authors():
+    torch.manual_seed(0)
+    weights = losses.create("verification", dim=512).state_dict()
+    assert set(weights) == {"classifier.weight", "classifier.bias"}
+    assert not weights["classifier.bias"].any()
+    torch.testing.assert_close(weights["classifier.weight"].std(), torch.tensor(1e-3), rtol=0.05, atol=0)

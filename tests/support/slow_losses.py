@@ -88,9 +88,9 @@ def instance(features, labels, gamma=32.0):
     )
 
 
-def instance_id(features, labels):
+def instance_id(features, labels, gamma=32.0):
     x = unit(features)
-    return instance(torch.stack([x[labels == identity].mean(0) for identity in labels.unique()]), None)
+    return instance(torch.stack([x[labels == identity].mean(0) for identity in labels.unique()]), None, gamma)
 
 
 def ranked(features, labels, alpha=2.0, margin=1.3, balance=0.5, positive_temperature=0.0, negative_temperature=1.0):
