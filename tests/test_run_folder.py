@@ -75,6 +75,12 @@ def test_an_earlier_run_of_the_name_is_kept(run, capsys):
     assert "person.previous" in capsys.readouterr().out
 
 
+def test_the_minutes_of_a_training_are_those_of_its_epochs(run):
+    epoch = {"epoch": 1, "loss": 1.0, "error": 0.5}  # as before 0.2
+    run.save_log([epoch, epoch | {"seconds": 90.0}, epoch | {"seconds": 60.0}])
+    assert run.minutes() == 2.5
+
+
 def test_a_folder_without_checkpoints_is_not_set_aside(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = RunFolder("person")

@@ -99,5 +99,5 @@ def _one_cycle(step: int, peak: float, last: int) -> float:
     if step <= peak:
         position, start, end = step / peak if peak else 1.0, 1 / START, 1.0
     else:
-        position, start, end = min(1.0, (step - peak) / max(1, last - peak)), 1.0, 1 / START / END
+        position, start, end = (step - peak) / max(1, last - peak), 1.0, 1 / START / END
     return end + (start - end) * (1 + math.cos(math.pi * position)) / 2

@@ -5,15 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from torch.nn.functional import interpolate
 
 from person_reid.basics import UserError
 from person_reid.cli import export
 from person_reid.data.augment import MEAN, STD
-from person_reid.deploy.clients import CLIENTS
+from person_reid.deploy.clients import CLIENTS, contents_for, lines_for
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.openers import import_openvino
+from person_reid.models.factory import create_model
 from tests.support.people import draw_people
 from tests.support.scripts import run
 
@@ -134,6 +136,17 @@ def test_the_lines_to_type_are_printed(write):
     name = Path(path).name
     assert f"{name}: float32 (B, 3, 256, 128), RGB 0..1 → (B, 96)" in output
     assert output.endswith(f"botsort.yaml:\n  with_reid: True\n  model: {name}\n")
+
+
+def test_deepstream_is_told_what_the_file_takes():
+    """By its names: 0 is NCHW as input order, RGB as colour format; people are stretched to the size, as ours are."""
+    network = create_model("test_resnet", None, weights="none", size=SIZE)
+    lines = lines_for("deepstream", contents_for("deepstream", SIZE, network, "test_resnet"), "net.onnx").splitlines()
+    assert lines[0] == "In the tracker's configuration, section ReID:"
+    assert yaml.safe_load("\n".join(lines[1:])) == {
+        "onnxFile": "net.onnx", "reidFeatureSize": network.dim, "inferDims": [3, 256, 128], "inputOrder": 0,
+        "colorFormat": 0, "netScaleFactor": 1.0, "offsets": [0, 0, 0], "keepAspc": 0,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

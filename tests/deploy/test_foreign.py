@@ -99,6 +99,11 @@ def test_channels_last_and_whole_numbers(tmp_path):
     file = write(tmp_path / "net.onnx", network, dtype=torch.uint8)
     found = Engine(file, preparation=Preparation(up_to=255)).features(BANK, flip=False)
     np.testing.assert_allclose(found, expected(network, (0, 0, 0), (1, 1, 1), 255), atol=1e-5)
+    bank = BANK[:1].clamp(min=1)
+    exactly, nearly = (
+        Engine(file, preparation=Preparation((mean,) * 3, up_to=255)).features(bank, flip=False) for mean in (0, 0.4)
+    )
+    np.testing.assert_array_equal(nearly, exactly)  # rounded to the same numbers
 
 
 def test_the_mirrored_image_is_added(tmp_path):

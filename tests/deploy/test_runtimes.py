@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -131,6 +132,18 @@ def test_a_file_that_no_command_has_used_for_a_month_is_removed(place, tmp_path,
     embedder(place, "onnxruntime")
     embedder(place, "onnxruntime", seed=1)
     assert used.exists() and {file.stem for file in used.parent.glob("unused_*")} == {"unused_29"}
+
+
+def test_a_file_belongs_to_the_code_and_the_libraries_that_compute_the_features(place, monkeypatch):
+    network, real = tested(place), Path.read_bytes
+    files = [module.fingerprint(network), module.fingerprint(network, (1.0, 1.1))]
+    for code in ("models/osnet.py", "deploy/export.py", "retrieval/features.py", "data/augment.py"):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "read_bytes", lambda path: real(path) + b"#" * path.as_posix().endswith(code))  # noqa: B023
+            files.append(module.fingerprint(network))
+    monkeypatch.setattr(module, "version", lambda package: "0")
+    files.append(module.fingerprint(network))
+    assert len(set(files)) == 7
 
 
 @pytest.mark.parametrize("damage", ["cut off", "one bit", "no notes", "notes are nonsense"])

@@ -155,9 +155,16 @@ def test_what_cannot_be_placed_is_refused(text, message):
         create_model("resnet18", None, weights="none", size=(64, 32), attention=text)
 
 
-def test_a_transformer_has_no_stage_for_attention():
+def test_looking_for_the_places_leaves_the_statistics_of_norms():
+    state = create_model("resnet18", None, weights="none", size=(64, 32), attention="se:layer4").state_dict()
+    variances = [value for name, value in state.items() if name.endswith("running_var")]
+    assert len(variances) == 20 and all((variance == 1).all() for variance in variances)
+
+
+@pytest.mark.parametrize(("backbone", "size"), [("vit_tiny_patch16_224", (64, 32)), ("mixer_s32_224", None)])
+def test_a_network_of_tokens_has_no_stage_for_attention(backbone, size):
     with pytest.raises(UserError, match="no stages that attention fits"):
-        create_model("vit_tiny_patch16_224", None, weights="none", size=(64, 32), attention="se:blocks")
+        create_model(backbone, None, weights="none", size=size, attention="se:blocks")
 
 
 def test_published_attention_is_for_resnets():

@@ -9,6 +9,7 @@ from torch import nn
 
 from person_reid.basics import UserError
 from person_reid.models.factory import create_model
+from person_reid.models.network import unused_classifiers
 from person_reid.models.registry import BACKBONES, build_backbone, find_backbone
 
 
@@ -233,6 +234,15 @@ def test_ibn_b_normalises_each_image_after_its_second_stage():
     torch.testing.assert_close(seen[0].mean((2, 3)), torch.zeros(2, 512), atol=1e-5, rtol=0)
 
 
+def test_osnet_starts_as_its_authors_code_does():
+    module: Any = build_backbone("osnet_x1_0")[0]
+    block = module.conv4[0]
+    assert module.conv5.conv.weight.std().item() == pytest.approx((2 / 512) ** 0.5, rel=0.02)
+    assert block.conv2a.conv2.weight.std().item() == pytest.approx((2 / (9 * 128)) ** 0.5, rel=0.1)
+    assert module.fc[0].weight.std().item() == pytest.approx(0.01, rel=0.02)
+    assert not any(layer.bias.any() for layer in (block.gate.fc1, block.gate.fc2, module.fc[0]))
+
+
 def test_osnet_ain_has_the_authors_names():
     names = on_meta("osnet_ain_x1_0")[0].state_dict().keys()
     assert {
@@ -248,3 +258,5 @@ def test_imagenet_classifier_is_kept_for_its_keys_but_not_trained():
     network = create_model("resnet18", 3, weights="none")
     assert "model.fc.weight" in network.state_dict()
     assert not network.model.fc.weight.requires_grad
+    network.model.fc = nn.Linear(512, 256)  # a layer of the name that is no ImageNet classifier
+    assert unused_classifiers(network) == []

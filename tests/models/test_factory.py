@@ -1,10 +1,12 @@
 """Networks by name, with the fields of NetworkSpec as arguments."""
 
+import copy
+
 import pytest
 import torch
 
 from person_reid.basics import UserError
-from person_reid.models.factory import create_model
+from person_reid.models.factory import check_size, create_model
 
 VIT = "vit_tiny_patch16_224"  # its position embedding shows the size it was built for
 
@@ -26,3 +28,12 @@ def test_weights_may_be_a_path(tmp_path):
     torch.save(trained.state_dict(), tmp_path / "net.pth")
     network = create_model("osnet_x0_25", weights=tmp_path / "net.pth")
     assert torch.equal(next(network.parameters()), next(trained.parameters()))
+
+
+@pytest.mark.parametrize("batch_size", [None, 8])
+def test_trying_a_size_leaves_weights_statistics_and_random_numbers_as_they_were(batch_size):
+    network = create_model("resnet18", 3, linear_num=8, weights="none")
+    before, random = copy.deepcopy(network.state_dict()), torch.get_rng_state()
+    check_size(network, "resnet18", (64, 32), batch_size)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())

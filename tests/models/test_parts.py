@@ -56,6 +56,15 @@ def test_pcb_cuts_the_map_into_six_stripes():
         torch.testing.assert_close(network.embed(images), torch.tensor(expected).flatten(1))
 
 
+def test_pcb_drops_some_of_what_its_heads_see_in_training():
+    network = create_model("resnet18", 5, weights="none", PCB=True, droprate=0.75)
+    seen = []
+    network.classifier0.register_forward_hook(lambda head, inputs, output: seen.append(inputs[0]))
+    network.stripes = lambda images: torch.ones(4, 512, 6)
+    network(torch.zeros(4, 3, *SIZE))
+    assert seen[0].unique().tolist() == [0, 4] and (seen[0] == 0).float().mean().item() == pytest.approx(0.75, abs=0.05)
+
+
 def test_pcb_keeps_the_resolution_of_any_backbone():
     network = create_model("osnet_x0_25", 5, weights="none", PCB=True)
     with torch.inference_mode():
@@ -87,6 +96,9 @@ def test_extraction_normalises_the_stripes_of_both_views_together():
 def test_heads_predict_together():
     logits = torch.tensor([[[4.0, 3.9, 0.0], [0.0, 3.0, 0.0]], [[0.0, 1.0, 9.0], [0.0, 1.0, 0.0]]])
     assert predicted(logits).tolist() == [1, 2]
+    assert predicted(torch.tensor([[[4.0, 0.0, 0.0], [0.0, 3.9, -9.0]]])).tolist() == [
+        1
+    ]  # of logits, the sum is smaller
     assert predicted(logits[:, 0]).tolist() == [0, 2]
 
 
@@ -139,6 +151,7 @@ def test_the_strongest_third_of_the_rows_is_dropped():
     expected = maps.clone()
     expected[0, :, [1, 4]] = expected[1, :, [0, 5]] = 0
     assert drop_top_rows(maps).equal(expected)
+    assert (drop_top_rows(torch.rand(1, 3, 24, 8)) == 0).all(3).all(1).sum() == 8  # the height of its usual maps
 
 
 def test_lightmbn_and_mgn_are_as_large_as_their_tables_say():

@@ -156,6 +156,15 @@ def test_a_map_of_zeros_alone_keeps_some_channels():
     close(features(built), expected)
 
 
+def test_a_small_filter_is_not_one_of_zeros():
+    """The norm after it may make it as large as the others."""
+    built = network()
+    layer = built.model.conv2[0].conv2b[0]
+    layer.conv2.weight.data[8:] *= 1e-6
+    layer.bn.bias.data[8:] = layer.bn.running_mean[8:] = 0
+    assert prune(built) == 0
+
+
 def test_layers_that_see_channels_keep_a_network_as_it_is():
     built = with_dead_filters(attention="se:conv3")
     assert prune(built) == 0 and pruned(built) is built

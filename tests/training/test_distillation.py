@@ -111,7 +111,8 @@ def test_every_process_computes_the_loss_of_the_whole_batch_and_every_part_learn
     indices = torch.tensor([7, 1, 4, 2])
     batch = Batch(torch.zeros(4, 3, 2, 2), targets[indices], indices)
     context: Any = SimpleNamespace(criterion=criterion, batch=batch, features=features, logits=logits)
-    found = DistillationTerm(taught.numpy(), targets, torch.device("cpu"), Pair())(context)
+    with torch.autocast("cpu", torch.bfloat16):  # as with --bf16; the loss is computed in float32 all the same
+        found = DistillationTerm(taught.numpy(), targets, torch.device("cpu"), Pair())(context)
     unit = torch.nn.functional.normalize(taught)
     means = torch.stack([unit[targets == c].mean(0) for c in range(3)])
     cosines = unit @ torch.nn.functional.normalize(means).T

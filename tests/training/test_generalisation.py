@@ -1,5 +1,7 @@
 """The divergence against PyTorch's, and what the term draws and teaches."""
 
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,7 +10,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from person_reid.cli.options import parse_train
+from person_reid.cli.specs import train_spec
 from person_reid.data.bank import BatchSource
+from person_reid.training import run
 from person_reid.training.batches import Batches
 from person_reid.training.generalisation import GeneralisationTerm, symmetric_divergence
 
@@ -19,6 +24,15 @@ def whole_images(bank, indices, generator):
     """An augmentation that adds noise to an image of one grey value."""
     images = bank[indices].permute(0, 3, 1, 2).float()
     return images + torch.rand(images.shape, generator=generator) / 2
+
+
+@pytest.mark.parametrize(("batch", "drawn"), [(32, 16), (8, 8)])
+def test_half_a_batch_is_drawn_but_no_fewer_than_eight(batch, drawn, monkeypatch):
+    monkeypatch.setattr(run, "unlabelled_bank", lambda *_: torch.zeros(40, 4, 2, 3))
+    spec = train_spec(parse_train(["--batchsize", str(batch), "--weights", "none"]))
+    spec = replace(spec, data=replace(spec.data, unlabelled=Path("DG-Market")))
+    (found,) = run._further_terms(spec, [], CPU)
+    assert isinstance(found, GeneralisationTerm) and found.size == drawn
 
 
 def term(count=20, size=8):

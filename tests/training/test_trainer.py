@@ -109,6 +109,15 @@ def test_weight_averaging_is_the_exponential_mean_from_the_last_fifth_on():
     assert not torch.equal(trained.averaged_statistics()[f"module.{running}"], before)
 
 
+@pytest.mark.parametrize(("total", "first"), [(2, 1), (7, 5), (60, 48)])
+def test_weight_averaging_begins_with_the_epoch_in_which_four_fifths_are_over(total, first):
+    trained = trainer("--wa", total=total)
+    trained.begin_epoch(first - 1)
+    assert trained.average is None
+    trained.begin_epoch(first)
+    assert trained.average is not None
+
+
 @pytest.mark.parametrize("flag", losses.PUBLISHED)
 def test_every_published_loss_is_added_to_cross_entropy_and_trains_what_it_owns(flag):
     trained = trainer(f"--{flag}")
