@@ -232,6 +232,14 @@ def test_boxes_may_be_tensors_of_any_kind_and_ragged_lists_are_refused(embedder)
         embedder.crops(frame, [[0, 0, 20, 40], [0, 0, 20]])
 
 
+def test_weights_of_no_file_are_the_same_each_time():
+    probes = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        probes.append(person_reid.Embedder("test_resnet", weights="none", device="cpu", size=SIZE).probe())
+    assert np.array_equal(*probes)
+
+
 def test_opening_a_network_draws_none_of_the_callers_random_numbers(folder):
     torch.manual_seed(5)
     expected = torch.rand(2)

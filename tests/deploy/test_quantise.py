@@ -17,6 +17,7 @@ from person_reid.deploy.exported import Engine
 from person_reid.deploy.quantise import read_calibration
 from person_reid.models.factory import create_model
 from person_reid.retrieval.features import extract_features, fused_embedding
+from tests.support import ROOT
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -93,6 +94,17 @@ def test_the_choice_of_images_is_even_and_always_the_same(people, monkeypatch):
     assert len(every) == 24
     monkeypatch.setattr(module, "MOST_IMAGES", 6)
     assert torch.equal(read_calibration(people, *SIZE), every[::4])
+
+
+def test_no_image_that_measures_the_result_measures_the_ranges():
+    images = np.arange(9)
+    measuring, held_out = set(module._without_held_out(images)), set(images[:: module.HELD_OUT])
+    assert held_out == {0, 4, 8} and measuring == set(images) - held_out
+
+
+def test_the_page_names_the_cosine_that_is_asked_for():
+    page = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
+    assert f"mean cosine of at least {module.LEAST_COSINE}" in page
 
 
 class TestMistakes:

@@ -104,6 +104,7 @@ def test_weight_averaging_is_the_exponential_mean_from_the_last_fifth_on():
     averaged |= {f"criterion.{name}": value for name, value in prototypes.items()}
     for name, value in expected.items():
         torch.testing.assert_close(averaged[name], value)
+    assert all(torch.equal(averaged[name], value) for name, value in trained.network.named_buffers())
     running = "model.conv1.1.running_mean"
     before = averaged[running].clone()
     assert not torch.equal(trained.averaged_statistics()[f"module.{running}"], before)
