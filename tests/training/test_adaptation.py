@@ -6,8 +6,10 @@ import torch
 
 from person_reid.basics import UserError
 from person_reid.cli import adapt
+from person_reid.models.contexts import evaluation_mode
 from person_reid.models.factory import create_model
 from person_reid.models.heads import heads_of
+from person_reid.retrieval.features import extract_features, fused_embedding
 from person_reid.retrieval.target import CameraNorm
 from person_reid.training import adaptation
 from person_reid.training.adaptation import prepare_network, report
@@ -108,6 +110,32 @@ def test_without_a_head_that_learns_the_log_has_the_rate_of_the_backbone(begun, 
     clustered(found, [0, 1] * 8, monkeypatch)
     assert [group["name"] for group in found.trainer.optimizer.param_groups] == ["backbone"]
     assert found.trainer.train_epoch()["lr"] == found.trainer.optimizer.defaults["lr"] == 1e-3
+
+
+def test_images_are_clustered_by_one_view_of_each(begun):
+    found = begun()
+    with evaluation_mode(found.network):
+        embed = fused_embedding(found.network, found.trainer.device)
+        expected = extract_features(embed, found.bank, found.trainer.device, 8, flip=False)
+    np.testing.assert_allclose(found.extract(), expected, atol=1e-5)
+
+
+def test_the_teacher_averages_the_statistics_of_norms_too(begun, monkeypatch):
+    found = begun("--steps", "2", "--decay", "0.75")
+    clustered(found, [0, 1] * 8, monkeypatch)
+    seen, step = [], found.trainer.train_step
+
+    def watched_step(*batch):
+        result = step(*batch)
+        seen.append({name: value.clone() for name, value in found.trainer.network.named_buffers()})
+        return result
+
+    monkeypatch.setattr(found.trainer, "train_step", watched_step)
+    found.trainer.train_epoch()
+    means = {name: value for name, value in found.network.named_buffers() if name.endswith("running_mean")}
+    assert means and not torch.equal(*(each[next(iter(means))] for each in seen))
+    for name, mean in means.items():
+        torch.testing.assert_close(mean, 0.75 * seen[0][name] + 0.25 * seen[1][name])
 
 
 def test_features_that_are_no_numbers_are_not_clustered(begun):
