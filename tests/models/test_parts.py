@@ -5,6 +5,7 @@ import torch
 
 from person_reid.basics import UserError
 from person_reid.models.factory import create_model, load_weights, parameter_count
+from person_reid.models.heads import CosineClassifier
 from person_reid.models.lightmbn import drop_top_rows
 from person_reid.models.pcb import PCB
 from person_reid.models.registry import build_backbone
@@ -91,6 +92,13 @@ def test_extraction_normalises_the_stripes_of_both_views_together():
     bank = torch.randint(0, 256, (3, *SIZE, 3), dtype=torch.uint8)
     stripes = extract_features(fused_embedding(network, CPU), bank, CPU, 2).reshape(3, 512, 6)
     torch.testing.assert_close(torch.from_numpy(stripes).norm(dim=1), torch.full((3, 6), 6**-0.5))
+
+
+@pytest.mark.parametrize(("name", "classifiers"), [("lightmbn", 7), ("mgn", 8), ("resnet18", 6)])
+def test_a_head_with_a_margin_has_a_cosine_classifier_for_every_part(name, classifiers):
+    with torch.device("meta"):
+        network = create_model(name, 5, weights="none", head="circle", PCB=name == "resnet18")
+    assert sum(isinstance(module, CosineClassifier) for module in network.modules()) == classifiers
 
 
 def test_heads_predict_together():

@@ -1,8 +1,10 @@
 """How a training begins or goes on: nothing moves before all is checked, and only the run that was begun is resumed."""
 
+import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ import train
 from person_reid.basics import UserError
 from person_reid.data.augment import Augment
 from person_reid.run_folder import RunFolder
+from person_reid.training import banks
 from person_reid.training.banks import validation_bank
 from person_reid.training.spec import changed_flags
 from tests.support.people import write_people
@@ -118,6 +121,15 @@ def test_of_other_images_those_of_the_trained_people_are_validated(tmp_path):
     assert validation_bank(tmp_path, ["0009"], Augment(32, 16)) is None
 
 
+def test_the_images_of_a_folder_that_nobody_may_write_to_are_cached_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(banks, "load_bank", lambda *arguments: arguments[3])
+    places: list[Any] = [banks.unlabelled_bank([], tmp_path, Augment(32, 16), Path("run"))]
+    (tmp_path / ".cache").mkdir()  # by somebody who may
+    places.append(banks.unlabelled_bank([], tmp_path, Augment(32, 16), Path("run")))
+    assert places == [Path("run", ".cache"), tmp_path / ".cache"]
+
+
 def scales(run):
     """The root mean square of each convolution."""
     return [weight.square().mean().sqrt().item() for weight in weights(run).values() if weight.ndim == 4]
@@ -180,7 +192,7 @@ def test_other_images_are_refused_and_moved_ones_are_not(room):
 
 
 def test_a_moved_data_set_is_the_same(room):
-    shutil.copytree("people", "elsewhere")
+    shutil.copytree("people", "elsewhere", copy_function=shutil.copyfile)  # with times of its own
     before = weights("run")
     start("--resume", data="elsewhere")
     assert equal_weights(weights("run"), before)
