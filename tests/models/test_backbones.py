@@ -174,6 +174,11 @@ def test_drop_path_reaches_the_blocks(name):
     assert max(rates) == pytest.approx(0.3, abs=0.05) and rates == sorted(rates)
 
 
+def test_the_published_networks_skip_their_deepest_block_in_every_fifth_step():
+    published = ("swin_base", "swinv2_base", "dinov3_vit_base", "convnext_base", "efficientnet_b4")
+    assert {find_backbone(name).drop_path for name in published} == {0.2}
+
+
 @pytest.mark.parametrize("name", ["resnet18", "hrnet_w18", "osnet_x0_25"])
 def test_drop_path_is_refused_where_the_network_has_none(name):
     with pytest.raises(UserError, match=f"--drop_path: {name} has no stochastic depth"):

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import os
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,7 @@ from person_reid.fused.networks import LiteConv3x3
 from person_reid.run_folder import RunFolder
 from person_reid.training.batches import build_sampler
 from person_reid.training.interruption import NotFinite, Stopped, not_finite_message
+from person_reid.training.spec import AdaptSpec
 from tests.support.runs import equal_weights
 from tests.support.small_training import run, small_data, trainer, without_numbers
 
@@ -83,6 +85,20 @@ def test_a_process_without_images_to_validate_adds_nothing(images):
     assert trained.validate(bank[:images], targets[:images])["val_loss"] > 0
     trained.world = Third()
     assert trained.validate(bank[:images], targets[:images]) == {"val_loss": 0.0, "val_error": 0.0}
+
+
+def test_a_gpu_records_steps_of_one_process_that_nothing_else_interferes_with():
+    trained = trainer()
+    spec = trained.spec
+    assert not trained._records()  # on a processor
+    trained.device = torch.device("cuda")
+    assert trained._records()
+    several = replace(spec, optimizer=replace(spec.optimizer, accumulate=2))
+    for changed in (several, replace(spec, compile="default"), replace(spec, adapt=AdaptSpec())):
+        trained.spec = changed
+        assert not trained._records()
+    trained.spec, trained.world = spec, Third()
+    assert not trained._records()
 
 
 def test_the_loss_of_a_short_epoch_is_read_once():
