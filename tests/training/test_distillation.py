@@ -1,5 +1,6 @@
 """--teacher: whose features are learnt from, where they are kept, and what is refused."""
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -93,6 +94,23 @@ def test_features_that_cannot_be_kept_are_used_all_the_same(monkeypatch, caplog)
     teacher: Any = SimpleNamespace(features=lambda bank, name: np.ones((len(bank), 4), np.float32), **names)
     found = distillation.teacher_features(teacher, [(Path("people/train_all"), read_split("people", "train_all"))])
     assert found.shape == (24, 4) and "the next run computes the teacher's features again" in caplog.text
+
+
+def test_features_of_images_that_have_changed_are_computed_again(tmp_path):
+    write_people(tmp_path / "train_all", people=2, images=2)
+    computed = []
+
+    def features(bank, name):
+        computed.append(name)
+        return np.zeros((len(bank), 4), np.float32)
+
+    teacher: Any = SimpleNamespace(probe=lambda: np.zeros(2), dim=4, size=(8, 4), features=features)
+    for time in (None, None, 0):
+        split = read_split(tmp_path, "train_all")
+        if time is not None:
+            os.utime(split.paths[0], (time, time))
+        distillation.teacher_features(teacher, [(tmp_path / "train_all", split)])
+    assert len(computed) == 2
 
 
 class Pair(World):
