@@ -24,7 +24,7 @@ from person_reid.synthetic.scenes import BOX, Camera, camera_of, draw_obstacle, 
 
 FOLDERS = ("bounding_box_train", "bounding_box_test", "query", "gt_bbox")
 MANIFEST = "synthetic.json"
-VERSION = 1  # raise it when a single pixel changes
+VERSION = 1  # raise it when a single pixel changes; tests/synthetic/test_pixels.py notices
 MOST_PICTURES = 10_000_000
 LIMITS = {
     "train_identities": (1, 9999),

@@ -264,3 +264,13 @@ def test_files_opened_by_several_threads_leave_the_programs_log_as_it_is():
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda work: work(), (first, second)))
     assert logging.root.manager.disable == 0
+
+
+def test_a_program_that_has_silenced_its_log_keeps_it_silent():
+    logging.disable(logging.ERROR)
+    try:
+        with quiet():
+            pass
+        assert logging.root.manager.disable == logging.ERROR
+    finally:
+        logging.disable(logging.NOTSET)

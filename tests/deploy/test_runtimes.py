@@ -18,6 +18,7 @@ from person_reid.cli.tested import open_embedder, tested_network
 from person_reid.deploy import runtimes as module
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.exported import Engine
+from person_reid.deploy.openers import import_onnxruntime
 from person_reid.models.factory import create_model
 from tests.support import ROOT
 
@@ -307,6 +308,12 @@ def test_an_exported_file_is_run_by_either_and_openvinos_own_by_openvino(place, 
         (tmp_path / "text.xml").write_text("<net/>")
         with pytest.raises(UserError, match="not a network written by tools/export.py, or damaged"):
             Engine(damaged)
+
+
+def test_onnxruntime_is_told_to_report_to_nobody(monkeypatch):
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    import_onnxruntime()
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
 
 
 def test_openvino_reports_to_nobody():
