@@ -57,11 +57,11 @@ def test_pcb_cuts_the_map_into_six_stripes():
         torch.testing.assert_close(network.embed(images), torch.tensor(expected).flatten(1))
 
 
-def test_pcb_drops_some_of_what_its_heads_see_in_training():
+def test_pcb_drops_some_of_what_its_heads_see_in_training(monkeypatch):
     network = create_model("resnet18", 5, weights="none", PCB=True, droprate=0.75)
     seen = []
     network.classifier0.register_forward_hook(lambda head, inputs, output: seen.append(inputs[0]))
-    network.stripes = lambda images: torch.ones(4, 512, 6)
+    monkeypatch.setattr(network, "stripes", lambda images: torch.ones(4, 512, 6))
     network(torch.zeros(4, 3, *SIZE))
     assert seen[0].unique().tolist() == [0, 4] and (seen[0] == 0).float().mean().item() == pytest.approx(0.75, abs=0.05)
 
