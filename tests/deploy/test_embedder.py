@@ -237,7 +237,7 @@ def test_weights_of_no_file_are_the_same_each_time():
     for seed in (1, 2):
         torch.manual_seed(seed)
         probes.append(person_reid.Embedder("test_resnet", weights="none", device="cpu", size=SIZE).probe())
-    assert np.array_equal(*probes)
+    assert np.array_equal(probes[0], probes[1])
 
 
 def test_opening_a_network_draws_none_of_the_callers_random_numbers(folder):
