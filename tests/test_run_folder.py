@@ -75,6 +75,11 @@ def test_an_earlier_run_of_the_name_is_kept(run, capsys):
     assert "person.previous" in capsys.readouterr().out
 
 
+def test_checkpoints_of_a_run_of_which_nothing_else_is_known_are_not_resumed(run):
+    with pytest.raises(UserError, match="resume.pth: no such file, so the run cannot be resumed"):
+        run.load_state(torch.device("cpu"))
+
+
 def test_the_minutes_of_a_training_are_those_of_its_epochs(run):
     epoch = {"epoch": 1, "loss": 1.0, "error": 0.5}  # as before 0.2
     run.save_log([epoch, epoch | {"seconds": 90.0}, epoch | {"seconds": 60.0}])

@@ -25,7 +25,7 @@ class Layer(nn.Module):
         self.depthwise = None
         if parts == "depthwise":
             self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
-        self.norm = nn.BatchNorm2d(channels)
+        self.norm = nn.BatchNorm2d(channels, eps=1e-3, momentum=0.3)
         self.activates = activates
         nn.init.normal_(self.norm.weight)
         nn.init.normal_(self.norm.bias)

@@ -1,5 +1,7 @@
 """Attention modules: what they compute, how large they are, and where they go."""
 
+from typing import Any
+
 import pytest
 import torch
 from timm.layers import SEModule
@@ -7,6 +9,7 @@ from timm.layers import SEModule
 from person_reid.basics import UserError
 from person_reid.models.attention import ATTENTIONS, USAM, ChannelAttention, PositionAttention, parse_attention
 from person_reid.models.factory import create_model
+from person_reid.models.pooling import GeneralizedMeanPool
 
 C, R = 64, 4  # channels, and those inside: a sixteenth
 NORM = 2 * C
@@ -165,6 +168,11 @@ def test_looking_for_the_places_leaves_the_statistics_of_norms():
 def test_a_network_of_tokens_has_no_stage_for_attention(backbone, size):
     with pytest.raises(UserError, match="no stages that attention fits"):
         create_model(backbone, None, weights="none", size=size, attention="se:blocks")
+
+
+def test_published_attention_pools_as_asked():
+    network: Any = create_model("resnet18", 3, weights="none", usam=True, pool="gem")
+    assert isinstance(network.pooling, GeneralizedMeanPool)
 
 
 def test_published_attention_is_for_resnets():

@@ -119,6 +119,7 @@ def test_mgn_sees_the_body_whole_in_halves_and_in_thirds():
         _, halved, cut, upper, lower, *thirds = network.pooled(images)
         features, _ = network(images)
         assert network.embed(images)[:, : 3 * 256].equal(features.flatten(1))
+    assert network.heads[0].reduction[0].weight.std().item() == pytest.approx((2 / 2048) ** 0.5, rel=0.02)
     assert halved.equal(upper.maximum(lower)) and not upper.equal(lower)
     assert cut.equal(torch.stack(thirds).amax(0))
 
@@ -150,6 +151,7 @@ def test_lightmbn_pools_the_body_its_parts_and_its_channels(training):
         expected += [half.mean((2, 3)) for half in part.chunk(2, dim=2)]
         expected += [network.shared(group.mean((2, 3), keepdim=True)).flatten(1) for group in channel.chunk(2, dim=1)]
         torch.testing.assert_close(network.pooled(images), expected, rtol=1e-4, atol=1e-5)
+    assert network.shared[0].weight.std().item() == pytest.approx((2 / 256) ** 0.5, rel=0.02)
     assert network.necks[:5] == [network.get_submodule(f"reduction_{i}") for i in (0, 4, 1, 2, 3)]
 
 

@@ -37,6 +37,15 @@ def test_only_batches_that_mix_cameras_know_them():
             assert torch.equal(batch, wanted)
 
 
+def test_the_pairs_of_a_batch_are_those_of_all_processes(caplog):
+    images = type("Images", (SimpleNamespace,), {"__len__": lambda self: 64})
+    split: Any = images(targets=np.arange(64) // 2)
+    flags = ["--triplet", "--batchsize", "8", "--weights", "none"]
+    with caplog.at_level("INFO"):
+        build_sampler(train_spec(parse_train(flags)), split, World(rank=0, size=2))
+    assert "A shuffled batch of 16 images holds 1.9 pairs" in caplog.text  # 16 · 15 / 2 pairs, each of one in 63
+
+
 def test_a_loss_that_is_not_finite_names_the_batch():
     trained = trainer()
     step = trained.train_step
