@@ -36,6 +36,10 @@ def test_processes_of_several_machines_have_the_gpus_of_their_own(gpu_ids, chose
     assert World(rank=5, size=8, local_rank=1).gpu(gpu_ids) == chosen
 
 
+def test_the_parts_of_all_processes_cover_everything():
+    assert [World(rank, 3, rank).part(10) for rank in range(3)] == [(0, 3), (3, 6), (6, 10)]
+
+
 def test_minus_one_is_the_cpu_and_a_gpu_must_be_there(monkeypatch):
     assert select_device("-1") == select_device(-1) == torch.device("cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

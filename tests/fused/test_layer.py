@@ -143,8 +143,9 @@ def test_convolutions_that_are_not_pointwise_are_left_to_pytorch():
     x = maps(3, 16, 6, 5)
     for convolution in (
         nn.Conv2d(16, 24, 3, bias=False),
-        nn.Conv2d(16, 24, 1, stride=2),
-        nn.Conv2d(16, 8, 1, groups=2),
+        nn.Conv2d(16, 24, 1),
+        nn.Conv2d(16, 24, 1, stride=2, bias=False),
+        nn.Conv2d(16, 8, 1, groups=2, bias=False),
     ):
         norm = nn.BatchNorm2d(convolution.out_channels)
         expected = functional.relu(copy.deepcopy(norm)(convolution.to(memory_format=torch.channels_last)(x)))
