@@ -105,6 +105,7 @@ def test_no_image_that_measures_the_result_measures_the_ranges():
 def test_the_page_names_the_cosine_that_is_asked_for():
     page = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
     assert f"mean cosine of at least {module.LEAST_COSINE} to" in page
+    assert f"The export takes up to {module.MOST_IMAGES} of them" in page
 
 
 class TestMistakes:

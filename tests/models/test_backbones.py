@@ -235,7 +235,8 @@ def test_ibn_b_normalises_each_image_after_its_second_stage():
     norm.register_forward_hook(lambda layer, inputs, output: seen.append(output.clone()))
     module.eval()
     with torch.inference_mode():
-        module.layer2(torch.randn(2, 256, 8, 8))
+        maps = module.layer2(torch.randn(2, 256, 8, 8))
+    assert torch.equal(maps, seen[0].relu())
     torch.testing.assert_close(seen[0].mean((2, 3)), torch.zeros(2, 512), atol=1e-5, rtol=0)
 
 

@@ -67,6 +67,12 @@ def test_other_identities_leave_the_classifier_and_load_the_rest(tmp_path):
     assert "2 (classifier.classifier.0.weight, classifier.classifier.0.bias) of another shape skipped" in str(report)
 
 
+def test_training_may_begin_from_a_network_with_another_neck(tmp_path):
+    torch.save(network(linear_num=16).state_dict(), tmp_path / "net.pth")
+    report = load_weights(network(), tmp_path / "net.pth")
+    assert report.mismatched and all(name.startswith("classifier.") for name in report.mismatched)
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -142,8 +142,9 @@ def test_one_cycle_is_pytorchs(warm, share):
 
 
 @pytest.mark.parametrize(("epochs", "warm"), [(1, 0), (2, 0), (2, 2)])
-def test_one_cycle_of_few_steps_stays_finite(epochs, warm):
-    rates = learning_rates("--total", str(epochs), "--schedule", "one_cycle", "--warm", str(warm))
+@pytest.mark.parametrize("schedule", ["one_cycle", "warmup_cosine"])
+def test_a_schedule_of_few_steps_stays_finite(schedule, epochs, warm):
+    rates = learning_rates("--total", str(epochs), "--schedule", schedule, "--warm", str(warm))
     assert rates.isfinite().all() and (rates > 0).all() and rates.max() <= 0.05
 
 

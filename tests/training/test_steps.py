@@ -110,6 +110,15 @@ def test_a_gpu_records_steps_of_one_process_that_nothing_else_interferes_with():
     assert not trained._records()
 
 
+def test_several_processes_ask_for_a_stop_at_the_first_update_after_every_tenth_step():
+    trained = trainer("--accumulate", "4")
+    trained.world = Third()
+    answers = {}
+    for trained.step in (4, 8, 12, 16, 20):
+        answers[trained.step] = trained._agreed(lambda: True)
+    assert answers == {4: False, 8: False, 12: True, 16: False, 20: True}
+
+
 def test_the_loss_of_a_short_epoch_is_read_once():
     """Reading it makes the host wait for the accelerator."""
     trained = trainer()
