@@ -13,7 +13,7 @@ from person_reid.basics import UserError
 from person_reid.deploy import export as module
 from person_reid.deploy.contents import Contents
 from person_reid.deploy.export import export, tensorrt_advice
-from person_reid.deploy.exported import KINDS, Engine
+from person_reid.deploy.exported import KINDS, Engine, file_size
 from person_reid.deploy.openers import providers
 from person_reid.models.factory import create_model
 from person_reid.retrieval.features import extract_features, fused_embedding
@@ -160,6 +160,12 @@ class TestWhatGoesWrong:
             monkeypatch.setattr(torch, "__version__", TorchVersion(version))
             with pytest.raises(UserError, match=rf"a test: this network cannot be written as export \(.*\)\.{advice}$"):
                 export(network, contents_of(network), tmp_path / "net.pt2", "export")
+
+
+def test_the_size_of_a_file_of_openvino_is_that_of_both_its_parts(tmp_path):
+    for name, content in (("net.xml", b"layers"), ("net.bin", b"weights"), ("net.onnx", b"both")):
+        (tmp_path / name).write_bytes(content)
+    assert [file_size(tmp_path / name) for name in ("net.xml", "net.onnx")] == [6 + 7, 4]
 
 
 def test_contents_survive_json_and_later_entries():
