@@ -13,10 +13,8 @@ from person_reid.cli.flags import add_tested_network
 from person_reid.cli.parser import Parser
 from person_reid.cli.tested import network_name, own_threshold, tested_network
 from person_reid.cli.values import THRESHOLD
-from person_reid.data.bank import load_bank
-from person_reid.deploy.load import load_network
+from person_reid.deploy.embedder import Embedder
 from person_reid.device import select_device
-from person_reid.retrieval.features import extract_features, fused_embedding
 from person_reid.retrieval.results import PLAIN
 from person_reid.retrieval.thresholds import DIGITS, accepts, load_threshold, with_promise
 
@@ -31,9 +29,7 @@ def main(argv: list[str] | None = None) -> None:
     tested = tested_network(options)
     options.threshold = options.threshold or own_threshold(options) or "threshold.json"
     threshold = load_threshold(options.threshold, network_name(options), PLAIN)
-    device = select_device(options.gpu_ids)
-    network, bank = load_network(tested), load_bank(options.images, *tested.size)
-    first, second = extract_features(fused_embedding(network, device), bank, device, batch_size=2)
+    first, second = Embedder(tested, device=select_device(options.gpu_ids))(options.images)
     similarity = float(first @ second)
     verdict, sign = ("same person", "≥") if accepts(threshold, similarity) else ("different people", "<")
     compared = f"similarity {similarity:.{DIGITS}f} {sign} threshold {threshold:.{DIGITS}f}"

@@ -210,8 +210,7 @@ def ask(options: Namespace) -> None:
             who = ", ".join(f"{name} {match[name]}" for name in ("identity", "camera") if name in match)
             place = f"({who}) {match['image']}" if who else match["image"]
             print(f"  {match['similarity']:.{DIGITS}f} {remark}{printable(place)}")
-    promise = load_promise(options.threshold)
-    if promise:
+    if promise := load_promise(options.threshold):
         print(promise)
     if options.json:
         asked = {"threshold": options.threshold and threshold, "promise": promise and promise.words()}

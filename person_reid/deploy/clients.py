@@ -42,15 +42,8 @@ class Client:
 
 
 CLIENTS = {
-    "boxmot": Client(
-        "Python, with boxmot",
-        ("from boxmot import BotSort", 'tracker = BotSort(reid_weights="{path}")'),
-    ),
-    "ultralytics": Client(
-        "your copy of botsort.yaml",
-        ("with_reid: True", "model: {path}"),
-        up_to=1,
-    ),
+    "boxmot": Client("Python, with boxmot", ("from boxmot import BotSort", 'tracker = BotSort(reid_weights="{path}")')),
+    "ultralytics": Client("your copy of botsort.yaml", ("with_reid: True", "model: {path}"), up_to=1),
     "deepsort": Client(
         "Python, with DeepSort(embedder=None) of deep_sort_realtime",
         (

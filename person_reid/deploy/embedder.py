@@ -80,10 +80,8 @@ class Embedder:
         preparation: Preparation | None = None,
     ) -> None:
         _check(source, batch_size, dtype, scales, size)
-        file = None if isinstance(source, TestedNetwork) else Path(source)
-        if file and file.suffix.lower() not in READABLE:
-            file = None  # the name of a run or a network
         scales = np.ravel(scales).tolist()
+        file = _exported_file(source)
         given = {"weights": weights, "which_epoch": which_epoch != "last"}
         given |= {"size": any(size), "scales": scales != [1.0]} if file else {}
         if (file or isinstance(source, TestedNetwork)) and (ignored := [name for name in given if given[name]]):
@@ -98,25 +96,18 @@ class Embedder:
         elif preparation:
             raise UserError(f"Embedder: preparation is for an ONNX or OpenVINO file, and {source} is not one.")
         else:
-            if isinstance(source, TestedNetwork):
-                tested = source.resized(size)
-            elif weights is None:
-                tested = network_of_run(str(source), which_epoch, size)
-            else:
-                tested = TestedNetwork(NetworkSpec(str(source), *size), str(weights), seed=0)
+            tested = _network(source, weights, which_epoch, size)
             engine = fast_engine(tested, runtime or "torch", obstacle_of(device), dtype, scales)
         if engine:
             self.size, self.dim, features = engine.size, engine.contents.dim, engine.features
             self._extract = lambda bank, text: features(bank, batch_size, flip, text, unit_length)
-            return
-        network = load_network(tested)
-        self.size, self.dim = tested.size, network.dim
-        embed = fused_embedding(network, device, scales)
-
-        def extract(bank: Bank, text: str) -> Features:
-            return extract_features(embed, bank, device, batch_size, flip, dtype, text, unit_length)
-
-        self._extract = extract
+        else:
+            network = load_network(tested)
+            self.size, self.dim = tested.size, network.dim
+            embed = fused_embedding(network, device, scales)
+            self._extract = lambda bank, text: extract_features(
+                embed, bank, device, batch_size, flip, dtype, text, unit_length
+            )
 
     def __call__(self, images: Iterable[ImageLike], bgr: bool = False) -> Features:
         """Return the features (N, D) float32, each of unit length, of N images of any size and kind.
@@ -217,6 +208,26 @@ def _check(source: Any, batch_size: Any, dtype: Any, scales: Any, size: Any) -> 
     whole = (side is None or (isinstance(side, int | np.integer) and side > 0) for side in sides.ravel())
     if sides.shape != (2,) or not all(whole):
         raise UserError(f"Embedder: size {size!r}: expected (height, width), whole numbers above 0.")
+
+
+def _exported_file(source: str | Path | TestedNetwork) -> Path | None:
+    """Return the exported file that a source is, or None for a network or the name of one."""
+    file = None if isinstance(source, TestedNetwork) else Path(source)
+    return file if file and file.suffix.lower() in READABLE else None
+
+
+def _network(
+    source: str | Path | TestedNetwork,
+    weights: str | Path | None,
+    which_epoch: str | int,
+    size: tuple[int | None, int | None],
+) -> TestedNetwork:
+    """Return the network that a source and its weights name."""
+    if isinstance(source, TestedNetwork):
+        return source.resized(size)
+    if weights is None:
+        return network_of_run(str(source), which_epoch, size)
+    return TestedNetwork(NetworkSpec(str(source), *size), str(weights), seed=0)
 
 
 def _usable(device: str | torch.device) -> torch.device:

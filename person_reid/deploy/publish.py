@@ -119,20 +119,11 @@ def save_pretrained(
     folder, network = Path(folder), load_network(tested).eval()
     tensors = {name: value.detach().contiguous().clone() for name, value in network.state_dict().items()}
     content = save(tensors, {"format": "pt"})
-    config = {
-        "library": LIBRARY,
-        "versions": versions(),
-        "network": asdict(tested.spec),
-        "num_classes": tested.num_classes,
-        "feature_size": network.dim,
-        "preprocessing": {
-            "height": tested.size[0], "width": tested.size[1], "resize": "bicubic", "channels": "RGB",
-            "mean": MEAN, "std": STD, "mirrored_image_added": True, "feature": "unit length",
-        },
+    config = _configuration(tested, network.dim) | {
         "threshold": threshold,
         "promise": promise and asdict(promise),
         "sha256": hashlib.sha256(content).hexdigest(),
-    }  # fmt: skip
+    }
     described: dict[str, Any] = {
         "name": folder.resolve().name, "config": config, "complexity": complexity(network, tested.size),
         "accuracies": accuracies, "trained_on": trained_on, "promise": promise,
@@ -149,6 +140,21 @@ def save_pretrained(
         write_json(new_config, config)
         write_text(new_card, card.render(described) + "\n")
     return folder
+
+
+def _configuration(tested: TestedNetwork, dim: int) -> dict[str, Any]:
+    """Return what config.json says of a network and its images."""
+    return {
+        "library": LIBRARY,
+        "versions": versions(),
+        "network": asdict(tested.spec),
+        "num_classes": tested.num_classes,
+        "feature_size": dim,
+        "preprocessing": {
+            "height": tested.size[0], "width": tested.size[1], "resize": "bicubic", "channels": "RGB",
+            "mean": MEAN, "std": STD, "mirrored_image_added": True, "feature": "unit length",
+        },
+    }  # fmt: skip
 
 
 def milliseconds(embedder: Embedder) -> float:

@@ -7,7 +7,6 @@ compute fastest. Layers that suffer most stay in float32.
 import logging
 import tempfile
 from copy import deepcopy
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +54,8 @@ def static_int8(content: bytes, images: np.ndarray[Any, Any], about: dict[str, s
     import onnx
 
     with quiet(), tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        model, ranges = _calibrated(content, images if len(images) < HELD_OUT else _without_held_out(images), folder)
+        measured = images[np.arange(len(images)) % HELD_OUT > 0] if len(images) >= HELD_OUT else images
+        model, ranges = _calibrated(content, measured, folder)
         layers = [node.name for node in model.graph.node if node.op_type in LAYERS]
         probes, held_out = images[:: -(-len(images) // PROBES)], images[::HELD_OUT]
         expected, expected_of_probes = _features(model, held_out), _features(model, probes)
@@ -64,8 +64,8 @@ def static_int8(content: bytes, images: np.ndarray[Any, Any], about: dict[str, s
             alone = _quantised(model, ranges, [layer])
             harm[layer] = 1 - _cosine(_features(alone, probes), expected_of_probes)
         best_first = sorted(layers, key=harm.__getitem__)
-        counts = takewhile(lambda count: 2 * count <= len(layers), [0, *(2**power for power in range(20))])
-        for in_float in counts:
+        counts = [0, *(2**power for power in range(20))]
+        for in_float in (count for count in counts if 2 * count <= len(layers)):
             quantised = _quantised(model, ranges, best_first[: len(layers) - in_float])
             cosine = _cosine(_features(quantised, held_out), expected)
             if cosine >= LEAST_COSINE:
@@ -78,10 +78,6 @@ def static_int8(content: bytes, images: np.ndarray[Any, Any], about: dict[str, s
     onnx.helper.set_model_props(quantised, about)
     file: bytes = quantised.SerializeToString()
     return file
-
-
-def _without_held_out(images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return images[np.arange(len(images)) % HELD_OUT > 0]
 
 
 def _calibrated(content: bytes, images: np.ndarray[Any, Any], folder: str) -> tuple[Any, Any]:

@@ -12,7 +12,6 @@ import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -36,9 +35,11 @@ from person_reid.show.style import MANY
 MARK = ".person-reid-explorer"  # a file that only folders of explorers hold
 PIECE = 2048  # features in a script, so that the page never stops for long to decode one
 LEVELS = 127  # of int8
-COLOURS = tuple(
-    colour for colour in MANY if colour not in ("#94a4a2", "#717581")
-)  # grey is left to distractors and junk
+TYPES = {  # JavaScript's, by NumPy's
+    "f4": "Float32Array", "f8": "Float64Array", "i1": "Int8Array", "i4": "Int32Array", "u2": "Uint16Array",
+    "u4": "Uint32Array",
+}  # fmt: skip
+COLOURS = tuple(colour for colour in MANY if colour not in ("#94a4a2", "#717581"))  # grey: distractors and junk
 
 
 def write_explorer(
@@ -56,7 +57,8 @@ def write_explorer(
     views = {"rankings": [{"name": printable(title), "width": LISTED}]} | dict(views or {})
     if is_one_file(save):
         check_size(save, *images.features.shape)
-    with (_one_file if is_one_file(save) else partial(whole_folder, mark=MARK))(save) as folder:
+    target = _one_file(save) if is_one_file(save) else whole_folder(save, MARK)
+    with target as folder:
         missing = write_sprites(images.paths, folder / "sheets", test_dir)
         (folder / "data").mkdir()
         pieces = write_features(images.features, folder / "data")
@@ -177,11 +179,9 @@ def to_square(points: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
 
 def packed(values: npt.NDArray[Any]) -> dict[str, str]:
     """Return an array as the name of JavaScript's type and base64, little-endian."""
-    kinds = {"f4": "Float32Array", "f8": "Float64Array", "i1": "Int8Array", "i4": "Int32Array", "u2": "Uint16Array"}
-    kinds |= {"u4": "Uint32Array"}
     kind = f"{values.dtype.kind}{values.dtype.itemsize}"
     content = np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes()
-    return {"type": kinds[kind], "base64": base64.b64encode(content).decode("ascii")}
+    return {"type": TYPES[kind], "base64": base64.b64encode(content).decode("ascii")}
 
 
 def write_script(path: Path, name: str, content: object) -> None:

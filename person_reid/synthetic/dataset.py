@@ -72,14 +72,9 @@ def draw_data_set(
     Raises UserError for impossible sizes, and if `root` holds another data set.
     """
     sizes = {
-        "train_identities": train_identities,
-        "test_identities": test_identities,
-        "cameras": cameras,
-        "images": images,
-        "distractors": distractors,
-        "junk": junk,
-        "seed": seed,
-    }
+        "train_identities": train_identities, "test_identities": test_identities, "cameras": cameras,
+        "images": images, "distractors": distractors, "junk": junk, "seed": seed,
+    }  # fmt: skip
     check_sizes(sizes)
     root = Path(root)
     claim(root, {**sizes, "version": VERSION})

@@ -214,13 +214,8 @@ def car_park(draw: Draw, rng: np.random.Generator) -> None:
 
 
 BACKDROPS = {
-    "street": street,
-    "station": station,
-    "campus": campus,
-    "park": park,
-    "market": market,
-    "car park": car_park,
-}
+    "street": street, "station": station, "campus": campus, "park": park, "market": market, "car park": car_park,
+}  # fmt: skip
 
 
 def draw_obstacle(image: Image.Image, kind: str, rng: np.random.Generator) -> None:
