@@ -56,6 +56,13 @@ def real_people():
 
 
 @pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder, in which the test runs."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
 def half_precision(monkeypatch):
     """PyTorch computes in float16 and bfloat16, although this processor may have to emulate them."""
     monkeypatch.setattr("person_reid.device.emulates", lambda device, dtype: False)

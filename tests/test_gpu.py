@@ -75,10 +75,9 @@ def test_features_are_those_of_the_cpu(dtype, least):
 
 
 @pytest.fixture
-def trained(tmp_path, monkeypatch):
+def trained(here):
     """Train three epochs with further flags, and return the weights."""
-    monkeypatch.chdir(tmp_path)
-    write_people(tmp_path / "people" / "train_all", people=4, images=8)
+    write_people(here / "people" / "train_all", people=4, images=8)
 
     def train(name, *flags):
         from person_reid.cli.train import main

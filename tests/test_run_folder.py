@@ -8,8 +8,7 @@ from person_reid.run_folder import RunFolder, check_run_name, read_yaml
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def run(here):
     run = RunFolder("person")
     for label in (10, 60, "last", "average"):
         run.save_weights(label, {"weight": torch.zeros(1)})
@@ -86,8 +85,7 @@ def test_the_minutes_of_a_training_are_those_of_its_epochs(run):
     assert run.minutes() == 2.5
 
 
-def test_a_folder_without_checkpoints_is_not_set_aside(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_folder_without_checkpoints_is_not_set_aside(here):
     run = RunFolder("person")
     run.save_log([{"epoch": 1}])
     run.set_aside()
@@ -145,8 +143,7 @@ def test_a_run_is_not_named_like_a_device_of_windows(name):
 
 
 @pytest.mark.parametrize("name", ["a:b", "aux"])
-def test_a_run_that_is_there_keeps_its_name(name, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_run_that_is_there_keeps_its_name(name, here):
     with pytest.raises(UserError):
         check_run_name(name)
     try:

@@ -56,8 +56,7 @@ def test_there_are_commands_for_every_script():
 
 
 @pytest.mark.parametrize("words", commands("train.py"))
-def test_training_command_resolves_to_what_it_says_and_touches_nothing(words, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_training_command_resolves_to_what_it_says_and_touches_nothing(words, here, capsys):
     expected = said(words)
     train.main([*words, "--dry_run"])
     output = capsys.readouterr().out
@@ -68,7 +67,7 @@ def test_training_command_resolves_to_what_it_says_and_touches_nothing(words, tm
     size = (384, 192) if "PCB" in expected else (224, 224) if network == "swin_base" else (256, 128)
     assert (options["height"], options["width"]) == size
     assert "M parameters, 751 identities" in output
-    assert list(tmp_path.iterdir()) == []
+    assert list(here.iterdir()) == []
 
 
 def trained(name):
@@ -78,8 +77,7 @@ def trained(name):
 
 
 @pytest.mark.parametrize("words", commands("test.py"))
-def test_test_command_resolves_to_the_network_that_its_run_trained(words, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_test_command_resolves_to_the_network_that_its_run_trained(words, here):
     options = testing_parser().parse_args(words)
     check_options(vars(options), said(words))
     run = trained(options.name)
@@ -89,8 +87,7 @@ def test_test_command_resolves_to_the_network_that_its_run_trained(words, tmp_pa
     assert {name: getattr(found, name) for name in described} == {name: getattr(run, name) for name in described}
 
 
-def test_the_network_of_a_run_may_be_named_again(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_the_network_of_a_run_may_be_named_again(here):
     RunFolder("PCB-64").save_options(vars(parse_train(["--PCB"])))
     assert run_to_test(testing_parser().parse_args(["--PCB", "--name", "PCB-64"])).PCB
 
@@ -136,16 +133,14 @@ def test_the_script_of_another_data_set_is_a_flag():
     ("script", "module"),
     [("evaluate.py", evaluate), ("evaluate_gpu.py", evaluate_gpu), ("evaluate_rerank.py", evaluate_rerank)],
 )
-def test_evaluation_commands_ask_for_features_first(script, module, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_evaluation_commands_ask_for_features_first(script, module, here):
     for parameter in commands(script):
         with pytest.raises(UserError, match=r"pytorch_result\.mat: no features there"):
             module.main(parameter.values[0])
 
 
 @pytest.mark.parametrize("words", commands("demo.py"))
-def test_demo_commands_ask_for_features_first(words, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_demo_commands_ask_for_features_first(words, here):
     with pytest.raises(UserError, match=r"pytorch_result\.mat: no features there"):
         demo.main(words)
 

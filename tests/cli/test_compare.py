@@ -13,15 +13,14 @@ from person_reid.models.factory import create_model
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(here):
     """Two images, one of them twice, and the weights of an untrained network."""
-    monkeypatch.chdir(tmp_path)
     random = np.random.default_rng(0)
     for name in ("a", "b"):
         Image.fromarray(random.integers(0, 255, (64, 32, 3), np.uint8)).resize((24, 50)).save(f"{name}.png")
     torch.manual_seed(0)
     torch.save(create_model("test_resnet", None, weights="none").model.state_dict(), "net.pth")
-    return tmp_path
+    return here
 
 
 def said(capsys, first, second, threshold):

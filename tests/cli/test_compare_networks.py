@@ -13,9 +13,8 @@ from tests.deploy.test_load import SMALL, save_run
 from tests.support.people import draw_people
 
 
-def test_a_run_a_folder_a_file_and_weights(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    draw_people(tmp_path / "people", 2, 2, 2, 2, 2, 2)
+def test_a_run_a_folder_a_file_and_weights(here, capsys):
+    draw_people(here / "people", 2, 2, 2, 2, 2, 2)
     save_run("--neck", "none", backbone="test_resnet")
     save_pretrained("run", "as_folder")
     export.main(["--name", "run", "--output", "as_file.pt", "--gpu_ids", "-1"])
@@ -33,13 +32,13 @@ def test_a_run_a_folder_a_file_and_weights(tmp_path, monkeypatch, capsys):
     head, _, *lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     assert head == "| network | synthetic people | people/pytorch | ms an image | MB |"
     assert [line.split(" | ")[0] for line in lines] == ["| run", "| as_folder", "| as_file", "| net_last"]
-    rows = json.loads((tmp_path / "out.json").read_text())
+    rows = json.loads((here / "out.json").read_text())
     figures = [row["accuracy"]["synthetic people"] for row in rows]
     assert figures == [figures[0]] * 4 and rows[0]["accuracy"]["people/pytorch"] == figures[0]
     assert all(row["milliseconds"] > 0 for row in rows)
-    megabytes = (tmp_path / "model" / "run" / "net_last.pth").stat().st_size / 1e6
+    megabytes = (here / "model" / "run" / "net_last.pth").stat().st_size / 1e6
     assert rows[0]["megabytes"] == pytest.approx(megabytes, abs=0.01)
-    assert Image.open(tmp_path / "out.png").size[0] > 1000
+    assert Image.open(here / "out.png").size[0] > 1000
 
 
 @pytest.mark.parametrize(
@@ -74,7 +73,6 @@ def test_the_time_is_that_of_one_view_on_the_cpu(monkeypatch):
     assert opened == [(False, "0"), (True, "-1")]
 
 
-def test_a_missing_test_set_is_found_before_the_work(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_missing_test_set_is_found_before_the_work(here):
     with pytest.raises(UserError, match="nowhere: no such folder"):
         compare_networks.main(["--networks", "run", "--test_dirs", "nowhere", "--gpu_ids", "-1"])

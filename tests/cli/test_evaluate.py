@@ -43,11 +43,10 @@ def test_single_and_multiple_query(script, result, published, capsys):
     assert re.fullmatch(lines, capsys.readouterr().out)
 
 
-def test_the_default_file_and_no_multiple_query(result, published, capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_the_default_file_and_no_multiple_query(result, published, capsys, here):
     with pytest.raises(UserError, match=r"^pytorch_result\.mat: no features there\. .*python test\.py"):
         evaluate.main([])
-    shutil.copy(result, tmp_path)
+    shutil.copy(result, here)
     evaluate.main([])
     assert re.fullmatch(expect(published[3]["single_query"]), capsys.readouterr().out)
 
@@ -62,9 +61,8 @@ def test_which_multiple_query_belongs_to_a_result_tells_its_name(result, publish
         assert re.fullmatch(expected, capsys.readouterr().out)
 
 
-def test_a_multiple_query_of_another_network_is_left_out(fixtures, capsys, tmp_path, monkeypatch):
+def test_a_multiple_query_of_another_network_is_left_out(fixtures, capsys, here):
     """`test.py --multi`, then test.py with another network: the published suite mixes the two."""
-    monkeypatch.chdir(tmp_path)
     query, gallery = load_result(fixtures / "retrieval" / "pytorch_result.mat")
     images = load_multi_query(fixtures / "retrieval" / "multi_query.mat")
     save_multi_query("multi_query.mat", images, query)
@@ -200,8 +198,7 @@ def test_pairs_of_one_camera_count_if_cameras_are_ignored(tmp_path):
     assert report["cameras"] == {}
 
 
-def test_a_threshold_says_what_it_was_measured_on(result, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_threshold_says_what_it_was_measured_on(result, here):
     save_result("mine.mat", *load_result(result), "mine net_60")
     for file, network in ((result, None), ("mine.mat", "mine net_60")):
         threshold.main(["--result", file])

@@ -19,18 +19,12 @@ def people(tmp_path_factory):
     return draw_people(tmp_path_factory.mktemp("people"), 4, tested=5, cameras=3, distractors=6, junk=4)
 
 
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def figures(capsys):
     """The figures that were printed, a list of strings for each line."""
     return re.findall(r"Rank@1:.*", capsys.readouterr().out)
 
 
-def test_an_exported_file_is_tested_with_the_same_figures(people, folder, capsys):
+def test_an_exported_file_is_tested_with_the_same_figures(people, here, capsys):
     test_script.main([*NETWORK, "--test_dir", str(people)])
     (network,) = figures(capsys)
     for name, flags in (("net.pt2", []), ("net.pt", ["--normalise_input", "--flip", "--l2"])):
@@ -38,10 +32,10 @@ def test_an_exported_file_is_tested_with_the_same_figures(people, folder, capsys
         assert figures(capsys) == [network, network]
         test_script.main(["--engine", name, "--gpu_ids", "-1", "--test_dir", str(people), "--result", "engine.mat"])
         assert figures(capsys) == [network]
-    assert not (folder / "model").exists()
+    assert not (here / "model").exists()
 
 
-def test_onnx_is_the_default_and_int8_says_what_it_costs(people, folder, capsys):
+def test_onnx_is_the_default_and_int8_says_what_it_costs(people, here, capsys):
     pytest.importorskip("onnxruntime")
     export.main([*NETWORK, "--int8", "--tensorrt", "--test_dir", str(people)])
     output = capsys.readouterr().out
@@ -62,10 +56,10 @@ def test_onnx_is_the_default_and_int8_says_what_it_costs(people, folder, capsys)
         (["--test_dir", "absent"], "absent: no such folder"),
     ],
 )
-def test_mistakes_are_named_before_anything_is_written(folder, flags, message):
+def test_mistakes_are_named_before_anything_is_written(here, flags, message):
     with pytest.raises(UserError, match=message):
         export.main([*NETWORK, *flags])
-    assert list(folder.iterdir()) == []
+    assert list(here.iterdir()) == []
 
 
 def test_an_ending_in_capitals_is_the_same():
@@ -73,9 +67,9 @@ def test_an_ending_in_capitals_is_the_same():
     assert export.chosen_format(options) == ("export", options.output)
 
 
-def test_the_weight_file_itself_is_not_replaced(folder):
+def test_the_weight_file_itself_is_not_replaced(here):
     torch.save(create_model("test_resnet", None, weights="none").model.state_dict(), "test_resnet.pt")
-    before = (folder / "test_resnet.pt").read_bytes()
+    before = (here / "test_resnet.pt").read_bytes()
     with pytest.raises(UserError, match=r"--output test_resnet\.pt: this is the weight file itself"):
-        export.main([*NETWORK[:3], str(folder / "test_resnet.pt"), *NETWORK[4:], "--format", "torchscript"])
-    assert (folder / "test_resnet.pt").read_bytes() == before
+        export.main([*NETWORK[:3], str(here / "test_resnet.pt"), *NETWORK[4:], "--format", "torchscript"])
+    assert (here / "test_resnet.pt").read_bytes() == before

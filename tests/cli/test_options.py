@@ -11,10 +11,7 @@ from person_reid.cli.options import load_run_options, parse_train
 from person_reid.models.spec import PUBLISHED_CLASSES, NetworkSpec
 from person_reid.run_folder import RunFolder
 
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def write_run(tmp_path, **content):

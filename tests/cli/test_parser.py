@@ -30,8 +30,7 @@ def commands_of(parser):
 
 
 @pytest.mark.parametrize("path", SCRIPTS)
-def test_help_is_complete_and_ends_with_commands_that_parse(path, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_help_is_complete_and_ends_with_commands_that_parse(path, here, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     parser = parser_of(path)
     for shown in (parser, *commands_of(parser)):

@@ -19,19 +19,18 @@ NETWORK = ["--backbone", "test_resnet", "--weights", "net.pth", "--height", "64"
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(here):
     """Twelve images in two folders, a stranger, and the weights of an untrained network."""
-    monkeypatch.chdir(tmp_path)
     random = np.random.default_rng(0)
     for number in range(12):
-        place = tmp_path / ("first" if number < 8 else "second") / "deeper"
+        place = here / ("first" if number < 8 else "second") / "deeper"
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(random.integers(0, 255, (64, 32, 3), np.uint8)).save(place / f"{number:02}.png")
     Image.new("RGB", (32, 64), "red").save("stranger.png")
     for seed in (0, 1):
         torch.manual_seed(seed)
         torch.save(create_model("test_resnet", None, weights="none").model.state_dict(), f"net{seed or ''}.pth")
-    return tmp_path
+    return here
 
 
 def said(capsys, *words):

@@ -145,8 +145,7 @@ def test_every_data_set_has_a_miniature_a_source_and_a_place_in_the_docs():
     assert "withdr" in DATA_SETS["duke"].get and "withdr" in DATA_SETS["duke"].note
 
 
-def test_duke_says_that_it_was_withdrawn(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_duke_says_that_it_was_withdrawn(here):
     with pytest.raises(UserError, match="withdrawn by Duke University"):
         find_data_set(dataset="duke")
 

@@ -16,17 +16,16 @@ AUGMENTED += ["--translation_p", "0.5", "--erasing_p", "0.5", "--color_jitter"]
 
 
 @pytest.fixture
-def roots(tmp_path, monkeypatch):
+def roots(here):
     """Two data sets of three and four people, whose numbers are the same; the first has a person of val in common."""
     random = np.random.default_rng(0)
     folders = {"first/train": 3, "first/val": 1, "second/train_all": 4}
     for folder, people in folders.items():
         for person in range(1, people + 1):
             for camera in range(1, 5):
-                path = tmp_path / folder / f"{person:04}" / f"{person:04}_c{camera}.jpg"
+                path = here / folder / f"{person:04}" / f"{person:04}_c{camera}.jpg"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(random.integers(256, size=(32, 16, 3), dtype=np.uint8)).save(path)
-    monkeypatch.chdir(tmp_path)
     return ["--data_dir", "first", "--train_with", "second"]
 
 

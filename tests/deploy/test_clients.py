@@ -159,11 +159,10 @@ def test_deepstream_is_told_what_the_file_takes():
         (["openvino", "--output", "net.onnx"], "--output net.onnx: expected a name that ends in .xml, for openvino"),
     ],
 )
-def test_flags_that_a_client_decides_are_refused(flags, message, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_flags_that_a_client_decides_are_refused(flags, message, here):
     with pytest.raises(UserError, match=message):
         export.main([*NETWORK, "--for", *flags])
-    assert not list(tmp_path.iterdir())
+    assert not list(here.iterdir())
 
 
 @pytest.mark.clients

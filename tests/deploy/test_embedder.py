@@ -100,8 +100,7 @@ def test_without_the_mirrored_image(folder, paths, expected):
     assert np.abs(plain(paths) - expected).max() > 1e-5
 
 
-def test_the_name_of_a_run_that_is_not_there(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_the_name_of_a_run_that_is_not_there(here):
     with pytest.raises(UserError, match=r"absent.opts\.yaml: no run of that name"):
         person_reid.Embedder("absent")
 

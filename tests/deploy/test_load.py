@@ -13,6 +13,7 @@ from person_reid.models.factory import build_model
 from person_reid.models.spec import NetworkSpec
 from person_reid.run_folder import RunFolder
 
+pytestmark = pytest.mark.usefixtures("here")
 SMALL = ["--height", "64", "--width", "32"]
 IMAGES = torch.randn(2, 3, 64, 32, generator=torch.Generator().manual_seed(0))
 
@@ -34,11 +35,6 @@ def network_of(*words):
 
 def file_words(*flags, backbone="resnet18"):
     return ["--backbone", backbone, "--weights", "model/run/net_last.pth", *SMALL, *flags]
-
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize(

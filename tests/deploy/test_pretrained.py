@@ -28,13 +28,9 @@ from person_reid.retrieval.thresholds import load_promise, load_threshold
 from tests.deploy import test_load
 from tests.support.people import draw_people
 
+pytestmark = pytest.mark.usefixtures("here")
 save_run = partial(test_load.save_run, backbone="test_resnet")
 CROPS = [np.random.default_rng(seed).integers(0, 256, (70, 30, 3), np.uint8) for seed in range(3)]
-
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize("flags", [[], ["--PCB"], ["--neck", "bnneck", "--pool", "gem", "--stride", "1"]], ids=" ".join)

@@ -125,11 +125,10 @@ class TestMistakes:
             command.main(["--backbone", "test_resnet", "--weights", "none", "--calibrate", "people"])
 
 
-def test_the_command_says_how_near_the_features_are(people, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_the_command_says_how_near_the_features_are(people, here, capsys):
     network = ["--backbone", "test_resnet", "--weights", "none", "--height", "64", "--width", "32", "--gpu_ids", "-1"]
     command.main([*network, "--int8", "--calibrate", str(people), "--normalise_input", "--l2"])
     printed = capsys.readouterr().out
     assert re.search(r"int8: \d+ of \d+ layers; the features' mean cosine to float32 is 0\.99\d+ on 6 images", printed)
     assert "without --calibrate" not in printed and "against PyTorch" not in printed  # which would be on noise
-    assert [path.name for path in tmp_path.iterdir()] == ["test_resnet.onnx"]
+    assert [path.name for path in here.iterdir()] == ["test_resnet.onnx"]

@@ -11,14 +11,13 @@ from tests.support.pages import blocks
 PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 
 
-def test_the_examples_run_in_order(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_the_examples_run_in_order(here, capsys):
     names: dict = {}
     for block in blocks(PAGE):
         exec(compile(block.text, f"docs/api.md, line {block.line}", "exec"), names)
     said = capsys.readouterr().out
     assert re.search(r"^Rank@1:.* mINP:", said, re.M) and "Did you mean 'resnet50'?" in said
-    assert names["features"].shape == (6, 512) and (tmp_path / "pytorch_result.mat").exists()
+    assert names["features"].shape == (6, 512) and (here / "pytorch_result.mat").exists()
 
 
 def test_the_table_lists_what_the_package_offers():

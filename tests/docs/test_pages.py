@@ -17,6 +17,7 @@ from person_reid.cli.prepare import parse_arguments
 from tests.support import ROOT
 from tests.support.pages import INLINE, PAGES, anchors, blocks, commands, line_of, links, prose
 
+pytestmark = pytest.mark.usefixtures("here")  # no run and no data set of somebody's own changes how a command is read
 # What the published code's train.py and test.py take.
 PUBLISHED = {
     "train.py": """
@@ -110,12 +111,6 @@ def dead(page, folder):
         elif anchor and anchor not in anchors(file.read_text(encoding="utf-8") if file else page):
             found.append(f"line {line}: {target}: no such heading")
     return found
-
-
-@pytest.fixture(autouse=True)
-def empty_folder(tmp_path, monkeypatch):
-    """No run and no data set of somebody's own changes how a command is read."""
-    monkeypatch.chdir(tmp_path)
 
 
 def read(path):

@@ -124,28 +124,27 @@ def test_nobody_listens():
         open_gallery("milvus://127.0.0.1:9/people")
 
 
-def test_the_commands_of_search(tmp_path, monkeypatch, capsys):
+def test_the_commands_of_search(here, capsys):
     """Index, enroll, ask, identify and forget, with nothing but another --index."""
-    monkeypatch.chdir(tmp_path)
-    write_people(tmp_path / "people", people=3, images=4)
-    address = f"milvus://{tmp_path}/people.db/people"
+    write_people(here / "people", people=3, images=4)
+    address = f"milvus://{here}/people.db/people"
     network = ["--backbone", "test_resnet", "--weights", "none", "--height", "32", "--width", "16"]
 
     def said(*words):
         search.main([*map(str, words), "--index", address])
         return capsys.readouterr().out
 
-    images = sorted((tmp_path / "people").rglob("*.png"))
+    images = sorted((here / "people").rglob("*.png"))
     pattern = r"_c(?P<camera>\d+)"
     assert "12 images added" in said("index", "people", *network, "--pattern", pattern)
     assert "0 images added, 12 were there already, 12 in all" in said("index", "people")
     assert said("query", images[5], "--top", "2", "--gpu_ids", "-1").splitlines()[1].endswith(images[5].name)
     said("enroll", "Anna", *images[:4])
     said("identify", images[1], "--gpu_ids", "-1", "--json", "found.json")
-    assert json.loads((tmp_path / "found.json").read_text())["queries"][0]["identity"] == "Anna"
-    (tmp_path / "list.csv").write_text(f"path,identity\n{images[8]},Berta\n")
+    assert json.loads((here / "found.json").read_text())["queries"][0]["identity"] == "Anna"
+    (here / "list.csv").write_text(f"path,identity\n{images[8]},Berta\n")
     assert "1 of its 1 images" in said("apply", "list.csv")
     assert "1 images forgotten, 11 left" in said("forget", "--identity", "Berta")
     said("people", "--save", "people.csv", "--min_samples", "2")
-    with (tmp_path / "people.csv").open(newline="", encoding="utf-8") as file:
+    with (here / "people.csv").open(newline="", encoding="utf-8") as file:
         assert {row["path"] for row in csv.DictReader(file)} == {str(image) for image in images if image != images[8]}

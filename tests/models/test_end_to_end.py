@@ -39,8 +39,7 @@ def people(tmp_path_factory):
 
 
 @pytest.mark.parametrize("flags", [["--pool", "gemp", "--neck", "bnneck", "--attention", "gc:layer4"], ["--PCB"]])
-def test_a_wrapped_checkpoint_gives_the_features_of_the_plain_one(flags, script, people, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_wrapped_checkpoint_gives_the_features_of_the_plain_one(flags, script, people, here):
     small = ["--backbone", "test_resnet", "--height", "64", "--width", "32", "--name", "run"]
     options = parse_train([*small, *flags])
     options.nclasses = 3
@@ -70,8 +69,7 @@ def test_a_wrapped_checkpoint_gives_the_features_of_the_plain_one(flags, script,
         (["--usam", "--backbone", "resnet18", "--neck", "bnneck", "--head", "arcface", "--wa"], 512),
     ],
 )
-def test_networks_train_and_test_from_the_command_line(flags, dim, script, people, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_networks_train_and_test_from_the_command_line(flags, dim, script, people, here):
     run = ["--name", "run", "--gpu_ids", "-1"]
     small = ["--weights", "none", "--height", "64", "--width", "32", "--batchsize", "8", "--total", "2", "--lr", "0.01"]
     train.main([*run, "--data_dir", str(people), "--train_all", *small, *flags])

@@ -86,12 +86,11 @@ def test_keys_shapes_and_features_are_the_published_ones(name, fixtures):
         assert trained.shape == (2, 6, 256) and logits.shape == (2, 6, 751)
 
 
-def test_a_published_run_with_an_ignored_stride_gives_the_published_features(fixtures, tmp_path, monkeypatch):
+def test_a_published_run_with_an_ignored_stride_gives_the_published_features(fixtures, here):
     """Of one network; tests/cli/test_options.py has the flags of all that ignored it."""
-    monkeypatch.chdir(tmp_path)
     written = create_model("hrnet_w18", num_classes=751, weights="none")
     images, expected = as_published(written, "hrnet_w18", fixtures)
-    folder = tmp_path / "model" / "theirs"
+    folder = here / "model" / "theirs"
     folder.mkdir(parents=True)
     torch.save(written.state_dict(), folder / "net_last.pth")
     (folder / "opts.yaml").write_text("name: theirs\nstride: 1\nuse_hr: true\n")

@@ -16,10 +16,9 @@ from tests.support.scripts import refused
 
 
 @pytest.fixture
-def tiny(tmp_path, monkeypatch):
+def tiny(here):
     """The path of a recipe, in an empty working directory."""
-    monkeypatch.chdir(tmp_path)
-    return write_recipe(tmp_path / "own" / "tiny.yaml")
+    return write_recipe(here / "own" / "tiny.yaml")
 
 
 @pytest.fixture

@@ -50,8 +50,7 @@ def table_rows():
 
 
 @RECIPES
-def test_a_recipe_describes_a_network_that_can_be_built(path, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_a_recipe_describes_a_network_that_can_be_built(path, here, capsys):
     train.main(["--config", str(path), "--dry_run"])
     assert "M parameters" in capsys.readouterr().out
     recipe = read_recipe(path)
@@ -107,12 +106,11 @@ def small(path, people):
 
 
 @RECIPES
-def test_a_recipe_trains(path, people, trained, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_recipe_trains(path, people, trained, here):
     flags = small(path, people)
     what = json.dumps(flags, sort_keys=True)
     if what not in trained:
-        (tmp_path / "small.yaml").write_text(yaml.safe_dump(flags))
+        (here / "small.yaml").write_text(yaml.safe_dump(flags))
         options = parse_train(["--config", "small.yaml"])
         trainer = set_up(train_spec(options, teacher=open_teacher(options.teacher))).trainer
         trained[what] = [trainer.train_epoch()["loss"] for _ in range(2)]

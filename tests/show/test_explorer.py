@@ -40,10 +40,9 @@ def read(script):
 
 
 @pytest.fixture
-def inside(tmp_path, monkeypatch):
+def inside(here):
     """A folder that holds result.mat and its images; and the query and gallery of that file."""
-    monkeypatch.chdir(tmp_path)
-    return lay_out(tmp_path)[1:]
+    return lay_out(here)[1:]
 
 
 def test_images_of_one_camera_need_a_flag_and_then_show_none(inside):

@@ -15,8 +15,7 @@ def run_part_here(part, options, room):
     return f"## {part}\n\n{printed.getvalue()}\n\n", True
 
 
-def test_every_part_runs_on_the_cpu(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_every_part_runs_on_the_cpu(here, monkeypatch):
     in_a_process = gpu.run_part
 
     def run_part(part, options, room):
@@ -24,8 +23,8 @@ def test_every_part_runs_on_the_cpu(tmp_path, monkeypatch):
         return in_a_process(part, options, room) if part == "ranking" else run_part_here(part, options, room)
 
     monkeypatch.setattr(gpu, "run_part", run_part)
-    gpu.main(["--dry_run", "--gpu_ids", "-1", "--save", str(tmp_path / "gpu.md")])
-    page = (tmp_path / "gpu.md").read_text()
+    gpu.main(["--dry_run", "--gpu_ids", "-1", "--save", str(here / "gpu.md")])
+    page = (here / "gpu.md").read_text()
     sections = [line for line in page.splitlines() if line.startswith("## ")]
     assert sections == [f"## {part}" for part in gpu.PARTS]
     assert "suite, TF32" in page and "sixty, extrapolated" in page and "k-reciprocal" in page and "triplet" in page

@@ -21,10 +21,9 @@ FLAGS += ["--batchsize", "8", "--instances", "2", "--k1", "4", "--k2", "2", "--m
 
 
 @pytest.fixture
-def begun(tmp_path, monkeypatch):
+def begun(here):
     """A function that sets up a training on sixteen images of four people, and returns its Adaptation."""
-    monkeypatch.chdir(tmp_path)
-    write_people(tmp_path / "people", 4, 4)
+    write_people(here / "people", 4, 4)
 
     def begin(*flags):
         return set_up(adapt.adapt_spec(adapt.parse(["--data_dir", "people", *FLAGS, *flags]))).adaptation

@@ -167,8 +167,7 @@ RUNS = [
 
 @pytest.mark.usefixtures("half_precision")
 @pytest.mark.parametrize("flags", RUNS, ids=" ".join)
-def test_losses_train_from_the_command_line(flags, people, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_losses_train_from_the_command_line(flags, people, here):
     train_on(people, *flags)
     state = torch.load("model/run/resume.pth", weights_only=True)
     assert state["epoch"] == 2
@@ -185,10 +184,9 @@ def test_losses_train_from_the_command_line(flags, people, tmp_path, monkeypatch
     ],
 )
 def test_losses_that_need_pairs_say_so_when_a_shuffled_batch_hardly_has_any(
-    flags, warned, people, tmp_path, monkeypatch, capsys
+    flags, warned, people, here, monkeypatch, capsys
 ):
     """Six images of each of six people: a batch of 4 has 6 · 5 / 35 pairs on average, one of 36 all 90."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("person_reid.training.run._fit", lambda *run: None)  # no epoch is needed to see the message
     train_on(people, *flags)
     output = capsys.readouterr().out

@@ -245,8 +245,7 @@ def test_a_profile_is_written(room, monkeypatch):
     assert json.loads((room / "model" / "profiled" / "trace.json").read_text())["traceEvents"]
 
 
-def test_keep_deletes_all_but_the_latest_numbered_checkpoints(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_keep_deletes_all_but_the_latest_numbered_checkpoints(here):
     run = RunFolder("kept")
     run.path.mkdir(parents=True)
     for label in ("010", "020", "100", "1000", "last"):

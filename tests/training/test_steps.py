@@ -67,8 +67,7 @@ def test_a_loss_that_is_not_finite_is_not_saved_by_a_stop():
         trained.train_epoch(stop=lambda: True)
 
 
-def test_images_whose_names_are_not_utf8_are_listed_too(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_images_whose_names_are_not_utf8_are_listed_too(here):
     path = Path(os.fsdecode(b"people/\xff.jpg"))
     split: Any = SimpleNamespace(paths=[path] * 8)
     run = RunFolder("broken")

@@ -50,11 +50,10 @@ STANDINS = {"wandb": RUN + WANDB, "mlflow": RUN + MLFLOW}
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
+def here(here):
     """A folder with people to train on."""
-    monkeypatch.chdir(tmp_path)
-    write_people(tmp_path / "people" / "train_all", people=2, images=2)
-    return tmp_path
+    write_people(here / "people" / "train_all", people=2, images=2)
+    return here
 
 
 @pytest.fixture
