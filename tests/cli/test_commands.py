@@ -129,20 +129,11 @@ def test_the_script_of_another_data_set_is_a_flag():
     assert parse_arguments(RENAMED["prepare_Duke.py"][1:]).dataset == "duke"
 
 
-@pytest.mark.parametrize(
-    ("script", "module"),
-    [("evaluate.py", evaluate), ("evaluate_gpu.py", evaluate_gpu), ("evaluate_rerank.py", evaluate_rerank)],
-)
-def test_evaluation_commands_ask_for_features_first(script, module, here):
-    for parameter in commands(script):
+@pytest.mark.parametrize("module", [evaluate, evaluate_gpu, evaluate_rerank, demo])
+def test_commands_for_features_ask_for_them_first(module, here):
+    for parameter in commands(f"{module.__name__}.py"):
         with pytest.raises(UserError, match=r"pytorch_result\.mat: no features there"):
             module.main(parameter.values[0])
-
-
-@pytest.mark.parametrize("words", commands("demo.py"))
-def test_demo_commands_ask_for_features_first(words, here):
-    with pytest.raises(UserError, match=r"pytorch_result\.mat: no features there"):
-        demo.main(words)
 
 
 def test_prepare_says_where_it_looked_and_how_to_get_data(tmp_path, monkeypatch):

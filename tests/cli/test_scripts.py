@@ -87,12 +87,6 @@ def test_the_result_file_has_the_published_keys(trained, people):
     assert scipy.io.loadmat(trained / "multi_query.mat")["mquery_f"].shape[1] == 512
 
 
-def test_demo_draws_a_ranking(copy):
-    output = run_process("demo", "--query_index", "3", cwd=copy)
-    assert "show.png" in output
-    assert Image.open(copy / "show.png").size[0] > 600
-
-
 def test_options_of_test_change_the_features(copy, people):
     plain = scipy.io.loadmat(copy / "pytorch_result.mat")["query_f"]
     changes = [["--ms", "1,1.21"], ["--no_flip"], ["--height", "48"]]
@@ -213,11 +207,7 @@ class TestWhatGoesWrong:
 
     def test_a_process_ends_with_the_status_of_its_mistake(self, tmp_path):
         output = run_process("train", "--data_dir", "nowhere", *SMALL, cwd=tmp_path, status=1)
-        assert output.startswith("error: ") and output.count("\n") == 1
-
-    def test_wrong_folder(self, tmp_path):
-        assert "nowhere: no such folder" in refused("train", "--data_dir", "nowhere", *SMALL, cwd=tmp_path)
-        assert "nowhere" in refused("prepare", "--data_dir", "nowhere", cwd=tmp_path)
+        assert output.startswith("error: nowhere: no such folder") and output.count("\n") == 1
         assert not (tmp_path / "model").exists()
 
     def test_empty_split(self, people, tmp_path):
@@ -260,40 +250,9 @@ class TestWhatGoesWrong:
         assert "net_last.pth: the weights of another network" in output
         assert (copy / "pytorch_result.mat").read_bytes() == before
 
-    @pytest.mark.parametrize("script", ["evaluate", "evaluate_rerank", "demo"])
-    def test_result_file_missing_or_truncated(self, script, copy):
-        result = copy / "pytorch_result.mat"
-        result.write_bytes(result.read_bytes()[:20000])
-        assert "pytorch_result.mat" in refused(script, cwd=copy)
-        result.unlink()
-        assert "no features there. Extract them first: python test.py" in refused(script, cwd=copy)
-
-    @pytest.mark.parametrize("damage", ["key", "length", "nan"])
-    def test_result_file_that_cannot_be_right(self, damage, copy):
-        content = {k: v for k, v in scipy.io.loadmat(copy / "pytorch_result.mat").items() if not k.startswith("__")}
-        if damage == "key":
-            del content["query_cam"]
-        elif damage == "length":
-            content["gallery_label"] = content["gallery_label"][:, :-1]
-        else:
-            content["query_f"][2, 5] = np.nan
-        scipy.io.savemat(copy / "pytorch_result.mat", content)
-        output = refused("evaluate", cwd=copy)
-        assert {"key": "query_cam", "length": "labels", "nan": "NaN"}[damage] in output
-
-    def test_query_index_out_of_range(self, copy):
-        assert "15" in refused("demo", "--query_index", "15", cwd=copy)
-
     def test_batch_larger_than_the_data(self, people, tmp_path):
         output = refused("train", "--data_dir", people, *SMALL, "--batchsize", "4000", cwd=tmp_path)
         assert "smaller --batchsize" in output
-
-    def test_unknown_network_and_two_networks(self, people, tmp_path):
-        assert "Did you mean 'resnet50'?" in refused("train", "--backbone", "resnet05", cwd=tmp_path)
-        assert "Two networks at once" in refused("train", "--use_swin", "--use_dense", cwd=tmp_path)
-
-    def test_numbers_that_are_none_end_with_status_2(self, tmp_path):
-        assert "--batchsize" in run("train", "--batchsize", "many", cwd=tmp_path, status=2)
 
     def test_a_full_disk_keeps_what_was_there(self, copy, people):
         """A file-size limit stands in for a full disk: both end a write half-way with an OSError."""
