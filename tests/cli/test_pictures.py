@@ -71,11 +71,14 @@ def test_figures_of_nothing_are_refused(inside, tmp_path):
     for words, expected in (
         (["curves", "--name", "absent"], "no such log"),
         (["cmc", "absent.mat"], "no features there"),
-        (["cmc", "--ranks", "1"], "--ranks 1"),
+        (["cmc", "--ranks", "0"], "--ranks 0: expected 2 or more"),
+        (["cmc", "--ranks", "1"], "--ranks 1: expected 2 or more"),
         (["histogram", "--threshold", "absent.json"], "neither a number nor a file"),
     ):
         with pytest.raises(UserError, match=expected):
             figures.main([*words, "--save", str(tmp_path / "a.png")])
+    with pytest.raises(SystemExit):
+        figures.main(["map", "--identities", "0", "--save", str(tmp_path / "a.png")])
     assert not list(tmp_path.iterdir())
 
 

@@ -62,6 +62,9 @@ def test_a_perfect_cmc_is_in_sight_and_any_number_of_ranks_has_ticks(ranks, tick
 def test_runs_are_named_by_their_files():
     assert list(run_names([Path("a/x.mat"), Path("b/y.mat")])) == ["x", "y"]
     assert list(run_names([Path("a/x.mat"), Path("b/x.mat")])) == ["a/x", "b/x"]
+    assert list(run_names([Path("a/x"), Path("a/x.mat")])) == ["a/x", "a/x.mat"]
+    names = {"x0.25": Path("x0.25"), "x0.5": Path("x0.5"), "net": Path("net.mat")}
+    assert run_names(list(names.values())) == names
     with pytest.raises(UserError, match="same file twice"):
         run_names([Path("x.mat"), Path("x.mat")])
 

@@ -1,7 +1,5 @@
 """The explorer of a search index: no queries, and only some images of which identity and camera are known."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -89,20 +87,19 @@ def test_filters_choose_what_is_known(browser):
 
 
 def test_what_an_index_cannot_show_is_refused(look, tmp_path, monkeypatch):
-    index = str(look[0].parent / "people.index")
+    index, empty = str(look[0].parent / "people.index"), str(tmp_path / "empty.index")
+    SearchIndex(empty).close()
     save = ["--save", str(tmp_path / "look")]
-    with pytest.raises(UserError, match=r"no such index"):
-        explore.main(["--index", str(tmp_path / "none.index"), *save])
-    SearchIndex(tmp_path / "empty.index").close()
-    with pytest.raises(UserError, match=r"empty\.index: 0 images; expected 3 to 100,000"):
-        explore.main(["--index", str(tmp_path / "empty.index"), *save])
+    for words, message in (
+        ([str(tmp_path / "none.index")], "no such index"),
+        ([empty], r"empty\.index: 0 images; expected 3 to 100,000"),
+        ([index, "--result", "result.mat"], "--index replaces --result"),
+        ([index, "--rerank"], "are about rankings of queries"),
+        ([index, "--ignore_cameras"], "are about rankings of queries"),
+    ):
+        with pytest.raises(UserError, match=message):
+            explore.main(["--index", *words, *save])
     monkeypatch.setattr(explore, "EXACT", 29)
     with pytest.raises(UserError, match="30 images; expected 3 to 29"):
         explore.main(["--index", index, *save])
-    with pytest.raises(UserError, match="--index replaces --result"):
-        explore.main(["--index", index, "--result", "result.mat"])
-    with pytest.raises(UserError, match="are about rankings of queries"):
-        explore.main(["--index", index, "--rerank"])
-    with pytest.raises(UserError, match="are about rankings of queries"):
-        explore.main(["--index", index, "--ignore_cameras"])
-    assert not Path(tmp_path / "look").exists()
+    assert not (tmp_path / "look").exists()

@@ -97,10 +97,9 @@ def test_what_cannot_be_shown_is_refused(look, tmp_path):
     words = ["--label_errors", str(tmp_path / "list.csv"), "--save", str(tmp_path / "look")]
     with pytest.raises(UserError, match=r"list\.mat: not there\. tools/label_errors\.py writes it"):
         explore.main(words)
-    with pytest.raises(UserError, match="are about rankings of queries"):
-        explore.main([*words, "--rerank"])
-    with pytest.raises(UserError, match="are about rankings of queries"):
-        explore.main([*words, "--ignore_cameras"])
+    for flag in ("--rerank", "--ignore_cameras"):
+        with pytest.raises(UserError, match="are about rankings of queries"):
+            explore.main([*words, flag])
     (tmp_path / "list.mat").write_bytes((look / "list.mat").read_bytes())
     (tmp_path / "list.csv").write_text(",".join(COLUMNS) + "\ntrain_all/0001/gone.jpg,1,move,2,0.9,\n", "utf-8")
     with pytest.raises(UserError, match="line 2: there is no image"):

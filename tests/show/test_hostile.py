@@ -1,6 +1,5 @@
 """Names of files that are not text, and numbers of images that no picture can hold."""
 
-import csv
 import shutil
 import sys
 from pathlib import Path
@@ -13,12 +12,12 @@ from person_reid.basics import UserError
 from person_reid.gallery.index import Found
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet, load_result, save_result
-from person_reid.show.cmc import draw_cmc, run_names
+from person_reid.show.cmc import draw_cmc
 from person_reid.show.found import draw_found
 from person_reid.show.ranking import nearest
 from person_reid.show.sheet import Row, Tile, draw_sheet
 from tests.support.ranked_people import lay_out, random_sets
-from tests.support.scripts import refused, run
+from tests.support.scripts import run
 
 BAD = "caf\udce9 \x1b[2J$\\frac$.jpg"
 PIXELS = np.zeros((4, 2, 3), np.uint8)
@@ -46,12 +45,6 @@ def check(output):
 def test_a_ranking_of_such_names_is_printed_and_drawn(renamed):
     check(run("demo", "--result", "result.mat", "--query_index", "1", "--top", "2", cwd=renamed))
     assert Image.open(renamed / "show.png").size[0] > 600
-
-
-def test_an_evaluation_of_such_names_is_printed_and_listed(renamed):
-    check(run("evaluate", "--result", "result.mat", "--save_per_query", "q.csv", cwd=renamed))
-    with (renamed / "q.csv").open(encoding="utf-8", newline="") as file:
-        check(next(csv.DictReader(file))["path"])
 
 
 def test_heat_maps_and_the_report_show_such_names(renamed, drawn):
@@ -90,20 +83,3 @@ def test_pictures_accept_what_the_printed_digits_accept(tmp_path, drawn):
 def test_a_picture_that_no_file_can_hold_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"--save .*a\.png: the picture would be \d+ inches long\. Show fewer images"):
         draw_sheet([Row([Tile(PIXELS)] * 3000)], tmp_path / "a.png")
-
-
-@pytest.mark.parametrize("flags", [["--worst", "0"], ["--worst", "-2"], ["--top", "0"], ["--query_index", "-1"]])
-def test_numbers_of_nothing_are_refused(renamed, flags):
-    assert f"{flags[0]} {flags[1]}: expected" in refused("demo", "--result", "result.mat", *flags, cwd=renamed)
-
-
-def test_figures_of_nothing_are_refused(renamed):
-    assert "--ranks 0: expected 2 or more" in refused("figures", "cmc", "result.mat", "--ranks", "0", cwd=renamed)
-    output = run("figures", "map", "--result", "result.mat", "--identities", "0", cwd=renamed, status=2)
-    assert "--identities: 0: expected a number above 0" in output
-
-
-def test_runs_whose_names_hold_points_stay_apart():
-    names = {"x0.25": Path("x0.25"), "x0.5": Path("x0.5"), "net": Path("net.mat")}
-    assert run_names(list(names.values())) == names
-    assert list(run_names([Path("a/x"), Path("a/x.mat")])) == ["a/x", "a/x.mat"]

@@ -15,7 +15,7 @@ from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet
 from person_reid.show import ranking
 from person_reid.show.ranking import Match, chosen, find_image, nearest, paths_of, ranking_row
-from person_reid.show.sheet import COLUMNS, draw_sheet
+from person_reid.show.sheet import COLUMNS, Row, Tile, draw_sheet
 from person_reid.show.style import RIGHT, WRONG
 from tests.support.ranked_people import lay_out, random_sets
 
@@ -69,20 +69,6 @@ def test_top_bounds_the_ranking():
     every, total = nearest(query, gallery, 2, top=1000)
     for top in (1, 7, 10):
         assert nearest(query, gallery, 2, top) == (every[:top], total)
-
-
-@pytest.mark.parametrize(
-    ("index", "top", "expected"),
-    [
-        (12, 10, "--query_index 12: expected 0 to 11"),
-        (-1, 10, "--query_index -1: expected 0 to 11"),
-        (0, 0, "--top 0"),
-    ],
-)
-def test_numbers_out_of_range_are_refused(index, top, expected):
-    query, gallery = random_sets()
-    with pytest.raises(UserError, match=expected):
-        nearest(query, gallery, index, top)
 
 
 def test_a_gallery_of_junk_alone_is_refused():
@@ -159,20 +145,11 @@ def test_more_than_a_row_is_drawn_in_rows(tmp_path):
     assert heights[0] < heights[1] < heights[2]
 
 
-def test_a_file_type_that_cannot_be_written_is_refused(tmp_path):
-    for name in ("show", "show.doc"):
-        with pytest.raises(UserError, match=r"--save .*\.png"):
-            row = ranking_row("none.jpg", [Match(0, 1, 1, 0.5, True, Path("none.jpg"))], "title")
-            draw_sheet([row], tmp_path / name)
-    assert not list(tmp_path.iterdir())
-
-
 def test_an_unreadable_image_is_named_and_the_old_picture_kept(tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"no image")
     (tmp_path / "show.png").write_bytes(b"old")
     with pytest.raises(UserError, match=r"broken\.jpg: not a readable image"):
-        row = ranking_row(tmp_path / "broken.jpg", [Match(0, 1, 1, 0.5, True, Path("x"))], "title")
-        draw_sheet([row], tmp_path / "show.png")
+        draw_sheet([Row([Tile(tmp_path / "broken.jpg")])], tmp_path / "show.png")
     assert (tmp_path / "show.png").read_bytes() == b"old"
 
 
@@ -191,10 +168,14 @@ def test_images_that_moved_are_found_by_test_dir(laid_out, tmp_path, capsys):
         demo.main([*arguments, "--test_dir", str(tmp_path / "moved")])
 
 
-def test_a_result_file_without_paths_takes_them_from_the_folders(laid_out, tmp_path, monkeypatch, capsys):
-    result, _, gallery = laid_out
+def leave_paths_out(result):
     content = {key: value for key, value in scipy.io.loadmat(result).items() if key[0] != "_" and "path" not in key}
     scipy.io.savemat(result, content)
+
+
+def test_a_result_file_without_paths_takes_them_from_the_folders(laid_out, tmp_path, monkeypatch, capsys):
+    result, _, gallery = laid_out
+    leave_paths_out(result)
     bare = FeatureSet(gallery.features, gallery.labels, gallery.cameras)
     assert paths_of(bare, "gallery", tmp_path / "pytorch") == gallery.paths
     arguments = ["--result", str(result), "--save", str(tmp_path / "show.png")]
@@ -211,8 +192,7 @@ def test_a_result_file_without_paths_takes_them_from_the_folders(laid_out, tmp_p
 
 def test_the_folders_are_read_once_for_all_queries(laid_out, tmp_path, monkeypatch):
     result = laid_out[0]
-    content = {key: value for key, value in scipy.io.loadmat(result).items() if key[0] != "_" and "path" not in key}
-    scipy.io.savemat(result, content)
+    leave_paths_out(result)
     read = []
 
     def read_split(data_dir, split, original=ranking.read_split):
@@ -296,8 +276,11 @@ def test_many_queries_fill_numbered_sheets(laid_out, tmp_path, capsys, monkeypat
     [
         (["--query_index", "3", "--worst", "2"], "leave out --worst and --camera"),
         (["--query_index", "3,12"], "--query_index 12: expected 0 to 11"),
+        (["--query_index", "-1"], "--query_index -1: expected 0 to 11"),
         (["--camera", "9"], "--camera 9: no query is from it; there are queries of camera 1, 2, 3"),
         (["--worst", "0"], "--worst 0: expected 1 or more"),
+        (["--worst", "-2"], "--worst -2: expected 1 or more"),
+        (["--top", "0"], "--top 0: expected 1 or more"),
     ],
 )
 def test_choices_that_cannot_be_shown_are_refused(flags, expected, laid_out, tmp_path):

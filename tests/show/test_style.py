@@ -40,11 +40,9 @@ def test_the_file_name_says_the_type_and_the_same_picture_is_the_same_file(tmp_p
         assert content.startswith(beginning) and content == (tmp_path / f"b.{suffix}").read_bytes()
 
 
-def test_an_unknown_type_is_refused_before_anything_is_drawn(tmp_path):
-    with (
-        pytest.raises(UserError, match=r"--save .*picture\.doc: expected .*\.png"),
-        picture(tmp_path / "picture.doc", 3, 2),
-    ):
+@pytest.mark.parametrize("name", ["picture.doc", "picture"])
+def test_an_unknown_type_is_refused_before_anything_is_drawn(name, tmp_path):
+    with pytest.raises(UserError, match=rf"--save .*{name}: expected .*\.png"), picture(tmp_path / name, 3, 2):
         pytest.fail("drawn")
     assert not list(tmp_path.iterdir())
 
