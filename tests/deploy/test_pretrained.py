@@ -33,6 +33,13 @@ save_run = partial(test_load.save_run, backbone="test_resnet")
 CROPS = [np.random.default_rng(seed).integers(0, 256, (70, 30, 3), np.uint8) for seed in range(3)]
 
 
+@pytest.fixture
+def folder(here):
+    """The folder of a run's network."""
+    save_run()
+    return save_pretrained(network_of_run("run"), "folder")
+
+
 @pytest.mark.parametrize("flags", [[], ["--PCB"], ["--neck", "bnneck", "--pool", "gem", "--stride", "1"]], ids=" ".join)
 def test_the_features_of_a_folder_are_those_of_the_run(flags):
     save_run(*flags)
@@ -64,10 +71,8 @@ def test_a_file_of_somebody_else_is_not_replaced(name):
         save_pretrained(network_of_run("run"), Path("folder", "README.md"))
 
 
-def test_a_folder_on_a_full_disk_stays_what_it_was(monkeypatch):
-    save_run()
-    save_pretrained(network_of_run("run"), "folder")
-    before = {path.name: path.read_bytes() for path in Path("folder").iterdir()}
+def test_a_folder_on_a_full_disk_stays_what_it_was(folder, monkeypatch):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -75,14 +80,12 @@ def test_a_folder_on_a_full_disk_stays_what_it_was(monkeypatch):
     monkeypatch.setattr(publish, "write_json", full)
     with pytest.raises(OSError, match="No space left"):
         save_pretrained(network_of_run("run"), "folder", threshold=0.5)
-    assert {path.name: path.read_bytes() for path in Path("folder").iterdir()} == before
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_a_training_starts_from_a_folder():
-    save_run()
-    save_pretrained(network_of_run("run"), "folder")
+def test_a_training_starts_from_a_folder(folder):
     network = create_model("test_resnet", 7, "none", (64, 32))
-    report = load_weights(network, "folder")
+    report = load_weights(network, folder)
     saved = torch.load("model/run/net_last.pth", weights_only=True)
     assert torch.equal(network.state_dict()["model.conv1.0.weight"], saved["model.conv1.0.weight"])
     assert len(report.mismatched) == 2  # the classifier of five other people
@@ -91,18 +94,8 @@ def test_a_training_starts_from_a_folder():
 def test_the_card_says_what_was_measured(tmp_path, capsys):
     draw_people(tmp_path / "people", 2, 2, 2, 2, 2, 2)
     save_run("--data_dir", "people/pytorch")
-    words = [
-        "--name",
-        "run",
-        "--output",
-        "out/net",
-        "--test_dirs",
-        "people/pytorch",
-        "--threshold",
-        "0.75",
-        "--gpu_ids=-1",
-    ]
-    command.main(words)
+    words = ["--name", "run", "--output", "out/net", "--test_dirs", "people/pytorch", "--threshold", "0.75"]
+    command.main([*words, "--gpu_ids", "-1"])
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("synthetic people: Rank@1")]
     card = (tmp_path / "out" / "net" / "README.md").read_text(encoding="utf-8")
     config = json.loads((tmp_path / "out" / "net" / "config.json").read_text(encoding="utf-8"))
@@ -134,11 +127,12 @@ def test_a_folder_keeps_the_threshold_and_its_promise(tmp_path, capsys):
     assert embedder.threshold is None and embedder.promise is None
 
 
-def change(**entries):
-    """A damage: other entries of config.json."""
+def change(spec=(), **entries):
+    """A damage: other entries of config.json. spec: of the network in it."""
 
     def damage(folder):
         config = json.loads((folder / "config.json").read_text())
+        config["network"] |= spec
         (folder / "config.json").write_text(json.dumps(config | entries))
 
     return damage
@@ -153,10 +147,7 @@ def flip(folder):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (
-            lambda folder: (folder / "config.json").unlink(),
-            r"config\.json: No such file.*Expected a folder",
-        ),
+        (lambda folder: (folder / "config.json").unlink(), r"config\.json: No such file.*Expected a folder"),
         (lambda folder: (folder / "model.safetensors").unlink(), r"model\.safetensors: No such file"),
         (lambda folder: (folder / "config.json").write_text("[]"), r"config\.json: not written by save_pretrained"),
         (
@@ -168,42 +159,18 @@ def flip(folder):
         (change(network={"backbone": "test_resnet"}), "not written by save_pretrained"),
         (change(num_classes="5"), "num_classes '5'"),
         (change(sha256="0"), "the checksums differ"),
+        (change({"height": "64"}), "height '64'"),
+        (change({"height": True}), "height True"),
+        (change({"PCB": 1}), "PCB 1"),
+        (change({"backbone": "resnet81"}), "81"),
+        (change({"linear_num": 16}), "the weights of another network"),
     ],
 )
-def test_a_damaged_or_foreign_folder_gives_one_line(damage, message, tmp_path):
-    save_run()
-    save_pretrained(network_of_run("run"), "folder")
-    damage(tmp_path / "folder")
+def test_a_damaged_or_foreign_folder_gives_one_line(damage, message, folder):
+    damage(folder)
     with pytest.raises(UserError, match=message) as error:
-        open_pretrained("folder")
+        Embedder.from_pretrained(folder, device="cpu")
     assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("height", "64", "height '64'"),
-        ("height", True, "height True"),
-        ("PCB", 1, "PCB 1"),
-        ("backbone", "resnet81", "81"),
-    ],
-)
-def test_a_network_that_does_not_exist_gives_one_line(name, value, message, tmp_path):
-    save_run()
-    save_pretrained(network_of_run("run"), "folder")
-    network = json.loads((tmp_path / "folder" / "config.json").read_text())["network"]
-    change(network=network | {name: value})(tmp_path / "folder")
-    with pytest.raises(UserError, match=message):
-        Embedder.from_pretrained("folder", device="cpu")
-
-
-def test_weights_that_do_not_fit_the_config_are_refused(tmp_path):
-    save_run()
-    save_pretrained(network_of_run("run"), "folder")
-    network = json.loads((tmp_path / "folder" / "config.json").read_text())["network"]
-    change(network=network | {"linear_num": 16})(tmp_path / "folder")
-    with pytest.raises(UserError, match="the weights of another network"):
-        Embedder.from_pretrained("folder", device="cpu")
 
 
 def test_a_hub_that_cannot_be_reached_says_where_to_put_the_files(monkeypatch):
@@ -221,13 +188,11 @@ def test_a_hub_that_cannot_be_reached_says_where_to_put_the_files(monkeypatch):
         open_pretrained("a/b/c")
 
 
-def test_what_the_hub_gives_is_read_like_a_folder(monkeypatch):
+def test_what_the_hub_gives_is_read_like_a_folder(folder, monkeypatch):
     import huggingface_hub
 
-    save_run()
-    save_pretrained(network_of_run("run"), "fetched")
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **_: {"o/n": "fetched"}[name])
-    assert open_pretrained("o/n") == open_pretrained("fetched")
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **_: {"o/n": "folder"}[name])
+    assert open_pretrained("o/n") == open_pretrained(folder)
 
 
 def test_flags_beside_a_folder_are_refused():
@@ -237,10 +202,8 @@ def test_flags_beside_a_folder_are_refused():
         open_embedder(testing_parser().parse_args(["--from", "folder", "--engine", "net.onnx"]))
 
 
-def test_no_pickle_is_read_on_the_way(monkeypatch):
-    save_run()
-    save_pretrained(network_of_run("run"), "folder")
+def test_no_pickle_is_read_on_the_way(folder, monkeypatch):
     expected = Embedder("run", device="cpu")(CROPS)
     for module, name in ((torch, "load"), (pickle, "load"), (pickle, "loads")):
         monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("a pickle"))
-    np.testing.assert_array_equal(Embedder.from_pretrained("folder", device="cpu")(CROPS), expected)
+    np.testing.assert_array_equal(Embedder.from_pretrained(folder, device="cpu")(CROPS), expected)
