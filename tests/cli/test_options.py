@@ -191,7 +191,6 @@ def test_a_published_options_file_is_a_config_file(written, gpu_ids, tmp_path):
         (["--backbone", "lightmbn", "--droprate", "0.2"], "--droprate 0.2 means nothing to LightMBN"),
         (["--PCB", "--neck", "none"], "--neck none means nothing to PCB"),
         (["--attention", "cabm:layer3"], "unknown kind 'cabm'. Did you mean 'cbam'"),
-        (["--cosine", "--schedule", "step"], "exclude each other"),
     ],
 )
 def test_flags_that_cannot_work_are_refused(flags, message):

@@ -124,16 +124,8 @@ def check_report(data_set, folder, splits):
 
 
 def test_every_data_set_has_a_miniature_a_source_and_a_place_in_the_docs():
-    elsewhere = {
-        "market",
-        "synthetic",
-        "dg_market",
-        "folder",
-        "csv",
-        "mot",
-        "cuhk03_original_detected",
-        "cuhk03_original_labeled",
-    }
+    elsewhere = {"market", "synthetic", "dg_market", "folder", "csv", "mot"}
+    elsewhere |= {"cuhk03_original_detected", "cuhk03_original_labeled"}
     assert set(MINIATURES) | elsewhere == set(DATA_SETS)
     docs = (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8")
     for key, data_set in DATA_SETS.items():

@@ -19,19 +19,8 @@ def room(tmp_path_factory):
     room = tmp_path_factory.mktemp("search")
     write_people(room / "people" / "train", people=8, images=4)
     flags = ["--backbone", "test_resnet", "--weights", "none", "--height", "64", "--width", "32", "--batchsize", "8"]
-    run(
-        "train",
-        *flags,
-        "--data_dir",
-        "people",
-        "--name",
-        "ft_ResNet50",
-        "--total_epoch",
-        "1",
-        "--gpu_ids",
-        "-1",
-        cwd=room,
-    )
+    flags += ["--data_dir", "people", "--name", "ft_ResNet50", "--total_epoch", "1", "--gpu_ids", "-1"]
+    run("train", *flags, cwd=room)
     images = sorted(room.glob("people/train/*/*.png"))
     for folder in ("crops", "more_crops", "crops_of_today", "pictures_of_today", "track_0017"):
         (room / folder).mkdir()

@@ -19,21 +19,8 @@ from person_reid.training.spec import changed_flags
 from tests.support.people import write_people
 from tests.support.runs import equal_weights, weights
 
-COMMON = [
-    "--backbone",
-    "test_resnet",
-    "--weights",
-    "none",
-    "--height",
-    "64",
-    "--width",
-    "32",
-    "--batchsize",
-    "8",
-    "--gpu_ids",
-    "-1",
-    "--train_all",
-]
+COMMON = ["--backbone", "test_resnet", "--weights", "none", "--height", "64", "--width", "32"]
+COMMON += ["--batchsize", "8", "--gpu_ids", "-1", "--train_all"]
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +70,7 @@ def test_two_runs_of_a_name_at_once(room):
     [
         (["--batchsize", "1"], "cannot process batches of 1 images of 64×32"),
         (["--backbone", "inception_v3", "--height", "16", "--width", "16"], "inception_v3 cannot process"),
-        (
-            ["--backbone", "inception_v3", "--height", "16", "--width", "16", "--balance", "0.1"],
-            "inception_v3 cannot process",
-        ),
+        (["--backbone=inception_v3", "--height=16", "--width=16", "--balance=0.1"], "inception_v3 cannot process"),
         (
             ["--backbone=inception_v3", "--height=96", "--width=96", "--resize_schedule=16x16,96x96", "--total=2"],
             "inception_v3 cannot process batches of 8 images of 16×16",

@@ -101,7 +101,6 @@ def test_a_part_network_has_losses_and_prototypes_for_each_part():
     [
         (["--loss", "triplt"], "Did you mean 'triplet'"),
         (["--loss", "triplet:1,triplet:2"], "each name once"),
-        (["--loss", "triplet:-1"], "name:weight"),
         (["--loss", "triplet:0.5", "--triplet"], "asked for twice, by --triplet and by --loss triplet:0.5"),
         (["--loss", "verification", "--alpha", "1"], "asked for twice, by --alpha"),
         (["--loss", "focal:1", "--head", "cosine"], "focal needs class scores.*--head linear"),

@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from person_reid import create_model
-from person_reid.run_folder import RunFolder
 from tests.support import ROOT
 from tests.support.people import write_people
 from tests.support.runs import equal_weights, log, weights
@@ -201,14 +200,6 @@ def test_sigterm_saves_and_a_resumed_run_ends_with_the_same_bits(room):
     assert equal_weights(weights("whole", room=room), weights("stopped", room=room))
 
 
-def test_a_loss_that_is_no_number_names_epoch_batch_images_and_the_last_good_checkpoint(room):
-    flags = [*SMALL, "--batchsize", "8", "--lr", "1e30", "--total", "2", "--name", "broken"]
-    output = refused("train", *flags, cwd=room)
-    assert "The loss is not finite in epoch 1, batch" in output and "No epoch was finished" in output
-    listed = (room / "model" / "broken" / "not_finite.txt").read_text().splitlines()
-    assert len(listed) == 8 and all((room / path).is_file() for path in listed)
-
-
 @pytest.fixture(scope="module")
 def shared_out(room):
     """The run "tested", trained and evaluated by two processes on the CPU, and the line that test.py prints of it."""
@@ -243,12 +234,3 @@ def test_a_profile_is_written(room, monkeypatch):
     flags = [*SMALL, "--batchsize", "4", "--total", "1", "--profile", "--name", "profiled"]
     assert "conv" in run("train", *flags, cwd=room)
     assert json.loads((room / "model" / "profiled" / "trace.json").read_text())["traceEvents"]
-
-
-def test_keep_deletes_all_but_the_latest_numbered_checkpoints(here):
-    run = RunFolder("kept")
-    run.path.mkdir(parents=True)
-    for label in ("010", "020", "100", "1000", "last"):
-        (run.path / f"net_{label}.pth").touch()
-    run.keep_latest(2)
-    assert sorted(path.name for path in run.path.iterdir()) == ["net_100.pth", "net_1000.pth", "net_last.pth"]
