@@ -26,6 +26,13 @@ def noise(height, width, channels=3, seed=0):
 def write_image(path, colour=0):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (2 + colour, 4), (colour, 0, 0)).save(path, format="PNG")
+    return path
+
+
+def write_images(folder, names):
+    """Write an image of another colour under each name."""
+    for colour, name in enumerate(names):
+        write_image(folder / name, colour)
 
 
 @pytest.fixture
@@ -33,8 +40,7 @@ def download(tmp_path):
     """Four people in Market-1501's folders, with the files that lie about in them."""
     root = tmp_path / "download"
     for folder, names in FILES.items():
-        for i, name in enumerate(names):
-            write_image(root / folder / name, i)
+        write_images(root / folder, names)
         (root / folder / "Thumbs.db").write_bytes(b"thumbs")
     write_image(root / "query" / "._0001_c1s1_001051_00.jpg")
     (root / "readme.txt").write_text("read me")

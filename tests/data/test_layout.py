@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from PIL import Image
 from torchvision.datasets import ImageFolder
 
 from person_reid.basics import UserError
@@ -19,12 +18,7 @@ from person_reid.data.layout import (
     read_unlabelled,
     some_of,
 )  # fmt: skip
-
-
-def touch(path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (2, 4)).save(path, format="PNG")
-    return path
+from tests.data.conftest import write_image
 
 
 @pytest.mark.parametrize(
@@ -47,8 +41,7 @@ def test_identity_and_camera_of_published_names(name, expected):
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["person.jpg", "0001.jpg", "c1_0001.jpg", "-2_c1.jpg", "0001_cs1.jpg", "٣_c1.jpg", f"1_c{10**18}.jpg", ""],
+    "name", ["person.jpg", "0001.jpg", "c1_0001.jpg", "-2_c1.jpg", "0001_cs1.jpg", "٣_c1.jpg", f"1_c{10**18}.jpg", ""]
 )
 def test_other_names_are_refused_with_the_pattern(name):
     with pytest.raises(UserError) as error:
@@ -72,19 +65,12 @@ def test_no_names_give_empty_arrays():
 
 def make_split(root):
     for name in [
-        "0002/0002_c1s1_000451_03.jpg",
-        "0002/0002_c2s1_000451_03.JPG",
-        "0002/0002_c10s1_1.jpg",
-        "0002/deeper/0002_c3s1_0.png",
-        "10/0010_c1s1_0.jpg",
-        "9/0009_c1s1_0.Jpeg",
-        "0000/0000_c1s1_0.jpg",
-        "-1/-1_c4s1_ünï çode.webp",
-        "B/0003_c1s1_0.bmp",
-        "a/0004_c1s1_0.tif",
+        "0002/0002_c1s1_000451_03.jpg", "0002/0002_c2s1_000451_03.JPG", "0002/0002_c10s1_1.jpg",
+        "0002/deeper/0002_c3s1_0.png", "10/0010_c1s1_0.jpg", "9/0009_c1s1_0.Jpeg", "0000/0000_c1s1_0.jpg",
+        "-1/-1_c4s1_ünï çode.webp", "B/0003_c1s1_0.bmp", "a/0004_c1s1_0.tif",
         *(f"0005/0005_c1s1_{frame}.jpg" for frame in (7, 30, 2, 11, 100, 5, 1, 20)),
-    ]:
-        touch(root / "gallery" / name)
+    ]:  # fmt: skip
+        write_image(root / "gallery" / name)
     return root / "gallery"
 
 
@@ -106,8 +92,8 @@ def test_order_and_targets_are_those_of_imagefolder(tmp_path):
 def test_hidden_files_and_folders_other_files_and_empty_folders_are_ignored(tmp_path):
     gallery = make_split(tmp_path)
     before = read_split(tmp_path, "gallery")
-    touch(gallery / "0002" / "._0002_c1s1_000451_03.jpg")
-    touch(gallery / ".cache" / "0002_c1s1_0.jpg")
+    write_image(gallery / "0002" / "._0002_c1s1_000451_03.jpg")
+    write_image(gallery / ".cache" / "0002_c1s1_0.jpg")
     (gallery / "0002" / "Thumbs.db").write_bytes(b"x")
     (gallery / "notes.txt").write_text("x")
     (gallery / "0777").mkdir()
@@ -117,7 +103,7 @@ def test_hidden_files_and_folders_other_files_and_empty_folders_are_ignored(tmp_
 
 def test_training_names_may_say_nothing(tmp_path):
     for name in ["0007/img1.jpg", "0007/0007_c3s1_0.jpg", "person b/img2.jpg", "-1/img3.jpg"]:
-        touch(tmp_path / "train" / name)
+        write_image(tmp_path / "train" / name)
     split = read_split(tmp_path, "train", cameras_required=False)
     assert split.labels.tolist() == [-1, 7, 7, 2]
     assert split.cameras.tolist() == [-1, 3, -1, -1]
@@ -142,8 +128,8 @@ def test_folder_above_is_recognised(tmp_path):
 
 @pytest.mark.parametrize("part", ["bounding_box_train", "bounding_box_test"])
 def test_download_not_yet_laid_out_is_recognised(tmp_path, part):
-    touch(tmp_path / part / "0002_c1s1_0.jpg")
-    touch(tmp_path / "query" / "0001_c1s1_0.jpg")
+    write_image(tmp_path / part / "0002_c1s1_0.jpg")
+    write_image(tmp_path / "query" / "0001_c1s1_0.jpg")
     for split in ("train", "query"):
         with pytest.raises(UserError) as error:
             read_split(tmp_path, split)
@@ -153,7 +139,7 @@ def test_download_not_yet_laid_out_is_recognised(tmp_path, part):
 
 def test_a_layout_to_test_on_has_nothing_to_train_on(tmp_path):
     for split in ("query", "gallery"):
-        touch(tmp_path / split / "0001" / "0001_c1s1_0.jpg")
+        write_image(tmp_path / split / "0001" / "0001_c1s1_0.jpg")
     assert next_command(tmp_path) == f"python test.py --name NAME --test_dir {tmp_path}"
     with pytest.raises(UserError, match=r"has nothing to train on.*python test\.py --name NAME --test_dir"):
         read_split(tmp_path, "train_all")
@@ -167,7 +153,7 @@ def test_a_layout_to_test_on_has_nothing_to_train_on(tmp_path):
 def test_empty_split(tmp_path, content):
     (tmp_path / "query").mkdir()
     if content == "flat":
-        touch(tmp_path / "query" / "0001_c1s1_0.jpg")
+        write_image(tmp_path / "query" / "0001_c1s1_0.jpg")
     if content == "no images":
         (tmp_path / "query" / "0001").mkdir()
     with pytest.raises(UserError, match=r"no images in it.*<identity>/<image>"):
@@ -179,7 +165,7 @@ def make_roots(tmp_path):
     for name in ["a/train/0002/0002_c1.jpg", "a/train_all/0002/0002_c1.jpg", "a/train_all/0007/0007_c3.jpg",
                  "b/train_all/0002/0002_c1.jpg", "b/train_all/0002/0002_c2.jpg", "b/train_all/0009/0009_c0.jpg",
                  "c/train/0002/0002_c3.jpg", "c/train/x/unknown.jpg"]:  # fmt: skip
-        touch(tmp_path / name)
+        write_image(tmp_path / name)
     return [tmp_path / name for name in "abc"]
 
 
@@ -218,11 +204,8 @@ def test_people_and_cameras_of_several_data_sets_are_distinct(tmp_path):
 
 def test_all_training_images_of_further_data_sets_are_read_where_there_are_some(tmp_path):
     roots = make_roots(tmp_path)
-    assert [folder.name for folder, _ in read_training_splits(roots[::-1], "train")] == [
-        "train",
-        "train_all",
-        "train_all",
-    ]
+    folders = [folder.name for folder, _ in read_training_splits(roots[::-1], "train")]
+    assert folders == ["train", "train_all", "train_all"]
     with pytest.raises(UserError, match=r"train_all: no such folder \(found nothing"):
         (tmp_path / "empty").mkdir()
         read_training_splits([roots[0], tmp_path / "empty"], "train")
@@ -236,8 +219,8 @@ def test_the_same_data_set_twice_is_refused(tmp_path):
 
 def test_unlabelled_images_lie_at_any_depth_and_are_called_anything(tmp_path):
     names = ["b.jpg", "a.PNG", "deep/er/0002_c1s1_000451_03.jpg", "deep/gen_1.jpeg"]
-    paths = [touch(tmp_path / name) for name in names]
-    touch(tmp_path / "._b.jpg")
+    paths = [write_image(tmp_path / name) for name in names]
+    write_image(tmp_path / "._b.jpg")
     (tmp_path / "notes.txt").write_text("x")
     assert read_unlabelled(str(tmp_path)) == [paths[i] for i in (1, 0, 3, 2)]
 

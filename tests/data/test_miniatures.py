@@ -12,21 +12,24 @@ from person_reid.data.prepare import lay_out
 from person_reid.data.readers import read_columns
 from person_reid.data.recognise import find_data_set, with_flags
 from person_reid.data.summary import describe_layout, describe_unlabelled
-from tests.data.conftest import write_image
+from tests.data.conftest import write_image, write_images
 from tests.data.test_prepare import names, state
 from tests.support import ROOT
 from tests.support.miniatures import MINIATURES, MSMT17, UNIVERSITY
+
+
+def write_data_set(folder, images, texts):
+    write_images(folder, images)
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
 
 
 @pytest.mark.parametrize("key", MINIATURES)
 def test_miniature_is_recognised_and_laid_out(key, tmp_path):
     images, texts, laid_out = MINIATURES[key]
     folder = tmp_path / key.removeprefix("cuhk03_")
-    for number, name in enumerate(images):
-        write_image(folder / name, number)
-    for name, text in texts.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(text)
+    write_data_set(folder, images, texts)
     before = state(folder)
     found = find_data_set(folder)[0]
     assert found is DATA_SETS[{"market_500k": "market", "university_satellite": "university"}.get(key, key)]
@@ -48,10 +51,7 @@ def test_miniature_is_recognised_and_laid_out(key, tmp_path):
 
 def test_lists_that_do_not_fit_are_named(tmp_path):
     images, texts, _ = MINIATURES["cub"]
-    for number, name in enumerate(images):
-        write_image(tmp_path / name, number)
-    for name, text in texts.items():
-        (tmp_path / name).write_text(text)
+    write_data_set(tmp_path, images, texts)
     labels = tmp_path / next(name for name in texts if name.endswith("image_class_labels.txt"))
     first, *rest = labels.read_text().splitlines(keepends=True)
     labels.write_text("".join(rest))
@@ -71,11 +71,8 @@ TRAINING = re.compile(
 def test_query_and_gallery_alone_are_laid_out_for_testing(key, tmp_path):
     images, texts, laid_out = MINIATURES[key]
     folder = tmp_path / key.removeprefix("cuhk03_")
-    for number, name in enumerate(name for name in images if not TRAINING.match(name)):
-        write_image(folder / name, number)
-    for name in texts.keys() - set(filter(TRAINING.match, texts)):
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(texts[name])
+    for_testing = [name for name in images if not TRAINING.match(name)]
+    write_data_set(folder, for_testing, {name: text for name, text in texts.items() if not TRAINING.match(name)})
     found = find_data_set(folder)[0]
     assert found is DATA_SETS[{"market_500k": "market", "university_satellite": "university"}.get(key, key)]
     data_set = find_data_set(folder, key)[0]
@@ -144,11 +141,7 @@ def test_duke_says_that_it_was_withdrawn(here):
 
 def test_vehicle_id_asks_all_but_one_image_of_each_vehicle(tmp_path):
     images, texts, _ = MINIATURES["vehicleid_800"]
-    for name in images:
-        write_image(tmp_path / name)
-    for name, text in texts.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
+    write_data_set(tmp_path, images, texts)
     drawn = set()
     for seed in range(8):
         reader = with_flags(DATA_SETS["vehicleid_800"], {"seed": seed}).read
@@ -200,8 +193,7 @@ def test_a_path_in_a_list_may_hold_spaces(tmp_path):
 
 
 def test_two_data_sets_do_not_share_a_layout(tmp_path):
-    for number, name in enumerate(UNIVERSITY):
-        write_image(tmp_path / name, number)
+    write_images(tmp_path, UNIVERSITY)
     lay_out(DATA_SETS["university"], tmp_path, tmp_path / "pytorch")
     before = state(tmp_path)
     with pytest.raises(UserError, match=r"read as University-1652 \(drone → satellite\). Delete it first"):

@@ -15,7 +15,7 @@ from person_reid.data.readers import Picture, draw_identities, images_below
 from person_reid.data.recognise import find_data_set, with_flags
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet
-from tests.data.conftest import write_image
+from tests.data.conftest import write_image, write_images
 from tests.data.test_prepare import names, state
 
 PATTERN = r"(?P<id>\d+)_c(?P<camera>\d+)"
@@ -36,10 +36,7 @@ def laid_out(folder, **flags):
 @pytest.fixture
 def crops(tmp_path):
     folder = tmp_path / "crops"
-    for number, name in enumerate(
-        f"{who}_c{camera}_{i}.jpg" for who in range(1, 9) for camera in (2, 11) for i in "ab"
-    ):
-        write_image(folder / name, number)
+    write_images(folder, (f"{who}_c{camera}_{i}.jpg" for who in range(1, 9) for camera in (2, 11) for i in "ab"))
     return folder
 
 
@@ -87,34 +84,21 @@ def test_odd_names(tmp_path):
         "bob/sub/1.jpg",
         "bob/1.JPG",
     ]
-    for number, name in enumerate([*odd, ".hidden/x/1.jpg", "anna/._1.jpg"]):
-        write_image(folder / name, number)
+    write_images(folder, [*odd, ".hidden/x/1.jpg", "anna/._1.jpg"])
     (folder / "anna" / "notes.txt").write_text("not an image")
     splits = laid_out(folder, pattern=r"^(?P<id>[^/]+)/", test_fraction=0.0)
     assert splits["train_all"] == [
-        "0001/0001_c1_größe.JPeG",
-        "0001/0001_c2_holiday 1.PNG",
-        "0001/0001_c3_人.webp",
-        "0002/0002_c4_1.JPG",
-        "0002/0002_c5_1.bmp",
-        "0002/0002_c6_1.jpg",
-        "0002/0002_c7_1.jpg",
-    ]
+        "0001/0001_c1_größe.JPeG", "0001/0001_c2_holiday 1.PNG", "0001/0001_c3_人.webp",
+        "0002/0002_c4_1.JPG", "0002/0002_c5_1.bmp", "0002/0002_c6_1.jpg", "0002/0002_c7_1.jpg",
+    ]  # fmt: skip
 
 
 def test_names_do_not_collide_and_say_what_they_mean():
     stems = ["1/a", "1/A", "2/a", "0007_c3_x", "7_c3", "b\\c:d", "0007_c31_x", "ü" * 200]
     sources = [Path(f"{stem}.jpg") for stem in stems]
     found = file_names({"train_all": [Picture(source, "7", "3") for source in sources]})["train_all"]
-    assert list(found)[:7] == [
-        "0007/0007_c3_a.jpg",
-        "0007/0007_c3_A_2.jpg",
-        "0007/0007_c3_a_3.jpg",
-        "0007/0007_c3_x.jpg",
-        "0007/0007_c3_7_c3.jpg",
-        "0007/0007_c3_b_c_d.jpg",
-        "0007/0007_c3_0007_c31_x.jpg",
-    ]
+    whole = ["a", "A_2", "a_3", "x", "7_c3", "b_c_d", "0007_c31_x"]
+    assert list(found)[:7] == [f"0007/0007_c3_{stem}.jpg" for stem in whole]
     assert list(found.values()) == sources
     assert len(list(found)[7].encode()) < 220 and list(found)[7].endswith("ü.jpg")
 
@@ -135,10 +119,7 @@ def test_numbers_of_identities():
 
 def test_folders_of_splits_are_taken_as_they_are(tmp_path):
     folder = tmp_path / "crops"
-    for number, name in enumerate(
-        ["train/1_c1.jpg", "val/1_c2.jpg", "query/5_c1.jpg", "test/5_c2.jpg", "test/0_c1.jpg"]
-    ):
-        write_image(folder / name, number)
+    write_images(folder, ["train/1_c1.jpg", "val/1_c2.jpg", "query/5_c1.jpg", "test/5_c2.jpg", "test/0_c1.jpg"])
     splits = laid_out(folder, pattern=PATTERN)
     assert splits["train_all"] == ["0001/0001_c1_1_c1.jpg", "0001/0001_c2_1_c2.jpg"]
     assert splits["query"] == ["0005/0005_c1_5_c1.jpg"]
@@ -152,8 +133,7 @@ def test_folders_of_splits_are_taken_as_they_are(tmp_path):
 
 def test_folder_of_each_identity_below_folders_of_splits(tmp_path):
     folder = tmp_path / "crops"
-    for number, name in enumerate(["train/anna/1.jpg", "train/bob/1.jpg", "gallery/carl/1.jpg", "gallery/carl/2.jpg"]):
-        write_image(folder / name, number)
+    write_images(folder, ["train/anna/1.jpg", "train/bob/1.jpg", "gallery/carl/1.jpg", "gallery/carl/2.jpg"])
     splits = laid_out(folder, pattern="(?P<id>[^/]+)/")
     assert splits["train_all"] == ["0001/0001_c3_1.jpg", "0002/0002_c4_1.jpg"]
     assert splits["query"] == splits["gallery"] == ["0003/0003_c1_1.jpg", "0003/0003_c2_2.jpg"]
@@ -161,8 +141,7 @@ def test_folder_of_each_identity_below_folders_of_splits(tmp_path):
 
 def test_list_with_every_column(tmp_path):
     folder = tmp_path / "crops"
-    for number, name in enumerate(["a b.jpg", "ü/1.png", "q.jpg", "g.jpg"]):
-        write_image(folder / name, number)
+    write_images(folder, ["a b.jpg", "ü/1.png", "q.jpg", "g.jpg"])
     text = "path,identity,camera,split\na b.jpg,anna,door,train\nü/1.png,anna,hall,val\nq.jpg,bob,door,query\n"
     (tmp_path / "list.csv").write_text(text + "g.jpg, bob ,hall,Gallery\n", encoding="utf-8-sig")
     splits = laid_out(folder, csv=str(tmp_path / "list.csv"))
@@ -171,8 +150,7 @@ def test_list_with_every_column(tmp_path):
 
 
 def test_list_without_splits_and_cameras_lies_beside_its_images(tmp_path, capsys):
-    for number in range(6):
-        write_image(tmp_path / f"{number}.jpg", number)
+    write_images(tmp_path, [f"{number}.jpg" for number in range(6)])
     rows = [f"{number}.jpg,{'anna' if number < 3 else 'bob'}" for number in range(6)]
     (tmp_path / "list.csv").write_text("\n".join(["path,identity", *rows]))
     prepare.main(["--csv", str(tmp_path / "list.csv")])
@@ -190,6 +168,9 @@ def test_list_without_splits_and_cameras_lies_beside_its_images(tmp_path, capsys
         ("path,identity,split\n1.jpg,anna,tarin\n", "line 2: expected path, identity and a split of train"),
         ("path,identity\n1.jpg,\n", "line 2"),
         ("path,identity\n1.jpg,anna\nnone.jpg,anna\n", r"1 image\(s\) listed but not in .*\n.*none.jpg"),
+        ("path,identity\n1.jpg,anna\n1.jpg,bob\n", r"1\.jpg: anna, bob"),
+        pytest.param("path,identity\n" + "a" * 200_000 + ",1\n", "not readable as CSV", id="a long field"),
+        ("path,identity\na\0.jpg,1\n", "zero byte|contains NUL"),
     ],
 )
 def test_list_that_cannot_be_right(tmp_path, text, message):
@@ -232,8 +213,7 @@ def test_own_folders_are_never_guessed(crops):
 def test_numbers_with_zeros_in_front_are_the_same_person_and_the_same_camera(kind, tmp_path):
     views = [("7", "1"), ("07", "2"), ("0007", "01"), ("8", "1"), ("08", "01")]
     images = [f"{identity}_c{camera}_{number}.jpg" for number, (identity, camera) in enumerate(views)]
-    for number, name in enumerate(images):
-        write_image(tmp_path / "crops" / name, number)
+    write_images(tmp_path / "crops", images)
     rows = [f"{name},{identity},{camera}" for name, (identity, camera) in zip(images, views, strict=True)]
     (tmp_path / "list.csv").write_text("\n".join(["path,identity,camera", *rows]))
 
@@ -255,17 +235,13 @@ def test_nobody_seen_twice():
         with_queries({"gallery": pictures})
 
 
-def test_junk_and_distractors_are_neither_trained_on_nor_asked(tmp_path):
+def test_junk_and_distractors_are_neither_trained_on_nor_asked_nor_a_test_alone(tmp_path):
     pictures = [Picture(tmp_path / f"{who}{camera}", who, camera) for who in ("-1", "0", "1", "2") for camera in "12"]
     for seed in range(4):
         splits = draw_split(pictures, 0.5, seed)
         assert {picture.identity for picture in splits["gallery"]} >= {"-1", "0"}
         assert len({picture.identity for picture in splits["train_all"]} & {"1", "2"}) == 1
         assert {picture.identity for picture in splits["query"]} < {"1", "2"}
-
-
-def test_junk_and_distractors_are_no_test_if_nobody_is_drawn(tmp_path):
-    pictures = [Picture(tmp_path / f"{who}{camera}", who, camera) for who in ("-1", "0", "1", "2") for camera in "12"]
     splits = draw_split(pictures, 0)
     assert splits.keys() == {"train_all"} and {picture.identity for picture in splits["train_all"]} == {"1", "2"}
 

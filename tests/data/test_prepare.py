@@ -51,11 +51,8 @@ def test_layout(download, tmp_path):
             "val/0007/0007_c1s1_ünï çode.png",
             "val/0011/0011_c6s1_000451_03.jpg.jpg",
         ]
-        + [
-            "train/0002/0002_c1s1_000551_01.jpg",
-            "train/0002/0002_c2s1_000001_01.jpg",
-            "train/0007/0007_c3s1_000451_03.JPG",
-        ]
+        + ["train/0002/0002_c1s1_000551_01.jpg", "train/0002/0002_c2s1_000001_01.jpg"]
+        + ["train/0007/0007_c3s1_000451_03.JPG"]
         + ["train/0011/0011_c6s1_000451_03.jpg.jpg"]  # its single image: otherwise train would lack a class
     )
     assert done == {"linked": 19}
