@@ -35,6 +35,14 @@ def finite_number(text: str) -> float:
     return number
 
 
+def listed(text: str, number: Callable[[str], Number]) -> list[Number]:
+    """Return the numbers in a text, which commas separate, or none if one of them is not a number."""
+    try:
+        return [number(part) for part in text.split(",")]
+    except ValueError:
+        return []
+
+
 def some_text(text: str) -> str:
     """Return the text that a flag was given. Raises ArgumentTypeError if there is none, or too much of it."""
     if not text.strip() or "\0" in text:
@@ -59,10 +67,7 @@ def some_name(text: str) -> str:
 
 def devices(text: str) -> str:
     """Return the value of `--gpu_ids`. Raises ArgumentTypeError unless it names different GPUs, or -1 for the CPU."""
-    try:
-        numbers = [whole_number(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
+    numbers = listed(text, whole_number)
     if not numbers or len(numbers) > len(set(numbers)) or (numbers != [-1] and min(numbers) < 0):
         raise argparse.ArgumentTypeError(f"{text}: expected numbers of GPUs, such as 0 or 0,1, or -1 for the CPU")
     return ",".join(map(str, numbers))
@@ -75,10 +80,7 @@ def some_path(text: str) -> Path:
 
 def three(text: str) -> str:
     """Return three numbers separated by commas, one for each channel. Raises ArgumentTypeError for anything else."""
-    try:
-        numbers = [finite_number(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
+    numbers = listed(text, finite_number)
     if len(numbers) != 3:
         raise argparse.ArgumentTypeError(f"{text}: expected three numbers, such as 0.485,0.456,0.406")
     return ",".join(f"{number:g}" for number in numbers)
@@ -138,10 +140,7 @@ part = bounded(float, lambda value: 0 <= value < 1, "from 0 to below 1")
 
 def milestones(text: str) -> list[int]:
     """Return the epochs of `--milestones`: [40, 70] for "40,70". Raises UserError unless they are ascending numbers."""
-    try:
-        epochs = [int(part) for part in text.split(",")]
-    except ValueError:
-        epochs = []
+    epochs = listed(text, int)
     if not epochs or epochs[0] < 1 or epochs != sorted(set(epochs)):
         raise UserError(f"--milestones {text}: expected epochs in ascending order, such as 40,70.")
     return epochs

@@ -148,10 +148,7 @@ python -m pip install torch
 `python prepare.py --synthetic --csv FILE`, `python evaluate.py [--result FILE] …`, `python
 gone.py`, `python tools/figures.py cmc a.mat --ranks N`
 """
-    assert dead(page, tmp_path) == [
-        "line 2: images/no.jpg: no such file",
-        "line 2: other.md#five: no such heading",
-    ]
+    assert dead(page, tmp_path) == ["line 2: images/no.jpg: no such file", "line 2: other.md#five: no such heading"]
     lines = refused(page)
     assert [line.split(":")[0] + line.split(":")[1] for line in lines] == [
         "line 6 train.py", "line 7 demo.py", "line 8 train_DDP.py", "line 12 prepare.py", "line 12 gone.py",

@@ -33,6 +33,12 @@ def index(tmp_path):
     return index
 
 
+def use_lists(monkeypatch):
+    """Search by inverted lists, not exactly."""
+    pytest.importorskip("faiss")
+    monkeypatch.setattr(module, "EXACT", 500)
+
+
 def fits(about, which):
     """Whether a filter lets an image through, in Python."""
     return (
@@ -76,11 +82,10 @@ FILTERS = [
 
 
 @pytest.mark.parametrize("which", FILTERS, ids=str)
-@pytest.mark.parametrize("limit", [100_000, 0])  # exact, and by inverted lists
-def test_a_filter_is_the_search_among_those_it_lets_through(index, which, limit, monkeypatch):
-    if not limit:
-        pytest.importorskip("faiss")
-        monkeypatch.setattr(module, "EXACT", limit)
+@pytest.mark.parametrize("by_lists", [False, True])
+def test_a_filter_is_the_search_among_those_it_lets_through(index, which, by_lists, monkeypatch):
+    if by_lists:
+        use_lists(monkeypatch)
         index.lists().index.nprobe = index.lists().index.nlist  # all of them: exact
     allowed = [i for i, about in enumerate(WHO) if fits(about, which)]
     order = sorted(allowed, key=lambda i: -float(FEATURES[0] @ FEATURES[i]))[:10]
@@ -91,8 +96,7 @@ def test_a_filter_is_the_search_among_those_it_lets_through(index, which, limit,
 
 
 def test_lists_find_nearly_what_exact_search_finds_among_few_and_many(index, monkeypatch):
-    pytest.importorskip("faiss")
-    monkeypatch.setattr(module, "EXACT", 500)
+    use_lists(monkeypatch)
     for which in FILTERS:
         answers = [index.search(FEATURES[:99], 10, exact=exact, among=which) for exact in (False, True)]
         found, right = ([{each.path for each in row} for row in answer] for answer in answers)
@@ -102,11 +106,10 @@ def test_lists_find_nearly_what_exact_search_finds_among_few_and_many(index, mon
     assert lists.nprobe < lists.nlist
 
 
-@pytest.mark.parametrize("limit", [100_000, 0])
-def test_a_filter_sees_what_changes_between_two_searches(index, limit, monkeypatch):
-    if not limit:
-        pytest.importorskip("faiss")
-        monkeypatch.setattr(module, "EXACT", limit)
+@pytest.mark.parametrize("by_lists", [False, True])
+def test_a_filter_sees_what_changes_between_two_searches(index, by_lists, monkeypatch):
+    if by_lists:
+        use_lists(monkeypatch)
     which = Filter(camera="new")
 
     def found():
@@ -146,8 +149,7 @@ def traces(folder, numbers):
 
 @pytest.mark.parametrize("which", [*FILTERS[:-2], Filter(image=PATHS[77].encode()), EVERYTHING], ids=str)
 def test_nothing_of_what_is_forgotten_is_left_in_any_file(index, which, tmp_path, monkeypatch):
-    pytest.importorskip("faiss")
-    monkeypatch.setattr(module, "EXACT", 500)
+    use_lists(monkeypatch)
     index._rows("PRAGMA secure_delete = OFF")  # as it is in many builds of SQLite
     index.add(PATHS[70:80], FEATURES[70:80] * -1)  # replaced twice: the old features must vanish as well
     index.add(PATHS[80:200], FEATURES[80:200])
@@ -170,8 +172,7 @@ def test_nothing_of_what_is_forgotten_is_left_in_any_file(index, which, tmp_path
 
 
 def test_lists_that_are_made_while_another_process_forgets_leave_no_trace_either(index, tmp_path, monkeypatch):
-    pytest.importorskip("faiss")
-    monkeypatch.setattr(module, "EXACT", 500)
+    use_lists(monkeypatch)
     which = Filter(identity="name1")
     gone = [i for i, about in enumerate(WHO) if about.identity == "name1"]
     tune = inverted_lists._tune

@@ -4,11 +4,7 @@ from copy import deepcopy
 
 import pytest
 import torch
-from torch._subclasses.fake_tensor import (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-    FakeTensorMode,
-)
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 
 from person_reid import losses
 from person_reid.losses.base import cosine_similarities, euclidean_distances, unit_length

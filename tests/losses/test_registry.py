@@ -78,11 +78,7 @@ def test_settings_of_listed_losses_have_the_types_of_the_losses_own():
         "multi_similarity": (1.0, {"epsilon": None}),
     }
     for name, setting, message in (
-        (
-            "triplet",
-            {"margim": "1"},
-            "no setting 'margim'; it has epsilon, margin, mining, soft. Did you mean",
-        ),
+        ("triplet", {"margim": "1"}, "no setting 'margim'; it has epsilon, margin, mining, soft. Did you mean"),
         ("triplet", {"margin": "wide"}, "margin=wide: expected a number of 0 or above, such as 0.3"),
         ("circle", {"gamma": "nan"}, "gamma=nan: expected a number"),
         ("circle", {"gamma": "inf"}, "gamma=inf: expected a number"),
@@ -110,10 +106,6 @@ def test_every_head_has_its_loss_and_the_linear_one_cross_entropy(head):
     assert losses.HEADS["linear"] == "cross_entropy"
     assert losses.HEADS[head] == f"{head}_softmax"
     assert losses.create(losses.HEADS[head]).takes == "logits"
-
-
-def test_the_table_names_every_loss_once():
-    assert [line.split()[0] for line in losses.table().splitlines()] == list(losses.REGISTRY)
 
 
 @pytest.mark.parametrize("name", ["arcface", "cosface", "sphere", "verification"])

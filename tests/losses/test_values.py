@@ -83,11 +83,7 @@ def test_ranked_is_near_the_library():
     check(losses.create("ranked"), oracle, features, labels, tolerance=1e-3)
 
 
-PROTOTYPES = {
-    "arcface": library.ArcFaceLoss,
-    "cosface": library.CosFaceLoss,
-    "sphere": library.SphereFaceLoss,
-}
+PROTOTYPES = {"arcface": library.ArcFaceLoss, "cosface": library.CosFaceLoss, "sphere": library.SphereFaceLoss}
 
 
 def test_ranked_with_a_temperature_that_would_overflow():

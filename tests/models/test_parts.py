@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from person_reid.basics import UserError
 from person_reid.models.factory import create_model, load_weights, parameter_count
 from person_reid.models.heads import CosineClassifier
 from person_reid.models.lightmbn import drop_top_rows
@@ -208,9 +207,3 @@ def test_the_authors_files_of_lightmbn_load(tmp_path):
     images = torch.randn(1, 3, 64, 32)
     with torch.inference_mode():
         torch.testing.assert_close(fresh.eval().embed(images), trained.eval().embed(images))
-
-
-def test_a_file_of_another_backbone_is_refused(tmp_path):
-    torch.save(create_model("resnet18", None, weights="none").model.state_dict(), tmp_path / "resnet18.pth")
-    with pytest.raises(UserError, match="the weights of another network"):
-        create_model("lightmbn", 3, weights=str(tmp_path / "resnet18.pth"))

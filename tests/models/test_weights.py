@@ -95,10 +95,11 @@ def test_a_checkpoint_that_lacks_a_tensor_of_the_feature_is_refused(tmp_path):
         load_weights(network(), tmp_path / "net.pth", strict=True)
 
 
-def test_training_does_not_begin_from_a_file_of_which_nothing_fits(tmp_path):
+@pytest.mark.parametrize("name", ["osnet_x0_25", "lightmbn"])
+def test_training_does_not_begin_from_a_file_of_which_nothing_fits(name, tmp_path):
     torch.save(create_model("resnet18", None, weights="none").model.state_dict(), tmp_path / "resnet.pth")
     with pytest.raises(UserError, match="the weights of another network"):
-        network(weights=str(tmp_path / "resnet.pth"))
+        create_model(name, 3, weights=str(tmp_path / "resnet.pth"))
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -114,15 +115,8 @@ def zipped(**parts):
     return file.getvalue()
 
 
-DAMAGED = [
-    b"",
-    b"\0" * 64,
-    b"PK\3\4" + bytes(200),
-    b"\x80\x02" + b"}q\x01" * 9,
-    b"\x80\x04I",
-    zipped(),
-    zipped(data=b"x"),
-]
+DAMAGED = [b"", b"\0" * 64, b"PK\3\4" + bytes(200), b"\x80\x02" + b"}q\x01" * 9, b"\x80\x04I"]
+DAMAGED += [zipped(), zipped(data=b"x")]
 DAMAGED += [zipped(**{"data.pkl": b"\x80\x02N.", "version": b"9" * 40}), zipped(**{"data.pkl": b"(lp0\nq\1."})]
 DAMAGED += [np.random.default_rng(seed).bytes(500) for seed in range(20)]
 

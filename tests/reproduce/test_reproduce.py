@@ -228,9 +228,15 @@ def test_a_run_that_fails_does_not_cost_the_others(tiny, tmp_path, monkeypatch, 
     assert "own/other" in (tmp_path / "out.md").read_text()
 
 
-def test_what_is_trained_is_decided_by_what_lies_there(tiny, tmp_path, monkeypatch):
-    called = []
-    monkeypatch.setattr(runs, "call", lambda script, *words, show: called.append("--resume" in words))
+@pytest.fixture
+def called(monkeypatch):
+    """Whether each of the trainings that would have run was to go on."""
+    trainings: list[bool] = []
+    monkeypatch.setattr(runs, "call", lambda script, *words, show: trainings.append("--resume" in words))
+    return trainings
+
+
+def test_what_is_trained_is_decided_by_what_lies_there(tiny, tmp_path, called):
     run = plan(tiny, 0)
     folder = tmp_path / "model" / run.spec.name
     runs.train(run)
@@ -248,9 +254,7 @@ def test_what_is_trained_is_decided_by_what_lies_there(tiny, tmp_path, monkeypat
     assert len(called) == 4
 
 
-def test_an_averaged_training_is_finished_once_its_average_has_statistics(tiny, monkeypatch):
-    called = []
-    monkeypatch.setattr(runs, "call", lambda script, *words, show: called.append("--resume" in words))
+def test_an_averaged_training_is_finished_once_its_average_has_statistics(tiny, called):
     run = plan(write_recipe(tiny, wa=True), 0)
     folder = RunFolder(run.spec.name)
     folder.save_options(run.spec.flags)
@@ -261,9 +265,7 @@ def test_an_averaged_training_is_finished_once_its_average_has_statistics(tiny, 
     assert called == [True, True]
 
 
-def test_a_training_on_several_devices_is_known_by_its_whole_batch(tiny, tmp_path, monkeypatch):
-    called = []
-    monkeypatch.setattr(runs, "call", lambda script, *words, show: called.append("--resume" in words))
+def test_a_training_on_several_devices_is_known_by_its_whole_batch(tiny, tmp_path, called):
     run = plan(tiny, 0, ["--gpu_ids", "0,1"])
     folder = tmp_path / "model" / run.spec.name
     RunFolder(run.spec.name).save_options({**run.spec.flags, "batchsize": run.spec.data.batch_size // 2})
