@@ -4,6 +4,8 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 import person_reid
 from tests.support import ROOT
 from tests.support.pages import blocks
@@ -26,6 +28,12 @@ def test_the_table_lists_what_the_package_offers():
 
 
 def test_torch_is_imported_when_it_is_needed():
-    code = "import sys, person_reid; person_reid.list_models(); print('torch' in sys.modules, 'timm' in sys.modules)"
+    code = "import sys, person_reid as p; p.list_models(); print('torch' in sys.modules, 'timm' in sys.modules); "
+    code += "p.Embedder; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stdout.split() == ["False", "False"]
+    assert done.stdout.split() == ["False", "False", "True"]
+
+
+def test_a_name_that_the_package_does_not_have_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'Embeder'"):
+        person_reid.Embeder  # noqa: B018

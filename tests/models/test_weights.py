@@ -23,10 +23,11 @@ def check_same_features(first, second):
         torch.testing.assert_close(first.eval().embed(images), second.eval().embed(images))
 
 
-@pytest.mark.parametrize("wrap", ["plain", "data parallel", "compiled", "averaged", "training state"])
+@pytest.mark.parametrize("wrap", ["plain", "data parallel", "compiled", "both", "averaged", "training state"])
 def test_a_checkpoint_loads_whatever_wrapped_it(wrap, tmp_path):
     trained = network()
     wrappers: dict = {"data parallel": torch.nn.DataParallel, "compiled": torch.compile, "averaged": AveragedModel}
+    wrappers["both"] = lambda network: wrappers["data parallel"](torch.compile(network))
     state = wrappers[wrap](trained).state_dict() if wrap in wrappers else trained.state_dict()
     torch.save({"epoch": 3, "state_dict": state} if wrap == "training state" else state, tmp_path / "net.pth")
     fresh = network()
