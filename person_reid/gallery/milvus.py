@@ -103,13 +103,7 @@ class MilvusGallery:
         abouts: Mapping[Any, About] | None = None,
         states: Sequence[str] | None = None,
     ) -> None:
-        """Add N images with features (N, D), normalised to unit length; replace those whose path is already there.
-
-        abouts: what is known of some of them; of the others, what was known before, without identity and track if
-        the file shows another picture now. states: those of the files before they were read, see state_of; by default,
-        the present ones. Raises UserError for features that are not finite or are all zero, if the width differs from
-        that of the gallery, and if there is not one for each path.
-        """
+        """Add N images with features (N, D), or replace them, as SearchIndex.add does; not all of them or none."""
         features = checked(features, self._width(), self.path, paths)
         if not self._exists(self.name):
             known: dict[str, Any] = {name: {"nullable": True} for name in About._fields}

@@ -33,8 +33,9 @@ def folder(here):
     return here
 
 
-def said(capsys, *words):
-    search.main([*map(str, words), "--index", "people.index", "--gpu_ids", "-1"])
+def said(capsys, command, *words):
+    device = [] if command in ("people", "apply", "forget") else ["--gpu_ids", "-1"]
+    search.main([command, *map(str, words), "--index", "people.index", *device])
     lines = capsys.readouterr().out.splitlines(keepends=True)
     return "".join(line for line in lines if "tensors loaded" not in line)
 
@@ -145,10 +146,10 @@ def test_a_list_names_files_that_are_not_text_so_that_apply_finds_them(indexed, 
     name = os.fsdecode(b"100%25 caf\xe9\x1b[2J.png")
     shutil.copy("stranger.png", indexed / "second" / name)
     said(capsys, "index", "second")
-    called(capsys, "people")
+    said(capsys, "people")
     text = (indexed / "people.csv").read_text(encoding="utf-8")
     assert f"file://{indexed}/second/100%2525%20caf%E9%1B%5B2J.png," in text and "\x1b" not in text
-    assert "says of 13 of its 13 images" in called(capsys, "apply", "people.csv")
+    assert "says of 13 of its 13 images" in said(capsys, "apply", "people.csv")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names of files are Unicode there")
@@ -221,18 +222,13 @@ def test_who_and_where_are_filled_in_asked_for_and_forgotten(indexed, capsys):
     with pytest.raises(UserError, match="no image of a known person passes the filters"):
         said(capsys, "identify", "first/deeper/00.png", "--camera", "7")
     capsys.readouterr()
-    assert forgotten(capsys, "--identity", "Anna") == "people.index: 2 images forgotten, 6 left\n"
-    assert forgotten(capsys, "--image", "first/deeper/02.png") == "people.index: 1 images forgotten, 5 left\n"
-    assert forgotten(capsys, "--expire", "1w").startswith("people.index: 0 ")
-    assert forgotten(capsys, "--camera", "0", "--after", "2020-01-01").startswith("people.index: 1 ")
+    assert said(capsys, "forget", "--identity", "Anna") == "people.index: 2 images forgotten, 6 left\n"
+    assert said(capsys, "forget", "--image", "first/deeper/02.png") == "people.index: 1 images forgotten, 5 left\n"
+    assert said(capsys, "forget", "--expire", "1w").startswith("people.index: 0 ")
+    assert said(capsys, "forget", "--camera", "0", "--after", "2020-01-01").startswith("people.index: 1 ")
     assert "2 images added, 4 were there" not in said(capsys, "index", "first")  # they are indexed again if asked
     with pytest.raises(UserError, match="say which images"):
-        forgotten(capsys)
-
-
-def forgotten(capsys, *words):
-    search.main(["forget", "--index", "people.index", *words])
-    return capsys.readouterr().out
+        said(capsys, "forget")
 
 
 def test_people_are_enrolled_and_identified(indexed, capsys):
@@ -266,7 +262,7 @@ def test_an_index_that_got_no_image_says_so(folder, capsys):
 def test_a_person_may_be_the_first_of_an_index(folder, capsys):
     assert "8 images added" in said(capsys, "enroll", "Anna", "first", *NETWORK)
     assert said(capsys, "identify", "first/deeper/00.png").rpartition(": ")[2].startswith("Anna ")
-    search.main(["forget", "--index", "people.index", "--identity", "Anna"])
+    said(capsys, "forget", "--identity", "Anna")
     with pytest.raises(UserError, match="nobody is known yet"):
         said(capsys, "identify", "first/deeper/00.png")
 
@@ -274,11 +270,6 @@ def test_a_person_may_be_the_first_of_an_index(folder, capsys):
 def rows_of(path):
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
-
-
-def called(capsys, *words):
-    search.main([*words, "--index", "people.index"])
-    return capsys.readouterr().out
 
 
 def test_people_are_grouped_corrected_and_put_back(indexed, capsys):
@@ -289,36 +280,36 @@ def test_people_are_grouped_corrected_and_put_back(indexed, capsys):
             Image.fromarray(np.clip(pixels + side, 0, 255).astype(np.uint8)).save(name)
     said(capsys, "index", "first")
     (indexed / "about.csv").write_text("path,identity,camera,track\nfirst/deeper/00.png,Anna,3,7\n")
-    assert called(capsys, "apply", "about.csv") == "people.index: recorded what about.csv says of 1 of its 1 images\n"
-    output = called(capsys, "people", "--min_samples", "2", "--radius", "0.7", "--sheet", "people.png")
+    assert said(capsys, "apply", "about.csv") == "people.index: recorded what about.csv says of 1 of its 1 images\n"
+    output = said(capsys, "people", "--min_samples", "2", "--radius", "0.7", "--sheet", "people.png")
     rows = rows_of(indexed / "people.csv")
     groups = {row["identity"] for row in rows} - {""}
     assert f"people.csv: {len(groups)} people on " in output and " of 20 images" in output
     assert Image.open("people.png").size[1] > 300 and len(rows) == 20 and "Anna" in groups
     (anna,) = (row for row in rows if row["path"].endswith("deeper/00.png"))
     assert anna["identity"] == "Anna" and anna["camera"] == "3" and anna["track"] == "7" and anna["time"] > "2026"
-    called(capsys, "people", "--min_samples", "2", "--radius", "0.7")
+    said(capsys, "people", "--min_samples", "2", "--radius", "0.7")
     assert not (indexed / "people.previous.csv").exists()  # it said the same
     text = (indexed / "people.csv").read_text().replace("Anna", "Bea")
     (indexed / "people.csv").write_text(text)
-    assert "people.previous.csv: the earlier list" in called(capsys, "people", "--min_samples", "2", "--radius", "0.7")
+    assert "people.previous.csv: the earlier list" in said(capsys, "people", "--min_samples", "2", "--radius", "0.7")
     assert (indexed / "people.previous.csv").read_text() == text
     (indexed / "people.csv").write_text(text)
-    assert "says of 20 of its 20 images" in called(capsys, "apply", "people.csv")
+    assert "says of 20 of its 20 images" in said(capsys, "apply", "people.csv")
     assert "identity Bea, camera 3" in said(capsys, "query", "first/deeper/00.png", "--top", "1", "--track", "7")
     named = sum(bool(row["identity"]) for row in rows)
     assert said(capsys, "query", "stranger.png", "--top", "20").count("identity ") == named
     (indexed / "people.csv").write_text(text.replace("Bea", ""))  # nobody, then
-    called(capsys, "apply", "people.csv")
+    said(capsys, "apply", "people.csv")
     assert "Bea" not in said(capsys, "query", "stranger.png", "--top", "20")
     with pytest.raises(UserError, match=r"none of its 1 images is in people\.index"):
         (indexed / "people.csv").write_text("path,identity\nother.png,Anna\n")
-        called(capsys, "apply", "people.csv")
+        said(capsys, "apply", "people.csv")
     with pytest.raises(UserError, match=r"expected the columns path,identity,.*track"):
         (indexed / "people.csv").write_text("path\nother.png\n")
-        called(capsys, "apply", "people.csv")
+        said(capsys, "apply", "people.csv")
     with pytest.raises(UserError, match=r"people\.index: no images in it, or none"):
-        called(capsys, "people", "--camera", "9")
+        said(capsys, "people", "--camera", "9")
 
 
 def test_a_sheet_shows_grey_for_an_image_that_has_been_deleted(indexed, capsys):
@@ -328,7 +319,7 @@ def test_a_sheet_shows_grey_for_an_image_that_has_been_deleted(indexed, capsys):
     for number in range(4):
         (indexed / "first" / f"{number}.png").unlink()
     said(capsys, "query", "stranger.png", "--top", "2", "--save", "found.png")
-    called(capsys, "people", "--min_samples", "2", "--sheet", "people.png")
+    said(capsys, "people", "--min_samples", "2", "--sheet", "people.png")
     for sheet in ("found.png", "people.png"):
         pixels = np.asarray(Image.open(sheet).convert("RGB"))
         assert (pixels == 128).all(axis=2).mean() > 0.05
@@ -339,8 +330,8 @@ def test_a_new_group_gets_no_name_of_somebody_outside_the_filter(folder, capsys)
         shutil.copy("stranger.png", folder / "first" / f"c2_{number}.png")
     said(capsys, "index", "first", *NETWORK, "--pattern", r"c(?P<camera>\d)_")
     (folder / "about.csv").write_text("path,identity\nfirst/deeper/00.png,person 0001\n")
-    called(capsys, "apply", "about.csv")
-    called(capsys, "people", "--camera", "2")
+    said(capsys, "apply", "about.csv")
+    said(capsys, "people", "--camera", "2")
     assert {row["identity"] for row in rows_of(folder / "people.csv")} == {"person 0002"}
 
 
@@ -348,7 +339,7 @@ def test_a_new_group_gets_no_name_of_somebody_outside_the_filter(folder, capsys)
 def test_a_list_that_is_a_link_stays_one(indexed, capsys):
     (indexed / "real.csv").write_text("corrected")
     (indexed / "people.csv").symlink_to("real.csv")
-    called(capsys, "people")
+    said(capsys, "people")
     assert (indexed / "people.csv").is_symlink() and len(rows_of(indexed / "real.csv")) == 8
     assert (indexed / "real.previous.csv").read_text() == "corrected"
 
@@ -359,7 +350,7 @@ def test_what_is_there_keeps_its_time_unless_a_list_gives_another(indexed, capsy
     said(capsys, "index", "first", "--about", "about.csv")
     said(capsys, "enroll", "Anna", paths[0])
     said(capsys, "index", "first", "--pattern", r"(?P<camera>\d)\d")
-    called(capsys, "people")
+    said(capsys, "people")
     times = {Path(row["path"]).name: row["time"] for row in rows_of(indexed / "people.csv")}
     assert times["00.png"] == times["01.png"] == "2026-09-01 00:00:00" < times["02.png"]
     said(capsys, "index", "first", "--pattern", "no(?P<id>x)")

@@ -85,14 +85,6 @@ def test_the_classifier_begins_at_the_published_scale():
     assert network.classifier.classifier[0].weight.std().item() == pytest.approx(published, rel=0.01)
 
 
-@pytest.mark.parametrize("flags", ["--use_swin", "--backbone swin_tiny", "--use_efficient", "--backbone swin_t"])
-def test_drop_path_0_switches_stochastic_depth_off(flags):
-    options = options_of(f"{flags} --drop_path 0")
-    with torch.device("meta"):
-        network = build_model(NetworkSpec.of(vars(options)), 751, "none")
-    assert options.drop_path == 0 and set(stochastic_depth(network.model)) <= {0.0}
-
-
 @pytest.mark.parametrize(
     ("flags", "rate"),
     [
@@ -101,6 +93,8 @@ def test_drop_path_0_switches_stochastic_depth_off(flags):
         ("--backbone swin_small_patch4_window7_224", 0.1),
         ("--backbone swin_t", 0.2),
         ("--backbone resnet50d", 0.0),
+        *((f"{flags} --drop_path 0", 0.0) for flags in ("--use_swin", "--backbone swin_t", "--use_efficient")),
+        ("--backbone swin_tiny --drop_path 0", 0.0),
     ],
 )
 def test_the_options_say_what_is_trained(flags, rate):

@@ -13,6 +13,7 @@ from PIL import Image
 from person_reid.basics import UserError
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet
+from person_reid.synthetic import dataset as synthetic
 from person_reid.synthetic.body import solids_of
 from person_reid.synthetic.dataset import FOLDERS, MANIFEST, cut, draw_data_set, draw_walker, plan
 from person_reid.synthetic.figure import Pose, Solid, draw_solids, paint_solid
@@ -97,8 +98,6 @@ def test_more_people_leave_the_look_of_the_others_alone():
 
 
 def test_the_pictures_of_an_identity_show_one_person(tmp_path, monkeypatch):
-    from person_reid.synthetic import dataset as synthetic
-
     shown: list[tuple[str, list]] = []
     draw_picture, draw_walker = synthetic.draw_picture, synthetic.draw_walker
 
@@ -125,8 +124,6 @@ def test_a_second_run_changes_nothing(small):
 
 
 def test_an_interrupted_run_is_completed(small, tmp_path, monkeypatch):
-    from person_reid.synthetic import dataset as synthetic
-
     whole, drawn = synthetic.draw_picture, list[tuple]()
 
     def interrupted(*arguments):
@@ -322,12 +319,10 @@ def test_people_face_where_their_camera_has_them_and_are_as_tall_as_they_are(mon
 
 
 def test_boxes_by_hand_are_tighter_than_detected_ones_and_junk_is_far_off():
-    (by_hand, detected, junk) = (
-        np.std(
-            [[*feet, scale] for feet, scale in (cut(box, np.random.default_rng(seed)) for seed in range(200))], axis=0
-        )
-        for box in ("by hand", "detected", "junk")
-    )
+    boxes = {
+        box: [cut(box, np.random.default_rng(seed)) for seed in range(200)] for box in ("by hand", "detected", "junk")
+    }
+    by_hand, detected, junk = (np.std([[*feet, scale] for feet, scale in cuts], axis=0) for cuts in boxes.values())
     assert (4 * by_hand < detected).all() and (4 * detected < junk).all()
 
 
