@@ -80,25 +80,17 @@ ZERO_FOR_ONE_IMAGE = [*ZERO_WITHOUT_NEGATIVES, "contrast", "lifted", "multi_simi
 ZERO_FOR_ONE_IMAGE += ["cranked", "instance", "verification"]
 
 
-def assert_zero(name, labels):
+@pytest.mark.parametrize(
+    ("name", "identities"),
+    [(name, range(8)) for name in ZERO_WITHOUT_POSITIVES]
+    + [(name, 8 * [0]) for name in ZERO_WITHOUT_NEGATIVES]
+    + [(name, [0]) for name in ZERO_FOR_ONE_IMAGE],
+)
+def test_zero_without_positives_or_negatives_or_for_one_image(name, identities):
+    labels = torch.tensor(identities)
     value, gradient = value_and_gradient(create(name), batch(count=len(labels))[0], labels)
     assert value.item() == pytest.approx(0, abs=1e-6)
     assert gradient.abs().max().item() == pytest.approx(0, abs=1e-6)
-
-
-@pytest.mark.parametrize("name", ZERO_WITHOUT_POSITIVES)
-def test_zero_without_positives(name):
-    assert_zero(name, torch.arange(8))
-
-
-@pytest.mark.parametrize("name", ZERO_WITHOUT_NEGATIVES)
-def test_zero_without_negatives(name):
-    assert_zero(name, torch.zeros(8, dtype=torch.int64))
-
-
-@pytest.mark.parametrize("name", ZERO_FOR_ONE_IMAGE)
-def test_zero_for_one_image(name):
-    assert_zero(name, torch.zeros(1, dtype=torch.int64))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -22,6 +22,11 @@ def published(fixtures):
     )
 
 
+def figures(metrics):
+    """Those that the published code prints."""
+    return [metrics.rank(1), metrics.rank(5), metrics.rank(10), metrics.mAP]
+
+
 def image_set(features, labels, cameras):
     """A FeatureSet from lists."""
     return FeatureSet(np.asarray(features), np.asarray(labels), np.asarray(cameras))

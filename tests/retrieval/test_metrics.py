@@ -13,12 +13,8 @@ from person_reid.retrieval import similarity
 from person_reid.retrieval.metrics import count_ahead, count_ahead_torch, evaluate, merge_multi_query
 from person_reid.retrieval.rerank import RerankSpec, rescorer
 from person_reid.retrieval.similarity import CosineScores, EuclideanScores, Scores
-from tests.retrieval.conftest import data_sets, image_set, signs
+from tests.retrieval.conftest import data_sets, figures, image_set, signs
 from tests.support.references import loop_evaluate
-
-
-def figures(metrics):
-    return [metrics.rank(1), metrics.rank(5), metrics.rank(10), metrics.mAP]
 
 
 def one_query(scores, labels, cameras, **options):

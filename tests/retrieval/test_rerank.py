@@ -12,7 +12,7 @@ from person_reid.retrieval.k_reciprocal import KReciprocalScores
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.neighbours import ExactNeighbours
 from person_reid.retrieval.rerank import METHODS, RerankSpec, rescorer
-from tests.retrieval.conftest import clusters, signs
+from tests.retrieval.conftest import clusters, figures, signs
 from tests.support.references import dense_graph, dense_k_reciprocal
 
 GRAPHS = [GraphScores, DenseGraphScores]
@@ -29,25 +29,16 @@ def whole(scores, rows):
     return np.concatenate([np.asarray(scores(start, min(start + 7, rows))) for start in range(0, rows, 7)])
 
 
-def figures(metrics):
-    return [metrics.rank(1), metrics.rank(5), metrics.rank(10), metrics.mAP]
-
-
-def test_published_k_reciprocal(published, rerank):
+@pytest.mark.parametrize("kind", [KReciprocalScores, *GRAPHS])
+def test_published_scores_and_figures(published, rerank, kind):
     query, gallery, _, expected = published
-    scores = KReciprocalScores(query.features, gallery.features)
-    np.testing.assert_allclose(-whole(scores, 60), rerank["k_reciprocal_distance"], atol=1e-5)
-    found = figures(evaluate(query, gallery, scores=scores))
-    np.testing.assert_allclose(found, expected["k_reciprocal k1=20 k2=6 lambda=0.3"], atol=1e-6)
-
-
-@pytest.mark.parametrize("graph", GRAPHS)
-def test_published_graph(published, rerank, graph):
-    query, gallery, _, expected = published
-    scores = graph(query.features, gallery.features)
-    np.testing.assert_allclose(whole(scores, 60), rerank["gnn_score"], atol=1e-5)
-    found = figures(evaluate(query, gallery, scores=scores))
-    np.testing.assert_allclose(found, expected["gnn k1=26 k2=7 lambda=0.3"], atol=1e-6)
+    scores = kind(query.features, gallery.features)
+    if kind is KReciprocalScores:
+        matrix, key = -rerank["k_reciprocal_distance"], "k_reciprocal k1=20 k2=6 lambda=0.3"
+    else:
+        matrix, key = rerank["gnn_score"], "gnn k1=26 k2=7 lambda=0.3"
+    np.testing.assert_allclose(whole(scores, 60), matrix, atol=1e-5)
+    np.testing.assert_allclose(figures(evaluate(query, gallery, scores=scores)), expected[key], atol=1e-6)
 
 
 @given(st.integers(0, 2**32), st.sampled_from([signs, clusters]), st.integers(1, 30), st.integers(1, 120), st.data())

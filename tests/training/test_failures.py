@@ -73,36 +73,37 @@ def test_a_disk_that_fills_up_costs_an_epoch_and_no_file(run, room, monkeypatch)
     check_last_good(run, "full")
 
 
-def test_an_interruption_that_python_loses_comes_at_the_next_step():
+@pytest.fixture
+def interrupted_by():
+    """A function that says what handles an interruption during the test."""
+    before = signal.getsignal(signal.SIGINT)
+    yield lambda handler: signal.signal(signal.SIGINT, handler)
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interruption_that_python_loses_comes_at_the_next_step(interrupted_by):
     """It does where a callback, such as that of a weak reference, is running."""
 
     class Loses:
         def __del__(self):
             signal.raise_signal(signal.SIGINT)
 
-    before = signal.getsignal(signal.SIGINT)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with warnings.catch_warnings(), stop_signal() as stop:
-            warnings.simplefilter("ignore", pytest.PytestUnraisableExceptionWarning)
-            assert not stop()
-            Loses()
-            with pytest.raises(KeyboardInterrupt):
-                stop()
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    finally:
-        signal.signal(signal.SIGINT, before)
+    interrupted_by(signal.default_int_handler)
+    with warnings.catch_warnings(), stop_signal() as stop:
+        warnings.simplefilter("ignore", pytest.PytestUnraisableExceptionWarning)
+        assert not stop()
+        Loses()
+        with pytest.raises(KeyboardInterrupt):
+            stop()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_process_that_ignores_an_interruption_goes_on_ignoring_it():
+def test_a_process_that_ignores_an_interruption_goes_on_ignoring_it(interrupted_by):
     """As one started by nohup does."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        with stop_signal() as stop:
-            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN and not stop()
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGINT, before)
+    interrupted_by(signal.SIG_IGN)
+    with stop_signal() as stop:
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN and not stop()
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 def test_a_training_in_another_thread_is_not_stopped_by_signals():
