@@ -12,7 +12,7 @@ the images by their current features and learns to tell the clusters apart. The 
 test.py, export and search take its --name. Labels are not read, except to be reported with --report_labels.
 """
 
-from argparse import Namespace
+from argparse import Namespace, _ArgumentGroup
 from collections.abc import Sequence
 from typing import Any
 
@@ -103,7 +103,12 @@ def adapting_parser() -> Parser:
     )  # fmt: skip
     start = parser.add_argument_group("start")
     start.add_argument("--from", dest="from_run", metavar="RUN", help="start from a run instead of a weight file")
-    clusters = parser.add_argument_group("clusters")
+    add_cluster_flags(parser.add_argument_group("clusters"))
+    return parser
+
+
+def add_cluster_flags(clusters: _ArgumentGroup) -> None:
+    """Add the flags that decide what is clustered, and how the clusters are learnt."""
     usual = AdaptSpec()
     clusters.add_argument("--steps", type=positive(int), default=usual.steps, help="batches per epoch")
     clusters.add_argument("--radius", type=share, default=usual.radius, help="largest Jaccard distance of neighbours")
@@ -127,7 +132,6 @@ def adapting_parser() -> Parser:
     clusters.add_argument(
         "--no_camera_norm", action="store_true", help="cluster without centring each camera's features"
     )
-    return parser
 
 
 def adapt_spec(options: Namespace) -> TrainSpec:

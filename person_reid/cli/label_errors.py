@@ -16,6 +16,7 @@ that was trained on other people.
 """
 
 import re
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -39,20 +40,7 @@ PRINTED = 10  # images
 
 def main(argv: list[str] | None = None) -> None:
     """Extract the features, find the errors, write the list and draw the sheet."""
-    parser = Parser(__doc__)
-    parser.add_argument(
-        "--data_dir", type=Path, default=Path("../Market/pytorch"), metavar="DIR", help="folder laid out by prepare.py"
-    )
-    parser.add_argument("--split", choices=FOLDERS, default=FOLDERS[0], help="folder of --data_dir")
-    parser.add_argument("--least", type=part, default=0.3, help="lowest probability of a proposal that is listed")
-    parser.add_argument(
-        "--accept_above", type=fraction, metavar="P", help="accept proposals of at least this probability"
-    )
-    parser.add_argument("--save", type=Path, default=Path("label_errors.csv"), help="list to write")
-    parser.add_argument("--shown", type=positive(int), default=20, help="number of images in the picture beside it")
-    add_tested_network(parser)
-    add_runtime(parser)
-    options = parser.parse_args(argv)
+    options = parse(argv)
     split = read_split(options.data_dir, options.split)
     people = np.flatnonzero(split.labels != JUNK)
     paths, labels, cameras = [split.paths[i] for i in people], split.labels[people], split.cameras[people]
@@ -83,6 +71,24 @@ def main(argv: list[str] | None = None) -> None:
 
         draw_doubtful(paths, features, labels, cameras, found, listed[: options.shown], sheet)
         print(f"The picture is in {sheet}. To decide: python tools/explore.py --label_errors {quoted(table)}")
+
+
+def parse(argv: list[str] | None) -> Namespace:
+    """Return the options."""
+    parser = Parser(__doc__)
+    parser.add_argument(
+        "--data_dir", type=Path, default=Path("../Market/pytorch"), metavar="DIR", help="folder laid out by prepare.py"
+    )
+    parser.add_argument("--split", choices=FOLDERS, default=FOLDERS[0], help="folder of --data_dir")
+    parser.add_argument("--least", type=part, default=0.3, help="lowest probability of a proposal that is listed")
+    parser.add_argument(
+        "--accept_above", type=fraction, metavar="P", help="accept proposals of at least this probability"
+    )
+    parser.add_argument("--save", type=Path, default=Path("label_errors.csv"), help="list to write")
+    parser.add_argument("--shown", type=positive(int), default=20, help="number of images in the picture beside it")
+    add_tested_network(parser)
+    add_runtime(parser)
+    return parser.parse_args(argv)
 
 
 def highest_identity(layout: Path) -> int:
