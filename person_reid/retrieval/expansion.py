@@ -1,6 +1,6 @@
 """Query expansion and database augmentation: a feature becomes the weighted sum of itself and its neighbours.
 
-query_features, gallery_features = expand(query.features, gallery.features, k1=5, alpha=3.0)
+query, gallery = expand(query, gallery, k1=5, alpha=3.0, augment=0, neighbours=ExactNeighbours())
 """
 
 from typing import Any
@@ -9,24 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from person_reid.basics import UserError
-from person_reid.retrieval.neighbours import ExactNeighbours, NeighbourSearch
+from person_reid.retrieval.neighbours import NeighbourSearch
 from person_reid.retrieval.similarity import CosineScores, Features, unit_rows
 
 
-class ExpandedScores(CosineScores):
-    """Cosines between expanded features: `scores` for metrics.evaluate. Takes the arguments of expand."""
-
-    def __init__(self, query: Features, gallery: Features, **settings: Any) -> None:
-        super().__init__(*expand(query, gallery, **settings))
+def expanded_scores(query: Features, gallery: Features, **settings: Any) -> CosineScores:
+    """Return the cosines between expanded features, `scores` for metrics.evaluate. settings: those of expand."""
+    return CosineScores(*expand(query, gallery, **settings))
 
 
 def expand(
-    query: Features,
-    gallery: Features,
-    k1: int = 5,
-    alpha: float = 0.0,
-    augment: int = 0,
-    neighbours: NeighbourSearch | None = None,
+    query: Features, gallery: Features, k1: int, alpha: float, augment: int, neighbours: NeighbourSearch
 ) -> tuple[Features, Features]:
     """Expand each query by its k1 nearest gallery images, and return both feature sets with rows of unit length.
 
@@ -38,12 +31,11 @@ def expand(
         (Radenović, Tolias, Chum, Fine-tuning CNN Image Retrieval with No Human Annotation, 2018).
     augment: first expand every gallery image by its own `augment` nearest in the same way (Arandjelović, Zisserman,
         Three Things Everyone Should Know, CVPR 2012); 0 leaves the gallery as it is.
-    neighbours: the search to use; exact by default.
+    neighbours: the search to use.
 
     Raises UserError if the gallery has fewer than k1 or `augment` neighbours to give.
     """
     query, gallery = unit_rows(query), unit_rows(gallery)
-    neighbours = neighbours or ExactNeighbours()
     for flag, value, most in (("--k1", k1, len(gallery)), ("--augment", augment, len(gallery) - 1)):
         if not 0 <= value <= most:
             raise UserError(f"{flag} {value}: expected 0 to {most}, the number of neighbours in the gallery.")
@@ -66,10 +58,9 @@ def _add(
     alpha: float,
 ) -> Features:
     """Add to each feature (N, D) the weighted sum of its neighbours (N, k), and return rows of unit length."""
-    weights: npt.NDArray[np.float32] = np.maximum(similarities, 0) ** np.float32(alpha)
+    weights = np.maximum(similarities, 0) ** np.float32(alpha)
     total = np.array(features)
     for column, weight in zip(indices.T, weights.T, strict=True):  # one neighbour at a time: (N, k, D) would be large
         total += weight[:, None] * gallery[column]
-    lengths: npt.NDArray[np.float32] = np.linalg.norm(total, axis=1, keepdims=True)
     with np.errstate(invalid="ignore"):  # neighbours may cancel the feature; metrics.evaluate refuses NaN
-        return total / lengths
+        return total / np.linalg.norm(total, axis=1, keepdims=True)

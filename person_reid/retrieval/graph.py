@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from person_reid.retrieval.neighbours import ExactNeighbours, NeighbourSearch, check_neighbours
+from person_reid.retrieval.neighbours import NeighbourSearch
 from person_reid.retrieval.similarity import CosineScores, Features, Scores, chunks, run_chunks, unit_rows
 
 BLOCK = 16  # queries at a time, a cache line of float32; neighbours in the file often reach much the same images
@@ -33,25 +33,16 @@ class GraphScores(Scores):
 
     query, gallery: features (Q, D) and (G, D).
     k1, k2, lambda_value: as above.
-    neighbours: the search to use; exact by default.
-
-    Raises UserError if k1 or k2 does not fit the data.
+    neighbours: the search to use.
     """
 
     def __init__(
-        self,
-        query: Features,
-        gallery: Features,
-        k1: int = 26,
-        k2: int = 7,
-        lambda_value: float = 0.3,
-        neighbours: NeighbourSearch | None = None,
+        self, query: Features, gallery: Features, k1: int, k2: int, lambda_value: float, neighbours: NeighbourSearch
     ) -> None:
-        check_neighbours(k1, k2, len(gallery))
         self.lambda_value = lambda_value
         features = unit_rows(np.concatenate([query, gallery]))
         self.cosines = CosineScores(features[: len(query)], features[len(query) :])
-        found = (neighbours or ExactNeighbours()).search(features, features, k1, itself=True)
+        found = neighbours.search(features, features, k1, itself=True)
         adjacency = sparse_rows(found.indices, np.ones(found.indices.shape, np.float32))
         self.adjacency = (adjacency + adjacency.T).tocsr()
         weights = sparse_rows(found.indices[:, :k2], np.square(found.similarities[:, :k2]))
@@ -74,7 +65,7 @@ class GraphScores(Scores):
 
     def __call__(self, start: int, stop: int) -> npt.NDArray[np.float32]:
         """Return the (stop - start, G) float32 scores of these queries."""
-        scores: npt.NDArray[np.float32] = self.cosines(start, stop)
+        scores = self.cosines(start, stop)
         scores *= self.lambda_value
         for first in range(start, stop, BLOCK):
             last = min(first + BLOCK, stop)
@@ -86,14 +77,12 @@ class GraphScores(Scores):
         queries = self.query_weights[first:last] @ self.graph
         rows = present(queries)
         values = np.ascontiguousarray(queries.toarray()[:, rows].T)
-        reached: npt.NDArray[np.float32]
         if np.diff(self.graph.indptr)[rows].sum() < self.step.nnz:  # B has fewer entries here than one of its factors
-            reached = self.graph[rows].T @ values
-        else:
-            step = self.step[rows]
-            beyond = present(step)
-            reached = self.step @ (self.adjacency[rows].T @ values)
-            reached += self.adjacency[beyond].T @ (step.T @ values)[beyond]
+            return self.graph[rows].T @ values
+        step = self.step[rows]
+        beyond = present(step)
+        reached = self.step @ (self.adjacency[rows].T @ values)
+        reached += self.adjacency[beyond].T @ (step.T @ values)[beyond]
         return reached
 
 
@@ -113,5 +102,4 @@ def sparse_rows(indices: npt.NDArray[np.int64], values: npt.NDArray[np.float32])
 
 def row_norms(matrix: Any) -> npt.NDArray[np.float32]:
     """Return the Euclidean norms (N,) of the rows of a CSR matrix that has no empty row."""
-    norms: npt.NDArray[np.float32] = np.sqrt(np.add.reduceat(np.square(matrix.data), matrix.indptr[:-1]))
-    return norms
+    return np.sqrt(np.add.reduceat(np.square(matrix.data), matrix.indptr[:-1]))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from person_reid.retrieval.neighbours import ExactNeighbours, NeighbourSearch, check_neighbours
+from person_reid.retrieval.neighbours import NeighbourSearch
 from person_reid.retrieval.similarity import CosineScores, Features, Scores, unit_rows
 
 if TYPE_CHECKING:  # evaluate.py starts without torch
@@ -19,21 +19,13 @@ class DenseGraphScores(Scores):
     """GraphScores on `device`, with the same arguments."""
 
     def __init__(
-        self,
-        query: Features,
-        gallery: Features,
-        k1: int = 26,
-        k2: int = 7,
-        lambda_value: float = 0.3,
-        neighbours: NeighbourSearch | None = None,
+        self, query: Features, gallery: Features, k1: int, k2: int, lambda_value: float, neighbours: NeighbourSearch,
         device: torch.device | str = "cpu",
-    ) -> None:
+    ) -> None:  # fmt: skip
         import torch
 
-        check_neighbours(k1, k2, len(gallery))
         self.num_queries, self.lambda_value = len(query), lambda_value
         features = unit_rows(np.concatenate([query, gallery]))
-        neighbours = neighbours or ExactNeighbours()
         found = neighbours.search(features, features, k1, itself=True)
         self.cosines = CosineScores(features[: len(query)], features[len(query) :], torch.device(device))
         indices = torch.from_numpy(found.indices).to(device)

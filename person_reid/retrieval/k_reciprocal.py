@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from person_reid.retrieval.graph import sparse_rows
-from person_reid.retrieval.neighbours import ExactNeighbours, NeighbourSearch, check_neighbours
+from person_reid.retrieval.neighbours import NeighbourSearch
 from person_reid.retrieval.similarity import CosineScores, Features, Scores, positions, unit_rows
 
 BLOCK = 32  # queries whose shared entries are listed at a time
@@ -25,21 +25,12 @@ class KReciprocalScores(Scores):
     k1: size of the neighbourhoods.
     k2: number of neighbours whose encodings are averaged.
     lambda_value: share of the original distance, in [0, 1].
-    neighbours: the search to use; exact by default.
-
-    Raises UserError if k1 or k2 does not fit the data.
+    neighbours: the search to use.
     """
 
     def __init__(
-        self,
-        query: Features,
-        gallery: Features,
-        k1: int = 20,
-        k2: int = 6,
-        lambda_value: float = 0.3,
-        neighbours: NeighbourSearch | None = None,
+        self, query: Features, gallery: Features, k1: int, k2: int, lambda_value: float, neighbours: NeighbourSearch
     ) -> None:
-        check_neighbours(k1, k2, len(gallery))
         self.lambda_value = lambda_value
         self.features = unit_rows(np.ascontiguousarray(np.concatenate([query, gallery])))
         self.cosines = CosineScores(self.features[: len(query)], self.features[len(query) :])
@@ -49,7 +40,7 @@ class KReciprocalScores(Scores):
 
     def __call__(self, start: int, stop: int) -> npt.NDArray[np.float32]:
         """Return the (stop - start, G) float32 scores of these queries, in [-1, 0]: the negated distances."""
-        scores: npt.NDArray[np.float32] = self.cosines(start, stop)
+        scores = self.cosines(start, stop)
         # minus lambda · (2 - 2 cos)² / farthest, minus (1 - lambda) · Jaccard distance, without a second matrix
         scores -= 1
         np.square(scores, out=scores)
@@ -63,14 +54,14 @@ class KReciprocalScores(Scores):
 
 
 def k_reciprocal_encoding(
-    features: Features, k1: int, k2: int, neighbours: NeighbourSearch | None = None
+    features: Features, k1: int, k2: int, neighbours: NeighbourSearch
 ) -> tuple[Any, npt.NDArray[np.float32]]:
     """Encode N images by their k-reciprocal neighbours, eq. 7, averaged over the k2 nearest, eq. 11.
 
-    features: (N, D), rows of unit length. neighbours: the search to use; exact by default.
+    features: (N, D), rows of unit length. neighbours: the search to use.
     Returns a sparse (N, N) matrix, each row of sum 1, and for each image the distance to the farthest one, (N,).
     """
-    found = (neighbours or ExactNeighbours()).search(features, features, k1 + 1, itself=True, farthest=True)
+    found = neighbours.search(features, features, k1 + 1, itself=True, farthest=True)
     assert found.lowest is not None, "it was asked for"
     farthest = np.maximum(squared_distance(found.lowest), 1e-12)  # all images may be identical
     encoding = _weighted(reciprocal_expansion(found.indices, k1), features, farthest)

@@ -6,12 +6,13 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from person_reid.basics import UserError, did_you_mean
-from person_reid.retrieval.expansion import ExpandedScores
+from person_reid.retrieval.expansion import expanded_scores
 from person_reid.retrieval.faiss_neighbours import FaissNeighbours
 from person_reid.retrieval.graph import GraphScores
 from person_reid.retrieval.graph_dense import DenseGraphScores, matrix_fits
@@ -45,7 +46,7 @@ METHODS = {
         {"k1": 26, "k2": 7, "lambda_value": 0.3},
         lambda k1, k2, **_: 12 * k1 + 8 * 2 * k1 + 2 * 8 * 3 * k1 * k2,
     ),
-    "aqe": Method(ExpandedScores, {"k1": 5, "alpha": 0.0, "augment": 0}, lambda k1, augment, **_: 12 * (k1 + augment)),
+    "aqe": Method(expanded_scores, {"k1": 5, "alpha": 0.0, "augment": 0}, lambda k1, augment, **_: 12 * (k1 + augment)),
 }
 SEARCHES: dict[str, Callable[..., NeighbourSearch]] = {
     "exact": ExactNeighbours,
@@ -96,8 +97,8 @@ def rescorer(spec: RerankSpec) -> Callable[..., Scores]:
     The function raises UserError for features that cannot be compared, and if they need more memory than the spec
     allows.
     """
-    method, defaults, bytes_per_image = METHODS[spec.method]
-    settings = {**defaults, **spec.settings}
+    method = METHODS[spec.method]
+    settings = {**method.defaults, **spec.settings}
 
     def rescore(query: Features, gallery: Features, device: torch.device | None = None) -> Scores:
         query, gallery = query.astype(np.float32, copy=False), gallery.astype(np.float32, copy=False)
@@ -105,12 +106,11 @@ def rescorer(spec: RerankSpec) -> Callable[..., Scores]:
         if "k2" in settings:
             check_neighbours(int(settings["k1"]), int(settings["k2"]), len(gallery))
         num_images, dimension = len(query) + len(gallery), query.shape[1]
-        budget = plan_memory(spec, num_images, 4 * dimension + bytes_per_image(**settings))
-        chosen: dict[str, Any] = settings | {"neighbours": SEARCHES[spec.neighbours](device, budget)}
-        if method is GraphScores and device is not None and matrix_fits(num_images, device):
-            scores: Scores = DenseGraphScores(query, gallery, **chosen, device=device)
-        else:
-            scores = method(query, gallery, **chosen)
+        budget = plan_memory(spec, num_images, 4 * dimension + method.bytes_per_image(**settings))
+        build = method.scores
+        if build is GraphScores and device is not None and matrix_fits(num_images, device):
+            build = partial(DenseGraphScores, device=device)
+        scores = build(query, gallery, **settings, neighbours=SEARCHES[spec.neighbours](device, budget))
         scores.budget = budget
         return scores
 

@@ -1,10 +1,13 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from person_reid.basics import UserError
-from person_reid.retrieval.expansion import ExpandedScores, expand
+from person_reid.retrieval.expansion import expand, expanded_scores
+from person_reid.retrieval.neighbours import ExactNeighbours
 from tests.retrieval.conftest import clusters
 
 
@@ -23,7 +26,7 @@ def slow_expand(features, gallery, k, alpha, skip=None):
 def test_expansion_equals_a_loop(seed, k1, alpha, augment):
     random = np.random.default_rng(seed)
     query, gallery = clusters(random, 9), clusters(random, 20)
-    found = expand(query, gallery, k1, alpha, augment)
+    found = expand(query, gallery, k1, alpha, augment, ExactNeighbours())
     wider = slow_expand(gallery, gallery, augment, alpha, skip=True) if augment else gallery
     np.testing.assert_allclose(found[1], wider, atol=1e-5)
     np.testing.assert_allclose(found[0], slow_expand(query, wider, k1, alpha) if k1 else query, atol=1e-5)
@@ -32,8 +35,9 @@ def test_expansion_equals_a_loop(seed, k1, alpha, augment):
 def test_scores_are_cosines_of_the_expanded():
     random = np.random.default_rng(0)
     query, gallery = clusters(random, 4), clusters(random, 9)
-    wide_query, wide_gallery = expand(query, gallery, 3, 2.0, 2)
-    scores = ExpandedScores(query, gallery, k1=3, alpha=2.0, augment=2)
+    settings: dict[str, Any] = {"k1": 3, "alpha": 2.0, "augment": 2, "neighbours": ExactNeighbours()}
+    wide_query, wide_gallery = expand(query, gallery, **settings)
+    scores = expanded_scores(query, gallery, **settings)
     np.testing.assert_allclose(scores(1, 4), wide_query[1:] @ wide_gallery.T, atol=1e-6)
 
 
@@ -47,5 +51,6 @@ def test_scores_are_cosines_of_the_expanded():
 )
 def test_impossible_settings_are_refused(options, words):
     random = np.random.default_rng(0)
+    settings: dict[str, Any] = {"k1": 5, "alpha": 0.0, "augment": 0, "neighbours": ExactNeighbours(), **options}
     with pytest.raises(UserError, match=words):
-        expand(clusters(random, 4), clusters(random, 9), **options)
+        expand(clusters(random, 4), clusters(random, 9), **settings)
