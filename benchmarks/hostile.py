@@ -39,7 +39,7 @@ NUMBERS = ["nan", "inf", "-inf", "-1", "0", "1e308", "-1e308", "9" * 26, "0.5.5"
 TEXTS = ["../..", "/dev/full", "/proc/self/mem", ".", "'; exit 3", "$(exit 3)", "x" * 5000, "a\nb", "%s", "\udce9"]
 NEVER = {"int": {"nan", "inf", "-inf", "0.5.5", "abc", "9" * 26}, "float": {"nan", "inf", "-inf", "0.5.5", "abc"}}
 PATIENCE = 30.0  # seconds
-KINDS = {"int": "whole numbers", "float": "numbers", "Path": "paths", "some_path": "paths"}
+VALUES_OF = {"int": "whole numbers", "float": "numbers", "Path": "paths", "some_path": "paths"}
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def nonsense(command):
         for value in ["", " ", *(NUMBERS if kind in ("int", "float") else TEXTS)]:
             words = [*WORKING[command], f"{action.option_strings[-1]}={value}"]
             must_fail = not value.strip() or value in NEVER.get(kind, ())
-            yield Case(f"nonsense for a flag of {KINDS.get(kind, 'text')}", command, words, must_fail=must_fail)
+            yield Case(f"nonsense for a flag of {VALUES_OF.get(kind, 'text')}", command, words, must_fail=must_fail)
 
 
 def declared(command):

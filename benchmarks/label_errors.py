@@ -46,7 +46,7 @@ def main(argv=None):
         labels, cameras = labels + 1, np.random.default_rng(1).integers(0, CAMERAS, options.images)
     print(machine(), f"{HEADER}\n|{'---|' * (5 + len(LISTED))}", sep="\n\n", flush=True)
     print(row("none", features, labels, labels, cameras), flush=True)
-    for kind, change in KINDS.items():
+    for kind, change in MISTAKES.items():
         for seed in range(options.seeds):
             changed = change(features, labels, cameras, options.share, np.random.default_rng(seed))
             print(row(kind, features, labels, changed, cameras), flush=True)
@@ -90,7 +90,7 @@ def mixed(features, labels, cameras, share, rng):
     return changed
 
 
-KINDS = {"anybody": anybody, "look-alike": look_alike, "identity cut in two": cut, "a camera saw another": mixed}
+MISTAKES = {"anybody": anybody, "look-alike": look_alike, "identity cut in two": cut, "a camera saw another": mixed}
 
 
 def row(kind, features, labels, changed, cameras):

@@ -26,7 +26,7 @@ from person_reid.gallery.about import EVERYTHING, About, Filter
 from person_reid.gallery.index import SearchIndex
 from person_reid.progress import progress
 
-IMAGES, KINDS, CHUNK = 10, 1000, 20_000  # of a person; of people who look alike; features made at a time
+IMAGES, LOOKS, CHUNK = 10, 1000, 20_000  # of a person; of people who look alike; features made at a time
 QUERIES, NEIGHBOURS = 200, 10
 CAMERAS, BEGIN, PERIOD = 8, datetime(2026, 11, 1), timedelta(days=30)
 FILTERS = {
@@ -64,7 +64,7 @@ def fill(index, options):
 def images(count, dimension):
     """Yield the made-up images in chunks: n paths, features (n, dimension) and Abouts."""
     random = np.random.default_rng(0)
-    kinds = random.standard_normal((KINDS, dimension), np.float32)
+    kinds = random.standard_normal((LOOKS, dimension), np.float32)
     for start in progress(range(0, count, CHUNK), desc="adding", unit=" chunks"):
         numbers = range(start, min(start + CHUNK, count))
         cameras = np.random.default_rng(start).integers(0, CAMERAS, len(numbers))
@@ -77,7 +77,7 @@ def images(count, dimension):
 def people(random, kinds, count):
     """Return features (count, D) of unit length: a kind, a person of that kind, an image of that person."""
     persons = -(-count // IMAGES)
-    centres = kinds[random.integers(0, KINDS, persons)] + random.standard_normal((persons, kinds.shape[1]), np.float32)
+    centres = kinds[random.integers(0, LOOKS, persons)] + random.standard_normal((persons, kinds.shape[1]), np.float32)
     features = centres.repeat(IMAGES, axis=0)[:count]
     features += random.standard_normal(features.shape, np.float32)
     return features / np.linalg.norm(features, axis=1, keepdims=True)

@@ -21,7 +21,7 @@ from person_reid.data.layout import check_test_sets
 from person_reid.deploy.clients import CLIENTS, contents_for, export_for, lines_for
 from person_reid.deploy.contents import Contents
 from person_reid.deploy.export import export, tensorrt_advice
-from person_reid.deploy.exported import KINDS, file_size
+from person_reid.deploy.exported import EXPORT_FORMATS, file_size
 from person_reid.deploy.load import TestedNetwork, load_network
 from person_reid.deploy.publish import query_and_gallery
 from person_reid.deploy.quantise import read_calibration
@@ -97,7 +97,7 @@ def parse(argv: list[str] | None) -> Namespace:
     file = parser.add_argument_group("the file")
     file.add_argument("--for", dest="client", choices=CLIENTS, help="write the file that this program loads as it is")
     file.add_argument("--output", type=Path, metavar="FILE", help="ends in .onnx, .pt (torchscript) or .pt2 (export)")
-    file.add_argument("--format", choices=KINDS.values(), help="default: by the ending of --output, or onnx")
+    file.add_argument("--format", choices=EXPORT_FORMATS.values(), help="default: by the ending of --output, or onnx")
     file.add_argument("--normalise_input", action="store_true", help="take uint8 images: normalise inside the file")
     file.add_argument("--flip", action="store_true", help="add the mirrored image's feature inside, as test.py does")
     file.add_argument("--l2", action="store_true", help="scale the features to unit length inside the file")
@@ -119,12 +119,12 @@ def parse(argv: list[str] | None) -> Namespace:
 
 def chosen_format(options: Namespace) -> tuple[str, Path]:
     """Return the kind of file to write, and its path. Raises UserError if --format and --output disagree."""
-    suffixes = {kind: suffix for suffix, kind in KINDS.items()}
+    suffixes = {kind: suffix for suffix, kind in EXPORT_FORMATS.items()}
     name = Path(getattr(options, "from") or options.backbone or options.name).name
     path = options.output or Path(f"{name}{suffixes[options.format or 'onnx']}")
-    kind = KINDS.get(path.suffix.lower())
+    kind = EXPORT_FORMATS.get(path.suffix.lower())
     if kind is None or options.format not in (None, kind):
-        expected = suffixes[options.format] if options.format else ", ".join(KINDS)
+        expected = suffixes[options.format] if options.format else ", ".join(EXPORT_FORMATS)
         raise UserError(f"--output {path}: expected a name that ends in {expected}.")
     if kind != "onnx" and (options.int8 or options.tensorrt):
         raise UserError(f"--format {kind}: --int8 and --tensorrt need --format onnx.")

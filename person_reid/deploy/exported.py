@@ -28,8 +28,12 @@ from person_reid.progress import progress
 from person_reid.retrieval.features import CPU_BATCH, Bank, unit_pieces
 from person_reid.retrieval.similarity import Features
 
-KINDS = {".onnx": "onnx", ".pt": "torchscript", ".pt2": "export"}  # those that tools/export.py writes
-READABLE = {**KINDS, ".xml": "openvino"}
+EXPORT_FORMATS = {
+    ".onnx": "onnx",
+    ".pt": "torchscript",
+    ".pt2": "export",
+}  # by ending; those that tools/export.py writes
+READABLE = {**EXPORT_FORMATS, ".xml": "openvino"}
 SILENCE = RLock()  # logging and warnings belong to the whole process
 
 

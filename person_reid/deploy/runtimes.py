@@ -37,7 +37,7 @@ from person_reid.versions import PACKAGES
 
 log = logging.getLogger(__name__)
 UNUSED = 30  # days that an exported network is kept after its last use
-KINDS = {"openvino": "openvino", "onnxruntime": "onnx"}  # of an Engine; the fastest first (docs/benchmarks.md)
+ENGINE_KINDS = {"openvino": "openvino", "onnxruntime": "onnx"}  # by runtime; the fastest first (docs/benchmarks.md)
 IMPORTS = {"openvino": import_openvino, "onnxruntime": import_onnxruntime}
 CODE = ("models", "deploy", "retrieval/features.py", "data/augment.py")  # what an exported file depends on
 
@@ -48,7 +48,7 @@ def kind_of_file(path: Path, runtime: str | None) -> str:
     runs = {"onnx": ("onnxruntime", "openvino"), "openvino": ("openvino",)}.get(kind, ("torch",))
     if runtime not in (None, *runs):
         raise UserError(f"{path}: --runtime {runtime} does not run this file; {' or '.join(runs)} does.")
-    return KINDS.get(runtime or "", kind)
+    return ENGINE_KINDS.get(runtime or "", kind)
 
 
 def fast_engine(
@@ -113,11 +113,11 @@ def obstacle_of(device: torch.device) -> str:
 
 def _wanted(runtime: str, obstacle: str, dtype: torch.dtype | None = None) -> list[str]:
     """Return the runtimes to try, the fastest first. Raises UserError if there is none."""
-    if runtime not in ("auto", *KINDS):
-        raise UserError(f"runtime {runtime!r}: expected torch, auto, {', '.join(KINDS)}.")
+    if runtime not in ("auto", *ENGINE_KINDS):
+        raise UserError(f"runtime {runtime!r}: expected torch, auto, {', '.join(ENGINE_KINDS)}.")
     if obstacle:
         raise UserError(f"{obstacle}, which only PyTorch can do here. Leave --runtime {runtime} out")
-    kinds = KINDS if dtype is None else ("openvino",)
+    kinds = ENGINE_KINDS if dtype is None else ("openvino",)
     if runtime not in ("auto", *kinds):
         raise UserError(f"--runtime {runtime} computes in float32; --fp16 and --bf16 are for torch and openvino.")
     wanted = [name for name in kinds if find_spec(name)] if runtime == "auto" else [runtime]
@@ -148,7 +148,7 @@ def _first_agreeing(
 ) -> Engine:
     """Return the first Engine for a file whose deviation is small enough. Raises UserError if there is none."""
     for name in names:
-        engine = Engine(file, kind=KINDS[name], dtype=dtype)
+        engine = Engine(file, kind=ENGINE_KINDS[name], dtype=dtype)
         known = f"{name} {version(name)}" + (f" in {_name(dtype)}" if dtype else "")
         found = deviation_of(known, engine)
         if found <= TOLERANCE[_name(dtype)]:

@@ -32,7 +32,7 @@ USER_BLOCK = 512  # where HDF5 begins in a MATLAB 7.3 file
 COMPRESSION = 1100  # bytes that one byte of an HDF5 file may stand for; gzip reaches 1032
 NETWORK, FLAGS, QUERY_DIGEST = NOTES = "network", "flags", "query_digest"
 PLAIN = "plain"  # `flags` without any that matter
-KINDS = {"O": "cells or a sparse matrix", "V": "a struct", "c": "complex numbers", "U": "text", "S": "text"}
+NOT_NUMBERS = {"O": "cells or a sparse matrix", "V": "a struct", "c": "complex numbers", "U": "text", "S": "text"}
 
 
 @dataclass
@@ -89,7 +89,7 @@ def _real(values: Any, what: str) -> npt.NDArray[Any]:
     """Return an array of real numbers. Raises a UserError, opening with `what`, for anything else."""
     array = as_array(values, what)
     if array.dtype.kind not in "biuf":
-        raise UserError(f"{what}: expected real numbers, found {KINDS.get(array.dtype.kind, array.dtype)}.")
+        raise UserError(f"{what}: expected real numbers, found {NOT_NUMBERS.get(array.dtype.kind, array.dtype)}.")
     return array
 
 

@@ -25,7 +25,7 @@ from person_reid.show.sheet import pixels_of
 
 RANKS = (1, 5, 10)
 RULES = {"eer": "equal error rate", "1e-3": "1 stranger in 1,000", "1e-4": "1 stranger in 10,000"}
-KINDS = {"all_pairs": "all pairs", "hardest_per_query": "hardest of every query"}
+PAIR_SETS = {"all_pairs": "all pairs", "hardest_per_query": "hardest of every query"}
 Heat = Callable[[Sequence[str | Path]], list[list[Pixels]]]
 
 
@@ -82,7 +82,7 @@ def thresholds_section(tested: Tested) -> Markup:
     pairs = pair_similarities(tested.query, tested.gallery)
     found = error_rates(pairs)
     rows = []
-    for kind, name in KINDS.items():
+    for kind, name in PAIR_SETS.items():
         for rule, words in RULES.items():
             values = found[kind]["rules"][rule]
             accepted = 1 - values["error"] if rule == "eer" else values["tpr"]

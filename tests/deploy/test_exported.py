@@ -13,7 +13,7 @@ from person_reid.basics import UserError
 from person_reid.deploy import export as module
 from person_reid.deploy.contents import Contents
 from person_reid.deploy.export import export, tensorrt_advice
-from person_reid.deploy.exported import KINDS, Engine, file_size
+from person_reid.deploy.exported import EXPORT_FORMATS, Engine, file_size
 from person_reid.deploy.openers import providers
 from person_reid.models.factory import create_model
 from person_reid.retrieval.features import extract_features, fused_embedding
@@ -64,7 +64,7 @@ def contents_of(network, **entries):
 
 
 def exported(network, path, **entries):
-    export(network, contents_of(network, **entries), path, KINDS[path.suffix])
+    export(network, contents_of(network, **entries), path, EXPORT_FORMATS[path.suffix])
     return Engine(path)
 
 
@@ -72,7 +72,7 @@ def expected(network, bank, flip=True):
     return extract_features(fused_embedding(network, CPU), bank, CPU, 32, flip=flip)
 
 
-@pytest.mark.parametrize("suffix", KINDS)
+@pytest.mark.parametrize("suffix", EXPORT_FORMATS)
 @pytest.mark.parametrize("entries", [PLAIN, INSIDE], ids=["plain", "inside"])
 def test_an_exported_file_gives_the_features_of_the_network(network, bank, suffix, entries, tmp_path):
     pytest.importorskip("onnxruntime")

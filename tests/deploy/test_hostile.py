@@ -22,13 +22,13 @@ FULL_DISK = """
 import resource, sys
 from person_reid.deploy.export import export
 from person_reid.deploy.contents import Contents
-from person_reid.deploy.exported import KINDS
+from person_reid.deploy.exported import EXPORT_FORMATS
 from person_reid.models.factory import create_model
 network = create_model("test_resnet", None, weights="none", size=(64, 32))
 resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
 for suffix in sys.argv[2:]:
     try:
-        export(network, Contents(64, 32, network.dim), f"{sys.argv[1]}/net{suffix}", KINDS[suffix])
+        export(network, Contents(64, 32, network.dim), f"{sys.argv[1]}/net{suffix}", EXPORT_FORMATS[suffix])
     except OSError as error:
         print(error.filename, error.strerror)
 """
