@@ -155,7 +155,7 @@ def fingerprint(paths: Iterable[str | Path], times: bool = True) -> str:
 def open_array(file: Path, shape: tuple[int, ...], kind: type[Scalar]) -> npt.NDArray[Scalar] | None:
     """Return the array in a cache file, or None if it is missing, damaged, unreadable, or of another shape or type."""
     try:
-        array: npt.NDArray[Scalar] = np.load(file, mmap_mode="c")  # copy on write: torch warns about read-only arrays
+        array = np.load(file, mmap_mode="c")  # copy on write: torch warns about read-only arrays
     except (OSError, ValueError, EOFError):
         return None
     return array if array.shape == shape and array.dtype == kind else None

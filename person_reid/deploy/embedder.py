@@ -173,8 +173,7 @@ class Embedder:
     def probe(self) -> Features:
         """Return the feature (D,) of a synthetic image, from which a file can tell which network it belongs to."""
         noise = np.random.default_rng(0).integers(0, 256, (64, 32, 3), np.uint8)
-        feature: Features = self([noise])[0]
-        return feature
+        return self([noise])[0]
 
     def features(self, bank: Bank, description: str = "features") -> Features:
         """Return the features (N, D) float32 of an image bank, uint8 (N, *size, 3), such as open_bank gives.

@@ -159,8 +159,7 @@ def _onnx(module: nn.Module, contents: Contents) -> bytes:
     if contents.precision == "int8":
         model = _quantised(model)
     onnx.helper.set_model_props(model, {KEY: contents.to_json()})
-    content: bytes = model.SerializeToString()
-    return content
+    return model.SerializeToString()
 
 
 def _quantised(model: Any) -> Any:

@@ -76,8 +76,7 @@ def static_int8(content: bytes, images: np.ndarray[Any, Any], about: dict[str, s
     )
     del quantised.graph.value_info[:]
     onnx.helper.set_model_props(quantised, about)
-    file: bytes = quantised.SerializeToString()
-    return file
+    return quantised.SerializeToString()
 
 
 def _calibrated(content: bytes, images: np.ndarray[Any, Any], folder: str) -> tuple[Any, Any]:

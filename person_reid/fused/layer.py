@@ -44,7 +44,7 @@ def layer(
             residual = residual.contiguous(memory_format=torch.channels_last)
         norm.get_buffer("num_batches_tracked").add_(1)
         weights = [None if conv is None else conv.weight for conv in (convolution, depthwise)]
-        y: Tensor = _Layer.apply(x, *weights, residual, norm.weight, norm.bias, norm, activates)
+        y = _Layer.apply(x, *weights, residual, norm.weight, norm.bias, norm, activates)
     else:
         y = norm(x)
         y = y if residual is None else y + residual

@@ -20,8 +20,7 @@ def mixture(streams: Sequence[Tensor], gate: nn.Module, weights: Callable[[Tenso
 
     weights: of the averages over the pixels, (T, B, C), makes as many weights, by parameters of `gate`.
     """
-    mixed: Tensor = _Mixture.apply(weights, len(streams), *streams, *gate.parameters())
-    return mixed
+    return _Mixture.apply(weights, len(streams), *streams, *gate.parameters())
 
 
 class _Mixture(torch.autograd.Function):

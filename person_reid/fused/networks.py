@@ -46,8 +46,7 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         fused = isinstance(self.IN, nn.Identity)
-        y: Tensor = self.conv3(self.mixed(x), self.downsample(x)) if fused else super().forward(x)
-        return y
+        return self.conv3(self.mixed(x), self.downsample(x)) if fused else super().forward(x)
 
 
 class OmniScaleBlock(_Block, osnet.OmniScaleBlock):

@@ -109,8 +109,7 @@ class Weighted(torch.nn.Module):
         self.takes = loss.takes
 
     def forward(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        loss: torch.Tensor = self.loss(features, labels)
-        return loss * (self.weight / (len(labels) if self.per_image else 1))
+        return self.loss(features, labels) * (self.weight / (len(labels) if self.per_image else 1))
 
 
 def create(

@@ -58,14 +58,12 @@ class UnitLength(torch.autograd.Function):
 
 def lengths(features: torch.Tensor) -> torch.Tensor:
     """Return the row lengths (N, 1) of features (N, D), at least 1e-12: normalising leaves a row of zeros as it is."""
-    norms: torch.Tensor = torch.linalg.vector_norm(features, dim=1, keepdim=True)
-    return norms.clamp(min=1e-12)
+    return torch.linalg.vector_norm(features, dim=1, keepdim=True).clamp(min=1e-12)
 
 
 def unit_length(features: torch.Tensor) -> torch.Tensor:
     """Divide each row of (N, D) by its length."""
-    unit: torch.Tensor = UnitLength.apply(features)
-    return unit
+    return UnitLength.apply(features)
 
 
 class SelfProduct(torch.autograd.Function):
@@ -78,14 +76,13 @@ class SelfProduct(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, gradient: torch.Tensor) -> torch.Tensor:
-        features: torch.Tensor = context.saved_tensors[0]
+        (features,) = context.saved_tensors
         return (gradient + gradient.T) @ features
 
 
 def cosine_similarities(features: torch.Tensor) -> torch.Tensor:
     """Return the cosines (N, N) of features (N, D) of unit length."""
-    similarities: torch.Tensor = SelfProduct.apply(features)
-    return similarities
+    return SelfProduct.apply(features)
 
 
 def euclidean_distances(similarities: torch.Tensor) -> torch.Tensor:

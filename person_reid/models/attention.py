@@ -38,8 +38,7 @@ class PositionAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         query, key, value = (layer(x).flatten(2).mT for layer in (self.query, self.key, self.value))  # (B, N, ·)
         seen = functional.scaled_dot_product_attention(query, key, value, scale=1.0)
-        x = x + self.norm(seen.mT.reshape(x.shape))
-        return x
+        return x + self.norm(seen.mT.reshape(x.shape))
 
 
 class ChannelAttention(nn.Module):
@@ -57,8 +56,7 @@ class ChannelAttention(nn.Module):
         rows = x.flatten(2)  # (B, C, N)
         affinity = rows.float() @ rows.float().mT
         weights = (affinity.amax(2, keepdim=True) - affinity).softmax(2)
-        x = x + self.norm((weights.to(rows.dtype) @ rows).reshape(x.shape))
-        return x
+        return x + self.norm((weights.to(rows.dtype) @ rows).reshape(x.shape))
 
 
 class USAM(nn.Module):

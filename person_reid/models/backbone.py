@@ -53,8 +53,7 @@ class Backbone:
 
     def feature_map(self, module: Any, images: Tensor) -> Tensor:
         """Compute the last feature map: (B, 3, H, W) → (B, channels, h, w), or (B, channels, N, 1) for tokens."""
-        maps: Tensor = module.forward_features(images)
-        return maps
+        return module.forward_features(images)
 
     def after_pool(self, module: Any, pooled: Tensor) -> Tensor:
         """Apply what the network has between pooling and feature: (B, channels) → (B, dim)."""
@@ -81,8 +80,7 @@ class Backbone:
         pooling if there is no map to pool.
         """
         if pooling is None and self.own_feature:
-            own: Tensor = module(images)
-            return own
+            return module(images)
         if not self.has_map:
             raise UserError("--pool: this network has no feature map to pool; leave --pool out.")
         maps = self.feature_map(module, images)

@@ -28,7 +28,7 @@ class IBNBackbone(TorchvisionBackbone):
 
         from person_reid.models import ibn
 
-        module: nn.Module = getattr(ibn, self.variant)(self.depth)
+        module = getattr(ibn, self.variant)(self.depth)
         if pretrained:
             weights = torch.hub.load_state_dict_from_url(ibn.WEIGHTS[self.name], map_location="cpu", weights_only=True)
             module.load_state_dict(weights)
@@ -68,8 +68,7 @@ class OSNetBackbone(Backbone):
         return module
 
     def after_pool(self, module: Any, pooled: Tensor) -> Tensor:
-        feature: Tensor = module.fc(pooled)
-        return feature
+        return module.fc(pooled)
 
     def keep_resolution(self, module: Any, size: tuple[int, int]) -> None:
         """Remove the last 2×2 average, which ends stage conv3."""

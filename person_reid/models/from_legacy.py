@@ -17,12 +17,10 @@ class EfficientNetBackbone(Backbone):
         from efficientnet_pytorch import EfficientNet
 
         build = EfficientNet.from_pretrained if pretrained else EfficientNet.from_name
-        module: nn.Module = build(self.name, drop_connect_rate=drop_path)
-        return module
+        return build(self.name, drop_connect_rate=drop_path)
 
     def feature_map(self, module: Any, images: Tensor) -> Tensor:
-        maps: Tensor = module.extract_features(images)
-        return maps
+        return module.extract_features(images)
 
     def keep_resolution(self, module: nn.Module, size: tuple[int, int]) -> None:
         """Also replace the padding, a layer before each convolution that was made for its old stride."""
@@ -49,14 +47,13 @@ class NASNetBackbone(Backbone):
         from pretrainedmodels import nasnetalarge
         from torch import nn
 
-        module: nn.Module = nasnetalarge(num_classes=1000, pretrained="imagenet" if pretrained else None)
+        module = nasnetalarge(num_classes=1000, pretrained="imagenet" if pretrained else None)
         module.last_linear = nn.Identity()
         return module
 
     def feature_map(self, module: Any, images: Tensor) -> Tensor:
         """Compute the map after the last ReLU: (B, 3, H, W) → (B, 4032, H/32, W/32)."""
-        maps: Tensor = module.features(images)
-        return maps
+        return module.features(images)
 
     def source(self) -> str:
         from pretrainedmodels.models.nasnet import pretrained_settings

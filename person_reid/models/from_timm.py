@@ -36,7 +36,7 @@ class TimmBackbone(Backbone):
         from torch import nn
 
         image_size = tuple(size) if _is_fixed(self.name) else None
-        module: nn.Module = _create(self.name, pretrained=pretrained, img_size=image_size, drop_path_rate=drop_path)
+        module = _create(self.name, pretrained=pretrained, img_size=image_size, drop_path_rate=drop_path)
         if self.without_head:
             module.head = nn.Identity()
         return module
@@ -47,8 +47,7 @@ class TimmBackbone(Backbone):
             features = features.permute(0, 3, 1, 2)
         elif self.layout == "patches":
             features = features[:, module.num_prefix_tokens :].mT.unflatten(2, module.patch_embed.grid_size)
-        maps: Tensor = features.mT[..., None] if self.layout == "tokens" else features
-        return maps
+        return features.mT[..., None] if self.layout == "tokens" else features
 
     def after_pool(self, module: Any, pooled: Tensor) -> Tensor:
         """Apply timm's head, which pools as well: it gets a single position, whose mean is itself."""
@@ -60,8 +59,7 @@ class TimmBackbone(Backbone):
             pooled = pooled[:, None, None]
         else:
             pooled = pooled[:, None].expand(-1, module.num_prefix_tokens + 1, -1)
-        feature: Tensor = module.forward_head(pooled)
-        return feature
+        return module.forward_head(pooled)
 
     def source(self) -> str:
         hub = getattr(_config(self.name), "hf_hub_id", None)

@@ -29,7 +29,7 @@ class TorchvisionBackbone(Backbone):
                 f"torchvision has no weights {WEIGHTS} of {self.name}, only {', '.join(known) or 'none'}: name a file "
                 "with --weights FILE, or start from random weights with --weights none."
             )
-        module: nn.Module = _build(self.name, WEIGHTS if pretrained else None)
+        module = _build(self.name, WEIGHTS if pretrained else None)
         deepest = max(stochastic_depth(module), default=0.0)
         for layer in module.modules():
             if isinstance(layer, torchvision.ops.StochasticDepth) and deepest:
@@ -38,9 +38,8 @@ class TorchvisionBackbone(Backbone):
 
     def feature_map(self, module: Any, images: Tensor) -> Tensor:
         """Compute the map of the last stage: (B, 3, H, W) → (B, 512 or 2048, H/32, W/32)."""
-        x: Tensor = module.maxpool(module.relu(module.bn1(module.conv1(images))))
-        x = module.layer4(module.layer3(module.layer2(module.layer1(x))))
-        return x
+        x = module.maxpool(module.relu(module.bn1(module.conv1(images))))
+        return module.layer4(module.layer3(module.layer2(module.layer1(x))))
 
     def source(self) -> str:
         import torchvision
@@ -56,8 +55,7 @@ class DenseNetBackbone(TorchvisionBackbone):
 
     def feature_map(self, module: Any, images: Tensor) -> Tensor:
         """Compute the map before torchvision's last ReLU, as published: (B, 3, H, W) → (B, 1024, H/32, W/32)."""
-        maps: Tensor = module.features(images)
-        return maps
+        return module.features(images)
 
     def keep_resolution(self, module: Any, size: tuple[int, int]) -> None:
         """Give the last transition stride 1; as published, it still averages two by two."""
@@ -99,8 +97,7 @@ def torchvision_names() -> list[str]:
     """Return the names of torchvision's image classifiers."""
     import torchvision
 
-    names: list[str] = torchvision.models.list_models(module=torchvision.models)
-    return names
+    return torchvision.models.list_models(module=torchvision.models)
 
 
 def _build(name: str, weights: str | None = None) -> Any:

@@ -44,8 +44,7 @@ class Head(nn.Module):
 
     def embed(self, pooled: Tensor) -> Tensor:
         """Compute the input of the classifier from the backbone's pooled feature: (B, D) → (B, dim)."""
-        feature: Tensor = self.add_block(pooled)
-        return feature
+        return self.add_block(pooled)
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Compute, from (B, D), the feature that losses see (B, dim) and the logits (B, num_classes)."""

@@ -46,11 +46,10 @@ class NormalisedSum(Bottleneck):  # type: ignore[misc, unused-ignore]  # torchvi
         self.IN = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.relu(self.bn1(self.conv1(x)))
+        y = self.relu(self.bn1(self.conv1(x)))
         y = self.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y)) + (x if self.downsample is None else self.downsample(x))
-        y = self.relu(self.IN(y))
-        return y
+        return self.relu(self.IN(y))
 
 
 def ibn_a(depth: int) -> ResNet:

@@ -113,14 +113,11 @@ class Neck(nn.Module):
 
     def reduce(self, pooled: Tensor) -> Tensor:
         """Compute the feature before the neck: (B, D) → (B, 512)."""
-        if self.reduction:
-            pooled = self.reduction(pooled[:, :, None, None]).flatten(1)
-        return pooled
+        return self.reduction(pooled[:, :, None, None]).flatten(1) if self.reduction else pooled
 
     def embed(self, pooled: Tensor) -> Tensor:
         """Compute the feature after the neck: (B, D) → (B, 512)."""
-        feature: Tensor = self.bn(self.reduce(pooled))
-        return feature
+        return self.bn(self.reduce(pooled))
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         feature = self.reduce(pooled)

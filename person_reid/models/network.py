@@ -81,9 +81,7 @@ class PlainNetwork(Network):
 
     def embed(self, images: Tensor) -> Tensor:
         feature = self.pooled(images)
-        if self.classifier:
-            feature = self.classifier.embed(feature)
-        return feature
+        return self.classifier.embed(feature) if self.classifier else feature
 
     def forward(self, images: Tensor) -> Any:
         return self.classifier(self.pooled(images))
@@ -111,10 +109,9 @@ class USAMNetwork(PlainNetwork):
 
     def pooled(self, images: Tensor) -> Tensor:
         resnet = self.model
-        x: Tensor = self.usam_1(resnet.relu(resnet.bn1(resnet.conv1(images))))
+        x = self.usam_1(resnet.relu(resnet.bn1(resnet.conv1(images))))
         x = self.usam_2(resnet.layer1(resnet.maxpool(x)))
-        x = self.pooling(resnet.layer4(resnet.layer3(resnet.layer2(x))))
-        return x
+        return self.pooling(resnet.layer4(resnet.layer3(resnet.layer2(x))))
 
 
 def each(heads: Sequence[Callable[[Tensor], Any]], pooled: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

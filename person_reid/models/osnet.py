@@ -35,8 +35,7 @@ class ConvNorm(nn.Module):
         self.relu = nn.ReLU(inplace=True) if activate else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.relu(self.bn(self.conv(x)))
-        return x
+        return self.relu(self.bn(self.conv(x)))
 
 
 class LiteConv3x3(nn.Module):
@@ -50,8 +49,7 @@ class LiteConv3x3(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.relu(self.bn(self.conv2(self.conv1(x))))
-        return x
+        return self.relu(self.bn(self.conv2(self.conv1(x))))
 
 
 class Gate(nn.Module):
@@ -70,8 +68,7 @@ class Gate(nn.Module):
         """Return Σ_t G(x_t), (B, C, H, W), of T streams of that shape."""
         weights = self.weights(torch.stack([stream.mean((2, 3)) for stream in streams]))
         first, *others = (stream * weights[t, :, :, None, None] for t, stream in enumerate(streams))
-        mixed: Tensor = sum(others, first)
-        return mixed
+        return sum(others, first)
 
     def weights(self, averages: Tensor) -> Tensor:
         """Return the weights of T streams' channels, given their averages: both (T, B, C)."""
@@ -112,8 +109,7 @@ class OmniScaleBlock(nn.Module):
     def mixed(self, x: Tensor) -> Tensor:
         """Return the gated sum of the streams."""
         squeezed = self.conv1(x)
-        y: Tensor = self.gate([stream(squeezed) for stream in self.streams])
-        return y
+        return self.gate([stream(squeezed) for stream in self.streams])
 
 
 class OSNet(nn.Module):
@@ -140,12 +136,10 @@ class OSNet(nn.Module):
     def forward_features(self, x: Tensor) -> Tensor:
         """Compute the last feature map of images: (B, 3, H, W) → (B, C, H/16, W/16)."""
         x = self.maxpool(self.conv1(x))
-        x = self.conv5(self.conv4(self.conv3(self.conv2(x))))
-        return x
+        return self.conv5(self.conv4(self.conv3(self.conv2(x))))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.fc(self.forward_features(x).mean((2, 3)))
-        return x
+        return self.fc(self.forward_features(x).mean((2, 3)))
 
 
 def _stage(inputs: int, outputs: int, reduce: bool, norm: Callable[[int], nn.Module] | None = None) -> nn.Sequential:

@@ -44,8 +44,7 @@ class AdaptiveBlock(nn.Module):
     def mixed(self, x: Tensor) -> Tensor:
         """Return the gated sum of the streams."""
         squeezed = self.conv1(x)
-        y: Tensor = self.gate([stream(squeezed) for stream in self.streams])
-        return y
+        return self.gate([stream(squeezed) for stream in self.streams])
 
 
 class OSNetAIN(nn.Module):
@@ -70,12 +69,10 @@ class OSNetAIN(nn.Module):
     def forward_features(self, x: Tensor) -> Tensor:
         """Compute the last feature map of images: (B, 3, H, W) → (B, C, H/16, W/16)."""
         x = self.pool2(self.conv2(self.maxpool(self.conv1(x))))
-        x = self.conv5(self.conv4(self.pool3(self.conv3(x))))
-        return x
+        return self.conv5(self.conv4(self.pool3(self.conv3(x))))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.fc(self.forward_features(x).mean((2, 3)))
-        return x
+        return self.fc(self.forward_features(x).mean((2, 3)))
 
 
 def _stream(channels: int, depth: int) -> nn.Sequential:

@@ -186,8 +186,7 @@ def _target(network: Network, whole: bool, strict: bool) -> nn.Module:
     With strict, a network with more layers than its backbone is also the target, so that those are found missing.
     """
     bare = all(name.startswith("model.") for name in network.state_dict())
-    target: nn.Module = network if whole or (strict and not bare) else network.model
-    return target
+    return network if whole or (strict and not bare) else network.model
 
 
 def _verify(report: LoadReport, path: str | Path, strict: bool, whole: bool) -> None:

@@ -58,8 +58,7 @@ class Shortlist:
 def nearest(rows: Any, columns: Any, similarities: Any, k: int) -> Indices:
     """Return the candidates (P,) that are the k most similar of their row: by row, nearest first, then by column."""
     order = nearest_first(rows, columns, similarities)
-    kept: Indices = order[positions(np.bincount(rows)) < k]
-    return kept
+    return order[positions(np.bincount(rows)) < k]
 
 
 def nearest_first(rows: Any, columns: Any, similarities: Similarities) -> Indices:
@@ -70,7 +69,7 @@ def nearest_first(rows: Any, columns: Any, similarities: Similarities) -> Indice
     bits = (0 - similarities).view(np.int32)  # 0 - 0 is 0, never -0
     # integers in the order of the floats; a row's are above those of the row before
     key = (rows.astype(np.int64) << 32) + (bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF)))
-    order: Indices = np.argsort(key)
+    order = np.argsort(key)
     key = key[order]
     equal = np.flatnonzero(key[1:] == key[:-1])
     if len(equal):  # rare, so that a slow sort of these alone takes no time

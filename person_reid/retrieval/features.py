@@ -123,8 +123,7 @@ def on_device(chunks: Iterable[torch.Tensor], device: torch.device) -> Iterator[
 
 def unit_pieces(features: torch.Tensor, pieces: int = 1) -> torch.Tensor:
     """Scale features (B, D) to length 1, or each piece of a flattened (B, D / pieces, pieces) to 1/√pieces."""
-    units: torch.Tensor = normalize(torch.unflatten(features, 1, (-1, pieces)), dim=1).flatten(1) / pieces**0.5
-    return units
+    return normalize(torch.unflatten(features, 1, (-1, pieces)), dim=1).flatten(1) / pieces**0.5
 
 
 def _resize(images: torch.Tensor, scale: float) -> torch.Tensor:

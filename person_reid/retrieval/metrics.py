@@ -247,8 +247,7 @@ def trapezoidal_precision(ranks: npt.NDArray[np.int64], before: npt.NDArray[np.i
 
 def step_precision(ranks: npt.NDArray[np.int64], before: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Return the precision at each match; the mean is the AP of information retrieval, and of scikit-learn."""
-    precision: npt.NDArray[np.float64] = (before + 1) / (ranks + 1)
-    return precision
+    return (before + 1) / (ranks + 1)
 
 
 AVERAGE_PRECISIONS = {"trapezoidal": trapezoidal_precision, "step": step_precision}

@@ -142,8 +142,7 @@ def top_k(scores: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.int64]:
     rows, columns = np.divmod(np.flatnonzero(scores >= bound[:, None]), num_columns)
     order = nearest_first(rows, columns, scores[rows, columns])
     starts = np.searchsorted(rows, np.arange(num_rows))
-    largest: npt.NDArray[np.int64] = columns[order[starts[:, None] + np.arange(k)]]
-    return largest
+    return columns[order[starts[:, None] + np.arange(k)]]
 
 
 def top_k_torch(scores: torch.Tensor, k: int) -> npt.NDArray[np.int64]:

@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 def unit_rows(features: Features) -> Features:
     """Return features (N, D) with rows of norm 1: the same array if they are already, as in the files of test.py."""
-    norms: npt.NDArray[np.float32] = np.sqrt(np.einsum("nd,nd->n", features, features))
+    norms = np.sqrt(np.einsum("nd,nd->n", features, features))
     if np.all(np.abs(norms - 1) < 1e-5):
         return features
     return features / norms[:, None]

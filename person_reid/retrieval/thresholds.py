@@ -115,8 +115,7 @@ def roc(genuine: Counts, impostor: Counts) -> Roc:
     """Return the Roc of two histograms (BINS,)."""
 
     def above(counts: Counts) -> Rates:
-        shares: Rates = np.append(counts[::-1].cumsum()[::-1], 0) / counts.sum()
-        return shares
+        return np.append(counts[::-1].cumsum()[::-1], 0) / counts.sum()
 
     return Roc(np.linspace(-1, 1, BINS + 1), above(impostor), above(genuine))
 

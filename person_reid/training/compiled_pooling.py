@@ -17,11 +17,8 @@ class MaxPool(nn.MaxPool2d):
 
     def forward(self, maps: Tensor) -> Tensor:
         if self.training and maps.device.type == "cpu" and torch.compiler.is_compiling():
-            window: Any = (self.kernel_size, self.stride, self.padding)
-            pooled: Tensor = max_pool(maps, *window)[0]
-        else:
-            pooled = super().forward(maps)
-        return pooled
+            return max_pool(maps, self.kernel_size, self.stride, self.padding)[0]
+        return super().forward(maps)
 
 
 def replace_pools(module: nn.Module) -> None:
@@ -42,8 +39,7 @@ def _pool(maps: Tensor, kernel: int, stride: int, padding: int) -> tuple[Tensor,
 def _gradient(gradient: Tensor, maps: Tensor, places: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
     """Return the gradient of `maps`, given that of the values that _pool found at `places`."""
     window = ([kernel], [stride], [padding], [1], False)
-    result: Tensor = aten.max_pool2d_with_indices_backward(gradient, maps, *window, places)
-    return result
+    return aten.max_pool2d_with_indices_backward(gradient, maps, *window, places)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:

@@ -79,8 +79,7 @@ class ClusterCriterion(Criterion):
 
     def forward(self, features: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return a float32 scalar. features: (B, D). labels: (B,), the clusters. The logits are not used."""
-        loss: torch.Tensor = self.memory(features, labels)
-        return loss
+        return self.memory(features, labels)
 
     @torch.no_grad()
     def scores(self, features: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
@@ -92,14 +91,12 @@ class PartLosses(nn.ModuleList):
     """Sum the losses of P parts, one loss each, over features (B, P, D)."""
 
     def forward(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        total: torch.Tensor = sum(loss(part, labels) for loss, part in zip(self, features.unbind(1), strict=True))
-        return total
+        return sum(loss(part, labels) for loss, part in zip(self, features.unbind(1), strict=True))
 
 
 def over_parts(loss: nn.Module, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Sum a loss over the outputs (B, P, D) of the parts of a part network, or over the only one, (B, D)."""
-    total: torch.Tensor = sum(loss(part, targets) for part in (outputs.unbind(1) if outputs.ndim == 3 else [outputs]))
-    return total
+    return sum(loss(part, targets) for part in (outputs.unbind(1) if outputs.ndim == 3 else [outputs]))
 
 
 def predicted(logits: torch.Tensor) -> torch.Tensor:
