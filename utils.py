@@ -6,13 +6,6 @@ from person_reid.device import autocast, seed_everything, select_device
 from person_reid.progress import progress
 
 __all__ = [
-    "UserError",
-    "atomic_write",
-    "autocast",
-    "describe",
-    "did_you_mean",
-    "progress",
-    "run_script",
-    "seed_everything",
+    "UserError", "atomic_write", "autocast", "describe", "did_you_mean", "progress", "run_script", "seed_everything",
     "select_device",
-]
+]  # fmt: skip

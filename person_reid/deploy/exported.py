@@ -28,11 +28,7 @@ from person_reid.progress import progress
 from person_reid.retrieval.features import CPU_BATCH, Bank, unit_pieces
 from person_reid.retrieval.similarity import Features
 
-EXPORT_FORMATS = {
-    ".onnx": "onnx",
-    ".pt": "torchscript",
-    ".pt2": "export",
-}  # by ending; those that tools/export.py writes
+EXPORT_FORMATS = {".onnx": "onnx", ".pt": "torchscript", ".pt2": "export"}  # by ending, as export.py writes them
 READABLE = {**EXPORT_FORMATS, ".xml": "openvino"}
 SILENCE = RLock()  # logging and warnings belong to the whole process
 
