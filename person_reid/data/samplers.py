@@ -8,7 +8,7 @@ times as large.
 
 from collections.abc import Iterator
 from itertools import chain, count, islice
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,55 +17,33 @@ import torch
 from person_reid.basics import UserError
 
 
-class Sampler(Protocol):
-    """Anything that divides images into batches."""
-
-    def __len__(self) -> int:
-        """Return the number of steps in an epoch, the same on every rank."""
-
-    def batches(self, epoch: int) -> Iterator[torch.Tensor]:
-        """Yield the image indices of each step, LongTensor (B,)."""
-
-
 class ShuffleSampler:
-    """Draw every image once per epoch, in random order.
+    """Draw every image once per epoch, in random order, and leave out those that do not fill a step of all ranks.
 
     count: number of images.
     batch_size: images of this rank in one step.
-    drop_last: leave out the images that do not fill a step of all ranks. Otherwise the last step is shorter; if it
-        does not divide evenly among the ranks, images from the start of the permutation fill it up.
 
     Raises UserError if not even one step can be filled.
 
-    >>> [len(batch) for batch in ShuffleSampler(count=10, batch_size=4, drop_last=False).batches(epoch=0)]
-    [4, 4, 2]
+    >>> [len(batch) for batch in ShuffleSampler(count=10, batch_size=4).batches(epoch=0)]
+    [4, 4]
     """
 
-    def __init__(
-        self,
-        count: int,
-        batch_size: int,
-        seed: int = 0,
-        drop_last: bool = True,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
+    def __init__(self, count: int, batch_size: int, seed: int = 0, rank: int = 0, world_size: int = 1) -> None:
         self.count, self.step_size = count, batch_size * world_size
-        self.seed, self.drop_last, self.rank, self.world_size = seed, drop_last, rank, world_size
-        if count < (self.step_size if drop_last else 1):
+        self.seed, self.rank, self.world_size = seed, rank, world_size
+        if count < self.step_size:
             raise UserError(f"{count} images do not fill one batch of {self.step_size}: choose a smaller --batchsize.")
 
     def __len__(self) -> int:
         """Return the number of steps in an epoch, the same on every rank."""
-        return self.count // self.step_size if self.drop_last else -(-self.count // self.step_size)
+        return self.count // self.step_size
 
     def batches(self, epoch: int) -> Iterator[torch.Tensor]:
         """Yield the indices of each step, LongTensor (batch_size,), values in [0, count)."""
         order = np.random.default_rng((self.seed, epoch)).permutation(self.count)
         for step in range(len(self)):
             indices = order[step * self.step_size : (step + 1) * self.step_size]
-            missing = -len(indices) % self.world_size
-            indices = np.concatenate([indices, np.resize(order, missing)])
             yield torch.from_numpy(np.split(indices, self.world_size)[self.rank]).long()
 
 
@@ -238,3 +216,6 @@ class ClusterSampler:
         passes = (sampler.batches(epoch * self.steps + number) for number in count())
         for indices in chain.from_iterable(passes):
             yield torch.from_numpy(shown)[indices]
+
+
+Sampler = ShuffleSampler | PKSampler | ClusterSampler

@@ -26,13 +26,7 @@ class Batches:
     """
 
     def __init__(
-        self,
-        source: BatchSource,
-        targets: Tensor,
-        sampler: Sampler,
-        seed: int = 0,
-        rank: int = 0,
-        sizes: Sizes = (),
+        self, source: BatchSource, targets: Tensor, sampler: Sampler, seed: int = 0, rank: int = 0, sizes: Sizes = ()
     ) -> None:
         self.source, self.sampler, self.seed, self.rank, self.sizes = source, sampler, seed, rank, sizes
         self.device, self.targets = source.device, targets.to(source.device)
@@ -81,4 +75,4 @@ def build_sampler(spec: TrainSpec, split: Split, world: World) -> Sampler:
             "--sampler pk puts %d images of each identity into a batch.",
             batch, pairs, " + ".join(hungry), data.instances,
         )  # fmt: skip
-    return ShuffleSampler(len(split), data.batch_size, spec.seed, True, *ranks)
+    return ShuffleSampler(len(split), data.batch_size, spec.seed, *ranks)
