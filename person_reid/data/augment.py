@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn.functional import interpolate
 
 from person_reid.data.autoaugment import autoaugment
@@ -23,7 +24,7 @@ JITTER = 0.1  # brightness, contrast and saturation are each scaled by 1 ± JITT
 ENLARGEMENT = 1.125  # scale applied before a random 2D translation
 
 
-def normalise(images: torch.Tensor) -> torch.Tensor:
+def normalise(images: Tensor) -> Tensor:
     """Normalise uint8 images (B, H, W, 3) to float32 (B, 3, H, W).
 
     The result has the same bits as torchvision's ToTensor and Normalize with ImageNet's mean and standard deviation.
@@ -63,7 +64,7 @@ class Augment:
     grayscale_erasing_p: float = 0.0
     translation_p: float = 0.0
 
-    def __call__(self, bank: torch.Tensor, indices: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def __call__(self, bank: Tensor, indices: Tensor, generator: torch.Generator) -> Tensor:
         """Return float32 (B, 3, height, width), channels_last, drawn from the state of the generator alone.
 
         bank: uint8 (N, H, W, 3).
@@ -86,14 +87,14 @@ class Augment:
             erase(images, *draw_squares(*size, self.cutout_p, **draw))
         return images
 
-    def _recolour(self, images: torch.Tensor, draw: dict[str, Any]) -> torch.Tensor:
+    def _recolour(self, images: Tensor, draw: dict[str, Any]) -> Tensor:
         if self.autoaugment_p > 0:
             images = autoaugment(images, self.autoaugment_p, **draw)
         if self.color_jitter:
             images = adjust_colours(images, *(1 + JITTER * (2 * torch.rand(3, len(images), **draw) - 1)))
         return images
 
-    def _move(self, images: torch.Tensor, draw: dict[str, Any]) -> torch.Tensor:
+    def _move(self, images: Tensor, draw: dict[str, Any]) -> Tensor:
         batch = len(images)
         if self.translation_p > 0:
             chance, *corner = torch.rand(3, batch, **draw)
@@ -105,13 +106,8 @@ class Augment:
 
 
 def pad_crop_flip(
-    images: torch.Tensor,
-    size: tuple[int, int],
-    padding: int,
-    tops: torch.Tensor,
-    lefts: torch.Tensor,
-    flips: torch.Tensor,
-) -> torch.Tensor:
+    images: Tensor, size: tuple[int, int], padding: int, tops: Tensor, lefts: Tensor, flips: Tensor
+) -> Tensor:
     """Pad uint8 images (B, H, W, 3) with black, crop each at its own place, and flip some of them.
 
     size: (height, width) of the crop.
@@ -131,14 +127,14 @@ def pad_crop_flip(
     return canvas.view(-1, 3).index_select(0, pixels.view(-1)).view(batch, *size, 3)
 
 
-def scale(images: torch.Tensor, size: tuple[int, int] | None) -> torch.Tensor:
+def scale(images: Tensor, size: tuple[int, int] | None) -> Tensor:
     """Scale normalised images (B, 3, H, W) to (B, 3, *size), bilinearly and without aliasing; None keeps their size."""
     if size in (None, images.shape[2:]):
         return images
     return interpolate(images, size, mode="bilinear", antialias=True).contiguous(memory_format=torch.channels_last)
 
 
-def translate(images: torch.Tensor, tops: torch.Tensor, lefts: torch.Tensor) -> torch.Tensor:
+def translate(images: Tensor, tops: Tensor, lefts: Tensor) -> Tensor:
     """Enlarge uint8 images (B, H, W, 3) by an eighth, bilinearly, and crop each back to its size at its own place.
 
     tops, lefts: (B,) in [0, 1], the crop's corner as a fraction of the possible positions.
@@ -153,7 +149,7 @@ def translate(images: torch.Tensor, tops: torch.Tensor, lefts: torch.Tensor) -> 
 
 
 @lru_cache
-def _statistics(device: torch.device) -> torch.Tensor:
+def _statistics(device: torch.device) -> Tensor:
     """Return (3, 3): 255, the mean and the standard deviation of each channel.
 
     Cached, because every copy to a GPU makes the host wait. 255 is a tensor as well: for a plain number, a GPU would

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from person_reid.data.colours import adjust_colours, change_each, change_where
 
@@ -46,9 +47,7 @@ POLICIES = """
 """  # operation, probability, level; twice in each line
 
 
-def autoaugment(
-    images: torch.Tensor, probability: float, generator: torch.Generator, device: torch.device | str
-) -> torch.Tensor:
+def autoaugment(images: Tensor, probability: float, generator: torch.Generator, device: torch.device | str) -> Tensor:
     """Send each of the uint8 images (B, H, W, 3), with the given probability, through a sub-policy of its own."""
     draw: dict[str, Any] = {"generator": generator, "device": device}
     policies = _policies(device)
@@ -58,7 +57,7 @@ def autoaugment(
     return change_where(chosen < probability, images, _apply, policies, chances)
 
 
-def _apply(images: torch.Tensor, policies: torch.Tensor, chances: torch.Tensor) -> torch.Tensor:
+def _apply(images: Tensor, policies: Tensor, chances: Tensor) -> Tensor:
     """Apply both steps of a sub-policy to each image. policies: (K, 2, 4), rows of _policies. chances: (K, 2, 2)."""
     for step in range(2):
         number, probability, magnitude, negative = policies[:, step].unbind(1)
@@ -69,24 +68,24 @@ def _apply(images: torch.Tensor, policies: torch.Tensor, chances: torch.Tensor) 
     return images
 
 
-def posterize(images: torch.Tensor, bits: torch.Tensor) -> torch.Tensor:
+def posterize(images: Tensor, bits: Tensor) -> Tensor:
     """Keep the highest `bits` (1 to 8) bits of each value."""
     mask = 256 - 2 ** (8 - bits)
     return images & mask.to(torch.uint8)[:, None, None, None]
 
 
-def solarize(images: torch.Tensor, threshold: torch.Tensor) -> torch.Tensor:
+def solarize(images: Tensor, threshold: Tensor) -> Tensor:
     """Invert all values at or above a threshold in [0, 255]."""
     inverted = images >= threshold.ceil().to(torch.uint8)[:, None, None, None]
     return inverted.to(torch.uint8).mul_(255).bitwise_xor_(images)
 
 
-def invert(images: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+def invert(images: Tensor, _: Tensor) -> Tensor:
     """Return the negative of each image."""
     return 255 - images
 
 
-def autocontrast(images: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+def autocontrast(images: Tensor, _: Tensor) -> Tensor:
     """Stretch each channel to the range 0 to 255; leave a channel with a single value unchanged."""
     low, high = images.amin(1).amin(1), images.amax(1).amax(1)
     low, high = (value.repeat(1, images.shape[2])[:, None] for value in (low, high))  # (K, 1, 3W), as a row
@@ -94,7 +93,7 @@ def autocontrast(images: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
     return stretched.add_(torch.where(low == high, low, 0)).view_as(images)
 
 
-def equalize(images: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+def equalize(images: Tensor, _: Tensor) -> Tensor:
     """Make all values of a channel about equally frequent, by Pillow's table.
 
         table[v] = (pixels below v + step / 2) / step,  step = (pixels below the channel's highest value) / 255
@@ -114,19 +113,19 @@ def equalize(images: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
     return table.flatten().index_select(0, values).view_as(images)
 
 
-def color(images: torch.Tensor, magnitude: torch.Tensor) -> torch.Tensor:
+def color(images: Tensor, magnitude: Tensor) -> Tensor:
     """Scale the saturation by 1 + magnitude."""
     one = torch.ones_like(magnitude)
     return adjust_colours(images, one, one, 1 + magnitude)
 
 
-def contrast(images: torch.Tensor, magnitude: torch.Tensor) -> torch.Tensor:
+def contrast(images: Tensor, magnitude: Tensor) -> Tensor:
     """Scale the contrast by 1 + magnitude."""
     one = torch.ones_like(magnitude)
     return adjust_colours(images, one, 1 + magnitude, one)
 
 
-def sharpness(images: torch.Tensor, magnitude: torch.Tensor) -> torch.Tensor:
+def sharpness(images: Tensor, magnitude: Tensor) -> Tensor:
     """Scale the difference from a smoothed image (Pillow's SMOOTH: 3 × 3, centre weight 5) by 1 + magnitude.
 
     The outermost pixels stay unchanged.
@@ -139,24 +138,19 @@ def sharpness(images: torch.Tensor, magnitude: torch.Tensor) -> torch.Tensor:
     return pixels.clamp_(0, 255).round_().to(torch.uint8).view_as(images)
 
 
-def rotate(images: torch.Tensor, degrees: torch.Tensor) -> torch.Tensor:
+def rotate(images: Tensor, degrees: Tensor) -> Tensor:
     """Turn each image counter-clockwise about its centre."""
     cos, sin = torch.cos(degrees * (math.pi / 180)), torch.sin(degrees * (math.pi / 180))
     return _warp(images, (cos, -sin, sin, cos), images.shape[2] / 2, images.shape[1] / 2)
 
 
-def shear_x(images: torch.Tensor, magnitude: torch.Tensor) -> torch.Tensor:
+def shear_x(images: Tensor, magnitude: Tensor) -> Tensor:
     """Shift the rows of each image sideways by `magnitude` times their distance from the top."""
     one, zero = torch.ones_like(magnitude), torch.zeros_like(magnitude)
     return _warp(images, (one, magnitude, zero, one), 0, 0)
 
 
-def _warp(
-    images: torch.Tensor,
-    matrix: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
-    centre_x: float,
-    centre_y: float,
-) -> torch.Tensor:
+def _warp(images: Tensor, matrix: tuple[Tensor, Tensor, Tensor, Tensor], centre_x: float, centre_y: float) -> Tensor:
     """Set pixel (x, y) of each image to the pixel nearest to (a x + b y, c x + d y), measured from the centre.
 
     matrix: a, b, c, d, each (K,). The pixels equal those of torchvision's nearest-neighbour affine transformation.
@@ -173,7 +167,7 @@ def _warp(
     return pixels.index_select(0, pixel.view(-1)).view_as(images)
 
 
-OPERATIONS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     operation.__name__: operation
     for operation in (
         posterize, solarize, invert, autocontrast, equalize, color, contrast, sharpness, rotate, shear_x,
@@ -192,7 +186,7 @@ def _magnitudes(name: str, level: int) -> tuple[float, float]:
 
 
 @lru_cache
-def _policies(device: torch.device | str) -> torch.Tensor:
+def _policies(device: torch.device | str) -> Tensor:
     """Return (25, 2, 4): each operation's number, probability and two magnitudes.
 
     Cached, because every copy to a GPU makes the host wait.

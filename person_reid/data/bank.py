@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import UnidentifiedImageError
+from torch import Tensor
 
 from person_reid.basics import UserError, atomic_write, describe, first_line, in_order, remove_abandoned
 from person_reid.data.images import Pixels, load_image
@@ -32,12 +33,8 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 def load_bank(
-    paths: Sequence[str | Path],
-    height: int,
-    width: int,
-    cache: str | Path | None = None,
-    description: str = "images",
-) -> torch.Tensor:
+    paths: Sequence[str | Path], height: int, width: int, cache: str | Path | None = None, description: str = "images"
+) -> Tensor:
     """Decode N images into one uint8 tensor (N, height, width, 3), or open the file that an earlier call wrote.
 
     cache: folder of that file, such as `<data_dir>/.cache`; None keeps the images in memory. The file name contains a
@@ -48,16 +45,12 @@ def load_bank(
     Writing to the tensor changes memory only, never the file. Raises one UserError that names all unreadable images.
     """
     bank = open_bank(paths, height, width, cache, description)
-    return bank if isinstance(bank, torch.Tensor) else bank.whole()
+    return bank if isinstance(bank, Tensor) else bank.whole()
 
 
 def open_bank(
-    paths: Sequence[str | Path],
-    height: int,
-    width: int,
-    cache: str | Path | None = None,
-    description: str = "images",
-) -> "torch.Tensor | DecodingBank":
+    paths: Sequence[str | Path], height: int, width: int, cache: str | Path | None = None, description: str = "images"
+) -> "Tensor | DecodingBank":
     """Return the images for one sequential pass; the parameters are those of load_bank.
 
     If no cache file holds them yet, the result is a DecodingBank, which yields the first images while the others are
@@ -109,20 +102,20 @@ class DecodingBank:
             self.file = None
             yield from images
 
-    def split(self, size: int) -> Iterator[torch.Tensor]:
+    def split(self, size: int) -> Iterator[Tensor]:
         """Yield the tensors that torch.split would return."""
         images = iter(self)
         while batch := list(islice(images, size)):
             yield torch.from_numpy(np.stack(batch))
 
-    def __getitem__(self, part: slice) -> "torch.Tensor | DecodingBank":
+    def __getitem__(self, part: slice) -> "Tensor | DecodingBank":
         """Decode all images and return those of a slice; [:] returns this bank itself."""
         return self if part.indices(len(self)) == (0, len(self), 1) else self.whole()[part]
 
     def _with_bar(self) -> Iterable[Pixels]:
         return progress(self, total=len(self), desc=f"decoding {self.description}", unit=" images")
 
-    def whole(self) -> torch.Tensor:
+    def whole(self) -> Tensor:
         """Return all images as one tensor, memory-mapped if there is a cache file."""
         file = self.file
         if file is not None:
@@ -222,9 +215,9 @@ def _remove_stale(file: Path) -> None:
 class Batch(NamedTuple):
     """Augmented images (B, 3, H, W), their targets (B,), both on the device, and their indices (B,) in the split."""
 
-    images: torch.Tensor
-    targets: torch.Tensor
-    indices: torch.Tensor
+    images: Tensor
+    targets: Tensor
+    indices: Tensor
 
 
 class BatchSource:
@@ -234,19 +227,19 @@ class BatchSource:
     Otherwise it stays in memory or in its memory-mapped file, and each batch is gathered on the host, then moved.
     """
 
-    def __init__(self, bank: torch.Tensor, augment: Callable[..., torch.Tensor], device: torch.device) -> None:
+    def __init__(self, bank: Tensor, augment: Callable[..., Tensor], device: torch.device) -> None:
         self.bank_is_here = bank_fits(bank, device)
         self.bank = bank.to(device) if self.bank_is_here else bank
         self.augment, self.device = augment, device
 
-    def __call__(self, indices: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def __call__(self, indices: Tensor, generator: torch.Generator) -> Tensor:
         if self.bank_is_here:
             return self.augment(self.bank, indices.to(self.device, non_blocking=True), generator)
         images = self.bank[indices].to(self.device, non_blocking=True)
         return self.augment(images, torch.arange(len(images), device=self.device), generator)
 
 
-def bank_fits(bank: torch.Tensor, device: torch.device) -> bool:
+def bank_fits(bank: Tensor, device: torch.device) -> bool:
     """Return whether the bank takes at most half of the device's free memory."""
     if device.type == "cuda":
         return bank.nbytes <= torch.cuda.mem_get_info(device)[0] / 2

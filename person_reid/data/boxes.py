@@ -5,6 +5,7 @@ image unchanged.
 """
 
 import torch
+from torch import Tensor
 
 from person_reid.data.colours import change_where, grey
 
@@ -12,7 +13,7 @@ AREA, ASPECT = (0.02, 0.4), (0.3, 1 / 0.3)  # ranges for a box, Zhong et al., AA
 ATTEMPTS = 100  # boxes tried before an image is left whole, as in their code
 CUTOUT = 0.5  # side of the square as a fraction of the image's shorter side: 16 of 32 pixels, DeVries and Taylor
 
-Boxes = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+Boxes = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def draw_boxes(
@@ -52,7 +53,7 @@ def draw_squares(
     return tops, lefts, torch.where(chance < probability, sides, 0.0), sides
 
 
-def erase(images: torch.Tensor, *box: torch.Tensor) -> None:
+def erase(images: Tensor, *box: Tensor) -> None:
     """Set a box of each image (B, 3, H, W), channels_last, to 0 in place; after normalisation this is the mean colour.
 
     box: tops, lefts, heights, widths as draw_boxes returns them.
@@ -63,7 +64,7 @@ def erase(images: torch.Tensor, *box: torch.Tensor) -> None:
     pixels.masked_fill_(_inside(torch.arange(height, device=images.device), columns, *box), 0)
 
 
-def turn_grey(images: torch.Tensor, *box: torch.Tensor) -> torch.Tensor:
+def turn_grey(images: Tensor, *box: Tensor) -> Tensor:
     """Replace the colours in a box of each image (B, H, W, 3) by their grey value, the same in all three channels.
 
     On uint8 images this is the local grayscale transformation of Gong et al., arXiv 2101.08533. On normalised float
@@ -73,7 +74,7 @@ def turn_grey(images: torch.Tensor, *box: torch.Tensor) -> torch.Tensor:
     return change_where(box[2][:, 0] > 0, images, _grey_inside, *box)
 
 
-def _grey_inside(images: torch.Tensor, *box: torch.Tensor) -> torch.Tensor:
+def _grey_inside(images: Tensor, *box: Tensor) -> Tensor:
     height, width = images.shape[1:3]
     values = grey(images)
     values = values if images.is_floating_point() else values.round().to(images.dtype)
@@ -81,14 +82,7 @@ def _grey_inside(images: torch.Tensor, *box: torch.Tensor) -> torch.Tensor:
     return torch.where(_inside(rows, columns, *box)[..., None], values[..., None], images)
 
 
-def _inside(
-    rows: torch.Tensor,
-    columns: torch.Tensor,
-    tops: torch.Tensor,
-    lefts: torch.Tensor,
-    heights: torch.Tensor,
-    widths: torch.Tensor,
-) -> torch.Tensor:
+def _inside(rows: Tensor, columns: Tensor, tops: Tensor, lefts: Tensor, heights: Tensor, widths: Tensor) -> Tensor:
     """Return (B, H, W) bool: whether the pixels at these rows (H,) and columns (W,) lie in the box of each image."""
     rows = (rows >= tops) & (rows < tops + heights)
     columns = (columns >= lefts) & (columns < lefts + widths)

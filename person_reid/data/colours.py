@@ -3,19 +3,18 @@
 from collections.abc import Callable, Iterable
 
 import torch
+from torch import Tensor
 
 GREY = (0.2989, 0.587, 0.114)  # ITU-R 601-2, as torchvision rounds it
 
 
-def grey(images: torch.Tensor) -> torch.Tensor:
+def grey(images: Tensor) -> Tensor:
     """Return the grey values (...) of colours (..., 3), float32."""
     red, green, blue = images.float().unbind(-1)
     return (GREY[0] * red).add_(green, alpha=GREY[1]).add_(blue, alpha=GREY[2])
 
 
-def adjust_colours(
-    images: torch.Tensor, brightness: torch.Tensor, contrast: torch.Tensor, saturation: torch.Tensor
-) -> torch.Tensor:
+def adjust_colours(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor) -> Tensor:
     """Scale the brightness, contrast and saturation of uint8 images (B, H, W, 3), each image by its own factors (B,).
 
     The definitions are torchvision's, computed in float with one rounding at the end. The order is fixed: except for
@@ -29,9 +28,7 @@ def adjust_colours(
     return pixels.mul_(saturation).add_(greys).clamp_(0, 255).round_().to(torch.uint8)
 
 
-def change_where(
-    chosen: torch.Tensor, images: torch.Tensor, change: Callable[..., torch.Tensor], *arguments: torch.Tensor
-) -> torch.Tensor:
+def change_where(chosen: Tensor, images: Tensor, change: Callable[..., Tensor], *arguments: Tensor) -> Tensor:
     """Apply change(images, *arguments) to the images (B, …) where chosen (B,) is true; leave the others unchanged.
 
     change: maps K images, and the K matching entries of each argument, to K images of the same shape.
@@ -41,11 +38,8 @@ def change_where(
 
 
 def change_each(
-    numbers: torch.Tensor,
-    images: torch.Tensor,
-    changes: Iterable[Callable[..., torch.Tensor]],
-    *arguments: torch.Tensor,
-) -> torch.Tensor:
+    numbers: Tensor, images: Tensor, changes: Iterable[Callable[..., Tensor]], *arguments: Tensor
+) -> Tensor:
     """Apply changes[numbers[i]] to image i, like change_where; -1 leaves the image unchanged.
 
     On a CPU a change sees only its own images. On an accelerator it sees all of them and a mask selects from the

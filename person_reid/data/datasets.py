@@ -271,9 +271,7 @@ DATA_SETS = {
         locations=("../VeRi",),
         requires=("image_query", "image_test"),
         read=partial(
-            by_name,
-            folders={TRAIN: "image_train", QUERY: "image_query", GALLERY: "image_test"},
-            pattern=MARKET_NAME,
+            by_name, folders={TRAIN: "image_train", QUERY: "image_query", GALLERY: "image_test"}, pattern=MARKET_NAME
         ),
         published={TRAIN: (576, 37778, 20), QUERY: (200, 1678, None), GALLERY: (200, 11579, None)},
         note="The queries are in the gallery, too, where they are junk to themselves.",

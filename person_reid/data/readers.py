@@ -119,10 +119,7 @@ def with_distractors(data_dir: Path, read: Callable[[Path], Splits], folders: Na
 
 
 def by_lists(
-    data_dir: Path,
-    lists: Mapping[str, Sequence[tuple[str, str]]],
-    camera: str | None = None,
-    suffix: str = "",
+    data_dir: Path, lists: Mapping[str, Sequence[tuple[str, str]]], camera: str | None = None, suffix: str = ""
 ) -> Splits:
     """Read pictures listed in text files with one `path identity` per line.
 

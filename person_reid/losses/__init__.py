@@ -15,6 +15,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, get_args
 
 import torch
+from torch import Tensor
 
 from person_reid.basics import UserError, did_you_mean
 from person_reid.losses.base import FeatureLoss
@@ -108,7 +109,7 @@ class Weighted(torch.nn.Module):
         self.loss, self.weight, self.per_image = loss, weight, per_image
         self.takes = loss.takes
 
-    def forward(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
         return self.loss(features, labels) * (self.weight / (len(labels) if self.per_image else 1))
 
 

@@ -7,7 +7,7 @@ without a graph break and never makes the accelerator wait for the host.
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class FeatureLoss(nn.Module):
@@ -26,7 +26,7 @@ class FeatureLoss(nn.Module):
     before_dropout = False
     needs_teacher = False
 
-    def forward(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
         if features.ndim != 2 or labels.shape != features.shape[:1]:
             raise ValueError(
                 f"expected {self.takes} (N, D) and labels (N,), found {tuple(features.shape)} and {tuple(labels.shape)}"
@@ -35,7 +35,7 @@ class FeatureLoss(nn.Module):
             features = features.float()
             return self.compute(unit_length(features) if self.normalised else features, labels)
 
-    def compute(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def compute(self, features: Tensor, labels: Tensor) -> Tensor:
         """Return the loss, a scalar, of float32 features (N, D) and labels (N,)."""
         raise NotImplementedError
 
@@ -44,24 +44,24 @@ class UnitLength(torch.autograd.Function):
     """y = x / ‖x‖ of each row. The gradient is (g − y (y·g)) / ‖x‖; docs/benchmarks.md compares it with autograd."""
 
     @staticmethod
-    def forward(context: Any, features: torch.Tensor) -> torch.Tensor:
+    def forward(context: Any, features: Tensor) -> Tensor:
         unit = features / lengths(features)
         context.save_for_backward(features, unit)
         return unit
 
     @staticmethod
-    def backward(context: Any, gradient: torch.Tensor) -> torch.Tensor:
+    def backward(context: Any, gradient: Tensor) -> Tensor:
         features, unit = context.saved_tensors
         along = (unit * gradient).sum(1, keepdim=True)
         return torch.addcmul(gradient, unit, -along) / lengths(features)
 
 
-def lengths(features: torch.Tensor) -> torch.Tensor:
+def lengths(features: Tensor) -> Tensor:
     """Return the row lengths (N, 1) of features (N, D), at least 1e-12: normalising leaves a row of zeros as it is."""
     return torch.linalg.vector_norm(features, dim=1, keepdim=True).clamp(min=1e-12)
 
 
-def unit_length(features: torch.Tensor) -> torch.Tensor:
+def unit_length(features: Tensor) -> Tensor:
     """Divide each row of (N, D) by its length."""
     return UnitLength.apply(features)
 
@@ -70,22 +70,22 @@ class SelfProduct(torch.autograd.Function):
     """F Fᵀ. Its gradient (G + Gᵀ) F is one matrix product; autograd, which sees two factors, would take two."""
 
     @staticmethod
-    def forward(context: Any, features: torch.Tensor) -> torch.Tensor:
+    def forward(context: Any, features: Tensor) -> Tensor:
         context.save_for_backward(features)
         return features @ features.T
 
     @staticmethod
-    def backward(context: Any, gradient: torch.Tensor) -> torch.Tensor:
+    def backward(context: Any, gradient: Tensor) -> Tensor:
         (features,) = context.saved_tensors
         return (gradient + gradient.T) @ features
 
 
-def cosine_similarities(features: torch.Tensor) -> torch.Tensor:
+def cosine_similarities(features: Tensor) -> Tensor:
     """Return the cosines (N, N) of features (N, D) of unit length."""
     return SelfProduct.apply(features)
 
 
-def euclidean_distances(similarities: torch.Tensor) -> torch.Tensor:
+def euclidean_distances(similarities: Tensor) -> Tensor:
     """Return the distances between unit vectors, √(2 − 2·cos), in [0, 2], from their cosines, of any shape.
 
     float32 resolves the square to about 1e-6. A smaller square counts as distance zero, with zero gradient, so that
@@ -96,7 +96,7 @@ def euclidean_distances(similarities: torch.Tensor) -> torch.Tensor:
     return torch.where(apart, squared, 1).sqrt().where(apart, 0)
 
 
-def pair_masks(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def pair_masks(labels: Tensor) -> tuple[Tensor, Tensor]:
     """Return two boolean masks (N, N) of labels (N,): other images of the same identity, images of other identities."""
     same = labels[:, None] == labels[None, :]
     itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
@@ -104,8 +104,8 @@ def pair_masks(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def multi_similarity_pairs(
-    similarities: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor, epsilon: float
-) -> tuple[torch.Tensor, torch.Tensor]:
+    similarities: Tensor, positive: Tensor, negative: Tensor, epsilon: float
+) -> tuple[Tensor, Tensor]:
     """Keep the pairs worth learning from: positives less similar than the nearest negative + ε, negatives likewise.
 
     All (N, N); returns the two masks, thinned out. Wang et al., Multi-Similarity Loss with General Pair Weighting for
@@ -120,12 +120,12 @@ def multi_similarity_pairs(
     )
 
 
-def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Return the mean of `values` under `mask`, of the same shape; zero, with zero gradient, if the mask is empty."""
     return values.where(mask, 0).sum() / mask.sum().clamp(min=1)
 
 
-def masked_logsumexp(values: torch.Tensor, mask: torch.Tensor, dim: int) -> torch.Tensor:
+def masked_logsumexp(values: Tensor, mask: Tensor, dim: int) -> Tensor:
     """Return log Σ exp(values) over `dim` under `mask`; zero, with zero gradient, if the mask is empty there."""
     smallest = torch.finfo(values.dtype).min  # not -inf, whose logsumexp has no gradient
     return values.masked_fill(~mask, smallest).logsumexp(dim).where(mask.any(dim), 0)

@@ -10,6 +10,7 @@ weight of 5e-4 is 1e-3 here; its centers start at random and move by SGD.
 """
 
 import torch
+from torch import Tensor
 
 from person_reid.basics import UserError
 from person_reid.losses.base import FeatureLoss
@@ -22,7 +23,7 @@ class CenterLoss(FeatureLoss):
     """
 
     normalised = False
-    centers: torch.Tensor
+    centers: Tensor
 
     def __init__(self, num_classes: int, dim: int, rate: float = 0.5) -> None:
         super().__init__()
@@ -31,13 +32,13 @@ class CenterLoss(FeatureLoss):
         self.rate = rate
         self.register_buffer("centers", torch.zeros(num_classes, dim))
 
-    def compute(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def compute(self, features: Tensor, labels: Tensor) -> Tensor:
         apart = features - self.centers[labels]
         if self.training:
             self.update(apart.detach(), labels)
         return apart.square().sum(1).mean() / 2
 
-    def update(self, apart: torch.Tensor, labels: torch.Tensor) -> None:
+    def update(self, apart: Tensor, labels: Tensor) -> None:
         """Move the centers of a batch. apart: (N, D), how far each image is from its center."""
         same = (labels[:, None] == labels[None, :]).float()
         moves = self.rate * (same @ apart) / (1 + same.sum(1, keepdim=True))

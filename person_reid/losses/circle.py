@@ -6,7 +6,7 @@
 Sun et al., Circle Loss: A Unified Perspective of Pair Similarity Optimization, CVPR 2020, equations 4 to 6.
 """
 
-import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from person_reid.losses.base import FeatureLoss, cosine_similarities, masked_logsumexp, pair_masks
@@ -19,7 +19,7 @@ class CircleLoss(FeatureLoss):
         super().__init__()
         self.margin, self.gamma = margin, gamma
 
-    def compute(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def compute(self, features: Tensor, labels: Tensor) -> Tensor:
         similarities = cosine_similarities(features)
         constant = similarities.detach()
         positive, negative = (mask.triu(diagonal=1) for mask in pair_masks(labels))

@@ -6,7 +6,7 @@
 p is the softmax of the scores of C identities. Both losses are means over the batch.
 """
 
-import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from person_reid.losses.base import FeatureLoss
@@ -22,7 +22,7 @@ class CrossEntropyLoss(FeatureLoss):
         super().__init__()
         self.smoothing = smoothing
 
-    def compute(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def compute(self, features: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(features, labels, label_smoothing=self.smoothing if self.training else 0.0)
 
 
@@ -36,6 +36,6 @@ class FocalLoss(FeatureLoss):
         super().__init__()
         self.gamma = gamma
 
-    def compute(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def compute(self, features: Tensor, labels: Tensor) -> Tensor:
         log_probability = features.log_softmax(1).gather(1, labels[:, None])[:, 0]
         return ((-log_probability.expm1()).clamp(min=1e-12).pow(self.gamma) * -log_probability).mean()

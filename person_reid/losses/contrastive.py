@@ -5,7 +5,7 @@
 Hadsell et al., Dimensionality Reduction by Learning an Invariant Mapping, CVPR 2006, equation 4, without its squares.
 """
 
-import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from person_reid.losses.base import FeatureLoss, cosine_similarities, euclidean_distances, masked_mean, pair_masks
@@ -18,7 +18,7 @@ class ContrastiveLoss(FeatureLoss):
         super().__init__()
         self.positive_margin, self.negative_margin = positive_margin, negative_margin
 
-    def compute(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def compute(self, features: Tensor, labels: Tensor) -> Tensor:
         distances = euclidean_distances(cosine_similarities(features))
         positive, negative = pair_masks(labels)
         too_far = F.relu(distances - self.positive_margin)

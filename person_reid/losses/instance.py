@@ -7,6 +7,7 @@ batch as the classifier.
 """
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from person_reid.losses.base import FeatureLoss, cosine_similarities, unit_length
@@ -21,7 +22,7 @@ class InstanceLoss(FeatureLoss):
         super().__init__()
         self.gamma, self.by_identity = gamma, by_identity
 
-    def compute(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def compute(self, features: Tensor, labels: Tensor) -> Tensor:
         if not self.by_identity:
             scores = self.gamma * cosine_similarities(features)
             return F.cross_entropy(scores, torch.arange(len(labels), device=labels.device))

@@ -6,7 +6,7 @@ Song et al., Deep Metric Learning via Lifted Structured Feature Embedding, CVPR 
 In Defense of the Triplet Loss for Person Re-Identification, 2017, equation 8.
 """
 
-import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from person_reid.losses.base import FeatureLoss, cosine_similarities, euclidean_distances, masked_logsumexp, pair_masks
@@ -23,7 +23,7 @@ class LiftedLoss(FeatureLoss):
         super().__init__()
         self.positive_margin, self.negative_margin = positive_margin, negative_margin
 
-    def compute(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def compute(self, features: Tensor, labels: Tensor) -> Tensor:
         distances = euclidean_distances(cosine_similarities(features))
         positive, negative = pair_masks(labels)
         pull = masked_logsumexp(distances - self.positive_margin, positive, dim=1)

@@ -14,13 +14,13 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from person_reid.losses.base import FeatureLoss, unit_length
 
 
-def angular_margin(cosines: torch.Tensor, margin: float) -> torch.Tensor:
+def angular_margin(cosines: Tensor, margin: float) -> Tensor:
     """Return ArcFace's cos(θ + margin) of cosines of any shape; margin in radians.
 
     Beyond θ = π − margin, where it would rise again, the function continues as cos θ − margin · sin(margin).
@@ -30,7 +30,7 @@ def angular_margin(cosines: torch.Tensor, margin: float) -> torch.Tensor:
     return turned.where(cosines >= -math.cos(margin), cosines - margin * math.sin(margin))
 
 
-def multiplied_angle(cosines: torch.Tensor, factor: int) -> torch.Tensor:
+def multiplied_angle(cosines: Tensor, factor: int) -> Tensor:
     """Return SphereFace's (−1)ᵏ cos(factor · θ) − 2k of cosines of any shape; factor: a whole number."""
     turns = (cosines.detach().clamp(-1, 1).acos() * (factor / math.pi)).floor()
     before, multiple = torch.ones_like(cosines), cosines
@@ -39,9 +39,7 @@ def multiplied_angle(cosines: torch.Tensor, factor: int) -> torch.Tensor:
     return (1 - 2 * (turns % 2)) * multiple - 2 * turns
 
 
-def replace_at_labels(
-    cosines: torch.Tensor, labels: torch.Tensor, margin: Callable[[torch.Tensor], torch.Tensor]
-) -> torch.Tensor:
+def replace_at_labels(cosines: Tensor, labels: Tensor, margin: Callable[[Tensor], Tensor]) -> Tensor:
     """Apply `margin` to the cosine of each row of (N, C) at its label, labels (N,); leave the others."""
     labels = labels[:, None]
     return cosines.scatter(1, labels, margin(cosines.gather(1, labels)))
@@ -55,11 +53,11 @@ class MarginSoftmax(FeatureLoss):
         self.margin, self.scale = margin, scale
         self.prototypes = nn.Parameter(torch.randn(num_classes, dim))
 
-    def compute(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def compute(self, features: Tensor, labels: Tensor) -> Tensor:
         cosines = features @ unit_length(self.prototypes.float()).T
         return F.cross_entropy(self.scale * replace_at_labels(cosines, labels, self.with_margin), labels)
 
-    def with_margin(self, cosines: torch.Tensor) -> torch.Tensor:
+    def with_margin(self, cosines: Tensor) -> Tensor:
         """Return ψ of cos θ, elementwise."""
         raise NotImplementedError
 
@@ -70,14 +68,14 @@ class ArcFaceLoss(MarginSoftmax):
     def __init__(self, num_classes: int, dim: int, margin: float = 28.6, scale: float = 64.0) -> None:
         super().__init__(num_classes, dim, math.radians(margin), scale)
 
-    def with_margin(self, cosines: torch.Tensor) -> torch.Tensor:
+    def with_margin(self, cosines: Tensor) -> Tensor:
         return angular_margin(cosines, self.margin)
 
 
 class CosFaceLoss(MarginSoftmax):
     """Compute the CosFace loss. margin: in cosines. scale: s."""
 
-    def with_margin(self, cosines: torch.Tensor) -> torch.Tensor:
+    def with_margin(self, cosines: Tensor) -> Tensor:
         return cosines - self.margin
 
 
@@ -87,5 +85,5 @@ class SphereFaceLoss(MarginSoftmax):
     def __init__(self, num_classes: int, dim: int, margin: int = 4, scale: float = 1.0) -> None:
         super().__init__(num_classes, dim, margin, scale)
 
-    def with_margin(self, cosines: torch.Tensor) -> torch.Tensor:
+    def with_margin(self, cosines: Tensor) -> Tensor:
         return multiplied_angle(cosines, int(self.margin))

@@ -5,7 +5,7 @@
 Wang et al., Multi-Similarity Loss with General Pair Weighting for Deep Metric Learning, CVPR 2019, equation 15.
 """
 
-import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from person_reid.losses.base import FeatureLoss, cosine_similarities, multi_similarity_pairs, pair_masks
@@ -18,7 +18,7 @@ class MultiSimilarityLoss(FeatureLoss):
         super().__init__()
         self.alpha, self.beta, self.base, self.epsilon = alpha, beta, base, epsilon
 
-    def compute(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def compute(self, features: Tensor, labels: Tensor) -> Tensor:
         similarities = cosine_similarities(features)
         positive, negative = pair_masks(labels)
         if self.epsilon is not None:
@@ -28,6 +28,6 @@ class MultiSimilarityLoss(FeatureLoss):
         return (pull + push).mean()
 
 
-def one_plus_sum(exponents: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def one_plus_sum(exponents: Tensor, mask: Tensor) -> Tensor:
     """Return log(1 + Σ exp(exponents)) of each row under `mask`: (N, N) → (N,)."""
     return F.pad(exponents.masked_fill(~mask, -1e4), (1, 0)).logsumexp(1)

@@ -7,6 +7,7 @@ Wang et al., Ranked List Loss for Deep Metric Learning, CVPR 2019, equations 4 t
 """
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from person_reid.basics import UserError
@@ -33,7 +34,7 @@ class RankedListLoss(FeatureLoss):
         self.alpha, self.margin, self.balance, self.clusters = alpha, margin, balance, clusters
         self.positive_temperature, self.negative_temperature = positive_temperature, negative_temperature
 
-    def compute(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def compute(self, features: Tensor, labels: Tensor) -> Tensor:
         distances = euclidean_distances(cosine_similarities(features))
         positive, negative = pair_masks(labels)
         if self.clusters:
@@ -62,7 +63,7 @@ class ClusteredRankedListLoss(FeatureLoss):
         self.alpha, self.margin, self.balance, self.clusters = alpha, margin, balance, clusters
         self.negative_temperature = negative_temperature
 
-    def compute(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def compute(self, features: Tensor, labels: Tensor) -> Tensor:
         distances = euclidean_distances(cosine_similarities(features))
         same = labels[:, None] == labels[None, :]
         cluster = in_one_cluster(features, self.clusters)
@@ -72,7 +73,7 @@ class ClusteredRankedListLoss(FeatureLoss):
         return ((1 - self.balance) * too_far + self.balance * too_near.where(neighbours > 3, 0)).sum()
 
 
-def weighted_violation(violation: torch.Tensor, mask: torch.Tensor, temperature: float) -> torch.Tensor:
+def weighted_violation(violation: Tensor, mask: Tensor, temperature: float) -> Tensor:
     """Average the positive entries of `violation` (N, N) under `mask`, weighted by exp(temperature·violation).
 
     Returns the mean of each row, (N,); zero for a row without such entries.
@@ -90,13 +91,13 @@ def check_clusters(clusters: int, fewest: int) -> None:
         raise UserError(f"clusters {clusters}: expected {fewest} or more.")
 
 
-def in_one_cluster(features: torch.Tensor, clusters: int) -> torch.Tensor:
+def in_one_cluster(features: Tensor, clusters: int) -> Tensor:
     """Return a mask (N, N): the pairs of features (N, D) that k-means puts into the same one of so many clusters."""
     cluster = k_means(features.detach(), min(clusters, len(features)))
     return cluster[:, None] == cluster[None, :]
 
 
-def k_means(features: torch.Tensor, clusters: int) -> torch.Tensor:
+def k_means(features: Tensor, clusters: int) -> Tensor:
     """Assign features (N, D) to clusters: (N,) int64 in [0, clusters). The same features give the same clusters.
 
     Lloyd's algorithm starts from a farthest-first traversal that begins at the first feature. A cluster that loses all

@@ -14,7 +14,7 @@ The default margins and scales are those with which FastReID (He et al., 2020) t
 
 import math
 
-import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from person_reid.losses.base import FeatureLoss
@@ -31,12 +31,12 @@ class SoftmaxHead(FeatureLoss):
         super().__init__()
         self.margin, self.scale, self.smoothing = margin, scale, smoothing
 
-    def compute(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def compute(self, features: Tensor, labels: Tensor) -> Tensor:
         if not self.training:
             return F.cross_entropy(self.scale * features, labels)
         return F.cross_entropy(self.scale * self.with_margin(features, labels), labels, label_smoothing=self.smoothing)
 
-    def with_margin(self, cosines: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def with_margin(self, cosines: Tensor, labels: Tensor) -> Tensor:
         """Return z, of the same shape as the cosines (N, C)."""
         raise NotImplementedError
 
@@ -44,7 +44,7 @@ class SoftmaxHead(FeatureLoss):
 class CosineSoftmaxLoss(SoftmaxHead):
     """Compute cross entropy with a cosine margin. margin: in cosines."""
 
-    def with_margin(self, cosines: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def with_margin(self, cosines: Tensor, labels: Tensor) -> Tensor:
         return replace_at_labels(cosines, labels, lambda cosine: cosine - self.margin)
 
 
@@ -54,14 +54,14 @@ class ArcFaceSoftmaxLoss(SoftmaxHead):
     def __init__(self, margin: float = 20.0, scale: float = 64.0, smoothing: float = 0.0) -> None:
         super().__init__(math.radians(margin), scale, smoothing)
 
-    def with_margin(self, cosines: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def with_margin(self, cosines: Tensor, labels: Tensor) -> Tensor:
         return replace_at_labels(cosines, labels, lambda cosine: angular_margin(cosine, self.margin))
 
 
 class CircleSoftmaxLoss(SoftmaxHead):
     """Compute the circle loss by class. margin: m, the relaxation, in cosines."""
 
-    def with_margin(self, cosines: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def with_margin(self, cosines: Tensor, labels: Tensor) -> Tensor:
         push = F.relu(cosines.detach() + self.margin) * (cosines - self.margin)
         target = cosines.gather(1, labels[:, None])
         pull = F.relu(1 + self.margin - target.detach()) * (target - 1 + self.margin)

@@ -6,6 +6,7 @@ Schroff et al., FaceNet: A Unified Embedding for Face Recognition and Clustering
 """
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from person_reid.basics import UserError, did_you_mean
@@ -45,7 +46,7 @@ class TripletLoss(FeatureLoss):
             raise UserError(f"the soft margin needs mining=hard or mining=weighted, found mining={mining}.")
         self.margin, self.mining, self.epsilon, self.soft = margin, mining, epsilon, soft
 
-    def compute(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def compute(self, features: Tensor, labels: Tensor) -> Tensor:
         similarities = cosine_similarities(features)
         distances = euclidean_distances(similarities)
         positive, negative = pair_masks(labels)
@@ -59,16 +60,12 @@ class TripletLoss(FeatureLoss):
         return mean_violation(distances, positive, negative, self.margin)
 
 
-def hardest_pairs(
-    distances: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def hardest_pairs(distances: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
     """Return each anchor's distance to its farthest positive and to its nearest negative, two (N,)."""
     return distances.where(positive, 0).amax(1), distances.where(negative, 2).amin(1)
 
 
-def weighted_pairs(
-    distances: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def weighted_pairs(distances: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
     """Return each anchor's mean distance to its positives and to its negatives, weighted by hardness, two (N,)."""
     return (
         (distances * distances.where(positive, -1e4).softmax(1)).sum(1),
@@ -76,9 +73,7 @@ def weighted_pairs(
     )
 
 
-def mean_violation(
-    distances: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor, margin: float
-) -> torch.Tensor:
+def mean_violation(distances: Tensor, positive: Tensor, negative: Tensor, margin: float) -> Tensor:
     """Average d(a, p) − d(a, n) + margin over all triplets of the masks for which it is positive.
 
     A batch of N has up to N³ triplets, but none has to be written out. If n(p) negatives violate the margin against a

@@ -8,8 +8,7 @@ product of Person-reID-verification in place of the squared difference. All pair
 means keep the many negatives from outweighing the few positives.
 """
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from person_reid.basics import UserError
@@ -32,7 +31,7 @@ class VerificationLoss(FeatureLoss):
         nn.init.normal_(self.classifier.weight, std=0.001)
         nn.init.zeros_(self.classifier.bias)
 
-    def compute(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def compute(self, features: Tensor, labels: Tensor) -> Tensor:
         weight, bias = self.classifier.weight.float(), self.classifier.bias.float()
         # W dropout(x ∘ y) equals (W ∘ dropout(x)) y: a matrix product, which never forms an (N, N, D) tensor. All pairs
         # of an x share its dropout mask; the expected loss is the same as with a mask for each pair.

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import torch
+from torch import Tensor
 from torch.fx.experimental.optimization import fuse
 from torch.nn.functional import interpolate, normalize
 
@@ -17,7 +18,7 @@ from person_reid.models.pruning import pruned
 from person_reid.progress import progress
 from person_reid.retrieval.similarity import Features
 
-Bank = torch.Tensor | DecodingBank  # uint8 images (N, height, width, 3)
+Bank = Tensor | DecodingBank  # uint8 images (N, height, width, 3)
 CPU_BATCH = 32  # the most images at a time on a CPU: a larger batch's layer outputs do not fit into the cache
 
 SMALLEST, LARGEST = 0.1, 10  # area of a resized image, as a multiple of the network's
@@ -58,7 +59,7 @@ class _Embedding(torch.nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         return self.network.embed(images)
 
 
@@ -69,14 +70,14 @@ class _Scaled(torch.nn.Module):
         super().__init__()
         self.embed, self.scales, self.pieces = embed, scales, pieces
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        features: list[torch.Tensor] = [self.embed(_resize(images, scale)).float() for scale in self.scales]
+    def forward(self, images: Tensor) -> Tensor:
+        features: list[Tensor] = [self.embed(_resize(images, scale)).float() for scale in self.scales]
         return sum(features[1:], features[0])
 
 
 @torch.inference_mode()
 def extract_features(
-    embed: Callable[[torch.Tensor], torch.Tensor],
+    embed: Callable[[Tensor], Tensor],
     bank: Bank,
     device: torch.device,
     batch_size: int,
@@ -108,7 +109,7 @@ def extract_features(
     return torch.cat(features).numpy()
 
 
-def on_device(chunks: Iterable[torch.Tensor], device: torch.device) -> Iterator[torch.Tensor]:
+def on_device(chunks: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]:
     """Yield each chunk on the device; a thread reads the next one into memory that a GPU reaches, while it computes."""
     if device.type != "cuda":
         yield from (chunk.to(device) for chunk in chunks)
@@ -121,12 +122,12 @@ def on_device(chunks: Iterable[torch.Tensor], device: torch.device) -> Iterator[
             yield chunk.to(device, non_blocking=True)
 
 
-def unit_pieces(features: torch.Tensor, pieces: int = 1) -> torch.Tensor:
+def unit_pieces(features: Tensor, pieces: int = 1) -> Tensor:
     """Scale features (B, D) to length 1, or each piece of a flattened (B, D / pieces, pieces) to 1/√pieces."""
     return normalize(torch.unflatten(features, 1, (-1, pieces)), dim=1).flatten(1) / pieces**0.5
 
 
-def _resize(images: torch.Tensor, scale: float) -> torch.Tensor:
+def _resize(images: Tensor, scale: float) -> Tensor:
     if scale == 1:
         return images
     return interpolate(images, scale_factor=scale, mode="bicubic", align_corners=False)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from person_reid import losses
 from person_reid.losses.base import unit_length
@@ -30,14 +30,11 @@ class TermLosses(nn.Module):
             else:
                 self.metric_losses[term.name] = copies[0] if parts == 1 else PartLosses(copies)
 
-    def compare(
-        self, features: torch.Tensor, logits: torch.Tensor, feature_targets: torch.Tensor, logit_targets: torch.Tensor
-    ) -> torch.Tensor:
+    def compare(self, features: Tensor, logits: Tensor, feature_targets: Tensor, logit_targets: Tensor) -> Tensor:
         """Return a float32 scalar. features: (B, D) or (B, P, D). logits: (B, C) or (B, H, C); and what they aim at."""
-        loss: torch.Tensor = features.new_zeros((), dtype=torch.float32)
-        loss = loss + sum(over_parts(logit_loss, logits, logit_targets) for logit_loss in self.logit_losses.values())
-        loss = loss + sum(metric_loss(features, feature_targets) for metric_loss in self.metric_losses.values())
-        return loss
+        zero = features.new_zeros((), dtype=torch.float32)
+        of_logits = sum(over_parts(loss, logits, logit_targets) for loss in self.logit_losses.values())
+        return zero + of_logits + sum(loss(features, feature_targets) for loss in self.metric_losses.values())
 
 
 class Criterion(TermLosses):
@@ -56,16 +53,16 @@ class Criterion(TermLosses):
         )
         self.taught = TermLosses(plan.taught, parts, dim=dim, taught_dim=taught_dim)
 
-    def forward(self, features: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
         """Return a float32 scalar. features: (B, D) or (B, P, D). logits: (B, C) or (B, H, C). labels: (B,) below C."""
         classification = self.classification_weight * self.classify(logits, labels)
         return classification + self.compare(features, logits, labels, labels)
 
-    def scores(self, features: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    def scores(self, features: Tensor, logits: Tensor) -> Tensor:
         """Return the class scores that the loss and the error are computed from: the network's logits."""
         return logits
 
-    def classify(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def classify(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the classifier's loss, a scalar; in evaluation mode plain cross entropy: no margin, no smoothing."""
         return over_parts(self.classification, logits, labels)
 
@@ -77,12 +74,12 @@ class ClusterCriterion(Criterion):
         super().__init__(LossPlan(), 1, dim)
         self.memory = memory
 
-    def forward(self, features: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
         """Return a float32 scalar. features: (B, D). labels: (B,), the clusters. The logits are not used."""
         return self.memory(features, labels)
 
     @torch.no_grad()
-    def scores(self, features: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    def scores(self, features: Tensor, logits: Tensor) -> Tensor:
         """Return the similarity (B, C) of features to every cluster; it gives the error, no gradient."""
         return self.memory.scores(unit_length(features.float()))
 
@@ -90,15 +87,15 @@ class ClusterCriterion(Criterion):
 class PartLosses(nn.ModuleList):
     """Sum the losses of P parts, one loss each, over features (B, P, D)."""
 
-    def forward(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
         return sum(loss(part, labels) for loss, part in zip(self, features.unbind(1), strict=True))
 
 
-def over_parts(loss: nn.Module, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def over_parts(loss: nn.Module, outputs: Tensor, targets: Tensor) -> Tensor:
     """Sum a loss over the outputs (B, P, D) of the parts of a part network, or over the only one, (B, D)."""
     return sum(loss(part, targets) for part in (outputs.unbind(1) if outputs.ndim == 3 else [outputs]))
 
 
-def predicted(logits: torch.Tensor) -> torch.Tensor:
+def predicted(logits: Tensor) -> Tensor:
     """Return the identities (B,) predicted by logits (B, C), or (B, H, C) of H classifiers, summing probabilities."""
     return (logits.float().softmax(2).sum(1) if logits.ndim == 3 else logits).argmax(1)
