@@ -6,12 +6,9 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from person_reid.retrieval.similarity import Features, positions, run_chunks, twins
+from person_reid.retrieval.similarity import Features, Floats, Integers, positions, run_chunks, twins
 
-Indices = npt.NDArray[np.int64]
-Similarities = npt.NDArray[np.float32]
 BLOCK = 1024  # images; a larger product is no faster, and its bounds rise later
 
 
@@ -29,7 +26,7 @@ class Shortlist:
         self.found: list[tuple[Any, Any, Any]] = []  # rows, columns and similarities of candidates
         self.lock = Lock()
 
-    def offer(self, block: Similarities, first: int, transposed: bool = False) -> None:
+    def offer(self, block: Floats, first: int, transposed: bool = False) -> None:
         """Take the similarities (B, C) to the images from number `first` on; (C, B) if transposed."""
         bound, axis = (self.bound, 0) if transposed else (self.bound[:, None], 1)
         candidates = np.divmod(np.flatnonzero(block >= bound), block.shape[1])
@@ -55,13 +52,13 @@ class Shortlist:
         return columns, similarities
 
 
-def nearest(rows: Any, columns: Any, similarities: Any, k: int) -> Indices:
+def nearest(rows: Any, columns: Any, similarities: Any, k: int) -> Integers:
     """Return the candidates (P,) that are the k most similar of their row: by row, nearest first, then by column."""
     order = nearest_first(rows, columns, similarities)
     return order[positions(np.bincount(rows)) < k]
 
 
-def nearest_first(rows: Any, columns: Any, similarities: Similarities) -> Indices:
+def nearest_first(rows: Any, columns: Any, similarities: Floats) -> Integers:
     """Return np.lexsort((columns, -similarities, rows)), in a tenth of the time where NumPy has vectors for argsort.
 
     rows: below 2³¹, as are columns.
@@ -80,7 +77,7 @@ def nearest_first(rows: Any, columns: Any, similarities: Similarities) -> Indice
 
 def search_all_pairs(
     features: Features, k: int, budget: int, farthest: bool = False
-) -> tuple[Indices, Similarities, Similarities | None]:
+) -> tuple[Integers, Floats, Floats | None]:
     """Return the k nearest images of every image and its similarities to them, on request also to the farthest image.
 
     features: (N, D) float32, rows of norm 1.
@@ -113,9 +110,7 @@ def search_all_pairs(
     return columns[kept].reshape(shape), similarities[kept].reshape(shape), None if lowest is None else lowest[member]
 
 
-def _search_distinct(
-    features: Features, k: int, budget: int, farthest: bool
-) -> tuple[Indices, Similarities, Similarities | None]:
+def _search_distinct(features: Features, k: int, budget: int, farthest: bool) -> tuple[Integers, Floats, Floats | None]:
     """Do what search_all_pairs does for images that differ."""
     size = min(BLOCK, math.isqrt(max(budget // 4, len(features))), len(features))
     count = math.ceil(len(features) / max(size, 1))

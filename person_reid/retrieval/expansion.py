@@ -6,11 +6,10 @@ query, gallery = expand(query, gallery, k1=5, alpha=3.0, augment=0, neighbours=E
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from person_reid.basics import UserError
 from person_reid.retrieval.neighbours import NeighbourSearch
-from person_reid.retrieval.similarity import CosineScores, Features, unit_rows
+from person_reid.retrieval.similarity import CosineScores, Features, Floats, Integers, unit_rows
 
 
 def expanded_scores(query: Features, gallery: Features, **settings: Any) -> CosineScores:
@@ -50,13 +49,7 @@ def expand(
     return query, gallery
 
 
-def _add(
-    features: Features,
-    gallery: Features,
-    indices: npt.NDArray[np.int64],
-    similarities: npt.NDArray[np.float32],
-    alpha: float,
-) -> Features:
+def _add(features: Features, gallery: Features, indices: Integers, similarities: Floats, alpha: float) -> Features:
     """Add to each feature (N, D) the weighted sum of its neighbours (N, k), and return rows of unit length."""
     weights = np.maximum(similarities, 0) ** np.float32(alpha)
     total = np.array(features)

@@ -19,11 +19,19 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
 from person_reid.retrieval.neighbours import NeighbourSearch
-from person_reid.retrieval.similarity import CosineScores, Features, Scores, chunks, run_chunks, unit_rows
+from person_reid.retrieval.similarity import (
+    CosineScores,
+    Features,
+    Floats,
+    Integers,
+    Scores,
+    chunks,
+    run_chunks,
+    unit_rows,
+)
 
 BLOCK = 16  # queries at a time, a cache line of float32; neighbours in the file often reach much the same images
 
@@ -63,7 +71,7 @@ class GraphScores(Scores):
         self.query_weights = weights[: len(query)]
         self.gallery_weights = (1 - lambda_value) * weights[len(query) :]
 
-    def __call__(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+    def __call__(self, start: int, stop: int) -> Floats:
         """Return the (stop - start, G) float32 scores of these queries."""
         scores = self.cosines(start, stop)
         scores *= self.lambda_value
@@ -72,7 +80,7 @@ class GraphScores(Scores):
             scores[first - start : last - start] += (self.gallery_weights @ self._reach(first, last)).T
         return scores
 
-    def _reach(self, first: int, last: int) -> npt.NDArray[np.float32]:
+    def _reach(self, first: int, last: int) -> Floats:
         """Return A_q B of these queries, transposed: (N, last - first)."""
         queries = self.query_weights[first:last] @ self.graph
         rows = present(queries)
@@ -86,12 +94,12 @@ class GraphScores(Scores):
         return reached
 
 
-def present(matrix: Any) -> npt.NDArray[np.int64]:
+def present(matrix: Any) -> Integers:
     """Return the columns of a CSR matrix that have an entry, ascending."""
     return np.flatnonzero(np.bincount(matrix.indices, minlength=matrix.shape[1]))
 
 
-def sparse_rows(indices: npt.NDArray[np.int64], values: npt.NDArray[np.float32]) -> Any:
+def sparse_rows(indices: Integers, values: Floats) -> Any:
     """Return the (N, N) CSR matrix whose row i has `values` (N, k) at the columns `indices` (N, k)."""
     num_images, k = indices.shape
     # 32-bit indices, if they can count the entries: half the memory that SciPy would take
@@ -100,6 +108,6 @@ def sparse_rows(indices: npt.NDArray[np.int64], values: npt.NDArray[np.float32])
     return sparse.csr_array((values.ravel(), indices.astype(kind).ravel(), starts), (num_images, num_images))
 
 
-def row_norms(matrix: Any) -> npt.NDArray[np.float32]:
+def row_norms(matrix: Any) -> Floats:
     """Return the Euclidean norms (N,) of the rows of a CSR matrix that has no empty row."""
     return np.sqrt(np.add.reduceat(np.square(matrix.data), matrix.indptr[:-1]))

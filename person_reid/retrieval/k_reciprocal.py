@@ -8,12 +8,11 @@ distance visits only the images that share an entry with the query.
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
 from person_reid.retrieval.graph import sparse_rows
 from person_reid.retrieval.neighbours import NeighbourSearch
-from person_reid.retrieval.similarity import CosineScores, Features, Scores, positions, unit_rows
+from person_reid.retrieval.similarity import CosineScores, Features, Floats, Integers, Scores, positions, unit_rows
 
 BLOCK = 32  # queries whose shared entries are listed at a time
 
@@ -38,7 +37,7 @@ class KReciprocalScores(Scores):
         self.query_encoding = encoding[: len(query)]
         self.gallery_columns = encoding[len(query) :].tocsc()
 
-    def __call__(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+    def __call__(self, start: int, stop: int) -> Floats:
         """Return the (stop - start, G) float32 scores of these queries, in [-1, 0]: the negated distances."""
         scores = self.cosines(start, stop)
         # minus lambda · (2 - 2 cos)² / farthest, minus (1 - lambda) · Jaccard distance, without a second matrix
@@ -53,9 +52,7 @@ class KReciprocalScores(Scores):
         return scores
 
 
-def k_reciprocal_encoding(
-    features: Features, k1: int, k2: int, neighbours: NeighbourSearch
-) -> tuple[Any, npt.NDArray[np.float32]]:
+def k_reciprocal_encoding(features: Features, k1: int, k2: int, neighbours: NeighbourSearch) -> tuple[Any, Floats]:
     """Encode N images by their k-reciprocal neighbours, eq. 7, averaged over the k2 nearest, eq. 11.
 
     features: (N, D), rows of unit length. neighbours: the search to use.
@@ -68,7 +65,7 @@ def k_reciprocal_encoding(
     return average_rows(encoding, found.indices[:, :k2]), farthest
 
 
-def _weighted(pattern: Any, features: Features, farthest: npt.NDArray[np.float32]) -> Any:
+def _weighted(pattern: Any, features: Features, farthest: Floats) -> Any:
     """Give each member j of i's set the weight exp(-d(i, j)), eq. 7, and scale each row to the sum 1."""
     weights = np.empty(pattern.nnz, np.float32)
     rows = np.repeat(np.arange(pattern.shape[0]), np.diff(pattern.indptr))
@@ -81,18 +78,18 @@ def _weighted(pattern: Any, features: Features, farthest: npt.NDArray[np.float32
     return sparse.diags_array(1 / encoding.sum(axis=1)) @ encoding
 
 
-def squared_distance(cosine: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def squared_distance(cosine: Floats) -> Floats:
     """Return the published original distance, the square of the squared Euclidean one: (2 - 2 cos)²."""
     return np.square(2 - 2 * cosine)
 
 
-def reciprocal_sets(indices: npt.NDArray[np.int64]) -> Any:
+def reciprocal_sets(indices: Integers) -> Any:
     """Return R(i), eq. 1, as a sparse (N, N) matrix: j is in i's neighbours `indices` (N, k + 1), and i in j's."""
     forward = sparse_rows(indices, np.ones(indices.shape, np.float32))
     return forward.multiply(forward.T).tocsr()
 
 
-def reciprocal_expansion(indices: npt.NDArray[np.int64], k1: int) -> Any:
+def reciprocal_expansion(indices: Integers, k1: int) -> Any:
     """Return R*(i) of eq. 2, R(i) extended, as a sparse (N, N) matrix whose pattern is the sets.
 
     For every j in R(i), the half-size R(j) is added if more than two thirds of it lie in R(i).
@@ -108,12 +105,12 @@ def reciprocal_expansion(indices: npt.NDArray[np.int64], k1: int) -> Any:
     return expansion
 
 
-def average_rows(encoding: Any, indices: npt.NDArray[np.int64]) -> Any:
+def average_rows(encoding: Any, indices: Integers) -> Any:
     """Replace each row by the mean of the rows of its neighbours `indices` (N, k2): local query expansion."""
     return sparse_rows(indices, np.full(indices.shape, 1 / indices.shape[1], np.float32)) @ encoding
 
 
-def shared_weight(rows: Any, columns: Any) -> npt.NDArray[np.float32]:
+def shared_weight(rows: Any, columns: Any) -> Floats:
     """Return Σ min(row, column) over the entries, eq. 10, (B, G) float32, visiting only images that have the entry.
 
     rows: (B, N) CSR, the encodings of some queries; columns: (G, N) CSC, those of the gallery.

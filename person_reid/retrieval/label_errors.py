@@ -41,7 +41,7 @@ from scipy.optimize import isotonic_regression
 from person_reid.basics import UserError
 from person_reid.data.layout import DISTRACTOR, JUNK
 from person_reid.progress import progress
-from person_reid.retrieval.similarity import Features, chunks
+from person_reid.retrieval.similarity import Features, Floats, chunks
 from person_reid.retrieval.target import CameraNorm
 
 TEMPERATURE = 0.06
@@ -54,7 +54,6 @@ NOBODY = -1  # in place of a person
 
 log = logging.getLogger(__name__)
 Labels = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

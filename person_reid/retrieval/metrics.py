@@ -23,6 +23,8 @@ from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import (
     CHUNK_BYTES,
     CosineScores,
+    Floats,
+    Integers,
     check_comparable,
     chunks,
     positions,
@@ -36,7 +38,7 @@ if TYPE_CHECKING:  # evaluate.py starts without torch
     from person_reid.distributed import World
 
 log = logging.getLogger(__name__)
-IndexPairs = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]  # query indices (P,) and gallery indices (P,)
+IndexPairs = tuple[Integers, Integers]  # query indices (P,) and gallery indices (P,)
 
 
 @dataclass
@@ -53,8 +55,8 @@ class Metrics:
 
     average_precision: npt.NDArray[np.float64]
     inverse_negative_penalty: npt.NDArray[np.float64]
-    first_match: npt.NDArray[np.int64]
-    num_matches: npt.NDArray[np.int64]
+    first_match: Integers
+    num_matches: Integers
     gallery_size: int
     ap: str = "trapezoidal"
     PER_QUERY: ClassVar = ("average_precision", "inverse_negative_penalty", "first_match", "num_matches")
@@ -169,7 +171,7 @@ def rank_matches(
     junk: IndexPairs,
     never: npt.NDArray[np.bool_],
     world: World | None = None,
-) -> npt.NDArray[np.int64]:
+) -> Integers:
     """Return the rank (M,) of every match: how many valid gallery images come before it.
 
     scores, world: see evaluate.
@@ -204,9 +206,7 @@ def rank_matches(
     return ranks if world is None else world.sum(ranks)
 
 
-def count_ahead(
-    scores: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
+def count_ahead(scores: Floats, rows: Integers, columns: Integers) -> Integers:
     """Count, for each (row, column) of `scores`, the entries of the row that are higher, or equal and further left."""
     counts = np.empty(len(rows), np.int64)
     for i, (row, column) in enumerate(zip(rows.tolist(), columns.tolist(), strict=True)):
@@ -216,9 +216,7 @@ def count_ahead(
     return counts
 
 
-def count_ahead_torch(
-    scores: torch.Tensor, rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
+def count_ahead_torch(scores: torch.Tensor, rows: Integers, columns: Integers) -> Integers:
     """Return count_ahead of a tensor on any device, as a NumPy array."""
     import torch
 
@@ -233,7 +231,7 @@ def count_ahead_torch(
     return counts
 
 
-def trapezoidal_precision(ranks: npt.NDArray[np.int64], before: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def trapezoidal_precision(ranks: Integers, before: Integers) -> npt.NDArray[np.float64]:
     """Return, for each match, the mean of the precision at the match and the precision just before it.
 
     The precision before rank 0 is 1. Zheng et al., Scalable Person Re-identification: A Benchmark, ICCV 2015,
@@ -245,7 +243,7 @@ def trapezoidal_precision(ranks: npt.NDArray[np.int64], before: npt.NDArray[np.i
     return (previous + step_precision(ranks, before)) / 2
 
 
-def step_precision(ranks: npt.NDArray[np.int64], before: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def step_precision(ranks: Integers, before: Integers) -> npt.NDArray[np.float64]:
     """Return the precision at each match; the mean is the AP of information retrieval, and of scikit-learn."""
     return (before + 1) / (ranks + 1)
 
@@ -254,11 +252,7 @@ AVERAGE_PRECISIONS = {"trapezoidal": trapezoidal_precision, "step": step_precisi
 
 
 def summarize(
-    ranks: npt.NDArray[np.int64],
-    queries: npt.NDArray[np.int64],
-    num_queries: int,
-    gallery_size: int,
-    ap: str = "trapezoidal",
+    ranks: Integers, queries: Integers, num_queries: int, gallery_size: int, ap: str = "trapezoidal"
 ) -> Metrics:
     """Return the Metrics for the ranks (M,) of all matches, given the query (M,) of each, sorted by query."""
     ranks = ranks[np.lexsort((ranks, queries))]

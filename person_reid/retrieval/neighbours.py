@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from person_reid.basics import UserError
 from person_reid.retrieval.all_pairs import nearest_first, search_all_pairs
@@ -19,6 +18,8 @@ from person_reid.retrieval.similarity import (
     CHUNK_BYTES,
     CosineScores,
     Features,
+    Floats,
+    Integers,
     chunks,
     on_cpu,
     row_minima,
@@ -41,9 +42,9 @@ class Neighbours:
     lowest: (Q,) float32, the similarity of the gallery image farthest away; None unless it was asked for.
     """
 
-    indices: npt.NDArray[np.int64]
-    similarities: npt.NDArray[np.float32]
-    lowest: npt.NDArray[np.float32] | None = None
+    indices: Integers
+    similarities: Floats
+    lowest: Floats | None = None
 
 
 class NeighbourSearch(Protocol):
@@ -77,7 +78,6 @@ class ExactNeighbours:
         itself: the queries are the gallery, all of it, and every image comes first in its own list.
         farthest: also find `lowest`.
         """
-        assert not itself or len(queries) == len(gallery), "the queries are not the gallery"
         if itself and (self.device is None or self.device.type == "cpu"):
             return Neighbours(*search_all_pairs(unit_rows(queries), k, self.budget, farthest))
         scores = CosineScores(queries, gallery, self.device)
@@ -104,8 +104,8 @@ class ExactNeighbours:
 
 
 def nearest_of_chunks(
-    queries: Features, chunks: Iterable[tuple[npt.NDArray[np.int64], Features]], k: int
-) -> tuple[Features, npt.NDArray[np.int64]]:
+    queries: Features, chunks: Iterable[tuple[Integers, Features]], k: int
+) -> tuple[Features, Integers]:
     """Return similarities and ids, both (Q, min(k, N)), of the nearest of N images, of which not all fit in memory.
 
     chunks: ids (n,) and features (n, D); equal similarities are in their order.
@@ -120,12 +120,12 @@ def nearest_of_chunks(
     return similarities, ids
 
 
-def overlap(neighbours: npt.NDArray[np.int64], others: npt.NDArray[np.int64]) -> float:
+def overlap(neighbours: Integers, others: Integers) -> float:
     """Return the share of the neighbours (N, K) of each image that are also among its others (N, L), in [0, 1]."""
     return float((neighbours[:, :, None] == others[:, None, :]).any(axis=2).mean())
 
 
-def top_k(scores: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.int64]:
+def top_k(scores: Floats, k: int) -> Integers:
     """Return the columns (B, k) of the k largest entries of each row of `scores` (B, N), largest first.
 
     Equal entries are ordered by column.
@@ -145,7 +145,7 @@ def top_k(scores: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.int64]:
     return columns[order[starts[:, None] + np.arange(k)]]
 
 
-def top_k_torch(scores: torch.Tensor, k: int) -> npt.NDArray[np.int64]:
+def top_k_torch(scores: torch.Tensor, k: int) -> Integers:
     """Return top_k of a float32 tensor on any device, as a NumPy array.
 
     torch.topk alone does not define the order of equal entries.

@@ -11,15 +11,14 @@ from itertools import count
 import numpy as np
 
 from person_reid.basics import UserError
-from person_reid.retrieval.all_pairs import Similarities
 from person_reid.retrieval.clusters import OUTLIER, Labels, dbscan, jaccard_graph
-from person_reid.retrieval.similarity import CosineScores, Features, unit_rows_or_zeros
+from person_reid.retrieval.similarity import CosineScores, Features, Floats, unit_rows_or_zeros
 from person_reid.retrieval.target import CameraNorm
 
 Named = tuple[Sequence[str], Features]  # who each of n images shows, and their features (n, D)
 
 
-def person_scores(tracks: Sequence[Features], images: Iterable[Named]) -> tuple[list[str], Similarities]:
+def person_scores(tracks: Sequence[Features], images: Iterable[Named]) -> tuple[list[str], Floats]:
     """Return the names of P people, and the scores (T, P) of T tracks: the mean of what best_and_mean returns.
 
     It is a number from -1 to 1, but not a cosine: benchmarks/people.py measures it.
@@ -32,7 +31,7 @@ def person_scores(tracks: Sequence[Features], images: Iterable[Named]) -> tuple[
     return names, (best + mean) * np.float32(0.5)
 
 
-def best_and_mean(tracks: Sequence[Features], images: Iterable[Named]) -> tuple[list[str], Similarities, Similarities]:
+def best_and_mean(tracks: Sequence[Features], images: Iterable[Named]) -> tuple[list[str], Floats, Floats]:
     """Return the names of P people in alphabetical order, and two cosines (T, P) of each track and person.
 
     The first is that of their most similar images, max q·g; the second that of their means, q̄·ḡ.
@@ -42,7 +41,7 @@ def best_and_mean(tracks: Sequence[Features], images: Iterable[Named]) -> tuple[
     """
     queries = np.concatenate(tracks)
     starts = np.cumsum([0, *map(len, tracks[:-1])])
-    best: dict[str, Similarities] = {}
+    best: dict[str, Floats] = {}
     sums: dict[str, Features] = {}
     for identities, features in images:
         order = np.argsort(identities, kind="stable")

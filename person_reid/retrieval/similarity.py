@@ -25,6 +25,8 @@ CHUNK_BYTES = 2**28  # of float32 scores at a time, for each thread; smaller pro
 MOST_ROWS = 512
 MOST_THREADS = 4
 Features = npt.NDArray[np.float32]  # (images, dimension)
+Floats = npt.NDArray[np.float32]  # of any other shape
+Integers = npt.NDArray[np.int64]
 T = TypeVar("T")
 
 
@@ -42,7 +44,7 @@ def unit_rows_or_zeros(features: Features) -> Features:
     return np.asarray(features / np.maximum(norms, 1e-12), np.float32)
 
 
-def positions(sizes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def positions(sizes: Integers) -> Integers:
     """Count from 0 within each of some consecutive groups: [0, 1, 0, 0, 1, 2] for the sizes 2, 1 and 3."""
     starts = sizes.cumsum() - sizes
     return np.arange(sizes.sum()) - np.repeat(starts, sizes)
@@ -85,7 +87,7 @@ def check_comparable(query: npt.NDArray[Any], gallery: npt.NDArray[Any]) -> None
     check_dimensions(query, gallery)
 
 
-def twins(features: Features) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def twins(features: Features) -> tuple[Integers, Integers]:
     """Return (later, first): the rows of features (N, D) that repeat an earlier row bit for bit, and that row."""
     odd = np.random.default_rng(0).integers(2**63, size=features.shape[1], dtype=np.uint64) * 2 + 1
     blocks = np.array_split(features.view(np.uint32), len(features) // 512 + 1)
