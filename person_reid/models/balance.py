@@ -65,8 +65,8 @@ def convolutions_before_norms(network: Network, images: Tensor) -> dict[nn.Batch
 
 def _follow(norm: nn.BatchNorm2d, factor: float) -> None:
     """Adapt a norm to an input that is `factor` times as large, so that its output stays what it was."""
-    assert norm.running_mean is not None and norm.running_var is not None, "the networks' norms have statistics"
-    before = norm.running_var + norm.eps
-    norm.running_mean.mul_(factor)
-    norm.running_var.mul_(factor**2)
-    norm.weight.mul_(((norm.running_var + norm.eps) / before).sqrt() / factor)
+    mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
+    before = variance + norm.eps
+    mean.mul_(factor)
+    variance.mul_(factor**2)
+    norm.weight.mul_(((variance + norm.eps) / before).sqrt() / factor)

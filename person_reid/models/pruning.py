@@ -140,12 +140,12 @@ def _maps_in(block: Any) -> Iterator[Channels]:
 
 def _osnets(network: nn.Module) -> list[nn.Module]:
     """Return the OSNets in a network whose layers are all their own: others, as of --attention, see channels, too."""
-    osnets = [module for module in network.modules() if isinstance(module, OSNet | OSNetAIN)]
-    return [osnet for osnet in osnets if set(osnet.parameters()) == _weights(*_parts(osnet), osnet.fc)]
 
+    def is_whole(osnet: Any) -> bool:
+        own = {weight for layer in (*_parts(osnet), osnet.fc) for weight in layer.parameters()}
+        return own == set(osnet.parameters())
 
-def _weights(*layers: nn.Module) -> set[nn.Parameter]:
-    return {weight for layer in layers for weight in layer.parameters()}
+    return [module for module in network.modules() if isinstance(module, OSNet | OSNetAIN) and is_whole(module)]
 
 
 def _parts(osnet: nn.Module) -> list[Any]:

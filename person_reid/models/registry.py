@@ -122,8 +122,9 @@ def build_backbone(
     except Exception as error:  # each library, and each layer of the network stack below it, raises errors of its own
         if not pretrained or isinstance(error, UserError):
             raise
+        reason = error.reason if isinstance(error, URLError) else first_line(error, 160)
         raise UserError(
-            f"The ImageNet weights of {name} are not in the cache and could not be fetched ({_reason(error)}). "
+            f"The ImageNet weights of {name} are not in the cache and could not be fetched ({reason}). "
             f"{entry.source()} Or name a file you have with --weights FILE, or start from random weights with "
             "--weights none."
         ) from error
@@ -132,11 +133,6 @@ def build_backbone(
     if stride == 1:
         entry.keep_resolution(module, size or entry.size)
     return module, entry
-
-
-def _reason(error: Exception) -> str:
-    """Return the first line of the cause, such as `Name or service not known`."""
-    return str(error.reason) if isinstance(error, URLError) else first_line(error, 160)
 
 
 def list_models() -> list[str]:

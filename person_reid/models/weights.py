@@ -164,7 +164,8 @@ def load_weights(network: Network, path: str | Path, strict: bool = False) -> Lo
     """
     state_dict = _read_for(network, path)
     whole = any(name.startswith("model.") for name in state_dict)
-    report = load_matching(_target(network, whole, strict), state_dict)
+    further = strict and not all(name.startswith("model.") for name in network.state_dict())  # are found missing
+    report = load_matching(network if whole or further else network.model, state_dict)
     _verify(report, path, strict, whole)
     return report
 
@@ -178,15 +179,6 @@ def _read_for(network: Network, path: str | Path) -> dict[str, Tensor]:
         return state_dict
     layers = network.state_dict()
     return {name: value for name, value in state_dict.items() if name in layers or name.startswith("model.")}
-
-
-def _target(network: Network, whole: bool, strict: bool) -> nn.Module:
-    """Choose where the tensors go: into the network for the file of a whole one, else into its backbone.
-
-    With strict, a network with more layers than its backbone is also the target, so that those are found missing.
-    """
-    bare = all(name.startswith("model.") for name in network.state_dict())
-    return network if whole or (strict and not bare) else network.model
 
 
 def _verify(report: LoadReport, path: str | Path, strict: bool, whole: bool) -> None:

@@ -13,6 +13,7 @@ name; so are names of images that are not UTF-8.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,20 +178,11 @@ def _save(path: str | Path, sets: Mapping[str, FeatureSet], notes: Mapping[str, 
             names += "".join(map(str, images.paths))
     large = any(value.nbytes > MATLAB5_LIMIT for value in values.values())
     with atomic_write(path) as temporary:
-        if large or not _is_utf8(names):
+        if large or re.search("[\ud800-\udfff]", names):  # bytes that are not UTF-8, which MATLAB 5 needs
             _write_hdf5(temporary, values)
         else:
             with temporary.open("wb") as file:
                 scipy.io.savemat(file, values)
-
-
-def _is_utf8(names: str) -> bool:
-    """Return whether names of files can be written as UTF-8, which MATLAB 5 needs."""
-    try:
-        names.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _write_hdf5(path: Path, values: Mapping[str, npt.NDArray[Any]]) -> None:
