@@ -173,7 +173,7 @@ def at_once(name, dimension):
         refused = sum(process.exitcode != 0 for process in each)
         found = apart(counted, name, Path(folder), dimension)
     said = sum(count.value for count in counts)
-    return f"{'one is refused, ' * (refused == 1)}{'both are refused, ' * (refused == 2)}{found} of {said} images there"
+    return f"{('', 'one is refused, ', 'both are refused, ')[refused]}{found} of {said} images there"
 
 
 if __name__ == "__main__":

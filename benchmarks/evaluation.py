@@ -39,14 +39,14 @@ def main(argv=None):
     parser.add_argument(
         "--before", type=Path, metavar="FOLDER", help="compare the start of evaluate.py with this one's"
     )
-    args = parser.parse_args(argv)
-    if args.before:
-        start(args.before)
+    options = parser.parse_args(argv)
+    if options.before:
+        start(options.before)
         return
     print(machine(), HEADER, sep="\n\n", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        for path in result_files(args, folder):
-            print(row(path, args.no_reference), flush=True)
+        for path in result_files(options, folder):
+            print(row(path, options.no_reference), flush=True)
 
 
 def start(before):

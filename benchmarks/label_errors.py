@@ -52,41 +52,41 @@ def main(argv=None):
             print(row(kind, features, labels, changed, cameras), flush=True)
 
 
-def anybody(features, labels, cameras, share, rng):
+def anybody(features, labels, cameras, share, random):
     """Return labels of which a share is that of another person at random."""
     changed, names = labels.copy(), np.unique(labels)
-    for image in rng.choice(len(labels), round(share * len(labels)), replace=False):
-        changed[image] = rng.choice(names[names != labels[image]])
+    for image in random.choice(len(labels), round(share * len(labels)), replace=False):
+        changed[image] = random.choice(names[names != labels[image]])
     return changed
 
 
-def look_alike(features, labels, cameras, share, rng):
+def look_alike(features, labels, cameras, share, random):
     """Return labels of which a share is that of the most similar image of another person."""
     near = ExactNeighbours().search(features, features, min(101, len(labels)), itself=True).indices[:, 1:]
     changed = labels.copy()
-    for image in rng.choice(len(labels), round(share * len(labels)), replace=False):
+    for image in random.choice(len(labels), round(share * len(labels)), replace=False):
         others = near[image][labels[near[image]] != labels[image]]
         changed[image] = labels[others[0]] if len(others) else labels[image]
     return changed
 
 
-def cut(features, labels, cameras, share, rng):
+def cut(features, labels, cameras, share, random):
     """Return labels in which a share of the people have two identities, each in half of their cameras."""
     changed, names = labels.copy(), np.unique(labels)
-    for person in rng.choice(names, round(share * len(names)), replace=False):
+    for person in random.choice(names, round(share * len(names)), replace=False):
         half = np.unique(cameras[labels == person])[1::2]
         changed[(labels == person) & np.isin(cameras, half)] = names[-1] + person
     return changed
 
 
-def mixed(features, labels, cameras, share, rng):
+def mixed(features, labels, cameras, share, random):
     """Return labels in which a share of the people include somebody else, whom another camera saw."""
     changed, names = labels.copy(), np.unique(labels)
-    for person in rng.choice(names, round(share * len(names)), replace=False):
-        camera = rng.choice(cameras[labels == person])
+    for person in random.choice(names, round(share * len(names)), replace=False):
+        camera = random.choice(cameras[labels == person])
         seen = np.unique(labels[cameras == camera])
         if len(free := np.setdiff1d(names, seen)):
-            changed[(labels == person) & (cameras == camera)] = rng.choice(free)
+            changed[(labels == person) & (cameras == camera)] = random.choice(free)
     return changed
 
 

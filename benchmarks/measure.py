@@ -68,12 +68,12 @@ def describe(path):
     return name, (query.features.nbytes + gallery.features.nbytes) / 1e9
 
 
-def result_files(args, folder):
+def result_files(options, folder):
     """Yield the file that --result names, or a file of made-up features for each of --sizes, written into `folder`."""
-    if args.result:
-        yield args.result.resolve()
+    if options.result:
+        yield options.result.resolve()
         return
-    for size in args.sizes:
+    for size in options.sizes:
         path = Path(folder) / f"{size}.mat"
         apart(make_result, path, *SIZES[size])
         yield path

@@ -32,22 +32,22 @@ def main(argv=None):
     parser.add_argument("--no_reference", action="store_true", help="leave out the dense algorithm")
     parser.add_argument("--times", type=int, default=1, help="how often to run each; the fastest counts")
     parser.add_argument("--gpu_ids", default="-1", help="passed to evaluate_rerank.py")
-    args = parser.parse_args(argv)
+    options = parser.parse_args(argv)
     print(machine(), "| features | method | time | peak GB | result |\n|---|---|---|---|---|", sep="\n\n", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        for path in result_files(args, folder):
-            measure(path, args)
+        for path in result_files(options, folder):
+            measure(path, options)
 
 
-def measure(path, args):
+def measure(path, options):
     """Print the rows of one file."""
     name, _ = apart(describe, path)
     times = {}
-    for method in args.methods:
-        flags = ("--result", path, "--method", method, "--gpu_ids", args.gpu_ids)
-        times[method], peak, line = min(run_process("evaluate_rerank.py", *flags) for _ in range(args.times))
+    for method in options.methods:
+        flags = ("--result", path, "--method", method, "--gpu_ids", options.gpu_ids)
+        times[method], peak, line = min(run_process("evaluate_rerank.py", *flags) for _ in range(options.times))
         print(f"| {name} | {method} | {times[method]:.1f} s | {peak:.2f} | {line} |", flush=True)
-    if not args.no_reference:
+    if not options.no_reference:
         slow, peak, line = run_process("benchmarks/references.py", "k-reciprocal", path)
         ratio = f" ({slow / times['k-reciprocal']:.1f}×)" if "k-reciprocal" in times else ""
         print(f"| {name} | dense k-reciprocal | {slow:.1f} s{ratio} | {peak:.2f} | {line} |", flush=True)

@@ -60,16 +60,17 @@ def main(argv=None):
         suite |= {f"{name}, compiled": [*flags, "--compile"] for name, flags in suite.items()}
     variants = {f"usual loop, {name}": (usual_loop, count) for name, count in worker_counts().items()}
     variants |= {name: (suite_loop, flags) for name, flags in suite.items()}
-    if options.give_back:
-        variants |= {f"{name}, memory given back": (forgetful_loop, flags) for name, flags in suite.items()}
-    if options.unfused:
-        variants |= {f"{name}, not fused": (unfused_loop, flags) for name, flags in suite.items()}
-    if options.zeros:
-        variants |= {f"{name}, with channels of zeros": (whole_loop, flags) for name, flags in suite.items()}
+    further: dict[str, tuple] = {
+        "memory given back": (options.give_back, forgetful_loop),
+        "not fused": (options.unfused, unfused_loop),
+        "with channels of zeros": (options.zeros, whole_loop),
+        f"{options.processes} processes": (options.processes, shared_loop),
+    }
+    for words, (wanted, loop) in further.items():
+        if wanted:
+            variants |= {f"{name}, {words}": (loop, flags) for name, flags in suite.items()}
     if options.emulate and lacking:
         variants["suite, bfloat16, emulated"] = (emulating_loop, ["--bf16"])
-    if options.processes:
-        variants |= {f"{name}, {options.processes} processes": (shared_loop, flags) for name, flags in suite.items()}
     measured: dict[str, list] = {name: [] for name in variants}
     for _ in range(options.rounds):
         for name, (loop, setting) in variants.items():

@@ -37,8 +37,8 @@ def main(argv=None):
     parser.add_argument("--seed", type=int, default=0, help="another seed draws others")
     options = parser.parse_args(argv)
     split = read_split(options.data_dir, "train_all")
-    rng = np.random.default_rng(options.seed)
-    changed = anybody(None, split.labels, split.cameras, options.percent / 100, rng)
+    random = np.random.default_rng(options.seed)
+    changed = anybody(None, split.labels, split.cameras, options.percent / 100, random)
     wrong = np.flatnonzero(changed != split.labels)
     paths = [split.paths[i].relative_to(options.data_dir).as_posix() for i in wrong]
     rows = ((path, split.labels[i], "move", changed[i], "", "yes") for path, i in zip(paths, wrong, strict=True))

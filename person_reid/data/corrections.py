@@ -19,8 +19,8 @@ from person_reid.data.readers import GALLERY, MULTI_QUERY, QUERY, TRAIN, Picture
 
 PROPOSALS = ("move", "junk", "somebody", "merge", "split")
 COLUMNS = ("path", "identity", "proposal", "new_identity", "probability", "accept")
-ANSWERS = {"": None, "no": False, "n": False, "false": False, "0": False, "yes": True, "y": True, "true": True}
-ANSWERS |= {"1": True, "x": True}
+YES, NO = ("yes", "y", "true", "1", "x"), ("no", "n", "false", "0")
+ANSWERS = {"": None, **dict.fromkeys(YES, True), **dict.fromkeys(NO, False)}
 TESTED = (QUERY, GALLERY, MULTI_QUERY)  # they show the same people
 FOLDERS = (TRAIN, *TESTED)  # train and val are made from train_all
 

@@ -87,6 +87,22 @@ def read_tracks(
         raise UserError(f"--min_visibility {min_visibility}: expected a number from 0 to 1.")
     if frame_stride < 1:
         raise UserError(f"--frame_stride {frame_stride}: expected a number above 0.")
+    found = _sequences(data_dir)
+    pictures = [
+        picture
+        for name, file in sorted(found.items())
+        for picture in _read_sequence(name, file, min_visibility, frame_stride)
+    ]
+    if not pictures:
+        raise UserError(
+            f"--data_dir {data_dir}: no box is left of {len(found)} sequences with --min_visibility {min_visibility} "
+            f"and --frame_stride {frame_stride}. Try a lower one."
+        )
+    return draw_split(pictures, test_fraction, seed)
+
+
+def _sequences(data_dir: Path) -> dict[str, Path]:
+    """Return {name: gt.txt} of the sequences below a folder; each is read once, whatever its detectors."""
     root = data_dir.resolve()
     files = [file for file in files_below(root) if file.name == "gt.txt" and file.parent.name == "gt"]
     folders = {file.parent.parent.with_name(DETECTOR.sub("", file.parent.parent.name)): file for file in files}
@@ -99,17 +115,7 @@ def read_tracks(
         )
     if not found:
         raise UserError(f"--data_dir {data_dir}: no gt/gt.txt at any depth; expected MOTChallenge's train folder.")
-    pictures = [
-        picture
-        for name, file in sorted(found.items())
-        for picture in _read_sequence(name, file, min_visibility, frame_stride)
-    ]
-    if not pictures:
-        raise UserError(
-            f"--data_dir {data_dir}: no box is left of {len(found)} sequences with --min_visibility {min_visibility} "
-            f"and --frame_stride {frame_stride}. Try a lower one."
-        )
-    return draw_split(pictures, test_fraction, seed)
+    return found
 
 
 def _read_sequence(name: str, truth: Path, min_visibility: float, frame_stride: int) -> Iterator[Picture]:

@@ -94,7 +94,7 @@ def file_names(splits: Splits, distractors: bool = True) -> dict[str, dict[str, 
     pictures = [picture for found in splits.values() for picture in found]
     identities = _numbers({picture.identity for picture in pictures}, ("-1", "0") if distractors else ())
     cameras = _numbers({picture.camera for picture in pictures if picture.camera is not None}, ("0",))
-    without = sorted({pic.source for pic in pictures if pic.camera is None and isinstance(pic.source, Path)})
+    without = sorted({each.source for each in pictures if each.camera is None and isinstance(each.source, Path)})
     alone: dict[Source, int] = {
         source: number for number, source in enumerate(without, max(cameras.values(), default=0) + 1)
     }

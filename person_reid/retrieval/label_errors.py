@@ -96,9 +96,9 @@ def label_errors(features: Features, labels: Labels, cameras: Labels, highest: i
         raise UserError(f"{len(names)} identity: a wrong label is that of another, so there must be two at least.")
     people = np.where(labels == DISTRACTOR, NOBODY, np.searchsorted(names, labels))
     known, strangers = np.flatnonzero(people != NOBODY), np.flatnonzero(people == NOBODY)
-    moved, rng = CameraNorm(features, cameras)(features, cameras), np.random.default_rng(0)
+    moved, random = CameraNorm(features, cameras)(features, cameras), np.random.default_rng(0)
     evidence, others, groups = _evidence(moved, people, cameras)
-    own, best, rival, anybody = _rivals(evidence[known], people[known], rng)
+    own, best, rival, anybody = _rivals(evidence[known], people[known], random)
     likeliest, doubt = np.maximum(own, best), _minus(best, own)
     by, wrong = _probability(doubt, _minus(likeliest, anybody), _minus(own, best))
     if wrong > MOST_WRONG:
@@ -123,7 +123,7 @@ def label_errors(features: Features, labels: Labels, cameras: Labels, highest: i
     if len(strangers):
         by, _ = _probability(evidence[strangers].max(axis=1), own)
         found.propose(strangers, "somebody", names[evidence[strangers].argmax(axis=1)], by)
-    _propose_for_people(found, names, people, others, groups, trusted, rng, max(highest, names[-1]))
+    _propose_for_people(found, names, people, others, groups, trusted, random, max(highest, names[-1]))
     return found
 
 
@@ -134,7 +134,7 @@ def _propose_for_people(
     others: Floats,
     groups: Labels,
     trusted: Labels,
-    rng: np.random.Generator,
+    random: np.random.Generator,
     highest: int,
 ) -> None:
     """Propose to split and to merge people, by what the trusted images say. others, groups: see _evidence."""
@@ -142,7 +142,7 @@ def _propose_for_people(
     person = np.empty(groups.max() + 1, np.int64)
     person[groups[known]] = people[known]
     across = _means(others[trusted], groups[trusted], len(person))
-    own, best, _, anybody = _rivals(across, person, rng)
+    own, best, _, anybody = _rivals(across, person, random)
     by, _ = _probability(_minus(best, own), _minus(np.maximum(own, best), anybody))
     by[np.bincount(groups[trusted], minlength=len(person)) < 2] = 0  # a single image is moved
     fresh = np.empty(len(by), np.int64)
@@ -153,7 +153,7 @@ def _propose_for_people(
     own = between.diagonal().copy()
     usual = np.where(np.isfinite(own), own, np.median(own[np.isfinite(own)]) if np.isfinite(own).any() else np.inf)
     between = (_minus(between, usual[:, None]) + _minus(between, usual[:, None]).T) / 2
-    _, best, other, _ = _rivals(between, np.arange(len(names)), rng)
+    _, best, other, _ = _rivals(between, np.arange(len(names)), random)
     by, _ = _probability(best, _minus(across[np.arange(len(across)), person], usual[person]))
     size, number = np.bincount(people[known]), np.arange(len(names))
     smaller = (size < size[other]) | ((size == size[other]) & (number > other))
@@ -209,14 +209,14 @@ def _means(evidence: Floats, groups: Labels, count: int) -> Floats:
     return np.asarray(np.where(size, sums / np.maximum(size, 1), -np.inf), np.float32)
 
 
-def _rivals(evidence: Floats, own: Labels, rng: np.random.Generator) -> tuple[Floats, Floats, Labels, Floats]:
+def _rivals(evidence: Floats, own: Labels, random: np.random.Generator) -> tuple[Floats, Floats, Labels, Floats]:
     """Return for each row of evidence (N, P) that for its own column, that for the best other, which one this is, and
     that for another drawn at random, (N,) each."""
     rows, count = np.arange(len(evidence)), evidence.shape[1]
     others = evidence.copy()
     others[rows, own] = -np.inf
     rival = others.argmax(axis=1)
-    drawn = (own + rng.integers(1, count, len(own))) % count
+    drawn = (own + random.integers(1, count, len(own))) % count
     return evidence[rows, own], others[rows, rival], rival, evidence[rows, drawn]
 
 

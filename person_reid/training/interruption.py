@@ -4,6 +4,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 from person_reid.basics import write_text
@@ -58,7 +59,7 @@ def stop_signal() -> Iterator[Callable[[], bool]]:
 
 def not_finite_message(error: NotFinite, sampler: Sampler, split: Split, run: RunFolder) -> str:
     """Return what to do about a loss that is not finite; write the batch's images to model/NAME/not_finite.txt."""
-    batch = next(batch for step, batch in enumerate(sampler.batches(error.epoch)) if step == error.step)
+    batch = next(islice(sampler.batches(error.epoch), error.step, None))
     write_text(run.not_finite, "".join(f"{split.paths[index]}\n" for index in batch))
     good = f"{run.path}/net_last.pth is of epoch {error.epoch}" if error.epoch else "No epoch was finished"
     return (

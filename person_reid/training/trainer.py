@@ -158,10 +158,13 @@ class Trainer:
         seconds, self.spent = self.spent + elapsed, 0.0
         self.world.follow(self.network.buffers())  # saved batch-norm statistics are those that are evaluated
         speed = self.world.size * (seen / self.world.size - unseen) / elapsed
-        rates, group = self.scheduler, min(HEAD, len(self.scheduler.base_lrs) - 1)  # the backbone's if no head learns
-        lr = float(rates.base_lrs[group] * rates.lr_lambdas[group](rates.last_epoch - 1))  # of the last update
         speeds = {"images_per_second": round(speed, 1), "seconds": round(seconds, 2)}
-        return {"loss": mean_loss, "error": error, "lr": lr, **speeds}
+        return {"loss": mean_loss, "error": error, "lr": self._last_rate(), **speeds}
+
+    def _last_rate(self) -> float:
+        """Return the head's learning rate at the last update, or the backbone's if no head learns."""
+        rates, group = self.scheduler, min(HEAD, len(self.scheduler.base_lrs) - 1)
+        return float(rates.base_lrs[group] * rates.lr_lambdas[group](rates.last_epoch - 1))
 
     def train_step(self, batch: Batch, step: int = 0) -> tuple[Tensor, Tensor]:
         """Run the epoch's batch `step`; update after every --accumulate batches. Return loss and logits, detached."""
