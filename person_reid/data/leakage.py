@@ -26,21 +26,18 @@ RISE = 1  # of 255; less is noise of a grey image
 AT_ONCE = 512  # images compared with all others
 SHOWN = 20  # lines of each list
 
-Pairs = list[tuple[Path, Path]]
-
 
 @dataclass(frozen=True)
 class Leakage:
     """What the training and test sets have in common.
 
-    identities: their numbers. same: pairs of a training and a test image. near: such pairs, the most similar first,
-    with shares of equal bits: the test image most like each training image.
+    identities: their numbers. same: pairs of a training and a test image. near: training images, the test image most
+    like each, and the share of equal bits, the highest first.
     """
 
     identities: list[int]
-    same: Pairs
-    near: Pairs
-    shares: list[float]
+    same: list[tuple[Path, Path]]
+    near: list[tuple[Path, Path, float]]
 
 
 def find_leakage(layout: str | Path) -> Leakage:
@@ -60,18 +57,12 @@ def find_leakage(layout: str | Path) -> Leakage:
     identities = np.intersect1d(known.labels, np.concatenate([split.labels for split in others]))
     paths = [path for split in others for path in split.paths]
     same = same_files(known.paths, paths)
-    near, shares = nearly_the_same(known.paths, paths)
     twins = {mine for mine, _ in same}
-    kept = [i for i, (mine, _) in enumerate(near) if mine not in twins]
-    return Leakage(
-        [number for number in identities.tolist() if number not in (JUNK, DISTRACTOR)],
-        same,
-        [near[i] for i in kept],
-        [shares[i] for i in kept],
-    )
+    near = [found for found in nearly_the_same(known.paths, paths) if found[0] not in twins]
+    return Leakage([number for number in identities.tolist() if number not in (JUNK, DISTRACTOR)], same, near)
 
 
-def same_files(training: Sequence[Path], test: Sequence[Path]) -> Pairs:
+def same_files(training: Sequence[Path], test: Sequence[Path]) -> list[tuple[Path, Path]]:
     """Return each training image whose file equals that of a test image, with the first such image."""
     contents: dict[bytes, Path] = {}
     for path in test:
@@ -80,7 +71,7 @@ def same_files(training: Sequence[Path], test: Sequence[Path]) -> Pairs:
     return [(path, twin) for path, twin in found if twin]
 
 
-def nearly_the_same(training: Sequence[Path], test: Sequence[Path]) -> tuple[Pairs, list[float]]:
+def nearly_the_same(training: Sequence[Path], test: Sequence[Path]) -> list[tuple[Path, Path, float]]:
     """Return training images with the test image most like them, and the share of equal bits, the highest first."""
     mine, theirs = (np.where(_hashes(paths), np.float32(1), np.float32(-1)) for paths in (training, test))
     bits = mine.shape[1]
@@ -92,9 +83,8 @@ def nearly_the_same(training: Sequence[Path], test: Sequence[Path]) -> tuple[Pai
         shares = (1 + agreement.max(axis=1) / bits) / 2
         light = (1 + np.einsum("nb,nb->n", rows[:, :LIGHT], theirs[best, :LIGHT]) / LIGHT) / 2
         for i in np.flatnonzero(np.minimum(shares, light) >= 1 - DIFFERENT):  # a grey image has no colours to differ in
-            found.append((float(shares[i]), training[start + i], test[best[i]]))
-    found.sort(key=lambda pair: -pair[0])
-    return [(one, other) for _, one, other in found], [share for share, _, _ in found]
+            found.append((training[start + i], test[best[i]], float(shares[i])))
+    return sorted(found, key=lambda pair: pair[2], reverse=True)
 
 
 def perceptual_hash(pixels: Pixels) -> npt.NDArray[np.uint8]:
@@ -109,18 +99,18 @@ def perceptual_hash(pixels: Pixels) -> npt.NDArray[np.uint8]:
 def describe_leakage(layout: str | Path, found: Leakage) -> list[str]:
     """Return lines of text."""
 
-    def listed(pairs: Pairs, notes: Sequence[str]) -> list[str]:
-        names = [" and ".join(path.relative_to(layout).as_posix() for path in pair) for pair in pairs]
-        lines = [f"{name}{note}" for name, note in zip(names, notes, strict=True)]
-        return [some_of(lines, SHOWN)] if lines else []
+    def both(mine: Path, other: Path) -> str:
+        return f"{mine.relative_to(layout).as_posix()} and {other.relative_to(layout).as_posix()}"
 
+    same = [both(*pair) for pair in found.same]
+    near = [f"{both(mine, other)} ({share:.0%} alike)" for mine, other, share in found.near]
     numbers = ", ".join(map(str, found.identities[:SHOWN])) + (", …" if len(found.identities) > SHOWN else "")
     return [
         f"Identities in training and in test: {len(found.identities):,}{f' ({numbers})' if numbers else ''}",
-        f"Images in training and in test: {len(found.same):,}",
-        *listed(found.same, [""] * len(found.same)),
-        f"Training images that nearly equal one in test: {len(found.near):,}",
-        *listed(found.near, [f" ({share:.0%} alike)" for share in found.shares]),
+        f"Images in training and in test: {len(same):,}",
+        *([some_of(same, SHOWN)] if same else []),
+        f"Training images that nearly equal one in test: {len(near):,}",
+        *([some_of(near, SHOWN)] if near else []),
     ]
 
 

@@ -62,17 +62,15 @@ def own_folder(
         )
     check_patience(pattern, [path.relative_to(data_dir) for path in files if is_image(path.name)])
     folders = {data_dir / name: split for name, split in SPLIT_NAMES.items() if (data_dir / name).is_dir()}
-    if not {TRAIN, GALLERY} & set(folders.values()):
-        splits = spelled_alike(by_name(data_dir, {TRAIN: "."}, pattern))
-        _check_readable(splits, data_dir)
-        return draw_split(splits[TRAIN], test_fraction, seed)
-    _refuse_drawing(f"{data_dir} has a folder {next(iter(folders)).name}", test_fraction, seed)
-    splits = defaultdict(list)
-    for folder, split in folders.items():
+    is_split = {TRAIN, GALLERY} & set(folders.values())
+    if is_split:
+        _refuse_drawing(f"{data_dir} has a folder {next(iter(folders)).name}", test_fraction, seed)
+    splits: Splits = defaultdict(list)
+    for folder, split in (folders if is_split else {data_dir: TRAIN}).items():
         splits[split] += by_name(folder, {split: "."}, pattern).get(split, [])
     splits = spelled_alike(splits)
     _check_readable(splits, data_dir)
-    return with_queries(splits)
+    return with_queries(splits) if is_split else draw_split(splits[TRAIN], test_fraction, seed)
 
 
 def own_csv(
