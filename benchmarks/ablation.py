@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
 from person_reid.progress import progress
-from person_reid.reproduce.scripts import append_record, call, found, read_records
+from person_reid.reproduce.scripts import append_record, call, read_records
 from person_reid.run_folder import RunFolder
 
 
@@ -52,21 +52,24 @@ def one_run(run, table, flags, seed, train_flags):
     words = [*shlex.split(table["train"]), *shlex.split(str(flags)), *train_flags, "--name", run, "--seed", str(seed)]
     trained = call("train.py", *words)
     data = words[len(words) - 1 - words[::-1].index("--data_dir") + 1] if "--data_dir" in words else "../Market/pytorch"
-    result = Path("model") / run / "result.mat"
-    measured = result.with_name("measured.json")
-    words = ["--name", run, "--test_dir", data, "--result", result, "--json", measured, *shlex.split(table["test"])]
-    tested = call("test.py", *words)
-    single = json.loads(measured.read_text())["single"]
-    result.unlink()
+    single, tested = test(run, data, *shlex.split(table["test"]))
     epochs = RunFolder(run).history()
     return {
         "Rank@1": single["rank1"],
         "mAP": single["mAP"],
-        "parameters": float(found(r"([\d.]+) M parameters", trained)),
+        "parameters": float(re.findall(r"([\d.]+) M parameters", trained)[0]),
         "training": max(epoch["images_per_second"] for epoch in epochs),
-        "extraction": float(found(r"gallery: .* ([\d.]+) images/s", tested)),
+        "extraction": float(re.findall(r"gallery: .* ([\d.]+) images/s", tested)[0]),
         "loss": epochs[-1]["loss"],
     }
+
+
+def test(run, data, *flags):
+    """Test model/<run>. Returns its figures with a single query, and what test.py printed."""
+    result, measured = (Path("model") / run / name for name in ("result.mat", "measured.json"))
+    printed = call("test.py", "--name", run, "--test_dir", data, "--result", result, "--json", measured, *flags)
+    result.unlink()
+    return json.loads(measured.read_text())["single"], printed
 
 
 def markdown(records, rows):

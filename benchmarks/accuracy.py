@@ -10,7 +10,6 @@ flags are passed to all of them, after the recipe. Every finished run adds a lin
 not repeated.
 """
 
-import json
 import re
 import sys
 import time
@@ -19,7 +18,7 @@ from statistics import mean, median
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.ablation import read_results
+from benchmarks.ablation import read_results, test
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
 from person_reid.device import emulates, select_device
@@ -69,10 +68,7 @@ def one_run(name, seed, words, data):
     began = time.perf_counter()
     call(program, *words, *flags, "--data_dir", data, "--name", run, "--seed", seed)
     seconds = time.perf_counter() - began
-    result, measured = (Path("model") / run / name for name in ("result.mat", "measured.json"))
-    call("test.py", "--name", run, "--test_dir", data, "--result", result, "--json", measured)
-    tested = json.loads(measured.read_text())["single"]
-    result.unlink()
+    tested, _ = test(run, data)
     return {"rank1": tested["rank1"], "mAP": tested["mAP"], "seconds": seconds}
 
 

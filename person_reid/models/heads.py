@@ -38,7 +38,6 @@ class Head(nn.Module):
         super().__init__()
         self.neck = neck
         self.dim = linear_num if neck == "linear" and linear_num > 0 else dim
-        self.num_classes = num_classes
         self.add_block = nn.Sequential(*_neck(neck, dim, linear_num, droprate))
         self.classifier = nn.Sequential(build_classifier(self.dim, num_classes, neck, classifier))
 

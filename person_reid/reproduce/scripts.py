@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -44,14 +43,6 @@ def call(script: str, *words: str | int | Path, show: bool = False) -> str:
     if process.returncode:
         raise UserError(f"python {script} {shlex.join(map(str, words))}: {text.strip()[-LAST:]}")
     return text
-
-
-def found(pattern: str, text: str) -> str:
-    """Return the first group of the first match. Raises UserError if there is no match."""
-    match = re.search(pattern, text)
-    if not match:
-        raise UserError(f"The output has nothing that matches {pattern!r}:\n{text[-LAST:]}")
-    return match[1]
 
 
 def read_records(path: str | Path) -> list[dict[str, Any]]:
