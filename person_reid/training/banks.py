@@ -22,8 +22,8 @@ def read_images(spec: TrainSpec) -> list[tuple[Path, Split]]:
     return read_training_splits(roots, spec.data.split)
 
 
-def training_banks(spec: TrainSpec, splits: list[tuple[Path, Split]]) -> list[torch.Tensor]:
-    """Return the bank of each split; images without labels have an order of their own, and so has their cache."""
+def training_bank(spec: TrainSpec, splits: list[tuple[Path, Split]]) -> torch.Tensor:
+    """Return the bank of the splits; images without labels have an order of their own, and so has their cache."""
     data, augment = spec.data, spec.data.augment
     banks = []
     if spec.adapt:
@@ -31,7 +31,8 @@ def training_banks(spec: TrainSpec, splits: list[tuple[Path, Split]]) -> list[to
         banks.append(unlabelled_bank(splits[0][1].paths, data.roots[0], augment, otherwise))
     size = augment.height, augment.width
     labelled = splits[len(banks) :]
-    return banks + [load_bank(part.paths, *size, folder.parent / ".cache", folder.name) for folder, part in labelled]
+    banks += [load_bank(part.paths, *size, folder.parent / ".cache", folder.name) for folder, part in labelled]
+    return banks[0] if len(banks) == 1 else torch.cat(banks)  # a single bank remains a memory-mapped file
 
 
 def unlabelled_bank(paths: list[Path], folder: Path, augment: Augment, otherwise: Path) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""End a training run early: on a signal, or because its loss is not finite."""
+"""End a training run early, on a signal or because its loss is not finite; check what a resumed run goes on with."""
 
 import signal
 import threading
@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
-from person_reid.basics import write_text
+from person_reid.basics import UserError, first_line, write_text
 from person_reid.data.layout import Split
 from person_reid.data.samplers import Sampler
+from person_reid.distributed import World
 from person_reid.run_folder import RunFolder
+from person_reid.training.spec import TrainSpec
 
 STOPPED = 128 + signal.SIGTERM  # the exit status of a process ended by that signal
 
@@ -66,3 +68,30 @@ def not_finite_message(error: NotFinite, sampler: Sampler, split: Split, run: Ru
         f"{error} Its {len(batch)} images, {split.paths[batch[0]]} among them, are listed in {run.not_finite}. {good}. "
         "Try a lower --lr, a --warm_epoch, or --bf16 instead of --fp16; then start again, or continue with --resume."
     )
+
+
+def check_resumed(state: dict[str, Any], spec: TrainSpec, images: str, world: World) -> None:
+    """Raise UserError if a state is of other images, by their fingerprint, or of another number of processes."""
+    run = RunFolder(spec.name).path
+    if state.get("images", images) != images:
+        raise UserError(
+            f"--resume: {run} was trained on images other than those of {', '.join(map(str, spec.data.roots))}. Name "
+            "their folder with --data_dir, or start a run of another --name."
+        )
+    if state.get("processes", world.size) != world.size:
+        raise UserError(
+            f"--resume: {run} was trained by {state['processes']} processes, and this is {world.size}, for which "
+            "batches and learning rates differ. Start as many as before."
+        )
+
+
+@contextmanager
+def state_that_fits(spec: TrainSpec) -> Iterator[None]:
+    """Raise UserError if the state that is loaded in the with block lacks a part or is of another network."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise UserError(
+            f"{RunFolder(spec.name).state_file}: not the state of the training that opts.yaml beside it "
+            f"describes ({first_line(error)}). Start a new run under another --name."
+        ) from error

@@ -3,15 +3,14 @@
 import logging
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from person_reid.basics import UserError, counted, first_line, quoted
+from person_reid.basics import UserError, counted, quoted
 from person_reid.data.bank import BatchSource, fingerprint
 from person_reid.data.layout import Split, join_splits, read_unlabelled
 from person_reid.deploy.runtimes import check_runtime
@@ -26,13 +25,21 @@ from person_reid.models.pruning import complete, narrow, prune
 from person_reid.run_folder import RunFolder, check_run_name
 from person_reid.training.adaptation import Adaptation, prepare_network
 from person_reid.training.adversarial import AdversarialTerm
-from person_reid.training.banks import read_images, training_banks, unlabelled_bank, validation_bank
+from person_reid.training.banks import read_images, training_bank, unlabelled_bank, validation_bank
 from person_reid.training.batches import Batches, build_sampler
 from person_reid.training.criterion import ClusterCriterion, Criterion
 from person_reid.training.distillation import DistillationTerm, teacher_features
 from person_reid.training.evaluation import Evaluation
 from person_reid.training.generalisation import GeneralisationTerm
-from person_reid.training.interruption import STOPPED, NotFinite, Stopped, not_finite_message, stop_signal
+from person_reid.training.interruption import (
+    STOPPED,
+    NotFinite,
+    Stopped,
+    check_resumed,
+    not_finite_message,
+    state_that_fits,
+    stop_signal,
+)
 from person_reid.training.profile import step_profiler
 from person_reid.training.spec import TrainSpec
 from person_reid.training.trainer import Term, Trainer
@@ -106,16 +113,7 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
     splits = read_images(spec)
     split = join_splits(splits)
     images = fingerprint(split.paths, times=False)
-    if state and state.get("images", images) != images:
-        raise UserError(
-            f"--resume: {RunFolder(spec.name).path} was trained on images other than those of "
-            f"{', '.join(map(str, data.roots))}. Name their folder with --data_dir, or start a run of another --name."
-        )
-    if state and state.get("processes", world.size) != world.size:
-        raise UserError(
-            f"--resume: {RunFolder(spec.name).path} was trained by {state['processes']} processes, and this is "
-            f"{world.size}, for which batches and learning rates differ. Start as many as before."
-        )
+    check_resumed(state or {}, spec, images, world)
     unlabelled = read_unlabelled(data.unlabelled) if data.unlabelled else []
     evaluation = Evaluation(data.roots[0], spec.runtime) if spec.evaluate_every else None
     sampler = build_sampler(spec, split, world)
@@ -127,24 +125,23 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
     start = replace(spec, weights="none", balance=None) if state else spec  # the state has the weights
     network, criterion = _build(start, len(split.classes), device, teacher.dim if teacher else 0)
     if state:
-        with _state_that_fits(spec):
+        with state_that_fits(spec):
             narrow(network, state["network"])
     with world.leader_first():  # one process decodes; the others open its caches
         validation = None if spec.adapt else validation_bank(data.roots[0], split.classes, augment)
-        banks = training_banks(spec, splits)
+        bank = training_bank(spec, splits)
         terms = _further_terms(spec, unlabelled, device)
         if teacher:
             terms.append(DistillationTerm(teacher_features(teacher, splits), targets, device, world))
         if evaluation:
             evaluation.decode(augment.height, augment.width)
-    bank = banks[0] if len(banks) == 1 else torch.cat(banks)  # a single bank remains a memory-mapped file
 
     batches = Batches(BatchSource(bank, augment, device), targets, sampler, spec.seed, world.rank, data.sizes)
     trainer = Trainer(network, criterion, batches, spec, terms, world)
     adaptation = Adaptation(spec.adapt, split, bank, trainer) if spec.adapt else None
     training = Training(trainer, split, images, validation, evaluation, adaptation)
     if state:
-        with _state_that_fits(spec):
+        with state_that_fits(spec):
             trainer.load_state_dict(state)
             if adaptation:
                 adaptation.load_state_dict(state["adaptation"])
@@ -185,18 +182,6 @@ def _build(spec: TrainSpec, num_classes: int, device: torch.device, taught_dim: 
         memory = (ProxyMemory if spec.adapt.proxies else ClusterMemory)(spec.adapt.momentum, spec.adapt.temperature)
         return network, ClusterCriterion(network.metric_dim, memory)
     return network, Criterion(spec.losses, num_classes, network.metric_dim, network.parts, taught_dim)
-
-
-@contextmanager
-def _state_that_fits(spec: TrainSpec) -> Iterator[None]:
-    """Raise UserError if the state that is loaded in the with block lacks a part or is of another network."""
-    try:
-        yield
-    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise UserError(
-            f"{RunFolder(spec.name).state_file}: not the state of the training that opts.yaml beside it "
-            f"describes ({first_line(error)}). Start a new run under another --name."
-        ) from error
 
 
 def _open_folder(run: RunFolder, training: Training, spec: TrainSpec, goes_on: bool) -> None:
