@@ -25,6 +25,7 @@ from person_reid.training.spec import changed_flags
 
 log = logging.getLogger(__name__)
 FOLLOWING = {"backbone_lr": 0.1, "prototype_lr": 1.0}  # shares of --lr, unless they are given
+PROTOTYPES = "a loss with weights of its own, such as --arcface"
 # Entries of an opts.yaml, ours or of the published code, that are not flags. The file can be the --config of a new run.
 BESIDE_FLAGS = {"nclasses", "local_rank", "world_size", "workers", "prefetch_factor"}
 
@@ -73,6 +74,8 @@ def parse_train(
         _refuse_ignored(parser, options)
     if options.warm_epoch > options.total_epoch:
         log.warning("The training ends before the learning rate has risen: --warm_epoch is more than --total_epoch.")
+    if options.schedule == "multistep" and milestones(options.milestones)[0] >= options.total_epoch:
+        log.warning("The learning rate never drops: --milestones %s are not below --total_epoch.", options.milestones)
     if options.freeze_epochs >= options.total_epoch:
         log.warning("The backbone learns nothing: --freeze_epochs is not less than --total_epoch.")
     return resolve(options)
@@ -80,11 +83,13 @@ def parse_train(
 
 def _refuse_ignored(parser: argparse.ArgumentParser, options: Namespace) -> None:
     """Raise UserError for a flag that means nothing without another one."""
+    plan = loss_plan(options)
     needs = {
         "instances": (options.sampler != "shuffle", "--sampler pk"),
         "DG_dir": (options.DG, "--DG"),
         "aiter": (options.adv, "--adv"),
         "ins_gamma": (options.instance or options.instance_id, "--instance or --instance_id"),
+        "prototype_lr": (any(term.learns for term in (*plan.terms, *plan.taught)), PROTOTYPES),
     }
     for flag, (used, other) in needs.items():
         if not used and getattr(options, flag) != parser.get_default(flag):

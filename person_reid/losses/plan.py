@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from person_reid.losses import PUBLISHED, REGISTRY
+from person_reid.losses import PUBLISHED, REGISTRY, create
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,11 @@ class LossTerm:
     def before_dropout(self) -> bool:
         """Return whether the loss expects the features that enter the neck's dropout."""
         return REGISTRY[self.name].loss.before_dropout
+
+    @property
+    def learns(self) -> bool:
+        """Return whether the loss has weights of its own that are trained, such as prototypes."""
+        return any(True for _ in create(self.name, num_classes=2, dim=2, taught_dim=2).parameters())
 
     @property
     def needs_teacher(self) -> bool:

@@ -90,7 +90,10 @@ def test_the_backbone_learns_at_a_tenth_unless_told_otherwise():
 
 
 def test_rates_of_an_earlier_run_follow_another_lr_unless_they_were_given(tmp_path):
-    for flags, expected in (([], (0.001, 0.01)), (["--backbone_lr", "0.3", "--prototype_lr", "0.2"], (0.3, 0.2))):
+    for flags, expected in (
+        ([], (0.001, 0.01)),
+        (["--backbone_lr", "0.3", "--arcface", "--prototype_lr", "0.2"], (0.3, 0.2)),
+    ):
         saved = {key: value for key, value in vars(parse_train(["--lr", "0.05", *flags])).items() if value is not None}
         (tmp_path / "opts.yaml").write_text(yaml.safe_dump(saved | {"nclasses": 5}))
         found = parse_train(["--config", str(tmp_path / "opts.yaml"), "lr=0.01"])
@@ -272,12 +275,14 @@ def test_resume_takes_the_runs_own_options_and_refuses_others(tmp_path):
         (["--DG_dir", "elsewhere"], "--DG"),
         (["--aiter", "3"], "--adv"),
         (["--ins_gamma", "5"], "--instance"),
+        (["--prototype_lr", "0.1"], "a loss with weights of its own, such as --arcface"),
+        (["--head", "arcface", "--loss", "center", "--prototype_lr", "0.1"], "a loss with weights of its own"),
     ],
 )
 def test_a_flag_that_means_nothing_without_another_is_refused(flags, other):
-    with pytest.raises(UserError, match=f"{flags[0]} would be ignored without {other}"):
+    with pytest.raises(UserError, match=f"{flags[-2]} would be ignored without {other}"):
         parse_train(flags)
-    needed = {"--adv": ["--adv", "0.1"]}.get(other, other.split())
+    needed = ["--arcface"] if "weights of its own" in other else {"--adv": ["--adv", "0.1"]}.get(other, other.split())
     assert parse_train([*flags, *needed])
 
 

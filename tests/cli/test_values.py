@@ -69,8 +69,10 @@ def test_a_value_that_makes_no_sense_is_refused_before_anything_is_written(flags
 
 
 def test_epochs_that_never_come_are_remarked_on(tmp_path):
-    output = run("train", "--dry_run", "--total_epoch", "5", "--warm_epoch", "6", "--freeze_epochs", "5", cwd=tmp_path)
+    late = ["--warm_epoch", "6", "--freeze_epochs", "5", "--schedule", "multistep", "--milestones", "5,7"]
+    output = run("train", "--dry_run", "--total_epoch", "5", *late, cwd=tmp_path)
     assert "ends before the learning rate has risen" in output and "The backbone learns nothing" in output
+    assert "The learning rate never drops: --milestones 5,7" in output
 
 
 @pytest.mark.parametrize(
