@@ -22,7 +22,7 @@ import numpy as np
 
 from person_reid.basics import UserError, printable, with_ending
 from person_reid.cli.parser import Parser
-from person_reid.cli.reranking import SETTINGS, add_rerank_flags, rerank_spec
+from person_reid.cli.reranking import add_rerank_flags, given_rerank_flags, rerank_spec
 from person_reid.data.layout import some_of
 from person_reid.gallery.gallery import open_gallery
 from person_reid.gallery.index import EXACT
@@ -148,9 +148,8 @@ def parse(argv: list[str] | None) -> Namespace:
     parser.add_argument("--rerank", action="store_true", help="also show the re-ranked result, to compare with")
     add_rerank_flags(parser)
     options = parser.parse_args(argv)
-    given = [name for name in ("method", "neighbours", *SETTINGS) if getattr(options, name) != parser.get_default(name)]
-    if given and not options.rerank:
-        raise UserError(f"--{given[0]}: a setting of re-ranking. Add --rerank, or leave it out.")
+    if not options.rerank and (given := given_rerank_flags(options, parser)):
+        raise UserError(f"{given}: a setting of re-ranking. Add --rerank, or leave it out.")
     if options.index and (options.result or options.label_errors):
         raise UserError("--index replaces --result and --label_errors: give one or the other.")
     of_queries = options.rerank or options.other or options.ignore_cameras

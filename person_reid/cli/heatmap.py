@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--save", type=picture_file, default=Path("heatmap.png"), help="picture to write")
     add_tested_network(parser)
     options = parser.parse_args(argv)
-    for flag in ("query_index", "top", "result"):
+    for flag in ("query_index", "top", "result", "test_dir"):
         if options.images and getattr(options, flag) != parser.get_default(flag):
             raise UserError(f"--{flag} would be ignored beside images: leave one of them out.")
     device = select_device(options.gpu_ids)

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from person_reid.basics import printable, write_text
+from person_reid.basics import UserError, printable, write_text
 from person_reid.cli.evaluation import read_multi_query
 from person_reid.cli.flags import add_tested_network
 from person_reid.cli.options import load_run_options
 from person_reid.cli.parser import Parser
-from person_reid.cli.reranking import add_rerank_flags, rerank_spec
+from person_reid.cli.reranking import add_rerank_flags, given_rerank_flags, rerank_spec
 from person_reid.cli.tested import check_result_of, is_run, tested_network
 from person_reid.cli.values import whole
 from person_reid.deploy.load import load_network
@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def parse(argv: list[str] | None) -> Namespace:
-    """Return the options."""
+    """Return the options. Raises UserError for flags that would be ignored."""
     parser = Parser(__doc__)
     files = parser.add_argument_group("files")
     files.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")
@@ -85,4 +85,10 @@ def parse(argv: list[str] | None) -> Namespace:
     page.add_argument("--no_rerank", action="store_true", help="leave out the re-ranked figures")
     add_tested_network(parser)
     add_rerank_flags(parser)
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if options.no_rerank and (given := given_rerank_flags(options, parser)):
+        raise UserError(f"{given} would be ignored beside --no_rerank: leave one of them out.")
+    for flag in ("queries", "worst", "test_dir"):
+        if options.no_images and getattr(options, flag) != parser.get_default(flag):
+            raise UserError(f"--{flag} would be ignored beside --no_images: leave one of them out.")
+    return options

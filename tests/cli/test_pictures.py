@@ -180,4 +180,13 @@ def test_a_picture_of_an_unknown_kind_is_refused_before_the_work(words, tmp_path
 
 
 def test_flags_of_a_ranking_are_refused_beside_images(tmp_path):
-    assert "--top would be ignored beside images" in refused("heatmap", "a.jpg", "--top", "2", cwd=tmp_path)
+    for flag, value in (("--top", "2"), ("--test_dir", "people")):
+        assert f"{flag} would be ignored beside images" in refused("heatmap", "a.jpg", flag, value, cwd=tmp_path)
+
+
+def test_flags_of_what_a_report_leaves_out_are_refused(tmp_path):
+    output = refused("report", "--no_rerank", "--k1", "5", "--memory_gb", "1", cwd=tmp_path)
+    assert "--memory_gb, --k1 would be ignored beside --no_rerank" in output
+    for flag in ("--queries", "--worst", "--test_dir"):
+        output = refused("report", "--no_images", flag, "1", cwd=tmp_path)
+        assert f"{flag} would be ignored beside --no_images" in output
