@@ -229,8 +229,15 @@ def test_two_processes_share_out_the_images_of_a_test(room, shared_out):
     assert len(list((room / "people" / ".cache").glob("*.npy"))) == 2
 
 
-def test_a_profile_is_written(room, monkeypatch):
+def test_a_profile_is_written(room, monkeypatch, capfd):
     monkeypatch.setattr("person_reid.training.profile.STEPS", 1)  # PyTorch takes a second to sum up each
     flags = [*SMALL, "--batchsize", "4", "--total", "1", "--profile", "--name", "profiled"]
     assert "conv" in run("train", *flags, cwd=room)
     assert json.loads((room / "model" / "profiled" / "trace.json").read_text())["traceEvents"]
+    assert capfd.readouterr().err == "", "PyTorch's profiler reports, as an error, that there is no GPU"
+
+
+def test_a_training_that_ends_before_its_profile_begins_says_so(room):
+    flags = [*SMALL, "--batchsize", "16", "--total", "1", "--profile", "--name", "brief"]
+    assert "--profile: no trace. It begins after 7 steps" in run("train", *flags, cwd=room)
+    assert not (room / "model" / "brief" / "trace.json").exists()
