@@ -102,7 +102,7 @@ class Embedder:
             self.size, self.dim, features = engine.size, engine.contents.dim, engine.features
             self._extract = lambda bank, text: features(bank, batch_size, flip, text, unit_length)
         else:
-            network = load_network(tested)
+            network = load_network(tested, scales)
             self.size, self.dim = tested.size, network.dim
             embed = fused_embedding(network, device, scales)
             self._extract = lambda bank, text: extract_features(

@@ -1,6 +1,7 @@
 """Find and load the network to test: that of a run or of a weight file."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from person_reid.models.factory import build_model, check_size, input_size, reso
 from person_reid.models.network import Network
 from person_reid.models.spec import NetworkSpec, chosen_backbone, ignores_stride
 from person_reid.models.weights import load_weights
+from person_reid.retrieval.features import scaled
 from person_reid.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -68,8 +70,12 @@ def network_of_run(
     return TestedNetwork(spec, weights, run.num_classes(options)).resized(size)
 
 
-def load_network(tested: TestedNetwork) -> Network:
-    """Build a network and load its weights. Raises UserError or FileNotFoundError for weights that do not fit it."""
+def load_network(tested: TestedNetwork, scales: Sequence[float] = (1.0,)) -> Network:
+    """Build a network and load its weights.
+
+    scales: factors by which images will be resized. Raises UserError or FileNotFoundError for weights that do not fit
+    the network, and UserError if it cannot process images of these sizes.
+    """
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers go on as if nothing had been drawn
         if tested.seed is not None:
             torch.random.default_generator.manual_seed(tested.seed)
@@ -80,4 +86,7 @@ def load_network(tested: TestedNetwork) -> Network:
             log.info("%s: %s.", tested.weights, report)
     if tested.size != input_size(replace(tested.spec, height=None, width=None)):
         check_size(network, tested.spec.backbone, tested.size)
+    for scale in scales:
+        if scale != 1:
+            check_size(network, tested.spec.backbone, scaled(tested.size, scale), advice="--ms")
     return network

@@ -189,7 +189,7 @@ def _cached_engine(
 
         def deviation_of(known: str, engine: Engine) -> float:
             if known not in deviations:
-                embedding = fused_embedding(load_network(tested), torch.device("cpu"), scales)
+                embedding = fused_embedding(load_network(tested, scales), torch.device("cpu"), scales)
                 deviations[known] = deviation(engine, references(embedding, engine.contents))
                 write_json(file.with_suffix(".json"), about)
             found = float(deviations[known])
@@ -227,7 +227,7 @@ def _write(tested: TestedNetwork, file: Path, scales: Sequence[float]) -> dict[s
     """Export a network to `file`, with what is known about it beside it. Returns that."""
     check_onnx()
     log.info(f"{file}: exporting the network, once.")
-    network, (height, width) = load_network(tested), tested.size
+    network, (height, width) = load_network(tested, scales), tested.size
     contents = Contents(height, width, network.dim, network.pieces, f"{tested.weights}", normalised=True)
     found = export(network, contents, file, "onnx", scales=scales)
     about = {"sha256": hashlib.sha256(file.read_bytes()).hexdigest(), "deviations": {_checked_by_export(): found}}

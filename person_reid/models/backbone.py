@@ -5,16 +5,18 @@ torch is imported only where it is used, so that the table of all backbones can 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any
 
-from person_reid.basics import UserError
+from person_reid.basics import UserError, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 PERSON = (256, 128)
+OF_SIZE = (AssertionError, ZeroDivisionError)  # what transformers raise for images that do not consist of their patches
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,27 @@ class Backbone:
             raise UserError("--pool: this network has no feature map to pool; leave --pool out.")
         maps = self.feature_map(module, images)
         return self.after_pool(module, maps.mean((2, 3)) if pooling is None else pooling(maps))
+
+
+@contextmanager
+def fits_images(
+    name: str, size: tuple[int, int], batch_size: int | None = None, advice: str = "--height and --width"
+) -> Iterator[None]:
+    """Raise UserError in place of what the layers of network `name` raise for images, or a batch, that they do not fit.
+
+    size: (height, width). advice: what to change.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError, *OF_SIZE) as error:
+        what = f"images of {size[0]}×{size[1]}"
+        if batch_size is not None:
+            what = f"batches of {batch_size} {what}"
+        if isinstance(error, OF_SIZE):
+            advice = f"another {advice}"
+        else:
+            advice = f"a larger {advice}{', or a larger --batchsize' if batch_size is not None else ''}"
+        raise UserError(f"{name} cannot process {what} ({first_line(error).rstrip('.')}). Try {advice}.") from error
 
 
 def stochastic_depth(module: nn.Module) -> list[float]:

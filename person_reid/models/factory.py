@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from person_reid.basics import UserError, did_you_mean, first_line
+from person_reid.basics import UserError, did_you_mean
 from person_reid.models.attention import add_attention, parse_attention
+from person_reid.models.backbone import fits_images
 from person_reid.models.lightmbn import LightMBN
 from person_reid.models.mgn import MGN
 from person_reid.models.network import Network, PlainNetwork, USAMNetwork, unused_classifiers
@@ -75,7 +76,8 @@ def build_model(spec: NetworkSpec, num_classes: int | None = None, weights: str 
     )
     if spec.attention:
         images = torch.zeros(1, 3, *size, device=next(module.parameters()).device)
-        add_attention(module, spec.attention, images, entry.feature)
+        with fits_images(spec.backbone, size):
+            add_attention(module, spec.attention, images, entry.feature)
     network = kind(module, entry, spec, num_classes)
     for layer in unused_classifiers(network):
         layer.requires_grad_(False)
@@ -84,23 +86,23 @@ def build_model(spec: NetworkSpec, num_classes: int | None = None, weights: str 
     return network
 
 
-def check_size(network: Network, name: str, size: tuple[int, int], batch_size: int | None = None) -> None:
+def check_size(
+    network: Network,
+    name: str,
+    size: tuple[int, int],
+    batch_size: int | None = None,
+    advice: str = "--height and --width",
+) -> None:
     """Raise UserError if the network cannot process images of `size`, or cannot learn from batches of `batch_size`.
+
+    advice: see fits_images.
 
     It tries, with two images at most, and leaves weights, statistics and random numbers as they were.
     """
     forward, kept = (network.eval().embed, 1) if batch_size is None else (network.train(), min(batch_size, 2))
     before = [buffer.clone() for buffer in network.buffers()]
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            forward(torch.zeros(kept, 3, *size))
-    except (RuntimeError, ValueError) as error:
-        what, advice = f"images of {size[0]}×{size[1]}", ""
-        if batch_size is not None:
-            what, advice = f"batches of {batch_size} {what}", ", or a larger --batchsize"
-        raise UserError(
-            f"{name} cannot process {what} ({first_line(error)}). Try a larger --height and --width{advice}."
-        ) from error
+    with fits_images(name, size, batch_size, advice), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        forward(torch.zeros(kept, 3, *size))
     for buffer, value in zip(network.buffers(), before, strict=True):
         buffer.copy_(value)
 

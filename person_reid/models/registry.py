@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.error import URLError
 
 from person_reid.basics import UserError, did_you_mean, first_line
-from person_reid.models.backbone import Backbone, stochastic_depth
+from person_reid.models.backbone import OF_SIZE, Backbone, fits_images, stochastic_depth
 from person_reid.models.from_authors import IBNBackbone, osnet
 from person_reid.models.from_legacy import EfficientNetBackbone, NASNetBackbone
 from person_reid.models.from_timm import find_timm, is_timm, timm_entry, timm_names
@@ -117,10 +117,23 @@ def build_backbone(
     entry = find_backbone(name)
     if stride == 1 and not entry.can_keep_resolution:
         raise UserError(f"--stride 1 has no meaning for {name}; leave it out.")
+    size = size or entry.size
+    with fits_images(name, size):
+        module = _build(entry, name, pretrained, size, entry.drop_path if drop_path is None else drop_path)
+    if drop_path and not stochastic_depth(module):
+        raise UserError(f"--drop_path: {name} has no stochastic depth; leave it out.")
+    if stride == 1:
+        with fits_images(name, size):
+            entry.keep_resolution(module, size)
+    return module, entry
+
+
+def _build(entry: Backbone, name: str, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
+    """Build the module of an entry. Raises UserError if its weights cannot be fetched."""
     try:
-        module = entry.build(pretrained, size or entry.size, entry.drop_path if drop_path is None else drop_path)
+        return entry.build(pretrained, size, drop_path)
     except Exception as error:  # each library, and each layer of the network stack below it, raises errors of its own
-        if not pretrained or isinstance(error, UserError):
+        if not pretrained or isinstance(error, (UserError, *OF_SIZE)):
             raise
         reason = error.reason if isinstance(error, URLError) else first_line(error, 160)
         raise UserError(
@@ -128,11 +141,6 @@ def build_backbone(
             f"{entry.source()} Or name a file you have with --weights FILE, or start from random weights with "
             "--weights none."
         ) from error
-    if drop_path and not stochastic_depth(module):
-        raise UserError(f"--drop_path: {name} has no stochastic depth; leave it out.")
-    if stride == 1:
-        entry.keep_resolution(module, size or entry.size)
-    return module, entry
 
 
 def list_models() -> list[str]:

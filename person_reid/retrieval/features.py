@@ -127,6 +127,11 @@ def unit_pieces(features: Tensor, pieces: int = 1) -> Tensor:
     return normalize(torch.unflatten(features, 1, (-1, pieces)), dim=1).flatten(1) / pieces**0.5
 
 
+def scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """Return the (height, width) of images of `size` that are resized by a factor."""
+    return int(size[0] * scale), int(size[1] * scale)
+
+
 def _resize(images: Tensor, scale: float) -> Tensor:
     if scale == 1:
         return images

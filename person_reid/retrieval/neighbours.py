@@ -163,4 +163,4 @@ def check_neighbours(k1: int, k2: int, gallery_size: int) -> None:
     if not 1 <= k1 <= gallery_size:
         raise UserError(f"--k1 {k1}: expected 1 to {gallery_size}, the number of gallery images.")
     if not 1 <= k2 <= k1:
-        raise UserError(f"--k2 {k2}: expected 1 to {k1}, the neighbours that --k1 takes.")
+        raise UserError(f"--k2 {k2}: expected 1 to {k1}, the neighbours that --k1 {k1} takes.")

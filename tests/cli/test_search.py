@@ -109,7 +109,7 @@ def test_flags_that_contradict_the_index_are_refused(indexed, capsys):
         ([*NETWORK, "--width", "48"], r"--width \(remembered: 32, asked: 48\)"),
         (["--engine", "net.onnx"], r"--engine \(remembered: off, asked: .*net\.onnx\)"),
     ):
-        with pytest.raises(UserError, match=rf"people\.index: made with other flags: {words}\. Leave them out"):
+        with pytest.raises(UserError, match=rf"people\.index: made with other flags: {words}\. Leave them out, or"):
             said(capsys, "index", "second", *flags)
     (indexed / "net.pth").rename(indexed / "moved.pth")
     assert "4 images added" in said(capsys, "index", "second", "--weights", "moved.pth")  # the same network

@@ -130,6 +130,11 @@ def test_flags_that_an_exported_file_has_decided_are_refused(folder):
         open_embedder(parser.parse_args(["--engine", str(folder / "net.pt"), "--fp16"]))
 
 
+def test_scales_that_the_network_cannot_process_are_refused_before_the_images_are_read():
+    with pytest.raises(UserError, match=r"test_vit cannot process images of 70×35 \(.*\)\. Try another --ms\."):
+        person_reid.Embedder("test_vit", weights="none", size=(64, 32), scales=(1.0, 1.1))
+
+
 def test_a_mirrored_image_inside_the_file_cannot_be_left_out(folder, tmp_path):
     network = create_model("test_resnet", None, weights="none", size=SIZE)
     export(network, Contents(*SIZE, network.dim, flip=True), tmp_path / "net.pt", "torchscript")
