@@ -35,7 +35,10 @@ def keep_last_resolution(module: nn.Module, maps: Callable[[nn.Module, Tensor], 
     except (RuntimeError, AssertionError):  # maps of two resolutions that no longer match
         now = height
     if now < 2 * height - 1 or now == height:
-        raise UserError("--stride 1 has no meaning for this network: it has no single last halving. Leave it out.")
+        raise UserError(
+            "--stride 1, which --PCB implies, has no meaning for this network with images of "
+            f"{size[0]}×{size[1]}: it has no single last halving. Leave it out, or try larger images."
+        )
 
 
 def _trace(module: nn.Module, maps: Callable[..., Tensor], images: Tensor) -> tuple[int, list[tuple[str, int, int]]]:

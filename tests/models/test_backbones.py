@@ -163,7 +163,8 @@ def test_stride_1_is_refused_where_it_has_no_meaning(name):
 
 
 def test_stride_1_is_refused_where_there_is_no_single_last_halving():
-    with pytest.raises(UserError, match="no single last halving"):
+    words = r"--stride 1, which --PCB implies, .* images of 256×128: it has no single last halving"
+    with pytest.raises(UserError, match=words):
         on_meta("hrnet_w18_small", stride=1)
 
 
