@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
+import torch
+
 from person_reid.basics import UserError, first_line, write_text
 from person_reid.data.layout import Split
 from person_reid.data.samplers import Sampler
@@ -14,6 +16,10 @@ from person_reid.distributed import World
 from person_reid.run_folder import RunFolder
 from person_reid.training.spec import TrainSpec
 
+PRECISER: dict[torch.dtype | None, str] = {  # what else to try, by the dtype of the training
+    torch.float16: ", --bf16 instead of --fp16, or",
+    torch.bfloat16: ", no --bf16, or",
+}
 STOPPED = 128 + signal.SIGTERM  # the exit status of a process ended by that signal
 
 
@@ -59,14 +65,19 @@ def stop_signal() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def not_finite_message(error: NotFinite, sampler: Sampler, split: Split, run: RunFolder) -> str:
-    """Return what to do about a loss that is not finite; write the batch's images to model/NAME/not_finite.txt."""
+def not_finite_message(
+    error: NotFinite, sampler: Sampler, split: Split, run: RunFolder, dtype: torch.dtype | None = None
+) -> str:
+    """Return what to do about a loss that is not finite; write the batch's images to model/NAME/not_finite.txt.
+
+    dtype: of autocast, or None for float32.
+    """
     batch = next(islice(sampler.batches(error.epoch), error.step, None))
     write_text(run.not_finite, "".join(f"{split.paths[index]}\n" for index in batch))
     good = f"{run.path}/net_last.pth is of epoch {error.epoch}" if error.epoch else "No epoch was finished"
     return (
         f"{error} Its {len(batch)} images, {split.paths[batch[0]]} among them, are listed in {run.not_finite}. {good}. "
-        "Try a lower --lr, a --warm_epoch, or --bf16 instead of --fp16; then start again, or continue with --resume."
+        f"Try a lower --lr{PRECISER.get(dtype, ' or')} a --warm_epoch; then start again, or continue with --resume."
     )
 
 

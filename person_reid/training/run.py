@@ -96,7 +96,8 @@ def run_training(spec: TrainSpec, world: World | None = None) -> RunFolder:
         try:
             _fit(training, run, spec, world)
         except NotFinite as error:
-            raise UserError(not_finite_message(error, training.trainer.batches.sampler, training.split, run)) from error
+            sampler = training.trainer.batches.sampler
+            raise UserError(not_finite_message(error, sampler, training.split, run, spec.dtype)) from error
     return run
 
 
