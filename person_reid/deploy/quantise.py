@@ -54,10 +54,10 @@ def static_int8(content: bytes, images: np.ndarray[Any, Any], about: dict[str, s
     import onnx
 
     with quiet(), tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        measured = images[np.arange(len(images)) % HELD_OUT > 0] if len(images) >= HELD_OUT else images
+        measured, held_out = _parted(images)
         model, ranges = _calibrated(content, measured, folder)
         layers = [node.name for node in model.graph.node if node.op_type in LAYERS]
-        probes, held_out = images[:: -(-len(images) // PROBES)], images[::HELD_OUT]
+        probes = images[:: -(-len(images) // PROBES)]
         expected, expected_of_probes = _features(model, held_out), _features(model, probes)
         harm = {}
         for layer in progress(layers, desc="layers", unit=" layers"):
@@ -77,6 +77,12 @@ def static_int8(content: bytes, images: np.ndarray[Any, Any], about: dict[str, s
     del quantised.graph.value_info[:]
     onnx.helper.set_model_props(quantised, about)
     return quantised.SerializeToString()
+
+
+def _parted(images: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return the images that ranges are measured on, all if they are few, and those held out to measure the result."""
+    held_out = np.arange(len(images)) % HELD_OUT == 0
+    return images[~held_out] if len(images) >= HELD_OUT else images, images[held_out]
 
 
 def _calibrated(content: bytes, images: np.ndarray[Any, Any], folder: str) -> tuple[Any, Any]:

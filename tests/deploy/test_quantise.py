@@ -98,8 +98,9 @@ def test_the_choice_of_images_is_even_and_always_the_same(people, monkeypatch):
 
 def test_no_image_that_measures_the_result_measures_the_ranges():
     images = np.arange(9)
-    measuring, held_out = set(module._without_held_out(images)), set(images[:: module.HELD_OUT])
-    assert held_out == {0, 4, 8} and measuring == set(images) - held_out
+    measured, held_out = map(list, module._parted(images))
+    assert held_out == [0, 4, 8] and measured == [1, 2, 3, 5, 6, 7]
+    assert list(module._parted(images[:3])[0]) == [0, 1, 2]
 
 
 def test_the_page_names_the_cosine_that_is_asked_for():
