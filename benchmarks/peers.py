@@ -36,10 +36,11 @@ from benchmarks.measure import ROOT, apart, describe, machine, make_result, own_
 from person_reid.basics import UserError
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
-from person_reid.retrieval.results import load_result
+from person_reid.data.layout import JUNK, read_split
+from person_reid.retrieval.results import FeatureSet, load_result
 
 NETWORK, SIZE = "osnet_x0_25", (256, 128)
-OLD_SCRIPT = "import numpy, os, runpy; os.chdir({!r}); numpy.in1d = numpy.isin; runpy.run_path({!r}, {{}}, '__main__')"
+OLD_SCRIPT = "import numpy, os, runpy, sys; os.chdir({!r}); sys.path.insert(0, {!r}); numpy.in1d = numpy.isin"
 WARM_UP = 5  # training steps that do not count
 
 
@@ -99,8 +100,8 @@ def agreement(features, reference):
 def script(name, options, old=False):
     """Time a script of ours or, if `old`, of the baseline, which reads the features in the current folder."""
     if old:
-        path = (options.baseline / name).resolve()
-        seconds, memory, output = run_process("-c", OLD_SCRIPT.format(str(options.result.parent), str(path)))
+        code = OLD_SCRIPT.format(str(options.result.parent), str(options.baseline.resolve()))
+        seconds, memory, output = run_process("-c", f"{code}; runpy.run_module({Path(name).stem!r}, None, '__main__')")
     else:
         seconds, memory, output = run_process(name, "--result", options.result)
     rank, precision = re.findall(r"(?:Rank@1|top1):([\d.]+).*?mAP:([\d.]+)", output)[-1]
@@ -112,7 +113,7 @@ def metrics(options, rerank=False):
     from person_reid.retrieval.metrics import evaluate
     from person_reid.retrieval.rerank import RerankSpec, rescorer
 
-    query, gallery = load_result(options.result)
+    query, gallery = without_junk(options.result)
     began = time.perf_counter()
     scores = rescorer(RerankSpec())(query.features, gallery.features) if rerank else None
     found = evaluate(query, gallery, "step", scores)
@@ -147,15 +148,21 @@ def metrics_of_fast_reid(options):
 
 
 def for_peers(result, compiled, folder):
-    """Return the features as tensors and the labels in the order of evaluate_rank; junk is left out, as they do."""
+    """Return the features as tensors, and the labels and cameras in the order of the peers' evaluate_rank."""
     if not compiled:
         raise UserError(f"{folder}: its Cython module is not built. `python benchmarks/peers.py --help` says how.")
     import torch
 
+    query, gallery = without_junk(result)
+    labels = query.labels, gallery.labels, query.cameras, gallery.cameras
+    return torch.from_numpy(query.features), torch.from_numpy(gallery.features), labels
+
+
+def without_junk(result):
+    """Return query and gallery without the images that count for nothing: the peers drop them beforehand."""
     query, gallery = load_result(result)
-    kept = gallery.labels != -1
-    labels = query.labels, gallery.labels[kept], query.cameras, gallery.cameras[kept]
-    return torch.from_numpy(query.features), torch.from_numpy(gallery.features[kept]), labels
+    kept = gallery.labels != JUNK
+    return query, FeatureSet(gallery.features[kept], gallery.labels[kept], gallery.cameras[kept])
 
 
 def features(runtime, options):
@@ -179,8 +186,6 @@ def features_of_torchreid(options):
 
 def features_by(embed, options):
     """Time embed(paths), after a first call on other images. Returns (images a second, peak gigabytes, features)."""
-    from person_reid.data.layout import read_split
-
     paths = [str(path) for path in read_split(options.data_dir, "gallery").paths[: options.images + 64]]
     embed(paths[options.images :])
     began = time.perf_counter()
@@ -249,21 +254,15 @@ def measured(began, rank, precision):
     return time.perf_counter() - began, own_peak(), f"{100 * rank:.2f} / {100 * precision:.2f}"
 
 
+def both(name):
+    """Return the rows of a script that the baseline has, too."""
+    return {"ours": partial(script, name), "the baseline's": partial(script, name, old=True)}
+
+
 TORCHREID, FAST_REID = "torchreid, Cython", "fast-reid, Cython"
 TABLES: dict = {  # {name: (title, unit, {row: what to time})}; other rows are compared with the first
-    "evaluate": (
-        "evaluate.py, from start to end",
-        "s",
-        {"ours": partial(script, "evaluate.py"), "the baseline's": partial(script, "evaluate.py", old=True)},
-    ),
-    "evaluate_rerank": (
-        "evaluate_rerank.py, from start to end",
-        "s",
-        {
-            "ours": partial(script, "evaluate_rerank.py"),
-            "the baseline's": partial(script, "evaluate_rerank.py", old=True),
-        },
-    ),
+    "evaluate": ("evaluate.py, from start to end", "s", both("evaluate.py")),
+    "evaluate_rerank": ("evaluate_rerank.py, from start to end", "s", both("evaluate_rerank.py")),
     "metrics": (
         "metrics of features in memory, step AP",
         "s",
