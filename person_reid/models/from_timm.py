@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from person_reid.models.backbone import PERSON, Backbone, stochastic_depth
+from person_reid.basics import UserError, first_line
+from person_reid.models.backbone import OF_SIZE, PERSON, Backbone, stochastic_depth
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -86,25 +87,45 @@ def timm_entry(name: str, dim: int, layout: str = "map", **fields: Any) -> TimmB
 def find_timm(name: str) -> TimmBackbone:
     """Return the Backbone of any network of timm; a run without data shows its layout, widths and stochastic depth.
 
-    A transformer with a grid of patches takes images of the shape of a person, cut to whole patches; any other network
-    of fixed size takes that of its weights.
+    Its images have the shape of a person, which a transformer with a grid of patches takes cut to whole patches. They
+    have the size of its weights if it is fixed and has no such grid, or cannot process that shape. Raises UserError if
+    it cannot process either.
     """
     import torch
+
+    own = _config(name).input_size[1:]
+    with torch.device("meta"):
+        for size in (_person_size(name) or own, own):
+            try:
+                return _described(name, size)
+            except (RuntimeError, ValueError, *OF_SIZE) as error:
+                reason = first_line(error)
+    raise UserError(f"--backbone {name}: it cannot process images of {own[0]}×{own[1]} ({reason}). Choose another one.")
+
+
+def _person_size(name: str) -> tuple[int, int] | None:
+    """Return the size of images of a person that suits a network; None for one whose size is fixed and no grid."""
     from timm.layers.helpers import to_2tuple
 
-    size = PERSON
-    with torch.device("meta"):
-        module = _create(name)
-        if _is_fixed(name):
-            size = _config(name).input_size[1:]
-            if hasattr(module, "num_prefix_tokens") and hasattr(module, "patch_embed"):
-                patch = to_2tuple(module.patch_embed.patch_size)
-                size = (PERSON[0] // patch[0] * patch[0], PERSON[1] // patch[1] * patch[1])
-            module = _create(name, img_size=size)
-        depth = round(max(stochastic_depth(module), default=0.0), 6)
-        images = torch.zeros(1, 3, *size)
-        entry = timm_entry(name, module.head_hidden_size, _layout(module.eval(), images), size=size, drop_path=depth)
-        channels = _channels(entry, module, images)
+    if not _is_fixed(name):
+        return PERSON
+    module = _create(name)
+    patch = getattr(getattr(module, "patch_embed", None), "patch_size", None)
+    if not patch or not hasattr(module, "num_prefix_tokens"):
+        return None
+    height, width = to_2tuple(patch)
+    return PERSON[0] // height * height, PERSON[1] // width * width
+
+
+def _described(name: str, size: tuple[int, int]) -> TimmBackbone:
+    """Return the Backbone of a network for images of `size`."""
+    import torch
+
+    module = _create(name, img_size=size if _is_fixed(name) else None).eval()
+    depth = round(max(stochastic_depth(module), default=0.0), 6)
+    images = torch.zeros(1, 3, *size)
+    entry = timm_entry(name, module.head_hidden_size, _layout(module, images), size=size, drop_path=depth)
+    channels = _channels(entry, module, images)
     if not channels:
         return timm_entry(name, entry.dim, "opaque", size=size, drop_path=depth)
     return replace(entry, channels=channels, own_feature=True)

@@ -81,6 +81,10 @@ def check_embedding(name, size):
         ("vit_small_patch14_dinov2", (252, 126), (2, 384, 18, 9), 384),
         ("mixer_s16_224", (224, 224), (2, 512, 196, 1), 512),
         ("coat_tiny", (224, 224), None, 152),
+        # these cannot process images of the shape of a person
+        ("convit_tiny", (224, 224), (2, 192, 14, 14), 192),
+        ("mvitv2_tiny", (224, 224), (2, 768, 49, 1), 768),
+        ("halonet26t", (256, 256), (2, 2048, 8, 8), 2048),
     ],
 )
 def test_the_layout_of_a_timm_network_is_found(name, size, maps, dim):
