@@ -1,18 +1,19 @@
 # PYTHON_ARGCOMPLETE_OK
 """Run other packages beside the suite, on the same files and the same machine: do results agree, and what do they cost?
 
+    python benchmarks/peers.py --result pytorch_result.mat
+    python benchmarks/peers.py --what features training --weights osnet_x0_25_msmt17.pth --data_dir ../Market/pytorch
+
+Every figure comes from a process of its own; the rows take turns and the median counts. Scripts are timed from start to
+end, functions once everything is imported. The peers are as published; what Python and NumPy have removed since is
+given back to them. Prints Markdown tables. This sets the peers up:
+
     git clone https://github.com/KaiyangZhou/deep-person-reid ../torchreid
     git clone https://github.com/JDAI-CV/fast-reid ../fast-reid
     git clone https://github.com/layumi/Person_reID_baseline_pytorch ../baseline
     python -m pip install cython faiss-cpu gdown opencv-python-headless scikit-learn tabulate termcolor yacs
     (cd ../torchreid && python setup.py build_ext --inplace)
     (cd ../fast-reid/fastreid/evaluation/rank_cylib && python setup.py build_ext --inplace)
-    python benchmarks/peers.py --result pytorch_result.mat
-    python benchmarks/peers.py --what features training --weights osnet_x0_25_msmt17.pth --data_dir ../Market/pytorch
-
-Every figure comes from a process of its own; the rows take turns and the median counts. Scripts are timed from start to
-end, functions once everything is imported. The peers are as published; what Python and NumPy have removed since is
-given back to them. Prints Markdown tables.
 """
 
 import collections
@@ -49,7 +50,7 @@ def main(argv=None):
     for name in ("torchreid", "fast-reid", "baseline"):
         path = ROOT.parent / name
         parser.add_argument(f"--{name.replace('-', '_')}", type=Path, default=path, metavar="DIR", help="its checkout")
-    parser.add_argument("--what", nargs="+", choices=TABLES, default=[*TABLES], help="only these tables")
+    parser.add_argument("--what", nargs="+", metavar="TABLE", choices=TABLES, default=[*TABLES], help=", ".join(TABLES))
     parser.add_argument("--result", type=Path, help="features to rank; by default made-up ones of Market-1501's size")
     parser.add_argument("--weights", help=f"weights of {NETWORK}, for features")
     market = "Market-1501 as prepare.py laid it out inside its own folder, for images"
