@@ -2,7 +2,7 @@
 # make test              linters, type checker and tests
 # make test-slow         before a release: tests that take minutes, thousands of random examples of every property
 # make test-processors   before a release: the tests that rounding could decide, as other x86 processors compute
-# make test-lowest       before a release: the tests with the lowest versions of all libraries, best by the lowest PYTHON
+# make test-lowest       before a release: the tests with the lowest versions of all libraries, best with the oldest PYTHON
 # All set up .venv first, test-lowest .venv-lowest. PYTHON names another interpreter (3.10 or newer).
 
 PYTHON ?= python3

@@ -149,7 +149,7 @@ def parse(argv: list[str] | None) -> Namespace:
     add_rerank_flags(parser)
     options = parser.parse_args(argv)
     if not options.rerank and (given := given_rerank_flags(options, parser)):
-        raise UserError(f"{given}: a setting of re-ranking. Add --rerank, or leave it out.")
+        raise UserError(f"{given} would be ignored without --rerank.")
     if options.index and (options.result or options.label_errors):
         raise UserError("--index replaces --result and --label_errors: give one or the other.")
     of_queries = options.rerank or options.other or options.ignore_cameras

@@ -87,7 +87,7 @@ def parse(argv: list[str] | None) -> Namespace:
     add_rerank_flags(parser)
     options = parser.parse_args(argv)
     if options.no_rerank and (given := given_rerank_flags(options, parser)):
-        raise UserError(f"{given} would be ignored beside --no_rerank: leave one of them out.")
+        raise UserError(f"{given} would be ignored beside --no_rerank.")
     for flag in ("queries", "worst", "test_dir"):
         if options.no_images and getattr(options, flag) != parser.get_default(flag):
             raise UserError(f"--{flag} would be ignored beside --no_images: leave one of them out.")

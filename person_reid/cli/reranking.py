@@ -5,7 +5,7 @@ from argparse import ArgumentParser, Namespace
 from person_reid.cli.values import positive, weight, whole
 from person_reid.retrieval.rerank import METHODS, SEARCHES, RerankSpec
 
-OF_SEARCH = ("method", "neighbours", "memory_gb")
+SEARCH_FLAGS = ("method", "neighbours", "memory_gb")
 SETTINGS = ("k1", "k2", "lambda_value", "alpha", "augment")
 
 
@@ -28,7 +28,7 @@ def add_rerank_flags(parser: ArgumentParser) -> None:
 
 def given_rerank_flags(options: Namespace, parser: ArgumentParser) -> str:
     """Return the flags of re-ranking that differ from their defaults, as in "--k1, --k2"; "" if there are none."""
-    given = (name for name in (*OF_SEARCH, *SETTINGS) if getattr(options, name) != parser.get_default(name))
+    given = (name for name in (*SEARCH_FLAGS, *SETTINGS) if getattr(options, name) != parser.get_default(name))
     return ", ".join(f"--{name}" for name in given)
 
 

@@ -249,9 +249,9 @@ class IndexFile:
         try:
             yield
         except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter if a message quotes a damaged schema
-            told = str(error) or "malformed"  # Python 3.10 does not say that it cannot decode a schema
+            message = str(error) or "malformed"  # Python 3.10 does not say that it cannot decode a schema
             for words, reason in REASONS.items():
-                if words in told:
+                if words in message:
                     raise UserError(f"{self.path}: {reason.format(busy=BUSY)}") from error
             raise
 

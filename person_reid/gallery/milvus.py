@@ -103,7 +103,10 @@ class MilvusGallery:
         abouts: Mapping[Any, About] | None = None,
         states: Sequence[str] | None = None,
     ) -> None:
-        """Add N images with features (N, D), or replace them, as SearchIndex.add does; not all of them or none."""
+        """Add N images with features (N, D), or replace them: see SearchIndex.add.
+
+        Unlike there, an error may leave some of them added.
+        """
         features = checked(features, self._width(), self.path, paths)
         if not self._exists(self.name):
             known: dict[str, Any] = {name: {"nullable": True} for name in About._fields}

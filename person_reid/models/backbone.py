@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 PERSON = (256, 128)
-OF_SIZE = (AssertionError, ZeroDivisionError)  # what transformers raise for images that do not consist of their patches
+SIZE_ERRORS = (AssertionError, ZeroDivisionError)  # of transformers, for images that are not whole patches
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,11 @@ def fits_images(
     """
     try:
         yield
-    except (RuntimeError, ValueError, *OF_SIZE) as error:
+    except (RuntimeError, ValueError, *SIZE_ERRORS) as error:
         what = f"images of {size[0]}×{size[1]}"
         if batch_size is not None:
             what = f"batches of {batch_size} {what}"
-        if isinstance(error, OF_SIZE):
+        if isinstance(error, SIZE_ERRORS):
             advice = f"another {advice}"
         else:
             advice = f"a larger {advice}{', or a larger --batchsize' if batch_size is not None else ''}"

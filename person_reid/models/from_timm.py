@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from person_reid.basics import UserError, first_line
-from person_reid.models.backbone import OF_SIZE, PERSON, Backbone, stochastic_depth
+from person_reid.models.backbone import PERSON, SIZE_ERRORS, Backbone, stochastic_depth
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -98,7 +98,7 @@ def find_timm(name: str) -> TimmBackbone:
         for size in (_person_size(name) or own, own):
             try:
                 return _described(name, size)
-            except (RuntimeError, ValueError, *OF_SIZE) as error:
+            except (RuntimeError, ValueError, *SIZE_ERRORS) as error:
                 reason = first_line(error)
     raise UserError(f"--backbone {name}: it cannot process images of {own[0]}×{own[1]} ({reason}). Choose another one.")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.error import URLError
 
 from person_reid.basics import UserError, did_you_mean, first_line
-from person_reid.models.backbone import OF_SIZE, Backbone, fits_images, stochastic_depth
+from person_reid.models.backbone import SIZE_ERRORS, Backbone, fits_images, stochastic_depth
 from person_reid.models.from_authors import IBNBackbone, osnet
 from person_reid.models.from_legacy import EfficientNetBackbone, NASNetBackbone
 from person_reid.models.from_timm import find_timm, is_timm, timm_entry, timm_names
@@ -133,7 +133,7 @@ def _build(entry: Backbone, name: str, pretrained: bool, size: tuple[int, int], 
     try:
         return entry.build(pretrained, size, drop_path)
     except Exception as error:  # each library, and each layer of the network stack below it, raises errors of its own
-        if not pretrained or isinstance(error, (UserError, *OF_SIZE)):
+        if not pretrained or isinstance(error, (UserError, *SIZE_ERRORS)):
             raise
         reason = error.reason if isinstance(error, URLError) else first_line(error, 160)
         raise UserError(

@@ -178,7 +178,7 @@ def _save(path: str | Path, sets: Mapping[str, FeatureSet], notes: Mapping[str, 
             names += "".join(map(str, images.paths))
     large = any(value.nbytes > MATLAB5_LIMIT for value in values.values())
     with atomic_write(path) as temporary:
-        if large or re.search("[\ud800-\udfff]", names):  # bytes that are not UTF-8, which MATLAB 5 needs
+        if large or re.search("[\ud800-\udfff]", names):  # bytes that are not UTF-8, which MATLAB 5 cannot hold
             _write_hdf5(temporary, values)
         else:
             with temporary.open("wb") as file:

@@ -16,7 +16,7 @@ from person_reid.distributed import World
 from person_reid.run_folder import RunFolder
 from person_reid.training.spec import TrainSpec
 
-PRECISER: dict[torch.dtype | None, str] = {  # what else to try, by the dtype of the training
+MORE_PRECISE: dict[torch.dtype | None, str] = {  # what else to try, by the dtype of the training
     torch.float16: ", --bf16 instead of --fp16, or",
     torch.bfloat16: ", no --bf16, or",
 }
@@ -77,7 +77,7 @@ def not_finite_message(
     good = f"{run.path}/net_last.pth is of epoch {error.epoch}" if error.epoch else "No epoch was finished"
     return (
         f"{error} Its {len(batch)} images, {split.paths[batch[0]]} among them, are listed in {run.not_finite}. {good}. "
-        f"Try a lower --lr{PRECISER.get(dtype, ' or')} a --warm_epoch; then start again, or continue with --resume."
+        f"Try a lower --lr{MORE_PRECISE.get(dtype, ' or')} a --warm_epoch; then start again, or continue with --resume."
     )
 
 

@@ -103,9 +103,8 @@ def test_a_head_with_a_margin_has_a_cosine_classifier_for_every_part(name, class
 def test_heads_predict_together():
     logits = torch.tensor([[[4.0, 3.9, 0.0], [0.0, 3.0, 0.0]], [[0.0, 1.0, 9.0], [0.0, 1.0, 0.0]]])
     assert predicted(logits).tolist() == [1, 2]
-    assert predicted(torch.tensor([[[4.0, 0.0, 0.0], [0.0, 3.9, -9.0]]])).tolist() == [
-        1
-    ]  # of logits, the sum is smaller
+    of_probabilities = predicted(torch.tensor([[[4.0, 0.0, 0.0], [0.0, 3.9, -9.0]]]))
+    assert of_probabilities.tolist() == [1]  # the sum of the logits is higher for 0
     assert predicted(logits[:, 0]).tolist() == [0, 2]
 
 

@@ -206,7 +206,7 @@ def test_results_of_other_images_and_idle_flags_are_refused(inside):
         with pytest.raises(UserError, match=f"--other {other}: its .* gallery images are not the 30 of result.mat"):
             explore.main(["--result", "result.mat", "--other", other])
     for flags in (["--k1", "5"], ["--method", "gnn"], ["--neighbours", "faiss"], ["--memory_gb", "1"]):
-        with pytest.raises(UserError, match=f"{flags[0]}: a setting of re-ranking. Add --rerank"):
+        with pytest.raises(UserError, match=f"^{flags[0]} would be ignored without --rerank"):
             explore.main(["--result", "result.mat", *flags])
 
 

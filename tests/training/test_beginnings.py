@@ -75,15 +75,9 @@ def test_two_runs_of_a_name_at_once(room):
             ["--backbone=inception_v3", "--height=96", "--width=96", "--resize_schedule=16x16,96x96", "--total=2"],
             "inception_v3 cannot process batches of 8 images of 16×16",
         ),
-        (
-            ["--backbone=test_vit", "--height=50"],
-            "test_vit cannot process .* 50×32 .* Try another",
-        ),
+        (["--backbone=test_vit", "--height=50"], "test_vit cannot process .* 50×32 .* Try another"),
         (["--backbone=test_convnext", "--height=16", "--stride=1"], "test_convnext cannot process images of 16×32"),
-        (
-            ["--backbone=test_convnext", "--height=16", "--attention=se:stages"],
-            "test_convnext cannot process",
-        ),
+        (["--backbone=test_convnext", "--height=16", "--attention=se:stages"], "test_convnext cannot process"),
         (["--sync_bn"], "--sync_bn: PyTorch synchronises batch norms on GPUs only"),
         (["--batchsize", "64"], "64"),
     ],

@@ -72,15 +72,14 @@ def test_images_whose_names_are_not_utf8_are_listed_too(here):
     split: Any = SimpleNamespace(paths=[path] * 8)
     run = RunFolder("broken")
     message = not_finite_message(NotFinite(0, 0), ShuffleSampler(8, 8, 0), split, run)
-    assert "8 images" in message and "No epoch was finished" in message and "6" not in message.rpartition("Try")[2]
+    assert "8 images" in message and "No epoch was finished" in message and "16" not in message
     assert run.not_finite.read_bytes() == b"people/\xff.jpg\n" * 8
 
 
 @pytest.mark.parametrize(
     ("dtype", "words"), [(torch.float16, "--bf16 instead of --fp16"), (torch.bfloat16, "--lr, no --bf16, or")]
 )
-def test_the_advice_on_a_loss_that_is_not_finite_depends_on_the_precision(dtype, words, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_the_advice_on_a_loss_that_is_not_finite_depends_on_the_precision(dtype, words, here):
     split: Any = SimpleNamespace(paths=["a.jpg"] * 8)
     message = not_finite_message(NotFinite(0, 0), ShuffleSampler(8, 8, 0), split, RunFolder("broken"), dtype)
     assert words in message and message.count("--bf16") == 1
