@@ -106,8 +106,9 @@ def fits_images(
         if isinstance(error, SIZE_ERRORS):
             advice = f"another {advice}"
         else:
-            advice = f"a larger {advice}{', or a larger --batchsize' if batch_size is not None else ''}"
-        raise UserError(f"{name} cannot process {what} ({first_line(error).rstrip('.')}). Try {advice}.") from error
+            advice = f"a larger {advice}{', a larger --batchsize' if batch_size is not None else ''}"
+        reason = first_line(error).rstrip(".")
+        raise UserError(f"{name} cannot process {what} ({reason}). Try {advice}, or the defaults.") from error
 
 
 def stochastic_depth(module: nn.Module) -> list[float]:

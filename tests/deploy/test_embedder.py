@@ -131,7 +131,8 @@ def test_flags_that_an_exported_file_has_decided_are_refused(folder):
 
 
 def test_scales_that_the_network_cannot_process_are_refused_before_the_images_are_read():
-    with pytest.raises(UserError, match=r"test_vit cannot process images of 70×35 \(.*\)\. Try another --ms\."):
+    message = r"test_vit cannot process images of 70×35 \(.*\)\. Try another --ms, or the defaults\."
+    with pytest.raises(UserError, match=message):
         person_reid.Embedder("test_vit", weights="none", size=(64, 32), scales=(1.0, 1.1))
 
 
