@@ -78,6 +78,7 @@ class ExactNeighbours:
         itself: the queries are the gallery, all of it, and every image comes first in its own list.
         farthest: also find `lowest`.
         """
+        assert not itself or len(queries) == len(gallery), "the queries are not the gallery"
         if itself and (self.device is None or self.device.type == "cpu"):
             return Neighbours(*search_all_pairs(unit_rows(queries), k, self.budget, farthest))
         scores = CosineScores(queries, gallery, self.device)

@@ -67,7 +67,7 @@ def test_each_figure_is_written(inside, tmp_path, capsys):
     assert corner.max() < 60
 
 
-def test_figures_of_nothing_are_refused(inside, tmp_path):
+def test_figures_of_nothing_are_refused(inside, tmp_path, capsys):
     for words, expected in (
         (["curves", "--name", "absent"], "no such log"),
         (["cmc", "absent.mat"], "no features there"),
@@ -79,6 +79,7 @@ def test_figures_of_nothing_are_refused(inside, tmp_path):
             figures.main([*words, "--save", str(tmp_path / "a.png")])
     with pytest.raises(SystemExit):
         figures.main(["map", "--identities", "0", "--save", str(tmp_path / "a.png")])
+    assert "--identities: 0: expected a number above 0" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

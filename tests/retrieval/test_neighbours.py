@@ -61,6 +61,8 @@ def test_every_image_is_first_among_its_own_even_with_twins():
     assert found.indices.tolist() == [[0, 1, 2], [1, 0, 2], [2, 0, 1], [3, 0, 1], [4, 0, 1], [5, 0, 1]]
     np.testing.assert_array_equal(found.similarities, 1)
     assert found.lowest is None
+    with pytest.raises(AssertionError, match="the queries are not the gallery"):
+        ExactNeighbours().search(features[:3], features, 2, itself=True)
 
 
 @pytest.mark.parametrize("kind", ["ivf", "hnsw"])
