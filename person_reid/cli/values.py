@@ -36,7 +36,7 @@ def finite_number(text: str) -> float:
 
 
 def listed(text: str, number: Callable[[str], Number]) -> list[Number]:
-    """Return the numbers in a text, which commas separate, or none if one of them is not a number."""
+    """Return the numbers in a text, separated by commas; an empty list if one of them is not a number."""
     try:
         return [number(part) for part in text.split(",")]
     except ValueError:

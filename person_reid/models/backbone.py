@@ -93,7 +93,7 @@ class Backbone:
 def fits_images(
     name: str, size: tuple[int, int], batch_size: int | None = None, advice: str = "--height and --width"
 ) -> Iterator[None]:
-    """Raise UserError in place of what the layers of network `name` raise for images, or a batch, that they do not fit.
+    """Raise UserError in place of what the layers of network `name` raise for images, or a batch, of the wrong size.
 
     size: (height, width). advice: what to change.
     """

@@ -87,9 +87,9 @@ def timm_entry(name: str, dim: int, layout: str = "map", **fields: Any) -> TimmB
 def find_timm(name: str) -> TimmBackbone:
     """Return the Backbone of any network of timm; a run without data shows its layout, widths and stochastic depth.
 
-    Its images have the shape of a person, which a transformer with a grid of patches takes cut to whole patches. They
-    have the size of its weights if it is fixed and has no such grid, or cannot process that shape. Raises UserError if
-    it cannot process either.
+    Images have the shape of a person; for a transformer with a grid of patches, they are cut to whole patches. If the
+    network has a fixed size and no such grid, or cannot process that shape, they have the size of its weights. Raises
+    UserError if it cannot process these either.
     """
     import torch
 
@@ -104,7 +104,7 @@ def find_timm(name: str) -> TimmBackbone:
 
 
 def _person_size(name: str) -> tuple[int, int] | None:
-    """Return the size of images of a person that suits a network; None for one whose size is fixed and no grid."""
+    """Return the size of images of a person that suits a network; None if its size is fixed and it has no grid."""
     from timm.layers.helpers import to_2tuple
 
     if not _is_fixed(name):
