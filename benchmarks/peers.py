@@ -33,7 +33,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.measure import ROOT, apart, describe, machine, make_result, own_peak, run_process
+from benchmarks.measure import ROOT, SIZES, apart, describe, machine, make_result, own_peak, run_process
+from benchmarks.training import suite_loop, timed
 from person_reid.basics import UserError
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
@@ -42,7 +43,6 @@ from person_reid.retrieval.results import FeatureSet, load_result
 
 NETWORK, SIZE = "osnet_x0_25", (256, 128)
 OLD_SCRIPT = "import numpy, os, runpy, sys; os.chdir({!r}); sys.path.insert(0, {!r}); numpy.in1d = numpy.isin"
-WARM_UP = 5  # training steps that do not count
 
 
 def main(argv=None):
@@ -65,7 +65,7 @@ def main(argv=None):
         if options.result:
             result.symlink_to(options.result.resolve())
         else:
-            apart(make_result, result, 3368, 19732)
+            apart(make_result, result, *SIZES["market"])
         options.result = result
         print(f"{machine()}; features {apart(describe, result)[0]}; {NETWORK}, {SIZE[0]}×{SIZE[1]}")
         for name in options.what:
@@ -196,21 +196,16 @@ def features_by(embed, options):
 
 def training(*flags, options):
     """Time our Trainer: cross entropy on Market's images."""
-    from person_reid.cli.options import parse_train
-    from person_reid.cli.specs import train_spec
-    from person_reid.training.run import set_up
-
-    given = {"data_dir": options.data_dir, "backbone": NETWORK, "weights": "none", "batchsize": options.batchsize}
-    given |= {"height": SIZE[0], "width": SIZE[1], "gpu_ids": -1, "label_smoothing": 0.1}
-    spec = train_spec(parse_train([*(f"--{name}={value}" for name, value in given.items()), "--train_all", *flags]))
-    trainer = set_up(spec, None).trainer
-    trainer.begin_epoch(0)
-    return training_by(trainer.train_step, trainer.batches.of(0), options)
+    own = {"data_dir": options.data_dir, "backbone": NETWORK, "weights": "none", "height": SIZE[0], "width": SIZE[1]}
+    own |= {"batchsize": options.batchsize, "steps": options.steps, "gpu_ids": "-1"}
+    speed, _, memory = suite_loop(own, ["--label_smoothing=0.1", *flags])
+    return speed, memory, ""
 
 
 def training_of_torchreid(options):
     """Time the step of torchreid's ImageSoftmaxEngine with its own loader: the same loss on the same images."""
     with import_from(options.torchreid):
+        import torch
         import torchreid
     market = options.result.parent / "market1501"
     if not market.exists():  # where torchreid looks for it
@@ -224,16 +219,9 @@ def training_of_torchreid(options):
         optimiser = torchreid.optim.build_optimizer(network, "sgd", 0.05)
         engine = torchreid.engine.ImageSoftmaxEngine(data, network, optimiser, use_gpu=False)
     engine.set_model_mode("train")
-    return training_by(engine.forward_backward, iter(engine.train_loader), options)
-
-
-def training_by(step, batches, options):
-    """Time step(batch) after a warm-up. Returns (images a second, peak gigabytes, "")."""
-    for count in range(WARM_UP + options.steps):
-        if count == WARM_UP:
-            began = time.perf_counter()
-        step(next(batches))
-    return options.batchsize * options.steps / (time.perf_counter() - began), own_peak(), ""
+    device = torch.device("cpu")
+    speed, _, memory = timed(iter(engine.train_loader), engine.forward_backward, vars(options), device)
+    return speed, memory, ""
 
 
 @contextlib.contextmanager

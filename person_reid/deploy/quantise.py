@@ -64,8 +64,8 @@ def static_int8(content: bytes, images: np.ndarray[Any, Any], about: dict[str, s
             alone = _quantised(model, ranges, [layer])
             harm[layer] = 1 - _cosine(_features(alone, probes), expected_of_probes)
         best_first = sorted(layers, key=harm.__getitem__)
-        counts = [0, *(2**power for power in range(20))]
-        for in_float in (count for count in counts if 2 * count <= len(layers)):
+        counts = [0] + [2**power for power in range(20) if 2 * 2**power <= len(layers)]
+        for in_float in counts:
             quantised = _quantised(model, ranges, best_first[: len(layers) - in_float])
             cosine = _cosine(_features(quantised, held_out), expected)
             if cosine >= LEAST_COSINE:

@@ -59,7 +59,7 @@ def agreed(index: Gallery, flags: dict[str, Any]) -> dict[str, Any]:
         if _value(remembered.get(name)) != _value(value) and not (name in MOVABLE and remembered.get(name))
     ]
     if remembered and wrong:
-        advice = "Leave them out, or index the images again: --index ANOTHER_FILE"
+        advice = f"Leave them out, or take another index. {_again(index)}"
         raise UserError(f"{index.path}: made with other flags: {', '.join(wrong)}. {advice}")
     return remembered | flags
 
