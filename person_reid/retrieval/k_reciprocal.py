@@ -5,6 +5,7 @@ has dozens of entries, so neighbours come from a chunked top-k, sets and encodin
 distance visits only the images that share an entry with the query.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,10 @@ class KReciprocalScores(Scores):
     neighbours: the search to use.
     """
 
+    block = BLOCK
+    cosines: Callable[[int, int], Any]
+    farthest: Any  # an array; a tensor on a GPU
+
     def __init__(
         self, query: Features, gallery: Features, k1: int, k2: int, lambda_value: float, neighbours: NeighbourSearch
     ) -> None:
@@ -42,14 +47,18 @@ class KReciprocalScores(Scores):
         scores = self.cosines(start, stop)
         # minus lambda · (2 - 2 cos)² / farthest, minus (1 - lambda) · Jaccard distance, without a second matrix
         scores -= 1
-        np.square(scores, out=scores)
+        scores *= scores
         scores *= -4 * self.lambda_value / self.farthest[start:stop, None]
         scores -= 1 - self.lambda_value
-        for first in range(start, stop, BLOCK):
-            last = min(first + BLOCK, stop)
-            shared = shared_weight(self.query_encoding[first:last], self.gallery_columns)
+        for first in range(start, stop, self.block):
+            last = min(first + self.block, stop)
+            shared = self.shared(first, last)
             scores[first - start : last - start] += (1 - self.lambda_value) * (shared / (2 - shared))
         return scores
+
+    def shared(self, first: int, last: int) -> Any:
+        """Return the weights that these queries share with the gallery images, (last - first, G) float32."""
+        return shared_weight(self.query_encoding[first:last], self.gallery_columns)
 
 
 def k_reciprocal_encoding(features: Features, k1: int, k2: int, neighbours: NeighbourSearch) -> tuple[Any, Floats]:
