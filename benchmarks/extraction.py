@@ -74,7 +74,7 @@ def speed(embed, images, runs):
 def pause(images):
     """Stand in for a network that takes time but not this processor's."""
     time.sleep(PAUSE * len(images))
-    return torch.ones(len(images), 1)
+    return torch.ones(len(images), 1, device=images.device)
 
 
 def first_runs(networks, options, device):

@@ -26,5 +26,5 @@ def reranking_parser(text: str | None = "") -> Parser:
     """Return the parser of evaluate_rerank.py. text: see Parser."""
     parser = evaluation_parser(text, "also re-rank these features, written by test.py --multi", reranks=True)
     add_rerank_flags(parser)
-    parser.add_argument("--gpu_ids", default="-1", help="GPU for the neighbours; -1 for the CPU, without torch")
+    parser.add_argument("--gpu_ids", default="-1", help="GPU to re-rank on; -1 for the CPU, without torch")
     return parser
