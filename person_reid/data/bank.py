@@ -1,16 +1,15 @@
 """Decode a split once and keep it as one uint8 tensor (N, height, width, 3), the image bank.
 
 Person images are small, so a data set fits in memory or in one memory-mapped file. Batches are gathered from it by
-index; there are no loader workers to tune or to wait for. Pillow decodes and resizes without holding Python's global
-lock, so plain threads use every core.
+index; there are no loader workers to tune or to wait for.
 """
 
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -18,17 +17,15 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import UnidentifiedImageError
 from torch import Tensor
 
-from person_reid.basics import UserError, atomic_write, describe, first_line, in_order, remove_abandoned
+from person_reid.basics import atomic_write, describe, remove_abandoned
+from person_reid.data.decoding import Load, decode
 from person_reid.data.images import Pixels, load_image
-from person_reid.data.layout import some_of
 from person_reid.progress import progress
 
 log = logging.getLogger(__name__)
 DECODER_VERSION = 3  # part of the fingerprint: raise it when the pixels that load_image returns change
-AHEAD = 512  # images decoded ahead of use, at most; they are held in memory
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 
@@ -62,7 +59,8 @@ def open_bank(
         file = Path(cache) / f"{stem}_{fingerprint(paths)}.npy"
     bank = None if file is None else open_array(file, (len(paths), height, width, 3), np.uint8)
     if bank is None:
-        return DecodingBank(paths, lambda path: load_image(path, height, width), (height, width), file, description)
+        load = partial(load_image, height=height, width=width)
+        return DecodingBank(paths, load, (height, width), file, description)
     return torch.from_numpy(bank)
 
 
@@ -72,7 +70,7 @@ class DecodingBank:
     Length, batches and slices are available as soon as their images are decoded. Each iteration decodes all images
     again.
 
-    sources: N objects that load(source) turns into uint8 (height, width, 3), in threads.
+    sources, load: N objects that load(source) turns into uint8 (height, width, 3), see decode.
     size: (height, width).
     file: a cache file to write on the way, whole or not at all.
     description: what the images are, for messages and the progress bar.
@@ -81,7 +79,7 @@ class DecodingBank:
     def __init__(
         self,
         sources: Sequence[Any],
-        load: Callable[[Any], Pixels],
+        load: Load,
         size: tuple[int, int],
         file: Path | None = None,
         description: str = "images",
@@ -154,33 +152,6 @@ def open_array(file: Path, shape: tuple[int, ...], kind: type[Scalar]) -> npt.ND
     return array if array.shape == shape and array.dtype == kind else None
 
 
-def decode(sources: Sequence[Any], load: Callable[[Any], Pixels]) -> Generator[Pixels, None, None]:
-    """Yield load(source) for each source, in order, while threads already work on the next AHEAD sources.
-
-    After a failure nothing more is yielded, since work on the images would be lost; the remaining sources are still
-    tried, so that one UserError names all that fail.
-    """
-    wrong: list[str] = []
-
-    def attempt(source: Any) -> Pixels | str:
-        try:
-            return load(source)
-        except Exception as error:  # decoders fail in many ways, and every failure means the same here
-            return f"{source}: {_reason(error)}"
-
-    with ThreadPoolExecutor() as pool:
-        for found in in_order(pool, attempt, sources, AHEAD):
-            if isinstance(found, str):
-                wrong.append(found)
-            elif not wrong:
-                yield found
-    if wrong:
-        raise UserError(
-            f"{len(wrong)} of {len(sources)} images cannot be read. Replace or remove them, then run again:\n"
-            + some_of(wrong)
-        )
-
-
 def _written(images: Iterable[Pixels], file: Path, shape: tuple[int, ...]) -> Iterator[Pixels]:
     """Yield each image, then append it to a .npy file; the finished file replaces any stale ones.
 
@@ -194,12 +165,6 @@ def _written(images: Iterable[Pixels], file: Path, shape: tuple[int, ...]) -> It
             yield image
             out.write(image.data)
     _remove_stale(file)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "not an image"
-    return getattr(error, "strerror", None) or first_line(error)
 
 
 def _remove_stale(file: Path) -> None:

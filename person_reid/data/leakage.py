@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from person_reid.basics import UserError
-from person_reid.data.bank import decode
+from person_reid.data.decoding import decode
 from person_reid.data.images import Pixels, load_image
 from person_reid.data.layout import DISTRACTOR, JUNK, read_split, some_of
 from person_reid.data.readers import GALLERY, QUERY, TRAIN

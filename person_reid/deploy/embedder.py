@@ -13,6 +13,7 @@ features = embed.crops(frame, boxes, bgr=True)                    # people in a 
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -125,14 +126,17 @@ class Embedder:
         if not sources:
             return np.empty((0, self.dim), np.float32)
 
+        load_file = partial(load_image, height=self.size[0], width=self.size[1])
+
         def load(image: ImageLike) -> Pixels:
             if isinstance(image, str | Path):
-                return load_image(image, *self.size)
+                return load_file(image)
             if isinstance(image, np.ndarray):
                 image = Image.fromarray(np.ascontiguousarray(image[:, :, ::-1] if bgr else image))
             return fit_image(image, *self.size)
 
-        return self.features(DecodingBank(sources, load, self.size))
+        only_files = all(isinstance(source, str | Path) for source in sources)
+        return self.features(DecodingBank(sources, load_file if only_files else load, self.size))
 
     def crops(self, frame: Any, boxes: Any, bgr: bool = False) -> Features:
         """Return the features (N, D) float32 of the people in N boxes of a frame, as a detector gives them.

@@ -36,7 +36,7 @@ def photographs(tmp_path):
 
 
 def test_bank_keeps_the_order_with_and_without_a_cache(tmp_path, photographs, monkeypatch):
-    monkeypatch.setattr(bank_module, "AHEAD", 4)
+    monkeypatch.setattr("person_reid.data.decoding.AHEAD", 4)
     expected = np.stack([load_image(path, 32, 16) for path in photographs])
     in_memory = load_bank(photographs, 32, 16)
     assert in_memory.dtype == torch.uint8 and in_memory.shape == (6, 32, 16, 3)
@@ -168,9 +168,9 @@ def test_cache_finished_by_another_process_is_used_where_ours_failed(tmp_path, p
 def test_the_first_images_are_there_while_the_others_are_still_decoded(tmp_path, photographs, monkeypatch):
     expected, used = load_bank(photographs, 32, 16), threading.Event()
 
-    def load(path, *size):
+    def load(path, **size):
         assert path != photographs[-1] or used.wait(30)
-        return load_image(path, *size)
+        return load_image(path, **size)
 
     monkeypatch.setattr(bank_module, "load_image", load)
     batches = open_bank(photographs, 32, 16, tmp_path, "query").split(4)
@@ -181,20 +181,6 @@ def test_the_first_images_are_there_while_the_others_are_still_decoded(tmp_path,
     monkeypatch.setattr(bank_module, "load_image", None)
     opened = open_bank(photographs, 32, 16, tmp_path, "query")
     assert isinstance(opened, torch.Tensor) and torch.equal(opened, expected)
-
-
-def test_only_so_many_images_are_decoded_ahead(monkeypatch):
-    monkeypatch.setattr(bank_module, "AHEAD", 3)
-    begun = []
-
-    def load(number):
-        begun.append(number)
-        return number
-
-    images = bank_module.decode(range(20), load)
-    assert [next(images) for _ in range(5)] == [0, 1, 2, 3, 4]
-    assert len(begun) <= 5 + 3
-    images.close()
 
 
 def test_a_pass_that_is_left_leaves_no_file(tmp_path, photographs):
@@ -250,10 +236,10 @@ def test_whatever_a_decoder_fails_with_is_named(photographs, monkeypatch):
         zip(photographs, [MemoryError(), Image.DecompressionBombError("bomb"), AssertionError], strict=False)
     )
 
-    def load(path, *size):
+    def load(path, **size):
         if path in failures:
             raise failures[path]
-        return load_image(path, *size)
+        return load_image(path, **size)
 
     monkeypatch.setattr(bank_module, "load_image", load)
     with pytest.raises(UserError, match="(?s)3 of 6 images.*MemoryError.*bomb.*AssertionError"):
@@ -266,8 +252,9 @@ def test_killed_while_writing(tmp_path, photographs):
 import sys, time
 from pathlib import Path
 import person_reid.data.bank as bank
-load, bank.AHEAD = bank.load_image, 2
-bank.load_image = lambda *arguments: time.sleep(0.2) or load(*arguments)
+import person_reid.data.decoding as decoding
+load, decoding.AHEAD = bank.load_image, 2
+bank.load_image = lambda path, **size: time.sleep(0.2) or load(path, **size)
 bank.load_bank({[str(path) for path in photographs]!r} * 50, 32, 16, Path({str(tmp_path)!r}) / ".cache", "query")
 """
     process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT)

@@ -1,0 +1,64 @@
+# PYTHON_ARGCOMPLETE_OK
+"""Compare the ways to decode and resize image files: one after the other, in threads, and in other processes.
+
+    python benchmarks/decoding.py --data_dir ../Market/pytorch
+    python benchmarks/decoding.py --data_dir ../Market/pytorch --images 20000 --height 384 --width 192
+
+Prints rows of a Markdown table: images per second, the start of processes included, and how much processor time
+this process spends on an image, which bounds what all others can do for it.
+"""
+
+import statistics
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from unittest.mock import patch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.measure import machine
+from person_reid.cli.main import run_script
+from person_reid.cli.parser import Parser
+from person_reid.data import decoding
+from person_reid.data.images import load_image
+from person_reid.data.layout import read_split
+
+
+def main(argv=None):
+    parser = Parser(__doc__)
+    parser.add_argument("--data_dir", default="../Market/pytorch", help="the folder that prepare.py laid out")
+    parser.add_argument("--split", default="train_all", help="the images to decode")
+    parser.add_argument("--images", type=int, default=5000, help="how many of them")
+    parser.add_argument("--height", type=int, default=256, help="height of the decoded images")
+    parser.add_argument("--width", type=int, default=128, help="width of the decoded images")
+    parser.add_argument("--runs", type=int, default=3, help="the median is printed")
+    options = parser.parse_args(argv)
+    paths = read_split(options.data_dir, options.split).paths[: options.images]
+    load = partial(load_image, height=options.height, width=options.width)
+    cores = decoding.available_cores()
+    ways = {
+        "one after the other": lambda: map(load, paths),
+        f"{min(cores + 1, decoding.MOST_THREADS)} threads": lambda: decoding.decode(paths, lambda path: load(path)),
+        f"{min(cores, decoding.MOST_PROCESSES)} processes": lambda: decoding.decode(paths, load),
+    }
+    print(f"{machine()}; {len(paths)} images at {options.height}×{options.width}\n")
+    print("| | images/s | times | own time of an image |\n| --- | --- | --- | --- |")
+    first = None
+    with patch.multiple(decoding, MANY_CORES=1, MANY_IMAGES=0):  # the last way takes processes on a few cores, too
+        for name, way in ways.items():
+            seconds, own = map(statistics.median, zip(*(timed(way) for _ in range(options.runs)), strict=True))
+            first = first or seconds
+            print(f"| {name} | {len(paths) / seconds:.0f} | {first / seconds:.2f} | {1e3 * own / len(paths):.2f} ms |")
+
+
+def timed(way):
+    """Return the seconds in which the images of way() were decoded, and those of this process's cores."""
+    began, own = time.perf_counter(), time.process_time()
+    for _ in way():
+        pass
+    return time.perf_counter() - began, time.process_time() - own
+
+
+if __name__ == "__main__":
+    run_script(main)

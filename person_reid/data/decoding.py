@@ -1,0 +1,163 @@
+"""Decode images on every core: in threads, and with many cores in other processes.
+
+Pillow decodes and resizes without Python's global lock, but gives it up and takes it back a dozen times an image. Among
+many threads, that takes longer than the decoding itself. This module imports neither torch nor anything that does.
+"""
+
+import logging
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import partial
+from itertools import chain
+from queue import SimpleQueue
+from typing import Any
+
+from PIL import UnidentifiedImageError
+
+from person_reid.basics import UserError, first_line, importable, in_order
+from person_reid.data.images import Pixels, refuse_large_images
+from person_reid.data.layout import some_of
+
+AHEAD = 512  # images decoded ahead of use, at most; they are held in memory
+BATCH = 16  # images that a thread or a process decodes at a time, at most
+MANY_CORES, MANY_IMAGES = 4, 1000  # from here on, processes are worth the 0.1 s that they take to start
+MOST_THREADS, MOST_PROCESSES = 4, 8  # this process cannot read the images of more than eight others
+Load = Callable[[Any], Pixels]
+log = logging.getLogger(__name__)
+
+
+def decode(sources: Sequence[Any], load: Load) -> Generator[Pixels, None, None]:
+    """Yield load(source) for each source, in order, while others work on the next AHEAD sources.
+
+    load: called in threads; a functools.partial of a module's function may also be called in other processes.
+
+    After a failure nothing more is yielded, since work on the images would be lost; the remaining sources are still
+    tried, so that one UserError names all that fail.
+    """
+    wrong: list[str] = []
+    with _workers(load, len(sources)) as (pool, attempt_all, count):
+        size = max(1, min(BATCH, AHEAD // count, len(sources) // count))
+        batches = (sources[start : start + size] for start in range(0, len(sources), size))
+        for found in chain.from_iterable(in_order(pool, attempt_all, batches, AHEAD // size)):
+            if isinstance(found, str):
+                wrong.append(found)
+            elif not wrong:
+                yield found
+    if wrong:
+        raise UserError(
+            f"{len(wrong)} of {len(sources)} images cannot be read. Replace or remove them, then run again:\n"
+            + some_of(wrong)
+        )
+
+
+@contextmanager
+def _workers(load: Load, count: int) -> Iterator[tuple[Executor, Callable[[Sequence[Any]], list[Pixels | str]], int]]:
+    """Yield a pool, the function that decodes a batch there, and how many batches the pool decodes at once."""
+    cores, decoders = available_cores(), []
+    if cores >= MANY_CORES and count >= MANY_IMAGES and isinstance(load, partial):
+        with suppress(OSError):  # no more processes may be started
+            for _ in range(min(cores, MOST_PROCESSES)):
+                decoders.append(_Decoder(load))
+    if not decoders:
+        threads = min(cores + 1, MOST_THREADS)
+        with ThreadPoolExecutor(threads) as pool:
+            yield pool, lambda sources: [_attempt(load, source) for source in sources], threads
+        return
+    idle: SimpleQueue[_Decoder] = SimpleQueue()
+    for decoder in decoders:
+        idle.put(decoder)
+
+    def attempt_all(sources: Sequence[Any]) -> list[Pixels | str]:
+        decoder = idle.get()
+        try:
+            return decoder(sources)
+        finally:
+            idle.put(decoder)
+
+    try:
+        with ThreadPoolExecutor(len(decoders)) as pool:
+            yield pool, attempt_all, len(decoders)
+    finally:
+        for decoder in decoders:
+            decoder.stop()
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _attempt(load: Load, source: Any) -> Pixels | str:
+    """Return load(source), or why that fails."""
+    try:
+        return load(source)
+    except Exception as error:  # decoders fail in many ways, and every failure means the same here
+        return f"{source}: {_reason(error)}"
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image"
+    return getattr(error, "strerror", None) or first_line(error)
+
+
+class _Decoder:
+    """A process that calls `load`, and needs no guard around the main program, as those of multiprocessing do.
+
+    It ends with this process, however that ends, and a Ctrl-C in the terminal does not reach it.
+    """
+
+    def __init__(self, load: Load) -> None:
+        self.load = load
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", f"from {__name__} import serve; serve()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | importable() | {"OPENBLAS_NUM_THREADS": "1"},
+            start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same on Windows
+        )
+        assert self.process.stdin and self.process.stdout, "both are pipes"
+        self.requests, self.answers = self.process.stdin, self.process.stdout
+
+    def __call__(self, sources: Sequence[Any]) -> list[Pixels | str]:
+        """Return load(source) of each, or why that fails. What the other process cannot do is tried in this one."""
+        found: list[Pixels | None] = [None] * len(sources)
+        with suppress(OSError, EOFError, pickle.UnpicklingError):  # it could not start, or was killed
+            pickle.dump((self.load, sources), self.requests)
+            self.requests.flush()
+            found = pickle.load(self.answers)
+        return [
+            _attempt(self.load, source) if pixels is None else pixels
+            for source, pixels in zip(sources, found, strict=True)
+        ]
+
+    def stop(self) -> None:
+        """End the process."""
+        self.process.kill()
+        with suppress(OSError):  # what it did not read any more
+            self.requests.close()
+        self.answers.close()
+        self.process.wait()
+
+
+def serve() -> None:
+    """Read a function and sources from standard input; write what the function makes of each; and so on.
+
+    None stands for a source that the other process has to try itself: one that failed, or a large image, of which
+    only one is decoded at a time.
+    """
+    refuse_large_images()
+    with suppress(OSError, EOFError):  # the other process has ended
+        while True:
+            load, sources = pickle.load(sys.stdin.buffer)
+            found = [_attempt(load, source) for source in sources]
+            pickle.dump([None if isinstance(each, str) else each for each in found], sys.stdout.buffer)
+            sys.stdout.buffer.flush()
