@@ -1,8 +1,8 @@
-"""Rank@k, mAP and mINP as Market-1501's own evaluation code computes them, without sorting the gallery.
+"""Rank@k, mAP and mINP as Market-1501's own evaluation code computes them.
 
-The rank of a match is the number of valid gallery images ahead of it, which takes one comparison of a row of scores
-with one number. Junk (label -1, or the query's identity in the query's camera) is neither right nor wrong. Equal
-scores are ordered by gallery index. A query without a match counts as 0, and means are over all queries.
+The rank of a match is the number of valid gallery images ahead of it: its place among the sorted scores. Junk (label
+-1, or the query's identity in the query's camera) is neither right nor wrong. Equal scores are ordered by gallery
+index. A query without a match counts as 0, and means are over all queries.
 
     query, gallery = load_result("pytorch_result.mat")
     print(evaluate(query, gallery).line())
@@ -10,6 +10,7 @@ scores are ordered by gallery index. A query without a match counts as 0, and me
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -207,12 +208,21 @@ def rank_matches(
 
 
 def count_ahead(scores: Floats, rows: Integers, columns: Integers) -> Integers:
-    """Count, for each (row, column) of `scores`, the entries of the row that are higher, or equal and further left."""
-    counts = np.empty(len(rows), np.int64)
-    for i, (row, column) in enumerate(zip(rows.tolist(), columns.tolist(), strict=True)):
-        line = scores[row]
-        score = line[column]
-        counts[i] = np.count_nonzero(line[:column] >= score) + np.count_nonzero(line[column:] > score)
+    """Count, for each (row, column) of `scores`, the entries of the row that are higher, or equal and further left.
+
+    rows: ascending.
+    """
+    own, counts = scores[rows, columns], np.empty(len(rows), np.int64)
+    starts = np.searchsorted(rows, np.arange(len(scores) + 1)).tolist()
+    for row, (start, stop) in enumerate(itertools.pairwise(starts)):
+        if start == stop:
+            continue
+        line, matches = scores[row], own[start:stop]
+        near = np.sort(line[line >= matches.min()])
+        last = near.searchsorted(matches, "right")
+        counts[start:stop] = len(near) - last
+        for match in start + np.flatnonzero(last - near.searchsorted(matches) > 1):  # other images score the same
+            counts[match] += np.count_nonzero(line[: columns[match]] == own[match])
     return counts
 
 
