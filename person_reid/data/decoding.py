@@ -27,6 +27,8 @@ AHEAD = 512  # images decoded ahead of use, at most; they are held in memory
 BATCH = 16  # images that a thread or a process decodes at a time, at most
 MANY_CORES, MANY_IMAGES = 4, 1000  # from here on, processes are worth the 0.1 s that they take to start
 MOST_THREADS, MOST_PROCESSES = 4, 8  # this process cannot read the images of more than eight others
+# without the working folder, in which a file may have the name of a module
+SERVE = f"import sys; sys.path = [*filter(None, sys.path)]; from {__name__} import serve; serve()"
 Load = Callable[[Any], Pixels]
 log = logging.getLogger(__name__)
 
@@ -117,7 +119,7 @@ class _Decoder:
     def __init__(self, load: Load) -> None:
         self.load = load
         self.process = subprocess.Popen(
-            [sys.executable, "-c", f"from {__name__} import serve; serve()"],
+            [sys.executable, "-c", SERVE],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ | importable() | {"OPENBLAS_NUM_THREADS": "1"},

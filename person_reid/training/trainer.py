@@ -96,6 +96,8 @@ class Trainer:
         self.totals = torch.zeros(3, device=self.device)  # of that epoch: Σ loss, Σ wrong, images
         self.spent = 0.0  # seconds on that epoch, before a stop
         if not self._fuse() and spec.compile:
+            if self.device.type == "cuda" and spec.compile == "default":
+                log.info("--compile: on a GPU, --compile reduce-overhead gains far more; it also records the steps.")
             replace_pools(self.network)
             self.module.compile(mode=spec.compile, dynamic=False)
 

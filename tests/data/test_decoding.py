@@ -125,6 +125,14 @@ def test_a_large_image_is_decoded_in_this_process(photographs, way, monkeypatch)
     assert here == [photographs[7]]
 
 
+@pytest.mark.parametrize("way", ["processes"], indirect=True)
+def test_a_file_in_the_working_folder_is_not_taken_for_a_module(photographs, way, here, monkeypatch, capfd):
+    (here / "pickle.py").write_text("raise RuntimeError")
+    monkeypatch.setattr(decoding, "_attempt", None)  # here, and not in the other processes
+    assert len(list(decode(photographs, LOAD))) == 40
+    assert not capfd.readouterr().err
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_the_processes_end_with_the_program(photographs, kill):
