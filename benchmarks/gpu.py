@@ -27,7 +27,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import augmentation, losses
+from benchmarks import augmentation, losses, threads
 from benchmarks import decoding as decoding_benchmark
 from benchmarks import extraction as extraction_benchmark
 from benchmarks.measure import ROOT, SIZES, best, best_and_result, machine, make_result
@@ -238,9 +238,17 @@ def decoding(options, device):
     extraction_benchmark.main([*images, *files, "--gpu_ids", options.gpu_ids])
 
 
+def cores(options, device):
+    """Print the milliseconds of evaluation and re-ranking on the machine's processor, by the number of threads."""
+    if options.dry_run:
+        make_result("made.mat", 40, 200)
+    threads.main(["--result", "made.mat", "--runs", "1", "--threads", "2"] if options.dry_run else [])
+
+
 PARTS = {
     "tests": device_tests, "training": training, "epochs": epochs, "extraction": extraction, "ranking": ranking,
     "augmentation": augmentations, "decoding": decoding, "losses": loss_functions, "compiled": compiled,
+    "cores": cores,
 }  # fmt: skip
 
 
