@@ -8,7 +8,7 @@ import numpy as np
 
 from person_reid.retrieval.k_reciprocal import KReciprocalScores
 from person_reid.retrieval.neighbours import NeighbourSearch
-from person_reid.retrieval.similarity import CosineScores, Features
+from person_reid.retrieval.similarity import CHUNK_BYTES, CosineScores, Features
 
 if TYPE_CHECKING:  # evaluate.py starts without torch
     import torch
@@ -17,8 +17,6 @@ if TYPE_CHECKING:  # evaluate.py starts without torch
 class KReciprocalScoresOnGPU(KReciprocalScores):
     """KReciprocalScores on `device`, with the same arguments; its scores are tensors."""
 
-    block = 512
-
     def __init__(
         self, query: Features, gallery: Features, k1: int, k2: int, lambda_value: float, neighbours: NeighbourSearch,
         device: torch.device | str = "cpu",
@@ -26,6 +24,7 @@ class KReciprocalScoresOnGPU(KReciprocalScores):
         import torch
 
         super().__init__(query, gallery, k1, k2, lambda_value, neighbours)
+        self.block = max(1, CHUNK_BYTES // (8 * len(gallery)))  # the sums in float64 are one chunk more
         cosines = CosineScores(query, gallery, torch.device(device))
         self.cosines = lambda start, stop: torch.as_tensor(cosines(start, stop), device=device)
         self.farthest = torch.from_numpy(self.farthest).to(device)
