@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from person_reid.basics import (
     UserError,
@@ -26,7 +27,7 @@ from person_reid.basics import (
     with_ending,
     write_text,
 )
-from person_reid.cli.main import run_script
+from person_reid.cli.main import LESS_MEMORY, run_script
 from tests.support import ROOT
 
 
@@ -108,6 +109,12 @@ def test_two_may_write_one_file_at_once(tmp_path):
         (OSError(errno.ENOSPC, "No space left on device", "a.mat"), 1, "error: a.mat: No space left on device\n"),
         (FileNotFoundError("a.pth: no such file."), 1, "error: a.pth: no such file.\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
+        (MemoryError(), 1, f"error: MemoryError. {LESS_MEMORY}\n"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB. GPU 0 has\nmore"),
+            1,
+            f"error: CUDA out of memory. Tried to allocate 2 GiB. {LESS_MEMORY}\n",
+        ),
     ],
 )
 def test_a_mistake_of_the_users_ends_in_one_line(error, status, message, capsys):
@@ -119,9 +126,17 @@ def test_a_mistake_of_the_users_ends_in_one_line(error, status, message, capsys)
     assert exit.value.code == status and capsys.readouterr().err == message
 
 
-def test_a_mistake_of_ours_keeps_its_traceback():
-    with pytest.raises(ZeroDivisionError):
-        run_script(lambda: 1 / 0)
+def test_a_processor_without_memory_ends_a_script_in_one_line(capsys):
+    with pytest.raises(SystemExit, match="1"):
+        run_script(lambda: torch.empty(2**50))
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and "allocate" in message and "--batchsize" in message
+
+
+@pytest.mark.parametrize("mistake", [lambda: 1 / 0, lambda: torch.ones(2) @ torch.ones(3)])
+def test_a_mistake_of_ours_keeps_its_traceback(mistake):
+    with pytest.raises((ZeroDivisionError, RuntimeError)):
+        run_script(mistake)
 
 
 def test_the_nearest_name_is_suggested_and_a_far_one_is_not():

@@ -10,8 +10,13 @@ import os
 import sys
 from collections.abc import Callable
 
-from person_reid.basics import UserError, describe, did_you_mean, printable
+from person_reid.basics import UserError, describe, did_you_mean, first_line, printable
 
+NO_MEMORY = ("out of memory", "can't allocate memory")  # in PyTorch's messages of an accelerator and of a processor
+LESS_MEMORY = (
+    "A network needs less memory with a smaller --batchsize or smaller images (--height, --width), in training also "
+    "with --bf16; re-ranking with a smaller --memory_gb."
+)
 COMMANDS = {
     "prepare": "lay out a data set, or draw one",
     "train": "train a network",
@@ -69,7 +74,8 @@ def usage() -> str:
 def run_script(main: Callable[[], object]) -> None:
     """Call `main()` as a script: an error the user can fix ends in one line and status 1, an interruption in 130.
 
-    A UserError or an OSError (no such file, disk full) prints no traceback. Any other exception is a bug and keeps it.
+    A UserError, an OSError (no such file, disk full), or too little memory prints no traceback. Any other exception is
+    a bug and keeps it.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -84,6 +90,13 @@ def run_script(main: Callable[[], object]) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         print(printable(f"error: {describe(error)}"), file=sys.stderr)
+        sys.exit(1)
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)):
+            raise
+        said = first_line(error, 1000).rstrip(".").rpartition("DefaultCPUAllocator: ")[2]
+        said = ". ".join(said.split(". ")[:2])  # of a GPU's long paragraph
+        print(f"error: {said}. {LESS_MEMORY}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         if "LOCAL_RANK" not in os.environ:  # else the process that started several says so
