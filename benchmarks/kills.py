@@ -93,7 +93,7 @@ def kill_layouts(room, kills):
 
 def kill_additions(room, kills):
     """Kill additions to an index, four images in a transaction."""
-    build.CHUNK = 4
+    build.CHUNK = build.LARGEST_CHUNK = 4
     crops = sorted((room / "people").rglob("*.png"))
 
     def add(file):

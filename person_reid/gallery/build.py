@@ -8,6 +8,7 @@ answers = index.search(embedder(["someone.jpg"]), k=10)
 """
 
 import logging
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ from person_reid.retrieval.thresholds import accepts
 
 log = logging.getLogger(__name__)
 MOVABLE = ("name", "weights", "engine")  # flags that say where a network is; whether it is the same, its features tell
-CHUNK = 512  # images added in one transaction
+CHUNK, LARGEST_CHUNK = 512, 8192  # images added in one transaction: at first, and at most
+PAUSE = 5  # seconds; as long as a chunk takes less, the next one is twice as large
 
 
 def check_network(index: Gallery, embedder: Embedder, flags: dict[str, Any]) -> None:
@@ -69,16 +71,20 @@ def add_images(
 ) -> int:
     """Add the images that are new to the index or have changed, and what is known of them. Returns their number.
 
-    Each chunk of CHUNK images is on the disk before the next begins. Raises UserError naming all images of a chunk that
-    cannot be read; earlier chunks stay.
+    A chunk of images is on the disk before the next begins: CHUNK images, and more on a fast machine. Raises UserError
+    naming all images of a chunk that cannot be read; earlier chunks stay.
     """
     missing = index.missing(paths)
+    done, size = 0, CHUNK
     with progress(total=len(missing), desc="indexing", unit=" images") as bar:
-        for start in range(0, len(missing), CHUNK):
-            chunk = missing[start : start + CHUNK]
+        while chunk := missing[done : done + size]:
+            began = time.monotonic()
             states = list(map(state_of, chunk))  # now: a file that changes while it is read is missing the next time
             index.add(chunk, embedder(chunk), abouts, states)
             bar.update(len(chunk))
+            done += len(chunk)
+            if time.monotonic() - began < PAUSE:
+                size = min(2 * size, LARGEST_CHUNK)
     return len(missing)
 
 

@@ -177,6 +177,21 @@ def test_what_was_added_before_a_broken_image_stays(indexed, capsys, monkeypatch
     assert said(capsys, *query).count("/second/") == 2  # and what is known of it
 
 
+@pytest.mark.parametrize(("pause", "sizes"), [(0, [1, 2, 2, 2, 2]), (60, [1, 2, 4, 2])])
+def test_chunks_grow_as_long_as_they_take_little_time(folder, capsys, monkeypatch, pause, sizes):
+    monkeypatch.setattr(indexing, "CHUNK", 2)
+    monkeypatch.setattr(indexing, "PAUSE", pause)
+    embed, found = indexing.Embedder.__call__, []
+
+    def noting(self, images):
+        found.append(len(images))
+        return embed(self, images)
+
+    monkeypatch.setattr(indexing.Embedder, "__call__", noting)
+    said(capsys, "index", "first", *NETWORK)
+    assert found == sizes  # the first is the probe of the network
+
+
 def test_an_image_that_changes_while_it_is_embedded_is_read_again(indexed, capsys, monkeypatch):
     embed = indexing.Embedder.__call__
 
