@@ -9,6 +9,7 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -30,6 +31,7 @@ MOST_THREADS, MOST_PROCESSES = 4, 8  # this process cannot read the images of mo
 # without the working folder, in which a file may have the name of a module
 SERVE = f"import sys; sys.path = [*filter(None, sys.path)]; from {__name__} import serve; serve()"
 Load = Callable[[Any], Pixels]
+AttemptAll = Callable[[Sequence[Any]], list[Pixels | str]]
 log = logging.getLogger(__name__)
 
 
@@ -58,35 +60,46 @@ def decode(sources: Sequence[Any], load: Load) -> Generator[Pixels, None, None]:
 
 
 @contextmanager
-def _workers(load: Load, count: int) -> Iterator[tuple[Executor, Callable[[Sequence[Any]], list[Pixels | str]], int]]:
+def _workers(load: Load, count: int) -> Iterator[tuple[Executor, AttemptAll, int]]:
     """Yield a pool, the function that decodes a batch there, and how many batches the pool decodes at once."""
-    cores, decoders = available_cores(), []
-    if cores >= MANY_CORES and count >= MANY_IMAGES and isinstance(load, partial):
-        with suppress(OSError):  # no more processes may be started
-            for _ in range(min(cores, MOST_PROCESSES)):
-                decoders.append(_Decoder(load))
-    if not decoders:
-        threads = min(cores + 1, MOST_THREADS)
-        with ThreadPoolExecutor(threads) as pool:
-            yield pool, lambda sources: [_attempt(load, source) for source in sources], threads
-        return
-    idle: SimpleQueue[_Decoder] = SimpleQueue()
-    for decoder in decoders:
-        idle.put(decoder)
+    cores = available_cores()
+    many = cores >= MANY_CORES and count >= MANY_IMAGES and isinstance(load, partial)
+    decoders = _start_decoders(load, min(cores, MOST_PROCESSES)) if many else []
+    workers: Sequence[AttemptAll] = decoders or [partial(_attempt_all, load)] * min(cores + 1, MOST_THREADS)
+    idle: SimpleQueue[AttemptAll] = SimpleQueue()
+    for worker in workers:
+        idle.put(worker)
 
     def attempt_all(sources: Sequence[Any]) -> list[Pixels | str]:
-        decoder = idle.get()
+        worker = idle.get()
         try:
-            return decoder(sources)
+            return worker(sources)
         finally:
-            idle.put(decoder)
+            idle.put(worker)
 
     try:
-        with ThreadPoolExecutor(len(decoders)) as pool:
-            yield pool, attempt_all, len(decoders)
+        with ThreadPoolExecutor(len(workers)) as pool:
+            yield pool, attempt_all, len(workers)
     finally:
         for decoder in decoders:
             decoder.stop()
+        if failed := [decoder.failure for decoder in decoders if decoder.failure]:
+            problem = "%d of %d processes that decode images failed (%s); this one did their work."
+            log.warning(problem, len(failed), len(decoders), failed[0])
+
+
+def _start_decoders(load: Load, number: int) -> "list[_Decoder]":
+    """Return so many processes, or none if the system does not allow all of them and the open files they need."""
+    decoders: list[_Decoder] = []
+    if getattr(sys, "frozen", False) or not sys.executable:  # a packed program would start itself again and again
+        return decoders
+    try:
+        for _ in range(number):
+            decoders.append(_Decoder(load))
+    except OSError:
+        while decoders:
+            decoders.pop().stop()
+    return decoders
 
 
 def available_cores() -> int:
@@ -104,6 +117,10 @@ def _attempt(load: Load, source: Any) -> Pixels | str:
         return f"{source}: {_reason(error)}"
 
 
+def _attempt_all(load: Load, sources: Sequence[Any]) -> list[Pixels | str]:
+    return [_attempt(load, source) for source in sources]
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "not an image"
@@ -113,15 +130,17 @@ def _reason(error: Exception) -> str:
 class _Decoder:
     """A process that calls `load`, and needs no guard around the main program, as those of multiprocessing do.
 
-    It ends with this process, however that ends, and a Ctrl-C in the terminal does not reach it.
+    It ends with this process, however that ends, and a Ctrl-C in the terminal does not reach it. It says nothing,
+    because whatever it cannot do is done again in this process.
     """
 
     def __init__(self, load: Load) -> None:
-        self.load = load
+        self.load, self.failure = load, ""
         self.process = subprocess.Popen(
             [sys.executable, "-c", SERVE],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
             env=os.environ | importable() | {"OPENBLAS_NUM_THREADS": "1"},
             start_new_session=True,
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same on Windows
@@ -132,10 +151,15 @@ class _Decoder:
     def __call__(self, sources: Sequence[Any]) -> list[Pixels | str]:
         """Return load(source) of each, or why that fails. What the other process cannot do is tried in this one."""
         found: list[Pixels | None] = [None] * len(sources)
-        with suppress(OSError, EOFError, pickle.UnpicklingError):  # it could not start, or was killed
-            pickle.dump((self.load, sources), self.requests)
-            self.requests.flush()
-            found = pickle.load(self.answers)
+        if not self.failure:  # after which it might still answer what it was asked before
+            try:
+                pickle.dump((self.load, sources), self.requests)
+                self.requests.flush()
+                found = pickle.load(self.answers)
+            except (OSError, EOFError):  # it could not start, was killed, or does not know the class of a source
+                self.failure = "ended early"
+            except Exception as error:  # the sources cannot be sent
+                self.failure = first_line(error)
         return [
             _attempt(self.load, source) if pixels is None else pixels
             for source, pixels in zip(sources, found, strict=True)
@@ -153,13 +177,14 @@ class _Decoder:
 def serve() -> None:
     """Read a function and sources from standard input; write what the function makes of each; and so on.
 
-    None stands for a source that the other process has to try itself: one that failed, or a large image, of which
-    only one is decoded at a time.
+    None stands for a source that the other process has to try itself: one that failed, one of which Pillow warns, since
+    the filters of that process decide what a warning does, or a large image, of which only one is decoded at a time.
     """
     refuse_large_images()
+    warnings.filterwarnings("error", append=True)  # those that Python shows
     with suppress(OSError, EOFError):  # the other process has ended
         while True:
             load, sources = pickle.load(sys.stdin.buffer)
-            found = [_attempt(load, source) for source in sources]
-            pickle.dump([None if isinstance(each, str) else each for each in found], sys.stdout.buffer)
+            found = [None if isinstance(each, str) else each for each in _attempt_all(load, sources)]
+            pickle.dump(found, sys.stdout.buffer)
             sys.stdout.buffer.flush()

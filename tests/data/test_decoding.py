@@ -1,12 +1,15 @@
 """person_reid/data/decoding.py: the same images and messages from threads and from other processes."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -131,6 +134,77 @@ def test_a_file_in_the_working_folder_is_not_taken_for_a_module(photographs, way
     monkeypatch.setattr(decoding, "_attempt", None)  # here, and not in the other processes
     assert len(list(decode(photographs, LOAD))) == 40
     assert not capfd.readouterr().err
+
+
+@pytest.mark.parametrize("way", ["processes"], indirect=True)
+def test_paths_that_cannot_be_sent_are_read_here(photographs, way, caplog, capfd):
+    class Text(str):
+        pass
+
+    expected = [LOAD(path) for path in photographs]
+    assert np.array_equal(list(decode([Text(path) for path in photographs], LOAD)), expected)
+    assert "4 of 4 processes that decode images failed (Can't" in caplog.text
+    Text.__qualname__ = "Text"
+    Text.__module__ = "sys"  # of this process
+    with patch.object(sys, "Text", Text, create=True):
+        assert np.array_equal(list(decode([Text(path) for path in photographs], LOAD)), expected)
+    assert "4 of 4 processes that decode images failed (ended early)" in caplog.text
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("way", ["processes"], indirect=True)
+def test_what_else_a_process_writes_is_not_taken_for_an_image(photographs, way, tmp_path, monkeypatch):
+    """A late answer would be taken for that to the next question."""
+    (tmp_path / "sitecustomize.py").write_text("print('K', end='', flush=True)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    assert np.array_equal(list(decode(photographs * 20, LOAD)), [LOAD(path) for path in photographs] * 20)
+
+
+def test_a_warning_is_shown_once(photographs, way, capfd):
+    for path in photographs:
+        cut_exif(path)
+    with pytest.warns(UserWarning, match="Tag data larger than file") as shown:
+        assert len(list(decode(photographs, LOAD))) == 40
+    assert shown and not capfd.readouterr().err
+
+
+def test_a_warning_that_is_an_error_is_one(photographs, way):
+    cut_exif(photographs[3])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserError, match=r"(?s)1 of 40 images.*3\.png: Tag data larger than file"):
+            list(decode(photographs, LOAD))
+
+
+def cut_exif(path):
+    """Write an image whose EXIF data promises 255 characters that are not there."""
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x0f\x01\x02\0\xff\0\0\0\xff\0\0\0\0\0\0\0"
+    Image.new("RGB", (20, 40)).save(path, "JPEG", exif=exif)
+
+
+@pytest.mark.parametrize("way", ["processes"], indirect=True)
+def test_threads_decode_where_not_all_processes_may_be_started(photographs, way, started, monkeypatch):
+    class Limited(subprocess.Popen):
+        def __init__(self, *arguments, **named):
+            if len(started) == 3:
+                raise OSError(errno.EMFILE, "Too many open files")
+            super().__init__(*arguments, **named)
+
+    monkeypatch.setattr(subprocess, "Popen", Limited)
+    images = decode(photographs, LOAD)
+    assert np.array_equal(next(images), LOAD(photographs[0]))
+    assert len(started) == 3 and all(process.poll() is not None for process in started)
+    assert len(list(images)) == 39
+
+
+@pytest.mark.parametrize("way", ["processes"], indirect=True)
+def test_a_packed_program_does_not_start_itself(photographs, way, started, monkeypatch):
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    assert len(list(decode(photographs, LOAD))) == 40
+    monkeypatch.delattr(sys, "frozen")
+    monkeypatch.setattr(sys, "executable", None)
+    assert len(list(decode(photographs, LOAD))) == 40
+    assert not started
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
