@@ -196,8 +196,8 @@ def rank_matches(
                 "re-ranking gave them because a setting is too large or opposite features cancel out."
             )
         bad, good = (slice(*np.searchsorted(pairs[0], (start, stop))) for pairs in (junk, matches))
-        chunk[:, always_junk] = -np.inf
-        chunk[junk[0][bad] - start, junk[1][bad]] = -np.inf
+        chunk[:, always_junk] = np.nan  # neither higher than a match nor equal, even if that has -infinity
+        chunk[junk[0][bad] - start, junk[1][bad]] = np.nan
         count = count_ahead if isinstance(chunk, np.ndarray) else count_ahead_torch
         ranks[good] = count(chunk, matches[0][good] - start, matches[1][good])
 
@@ -210,6 +210,7 @@ def rank_matches(
 def count_ahead(scores: Floats, rows: Integers, columns: Integers) -> Integers:
     """Count, for each (row, column) of `scores`, the entries of the row that are higher, or equal and further left.
 
+    scores: no entry counts that is NaN.
     rows: ascending.
     """
     own, counts = scores[rows, columns], np.empty(len(rows), np.int64)

@@ -125,6 +125,16 @@ def test_equal_scores_are_ordered_by_gallery_index(labels, rank):
     assert one_query([5, 5, 5], labels, [2, 2, 2]).first_match.tolist() == [rank]
 
 
+@pytest.mark.parametrize("convert", [np.array, torch.tensor])
+def test_junk_is_not_ahead_of_a_match_that_scores_minus_infinity(convert):
+    query = image_set(np.ones((2, 1)), [1, 1], [1, 1])
+    gallery = image_set(np.ones((4, 1)), [1, -1, 1, 2], [1, 2, 2, 2])  # own camera, label -1, the match, another person
+    ruled_out = -np.inf
+    scores = np.array([[ruled_out, ruled_out, ruled_out, 0.5], [0.5, 0.5, ruled_out, ruled_out]], np.float32)
+    found = evaluate(query, gallery, scores=lambda start, stop: convert(scores[start:stop]))
+    assert found.first_match.tolist() == [1, 0]
+
+
 def test_a_query_without_match_counts_zero():
     query = image_set(np.eye(2), [1, 7], [1, 1])
     metrics = evaluate(query, image_set(np.eye(2), [1, 2], [2, 2]))
