@@ -3,9 +3,11 @@
 
     python benchmarks/decoding.py --data_dir ../Market/pytorch
     python benchmarks/decoding.py --data_dir ../Market/pytorch --images 20000 --height 384 --width 192
+    python benchmarks/decoding.py --data_dir ../Market/pytorch --images 1000 --wait 5
 
 Prints rows of a Markdown table: images per second, the start of processes included, and how much processor time
-this process spends on an image, which bounds what all others can do for it.
+this process spends on an image, which bounds what all others can do for it. --wait stands for a slow disk or a drive
+in a network.
 """
 
 import statistics
@@ -32,17 +34,19 @@ def main(argv=None):
     parser.add_argument("--images", type=int, default=5000, help="how many of them")
     parser.add_argument("--height", type=int, default=256, help="height of the decoded images")
     parser.add_argument("--width", type=int, default=128, help="width of the decoded images")
+    parser.add_argument("--wait", type=float, default=0, help="milliseconds that every file takes to arrive")
     parser.add_argument("--runs", type=int, default=3, help="the median is printed")
     options = parser.parse_args(argv)
     paths = read_split(options.data_dir, options.split).paths[: options.images]
-    load = partial(load_image, height=options.height, width=options.width)
-    cores = decoding.available_cores()
+    load = partial(load_late, wait=options.wait, height=options.height, width=options.width)
     ways = {
         "one after the other": lambda: map(load, paths),
-        f"{min(cores + 1, decoding.MOST_THREADS)} threads": lambda: decoding.decode(paths, lambda path: load(path)),
-        f"{min(cores, decoding.MOST_PROCESSES)} processes": lambda: decoding.decode(paths, load),
+        "threads": lambda: decoding.decode(paths, lambda path: load(path)),
     }
-    print(f"{machine()}; {len(paths)} images at {options.height}×{options.width}\n")
+    if not options.wait:
+        processes = min(decoding.available_cores(), decoding.MOST_PROCESSES)
+        ways[f"{processes} processes"] = lambda: decoding.decode(paths, load)
+    print(f"{machine()}; {len(paths)} images at {options.height}×{options.width}, {options.wait:g} ms late\n")
     print("| | images/s | times | own time of an image |\n| --- | --- | --- | --- |")
     first = None
     with patch.multiple(decoding, MANY_CORES=1, MANY_IMAGES=0):  # the last way takes processes on a few cores, too
@@ -50,6 +54,13 @@ def main(argv=None):
             seconds, own = map(statistics.median, zip(*(timed(way) for _ in range(options.runs)), strict=True))
             first = first or seconds
             print(f"| {name} | {len(paths) / seconds:.0f} | {first / seconds:.2f} | {1e3 * own / len(paths):.2f} ms |")
+
+
+def load_late(path, wait, height, width):
+    """Return the decoded image after a wait of so many milliseconds."""
+    if wait:
+        time.sleep(wait / 1000)
+    return load_image(path, height, width)
 
 
 def timed(way):

@@ -9,6 +9,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -27,7 +28,9 @@ from person_reid.data.layout import some_of
 AHEAD = 512  # images decoded ahead of use, at most; they are held in memory
 BATCH = 16  # images that a thread or a process decodes at a time, at most
 MANY_CORES, MANY_IMAGES = 4, 1000  # from here on, processes are worth the 0.1 s that they take to start
-MOST_THREADS, MOST_PROCESSES = 4, 8  # this process cannot read the images of more than eight others
+MOST_THREADS, MOST_PROCESSES = 3, 8  # at work; this process cannot read the images of more than eight others
+MOST_WAITING, SLOW = 32, 3  # threads, if an image takes longer to come from the disk than to decode
+PROBES, LEAST_WORK = 4, 3e-4  # images decoded first, to see how long they wait; seconds that one takes at least
 # without the working folder, in which a file may have the name of a module
 SERVE = f"import sys; sys.path = [*filter(None, sys.path)]; from {__name__} import serve; serve()"
 Load = Callable[[Any], Pixels]
@@ -44,14 +47,11 @@ def decode(sources: Sequence[Any], load: Load) -> Generator[Pixels, None, None]:
     tried, so that one UserError names all that fail.
     """
     wrong: list[str] = []
-    with _workers(load, len(sources)) as (pool, attempt_all, count):
-        size = max(1, min(BATCH, AHEAD // count, len(sources) // count))
-        batches = (sources[start : start + size] for start in range(0, len(sources), size))
-        for found in chain.from_iterable(in_order(pool, attempt_all, batches, AHEAD // size)):
-            if isinstance(found, str):
-                wrong.append(found)
-            elif not wrong:
-                yield found
+    for found in _attempts(sources, load) if len(sources) else ():
+        if isinstance(found, str):
+            wrong.append(found)
+        elif not wrong:
+            yield found
     if wrong:
         raise UserError(
             f"{len(wrong)} of {len(sources)} images cannot be read. Replace or remove them, then run again:\n"
@@ -59,13 +59,39 @@ def decode(sources: Sequence[Any], load: Load) -> Generator[Pixels, None, None]:
         )
 
 
+def _attempts(sources: Sequence[Any], load: Load) -> Iterator[Pixels | str]:
+    """Yield load(source), or why that fails, for each source."""
+    found, took, worked = zip(*(_timed(load, source) for source in sources[:PROBES]), strict=True)
+    left = sources[PROBES:]
+    if not len(left):
+        yield from found
+        return
+    # the first one loads Pillow's readers; on Windows, the clock of a thread ticks 64 times a second
+    patience = sum(took[1:]) / max(sum(worked[1:]), LEAST_WORK * len(worked[1:]))
+    with _workers(load, len(left), patience) as (pool, attempt_all, count):
+        size = max(1, min(BATCH, AHEAD // count, len(left) // count))
+        batches = (left[start : start + size] for start in range(0, len(left), size))
+        yield from found
+        yield from chain.from_iterable(in_order(pool, attempt_all, batches, AHEAD // size))
+
+
+def _timed(load: Load, source: Any) -> tuple[Pixels | str, float, float]:
+    """Return what _attempt returns, the seconds it took, and those of them in which it did not wait for the file."""
+    began, worked = time.perf_counter(), time.thread_time()
+    return _attempt(load, source), time.perf_counter() - began, time.thread_time() - worked
+
+
 @contextmanager
-def _workers(load: Load, count: int) -> Iterator[tuple[Executor, AttemptAll, int]]:
-    """Yield a pool, the function that decodes a batch there, and how many batches the pool decodes at once."""
+def _workers(load: Load, count: int, patience: float) -> Iterator[tuple[Executor, AttemptAll, int]]:
+    """Yield a pool, the function that decodes a batch there, and how many batches the pool decodes at once.
+
+    patience: how many images a core could decode in the time that one takes, most of which it waits for a slow disk.
+    """
     cores = available_cores()
-    many = cores >= MANY_CORES and count >= MANY_IMAGES and isinstance(load, partial)
+    many = cores >= MANY_CORES and count >= MANY_IMAGES and isinstance(load, partial) and patience < SLOW
     decoders = _start_decoders(load, min(cores, MOST_PROCESSES)) if many else []
-    workers: Sequence[AttemptAll] = decoders or [partial(_attempt_all, load)] * min(cores + 1, MOST_THREADS)
+    threads = min(round(patience * min(cores, MOST_THREADS)) + 1, MOST_WAITING)
+    workers: Sequence[AttemptAll] = decoders or [partial(_attempt_all, load)] * threads
     idle: SimpleQueue[AttemptAll] = SimpleQueue()
     for worker in workers:
         idle.put(worker)

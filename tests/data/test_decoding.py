@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from functools import partial
@@ -82,6 +83,26 @@ def test_only_so_many_images_are_decoded_ahead(monkeypatch):
     images.close()
 
 
+def test_images_that_come_slowly_have_more_threads(photographs, started, monkeypatch):
+    monkeypatch.setattr(decoding, "available_cores", lambda: 4)
+    monkeypatch.setattr(decoding, "MANY_IMAGES", 0)
+    at_once, most, lock = 0, [], threading.Lock()
+
+    def load(path, wait):
+        nonlocal at_once
+        with lock:
+            at_once += 1
+            most.append(at_once)
+        time.sleep(wait)
+        with lock:
+            at_once -= 1
+        return LOAD(path)
+
+    slow = list(decode(photographs * 3, partial(load, wait=0.1)))
+    assert max(most) > 10 and not started
+    assert np.array_equal(slow, [LOAD(path) for path in photographs * 3])
+
+
 def test_few_images_or_cores_need_no_process(photographs, started, monkeypatch):
     monkeypatch.setattr(decoding, "available_cores", lambda: 8)
     list(decode(photographs, LOAD))
@@ -125,15 +146,14 @@ def test_a_large_image_is_decoded_in_this_process(photographs, way, monkeypatch)
     monkeypatch.setattr(decoding, "_attempt", attempt)
     Image.new("1", (2001, 2000)).save(photographs[7])
     assert len(list(decode(photographs, LOAD))) == 40
-    assert here == [photographs[7]]
+    assert here == [*photographs[: decoding.PROBES], photographs[7]]
 
 
 @pytest.mark.parametrize("way", ["processes"], indirect=True)
-def test_a_file_in_the_working_folder_is_not_taken_for_a_module(photographs, way, here, monkeypatch, capfd):
+def test_a_file_in_the_working_folder_is_not_taken_for_a_module(photographs, way, here, caplog, capfd):
     (here / "pickle.py").write_text("raise RuntimeError")
-    monkeypatch.setattr(decoding, "_attempt", None)  # here, and not in the other processes
     assert len(list(decode(photographs, LOAD))) == 40
-    assert not capfd.readouterr().err
+    assert not caplog.text and not capfd.readouterr().err
 
 
 @pytest.mark.parametrize("way", ["processes"], indirect=True)
