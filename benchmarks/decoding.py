@@ -38,7 +38,9 @@ def main(argv=None):
     parser.add_argument("--runs", type=int, default=3, help="the median is printed")
     options = parser.parse_args(argv)
     paths = read_split(options.data_dir, options.split).paths[: options.images]
-    load = partial(load_late, wait=options.wait, height=options.height, width=options.width)
+    load = partial(load_image, height=options.height, width=options.width)
+    if options.wait:
+        load = partial(late, options.wait / 1000, load)
     ways = {
         "one after the other": lambda: map(load, paths),
         "threads": lambda: decoding.decode(paths, lambda path: load(path)),
@@ -56,11 +58,10 @@ def main(argv=None):
             print(f"| {name} | {len(paths) / seconds:.0f} | {first / seconds:.2f} | {1e3 * own / len(paths):.2f} ms |")
 
 
-def load_late(path, wait, height, width):
-    """Return the decoded image after a wait of so many milliseconds."""
-    if wait:
-        time.sleep(wait / 1000)
-    return load_image(path, height, width)
+def late(wait, load, path):
+    """Return load(path) after a wait of so many seconds."""
+    time.sleep(wait)
+    return load(path)
 
 
 def timed(way):
