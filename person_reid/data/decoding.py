@@ -168,8 +168,8 @@ class _Decoder:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=os.environ | importable() | {"OPENBLAS_NUM_THREADS": "1"},
-            start_new_session=True,
-            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same on Windows
+            start_new_session=True,  # so that it gets no Ctrl-C; on Windows, where it would share the console:
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         )
         assert self.process.stdin and self.process.stdout, "both are pipes"
         self.requests, self.answers = self.process.stdin, self.process.stdout
