@@ -52,13 +52,14 @@ def main(argv: list[str] | None = None) -> None:
     else:
         source = options.result = options.result or RESULT
         query, gallery = load_result(source, paths=True)
-        rankings = rank_all(options, query, gallery)
         images = images_of(query, gallery, options.test_dir)
-        views = describe_result(query, gallery, rankings, options.ignore_cameras)
     if options.ignore_cameras:
         images = replace(images, cameras=[UNKNOWN] * len(images.paths))
     if options.label_errors:
         views["labels"] = describe_proposals(images, options.label_errors)
+    if options.result:  # last: re-ranking takes long, and the list may be at fault
+        rankings = rank_all(options, query, gallery)
+        views |= describe_result(query, gallery, rankings, options.ignore_cameras)
     missing = write_explorer(options.save, images, source.name, views, options.test_dir)
     count = len(images.paths)
     if missing:

@@ -117,6 +117,14 @@ def test_the_labels_of_a_result_beside_its_rankings(tmp_path):
     assert names == {"images", "rankings", "thresholds", "labels", "features_0"}
 
 
+def test_a_list_without_a_label_is_refused_before_the_ranking(tmp_path, monkeypatch):
+    result, *_ = lay_out(tmp_path)
+    (tmp_path / "list.csv").write_text(f"{','.join(COLUMNS)}\n", "utf-8")
+    monkeypatch.setattr(explore, "rank_all", lambda *_: pytest.fail("ranked"))
+    with pytest.raises(UserError, match=r"list\.csv"):
+        explore.main(["--result", str(result), "--label_errors", str(tmp_path / "list.csv"), "--rerank"])
+
+
 @pytest.fixture
 def browser(shared_browser, look):
     """A browser that has decided nothing so far, and complains about nothing."""
