@@ -90,6 +90,7 @@ def _refuse_ignored(parser: argparse.ArgumentParser, options: Namespace) -> None
         "aiter": (options.adv, "--adv"),
         "ins_gamma": (options.instance or options.instance_id, "--instance or --instance_id"),
         "prototype_lr": (any(term.learns for term in (*plan.terms, *plan.taught)), PROTOTYPES),
+        "label_smoothing": (plan.classification_weight, "cross entropy, which --loss cross_entropy:0 leaves out"),
     }
     for flag, (used, other) in needs.items():
         if not used and getattr(options, flag) != parser.get_default(flag):

@@ -16,7 +16,7 @@ import numpy as np
 
 from person_reid.basics import UserError, printable, write_text
 from person_reid.cli.evaluation import read_multi_query
-from person_reid.cli.flags import add_tested_network
+from person_reid.cli.flags import add_tested_network, given_flags
 from person_reid.cli.options import load_run_options
 from person_reid.cli.parser import Parser
 from person_reid.cli.reranking import add_rerank_flags, given_rerank_flags, rerank_spec
@@ -91,4 +91,7 @@ def parse(argv: list[str] | None) -> Namespace:
     for flag in ("queries", "worst", "test_dir"):
         if options.no_images and getattr(options, flag) != parser.get_default(flag):
             raise UserError(f"--{flag} would be ignored beside --no_images: leave one of them out.")
+    without = [flag for flag in ("no_images", "no_heatmaps") if getattr(options, flag)]
+    if without and (given := given_flags(options, ("height", "width"))):
+        raise UserError(f"{given} would be ignored beside --{without[0]}: heat maps alone need the size. Leave it out.")
     return options

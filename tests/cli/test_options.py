@@ -286,6 +286,13 @@ def test_a_flag_that_means_nothing_without_another_is_refused(flags, other):
     assert parse_train([*flags, *needed])
 
 
+def test_smoothing_the_labels_of_a_loss_that_is_left_out_is_refused():
+    words = ["--label_smoothing", "0.1", "--loss"]
+    with pytest.raises(UserError, match="--label_smoothing would be ignored without cross entropy, which --loss cross"):
+        parse_train([*words, "cross_entropy:0,triplet"])
+    assert parse_train([*words, "cross_entropy:0.5,triplet"])
+
+
 def test_a_run_of_several_devices_is_resumed_with_its_own_share_of_the_batch(tmp_path, monkeypatch):
     started = []
     monkeypatch.setattr(

@@ -143,7 +143,7 @@ def test_the_report_holds_it_all_and_needs_nothing_else(inside, capsys):
 
 def test_the_report_does_without_a_run_photographs_and_network(inside, tmp_path):
     bare = tmp_path / "bare.html"
-    report.main([*SMALL, "--no_images", "--no_rerank", "--save", str(bare)])
+    report.main([*SMALL[:4], "--no_images", "--no_rerank", "--save", str(bare)])
     checked = check(bare.read_text(encoding="utf-8"))
     text = "".join(checked.text)
     assert not any("jpeg" in source for source in checked.sources)
@@ -191,3 +191,6 @@ def test_flags_of_what_a_report_leaves_out_are_refused(tmp_path):
     for flag in ("--queries", "--worst", "--test_dir"):
         output = refused("report", "--no_images", flag, "1", cwd=tmp_path)
         assert f"{flag} would be ignored beside --no_images" in output
+    for without in ("--no_images", "--no_heatmaps"):
+        output = refused("report", without, "--height", "64", "--width", "32", cwd=tmp_path)
+        assert f"--height, --width would be ignored beside {without}: heat maps alone need the size" in output
