@@ -35,7 +35,8 @@ def draw_cmc(runs: Mapping[str, Metrics], save: str | Path, ranks: int = 50, dar
         axes = panel(figure.subplots(), "Cumulative matching characteristic", "Rank", "Queries answered")
         for label, (_, metrics) in zip(labels, best_first, strict=True):
             shares = metrics.cmc[:ranks]
-            axes.plot(np.arange(1, len(shares) + 1), shares, label=label)
+            marker = "o" if len(shares) == 1 else ""  # a gallery of one image has a point and no line
+            axes.plot(np.arange(1, len(shares) + 1), shares, label=label, marker=marker, clip_on=not marker)
         last = axes.dataLim.x1
         ticks = MaxNLocator(10, integer=True, steps=[1, 2, 5, 10]).tick_values(1, last)
         axes.set(xlim=(1, None), xticks=[1, *(tick for tick in ticks if 1 < tick <= last)])
