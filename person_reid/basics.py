@@ -58,9 +58,9 @@ def printable(text: object) -> str:
     return UNSEEN.sub("\ufffd", str(text))
 
 
-def counted(number: int, noun: str) -> str:
-    """Return `1 epoch` or `20 epochs`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def counted(number: int, noun: str, several: str = "") -> str:
+    """Return `1 epoch` or `20 epochs`; `1 person` or `20 people` if `several` is "people"."""
+    return f"{number:,} {noun if number == 1 else several or noun + 's'}"
 
 
 def quoted(path: str | Path) -> str:

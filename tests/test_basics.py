@@ -267,6 +267,7 @@ def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(tmp_path, monkey
 
 def test_one_is_singular():
     assert [counted(number, "epoch") for number in (0, 1, 20)] == ["0 epochs", "1 epoch", "20 epochs"]
+    assert [counted(number, "person", "people") for number in (1, 2000)] == ["1 person", "2,000 people"]
 
 
 def test_the_first_line_of_an_error_says_something_and_not_too_much():

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from person_reid.basics import counted
 from person_reid.retrieval.clusters import Labels, margins
 from person_reid.retrieval.similarity import Features
 from person_reid.show.sheet import COLUMNS, Row, Tile, draw_sheet
@@ -53,7 +54,7 @@ def _row(title: str, members: Labels, paths: Sequence[Path], cameras: npt.NDArra
     ordered = members[np.argsort(cameras[members], kind="stable")]
     shown = ordered[np.linspace(0, len(ordered) - 1, min(COLUMNS, len(ordered))).astype(int)]
     known = {camera for camera in cameras[members].tolist() if camera}
-    seen = f", {len(known)} cameras" if known else ""
+    seen = f", {counted(len(known), 'camera')}" if known else ""
     above = [f"camera {cameras[i]}" if cameras[i] else "" for i in shown]
     tiles = [Tile(paths[i], above=text, optional=True) for i, text in zip(shown, above, strict=True)]
-    return Row(tiles, title, f"{len(members)} images{seen}{', ' if remark else ''}{remark}")
+    return Row(tiles, title, f"{counted(len(members), 'image')}{seen}{', ' if remark else ''}{remark}")

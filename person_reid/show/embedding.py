@@ -15,7 +15,7 @@ import numpy.typing as npt
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from person_reid.basics import UserError
+from person_reid.basics import UserError, counted
 from person_reid.data.layout import DISTRACTOR, JUNK
 from person_reid.retrieval.neighbours import ExactNeighbours
 from person_reid.retrieval.results import FeatureSet
@@ -124,8 +124,9 @@ def draw_embedding(
     notes = [f"{method}: near means similar, axes have no unit"]
     if len(people) > len(MANY):
         notes.append(f"colours repeat after {len(MANY)} people")
+    title = f"{counted(len(labels), 'image')} of {counted(len(people), 'person', 'people')}"
     with picture(save, 6.4, 5.8, dark) as figure:
-        figure.suptitle(f"{len(labels):,} images of {len(people):,} people", x=0.02, ha="left", weight="bold", size=14)
+        figure.suptitle(title, x=0.02, ha="left", weight="bold", size=14)
         axes = panel(figure.subplots(), "", "\n".join(notes))
         axes.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
         axes.grid(False)

@@ -101,6 +101,7 @@ def map_section(tested: Tested) -> Markup:
     """Return a map of the features of the people with the most images."""
     images = choose(tested.query, tested.gallery)
     points, method = project(images.features)
+    people = counted(len(np.unique(images.labels)), "person", "people")
 
     def draw(path: Path, dark: bool) -> None:
         draw_embedding(points, images.labels, images.cameras, path, method, dark)
@@ -108,7 +109,7 @@ def map_section(tested: Tested) -> Markup:
     return page.section(
         "Map of the features",
         page.chart(draw, "Images of people, close together if the network finds them similar", 42),
-        remark=f"The {len(np.unique(images.labels))} people with the most images; colour: identity, shape: camera.",
+        remark=f"The {people} with the most images; colour: identity, shape: camera.",
     )
 
 

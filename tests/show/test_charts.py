@@ -59,6 +59,11 @@ def test_a_perfect_cmc_is_in_sight_and_any_number_of_ranks_has_ticks(ranks, tick
     assert {"90%", "100%"} <= {text.get_text() for text in axes.get_yticklabels()}
 
 
+def test_a_cmc_of_one_rank_is_a_point(tmp_path, drawn):
+    draw_cmc({"one image": few_metrics([0, 0], 1), "three": few_metrics([0, 1, 2], 3)}, tmp_path / "cmc.png")
+    assert [line.get_marker() for line in drawn[0].axes[0].lines] == ["o", ""]
+
+
 def test_runs_are_named_by_their_files():
     assert list(run_names([Path("a/x.mat"), Path("b/y.mat")])) == ["x", "y"]
     assert list(run_names([Path("a/x.mat"), Path("b/x.mat")])) == ["a/x", "b/x"]
@@ -181,6 +186,11 @@ def test_a_map_of_many_people_says_that_colours_repeat_and_leaves_out_their_numb
     assert len(axes.texts) == (people if people <= 40 else 0)
     boxes = [text.get_window_extent() for text in axes.texts]
     assert all(box.y1 < drawn[0]._suptitle.get_window_extent().y0 for box in boxes)
+
+
+def test_a_map_of_one_person_counts_it_as_one(tmp_path, drawn):
+    draw_embedding(np.eye(3, 2), np.ones(3, int), np.ones(3, int), tmp_path / "map.png", "PCA")
+    assert drawn[0].get_suptitle() == "3 images of 1 person"
 
 
 def test_labels_of_a_map_do_not_cover_each_other():

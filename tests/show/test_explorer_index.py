@@ -84,6 +84,8 @@ def test_filters_choose_what_is_known(browser):
         browser.click("#reset")
     shown = "[...document.querySelectorAll('#filters label:not([hidden]) [name]')].map((field) => field.name)"
     assert browser.value(shown) == ["person", "camera"]
+    browser.value("location.hash = '#view=map&person=0007'")
+    browser.wait("document.getElementById('legend').textContent.startsWith('1 image by ')")
 
 
 def test_what_an_index_cannot_show_is_refused(look, tmp_path, monkeypatch):

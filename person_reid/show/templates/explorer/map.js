@@ -48,8 +48,9 @@ function showMap(now) {
   }
   byId("colour").value = now.colour;
   const { method } = DATA.images;
+  const images = `${count(chosen)} ${chosen === 1 ? "image" : "images"}`;
   byId("legend").textContent =
-    `${count(chosen)} images by ${method}: near means similar, far means little. ${LEGENDS[now.colour] ?? ""}`;
+    `${images} by ${method}: near means similar, far means little. ${LEGENDS[now.colour] ?? ""}`;
   map.now = now;
 }
 
