@@ -50,8 +50,9 @@ def parse(argv: list[str] | None) -> Namespace:
     promise.add_argument("--confidence", type=share, help="probability that the rate is kept (default: 0.95)")
     promise.add_argument("--gallery_size", type=positive(int), nargs="?", const=TESTED, metavar="N", help=SEARCHES)
     args = parser.parse_args(argv)
-    if args.false_match_rate is None and not (args.confidence is None and args.gallery_size is None):
-        raise UserError("--confidence and --gallery_size belong to --false_match_rate RATE: add it.")
+    given = [f"--{name}" for name in ("confidence", "gallery_size") if getattr(args, name) is not None]
+    if given and args.false_match_rate is None:
+        raise UserError(f"{' and '.join(given)} would be ignored without --false_match_rate RATE: add it.")
     if args.false_match_rate is not None and args.rule:
         raise UserError("--rule and --false_match_rate both choose the threshold: leave one out.")
     args.rule, args.confidence = args.rule or "eer", args.confidence or 0.95

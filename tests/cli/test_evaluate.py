@@ -231,6 +231,8 @@ def test_a_promise_that_cannot_be_made_leaves_no_file(result, tmp_path):
     for flags in (["--confidence", "0.9"], ["--gallery_size"], ["--false_match_rate", "0.1", "--rule", "eer"]):
         with pytest.raises(UserError, match="--false_match_rate"):
             threshold.main([*words, *flags])
+    with pytest.raises(UserError, match="^--confidence would be ignored without --false_match_rate RATE"):
+        threshold.main([*words, "--confidence", "0.9"])
     assert not list(tmp_path.iterdir())
 
 
