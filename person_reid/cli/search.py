@@ -157,7 +157,8 @@ def embedder_of(index: Gallery, options: Namespace) -> Embedder:
     Raises UserError for flags that describe another one than the index remembers.
     """
     flags, network = network_of(index, options)
-    if index.recall("network") is not None and is_run(network) and not RunFolder(network.name).options_file.exists():
+    own = (index.recall("network") or {}).get("name") == network.name  # and not of another run, which --name asks for
+    if own and is_run(network) and not RunFolder(network.name).options_file.exists():
         raise UserError(
             f"{index.path}: its network is the run {network.name}, which is not in {Path.cwd()}. Go to the folder "
             f"that holds model/{network.name}."

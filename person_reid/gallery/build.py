@@ -55,10 +55,12 @@ def agreed(index: Gallery, flags: dict[str, Any]) -> dict[str, Any]:
     Raises UserError, which lists them, for flags that contradict what the index remembers.
     """
     remembered: dict[str, Any] = index.recall("network") or {}
+    place = next((name for name in ("engine", "from", "weights") if remembered.get(name)), "name")
+    typed = remembered if place == "name" else remembered | {"name": None}  # the name is then only the default
     wrong = [
-        f"--{name} (remembered: {_value(remembered.get(name))}, asked: {_value(value)})"
+        f"--{name} (remembered: {_value(typed.get(name))}, asked: {_value(value)})"
         for name, value in flags.items()
-        if _value(remembered.get(name)) != _value(value) and not (name in MOVABLE and remembered.get(name))
+        if _value(remembered.get(name)) != _value(value) and not (name == place and name in MOVABLE)
     ]
     if remembered and wrong:
         advice = f"Leave them out, or take another index. {_again(index)}"

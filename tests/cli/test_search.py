@@ -115,6 +115,12 @@ def test_flags_that_contradict_the_index_are_refused(indexed, capsys):
     assert "4 images added" in said(capsys, "index", "second", "--weights", "moved.pth")  # the same network
 
 
+def test_a_run_is_refused_for_the_index_of_a_weight_file(indexed, capsys):
+    save_run(backbone="test_resnet")
+    with pytest.raises(UserError, match=r"made with other flags: --name \(remembered: off, asked: run\)\. Leave"):
+        said(capsys, "index", "second", "--name", "run")
+
+
 def test_an_index_without_flips_is_extended_without_flips(folder, capsys):
     said(capsys, "index", "first", *NETWORK, "--no_flip")
     assert "4 images added" in said(capsys, "index", "second", "--no_flip")
@@ -375,6 +381,8 @@ def test_what_is_there_keeps_its_time_unless_a_list_gives_another(indexed, capsy
 def test_an_index_of_a_run_says_where_it_has_to_be_searched(folder, capsys, monkeypatch):
     save_run(backbone="test_resnet")
     said(capsys, "index", "first", "--name", "run")
+    with pytest.raises(UserError, match=r"other.opts\.yaml: no run of that name.* There are: run"):
+        said(capsys, "index", "first", "--name", "other")
     (folder / "elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
     with pytest.raises(UserError, match=r"its network is the run run, which is not in .*elsewhere\. Go to the folder"):
