@@ -15,6 +15,7 @@ from torch import nn
 from person_reid.basics import UserError, did_you_mean
 from person_reid.models.attention import add_attention, parse_attention
 from person_reid.models.backbone import fits_images
+from person_reid.models.heads import CLASSIFIERS
 from person_reid.models.lightmbn import LightMBN
 from person_reid.models.mgn import MGN
 from person_reid.models.network import Network, PlainNetwork, USAMNetwork, unused_classifiers
@@ -68,6 +69,9 @@ def build_model(spec: NetworkSpec, num_classes: int | None = None, weights: str 
 
     Raises UserError if the network cannot be built, or if the weights cannot be fetched or belong to another network.
     """
+    if spec.head not in CLASSIFIERS:
+        near = did_you_mean(str(spec.head), CLASSIFIERS)
+        raise UserError(f"head {spec.head!r}: expected {', '.join(CLASSIFIERS)}.{near}")
     kind = network_kind(spec)
     size = input_size(spec)
     kept = spec.PCB and find_backbone(spec.backbone).can_keep_resolution

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from person_reid.basics import UserError
+from person_reid.losses import HEADS
 from person_reid.models.factory import check_size, create_model
+from person_reid.models.heads import CLASSIFIERS
 
 VIT = "vit_tiny_patch16_224"  # its position embedding shows the size it was built for
 
@@ -21,6 +23,12 @@ def test_the_size_is_a_pair_or_two_settings():
 def test_an_unknown_setting_is_named():
     with pytest.raises(UserError, match="no setting 'pol'. Did you mean 'pool'.*There are: height, width, linear_num"):
         create_model("resnet18", weights="none", pol="gem")
+
+
+def test_an_unknown_head_is_refused_and_each_known_one_has_a_loss():
+    with pytest.raises(UserError, match="head 'arcfase': expected linear, .*, circle. Did you mean 'arcface'?"):
+        create_model("resnet18", 3, weights="none", head="arcfase")
+    assert tuple(HEADS) == CLASSIFIERS
 
 
 def test_weights_may_be_a_path(tmp_path):
