@@ -93,7 +93,8 @@ def attempt(run: Run, results: Path) -> str:
 def write_page(results: Path, recipes: Iterable[Path]) -> Path:
     """Write the page of results and return its path."""
     page = results.with_suffix(".md")
-    update_page(page, known_recipes(recipes), read_results(results))
+    linked = page.resolve().parent == RESULTS.parent
+    update_page(page, known_recipes(recipes), read_results(results), linked)
     return page
 
 

@@ -14,9 +14,14 @@ BEGIN, END = "<!-- python tools/reproduce.py --table -->", "<!-- the end of what
 SHOWN = {"rank1": "Rank@1", "mAP": "mAP", "mINP": "mINP"}
 
 
-def update_page(page: str | Path, recipes: Sequence[Recipe], records: Sequence[dict[str, Any]]) -> None:
-    """Write the tables of all recipes into a page, as `put` does."""
-    put(page, BEGIN, END, tables(recipes, records))
+def update_page(
+    page: str | Path, recipes: Sequence[Recipe], records: Sequence[dict[str, Any]], linked: bool = True
+) -> None:
+    """Write the tables of all recipes into a page, as `put` does.
+
+    linked: make links of the names of this repository's recipes, which lead there from its folder docs.
+    """
+    put(page, BEGIN, END, tables(recipes, records, linked))
 
 
 def put(page: str | Path, begin: str, end: str, text: str) -> None:
@@ -34,11 +39,11 @@ def put(page: str | Path, begin: str, end: str, text: str) -> None:
     write_text(page, text)
 
 
-def tables(recipes: Sequence[Recipe], records: Sequence[dict[str, Any]]) -> str:
+def tables(recipes: Sequence[Recipe], records: Sequence[dict[str, Any]], linked: bool = True) -> str:
     """Return a table of published against measured figures for each source of recipes, and one of all runs."""
     parts = []
     for source in dict.fromkeys(recipe.source for recipe in recipes):
-        rows = [row for recipe in recipes if recipe.source == source for row in recipe_rows(recipe, records)]
+        rows = [row for recipe in recipes if recipe.source == source for row in recipe_rows(recipe, records, linked)]
         head = ["recipe", "ranking", "AP", "published Rank@1", "mAP", "mINP", "measured Rank@1", "mAP", "mINP", "seeds"]
         parts.append(f"### {_escaped(source)}\n\n{table(head, rows)}")
     figures = ["Rank@1", "mAP (trapezoidal)", "mAP (step)", "mINP"]
@@ -48,7 +53,7 @@ def tables(recipes: Sequence[Recipe], records: Sequence[dict[str, Any]]) -> str:
     return "\n".join(parts)
 
 
-def recipe_rows(recipe: Recipe, records: Sequence[dict[str, Any]]) -> list[list[str]]:
+def recipe_rows(recipe: Recipe, records: Sequence[dict[str, Any]], linked: bool = True) -> list[list[str]]:
     """Return a recipe's rows: each ranking with each set of changed flags that was run, or as it is if none was."""
     own = [record for record in records if is_of(record, recipe.identity)]
     variants: list[dict[str, Any]] = []
@@ -60,7 +65,8 @@ def recipe_rows(recipe: Recipe, records: Sequence[dict[str, Any]]) -> list[list[
         runs = [record for record in own if record["changes"] == changes]
         for ranking, published in recipe.published.items():
             figures = [record["figures"][ranking] for record in runs if ranking in record["figures"]]
-            cells = [f"{_link(recipe.name)}: {recipe.title}{_with(changes)}", ranking, recipe.average_precision]
+            name = _link(recipe.name) if linked else recipe.name
+            cells = [f"{name}: {recipe.title}{_with(changes)}", ranking, recipe.average_precision]
             cells += [_number(published.get(key)) for key in SHOWN]
             cells += [spread([figure(one, key, recipe.average_precision) for one in figures]) for key in SHOWN]
             rows.append([*cells, str(len(figures) or "")])

@@ -124,6 +124,16 @@ def test_the_page_is_in_step_with_the_recipes_and_the_records(tmp_path):
     assert copy.read_text(encoding="utf-8") == page.read_text(encoding="utf-8"), again
 
 
+def test_a_page_elsewhere_has_no_links_that_lead_from_docs_alone(tmp_path, monkeypatch):
+    reproduce.main(["--table", "--results", str(tmp_path / "out.jsonl")])
+    page = (tmp_path / "out.md").read_text(encoding="utf-8")
+    assert "| market/resnet50: " in page and "](" not in page
+    written = []
+    monkeypatch.setattr(reproduce, "update_page", lambda *words: written.append(words))
+    reproduce.write_page(reproduce.RESULTS, [])
+    assert written[0][-1] is True  # in docs, the names are links
+
+
 def test_every_recipe_has_a_row_and_those_without_a_record_say_so(tiny):
     recipe = read_recipe(tiny)
     assert [row[3:] for row in recipe_rows(recipe, [])] == [
