@@ -27,6 +27,7 @@ from person_reid.basics import (
     with_ending,
     write_text,
 )
+from person_reid.cli import LATER
 from person_reid.cli.main import LESS_MEMORY, run_script
 from tests.support import ROOT
 
@@ -124,6 +125,19 @@ def test_a_mistake_of_the_users_ends_in_one_line(error, status, message, capsys)
     with pytest.raises(SystemExit) as exit:
         run_script(main)
     assert exit.value.code == status and capsys.readouterr().err == message
+
+
+def test_an_error_of_another_process_than_the_first_is_printed_later(monkeypatch, capsys):
+    def main():
+        raise UserError("wrong")
+
+    waited: list[float] = []
+    monkeypatch.setattr("time.sleep", waited.append)
+    for rank in ("0", "1"):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        with pytest.raises(SystemExit):
+            run_script(main)
+    assert waited == [LATER] and capsys.readouterr().err == "error: wrong\n" * 2
 
 
 def test_a_processor_without_memory_ends_a_script_in_one_line(capsys):

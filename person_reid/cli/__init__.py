@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import time
 from types import TracebackType
 
 from person_reid.basics import printable
@@ -10,6 +11,7 @@ from person_reid.device import busy_cores
 
 SPINS = 3000  # some 15 microseconds; libgomp's own choice, 300,000, is over a millisecond
 BUSY_SPINS = 100
+LATER = 3  # seconds; torchrun looks ten times a second whether a process has ended
 
 
 def wait_briefly() -> None:
@@ -39,6 +41,16 @@ def report_interruption(kind: type[BaseException], error: BaseException, trace: 
 if sys.excepthook is sys.__excepthook__:  # else another program's, which imports this one
     sys.excepthook = report_interruption
 wait_briefly()
+
+
+def let_the_first_speak() -> None:
+    """Wait, before an error is printed, if this is not the first of torchrun's processes on this machine.
+
+    An error of all processes is printed once: torchrun ends the others as soon as the first has. An error of this
+    process alone is printed a little later.
+    """
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        time.sleep(LATER)
 
 
 class Printer(logging.Handler):

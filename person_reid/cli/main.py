@@ -9,8 +9,10 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from person_reid.basics import UserError, describe, did_you_mean, first_line, printable
+from person_reid.cli import let_the_first_speak
 
 NO_MEMORY = ("out of memory", "can't allocate memory")  # in PyTorch's messages of an accelerator and of a processor
 LESS_MEMORY = (
@@ -71,6 +73,13 @@ def usage() -> str:
     return head + "\n".join(["commands:", *lines])
 
 
+def fail(message: str) -> NoReturn:
+    """Print an error, and exit with status 1."""
+    let_the_first_speak()
+    print(printable(f"error: {message}"), file=sys.stderr)
+    sys.exit(1)
+
+
 def run_script(main: Callable[[], object]) -> None:
     """Call `main()` as a script: an error the user can fix ends in one line and status 1, an interruption in 130.
 
@@ -89,15 +98,13 @@ def run_script(main: Callable[[], object]) -> None:
             # The program that reads the output, such as head, has ended. What is left goes nowhere, also at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
-        print(printable(f"error: {describe(error)}"), file=sys.stderr)
-        sys.exit(1)
+        fail(describe(error))
     except (MemoryError, RuntimeError) as error:
         if not (isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)):
             raise
         said = first_line(error, 1000).rstrip(".").rpartition("DefaultCPUAllocator: ")[2]
         said = ". ".join(said.split(". ")[:2])  # of a GPU's long paragraph
-        print(f"error: {said}. {LESS_MEMORY}", file=sys.stderr)
-        sys.exit(1)
+        fail(f"{said}. {LESS_MEMORY}")
     except KeyboardInterrupt:
         if "LOCAL_RANK" not in os.environ:  # else the process that started several says so
             print("interrupted", file=sys.stderr)

@@ -15,9 +15,9 @@ import shutil
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from person_reid.cli import print_remarks
+from person_reid.cli import let_the_first_speak, print_remarks
 from person_reid.cli.values import finite_number, some_path, some_text, whole_number
 
 WIDEST = 120  # columns of the help, at most
@@ -65,6 +65,11 @@ class Parser(argparse.ArgumentParser):
 
                 argcomplete.autocomplete(self)  # ends the process
         return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and the message, and exit with status 2."""
+        let_the_first_speak()
+        super().error(message)
 
     def _get_option_tuples(self, option_string: str) -> list[Any]:
         """Return what argparse takes an abbreviation for, or only the flag in `first_meant` if exactly one matches."""

@@ -18,10 +18,14 @@ def ddp(cwd, *words, **environment):
     return subprocess.run(command, cwd=cwd, env=own, capture_output=True, text=True, timeout=60)
 
 
-def test_an_error_of_a_process_comes_without_a_traceback(tmp_path):
-    done = ddp(tmp_path, "--data_dir", "nowhere", PYTHON=sys.executable, NPROC="2")
+@pytest.mark.parametrize(
+    ("flag", "value", "message"),
+    [("--data_dir", "nowhere", "nowhere: no such folder"), ("--batchsize", "0", "0: expected a number above 0")],
+)
+def test_an_error_of_all_processes_comes_once_and_without_a_traceback(flag, value, message, tmp_path):
+    done = ddp(tmp_path, flag, value, PYTHON=sys.executable, NPROC="2")
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "nowhere: no such folder" in done.stderr
+    assert done.stderr.count(message) == 1
     assert done.stderr.splitlines()[-1] == "error: A process ended with an error; see above."
 
 
