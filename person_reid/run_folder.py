@@ -64,7 +64,16 @@ class RunFolder:
 
     def writing(self) -> AbstractContextManager[None]:
         """Return the lock that a training holds. Entering it raises UserError if another one trains under the name."""
-        return only_writer(self.path.with_name(f".{self.name}.lock"), str(self.path))
+        return only_writer(self._lock(), str(self.path))
+
+    def check_unused(self) -> None:
+        """Raise UserError if another process trains under the name, before any work. Writes nothing."""
+        if self._lock().exists():
+            with self.writing():
+                pass
+
+    def _lock(self) -> Path:
+        return self.path.with_name(f".{self.name}.lock")
 
     def set_aside(self) -> None:
         """Make room for a new run of the same name: rename what an earlier run left to model/NAME.previous.

@@ -85,6 +85,8 @@ def run_training(spec: TrainSpec, world: World | None = None) -> RunFolder:
     check_run_name(spec.name)
     check_writers(spec.writers)
     run = RunFolder(spec.name)
+    if world.leads:
+        run.check_unused()
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0  # by torchrun, after a process died
     state = run.load_state(world.device(spec.gpu_ids)) if spec.resume or restarted else None
     training = set_up(spec, world, state)

@@ -19,6 +19,7 @@ from person_reid.data.layout import read_split
 from person_reid.deploy.embedder import Embedder
 from person_reid.distributed import World
 from person_reid.losses.plan import LossPlan, LossTerm
+from person_reid.run_folder import RunFolder
 from person_reid.training import distillation
 from person_reid.training.criterion import Criterion
 from person_reid.training.distillation import DistillationTerm
@@ -50,6 +51,15 @@ def here(room, monkeypatch):
 
 def kept():
     return list(Path("people/.cache").glob("teacher_*.npy"))
+
+
+def test_a_name_in_use_is_refused_before_the_teacher_looks_at_an_image(monkeypatch):
+    monkeypatch.setattr("person_reid.training.run.teacher_features", lambda *_: pytest.fail("features were computed"))
+    with RunFolder("used").writing(), pytest.raises(UserError, match=r"model.used: another process is writing there"):
+        train.main([*SMALL, *TAUGHT, "teacher_features", "--name", "used"])
+    with pytest.raises(UserError, match="nowhere"):
+        train.main([*SMALL, "--data_dir", "nowhere", "--name", "refused"])
+    assert not Path("model", ".refused.lock").exists()
 
 
 def test_the_teachers_features_are_those_of_its_embedder_and_are_computed_once():
