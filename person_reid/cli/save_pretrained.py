@@ -8,7 +8,7 @@ The folder holds model.safetensors, config.json and README.md. Embedder.from_pre
 starts from it.
 """
 
-from person_reid.basics import check_target
+from person_reid.basics import check_target, quoted
 from person_reid.cli.flags import add_tested_network
 from person_reid.cli.parser import Parser
 from person_reid.cli.tested import is_run, network_name, own_threshold, tested_network
@@ -45,4 +45,4 @@ def main(argv: list[str] | None = None) -> None:
     written = save_pretrained(tested, options.output, accuracies, trained_on, threshold, promise)
     for row in accuracies:
         print(f"{row.data_set}: Rank@1 {row.rank1:.2f} %, mAP {row.mean_ap:.2f} % (step {row.step_ap:.2f} %)")
-    print(f"The network is in {written}. Test it: python test.py --from {written}")
+    print(f"The network is in {written}. Test it: python test.py --from {quoted(written)}")

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from person_reid import Embedder, UserError
+from person_reid.basics import quoted
 from person_reid.cli import compare
 from person_reid.cli import save_pretrained as command
 from person_reid.cli.flags import testing_parser
@@ -102,8 +103,9 @@ def test_the_card_says_what_was_measured(tmp_path, capsys):
     assert line.split()[3] in card and "trained on its other people" in card and "from 0.7500 on" in card
     assert config["threshold"] == 0.75 and config["network"]["backbone"] == "test_resnet" and config["num_classes"] == 5
     assert "Not measured" not in card and "{{" not in card
-    command.main(["--name", "run", "--output", "bare"])
-    assert "Not measured" in (tmp_path / "bare" / "README.md").read_text(encoding="utf-8")
+    command.main(["--name", "run", "--output", "not measured"])
+    assert capsys.readouterr().out.endswith(f"python test.py --from {quoted('not measured')}\n")
+    assert "Not measured" in (tmp_path / "not measured" / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_folder_keeps_the_threshold_and_its_promise(tmp_path, capsys):
