@@ -11,6 +11,7 @@ import re
 import secrets
 import shlex
 import shutil
+import sys
 import tempfile
 import time
 from collections import deque
@@ -38,7 +39,8 @@ UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066
 def importable() -> dict[str, str]:
     """Return {"PYTHONPATH": …} that lets another process import this very package, installed or not."""
     package = str(Path(__file__).resolve().parent.parent)
-    return {"PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))}
+    further = None if sys.flags.ignore_environment else os.environ.get("PYTHONPATH")  # python -E, python -I
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [package, further]))}
 
 
 def describe(error: BaseException) -> str:

@@ -297,6 +297,14 @@ def test_another_process_imports_this_package_and_then_from_where_this_one_does(
     assert importable() == {"PYTHONPATH": str(ROOT)}
 
 
+def test_another_process_does_not_import_from_where_this_one_was_told_not_to(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "mine")
+    script = f"import sys; sys.path.append({str(ROOT)!r}); from person_reid import basics; print(basics.importable())"
+    for flag in ("-E", "-I"):
+        found = subprocess.run([sys.executable, flag, "-c", script], capture_output=True, text=True, check=True)
+        assert found.stdout.strip() == str({"PYTHONPATH": str(ROOT)})
+
+
 def test_a_folder_of_an_earlier_version_whose_mark_lists_nothing_is_replaced(tmp_path):
     look = tmp_path / "deep" / "look"  # neither of which is there yet
     with whole_folder(look, ".mark") as folder:
