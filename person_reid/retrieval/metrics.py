@@ -187,8 +187,9 @@ def rank_matches(
 
     def rank_chunk(start: int, stop: int) -> None:
         chunk = scores(start, stop)
-        if isinstance(chunk, np.ndarray) and chunk.base is not None:  # rows of a matrix that the caller keeps
-            chunk = chunk.copy()
+        # rows of a matrix that the caller keeps, or whole numbers, which cannot be NaN
+        if isinstance(chunk, np.ndarray) and (chunk.base is not None or chunk.dtype.kind != "f"):
+            chunk = chunk.astype(np.result_type(chunk, np.float32))
         unknown = np.flatnonzero(np.isnan(row_minima(chunk)))
         if len(unknown):
             raise UserError(

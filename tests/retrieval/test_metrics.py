@@ -135,6 +135,14 @@ def test_junk_is_not_ahead_of_a_match_that_scores_minus_infinity(convert):
     assert found.first_match.tolist() == [1, 0]
 
 
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, np.float16, np.float64])
+def test_scores_may_be_numbers_of_any_kind(kind):
+    query, gallery = image_set([[1.0]], [1], [1]), image_set(np.ones((4, 1)), [1, 2, 1, 2], [1, 2, 2, 2])
+    scores = np.array([[9, 8, 7, 7]], kind)
+    assert evaluate(query, gallery, scores=lambda start, stop: scores[start:stop]).first_match.tolist() == [1]
+    assert scores.tolist() == [[9, 8, 7, 7]]
+
+
 def test_a_query_without_match_counts_zero():
     query = image_set(np.eye(2), [1, 7], [1, 1])
     metrics = evaluate(query, image_set(np.eye(2), [1, 2], [2, 2]))
