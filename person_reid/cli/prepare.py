@@ -76,15 +76,18 @@ def parse_arguments(argv: list[str] | None = None) -> Namespace:
     if drawing and not options.synthetic:
         flags = ", ".join(action.option_strings[0] for action in drawn if action.dest in drawing)
         raise UserError(f"{flags} would be ignored without --synthetic, which draws people.")
-    options.dataset = options.dataset or ("csv" if options.csv else "folder" if options.pattern else None)
     if options.synthetic and options.dataset not in (None, "synthetic"):
         raise UserError(f"--synthetic and --dataset {options.dataset} exclude each other.")
+    options.dataset = options.dataset or ("csv" if options.csv else "folder" if options.pattern else None)
     if options.csv and not options.data_dir:
         options.data_dir = Path(options.csv).parent
     names = ("pattern", "csv", "test_fraction", "min_visibility", "frame_stride", "seed")
     options.reading = {name: value for name in names if (value := getattr(options, name)) is not None}
     if options.synthetic and "seed" in options.reading:
         drawing["seed"] = options.reading.pop("seed")
+    if options.synthetic and options.reading and not options.check:
+        flags = ", ".join(f"--{name}" for name in options.reading)
+        raise UserError(f"--synthetic and {flags} exclude each other: people are drawn, or images are read.")
     options.drawing = drawing
     if options.check:
         refuse_beside_check(options)

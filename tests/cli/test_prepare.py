@@ -43,6 +43,13 @@ def test_flags_that_would_be_ignored_are_refused():
         prepare.main(["--synthetic", "--dataset", "market"])
 
 
+@pytest.mark.parametrize(("flag", "value"), [("--csv", "mine.csv"), ("--test_fraction", "0.3")])
+def test_flags_of_images_that_are_read_are_refused_before_people_are_drawn(flag, value, tmp_path):
+    with pytest.raises(UserError, match=f"--synthetic and {flag} exclude each other"):
+        prepare.main(["--synthetic", "--data_dir", str(tmp_path / "people"), flag, value])
+    assert not (tmp_path / "people").exists()
+
+
 def test_synthetic_people(tmp_path, capsys):
     command = ["--synthetic", "--data_dir", str(tmp_path), "--identities", "3", "--test_identities", "2"]
     command += ["--cameras", "2", "--images", "2", "--distractors", "2", "--junk", "1", "--seed", "1"]
