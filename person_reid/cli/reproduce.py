@@ -55,6 +55,9 @@ def main(argv: list[str] | None = None) -> None:
     options, further = parser.parse_known_args(argv)
     if options.table == bool(options.recipes):
         parser.error("expected recipes to run, or --table")
+    given = further if options.seeds == parser.get_default("seeds") else ["--seeds", *further]
+    if options.table and given:
+        raise UserError(f"{' '.join(given)} would be ignored beside --table, which trains nothing: leave it out.")
     runs = [plan(path, seed, further) for seed in options.seeds for path in options.recipes]
     if options.results.suffix != ".jsonl":
         raise UserError(f"--results {options.results}: expected a name that ends in .jsonl.")

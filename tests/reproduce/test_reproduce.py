@@ -124,6 +124,14 @@ def test_the_page_is_in_step_with_the_recipes_and_the_records(tmp_path):
     assert copy.read_text(encoding="utf-8") == page.read_text(encoding="utf-8"), again
 
 
+def test_flags_of_a_training_are_refused_beside_the_table(tmp_path):
+    results = str(tmp_path / "out.jsonl")
+    for words, named in ((["--seeds", "3"], "--seeds"), (["--bf16"], "--bf16")):
+        with pytest.raises(UserError, match=f"^{named} would be ignored beside --table"):
+            reproduce.main(["--table", "--results", results, *words])
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_page_elsewhere_has_no_links_that_lead_from_docs_alone(tmp_path, monkeypatch):
     reproduce.main(["--table", "--results", str(tmp_path / "out.jsonl")])
     page = (tmp_path / "out.md").read_text(encoding="utf-8")
