@@ -13,9 +13,11 @@ from person_reid.basics import UserError
 from person_reid.retrieval.metrics import Metrics, evaluate
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.thresholds import BINS, PairSimilarities, pair_similarities
+from person_reid.show.clusters import draw_clusters
 from person_reid.show.cmc import draw_cmc, run_names
 from person_reid.show.embedding import choose, draw_embedding, label_place, project
 from person_reid.show.histogram import draw_similarities
+from person_reid.show.sheet import Row
 from person_reid.show.style import lift_apart
 from tests.support.ranked_people import random_sets
 
@@ -191,6 +193,14 @@ def test_a_map_of_many_people_says_that_colours_repeat_and_leaves_out_their_numb
 def test_a_map_of_one_person_counts_it_as_one(tmp_path, drawn):
     draw_embedding(np.eye(3, 2), np.ones(3, int), np.ones(3, int), tmp_path / "map.png", "PCA")
     assert drawn[0].get_suptitle() == "3 images of 1 person"
+
+
+def test_a_sheet_of_clusters_counts_one_image_and_one_camera_as_one(tmp_path, monkeypatch):
+    rows: list[Row] = []
+    monkeypatch.setattr("person_reid.show.clusters.draw_sheet", lambda drawn, save: rows.extend(drawn))
+    paths, features = [Path(f"{i}.png") for i in range(4)], np.eye(4, dtype=np.float32)
+    draw_clusters(paths, features, ["a", "a", "a", "b"], np.array([0, 0, -1, 1]), tmp_path / "sheet.png")
+    assert {row.subtitle.partition(", margin")[0] for row in rows} == {"2 images, 1 camera", "1 image, 1 camera"}
 
 
 def test_labels_of_a_map_do_not_cover_each_other():

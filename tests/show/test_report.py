@@ -5,7 +5,9 @@ import re
 import numpy as np
 import pytest
 
+from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.thresholds import error_rates, pair_similarities
+from person_reid.show import report
 from person_reid.show.report import measure, thresholds_section
 from tests.retrieval.test_promise import people
 from tests.retrieval.test_thresholds import slow_pairs
@@ -21,3 +23,8 @@ def test_beside_a_threshold_stands_the_share_of_own_images_that_it_accepts():
         found = re.search(rf"all pairs, {name}\s+(\S+)\s+(\S+)", text)
         assert found and found[1] == f"{rules[rule]['threshold']:.3f}"
         assert float(found[2]) == pytest.approx(100 * np.mean(genuine >= rules[rule]["threshold"]), abs=0.5)
+
+
+def test_the_map_of_one_person_counts_it_as_one():
+    images = FeatureSet(np.eye(3), [4, 4, 4], [1, 2, 1])
+    assert "The 1 person with the most images" in str(report.map_section(report.Tested(images, images, {})))
