@@ -27,6 +27,10 @@ class UserError(Exception):
     """An error the user can fix. The message says what was found, what was expected and what to do."""
 
 
+class LostProcessError(UserError):
+    """The end of another process of the run, which this one alone may live to report."""
+
+
 log = logging.getLogger(__name__)
 ABANDONED = 60  # seconds without a change after which nobody is writing a partial file any more
 Item = TypeVar("Item")

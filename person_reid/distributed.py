@@ -22,7 +22,7 @@ from torch import distributed
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
-from person_reid.basics import UserError, first_line, importable
+from person_reid.basics import LostProcessError, UserError, first_line, importable
 from person_reid.device import select_device
 
 log = logging.getLogger(__name__)
@@ -145,7 +145,7 @@ def join_world(gpu_ids: str = "-1") -> Iterator[World]:
     except RuntimeError as error:
         if not any(name in str(error) for name in ("gloo", "Gloo", "NCCL", "Connection closed by peer")):
             raise
-        raise UserError(
+        raise LostProcessError(
             f"Process {rank} lost the others: one of them has ended, its message is above "
             f"({first_line(error, 120)}). What was saved is complete: continue with --resume."
         ) from error

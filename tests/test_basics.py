@@ -1,4 +1,5 @@
 import errno
+import functools
 import itertools
 import os
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from person_reid.basics import (
+    LostProcessError,
     UserError,
     atomic_write,
     counted,
@@ -128,16 +130,16 @@ def test_a_mistake_of_the_users_ends_in_one_line(error, status, message, capsys)
 
 
 def test_an_error_of_another_process_than_the_first_is_printed_later(monkeypatch, capsys):
-    def main():
-        raise UserError("wrong")
+    def fail(error):
+        raise error
 
     waited: list[float] = []
     monkeypatch.setattr("time.sleep", waited.append)
-    for rank in ("0", "1"):
+    for rank, error in (("0", UserError("wrong")), ("1", LostProcessError("wrong")), ("1", UserError("wrong"))):
         monkeypatch.setenv("LOCAL_RANK", rank)
         with pytest.raises(SystemExit):
-            run_script(main)
-    assert waited == [LATER] and capsys.readouterr().err == "error: wrong\n" * 2
+            run_script(functools.partial(fail, error))
+    assert waited == [LATER] and capsys.readouterr().err == "error: wrong\n" * 3
 
 
 def test_a_processor_without_memory_ends_a_script_in_one_line(capsys):

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from person_reid.basics import UserError, describe, did_you_mean, first_line, printable
+from person_reid.basics import LostProcessError, UserError, describe, did_you_mean, first_line, printable
 from person_reid.cli import let_the_first_speak
 
 NO_MEMORY = ("out of memory", "can't allocate memory")  # in PyTorch's messages of an accelerator and of a processor
@@ -75,7 +75,6 @@ def usage() -> str:
 
 def fail(message: str) -> NoReturn:
     """Print an error, and exit with status 1."""
-    let_the_first_speak()
     print(printable(f"error: {message}"), file=sys.stderr)
     sys.exit(1)
 
@@ -98,12 +97,15 @@ def run_script(main: Callable[[], object]) -> None:
             # The program that reads the output, such as head, has ended. What is left goes nowhere, also at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
+        if not isinstance(error, LostProcessError):
+            let_the_first_speak()
         fail(describe(error))
     except (MemoryError, RuntimeError) as error:
         if not (isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)):
             raise
         said = first_line(error, 1000).rstrip(".").rpartition("DefaultCPUAllocator: ")[2]
         said = ". ".join(said.split(". ")[:2])  # of a GPU's long paragraph
+        let_the_first_speak()
         fail(f"{said}. {LESS_MEMORY}")
     except KeyboardInterrupt:
         if "LOCAL_RANK" not in os.environ:  # else the process that started several says so
