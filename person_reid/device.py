@@ -31,6 +31,11 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def busy_cores() -> int:
     """Return how many cores other processes have used in the last minute and still use; 0 if it is not known."""
     busy = sys.maxsize

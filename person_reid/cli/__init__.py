@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 
 from person_reid.basics import printable
-from person_reid.device import busy_cores
+from person_reid.device import available_cores, busy_cores
 
 SPINS = 3000  # some 15 microseconds; libgomp's own choice, 300,000, is over a millisecond
 BUSY_SPINS = 100
@@ -25,9 +25,8 @@ def wait_briefly() -> None:
     if os.environ.get("GOMP_SPINCOUNT") in (str(SPINS), str(BUSY_SPINS)):
         del os.environ["GOMP_SPINCOUNT"]  # the choice of the program that started this one
     if "OMP_WAIT_POLICY" not in os.environ:
-        cores = os.cpu_count() or 1
-        ours = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
-        os.environ.setdefault("GOMP_SPINCOUNT", str(BUSY_SPINS if busy_cores() > cores - ours else SPINS))
+        others = (os.cpu_count() or 1) - available_cores()
+        os.environ.setdefault("GOMP_SPINCOUNT", str(BUSY_SPINS if busy_cores() > others else SPINS))
 
 
 def report_interruption(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
