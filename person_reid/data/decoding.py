@@ -5,6 +5,7 @@ many threads, that takes longer than the decoding itself.
 """
 
 import logging
+import statistics
 import time
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -52,13 +53,13 @@ def decode(sources: Sequence[Any], load: Load) -> Generator[Pixels, None, None]:
 
 def _attempts(sources: Sequence[Any], load: Load) -> Iterator[Pixels | str]:
     """Yield load(source), or why that fails, for each source."""
-    found, took, worked = zip(*(_timed(load, source) for source in sources[:PROBES]), strict=True)
-    left = sources[PROBES:]
+    probes = [_timed(load, source) for source in sources[:PROBES]]
+    found, left = [each for each, _ in probes], sources[PROBES:]
     if not len(left):
         yield from found
         return
-    # the first one loads Pillow's readers; on Windows, the clock of a thread ticks 64 times a second
-    patience = sum(took[1:]) / max(sum(worked[1:]), LEAST_WORK * len(worked[1:]))
+    # the first one loads Pillow's readers; the median, because another program may take the core for a moment
+    patience = statistics.median(each for _, each in probes[1:])
     with _workers(load, len(left), patience) as (pool, work, count):
         size = max(1, min(BATCH, AHEAD // count, len(left) // count))
         batches = (left[start : start + size] for start in range(0, len(left), size))
@@ -66,10 +67,12 @@ def _attempts(sources: Sequence[Any], load: Load) -> Iterator[Pixels | str]:
         yield from chain.from_iterable(in_order(pool, work, batches, AHEAD // size))
 
 
-def _timed(load: Load, source: Any) -> tuple[Pixels | str, float, float]:
-    """Return what `attempt` returns, the seconds it took, and those of them in which it did not wait for the file."""
+def _timed(load: Load, source: Any) -> tuple[Pixels | str, float]:
+    """Return what `attempt` returns, and how many images a core could decode in the time that took."""
     began, worked = time.perf_counter(), time.thread_time()
-    return attempt(load, source), time.perf_counter() - began, time.thread_time() - worked
+    found = attempt(load, source)
+    took, worked = time.perf_counter() - began, time.thread_time() - worked
+    return found, took / max(worked, LEAST_WORK)  # on Windows, the clock of a thread ticks 64 times a second
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """person_reid/data/decoding.py, decoder.py: the same images and messages from threads and from other processes."""
 
 import errno
+import math
 import os
 import signal
 import subprocess
@@ -29,6 +30,7 @@ LOAD = partial(load_image, height=32, width=16)
 def way(request, monkeypatch):
     monkeypatch.setattr(decoding, "available_cores", lambda: 4)
     monkeypatch.setattr(decoding, "MANY_IMAGES", 0 if request.param == "processes" else 1000)
+    monkeypatch.setattr(decoding, "SLOW", math.inf)  # on a busy machine, images seem to come slowly
     return request.param
 
 
@@ -101,6 +103,19 @@ def test_images_that_come_slowly_have_more_threads(photographs, started, monkeyp
     slow = list(decode(photographs * 3, partial(load, wait=0.1)))
     assert max(most) > 10 and not started
     assert np.array_equal(slow, [LOAD(path) for path in photographs * 3])
+
+
+def test_one_image_that_comes_late_is_no_sign_of_a_slow_disk(photographs, started, monkeypatch):
+    monkeypatch.setattr(decoding, "available_cores", lambda: 4)
+    monkeypatch.setattr(decoding, "MANY_IMAGES", 0)
+    monkeypatch.setattr(decoding, "SLOW", 30)  # far above what a busy machine adds
+
+    def load(path):
+        time.sleep(0.2 * (path == photographs[2]))
+        return LOAD(path)
+
+    assert len(list(decode(photographs, partial(load)))) == 40
+    assert len(started) == 4
 
 
 def test_few_images_or_cores_need_no_process(photographs, started, monkeypatch):
@@ -235,7 +250,7 @@ import sys, time
 from person_reid.data import decoding
 from functools import partial
 from person_reid.data.images import load_image
-decoding.available_cores, decoding.MANY_IMAGES = (lambda: 4), 0
+decoding.available_cores, decoding.MANY_IMAGES, decoding.SLOW = (lambda: 4), 0, float("inf")
 for image in decoding.decode({[str(path) for path in photographs]}, partial(load_image, height=32, width=16)):
     print("begun", flush=True)
     time.sleep(60)
