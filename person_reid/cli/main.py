@@ -14,7 +14,7 @@ from typing import NoReturn
 from person_reid.basics import LostProcessError, UserError, describe, did_you_mean, first_line, printable
 from person_reid.cli import let_the_first_speak
 
-NO_MEMORY = ("out of memory", "can't allocate memory")  # in PyTorch's messages of an accelerator and of a processor
+NO_MEMORY = ("out of memory", "DefaultCPUAllocator: ")  # in PyTorch's messages of an accelerator and of a processor
 LESS_MEMORY = (
     "A network needs less memory with a smaller --batchsize or smaller images (--height, --width), in training also "
     "with --bf16; re-ranking with a smaller --memory_gb."

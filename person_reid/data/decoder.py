@@ -110,7 +110,9 @@ def serve() -> None:
     the filters of that process decide what a warning does, or a large image, of which only one is decoded at a time.
     """
     refuse_large_images()
-    warnings.filterwarnings("error", append=True)  # those that Python shows
+    warnings.simplefilter("error")
+    for kind in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+        warnings.simplefilter("ignore", kind)  # Python does not show them
     with suppress(OSError, EOFError):  # the other process has ended
         while True:
             load, sources = pickle.load(sys.stdin.buffer)

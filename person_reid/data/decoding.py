@@ -24,7 +24,7 @@ from person_reid.device import available_cores
 AHEAD = 512  # images decoded ahead of use, at most; they are held in memory
 BATCH = 16  # images that a thread or a process decodes at a time, at most
 MANY_CORES, MANY_IMAGES = 4, 1000  # from here on, processes are worth the 0.1 s that they take to start
-MOST_THREADS, MOST_PROCESSES = 3, 8  # at work; this process can hardly read the images of more than eight others
+MOST_THREADS, MOST_PROCESSES = 3, 8  # at work; this process reads the images of about six others
 MOST_WAITING, SLOW = 32, 3  # threads, if an image takes longer to come from the disk than to decode
 PROBES, LEAST_WORK = 4, 3e-4  # images decoded first, to see how long they wait; seconds that one takes at least
 log = logging.getLogger(__name__)

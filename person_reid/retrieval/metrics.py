@@ -211,7 +211,7 @@ def rank_matches(
 def count_ahead(scores: Floats, rows: Integers, columns: Integers) -> Integers:
     """Count, for each (row, column) of `scores`, the entries of the row that are higher, or equal and further left.
 
-    scores: no entry counts that is NaN.
+    scores: entries that are NaN do not count.
     rows: ascending.
     """
     own, counts = scores[rows, columns], np.empty(len(rows), np.int64)
