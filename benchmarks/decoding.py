@@ -52,9 +52,8 @@ def main(argv=None):
     print(f"{machine()}; {len(paths)} images at {options.height}×{options.width}, {options.wait:g} ms late\n")
     print("| | images/s | times | own time of an image |\n| --- | --- | --- | --- |")
     first = None
-    with patch.multiple(
-        decoding, MANY_CORES=1, MANY_IMAGES=0, SLOW=math.inf
-    ):  # the last way takes processes on a few cores, too
+    # the last way takes processes on a few cores and on a busy machine, too
+    with patch.multiple(decoding, MANY_CORES=1, MANY_IMAGES=0, SLOW=math.inf):
         for name, way in ways.items():
             seconds, own = map(statistics.median, zip(*(timed(way) for _ in range(options.runs)), strict=True))
             first = first or seconds

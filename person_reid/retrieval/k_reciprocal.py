@@ -5,8 +5,10 @@ has dozens of entries, so neighbours come from a chunked top-k, sets and encodin
 distance visits only the images that share an entry with the query.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
@@ -14,6 +16,9 @@ from scipy import sparse
 from person_reid.retrieval.graph import sparse_rows
 from person_reid.retrieval.neighbours import NeighbourSearch
 from person_reid.retrieval.similarity import CosineScores, Features, Floats, Integers, Scores, positions, unit_rows
+
+if TYPE_CHECKING:  # evaluate.py starts without torch
+    import torch
 
 BLOCK = 32  # queries whose shared entries are listed at a time
 
@@ -26,6 +31,7 @@ class KReciprocalScores(Scores):
     k2: number of neighbours whose encodings are averaged.
     lambda_value: share of the original distance, in [0, 1].
     neighbours: the search to use.
+    device: an accelerator that computes the cosines; NumPy does if it is None.
     """
 
     block = BLOCK
@@ -33,11 +39,12 @@ class KReciprocalScores(Scores):
     farthest: Any  # an array; a tensor on a GPU
 
     def __init__(
-        self, query: Features, gallery: Features, k1: int, k2: int, lambda_value: float, neighbours: NeighbourSearch
-    ) -> None:
+        self, query: Features, gallery: Features, k1: int, k2: int, lambda_value: float, neighbours: NeighbourSearch,
+        device: torch.device | None = None,
+    ) -> None:  # fmt: skip
         self.lambda_value = lambda_value
         self.features = unit_rows(np.ascontiguousarray(np.concatenate([query, gallery])))
-        self.cosines = CosineScores(self.features[: len(query)], self.features[len(query) :])
+        self.cosines = CosineScores(self.features[: len(query)], self.features[len(query) :], device)
         encoding, self.farthest = k_reciprocal_encoding(self.features, k1, k2, neighbours)
         self.query_encoding = encoding[: len(query)]
         self.gallery_columns = encoding[len(query) :].tocsc()

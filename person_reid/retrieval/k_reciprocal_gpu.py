@@ -8,7 +8,7 @@ import numpy as np
 
 from person_reid.retrieval.k_reciprocal import KReciprocalScores
 from person_reid.retrieval.neighbours import NeighbourSearch
-from person_reid.retrieval.similarity import CHUNK_BYTES, CosineScores, Features
+from person_reid.retrieval.similarity import CHUNK_BYTES, Features
 
 if TYPE_CHECKING:  # evaluate.py starts without torch
     import torch
@@ -23,9 +23,9 @@ class KReciprocalScoresOnGPU(KReciprocalScores):
     ) -> None:  # fmt: skip
         import torch
 
-        super().__init__(query, gallery, k1, k2, lambda_value, neighbours)
+        super().__init__(query, gallery, k1, k2, lambda_value, neighbours, torch.device(device))
         self.block = max(1, CHUNK_BYTES // (8 * len(gallery)))  # the sums in float64 are one chunk more
-        cosines = CosineScores(query, gallery, torch.device(device))
+        cosines = self.cosines  # arrays, if the device is the CPU
         self.cosines = lambda start, stop: torch.as_tensor(cosines(start, stop), device=device)
         self.farthest = torch.from_numpy(self.farthest).to(device)
         rows, columns = self.query_encoding, self.gallery_columns
