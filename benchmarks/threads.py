@@ -41,7 +41,7 @@ def main(argv=None):
         query, gallery = load_result(next(result_files(options, folder)))
         for threads in options.threads:
             cells = [str(threads)]
-            with patch.object(similarity, "MOST_THREADS", threads), patch("os.cpu_count", lambda n=threads: n):
+            with patch.multiple(similarity, MOST_THREADS=threads, available_cores=lambda n=threads: n):
                 for method in (None, "k-reciprocal", "gnn"):
                     seconds, waits = timed(partial(ranked, method, query, gallery), options.runs)
                     cells += [f"{1e3 * seconds:.0f} ms", str(waits)]

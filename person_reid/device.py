@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import math
 import os
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -21,6 +23,7 @@ from person_reid.basics import UserError
 if TYPE_CHECKING:
     import torch
 
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
 log = logging.getLogger(__name__)
 
 
@@ -32,8 +35,39 @@ def seed_everything(seed: int) -> None:
 
 
 def available_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many cores this process may use: not those that `taskset` or the quota of a container withholds."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return math.ceil(min(cores, max(1, _quota())))
+
+
+@cache
+def _quota() -> float:
+    """Return the processor time, in cores, that the control groups of this process grant; infinite without a limit.
+
+    https://docs.kernel.org/admin-guide/cgroup-v2.html, cpu.max, and cfs_quota_us of the first version.
+    """
+    return min(map(_granted, _control_groups()), default=math.inf)
+
+
+def _control_groups() -> Iterator[Path]:
+    """Yield the folders of the control groups that may limit this process's use of the processor."""
+    with suppress(OSError, ValueError):  # not Linux
+        for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+            _, controllers, place = line.split(":", 2)
+            if not controllers or "cpu" in controllers.split(","):
+                root = CONTROL_GROUPS / ("cpu" if controllers else "")
+                group = root / place.lstrip("/")  # a container may find its host's name here, and itself at the root
+                yield from (folder for folder in (group, *group.parents) if folder.is_relative_to(root))
+
+
+def _granted(group: Path) -> float:
+    """Return the cores that the folder of one control group grants; infinite if it has no limit."""
+    for names in ("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us"):
+        with suppress(OSError, ValueError):
+            quota, period = (int(value) for name in names for value in (group / name).read_text("ascii").split())
+            if quota > 0:  # -1 is no limit; so is "max"
+                return quota / period
+    return math.inf
 
 
 def busy_cores() -> int:
@@ -100,9 +134,14 @@ def select_device(gpu_ids: str | int = "0") -> torch.device:
 
 
 def _cpu() -> torch.device:
-    """Return the CPU. Its number of threads is never chosen by load: it decides how sums are rounded."""
+    """Return the CPU, with a thread for each core that is granted.
+
+    Their number is never chosen by load: it decides how sums are rounded.
+    """
     import torch
 
+    if available_cores() < torch.get_num_threads() and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(available_cores())  # beyond a container's quota, threads are stopped
     free = max(1, (os.cpu_count() or 1) - busy_cores())
     if free < torch.get_num_threads() and "OMP_NUM_THREADS" not in os.environ:
         log.warning(

@@ -51,6 +51,67 @@ def test_minus_one_is_the_cpu_and_a_gpu_must_be_there(monkeypatch):
     assert select_device("0").type in ("cpu", "mps")
 
 
+@pytest.fixture
+def groups(tmp_path, monkeypatch):
+    """Return a function that lets Linux say these groups, /proc/self/cgroup, and these files of them; 8 cores else."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(device, "CONTROL_GROUPS", tmp_path)
+
+    def say(lines, files):
+        for name, content in files.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(content)
+        read = Path.read_text
+        own = Path("/proc/self/cgroup")
+        monkeypatch.setattr(
+            Path, "read_text", lambda path, *args, **how: lines if path == own else read(path, *args, **how)
+        )
+        device._quota.cache_clear()
+
+    yield say
+    device._quota.cache_clear()
+
+
+def first_version(quota, folder="cpu"):
+    return {f"{folder}/cpu.cfs_quota_us": f"{quota}\n", f"{folder}/cpu.cfs_period_us": "100000\n"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "files", "cores"),
+    [
+        ("0::/\n", {"cpu.max": "150000 100000\n"}, 2),
+        ("0::/\n", {"cpu.max": "20000 100000\n"}, 1),
+        ("0::/\n", {"cpu.max": "1600000 100000\n"}, 8),
+        ("0::/\n", {"cpu.max": "max 100000\n"}, 8),
+        ("0::/user/app\n", {"user/cpu.max": "300000 100000\n", "user/app/cpu.max": "max 100000\n"}, 3),
+        ("0::/user/app\n", {"user/cpu.max": "300000 100000\n", "user/app/cpu.max": "200000 100000\n"}, 2),
+        ("5:memory:/a\n4:cpu,cpuacct:/docker/4f\n0::/\n", first_version(300000), 3),
+        ("4:cpuacct,cpu:/a:b\n", first_version(200000, "cpu/a:b"), 2),
+        ("4:cpuset:/a\n", first_version(100000, "cpu/a"), 8),
+        ("4:cpu:/\n", first_version(-1), 8),
+        ("0::/\n", {"cpu.max": "\n"}, 8),
+        ("0::/\n", {}, 8),
+        ("damaged\n", {"cpu.max": "100000 100000\n"}, 8),
+    ],
+)
+def test_the_quota_of_a_container_limits_the_cores(groups, lines, files, cores):
+    groups(lines, files)
+    assert device.available_cores() == cores
+
+
+def test_pytorch_has_no_more_threads_than_the_quota_grants(groups, monkeypatch):
+    chosen: list[int] = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    groups("0::/\n", {"cpu.max": "250000 100000\n"})
+    select_device("-1")
+    assert chosen == [3]
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    select_device("-1")
+    assert chosen == [3], "the user chose"
+
+
 @pytest.mark.parametrize(
     ("running", "minute", "busy"),
     [("1/80", 0.1, 0), ("1/80", 3.0, 0), ("4/80", 0.1, 0), ("2/80", 1.2, 1), ("4/80", 1.7, 2), ("3/80", 9.0, 2)],
@@ -126,6 +187,7 @@ print(usual, min(new_pages() for _ in range(3)))
 
 def test_a_busy_machine_is_mentioned_but_the_number_of_threads_stays(monkeypatch, caplog):
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(device, "available_cores", lambda: 4)
     monkeypatch.setattr(device, "busy_cores", lambda: 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     monkeypatch.setattr(torch, "set_num_threads", lambda _: pytest.fail("results would depend on the load"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 import warnings
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from threadpoolctl import ThreadpoolController
 
 from person_reid.basics import UserError
+from person_reid.device import available_cores
 from person_reid.progress import progress
 
 if TYPE_CHECKING:  # evaluate.py starts without torch
@@ -204,7 +204,7 @@ def row_minima(scores: Any) -> npt.NDArray[Any]:
 
 def thread_count() -> int:
     """Return how many chunks are processed at once."""
-    return min(MOST_THREADS, os.cpu_count() or 1)
+    return min(MOST_THREADS, available_cores())
 
 
 @cache
@@ -219,7 +219,7 @@ def run_chunks(work: Callable[[int, int], T], spans: Collection[tuple[int, int]]
     The threads share the cores among them. Two products that each used all cores would wait for each other.
     """
     threads = thread_count()
-    each = max(1, (os.cpu_count() or 1) // threads)
+    each = max(1, available_cores() // threads)
     with _libraries().limit(limits=each, user_api="blas"), ThreadPoolExecutor(threads) as pool:
         results = pool.map(lambda span: work(*span), spans)
         return list(progress(results, total=len(spans), desc=description, unit="chunk"))

@@ -5,7 +5,6 @@ the person, the camera and the moment. people.py draws the person, scenes.py the
 """
 
 import json
-import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from person_reid.basics import UserError, write_json
+from person_reid.device import available_cores
 from person_reid.progress import progress
 from person_reid.synthetic.body import solids_of
 from person_reid.synthetic.figure import Pose, draw_solids
@@ -85,7 +85,7 @@ def draw_data_set(
         (str(root), some[start : start + CHUNK], seed) for some in by_camera for start in range(0, len(some), CHUNK)
     ]
     # a process takes time to start, and Windows waits for at most 61
-    workers = workers or min(os.cpu_count() or 1, 1 + len(missing) // 500, 61)
+    workers = workers or min(available_cores(), 1 + len(missing) // 500, 61)
     with progress(total=len(missing), desc="drawing people", unit="image") as bar:
         if workers <= 1:
             for chunk in chunks:

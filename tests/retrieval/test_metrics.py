@@ -246,9 +246,9 @@ def test_workers_share_the_chunks(published, cores, monkeypatch):
             parts.append(ranks)
             return np.sum(parts, axis=0)
 
-    monkeypatch.setattr(similarity.os, "cpu_count", lambda: cores[0])
+    monkeypatch.setattr(similarity, "available_cores", lambda: cores[0])
     evaluate(query, gallery, scores=scores, world=Worker(0, 2))
-    monkeypatch.setattr(similarity.os, "cpu_count", lambda: cores[1])
+    monkeypatch.setattr(similarity, "available_cores", lambda: cores[1])
     shared = evaluate(query, gallery, scores=scores, world=Worker(1, 2))
     assert shared.line() == evaluate(query, gallery, scores=scores).line()
     assert not np.any((parts[0] > 0) & (parts[1] > 0))
