@@ -14,7 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from person_reid.retrieval.graph import sparse_rows
-from person_reid.retrieval.neighbours import NeighbourSearch
+from person_reid.retrieval.neighbours import Neighbours, NeighbourSearch
 from person_reid.retrieval.similarity import CosineScores, Features, Floats, Integers, Scores, positions, unit_rows
 
 if TYPE_CHECKING:  # evaluate.py starts without torch
@@ -77,21 +77,34 @@ def k_reciprocal_encoding(features: Features, k1: int, k2: int, neighbours: Neig
     found = neighbours.search(features, features, k1 + 1, itself=True, farthest=True)
     assert found.lowest is not None, "it was asked for"
     farthest = np.maximum(squared_distance(found.lowest), 1e-12)  # all images may be identical
-    encoding = _weighted(reciprocal_expansion(found.indices, k1), features, farthest)
+    encoding = _weighted(reciprocal_expansion(found.indices, k1), found, features, farthest)
     return average_rows(encoding, found.indices[:, :k2]), farthest
 
 
-def _weighted(pattern: Any, features: Features, farthest: Floats) -> Any:
+def _weighted(pattern: Any, found: Neighbours, features: Features, farthest: Floats) -> Any:
     """Give each member j of i's set the weight exp(-d(i, j)), eq. 7, and scale each row to the sum 1."""
-    weights = np.empty(pattern.nnz, np.float32)
     rows = np.repeat(np.arange(pattern.shape[0]), np.diff(pattern.indptr))
-    for start in range(0, pattern.nnz, 1024):  # small enough for the cache
-        block = slice(start, start + 1024)
-        i, j = rows[block], pattern.indices[block]
-        cosine = np.einsum("nd,nd->n", features[i], features[j])
-        weights[block] = np.exp(-squared_distance(cosine) / farthest[i])
+    weights = np.exp(-squared_distance(pair_cosines(rows, pattern.indices, found, features)) / farthest[rows])
     encoding = sparse.csr_array((weights, pattern.indices, pattern.indptr), pattern.shape)
     return sparse.diags_array(1 / encoding.sum(axis=1)) @ encoding
+
+
+def pair_cosines(rows: Integers, columns: Integers, found: Neighbours, features: Features) -> Floats:
+    """Return the cosines (P,) of pairs of images: those of neighbours, most of an encoding's, are in `found` already.
+
+    rows, columns: (P,), row by row, ascending. found: neighbours of all images. features: (N, D), of unit length.
+    """
+    num_images = len(features)
+    order = np.argsort(found.indices, axis=1)
+    known = np.take_along_axis(found.indices, order, 1) + num_images * np.arange(num_images)[:, None]
+    pairs = rows * num_images + columns
+    places = np.searchsorted(known.ravel(), pairs)
+    places[places == known.size] = 0
+    cosines = np.take_along_axis(found.similarities, order, 1).ravel()[places]
+    missing = np.flatnonzero(known.ravel()[places] != pairs)
+    for block in np.split(missing, range(1024, len(missing), 1024)):  # small enough for the cache
+        cosines[block] = np.einsum("nd,nd->n", features[rows[block]], features[columns[block]])
+    return cosines
 
 
 def squared_distance(cosine: Floats) -> Floats:
