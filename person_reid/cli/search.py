@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from person_reid.basics import UserError, check_target, printable, set_aside, write_csv, write_json
+from person_reid.basics import UserError, check_target, counted, printable, set_aside, write_csv, write_json
 from person_reid.cli.flags import add_engine, add_runtime, add_tested_network, given_values, testing_parser
 from person_reid.cli.parser import Parser, example_lines
 from person_reid.cli.tested import OF_FEATURES, feature_flags, is_run, network_name, open_embedder
@@ -127,7 +127,8 @@ def add(options: Namespace) -> None:
     count = add_images(index, embedder_of(index, options), new, abouts)
     if every:
         index.describe({path: about for path, about in abouts.items() if path not in added})
-    print(f"{options.index}: {count} images added, {len(paths) - count} were there already, {len(index)} in all")
+    known = len(paths) - count
+    print(f"{options.index}: {counted(count, 'image')} added, {known} were there already, {len(index)} in all")
     index.prepare()
 
 
@@ -148,7 +149,7 @@ def delete(options: Namespace) -> None:
     )
     index = open_gallery(options.index, new=False)
     count = index.forget(which, ", ".join(given))
-    print(f"{options.index}: {count} images forgotten, {len(index)} left")
+    print(f"{options.index}: {counted(count, 'image')} forgotten, {len(index)} left")
 
 
 def embedder_of(index: Gallery, options: Namespace) -> Embedder:

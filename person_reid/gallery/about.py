@@ -39,7 +39,8 @@ class About(NamedTuple):
 class Filter:
     """The images of an identity, camera, track and source, from a time on, before a time, and of a path.
 
-    None matches all. named: identities after this one in alphabetical order; "" is all that have an identity.
+    None matches all. named: identities after this one in alphabetical order; "" is all that have an identity. Raises
+    UserError if no time is both from `after` on and before `before`.
     """
 
     identity: str | None = None
@@ -50,6 +51,10 @@ class Filter:
     before: str | None = None
     image: bytes | None = None
     named: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.after is not None and self.before is not None and self.after >= self.before:
+            raise UserError(f"from {self.after} on and before {self.before}: no time is both; exchange the two.")
 
     def comparisons(self) -> list[tuple[str, str, Any]]:
         """Return (column, operator, value) of each, in SQL; an image of which a value is not known fulfils none."""

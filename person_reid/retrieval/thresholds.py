@@ -8,6 +8,7 @@ false_positives, true_positives, threshold = curve.at_fpr(1e-3)
 import json
 import logging
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -147,18 +148,16 @@ def accepts(threshold: float, similarity: float) -> bool:
 
 
 def load_threshold(text: str | Path, network: str = "", flags: str = "") -> float:
-    """Read a threshold: a finite number, a file of tools/threshold.py, or a folder of save_pretrained.
+    """Read a threshold: a cosine, a file of tools/threshold.py, or a folder of save_pretrained.
 
     network, flags: of the features that it is for, as a result file notes them, "" if it does not. A remark says if it
     was measured on another network. Raises UserError if it was measured on features of other flags, and for anything
     else.
     """
-    try:
-        return _finite(str(text))
-    except OverflowError:
-        raise UserError(f"--threshold {text}: expected a finite number, such as 0.7.") from None
-    except ValueError:
-        pass
+    with suppress(ValueError):
+        if -1 <= (number := float(str(text))) <= 1:
+            return number
+        raise UserError(f"--threshold {text}: expected a cosine, -1 to 1, such as 0.7.")
     try:
         report = _report(text)
         threshold = _finite(report["threshold"])

@@ -209,7 +209,7 @@ def test_an_image_that_changes_while_it_is_embedded_is_read_again(indexed, capsy
     with monkeypatch.context() as patch:
         patch.setattr(indexing.Embedder, "__call__", changing)
         said(capsys, "index", "second")
-    assert "1 images added, 3 were there already" in said(capsys, "index", "second")
+    assert "1 image added, 3 were there already" in said(capsys, "index", "second")
     assert said(capsys, "query", "stranger.png", "--top", "1").splitlines()[1].endswith("10.png")
 
 
@@ -244,7 +244,7 @@ def test_who_and_where_are_filled_in_asked_for_and_forgotten(indexed, capsys):
         said(capsys, "identify", "first/deeper/00.png", "--camera", "7")
     capsys.readouterr()
     assert said(capsys, "forget", "--identity", "Anna") == "people.index: 2 images forgotten, 6 left\n"
-    assert said(capsys, "forget", "--image", "first/deeper/02.png") == "people.index: 1 images forgotten, 5 left\n"
+    assert said(capsys, "forget", "--image", "first/deeper/02.png") == "people.index: 1 image forgotten, 5 left\n"
     assert said(capsys, "forget", "--expire", "1w").startswith("people.index: 0 ")
     assert said(capsys, "forget", "--camera", "0", "--after", "2020-01-01").startswith("people.index: 1 ")
     assert "2 images added, 4 were there" not in said(capsys, "index", "first")  # they are indexed again if asked

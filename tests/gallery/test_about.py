@@ -95,6 +95,12 @@ def test_a_filter_is_the_search_among_those_it_lets_through(index, which, by_lis
     assert all(each.about == WHO[PATHS.index(each.path.as_posix())] for each in found)
 
 
+@pytest.mark.parametrize("before", ["2026-11-01 00:00:00", "2026-10-31 23:59:59"])
+def test_a_period_that_ends_before_it_begins_is_refused(before):
+    with pytest.raises(UserError, match=f"from 2026-11-01 00:00:00 on and before {before}: no time is both"):
+        Filter(after="2026-11-01 00:00:00", before=before)
+
+
 def test_lists_find_nearly_what_exact_search_finds_among_few_and_many(index, monkeypatch):
     use_lists(monkeypatch)
     for which in FILTERS:

@@ -144,7 +144,7 @@ def test_the_commands_of_search(here, capsys):
     assert json.loads((here / "found.json").read_text())["queries"][0]["identity"] == "Anna"
     (here / "list.csv").write_text(f"path,identity\n{images[8]},Berta\n")
     assert "1 of its 1 images" in said("apply", "list.csv")
-    assert "1 images forgotten, 11 left" in said("forget", "--identity", "Berta")
+    assert "1 image forgotten, 11 left" in said("forget", "--identity", "Berta")
     said("people", "--save", "people.csv", "--min_samples", "2")
     with (here / "people.csv").open(newline="", encoding="utf-8") as file:
         assert {row["path"] for row in csv.DictReader(file)} == {str(image) for image in images if image != images[8]}
