@@ -1,0 +1,45 @@
+"""The explorer on other screens: a phone, or a large window at 200 %, and a wall of monitors."""
+
+import numpy as np
+import pytest
+
+from person_reid.cli import explore
+from person_reid.retrieval.results import save_result
+from tests.support.browser import chromium
+from tests.support.ranked_people import lay_out
+
+pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium or Chrome that could be driven here")
+PHONE, WALL = (360, 740), (7680, 4320)
+MANY = 700
+
+
+@pytest.fixture(scope="module")
+def look(tmp_path_factory):
+    """The page of an explorer with many queries and two rankings."""
+    folder = tmp_path_factory.mktemp("screens")
+    result, query, gallery = lay_out(folder)
+    save_result(result, query.select(np.arange(MANY) % len(query)), gallery)
+    explore.main(["--result", str(result), "--other", str(result), "--save", str(folder / "look")])
+    return folder / "look" / "index.html"
+
+
+@pytest.fixture
+def browser(shared_browser):
+    """A browser whose window has a size of its own: `resize(browser, PHONE)`. It complains about nothing."""
+    yield shared_browser
+    shared_browser.call("Emulation.clearDeviceMetricsOverride")
+    assert shared_browser.complaints() == []
+
+
+def resize(browser, size):
+    width, height = size
+    browser.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+
+
+def test_a_phone_shows_the_map_and_small_queries_beside_their_rankings(browser, look):
+    resize(browser, PHONE)
+    browser.open(look, "#view=map")
+    assert browser.value("document.getElementById('map').clientHeight") > PHONE[1] / 2
+    assert browser.value("document.getElementById('map').height") > PHONE[1] / 2
+    browser.open(look, "#view=compare")
+    assert browser.value("document.querySelector('.pair > .tile .photo').clientWidth") < PHONE[0] / 3
