@@ -43,3 +43,9 @@ def test_a_phone_shows_the_map_and_small_queries_beside_their_rankings(browser, 
     assert browser.value("document.getElementById('map').height") > PHONE[1] / 2
     browser.open(look, "#view=compare")
     assert browser.value("document.querySelector('.pair > .tile .photo').clientWidth") < PHONE[0] / 3
+
+
+def test_a_wall_of_monitors_is_filled(browser, look):
+    resize(browser, WALL)
+    browser.open(look)
+    browser.wait(f"document.querySelectorAll('#wall .tile').length === {MANY}")

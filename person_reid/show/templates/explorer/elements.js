@@ -69,12 +69,12 @@ function fill(container, length, make, batch) {
     const items = [];
     while (made < stop) items.push(make(made++));
     end.before(...items);
-    if (made === length) container.filling.disconnect();
+    container.filling.unobserve(end);
+    if (made < length) container.filling.observe(end); // anew: on a large screen the end may still be in sight
   };
   container.append(end);
   container.filling = new IntersectionObserver((seen) => seen.some((entry) => entry.isIntersecting) && container.more(), {
     rootMargin: "600px",
   });
-  container.filling.observe(end);
   container.more();
 }
