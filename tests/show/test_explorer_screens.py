@@ -49,3 +49,16 @@ def test_a_wall_of_monitors_is_filled(browser, look):
     resize(browser, WALL)
     browser.open(look)
     browser.wait(f"document.querySelectorAll('#wall .tile').length === {MANY}")
+
+
+def test_on_a_phone_a_ranking_begins_at_its_top_and_the_wall_keeps_its_place(browser, look):
+    resize(browser, PHONE)
+    browser.open(look)
+    browser.click("#wall .tile", 60)
+    browser.wait("!document.getElementById('view-ranking').hidden")
+    assert browser.value("window.scrollY") == 0
+    browser.back()
+    browser.wait("!document.getElementById('view-queries').hidden")
+    box = "document.activeElement.getBoundingClientRect()"
+    assert browser.value("[...document.querySelectorAll('#wall .tile')].indexOf(document.activeElement)") == 60
+    browser.wait(f"{box}.top >= 0 && {box}.bottom <= innerHeight")
