@@ -189,7 +189,8 @@ def test_the_keyboard_does_what_the_mouse_does(browser):
         browser.wait(f"!document.getElementById('view-{view}').hidden")
     browser.key("?")
     assert browser.value("document.getElementById('help').open")
-    browser.key("Escape")
+    browser.key("1", "Escape")
+    assert not browser.value("document.getElementById('view-compare').hidden")
     assert not browser.value("document.getElementById('help').open")
     browser.key("/")
     assert browser.value("document.activeElement.name") == "person"

@@ -46,7 +46,7 @@ function moveFocus(from, key) {
 function answerKey(event) {
   const { key, target } = event;
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  if (key === "Escape" && byId("help").open) return; // which closes it
+  if (byId("help").open) return; // Escape closes it; no other key may change what it covers
   if (target.matches("input, select")) {
     if (key === "Escape") target.blur();
     return;
