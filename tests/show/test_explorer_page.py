@@ -187,6 +187,7 @@ def test_the_keyboard_does_what_the_mouse_does(browser):
     for number, view in enumerate(("queries", "ranking", "map", "threshold", "compare"), 1):
         browser.key(str(number))
         browser.wait(f"!document.getElementById('view-{view}').hidden")
+        assert browser.texts("nav [aria-current=page]") == [view.capitalize()]
     browser.key("?")
     assert browser.value("document.getElementById('help').open")
     browser.key("1", "Escape")

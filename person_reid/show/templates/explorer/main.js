@@ -18,7 +18,7 @@ function show() {
     const tab = document.querySelector(`nav a[data-view="${name}"]`);
     tab.hidden = !here.includes(name);
     tab.href = linkTo({ view: name });
-    tab.toggleAttribute("aria-current", name === view);
+    tab.setAttribute("aria-current", name === view ? "page" : "false"); // an empty value would mean false
   }
   Object.assign(pane.dataset, { view, image: now.image });
   showFilters(now);
