@@ -173,6 +173,19 @@ def test_the_slider_counts_what_is_accepted_rejected_and_wrong(browser, people):
     assert faded == (similarities[0] < threshold).sum() > 0
 
 
+def test_the_address_follows_a_slider_that_moves_more_often_than_browsers_allow(browser):
+    browser.key("4")
+    shown(browser, "view=threshold")
+    browser.value("for (let i = 1; i <= 400; i++) adjust({ threshold: (i / 1000).toFixed(5) })")
+    assert browser.value("document.getElementById('exact').value") == "0.4000"
+    browser.wait("location.hash.endsWith('threshold=0.40000')")
+    browser.value("adjust({ threshold: 0.5 }); adjust({ threshold: 0.6 })")
+    browser.click("nav a", 1)
+    shown(browser, "view=ranking")
+    browser.back()
+    browser.wait("location.hash === '#view=threshold&threshold=0.6'")
+
+
 def test_the_keyboard_does_what_the_mouse_does(browser):
     wall = images(browser, "#wall .tile")
     browser.key("ArrowDown", "ArrowRight", "Enter")

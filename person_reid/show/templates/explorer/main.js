@@ -27,7 +27,7 @@ function show() {
   if (view !== before || left !== now.image) window.scrollTo(0, 0); // in a narrow window, all views scroll as one
   if (view === "queries" && before === "ranking") byId("wall").querySelector(`[data-image="${Number(left)}"]`)?.focus();
   if (view === "labels" && before !== "labels") lookAt(Math.max(0, doubtOf(now)));
-  document.body.dataset.shown = location.hash; // for tests: this address has been drawn
+  document.body.dataset.shown = address(); // for tests: this address has been drawn
 }
 
 // Moves between the tiles around the one that has the focus.
@@ -79,6 +79,7 @@ function answerKey(event) {
 }
 
 function answerClick(event) {
+  writeAddress(); // a link may leave it
   const link = event.target.closest("a[data-image]");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
@@ -94,7 +95,7 @@ function begin() {
   if (DATA.thresholds) prepareThresholds();
   if (DATA.labels) prepareLabels();
   prepareMap();
-  window.addEventListener("hashchange", show);
+  window.addEventListener("hashchange", arrive);
   document.addEventListener("click", answerClick);
   document.addEventListener("keydown", answerKey);
   byId("ask").addEventListener("click", () => byId("help").showModal());

@@ -6,8 +6,14 @@ const DEFAULTS = {
   person: "", camera: "", first: "", low: "", high: "", threshold: "", proposal: "", decision: "", doubt: "",
 };
 
+// A browser refuses more than 100 or 200 changes of the address in ten seconds, and a slider makes 60 a second. So the
+// address may be behind what is shown, `ahead`, for a moment.
+const REST = 300; // milliseconds between two changes
+let ahead = null, resting = null;
+const address = () => ahead ?? location.hash;
+
 function state() {
-  const given = new URLSearchParams(location.hash.slice(1));
+  const given = new URLSearchParams(address().slice(1));
   return Object.fromEntries(Object.entries(DEFAULTS).map(([name, value]) => [name, given.get(name) ?? value]));
 }
 
@@ -22,13 +28,33 @@ function linkTo(changes) {
 
 // Shows something else; the browser's "back" returns from it.
 function go(changes) {
-  location.hash = linkTo(changes); // the event hashchange calls `show`
+  const link = linkTo(changes);
+  writeAddress(); // where "back" returns to
+  location.hash = link; // the event hashchange calls `arrive`
+}
+
+// Shows what the address says since a link, the browser's "back" or a person changed it.
+function arrive() {
+  ahead = null;
+  show();
 }
 
 // Shows the same in another way, as a slider does while it moves: no step for "back".
 function adjust(changes) {
-  history.replaceState(null, "", linkTo(changes));
+  ahead = linkTo(changes);
+  if (resting === null) writeAddress();
   show();
+}
+
+function writeAddress() {
+  if (ahead === null) return;
+  history.replaceState(null, "", ahead);
+  ahead = null;
+  clearTimeout(resting);
+  resting = setTimeout(() => {
+    resting = null;
+    writeAddress();
+  }, REST);
 }
 
 // The ranking that is shown, and the one beside it, or undefined.
