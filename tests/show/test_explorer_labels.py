@@ -182,6 +182,17 @@ def test_decisions_are_kept_and_can_be_taken_back(browser, look):
 
 
 @in_a_browser
+def test_at_200_percent_the_keys_show_a_proposal_from_its_top(browser, look):
+    browser.resize(680, 450)
+    browser.open(look / "look" / "index.html")
+    top = "document.activeElement.getBoundingClientRect().top"
+    for key in ("n", "n", "p", "p"):
+        browser.key(key)
+        browser.wait(f"{top} > -1 && {top} < 60")
+    browser.call("Emulation.clearDeviceMetricsOverride")
+
+
+@in_a_browser
 def test_a_browser_that_keeps_nothing_says_so(browser, look, tmp_path):
     browser.value("Storage.prototype.setItem = () => { throw new Error('no'); }")
     assert browser.value("document.getElementById('unkept').hidden")

@@ -25,19 +25,14 @@ def look(tmp_path_factory):
 
 @pytest.fixture
 def browser(shared_browser):
-    """A browser whose window has a size of its own: `resize(browser, PHONE)`. It complains about nothing."""
+    """A browser whose window has another size in each test. It complains about nothing."""
     yield shared_browser
     shared_browser.call("Emulation.clearDeviceMetricsOverride")
     assert shared_browser.complaints() == []
 
 
-def resize(browser, size):
-    width, height = size
-    browser.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-
-
 def test_a_phone_shows_the_map_and_small_queries_beside_their_rankings(browser, look):
-    resize(browser, PHONE)
+    browser.resize(*PHONE)
     browser.open(look, "#view=map")
     assert browser.value("document.getElementById('map').clientHeight") > PHONE[1] / 2
     assert browser.value("document.getElementById('map').height") > PHONE[1] / 2
@@ -46,13 +41,13 @@ def test_a_phone_shows_the_map_and_small_queries_beside_their_rankings(browser, 
 
 
 def test_a_wall_of_monitors_is_filled(browser, look):
-    resize(browser, WALL)
+    browser.resize(*WALL)
     browser.open(look)
     browser.wait(f"document.querySelectorAll('#wall .tile').length === {MANY}")
 
 
 def test_on_a_phone_a_ranking_begins_at_its_top_and_the_wall_keeps_its_place(browser, look):
-    resize(browser, PHONE)
+    browser.resize(*PHONE)
     browser.open(look)
     browser.click("#wall .tile", 60)
     browser.wait("!document.getElementById('view-ranking').hidden")

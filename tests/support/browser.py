@@ -52,7 +52,7 @@ class Browser:
         self.session = self.call("Target.attachToTarget", targetId=page["targetId"], flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log"):
             self.call(f"{domain}.enable")
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        self.resize(width, height)
         theme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[theme])
 
@@ -115,6 +115,10 @@ class Browser:
         self.call("Page.navigate", url="about:blank")
         self.call("Page.navigate", url=Path(page).resolve().as_uri() + fragment)
         self.wait("document.readyState === 'complete' && document.body.dataset.shown !== undefined")
+
+    def resize(self, width, height):
+        """Give the window another size; `call("Emulation.clearDeviceMetricsOverride")` gives it back its own."""
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
     def click(self, selector, number=0):
         """Press the mouse's button over the middle of an element."""

@@ -115,7 +115,7 @@ function lookAt(place) {
   if (!labels.shown[place]) return;
   while (!row()) pane.more();
   row().focus({ preventScroll: true });
-  row().scrollIntoView({ block: "nearest" });
+  row().scrollIntoView({ block: row().offsetHeight > window.innerHeight ? "start" : "nearest" });
 }
 
 // Does what a key means in this view; returns whether it means anything.
