@@ -1,4 +1,4 @@
-"""The explorer on other screens: a phone, or a large window at 200 %, and a wall of monitors."""
+"""The explorer on other screens: a phone, or a large window at 200 %, and a wall of monitors; or without a mouse."""
 
 import numpy as np
 import pytest
@@ -57,3 +57,14 @@ def test_on_a_phone_a_ranking_begins_at_its_top_and_the_wall_keeps_its_place(bro
     box = "document.activeElement.getBoundingClientRect()"
     assert browser.value("[...document.querySelectorAll('#wall .tile')].indexOf(document.activeElement)") == 60
     browser.wait(f"{box}.top >= 0 && {box}.bottom <= innerHeight")
+
+
+def test_the_map_answers_keys_at_once_and_its_hint_leaves_with_the_focus(browser, look):
+    browser.open(look)
+    browser.key("3")
+    browser.wait("!document.getElementById('view-map').hidden")
+    browser.key("+", "ArrowLeft")
+    assert browser.value("placeOf(state()).zoom > 1 && placeOf(state()).x < SIDE / 2")
+    browser.wait("!document.getElementById('hint').hidden")
+    browser.key("/")
+    assert browser.value("document.getElementById('hint').hidden")

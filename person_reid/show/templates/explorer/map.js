@@ -144,7 +144,7 @@ function prepareMap() {
     const image = imageAt(event.offsetX, event.offsetY);
     if (!far && image >= 0) go({ view: "ranking", image });
   });
-  canvas.addEventListener("pointerleave", () => showHint(-1));
+  for (const name of ["pointerleave", "blur"]) canvas.addEventListener(name, () => showHint(-1));
   canvas.addEventListener("keydown", (event) => {
     const [x, y] = { ArrowLeft: [60, 0], ArrowRight: [-60, 0], ArrowUp: [0, 60], ArrowDown: [0, -60] }[event.key] ?? [];
     if (x !== undefined) moveBy(x, y);
