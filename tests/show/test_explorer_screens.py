@@ -36,6 +36,7 @@ def test_a_phone_shows_the_map_and_small_queries_beside_their_rankings(browser, 
     browser.open(look, "#view=map")
     assert browser.value("document.getElementById('map').clientHeight") > PHONE[1] / 2
     assert browser.value("document.getElementById('map').height") > PHONE[1] / 2
+    assert browser.value("document.getElementById('map').getBoundingClientRect().bottom") <= PHONE[1]
     browser.open(look, "#view=compare")
     assert browser.value("document.querySelector('.pair > .tile .photo').clientWidth") < PHONE[0] / 3
 

@@ -26,7 +26,7 @@ function show() {
   if (view === "ranking" && left !== now.image) byId("view-ranking").scrollTop = 0;
   if (view !== before || left !== now.image) window.scrollTo(0, 0); // in a narrow window, all views scroll as one
   if (view === "queries" && before === "ranking") byId("wall").querySelector(`[data-image="${Number(left)}"]`)?.focus();
-  if (view === "map" && before !== "map") byId("map").focus({ preventScroll: true }); // its keys work at once
+  if (view === "map" && before !== "map") byId("map").focus(); // its keys work at once
   if (view === "labels" && before !== "labels") lookAt(Math.max(0, doubtOf(now)));
   document.body.dataset.shown = address(); // for tests: this address has been drawn
 }
