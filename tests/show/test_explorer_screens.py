@@ -41,6 +41,14 @@ def test_a_phone_shows_the_map_and_small_queries_beside_their_rankings(browser, 
     assert browser.value("document.querySelector('.pair > .tile .photo').clientWidth") < PHONE[0] / 3
 
 
+def test_no_view_is_wider_than_a_phone(browser, look):
+    browser.resize(*PHONE)
+    for view in ("queries", "ranking", "map", "threshold", "compare"):
+        browser.open(look, f"#view={view}&beside=1")
+        pane = f"document.getElementById('view-{view}')"
+        assert browser.value(f"{pane}.scrollWidth - {pane}.clientWidth") == 0, view
+
+
 def test_a_wall_of_monitors_is_filled(browser, look):
     browser.resize(*WALL)
     browser.open(look)

@@ -48,7 +48,7 @@ function showThreshold(now) {
   const threshold = chosenThreshold(now), bin = binOf(threshold), rates = ratesAt(bin);
   byId("slider").value = bin;
   if (document.activeElement !== byId("exact")) byId("exact").value = threshold.toFixed(4);
-  const cell = (id, number, share) => byId(id).replaceChildren(element("b", { textContent: count(number) }), ` ${percent(share)} %`);
+  const cell = (id, number, share) => byId(id).replaceChildren(element("b", { textContent: count(number) }), ` ${percent(share)}\u00a0%`);
   cell("right-accepted", rates.right, rates.truePositives);
   cell("misses", rates.missed, 1 - rates.truePositives);
   cell("false-matches", rates.wrong, rates.falsePositives);
