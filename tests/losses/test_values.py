@@ -87,7 +87,7 @@ PROTOTYPES = {"arcface": library.ArcFaceLoss, "cosface": library.CosFaceLoss, "s
 
 
 def test_ranked_with_a_temperature_that_would_overflow():
-    features, labels = batch(3, spread=0.01, classes=3)
+    features, labels = batch(3, spread=0.03, classes=3)
     settings: dict[str, Any] = {"positive_temperature": 2.0, "negative_temperature": 200.0}
     check(losses.create("ranked", **settings), lambda f, y: slow.ranked(f, y, **settings), features, labels)
 

@@ -170,9 +170,9 @@ def test_a_single_shot_needs_an_image_to_draw(tmp_path):
     assert "are junk" in refused("evaluate", "--single_shot", "--ignore_cameras", "--result", "r.mat", cwd=tmp_path)
 
 
-def test_thresholds_are_finite(tmp_path):
-    for text in ("nan", "inf", "-1e999"):
-        with pytest.raises(UserError, match=f"--threshold {text}: expected a finite number"):
+def test_thresholds_are_cosines(tmp_path):
+    for text in ("2", "-1.01", "nan", "inf", "-1e999"):
+        with pytest.raises(UserError, match=f"--threshold {text}: expected a cosine"):
             load_threshold(text)
     for value in ("NaN", "Infinity", "1" + "0" * 400, "[0.5]"):
         (tmp_path / "t.json").write_text(f'{{"threshold": {value}}}')

@@ -125,9 +125,6 @@ def test_a_threshold_is_a_number_or_a_file(tmp_path):
     path = tmp_path / "threshold.json"
     path.write_text('{"threshold": 0.5}')
     assert load_threshold("0.25") == 0.25 and load_threshold(path) == 0.5
-    for text in ("2", "-1.01", "nan", "inf", "1e999"):
-        with pytest.raises(UserError, match=f"--threshold {text}: expected a cosine"):
-            load_threshold(text)
     path.write_text("[1]")
     with pytest.raises(UserError, match=r"no threshold in it"):
         load_threshold(path)
