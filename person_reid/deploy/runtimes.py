@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from person_reid.basics import UserError, describe, only_writer, write_json
+from person_reid.basics import UserError, check_target, describe, only_writer, write_json
 from person_reid.deploy.contents import Contents
 from person_reid.deploy.export import TOLERANCE, check_onnx, deviation, export, references
 from person_reid.deploy.exported import READABLE, Engine
@@ -206,8 +206,19 @@ def _checked_by_export() -> str:
 
 
 def cache_folder() -> Path:
-    """Return the folder of the exported networks, in the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "person-reid"
+    """Return the folder of the exported networks, in the user's cache folder. Raises UserError if none can be written.
+
+    In a container, the user may have no home folder, or one that cannot be written to.
+    """
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "person-reid"
+        check_target(folder / "network.onnx")
+        return folder
+    except (OSError, RuntimeError) as error:  # the latter from pathlib, for a user without a home
+        raise UserError(
+            f"the exported network cannot be kept ({describe(error).rstrip('.')}). Name a folder that can be written "
+            "to in XDG_CACHE_HOME"
+        ) from error
 
 
 def fingerprint(tested: TestedNetwork, scales: Sequence[float] = (1.0,)) -> str:

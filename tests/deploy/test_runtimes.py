@@ -282,10 +282,21 @@ class TestMistakes:
     def test_a_cache_that_cannot_be_written(self, place, bank, remarks, monkeypatch, tmp_path):
         (tmp_path / "file").touch()
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-        with pytest.raises(OSError, match="file"):
+        with pytest.raises(UserError, match="file.*Name a folder that can be written to in XDG_CACHE_HOME"):
             embedder(place, "onnxruntime")
         assert embedder(place, "auto").features(bank[:1]).shape[0] == 1
         assert "--runtime auto: PyTorch, because" in remarks.text
+
+    def test_a_user_without_a_home_folder(self, place, bank, remarks, monkeypatch):
+        def home():
+            raise RuntimeError("Could not determine home directory.")
+
+        monkeypatch.delenv("XDG_CACHE_HOME")
+        monkeypatch.setattr(module.Path, "home", home)
+        with pytest.raises(UserError, match=r"\(Could not determine home directory\)\. Name a folder"):
+            embedder(place, "onnxruntime")
+        assert embedder(place, "auto").features(bank[:1]).shape[0] == 1
+        assert "--runtime auto: PyTorch, because the exported network cannot be kept" in remarks.text
 
 
 def test_an_exported_file_is_run_by_either_and_openvinos_own_by_openvino(place, bank, cache, tmp_path):
