@@ -179,9 +179,10 @@ def open_embedder(options: Namespace, target: Callable[[tuple[int, int]], torch.
     if options.engine and Path(options.engine).suffix.lower() not in READABLE:
         raise UserError(f"--engine {options.engine}: expected a file that ends in {', '.join(READABLE)}.")
     network = options.engine or tested_network(options)
+    if not target:
+        return Embedder(network, device=device, **settings)
     with TemporaryDirectory() as folder:
-        if target:
-            network = _with_norms_of(target(network.size), network, Path(folder), device, settings["dtype"])
+        network = _with_norms_of(target(network.size), network, Path(folder), device, settings["dtype"])
         return Embedder(network, device=device, **settings)
 
 

@@ -130,6 +130,12 @@ def test_flags_that_an_exported_file_has_decided_are_refused(folder):
         open_embedder(parser.parse_args(["--engine", str(folder / "net.pt"), "--fp16"]))
 
 
+def test_no_temporary_folder_is_needed(folder, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(folder / "missing"))
+    options = testing_parser().parse_args(["--backbone", "test_resnet", "--weights", str(folder / "net.pth")])
+    assert open_embedder(options)([Image.new("RGB", SIZE)]).shape[0] == 1
+
+
 def test_scales_that_the_network_cannot_process_are_refused_before_the_images_are_read():
     message = r"test_vit cannot process images of 70×35 \(.*\)\. Try another --ms, or the defaults\."
     with pytest.raises(UserError, match=message):
