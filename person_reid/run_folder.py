@@ -166,7 +166,7 @@ class RunFolder:
 
     def add_results(self, lines: Iterable[str]) -> None:
         """Append lines to result.txt."""
-        with (self.path / "result.txt").open("a", encoding="utf-8") as file:
+        with (self.path / "result.txt").open("a", encoding="utf-8", errors="surrogateescape") as file:
             file.writelines(f"{line}\n" for line in lines)
 
     def save_versions(self, versions: Mapping[str, Any], goes_on: bool) -> None:

@@ -26,6 +26,11 @@ def test_a_number_means_its_own_checkpoint_before_the_next(run):
     assert run.weights_file("59").name == "net_059.pth"
 
 
+def test_a_result_may_name_a_folder_that_is_not_utf8(run):
+    run.add_results([f"last d\udce4t: {rank}" for rank in (1, 2)])
+    assert (run.path / "result.txt").read_bytes() == b"last d\xe4t: 1\nlast d\xe4t: 2\n"
+
+
 def test_a_published_run_counts_from_zero(run):
     run.save_weights(69, {"weight": torch.ones(1)})
     assert {run.weights_file(which).name for which in ("69", "069", "70", 70)} == {"net_069.pth"}
