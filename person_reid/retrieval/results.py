@@ -13,6 +13,7 @@ name; so are names of images that are not UTF-8.
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -182,7 +183,10 @@ def _save(path: str | Path, sets: Mapping[str, FeatureSet], notes: Mapping[str, 
             _write_hdf5(temporary, values)
         else:
             with temporary.open("wb") as file:
-                scipy.io.savemat(file, values)
+                content = file if temporary.is_file() else io.BytesIO()
+                scipy.io.savemat(content, values)  # goes back to write lengths, which a device or pipe does not allow
+                if isinstance(content, io.BytesIO):
+                    file.write(content.getbuffer())
 
 
 def _write_hdf5(path: Path, values: Mapping[str, npt.NDArray[Any]]) -> None:

@@ -1,3 +1,6 @@
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import scipy.io
@@ -64,6 +67,18 @@ def test_what_is_saved_is_loaded(tmp_path, either_format):
         assert_same(loaded[1], gallery, paths)
     save_multi_query(tmp_path / "m.mat", gallery, query)
     assert_same(load_multi_query(tmp_path / "m.mat", paths=True), gallery)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+def test_a_device_or_pipe_is_written_from_beginning_to_end(tmp_path):
+    save_result(os.devnull, people(5), people(9))
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor(1) as pool:
+        content = pool.submit((tmp_path / "pipe").read_bytes)
+        save_result(tmp_path / "pipe", people(5), people(9))
+    (tmp_path / "file.mat").write_bytes(content.result())
+    for found, expected in zip(load_result(tmp_path / "file.mat", paths=True), (people(5), people(9)), strict=True):
+        assert_same(found, expected)
 
 
 def test_a_file_says_what_it_is_of(tmp_path, either_format):
