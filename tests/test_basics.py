@@ -30,7 +30,7 @@ from person_reid.basics import (
     write_text,
 )
 from person_reid.cli import LATER
-from person_reid.cli.main import LESS_MEMORY, run_script
+from person_reid.cli.main import LESS_MEMORY, MORE_THREADS, run_script
 from tests.support import ROOT
 
 
@@ -113,6 +113,7 @@ def test_two_may_write_one_file_at_once(tmp_path):
         (FileNotFoundError("a.pth: no such file."), 1, "error: a.pth: no such file.\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
         (MemoryError(), 1, f"error: MemoryError. {LESS_MEMORY}\n"),
+        (RuntimeError("can't start new thread"), 1, f"error: can't start new thread. {MORE_THREADS}\n"),
         (
             torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB. GPU 0 has\nmore"),
             1,

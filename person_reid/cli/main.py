@@ -19,6 +19,8 @@ LESS_MEMORY = (
     "A network needs less memory with a smaller --batchsize or smaller images (--height, --width), in training also "
     "with --bf16; re-ranking with a smaller --memory_gb."
 )
+NO_THREADS = "can't start new thread"  # Python's words
+MORE_THREADS = "The user or the container may have no more processes and threads: raise ulimit -u or --pids-limit."
 COMMANDS = {
     "prepare": "lay out a data set, or draw one",
     "train": "train a network",
@@ -82,8 +84,8 @@ def fail(message: str) -> NoReturn:
 def run_script(main: Callable[[], object]) -> None:
     """Call `main()` as a script: an error the user can fix ends in one line and status 1, an interruption in 130.
 
-    A UserError, an OSError (no such file, disk full), or too little memory prints no traceback. Any other exception is
-    a bug and keeps it.
+    A UserError, an OSError (no such file, disk full), or too little memory or too few threads prints no traceback. Any
+    other exception is a bug and keeps it.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -101,6 +103,9 @@ def run_script(main: Callable[[], object]) -> None:
             let_the_first_speak()
         fail(describe(error))
     except (MemoryError, RuntimeError) as error:
+        if str(error) == NO_THREADS:
+            let_the_first_speak()
+            fail(f"{error}. {MORE_THREADS}")
         if not (isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)):
             raise
         said = first_line(error, 1000).rstrip(".").rpartition("DefaultCPUAllocator: ")[2]
