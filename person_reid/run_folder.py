@@ -30,6 +30,7 @@ import yaml
 from person_reid.basics import (
     UserError,
     atomic_write,
+    describe,
     did_you_mean,
     first_line,
     only_writer,
@@ -165,9 +166,12 @@ class RunFolder:
         return found
 
     def add_results(self, lines: Iterable[str]) -> None:
-        """Append lines to result.txt."""
-        with (self.path / "result.txt").open("a", encoding="utf-8", errors="surrogateescape") as file:
-            file.writelines(f"{line}\n" for line in lines)
+        """Append lines to result.txt; only warn if the folder cannot be written to, as one of another user's runs."""
+        try:
+            with (self.path / "result.txt").open("a", encoding="utf-8", errors="surrogateescape") as file:
+                file.writelines(f"{line}\n" for line in lines)
+        except OSError as error:
+            log.warning("%s: the figures are not noted there.", describe(error))
 
     def save_versions(self, versions: Mapping[str, Any], goes_on: bool) -> None:
         """Write {what: version} as a line of versions.jsonl, after the earlier lines if the run is resumed."""

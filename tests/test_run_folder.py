@@ -31,6 +31,12 @@ def test_a_result_may_name_a_folder_that_is_not_utf8(run):
     assert (run.path / "result.txt").read_bytes() == b"last d\xe4t: 1\nlast d\xe4t: 2\n"
 
 
+def test_figures_of_a_run_that_cannot_be_written_to_are_not_lost(run, caplog):
+    (run.path / "result.txt").mkdir()
+    run.add_results(["last: 1"])
+    assert "result.txt: Is a directory: the figures are not noted there." in caplog.text
+
+
 def test_a_published_run_counts_from_zero(run):
     run.save_weights(69, {"weight": torch.ones(1)})
     assert {run.weights_file(which).name for which in ("69", "069", "70", 70)} == {"net_069.pth"}
