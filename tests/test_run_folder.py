@@ -1,4 +1,5 @@
 import errno
+import re
 
 import pytest
 import torch
@@ -34,7 +35,9 @@ def test_a_result_may_name_a_folder_that_is_not_utf8(run):
 def test_figures_of_a_run_that_cannot_be_written_to_are_not_lost(run, caplog):
     (run.path / "result.txt").mkdir()
     run.add_results(["last: 1"])
-    assert "result.txt: Is a directory: the figures are not noted there." in caplog.text
+    assert re.search(
+        r"result\.txt: .+: the figures are not noted there\.", caplog.text
+    )  # each system has its own words
 
 
 def test_a_published_run_counts_from_zero(run):
