@@ -140,13 +140,14 @@ def _cpu() -> torch.device:
     """
     import torch
 
-    if available_cores() < torch.get_num_threads() and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(available_cores())  # beyond a container's quota, threads are stopped
-    free = max(1, (os.cpu_count() or 1) - busy_cores())
-    if free < torch.get_num_threads() and "OMP_NUM_THREADS" not in os.environ:
-        log.warning(
-            "Other programs are using this machine. OMP_NUM_THREADS=%d in front of the command may be faster.", free
-        )
+    if "OMP_NUM_THREADS" not in os.environ:
+        if available_cores() < torch.get_num_threads():
+            torch.set_num_threads(available_cores())  # beyond a container's quota, threads are stopped
+        free = max(1, (os.cpu_count() or 1) - busy_cores())
+        if free < torch.get_num_threads():
+            log.warning(
+                "Other programs are using this machine. OMP_NUM_THREADS=%d in front of the command may be faster.", free
+            )
     return torch.device("cpu")
 
 

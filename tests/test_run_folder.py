@@ -35,9 +35,8 @@ def test_a_result_may_name_a_folder_that_is_not_utf8(run):
 def test_figures_of_a_run_that_cannot_be_written_to_are_not_lost(run, caplog):
     (run.path / "result.txt").mkdir()
     run.add_results(["last: 1"])
-    assert re.search(
-        r"result\.txt: .+: the figures are not noted there\.", caplog.text
-    )  # each system has its own words
+    # each system has its own words for the reason
+    assert re.search(r"result\.txt: .+: the figures are not noted there\.", caplog.text)
 
 
 def test_a_published_run_counts_from_zero(run):

@@ -3,6 +3,7 @@
 import errno
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -195,25 +196,32 @@ def test_what_else_a_process_writes_is_not_taken_for_an_image(photographs, way, 
     assert np.array_equal(list(decode(photographs * 20, LOAD)), [LOAD(path) for path in photographs] * 20)
 
 
-CUT = "Tag data larger than file|Truncated File Read"  # which of them is left to the version of Pillow
-
-
 @pytest.mark.parametrize("filters", ["", "default"])
 def test_an_image_gives_one_warning(photographs, way, capfd, filters, monkeypatch):
     monkeypatch.setenv("PYTHONWARNINGS", filters)
     for path in photographs:
         cut_exif(path)
-    with pytest.warns(UserWarning, match=CUT) as shown:
+    with pytest.warns(UserWarning) as shown:
         assert len(list(decode(photographs, LOAD))) == 40
-    assert len(shown) == 40 and not capfd.readouterr().err
+    assert [str(warning.message) for warning in shown] == [complaint(path) for path in photographs]
+    assert not capfd.readouterr().err
 
 
 def test_a_warning_that_is_an_error_is_one(photographs, way):
     cut_exif(photographs[3])
+    said = complaint(photographs[3])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(UserError, match=rf"(?s)1 of 40 images.*3\.png: ({CUT})"):
+        with pytest.raises(UserError, match=rf"(?s)1 of 40 images.*3\.png: {re.escape(said)}"):
             list(decode(photographs, LOAD))
+
+
+def complaint(path):
+    """Return the one warning that Pillow gives for an image; its words depend on the version."""
+    with pytest.warns(UserWarning, match="Tag data larger than file|Truncated File Read") as shown:
+        LOAD(path)
+    assert len(shown) == 1
+    return str(shown[0].message)
 
 
 def cut_exif(path):
