@@ -15,8 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 from cycler import cycler
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -46,7 +46,7 @@ SETTINGS: dict[str, dict[str, Any]] = {  # no date, so that the same picture is 
 
 
 def theme(dark: bool = False) -> dict[Any, Any]:
-    """Return matplotlib's settings, for matplotlib.rc_context."""
+    """Return the settings of matplotlib that differ from its defaults."""
     paper, ink, faint, grid = ("#0f172a", "#e2e8f0", "#94a3b8", "#334155") if dark else ("white", INK, FAINT, "#dbe2ea")
     return {
         "font.family": "DejaVu Sans", "font.size": 12, "text.color": ink,
@@ -76,7 +76,7 @@ def picture(
     save = Path(save)
     if max(width, height) * DOTS_PER_INCH >= MOST_PIXELS:
         raise UserError(f"--save {save}: the picture would be {max(width, height):.0f} inches long. Show fewer images.")
-    with matplotlib.rc_context(theme(dark)):
+    with style.context(theme(dark), after_reset=True):  # whatever a user's matplotlibrc says
         figure = Figure(figsize=(width, height), layout=layout)
         known = figure.canvas.get_supported_filetypes().keys() - {"pgf"}  # needs TeX
         file_type = save.suffix.lower().lstrip(".")

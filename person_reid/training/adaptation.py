@@ -40,6 +40,7 @@ from person_reid.run_folder import RunFolder
 from person_reid.training.criterion import ClusterCriterion
 from person_reid.training.spec import AdaptSpec
 from person_reid.training.trainer import Trainer
+from person_reid.training.writers import drawing
 
 log = logging.getLogger(__name__)
 LEAST_KEPT = 0.1  # docs/adaptation.md has measured values of good and bad runs
@@ -140,12 +141,7 @@ class Adaptation:
 
     def conclude(self, run: RunFolder) -> None:
         """Write the teacher and the clusters; keep the start instead of the teacher if it is judged to be better."""
-        from person_reid.show.clusters import draw_clusters  # matplotlib loads slowly
-
         run.save_weights("average", complete(self.network))
-        if self.features is not None:
-            cameras = [str(camera + 1) if camera >= 0 else "" for camera in self.split.cameras.tolist()]
-            draw_clusters(self.split.paths, self.features, cameras, self.labels, run.clusters)
         if self.kept < LEAST_KEPT:
             run.save_weights("last", self.start)
             log.warning(
@@ -154,6 +150,13 @@ class Adaptation:
                 "net_average.pth holds what was learnt. Try a lower --lr.",
                 self.kept, LEAST_KEPT, run.path,
             )  # fmt: skip
+        if self.features is None:
+            return
+        cameras = [str(number + 1) if number >= 0 else "" for number in self.split.cameras.tolist()]
+        with drawing(run.clusters):
+            from person_reid.show.clusters import draw_clusters  # matplotlib loads slowly
+
+            draw_clusters(self.split.paths, self.features, cameras, self.labels, run.clusters)
 
     def use(self, labels: Labels, features: Features | None = None) -> None:
         """Make these clusters (N,) and the known identities the classes.

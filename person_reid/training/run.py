@@ -43,7 +43,7 @@ from person_reid.training.interruption import (
 from person_reid.training.profile import step_profiler
 from person_reid.training.spec import TrainSpec
 from person_reid.training.trainer import Term, Trainer
-from person_reid.training.writers import check_writers, log_line, open_writers
+from person_reid.training.writers import check_writers, drawing, log_line, open_writers
 from person_reid.versions import versions
 
 CHECKPOINT_EVERY = 10  # epochs
@@ -259,8 +259,6 @@ def _measure(training: Training, spec: TrainSpec, world: World) -> dict[str, flo
 
 
 def _write_epoch(training: Training, run: RunFolder, keep: int) -> None:
-    from person_reid.show.curves import draw_curves  # matplotlib loads slowly: only the first process draws
-
     trainer = training.trainer
     weights = complete(training.network)
     if trainer.epoch % CHECKPOINT_EVERY == 0:
@@ -270,7 +268,10 @@ def _write_epoch(training: Training, run: RunFolder, keep: int) -> None:
     run.save_log(trainer.history)
     if keep:
         run.keep_latest(keep)
-    draw_curves(trainer.history, run.curves)
+    with drawing(run.curves):
+        from person_reid.show.curves import draw_curves  # matplotlib loads slowly: only one draws
+
+        draw_curves(trainer.history, run.curves)
 
 
 def _save_and_exit(training: Training, run: RunFolder, world: World) -> None:

@@ -1,5 +1,7 @@
 """Send each epoch's figures to experiment trackers as well as to log.jsonl: --tensorboard, --wandb, --mlflow.
 
+Pictures of a run are drawn through `drawing`, so that none of them can end a training.
+
 A package is imported only if its flag is given. Its own environment variables decide where it writes, under which
 project, and whether it may use the network:
 
@@ -8,15 +10,17 @@ MLFLOW_TRACKING_URI=file:runs python train.py --mlflow      # files in runs/
 """
 
 import importlib
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from person_reid.basics import UserError
+from person_reid.basics import UserError, first_line
 from person_reid.training.spec import TrainSpec
 
+log = logging.getLogger(__name__)
 Write = Callable[[dict[str, float]], None]
 Writer = tuple[AbstractContextManager[Any], Write]
 
@@ -92,6 +96,15 @@ def open_writers(spec: TrainSpec, folder: Path, history: Iterable[dict[str, floa
         for record in history:
             write_all(record)
         yield write_all
+
+
+@contextmanager
+def drawing(picture: Path) -> Iterator[None]:
+    """Draw a picture in the block: if that fails, a warning says so and the training goes on."""
+    try:
+        yield
+    except Exception as error:
+        log.warning("%s: not drawn (%s). The training goes on.", picture, first_line(error))
 
 
 def log_line(record: dict[str, float], total: int) -> str:

@@ -73,6 +73,16 @@ def test_a_disk_that_fills_up_costs_an_epoch_and_no_file(run, room, monkeypatch)
     check_last_good(run, "full")
 
 
+def test_a_picture_that_cannot_be_drawn_costs_no_training(run, room, monkeypatch, caplog):
+    def draw_curves(*_):
+        raise RuntimeError("no fonts")
+
+    monkeypatch.setattr("person_reid.show.curves.draw_curves", draw_curves)
+    run("undrawn")
+    assert weights("undrawn", "resume.pth")["epoch"] == 3
+    assert caplog.text.count("train.jpg: not drawn (no fonts). The training goes on.") == 3
+
+
 @pytest.fixture
 def interrupted_by():
     """A function that says what handles an interruption during the test."""

@@ -1,0 +1,109 @@
+"""Every script that draws, where MPLBACKEND names what matplotlib does not know, as in a notebook's `!python train.py`.
+
+matplotlib reads the variable once, when it is imported. So one process imports PyTorch and this package, and each
+command runs in a fork of it, which imports matplotlib anew.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_label_errors import draw
+from tests.support import ROOT
+from tests.support.ranked_people import lay_out
+from tests.test_architecture import imports, sources
+
+FORKS = """
+import importlib, json, os, sys, traceback
+import person_reid.cli.train, person_reid.cli.adapt, person_reid.cli.search, person_reid.cli.compare_networks
+assert "matplotlib" not in sys.modules
+for name, words in json.load(sys.stdin):
+    child = os.fork()
+    if not child:
+        try:
+            importlib.import_module(f"person_reid.cli.{name}").main(words)
+        except BaseException as error:
+            if not (isinstance(error, SystemExit) and not error.code):
+                traceback.print_exc()
+                os._exit(1)
+        os._exit(0)
+    if os.waitpid(child, 0)[1]:
+        sys.exit(f"{name} failed")
+"""
+NETWORK = "--backbone test_resnet --weights none --height 32 --width 16 --gpu_ids -1"
+TRAINING = f"{NETWORK} --data_dir people --train_all --batchsize 8 --total_epoch 1"
+COMMANDS = {
+    "train": [f"{TRAINING} --name trained"],
+    "train_ddp": [f"{TRAINING} --name ddp"],
+    "adapt": [f"{NETWORK} --data_dir people/train_all --name adapted --batchsize 8 --steps 2 --total_epoch 1 --k1 4"],
+    "demo": ["--result result.mat --query_index 0"],
+    "figures": [
+        "curves --name trained", "cmc result.mat", "histogram --result result.mat",
+        "map --result result.mat --identities 4 --method pca",
+    ],
+    "heatmap": [f"{NETWORK} people/train_all/0001/0001_c1_0.png"],
+    "augmentations": ["--data_dir people --people 2"],
+    "threshold": ["--result result.mat"],
+    "compare_networks": ["--networks trained --test_dirs pytorch --gpu_ids -1 --save networks.png"],
+    "report": ["--backbone x --result result.mat --no_images --no_rerank"],
+    "explore": ["--result result.mat --save look.html"],
+    "label_errors": [f"{NETWORK} --data_dir people --least 0"],
+    "search": [
+        f"index people/train_all --index people.index {NETWORK}",
+        "query people/train_all/0001/0001_c1_0.png --index people.index --save found.png --gpu_ids -1",
+        "people --index people.index --radius 0.9 --min_samples 2 --sheet sheet.png",
+    ],
+    "reproduce": ["--help"],  # it draws into docs/
+}  # fmt: skip
+PICTURES = [
+    "model/trained/train.jpg", "model/ddp/train.jpg", "model/adapted/train.jpg", "model/adapted/clusters.jpg",
+    "show.png", "curves.png", "cmc.png", "histogram.png", "map.png", "heatmap.png", "augmentations.jpg",
+    "threshold.png", "networks.png", "report.html", "look.html", "label_errors.png", "found.png", "sheet.png",
+]  # fmt: skip
+
+
+def test_every_script_that_draws_is_listed_here():
+    modules = sources(ROOT)
+    drawing = {
+        name.split(".")[2]
+        for name, source in modules.items()
+        if name.startswith("person_reid.cli.")
+        if any(".show." in each for each in imports(source, modules))
+    }
+    assert drawing | {"train", "train_ddp", "adapt"} == COMMANDS.keys()
+
+
+def test_only_one_room_imports_matplotlib_and_none_its_windows():
+    for name, source in sources(ROOT).items():
+        assert "pyplot" not in source, name
+        assert name.startswith("person_reid.show.") or "import matplotlib" not in source, name
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot fork there")
+def test_every_script_draws_whatever_backend_and_style_a_user_has(tmp_path):
+    lay_out(tmp_path)
+    draw(tmp_path / "people")
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\n")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    runs = [(name, line.split()) for name, lines in COMMANDS.items() for line in lines]
+    done = subprocess.run(
+        [sys.executable, "-c", FORKS], input=json.dumps(runs), env=environment, cwd=tmp_path,
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "not drawn" not in done.stderr
+    assert [name for name in PICTURES if not Path(tmp_path, name).is_file()] == []
+
+
+def test_a_program_that_shows_windows_keeps_its_backend():
+    code = "import os, person_reid.show, matplotlib as m; print(m.rcParams['backend'], os.environ['MPLBACKEND'])"
+    for asked, found in (("svg", "svg"), ("no_such_backend", "agg")):
+        done = subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": asked},
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert done.stdout.split() == [found, asked], done.stderr
