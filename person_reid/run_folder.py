@@ -7,7 +7,6 @@ net_average.pth    the averaged network (--wa); net_average_bn.pth with batch-no
 resume.pth         everything --resume needs, after the latest epoch
 log.jsonl          one JSON object an epoch
 not_finite.txt     the images of a batch whose loss was not finite
-trace.json         written by --profile
 train.jpg          the curves
 result.txt         what test.py measured
 report.html        written by tools/report.py

@@ -33,7 +33,7 @@ from person_reid.training.spec import AdaptSpec, TrainSpec
 
 # The flags of train.py that apply, and the defaults that differ.
 SHARED = (
-    "gpu_ids", "name", "seed", "resume", "config", "tensorboard", "wandb", "mlflow", "keep", "profile", "runtime",
+    "gpu_ids", "name", "seed", "resume", "config", "tensorboard", "wandb", "mlflow", "keep", "runtime",
     "data_dir", "batchsize", "instances", "height", "width", "color_jitter", "erasing_p", "autoaugment_p", "cutout_p",
     "lgt_p", "grayscale_erasing_p", "translation_p", "backbone", "weights", "stride", "pool", "attention", "neck",
     "linear_num", "usam", "drop_path", "total_epoch", "lr", "optimizer", "weight_decay", "balance", "schedule",

@@ -83,7 +83,6 @@ def add_run_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--eval_every", type=whole, default=0, help="test every N epochs; 0 for never")
     add_runtime(group)
     group.add_argument("--keep", type=whole, default=0, help="number of numbered checkpoints to keep; 0 keeps all")
-    group.add_argument("--profile", action="store_true", help="write a trace of ten steps to model/NAME/trace.json")
 
 
 def add_data_flags(group: argparse._ArgumentGroup) -> None:

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 FOLLOWING = {"backbone_lr": 0.1, "prototype_lr": 1.0}  # shares of --lr, unless they are given
 PROTOTYPES = "a loss with weights of its own, such as --arcface"
 # Entries of an opts.yaml, ours or of the published code, that are not flags. The file can be the --config of a new run.
-BESIDE_FLAGS = {"nclasses", "local_rank", "world_size", "workers", "prefetch_factor"}
+BESIDE_FLAGS = {"nclasses", "local_rank", "world_size", "workers", "prefetch_factor", "profile"}
 
 
 def parse_train(

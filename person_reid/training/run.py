@@ -40,7 +40,6 @@ from person_reid.training.interruption import (
     state_that_fits,
     stop_signal,
 )
-from person_reid.training.profile import step_profiler
 from person_reid.training.spec import TrainSpec
 from person_reid.training.trainer import Term, Trainer
 from person_reid.training.writers import check_writers, drawing, log_line, open_writers
@@ -216,13 +215,12 @@ def _fit(training: Training, run: RunFolder, spec: TrainSpec, world: World) -> N
     """Train the remaining epochs; after each, write its files, resume.pth after the checkpoints it relies on."""
     trainer, leads, epochs = training.trainer, world.leads, spec.optimizer.epochs
     writers = open_writers(spec if leads else replace(spec, writers=()), run.path, trainer.history)
-    profiler = step_profiler(spec.profile and leads, run.path)
-    with stop_signal() as stop, profiler as after_step, writers as write:
+    with stop_signal() as stop, writers as write:
         if training.adaptation and not trainer.epoch and not trainer.step:
             training.adaptation.refresh()
         while trainer.epoch < epochs:
             try:
-                record = trainer.train_epoch(stop, after_step)
+                record = trainer.train_epoch(stop)
             except Stopped:
                 _save_and_exit(training, run, world)
             record |= _measure(training, spec, world)

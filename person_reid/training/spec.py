@@ -14,7 +14,7 @@ from person_reid.models.spec import NetworkSpec
 
 # Flags of train.py that do not affect the trained network.
 WITHOUT_EFFECT = {
-    "name", "resume", "gpu_ids", "data_dir", "tensorboard", "wandb", "mlflow", "dry_run", "config", "keep", "profile",
+    "name", "resume", "gpu_ids", "data_dir", "tensorboard", "wandb", "mlflow", "dry_run", "config", "keep",
     "eval_every",
 }  # fmt: skip
 
@@ -150,7 +150,6 @@ class TrainSpec:
     evaluate_every: int
     runtime: str
     keep: int
-    profile: bool
     writers: tuple[str, ...]
     flags: Mapping[str, Any]
     adapt: AdaptSpec | None = None

@@ -120,13 +120,11 @@ class Trainer:
             log.info("--compile: in float32 on a processor, fused layers are faster, and take its place.")
         return fused
 
-    def train_epoch(
-        self, stop: Callable[[], bool] = lambda: False, after_step: Callable[[], None] | None = None
-    ) -> dict[str, float]:
+    def train_epoch(self, stop: Callable[[], bool] = lambda: False) -> dict[str, float]:
         """Train what is left of an epoch; return its mean loss, top-1 error, learning rate, images per second, seconds.
 
         stop: asked after every update. Once it returns True in any process, the epoch is left: raises Stopped.
-        after_step: called after every step. Raises NotFinite if the loss is not finite.
+        Raises NotFinite if the loss is not finite.
         """
         epoch, steps = self.epoch, len(self.batches)
         self.begin_epoch(epoch)
@@ -142,8 +140,6 @@ class Trainer:
                 self.totals += torch.stack([loss * len(targets), wrong, torch.full_like(loss, len(targets))])
                 self.step += 1
                 bar.update()
-                if after_step:
-                    after_step()
                 if self.step % READ_EVERY == 0 and self.step < steps:
                     mean_loss, error, seen = self._read(epoch, losses)
                     speed = (seen - unseen) / (time.perf_counter() - began)

@@ -268,6 +268,13 @@ def test_resume_takes_the_runs_own_options_and_refuses_others(tmp_path):
         parse_train(["--name", "old", "--resume", "--lr", "0.1"])
 
 
+def test_a_flag_of_an_earlier_version_is_passed_over(tmp_path):
+    write_run(tmp_path, lr=0.3, profile=True, nclasses=12)
+    for flags in (["--config", "model/old/opts.yaml"], ["--name", "old", "--resume"]):
+        options = parse_train(flags)
+        assert options.lr == 0.3 and not hasattr(options, "profile")
+
+
 @pytest.mark.parametrize(
     ("flags", "other"),
     [

@@ -1,6 +1,5 @@
 """Two processes on the CPU, started by torchrun as a user would, against one with the batch of both."""
 
-import json
 import os
 import re
 import shutil
@@ -227,26 +226,3 @@ def test_two_processes_share_out_the_images_of_a_test(room, shared_out):
     assert two.returncode == 0, two.stderr
     assert two.stdout.count("Rank@1:") == 1 and shared_out in two.stdout
     assert len(list((room / "people" / ".cache").glob("*.npy"))) == 2
-
-
-def test_a_profile_is_written(room, monkeypatch):
-    monkeypatch.setattr("person_reid.training.profile.STEPS", 1)  # PyTorch takes a second to sum up each
-    flags = [*SMALL, "--batchsize", "4", "--total", "1", "--profile", "--name", "profiled"]
-    assert "conv" in run("train", *flags, cwd=room)
-    assert json.loads((room / "model" / "profiled" / "trace.json").read_text())["traceEvents"]
-
-
-def test_the_profiler_of_pytorch_does_not_report_a_missing_gpu_as_an_error(tmp_path):
-    code = (
-        "import pathlib, torch; from person_reid.training import profile; profile.WAIT, profile.WARM_UP = 0, 1\n"
-        "with profile.step_profiler(True, pathlib.Path()) as step: torch.ones(2); step(); torch.ones(2); step()"
-    )
-    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {code}"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_a_training_that_ends_before_its_profile_begins_says_so(room):
-    flags = [*SMALL, "--batchsize", "16", "--total", "1", "--profile", "--name", "brief"]
-    assert "--profile: no trace. It begins after 7 steps" in run("train", *flags, cwd=room)
-    assert not (room / "model" / "brief" / "trace.json").exists()
