@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from person_reid.basics import UserError, first_line, write_text
+from person_reid.basics import UserError, first_line, quoted, write_text
 from person_reid.data.layout import Split
 from person_reid.data.samplers import Sampler
 from person_reid.distributed import World
@@ -66,18 +66,29 @@ def stop_signal() -> Iterator[Callable[[], bool]]:
 
 
 def not_finite_message(
-    error: NotFinite, sampler: Sampler, split: Split, run: RunFolder, dtype: torch.dtype | None = None
+    error: NotFinite,
+    sampler: Sampler,
+    split: Split,
+    run: RunFolder,
+    dtype: torch.dtype | None = None,
+    adapts: bool = False,
 ) -> str:
-    """Return what to do about a loss that is not finite; write the batch's images to model/NAME/not_finite.txt.
+    """Return what to do about a loss that is not finite; write the batch's images to not_finite.txt.
 
-    dtype: of autocast, or None for float32.
+    dtype: of autocast, or None for float32. adapts: whether tools/adapt.py trains.
     """
     batch = next(islice(sampler.batches(error.epoch), error.step, None))
     write_text(run.not_finite, "".join(f"{split.paths[index]}\n" for index in batch))
     good = f"{run.path}/net_last.pth is of epoch {error.epoch}" if error.epoch else "No epoch was finished"
+    advice = f"Start again with a lower --lr{MORE_PRECISE.get(dtype, ' or')} a --warm_epoch."
+    if error.epoch:
+        last = quoted(run.path / "net_last.pth")
+        start = f"--from {quoted(run.name)}" if adapts else f"--weights {last}"
+        again = "--resume would take the same steps to the same loss. "
+        advice = f"{again}{advice} To begin with the weights of {last}, add {start} --name OTHER."
     return (
-        f"{error} Its {len(batch)} images, {split.paths[batch[0]]} among them, are listed in {run.not_finite}. {good}. "
-        f"Try a lower --lr{MORE_PRECISE.get(dtype, ' or')} a --warm_epoch; then start again, or continue with --resume."
+        f"{error} Its {len(batch)} images, {split.paths[batch[0]]} among them, are listed in "
+        f"{run.not_finite}. {good}. {advice}"
     )
 
 

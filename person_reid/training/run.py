@@ -97,8 +97,9 @@ def run_training(spec: TrainSpec, world: World | None = None) -> RunFolder:
         try:
             _fit(training, run, spec, world)
         except NotFinite as error:
-            sampler = training.trainer.batches.sampler
-            raise UserError(not_finite_message(error, sampler, training.split, run, spec.dtype)) from error
+            sampler, adapts = training.trainer.batches.sampler, spec.adapt is not None
+            message = not_finite_message(error, sampler, training.split, run, spec.dtype, adapts)
+            raise UserError(message) from error
     return run
 
 

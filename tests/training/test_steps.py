@@ -85,6 +85,13 @@ def test_the_advice_on_a_loss_that_is_not_finite_depends_on_the_precision(dtype,
     assert words in message and message.count("--bf16") == 1
 
 
+def test_an_adaptation_is_begun_again_from_the_run(here):
+    split: Any = SimpleNamespace(paths=["a.jpg"] * 8)
+    sampler, run = ShuffleSampler(8, 8, 0), RunFolder("broken")
+    message = not_finite_message(NotFinite(1, 0), sampler, split, run, adapts=True)
+    assert message.endswith("add --from broken --name OTHER.") and "--weights" not in message
+
+
 class Third(World):
     """The last of three processes, which keeps its own sums."""
 
