@@ -140,6 +140,8 @@ def join_world(gpu_ids: str = "-1") -> Iterator[World]:
     # Of dimensions of length 1, a gradient's strides may differ from those of DDP's copy. The memory is the same, but
     # PyTorch warns of lost speed.
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+    if rank:  # the first process says what all of them find
+        logging.getLogger("person_reid").setLevel(logging.ERROR)
     try:
         yield World(rank, size, local_rank)
     except RuntimeError as error:

@@ -190,7 +190,7 @@ def add_loss_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--teacher", type=some_text, metavar="NETWORK",
         help="what the teacher_ losses learn from: a run, a folder, an exported file, or BACKBONE=FILE",
     )  # fmt: skip
-    group.add_argument("--label_smoothing", type=fraction, default=0.0, help="smoothing in the cross entropy, 0 to 1")
+    group.add_argument("--label_smoothing", type=part, default=0.0, help="smoothing in the cross entropy, below 1")
     for name in PUBLISHED:
         group.add_argument(f"--{name}", action="store_true", help=f"add the {name} loss")
     group.add_argument("--ins_gamma", type=positive(float), default=32, help="scale of the instance losses")

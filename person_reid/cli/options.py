@@ -72,6 +72,7 @@ def parse_train(
     check_run_name(options.name)
     if of_train:
         _refuse_ignored(parser, options)
+        _refuse_weightless(options)
     if options.warm_epoch > options.total_epoch:
         log.warning("The training ends before the learning rate has risen: --warm_epoch is more than --total_epoch.")
     if options.schedule == "multistep" and milestones(options.milestones)[0] >= options.total_epoch:
@@ -95,6 +96,17 @@ def _refuse_ignored(parser: argparse.ArgumentParser, options: Namespace) -> None
     for flag, (used, other) in needs.items():
         if not used and getattr(options, flag) != parser.get_default(flag):
             raise UserError(f"--{flag} would be ignored without {other}.")
+
+
+def _refuse_weightless(options: Namespace) -> None:
+    """Raise UserError if there is nothing to learn because every loss has the weight 0."""
+    plan = loss_plan(options)
+    weights = [plan.classification_weight, *(term.weight for term in (*plan.terms, *plan.taught))]
+    if not any(weights) and not options.adv and not options.DG:
+        raise UserError(
+            f"--loss {options.loss}: every loss has the weight 0, so there is nothing to learn. "
+            "Give one a weight, such as triplet:1."
+        )
 
 
 def _pairs(words: Sequence[str]) -> dict[str, Any]:

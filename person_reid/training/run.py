@@ -25,7 +25,7 @@ from person_reid.models.pruning import complete, narrow, prune
 from person_reid.run_folder import RunFolder, check_run_name
 from person_reid.training.adaptation import Adaptation, prepare_network
 from person_reid.training.adversarial import AdversarialTerm
-from person_reid.training.banks import read_images, training_bank, unlabelled_bank, validation_bank
+from person_reid.training.banks import check_identities, read_images, training_bank, unlabelled_bank, validation_bank
 from person_reid.training.batches import Batches, build_sampler
 from person_reid.training.criterion import ClusterCriterion, Criterion
 from person_reid.training.distillation import DistillationTerm, teacher_features
@@ -115,6 +115,7 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
     data, augment = spec.data, spec.data.augment
     splits = read_images(spec)
     split = join_splits(splits)
+    check_identities(spec, split)
     images = fingerprint(split.paths, times=False)
     check_resumed(state or {}, spec, images, world)
     unlabelled = read_unlabelled(data.unlabelled) if data.unlabelled else []
@@ -230,6 +231,8 @@ def _fit(training: Training, run: RunFolder, spec: TrainSpec, world: World) -> N
             if leads:
                 _write_epoch(training, run, spec.keep)
                 log.info(log_line(record, epochs))
+                if record["loss"] == 0:
+                    log.warning("Nothing was learnt in this epoch: the loss of every batch was 0.")
                 write(record)
         if training.adaptation and leads:
             training.adaptation.conclude(run)

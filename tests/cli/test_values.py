@@ -75,6 +75,13 @@ def test_epochs_that_never_come_are_remarked_on(tmp_path):
     assert "The learning rate never drops: --milestones 5,7" in output
 
 
+@pytest.mark.parametrize("listed", ["cross_entropy:0", "cross_entropy:0,triplet:0", "center:0,cross_entropy:0.0"])
+def test_a_training_of_losses_without_weight_is_refused(listed, tmp_path):
+    output = refused("train", "--dry_run", "--loss", listed, cwd=tmp_path)
+    assert f"--loss {listed}: every loss has the weight 0, so there is nothing to learn" in output
+    run("train", "--dry_run", "--loss", listed, "--DG", cwd=tmp_path)
+
+
 @pytest.mark.parametrize(
     ("flag", "place", "words"),
     [

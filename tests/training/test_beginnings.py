@@ -89,6 +89,18 @@ def test_what_cannot_be_trained_displaces_nothing(room, flags, words):
     refused(words, *flags)
 
 
+def test_a_single_identity_is_refused_and_displaces_nothing(room):
+    write_people(Path("alone") / "train_all", people=1, images=8)
+    refused(r"alone.train_all: a single identity, 0001, so there is nothing to learn", data="alone")
+
+
+def test_an_epoch_without_a_loss_is_remarked_on(room, caplog):
+    """Each of eight people has one image, so no batch holds a pair."""
+    write_people(Path("single") / "train_all", people=8, images=1)
+    start("--loss", "cross_entropy:0,triplet:1", data="single")
+    assert "Nothing was learnt in this epoch: the loss of every batch was 0." in caplog.text
+
+
 def test_a_writer_that_is_not_installed_displaces_nothing(room, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     refused("--tensorboard needs the package tensorboard", "--tensorboard")
@@ -109,6 +121,20 @@ def test_of_other_images_those_of_the_trained_people_are_validated(tmp_path):
     assert found is not None
     assert found[0].shape == (4, 32, 16, 3) and found[1].tolist() == [1, 1, 0, 0]
     assert validation_bank(tmp_path, ["0009"], Augment(32, 16)) is None
+
+
+def test_what_is_not_validated_is_said_in_one_line(tmp_path, caplog):
+    caplog.set_level("INFO")
+    assert validation_bank(tmp_path, ["0001"], Augment(32, 16)) is None
+    write_people(tmp_path / "val", people=3, images=2)
+    for classes in (["0009"], ["0003", "0001"], ["0001", "0002", "0003"]):
+        validation_bank(tmp_path, classes, Augment(32, 16))
+    folder = tmp_path / "val"
+    assert [message for name, _, message in caplog.record_tuples if name.endswith("banks")] == [
+        f"No validation: there is no folder {folder}.",
+        f"No validation: none of the identities in {folder} is trained on.",
+        f"Validation leaves out 2 of 6 images in {folder}, of 1 identity not trained on, such as 0002.",
+    ]
 
 
 def test_the_images_of_a_folder_that_nobody_may_write_to_are_cached_elsewhere(tmp_path, monkeypatch):

@@ -74,7 +74,7 @@ RUNS = ["--wa --arcface --loss center:0.01", f"--sampler pk --circle {TAUGHT}"]
 def room(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
     write_people(folder / "people" / "train_all", people=8, images=10, seed=0)
-    write_people(folder / "people" / "val", people=8, images=1, seed=0)
+    write_people(folder / "people" / "val", people=9, images=1, seed=0)  # one of them not trained on
     torch.save(create_model("test_resnet", weights="none").state_dict(), folder / "teacher.pth")
     (folder / "plain.py").write_text(PLAIN_TRAINING.format(root=str(ROOT), small=SMALL, runs=RUNS))
     return folder
@@ -91,6 +91,7 @@ def plain_runs(room):
     two = start([*TORCHRUN, "plain.py", "--batchsize", "8"], room)
     assert one.returncode == two.returncode == 0, one.stderr + two.stderr
     assert two.stdout.count("2 processes") == two.stdout.count("Done:") == len(RUNS)
+    assert two.stderr.count("Validation leaves out 1 of 9 images") == len(RUNS)  # said by the first
     return room
 
 
