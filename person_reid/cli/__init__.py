@@ -66,4 +66,5 @@ def print_remarks() -> None:
     logger = logging.getLogger("person_reid")
     if not any(isinstance(handler, Printer) for handler in logger.handlers):
         logger.addHandler(Printer())
+    if logger.level == logging.NOTSET:  # else the choice of another program, or of join_world
         logger.setLevel(logging.INFO)
