@@ -12,7 +12,7 @@ from csv import Error as CSVError
 from dataclasses import replace
 from pathlib import Path
 
-from person_reid.basics import UserError
+from person_reid.basics import UserError, counted
 from person_reid.data.images import SUFFIXES, is_image, is_readable
 from person_reid.data.layout import some_of
 from person_reid.data.readers import (
@@ -62,7 +62,7 @@ def own_folder(
         )
     check_patience(pattern, [path.relative_to(data_dir) for path in files if is_image(path.name)])
     folders = {data_dir / name: split for name, split in SPLIT_NAMES.items() if (data_dir / name).is_dir()}
-    is_split = {TRAIN, GALLERY} & set(folders.values())
+    is_split = {TRAIN, QUERY, GALLERY} & set(folders.values())
     if is_split:
         _refuse_drawing(f"{data_dir} has a folder {next(iter(folders)).name}", test_fraction, seed)
     splits: Splits = defaultdict(list)
@@ -136,6 +136,12 @@ def draw_split(pictures: list[Picture], test_fraction: float | None = None, seed
     people = {picture.identity for picture in pictures if not is_nobody(picture.identity)}
     tested = draw_identities(people, fraction, seed or 0)
     train = people - tested
+    if people and 0 < fraction < 1 and not (train and tested):
+        log.warning(
+            "--test_fraction %g of %s is %s, so there is nothing to %s.",
+            fraction, counted(len(people), "person", "people"),
+            *(("everybody", "train on") if tested else ("nobody", "test on")),
+        )  # fmt: skip
     splits = {
         TRAIN: [picture for picture in pictures if picture.identity in train],
         GALLERY: [picture for picture in pictures if tested and picture.identity not in train],

@@ -7,6 +7,7 @@ image, so that a later run can tell its own files from other people's, even afte
 import errno
 import filecmp
 import json
+import logging
 import os
 import re
 import shutil
@@ -21,6 +22,7 @@ from person_reid.data.datasets import DataSet
 from person_reid.data.readers import GALLERY, MULTI_QUERY, QUERY, RECORD, TRAIN, Picture, Source, Splits
 from person_reid.progress import progress
 
+log = logging.getLogger(__name__)
 SPLITS = ("train", "val", TRAIN, QUERY, GALLERY, MULTI_QUERY)
 OWN_FILE = re.compile(rf"({'|'.join(SPLITS)})/[^/\\:]+/[^/\\:]+")
 NUMBER = re.compile(r"[0-9]{1,9}")
@@ -71,6 +73,7 @@ def plan_layout(data_set: DataSet, data_dir: str | Path) -> dict[str, Source]:
     """
     assert data_set.read, "a data set without identities is not laid out"
     splits = file_names(data_set.read(Path(data_dir)), data_set.distractors)
+    _check_test(splits, data_dir)
     plan = {f"{split}/{target}": source for split, images in splits.items() for target, source in images.items()}
     by_identity = defaultdict(list)
     for target in sorted(splits.get(TRAIN, ())):
@@ -79,6 +82,21 @@ def plan_layout(data_set: DataSet, data_dir: str | Path) -> dict[str, Source]:
         plan[f"val/{targets[0]}"] = splits[TRAIN][targets[0]]
         plan.update({f"train/{target}": splits[TRAIN][target] for target in targets[1:] or targets})
     return plan
+
+
+def _check_test(splits: Mapping[str, object], data_dir: str | Path) -> None:
+    """Warn of half a test: queries without a gallery, or the reverse.
+
+    Raises UserError for queries alone, which are of no use.
+    """
+    there = [name for name in (QUERY, GALLERY) if splits.get(name)]
+    if len(there) != 1:
+        return
+    lacking = GALLERY if there == [QUERY] else QUERY
+    problem = f"{data_dir}: {there[0]} without {lacking}, so there is nothing to test on"
+    if set(splits) == {QUERY}:
+        raise UserError(f"{problem}, and nothing to train on either. Add the {lacking} images.")
+    log.warning("%s. Add the %s images, and run this again.", problem, lacking)
 
 
 def file_names(splits: Splits, distractors: bool = True) -> dict[str, dict[str, Source]]:

@@ -244,7 +244,8 @@ def _fit(training: Training, run: RunFolder, spec: TrainSpec, world: World) -> N
                 run.save_weights("average_bn", averaged)
     if leads:
         root = spec.data.roots[0]
-        place = f" --test_dir {quoted(root)}" if (root / "query").is_dir() else ""
+        tested = all((root / name).is_dir() for name in ("query", "gallery"))
+        place = f" --test_dir {quoted(root)}" if tested else ""
         log.info("Done: %s/net_last.pth. Test it: python test.py --name %s%s", run.path, quoted(run.name), place)
 
 

@@ -235,6 +235,45 @@ def test_nobody_seen_twice():
         with_queries({"gallery": pictures})
 
 
+@pytest.mark.parametrize(
+    ("fraction", "line"),
+    [
+        (0.01, "--test_fraction 0.01 of 8 people is nobody, so there is nothing to test on."),
+        (0.99, "--test_fraction 0.99 of 8 people is everybody, so there is nothing to train on."),
+        (0, ""), (0.5, ""), (1, ""),
+    ],
+)  # fmt: skip
+def test_a_fraction_that_rounds_to_nobody_is_said_in_one_line(crops, fraction, line, caplog):
+    own_folder(crops, PATTERN, fraction)
+    assert caplog.messages == ([line] if line else [])
+
+
+def written(folder, kind, *splits):
+    """Two images of each of two people in these splits, as a folder or as a list; returns the flags to read them."""
+    names = [f"{split}/{who}_c{camera}.jpg" for split in splits for who in (1, 2) for camera in (1, 2)]
+    write_images(folder, names)
+    if kind == "folder":
+        return ["--data_dir", str(folder), "--pattern", PATTERN]
+    rows = [f"{name},{name.split('/')[1][0]},{name[-5]},{name.split('/')[0]}" for name in names]
+    (folder / "list.csv").write_text("\n".join(["path,identity,camera,split", *rows]))
+    return ["--csv", str(folder / "list.csv")]
+
+
+@pytest.mark.parametrize("kind", ["folder", "csv"])
+def test_half_a_test_set_is_said_in_one_line(tmp_path, kind, caplog):
+    flags = written(tmp_path / "half", kind, "train", "query")
+    prepare.main(flags)
+    line = (
+        f"{tmp_path / 'half'}: query without gallery, so there is nothing to test on. Add the gallery images, and run"
+    )
+    assert len(caplog.messages) == 1 and caplog.messages[0].startswith(line)
+    assert names(tmp_path / "half" / "pytorch" / "query")
+    with pytest.raises(UserError, match="query without gallery, so there is nothing to test on, and nothing to train"):
+        prepare.main(written(tmp_path / "alone", kind, "query"))
+    prepare.main(written(tmp_path / "gallery", kind, "gallery"))  # its queries are drawn
+    assert names(tmp_path / "gallery" / "pytorch" / "query") and len(caplog.messages) == 1
+
+
 def test_junk_and_distractors_are_neither_trained_on_nor_asked_nor_a_test_alone(tmp_path):
     pictures = [Picture(tmp_path / f"{who}{camera}", who, camera) for who in ("-1", "0", "1", "2") for camera in "12"]
     for seed in range(4):
