@@ -11,10 +11,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from person_reid.basics import UserError, printable, write_csv, write_json
+from person_reid.basics import UserError, counted, printable, write_csv, write_json
 from person_reid.cli.parser import Parser
 from person_reid.cli.values import file_ending_in
-from person_reid.retrieval.metrics import AVERAGE_PRECISIONS, Metrics, evaluate, merge_multi_query
+from person_reid.retrieval.metrics import (
+    AVERAGE_PRECISIONS,
+    Metrics,
+    evaluate,
+    have_images,
+    merge_multi_query,
+    remark_unmatched,
+)
 from person_reid.retrieval.results import (
     QUERY_DIGEST,
     RESULT,
@@ -100,6 +107,7 @@ def run_evaluation(
             print(metrics.line(name + prefix) + (f" ({remark})" if remark else ""))
         return metrics
 
+    remark_unmatched(query, gallery, args.ignore_cameras)
     merged = read_multi_query(args, query, by_default=rescore is None)  # before minutes of ranking
     metrics = measure(query, "")
     figures = {prefix.strip() or "single": metrics.figures()}
@@ -115,7 +123,7 @@ def read_multi_query(args: Namespace, query: FeatureSet, by_default: bool) -> Fe
     """Return the queries with their multiple-query features, or None if there are none.
 
     by_default: also read the file beside --result, not only one that --multi_query names. One that belongs to other
-        queries, because another network was tested since, is passed over with a remark.
+        queries, because another network was tested since or it shows other people, is passed over with a remark.
 
     Raises UserError if --multi_query names such a file, or none.
     """
@@ -124,13 +132,40 @@ def read_multi_query(args: Namespace, query: FeatureSet, by_default: bool) -> Fe
         return None
     if not path.is_file():
         raise UserError(f"--multi_query {path}: not a file. Write it first: python test.py --name NAME --multi")
-    if read_note(path, QUERY_DIGEST) not in ("", query.digest()):
-        problem = f"{path}: belongs to other features than those of {args.result}. Write both with test.py --multi."
-        if args.multi_query:
-            raise UserError(problem)
-        log.warning("%s It is left out.", problem)
+    written_for = read_note(path, QUERY_DIGEST)
+    images = load_multi_query(path) if written_for in ("", query.digest()) else None
+    without = 0 if images is None else np.count_nonzero(~have_images(query, images))
+    widths = [found.features.shape[1] for found in (images, query) if found is not None]
+    if images is None:
+        problem = f"belongs to other features than those of {args.result}"
+    elif widths[0] != widths[1]:
+        problem = f"has features of {widths[0]} dimensions; those of {args.result} have {widths[1]}"
+    elif without == len(query):
+        problem = f"has no image of any query of {args.result} in the query's camera"
+    elif without and not written_for and not args.multi_query:  # the published file says nothing
+        problem = f"lacks {without} of {len(query)} queries, so it may show other people"
+    else:
+        return merge_images(query, images, path)
+    if args.multi_query:
+        raise UserError(f"{path}: {problem}. Write both with test.py --multi.")
+    log.warning("%s: %s. It is left out. Write both with test.py --multi.", path, problem)
+    return None
+
+
+def merge_images(query: FeatureSet, images: FeatureSet, source: Path) -> FeatureSet | None:
+    """Return the queries with the mean features of their images, or None if no query has any.
+
+    A line of the log says so, or counts the queries without. source: the file or folder of the
+    images. evaluate.py, evaluate_gpu.py, evaluate_rerank.py, report.py and test.py call it.
+    """
+    without = np.count_nonzero(~have_images(query, images))
+    if without == len(query):
+        log.warning("%s: no image of any query in its camera, so no multiple query.", source)
         return None
-    return merge_multi_query(query, load_multi_query(path))
+    if without:
+        asked = counted(len(query), "query", "queries")
+        log.warning("%s: %d of %s have no image there and keep their own feature.", source, without, asked)
+    return merge_multi_query(query, images)
 
 
 def save_per_query(path: Path, query: FeatureSet, metrics: Metrics) -> None:

@@ -24,6 +24,7 @@ from person_reid.cli.tested import check_result_of, is_run, tested_network
 from person_reid.cli.values import whole
 from person_reid.deploy.load import load_network
 from person_reid.device import select_device
+from person_reid.retrieval.metrics import remark_unmatched
 from person_reid.retrieval.rerank import rescorer
 from person_reid.retrieval.results import FLAGS, PLAIN, RESULT, load_result, read_note
 from person_reid.run_folder import RunFolder
@@ -38,6 +39,7 @@ def main(argv: list[str] | None = None) -> None:
 
     from person_reid.show import page, ranking, report  # matplotlib loads slowly
 
+    remark_unmatched(query, gallery)
     multi_query = read_multi_query(options, query, by_default=True)
     tested = report.measure(query, gallery, multi_query, None if options.no_rerank else rescorer(rerank_spec(options)))
     body = [report.metrics_section(tested)]

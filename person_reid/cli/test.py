@@ -20,12 +20,13 @@ from pathlib import Path
 import torch
 
 from person_reid.basics import UserError, check_target, quoted, write_json
+from person_reid.cli.evaluation import merge_images
 from person_reid.cli.flags import testing_parser
 from person_reid.cli.tested import feature_flags, is_run, network_name, open_embedder
 from person_reid.data.bank import load_bank, open_bank
 from person_reid.data.layout import read_split
 from person_reid.distributed import World, join_world
-from person_reid.retrieval.metrics import Metrics, evaluate, merge_multi_query
+from person_reid.retrieval.metrics import Metrics, evaluate, remark_unmatched
 from person_reid.retrieval.results import PLAIN, RESULT, FeatureSet, multi_query_file, save_multi_query, save_result
 from person_reid.retrieval.similarity import DISTANCES
 from person_reid.retrieval.target import CameraNorm, Whitening
@@ -69,10 +70,12 @@ def report(options: Namespace, query: FeatureSet, gallery: FeatureSet, images: F
     def measure(queries: FeatureSet) -> Metrics:
         return evaluate(queries, gallery, scores=DISTANCES[distance](queries.features, gallery.features))
 
+    remark_unmatched(query, gallery)
     found = {"single": measure(query)}
     if images:
         save_multi_query(multi_query_file(options.result), images, query)
-        found["multi"] = measure(merge_multi_query(query, images))
+        merged = merge_images(query, images, Path(options.test_dir, "multi-query"))
+        found |= {"multi": measure(merged)} if merged else {}
     lines = [metrics.line("multi " if name == "multi" else "") + remark for name, metrics in found.items()]
     print("\n".join(lines))
     if options.json:

@@ -32,7 +32,7 @@ from person_reid.deploy.load import TestedNetwork, load_network, network_of_run
 from person_reid.deploy.pretrained import CARD, CONFIG
 from person_reid.models.complexity import complexity
 from person_reid.models.weights import SAFETENSORS
-from person_reid.retrieval.metrics import evaluate
+from person_reid.retrieval.metrics import evaluate, remark_unmatched
 from person_reid.retrieval.promise import Promise
 from person_reid.retrieval.results import FeatureSet
 from person_reid.versions import versions
@@ -72,6 +72,7 @@ def query_and_gallery(embedder: Embedder, test_dir: str | Path) -> list[FeatureS
 def accuracy(embedder: Embedder, test_dir: str | Path) -> Accuracy:
     """Measure a network on a folder laid out by prepare.py, with both kinds of AP."""
     query, gallery = query_and_gallery(embedder, test_dir)
+    remark_unmatched(query, gallery)
     found, step = evaluate(query, gallery), evaluate(query, gallery, ap="step")
     percent = [round(100 * value, 2) for value in (found.rank(1), found.mAP, step.mAP, found.mINP)]
     return Accuracy(*about_data(test_dir), len(query.labels), len(gallery.labels), *percent)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.basics import UserError, did_you_mean
+from person_reid.basics import UserError, counted, did_you_mean
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import (
     CHUNK_BYTES,
@@ -145,6 +145,21 @@ def check_cameras(query: FeatureSet, gallery: FeatureSet) -> None:
             "figure would be 0. If the cameras are unknown, count these matches: --ignore_cameras of evaluate.py, "
             "threshold.py, figures.py and explore.py."
         )
+
+
+def remark_unmatched(query: FeatureSet, gallery: FeatureSet, ignore_cameras: bool = False) -> None:
+    """Count in one line of the log the queries without a match; `evaluate` says if all are.
+
+    test.py, evaluate*.py, report.py, compare_networks.py, save_pretrained.py and a training with
+    --eval_every call it once for their queries.
+    """
+    (queries, _), _ = find_pairs(query, gallery, ignore_cameras)
+    without = len(query) - len(np.unique(queries))
+    if 0 < without < len(query):
+        log.warning(
+            "%s of %s have no match in the gallery and count as 0 in every figure.",
+            f"{without:,}", counted(len(query), "query", "queries"),
+        )  # fmt: skip
 
 
 def find_pairs(query: FeatureSet, gallery: FeatureSet, ignore_cameras: bool = False) -> tuple[IndexPairs, IndexPairs]:
@@ -277,6 +292,13 @@ def summarize(
     first[found] = ranks[(ends - counts)[found]]
     penalty[found] = counts[found] / (ranks[ends[found] - 1] + 1)
     return Metrics(precision, penalty, first, counts, gallery_size, ap)
+
+
+def have_images(query: FeatureSet, multi_query: FeatureSet) -> npt.NDArray[np.bool_]:
+    """Return (Q,) whether `multi_query` has an image of each query's identity and camera."""
+    there = set(zip(multi_query.labels.tolist(), multi_query.cameras.tolist(), strict=True))
+    asked = zip(query.labels.tolist(), query.cameras.tolist(), strict=True)
+    return np.array([pair in there for pair in asked], bool)
 
 
 def merge_multi_query(query: FeatureSet, multi_query: FeatureSet) -> FeatureSet:

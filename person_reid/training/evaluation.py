@@ -10,7 +10,7 @@ from person_reid.deploy.runtimes import features_of
 from person_reid.distributed import World
 from person_reid.models.contexts import evaluation_mode
 from person_reid.models.network import Network
-from person_reid.retrieval.metrics import check_cameras, evaluate
+from person_reid.retrieval.metrics import check_cameras, evaluate, remark_unmatched
 from person_reid.retrieval.results import FeatureSet
 
 
@@ -25,7 +25,9 @@ class Evaluation:
         self.data_dir, self.runtime = Path(data_dir), runtime
         self.splits = {name: read_split(data_dir, name) for name in ("query", "gallery")}
         self.banks: dict[str, torch.Tensor] = {}
-        check_cameras(self.splits["query"], self.splits["gallery"])  # type: ignore[arg-type] # labels, cameras suffice
+        # labels and cameras suffice
+        check_cameras(self.splits["query"], self.splits["gallery"])  # type: ignore[arg-type]
+        remark_unmatched(self.splits["query"], self.splits["gallery"])  # type: ignore[arg-type]
 
     def decode(self, height: int, width: int) -> None:
         """Decode the images, or open their caches."""

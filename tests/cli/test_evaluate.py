@@ -8,7 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy.io import savemat
 
 import evaluate
 import evaluate_gpu
@@ -75,6 +77,55 @@ def test_a_multiple_query_of_another_network_is_left_out(fixtures, capsys, here)
     assert captured.out.count("mAP:") == 1 and "multi_query.mat: belongs to other features" in captured.err
     with pytest.raises(UserError, match=r"belongs to other features than those of pytorch_result\.mat"):
         evaluate.main(["--multi_query", "multi_query.mat"])
+
+
+def multi_queries(query, kind):
+    """Images for multiple queries that do not fit the queries, and the words that say so."""
+    shown, asked = query.select(np.arange(len(query))), len(query)
+    if kind == "other people":
+        shown.labels = shown.labels + 10_000
+        return shown, "has no image of any query of pytorch_result.mat in the query's camera"
+    if kind == "another width":
+        shown.features = shown.features[:, :-1].copy()
+        width = query.features.shape[1]
+        return shown, f"has features of {width - 1} dimensions; those of pytorch_result.mat have {width}"
+    shown.labels[query.labels != query.labels[0]] += 10_000  # "some other people"
+    without = int((query.labels != query.labels[0]).sum())
+    return shown, f"lacks {without} of {asked} queries, so it may show other people"
+
+
+@pytest.mark.parametrize("script", [evaluate, evaluate_gpu])
+@pytest.mark.parametrize("kind", ["other people", "another width", "some other people"])
+def test_a_published_multiple_query_of_other_people_is_left_out(script, kind, fixtures, capsys, here):
+    """It has the name of the default and no note of the queries it was written for."""
+    query, gallery = load_result(fixtures / "retrieval" / "pytorch_result.mat")
+    save_result("pytorch_result.mat", query, gallery)
+    images, words = multi_queries(query, kind)
+    savemat(
+        "multi_query.mat", {"mquery_f": images.features, "mquery_label": images.labels, "mquery_cam": images.cameras}
+    )
+    script.main([])
+    out, err = capsys.readouterr()
+    assert out.count("mAP:") == 1 and err.count(f"multi_query.mat: {words}. It is left out.") == 1
+    if kind == "some other people":  # that somebody asks for
+        script.main(["--multi_query", "multi_query.mat"])
+        out, err = capsys.readouterr()
+        assert out.count("mAP:") == 2 and "have no image there and keep their own feature" in err
+    else:
+        with pytest.raises(UserError, match=re.escape(words)):
+            script.main(["--multi_query", "multi_query.mat"])
+
+
+@pytest.mark.parametrize("flags", [[], ["--ignore_cameras"], ["--single_shot"]])
+def test_queries_without_a_match_are_counted_in_one_line(flags, fixtures, capsys, here):
+    query, gallery = load_result(fixtures / "retrieval" / "pytorch_result.mat")
+    strange = 1 + query.labels.max() + gallery.labels.max()
+    query.labels[:3] = strange
+    save_result("pytorch_result.mat", query, gallery)
+    save_multi_query("multi_query.mat", query, query)
+    evaluate.main(flags)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "no match in the gallery" in line]
+    assert len(lines) == 1 and re.match(r"\d of 60 queries have no match", lines[0])
 
 
 @pytest.mark.parametrize("script", [evaluate, evaluate_rerank])

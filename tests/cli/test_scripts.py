@@ -112,6 +112,22 @@ def test_features_that_keep_their_length_are_ranked_by_euclidean_distance(copy, 
     assert "not of unit length. These are cosines; --distance euclidean" in caplog.text
 
 
+def test_multiple_queries_without_an_image_repeat_no_figure(copy, people, tmp_path):
+    """Its multi-query folder is that of other people, then that of all but one."""
+    layout, asked = tmp_path / "layout", ["test", "--name", "small", "--no_flip", "--multi", "--test_dir"]
+    for split in ("query", "gallery"):
+        shutil.copytree(people / split, layout / split)
+    shutil.copytree(people / "train", layout / "multi-query")
+    output = run(*asked, layout, cwd=copy)
+    assert output.count("mAP:") == 1 and "no image of any query in its camera, so no multiple query" in output
+    shutil.rmtree(layout / "multi-query")
+    shutil.copytree(people / "multi-query", layout / "multi-query")
+    shutil.rmtree(min((layout / "multi-query").iterdir()))
+    output = run(*asked, layout, cwd=copy)
+    assert output.count("mAP:") == 2
+    assert output.count("3 of 15 queries have no image there and keep their own feature") == 1
+
+
 def test_figures_name_the_flags_that_changed_the_features(copy, people):
     run("test", "--name", "small", "--test_dir", people, "--no_flip", "--ms", "1,1.21", cwd=copy)
     tested = (copy / "model" / "small" / "result.txt").read_text().splitlines()[-1]
