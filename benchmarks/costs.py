@@ -4,9 +4,9 @@
     python benchmarks/costs.py recipes/market/osnet_x0_25_laptop.yaml recipes/market/resnet50.yaml
 
 The network is exported to ONNX, in float32 and in int8, and OpenVINO computes one view of each image, without decoding.
-The weights are random, which does not change the time unless training leaves channels of zeros; int8 is calibrated on
-noise, so a trained network may keep a few more layers in float32. Each line of docs/costs.jsonl is a network; what is
-not measured again stays. `python tools/reproduce.py --table` puts them into docs/results.md, beside the accuracy.
+The weights are random, which does not change the time; int8 is calibrated on noise, so a trained network may keep a few
+more layers in float32. Each line of docs/costs.jsonl is a network; what is not measured again stays.
+`python tools/reproduce.py --table` puts them into docs/results.md, beside the accuracy.
 """
 
 import json

@@ -4,15 +4,13 @@
     python benchmarks/runtimes.py --weights osnet_x0_25_msmt17.pth --test_dir ../Market/pytorch --int8 int8.onnx
     python benchmarks/runtimes.py --weights osnet_x0_25_msmt17.pth --test_dir ../Market/pytorch --people 100
     python benchmarks/runtimes.py --weights osnet.pth --test_dir ../Market/pytorch --whole --engines openvino
-    python benchmarks/runtimes.py --backbone osnet_x1_0 --weights osnet.pth --test_dir ../Market/pytorch --zeros
 
 --int8 is a file of tools/export.py --int8 --calibrate; --bf16 needs a processor that computes in it. The ways take
 turns, so that a busy machine slows all of them. Seconds are those of a clock and of the processor; the latter depend
 little on what else runs. "PyTorch alone" is the network as it is (benchmarks/eager.py), channels first and nothing
-fused, in batches that suit the cache like the others'. --zeros adds the network with the channels of zeros that are
-left out otherwise. --people also measures the whole process of test.py, on the first people of the test set and 15
-distractors for each, and prints its mAP; --whole takes all images.
-Images are decoded and networks exported beforehand, as in every run but the first.
+fused, in batches that suit the cache like the others'. --people also measures the
+whole process of test.py, on the first people of the test set and 15 distractors for each, and prints its mAP; --whole
+takes all images. Images are decoded and networks exported beforehand, as in every run but the first.
 """
 
 import json
@@ -21,9 +19,8 @@ import statistics
 import sys
 import tempfile
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
-from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -40,7 +37,6 @@ from person_reid.deploy.embedder import Embedder
 from person_reid.models.registry import find_backbone
 
 ENGINES = ("onnxruntime", "openvino")
-ZEROS = ", with channels of zeros"
 ALONE = "PyTorch alone"
 
 
@@ -51,7 +47,6 @@ def main(argv=None):
     parser.add_argument("--test_dir", required=True, help="folder of prepare.py")
     parser.add_argument("--int8", metavar="FILE", help="the network in int8, a file of tools/export.py")
     parser.add_argument("--bf16", action="store_true", help="also PyTorch and OpenVINO in bfloat16")
-    parser.add_argument("--zeros", action="store_true", help="also with the channels of zeros that are left out")
     parser.add_argument("--images", type=int, default=256, help="gallery images in a turn")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each way; their median is printed")
     parser.add_argument("--people", type=int, default=0, help="people to run test.py on; 0 leaves test.py out")
@@ -80,12 +75,10 @@ def extraction(ways, options):
     size = find_backbone(options.backbone).size
     bank = load_bank(read_split(options.test_dir, "gallery").paths[: options.images], *size)
     embedders = {}
-    if options.zeros:
-        ways = ways | {name + ZEROS: flags for name, flags in ways.items() if name != ALONE and "--engine" not in flags}
     for name, flags in ways.items():
         given = testing_parser().parse_args(flags)
         source = given.engine or given.backbone
-        with eager() if name == ALONE else zeros_kept() if name.endswith(ZEROS) else nullcontext():
+        with eager() if name == ALONE else nullcontext():
             embedders[name] = Embedder(source, given.weights, "cpu", dtype=precision(given), runtime=given.runtime)
         embedders[name].features(bank[:64])  # compiles
     times: dict = {name: [] for name in ways}
@@ -96,17 +89,6 @@ def extraction(ways, options):
             times[name].append((time.perf_counter() - clock, time.process_time() - processor))
     print("\n| way | images/s | times as fast | images per second of a core | times as fast |\n" + "| --- " * 5 + "|")
     show(times, lambda clock, core: (f"{len(bank) / clock:.0f}", f"{len(bank) / core:.0f}"))
-
-
-@contextmanager
-def zeros_kept():
-    """Leave no channels out, and export to another folder than usual."""
-    with (
-        tempfile.TemporaryDirectory() as cache,
-        patch.dict(os.environ, XDG_CACHE_HOME=cache),
-        patch("person_reid.retrieval.features.pruned", lambda network: network),
-    ):
-        yield
 
 
 def whole_test(ways, test_dir, options):

@@ -8,10 +8,10 @@
 
 The usual loop is benchmarks/usual.py (ImageFolder, DataLoader, float32, channels first), with two workers and with one
 for each core. The suite is its Trainer in float32, in bfloat16 (unless the processor would have to emulate it) and, on
-request, compiled, with PyTorch's layers for fused ones, with large blocks of memory given back to the kernel, with the
-channels of zeros that an OSNet of --weights may have, or with the batch divided among --processes as in train_DDP.py.
-Each variant runs --rounds times in its own process, one after the other; the median counts. Prints rows of a Markdown
-table: images per second, share of time spent waiting for data, peak memory.
+request, compiled, with PyTorch's layers for fused ones, with large blocks of memory given back to the kernel, or with
+the batch divided among --processes as in train_DDP.py. Each variant runs --rounds times in its own process, one after
+the other; the median counts. Prints rows of a Markdown table: images per second, share of time spent waiting for data,
+peak memory.
 """
 
 import os
@@ -46,7 +46,6 @@ def main(argv=None):
     parser.add_argument("--compile", action="store_true", help="also the suite with --compile")
     parser.add_argument("--give_back", action="store_true", help="also the suite without device.keep_memory")
     parser.add_argument("--unfused", action="store_true", help="also the suite with PyTorch's layers for fused ones")
-    parser.add_argument("--zeros", action="store_true", help="also the suite with channels of zeros of --weights")
     parser.add_argument("--emulate", action="store_true", help="also bfloat16 on a processor that has to emulate it")
     parser.add_argument("--processes", type=int, help="also the suite in this many processes that share each batch")
     options = parser.parse_args(argv)
@@ -63,7 +62,6 @@ def main(argv=None):
     further: dict[str, tuple] = {
         "memory given back": (options.give_back, forgetful_loop),
         "not fused": (options.unfused, unfused_loop),
-        "with channels of zeros": (options.zeros, whole_loop),
         f"{options.processes} processes": (options.processes, shared_loop),
     }
     for words, (wanted, loop) in further.items():
@@ -115,7 +113,6 @@ def without(function, instead, options, flags):
 
 forgetful_loop = partial(without, "device.keep_memory", None)  # the C library gives large blocks back to the kernel
 unfused_loop = partial(without, "training.trainer.fuse", False)  # PyTorch's layers where it would fuse them
-whole_loop = partial(without, "training.run.prune", 0)  # the network keeps channels of zeros
 emulating_loop = partial(without, "device.emulates", False)  # bfloat16 on a processor without instructions for it
 
 

@@ -14,7 +14,6 @@ from person_reid.data.augment import normalise
 from person_reid.data.bank import DecodingBank
 from person_reid.device import autocast
 from person_reid.models.network import Network
-from person_reid.models.pruning import pruned
 from person_reid.progress import progress
 from person_reid.retrieval.similarity import Features
 
@@ -44,11 +43,10 @@ def fused_embedding(network: Network, device: torch.device, scales: Sequence[flo
 
     scales: factors by which the images are resized (bicubic); the features are summed.
 
-    Channels that are zero for every image are left out. If the network can be traced, each convolution is fused with
-    the batch norm after it. Both give the same results, faster.
+    If the network can be traced, each convolution is fused with the batch norm after it: the same results, faster.
     """
     network.to(device).to(memory_format=torch.channels_last).eval()
-    embedding: torch.nn.Module = _Embedding(pruned(network))
+    embedding: torch.nn.Module = _Embedding(network)
     with suppress(Exception):  # tracing fails in as many ways as networks branch; then the network runs as it is
         embedding = fuse(embedding)  # a GraphModule that computes the same
     return _Scaled(embedding, scales, network.pieces)

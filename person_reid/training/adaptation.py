@@ -19,7 +19,6 @@ from person_reid.losses.cluster_memory import ProxyMemory
 from person_reid.models.contexts import evaluation_mode
 from person_reid.models.heads import heads_of
 from person_reid.models.network import Network
-from person_reid.models.pruning import complete
 from person_reid.retrieval.clusters import (
     Labels,
     agreement,
@@ -77,7 +76,7 @@ class Adaptation:
         self.independence: float | None = None  # that a reliable cluster needs
         self.first: Labels | None = None  # the nearest neighbours at the start
         self.kept = 1.0
-        self.start = {name: value.clone() for name, value in complete(trainer.network).items()}
+        self.start = {name: value.clone() for name, value in trainer.network.state_dict().items()}
         self.people = parse_names(self.paths)[0] if spec.report_labels else None
         if spec.proxies and len(np.unique(split.cameras[split.cameras >= 0])) < 2:
             raise UserError(
@@ -141,7 +140,7 @@ class Adaptation:
 
     def conclude(self, run: RunFolder) -> None:
         """Write the teacher and the clusters; keep the start instead of the teacher if it is judged to be better."""
-        run.save_weights("average", complete(self.network))
+        run.save_weights("average", self.network.state_dict())
         if self.kept < LEAST_KEPT:
             run.save_weights("last", self.start)
             log.warning(

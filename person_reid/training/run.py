@@ -21,7 +21,6 @@ from person_reid.models.balance import balance
 from person_reid.models.factory import build_model, check_size, parameter_count
 from person_reid.models.heads import heads_of
 from person_reid.models.network import Network
-from person_reid.models.pruning import complete, narrow, prune
 from person_reid.run_folder import RunFolder, check_run_name
 from person_reid.training.adaptation import Adaptation, prepare_network
 from person_reid.training.adversarial import AdversarialTerm
@@ -36,6 +35,7 @@ from person_reid.training.interruption import (
     NotFinite,
     Stopped,
     check_resumed,
+    check_widths,
     not_finite_message,
     state_that_fits,
     stop_signal,
@@ -130,7 +130,7 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
     network, criterion = _build(start, len(split.classes), device, teacher.dim if teacher else 0)
     if state:
         with state_that_fits(spec):
-            narrow(network, state["network"])
+            check_widths(state["network"], network, spec)
     with world.leader_first():  # one process decodes; the others open its caches
         validation = None if spec.adapt else validation_bank(data.roots[0], split.classes, augment)
         bank = training_bank(spec, splits)
@@ -168,8 +168,6 @@ def _build(spec: TrainSpec, num_classes: int, device: torch.device, taught_dim: 
     """Build the network and what it learns from. taught_dim: the width of a teacher's features, 0 without one."""
     data, augment = spec.data, spec.data.augment
     network = build_model(spec.network, num_classes, spec.weights)
-    if removed := prune(network):
-        log.info("%d channels that were zero for every image are left out of the training.", removed)
     for size in ((augment.height, augment.width), *(size for _, size in data.sizes)):
         check_size(network, spec.network.backbone, size, data.batch_size)
     if spec.balance:
@@ -238,7 +236,7 @@ def _fit(training: Training, run: RunFolder, spec: TrainSpec, world: World) -> N
             training.adaptation.conclude(run)
         if trainer.average is not None and not training.adaptation:
             if leads:
-                run.save_weights("average", complete(trainer.average))
+                run.save_weights("average", trainer.average.state_dict())
             averaged = trainer.averaged_statistics()
             if leads:
                 run.save_weights("average_bn", averaged)
@@ -263,7 +261,7 @@ def _measure(training: Training, spec: TrainSpec, world: World) -> dict[str, flo
 
 def _write_epoch(training: Training, run: RunFolder, keep: int) -> None:
     trainer = training.trainer
-    weights = complete(training.network)
+    weights = training.network.state_dict()
     if trainer.epoch % CHECKPOINT_EVERY == 0:
         run.save_weights(trainer.epoch, weights)
     run.save_weights("last", weights)

@@ -24,7 +24,6 @@ from person_reid.device import autocast, computed_in, seed_everything
 from person_reid.distributed import World
 from person_reid.fused.networks import fuse
 from person_reid.models.network import Network
-from person_reid.models.pruning import complete
 from person_reid.progress import progress
 from person_reid.training.batches import Batches
 from person_reid.training.compiled_pooling import replace_pools
@@ -255,7 +254,7 @@ class Trainer:
         for name, statistic in self.average.named_buffers():
             if name.endswith(("running_mean", "running_var")):
                 statistic.copy_(self.world.sum(statistic) / self.world.size)
-        return complete(self.average)
+        return self.average.state_dict()
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that `load_state_dict` needs to continue after the last update as if nothing had happened."""

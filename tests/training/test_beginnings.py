@@ -227,6 +227,21 @@ def test_a_state_that_was_damaged_on_the_disk(room):
 
 
 @pytest.mark.parametrize(
+    ("rows", "words"), [("some", "--weights model/run/net_last.pth --name"), ("all", "not the state")]
+)
+def test_the_state_of_an_osnet_without_its_channels_of_zeros_says_where_to_begin(room, rows, words):
+    """Version 0.2 left them out of resume.pth. An OSNet that is narrower in all layers is another one."""
+    flags = ("--backbone", "osnet_x0_25")
+    start(*flags)
+    file = RunFolder("run").state_file
+    state = torch.load(file, weights_only=True)
+    names = [name for name in state["network"] if "conv2b.0.bn" in name or (rows == "all" and "conv5.bn" in name)]
+    state["network"] |= {name: tensor[:8] for name in names if (tensor := state["network"][name]).ndim}
+    torch.save(state, file)
+    refused(words, *flags, "--resume")
+
+
+@pytest.mark.parametrize(
     ("change", "words"),
     [
         (lambda state: [state], "expected the state of a training, found list"),
