@@ -5,6 +5,7 @@ image's name begins with its identity and its camera: `0002_c1s1_000451_03.jpg` 
 `0001_c2_f0046182.jpg` (DukeMTMC-reID).
 """
 
+import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.basics import UserError, quoted
+from person_reid.basics import UserError, counted, quoted
 from person_reid.data.images import is_image
 
 JUNK = -1  # a poorly cropped box: neither right nor wrong, left out of every ranking
@@ -23,6 +24,8 @@ DISTRACTOR = 0  # a person who is in no query, or the background
 EXPECTED_NAME = "<identity>_c<camera>…, such as 0002_c1s1_000451_03.jpg or 0001_c2_f0046182.jpg"
 DG_MARKET = "https://github.com/NVlabs/DG-Net#dg-market"
 _NAME = re.compile(r"(-1|[0-9]{1,18})_c([0-9]{1,18})(?![0-9])", re.ASCII)
+_NUMBER = re.compile(r"-?[0-9]{1,18}")  # of a folder
+log = logging.getLogger(__name__)
 Numbers = npt.NDArray[np.int64]
 
 
@@ -78,11 +81,18 @@ def read_split(data_dir: str | Path, split: str, cameras_required: bool = True) 
         whose name gives none has camera -1 and the identity of its folder (the folder's position if its name is not a
         number).
 
-    Hidden files, Thumbs.db and everything else that is not an image are ignored. Raises UserError if the folder is
-    missing, empty or not laid out, and for malformed names.
+    Hidden files, Thumbs.db and everything else that is not an image are ignored. The log tells of images outside the
+    folders of identities, which are passed over, and of names that contradict their folder. Raises UserError if the
+    folder is missing, empty or not laid out, and for malformed names.
     """
     folder = Path(data_dir) / split
     _check_layout(Path(data_dir), folder)
+    loose = sorted(entry.name for entry in folder.iterdir() if is_image(entry.name) and entry.is_file())
+    if loose:
+        log.warning(
+            "%s: passed over %s directly in it, such as %s. Expected <identity>/<image>.",
+            folder, counted(len(loose), "image"), loose[0],
+        )  # fmt: skip
     images = {entry.name: list_images(entry) for entry in folder.iterdir() if entry.is_dir() and not _leads_up(entry)}
     classes = sorted(name for name, found in images.items() if found and not name.startswith("."))
     paths = [path for name in classes for path in images[name]]
@@ -98,7 +108,29 @@ def read_split(data_dir: str | Path, split: str, cameras_required: bool = True) 
         owners = zip(paths, targets.tolist(), strict=True)
         pairs = [_parse_or_folder(path, classes[target], target) for path, target in owners]
         labels, cameras = np.array(pairs, np.int64).T
-    return Split(paths, labels, cameras, classes, targets)
+    found = Split(paths, labels, cameras, classes, targets)
+    _remark_contradictions(found, folder)
+    return found
+
+
+def _remark_contradictions(split: Split, folder: Path) -> None:
+    """Tell the log which images have a name with another identity than their folder's.
+
+    A folder's identity is the number it is called or, if it has another name, the first image's.
+    """
+    owners: dict[str, int] = {}
+    wrong = []
+    for i in np.flatnonzero(split.cameras >= 0).tolist():  # other names give no identity
+        name, label = split.classes[split.targets[i]], int(split.labels[i])
+        owner = owners.setdefault(name, int(name) if _NUMBER.fullmatch(name) else label)
+        if label != owner:
+            wrong.append(f"{split.paths[i]}: {label} in the name, {owner} by the folder")
+    if wrong:
+        log.warning(
+            "%s: %s with a name that contradicts the folder. A test goes by the name, a training by the "
+            "folder: rename or move what is wrong.\n%s",
+            folder, counted(len(wrong), "image"), some_of(wrong, most=5),
+        )  # fmt: skip
 
 
 def check_test_sets(folders: Iterable[str | Path]) -> None:
@@ -227,7 +259,7 @@ def _parse_or_folder(path: Path, folder: str, position: int) -> tuple[int, int]:
     match = _NAME.match(path.name)
     if match:
         return int(match[1]), int(match[2])
-    return (int(folder) if re.fullmatch(r"-?[0-9]{1,18}", folder) else position), -1
+    return (int(folder) if _NUMBER.fullmatch(folder) else position), -1
 
 
 def _append(numbers: Numbers, more: Numbers) -> Numbers:

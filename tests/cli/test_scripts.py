@@ -128,6 +128,31 @@ def test_multiple_queries_without_an_image_repeat_no_figure(copy, people, tmp_pa
     assert output.count("3 of 15 queries have no image there and keep their own feature") == 1
 
 
+@pytest.mark.parametrize(
+    ("script", "flags", "split"),
+    [
+        ("test", ["--name", "small", "--no_flip", "--test_dir"], "query"),
+        ("test", ["--name", "small", "--no_flip", "--test_dir"], "gallery"),
+        ("train", ["--name", "moved", "--total", "1", "--train_all", *SMALL, "--data_dir"], "train_all"),
+        ("train", ["--name", "moved", "--total", "1", "--train_all", *SMALL, "--data_dir"], "val"),
+        ("train", ["--name", "moved", "--total", "1", "--eval_every", "1", *SMALL, "--data_dir"], "gallery"),
+        ("label_errors", [*SMALL[:8], "--data_dir"], "train_all"),
+        ("prepare", ["--check", "--data_dir"], "train_all"),
+    ],
+)
+def test_an_image_in_the_folder_of_another_person_is_named(script, flags, split, copy, people, tmp_path):
+    layout = tmp_path / "layout"
+    shutil.copytree(people, layout, ignore=shutil.ignore_patterns(".cache"))
+    first, second, *_ = sorted(folder for folder in (layout / split).iterdir() if folder.name > "0000")
+    moved = next(first.iterdir()).rename(second / "moved.jpg")
+    moved = moved.rename(second / f"{first.name}_c1_moved.jpg")
+    shutil.copy(moved, layout / split / "loose.jpg")
+    output = run(script, *flags, layout, cwd=copy)
+    who = f"{moved}: {int(first.name)} in the name, {int(second.name)} by the folder"
+    assert output.count("1 image with a name that contradicts the folder") == output.count(who) == 1
+    assert output.count("passed over 1 image directly in it, such as loose.jpg") == 1
+
+
 def test_figures_name_the_flags_that_changed_the_features(copy, people):
     run("test", "--name", "small", "--test_dir", people, "--no_flip", "--ms", "1,1.21", cwd=copy)
     tested = (copy / "model" / "small" / "result.txt").read_text().splitlines()[-1]

@@ -101,6 +101,36 @@ def test_hidden_files_and_folders_other_files_and_empty_folders_are_ignored(tmp_
     assert after.paths == before.paths and after.classes == before.classes
 
 
+@pytest.mark.parametrize("cameras_required", [True, False])
+def test_a_name_that_contradicts_its_folder_is_said(tmp_path, cameras_required, caplog):
+    for name in ("0002/0002_c1_a", "0002/0005_c1_moved", "0005/0005_c2_b", "anna/0007_c1", "anna/0009_c2_other"):
+        write_image(tmp_path / "query" / f"{name}.jpg")
+    found = read_split(tmp_path, "query", cameras_required)
+    assert found.labels.tolist() == [2, 5, 5, 7, 9] and found.targets.tolist() == [0, 0, 1, 2, 2]
+    lines = caplog.text.splitlines()
+    assert "query: 2 images with a name that contradicts the folder. A test goes by the name" in lines[0]
+    assert lines[1:] == [
+        f"  {tmp_path / 'query' / '0002' / '0005_c1_moved.jpg'}: 5 in the name, 2 by the folder",
+        f"  {tmp_path / 'query' / 'anna' / '0009_c2_other.jpg'}: 9 in the name, 7 by the folder",
+    ]
+
+
+def test_images_that_lie_outside_the_folders_of_people_are_counted(tmp_path, caplog):
+    for name in ("-1/-1_c1", "0000/0000_c2", "0002/0002_c1", "0005_c1_loose", "0009_c1_loose", ".hidden"):
+        write_image(tmp_path / "query" / f"{name}.jpg")
+    (tmp_path / "query" / "list.txt").write_text("not an image")
+    assert len(read_split(tmp_path, "query")) == 3
+    words = "passed over 2 images directly in it, such as 0005_c1_loose.jpg. Expected <identity>/<image>."
+    assert caplog.messages == [f"{tmp_path / 'query'}: {words}"]
+
+
+def test_names_without_an_identity_contradict_nothing(tmp_path, caplog):
+    for name in ("anna/holiday", "anna/0007_c1", "bob/1", "0012/x", "0012/0012_c3"):
+        write_image(tmp_path / "train" / f"{name}.jpg")
+    read_split(tmp_path, "train", cameras_required=False)
+    assert not caplog.messages
+
+
 def test_training_names_may_say_nothing(tmp_path):
     for name in ["0007/img1.jpg", "0007/0007_c3s1_0.jpg", "person b/img2.jpg", "-1/img3.jpg"]:
         write_image(tmp_path / "train" / name)
