@@ -26,7 +26,6 @@ from person_reid.fused.networks import fuse
 from person_reid.models.network import Network
 from person_reid.progress import progress
 from person_reid.training.batches import Batches
-from person_reid.training.compiled_pooling import replace_pools
 from person_reid.training.criterion import Criterion, predicted
 from person_reid.training.interruption import NotFinite, Stopped
 from person_reid.training.objective import Objective
@@ -97,7 +96,6 @@ class Trainer:
         if not self._fuse() and spec.compile:
             if self.device.type == "cuda" and spec.compile == "default":
                 log.info("--compile: on a GPU, --compile reduce-overhead gains far more; it also records the steps.")
-            replace_pools(self.network)
             self.module.compile(mode=spec.compile, dynamic=False)
 
     def _records(self) -> bool:
