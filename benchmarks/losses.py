@@ -3,9 +3,6 @@
 
     python benchmarks/losses.py                        # batches of 64, 256 and 1024 features of 512 dimensions
     OMP_NUM_THREADS=1 python benchmarks/losses.py --batches 64 --losses triplet circle --gpu_ids -1
-    OMP_NUM_THREADS=1 python benchmarks/losses.py --against autograd --gpu_ids -1
-
---against autograd compares each loss with itself without the gradients written by hand in person_reid/losses/base.py.
 
 Needs pytorch-metric-learning (requirements-dev.txt). The batch has 4 images of each identity. --spread sets how far
 they lie from their identity's direction: at 2.5, the default, about half of all pairs are worth mining, as early in
@@ -20,10 +17,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from unittest.mock import patch
 
 import torch
-from torch.nn.functional import normalize
 from torch.profiler import ProfilerActivity, profile
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -33,7 +28,6 @@ from person_reid.basics import UserError
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
 from person_reid.device import seed_everything, select_device
-from person_reid.losses.base import SelfProduct, UnitLength
 
 DIM = 512
 IMAGES_PER_IDENTITY = 4
@@ -63,16 +57,6 @@ def library_losses(num_classes):
         "cosface": library.CosFaceLoss(num_classes, DIM),
         "sphere": library.SphereFaceLoss(num_classes, DIM),
     }
-
-
-def with_gradients(loss, unit_length, self_product):
-    """Return a loss whose normalisation and products are these functions of features (N, D)."""
-
-    def compute(features, labels):
-        with patch.object(UnitLength, "apply", unit_length), patch.object(SelfProduct, "apply", self_product):
-            return loss(features, labels)
-
-    return compute
 
 
 def make_batch(count, spread, device):
@@ -127,7 +111,6 @@ def main(argv=None):
     parser.add_argument("--batches", type=int, nargs="+", default=[64, 256, 1024], help="features a batch")
     parser.add_argument("--losses", nargs="+", default=None, help="names; by default all that the library also has")
     parser.add_argument("--spread", type=float, default=2.5, help="how far apart the features of an identity lie")
-    parser.add_argument("--against", choices=["library", "autograd"], default="library", help="what to compare with")
     parser.add_argument("--repeats", type=int, default=5, help="minimum number of runs")
     parser.add_argument("--gpu_ids", default="0", help="the GPU to use; -1 for the CPU")
     options = parser.parse_args(argv)
@@ -135,7 +118,7 @@ def main(argv=None):
     alone = device.type == "cpu" and torch.get_num_threads() == 1
     clock = time.process_time if alone else time.perf_counter
     print(f"{device.type}, {torch.get_num_threads()} threads, spread {options.spread}\n")
-    print(f"| batch | loss | ms | {options.against}, ms | faster | MB | {options.against}, MB |")
+    print("| batch | loss | ms | library, ms | faster | MB | library, MB |")
     print("|---|---|---|---|---|---|---|")
     for count in options.batches:
         classes = count // IMAGES_PER_IDENTITY
@@ -144,9 +127,6 @@ def main(argv=None):
             seed_everything(0)
             features, labels = make_batch(count, options.spread, device)
             pair = losses.create(name, classes, DIM).to(device), theirs[name]
-            if options.against == "autograd":
-                hand_written = with_gradients(pair[0], UnitLength.apply, SelfProduct.apply)
-                pair = hand_written, with_gradients(pair[0], normalize, lambda features: features @ features.T)
             ours_ms, theirs_ms = measure_time(pair, features, labels, options.repeats, clock)
             ours_mb, theirs_mb = (measure_memory(loss, features, labels) for loss in pair)
             print(

@@ -4,10 +4,9 @@ Every operation depends on shapes alone, never on values: rows are masked, not s
 without a graph break and never makes the accelerator wait for the host.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class FeatureLoss(nn.Module):
@@ -40,49 +39,14 @@ class FeatureLoss(nn.Module):
         raise NotImplementedError
 
 
-class UnitLength(torch.autograd.Function):
-    """y = x / ‖x‖ of each row. The gradient is (g − y (y·g)) / ‖x‖; docs/benchmarks.md compares it with autograd."""
-
-    @staticmethod
-    def forward(context: Any, features: Tensor) -> Tensor:
-        unit = features / lengths(features)
-        context.save_for_backward(features, unit)
-        return unit
-
-    @staticmethod
-    def backward(context: Any, gradient: Tensor) -> Tensor:
-        features, unit = context.saved_tensors
-        along = (unit * gradient).sum(1, keepdim=True)
-        return torch.addcmul(gradient, unit, -along) / lengths(features)
-
-
-def lengths(features: Tensor) -> Tensor:
-    """Return the row lengths (N, 1) of features (N, D), at least 1e-12: normalising leaves a row of zeros as it is."""
-    return torch.linalg.vector_norm(features, dim=1, keepdim=True).clamp(min=1e-12)
-
-
 def unit_length(features: Tensor) -> Tensor:
-    """Divide each row of (N, D) by its length."""
-    return UnitLength.apply(features)
-
-
-class SelfProduct(torch.autograd.Function):
-    """F Fᵀ. Its gradient (G + Gᵀ) F is one matrix product; autograd, which sees two factors, would take two."""
-
-    @staticmethod
-    def forward(context: Any, features: Tensor) -> Tensor:
-        context.save_for_backward(features)
-        return features @ features.T
-
-    @staticmethod
-    def backward(context: Any, gradient: Tensor) -> Tensor:
-        (features,) = context.saved_tensors
-        return (gradient + gradient.T) @ features
+    """Divide each row of (N, D) by its length; a row of zeros stays as it is."""
+    return F.normalize(features)
 
 
 def cosine_similarities(features: Tensor) -> Tensor:
     """Return the cosines (N, N) of features (N, D) of unit length."""
-    return SelfProduct.apply(features)
+    return features @ features.T
 
 
 def euclidean_distances(similarities: Tensor) -> Tensor:
