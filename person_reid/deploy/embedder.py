@@ -33,7 +33,7 @@ from person_reid.device import select_device
 from person_reid.models.spec import NetworkSpec
 from person_reid.retrieval.features import LARGEST, SMALLEST, Bank, extract_features, fused_embedding
 from person_reid.retrieval.promise import Promise
-from person_reid.retrieval.similarity import Features, as_array
+from person_reid.retrieval.similarity import Features, as_array, flaw
 from person_reid.retrieval.thresholds import load_promise, load_threshold
 
 ImageLike = str | Path | Image.Image | Pixels
@@ -182,16 +182,18 @@ class Embedder:
     def features(self, bank: Bank, description: str = "features") -> Features:
         """Return the features (N, D) float32 of an image bank, uint8 (N, *size, 3), such as open_bank gives.
 
-        They have unit length unless `unit_length` is off. Raises UserError if one is NaN or infinite.
+        They have unit length unless `unit_length` is off. Raises UserError if one is NaN, infinite,
+        or all zero: nothing can be compared with it. All scripts get their features here.
         """
         features = self._extract(bank, description)
-        bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
-        if len(bad):
-            raise UserError(
-                f"Embedder: {len(bad)} of {len(features)} features are NaN or infinite, the first is index {bad[0]}. "
-                "Either the weights are, too, because the training diverged: use other weights. Or half precision "
-                "overflowed: compute in float32."
+        if found := flaw(features):
+            advice = (
+                "Either the weights are, too, because the training diverged: use other weights. Or "
+                "half precision overflowed: compute in float32."
+                if "NaN" in found
+                else "The network makes them so: use other weights."
             )
+            raise UserError(f"Embedder: {found}. {advice}")
         return features
 
 
