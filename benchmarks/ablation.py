@@ -16,15 +16,13 @@ import sys
 from pathlib import Path
 from statistics import mean
 
-import yaml
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
 from person_reid.progress import progress
 from person_reid.reproduce.scripts import append_record, call, read_records
-from person_reid.run_folder import RunFolder
+from person_reid.run_folder import RunFolder, read_yaml
 
 
 def main(argv=None):
@@ -34,7 +32,7 @@ def main(argv=None):
     parser.add_argument("--rows", nargs="+", help="these rows alone")
     parser.add_argument("--results", type=Path, help="a JSON line for every run (default: model/TABLE.jsonl)")
     options, train_flags = parser.parse_known_args(argv)
-    table = yaml.safe_load(options.table.read_text())
+    table = read_yaml(options.table)
     chosen = {name: flags for name, flags in table["rows"].items() if name in (options.rows or table["rows"])}
     results = options.results or Path("model") / f"{options.table.stem}.jsonl"
     runs = [(seed, name) for seed in options.seeds for name in chosen]

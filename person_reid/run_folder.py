@@ -18,7 +18,8 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from itertools import count
 from pathlib import Path
@@ -143,16 +144,17 @@ class RunFolder:
         """Write opts.yaml: {flag: value}, in the form that the published code reads too."""
         write_text(self.options_file, yaml.safe_dump(dict(options)))
 
-    def options(self) -> dict[str, Any]:
+    def options(self, texts: Collection[str] = ()) -> dict[str, Any]:
         """Read opts.yaml: {flag: value}, of a run of this suite or of the published code.
 
-        Raises UserError if there is no such run (it lists those there are) or the file is not a mapping.
+        texts: see read_yaml. Raises UserError if there is no such run (it lists those there are) or
+        the file is not a mapping.
         """
         if not self.options_file.exists():
             runs = sorted(file.parent.name for file in self.path.parent.glob("*/opts.yaml"))
             there = f"There are: {', '.join(runs)}." if runs else f"Train one: python train.py --name {self.name}"
             raise UserError(f"{self.options_file}: no run of that name.{did_you_mean(self.name, runs)} {there}")
-        return read_yaml(self.options_file)
+        return read_yaml(self.options_file, texts)
 
     def num_classes(self, options: Mapping[str, Any]) -> int:
         """Return the number of identities in the run's options. Raises UserError if it is none."""
@@ -247,16 +249,25 @@ def _of_an_epoch(record: Mapping[str, Any]) -> bool:
     return numbers and {"epoch", "loss", "error"} <= record.keys() and type(record["epoch"]) is int
 
 
-def read_yaml(path: str | Path) -> dict[str, Any]:
+def read_yaml(path: str | Path, texts: Collection[str] = ()) -> dict[str, Any]:
     """Read the mapping in a YAML file as plain data.
 
-    Raises OSError if there is no such file, UserError if it is not a mapping or has aliases (`*name`).
+    texts: names whose values are text. `name: 0042` and `name: no` are then "0042" and "no", as written, although YAML
+        would make 34 and False of them; null stays None.
+
+    Raises OSError if there is no such file, UserError if it is not a mapping, names anything twice or has aliases
+    (`*name`).
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such options file.")
     text = Path(path).read_bytes()
     try:
-        content = yaml.load(text.decode(), PlainLoader)
+        loader = PlainLoader(text.decode())
+        root = loader.get_single_node()
+        for name, value in root.value if isinstance(root, yaml.MappingNode) else ():
+            if name.value in texts and value.tag in NOT_TEXT:
+                value.tag = "tag:yaml.org,2002:str"
+        content = loader.construct_document(root) if root else None
     except Exception as error:  # PyYAML passes on whatever a conversion raises: ValueError, IndexError, RecursionError
         raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(content, dict):
@@ -265,14 +276,39 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     return content
 
 
+NOT_TEXT = [f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float", "timestamp", "value", "merge")]
+
+
 class PlainLoader(yaml.SafeLoader):
-    """yaml.SafeLoader without aliases, of which a few lines make a value that fills the memory."""
+    """yaml.SafeLoader that refuses what is not meant.
+
+    A name twice, of which the last would win, is an error; so is an alias, of which a few lines make a value that fills
+    the memory. 0100 is a hundred and not octal, and 1:30 is not 90.
+    """
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         """Return the next node of the file."""
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("an alias (*name) where a value should be")
         return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        """Return a mapping, whose names differ."""
+        names = Counter(name.value for name, _ in node.value if isinstance(name, yaml.ScalarNode))
+        if twice := [name for name, times in names.items() if times > 1]:
+            raise yaml.YAMLError(f"{twice[0]!r} is there twice; remove one of them")
+        return super().construct_mapping(node, deep)
+
+    def construct_number(self, node: Any) -> Any:
+        """Return the number that a person reads in the file, or the text if it is one only in YAML."""
+        text = str(self.construct_scalar(node))
+        if re.fullmatch("[-+]?[0-9]+", text):
+            return int(text)
+        return text if ":" in text else super().yaml_constructors[node.tag](self, node)
+
+
+for kind in ("int", "float"):
+    PlainLoader.add_constructor(f"tag:yaml.org,2002:{kind}", PlainLoader.construct_number)
 
 
 def check_run_name(name: str) -> None:

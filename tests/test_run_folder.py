@@ -3,6 +3,7 @@ import re
 
 import pytest
 import torch
+import yaml
 
 from person_reid.basics import UserError
 from person_reid.run_folder import RunFolder, check_run_name, read_yaml
@@ -170,6 +171,9 @@ def test_a_run_name_leaves_room_for_what_is_added_to_it():
         (b"seed: 1" + b"0" * 5000, "not readable as YAML: Exceeds the limit"),
         (b"lr: !!int ''", "not readable as YAML: string index out of range"),
         (b"\xff\xfe", "not readable as YAML: 'utf-8' codec"),
+        (b"lr: 1\n'lr': 2\n", "not readable as YAML: 'lr' is there twice; remove one of them"),
+        (b"recipe: {title: a, title: b}", "not readable as YAML: 'title' is there twice"),
+        (b"[a]: 1", "not readable as YAML: while constructing a mapping"),
         (b"", "expected options as 'name: value' lines, found nothing"),
     ],
 )
@@ -177,6 +181,25 @@ def test_an_options_file_of_any_content_is_read_or_refused(content, message, tmp
     (tmp_path / "opts.yaml").write_bytes(content)
     with pytest.raises(UserError, match=rf"opts\.yaml: {message}"):
         read_yaml(tmp_path / "opts.yaml")
+
+
+AS_WRITTEN = ["0042", "no", "True", "1e5", "1.50", "12:30", "0x1F", "2024-1-1", "1_000", "=", "0089", ".5"]
+
+
+@pytest.mark.parametrize("text", AS_WRITTEN)
+def test_a_text_is_what_was_written_whatever_yaml_would_make_of_it(text, tmp_path):
+    (tmp_path / "opts.yaml").write_text(f"name: {text}\nother: null\n")
+    found = read_yaml(tmp_path / "opts.yaml", {"name", "other"})
+    assert found == {"name": text, "other": None} and type(found["name"]) is str
+    (tmp_path / "opts.yaml").write_text(yaml.safe_dump({"name": text}))  # as every version writes its options
+    assert read_yaml(tmp_path / "opts.yaml", {"name"}) == read_yaml(tmp_path / "opts.yaml") == {"name": text}
+
+
+def test_a_number_is_what_a_person_reads(tmp_path):
+    lines = ["height: 0100", "width: -0064", "seed: 1_000", "total_epoch: 1:30", "lr: 1.0e-4", "cosine: yes"]
+    (tmp_path / "opts.yaml").write_text("\n".join(lines))
+    expected = [100, -64, 1000, "1:30", 1e-4, True]
+    assert list(read_yaml(tmp_path / "opts.yaml").values()) == expected
 
 
 def test_a_folder_is_no_options_file(tmp_path):

@@ -7,7 +7,7 @@ import argparse
 import logging
 import sys
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -50,9 +50,9 @@ def parse_train(
         sys.exit()
     own = RunFolder(first.name).options_file
     file, *pairs = first.config or [None]
-    replaced = _checked(parser, _pairs(pairs), "--config FILE KEY=VALUE", strict=True)
+    replaced = _checked(parser, _pairs(pairs, _texts(parser)), "--config FILE KEY=VALUE", strict=True)
     if first.resume and own.exists():
-        parser.set_defaults(**_checked(parser, read_yaml(own), own, strict=False))
+        parser.set_defaults(**_checked(parser, read_yaml(own, _texts(parser)), own, strict=False))
         before = parser.parse_args([])
         parser.set_defaults(**replaced)
         now = parser.parse_args(argv)
@@ -60,7 +60,7 @@ def parse_train(
             now.batchsize = before.batchsize
         _refuse_changes(before, now, own)
     elif file:
-        content = read_yaml(file)
+        content = read_yaml(file, _texts(parser))
         values = _checked(parser, content, file, strict=True)
         # of the opts.yaml of a run; they follow another lr, too
         rates = {name: share * values["lr"] for name, share in FOLLOWING.items() if "nclasses" in content}
@@ -109,12 +109,30 @@ def _refuse_weightless(options: Namespace) -> None:
         )
 
 
-def _pairs(words: Sequence[str]) -> dict[str, Any]:
-    """Return {name: value} for words such as `lr=0.02` and `cosine=true`. Raises UserError for any other word."""
+def _texts(parser: argparse.ArgumentParser) -> set[str]:
+    """Return the names of the options whose values are text: neither numbers nor true or false."""
+    typed = ("int", "float")
+    return {
+        action.dest
+        for action in parser._actions
+        if not isinstance(action.default, bool) and getattr(action.type, "__name__", "") not in typed
+    }
+
+
+def _pairs(words: Sequence[str], texts: Collection[str]) -> dict[str, Any]:
+    """Return {name: value} for words such as `lr=0.02` and `cosine=true`, each name once.
+
+    texts: the names of options for which `true` and `false` are text. Raises UserError for any other word.
+    """
     if wrong := [word for word in words if not word.partition("=")[2]]:
         raise UserError(f"--config FILE KEY=VALUE: {wrong[0]!r}: expected an option and its value, such as lr=0.02")
     values = {"true": True, "false": False, "null": None}
-    return {name: values.get(text, text) for name, _, text in (word.partition("=") for word in words)}
+    found: dict[str, Any] = {}
+    for name, _, text in (word.partition("=") for word in words):
+        if name in found:
+            raise UserError(f"--config FILE KEY=VALUE: {name} is there twice; remove one of them.")
+        found[name] = text if name in texts and text != "null" else values.get(text, text)
+    return found
 
 
 def load_run_options(name: str, given: Mapping[str, Any] | None = None) -> Namespace:
@@ -124,8 +142,8 @@ def load_run_options(name: str, given: Mapping[str, Any] | None = None) -> Names
     Raises UserError if the file contradicts them, and if there is no such run; the message lists those there are.
     """
     run = RunFolder(name)
-    path, content = run.options_file, run.options()
     parser = training_parser()
+    path, content = run.options_file, run.options(_texts(parser))
     options, said = parser.parse_args([]), _checked(parser, content, path, strict=False)
     named = any(said.get(flag) for flag in ("backbone", *NETWORK_FLAGS))
     given = given or {}

@@ -41,7 +41,8 @@ def main(argv: list[str] | None = None) -> None:
     promise = load_promise(measured)
     embedder = Embedder(tested, device=select_device(options.gpu_ids)) if options.test_dirs else None
     accuracies = [accuracy(embedder, test_dir) for test_dir in options.test_dirs if embedder]
-    trained_on = about_data(RunFolder(options.name).options().get("data_dir", "")) if is_run(options) else None
+    of_run = RunFolder(options.name).options({"data_dir"}) if is_run(options) else None
+    trained_on = about_data(of_run.get("data_dir", "")) if of_run else None
     written = save_pretrained(tested, options.output, accuracies, trained_on, threshold, promise)
     for row in accuracies:
         print(f"{row.data_set}: Rank@1 {row.rank1:.2f} %, mAP {row.mean_ap:.2f} % (step {row.step_ap:.2f} %)")

@@ -141,6 +141,29 @@ def test_key_value_behind_the_config_file_replaces_what_it_says_and_flags_win(tm
     assert options.config == " ".join(["recipe.yaml", *words])
 
 
+@pytest.mark.parametrize("text", ["0042", "no", "true", "1e5", "1.50", "2024-1-1"])
+@pytest.mark.parametrize("option", ["name", "data_dir", "train_with", "weights"])
+def test_a_text_in_an_options_file_is_what_was_written(option, text, tmp_path):
+    (tmp_path / "recipe.yaml").write_text(f"{option}: {text}\nheight: 0100\n")
+    options = parse_train(["--config", "recipe.yaml"])
+    assert (getattr(options, option), options.height) == (text, 100)
+    assert getattr(parse_train(["--config", "recipe.yaml", f"{option}={text}"]), option) == text
+    write_run(tmp_path)
+    (tmp_path / "model" / "old" / "opts.yaml").write_text(f"{option}: {text}\nheight: 0100\n")
+    options = load_run_options("old")
+    assert (getattr(options, option), options.height) == (text if option != "name" else "old", 100)
+    assert getattr(parse_train(["--name", "old", "--resume"]), option) == (text if option != "name" else "old")
+
+
+def test_an_option_given_twice_is_refused(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("lr: 0.02\nseed: 1\nlr: 0.03\n")
+    with pytest.raises(UserError, match=r"recipe\.yaml: not readable as YAML: 'lr' is there twice"):
+        parse_train(["--config", "recipe.yaml"])
+    (tmp_path / "recipe.yaml").write_text("lr: 0.02\n")
+    with pytest.raises(UserError, match="KEY=VALUE: lr is there twice"):
+        parse_train(["--config", "recipe.yaml", "lr=0.1", "lr=0.2"])
+
+
 @pytest.mark.parametrize(
     ("word", "message"),
     [
