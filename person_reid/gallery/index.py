@@ -52,7 +52,6 @@ class SearchIndex(IndexFile):
 
         asked: words for the table `forgotten`, which records that and when images were forgotten, but not which.
         """
-        self._upgrade()
         condition, values = self._condition(which)
         self._rows("PRAGMA secure_delete = ON")  # even if the file is never rewritten
         with self._transaction():
@@ -119,7 +118,6 @@ class SearchIndex(IndexFile):
         """Return one bit for each id, lowest first, set if the filter admits it; kept until the file changes."""
 
         def read() -> npt.NDArray[np.uint8]:
-            self._upgrade()
             condition, values = which.condition()
             rows = self._rows(f"SELECT id FROM images WHERE {condition}", values)
             found = np.bincount(np.fromiter(chain.from_iterable(rows), np.int64, len(rows)))

@@ -4,7 +4,7 @@ import json
 import os
 import secrets
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,17 @@ CHUNK = 50_000  # features in memory at once
 BUSY = 60  # seconds to wait for another process that writes
 PAGE = 16384  # bytes: several features per page; a 512-dimensional one would waste half of a page of 4096
 
+COLUMNS = ", ".join(About._fields)
 TABLES = (
     "CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS images (id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB UNIQUE NOT NULL, "
-    "state TEXT NOT NULL, feature BLOB NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS images (id INTEGER PRIMARY KEY AUTOINCREMENT, "
+    "path BLOB UNIQUE NOT NULL, state TEXT NOT NULL, feature BLOB NOT NULL, "
+    + ", ".join(f"{name} TEXT" for name in About._fields)
+    + ")",
+    # all that a filter reads; the rows hold the features as well
+    f"CREATE INDEX IF NOT EXISTS by_about ON images ({COLUMNS})",
+    "CREATE TABLE IF NOT EXISTS forgotten (time TEXT NOT NULL, asked TEXT NOT NULL, images INTEGER NOT NULL)",
 )
-LATER = "CREATE TABLE IF NOT EXISTS forgotten (time TEXT NOT NULL, asked TEXT NOT NULL, images INTEGER NOT NULL)"
 INDEX_AGAIN = "Index the images again: --index ANOTHER_FILE"
 DAMAGED = f"damaged. {INDEX_AGAIN}"
 FOREIGN = "not a search index. tools/search.py index makes one."
@@ -46,17 +51,6 @@ REASONS = {  # what SQLite says, and what to do
 }
 
 
-def additions(columns: Collection[str]) -> list[str]:
-    """Return what an index with these columns lacks until it is first needed, as SQL commands.
-
-    A filter reads only the one SQL index of all columns of About, and no rows, which hold the features as well.
-    """
-    added = [f"ALTER TABLE images ADD COLUMN {name} TEXT" for name in About._fields if name not in columns]
-    dropped = [f"DROP INDEX IF EXISTS by_{name}" for name in ("about", *About._fields)]  # of earlier versions
-    created = f"CREATE INDEX by_about ON images ({', '.join(About._fields)})"
-    return [*added, *dropped, created, LATER] if added else []
-
-
 class IndexFile:
     """The file of an index, opened, or created if it does not exist.
 
@@ -72,10 +66,9 @@ class IndexFile:
         with self._explained():
             self.database = sqlite3.connect(self.path, timeout=BUSY, isolation_level=None)
         self._rows(f"PRAGMA page_size = {PAGE}")
-        if not self._rows("SELECT 1 FROM sqlite_master"):
+        if not self._is_complete():
             with self._transaction():
-                for table in TABLES:
-                    self._rows(table)
+                self._complete()
         self.token: str = self.remember({"token": secrets.token_hex(4)})["token"]
 
     def __len__(self) -> int:
@@ -128,11 +121,10 @@ class IndexFile:
         known = [(abouts or {}).get(path, UNKNOWN) for path in paths]
         each = zip(paths, states or map(state_of, paths), features, known, strict=True)
         rows = [(_key(path), state, feature.tobytes(), *about) for path, state, feature, about in each]
-        self._upgrade()
         old = "coalesce(?{}, (SELECT {} FROM images WHERE path = ?1))"
         values = ", ".join(old.format(place, name) for place, name in enumerate(About._fields, 4))
-        columns = ", ".join(About._fields)
-        command = f"INSERT OR REPLACE INTO images (path, state, feature, {columns}) VALUES (?1, ?2, ?3, {values})"
+        into = f"images (path, state, feature, {COLUMNS})"
+        command = f"INSERT OR REPLACE INTO {into} VALUES (?1, ?2, ?3, {values})"
         strip = "UPDATE images SET identity = NULL, track = NULL WHERE path = ? AND (identity > '' OR track > '')"
         with self._transaction():
             others = [(key,) for key, _, feature, *_ in rows if self._shows_another(key, feature)]
@@ -147,7 +139,6 @@ class IndexFile:
 
     def describe(self, abouts: Mapping[Any, About]) -> int:
         """Record what is known of images; what is None stays as it was. Returns how many of the images are there."""
-        self._upgrade()
         rows = [(*about, _key(path)) for path, about in abouts.items()]
         changes = ", ".join(f"{name} = coalesce(?, {name})" for name in About._fields)
         with self._transaction():
@@ -184,27 +175,23 @@ class IndexFile:
 
     def times_forgotten(self) -> int:
         """Return how often images were forgotten."""
-        if not self._rows("SELECT 1 FROM sqlite_master WHERE name = 'forgotten'"):
-            return 0  # an index of an earlier version
         return int(self._rows("SELECT count(*) FROM forgotten")[0][0])
 
     def _images(self, ids: Sequence[int]) -> dict[int, tuple[Path, About]]:
         """Return {id: (path, what is known)} of those of the images that are still there."""
         found: dict[int, tuple[Path, About]] = {}
-        columns = self._columns()
-        known = ", ".join(name if name in columns else "NULL" for name in About._fields)
         for start in range(0, len(ids), 500):  # SQLite limits the number of question marks
             chunk = ids[start : start + 500]
             marks = ",".join("?" * len(chunk))
-            rows = self._rows(f"SELECT id, path, {known} FROM images WHERE id IN ({marks})", chunk)
+            command = f"SELECT id, path, {COLUMNS} FROM images WHERE id IN ({marks})"
+            rows = self._rows(command, chunk)
             found |= {number: (Path(os.fsdecode(path)), About(*about)) for number, path, *about in rows}
         return found
 
     def _condition(self, which: Filter) -> tuple[str, list[Any]]:
-        """Return the SQL condition of a filter and its values; the index has the columns that it names."""
+        """Return the SQL condition of a filter and its values."""
         condition, values = which.condition()
         if values:
-            self._upgrade()
             condition = f"id IN (SELECT id FROM images WHERE {condition})"  # which reads no other image's feature
         return condition, values
 
@@ -225,15 +212,22 @@ class IndexFile:
             raise self._damaged(found)
         return features
 
-    def _columns(self) -> set[str]:
-        return {name for _, name, *_ in self._rows("PRAGMA table_info(images)")}
+    def _is_complete(self) -> bool:
+        """Return whether the table of the images has all columns."""
+        found = {name for _, name, *_ in self._rows("PRAGMA table_info(images)")}
+        return found >= {*About._fields}
 
-    def _upgrade(self) -> None:
-        """Add what an index of an earlier version lacks."""
-        if additions(self._columns()):
-            with self._transaction():
-                for command in additions(self._columns()):
-                    self._rows(command)
+    def _complete(self) -> None:
+        """Make the tables of a new index; 0.2 made some only with the first image.
+
+        Raises UserError for an index of an earlier version.
+        """
+        if self._rows("SELECT 1 FROM sqlite_master") and not self._is_complete():
+            if self._rows("SELECT 1 FROM images LIMIT 1"):
+                raise UserError(f"{self.path}: written by a version before 0.2. {INDEX_AGAIN}")
+            self._rows("DROP TABLE images")
+        for table in TABLES:
+            self._rows(table)
 
     def _rows(self, command: str, values: Sequence[Any] = ()) -> list[Any]:
         """Run an SQL command and return its rows."""

@@ -213,33 +213,71 @@ def test_an_interruption_before_the_file_is_rewritten_leaves_no_trace_either(ind
     assert traces(tmp_path, gone) == set()
 
 
-@pytest.mark.parametrize("later", [(), ("identity", "camera", "time")])
-def test_an_index_of_an_earlier_version_is_read_and_extended(later, tmp_path):
-    old = sqlite3.connect(tmp_path / "a.index")
-    old.execute("CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
-    columns = (
-        "id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB UNIQUE NOT NULL, state TEXT NOT NULL, feature BLOB NOT NULL"
-    )
-    old.execute(f"CREATE TABLE images ({columns})")
-    for name in later:  # what the second version had added
-        old.execute(f"ALTER TABLE images ADD COLUMN {name} TEXT")
-        old.execute(f"CREATE INDEX by_{name} ON images ({name})")
-    if later:
-        old.execute("CREATE TABLE forgotten (time TEXT NOT NULL, asked TEXT NOT NULL, images INTEGER NOT NULL)")
-    rows = [(os.fsencode(path), "", feature.tobytes()) for path, feature in zip(PATHS[:50], FEATURES[:50], strict=True)]
-    old.executemany("INSERT INTO images (path, state, feature) VALUES (?, ?, ?)", rows)
-    for name in later:
-        old.execute(f"UPDATE images SET {name} = '7' WHERE path = ?", rows[0][:1])
-    old.commit()
-    index, known = SearchIndex(tmp_path / "a.index"), About(**dict.fromkeys(later, "7"))
-    assert index.search(FEATURES[:1], 1)[0][0].about == known
-    assert [row[1] for row in old.execute("PRAGMA table_info(images)")][4:] == [*later]  # reading changes nothing
-    assert [about for abouts, _ in index.entries() for _, about in abouts] == [known, *[About()] * 49]
-    assert index.search(FEATURES[:1], 1, among=Filter(camera="1")) == [[]]
-    index.describe(dict(zip(PATHS[:9], WHO[:9], strict=True)))
-    assert index.search(FEATURES[:1], 1)[0][0].about == WHO[0] and index.forget(Filter(identity="name1"), "x") >= 1
-    names = [row[1] for row in old.execute("PRAGMA table_info(images)")]
-    assert names == ["id", "path", "state", "feature", *About._fields]
+IN_02 = (  # the commands of version 0.2: the last four only with the first image
+    "CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    "CREATE TABLE images (id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB UNIQUE NOT NULL, "
+    "state TEXT NOT NULL, feature BLOB NOT NULL)",
+    "INSERT INTO about VALUES ('token', '\"0123abcd\"'), ('network', '{\"name\": \"ours\"}')",
+    *(f"ALTER TABLE images ADD COLUMN {name} TEXT" for name in About._fields),
+    "CREATE INDEX by_about ON images (identity, camera, time, track, source)",
+    "CREATE TABLE forgotten (time TEXT NOT NULL, asked TEXT NOT NULL, images INTEGER NOT NULL)",
+)
+
+
+@pytest.fixture
+def written_in_02(tmp_path):
+    """A function: write an index of 1,200 images with the first commands of version 0.2."""
+
+    def write(commands, images=1200):
+        old = sqlite3.connect(tmp_path / "a.index")
+        for command in commands:
+            old.execute(command)
+        keys = [os.fsencode(path) for path in PATHS[:images]]
+        rows = [(key, "", row.tobytes()) for key, row in zip(keys, FEATURES, strict=False)]
+        old.executemany("INSERT INTO images (path, state, feature) VALUES (?, ?, ?)", rows)
+        if len(commands) == len(IN_02):
+            known = [(*about, key) for about, key in zip(WHO, keys, strict=True)]
+            values = ", ".join(f"{name} = ?" for name in About._fields)
+            old.executemany(f"UPDATE images SET {values} WHERE path = ?", known)
+        old.commit()
+        old.close()
+        return tmp_path / "a.index"
+
+    return write
+
+
+@pytest.mark.parametrize("by_lists", [False, True])
+def test_an_index_of_version_02_is_read_and_grows(written_in_02, by_lists, monkeypatch):
+    if by_lists:
+        use_lists(monkeypatch)
+    path = written_in_02(IN_02)
+    content = path.read_bytes()
+    index = SearchIndex(path)
+    (found,) = index.search(FEATURES[:1], 1, exact=True, among=Filter(track=WHO[0].track))
+    assert found[0].about == WHO[0] and index.recall("network") == {"name": "ours"}
+    assert path.read_bytes() == content  # reading changes nothing
+    assert index.search(FEATURES[:1], 1)[0][0].path.as_posix() == PATHS[0]
+    index.add(["/new.jpg"], -FEATURES[:1], {"/new.jpg": About("Anna")})
+    assert index.search(-FEATURES[:1], 1)[0][0].about == About("Anna")
+    assert index.forget(Filter(identity="name1"), "x") >= 1
+    assert len(SearchIndex(path).search(FEATURES[:1], 9)[0]) == 9
+
+
+def test_an_index_to_which_version_02_added_nothing_is_filled(written_in_02):
+    index = SearchIndex(written_in_02(IN_02[:3], images=0))
+    index.add(PATHS[:9], FEATURES[:9], dict(zip(PATHS, WHO, strict=True)))
+    assert index.search(FEATURES[:1], 1)[0][0].about == WHO[0]
+    assert index.recall("network") == {"name": "ours"}
+
+
+@pytest.mark.parametrize("commands", [3, 6], ids=["the first version", "the second version"])
+def test_an_older_index_is_refused_and_stays_as_it_is(written_in_02, commands):
+    path = written_in_02(IN_02[:commands])
+    content = path.read_bytes()
+    advice = r"a\.index: written by a version before 0\.2\. Index the images again: --index ANOTHER"
+    with pytest.raises(UserError, match=advice):
+        SearchIndex(path)
+    assert path.read_bytes() == content
 
 
 def test_what_is_known_comes_from_the_list_the_name_exif_or_the_file(tmp_path):
