@@ -25,7 +25,7 @@ from person_reid.data.images import Pixels, load_image
 from person_reid.progress import progress
 
 log = logging.getLogger(__name__)
-DECODER_VERSION = 3  # part of the fingerprint: raise it when the pixels that load_image returns change
+DECODER_VERSION = 4  # part of the fingerprint: raise it when the pixels that load_image returns change
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 

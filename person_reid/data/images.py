@@ -1,5 +1,6 @@
 """One image file: which files are images, and the pixels that a network sees of one."""
 
+import math
 import stat
 import threading
 from collections.abc import Iterator
@@ -74,8 +75,8 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
 def fit_image(image: Image.Image, height: int, width: int) -> Pixels:
     """Return a PIL image as a viewer shows it, resized: uint8 (height, width, 3), RGB.
 
-    EXIF rotation is applied, transparency is drawn over white, 16-bit values keep their high byte unless none exceeds
-    255, and floating-point values up to 1 are taken for shares of 255; greyscale, palette and CMYK images become RGB.
+    EXIF rotation is applied and transparency is drawn over white; greyscale, palette and CMYK images become RGB, those
+    of more than 8 bits and of floating-point numbers as _grey_levels says.
     The resize is Pillow's bicubic one, so the pixels equal those of torchvision's `Resize((height, width), BICUBIC)` on
     a PIL image. Raises ValueError for floating-point values that are not finite.
     """
@@ -84,19 +85,34 @@ def fit_image(image: Image.Image, height: int, width: int) -> Pixels:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16- or 8-bit pixels, perhaps held in 32 bits; Pillow's conversion clips at 255
-        values = np.asarray(image).clip(0, 65535)
-        return Image.fromarray((values >> (8 if values.max() > 255 else 0)).astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
-        values = np.asarray(image)
-        if not np.isfinite(values).all():
-            raise ValueError("some of its pixels are not numbers")
-        values = values * (255 if values.max() <= 1 else 1)
-        return Image.fromarray(values.clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode[0] in "IF":  # which Pillow's conversion clips at 255
+        return Image.fromarray(_grey_levels(np.asarray(image, np.float32), image.mode == "F")).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
+
+
+def _grey_levels(values: npt.NDArray[np.float32], floating: bool) -> Pixels:
+    """Return the grey levels (H, W) of an image with other numbers; its lowest and highest value decide how.
+
+    Whole numbers from 0 to 255 are levels, and floating-point values from 0 to 1 are shares of 255. A camera of 10, 12,
+    14 or 16 bits keeps its 8 high bits. Numbers that fill less than a quarter of such a range, or begin below 0, are a
+    thermal camera's counts, kelvins or degrees: the lowest becomes 0, and the highest 255.
+    """
+    if not np.isfinite(values).all():
+        raise ValueError("some of its pixels are not numbers")
+    low, high = float(values.min()), float(values.max())
+    bits = max(8, 2 * math.ceil(int(high).bit_length() / 2))
+    scale, span = 2.0 ** (8 - bits), high - low
+    if floating and low >= 0 and high <= 1:
+        scale = 255
+    elif bits == 8 and low >= 0 and not (values % 1).any():
+        scale = 1
+    elif low < 0 < span or 0 < span < 2 ** (bits - 2):
+        scale = 255 / span
+        values = values - low
+    return (values * scale).clip(0, 255).astype(np.uint8)
 
 
 @cache
