@@ -247,6 +247,14 @@ def write_csv(path: str | Path, header: Iterable[str], rows: Iterable[Iterable[o
         table.writerows(rows)
 
 
+def parse_json(text: str | bytes) -> Any:
+    """Return what JSON text says. Raises ValueError if it is not JSON, or nested too deeply to be read."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
     """Return the JSON objects of a file, one a line; blank lines are skipped.
 
@@ -257,10 +265,10 @@ def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = parse_json(line)
             if not isinstance(record, dict):
                 raise ValueError(f"found {type(record).__name__}")
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise UserError(
                 f"{path}: line {number}: expected a JSON object ({error}). Correct or remove that line."
             ) from error

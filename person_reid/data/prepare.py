@@ -17,7 +17,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from person_reid.basics import UserError, only_writer, write_text
+from person_reid.basics import UserError, only_writer, parse_json, write_text
 from person_reid.data.datasets import DataSet
 from person_reid.data.readers import GALLERY, MULTI_QUERY, QUERY, RECORD, TRAIN, Picture, Source, Splits
 from person_reid.progress import progress
@@ -198,7 +198,7 @@ def _claim(save_dir: Path, data_set: DataSet, data_dir: Path, plan: Mapping[str,
 def read_record(save_dir: Path) -> dict[str, Any]:
     """Return what earlier runs recorded, {} if there is no record or it is damaged; foreign paths are dropped."""
     try:
-        record = json.loads((save_dir / RECORD).read_text(encoding="utf-8"))
+        record = parse_json((save_dir / RECORD).read_bytes())
         files = [target for target in record["files"] if OWN_FILE.fullmatch(target) and ".." not in target.split("/")]
         known = {"data_set": str(record["data_set"])} if "data_set" in record else {}  # missing in earlier versions
         return {"source": str(record["source"]), **known, "files": files}

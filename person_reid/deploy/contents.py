@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 
 import torch
 
+from person_reid.basics import parse_json
 from person_reid.data.augment import normalise
 
 LARGEST = 4096  # pixels of a side
@@ -63,7 +64,7 @@ class Contents:
 
         Raises ValueError or TypeError for an entry that is missing or cannot be true.
         """
-        found = json.loads(text)
+        found = parse_json(text)
         if not isinstance(found, dict):
             raise ValueError(f"its description is {text[:40]}")
         contents = cls(**{field.name: found[field.name] for field in fields(cls) if field.name in found})

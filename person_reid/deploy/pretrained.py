@@ -1,13 +1,12 @@
 """Read a folder that save_pretrained wrote, or one like it on the Hugging Face hub. Nothing in it is executed."""
 
 import hashlib
-import json
 import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
-from person_reid.basics import UserError, describe, first_line
+from person_reid.basics import UserError, describe, first_line, parse_json
 from person_reid.deploy.load import TestedNetwork
 from person_reid.models.factory import check_network
 from person_reid.models.spec import NetworkSpec
@@ -27,7 +26,7 @@ def open_pretrained(source: str | Path) -> TestedNetwork:
     folder = find_folder(source)
     path, weights = folder / CONFIG, folder / SAFETENSORS
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = parse_json(path.read_bytes())
         spec, classes = _spec(config["network"]), config["num_classes"]
         if classes is not None and (type(classes) is not int or classes < 1):
             raise ValueError(f"num_classes {classes!r}")

@@ -9,7 +9,6 @@ the folder is executed when it is read (pretrained.py).
 """
 
 import hashlib
-import json
 import platform
 import time
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ import jinja2
 import torch
 from safetensors.torch import save
 
-from person_reid.basics import UserError, atomic_write, write_json, write_text
+from person_reid.basics import UserError, atomic_write, parse_json, write_json, write_text
 from person_reid.data.augment import MEAN, STD
 from person_reid.data.bank import open_bank
 from person_reid.data.datasets import DATA_SETS
@@ -91,7 +90,7 @@ def check_output(folder: str | Path) -> None:
         raise UserError(f"{folder}: a file; expected the name of a folder to write.")
     there = [name for name in (CARD, CONFIG) if (folder / name).exists()]
     try:
-        own = not there or json.loads((folder / CONFIG).read_text(encoding="utf-8"))["library"] == LIBRARY
+        own = not there or parse_json((folder / CONFIG).read_bytes())["library"] == LIBRARY
     except (OSError, ValueError, LookupError, TypeError):
         own = False
     if not own:

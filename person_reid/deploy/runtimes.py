@@ -8,7 +8,6 @@ trained is exported each time.
 """
 
 import hashlib
-import json
 import logging
 import os
 import time
@@ -23,7 +22,7 @@ from typing import Any
 
 import torch
 
-from person_reid.basics import UserError, check_target, describe, only_writer, write_json
+from person_reid.basics import UserError, check_target, describe, only_writer, parse_json, write_json
 from person_reid.deploy.contents import Contents
 from person_reid.deploy.export import TOLERANCE, check_onnx, deviation, export, references
 from person_reid.deploy.exported import READABLE, Engine
@@ -259,7 +258,7 @@ def _remove_unused(folder: Path) -> None:
 def _about(file: Path) -> dict[str, Any] | None:
     """Return what is known about a file of _write, or None if the file is missing or damaged."""
     try:
-        about: dict[str, Any] = json.loads(file.with_suffix(".json").read_bytes())
+        about: dict[str, Any] = parse_json(file.with_suffix(".json").read_bytes())
         whole = about["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
         return about if whole and all(float(found) >= 0 for found in about["deviations"].values()) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.basics import UserError
+from person_reid.basics import UserError, parse_json
 from person_reid.gallery.about import EVERYTHING, UNKNOWN, About, Filter
 from person_reid.gallery.checks import are_different, checked, log_stripped, state_of
 from person_reid.retrieval.similarity import Features, flaw
@@ -93,7 +93,7 @@ class IndexFile:
         """Return the value stored under a key, or None."""
         for (text,) in self._rows("SELECT value FROM about WHERE key = ?", (key,)):
             try:
-                return json.loads(text)
+                return parse_json(text)
             except ValueError:
                 raise self._damaged(f"no JSON under {key!r}") from None
         return None

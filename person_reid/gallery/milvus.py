@@ -22,7 +22,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.basics import UserError
+from person_reid.basics import UserError, parse_json
 from person_reid.gallery.about import EVERYTHING, UNKNOWN, About, Filter, stored
 from person_reid.gallery.checks import are_different, check_count, checked, log_stripped, state_of
 from person_reid.gallery.index import Found
@@ -88,7 +88,7 @@ class MilvusGallery:
             return None
         rows = self._query(self._about, f"key like {json.dumps(f'{key} %')}", ["key", "value"])
         text = "".join(row["value"] for row in sorted(rows, key=lambda row: str(row["key"])))
-        return json.loads(text) if text else None
+        return parse_json(text) if text else None
 
     def missing(self, paths: Iterable[str | Path]) -> list[str | Path]:
         """Return the paths that the gallery does not hold or whose files have changed since they were added."""

@@ -1,7 +1,6 @@
 """Run a recipe with a seed, from the data set to its figures: each step once, as a user would type it."""
 
 import contextlib
-import json
 import platform
 import shlex
 from datetime import date
@@ -10,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from person_reid.basics import UserError
+from person_reid.basics import UserError, parse_json
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.layout import read_split
 from person_reid.data.readers import GALLERY, QUERY, TRAIN
@@ -153,7 +152,7 @@ def evaluate(run: Run) -> dict[str, dict[str, Any]]:
     for definition in AVERAGE_PRECISIONS:
         for script, flags in scripts.items():
             call(script, "--result", result, "--ap", definition, *flags, "--json", measured)
-            for ranking, shares in json.loads(measured.read_text(encoding="utf-8")).items():
+            for ranking, shares in parse_json(measured.read_bytes()).items():
                 if ranking in figures:
                     percent = {name: round(100 * share, 4) for name, share in shares.items()}
                     figures[ranking]["mAP"][definition] = percent.pop("mAP")

@@ -5,7 +5,6 @@ curve = roc(pairs.genuine, pairs.impostor)
 false_positives, true_positives, threshold = curve.at_fpr(1e-3)
 """
 
-import json
 import logging
 import math
 from contextlib import suppress
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.basics import UserError
+from person_reid.basics import UserError, parse_json
 from person_reid.retrieval.metrics import find_pairs
 from person_reid.retrieval.promise import Promise
 from person_reid.retrieval.results import FLAGS, PLAIN, FeatureSet
@@ -204,7 +203,7 @@ def _report(text: str | Path) -> Any:
     """Return the JSON in a file of tools/threshold.py or in a folder of save_pretrained."""
     path = Path(text)
     path = path / CONFIG if path.is_dir() else path
-    report = json.loads(path.read_text(encoding="utf-8"))
+    report = parse_json(path.read_bytes())
     return {FLAGS: PLAIN} | report if path.name == CONFIG else report  # save_pretrained takes no other threshold
 
 

@@ -4,7 +4,6 @@ The same arguments draw the same files, byte for byte, with any number of proces
 the person, the camera and the moment. people.py draws the person, scenes.py the surroundings, figure.py paints both.
 """
 
-import json
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from person_reid.basics import UserError, write_json
+from person_reid.basics import UserError, parse_json, write_json
 from person_reid.device import available_cores
 from person_reid.progress import progress
 from person_reid.synthetic.body import solids_of
@@ -117,8 +116,8 @@ def claim(root: Path, arguments: dict[str, int]) -> None:
     manifest = root / MANIFEST
     if manifest.is_file():
         try:
-            found = dict(json.loads(manifest.read_text(encoding="utf-8")))
-        except (ValueError, TypeError, RecursionError) as error:
+            found = dict(parse_json(manifest.read_bytes()))
+        except (ValueError, TypeError) as error:
             raise UserError(f"{manifest}: damaged ({error}). Delete {root} and draw it again.") from None
         changes = [
             f"{FLAGS.get(key, key)} {found.get(key)} (asked: {now})"
