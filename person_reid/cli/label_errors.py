@@ -29,7 +29,7 @@ from person_reid.cli.values import fraction, part, positive
 from person_reid.data.bank import open_bank
 from person_reid.data.corrections import COLUMNS, FOLDERS
 from person_reid.data.layout import JUNK, read_split
-from person_reid.data.own import read_csv
+from person_reid.data.tables import read_table
 from person_reid.deploy.embedder import Embedder
 from person_reid.device import select_device
 from person_reid.retrieval.label_errors import label_errors
@@ -46,6 +46,7 @@ def main(argv: list[str] | None = None) -> None:
     paths, labels, cameras = [split.paths[i] for i in people], split.labels[people], split.cameras[people]
     table, sheet, kept = (with_ending(options.save, ending, ".csv", ".png") for ending in (".csv", ".png", ".mat"))
     check_target(table)
+    holds_decisions(table)  # before the work: a list that cannot be read is not replaced
     embedder = Embedder(tested_network(options), device=select_device(options.gpu_ids), runtime=options.runtime)
     bank = open_bank(split.paths, *embedder.size, options.data_dir / ".cache", options.split)
     features = embedder.features(bank, options.split)[people]
@@ -59,7 +60,9 @@ def main(argv: list[str] | None = None) -> None:
         )
         for i in listed
     )  # fmt: skip
-    keep_decisions(table)
+    if holds_decisions(table):
+        previous = set_aside(table)
+        print(printable(f"{previous}: the earlier list, with what was decided in it"))
     write_csv(table, COLUMNS, rows)
     save_gallery(kept, FeatureSet(features, labels, cameras, [path.as_posix() for path in paths]))
     print(f"{table}: {len(listed)} of {len(paths)} labels look wrong (probability ≥ {options.least:g})")
@@ -97,12 +100,16 @@ def highest_identity(layout: Path) -> int:
     return max((int(name) for name in names if re.fullmatch("[0-9]{1,9}", name)), default=0)
 
 
-def keep_decisions(table: Path) -> None:
-    """Set an earlier list aside if somebody has filled in its column `accept`, and say where it is."""
+def holds_decisions(table: Path) -> bool:
+    """Return whether somebody has filled in the column `accept` of an earlier list.
+
+    Raises UserError if there is a file that cannot be read as such a list.
+    """
+    if not table.is_file() or not table.stat().st_size:
+        return False
     try:
-        decided = table.exists() and any((row["accept"] or "").strip() for _, row in read_csv(table, ("accept",)))
-    except UserError:  # not such a list
-        return
-    if decided:
-        previous = set_aside(table)
-        print(printable(f"{previous}: the earlier list, with what was decided in it"))
+        rows = read_table(table, COLUMNS, may_be_empty=True)
+    except UserError as error:
+        problem = f"--save {table} exists, cannot be read as a list of label errors, and is not replaced"
+        raise UserError(f"{problem}. Move it, or choose another name. {error}") from error
+    return any(row["accept"] for _, row in rows)

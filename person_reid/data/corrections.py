@@ -14,8 +14,8 @@ from typing import NamedTuple
 from person_reid.basics import UserError
 from person_reid.data.datasets import MARKET_NAME, DataSet
 from person_reid.data.layout import JUNK
-from person_reid.data.own import read_csv
 from person_reid.data.readers import GALLERY, MULTI_QUERY, QUERY, TRAIN, Picture, Splits, by_name
+from person_reid.data.tables import read_table
 
 PROPOSALS = ("move", "junk", "somebody", "merge", "split")
 COLUMNS = ("path", "identity", "proposal", "new_identity", "probability", "accept")
@@ -116,8 +116,8 @@ def read_list(file: Path, identities: Mapping[str, int]) -> list[Correction]:
     """
     found: list[Correction] = []
     accepted: dict[str, int] = {}
-    for line, row in read_csv(file, COLUMNS):
-        path, identity, proposal, new, probability, accept = ((row[column] or "").strip() for column in COLUMNS)
+    for line, row in read_table(file, COLUMNS):
+        path, identity, proposal, new, probability, accept = (row[column] for column in COLUMNS)
 
         def refuse(what: str, line: int = line) -> UserError:
             return UserError(f"{file}, line {line}: {what}")

@@ -19,6 +19,7 @@ from person_reid.basics import UserError, counted, quoted
 from person_reid.data.images import is_image
 
 JUNK = -1  # a poorly cropped box: neither right nor wrong, left out of every ranking
+JUNK_FOLDER = "-1"
 DISTRACTOR = 0  # a person who is in no query, or the background
 
 EXPECTED_NAME = "<identity>_c<camera>…, such as 0002_c1s1_000451_03.jpg or 0001_c2_f0046182.jpg"
@@ -144,10 +145,10 @@ def read_training_splits(roots: Sequence[str | Path], split: str) -> list[tuple[
     """Read the training images of several data sets.
 
     From the first root this reads `split`. Returns a pair for each root: the folder, such as
-    Path("market/pytorch/train_all"), and its Split. Raises UserError in the cases of read_further_splits.
+    Path("market/pytorch/train_all"), and its Split without junk. Raises UserError in the cases of read_further_splits.
     """
     first = Path(roots[0])
-    return [(first / split, read_split(first, split, cameras_required=False)), *read_further_splits(roots)]
+    return [(first / split, _people_of(first, split)), *read_further_splits(roots)]
 
 
 def read_further_splits(roots: Sequence[str | Path]) -> list[tuple[Path, Split]]:
@@ -163,8 +164,29 @@ def read_further_splits(roots: Sequence[str | Path]) -> list[tuple[Path, Split]]
     found = []
     for root in folders[1:]:
         name = "train" if (root / "train").is_dir() and not (root / "train_all").is_dir() else "train_all"
-        found.append((root / name, read_split(root, name, cameras_required=False)))
+        found.append((root / name, _people_of(root, name)))
     return found
+
+
+def _people_of(root: Path, split: str) -> Split:
+    """Read training images without the junk, a folder -1; the log counts it. Raises UserError if that is all."""
+    found = read_split(root, split, cameras_required=False)
+    if JUNK_FOLDER not in found.classes:
+        return found
+    position = found.classes.index(JUNK_FOLDER)
+    kept = np.flatnonzero(found.targets != position)
+    if not len(kept):
+        raise UserError(f"{root / split}: it holds only junk, in the folder {JUNK_FOLDER}.")
+    junk = counted(len(found) - len(kept), "image")
+    log.warning("%s: %s of identity -1, which means junk, is not trained on.", root / split, junk)
+    targets = found.targets[kept]
+    return Split(
+        [found.paths[i] for i in kept],
+        found.labels[kept],
+        found.cameras[kept],
+        [name for name in found.classes if name != JUNK_FOLDER],
+        targets - (targets > position),
+    )
 
 
 def join_splits(splits: Sequence[tuple[Path, Split]]) -> Split:

@@ -1,19 +1,14 @@
 """Read your own data set: a folder of images whose names give the identity, or a CSV file that lists them."""
 
 import logging
-import os
 import re
-import subprocess
-import sys
 from collections import defaultdict
 from collections.abc import Sequence
-from csv import DictReader
-from csv import Error as CSVError
-from dataclasses import replace
 from pathlib import Path
 
 from person_reid.basics import UserError, counted
-from person_reid.data.images import SUFFIXES, is_image, is_readable
+from person_reid.data.consistency import checked
+from person_reid.data.images import is_image
 from person_reid.data.layout import some_of
 from person_reid.data.readers import (
     GALLERY,
@@ -24,20 +19,33 @@ from person_reid.data.readers import (
     Splits,
     all_there,
     by_name,
+    described_nobody,
     draw_identities,
     files_below,
     group,
+    is_nobody,
 )
-from person_reid.progress import progress
+from person_reid.data.tables import read_table
 
 log = logging.getLogger(__name__)
-PATIENCE = 20  # seconds
 
 # The folder names that your own data set may use.
 SPLIT_NAMES = {
     "train": TRAIN, "val": TRAIN, "bounding_box_train": TRAIN, "query": QUERY, "gallery": GALLERY, "test": GALLERY,
     "bounding_box_test": GALLERY, "multi-query": MULTI_QUERY, "gt_bbox": MULTI_QUERY,
 }  # fmt: skip
+
+
+def split_named(name: str) -> str | None:
+    """Return the split that a folder or a cell names in any writing, such as Train or "multi query"."""
+    return WRITTEN.get(_plain(name))
+
+
+def _plain(name: str) -> str:
+    return re.sub("[-_ ]", "", name.casefold())
+
+
+WRITTEN = {_plain(name): split for name, split in SPLIT_NAMES.items()}
 
 
 def own_folder(
@@ -54,23 +62,52 @@ def own_folder(
             r'--pattern "(?P<id>-?\d+)_c(?P<camera>\d+)", or "(?P<id>[^/]+)/" for a folder of each identity.'
         )
     files = list(files_below(data_dir))
-    if other := [str(path) for path in files if not is_image(path.name) and not path.name.startswith(".")]:
-        log.warning(
-            "Left out, because they are not images or not of a kind that is read: %d.\n%s",
-            len(other),
-            some_of(other, 5),
-        )
-    check_patience(pattern, [path.relative_to(data_dir) for path in files if is_image(path.name)])
-    folders = {data_dir / name: split for name, split in SPLIT_NAMES.items() if (data_dir / name).is_dir()}
+    images = [path for path in files if is_image(path.name)]
+    others = [path for path in files if not is_image(path.name) and not path.name.startswith(".")]
+    _say_left_out(others, "they are not images or not of a kind that is read")
+    folders = _split_folders(data_dir)
     is_split = {TRAIN, QUERY, GALLERY} & set(folders.values())
     if is_split:
         _refuse_drawing(f"{data_dir} has a folder {next(iter(folders)).name}", test_fraction, seed)
+        outside = [path for path in images if not any(folder in path.parents for folder in folders)]
+        _say_left_out(outside, f"they are in none of {', '.join(folder.name for folder in folders)}")
+    else:
+        _say_hidden_splits(data_dir, images)
     splits: Splits = defaultdict(list)
     for folder, split in (folders if is_split else {data_dir: TRAIN}).items():
         splits[split] += by_name(folder, {split: "."}, pattern).get(split, [])
-    splits = spelled_alike(splits)
-    _check_readable(splits, data_dir)
+    splits = checked(splits, data_dir)
     return with_queries(splits) if is_split else draw_split(splits[TRAIN], test_fraction, seed)
+
+
+def _split_folders(data_dir: Path) -> dict[Path, str]:
+    """Return {folder: split} of the folders that are called like a split, in the order of SPLIT_NAMES."""
+    folders = [entry for entry in data_dir.iterdir() if _plain(entry.name) in WRITTEN and entry.is_dir()]
+    order = list(WRITTEN)
+    folders.sort(key=lambda folder: (order.index(_plain(folder.name)), folder.name))
+    return {folder: WRITTEN[_plain(folder.name)] for folder in folders}
+
+
+def _say_left_out(paths: Sequence[Path], reason: str) -> None:
+    """Tell the log which files are left out, and why."""
+    if paths:
+        log.warning("Left out, because %s: %d.\n%s", reason, len(paths), some_of(list(map(str, paths)), 5))
+
+
+def _say_hidden_splits(data_dir: Path, images: Sequence[Path]) -> None:
+    """Tell the log if folders further down are called like splits: what is in them is about to be mixed."""
+    folders: dict[str, Path] = {}
+    for parent in dict.fromkeys(path.parent for path in images):
+        for folder in (parent, *parent.parents):
+            if folder != data_dir and folder.is_relative_to(data_dir):
+                folders.setdefault(split_named(folder.name) or "", folder)
+    found = [str(folder) for split, folder in folders.items() if split]
+    if len(found) > 1:
+        log.warning(
+            "%s are called like splits and are mixed, because they are not directly in --data_dir %s. "
+            "To keep the split, pass the folder that holds them.",
+            " and ".join(found), data_dir,
+        )  # fmt: skip
 
 
 def own_csv(
@@ -79,50 +116,30 @@ def own_csv(
     """Read the images that a CSV file lists.
 
     Its columns are path (relative to data_dir), identity and, if known, camera and split: train, val, query, gallery
-    or test. Without a split column, draw_split splits them.
+    or test. Without a split, draw_split splits them.
 
     csv: the file. test_fraction, seed: see draw_split.
     """
     if csv is None:
         raise UserError("--dataset csv: name the file with --csv FILE; its columns are path,identity,camera,split.")
-    rows = read_csv(Path(csv), ("path", "identity"), ("camera", "split"))
+    rows = read_table(Path(csv), ("path", "identity"), ("camera", "split"))
+    is_split = any(row.get("split") for _, row in rows)
+    if "split" in rows[0][1] and not is_split:
+        log.warning("%s: the column split is empty, so a split is drawn.", csv)
     splits: Splits = defaultdict(list)
     for line, row in rows:
-        path, identity = (row["path"] or "").strip(), (row["identity"] or "").strip()
-        split = SPLIT_NAMES.get((row.get("split") or "train").strip().lower())
-        if not path or not identity or split is None:
-            raise UserError(f"{csv}, line {line}: expected path, identity and a split of {', '.join(SPLIT_NAMES)}.")
-        splits[split].append(Picture(data_dir / path, identity, (row.get("camera") or "").strip() or None))
-    splits = spelled_alike(all_there(splits, data_dir))
-    _check_readable(splits, csv)
-    _check_owners(splits, csv)
-    if "split" in rows[0][1]:
+        split = split_named(row["split"]) if is_split else TRAIN
+        if not row["path"] or not row["identity"] or split is None:
+            raise UserError(
+                f"{csv}, line {line}: expected path, identity and a split of {', '.join(SPLIT_NAMES)}; found "
+                f"{', '.join(f'{name} {value!r}' for name, value in row.items())}."
+            )
+        splits[split].append(Picture(data_dir / row["path"], row["identity"], row.get("camera") or None))
+    splits = checked(all_there(splits, data_dir), csv)
+    if is_split:
         _refuse_drawing(f"{csv} has a column split", test_fraction, seed)
         return with_queries(splits)
     return draw_split(splits[TRAIN], test_fraction, seed)
-
-
-def spelled_alike(splits: Splits) -> Splits:
-    """Write every number among the identities and cameras in one way: 7, 07 and 0007 become 7, the shortest of them.
-
-    The layout compares numbers, and what is drawn compares texts. A number that is always written alike stays as it is,
-    so that the same seed draws the same people.
-    """
-    pictures = [picture for found in splits.values() for picture in found]
-    identities = _shortest({picture.identity for picture in pictures})
-    cameras = _shortest({picture.camera for picture in pictures if picture.camera is not None})
-
-    def alike(picture: Picture) -> Picture:
-        camera = None if picture.camera is None else cameras[picture.camera]
-        return replace(picture, identity=identities[picture.identity], camera=camera)
-
-    return {split: list(map(alike, found)) for split, found in splits.items()}
-
-
-def _shortest(labels: set[str]) -> dict[str, str]:
-    """Return {label: the shortest that is the same number}, and itself if it is not one."""
-    spellings = group(labels, lambda label: (label.lstrip("0") or "0") if re.fullmatch("[0-9]+", label) else label)
-    return {label: min(same, key=len) for same in spellings.values() for label in same}
 
 
 def draw_split(pictures: list[Picture], test_fraction: float | None = None, seed: int | None = None) -> Splits:
@@ -142,16 +159,13 @@ def draw_split(pictures: list[Picture], test_fraction: float | None = None, seed
             fraction, counted(len(people), "person", "people"),
             *(("everybody", "train on") if tested else ("nobody", "test on")),
         )  # fmt: skip
+    if nobody := [] if tested else [each for each in pictures if is_nobody(each.identity)]:
+        log.warning("Left out, because nobody is tested: %s.", described_nobody(nobody))
     splits = {
         TRAIN: [picture for picture in pictures if picture.identity in train],
         GALLERY: [picture for picture in pictures if tested and picture.identity not in train],
     }
     return with_queries({split: found for split, found in splits.items() if found})
-
-
-def is_nobody(identity: str) -> bool:
-    """Return whether an identity means junk (-1) or distractors (0), as Market-1501 writes them."""
-    return re.fullmatch(r"-1|0+", identity) is not None
 
 
 def with_queries(splits: Splits) -> Splits:
@@ -172,71 +186,6 @@ def with_queries(splits: Splits) -> Splits:
             "are not known: each image then gets a camera of its own."
         )
     return {**splits, QUERY: queries}
-
-
-def check_patience(pattern: str, paths: Sequence[Path]) -> None:
-    """Raise UserError if a regular expression needs more than PATIENCE seconds for names and paths, as `(a+)+b` may.
-
-    Python cannot interrupt a search, so another process tries first.
-    """
-    search = (
-        "import os, re, sys; e = re.compile(sys.argv[1]); [e.search(os.fsdecode(line)) for line in sys.stdin.buffer]"
-    )
-    lines = b"\n".join(os.fsencode(text) for path in paths for text in (path.name, path.as_posix()))
-    try:
-        subprocess.run([sys.executable, "-c", search, pattern], input=lines, timeout=PATIENCE, capture_output=True)
-    except subprocess.TimeoutExpired:
-        raise UserError(
-            f"--pattern {pattern}: still searching {len(paths)} names after {PATIENCE} seconds. Repetitions inside "
-            r"repetitions, such as (\d+)+, take forever: write it without them."
-        ) from None
-
-
-def _check_readable(splits: Splits, source: str | Path) -> None:
-    """Raise a UserError that lists the files of a data set that are not images."""
-    paths = sorted(
-        {picture.source for found in splits.values() for picture in found if isinstance(picture.source, Path)}
-    )
-    wrong = [str(path) for path in progress(paths, desc="looking at images", unit=" images") if not is_readable(path)]
-    if wrong:
-        raise UserError(
-            f"{source}: {len(wrong)} of {len(paths)} files are not images, or not of a kind that is read "
-            f"({', '.join(sorted(SUFFIXES))}). Convert or leave them out, then run again:\n{some_of(wrong)}"
-        )
-
-
-def _check_owners(splits: Splits, csv: str | Path) -> None:
-    """Raise a UserError that lists the images that a CSV file gives to several identities."""
-    owners = defaultdict(set)
-    for picture in (picture for found in splits.values() for picture in found):
-        owners[picture.source].add(picture.identity)
-    wrong = sorted(f"{image}: {', '.join(sorted(who))}" for image, who in owners.items() if len(who) > 1)
-    if wrong:
-        raise UserError(f"{csv}: {len(wrong)} image(s) of more than one identity:\n{some_of(wrong)}")
-
-
-def read_csv(file: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> list[tuple[int, dict[str, str]]]:
-    """Return (number, {column: value}) of each line of a CSV file below its first, which names the columns.
-
-    Empty lines are left out. Raises UserError if a column is missing, or if the file is damaged.
-    """
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:  # spreadsheets write a byte order mark
-            reader = DictReader(lines)
-            rows = [(reader.line_num, row) for row in reader]
-            names = reader.fieldnames or ()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file}: not UTF-8 ({error}). Save it as UTF-8.") from error
-    except CSVError as error:
-        raise UserError(f"{file}: not readable as CSV: {error}.") from error
-    if not set(columns) <= set(names):
-        expected, found = ",".join(dict.fromkeys([*columns, *optional])), ", ".join(names) or "no lines"
-        raise UserError(f"{file}: expected the columns {expected} in the first line; found {found}.")
-    if not rows:
-        raise UserError(f"{file}: nothing is listed below the first line.")
-    if any("\0" in str(value) for _, row in rows for value in row.values()):
-        raise UserError(f"{file}: damaged: it holds a zero byte. Save it again.")
-    return rows
 
 
 def _refuse_drawing(reason: str, test_fraction: float | None, seed: int | None) -> None:

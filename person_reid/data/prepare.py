@@ -19,7 +19,18 @@ from typing import Any
 
 from person_reid.basics import UserError, only_writer, parse_json, write_text
 from person_reid.data.datasets import DataSet
-from person_reid.data.readers import GALLERY, MULTI_QUERY, QUERY, RECORD, TRAIN, Picture, Source, Splits
+from person_reid.data.readers import (
+    GALLERY,
+    MULTI_QUERY,
+    QUERY,
+    RECORD,
+    TRAIN,
+    Picture,
+    Source,
+    Splits,
+    described_nobody,
+    is_nobody,
+)
 from person_reid.progress import progress
 
 log = logging.getLogger(__name__)
@@ -72,7 +83,8 @@ def plan_layout(data_set: DataSet, data_dir: str | Path) -> dict[str, Source]:
     has it in both, so that all three have the same classes. A download without training images has none of the three.
     """
     assert data_set.read, "a data set without identities is not laid out"
-    splits = file_names(data_set.read(Path(data_dir)), data_set.distractors)
+    read = data_set.read(Path(data_dir))
+    splits = file_names(people_only(read, data_dir) if data_set.distractors else read, data_set.distractors)
     _check_test(splits, data_dir)
     plan = {f"{split}/{target}": source for split, images in splits.items() for target, source in images.items()}
     by_identity = defaultdict(list)
@@ -82,6 +94,22 @@ def plan_layout(data_set: DataSet, data_dir: str | Path) -> dict[str, Source]:
         plan[f"val/{targets[0]}"] = splits[TRAIN][targets[0]]
         plan.update({f"train/{target}": splits[TRAIN][target] for target in targets[1:] or targets})
     return plan
+
+
+def people_only(splits: Splits, data_dir: str | Path) -> Splits:
+    """Return the splits without the junk and the distractors among training images and queries; the log counts them.
+
+    Raises UserError if nothing is left.
+    """
+    kept = dict(splits)
+    for split in (TRAIN, QUERY):
+        nobody = [picture for picture in splits.get(split, ()) if is_nobody(picture.identity)]
+        if nobody:
+            log.warning("%s: left out of %s: %s.", data_dir, split, described_nobody(nobody))
+            kept[split] = [picture for picture in splits[split] if not is_nobody(picture.identity)]
+    if not any(kept.values()):
+        raise UserError(f"{data_dir}: it holds no people, only junk (-1) and distractors (0).")
+    return {split: found for split, found in kept.items() if found or not splits[split]}
 
 
 def _check_test(splits: Mapping[str, object], data_dir: str | Path) -> None:

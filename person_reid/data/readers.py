@@ -5,7 +5,7 @@ and gallery. The table in datasets.py fills in its other arguments. Readers neve
 """
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +13,14 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from person_reid.basics import UserError
+from person_reid.basics import UserError, counted
 from person_reid.data.images import is_image
 from person_reid.data.layout import some_of, walk
 
 TRAIN, QUERY, GALLERY, MULTI_QUERY = "train_all", "query", "gallery", "multi-query"
 UNLABELLED = "unlabelled"  # of data sets without identities
 OPTIONAL = (MULTI_QUERY,)  # splits that a download may lack
+IF_PERSON = "If 0 is a person, number the people from 1"
 RECORD = ".prepared.json"  # in every folder that prepare.py has laid out
 
 
@@ -241,6 +242,20 @@ def all_there(splits: Splits, data_dir: Path) -> Splits:
     if missing:
         raise UserError(f"{len(missing)} image(s) listed but not in {data_dir}:\n{some_of(missing, most=5)}")
     return splits
+
+
+def is_nobody(identity: str) -> bool:
+    """Return whether an identity means junk (-1) or distractors (0), as Market-1501 writes them."""
+    return re.fullmatch(r"-1|0+", identity) is not None
+
+
+def described_nobody(pictures: Iterable[Picture]) -> str:
+    """Return how many of some pictures are junk and distractors, in words, with what to do if 0 is a person."""
+    counts = Counter(picture.identity == "-1" for picture in pictures)
+    words = [f"{counted(counts[True], 'image')} of identity -1, which means junk"] * (True in counts)
+    if False in counts:
+        words.append(f"{counted(counts[False], 'image')} of identity 0, which means distractors. {IF_PERSON}")
+    return ", and ".join(words)
 
 
 def group(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:

@@ -9,7 +9,7 @@ from person_reid.basics import quoted
 from person_reid.data.datasets import DataSet
 from person_reid.data.layout import DISTRACTOR, JUNK, Split, read_split, read_unlabelled, some_of
 from person_reid.data.prepare import SPLITS, read_record
-from person_reid.data.readers import OPTIONAL, TRAIN, UNLABELLED
+from person_reid.data.readers import IF_PERSON, OPTIONAL, TRAIN, UNLABELLED
 
 Counts = tuple[int | None, int | None, int | None]  # identities, images, cameras
 
@@ -28,7 +28,9 @@ def describe_layout(data_set: DataSet, save_dir: str | Path) -> list[str]:
         )
         if not people.all():
             junk = (split.labels == JUNK).sum()
-            notes.append(f"{name} includes {(~people).sum() - junk:,} distractors (0000) and {junk:,} junk boxes (-1).")
+            distractors = (~people).sum() - junk
+            remedy = f" {IF_PERSON}." if distractors and not data_set.guess else ""
+            notes.append(f"{name} includes {distractors:,} distractors (0000) and {junk:,} junk boxes (-1).{remedy}")
         notes += _warning(found, data_set, name)
     lacking = [name for name in OPTIONAL if name in data_set.published.keys() - splits]
     notes += [f"{name}: the download has none." for name in ([] if TRAIN in splits else [TRAIN]) + lacking]

@@ -8,7 +8,6 @@ import numpy as np
 
 from person_reid.basics import UserError
 from person_reid.data.layout import Split, found_in, list_images, parse_name, some_of
-from person_reid.data.own import check_patience
 from person_reid.data.readers import compiled, search_path
 
 log = logging.getLogger(__name__)
@@ -84,7 +83,6 @@ def _by_pattern(paths: list[Path], folder: Path, pattern: str) -> list[str | Non
     if "camera" not in expression.groupindex:
         raise UserError(rf"--pattern {pattern}: expected the named group camera, such as _c(?P<camera>\d+)")
     below = [path.relative_to(folder) for path in paths]
-    check_patience(pattern, below)
     matches = [search_path(expression, path) for path in below]
     if wrong := [str(path) for path, match in zip(paths, matches, strict=True) if not match or not match["camera"]]:
         raise UserError(f"{len(wrong)} name(s) without a match of the pattern {pattern}:\n{some_of(wrong)}")

@@ -12,8 +12,8 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from person_reid.basics import UserError, printable
 from person_reid.data.images import open_image
-from person_reid.data.own import check_patience, read_csv
 from person_reid.data.readers import compiled, search_path
+from person_reid.data.tables import read_table
 
 log = logging.getLogger(__name__)
 EXIF, TAKEN, CHANGED = 0x8769, 0x9003, 0x0132  # the directory of the camera's entries, and two of them
@@ -103,7 +103,7 @@ def about_images(
     and for a list of other images. A remark says if a pattern matches none.
     """
     paths = list(paths)
-    listed, expression = read_abouts(csv) if csv else {}, _compiled(pattern or "", paths)
+    listed, expression = read_abouts(csv) if csv else {}, _compiled(pattern or "")
     found, matched = {}, False
     if listed and not listed.keys() & set(paths):
         raise UserError(
@@ -121,14 +121,12 @@ def about_images(
     return found
 
 
-def _compiled(pattern: str, paths: Sequence[Path]) -> re.Pattern[str]:
-    """Return a regular expression with groups named id, camera, track or source, if it can search these paths."""
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """Return a regular expression with groups named id, camera, track or source; "" has none."""
     expression = compiled(pattern)
     groups = expression.groupindex.keys()
     if pattern and not (groups and groups <= {"id", "identity", "camera", "track", "source"}):
         raise UserError(rf"--pattern {pattern}: expected groups of id, camera, track, source, as in _c(?P<camera>\d+)")
-    if pattern:
-        check_patience(pattern, paths)
     return expression
 
 
@@ -141,19 +139,23 @@ def listed_path(path: Path) -> str:
 
 
 def read_abouts(csv: Path, needed: Sequence[str] = ("path",)) -> dict[Path, About]:
-    """Return what a CSV file says of images. Raises UserError if it lacks a needed column, and for an invalid time."""
-    listed = {}
-    for line, row in read_csv(csv, needed, About._fields):
-        values = {name: (row.get(name) or "").strip() or None for name in About._fields}
+    """Return what a CSV file says of images. Raises UserError if it lacks a needed column, for a line without a path,
+    for an invalid time, and for lines that contradict one another.
+    """
+    listed: dict[Path, About] = {}
+    for line, row in read_table(csv, needed, About._fields):
+        values = {name: row.get(name) or None for name in About._fields}
         try:
             known = About(**values | {"time": values["time"] and moment(values["time"])})
         except UserError as error:
             raise UserError(f"{csv}, line {line}: {error}") from None
-        path = (row["path"] or "").strip()
+        if not (path := row["path"]):
+            raise UserError(f"{csv}, line {line}: expected a path, found an empty one.")
         if path.startswith(URI):
             name = unquote_to_bytes(path.removeprefix(URI))
             path = os.fsdecode(name.replace(b"\0", b"%00"))  # no name holds a zero byte, and resolve() refuses it
-        listed[(csv.parent / path).resolve()] = known
+        if listed.setdefault((csv.parent / path).resolve(), known) != known:
+            raise UserError(f"{csv}, line {line}: another line says something else of {path}. Keep one of them.")
     return listed
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 from person_reid.basics import UserError
 from person_reid.cli import explore, label_errors, prepare
+from person_reid.data.corrections import COLUMNS
 from tests.support.scripts import run
 
 NETWORK = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32", "--gpu_ids", "-1"]
@@ -67,6 +68,26 @@ def test_what_is_not_accepted_stays_open(people, tmp_path):
         assert (tmp_path / "list.previous.csv").read_text(encoding="utf-8") == decided
     with pytest.raises(UserError, match="no correction is accepted"):
         prepare.main(["--data_dir", str(people), "--corrections", str(save), "--save_dir", str(tmp_path / "out")])
+
+
+def test_a_list_with_decisions_is_kept_in_every_writing_and_never_replaced_unread(people, tmp_path, capsys):
+    save = tmp_path / "list.csv"
+    words = ["--data_dir", str(people), *NETWORK, "--save", str(save)]
+    first, line = ",".join(COLUMNS), "train_all/0003/0003_c1_wrong.png,3,move,7,0.9,"
+    decided = f"{first}\n{line}yes\n".replace(",", ";").encode("utf-16")
+    save.write_bytes(decided)
+    label_errors.main(words)
+    assert (tmp_path / "list.previous.csv").read_bytes() == decided
+    assert "list.previous.csv: the earlier list" in capsys.readouterr().out
+    for content in (f"{first}\n{line}größtenteils\n".encode("latin-1"), b"a,b\n1,2\n", b"\x89PNG\0"):
+        save.write_bytes(content)
+        with pytest.raises(UserError, match="cannot be read as a list of label errors, and is not replaced"):
+            label_errors.main(["--data_dir", str(people), "--weights", "none", "--save", str(save)])
+        assert save.read_bytes() == content
+    for content in (b"", f"{first}\n".encode()):  # nothing is lost
+        save.write_bytes(content)
+        label_errors.main(words)
+        assert b"wrong.png" in save.read_bytes()
 
 
 def test_junk_moves_no_feature_to_another_image(tmp_path):

@@ -150,7 +150,7 @@ def test_a_list_that_cannot_be_applied_is_refused(layout, lines, problem):
 
 def test_broken_files_and_flags_that_mean_nothing_are_refused(layout, tmp_path):
     file = layout.parent / "list.csv"
-    for content, problem in ((b"\xff\xfe", "not UTF-8"), (b"path,identity\na,1\n", "expected the columns")):
+    for content, problem in ((b"caf\xe9", "not UTF-8"), (b"path,identity\na,1\n", "expected the columns")):
         file.write_bytes(content)
         with pytest.raises(UserError, match=problem):
             prepare.main(["--data_dir", str(layout), "--corrections", str(file)])

@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 from person_reid.basics import UserError
-from person_reid.data import own
 from person_reid.data.bank import load_bank
 from person_reid.data.images import FORMATS, is_readable, load_image
 from person_reid.data.layout import list_images, parse_names, read_split
@@ -80,14 +79,6 @@ def test_a_pattern_whose_identity_may_be_missing(tmp_path):
     write_crops(tmp_path)
     output = refused("prepare", "--data_dir", tmp_path, "--pattern", r"(?P<id>x)?_c(?P<camera>\d+)", cwd=tmp_path)
     assert "16 name(s) without a match" in output
-
-
-def test_a_pattern_that_never_ends(tmp_path, monkeypatch):
-    monkeypatch.setattr(own, "PATIENCE", 1)
-    write_image(tmp_path / f"{'1' * 40}.jpg")
-    assert "still searching" in refused(
-        "prepare", "--data_dir", tmp_path, "--pattern", r"(?P<id>(\d+)+)x", cwd=tmp_path
-    )
 
 
 def test_one_identity_is_said(tmp_path):
