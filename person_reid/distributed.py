@@ -103,7 +103,7 @@ class World:
 
 
 class Gather(torch.autograd.Function):
-    """Implement World.gather."""
+    """Implement World.gather: all_gather of torch.distributed.nn is deprecated, and cannot be compiled."""
 
     @staticmethod
     def forward(context: Any, tensor: torch.Tensor) -> torch.Tensor:
