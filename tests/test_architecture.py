@@ -161,3 +161,16 @@ def test_json_is_read_by_one_function():
     """json.loads raises RecursionError for brackets in brackets, which no reader thinks of; parse_json does not."""
     files = [file for file in (ROOT / "person_reid").rglob("*.py") if re.search(r"\bjson\.loads?\(", file.read_text())]
     assert [file.name for file in files] == ["basics.py"]
+
+
+def test_a_training_imports_what_its_flags_ask_for():
+    """A ResNet is torchvision's; timm, retrieval and deploy wait for --eval_every, --teacher and tools/adapt.py."""
+    code = """
+import sys, person_reid.cli.train
+from person_reid.models.factory import create_model
+create_model("resnet18", 4, weights="none")
+rooms = (f"person_reid.{name}" for name in ("deploy", "retrieval", "reproduce", "training.adaptation"))
+sys.exit(", ".join(name for name in ("timm", *rooms) if name in sys.modules) or 0)
+"""
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr

@@ -1,10 +1,12 @@
 """Turn the flags of a command into the specs that the library takes. Below cli/, no function sees a flag."""
 
+from __future__ import annotations
+
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
@@ -12,10 +14,12 @@ from person_reid import losses
 from person_reid.basics import UserError
 from person_reid.cli.values import image_sizes, milestones
 from person_reid.data.augment import Augment
-from person_reid.deploy.embedder import Embedder
 from person_reid.losses.plan import LossPlan, LossTerm, published_term
 from person_reid.models.spec import NetworkSpec
 from person_reid.training.spec import AdaptSpec, DataSpec, OptimizerSpec, TrainSpec
+
+if TYPE_CHECKING:  # most trainings have no teacher
+    from person_reid.deploy.embedder import Embedder
 
 WRITERS = ("tensorboard", "wandb", "mlflow")
 Spec = TypeVar("Spec", Augment, OptimizerSpec, AdaptSpec, TrainSpec)

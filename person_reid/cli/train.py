@@ -13,7 +13,8 @@ epochs, net_010.pth, net_020.pth, …
 
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import yaml
@@ -21,7 +22,6 @@ import yaml
 from person_reid.basics import UserError
 from person_reid.cli.options import parse_train
 from person_reid.cli.specs import train_spec
-from person_reid.cli.tested import open_teacher
 from person_reid.data.layout import join_splits, read_training_splits
 from person_reid.distributed import start_processes
 from person_reid.models.factory import build_model, parameter_count
@@ -38,7 +38,16 @@ def main(argv: list[str] | None = None) -> None:
     elif "," in options.gpu_ids:
         on_several_devices(options, sys.argv[1:] if argv is None else argv)
     else:
-        run_training(train_spec(options, teacher=open_teacher(options.teacher)))
+        run_training(train_spec(options, teacher=teacher_of(options)))
+
+
+def teacher_of(options: Namespace) -> Callable[..., Any] | None:
+    """Return what opens the Embedder of --teacher on a device=…, or None if there is no teacher."""
+    if not options.teacher:
+        return None
+    from person_reid.cli.tested import open_teacher  # and with it what computes features
+
+    return open_teacher(options.teacher)
 
 
 def on_several_devices(options: Namespace, arguments: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ import argparse
 from person_reid.basics import UserError
 from person_reid.cli.options import parse_train
 from person_reid.cli.specs import train_spec
-from person_reid.cli.tested import open_teacher
+from person_reid.cli.train import teacher_of
 from person_reid.distributed import join_world
 from person_reid.training.run import run_training
 
@@ -29,4 +29,4 @@ def main(argv: list[str] | None = None) -> None:
     if options.dry_run:
         raise UserError("--dry_run needs no processes: python train.py --dry_run with the same flags.")
     with join_world(options.gpu_ids) as world:
-        run_training(train_spec(options, teacher=open_teacher(options.teacher)), world)
+        run_training(train_spec(options, teacher=teacher_of(options)), world)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 PERSON = (256, 128)
+# of skipping a block: the layers of timm and torchvision, neither of which has to be imported, and their attributes
+PROBABILITIES = {"DropPath": "drop_prob", "StochasticDepth": "p"}
 SIZE_ERRORS = (AssertionError, ZeroDivisionError)  # of transformers, for images that are not whole patches
 
 
@@ -113,13 +115,10 @@ def fits_images(
 
 def stochastic_depth(module: nn.Module) -> list[float]:
     """Return the probabilities with which a module skips its blocks in training, in order; empty if it skips none."""
-    from timm.layers.drop import DropPath
-    from torchvision.ops import StochasticDepth
-
     rates = [
-        layer.drop_prob if isinstance(layer, DropPath) else layer.p
+        getattr(layer, PROBABILITIES[kind])
         for layer in module.modules()
-        if isinstance(layer, (DropPath, StochasticDepth))
+        if (kind := type(layer).__name__) in PROBABILITIES
     ]
     connect = getattr(getattr(module, "_global_params", None), "drop_connect_rate", None)  # efficientnet_pytorch
     return [*rates, connect] if connect else rates

@@ -11,7 +11,6 @@ from person_reid.basics import UserError, counted
 from person_reid.data.augment import Augment
 from person_reid.data.bank import load_bank
 from person_reid.data.layout import Split, read_further_splits, read_split, read_training_splits
-from person_reid.data.unlabelled import read_people
 from person_reid.run_folder import RunFolder
 from person_reid.training.spec import TrainSpec
 
@@ -22,6 +21,8 @@ def read_images(spec: TrainSpec) -> list[tuple[Path, Split]]:
     """Return (folder, images) of each data set; a training without labels begins with the images that have none."""
     roots = spec.data.roots
     if spec.adapt:
+        from person_reid.data.unlabelled import read_people
+
         return [read_people(roots[0], spec.adapt.cameras, spec.adapt.pattern), *read_further_splits(roots)]
     return read_training_splits(roots, spec.data.split)
 

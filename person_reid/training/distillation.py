@@ -3,10 +3,13 @@
 The teacher sees each image as it is, and mirrored, and the student must give its augmentation the same neighbours.
 """
 
+from __future__ import annotations
+
 import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,10 +18,12 @@ from torch.nn import functional as F
 from person_reid.basics import atomic_write, describe
 from person_reid.data.bank import fingerprint, open_array, open_bank
 from person_reid.data.layout import Split
-from person_reid.deploy.embedder import Embedder
 from person_reid.distributed import World
-from person_reid.retrieval.similarity import Features
 from person_reid.training.trainer import StepContext
+
+if TYPE_CHECKING:  # most trainings have no teacher
+    from person_reid.deploy.embedder import Embedder
+    from person_reid.retrieval.similarity import Features
 
 log = logging.getLogger(__name__)
 

@@ -1,19 +1,20 @@
 """Run a training from its spec to the last checkpoint: images, sampler, network, criterion, trainer, epochs."""
 
+from __future__ import annotations
+
 import logging
 import os
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from person_reid.basics import UserError, counted, quoted
 from person_reid.data.bank import BatchSource, fingerprint
 from person_reid.data.layout import Split, join_splits, read_unlabelled
-from person_reid.deploy.runtimes import check_runtime
 from person_reid.device import prepare_training, seed_everything
 from person_reid.distributed import World
 from person_reid.losses.cluster_memory import ClusterMemory, ProxyMemory
@@ -22,13 +23,11 @@ from person_reid.models.factory import build_model, check_size, parameter_count
 from person_reid.models.heads import heads_of
 from person_reid.models.network import Network
 from person_reid.run_folder import RunFolder, check_run_name
-from person_reid.training.adaptation import Adaptation, prepare_network
 from person_reid.training.adversarial import AdversarialTerm
 from person_reid.training.banks import check_identities, read_images, training_bank, unlabelled_bank, validation_bank
 from person_reid.training.batches import Batches, build_sampler
 from person_reid.training.criterion import ClusterCriterion, Criterion
 from person_reid.training.distillation import DistillationTerm, teacher_features
-from person_reid.training.evaluation import Evaluation
 from person_reid.training.generalisation import GeneralisationTerm
 from person_reid.training.interruption import (
     STOPPED,
@@ -44,6 +43,10 @@ from person_reid.training.spec import TrainSpec
 from person_reid.training.trainer import Term, Trainer
 from person_reid.training.writers import check_writers, drawing, log_line, open_writers
 from person_reid.versions import versions
+
+if TYPE_CHECKING:  # what a training needs only with its flag is imported with it: retrieval and deploy load slowly
+    from person_reid.training.adaptation import Adaptation
+    from person_reid.training.evaluation import Evaluation
 
 CHECKPOINT_EVERY = 10  # epochs
 log = logging.getLogger(__name__)
@@ -110,7 +113,7 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
     """
     world = world or World()
     device = world.device(spec.gpu_ids)
-    check_runtime(spec.runtime, device)
+    _check_runtime(spec, device)
     prepare_training(device, spec.tf32)
     data, augment = spec.data, spec.data.augment
     splits = read_images(spec)
@@ -119,7 +122,7 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
     images = fingerprint(split.paths, times=False)
     check_resumed(state or {}, spec, images, world)
     unlabelled = read_unlabelled(data.unlabelled) if data.unlabelled else []
-    evaluation = Evaluation(data.roots[0], spec.runtime) if spec.evaluate_every else None
+    evaluation = _evaluation(spec)
     sampler = build_sampler(spec, split, world)
     targets = torch.from_numpy(split.targets)
     assert not spec.losses.taught or spec.teacher, "the command that makes the spec opens it"
@@ -142,7 +145,7 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
 
     batches = Batches(BatchSource(bank, augment, device), targets, sampler, spec.seed, world.rank, data.sizes)
     trainer = Trainer(network, criterion, batches, spec, terms, world)
-    adaptation = Adaptation(spec.adapt, split, bank, trainer) if spec.adapt else None
+    adaptation = _adaptation(spec, split, bank, trainer)
     training = Training(trainer, split, images, validation, evaluation, adaptation)
     if state:
         with state_that_fits(spec):
@@ -150,6 +153,29 @@ def set_up(spec: TrainSpec, world: World | None = None, state: dict[str, Any] | 
             if adaptation:
                 adaptation.load_state_dict(state["adaptation"])
     return training
+
+
+def _check_runtime(spec: TrainSpec, device: torch.device) -> None:
+    if spec.runtime != "torch":
+        from person_reid.deploy.runtimes import check_runtime
+
+        check_runtime(spec.runtime, device)
+
+
+def _evaluation(spec: TrainSpec) -> Evaluation | None:
+    if not spec.evaluate_every:
+        return None
+    from person_reid.training.evaluation import Evaluation
+
+    return Evaluation(spec.data.roots[0], spec.runtime)
+
+
+def _adaptation(spec: TrainSpec, split: Split, bank: torch.Tensor, trainer: Trainer) -> Adaptation | None:
+    if not spec.adapt:
+        return None
+    from person_reid.training.adaptation import Adaptation
+
+    return Adaptation(spec.adapt, split, bank, trainer)
 
 
 def _further_terms(spec: TrainSpec, unlabelled: list[Path], device: torch.device) -> list[Term]:
@@ -180,6 +206,8 @@ def _build(spec: TrainSpec, num_classes: int, device: torch.device, taught_dim: 
             raise UserError(f"--sync_bn: PyTorch synchronises batch norms on GPUs only, and this runs on {device}.")
         network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
     if spec.adapt:
+        from person_reid.training.adaptation import prepare_network
+
         prepare_network(network)
         memory = (ProxyMemory if spec.adapt.proxies else ClusterMemory)(spec.adapt.momentum, spec.adapt.temperature)
         return network, ClusterCriterion(network.metric_dim, memory)

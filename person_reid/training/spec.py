@@ -1,16 +1,20 @@
 """The settings of a training run: typed, resolved, created once by the command and never changed."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from person_reid.data.augment import Augment
-from person_reid.deploy.embedder import Embedder
 from person_reid.losses.plan import LossPlan
 from person_reid.models.spec import NetworkSpec
+
+if TYPE_CHECKING:  # most trainings have no teacher
+    from person_reid.deploy.embedder import Embedder
 
 # Flags of train.py that do not affect the trained network.
 WITHOUT_EFFECT = {
