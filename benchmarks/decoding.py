@@ -1,22 +1,18 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Compare the ways to decode and resize image files: one after the other, in threads, and in other processes.
+"""Compare the ways to decode and resize image files: one after the other, and in threads.
 
     python benchmarks/decoding.py --data_dir ../Market/pytorch
     python benchmarks/decoding.py --data_dir ../Market/pytorch --images 20000 --height 384 --width 192
     python benchmarks/decoding.py --data_dir ../Market/pytorch --images 1000 --wait 5
 
-Prints rows of a Markdown table: images per second, the start of processes included, and how much processor time
-this process spends on an image, which bounds what all others can do for it. --wait stands for a slow disk or a drive
-in a network.
+Prints rows of a Markdown table: images per second, medians. --wait stands for a slow disk or a drive in a network.
 """
 
-import math
 import statistics
 import sys
 import time
 from functools import partial
 from pathlib import Path
-from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -44,20 +40,15 @@ def main(argv=None):
         load = partial(late, options.wait / 1000, load)
     ways = {
         "one after the other": lambda: map(load, paths),
-        "threads": lambda: decoding.decode(paths, lambda path: load(path)),
+        f"{decoding.THREADS} threads": lambda: decoding.decode(paths, load),
     }
-    if not options.wait:
-        processes = min(decoding.available_cores(), decoding.MOST_PROCESSES)
-        ways[f"{processes} processes"] = lambda: decoding.decode(paths, load)
     print(f"{machine()}; {len(paths)} images at {options.height}×{options.width}, {options.wait:g} ms late\n")
-    print("| | images/s | times | own time of an image |\n| --- | --- | --- | --- |")
+    print("| | images/s | times |\n| --- | --- | --- |")
     first = None
-    # the last way takes processes on a few cores and on a busy machine, too
-    with patch.multiple(decoding, MANY_CORES=1, MANY_IMAGES=0, SLOW=math.inf):
-        for name, way in ways.items():
-            seconds, own = map(statistics.median, zip(*(timed(way) for _ in range(options.runs)), strict=True))
-            first = first or seconds
-            print(f"| {name} | {len(paths) / seconds:.0f} | {first / seconds:.2f} | {1e3 * own / len(paths):.2f} ms |")
+    for name, way in ways.items():
+        seconds = statistics.median(timed(way) for _ in range(options.runs))
+        first = first or seconds
+        print(f"| {name} | {len(paths) / seconds:.0f} | {first / seconds:.2f} |")
 
 
 def late(wait, load, path):
@@ -67,11 +58,11 @@ def late(wait, load, path):
 
 
 def timed(way):
-    """Return the seconds in which the images of way() were decoded, and those of this process's cores."""
-    began, own = time.perf_counter(), time.process_time()
+    """Return the seconds in which the images of way() were decoded."""
+    began = time.perf_counter()
     for _ in way():
         pass
-    return time.perf_counter() - began, time.process_time() - own
+    return time.perf_counter() - began
 
 
 if __name__ == "__main__":

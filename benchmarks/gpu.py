@@ -29,7 +29,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import augmentation, losses, threads
 from benchmarks import decoding as decoding_benchmark
-from benchmarks import extraction as extraction_benchmark
 from benchmarks.measure import ROOT, SIZES, best, best_and_result, machine, make_result
 from benchmarks.training import launched_loop, suite_loop, synchronise, usual_loop
 from person_reid.basics import UserError
@@ -230,12 +229,10 @@ def augmentations(options, device):
 
 
 def decoding(options, device):
-    """Print how fast images are decoded, and the seconds of extraction, decoded first and decoded meanwhile."""
+    """Print how fast images are decoded."""
     images = ["--images", "16", "--runs", "1"] if options.dry_run else ["--images", "5000"]
     files = ["--data_dir", "people/pytorch", "--split", "train_all"]
     decoding_benchmark.main([*images, *files])
-    print()
-    extraction_benchmark.main([*images, *files, "--gpu_ids", options.gpu_ids])
 
 
 def cores(options, device):

@@ -16,7 +16,7 @@ LINE = "{desc}: {n_fmt} of {total_fmt}, {rate_fmt}, {remaining} left{postfix}"
 def progress(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm[Any]:
     """Return a tqdm bar on a terminal, and elsewhere one that writes a line a minute: a log file holds lines, not bars.
 
-    Of several processes that work together, the first shows its progress.
+    Of several processes that work together, the first shows its progress. An empty desc shows nothing.
     """
     if sys.stderr is None:  # of a program without a console
         return tqdm(iterable, disable=True, **options)
@@ -25,7 +25,8 @@ def progress(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm[Any]
     else:
         seconds = dict.fromkeys(("delay", "mininterval", "maxinterval"), LINE_EVERY)
         options |= {"file": _Lines(), "bar_format": LINE, **seconds}
-    return tqdm(iterable, leave=False, disable=os.environ.get("RANK", "0") != "0", **options)
+    silent = os.environ.get("RANK", "0") != "0" or options.get("desc") == ""
+    return tqdm(iterable, leave=False, disable=silent, **options)
 
 
 class _Lines:

@@ -26,7 +26,7 @@ from person_reid.cli.flags import add_runtime, add_tested_network
 from person_reid.cli.parser import Parser
 from person_reid.cli.tested import tested_network
 from person_reid.cli.values import fraction, part, positive
-from person_reid.data.bank import open_bank
+from person_reid.data.bank import load_bank
 from person_reid.data.corrections import COLUMNS, FOLDERS
 from person_reid.data.layout import JUNK, read_split
 from person_reid.data.tables import read_table
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
     check_target(table)
     holds_decisions(table)  # before the work: a list that cannot be read is not replaced
     embedder = Embedder(tested_network(options), device=select_device(options.gpu_ids), runtime=options.runtime)
-    bank = open_bank(split.paths, *embedder.size, options.data_dir / ".cache", options.split)
+    bank = load_bank(split.paths, *embedder.size, options.data_dir / ".cache", options.split)
     features = embedder.features(bank, options.split)[people]
     found = label_errors(features, labels, cameras, highest_identity(options.data_dir))
     listed = [int(i) for i in found.order if found.probability[i] >= max(options.least, np.finfo(float).tiny)]

@@ -23,7 +23,7 @@ from person_reid.basics import UserError, check_target, quoted, write_json
 from person_reid.cli.evaluation import merge_images
 from person_reid.cli.flags import testing_parser
 from person_reid.cli.tested import feature_flags, is_run, network_name, open_embedder
-from person_reid.data.bank import load_bank, open_bank
+from person_reid.data.bank import load_bank
 from person_reid.data.layout import read_split
 from person_reid.distributed import World, join_world
 from person_reid.retrieval.metrics import Metrics, evaluate, remark_unmatched
@@ -110,7 +110,7 @@ def extractor(options: Namespace, world: World) -> Callable[[str], FeatureSet]:
         split = splits[name]
         started = time.perf_counter()
         with world.leader_first():  # one process decodes, the others find its cache
-            bank = world.share(open_bank(split.paths, height, width, cache, name))
+            bank = world.share(load_bank(split.paths, height, width, cache, name))
         features = world.collect(embedder.features(bank, f"features of {name}"), len(split))
         if world.leads:
             speed = len(split) / (time.perf_counter() - started)

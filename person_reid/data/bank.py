@@ -7,12 +7,11 @@ index; there are no loader workers to tune or to wait for.
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor
 
 from person_reid.basics import atomic_write, describe, remove_abandoned
-from person_reid.data.decoding import Load, decode
+from person_reid.data.decoding import decode
 from person_reid.data.images import Pixels, load_image
 from person_reid.progress import progress
 
@@ -30,7 +29,11 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 def load_bank(
-    paths: Sequence[str | Path], height: int, width: int, cache: str | Path | None = None, description: str = "images"
+    paths: Sequence[str | Path],
+    height: int,
+    width: int,
+    cache: str | Path | None = None,
+    description: str = "images",
 ) -> Tensor:
     """Decode N images into one uint8 tensor (N, height, width, 3), or open the file that an earlier call wrote.
 
@@ -41,92 +44,28 @@ def load_bank(
 
     Writing to the tensor changes memory only, never the file. Raises one UserError that names all unreadable images.
     """
-    bank = open_bank(paths, height, width, cache, description)
-    return bank if isinstance(bank, Tensor) else bank.whole()
+    shape = (len(paths), height, width, 3)
 
+    def images() -> Iterable[Pixels]:
+        decoded = decode(paths, partial(load_image, height=height, width=width))
+        return progress(decoded, total=len(paths), desc=f"decoding {description}", unit=" images")
 
-def open_bank(
-    paths: Sequence[str | Path], height: int, width: int, cache: str | Path | None = None, description: str = "images"
-) -> "Tensor | DecodingBank":
-    """Return the images for one sequential pass; the parameters are those of load_bank.
-
-    If no cache file holds them yet, the result is a DecodingBank, which yields the first images while the others are
-    still being decoded.
-    """
-    file = None
     if cache is not None and paths:
         stem = f"{re.sub(r'[^0-9A-Za-z-]+', '_', description)}_{height}x{width}"
         file = Path(cache) / f"{stem}_{fingerprint(paths)}.npy"
-    bank = None if file is None else open_array(file, (len(paths), height, width, 3), np.uint8)
-    if bank is None:
-        load = partial(load_image, height=height, width=width)
-        return DecodingBank(paths, load, (height, width), file, description)
+        bank = open_array(file, shape, np.uint8)
+        if bank is None:
+            try:
+                _write(images(), file, shape)
+            except OSError as error:
+                log.warning("%s: no cache; the next run decodes %s again.", describe(error), description)
+            bank = open_array(file, shape, np.uint8)  # even then: another process may have written it
+        if bank is not None:
+            return torch.from_numpy(bank)
+    bank = np.empty(shape, np.uint8)
+    for i, image in enumerate(images()):
+        bank[i] = image
     return torch.from_numpy(bank)
-
-
-class DecodingBank:
-    """N images still to be decoded, with the parts of a tensor's interface (N, height, width, 3) that extraction uses.
-
-    Length, batches and slices are available as soon as their images are decoded. Each iteration decodes all images
-    again.
-
-    sources, load: N objects that load(source) turns into uint8 (height, width, 3), see decode.
-    size: (height, width).
-    file: a cache file to write on the way, whole or not at all.
-    description: what the images are, for messages and the progress bar.
-    """
-
-    def __init__(
-        self,
-        sources: Sequence[Any],
-        load: Load,
-        size: tuple[int, int],
-        file: Path | None = None,
-        description: str = "images",
-    ) -> None:
-        self.sources, self.load, self.file, self.description = sources, load, file, description
-        self.shape = (len(sources), *size, 3)
-
-    def __len__(self) -> int:
-        return len(self.sources)
-
-    def __iter__(self) -> Iterator[Pixels]:
-        """Yield the images in order, each a NumPy array. Raises a UserError after the last: see decode."""
-        images = decode(self.sources, self.load)
-        try:
-            yield from images if self.file is None else _written(images, self.file, self.shape)
-        except OSError as error:
-            log.warning("%s: no cache; the next run decodes %s again.", describe(error), self.description)
-            self.file = None
-            yield from images
-
-    def split(self, size: int) -> Iterator[Tensor]:
-        """Yield the tensors that torch.split would return."""
-        images = iter(self)
-        while batch := list(islice(images, size)):
-            yield torch.from_numpy(np.stack(batch))
-
-    def __getitem__(self, part: slice) -> "Tensor | DecodingBank":
-        """Decode all images and return those of a slice; [:] returns this bank itself."""
-        return self if part.indices(len(self)) == (0, len(self), 1) else self.whole()[part]
-
-    def _with_bar(self) -> Iterable[Pixels]:
-        return progress(self, total=len(self), desc=f"decoding {self.description}", unit=" images")
-
-    def whole(self) -> Tensor:
-        """Return all images as one tensor, memory-mapped if there is a cache file."""
-        file = self.file
-        if file is not None:
-            for _ in self._with_bar():  # iterating writes the file
-                if self.file is None:
-                    break
-            bank = open_array(file, self.shape, np.uint8)  # after a failed write, another process may have made it
-            if bank is not None:
-                return torch.from_numpy(bank)
-        bank = np.empty(self.shape, np.uint8)
-        for i, image in enumerate(self._with_bar()):
-            bank[i] = image
-        return torch.from_numpy(bank)
 
 
 def fingerprint(paths: Iterable[str | Path], times: bool = True) -> str:
@@ -152,17 +91,15 @@ def open_array(file: Path, shape: tuple[int, ...], kind: type[Scalar]) -> npt.ND
     return array if array.shape == shape and array.dtype == kind else None
 
 
-def _written(images: Iterable[Pixels], file: Path, shape: tuple[int, ...]) -> Iterator[Pixels]:
-    """Yield each image, then append it to a .npy file; the finished file replaces any stale ones.
+def _write(images: Iterable[Pixels], file: Path, shape: tuple[int, ...]) -> None:
+    """Write images to a .npy file one after the other; the finished file replaces any stale ones.
 
-    Not through a memory map, because a full disk would then kill the process. Raises OSError if the file cannot be
-    written; the rest of `images` can still be consumed.
+    Not through a memory map, because a full disk would then kill the process.
     """
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     with atomic_write(file) as temporary, temporary.open("wb") as out:
         np.lib.format.write_array_header_1_0(out, header)
         for image in images:
-            yield image
             out.write(image.data)
     _remove_stale(file)
 

@@ -23,7 +23,6 @@ MOST = 50_000_000  # pixels that are decoded at all: 150 MB
 
 Pixels = npt.NDArray[np.uint8]
 _large_one = threading.Lock()
-_large_ones_here = True
 
 
 def is_image(name: str) -> bool:
@@ -47,20 +46,12 @@ def load_image(path: str | Path, height: int, width: int) -> Pixels:
     """
     with open_image(path) as image:
         large = image.width * image.height > LARGE
-        if large and not _large_ones_here:
-            raise ValueError("a large image")
         if large:
             image.draft(None, (4 * max(height, width),) * 2)  # JPEG: decoded at a half, a quarter or an eighth
         if image.width * image.height > MOST:
             raise ValueError(f"{image.width}×{image.height} pixels, more than {MOST // 10**6} million: reduce it")
         with _large_one if large else nullcontext():
             return fit_image(image, height, width)
-
-
-def refuse_large_images() -> None:
-    """Let load_image fail in this process for images of more than LARGE pixels; another one decodes them."""
-    global _large_ones_here
-    _large_ones_here = False
 
 
 @contextmanager

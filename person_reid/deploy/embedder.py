@@ -13,7 +13,7 @@ features = embed.crops(frame, boxes, bgr=True)                    # people in a 
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 from person_reid.basics import UserError, first_line
-from person_reid.data.bank import DecodingBank
+from person_reid.data.decoding import decode
 from person_reid.data.images import Pixels, fit_image, load_image
 from person_reid.deploy.exported import READABLE, Engine
 from person_reid.deploy.foreign import Preparation
@@ -31,11 +31,13 @@ from person_reid.deploy.pretrained import CONFIG, find_folder, open_pretrained
 from person_reid.deploy.runtimes import fast_engine, kind_of_file, obstacle_of
 from person_reid.device import select_device
 from person_reid.models.spec import NetworkSpec
-from person_reid.retrieval.features import LARGEST, SMALLEST, Bank, extract_features, fused_embedding
+from person_reid.progress import progress
+from person_reid.retrieval.features import LARGEST, SMALLEST, extract_features, fused_embedding
 from person_reid.retrieval.promise import Promise
 from person_reid.retrieval.similarity import Features, as_array, flaw
 from person_reid.retrieval.thresholds import load_promise, load_threshold
 
+CHUNK = 1024  # images of a list that are in memory at once
 ImageLike = str | Path | Image.Image | Pixels
 
 
@@ -63,7 +65,7 @@ class Embedder:
     threshold: float | None = None  # from_pretrained: two images at least this similar count as the same person
     promise: Promise | None = None  # and what is promised of it
     flips_inside = False  # whether an exported file adds the mirrored image itself
-    _extract: Callable[[Bank, str], Features]
+    _extract: Callable[[torch.Tensor, str], Features]
 
     def __init__(
         self,
@@ -126,17 +128,19 @@ class Embedder:
         if not sources:
             return np.empty((0, self.dim), np.float32)
 
-        load_file = partial(load_image, height=self.size[0], width=self.size[1])
-
         def load(image: ImageLike) -> Pixels:
             if isinstance(image, str | Path):
-                return load_file(image)
+                return load_image(image, *self.size)
             if isinstance(image, np.ndarray):
                 image = Image.fromarray(np.ascontiguousarray(image[:, :, ::-1] if bgr else image))
             return fit_image(image, *self.size)
 
-        only_files = all(isinstance(source, str | Path) for source in sources)
-        return self.features(DecodingBank(sources, load_file if only_files else load, self.size))
+        decoded = decode(sources, load)
+        images = iter(progress(decoded, total=len(sources), desc="features", unit=" images"))
+        features = []
+        while chunk := list(islice(images, CHUNK)):
+            features.append(self._extract(torch.from_numpy(np.stack(chunk)), ""))
+        return _checked(np.concatenate(features))
 
     def crops(self, frame: Any, boxes: Any, bgr: bool = False) -> Features:
         """Return the features (N, D) float32 of the people in N boxes of a frame, as a detector gives them.
@@ -179,22 +183,26 @@ class Embedder:
         noise = np.random.default_rng(0).integers(0, 256, (64, 32, 3), np.uint8)
         return self([noise])[0]
 
-    def features(self, bank: Bank, description: str = "features") -> Features:
-        """Return the features (N, D) float32 of an image bank, uint8 (N, *size, 3), such as open_bank gives.
+    def features(self, bank: torch.Tensor, description: str = "features") -> Features:
+        """Return the features (N, D) float32 of an image bank, uint8 (N, *size, 3), such as load_bank gives.
 
         They have unit length unless `unit_length` is off. Raises UserError if one is NaN, infinite,
         or all zero: nothing can be compared with it. All scripts get their features here.
         """
-        features = self._extract(bank, description)
-        if found := flaw(features):
-            advice = (
-                "Either the weights are, too, because the training diverged: use other weights. Or "
-                "half precision overflowed: compute in float32."
-                if "NaN" in found
-                else "The network makes them so: use other weights."
-            )
-            raise UserError(f"Embedder: {found}. {advice}")
-        return features
+        return _checked(self._extract(bank, description))
+
+
+def _checked(features: Features) -> Features:
+    """Return the features. Raises UserError if one is NaN, infinite, or all zero."""
+    if found := flaw(features):
+        advice = (
+            "Either the weights are, too, because the training diverged: use other weights. Or "
+            "half precision overflowed: compute in float32."
+            if "NaN" in found
+            else "The network makes them so: use other weights."
+        )
+        raise UserError(f"Embedder: {found}. {advice}")
+    return features
 
 
 def _check(source: Any, batch_size: Any, dtype: Any, scales: Any, size: Any) -> None:

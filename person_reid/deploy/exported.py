@@ -25,7 +25,7 @@ from person_reid.deploy.contents import Contents
 from person_reid.deploy.foreign import Preparation, adapt
 from person_reid.deploy.openers import OPENERS, STREAM_BATCH, open_openvino
 from person_reid.progress import progress
-from person_reid.retrieval.features import CPU_BATCH, Bank, unit_pieces
+from person_reid.retrieval.features import CPU_BATCH, unit_pieces
 from person_reid.retrieval.similarity import Features
 
 EXPORT_FORMATS = {".onnx": "onnx", ".pt": "torchscript", ".pt2": "export"}  # by ending, as export.py writes them
@@ -106,7 +106,7 @@ class Engine:
 
     def features(
         self,
-        bank: Bank,
+        bank: torch.Tensor,
         batch_size: int = CPU_BATCH,
         flip: bool = True,
         description: str = "features",

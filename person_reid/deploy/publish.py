@@ -22,7 +22,7 @@ from safetensors.torch import save
 
 from person_reid.basics import UserError, atomic_write, parse_json, write_json, write_text
 from person_reid.data.augment import MEAN, STD
-from person_reid.data.bank import open_bank
+from person_reid.data.bank import load_bank
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.layout import read_split
 from person_reid.data.prepare import read_record
@@ -63,7 +63,7 @@ def query_and_gallery(embedder: Embedder, test_dir: str | Path) -> list[FeatureS
     sets, (height, width) = [], embedder.size
     for name in ("query", "gallery"):
         split = read_split(test_dir, name)
-        bank = open_bank(split.paths, height, width, Path(test_dir) / ".cache", name)
+        bank = load_bank(split.paths, height, width, Path(test_dir) / ".cache", name)
         sets.append(FeatureSet(embedder.features(bank, name), split.labels, split.cameras))
     return sets
 

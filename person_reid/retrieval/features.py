@@ -11,13 +11,11 @@ from torch.nn.functional import interpolate, normalize
 
 from person_reid.basics import UserError
 from person_reid.data.augment import normalise
-from person_reid.data.bank import DecodingBank
 from person_reid.device import autocast
 from person_reid.models.network import Network
 from person_reid.progress import progress
 from person_reid.retrieval.similarity import Features
 
-Bank = Tensor | DecodingBank  # uint8 images (N, height, width, 3)
 CPU_BATCH = 32  # the most images at a time on a CPU: a larger batch's layer outputs do not fit into the cache
 
 SMALLEST, LARGEST = 0.1, 10  # area of a resized image, as a multiple of the network's
@@ -76,7 +74,7 @@ class _Scaled(torch.nn.Module):
 @torch.inference_mode()
 def extract_features(
     embed: Callable[[Tensor], Tensor],
-    bank: Bank,
+    bank: Tensor,
     device: torch.device,
     batch_size: int,
     flip: bool = True,

@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional as F
 
 from person_reid.basics import atomic_write, describe
-from person_reid.data.bank import fingerprint, open_array, open_bank
+from person_reid.data.bank import fingerprint, load_bank, open_array
 from person_reid.data.layout import Split
 from person_reid.distributed import World
 from person_reid.training.trainer import StepContext
@@ -64,7 +64,7 @@ def teacher_features(teacher: Embedder, splits: Sequence[tuple[Path, Split]]) ->
         file = cache / f"teacher_{name}_{known}.npy"
         features = open_array(file, (len(split), teacher.dim), np.float32)
         if features is None:
-            features = teacher.features(open_bank(split.paths, *teacher.size, cache, name), f"teacher of {name}")
+            features = teacher.features(load_bank(split.paths, *teacher.size, cache, name), f"teacher of {name}")
             _write(features, file)
         found.append(features)
     return np.concatenate(found)

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 import warnings
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from PIL import Image
 
 from person_reid.basics import ABANDONED, UserError
 from person_reid.data import bank as bank_module
-from person_reid.data.bank import fingerprint, load_bank, open_bank
+from person_reid.data.bank import fingerprint, load_bank
 from person_reid.data.images import load_image
 from tests.data.conftest import noise
 from tests.support import ROOT
@@ -165,56 +164,12 @@ def test_cache_finished_by_another_process_is_used_where_ours_failed(tmp_path, p
     assert torch.equal(load_bank(photographs, 32, 16, tmp_path / ".cache", "query"), expected)
 
 
-def test_the_first_images_are_there_while_the_others_are_still_decoded(tmp_path, photographs, monkeypatch):
-    expected, used = load_bank(photographs, 32, 16), threading.Event()
-
-    def load(path, **size):
-        assert path != photographs[-1] or used.wait(30)
-        return load_image(path, **size)
-
-    monkeypatch.setattr(bank_module, "load_image", load)
-    batches = open_bank(photographs, 32, 16, tmp_path, "query").split(4)
-    first = next(batches)
-    assert not list(tmp_path.glob("*.npy"))
-    used.set()
-    assert torch.equal(torch.cat([first, *batches]), expected)
-    monkeypatch.setattr(bank_module, "load_image", None)
-    opened = open_bank(photographs, 32, 16, tmp_path, "query")
-    assert isinstance(opened, torch.Tensor) and torch.equal(opened, expected)
-
-
-def test_a_pass_that_is_left_leaves_no_file(tmp_path, photographs):
-    batches = open_bank(photographs, 32, 16, tmp_path / ".cache", "query").split(2)
-    next(batches)
-    assert [path.suffix for path in (tmp_path / ".cache").iterdir()] == [".partial"]
-    batches.close()
-    assert list((tmp_path / ".cache").iterdir()) == []
-
-
 def test_a_file_that_another_process_is_writing_stays(tmp_path, photographs):
     (tmp_path / ".cache").mkdir()
     being_written = tmp_path / ".cache" / ".query_32x16_0123456789abcdef.npy.1.partial"
     being_written.touch()
     load_bank(photographs, 32, 16, tmp_path / ".cache", "query")
     assert being_written.exists()
-
-
-def test_after_a_broken_image_nothing_is_given_and_all_broken_ones_are_named(tmp_path, photographs):
-    photographs[2].write_text("no image")
-    photographs[5].unlink()
-    given: list[torch.Tensor] = []
-    with pytest.raises(UserError, match="2 of 6 images cannot be read") as error:
-        given.extend(open_bank(photographs, 32, 16, tmp_path / ".cache", "query").split(1))
-    assert len(given) == 2 and all(str(photographs[i]) in str(error.value) for i in (2, 5))
-    assert list((tmp_path / ".cache").iterdir()) == []
-
-
-def test_a_part_waits_for_all_images_and_for_their_cache(tmp_path, photographs):
-    bank = open_bank(photographs, 32, 16, tmp_path, "query")
-    assert len(bank) == 6 and bank[:] is bank[0::1] is bank
-    part, opened = bank[1::2], open_bank(photographs, 32, 16, tmp_path, "query")
-    assert isinstance(part, torch.Tensor) and torch.equal(part, load_bank(photographs, 32, 16)[1::2])
-    assert isinstance(opened, torch.Tensor) and torch.equal(opened, load_bank(photographs, 32, 16))
 
 
 def test_a_disk_that_fills_up_on_the_way_costs_the_cache_alone(tmp_path, photographs, monkeypatch, capsys):
@@ -225,7 +180,7 @@ def test_a_disk_that_fills_up_on_the_way_costs_the_cache_alone(tmp_path, photogr
         yield Path("/dev/full")
 
     monkeypatch.setattr(bank_module, "atomic_write", full)
-    assert torch.equal(torch.cat(list(open_bank(photographs, 32, 16, tmp_path, "query").split(4))), expected)
+    assert torch.equal(load_bank(photographs, 32, 16, tmp_path, "query"), expected)
     message = capsys.readouterr().err
     assert message.count("\n") == 1 and "No space left" in message and "query" in message
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from person_reid.basics import UserError
 from person_reid.data.augment import normalise
-from person_reid.data.bank import DecodingBank, load_bank, open_bank
+from person_reid.data.bank import load_bank
 from person_reid.models.factory import create_model
 from person_reid.retrieval.features import extract_features, fused_embedding, on_device, parse_scales
 
@@ -100,18 +100,6 @@ def test_half_precision_is_near_and_returns_float32(dtype, bank):
     exact, half = (extract_features(embed, bank, CPU, 4, dtype=kind) for kind in (None, dtype))
     assert half.dtype == np.float32 and not np.array_equal(exact, half)
     assert (exact * half).sum(1).min() > 0.995
-
-
-def test_images_that_are_still_being_decoded_give_the_same_bits(tmp_path, bank):
-    paths = [tmp_path / f"{number}.png" for number in range(len(bank))]
-    for path, pixels in zip(paths, bank, strict=True):
-        Image.fromarray(pixels.numpy()).save(path)
-    embed = network().embed
-    decoding = open_bank(paths, 64, 32, tmp_path / ".cache")
-    assert isinstance(decoding, DecodingBank)
-    expected = extract_features(embed, bank, CPU, 3)
-    assert np.array_equal(extract_features(embed, decoding, CPU, 3), expected)
-    assert np.array_equal(extract_features(embed, open_bank(paths, 64, 32, tmp_path / ".cache"), CPU, 3), expected)
 
 
 def test_greyscale_photographs_give_features_too(tmp_path):
