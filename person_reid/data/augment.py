@@ -1,9 +1,9 @@
 """Augment a whole batch at once on the device of the image bank, with independent random draws for each image.
 
-All work is on tensors: no loop over images, no value that the host waits for. The pipeline is that of the published
-baseline: pad with black -> random crop -> horizontal flip -> ImageNet normalisation. Optional steps run in this order:
-AutoAugment -> colour jitter -> random 2D translation -> crop and flip -> local grayscale transformation ->
-normalisation -> grayscale erasing -> random erasing -> Cutout.
+All work is on tensors: except in AutoAugment, no loop over images, no value that the host waits for. The pipeline is
+that of the published baseline: pad with black -> random crop -> horizontal flip -> ImageNet normalisation. Optional
+steps run in this order: AutoAugment -> colour jitter -> random 2D translation -> crop and flip -> local grayscale
+transformation -> normalisation -> grayscale erasing -> random erasing -> Cutout.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from person_reid.data.autoaugment import autoaugment
 from person_reid.data.boxes import draw_boxes, draw_squares, erase, turn_grey
 from person_reid.data.colours import adjust_colours, change_where
 
@@ -89,6 +88,8 @@ class Augment:
 
     def _recolour(self, images: Tensor, draw: dict[str, Any]) -> Tensor:
         if self.autoaugment_p > 0:
+            from person_reid.data.autoaugment import autoaugment  # torchvision loads slowly
+
             images = autoaugment(images, self.autoaugment_p, **draw)
         if self.color_jitter:
             images = adjust_colours(images, *(1 + JITTER * (2 * torch.rand(3, len(images), **draw) - 1)))

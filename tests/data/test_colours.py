@@ -1,10 +1,11 @@
 """person_reid/data/colours.py against torchvision and Pillow, image by image."""
 
 import numpy as np
+import pytest
 import torch
 from torchvision.transforms import functional
 
-from person_reid.data.colours import adjust_colours
+from person_reid.data.colours import adjust_colours, change_where
 from tests.data.test_augment import generator, noise
 
 
@@ -28,3 +29,24 @@ def test_colour_jitter_is_near_pillows():
     theirs = functional.adjust_saturation(functional.to_pil_image(image[0].numpy()), 1.05)  # another order
     theirs = functional.adjust_brightness(functional.adjust_contrast(theirs, 0.9), 1.1)
     assert (ours.int() - torch.from_numpy(np.array(theirs)).int()).abs().max() <= 3
+
+
+def test_only_the_chosen_images_change():
+    images = noise(3, 4, 2, 3)
+    chosen, amount = torch.tensor([True, False, True]), torch.tensor([1, 2, 3], dtype=torch.uint8)
+    changed = change_where(chosen, images, lambda some, by: some ^ by[:, None, None, None], amount)
+    assert torch.equal(changed, torch.stack([images[0] ^ 1, images[1], images[2] ^ 3]))
+    assert torch.equal(change_where(chosen & False, images, pytest.fail), images)
+
+
+def test_on_an_accelerator_all_are_computed_without_asking_which():
+    chosen = torch.tensor([True, False], device="meta")  # a device without values: whatever asks for one fails
+    images = torch.empty(2, 4, 2, 3, device="meta")
+    seen = []
+
+    def change(images, argument):
+        seen.append((len(images), len(argument)))
+        return images
+
+    assert change_where(chosen, images, change, chosen).shape == images.shape
+    assert seen == [(2, 2)]
