@@ -7,8 +7,7 @@ distance visits only the images that share an entry with the query.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -16,9 +15,6 @@ from scipy import sparse
 from person_reid.retrieval.graph import sparse_rows
 from person_reid.retrieval.neighbours import Neighbours, NeighbourSearch
 from person_reid.retrieval.similarity import CosineScores, Features, Floats, Integers, Scores, positions, unit_rows
-
-if TYPE_CHECKING:  # evaluate.py starts without torch
-    import torch
 
 BLOCK = 32  # queries whose shared entries are listed at a time
 
@@ -31,20 +27,14 @@ class KReciprocalScores(Scores):
     k2: number of neighbours whose encodings are averaged.
     lambda_value: share of the original distance, in [0, 1].
     neighbours: the search to use.
-    device: an accelerator that computes the cosines; NumPy does if it is None.
     """
 
-    block = BLOCK
-    cosines: Callable[[int, int], Any]
-    farthest: Any  # an array; a tensor on a GPU
-
     def __init__(
-        self, query: Features, gallery: Features, k1: int, k2: int, lambda_value: float, neighbours: NeighbourSearch,
-        device: torch.device | None = None,
-    ) -> None:  # fmt: skip
+        self, query: Features, gallery: Features, k1: int, k2: int, lambda_value: float, neighbours: NeighbourSearch
+    ) -> None:
         self.lambda_value = lambda_value
         self.features = unit_rows(np.ascontiguousarray(np.concatenate([query, gallery])))
-        self.cosines = CosineScores(self.features[: len(query)], self.features[len(query) :], device)
+        self.cosines = CosineScores(self.features[: len(query)], self.features[len(query) :])
         encoding, self.farthest = k_reciprocal_encoding(self.features, k1, k2, neighbours)
         self.query_encoding = encoding[: len(query)]
         self.gallery_columns = encoding[len(query) :].tocsc()
@@ -57,15 +47,11 @@ class KReciprocalScores(Scores):
         scores *= scores
         scores *= -4 * self.lambda_value / self.farthest[start:stop, None]
         scores -= 1 - self.lambda_value
-        for first in range(start, stop, self.block):
-            last = min(first + self.block, stop)
-            shared = self.shared(first, last)
+        for first in range(start, stop, BLOCK):
+            last = min(first + BLOCK, stop)
+            shared = shared_weight(self.query_encoding[first:last], self.gallery_columns)
             scores[first - start : last - start] += (1 - self.lambda_value) * (shared / (2 - shared))
         return scores
-
-    def shared(self, first: int, last: int) -> Any:
-        """Return the weights that these queries share with the gallery images, (last - first, G) float32."""
-        return shared_weight(self.query_encoding[first:last], self.gallery_columns)
 
 
 def k_reciprocal_encoding(features: Features, k1: int, k2: int, neighbours: NeighbourSearch) -> tuple[Any, Floats]:

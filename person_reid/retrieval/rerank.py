@@ -17,7 +17,6 @@ from person_reid.retrieval.faiss_neighbours import FaissNeighbours
 from person_reid.retrieval.graph import GraphScores
 from person_reid.retrieval.graph_dense import DenseGraphScores, matrix_fits
 from person_reid.retrieval.k_reciprocal import KReciprocalScores
-from person_reid.retrieval.k_reciprocal_gpu import KReciprocalScoresOnGPU
 from person_reid.retrieval.neighbours import ExactNeighbours, NeighbourSearch, check_neighbours
 from person_reid.retrieval.similarity import CHUNK_BYTES, MOST_ROWS, Features, Scores, check_comparable, thread_count
 
@@ -109,11 +108,8 @@ def rescorer(spec: RerankSpec) -> Callable[..., Scores]:
         num_images, dimension = len(query) + len(gallery), query.shape[1]
         budget = plan_memory(spec, num_images, 4 * dimension + method.bytes_per_image(**settings))
         build = method.scores
-        if device is not None and device.type == "cuda":
-            if build is KReciprocalScores:
-                build = partial(KReciprocalScoresOnGPU, device=device)
-            elif build is GraphScores and matrix_fits(num_images, device):
-                build = partial(DenseGraphScores, device=device)
+        if device is not None and build is GraphScores and matrix_fits(num_images, device):
+            build = partial(DenseGraphScores, device=device)
         scores = build(query, gallery, **settings, neighbours=SEARCHES[spec.neighbours](device, budget))
         scores.budget = budget
         return scores

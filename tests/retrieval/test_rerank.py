@@ -11,14 +11,12 @@ from person_reid.basics import UserError
 from person_reid.retrieval.graph import GraphScores
 from person_reid.retrieval.graph_dense import DenseGraphScores
 from person_reid.retrieval.k_reciprocal import KReciprocalScores
-from person_reid.retrieval.k_reciprocal_gpu import KReciprocalScoresOnGPU
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.neighbours import ExactNeighbours
 from person_reid.retrieval.rerank import METHODS, RerankSpec, rescorer
 from tests.retrieval.conftest import clusters, figures, signs
 from tests.support.references import dense_graph, dense_k_reciprocal
 
-K_RECIPROCAL = [KReciprocalScores, KReciprocalScoresOnGPU]  # without a device, the second computes on the CPU
 GRAPHS = [GraphScores, DenseGraphScores]
 PUBLISHED: dict[str, Any] = METHODS["k-reciprocal"].defaults | {"neighbours": ExactNeighbours()}
 
@@ -34,10 +32,10 @@ def whole(scores, rows):
     return np.concatenate([np.asarray(scores(start, min(start + 7, rows))) for start in range(0, rows, 7)])
 
 
-@pytest.mark.parametrize("kind", [*K_RECIPROCAL, *GRAPHS])
+@pytest.mark.parametrize("kind", [KReciprocalScores, *GRAPHS])
 def test_published_scores_and_figures(published, rerank, kind):
     query, gallery, _, expected = published
-    if kind in K_RECIPROCAL:
+    if kind is KReciprocalScores:
         scores = kind(query.features, gallery.features, **PUBLISHED)
         matrix, key = -rerank["k_reciprocal_distance"], "k_reciprocal k1=20 k2=6 lambda=0.3"
     else:
@@ -57,9 +55,8 @@ def test_sparse_equals_dense(seed, make, num_queries, num_gallery, data):
     weight = data.draw(st.sampled_from([0.0, 0.3, 1.0]))
     budget = data.draw(st.sampled_from([1, 2**26]))
     neighbours = ExactNeighbours(budget=budget)
-    for encoded in K_RECIPROCAL:
-        found = whole(encoded(query, gallery, k1, k2, weight, neighbours), num_queries)
-        np.testing.assert_allclose(-found, dense_k_reciprocal(query, gallery, k1, k2, weight), atol=1e-5)
+    found = whole(KReciprocalScores(query, gallery, k1, k2, weight, neighbours), num_queries)
+    np.testing.assert_allclose(-found, dense_k_reciprocal(query, gallery, k1, k2, weight), atol=1e-5)
     for graph in GRAPHS:
         found = whole(graph(query, gallery, k1, k2, weight, neighbours), num_queries)
         np.testing.assert_allclose(found, dense_graph(query, gallery, k1, k2, weight), atol=1e-5)
@@ -108,7 +105,7 @@ def test_features_of_double_precision(published, method):
 
 def test_one_and_the_same_image_everywhere():
     features = signs(np.random.default_rng(0), 1).repeat(9, axis=0)
-    for method in (*K_RECIPROCAL, *GRAPHS):
+    for method in (KReciprocalScores, *GRAPHS):
         assert np.isfinite(whole(method(features[:3], features, 4, 2, 0.3, ExactNeighbours()), 3)).all()
 
 
