@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from person_reid.basics import UserError
-from person_reid.retrieval.neighbours import ExactNeighbours, Neighbours, overlap
+from person_reid.retrieval.neighbours import ExactNeighbours, Neighbours, overlap, put_itself_first
 from person_reid.retrieval.similarity import Features
 
 log = logging.getLogger(__name__)
@@ -63,13 +63,3 @@ class FaissNeighbours:
             index.nprobe = max(8, lists // 16)
         index.add(gallery)
         return index
-
-
-def put_itself_first(found: Neighbours) -> None:
-    """Move every image to the front of its own list; if the index missed it, it replaces the last one."""
-    for i, row in enumerate(found.indices):
-        places = np.flatnonzero(row == i)
-        place = places[0] if len(places) else len(row) - 1
-        row[1 : place + 1] = row[:place].copy()
-        found.similarities[i, 1 : place + 1] = found.similarities[i, :place].copy()
-        row[0], found.similarities[i, 0] = i, 1.0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from person_reid.basics import UserError
-from person_reid.retrieval.all_pairs import nearest_first, search_all_pairs
+from person_reid.retrieval.all_pairs import search_all_pairs
 from person_reid.retrieval.similarity import (
     CHUNK_BYTES,
     CosineScores,
@@ -22,8 +22,10 @@ from person_reid.retrieval.similarity import (
     Integers,
     chunks,
     on_cpu,
+    positions,
     row_minima,
     run_chunks,
+    twins,
     unit_rows,
 )
 
@@ -80,7 +82,7 @@ class ExactNeighbours:
         """
         assert not itself or len(queries) == len(gallery), "the queries are not the gallery"
         if itself and (self.device is None or self.device.type == "cpu"):
-            return Neighbours(*search_all_pairs(unit_rows(queries), k, self.budget, farthest))
+            return self._search_all(unit_rows(queries), min(k, len(queries)), farthest)
         scores = CosineScores(queries, gallery, self.device)
         indices = np.empty((len(queries), k), np.int64)
         similarities = np.empty((len(queries), k), np.float32)
@@ -102,6 +104,31 @@ class ExactNeighbours:
 
         run_chunks(search_chunk, chunks(scores.shape, self.budget), "neighbours")
         return Neighbours(indices, similarities, lowest if farthest else None)
+
+    def _search_all(self, features: Features, k: int, farthest: bool) -> Neighbours:
+        """Do what `search` does for images among themselves. Copies of an image get the same similarities."""
+        later, first = twins(features)
+        if not len(later):
+            return Neighbours(*search_all_pairs(features, k, self.budget, farthest))
+        single = np.delete(np.arange(len(features)), later)
+        member = np.arange(len(features))
+        member[later] = first
+        found = self.search(features[single], features, k, farthest=farthest)
+        rows = np.searchsorted(single, member)
+        lowest = None if found.lowest is None else found.lowest[rows]
+        found = Neighbours(found.indices[rows], found.similarities[rows], lowest)
+        put_itself_first(found)
+        return found
+
+
+def put_itself_first(found: Neighbours) -> None:
+    """Move every image to the front of its own list; if it is missing there, it replaces the last one."""
+    for i, row in enumerate(found.indices):
+        places = np.flatnonzero(row == i)
+        place = places[0] if len(places) else len(row) - 1
+        row[1 : place + 1] = row[:place].copy()
+        found.similarities[i, 1 : place + 1] = found.similarities[i, :place].copy()
+        row[0], found.similarities[i, 0] = i, 1.0
 
 
 def nearest_of_chunks(
@@ -141,22 +168,20 @@ def top_k(scores: Floats, k: int) -> Integers:
     else:
         bound = np.partition(scores, num_columns - k, axis=1)[:, num_columns - k]
     rows, columns = np.divmod(np.flatnonzero(scores >= bound[:, None]), num_columns)
-    order = nearest_first(rows, columns, scores[rows, columns])
-    starts = np.searchsorted(rows, np.arange(num_rows))
-    return columns[order[starts[:, None] + np.arange(k)]]
+    counts = np.bincount(rows, minlength=num_rows)
+    places = rows, positions(counts)
+    candidates = np.full((num_rows, counts.max(initial=k)), -np.inf, scores.dtype)
+    candidates[places] = scores[rows, columns]
+    order = np.argsort(-candidates, axis=1, kind="stable")[:, :k]
+    listed = np.zeros(candidates.shape, np.int64)
+    listed[places] = columns
+    return np.take_along_axis(listed, order, axis=1)
 
 
 def top_k_torch(scores: torch.Tensor, k: int) -> Integers:
-    """Return top_k of a float32 tensor on any device, as a NumPy array.
-
-    torch.topk alone does not define the order of equal entries.
-    """
-    import torch
-
-    bits = (scores + 0.0).view(torch.int32)  # adding 0 makes -0 equal to 0
-    ordered = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long()  # integers in the order of the floats
-    key = (ordered << 32) - torch.arange(scores.shape[1], device=scores.device)
-    return key.topk(k, dim=1).indices.cpu().numpy()
+    """Return top_k of a tensor on any device, as a NumPy array; torch.topk leaves the order of equal entries open."""
+    scores = scores + 0.0  # makes -0 equal to 0 where a GPU sorts bits
+    return scores.sort(dim=1, descending=True, stable=True).indices[:, :k].cpu().numpy()
 
 
 def check_neighbours(k1: int, k2: int, gallery_size: int) -> None:

@@ -89,15 +89,11 @@ def check_comparable(query: npt.NDArray[Any], gallery: npt.NDArray[Any]) -> None
 
 def twins(features: Features) -> tuple[Integers, Integers]:
     """Return (later, first): the rows of features (N, D) that repeat an earlier row bit for bit, and that row."""
-    odd = np.random.default_rng(0).integers(2**63, size=features.shape[1], dtype=np.uint64) * 2 + 1
-    blocks = np.array_split(features.view(np.uint32), len(features) // 512 + 1)
-    keys = np.concatenate([(block * odd).sum(axis=1) for block in blocks])  # modulo 2^64, so in any order the same
-    _, first, key = np.unique(keys, return_index=True, return_inverse=True)
-    first = first[key]
-    later = [
-        i for i in np.flatnonzero(first < np.arange(len(first))) if np.array_equal(features[i], features[first[i]])
-    ]
-    return np.array(later, np.int64), first[later]
+    features = np.ascontiguousarray(features)
+    rows = features.view(np.dtype((np.void, features.strides[0]))).ravel()
+    _, first, which = np.unique(rows, return_index=True, return_inverse=True)
+    later = np.flatnonzero(first[which] < np.arange(len(rows)))
+    return later, first[which][later]
 
 
 class Scores:

@@ -5,8 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from person_reid.basics import UserError
-from person_reid.retrieval.faiss_neighbours import FaissNeighbours, put_itself_first
-from person_reid.retrieval.neighbours import ExactNeighbours, Neighbours, check_neighbours, top_k, top_k_torch
+from person_reid.retrieval.faiss_neighbours import FaissNeighbours
+from person_reid.retrieval.neighbours import (
+    ExactNeighbours,
+    Neighbours,
+    check_neighbours,
+    put_itself_first,
+    top_k,
+    top_k_torch,
+)
 from person_reid.retrieval.similarity import CosineScores, twins
 from tests.retrieval.conftest import clusters, signs
 
