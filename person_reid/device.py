@@ -11,8 +11,6 @@ import logging
 import math
 import os
 import sys
-import time
-from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -23,7 +21,7 @@ from person_reid.basics import UserError
 if TYPE_CHECKING:
     import torch
 
-CONTROL_GROUPS = Path("/sys/fs/cgroup")
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of processor time, in each so many
 log = logging.getLogger(__name__)
 
 
@@ -35,53 +33,16 @@ def seed_everything(seed: int) -> None:
 
 
 def available_cores() -> int:
-    """Return how many cores this process may use: not those that `taskset` or the quota of a container withholds."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return math.ceil(min(cores, max(1, _quota())))
+    """Return how many cores this process may use: not those that `taskset` or a container withholds.
 
-
-@cache
-def _quota() -> float:
-    """Return the processor time, in cores, that the control groups of this process grant; infinite without a limit.
-
-    https://docs.kernel.org/admin-guide/cgroup-v2.html, cpu.max, and cfs_quota_us of the first version.
+    https://docs.kernel.org/admin-guide/cgroup-v2.html, cpu.max
     """
-    return min(map(_granted, _control_groups()), default=math.inf)
-
-
-def _control_groups() -> Iterator[Path]:
-    """Yield the folders of the control groups that may limit this process's use of the processor."""
-    with suppress(OSError, ValueError):  # not Linux
-        for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
-            _, controllers, place = line.split(":", 2)
-            if not controllers or "cpu" in controllers.split(","):
-                root = CONTROL_GROUPS / ("cpu" if controllers else "")
-                group = root / place.lstrip("/")  # a container may find its host's name here, and itself at the root
-                yield from (folder for folder in (group, *group.parents) if folder.is_relative_to(root))
-
-
-def _granted(group: Path) -> float:
-    """Return the cores that the folder of one control group grants; infinite if it has no limit."""
-    for names in ("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us"):
-        with suppress(OSError, ValueError):
-            quota, period = (int(value) for name in names for value in (group / name).read_text("ascii").split())
-            if quota > 0:  # -1 is no limit; so is "max"
-                return quota / period
-    return math.inf
-
-
-def busy_cores() -> int:
-    """Return how many cores other processes have used in the last minute and still use; 0 if it is not known."""
-    busy = sys.maxsize
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        for pause in (0, 0.1, 0.1):  # a command that was just ending at the first look does not count
-            if busy > 0:
-                time.sleep(pause)
-                minute, _, _, running, _ = Path("/proc/loadavg").read_text(encoding="ascii").split()
-                busy = min(busy, round(float(minute)), int(running.split("/")[0]) - 1)  # this process runs, too
-        return busy
-    except (OSError, ValueError):  # not Linux
-        return 0
+        quota, period = QUOTA.read_text(encoding="ascii").split()
+        return max(1, min(cores, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no container, or none with a limit, which is "max"
+        return cores
 
 
 def prepare_training(device: torch.device, tf32: bool) -> None:
@@ -140,14 +101,8 @@ def _cpu() -> torch.device:
     """
     import torch
 
-    if "OMP_NUM_THREADS" not in os.environ:
-        if available_cores() < torch.get_num_threads():
-            torch.set_num_threads(available_cores())  # beyond a container's quota, threads are stopped
-        free = max(1, (os.cpu_count() or 1) - busy_cores())
-        if free < torch.get_num_threads():
-            log.warning(
-                "Other programs are using this machine. OMP_NUM_THREADS=%d in front of the command may be faster.", free
-            )
+    if "OMP_NUM_THREADS" not in os.environ and available_cores() < torch.get_num_threads():
+        torch.set_num_threads(available_cores())  # beyond a container's quota, threads are stopped
     return torch.device("cpu")
 
 

@@ -7,26 +7,8 @@ import time
 from types import TracebackType
 
 from person_reid.basics import printable
-from person_reid.device import available_cores, busy_cores
 
-SPINS = 3000  # some 15 microseconds; libgomp's own choice, 300,000, is over a millisecond
-BUSY_SPINS = 100
 LATER = 3  # seconds; torchrun looks ten times a second whether a process has ended
-
-
-def wait_briefly() -> None:
-    """Let OpenMP's threads sleep soon while they wait for each other, instead of spinning for long.
-
-    A thread that spins may hold the core that the last thread needs, as soon as another program runs: two threads are
-    then several times slower than one. A brief spin costs nothing on a quiet machine; if other processes use the cores,
-    it is briefer still. Results do not depend on it. libgomp, which PyTorch has on Linux, reads the setting when torch
-    is imported, so this is called first. A user's own setting stays; that of a parent process is chosen anew.
-    """
-    if os.environ.get("GOMP_SPINCOUNT") in (str(SPINS), str(BUSY_SPINS)):
-        del os.environ["GOMP_SPINCOUNT"]  # the choice of the program that started this one
-    if "OMP_WAIT_POLICY" not in os.environ:
-        others = (os.cpu_count() or 1) - available_cores()
-        os.environ.setdefault("GOMP_SPINCOUNT", str(BUSY_SPINS if busy_cores() > others else SPINS))
 
 
 def report_interruption(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -39,7 +21,11 @@ def report_interruption(kind: type[BaseException], error: BaseException, trace: 
 
 if sys.excepthook is sys.__excepthook__:  # else another program's, which imports this one
     sys.excepthook = report_interruption
-wait_briefly()
+if "OMP_WAIT_POLICY" not in os.environ:
+    # On Linux, threads that wait for each other sleep after 5 microseconds. By default they spin
+    # for a millisecond, and hold the core that the last thread needs if other programs run.
+    # OpenMP reads this when torch is imported.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def let_the_first_speak() -> None:
