@@ -9,8 +9,8 @@ import torch
 
 from person_reid.basics import parse_json
 from person_reid.data.augment import normalise
+from person_reid.models.spec import LARGEST_SIDE
 
-LARGEST = 4096  # pixels of a side
 KEY = "person-reid"  # under which a file holds its Contents
 
 
@@ -72,7 +72,7 @@ class Contents:
             value = getattr(contents, field.name)
             if type(value).__name__ != field.type:
                 raise ValueError(f"its description says {field.name} {value!r}, expected a value of type {field.type}")
-        if not (0 < contents.height <= LARGEST and 0 < contents.width <= LARGEST):
+        if not (0 < contents.height <= LARGEST_SIDE and 0 < contents.width <= LARGEST_SIDE):
             raise ValueError(f"its description says {contents.height} x {contents.width} pixels")
         if contents.up_to not in (0, 1, 255):
             raise ValueError(f"its description says values from 0 to {contents.up_to}")

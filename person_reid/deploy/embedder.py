@@ -85,10 +85,16 @@ class Embedder:
         _check(source, batch_size, dtype, scales, size)
         scales = np.ravel(scales).tolist()
         file = _exported_file(source)
-        given = {"weights": weights, "which_epoch": which_epoch != "last"}
-        given |= {"size": any(size), "scales": scales != [1.0]} if file else {}
-        if (file or isinstance(source, TestedNetwork)) and (ignored := [name for name in given if given[name]]):
-            raise UserError(f"Embedder: {', '.join(ignored)} would be ignored: the source decides it. Leave it out.")
+        named = not file and not isinstance(source, TestedNetwork)  # a run, or with weights a network
+        ignored = {
+            "weights": weights is not None and not named,
+            "which_epoch": which_epoch != "last" and not (named and weights is None),
+            "size": any(size) and file,
+            "scales": scales != [1.0] and file,
+        }
+        if names := [name for name, unread in ignored.items() if unread]:
+            decides = weights if named else "the source"
+            raise UserError(f"Embedder: {', '.join(names)} would be ignored: {decides} decides it. Leave it out.")
         device = select_device() if device is None else _usable(device)
         engine: Engine | None
         if file:
@@ -96,6 +102,8 @@ class Embedder:
             self.flips_inside = engine.contents.flip
             if self.flips_inside and not flip:
                 raise UserError(f"{source}: the mirrored image is inside the file; leave --no_flip out.")
+            if engine.contents.l2 and not unit_length:
+                raise UserError(f"{source}: its features have unit length; leave unit_length=False out.")
         elif preparation:
             raise UserError(f"Embedder: preparation is for an ONNX or OpenVINO file, and {source} is not one.")
         else:

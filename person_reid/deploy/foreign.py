@@ -12,7 +12,8 @@ import torch
 
 from person_reid.basics import UserError
 from person_reid.data.augment import MEAN, STD
-from person_reid.deploy.contents import LARGEST, Contents
+from person_reid.deploy.contents import Contents
+from person_reid.models.spec import LARGEST_SIDE
 
 log = logging.getLogger(__name__)
 USUAL = (256, 128)  # the size of images if the file does not say it
@@ -74,8 +75,8 @@ def adapt(
     for side, asked in zip(sides, preparation.size, strict=True):
         if side and asked not in (None, side):
             raise UserError(f"{path}: takes images of {height}×{width}; leave --height and --width out.")
-    if not (0 < height <= LARGEST and 0 < width <= LARGEST):
-        raise UserError(f"{path}: takes images of {height}×{width} pixels; expected at most {LARGEST} on a side.")
+    if not (0 < height <= LARGEST_SIDE and 0 < width <= LARGEST_SIDE):
+        raise UserError(f"{path}: takes images of {height}×{width} pixels; expected at most {LARGEST_SIDE} on a side.")
 
     def whole(pixels: torch.Tensor) -> torch.Tensor:
         images = preparation(pixels)

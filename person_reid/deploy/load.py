@@ -2,14 +2,15 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
 
+from person_reid.basics import UserError
 from person_reid.models.factory import build_model, check_size, input_size, resolve
 from person_reid.models.network import Network
-from person_reid.models.spec import NetworkSpec, chosen_backbone, ignores_stride
+from person_reid.models.spec import NetworkSpec, chosen_backbone, ignores_stride, kinds_of
 from person_reid.models.weights import load_weights
 from person_reid.retrieval.features import scaled
 from person_reid.run_folder import RunFolder
@@ -62,8 +63,11 @@ def network_of_run(
     Raises UserError or FileNotFoundError if there is no such run or checkpoint.
     """
     run = RunFolder(name)
-    options = run.options()
-    spec = NetworkSpec.of({**options, "backbone": chosen_backbone(options)})
+    options = run.options({field.name for field in fields(NetworkSpec) if str in kinds_of(field)})
+    try:
+        spec = NetworkSpec.of({**options, "backbone": chosen_backbone(options)})
+    except UserError as error:
+        raise UserError(f"{run.options_file}: {error}") from None
     if ignores_stride(options):
         spec = replace(spec, stride=2)
     weights = run.weights_file(which_epoch)

@@ -4,14 +4,17 @@ import hashlib
 import re
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from person_reid.basics import UserError, describe, first_line, parse_json
+from person_reid.data.augment import MEAN, STD
 from person_reid.deploy.load import TestedNetwork
 from person_reid.models.factory import check_network
 from person_reid.models.spec import NetworkSpec
 from person_reid.models.weights import SAFETENSORS
 from person_reid.retrieval.thresholds import CONFIG as CONFIG
+from person_reid.retrieval.thresholds import load_promise, load_threshold
+from person_reid.run_folder import MOST_CLASSES
 
 CARD = "README.md"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -27,23 +30,23 @@ def open_pretrained(source: str | Path) -> TestedNetwork:
     path, weights = folder / CONFIG, folder / SAFETENSORS
     try:
         config = parse_json(path.read_bytes())
-        spec, classes = _spec(config["network"]), config["num_classes"]
-        if classes is not None and (type(classes) is not int or classes < 1):
-            raise ValueError(f"num_classes {classes!r}")
+        tested = _described(config, weights)
         found = hashlib.sha256(weights.read_bytes()).hexdigest()
         expected = config["sha256"]
+        if config.get("threshold") is not None:
+            load_threshold(path)
+        load_promise(path)
     except OSError as error:
         raise UserError(
             f"{describe(error)}. Expected a folder from save_pretrained: {CONFIG} and {SAFETENSORS}."
         ) from error
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (UserError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not written by save_pretrained, or damaged ({describe(error)}).") from error
     if found != expected:
         raise UserError(
             f"{weights}: not the weights that {CONFIG} describes: the checksums differ. Copy the folder again."
         )
-    check_network(spec)
-    return TestedNetwork(spec, weights, classes)
+    return tested
 
 
 def find_folder(source: str | Path) -> Path:
@@ -51,14 +54,28 @@ def find_folder(source: str | Path) -> Path:
     return Path(source) if Path(source).is_dir() else _fetched(str(source))
 
 
-def _spec(found: dict[str, Any]) -> NetworkSpec:
-    """Return the spec in a config. Raises ValueError for a value of another type, KeyError for one that is missing."""
-    values = {field.name: found[field.name] for field in fields(NetworkSpec)}
-    for field in fields(NetworkSpec):
-        value, kinds = values[field.name], get_args(field.type) or (field.type,)
-        if type(value) not in kinds and not (type(value) is int and float in kinds):
-            raise ValueError(f"{field.name} {value!r}")
-    return NetworkSpec(**values)
+def preprocessing(size: tuple[int, int]) -> dict[str, Any]:
+    """Return what config.json says of the images: the one way in which they are prepared. size: (height, width)."""
+    return {
+        "height": size[0], "width": size[1], "resize": "bicubic", "channels": "RGB", "mean": list(MEAN),
+        "std": list(STD), "mirrored_image_added": True, "feature": "unit length",
+    }  # fmt: skip
+
+
+def _described(config: dict[str, Any], weights: Path) -> TestedNetwork:
+    """Return the network in a config. Raises UserError, ValueError, TypeError or KeyError if there cannot be one."""
+    spec = NetworkSpec(**{field.name: config["network"][field.name] for field in fields(NetworkSpec)})
+    classes, width = config["num_classes"], config["feature_size"]
+    if classes is not None and (type(classes) is not int or not 1 <= classes <= MOST_CLASSES):
+        raise ValueError(f"num_classes {classes!r}: expected a number from 1 to {MOST_CLASSES:,}")
+    if type(width) is not int or width < 1:
+        raise ValueError(f"feature_size {width!r}: expected a number of 1 or above")
+    check_network(spec)
+    tested = TestedNetwork(spec, weights, classes)
+    for name, value in preprocessing(tested.size).items():
+        if (found := config["preprocessing"][name]) != value or type(found) is not type(value):
+            raise ValueError(f"preprocessing: {name} {found!r}: images are prepared with {value!r}")
+    return tested
 
 
 def _fetched(name: str) -> Path:

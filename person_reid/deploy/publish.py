@@ -21,14 +21,13 @@ import torch
 from safetensors.torch import save
 
 from person_reid.basics import UserError, atomic_write, parse_json, write_json, write_text
-from person_reid.data.augment import MEAN, STD
 from person_reid.data.bank import load_bank
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.layout import read_split
 from person_reid.data.prepare import read_record
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.load import TestedNetwork, load_network, network_of_run
-from person_reid.deploy.pretrained import CARD, CONFIG
+from person_reid.deploy.pretrained import CARD, CONFIG, preprocessing
 from person_reid.models.complexity import complexity
 from person_reid.models.weights import SAFETENSORS
 from person_reid.retrieval.metrics import evaluate, remark_unmatched
@@ -150,11 +149,8 @@ def _configuration(tested: TestedNetwork, dim: int) -> dict[str, Any]:
         "network": asdict(tested.spec),
         "num_classes": tested.num_classes,
         "feature_size": dim,
-        "preprocessing": {
-            "height": tested.size[0], "width": tested.size[1], "resize": "bicubic", "channels": "RGB",
-            "mean": MEAN, "std": STD, "mirrored_image_added": True, "feature": "unit length",
-        },
-    }  # fmt: skip
+        "preprocessing": preprocessing(tested.size),
+    }
 
 
 def milliseconds(embedder: Embedder) -> float:

@@ -1,8 +1,9 @@
 """NetworkSpec, the typed form of the network's flags and of a run's options file; it decides a network's layers."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Collection, Mapping
+from dataclasses import Field, dataclass, fields
+from numbers import Integral, Real
+from typing import Any, get_args
 
 from person_reid.basics import UserError
 
@@ -22,6 +23,13 @@ NETWORK_FLAGS = {
 # Those whose published networks ignore --stride; the opts.yaml of a run still has the value that was typed.
 WITHOUT_STRIDE = ("use_swin", "use_swinv2", "use_dino", "use_hr", "use_convnext", "use_efficient", "use_NAS")
 
+LARGEST_SIDE = 4096  # pixels
+# The numbers that a field of NetworkSpec may have.
+RANGES = {
+    "height": (1, LARGEST_SIDE), "width": (1, LARGEST_SIDE), "linear_num": (0, 65536), "droprate": (0, 1),
+    "stride": (1, 2), "drop_path": (0, 1),
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class NetworkSpec:
@@ -38,6 +46,8 @@ class NetworkSpec:
     usam: attention after the stem and the first stage, as published.
     PCB: six stripes, each with its own classifier.
     drop_path: stochastic depth, 0 to 1; None for the backbone's own.
+
+    Raises UserError for a value of another type, or out of its range, wherever it comes from.
     """
 
     backbone: str = "resnet50"
@@ -54,6 +64,15 @@ class NetworkSpec:
     PCB: bool = False
     drop_path: float | None = None
 
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value, kinds = getattr(self, field.name), kinds_of(field)
+            least, most = RANGES.get(field.name, (0, 0))
+            if not _of_kind(value, kinds) or (most and value is not None and not least <= value <= most):
+                number = f"a {'' if float in kinds else 'whole '}number from {least} to {most}"
+                expected = number if most else "true or false" if bool in kinds else "text"
+                raise UserError(f"{field.name} {value!r}: expected {expected}.")
+
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> "NetworkSpec":
         """Return the spec that `options` describe: the resolved flags of train.py by name, as in opts.yaml.
@@ -64,6 +83,19 @@ class NetworkSpec:
         return cls(**named)
 
 
+def kinds_of(field: Field[Any]) -> tuple[Any, ...]:
+    """Return the types that a field of NetworkSpec may have."""
+    return get_args(field.type) or (field.type,)
+
+
+def _of_kind(value: Any, kinds: Collection[Any]) -> bool:
+    """Return whether a value is of one of these types; numbers of NumPy are numbers, True is not."""
+    if type(value) in kinds:
+        return True
+    numbers = Real if float in kinds else Integral if int in kinds else ()
+    return not isinstance(value, bool) and isinstance(value, numbers)
+
+
 def chosen_backbone(options: Mapping[str, Any]) -> str:
     """Return the one network that `backbone` or a published flag names; resnet50 if none does.
 
@@ -72,7 +104,7 @@ def chosen_backbone(options: Mapping[str, Any]) -> str:
     chosen = {f"--{flag}": name for flag, name in NETWORK_FLAGS.items() if options.get(flag)}
     if backbone := options.get("backbone"):
         chosen[f"--backbone {backbone}"] = backbone
-    if len(set(chosen.values())) > 1:
+    if len(set(map(str, chosen.values()))) > 1:
         raise UserError(f"Two networks at once: {' and '.join(chosen)}. Choose one.")
     return next(iter(chosen.values()), "resnet50")
 

@@ -53,6 +53,11 @@ class Promise:
     gallery_size: int
     ignore_cameras: bool = False
 
+    def __post_init__(self) -> None:
+        shares = 0 < self.rate < 1 and 0 < self.confidence < 1
+        if not (-1 <= self.threshold <= 1 and shares and self.people > 0 and self.gallery_size > 0):
+            raise UserError(f"no promise can be that: {self}")
+
     def __str__(self) -> str:
         return f"threshold {self.threshold:.4f} {self.words()}"
 

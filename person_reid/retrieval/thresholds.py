@@ -7,6 +7,7 @@ false_positives, true_positives, threshold = curve.at_fpr(1e-3)
 
 import logging
 import math
+import operator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,7 +160,7 @@ def load_threshold(text: str | Path, network: str = "", flags: str = "") -> floa
         raise UserError(f"--threshold {text}: expected a cosine, -1 to 1, such as 0.7.")
     try:
         report = _report(text)
-        threshold = _finite(report["threshold"])
+        threshold = _number(report["threshold"])
         measured, extracted = report.get(MEASURED_ON), report.get(FLAGS)
     except FileNotFoundError:
         raise UserError(
@@ -167,6 +168,8 @@ def load_threshold(text: str | Path, network: str = "", flags: str = "") -> floa
         ) from None
     except (ValueError, KeyError, TypeError, OverflowError):
         raise UserError(f"--threshold {text}: no threshold in it; expected a file from tools/threshold.py.") from None
+    if not -1 <= threshold <= 1:
+        raise UserError(f"--threshold {text}: the threshold in it is {threshold:g}; expected a cosine, -1 to 1.")
     if flags and extracted and extracted != flags:
         found, here = (f"python test.py {words}".removesuffix(f" {PLAIN}") for words in (extracted, flags))
         raise UserError(
@@ -179,18 +182,25 @@ def load_threshold(text: str | Path, network: str = "", flags: str = "") -> floa
 
 
 def load_promise(text: str | Path | None) -> Promise | None:
-    """Read the promise of a threshold that load_threshold reads; None if there is none, or only one for another."""
-    if text is None:
+    """Read the promise of a threshold that load_threshold reads; None if there is none, or only one for another.
+
+    Raises UserError for a promise that cannot be one.
+    """
+    report = None
+    with suppress(OSError, ValueError, TypeError):
+        report = {} if text is None else _report(text)
+    if not isinstance(report, dict) or report.get("promise") is None:
         return None
     try:
-        report = _report(text)
-        threshold, rate, confidence = (float(report["promise"][name]) for name in ("threshold", "rate", "confidence"))
-        people, size = (int(report["promise"][name]) for name in ("people", "gallery_size"))
-        ignore_cameras = report["promise"].get("ignore_cameras") is True
-        found = Promise(threshold, rate, confidence, people, size, ignore_cameras)
-        return found if threshold == report["threshold"] else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
-        return None
+        said = report["promise"]
+        threshold, rate, confidence = (_number(said[name]) for name in ("threshold", "rate", "confidence"))
+        people, size = (operator.index(_number(said[name])) for name in ("people", "gallery_size"))
+        found = Promise(threshold, rate, confidence, people, size, said.get("ignore_cameras") is True)
+    except (UserError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise UserError(
+            f"{text}: the promise in it is damaged ({error}). Measure it again with tools/threshold.py."
+        ) from None
+    return found if threshold == report["threshold"] else None
 
 
 def with_promise(text: str | Path) -> str:
@@ -207,8 +217,10 @@ def _report(text: str | Path) -> Any:
     return {FLAGS: PLAIN} | report if path.name == CONFIG else report  # save_pretrained takes no other threshold
 
 
-def _finite(value: Any) -> float:
-    """Return a value as a finite number. Raises ValueError or TypeError if it is none, OverflowError for infinity."""
-    if not math.isfinite(number := float(value)):
-        raise OverflowError
-    return number
+def _number(value: Any) -> Any:
+    """Return a finite number. Raises TypeError for anything else, OverflowError for infinity, NaN and larger ones."""
+    if type(value) not in (int, float):
+        raise TypeError(f"{value!r} is not a number")
+    if not math.isfinite(value):
+        raise OverflowError(f"{value} is not finite")
+    return value

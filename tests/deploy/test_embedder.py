@@ -16,7 +16,10 @@ from person_reid.data.bank import load_bank
 from person_reid.deploy.contents import Contents
 from person_reid.deploy.export import export
 from person_reid.deploy.exported import quiet
+from person_reid.deploy.foreign import Preparation
+from person_reid.deploy.load import TestedNetwork
 from person_reid.models.factory import create_model
+from person_reid.models.spec import NetworkSpec
 from person_reid.retrieval.features import extract_features, fused_embedding
 
 SIZE = (64, 32)
@@ -184,11 +187,26 @@ def test_several_threads_may_ask_at_once(runtime, folder):
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-def test_what_nothing_can_be_made_of_is_refused(folder, paths):
-    file, weights = folder / "net.pt", folder / "net.pth"
+def test_what_nothing_can_be_made_of_is_refused(folder, paths, tmp_path):
+    file, weights, unit = folder / "net.pt", folder / "net.pth", tmp_path / "unit.pt"
+    network = TestedNetwork(NetworkSpec("test_resnet", *SIZE), weights)
+    small = create_model("test_resnet", None, weights="none", size=SIZE)
+    export(small, Contents(*SIZE, small.dim, l2=True), unit, "torchscript")
     for settings, words in (
         ({"source": file, "weights": weights}, "weights would be ignored"),
         ({"source": file, "which_epoch": 60}, "which_epoch would be ignored"),
+        (
+            {"source": "test_resnet", "weights": weights, "which_epoch": 60},
+            "which_epoch would be .*net.pth decides",
+        ),
+        ({"source": "test_resnet", "weights": "none", "which_epoch": "average"}, "which_epoch would be ignored"),
+        ({"source": network, "weights": weights}, "weights would be ignored"),
+        ({"source": network, "which_epoch": 60}, "which_epoch would be ignored"),
+        ({"source": network, "preparation": Preparation()}, "preparation is for an ONNX or OpenVINO file"),
+        ({"source": "test_resnet", "weights": weights, "preparation": Preparation()}, "preparation is for an ONNX"),
+        ({"source": file, "runtime": "openvino"}, "--runtime openvino does not run this file"),
+        ({"source": file, "dtype": torch.float16}, "its precision was decided when it was written"),
+        ({"source": unit, "unit_length": False}, "its features have unit length; leave unit_length=False out"),
         ({"source": file, "size": SIZE, "scales": (1.0, 1.1)}, "size, scales would be ignored"),
         ({"source": "test_resnet", "weights": weights, "dtype": torch.float32}, "dtype torch.float32: expected"),
         ({"source": "test_resnet", "weights": weights, "scales": ()}, "scales \\(\\): expected"),

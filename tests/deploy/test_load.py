@@ -221,3 +221,13 @@ def test_options_without_a_number_of_identities_are_refused():
 def test_what_a_description_leaves_open_is_the_networks_own():
     tested = TestedNetwork(NetworkSpec("osnet_x0_25"), "none")
     assert tested.size == (256, 128) and Embedder(tested, device="cpu").size == (256, 128)
+
+
+@pytest.mark.parametrize(("entry", "words"), [("height: 0", "height 0"), ("PCB: 1", "PCB 1"), ("pool: [a]", "pool")])
+def test_an_options_file_that_describes_no_network_is_named(entry, words):
+    save_run(backbone="test_resnet")
+    run = RunFolder("run")
+    lines = [line for line in run.options_file.read_text().splitlines() if line.split(":")[0] != entry.split(":")[0]]
+    run.options_file.write_text("\n".join([*lines, entry]))
+    with pytest.raises(UserError, match=rf"opts\.yaml: {words}.*: expected"):
+        Embedder("run", device="cpu")

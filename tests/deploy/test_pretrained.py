@@ -5,6 +5,7 @@ import json
 import pickle
 from functools import partial
 from pathlib import Path
+from re import escape
 from typing import Any
 
 import numpy as np
@@ -140,6 +141,41 @@ def change(spec=(), **entries):
     return damage
 
 
+def change_preprocessing(name, value):
+    def damage(folder):
+        config = json.loads((folder / "config.json").read_text())
+        config["preprocessing"][name] = value
+        (folder / "config.json").write_text(json.dumps(config))
+
+    return damage
+
+
+# Of every entry of config.json, values of another type and values out of range.
+WRONG_LAYERS = [
+    *[(name, value) for name in ("height", "width") for value in (0, -1, 4097, 1e9, "64", True, 64.0)],
+    *[("linear_num", value) for value in (-1, 65537, "512", 0.5, True)],
+    *[(name, value) for name in ("droprate", "drop_path") for value in (-0.1, 1.5, 1e300, "0.5", True)],
+    *[("stride", value) for value in (0, 3, "2", True)],
+    *[(name, value) for name in ("pool", "neck", "head", "attention", "backbone") for value in (3, True)],
+    *[(name, value) for name in ("usam", "PCB") for value in (0, "yes", None)],
+]
+WRONG_COUNTS = [
+    *[("num_classes", value) for value in ("5", 0, -1, 10**12, True, 5.0)],
+    *[("feature_size", value) for value in ("512", 0, -1, True, None)],
+]
+WRONG_IMAGES = [
+    ("height", 0), ("height", 128), ("width", "32"), ("resize", "bilinear"), ("channels", "BGR"), ("mean", [0, 0, 0]),
+    ("std", None), ("mirrored_image_added", False), ("mirrored_image_added", 1), ("feature", "as it is"),
+]  # fmt: skip
+NO_COSINES = [85, -3, 1.01, True, "0.7", [0.7]]
+PROMISE = {"threshold": 0.5, "rate": 0.1, "confidence": 0.9, "people": 60, "gallery_size": 1}
+WRONG_PROMISES = [
+    {name: value}
+    for name in PROMISE
+    for value in (-3, "0.5", True, None, *([85] if name not in ("people", "gallery_size") else [0.5]))
+]
+
+
 def flip(folder):
     content = bytearray((folder / "model.safetensors").read_bytes())
     content[-1] ^= 1
@@ -159,10 +195,8 @@ def flip(folder):
         (lambda folder: (folder / "config.json").write_bytes(b"\xff\xfe"), "not written by save_pretrained"),
         (flip, r"model\.safetensors: not the weights that config\.json describes"),
         (change(network={"backbone": "test_resnet"}), "not written by save_pretrained"),
-        (change(num_classes="5"), "num_classes '5'"),
         (change(sha256="0"), "the checksums differ"),
-        (change({"height": "64"}), "height '64'"),
-        (change({"height": True}), "height True"),
+        (change(sha256=None), "the checksums differ"),
         (change({"PCB": 1}), "PCB 1"),
         (change({"backbone": "resnet81"}), "81"),
         (change({"linear_num": 16}), "the weights of another network"),
@@ -173,6 +207,22 @@ def test_a_damaged_or_foreign_folder_gives_one_line(damage, message, folder):
     with pytest.raises(UserError, match=message) as error:
         Embedder.from_pretrained(folder, device="cpu")
     assert "\n" not in str(error.value)
+
+
+def test_no_entry_of_the_configuration_has_another_type_or_is_out_of_range(folder):
+    whole = (folder / "config.json").read_text()
+    damages = [(change({name: value}), f"{name} {value!r}: expected") for name, value in WRONG_LAYERS]
+    damages += [(change(**{name: value}), f"{name} {value!r}: expected") for name, value in WRONG_COUNTS]
+    damages += [(change_preprocessing(name, value), f"preprocessing: {name} {value!r}") for name, value in WRONG_IMAGES]
+    damages += [(change(threshold=value), " threshold in it") for value in NO_COSINES]
+    damages += [(change(promise=PROMISE | entry), "the promise in it is damaged") for entry in WRONG_PROMISES]
+    for damage, words in [*damages, (change(promise=3), "the promise in it is damaged")]:
+        damage(folder)
+        with pytest.raises(UserError, match=rf"config\.json: .*{escape(words)}") as error:
+            open_pretrained(folder)
+        assert "\n" not in str(error.value)
+        (folder / "config.json").write_text(whole)
+    assert open_pretrained(folder).size == (64, 32)
 
 
 def test_a_hub_that_cannot_be_reached_says_where_to_put_the_files(monkeypatch):

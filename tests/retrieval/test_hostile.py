@@ -174,7 +174,11 @@ def test_thresholds_are_cosines(tmp_path):
     for text in ("2", "-1.01", "nan", "inf", "-1e999"):
         with pytest.raises(UserError, match=f"--threshold {text}: expected a cosine"):
             load_threshold(text)
-    for value in ("NaN", "Infinity", "1" + "0" * 400, "[0.5]"):
+    for value in ("85", "-3", "1.0001", "-1e300"):
+        (tmp_path / "t.json").write_text(f'{{"threshold": {value}}}')
+        with pytest.raises(UserError, match=r"t\.json: the threshold in it is .*; expected a cosine"):
+            load_threshold(tmp_path / "t.json")
+    for value in ("NaN", "Infinity", "1" + "0" * 400, "[0.5]", "true", '"0.7"', "null"):
         (tmp_path / "t.json").write_text(f'{{"threshold": {value}}}')
         with pytest.raises(UserError, match="no threshold in it"):
             load_threshold(tmp_path / "t.json")
