@@ -110,6 +110,8 @@ def holds_decisions(table: Path) -> bool:
     try:
         rows = read_table(table, COLUMNS, may_be_empty=True)
     except UserError as error:
-        problem = f"--save {table} exists, cannot be read as a list of label errors, and is not replaced"
-        raise UserError(f"{problem}. Move it, or choose another name. {error}") from error
+        raise UserError(
+            f"--save {table} exists, cannot be read as a list of label errors, and is not "
+            f"replaced. Move it, or choose another name. {error}"
+        ) from error
     return any(row["accept"] for _, row in rows)

@@ -1,7 +1,8 @@
-"""Check what a person's own folder or list says of images: one identity, camera and split for each."""
+"""Check what your own folder or list says of images: one identity, camera and split for each."""
 
 import logging
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +17,12 @@ UNKNOWN = "unknown"  # an identity or a camera
 
 
 def checked(splits: Splits, source: str | Path) -> Splits:
-    """Return pictures of readable files, of one identity, camera and split each, with numbers spelled alike.
+    """Return pictures of readable files, each of one identity, camera and split.
 
-    Identities called unknown, as animal data sets have them, are junk; cameras called so are not known. The log says
-    so, and if only some images have a camera. Raises UserError in the cases of once, and for files that are not images.
+    Numbers are spelled alike. An identity called unknown, as in animal data sets, is junk; a camera
+    called so is not known. The log counts both. Raises UserError as once does, and for files
+    that are not images.
+
     source: the folder or list, for messages.
     """
 
@@ -30,13 +33,15 @@ def checked(splits: Splits, source: str | Path) -> Splits:
 
     pictures = [picture for found in splits.values() for picture in found]
     if count := sum(picture.identity.casefold() == UNKNOWN for picture in pictures):
-        log.warning("%s: %s of identity unknown, taken for junk (-1).", source, counted(count, "image"))
+        unknown = counted(count, "image")
+        log.warning("%s: %s of identity unknown, taken for junk (-1).", source, unknown)
     splits = {split: list(map(known, found)) for split, found in splits.items()}
     without = sum(picture.camera is None for found in splits.values() for picture in found)
-    if 0 < without < len(pictures):
-        log.warning(
-            "%s: no camera for %d of %d images. Each of these counts as taken by a camera of its own, so a "
-            "query may find an image that the same camera took.",
+    if without:
+        log.log(
+            logging.WARNING if without < len(pictures) else logging.INFO,
+            "%s: no camera for %d of %d images. Each of these counts as taken by a camera of its "
+            "own, so a query may find an image that the same camera took.",
             source, without, len(pictures),
         )  # fmt: skip
     _check_readable(splits, source)
@@ -46,36 +51,45 @@ def checked(splits: Splits, source: str | Path) -> Splits:
 def once(splits: Splits, source: str | Path) -> Splits:
     """Return the splits with each file under one path, the first, and once in a split.
 
-    Links, and paths that are spelled in two ways, lead to the same file. Query and gallery may both hold it: there it
-    is junk for itself. Raises UserError that lists the files with several identities or cameras, and those that are
-    both for training and for testing.
+    Links, and paths that are spelled in two ways, lead to the same file. Query and gallery may both
+    hold it: there it is junk for itself. Raises UserError that lists the files with several
+    identities or cameras, and those that are both for training and for testing.
     """
     pairs = [(split, picture) for split, found in splits.items() for picture in found]
     files = group(pairs, lambda pair: _file_number(pair[1].source))
-    wrong = []
-    for same in files.values():
-        values = (
-            {picture.identity for _, picture in same},
-            {f"camera {picture.camera or 'not known'}" for _, picture in same},
-            {split for split, _ in same if len({each == TRAIN for each, _ in same}) > 1},
-        )
-        spellings = dict.fromkeys(str(picture.source) for _, picture in same)
-        wrong += [f"{' = '.join(spellings)}: {', '.join(sorted(found))}" for found in values if len(found) > 1]
+    wrong = sorted(line for same in files.values() for line in _contradictions(same))
     if wrong:
         raise UserError(
-            f"{source}: expected one identity, one camera, and either training or test for each image file; "
-            f"found more in {len(wrong)} case(s):\n{some_of(sorted(wrong))}"
+            f"{source}: expected one identity, one camera, and either training or test for each "
+            f"file; found more in {len(wrong)} case(s):\n{some_of(wrong)}"
         )
-    first = {number: same[0][1].source for number, same in files.items()}
+    first = {each.source: same[0][1].source for same in files.values() for _, each in same}
     kept: Splits = {split: [] for split in splits}
-    for split, picture in dict.fromkeys(
-        (split, replace(picture, source=first[_file_number(picture.source)])) for split, picture in pairs
-    ):
-        kept[split].append(picture)
+    for split, found in splits.items():
+        named = (replace(picture, source=first[picture.source]) for picture in found)
+        kept[split] = list(dict.fromkeys(named))
     if repeated := len(pairs) - sum(map(len, kept.values())):
-        log.warning("%s: %s listed again, under the same path or another, and taken once.",
-                    source, counted(repeated, "image"))  # fmt: skip
+        images = counted(repeated, "image")
+        log.warning(
+            "%s: %s listed again, under the same path or another, and taken once.", source, images
+        )  # fmt: skip
     return kept
+
+
+def _contradictions(same: Sequence[tuple[str, Picture]]) -> Iterator[str]:
+    """Yield a line for each thing of which a list says more than one about a file.
+
+    same: what it says of the file, as pairs of split and picture.
+    """
+    paths = " = ".join(dict.fromkeys(str(picture.source) for _, picture in same))
+    splits = {split for split, _ in same}
+    for values in (
+        {picture.identity for _, picture in same},
+        {f"camera {picture.camera or 'not known'}" for _, picture in same},
+        splits if TRAIN in splits else set(),
+    ):
+        if len(values) > 1:
+            yield f"{paths}: {', '.join(sorted(values))}"
 
 
 def _file_number(source: Source) -> tuple[int, int]:
@@ -86,10 +100,10 @@ def _file_number(source: Source) -> tuple[int, int]:
 
 
 def spelled_alike(splits: Splits) -> Splits:
-    """Write every number among the identities and cameras in one way: 7, 07 and 0007 become 7, the shortest of them.
+    """Write every number among identities and cameras as its shortest: 7, 07 and 0007 become 7.
 
-    The layout compares numbers, and what is drawn compares texts. A number that is always written alike stays as it is,
-    so that the same seed draws the same people.
+    The layout compares numbers, and what is drawn compares texts. A number that is always written
+    alike stays as it is, so that the same seed draws the same people.
     """
     pictures = [picture for found in splits.values() for picture in found]
     identities = _shortest({picture.identity for picture in pictures})
@@ -104,18 +118,23 @@ def spelled_alike(splits: Splits) -> Splits:
 
 def _shortest(labels: set[str]) -> dict[str, str]:
     """Return {label: the shortest that is the same number}, and itself if it is not one."""
-    spellings = group(labels, lambda label: (label.lstrip("0") or "0") if re.fullmatch("[0-9]+", label) else label)
+
+    def number(label: str) -> str:
+        return (label.lstrip("0") or "0") if re.fullmatch("[0-9]+", label) else label
+
+    spellings = group(labels, number)
     return {label: min(same, key=len) for same in spellings.values() for label in same}
 
 
 def _check_readable(splits: Splits, source: str | Path) -> None:
     """Raise a UserError that lists the files of a data set that are not images."""
-    paths = sorted(
-        {picture.source for found in splits.values() for picture in found if isinstance(picture.source, Path)}
-    )
-    wrong = [str(path) for path in progress(paths, desc="looking at images", unit=" images") if not is_readable(path)]
+    sources = {picture.source for found in splits.values() for picture in found}
+    paths = sorted(path for path in sources if isinstance(path, Path))
+    looked_at = progress(paths, desc="looking at images", unit=" images")
+    wrong = [str(path) for path in looked_at if not is_readable(path)]
     if wrong:
         raise UserError(
-            f"{source}: {len(wrong)} of {len(paths)} files are not images, or not of a kind that is read "
-            f"({', '.join(sorted(SUFFIXES))}). Convert or leave them out, then run again:\n{some_of(wrong)}"
+            f"{source}: {len(wrong)} of {len(paths)} files are not images, or not of a kind that "
+            f"is read ({', '.join(sorted(SUFFIXES))}). Convert or leave them out, then run again:\n"
+            f"{some_of(wrong)}"
         )

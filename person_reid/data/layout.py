@@ -169,7 +169,7 @@ def read_further_splits(roots: Sequence[str | Path]) -> list[tuple[Path, Split]]
 
 
 def _people_of(root: Path, split: str) -> Split:
-    """Read training images without the junk, a folder -1; the log counts it. Raises UserError if that is all."""
+    """Read training images without junk, the folder -1. Raises UserError if there are no others."""
     found = read_split(root, split, cameras_required=False)
     if JUNK_FOLDER not in found.classes:
         return found

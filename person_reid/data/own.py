@@ -37,7 +37,7 @@ SPLIT_NAMES = {
 
 
 def split_named(name: str) -> str | None:
-    """Return the split that a folder or a cell names in any writing, such as Train or "multi query"."""
+    """Return the split that a folder or a cell names in any writing, such as Train."""
     return WRITTEN.get(_plain(name))
 
 
@@ -70,7 +70,8 @@ def own_folder(
     if is_split:
         _refuse_drawing(f"{data_dir} has a folder {next(iter(folders)).name}", test_fraction, seed)
         outside = [path for path in images if not any(folder in path.parents for folder in folders)]
-        _say_left_out(outside, f"they are in none of {', '.join(folder.name for folder in folders)}")
+        known = ", ".join(folder.name for folder in folders)
+        _say_left_out(outside, f"they are in none of {known}")
     else:
         _say_hidden_splits(data_dir, images)
     splits: Splits = defaultdict(list)
@@ -81,8 +82,9 @@ def own_folder(
 
 
 def _split_folders(data_dir: Path) -> dict[Path, str]:
-    """Return {folder: split} of the folders that are called like a split, in the order of SPLIT_NAMES."""
-    folders = [entry for entry in data_dir.iterdir() if _plain(entry.name) in WRITTEN and entry.is_dir()]
+    """Return {folder: split} of the folders called like a split, in the order of SPLIT_NAMES."""
+    named = (entry for entry in data_dir.iterdir() if split_named(entry.name))
+    folders = [entry for entry in named if entry.is_dir()]
     order = list(WRITTEN)
     folders.sort(key=lambda folder: (order.index(_plain(folder.name)), folder.name))
     return {folder: WRITTEN[_plain(folder.name)] for folder in folders}
@@ -91,11 +93,12 @@ def _split_folders(data_dir: Path) -> dict[Path, str]:
 def _say_left_out(paths: Sequence[Path], reason: str) -> None:
     """Tell the log which files are left out, and why."""
     if paths:
-        log.warning("Left out, because %s: %d.\n%s", reason, len(paths), some_of(list(map(str, paths)), 5))
+        names = some_of([str(path) for path in paths], most=5)
+        log.warning("Left out, because %s: %d.\n%s", reason, len(paths), names)
 
 
 def _say_hidden_splits(data_dir: Path, images: Sequence[Path]) -> None:
-    """Tell the log if folders further down are called like splits: what is in them is about to be mixed."""
+    """Tell the log if folders further down are called like splits: their images will be mixed."""
     folders: dict[str, Path] = {}
     for parent in dict.fromkeys(path.parent for path in images):
         for folder in (parent, *parent.parents):
@@ -104,8 +107,8 @@ def _say_hidden_splits(data_dir: Path, images: Sequence[Path]) -> None:
     found = [str(folder) for split, folder in folders.items() if split]
     if len(found) > 1:
         log.warning(
-            "%s are called like splits and are mixed, because they are not directly in --data_dir %s. "
-            "To keep the split, pass the folder that holds them.",
+            "%s are called like splits and are mixed, because they are not directly in --data_dir "
+            "%s. To keep the split, pass the folder that holds them.",
             " and ".join(found), data_dir,
         )  # fmt: skip
 
@@ -131,10 +134,12 @@ def own_csv(
         split = split_named(row["split"]) if is_split else TRAIN
         if not row["path"] or not row["identity"] or split is None:
             raise UserError(
-                f"{csv}, line {line}: expected path, identity and a split of {', '.join(SPLIT_NAMES)}; found "
+                f"{csv}, line {line}: expected path, identity and a split of "
+                f"{', '.join(SPLIT_NAMES)}; found "
                 f"{', '.join(f'{name} {value!r}' for name, value in row.items())}."
             )
-        splits[split].append(Picture(data_dir / row["path"], row["identity"], row.get("camera") or None))
+        camera = row.get("camera") or None
+        splits[split].append(Picture(data_dir / row["path"], row["identity"], camera))
     splits = checked(all_there(splits, data_dir), csv)
     if is_split:
         _refuse_drawing(f"{csv} has a column split", test_fraction, seed)

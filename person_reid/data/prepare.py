@@ -84,7 +84,9 @@ def plan_layout(data_set: DataSet, data_dir: str | Path) -> dict[str, Source]:
     """
     assert data_set.read, "a data set without identities is not laid out"
     read = data_set.read(Path(data_dir))
-    splits = file_names(people_only(read, data_dir) if data_set.distractors else read, data_set.distractors)
+    if data_set.distractors:
+        read = people_only(read, data_dir)
+    splits = file_names(read, data_set.distractors)
     _check_test(splits, data_dir)
     plan = {f"{split}/{target}": source for split, images in splits.items() for target, source in images.items()}
     by_identity = defaultdict(list)
@@ -97,9 +99,9 @@ def plan_layout(data_set: DataSet, data_dir: str | Path) -> dict[str, Source]:
 
 
 def people_only(splits: Splits, data_dir: str | Path) -> Splits:
-    """Return the splits without the junk and the distractors among training images and queries; the log counts them.
+    """Return the splits without junk and distractors among training images and queries.
 
-    Raises UserError if nothing is left.
+    The log counts them. Raises UserError if nothing is left.
     """
     kept = dict(splits)
     for split in (TRAIN, QUERY):

@@ -250,11 +250,14 @@ def is_nobody(identity: str) -> bool:
 
 
 def described_nobody(pictures: Iterable[Picture]) -> str:
-    """Return how many of some pictures are junk and distractors, in words, with what to do if 0 is a person."""
+    """Return in words how many pictures are junk and distractors, with advice for a person 0."""
     counts = Counter(picture.identity == "-1" for picture in pictures)
-    words = [f"{counted(counts[True], 'image')} of identity -1, which means junk"] * (True in counts)
+    words = []
+    if True in counts:
+        words.append(f"{counted(counts[True], 'image')} of identity -1, which means junk")
     if False in counts:
-        words.append(f"{counted(counts[False], 'image')} of identity 0, which means distractors. {IF_PERSON}")
+        distractors = counted(counts[False], "image")
+        words.append(f"{distractors} of identity 0, which means distractors. {IF_PERSON}")
     return ", and ".join(words)
 
 

@@ -1,8 +1,8 @@
-"""Read the tables that people write: lists of images, corrections of labels, what is known of images.
+"""Read the tables that people write: lists of images, corrections, what is known of images.
 
-The first line names the columns. Commas, semicolons and tabs may separate them, and the text is UTF-8
-or, as a spreadsheet saves Unicode, UTF-16 with a byte order mark. Other encodings cannot be told apart
-with certainty and are refused.
+The first line names the columns. Commas, semicolons and tabs may separate them. The text is UTF-8
+or, as a spreadsheet saves Unicode, UTF-16 with a byte order mark. Other encodings cannot be told
+apart with certainty and are refused.
 """
 
 import codecs
@@ -19,8 +19,10 @@ from person_reid.basics import UserError
 log = logging.getLogger(__name__)
 Row = tuple[int, list[str]]  # the number of a line, and its cells
 DELIMITERS = ",;\t"
-NUMBERED = ("identity", "new_identity", "camera", "track", "accept")  # columns of whole numbers or words
-GAPS = ("nan", "NaN", "NaT", "None", "<NA>", "NULL", "null", "N/A", "#N/A")  # of pandas and spreadsheets
+# Columns of whole numbers or words.
+NUMBERED = ("identity", "new_identity", "camera", "track", "accept")
+# What pandas and spreadsheets write for an empty cell.
+GAPS = ("nan", "NaN", "NaT", "None", "<NA>", "NULL", "null", "N/A", "#N/A")
 WITH_POINT = re.compile(r"([-+]?[0-9]+)[.,]0*")
 ROUNDED = re.compile(r"[0-9]+([.,][0-9]+)?[eE]\+[0-9]+")
 
@@ -30,11 +32,11 @@ def read_table(
 ) -> list[tuple[int, dict[str, str]]]:
     """Return (number, {column: value}) of each line below the first.
 
-    needed, optional: the columns to return; an optional one that the file lacks is not in the result.
+    needed, optional: columns to return; an optional one that the file lacks is not in the result.
     may_be_empty: whether a file without lines below the first is right.
 
-    Empty lines are left out. Names of columns match without regard to case and blanks. A whole number
-    that pandas wrote with a point, because its column has gaps, loses the point: 3.0 becomes 3.
+    Empty lines are left out. Names of columns match without regard to case and blanks. A whole
+    number that pandas wrote with a point, because its column has gaps, loses the point: 3.0 is 3.
     Columns that are not read are named in the log. Raises UserError for a file that is damaged, of
     another encoding, or without a needed column, and for a column that is there twice, has no name,
     or is nearly called like one that is missing.
@@ -69,7 +71,8 @@ def _lines(file: Path, known: Sequence[str]) -> Iterator[Row]:
 
     try:
         delimiter = max(DELIMITERS, key=recognised)
-        table = csv.reader(StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
+        lines = StringIO(text, newline="")
+        table = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
         for cells in table:
             if any(cell.strip() for cell in cells):
                 yield table.line_num, [cell.strip() for cell in cells]
@@ -88,24 +91,25 @@ def _text(file: Path) -> str:
     try:
         text = content.decode("utf-16" if utf_16 else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"{file}: not UTF-8 ({error}). Save it as UTF-8: in a spreadsheet, as CSV UTF-8.") from error
+        problem = f"{file}: not UTF-8 ({error}). Save it as UTF-8: in a spreadsheet, as CSV UTF-8."
+        raise UserError(problem) from error
     if "\0" in text:
         raise UserError(f"{file}: damaged: it holds a zero byte. Save it again, as CSV in UTF-8.")
     return re.sub(r"\Asep=.\r?\n", "\n", text)  # a line that is only for Excel; the count goes on
 
 
 def _check_names(file: Path, names: Sequence[str], known: Sequence[str]) -> None:
-    """Raise UserError for a column that is there twice, or nearly called like one that is missing."""
+    """Raise UserError for a column that is there twice or nearly called like a missing one."""
     if twice := [name for name in known if names.count(name) > 1]:
-        raise UserError(f"{file}: the column {twice[0]} is there twice. Remove or rename one of them.")
+        raise UserError(f"{file}: the column {twice[0]} is there twice. Remove or rename one.")
     lacking = [name for name in known if name not in names]
     others = [name for name in names if name and name not in known]
     for name in others:
         near = difflib.get_close_matches(name, lacking, n=1, cutoff=0.65)
         if meant := near or [each for each in lacking if name.startswith(each[:3])]:
             raise UserError(
-                f"{file}: there is a column {name} and no column {meant[0]}. If it is that one, call it "
-                f"{meant[0]}; if not, remove it or give it another name."
+                f"{file}: there is a column {name} and no column {meant[0]}. If it is that one, "
+                f"call it {meant[0]}; if not, remove it or give it another name."
             )
     if others:
         log.warning("%s: columns that are not read: %s.", file, ", ".join(others))
@@ -117,14 +121,16 @@ def _check_cells(file: Path, names: Sequence[str], rows: Sequence[Row]) -> None:
     A first column without a name may hold the numbers of the lines, as pandas writes them.
     """
     indexes = [cells[0] for _, cells in rows]
-    indexed = all(re.fullmatch("[0-9]+", each) for each in indexes) and len(set(indexes)) == len(rows)
+    numbers = all(re.fullmatch("[0-9]+", each) for each in indexes)
+    indexed = numbers and len(set(indexes)) == len(rows)
     for line, cells in rows:
         for place, cell in enumerate(cells):
             nameless = place >= len(names) or not names[place]
             if nameless and cell and not (place == 0 and indexed):
                 raise UserError(
-                    f"{file}, line {line}: {cell[:40]!r} is in column {place + 1}, which has no name in the "
-                    "first line. Name or empty it; put quotes around a value that contains the separator."
+                    f"{file}, line {line}: {cell[:40]!r} is in column {place + 1}, which has no "
+                    "name in the first line. Name or empty it; put quotes around a value that "
+                    "contains the separator."
                 )
 
 
@@ -144,8 +150,8 @@ def _value(file: Path, line: int, name: str, text: str) -> str:
         return text
     if ROUNDED.fullmatch(text):
         raise UserError(
-            f"{file}, line {line}: {name} {text}: a spreadsheet or pandas has rounded this number. Format "
-            "the column as text, enter the numbers again, and save."
+            f"{file}, line {line}: {name} {text}: a spreadsheet or pandas has rounded this number. "
+            "Format the column as text, enter the numbers again, and save."
         )
     whole = WITH_POINT.fullmatch(text)
     return str(int(whole[1])) if whole else text

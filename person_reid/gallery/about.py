@@ -155,7 +155,8 @@ def read_abouts(csv: Path, needed: Sequence[str] = ("path",)) -> dict[Path, Abou
             name = unquote_to_bytes(path.removeprefix(URI))
             path = os.fsdecode(name.replace(b"\0", b"%00"))  # no name holds a zero byte, and resolve() refuses it
         if listed.setdefault((csv.parent / path).resolve(), known) != known:
-            raise UserError(f"{csv}, line {line}: another line says something else of {path}. Keep one of them.")
+            problem = f"another line says something else of {path}. Keep one of them."
+            raise UserError(f"{csv}, line {line}: {problem}")
     return listed
 
 
