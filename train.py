@@ -1,13 +1,73 @@
 # PYTHON_ARGCOMPLETE_OK
 """Train a network to tell identities apart.
 
-python train.py --train_all                                       # ResNet-50 on ../Market/pytorch
-python train.py --backbone osnet_x0_25 --weights none --data_dir data/synthetic/pytorch --name small
-python train.py --name small --resume                             # continue after an interruption
+    python train.py --train_all                                       # ResNet-50 on ../Market/pytorch
+    python train.py --backbone osnet_x0_25 --weights none --data_dir data/synthetic/pytorch --name small
+    python train.py --name small --resume                             # continue after an interruption
+    python train.py --config recipes/demo.yaml lr=0.01 --name mine    # a file of options, with one replaced
+    python train.py --train_all --eval_every 10                       # Rank@1 and mAP every ten epochs
+    python train.py --gpu_ids 0,1                                     # two GPUs share the batch
+
+Writes model/NAME: opts.yaml, versions.jsonl, log.jsonl, train.jpg, and the checkpoints net_last.pth and, every ten
+epochs, net_010.pth, net_020.pth, …
 """
 
-from person_reid.cli.main import run_script
-from person_reid.cli.train import main
+import person_reid as reid
+from person_reid.config import TrainConfig
+from person_reid.console import command, launched, parse, run_script, share_batch
+
+
+@command
+def main(argv: list[str] | None = None, text: str | None = __doc__) -> None:
+    """Train in this process, in one for each GPU, or as one of those that torchrun started."""
+    config = parse(TrainConfig, argv, text)  # defaults < --config FILE < flags; without torch
+    config = reid.resolved(config)  # what only the network and the losses know
+    if config.dry_run:
+        print(reid.describe_training(config))
+    elif "," in config.gpu_ids and not launched():
+        reid.start_processes("train", config.gpu_ids, share_batch(config, argv))
+    else:
+        with reid.join_world(config.gpu_ids) as world:
+            train(config, world)
+
+
+def train(config: TrainConfig, world: "reid.World") -> None:
+    """Train as the configuration says, together with the other processes of the world."""
+    device = world.device(config.gpu_ids)
+    reid.prepare_training(device, tf32=not config.no_tf32)
+
+    # The images are listed here. They are decoded below, once the network is known to fit them.
+    splits = reid.read_training_splits(config.roots, config.split)
+    images = reid.TrainingImages(splits, config, device, world, config.seed)
+    state = reid.find_state(config, images)  # of the run that --resume continues
+    evaluation = reid.Evaluation(config) if config.eval_every else None
+    teacher = reid.open_teacher(config.teacher, device)
+
+    # The network gives features and class scores, and the criterion judges them.
+    reid.seed_everything(config.seed)
+    network = reid.create_network(config, images.num_classes, device, resumed=state is not None)
+    criterion = reid.create_criterion(config, network, teacher)
+
+    with world.leader_first():  # one process decodes, and the others open its caches
+        images.decode(network.size, network.padding)
+        terms = reid.further_terms(config, images, network, teacher)  # --adv, --DG, --teacher
+        if evaluation:
+            evaluation.decode(network.size)
+
+    # A step takes a batch forward and back, and updates the weights.
+    step = reid.TrainingStep(network, criterion, config, images, world, terms, reid.averaging(config))
+
+    with reid.open_journal(reid.RunJournal(step, config), state) as journal:
+        for epoch in journal.epochs():
+            for batch in images.epoch(epoch, journal.step):
+                outcome = step(batch)  # forward, loss, backward, update
+                journal.count(outcome)
+            figures = step.validate()
+            if evaluation and evaluation.due(epoch):
+                figures |= evaluation(network, device, world)
+            journal.finish(figures)  # writes the checkpoints, then resume.pth
+        journal.conclude()
+
 
 if __name__ == "__main__":
     run_script(main)

@@ -21,10 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
-from benchmarks.measure import ROOT, machine
+from benchmarks.measure import ROOT, machine, training_of
 from person_reid.basics import atomic_write
 from person_reid.cli.main import run_script
-from person_reid.cli.options import parse_train
 from person_reid.cli.parser import Parser
 from person_reid.cli.recipes import read_recipe
 from person_reid.cli.reproduce import COSTS
@@ -34,7 +33,6 @@ from person_reid.deploy.export import export
 from person_reid.deploy.publish import milliseconds
 from person_reid.models.complexity import complexity
 from person_reid.models.factory import build_model, input_size
-from person_reid.models.spec import NetworkSpec
 from person_reid.reproduce.scripts import read_records
 
 CALIBRATED = 32  # images of noise
@@ -61,7 +59,7 @@ def cost(path, options):
     """Return the size of a recipe's network, and the milliseconds an image of each precision that is asked for."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    spec = NetworkSpec.of(vars(parse_train(["--config", str(path)])))
+    spec = training_of(["--config", str(path)])
     height, width = input_size(spec)
     network = build_model(spec, None, weights="none").eval()
     found = complexity(network, (height, width))

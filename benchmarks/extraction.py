@@ -35,7 +35,7 @@ def main(argv=None):
     parser.add_argument("--gpu_ids", default="-1", help="the GPU to use; -1 for the CPU")
     options = parser.parse_args(argv)
     device = select_device(options.gpu_ids)
-    network = create_model(options.backbone, None, weights="none")
+    network = create_model(options.backbone, weights="none")
     fused = fused_embedding(network, device)
     print("| network | batch | fused, images/s | as it is, images/s | ratio |\n| --- | --- | --- | --- | --- |")
     for batch in options.batches:

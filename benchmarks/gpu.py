@@ -27,6 +27,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import train
 from benchmarks import augmentation, losses, threads
 from benchmarks import decoding as decoding_benchmark
 from benchmarks.measure import ROOT, SIZES, best, best_and_result, machine, make_result
@@ -34,9 +35,7 @@ from benchmarks.training import launched_loop, suite_loop, synchronise, usual_lo
 from person_reid.basics import UserError
 from person_reid.cli import prepare
 from person_reid.cli.main import run_script
-from person_reid.cli.options import parse_train
 from person_reid.cli.parser import Parser
-from person_reid.cli.specs import train_spec
 from person_reid.device import select_device
 from person_reid.models.complexity import complexity
 from person_reid.models.factory import create_model
@@ -45,7 +44,7 @@ from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.rerank import RerankSpec, rescorer
 from person_reid.retrieval.results import load_result
 from person_reid.retrieval.similarity import DISTANCES
-from person_reid.training.run import run_training
+from person_reid.run_folder import RunFolder
 
 MINUTES = 9  # that a part may take
 NETWORKS = {"resnet50": (256, 128, 64), "osnet_x1_0": (256, 128, 64), "swin_base_patch4_window7_224": (224, 224, 32)}
@@ -144,7 +143,7 @@ def compare(options, device, variants):
     loops = {f"usual loop, {workers} workers": (usual_loop, workers), **variants}
     for name, (height, width, batch) in networks(options).items():
         with torch.device("meta"):
-            work = complexity(create_model(name, None, "none").eval(), (height, width)).multiply_adds
+            work = complexity(create_model(name, weights="none").eval(), (height, width)).multiply_adds
         settings = {"data_dir": "people/pytorch", "backbone": name, "weights": "none", "height": height, "width": width,
                     "batchsize": batch, "gpu_ids": options.gpu_ids, "steps": 1 if options.dry_run else 60}  # fmt: skip
         first = None
@@ -168,7 +167,8 @@ def epochs(options, device):
     print("| | first epoch | second | sixty, extrapolated |\n| --- | --- | --- | --- |")
     for precision in ["TF32"] if options.dry_run else ["TF32", "bf16"]:
         flags = [*network, *size, *shared, "--name", precision, *(["--bf16"] if precision == "bf16" else [])]
-        history = run_training(train_spec(parse_train(flags))).history()
+        train.main(flags)
+        history = RunFolder(precision).history()
         first, second = (epoch["seconds"] for epoch in history)
         print(f"| {network[1]}, {precision} | {first:.1f} s | {second:.1f} s | {(first + 59 * second) / 60:.1f} min |")
 
@@ -180,7 +180,7 @@ def extraction(options, device):
     print("| network | | s | images/s |\n| --- | --- | --- | --- |")
     for name, (height, width, _) in networks(options).items():
         bank = torch.randint(0, 256, (images, height, width, 3), dtype=torch.uint8)
-        embed = fused_embedding(create_model(name, None, "none", (height, width)), device)
+        embed = fused_embedding(create_model(name, weights="none", size=(height, width)), device)
         for text, dtype in {"float32": None, "float16": torch.float16, "bfloat16": torch.bfloat16}.items():
             extract_features(embed, bank[:batch], device, batch, dtype=dtype)  # warm up
             seconds = best(lambda d=dtype, b=bank, e=embed: extract_features(e, b, device, batch, dtype=d), 1)

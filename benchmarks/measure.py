@@ -130,3 +130,12 @@ def machine():
     """Return a line for the documents: where and when this was measured, and how busy the machine was."""
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     return f"{date.today()}, {os.cpu_count()} cores of {platform.machine()}{load}, NumPy {np.__version__}"
+
+
+def training_of(words):
+    """Return the training that flags of train.py describe."""
+    from person_reid.config import TrainConfig
+    from person_reid.console import parse
+    from person_reid.training.build import resolved
+
+    return resolved(parse(TrainConfig, words))

@@ -30,10 +30,11 @@ from person_reid.basics import UserError
 from person_reid.cli.flags import testing_parser
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
-from person_reid.cli.specs import precision
+from person_reid.config.optimizer import PrecisionOptions
 from person_reid.data.bank import load_bank
 from person_reid.data.layout import read_split
 from person_reid.deploy.embedder import Embedder
+from person_reid.device import dtype_of
 from person_reid.models.registry import find_backbone
 
 ENGINES = ("onnxruntime", "openvino")
@@ -79,7 +80,8 @@ def extraction(ways, options):
         given = testing_parser().parse_args(flags)
         source = given.engine or given.backbone
         with eager() if name == ALONE else nullcontext():
-            embedders[name] = Embedder(source, given.weights, "cpu", dtype=precision(given), runtime=given.runtime)
+            dtype = dtype_of(PrecisionOptions(fp16=given.fp16, bf16=given.bf16))
+            embedders[name] = Embedder(source, given.weights, "cpu", dtype=dtype, runtime=given.runtime)
         embedders[name].features(bank[:64])  # compiles
     times: dict = {name: [] for name in ways}
     for _ in range(options.rounds):

@@ -7,7 +7,7 @@
     python benchmarks/training.py --data_dir ../Market/pytorch --processes 2
 
 The usual loop is benchmarks/usual.py (ImageFolder, DataLoader, float32, channels first), with two workers and with one
-for each core. The suite is its Trainer in float32, in bfloat16 (unless the processor would have to emulate it) and, on
+for each core. The suite is its step in float32, in bfloat16 (unless the processor would have to emulate it) and, on
 request, compiled, with PyTorch's layers for fused ones, with large blocks of memory given back to the kernel, or with
 the batch divided among --processes as in train_DDP.py. Each variant runs --rounds times in its own process, one after
 the other; the median counts. Prints rows of a Markdown table: images per second, share of time spent waiting for data,
@@ -96,29 +96,42 @@ def usual_loop(options, workers):
 
 
 def suite_loop(options, flags, world=None):
-    """Return the same for the suite's Trainer."""
-    from person_reid.cli.specs import train_spec
-    from person_reid.training.run import set_up
+    """Return the same for the suite's step."""
+    step = suite_step(parsed(options, *flags), world)
+    return timed(step.images.epoch(0), step, options, step.device)
 
-    trainer = set_up(train_spec(parsed(options, *flags)), world).trainer
-    trainer.begin_epoch(0)
-    return timed(trainer.batches.of(0), trainer.train_step, options, trainer.device)
+
+def suite_step(config, world=None):
+    """Return the step of a training, as train.py sets it up."""
+    import person_reid as reid
+
+    world = world or reid.World()
+    device = world.device(config.gpu_ids)
+    reid.prepare_training(device, tf32=not config.no_tf32)
+    splits = reid.read_training_splits(config.roots, config.split)
+    images = reid.TrainingImages(splits, config, device, world, config.seed)
+    reid.seed_everything(config.seed)
+    network = reid.create_network(config, images.num_classes, device)
+    criterion = reid.create_criterion(config, network)
+    with world.leader_first():
+        images.decode(network.size, network.padding)
+    return reid.TrainingStep(network, criterion, config, images, world)
 
 
 def without(function, instead, options, flags):
-    """Return the same for a Trainer without a function of person_reid, which returns `instead`."""
+    """Return the same for a step without a function of person_reid, which returns `instead`."""
     with patch(f"person_reid.{function}", lambda *_: instead):
         return suite_loop(options, flags)
 
 
 forgetful_loop = partial(without, "device.keep_memory", None)  # the C library gives large blocks back to the kernel
-unfused_loop = partial(without, "training.trainer.fuse", False)  # PyTorch's layers where it would fuse them
+unfused_loop = partial(without, "training.step.fuse", False)  # PyTorch's layers where it would fuse them
 emulating_loop = partial(without, "device.emulates", False)  # bfloat16 on a processor without instructions for it
 
 
 def launched_loop(options, flags):
-    """Return the same for a Trainer that launches a GPU's kernels one by one and does not record its step."""
-    with patch("person_reid.training.trainer.Recorded", lambda module: module):
+    """Return the same for a step that launches a GPU's kernels one by one and does not record its step."""
+    with patch("person_reid.training.step.Recorded", lambda module: module):
         return suite_loop(options, flags)
 
 
@@ -145,11 +158,11 @@ def one_of_several(options, flags):
 
 
 def parsed(options, *flags):
-    """Return the options of train.py that correspond to those of this program."""
-    from person_reid.cli.options import parse_train
+    """Return the training that corresponds to the options of this program."""
+    from benchmarks.measure import training_of
 
     names = ("data_dir", "backbone", "weights", "height", "width", "batchsize", "gpu_ids")
-    return parse_train([*(f"--{name}={options[name]}" for name in names), "--train_all", *flags])
+    return training_of([*(f"--{name}={options[name]}" for name in names), "--train_all", *flags])
 
 
 def timed(batches, step, options, device):

@@ -10,6 +10,7 @@ one half cosine. Writes opts.yaml and net_last.pth into model/NAME.
 """
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -19,12 +20,11 @@ from torchvision.datasets import ImageFolder
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.measure import training_of
 from person_reid.cli.main import run_script
-from person_reid.cli.options import parse_train
 from person_reid.cli.parser import Parser
 from person_reid.device import seed_everything, select_device
 from person_reid.models.factory import build_model
-from person_reid.models.spec import NetworkSpec
 from person_reid.progress import progress
 from person_reid.run_folder import RunFolder
 from tests.support.references import half_cosine_rates
@@ -52,8 +52,8 @@ class UsualTraining:
         self.loader = torch.utils.data.DataLoader(
             images, options.batchsize, shuffle=True, num_workers=workers, pin_memory=pin, drop_last=True
         )
-        options.nclasses = len(images.classes)
-        network = build_model(NetworkSpec.of(vars(options)), options.nclasses, options.weights)
+        self.num_classes = len(images.classes)
+        network = build_model(options, self.num_classes, options.weights)
         self.network = network.to(self.device).train()
         backbone = list(self.network.model.parameters())
         head = [weight for name, weight in self.network.named_parameters() if not name.startswith("model.")]
@@ -89,10 +89,10 @@ def main(argv=None):
     parser = Parser(__doc__, allow_abbrev=False)
     parser.add_argument("--workers", type=int, default=2, help="the other flags are those of train.py")
     own, train_flags = parser.parse_known_args(argv)
-    options = parse_train(train_flags)
+    options = training_of(train_flags)
     training = UsualTraining(options, own.workers)
     training.train()
-    RunFolder(options.name).save_options(vars(options))
+    RunFolder(options.name).save_options({**asdict(options), "nclasses": training.num_classes})
     RunFolder(options.name).save_weights("last", training.network.state_dict())
 
 

@@ -12,40 +12,97 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from person_reid.basics import UserError as UserError
+    from person_reid.cli.tested import open_teacher as open_teacher
+    from person_reid.config import FitOptions as FitOptions
+    from person_reid.config import OptionError as OptionError
+    from person_reid.config.network import NetworkOptions as NetworkOptions
+    from person_reid.data.dataset import read_dataset as read_dataset
+    from person_reid.data.layout import read_training_splits as read_training_splits
     from person_reid.deploy.embedder import Embedder as Embedder
     from person_reid.deploy.load import TestedNetwork as TestedNetwork
     from person_reid.deploy.publish import save_pretrained as save_pretrained
+    from person_reid.device import prepare_training as prepare_training
+    from person_reid.device import seed_everything as seed_everything
+    from person_reid.distributed import World as World
+    from person_reid.distributed import join_world as join_world
+    from person_reid.distributed import start_processes as start_processes
     from person_reid.gallery.index import SearchIndex as SearchIndex
     from person_reid.losses import create as create_loss
     from person_reid.losses import names as list_losses
     from person_reid.models.factory import build_model as build_model
     from person_reid.models.factory import create_model as create_model
     from person_reid.models.registry import list_models as list_models
-    from person_reid.models.spec import NetworkSpec as NetworkSpec
     from person_reid.models.weights import load_weights as load_weights
+    from person_reid.retrieval.extract import extract as extract
     from person_reid.retrieval.metrics import evaluate as evaluate
     from person_reid.retrieval.rerank import RerankSpec as RerankSpec
     from person_reid.retrieval.rerank import rescorer as rescorer
     from person_reid.retrieval.results import FeatureSet as FeatureSet
     from person_reid.retrieval.results import load_result as load_result
     from person_reid.retrieval.results import save_result as save_result
+    from person_reid.training.build import averaging as averaging
+    from person_reid.training.build import create_criterion as create_criterion
+    from person_reid.training.build import create_network as create_network
+    from person_reid.training.build import describe_training as describe_training
+    from person_reid.training.build import find_state as find_state
+    from person_reid.training.build import further_terms as further_terms
+    from person_reid.training.build import resolved as resolved
+    from person_reid.training.criterion import Criterion as Criterion
+    from person_reid.training.evaluation import Evaluation as Evaluation
+    from person_reid.training.fit import fit as fit
+    from person_reid.training.images import TrainingImages as TrainingImages
+    from person_reid.training.journal import RunJournal as RunJournal
+    from person_reid.training.journal import open_journal as open_journal
+    from person_reid.training.step import TrainingStep as TrainingStep
+    from person_reid.training.step import train_one_epoch as train_one_epoch
 
 __version__ = "0.2.0"
 __all__ = [
-    "Embedder", "FeatureSet", "NetworkSpec", "RerankSpec", "SearchIndex", "TestedNetwork", "UserError",
-    "build_model", "create_loss", "create_model", "evaluate", "list_losses", "list_models", "load_result",
-    "load_weights", "rescorer", "save_pretrained", "save_result",
+    "Criterion", "Embedder", "Evaluation", "FeatureSet", "FitOptions", "NetworkOptions",
+    "OptionError", "RerankSpec", "RunJournal", "SearchIndex", "TestedNetwork", "TrainingImages",
+    "TrainingStep", "UserError", "World", "averaging", "build_model", "create_criterion",
+    "create_loss", "create_model", "create_network", "describe_training", "evaluate", "extract",
+    "find_state", "fit", "further_terms", "join_world", "list_losses", "list_models",
+    "load_result", "load_weights", "open_journal", "open_teacher", "prepare_training",
+    "read_dataset", "read_training_splits", "rescorer", "resolved", "save_pretrained",
+    "save_result", "seed_everything", "start_processes", "train_one_epoch",
 ]  # fmt: skip
 # Where each name lives: module, or module:name there.
 HOMES = {
+    "Criterion": "training.criterion",
+    "OptionError": "config",
+    "read_dataset": "data.dataset",
+    "fit": "training.fit",
+    "extract": "retrieval.extract",
     "Embedder": "deploy.embedder",
     "FeatureSet": "retrieval.results",
-    "NetworkSpec": "models.spec",
+    "NetworkOptions": "config.network",
     "RerankSpec": "retrieval.rerank",
     "SearchIndex": "gallery.index",
     "TestedNetwork": "deploy.load",
     "UserError": "basics",
     "build_model": "models.factory",
+    "Evaluation": "training.evaluation",
+    "FitOptions": "config",
+    "RunJournal": "training.journal",
+    "TrainingImages": "training.images",
+    "TrainingStep": "training.step",
+    "World": "distributed",
+    "averaging": "training.build",
+    "create_criterion": "training.build",
+    "create_network": "training.build",
+    "describe_training": "training.build",
+    "find_state": "training.build",
+    "further_terms": "training.build",
+    "join_world": "distributed",
+    "open_journal": "training.journal",
+    "open_teacher": "cli.tested",
+    "prepare_training": "device",
+    "read_training_splits": "data.layout",
+    "resolved": "training.build",
+    "seed_everything": "device",
+    "start_processes": "distributed",
+    "train_one_epoch": "training.step",
     "create_loss": "losses:create",
     "create_model": "models.factory",
     "evaluate": "retrieval.metrics",

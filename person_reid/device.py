@@ -16,10 +16,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from person_reid.basics import UserError
+from person_reid.basics import UserError, first_line
 
 if TYPE_CHECKING:
     import torch
+
+    from person_reid.config.optimizer import PrecisionOptions
 
 QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of processor time, in each so many
 log = logging.getLogger(__name__)
@@ -94,6 +96,22 @@ def select_device(gpu_ids: str | int = "0") -> torch.device:
     return torch.device("mps") if torch.backends.mps.is_available() else _cpu()
 
 
+def usable_device(device: str | torch.device | None = None) -> torch.device:
+    """Return a device if this machine can compute on it; None stands for the first GPU, or the CPU if there is none.
+
+    Raises UserError otherwise.
+    """
+    import torch
+
+    if device is None:
+        return select_device()
+    try:
+        torch.zeros(1, device=device).cpu()
+        return torch.device(device)
+    except Exception as error:  # each kind of device fails in its own way
+        raise UserError(f"device {device!r} cannot be used here ({first_line(error)}); the CPU is 'cpu'.") from error
+
+
 def _cpu() -> torch.device:
     """Return the CPU, with a thread for each core that is granted.
 
@@ -104,6 +122,13 @@ def _cpu() -> torch.device:
     if "OMP_NUM_THREADS" not in os.environ and available_cores() < torch.get_num_threads():
         torch.set_num_threads(available_cores())  # beyond a container's quota, threads are stopped
     return torch.device("cpu")
+
+
+def dtype_of(options: PrecisionOptions) -> torch.dtype | None:
+    """Return autocast's dtype for mixed precision, or None for float32."""
+    import torch
+
+    return torch.float16 if options.fp16 else torch.bfloat16 if options.bf16 else None
 
 
 def autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:

@@ -37,7 +37,10 @@ from person_reid.basics import (
     read_json_lines,
     write_text,
 )
-from person_reid.models.spec import PUBLISHED_CLASSES
+from person_reid.config import OptionError, TrainConfig
+from person_reid.config.files import options_in
+from person_reid.config.option import settled, texts
+from person_reid.config.published import NETWORK_FLAGS, PUBLISHED_CLASSES
 
 if TYPE_CHECKING:
     import torch
@@ -155,6 +158,22 @@ class RunFolder:
             there = f"There are: {', '.join(runs)}." if runs else f"Train one: python train.py --name {self.name}"
             raise UserError(f"{self.options_file}: no run of that name.{did_you_mean(self.name, runs)} {there}")
         return read_yaml(self.options_file, texts)
+
+    def config(self, otherwise: Mapping[str, Any] | None = None) -> TrainConfig:
+        """Return opts.yaml as a configuration.
+
+        otherwise: {name: value} of options that the file may lack; by default they have their defaults.
+
+        Raises UserError if there is no such run, or if a value does not fit.
+        """
+        values = options_in(self.options(texts(TrainConfig)), TrainConfig, self.options_file, strict=False)
+        named = values.get("backbone") or any(values.get(flag) for flag in NETWORK_FLAGS)
+        unsaid = {name: value for name, value in (otherwise or {}).items() if not (named and name in NETWORK_FLAGS)}
+        values = {**unsaid, **values, "name": self.name}
+        try:
+            return settled(TrainConfig(**values), values, given=())
+        except OptionError as error:
+            raise UserError(f"{self.options_file}: {error}") from None
 
     def num_classes(self, options: Mapping[str, Any]) -> int:
         """Return the number of identities in the run's options. Raises UserError if it is none."""

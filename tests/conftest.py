@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from person_reid.cli import print_remarks
+from person_reid.console.script import print_remarks
 from tests.support import FIXTURES, ROOT
 
 LONG = {"test_several_processes", "test_scripts", "test_reproduce", "test_tutorial", "test_wheel", "test_gpu_benchmark"}

@@ -29,8 +29,7 @@ from person_reid.basics import (
     with_ending,
     write_text,
 )
-from person_reid.cli import LATER
-from person_reid.cli.main import LESS_MEMORY, MORE_THREADS, run_script
+from person_reid.console.script import LATER, LESS_MEMORY, MORE_THREADS, run_script
 from tests.support import ROOT
 
 

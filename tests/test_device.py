@@ -86,7 +86,7 @@ def test_pytorch_has_no_more_threads_than_the_quota_grants(quota, monkeypatch):
     [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
 )
 def test_threads_that_wait_for_each_other_sleep_soon_unless_the_user_chose(given, expected):
-    script = "import os, person_reid.cli; print(os.environ.get('GOMP_SPINCOUNT'))"
+    script = "import os, person_reid.console; print(os.environ.get('GOMP_SPINCOUNT'))"
     usual = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
     environment = {**usual, **importable(), **given}
     found = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)

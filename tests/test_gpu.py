@@ -70,7 +70,7 @@ def test_losses_and_their_gradients_are_those_of_the_cpu(name):
 @pytest.mark.parametrize(("dtype", "least"), [(None, 0.9999), (torch.float16, 0.99), (torch.bfloat16, 0.98)])
 def test_features_are_those_of_the_cpu(dtype, least):
     bank = torch.randint(0, 256, (24, 64, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    network = create_model("osnet_x0_25", None, "none")
+    network = create_model("osnet_x0_25", weights="none")
     here = extract_features(fused_embedding(network, torch.device("cpu")), bank, torch.device("cpu"), 8)
     there = extract_features(fused_embedding(network, DEVICE), bank, DEVICE, 8, dtype=dtype)
     assert (here * there).sum(1).min() > least
@@ -82,9 +82,9 @@ def trained(here):
     write_people(here / "people" / "train_all", people=4, images=8)
 
     def train(name, *flags):
-        from person_reid.cli.train import main
+        import train as script
 
-        main([*SMALL, "--data_dir", "people", "--train_all", "--total", "3", "--name", name, *flags])
+        script.main([*SMALL, "--data_dir", "people", "--train_all", "--total", "3", "--name", name, *flags])
         assert all(np.isfinite(record["loss"]) for record in log(name))
         return weights(name)
 
@@ -111,7 +111,7 @@ def test_a_recorded_step_gives_the_weights_of_one_that_is_not(flags, trained, mo
     caplog.set_level("INFO")
     replayed = trained("recorded", *flags)
     assert "one by one" not in caplog.text
-    monkeypatch.setattr("person_reid.training.trainer.Recorded", lambda module: module)
+    monkeypatch.setattr("person_reid.training.step.Recorded", lambda module: module)
     assert equal_weights(replayed, trained("launched", *flags))
 
 

@@ -1,9 +1,16 @@
 # PYTHON_ARGCOMPLETE_OK
 """Adapt a network to your cameras with images that nobody has labelled.
 
-python tools/adapt.py --data_dir crops --name mine --backbone osnet_x0_25 --weights osnet_x0_25_msmt17.pth
-python tools/adapt.py --data_dir crops --name mine --from ft_ResNet50                # start from a run
-python tools/adapt.py --data_dir crops --name mine --resume                          # continue after an interruption
+    python tools/adapt.py --data_dir crops --name mine --backbone osnet_x0_25 --weights osnet_x0_25_msmt17.pth
+    python tools/adapt.py --data_dir crops --name mine --from ft_ResNet50                # start from a run
+    python tools/adapt.py --data_dir crops --name mine --resume                         # continue after an interruption
+    python tools/adapt.py --data_dir crops --name mine --from ft_ResNet50 --pattern "cam(?P<camera>[0-9]+)"
+    python tools/adapt.py --data_dir ../Market/pytorch --name mine --from msmt --report_labels
+    python tools/adapt.py --data_dir crops --name mine --from duke --keep_source ../Duke/pytorch   # and do not forget
+
+--data_dir is any folder of person crops, or one that prepare.py laid out, whose train_all is used. Each epoch clusters
+the images by their current features and learns to tell the clusters apart. The result is a run like that of train.py:
+test.py, export and search take its --name. Labels are not read, except to be reported with --report_labels.
 """
 
 import sys
@@ -11,8 +18,53 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from person_reid.cli.adapt import main
-from person_reid.cli.main import run_script
+import person_reid as reid
+from person_reid.config.adapt import AdaptConfig
+from person_reid.console import command, parse, run_script
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    """Adapt, in one process or under torchrun."""
+    from person_reid.training.adaptation import started
+
+    config = reid.resolved(started(parse(AdaptConfig, argv, __doc__)))
+    with reid.join_world(config.gpu_ids) as world:
+        adapt(config, world)
+
+
+def adapt(config: AdaptConfig, world: "reid.World") -> None:
+    """Adapt as the configuration says, together with the other processes of the world."""
+    from person_reid.training import adaptation as adapting
+
+    device = world.device(config.gpu_ids)
+    reid.prepare_training(device, tf32=not config.no_tf32)
+
+    images = adapting.AdaptationImages(adapting.read_images(config), config, device, world, config.seed)
+    state = reid.find_state(config, images)
+
+    reid.seed_everything(config.seed)
+    network = reid.create_network(config, images.num_classes, device, resumed=state is not None)
+    adapting.prepare_network(network)  # the loss sees the feature that is tested
+    criterion = adapting.ClusterCriterion(config, network)
+    with world.leader_first():
+        images.decode(network.size, network.padding)
+
+    # The teacher, whose features are clustered, is the average of the weights.
+    teacher = adapting.mean_teacher(config)
+    step = reid.TrainingStep(network, criterion, config, images, world, averaging=teacher, records=False)
+    journal = adapting.AdaptationJournal(step, config)
+
+    with reid.open_journal(journal, state):
+        if not state:
+            journal.adaptation.refresh()  # cluster by the features of the start
+        for epoch in journal.epochs():
+            for batch in images.epoch(epoch, journal.step):
+                journal.count(step(batch))
+            step.validate()
+            journal.finish(journal.adaptation.refresh())
+        journal.conclude()
+
 
 if __name__ == "__main__":
     run_script(main)

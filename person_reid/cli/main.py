@@ -5,22 +5,15 @@ person-reid test --name ft_ResNet50
 """
 
 import importlib
-import io
-import os
+import runpy
 import sys
-from collections.abc import Callable
-from typing import NoReturn
+from pathlib import Path
 
-from person_reid.basics import LostProcessError, UserError, describe, did_you_mean, first_line, printable
-from person_reid.cli import let_the_first_speak
+from person_reid.basics import did_you_mean
+from person_reid.console.script import run_script as run_script
 
-NO_MEMORY = ("out of memory", "DefaultCPUAllocator: ")  # in PyTorch's messages of an accelerator and of a processor
-LESS_MEMORY = (
-    "A network needs less memory with a smaller --batchsize or smaller images (--height, --width), in training also "
-    "with --bf16; re-ranking with a smaller --memory_gb."
-)
-NO_THREADS = "can't start new thread"  # Python's words
-MORE_THREADS = "The user or the container may have no more processes and threads: raise ulimit -u or --pids-limit."
+# Scripts that hold what they do, and their folder in a checkout; the other commands are in this package.
+SCRIPTS = {"train": ".", "train_DDP": ".", "adapt": "tools"}
 COMMANDS = {
     "prepare": "lay out a data set, or draw one",
     "train": "train a network",
@@ -65,7 +58,17 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"error: no command {name!r}.{known}", file=sys.stderr)
         sys.exit(2)
     sys.argv = [f"person-reid {name}", *rest]  # what argparse and torchrun read
-    run_script(importlib.import_module(f"person_reid.cli.{name.lower()}").main)
+    if name in SCRIPTS:
+        runpy.run_path(str(script(name)), run_name="__main__")
+    else:
+        run_script(importlib.import_module(f"person_reid.cli.{name.lower()}").main)
+
+
+def script(name: str) -> Path:
+    """Return the file of a script: the one in the wheel, or that of the checkout that the package belongs to."""
+    package = Path(__file__).resolve().parent.parent
+    packed = package / "scripts" / f"{name}.py"
+    return packed if packed.is_file() else package.parent / SCRIPTS[name] / f"{name}.py"
 
 
 def usage() -> str:
@@ -73,46 +76,3 @@ def usage() -> str:
     lines = [f"  {name:<17}{summary}" for name, summary in COMMANDS.items()]
     head = "usage: person-reid COMMAND [flags]\n\nPerson re-identification. Each command has its own --help.\n\n"
     return head + "\n".join(["commands:", *lines])
-
-
-def fail(message: str) -> NoReturn:
-    """Print an error, and exit with status 1."""
-    print(printable(f"error: {message}"), file=sys.stderr)
-    sys.exit(1)
-
-
-def run_script(main: Callable[[], object]) -> None:
-    """Call `main()` as a script: an error the user can fix ends in one line and status 1, an interruption in 130.
-
-    A UserError, an OSError (no such file, disk full), or too little memory or too few threads prints no traceback. Any
-    other exception is a bug and keeps it.
-    """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # no name of a file may end a program that prints it
-    try:
-        main()
-        if sys.stdout:  # not of a program without a console
-            sys.stdout.flush()
-    except (UserError, OSError) as error:
-        if isinstance(error, BrokenPipeError) and error.filename is None and sys.stdout:
-            # The program that reads the output, such as head, has ended. What is left goes nowhere, also at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(1)
-        if not isinstance(error, LostProcessError):
-            let_the_first_speak()
-        fail(describe(error))
-    except (MemoryError, RuntimeError) as error:
-        if str(error) == NO_THREADS:
-            let_the_first_speak()
-            fail(f"{error}. {MORE_THREADS}")
-        if not (isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)):
-            raise
-        said = first_line(error, 1000).rstrip(".").rpartition("DefaultCPUAllocator: ")[2]
-        said = ". ".join(said.split(". ")[:2])  # of a GPU's long paragraph
-        let_the_first_speak()
-        fail(f"{said}. {LESS_MEMORY}")
-    except KeyboardInterrupt:
-        if "LOCAL_RANK" not in os.environ:  # else the process that started several says so
-            print("interrupted", file=sys.stderr)
-        sys.exit(130)

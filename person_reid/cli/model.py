@@ -32,4 +32,4 @@ def _without_weights(name: str) -> Network:
     import torchvision  # noqa: F401  # PyTorch 2.6 cannot import it on the meta device
 
     with torch.device("meta"):
-        return create_model(name, None, weights="none").eval()
+        return create_model(name, weights="none").eval()

@@ -1,122 +1,18 @@
-"""The parser of every script: readable help that ends with examples, and completion by the shell.
+"""The parser of the commands that have no configuration yet: argparse's own, with stricter types."""
 
-    parser = Parser(__doc__)          # the docstring says what the script does and shows commands that run
-    parser.add_argument("--top", type=int, default=10, help="number of gallery images")
-    options = parser.parse_args(argv)
-
-This module must stay fast to import.
-"""
-
-import argparse
-import contextlib
-import os
-import re
-import shutil
-import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from person_reid.cli import let_the_first_speak, print_remarks
+from person_reid import console
 from person_reid.cli.values import finite_number, some_path, some_text, whole_number
-
-WIDEST = 120  # columns of the help, at most
-FEW = 5  # flags that the usage line may name; more would hide the rest of the line
-METAVARS = {"int": "N", "float": "X", "Path": "FILE", "picture_file": "FILE"}  # placeholders for values, by type
-SCRIPT = re.compile(r"(?:python |tools/|python tools/)(\w+)\.py\b")  # a script, as all pages name it
-COMMAND = re.compile(r"\s*(?:\w+=\S+ +)*(?:python|bash|torchrun) ")
+from person_reid.console.parser import example_lines as example_lines
 
 
-class Parser(argparse.ArgumentParser):
-    """Parse the command line of a script.
-
-    text: the docstring of the script, whose paragraphs of commands go to the end of the help; python -OO leaves None.
-    examples: lines to show there instead, such as example_lines(text, word) returns for one of several commands.
-    settings: those of argparse.ArgumentParser.
-
-    If argcomplete is installed and the shell asks for completions (see README.md), parsing answers and ends the
-    process.
-    """
-
-    completing = False
-    first_meant: frozenset[str] = frozenset()  # flags that an abbreviation means, if it could also mean others
+class Parser(console.parser.Parser):
+    """Parse the command line of a script. Numbers are finite, and texts are not empty."""
 
     def __init__(self, text: str | None = "", examples: Sequence[str] | None = None, **settings: Any) -> None:
-        prose = "\n\n".join(part for part in paragraphs(text) if not COMMAND.match(part))
-        lines = example_lines(text) if examples is None else examples
-        epilog = "\n".join(["examples:", *(f"  {line}" for line in lines)]) if lines else None
-        print_remarks()
-        super().__init__(description=prose, epilog=epilog, formatter_class=Help, **settings)
+        super().__init__(text, examples, **settings)
         for kind, parse in ((int, whole_number), (float, finite_number), (None, some_text), (Path, some_path)):
             self.register("type", kind, parse)
-
-    def add_subparsers(self, **settings: Any) -> Any:
-        """Add commands as argparse does. Each checks its own words: an empty one is not an empty name of a command."""
-        commands = super().add_subparsers(**settings)
-        commands.type = str
-        return commands
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
-        """Parse as argparse does, once completions have been offered."""
-        if "_ARGCOMPLETE" in os.environ and not self.completing:
-            self.completing = True  # argcomplete itself parses what has been typed
-            with contextlib.suppress(ImportError):
-                import argcomplete
-
-                argcomplete.autocomplete(self)  # ends the process
-        return super().parse_known_args(args, namespace)
-
-    def error(self, message: str) -> NoReturn:
-        """Print the usage and the message, and exit with status 2."""
-        let_the_first_speak()
-        super().error(message)
-
-    def _get_option_tuples(self, option_string: str) -> list[Any]:
-        """Return what argparse takes an abbreviation for, or only the flag in `first_meant` if exactly one matches."""
-        found: list[Any] = super()._get_option_tuples(option_string)
-        meant = [each for each in found if each[1] in self.first_meant]
-        return meant if len(meant) == 1 else found
-
-
-class Help(argparse.RawDescriptionHelpFormatter):
-    """Format the help: no wider than a page, N and X for numbers, and the defaults that a help text leaves out."""
-
-    def __init__(self, prog: str, **settings: Any) -> None:
-        width = min(shutil.get_terminal_size().columns - 2, WIDEST)
-        super().__init__(prog, **{"max_help_position": 28, "width": width, **settings})
-
-    def add_usage(
-        self, usage: str | None, actions: Iterable[argparse.Action], groups: Iterable[Any], prefix: str | None = None
-    ) -> None:
-        """Add the usage line; more than FEW optional flags are shown as [flags]."""
-        flags = [action for action in actions if action.option_strings and not action.required]
-        if len(flags) > FEW:
-            several = argparse.Action([], dest="flags", metavar="[flags]")
-            actions, groups = [several, *(action for action in actions if action not in flags)], []
-        super().add_usage(usage, actions, groups, prefix)
-
-    def format_help(self) -> str:
-        """Return the help, which names the installed command where that is what the user runs."""
-        installed = self._prog.startswith("person-reid ")
-        return SCRIPT.sub(r"person-reid \1", super().format_help()) if installed else super().format_help()
-
-    def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
-        return METAVARS.get(getattr(action.type, "__name__", ""), super()._get_default_metavar_for_optional(action))
-
-    def _get_help_string(self, action: argparse.Action) -> str:
-        text, default = action.help or "", action.default
-        if default is None or default is False or default in ([], argparse.SUPPRESS) or "default:" in text:
-            return text
-        shown = " ".join(map(str, default)) if isinstance(default, list | tuple) else str(default)
-        return f"{text} (default: {shown.replace('%', '%%')})"
-
-
-def paragraphs(text: str | None) -> list[str]:
-    """Return the paragraphs of a docstring."""
-    return [part.strip("\n") for part in re.split(r"\n\s*\n", (text or "").rstrip()) if part.strip()]
-
-
-def example_lines(text: str | None, word: str = "") -> list[str]:
-    """Return the lines of a docstring that are commands and contain a word, without their indentation."""
-    lines = "\n".join(part for part in paragraphs(text) if COMMAND.match(part))
-    return [line for line in textwrap.dedent(lines).splitlines() if word in line.split() or not word]

@@ -9,13 +9,13 @@ from typing import Any
 
 from person_reid.basics import UserError
 from person_reid.cli.evaluate_rerank import reranking_parser
-from person_reid.cli.flags import testing_parser, training_parser
-from person_reid.cli.options import parse_train
-from person_reid.cli.specs import train_spec
+from person_reid.cli.flags import testing_parser
+from person_reid.config import TrainConfig
+from person_reid.console.options import build, parse
 from person_reid.reproduce.recipe import Recipe
 from person_reid.reproduce.runs import Run
 from person_reid.run_folder import read_yaml
-from person_reid.training.spec import WITHOUT_EFFECT
+from person_reid.training.build import resolved
 
 # Flags that decide which network is measured, and which files are written: neither the user nor a recipe sets them.
 OF_TRAINING = ("name", "seed", "config", "resume", "dry_run")
@@ -28,7 +28,7 @@ def read_recipe(path: str | Path) -> Recipe:
     path = Path(path)
     recipe = Recipe.of(path, read_yaml(path))
     _refuse(recipe.flags, OF_TRAINING, f"{path}: ")
-    parse_train(["--config", str(path)])  # raises UserError for flags that do not fit
+    trained(["--config", str(path)])  # raises UserError for flags that do not fit
     _check_flags(testing_parser(), recipe.test, OF_TEST, f"{path}: recipe: test: ")
     _check_flags(reranking_parser(), recipe.rerank, OF_RERANKING, f"{path}: recipe: rerank: ")
     return recipe
@@ -37,15 +37,22 @@ def read_recipe(path: str | Path) -> Recipe:
 def plan(path: str | Path, seed: int, further: Sequence[str] = ()) -> Run:
     """Return the Run of a recipe's file with a seed. further: flags of train.py, which override the recipe's."""
     recipe = read_recipe(path)
-    given = _given(training_parser(), further)
+    known = TrainConfig.declared()
+    said = vars(build(TrainConfig).parse_args(list(further)))
+    given = {name: said[name] for name in known if name in said}
     _refuse(given, OF_TRAINING)
-    plain = parse_train(["--config", str(path)])
-    named = {name: _without_folders(value) for name, value in given.items() if name not in WITHOUT_EFFECT}
+    plain = trained(["--config", str(path)])
+    named = {name: _without_folders(value) for name, value in given.items() if known[name].about.effect}
     changes = {name: value for name, value in named.items() if value != _without_folders(getattr(plain, name))}
     parts = [recipe.name.replace("/", "_"), f"seed{seed}", *(f"{name}-{value}" for name, value in changes.items())]
     name = "_".join("".join(c if c.isalnum() or c in "._-" else "-" for c in part) for part in parts).strip(".-")
     words = ["--config", str(path), *further, "--seed", str(seed), "--name", name]
-    return Run(recipe, seed, words, train_spec(parse_train(words)), changes)
+    return Run(recipe, seed, words, trained(words), changes)
+
+
+def trained(words: Sequence[str]) -> TrainConfig:
+    """Return the training that flags of train.py describe."""
+    return resolved(parse(TrainConfig, words))
 
 
 def _given(parser: ArgumentParser, words: Sequence[str]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ screen. It contains small photographs of people unless --no_images is given. The
 """
 
 from argparse import Namespace
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
@@ -17,7 +18,6 @@ import numpy as np
 from person_reid.basics import UserError, printable, write_text
 from person_reid.cli.evaluation import read_multi_query
 from person_reid.cli.flags import add_tested_network, given_flags
-from person_reid.cli.options import load_run_options
 from person_reid.cli.parser import Parser
 from person_reid.cli.reranking import add_rerank_flags, given_rerank_flags, rerank_spec
 from person_reid.cli.tested import check_result_of, is_run, tested_network
@@ -28,12 +28,13 @@ from person_reid.retrieval.metrics import remark_unmatched
 from person_reid.retrieval.rerank import rescorer
 from person_reid.retrieval.results import FLAGS, PLAIN, RESULT, load_result, read_note
 from person_reid.run_folder import RunFolder
+from person_reid.training.build import resolved
 
 
 def main(argv: list[str] | None = None) -> None:
     """Measure, draw and write the page."""
     options = parse(argv)
-    run = load_run_options(options.name) if is_run(options) else None
+    run = resolved(RunFolder(options.name).config()) if is_run(options) else None
     query, gallery = load_result(options.result, paths=True)
     check_result_of(options)
 
@@ -59,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
             report.rankings_section(name, tested, which, options.test_dir, heat, words) for name, which in show.items()
         ]
     if run:
-        body.append(page.details("Options of the run", page.table(["flag", "value"], vars(run).items())))
+        body.append(page.details("Options of the run", page.table(["flag", "value"], asdict(run).items())))
     name = getattr(options, "from") or options.backbone or options.name
     people = len(np.unique(query.labels))
     images = f"{len(query):,} queries of {people:,} people, {len(gallery):,} gallery images"

@@ -5,8 +5,7 @@ import shlex
 from argparse import Namespace
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
-from functools import partial
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,22 +20,25 @@ from person_reid.cli.flags import (
     given_flags,
     given_values,
     testing_parser,
-    training_parser,
 )
-from person_reid.cli.options import load_run_options, resolve
-from person_reid.cli.specs import precision
+from person_reid.config import TrainConfig
+from person_reid.config.network import NetworkOptions
+from person_reid.config.optimizer import PrecisionOptions
+from person_reid.config.option import as_flag, configured
+from person_reid.config.published import NETWORK_FLAGS, PUBLISHED_CLASSES
+from person_reid.console import command
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.exported import READABLE
 from person_reid.deploy.foreign import Preparation
 from person_reid.deploy.load import TestedNetwork, load_network
 from person_reid.deploy.pretrained import CONFIG, find_folder, open_pretrained
-from person_reid.device import select_device
-from person_reid.models.spec import PUBLISHED_CLASSES, NetworkSpec
+from person_reid.device import dtype_of, select_device
 from person_reid.retrieval.features import parse_scales
 from person_reid.retrieval.results import NETWORK, PLAIN, read_note
 from person_reid.retrieval.target import reestimate_batch_norms
 from person_reid.retrieval.thresholds import load_threshold
 from person_reid.run_folder import RunFolder
+from person_reid.training.build import resolved
 
 log = logging.getLogger(__name__)
 # Flags that an exported file has decided.
@@ -128,6 +130,7 @@ def check_result_of(options: Namespace) -> None:
         raise UserError(f"{problem} Name that network, or extract the features of this one with test.py.")
 
 
+@command
 def tested_network(options: Namespace) -> TestedNetwork:
     """Return the network that the flags of test.py name: that of a folder, of the run model/NAME, or of a weight file.
 
@@ -139,35 +142,54 @@ def tested_network(options: Namespace) -> TestedNetwork:
             raise UserError(f"{ignored} would be ignored: {CONFIG} in {folder} describes the network.")
         return open_pretrained(folder).resized((options.height, options.width))
     if not options.backbone:
-        run = run_to_test(options)
-        weights = RunFolder(options.name).weights_file(options.which_epoch)
-        return TestedNetwork(NetworkSpec.of(vars(run)), weights, run.nclasses)
+        run = RunFolder(options.name)
+        network, weights = run_to_test(options), run.weights_file(options.which_epoch)
+        return TestedNetwork(network, weights, run.num_classes(run.options()))
     if ignored := given_flags(options, NETWORK_OF_RUN):
         raise UserError(f"{ignored} would be ignored: --backbone {options.backbone} is a network without a run.")
     if not options.weights:
         raise UserError(f"--backbone {options.backbone} needs --weights FILE, or none for random weights.")
-    described = training_parser().parse_args(["--backbone", options.backbone])
     asked = {name: getattr(options, name) for name in (*DESCRIPTION, "height", "width")}
-    given = {name: value for name, value in asked.items() if value is not None}
-    spec = NetworkSpec.of(vars(resolve(Namespace(**(vars(described) | given)))))
+    given = {name: value for name, value in asked.items() if value is not None and value is not False}
+    described = configured(TrainConfig, {"backbone": options.backbone, **given})
     has_head = any(asked[name] is not None for name in ("neck", "head", "linear_num"))
     classes = PUBLISHED_CLASSES if has_head else None  # no feature depends on their number
-    return TestedNetwork(spec, options.weights, classes, options.seed)
+    return TestedNetwork(_layers(described), options.weights, classes, options.seed)
 
 
-def run_to_test(options: Namespace) -> Namespace:
-    """Return the options of the run that the flags of test.py name, with the image size they ask for.
+@command
+def run_to_test(options: Namespace) -> NetworkOptions:
+    """Return the network of the run that the flags of test.py name, with the image size they ask for.
 
     Raises UserError if there is no such run, and for flags that contradict it or mean nothing to it.
     """
+    run = RunFolder(options.name)
     if ignored := given_flags(options, NETWORK_OF_FILE):
         raise UserError(
-            f"{ignored} would be ignored: model/{options.name}/opts.yaml describes the network of the run. "
+            f"{ignored} would be ignored: {run.options_file} describes the network of the run. "
             "For a weight file without a run, name its network: --backbone NAME."
         )
-    run = load_run_options(options.name, given_values(options, DESCRIPTION))
-    run.height, run.width = options.height or run.height, options.width or run.width
-    return run
+    given = given_values(options, DESCRIPTION)
+    trained = _layers(run.config(given))
+    _refuse_contradictions(given, trained, run.options_file)
+    return replace(trained, height=options.height or trained.height, width=options.width or trained.width)
+
+
+def _layers(config: TrainConfig) -> NetworkOptions:
+    """Return the resolved network of a training."""
+    return NetworkOptions.of(asdict(resolved(config)))
+
+
+def _refuse_contradictions(given: dict[str, Any], trained: NetworkOptions, file: Path) -> None:
+    """Raise UserError for given flags that contradict the network of a run, which the file describes."""
+    for flag, value in given.items():
+        name, asked = ("backbone", NETWORK_FLAGS[flag]) if flag in NETWORK_FLAGS else (flag, value)
+        found = getattr(trained, name)
+        if found != asked:
+            raise UserError(
+                f"{as_flag(flag, value)} contradicts {file} ({name}: {found}). A run is tested as it was trained: "
+                "leave the flag out, or choose another run with --name."
+            )
 
 
 def open_embedder(options: Namespace, target: Callable[[tuple[int, int]], torch.Tensor] | None = None) -> Embedder:
@@ -186,8 +208,8 @@ def open_embedder(options: Namespace, target: Callable[[tuple[int, int]], torch.
         return Embedder(network, device=device, **settings)
 
 
-def open_teacher(text: str | None) -> Callable[..., Embedder] | None:
-    """Return what opens the Embedder of --teacher on a device=…, or None if there is no teacher.
+def open_teacher(text: str | None, device: torch.device) -> Embedder | None:
+    """Return the Embedder of --teacher on a device, or None if there is no teacher.
 
     text: see network_flags. Raises UserError or FileNotFoundError if there is no such network, and for flags that mean
     nothing here.
@@ -197,8 +219,7 @@ def open_teacher(text: str | None) -> Callable[..., Embedder] | None:
     options = network_flags(text)
     if ignored := given_flags(options, (*OF_TESTS, "gpu_ids")):
         raise UserError(f"--teacher {text}: {ignored} would be ignored; leave it out.")
-    settings = _settings(options)
-    return partial(Embedder, options.engine or tested_network(options), **settings)
+    return Embedder(options.engine or tested_network(options), device=device, **_settings(options))
 
 
 def _settings(options: Namespace) -> dict[str, Any]:
@@ -214,11 +235,15 @@ def _settings(options: Namespace) -> dict[str, Any]:
         "flip": not options.no_flip,
         "batch_size": options.batchsize,
         "scales": parse_scales(options.ms),
-        "dtype": precision(options),
+        "dtype": _precision(options),
         "unit_length": not options.no_norm,
         "runtime": options.runtime,
         "preparation": _preparation(options) if options.engine and given_flags(options, PREPARED) else None,
     }
+
+
+def _precision(options: Namespace) -> torch.dtype | None:
+    return dtype_of(PrecisionOptions(fp16=options.fp16, bf16=options.bf16))
 
 
 def _preparation(options: Namespace) -> Preparation:

@@ -5,7 +5,6 @@ They raise ValueError or ArgumentTypeError, which argparse reports in one line, 
 
 import argparse
 import math
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -136,37 +135,3 @@ weight = bounded(float, lambda value: value >= 0, "of 0 or above")
 share = bounded(float, lambda value: 0 < value < 1, "between 0 and 1")
 side = bounded(int, lambda value: SIDES[0] <= value <= SIDES[1], f"from {SIDES[0]} to {SIDES[1]} pixels")
 part = bounded(float, lambda value: 0 <= value < 1, "from 0 to below 1")
-
-
-def milestones(text: str) -> list[int]:
-    """Return the epochs of `--milestones`: [40, 70] for "40,70". Raises UserError unless they are ascending numbers."""
-    epochs = listed(text, int)
-    if not epochs or epochs[0] < 1 or epochs != sorted(set(epochs)):
-        raise UserError(f"--milestones {text}: expected epochs in ascending order, such as 40,70.")
-    return epochs
-
-
-def image_sizes(text: str, epochs: int) -> list[tuple[int, tuple[int, int]]]:
-    """Return the sizes of `--resize_schedule` as (first epoch, (height, width)).
-
-    text: "128x64,192x96,256x128" shares the epochs equally; "128x64:20,256x128" gives the first size 20 of them.
-    Raises UserError if a size is not one, if only some of those before the last have a number, and if one would not be
-    used.
-    """
-    parts = [re.fullmatch(r"(\d{2,4})x(\d{2,4})(?::(\d{1,6}))?", part.strip()) for part in text.split(",")]
-    found = [tuple(int(number) for number in part.groups("0")) for part in parts if part]
-    if not all(SIDES[0] <= number <= SIDES[1] for *size, _ in found for number in size):
-        raise UserError(f"--resize_schedule {text}: expected sides of {SIDES[0]} to {SIDES[1]} pixels.")
-    lengths = [length for *_, length in found[:-1]]
-    if not all(parts) or found[-1][2] or (any(lengths) and not all(lengths)):
-        raise UserError(
-            f"--resize_schedule {text}: expected sizes such as 128x64,192x96,256x128, or with epochs for all but "
-            "the last, such as 128x64:20,256x128."
-        )
-    if not all(lengths):
-        firsts = [epochs * index // len(found) for index in range(len(found))]
-    else:
-        firsts = [sum(lengths[:index]) for index in range(len(found))]
-    if sorted({*firsts, epochs}) != [*firsts, epochs]:
-        raise UserError(f"--resize_schedule {text}: not every size has an epoch of --total_epoch {epochs}.")
-    return [(first, (height, width)) for first, (height, width, _) in zip(firsts, found, strict=True)]

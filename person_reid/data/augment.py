@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from person_reid.config.data import AugmentationOptions
 from person_reid.data.boxes import draw_boxes, draw_squares, erase, turn_grey
 from person_reid.data.colours import adjust_colours, change_where
 
@@ -62,6 +63,12 @@ class Augment:
     lgt_p: float = 0.0
     grayscale_erasing_p: float = 0.0
     translation_p: float = 0.0
+
+    @classmethod
+    def of(cls, options: AugmentationOptions, height: int, width: int, padding: int) -> "Augment":
+        """Return the augmentation that options describe, for images of a size."""
+        probabilities = {name: getattr(options, name) for name in AugmentationOptions.declared()}
+        return cls(height, width, padding, **probabilities)
 
     def __call__(self, bank: Tensor, indices: Tensor, generator: torch.Generator) -> Tensor:
         """Return float32 (B, 3, height, width), channels_last, drawn from the state of the generator alone.

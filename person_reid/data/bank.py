@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -112,14 +112,6 @@ def _remove_stale(file: Path) -> None:
         with suppress(OSError):  # on Windows a file in use cannot be removed
             if old != file:
                 old.unlink()
-
-
-class Batch(NamedTuple):
-    """Augmented images (B, 3, H, W), their targets (B,), both on the device, and their indices (B,) in the split."""
-
-    images: Tensor
-    targets: Tensor
-    indices: Tensor
 
 
 class BatchSource:

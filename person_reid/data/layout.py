@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from person_reid.basics import UserError, counted, quoted
-from person_reid.data.images import is_image
+from person_reid.data.images import is_image, open_image
 
 JUNK = -1  # a poorly cropped box: neither right nor wrong, left out of every ranking
 JUNK_FOLDER = "-1"
@@ -49,6 +50,11 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        """Return an image and its target, as a torch Dataset does."""
+        with open_image(self.paths[index]) as image:
+            return image.convert("RGB"), int(self.targets[index])
 
 
 def parse_name(name: str | Path) -> tuple[int, int]:

@@ -17,7 +17,21 @@ import torch
 from person_reid.basics import UserError
 
 
-class ShuffleSampler:
+class BatchSampler(torch.utils.data.Sampler[list[int]]):
+    """The base of the samplers, which also serve a DataLoader as its batch_sampler: each pass is the next epoch."""
+
+    epoch = 0
+
+    def batches(self, epoch: int) -> Iterator[torch.Tensor]:
+        """Yield the indices of each step."""
+        raise NotImplementedError
+
+    def __iter__(self) -> Iterator[list[int]]:
+        epoch, self.epoch = self.epoch, self.epoch + 1
+        return (indices.tolist() for indices in self.batches(epoch))
+
+
+class ShuffleSampler(BatchSampler):
     """Draw every image once per epoch, in random order, and leave out those that do not fill a step of all ranks.
 
     count: number of images.
@@ -61,7 +75,7 @@ def expected_pairs(labels: npt.ArrayLike, batch_size: int) -> float:
     return float(batch_size * (batch_size - 1) / 2 * chance)
 
 
-class PKSampler:
+class PKSampler(BatchSampler):
     """Draw P identities × K images per step, and every image at least once per epoch.
 
     labels: (N,) identity of each image.
@@ -147,7 +161,7 @@ class PKSampler:
         return np.argsort(-score, kind="stable")[: self.identities_per_step]
 
 
-class ClusterSampler:
+class ClusterSampler(BatchSampler):
     """Draw `steps` batches of P clusters × K images per epoch; `assign` says, before an epoch, which images form them.
 
     batch_size, instances, seed, cameras, rank, world_size: see PKSampler, whose epochs follow one another here. If

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, fields
 import torch
 
 from person_reid.basics import parse_json
+from person_reid.config.option import LARGEST_SIDE
 from person_reid.data.augment import normalise
-from person_reid.models.spec import LARGEST_SIDE
 
 KEY = "person-reid"  # under which a file holds its Contents
 

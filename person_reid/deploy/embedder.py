@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from person_reid.basics import UserError, first_line
+from person_reid.basics import UserError
+from person_reid.config.network import NetworkOptions
 from person_reid.data.decoding import decode
 from person_reid.data.images import Pixels, fit_image, load_image
 from person_reid.deploy.exported import READABLE, Engine
@@ -29,8 +30,7 @@ from person_reid.deploy.foreign import Preparation
 from person_reid.deploy.load import TestedNetwork, load_network, network_of_run
 from person_reid.deploy.pretrained import CONFIG, find_folder, open_pretrained
 from person_reid.deploy.runtimes import fast_engine, kind_of_file, obstacle_of
-from person_reid.device import select_device
-from person_reid.models.spec import NetworkSpec
+from person_reid.device import usable_device
 from person_reid.progress import progress
 from person_reid.retrieval.features import LARGEST, SMALLEST, extract_features, fused_embedding
 from person_reid.retrieval.promise import Promise
@@ -95,7 +95,7 @@ class Embedder:
         if names := [name for name, unread in ignored.items() if unread]:
             decides = weights if named else "the source"
             raise UserError(f"Embedder: {', '.join(names)} would be ignored: {decides} decides it. Leave it out.")
-        device = select_device() if device is None else _usable(device)
+        device = usable_device(device)
         engine: Engine | None
         if file:
             engine = Engine(file, device, kind_of_file(file, runtime), preparation, dtype)
@@ -248,18 +248,7 @@ def _network(
         return source.resized(size)
     if weights is None:
         return network_of_run(str(source), which_epoch, size)
-    return TestedNetwork(NetworkSpec(str(source), *size), str(weights), seed=0)
-
-
-def _usable(device: str | torch.device) -> torch.device:
-    """Return a device if this machine can compute on it. Raises UserError otherwise."""
-    try:
-        torch.zeros(1, device=device).cpu()
-        return torch.device(device)
-    except Exception as error:  # each kind of device fails in its own way
-        raise UserError(
-            f"Embedder: device {device!r} cannot be used here ({first_line(error)}); the CPU is 'cpu'."
-        ) from error
+    return TestedNetwork(NetworkOptions(backbone=str(source), height=size[0], width=size[1]), str(weights), seed=0)
 
 
 def _accepted(image: Any, position: int) -> Any:

@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 
 from person_reid.basics import UserError
+from person_reid.config.option import LARGEST_SIDE
 from person_reid.data.augment import MEAN, STD
 from person_reid.deploy.contents import Contents
-from person_reid.models.spec import LARGEST_SIDE
 
 log = logging.getLogger(__name__)
 USUAL = (256, 128)  # the size of images if the file does not say it

@@ -2,15 +2,14 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 
-from person_reid.basics import UserError
+from person_reid.config.network import NetworkOptions
 from person_reid.models.factory import build_model, check_size, input_size, resolve
 from person_reid.models.network import Network
-from person_reid.models.spec import NetworkSpec, chosen_backbone, ignores_stride, kinds_of
 from person_reid.models.weights import load_weights
 from person_reid.retrieval.features import scaled
 from person_reid.run_folder import RunFolder
@@ -30,7 +29,7 @@ class TestedNetwork:
 
     __test__ = False  # for pytest, which would take a class of this name for tests
 
-    spec: NetworkSpec
+    spec: NetworkOptions
     weights: str | Path
     num_classes: int | None = None
     seed: int | None = None
@@ -63,15 +62,9 @@ def network_of_run(
     Raises UserError or FileNotFoundError if there is no such run or checkpoint.
     """
     run = RunFolder(name)
-    options = run.options({field.name for field in fields(NetworkSpec) if str in kinds_of(field)})
-    try:
-        spec = NetworkSpec.of({**options, "backbone": chosen_backbone(options)})
-    except UserError as error:
-        raise UserError(f"{run.options_file}: {error}") from None
-    if ignores_stride(options):
-        spec = replace(spec, stride=2)
+    network = NetworkOptions.of(asdict(run.config()))
     weights = run.weights_file(which_epoch)
-    return TestedNetwork(spec, weights, run.num_classes(options)).resized(size)
+    return TestedNetwork(network, weights, run.num_classes(run.options())).resized(size)
 
 
 def load_network(tested: TestedNetwork, scales: Sequence[float] = (1.0,)) -> Network:

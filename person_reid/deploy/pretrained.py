@@ -2,15 +2,14 @@
 
 import hashlib
 import re
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from person_reid.basics import UserError, describe, first_line, parse_json
+from person_reid.config.network import NetworkOptions
 from person_reid.data.augment import MEAN, STD
 from person_reid.deploy.load import TestedNetwork
 from person_reid.models.factory import check_network
-from person_reid.models.spec import NetworkSpec
 from person_reid.models.weights import SAFETENSORS
 from person_reid.retrieval.thresholds import CONFIG as CONFIG
 from person_reid.retrieval.thresholds import load_promise, load_threshold
@@ -64,7 +63,7 @@ def preprocessing(size: tuple[int, int]) -> dict[str, Any]:
 
 def _described(config: dict[str, Any], weights: Path) -> TestedNetwork:
     """Return the network in a config. Raises UserError, ValueError, TypeError or KeyError if there cannot be one."""
-    spec = NetworkSpec(**{field.name: config["network"][field.name] for field in fields(NetworkSpec)})
+    spec = NetworkOptions(**{name: config["network"][name] for name in NetworkOptions.declared()})
     classes, width = config["num_classes"], config["feature_size"]
     if classes is not None and (type(classes) is not int or not 1 <= classes <= MOST_CLASSES):
         raise ValueError(f"num_classes {classes!r}: expected a number from 1 to {MOST_CLASSES:,}")

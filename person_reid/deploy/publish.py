@@ -3,9 +3,9 @@
     save_pretrained("market", "osnet_market", [accuracy(embed, "../Market/pytorch")])
     embed = Embedder.from_pretrained("osnet_market")       # or the name of a model on the Hugging Face hub
 
-model.safetensors holds the tensors of the whole network, config.json a NetworkSpec, the preprocessing and the checksum
-of the weights, and README.md a model card (Mitchell et al., Model Cards for Model Reporting, FAccT 2019). Nothing in
-the folder is executed when it is read (pretrained.py).
+model.safetensors holds the tensors of the whole network, config.json its NetworkOptions, the preprocessing and the
+checksum of the weights, and README.md a model card (Mitchell et al., Model Cards for Model Reporting, FAccT 2019).
+Nothing in the folder is executed when it is read (pretrained.py).
 """
 
 import hashlib

@@ -66,6 +66,14 @@ FUSED: dict[type[nn.Module], type[nn.Module]] = {
 }
 
 
+def unfuse(network: nn.Module) -> None:
+    """Give the fused layers of a network, in place, the classes that they had before."""
+    plain = {fused: before for before, fused in FUSED.items()}
+    for module in network.modules():
+        if type(module) in plain:
+            module.__class__ = plain[type(module)]
+
+
 def fuse(network: nn.Module) -> bool:
     """Fuse the layers of a network, in place, if it has any that can be fused and a compiler is there. Say whether."""
     found = [module for module in network.modules() if type(module) in FUSED]

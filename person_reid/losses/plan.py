@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from person_reid.losses import PUBLISHED, REGISTRY, create
+from person_reid.config.losses import LossOptions
+from person_reid.config.option import NAMED, OptionError
+from person_reid.losses import HEADS, PUBLISHED, REGISTRY, create, parse_terms, typed
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class LossPlan:
     head: the classifier, "linear", "cosine", "arcface" or "circle", which decides its loss.
     label_smoothing, classification_weight, classification_settings: of the classifier's loss; the smoothing is in
         [0, 1).
-    taught: further terms, which compare the network with a teacher.
+    terms: the losses on features and class scores. taught: those that compare the network with a teacher.
     """
 
     head: str = "linear"
@@ -56,6 +58,98 @@ class LossPlan:
     classification_settings: Mapping[str, Any] = field(default_factory=dict)
     terms: tuple[LossTerm, ...] = ()
     taught: tuple[LossTerm, ...] = ()
+
+
+def loss_plan(options: LossOptions, head: str = "linear") -> LossPlan:
+    """Return the losses that the options name for a network with this head.
+
+    Raises OptionError or UserError for a loss that is asked for twice, for one on class scores that does not fit the
+    head, for a teacher that is missing or would be ignored, and for options that mean nothing to these losses.
+    """
+    by_flag = _flagged(options)
+    listed = parse_terms(options.loss or "")
+    for name in listed:
+        if name in by_flag:
+            flag, value = _flag_of(options, name)
+            raise OptionError(
+                f"The loss {name} is asked for twice, by {{{flag}}} and by {{loss}}.",
+                **{flag: value}, loss=options.loss,
+            )  # fmt: skip
+        _check_head(name, options.loss, head)
+    weight, settings = listed.pop("cross_entropy", (1.0, {}))
+    if "smoothing" in settings:
+        raise OptionError(
+            "{loss}: choose the smoothing by {label_smoothing}.", loss=options.loss, label_smoothing=NAMED
+        )
+    terms = [LossTerm(name, weight, typed(name, given)) for name, (weight, given) in listed.items()]
+    taught = tuple(term for term in terms if term.needs_teacher)
+    rest = tuple(term for term in (*by_flag.values(), *terms) if not term.needs_teacher)
+    of_head = typed(HEADS[head], settings)
+    plan = LossPlan(head, options.label_smoothing, weight, of_head, rest, taught)
+    _refuse_ignored(options, plan)
+    return plan
+
+
+def _flagged(options: LossOptions) -> dict[str, LossTerm]:
+    """Return the losses of the published flags, {name: term}."""
+    terms = {name: published_term(name) for name in PUBLISHED if getattr(options, name)}
+    for name in terms.keys() & {"instance", "instance_id"}:
+        terms[name] = published_term(name, gamma=options.ins_gamma)
+    if options.alpha:
+        terms["verification"] = LossTerm("verification", options.alpha)
+    return terms
+
+
+def _flag_of(options: LossOptions, name: str) -> tuple[str, Any]:
+    return ("alpha", options.alpha) if name == "verification" else (name, True)
+
+
+def _refuse_ignored(options: LossOptions, plan: LossPlan) -> None:
+    """Raise OptionError for an option that means nothing to these losses."""
+    if plan.taught and not options.teacher:
+        raise OptionError(
+            f"{{loss}}: {plan.taught[0].name} needs a teacher: {{teacher}}.",
+            loss=options.loss, teacher="RUN or FILE",
+        )  # fmt: skip
+    if options.teacher and not plan.taught:
+        raise OptionError(
+            "{teacher} would be ignored. Say how to learn: {loss}.",
+            teacher=options.teacher, loss="teacher_features:5",
+        )  # fmt: skip
+    if options.label_smoothing and not plan.classification_weight:
+        raise OptionError(
+            "{label_smoothing} would be ignored without cross entropy, which {loss} leaves out.",
+            label_smoothing=options.label_smoothing, loss="cross_entropy:0",
+        )  # fmt: skip
+
+
+def learns(plan: LossPlan) -> bool:
+    """Return whether a loss has weights of its own that are trained."""
+    return any(term.learns for term in (*plan.terms, *plan.taught))
+
+
+def pair_losses(options: LossOptions) -> list[str]:
+    """Return the names of the losses that learn from pairs of images of one identity."""
+    listed = [*_flagged(options), *parse_terms(options.loss or "")]
+    return [name for name in listed if REGISTRY[name].needs_positives]
+
+
+def _check_head(name: str, listed: str | None, head: str) -> None:
+    """Raise OptionError for a listed loss on class scores that belongs to a classifier, or does not fit the head."""
+    if name == "cross_entropy" or REGISTRY[name].loss.takes != "logits":
+        return
+    if name in HEADS.values():
+        raise OptionError(
+            f"{{loss}}: {name} is the loss of a classifier, not an additional one. Choose it by {{head}}; "
+            "cross_entropy:0.5 in its place gives it a weight.",
+            loss=listed, head=name.removesuffix("_softmax"),
+        )  # fmt: skip
+    if head != "linear":
+        raise OptionError(
+            f"{{loss}} with {{head}}: {name} needs class scores, but that classifier returns cosines. Leave {name} "
+            "out, or choose the linear head.",
+            loss=listed, head=head,
+        )  # fmt: skip
 
 
 def published_term(flag: str, **settings: Any) -> LossTerm:

@@ -1,67 +1,76 @@
-"""Build a network from a NetworkSpec: a backbone, and a head that turns its output into a feature and class scores.
+"""Build a network from a NetworkOptions: a backbone, and a head that turns its output into a feature and class scores.
 
 network = create_model("resnet50", num_classes=751)
-features, logits = network(images)       # training: (B, 512), (B, 751)
-features = network.embed(images)         # test: (B, 512)
+features, logits = network(images)       # in training: (B, 512), (B, 751)
+features = network.eval()(images)        # in evaluation: (B, 512), the embedding that test.py tests
 """
 
 import logging
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
-from person_reid.basics import UserError, did_you_mean
+from person_reid.basics import UserError
+from person_reid.config.network import NetworkOptions
+from person_reid.config.option import OptionError, configured
 from person_reid.models.attention import add_attention, parse_attention
 from person_reid.models.backbone import fits_images
-from person_reid.models.heads import CLASSIFIERS
 from person_reid.models.lightmbn import LightMBN
 from person_reid.models.mgn import MGN
 from person_reid.models.network import Network, PlainNetwork, USAMNetwork, unused_classifiers
 from person_reid.models.pcb import PCB as PartNetwork
 from person_reid.models.registry import build_backbone, find_backbone
-from person_reid.models.spec import NetworkSpec
 from person_reid.models.weights import load_weights
 
 BRANCHED = {"mgn": MGN, "lightmbn": LightMBN}  # by the name of their backbone in BACKBONES
-# The fields of NetworkSpec that each kind of network ignores.
+# The fields of NetworkOptions that each kind of network ignores.
 IGNORED: dict[type[Network], tuple[str, ...]] = {
     PartNetwork: ("neck", "linear_num"),
     MGN: ("neck", "linear_num", "droprate"),
     LightMBN: ("neck", "linear_num", "droprate"),
 }
+Described = TypeVar("Described", bound=NetworkOptions)
 log = logging.getLogger(__name__)
 
 
 def create_model(
-    backbone: str,
-    num_classes: int | None = None,
-    weights: str | Path = "imagenet",
+    name: str,
+    num_classes: int = 0,
+    pretrained: bool = False,
+    weights: str | Path | None = None,
     size: tuple[int, int] | None = None,
-    **settings: object,
+    **options: Any,
 ) -> Network:
-    """Build a network by name: `create_model("osnet_x0_25", num_classes=751, pool="gem")`.
+    """Create a network by name, as timm does.
 
-    size: (height, width) of the images, by default the network's own; in place of the settings height and width.
-    settings: other fields of NetworkSpec. The rest is as for build_model.
+    name: a network of list_models(), timm or torchvision.
+    num_classes: the number of identities; 0 leaves the classifier out.
+    pretrained: whether to begin with ImageNet weights; otherwise they are random.
+    weights: the file of a whole network or a backbone, in place of `pretrained`.
+    size: (height, width) of the images, by default the network's own.
+    options: the other fields of NetworkOptions, such as neck="bnneck" or pool="gem".
 
-    Raises UserError for an unknown setting, too.
+    In training, a network with classes returns features and logits. In evaluation, and without classes, it returns the
+    embedding (N, D) that test.py tests.
+
+    >>> network = create_model("osnet_x0_25", num_classes=751).eval()
+    >>> network(torch.zeros(2, 3, 256, 128)).shape
+    torch.Size([2, 512])
+
+    Raises OptionError for an unknown option or a value that does not fit, and UserError if the network cannot be built.
     """
-    known = [field.name for field in fields(NetworkSpec)][1:]  # without backbone
-    for name in settings:
-        if name not in known:
-            raise UserError(
-                f"create_model: no setting {name!r}.{did_you_mean(name, known)} There are: {', '.join(known)}."
-            )
     if size is not None:
-        if {"height", "width"} & settings.keys():
+        if {"height", "width"} & options.keys():
             raise UserError("create_model: size and height or width at once: give only one of them.")
-        settings["height"], settings["width"] = size
-    return build_model(NetworkSpec(backbone, **settings), num_classes, weights)  # type: ignore[arg-type]
+        options["height"], options["width"] = size
+    described = configured(NetworkOptions, {"backbone": name, **options})
+    return build_model(described, num_classes, weights or ("imagenet" if pretrained else "none"))
 
 
-def build_model(spec: NetworkSpec, num_classes: int | None = None, weights: str | Path = "imagenet") -> Network:
+def build_model(spec: NetworkOptions, num_classes: int | None = None, weights: str | Path = "imagenet") -> Network:
     """Build the network that `spec` describes.
 
     num_classes: the number of identities; None leaves the classifiers out.
@@ -69,9 +78,6 @@ def build_model(spec: NetworkSpec, num_classes: int | None = None, weights: str 
 
     Raises UserError if the network cannot be built, or if the weights cannot be fetched or belong to another network.
     """
-    if spec.head not in CLASSIFIERS:
-        near = did_you_mean(str(spec.head), CLASSIFIERS)
-        raise UserError(f"head {spec.head!r}: expected {', '.join(CLASSIFIERS)}.{near}")
     kind = network_kind(spec)
     size = input_size(spec)
     kept = spec.PCB and find_backbone(spec.backbone).can_keep_resolution
@@ -116,41 +122,46 @@ def parameter_count(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
 
 
-def network_kind(spec: NetworkSpec) -> type[Network]:
-    """Return the class of the network that `spec` describes. Raises UserError if it describes two at once."""
+def network_kind(options: NetworkOptions) -> type[Network]:
+    """Return the class of the network that the options describe. Raises OptionError if they describe two at once."""
     asked: dict[str, type[Network] | None] = {
-        f"--backbone {spec.backbone}": BRANCHED.get(spec.backbone),
-        "--usam": USAMNetwork if spec.usam else None,
-        "--PCB": PartNetwork if spec.PCB else None,
+        "backbone": BRANCHED.get(options.backbone),
+        "usam": USAMNetwork if options.usam else None,
+        "PCB": PartNetwork if options.PCB else None,
     }
-    kinds = {flag: kind for flag, kind in asked.items() if kind}
+    kinds = {name: kind for name, kind in asked.items() if kind}
     if len(kinds) > 1:
-        raise UserError(f"{' and '.join(kinds)} exclude each other: choose one.")
+        words = " and ".join(f"{{{name}}}" for name in kinds)
+        values = {name: getattr(options, name) for name in kinds}
+        raise OptionError(f"{words} exclude each other: choose one.", **values)
     return next(iter(kinds.values()), PlainNetwork)
 
 
-def input_size(spec: NetworkSpec) -> tuple[int, int]:
-    """Return the (height, width) of the images: those of the spec, or the network's own if the spec has none."""
-    height, width = PartNetwork.size if spec.PCB else find_backbone(spec.backbone).size
-    return spec.height or height, spec.width or width
+def input_size(options: NetworkOptions) -> tuple[int, int]:
+    """Return the (height, width) of the images: those of the options, or the network's own."""
+    own = PartNetwork.own_size if options.PCB else None
+    height, width = own or find_backbone(options.backbone).size
+    return options.height or height, options.width or width
 
 
-def resolve(spec: NetworkSpec) -> NetworkSpec:
-    """Fill in what a spec leaves to the network: the size of the images and the stochastic depth."""
-    height, width = input_size(spec)
-    drop_path = find_backbone(spec.backbone).drop_path if spec.drop_path is None else spec.drop_path
-    return replace(spec, height=height, width=width, drop_path=drop_path)
+def resolve(options: Described) -> Described:
+    """Fill in what options leave to the network: the size of the images and the stochastic depth."""
+    height, width = input_size(options)
+    own = find_backbone(options.backbone).drop_path
+    drop_path = own if options.drop_path is None else options.drop_path
+    return replace(options, height=height, width=width, drop_path=drop_path)
 
 
-def check_network(spec: NetworkSpec) -> None:
-    """Raise UserError for settings that exclude each other, and for those that the network would ignore."""
-    kind = network_kind(spec)
-    if spec.attention:
-        parse_attention(spec.attention)
+def check_network(options: NetworkOptions) -> None:
+    """Raise OptionError for options that exclude each other, and for those that the network would ignore."""
+    kind = network_kind(options)
+    if options.attention:
+        parse_attention(options.attention)
     plain = kind in (PlainNetwork, USAMNetwork)
-    ignored = ("linear_num", "droprate") if plain and spec.neck != "linear" else IGNORED.get(kind, ())
+    ignored = ("linear_num", "droprate") if plain and options.neck != "linear" else IGNORED.get(kind, ())
     for name in ignored:
-        value = getattr(spec, name)
-        if value not in (getattr(NetworkSpec(), name), 0):
-            what = f"--neck {spec.neck}" if plain else kind.__name__
-            raise UserError(f"--{name} {value} means nothing to {what}; leave it out.")
+        value = getattr(options, name)
+        if value not in (getattr(NetworkOptions(), name), 0):
+            what = "{neck}" if plain else kind.__name__
+            named = {"neck": options.neck} if plain else {}
+            raise OptionError(f"{{{name}}} means nothing to {what}; leave it out.", **{name: value}, **named)

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from person_reid.config.network import NetworkOptions
 from person_reid.models.backbone import Backbone
 from person_reid.models.heads import build_classifier, frozen_bias_norm
 from person_reid.models.network import BranchedNetwork, each
 from person_reid.models.osnet import OmniScaleBlock
 from person_reid.models.pooling import build_pooling, pool_stripes
-from person_reid.models.spec import NetworkSpec
 
 WIDTH = 512
 DROPPED = 0.33  # of the rows, in training
@@ -44,7 +44,7 @@ class LightMBN(BranchedNetwork):
     parts = 3
     pieces = 7
 
-    def __init__(self, module: Any, entry: Backbone, spec: NetworkSpec, num_classes: int | None = None) -> None:
+    def __init__(self, module: Any, entry: Backbone, spec: NetworkOptions, num_classes: int | None = None) -> None:
         trunk = nn.Sequential(module.conv1, module.maxpool, module.conv2, module.conv3[0])
         branch = nn.Sequential(module.conv3[1:], module.conv4, module.conv5)
         stages = {"backbone": trunk, **{name: copy.deepcopy(branch) for name in BRANCHES}}
@@ -96,7 +96,7 @@ class LightMBN(BranchedNetwork):
         features = [neck.embed(pooled) for neck, pooled in zip(self.necks, self.pooled(images), strict=True)]
         return torch.stack(features, dim=2).flatten(1)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
         features, logits = each(self.necks, self.pooled(images))
         return features[:, : self.parts], logits
 
@@ -104,7 +104,7 @@ class LightMBN(BranchedNetwork):
 class Neck(nn.Module):
     """(B, D) → a linear reduction to 512, if the input's width D is given → BNNeck → classifier."""
 
-    def __init__(self, spec: NetworkSpec, num_classes: int | None, dim: int | None = None) -> None:
+    def __init__(self, spec: NetworkOptions, num_classes: int | None, dim: int | None = None) -> None:
         super().__init__()
         self.reduction = nn.Conv2d(dim, WIDTH, 1, bias=False) if dim else None  # linear, in the authors' shape
         self.bn = frozen_bias_norm(WIDTH)

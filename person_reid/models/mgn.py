@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from person_reid.config.network import NetworkOptions
 from person_reid.models.backbone import Backbone
 from person_reid.models.heads import build_classifier
 from person_reid.models.network import BranchedNetwork, each
 from person_reid.models.pooling import build_pooling, pool_stripes
-from person_reid.models.spec import NetworkSpec
 
 WIDTH = 256
 
@@ -36,7 +36,7 @@ class MGN(BranchedNetwork):
     metric_dim = WIDTH
     parts = 3
 
-    def __init__(self, module: Any, entry: Backbone, spec: NetworkSpec, num_classes: int | None = None) -> None:
+    def __init__(self, module: Any, entry: Backbone, spec: NetworkOptions, num_classes: int | None = None) -> None:
         kept = copy.deepcopy(module)
         entry.keep_resolution(kept, entry.size)
         branches = [_branch(resnet) for resnet in (module, kept, kept)]
@@ -61,7 +61,7 @@ class MGN(BranchedNetwork):
         features = [head.reduction(pooled) for head, pooled in zip(self.heads, self.pooled(images), strict=True)]
         return torch.cat(features, dim=1)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
         features, logits = each(self.heads, self.pooled(images))
         return features[:, : self.parts], logits
 
@@ -69,7 +69,7 @@ class MGN(BranchedNetwork):
 class ReducedHead(nn.Module):
     """(B, D) → Linear(D, 256) → BatchNorm1d → ReLU, the feature, and its classifier."""
 
-    def __init__(self, dim: int, spec: NetworkSpec, num_classes: int | None) -> None:
+    def __init__(self, dim: int, spec: NetworkOptions, num_classes: int | None) -> None:
         super().__init__()
         linear = nn.Linear(dim, WIDTH, bias=False)
         nn.init.kaiming_normal_(linear.weight)

@@ -8,20 +8,24 @@ import torch
 from torch import Tensor, nn
 
 from person_reid.basics import UserError
+from person_reid.config.network import NetworkOptions
 from person_reid.models.attention import USAM
 from person_reid.models.backbone import Backbone
 from person_reid.models.heads import Head
 from person_reid.models.pooling import build_pooling
-from person_reid.models.spec import NetworkSpec
 
 
 class Network(nn.Module):
-    """The base of all networks: `features, logits = network(images)` for training, `embed(images)` for testing.
+    """The base of all networks. Calling one returns
 
-    features are (B, D) and logits (B, num_classes); with P parts and H classifiers (B, P, D) and (B, H, num_classes).
+        in training: features (B, D) and logits (B, num_classes); (B, P, D) and (B, H, num_classes) with P parts
+            and H classifiers.
+        in evaluation, or without classes: the embedding (B, dim) that test.py tests, not normalised.
 
     module, entry: the results of registry.build_backbone. spec: describes the heads. num_classes: of their classifiers,
-        which None leaves out.
+        which None or 0 leaves out.
+    head: the classifier, one of heads.CLASSIFIERS. size: (height, width) of the images.
+    padding: black pixels around a training image before it is cropped.
     dim: the width of the test feature.
     metric_dim: D, the width of the features that losses see. parts: P, the number of those features per image.
     pieces: the number of pieces of the test feature that are normalised one by one; the feature is (B, dim / pieces,
@@ -33,12 +37,27 @@ class Network(nn.Module):
     metric_dim: int
     parts = 1
     pieces = 1
+    padding = 10
+    own_size: tuple[int, int] | None = None  # of the images, if not the backbone's
 
-    def __init__(self, module: nn.Module, entry: Backbone, spec: NetworkSpec, num_classes: int | None = None) -> None:
+    def __init__(
+        self, module: nn.Module, entry: Backbone, spec: NetworkOptions, num_classes: int | None = None
+    ) -> None:
         super().__init__()
         self.model = module
         self.entry = entry
-        self.num_classes = num_classes
+        self.num_classes = num_classes or None
+        self.head = spec.head
+        height, width = self.own_size or entry.size
+        self.size = spec.height or height, spec.width or width
+
+    def forward(self, images: Tensor) -> Any:
+        """Compute what the mode of the network asks for, from normalised images (B, 3, H, W)."""
+        return self.outputs(images) if self.training and self.num_classes else self.embed(images)
+
+    def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute features and logits in any mode."""
+        raise NotImplementedError
 
     def embed(self, images: Tensor) -> Tensor:
         """Compute the test feature, not normalised, of normalised images: (B, 3, H, W) → (B, dim)."""
@@ -67,7 +86,9 @@ def unused_classifiers(network: Network) -> list[nn.Linear]:
 class PlainNetwork(Network):
     """One feature of the whole image and one head, `classifier.*`; without classes, the backbone's own feature."""
 
-    def __init__(self, module: nn.Module, entry: Backbone, spec: NetworkSpec, num_classes: int | None = None) -> None:
+    def __init__(
+        self, module: nn.Module, entry: Backbone, spec: NetworkOptions, num_classes: int | None = None
+    ) -> None:
         super().__init__(module, entry, spec, num_classes)
         self.pooling: Any = build_pooling(spec.pool) if spec.pool else None
         self.classifier: Any = None
@@ -83,7 +104,7 @@ class PlainNetwork(Network):
         feature = self.pooled(images)
         return self.classifier.embed(feature) if self.classifier else feature
 
-    def forward(self, images: Tensor) -> Any:
+    def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
         return self.classifier(self.pooled(images))
 
     def renamed(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -98,7 +119,9 @@ class PlainNetwork(Network):
 class USAMNetwork(PlainNetwork):
     """A ResNet with attention after the stem and after the first stage, as published (`--usam`)."""
 
-    def __init__(self, module: nn.Module, entry: Backbone, spec: NetworkSpec, num_classes: int | None = None) -> None:
+    def __init__(
+        self, module: nn.Module, entry: Backbone, spec: NetworkOptions, num_classes: int | None = None
+    ) -> None:
         super().__init__(module, entry, spec, num_classes)
         if not all(hasattr(module, name) for name in ("conv1", "bn1", "relu", "maxpool", "layer4")):
             raise UserError(

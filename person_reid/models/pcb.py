@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from person_reid.basics import UserError
+from person_reid.config.network import NetworkOptions
 from person_reid.models.backbone import Backbone
 from person_reid.models.heads import Head
 from person_reid.models.network import Network, each
 from person_reid.models.pooling import build_pooling, pool_stripes
-from person_reid.models.spec import NetworkSpec
 
 STRIPES = 6
 WIDTH = 256  # of each head's bottleneck
@@ -24,11 +24,14 @@ class PCB(Network):
     stripe is normalised on its own.
     """
 
-    size = (384, 192)
+    own_size = (384, 192)
+    padding = 0
     pieces = parts = STRIPES
     metric_dim = WIDTH
 
-    def __init__(self, module: nn.Module, entry: Backbone, spec: NetworkSpec, num_classes: int | None = None) -> None:
+    def __init__(
+        self, module: nn.Module, entry: Backbone, spec: NetworkOptions, num_classes: int | None = None
+    ) -> None:
         super().__init__(module, entry, spec, num_classes)
         if not entry.has_map:
             raise UserError("--PCB: this network has no feature map to cut into stripes; choose another --backbone.")
@@ -47,7 +50,7 @@ class PCB(Network):
     def embed(self, images: Tensor) -> Tensor:
         return self.stripes(images).flatten(1)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
         heads = [getattr(self, f"classifier{i}") for i in range(STRIPES)]
         return each(heads, self.dropout(self.stripes(images)).unbind(2))
 

@@ -17,12 +17,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from person_reid.basics import UserError
+from person_reid.config.network import NetworkOptions
 from person_reid.models import pcb
 from person_reid.models.backbone import Backbone
 from person_reid.models.heads import Head
 from person_reid.models.network import Network, PlainNetwork, USAMNetwork
 from person_reid.models.registry import build_backbone, find_backbone
-from person_reid.models.spec import NetworkSpec
 
 
 class ClassBlock(Head):
@@ -55,10 +55,14 @@ class PublishedNetwork(PlainNetwork):
         weights: str = "imagenet", **settings: Any,
     ) -> None:  # fmt: skip
         module, entry = _build(backbone, weights, **settings)
-        super().__init__(module, entry, NetworkSpec())
+        super().__init__(module, entry, NetworkOptions())
         self.circle = circle
         self.classifier = ClassBlock(self.dim, class_num, droprate, linear=linear_num, return_f=circle)
         self.num_classes, self.dim = class_num, self.classifier.dim
+
+    def forward(self, images: Tensor) -> Any:
+        """Return logits (B, class_num), with circle [logits, features], in both modes."""
+        return self.classifier(self.pooled(images))
 
 
 class ft_net(PublishedNetwork, USAMNetwork):
@@ -157,19 +161,19 @@ class PCB(pcb.PCB):
     """ResNet-50 in six stripes: a list of six logits (B, class_num), from top to bottom."""
 
     def __init__(self, class_num: int, **weights: Any) -> None:
-        module, entry = _build("resnet50", stride=1, size=pcb.PCB.size, **weights)
-        super().__init__(module, entry, NetworkSpec(), class_num)
+        module, entry = _build("resnet50", stride=1, size=(384, 192), **weights)
+        super().__init__(module, entry, NetworkOptions(), class_num)
         self.part = self.parts
 
     def forward(self, images: Tensor) -> Any:
-        return list(super().forward(images)[1].unbind(1))
+        return list(self.outputs(images)[1].unbind(1))
 
 
 class PCB_test(pcb.PCB):
     """The pooled stripes of a PCB, whose `model.*` it shares, for testing: (B, 3, H, W) → (B, 2048, 6)."""
 
     def __init__(self, model: Network) -> None:
-        super().__init__(model.model, find_backbone("resnet50"), NetworkSpec())
+        super().__init__(model.model, find_backbone("resnet50"), NetworkOptions())
         self.part = self.parts
         for layer in (self.model.layer4[0].conv2, self.model.layer4[0].downsample[0]):
             layer.stride = (1, 1)

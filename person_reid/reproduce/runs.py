@@ -3,6 +3,7 @@
 import contextlib
 import platform
 import shlex
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,17 +11,18 @@ from typing import Any, NamedTuple
 import torch
 
 from person_reid.basics import UserError, parse_json
+from person_reid.config import TrainConfig
+from person_reid.config.option import changed
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.layout import read_split
 from person_reid.data.readers import GALLERY, QUERY, TRAIN
 from person_reid.data.recognise import find_data_set
-from person_reid.device import emulates, select_device
+from person_reid.device import dtype_of, emulates, select_device
 from person_reid.reproduce.recipe import Recipe, is_of
 from person_reid.reproduce.scripts import call, read_records
 from person_reid.retrieval.metrics import AVERAGE_PRECISIONS
 from person_reid.retrieval.results import multi_query_file
 from person_reid.run_folder import RunFolder
-from person_reid.training.spec import TrainSpec, changed_flags
 from person_reid.versions import versions
 
 
@@ -28,14 +30,14 @@ class Run(NamedTuple):
     """A recipe with a seed.
 
     words: its flags of train.py.
-    spec: the training that they describe.
+    config: the training that they describe.
     changes: {flag: value} that the user changed in the recipe's training.
     """
 
     recipe: Recipe
     seed: int
     words: list[str]
-    spec: TrainSpec
+    config: TrainConfig
     changes: dict[str, Any]
 
     @property
@@ -88,8 +90,8 @@ def reproduce(run: Run) -> dict[str, Any]:
     return {
         **run.identity,
         "figures": evaluate(run),
-        "minutes": round(RunFolder(run.spec.name).minutes(), 1),
-        "device": describe_device(run.spec.gpu_ids, run.spec.dtype),
+        "minutes": round(RunFolder(run.config.name).minutes(), 1),
+        "device": describe_device(run.config.gpu_ids, dtype_of(run.config)),
         "versions": versions(),
         "date": str(date.today()),
     }
@@ -100,7 +102,7 @@ def prepare(run: Run) -> None:
 
     Raises UserError if the folder holds another data set, whose figures could not be compared.
     """
-    folder, data_set = run.spec.data.roots[0], DATA_SETS[run.recipe.dataset]
+    folder, data_set = run.config.roots[0], DATA_SETS[run.recipe.dataset]
     if (folder / "pytorch" / TRAIN).is_dir():
         raise UserError(
             f"--data_dir {folder}: not a layout, but {folder / 'pytorch'} is one: pass that folder instead."
@@ -125,13 +127,13 @@ def train(run: Run) -> None:
 
     A finished training is left as it is.
     """
-    spec, folder = run.spec, RunFolder(run.spec.name)
+    config, folder = run.config, RunFolder(run.config.name)
     resume = folder.state_file.exists() and folder.options_file.exists()
     if resume:
-        share = spec.data.batch_size // len(spec.gpu_ids.split(","))  # what train.py notes with several devices
-        resume = not changed_flags(folder.options(), {**spec.flags, "batchsize": share})
-    last = "net_average_bn.pth" if spec.average else "net_last.pth"
-    if not (resume and len(folder.history()) >= spec.optimizer.epochs and (folder.path / last).exists()):
+        share = config.batchsize // len(config.gpu_ids.split(","))  # what train.py notes with several devices
+        resume = not changed(folder.options(), replace(config, batchsize=share))
+    last = "net_average_bn.pth" if config.wa else "net_last.pth"
+    if not (resume and len(folder.history()) >= config.total_epoch and (folder.path / last).exists()):
         call("train.py", *run.words, *(["--resume"] if resume else []), show=True)
 
 
@@ -140,10 +142,10 @@ def evaluate(run: Run) -> dict[str, dict[str, Any]]:
 
     Returns {ranking: {"rank1", "rank5", "rank10", "mINP": percent, "mAP": {definition: percent}}}.
     """
-    recipe, spec = run.recipe, run.spec
-    result, measured = RunFolder(spec.name).path / "result.mat", RunFolder(spec.name).path / "measured.json"
+    recipe, config = run.recipe, run.config
+    result, measured = RunFolder(config.name).path / "result.mat", RunFolder(config.name).path / "measured.json"
     multi = ["--multi"] if "multi" in recipe.published else []
-    words = ["--name", spec.name, "--test_dir", str(spec.data.roots[0]), "--gpu_ids", spec.gpu_ids.split(",")[0]]
+    words = ["--name", config.name, "--test_dir", str(config.roots[0]), "--gpu_ids", config.gpu_ids.split(",")[0]]
     call("test.py", *words, "--result", result, *shlex.split(recipe.test), *multi, show=True)
     scripts: dict[str, list[str]] = {"evaluate.py": []}
     if "re-ranked" in recipe.published:

@@ -6,19 +6,29 @@ the mean features of the clusters, and deals the images to the sampler.
 """
 
 import logging
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from person_reid.basics import UserError
-from person_reid.data.layout import Split, parse_names
+from person_reid.config.adapt import AdaptConfig
+from person_reid.config.option import NAMED, OptionError
+from person_reid.data.bank import load_bank
+from person_reid.data.layout import Split, parse_names, read_further_splits
 from person_reid.data.samplers import ClusterSampler
+from person_reid.data.unlabelled import read_people
 from person_reid.deploy.runtimes import features_of
-from person_reid.losses.cluster_memory import ProxyMemory
+from person_reid.losses.base import unit_length
+from person_reid.losses.cluster_memory import ClusterMemory, ProxyMemory
+from person_reid.losses.plan import LossPlan
 from person_reid.models.contexts import evaluation_mode
+from person_reid.models.factory import network_kind
 from person_reid.models.heads import heads_of
-from person_reid.models.network import Network
+from person_reid.models.network import Network, PlainNetwork, USAMNetwork
 from person_reid.retrieval.clusters import (
     Labels,
     agreement,
@@ -36,38 +46,128 @@ from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import Features, flaw
 from person_reid.retrieval.target import CameraNorm
 from person_reid.run_folder import RunFolder
-from person_reid.training.criterion import ClusterCriterion
-from person_reid.training.spec import AdaptSpec
-from person_reid.training.trainer import Trainer
+from person_reid.training.build import unlabelled_bank
+from person_reid.training.criterion import Criterion
+from person_reid.training.images import TrainingImages
+from person_reid.training.journal import RunJournal
+from person_reid.training.step import Averaging, TrainingStep
 from person_reid.training.writers import drawing
 
 log = logging.getLogger(__name__)
 LEAST_KEPT = 0.1  # docs/adaptation.md has measured values of good and bad runs
 MOST_QUERIES = 2000  # of the report
+LAYERS = ("backbone", "stride", "pool", "attention", "neck", "linear_num", "drop_path", "usam")
+SEVERAL_FEATURES = "this network has several features for the parts of an image, and one is clustered. Choose another."
 MARGIN = 0.02  # of the radius: images whose cluster changes within it are not reliable
 
 
-def prepare_network(network: Network) -> None:
-    """Let the loss see the feature that is tested, and freeze the classifier, which has no classes to learn.
+class AdaptationImages(TrainingImages):
+    """The images of an adaptation: those without labels first, then those of labelled data sets.
 
-    Raises UserError for a network with several features per image.
+    Images without labels have the target 0 until they are clustered; the others have their identities.
     """
-    if network.parts != 1:
-        raise UserError("A network with parts has several features per image, and one is clustered. Choose another.")
+
+    options: AdaptConfig
+
+    def _sampler(self) -> ClusterSampler:
+        options, split = self.options, self.split
+        return ClusterSampler(
+            len(split), options.batchsize, options.instances, options.steps, self.seed, split.cameras,
+            self.world.rank, self.world.size, parts=split.targets > 0,
+        )  # fmt: skip
+
+    def _bank(self, size: tuple[int, int]) -> torch.Tensor:
+        """Return the bank; images without labels have an order of their own, and so has their cache."""
+        (_, unlabelled), *labelled = self.splits
+        folder, otherwise = self.options.roots[0], RunFolder(self.options.name).path
+        banks = [unlabelled_bank(unlabelled.paths, folder, size, otherwise)]
+        banks += [load_bank(split.paths, *size, folder.parent / ".cache", folder.name) for folder, split in labelled]
+        return banks[0] if len(banks) == 1 else torch.cat(banks)
+
+    def _validation(self, size: tuple[int, int]) -> None:
+        return None
+
+
+def started(config: AdaptConfig) -> AdaptConfig:
+    """Fill in the network of the run to start from.
+
+    Raises OptionError if no network is named, or two are, and UserError for one with several features per image.
+    """
+    if config.resume and RunFolder(config.name).options_file.exists():
+        return config
+    if config.from_run:
+        config = _from_run(config)
+    elif config.weights == "imagenet" and not config.config:
+        raise OptionError(
+            "Name the network to start from: {from_run}, or {backbone} and {weights}.",
+            from_run="RUN", backbone="NAME", weights="FILE",
+        )  # fmt: skip
+    if network_kind(config) not in (PlainNetwork, USAMNetwork):
+        raise UserError(f"{config.backbone}: {SEVERAL_FEATURES}")
+    return config
+
+
+def _from_run(config: AdaptConfig) -> AdaptConfig:
+    """Take the network and its weights from the run to start from."""
+    known = AdaptConfig.declared()
+    named = {name: getattr(config, name) for name in ("weights", *LAYERS)}
+    if given := [name for name, value in named.items() if value != known[name].default]:
+        words = ", ".join(f"{{{name}}}" for name in given)
+        raise OptionError(
+            f"{words} would be ignored: {{from_run}} says what the network is.",
+            **dict.fromkeys(given, NAMED), from_run=config.from_run,
+        )  # fmt: skip
+    run = RunFolder(config.from_run or "")
+    start = run.config()
+    layers = {name: getattr(start, name) for name in (*LAYERS, "PCB", "height", "width")}
+    return replace(config, **layers, weights=str(run.weights_file()))
+
+
+def mean_teacher(config: AdaptConfig) -> Averaging:
+    """Return how the teacher follows the network, from the first step on."""
+    return Averaging(config.decay, buffers=True)
+
+
+def read_images(config: AdaptConfig) -> list[tuple[Path, Split]]:
+    """List the images without labels, and those of the labelled data sets of --keep_source."""
+    unlabelled = read_people(config.roots[0], config.cameras, config.pattern)
+    return [unlabelled, *read_further_splits(config.roots)]
+
+
+def prepare_network(network: Network) -> None:
+    """Let the loss see the feature that is tested, and freeze the classifier, which has no classes to learn."""
     for head in heads_of(network):
         head.drops_for_losses, head.neck_for_losses = False, True
         head.classifier.requires_grad_(False)
 
 
+class ClusterCriterion(Criterion):
+    """The loss of images without labels: their clusters, which change between epochs, are told apart by a memory."""
+
+    def __init__(self, config: AdaptConfig, network: Network) -> None:
+        super().__init__(LossPlan(), network)
+        kind = ProxyMemory if config.proxies else ClusterMemory
+        self.memory = kind(config.momentum, config.temperature)
+
+    def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return a float32 scalar. features: (B, D). labels: (B,), the clusters. The logits are not used."""
+        return self.memory(features, labels)
+
+    @torch.no_grad()
+    def scores(self, features: Tensor, logits: Tensor) -> Tensor:
+        """Return the similarity (B, C) of features to every cluster; it gives the error, no gradient."""
+        return self.memory.scores(unit_length(features.float()))
+
+
 class Adaptation:
     """The clusters of a training without labels.
 
-    spec: how to cluster. split: the images, those without labels first, whose target is 0. bank: uint8 (N, H, W, 3),
-    the same images. trainer: with a ClusterCriterion and a ClusterSampler.
+    config: how to cluster. step: the training, with AdaptationImages and a ClusterCriterion.
     """
 
-    def __init__(self, spec: AdaptSpec, split: Split, bank: torch.Tensor, trainer: Trainer) -> None:
-        self.spec, self.split, self.bank, self.trainer = spec, split, bank, trainer
+    def __init__(self, config: AdaptConfig, step: TrainingStep) -> None:
+        self.config, self.step, self.split = config, step, step.images.split
+        split = self.split
         self.known = split.targets[split.targets > 0] - 1  # the identities of labelled images
         self.count = len(split) - len(self.known)  # of images without labels
         self.paths, self.cameras = split.paths[: self.count], split.cameras[: self.count]
@@ -76,31 +176,32 @@ class Adaptation:
         self.independence: float | None = None  # that a reliable cluster needs
         self.first: Labels | None = None  # the nearest neighbours at the start
         self.kept = 1.0
-        self.start = {name: value.clone() for name, value in trainer.network.state_dict().items()}
-        self.people = parse_names(self.paths)[0] if spec.report_labels else None
-        if spec.proxies and len(np.unique(split.cameras[split.cameras >= 0])) < 2:
+        self.start = {name: value.clone() for name, value in step.network.state_dict().items()}
+        self.people = parse_names(self.paths)[0] if config.report_labels else None
+        if config.proxies and len(np.unique(split.cameras[split.cameras >= 0])) < 2:
             raise UserError(
                 "--proxies would be ignored: it tells cameras apart, and the images are not known to be of two. Say "
                 "where their cameras are, by --cameras or --pattern, or leave it out."
             )
-        if trainer.world.leads and len(np.unique(self.cameras)) == 1 and self.cameras[0] >= 0:
+        if step.world.leads and len(np.unique(self.cameras)) == 1 and self.cameras[0] >= 0:
             log.warning("All images are of one camera: nothing in them shows how a person looks in another one.")
 
     @property
     def network(self) -> Network:
         """Return the teacher, or the network itself before the first step."""
-        average = self.trainer.average
-        return cast(Network, average.module) if average is not None else self.trainer.network
+        average = self.step.average
+        return cast(Network, average.module) if average is not None else self.step.network
 
     def extract(self) -> Features:
         """Extract the features of all images, (N, D); the processes share the work."""
-        trainer, world = self.trainer, self.trainer.world
+        config, step, world = self.config, self.step, self.step.world
         world.follow(self.network.buffers())  # the statistics of the first process are those that are saved
-        spec, banks = trainer.spec, {"features": world.share(self.bank)}
+        banks = {"features": world.share(step.images.bank)}
         with evaluation_mode(self.network):
             found = features_of(
-                self.network, banks, trainer.device, spec.data.batch_size, spec.runtime, flip=False, dtype=spec.dtype
-            )["features"]
+                self.network, banks, step.device, config.batchsize, config.runtime or "torch",
+                flip=False, dtype=step.dtype,
+            )["features"]  # fmt: skip
         return world.collect(found, len(self.split))
 
     def refresh(self) -> dict[str, float]:
@@ -109,11 +210,13 @@ class Adaptation:
         agreement: of the clusters with those before. kept: the share of the nearest neighbours at the start that still
         are. Raises UserError if there are not two clusters, and if the features are not finite.
         """
-        everything, cameras, spec, world = self.extract(), self.cameras, self.spec, self.trainer.world
+        everything, cameras = self.extract(), self.cameras
+        config, world = self.config, self.step.world
         if reason := flaw(everything):
             raise UserError(f"{reason}: nothing can be clustered. Try a lower --lr.")
         self.features = features = everything[: self.count]
-        labels = self.cluster(CameraNorm(features, cameras)(features, cameras) if spec.camera_norm else features)
+        centred = features if config.no_camera_norm else CameraNorm(features, cameras)(features, cameras)
+        labels = self.cluster(centred)
         labels = world.sum(labels if world.leads else np.zeros_like(labels))  # other machines may round differently
         found = {"clusters": float(labels.max(initial=-1) + 1), "clustered": float((labels >= 0).mean())}
         neighbours = nearest(features)
@@ -124,17 +227,17 @@ class Adaptation:
             found |= report(features, self.people, cameras, labels)
         if world.leads:
             log.info(", ".join(f"{name} {round(value, 4):g}" for name, value in found.items()))
-        self.use(alone(labels) if spec.outliers == "instances" else labels, everything)
+        self.use(alone(labels) if config.outliers == "instances" else labels, everything)
         return found
 
     def cluster(self, features: Features) -> Labels:
         """Return the cluster (N,) of each image, -1 for outliers, by features (N, D)."""
-        spec = self.spec
-        smaller, larger = np.clip([spec.radius - MARGIN, spec.radius + MARGIN], 0.001, 0.999).tolist()
-        graph = jaccard_graph(features, larger if spec.reliable else spec.radius, spec.k1, spec.k2)
-        labels = dbscan(graph, spec.radius, spec.min_samples)
-        if spec.reliable:
-            tight, loose = (dbscan(graph, radius, spec.min_samples) for radius in (smaller, larger))
+        config = self.config
+        smaller, larger = np.clip([config.radius - MARGIN, config.radius + MARGIN], 0.001, 0.999).tolist()
+        graph = jaccard_graph(features, larger if config.reliable else config.radius, config.k1, config.k2)
+        labels = dbscan(graph, config.radius, config.min_samples)
+        if config.reliable:
+            tight, loose = (dbscan(graph, radius, config.min_samples) for radius in (smaller, larger))
             labels, self.independence = reliable(labels, tight, loose, self.independence)
         return labels
 
@@ -163,19 +266,19 @@ class Adaptation:
         features: of all images, those with labels last, to fill the memory with the means of the classes.
         """
         self.labels = labels
-        batches, criterion = self.trainer.batches, self.trainer.criterion
-        assert isinstance(batches.sampler, ClusterSampler) and isinstance(criterion, ClusterCriterion)
+        images, criterion = self.step.images, self.step.criterion
+        assert isinstance(images.sampler, ClusterSampler) and isinstance(criterion, ClusterCriterion)
         labels, memory = np.concatenate([labels, self.known + labels.max(initial=-1) + 1]), criterion.memory
-        batches.sampler.assign(labels)
+        images.sampler.assign(labels)
         if isinstance(memory, ProxyMemory):
             labels, *parts = camera_proxies(labels, self.split.cameras)
-            memory.clusters, memory.cameras = (torch.from_numpy(part).to(batches.device) for part in parts)
-        batches.targets = torch.from_numpy(labels).to(batches.device)
+            memory.clusters, memory.cameras = (torch.from_numpy(part).to(images.device) for part in parts)
+        images.targets = torch.from_numpy(labels).to(images.device)
         if features is not None:
-            memory.centers = torch.from_numpy(cluster_means(features, labels)).to(batches.device)
+            memory.centers = torch.from_numpy(cluster_means(features, labels)).to(images.device)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs besides the trainer's state, which holds the memory."""
+        """Return what a resumed run needs besides the state of the step, which holds the memory."""
         return {
             "labels": torch.from_numpy(self.labels),
             "first": torch.from_numpy(self.first),
@@ -189,6 +292,41 @@ class Adaptation:
         self.first, self.kept, self.start = state["first"].cpu().numpy(), state["kept"], state["start"]
         self.independence = state.get("independence")  # older runs have none
         self.use(state["labels"].cpu().numpy())
+
+
+class AdaptationJournal(RunJournal):
+    """The journal of an adaptation: net_last.pth holds the teacher, and resume.pth the clusters as well."""
+
+    adapts = True
+
+    def __init__(self, training: TrainingStep, config: AdaptConfig) -> None:
+        super().__init__(training, config)
+        self.adaptation = Adaptation(config, training)
+
+    @property
+    def weights(self) -> dict[str, Any]:
+        """The weights of the teacher."""
+        return self.adaptation.network.state_dict()
+
+    def people(self) -> str:
+        """Return who is in the images, in words."""
+        known = self.training.images.num_classes - 1
+        return f"{known} known and of unknown people" if known else "unknown people"
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed training needs."""
+        return {**super().state_dict(), "adaptation": self.adaptation.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state that `state_dict` returned."""
+        super().load_state_dict(state)
+        self.adaptation.load_state_dict(state["adaptation"])
+
+    def conclude(self) -> None:
+        """End the training: write the teacher and the clusters, and say how to test the run."""
+        if self.world.leads:
+            self.adaptation.conclude(self.folder)
+        self.tell()
 
 
 def report(features: Features, people: Labels, cameras: Labels, clusters: Labels) -> dict[str, float]:

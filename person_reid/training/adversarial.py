@@ -9,7 +9,8 @@ import torch
 
 from person_reid.data.augment import normalise
 from person_reid.models.contexts import evaluation_mode
-from person_reid.training.trainer import StepContext
+from person_reid.training.images import Batch
+from person_reid.training.step import TrainingStep
 
 RATE = 16  # grey values, out of 255: the most by which a pixel is moved
 
@@ -23,12 +24,14 @@ class AdversarialTerm:
     def __init__(self, weight: float, every: float) -> None:
         self.weight, self.every = weight, every
 
-    def __call__(self, context: StepContext) -> torch.Tensor | float:
+    def __call__(
+        self, step: TrainingStep, batch: Batch, features: torch.Tensor, logits: torch.Tensor
+    ) -> torch.Tensor | float:
         """Return a scalar, 0 in all other batches."""
-        if context.step % self.every:
+        if batch.step % self.every:
             return 0.0
-        _, logits = context.network(opposite_direction_attack(context.network, context.batch.images))
-        return self.weight * context.criterion.classify(logits, context.batch.targets)
+        _, attacked = step.network(opposite_direction_attack(step.network, batch.images))
+        return self.weight * step.criterion.classify(attacked, batch.targets)
 
 
 def opposite_direction_attack(network: Any, images: torch.Tensor, rate: int = RATE) -> torch.Tensor:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from person_reid import losses
-from person_reid.losses.base import unit_length
-from person_reid.losses.cluster_memory import ClusterMemory
 from person_reid.losses.plan import LossPlan, LossTerm
+from person_reid.models.heads import heads_of
+from person_reid.models.network import Network
 
 
 class TermLosses(nn.Module):
@@ -40,13 +40,16 @@ class TermLosses(nn.Module):
 class Criterion(TermLosses):
     """loss = w · Σ over heads of the classifier's loss + Σ over losses and parts of weight · loss.
 
-    plan: the losses and their weights. num_classes: identities. dim: D, the width of the metric losses' features.
-    parts: P, the features of an image. taught_dim: the width of a teacher's features, which `taught` compares with;
-    DistillationTerm adds its loss.
+    plan: the losses and their weights. network: says how many classes and features there are, and how wide they are.
+    taught_dim: the width of a teacher's features, which `taught` compares with; DistillationTerm adds its loss.
     """
 
-    def __init__(self, plan: LossPlan, num_classes: int, dim: int, parts: int = 1, taught_dim: int = 0) -> None:
-        super().__init__(plan.terms, parts, num_classes=num_classes, dim=dim)
+    def __init__(self, plan: LossPlan, network: Network, taught_dim: int = 0) -> None:
+        parts, dim = network.parts, network.metric_dim
+        super().__init__(plan.terms, parts, num_classes=network.num_classes or 0, dim=dim)
+        if any(term.before_dropout for term in plan.terms):
+            for head in heads_of(network):
+                head.drops_for_losses = False
         self.classification_weight = plan.classification_weight
         self.classification = losses.create(
             losses.HEADS[plan.head], smoothing=plan.label_smoothing, **plan.classification_settings
@@ -65,23 +68,6 @@ class Criterion(TermLosses):
     def classify(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the classifier's loss, a scalar; in evaluation mode plain cross entropy: no margin, no smoothing."""
         return over_parts(self.classification, logits, labels)
-
-
-class ClusterCriterion(Criterion):
-    """The loss of images without labels: their clusters, which change between epochs, are told apart by a memory."""
-
-    def __init__(self, dim: int, memory: ClusterMemory) -> None:
-        super().__init__(LossPlan(), 1, dim)
-        self.memory = memory
-
-    def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return a float32 scalar. features: (B, D). labels: (B,), the clusters. The logits are not used."""
-        return self.memory(features, labels)
-
-    @torch.no_grad()
-    def scores(self, features: Tensor, logits: Tensor) -> Tensor:
-        """Return the similarity (B, C) of features to every cluster; it gives the error, no gradient."""
-        return self.memory.scores(unit_length(features.float()))
 
 
 class PartLosses(nn.ModuleList):

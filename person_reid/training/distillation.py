@@ -19,7 +19,8 @@ from person_reid.basics import atomic_write, describe
 from person_reid.data.bank import fingerprint, load_bank, open_array
 from person_reid.data.layout import Split
 from person_reid.distributed import World
-from person_reid.training.trainer import StepContext
+from person_reid.training.images import Batch
+from person_reid.training.step import TrainingStep
 
 if TYPE_CHECKING:  # most trainings have no teacher
     from person_reid.deploy.embedder import Embedder
@@ -41,13 +42,13 @@ class DistillationTerm:
         self.means = F.normalize(means.index_add_(0, targets.to(device), self.taught))
         self.gather = world.gather
 
-    def __call__(self, context: StepContext) -> torch.Tensor:
+    def __call__(self, step: TrainingStep, batch: Batch, features: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         """Return a scalar. Each part of a part network, and each of its classifiers, has the same teacher."""
-        taught = self.gather(self.taught[context.batch.indices])
+        taught = self.gather(self.taught[batch.indices])
         with torch.autocast(taught.device.type, enabled=False):
             cosines = taught @ self.means.T
-        features, logits = self.gather(context.features), self.gather(context.logits)
-        return context.criterion.taught.compare(features, logits, taught, cosines)
+        features, logits = self.gather(features), self.gather(logits)
+        return step.criterion.taught.compare(features, logits, taught, cosines)
 
 
 def teacher_features(teacher: Embedder, splits: Sequence[tuple[Path, Split]]) -> Features:

@@ -5,17 +5,20 @@ both should predict the same identities. Zheng and Yang, Unsupervised Scene Adap
 in Vivo, IJCAI 2020, with the teacher of Tarvainen and Valpola, Mean teachers are better role models, NIPS 2017.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 
 from person_reid.data.bank import BatchSource
-from person_reid.training.trainer import StepContext
+from person_reid.training.images import Batch
+from person_reid.training.step import TrainingStep
 
 WEIGHT = 0.1  # of the published training
 
 
 class GeneralisationTerm:
-    """Add WEIGHT · the divergence of student and teacher on unlabelled images, once the trainer averages.
+    """Add WEIGHT · the divergence of student and teacher on unlabelled images, once the weights are averaged.
 
     source: makes the unlabelled images. size: how many of them this process draws in a step.
     """
@@ -23,15 +26,18 @@ class GeneralisationTerm:
     def __init__(self, source: BatchSource, size: int) -> None:
         self.source, self.size = source, size
 
-    def __call__(self, context: StepContext) -> torch.Tensor | float:
+    def __call__(
+        self, step: TrainingStep, batch: Batch, features: torch.Tensor, logits: torch.Tensor
+    ) -> torch.Tensor | float:
         """Return a scalar, 0 before the average begins; the labelled images are not used."""
-        if context.teacher is None:
+        if step.average is None:
             return 0.0
-        first, second = self.draw(context.seed)
-        _, student = context.network(first)
+        first, second = self.draw(batch.seed)
+        _, student = step.network(first)
         with torch.no_grad():
-            _, teacher = context.teacher(second)
-        scale = getattr(context.criterion.classification, "scale", 1.0)  # of a head that returns cosines
+            teacher_network: Any = step.average.module
+            _, teacher = teacher_network.outputs(second)
+        scale = getattr(step.criterion.classification, "scale", 1.0)  # of a head that returns cosines
         return WEIGHT * symmetric_divergence(scale * student.float(), scale * teacher.float())
 
     def draw(self, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,19 +2,15 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from person_reid.basics import UserError, first_line, quoted, write_text
-from person_reid.data.layout import Split
-from person_reid.data.samplers import Sampler
-from person_reid.distributed import World
+from person_reid.basics import UserError, first_line, quoted
 from person_reid.run_folder import RunFolder
-from person_reid.training.spec import TrainSpec
 
 MORE_PRECISE: dict[torch.dtype | None, str] = {  # what else to try, by the dtype of the training
     torch.float16: ", --bf16 instead of --fp16, or",
@@ -65,20 +61,18 @@ def stop_signal() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def not_finite_message(
+def not_finite_advice(
     error: NotFinite,
-    sampler: Sampler,
-    split: Split,
+    paths: Sequence[Path],
     run: RunFolder,
     dtype: torch.dtype | None = None,
     adapts: bool = False,
 ) -> str:
-    """Return what to do about a loss that is not finite; write the batch's images to not_finite.txt.
+    """Return what to do about a loss that is not finite.
 
-    dtype: of autocast, or None for float32. adapts: whether tools/adapt.py trains.
+    paths: the images of the batch. run: whose not_finite.txt lists them. dtype: of autocast, or None for float32.
+    adapts: whether tools/adapt.py trains.
     """
-    batch = next(islice(sampler.batches(error.epoch), error.step, None))
-    write_text(run.not_finite, "".join(f"{split.paths[index]}\n" for index in batch))
     good = f"{run.path}/net_last.pth is of epoch {error.epoch}" if error.epoch else "No epoch was finished"
     advice = f"Start again with a lower --lr{MORE_PRECISE.get(dtype, ' or')} a --warm_epoch."
     if error.epoch:
@@ -86,38 +80,40 @@ def not_finite_message(
         start = f"--from {quoted(run.name)}" if adapts else f"--weights {last}"
         again = "--resume would take the same steps to the same loss. "
         advice = f"{again}{advice} To begin with the weights of {last}, add {start} --name OTHER."
-    return (
-        f"{error} Its {len(batch)} images, {split.paths[batch[0]]} among them, are listed in "
-        f"{run.not_finite}. {good}. {advice}"
-    )
+    return f"{error} Its {len(paths)} images, {paths[0]} among them, are listed in {run.not_finite}. {good}. {advice}"
 
 
-def check_resumed(state: dict[str, Any], spec: TrainSpec, images: str, world: World) -> None:
-    """Raise UserError if a state is of other images, by their fingerprint, or of another number of processes."""
-    run = RunFolder(spec.name).path
+def check_resumed(
+    state: Mapping[str, Any], folder: RunFolder, data: Iterable[Path], images: str, processes: int
+) -> None:
+    """Raise UserError if a state is of other images or of another number of processes.
+
+    data: where the images are, for the message. images: their fingerprint.
+    """
     if state.get("images", images) != images:
         raise UserError(
-            f"--resume: {run} was trained on images other than those of {', '.join(map(str, spec.data.roots))}. Name "
+            f"--resume: {folder.path} was trained on images other than those of {', '.join(map(str, data))}. Name "
             "their folder with --data_dir, or start a run of another --name."
         )
-    if state.get("processes", world.size) != world.size:
+    if state.get("processes", processes) != processes:
         raise UserError(
-            f"--resume: {run} was trained by {state['processes']} processes, and this is {world.size}, for which "
-            "batches and learning rates differ. Start as many as before."
+            f"--resume: {folder.path} was trained by {state['processes']} processes, and this is {processes}, for "
+            "which batches and learning rates differ. Start as many as before."
         )
 
 
-def check_widths(saved: dict[str, torch.Tensor], network: torch.nn.Module, spec: TrainSpec) -> None:
+def check_widths(
+    saved: Mapping[str, torch.Tensor], network: torch.nn.Module, run: RunFolder, adapts: bool = False
+) -> None:
     """Raise UserError for the weights of an OSNet that 0.2 trained without its channels of zeros.
 
     saved: the network's weights in resume.pth. Such an OSNet has its own width at the end, and less of it before. The
-    checkpoints beside it have all channels.
+    checkpoints beside it have all channels. adapts: whether tools/adapt.py trains.
     """
     shapes = {name: tensor.shape for name, tensor in network.state_dict().items() if name in saved}
     fits = {name for name, shape in shapes.items() if saved[name].shape == shape}
     if fits != set(shapes) and any(name.endswith("conv5.bn.weight") for name in fits):
-        run = RunFolder(spec.name)
-        start = f"--from {quoted(run.name)}" if spec.adapt else f"--weights {quoted(run.path / 'net_last.pth')}"
+        start = f"--from {quoted(run.name)}" if adapts else f"--weights {quoted(run.path / 'net_last.pth')}"
         raise UserError(
             f"{run.state_file}: an earlier version left channels of zeros out of this training, and this one cannot "
             f"continue it. Begin with its last weights instead: {start} --name OTHER in the place of --resume."
@@ -125,12 +121,12 @@ def check_widths(saved: dict[str, torch.Tensor], network: torch.nn.Module, spec:
 
 
 @contextmanager
-def state_that_fits(spec: TrainSpec) -> Iterator[None]:
+def state_that_fits(folder: RunFolder) -> Iterator[None]:
     """Raise UserError if the state that is loaded in the with block lacks a part or is of another network."""
     try:
         yield
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise UserError(
-            f"{RunFolder(spec.name).state_file}: not the state of the training that opts.yaml beside it "
-            f"describes ({first_line(error)}). Start a new run under another --name."
+            f"{folder.state_file}: not the state of the training that opts.yaml beside it describes "
+            f"({first_line(error)}). Start a new run under another --name."
         ) from error

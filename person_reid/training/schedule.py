@@ -10,7 +10,8 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RAdam, RMSprop
 from torch.optim.lr_scheduler import LambdaLR
 
-from person_reid.training.spec import OptimizerSpec
+from person_reid.config.forms import numbers
+from person_reid.config.optimizer import OptimizerOptions
 
 BACKBONE, HEAD = 0, 1  # positions of the optimiser's groups; prototypes, if there are any, are the third
 IN_BACKBONE = ("model.", "usam_")  # prefixes of its parameters' names
@@ -20,7 +21,7 @@ RISE, START, END = 0.3, 25, 1e4  # of one_cycle, as PyTorch's pct_start, div_fac
 FLOOR = 0.01  # fraction of --lr at which the cosine schedules end
 
 
-def build_optimizer(network: nn.Module, criterion: nn.Module, spec: OptimizerSpec) -> Optimizer:
+def build_optimizer(network: nn.Module, criterion: nn.Module, options: OptimizerOptions) -> Optimizer:
     """Build the optimiser of `--optimizer` with up to three groups, named in `group["name"]`.
 
     backbone: `model.*` and the attention of --usam, at `backbone_lr`.
@@ -33,10 +34,11 @@ def build_optimizer(network: nn.Module, criterion: nn.Module, spec: OptimizerSpe
     """
     backbone = [weight for name, weight in network.named_parameters() if name.startswith(IN_BACKBONE)]
     head = [weight for name, weight in network.named_parameters() if not name.startswith(IN_BACKBONE)]
+    rates = options.learning_rates
     groups: list[dict[str, Any]] = [
-        {"name": "backbone", "params": backbone, "lr": spec.backbone_lr},
-        {"name": "head", "params": head, "lr": spec.lr},
-        {"name": "prototypes", "params": list(criterion.parameters()), "lr": spec.prototype_lr},
+        {"name": "backbone", "params": backbone, "lr": rates[0]},
+        {"name": "head", "params": head, "lr": rates[1]},
+        {"name": "prototypes", "params": list(criterion.parameters()), "lr": rates[2]},
     ]
     for group in groups:
         group["params"] = [parameter for parameter in group["params"] if parameter.requires_grad]
@@ -49,20 +51,20 @@ def build_optimizer(network: nn.Module, criterion: nn.Module, spec: OptimizerSpe
         "radam": partial(RAdam, decoupled_weight_decay=True),
         "rmsprop": partial(RMSprop, momentum=0.9),
     }
-    return kinds[spec.name](groups, lr=spec.lr, weight_decay=spec.weight_decay)
+    return kinds[options.optimizer](groups, lr=options.lr, weight_decay=options.weight_decay)
 
 
-def build_scheduler(optimizer: Optimizer, spec: OptimizerSpec, steps_per_epoch: int) -> LambdaLR:
+def build_scheduler(optimizer: Optimizer, options: OptimizerOptions, steps_per_epoch: int) -> LambdaLR:
     """Build a LambdaLR to step once per update: warm-up × decay, computed alike for every group.
 
     The rate depends on the step number alone, so a resumed run continues exactly where it was. Chained schedulers
     (SequentialLR) multiply the rate from step to step and accumulate rounding errors.
     """
-    floors = [min(1.0, spec.lr * FLOOR / group["lr"]) for group in optimizer.param_groups]
-    return LambdaLR(optimizer, [_factor(spec, steps_per_epoch, floor) for floor in floors])
+    floors = [min(1.0, options.lr * FLOOR / group["lr"]) for group in optimizer.param_groups]
+    return LambdaLR(optimizer, [_factor(options, steps_per_epoch, floor) for floor in floors])
 
 
-def _factor(spec: OptimizerSpec, steps_per_epoch: int, floor: float) -> Callable[[int], float]:
+def _factor(options: OptimizerOptions, steps_per_epoch: int, floor: float) -> Callable[[int], float]:
     """Return factor(step) of the learning rate: a linear warm-up from WARM_FROM to 1, times the decay of --schedule.
 
     step: × 0.1 after two thirds of the epochs. multistep: × 0.1 after each milestone.
@@ -74,21 +76,22 @@ def _factor(spec: OptimizerSpec, steps_per_epoch: int, floor: float) -> Callable
     one_cycle: per step, up along half a cosine from 1/25 to 1 in the warm-up, by default 30 % of the steps, and down
     along another to almost 0: PyTorch's OneCycleLR (Smith and Topin, Super-Convergence, 2018), the momentum constant.
     """
-    warm_steps = spec.warm_epochs * steps_per_epoch
-    if spec.schedule == "one_cycle":
-        steps = spec.epochs * steps_per_epoch
+    warm_steps = options.warm_epoch * steps_per_epoch
+    milestones = numbers(options.milestones)
+    if options.schedule == "one_cycle":
+        steps = options.total_epoch * steps_per_epoch
         return partial(_one_cycle, peak=max(0.0, (warm_steps or RISE * steps) - 1), last=steps - 1)
 
     def factor(step: int) -> float:
         epoch = step // steps_per_epoch
         warm = min(1.0, WARM_FROM + (1 - WARM_FROM) * step / warm_steps) if warm_steps else 1.0
-        if spec.schedule == "step":
-            return warm * DROP ** (epoch // max(1, spec.epochs * 2 // 3))
-        if spec.schedule == "multistep":
-            return warm * DROP ** bisect_right(spec.milestones, epoch)
-        position, length = epoch, spec.epochs
-        if spec.schedule == "warmup_cosine":
-            position, length = max(0, step - warm_steps), max(1, spec.epochs * steps_per_epoch - warm_steps)
+        if options.schedule == "step":
+            return warm * DROP ** (epoch // max(1, options.total_epoch * 2 // 3))
+        if options.schedule == "multistep":
+            return warm * DROP ** bisect_right(milestones, epoch)
+        position, length = epoch, options.total_epoch
+        if options.schedule == "warmup_cosine":
+            position, length = max(0, step - warm_steps), max(1, options.total_epoch * steps_per_epoch - warm_steps)
         return warm * (floor + (1 - floor) * (1 + math.cos(math.pi * position / length)) / 2)
 
     return factor

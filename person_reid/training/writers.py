@@ -14,18 +14,19 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from person_reid.basics import UserError, first_line
-from person_reid.training.spec import TrainSpec
+from person_reid.config import TrainConfig
 
 log = logging.getLogger(__name__)
 Write = Callable[[dict[str, float]], None]
 Writer = tuple[AbstractContextManager[Any], Write]
 
 
-def to_tensorboard(spec: TrainSpec, folder: Path) -> Writer:
+def to_tensorboard(config: TrainConfig, folder: Path) -> Writer:
     """Write events to the folder of the run, replacing those of an interrupted run."""
     from torch.utils.tensorboard import SummaryWriter
 
@@ -38,31 +39,36 @@ def to_tensorboard(spec: TrainSpec, folder: Path) -> Writer:
     return board, write
 
 
-def to_wandb(spec: TrainSpec, folder: Path) -> Writer:
+def to_wandb(config: TrainConfig, folder: Path) -> Writer:
     """Log to a run of Weights & Biases, with the flags as its configuration."""
     import wandb
 
-    run = wandb.init(name=spec.name, config=dict(spec.flags), dir=folder)
+    run = wandb.init(name=config.name, config=asdict(config), dir=folder)
     return run, lambda record: run.log(record, step=record["epoch"])
 
 
-def to_mlflow(spec: TrainSpec, folder: Path) -> Writer:
+def to_mlflow(config: TrainConfig, folder: Path) -> Writer:
     """Log to a run of MLflow, with the flags as its parameters."""
     os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # otherwise MLflow 3 refuses file: URIs
     import mlflow
 
-    run = mlflow.start_run(run_name=spec.name)
-    mlflow.log_params(dict(spec.flags))
+    run = mlflow.start_run(run_name=config.name)
+    mlflow.log_params(asdict(config))
     return run, lambda record: mlflow.log_metrics(record, step=record["epoch"])
 
 
 WRITERS = {"tensorboard": to_tensorboard, "wandb": to_wandb, "mlflow": to_mlflow}  # by flag, which is also the package
-"""Each is called as writer(spec, run folder) and returns (a context manager that closes it, write(record))."""
+"""Each is called as writer(config, run folder) and returns (a context manager that closes it, write(record))."""
 
 
-def check_writers(names: Iterable[str]) -> None:
+def chosen_writers(config: TrainConfig) -> list[str]:
+    """Return the names of the writers that are asked for."""
+    return [name for name in WRITERS if getattr(config, name)]
+
+
+def check_writers(config: TrainConfig) -> None:
     """Raise UserError if the package of a writer is not installed."""
-    for name in names:
+    for name in chosen_writers(config):
         try:
             module = importlib.import_module(name)
         except ImportError:
@@ -72,7 +78,7 @@ def check_writers(names: Iterable[str]) -> None:
 
 
 @contextmanager
-def open_writers(spec: TrainSpec, folder: Path, history: Iterable[dict[str, float]] = ()) -> Iterator[Write]:
+def open_writers(config: TrainConfig, folder: Path, history: Iterable[dict[str, float]] = ()) -> Iterator[Write]:
     """Yield write(record), which passes the figures of an epoch, {name: number}, to every writer of the run.
 
     history: the records of earlier epochs. A resumed run starts afresh in each writer, and these make it complete.
@@ -80,9 +86,9 @@ def open_writers(spec: TrainSpec, folder: Path, history: Iterable[dict[str, floa
     """
     with ExitStack() as stack:
         writes = []
-        for name in spec.writers:
+        for name in chosen_writers(config):
             try:
-                closing, write = WRITERS[name](spec, folder)
+                closing, write = WRITERS[name](config, folder)
             except Exception as error:  # each package fails in its own ways
                 reason = " ".join(str(error).split())[:200]
                 raise UserError(f"--{name}: {name} could not start ({reason}).") from error

@@ -5,16 +5,16 @@ import signal
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from person_reid.cli import adapt
+from person_reid.config.adapt import AdaptConfig
 from person_reid.deploy.exported import Engine
-from person_reid.training.adaptation import LEAST_KEPT
-from person_reid.training.trainer import Trainer
+from person_reid.training.adaptation import LEAST_KEPT, started
+from person_reid.training.step import TrainingStep
 from tests.support.people import write_people
 from tests.support.runs import equal_weights, killed_in, log, weights
 from tests.support.scripts import refused, run
+from tools import adapt
 
 SMALL = ["--height", "32", "--width", "16", "--gpu_ids", "-1", "--batchsize", "8", "--instances", "4", "--steps", "3"]
 SMALL += ["--total_epoch", "2", "--k1", "6", "--k2", "2", "--min_samples", "2", "--radius", "0.7"]
@@ -94,15 +94,15 @@ def test_learning_moves_the_network_and_its_teacher(room):
 @pytest.mark.parametrize("moment", [1, 5])
 def test_a_stopped_run_goes_on_to_the_same_bits(people, room, tmp_path, monkeypatch, moment):
     """Stopped by SIGTERM after a step of the first epoch, with its clusters, or of the second."""
-    steps, original = [], Trainer.train_step
+    steps, original = [], TrainingStep.__call__
 
-    def train_step(self, *arguments):
+    def train_step(step, batch):
         steps.append(1)
         if len(steps) == moment:
             signal.raise_signal(signal.SIGTERM)
-        return original(self, *arguments)
+        return original(step, batch)
 
-    monkeypatch.setattr(Trainer, "train_step", train_step)
+    monkeypatch.setattr(TrainingStep, "__call__", train_step)
     run("adapt", "--data_dir", people, "--name", "whole", *SMALL, *START, "--report_labels", cwd=tmp_path, status=143)
     monkeypatch.undo()
     run("adapt", "--name", "whole", "--resume", cwd=tmp_path)
@@ -154,19 +154,19 @@ def test_start_from_a_run_and_unknown_cameras(people, room):
     whole = weights("whole", room=room)
     assert equal_weights(start, whole)
     words = refused("adapt", "--data_dir", folder, "--name", "x", "--from", "whole", "--stride", "1", cwd=room)
-    assert "--stride would be ignored" in words
+    assert "--stride would be ignored: --from whole says what the network is" in words
     assert "not of the form" in refused("adapt", "--data_dir", folder, *START, *SMALL, "--report_labels", cwd=room)
 
 
 def test_a_run_brings_its_size_and_its_layers(room, monkeypatch):
     monkeypatch.chdir(room)
-    options = adapt.parse(["--data_dir", "x", "--from", "whole"])
+    options = started(adapt.parse(AdaptConfig, ["--data_dir", "x", "--from", "whole"]))
     assert (options.height, options.width, options.backbone) == (32, 16, "test_resnet")
 
 
 def test_the_start_may_be_in_a_configuration(tmp_path):
     (tmp_path / "a.yaml").write_text("backbone: test_resnet\nweights: none\nheight: 64\n")
-    options = adapt.parse(["--data_dir", "x", "--config", str(tmp_path / "a.yaml")])
+    options = started(adapt.parse(AdaptConfig, ["--data_dir", "x", "--config", str(tmp_path / "a.yaml")]))
     assert (options.backbone, options.weights, options.height) == ("test_resnet", "none", 64)
 
 
@@ -217,23 +217,3 @@ def test_mistaken_flags(tmp_path):
     )
     for flag in (["--loss", "triplet"], ["--train_all"], ["--wa"], ["--radius", "1"], ["--decay", "1"]):
         run("adapt", "--data_dir", "x", *START, *flag, cwd=tmp_path, status=2)
-
-
-def test_every_flag_reaches_the_spec():
-    """A flag of its own that were ignored would leave the spec as it was."""
-    usual = adapt.adapt_spec(adapt.parse(START))
-    flags = {
-        "cameras": "none", "pattern": "(?P<camera>a)", "steps": "7", "radius": "0.4", "min_samples": "3", "k1": "9",
-        "k2": "2", "momentum": "0.3", "temperature": "0.1", "decay": "0.9", "outliers": "instances",
-    }  # fmt: skip
-    for name, value in flags.items():
-        spec = adapt.adapt_spec(adapt.parse([*START, f"--{name}", value]))
-        assert str(getattr(spec.adapt, name)) == value and spec.adapt != usual.adapt
-    switches = {"no_camera_norm": "camera_norm"} | {name: name for name in ("report_labels", "reliable", "proxies")}
-    for flag, name in switches.items():
-        spec = adapt.adapt_spec(adapt.parse([*START, f"--{flag}"]))
-        assert getattr(spec.adapt, name) != getattr(usual.adapt, name)
-    roots = adapt.adapt_spec(adapt.parse([*START, "--data_dir", "x", "--keep_source", "a,b"])).data.roots
-    assert [root.name for root in roots] == ["x", "a", "b"]
-    assert spec.optimizer.backbone_lr == spec.optimizer.lr == 3.5e-4
-    assert torch.float16 is adapt.adapt_spec(adapt.parse([*START, "--fp16"])).dtype

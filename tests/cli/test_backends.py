@@ -19,13 +19,14 @@ from tests.test_architecture import imports, sources
 
 FORKS = """
 import importlib, json, os, sys, traceback
-import person_reid.cli.train, person_reid.cli.adapt, person_reid.cli.search, person_reid.cli.compare_networks
+import person_reid.training.adaptation, person_reid.cli.search, person_reid.cli.compare_networks
+from tests.support.scripts import module_of
 assert "matplotlib" not in sys.modules
 for name, words in json.load(sys.stdin):
     child = os.fork()
     if not child:
         try:
-            importlib.import_module(f"person_reid.cli.{name}").main(words)
+            module_of(name).main(words)
         except BaseException as error:
             if not (isinstance(error, SystemExit) and not error.code):
                 traceback.print_exc()
@@ -38,7 +39,7 @@ NETWORK = "--backbone test_resnet --weights none --height 32 --width 16 --gpu_id
 TRAINING = f"{NETWORK} --data_dir people --train_all --batchsize 8 --total_epoch 1"
 COMMANDS = {
     "train": [f"{TRAINING} --name trained"],
-    "train_ddp": [f"{TRAINING} --name ddp"],
+    "train_DDP": [f"{TRAINING} --name ddp"],
     "adapt": [f"{NETWORK} --data_dir people/train_all --name adapted --batchsize 8 --steps 2 --total_epoch 1 --k1 4"],
     "demo": ["--result result.mat --query_index 0"],
     "figures": [
@@ -74,7 +75,7 @@ def test_every_script_that_draws_is_listed_here():
         if name.startswith("person_reid.cli.")
         if any(".show." in each for each in imports(source, modules))
     }
-    assert drawing | {"train", "train_ddp", "adapt"} == COMMANDS.keys()
+    assert drawing | {"train", "train_DDP", "adapt"} == COMMANDS.keys()
 
 
 def test_only_one_room_imports_matplotlib_and_none_its_windows():

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from dataclasses import asdict
 
 import pytest
 import yaml
@@ -14,13 +15,14 @@ import prepare
 import train
 import train_DDP
 from person_reid.basics import UserError
-from person_reid.cli.flags import NETWORK_FLAGS, testing_parser
-from person_reid.cli.options import parse_train
+from person_reid.cli.flags import testing_parser
 from person_reid.cli.prepare import parse_arguments
 from person_reid.cli.tested import run_to_test
+from person_reid.config.published import NETWORK_FLAGS
 from person_reid.run_folder import RunFolder
 from tests.support import FIXTURES, ROOT
 from tests.support.pages import commands as in_page
+from tests.support.small_training import trained_as
 
 LINES = (FIXTURES / "commands.txt").read_text().splitlines()
 LINES += ["python train_DDP.py"]  # of DDP.sh, under torch.distributed.launch
@@ -73,7 +75,7 @@ def test_training_command_resolves_to_what_it_says_and_touches_nothing(words, he
 def trained(name):
     """The options of the run that a published command trains under this name; of train.py's defaults for any other."""
     runs = [words[1:] for words in COMMANDS if words[0] == "train.py" and said(words).get("name") == name]
-    return parse_train(runs[-1] if runs else ["--name", name])
+    return trained_as(*(runs[-1] if runs else ["--name", name]))
 
 
 @pytest.mark.parametrize("words", commands("test.py"))
@@ -81,23 +83,29 @@ def test_test_command_resolves_to_the_network_that_its_run_trained(words, here):
     options = testing_parser().parse_args(words)
     check_options(vars(options), said(words))
     run = trained(options.name)
-    RunFolder(options.name).save_options(vars(run))
+    RunFolder(options.name).save_options(asdict(run))
     found = run_to_test(options)
     described = ("backbone", "PCB", "usam", "stride", "linear_num", "height", "width")
     assert {name: getattr(found, name) for name in described} == {name: getattr(run, name) for name in described}
 
 
 def test_the_network_of_a_run_may_be_named_again(here):
-    RunFolder("PCB-64").save_options(vars(parse_train(["--PCB"])))
+    RunFolder("PCB-64").save_options(asdict(trained_as("--PCB")))
     assert run_to_test(testing_parser().parse_args(["--PCB", "--name", "PCB-64"])).PCB
 
 
 @pytest.mark.parametrize("words", commands("train_DDP.py"))
 def test_training_command_of_several_processes_resolves(words, monkeypatch):
     started = []
-    monkeypatch.setattr("person_reid.cli.train_ddp.run_training", lambda options, world: started.append(options))
-    train_DDP.main(["--local-rank=0", *words])  # as torch.distributed.launch calls it
-    check_options(vars(started[0]), said(words))
+
+    def end(config):
+        started.append(config)
+        raise SystemExit
+
+    monkeypatch.setattr("person_reid.training.build.resolved", end)
+    with pytest.raises(SystemExit):
+        train_DDP.main(["--local-rank=0", *words])  # as torch.distributed.launch calls it
+    check_options(asdict(started[0]), said(words))
 
 
 def documents():

@@ -19,7 +19,7 @@ def folder(here):
     for name in ("a", "b"):
         Image.fromarray(random.integers(0, 255, (64, 32, 3), np.uint8)).resize((24, 50)).save(f"{name}.png")
     torch.manual_seed(0)
-    torch.save(create_model("test_resnet", None, weights="none").model.state_dict(), "net.pth")
+    torch.save(create_model("test_resnet", weights="none").model.state_dict(), "net.pth")
     return here
 
 

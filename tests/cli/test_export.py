@@ -68,7 +68,7 @@ def test_an_ending_in_capitals_is_the_same():
 
 
 def test_the_weight_file_itself_is_not_replaced(here):
-    torch.save(create_model("test_resnet", None, weights="none").model.state_dict(), "test_resnet.pt")
+    torch.save(create_model("test_resnet", weights="none").model.state_dict(), "test_resnet.pt")
     before = (here / "test_resnet.pt").read_bytes()
     with pytest.raises(UserError, match=r"--output test_resnet\.pt: this is the weight file itself"):
         export.main([*NETWORK[:3], str(here / "test_resnet.pt"), *NETWORK[4:], "--format", "torchscript"])

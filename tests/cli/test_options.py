@@ -1,4 +1,4 @@
-from argparse import Namespace
+from dataclasses import asdict
 
 import pytest
 import yaml
@@ -6,12 +6,27 @@ import yaml
 import train
 import train_DDP
 from person_reid.basics import UserError
-from person_reid.cli.flags import NETWORK_FLAGS, testing_parser, training_parser
-from person_reid.cli.options import load_run_options, parse_train
-from person_reid.models.spec import PUBLISHED_CLASSES, NetworkSpec
+from person_reid.cli.flags import testing_parser
+from person_reid.config import TrainConfig
+from person_reid.config.network import NetworkOptions
+from person_reid.config.published import NETWORK_FLAGS, PUBLISHED_CLASSES
+from person_reid.console.options import spelled_as_flags
 from person_reid.run_folder import RunFolder
+from person_reid.training.build import resolved
+from tests.support.small_training import trained_as
 
 pytestmark = pytest.mark.usefixtures("here")
+
+
+def parse_train(words):
+    """The training that a command line describes; errors name its flags."""
+    with spelled_as_flags():
+        return trained_as(*words)
+
+
+def load_run(name):
+    """The resolved options of a run."""
+    return resolved(RunFolder(name).config())
 
 
 def write_run(tmp_path, **content):
@@ -31,7 +46,7 @@ PUBLISHED_DEFAULTS = dict(
 
 
 def test_published_flags_have_the_published_defaults():
-    options = vars(training_parser().parse_args([]))
+    options = asdict(TrainConfig())
     assert {name: options[name] for name in PUBLISHED_DEFAULTS} == PUBLISHED_DEFAULTS
     options = vars(testing_parser().parse_args([]))
     published = dict(gpu_ids="0", which_epoch="last", test_dir="../Market/pytorch", name="ft_ResNet50", batchsize=256)
@@ -72,16 +87,15 @@ def test_the_folder_of_test_py_may_be_called_data_dir():
 @pytest.mark.parametrize("flags", [["--local-rank=1"], ["--local_rank", "1"], ["--local-rank", "1"], []], ids=" ".join)
 def test_the_rank_that_the_old_launcher_adds_is_passed_over(flags, monkeypatch):
     started = []
-    monkeypatch.setattr(
-        "person_reid.cli.train_ddp.run_training", lambda spec, world: started.append(Namespace(**spec.flags))
-    )
-    train_DDP.main([*flags, "--batch", "4", "--loss", "triplet"])
+
+    def end(config):
+        started.append(config)
+        raise SystemExit
+
+    monkeypatch.setattr("person_reid.training.build.resolved", end)
+    with pytest.raises(SystemExit):
+        train_DDP.main([*flags, "--batch", "4", "--loss", "triplet"])
     assert started[0].batchsize == 4 and not hasattr(started[0], "local_rank")
-
-
-def test_several_processes_refuse_a_dry_run():
-    with pytest.raises(UserError, match=r"python train\.py --dry_run"):
-        train_DDP.main(["--dry_run"])
 
 
 def test_the_backbone_learns_at_a_tenth_unless_told_otherwise():
@@ -94,7 +108,9 @@ def test_rates_of_an_earlier_run_follow_another_lr_unless_they_were_given(tmp_pa
         ([], (0.001, 0.01)),
         (["--backbone_lr", "0.3", "--arcface", "--prototype_lr", "0.2"], (0.3, 0.2)),
     ):
-        saved = {key: value for key, value in vars(parse_train(["--lr", "0.05", *flags])).items() if value is not None}
+        saved = {
+            key: value for key, value in asdict(parse_train(["--lr", "0.05", *flags])).items() if value is not None
+        }
         (tmp_path / "opts.yaml").write_text(yaml.safe_dump(saved | {"nclasses": 5}))
         found = parse_train(["--config", str(tmp_path / "opts.yaml"), "lr=0.01"])
         assert (found.backbone_lr, found.prototype_lr) == pytest.approx(expected)
@@ -150,7 +166,7 @@ def test_a_text_in_an_options_file_is_what_was_written(option, text, tmp_path):
     assert getattr(parse_train(["--config", "recipe.yaml", f"{option}={text}"]), option) == text
     write_run(tmp_path)
     (tmp_path / "model" / "old" / "opts.yaml").write_text(f"{option}: {text}\nheight: 0100\n")
-    options = load_run_options("old")
+    options = load_run("old")
     assert (getattr(options, option), options.height) == (text if option != "name" else "old", 100)
     assert getattr(parse_train(["--name", "old", "--resume"]), option) == (text if option != "name" else "old")
 
@@ -173,7 +189,7 @@ def test_an_option_given_twice_is_refused(tmp_path):
         ("batch_size=8", "unknown option 'batch_size'. Did you mean 'batchsize'"),
         ("lr=fast", "lr: 'fast' does not fit"),
         ("cosine=1", "cosine: '1' does not fit .expected true or false"),
-        ("stride=3", "stride: 3 does not fit .expected one of 1, 2"),
+        ("stride=3", "stride: '3' does not fit .expected one of 1, 2"),
     ],
 )
 def test_a_bad_key_value_is_refused_by_name(word, message, tmp_path):
@@ -207,8 +223,8 @@ def test_a_published_options_file_is_a_config_file(written, gpu_ids, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--use_dense", "--use_swin"], "Two networks at once: --use_dense and --use_swin"),
-        (["--use_dense", "--backbone", "resnet50"], "Two networks at once"),
+        (["--use_dense", "--use_swin"], "--use_dense and --use_swin exclude each other"),
+        (["--use_dense", "--backbone", "resnet50"], "--backbone resnet50 and --use_dense exclude each other"),
         (["--fp16", "--bf16"], "exclude each other"),
         (["--backbone", "resnet5"], "unknown network"),
         (["--PCB", "--usam"], "--usam and --PCB exclude each other"),
@@ -226,9 +242,10 @@ def test_flags_that_cannot_work_are_refused(flags, message):
 
 def test_an_old_options_file_gets_the_defaults_it_lacks(tmp_path):
     write_run(tmp_path, name="elsewhere", use_dense=True, stride=1, unknown_thing=3, gpu_ids=0)
-    options = load_run_options("old")
+    options = load_run("old")
     assert (options.backbone, options.stride, options.linear_num, options.name) == ("densenet121", 1, 512, "old")
-    assert options.nclasses == PUBLISHED_CLASSES == 751
+    run = RunFolder("old")
+    assert run.num_classes(run.options()) == PUBLISHED_CLASSES == 751
 
 
 @pytest.mark.parametrize("classes", ["abc", -1, 0, 751.0, True, 10**9, [751], None])
@@ -237,11 +254,11 @@ def test_a_number_of_identities_that_is_none_is_refused(classes, tmp_path):
     with pytest.raises(
         UserError, match=r"opts\.yaml: nclasses: expected the number of identities.*from 1 to 1,000,000"
     ):
-        load_run_options("old")
+        RunFolder("old").num_classes(RunFolder("old").options())
 
 
 def test_an_option_without_a_value_is_the_default():
-    assert NetworkSpec.of({"droprate": None, "linear_num": 0, "unknown": 3}) == NetworkSpec(linear_num=0)
+    assert NetworkOptions.of({"droprate": None, "linear_num": 0, "unknown": 3}) == NetworkOptions(linear_num=0)
 
 
 IGNORED_STRIDE = ["use_swin", "use_swinv2", "use_dino", "use_hr", "use_convnext", "use_efficient", "use_NAS"]
@@ -251,29 +268,28 @@ IGNORED_STRIDE = ["use_swin", "use_swinv2", "use_dino", "use_hr", "use_convnext"
 def test_the_stride_that_a_published_network_ignored_is_ignored_with_a_remark(flag, tmp_path, capsys):
     published = PUBLISHED_DEFAULTS | {"stride": 1, flag: True}
     write_run(tmp_path, **published)
-    assert load_run_options("old").stride == 2
+    assert load_run("old").stride == 2
     assert parse_train(["--config", "model/old/opts.yaml"]).stride == 2
     assert capsys.readouterr().err.count("opts.yaml: the published network ignored stride: 1") == 2
     (tmp_path / "ours.yaml").write_text(yaml.safe_dump({"stride": 1, flag: True}))
     assert parse_train(["--config", "ours.yaml"]).stride == parse_train([f"--{flag}", "--stride", "1"]).stride == 1
     (tmp_path / "model" / "old" / "opts.yaml").write_text(yaml.safe_dump(published | {"backbone": NETWORK_FLAGS[flag]}))
-    assert load_run_options("old").stride == 1
+    assert load_run("old").stride == 1
     assert capsys.readouterr().err == ""
 
 
 def test_a_run_that_is_not_there_lists_those_that_are(tmp_path):
     with pytest.raises(UserError, match=r"no run of that name. Train one: python train.py --name new"):
-        load_run_options("new")
+        load_run("new")
     write_run(tmp_path, lr=0.1)
     with pytest.raises(UserError, match=r"Did you mean 'old'\? There are: old"):
-        load_run_options("odl")
+        load_run("odl")
 
 
 def test_options_survive_the_file(tmp_path):
     options = parse_train(["--name", "old", "--use_swin", "--lr", "0.3", "--cosine"])
-    options.nclasses = 12
-    RunFolder("old").save_options(vars(options))
-    assert vars(load_run_options("old")) == vars(options)
+    RunFolder("old").save_options({**asdict(options), "nclasses": 12})
+    assert load_run("old") == options
 
 
 def test_the_options_of_a_run_are_the_config_of_another(tmp_path):
@@ -310,7 +326,7 @@ def test_a_flag_of_an_earlier_version_is_passed_over(tmp_path):
     ],
 )
 def test_a_flag_that_means_nothing_without_another_is_refused(flags, other):
-    with pytest.raises(UserError, match=f"{flags[-2]} would be ignored without {other}"):
+    with pytest.raises(UserError, match=f"{flags[-2]} {flags[-1]} would be ignored without {other}"):
         parse_train(flags)
     needed = ["--arcface"] if "weights of its own" in other else {"--adv": ["--adv", "0.1"]}.get(other, other.split())
     assert parse_train([*flags, *needed])
@@ -318,7 +334,9 @@ def test_a_flag_that_means_nothing_without_another_is_refused(flags, other):
 
 def test_smoothing_the_labels_of_a_loss_that_is_left_out_is_refused():
     words = ["--label_smoothing", "0.1", "--loss"]
-    with pytest.raises(UserError, match="--label_smoothing would be ignored without cross entropy, which --loss cross"):
+    with pytest.raises(
+        UserError, match="--label_smoothing 0.1 would be ignored without cross entropy, which --loss cross"
+    ):
         parse_train([*words, "cross_entropy:0,triplet"])
     assert parse_train([*words, "cross_entropy:0.5,triplet"])
 
@@ -326,7 +344,7 @@ def test_smoothing_the_labels_of_a_loss_that_is_left_out_is_refused():
 def test_a_run_of_several_devices_is_resumed_with_its_own_share_of_the_batch(tmp_path, monkeypatch):
     started = []
     monkeypatch.setattr(
-        "person_reid.cli.train.start_processes", lambda script, gpu_ids, arguments: started.append(arguments)
+        "person_reid.distributed.start_processes", lambda script, gpu_ids, arguments: started.append(arguments)
     )
     train.main(["--name", "old", "--gpu_ids", "0,1", "--batchsize", "8", "--resume"])
     write_run(tmp_path, batchsize=4)

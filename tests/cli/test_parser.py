@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import pytest
 
-from person_reid.cli.parser import Parser, example_lines
+from person_reid.console.parser import Parser, example_lines
 from tests.docs.test_pages import SCRIPTS, refusal
 from tests.support import ROOT
 from tests.support.pages import Block, in_block

@@ -1,7 +1,7 @@
 """tools/figures.py, tools/heatmap.py and tools/report.py as a user calls them."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -10,16 +10,14 @@ from PIL import Image
 
 from person_reid.basics import UserError
 from person_reid.cli import figures, heatmap, report
-from person_reid.cli.flags import training_parser
-from person_reid.cli.options import resolve
 from person_reid.models.factory import build_model
-from person_reid.models.spec import NetworkSpec
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import save_result
 from person_reid.run_folder import RunFolder
 from tests.show.test_page import check
 from tests.support.ranked_people import lay_out
 from tests.support.scripts import refused
+from tests.support.small_training import trained_as
 
 HISTORY = [{"epoch": i + 1, "loss": 3.0 / (i + 1), "error": 0.9 / (i + 1), "lr": 0.1} for i in range(3)]
 SMALL = ["--backbone", "test_resnet", "--weights", "none", "--height", "64", "--width", "32", "--linear_num", "8"]
@@ -32,13 +30,12 @@ def folder(tmp_path_factory):
     result, *sets = lay_out(place)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
-        options = resolve(training_parser().parse_args(["--name", "small", *SMALL]))
-        options.nclasses = 5
+        options = trained_as("--name", "small", *SMALL)
         path = RunFolder("small").options_file
         path.parent.mkdir(parents=True)
-        RunFolder("small").save_options(vars(options))
+        RunFolder("small").save_options({**asdict(options), "nclasses": 5})
         torch.manual_seed(0)
-        torch.save(build_model(NetworkSpec.of(vars(options)), 5, "none").state_dict(), path.with_name("net_last.pth"))
+        torch.save(build_model(options, 5, "none").state_dict(), path.with_name("net_last.pth"))
         path.with_name("log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in HISTORY))
     result.rename(place / "pytorch_result.mat")
     return place, *sets

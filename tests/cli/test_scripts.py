@@ -203,7 +203,7 @@ def test_training_can_average_and_be_tested_by_epoch(people, tmp_path):
 
 def test_killed_at_any_moment_and_resumed_training_ends_with_the_same_weights(people, tmp_path):
     torch.manual_seed(1)  # weights that the run, whose seed is 0, would not draw itself
-    start = create_model("test_resnet", None, weights="none").model.state_dict()
+    start = create_model("test_resnet", weights="none").model.state_dict()
     torch.save(start, tmp_path / "start.pth")
     flags = ["--data_dir", people, "--name", "small", "--total", "3", "--gpu_ids", "-1", "--erasing_p", "0.5", *SMALL]
     flags += ["--backbone", "test_resnet", "--weights", tmp_path / "start.pth"]

@@ -29,7 +29,7 @@ def folder(here):
     Image.new("RGB", (32, 64), "red").save("stranger.png")
     for seed in (0, 1):
         torch.manual_seed(seed)
-        torch.save(create_model("test_resnet", None, weights="none").model.state_dict(), f"net{seed or ''}.pth")
+        torch.save(create_model("test_resnet", weights="none").model.state_dict(), f"net{seed or ''}.pth")
     return here
 
 

@@ -27,7 +27,7 @@ COMMANDS = {
 def folder(here):
     for split in ("query", "gallery"):
         write_people(here / "people" / split, people=2, images=2)
-    weights = create_model("test_resnet", None, weights="none").model.state_dict()
+    weights = create_model("test_resnet", weights="none").model.state_dict()
     torch.save({name: torch.zeros_like(value) for name, value in weights.items()}, "zero.pth")
     return here
 

@@ -9,8 +9,7 @@ from PIL import Image
 from torchvision import transforms
 from torchvision.transforms import functional
 
-from person_reid.cli.options import parse_train
-from person_reid.cli.specs import train_spec
+from person_reid.config import FitOptions
 from person_reid.data import augment as augment_module
 from person_reid.data.augment import MEAN, STD, Augment, normalise, pad_crop_flip, translate
 from person_reid.data.bank import load_bank
@@ -137,11 +136,10 @@ def test_default_pipeline_keeps_its_bits():
     assert digest[:16] == "497840565bd9da77"
 
 
-def test_flags_of_train_describe_it():
-    parsed = parse_train(["--backbone", "osnet_x0_25", "--erasing_p", "0.5", "--lgt_p", "0.2", "--color_jitter"])
-    assert train_spec(parsed).data.augment == Augment(256, 128, erasing_p=0.5, lgt_p=0.2, color_jitter=True)
-    parsed.PCB = True
-    assert train_spec(parsed).data.augment.padding == 0
+def test_options_of_a_training_describe_it():
+    options = FitOptions(erasing_p=0.5, lgt_p=0.2, color_jitter=True)
+    expected = Augment(256, 128, padding=3, erasing_p=0.5, lgt_p=0.2, color_jitter=True)
+    assert Augment.of(options, 256, 128, padding=3) == expected
 
 
 def coordinates(height, width):

@@ -140,7 +140,7 @@ def test_the_lines_to_type_are_printed(write):
 
 def test_deepstream_is_told_what_the_file_takes():
     """By its names: 0 is NCHW as input order, RGB as colour format; people are stretched to the size, as ours are."""
-    network = create_model("test_resnet", None, weights="none", size=SIZE)
+    network = create_model("test_resnet", weights="none", size=SIZE)
     lines = lines_for("deepstream", contents_for("deepstream", SIZE, network, "test_resnet"), "net.onnx").splitlines()
     assert lines[0] == "In the tracker's configuration, section ReID:"
     assert yaml.safe_load("\n".join(lines[1:])) == {

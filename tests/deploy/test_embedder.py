@@ -12,6 +12,7 @@ import person_reid
 from person_reid.basics import UserError
 from person_reid.cli.flags import testing_parser
 from person_reid.cli.tested import open_embedder
+from person_reid.config.network import NetworkOptions
 from person_reid.data.bank import load_bank
 from person_reid.deploy.contents import Contents
 from person_reid.deploy.export import export
@@ -19,7 +20,6 @@ from person_reid.deploy.exported import quiet
 from person_reid.deploy.foreign import Preparation
 from person_reid.deploy.load import TestedNetwork
 from person_reid.models.factory import create_model
-from person_reid.models.spec import NetworkSpec
 from person_reid.retrieval.features import extract_features, fused_embedding
 
 SIZE = (64, 32)
@@ -35,7 +35,7 @@ def folder(tmp_path_factory):
         Image.fromarray(random.integers(0, 255, (height, width, 3), np.uint8)).save(folder / f"{number}.png")
     Image.open(folder / "0.png").convert("L").save(folder / "grey.png")
     torch.manual_seed(0)
-    network = create_model("test_resnet", None, weights="none", size=SIZE)
+    network = create_model("test_resnet", weights="none", size=SIZE)
     torch.save(network.model.state_dict(), folder / "net.pth")
     export(network, Contents(*SIZE, network.dim), folder / "net.pt", "torchscript")
     return folder
@@ -54,7 +54,7 @@ def paths(folder):
 @pytest.fixture(scope="module")
 def expected(folder, paths):
     """The features that test.py would extract."""
-    network = create_model("test_resnet", None, weights=str(folder / "net.pth"), size=SIZE)
+    network = create_model("test_resnet", weights=str(folder / "net.pth"), size=SIZE)
     return extract_features(fused_embedding(network, CPU), load_bank(paths, *SIZE), CPU, 32)
 
 
@@ -147,7 +147,7 @@ def test_scales_that_the_network_cannot_process_are_refused_before_the_images_ar
 
 
 def test_a_mirrored_image_inside_the_file_cannot_be_left_out(folder, tmp_path):
-    network = create_model("test_resnet", None, weights="none", size=SIZE)
+    network = create_model("test_resnet", weights="none", size=SIZE)
     export(network, Contents(*SIZE, network.dim, flip=True), tmp_path / "net.pt", "torchscript")
     with pytest.raises(UserError, match=r"the mirrored image is inside the file"):
         person_reid.Embedder(tmp_path / "net.pt", flip=False)
@@ -189,8 +189,8 @@ def test_several_threads_may_ask_at_once(runtime, folder):
 
 def test_what_nothing_can_be_made_of_is_refused(folder, paths, tmp_path):
     file, weights, unit = folder / "net.pt", folder / "net.pth", tmp_path / "unit.pt"
-    network = TestedNetwork(NetworkSpec("test_resnet", *SIZE), weights)
-    small = create_model("test_resnet", None, weights="none", size=SIZE)
+    network = TestedNetwork(NetworkOptions(backbone="test_resnet", height=SIZE[0], width=SIZE[1]), weights)
+    small = create_model("test_resnet", size=SIZE)
     export(small, Contents(*SIZE, small.dim, l2=True), unit, "torchscript")
     for settings, words in (
         ({"source": file, "weights": weights}, "weights would be ignored"),

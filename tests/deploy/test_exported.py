@@ -45,7 +45,7 @@ def bank():
 def network_of(name, **options):
     """A small network whose norms have statistics worth fusing."""
     torch.manual_seed(0)
-    network = create_model(name, None, weights="none", size=SIZE, **options).eval()
+    network = create_model(name, weights="none", size=SIZE, **options).eval()
     for buffer_name, buffer in network.named_buffers():
         if buffer_name.endswith("running_mean"):
             buffer.normal_(std=0.1)

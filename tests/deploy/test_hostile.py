@@ -24,7 +24,7 @@ from person_reid.deploy.export import export
 from person_reid.deploy.contents import Contents
 from person_reid.deploy.exported import EXPORT_FORMATS
 from person_reid.models.factory import create_model
-network = create_model("test_resnet", None, weights="none", size=(64, 32))
+network = create_model("test_resnet", weights="none", size=(64, 32))
 resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
 for suffix in sys.argv[2:]:
     try:

@@ -1,17 +1,19 @@
 """The network of a run is the network of its weight file with the flags that it was trained with."""
 
+from dataclasses import asdict
+
 import pytest
 import torch
 
 from person_reid import Embedder, TestedNetwork
 from person_reid.basics import UserError
 from person_reid.cli.flags import testing_parser
-from person_reid.cli.options import parse_train
 from person_reid.cli.tested import open_embedder, run_to_test, tested_network
+from person_reid.config.network import NetworkOptions
 from person_reid.deploy.load import load_network
 from person_reid.models.factory import build_model
-from person_reid.models.spec import NetworkSpec
 from person_reid.run_folder import RunFolder
+from tests.support.small_training import trained_as
 
 pytestmark = pytest.mark.usefixtures("here")
 SMALL = ["--height", "64", "--width", "32"]
@@ -20,11 +22,10 @@ IMAGES = torch.randn(2, 3, 64, 32, generator=torch.Generator().manual_seed(0))
 
 def save_run(*flags, classes=5, backbone="resnet18"):
     """A run of an untrained network as train.py leaves it, with batch norms that have seen some images."""
-    options = parse_train(["--backbone", backbone, "--weights", "none", "--name", "run", *SMALL, *flags])
-    options.nclasses = classes
-    RunFolder("run").save_options(vars(options))
+    options = trained_as("--backbone", backbone, "--weights", "none", "--name", "run", *SMALL, *flags)
+    RunFolder("run").save_options({**asdict(options), "nclasses": classes})
     torch.manual_seed(7)
-    network = build_model(NetworkSpec.of(vars(options)), classes, "none").train()
+    network = build_model(options, classes, "none").train()
     network(torch.randn(8, 3, 64, 32))
     RunFolder("run").save_weights("last", network.state_dict())
 
@@ -151,8 +152,8 @@ def run_options(*words):
     ids=str,
 )
 def test_a_run_may_be_tested_with_the_flags_that_describe_it(trained, flags):
-    RunFolder("run").save_options(vars(parse_train(trained)))
-    assert vars(run_options(*flags)) == vars(run_options())
+    RunFolder("run").save_options(asdict(trained_as(*trained)))
+    assert run_options(*flags) == run_options()
 
 
 @pytest.mark.parametrize(
@@ -170,7 +171,7 @@ def test_a_run_may_be_tested_with_the_flags_that_describe_it(trained, flags):
     ids=str,
 )
 def test_flags_that_contradict_a_run_are_refused(trained, flags, message):
-    RunFolder("run").save_options(vars(parse_train(trained)))
+    RunFolder("run").save_options(asdict(trained_as(*trained)))
     with pytest.raises(UserError, match=message):
         run_options(*flags)
 
@@ -197,7 +198,7 @@ def test_flags_say_what_an_old_options_file_does_not():
         (["--PCB", "--neck", "none"], "--neck none means nothing to PCB"),
         (["--neck", "bnneck", "--linear_num", "8"], "--linear_num 8 means nothing to --neck bnneck"),
         (["--PCB", "--usam"], "exclude each other"),
-        (["--use_dense"], "Two networks at once: --use_dense and --backbone resnet18"),
+        (["--use_dense"], "--backbone resnet18 and --use_dense exclude each other"),
     ],
 )
 def test_flags_that_contradict_are_refused(flags, message):
@@ -206,7 +207,7 @@ def test_flags_that_contradict_are_refused(flags, message):
 
 
 def test_a_run_may_be_tested_at_another_size():
-    RunFolder("run").save_options(vars(parse_train([])))
+    RunFolder("run").save_options(asdict(trained_as()))
     assert (run_options(*SMALL).height, run_options(*SMALL).width) == (64, 32)
 
 
@@ -219,15 +220,15 @@ def test_options_without_a_number_of_identities_are_refused():
 
 
 def test_what_a_description_leaves_open_is_the_networks_own():
-    tested = TestedNetwork(NetworkSpec("osnet_x0_25"), "none")
+    tested = TestedNetwork(NetworkOptions(backbone="osnet_x0_25"), "none")
     assert tested.size == (256, 128) and Embedder(tested, device="cpu").size == (256, 128)
 
 
-@pytest.mark.parametrize(("entry", "words"), [("height: 0", "height 0"), ("PCB: 1", "PCB 1"), ("pool: [a]", "pool")])
+@pytest.mark.parametrize(("entry", "words"), [("height: 0", "height: 0"), ("PCB: 1", "PCB: 1"), ("pool: [a]", "pool")])
 def test_an_options_file_that_describes_no_network_is_named(entry, words):
     save_run(backbone="test_resnet")
     run = RunFolder("run")
     lines = [line for line in run.options_file.read_text().splitlines() if line.split(":")[0] != entry.split(":")[0]]
     run.options_file.write_text("\n".join([*lines, entry]))
-    with pytest.raises(UserError, match=rf"opts\.yaml: {words}.*: expected"):
+    with pytest.raises(UserError, match=rf"opts\.yaml: {words}.*expected"):
         Embedder("run", device="cpu")

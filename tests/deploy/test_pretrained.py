@@ -86,7 +86,7 @@ def test_a_folder_on_a_full_disk_stays_what_it_was(folder, monkeypatch):
 
 
 def test_a_training_starts_from_a_folder(folder):
-    network = create_model("test_resnet", 7, "none", (64, 32))
+    network = create_model("test_resnet", 7, weights="none", size=(64, 32))
     report = load_weights(network, folder)
     saved = torch.load("model/run/net_last.pth", weights_only=True)
     assert torch.equal(network.state_dict()["model.conv1.0.weight"], saved["model.conv1.0.weight"])
@@ -197,7 +197,7 @@ def flip(folder):
         (change(network={"backbone": "test_resnet"}), "not written by save_pretrained"),
         (change(sha256="0"), "the checksums differ"),
         (change(sha256=None), "the checksums differ"),
-        (change({"PCB": 1}), "PCB 1"),
+        (change({"PCB": 1}), "PCB=1"),
         (change({"backbone": "resnet81"}), "81"),
         (change({"linear_num": 16}), "the weights of another network"),
     ],
@@ -211,7 +211,7 @@ def test_a_damaged_or_foreign_folder_gives_one_line(damage, message, folder):
 
 def test_no_entry_of_the_configuration_has_another_type_or_is_out_of_range(folder):
     whole = (folder / "config.json").read_text()
-    damages = [(change({name: value}), f"{name} {value!r}: expected") for name, value in WRONG_LAYERS]
+    damages = [(change({name: value}), f"{name}={value!r}: ") for name, value in WRONG_LAYERS]
     damages += [(change(**{name: value}), f"{name} {value!r}: expected") for name, value in WRONG_COUNTS]
     damages += [(change_preprocessing(name, value), f"preprocessing: {name} {value!r}") for name, value in WRONG_IMAGES]
     damages += [(change(threshold=value), " threshold in it") for value in NO_COSINES]

@@ -40,7 +40,7 @@ def people(tmp_path_factory):
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    return create_model("test_resnet", None, weights="none", size=SIZE).eval()
+    return create_model("test_resnet", weights="none", size=SIZE).eval()
 
 
 @pytest.fixture(scope="module")

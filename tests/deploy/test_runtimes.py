@@ -41,7 +41,7 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runtimes")
     for seed in (0, 1):
         torch.manual_seed(seed)
-        network = create_model("test_resnet", None, weights="none", size=SIZE)
+        network = create_model("test_resnet", weights="none", size=SIZE)
         torch.save(network.model.state_dict(), folder / f"{seed}.pth")
     return folder
 

@@ -5,17 +5,20 @@ import contextlib
 import importlib
 import io
 import re
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 
 from person_reid.basics import UserError
-from person_reid.cli.flags import testing_parser, training_parser
-from person_reid.cli.options import parse_train
+from person_reid.cli.flags import testing_parser
 from person_reid.cli.prepare import parse_arguments
+from person_reid.config import TrainConfig
+from person_reid.console.options import build, spelled_as_flags
 from tests.support import ROOT
 from tests.support.pages import INLINE, PAGES, anchors, blocks, commands, line_of, links, prose
+from tests.support.small_training import trained_as
 
 pytestmark = pytest.mark.usefixtures("here")  # no run and no data set of somebody's own changes how a command is read
 # What the published code's train.py and test.py take.
@@ -35,8 +38,16 @@ SCRIPTS = sorted(
     for path in (ROOT / folder).glob("*.py")
     if "run_script(main)" in path.read_text(encoding="utf-8")
 )
+
+
+def as_training(words):
+    """Read the flags of train.py."""
+    with spelled_as_flags():
+        trained_as(*words)
+
+
 ORIGINALS = {name: getattr(argparse.ArgumentParser, name) for name in ("parse_args", "parse_known_args")}
-WITH_CHECKS = {"train.py": parse_train, "train_DDP.py": parse_train, "prepare.py": parse_arguments}
+WITH_CHECKS = {"train.py": as_training, "train_DDP.py": as_training, "prepare.py": parse_arguments}
 
 
 class Parsed(Exception):
@@ -154,7 +165,7 @@ gone.py`, `python tools/figures.py cmc a.mat --ranks N`
         "line 6 train.py", "line 7 demo.py", "line 8 train_DDP.py", "line 12 prepare.py", "line 12 gone.py",
     ]  # fmt: skip
     for line, words in zip(
-        lines, ("Two networks", "--top", "--no_such_flag", "exclude", "no such script"), strict=True
+        lines, ("exclude each other", "--top", "--no_such_flag", "exclude", "no such script"), strict=True
     ):
         assert words in line
 
@@ -206,7 +217,7 @@ def test_who_comes_from_the_baseline_is_told_every_new_flag():
     page = read(ROOT / "docs" / "coming-from-the-baseline.md")
     train, test = (
         flags_of(parser()) - {f"--{name}" for name in PUBLISHED[script].split()}
-        for script, parser in (("train.py", training_parser), ("test.py", testing_parser))
+        for script, parser in (("train.py", partial(build, TrainConfig)), ("test.py", testing_parser))
     )
     new = (train | test) - {"-h", "--help"} - {f"--{name}" for name in PUBLISHED["train.py"].split()}
     assert {flag for flag in new if not re.search(rf"{flag}(?!\w)", page)} == set()

@@ -115,8 +115,8 @@ def test_usam_weighs_in_float32_inside_autocast():
     ],
 )
 def test_attention_at_every_stage_changes_the_feature_and_no_other_name(backbone, places):
-    plain = create_model(backbone, None, weights="none", size=(64, 32))
-    attended = create_model(backbone, None, weights="none", size=(64, 32), attention="se:" + ",".join(places))
+    plain = create_model(backbone, weights="none", size=(64, 32))
+    attended = create_model(backbone, weights="none", size=(64, 32), attention="se:" + ",".join(places))
     names, new = set(plain.state_dict()), set(attended.state_dict())
     assert names <= new
     assert {name.split(".se.")[0] for name in new - names} == {f"model.{place}" for place in places}
@@ -155,11 +155,11 @@ def test_kinds_and_places_are_read_in_order():
 )
 def test_what_cannot_be_placed_is_refused(text, message):
     with pytest.raises(UserError, match=message):
-        create_model("resnet18", None, weights="none", size=(64, 32), attention=text)
+        create_model("resnet18", weights="none", size=(64, 32), attention=text)
 
 
 def test_looking_for_the_places_leaves_the_statistics_of_norms():
-    state = create_model("resnet18", None, weights="none", size=(64, 32), attention="se:layer4").state_dict()
+    state = create_model("resnet18", weights="none", size=(64, 32), attention="se:layer4").state_dict()
     variances = [value for name, value in state.items() if name.endswith("running_var")]
     assert len(variances) == 20 and all((variance == 1).all() for variance in variances)
 
@@ -167,7 +167,7 @@ def test_looking_for_the_places_leaves_the_statistics_of_norms():
 @pytest.mark.parametrize(("backbone", "size"), [("vit_tiny_patch16_224", (64, 32)), ("mixer_s32_224", None)])
 def test_a_network_of_tokens_has_no_stage_for_attention(backbone, size):
     with pytest.raises(UserError, match="no stages that attention fits"):
-        create_model(backbone, None, weights="none", size=size, attention="se:blocks")
+        create_model(backbone, weights="none", size=size, attention="se:blocks")
 
 
 def test_published_attention_pools_as_asked():

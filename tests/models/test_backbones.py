@@ -67,7 +67,7 @@ def check_embedding(name, size):
     features, logits = network(torch.randn(2, 3, *size))
     assert features.shape == (2, 8) and logits.shape == (2, 5)
     logits.sum().backward()
-    assert create_model(name, None, weights="none", size=size).dim == find_backbone(name).dim
+    assert create_model(name, weights="none", size=size).dim == find_backbone(name).dim
 
 
 # Maps of each of timm's layouts, patches of 14, tokens without a grid, a head that convolves after pooling, no map.
@@ -203,18 +203,18 @@ def test_imagenet_weights_that_cannot_be_had_are_named(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match=r"resnet18-\w+\.pth into .*checkpoints.*--weights none"):
-        create_model("resnet18", 3)
+        create_model("resnet18", 3, pretrained=True)
     with pytest.raises(UserError, match=r"resnet50_ibn_b-\w+\.pth into .*checkpoints"):
-        create_model("resnet50_ibn_b", 3)
+        create_model("resnet50_ibn_b", 3, pretrained=True)
     with pytest.raises(UserError, match=r"hf download timm/mobilenetv3_small_100.*models--timm--mobilenetv3_small_100"):
-        create_model("mobilenetv3_small", 3)
+        create_model("mobilenetv3_small", 3, pretrained=True)
     with pytest.raises(UserError, match=r"checkpoints.osnet_x0_25_imagenet\.pth: no such file.*model zoo"):
-        create_model("osnet_x0_25", 3)
+        create_model("osnet_x0_25", 3, pretrained=True)
 
 
 def test_osnets_imagenet_weights_are_found_where_the_message_says(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    trained = create_model("osnet_x0_25", None, weights="none").model.state_dict()
+    trained = create_model("osnet_x0_25", weights="none").model.state_dict()
     folder = tmp_path / "hub" / "checkpoints"
     folder.mkdir(parents=True)
     saved = {f"module.{name}": value for name, value in trained.items()} | {"module.classifier.bias": torch.ones(1000)}

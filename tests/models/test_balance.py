@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 from person_reid.basics import UserError
+from person_reid.config.network import NetworkOptions
 from person_reid.models.balance import balance, convolutions_before_norms
 from person_reid.models.factory import create_model
 from person_reid.models.network import Network
 from person_reid.models.registry import find_backbone
-from person_reid.models.spec import NetworkSpec
 
 SIZE = (64, 32)
 NETWORKS = ["osnet_x0_25", "osnet_ibn_x1_0", "osnet_ain_x0_25", "resnet18", "resnet50_ibn_a", "mobilenetv3_small"]
@@ -19,7 +19,7 @@ class Small(Network):
     """A chain of convolutions, a norm, and a convolution with a bias; `aside` adds what a norm does not see."""
 
     def __init__(self, aside=False):
-        super().__init__(nn.Module(), find_backbone("osnet_x0_25"), NetworkSpec())
+        super().__init__(nn.Module(), find_backbone("osnet_x0_25"), NetworkOptions())
         self.first, self.second = nn.Conv2d(3, 8, 1, bias=False), nn.Conv2d(8, 8, 3, groups=8, bias=False)
         self.norm, self.last, self.last_norm = nn.BatchNorm2d(8), nn.Conv2d(8, 4, 1), nn.BatchNorm2d(4)
         self.aside = aside

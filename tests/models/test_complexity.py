@@ -5,11 +5,11 @@ import torch
 import torchvision
 
 import model
+from person_reid.config.network import NetworkOptions
 from person_reid.models.complexity import complexity, stages, used_parameters
 from person_reid.models.factory import build_model, create_model
 from person_reid.models.osnet import Gate
 from person_reid.models.registry import BACKBONES
-from person_reid.models.spec import NetworkSpec
 
 # Zhou et al., Omni-Scale Feature Learning for Person Re-Identification, ICCV 2019, table 6: millions of parameters and
 # of multiply-adds at 256×128. OSNet-IBN and -AIN are as large (the authors' model zoo: 2.2 M and 0.98 G).
@@ -26,7 +26,7 @@ OSNET = {
 
 def bare(name):
     with torch.device("meta"):
-        return create_model(name, None, weights="none").eval()
+        return create_model(name, weights="none").eval()
 
 
 @pytest.mark.parametrize("name", OSNET)
@@ -87,7 +87,7 @@ def test_lightmbn_is_as_large_and_as_slow_as_its_authors_program_says():
             layer.register_forward_hook(note_gate)
         elif not list(layer.children()):
             layer.register_forward_hook(lambda layer, inputs, output: calls.append((layer, output)))
-    network(torch.zeros(1, 3, 384, 128, device="meta"))
+    network.outputs(torch.zeros(1, 3, 384, 128, device="meta"))
     products = [(layer, output) for layer, output in calls if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear)]
     multiply_adds = sum(output.numel() * layer.weight[0].numel() for layer, output in products)
     biases = sum(output.numel() for layer, output in products if layer.bias is not None)
@@ -110,7 +110,7 @@ def test_stages_add_up_to_the_whole(name):
 
 @pytest.mark.parametrize("classes", [10, 1000])
 def test_classifiers_of_people_are_not_counted(classes):
-    network = build_model(NetworkSpec(backbone="osnet_x0_25", neck="none"), classes, weights="none")
+    network = build_model(NetworkOptions(backbone="osnet_x0_25", neck="none"), classes, weights="none")
     assert used_parameters(network) == used_parameters(bare("osnet_x0_25"))
 
 

@@ -3,23 +3,23 @@
 import pytest
 import torch
 
+from person_reid.config.network import NetworkOptions
 from person_reid.models.factory import create_model, load_weights, parameter_count
 from person_reid.models.heads import CosineClassifier
 from person_reid.models.lightmbn import drop_top_rows
 from person_reid.models.pcb import PCB
 from person_reid.models.registry import build_backbone
-from person_reid.models.spec import NetworkSpec
 from person_reid.retrieval.features import extract_features, fused_embedding, unit_pieces
 from person_reid.training.criterion import predicted
 
 SIZE = (64, 32)
 CPU = torch.device("cpu")
 NETWORKS: dict[str, dict] = {
-    "PCB": dict(backbone="osnet_x0_25", PCB=True),
-    "PCB, gemp": dict(backbone="resnet18", PCB=True, pool="gemp", head="arcface"),
-    "LightMBN": dict(backbone="lightmbn"),
-    "LightMBN, attention": dict(backbone="lightmbn", attention="gc:conv2,conv3,conv4", pool="gemp"),
-    "MGN": dict(backbone="mgn"),
+    "PCB": dict(name="osnet_x0_25", PCB=True),
+    "PCB, gemp": dict(name="resnet18", PCB=True, pool="gemp", head="arcface"),
+    "LightMBN": dict(name="lightmbn"),
+    "LightMBN, attention": dict(name="lightmbn", attention="gc:conv2,conv3,conv4", pool="gemp"),
+    "MGN": dict(name="mgn"),
 }
 SHAPES = {"PCB": (6, 256, 6), "LightMBN": (3, 512, 7), "MGN": (3, 256, 8)}  # parts, width, classifiers
 # What each reduces its test feature to, in all and by piece.
@@ -46,7 +46,7 @@ def test_a_part_network_trains_whole_and_gives_its_features(name):
 
 def test_pcb_cuts_the_map_into_six_stripes():
     module, entry = build_backbone("resnet18")
-    network = PCB(module, entry, NetworkSpec(), 5).eval()
+    network = PCB(module, entry, NetworkOptions(), 5).eval()
     images = torch.randn(2, 3, 384, 64)
     with torch.inference_mode():
         maps = entry.feature_map(module, images)  # (2, 512, 12, 2)
@@ -115,7 +115,7 @@ def test_mgn_sees_the_body_whole_in_halves_and_in_thirds():
         shared = network.model["trunk"](images)
         assert [tuple(branch(shared).shape[2:]) for branch in network.model["branches"]] == [(3, 1), (6, 2), (6, 2)]
         _, halved, cut, upper, lower, *thirds = network.pooled(images)
-        features, _ = network(images)
+        features, _ = network.outputs(images)
         assert network.embed(images)[:, : 3 * 256].equal(features.flatten(1))
     assert network.heads[0].reduction[0].weight.std().item() == pytest.approx((2 / 2048) ** 0.5, rel=0.02)
     assert halved.equal(upper.maximum(lower)) and not upper.equal(lower)
@@ -128,7 +128,7 @@ def test_lightmbn_shows_losses_what_enters_its_necks_and_classifies_what_leaves_
         images = torch.randn(2, 3, *SIZE)
         for neck in network.necks:
             neck.bn.running_var.uniform_(0.5, 1.5)
-        (features, logits), pieces = network(images), network.embed(images).view(2, 512, 7)
+        (features, logits), pieces = network.outputs(images), network.embed(images).view(2, 512, 7)
         after = [neck.bn(features[:, i]) for i, neck in enumerate(network.necks[:3])]
         for i, neck in enumerate(network.necks[:3]):
             torch.testing.assert_close(pieces[:, :, i], after[i])
@@ -166,14 +166,14 @@ def test_lightmbn_and_mgn_are_as_large_as_their_tables_say():
     """Counted from the layers: neither paper gives a figure. OSNet x1.0 has 2.19 M (its table 6: 2.2 M), ResNet-50
     23.51 M without its classifier, of which the copied stages are named below."""
     light = create_model("lightmbn", 751, weights="none")
-    osnet = create_model("osnet_x1_0", None, weights="none").model
+    osnet = create_model("osnet_x1_0", weights="none").model
     trunk = sum(map(parameter_count, (osnet.conv1, osnet.conv2, osnet.conv3[0])))
     branch = sum(map(parameter_count, (osnet.conv3[1:], osnet.conv4, osnet.conv5)))
     block = parameter_count(osnet.conv4[1])
     necks = 5 * 512 * 512 + 7 * 512 + 256 * 512 + 2 * 512 + 7 * 512 * 751
     assert parameter_count(light) == trunk + 3 * branch + block + necks == 9_148_696
     mgn = create_model("mgn", 751, weights="none")
-    resnet = create_model("resnet50", None, weights="none").model
+    resnet = create_model("resnet50", weights="none").model
     branch = sum(map(parameter_count, (resnet.layer3[1:], resnet.layer4)))
     trunk = 23_508_032 - branch
     assert parameter_count(mgn) == trunk + 3 * branch + 8 * (2048 * 256 + 2 * 256 + 256 * 751 + 751)
@@ -195,7 +195,7 @@ def test_a_file_of_the_backbone_starts_every_branch(name, base, tmp_path):
 
 
 def test_the_authors_files_of_lightmbn_load(tmp_path):
-    trained, fresh = (create_model("lightmbn", classes, weights="none") for classes in (3, None))
+    trained, fresh = (create_model("lightmbn", classes, weights="none") for classes in (3, 0))
     names = {name: name.removeprefix("model.") for name in trained.state_dict()}
     assert {"backbone.0.conv.weight", "global_branch.0.1.conv1.conv.weight", "reduction_0.reduction.weight",
             "batch_drop_block.drop_batch_bottleneck.gate.fc1.weight", "shared.1.running_var",

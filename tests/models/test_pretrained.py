@@ -13,9 +13,9 @@ from torch.nn.functional import interpolate
 from person_reid.basics import UserError
 from person_reid.cli.flags import testing_parser
 from person_reid.cli.tested import tested_network
+from person_reid.config.network import NetworkOptions
 from person_reid.deploy.load import load_network
 from person_reid.models.factory import build_model, create_model, load_weights
-from person_reid.models.spec import NetworkSpec
 from person_reid.models.translation import timm_names_of_mmdetection
 
 
@@ -68,7 +68,7 @@ FORMS = {
 @pytest.mark.parametrize("num_classes", [None, 3])
 def test_a_backbone_that_another_program_pretrained_is_loaded_whole(form, num_classes, tmp_path, caplog):
     caplog.set_level("INFO")
-    trained = create_model("osnet_x0_25", None, weights="none")
+    trained = create_model("osnet_x0_25", weights="none")
     save, left_out = FORMS[form]
     torch.save(save(trained.model.state_dict()), tmp_path / "pretrained.pth")
     fresh = create_model("osnet_x0_25", num_classes, weights=str(tmp_path / "pretrained.pth"))
@@ -81,9 +81,7 @@ def test_a_backbone_that_another_program_pretrained_is_loaded_whole(form, num_cl
 
 
 def test_a_container_of_which_little_fits_is_refused(tmp_path):
-    torch.save(
-        under("encoder_q.", create_model("resnet18", None, weights="none").model.state_dict()), tmp_path / "x.pth"
-    )
+    torch.save(under("encoder_q.", create_model("resnet18", weights="none").model.state_dict()), tmp_path / "x.pth")
     with pytest.raises(UserError, match=r"x\.pth: the weights of another network"):
         create_model("osnet_x0_25", 3, weights=str(tmp_path / "x.pth"))
 
@@ -93,11 +91,11 @@ VIT = "vit_tiny_patch16_224"
 
 @pytest.mark.parametrize("grid", [(14, 14), (24, 8), (8, 4)])
 def test_position_embeddings_of_another_shape_are_resampled(grid, tmp_path):
-    trained = create_model(VIT, None, weights="none", size=(grid[0] * 16, grid[1] * 16)).model
+    trained = create_model(VIT, weights="none", size=(grid[0] * 16, grid[1] * 16)).model
     with torch.no_grad():
         trained.pos_embed.normal_()
     torch.save(trained.state_dict(), tmp_path / "vit.pth")
-    fresh = create_model(VIT, None, weights=str(tmp_path / "vit.pth"), size=(256, 128)).model
+    fresh = create_model(VIT, weights=str(tmp_path / "vit.pth"), size=(256, 128)).model
     before, now = trained.pos_embed.detach(), fresh.pos_embed.detach()
     assert torch.equal(now[:, :1], before[:, :1])
     plane = before[:, 1:].mT.unflatten(2, grid)
@@ -106,11 +104,11 @@ def test_position_embeddings_of_another_shape_are_resampled(grid, tmp_path):
 
 
 def test_a_grid_that_nobody_can_know_is_refused(tmp_path):
-    state = create_model(VIT, None, weights="none").model.state_dict()
+    state = create_model(VIT, weights="none").model.state_dict()
     state["pos_embed"] = state["pos_embed"][:, :-1]
     torch.save(state, tmp_path / "vit.pth")
     with pytest.raises(UserError, match=r"1 \(pos_embed\) of another shape skipped"):
-        create_model(VIT, None, weights=str(tmp_path / "vit.pth"))
+        create_model(VIT, weights=str(tmp_path / "vit.pth"))
 
 
 # The name of the norm, how others begin, and how ours do.
@@ -127,7 +125,7 @@ BNNECKS = {
 def test_the_neck_of_another_program_is_loaded(program, backbone, tmp_path, capsys):
     """Its feature is the one after the norm."""
     pool = ["--pool", "gemp"] if program == "fast-reid" else []
-    spec = NetworkSpec(backbone="resnet18", neck="bnneck", pool="gemp" if pool else None)
+    spec = NetworkOptions(backbone="resnet18", neck="bnneck", pool="gemp" if pool else None)
     trained = build_model(spec, 5, weights="none").eval()
     with torch.no_grad():
         for value in trained.classifier.add_block.state_dict().values():
@@ -150,7 +148,7 @@ def test_the_neck_of_another_program_is_loaded(program, backbone, tmp_path, caps
 @pytest.mark.parametrize("name", ["swin_tiny", "swinv2_tiny_window8_256"])
 def test_a_swin_of_an_earlier_timm_is_the_same(name, tmp_path):
     """timm 0.6 merged patches at the end of a stage, and kept what it computes."""
-    trained = create_model(name, None, weights="none", size=(256, 256)).model
+    trained = create_model(name, weights="none", size=(256, 256)).model
     state = {
         re.sub(r"layers\.(\d)\.downsample", lambda found: f"layers.{int(found[1]) - 1}.downsample", key): value
         for key, value in trained.state_dict().items()
@@ -158,7 +156,7 @@ def test_a_swin_of_an_earlier_timm_is_the_same(name, tmp_path):
     assert "layers.0.downsample.norm.weight" in state and "layers.3.downsample.norm.weight" not in state
     state |= {f"layers.0.blocks.1.{key}": torch.ones(1) for key in ("attn_mask", "attn.relative_position_index")}
     torch.save(under("model.", state), tmp_path / "old.pth")
-    fresh = create_model(name, None, weights="none", size=(256, 256))
+    fresh = create_model(name, weights="none", size=(256, 256))
     report = load_weights(fresh, tmp_path / "old.pth", strict=True)
     assert not report.unknown
     assert all(torch.equal(value, fresh.model.state_dict()[key]) for key, value in trained.state_dict().items())

@@ -115,7 +115,7 @@ def test_a_run_of_ours_loads_into_the_published_class_and_ranks_alike():
     theirs = ft_net(6, weights="none").eval()
     theirs.load_state_dict(ours.state_dict())
     images = torch.randn(2, 3, 64, 32)
-    features, logits = ours(images)
+    features, logits = ours.outputs(images)
     torch.testing.assert_close(theirs(images), logits)
     torch.testing.assert_close(theirs.embed(images), features)
 

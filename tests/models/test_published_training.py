@@ -6,14 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from person_reid.cli.flags import training_parser
-from person_reid.cli.options import resolve
-from person_reid.cli.specs import train_spec
 from person_reid.models.backbone import stochastic_depth
 from person_reid.models.factory import build_model, create_model
-from person_reid.models.spec import NetworkSpec
 from person_reid.training.schedule import build_optimizer
 from tests.support import FIXTURES
+from tests.support.small_training import trained_as
 
 PUBLISHED = json.loads((FIXTURES / "training.json").read_text())["networks"]
 FLAGS = {
@@ -32,7 +29,7 @@ FLAGS = {
 
 
 def options_of(flags):
-    return resolve(training_parser().parse_args(flags.split()))
+    return trained_as(*flags.split())
 
 
 @pytest.fixture(params=FLAGS)
@@ -44,7 +41,7 @@ def name(request):
 def network(name):
     """The network as train.py builds it, without numbers."""
     with torch.device("meta"):
-        return build_model(NetworkSpec.of(vars(options_of(FLAGS[name]))), 751, "none").train()
+        return build_model(options_of(FLAGS[name]), 751, "none").train()
 
 
 def count(parameters):
@@ -66,7 +63,7 @@ def test_stochastic_depth_and_dropout_are_the_published_ones(name, network):
 def test_the_groups_of_the_optimiser_have_the_published_sizes(name, network):
     """The ImageNet classifiers that are never used are in a published group, but in none of ours."""
     options = options_of(FLAGS[name])
-    optimizer = build_optimizer(network, nn.Identity(), train_spec(options).optimizer)
+    optimizer = build_optimizer(network, nn.Identity(), options)
     groups = {group["name"]: group for group in optimizer.param_groups}
     unused = count(parameter for parameter in network.parameters() if not parameter.requires_grad)
     sizes = {group: count(groups[group]["params"]) for group in ("backbone", "head")}
@@ -100,5 +97,5 @@ def test_the_classifier_begins_at_the_published_scale():
 def test_the_options_say_what_is_trained(flags, rate):
     options = options_of(flags)
     with torch.device("meta"):
-        network = build_model(NetworkSpec.of(vars(options)), 751, "none")
+        network = build_model(options, 751, "none")
     assert options.drop_path == rate == pytest.approx(max(stochastic_depth(network.model), default=0.0))

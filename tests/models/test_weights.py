@@ -98,7 +98,7 @@ def test_a_checkpoint_that_lacks_a_tensor_of_the_feature_is_refused(tmp_path):
 
 @pytest.mark.parametrize("name", ["osnet_x0_25", "lightmbn"])
 def test_training_does_not_begin_from_a_file_of_which_nothing_fits(name, tmp_path):
-    torch.save(create_model("resnet18", None, weights="none").model.state_dict(), tmp_path / "resnet.pth")
+    torch.save(create_model("resnet18", weights="none").model.state_dict(), tmp_path / "resnet.pth")
     with pytest.raises(UserError, match="the weights of another network"):
         create_model(name, 3, weights=str(tmp_path / "resnet.pth"))
 

@@ -111,7 +111,7 @@ def test_results_that_cannot_be_written_are_named_before_anything_is_trained(tin
 
 
 def test_a_recipe_in_a_hidden_folder_has_a_run_that_is_not(tiny, tmp_path):
-    assert plan(write_recipe(tmp_path / ".own" / "tiny.yaml"), 0).spec.name == "own_tiny_seed0"
+    assert plan(write_recipe(tmp_path / ".own" / "tiny.yaml"), 0).config.name == "own_tiny_seed0"
 
 
 def test_a_line_without_an_end_stays_a_line_of_its_own(tmp_path):

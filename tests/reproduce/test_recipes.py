@@ -8,6 +8,7 @@ import json
 import math
 import re
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -15,17 +16,16 @@ import yaml
 
 import train
 from person_reid.basics import UserError
-from person_reid.cli.flags import NETWORK_FLAGS
-from person_reid.cli.options import parse_train
 from person_reid.cli.recipes import read_recipe
-from person_reid.cli.specs import train_spec
-from person_reid.cli.tested import open_teacher
+from person_reid.config.option import changed
+from person_reid.config.published import NETWORK_FLAGS
 from person_reid.reproduce.recipe import KEY, check_recipe
 from person_reid.run_folder import read_yaml
-from person_reid.training.run import set_up
-from person_reid.training.spec import changed_flags
+from person_reid.training.step import train_one_epoch
 from tests.support import ROOT
+from tests.support.beginnings import begun
 from tests.support.people import draw_people
+from tests.support.small_training import trained_as
 
 PATHS = sorted((ROOT / "recipes").glob("*/*.yaml"))
 
@@ -62,7 +62,7 @@ def test_a_recipe_describes_a_network_that_can_be_built(path, here, capsys):
 @OF_COMMANDS
 def test_a_recipe_resolves_to_its_published_command(path):
     command = shlex.split(read_recipe(path).command)[2:]
-    assert changed_flags(vars(parse_train(command)), vars(parse_train(["--config", str(path)]))) == []
+    assert changed(asdict(trained_as(*command)), trained_as("--config", str(path))) == []
 
 
 def test_every_row_of_the_published_tables_has_its_recipe():
@@ -111,9 +111,8 @@ def test_a_recipe_trains(path, people, trained, here):
     what = json.dumps(flags, sort_keys=True)
     if what not in trained:
         (here / "small.yaml").write_text(yaml.safe_dump(flags))
-        options = parse_train(["--config", "small.yaml"])
-        trainer = set_up(train_spec(options, teacher=open_teacher(options.teacher))).trainer
-        trained[what] = [trainer.train_epoch()["loss"] for _ in range(2)]
+        step = begun(["--config", "small.yaml"]).training
+        trained[what] = [train_one_epoch(step, step.images.epoch(epoch)) for epoch in range(2)]
     assert all(map(math.isfinite, trained[what]))
 
 
@@ -148,7 +147,7 @@ def test_a_wrong_entry_is_refused_by_name(change, message, tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump({"lr": 0.1, KEY: {**GOOD, **change}}))
     with pytest.raises(UserError, match=rf"recipe\.yaml: recipe: .*{message}"):
-        parse_train(["--config", str(path)])
+        trained_as("--config", str(path))
 
 
 def test_entries_that_must_be_there_are_named(tmp_path):
@@ -170,6 +169,6 @@ def test_flags_of_other_scripts_are_checked_before_anything_runs(entry, flags, t
 def test_an_options_file_without_the_entry_is_no_recipe(tmp_path):
     path = tmp_path / "plain.yaml"
     path.write_text("lr: 0.1")
-    assert parse_train(["--config", str(path)]).lr == 0.1
+    assert trained_as("--config", str(path)).lr == 0.1
     with pytest.raises(UserError, match="not a recipe: it has no entry 'recipe'"):
         read_recipe(path)

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -173,7 +174,7 @@ def test_a_line_names_the_definition_of_both_figures(tiny):
 def test_runs_with_changed_flags_have_rows_of_their_own(tiny):
     changed = plan(tiny, 0, ["--bf16", "--weights", "/home/me/osnet.pth", "--gpu_ids", "0", "--batch", "8"])
     assert changed.changes == {"bf16": True, "weights": "osnet.pth"}
-    assert changed.spec.name == "own_tiny_seed0_weights-osnet.pth_bf16-True"
+    assert changed.config.name == "own_tiny_seed0_weights-osnet.pth_bf16-True"
     assert not changed.done([a_record(plan(tiny, 0))]) and changed.done([a_record(changed)])
     single, _ = rows = recipe_rows(read_recipe(tiny), [a_record(changed)])
     assert [row[6] for row in rows] == ["50.00", "50.00"]
@@ -256,9 +257,9 @@ def called(monkeypatch):
 
 def test_what_is_trained_is_decided_by_what_lies_there(tiny, tmp_path, called):
     run = plan(tiny, 0)
-    folder = tmp_path / "model" / run.spec.name
+    folder = tmp_path / "model" / run.config.name
     runs.train(run)
-    RunFolder(run.spec.name).save_options(run.spec.flags)
+    RunFolder(run.config.name).save_options(asdict(run.config))
     runs.train(run)  # killed before the end of the first epoch
     (folder / "resume.pth").touch()
     (folder / "log.jsonl").write_text('{"epoch": 1, "loss": 1.0, "error": 0.5}\n')
@@ -274,8 +275,8 @@ def test_what_is_trained_is_decided_by_what_lies_there(tiny, tmp_path, called):
 
 def test_an_averaged_training_is_finished_once_its_average_has_statistics(tiny, called):
     run = plan(write_recipe(tiny, wa=True), 0)
-    folder = RunFolder(run.spec.name)
-    folder.save_options(run.spec.flags)
+    folder = RunFolder(run.config.name)
+    folder.save_options(asdict(run.config))
     folder.save_log([{"epoch": epoch, "loss": 1.0, "error": 0.5} for epoch in (1, 2, 3)])
     for name in ("resume.pth", "net_last.pth", "net_average_bn.pth"):
         (folder.path / name).touch()
@@ -285,8 +286,8 @@ def test_an_averaged_training_is_finished_once_its_average_has_statistics(tiny, 
 
 def test_a_training_on_several_devices_is_known_by_its_whole_batch(tiny, tmp_path, called):
     run = plan(tiny, 0, ["--gpu_ids", "0,1"])
-    folder = tmp_path / "model" / run.spec.name
-    RunFolder(run.spec.name).save_options({**run.spec.flags, "batchsize": run.spec.data.batch_size // 2})
+    folder = tmp_path / "model" / run.config.name
+    RunFolder(run.config.name).save_options({**asdict(run.config), "batchsize": run.config.batchsize // 2})
     (folder / "resume.pth").touch()
     runs.train(plan(tiny, 0, ["--gpu_ids", "0,1"]))
     runs.train(plan(tiny, 0))

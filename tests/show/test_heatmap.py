@@ -4,10 +4,10 @@ import torch
 from torch import nn
 
 from person_reid.basics import UserError
+from person_reid.config.network import NetworkOptions
 from person_reid.models.backbone import Backbone
 from person_reid.models.factory import create_model
 from person_reid.models.network import PlainNetwork
-from person_reid.models.spec import NetworkSpec
 from person_reid.show.activation import activations, feature_maps, on_grid, parts_of, stretched
 from person_reid.show.heatmap import heat_rows, overlay
 from person_reid.show.sheet import Tile
@@ -36,7 +36,7 @@ def test_the_heat_is_the_energy_of_the_map():
             return maps
 
     entry = Known("known", 2)
-    network = PlainNetwork(nn.Identity(), entry, NetworkSpec())
+    network = PlainNetwork(nn.Identity(), entry, NetworkOptions())
     heat = activations(network, images_of((32, 16), 1))[""]
     assert heat.shape == (1, 32, 16) and heat.min() == 0 and heat.max() == 1
     cells = heat[0].reshape(4, 8, 2, 8).mean((1, 3))
@@ -77,7 +77,7 @@ def test_a_map_is_no_row_of_tokens_and_tokens_that_are_no_grid_are_refused():
 
 @pytest.mark.parametrize("backbone", ["osnet_x0_25", "mobilenetv3_small", "vit_tiny_patch16_224", "dinov3_vit_small"])
 def test_the_mean_of_the_map_is_what_the_network_pools(backbone):
-    network = create_model(backbone, None, weights="none", size=SIZE).eval()
+    network = create_model(backbone, weights="none", size=SIZE).eval()
     bank = images_of()
     with torch.inference_mode():
         maps = feature_maps(network, normalised(bank))[""]
@@ -94,14 +94,14 @@ def test_the_mean_of_the_map_is_what_the_network_pools(backbone):
 def test_usam_and_branches_show_the_maps_that_they_pool():
     images = normalised(images_of((128, 64)))
     with torch.inference_mode():
-        usam = create_model("resnet18", None, weights="none", usam=True).eval()
+        usam = create_model("resnet18", weights="none", usam=True).eval()
         torch.testing.assert_close(usam.pooling(feature_maps(usam, images)[""]), usam.pooled(images))
-        light = create_model("lightmbn", None, weights="none").eval()
+        light = create_model("lightmbn", weights="none").eval()
         maps = feature_maps(light, images)
         assert list(maps) == ["global", "partial", "channel"]
         torch.testing.assert_close(light.average(maps["global"]), light.pooled(images)[0])
         torch.testing.assert_close(light.largest(maps["partial"]), light.pooled(images)[2])
-        mgn = create_model("mgn", None, weights="none").eval()
+        mgn = create_model("mgn", weights="none").eval()
         maps = feature_maps(mgn, images)
         assert list(maps) == ["whole", "halves", "thirds"]
         for pooled, found in zip(mgn.pooled(images)[:3], maps.values(), strict=True):
@@ -109,7 +109,7 @@ def test_usam_and_branches_show_the_maps_that_they_pool():
 
 
 def test_of_an_opaque_network_the_last_layer_with_positions_is_shown():
-    network = create_model("shufflenet_v2_x0_5", None, weights="none").eval()  # torchvision's
+    network = create_model("shufflenet_v2_x0_5", weights="none").eval()  # torchvision's
     assert not network.entry.has_map
     maps = feature_maps(network, normalised(images_of()))[""]
     with torch.inference_mode():
@@ -119,7 +119,7 @@ def test_of_an_opaque_network_the_last_layer_with_positions_is_shown():
 
 def test_of_an_opaque_network_without_positions_there_is_none():
     entry = Backbone("", 3, own_feature=True, has_map=False)
-    network = PlainNetwork(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), entry, NetworkSpec())
+    network = PlainNetwork(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), entry, NetworkOptions())
     with pytest.raises(UserError, match="no heat map"):
         feature_maps(network, normalised(images_of()))
 
@@ -136,14 +136,14 @@ def test_the_overlay_is_grey_where_it_is_cold_and_bright_where_it_is_hot():
 
 
 def test_pcb_has_a_row_cut_into_its_stripes_and_branches_have_a_row_each():
-    pcb = create_model("osnet_x0_25", None, weights="none", PCB=True)
+    pcb = create_model("osnet_x0_25", weights="none", PCB=True)
     assert parts_of(pcb) == 6
     bank = images_of((192, 64))
     tiles = [Tile(image.numpy(), above=str(i)) for i, image in enumerate(bank)]
     photographs, hot = heat_rows(pcb, tiles, bank, title="Query 1")
     assert photographs.tiles == tiles and photographs.title == "Query 1"
     assert hot.tiles[0].lines == [i / 6 for i in range(1, 6)]
-    light = create_model("lightmbn", None, weights="none")
+    light = create_model("lightmbn", weights="none")
     rows = heat_rows(light, tiles, bank)
     assert [row.title for row in rows[1:]] == ["Branch: global", "Branch: partial", "Branch: channel"]
     assert not any(tile.lines for row in rows for tile in row.tiles)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from person_reid.training.trainer import Trainer
+from person_reid.training.images import TrainingImages
 
 
 def weights(name, file="net_last.pth", room="."):
@@ -26,14 +26,25 @@ def equal_weights(first, second):
 
 
 @contextmanager
+def before_epoch(number, act):
+    """Call act() before the first batch of an epoch, which is counted from 0."""
+
+    def epoch(images, at, first=0, original=TrainingImages.epoch):
+        if at == number:
+            act()
+        return original(images, at, first)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingImages, "epoch", epoch)
+        yield
+
+
+@contextmanager
 def killed_in(epoch):
     """Kill the training in a block before its first batch of an epoch, which is counted from 0."""
 
-    def train_epoch(trainer, *stop, original=Trainer.train_epoch):
-        if trainer.epoch == epoch:
-            raise KeyboardInterrupt
-        return original(trainer, *stop)
+    def kill():
+        raise KeyboardInterrupt
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Trainer, "train_epoch", train_epoch)
+    with before_epoch(epoch, kill), pytest.raises(KeyboardInterrupt):
         yield

@@ -9,7 +9,8 @@ import sys
 import warnings
 from pathlib import Path
 
-from person_reid.cli.main import run_script
+from person_reid.cli.main import SCRIPTS
+from person_reid.console import run_script
 from tests.support import ROOT
 
 
@@ -20,9 +21,16 @@ def run_process(script, *arguments, cwd, status=0):
     return check(done.stdout + done.stderr, done.returncode, status)
 
 
+def module_of(script):
+    """The module of a script: its own file, or that of the package which holds what it does."""
+    if script in SCRIPTS:
+        return importlib.import_module(script if SCRIPTS[script] == "." else f"{SCRIPTS[script]}.{script}")
+    return importlib.import_module(f"person_reid.cli.{script.lower()}")
+
+
 def run(script, *arguments, cwd, status=0):
     """run_process without the seconds in which Python imports PyTorch: the script's `main`, called in `cwd`."""
-    main = importlib.import_module(f"person_reid.cli.{script.lower()}").main
+    main = module_of(script).main
     out, err, before = io.StringIO(), io.StringIO(), Path.cwd()
     ended: str | int | None = 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():

@@ -1,20 +1,27 @@
-"""A trainer of a small network on a few made images, which the tests of this folder share."""
+"""A training of a small network on a few made images, which the tests of this folder share."""
 
+from pathlib import Path
+
+import numpy as np
 import torch
 
-from person_reid.cli.options import parse_train
-from person_reid.cli.specs import train_spec
-from person_reid.data.augment import Augment
-from person_reid.data.bank import BatchSource
-from person_reid.data.samplers import ShuffleSampler
+from person_reid.config import TrainConfig
+from person_reid.console import parse
+from person_reid.data.layout import Split
 from person_reid.device import seed_everything
 from person_reid.models.factory import create_model
-from person_reid.training.batches import Batches
-from person_reid.training.criterion import Criterion
-from person_reid.training.trainer import Trainer
+from person_reid.training.build import averaging, create_criterion, resolved
+from person_reid.training.images import TrainingImages
+from person_reid.training.journal import Journal
+from person_reid.training.step import TrainingStep
 
 IMAGES, IDENTITIES, SIZE = 24, 4, (32, 16)
 CPU = torch.device("cpu")
+
+
+def trained_as(*flags):
+    """The training that flags of train.py describe."""
+    return resolved(parse(TrainConfig, [*flags]))
 
 
 def small_data():
@@ -25,18 +32,62 @@ def small_data():
     return (noise + 50 * targets[:, None, None, None]).to(torch.uint8), targets
 
 
+def made_split(targets, cameras=None):
+    """A split of images that are not on the disk."""
+    targets = np.asarray(targets)
+    paths = [Path(f"made/train/{target}/{number}.jpg") for number, target in enumerate(targets)]
+    cameras = np.zeros_like(targets) if cameras is None else cameras
+    return Split(paths, targets, cameras, [str(name) for name in np.unique(targets)], targets)
+
+
+class MadeImages(TrainingImages):
+    """The images of small_data, which are also those of the validation."""
+
+    def _bank(self, size):
+        return small_data()[0]
+
+    def _validation(self, size):
+        return small_data()
+
+
+class Trained:
+    """A training with its images, step and journal."""
+
+    def __init__(self, config, network):
+        splits = [(Path("made/train"), made_split(small_data()[1].numpy()))]
+        self.config, self.images = config, MadeImages(splits, config, CPU, seed=config.seed)
+        self.images.decode(SIZE, padding=2)
+        criterion = create_criterion(config, network)
+        self.step = TrainingStep(network, criterion, config, self.images, averaging=averaging(config))
+        self.journal = Journal(self.step, config.total_epoch)
+        self.network, self.criterion = network, criterion
+
+    @property
+    def history(self):
+        return self.journal.history
+
+    def train_epoch(self, stop=lambda: False):
+        """Train what is left of an epoch without a validation, and return its record."""
+        self.journal.stop = stop
+        for epoch in self.journal.epochs():
+            for batch in self.images.epoch(epoch, self.journal.step):
+                self.journal.count(self.step(batch))
+            self.journal.finish({})
+            return self.history[-1]
+
+    def state_dict(self):
+        return self.journal.state_dict()
+
+    def load_state_dict(self, state):
+        self.journal.load_state_dict(state)
+
+
 def trainer(*flags, total=3, backbone="test_resnet"):
     usual = ["--batchsize", "8", "--total", str(total), "--lr", "0.05", "--backbone_lr", "0.05"]
-    spec = train_spec(parse_train([*usual, *flags, "--backbone", backbone, "--weights", "none"]))
-    seed_everything(spec.seed)
-    network = create_model(backbone, IDENTITIES, linear_num=16, weights="none", size=SIZE, usam=spec.network.usam)
-    bank, targets = small_data()
-    asked = spec.data.augment
-    augment = Augment(*SIZE, padding=2, erasing_p=asked.erasing_p, color_jitter=asked.color_jitter)
-    sampler = ShuffleSampler(IMAGES, spec.data.batch_size, spec.seed)
-    criterion = Criterion(spec.losses, IDENTITIES, network.dim)
-    batches = Batches(BatchSource(bank, augment, CPU), targets, sampler, spec.seed, sizes=spec.data.sizes)
-    return Trainer(network, criterion, batches, spec)
+    config = trained_as(*usual, *flags, "--backbone", backbone, "--weights", "none")
+    seed_everything(config.seed)
+    network = create_model(backbone, IDENTITIES, linear_num=16, weights="none", size=SIZE, usam=config.usam)
+    return Trained(config, network)
 
 
 def without_numbers(batch):
@@ -45,6 +96,6 @@ def without_numbers(batch):
 
 
 def run(trained):
-    while trained.epoch < trained.spec.optimizer.epochs:
-        trained.history.append(trained.train_epoch())
+    while trained.journal.epoch < trained.config.total_epoch:
+        trained.train_epoch()
     return trained

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from person_reid.basics import UserError
-from person_reid.cli import adapt
 from person_reid.models.contexts import evaluation_mode
 from person_reid.models.factory import create_model
 from person_reid.models.heads import heads_of
@@ -13,7 +12,7 @@ from person_reid.retrieval.features import extract_features, fused_embedding
 from person_reid.retrieval.target import CameraNorm
 from person_reid.training import adaptation
 from person_reid.training.adaptation import prepare_network, report
-from person_reid.training.run import set_up
+from tests.support.beginnings import adapting
 from tests.support.people import write_people
 
 FLAGS = ["--backbone", "test_resnet", "--weights", "none", "--height", "32", "--width", "16", "--gpu_ids", "-1"]
@@ -26,7 +25,7 @@ def begun(here):
     write_people(here / "people", 4, 4)
 
     def begin(*flags):
-        return set_up(adapt.adapt_spec(adapt.parse(["--data_dir", "people", *FLAGS, *flags]))).adaptation
+        return adapting(["--data_dir", "people", *FLAGS, *flags]).adaptation
 
     return begin
 
@@ -36,7 +35,7 @@ def test_the_loss_sees_what_is_tested_and_the_classifier_learns_nothing():
     prepare_network(network)
     network.classifier.add_block[0].running_mean.fill_(1)
     images = torch.randn(2, 3, 32, 16)
-    torch.testing.assert_close(network(images)[0], network.embed(images))
+    torch.testing.assert_close(network.outputs(images)[0], network.embed(images))
     assert not any(weight.requires_grad for head in heads_of(network) for weight in head.classifier.parameters())
 
 
@@ -54,8 +53,8 @@ def test_known_identities_are_classes_after_the_clusters(begun, tmp_path):
     clusters = np.array([0, 0, 1, 1, 2, 2, -1, -1] * 2)
     features = np.random.default_rng(0).normal(size=(22, 8)).astype(np.float32)
     found.use(clusters, features)
-    assert found.trainer.batches.targets.tolist() == [*clusters.tolist(), 3, 3, 3, 4, 4, 4]
-    assert found.trainer.criterion.memory.centers.shape == (5, 8)
+    assert found.step.images.targets.tolist() == [*clusters.tolist(), 3, 3, 3, 4, 4, 4]
+    assert found.step.criterion.memory.centers.shape == (5, 8)
 
 
 def clustered(found, labels, monkeypatch):
@@ -86,8 +85,8 @@ def test_outliers_are_left_out_or_are_clusters_of_their_own(begun, monkeypatch):
     for found in (dropped, kept):
         _, known = clustered(found, labels, monkeypatch)
         assert (known["clusters"], known["clustered"]) == (2, 12 / 16)
-    assert dropped.trainer.batches.targets.tolist() == labels
-    assert kept.trainer.batches.targets.tolist() == [*labels[:12], 2, 3, 4, 5]
+    assert dropped.step.images.targets.tolist() == labels
+    assert kept.step.images.targets.tolist() == [*labels[:12], 2, 3, 4, 5]
 
 
 def test_neighbours_are_compared_with_those_of_the_start(begun, monkeypatch):
@@ -107,30 +106,27 @@ def test_neighbours_are_compared_with_those_of_the_start(begun, monkeypatch):
 def test_without_a_head_that_learns_the_log_has_the_rate_of_the_backbone(begun, monkeypatch):
     found = begun("--neck", "none", "--steps", "1", "--lr", "1e-3")
     clustered(found, [0, 1] * 8, monkeypatch)
-    assert [group["name"] for group in found.trainer.optimizer.param_groups] == ["backbone"]
-    assert found.trainer.train_epoch()["lr"] == found.trainer.optimizer.defaults["lr"] == 1e-3
+    assert [group["name"] for group in found.step.optimizer.param_groups] == ["backbone"]
+    for batch in found.step.images.epoch(0):
+        found.step(batch)
+    assert found.step.rate == found.step.optimizer.defaults["lr"] == 1e-3
 
 
 def test_images_are_clustered_by_one_view_of_each(begun):
     found = begun()
     with evaluation_mode(found.network):
-        embed = fused_embedding(found.network, found.trainer.device)
-        expected = extract_features(embed, found.bank, found.trainer.device, 8, flip=False)
+        embed = fused_embedding(found.network, found.step.device)
+        expected = extract_features(embed, found.step.images.bank, found.step.device, 8, flip=False)
     np.testing.assert_allclose(found.extract(), expected, atol=1e-5)
 
 
 def test_the_teacher_averages_the_statistics_of_norms_too(begun, monkeypatch):
     found = begun("--steps", "2", "--decay", "0.75")
     clustered(found, [0, 1] * 8, monkeypatch)
-    seen, step = [], found.trainer.train_step
-
-    def watched_step(*batch):
-        result = step(*batch)
-        seen.append({name: value.clone() for name, value in found.trainer.network.named_buffers()})
-        return result
-
-    monkeypatch.setattr(found.trainer, "train_step", watched_step)
-    found.trainer.train_epoch()
+    seen = []
+    for batch in found.step.images.epoch(0):
+        found.step(batch)
+        seen.append({name: value.clone() for name, value in found.step.network.named_buffers()})
     means = {name: value for name, value in found.network.named_buffers() if name.endswith("running_mean")}
     assert means and not torch.equal(*(each[next(iter(means))] for each in seen))
     for name, mean in means.items():

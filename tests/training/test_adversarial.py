@@ -8,11 +8,10 @@ import torch
 from torch import nn
 
 from person_reid.data.augment import MEAN, STD, normalise
-from person_reid.data.bank import Batch
 from person_reid.device import autocast
 from person_reid.models.factory import create_model
 from person_reid.training.adversarial import AdversarialTerm, opposite_direction_attack
-from person_reid.training.trainer import StepContext
+from person_reid.training.images import Batch
 
 CPU = torch.device("cpu")
 
@@ -156,7 +155,7 @@ class PartNetwork(nn.Module):
 
 
 class Recorder:
-    """What a term sees of a trainer."""
+    """What a term sees of a training."""
 
     def __init__(self, built):
         self.network, self.criterion = built, self
@@ -170,11 +169,8 @@ class Recorder:
 def test_the_term_weighs_the_loss_on_attacked_images_every_so_many_batches(every, attacked_steps):
     trainer: Any = Recorder(PartNetwork())
     images, targets = photographs(), torch.arange(4)
-    batch = Batch(images, targets, indices=targets)
-    values: Any = [
-        AdversarialTerm(0.25, every)(StepContext(trainer.network, trainer, None, batch, images, images, step, seed=0))
-        for step in range(7)
-    ]
+    batches = [Batch(images, targets, targets, epoch=0, step=step, seed=0) for step in range(7)]
+    values: Any = [AdversarialTerm(0.25, every)(trainer, batch, images, images) for batch in batches]
     assert [step for step, value in enumerate(values) if value] == attacked_steps
     attacked = opposite_direction_attack(trainer.network, images)
     assert torch.equal(trainer.logits, trainer.network(attacked)[1].detach())

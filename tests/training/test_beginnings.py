@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ import torch
 
 import train
 from person_reid.basics import UserError
-from person_reid.data.augment import Augment
+from person_reid.config import TrainConfig
+from person_reid.config.option import changed
 from person_reid.run_folder import RunFolder
-from person_reid.training import banks
-from person_reid.training.banks import validation_bank
-from person_reid.training.spec import changed_flags
+from person_reid.training import build
+from person_reid.training.images import TrainingImages
 from tests.support.people import write_people
 from tests.support.runs import equal_weights, weights
+from tests.support.small_training import made_split
 
 COMMON = ["--backbone", "test_resnet", "--weights", "none", "--height", "64", "--width", "32"]
 COMMON += ["--batchsize", "8", "--gpu_ids", "-1", "--train_all"]
@@ -107,30 +109,49 @@ def test_a_writer_that_is_not_installed_displaces_nothing(room, monkeypatch):
 
 
 def test_flags_of_which_the_network_knows_nothing_may_change():
-    before = {"lr": 0.1, "pool": None}
-    free = ["name", "resume", "gpu_ids", "data_dir", "tensorboard", "wandb", "mlflow", "dry_run", "config", "keep"]
-    free += ["eval_every"]
-    assert changed_flags(before, {**before, **dict.fromkeys(free, "other")}) == []
-    assert changed_flags(before, {"lr": 0.2, "pool": "gem", "neck": "bnneck"}) == ["lr", "pool", "neck"]
-    assert changed_flags(before, {"lr": 0.1, "pool": None, "neck": None}) == []  # a flag that is new since
+    before = asdict(TrainConfig())
+    free = {"resume", "tensorboard", "wandb", "mlflow", "dry_run"}
+    words: Any = {
+        "name": "other",
+        "gpu_ids": "1",
+        "data_dir": "elsewhere",
+        "config": "a.yaml",
+        "keep": 2,
+        "eval_every": 5,
+    }
+    words |= dict.fromkeys(free, True)
+    assert changed(before, TrainConfig(**words)) == []
+    now = TrainConfig(lr=0.2, pool="gem", neck="bnneck")
+    assert sorted(changed(before, now)) == ["lr", "neck", "pool"]
+    del before["drop_path"]
+    assert changed(before, TrainConfig()) == []  # an option that is new since, and has no value
+
+
+def validated(folder, classes):
+    """The images of `val` in a folder of which these identities are trained on."""
+    split = made_split([*range(len(classes))] * 8)
+    split.classes[:] = classes
+    splits = [(folder / "train", split)]
+    images = TrainingImages(splits, TrainConfig(batchsize=4), torch.device("cpu"))
+    return images._validation((32, 16))
 
 
 def test_of_other_images_those_of_the_trained_people_are_validated(tmp_path):
     write_people(tmp_path / "val", people=3, images=2)
-    found = validation_bank(tmp_path, ["0003", "0001"], Augment(32, 16))
+    found = validated(tmp_path, ["0003", "0001"])
     assert found is not None
     assert found[0].shape == (4, 32, 16, 3) and found[1].tolist() == [1, 1, 0, 0]
-    assert validation_bank(tmp_path, ["0009"], Augment(32, 16)) is None
+    assert validated(tmp_path, ["0009"]) is None
 
 
 def test_what_is_not_validated_is_said_in_one_line(tmp_path, caplog):
     caplog.set_level("INFO")
-    assert validation_bank(tmp_path, ["0001"], Augment(32, 16)) is None
+    assert validated(tmp_path, ["0001"]) is None
     write_people(tmp_path / "val", people=3, images=2)
     for classes in (["0009"], ["0003", "0001"], ["0001", "0002", "0003"]):
-        validation_bank(tmp_path, classes, Augment(32, 16))
+        validated(tmp_path, classes)
     folder = tmp_path / "val"
-    assert [message for name, _, message in caplog.record_tuples if name.endswith("banks")] == [
+    assert [message for name, _, message in caplog.record_tuples if name.endswith("images")] == [
         f"No validation: there is no folder {folder}.",
         f"No validation: none of the identities in {folder} is trained on.",
         f"Validation leaves out 2 of 6 images in {folder}, of 1 identity not trained on, such as 0002.",
@@ -139,10 +160,10 @@ def test_what_is_not_validated_is_said_in_one_line(tmp_path, caplog):
 
 def test_the_images_of_a_folder_that_nobody_may_write_to_are_cached_elsewhere(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *_: False)
-    monkeypatch.setattr(banks, "load_bank", lambda *arguments: arguments[3])
-    places: list[Any] = [banks.unlabelled_bank([], tmp_path, Augment(32, 16), Path("run"))]
+    monkeypatch.setattr(build, "load_bank", lambda *arguments: arguments[3])
+    places: list[Any] = [build.unlabelled_bank([], tmp_path, (32, 16), Path("run"))]
     (tmp_path / ".cache").mkdir()  # by somebody who may
-    places.append(banks.unlabelled_bank([], tmp_path, Augment(32, 16), Path("run")))
+    places.append(build.unlabelled_bank([], tmp_path, (32, 16), Path("run")))
     assert places == [Path("run", ".cache"), tmp_path / ".cache"]
 
 

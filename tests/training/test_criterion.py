@@ -1,5 +1,7 @@
 """What a run minimises: the flags and --loss, from the sum of losses to a network trained with them."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
@@ -7,18 +9,23 @@ from torch.nn.functional import cross_entropy
 import train
 from person_reid import losses
 from person_reid.basics import UserError
-from person_reid.cli.flags import training_parser
-from person_reid.cli.options import parse_train
-from person_reid.cli.specs import loss_plan
-from person_reid.training.criterion import Criterion
+from person_reid.config import TrainConfig
+from person_reid.console import parse
+from person_reid.console.options import spelled_as_flags
+from person_reid.training.build import create_criterion
+from person_reid.training.journal import RunJournal
 from tests.support.people import draw_people
+from tests.support.small_training import trained_as
 
 CLASSES, DIM, IMAGES = 4, 16, 8
 
 
 def criterion(*flags, parts=1):
     torch.manual_seed(0)
-    return Criterion(loss_plan(training_parser().parse_args(list(flags))), CLASSES, DIM, parts)
+    config = parse(TrainConfig, flags)
+    network: Any = torch.nn.Module()
+    vars(network).update(head=config.head, parts=parts, metric_dim=DIM, num_classes=CLASSES)
+    return create_criterion(config, network)
 
 
 def batch(parts=None, heads=None):
@@ -50,7 +57,7 @@ def test_settings_of_the_list_reach_the_losses_and_the_classifiers_own():
     assert (found.classification.margin, found.classification.scale, found.classification_weight) == (0.1, 16, 2)
     with pytest.raises(UserError, match="no setting 'margin'"):
         criterion("--loss", "cross_entropy:1:margin=0.1")
-    with pytest.raises(UserError, match="by --label_smoothing"):
+    with pytest.raises(UserError, match="by --label_smoothing"), spelled_as_flags():
         criterion("--loss", "cross_entropy:1:smoothing=0.1")
 
 
@@ -103,19 +110,19 @@ def test_a_part_network_has_losses_and_prototypes_for_each_part():
         (["--loss", "triplet:1,triplet:2"], "each name once"),
         (["--loss", "triplet:0.5", "--triplet"], "asked for twice, by --triplet and by --loss triplet:0.5"),
         (["--loss", "verification", "--alpha", "1"], "asked for twice, by --alpha"),
-        (["--loss", "focal:1", "--head", "cosine"], "focal needs class scores.*--head linear"),
+        (["--loss", "focal:1", "--head", "cosine"], "focal needs class scores.*choose the linear head"),
         (["--loss", "arcface_softmax"], "Choose it by --head arcface"),
         (["--loss", "circle_softmax", "--head", "circle"], "Choose it by --head circle"),
     ],
 )
 def test_what_does_not_go_together_is_refused(flags, message):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=message), spelled_as_flags():
         criterion(*flags)
 
 
 def test_a_run_refuses_it_before_it_reads_any_image():
     with pytest.raises(UserError, match="asked for twice"):
-        parse_train(["--loss", "circle", "--circle", "--data_dir", "nowhere"])
+        trained_as("--loss", "circle", "--circle", "--data_dir", "nowhere")
 
 
 def test_weights_that_losses_own_are_saved_and_restored():
@@ -131,7 +138,7 @@ def test_weights_that_losses_own_are_saved_and_restored():
 
 def test_list_shows_the_losses_and_their_papers(capsys):
     with pytest.raises(SystemExit) as end:
-        parse_train(["--loss", "list"])
+        trained_as("--loss", "list")
     assert end.value.code in (None, 0)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == list(losses.REGISTRY)
@@ -186,7 +193,7 @@ def test_losses_that_need_pairs_say_so_when_a_shuffled_batch_hardly_has_any(
     flags, warned, people, here, monkeypatch, capsys
 ):
     """Six images of each of six people: a batch of 4 has 6 · 5 / 35 pairs on average, one of 36 all 90."""
-    monkeypatch.setattr("person_reid.training.run._fit", lambda *run: None)  # no epoch is needed to see the message
+    monkeypatch.setattr(RunJournal, "epochs", lambda journal: iter(()))  # none is needed to see the message
     train_on(people, *flags)
     output = capsys.readouterr().out
     assert ("A shuffled batch of 4 images holds 0.9 pairs" in output) == warned

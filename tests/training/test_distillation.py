@@ -14,7 +14,6 @@ from person_reid import losses
 from person_reid.basics import UserError
 from person_reid.cli.flags import testing_parser
 from person_reid.cli.tested import open_embedder, open_teacher
-from person_reid.data.bank import Batch
 from person_reid.data.layout import read_split
 from person_reid.deploy.embedder import Embedder
 from person_reid.distributed import World
@@ -23,6 +22,7 @@ from person_reid.run_folder import RunFolder
 from person_reid.training import distillation
 from person_reid.training.criterion import Criterion
 from person_reid.training.distillation import DistillationTerm
+from person_reid.training.images import Batch
 from tests.support.people import write_people
 from tests.support.runs import equal_weights, killed_in, log, weights
 
@@ -54,7 +54,7 @@ def kept():
 
 
 def test_a_name_in_use_is_refused_before_the_teacher_looks_at_an_image(monkeypatch):
-    monkeypatch.setattr("person_reid.training.run.teacher_features", lambda *_: pytest.fail("features were computed"))
+    monkeypatch.setattr("person_reid.training.build.teacher_features", lambda *_: pytest.fail("features were computed"))
     with RunFolder("used").writing(), pytest.raises(UserError, match=r"model.used: another process is writing there"):
         train.main([*SMALL, *TAUGHT, "teacher_features", "--name", "used"])
     with pytest.raises(UserError, match="nowhere"):
@@ -135,12 +135,14 @@ def test_every_process_computes_the_loss_of_the_whole_batch_and_every_part_learn
     taught, targets = torch.randn(10, 6, generator=generator), torch.arange(10) % 3
     features, logits = torch.randn(4, 2, 5, generator=generator), torch.randn(4, 2, 3, generator=generator)
     plan = LossPlan(taught=(LossTerm("teacher_similarity", 2.0), LossTerm("teacher_classes", 0.5)))
-    criterion = Criterion(plan, num_classes=3, dim=5, parts=2, taught_dim=6)
+    network: Any = torch.nn.Module()
+    vars(network).update(num_classes=3, metric_dim=5, parts=2)
+    criterion = Criterion(plan, network, taught_dim=6)
     indices = torch.tensor([7, 1, 4, 2])
-    batch = Batch(torch.zeros(4, 3, 2, 2), targets[indices], indices)
-    context: Any = SimpleNamespace(criterion=criterion, batch=batch, features=features, logits=logits)
+    batch = Batch(torch.zeros(4, 3, 2, 2), targets[indices], indices, epoch=0, step=0, seed=0)
+    step: Any = SimpleNamespace(criterion=criterion)
     with torch.autocast("cpu", torch.bfloat16):  # as with --bf16; the loss is computed in float32 all the same
-        found = DistillationTerm(taught.numpy(), targets, torch.device("cpu"), Pair())(context)
+        found = DistillationTerm(taught.numpy(), targets, torch.device("cpu"), Pair())(step, batch, features, logits)
     unit = torch.nn.functional.normalize(taught)
     means = torch.stack([unit[targets == c].mean(0) for c in range(3)])
     cosines = unit @ torch.nn.functional.normalize(means).T
@@ -173,8 +175,8 @@ def test_a_weight_file_with_the_flags_of_test_py_is_a_teacher():
     shape = "--linear_num 16 --height 48 --width 24"
     words = f"--backbone test_resnet --weights teacher.pth {shape} --gpu_ids -1"
     tested = open_embedder(testing_parser().parse_args(words.split()))
-    taught = open_teacher(f"test_resnet=teacher.pth {shape}")
+    taught = open_teacher(f"test_resnet=teacher.pth {shape}", torch.device("cpu"))
     assert taught is not None
     images = [np.full((64, 32, 3), 90, np.uint8)]
-    assert np.array_equal(taught(device=torch.device("cpu"))(images), tested(images))
-    assert open_teacher(None) is None
+    assert np.array_equal(taught(images), tested(images))
+    assert open_teacher(None, torch.device("cpu")) is None

@@ -10,6 +10,7 @@ import pytest
 import test as test_script
 import train
 from person_reid.basics import UserError
+from person_reid.config import TrainConfig
 from person_reid.training.evaluation import Evaluation
 from tests.support.people import write_people
 from tests.support.runs import equal_weights, killed_in, log, weights
@@ -88,9 +89,9 @@ def test_the_network_is_left_as_it_was_whatever_computes_the_features(here, runt
     learns = [parameter.requires_grad for parameter in trained.network.parameters()]
     figures = []
     for name in ("torch", runtime):
-        evaluation = Evaluation("people", name)
-        evaluation.decode(32, 16)
-        figures.append(evaluation(trained.network, trained.device, 8, trained.world))
+        evaluation = Evaluation(TrainConfig(data_dir="people", runtime=name, batchsize=8))
+        evaluation.decode((32, 16))
+        figures.append(evaluation(trained.network, trained.step.device, trained.step.world))
     assert figures[0].keys() == {"rank1", "mAP"} and figures[1] == pytest.approx(figures[0], abs=1e-3)
     assert {name: module.training for name, module in trained.network.named_modules()} == before
     assert equal_weights(trained.network.state_dict(), state)
@@ -122,4 +123,4 @@ def test_a_test_set_of_one_camera_is_refused_at_once(people, tmp_path):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, target)
     with pytest.raises(UserError, match="all images are of camera 1"):
-        Evaluation(tmp_path)
+        Evaluation(TrainConfig(data_dir=str(tmp_path)))

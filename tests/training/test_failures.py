@@ -16,9 +16,9 @@ import pytest
 import train
 from person_reid.basics import UserError
 from person_reid.training.interruption import stop_signal
-from person_reid.training.trainer import Trainer
+from person_reid.training.step import TrainingStep
 from tests.support.people import write_people
-from tests.support.runs import equal_weights, weights
+from tests.support.runs import before_epoch, equal_weights, weights
 from tests.support.small_training import without_numbers
 
 COMMON = "--backbone test_resnet --weights none --height 64 --width 32 --batchsize 8 --gpu_ids -1 --total 3 --train_all"
@@ -58,14 +58,12 @@ def test_a_disk_that_fills_up_costs_an_epoch_and_no_file(run, room, monkeypatch)
 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    def train_epoch(trainer, *arguments, original=Trainer.train_epoch):
-        if trainer.epoch == FAILING:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
-        return original(trainer, *arguments)
+    def fill():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
 
     try:
-        with monkeypatch.context() as patch, pytest.raises(OSError, match="is the disk full") as error:
-            patch.setattr(Trainer, "train_epoch", train_epoch)
+        full = pytest.raises(OSError, match="is the disk full")
+        with before_epoch(FAILING, fill), full as error:
             run("full")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -81,7 +79,7 @@ def test_a_picture_that_cannot_be_drawn_costs_no_training(run, room, monkeypatch
     monkeypatch.setattr("person_reid.show.curves.draw_curves", draw_curves)
     run("undrawn")
     assert weights("undrawn", "resume.pth")["epoch"] == 3
-    assert caplog.text.count("train.jpg: not drawn (no fonts). The training goes on.") == 3
+    assert caplog.text.count("train.jpg: not drawn (no fonts). The training goes on.") == 2
 
 
 @pytest.fixture
@@ -127,13 +125,13 @@ def test_a_training_in_another_thread_is_not_stopped_by_signals():
 
 
 def test_a_loss_that_is_no_number_names_the_last_good_checkpoint(run, room, monkeypatch):
-    def train_step(trainer, batch, step=0, original=Trainer.train_step):
-        broken = trainer.epoch == FAILING and step == 1
-        return original(trainer, without_numbers(batch) if broken else batch, step)
+    def train_step(step, batch, original=TrainingStep.__call__):
+        broken = batch.epoch == FAILING and batch.step == 1
+        return original(step, without_numbers(batch) if broken else batch)
 
     message = r"(?s)not finite in epoch 2, batch 2\..* 8 images.*net_last\.pth is of epoch 1\b.*--resume"
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "train_step", train_step)
+        patch.setattr(TrainingStep, "__call__", train_step)
         for flags in ([], ["--resume"]):  # which the message says takes the same steps
             with pytest.raises(UserError, match=message) as error:
                 run("broken", *flags)

@@ -1,7 +1,5 @@
 """The divergence against PyTorch's, and what the term draws and teaches."""
 
-from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,12 +8,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from person_reid.cli.options import parse_train
-from person_reid.cli.specs import train_spec
 from person_reid.data.bank import BatchSource
-from person_reid.training import run
-from person_reid.training.batches import Batches
+from person_reid.distributed import World
 from person_reid.training.generalisation import GeneralisationTerm, symmetric_divergence
+from person_reid.training.images import TrainingImages
 
 CPU = torch.device("cpu")
 
@@ -26,24 +22,15 @@ def whole_images(bank, indices, generator):
     return images + torch.rand(images.shape, generator=generator) / 2
 
 
-@pytest.mark.parametrize(("batch", "drawn"), [(32, 16), (8, 8)])
-def test_half_a_batch_is_drawn_but_no_fewer_than_eight(batch, drawn, monkeypatch):
-    monkeypatch.setattr(run, "unlabelled_bank", lambda *_: torch.zeros(40, 4, 2, 3))
-    spec = train_spec(parse_train(["--batchsize", str(batch), "--weights", "none"]))
-    spec = replace(spec, data=replace(spec.data, unlabelled=Path("DG-Market")))
-    (found,) = run._further_terms(spec, [], CPU)
-    assert isinstance(found, GeneralisationTerm) and found.size == drawn
-
-
 def term(count=20, size=8):
     bank = torch.arange(count, dtype=torch.uint8)[:, None, None, None].expand(-1, 4, 2, 3)
     return GeneralisationTerm(BatchSource(bank, whole_images, CPU), size)
 
 
 def seed_of(epoch, step, seed=0, rank=0):
-    """The trainer's own, without a trainer."""
-    stand_in: Any = SimpleNamespace(seed=seed, rank=rank)
-    return Batches.seed_of(stand_in, epoch, step)
+    """That of a training, without a training."""
+    stand_in: Any = SimpleNamespace(seed=seed, world=World(rank))
+    return TrainingImages.seed_of(stand_in, epoch, step)
 
 
 def test_the_divergence_is_the_mean_of_pytorchs_two():
@@ -99,6 +86,9 @@ class Scorer(nn.Module):
         self.weight, self.heads = nn.Parameter(torch.tensor([0.1, -0.2, 0.3])), heads
         self.dropout = nn.Dropout(0.5)
 
+    def outputs(self, images):
+        return self(images)
+
     def forward(self, images):
         scores = self.dropout(images.mean((1, 2, 3)))[:, None] * self.weight
         return None, scores if self.heads == 1 else torch.stack([scores] * self.heads, 1)
@@ -111,10 +101,11 @@ def test_the_student_learns_from_the_teacher_and_the_teacher_does_not_learn(head
         teacher.weight.mul_(1.5)
     classification = SimpleNamespace(scale=2.0)
     criterion = SimpleNamespace(classification=classification)
-    step: Any = SimpleNamespace(network=student, teacher=None, criterion=criterion, seed=seed_of(3, 5))
-    assert term()(step) == 0
-    step.teacher = teacher
-    loss: Any = term()(step)
+    step: Any = SimpleNamespace(network=student, average=None, criterion=criterion)
+    batch: Any = SimpleNamespace(seed=seed_of(3, 5))
+    assert term()(step, batch, None, None) == 0
+    step.average = SimpleNamespace(module=teacher)
+    loss: Any = term()(step, batch, None, None)
     first, second = term().draw(seed_of(3, 5))
     torch.testing.assert_close(loss, 0.1 * symmetric_divergence(2 * student(first)[1], 2 * teacher(second)[1]))
     loss.backward()

@@ -11,12 +11,10 @@ import torch
 import train
 from person_reid.basics import UserError
 from person_reid.cli.flags import NETWORK_FLAGS
-from person_reid.cli.options import parse_train
-from person_reid.cli.specs import train_spec
 from person_reid.losses import PUBLISHED
 from person_reid.training.generalisation import GeneralisationTerm
-from person_reid.training.run import set_up
 from tests.support import FIXTURES, runs
+from tests.support.beginnings import begun
 from tests.support.people import write_people
 from tests.support.runs import equal_weights
 
@@ -101,15 +99,14 @@ def check_that_terms_teach(words):
     ("words", "drops"), [("--alpha 1", False), ("--loss verification", False), ("--triplet", True)]
 )
 def test_the_verification_loss_sees_features_before_the_dropout_of_the_neck(words, drops, here):
-    options = parse_train([*SMALL.split(), "--data_dir", "people", *words.split()])
-    network: Any = set_up(train_spec(options)).trainer.network
+    network: Any = begun([*SMALL.split(), "--data_dir", "people", *words.split()]).training.network
     assert network.classifier.drops_for_losses is drops
 
 
 @pytest.mark.parametrize(("batch", "size"), [(8, 8), (20, 10)])
 def test_a_step_draws_half_as_many_unlabelled_images_as_labelled_ones_and_eight_at_least(batch, size, here):
     words = [*SMALL.split(), "--data_dir", "people", "--DG", "--DG_dir", "DG-Market", "--batchsize", str(batch)]
-    (term,) = set_up(train_spec(parse_train(words))).trainer.terms
+    (term,) = begun(words).training.terms
     assert isinstance(term, GeneralisationTerm) and term.size == size
 
 

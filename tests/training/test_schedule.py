@@ -1,19 +1,22 @@
+from typing import Any
+
 import pytest
 import torch
 
 from person_reid.basics import UserError
-from person_reid.cli.flags import OPTIMIZERS, SCHEDULES
-from person_reid.cli.options import parse_train
-from person_reid.cli.specs import train_spec
-from person_reid.training.criterion import Criterion
+from person_reid.config.optimizer import OPTIMIZERS, SCHEDULES
+from person_reid.training.build import create_criterion
 from person_reid.training.schedule import build_optimizer, build_scheduler
 from tests.support.references import half_cosine_rates
+from tests.support.small_training import trained_as
 
 STEPS = 5  # an epoch
 
 
 class TwoPartNetwork(torch.nn.Module):
     """A backbone, a frozen leftover in it, and a head."""
+
+    head, parts, metric_dim, num_classes = "linear", 1, 2, 3
 
     def __init__(self):
         super().__init__()
@@ -36,7 +39,7 @@ class ConvolutionalNetwork(torch.nn.Module):
 
 def learning_rates(*flags, resumed_at=None):
     """Learning rates of backbone and head at every step, (steps, 2); through the state dicts at step resumed_at."""
-    options = parse_train([*flags, "--weights", "none"])
+    options = trained_as(*flags, "--weights", "none")
     optimizer, scheduler = new_run(options)
     rates = []
     for step in range(options.total_epoch * STEPS):
@@ -52,9 +55,9 @@ def learning_rates(*flags, resumed_at=None):
 
 
 def new_run(options):
-    spec = train_spec(options)
-    optimizer = build_optimizer(TwoPartNetwork(), Criterion(spec.losses, 3, 2), spec.optimizer)
-    return optimizer, build_scheduler(optimizer, spec.optimizer, STEPS)
+    network: Any = TwoPartNetwork()
+    optimizer = build_optimizer(network, create_criterion(options, network), options)
+    return optimizer, build_scheduler(optimizer, options, STEPS)
 
 
 def by_pytorch(make_scheduler, total, by_step=False):
@@ -92,7 +95,7 @@ def test_cosine_schedules_never_raise_a_rate(schedule):
 
 def test_the_usual_loop_of_the_benchmarks_learns_at_the_suites_rates():
     flags = ["--cosine", "--warm_epoch", "2", "--total_epoch", "6", "--lr", "0.05", "--backbone_lr", "0.03"]
-    options = parse_train(flags)
+    options = trained_as(*flags)
     expected = [half_cosine_rates(options, step // STEPS, step % STEPS / STEPS) for step in range(6 * STEPS)]
     torch.testing.assert_close(learning_rates(*flags), torch.tensor(expected, dtype=torch.float64))
 
@@ -157,30 +160,31 @@ def test_a_resumed_schedule_goes_on_to_the_digit(schedule):
 
 
 def test_cosine_is_an_alias_and_two_schedules_at_once_are_refused():
-    assert parse_train(["--cosine"]).schedule == parse_train(["--cosine", "--schedule", "cosine"]).schedule == "cosine"
-    assert parse_train([]).schedule == "step"
-    with pytest.raises(UserError, match="--cosine and --schedule step exclude each other"):
-        parse_train(["--cosine", "--schedule", "step"])
+    assert trained_as("--cosine").schedule == trained_as("--cosine", "--schedule", "cosine").schedule == "cosine"
+    assert trained_as().schedule == "step"
+    with pytest.raises(UserError, match="--schedule step and --cosine exclude each other"):
+        trained_as("--cosine", "--schedule", "step")
 
 
 @pytest.mark.parametrize("text", ["4,,7", "4,", "0", "7,4", "4,4", "0,4", "forty"])
-def test_milestones_that_are_no_ascending_epochs_are_refused(text):
-    with pytest.raises(UserError, match=f"--milestones {text}: expected epochs in ascending order"):
-        parse_train(["--schedule", "multistep", f"--milestones={text}"])
+def test_milestones_that_are_no_ascending_epochs_are_refused(text, capsys):
+    with pytest.raises(SystemExit):
+        trained_as("--schedule", "multistep", f"--milestones={text}")
+    assert f"--milestones: {text}: expected epochs in ascending order" in capsys.readouterr().err
 
 
 def test_milestones_of_another_schedule_are_refused():
-    with pytest.raises(UserError, match="--milestones 5 belongs to --schedule multistep, not to step"):
-        parse_train(["--milestones", "5"])
+    with pytest.raises(UserError, match="--milestones 5 would be ignored without --schedule multistep"):
+        trained_as("--milestones", "5")
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_backbone_head_and_prototypes_learn_at_rates_of_their_own_and_frozen_weights_nowhere(optimizer):
     flags = ["--arcface", "--lr", "0.1", "--prototype_lr", "0.3", "--optimizer", optimizer]
-    options = parse_train(flags)
-    spec = train_spec(options)
-    network, criterion = TwoPartNetwork(), Criterion(spec.losses, 3, 2)
-    groups = build_optimizer(network, criterion, spec.optimizer).param_groups
+    options = trained_as(*flags)
+    network: Any = TwoPartNetwork()
+    criterion = create_criterion(options, network)
+    groups = build_optimizer(network, criterion, options).param_groups
     expected = {
         "backbone": (0.1 * 0.1, network.model["body"]),
         "head": (0.1, network.classifier),
@@ -191,7 +195,7 @@ def test_backbone_head_and_prototypes_learn_at_rates_of_their_own_and_frozen_wei
         rate, owner = expected[group["name"]]
         assert group["lr"] == pytest.approx(rate) and group["weight_decay"] == 5e-4
         assert [id(p) for p in group["params"]] == [id(p) for p in owner.parameters()]
-    assert parse_train(["--lr", "0.2"]).prototype_lr == 0.2
+    assert trained_as("--lr", "0.2").prototype_lr == 0.2
 
 
 def test_the_optimisers_are_pytorchs():
@@ -201,7 +205,7 @@ def test_the_optimisers_are_pytorchs():
     }  # fmt: skip
     assert set(kinds) == set(OPTIMIZERS)
     for name, kind in kinds.items():
-        optimizer, _ = new_run(parse_train(["--optimizer", name]))
+        optimizer, _ = new_run(trained_as("--optimizer", name))
         assert type(optimizer) is kind
         assert optimizer.defaults.get("fused", False) == (name not in ("radam", "rmsprop"))  # which have no such kernel
         assert optimizer.defaults.get("amsgrad", False) == (name == "amsgrad")
@@ -209,7 +213,7 @@ def test_the_optimisers_are_pytorchs():
         assert optimizer.defaults.get("momentum") == (0.9 if name in ("sgd", "rmsprop") else None)
         assert len(optimizer.param_groups) == 2  # no loss owns a weight
         assert optimizer.defaults.get("betas", (0.9, 0.999)) == (0.9, 0.999)
-    sgd, _ = new_run(parse_train([]))
+    sgd, _ = new_run(trained_as())
     assert sgd.defaults["nesterov"]
 
 
@@ -218,9 +222,9 @@ def test_the_fused_kernels_update_weights_of_any_memory_order_as_the_plain_ones_
     runs = []
     for plain in (False, True):
         torch.manual_seed(0)
-        spec = train_spec(parse_train(["--optimizer", name, "--lr", "0.01"]))
+        options = trained_as("--optimizer", name, "--lr", "0.01")
         network = ConvolutionalNetwork().to(memory_format=torch.channels_last)
-        optimizer = build_optimizer(network, torch.nn.Module(), spec.optimizer)
+        optimizer = build_optimizer(network, torch.nn.Module(), options)
         if plain:
             for group in optimizer.param_groups:
                 group["fused"] = False

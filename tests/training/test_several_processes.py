@@ -28,42 +28,33 @@ PLAIN_TRAINING = """
 import re
 import sys
 sys.path.insert(0, {root!r})
-from dataclasses import replace
 from torch import nn
-from person_reid.data.augment import normalise
-from person_reid.cli.options import parse_train
-from person_reid.training.trainer import Trainer
 import person_reid.show.curves
-import person_reid.training.run
-from person_reid.cli.specs import train_spec
-from person_reid.cli.tested import open_teacher
+import train
+from person_reid.config import TrainConfig
+from person_reid.console import parse
+from person_reid.data.augment import Augment, normalise
 from person_reid.distributed import join_world
+from person_reid.training.build import resolved
+from person_reid.training.step import TrainingStep
 
-class Plain:
-    def __init__(self, augment):
-        self.height, self.width = augment.height, augment.width
+begin = TrainingStep._begin
 
-    def __call__(self, bank, indices, generator):
-        return normalise(bank[indices])
-
-begin = Trainer.begin_epoch
-
-def begin_plainly(trainer, epoch):
-    begin(trainer, epoch)
-    for module in trainer.network.modules():
+def begin_plainly(step, epoch):
+    begin(step, epoch)
+    for module in step.network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
 
-Trainer.begin_epoch = begin_plainly
+TrainingStep._begin = begin_plainly
+Augment.__call__ = lambda augment, bank, indices, generator: normalise(bank[indices])
 person_reid.show.curves.draw_curves = lambda *arguments: None
 
 with join_world() as world:
     for flags in {runs!r}:
         name = "plain" + re.sub("[ :]", "", flags) + str(world.size)
-        options = parse_train([*{small!r}, "--total", "3", *flags.split(), *sys.argv[1:], "--name", name])
-        spec = train_spec(options, teacher=open_teacher(options.teacher))
-        spec = replace(spec, data=replace(spec.data, augment=Plain(spec.data.augment)))
-        person_reid.training.run.run_training(spec, world)
+        words = [*{small!r}, "--total", "3", *flags.split(), *sys.argv[1:], "--name", name]
+        train.train(resolved(parse(TrainConfig, words)), world)
 """
 TESTED = ["--name", "tested", "--test_dir", "people", "--gpu_ids", "-1"]
 TAUGHT = "--teacher=test_resnet=teacher.pth --loss triplet,teacher_features,teacher_classes"

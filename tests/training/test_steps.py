@@ -5,90 +5,88 @@ import copy
 import os
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from person_reid.cli.options import parse_train
-from person_reid.cli.specs import train_spec
-from person_reid.data.bank import Batch
-from person_reid.data.samplers import PKSampler, ShuffleSampler
+from person_reid.data.samplers import PKSampler
 from person_reid.distributed import World
 from person_reid.fused.compiler import library
 from person_reid.fused.networks import LiteConv3x3
 from person_reid.run_folder import RunFolder
-from person_reid.training.batches import build_sampler
-from person_reid.training.interruption import NotFinite, Stopped, not_finite_message
-from person_reid.training.spec import AdaptSpec
+from person_reid.training.images import Batch, TrainingImages
+from person_reid.training.interruption import NotFinite, Stopped, not_finite_advice
+from person_reid.training.journal import RunJournal
 from tests.support.runs import equal_weights
-from tests.support.small_training import run, small_data, trainer, without_numbers
+from tests.support.small_training import (
+    CPU,
+    IMAGES,
+    made_split,
+    run,
+    small_data,
+    trained_as,
+    trainer,
+    without_numbers,
+)
+
+
+def sampled(split, *flags, world=None):
+    """The images of a training with these flags."""
+    return TrainingImages([(Path("made/train"), split)], trained_as(*flags, "--weights", "none"), CPU, world)
 
 
 def test_only_batches_that_mix_cameras_know_them():
-    split: Any = SimpleNamespace(targets=np.arange(48) % 4, cameras=np.arange(48) // 4 % 3)
+    split = made_split(np.arange(48) % 4, np.arange(48) // 4 % 3)
     for name, cameras in (("pk", None), ("pk_camera", split.cameras)):
-        flags = ["--sampler", name, "--batchsize", "8", "--instances", "2", "--weights", "none"]
-        sampler = build_sampler(train_spec(parse_train(flags)), split, World())
+        images = sampled(split, "--sampler", name, "--batchsize", "8", "--instances", "2")
         expected = PKSampler(split.targets, 8, 2, 0, cameras)
-        for batch, wanted in zip(sampler.batches(0), expected.batches(0), strict=True):
+        for batch, wanted in zip(images.sampler.batches(0), expected.batches(0), strict=True):
             assert torch.equal(batch, wanted)
 
 
 def test_the_pairs_of_a_batch_are_those_of_all_processes(caplog):
-    images = type("Images", (SimpleNamespace,), {"__len__": lambda self: 64})
-    split: Any = images(targets=np.arange(64) // 2)
-    flags = ["--triplet", "--batchsize", "8", "--weights", "none"]
     with caplog.at_level("INFO"):
-        build_sampler(train_spec(parse_train(flags)), split, World(rank=0, size=2))
+        sampled(made_split(np.arange(64) // 2), "--triplet", "--batchsize", "8", world=World(0, 2))
     assert "A shuffled batch of 16 images holds 1.9 pairs" in caplog.text  # 16 · 15 / 2 pairs, each of one in 63
 
 
 def test_a_loss_that_is_not_finite_names_the_batch():
     trained = trainer()
-    step = trained.train_step
-
-    def broken_step(batch, number):
-        return step(without_numbers(batch) if number == 1 else batch, number)
-
-    trained.train_step = broken_step
+    step = trained.step
+    trained.step = lambda batch: step(without_numbers(batch) if batch.step == 1 else batch)
     with pytest.raises(NotFinite, match=r"not finite in epoch 1, batch 2") as error:
         trained.train_epoch()
-    assert trained.epoch == 0 and (error.value.epoch, error.value.step) == (0, 1)
+    assert trained.journal.epoch == 0 and (error.value.epoch, error.value.step) == (0, 1)
 
 
 def test_a_loss_that_is_not_finite_is_not_saved_by_a_stop():
     trained = trainer()
-    step = trained.train_step
-    trained.train_step = lambda batch, number: step(without_numbers(batch), number)
+    step = trained.step
+    trained.step = lambda batch: step(without_numbers(batch))
     with pytest.raises(NotFinite):
         trained.train_epoch(stop=lambda: True)
 
 
 def test_images_whose_names_are_not_utf8_are_listed_too(here):
-    path = Path(os.fsdecode(b"people/\xff.jpg"))
-    split: Any = SimpleNamespace(paths=[path] * 8)
-    run = RunFolder("broken")
-    message = not_finite_message(NotFinite(0, 0), ShuffleSampler(8, 8, 0), split, run)
+    trained = trainer()
+    trained.images.split.paths[:] = [Path(os.fsdecode(b"people/\xff.jpg"))] * IMAGES
+    journal = RunJournal(trained.step, replace(trained.config, name="broken"))
+    message = str(journal.not_finite(NotFinite(0, 0)))
     assert "8 images" in message and "No epoch was finished" in message and "16" not in message
-    assert run.not_finite.read_bytes() == b"people/\xff.jpg\n" * 8
+    assert journal.folder.not_finite.read_bytes() == b"people/\xff.jpg\n" * 8
 
 
 @pytest.mark.parametrize(
     ("dtype", "words"), [(torch.float16, "--bf16 instead of --fp16"), (torch.bfloat16, "--lr, no --bf16, or")]
 )
 def test_the_advice_on_a_loss_that_is_not_finite_depends_on_the_precision(dtype, words, here):
-    split: Any = SimpleNamespace(paths=["a.jpg"] * 8)
-    message = not_finite_message(NotFinite(0, 0), ShuffleSampler(8, 8, 0), split, RunFolder("broken"), dtype)
+    message = not_finite_advice(NotFinite(0, 0), [Path("a.jpg")], RunFolder("broken"), dtype)
     assert words in message and message.count("--bf16") == 1
 
 
 def test_an_adaptation_is_begun_again_from_the_run(here):
-    split: Any = SimpleNamespace(paths=["a.jpg"] * 8)
-    sampler, run = ShuffleSampler(8, 8, 0), RunFolder("broken")
-    message = not_finite_message(NotFinite(1, 0), sampler, split, run, adapts=True)
+    message = not_finite_advice(NotFinite(1, 0), [Path("a.jpg")], RunFolder("broken"), adapts=True)
     assert message.endswith("add --from broken --name OTHER.") and "--weights" not in message
 
 
@@ -101,51 +99,55 @@ class Third(World):
     def sum(self, values):
         return values
 
+    def follow(self, tensors):
+        pass
+
 
 @pytest.mark.parametrize("images", [1, 2])
 def test_a_process_without_images_to_validate_adds_nothing(images):
     bank, targets = small_data()
     trained = trainer()
-    assert trained.validate(bank[:images], targets[:images])["val_loss"] > 0
-    trained.world = Third()
-    assert trained.validate(bank[:images], targets[:images]) == {"val_loss": 0.0, "val_error": 0.0}
+    trained.images.validation = bank[:images], targets[:images]
+    assert trained.step.validate()["val_loss"] > 0
+    trained.step.world = Third()
+    assert trained.step.validate() == {"val_loss": 0.0, "val_error": 0.0}
 
 
-def test_a_gpu_records_steps_of_one_process_that_nothing_else_interferes_with():
-    trained = trainer()
-    spec = trained.spec
-    assert not trained._records()  # on a processor
-    trained.device = torch.device("cuda")
-    assert trained._records()
-    several = replace(spec, optimizer=replace(spec.optimizer, accumulate=2))
-    for changed in (several, replace(spec, compile="default"), replace(spec, adapt=AdaptSpec())):
-        trained.spec = changed
-        assert not trained._records()
-    trained.spec, trained.world = spec, Third()
-    assert not trained._records()
+def test_a_gpu_records_steps_that_nothing_else_interferes_with():
+    step = trainer().step
+    assert not step._recorded()  # on a processor
+    step.device = torch.device("cuda")
+    assert step._recorded()
+    options = step.options
+    for changed in (replace(options, accumulate=2), replace(options, compile="default")):
+        step.options = changed
+        assert not step._recorded()
+    step.options, step.records = options, False
+    assert not step._recorded()
 
 
 def test_several_processes_ask_for_a_stop_at_the_first_update_after_every_tenth_step():
-    trained = trainer("--accumulate", "4")
-    trained.world = Third()
+    journal = trainer("--accumulate", "4").journal
+    journal.world, journal.losses, journal.stop = Third(), torch.zeros(24), lambda: True
     answers = {}
-    for trained.step in (4, 8, 12, 16, 20):
-        answers[trained.step] = trained._agreed(lambda: True)
+    for journal.step in (4, 8, 12, 16, 20):
+        answers[journal.step] = journal._agreed_to_stop()
     assert answers == {4: False, 8: False, 12: True, 16: False, 20: True}
 
 
 def test_the_loss_of_a_short_epoch_is_read_once():
     """Reading it makes the host wait for the accelerator."""
     trained = trainer()
-    read, times = trained._read, []
+    journal, times = trained.journal, []
+    read = journal._read
 
     def count(*arguments, **settings):
-        times.append(trained.step)
+        times.append(journal.step)
         return read(*arguments, **settings)
 
-    trained._read = count
+    journal._read = count
     trained.train_epoch()
-    assert times == [3] and len(trained.batches) == 3
+    assert times == [3] and len(trained.images) == 3
 
 
 @pytest.mark.parametrize(
@@ -155,12 +157,12 @@ def test_a_run_stopped_within_its_epochs_ends_with_the_same_weights(flags):
     """Stopped after every update, through a copy of the state, each time into a new trainer."""
     whole = run(trainer(*flags))
     state, part = None, trainer(*flags)
-    while part.epoch < 3:
+    while part.journal.epoch < 3:
         part = trainer(*flags)
         if state:
             part.load_state_dict(state)
         with contextlib.suppress(Stopped):
-            part.history.append(part.train_epoch(stop=lambda: True))
+            part.train_epoch(stop=lambda: True)
         state = copy.deepcopy(part.state_dict())
     assert equal_weights(whole.network.state_dict(), part.network.state_dict())
     assert [record["loss"] for record in part.history] == pytest.approx([record["loss"] for record in whole.history])
@@ -169,17 +171,17 @@ def test_a_run_stopped_within_its_epochs_ends_with_the_same_weights(flags):
 def test_the_time_of_an_epoch_is_that_of_all_its_parts(monkeypatch):
     """Not the speed of its last part, in which a compiled run compiles again, times its length."""
     clock = 0.0
-    monkeypatch.setattr("person_reid.training.trainer.time.perf_counter", lambda: clock)
+    monkeypatch.setattr("person_reid.training.journal.time.perf_counter", lambda: clock)
 
     def timed(trained, *seconds):
-        step, durations = trained.train_step, iter(seconds)
+        step, durations = trained.step, iter(seconds)
 
-        def slow_step(batch, number):
+        def slow_step(batch):
             nonlocal clock
             clock += next(durations)
-            return step(batch, number)
+            return step(batch)
 
-        trained.train_step = slow_step
+        trained.step = slow_step
         return trained
 
     stopped, resumed = timed(trainer(), 10.0), timed(trainer(), 1.0, 2.0)
@@ -188,22 +190,34 @@ def test_the_time_of_an_epoch_is_that_of_all_its_parts(monkeypatch):
     clock += 1000
     resumed.load_state_dict(copy.deepcopy(stopped.state_dict()))
     record = resumed.train_epoch()
-    assert [record["seconds"], resumed.spent] == [13.0, 0.0]
+    assert [record["seconds"], resumed.journal.spent] == [13.0, 0.0]
     assert record["images_per_second"] == pytest.approx(2 * 8 / 3, abs=0.1)  # of the two steps after the stop
+
+
+def without_batch_norm(trained):
+    """Let batch norms and dropout compute as in evaluation, though the network is in training."""
+    trained.step._begin(0)
+    for module in list(trained.network.modules())[1:]:
+        module.eval()
+
+
+def part_of(batch, part, step):
+    images, targets, indices = (values[part] for values in batch[:3])
+    return Batch(images, targets, indices, batch.epoch, step, batch.seed)
 
 
 def test_accumulated_batches_are_one_large_batch():
     """Without batch norm and augmentation, two batches of 4 and an update are one batch of 8."""
     large, small = trainer("--batchsize", "8", total=1), trainer("--batchsize", "4", "--accumulate", "2", total=1)
-    assert len(small.batches) == 2 * len(large.batches)
+    assert len(small.images) == 2 * len(large.images)
+    batch = next(large.images.epoch(0))
     for trained in (large, small):
-        trained.network.eval()
-    batch = next(large.batches.of(0))
-    large.train_step(batch, 0)
+        without_batch_norm(trained)
+    large.step(batch)
     before = copy.deepcopy(small.network.state_dict())
-    small.train_step(Batch(*(part[:4] for part in batch)), 0)
+    small.step(part_of(batch, slice(4), step=0))
     assert equal_weights(before, small.network.state_dict())
-    small.train_step(Batch(*(part[4:] for part in batch)), 1)
+    small.step(part_of(batch, slice(4, None), step=1))
     for first, second in zip(large.network.parameters(), small.network.parameters(), strict=True):
         torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-6)
 
@@ -211,10 +225,10 @@ def test_accumulated_batches_are_one_large_batch():
 def test_the_last_batch_of_an_epoch_counts_whole_if_it_is_alone_in_its_update():
     """Of three batches, two make an update, and the third makes another."""
     plain, accumulated = trainer(), trainer("--accumulate", "2")
-    batch = next(plain.batches.of(0))
+    batch = next(plain.images.epoch(0))._replace(step=2)
     for trained in (plain, accumulated):
-        trained.network.eval()
-        trained.train_step(batch, 2)
+        without_batch_norm(trained)
+        trained.step(batch)
     assert equal_weights(plain.network.state_dict(), accumulated.network.state_dict())
 
 

@@ -6,7 +6,7 @@ import torch
 from torchvision.transforms.functional import resize
 
 from person_reid import losses
-from person_reid.cli.values import image_sizes
+from person_reid.config.forms import image_sizes
 from person_reid.data.augment import normalise
 from tests.support.runs import equal_weights
 from tests.support.small_training import IDENTITIES, SIZE, run, small_data, trainer
@@ -15,16 +15,16 @@ from tests.support.small_training import IDENTITIES, SIZE, run, small_data, trai
 def test_training_learns():
     trained = run(trainer(total=25))
     assert trained.history[-1]["loss"] < 0.7 * trained.history[0]["loss"]
-    validated = trained.validate(*small_data())
+    validated = trained.step.validate()
     assert validated["val_error"] <= 0.3 and math.isfinite(validated["val_loss"])
 
 
 def test_validation_is_plain_cross_entropy_over_every_image_of_a_partial_last_batch():
     trained = trainer("--batchsize", "7", "--label_smoothing", "0.2")
     bank, targets = small_data()
-    validated = trained.validate(bank, targets)
+    validated = trained.step.validate()
     with torch.inference_mode():
-        _, logits = trained.network.eval()(normalise(bank))
+        _, logits = trained.network.eval().outputs(normalise(bank))
     expected = torch.nn.functional.cross_entropy(logits, targets).item()
     assert validated["val_loss"] == pytest.approx(expected, rel=1e-4)
     assert validated["val_error"] == pytest.approx((logits.argmax(1) != targets).float().mean().item())
@@ -61,45 +61,46 @@ def test_a_resumed_run_ends_with_the_same_weights(flags, tmp_path):
         part = trainer(*flags)
         if state:
             part.load_state_dict(torch.load(tmp_path / "state.pth", weights_only=True))
-        part.history.append(part.train_epoch())
+        part.train_epoch()
         state = part.state_dict()
         torch.save(state, tmp_path / "state.pth")
     assert equal_weights(whole.network.state_dict(), part.network.state_dict())
     assert equal_weights(whole.criterion.state_dict(), part.criterion.state_dict())
     assert [record["loss"] for record in part.history] == [record["loss"] for record in whole.history]
     if "--wa" in flags:
-        assert equal_weights(whole.average.state_dict(), part.average.state_dict())
-        assert equal_weights(whole.average_criterion.state_dict(), part.average_criterion.state_dict())
+        assert equal_weights(whole.step.average.state_dict(), part.step.average.state_dict())
+        assert equal_weights(whole.step.average_criterion.state_dict(), part.step.average_criterion.state_dict())
 
 
 def test_a_resumed_run_scales_its_loss_as_before():
     whole, resumed = trainer("--fp16"), trainer("--fp16")
     whole.train_epoch()
-    whole.scaler.update(8.0)
+    whole.step.scaler.update(8.0)
     resumed.load_state_dict(copy.deepcopy(whole.state_dict()))
-    assert resumed.scaler.get_scale() == 8
+    assert resumed.step.scaler.get_scale() == 8
 
 
 def test_weight_averaging_is_the_exponential_mean_from_the_last_fifth_on():
     trained = trainer("--wa", "--arcface", total=5)
     expected: dict = {}
-    step = trained.train_step
+    step = trained.step
 
-    def averaging_step(*batch):
-        result = step(*batch)
+    def averaging_step(batch):
+        result = step(batch)
         owned = trained.criterion.named_parameters(prefix="criterion")
         weights = copy.deepcopy(dict([*trained.network.named_parameters(), *owned]))
-        if trained.epoch >= 4:
+        if batch.epoch >= 4:
             for name, value in weights.items():
                 before = expected.get(name, value.data)
                 expected[name] = 0.996 * before + 0.004 * value.data
         return result
 
-    trained.train_step = averaging_step
+    trained.step = averaging_step
     run(trained)
-    assert not any(module.training for module in trained.average.modules())  # it is the teacher of --DG
-    averaged = trained.average.module.state_dict()
-    prototypes = trained.average_criterion.module.state_dict()
+    trained.step = step
+    assert not any(module.training for module in trained.step.average.modules())  # it is the teacher of --DG
+    averaged = trained.step.average.module.state_dict()
+    prototypes = trained.step.average_criterion.module.state_dict()
     assert prototypes
     averaged |= {f"criterion.{name}": value for name, value in prototypes.items()}
     for name, value in expected.items():
@@ -107,16 +108,16 @@ def test_weight_averaging_is_the_exponential_mean_from_the_last_fifth_on():
     assert all(torch.equal(averaged[name], value) for name, value in trained.network.named_buffers())
     running = "model.conv1.1.running_mean"
     before = averaged[running].clone()
-    assert not torch.equal(trained.averaged_statistics()[f"module.{running}"], before)
+    assert not torch.equal(trained.step.averaged_statistics()[f"module.{running}"], before)
 
 
 @pytest.mark.parametrize(("total", "first"), [(2, 1), (7, 5), (60, 48)])
 def test_weight_averaging_begins_with_the_epoch_in_which_four_fifths_are_over(total, first):
     trained = trainer("--wa", total=total)
-    trained.begin_epoch(first - 1)
-    assert trained.average is None
-    trained.begin_epoch(first)
-    assert trained.average is not None
+    trained.step(next(trained.images.epoch(first - 1)))
+    assert trained.step.average is None
+    trained.step(next(trained.images.epoch(first)))
+    assert trained.step.average is not None
 
 
 @pytest.mark.parametrize("flag", losses.PUBLISHED)
@@ -130,7 +131,7 @@ def test_every_published_loss_is_added_to_cross_entropy_and_trains_what_it_owns(
     torch.testing.assert_close(trained.criterion(features, logits, labels), expected)
     assert metric_loss(features, labels) > 1e-3
     owned = copy.deepcopy(trained.criterion.state_dict())
-    loss, _ = trained.train_step(next(trained.batches.of(0)))
+    loss = trained.step(next(trained.images.epoch(0))).loss
     assert torch.isfinite(loss)
     assert all(not torch.equal(owned[name], value) for name, value in trained.criterion.state_dict().items())
 
@@ -164,8 +165,8 @@ def test_a_bank_that_stays_on_the_host_gives_the_same_batches():
     """As where a data set does not fit on the accelerator: batches are gathered on the host, then moved."""
     flags = ["--erasing_p", "1"]
     here, apart = trainer(*flags), trainer(*flags)
-    apart.batches.source.bank_is_here = False
-    for first, second in zip(here.batches.of(0), apart.batches.of(0), strict=True):
+    apart.images.source.bank_is_here = False
+    for first, second in zip(here.images.epoch(0), apart.images.epoch(0), strict=True):
         assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])
 
 
@@ -173,9 +174,9 @@ def test_images_are_scaled_to_the_size_of_their_epoch():
     flags = ["--height", "32", "--width", "16", "--resize_schedule", "16x16:2,32x16"]
     scaled, plain = trainer(*flags), trainer()
     for epoch in (0, 1):
-        expected = resize(next(plain.batches.of(epoch))[0], [16, 16], antialias=True)
-        torch.testing.assert_close(next(scaled.batches.of(epoch))[0], expected)
-    assert torch.equal(next(scaled.batches.of(2))[0], next(plain.batches.of(2))[0])
+        expected = resize(next(plain.images.epoch(epoch))[0], [16, 16], antialias=True)
+        torch.testing.assert_close(next(scaled.images.epoch(epoch))[0], expected)
+    assert torch.equal(next(scaled.images.epoch(2))[0], next(plain.images.epoch(2))[0])
     assert run(scaled).history[-1]["loss"] < scaled.history[0]["loss"]
 
 
@@ -185,9 +186,9 @@ def test_validation_images_have_the_size_that_was_trained_last():
     for size in ((16, 16), (16, 16), (32, 16)):
         trained.train_epoch()
         with torch.inference_mode():
-            _, logits = trained.network.eval()(resize(normalise(bank), size, antialias=True))
+            _, logits = trained.network.eval().outputs(resize(normalise(bank), size, antialias=True))
         expected = torch.nn.functional.cross_entropy(logits, targets).item()
-        assert trained.validate(bank, targets)["val_loss"] == pytest.approx(expected, rel=1e-4)
+        assert trained.step.validate()["val_loss"] == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -208,8 +209,8 @@ def test_the_learning_rate_follows_the_schedule(accumulated):
 def test_every_epoch_augments_the_same_image_differently():
     trained = trainer()
     one = {"batches": lambda self, epoch: iter([torch.zeros(8, dtype=torch.long)])}
-    trained.batches.sampler = type("OneBatch", (), one)()
-    first, again, second = (next(trained.batches.of(epoch))[0] for epoch in (0, 0, 1))
+    trained.images.sampler = type("OneBatch", (), one)()
+    first, again, second = (next(trained.images.epoch(epoch))[0] for epoch in (0, 0, 1))
     assert torch.equal(first, again) and not torch.equal(first, second)
     assert not torch.equal(first[0], first[1])
 
@@ -224,7 +225,7 @@ def test_while_the_backbone_is_frozen_only_the_rest_learns(optimizer):
     assert not trained.network.model.training and trained.network.training and trained.network.classifier.training
     moved = {name for name, value in trained.network.state_dict().items() if not torch.equal(value, before[name])}
     assert moved and all(name.startswith("classifier.") for name in moved)
-    assert not any(parameter.requires_grad for parameter in trained.optimizer.param_groups[0]["params"])
+    assert not any(parameter.requires_grad for parameter in trained.step.optimizer.param_groups[0]["params"])
     assert [torch.equal(weight, untrained[name]) for name, weight in trained.criterion.named_parameters()] == [False]
     trained.train_epoch()
     assert all(module.training for module in trained.network.modules())
@@ -232,7 +233,7 @@ def test_while_the_backbone_is_frozen_only_the_rest_learns(optimizer):
     assert {name.split(".")[0] for name in moved} == {"model", "classifier"}
     free.train_epoch()
     free.train_epoch()
-    assert free.train_epoch()["lr"] == trained.scheduler.get_last_lr()[1]
+    assert free.train_epoch()["lr"] == pytest.approx(trained.step.scheduler.get_last_lr()[1])
 
 
 def test_the_attention_of_usam_is_frozen_with_the_backbone():
@@ -241,7 +242,7 @@ def test_the_attention_of_usam_is_frozen_with_the_backbone():
     trained.train_epoch()
     moved = {name for name, value in trained.network.state_dict().items() if not torch.equal(value, before[name])}
     assert moved and all(name.startswith("classifier.") for name in moved)
-    trained.begin_epoch(1)
+    trained.step(next(trained.images.epoch(1)))
     assert trained.network.usam_1.training and trained.network.usam_2.training
 
 
@@ -249,12 +250,12 @@ def test_terms_are_added_to_the_loss_with_the_step_of_the_epoch():
     plain, extended = trainer(total=1), trainer(total=1)
     steps = []
 
-    def term(context):
-        seen = tuple(context.batch.images.shape), tuple(context.batch.targets.shape)
-        steps.append((context.network is extended.network, *seen, context.step))
-        return 2.0 if context.step else 0.5
+    def term(step, batch, features, logits):
+        seen = tuple(batch.images.shape), tuple(batch.targets.shape)
+        steps.append((step.network is extended.network, *seen, batch.step))
+        return 2.0 if batch.step else 0.5
 
-    extended.terms = [term, term]
+    extended.step.terms = [term, term]
     losses_of = [trained.train_epoch()["loss"] for trained in (plain, extended)]
     assert steps == [(True, (8, 3, *SIZE), (8,), step) for step in (0, 0, 1, 1, 2, 2)]
     assert losses_of[1] == pytest.approx(losses_of[0] + 2 * (0.5 + 2 + 2) / 3, rel=1e-5)

@@ -3,18 +3,16 @@
 import json
 import sys
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import train
 from person_reid.basics import UserError
+from person_reid.config import TrainConfig
 from person_reid.training import writers
-from person_reid.training.trainer import Trainer
 from tests.support.people import write_people
-from tests.support.runs import log
+from tests.support.runs import killed_in, log
 
 SMALL = ["--backbone", "test_resnet", "--weights", "none", "--height", "64", "--width", "32", "--gpu_ids", "-1"]
 SMALL += ["--batchsize", "4", "--data_dir", "people", "--train_all", "--total", "2", "--name", "small"]
@@ -86,16 +84,8 @@ def test_every_epoch_is_handed_on_once_and_the_run_is_closed(name, began, standi
 
 def test_a_run_that_goes_on_is_whole_there(standin, monkeypatch):
     module = standin("wandb")
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "validate", None)
-        epochs = iter([Trainer.train_epoch])
-
-        def first_epoch_only(trainer, *stop):
-            return next(epochs, interrupted)(trainer, *stop)
-
-        patch.setattr(Trainer, "train_epoch", first_epoch_only)
-        with pytest.raises(KeyboardInterrupt):
-            train.main([*SMALL, "--wandb"])
+    with killed_in(1):
+        train.main([*SMALL, "--wandb"])
     assert [step for step, _ in module.said[1:-1]] == [1] and module.said[-1] == "closed KeyboardInterrupt"
     module.said.clear()
     train.main([*SMALL, "--wandb", "--resume"])
@@ -105,16 +95,12 @@ def test_a_run_that_goes_on_is_whole_there(standin, monkeypatch):
 
 
 def test_tensorboard_forgets_the_epochs_of_an_interrupted_run(tmp_path):
-    spec: Any = SimpleNamespace(writers=("tensorboard",))
+    config = TrainConfig(tensorboard=True)
     for loss, history in ((0.5, []), (0.25, [{"epoch": 1, "loss": 0.25}])):
-        with writers.open_writers(spec, tmp_path, history) as write:
+        with writers.open_writers(config, tmp_path, history) as write:
             write({"epoch": 2, "loss": loss})
     events = EventAccumulator(str(tmp_path)).Reload().Scalars("loss")
     assert [(event.step, event.value) for event in events] == [(1, 0.25), (2, 0.25)]
-
-
-def interrupted(trainer, *stop):
-    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("name", list(writers.WRITERS))
@@ -132,7 +118,7 @@ def test_a_folder_of_that_name_is_not_the_package(tmp_path, monkeypatch):
     del sys.modules["wandb"]
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     with pytest.raises(UserError, match="--wandb needs the package wandb"):
-        writers.check_writers(["wandb"])
+        writers.check_writers(TrainConfig(wandb=True))
 
 
 def test_no_package_is_imported_that_nobody_asked_for(here, monkeypatch):

@@ -1,0 +1,79 @@
+"""The options of tools/adapt.py: those of train.py that mean something without labels, and its own."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from person_reid.config.network import PublishedNetworks
+from person_reid.config.option import PART, POSITIVE, SHARE, Options, again, option
+from person_reid.config.train import TrainConfig
+
+SOURCES = ("names", "folders", "none")
+# Options of train.py that are about labels, about classifiers, or about learning rates of several parts.
+WITHOUT_LABELS = {
+    "train_all", "sampler", "resize_schedule", "DG", "DG_dir", "eval_every", "dry_run", "PCB", "head",
+    "droprate", "backbone_lr", "prototype_lr", "cosine", "freeze_epochs", "sync_bn", "compile", "FSGD",
+    "wa", "loss", "teacher", "label_smoothing", "arcface", "circle", "contrast", "cosface", "instance",
+    "instance_id", "lifted", "sphere", "triplet", "ins_gamma", "alpha", "adv", "aiter",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterOptions(Options):
+    """How images without labels are clustered, and how a network learns from the clusters."""
+
+    title = "clusters"
+    steps: int = option(200, "batches per epoch", range=POSITIVE, common=True)
+    radius: float = option(0.5, "largest Jaccard distance of neighbours", range=SHARE, common=True)
+    min_samples: int = option(4, "neighbours needed to begin a cluster", range=POSITIVE)
+    k1: int = option(20, "size of the reciprocal neighbourhoods", range=POSITIVE)
+    k2: int = option(6, "neighbours that are averaged", range=POSITIVE)
+    momentum: float = option(0.1, "momentum of the cluster memory", range=PART)
+    temperature: float = option(0.05, "temperature of the loss", range=POSITIVE)
+    decay: float = option(0.995, "decay of the mean teacher, per step", range=PART)
+    outliers: str = option("drop", "images in no cluster", choices=("drop", "instances"))
+    reliable: bool = option(False, "also leave out images whose cluster depends on the radius (SpCL)")
+    proxies: bool = option(False, "tell a cluster's parts in different cameras apart (CAP)", common=True)
+    no_camera_norm: bool = option(False, "cluster without centring each camera's features")
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnlabelledOptions(Options):
+    """Which images have no labels, where their cameras are written, and which network begins."""
+
+    title = "images without labels"
+    cameras: str = option("names", "where the camera of an image is read from", choices=SOURCES, common=True)
+    pattern: str | None = option(None, "regular expression with the group camera, searched in names and paths")
+    report_labels: bool = option(False, "report purity and mAP; learns nothing from them")
+    from_run: str | None = option(
+        None, "start from a run instead of a weight file", flags=("--from",), metavar="RUN", common=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptConfig(ClusterOptions, UnlabelledOptions, TrainConfig):
+    """All options of tools/adapt.py."""
+
+    labelled: ClassVar[bool] = False
+    left_out: ClassVar[frozenset[str]] = frozenset(WITHOUT_LABELS | PublishedNetworks.declared().keys())
+
+    name: str = again(TrainConfig, "name", "adapted")
+    batchsize: int = again(TrainConfig, "batchsize", 64)
+    instances: int = again(TrainConfig, "instances", 4, needs={})
+    erasing_p: float = again(TrainConfig, "erasing_p", 0.5)
+    neck: str = again(TrainConfig, "neck", "none")
+    total_epoch: int = again(TrainConfig, "total_epoch", 20)
+    lr: float = again(TrainConfig, "lr", 3.5e-4)
+    optimizer: str = again(TrainConfig, "optimizer", "adam")
+    runtime: str | None = again(TrainConfig, "runtime", None, needs={})
+    train_with: str | None = again(
+        TrainConfig,
+        "train_with",
+        None,
+        help="labelled data sets, laid out and separated by commas, for half of every batch",
+        flags=("--keep_source",),
+    )
+
+    @property
+    def learning_rates(self) -> tuple[float, float, float]:
+        """One rate for the whole network: there is no new head."""
+        return self.lr, self.lr, self.lr

@@ -1,0 +1,47 @@
+"""Options as files hold them: the --config of a user, a recipe, or the opts.yaml of a run."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from person_reid.basics import UserError, did_you_mean
+from person_reid.config.option import Options
+from person_reid.config.published import ignores_stride
+
+# Entries of the opts.yaml of a run, ours or of the published code, that are not options. The file can be the --config
+# of a new run.
+BESIDE = {"nclasses", "local_rank", "world_size", "workers", "prefetch_factor", "profile"}
+log = logging.getLogger(__name__)
+
+
+def options_in(
+    content: Mapping[str, Any], kind: type[Options], path: str | Path, strict: bool = True
+) -> dict[str, Any]:
+    """Return {name: value} of the options in a file, in their types.
+
+    content: of the file. kind: the configuration whose options they are. path: for messages.
+    strict: refuse unknown names; otherwise they are passed over, since files of other versions have some.
+
+    Raises UserError for a value that does not fit.
+    """
+    known, values = kind.declared(), {}
+    if ignores_stride(content):
+        log.warning("%s: the published network ignored stride: 1, and so does this one.", path)
+        content = {**content, "stride": 2}
+    for name, value in content.items():
+        if name not in known:
+            if strict and name not in BESIDE:
+                raise UserError(f"{path}: unknown option {name!r}.{did_you_mean(str(name), known)}")
+            continue
+        if (
+            value is None and not strict and known[name].default is not None
+        ):  # earlier versions wrote it for the default
+            continue
+        if name == "gpu_ids" and isinstance(value, list):  # as the published code writes it; [] is the CPU
+            value = ",".join(map(str, value)) or "-1"
+        try:
+            values[name] = known[name].checked(value)
+        except ValueError as error:
+            raise UserError(f"{path}: {name}: {value!r} does not fit ({error}).") from None
+    return values

@@ -1,0 +1,79 @@
+"""The forms of texts that options have: each function returns the canonical text or raises ValueError."""
+
+import re
+
+from person_reid.config.option import SIDE
+
+Sizes = tuple[tuple[int, tuple[int, int]], ...]
+"""(first epoch, (height, width)) of the sizes of a training, in order."""
+
+
+def numbers(text: str) -> list[int]:
+    """Return the whole numbers in a text, separated by commas; none if one of them is not a number."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        return []
+
+
+def devices(text: str) -> str:
+    """Check the text of gpu_ids: different GPUs, or -1 for the CPU."""
+    found = numbers(text)
+    if any(abs(number) >= 2**63 for number in found):
+        raise ValueError(f"{text[:20]}…: expected a number of at most 18 digits")
+    if not found or len(found) > len(set(found)) or (found != [-1] and min(found) < 0):
+        raise ValueError(f"{text}: expected numbers of GPUs, such as 0 or 0,1, or -1 for the CPU")
+    return ",".join(map(str, found))
+
+
+def texts(text: str) -> str:
+    """Return texts separated by commas, without spaces around them."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(parts):
+        raise ValueError(f"{text}: expected values separated by commas, found an empty one")
+    return ",".join(parts)
+
+
+def milestones(text: str) -> str:
+    """Check the epochs of a multistep schedule, such as 40,70."""
+    found = numbers(text)
+    if not found or found[0] < 1 or found != sorted(set(found)):
+        raise ValueError(f"{text}: expected epochs in ascending order, such as 40,70")
+    return text
+
+
+def sizes(text: str) -> str:
+    """Check the form of resize_schedule; image_sizes reads it."""
+    image_sizes(texts(text), epochs=None)
+    return text
+
+
+def image_sizes(text: str | None, epochs: int | None) -> Sizes:
+    """Return the sizes of resize_schedule with the epochs at which they begin; none for None.
+
+    text: "128x64,192x96,256x128" shares the epochs equally; "128x64:20,256x128" gives the first size 20 of them.
+    epochs: in all; None checks the form alone.
+
+    Raises ValueError if a size is not one, if only some of those before the last have a number of epochs, and if one
+    would not be used.
+    """
+    if text is None:
+        return ()
+    parts = [re.fullmatch(r"(\d{2,4})x(\d{2,4})(?::(\d{1,6}))?", part.strip()) for part in text.split(",")]
+    found = [tuple(int(number) for number in part.groups("0")) for part in parts if part]
+    if not all(SIDE.fits(number) for *size, _ in found for number in size):
+        raise ValueError(f"{text}: expected sides {SIDE.words}")
+    lengths = [length for *_, length in found[:-1]]
+    if not all(parts) or found[-1][2] or (any(lengths) and not all(lengths)):
+        raise ValueError(
+            f"{text}: expected sizes such as 128x64,192x96,256x128, or with epochs for all but the last, such as "
+            "128x64:20,256x128"
+        )
+    if epochs is None:
+        return ()
+    shared = [epochs * index // len(found) for index in range(len(found))]
+    given = [sum(lengths[:index]) for index in range(len(found))]
+    firsts = given if all(lengths) else shared
+    if sorted({*firsts, epochs}) != [*firsts, epochs]:
+        raise ValueError("not every size has an epoch")
+    return tuple((first, (height, width)) for first, (height, width, _) in zip(firsts, found, strict=True))

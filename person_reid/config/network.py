@@ -1,0 +1,68 @@
+"""The options that decide which layers a network has, and the size of its images."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from person_reid.config.option import PART, SIDE, Options, Range, option
+
+POOLS = ("avg", "max", "avgmax", "gem", "gemp")
+NECKS = ("linear", "bnneck", "none")
+HEADS = ("linear", "cosine", "arcface", "circle")
+WIDTH = Range("from 0 to 65536", lambda width: 0 <= width <= 65536)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions(Options):
+    """Which layers a network has, and the size of its images."""
+
+    title = "network"
+    backbone: str = option("resnet50", "network of `python model.py`, timm or torchvision", common=True)
+    height: int | None = option(None, "height of the images (default: the network's)", range=SIDE, common=True)
+    width: int | None = option(None, "width of the images (default: the network's)", range=SIDE, common=True)
+    PCB: bool = option(False, "part-based convolutional baseline, six stripes", published=True, common=True)
+    usam: bool = option(False, "attention after the stem and the first stage", published=True)
+    stride: int = option(2, "1 keeps the last stage's resolution", choices=(1, 2), published=True, common=True)
+    attention: str | None = option(None, "modules and where they go, such as cbam:layer3,layer4 or se:layer2")
+    pool: str | None = option(None, "pooling of the feature map (default: the network's)", choices=POOLS)
+    neck: str = option("linear", "layers between the feature and the classifier", choices=NECKS)
+    head: str = option("linear", "classifier, with its margin if any", choices=HEADS)
+    linear_num: int = option(512, "width of the bottleneck; 0 for no linear layer", range=WIDTH, published=True)
+    droprate: float = option(0.5, "dropout before the classifier", range=PART, published=True)
+    drop_path: float | None = option(None, "stochastic depth, 0 to 1 (default: the network's)", range=PART)
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> "NetworkOptions":
+        """Return the options of a network among others, such as those of an opts.yaml; None stands for the default."""
+        known = NetworkOptions.declared()
+        return NetworkOptions(**{name: options[name] for name in known if options.get(name) is not None})
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightOptions(Options):
+    """Where the weights of a network begin."""
+
+    title = "network"
+    weights: str = option("imagenet", "imagenet, none, or a file", common=True)
+
+
+def _same_as(name: str) -> Any:
+    """Declare a published flag that stands for a backbone."""
+    text = f"the same as --backbone {name}"
+    return option(False, text, stands_for=("backbone", name), published=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedNetworks(Options):
+    """The flags by which the published code chooses a network."""
+
+    title = "published names of networks"
+    ibn: bool = _same_as("resnet50_ibn_a")
+    use_dense: bool = _same_as("densenet121")
+    use_swin: bool = _same_as("swin_base")
+    use_swinv2: bool = _same_as("swinv2_base")
+    use_dino: bool = _same_as("dinov3_vit_base")
+    use_efficient: bool = _same_as("efficientnet_b4")
+    use_NAS: bool = _same_as("nasnetalarge")
+    use_hr: bool = _same_as("hrnet_w18")
+    use_convnext: bool = _same_as("convnext_base")

@@ -1,0 +1,284 @@
+"""What an option is: a field of a frozen dataclass, with all that is known about it beside it.
+
+    height: int | None = option(None, "height of the images", range=SIDE)
+
+The name of the field is the flag of the scripts, the key in opts.yaml and the attribute. This package
+imports nothing but the standard library, so that --help and mistakes do not wait for torch.
+"""
+
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import date
+from numbers import Integral, Real
+from typing import Any, ClassVar, NamedTuple, TypeVar, get_args, get_type_hints
+
+from person_reid.basics import UserError, did_you_mean
+
+LONGEST = 4096  # characters of a text, as of a path on Linux
+LARGEST_SIDE = 4096  # pixels of an image that a file asks for
+Config = TypeVar("Config", bound="Options")
+
+
+class OptionError(UserError):
+    """An error about options, spelled as the reader writes them: `--instances 4`, or `instances=4` in Python.
+
+    template: the message, with {name} where an option and its value belong.
+    options: the value of each; an option without one, such as {lr}, is named alone if its value is NAMED.
+    """
+
+    def __init__(self, template: str, **options: Any) -> None:
+        super().__init__(template)
+        self.template, self.options = template, options
+
+    def spelled(self, spell: Callable[[str, Any], str]) -> str:
+        """Return the message. spell: turns the name and value of an option into text."""
+        text = self.template
+        for name, value in self.options.items():
+            text = text.replace(f"{{{name}}}", spell(name, value))
+        return text
+
+    def __str__(self) -> str:
+        return self.spelled(lambda name, value: name if value is NAMED else f"{name}={value!r}")
+
+
+NAMED = object()  # in place of a value: the message names the option alone
+
+
+def as_flag(name: str, value: Any) -> str:
+    """Return how a command line spells an option and its value."""
+    flag = "--from" if name == "from_run" else f"--{name}"  # `from` is a word of Python's
+    if value is True or value is NAMED:
+        return flag
+    return f"{flag} {value:g}" if isinstance(value, float) else f"{flag} {value}"
+
+
+class Range(NamedTuple):
+    """The numbers that an option accepts, and how a message names them."""
+
+    words: str
+    fits: Callable[[float], bool]
+
+
+POSITIVE = Range("above 0", lambda number: number > 0)
+WHOLE = WEIGHT = Range("of 0 or above", lambda number: number >= 0)
+FRACTION = Range("from 0 to 1", lambda number: 0 <= number <= 1)
+PART = Range("from 0 to below 1", lambda number: 0 <= number < 1)
+SHARE = Range("between 0 and 1", lambda number: 0 < number < 1)
+SIDE = Range("from 16 to 2048 pixels", lambda number: 16 <= number <= 2048)
+
+
+@dataclass(frozen=True)
+class Option:
+    """What is known about an option besides its name, type and default.
+
+    help: one line for --help and the page of options.
+    choices: the values it may have; empty for any.
+    range: the numbers it may be.
+    form: turns a text into its canonical form. Raises ValueError if the text does not fit.
+    needs: {other option: values with which this one means something}; ANY stands for any that is set.
+    stands_for: (option, value) that a published flag abbreviates.
+    common: whether the short --help shows it.
+    published: whether the published code has it, so that its abbreviations mean it.
+    effect: whether a trained network depends on it; a run is not resumed with another value.
+    bare: the value of the flag without one, as in `--compile`.
+    metavar: the placeholder in --help, by default N or X for numbers; more than one word for several values.
+    flags: how a command line spells the option, if not --NAME.
+    """
+
+    help: str
+    choices: tuple[Any, ...] = ()
+    range: Range | None = None
+    form: Callable[[str], str] | None = None
+    needs: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    stands_for: tuple[str, Any] | None = None
+    common: bool = False
+    published: bool = False
+    effect: bool = True
+    bare: str | None = None
+    metavar: str | None = None
+    flags: tuple[str, ...] = ()
+
+
+ANY = (object(),)
+
+
+def option(default: Any, help: str, **about: Any) -> Any:
+    """Declare an option as a field of a group; see Option for what else can be said about it."""
+    return field(default=default, metadata={"option": Option(help, **about)})
+
+
+def again(kind: "type[Options]", name: str, default: Any, **changes: Any) -> Any:
+    """Declare an inherited option again, with another default or other changes."""
+    inherited = kind.declared()[name].about
+    return field(default=default, metadata={"option": replace(inherited, **changes)})
+
+
+class Declared(NamedTuple):
+    """An option as its group declares it. kind: bool, int, float or str."""
+
+    name: str
+    kind: type
+    default: Any
+    about: Option
+    group: str
+
+    def checked(self, value: Any) -> Any:
+        """Return a value of a file, a command line or Python in the type of the option.
+
+        Raises ValueError, with the reason, if it does not fit.
+        """
+        if value is None and self.default is None:
+            return None
+        if self.kind is bool:
+            if not isinstance(value, bool):
+                raise ValueError("expected true or false")
+            return value
+        if isinstance(value, bool) or not isinstance(value, Real | str | date):
+            raise ValueError("expected one value")
+        value = self._text(str(value)) if self.kind is str else self._number(value)
+        if self.about.choices and value not in self.about.choices:
+            names = ", ".join(map(str, self.about.choices))
+            near = did_you_mean(str(value), [str(choice) for choice in self.about.choices])
+            raise ValueError(f"expected one of {names}.{near}" if near else f"expected one of {names}")
+        return value
+
+    def _text(self, text: str) -> str:
+        if not text.strip() or "\0" in text:
+            raise ValueError("expected a value, found an empty one")
+        if len(text) > LONGEST:
+            raise ValueError(f"{text[:20]}…: expected at most {LONGEST:,} characters")
+        return self.about.form(text) if self.about.form else text
+
+    def _number(self, value: Any) -> float:
+        try:
+            number = self.kind(value)
+        except (ValueError, OverflowError):
+            raise ValueError(f"invalid {self.kind.__name__} value: {value!r}") from None
+        if self.kind is int and not isinstance(value, str | Integral):
+            raise ValueError(f"invalid {self.kind.__name__} value: {value!r}")
+        if not math.isfinite(number):
+            raise ValueError(f"{value}: expected a finite number")
+        if abs(number) >= 2**63:
+            raise ValueError(f"{str(value)[:20]}…: expected a number of at most 18 digits")
+        if self.about.range and not self.about.range.fits(number):
+            raise ValueError(f"{value}: expected a number {self.about.range.words}")
+        return number
+
+
+class Options:
+    """The base of all groups, and of the configurations that are put together from them.
+
+    title: of the group, in --help.
+    left_out: inherited options that the script does not take; they keep their defaults.
+    """
+
+    title: ClassVar[str] = ""
+    left_out: ClassVar[frozenset[str]] = frozenset()
+
+    def __post_init__(self) -> None:
+        """Check every value, wherever it comes from."""
+        for name, each in self.declared().items():
+            value = getattr(self, name)
+            try:
+                if each.kind is not str and isinstance(value, str):
+                    raise ValueError(f"expected {'true or false' if each.kind is bool else 'a number'}")
+                each.checked(value)
+            except ValueError as error:
+                raise unfit(name, value, error) from None
+
+    @classmethod
+    def declared(cls) -> dict[str, Declared]:
+        """Return {name: option} of the group or configuration, the groups in the order of --help."""
+        types = get_type_hints(cls)
+        titles = {
+            name: getattr(kind, "title", "") for kind in cls.__mro__ for name in vars(kind).get("__annotations__", ())
+        }
+        return {
+            each.name: Declared(
+                each.name, _kind(types[each.name]), each.default, each.metadata["option"], titles[each.name]
+            )
+            for each in fields(cls)  # type: ignore[arg-type] # every group is a dataclass
+            if each.name not in cls.left_out
+        }
+
+
+def texts(kind: type[Options]) -> set[str]:
+    """Return the names of the options whose values are text, and neither numbers nor true or false."""
+    return {name for name, each in kind.declared().items() if each.kind is str}
+
+
+def _kind(hint: Any) -> type:
+    """Return the type of an option's value: int of `int | None`."""
+    return next((kind for kind in get_args(hint) if kind is not type(None)), hint)
+
+
+def configured(kind: type[Config], values: Mapping[str, Any]) -> Config:
+    """Return a configuration with these values, {name: value}, in place of the defaults.
+
+    Raises OptionError for an unknown name, a value that does not fit, and an option that means nothing beside the
+    others.
+    """
+    known = kind.declared()
+    typed = {}
+    for name, value in values.items():
+        if name not in known:
+            raise UserError(f"no option {name!r}.{did_you_mean(name, known)}")
+        try:
+            typed[name] = known[name].checked(value)
+        except ValueError as error:
+            raise unfit(name, value, error) from None
+    return settled(kind(**typed), typed, typed)
+
+
+def unfit(name: str, value: Any, reason: ValueError) -> OptionError:
+    """Return the error about a value that does not fit its option."""
+    text = str(reason) if str(reason).endswith("?") else f"{reason}."
+    return OptionError(f"{{{name}}}: {text}", **{name: value})
+
+
+def settled(config: Config, chosen: Collection[str], given: Iterable[str]) -> Config:
+    """Apply what published flags stand for, and refuse options that the others leave without a meaning.
+
+    chosen: the names of the options that do not have their default by default.
+    given: those of them that were asked for just now; one that a file holds never means too much.
+    """
+    known = type(config).declared()
+    config = replace(config, **_meant(config, known, chosen))  # type: ignore[type-var]
+    for name in given:
+        declared = known[name]
+        needs = declared.about.needs
+        if getattr(config, name) == declared.default or not needs:
+            continue
+        if not any(_met(getattr(config, other), values) for other, values in needs.items()):
+            wanted = {other: NAMED if values is ANY else values[0] for other, values in needs.items()}
+            words = " or ".join(f"{{{other}}}" for other in wanted)
+            value = getattr(config, name)
+            raise OptionError(f"{{{name}}} would be ignored without {words}.", **{name: value}, **wanted)
+    return config
+
+
+def changed(before: Mapping[str, Any], now: Options) -> list[str]:
+    """Return the options on which a trained network depends and whose values are not those of before."""
+    known = type(now).declared().items()
+    return [name for name, each in known if each.about.effect and before.get(name) != getattr(now, name)]
+
+
+def _met(value: Any, values: tuple[Any, ...]) -> bool:
+    return bool(value) if values is ANY else value in values
+
+
+def _meant(config: Options, known: Mapping[str, Declared], chosen: Collection[str]) -> dict[str, Any]:
+    """Return {option: value} that the published flags stand for. Raises OptionError if two contradict each other."""
+    meant: dict[str, Any] = {}
+    values = {name: getattr(config, name) for name in chosen}
+    asked = {name: {name: value} for name, value in values.items() if value is not False}  # {option: what chose it}
+    for name, declared in known.items():
+        if not declared.about.stands_for or not getattr(config, name):
+            continue
+        other, value = declared.about.stands_for
+        if other in asked and meant.get(other, getattr(config, other)) != value:
+            words = " and ".join(f"{{{each}}}" for each in (*asked[other], name))
+            raise OptionError(f"{words} exclude each other: choose one.", **asked[other], **{name: True})
+        meant[other], asked[other] = value, {name: True}
+    return meant

@@ -1,0 +1,23 @@
+"""What the options files of published runs mean."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from person_reid.config.network import PublishedNetworks
+
+PUBLISHED_CLASSES = 751  # Market-1501's; some published opts.yaml files do not name it
+# Published flags that choose a network, and the network of each.
+NETWORK_FLAGS: dict[str, str] = {
+    name: each.about.stands_for[1] for name, each in PublishedNetworks.declared().items() if each.about.stands_for
+}
+# Those whose published networks ignore --stride; the opts.yaml of a run still has the value that was typed.
+WITHOUT_STRIDE = tuple(name for name in NETWORK_FLAGS if name not in ("ibn", "use_dense"))
+
+
+def ignores_stride(options: Mapping[str, Any]) -> bool:
+    """Say whether `options` are those of a published run with stride 1 whose network ignored it.
+
+    Options that name the run but no backbone were written by the published code; ours always name both.
+    """
+    published = "name" in options and "backbone" not in options
+    return published and options.get("stride") == 1 and any(options.get(flag) for flag in WITHOUT_STRIDE)

@@ -1,0 +1,65 @@
+"""The options of a run: its name, its device, its seed, and what is written on the way."""
+
+from dataclasses import dataclass
+
+from person_reid.config.forms import devices
+from person_reid.config.option import ANY, WHOLE, Options, option
+
+RUNTIMES = ("torch", "onnxruntime", "openvino", "auto")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceOptions(Options):
+    """Where a script computes."""
+
+    title = "device"
+    gpu_ids: str = option(
+        "0",
+        "GPUs, such as 0 or 0,1; -1 for the CPU",
+        form=devices,
+        published=True,
+        common=True,
+        effect=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(DeviceOptions):
+    """The name of a run, and how it begins and goes on."""
+
+    title = "run"
+    name: str = option(
+        "ft_ResNet50",
+        "name of the run: its files go to model/NAME",
+        published=True,
+        common=True,
+        effect=False,
+    )
+    seed: int = option(0, "the same seed on the same machine gives the same network", range=WHOLE)
+    resume: bool = option(False, "continue after the last finished epoch of model/NAME", common=True, effect=False)
+    config: str | None = option(
+        None,
+        "YAML file of options, and values that replace some of them; flags override both",
+        metavar="FILE KEY=VALUE",
+        common=True,
+        effect=False,
+    )
+    dry_run: bool = option(False, "only print the options and the size of the network", common=True, effect=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordOptions(Options):
+    """What is measured and written while a network is trained."""
+
+    title = "records"
+    eval_every: int = option(0, "test every N epochs; 0 for never", range=WHOLE, common=True, effect=False)
+    runtime: str | None = option(
+        None,
+        "on a CPU, what computes the features; auto is the fastest that agrees with PyTorch (default: torch)",
+        choices=RUNTIMES,
+        needs={"eval_every": ANY},
+    )
+    keep: int = option(0, "number of numbered checkpoints to keep; 0 keeps all", range=WHOLE, effect=False)
+    tensorboard: bool = option(False, "also write TensorBoard events to model/NAME", effect=False)
+    wandb: bool = option(False, "also log to Weights & Biases (with WANDB_MODE=offline, to files)", effect=False)
+    mlflow: bool = option(False, "also log to MLflow at MLFLOW_TRACKING_URI", effect=False)

@@ -1,0 +1,222 @@
+"""Read the options of a script: defaults, then a file, then the command line.
+
+    config = parse(TrainConfig, argv, __doc__)
+
+Only the standard library and PyYAML are imported, so --help and mistakes take a tenth of a second.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, NoReturn, ParamSpec, TypeVar
+
+from person_reid.basics import UserError
+from person_reid.config.files import options_in
+from person_reid.config.option import Declared, OptionError, Options, as_flag, settled, texts
+from person_reid.console.parser import Parser
+from person_reid.run_folder import RunFolder, check_run_name, read_yaml
+
+RECIPE = "recipe"  # the entry of a recipe that is not an option
+FOLLOWING = {"backbone_lr": 0.1, "prototype_lr": 1.0}  # shares of lr, unless they are given
+METAVARS = {int: "N", float: "X"}
+Config = TypeVar("Config", bound=Options)
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
+
+def parse(kind: type[Config], argv: Sequence[str] | None = None, text: str | None = "") -> Config:
+    """Return the configuration that a command line asks for.
+
+    kind: the configuration, a dataclass of options. argv: the command line without the script's name.
+    text: the docstring of the script, for --help.
+
+    Flags override --config FILE, whose own values KEY=VALUE override the file, which overrides the defaults. With
+    --resume, the opts.yaml of the run replaces the file. Raises UserError for options that cannot work.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    everything = argv[:1] in (["--help"], ["-h"]) and argv[1:2] == ["all"]
+    given = vars(build(kind, text, everything).parse_args(argv))
+    if given.get("loss") == "list":
+        _list_losses()
+    words = given.pop("config", None) or []
+    if words:
+        given["config"] = " ".join(words)
+    with spelled_as_flags():
+        replaced = options_in(_pairs(words[1:], texts(kind)), kind, "--config FILE KEY=VALUE")
+        beneath = _run_to_resume(kind, given, replaced) if given.get("resume") else None
+        if beneath is None:
+            beneath = _from_config(kind, words[0]) if words else {}
+        chosen = {**beneath, **replaced, **given}
+        if "name" in chosen:
+            check_run_name(chosen["name"])
+        return settled(kind(**chosen), chosen, {**replaced, **given})
+
+
+def _list_losses() -> NoReturn:
+    """Print the table of losses, and end."""
+    from person_reid import losses  # needs torch
+
+    print(losses.table())
+    sys.exit()
+
+
+def build(kind: type[Options], text: str | None = "", everything: bool = False) -> Parser:
+    """Return the parser of a configuration; what it parses holds only the options that were given.
+
+    everything: whether the help shows all options, and not only the common ones.
+    """
+    declared = kind.declared()
+    parser = Parser(text, argument_default=argparse.SUPPRESS)
+    parser.first_meant = frozenset(f"--{name}" for name, each in declared.items() if each.about.published)
+    groups: dict[str, Any] = {}
+    for each in sorted(declared.values(), key=lambda each: not each.about.common):
+        title = each.group if everything or not each.about.common else "common"
+        if title not in groups:
+            groups[title] = parser.add_argument_group(title)
+        groups[title].add_argument(*each.about.flags or (f"--{each.name}",), **_settings(each, everything))
+    return parser
+
+
+def _settings(each: Declared, everything: bool) -> dict[str, Any]:
+    """Return what argparse has to know about an option."""
+    shown = everything or each.about.common
+    settings: dict[str, Any] = {"dest": each.name, "help": _explained(each) if shown else argparse.SUPPRESS}
+    if each.kind is bool:
+        return {**settings, "action": "store_true"}
+    if each.about.bare:
+        settings |= {"nargs": "?", "const": each.about.bare}
+    if each.about.choices:
+        return {**settings, "type": _converter(each), "choices": each.about.choices}
+    metavar = (each.about.metavar or METAVARS.get(each.kind, "")).split()
+    if len(metavar) > 1:
+        return {**settings, "nargs": "+", "metavar": tuple(metavar)}
+    return {**settings, "type": _converter(each), **({"metavar": metavar[0]} if metavar else {})}
+
+
+def _converter(each: Declared) -> Callable[[str], Any]:
+    """Return what turns the text of a flag into the value of an option."""
+
+    def convert(text: str) -> Any:
+        try:
+            return each.checked(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
+
+
+def _explained(each: Declared) -> str:
+    """Return the help of an option with its default, unless that is obvious."""
+    text = each.about.help.replace("%", "%%")
+    plain = each.default is None or each.default is False or "default:" in text
+    return text if plain else f"{text} (default: {each.default})"
+
+
+def _pairs(words: Sequence[str], texts: Collection[str]) -> dict[str, Any]:
+    """Return {name: value} for words such as `lr=0.02` and `cosine=true`, each name once.
+
+    texts: the names of options for which `true` and `false` are text. Raises UserError for any other word.
+    """
+    if wrong := [word for word in words if not word.partition("=")[2]]:
+        raise UserError(f"--config FILE KEY=VALUE: {wrong[0]!r}: expected an option and its value, such as lr=0.02")
+    values = {"true": True, "false": False, "null": None}
+    found: dict[str, Any] = {}
+    for name, _, text in (word.partition("=") for word in words):
+        if name in found:
+            raise UserError(f"--config FILE KEY=VALUE: {name} is there twice; remove one of them.")
+        found[name] = text if name in texts and text != "null" else values.get(text, text)
+    return found
+
+
+def _from_config(kind: type[Options], path: str) -> dict[str, Any]:
+    """Return the options of --config FILE. Rates in the opts.yaml of a run that followed its lr follow another one."""
+    content = read_yaml(path, texts(kind))
+    if RECIPE in content:
+        from person_reid.reproduce.recipe import check_recipe  # it knows the data sets, and loads SciPy
+
+        check_recipe(content.pop(RECIPE), path)
+    values = options_in(content, kind, path)
+    if "nclasses" in content:
+        followed = {name: share * values["lr"] for name, share in FOLLOWING.items() if "lr" in values}
+        return {name: value for name, value in values.items() if value != followed.get(name)}
+    return values
+
+
+def _run_to_resume(kind: type[Options], given: dict[str, Any], replaced: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the options of the run that --resume names, or None if it has not begun.
+
+    Raises UserError if the command line changes one that the result depends on.
+    """
+    known = kind.declared()
+    file = RunFolder(given.get("name", known["name"].default)).options_file
+    if not file.exists():
+        return None
+    before = options_in(read_yaml(file, texts(kind)), kind, file, strict=False)
+    was = {name: before.get(name, each.default) for name, each in known.items()}
+    now = {**replaced, **given}
+    if now.get("batchsize") == was.get("batchsize", 0) * _processes(now.get("gpu_ids", was["gpu_ids"])):
+        now.pop("batchsize")  # of all GPUs together
+        given.pop("batchsize", None)
+    changed = [name for name in now if known[name].about.effect and now[name] != was[name]]
+    if changed:
+        listing = ", ".join(f"{name} {was[name]} → {now[name]}" for name in changed)
+        raise UserError(
+            f"--resume continues the run as {file} describes it, but flags change it: {listing}. "
+            "Leave them out, or start a new run under another --name."
+        )
+    return before
+
+
+def without_rank(argv: Sequence[str] | None) -> list[str]:
+    """Return a command line without the rank that torch.distributed.launch adds; the environment holds it as well."""
+    launcher = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    launcher.add_argument("--local-rank", "--local_rank")
+    return launcher.parse_known_args(argv)[1]
+
+
+def launched() -> bool:
+    """Return whether torchrun started this process."""
+    return "LOCAL_RANK" in os.environ
+
+
+def _processes(gpu_ids: str) -> int:
+    """Return how many processes a script starts, one for each GPU; one that torchrun started is alone."""
+    return 1 if launched() else len(gpu_ids.split(","))
+
+
+def share_batch(config: Any, argv: Sequence[str] | None) -> list[str]:
+    """Return the command line of one of the processes that share the batch of a training.
+
+    config: the training of all of them. argv: its command line. Raises UserError if the batch cannot be shared equally.
+    """
+    words = sys.argv[1:] if argv is None else list(argv)
+    count = _processes(config.gpu_ids)
+    share, rest = divmod(config.batchsize, count)
+    if config.resume and RunFolder(config.name).options_file.exists():
+        share, rest = config.batchsize, 0  # opts.yaml holds the share
+    if rest:
+        raise UserError(f"--batchsize {config.batchsize} does not divide evenly among the {count} GPUs of --gpu_ids.")
+    return [*words, "--batchsize", str(share)]
+
+
+def command(function: Callable[Given, Result]) -> Callable[Given, Result]:
+    """Decorate what a script does: errors about options name them as its command line does."""
+
+    @wraps(function)
+    def spelled(*arguments: Given.args, **settings: Given.kwargs) -> Result:
+        with spelled_as_flags():
+            return function(*arguments, **settings)
+
+    return spelled
+
+
+@contextmanager
+def spelled_as_flags() -> Iterator[None]:
+    """Let errors about options name them as the command line does."""
+    try:
+        yield
+    except OptionError as error:
+        raise UserError(error.spelled(as_flag)) from None

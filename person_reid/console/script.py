@@ -1,0 +1,109 @@
+"""What every script has in common: remarks on the terminal, and errors that end in one line."""
+
+import io
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import NoReturn
+
+from person_reid.basics import LostProcessError, UserError, describe, first_line, printable
+
+LATER = 3  # seconds; torchrun looks ten times a second whether a process has ended
+NO_MEMORY = ("out of memory", "DefaultCPUAllocator: ")  # in PyTorch's messages of an accelerator and of a processor
+LESS_MEMORY = (
+    "A network needs less memory with a smaller --batchsize or smaller images (--height, --width), in training also "
+    "with --bf16; re-ranking with a smaller --memory_gb."
+)
+NO_THREADS = "can't start new thread"  # Python's words
+MORE_THREADS = "The user or the container may have no more processes and threads: raise ulimit -u or --pids-limit."
+
+
+def fail(message: str) -> NoReturn:
+    """Print an error, and exit with status 1."""
+    print(printable(f"error: {message}"), file=sys.stderr)
+    sys.exit(1)
+
+
+def run_script(main: Callable[[], object]) -> None:
+    """Call `main()` as a script: an error the user can fix ends in one line and status 1, an interruption in 130.
+
+    A UserError, an OSError (no such file, disk full), or too little memory or too few threads prints no traceback. Any
+    other exception is a bug and keeps it.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # no name of a file may end a program that prints it
+    try:
+        main()
+        if sys.stdout:  # not of a program without a console
+            sys.stdout.flush()
+    except (UserError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and error.filename is None and sys.stdout:
+            # The program that reads the output, such as head, has ended. What is left goes nowhere, also at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        if not isinstance(error, LostProcessError):
+            let_the_first_speak()
+        fail(describe(error))
+    except (MemoryError, RuntimeError) as error:
+        if str(error) == NO_THREADS:
+            let_the_first_speak()
+            fail(f"{error}. {MORE_THREADS}")
+        if not (isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)):
+            raise
+        said = first_line(error, 1000).rstrip(".").rpartition("DefaultCPUAllocator: ")[2]
+        said = ". ".join(said.split(". ")[:2])  # of a GPU's long paragraph
+        let_the_first_speak()
+        fail(f"{said}. {LESS_MEMORY}")
+    except KeyboardInterrupt:
+        if "LOCAL_RANK" not in os.environ:  # else the process that started several says so
+            print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def let_the_first_speak() -> None:
+    """Wait, before an error is printed, if this is not the first of torchrun's processes on this machine.
+
+    An error of all processes is printed once: torchrun ends the others as soon as the first has. An error of this
+    process alone is printed a little later.
+    """
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        time.sleep(LATER)
+
+
+class Printer(logging.Handler):
+    """Print remarks as they are: information to stdout, warnings to stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record."""
+        text = printable(record.getMessage())
+        print(text, file=sys.stderr if record.levelno > logging.INFO else sys.stdout, flush=True)
+
+
+def print_remarks() -> None:
+    """Print everything the library logs from now on."""
+    logger = logging.getLogger("person_reid")
+    if not any(isinstance(handler, Printer) for handler in logger.handlers):
+        logger.addHandler(Printer())
+    if logger.level == logging.NOTSET:  # else the choice of another program, or of join_world
+        logger.setLevel(logging.INFO)
+
+
+def report_interruption(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print an error that nobody caught, without a traceback if it is Ctrl-C while a command is being imported."""
+    if issubclass(kind, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+if sys.excepthook is sys.__excepthook__:  # else another program's, which imports this one
+    sys.excepthook = report_interruption
+if "OMP_WAIT_POLICY" not in os.environ:
+    # On Linux, threads that wait for each other sleep after 5 microseconds. By default they spin
+    # for a millisecond, and hold the core that the last thread needs if other programs run.
+    # OpenMP reads this when torch is imported.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")

@@ -1,0 +1,215 @@
+"""Build the parts of a training from its configuration: what train.py, DDP and `fit` share.
+
+What a training needs only for one of its flags is imported with it: retrieval and deploy load slowly.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+import yaml
+
+from person_reid.basics import UserError
+from person_reid.config import FitOptions, OptionError, TrainConfig
+from person_reid.config.forms import numbers
+from person_reid.config.losses import LossOptions
+from person_reid.config.published import PUBLISHED_CLASSES
+from person_reid.data.augment import Augment
+from person_reid.data.bank import BatchSource, load_bank
+from person_reid.data.layout import join_splits, read_training_splits, read_unlabelled
+from person_reid.losses.plan import LossPlan, learns, loss_plan
+from person_reid.models.balance import balance
+from person_reid.models.factory import build_model, check_network, check_size, parameter_count, resolve
+from person_reid.models.network import Network
+from person_reid.run_folder import RunFolder
+from person_reid.training.adversarial import AdversarialTerm
+from person_reid.training.criterion import Criterion
+from person_reid.training.generalisation import GeneralisationTerm
+from person_reid.training.images import TrainingImages
+from person_reid.training.interruption import check_resumed
+from person_reid.training.step import Averaging, Term
+from person_reid.training.writers import check_writers
+
+AVERAGE_FROM = 0.8  # fraction of the epochs after which --wa averages
+if TYPE_CHECKING:
+    from person_reid.deploy.embedder import Embedder
+
+Config = TypeVar("Config", bound=TrainConfig)
+log = logging.getLogger(__name__)
+
+
+def resolved(config: Config) -> Config:
+    """Fill in what only the network and the losses know: the size of the images, learning rates, stochastic depth.
+
+    Raises OptionError for options that the network or the losses would ignore, and warns of those that come too late to
+    matter.
+    """
+    plan = loss_plan(config, config.head)
+    if config.prototype_lr and not learns(plan) and config.prototype_lr != config.lr:
+        raise OptionError(
+            "{prototype_lr} would be ignored without a loss with weights of its own, such as {arcface}.",
+            prototype_lr=config.prototype_lr, arcface=True,
+        )  # fmt: skip
+    _refuse_weightless(config, plan)
+    check_network(config)
+    config = resolve(config)
+    backbone_lr, _, prototype_lr = config.learning_rates
+    config = replace(config, backbone_lr=backbone_lr, prototype_lr=prototype_lr)
+    check_sizes(config, (config.height or 0, config.width or 0))
+    _warn(config)
+    return config
+
+
+def check_sizes(options: FitOptions, size: tuple[int, int]) -> None:
+    """Raise OptionError if a training would end at another size than that of the network, (height, width)."""
+    if options.sizes and options.sizes[-1][1] != size:
+        raise OptionError(
+            "{resize_schedule}: the last size is that of the trained network, which is {height} and {width}.",
+            resize_schedule=options.resize_schedule, height=size[0], width=size[1],
+        )  # fmt: skip
+
+
+def _refuse_weightless(config: TrainConfig, plan: LossPlan) -> None:
+    """Raise OptionError if there is nothing to learn because every loss has the weight 0."""
+    weights = [plan.classification_weight, *(term.weight for term in (*plan.terms, *plan.taught))]
+    if not any(weights) and not config.adv and not config.DG:
+        raise OptionError(
+            "{loss}: every loss has the weight 0, so there is nothing to learn. Give one a weight, such as triplet:1.",
+            loss=config.loss,
+        )  # fmt: skip
+
+
+def check_identities(config: TrainConfig, images: TrainingImages) -> None:
+    """Raise UserError for a single identity, which leaves nothing to tell apart.
+
+    Without labels, clusters take the place of identities; a teacher or unlabelled images teach as well.
+    """
+    taught = config.teacher or config.DG or not config.labelled
+    if images.num_classes < 2 and not taught:
+        raise UserError(
+            f"{config.roots[0] / config.split}: a single identity, {images.split.classes[0]}, so there is nothing to "
+            "learn. A network learns to tell two or more apart."
+        )
+
+
+def _warn(config: TrainConfig) -> None:
+    """Warn of options that come too late to matter."""
+    epochs = config.total_epoch
+    if config.warm_epoch > epochs:
+        log.warning("The training ends before the learning rate has risen: --warm_epoch is more than --total_epoch.")
+    if config.schedule == "multistep" and numbers(config.milestones)[0] >= epochs:
+        log.warning("The learning rate never drops: --milestones %s are not below --total_epoch.", config.milestones)
+    if config.freeze_epochs >= epochs:
+        log.warning("The backbone learns nothing: --freeze_epochs is not less than --total_epoch.")
+
+
+def find_state(config: TrainConfig, images: TrainingImages) -> dict[str, Any] | None:
+    """Return what a resumed training continues from, or None for a new one.
+
+    Raises UserError, before any work, if the run is in use, if what it needs is not installed, and if what it continues
+    from is of other images or of another number of processes.
+    """
+    check_identities(config, images)
+    check_writers(config)
+    folder, world = RunFolder(config.name), images.world
+    if world.leads:
+        folder.check_unused()
+    if config.runtime:
+        from person_reid.deploy.runtimes import check_runtime
+
+        check_runtime(config.runtime, images.device)
+    restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0  # by torchrun, after a process died
+    state = folder.load_state(images.device) if config.resume or restarted else None
+    if state:
+        check_resumed(state, folder, config.roots, images.fingerprint, world.size)
+    return state
+
+
+def create_network(config: TrainConfig, num_classes: int, device: torch.device, resumed: bool = False) -> Network:
+    """Build the network of a training. resumed: whether a state will give its weights.
+
+    Raises UserError if it cannot process images of the sizes that it is trained at.
+    """
+    network = build_model(config, num_classes, "none" if resumed else config.weights)
+    for size in (network.size, *(size for _, size in config.sizes)):
+        check_size(network, config.backbone, size, config.batchsize)
+    if config.balance and not resumed:
+        balance(network, config.balance, network.size)
+    if config.sync_bn:
+        if device.type != "cuda":
+            raise OptionError(
+                f"{{sync_bn}}: PyTorch synchronises batch norms on GPUs only, and this runs on {device}.",
+                sync_bn=True,
+            )  # fmt: skip
+        network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    return network
+
+
+def create_criterion(config: LossOptions, network: Network, teacher: Embedder | None = None) -> Criterion:
+    """Build what the training of a network minimises. teacher: what the teacher_ losses compare it with."""
+    return Criterion(loss_plan(config, network.head), network, teacher.dim if teacher else 0)
+
+
+def averaging(options: FitOptions) -> Averaging | None:
+    """Return how --wa averages the weights; --DG asks for it, because its teacher is the average."""
+    first = int(AVERAGE_FROM * options.total_epoch)
+    return Averaging(first_epoch=first) if options.wa else None
+
+
+def loss_terms(options: LossOptions, images: TrainingImages, teacher: Embedder | None) -> list[Term]:
+    """Return the losses of --adv and --teacher, which are added to those of the criterion."""
+    terms: list[Term] = []
+    if options.adv:
+        terms.append(AdversarialTerm(options.adv, options.aiter))
+    if teacher:
+        from person_reid.training.distillation import DistillationTerm, teacher_features
+
+        taught = teacher_features(teacher, images.splits)
+        targets = images.targets.cpu()
+        terms.append(DistillationTerm(taught, targets, images.device, images.world))
+    return terms
+
+
+def further_terms(
+    config: TrainConfig, images: TrainingImages, network: Network, teacher: Embedder | None
+) -> list[Term]:
+    """Return the losses of --adv, --DG and --teacher."""
+    terms = loss_terms(config, images, None)
+    if config.DG:
+        terms.append(_generalisation(config, images, network))
+    return terms + loss_terms(replace(config, adv=0), images, teacher)
+
+
+def _generalisation(config: TrainConfig, images: TrainingImages, network: Network) -> GeneralisationTerm:
+    """Return the loss of --DG, on the images in --DG_dir."""
+    folder = Path(config.DG_dir)
+    bank = unlabelled_bank(read_unlabelled(folder), folder, network.size, config.roots[0])
+    augment = Augment.of(config, *network.size, network.padding)
+    source = BatchSource(bank, augment, images.device)
+    return GeneralisationTerm(source, size=max(8, config.batchsize // 2))  # the published number
+
+
+def describe_training(config: TrainConfig) -> str:
+    """Return the options as YAML and the size of the network, which is built without memory for its weights."""
+    folder = config.roots[0] / config.split
+    classes = PUBLISHED_CLASSES
+    if laid_out := folder.is_dir():
+        classes = len(join_splits(read_training_splits(config.roots, config.split)).classes)
+    with torch.device("meta"):
+        network = build_model(config, classes, "none")
+    size = f"# {parameter_count(network) / 1e6:.2f} M parameters, {classes} identities"
+    note = "" if laid_out else f" (Market-1501's: {config.data_dir} is not laid out)"
+    return f"{yaml.safe_dump(asdict(config))}{size}{note}"
+
+
+def unlabelled_bank(paths: list[Path], folder: Path, size: tuple[int, int], otherwise: Path) -> torch.Tensor:
+    """Return the bank of any folder of images; its cache lies there, or below `otherwise` if nobody may write there."""
+    cache = folder / ".cache"
+    if not cache.is_dir() and not os.access(folder, os.W_OK):
+        cache = otherwise / ".cache"
+    return load_bank(paths, *size, cache, "unlabelled")

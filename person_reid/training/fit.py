@@ -1,0 +1,113 @@
+"""Train a network from Python, in one call: what train.py does, without its files."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+
+from person_reid.basics import UserError
+from person_reid.config import FitOptions, OptionError
+from person_reid.data.dataset import Dataset
+from person_reid.deploy.embedder import Embedder
+from person_reid.device import prepare_training, seed_everything, usable_device
+from person_reid.fused.networks import unfuse
+from person_reid.models.heads import heads_of
+from person_reid.models.network import Network
+from person_reid.training.build import averaging, check_sizes, create_criterion, loss_terms
+from person_reid.training.images import TrainingImages
+from person_reid.training.journal import Journal
+from person_reid.training.step import TrainingStep
+
+log = logging.getLogger(__name__)
+
+
+def fit(
+    network: Network,
+    dataset: Dataset,
+    options: FitOptions | None = None,
+    device: str | torch.device | None = None,
+    seed: int = 0,
+    teacher: Embedder | None = None,
+) -> list[dict[str, float]]:
+    """Train a network on a data set, and return the history: a record for each epoch.
+
+    network: from create_model, with dataset.num_classes classes. It is changed in place, and keeps its mode.
+    dataset: from read_dataset.
+    options: how to train; FitOptions() has the defaults of train.py.
+    device: such as "cpu" or "cuda:1"; by default the first GPU, or the CPU if there is none.
+    seed: the same seed on the same machine gives the same network.
+    teacher: a network whose features the losses called teacher_… learn from.
+
+    With options.wa, the network ends with the average of its weights. Ctrl-C ends the training after the last finished
+    step; the history then has the finished epochs.
+
+    >>> network = create_model("osnet_x0_25", dataset.num_classes, size=(128, 64))
+    >>> history = fit(network, dataset, FitOptions(total_epoch=20, triplet=True, lr=0.05))
+    >>> history[-1]["loss"]
+    0.71
+
+    Raises OptionError for options that cannot work, and UserError for a network with another number of classes.
+    """
+    options = options or FitOptions()
+    if teacher:
+        options = replace(options, teacher=options.teacher or "given")
+    _check(network, dataset, options)
+    place = usable_device(device)
+    prepare_training(place, tf32=not options.no_tf32)
+
+    folder = dataset.folder / dataset.split
+    images = TrainingImages([(folder, dataset.train)], options, place, seed=seed)
+    seed_everything(seed)
+    with as_it_was(network):
+        criterion = create_criterion(options, network, teacher)
+        images.decode(network.size, network.padding)
+        terms = loss_terms(options, images, teacher)
+        step = TrainingStep(network, criterion, options, images, terms=terms, averaging=averaging(options))
+        journal = Journal(step, options.total_epoch)
+        try:
+            for epoch in journal.epochs():
+                for batch in images.epoch(epoch):
+                    journal.count(step(batch))
+                journal.finish(step.validate())
+        except KeyboardInterrupt:
+            log.info("Interrupted in epoch %d of %d.", journal.epoch + 1, options.total_epoch)
+        else:
+            if step.average is not None:
+                step.averaged_statistics()
+                network.load_state_dict(step.average.module.state_dict())
+    return journal.history
+
+
+def _check(network: Network, dataset: Dataset, options: FitOptions) -> None:
+    """Raise UserError if the network cannot learn these identities, or with these options."""
+    if network.num_classes != dataset.num_classes:
+        raise UserError(
+            f"The network has {network.num_classes or 0} classes, and the data set {dataset.num_classes} identities: "
+            f"create_model(..., num_classes={dataset.num_classes})."
+        )
+    if options.sync_bn:
+        raise OptionError(
+            "{sync_bn}: batch norms are synchronised between processes, and fit has one. Use train_DDP.py.",
+            sync_bn=True,
+        )  # fmt: skip
+    check_sizes(options, network.size)
+
+
+@contextmanager
+def as_it_was(network: Network) -> Iterator[None]:
+    """Give a network back in its own mode, with its own kinds of layers, and learning what it learnt before."""
+    training = {module: module.training for module in network.modules()}
+    learns = {weight: weight.requires_grad for weight in network.parameters()}
+    drops = {head: head.drops_for_losses for head in heads_of(network)}
+    try:
+        yield
+    finally:
+        unfuse(network)
+        for module, mode in training.items():
+            module.training = mode
+        for weight, learning in learns.items():
+            weight.requires_grad_(learning)
+        for head, before in drops.items():
+            head.drops_for_losses = before

@@ -1,0 +1,155 @@
+"""The images of a training: listed, decoded once, and drawn and augmented batch by batch."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from person_reid.basics import counted
+from person_reid.config import FitOptions
+from person_reid.data.augment import Augment, scale
+from person_reid.data.bank import BatchSource, fingerprint, load_bank
+from person_reid.data.layout import Split, join_splits, read_split
+from person_reid.data.samplers import PKSampler, Sampler, ShuffleSampler, expected_pairs
+from person_reid.distributed import World
+from person_reid.losses.plan import pair_losses
+
+FEW_PAIRS = 0.25  # same-identity pairs per image of a batch; PK's 4 instances give 1.5
+log = logging.getLogger(__name__)
+Splits = Sequence[tuple[Path, Split]]
+"""(folder, images) of each data set."""
+
+
+class Batch(NamedTuple):
+    """The images of one step, and where in the training it is.
+
+    images: (B, 3, H, W), augmented. targets: (B,), their classes. indices: (B,), their places in the split. All are on
+    the device of the training. epoch, step: counted from 0; step is that of the epoch. seed: of everything drawn at
+    random in this step, dropout for example.
+    """
+
+    images: Tensor
+    targets: Tensor
+    indices: Tensor
+    epoch: int
+    step: int
+    seed: int
+
+
+class TrainingImages:
+    """The images of a training. All randomness of a step depends on (seed, epoch, step, rank), not on what came before.
+
+    splits: the data sets. options: how images are augmented and put into batches.
+    device: where batches are made. world: the processes that train together. seed: of everything drawn at random.
+
+    The images are listed at once, decoded by `decode`, and yielded by `epoch`.
+    """
+
+    def __init__(
+        self,
+        splits: Splits,
+        options: FitOptions,
+        device: torch.device,
+        world: World | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.splits, self.split = splits, join_splits(splits)
+        self.options, self.device, self.seed = options, device, seed
+        self.world = world or World()
+        self.fingerprint = fingerprint(self.split.paths, times=False)
+        self.sampler = self._sampler()
+        self.targets = torch.from_numpy(self.split.targets).to(device)
+        self.validation: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def num_classes(self) -> int:
+        """The number of identities."""
+        return len(self.split.classes)
+
+    def _sampler(self) -> Sampler:
+        """Return what chooses the images of each step."""
+        options, ranks = self.options, (self.world.rank, self.world.size)
+        if options.sampler != "shuffle":
+            cameras = self.split.cameras if options.sampler == "pk_camera" else None
+            return PKSampler(self.split.targets, options.batchsize, options.instances, self.seed, cameras, *ranks)
+        self._warn_of_few_pairs()
+        return ShuffleSampler(len(self.split), options.batchsize, self.seed, *ranks)
+
+    def _warn_of_few_pairs(self) -> None:
+        """Log a hint if shuffled batches hold hardly any of the pairs that the losses learn from."""
+        batch = self.options.batchsize * self.world.size
+        pairs = expected_pairs(self.split.targets, batch)
+        losses = pair_losses(self.options)
+        if losses and pairs < FEW_PAIRS * batch and self.world.leads:
+            log.info(
+                "A shuffled batch of %d images holds %.1f pairs of one identity on average, which is what %s learns "
+                "from. --sampler pk puts %d images of each identity into a batch.",
+                batch, pairs, " + ".join(losses), self.options.instances,
+            )  # fmt: skip
+
+    def decode(self, size: tuple[int, int], padding: int = Augment.padding) -> None:
+        """Decode all images, or open the caches beside them. size: (height, width). padding: see Augment."""
+        self.bank = self._bank(size)
+        augment = Augment.of(self.options, *size, padding)
+        self.source = BatchSource(self.bank, augment, self.device)
+        self.validation = self._validation(size)
+
+    def _bank(self, size: tuple[int, int]) -> Tensor:
+        banks = [load_bank(split.paths, *size, folder.parent / ".cache", folder.name) for folder, split in self.splits]
+        return banks[0] if len(banks) == 1 else torch.cat(banks)  # one remains a memory-mapped file
+
+    def _validation(self, size: tuple[int, int]) -> tuple[Tensor, Tensor] | None:
+        """Return the bank (N, H, W, 3) and targets (N,) of the trained identities in `val`.
+
+        A line of the log says which images are left out, or why there is no validation (None).
+        """
+        root = self.splits[0][0].parent
+        folder = root / "val"
+        if not folder.is_dir():
+            log.info("No validation: there is no folder %s.", folder)
+            return None
+        split = read_split(root, "val", cameras_required=False)
+        position = {name: index for index, name in enumerate(self.split.classes)}
+        targets = np.array([position.get(split.classes[target], -1) for target in split.targets])
+        known = np.flatnonzero(targets >= 0)
+        if len(known) == 0:
+            log.warning("No validation: none of the identities in %s is trained on.", folder)
+            return None
+        if dropped := sorted({split.classes[i] for i in split.targets[targets < 0]}):
+            log.warning(
+                "Validation leaves out %d of %d images in %s, of %s not trained on, such as %s.",
+                len(split) - len(known), len(split), folder,
+                counted(len(dropped), "identity", "identities"), dropped[0],
+            )  # fmt: skip
+        bank = load_bank(split.paths, *size, root / ".cache", "val")
+        return bank[torch.from_numpy(known)], torch.from_numpy(targets[known])
+
+    def __len__(self) -> int:
+        """Return the number of steps in an epoch."""
+        return len(self.sampler)
+
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch, counted from 0, from step `first` on."""
+        generator = torch.Generator(self.device)
+        size = self.size_of(epoch)
+        for step, indices in enumerate(self.sampler.batches(epoch)):
+            if step >= first:
+                seed = self.seed_of(epoch, step)
+                generator.manual_seed(seed)
+                images = scale(self.source(indices, generator), size)
+                indices = indices.to(self.device, non_blocking=True)
+                yield Batch(images, self.targets[indices], indices, epoch, step, seed)
+
+    def size_of(self, epoch: int) -> tuple[int, int] | None:
+        """Return the (height, width) that an epoch is trained at; None leaves the images as they are."""
+        begun = [size for begin, size in self.options.sizes if begin <= epoch]
+        return begun[-1] if begun else None
+
+    def seed_of(self, epoch: int, step: int) -> int:
+        """Return the seed of everything that this process draws at random in a step."""
+        entropy = np.random.SeedSequence((self.seed, epoch, step, self.world.rank))
+        return int(entropy.generate_state(1, np.uint64)[0]) >> 1

@@ -1,0 +1,274 @@
+"""The journal of a training: where it is, its figures, and the files that it leaves in the folder of a run."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from itertools import islice
+from typing import Any
+
+import torch
+
+from person_reid.basics import UserError, counted, quoted, write_text
+from person_reid.config import TrainConfig
+from person_reid.models.factory import parameter_count
+from person_reid.progress import progress
+from person_reid.run_folder import RunFolder
+from person_reid.training.interruption import (
+    STOPPED,
+    NotFinite,
+    Stopped,
+    check_widths,
+    not_finite_advice,
+    state_that_fits,
+    stop_signal,
+)
+from person_reid.training.step import Outcome, TrainingStep
+from person_reid.training.writers import drawing, log_line, open_writers
+from person_reid.versions import versions
+
+CHECKPOINT_EVERY = 10  # epochs
+READ_EVERY = 10  # steps from one reading of the loss to the next; each makes the host wait for the accelerator
+DRAW_EVERY = 10  # seconds; drawing the curves can take as long as a short epoch
+log = logging.getLogger(__name__)
+
+
+class Journal:
+    """Count the steps of a training, and yield its epochs; without a folder, only the figures are kept.
+
+        for epoch in journal.epochs():
+            for batch in images.epoch(epoch, journal.step):
+                journal.count(step(batch))
+            journal.finish(step.validate())
+
+    training: what is trained. last: the number of epochs in all.
+    """
+
+    def __init__(self, training: TrainingStep, last: int) -> None:
+        self.training, self.world, self.last = training, training.world, last
+        self.history: list[dict[str, float]] = []
+        self.epoch = self.step = 0  # finished epochs, and finished steps of the next one
+        self.totals = torch.zeros(3, device=training.device)  # of that epoch: Σ loss, Σ wrong, images
+        self.spent = 0.0  # seconds on that epoch, before a stop
+        self.stop: Callable[[], bool] = lambda: False
+
+    def epochs(self) -> Iterator[int]:
+        """Yield the epochs that are left, counted from 0."""
+        while self.epoch < self.last:
+            steps = len(self.training.images)
+            self.losses = torch.zeros(steps, device=self.totals.device)
+            self.began, self.unseen = time.perf_counter(), float(self.totals[2])
+            words = f"epoch {self.epoch + 1}/{self.last}"
+            with progress(total=steps, initial=self.step, desc=words) as self.bar:
+                yield self.epoch
+
+    def count(self, outcome: Outcome) -> None:
+        """Count a step. Raises NotFinite if the loss is not finite, and Stopped if the training was asked to end."""
+        loss, images = outcome.loss, torch.full_like(outcome.loss, outcome.images)
+        self.losses[self.step] = loss
+        self.totals += torch.stack([loss * images, outcome.wrong, images])
+        self.step += 1
+        self.bar.update()
+        if self.step % READ_EVERY == 0 and self.step < len(self.losses):
+            mean_loss, error, seen = self._read()
+            speed = (seen - self.unseen) / (time.perf_counter() - self.began)
+            figures = f"loss {mean_loss:.3f}, accuracy {1 - error:.1%}, {speed:.0f} images/s"
+            self.bar.set_postfix_str(figures, refresh=False)
+        if outcome.updated and self._agreed_to_stop():
+            self._read()  # a loss that is not finite must not be saved
+            self.spent += time.perf_counter() - self.began
+            raise Stopped
+
+    def finish(self, found: dict[str, float]) -> None:
+        """End an epoch. found: what was measured besides loss and error, such as that of a validation."""
+        record = self._figures() | found
+        self.epoch, self.step, self.spent = self.epoch + 1, 0, 0.0
+        self.totals.zero_()
+        rounded = {name: float(f"{value:.6g}") for name, value in record.items()}
+        self.history.append({"epoch": self.epoch, **rounded})
+        if self.world.leads:
+            self._write()
+
+    def _figures(self) -> dict[str, float]:
+        """Return the mean loss of the epoch, its top-1 error, learning rate, images per second and seconds."""
+        loss, error, seen = self._read(together=True)
+        elapsed = time.perf_counter() - self.began
+        images = self.world.size * (seen / self.world.size - self.unseen)
+        return {
+            "loss": loss,
+            "error": error,
+            "lr": self.training.rate,
+            "images_per_second": round(images / elapsed, 1),
+            "seconds": round(self.spent + elapsed, 2),
+        }
+
+    def _write(self) -> None:
+        """Tell of a finished epoch."""
+        log.info(log_line(self.history[-1], self.last))
+        if self.history[-1]["loss"] == 0:
+            log.warning("Nothing was learnt in this epoch: the loss of every batch was 0.")
+
+    def _read(self, together: bool = False) -> tuple[float, float, float]:
+        """Return mean loss, error and number of images so far, of this process or of all. Raises NotFinite."""
+        total, wrong, seen = (self.world.sum(self.totals) if together else self.totals).tolist()
+        if not math.isfinite(total):
+            raise NotFinite(self.epoch, int((~self.losses.isfinite()).int().argmax()))
+        return total / seen, wrong / seen, seen
+
+    def _agreed_to_stop(self) -> bool:
+        """Return whether any process wants to stop; several ask at readings of the loss and at the last step."""
+        if self.world.size == 1:
+            return self.stop()
+        accumulate = self.training.options.accumulate
+        asks = self.step % READ_EVERY < accumulate or self.step == len(self.losses)
+        return asks and bool(self.world.sum(torch.tensor([int(self.stop())]))[0] > 0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed training needs."""
+        place = {"epoch": self.epoch, "step": self.step, "totals": self.totals, "spent": self.spent}
+        about = {"images": self.training.images.fingerprint, "processes": self.world.size}
+        return {**self.training.state_dict(), **place, "history": self.history, **about}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state that `state_dict` returned."""
+        self.training.load_state_dict(state)
+        self.epoch, self.step, self.history = state["epoch"], state["step"], state["history"]
+        self.totals, self.spent = state["totals"].to(self.totals.device), state.get("spent", 0.0)
+
+
+class RunJournal(Journal):
+    """A journal that writes the files of a run after each epoch, resume.pth after the checkpoints it relies on.
+
+    training: what is trained. config: of the training; its name is that of the folder.
+    adapts: whether tools/adapt.py trains, for messages.
+    """
+
+    adapts = False
+
+    def __init__(self, training: TrainingStep, config: TrainConfig) -> None:
+        super().__init__(training, config.total_epoch)
+        self.config, self.folder, self.drawn = config, RunFolder(config.name), -math.inf
+        self.send: Callable[[dict[str, float]], None] = lambda record: None
+
+    def begin(self, resumed: bool) -> None:
+        """Make the folder ready, or go on in it, and say what is trained."""
+        config, folder, images = self.config, self.folder, self.training.images
+        if resumed:
+            log.info("%s: continuing after epoch %d, batch %d.", folder.path, self.epoch, self.step)
+        else:
+            if config.resume:
+                log.info("%s: nothing to resume yet, so the training begins.", folder.path)
+            folder.set_aside()
+            folder.save_options({**asdict(config), "nclasses": images.num_classes})
+        folder.save_versions({"epoch": self.epoch, **versions()}, resumed)
+        several = f", {self.world.size} processes" if self.world.size > 1 else ""
+        log.info(
+            "%s, %.2f M parameters; %d images of %s; %s on %s%s.",
+            config.backbone, parameter_count(self.training.network) / 1e6, len(images.split),
+            self.people(), counted(self.last, "epoch"), images.device, several,
+        )  # fmt: skip
+
+    def people(self) -> str:
+        """Return who is in the images, in words."""
+        return f"{self.training.images.num_classes} identities"
+
+    @property
+    def weights(self) -> dict[str, Any]:
+        """The weights that net_last.pth holds."""
+        return self.training.network.state_dict()
+
+    def _write(self) -> None:
+        folder, weights = self.folder, self.weights
+        if self.epoch % CHECKPOINT_EVERY == 0:
+            folder.save_weights(self.epoch, weights)
+        folder.save_weights("last", weights)
+        folder.save_state(self.state_dict())
+        folder.save_log(self.history)
+        if self.config.keep:
+            folder.keep_latest(self.config.keep)
+        if self.epoch == self.last or time.monotonic() > self.drawn + DRAW_EVERY:
+            self._draw()
+        super()._write()
+        self.send(self.history[-1])
+
+    def _draw(self) -> None:
+        with drawing(self.folder.curves):
+            from person_reid.show.curves import draw_curves  # matplotlib loads slowly: only one draws
+
+            draw_curves(self.history, self.folder.curves)
+        self.drawn = time.monotonic()
+
+    def conclude(self) -> None:
+        """End the training: write the averaged weights, if there are any, and say how to test the run."""
+        if self.training.average is not None:
+            self._save("average", self.training.average.state_dict())
+            self._save("average_bn", self.training.averaged_statistics())
+        self.tell()
+
+    def tell(self) -> None:
+        """Say where the network is, and how to test it."""
+        if self.world.leads:
+            root = self.config.roots[0]
+            tested = all((root / name).is_dir() for name in ("query", "gallery"))
+            place = f" --test_dir {quoted(root)}" if tested else ""
+            log.info(
+                "Done: %s/net_last.pth. Test it: python test.py --name %s%s",
+                self.folder.path, quoted(self.folder.name), place,
+            )  # fmt: skip
+
+    def _save(self, label: str, weights: dict[str, Any]) -> None:
+        if self.world.leads:
+            self.folder.save_weights(label, weights)
+
+    def stopped(self) -> None:
+        """Save the state on SIGTERM, which a cluster sends to a job before it withdraws the machine."""
+        if self.world.leads:
+            self.folder.save_state(self.state_dict())
+            log.info(
+                "Stopped by SIGTERM in epoch %d after batch %d; %s holds it. To continue: the same command with "
+                "--resume.",
+                self.epoch + 1, self.step, self.folder.state_file,
+            )  # fmt: skip
+        self.world.wait()
+
+    def not_finite(self, error: NotFinite) -> UserError:
+        """Return what to do about a loss that is not finite; the batch's images are listed in not_finite.txt."""
+        images = self.training.images
+        batch = next(islice(images.sampler.batches(error.epoch), error.step, None))
+        paths = [images.split.paths[index] for index in batch]
+        write_text(self.folder.not_finite, "".join(f"{path}\n" for path in paths))
+        advice = not_finite_advice(error, paths, self.folder, self.training.dtype, self.adapts)
+        return UserError(advice)
+
+
+@contextmanager
+def open_journal(journal: RunJournal, state: dict[str, Any] | None) -> Iterator[RunJournal]:
+    """Open the folder of a run, and keep a journal there.
+
+    state: what the training continues from, or None.
+
+    Ends the process after SIGTERM, once the state is saved. Raises UserError if the loss is not finite.
+    """
+    world, folder = journal.world, journal.folder
+    if state:
+        with state_that_fits(folder):
+            check_widths(state["network"], journal.training.network, folder, journal.adapts)
+            journal.load_state_dict(state)
+    with ExitStack() as stack:
+        if world.leads:
+            stack.enter_context(folder.writing())
+            journal.begin(resumed=bool(state))
+        world.wait()
+        journal.stop = stack.enter_context(stop_signal())
+        if world.leads:
+            writers = open_writers(journal.config, folder.path, journal.history)
+            journal.send = stack.enter_context(writers)
+        try:
+            yield journal
+        except Stopped:
+            journal.stopped()
+            raise SystemExit(STOPPED) from None
+        except NotFinite as error:
+            raise journal.not_finite(error) from error

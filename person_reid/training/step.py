@@ -1,0 +1,281 @@
+"""One update of the weights for a batch, and everything that changes with it."""
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn, update_bn
+
+from person_reid.config.optimizer import OptimizerOptions
+from person_reid.data.augment import normalise, scale
+from person_reid.device import autocast, computed_in, dtype_of, seed_everything
+from person_reid.distributed import World
+from person_reid.fused.networks import fuse
+from person_reid.models.network import Network
+from person_reid.progress import progress
+from person_reid.training.criterion import Criterion, predicted
+from person_reid.training.images import Batch, TrainingImages
+from person_reid.training.recorded import Recorded
+from person_reid.training.schedule import (
+    BACKBONE,
+    HEAD,
+    IN_BACKBONE,
+    build_optimizer,
+    build_scheduler,
+)
+
+CRITERION_DECAY = 0.996  # of the average of the weights that losses own
+log = logging.getLogger(__name__)
+
+
+class Outcome(NamedTuple):
+    """What a step did.
+
+    loss: a scalar. wrong: a scalar, the number of images given a wrong identity. images: the number of all.
+    updated: whether the weights have changed; with --accumulate, not every step changes them.
+    """
+
+    loss: Tensor
+    wrong: Tensor
+    images: int
+    updated: bool
+
+
+class Averaging(NamedTuple):
+    """A moving average of the weights, which begins with an epoch.
+
+    decay: per update. first_epoch: counted from 0. buffers: whether batch-norm statistics are averaged as well.
+    """
+
+    decay: float = 0.996
+    first_epoch: int = 0
+    buffers: bool = False
+
+
+Term = Callable[["TrainingStep", Batch, Tensor, Tensor], Tensor | float]
+"""A loss that is added to the criterion's: (step, batch, features, logits) → scalar."""
+
+
+class Objective(nn.Module):
+    """Network and criterion together, to be recorded, compiled, or synchronised between processes by DDP.
+
+    Every process computes the loss of the whole batch, that of all processes. The gradient that DDP averages therefore
+    equals the gradient of one process with the whole batch (see World.gather).
+    """
+
+    def __init__(self, network: Network, criterion: Criterion, world: World) -> None:
+        super().__init__()
+        self.network, self.criterion, self.world = network, criterion, world
+
+    def forward(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the loss, a scalar, and this process's features and logits for images (B, 3, H, W), targets (B,)."""
+        features, logits = self.network(images)
+        logits = self.criterion.scores(features, logits)
+        gather = self.world.gather
+        return self.criterion(gather(features), gather(logits), gather(targets)), features, logits
+
+
+class TrainingStep:
+    """Call it with a batch to update the weights: forward, loss, backward, update.
+
+    network: in training mode, (features, logits) of images. criterion: (features, logits, targets) → scalar.
+    options: the optimiser, its learning rates and the precision. images: which are trained on.
+    world: the processes that train together. terms: further losses.
+    averaging: of the weights, which `average` then holds. records: whether a GPU may record the step and replay it.
+
+    A step is plain, in half precision, accumulated, shared by processes (DDP), recorded, compiled or fused; the numbers
+    are the same up to rounding, and what calls this cannot tell.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        criterion: Criterion,
+        options: OptimizerOptions,
+        images: TrainingImages,
+        world: World | None = None,
+        terms: Sequence[Term] = (),
+        averaging: Averaging | None = None,
+        records: bool = True,
+    ) -> None:
+        self.options, self.images, self.terms = options, images, terms
+        self.world, self.device = world or World(), images.device
+        self.averaging, self.records = averaging, records
+        self.network = network.to(self.device).to(memory_format=torch.channels_last)
+        self.criterion = criterion.to(self.device)
+        self.dtype = dtype_of(options)
+        self.module = Objective(self.network, self.criterion, self.world)
+        self.objective: Any = self.module  # with several processes, in DDP
+        self.optimizer = build_optimizer(network, criterion, options)
+        updates = math.ceil(len(images) / options.accumulate)
+        self.scheduler = build_scheduler(self.optimizer, options, updates)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
+        self.average: AveragedModel | None = None
+        self.average_criterion: AveragedModel | None = None  # of the weights that losses own
+        self.epoch = -1  # for which the modules are in their modes
+        if not self._fuse() and options.compile:
+            if self.device.type == "cuda" and options.compile == "default":
+                log.info("--compile: on a GPU, --compile reduce-overhead gains far more; it also records the steps.")
+            self.module.compile(mode=options.compile, dynamic=False)
+
+    def __call__(self, batch: Batch) -> Outcome:
+        """Train on a batch; with --accumulate, update the weights after the last batch of a group."""
+        if batch.epoch != self.epoch:
+            self._begin(batch.epoch)
+        seed_everything(batch.seed)  # dropout
+        updates, group = self._group(batch.step)
+        with nullcontext() if updates or self.world.size == 1 else self.objective.no_sync():
+            with autocast(self.device, self.dtype):
+                loss, features, logits = self.objective(batch.images, batch.targets)
+                loss = loss + sum((term(self, batch, features, logits) for term in self.terms), 0.0)
+            self.scaler.scale(loss / group).backward()
+        if updates:
+            self._update()
+        wrong = (predicted(logits.detach()) != batch.targets).sum()
+        return Outcome(loss.detach(), wrong, len(batch.targets), updates)
+
+    def _group(self, step: int) -> tuple[bool, int]:
+        """Return whether the weights are updated after a step of an epoch, and how many batches they learn from."""
+        size, steps = self.options.accumulate, len(self.images)
+        last = (step + 1) % size == 0 or step + 1 == steps
+        return last, min(size, steps - (step - step % size))
+
+    def _update(self) -> None:
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scheduler.step()
+        if self.average is not None and self.average_criterion is not None:
+            self.average.update_parameters(self.network)
+            self.average_criterion.update_parameters(self.criterion)
+
+    def _begin(self, epoch: int) -> None:
+        """Switch to training mode, all but the backbone in the first `freeze_epochs`: until then it keeps its weights
+        and its batch-norm statistics, while the schedule continues, as with torchreid's fixbase_epoch."""
+        self.epoch = epoch
+        self.network.train()
+        self.criterion.train()
+        backbone_learns = epoch >= self.options.freeze_epochs
+        for name, module in self.network.named_children():
+            if f"{name}.".startswith(IN_BACKBONE):
+                module.train(backbone_learns)
+        for parameter in self.optimizer.param_groups[BACKBONE]["params"]:  # not of unused classifiers
+            parameter.requires_grad_(backbone_learns)
+        if self.world.size > 1:  # new each epoch: DDP relies on which parameters learn
+            self.objective = DistributedDataParallel(self.module)
+        elif self._recorded() and (self.objective is self.module or epoch == self.options.freeze_epochs):
+            self.objective = Recorded(self.module)
+        if self.averaging and self.average is None and epoch >= self.averaging.first_epoch:
+            self._begin_average()
+
+    def _recorded(self) -> bool:
+        """Return whether the steps are recorded, on a GPU, where nothing else sees to the objective or its gradients.
+
+        A recording overwrites the gradients that --accumulate would add to, and --compile has a mode of its own for it.
+        """
+        plain = self.options.accumulate == 1 and not self.options.compile
+        return self.records and self.device.type == "cuda" and plain
+
+    def _fuse(self) -> bool:
+        """Fuse the network's layers if that is the fastest way to train it here. Return whether they are fused."""
+        compiles = self.options.compile
+        possible = self.device.type == "cpu" and computed_in(self.device, self.dtype) is None
+        fused = possible and compiles in (None, "default") and fuse(self.network)
+        if fused and compiles:
+            log.info("--compile: in float32 on a processor, fused layers are faster, and take its place.")
+        return fused
+
+    @property
+    def rate(self) -> float:
+        """The head's learning rate at the last update, or the backbone's if no head learns."""
+        rates, group = self.scheduler, min(HEAD, len(self.scheduler.base_lrs) - 1)
+        return float(rates.base_lrs[group] * rates.lr_lambdas[group](rates.last_epoch - 1))
+
+    def validate(self) -> dict[str, float]:
+        """End an epoch: return "val_loss", the classifier's without margin or smoothing, and "val_error", top-1.
+
+        The images of `val` are not augmented; without any, nothing is returned. They have the size of the epoch: a
+        network that learns at 128×64 fails at 256×128 for a while.
+        """
+        self.world.follow(self.network.buffers())  # saved batch-norm statistics are those that are evaluated
+        if self.images.validation is None:
+            return {}
+        bank, targets = self.images.validation
+        self.network.eval()
+        self.criterion.eval()
+        totals = torch.zeros(2, device=self.device)
+        mine = self.world.share(torch.arange(len(bank)))
+        batches = mine.split(self.images.options.batchsize) if len(mine) else ()
+        for indices in progress(batches, desc="validation"):
+            totals += self._validated(bank[indices], targets[indices].to(self.device))
+        loss, error = (self.world.sum(totals) / len(bank)).tolist()
+        return {"val_loss": loss, "val_error": error}
+
+    @torch.inference_mode()
+    def _validated(self, images: Tensor, targets: Tensor) -> Tensor:
+        """Return the sum of the losses and the number of errors, for uint8 images (B, H, W, 3)."""
+        inputs = scale(normalise(images.to(self.device)), self.images.size_of(self.epoch))
+        with autocast(self.device, self.dtype):
+            _, logits = self.network.outputs(inputs)
+        loss = self.criterion.classify(logits, targets) * len(targets)
+        return torch.stack([loss, (predicted(logits) != targets).sum()])
+
+    def averaged_statistics(self) -> dict[str, Any]:
+        """Return the averaged network's state dict with batch-norm statistics of its own, from one more pass.
+
+        They are means over the batches, with several processes over those of all, as for one with smaller batches.
+        """
+        assert self.average is not None, "only --wa averages"
+        epoch = self.options.total_epoch
+        seed_everything(self.images.seed_of(epoch, 0))  # dropout
+        inputs = (batch.images for batch in self.images.epoch(epoch))
+        bar = progress(inputs, desc="batch-norm statistics", total=len(self.images))
+        update_bn(bar, self.average)
+        for name, statistic in self.average.named_buffers():
+            if name.endswith(("running_mean", "running_var")):
+                statistic.copy_(self.world.sum(statistic) / self.world.size)
+        return self.average.state_dict()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that `load_state_dict` needs to continue after the last update as if nothing had happened."""
+        return {name: getattr(self, name).state_dict() for name in self._parts()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state that `state_dict` returned."""
+        if "average" in state:
+            self._begin_average()
+        for name in self._parts():
+            getattr(self, name).load_state_dict(state[name])
+
+    def _parts(self) -> list[str]:
+        parts = ["network", "criterion", "optimizer", "scheduler", "scaler"]
+        return parts if self.average is None else [*parts, "average", "average_criterion"]
+
+    def _begin_average(self) -> None:
+        """Begin the moving averages of the network and of the weights that losses own, from their present values."""
+        assert self.averaging is not None
+        update = get_ema_multi_avg_fn(self.averaging.decay)
+        self.average = AveragedModel(self.network, multi_avg_fn=update, use_buffers=self.averaging.buffers)
+        self.average.eval()  # as the teacher of --DG; no gradient trains the average
+        # Most losses own no weights, and the multi-tensor function fails on an empty list.
+        self.average_criterion = AveragedModel(self.criterion, avg_fn=get_ema_avg_fn(CRITERION_DECAY))
+
+
+def train_one_epoch(step: TrainingStep, batches: Iterable[Batch]) -> float:
+    """Update the weights for every batch, and return the mean loss of the images.
+
+    >>> for epoch in range(20):
+    ...     print(train_one_epoch(step, images.epoch(epoch)))
+    """
+    loss: Tensor | float = 0.0
+    images = 0
+    for batch in batches:
+        outcome = step(batch)
+        loss = loss + outcome.loss * outcome.images
+        images += outcome.images
+    return float(loss) / images

@@ -1,0 +1,106 @@
+"""Options are declared once: what is added to a group is in the help, in opts.yaml, in FitOptions and on the page."""
+
+from dataclasses import asdict, dataclass
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from person_reid.basics import UserError
+from person_reid.config import FitOptions, OptionError, TrainConfig
+from person_reid.config.adapt import AdaptConfig
+from person_reid.config.files import options_in
+from person_reid.config.option import FRACTION, Options, again, as_flag, configured, option
+from person_reid.console import parse
+from person_reid.console.options import build
+from person_reid.losses import HEADS, PUBLISHED
+from person_reid.models.heads import CLASSIFIERS
+from tools.docs import options
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithMixing(FitOptions):
+    """FitOptions with one more option, added in one line."""
+
+    mixup: float = option(0.0, "probability of mixing two images", range=FRACTION)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithMixingConfig(WithMixing, TrainConfig):
+    """The configuration of a script that takes it."""
+
+
+def test_an_option_is_added_in_one_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for words in (["--help", "all"], ["--help"]):
+        with pytest.raises(SystemExit):
+            parse(WithMixingConfig, words)
+        assert ("mixing two images" in capsys.readouterr().out) == ("all" in words)
+    config = parse(WithMixingConfig, ["--mixup", "0.5", "--lr", "0.1"])
+    written = yaml.safe_load(yaml.safe_dump(asdict(config)))
+    assert written["mixup"] == 0.5 and options_in(written, WithMixingConfig, "opts.yaml")["mixup"] == 0.5
+    assert WithMixing(mixup=0.2).mixup == 0.2
+    with pytest.raises(OptionError, match="mixup=2: 2: expected a number from 0 to 1"):
+        configured(WithMixing, {"mixup": 2})
+
+
+@given(st.sampled_from([*TrainConfig.declared().values(), *AdaptConfig.declared().values()]))
+def test_any_option_is_in_the_help_and_has_one(declared):
+    kind = TrainConfig if declared.name in TrainConfig.declared() else AdaptConfig
+    text = build(kind, "", everything=True).format_help()
+    flag = (declared.about.flags or (f"--{declared.name}",))[0]
+    assert f"{flag} " in text or f"{flag}\n" in text
+    assert declared.about.help and not declared.about.help.endswith(".")
+
+
+@given(st.sampled_from([*FitOptions.declared()]))
+def test_options_of_fit_are_options_of_train(name):
+    assert FitOptions.declared()[name].default == TrainConfig.declared()[name].default
+
+
+def test_defaults_fit_what_is_declared_of_them():
+    for kind in (TrainConfig, AdaptConfig):
+        for each in kind.declared().values():
+            assert each.checked(each.default) == each.default, each.name
+
+
+def test_the_page_of_options_is_written_from_the_declarations():
+    assert options.PAGE.read_text(encoding="utf-8") == options.page(), "python tools/docs/options.py"
+    assert all(f"`--{name}`" in options.page() for name in TrainConfig.declared())
+
+
+def test_the_short_help_shows_what_is_common(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "110")
+    lines = build(TrainConfig, "").format_help().splitlines()
+    assert (
+        len(lines) <= 50 and any("--lr" in line for line in lines) and not any("--cutout_p" in line for line in lines)
+    )
+
+
+def test_names_that_are_wrong_are_refused_with_the_nearest():
+    with pytest.raises(UserError, match="no option 'learning_rate'"):
+        configured(TrainConfig, {"learning_rate": 1})
+    with pytest.raises(UserError, match="no option 'instance_s'. Did you mean 'instances'"):
+        configured(TrainConfig, {"instance_s": 1})
+
+
+def test_errors_name_options_as_the_reader_writes_them():
+    error = OptionError("{instances} would be ignored without {sampler}.", instances=8, sampler="pk")
+    assert str(error) == "instances=8 would be ignored without sampler='pk'."
+    assert error.spelled(as_flag) == "--instances 8 would be ignored without --sampler pk."
+
+
+def test_an_inherited_option_keeps_what_is_known_of_it():
+    @dataclass(frozen=True, kw_only=True)
+    class Slow(FitOptions):
+        lr: float = again(FitOptions, "lr", 1e-4)
+
+    assert Slow().lr == 1e-4 and Slow.declared()["lr"].about == FitOptions.declared()["lr"].about
+    assert issubclass(Slow, Options)
+
+
+def test_tables_of_heads_and_losses_agree_with_the_options():
+    known = TrainConfig.declared()
+    assert known["head"].about.choices == CLASSIFIERS == tuple(HEADS)
+    assert PUBLISHED.keys() <= known.keys()

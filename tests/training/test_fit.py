@@ -1,0 +1,154 @@
+"""Training from Python: the README's lines, the same bits as train.py, and a network given back as it was."""
+
+import re
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import person_reid as reid
+import train
+from tests.support import ROOT
+from tests.support.people import write_people
+from tests.support.runs import equal_weights, log, weights
+from tests.support.small_training import trained_as
+
+SMALL: Any = {"total_epoch": 2, "batchsize": 8, "lr": 0.02, "erasing_p": 0.5}
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory):
+    """A folder with a small data set where the README has a drawn one."""
+    folder = tmp_path_factory.mktemp("fitted")
+    data = folder / "data" / "synthetic" / "pytorch"
+    write_people(data / "train_all", people=6, images=8)
+    write_people(data / "val", people=6, images=1)
+    for name in ("query", "gallery"):
+        write_people(data / name, people=4, images=2, seed=1)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def here(room, monkeypatch):
+    monkeypatch.chdir(room)
+
+
+@pytest.fixture
+def dataset():
+    return reid.read_dataset("data/synthetic/pytorch")
+
+
+def created(dataset, name="test_resnet", **options):
+    torch.manual_seed(0)
+    return reid.create_model(name, dataset.num_classes, size=(64, 32), **options)
+
+
+def test_the_lines_of_the_readme_train_and_test_a_network(capsys):
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block,) = (text for text in re.findall(r"```python\n(.*?)```", page, re.S) if "reid.fit(" in text)
+    lines = [line for line in block.splitlines() if line.strip()]
+    assert len(lines) <= 15
+    small = block.replace("batchsize=64", "batchsize=8").replace("total_epoch=20", "total_epoch=1")
+    exec(small.replace("fit(network, dataset, options", 'fit(network, dataset, options, "cpu"'), {})
+    assert re.search(r"loss \d.*\nRank@1 .*%, mAP .*%", capsys.readouterr().out, re.S)
+
+
+def test_it_trains_the_network_of_train_py(dataset):
+    flags = [f"--{name}={value}" for name, value in SMALL.items()]
+    words = ["--backbone", "test_resnet", "--weights", "none", "--height", "64", "--width", "32", "--gpu_ids", "-1"]
+    words += ["--data_dir", "data/synthetic/pytorch", "--train_all", "--name", "run", *flags]
+    train.main(words)
+    network = created(dataset)
+    history = reid.fit(network, dataset, reid.FitOptions(**SMALL), device="cpu")
+    assert equal_weights(network.state_dict(), weights("run"))
+    timeless = [{**record, "seconds": 0, "images_per_second": 0} for record in history]
+    assert timeless == [{**record, "seconds": 0, "images_per_second": 0} for record in log("run")]
+    assert trained_as(*words).lr == SMALL["lr"]
+
+
+def test_a_network_is_given_back_as_it_was(dataset):
+    network = created(dataset, "osnet_x0_25").eval()
+    network.model.conv1.requires_grad_(False)
+    kinds = [type(module) for module in network.modules()]
+    reid.fit(network, dataset, reid.FitOptions(**{**SMALL, "total_epoch": 1}, alpha=0.5), device="cpu")
+    assert [type(module) for module in network.modules()] == kinds
+    assert not any(module.training for module in network.modules())
+    assert network.classifier.drops_for_losses
+    assert not any(weight.requires_grad for weight in network.model.conv1.parameters())
+
+
+def test_the_averaged_weights_are_the_result_of_a_training_that_averages(dataset):
+    plain, averaged = created(dataset), created(dataset)
+    for network, wa in ((plain, False), (averaged, True)):
+        reid.fit(network, dataset, reid.FitOptions(**SMALL, wa=wa), device="cpu")
+    assert not equal_weights(plain.state_dict(), averaged.state_dict())
+
+
+def test_an_interruption_ends_it_and_the_finished_epochs_are_returned(dataset, monkeypatch):
+    epochs = []
+
+    def epoch(images, number, first=0, original=reid.TrainingImages.epoch):
+        epochs.append(number)
+        if number == 1:
+            raise KeyboardInterrupt
+        return original(images, number, first)
+
+    monkeypatch.setattr(reid.TrainingImages, "epoch", epoch)
+    assert [record["epoch"] for record in reid.fit(created(dataset), dataset, reid.FitOptions(**SMALL))] == [1]
+
+
+def test_the_embedding_of_a_network_is_what_is_tested(dataset):
+    network = created(dataset, neck="bnneck")
+    images = torch.randn(2, 3, 64, 32)
+    features, logits = network(images)
+    assert features.shape == (2, network.dim) and logits.shape == (2, 6)
+    assert torch.equal(network.eval()(images), network.embed(images))
+    bare = reid.create_model("test_resnet", size=(64, 32))
+    assert bare.train()(images).shape == (2, bare.dim)
+
+
+def test_query_and_gallery_are_extracted_as_the_embedder_does(dataset):
+    network = created(dataset).train()
+    torch.save(network.state_dict(), "net.pth")
+    query, gallery = reid.extract(network, dataset, device="cpu")
+    assert network.training and len(query.labels) == 8 and len(gallery.labels) == 8
+    spec = reid.NetworkOptions(backbone="test_resnet", height=64, width=32)
+    embed = reid.Embedder(reid.TestedNetwork(spec, "net.pth", 6), device="cpu")
+    torch.testing.assert_close(query.features, embed(dataset.query.paths), rtol=1e-4, atol=1e-5)
+    assert 0 < reid.evaluate(query, gallery).mAP <= 1
+
+
+def test_splits_and_samplers_serve_a_loader_of_torch(dataset):
+    picture, target = dataset.train[0]
+    assert picture.mode == "RGB" and target == 0 and len(dataset.train) == 48
+    images = reid.TrainingImages(
+        [(Path("data/synthetic/pytorch/train_all"), dataset.train)], reid.FitOptions(batchsize=8), torch.device("cpu")
+    )
+    loader = torch.utils.data.DataLoader(
+        dataset.train, batch_sampler=images.sampler, collate_fn=lambda pairs: [target for _, target in pairs]
+    )
+    first, second = list(loader), list(loader)
+    assert len(first) == 6 and sorted(chain(*first)) == sorted(dataset.train.targets) and first != second
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fp16": True, "bf16": True}, "fp16=True and bf16=True exclude each other"),
+        ({"sync_bn": True}, "sync_bn=True: batch norms are synchronised between processes"),
+        ({"resize_schedule": "32x16,48x24"}, "the last size is that of the trained network"),
+        ({"loss": "triplt"}, "Did you mean 'triplet'"),
+        ({"teacher": "nobody"}, "teacher='nobody' would be ignored"),
+    ],
+)
+def test_what_cannot_work_is_said_in_words_of_python(options, message, dataset):
+    with pytest.raises(reid.UserError, match=message) as error:
+        reid.fit(created(dataset), dataset, reid.FitOptions(**options), device="cpu")
+    assert "--" not in str(error.value)
+
+
+def test_a_network_for_other_people_is_refused(dataset):
+    with pytest.raises(reid.UserError, match=r"has 0 classes, and the data set 6 identities: create_model"):
+        reid.fit(reid.create_model("test_resnet", size=(64, 32)), dataset)

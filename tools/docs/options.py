@@ -1,0 +1,62 @@
+"""Write docs/options.md, the page of all options, from their declarations.
+
+python tools/docs/options.py
+"""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT))
+
+from person_reid.basics import write_text
+from person_reid.config import TrainConfig
+from person_reid.config.adapt import AdaptConfig
+from person_reid.config.option import Declared, Options
+
+PAGE = ROOT / "docs" / "options.md"
+HEAD = """# Options
+
+For those who look for an option. This page is written from the declarations in `person_reid/config/`, and
+`python train.py --help all` shows the same. The name of an option is its flag, its key in a file for `--config` and in
+`opts.yaml`, and its name in Python.
+"""
+
+
+def main() -> None:
+    """Write the page."""
+    write_text(PAGE, page())
+
+
+def page() -> str:
+    """Return the page."""
+    parts = [HEAD, *section("train.py", TrainConfig, {})]
+    return "\n".join([*parts, *section("tools/adapt.py", AdaptConfig, TrainConfig.declared())])
+
+
+def section(script: str, kind: type[Options], known: dict[str, Declared]) -> list[str]:
+    """Return the lines about a script's options, a table for each group. known: options to leave out."""
+    groups: dict[str, list[Declared]] = {}
+    for each in kind.declared().values():
+        if each != known.get(each.name):
+            groups.setdefault(each.group, []).append(each)
+    lines = [f"## {script}\n"]
+    if known:
+        lines.append("Those of `train.py` that mean something without labels, and these:\n")
+    for title, members in groups.items():
+        lines += [f"### {script}: {title}\n", "| option | default | what it does |", "| --- | --- | --- |"]
+        lines += [*map(row, members), ""]
+    return lines
+
+
+def row(each: Declared) -> str:
+    """Return the row of an option."""
+    flag = (each.about.flags or (f"--{each.name}",))[0]
+    default = "" if each.default is None or each.default is False else f"`{each.default}`"
+    choices = f" One of {', '.join(map(str, each.about.choices))}." if each.about.choices else ""
+    limits = f" A number {each.about.range.words}." if each.about.range else ""
+    return f"| `{flag}` | {default} | {each.about.help}.{choices}{limits} |"
+
+
+if __name__ == "__main__":
+    main()
