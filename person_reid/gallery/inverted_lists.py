@@ -18,6 +18,7 @@ import numpy.typing as npt
 from person_reid.basics import atomic_write, describe
 from person_reid.gallery.index_file import IndexFile
 from person_reid.progress import progress
+from person_reid.retrieval.faiss_neighbours import trained_lists
 from person_reid.retrieval.neighbours import nearest_of_chunks, overlap
 from person_reid.retrieval.similarity import Features
 
@@ -101,13 +102,8 @@ def _outgrown(index: Any, source: IndexFile, reached: int) -> bool:
 
 
 def _train(source: IndexFile) -> Any:
-    import faiss
-
     lists = max(1, int(len(source) ** 0.5))
-    features = source.sample(TRAINING * lists)
-    index = faiss.index_factory(features.shape[1], f"IVF{lists},Flat", faiss.METRIC_INNER_PRODUCT)
-    index.train(features)
-    return index
+    return trained_lists(source.sample(TRAINING * lists), lists)
 
 
 def _extend(index: Any, source: IndexFile, after: int) -> int:

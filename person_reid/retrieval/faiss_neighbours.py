@@ -57,9 +57,16 @@ class FaissNeighbours:
             index.hnsw.efConstruction, index.hnsw.efSearch = 80, 128
         else:
             lists = max(1, min(int(4 * count**0.5), count // 39))  # FAISS asks for 39 images per list
-            self.quantizer = faiss.IndexFlatIP(dimension)  # kept: the index does not own it
-            index = faiss.IndexIVFFlat(self.quantizer, dimension, lists, faiss.METRIC_INNER_PRODUCT)
-            index.train(gallery[:: max(1, count // (64 * lists))])
+            index = trained_lists(gallery[:: max(1, count // (64 * lists))], lists)
             index.nprobe = max(8, lists // 16)
         index.add(gallery)
         return index
+
+
+def trained_lists(sample: Features, lists: int) -> Any:
+    """Return inverted lists of FAISS, still empty, around centres learnt from features (S, D)."""
+    import faiss
+
+    index = faiss.index_factory(sample.shape[1], f"IVF{lists},Flat", faiss.METRIC_INNER_PRODUCT)
+    index.train(sample)
+    return index
