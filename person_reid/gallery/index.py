@@ -6,7 +6,7 @@
 
 The file is an SQLite database, so a process killed during an addition loses nothing that was there before. A query is
 compared with all images if there are at most EXACT of them. Beyond that, FAISS answers from inverted lists, saved
-beside the file under a name that gives the last image in them; they can always be rebuilt.
+beside the file under a name that gives the last addition in them; they can always be rebuilt.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,9 +18,10 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from person_reid.basics import UserError
 from person_reid.gallery.about import EVERYTHING, UNKNOWN, About, Filter
 from person_reid.gallery.checks import check_count
-from person_reid.gallery.index_file import IndexFile
+from person_reid.gallery.index_file import ADDITIONS, ROUNDING, IndexFile
 from person_reid.gallery.inverted_lists import InvertedLists, delete_lists, faiss_is_installed
 from person_reid.retrieval.neighbours import nearest_of_chunks
 from person_reid.retrieval.similarity import Features
@@ -57,6 +58,9 @@ class SearchIndex(IndexFile):
         with self._transaction():
             delete_lists(self)
             count = self.database.execute(f"DELETE FROM images WHERE {condition}", values).rowcount
+            self._rows(ADDITIONS)
+            self._rows("DELETE FROM additions")  # no lists from before fit any more
+            self._mark()
             self._rows("INSERT INTO forgotten VALUES (datetime('now', 'localtime'), ?, ?)", (asked, count))
         self._rows("VACUUM")  # also what was replaced before
         delete_lists(self)  # of a search in the meantime
@@ -74,17 +78,49 @@ class SearchIndex(IndexFile):
         check_count(k)
         queries = self._checked(queries)
         exact = exact or not faiss_is_installed() or not self._is_large()
-        if exact:
-            similarities, ids = nearest_of_chunks(queries, self.compared(among), k)
-        else:
-            similarities, ids = self.lists().search(queries, k, self.allowed(among) if among != EVERYTHING else None)
-        images = self._images(sorted({int(i) for i in ids.flat if i >= 0}))
+        lists = None if exact else self.lists()
+        with self._transaction("DEFERRED"):  # others may add, replace and forget at any moment
+            # a token from before images were forgotten is not known: all that is left is compared
+            if lists and (lists.token == self.latest()[0] or self.reached(lists.token)):
+                similarities, ids = self._nearest(lists, queries, k, among)
+            else:
+                similarities, ids = nearest_of_chunks(queries, self.compared(among), k)
+            images = self._images(sorted({int(i) for i in ids.flat if i >= 0}))
 
         def found(row: Sequence[float], numbers: Sequence[int]) -> list[Found]:
             here = ((images[i], similarity) for similarity, i in zip(row, numbers, strict=True) if i in images)
             return [Found(path, similarity, about) for (path, about), similarity in islice(here, k)]
 
         return list(map(found, similarities.tolist(), ids.tolist()))
+
+    def _nearest(
+        self, lists: InvertedLists, queries: Features, k: int, among: Filter
+    ) -> tuple[Features, npt.NDArray[np.int64]]:
+        """Return similarities and ids, both (Q, ≥k), nearest first.
+
+        They are of the images in the lists and of those added since. Ids may be -1, or those of
+        replaced images. Raises UserError if the lists are damaged.
+        """
+        added = self.count_after(lists.last)
+        replaced = lists.index.ntotal + added - self._count()
+        if replaced < 0:
+            raise self._damaged_lists(f"{-replaced} images are missing")
+        allowed = self.allowed(among) if among != EVERYTHING else None
+        similarities, ids = lists.search(queries, k + replaced, allowed)
+        wrong = np.abs(self.cosines(queries, ids) - similarities) > ROUNDING
+        if wrong.any():
+            raise self._damaged_lists(f"a similarity of {similarities[wrong][0]:.3g} is wrong")
+        if not added:
+            return similarities, ids
+        newer = nearest_of_chunks(queries, self.chunks(lists.last, among), k)
+        similarities = np.concatenate([similarities, newer[0]], axis=1)
+        ids = np.concatenate([ids, newer[1]], axis=1)
+        order = np.argsort(-similarities, axis=1, kind="stable")
+        return np.take_along_axis(similarities, order, 1), np.take_along_axis(ids, order, 1)
+
+    def _damaged_lists(self, what: str) -> UserError:
+        advice = f"Delete {self.path}.{self.token}-*.lists; the next search makes them again."
+        return UserError(f"{self.path}: its inverted lists are damaged: {what}. {advice}")
 
     def compared(self, which: Filter) -> Iterator[tuple[npt.NDArray[np.int64], Features]]:
         """Yield (ids (n,), features (n, D)) for an exact search; at most EXACT images stay in memory."""
@@ -104,13 +140,17 @@ class SearchIndex(IndexFile):
             self.lists()
 
     def _is_large(self) -> bool:
-        """Return whether there are more than EXACT images; they are counted once until the file changes."""
-        return self._kept("count", self.__len__) > EXACT
+        """Return whether there are more than EXACT images."""
+        return self._count() > EXACT
+
+    def _count(self) -> int:
+        """Return how many images there are; they are counted once until the file changes."""
+        return self._kept("count", self.__len__)
 
     def lists(self) -> InvertedLists:
         """Return the InvertedLists, up to date."""
         lists = self._lists
-        if lists is None or (lists.last, lists.forgotten) != (self.last_id(), self.times_forgotten()):
+        if lists is None or (lists.token, lists.last) != self.latest():
             lists = self._lists = InvertedLists(self)
         return lists
 

@@ -5,7 +5,7 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,20 @@ import numpy.typing as npt
 from person_reid.basics import UserError, parse_json
 from person_reid.gallery.about import EVERYTHING, UNKNOWN, About, Filter
 from person_reid.gallery.checks import are_different, checked, log_stripped, state_of
-from person_reid.retrieval.similarity import Features, flaw
+from person_reid.retrieval.similarity import Features, Floats, flaw
 
 CHUNK = 50_000  # features in memory at once
+PAIRS = 5000  # of a query and an image, compared at once
+ROUNDING = 1e-3  # of a cosine, and of the length of a feature; more is damage
+LARGEST_ID = 2**63 - 1
 BUSY = 60  # seconds to wait for another process that writes
 PAGE = 16384  # bytes: several features per page; a 512-dimensional one would waste half of a page of 4096
 
 COLUMNS = ", ".join(About._fields)
+# a token for each transaction that added images: two files that grew apart have none in common from
+# there on. Inverted lists name the token up to which they hold all images. 0.2 wrote no tokens.
+KEYS = "last INTEGER PRIMARY KEY, token TEXT UNIQUE NOT NULL"
+ADDITIONS = f"CREATE TABLE IF NOT EXISTS additions ({KEYS})"
 TABLES = (
     "CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS images (id INTEGER PRIMARY KEY AUTOINCREMENT, "
@@ -31,6 +38,7 @@ TABLES = (
     # all that a filter reads; the rows hold the features as well
     f"CREATE INDEX IF NOT EXISTS by_about ON images ({COLUMNS})",
     "CREATE TABLE IF NOT EXISTS forgotten (time TEXT NOT NULL, asked TEXT NOT NULL, images INTEGER NOT NULL)",
+    ADDITIONS,
 )
 INDEX_AGAIN = "Index the images again: --index ANOTHER_FILE"
 DAMAGED = f"damaged. {INDEX_AGAIN}"
@@ -66,7 +74,10 @@ class IndexFile:
         with self._explained():
             self.database = sqlite3.connect(self.path, timeout=BUSY, isolation_level=None)
         self._rows(f"PRAGMA page_size = {PAGE}")
-        if not self._is_complete():
+        complete = self._is_complete()
+        self._place = self.path.absolute()
+        self._opened = self._place.stat()
+        if not complete:
             with self._transaction():
                 self._complete()
         self.token: str = self.remember({"token": secrets.token_hex(4)})["token"]
@@ -130,6 +141,7 @@ class IndexFile:
             others = [(key,) for key, _, feature, *_ in rows if self._shows_another(key, feature)]
             stripped = self.database.executemany(strip, others).rowcount
             self.database.executemany(command, rows)
+            self._mark()
         log_stripped(self.path, stripped)
 
     def _shows_another(self, key: bytes, feature: bytes) -> bool:
@@ -144,11 +156,14 @@ class IndexFile:
         with self._transaction():
             return self.database.executemany(f"UPDATE images SET {changes} WHERE path = ?", rows).rowcount
 
-    def chunks(self, after: int = 0, which: Filter = EVERYTHING) -> Iterator[tuple[npt.NDArray[np.int64], Features]]:
-        """Yield (ids (n,), features (n, D)) of the images whose id is above `after`."""
+    def chunks(
+        self, after: int = 0, which: Filter = EVERYTHING, until: int = LARGEST_ID
+    ) -> Iterator[tuple[npt.NDArray[np.int64], Features]]:
+        """Yield (ids (n,), features (n, D)) of the images with ids above `after`, up to `until`."""
         condition, values = self._condition(which)
-        command = f"SELECT id, feature FROM images WHERE {condition} AND id > ? ORDER BY id LIMIT ?"
-        while rows := self._rows(command, (*values, after, CHUNK)):
+        condition += " AND id > ? AND id <= ?"
+        command = f"SELECT id, feature FROM images WHERE {condition} ORDER BY id LIMIT ?"
+        while rows := self._rows(command, (*values, after, until, CHUNK)):
             after = rows[-1][0]
             yield np.array([number for number, _ in rows], np.int64), self._matrix(rows)
 
@@ -160,10 +175,33 @@ class IndexFile:
             yield [images[int(ids[place])] for place in there], features[there]
 
     def sample(self, count: int) -> Features:
-        """Return at most `count` features (n, D), of images spread evenly over the index."""
-        command = "SELECT id, feature FROM images WHERE id >= ? ORDER BY id LIMIT 1"
-        numbers = np.linspace(1, self.last_id(), count).astype(int).tolist()
-        return self._matrix(list(dict(self._rows(command, (number,))[0] for number in numbers).items()))
+        """Return at most `count` features (n, D), of images spread evenly over the index.
+
+        Raises UserError if there are none.
+        """
+        ids = np.sort(np.array(self._rows("SELECT id FROM images"), np.int64).ravel())
+        places = np.linspace(0, max(len(ids) - 1, 0), min(count, len(ids))).astype(int)
+        found = self._by_id("feature", ids[places].tolist())
+        if not found:
+            raise UserError(f"{self.path}: no images in it any more. Add some, and run this again.")
+        return self._matrix(found)
+
+    def cosines(self, queries: Features, ids: npt.NDArray[np.int64]) -> Floats:
+        """Return the cosines (Q, k) of queries (Q, D) and the images ids (Q, k).
+
+        They are NaN where no image has the id.
+        """
+        found = np.full(ids.shape, np.nan, np.float32)
+        step = max(1, PAIRS // max(ids.shape[1], 1))
+        for start in range(0, len(ids), step):
+            some = ids[start : start + step]
+            if rows := sorted(self._by_id("feature", np.unique(some).tolist())):
+                held = np.array([number for number, _ in rows], np.int64)
+                places = np.minimum(np.searchsorted(held, some), len(held) - 1)
+                cosines = queries[start : start + step] @ self._matrix(rows).T
+                cosines = np.take_along_axis(cosines, places, axis=1)
+                found[start : start + step] = np.where(held[places] == some, cosines, np.nan)
+        return found
 
     def count_after(self, number: int) -> int:
         """Return how many images have an id above `number`."""
@@ -173,20 +211,45 @@ class IndexFile:
         """Return the id of the latest image, or 0 if there are none."""
         return int(self._rows("SELECT coalesce(max(id), 0) FROM images")[0][0])
 
-    def times_forgotten(self) -> int:
-        """Return how often images were forgotten."""
-        return int(self._rows("SELECT count(*) FROM forgotten")[0][0])
+    def latest(self) -> tuple[str, int]:
+        """Return (token, last id) of the latest addition; the token is "" if 0.2 wrote the file."""
+        rows = self._additions("ORDER BY last DESC LIMIT 1")
+        return rows[0] if rows else ("", self.last_id())
+
+    def reached(self, token: str) -> int:
+        """Return the last id of the addition with this token, 0 if it is not one of this file's."""
+        return sum(last for _, last in self._additions("WHERE token = ?", (token,)))
+
+    def _additions(self, which: str, values: Sequence[Any] = ()) -> list[tuple[str, int]]:
+        if not self._rows("SELECT 1 FROM sqlite_master WHERE name = 'additions'"):
+            return []
+        return self._rows(f"SELECT token, last FROM additions {which}", values)
+
+    def mark(self) -> None:
+        """Give a file of version 0.2 its first token, unless it cannot be written to."""
+        if not self.latest()[0]:
+            with suppress(UserError), self._transaction():
+                self._mark()
+
+    def _mark(self) -> None:
+        """Give what was added or forgotten in this transaction a token."""
+        self._rows(ADDITIONS)
+        command = "INSERT OR IGNORE INTO additions SELECT coalesce(max(id), 0), ? FROM images"
+        self._rows(command, (secrets.token_hex(8),))
 
     def _images(self, ids: Sequence[int]) -> dict[int, tuple[Path, About]]:
         """Return {id: (path, what is known)} of those of the images that are still there."""
-        found: dict[int, tuple[Path, About]] = {}
+        rows = self._by_id(f"path, {COLUMNS}", ids)
+        return {number: (Path(os.fsdecode(path)), About(*about)) for number, path, *about in rows}
+
+    def _by_id(self, columns: str, ids: Sequence[int]) -> list[Any]:
+        """Return the rows (id, *columns) of those of the images that are still there."""
+        rows = []
         for start in range(0, len(ids), 500):  # SQLite limits the number of question marks
             chunk = ids[start : start + 500]
             marks = ",".join("?" * len(chunk))
-            command = f"SELECT id, path, {COLUMNS} FROM images WHERE id IN ({marks})"
-            rows = self._rows(command, chunk)
-            found |= {number: (Path(os.fsdecode(path)), About(*about)) for number, path, *about in rows}
-        return found
+            rows += self._rows(f"SELECT id, {columns} FROM images WHERE id IN ({marks})", chunk)
+        return rows
 
     def _condition(self, which: Filter) -> tuple[str, list[Any]]:
         """Return the SQL condition of a filter and its values."""
@@ -197,10 +260,14 @@ class IndexFile:
 
     def _checked(self, features: npt.NDArray[Any], paths: Sequence[object] | None = None) -> Features:
         """Return features (N, D) as they are stored. Raises UserError if the index cannot compare them with its own."""
+        return checked(features, self.width(), self.path, paths)
+
+    def width(self) -> int | None:
+        """Return the width of the features in the index, if there is one."""
         sizes = self._rows("SELECT length(feature) FROM images LIMIT 1")
         if sizes and not sizes[0][0]:
             raise self._damaged("a feature is cut short")
-        return checked(features, sizes[0][0] // 4 if sizes else None, self.path, paths)
+        return sizes[0][0] // 4 if sizes else None
 
     def _matrix(self, rows: Sequence[tuple[int, bytes]]) -> Features:
         """Return the features (n, D) of n rows (id, feature)."""
@@ -210,6 +277,8 @@ class IndexFile:
         features = np.frombuffer(b"".join(feature for _, feature in rows), "<f4").reshape(len(rows), -1)
         if found := flaw(features, lambda i: self._images([rows[i][0]])[rows[i][0]][0]):
             raise self._damaged(found)
+        if (np.abs(np.einsum("nd,nd->n", features, features) - 1) > ROUNDING).any():
+            raise self._damaged("a feature is not of length 1, as all are that were added")
         return features
 
     def _is_complete(self) -> bool:
@@ -250,17 +319,33 @@ class IndexFile:
             raise
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """Run a block whose changes are on the disk afterwards, all of them, or after an error or a kill, none."""
-        self._rows("BEGIN IMMEDIATE")
+    def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
+        """Run a block whose changes are on the disk afterwards: all, or none after an error or a kill.
+
+        kind: DEFERRED for a block that only reads. It sees one state of the file, and others wait
+        for it before they write.
+        Raises UserError if another file has taken the place of this one.
+        """
+        self._rows(f"BEGIN {kind}")
         try:
             with self._explained():
+                self._check_place()
                 yield
             self._rows("COMMIT")
         except BaseException:
             if self.database.in_transaction:  # SQLite has ended it already if the disk is full
                 self._rows("ROLLBACK")
             raise
+
+    def _check_place(self) -> None:
+        """Raise UserError if the open file is not at its path: what is added to it would be lost."""
+        try:
+            same = os.path.samestat(self._place.stat(), self._opened)
+        except OSError:
+            same = False
+        if not same:
+            found = "replaced or deleted since it was opened"
+            raise UserError(f"{self.path}: {found}. Run this again.")
 
 
 def _key(path: str | Path) -> bytes:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.basics import atomic_write, describe
+from person_reid.basics import UserError, atomic_write, describe
 from person_reid.gallery.index_file import IndexFile
 from person_reid.progress import progress
 from person_reid.retrieval.faiss_neighbours import trained_lists
@@ -38,29 +38,33 @@ def faiss_is_installed() -> bool:
 class InvertedLists:
     """The up-to-date lists of an IndexFile.
 
-    They are read from `NAME.TOKEN-LAST.lists` beside the index (LAST: the last image in them), then extended by newer
-    images, or rebuilt; either way the file is replaced.
+    They are read from `NAME.TOKEN-ADDITION.lists` beside the index, where ADDITION is the token of
+    the last addition in them, then extended by newer images, or rebuilt; either way the file is
+    replaced. If the index does not know the addition, the file belongs to another state of the
+    index, such as the one before it was restored from a copy.
+
+    Once made, the lists hold all images with ids up to `last`, whatever other processes do: no id
+    is used twice.
     """
 
     def __init__(self, source: IndexFile) -> None:
-        self.forgotten, self.last = source.times_forgotten(), source.last_id()
+        source.mark()
         file, reached = latest_file(source)
+        self.token, self.last = source.latest()
         index = _read(file, mapped=reached == self.last) if file else None
-        if index is None or _outgrown(index, source, reached):
+        if index is None or index.d != source.width() or _outgrown(index, source, reached):
             index, reached = _train(source), 0
+            self.token, self.last = source.latest()
         if reached < self.last:
-            self.last = _extend(index, source, reached)
-            log.warning("faiss: %s", _tune(index, source))
-            _write(index, source, self.last)
-            if source.times_forgotten() != self.forgotten:  # in the meantime, by another process
-                delete_lists(source)
+            _extend(index, source, reached, self.last)
+            log.warning("faiss: %s", _tune(index, source, self.last))
+            _write(index, source, self.token)
         self.index = index
-        self.replaced = index.ntotal - len(source)
 
     def search(
         self, queries: Features, k: int, among: npt.NDArray[np.uint8] | None = None
     ) -> tuple[Features, npt.NDArray[np.int64]]:
-        """Return similarities and ids, both (Q, ≥k), of the approximately nearest images.
+        """Return similarities and ids, both (Q, k), of the approximately nearest images.
 
         among: a bit for each id, the lowest first: search only those whose bit is set. A returned id is -1 if no image
         was found, and may be that of a replaced image.
@@ -73,25 +77,27 @@ class InvertedLists:
             settings.sel = faiss.IDSelectorBitmap(len(among), faiss.swig_ptr(among))
             count = max(1, int(np.unpackbits(among).sum()))
             settings.nprobe = min(self.index.nlist, settings.nprobe * self.index.ntotal // count + 1)
-        similarities, ids = self.index.search(queries, k + self.replaced, params=settings)
+        similarities, ids = self.index.search(queries, k, params=settings)
         return similarities, ids
 
 
 def latest_file(source: IndexFile) -> tuple[Path | None, int]:
-    """Return (the newest file of lists beside an IndexFile, the last id in it), or (None, 0)."""
-    found = ((file, int(file.stem.rpartition("-")[2])) for file in _files(source))
-    return max(found, key=lambda each: each[1], default=(None, 0))
+    """Return (the newest file of lists that fit an IndexFile, the last id in it), or (None, 0)."""
+    fitting = [each for each in _files(source) if each[1]]
+    return max(fitting, key=lambda each: each[1], default=(None, 0))
 
 
-def _files(source: IndexFile) -> Iterator[Path]:
-    """Return the files of lists beside an IndexFile."""
-    return source.path.parent.glob(f"{escape(source.path.name)}.{escape(source.token)}-*.lists")
+def _files(source: IndexFile) -> Iterator[tuple[Path, int]]:
+    """Yield (file of lists beside an IndexFile, the last id in it, 0 if it is of another state)."""
+    pattern = f"{escape(source.path.name)}.{escape(source.token)}-*.lists"
+    for file in source.path.parent.glob(pattern):
+        yield file, source.reached(file.stem.rpartition("-")[2])
 
 
 def delete_lists(source: IndexFile) -> None:
     """Delete the lists of an IndexFile, unfinished ones as well; the next search makes them again."""
     unfinished = source.path.parent.glob(f".{escape(source.path.name)}.{escape(source.token)}-*.partial")
-    for file in (*_files(source), *unfinished):
+    for file in (*(file for file, _ in _files(source)), *unfinished):
         file.unlink(missing_ok=True)
 
 
@@ -103,23 +109,22 @@ def _outgrown(index: Any, source: IndexFile, reached: int) -> bool:
 
 def _train(source: IndexFile) -> Any:
     lists = max(1, int(len(source) ** 0.5))
-    return trained_lists(source.sample(TRAINING * lists), lists)
+    features = source.sample(TRAINING * lists)
+    return trained_lists(features, min(lists, len(features)))
 
 
-def _extend(index: Any, source: IndexFile, after: int) -> int:
-    """Add the images after an id to the lists, also those that come meanwhile. Returns the id of the last one."""
+def _extend(index: Any, source: IndexFile, after: int, until: int) -> None:
+    """Add the images after an id, up to another, to the lists."""
     with progress(total=source.count_after(after), desc="lists", unit=" images") as bar:
-        for ids, features in source.chunks(after):
+        for ids, features in source.chunks(after, until=until):
             index.add_with_ids(features, ids)
             bar.update(len(ids))
-            after = int(ids[-1])
-    return after
 
 
-def _tune(index: Any, source: IndexFile) -> str:
+def _tune(index: Any, source: IndexFile, until: int) -> str:
     """Look at as few lists as reach RECALL of the nearest images, the image itself excluded. Returns the outcome."""
     queries = source.sample(SAMPLE)
-    exact = nearest_of_chunks(queries, source.chunks(), NEIGHBOURS + 1)[1][:, 1:]
+    exact = nearest_of_chunks(queries, source.chunks(until=until), NEIGHBOURS + 1)[1][:, 1:]
     index.nprobe, recall = 4, 0.0
     while recall < RECALL and index.nprobe < index.nlist:
         index.nprobe = min(2 * index.nprobe, index.nlist)
@@ -135,25 +140,31 @@ def _read(file: Path, mapped: bool) -> Any:
 
     try:
         if not mapped or sys.platform == "win32":
-            return faiss.read_index(str(file))
-        index: Any = faiss.read_index(str(file), faiss.IO_FLAG_MMAP)
-        lists: Any = faiss.downcast_InvertedLists(index.invlists)
-        lists.prefetch_nthread = 0  # its threads would read whole lists, also what a filter leaves out
-        return index
-    except RuntimeError:
+            index: Any = faiss.read_index(str(file))
+        else:
+            index = faiss.read_index(str(file), faiss.IO_FLAG_MMAP)
+            lists: Any = faiss.downcast_InvertedLists(index.invlists)
+            lists.prefetch_nthread = 0  # its threads would read whole lists, also what a filter leaves out
+    except (RuntimeError, MemoryError, AttributeError):  # the latter two: wrong first bytes
         return None
+    return index
 
 
-def _write(index: Any, source: IndexFile, last: int) -> None:
+def _write(index: Any, source: IndexFile, token: str) -> None:
     import faiss
 
-    file = source.path.with_name(f"{source.path.name}.{source.token}-{last}.lists")
+    file = source.path.with_name(f"{source.path.name}.{source.token}-{token}.lists")
     try:
+        if not token:
+            raise UserError(f"{source.path} is of version 0.2, and cannot be written to")
         with atomic_write(file) as temporary:
             faiss.write_index(index, str(temporary))
-    except (OSError, RuntimeError) as error:  # FAISS raises the latter if the disk is full
+    except (UserError, OSError, RuntimeError) as error:  # FAISS raises the latter if the disk is full
         log.warning("%s: not saved (%s); the next search makes the lists again.", file, describe(error))
         return
-    for old in _files(source):
-        if old != file:
+    last = source.reached(token)
+    if not last:  # another process has forgotten images in the meantime
+        delete_lists(source)
+    for old, reached in _files(source):
+        if old != file and reached <= last:
             old.unlink(missing_ok=True)

@@ -183,8 +183,8 @@ def test_lists_that_are_made_while_another_process_forgets_leave_no_trace_either
     gone = [i for i, about in enumerate(WHO) if about.identity == "name1"]
     tune = inverted_lists._tune
 
-    def forgetting(lists, source):
-        words = tune(lists, source)
+    def forgetting(*given):
+        words = tune(*given)
         SearchIndex(index.path).forget(which, "words")
         return words
 

@@ -1,0 +1,226 @@
+"""Inverted lists answer for the index that they were made from, whatever happens to it, to them and meanwhile."""
+
+import shutil
+import sqlite3
+from contextlib import suppress
+
+import numpy as np
+import pytest
+
+from person_reid.basics import UserError
+from person_reid.gallery import index as module
+from person_reid.gallery import inverted_lists
+from person_reid.gallery.about import About, Filter
+from person_reid.gallery.index import SearchIndex
+from tests.retrieval.conftest import clusters
+
+pytest.importorskip("faiss")
+FEATURES = clusters(np.random.default_rng(0), 3000, dimension=32, identities=300)
+FEATURES /= np.linalg.norm(FEATURES, axis=1, keepdims=True)
+NAMES = [f"{number}.jpg" for number in range(len(FEATURES))]
+QUERIES = FEATURES[::50]
+
+
+@pytest.fixture(autouse=True)
+def small_limit(monkeypatch):
+    """Inverted lists from 500 images on."""
+    monkeypatch.setattr(module, "EXACT", 500)
+
+
+@pytest.fixture
+def path(tmp_path):
+    """An index of 1,000 images and its lists."""
+    add(tmp_path / "a.index", 0, 1000).prepare()
+    return tmp_path / "a.index"
+
+
+def add(path, start, stop):
+    index = SearchIndex(path)
+    index.add(NAMES[start:stop], FEATURES[start:stop])
+    return index
+
+
+def assert_right(index, among=None, k=10):
+    """Check that a search by lists finds k images, nearly all of them those of an exact search."""
+    given = {"among": among} if among else {}
+    found, right = (index.search(QUERIES, k, exact=exact, **given) for exact in (False, True))
+    assert {len(row) for row in found} == {k}
+    known = dict(zip(NAMES, FEATURES, strict=True))
+    for query, row in zip(QUERIES, found, strict=True):
+        cosines = [float(query @ known[match.path.name]) for match in row]
+        np.testing.assert_allclose([match.similarity for match in row], cosines, atol=1e-5)
+        assert sorted(cosines, reverse=True) == pytest.approx(cosines, abs=1e-5)
+    pairs = [[{match.path for match in row} for row in rows] for rows in (found, right)]
+    assert np.mean([len(a & b) / k for a, b in zip(*pairs, strict=True)]) > 0.95
+
+
+@pytest.mark.parametrize("again", [0, 500, 700], ids="grown by {} images".format)
+def test_lists_from_before_an_index_was_restored_are_not_used(path, again):
+    shutil.copy(path, path.with_name("copy"))
+    add(path, 1000, 1500).prepare()
+    path.with_name("copy").replace(path)
+    index = SearchIndex(path)
+    if again:  # other images, with the same ids
+        add(path, 2000, 2000 + again)
+    assert_right(index)
+    found = index.search(FEATURES[1200:1201], 3)[0]
+    assert all(match.similarity < 0.999 for match in found)  # this image is not in the index any more
+
+
+def test_lists_of_a_restored_index_are_used_again_if_they_fit(path):
+    shutil.copy(path, path.with_name("copy"))
+    (lists,) = path.parent.glob("*.lists")
+    shutil.copy(lists, path.with_name("lists"))
+    add(path, 1000, 1500).prepare()
+    path.with_name("copy").replace(path)
+    path.with_name("lists").replace(lists)
+    before = lists.stat().st_mtime_ns
+    assert_right(SearchIndex(path))
+    assert lists.stat().st_mtime_ns == before
+
+
+def test_a_copy_under_another_name_makes_its_own_lists(path):
+    shutil.copy(path, path.with_name("b.index"))
+    (lists,) = path.parent.glob("*.lists")
+    assert_right(add(path.with_name("b.index"), 2000, 2500))
+    assert_right(SearchIndex(path))
+    assert lists.exists()
+
+
+OTHERS = {  # what another process does between two steps of a search
+    "adds more than there are": lambda other: other.add(NAMES[1000:2600], FEATURES[1000:2600]),
+    "adds one image": lambda other: other.add(NAMES[1000:1001], FEATURES[1000:1001]),
+    "replaces images": lambda other: other.add(NAMES[:300], FEATURES[:300]),
+    "forgets images": lambda other: other.forget(Filter(identity="Anna"), "words"),
+    "describes images": lambda other: other.describe({name: About("Anna") for name in NAMES[:9]}),
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+@pytest.mark.parametrize("step", ["_train", "_extend", "_tune", "_write", "lists"])
+@pytest.mark.parametrize("new", [False, True], ids=["lists are extended", "lists are made"])
+def test_a_search_finds_all_while_another_process_works(path, what, step, new, monkeypatch):
+    SearchIndex(path).describe({name: About(identity="Anna") for name in NAMES[400:600]})
+    index = SearchIndex(path)
+    if new:
+        for lists in path.parent.glob("*.lists"):
+            lists.unlink()
+    else:
+        add(path, 2900, 2950)
+    place = SearchIndex if step == "lists" else inverted_lists
+    work = getattr(place, step)
+
+    def meanwhile(*given):
+        result = work(*given)
+        monkeypatch.setattr(place, step, work)
+        OTHERS[what](SearchIndex(path))
+        return result
+
+    monkeypatch.setattr(place, step, meanwhile)
+    assert_right(index)
+    assert_right(SearchIndex(path))
+
+
+def test_a_search_ends_in_a_sentence_if_another_process_forgets_everything(path, monkeypatch):
+    index = add(path, 1000, 1100)
+    outgrown = inverted_lists._outgrown
+
+    def meanwhile(*given):
+        SearchIndex(path).forget(module.EVERYTHING, "words")
+        outgrown(*given)
+        return True
+
+    monkeypatch.setattr(inverted_lists, "_outgrown", meanwhile)
+    with pytest.raises(UserError, match=r"a\.index: no images in it any more"):
+        index.search(QUERIES, 10)
+    assert SearchIndex(path).search(QUERIES, 10) == [[]] * len(QUERIES)
+
+
+def test_an_index_that_forgets_and_grows_every_day_is_searched_by_lists(path):
+    index = SearchIndex(path)
+    index._rows("UPDATE sqlite_sequence SET seq = 5000000")  # ids of the images from now on
+    index.add(NAMES[1000:2000], FEATURES[1000:2000], {name: About("new") for name in NAMES})
+    index.forget(Filter(image=b"0.jpg"), "words")
+    assert_right(index)
+    assert_right(index, Filter(identity="new"))
+
+
+def test_a_file_that_was_vacuumed_keeps_its_lists(path):
+    (lists,) = path.parent.glob("*.lists")
+    before = lists.stat().st_mtime_ns
+    with sqlite3.connect(path) as database:
+        database.execute("VACUUM")
+    assert_right(SearchIndex(path))
+    assert lists.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("count", [600, 1000])
+def test_lists_of_other_features_are_refused_or_made_again(path, count):
+    (lists,) = path.parent.glob("*.lists")
+    other = SearchIndex(path.with_name("b.index"))
+    other.add(NAMES[:count], FEATURES[::-1][:count])
+    other.prepare()
+    (theirs,) = path.parent.glob("b.index*.lists")
+    theirs.replace(lists)
+    advice = r"lists are damaged: .* Delete .*a\.index\.\w+-\*\.lists; the next search makes them"
+    with pytest.raises(UserError, match=advice):
+        SearchIndex(path).search(QUERIES, 10)
+    narrow = SearchIndex(path.with_name("c.index"))
+    narrow.add(NAMES, FEATURES[:, :16])
+    narrow.prepare()
+    (theirs,) = path.parent.glob("c.index*.lists")
+    theirs.replace(lists)
+    assert_right(SearchIndex(path))
+
+
+@pytest.mark.parametrize("value", [37.0, -0.5, np.nan, 1e38])
+def test_lists_whose_features_are_damaged_give_no_answer(path, value):
+    (lists,) = path.parent.glob("*.lists")
+    content = lists.read_bytes()
+    index = SearchIndex(path)
+    held = index.search(QUERIES, 1)[0][0].path.name
+    feature = FEATURES[NAMES.index(held)].tobytes()
+    assert content.count(feature) == 1
+    place = content.index(feature)
+    wrong = np.full(4, value, "<f4").tobytes()
+    damaged = content[:place] + wrong + content[place + 16 :]
+    lists.unlink()  # it is mapped into memory
+    lists.write_bytes(damaged)
+    with suppress(UserError):  # or, as a NaN is nobody's neighbour, others are found
+        for row in SearchIndex(path).search(QUERIES, 3):
+            assert all(abs(match.similarity) <= 1.001 for match in row)
+            assert all(match.path.name != held for match in row) and np.isnan(value)
+
+
+@pytest.mark.parametrize("length", [0, 3, 1000, 50_000])
+def test_lists_that_are_cut_short_are_made_again(path, length):
+    (lists,) = path.parent.glob("*.lists")
+    content = lists.read_bytes()
+    lists.write_bytes(content[:length])
+    assert_right(SearchIndex(path))
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_damaged_feature_is_named_before_a_cosine_above_one(path, exact):
+    index = SearchIndex(path)
+    (row,) = index._rows("SELECT feature FROM images WHERE path = '0.jpg' OR path = ?", (b"0.jpg",))
+    feature = np.frombuffer(row[0], "<f4") * 3
+    index._rows("UPDATE images SET feature = ? WHERE path = ?", (feature.tobytes(), b"0.jpg"))
+    with pytest.raises(UserError, match=r"a\.index: damaged: a feature is not of length 1"):
+        SearchIndex(path).search(FEATURES[:1], 1, exact=exact)
+
+
+@pytest.mark.parametrize("act", ["search", "add", "describe", "forget"])
+@pytest.mark.parametrize("gone", [False, True], ids=["replaced", "deleted"])
+def test_an_open_index_whose_file_was_replaced_or_deleted_is_refused(path, act, gone):
+    index = SearchIndex(path)
+    shutil.copy(path, path.with_name("copy"))
+    path.unlink() if gone else path.with_name("copy").replace(path)
+    acts = {
+        "search": lambda: index.search(QUERIES, 3),
+        "add": lambda: index.add(NAMES[:3], FEATURES[:3]),
+        "describe": lambda: index.describe({NAMES[0]: About("Anna")}),
+        "forget": lambda: index.forget(Filter(image=b"0.jpg"), "words"),
+    }
+    with pytest.raises(UserError, match=r"a\.index: replaced or deleted since it was opened"):
+        acts[act]()
