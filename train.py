@@ -41,7 +41,7 @@ def train(config: TrainConfig, world: "reid.World") -> None:
     images = reid.TrainingImages(splits, config, device, world, config.seed)
     state = reid.find_state(config, images)  # of the run that --resume continues
     evaluation = reid.Evaluation(config) if config.eval_every else None
-    teacher = reid.open_teacher(config.teacher, device)
+    teacher = reid.open_teacher(config.teacher, device) if config.teacher else None
 
     # The network gives features and class scores, and the criterion judges them.
     reid.seed_everything(config.seed)

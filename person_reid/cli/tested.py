@@ -208,14 +208,12 @@ def open_embedder(options: Namespace, target: Callable[[tuple[int, int]], torch.
         return Embedder(network, device=device, **settings)
 
 
-def open_teacher(text: str | None, device: torch.device) -> Embedder | None:
-    """Return the Embedder of --teacher on a device, or None if there is no teacher.
+def open_teacher(text: str, device: torch.device) -> Embedder:
+    """Return the Embedder of --teacher on a device.
 
     text: see network_flags. Raises UserError or FileNotFoundError if there is no such network, and for flags that mean
     nothing here.
     """
-    if not text:
-        return None
     options = network_flags(text)
     if ignored := given_flags(options, (*OF_TESTS, "gpu_ids")):
         raise UserError(f"--teacher {text}: {ignored} would be ignored; leave it out.")
