@@ -124,9 +124,10 @@ class RunFolder:
             return None
         if not self.options_file.exists():
             raise UserError(f"{self.options_file}: no such file, so nothing says how {self.state_file} was trained.")
-        from person_reid.models.weights import read_tensors
+        from person_reid.models.weights import read_tensors, refuse_unusual
 
         state = read_tensors(self.state_file, device)
+        refuse_unusual(state, self.state_file)
         if not isinstance(state, dict):
             raise UserError(f"{self.state_file}: expected the state of a training, found {type(state).__name__}.")
         return state

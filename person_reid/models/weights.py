@@ -74,6 +74,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     }
     if not tensors:
         raise UserError(f"{path}: expected a state dict (names and tensors), found {type(content).__name__}.")
+    refuse_unusual(tensors, path)
     return timm_names_of_earlier_timm(timm_names_of_mmdetection(tensors))
 
 
@@ -115,6 +116,30 @@ def read_tensors(path: str | Path, device: str | torch.device = "cpu") -> Any:
             f"{path}: not a readable weight file, perhaps cut short ({reason}). "
             "Expected tensors as torch.save or safetensors writes them; copy or train it again."
         ) from error
+
+
+def refuse_unusual(content: Any, path: str | Path) -> None:
+    """Raise UserError, naming `path`, if a tensor anywhere in a file's content cannot be copied into a network.
+
+    Complex ones can, but lose their imaginary part.
+    """
+    left, seen = [("", content)], set()
+    while left:
+        name, value = left.pop()
+        if isinstance(value, Tensor):
+            kinds = {
+                "meta": value.is_meta, "quantised": value.is_quantized, "complex": value.is_complex(),
+                "sparse or nested": value.is_nested or value.layout != torch.strided,
+            }  # fmt: skip
+            if found := [kind for kind, is_that in kinds.items() if is_that]:
+                raise UserError(
+                    f"{path}: {name.strip('.')} is a {found[0]} tensor; expected plain numbers. Save the weights "
+                    "again as dense tensors: of a quantised network with dequantize(), of a sparse one with to_dense()."
+                )
+        elif isinstance(value, dict | list | tuple) and id(value) not in seen:  # a file may refer to itself
+            seen.add(id(value))
+            entries = value.items() if isinstance(value, dict) else enumerate(value)
+            left += [(f"{name}.{key}"[-100:], entry) for key, entry in entries]
 
 
 def _check_sums(path: str | Path) -> None:
