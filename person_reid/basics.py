@@ -32,6 +32,7 @@ class LostProcessError(UserError):
 
 
 log = logging.getLogger(__name__)
+SMALLEST, LARGEST = 1e-12, 10**9  # of the numbers that a setting may be; float32 can still compute with them
 ABANDONED = 60  # seconds without a change after which nobody is writing a partial file any more
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -67,6 +68,11 @@ def printable(text: object) -> str:
 def counted(number: int, noun: str, several: str = "") -> str:
     """Return `1 epoch` or `20 epochs`; `1 person` or `20 people` if `several` is "people"."""
     return f"{number:,} {noun if number == 1 else several or noun + 's'}"
+
+
+def computable(number: float) -> bool:
+    """Return whether a setting is 0, or a number with which float32 does not overflow or round to 0 at once."""
+    return number == 0 or SMALLEST <= abs(number) <= LARGEST
 
 
 def quoted(path: str | Path) -> str:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from person_reid.cli.parser import Parser
-from person_reid.cli.values import picture_file, positive, side, whole
+from person_reid.cli.values import picture_file, positive, seed, side
 from person_reid.data.augment import MEAN, STD, Augment
 from person_reid.data.bank import load_bank
 from person_reid.data.layout import read_split
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--people", type=positive(int), default=10, help="number of identities, one image each")
     parser.add_argument("--height", type=side, default=128, help="height of the images in pixels")
     parser.add_argument("--width", type=side, default=64, help="width of the images in pixels")
-    parser.add_argument("--seed", type=whole, default=0, help="another seed draws other changes")
+    parser.add_argument("--seed", type=seed, default=0, help="another seed draws other changes")
     parser.add_argument("--save", type=picture_file, default=Path("augmentations.jpg"), help="picture to write")
     options = parser.parse_args(argv)
     split = read_split(options.data_dir, "train_all", cameras_required=False)

@@ -10,9 +10,9 @@ from person_reid.cli.values import (
     devices,
     file_ending_in,
     positive,
+    seed,
     side,
     three,
-    whole,
 )
 from person_reid.config.network import HEADS, NECKS, POOLS
 from person_reid.config.published import NETWORK_FLAGS
@@ -97,7 +97,7 @@ def add_tested_network(parser: argparse.ArgumentParser) -> None:
     file = parser.add_argument_group("network of a weight file")
     file.add_argument("--backbone", help="network of a weight file that belongs to no run")
     file.add_argument("--weights", metavar="FILE", help="weight file of --backbone; none for random weights")
-    file.add_argument("--seed", type=whole, default=0, help="seed of the random weights")
+    file.add_argument("--seed", type=seed, default=0, help="seed of the random weights")
     folder = parser.add_argument_group("network of a folder")
     folder.add_argument("--from", metavar="FOLDER", help="from tools/save_pretrained.py, or owner/name on Hugging Face")
     described = parser.add_argument_group(

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from person_reid.basics import UserError, printable
 from person_reid.cli.parser import Parser
-from person_reid.cli.values import whole
+from person_reid.cli.values import seed
 from person_reid.data.corrections import corrected
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.layout import next_command
@@ -41,7 +41,7 @@ def preparing_parser() -> tuple[Parser, list[Action]]:
     own.add_argument(
         "--test_fraction", type=float, help="share of identities to test on, if not split yet (default: 0.5)"
     )
-    parser.add_argument("--seed", type=whole, help="another seed draws other people, or another random split")
+    parser.add_argument("--seed", type=seed, help="another seed draws other people, or another random split")
     text = "list from tools/label_errors.py; the layout --data_dir is copied with the corrections it accepts"
     parser.add_argument("--corrections", metavar="FILE", help=text)
     text = "only report identities and images of the layout --data_dir that are in training and in test"

@@ -22,7 +22,7 @@ from typing import Any
 from person_reid.basics import UserError, describe, printable, write_text
 from person_reid.cli.parser import Parser
 from person_reid.cli.recipes import plan, read_recipe
-from person_reid.cli.values import whole
+from person_reid.cli.values import seed
 from person_reid.reproduce.costs import cost_panels, cost_table, costs
 from person_reid.reproduce.figures import fill
 from person_reid.reproduce.notebook import notebook
@@ -133,7 +133,7 @@ def known_recipes(further: Iterable[Path]) -> list[Recipe]:
 
 def seeds(text: str) -> list[int]:
     """Return [0, 1, 2] for "3" and [4, 7] for "4,7". Raises ValueError or ArgumentTypeError, which argparse reports."""
-    numbers = [whole(part) for part in text.split(",") if part]
+    numbers = [seed(part) for part in text.split(",") if part]
     if not numbers or ("," not in text and not 1 <= numbers[0] <= MOST_SEEDS):
         raise ValueError
     return numbers if "," in text else list(range(numbers[0]))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from person_reid.basics import UserError, printable
+from person_reid.basics import LARGEST, SMALLEST, UserError, computable, printable
 
 Number = TypeVar("Number", int, float)
 SIDES = 16, 2048  # pixels of an image, at least and at most
@@ -21,16 +21,37 @@ THRESHOLD = "a number, a file from tools/threshold.py, or a folder from save_pre
 
 
 def whole_number(text: str) -> int:
-    """Return the number that a flag of type int was given. Raises ArgumentTypeError if it needs more than 64 bits."""
+    """Return the number that a flag of type int was given. Raises ArgumentTypeError if it is absurdly large."""
+    return _not_absurd(_of_64_bits(text), text)
+
+
+def finite_number(text: str) -> float:
+    """Return the number that a flag of type float was given. Raises ArgumentTypeError for NaN and what is absurd."""
+    return _not_absurd(_finite(text), text)
+
+
+def seed(text: str) -> int:
+    """Return the value of `--seed`, which may be any of 0 or above that 64 bits hold."""
+    if (number := _of_64_bits(text)) < 0:
+        raise argparse.ArgumentTypeError(f"{text}: expected a number of 0 or above")
+    return number
+
+
+def _of_64_bits(text: str) -> int:
     if not -(2**63) <= (number := int(text)) < 2**63:
         raise argparse.ArgumentTypeError(f"{text[:20]}…: expected a number of at most 18 digits")
     return number
 
 
-def finite_number(text: str) -> float:
-    """Return the number that a flag of type float was given. Raises ArgumentTypeError for NaN and infinity."""
+def _finite(text: str) -> float:
     if not math.isfinite(number := float(text)):
         raise argparse.ArgumentTypeError(f"{text}: expected a finite number")
+    return number
+
+
+def _not_absurd(number: Number, text: str) -> Number:
+    if not computable(number):
+        raise argparse.ArgumentTypeError(f"{text}: expected 0, or a number between {SMALLEST:g} and {LARGEST:g}")
     return number
 
 
@@ -85,8 +106,9 @@ def three(text: str) -> str:
     return ",".join(f"{number:g}" for number in numbers)
 
 
-whole_number.__name__, finite_number.__name__ = "int", "float"  # as argparse names them: "invalid int value: 'x'"
-NUMBERS: dict[type, Callable[[str], Any]] = {int: whole_number, float: finite_number}
+whole_number.__name__ = seed.__name__ = "int"  # as argparse names them: "invalid int value: 'x'"
+finite_number.__name__ = "float"
+NUMBERS: dict[type, Callable[[str], Any]] = {int: _of_64_bits, float: _finite}
 
 
 def file_ending_in(ending: str) -> Callable[[str], Path]:
@@ -118,7 +140,7 @@ def bounded(kind: type[Number], fits: Callable[[Number], bool], expected: str) -
         value: Number = NUMBERS[kind](text)
         if not fits(value):
             raise argparse.ArgumentTypeError(f"{text}: expected a number {expected}")
-        return value
+        return _not_absurd(value, text)
 
     parse.__name__ = kind.__name__
     return parse

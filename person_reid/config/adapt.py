@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from person_reid.config.network import PublishedNetworks
-from person_reid.config.option import PART, POSITIVE, SHARE, Options, again, option
+from person_reid.config.option import PART, POSITIVE, SHARE, Options, Range, again, option
 from person_reid.config.train import TrainConfig
 
+WARM = Range("of 0.001 or above", lambda heat: heat >= 0.001)  # by which similarities are divided
 SOURCES = ("names", "folders", "none")
 # Options of train.py that are about labels, about classifiers, or about learning rates of several parts.
 WITHOUT_LABELS = {
@@ -28,7 +29,7 @@ class ClusterOptions(Options):
     k1: int = option(20, "size of the reciprocal neighbourhoods", range=POSITIVE)
     k2: int = option(6, "neighbours that are averaged", range=POSITIVE)
     momentum: float = option(0.1, "momentum of the cluster memory", range=PART)
-    temperature: float = option(0.05, "temperature of the loss", range=POSITIVE)
+    temperature: float = option(0.05, "temperature of the loss", range=WARM)
     decay: float = option(0.995, "decay of the mean teacher, per step", range=PART)
     outliers: str = option("drop", "images in no cluster", choices=("drop", "instances"))
     reliable: bool = option(False, "also leave out images whose cluster depends on the radius (SpCL)")

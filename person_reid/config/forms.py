@@ -2,6 +2,7 @@
 
 import re
 
+from person_reid.basics import LARGEST
 from person_reid.config.option import SIDE
 
 Sizes = tuple[tuple[int, tuple[int, int]], ...]
@@ -37,7 +38,7 @@ def texts(text: str) -> str:
 def milestones(text: str) -> str:
     """Check the epochs of a multistep schedule, such as 40,70."""
     found = numbers(text)
-    if not found or found[0] < 1 or found != sorted(set(found)):
+    if not found or not 1 <= found[0] <= found[-1] <= LARGEST or found != sorted(set(found)):
         raise ValueError(f"{text}: expected epochs in ascending order, such as 40,70")
     return text
 

@@ -13,7 +13,7 @@ from datetime import date
 from numbers import Integral, Real
 from typing import Any, ClassVar, NamedTuple, TypeVar, get_args, get_type_hints
 
-from person_reid.basics import UserError, did_you_mean
+from person_reid.basics import LARGEST, SMALLEST, UserError, computable, did_you_mean
 
 LONGEST = 4096  # characters of a text, as of a path on Linux
 LARGEST_SIDE = 4096  # pixels of an image that a file asks for
@@ -62,6 +62,7 @@ class Range(NamedTuple):
 
 POSITIVE = Range("above 0", lambda number: number > 0)
 WHOLE = WEIGHT = Range("of 0 or above", lambda number: number >= 0)
+SEED = Range("of 0 or above", lambda number: number >= 0)  # which alone may have 18 digits
 FRACTION = Range("from 0 to 1", lambda number: 0 <= number <= 1)
 PART = Range("from 0 to below 1", lambda number: 0 <= number < 1)
 SHARE = Range("between 0 and 1", lambda number: 0 < number < 1)
@@ -163,6 +164,8 @@ class Declared(NamedTuple):
             raise ValueError(f"{str(value)[:20]}…: expected a number of at most 18 digits")
         if self.about.range and not self.about.range.fits(number):
             raise ValueError(f"{value}: expected a number {self.about.range.words}")
+        if self.about.range is not SEED and not computable(number):
+            raise ValueError(f"{value}: expected 0, or a number between {SMALLEST:g} and {LARGEST:g}")
         return number
 
 

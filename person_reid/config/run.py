@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from person_reid.config.forms import devices
-from person_reid.config.option import ANY, WHOLE, Options, option
+from person_reid.config.option import ANY, SEED, WHOLE, Options, option
 
 RUNTIMES = ("torch", "onnxruntime", "openvino", "auto")
 
@@ -35,7 +35,7 @@ class RunOptions(DeviceOptions):
         common=True,
         effect=False,
     )
-    seed: int = option(0, "the same seed on the same machine gives the same network", range=WHOLE)
+    seed: int = option(0, "the same seed on the same machine gives the same network", range=SEED)
     resume: bool = option(False, "continue after the last finished epoch of model/NAME", common=True, effect=False)
     config: str | None = option(
         None,

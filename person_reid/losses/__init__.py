@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from person_reid.basics import UserError, did_you_mean
+from person_reid.basics import UserError, computable, did_you_mean
 from person_reid.losses.base import FeatureLoss
 from person_reid.losses.center import CenterLoss
 from person_reid.losses.circle import CircleLoss
@@ -163,7 +163,7 @@ def parse_terms(text: str) -> dict[str, tuple[float, dict[str, str]]]:
             weight = float("".join(weights) or 1.0)
         except ValueError:
             weight = math.nan
-        if not 0 <= weight < math.inf or len(weights) > 1 or name in terms or len(settings) < len(pairs):
+        if not (weight >= 0 and computable(weight)) or len(weights) > 1 or name in terms or len(settings) < len(pairs):
             raise UserError(
                 f"loss {part!r}: expected name:weight or name:weight:setting=value, such as triplet:0.5:margin=0.2, "
                 "each name once, and each setting."
@@ -189,7 +189,7 @@ def typed(name: str, settings: Mapping[str, str]) -> dict[str, Any]:
             continue
         try:
             values[setting] = {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
-            if kind in (int, float) and not 0 <= values[setting] < math.inf:
+            if kind in (int, float) and not (values[setting] >= 0 and computable(values[setting])):
                 raise ValueError
         except (KeyError, ValueError):
             expected = {bool: "true or false", int: "a whole number"}.get(kind, "a number of 0 or above")

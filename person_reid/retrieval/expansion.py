@@ -11,6 +11,8 @@ from person_reid.basics import UserError
 from person_reid.retrieval.neighbours import NeighbourSearch
 from person_reid.retrieval.similarity import CosineScores, Features, Floats, Integers, unit_rows
 
+MOST_ALPHA = 1000  # a cosine that rounding puts above 1 stays near 1 when it is raised to this power
+
 
 def expanded_scores(query: Features, gallery: Features, **settings: Any) -> CosineScores:
     """Return the cosines between expanded features, `scores` for metrics.evaluate. settings: those of expand."""
@@ -38,8 +40,8 @@ def expand(
     for flag, value, most in (("--k1", k1, len(gallery)), ("--augment", augment, len(gallery) - 1)):
         if not 0 <= value <= most:
             raise UserError(f"{flag} {value}: expected 0 to {most}, the number of neighbours in the gallery.")
-    if alpha < 0:
-        raise UserError(f"--alpha {alpha}: expected 0 (the plain average) or more.")
+    if not 0 <= alpha <= MOST_ALPHA:
+        raise UserError(f"--alpha {alpha:g}: expected 0 (the plain average) to {MOST_ALPHA}.")
     if augment:
         found = neighbours.search(gallery, gallery, augment + 1, itself=True)
         gallery = _add(gallery, gallery, found.indices[:, 1:], found.similarities[:, 1:], alpha)

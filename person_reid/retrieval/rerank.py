@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from person_reid.basics import UserError, did_you_mean
+from person_reid.basics import LARGEST, SMALLEST, UserError, computable, did_you_mean
 from person_reid.retrieval.expansion import expanded_scores
 from person_reid.retrieval.faiss_neighbours import FaissNeighbours
 from person_reid.retrieval.graph import GraphScores
@@ -85,6 +85,8 @@ class RerankSpec:
         for name, value in {**self.settings, "memory_gb": self.memory_gb}.items():
             if not isinstance(value, int | float | np.number) or not math.isfinite(value):
                 raise UserError(f"--{name} {value!r}: expected a finite number.")
+            if not computable(float(value)):
+                raise UserError(f"--{name} {value}: expected 0, or a number between {SMALLEST:g} and {LARGEST:g}.")
             if isinstance(defaults.get(name), int) and not isinstance(value, int | np.integer):
                 raise UserError(f"--{name} {value}: expected a whole number.")
         if not 0 <= self.settings.get("lambda_value", 0) <= 1:

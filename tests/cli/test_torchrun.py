@@ -7,7 +7,7 @@ from tests.support.scripts import refused
 SCRIPTS = {
     "test": ["--gpu_ids", "-1"],
     "evaluate_gpu": ["--gpu_ids", "-1"],
-    "train_ddp": ["--gpu_ids", "-1", "--weights", "none"],
+    "train_DDP": ["--gpu_ids", "-1", "--weights", "none"],
     "adapt": ["--gpu_ids", "-1", "--backbone", "osnet_x0_25", "--weights", "net.pth", "--data_dir", "people"],
 }
 WHOLE = {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}

@@ -1,11 +1,19 @@
 """Values of train.py's flags that make no sense: one line, before anything is written."""
 
+import argparse
 import os
 
 import pytest
 import yaml
 
-from tests.support.scripts import refused, run
+from person_reid.basics import UserError
+from person_reid.cli.main import COMMANDS, SCRIPTS
+from person_reid.config import TrainConfig
+from person_reid.config.adapt import AdaptConfig
+from person_reid.config.option import configured
+from person_reid.console.parser import Parser
+from person_reid.retrieval.features import parse_scales
+from tests.support.scripts import module_of, refused, run
 
 
 @pytest.mark.parametrize(
@@ -106,6 +114,64 @@ NUMBERS = {
     "evaluate_rerank": ["--alpha", "--lambda_value", "--memory_gb", "--k1", "--augment"], "demo": ["--top"],
     "prepare": ["--test_fraction", "--cameras"], "train": ["--backbone_lr", "--erasing_p", "--alpha"],
 }  # fmt: skip
+
+
+def parser_of(script, monkeypatch):
+    """The parser of a script, without those of its commands."""
+    found = []
+
+    def stop(parser, *_):
+        found.append(parser)
+        raise SystemExit
+
+    monkeypatch.setattr(Parser, "parse_known_args", stop)
+    with pytest.raises(SystemExit):
+        module_of(script).main([])
+    return found[0]
+
+
+def numeric_flags(parser):
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from numeric_flags(command)
+        elif getattr(action.type, "__name__", "") in ("int", "float") or action.type in (int, float):
+            yield parser, action
+
+
+@pytest.mark.parametrize("kind", [TrainConfig, AdaptConfig])
+def test_no_number_of_a_configuration_is_finite_but_absurd(kind):
+    for name, each in kind.declared().items():
+        texts = {float: ["1e300", "-1e300", "1e10", "1e-300"], int: ["9" * 30, "99999999999"]}.get(each.kind, [])
+        for text in texts[: 1 if name == "seed" else None]:
+            for value in (text, each.kind(text)):
+                with pytest.raises(UserError, match=name):
+                    configured(kind, {name: value})
+
+
+@pytest.mark.parametrize("script", sorted(COMMANDS.keys() - SCRIPTS.keys()))
+def test_no_number_is_finite_but_absurd(script, monkeypatch):
+    for parser, action in numeric_flags(parser_of(script, monkeypatch)):
+        absurd = ["1e300", "-1e300", "1e10", "1e-300"] if "float" in action.type.__name__ else []
+        absurd += ["-" + "9" * 30, "9" * 30, *(["99999999999"] if "seed" not in action.dest else [])]
+        for text in absurd if not action.choices else ():
+            with pytest.raises(argparse.ArgumentError):
+                parser._get_value(action, text)
+
+
+@pytest.mark.parametrize("value", ["1e300", "1e-300", "1e10"])
+def test_numbers_in_texts_are_not_absurd_either(value, tmp_path):
+    for flags in (
+        ["--loss", f"triplet:{value}"], ["--loss", f"triplet:1:margin={value}"], ["--loss", f"circle:gamma={value}"],
+    ):  # fmt: skip
+        assert "expected" in refused("train", "--dry_run", *flags, cwd=tmp_path)
+    epochs = ["--milestones", "40,99999999999", "--schedule", "multistep"]
+    assert "expected epochs in ascending order" in run("train", "--dry_run", *epochs, cwd=tmp_path, status=2)
+    for flag in ("--mean", "--std"):
+        said = run("test", "--engine", "a.onnx", flag, f"1,1,{value}", cwd=tmp_path, status=2)
+        assert f"{value}: expected 0, or a number between 1e-12 and 1e+09" in said
+    with pytest.raises(UserError, match="--ms .*: expected numbers from"):
+        parse_scales(f"1,{value}")
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])

@@ -196,7 +196,8 @@ def test_every_sparse_layout_is_named_and_beside_the_weights_none_matters(layout
 
 
 def test_a_training_state_with_an_unusual_tensor_or_a_circle_is_read_or_named(here):
-    run, circle = RunFolder("run"), []
+    run = RunFolder("run")
+    circle: list[list] = []
     circle.append(circle)
     run.save_options({})
     run.save_state({"network": {"weight": torch.ones(2)}, "circle": circle})

@@ -14,7 +14,7 @@ import torch
 from person_reid.basics import UserError
 from person_reid.retrieval import results
 from person_reid.retrieval.metrics import evaluate
-from person_reid.retrieval.rerank import RerankSpec
+from person_reid.retrieval.rerank import RerankSpec, rescorer
 from person_reid.retrieval.results import FeatureSet, load_result, multi_query_file, save_result
 from person_reid.retrieval.single_shot import evaluate_single_shot
 from person_reid.retrieval.thresholds import accepts, load_threshold
@@ -151,6 +151,23 @@ def test_opposite_features_that_expansion_cancels_are_explained(tmp_path):
     save_result(tmp_path / "r.mat", both.select([0]), both.select([1, 2]))
     output = refused("evaluate_rerank", "--result", "r.mat", "--method", "aqe", "--k1", "1", cwd=tmp_path)
     assert "query 0: NaN scores" in output and "opposite features cancel out" in output
+
+
+@pytest.mark.parametrize("alpha", [1001.0, 1e8])
+def test_a_power_that_overflows_is_refused(alpha):
+    with pytest.raises(UserError, match="--alpha .*: expected 0 .the plain average. to 1000"):
+        rescorer(RerankSpec("aqe", {"alpha": alpha, "k1": 1}))(np.eye(3, 4), np.eye(3, 4))
+    query = rescorer(RerankSpec("aqe", {"alpha": 1000.0, "k1": 1}))(np.eye(3, 4), np.eye(3, 4))
+    assert np.isfinite(query(0, 3)).all()
+
+
+@pytest.mark.parametrize("value", [1e300, -1e300, 1e-300, 1e10])
+def test_settings_of_re_ranking_are_not_absurd(value):
+    for settings in ({"lambda_value": value}, {"alpha": value}):
+        with pytest.raises(UserError, match="expected 0, or a number between 1e-12 and 1e.09"):
+            RerankSpec("aqe" if "alpha" in settings else "gnn", settings=settings)
+    with pytest.raises(UserError, match="--memory_gb"):
+        RerankSpec(memory_gb=value)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
