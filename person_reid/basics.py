@@ -93,9 +93,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def with_ending(path: str | Path, ending: str, *known: str) -> Path:
     """Return `path` with `ending` instead of one of the `known` ones, or else after its whole name.
 
-    Unlike Path.with_suffix, it keeps the rest of a name such as osnet_x0.25.
+    Unlike Path.with_suffix, it keeps the rest of a name such as osnet_x0.25. Raises IsADirectoryError for a path
+    without a name, such as `.` or `/`.
     """
     path = Path(path)
+    if not path.name:
+        raise IsADirectoryError(errno.EISDIR, "a folder; expected the name of a file", str(path))
     name = path.name.removesuffix(path.suffix) if path.suffix.lower() in known else path.name
     return path.with_name(name + ending)
 
@@ -117,6 +120,42 @@ def in_order(pool: Executor, work: Callable[[Item], Result], items: Iterable[Ite
             future.cancel()
 
 
+def real(path: str | Path) -> Path:
+    """Return the absolute path without links and `..`, by which two paths are compared.
+
+    The system does not find `none/../thesis` unless there is a folder `none`. Nothing may conclude
+    from that that the place is free.
+
+    Raises OSError, naming `path`, for a link that leads back to itself.
+    """
+    try:
+        Path(path).stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            problem = "a link that leads back to itself. Remove it, or choose another name"
+            raise OSError(errno.ELOOP, problem, str(path)) from None
+    return Path(os.path.realpath(path))
+
+
+def check_way(folder: str | Path) -> None:
+    """Raise NotADirectoryError, which names it, if a file stands where a folder is needed.
+
+    It writes nothing, so it can be called before the work. make_folder calls it, and so do the
+    commands whose folder is made only after images have been decoded or drawn.
+    """
+    there = next(path for path in (Path(folder), *Path(folder).parents) if os.path.lexists(path))
+    if not there.is_dir():
+        found = "a link to nothing" if there.is_symlink() and not there.exists() else "a file"
+        problem = f"{found}; expected a folder. Move it, or choose another name"
+        raise NotADirectoryError(errno.ENOTDIR, problem, str(there))
+
+
+def make_folder(folder: str | Path) -> None:
+    """Make a folder and those above it. Raises as check_way does."""
+    check_way(folder)
+    Path(folder).mkdir(parents=True, exist_ok=True)
+
+
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; move it to `path` once it is written and on the disk.
@@ -127,11 +166,11 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
     Raises OSError, naming `path`, if the disk is full or the folder cannot be written to.
     """
-    path = _written_at(path)
+    named, path = path, _written_at(path)
     if path.exists() and not path.is_file():
         yield path
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     own = secrets.token_hex(4)  # threads share the number of their process, and containers have the same ones
     temporary = path.with_name(f".{path.name}.{own}.partial")
     remove_abandoned(path.parent.glob(f".{glob.escape(path.name)}.{8 * '[0-9a-f]'}.partial"))
@@ -141,7 +180,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+        raise OSError(error.errno, error.strerror or str(error), str(named)) from error
     finally:
         with suppress(OSError):  # which would hide the reason
             temporary.unlink()
@@ -165,14 +204,14 @@ def whole_folder(path: str | Path, mark: str) -> Iterator[Path]:
     Raises UserError, before anything is written, if `path` is another folder or a file, and OSError, naming `path`, on
     a full disk. Two processes must not write one folder at once.
     """
-    place = Path(path).resolve()
+    place = real(path)
     temporary, older = (place.with_name(f".{place.name}.{what}") for what in ("partial", "older"))
     if older.exists() and not place.exists():  # a process was killed between the two renames below
         older.rename(place)
     check_folder(path, mark)
     for left_behind in (temporary, older):
         shutil.rmtree(left_behind, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    make_folder(temporary)
     try:
         yield temporary
         (temporary / mark).write_text("\n".join(_files_in(temporary)), encoding="utf-8")
@@ -190,13 +229,17 @@ def whole_folder(path: str | Path, mark: str) -> Iterator[Path]:
 
 def check_folder(path: str | Path, mark: str) -> None:
     """Raise UserError if whole_folder could not replace what is at `path`; to be called before the work."""
-    path = Path(path)
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+    place = real(path)
+    check_way(place.parent)
+    own = (place / mark).is_file()
+    if Path.cwd().is_relative_to(place) and (own or not any(place.iterdir())):
+        raise UserError(f"{path}: the folder you are in, or one above it. Choose another name.")  # which would move
+    if not place.exists() or (place.is_dir() and not any(place.iterdir())):
         return
-    if not (path / mark).is_file():
+    if not own:
         raise UserError(f"{path}: exists, and was not written by this command. Remove it, or choose another name.")
-    written = {mark, *(path / mark).read_text(encoding="utf-8").splitlines()}
-    further = [] if written == {mark} else [name for name in _files_in(path) if name not in written]
+    written = {mark, *(place / mark).read_text(encoding="utf-8").splitlines()}
+    further = [] if written == {mark} else [name for name in _files_in(place) if name not in written]
     if further:  # the mark of an earlier version lists nothing
         raise UserError(f"{path}: holds {further[0]}, which this command did not write. Move it elsewhere first.")
 
@@ -215,23 +258,24 @@ def set_aside(path: Path) -> Path:
 
 def check_target(path: str | Path) -> None:
     """Raise OSError, naming `path`, if atomic_write could not write there; to be called before the work."""
-    path = _written_at(path)
+    named, path = path, _written_at(path)
     if path.exists() and not path.is_file():
         return
+    make_folder(path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+        raise OSError(error.errno, error.strerror or str(error), str(named)) from error
 
 
 def _written_at(path: str | Path) -> Path:
-    """Return where a link leads to, or the path itself. Raises IsADirectoryError for a folder."""
-    path = Path(path).resolve() if Path(path).is_symlink() else Path(path)
-    if path.is_dir():
+    """Return the real path, or a device or pipe as it is named. Raises IsADirectoryError for a folder."""
+    path = Path(path)
+    place = real(path)
+    if place.is_dir():
         raise IsADirectoryError(errno.EISDIR, "a folder; expected the name of a file to write", str(path))
-    return path
+    return path if path.exists() and not path.is_file() else place  # /dev/stdout may lead to no path
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -291,7 +335,7 @@ def only_writer(file: str | Path, what: str, wait: bool = False) -> Iterator[Non
     """
     from filelock import FileLock, Timeout  # loads slowly
 
-    Path(file).parent.mkdir(parents=True, exist_ok=True)
+    make_folder(Path(file).parent)
     lock = FileLock(file)
     try:
         lock.acquire(timeout=0)

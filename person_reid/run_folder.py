@@ -30,7 +30,7 @@ import yaml
 from person_reid.basics import (
     UserError,
     atomic_write,
-    describe,
+    check_way,
     did_you_mean,
     first_line,
     only_writer,
@@ -71,7 +71,11 @@ class RunFolder:
         return only_writer(self._lock(), str(self.path))
 
     def check_unused(self) -> None:
-        """Raise UserError if another process trains under the name, before any work. Writes nothing."""
+        """Raise UserError if another process trains under the name, or OSError if a file is there, before any work.
+
+        Writes nothing.
+        """
+        check_way(self.path)
         if self._lock().exists():
             with self.writing():
                 pass
@@ -97,7 +101,7 @@ class RunFolder:
 
     def save_weights(self, label: str | int, state_dict: Mapping[str, torch.Tensor]) -> None:
         """Write net_<label>.pth; label: "last", "average", "average_bn" or the epoch's number."""
-        _save(state_dict, self.path / f"net_{_label(label)}.pth")
+        save_tensors(state_dict, self.path / f"net_{_label(label)}.pth")
 
     def keep_latest(self, count: int) -> None:
         """Delete all but the latest `count` numbered checkpoints."""
@@ -107,7 +111,7 @@ class RunFolder:
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Write what --resume needs."""
-        _save(state, self.state_file)
+        save_tensors(state, self.state_file)
 
     def load_state(self, device: torch.device) -> dict[str, Any] | None:
         """Return what save_state wrote, on `device`, or None if the run has not finished an epoch.
@@ -192,7 +196,8 @@ class RunFolder:
             with (self.path / "result.txt").open("a", encoding="utf-8", errors="surrogateescape") as file:
                 file.writelines(f"{line}\n" for line in lines)
         except OSError as error:
-            log.warning("%s: the figures are not noted there.", describe(error))
+            reason = error.strerror or str(error)
+            log.warning("%s: %s: the figures are not noted there.", self.path / "result.txt", reason)
 
     def save_versions(self, versions: Mapping[str, Any], goes_on: bool) -> None:
         """Write {what: version} as a line of versions.jsonl, after the earlier lines if the run is resumed."""
@@ -211,7 +216,10 @@ class RunFolder:
             path = self.path / f"net_{label}.pth"
             if path.exists():
                 return path
-        labels = sorted(path.stem.removeprefix("net_") for path in self.path.glob("net_*.pth"))
+            if path.is_symlink():
+                raise FileNotFoundError(f"{path}: a link to {path.readlink()}, which is not there. Copy it back.")
+        found = [path for path in self.path.glob("net_*.pth") if path.exists()]
+        labels = sorted(path.stem.removeprefix("net_") for path in found)
         if labels:
             advice = f"There are: --which_epoch {', '.join(labels)}."
         else:
@@ -236,7 +244,7 @@ def _label(label: str | int) -> str:
     return f"{label:03d}" if isinstance(label, int) else label
 
 
-def _save(content: Any, path: Path) -> None:
+def save_tensors(content: Any, path: Path) -> None:
     """Save `content` whole or not at all. torch.save reports a full disk by a RuntimeError; raise OSError instead."""
     import torch
 

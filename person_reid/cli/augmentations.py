@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from person_reid.cli.outputs import check_outputs
 from person_reid.cli.parser import Parser
 from person_reid.cli.values import picture_file, positive, seed, side
 from person_reid.data.augment import MEAN, STD, Augment
@@ -35,6 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--save", type=picture_file, default=Path("augmentations.jpg"), help="picture to write")
     options = parser.parse_args(argv)
     split = read_split(options.data_dir, "train_all", cameras_required=False)
+    check_outputs(options, split.paths, save=[options.save])
     first = np.unique(split.targets, return_index=True)[1][: options.people]
     bank = load_bank([split.paths[i] for i in first], options.height, options.width)
     settings: dict[str, dict[str, Any]] = {"crop and flip": {}, **{f"--{flag}": {flag: 1.0} for flag in FLAGS}}

@@ -13,8 +13,9 @@ import shlex
 from argparse import Namespace
 from pathlib import Path
 
-from person_reid.basics import UserError, check_target, with_ending, write_json
+from person_reid.basics import UserError, real, with_ending, write_json
 from person_reid.cli.flags import given_flags
+from person_reid.cli.outputs import check_outputs
 from person_reid.cli.parser import Parser
 from person_reid.cli.tested import OF_TESTS, network_flags, open_embedder, tested_network
 from person_reid.cli.values import devices, file_ending_in, picture_file, some_path
@@ -35,8 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--save", type=picture_file, metavar="FILE", help="draw mAP against time, such as networks.png")
     options = parser.parse_args(argv)
     check_test_sets(options.test_dirs)
-    for target in filter(None, (options.json, options.save)):
-        check_target(target)
+    check_outputs(options, json=[options.json], save=[options.save])
     described = [network_flags(text, options.gpu_ids) for text in options.networks]
     for text, flags in zip(options.networks, described, strict=True):
         if ignored := given_flags(flags, OF_TESTS):
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
 def short_names(texts: list[str]) -> list[str]:
     """Return names for the networks of --networks: without folders, endings and flags, if those still differ."""
     named = [shlex.split(text)[0].rpartition("=")[2] for text in texts]
-    short = [with_ending(Path(name).resolve().name, "", *READABLE, ".pth", ".safetensors").name for name in named]
+    short = [with_ending(real(name).name or "root", "", *READABLE, ".pth", ".safetensors").name for name in named]
     return short if len(set(short)) == len(texts) else texts
 
 

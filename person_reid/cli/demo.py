@@ -13,6 +13,7 @@ Reads the features that test.py wrote and leaves junk out, as the metrics do. Pr
 from pathlib import Path
 
 from person_reid.basics import UserError, printable
+from person_reid.cli.outputs import check_outputs
 from person_reid.cli.parser import Parser
 from person_reid.cli.values import THRESHOLD, picture_file
 from person_reid.progress import progress
@@ -40,6 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     if options.query_index and not (options.worst is None and options.camera is None):
         raise UserError("--query_index already names the queries: leave out --worst and --camera.")
+    check_outputs(options, save=[options.save])
     query, gallery = load_result(options.result, paths=True)
     notes = read_notes(options.result, NETWORK, FLAGS)
     threshold = -1.0 if options.threshold is None else load_threshold(options.threshold, *notes)
@@ -49,6 +51,8 @@ def main(argv: list[str] | None = None) -> None:
     if options.worst is None and options.camera is None:
         options.query_index = options.query_index or [SHOWN if len(query) > SHOWN else 0]
     queries = ranking.chosen(query, gallery, options.query_index, options.worst, options.camera)
+    sheets = sheet_names(options.save, len(queries))
+    check_outputs(options, ranking.images_of(query, gallery, options.test_dir), save=sheets)
     if promise := load_promise(options.threshold):
         print(promise)
     rows = []
@@ -60,16 +64,20 @@ def main(argv: list[str] | None = None) -> None:
             subtitle += f"; average precision {precision:.3f}"
         title = f"Query {index}: {ranking.headline(query, index)}"
         rows.append(ranking.ranking_row(path, matches, title, subtitle))
-    for number, start in enumerate(progress(range(0, len(rows), SHEET), desc="sheets"), 1):
-        save = options.save if len(rows) <= SHEET else numbered(options.save, number, len(rows))
-        sheet.draw_sheet(rows[start : start + SHEET], save)
+    for number, save in enumerate(progress(sheets, desc="sheets")):
+        sheet.draw_sheet(rows[number * SHEET : (number + 1) * SHEET], save)
         print(f"The picture is in {save}")
 
 
-def numbered(save: Path, number: int, rows: int) -> Path:
-    """Return show_01.png for show.png, with as many digits as the last sheet needs, at least two."""
-    digits = max(2, len(str(-(-rows // SHEET))))
-    return save.with_name(f"{save.stem}_{number:0{digits}d}{save.suffix}")
+def sheet_names(save: Path, rows: int) -> list[Path]:
+    """Return [show.png], or show_01.png, show_02.png, … if there are more queries than one sheet holds.
+
+    The numbers have as many digits as the last one needs, at least two.
+    """
+    sheets = -(-rows // SHEET)
+    digits = max(2, len(str(sheets)))
+    names = (f"{save.stem}_{number:0{digits}d}{save.suffix}" for number in range(1, sheets + 1))
+    return [save] if sheets == 1 else [save.with_name(name) for name in names]
 
 
 def numbers(text: str) -> list[int]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from person_reid.basics import UserError, counted, printable, write_csv, write_json
+from person_reid.cli.outputs import check_outputs
 from person_reid.cli.parser import Parser
 from person_reid.cli.values import file_ending_in
 from person_reid.retrieval.metrics import (
@@ -83,6 +84,7 @@ def run_evaluation(
     """
     if args.single_shot and (args.save_per_query or world or args.distance != "cosine"):
         raise UserError("--single_shot does not work with --save_per_query, torchrun or --distance euclidean.")
+    check_outputs(args, [multi_query_file(args.result)], json=[args.json], save_per_query=[args.save_per_query])
     query, gallery = load_result(args.result, paths=args.save_per_query is not None)
     quiet = world is not None and world.rank > 0
     if not quiet:

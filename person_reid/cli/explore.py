@@ -21,8 +21,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from person_reid.basics import UserError, printable, with_ending
+from person_reid.cli.outputs import check_outputs
 from person_reid.cli.parser import Parser
 from person_reid.cli.reranking import add_rerank_flags, given_rerank_flags, rerank_spec
+from person_reid.cli.values import output_path
 from person_reid.data.layout import some_of
 from person_reid.gallery.gallery import open_gallery
 from person_reid.gallery.index import EXACT
@@ -40,8 +42,10 @@ def main(argv: list[str] | None = None) -> None:
     from person_reid.show.explorer import check_save, describe_result, write_explorer
     from person_reid.show.explorer_images import UNKNOWN, images_of
     from person_reid.show.explorer_labels import describe_proposals
+    from person_reid.show.explorer_page import is_one_file
 
     check_save(options.save)
+    check_outputs(options, save=[options.save] if is_one_file(options.save) else [])
     rankings: list[Ranking] = []
     views: dict[str, Any] = {}
     if options.index:
@@ -143,7 +147,9 @@ def parse(argv: list[str] | None) -> Namespace:
     text = "list from tools/label_errors.py, to accept or reject; its images are read from the .mat file beside it"
     parser.add_argument("--label_errors", type=Path, metavar="FILE.csv", help=text)
     parser.add_argument("--test_dir", help="folder that holds query and gallery, if the images have moved")
-    parser.add_argument("--save", type=Path, default=Path("look"), help="folder to write, or one file: NAME.html")
+    parser.add_argument(
+        "--save", type=output_path, default=Path("look"), help="folder to write, or one file: NAME.html"
+    )
     text = "count matches from the query's own camera, too; the page then shows no cameras"
     parser.add_argument("--ignore_cameras", action="store_true", help=text)
     parser.add_argument("--rerank", action="store_true", help="also show the re-ranked result, to compare with")

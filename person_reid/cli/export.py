@@ -15,8 +15,10 @@ from pathlib import Path
 
 from person_reid.basics import UserError
 from person_reid.cli.flags import add_tested_network, testing_parser
+from person_reid.cli.outputs import check_outputs
 from person_reid.cli.parser import Parser
 from person_reid.cli.tested import open_embedder, tested_network, title
+from person_reid.cli.values import output_path
 from person_reid.data.layout import check_test_sets
 from person_reid.deploy.clients import CLIENTS, contents_for, export_for, lines_for
 from person_reid.deploy.contents import Contents
@@ -45,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
 def write_file(options: Namespace, tested: TestedNetwork) -> Path:
     """Write the file that the flags describe, say what it is, and return its path."""
     kind, path = chosen_format(options)
-    check_not_weights(path, tested)
+    check_outputs(options, [tested.weights], output=[path])
     network, (height, width) = load_network(tested), tested.size
     contents = Contents(
         height, width, network.dim, network.pieces, title(options),
@@ -68,18 +70,13 @@ def write_for_client(options: Namespace, tested: TestedNetwork) -> Path:
     path = options.output or Path(f"{Path(tested.spec.backbone or '').name}_{options.client}{ending}")
     if path.suffix != ending:
         raise UserError(f"--output {path}: expected a name that ends in {ending}, for {options.client}.")
-    check_not_weights(path, tested)
+    beside = path.with_suffix(".bin") if ending == ".xml" else None  # the weights
+    check_outputs(options, [tested.weights], output=[path, beside])
     network = load_network(tested)
     contents = contents_for(options.client, tested.size, network, title(options))
     say(path, contents, export_for(options.client, network, contents, path))
     print(lines_for(options.client, contents, path))
     return path
-
-
-def check_not_weights(path: Path, tested: TestedNetwork) -> None:
-    """Raise UserError if a file to write is the weight file of the network."""
-    if tested.from_file and path.resolve() == Path(tested.weights).resolve():
-        raise UserError(f"--output {path}: this is the weight file itself. Choose another name.")
 
 
 def say(path: Path, contents: Contents, deviation: float | None) -> None:
@@ -96,7 +93,9 @@ def parse(argv: list[str] | None) -> Namespace:
     add_tested_network(parser)
     file = parser.add_argument_group("the file")
     file.add_argument("--for", dest="client", choices=CLIENTS, help="write the file that this program loads as it is")
-    file.add_argument("--output", type=Path, metavar="FILE", help="ends in .onnx, .pt (torchscript) or .pt2 (export)")
+    file.add_argument(
+        "--output", type=output_path, metavar="FILE", help="ends in .onnx, .pt (torchscript) or .pt2 (export)"
+    )
     file.add_argument("--format", choices=EXPORT_FORMATS.values(), help="default: by the ending of --output, or onnx")
     file.add_argument("--normalise_input", action="store_true", help="take uint8 images: normalise inside the file")
     file.add_argument("--flip", action="store_true", help="add the mirrored image's feature inside, as test.py does")

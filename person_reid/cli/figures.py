@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from person_reid.basics import UserError
+from person_reid.cli.outputs import check_outputs
 from person_reid.cli.parser import Parser, example_lines
 from person_reid.cli.values import picture_file, positive
 from person_reid.retrieval.metrics import evaluate
@@ -54,6 +55,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     command.add_argument("--method", choices=("tsne", "umap", "pca"), help="default: tsne if it is installed, else pca")
     options = parser.parse_args(argv)
+    check_outputs(options, save=[options.save])
     options.draw(options)
     print(f"The picture is in {options.save}")
 

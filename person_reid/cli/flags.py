@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from person_reid.cli.parser import Parser
@@ -59,7 +60,8 @@ def testing_parser(text: str | None = "") -> Parser:
     data = parser.add_argument_group("data")
     data.add_argument("--test_dir", "--data_dir", default="../Market/pytorch", help="folder that prepare.py laid out")
     data.add_argument("--multi", action="store_true", help="evaluate multiple queries, too")
-    data.add_argument("--result", default="pytorch_result.mat", help="file to write the features to")
+    features_file, text = file_ending_in(".mat"), "file to write the features to"
+    data.add_argument("--result", type=features_file, default=Path("pytorch_result.mat"), help=text)
     data.add_argument("--json", type=file_ending_in(".json"), metavar="FILE", help="write the figures to a file, too")
     add_tested_network(parser)
     add_engine(parser)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from person_reid.basics import UserError
 from person_reid.cli.flags import add_tested_network
+from person_reid.cli.outputs import check_outputs
 from person_reid.cli.parser import Parser
 from person_reid.cli.tested import check_result_of, tested_network
 from person_reid.cli.values import picture_file, positive, whole
@@ -37,6 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     for flag in ("query_index", "top", "result", "test_dir"):
         if options.images and getattr(options, flag) != parser.get_default(flag):
             raise UserError(f"--{flag} would be ignored beside images: leave one of them out.")
+    check_outputs(options, save=[options.save])
     device = select_device(options.gpu_ids)
 
     from person_reid.show import ranking  # matplotlib loads slowly
@@ -48,6 +50,7 @@ def main(argv: list[str] | None = None) -> None:
         title, subtitle = "", ""
     else:
         query, gallery = load_result(options.result, paths=True)
+        check_outputs(options, ranking.images_of(query, gallery, options.test_dir), save=[options.save])
         check_result_of(options)
         index = options.query_index
         path, matches, total = ranking.look_up(query, gallery, index, options.top, test_dir=options.test_dir)

@@ -21,11 +21,12 @@ from pathlib import Path
 
 import numpy as np
 
-from person_reid.basics import UserError, check_target, printable, quoted, set_aside, with_ending, write_csv
+from person_reid.basics import UserError, printable, quoted, set_aside, with_ending, write_csv
 from person_reid.cli.flags import add_runtime, add_tested_network
+from person_reid.cli.outputs import check_outputs
 from person_reid.cli.parser import Parser
 from person_reid.cli.tested import tested_network
-from person_reid.cli.values import fraction, part, positive
+from person_reid.cli.values import fraction, output_path, part, positive
 from person_reid.data.bank import load_bank
 from person_reid.data.corrections import COLUMNS, FOLDERS
 from person_reid.data.layout import JUNK, read_split
@@ -45,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
     people = np.flatnonzero(split.labels != JUNK)
     paths, labels, cameras = [split.paths[i] for i in people], split.labels[people], split.cameras[people]
     table, sheet, kept = (with_ending(options.save, ending, ".csv", ".png") for ending in (".csv", ".png", ".mat"))
-    check_target(table)
+    check_outputs(options, paths, save=[table, sheet, kept])
     holds_decisions(table)  # before the work: a list that cannot be read is not replaced
     embedder = Embedder(tested_network(options), device=select_device(options.gpu_ids), runtime=options.runtime)
     bank = load_bank(split.paths, *embedder.size, options.data_dir / ".cache", options.split)
@@ -87,7 +88,7 @@ def parse(argv: list[str] | None) -> Namespace:
     parser.add_argument(
         "--accept_above", type=fraction, metavar="P", help="accept proposals of at least this probability"
     )
-    parser.add_argument("--save", type=Path, default=Path("label_errors.csv"), help="list to write")
+    parser.add_argument("--save", type=output_path, default=Path("label_errors.csv"), help="list to write")
     parser.add_argument("--shown", type=positive(int), default=20, help="number of images in the picture beside it")
     add_tested_network(parser)
     add_runtime(parser)

@@ -18,9 +18,9 @@ A download that holds only query and gallery is laid out for testing.
 from argparse import Action, Namespace
 from pathlib import Path
 
-from person_reid.basics import UserError, printable
+from person_reid.basics import UserError, check_way, printable, real
 from person_reid.cli.parser import Parser
-from person_reid.cli.values import seed
+from person_reid.cli.values import output_path, seed
 from person_reid.data.corrections import corrected
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.layout import next_command
@@ -33,7 +33,9 @@ def preparing_parser() -> tuple[Parser, list[Action]]:
     """Return the parser of prepare.py, and those of its flags that describe people to draw."""
     parser = Parser(__doc__)
     parser.add_argument("--data_dir", help="folder of the download (default: looked for in the usual places)")
-    parser.add_argument("--save_dir", help="folder of the layout (default: pytorch, in the folder of the download)")
+    parser.add_argument(
+        "--save_dir", type=output_path, help="folder of the layout (default: pytorch, in the folder of the download)"
+    )
     parser.add_argument("--dataset", metavar="NAME", help=f"{', '.join(DATA_SETS)} (default: recognised by its files)")
     own = parser.add_argument_group("your own data set")
     own.add_argument("--pattern", help="regular expression with the groups id and, if file names give it, camera")
@@ -110,6 +112,8 @@ def refuse_beside_check(options: Namespace) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Lay out the data set that the flags name, or draw one."""
     options = parse_arguments(argv)
+    if options.save_dir:
+        check_way(options.save_dir)
     if options.check:
         from person_reid.data.leakage import describe_leakage, find_leakage  # torch loads slowly
 
@@ -125,7 +129,7 @@ def main(argv: list[str] | None = None) -> None:
         print(printable(f"drew {drawn:,} pictures in {folder}" if drawn else f"all pictures are in {folder} already"))
     if options.corrections:
         data_set, data_dir = corrected(options.corrections), Path(options.data_dir)
-        options.save_dir = options.save_dir or f"{data_dir.resolve()}_corrected"
+        options.save_dir = options.save_dir or f"{real(data_dir)}_corrected"
     else:
         data_set, data_dir = find_data_set(options.data_dir, options.dataset)
     if data_set.read is None:

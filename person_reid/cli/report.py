@@ -18,15 +18,16 @@ import numpy as np
 from person_reid.basics import UserError, printable, write_text
 from person_reid.cli.evaluation import read_multi_query
 from person_reid.cli.flags import add_tested_network, given_flags
+from person_reid.cli.outputs import check_outputs
 from person_reid.cli.parser import Parser
 from person_reid.cli.reranking import add_rerank_flags, given_rerank_flags, rerank_spec
 from person_reid.cli.tested import check_result_of, is_run, tested_network
-from person_reid.cli.values import whole
+from person_reid.cli.values import file_ending_in, whole
 from person_reid.deploy.load import load_network
 from person_reid.device import select_device
 from person_reid.retrieval.metrics import remark_unmatched
 from person_reid.retrieval.rerank import rescorer
-from person_reid.retrieval.results import FLAGS, PLAIN, RESULT, load_result, read_note
+from person_reid.retrieval.results import FLAGS, PLAIN, RESULT, load_result, multi_query_file, read_note
 from person_reid.run_folder import RunFolder
 from person_reid.training.build import resolved
 
@@ -35,6 +36,8 @@ def main(argv: list[str] | None = None) -> None:
     """Measure, draw and write the page."""
     options = parse(argv)
     run = resolved(RunFolder(options.name).config()) if is_run(options) else None
+    save = options.save or (RunFolder(options.name).report if run else Path("report.html"))
+    check_outputs(options, [multi_query_file(options.result)], save=[save])
     query, gallery = load_result(options.result, paths=True)
     check_result_of(options)
 
@@ -67,7 +70,6 @@ def main(argv: list[str] | None = None) -> None:
     flags = read_note(options.result, FLAGS)
     source = f"{options.result}{f' of test.py {flags}' if flags not in ('', PLAIN) else ''}"
     subtitle = f"{images} · {source} · {datetime.now():%Y-%m-%d %H:%M}"
-    save = options.save or (RunFolder(options.name).report if run else Path("report.html"))
     write_text(save, printable(page.page(name, subtitle, body)))
     print(f"The report is in {save} ({save.stat().st_size / 1e6:.1f} MB)")
 
@@ -79,7 +81,8 @@ def parse(argv: list[str] | None) -> Namespace:
     files.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")
     files.add_argument("--multi_query", type=Path, help="default: what test.py --multi wrote beside --result")
     files.add_argument("--test_dir", help="folder that holds query and gallery, if the images have moved")
-    files.add_argument("--save", type=Path, help="page to write (default: model/NAME/report.html)")
+    page_file = file_ending_in(".html", ".htm")
+    files.add_argument("--save", type=page_file, help="page to write (default: model/NAME/report.html)")
     page = parser.add_argument_group("what the page shows")
     page.add_argument("--queries", type=whole, default=3, help="number of rankings, spread evenly over the queries")
     page.add_argument("--worst", type=whole, default=3, help="number of rankings with the lowest AP")

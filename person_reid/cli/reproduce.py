@@ -19,10 +19,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from person_reid.basics import UserError, describe, printable, write_text
+from person_reid.basics import UserError, describe, printable, real, write_text
+from person_reid.cli.outputs import check_outputs
 from person_reid.cli.parser import Parser
 from person_reid.cli.recipes import plan, read_recipe
-from person_reid.cli.values import seed
+from person_reid.cli.values import output_path, seed
 from person_reid.reproduce.costs import cost_panels, cost_table, costs
 from person_reid.reproduce.figures import fill
 from person_reid.reproduce.notebook import notebook
@@ -49,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seeds", type=seeds, default=[0], help="how many (3), or which (4,7; default: 0)")
     parser.add_argument("--table", action="store_true", help="only rewrite the pages")
     parser.add_argument(
-        "--results", type=Path, default=RESULTS, metavar="FILE.jsonl",
+        "--results", type=output_path, default=RESULTS, metavar="FILE.jsonl",
         help="one line per run; its page is beside it (default: docs/results.jsonl, docs/results.md)",
     )  # fmt: skip
     options, further = parser.parse_known_args(argv)
@@ -61,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
     runs = [plan(path, seed, further) for seed in options.seeds for path in options.recipes]
     if options.results.suffix != ".jsonl":
         raise UserError(f"--results {options.results}: expected a name that ends in .jsonl.")
-    options.results.parent.mkdir(parents=True, exist_ok=True)
+    check_outputs(options, results=[options.results, options.results.with_suffix(".md")])
     options.results.open("a").close()  # a results file, or a page, that cannot be written is known before hours of work
     page, failed = write_page(options.results, options.recipes), []
     try:
@@ -96,7 +97,7 @@ def attempt(run: Run, results: Path) -> str:
 def write_page(results: Path, recipes: Iterable[Path]) -> Path:
     """Write the page of results and return its path."""
     page = results.with_suffix(".md")
-    linked = page.resolve().parent == RESULTS.parent
+    linked = real(page).parent == RESULTS.parent
     update_page(page, known_recipes(recipes), read_results(results), linked)
     return page
 
@@ -127,7 +128,7 @@ def replace(path: Path, text: str) -> None:
 
 def known_recipes(further: Iterable[Path]) -> list[Recipe]:
     """Return the recipes of this repository and those given, each once, sorted by source and name."""
-    paths = {path.resolve() for path in [*RECIPES.glob("*/*.yaml"), *further]}
+    paths = {real(path) for path in [*RECIPES.glob("*/*.yaml"), *further]}
     return sorted(map(read_recipe, paths), key=lambda recipe: (recipe.source, recipe.name))
 
 

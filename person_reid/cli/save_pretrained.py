@@ -8,16 +8,18 @@ The folder holds model.safetensors, config.json and README.md. Embedder.from_pre
 starts from it.
 """
 
-from person_reid.basics import check_target, quoted
+from person_reid.basics import quoted
 from person_reid.cli.flags import add_tested_network
+from person_reid.cli.outputs import check_outputs
 from person_reid.cli.parser import Parser
 from person_reid.cli.tested import is_run, network_name, own_threshold, tested_network
-from person_reid.cli.values import THRESHOLD, some_path
+from person_reid.cli.values import THRESHOLD, output_path, some_path
 from person_reid.data.layout import check_test_sets
 from person_reid.deploy.embedder import Embedder
-from person_reid.deploy.pretrained import CONFIG
+from person_reid.deploy.pretrained import CARD, CONFIG
 from person_reid.deploy.publish import about_data, accuracy, check_output, save_pretrained
 from person_reid.device import select_device
+from person_reid.models.weights import SAFETENSORS
 from person_reid.retrieval.results import PLAIN
 from person_reid.retrieval.thresholds import load_promise, load_threshold
 from person_reid.run_folder import RunFolder
@@ -28,13 +30,13 @@ def main(argv: list[str] | None = None) -> None:
     parser = Parser(__doc__)
     add_tested_network(parser)
     group = parser.add_argument_group("the folder")
-    group.add_argument("--output", type=some_path, required=True, metavar="FOLDER", help="the folder to write")
+    group.add_argument("--output", type=output_path, required=True, metavar="FOLDER", help="the folder to write")
     group.add_argument("--test_dirs", type=some_path, nargs="+", default=[], help="layouts to measure its accuracy on")
     group.add_argument("--threshold", help=f"similarity of the same person: {THRESHOLD} (default: that of --from)")
     options = parser.parse_args(argv)
     check_test_sets(options.test_dirs)
     check_output(options.output)
-    check_target(options.output / CONFIG)
+    check_outputs(options, output=[options.output / name for name in (CARD, CONFIG, SAFETENSORS)])
     tested = tested_network(options)
     measured = options.threshold or own_threshold(options)
     threshold = load_threshold(measured, network_name(options), PLAIN) if measured else None

@@ -33,8 +33,9 @@ from typing import Any
 
 import numpy as np
 
-from person_reid.basics import UserError, check_target, counted, printable, set_aside, write_csv, write_json
+from person_reid.basics import UserError, counted, printable, real, set_aside, write_csv, write_json
 from person_reid.cli.flags import add_engine, add_runtime, add_tested_network, given_values, testing_parser
+from person_reid.cli.outputs import check_outputs
 from person_reid.cli.parser import Parser, example_lines
 from person_reid.cli.tested import OF_FEATURES, feature_flags, is_run, network_name, open_embedder
 from person_reid.cli.values import THRESHOLD, file_ending_in, picture_file, positive, share, some_name
@@ -42,6 +43,7 @@ from person_reid.deploy.embedder import Embedder
 from person_reid.gallery.about import EVERYTHING, About, Filter, about_images, ago, listed_path, moment, read_abouts
 from person_reid.gallery.build import add_images, agreed, check_network, describe_answers, find_images
 from person_reid.gallery.gallery import Gallery, open_gallery
+from person_reid.gallery.milvus import SCHEME
 from person_reid.retrieval.people import group_people, numbered, person_scores
 from person_reid.retrieval.thresholds import DIGITS, accepts, load_promise, load_threshold
 from person_reid.run_folder import RunFolder
@@ -116,6 +118,8 @@ def search_parser() -> Parser:
 def add(options: Namespace) -> None:
     """Add images to an index, and create it if it does not exist."""
     paths = find_images(options.images)
+    file = None if options.index.startswith(SCHEME) else Path(options.index)
+    check_outputs(options, paths, index=[file])
     index = open_gallery(options.index)
     new = index.missing(paths)
     every = options.about or options.pattern or options.person
@@ -144,7 +148,7 @@ def delete(options: Namespace) -> None:
         raise UserError(f"forget: say which images: {', '.join(f'--{name}' for name in flags[:-1])} or --expire.")
     which = replace(
         asked_for(options),
-        image=options.image and os.fsencode(options.image.resolve()),
+        image=options.image and os.fsencode(real(options.image)),
         before=min(filter(None, (options.before, options.expired)), default=None),
     )
     index = open_gallery(options.index, new=False)
@@ -179,7 +183,7 @@ def network_of(index: Gallery, options: Namespace) -> tuple[dict[str, Any], Name
     given = given_values(options, (name for name in OF_FEATURES if hasattr(options, name)))
     for name in ("weights", "engine", "from"):
         if name in given and Path(given[name]).exists():
-            given[name] = str(Path(given[name]).resolve())
+            given[name] = str(real(given[name]))
     known = index.recall("network") is not None
     flags = agreed(index, given) if known else {name: plain[name] for name in OF_FEATURES} | given
     return flags, Namespace(**(plain | flags))
@@ -196,13 +200,13 @@ def threshold_for(index: Gallery, options: Namespace) -> float:
 def ask(options: Namespace) -> None:
     """Print, write and draw the images of an index that are nearest to each query."""
     queries = find_images(options.images)
-    if options.save and options.save.resolve() in queries:
-        raise UserError(f"--save {options.save}: is one of the queries. Choose another name.")
+    check_outputs(options, queries, json=[options.json], save=[options.save])
     index = open_gallery(options.index, new=False)
     threshold = threshold_for(index, options)
     if not len(index):
         raise UserError(f"{options.index}: no images in it. Add some: python tools/search.py index FOLDER --index FILE")
     answers = index.search(embedder_of(index, options)(queries), options.top, among=asked_for(options))
+    check_outputs(options, (match.path for found in answers for match in found), save=[options.save])
     described = describe_answers(queries, answers, threshold)
     for answer in described:
         nobody = "nobody I know" if answer["matches"] else "no image passes the filters"
@@ -228,6 +232,7 @@ def ask(options: Namespace) -> None:
 def recognise(options: Namespace) -> None:
     """Print and write who each query shows, or all queries together."""
     queries = find_images(options.images)
+    check_outputs(options, queries, json=[options.json])
     index = open_gallery(options.index, new=False)
     threshold = threshold_for(index, options)
     groups = [slice(None)] if options.together else [slice(i, i + 1) for i in range(len(queries))]
@@ -258,13 +263,14 @@ def recognise(options: Namespace) -> None:
 
 def group(options: Namespace) -> None:
     """Write a list of the images of an index, grouped into people by their features, and draw some of the groups."""
+    check_outputs(options, save=[options.save], sheet=[options.sheet])
     index = open_gallery(options.index, new=False)
-    check_target(options.save)
     which = asked_for(options)
     if not (parts := list(index.entries(which))):
         raise UserError(f"{options.index}: no images in it, or none that the filters let through.")
     entries, features = [each for some, _ in parts for each in some], np.concatenate([matrix for _, matrix in parts])
     paths, abouts = zip(*entries, strict=True)
+    check_outputs(options, paths, sheet=[options.sheet])
     cameras = [about.camera or "" for about in abouts]
     _, numbers = numbered(cameras)
     known = [about.identity or "" for about in abouts]
@@ -273,7 +279,7 @@ def group(options: Namespace) -> None:
     found = group_people(features, numbers, known, options.radius, options.min_samples, others)
     order = sorted(range(len(paths)), key=lambda i: (not found[i], found[i], cameras[i], abouts[i].time or ""))
     rows = ((listed_path(paths[i]), *abouts[i]._replace(identity=found[i])) for i in order)
-    target = options.save.resolve()
+    target = real(options.save)
     earlier = set_aside(target) if target.is_file() else None  # somebody may have corrected it
     write_csv(options.save, ("path", *About._fields), rows)
     if earlier and earlier.read_bytes() == options.save.read_bytes():

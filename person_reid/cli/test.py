@@ -19,9 +19,10 @@ from pathlib import Path
 
 import torch
 
-from person_reid.basics import UserError, check_target, quoted, write_json
+from person_reid.basics import UserError, quoted, write_json
 from person_reid.cli.evaluation import merge_images
 from person_reid.cli.flags import testing_parser
+from person_reid.cli.outputs import check_outputs
 from person_reid.cli.tested import feature_flags, is_run, network_name, open_embedder
 from person_reid.data.bank import load_bank
 from person_reid.data.layout import read_split
@@ -41,8 +42,8 @@ def main(argv: list[str] | None = None) -> None:
     for flag in ("camera_norm", "whiten"):
         if options.no_norm and getattr(options, flag):
             raise UserError(f"--{flag} gives every feature unit length, and --no_norm keeps its own: choose one.")
-    for path in filter(None, (options.result, options.json)):
-        check_target(path)
+    multi = multi_query_file(options.result) if options.multi else None
+    check_outputs(options, result=[options.result, multi], json=[options.json])
     with join_world(options.gpu_ids) as world:
         options.gpu_ids = world.gpu(options.gpu_ids)
         extract = extractor(options, world)

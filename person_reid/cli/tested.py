@@ -37,7 +37,7 @@ from person_reid.retrieval.features import parse_scales
 from person_reid.retrieval.results import NETWORK, PLAIN, read_note
 from person_reid.retrieval.target import reestimate_batch_norms
 from person_reid.retrieval.thresholds import load_threshold
-from person_reid.run_folder import RunFolder
+from person_reid.run_folder import RunFolder, save_tensors
 from person_reid.training.build import resolved
 
 log = logging.getLogger(__name__)
@@ -258,5 +258,5 @@ def _with_norms_of(
     """Return a network with the batch-norm statistics of a bank; its weights are a file in `folder`."""
     network = load_network(tested)
     reestimate_batch_norms(network, bank, device, dtype)
-    torch.save(network.state_dict(), folder / "adapted.pth")
+    save_tensors(network.state_dict(), folder / "adapted.pth")
     return replace(tested, weights=folder / "adapted.pth", seed=None)

@@ -27,8 +27,9 @@ from typing import Any
 import numpy as np
 
 from person_reid.basics import UserError, with_ending, write_json
+from person_reid.cli.outputs import check_outputs
 from person_reid.cli.parser import Parser
-from person_reid.cli.values import positive, share
+from person_reid.cli.values import output_path, positive, share
 from person_reid.retrieval.promise import Promise, promised
 from person_reid.retrieval.results import FLAGS, NETWORK, RESULT, FeatureSet, load_result, read_notes
 from person_reid.retrieval.thresholds import FALSE_POSITIVE_RATES, MEASURED_ON, error_rates, pair_similarities, roc
@@ -44,7 +45,9 @@ def parse(argv: list[str] | None) -> Namespace:
     rules = ("eer", *FALSE_POSITIVE_RATES, "hardest")
     parser.add_argument("--rule", choices=rules, help="see above (default: eer)")
     parser.add_argument("--ignore_cameras", action="store_true", help="count pairs from the same camera, too")
-    parser.add_argument("--save", type=Path, default=Path("threshold"), help="name of the .json and .png to write")
+    parser.add_argument(
+        "--save", type=output_path, default=Path("threshold"), help="name of the .json and .png to write"
+    )
     promise = parser.add_argument_group("a threshold with a promise")
     promise.add_argument("--false_match_rate", type=share, metavar="RATE", help="largest share of strangers accepted")
     promise.add_argument("--confidence", type=share, help="probability that the rate is kept (default: 0.95)")
@@ -62,6 +65,8 @@ def parse(argv: list[str] | None) -> Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Measure, print, and write SAVE.json and SAVE.png."""
     args = parse(argv)
+    figures, plot = (with_ending(args.save, ending, ".json", ".png") for ending in (".json", ".png"))
+    check_outputs(args, save=[figures, plot])
     query, gallery = load_result(args.result)
     pairs = pair_similarities(query, gallery, args.ignore_cameras)
     found = error_rates(pairs)
@@ -84,7 +89,6 @@ def main(argv: list[str] | None = None) -> None:
         curve = roc(pairs.genuine, pairs.impostor)
         kept = curve.true_positives[np.searchsorted(curve.thresholds, threshold)]
         print(f"threshold {threshold:.4f} (TPR {kept:.4f})")
-    figures, plot = (with_ending(args.save, ending, ".json", ".png") for ending in (".json", ".png"))
     write_json(figures, report)
 
     from person_reid.show.histogram import draw_similarities  # matplotlib loads slowly

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from person_reid.basics import LARGEST, SMALLEST, UserError, computable, printable
+from person_reid.basics import LARGEST, SMALLEST, UserError, computable, printable, real
 
 Number = TypeVar("Number", int, float)
 SIDES = 16, 2048  # pixels of an image, at least and at most
 LONGEST = 4096  # characters of a text, as of a path on Linux
+# The types of the flags that name what a command writes, see cli/outputs.py.
+OUTPUTS = ("output_path", "output_file", "picture_file")
 PICTURES = (  # that some matplotlib can write
     "png", "jpg", "jpeg", "pdf", "svg", "svgz", "webp", "tif", "tiff", "eps", "ps", "avif", "gif", "raw", "rgba",
 )  # fmt: skip
@@ -111,21 +113,30 @@ finite_number.__name__ = "float"
 NUMBERS: dict[type, Callable[[str], Any]] = {int: _of_64_bits, float: _finite}
 
 
-def file_ending_in(ending: str) -> Callable[[str], Path]:
-    """Return an argparse type: a file to write whose name ends so, lest a slip replace what was to be read."""
+def output_path(text: str) -> Path:
+    """Return the file or folder to write that a flag was given, without `..`, see basics.real."""
+    path = some_path(text)
+    return real(path) if ".." in path.parts else path
 
-    def parse(text: str) -> Path:
-        path = some_path(text)
-        if path.suffix.lower() != ending:
-            raise argparse.ArgumentTypeError(f"{text}: expected the name of a file that ends in {ending}")
+
+def file_ending_in(*endings: str) -> Callable[[str], Path]:
+    """Return an argparse type: a file to write whose name ends so, lest a slip replace a file of another kind."""
+
+    def output_file(text: str) -> Path:
+        path = output_path(text)
+        expected = f"expected the name of a file that ends in {' or '.join(endings)}"
+        if path.is_dir():
+            raise UserError(f"{text}: a folder; {expected}.")
+        if path.suffix.lower() not in endings:
+            raise argparse.ArgumentTypeError(f"{text}: {expected}")
         return path
 
-    return parse
+    return output_file
 
 
 def picture_file(text: str) -> Path:
     """Return the picture to write that a flag was given. Raises UserError, before the work, for an unknown ending."""
-    path = some_path(text)
+    path = output_path(text)
     if path.suffix.lower().lstrip(".") not in PICTURES:
         raise UserError(
             f"{text}: expected the name of a picture, which ends in .{', .'.join(PICTURES[:5])} or the like."

@@ -105,6 +105,7 @@ def _converter(each: Declared) -> Callable[[str], Any]:
         except ValueError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
 
+    convert.__name__ = each.kind.__name__  # a parser says of each flag what it takes
     return convert
 
 

@@ -20,7 +20,9 @@ from person_reid.console.script import let_the_first_speak, print_remarks
 
 WIDEST = 120  # columns of the help, at most
 FEW = 5  # flags that the usage line may name; more would hide the rest of the line
-METAVARS = {"int": "N", "float": "X", "Path": "FILE", "picture_file": "FILE"}  # placeholders for values, by type
+METAVARS = {  # placeholders for values, by type
+    "int": "N", "float": "X", "Path": "FILE", "output_file": "FILE", "picture_file": "FILE",
+}  # fmt: skip
 SCRIPT = re.compile(r"(?:python |tools/|python tools/)(\w+)\.py\b")  # a script, as all pages name it
 COMMAND = re.compile(r"\s*(?:\w+=\S+ +)*(?:python|bash|torchrun) ")
 

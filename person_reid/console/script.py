@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from person_reid.basics import LostProcessError, UserError, describe, first_line, printable
 
@@ -27,12 +27,44 @@ def fail(message: str) -> NoReturn:
     sys.exit(1)
 
 
+class Terminal(io.FileIO):
+    """Standard output or error. A full disk behind it ends no command, whose files are still to be written."""
+
+    problem: OSError | None = None
+
+    def write(self, text: Any) -> int:
+        """Write, or note why that failed; as before, a reader that has ended ends the command."""
+        try:
+            return super().write(text) or 0
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            self.problem = error
+            return memoryview(text).nbytes
+
+
+def open_terminals() -> list[Terminal]:
+    """Replace Python's own standard output and error by Terminals. Return them."""
+    found = []
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        raw = getattr(getattr(stream, "buffer", None), "raw", None)
+        # else a test's, a notebook's, that of a console of Windows, or an unbuffered one
+        if type(raw) is io.FileIO and stream is getattr(sys, f"__{name}__"):
+            stream.flush()
+            found.append(Terminal(stream.fileno(), "w", closefd=False))
+            buffer, lines = io.BufferedWriter(found[-1]), stream.line_buffering
+            setattr(sys, name, io.TextIOWrapper(buffer, stream.encoding, line_buffering=lines))
+    return found
+
+
 def run_script(main: Callable[[], object]) -> None:
     """Call `main()` as a script: an error the user can fix ends in one line and status 1, an interruption in 130.
 
     A UserError, an OSError (no such file, disk full), or too little memory or too few threads prints no traceback. Any
-    other exception is a bug and keeps it.
+    other exception is a bug and keeps it. If the output could not be written, a line says so after the work.
     """
+    terminals = open_terminals()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # no name of a file may end a program that prints it
@@ -40,6 +72,8 @@ def run_script(main: Callable[[], object]) -> None:
         main()
         if sys.stdout:  # not of a program without a console
             sys.stdout.flush()
+        if terminals and (problem := terminals[0].problem):
+            raise OSError(problem.errno, problem.strerror, "standard output")
     except (UserError, OSError) as error:
         if isinstance(error, BrokenPipeError) and error.filename is None and sys.stdout:
             # The program that reads the output, such as head, has ended. What is left goes nowhere, also at exit.

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from person_reid.basics import UserError, counted, quoted
+from person_reid.basics import UserError, counted, quoted, real
 from person_reid.data.images import is_image, open_image
 
 JUNK = -1  # a poorly cropped box: neither right nor wrong, left out of every ranking
@@ -163,7 +163,7 @@ def read_further_splits(roots: Sequence[str | Path]) -> list[tuple[Path, Split]]
     Raises UserError if a root is given twice, and in the cases of read_split.
     """
     folders = [Path(root) for root in roots]
-    places = [folder.resolve() for folder in folders]
+    places = [real(folder) for folder in folders]
     twice = [str(folder) for folder, place in zip(folders, places, strict=True) if places.count(place) > 1]
     if twice:
         raise UserError(f"The same data set is given more than once: {', '.join(twice)}. Name each folder once.")
@@ -280,7 +280,7 @@ def some_of(lines: Sequence[str], most: int = 50) -> str:
 
 def _leads_up(folder: Path) -> bool:
     """Return whether a folder is a link to one that holds it."""
-    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
+    return folder.is_symlink() and folder.exists() and real(folder.parent).is_relative_to(real(folder))
 
 
 def _parse_or_folder(path: Path, folder: str, position: int) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from person_reid.basics import UserError, did_you_mean
+from person_reid.basics import UserError, did_you_mean, real
 from person_reid.data.datasets import DATA_SETS, DataSet
 from person_reid.data.images import is_image
 from person_reid.data.layout import found_in, next_command
@@ -79,7 +79,7 @@ def _has_names(folder: Path, known_set: DataSet) -> bool:
     part = folder / known_set.requires[0].split("|")[0]
     entries = part.iterdir() if part.is_dir() else ()
     image = min((path.name for path in entries if is_image(path.name)), default="")
-    return re.search(known_set.file_name, f"{folder.resolve().name}/{image}") is not None
+    return re.search(known_set.file_name, f"{real(folder).name}/{image}") is not None
 
 
 def _not_found(wanted: Sequence[DataSet]) -> str:

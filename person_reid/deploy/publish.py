@@ -20,7 +20,7 @@ import jinja2
 import torch
 from safetensors.torch import save
 
-from person_reid.basics import UserError, atomic_write, parse_json, write_json, write_text
+from person_reid.basics import UserError, atomic_write, parse_json, real, write_json, write_text
 from person_reid.data.bank import load_bank
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.layout import read_split
@@ -78,7 +78,7 @@ def accuracy(embedder: Embedder, test_dir: str | Path) -> Accuracy:
 
 def about_data(folder: str | Path) -> tuple[str, str]:
     """Return name and terms of the data set that prepare.py laid out in a folder, as far as they are known."""
-    name = read_record(Path(folder)).get("data_set", Path(folder).resolve().parent.name)
+    name = read_record(Path(folder)).get("data_set", real(folder).parent.name)
     return name, next((known.licence for known in DATA_SETS.values() if known.name == name), "not known")
 
 
@@ -124,7 +124,7 @@ def save_pretrained(
         "sha256": hashlib.sha256(content).hexdigest(),
     }
     described: dict[str, Any] = {
-        "name": folder.resolve().name, "config": config, "complexity": complexity(network, tested.size),
+        "name": real(folder).name, "config": config, "complexity": complexity(network, tested.size),
         "accuracies": accuracies, "trained_on": trained_on, "promise": promise,
         "milliseconds": milliseconds(Embedder(tested, device="cpu", flip=False)),
         "machine": f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from person_reid.basics import UserError, printable
+from person_reid.basics import UserError, printable, real
 from person_reid.data.images import open_image
 from person_reid.data.readers import compiled, search_path
 from person_reid.data.tables import read_table
@@ -154,7 +154,7 @@ def read_abouts(csv: Path, needed: Sequence[str] = ("path",)) -> dict[Path, Abou
         if path.startswith(URI):
             name = unquote_to_bytes(path.removeprefix(URI))
             path = os.fsdecode(name.replace(b"\0", b"%00"))  # no name holds a zero byte, and resolve() refuses it
-        if listed.setdefault((csv.parent / path).resolve(), known) != known:
+        if listed.setdefault(real(csv.parent / path), known) != known:
             problem = f"another line says something else of {path}. Keep one of them."
             raise UserError(f"{csv}, line {line}: {problem}")
     return listed

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from person_reid.basics import UserError
+from person_reid.basics import UserError, real
 from person_reid.data.layout import list_images
 from person_reid.deploy.embedder import Embedder
 from person_reid.gallery.about import About
@@ -100,7 +100,7 @@ def find_images(places: Iterable[str | Path]) -> list[Path]:
         images = list_images(place) if place.is_dir() else [place]
         if not images or not place.exists():
             raise UserError(f"{place}: {'no images in it' if place.is_dir() else 'no such image or folder'}.")
-        found += [image.resolve() for image in images]
+        found += [real(image) for image in images]
     return list(dict.fromkeys(found))
 
 

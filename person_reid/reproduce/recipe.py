@@ -20,7 +20,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from person_reid.basics import UserError, did_you_mean
+from person_reid.basics import UserError, did_you_mean, real
 from person_reid.data.datasets import DATA_SETS
 from person_reid.retrieval.metrics import AVERAGE_PRECISIONS
 
@@ -65,7 +65,7 @@ class Recipe:
         flags = {name: value for name, value in content.items() if name != KEY}
         published = {name: content[KEY]["published"][name] for name in RANKINGS if name in content[KEY]["published"]}
         about = {**content[KEY], "published": published}
-        return cls(f"{path.resolve().parent.name}/{path.stem}", flags, **about)
+        return cls(f"{real(path).parent.name}/{path.stem}", flags, **about)
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -134,12 +134,22 @@ def paths_of(images: FeatureSet, split: str, test_dir: Folder = None) -> list[st
     return images.paths
 
 
+def images_of(query: FeatureSet, gallery: FeatureSet, test_dir: Folder = None) -> Iterator[Path]:
+    """Yield where all images of a result are now, whether they are there or not. Raises as paths_of does."""
+    for images, split in ((query, "query"), (gallery, "gallery")):
+        yield from (_place(path, test_dir) for path in paths_of(images, split, test_dir))
+
+
+def _place(path: str | Path, test_dir: Folder) -> Path:
+    return Path(test_dir, *PurePosixPath(path).parts[-3:]) if test_dir else Path(path)
+
+
 def find_image(path: str | Path, test_dir: Folder = None) -> Path:
     """Return where an image of a result file is now: below `test_dir` if that is given, else in its old place.
 
     path: as in the file, ending in <split>/<identity>/<name>. Raises UserError if it is not there.
     """
-    place = Path(test_dir, *PurePosixPath(path).parts[-3:]) if test_dir else Path(path)
+    place = _place(path, test_dir)
     if not place.is_file():
         raise UserError(f"{place}: no such image. If they moved, pass the folder of query and gallery as --test_dir.")
     return place

@@ -70,6 +70,6 @@ def test_an_ending_in_capitals_is_the_same():
 def test_the_weight_file_itself_is_not_replaced(here):
     torch.save(create_model("test_resnet", weights="none").model.state_dict(), "test_resnet.pt")
     before = (here / "test_resnet.pt").read_bytes()
-    with pytest.raises(UserError, match=r"--output test_resnet\.pt: this is the weight file itself"):
+    with pytest.raises(UserError, match=r"--output test_resnet\.pt: this command reads that file"):
         export.main([*NETWORK[:3], str(here / "test_resnet.pt"), *NETWORK[4:], "--format", "torchscript"])
     assert (here / "test_resnet.pt").read_bytes() == before

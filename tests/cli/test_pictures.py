@@ -154,11 +154,11 @@ def test_the_report_does_without_a_run_photographs_and_network(inside, tmp_path)
 def test_a_result_of_another_network_is_refused(inside, tmp_path):
     _, query, gallery = inside
     save_result("of_other.mat", query, gallery, "other net_last")
-    for command in (report, heatmap):
+    for command, save in ((report, "a.html"), (heatmap, "a.png")):
         with pytest.raises(
             UserError, match=r"of_other\.mat: holds the features of 'other net_last', not of 'small net_last'"
         ):
-            command.main(["--name", "small", "--result", "of_other.mat", "--save", str(tmp_path / "a.png")])
+            command.main(["--name", "small", "--result", "of_other.mat", "--save", str(tmp_path / save)])
     assert not list(tmp_path.iterdir())
 
 

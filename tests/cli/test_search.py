@@ -217,7 +217,7 @@ def test_mistakes_are_named(folder, capsys):
     with pytest.raises(UserError, match=r"people\.index: no such index\. Make one: python tools/search\.py index"):
         said(capsys, "query", "stranger.png")
     assert not (folder / "people.index").exists()
-    with pytest.raises(UserError, match=r"--save stranger\.png: is one of the queries"):
+    with pytest.raises(UserError, match=r"--save stranger\.png: this command reads that file"):
         said(capsys, "query", "stranger.png", "--save", "stranger.png")
     with pytest.raises(UserError, match=r"absent: no such image or folder"):
         said(capsys, "index", "absent", *NETWORK)

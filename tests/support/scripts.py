@@ -30,6 +30,11 @@ def module_of(script):
 
 def run(script, *arguments, cwd, status=0):
     """run_process without the seconds in which Python imports PyTorch: the script's `main`, called in `cwd`."""
+    return check(*end(script, *arguments, cwd=cwd), status)
+
+
+def end(script, *arguments, cwd) -> tuple[str, object]:
+    """(what a script printed, its status), as `run` calls it; a traceback is an exception here."""
     main = module_of(script).main
     out, err, before = io.StringIO(), io.StringIO(), Path.cwd()
     ended: str | int | None = 0
@@ -42,7 +47,7 @@ def run(script, *arguments, cwd, status=0):
             ended = end.code
         finally:
             os.chdir(before)
-    return check(out.getvalue() + err.getvalue(), ended, status)
+    return out.getvalue() + err.getvalue(), ended
 
 
 def check(output, ended, status):

@@ -1,0 +1,67 @@
+"""Files that a command writes: they differ, and none of them is one that the command reads."""
+
+import re
+from argparse import Namespace
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from person_reid.basics import UserError, check_target, real
+from person_reid.data.readers import RECORD
+from person_reid.retrieval.thresholds import CONFIG
+
+
+def check_outputs(options: Namespace, reads: Iterable[str | Path] = (), **writes: Iterable[Path | None]) -> None:
+    """Refuse files to write of which two are the same, or one is read by the command.
+
+    Every script that writes calls it before the work, and once more if what it reads is known only
+    later. Two paths are the same file if links, hard links or `..` lead from both to it.
+
+    options: the flags; every value that names a file is read, unless the flag is in `writes`.
+    reads: files that no flag names, such as the images of a gallery.
+    writes: {flag: files}, as in json=[options.json]; None is a file that is not asked for.
+
+    Raises UserError, or OSError if one of the files cannot be written.
+    """
+    targets = [(flag, path) for flag, paths in writes.items() for path in paths if path is not None]
+    there: dict[object, tuple[str, Path]] = {}
+    for flag, path in targets:
+        other, same = there.setdefault(identity(path), (flag, path))
+        if same is not path:
+            raise UserError(f"--{flag} {path}: --{other} writes this file. Choose two names that differ.")
+    if any(path.exists() for _, path in targets):
+        named = (path for flag, value in vars(options).items() if flag not in writes for path in files_in(value))
+        for source in (*named, *reads):
+            flag, path = there.get(identity(source), ("", Path()))
+            if flag:
+                raise UserError(f"--{flag} {path}: this command reads that file. Choose another name.")
+    for _, path in targets:
+        check_target(path)
+
+
+def identity(path: str | Path) -> object:
+    """Return what two paths to one file share; of files to be, also if they differ in case alone.
+
+    Devices and pipes, which many may write to, are each their own.
+    """
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return str(real(path)).casefold()
+    except ValueError:  # text of a flag that cannot be a path
+        return object()
+    regular = Path(path).is_file() or Path(path).is_dir()
+    return (status.st_dev, status.st_ino) if regular else object()
+
+
+def files_in(value: Any) -> Iterator[str | Path]:
+    """Yield what a flag's value may name: its path, or those in a list, in `BACKBONE=FILE` or in `NET.onnx --bgr`.
+
+    If it is a folder, also the files in it that describe a network or a layout.
+    """
+    if isinstance(value, list | tuple):
+        for part in value:
+            yield from files_in(part)
+    elif isinstance(value, str | Path):
+        for path in {str(value), *re.split(r"[\s,=]+", str(value))}:
+            yield from (path, Path(path, CONFIG), Path(path, RECORD))
