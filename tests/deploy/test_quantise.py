@@ -1,6 +1,5 @@
 """int8 with ranges measured on images: what the file holds, how near its features are, and what goes wrong."""
 
-import logging
 import re
 
 import numpy as np
@@ -63,30 +62,17 @@ def test_the_features_are_near_those_of_float32(network, file, people, kind):
     assert engine.contents.precision == "int8" and engine.contents.normalised
 
 
-def test_weights_have_a_scale_for_each_channel_and_zero_stays_zero(file):
+def test_all_layers_are_quantised_and_weights_have_a_scale_for_each_channel(file):
     graph = onnx.load(file).graph
     values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
     pairs = [node for node in graph.node if node.op_type == "DequantizeLinear"]
     weights = [node for node in pairs if node.input[0] in values and values[node.input[0]].ndim == 4]
-    assert weights and all(values[node.input[0]].dtype == np.int8 for node in weights)
+    assert len(weights) == sum(node.op_type == "Conv" for node in graph.node)
+    assert all(values[node.input[0]].dtype == np.int8 for node in weights)
     assert all(values[node.input[1]].shape == values[node.input[0]].shape[:1] for node in weights)
-    assert all(not values[node.input[2]].any() for node in pairs)
-    assert any(node.op_type == "QuantizeLinear" for node in graph.node)
-
-
-@pytest.mark.slow
-def test_the_worst_layers_stay_in_float(network, people, tmp_path, monkeypatch, caplog):
-    caplog.set_level(logging.INFO, "person_reid")
-    contents = Contents(*SIZE, network.dim, network.pieces, "a test", precision="int8")
-    monkeypatch.setattr(module, "PROBES", 1)
-    found = []
-    for least in (-1.0, 2.0):
-        monkeypatch.setattr(module, "LEAST_COSINE", least)
-        export(network, contents, tmp_path / "net.onnx", "onnx", read_calibration(people, *SIZE))
-        found.append(re.search(r"int8: (\d+) of (\d+) layers; .* is ([\d.]+) on 6 images", caplog.text).groups())
-        caplog.clear()
-    (all_of, layers, low), (half, _, high) = found
-    assert all_of == layers and int(layers) / 2 <= int(half) < int(layers) and float(high) > float(low)
+    assert (
+        max(np.abs(values[node.input[0]].astype(int)).max() for node in weights) <= 64
+    )  # without VNNI, more overflows
 
 
 def test_the_choice_of_images_is_even_and_always_the_same(people, monkeypatch):
@@ -103,9 +89,8 @@ def test_no_image_that_measures_the_result_measures_the_ranges():
     assert list(module._parted(images[:3])[0]) == [0, 1, 2]
 
 
-def test_the_page_names_the_cosine_that_is_asked_for():
+def test_the_page_says_how_many_images_are_taken():
     page = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
-    assert f"mean cosine of at least {module.LEAST_COSINE} to" in page
     assert f"The export takes up to {module.MOST_IMAGES} of them" in page
 
 
@@ -124,6 +109,6 @@ def test_the_command_says_how_near_the_features_are(people, here, capsys):
     network = ["--backbone", "test_resnet", "--weights", "none", "--height", "64", "--width", "32", "--gpu_ids", "-1"]
     command.main([*network, "--int8", "--calibrate", str(people), "--normalise_input", "--l2"])
     printed = capsys.readouterr().out
-    assert re.search(r"int8: \d+ of \d+ layers; the features' mean cosine to float32 is 0\.99\d+ on 6 images", printed)
+    assert re.search(r"int8: the features' mean cosine to float32 is 0\.9[89]\d+ on 6 images", printed)
     assert "without --calibrate" not in printed and "against PyTorch" not in printed  # which would be on noise
     assert [path.name for path in here.iterdir()] == ["test_resnet.onnx"]
