@@ -21,13 +21,17 @@ print(embed([np.zeros((64, 32, 3), np.uint8)]).shape)
 """
 
 
+SCRIPTS = ["train.py", "train_DDP.py", "tools/adapt.py"]  # that hold what they do, and travel with the package
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """The wheel of this checkout, built from a copy: setuptools would leave a build folder here, and reuse it."""
+    """The wheel of this checkout, built from a copy, beside which nothing else lies."""
     folder = tmp_path_factory.mktemp("wheel")
     shutil.copytree(ROOT / "person_reid", folder / "person_reid", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "requirements.txt", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, folder)
+    (folder / "tools").mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE", *SCRIPTS):
+        shutil.copy(ROOT / name, folder / name)
     subprocess.run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "."], cwd=folder, check=True)
     return next(folder.glob("*.whl"))
 
@@ -64,7 +68,15 @@ def test_it_holds_the_package_and_nothing_beside_it(wheel):
     sources = ROOT.glob("person_reid/fused/*.[ch]")
     assert {path.relative_to(ROOT).as_posix() for path in (*templates, *sources)} <= set(names)
     modules = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("person_reid/**/*.py")}
-    assert modules == {name for name in names if name.endswith(".py")}
+    scripts = {f"person_reid/scripts/{name}" for name in SCRIPTS}
+    assert modules | scripts == {name for name in names if name.endswith(".py")}
+
+
+def test_it_asks_for_what_requirements_txt_lists():
+    tomllib = pytest.importorskip("tomllib")  # of Python 3.11
+    asked = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    assert asked == [found for line in lines if (found := line.partition("#")[0].strip())]
 
 
 def test_its_command_prepares_and_tests(run):
@@ -73,6 +85,9 @@ def test_its_command_prepares_and_tests(run):
     run("person-reid", "prepare", "--synthetic", "--data_dir", "people", *people)
     network = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32"]
     assert "Rank@1:" in run("person-reid", "test", *network, "--test_dir", "people/pytorch")
+    assert "4 identities" in run("person-reid", "train", *network, "--data_dir", "people/pytorch", "--dry_run")
+    assert "--proxies" in run("person-reid", "adapt", "--help")
+    assert "torchrun" in run("person-reid", "train_DDP", "--help")
 
 
 def test_its_embedder_returns_features(run):

@@ -67,8 +67,8 @@ def main(arguments: list[str] | None = None) -> None:
 def script(name: str) -> Path:
     """Return the file of a script: the one in the wheel, or that of the checkout that the package belongs to."""
     package = Path(__file__).resolve().parent.parent
-    packed = package / "scripts" / f"{name}.py"
-    return packed if packed.is_file() else package.parent / SCRIPTS[name] / f"{name}.py"
+    packed = package / "scripts"
+    return (packed if packed.is_dir() else package.parent) / SCRIPTS[name] / f"{name}.py"
 
 
 def usage() -> str:
