@@ -17,6 +17,7 @@ from person_reid.basics import (
     LostProcessError,
     UserError,
     atomic_write,
+    check_target,
     counted,
     did_you_mean,
     first_line,
@@ -315,3 +316,60 @@ def test_a_folder_of_an_earlier_version_whose_mark_lists_nothing_is_replaced(tmp
     with whole_folder(look, ".mark") as folder:
         (folder / "index.html").write_text("new")
     assert {path.name for path in look.iterdir()} == {".mark", "index.html"}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize("unbuffered", [[], ["-u"]])
+@pytest.mark.parametrize("full", ["stdout", "stderr"])
+def test_a_full_disk_behind_the_terminal_ends_no_command_before_its_files_are_written(full, unbuffered, tmp_path):
+    code = (
+        "import sys, logging; from pathlib import Path; from person_reid.console import run_script\n"
+        "def main():\n"
+        "    print('query: 10 images', flush=True); print('a bar', file=sys.stderr, flush=True)\n"
+        f"    Path({str(tmp_path / 'features')!r}).write_text('all'); print('x' * 100_000)\n"
+        "run_script(main)"
+    )
+    with Path("/dev/full").open("w") as disk:
+        streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, full: disk}
+        done = subprocess.run([sys.executable, *unbuffered, "-c", code], cwd=ROOT, **streams, timeout=60)
+    assert (tmp_path / "features").read_text() == "all"
+    if full == "stdout":
+        assert done.returncode == 1
+        assert done.stderr == b"a bar\nerror: standard output: No space left on device\n"
+    else:
+        assert done.returncode == 0 and done.stdout == b"query: 10 images\n" + b"x" * 100_000 + b"\n"
+
+
+def test_a_folder_is_compared_once_its_path_is_resolved(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    thesis = tmp_path / "thesis"
+    thesis.mkdir()
+    (thesis / "chapter").write_text("years of work")
+    (tmp_path / "link").symlink_to(thesis)
+    (tmp_path / "loop").symlink_to("loop")
+    for path in ("thesis", "none/../thesis", "thesis/none/..", "link", "link/../thesis", "loop"):
+        with pytest.raises((UserError, OSError)), whole_folder(path, ".mark"):
+            raise AssertionError("it must not begin")
+    assert (thesis / "chapter").read_text() == "years of work"
+    with whole_folder("none/../look", ".mark") as folder:
+        (folder / "page.html").write_text("new")
+    assert {path.name for path in tmp_path.iterdir()} == {"thesis", "link", "loop", "look"}
+    monkeypatch.chdir(tmp_path / "look")
+    with pytest.raises(UserError, match="the folder you are in"), whole_folder(".", ".mark"):
+        raise AssertionError("it must not begin")
+
+
+def test_a_file_is_written_where_its_path_leads(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_text("none/../a.txt", "a")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    Path("loop").symlink_to("loop")
+    for write in (write_text, lambda path, _: check_target(path)):
+        with pytest.raises(OSError, match="leads back to itself") as error:
+            write("loop", "text")
+        assert error.value.filename == "loop" and Path("loop").is_symlink()
+        with pytest.raises(NotADirectoryError, match="expected a folder") as error:
+            write("a.txt/deeper/b.txt", "text")
+        assert error.value.filename.endswith("a.txt")
+    with pytest.raises(IsADirectoryError, match=r"expected the name of a file.*'/'"):
+        with_ending("/", ".json")

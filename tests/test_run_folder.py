@@ -205,3 +205,24 @@ def test_a_number_is_what_a_person_reads(tmp_path):
 def test_a_folder_is_no_options_file(tmp_path):
     with pytest.raises(OSError):
         read_yaml(tmp_path)
+
+
+def test_a_link_to_a_checkpoint_that_is_gone_is_named(here):
+    folder = here / "model" / "run"
+    folder.mkdir(parents=True)
+    (folder / "net_last.pth").symlink_to("/nowhere/net_last.pth")
+    with pytest.raises(FileNotFoundError, match=r"net_last\.pth: a link to .*nowhere.*, which is not there"):
+        RunFolder("run").weights_file()
+    (folder / "net_010.pth").touch()
+    with pytest.raises(FileNotFoundError, match=r"There are: --which_epoch 010\.$"):
+        RunFolder("run").weights_file("20")
+
+
+def test_a_file_in_place_of_the_folder_is_known_before_the_work(here):
+    for place, what in (("model", "a file"), ("model/run", "a file"), ("model/link", "a link to nothing")):
+        file = here / place
+        file.parent.mkdir(exist_ok=True)
+        file.symlink_to("gone") if place == "model/link" else file.touch()
+        with pytest.raises(NotADirectoryError, match=f"{what}; expected a folder"):
+            RunFolder(file.name if "/" in place else "run").check_unused()
+        file.unlink()

@@ -48,13 +48,15 @@ def open_terminals() -> list[Terminal]:
     found = []
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        raw = getattr(getattr(stream, "buffer", None), "raw", None)
-        # else a test's, a notebook's, that of a console of Windows, or an unbuffered one
+        buffer = getattr(stream, "buffer", None)
+        raw = getattr(buffer, "raw", buffer)  # python -u has no buffer
+        # else a test's, a notebook's, or that of a console of Windows
         if type(raw) is io.FileIO and stream is getattr(sys, f"__{name}__"):
             stream.flush()
             found.append(Terminal(stream.fileno(), "w", closefd=False))
-            buffer, lines = io.BufferedWriter(found[-1]), stream.line_buffering
-            setattr(sys, name, io.TextIOWrapper(buffer, stream.encoding, line_buffering=lines))
+            below = found[-1] if raw is buffer else io.BufferedWriter(found[-1])
+            how = {"line_buffering": stream.line_buffering, "write_through": stream.write_through}
+            setattr(sys, name, io.TextIOWrapper(below, stream.encoding, **how))
     return found
 
 

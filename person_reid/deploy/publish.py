@@ -83,11 +83,11 @@ def about_data(folder: str | Path) -> tuple[str, str]:
 
 
 def check_output(folder: str | Path) -> None:
-    """Raise UserError if save_pretrained would replace a card or a configuration that it has not written."""
+    """Raise UserError if save_pretrained would replace a card, a configuration or weights that it has not written."""
     folder = Path(folder)
     if folder.is_file():
         raise UserError(f"{folder}: a file; expected the name of a folder to write.")
-    there = [name for name in (CARD, CONFIG) if (folder / name).exists()]
+    there = [name for name in (CARD, CONFIG, SAFETENSORS) if (folder / name).exists()]
     try:
         own = not there or parse_json((folder / CONFIG).read_bytes())["library"] == LIBRARY
     except (OSError, ValueError, LookupError, TypeError):

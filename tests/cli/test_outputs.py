@@ -166,7 +166,7 @@ of_every_output = pytest.mark.parametrize(
 def test_no_output_replaces_what_another_flag_names(script, output, room):
     """Every other flag names the same file, by a hard link to it."""
     if script in FOLDERS_WRITTEN:
-        pytest.skip("writes a folder, see below")
+        pytest.skip("writes a folder: see the next test, and tests/data/test_prepare.py")
     file, link = room / f"precious{ending(script, output)}", room / "precious link"
     written = output.option_strings[-1], file.name
     for action in valued(PARSERS[script]):
@@ -181,6 +181,26 @@ def test_no_output_replaces_what_another_flag_names(script, output, room):
         if action.dest in READ:
             expected = "no such folder" if action.dest in FOLDERS else "this command reads that file"
             assert status == 1 and ("this command reads that file" in said or expected in said), (action.dest, said)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "README.md"])
+@pytest.mark.parametrize("flag", [a.dest for a in valued(PARSERS["save_pretrained"]) if a.dest in READ])
+def test_no_folder_of_a_network_replaces_what_another_flag_names(flag, name, here):
+    (here / "net").mkdir()
+    (here / "net" / "config.json").write_text('{"library": "person_reid"}')  # as if it were its own
+    file = here / "net" / name
+    file.write_bytes(before := file.read_bytes() if file.exists() else b"precious")
+    said, status = end("save_pretrained", "--output", "net", f"--{flag}", file, cwd=here)
+    expected = "no such folder" if flag in FOLDERS else "this command reads that file"
+    assert status == 1 and expected in said and file.read_bytes() == before
+
+
+def test_weights_that_are_not_its_own_are_not_replaced_by_a_network(here):
+    (here / "net").mkdir()
+    (here / "net" / "model.safetensors").write_bytes(b"another's")
+    words = ["--backbone", "osnet_x0_25", "--weights", "none", "--output", "net"]
+    said, status = end("save_pretrained", *words, cwd=here)
+    assert status == 1 and "model.safetensors, not written by save_pretrained" in said
 
 
 @of_every_output

@@ -1,6 +1,7 @@
 """DDP.sh, the script: the torchrun command it makes of its environment, and what it refuses."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -60,3 +61,16 @@ def test_several_machines_find_the_first(tmp_path):
     done = ddp(tmp_path, NNODES="2", NODE_RANK="1", MASTER_ADDR="10.0.0.1", NPROC="2")
     place = "--nnodes 2 --node_rank 1 --master_addr 10.0.0.1 --master_port 29500 --nproc_per_node 2"
     assert done.returncode == 0 and place in done.stdout
+
+
+def test_python3_is_taken_where_there_is_no_python(tmp_path):
+    """A folder of programs that holds bash and what the script calls, and python3 but not python."""
+    for name in ("bash", "dirname", "wc"):
+        (tmp_path / name).symlink_to(shutil.which(name) or name)
+    done = ddp(tmp_path, NPROC="1", PYTHON="", PATH=str(tmp_path))
+    assert done.returncode == 2 and done.stderr.startswith("error: neither python nor python3 is there")
+    (tmp_path / "python3").symlink_to(shutil.which("echo") or "echo")
+    done = ddp(tmp_path, NPROC="1", PYTHON="", PATH=str(tmp_path))
+    assert done.returncode == 0 and done.stdout.startswith("-m person_reid.cli.launch"), done.stderr
+    (tmp_path / "python").symlink_to(shutil.which("true") or "true")
+    assert ddp(tmp_path, NPROC="1", PYTHON="", PATH=str(tmp_path)).stdout == ""
