@@ -6,7 +6,7 @@
 The network is exported to ONNX, in float32 and in int8, and OpenVINO computes one view of each image, without decoding.
 The weights are random, which does not change the time; int8 is calibrated on noise, so a trained network may keep a few
 more layers in float32. Each line of docs/costs.jsonl is a network; what is not measured again stays.
-`python tools/reproduce.py --table` puts them into docs/results.md, beside the accuracy.
+`python tools/docs/pages.py` puts them into docs/results.md, beside the accuracy.
 """
 
 import json
@@ -26,7 +26,6 @@ from person_reid.basics import atomic_write
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
 from person_reid.cli.recipes import read_recipe
-from person_reid.cli.reproduce import COSTS
 from person_reid.deploy.contents import Contents
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.export import export
@@ -34,6 +33,7 @@ from person_reid.deploy.publish import milliseconds
 from person_reid.models.complexity import complexity
 from person_reid.models.factory import build_model, input_size
 from person_reid.reproduce.scripts import read_records
+from tools.docs.pages import COSTS
 
 CALIBRATED = 32  # images of noise
 PRECISIONS = ("float32", "int8")

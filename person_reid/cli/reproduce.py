@@ -4,51 +4,41 @@
     python tools/reproduce.py recipes/market/loss_*.yaml --seeds 3             # seeds 0, 1, 2: mean and spread
     python tools/reproduce.py recipes/market/osnet_x0_25.yaml --seeds 4,7      # these two seeds
     python tools/reproduce.py recipes/market/swin.yaml --bf16 --data_dir ~/Market/pytorch --gpu_ids 0,1
-    python tools/reproduce.py --table                                         # rewrite the pages, train nothing
+    python tools/reproduce.py --table                                         # rewrite the page, train nothing
 
 Recipes come first; flags that this program does not know go to train.py and override the recipe's. A data set that is
 not laid out yet is laid out. Every finished run is a line of --results and is not repeated; an interrupted one
 continues where it stopped. A run that fails is reported at the end, after the others. Networks are in model/. The
-results fill the tables of docs/results.md and the figures that other pages mark (person_reid/reproduce/figures.py);
-docs/tutorial.md is also written as a notebook.
+results fill the tables of docs/results.md; in a checkout, python tools/docs/pages.py then updates the other pages.
 """
 
 import signal
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from person_reid.basics import UserError, describe, printable, real, write_text
+from person_reid.basics import UserError, describe, printable, real
 from person_reid.cli.outputs import check_outputs
 from person_reid.cli.parser import Parser
 from person_reid.cli.recipes import plan, read_recipe
 from person_reid.cli.values import output_path, seed
-from person_reid.reproduce.costs import cost_panels, cost_table, costs
-from person_reid.reproduce.figures import fill
-from person_reid.reproduce.notebook import notebook
-from person_reid.reproduce.page import comparison, put, update_page
+from person_reid.reproduce.page import comparison, update_page
 from person_reid.reproduce.recipe import Recipe
 from person_reid.reproduce.runs import Run, read_results, reproduce
-from person_reid.reproduce.scripts import ROOT, append_record, read_records
-from person_reid.show.tradeoff import draw_panels
+from person_reid.reproduce.scripts import ROOT, append_record
 
 MOST_SEEDS = 1000
 RECIPES = ROOT / "recipes"
 RESULTS = ROOT / "docs" / "results.jsonl"
-COSTS = ROOT / "docs" / "costs.jsonl"
-COST_PICTURE = ROOT / "docs" / "images" / "costs.png"
-COST_MARKS = "<!-- the table of costs -->", "<!-- its end -->"
-TUTORIAL, NOTEBOOK = ROOT / "docs" / "tutorial.md", ROOT / "docs" / "tutorial.ipynb"
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the recipes that have no results yet, and update the pages."""
+    """Run the recipes that have no results yet, and update the page of results."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that a training ends, too
     parser = Parser(__doc__, allow_abbrev=False)
     parser.add_argument("recipes", type=Path, nargs="*", metavar="RECIPE", help="files in recipes/")
     parser.add_argument("--seeds", type=seeds, default=[0], help="how many (3), or which (4,7; default: 0)")
-    parser.add_argument("--table", action="store_true", help="only rewrite the pages")
+    parser.add_argument("--table", action="store_true", help="only rewrite the page of results")
     parser.add_argument(
         "--results", type=output_path, default=RESULTS, metavar="FILE.jsonl",
         help="one line per run; its page is beside it (default: docs/results.jsonl, docs/results.md)",
@@ -73,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
         write_page(options.results, options.recipes)
         print(printable(f"The table is in {page}."))
         if options.results == RESULTS:
-            update_pages(read_results(RESULTS))
+            print("Other pages repeat its figures: python tools/docs/pages.py")
     if failed:
         raise UserError(f"{len(failed)} of {len(runs)} runs failed:\n" + "\n".join(failed))
 
@@ -100,30 +90,6 @@ def write_page(results: Path, recipes: Iterable[Path]) -> Path:
     linked = real(page).parent == RESULTS.parent
     update_page(page, known_recipes(recipes), read_results(results), linked)
     return page
-
-
-def update_pages(records: list[dict[str, Any]]) -> None:
-    """Write the costs and the marked figures into README.md and docs, and write the notebook of the tutorial."""
-    rows = costs(known_recipes([]), records, read_records(COSTS))
-    put(RESULTS.with_suffix(".md"), *COST_MARKS, cost_table(rows))
-    draw_panels(cost_panels(rows), COST_PICTURE)
-    fill_pages([ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], records)
-    replace(NOTEBOOK, notebook(TUTORIAL.read_text(encoding="utf-8")))
-
-
-def fill_pages(pages: Iterable[Path], records: list[dict[str, Any]]) -> None:
-    """Fill the marked figures in. A page with one that the records do not hold stays as it is, and a line says so."""
-    for page in pages:
-        try:
-            replace(page, fill(page.read_text(encoding="utf-8"), records))
-        except UserError as error:  # the last runs of a recipe need not have every seed that a page speaks of
-            print(printable(f"{page} stays as it is: {error}"), file=sys.stderr)
-
-
-def replace(path: Path, text: str) -> None:
-    """Write a page if its text has changed."""
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        write_text(path, text)
 
 
 def known_recipes(further: Iterable[Path]) -> list[Recipe]:

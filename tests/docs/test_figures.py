@@ -5,13 +5,14 @@ import re
 import pytest
 
 from person_reid.basics import UserError
-from person_reid.cli.reproduce import RESULTS, fill_pages
+from person_reid.cli.reproduce import RESULTS
 from person_reid.models.registry import BACKBONES
-from person_reid.reproduce.figures import MARKED, fill, value, without_marks
 from person_reid.reproduce.scripts import read_records
 from tests.support.pages import PAGES
+from tools.docs.figures import MARKED, fill, value, without_marks
+from tools.docs.pages import fill_pages
 
-AGAIN = "python tools/reproduce.py --table writes the figures again"
+AGAIN = "python tools/docs/pages.py writes the figures again"
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)

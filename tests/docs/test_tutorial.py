@@ -14,10 +14,10 @@ import pytest
 import torch
 from PIL import Image
 
-from person_reid.reproduce.notebook import SET_UP, notebook
 from person_reid.retrieval.metrics import evaluate, summarize
 from person_reid.retrieval.results import FeatureSet
 from tests.support.pages import ROOT, Block, blocks, in_block, prose
+from tools.docs.notebook import SET_UP, notebook
 
 PAGE = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
 NOTEBOOK = json.loads((ROOT / "docs" / "tutorial.ipynb").read_text(encoding="utf-8"))
@@ -80,7 +80,7 @@ def test_every_command_runs_in_order_and_leaves_what_is_promised(tmp_path, monke
 
 
 def test_the_notebook_is_the_page():
-    again = "docs/tutorial.ipynb is behind docs/tutorial.md: python tools/reproduce.py --table"
+    again = "docs/tutorial.ipynb is behind docs/tutorial.md: python tools/docs/pages.py"
     assert notebook(PAGE) == (ROOT / "docs" / "tutorial.ipynb").read_text(encoding="utf-8"), again
     runs = [block for block in blocks(PAGE) if re.match("file: ", block.remark) or block.language in ("bash", "python")]
     runs = [block for block in runs if not block.remark.startswith("not run: ")]

@@ -7,12 +7,12 @@ import pytest
 from person_reid.basics import UserError
 from person_reid.cli import reproduce
 from person_reid.cli.recipes import plan, read_recipe
-from person_reid.reproduce.figures import fill
 from person_reid.reproduce.page import END, tables
 from person_reid.reproduce.recipe import KEY
 from person_reid.reproduce.scripts import append_record, read_records
 from tests.reproduce.test_reproduce import ABOUT, a_record, write_recipe
 from tests.support.scripts import refused
+from tools.docs.figures import fill
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import re
 import shlex
 from dataclasses import dataclass
 
-from person_reid.reproduce.notebook import FENCED
 from tests.support import ROOT
+from tools.docs.notebook import FENCED
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 

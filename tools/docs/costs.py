@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from statistics import mean
 from typing import Any, NamedTuple
 
-from person_reid.reproduce.figures import last_runs
 from person_reid.reproduce.page import figure, table
 from person_reid.reproduce.recipe import Recipe
 from person_reid.show.tradeoff import Point
+from tools.docs.figures import last_runs
 
 
 class Cost(NamedTuple):

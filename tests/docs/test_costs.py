@@ -8,12 +8,13 @@ from PIL import Image
 
 from benchmarks import costs as benchmark
 from person_reid.cli import reproduce
-from person_reid.cli.reproduce import COST_MARKS, COST_PICTURE, COSTS, RESULTS
-from person_reid.reproduce.costs import FOREIGN, cost_panels, cost_table, costs
+from person_reid.cli.reproduce import RESULTS
 from person_reid.reproduce.page import put
 from person_reid.reproduce.recipe import Recipe
 from person_reid.reproduce.scripts import ROOT, read_records
 from person_reid.show.tradeoff import draw_panels
+from tools.docs.costs import FOREIGN, cost_panels, cost_table, costs
+from tools.docs.pages import COST_MARKS, COST_PICTURE, COSTS
 
 PUBLISHED = {"single": {"rank1": 91.2, "mAP": 75.0}}
 SMALL = Recipe("market/small", {}, "Small", "a test", "market", "step", PUBLISHED)
@@ -62,7 +63,7 @@ def test_the_page_is_in_step_with_the_costs(tmp_path):
     copy.write_text(page.read_text(encoding="utf-8"), encoding="utf-8")
     rows = costs(reproduce.known_recipes([]), read_records(RESULTS), read_records(COSTS))
     put(copy, *COST_MARKS, cost_table(rows))
-    assert copy.read_text(encoding="utf-8") == page.read_text(encoding="utf-8"), "tools/reproduce.py --table"
+    assert copy.read_text(encoding="utf-8") == page.read_text(encoding="utf-8"), "tools/docs/pages.py"
     assert f"({COST_PICTURE.relative_to(RESULTS.parent).as_posix()})" in page.read_text(encoding="utf-8")
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from person_reid.reproduce.figures import without_marks
+from tools.docs.figures import without_marks
 
 FENCED = re.compile(r"(?:^<!-- (?P<remark>[^\n]*) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
 PAGE_ONLY = re.compile(r"<!-- page only -->\n.*?<!-- notebook too -->\n\n?", re.S)

@@ -48,7 +48,7 @@ def value(key: str, records: list[dict[str, Any]]) -> str:
         values = [figure(run["figures"][what], measure, definition or "trapezoidal") for run in runs]
     except (IndexError, KeyError, StopIteration, TypeError, ValueError) as error:
         raise UserError(
-            f"<!-- = {key} -->: no such figure in the results; person_reid/reproduce/figures.py shows the form."
+            f"<!-- = {key} -->: no such figure in the results; tools/docs/figures.py shows the form."
         ) from error
     return spread(values) if rest[1:] == ["±"] else f"{mean(values):.1f}"
 
