@@ -83,12 +83,16 @@ class RunFolder:
     def _lock(self) -> Path:
         return self.path.with_name(f".{self.name}.lock")
 
+    def holds_weights(self) -> bool:
+        """Return whether a run has left something that must not be lost."""
+        return any(self.path.glob("*.pth"))
+
     def set_aside(self) -> None:
         """Make room for a new run of the same name: rename what an earlier run left to model/NAME.previous.
 
         What that name held is renamed to model/NAME.previous.2, or the first free number after it: nothing is deleted.
         """
-        if not any(self.path.glob("*.pth")):
+        if not self.holds_weights():
             return
         previous = self.path.with_name(f"{self.name}.previous")
         if previous.exists():

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
-from person_reid.basics import UserError
+from person_reid.basics import UserError, real
 from person_reid.config.files import options_in
 from person_reid.config.option import Declared, OptionError, Options, as_flag, settled, texts
 from person_reid.console.parser import Parser
@@ -52,7 +52,20 @@ def parse(kind: type[Config], argv: Sequence[str] | None = None, text: str | Non
         chosen = {**beneath, **replaced, **given}
         if "name" in chosen:
             check_run_name(chosen["name"])
-        return settled(kind(**chosen), chosen, {**replaced, **given})
+        config = settled(kind(**chosen), chosen, {**replaced, **given})
+        if words and not given.get("resume"):
+            _keep_file(words[0], config)
+        return config
+
+
+def _keep_file(path: str, config: Any) -> None:
+    """Raise UserError if a training would write its opts.yaml over the file of --config."""
+    run = RunFolder(config.name)
+    if not run.holds_weights() and real(path) == real(run.options_file):  # a run with weights is set aside
+        raise UserError(
+            f"--config {path}: the run {config.name} would write its own options to that file. "
+            "Move it elsewhere, or choose another --name."
+        )
 
 
 def _list_losses() -> NoReturn:

@@ -341,3 +341,27 @@ def test_no_picture_of_a_search_replaces_an_answer(ranked, monkeypatch):
     said, status = end("search", *words, cwd=ranked)
     assert status == 1 and f"{image}: this command reads that file" in said
     assert image.read_bytes() == before and not (ranked / "found.json").exists()
+
+
+@pytest.mark.parametrize("script", ["train", "adapt"])
+def test_the_options_of_a_run_do_not_replace_the_file_of_config(script, here):
+    file = here / "model" / "mine" / "opts.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("batchsize: 4  # my own")
+    (here / "link.yaml").symlink_to(file)
+    for path in (file, "link.yaml", "none/../model/mine/opts.yaml"):
+        said, status = end(script, "--config", path, "--name", "mine", cwd=here)
+        assert status == 1 and file.read_text() == "batchsize: 4  # my own"
+        assert "would write its own options to that file" in said or "no such options file" in said
+    (file.parent / "net_last.pth").touch()  # then all of it is set aside
+    said, _ = end(script, "--config", file, "--name", "mine", cwd=here)
+    assert "would write its own options" not in said
+
+
+@pytest.mark.parametrize("flag", ["images", "about", "weights", "engine"])
+def test_no_index_grows_in_a_file_that_another_flag_names(flag, room):
+    file = room / "empty.index"  # SQLite would make a database of it
+    file.write_bytes(b"")
+    words = [file, "--index", file.name] if flag == "images" else ["photo.jpg", "--index", file.name, f"--{flag}", file]
+    said, status = end("search", "index", *words, cwd=room)
+    assert status == 1 and "this command reads that file" in said and file.read_bytes() == b""
