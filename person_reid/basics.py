@@ -33,6 +33,7 @@ class LostProcessError(UserError):
 
 log = logging.getLogger(__name__)
 SMALLEST, LARGEST = 1e-12, 10**9  # of the numbers that a setting may be; float32 can still compute with them
+DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 ABANDONED = 60  # seconds without a change after which nobody is writing a partial file any more
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -49,9 +50,14 @@ def importable() -> dict[str, str]:
 
 
 def describe(error: BaseException) -> str:
-    """Return the message of an exception as a person would put it: `disk.mat: No space left on device`."""
+    """Return the message of an exception as a person would put it: `disk.mat: No space left on device`.
+
+    Writing to an open file does not say which; the disk is that of the folder or that of temporary files.
+    """
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        places = [str(Path.cwd()), *filter(None, [tempfile.tempdir])] if error.errno in DISK_FULL else []
+        named = error.filename or " or ".join(map(str, places))
+        return f"{named}: {error.strerror}" if named else error.strerror
     return str(error)
 
 
@@ -270,11 +276,17 @@ def check_target(path: str | Path) -> None:
 
 
 def _written_at(path: str | Path) -> Path:
-    """Return the real path, or a device or pipe as it is named. Raises IsADirectoryError for a folder."""
+    """Return the real path, or a device or pipe as it is named.
+
+    Raises IsADirectoryError for a folder, and FileNotFoundError for a link to a disk or folder that is gone.
+    """
     path = Path(path)
     place = real(path)
     if place.is_dir():
         raise IsADirectoryError(errno.EISDIR, "a folder; expected the name of a file to write", str(path))
+    if path.is_symlink() and not path.exists() and not place.parent.is_dir():
+        problem = f"a link into {place.parent}, which is not there. Make that folder, or remove the link"
+        raise FileNotFoundError(errno.ENOENT, problem, str(path))
     return path if path.exists() and not path.is_file() else place  # /dev/stdout may lead to no path
 
 

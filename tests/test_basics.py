@@ -110,6 +110,7 @@ def test_two_may_write_one_file_at_once(tmp_path):
     [
         (UserError("data: no such folder."), 1, "error: data: no such folder.\n"),
         (OSError(errno.ENOSPC, "No space left on device", "a.mat"), 1, "error: a.mat: No space left on device\n"),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, f"error: {Path.cwd()}: No space left on device\n"),
         (FileNotFoundError("a.pth: no such file."), 1, "error: a.pth: no such file.\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
         (MemoryError(), 1, f"error: MemoryError. {LESS_MEMORY}\n"),
@@ -121,7 +122,9 @@ def test_two_may_write_one_file_at_once(tmp_path):
         ),
     ],
 )
-def test_a_mistake_of_the_users_ends_in_one_line(error, status, message, capsys):
+def test_a_mistake_of_the_users_ends_in_one_line(error, status, message, capsys, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", None)  # no temporary file was made yet
+
     def main():
         raise error
 
@@ -364,10 +367,13 @@ def test_a_file_is_written_where_its_path_leads(tmp_path, monkeypatch):
     write_text("none/../a.txt", "a")
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
     Path("loop").symlink_to("loop")
+    Path("far").symlink_to(tmp_path / "gone" / "file")
     for write in (write_text, lambda path, _: check_target(path)):
         with pytest.raises(OSError, match="leads back to itself") as error:
             write("loop", "text")
         assert error.value.filename == "loop" and Path("loop").is_symlink()
+        with pytest.raises(FileNotFoundError, match="a link into .*gone, which is not there"):
+            write("far", "text")
         with pytest.raises(NotADirectoryError, match="expected a folder") as error:
             write("a.txt/deeper/b.txt", "text")
         assert error.value.filename.endswith("a.txt")

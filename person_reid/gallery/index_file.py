@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.basics import UserError, parse_json
+from person_reid.basics import UserError, make_folder, parse_json
 from person_reid.gallery.about import EVERYTHING, UNKNOWN, About, Filter
 from person_reid.gallery.checks import are_different, checked, log_stripped, state_of
 from person_reid.retrieval.similarity import Features, Floats, flaw
@@ -70,7 +70,7 @@ class IndexFile:
         self.path = Path(path)
         if self.path.is_dir():
             raise UserError(f"{self.path}: a folder; expected the file of an index.")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path.parent)
         with self._explained():
             self.database = sqlite3.connect(self.path, timeout=BUSY, isolation_level=None)
         self._rows(f"PRAGMA page_size = {PAGE}")

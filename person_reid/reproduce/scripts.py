@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from person_reid.basics import UserError, importable, read_json_lines
+from person_reid.basics import UserError, importable, make_folder, read_json_lines
 
 ROOT = Path(__file__).resolve().parents[2]
 LAST = 600  # characters to show of a failed script's output, from its end
@@ -53,7 +53,10 @@ def read_records(path: str | Path) -> list[dict[str, Any]]:
 def append_record(path: str | Path, record: dict[str, Any]) -> None:
     """Append one line to a results file, also to one whose last line has no end."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     end = path.read_bytes()[-1:] if path.exists() else b""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(("" if end in b"\n" else "\n") + json.dumps(record) + "\n")
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(("" if end in b"\n" else "\n") + json.dumps(record) + "\n")
+    except OSError as error:  # writing does not say where
+        raise OSError(error.errno, error.strerror, str(path)) from error
