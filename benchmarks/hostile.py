@@ -30,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.children import Outcome, start, wait
 from benchmarks.room import READ, WORKING, call, furnish, module
+from person_reid import console
 from person_reid.basics import UserError
 from person_reid.cli.main import COMMANDS, run_script
 from person_reid.cli.parser import Parser
@@ -129,7 +130,7 @@ def declared(command):
         sys.exit()
 
     name, _, subcommand = command.partition(" ")
-    with patch.object(Parser, "parse_known_args", capture), suppress(SystemExit):
+    with patch.object(console.parser.Parser, "parse_known_args", capture), suppress(SystemExit):
         module(name).main([])
     actions = found[0]._actions
     if subcommand:

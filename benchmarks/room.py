@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.children import run
 from person_reid.basics import UserError
-from person_reid.cli.main import run_script
+from person_reid.cli.main import SCRIPTS, run_script
 from tests.support.people import draw_people
 
 SIZE = "--height 64 --width 32".split()  # noqa: SIM905
@@ -123,5 +123,7 @@ def call(command, words, before=None):
 
 
 def module(name):
-    """Return the module of a command."""
+    """Return the module of a command: the script itself where it holds what it does."""
+    if name in SCRIPTS:
+        return importlib.import_module(name if SCRIPTS[name] == "." else f"{SCRIPTS[name]}.{name}")
     return importlib.import_module(f"person_reid.cli.{name.lower()}")

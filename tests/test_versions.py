@@ -15,7 +15,7 @@ from tests.support import ROOT
 
 def test_the_suite_has_the_version_of_its_package():
     assert versions()["suite"] == person_reid.__version__
-    assert 'version = { attr = "person_reid.__version__" }' in (ROOT / "pyproject.toml").read_text()
+    assert '[tool.hatch.version]\npath = "person_reid/__init__.py"' in (ROOT / "pyproject.toml").read_text()
 
 
 def test_the_libraries_are_named():

@@ -169,6 +169,9 @@ class Declared(NamedTuple):
         return number
 
 
+EXPECTED = {bool: "true or false", str: "text"}
+
+
 class Options:
     """The base of all groups, and of the configurations that are put together from them.
 
@@ -184,8 +187,8 @@ class Options:
         for name, each in self.declared().items():
             value = getattr(self, name)
             try:
-                if each.kind is not str and isinstance(value, str):
-                    raise ValueError(f"expected {'true or false' if each.kind is bool else 'a number'}")
+                if value is not None and isinstance(value, str) != (each.kind is str):
+                    raise ValueError(f"expected {EXPECTED.get(each.kind, 'a number')}")
                 each.checked(value)
             except ValueError as error:
                 raise unfit(name, value, error) from None

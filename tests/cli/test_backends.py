@@ -58,7 +58,6 @@ COMMANDS = {
         "query people/train_all/0001/0001_c1_0.png --index people.index --save found.png --gpu_ids -1",
         "people --index people.index --radius 0.9 --min_samples 2 --sheet sheet.png",
     ],
-    "reproduce": ["--help"],  # it draws into docs/
 }  # fmt: skip
 PICTURES = [
     "model/trained/train.jpg", "model/ddp/train.jpg", "model/adapted/train.jpg", "model/adapted/clusters.jpg",
