@@ -4,11 +4,12 @@
     python benchmarks/hostile.py                       # all cases, about a quarter of an hour on two cores
     python benchmarks/hostile.py --cases 200 --seed 1 --save failures.txt
 
-Nonsense for every flag, by its type; files that are damaged by chance; two processes at once; disks that fill up. The
-flags are those that the parsers declare. A case fails if it prints a traceback, is killed by a signal, takes more than
-30 seconds (reproduce.py, which trains and tests, 120), leaves a partial file, ends with another status than 0, 1 or 2,
-with 1 or 2 and no line that says why, or with 0 although the value cannot be meant. Prints a table and each failure;
-the status is 1 if there is any. POSIX only.
+Nonsense for every flag, by its type; outputs that would replace what is read; files that are damaged by chance; two
+processes at once; disks that fill up. The flags are those that the parsers declare. A case fails if it prints a
+traceback, is killed by a signal, takes more than 30 seconds (reproduce.py, which trains and tests, 120), leaves a
+partial file, ends with another status than 0, 1 or 2, with 1 or 2 and no line that says why, or with 0 although the
+value cannot be meant, or if a command that should have refused changed a file that it reads. Prints a table and each
+failure; the status is 1 if there is any. POSIX only.
 """
 
 import multiprocessing
@@ -20,6 +21,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from filecmp import cmp
 from functools import partial
 from pathlib import Path
 from unittest.mock import patch
@@ -39,6 +41,7 @@ from person_reid.progress import progress
 NUMBERS = ["nan", "inf", "-inf", "-1", "0", "1e308", "-1e308", "9" * 26, "0.5.5", "abc", "1,2", "0x10", "1e-300"]
 TEXTS = ["../..", "/dev/full", "/proc/self/mem", ".", "'; exit 3", "$(exit 3)", "x" * 5000, "a\nb", "%s", "\udce9"]
 NEVER = {"int": {"nan", "inf", "-inf", "0.5.5", "abc", "9" * 26}, "float": {"nan", "inf", "-inf", "0.5.5", "abc"}}
+OUTPUTS = {"--json", "--output", "--save", "--sheet"}
 PATIENCE = 30.0  # seconds
 VALUES_OF = {"int": "whole numbers", "float": "numbers", "Path": "paths", "some_path": "paths"}
 
@@ -99,7 +102,7 @@ def draw(count, commands, chance):
     """Draw cases: all races and full disks of the commands, and of the rest as many as fit."""
     fixed = [case for case in (*races(), *full_disks()) if case.command in commands]
     plain = [command for command in commands if " --" not in command and " again" not in command]
-    many = [case for command in plain for case in nonsense(command)]
+    many = [case for command in plain for case in (*nonsense(command), *over_inputs(command))]
     chance.shuffle(many)
     share = max((count - len(fixed)) // 2, count - len(fixed) - len(many))
     read = [(file, command) for file, users in READ.items() for command in users if command in commands]
@@ -119,6 +122,14 @@ def nonsense(command):
             words = [*WORKING[command], f"{action.option_strings[-1]}={value}"]
             must_fail = not value.strip() or value in NEVER.get(kind, ())
             yield Case(f"nonsense for a flag of {VALUES_OF.get(kind, 'text')}", command, words, must_fail=must_fail)
+
+
+def over_inputs(command):
+    """Yield a case for each flag that names an output, and each file that the command reads."""
+    flags = {flag for action in declared(command) for flag in action.option_strings}
+    for flag in sorted(OUTPUTS & flags):
+        for file in (file for file, users in READ.items() if command in users):
+            yield Case("output over an input", command, [*WORKING[command], flag, file], must_fail=True)
 
 
 def declared(command):
@@ -224,13 +235,14 @@ def attempt(room, number):
         children = [start(partial(call, case.command, case.words, before), place) for _ in range(1 + case.twice)]
         outcomes = [wait(child, 120 if case.command == "reproduce" else PATIENCE) for child in children]
         partials = [path.name for path in place.rglob("*.partial")]
+        changed = [file for file in READ if case.must_fail and not cmp(room / file, place / file, shallow=False)]
     finally:
         shutil.rmtree(place.parent.parent, ignore_errors=True)
-    wrong = next(filter(None, (complaint(case, outcome, partials) for outcome in outcomes)), "")
+    wrong = next(filter(None, (complaint(case, outcome, partials, changed) for outcome in outcomes)), "")
     return max(outcome.status or 0 for outcome in outcomes), wrong
 
 
-def complaint(case, outcome: Outcome, partials):
+def complaint(case, outcome: Outcome, partials, changed):
     """Return what is wrong with an outcome, or ""."""
     said = any("error: " in line for line in outcome.output.splitlines())
     problems = {
@@ -239,6 +251,7 @@ def complaint(case, outcome: Outcome, partials):
         f"status {outcome.status}": outcome.status not in (0, 1, 2, None),
         "no reason given": outcome.status in (1, 2) and not said,
         f"left {partials}": bool(partials),
+        f"changed {changed}": bool(changed),
         "accepted": outcome.status == 0 and case.must_fail,
     }
     wrong = [problem for problem, holds in problems.items() if holds]

@@ -48,7 +48,7 @@ WORKING = {
     "label_errors": [*SMALL, "--data_dir", PEOPLE, "--save", "found.csv"],
     "save_pretrained": [*RUN, "--output", "folder"],
     "report": [*RUN, "--no_heatmaps", "--no_rerank"],
-    "augmentations": ["one.jpg"],
+    "augmentations": ["--data_dir", PEOPLE],
     "reproduce": ["recipe.yaml", "--results", "results.jsonl"],
 }  # fmt: skip
 # The files that a command reads.
@@ -63,7 +63,7 @@ READ = {
     "people.index": [f"search {part}" for part in ("query", "enroll", "identify", "people", "apply", "forget")],
     "who.csv": ["search apply"],
     "errors.csv": ["prepare --corrections", "explore --label_errors"],
-    "one.jpg": ["compare", "augmentations"],
+    "one.jpg": ["compare"],
     "net.onnx": ["test --engine"],
     "list.csv": ["prepare --csv"],
     "recipe.yaml": ["reproduce"],

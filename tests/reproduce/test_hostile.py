@@ -96,12 +96,12 @@ def test_a_damaged_record_is_found_before_anything_is_trained(change, tiny, tmp_
 def test_results_that_cannot_be_written_are_named_before_anything_is_trained(tiny, tmp_path, never):
     (tmp_path / "folder.jsonl").mkdir()
     (tmp_path / "file").touch()
-    (tmp_path / "link.jsonl").symlink_to(tmp_path / "file" / "out.jsonl")
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "absent" / "out.jsonl")
     (tmp_path / "page.md").write_text("a page of somebody else")
     for name, expected in {
         "folder.jsonl": "folder.jsonl",
         "file/out.jsonl": "file",
-        "link.jsonl": "file",
+        "link.jsonl": "link.jsonl",
         "page.jsonl": "page.md: no lines",
         "page.md": "page.md: expected a name that ends in .jsonl",
         "..": "expected a name that ends in .jsonl",
