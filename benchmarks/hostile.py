@@ -99,10 +99,11 @@ def report(cases, ends):
 
 
 def draw(count, commands, chance):
-    """Draw cases: all races and full disks of the commands, and of the rest as many as fit."""
-    fixed = [case for case in (*races(), *full_disks()) if case.command in commands]
+    """Draw cases: all outputs over inputs, races and full disks of the commands, and of the rest as many as fit."""
     plain = [command for command in commands if " --" not in command and " again" not in command]
-    many = [case for command in plain for case in (*nonsense(command), *over_inputs(command))]
+    fixed = [case for case in (*races(), *full_disks()) if case.command in commands]
+    fixed += [case for command in plain for case in over_inputs(command)]
+    many = [case for command in plain for case in nonsense(command)]
     chance.shuffle(many)
     share = max((count - len(fixed)) // 2, count - len(fixed) - len(many))
     read = [(file, command) for file, users in READ.items() for command in users if command in commands]
@@ -129,7 +130,8 @@ def over_inputs(command):
     flags = {flag for action in declared(command) for flag in action.option_strings}
     for flag in sorted(OUTPUTS & flags):
         for file in (file for file, users in READ.items() if command in users):
-            yield Case("output over an input", command, [*WORKING[command], flag, file], must_fail=True)
+            must_fail = command != "threshold"  # which puts its own suffixes in the place of another
+            yield Case("output over an input", command, [*WORKING[command], flag, file], must_fail=must_fail)
 
 
 def declared(command):

@@ -46,7 +46,7 @@ def test_scores_are_cosines_of_the_expanded():
     [
         ({"k1": 10}, "--k1 10: expected 0 to 9"),
         ({"augment": 9}, "--augment 9: expected 0 to 8"),
-        ({"alpha": -1.0}, "--alpha -1.0: expected 0"),
+        ({"alpha": -1.0}, "--alpha -1: expected 0 "),
     ],
 )
 def test_impossible_settings_are_refused(options, words):
