@@ -31,12 +31,13 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.children import Outcome, start, wait
-from benchmarks.room import READ, WORKING, call, furnish, module
+from benchmarks.room import READ, WORKING, call, furnish
 from person_reid import console
 from person_reid.basics import UserError
 from person_reid.cli.main import COMMANDS, run_script
 from person_reid.cli.parser import Parser
 from person_reid.progress import progress
+from tests.support.scripts import module_of
 
 NUMBERS = ["nan", "inf", "-inf", "-1", "0", "1e308", "-1e308", "9" * 26, "0.5.5", "abc", "1,2", "0x10", "1e-300"]
 TEXTS = ["../..", "/dev/full", "/proc/self/mem", ".", "'; exit 3", "$(exit 3)", "x" * 5000, "a\nb", "%s", "\udce9"]
@@ -144,7 +145,7 @@ def declared(command):
 
     name, _, subcommand = command.partition(" ")
     with patch.object(console.parser.Parser, "parse_known_args", capture), suppress(SystemExit):
-        module(name).main([])
+        module_of(name).main([])
     actions = found[0]._actions
     if subcommand:
         actions = (
@@ -262,5 +263,5 @@ def complaint(case, outcome: Outcome, partials, changed):
 
 if __name__ == "__main__":
     for command in COMMANDS:  # before any child is forked
-        module(command)
+        module_of(command)
     run_script(main)

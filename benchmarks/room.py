@@ -1,6 +1,5 @@
 """A room in which every command has what it reads, and a command line of each that works there."""
 
-import importlib
 import shutil
 import sys
 from functools import partial
@@ -8,8 +7,9 @@ from pathlib import Path
 
 from benchmarks.children import run
 from person_reid.basics import UserError
-from person_reid.cli.main import SCRIPTS, run_script
+from person_reid.cli.main import run_script
 from tests.support.people import draw_people
+from tests.support.scripts import module_of
 
 SIZE = "--height 64 --width 32".split()  # noqa: SIM905
 SMALL = ["--backbone", "osnet_x0_25", "--weights", "none", *SIZE, "--gpu_ids", "-1"]
@@ -119,11 +119,4 @@ def call(command, words, before=None):
     name, _, subcommand = command.partition(" ")
     first = [subcommand] if subcommand and not subcommand.startswith("--") and subcommand != "again" else []
     sys.argv = [name, *first, *words]
-    run_script(partial(module(name).main, [*first, *words]))
-
-
-def module(name):
-    """Return the module of a command: the script itself where it holds what it does."""
-    if name in SCRIPTS:
-        return importlib.import_module(name if SCRIPTS[name] == "." else f"{SCRIPTS[name]}.{name}")
-    return importlib.import_module(f"person_reid.cli.{name.lower()}")
+    run_script(partial(module_of(name).main, [*first, *words]))

@@ -1,4 +1,7 @@
-"""Every flag of test.py, declared once. The published flags keep their names, defaults and abbreviations."""
+"""The flags of test.py. The published ones keep their names, defaults and abbreviations.
+
+Those that describe a network are declared with the options of a training.
+"""
 
 import argparse
 from collections.abc import Iterable
@@ -6,48 +9,31 @@ from pathlib import Path
 from typing import Any
 
 from person_reid.cli.parser import Parser
-from person_reid.cli.values import (
-    bounded,
-    devices,
-    file_ending_in,
-    positive,
-    seed,
-    side,
-    three,
-)
-from person_reid.config.network import HEADS, NECKS, POOLS
+from person_reid.cli.values import devices, file_ending_in, positive, seed, side, three
+from person_reid.config.network import NetworkOptions, PublishedNetworks
+from person_reid.config.option import Options
 from person_reid.config.published import NETWORK_FLAGS
-from person_reid.config.run import RUNTIMES
+from person_reid.config.run import RecordOptions
+from person_reid.console.options import settings_of
 
 # The published flags; abbreviations that once named only one of them still do.
 OF_TEST = (
     "gpu_ids", "which_epoch", "test_dir", "name", "batchsize", "linear_num", "use_dense", "use_efficient", "use_hr",
     "PCB", "multi", "fp16", "ibn", "ms", "usam",
 )  # fmt: skip
-SHAPE = ("PCB", "usam", "stride", "attention", "pool", "neck", "head", "linear_num")  # those of add_shape_flags
+# Those that decide which layers a network has.
+SHAPE = ("PCB", "usam", "stride", "attention", "pool", "neck", "head", "linear_num")
 # Flags of test.py that name a run, that name a weight file, and that describe the network of either.
 NETWORK_OF_RUN = ("name", "which_epoch")
 NETWORK_OF_FILE = ("backbone", "weights", "seed")
 DESCRIPTION = (*NETWORK_FLAGS, *SHAPE)
 
 
-def add_published_networks(group: argparse._ArgumentGroup) -> None:
-    """Add the published flags that stand for a --backbone."""
-    for flag, name in NETWORK_FLAGS.items():
-        group.add_argument(f"--{flag}", action="store_true", help=f"the same as --backbone {name}")
-
-
-def add_shape_flags(group: argparse._ArgumentGroup) -> None:
-    """Add the flags that, beside --backbone, decide which layers a network has."""
-    group.add_argument("--PCB", action="store_true", help="part-based convolutional baseline, six stripes")
-    group.add_argument("--usam", action="store_true", help="attention after the stem and the first stage")
-    group.add_argument("--stride", type=int, choices=(1, 2), default=2, help="1 keeps the last stage's resolution")
-    group.add_argument("--attention", help="modules and where they go, such as cbam:layer3,layer4 or se:layer2")
-    group.add_argument("--pool", choices=POOLS, help="pooling of the feature map (default: the network's)")
-    group.add_argument("--neck", choices=NECKS, default="linear", help="layers between the feature and the classifier")
-    group.add_argument("--head", choices=HEADS, default="linear", help="classifier, with its margin if any")
-    width = bounded(int, lambda number: 0 <= number <= 65536, "from 0 to 65536")
-    group.add_argument("--linear_num", type=width, default=512, help="width of the bottleneck; 0 for no linear layer")
+def add_declared(group: argparse._ActionsContainer, kind: type[Options], names: Iterable[str]) -> None:
+    """Add flags as a training declares them; one that is not given is None, or False."""
+    for name in names:
+        each = kind.declared()[name]
+        group.add_argument(f"--{name}", **settings_of(each) | {"help": each.about.help})
 
 
 def testing_parser(text: str | None = "") -> Parser:
@@ -84,8 +70,7 @@ def testing_parser(text: str | None = "") -> Parser:
 
 def add_runtime(parser: argparse._ActionsContainer) -> None:
     """Add the flag that chooses what computes the features."""
-    text = "on a CPU, what computes the features; auto is the fastest that agrees with PyTorch (default: torch)"
-    parser.add_argument("--runtime", choices=RUNTIMES, help=text)
+    add_declared(parser, RecordOptions, ["runtime"])
 
 
 def add_tested_network(parser: argparse.ArgumentParser) -> None:
@@ -107,9 +92,8 @@ def add_tested_network(parser: argparse.ArgumentParser) -> None:
         "A run is described by model/NAME/opts.yaml; these flags must agree with it. A weight file is described by\n"
         "the flags: with --neck, --head or --linear_num its feature follows the neck, else it is the backbone's own.",
     )
-    add_shape_flags(described)
-    add_published_networks(described)
-    parser.set_defaults(**dict.fromkeys(("stride", "neck", "head", "linear_num")))  # None: the flag was not given
+    add_declared(described, NetworkOptions, SHAPE)
+    add_declared(described, PublishedNetworks, NETWORK_FLAGS)
     both = parser.add_argument_group("size of the images")
     both.add_argument("--height", type=side, help="height of the images (default: the network's)")
     both.add_argument("--width", type=side, help="width of the images (default: the network's)")

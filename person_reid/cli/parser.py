@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from person_reid import console
-from person_reid.cli.values import finite_number, some_path, some_text, whole_number
+from person_reid.cli.values import number, some_path, some_text
 from person_reid.console.parser import example_lines as example_lines
 
 
@@ -14,5 +14,5 @@ class Parser(console.parser.Parser):
 
     def __init__(self, text: str | None = "", examples: Sequence[str] | None = None, **settings: Any) -> None:
         super().__init__(text, examples, **settings)
-        for kind, parse in ((int, whole_number), (float, finite_number), (None, some_text), (Path, some_path)):
+        for kind, parse in ((int, number(int)), (float, number(float)), (None, some_text), (Path, some_path)):
             self.register("type", kind, parse)

@@ -34,10 +34,8 @@ def options_in(
             if strict and name not in BESIDE:
                 raise UserError(f"{path}: unknown option {name!r}.{did_you_mean(str(name), known)}")
             continue
-        if (
-            value is None and not strict and known[name].default is not None
-        ):  # earlier versions wrote it for the default
-            continue
+        if value is None and not strict and known[name].default is not None:
+            continue  # earlier versions wrote null for the default
         if name == "gpu_ids" and isinstance(value, list):  # as the published code writes it; [] is the CPU
             value = ",".join(map(str, value)) or "-1"
         try:

@@ -18,6 +18,7 @@ from person_reid.basics import LARGEST, SMALLEST, UserError, computable, did_you
 LONGEST = 4096  # characters of a text, as of a path on Linux
 LARGEST_SIDE = 4096  # pixels of an image that a file asks for
 Config = TypeVar("Config", bound="Options")
+Number = TypeVar("Number", int, float)
 
 
 class OptionError(UserError):
@@ -115,6 +116,37 @@ def again(kind: "type[Options]", name: str, default: Any, **changes: Any) -> Any
     return field(default=default, metadata={"option": replace(inherited, **changes)})
 
 
+def checked_text(text: str) -> str:
+    """Return a text that a flag, a file or Python gives. Raises ValueError if there is none, or too much of it."""
+    if not text.strip() or "\0" in text:
+        raise ValueError("expected a value, found an empty one")
+    if len(text) > LONGEST:
+        raise ValueError(f"{text[:20]}…: expected at most {LONGEST:,} characters")
+    return text
+
+
+def checked_number(kind: type[Number], value: Any, range: Range | None = None) -> Number:
+    """Return the number that a flag, a file or Python gives.
+
+    Raises ValueError if it is none of its kind, out of range, or too large or too small to compute with.
+    """
+    try:
+        number = kind(value)
+    except (ValueError, OverflowError):
+        raise ValueError(f"invalid {kind.__name__} value: {value!r}") from None
+    if kind is int and not isinstance(value, str | Integral):
+        raise ValueError(f"invalid {kind.__name__} value: {value!r}")
+    if not math.isfinite(number):
+        raise ValueError(f"{value}: expected a finite number")
+    if kind is int and abs(number) >= 2**63:
+        raise ValueError(f"{str(value)[:20]}…: expected a number of at most 18 digits")
+    if range and not range.fits(number):
+        raise ValueError(f"{value}: expected a number {range.words}")
+    if range is not SEED and not computable(number):
+        raise ValueError(f"{value}: expected 0, or a number between {SMALLEST:g} and {LARGEST:g}")
+    return number
+
+
 class Declared(NamedTuple):
     """An option as its group declares it. kind: bool, int, float or str."""
 
@@ -137,36 +169,16 @@ class Declared(NamedTuple):
             return value
         if isinstance(value, bool) or not isinstance(value, Real | str | date):
             raise ValueError("expected one value")
-        value = self._text(str(value)) if self.kind is str else self._number(value)
+        if self.kind is str:
+            text = checked_text(str(value))
+            value = self.about.form(text) if self.about.form else text
+        else:
+            value = checked_number(self.kind, value, self.about.range)
         if self.about.choices and value not in self.about.choices:
             names = ", ".join(map(str, self.about.choices))
             near = did_you_mean(str(value), [str(choice) for choice in self.about.choices])
             raise ValueError(f"expected one of {names}.{near}" if near else f"expected one of {names}")
         return value
-
-    def _text(self, text: str) -> str:
-        if not text.strip() or "\0" in text:
-            raise ValueError("expected a value, found an empty one")
-        if len(text) > LONGEST:
-            raise ValueError(f"{text[:20]}…: expected at most {LONGEST:,} characters")
-        return self.about.form(text) if self.about.form else text
-
-    def _number(self, value: Any) -> float:
-        try:
-            number = self.kind(value)
-        except (ValueError, OverflowError):
-            raise ValueError(f"invalid {self.kind.__name__} value: {value!r}") from None
-        if self.kind is int and not isinstance(value, str | Integral):
-            raise ValueError(f"invalid {self.kind.__name__} value: {value!r}")
-        if not math.isfinite(number):
-            raise ValueError(f"{value}: expected a finite number")
-        if abs(number) >= 2**63:
-            raise ValueError(f"{str(value)[:20]}…: expected a number of at most 18 digits")
-        if self.about.range and not self.about.range.fits(number):
-            raise ValueError(f"{value}: expected a number {self.about.range.words}")
-        if self.about.range is not SEED and not computable(number):
-            raise ValueError(f"{value}: expected 0, or a number between {SMALLEST:g} and {LARGEST:g}")
-        return number
 
 
 EXPECTED = {bool: "true or false", str: "text"}

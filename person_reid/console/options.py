@@ -16,7 +16,7 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 from person_reid.basics import UserError, real
 from person_reid.config.files import options_in
 from person_reid.config.option import Declared, OptionError, Options, as_flag, settled, texts
-from person_reid.console.parser import Parser
+from person_reid.console.parser import Parser, flag_type
 from person_reid.run_folder import RunFolder, check_run_name, read_yaml
 
 RECIPE = "recipe"  # the entry of a recipe that is not an option
@@ -89,37 +89,28 @@ def build(kind: type[Options], text: str | None = "", everything: bool = False) 
         title = each.group if everything or not each.about.common else "common"
         if title not in groups:
             groups[title] = parser.add_argument_group(title)
-        groups[title].add_argument(*each.about.flags or (f"--{each.name}",), **_settings(each, everything))
+        groups[title].add_argument(*each.about.flags or (f"--{each.name}",), **settings_of(each, everything))
     return parser
 
 
-def _settings(each: Declared, everything: bool) -> dict[str, Any]:
-    """Return what argparse has to know about an option."""
+def settings_of(each: Declared, everything: bool = True) -> dict[str, Any]:
+    """Return what argparse has to know about an option, which has no default there.
+
+    everything: whether the help shows an option that is not common.
+    """
     shown = everything or each.about.common
     settings: dict[str, Any] = {"dest": each.name, "help": _explained(each) if shown else argparse.SUPPRESS}
     if each.kind is bool:
         return {**settings, "action": "store_true"}
+    kind = flag_type(each.checked, each.kind.__name__)
     if each.about.bare:
         settings |= {"nargs": "?", "const": each.about.bare}
     if each.about.choices:
-        return {**settings, "type": _converter(each), "choices": each.about.choices}
+        return {**settings, "type": kind, "choices": each.about.choices}
     metavar = (each.about.metavar or METAVARS.get(each.kind, "")).split()
     if len(metavar) > 1:
         return {**settings, "nargs": "+", "metavar": tuple(metavar)}
-    return {**settings, "type": _converter(each), **({"metavar": metavar[0]} if metavar else {})}
-
-
-def _converter(each: Declared) -> Callable[[str], Any]:
-    """Return what turns the text of a flag into the value of an option."""
-
-    def convert(text: str) -> Any:
-        try:
-            return each.checked(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    convert.__name__ = each.kind.__name__  # a parser says of each flag what it takes
-    return convert
+    return {**settings, "type": kind, **({"metavar": metavar[0]} if metavar else {})}
 
 
 def _explained(each: Declared) -> str:

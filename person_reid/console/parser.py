@@ -13,8 +13,8 @@ import os
 import re
 import shutil
 import textwrap
-from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn, TypeVar
 
 from person_reid.console.script import let_the_first_speak, print_remarks
 
@@ -25,6 +25,7 @@ METAVARS = {  # placeholders for values, by type
 }  # fmt: skip
 SCRIPT = re.compile(r"(?:python |tools/|python tools/)(\w+)\.py\b")  # a script, as all pages name it
 COMMAND = re.compile(r"\s*(?:\w+=\S+ +)*(?:python|bash|torchrun) ")
+Value = TypeVar("Value")
 
 
 class Parser(argparse.ArgumentParser):
@@ -107,6 +108,23 @@ class Help(argparse.RawDescriptionHelpFormatter):
             return text
         shown = " ".join(map(str, default)) if isinstance(default, list | tuple) else str(default)
         return f"{text} (default: {shown.replace('%', '%%')})"
+
+
+def flag_type(check: Callable[[str], Value], name: str) -> Callable[[str], Value]:
+    """Return the type of a flag, for argparse.
+
+    check: returns the value of a text, or raises ValueError, whose message the parser then prints.
+    name: such as int, by which the help chooses the placeholder of the value.
+    """
+
+    def convert(text: str) -> Value:
+        try:
+            return check(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    convert.__name__ = name
+    return convert
 
 
 def paragraphs(text: str | None) -> list[str]:

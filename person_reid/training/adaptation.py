@@ -17,7 +17,6 @@ from torch import Tensor
 from person_reid.basics import UserError
 from person_reid.config.adapt import AdaptConfig
 from person_reid.config.option import NAMED, OptionError
-from person_reid.data.bank import load_bank
 from person_reid.data.layout import Split, parse_names, read_further_splits
 from person_reid.data.samplers import ClusterSampler
 from person_reid.data.unlabelled import read_people
@@ -76,13 +75,11 @@ class AdaptationImages(TrainingImages):
             self.world.rank, self.world.size, parts=split.targets > 0,
         )  # fmt: skip
 
-    def _bank(self, size: tuple[int, int]) -> torch.Tensor:
-        """Return the bank; images without labels have an order of their own, and so has their cache."""
-        (_, unlabelled), *labelled = self.splits
-        folder, otherwise = self.options.roots[0], RunFolder(self.options.name).path
-        banks = [unlabelled_bank(unlabelled.paths, folder, size, otherwise)]
-        banks += [load_bank(split.paths, *size, folder.parent / ".cache", folder.name) for folder, split in labelled]
-        return banks[0] if len(banks) == 1 else torch.cat(banks)
+    def _bank_of(self, folder: Path, split: Split, size: tuple[int, int]) -> torch.Tensor:
+        """Return the bank of a folder's images; those without labels have an order, and so a cache, of their own."""
+        if split is not self.splits[0][1]:
+            return super()._bank_of(folder, split, size)
+        return unlabelled_bank(split.paths, self.options.roots[0], size, RunFolder(self.options.name).path)
 
     def _validation(self, size: tuple[int, int]) -> None:
         return None

@@ -161,11 +161,11 @@ def averaging(options: FitOptions) -> Averaging | None:
     return Averaging(first_epoch=first) if options.wa else None
 
 
-def loss_terms(options: LossOptions, images: TrainingImages, teacher: Embedder | None) -> list[Term]:
-    """Return the losses of --adv and --teacher, which are added to those of the criterion."""
-    terms: list[Term] = []
+def loss_terms(options: LossOptions, images: TrainingImages, teacher: Embedder | None, *others: Term) -> list[Term]:
+    """Return the losses of --adv and --teacher, and others, which are added to those of the criterion."""
+    terms = [*others]
     if options.adv:
-        terms.append(AdversarialTerm(options.adv, options.aiter))
+        terms.insert(0, AdversarialTerm(options.adv, options.aiter))
     if teacher:
         from person_reid.training.distillation import DistillationTerm, teacher_features
 
@@ -179,10 +179,8 @@ def further_terms(
     config: TrainConfig, images: TrainingImages, network: Network, teacher: Embedder | None
 ) -> list[Term]:
     """Return the losses of --adv, --DG and --teacher."""
-    terms = loss_terms(config, images, None)
-    if config.DG:
-        terms.append(_generalisation(config, images, network))
-    return terms + loss_terms(replace(config, adv=0), images, teacher)
+    others = [_generalisation(config, images, network)] if config.DG else []
+    return loss_terms(config, images, teacher, *others)
 
 
 def _generalisation(config: TrainConfig, images: TrainingImages, network: Network) -> GeneralisationTerm:

@@ -99,8 +99,12 @@ class TrainingImages:
         self.validation = self._validation(size)
 
     def _bank(self, size: tuple[int, int]) -> Tensor:
-        banks = [load_bank(split.paths, *size, folder.parent / ".cache", folder.name) for folder, split in self.splits]
+        banks = [self._bank_of(folder, split, size) for folder, split in self.splits]
         return banks[0] if len(banks) == 1 else torch.cat(banks)  # one remains a memory-mapped file
+
+    def _bank_of(self, folder: Path, split: Split, size: tuple[int, int]) -> Tensor:
+        """Return the bank of a folder's images; its cache lies beside the folder."""
+        return load_bank(split.paths, *size, folder.parent / ".cache", folder.name)
 
     def _validation(self, size: tuple[int, int]) -> tuple[Tensor, Tensor] | None:
         """Return the bank (N, H, W, 3) and targets (N,) of the trained identities in `val`.
@@ -125,7 +129,7 @@ class TrainingImages:
                 len(split) - len(known), len(split), folder,
                 counted(len(dropped), "identity", "identities"), dropped[0],
             )  # fmt: skip
-        bank = load_bank(split.paths, *size, root / ".cache", "val")
+        bank = self._bank_of(folder, split, size)
         return bank[torch.from_numpy(known)], torch.from_numpy(targets[known])
 
     def __len__(self) -> int:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from person_reid.basics import UserError
-from person_reid.cli.flags import HEADS, NECKS, POOLS
+from person_reid.config.network import HEADS, NECKS, POOLS
 from person_reid.models.factory import create_model
 from person_reid.models.heads import CosineClassifier, Head
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from person_reid.cli.flags import POOLS
+from person_reid.config.network import POOLS
 from person_reid.models.pooling import POOLINGS, GeneralizedMeanPool, build_pooling, pool_stripes
 
 
