@@ -1,13 +1,155 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Compute Rank@1, Rank@5, Rank@10, mAP and mINP of the features that test.py wrote. Needs only NumPy and SciPy.
+"""Compute Rank@1, Rank@5, Rank@10, mAP and mINP of the features that test.py wrote.
 
-python evaluate.py
-python evaluate.py --result market.mat --ap step
-python evaluate.py --save_per_query queries.csv
+    python evaluate.py
+    python evaluate.py --result market.mat --ap step
+    python evaluate.py --save_per_query queries.csv
+
+Prints one line for single queries and, if there is a multi_query.mat, one for multiple queries.
+Needs only NumPy and SciPy.
 """
 
-from person_reid.cli.evaluate import main
-from person_reid.cli.main import run_script
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+import person_reid as reid
+from person_reid.basics import UserError, printable, write_csv, write_json
+from person_reid.cli.outputs import check_outputs
+from person_reid.config.evaluate import EvaluateConfig, EvaluationOptions, RankingOptions
+from person_reid.console import command, parse, run_script
+from person_reid.retrieval.metrics import Metrics, remark_unmatched
+from person_reid.retrieval.multi_query import read_multi_query
+from person_reid.retrieval.results import FeatureSet, multi_query_file
+from person_reid.retrieval.similarity import DISTANCES, unit_rows
+from person_reid.retrieval.single_shot import evaluate_single_shot
+
+if TYPE_CHECKING:
+    import torch
+
+WORST = 5  # queries printed by --save_per_query
+Measure = Callable[[FeatureSet, FeatureSet], Metrics]
+"""(query, gallery) → the figures of a ranking."""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Evaluate on the CPU."""
+    config = parse(EvaluateConfig, argv, __doc__)
+    report(config, ranking(config), remark=protocol(config))
+
+
+def ranking(
+    config: EvaluateConfig,
+    device: "torch.device | None" = None,
+    world: "reid.World | None" = None,
+) -> Measure:
+    """Return the function that ranks the gallery as the configuration says.
+
+    device: an accelerator, or None for NumPy. world: the processes that share the queries.
+    """
+    if config.single_shot and (config.save_per_query or config.distance != "cosine" or world):
+        raise UserError("--single_shot does not work with --save_per_query, torchrun or --distance euclidean.")
+
+    def measure(query: FeatureSet, gallery: FeatureSet) -> Metrics:
+        if config.single_shot:
+            return evaluate_single_shot(query, gallery, config.ap, config.ignore_cameras)
+        scores = DISTANCES[config.distance](query.features, gallery.features, device)
+        return reid.evaluate(query, gallery, config.ap, scores, config.ignore_cameras, world)
+
+    return measure
+
+
+def protocol(config: EvaluateConfig) -> str:
+    """Return what differs from the usual protocol, in words."""
+    remarks = {
+        "Euclidean distance": config.distance == "euclidean",
+        "cameras ignored": config.ignore_cameras,
+        "single gallery shot": config.single_shot,
+    }
+    return ", ".join(text for text, applies in remarks.items() if applies)
+
+
+@command
+def report(
+    config: EvaluationOptions,
+    measure: Measure,
+    prefix: str = "",
+    remark: str = "",
+    leads: bool = True,
+) -> None:
+    """Read the features, measure their rankings, print the figures and write the files.
+
+    evaluate_gpu.py and evaluate_rerank.py call it with a `measure` of their own.
+    prefix, remark: what begins and ends every line. leads: whether this process prints and writes.
+    """
+    check_outputs(
+        config,
+        [multi_query_file(config.result)],
+        json=[config.json],
+        save_per_query=[config.save_per_query],
+    )
+    query, gallery = reid.load_result(config.result, paths=config.save_per_query is not None)
+    if leads:
+        describe(config, query, gallery)
+    remark_unmatched(query, gallery, config.ignore_cameras)
+    multi_query = None
+    if config.multi_query or not prefix:  # evaluate_rerank.py, which takes minutes, has to be asked
+        multi_query = read_multi_query(config.result, query, config.multi_query)
+
+    figures = {}
+    for name, images in ("single", query), ("multi", multi_query):
+        if images is None:
+            continue
+        metrics = measure(images, gallery)
+        multi = "multi " if name == "multi" else ""
+        figures[f"{multi}{prefix}".strip() or name] = metrics.figures()
+        if leads:
+            print(metrics.line(multi + prefix) + (f" ({remark})" if remark else ""))
+        if leads and config.save_per_query and not multi:
+            save_per_query(config.save_per_query, query, metrics)
+    if leads and config.json:
+        write_json(config.json, figures)
+
+
+def describe(config: EvaluationOptions, query: FeatureSet, gallery: FeatureSet) -> None:
+    """Print how many images there are, and that the features are normalized if they were not."""
+    by_cosine = isinstance(config, RankingOptions) and config.distance == "cosine"
+    if by_cosine and unit_rows(query.features) is not query.features:
+        hint = "--distance euclidean ranks by distance"
+        print(f"The features are not of unit length. These are cosines; {hint}.")
+    counts = f"{len(query)} queries, {len(gallery)} gallery images"
+    print(f"{counts}, {config.ap} average precision", file=sys.stderr)
+
+
+def save_per_query(path: str, query: FeatureSet, metrics: Metrics) -> None:
+    """Write a CSV file with one line per query and print the worst ones.
+
+    first_match counts from 1; it is empty if there is none.
+    """
+    names = [printable(path) for path in query.paths or [""] * len(query)]
+    first_match = metrics.first_match + 1  # 0 without a match
+    columns = zip(
+        names,
+        query.labels,
+        query.cameras,
+        metrics.average_precision,
+        metrics.inverse_negative_penalty,
+        first_match,
+        strict=True,
+    )
+    rows = (
+        (index, name, label, camera, f"{precision:.6f}", f"{penalty:.6f}", rank or "")
+        for index, (name, label, camera, precision, penalty, rank) in enumerate(columns)
+    )
+    header = ("query", "path", "identity", "camera", "AP", "INP", "first_match")
+    write_csv(path, header, rows)
+    print(f"{path}: {len(query)} queries, the worst of them:")
+    for index in np.argsort(metrics.average_precision, kind="stable")[:WORST]:
+        precision, rank = metrics.average_precision[index], first_match[index] or "none"
+        print(f"  query {index} {names[index]} AP {precision:.4f}, first match at rank {rank}")
+
 
 if __name__ == "__main__":
     run_script(main)

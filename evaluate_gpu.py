@@ -1,12 +1,26 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Compute what evaluate.py computes, on an accelerator if there is one. Under torchrun, processes share the queries.
+"""Compute what evaluate.py computes, on an accelerator if there is one.
 
-python evaluate_gpu.py
-torchrun --nproc_per_node 2 evaluate_gpu.py
+    python evaluate_gpu.py
+    torchrun --nproc_per_node 2 evaluate_gpu.py             # two processes share the queries
+
+Prints one line for single queries and, if there is a multi_query.mat, one for multiple queries.
 """
 
-from person_reid.cli.evaluate_gpu import main
-from person_reid.cli.main import run_script
+import person_reid as reid
+from evaluate import protocol, ranking, report
+from person_reid.config.evaluate import EvaluateGpuConfig
+from person_reid.console import parse, run_script
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Evaluate on the device that --gpu_ids names."""
+    config = parse(EvaluateGpuConfig, argv, __doc__)
+    with reid.join_world(config.gpu_ids) as world:
+        device = world.device(config.gpu_ids)
+        measure = ranking(config, device, world if world.size > 1 else None)
+        report(config, measure, remark=protocol(config), leads=world.leads)
+
 
 if __name__ == "__main__":
     run_script(main)

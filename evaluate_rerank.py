@@ -1,13 +1,36 @@
 # PYTHON_ARGCOMPLETE_OK
 """Compute Rank@1, Rank@5, Rank@10, mAP and mINP after re-ranking the gallery for every query.
 
-python evaluate_rerank.py
-python evaluate_rerank.py --method gnn
-python evaluate_rerank.py --method aqe --k1 5 --alpha 3
+    python evaluate_rerank.py
+    python evaluate_rerank.py --method gnn
+    python evaluate_rerank.py --method aqe --k1 5 --alpha 3
+    python evaluate_rerank.py --gpu_ids 0 --neighbours faiss
+
+Prints one line for single queries and, if --multi_query names a file, one for multiple queries.
 """
 
-from person_reid.cli.evaluate_rerank import main
-from person_reid.cli.main import run_script
+import person_reid as reid
+from evaluate import report
+from person_reid.config.evaluate import EvaluateRerankConfig
+from person_reid.console import parse, run_script
+from person_reid.device import select_device
+from person_reid.retrieval.metrics import Metrics
+from person_reid.retrieval.results import FeatureSet
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Re-rank and evaluate."""
+    config = parse(EvaluateRerankConfig, argv, __doc__)
+    device = None if config.gpu_ids == "-1" else select_device(config.gpu_ids)
+    rescore = reid.rescorer(reid.RerankSpec.of(config))
+
+    def measure(query: FeatureSet, gallery: FeatureSet) -> Metrics:
+        scores = rescore(query.features, gallery.features, device)
+        return reid.evaluate(query, gallery, config.ap, scores, config.ignore_cameras)
+
+    remark = "cameras ignored" if config.ignore_cameras else ""
+    report(config, measure, prefix="re-ranked ", remark=remark)
+
 
 if __name__ == "__main__":
     run_script(main)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import person_reid
+from person_reid.cli import main
 from tests.support import ROOT
 
 EMBEDDER = """
@@ -21,7 +22,7 @@ print(embed([np.zeros((64, 32, 3), np.uint8)]).shape)
 """
 
 
-SCRIPTS = ["train.py", "train_DDP.py", "tools/adapt.py"]  # that hold what they do, and travel with the package
+SCRIPTS = [Path(folder, f"{name}.py").as_posix() for name, folder in main.SCRIPTS.items()]  # travel with the package
 
 
 @pytest.fixture(scope="module")

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from person_reid.basics import UserError, printable, with_ending
+from person_reid.cli.flags import add_rerank_flags, given_rerank_flags, rerank_spec
 from person_reid.cli.outputs import check_outputs
 from person_reid.cli.parser import Parser
-from person_reid.cli.reranking import add_rerank_flags, given_rerank_flags, rerank_spec
 from person_reid.cli.values import output_path
 from person_reid.data.layout import some_of
 from person_reid.gallery.gallery import open_gallery
@@ -155,8 +155,8 @@ def parse(argv: list[str] | None) -> Namespace:
     parser.add_argument("--rerank", action="store_true", help="also show the re-ranked result, to compare with")
     add_rerank_flags(parser)
     options = parser.parse_args(argv)
-    if not options.rerank and (given := given_rerank_flags(options, parser)):
-        raise UserError(f"{given} would be ignored without --rerank.")
+    if not options.rerank and (given := given_rerank_flags(options)):
+        raise UserError(f"--{', --'.join(given)} would be ignored without --rerank.")
     if options.index and (options.result or options.label_errors):
         raise UserError("--index replaces --result and --label_errors: give one or the other.")
     of_queries = options.rerank or options.other or options.ignore_cameras

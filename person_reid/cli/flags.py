@@ -10,11 +10,13 @@ from typing import Any
 
 from person_reid.cli.parser import Parser
 from person_reid.cli.values import devices, file_ending_in, positive, seed, side, three
+from person_reid.config.evaluate import RerankOptions
 from person_reid.config.network import NetworkOptions, PublishedNetworks
 from person_reid.config.option import Options
 from person_reid.config.published import NETWORK_FLAGS
 from person_reid.config.run import RecordOptions
 from person_reid.console.options import settings_of
+from person_reid.retrieval.rerank import RerankSpec
 
 # The published flags; abbreviations that once named only one of them still do.
 OF_TEST = (
@@ -34,6 +36,24 @@ def add_declared(group: argparse._ActionsContainer, kind: type[Options], names: 
     for name in names:
         each = kind.declared()[name]
         group.add_argument(f"--{name}", **settings_of(each) | {"help": each.about.help})
+
+
+def add_rerank_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of re-ranking; one that is not given is None."""
+    group = parser.add_argument_group("re-ranking")
+    for name, each in RerankOptions.declared().items():
+        group.add_argument(f"--{name}", **settings_of(each))
+
+
+def given_rerank_flags(options: argparse.Namespace) -> dict[str, Any]:
+    """Return {name: value} of the flags of re-ranking that were given."""
+    values = {name: getattr(options, name) for name in RerankOptions.declared()}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def rerank_spec(options: argparse.Namespace) -> RerankSpec:
+    """Return the re-ranking that the flags ask for. Raises UserError for a flag that the method would ignore."""
+    return RerankSpec.of(RerankOptions(**given_rerank_flags(options)))
 
 
 def testing_parser(text: str | None = "") -> Parser:

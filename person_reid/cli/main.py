@@ -13,7 +13,9 @@ from person_reid.basics import did_you_mean
 from person_reid.console.script import run_script as run_script
 
 # Scripts that hold what they do, and their folder in a checkout; the other commands are in this package.
-SCRIPTS = {"train": ".", "train_DDP": ".", "adapt": "tools"}
+SCRIPTS = {
+    "train": ".", "train_DDP": ".", "evaluate": ".", "evaluate_gpu": ".", "evaluate_rerank": ".", "adapt": "tools",
+}  # fmt: skip
 COMMANDS = {
     "prepare": "lay out a data set, or draw one",
     "train": "train a network",
@@ -59,7 +61,9 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(2)
     sys.argv = [f"person-reid {name}", *rest]  # what argparse and torchrun read
     if name in SCRIPTS:
-        runpy.run_path(str(script(name)), run_name="__main__")
+        file = script(name)
+        sys.path.insert(0, str(file.parent))  # as Python does for a script, which can import its neighbours
+        runpy.run_path(str(file), run_name="__main__")
     else:
         run_script(importlib.import_module(f"person_reid.cli.{name.lower()}").main)
 

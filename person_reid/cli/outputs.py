@@ -1,7 +1,6 @@
 """Files that a command writes: they differ, and none of them is one that the command reads."""
 
 import re
-from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,19 +10,20 @@ from person_reid.data.readers import RECORD
 from person_reid.retrieval.thresholds import CONFIG
 
 
-def check_outputs(options: Namespace, reads: Iterable[str | Path] = (), **writes: Iterable[Path | None]) -> None:
+def check_outputs(options: object, reads: Iterable[str | Path] = (), **writes: Iterable[str | Path | None]) -> None:
     """Refuse files to write of which two are the same, or one is read by the command.
 
     Every script that writes calls it before the work, and once more if what it reads is known only
     later. Two paths are the same file if links, hard links or `..` lead from both to it.
 
-    options: the flags; every value that names a file is read, unless the flag is in `writes`.
+    options: the flags, a Namespace or a configuration; every value that names a file is read,
+        unless the flag is in `writes`.
     reads: files that no flag names, such as the images of a gallery.
     writes: {flag: files}, as in json=[options.json]; None is a file that is not asked for.
 
     Raises UserError, or OSError if one of the files cannot be written.
     """
-    targets = [(flag, path) for flag, paths in writes.items() for path in paths if path is not None]
+    targets = [(flag, Path(path)) for flag, paths in writes.items() for path in paths if path is not None]
     there: dict[object, tuple[str, Path]] = {}
     for flag, path in targets:
         other, same = there.setdefault(identity(path), (flag, path))

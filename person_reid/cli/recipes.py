@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from person_reid.basics import UserError
-from person_reid.cli.evaluate_rerank import reranking_parser
 from person_reid.cli.flags import testing_parser
 from person_reid.config import TrainConfig
+from person_reid.config.evaluate import EvaluateRerankConfig
 from person_reid.console.options import build, parse
 from person_reid.reproduce.recipe import Recipe
 from person_reid.reproduce.runs import Run
@@ -30,7 +30,7 @@ def read_recipe(path: str | Path) -> Recipe:
     _refuse(recipe.flags, OF_TRAINING, f"{path}: ")
     trained(["--config", str(path)])  # raises UserError for flags that do not fit
     _check_flags(testing_parser(), recipe.test, OF_TEST, f"{path}: recipe: test: ")
-    _check_flags(reranking_parser(), recipe.rerank, OF_RERANKING, f"{path}: recipe: rerank: ")
+    _check_flags(build(EvaluateRerankConfig), recipe.rerank, OF_RERANKING, f"{path}: recipe: rerank: ")
     return recipe
 
 

@@ -16,16 +16,21 @@ from pathlib import Path
 import numpy as np
 
 from person_reid.basics import UserError, printable, write_text
-from person_reid.cli.evaluation import read_multi_query
-from person_reid.cli.flags import add_tested_network, given_flags
+from person_reid.cli.flags import (
+    add_rerank_flags,
+    add_tested_network,
+    given_flags,
+    given_rerank_flags,
+    rerank_spec,
+)
 from person_reid.cli.outputs import check_outputs
 from person_reid.cli.parser import Parser
-from person_reid.cli.reranking import add_rerank_flags, given_rerank_flags, rerank_spec
 from person_reid.cli.tested import check_result_of, is_run, tested_network
 from person_reid.cli.values import file_ending_in, whole
 from person_reid.deploy.load import load_network
 from person_reid.device import select_device
 from person_reid.retrieval.metrics import remark_unmatched
+from person_reid.retrieval.multi_query import read_multi_query
 from person_reid.retrieval.rerank import rescorer
 from person_reid.retrieval.results import FLAGS, PLAIN, RESULT, load_result, multi_query_file, read_note
 from person_reid.run_folder import RunFolder
@@ -44,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     from person_reid.show import page, ranking, report  # matplotlib loads slowly
 
     remark_unmatched(query, gallery)
-    multi_query = read_multi_query(options, query, by_default=True)
+    multi_query = read_multi_query(options.result, query, options.multi_query)
     tested = report.measure(query, gallery, multi_query, None if options.no_rerank else rescorer(rerank_spec(options)))
     body = [report.metrics_section(tested)]
     if run and (history := RunFolder(options.name).history()):
@@ -92,8 +97,8 @@ def parse(argv: list[str] | None) -> Namespace:
     add_tested_network(parser)
     add_rerank_flags(parser)
     options = parser.parse_args(argv)
-    if options.no_rerank and (given := given_rerank_flags(options, parser)):
-        raise UserError(f"{given} would be ignored beside --no_rerank.")
+    if options.no_rerank and (asked := given_rerank_flags(options)):
+        raise UserError(f"--{', --'.join(asked)} would be ignored beside --no_rerank.")
     for flag in ("queries", "worst", "test_dir"):
         if options.no_images and getattr(options, flag) != parser.get_default(flag):
             raise UserError(f"--{flag} would be ignored beside --no_images: leave one of them out.")

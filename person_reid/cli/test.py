@@ -20,7 +20,6 @@ from pathlib import Path
 import torch
 
 from person_reid.basics import UserError, quoted, write_json
-from person_reid.cli.evaluation import merge_images
 from person_reid.cli.flags import testing_parser
 from person_reid.cli.outputs import check_outputs
 from person_reid.cli.tested import feature_flags, is_run, network_name, open_embedder
@@ -28,6 +27,7 @@ from person_reid.data.bank import load_bank
 from person_reid.data.layout import read_split
 from person_reid.distributed import World, join_world
 from person_reid.retrieval.metrics import Metrics, evaluate, remark_unmatched
+from person_reid.retrieval.multi_query import merge_images
 from person_reid.retrieval.results import PLAIN, RESULT, FeatureSet, multi_query_file, save_multi_query, save_result
 from person_reid.retrieval.similarity import DISTANCES
 from person_reid.retrieval.target import CameraNorm, Whitening

@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from person_reid.basics import UserError, printable, real
+from person_reid.basics import printable
 from person_reid.config import forms
 from person_reid.config.option import (
     FRACTION,
@@ -27,9 +27,6 @@ from person_reid.console.parser import flag_type
 
 # The types of the flags that name what a command writes, see cli/outputs.py.
 OUTPUTS = ("output_path", "output_file", "picture_file")
-PICTURES = (  # that some matplotlib can write
-    "png", "jpg", "jpeg", "pdf", "svg", "svgz", "webp", "tif", "tiff", "eps", "ps", "avif", "gif", "raw", "rgba",
-)  # fmt: skip
 THRESHOLD = "a number, a file from tools/threshold.py, or a folder from save_pretrained"  # in words
 
 
@@ -73,30 +70,13 @@ def three(text: str) -> str:
 
 def output_path(text: str) -> Path:
     """Return the file or folder to write that a flag was given, without `..`, see basics.real."""
-    path = some_path(text)
-    return real(path) if ".." in path.parts else path
+    return Path(forms.output_path(some_text(text)))
 
 
 def file_ending_in(*endings: str) -> Callable[[str], Path]:
     """Return an argparse type: a file to write whose name ends so, lest a slip replace a file of another kind."""
-
-    def output_file(text: str) -> Path:
-        path = output_path(text)
-        expected = f"expected the name of a file that ends in {' or '.join(endings)}"
-        if path.is_dir():
-            raise UserError(f"{text}: a folder; {expected}.")
-        if path.suffix.lower() not in endings:
-            raise argparse.ArgumentTypeError(f"{text}: {expected}")
-        return path
-
-    return output_file
+    form = forms.file_ending_in(*endings)
+    return flag_type(lambda text: Path(form(checked_text(text))), form.__name__)
 
 
-def picture_file(text: str) -> Path:
-    """Return the picture to write that a flag was given. Raises UserError, before the work, for an unknown ending."""
-    path = output_path(text)
-    if path.suffix.lower().lstrip(".") not in PICTURES:
-        raise UserError(
-            f"{text}: expected the name of a picture, which ends in .{', .'.join(PICTURES[:5])} or the like."
-        )
-    return path
+picture_file = flag_type(lambda text: Path(forms.picture_file(checked_text(text))), "picture_file")

@@ -1,10 +1,15 @@
 """The forms of texts that options have: each function returns the canonical text or raises ValueError."""
 
 import re
+from collections.abc import Callable
+from pathlib import Path
 
-from person_reid.basics import LARGEST
+from person_reid.basics import LARGEST, UserError, real
 from person_reid.config.option import SIDE
 
+PICTURES = (  # that some matplotlib can write
+    "png", "jpg", "jpeg", "pdf", "svg", "svgz", "webp", "tif", "tiff", "eps", "ps", "avif", "gif", "raw", "rgba",
+)  # fmt: skip
 Sizes = tuple[tuple[int, tuple[int, int]], ...]
 """(first epoch, (height, width)) of the sizes of a training, in order."""
 
@@ -33,6 +38,34 @@ def texts(text: str) -> str:
     if not all(parts):
         raise ValueError(f"{text}: expected values separated by commas, found an empty one")
     return ",".join(parts)
+
+
+def output_path(text: str) -> str:
+    """Return the path of a file or folder to write, without `..`, see basics.real."""
+    return str(real(text)) if ".." in Path(text).parts else text
+
+
+def file_ending_in(*endings: str) -> Callable[[str], str]:
+    """Return a form: the path of a file to write that ends so, lest a slip replace another kind of file."""
+
+    def output_file(text: str) -> str:
+        path, expected = Path(output_path(text)), f"ends in {' or '.join(endings)}"
+        if path.is_dir():
+            raise UserError(f"{text}: a folder; expected the name of a file that {expected}.")
+        if path.suffix.lower() not in endings:
+            raise ValueError(f"{text}: expected the name of a file that {expected}")
+        return str(path)
+
+    return output_file
+
+
+def picture_file(text: str) -> str:
+    """Return the path of a picture to write. Raises UserError, before the work, for an unknown ending."""
+    path = Path(output_path(text))
+    if path.suffix.lower().lstrip(".") not in PICTURES:
+        endings = ", .".join(PICTURES[:5])
+        raise UserError(f"{text}: expected the name of a picture, which ends in .{endings} or the like.")
+    return str(path)
 
 
 def milestones(text: str) -> str:

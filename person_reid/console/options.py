@@ -82,6 +82,7 @@ def build(kind: type[Options], text: str | None = "", everything: bool = False) 
     everything: whether the help shows all options, and not only the common ones.
     """
     declared = kind.declared()
+    everything = everything or not any(each.about.common for each in declared.values())
     parser = Parser(text, argument_default=argparse.SUPPRESS)
     parser.first_meant = frozenset(f"--{name}" for name, each in declared.items() if each.about.published)
     groups: dict[str, Any] = {}
@@ -102,7 +103,7 @@ def settings_of(each: Declared, everything: bool = True) -> dict[str, Any]:
     settings: dict[str, Any] = {"dest": each.name, "help": _explained(each) if shown else argparse.SUPPRESS}
     if each.kind is bool:
         return {**settings, "action": "store_true"}
-    kind = flag_type(each.checked, each.kind.__name__)
+    kind = flag_type(each.checked, (each.about.form or each.kind).__name__)
     if each.about.bare:
         settings |= {"nargs": "?", "const": each.about.bare}
     if each.about.choices:

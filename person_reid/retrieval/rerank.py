@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from person_reid.basics import LARGEST, SMALLEST, UserError, computable, did_you_mean
+from person_reid.config.evaluate import RerankOptions
 from person_reid.retrieval.expansion import expanded_scores
 from person_reid.retrieval.faiss_neighbours import FaissNeighbours
 from person_reid.retrieval.graph import GraphScores
@@ -74,6 +75,13 @@ class RerankSpec:
     settings: Mapping[str, float] = field(default_factory=dict)
     neighbours: str = "exact"
     memory_gb: float = 2.0
+
+    @classmethod
+    def of(cls, options: RerankOptions) -> RerankSpec:
+        """Return the re-ranking that options describe. Raises UserError as the constructor does."""
+        settings = {name: getattr(options, name) for each in METHODS.values() for name in each.defaults}
+        given = {name: value for name, value in settings.items() if value is not None}
+        return cls(options.method, given, options.neighbours, options.memory_gb)
 
     def __post_init__(self) -> None:
         for flag, name, known in ("method", self.method, METHODS), ("neighbours", self.neighbours, SEARCHES):

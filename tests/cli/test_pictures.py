@@ -184,7 +184,7 @@ def test_flags_of_a_ranking_are_refused_beside_images(tmp_path):
 
 def test_flags_of_what_a_report_leaves_out_are_refused(tmp_path):
     output = refused("report", "--no_rerank", "--k1", "5", "--memory_gb", "1", cwd=tmp_path)
-    assert "--memory_gb, --k1 would be ignored beside --no_rerank" in output
+    assert "--k1, --memory_gb would be ignored beside --no_rerank" in output
     for flag in ("--queries", "--worst", "--test_dir"):
         output = refused("report", "--no_images", flag, "1", cwd=tmp_path)
         assert f"{flag} would be ignored beside --no_images" in output

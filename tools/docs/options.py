@@ -12,6 +12,7 @@ sys.path.insert(0, str(ROOT))
 from person_reid.basics import write_text
 from person_reid.config import TrainConfig
 from person_reid.config.adapt import AdaptConfig
+from person_reid.config.evaluate import EvaluateConfig, EvaluateGpuConfig, EvaluateRerankConfig
 from person_reid.config.option import Declared, Options
 
 PAGE = ROOT / "docs" / "options.md"
@@ -31,18 +32,27 @@ def main() -> None:
 def page() -> str:
     """Return the page."""
     parts = [HEAD, *section("train.py", TrainConfig, {})]
-    return "\n".join([*parts, *section("tools/adapt.py", AdaptConfig, TrainConfig.declared())])
+    without = "Those of `train.py` that mean something without labels, and these:"
+    parts += section("tools/adapt.py", AdaptConfig, TrainConfig.declared(), without)
+    own = "`evaluate_gpu.py` has the same options; `--gpu_ids` is its own."
+    parts += section("evaluate.py", EvaluateGpuConfig, {}, own)
+    same = "Those of `evaluate.py` that do not choose the ranking, and these:"
+    parts += section("evaluate_rerank.py", EvaluateRerankConfig, EvaluateConfig.declared(), same)
+    return "\n".join(parts)
 
 
-def section(script: str, kind: type[Options], known: dict[str, Declared]) -> list[str]:
-    """Return the lines about a script's options, a table for each group. known: options to leave out."""
+def section(script: str, kind: type[Options], known: dict[str, Declared], remark: str = "") -> list[str]:
+    """Return the lines about a script's options, a table for each group.
+
+    known: options to leave out. remark: a sentence above the tables.
+    """
     groups: dict[str, list[Declared]] = {}
     for each in kind.declared().values():
         if each != known.get(each.name):
             groups.setdefault(each.group, []).append(each)
     lines = [f"## {script}\n"]
-    if known:
-        lines.append("Those of `train.py` that mean something without labels, and these:\n")
+    if remark:
+        lines.append(f"{remark}\n")
     for title, members in groups.items():
         lines += [f"### {script}: {title}\n", "| option | default | what it does |", "| --- | --- | --- |"]
         lines += [*map(row, members), ""]

@@ -1,0 +1,88 @@
+"""The options of evaluate.py, evaluate_gpu.py and evaluate_rerank.py, and those of re-ranking anywhere."""
+
+from dataclasses import dataclass
+
+from person_reid.config.forms import file_ending_in
+from person_reid.config.option import POSITIVE, WEIGHT, WHOLE, Options, again, option
+from person_reid.config.run import DeviceOptions
+
+AVERAGE_PRECISIONS = ("trapezoidal", "step")
+DISTANCES = ("cosine", "euclidean")
+METHODS = ("k-reciprocal", "gnn", "aqe")
+SEARCHES = ("exact", "faiss", "faiss-hnsw")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOptions(Options):
+    """Which features are evaluated, how, and what is written."""
+
+    title = "evaluation"
+    result: str = option("pytorch_result.mat", "features written by test.py", metavar="FILE")
+    multi_query: str | None = option(
+        None,
+        "features of multiple queries (default: what test.py --multi wrote beside --result)",
+        metavar="FILE",
+    )
+    ap: str = option("trapezoidal", "kind of average precision", choices=AVERAGE_PRECISIONS)
+    ignore_cameras: bool = option(False, "also count matches from the query's own camera")
+    json: str | None = option(None, "also write the figures to a file", form=file_ending_in(".json"), metavar="FILE")
+    save_per_query: str | None = option(
+        None, "AP, INP and first match of each query", form=file_ending_in(".csv"), metavar="FILE"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankingOptions(Options):
+    """How the gallery is ranked if it is not re-ranked."""
+
+    title = "ranking"
+    distance: str = option("cosine", "use euclidean after test.py --no_norm", choices=DISTANCES)
+    single_shot: bool = option(False, "CUHK03's protocol: one random image per identity")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RerankOptions(Options):
+    """How the gallery is re-ranked; None stands for the method's own default."""
+
+    title = "re-ranking"
+    method: str = option("k-reciprocal", "method of re-ranking", choices=METHODS)
+    k1: int | None = option(None, "neighbours of an image (default: 20; gnn 26; aqe 5)", range=POSITIVE)
+    k2: int | None = option(None, "neighbours whose descriptions are averaged (default: 6; gnn 7)", range=POSITIVE)
+    lambda_value: float | None = option(None, "weight of the original distance (default: 0.3)")
+    alpha: float | None = option(
+        None, "aqe: a neighbour weighs cos^alpha (default: 0, the plain average)", range=WEIGHT
+    )
+    augment: int | None = option(None, "aqe: neighbours added to every gallery image first (default: 0)", range=WHOLE)
+    neighbours: str = option("exact", "how neighbours are searched", choices=SEARCHES)
+    memory_gb: float = option(2.0, "most memory to use in addition to the features, in GB", range=POSITIVE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(RankingOptions, EvaluationOptions):
+    """All options of evaluate.py."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateGpuConfig(DeviceOptions, EvaluateConfig):
+    """All options of evaluate_gpu.py."""
+
+    gpu_ids: str = again(DeviceOptions, "gpu_ids", "0", help="GPU to use; -1 for the CPU", common=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateRerankConfig(DeviceOptions, RerankOptions, EvaluationOptions):
+    """All options of evaluate_rerank.py."""
+
+    multi_query: str | None = again(
+        EvaluationOptions,
+        "multi_query",
+        None,
+        help="also re-rank these features, written by test.py --multi",
+    )
+    gpu_ids: str = again(
+        DeviceOptions,
+        "gpu_ids",
+        "-1",
+        help="GPU to re-rank on; -1 for the CPU, without torch",
+        common=False,
+    )
