@@ -39,6 +39,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 # Characters that a terminal would obey instead of showing: controls, those that turn the direction of writing, and
 # the halves that stand for bytes of a file name that are not UTF-8.
+COLOR = re.compile(r"\x1b\[[0-9;]*m")
 UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -62,8 +63,12 @@ def describe(error: BaseException) -> str:
 
 
 def first_line(error: BaseException, most: int = 200) -> str:
-    """Return the first line of an exception's message, or the name of its class if it has none."""
-    return (describe(error).strip().splitlines() or [type(error).__name__])[0][:most]
+    """Return the first line of an exception's message, or the name of its class if it has none.
+
+    Codes that color a terminal are left out.
+    """
+    text = COLOR.sub("", describe(error)).strip()
+    return (text.splitlines() or [type(error).__name__])[0][:most]
 
 
 def printable(text: object) -> str:

@@ -152,7 +152,7 @@ def tested_network(options: Namespace) -> TestedNetwork:
     asked = {name: getattr(options, name) for name in (*DESCRIPTION, "height", "width")}
     given = {name: value for name, value in asked.items() if value is not None and value is not False}
     described = configured(TrainConfig, {"backbone": options.backbone, **given})
-    has_head = any(asked[name] is not None for name in ("neck", "head", "linear_num"))
+    has_head = asked["neck"] not in (None, "none") or asked["head"] or asked["linear_num"] is not None
     classes = PUBLISHED_CLASSES if has_head else None  # no feature depends on their number
     return TestedNetwork(_layers(described), options.weights, classes, options.seed)
 

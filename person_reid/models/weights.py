@@ -1,8 +1,11 @@
 """Read weight files of any origin as data, strip the prefixes of wrappers, and load tensors by name and shape."""
 
 import argparse
+import logging
 import re
+import sys
 import zipfile
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +21,13 @@ from person_reid.basics import UserError, first_line
 from person_reid.models.network import Network
 from person_reid.models.translation import resampled, timm_names_of_earlier_timm, timm_names_of_mmdetection
 
+log = logging.getLogger(__name__)
 SAFETENSORS = "model.safetensors"  # the weight file in a folder
 WRAPPERS = ("module.", "_orig_mod.")  # DataParallel and AveragedModel, torch.compile
+EXPORTED = (".onnx", ".xml", ".pt2")
+DATA_OF_PYTHON = (
+    "argparse.Namespace", "builtins.dict", "builtins.list", "builtins.set", "collections.", "datetime.", "pathlib.",
+)  # fmt: skip
 ENVELOPES = ("state_dict", "model", "network", "teacher", "student")  # keys of the weights in training states
 # The prefixes of the backbone in the files of other programs: MoCo, LUPerson and LUPerson-NL; DINO, TransReID-SSL,
 # SOLIDER and fast-reid; TransReID and reid-strong-baseline; CLIP; Roboflow's trackers, if a projection follows; apex in
@@ -66,16 +74,38 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     for key in ENVELOPES:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    entries = content.items() if isinstance(content, dict) else ()
-    tensors = {
-        _without_wrappers(name): value
-        for name, value in entries
-        if isinstance(name, str) and isinstance(value, Tensor) and name != "n_averaged"
-    }
+    tensors = {_without_wrappers(name): value for name, value in _tensors_in(content, path).items()}
     if not tensors:
-        raise UserError(f"{path}: expected a state dict (names and tensors), found {type(content).__name__}.")
+        found = type(content).__name__
+        if foreign := foreign_objects(path):
+            found = f"{', '.join(foreign[:3])}. Save the weights alone: torch.save(model.state_dict(), FILE)"
+        raise UserError(f"{path}: expected a state dict (names and tensors), found {found}.")
     refuse_unusual(tensors, path)
     return timm_names_of_earlier_timm(timm_names_of_mmdetection(tensors))
+
+
+def _tensors_in(content: Any, path: str | Path) -> dict[str, Tensor]:
+    """Return the tensors with a name in a file's content, or in the entry of it that holds most of them.
+
+    Files of other programs keep their weights under a key of any name, beside other things.
+    """
+    tensors = (
+        {}
+        if not isinstance(content, dict)
+        else {
+            name: value
+            for name, value in content.items()
+            if isinstance(name, str) and isinstance(value, Tensor) and name != "n_averaged"
+        }
+    )
+    if tensors or not isinstance(content, dict):
+        return tensors
+    below = {key: _tensors_in(value, path) for key, value in content.items() if "optim" not in str(key)}
+    key = max(below, key=lambda key: len(below[key]), default=None)
+    if not key or not below[key]:
+        return {}
+    log.info("%s: the weights are those under %r.", path, key)
+    return below[key]
 
 
 def without_container(state_dict: dict[str, Tensor], fitting: Callable[[dict[str, Tensor]], int]) -> dict[str, Tensor]:
@@ -94,16 +124,24 @@ def read_tensors(path: str | Path, device: str | torch.device = "cpu") -> Any:
 
     path: the file, or a folder with a model.safetensors.
 
-    Beside tensors it may hold NumPy scalars and the flags of a training program, as the files of DINO, MoCo and
-    torchreid do. Raises FileNotFoundError, or UserError if the file is cut short or holds more than data.
+    Beside tensors it may hold NumPy arrays, scalars and the flags of a training program, as the files of DINO, MoCo and
+    torchreid do. Objects of other programs are read as empty dicts. Raises FileNotFoundError, or UserError if the
+    file is cut short, an exported network, or holds something of Python's own that is not data.
     """
     path = Path(path)
     if path.is_dir():
         path /= SAFETENSORS
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such weight file.")
-    scalar = np.float64().__reduce__()[0]
-    data = [argparse.Namespace, scalar, np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i8"))]
+    if path.suffix in EXPORTED:
+        raise UserError(f"{path}: an exported network, not a weight file. Run it as it is: --engine {path}")
+    scalar, array = np.float64().__reduce__()[0], np.zeros(1).__reduce__()[0]
+    kinds = (type(np.dtype(kind)) for kind in ("f4", "f8", "i8"))
+    data: list[Any] = [argparse.Namespace, np.ndarray, np.dtype, *kinds]
+    for core in ("core", "_core"):  # of NumPy 1 and 2
+        data.append((scalar, f"numpy.{core}.multiarray.scalar"))
+        data.append((array, f"numpy.{core}.multiarray._reconstruct"))
+    data += [(Unread, name) for name in foreign_objects(path)]
     try:
         if path.suffix == ".safetensors":
             return load_file(path, str(device))
@@ -111,11 +149,44 @@ def read_tensors(path: str | Path, device: str | torch.device = "cpu") -> Any:
         with torch.serialization.safe_globals(data):
             return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # a damaged file makes torch.load fail in any way
+        if code := _objects(path):
+            raise UserError(
+                f"{path}: not a readable weight file: PyTorch would have to run {', '.join(code[:3])}. Save the "
+                "weights alone in the program that wrote it: torch.save(model.state_dict(), FILE)"
+            ) from error
         reason = shorten(first_line(error), 100, placeholder=" …")
         raise UserError(
             f"{path}: not a readable weight file, perhaps cut short ({reason}). "
             "Expected tensors as torch.save or safetensors writes them; copy or train it again."
         ) from error
+
+
+class Unread:
+    """Stands for an object of another program in a file: it becomes a dict, and nothing of the program is run."""
+
+    def __new__(cls, *arguments: object) -> OrderedDict[Any, Any]:  # type: ignore[misc]
+        """Return an empty dict of the kind that PyTorch's reader fills in every way."""
+        return OrderedDict()
+
+
+def foreign_objects(path: str | Path) -> list[str]:
+    """Return the kinds of objects of other programs in a file, and of Python's that hold data, as `module.name`.
+
+    Nothing of Python's own beyond those: it could be code to run.
+    """
+    return [
+        name
+        for name in _objects(path)
+        if name.split(".")[0] not in {*sys.stdlib_module_names, "numpy"} or name.startswith(DATA_OF_PYTHON)
+    ]
+
+
+def _objects(path: str | Path) -> list[str]:
+    """Return the kinds of objects in a file that PyTorch does not read as data; none before PyTorch 1.6."""
+    try:
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    except Exception:  # a damaged file makes it fail in any way
+        return []
 
 
 def refuse_unusual(content: Any, path: str | Path) -> None:

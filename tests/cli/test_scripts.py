@@ -166,6 +166,10 @@ def test_a_weight_file_is_tested_without_a_run(trained, people, tmp_path):
     output = run("test", *flags, "--weights", weights, cwd=tmp_path)
     assert re.search(METRICS, output) and "tensors loaded" in output
     assert not (tmp_path / "model").exists()
+    state = torch.load(weights, weights_only=True)
+    bare = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
+    torch.save(bare, tmp_path / "bare.pth")  # as torchreid's files
+    assert re.search(METRICS, run("test", *flags, "--weights", "bare.pth", "--neck", "none", cwd=tmp_path))
     run("test", *flags, "--weights", "none", "--result", "random.mat", cwd=tmp_path)
     assert "needs --weights FILE" in refused("test", *flags, cwd=tmp_path)
 

@@ -2,6 +2,9 @@
 
 import io
 import zipfile
+from collections import defaultdict
+from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,6 +38,66 @@ def test_a_checkpoint_loads_whatever_wrapped_it(wrap, tmp_path):
     report = load_weights(fresh, tmp_path / "net.pth", strict=True)
     assert not report.missing and not report.unknown and not report.mismatched
     check_same_features(trained, fresh)
+
+
+class Settings(dict):
+    """As programs keep their options beside the weights."""
+
+
+class Handmade(torch.nn.Module):
+    """Pickled whole, which runs its code."""
+
+
+def numpy_of(version, path):
+    """Rewrite a file as NumPy of another version would have written it."""
+    content = {info: zipfile.ZipFile(path).read(info) for info in zipfile.ZipFile(path).namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, part in content.items():
+            for core in (b"numpy._core.", b"numpy.core."):
+                part = part.replace(core, version)
+            archive.writestr(name, part)
+
+
+@pytest.mark.parametrize("version", [b"numpy.core.", b"numpy._core."])
+def test_numbers_of_either_numpy_may_lie_beside_the_weights(version, tmp_path):
+    state = {"weight": torch.ones(3)}
+    torch.save({"state_dict": state, "rank1": np.float64(0.9), "cmc": np.arange(3.0)}, tmp_path / "net.pth")
+    numpy_of(version, tmp_path / "net.pth")
+    assert read_state_dict(tmp_path / "net.pth")["weight"].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("key", ["net", "ema_model", "anything"])
+def test_weights_under_any_key_are_found_and_the_key_is_said(key, tmp_path, caplog):
+    caplog.set_level("INFO", "person_reid")
+    optimizer = {"state": {0: {"exp_avg": torch.ones(1)}}, "optimizer": {f"a{i}": torch.ones(1) for i in range(9)}}
+    torch.save({key: {"module.weight": torch.ones(2)}, "epoch": 3, **optimizer}, tmp_path / "net.pth")
+    assert list(read_state_dict(tmp_path / "net.pth")) == ["weight"]
+    assert f"the weights are those under '{key}'" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [Settings(a=1), Path("x"), {1, 2}, datetime(2025, 1, 1), defaultdict(list, a=[1]), Handmade(), np.arange(3)],
+    ids=lambda beside: type(beside).__name__,
+)
+def test_objects_beside_the_weights_do_not_matter(beside, tmp_path):
+    torch.save({"state_dict": {"weight": torch.ones(2)}, "of": beside}, tmp_path / "net.pth")
+    assert list(read_state_dict(tmp_path / "net.pth")) == ["weight"]
+
+
+@pytest.mark.parametrize("content", [Handmade(), {"weight": print}])
+def test_what_runs_code_is_named_with_what_to_do(content, tmp_path):
+    torch.save(content, tmp_path / "net.pth")
+    with pytest.raises(UserError, match=r"(Handmade|builtins\.print).*torch\.save\(model\.state_dict") as error:
+        read_state_dict(tmp_path / "net.pth")
+    assert "\x1b" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["net.onnx", "net.xml", "net.pt2"])
+def test_an_exported_network_is_not_a_weight_file(name, tmp_path):
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(UserError, match=rf"an exported network.*--engine .*{name}"):
+        read_state_dict(tmp_path / name)
 
 
 def test_a_backbone_file_loads_into_the_backbone(tmp_path):
