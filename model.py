@@ -12,32 +12,26 @@ features = network.embed(images)         # test: (B, 512)
 The published classes take their published arguments: `from model import ft_net, PCB, PCB_test`.
 """
 
+import importlib
+from typing import Any
+
 from person_reid.cli.main import run_script
 from person_reid.cli.model import main
-from person_reid.models.factory import create_model as build_model
-from person_reid.models.factory import parameter_count
-from person_reid.models.published import (
-    PCB,
-    ClassBlock,
-    PCB_test,
-    ft_net,
-    ft_net_convnext,
-    ft_net_dense,
-    ft_net_dino,
-    ft_net_efficient,
-    ft_net_hr,
-    ft_net_middle,
-    ft_net_NAS,
-    ft_net_swin,
-    ft_net_swinv2,
-)
-from person_reid.models.weights import load_weights
 
-__all__ = [
-    "PCB", "ClassBlock", "PCB_test", "build_model", "ft_net", "ft_net_NAS", "ft_net_convnext", "ft_net_dense",
-    "ft_net_dino", "ft_net_efficient", "ft_net_hr", "ft_net_middle", "ft_net_swin", "ft_net_swinv2", "load_weights",
-    "parameter_count",
-]  # fmt: skip
+HANDED_ON = (
+    "PCB", "USAM", "ClassBlock", "PCB_test", "activate_drop", "build_model", "ft_net", "ft_net_NAS", "ft_net_convnext",
+    "ft_net_dense", "ft_net_dino", "ft_net_efficient", "ft_net_hr", "ft_net_middle", "ft_net_swin", "ft_net_swinv2",
+    "load_weights", "parameter_count", "weights_init_classifier", "weights_init_kaiming",
+)  # fmt: skip
+__all__ = HANDED_ON
+
+
+def __getattr__(name: str) -> Any:
+    """Import a network or a function when it is asked for: the list of networks needs no PyTorch."""
+    if name not in HANDED_ON:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module("person_reid.models.published"), name)
+
 
 if __name__ == "__main__":
     run_script(main)

@@ -236,12 +236,9 @@ def _candidates(which_epoch: str | int) -> list[str]:
     if not re.fullmatch(r"\d+", str(which_epoch)):
         return [str(which_epoch)]
     epoch = int(which_epoch)
-    labels = [_label(epoch), str(which_epoch)]
-    if epoch % 10 == 9:
-        labels.insert(1, _label(epoch + 1))
-    elif epoch % 10 == 0:
-        labels.insert(1, _label(epoch - 1))
-    return labels
+    same = {9: [epoch, epoch + 1], 0: [epoch, epoch - 1]}.get(epoch % 10, [epoch])
+    unpadded = (str(number) for number in same)  # as earlier versions of the published code wrote them
+    return [*(_label(number) for number in same), str(which_epoch), *unpadded]
 
 
 def _label(label: str | int) -> str:

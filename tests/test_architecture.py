@@ -29,7 +29,8 @@ FLOORS = [
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 SCRIPTS = {f"{name}.py" if folder == "." else f"{folder}/{name}.py" for name, folder in main.SCRIPTS.items()}
 ALL = [*ROOT.glob("*.py"), *(ROOT / "tools").glob("*.py"), *(ROOT / "losses").glob("*.py")]
-DOORS = [path for path in ALL if path.relative_to(ROOT).as_posix() not in SCRIPTS]
+PUBLISHED = {"model.py", "utils.py"}  # hold names of the published code
+DOORS = [path for path in ALL if path.relative_to(ROOT).as_posix() not in SCRIPTS | PUBLISHED]
 
 
 def sources(folder):

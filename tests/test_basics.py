@@ -293,6 +293,7 @@ def test_one_is_singular():
 def test_the_first_line_of_an_error_says_something_and_not_too_much():
     assert first_line(ValueError("first\nsecond")) == "first"
     assert first_line(ValueError()) == "ValueError"
+    assert first_line(ValueError("\x1b[1mbold\x1b[0m")) == "bold"
     assert first_line(ValueError("x" * 300)) == "x" * 200 and first_line(ValueError("x" * 300), 120) == "x" * 120
 
 

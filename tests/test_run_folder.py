@@ -45,6 +45,15 @@ def test_a_published_run_counts_from_zero(run):
     assert {run.weights_file(which).name for which in ("69", "069", "70", 70)} == {"net_069.pth"}
 
 
+@pytest.mark.parametrize(("file", "which"), [(59, "59 60"), (59, "059 060"), (60, "59 60"), (9, "9 10 009")])
+def test_a_published_run_without_zeros_in_its_names_is_found(file, which, here):
+    """Early versions of the published code wrote net_59.pth."""
+    run = RunFolder("published")
+    run.path.mkdir(parents=True)
+    (run.path / f"net_{file}.pth").touch()
+    assert {run.weights_file(each).name for each in which.split()} == {f"net_{file}.pth"}
+
+
 def test_only_the_number_before_a_multiple_of_ten_means_the_next(run):
     run.save_weights(21, {"weight": torch.ones(1)})
     with pytest.raises(FileNotFoundError):

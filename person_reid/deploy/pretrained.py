@@ -10,6 +10,7 @@ from person_reid.config.network import NetworkOptions
 from person_reid.data.augment import MEAN, STD
 from person_reid.deploy.load import TestedNetwork
 from person_reid.models.factory import check_network
+from person_reid.models.hub import quick_to_fail
 from person_reid.models.weights import SAFETENSORS
 from person_reid.retrieval.thresholds import CONFIG as CONFIG
 from person_reid.retrieval.thresholds import load_promise, load_threshold
@@ -86,7 +87,8 @@ def _fetched(name: str) -> Path:
     from huggingface_hub import snapshot_download  # loads slowly
 
     try:
-        return Path(snapshot_download(name, allow_patterns=[CONFIG, SAFETENSORS, CARD]))
+        with quick_to_fail():
+            return Path(snapshot_download(name, allow_patterns=[CONFIG, SAFETENSORS, CARD]))
     except Exception as error:  # each cause has an exception of its own
         raise UserError(
             f"{name}: no such folder, and nothing was fetched from the Hugging Face hub ({first_line(error)}). "

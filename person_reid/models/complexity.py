@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from person_reid.models.backbone import Backbone
 from person_reid.models.contexts import hooked
+from person_reid.models.factory import create_model
 from person_reid.models.heads import heads_of
 from person_reid.models.network import Network, unused_classifiers
+from person_reid.models.registry import BACKBONES, find_backbone
 
 HEADER = f"{'':18}{'parameters':>12}{'multiply-adds':>15}{'feature':>9}{'input':>10}   licence of the weights"
 
@@ -72,15 +73,23 @@ def used_parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters()) - sum(p.numel() for layer in unused for p in layer.parameters())
 
 
-def table_line(name: str, network: Network, entry: Backbone) -> str:
-    """Format the line of a network under HEADER."""
+def table() -> str:
+    """Return the list of all networks: their size, computations, feature, input and licence."""
+    lines = [HEADER, *(table_line(name) for name in BACKBONES)]
+    return "\n".join([*lines, "and every network of timm and torchvision, by its name there.\n"])
+
+
+def table_line(name: str) -> str:
+    """Return the line of a network under HEADER."""
+    network, entry = without_weights(name), find_backbone(name)
     found = complexity(network, entry.size)
     numbers = f"{found.parameters / 1e6:10.2f} M{found.multiply_adds / 1e9:13.2f} G{network.dim:9}"
     return f"{name:18}{numbers}{_shape(entry.size):>10}   {entry.licence()}"
 
 
-def summary(name: str, network: Network, entry: Backbone) -> str:
-    """Format a table of a network's layers and stages, with their total in the last line."""
+def summary(name: str) -> str:
+    """Return a table of a network's layers and stages, with their total in the last line."""
+    network, entry = without_weights(name), find_backbone(name)
     lines = [f"{'':24}{'output':>16}{'parameters':>14}{'multiply-adds':>18}"]
     for stage in stages(network, entry.size):
         lines.append(f"{stage.name:24}{_shape(stage.shape):>16}{stage.parameters:14,}{stage.multiply_adds:18,}")
@@ -88,6 +97,14 @@ def summary(name: str, network: Network, entry: Backbone) -> str:
     lines.append(f"{'all':24}{network.dim:16}{total.parameters:14,}{total.multiply_adds:18,}")
     lines.append(f"{name}: input {_shape(entry.size)}, licence of the ImageNet weights: {entry.licence()}")
     return "\n".join(lines)
+
+
+def without_weights(name: str) -> Network:
+    """Return a network whose tensors have shapes but no values."""
+    import torchvision  # noqa: F401  # PyTorch 2.6 cannot import it on the meta device
+
+    with torch.device("meta"):
+        return create_model(name, weights="none").eval()
 
 
 def _parts(module: nn.Module, prefix: str = "") -> dict[str, nn.Module]:

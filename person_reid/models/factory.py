@@ -161,7 +161,8 @@ def check_network(options: NetworkOptions) -> None:
     ignored = ("linear_num", "droprate") if plain and options.neck != "linear" else IGNORED.get(kind, ())
     for name in ignored:
         value = getattr(options, name)
-        if value not in (getattr(NetworkOptions(), name), 0):
+        absent = 0 if plain or name == "droprate" else None  # as it is; a network of parts has its own linear layers
+        if value not in (getattr(NetworkOptions(), name), absent):
             what = "{neck}" if plain else kind.__name__
             named = {"neck": options.neck} if plain else {}
             raise OptionError(f"{{{name}}} means nothing to {what}; leave it out.", **{name: value}, **named)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from person_reid.basics import UserError, first_line
 from person_reid.models.backbone import PERSON, SIZE_ERRORS, Backbone, stochastic_depth
+from person_reid.models.hub import quick_to_fail
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+HUB = "hf-hub:"
 # The fields that follow from a layout. map: (B, C, h, w); grid: the same with the channels last; patches: tokens on a
 # grid, beside the class token and registers; tokens: tokens without a grid; opaque: anything else.
 LAYOUTS: dict[str, dict[str, Any]] = {
@@ -81,6 +85,16 @@ class TimmBackbone(Backbone):
 def timm_entry(name: str, dim: int, layout: str = "map", **fields: Any) -> TimmBackbone:
     """Return the TimmBackbone of timm's network `name`; layout: a key of LAYOUTS."""
     return TimmBackbone(name, dim, layout, **(LAYOUTS[layout] | fields))
+
+
+def current_name(name: str) -> str:
+    """Return timm's name of today for a network; earlier versions had other names for some."""
+    import timm
+
+    known = timm.models.get_deprecated_models().get(name)
+    if known and not is_timm(known):  # the weights of a few are gone
+        known = known.partition(".")[0]
+    return str(known or name)
 
 
 @cache
@@ -158,11 +172,21 @@ def _channels(entry: TimmBackbone, module: nn.Module, images: Tensor) -> int:
 
 
 def is_timm(name: str) -> bool:
-    """Say whether timm has a network of that name, with or without a tag of weights (`resnet50.a1_in1k`)."""
+    """Say whether timm has a network of that name.
+
+    It may have a tag of weights (`resnet50.a1_in1k`), or be one of the hub (`hf-hub:OWNER/NAME`).
+    """
     import timm
 
+    if name.startswith(HUB):
+        return True
     architecture, _, tag = name.partition(".")
-    return timm.is_model(architecture) and (not tag or timm.models.get_pretrained_cfg(name) is not None)
+    if not timm.is_model(architecture):
+        return False
+    try:
+        return not tag or timm.models.get_pretrained_cfg(name) is not None
+    except RuntimeError:  # timm's word for an unknown tag
+        return False
 
 
 def timm_names() -> list[str]:
@@ -178,7 +202,9 @@ def _create(name: str, **settings: Any) -> Any:
     import torch
 
     place = torch.empty(0).device
-    with torch.device("cpu" if name.startswith("regnet") else place):  # PyTorch 2.6 has no torch.unique on meta
+    built_on = "cpu" if name.startswith("regnet") else place  # PyTorch 2.6 has no torch.unique on meta
+    fetches = settings.get("pretrained") or name.startswith(HUB)
+    with quick_to_fail() if fetches else nullcontext(), torch.device(built_on):
         try:
             module = timm.create_model(name, num_classes=0, **settings)
         except TypeError as error:
@@ -194,7 +220,19 @@ def _is_fixed(name: str) -> bool:
     return bool(getattr(_config(name), "fixed_input_size", False)) and not name.startswith("resnet")
 
 
+@cache
 def _config(name: str) -> Any:
+    """Return what timm says of a network. Raises UserError if it is one of the hub, and cannot be fetched."""
     import timm
 
-    return timm.get_pretrained_cfg(name)
+    if not name.startswith(HUB):
+        return timm.get_pretrained_cfg(name)
+    place = name.removeprefix(HUB)
+    try:
+        with quick_to_fail():
+            return SimpleNamespace(**timm.models.load_model_config_from_hf(place)[0])
+    except Exception as error:  # each cause has an exception of its own
+        raise UserError(
+            f"--backbone {name}: no network of timm was found there ({first_line(error, 160)}). Without a connection, "
+            f"run `hf download {place}` elsewhere and copy the cache of the Hugging Face hub here."
+        ) from error

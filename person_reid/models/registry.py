@@ -6,7 +6,11 @@ published checkpoints use them. To add one, write an entry of `BACKBONES` (docs/
 
 from __future__ import annotations
 
+import fnmatch
+import logging
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import URLError
 
@@ -14,7 +18,7 @@ from person_reid.basics import UserError, did_you_mean, first_line
 from person_reid.models.backbone import SIZE_ERRORS, Backbone, fits_images, stochastic_depth
 from person_reid.models.from_authors import IBNBackbone, osnet
 from person_reid.models.from_legacy import EfficientNetBackbone, NASNetBackbone
-from person_reid.models.from_timm import find_timm, is_timm, timm_entry, timm_names
+from person_reid.models.from_timm import current_name, find_timm, is_timm, timm_entry, timm_names
 from person_reid.models.from_torchvision import (
     DenseNetBackbone,
     TorchvisionBackbone,
@@ -26,6 +30,8 @@ from person_reid.models.from_torchvision import (
 if TYPE_CHECKING:
     from torch import nn
 
+log = logging.getLogger(__name__)
+LIST = Path(__file__).with_name("networks.txt")  # written by tools/docs/networks.py
 BACKBONES: dict[str, Backbone] = {
     "resnet18": TorchvisionBackbone("resnet18", 512),
     "resnet34": TorchvisionBackbone("resnet34", 512),
@@ -86,6 +92,7 @@ def find_backbone(name: str) -> Backbone:
     """
     if name in BACKBONES:
         return BACKBONES[name]
+    name = _renamed(name)
     if is_timm(name):
         return find_timm(name)
     if is_torchvision(name):
@@ -95,6 +102,15 @@ def find_backbone(name: str) -> Backbone:
         f"--backbone {name}: unknown network.{did_you_mean(name, known)} "
         "`python model.py` lists the networks; those of timm and torchvision go by their names there."
     )
+
+
+@cache
+def _renamed(name: str) -> str:
+    """Return the name of today for one of an earlier timm, and say it once."""
+    known = current_name(name)
+    if known != name:
+        log.info("timm calls %s %s now.", name, known)
+    return known
 
 
 def build_backbone(
@@ -143,6 +159,12 @@ def _build(entry: Backbone, name: str, pretrained: bool, size: tuple[int, int], 
         ) from error
 
 
-def list_models() -> list[str]:
-    """Return the names of the networks, in the order of `python model.py`; those of timm and torchvision also work."""
-    return [*BACKBONES]
+def list_models(pattern: str = "*") -> list[str]:
+    """Return the names of the networks, in the order of `python model.py`; those of timm and torchvision also work.
+
+    pattern: as of file names, such as "osnet*".
+
+    >>> list_models("osnet_x*")
+    ['osnet_x0_25', 'osnet_x0_5', 'osnet_x0_75', 'osnet_x1_0']
+    """
+    return fnmatch.filter(BACKBONES, pattern)

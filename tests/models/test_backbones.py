@@ -1,5 +1,7 @@
+import json
 from typing import Any
 
+import huggingface_hub
 import pytest
 import timm
 import torch
@@ -10,7 +12,7 @@ from torch import nn
 from person_reid.basics import UserError
 from person_reid.models.factory import create_model
 from person_reid.models.network import unused_classifiers
-from person_reid.models.registry import BACKBONES, build_backbone, find_backbone
+from person_reid.models.registry import BACKBONES, build_backbone, find_backbone, list_models
 
 
 def on_meta(name, **settings):
@@ -112,6 +114,54 @@ def test_a_network_without_maps_refuses_a_pooling():
     module, entry, images = on_meta("coat_tiny")
     with pytest.raises(UserError, match="--pool: this network has no feature map"):
         entry.feature(module, images, lambda maps: maps.mean((2, 3)))
+
+
+def test_every_name_of_an_earlier_timm_is_the_network_that_has_it_today(caplog):
+    caplog.set_level("INFO", "person_reid")
+    renamed = timm.models.get_deprecated_models()
+    assert len(renamed) > 100
+    for name in sorted(renamed)[:120:40]:
+        assert find_backbone(name) == find_backbone(renamed[name])
+        assert caplog.text.count(f"timm calls {name} {renamed[name]} now.") == 1
+    assert find_backbone("vit_base_patch32_224_sam") == find_backbone("vit_base_patch32_224")  # its weights are gone
+
+
+def test_a_network_of_the_hub_is_found_in_the_cache_and_named_if_it_is_not(monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    kept = tmp_path / "models--someone--small"
+    (kept / "snapshots" / "1").mkdir(parents=True)
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text("1")
+    config = {"architecture": "resnet18", "num_classes": 9, "pretrained_cfg": {"input_size": [3, 64, 64]}}
+    (kept / "snapshots" / "1" / "config.json").write_text(json.dumps(config))
+    network = create_model("hf-hub:someone/small", 3, weights="none").eval()
+    assert network.embed(torch.zeros(1, 3, 64, 32)).shape == (1, 512)
+    with pytest.raises(UserError, match=r"--backbone hf-hub:someone/else: no network .*hf download someone/else"):
+        create_model("hf-hub:someone/else", 3, weights="none")
+
+
+def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch):
+    """Its client tries again for most of a minute."""
+
+    def refuse(*arguments):
+        asked.append(arguments)
+        raise OSError("no route to host")
+
+    asked: list[tuple] = []
+    monkeypatch.setattr("socket.create_connection", refuse)
+    monkeypatch.setattr("person_reid.models.hub.getproxies", dict)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with pytest.raises(UserError, match="could not be fetched"):
+        create_model("mobilenetv3_small", 3, pretrained=True)
+    assert len(asked) == 1 and asked[0][1] <= 5
+    assert not huggingface_hub.constants.HF_HUB_OFFLINE
+
+
+def test_names_are_listed_by_a_pattern():
+    assert list_models() == list(BACKBONES)
+    assert list_models("osnet_x*") == ["osnet_x0_25", "osnet_x0_5", "osnet_x0_75", "osnet_x1_0"]
+    assert list_models("nothing*") == []
 
 
 def test_unknown_name_is_answered_with_the_nearest():

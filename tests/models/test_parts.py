@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from person_reid.config.network import NetworkOptions
-from person_reid.models.factory import create_model, load_weights, parameter_count
+from person_reid.config.option import OptionError
+from person_reid.models.factory import check_network, create_model, load_weights, parameter_count
 from person_reid.models.heads import CosineClassifier
 from person_reid.models.lightmbn import drop_top_rows
 from person_reid.models.pcb import PCB
@@ -206,3 +207,11 @@ def test_the_authors_files_of_lightmbn_load(tmp_path):
     images = torch.randn(1, 3, 64, 32)
     with torch.inference_mode():
         torch.testing.assert_close(fresh.eval().embed(images), trained.eval().embed(images))
+
+
+@pytest.mark.parametrize("layers", [{"PCB": True}, {"backbone": "mgn"}, {"backbone": "lightmbn"}])
+@pytest.mark.parametrize("width", [0, 128])
+def test_a_width_of_the_bottleneck_is_refused_by_networks_of_parts(layers, width):
+    check_network(NetworkOptions(**layers))
+    with pytest.raises(OptionError, match=f"linear_num={width} means nothing to"):
+        check_network(NetworkOptions(**layers, linear_num=width))

@@ -11,7 +11,17 @@ import torchvision
 from torch import nn
 
 import model
-from model import PCB, ClassBlock, PCB_test, build_model, ft_net, ft_net_dense
+import utils
+from model import (
+    PCB,
+    ClassBlock,
+    PCB_test,
+    build_model,
+    ft_net,
+    ft_net_dense,
+    weights_init_classifier,
+    weights_init_kaiming,
+)
 from person_reid.basics import UserError
 from tests.models.test_published_networks import as_published
 from tests.support import ROOT
@@ -38,7 +48,7 @@ CLASSES = {
 
 def built(call):
     """The network of a call such as ft_net(751), with random weights."""
-    return eval(call[:-1] + ', weights="none")', vars(model))
+    return eval(call[:-1] + ', weights="none")', {name: getattr(model, name) for name in model.__all__})
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -118,6 +128,46 @@ def test_a_run_of_ours_loads_into_the_published_class_and_ranks_alike():
     features, logits = ours.outputs(images)
     torch.testing.assert_close(theirs(images), logits)
     torch.testing.assert_close(theirs.embed(images), features)
+
+
+def test_the_published_initial_values_are_those_of_a_new_head():
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Linear(2048, 512), nn.BatchNorm1d(512), nn.Conv2d(64, 32, 3)).apply(weights_init_kaiming)
+    linear, norm, convolution = layers
+    assert linear.weight.std().item() == pytest.approx((2 / 512) ** 0.5, rel=0.02)  # fan_out
+    assert convolution.weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.02)  # fan_in
+    assert norm.weight.mean().item() == pytest.approx(1, abs=0.005) and norm.weight.std() < 0.03
+    assert not linear.bias.any() and not norm.bias.any()
+    classifier = nn.Linear(512, 751).apply(weights_init_classifier)
+    assert classifier.weight.std().item() == pytest.approx(0.001, rel=0.02) and not classifier.bias.any()
+
+
+def test_dropout_is_switched_on_for_a_network_in_evaluation():
+    layers = nn.Sequential(nn.Dropout(0.5), nn.BatchNorm1d(4), model.USAM()).eval().apply(model.activate_drop)
+    assert layers[0].training and not layers[1].training
+
+
+def test_the_published_functions_of_utils(here):
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)))
+    network[1].running_mean.normal_()
+    utils.save_network(network, "mine", 59)
+    assert utils.RunFolder("mine").weights_file("60").name == "net_059.pth"
+    fresh = utils.load_network(nn.Sequential(*(type(network)(*network))), "mine", 60).eval()
+    images = torch.randn(2, 3, 8, 8)
+    expected = network.eval()(images)
+    torch.testing.assert_close(fresh(images), expected)
+    fused = utils.fuse_all_conv_bn(network)
+    torch.testing.assert_close(fused(images), expected)
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in fused.modules())
+    utils.load_state_dict_mute(fresh, {"0.weight": torch.zeros(4, 3, 3, 3), "other": torch.zeros(1)})
+    assert not fresh[0].weight.any()
+
+
+def test_smoothed_labels_are_those_of_the_paper():
+    scores, labels = torch.randn(5, 7), torch.tensor([0, 3, 6, 1, 1])
+    smoothed = 0.9 * nn.functional.one_hot(labels, 7) + 0.1 / 7
+    expected = -(smoothed * scores.log_softmax(1)).sum(1).mean()
+    torch.testing.assert_close(utils.CrossEntropyLabelSmooth(0.1)(scores, labels), expected)
 
 
 def test_the_published_drop_rates_are_those_of_training():
