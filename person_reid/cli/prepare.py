@@ -53,6 +53,8 @@ def preparing_parser() -> tuple[Parser, list[Action]]:
     tracks.add_argument(
         "--frame_stride", type=int, metavar="FRAMES", help="frames from one that is read to the next (default: 10)"
     )
+    text = "classes of boxes to cut out (default: people, which MOTChallenge calls 1,2,7 and COCO 0)"
+    tracks.add_argument("--class", "--classes", dest="classes", metavar="N,N", help=text)
     synthetic = parser.add_argument_group("synthetic people")
     synthetic.add_argument("--synthetic", action="store_true", help="draw a data set instead of reading a download")
     drawn = [
@@ -84,7 +86,7 @@ def parse_arguments(argv: list[str] | None = None) -> Namespace:
     options.dataset = options.dataset or ("csv" if options.csv else "folder" if options.pattern else None)
     if options.csv and not options.data_dir:
         options.data_dir = Path(options.csv).parent
-    names = ("pattern", "csv", "test_fraction", "min_visibility", "frame_stride", "seed")
+    names = ("pattern", "csv", "test_fraction", "min_visibility", "frame_stride", "classes", "seed")
     options.reading = {name: value for name in names if (value := getattr(options, name)) is not None}
     if options.synthetic and "seed" in options.reading:
         drawing["seed"] = options.reading.pop("seed")

@@ -4,30 +4,49 @@ A sequence is a folder with the frames (`img1/000001.jpg`, …) and `gt/gt.txt`,
 
     frame, track, left, top, width, height, confidence, class, visibility
 
-The first pixel of a frame is 1, 1. Lines of confidence 0 are to be ignored. The class is 1 for a pedestrian; a class or
-visibility that is missing or -1 is not known.
+The first pixel of a frame is 1, 1. Lines of confidence 0 are to be ignored. MOTChallenge calls a pedestrian 1, a person
+on a vehicle 2, a static person 7. Trackers such as BoxMOT and Ultralytics write the class of their detector, which is
+COCO's, where a person is 0; what follows it is not a visibility. A class or visibility that is missing or -1 is not
+known.
 
 Dendorfer et al., MOTChallenge: A Benchmark for Single-Camera Multiple Target Tracking, IJCV 2021.
 """
 
+import logging
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 
-from person_reid.basics import UserError
+from person_reid.basics import UserError, counted
 from person_reid.data.images import is_image, open_image
 from person_reid.data.own import draw_split
 from person_reid.data.readers import Picture, Splits, files_below
 
-PEDESTRIAN = 1
+UNKNOWN = -1
+MOT_PEOPLE, COCO_PEOPLE = {1, 2, 7}, {0}
+MOT_CLASSES = 13  # numbered from 1
 DETECTOR = re.compile(r"-(DPM|FRCNN|SDP)$")  # MOT17 has every sequence three times, with the boxes of each detector
-FLAGS = ("min_visibility", "frame_stride")
+FLAGS = ("min_visibility", "frame_stride", "classes")
+log = logging.getLogger(__name__)
 LEAST_SIDE = 8  # pixels of a box within the frame
+
+
+class Box(NamedTuple):
+    """A line of a file: its number, its frame and track, its sides, its class, and how visible it is."""
+
+    line: int
+    frame: float
+    track: float
+    sides: tuple[float, float, float, float]
+    kind: float
+    visibility: float
 
 
 @dataclass(frozen=True)
@@ -70,6 +89,7 @@ def read_tracks(
     data_dir: Path,
     min_visibility: float = 0.5,
     frame_stride: int = 10,
+    classes: str | None = None,
     test_fraction: float | None = None,
     seed: int | None = None,
 ) -> Splits:
@@ -79,6 +99,8 @@ def read_tracks(
     has the name of its folder; if two share a name, every sequence's name includes the folders above it.
     min_visibility: boxes that are less visible, from 0 to 1, are left out.
     frame_stride: every frame_stride-th frame of a sequence is read, from its first on.
+    classes: the numbers of the classes to read, such as "0" or "1,2,7"; by default those of people, in
+        the numbering that all sequences together show, and -1.
     test_fraction, seed: see draw_split.
 
     Raises UserError if there is no sequence, if a line makes no sense, and if no box is left.
@@ -88,17 +110,46 @@ def read_tracks(
     if frame_stride < 1:
         raise UserError(f"--frame_stride {frame_stride}: expected a number above 0.")
     found = _sequences(data_dir)
+    boxes = {file: list(_boxes(file)) for file in found.values()}
+    counts = Counter(box.kind for each in boxes.values() for box in each)
+    coco = _numbered_as_coco(counts)
+    people = _chosen(classes) if classes else {UNKNOWN, *(COCO_PEOPLE if coco else MOT_PEOPLE)}
+    if coco:
+        log.info("The classes are numbered as in COCO, where 0 is a person. --class N chooses others.")
+    for kind, count in sorted(counts.items()):
+        if kind not in people:
+            log.warning("class %g: %s left out.", kind, counted(count, "box", "boxes"))
     pictures = [
         picture
         for name, file in sorted(found.items())
-        for picture in _read_sequence(name, file, min_visibility, frame_stride)
+        for picture in _cut(
+            name,
+            file,
+            [box for box in boxes[file] if box.kind in people],
+            0 if coco else min_visibility,
+            frame_stride,
+        )
     ]
     if not pictures:
         raise UserError(
-            f"--data_dir {data_dir}: no box is left of {len(found)} sequences with --min_visibility {min_visibility} "
-            f"and --frame_stride {frame_stride}. Try a lower one."
+            f"--data_dir {data_dir}: no box is left of {len(found)} sequences with --min_visibility {min_visibility}, "
+            f"--frame_stride {frame_stride} and the classes {', '.join(f'{kind:g}' for kind in sorted(people))} of "
+            f"{', '.join(f'{kind:g}' for kind in sorted(counts)) or 'no box'}. Try others."
         )
     return draw_split(pictures, test_fraction, seed)
+
+
+def _numbered_as_coco(counts: Counter[float]) -> bool:
+    """Return whether classes are numbered as in COCO, which alone has a 0, or numbers beyond MOTChallenge's."""
+    return 0 in counts or max(counts, default=0) > MOT_CLASSES
+
+
+def _chosen(classes: str) -> set[float]:
+    """Return the numbers in a list such as "1,2,7". Raises UserError for anything else."""
+    try:
+        return {int(part) for part in classes.split(",")}
+    except ValueError:
+        raise UserError(f"--class {classes}: expected numbers of classes, such as 0 or 1,2,7.") from None
 
 
 def _sequences(data_dir: Path) -> dict[str, Path]:
@@ -118,7 +169,28 @@ def _sequences(data_dir: Path) -> dict[str, Path]:
     return found
 
 
-def _read_sequence(name: str, truth: Path, min_visibility: float, frame_stride: int) -> Iterator[Picture]:
+def _boxes(truth: Path) -> Iterator[Box]:
+    """Yield the boxes of a sequence that are not to be ignored. Raises UserError for a line that makes no sense."""
+    for number, text in enumerate(truth.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
+        if not text.strip():
+            continue
+        try:
+            values = [float(value) for value in text.split(",")]
+            frame, track, left, top, across, down, confidence = values[:7]
+            if not all(map(math.isfinite, values)):
+                raise ValueError
+        except ValueError:
+            raise UserError(
+                f"{truth}, line {number}: expected frame,track,left,top,width,height,confidence and perhaps class and "
+                f"visibility, found {text[:60]!r}."
+            ) from None
+        kind, visibility = [*values[7:9], UNKNOWN, UNKNOWN][:2]
+        left, top = left - 1, top - 1  # the first pixel has the number 1
+        if confidence > 0:
+            yield Box(number, frame, track, (left, top, left + across, top + down), kind, visibility)
+
+
+def _cut(name: str, truth: Path, boxes: list[Box], min_visibility: float, frame_stride: int) -> Iterator[Picture]:
     """Yield the pictures of a sequence, frame by frame."""
     folder = truth.parent.parent / "img1"
     frames = {int(path.stem): path for path in files_below(folder) if is_image(path.name) and path.stem.isdecimal()}
@@ -127,32 +199,16 @@ def _read_sequence(name: str, truth: Path, min_visibility: float, frame_stride: 
     first = min(frames)
     with open_image(frames[first]) as image:
         width, height = image.size
-    for number, text in enumerate(truth.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
-        try:
-            values = [float(value) for value in text.split(",")] if text.strip() else [0.0] * 9
-            frame, track, *box, confidence = values[:7]
-            left, top, across, down = box
-            if not all(map(math.isfinite, values)):
-                raise ValueError
-        except ValueError:
-            raise UserError(
-                f"{truth}, line {number}: expected frame,track,left,top,width,height,confidence and perhaps class and "
-                f"visibility, found {text[:60]!r}."
-            ) from None
-        kind, visibility = [*values[7:9], -1.0, -1.0][:2]
-        left, top = left - 1, top - 1  # the first pixel has the number 1
-        sides = left, top, left + across, top + down
-        within = min(sides[2], width) - max(left, 0), min(sides[3], height) - max(top, 0)
-        if confidence <= 0 or kind not in (PEDESTRIAN, -1) or (frame - first) % frame_stride:
-            continue
-        if 0 <= visibility < min_visibility or min(within) < LEAST_SIDE:
+    for line, frame, track, sides, _, visibility in boxes:
+        within = min(sides[2], width) - max(sides[0], 0), min(sides[3], height) - max(sides[1], 0)
+        if (frame - first) % frame_stride or 0 <= visibility < min_visibility or min(within) < LEAST_SIDE:
             continue
         if track < 0 or track % 1:  # -1 is what detections without an identity have; they would become one person
             raise UserError(
-                f"{truth}, line {number}: track {track:g} is not an identity; expected a whole number of 0 or above. "
+                f"{truth}, line {line}: track {track:g} is not an identity; expected a whole number of 0 or above. "
                 "Leave boxes without an identity out."
             )
         if frame not in frames:
-            raise UserError(f"{truth}, line {number}: frame {frame:g} is not in {folder}.")
+            raise UserError(f"{truth}, line {line}: frame {frame:g} is not in {folder}.")
         crop = Crop(f"{name}_{int(frame):06d}_{int(track)}.jpg", frames[int(frame)], sides, (width, height))
         yield Picture(crop, f"{name}-{int(track)}", f"{name}-{int(frame):06d}")

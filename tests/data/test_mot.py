@@ -157,3 +157,54 @@ def test_no_sequence_no_frames_and_a_broken_frame(tmp_path):
     with pytest.raises(UserError, match=r"000003\.png: cannot be decoded"):
         cut(tmp_path, "--frame_stride", "1")
     assert not list((tmp_path / "pytorch").rglob("*.partial"))
+
+
+TRACKER = """\
+1,1,5,10,20,40,0.9,0,-1
+1,2,60,10,20,40,0.8,0,-1
+1,3,30,10,20,40,0.9,1,-1
+2,1,6,10,20,40,0.9,0,-1
+2,2,61,10,20,40,0.9,0,-1
+2,3,31,10,20,40,0.9,1,-1
+"""
+
+
+def tracks_in(tmp_path, truth, **settings):
+    """The tracks whose pictures are read."""
+    write_sequence(tmp_path / "walk", truth)
+    pictures = read_tracks(tmp_path, frame_stride=1, test_fraction=0, **settings)["train_all"]
+    return sorted({picture.identity for picture in pictures})
+
+
+def test_a_detectors_classes_are_those_of_coco_and_what_is_left_out_is_counted(tmp_path, caplog):
+    """As BoxMOT and Ultralytics write them: 0 is a person, 1 a bicycle, and no visibility follows."""
+    caplog.set_level("INFO", "person_reid")
+    assert tracks_in(tmp_path, TRACKER) == ["walk-1", "walk-2"]
+    assert "numbered as in COCO" in caplog.text and "class 1: 2 boxes left out." in caplog.text
+
+
+@pytest.mark.parametrize(("kind", "people"), [(1, True), (2, True), (7, True), (-1, True), (3, False), (8, False)])
+def test_motchallenge_has_three_classes_of_people(kind, people, tmp_path, caplog):
+    truth = f"1,1,5,10,20,40,1,1,1\n1,2,60,10,20,40,1,{kind},1\n"
+    assert ("walk-2" in tracks_in(tmp_path, truth)) == people
+    assert (f"class {kind}: 1 box left out." in caplog.text) != people and "COCO" not in caplog.text
+
+
+def test_one_sequence_shows_the_numbering_of_all(tmp_path):
+    """A camera that sees only cars (2) beside one that sees people (0)."""
+    write_sequence(tmp_path / "road", "1,9,5,10,20,40,1,2,-1\n")
+    assert tracks_in(tmp_path, TRACKER) == ["walk-1", "walk-2"]
+
+
+@pytest.mark.parametrize(("classes", "tracks"), [("1", ["walk-3"]), ("0,1", ["walk-1", "walk-2", "walk-3"])])
+def test_the_classes_to_read_can_be_named(classes, tracks, tmp_path):
+    assert tracks_in(tmp_path, TRACKER, classes=classes) == tracks
+
+
+@pytest.mark.parametrize("flag", ["--class", "--classes"])
+def test_classes_that_are_not_there_or_not_numbers_are_refused(flag, tmp_path):
+    write_sequence(tmp_path / "walk", TRACKER)
+    with pytest.raises(UserError, match="no box is left of 1 sequences .* the classes 9 of 0, 1"):
+        cut(tmp_path, flag, "9")
+    with pytest.raises(UserError, match="--class people: expected numbers of classes"):
+        cut(tmp_path, flag, "people")
