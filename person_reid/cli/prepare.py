@@ -25,7 +25,7 @@ from person_reid.data.corrections import corrected
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.layout import next_command
 from person_reid.data.prepare import lay_out
-from person_reid.data.recognise import find_data_set, with_flags
+from person_reid.data.recognise import data_set_named, find_data_set, with_flags
 from person_reid.data.summary import describe_layout, describe_unlabelled
 
 
@@ -81,6 +81,7 @@ def parse_arguments(argv: list[str] | None = None) -> Namespace:
     if drawing and not options.synthetic:
         flags = ", ".join(action.option_strings[0] for action in drawn if action.dest in drawing)
         raise UserError(f"{flags} would be ignored without --synthetic, which draws people.")
+    options.dataset = options.dataset and data_set_named(options.dataset)
     if options.synthetic and options.dataset not in (None, "synthetic"):
         raise UserError(f"--synthetic and --dataset {options.dataset} exclude each other.")
     options.dataset = options.dataset or ("csv" if options.csv else "folder" if options.pattern else None)

@@ -74,12 +74,14 @@ def search_parser() -> Parser:
     index.add_argument("--about", type=Path, metavar="CSV", help=columns)
     index.add_argument("--pattern", help="regular expression for names, with groups of id, camera, track, source")
     index.set_defaults(person=None)
+    text = "list images that cannot be read, and go on without them"
+    index.add_argument("--skip_unreadable", action="store_true", help=text)
     query = add_command(ask, "query", "Find the images most similar to an image, or to each image of a folder.")
     query.add_argument("--top", type=positive(int), default=10, help="number of answers")
     query.add_argument("--save", type=picture_file, metavar="FILE", help="sheet of the answers to draw")
     enroll = add_command(add, "enroll", "Add images of a person you know, so that identify can name the person.")
     enroll.add_argument("person", type=some_name, metavar="NAME", help="the person; more images may follow later")
-    enroll.set_defaults(about=None, pattern=None)
+    enroll.set_defaults(about=None, pattern=None, skip_unreadable=False)
     identify = add_command(recognise, "identify", "Name the person on each image, if it is somebody you know.")
     identify.add_argument("--together", action="store_true", help="all images show one person, such as a track")
     people = add_command(group, "people", "Group the images of an index into people, for you to correct and to apply.")
@@ -128,10 +130,10 @@ def add(options: Namespace) -> None:
     abouts = about_images(paths if every else added, options.about, options.pattern, dated=added)
     if options.person:
         abouts = {path: about._replace(identity=options.person) for path, about in abouts.items()}
-    count = add_images(index, embedder_of(index, options), new, abouts)
+    count = add_images(index, embedder_of(index, options), new, abouts, options.skip_unreadable)
     if every:
         index.describe({path: about for path, about in abouts.items() if path not in added})
-    known = len(paths) - count
+    known = len(paths) - len(new)
     print(f"{options.index}: {counted(count, 'image')} added, {known} were there already, {len(index)} in all")
     index.prepare()
 

@@ -44,6 +44,7 @@ class UnlabelledOptions(Options):
     title = "images without labels"
     cameras: str = option("names", "where the camera of an image is read from", choices=SOURCES, common=True)
     pattern: str | None = option(None, "regular expression with the group camera, searched in names and paths")
+    skip_unreadable: bool = option(False, "list images that cannot be read, and go on without them")
     report_labels: bool = option(False, "report purity and mAP; learns nothing from them")
     from_run: str | None = option(
         None, "start from a run instead of a weight file", flags=("--from",), metavar="RUN", common=True

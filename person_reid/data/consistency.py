@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,22 +20,23 @@ UNKNOWN = "unknown"  # an identity or a camera
 def checked(splits: Splits, source: str | Path) -> Splits:
     """Return pictures of readable files, each of one identity, camera and split.
 
-    Numbers are spelled alike. An identity called unknown, as in animal data sets, is junk; a camera
-    called so is not known. The log counts both. Raises UserError as once does, and for files
-    that are not images.
+    Numbers are spelled alike. An image whose identity is empty or called unknown, as in animal data
+    sets, is a distractor; a camera that is empty, unknown or -1 is not known. The log counts both.
+    Raises UserError as once does, and for files that are not images.
 
     source: the folder or list, for messages.
     """
 
     def known(picture: Picture) -> Picture:
-        identity = "-1" if picture.identity.casefold() == UNKNOWN else picture.identity
-        camera = None if (picture.camera or UNKNOWN).casefold() == UNKNOWN else picture.camera
+        identity = "0" if is_unknown(picture.identity) else picture.identity
+        camera = None if is_unknown(picture.camera) or picture.camera == "-1" else picture.camera
         return replace(picture, identity=identity, camera=camera)
 
+    splits = numbered_from_one(splits, source)
     pictures = [picture for found in splits.values() for picture in found]
-    if count := sum(picture.identity.casefold() == UNKNOWN for picture in pictures):
+    if count := sum(is_unknown(picture.identity) for picture in pictures):
         unknown = counted(count, "image")
-        log.warning("%s: %s of identity unknown, taken for junk (-1).", source, unknown)
+        log.warning("%s: %s without a known identity, taken for distractors (0).", source, unknown)
     splits = {split: list(map(known, found)) for split, found in splits.items()}
     without = sum(picture.camera is None for found in splits.values() for picture in found)
     if without:
@@ -46,6 +48,40 @@ def checked(splits: Splits, source: str | Path) -> Splits:
         )  # fmt: skip
     _check_readable(splits, source)
     return once(spelled_alike(splits), source)
+
+
+def is_unknown(label: str | None) -> bool:
+    """Return whether an identity or a camera is one that nobody knows."""
+    return (label or UNKNOWN).casefold() == UNKNOWN
+
+
+def numbered_from_one(splits: Splits, source: str | Path) -> Splits:
+    """Return the splits with every identity raised by one if 0 is a person and not distractors.
+
+    It is a person if identities are counted from 0 without a gap, several cameras see it, and it
+    has no more images than another person. Distractors are many; where there is junk (-1), or an
+    identity that is not a number, 0 means them.
+    """
+    pictures = [picture for found in splits.values() for picture in found]
+    images = Counter(picture.identity for picture in pictures if not is_unknown(picture.identity))
+    counts = {int(name): count for name, count in images.items() if re.fullmatch("[0-9]+", name)}
+    consecutive = sorted(counts) == list(range(len(images))) and len(images) > 1
+    if not consecutive or counts[0] > max(counts[number] for number in counts if number):
+        return splits
+    cameras = {picture.camera for picture in pictures if re.fullmatch("0+", picture.identity)}
+    if len(cameras - {None, "-1"}) < 2:
+        return splits
+    log.warning(
+        "%s: identity 0 is taken for a person: it is one of %s from 0 to %d, and %d cameras see it. "
+        "They are numbered from 1 here. If 0 means distractors, call them unknown.",
+        source, counted(len(counts), "identity", "identities"), max(counts), len(cameras),
+    )  # fmt: skip
+
+    def raised(picture: Picture) -> Picture:
+        number = None if is_unknown(picture.identity) else int(picture.identity) + 1
+        return replace(picture, identity=UNKNOWN if number is None else str(number))
+
+    return {split: list(map(raised, found)) for split, found in splits.items()}
 
 
 def once(splits: Splits, source: str | Path) -> Splits:

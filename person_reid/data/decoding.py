@@ -1,16 +1,19 @@
 """Decode images in threads, ahead of their use: Pillow decodes and resizes without Python's global lock."""
 
+import logging
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from PIL import UnidentifiedImageError
 
 from person_reid.basics import UserError, first_line, in_order
-from person_reid.data.images import Pixels
+from person_reid.data.images import Pixels, load_image
 from person_reid.data.layout import some_of
 
+log = logging.getLogger(__name__)
 AHEAD = 512  # images decoded ahead of use, at most; they are held in memory
 THREADS = 6  # more than two cores need, for files that come slowly; many more would wait for Python's lock
 Load = Callable[[Any], Pixels]
@@ -34,6 +37,21 @@ def decode(sources: Sequence[Any], load: Load) -> Generator[Pixels, None, None]:
             f"{len(wrong)} of {len(sources)} images cannot be read. Replace or remove them, then run again:\n"
             + some_of(wrong)
         )
+
+
+def readable(sources: Sequence[Path]) -> list[Path]:
+    """Return the images that can be decoded, for --skip_unreadable. The log lists the others.
+
+    Raises UserError if none can be.
+    """
+    with ThreadPoolExecutor(THREADS) as pool:
+        looked_at = in_order(pool, partial(_attempt, partial(load_image, height=16, width=16)), sources, AHEAD)
+        wrong = {path: found for path, found in zip(sources, looked_at, strict=True) if isinstance(found, str)}
+    if wrong:
+        log.warning("Passed over, because they cannot be read: %d.\n%s", len(wrong), some_of(list(wrong.values())))
+    if sources and len(wrong) == len(sources):
+        raise UserError(f"{sources[0]}: none of {len(sources)} images can be read.")
+    return [path for path in sources if path not in wrong]
 
 
 def _attempt(load: Load, source: Any) -> Pixels | str:

@@ -18,6 +18,7 @@ FORMATS = {
     "BMP": (".bmp",), "TIFF": (".tif", ".tiff"), "PPM": (".ppm", ".pgm", ".pbm", ".pnm"), "GIF": (".gif",),
 }  # fmt: skip
 SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+NOT_READ = frozenset((".heic", ".heif"))  # of phones; Pillow needs a package for them
 LARGE = 4_000_000  # pixels; larger images are decoded one at a time, and JPEGs of this size at a fraction of theirs
 MOST = 50_000_000  # pixels that are decoded at all: 150 MB
 

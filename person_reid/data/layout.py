@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from person_reid.basics import UserError, counted, quoted, real
-from person_reid.data.images import is_image, open_image
+from person_reid.data.images import NOT_READ, is_image, open_image
 
 JUNK = -1  # a poorly cropped box: neither right nor wrong, left out of every ranking
 JUNK_FOLDER = "-1"
@@ -245,8 +245,17 @@ def walk(folder: str | Path) -> Iterator[tuple[str, list[str], list[str]]]:
 
 
 def list_images(folder: str | Path) -> list[Path]:
-    """List the images below a folder at any depth, sorted like ImageFolder: folder by folder, then by name."""
-    return [Path(root, name) for root, _, names in sorted(walk(folder)) for name in sorted(names) if is_image(name)]
+    """List the images below a folder at any depth, sorted like ImageFolder: folder by folder, then by name.
+
+    The log counts those of phones, which are passed over.
+    """
+    files = [Path(root, name) for root, _, names in sorted(walk(folder)) for name in sorted(names)]
+    if passed := [path for path in files if path.suffix.lower() in NOT_READ]:
+        log.warning(
+            "%s: HEIC is not read, so %s passed over, such as %s. Convert them to JPEG.",
+            folder, counted(len(passed), "image is", "images are"), passed[0].name,
+        )  # fmt: skip
+    return [path for path in files if is_image(path.name)]
 
 
 def read_unlabelled(folder: str | Path) -> list[Path]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from person_reid.basics import UserError, counted
-from person_reid.data.consistency import checked
+from person_reid.data.consistency import UNKNOWN, checked
 from person_reid.data.images import is_image
 from person_reid.data.layout import some_of
 from person_reid.data.readers import (
@@ -132,14 +132,14 @@ def own_csv(
     splits: Splits = defaultdict(list)
     for line, row in rows:
         split = split_named(row["split"]) if is_split else TRAIN
-        if not row["path"] or not row["identity"] or split is None:
+        if not row["path"] or split is None:
             raise UserError(
-                f"{csv}, line {line}: expected path, identity and a split of "
+                f"{csv}, line {line}: expected a path and a split of "
                 f"{', '.join(SPLIT_NAMES)}; found "
                 f"{', '.join(f'{name} {value!r}' for name, value in row.items())}."
             )
         camera = row.get("camera") or None
-        splits[split].append(Picture(data_dir / row["path"], row["identity"], camera))
+        splits[split].append(Picture(data_dir / row["path"], row["identity"] or UNKNOWN, camera))
     splits = checked(all_there(splits, data_dir), csv)
     if is_split:
         _refuse_drawing(f"{csv} has a column split", test_fraction, seed)
@@ -188,7 +188,7 @@ def with_queries(splits: Splits) -> Splits:
     if not queries:
         raise UserError(
             "nobody to test on is seen by two cameras, so no query would have a match. Leave the cameras out if they "
-            "are not known: each image then gets a camera of its own."
+            "are not known: each image then gets a camera of its own. To train without a test: --test_fraction 0"
         )
     return {**splits, QUERY: queries}
 

@@ -18,13 +18,11 @@ def find_data_set(data_dir: str | Path | None = None, dataset: str | None = None
     """Return the requested data set and the folder of its download.
 
     data_dir: the folder; None searches the default locations.
-    dataset: a key of DATA_SETS; None recognises the data set by its folders and file names.
+    dataset: see data_set_named; None recognises the data set by its folders and file names.
 
     Raises UserError if there is none, and says what was found instead.
     """
-    if dataset is not None and dataset not in DATA_SETS:
-        known = ", ".join(DATA_SETS)
-        raise UserError(f"--dataset {dataset}: expected one of {known}.{did_you_mean(dataset, DATA_SETS)}")
+    dataset = dataset and data_set_named(dataset)
     wanted = [DATA_SETS[dataset]] if dataset else [known for known in DATA_SETS.values() if known.guess]
     if data_dir is not None:
         return _recognise(Path(data_dir), wanted, by_name=dataset is None), Path(data_dir)
@@ -33,6 +31,25 @@ def find_data_set(data_dir: str | Path | None = None, dataset: str | None = None
             if _has_parts(folder, known_set) and (dataset is not None or _has_names(folder, known_set)):
                 return known_set, folder
     raise UserError(_not_found(wanted))
+
+
+def data_set_named(text: str) -> str:
+    """Return the key in DATA_SETS for a name in any writing: `market1501`, `Market-1501` or `DukeMTMC`.
+
+    It may be the key, the name that the authors use, or the beginning of one of them. Raises UserError for a name that
+    fits none, or several.
+    """
+
+    def plain(name: str) -> str:
+        return re.sub("[^a-z0-9]", "", name.casefold())
+
+    writings = {key: (plain(key), plain(known.name)) for key, known in DATA_SETS.items()}
+    exact = [key for key, names in writings.items() if plain(text) in names]
+    begun = [key for key, names in writings.items() if any(name.startswith(plain(text) or "?") for name in names)]
+    if len(found := exact or begun) == 1:
+        return found[0]
+    near = f" It could be {' or '.join(found)}." if found else did_you_mean(text, DATA_SETS)
+    raise UserError(f"--dataset {text}: expected one of {', '.join(DATA_SETS)}.{near}")
 
 
 def with_flags(data_set: DataSet, flags: dict[str, Any]) -> DataSet:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from person_reid.basics import UserError
+from person_reid.data.decoding import readable
 from person_reid.data.layout import Split, found_in, list_images, parse_name, some_of
 from person_reid.data.readers import compiled, search_path
 
@@ -16,12 +17,16 @@ SOURCES = ("names", "folders", "none")
 LAID_OUT = ("train_all", "train")  # of prepare.py; their images are taken, and not those of query and gallery
 
 
-def read_people(data_dir: str | Path, cameras: str = "names", pattern: str | None = None) -> tuple[Path, Split]:
+def read_people(
+    data_dir: str | Path, cameras: str = "names", pattern: str | None = None, skip_unreadable: bool = False
+) -> tuple[Path, Split]:
     """List the images below a folder, or below its train_all if prepare.py laid it out, all of one class.
 
     cameras: where they are said. "names": in file names like Market-1501's, or as the group `camera` of a regular
         expression `pattern`, searched in the file name, then in the path. "folders": the folder directly below data_dir
         is the camera. "none": nowhere.
+
+    skip_unreadable: pass over images that cannot be decoded, and list them.
 
     Identities, which names and folders may hold, have no influence: the images are ordered by their content, and every
     label is -1. Names like Market-1501's that are not on all images give no camera at all.
@@ -32,6 +37,8 @@ def read_people(data_dir: str | Path, cameras: str = "names", pattern: str | Non
     root = Path(data_dir)
     folder = next((root / name for name in LAID_OUT if (root / name).is_dir()), root)
     paths = list_images(folder)
+    if skip_unreadable:
+        paths = readable(paths)
     if len(paths) < 2:
         found = f"{len(paths)} image(s) in it" if folder.is_dir() else "no such folder"
         listing = f" (found {found_in(folder)})" if folder.is_dir() else ""

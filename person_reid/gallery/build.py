@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from person_reid.basics import UserError, real
+from person_reid.data.decoding import readable
 from person_reid.data.layout import list_images
 from person_reid.deploy.embedder import Embedder
 from person_reid.gallery.about import About
@@ -69,14 +70,22 @@ def agreed(index: Gallery, flags: dict[str, Any]) -> dict[str, Any]:
 
 
 def add_images(
-    index: Gallery, embedder: Embedder, paths: Iterable[str | Path], abouts: Mapping[Any, About] | None = None
+    index: Gallery,
+    embedder: Embedder,
+    paths: Iterable[str | Path],
+    abouts: Mapping[Any, About] | None = None,
+    skip_unreadable: bool = False,
 ) -> int:
     """Add the images that are new to the index or have changed, and what is known of them. Returns their number.
 
     A chunk of images is on the disk before the next begins: CHUNK images, and more on a fast machine. Raises UserError
     naming all images of a chunk that cannot be read; earlier chunks stay.
+
+    skip_unreadable: list such images and pass over them; every new image is then decoded twice.
     """
     missing = index.missing(paths)
+    if skip_unreadable:
+        missing = [*readable(list(map(Path, missing)))]
     done, size = 0, CHUNK
     with progress(total=len(missing), desc="indexing", unit=" images") as bar:
         while chunk := missing[done : done + size]:

@@ -127,7 +127,7 @@ def mean_teacher(config: AdaptConfig) -> Averaging:
 
 def read_images(config: AdaptConfig) -> list[tuple[Path, Split]]:
     """List the images without labels, and those of the labelled data sets of --keep_source."""
-    unlabelled = read_people(config.roots[0], config.cameras, config.pattern)
+    unlabelled = read_people(config.roots[0], config.cameras, config.pattern, config.skip_unreadable)
     return [unlabelled, *read_further_splits(config.roots)]
 
 

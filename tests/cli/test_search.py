@@ -183,6 +183,13 @@ def test_what_was_added_before_a_broken_image_stays(indexed, capsys, monkeypatch
     assert said(capsys, *query).count("/second/") == 2  # and what is known of it
 
 
+def test_broken_images_are_listed_and_passed_over_when_asked(indexed, capsys, caplog):
+    (indexed / "second" / "deeper" / "10.png").write_bytes(b"broken")
+    output = said(capsys, "index", "first", "second", "--skip_unreadable")
+    assert "3 images added, 8 were there already, 11 in all" in output
+    assert "cannot be read: 1." in caplog.text and "10.png: not an image" in caplog.text
+
+
 @pytest.mark.parametrize(("pause", "sizes"), [(0, [1, 2, 2, 2, 2]), (60, [1, 2, 4, 2])])
 def test_chunks_grow_as_long_as_they_take_little_time(folder, capsys, monkeypatch, pause, sizes):
     monkeypatch.setattr(indexing, "CHUNK", 2)

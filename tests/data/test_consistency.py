@@ -9,6 +9,7 @@ import pytest
 
 import prepare
 from person_reid.basics import UserError
+from person_reid.data.consistency import numbered_from_one
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.layout import read_split, read_training_splits
 from person_reid.data.own import own_csv, own_folder
@@ -146,19 +147,41 @@ def test_a_training_leaves_the_junk_of_a_layout_out(tmp_path, caplog):
         assert f"{folder}: 1 image of identity -1, which means junk, is not trained on." in caplog.messages
 
 
-def test_somebody_called_unknown_is_junk_and_an_unknown_camera_none(tmp_path, caplog):
-    write_images(tmp_path, [f"{i}.jpg" for i in range(4)])
-    file = listed(tmp_path, "0.jpg,unknown,1,gallery", "1.jpg,Anna,Unknown,gallery", "2.jpg,Anna,1,gallery",
-                  "3.jpg,Anna,1,gallery")  # fmt: skip
-    found = own_csv(tmp_path, file)["gallery"]
-    assert [(picture.identity, picture.camera) for picture in found] == [
-        ("-1", "1"), ("Anna", None), ("Anna", "1"), ("Anna", "1"),
+@pytest.mark.parametrize("name", ["unknown", "Unknown", "", "nan", "None"])
+def test_images_without_a_known_identity_are_distractors_and_not_one_person(name, tmp_path, caplog):
+    write_images(tmp_path, [f"{i}.jpg" for i in range(6)])
+    file = listed(tmp_path, f"0.jpg,{name},1,gallery", "1.jpg,Anna,Unknown,gallery", "2.jpg,Anna,1,gallery",
+                  "3.jpg,Anna,-1,gallery", "4.jpg,Bob,1,train", f"5.jpg,{name},1,train")  # fmt: skip
+    splits = own_csv(tmp_path, file)
+    assert [(picture.identity, picture.camera) for picture in splits["gallery"]] == [
+        ("0", "1"), ("Anna", None), ("Anna", "1"), ("Anna", None),
     ]  # fmt: skip
-    assert "1 image of identity unknown, taken for junk (-1)" in caplog.text
+    assert "2 images without a known identity, taken for distractors (0)" in caplog.text
+    assert [picture.identity for picture in people_only(splits, tmp_path)["train_all"]] == ["Bob"]
+
+
+@pytest.mark.parametrize(
+    ("images", "person"),
+    [
+        ("0_1 0_2 1_1 1_2 2_1 2_2", True),
+        ("00_1 00_2 01_1 02_1", False),  # more images than anybody else, as distractors are
+        ("0_1 0_2 1_1 1_2 3_1 3_2", False),  # a gap
+        ("0_1 0_1 1_1 1_2 2_1 2_2", False),  # one camera
+        ("0_1 0_2 1_1 1_2 -1_1 -1_2", False),  # junk: the numbers of Market-1501
+        ("0_1 0_2 1_1 1_2 unknown_1", True),
+    ],
+)
+def test_identity_0_is_a_person_among_people_counted_from_0(images, person, tmp_path, caplog):
+    names = [image.split("_") for image in images.split()]
+    splits = {"gallery": [Picture(tmp_path / str(i), who, camera) for i, (who, camera) in enumerate(names)]}
+    found = [picture.identity for picture in numbered_from_one(splits, tmp_path)["gallery"]]
+    raised = ["unknown" if who == "unknown" else str(int(who) + 1) for who, _ in names]
+    assert found == (raised if person else [who for who, _ in names])
+    assert ("identity 0 is taken for a person" in caplog.text) == person
 
 
 def test_identity_0_is_explained_to_those_who_count_from_0(tmp_path, capsys, caplog):
-    images = [f"{who}_c{camera}.jpg" for who in range(4) for camera in (1, 2)]
+    images = [f"{who}_c{camera}.jpg" for who in (0, 1, 2, 4) for camera in (1, 2)]
     write_images(tmp_path, images)
     prepare.main(["--data_dir", str(tmp_path), "--pattern", PATTERN])
     assert "2 distractors (0000) and 0 junk boxes (-1). If 0 is a person, number the" in capsys.readouterr().out

@@ -8,7 +8,7 @@ import pytest
 from person_reid.basics import UserError
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.prepare import lay_out
-from person_reid.data.recognise import find_data_set
+from person_reid.data.recognise import data_set_named, find_data_set
 from tests.data.conftest import write_image
 
 MARKET = DATA_SETS["market"]
@@ -66,3 +66,29 @@ def test_wrong_folder_says_what_was_found(download, tmp_path):
         find_data_set(tmp_path / "out")
     with pytest.raises(UserError, match="Did you mean 'market'"):
         find_data_set(download, "markt")
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("market1501", "market"), ("Market-1501", "market"), ("MARKET", "market"), ("dukemtmc", "duke"),
+        ("DukeMTMC-reID", "duke"), ("dukemtmc_reid", "duke"), ("VeRi-776", "veri"), ("viper", "viper"),
+        ("msmt17_V2", "msmt17_v2"), ("MSMT17 v1", "msmt17_v1"), ("cub-200-2011", "cub"), ("dgmarket", "dg_market"),
+        *((key, key) for key in DATA_SETS),
+    ],
+)  # fmt: skip
+def test_a_data_set_is_named_in_any_writing(text, key):
+    assert data_set_named(text) == key
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("msmt17", "could be msmt17_v1 or msmt17_v2"),
+        ("markt", "Did you mean 'market'"),
+        ("-", "expected one of market"),
+    ],
+)
+def test_a_name_of_no_data_set_or_of_several_is_refused(text, words):
+    with pytest.raises(UserError, match=f"--dataset {text}: .*{words}"):
+        data_set_named(text)

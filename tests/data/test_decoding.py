@@ -10,7 +10,7 @@ from PIL import Image
 
 from person_reid.basics import UserError
 from person_reid.data import decoding
-from person_reid.data.decoding import decode
+from person_reid.data.decoding import decode, readable
 from person_reid.data.images import load_image
 from tests.data.conftest import noise
 
@@ -38,6 +38,15 @@ def test_all_that_fail_are_named_once(photographs):
     assert np.array_equal([next(found) for _ in range(3)], [LOAD(path) for path in photographs[:3]])
     with pytest.raises(UserError, match=r"(?s)2 of 40 images.*3\.png: not an image.*30\.png: No such file"):
         next(found)
+
+
+def test_what_cannot_be_read_is_listed_and_left_out(photographs, caplog):
+    photographs[3].write_bytes(b"nothing")
+    photographs[30].write_bytes(photographs[30].read_bytes()[:200])  # whose beginning is right
+    assert readable(photographs) == [path for i, path in enumerate(photographs) if i not in (3, 30)]
+    assert "cannot be read: 2." in caplog.text and "3.png: not an image" in caplog.text
+    with pytest.raises(UserError, match="none of 1 images can be read"):
+        readable(photographs[3:4])
 
 
 def test_only_so_many_images_are_decoded_ahead(monkeypatch):

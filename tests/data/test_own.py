@@ -165,8 +165,8 @@ def test_list_without_splits_and_cameras_lies_beside_its_images(tmp_path, capsys
     [
         ("file,who\n1.jpg,anna\n", "expected the columns path,identity,camera,split .* found file, who"),
         ("", "found no lines"),
-        ("path,identity,split\n1.jpg,anna,tarin\n", "line 2: expected path, identity and a split of train"),
-        ("path,identity\n1.jpg,\n", "line 2"),
+        ("path,identity,split\n1.jpg,anna,tarin\n", "line 2: expected a path and a split of train"),
+        ("path,identity\n1.jpg,\n", r"it holds no people, only junk \(-1\) and distractors \(0\)"),
         ("path,identity\n1.jpg,anna\nnone.jpg,anna\n", r"1 image\(s\) listed but not in .*\n.*none.jpg"),
         ("path,identity\n1.jpg,anna\n1.jpg,bob\n", r"1\.jpg: anna, bob"),
         pytest.param("path,identity\n" + "a" * 200_000 + ",1\n", "not readable as CSV", id="a long field"),
@@ -233,6 +233,16 @@ def test_nobody_seen_twice():
     ]
     with pytest.raises(UserError, match="nobody to test on is seen by two cameras"):
         with_queries({"gallery": pictures})
+
+
+def test_images_of_one_camera_are_for_training_alone(tmp_path, capsys):
+    write_images(tmp_path, [f"{who}_c1_{i}.jpg" for who in (1, 2, 3) for i in range(2)])
+    words = ["--data_dir", str(tmp_path), "--pattern", PATTERN]
+    with pytest.raises(UserError, match="To train without a test: --test_fraction 0"):
+        prepare.main(words)
+    prepare.main([*words, "--test_fraction", "0"])
+    assert "Next: python train.py" in capsys.readouterr().out
+    assert len(read_split(tmp_path / "pytorch", "train_all")) == 6
 
 
 @pytest.mark.parametrize(

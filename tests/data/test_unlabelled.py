@@ -105,3 +105,12 @@ def test_equal_images_are_ordered_by_camera(tmp_path):
     shutil.copy(first, second)
     _, split = read_people(tmp_path / "a")
     assert (split.cameras == np.arange(2)).all()
+
+
+def test_broken_images_are_left_out_when_asked_and_those_of_phones_are_counted(people, caplog):
+    folder, split = read_people(people)
+    (folder / "broken.jpg").write_bytes(b"nothing")
+    (folder / "IMG_1.HEIC").write_bytes(b"a phone's")
+    assert len(read_people(people, skip_unreadable=True)[1]) == len(split)
+    assert "broken.jpg: not an image" in caplog.text
+    assert "HEIC is not read, so 1 image is passed over, such as IMG_1.HEIC" in caplog.text
