@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from person_reid.basics import UserError, first_line
@@ -230,7 +229,10 @@ def _config(name: str) -> Any:
     place = name.removeprefix(HUB)
     try:
         with quick_to_fail():
-            return SimpleNamespace(**timm.models.load_model_config_from_hf(place)[0])
+            config, architecture, _ = timm.models.load_model_config_from_hf(place)
+        if not timm.is_model(architecture):
+            raise ValueError(f"{architecture} is not a network of timm {timm.__version__}")
+        return timm.models.PretrainedCfg(**config)
     except Exception as error:  # each cause has an exception of its own
         raise UserError(
             f"--backbone {name}: no network of timm was found there ({first_line(error, 160)}). Without a connection, "

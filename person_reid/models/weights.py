@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 SAFETENSORS = "model.safetensors"  # the weight file in a folder
 WRAPPERS = ("module.", "_orig_mod.")  # DataParallel and AveragedModel, torch.compile
 EXPORTED = (".onnx", ".xml", ".pt2")
+RUNS_ITSELF = "an exported network, not a weight file. Run it as it is: --engine"
 DATA_OF_PYTHON = (
     "argparse.Namespace", "builtins.dict", "builtins.list", "builtins.set", "collections.", "datetime.", "pathlib.",
 )  # fmt: skip
@@ -85,27 +86,40 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 
 def _tensors_in(content: Any, path: str | Path) -> dict[str, Tensor]:
-    """Return the tensors with a name in a file's content, or in the entry of it that holds most of them.
+    """Return the largest group of tensors with names in a file's content: of the file itself, or under any key.
 
-    Files of other programs keep their weights under a key of any name, beside other things.
+    Files of other programs keep their weights beside other things, or a module that was saved whole. A file may refer
+    to itself.
     """
-    tensors = (
-        {}
-        if not isinstance(content, dict)
-        else {
-            name: value
-            for name, value in content.items()
-            if isinstance(name, str) and isinstance(value, Tensor) and name != "n_averaged"
-        }
-    )
-    if tensors or not isinstance(content, dict):
-        return tensors
-    below = {key: _tensors_in(value, path) for key, value in content.items() if "optim" not in str(key)}
-    key = max(below, key=lambda key: len(below[key]), default=None)
-    if not key or not below[key]:
-        return {}
-    log.info("%s: the weights are those under %r.", path, key)
-    return below[key]
+    left, seen = [("", content)], set()
+    groups: dict[str, dict[str, Tensor]] = {}
+    for key, value in left:  # which grows
+        if isinstance(value, dict) and id(value) not in seen:
+            seen.add(id(value))
+            entries = {name: entry for name, entry in value.items() if isinstance(name, str) and name != "n_averaged"}
+            tensors = {name: entry for name, entry in entries.items() if isinstance(entry, Tensor)}
+            groups.setdefault(key, tensors or _tensors_of_module(value))
+            left += [(str(name), entry) for name, entry in value.items() if "optim" not in str(name)]
+    key = max(groups, key=lambda key: len(groups[key]), default="")
+    if key:
+        log.info("%s: the weights are those under %r.", path, key)
+    return groups.get(key, {})
+
+
+def _tensors_of_module(content: Any) -> dict[str, Tensor]:
+    """Return the tensors of a module that was saved whole, for which an Unread stands; empty if it is not one."""
+    left, seen = [("", content)], set()
+    tensors: dict[str, Tensor] = {}
+    for prefix, module in left:  # which grows
+        if not isinstance(module, OrderedDict) or id(module) in seen:  # a file may refer to itself
+            continue
+        seen.add(id(module))
+        kinds = [vars(module).get(kind) for kind in ("_parameters", "_buffers", "_modules")]
+        parameters, buffers, parts = (kind if isinstance(kind, dict) else {} for kind in kinds)
+        own = {**parameters, **buffers}
+        tensors |= {f"{prefix}{name}": value for name, value in own.items() if isinstance(value, Tensor)}
+        left += [(f"{prefix}{name}.", part) for name, part in parts.items()]
+    return tensors
 
 
 def without_container(state_dict: dict[str, Tensor], fitting: Callable[[dict[str, Tensor]], int]) -> dict[str, Tensor]:
@@ -133,10 +147,10 @@ def read_tensors(path: str | Path, device: str | torch.device = "cpu") -> Any:
         path /= SAFETENSORS
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such weight file.")
-    if path.suffix in EXPORTED:
-        raise UserError(f"{path}: an exported network, not a weight file. Run it as it is: --engine {path}")
+    if path.suffix.lower() in EXPORTED:
+        raise UserError(f"{path}: {RUNS_ITSELF} {path}")
     scalar, array = np.float64().__reduce__()[0], np.zeros(1).__reduce__()[0]
-    kinds = (type(np.dtype(kind)) for kind in ("f4", "f8", "i8"))
+    kinds = {type(np.dtype(code)) for code in "?" + np.typecodes["AllInteger"] + np.typecodes["AllFloat"]}
     data: list[Any] = [argparse.Namespace, np.ndarray, np.dtype, *kinds]
     for core in ("core", "_core"):  # of NumPy 1 and 2
         data.append((scalar, f"numpy.{core}.multiarray.scalar"))
@@ -149,16 +163,24 @@ def read_tensors(path: str | Path, device: str | torch.device = "cpu") -> Any:
         with torch.serialization.safe_globals(data):
             return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # a damaged file makes torch.load fail in any way
-        if code := _objects(path):
-            raise UserError(
-                f"{path}: not a readable weight file: PyTorch would have to run {', '.join(code[:3])}. Save the "
-                "weights alone in the program that wrote it: torch.save(model.state_dict(), FILE)"
-            ) from error
-        reason = shorten(first_line(error), 100, placeholder=" …")
-        raise UserError(
-            f"{path}: not a readable weight file, perhaps cut short ({reason}). "
-            "Expected tensors as torch.save or safetensors writes them; copy or train it again."
-        ) from error
+        raise UserError(f"{path}: {_problem(path, str(error), first_line(error))}") from error
+
+
+def _problem(path: Path, message: str, reason: str) -> str:
+    """Return what is wrong with a file and what to do. message: PyTorch's; reason: its first line."""
+    if "TorchScript archive" in message:
+        return f"{RUNS_ITSELF} {path}"
+    if code := _objects(path) or re.findall(r"GLOBAL (\S+)", message):
+        return (
+            f"not a readable weight file: PyTorch would have to run {', '.join(code[:3])}. Save the "
+            "weights alone in the program that wrote it: torch.save(model.state_dict(), FILE)"
+        )
+    explained = re.search(r"WeightsUnpickler error:\s*(.*)", message)  # PyTorch's own advice stands before it
+    reason = shorten(explained[1] if explained else reason, 100, placeholder=" …")
+    return (
+        f"not a readable weight file, perhaps cut short ({reason}). "
+        "Expected tensors as torch.save or safetensors writes them; copy or train it again."
+    )
 
 
 class Unread:
@@ -260,7 +282,8 @@ def load_weights(network: Network, path: str | Path, strict: bool = False) -> Lo
     """
     state_dict = _read_for(network, path)
     whole = any(name.startswith("model.") for name in state_dict)
-    further = strict and not all(name.startswith("model.") for name in network.state_dict())  # are found missing
+    matters = [name for name in network.state_dict() if not CLASSIFIER.fullmatch(name)]
+    further = strict and not all(name.startswith("model.") for name in matters)  # are found missing
     report = load_matching(network if whole or further else network.model, state_dict)
     _verify(report, path, strict, whole)
     return report

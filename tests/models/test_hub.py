@@ -1,0 +1,80 @@
+"""The Hugging Face hub from a machine without a connection: in its cache, or one line within seconds."""
+
+import json
+import time
+
+import huggingface_hub
+import pytest
+import timm
+from safetensors.torch import save_file
+
+from person_reid.basics import UserError
+from person_reid.models import hub
+from person_reid.models.factory import create_model
+from person_reid.models.from_timm import find_timm
+
+CONFIG = {"architecture": "resnet18", "num_classes": 10, "pretrained_cfg": {"num_classes": 10, "classifier": "fc"}}
+
+
+@pytest.fixture
+def put(monkeypatch, tmp_path):
+    """Return put(name, config), which makes the folder of a network in the cache of a machine without a network."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.file_download.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(hub, "_answers", lambda address: False)
+
+    def put(name, config):
+        folder = tmp_path / f"models--{name.replace('/', '--')}"
+        snapshot = folder / "snapshots" / "1"
+        snapshot.mkdir(parents=True)
+        (folder / "refs").mkdir()
+        (folder / "refs" / "main").write_text("1")
+        (snapshot / "config.json").write_text(json.dumps(config))
+        return snapshot
+
+    yield put
+    find_timm.cache_clear()
+
+
+def test_a_network_of_the_hub_in_the_cache_needs_no_connection(put):
+    weights = timm.create_model("resnet18", num_classes=10).state_dict()
+    save_file(weights, put("owner/one", CONFIG) / "model.safetensors")
+    network = create_model("hf-hub:owner/one", 3, pretrained=True)
+    assert (network.model.conv1.weight == weights["conv1.weight"]).all() and network.size == (256, 128)
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "reason"),
+    [
+        ("owner/two", {"architectures": ["Bert"]}, "'architecture'"),
+        ("owner/three", CONFIG | {"architecture": "nonet"}, "nonet is not a network of timm"),
+        ("owner/four", None, "https://huggingface.co does not answer"),
+        ("owner/five/six", None, "Repo id must be"),
+    ],
+)
+def test_what_is_no_network_on_the_hub_is_one_line(name, config, reason, put):
+    if config:
+        put(name, config)
+    with pytest.raises(UserError, match=rf"^--backbone hf-hub:{name}: no network of timm .*\({reason}") as error:
+        find_timm(f"hf-hub:{name}")
+    assert "\n" not in str(error.value)
+
+
+def test_weights_that_a_silent_hub_has_are_said_to_be_out_of_reach(put):
+    put("owner/seven", CONFIG)
+    with pytest.raises(UserError, match=r"could not be fetched \(https://huggingface.co does not answer\)"):
+        create_model("hf-hub:owner/seven", 3, pretrained=True)
+
+
+@pytest.mark.parametrize("proxies", [{}, {"no": "localhost"}])
+def test_a_name_that_is_looked_up_for_long_takes_no_longer_than_the_patience(proxies, monkeypatch):
+    """Nor do the addresses of a name, of which each is tried in turn."""
+    monkeypatch.setattr(hub, "PATIENCE", 0.1)
+    monkeypatch.setattr(hub, "getproxies", lambda: proxies)
+    monkeypatch.setattr("socket.create_connection", lambda *_: time.sleep(2))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    began = time.perf_counter()
+    with hub.quick_to_fail():
+        assert huggingface_hub.constants.HF_HUB_OFFLINE
+    assert time.perf_counter() - began < 1
+    assert not huggingface_hub.constants.HF_HUB_OFFLINE
