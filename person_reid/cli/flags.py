@@ -134,6 +134,7 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--std", type=three, help="to divide by, such as 0.229,0.224,0.225 (default for 0..1: ImageNet's)"
     )
+    group.add_argument("--output", metavar="NAME", help="the output that is the feature, if the file has several")
     group.add_argument("--bgr", action="store_true", help="the file takes the channels in the order blue, green, red")
 
 

@@ -249,14 +249,18 @@ def recognise(options: Namespace) -> None:
     answers = []
     for images, row in zip((queries[group] for group in groups), scores.tolist(), strict=True):
         (score, identity), *others = sorted(zip(row, names, strict=True), key=lambda each: -each[0])[:2]
-        answer: dict[str, Any] = {"images": [str(image) for image in images], "known": accepts(threshold, score)}
+        known_here = None if options.threshold is None else accepts(threshold, score)
+        answer: dict[str, Any] = {"images": [str(image) for image in images], "known": known_here}
         answer |= {"identity": identity, "score": score}
         answer |= {"second": others[0][1], "margin": score - others[0][0]} if others else {}
         answers.append(answer)
         what = answer["images"][0] if len(images) == 1 else f"{len(images)} images"
         ahead = f", {answer['margin']:.{DIGITS}f} ahead of {answer['second']}" if others else ""
         who = f"{identity} {score:.{DIGITS}f}{ahead}"
-        print(printable(f"{what}: {who}" if answer["known"] else f"{what}: nobody I know ({who})"))
+        said = {True: who, False: f"nobody I know ({who})", None: f"nearest is {who}"}[answer["known"]]
+        print(printable(f"{what}: {said}"))
+    if options.threshold is None:
+        print("Who is nearest is not an identification: a stranger also has somebody nearest. Give --threshold.")
     if options.json:
         asked = {"index": str(options.index), "threshold": options.threshold and threshold}
         write_json(options.json, {**asked, "queries": answers})

@@ -11,6 +11,8 @@ features = embed(crops, bgr=True)                                 # as OpenCV gi
 features = embed.crops(frame, boxes, bgr=True)                    # people in a frame, as a detector gives them
 """
 
+import os
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 
@@ -96,6 +99,7 @@ class Embedder:
             decides = weights if named else "the source"
             raise UserError(f"Embedder: {', '.join(names)} would be ignored: {decides} decides it. Leave it out.")
         device = usable_device(device)
+        self._process = os.getpid()
         engine: Engine | None
         if file:
             engine = Engine(file, device, kind_of_file(file, runtime), preparation, dtype)
@@ -135,6 +139,7 @@ class Embedder:
         sources = [_accepted(image, position) for position, image in enumerate(images)]
         if not sources:
             return np.empty((0, self.dim), np.float32)
+        self._check_process()
 
         def load(image: ImageLike) -> Pixels:
             if isinstance(image, str | Path):
@@ -166,6 +171,7 @@ class Embedder:
             raise UserError(
                 f"Embedder: boxes {edges.dtype} {edges.shape}; expected numbers (N, 4): left, top, right, bottom."
             )
+        _remark_on(edges, (height, width))
         edges = np.round(edges.astype(np.float64)).clip(0, (width, height, width, height))
         found = np.zeros((len(edges), self.dim), np.float32)
         some = np.flatnonzero((edges[:, 0] < edges[:, 2]) & (edges[:, 1] < edges[:, 3]))  # not so with a NaN
@@ -197,7 +203,16 @@ class Embedder:
         They have unit length unless `unit_length` is off. Raises UserError if one is NaN, infinite,
         or all zero: nothing can be compared with it. All scripts get their features here.
         """
+        self._check_process()
         return _checked(self._extract(bank, description))
+
+    def _check_process(self) -> None:
+        """Raise UserError in a forked process: it would wait forever for threads that it does not have."""
+        if os.getpid() != self._process and torch.get_num_threads() > 1:
+            raise UserError(
+                "Embedder: made before this process was forked off, so its threads are missing. Make it in each "
+                "process (gunicorn: without --preload), start processes by spawn, or set OMP_NUM_THREADS=1."
+            )
 
 
 def _checked(features: Features) -> Features:
@@ -249,6 +264,22 @@ def _network(
     if weights is None:
         return network_of_run(str(source), which_epoch, size)
     return TestedNetwork(NetworkOptions(backbone=str(source), height=size[0], width=size[1]), str(weights), seed=0)
+
+
+def _remark_on(edges: npt.NDArray[Any], size: tuple[int, int]) -> None:
+    """Warn of boxes (N, 4) that are all in another form than left, top, right, bottom in pixels."""
+    sides = edges[:, 2:] - edges[:, :2]
+    if not len(edges) or np.isnan(sides).all():
+        return
+    problem = ""
+    if np.nanmax(np.abs(edges)) <= 1:
+        problem = f"all are within 0 to 1. Multiply them by the frame's width {size[1]} and height {size[0]}"
+    elif (sides < 0).any(axis=1).all():
+        problem = "all run backwards, as left, top, width, height do. Add left to the width and top to the height"
+    elif np.nanmax(sides) < 2:
+        problem = "all are smaller than two pixels"
+    if problem:
+        warnings.warn(f"Embedder: boxes: expected left, top, right, bottom in pixels; {problem}.", stacklevel=3)
 
 
 def _accepted(image: Any, position: int) -> Any:

@@ -30,6 +30,7 @@ from person_reid.retrieval.similarity import Features
 
 EXPORT_FORMATS = {".onnx": "onnx", ".pt": "torchscript", ".pt2": "export"}  # by ending, as export.py writes them
 READABLE = {**EXPORT_FORMATS, ".xml": "openvino"}
+log = logging.getLogger(__name__)
 SILENCE = RLock()  # logging and warnings belong to the whole process
 
 
@@ -67,11 +68,14 @@ class Engine:
                 f"{path}: its precision was decided when it was written; leave --fp16 and --bf16 out. They are for "
                 "OpenVINO, which runs ONNX and its own files: --runtime openvino."
             )
+        output = preparation.output if preparation else None
         open_file = partial(open_openvino, dtype=dtype) if dtype else OPENERS[kind]
         try:
             with quiet():
-                text, self._run, self._streams, shape, input_dtype = open_file(path, self.device)
+                text, self._run, self._streams, shape, input_dtype, remark = open_file(path, self.device, output)
             if text is None and shape:
+                if remark:
+                    log.warning("%s: %s", path, remark)
                 self.contents, self._run = adapt(path, shape, input_dtype, self._run, preparation or Preparation())
             else:
                 self.contents = Contents.from_json(text or "")
@@ -150,9 +154,9 @@ def _side_by_side(
 
 
 def file_size(path: Path) -> int:
-    """Return the bytes of an exported network; OpenVINO's has its weights in a second file."""
-    files = [path, path.with_suffix(".bin")] if path.suffix.lower() == ".xml" else [path]
-    return sum(file.stat().st_size for file in files)
+    """Return the bytes of an exported network; OpenVINO's, and large ONNX files, have their weights in a second one."""
+    beside = path.with_suffix(".bin") if path.suffix.lower() == ".xml" else path.with_name(f"{path.name}.data")
+    return sum(file.stat().st_size for file in (path, beside) if file.exists())
 
 
 @contextmanager

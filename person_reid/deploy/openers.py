@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +26,7 @@ class Opened(NamedTuple):
     """An open file.
 
     text: the JSON in it, or None. run: the network. streams: how many batches to give it at a time. shape, dtype: of
-    its input, if the file says them; None for a length that is free.
+    its input, if the file says them; None for a length that is free. remark: which of several outputs is taken.
     """
 
     text: str | None
@@ -32,6 +34,7 @@ class Opened(NamedTuple):
     streams: int = 1
     shape: Sequence[int | None] = ()
     dtype: torch.dtype = torch.float32
+    remark: str = ""
 
 
 def import_onnxruntime() -> Any:
@@ -75,12 +78,44 @@ def providers(device: torch.device, tensorrt: bool = False) -> list[tuple[str, d
     return [(name, settings) for name, settings in wanted if name in available]
 
 
-def _open_onnx(path: Path, device: torch.device) -> Opened:
+# How other programs call an embedding, and class scores, among several outputs.
+EMBEDDING = re.compile(r"feat|emb|reid|descriptor|vector|neck", re.IGNORECASE)
+SCORES = re.compile(r"logit|class|cls|score|prob|softmax|output_id", re.IGNORECASE)
+
+
+def chosen_output(path: Path, widths: Mapping[str, int | None], asked: str | None) -> tuple[str, str]:
+    """Return the output of a file that is the feature, and a remark that says which it is if it had to be guessed.
+
+    widths: {output: the length of its row for an image}, None where the file leaves it open.
+    asked: the name of --output. Without one, an output called like an embedding comes first, then one that is not
+        called like class scores, then one whose length is a multiple of 64, as embeddings have, then a longer one.
+
+    Raises UserError if there is no output of the name asked for.
+    """
+    listing = ", ".join(f"{name} ({width or '?'})" for name, width in widths.items())
+    if asked is not None and asked not in widths:
+        raise UserError(f"{path}: --output {asked}: no such output. There are: {listing}.")
+    if asked is not None or len(widths) == 1:
+        return asked or next(iter(widths)), ""
+
+    def likely(name: str) -> tuple[bool, bool, bool, int]:
+        width = widths[name] or 0
+        return bool(EMBEDDING.search(name)), not SCORES.search(name), width > 0 and not width % 64, width
+
+    best = max(widths, key=likely)
+    return best, f"its outputs are {listing}. {best} is taken for the feature; --output NAME chooses."
+
+
+def _open_onnx(path: Path, device: torch.device, output: str | None = None) -> Opened:
     onnxruntime = import_onnxruntime()
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = torch.get_num_threads()
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")  # other processes need the cores, too
     settings.log_severity_level = 3
+    # PyTorch 2.9 and newer write the weights to a file beside it, x.onnx.data.
+    settings.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", str(path.resolve().parent)
+    )
     content = path.read_bytes()
     session = onnxruntime.InferenceSession(content, settings, providers=[("CPUExecutionProvider", {})])
     text = session.get_modelmeta().custom_metadata_map.get(KEY)
@@ -90,13 +125,24 @@ def _open_onnx(path: Path, device: torch.device) -> Opened:
     taken = session.get_inputs()[0]
     shape = [length if isinstance(length, int) else None for length in taken.shape]
 
+    widths = {each.name: _width(each.shape) for each in session.get_outputs()}
+    feature, remark = chosen_output(path, widths, output)
+
     def run(images: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(session.run(None, {taken.name: images.contiguous().cpu().numpy()})[0])
+        return torch.from_numpy(session.run([feature], {taken.name: images.contiguous().cpu().numpy()})[0])
 
-    return Opened(text, run, shape=shape, dtype=ONNX_TYPES.get(taken.type, torch.float32))
+    return Opened(text, run, 1, shape, ONNX_TYPES.get(taken.type, torch.float32), remark)
 
 
-def open_openvino(path: Path, device: torch.device, dtype: torch.dtype | None = None) -> Opened:
+def _width(shape: Sequence[Any]) -> int | None:
+    """Return the length of an output's row for an image; None if the file leaves it open."""
+    lengths = shape[1:]
+    return math.prod(lengths) if all(isinstance(length, int) for length in lengths) else None
+
+
+def open_openvino(
+    path: Path, device: torch.device, output: str | None = None, dtype: torch.dtype | None = None
+) -> Opened:
     """Compile a network for several batches at a time, each on its own cores.
 
     dtype: in which it computes where it is not int8; None is float32. Raises UserError if the processor cannot.
@@ -119,6 +165,13 @@ def open_openvino(path: Path, device: torch.device, dtype: torch.dtype | None = 
     taken = model.inputs[0]
     shape = [length.get_length() if length.is_static else None for length in taken.get_partial_shape()]
     input_dtype = torch.from_numpy(np.empty(0, taken.get_element_type().to_dtype())).dtype
+    shapes = {port.get_any_name(): port.get_partial_shape() for port in model.outputs}
+    lengths = {
+        name: [side.get_length() if side.is_static else None for side in shape] for name, shape in shapes.items()
+    }
+    widths = {name: _width(each) for name, each in lengths.items()}
+    name, remark = chosen_output(path, widths, output)
+    feature = list(shapes).index(name)
     one_compiles = threading.Lock()
     of_thread = threading.local()
 
@@ -133,19 +186,20 @@ def open_openvino(path: Path, device: torch.device, dtype: torch.dtype | None = 
         if batch not in requests:
             requests[batch] = compiled[batch].create_infer_request()
         found = requests[batch].infer([images.contiguous().numpy()], share_inputs=True, share_outputs=True)
-        return torch.tensor(found[0])  # a copy: the next images overwrite the output
+        return torch.tensor(found[feature])  # a copy: the next images overwrite the output
 
-    return Opened(text, run, compiled[0].get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"), shape, input_dtype)
+    streams = compiled[0].get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+    return Opened(text, run, streams, shape, input_dtype, remark)
 
 
-def _open_torchscript(path: Path, device: torch.device) -> Opened:
+def _open_torchscript(path: Path, device: torch.device, output: str | None = None) -> Opened:
     extra = {KEY: ""}
     module = torch.jit.load(path, device, _extra_files=extra)  # type: ignore[no-untyped-call, unused-ignore]
     module.eval()
     return Opened(extra[KEY], lambda images: module(images.to(device)))
 
 
-def _open_export(path: Path, device: torch.device) -> Opened:
+def _open_export(path: Path, device: torch.device, output: str | None = None) -> Opened:
     extra = {KEY: ""}
     program = torch.export.load(path, extra_files=extra)
     if device.type != "cpu":

@@ -272,11 +272,25 @@ def test_people_are_enrolled_and_identified(indexed, capsys):
     assert lines == [words, lines[1], "Written: found.json"]
     low = said(capsys, *asked[:3], "--threshold", "1").splitlines()
     assert low == [lines[0].replace(": Anna", ": nobody I know (Anna") + ")", lines[1]]
-    together = said(capsys, "identify", "second/deeper/08.png", "anna.png", "--together")
+    sure = ["--threshold", "0"]
+    together = said(capsys, "identify", "second/deeper/08.png", "anna.png", "--together", *sure)
     assert together.startswith("2 images: Anna 1.0000, ") and len(together.splitlines()) == 1
-    assert said(capsys, "identify", "anna.png", "--identity", "Ben").startswith(f"{indexed / 'anna.png'}: Ben 0.")
+    assert said(capsys, "identify", "anna.png", "--identity", "Ben", *sure).startswith(
+        f"{indexed / 'anna.png'}: Ben 0."
+    )
     said(capsys, "enroll", "Ben", "second/deeper/08.png")  # it was Ben after all
-    assert ": Ben 1.0000" in said(capsys, "identify", "second/deeper/08.png", "first/deeper/00.png", "--together")
+    assert ": Ben 1.0000" in said(
+        capsys, "identify", "second/deeper/08.png", "first/deeper/00.png", "--together", *sure
+    )
+
+
+def test_a_stranger_is_not_named_without_a_threshold(indexed, capsys):
+    """Somebody is always the nearest."""
+    said(capsys, "enroll", "Anna", "second/deeper/08.png")
+    lines = said(capsys, "identify", "stranger.png", "--json", "found.json").splitlines()
+    assert lines[0].startswith(f"{indexed / 'stranger.png'}: nearest is Anna 0.")
+    assert "not an identification" in lines[1] and "--threshold" in lines[1]
+    assert json.loads((indexed / "found.json").read_text())["queries"][0]["known"] is None
 
 
 def test_an_index_that_got_no_image_says_so(folder, capsys):
@@ -289,7 +303,7 @@ def test_an_index_that_got_no_image_says_so(folder, capsys):
 
 def test_a_person_may_be_the_first_of_an_index(folder, capsys):
     assert "8 images added" in said(capsys, "enroll", "Anna", "first", *NETWORK)
-    assert said(capsys, "identify", "first/deeper/00.png").rpartition(": ")[2].startswith("Anna ")
+    assert said(capsys, "identify", "first/deeper/00.png", "--threshold", "0").rpartition(": ")[2].startswith("Anna ")
     said(capsys, "forget", "--identity", "Anna")
     with pytest.raises(UserError, match="nobody is known yet"):
         said(capsys, "identify", "first/deeper/00.png")

@@ -1,5 +1,9 @@
 import logging
+import os
+import subprocess
+import sys
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
@@ -21,6 +25,7 @@ from person_reid.deploy.foreign import Preparation
 from person_reid.deploy.load import TestedNetwork
 from person_reid.models.factory import create_model
 from person_reid.retrieval.features import extract_features, fused_embedding
+from tests.support import ROOT
 
 SIZE = (64, 32)
 CPU = torch.device("cpu")
@@ -286,3 +291,49 @@ def test_a_program_that_has_silenced_its_log_keeps_it_silent():
         assert logging.root.manager.disable == logging.ERROR
     finally:
         logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "words"),
+    [
+        ([[0.1, 0.2, 0.5, 0.9], [0, 0, 1, 1]], "within 0 to 1. Multiply them by the frame's width 60 and height 50"),
+        ([[30, 20, 10, 15], [40, 40, 12, 9]], "run backwards, as left, top, width, height do"),
+        ([[30, 20, 31, 40], [4, 4, 5, 5]][1:], "smaller than two pixels"),
+        ([[30, 20, 40, 45], [0.1, 0.2, 0.5, 0.9]], ""),
+        ([[40, 40, 12, 9], [5, 5, 20, 30]], ""),  # one of them: a tracker's mistake
+        ([[float("nan")] * 4], ""),
+        ([], ""),
+    ],
+)
+def test_boxes_that_are_all_of_another_form_give_one_warning(boxes, words, embedder):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        embedder.crops(np.zeros((50, 60, 3), np.uint8), np.array(boxes, float).reshape(-1, 4))
+    found = [str(each.message) for each in caught if "boxes" in str(each.message)]
+    assert len(found) == bool(words) and all(words in each for each in found)
+
+
+FORKED = """
+import os, sys, numpy as np, torch
+from person_reid import Embedder, UserError
+torch.set_num_threads(int(sys.argv[1]))
+embed = Embedder("osnet_x0_25", weights="none", device="cpu", size=(64, 32))
+image = np.zeros((64, 32, 3), np.uint8)
+embed([image])
+if os.fork() == 0:
+    try:
+        print(embed([image]).shape, flush=True)
+    except UserError as error:
+        print(error, flush=True)
+    os._exit(0)
+os.wait()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize(("threads", "said"), [(2, "made before this process was forked off"), (1, "(1, 512)")])
+def test_in_a_forked_process_it_answers_or_says_why_not(threads, said):
+    """gunicorn --preload; with two threads it waited for ever."""
+    command = [sys.executable, "-c", FORKED, str(threads)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert said in done.stdout, done.stderr

@@ -8,7 +8,7 @@ from torch import nn
 from person_reid import Embedder, UserError
 from person_reid.cli.flags import testing_parser
 from person_reid.cli.tested import open_embedder
-from person_reid.deploy.exported import Engine, quiet
+from person_reid.deploy.exported import Engine, file_size, quiet
 from person_reid.deploy.foreign import Preparation
 from person_reid.deploy.openers import import_openvino
 
@@ -167,3 +167,81 @@ def test_intels_network_gives_the_features_that_openvino_gives():
     for pixel, feature in zip(pixels, found, strict=True):
         plain = compiled(pixel.flip(2).permute(2, 0, 1)[None].float().numpy())[0].ravel()
         np.testing.assert_allclose(feature, plain / np.linalg.norm(plain), atol=1e-5)
+
+
+class Several(nn.Module):
+    """A network that gives class scores, a map and a feature, in this order."""
+
+    def __init__(self, width, classes):
+        super().__init__()
+        torch.manual_seed(0)
+        self.features = nn.Conv2d(3, width, 3)
+        self.classes = nn.Linear(width, classes)
+
+    def forward(self, images):
+        maps = self.features(images)
+        feature = maps.mean((2, 3))
+        return self.classes(feature), maps, feature
+
+
+def write_several(path, names, width=64, classes=751):
+    """Write it with names for its three outputs, and return the network."""
+    network = Several(width, classes).eval()
+    free = {name: {0: "batch"} for name in ("images", *names)}
+    with quiet():
+        torch.onnx.export(
+            network, (torch.zeros(2, 3, *SIZE),), str(path), dynamo=False, input_names=["images"],
+            output_names=list(names), dynamic_axes=free,
+        )  # fmt: skip
+    return network
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize(
+    ("names", "width", "classes"),
+    [
+        (("logits", "maps", "features"), 64, 751),
+        (("output", "output_1", "embedding"), 40, 1041),  # by its name, although 40 is no usual width
+        (("class_scores", "prob_maps", "output"), 64, 768),  # by the names of the others
+    ],
+)
+def test_of_several_outputs_the_embedding_is_taken_and_said(names, width, classes, runtime, tmp_path, caplog):
+    network = write_several(tmp_path / "net.onnx", names, width, classes)
+    embedder = Embedder(tmp_path / "net.onnx", device="cpu", flip=False, runtime=runtime)
+    assert embedder.dim == width
+    assert f"{names[2]} is taken for the feature; --output NAME chooses." in caplog.text
+    assert f"{names[0]} ({classes})" in caplog.text
+    images = ((BANK / 255 - torch.tensor(MEAN)) / torch.tensor(STD)).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        feature = nn.functional.normalize(network(images)[2]).numpy()
+    np.testing.assert_allclose(embedder.features(BANK), feature, atol=1e-5)
+
+
+def test_an_output_can_be_named_and_one_that_is_not_there_is_refused(tmp_path, caplog):
+    write_several(tmp_path / "net.onnx", ("logits", "maps", "features"))
+    chosen = Embedder(tmp_path / "net.onnx", device="cpu", preparation=Preparation(output="logits"))
+    assert chosen.dim == 751 and "is taken for the feature" not in caplog.text
+    with pytest.raises(
+        UserError, match=r"--output other: no such output. There are: logits \(751\), .*features \(64\)"
+    ):
+        Embedder(tmp_path / "net.onnx", device="cpu", preparation=Preparation(output="other"))
+    options = testing_parser().parse_args(["--engine", str(tmp_path / "net.onnx"), "--output", "logits"])
+    assert open_embedder(options).dim == 751
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_weights_beside_a_file_are_found_from_any_folder(runtime, tmp_path, monkeypatch):
+    """PyTorch writes net.onnx.data beside net.onnx since 2.9."""
+    import onnx
+
+    network = Foreign()
+    (tmp_path / "folder").mkdir()
+    whole = write(tmp_path / "net.onnx", network)
+    file = tmp_path / "folder" / "net.onnx"
+    onnx.save_model(
+        onnx.load(whole), file, save_as_external_data=True, location="net.onnx.data", size_threshold=0
+    )  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    embedder = Embedder("folder/net.onnx", device="cpu", flip=False, runtime=runtime)
+    np.testing.assert_allclose(embedder.features(BANK), expected(network), atol=1e-5)
+    assert file_size(file) > file.stat().st_size
