@@ -31,8 +31,10 @@ def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     shutil.copytree(ROOT / "person_reid", folder / "person_reid", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "tools").mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE", *SCRIPTS):
+    (folder / "docs").mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE", "docs/datasets.md", *SCRIPTS):
         shutil.copy(ROOT / name, folder / name)
+    shutil.copytree(ROOT / "recipes", folder / "recipes")
     subprocess.run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "."], cwd=folder, check=True)
     return next(folder.glob("*.whl"))
 
@@ -51,11 +53,11 @@ def run(wheel, tmp_path_factory):
     # The dependencies of the tests' environment. Its own .pth files, such as that of this checkout, are not read.
     Path(found.strip(), "dependencies.pth").write_text(sysconfig.get_path("purelib"))
 
-    def run(program, *arguments):
+    def run(program, *arguments, status=0):
         command = [programs / program, *arguments]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout if status == 0 else done.stderr
 
     return run
 
@@ -83,12 +85,30 @@ def test_it_asks_for_what_requirements_txt_lists():
 def test_its_command_prepares_and_tests(run):
     assert "evaluate_rerank" in run("person-reid", "--help")
     people = ["--identities", "4", "--test_identities", "3", "--cameras", "2", "--images", "1", "--distractors", "2"]
-    run("person-reid", "prepare", "--synthetic", "--data_dir", "people", *people)
+    assert "Next: person-reid train --data_dir" in run(
+        "person-reid", "prepare", "--synthetic", "--data_dir", "people", *people
+    )
     network = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32"]
-    assert "Rank@1:" in run("person-reid", "test", *network, "--test_dir", "people/pytorch")
+    tested = run("person-reid", "test", *network, "--test_dir", "people/pytorch")
+    assert "Rank@1:" in tested and "person-reid demo --query_index 0" in tested
+    assert "Rank@1:" in run("person-reid", "evaluate_gpu")
     assert "4 identities" in run("person-reid", "train", *network, "--data_dir", "people/pytorch", "--dry_run")
     assert "--proxies" in run("person-reid", "adapt", "--help")
     assert "torchrun" in run("person-reid", "train_DDP", "--help")
+
+
+def test_its_errors_name_commands_and_pages_that_are_there(run):
+    assert "person-reid test" in run("person-reid", "evaluate", "--result", "none.mat", status=1)
+    said = run("person-reid", "prepare", status=1)  # finds no data set in the usual places
+    assert "person-reid prepare --synthetic draws people" in said and "python " not in said
+    page = next(word for word in said.split() if word.endswith("datasets.md"))
+    assert Path(page).is_file()
+
+
+def test_its_recipes_are_found(run):
+    assert "backbone: osnet_x0_25" in run(
+        "person-reid", "train", "--config", "recipes/demo.yaml", "--dry_run", "weights=none"
+    )
 
 
 def test_its_embedder_returns_features(run):

@@ -5,42 +5,13 @@ person-reid test --name ft_ResNet50
 """
 
 import importlib
-import runpy
 import sys
 from pathlib import Path
 
 from person_reid.basics import did_you_mean
+from person_reid.console.commands import COMMANDS as COMMANDS
+from person_reid.console.commands import SCRIPTS as SCRIPTS
 from person_reid.console.script import run_script as run_script
-
-# Scripts that hold what they do, and their folder in a checkout; the other commands are in this package.
-SCRIPTS = {
-    "train": ".", "train_DDP": ".", "evaluate": ".", "evaluate_gpu": ".", "evaluate_rerank": ".", "adapt": "tools",
-}  # fmt: skip
-COMMANDS = {
-    "prepare": "lay out a data set, or draw one",
-    "train": "train a network",
-    "train_DDP": "train under torchrun, one process per device",
-    "adapt": "adapt a network to images without labels",
-    "test": "extract the features of query and gallery, and evaluate them",
-    "evaluate": "compute Rank@k, mAP and mINP from extracted features",
-    "evaluate_gpu": "the same on an accelerator",
-    "evaluate_rerank": "the same after re-ranking",
-    "demo": "print and draw the rankings of queries",
-    "model": "list the networks, or describe one",
-    "search": "index folders of crops and search them by picture",
-    "threshold": "measure the similarity above which two images show the same person",
-    "compare": "decide whether two images show the same person",
-    "export": "write a network to an ONNX, TorchScript or torch.export file",
-    "save_pretrained": "write a network to a folder that explains itself",
-    "compare_networks": "compare the accuracy, time and size of networks",
-    "heatmap": "draw where a network looks",
-    "figures": "draw curves, CMC, histograms and maps",
-    "report": "write everything about a run on one page",
-    "explore": "write a folder in which to explore a result with a browser",
-    "label_errors": "list images whose identity looks wrong",
-    "augmentations": "draw what each augmentation does",
-    "reproduce": "run recipes and compare them with the published figures",
-}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -61,9 +32,9 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(2)
     sys.argv = [f"person-reid {name}", *rest]  # what argparse and torchrun read
     if name in SCRIPTS:
-        file = script(name)
-        sys.path.insert(0, str(file.parent))  # as Python does for a script, which can import its neighbours
-        runpy.run_path(str(file), run_name="__main__")
+        folder = script(name).parent
+        sys.path.insert(0, str(folder))  # as Python does for a script, which can import its neighbours
+        run_script(importlib.import_module(name).main)
     else:
         run_script(importlib.import_module(f"person_reid.cli.{name.lower()}").main)
 

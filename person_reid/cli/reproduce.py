@@ -22,6 +22,7 @@ from person_reid.cli.outputs import check_outputs
 from person_reid.cli.parser import Parser
 from person_reid.cli.recipes import plan, read_recipe
 from person_reid.cli.values import output_path, seed
+from person_reid.console.commands import shipped
 from person_reid.reproduce.page import comparison, update_page
 from person_reid.reproduce.recipe import Recipe
 from person_reid.reproduce.runs import Run, read_results, reproduce
@@ -49,6 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     given = further if options.seeds == parser.get_default("seeds") else ["--seeds", *further]
     if options.table and given:
         raise UserError(f"{' '.join(given)} would be ignored beside --table, which trains nothing: leave it out.")
+    options.recipes = [shipped(path) for path in options.recipes]
     runs = [plan(path, seed, further) for seed in options.seeds for path in options.recipes]
     if options.results.suffix != ".jsonl":
         raise UserError(f"--results {options.results}: expected a name that ends in .jsonl.")

@@ -16,6 +16,7 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 from person_reid.basics import UserError, real
 from person_reid.config.files import options_in
 from person_reid.config.option import Declared, OptionError, Options, as_flag, settled, texts
+from person_reid.console.commands import shipped
 from person_reid.console.parser import Parser, flag_type
 from person_reid.run_folder import RunFolder, check_run_name, read_yaml
 
@@ -48,7 +49,7 @@ def parse(kind: type[Config], argv: Sequence[str] | None = None, text: str | Non
         replaced = options_in(_pairs(words[1:], texts(kind)), kind, "--config FILE KEY=VALUE")
         beneath = _run_to_resume(kind, given, replaced) if given.get("resume") else None
         if beneath is None:
-            beneath = _from_config(kind, words[0]) if words else {}
+            beneath = _from_config(kind, str(shipped(words[0]))) if words else {}
         chosen = {**beneath, **replaced, **given}
         if "name" in chosen:
             check_run_name(chosen["name"])

@@ -16,6 +16,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn, TypeVar
 
+from person_reid.console.commands import as_installed
 from person_reid.console.script import let_the_first_speak, print_remarks
 
 WIDEST = 120  # columns of the help, at most
@@ -23,7 +24,6 @@ FEW = 5  # flags that the usage line may name; more would hide the rest of the l
 METAVARS = {  # placeholders for values, by type
     "int": "N", "float": "X", "Path": "FILE", "output_file": "FILE", "picture_file": "FILE",
 }  # fmt: skip
-SCRIPT = re.compile(r"(?:python |tools/|python tools/)(\w+)\.py\b")  # a script, as all pages name it
 COMMAND = re.compile(r"\s*(?:\w+=\S+ +)*(?:python|bash|torchrun) ")
 Value = TypeVar("Value")
 
@@ -96,8 +96,8 @@ class Help(argparse.RawDescriptionHelpFormatter):
 
     def format_help(self) -> str:
         """Return the help, which names the installed command where that is what the user runs."""
-        installed = self._prog.startswith("person-reid ")
-        return SCRIPT.sub(r"person-reid \1", super().format_help()) if installed else super().format_help()
+        text = super().format_help()
+        return as_installed(text) if self._prog.startswith("person-reid ") else text
 
     def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
         return METAVARS.get(getattr(action.type, "__name__", ""), super()._get_default_metavar_for_optional(action))

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from person_reid.basics import LostProcessError, UserError, describe, first_line, printable
+from person_reid.console.commands import InstalledTerminal, installed
 
 LATER = 3  # seconds; torchrun looks ten times a second whether a process has ended
 NO_MEMORY = ("out of memory", "DefaultCPUAllocator: ")  # in PyTorch's messages of an accelerator and of a processor
@@ -56,7 +57,8 @@ def open_terminals() -> list[Terminal]:
             found.append(Terminal(stream.fileno(), "w", closefd=False))
             below = found[-1] if raw is buffer else io.BufferedWriter(found[-1])
             how = {"line_buffering": stream.line_buffering, "write_through": stream.write_through}
-            setattr(sys, name, io.TextIOWrapper(below, stream.encoding, **how))
+            kind = InstalledTerminal if installed() else io.TextIOWrapper
+            setattr(sys, name, kind(below, stream.encoding, **how))
     return found
 
 

@@ -1,0 +1,67 @@
+"""The scripts and commands by name, and how an installed program speaks of them."""
+
+import io
+import re
+import sys
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent.parent
+# Scripts that hold what they do, and their folder in a checkout; the other commands are in person_reid.cli.
+SCRIPTS = {
+    "train": ".", "train_DDP": ".", "evaluate": ".", "evaluate_gpu": ".", "evaluate_rerank": ".", "adapt": "tools",
+}  # fmt: skip
+COMMANDS = {
+    "prepare": "lay out a data set, or draw one",
+    "train": "train a network",
+    "train_DDP": "train under torchrun, one process per device",
+    "adapt": "adapt a network to images without labels",
+    "test": "extract the features of query and gallery, and evaluate them",
+    "evaluate": "compute Rank@k, mAP and mINP from extracted features",
+    "evaluate_gpu": "the same on an accelerator",
+    "evaluate_rerank": "the same after re-ranking",
+    "demo": "print and draw the rankings of queries",
+    "model": "list the networks, or describe one",
+    "search": "index folders of crops and search them by picture",
+    "threshold": "measure the similarity above which two images show the same person",
+    "compare": "decide whether two images show the same person",
+    "export": "write a network to an ONNX, TorchScript or torch.export file",
+    "save_pretrained": "write a network to a folder that explains itself",
+    "compare_networks": "compare the accuracy, time and size of networks",
+    "heatmap": "draw where a network looks",
+    "figures": "draw curves, CMC, histograms and maps",
+    "report": "write everything about a run on one page",
+    "explore": "write a folder in which to explore a result with a browser",
+    "label_errors": "list images whose identity looks wrong",
+    "augmentations": "draw what each augmentation does",
+    "reproduce": "run recipes and compare them with the published figures",
+}
+NAMED = re.compile(rf"(?<![\w./\\-])(?:python )?(?:tools/)?({'|'.join(COMMANDS)})\.py\b")
+PAGES = re.compile(r"(?<![\w./\\-])((?:docs|recipes)/[\w/-]+\.(?:md|yaml))\b")
+
+
+def installed() -> bool:
+    """Return whether the user has typed `person-reid NAME`, and may have no checkout."""
+    return sys.argv[0].startswith("person-reid ")
+
+
+def as_installed(text: str) -> str:
+    """Return a text in which scripts are the commands of an installed program, and pages are where it keeps them.
+
+    `python test.py --multi` becomes `person-reid test --multi`.
+    """
+    return PAGES.sub(lambda found: str(shipped(found[1])), NAMED.sub(r"person-reid \1", text))
+
+
+def shipped(path: str | Path) -> Path:
+    """Return a recipe or a page: the file itself or, if it is not there, the one that the package holds."""
+    kept = [folder / path for folder in (PACKAGE, PACKAGE.parent) if (folder / path).is_file()]
+    return Path(path) if Path(path).exists() or not kept else kept[0]
+
+
+class InstalledTerminal(io.TextIOWrapper):
+    """A terminal on which an installed program names its own commands."""
+
+    def write(self, text: str) -> int:
+        """Write a text, see as_installed."""
+        super().write(as_installed(text))
+        return len(text)

@@ -1,0 +1,38 @@
+"""What an installed program says of its scripts and pages."""
+
+import pytest
+
+from person_reid.console.commands import COMMANDS, as_installed, shipped
+from tests.support import ROOT
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Next: python train.py --data_dir x", "Next: person-reid train --data_dir x"),
+        ("python tools/search.py index FOLDER", "person-reid search index FOLDER"),
+        ("tools/threshold.py writes it", "person-reid threshold writes it"),
+        ("Write both with test.py --multi.", "Write both with person-reid test --multi."),
+        ("/home/me/test.py: not an image", "/home/me/test.py: not an image"),
+        ("my-test.py and latest.py", "my-test.py and latest.py"),
+        ("python mine.py", "python mine.py"),
+    ],
+)
+def test_scripts_are_called_by_their_commands(text, said):
+    assert as_installed(text) == said
+
+
+def test_every_command_is_known_as_a_script():
+    assert all(as_installed(f"python {name}.py") == f"person-reid {name}" for name in COMMANDS)
+
+
+def test_a_page_is_named_where_it_lies(here):
+    assert as_installed("see docs/datasets.md.") == f"see {ROOT / 'docs' / 'datasets.md'}."
+    assert as_installed("see docs/nothing.md") == "see docs/nothing.md"
+
+
+def test_a_recipe_of_the_package_is_found_and_a_file_of_ones_own_comes_first(here):
+    assert shipped("recipes/demo.yaml") == ROOT / "recipes" / "demo.yaml"
+    (here / "recipes").mkdir()
+    (here / "recipes" / "demo.yaml").touch()
+    assert shipped("recipes/demo.yaml").as_posix() == "recipes/demo.yaml"
