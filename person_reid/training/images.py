@@ -109,7 +109,7 @@ class TrainingImages:
     def _validation(self, size: tuple[int, int]) -> tuple[Tensor, Tensor] | None:
         """Return the bank (N, H, W, 3) and targets (N,) of the trained identities in `val`.
 
-        A line of the log says which images are left out, or why there is no validation (None).
+        With --train_all its images are trained on, so they validate nothing. A line of the log says which images are left out, or why there is no validation (None).
         """
         root = self.splits[0][0].parent
         folder = root / "val"
@@ -117,6 +117,9 @@ class TrainingImages:
             log.info("No validation: there is no folder %s.", folder)
             return None
         split = read_split(root, "val", cameras_required=False)
+        if self._trains_on(split):
+            log.info("No validation: the images in %s are trained on.", folder)
+            return None
         position = {name: index for index, name in enumerate(self.split.classes)}
         targets = np.array([position.get(split.classes[target], -1) for target in split.targets])
         known = np.flatnonzero(targets >= 0)
@@ -131,6 +134,15 @@ class TrainingImages:
             )  # fmt: skip
         bank = self._bank_of(folder, split, size)
         return bank[torch.from_numpy(known)], torch.from_numpy(targets[known])
+
+    def _trains_on(self, split: Split) -> bool:
+        """Return whether all images of a split of the first data set are among those that are trained on.
+
+        `train_all` has them under the same names, as links or copies.
+        """
+        trained = {(path.parent.name, path.name): path for path in self.splits[0][1].paths}
+        pairs = ((path, trained.get((path.parent.name, path.name))) for path in split.paths)
+        return all(same and same.stat().st_size == path.stat().st_size for path, same in pairs)
 
     def __len__(self) -> int:
         """Return the number of steps in an epoch."""

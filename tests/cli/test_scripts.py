@@ -40,7 +40,7 @@ def people(tmp_path_factory):
 def trained(people, tmp_path_factory):
     """A folder in which a network was trained for two epochs and tested."""
     folder = tmp_path_factory.mktemp("trained")
-    arguments = ["--data_dir", people, "--name", "small", "--total", "2", "--train_all", *SMALL]
+    arguments = ["--data_dir", people, "--name", "small", "--total", "2", *SMALL]
     run_process("train", *arguments, cwd=folder)
     run_process("test", "--name", "small", "--test_dir", people, "--multi", cwd=folder)
     return folder

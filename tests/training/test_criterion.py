@@ -154,7 +154,7 @@ def people(tmp_path_factory):
 def train_on(people, *flags):
     network = ["--backbone", "test_resnet", "--weights", "none", "--height", "32", "--width", "16"]
     network += ["--batchsize", "12", "--total", "2", "--lr", "0.01", "--gpu_ids", "-1"]
-    train.main(["--data_dir", str(people), "--train_all", "--name", "run", *network, *flags])
+    train.main(["--data_dir", str(people), "--name", "run", *network, *flags])
 
 
 RUNS = [
@@ -194,7 +194,7 @@ def test_losses_that_need_pairs_say_so_when_a_shuffled_batch_hardly_has_any(
 ):
     """Six images of each of six people: a batch of 4 has 6 · 5 / 35 pairs on average, one of 36 all 90."""
     monkeypatch.setattr(RunJournal, "epochs", lambda journal: iter(()))  # none is needed to see the message
-    train_on(people, *flags)
+    train_on(people, "--train_all", *flags)
     output = capsys.readouterr().out
     assert ("A shuffled batch of 4 images holds 0.9 pairs" in output) == warned
     assert ("--sampler pk puts 4 images of each identity" in output) == warned

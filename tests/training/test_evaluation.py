@@ -124,3 +124,21 @@ def test_a_test_set_of_one_camera_is_refused_at_once(people, tmp_path):
             shutil.copy(path, target)
     with pytest.raises(UserError, match="all images are of camera 1"):
         Evaluation(TrainConfig(data_dir=str(tmp_path)))
+
+
+def test_images_that_are_trained_on_validate_nothing(people, tmp_path, monkeypatch, capsys):
+    """With --train_all, as prepare.py lays a data set out: `train_all` is `train` and `val`."""
+    layout = Path(shutil.copytree(people, tmp_path / "people"))
+    shutil.copytree(layout / "train_all", layout / "train")
+    for first in layout.glob("train/*/*_c1_0.png"):
+        (layout / "val" / first.parent.name).mkdir(parents=True)
+        first.rename(layout / "val" / first.parent.name / first.name)
+    monkeypatch.chdir(tmp_path)
+    flags = ["--data_dir", "people", "--total", "1"]
+    train.main([*SMALL, *flags, "--name", "all"])
+    told = f"No validation: the images in {Path('people', 'val')} are trained on."
+    printed = capsys.readouterr().out
+    assert told in printed and "val loss" not in printed and not {"val_loss", "val_error"} & log("all")[0].keys()
+    train.main([*SMALL[:-1], *flags, "--name", "part"])
+    printed = capsys.readouterr().out
+    assert told not in printed and "val loss" in printed and {"val_loss", "val_error"} <= log("part")[0].keys()
