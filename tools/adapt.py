@@ -54,10 +54,10 @@ def adapt(config: AdaptConfig, world: "reid.World") -> None:
     teacher = adapting.mean_teacher(config)
     step = reid.TrainingStep(network, criterion, config, images, world, averaging=teacher, records=False)
     journal = adapting.AdaptationJournal(step, config)
+    if not state:
+        journal.adaptation.refresh()  # cluster by the features of the start, before anything is written
 
     with reid.open_journal(journal, state):
-        if not state:
-            journal.adaptation.refresh()  # cluster by the features of the start
         for epoch in journal.epochs():
             for batch in images.epoch(epoch, journal.step):
                 journal.count(step(batch))

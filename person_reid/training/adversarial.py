@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from person_reid.data.augment import normalise
+from person_reid.losses.base import unit_length
 from person_reid.models.contexts import evaluation_mode
 from person_reid.training.images import Batch
 from person_reid.training.step import TrainingStep
@@ -37,14 +38,16 @@ class AdversarialTerm:
 def opposite_direction_attack(network: Any, images: torch.Tensor, rate: int = RATE) -> torch.Tensor:
     """Move each pixel by at most `rate` grey values so that the feature f turns in the opposite direction (ODFA).
 
-        d ← clip(d + sign ∂ f(x − d) · f(x) / ∂(x − d), ±rate),  from d = 0, min(1.25 · rate, rate + 4) times
+        d ← clip(d + sign ∂ cos(f(x − d), f(x)) / ∂(x − d), ±rate),  from d = 0, min(1.25 · rate, rate + 4) times
 
     network: its `embed` gives f. Evaluation mode is used; its gradients, statistics and modes do not change.
     images: (B, 3, H, W), normalised, of any size. Returns images of that shape, each pixel between black and white.
 
     In evaluation mode no batch norm updates its statistics, no dropout blurs the direction, and the attack on an image
-    does not depend on the others. The published code minimises ‖f(x − d) + f(x)‖² for features of unit length. That is
-    at its maximum at d = 0, so its first step follows the signs of rounding errors.
+    does not depend on the others. The published code minimises ‖f(x − d) + f(x)‖² for features of unit length, which is
+    2 + 2 cos(f(x − d), f(x)). That is at its maximum at d = 0, so its first step follows the signs of rounding errors.
+    The first step here descends the inner product f(x − d) · f(x). The others do not: after a ReLU, where no feature
+    points away from another, that would shorten the feature instead of turning it.
     """
     extremes = torch.tensor([0, 255], dtype=torch.uint8, device=images.device)
     black, white = normalise(extremes[:, None, None, None].expand(2, 1, 1, 3))
@@ -54,7 +57,10 @@ def opposite_direction_attack(network: Any, images: torch.Tensor, rate: int = RA
         for _ in range(round(min(1.25 * rate, rate + 4))):
             moved.requires_grad_()
             embedded = network.embed(moved).float()
-            feature = embedded.detach() if feature is None else feature
+            if feature is None:
+                feature = embedded.detach()
+            else:
+                embedded = unit_length(embedded)
             (gradient,) = torch.autograd.grad((embedded * feature).sum(), moved)
             distance = (distance + gradient.sign()).clamp_(-rate, rate)
             moved = (images - distance * grey_value).clamp_(black, white)

@@ -109,7 +109,8 @@ class TrainingImages:
     def _validation(self, size: tuple[int, int]) -> tuple[Tensor, Tensor] | None:
         """Return the bank (N, H, W, 3) and targets (N,) of the trained identities in `val`.
 
-        With --train_all its images are trained on, so they validate nothing. A line of the log says which images are left out, or why there is no validation (None).
+        With --train_all its images are trained on, so they validate nothing. A line of the log says which images are
+        left out, or why there is no validation (None).
         """
         root = self.splits[0][0].parent
         folder = root / "val"

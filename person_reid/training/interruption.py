@@ -20,10 +20,13 @@ STOPPED = 128 + signal.SIGTERM  # the exit status of a process ended by that sig
 
 
 class NotFinite(Exception):
-    """The loss of a step, counted from 0 within its epoch, is NaN or infinite."""
+    """The loss of a step, counted from 0 within its epoch, or what it leaves is NaN or infinite.
 
-    def __init__(self, epoch: int, step: int) -> None:
-        super().__init__(f"The loss is not finite in epoch {epoch + 1}, batch {step + 1}.")
+    what: is not finite, with its verb.
+    """
+
+    def __init__(self, epoch: int, step: int, what: str = "loss is") -> None:
+        super().__init__(f"The {what} not finite in epoch {epoch + 1}, batch {step + 1}.")
         self.epoch, self.step = epoch, step
 
 

@@ -82,14 +82,27 @@ class Journal:
             raise Stopped
 
     def finish(self, found: dict[str, float]) -> None:
-        """End an epoch. found: what was measured besides loss and error, such as that of a validation."""
+        """End an epoch. found: what was measured besides loss and error, such as that of a validation.
+
+        Raises NotFinite, before anything is written, if the network has diverged.
+        """
         record = self._figures() | found
+        self._check(found)
         self.epoch, self.step, self.spent = self.epoch + 1, 0, 0.0
         self.totals.zero_()
         rounded = {name: float(f"{value:.6g}") for name, value in record.items()}
         self.history.append({"epoch": self.epoch, **rounded})
         if self.world.leads:
             self._write()
+
+    def _check(self, found: dict[str, float]) -> None:
+        """Raise NotFinite for a network that has diverged in the last update; the loss of a step is older than that."""
+        what = "" if self.training.weights_are_finite() else "weights are"
+        if not what and self.epoch + 1 == self.last:  # a later step would tell
+            finite = all(map(math.isfinite, found.values())) and self.training.outputs_are_finite()
+            what = "" if finite else "network's output is"
+        if what:
+            raise NotFinite(self.epoch, len(self.losses) - 1, what)
 
     def _figures(self) -> dict[str, float]:
         """Return the mean loss of the epoch, its top-1 error, learning rate, images per second and seconds."""

@@ -16,6 +16,7 @@ from person_reid.data.augment import normalise, scale
 from person_reid.device import autocast, computed_in, dtype_of, seed_everything
 from person_reid.distributed import World
 from person_reid.fused.networks import fuse
+from person_reid.models.contexts import evaluation_mode
 from person_reid.models.network import Network
 from person_reid.progress import progress
 from person_reid.training.criterion import Criterion, predicted
@@ -224,6 +225,19 @@ class TrainingStep:
             _, logits = self.network.outputs(inputs)
         loss = self.criterion.classify(logits, targets) * len(targets)
         return torch.stack([loss, (predicted(logits) != targets).sum()])
+
+    def weights_are_finite(self) -> bool:
+        """Return whether all weights and batch-norm statistics of the network are finite."""
+        tensors = (tensor for tensor in self.network.state_dict().values() if tensor.is_floating_point())
+        return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
+
+    @torch.inference_mode()
+    def outputs_are_finite(self) -> bool:
+        """Return whether features and logits of a few training images are finite when the network is tested."""
+        images = self.images.bank[: self.images.options.batchsize]
+        with evaluation_mode(self.network):
+            outputs = self.network.outputs(normalise(images.to(self.device)))
+        return all(bool(output.isfinite().all()) for output in outputs)
 
     def averaged_statistics(self) -> dict[str, Any]:
         """Return the averaged network's state dict with batch-norm statistics of its own, from one more pass.

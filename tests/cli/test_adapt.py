@@ -207,7 +207,7 @@ def test_folders_with_nothing_to_learn_from(tmp_path):
         path.rename(path.with_name(f"0001_c3_{path.name}"))
     output = words("same", "--k1", "11")
     assert "1 cluster" in output and "one camera" in output
-    assert not (tmp_path / "model" / "x" / "net_last.pth").exists()
+    assert not (tmp_path / "model" / "x").exists()
 
 
 def test_mistaken_flags(tmp_path):

@@ -54,14 +54,19 @@ def grey(images):
 
 
 def by_loop(built, image, rate):
-    """One image at a time, in grey values: x − d, d by the sign of the gradient of cos(f(x − d), f(x)) · ‖f(x − d)‖."""
+    """One image at a time, in grey values: x − d, d by the sign of the gradient of cos(f(x − d), f(x)).
+
+    There is none at d = 0, where the first step descends cos(f(x − d), f(x)) · ‖f(x − d)‖.
+    """
     mean, deviation = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
     start, moved = grey(image), grey(image)
     distance = torch.zeros_like(start)
     target = built.embed(((start / 255 - mean) / deviation)[None]).detach()
-    for _ in range(round(min(1.25 * rate, rate + 4))):
+    for step in range(round(min(1.25 * rate, rate + 4))):
         moved.requires_grad_()
-        similarity = (built.embed(((moved / 255 - mean) / deviation)[None]) * target).sum()
+        feature = built.embed(((moved / 255 - mean) / deviation)[None])
+        length = feature.square().sum().sqrt() if step else 1
+        similarity = (feature * target).sum() / length
         similarity.backward()
         distance = torch.clamp(distance + moved.grad.sign(), -rate, rate)
         moved = torch.clamp(start - distance, 0, 255).detach()
@@ -92,6 +97,30 @@ def test_features_turn_away_and_pixels_stay_valid_and_near(backbone, size):
     with torch.no_grad():
         feature, turned, shaken = (built.embed(x) for x in (images, attacked, random))
     assert ((turned * feature).sum(1) < 0.9 * (shaken * feature).sum(1)).all()
+
+
+class RectifiedNetwork(SmallNetwork):
+    """Its features have no negative numbers, as those of a ResNet or an OSNet without a neck."""
+
+    def embed(self, images):
+        return super().embed(images).relu()
+
+
+def by_inner_product(built, images):
+    """The attack that descends f(x − d) · f(x) at each step."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("person_reid.training.adversarial.unit_length", lambda features: features)
+        return opposite_direction_attack(built, images)
+
+
+def test_features_without_negative_numbers_are_turned_and_not_shortened():
+    built, images = RectifiedNetwork(droprate=0).eval(), photographs()
+    attacks = [attack(built, images) for attack in (opposite_direction_attack, by_inner_product)]
+    with torch.no_grad():
+        feature = built.embed(images)
+        turned, shortened = (torch.cosine_similarity(built.embed(attacked), feature) for attacked in attacks)
+        lengths = [built.embed(attacked).norm(dim=1) for attacked in attacks]
+    assert (turned < shortened).all() and (lengths[0] > lengths[1]).all()
 
 
 def test_the_attack_changes_nothing_of_the_network():

@@ -140,3 +140,25 @@ def test_a_loss_that_is_no_number_names_the_last_good_checkpoint(run, room, monk
     listed = (room / "model" / "broken" / "not_finite.txt").read_text().splitlines()
     assert len(set(listed)) == 8 and all((room / path).is_file() for path in listed)
     check_last_good(run, "broken")
+
+
+@pytest.mark.parametrize(
+    ("weight", "value", "what"),
+    [
+        ("model.conv1.0.weight", float("nan"), "weights are"),
+        ("classifier.classifier.0.weight", 3e38, "network's output is"),
+    ],
+)
+def test_a_training_that_diverges_at_its_last_update_is_not_done(weight, value, what, run, monkeypatch, capsys):
+    def train_step(step, batch, original=TrainingStep.__call__):
+        outcome = original(step, batch)
+        if (batch.epoch, batch.step) == (2, len(step.images) - 1):
+            step.network.state_dict()[weight].fill_(value)
+        return outcome
+
+    name = f"diverged_{what[0]}"
+    monkeypatch.setattr(TrainingStep, "__call__", train_step)
+    with pytest.raises(UserError, match=rf"The {what} not finite in epoch 3, batch 3\..*net_last\.pth is of epoch 2\b"):
+        run(name)
+    assert "Done" not in capsys.readouterr().out
+    assert weights(name, "resume.pth")["epoch"] == 2 and weights(name)[weight].isfinite().all()
