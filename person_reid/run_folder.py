@@ -231,6 +231,12 @@ class RunFolder:
         raise FileNotFoundError(f"{self.path}: no checkpoint for --which_epoch {which_epoch}. {advice}")
 
 
+def names_a_run(text: str) -> bool:
+    """Return whether --from means the run of a name, and not a folder of save_pretrained or a model of the hub."""
+    described = Path(text, "config.json").is_file()
+    return not described and Path(text).name == text and RunFolder(text).options_file.is_file()
+
+
 def _candidates(which_epoch: str | int) -> list[str]:
     """Return the labels under which the checkpoint may be stored, the likeliest first."""
     if not re.fullmatch(r"\d+", str(which_epoch)):

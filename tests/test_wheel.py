@@ -107,7 +107,7 @@ def test_its_errors_name_commands_and_pages_that_are_there(run):
 
 def test_its_recipes_are_found(run):
     assert "backbone: osnet_x0_25" in run(
-        "person-reid", "train", "--config", "recipes/demo.yaml", "--dry_run", "weights=none"
+        "person-reid", "train", "--config", "recipes/demo.yaml", "weights=none", "--dry_run"
     )
 
 

@@ -17,6 +17,7 @@ from person_reid.config.published import NETWORK_FLAGS
 from person_reid.config.run import RecordOptions
 from person_reid.console.options import settings_of
 from person_reid.retrieval.rerank import RerankSpec
+from person_reid.run_folder import names_a_run
 
 # The published flags; abbreviations that once named only one of them still do.
 OF_TEST = (
@@ -106,7 +107,8 @@ def add_tested_network(parser: argparse.ArgumentParser) -> None:
     file.add_argument("--weights", metavar="FILE", help="weight file of --backbone; none for random weights")
     file.add_argument("--seed", type=seed, default=0, help="seed of the random weights")
     folder = parser.add_argument_group("network of a folder")
-    folder.add_argument("--from", metavar="FOLDER", help="from tools/save_pretrained.py, or owner/name on Hugging Face")
+    text = "from tools/save_pretrained.py, or owner/name on Hugging Face; the name of a run is taken for --name"
+    folder.add_argument("--from", action=From, metavar="FOLDER", help=text)
     described = parser.add_argument_group(
         "description of the network",
         "A run is described by model/NAME/opts.yaml; these flags must agree with it. A weight file is described by\n"
@@ -136,6 +138,14 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--output", metavar="NAME", help="the output that is the feature, if the file has several")
     group.add_argument("--bgr", action="store_true", help="the file takes the channels in the order blue, green, red")
+
+
+class From(argparse.Action):
+    """Store a folder to start from; the name of a run, which tools/adapt.py takes as well, is stored as --name."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
+        """Store the value."""
+        setattr(namespace, "name" if names_a_run(values) else self.dest, values)
 
 
 def given_values(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:

@@ -47,7 +47,11 @@ class UnlabelledOptions(Options):
     skip_unreadable: bool = option(False, "list images that cannot be read, and go on without them")
     report_labels: bool = option(False, "report purity and mAP; learns nothing from them")
     from_run: str | None = option(
-        None, "start from a run instead of a weight file", flags=("--from",), metavar="RUN", common=True
+        None,
+        "start from a run, or from a folder of save_pretrained",
+        flags=("--from",),
+        metavar="RUN",
+        common=True,
     )
 
 

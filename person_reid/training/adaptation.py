@@ -16,10 +16,12 @@ from torch import Tensor
 
 from person_reid.basics import UserError
 from person_reid.config.adapt import AdaptConfig
+from person_reid.config.network import NetworkOptions
 from person_reid.config.option import NAMED, OptionError
 from person_reid.data.layout import Split, parse_names, read_further_splits
 from person_reid.data.samplers import ClusterSampler
 from person_reid.data.unlabelled import read_people
+from person_reid.deploy.pretrained import open_pretrained
 from person_reid.deploy.runtimes import features_of
 from person_reid.losses.base import unit_length
 from person_reid.losses.cluster_memory import ClusterMemory, ProxyMemory
@@ -44,7 +46,7 @@ from person_reid.retrieval.neighbours import overlap
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import Features, flaw
 from person_reid.retrieval.target import CameraNorm
-from person_reid.run_folder import RunFolder
+from person_reid.run_folder import RunFolder, names_a_run
 from person_reid.training.build import unlabelled_bank
 from person_reid.training.criterion import Criterion
 from person_reid.training.images import TrainingImages
@@ -114,10 +116,18 @@ def _from_run(config: AdaptConfig) -> AdaptConfig:
             f"{words} would be ignored: {{from_run}} says what the network is.",
             **dict.fromkeys(given, NAMED), from_run=config.from_run,
         )  # fmt: skip
-    run = RunFolder(config.from_run or "")
-    start = run.config()
+    start, weights = _network_to_start_from(config.from_run or "")
     layers = {name: getattr(start, name) for name in (*LAYERS, "PCB", "height", "width")}
-    return replace(config, **layers, weights=str(run.weights_file()))
+    return replace(config, **layers, weights=str(weights))
+
+
+def _network_to_start_from(named: str) -> tuple[NetworkOptions, str | Path]:
+    """Return the network and the weights of a run, or of a folder of save_pretrained."""
+    run = RunFolder(named)
+    if names_a_run(named) or not (Path(named).is_dir() or "/" in named):
+        return run.config(), run.weights_file()
+    tested = open_pretrained(named)
+    return tested.spec, tested.weights
 
 
 def mean_teacher(config: AdaptConfig) -> Averaging:

@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from PIL import Image
 
 from person_reid.config.adapt import AdaptConfig
 from person_reid.deploy.exported import Engine
+from person_reid.deploy.load import network_of_run
+from person_reid.deploy.publish import save_pretrained
 from person_reid.training.adaptation import LEAST_KEPT, started
 from person_reid.training.step import TrainingStep
 from tests.support.people import write_people
@@ -156,6 +159,17 @@ def test_start_from_a_run_and_unknown_cameras(people, room):
     words = refused("adapt", "--data_dir", folder, "--name", "x", "--from", "whole", "--stride", "1", cwd=room)
     assert "--stride would be ignored: --from whole says what the network is" in words
     assert "not of the form" in refused("adapt", "--data_dir", folder, *START, *SMALL, "--report_labels", cwd=room)
+
+
+def test_a_folder_of_a_network_is_a_start_as_a_run_is(room, monkeypatch):
+    monkeypatch.chdir(room)
+    save_pretrained(network_of_run("whole"), "folder")
+    options = started(adapt.parse(AdaptConfig, ["--data_dir", "x", "--from", "folder"]))
+    assert (options.height, options.width, options.backbone) == (32, 16, "test_resnet")
+    assert options.weights == str(Path("folder") / "model.safetensors")
+    assert "nowhere/opts.yaml: no run of that name" in refused(
+        "adapt", "--data_dir", "x", "--from", "nowhere", cwd=room
+    )
 
 
 def test_a_run_brings_its_size_and_its_layers(room, monkeypatch):

@@ -54,6 +54,17 @@ def test_the_features_of_a_folder_are_those_of_the_run(flags):
     np.testing.assert_array_equal(open_embedder(by_flags)(CROPS), expected)
 
 
+def test_the_flag_of_a_folder_takes_a_run_too_and_a_folder_comes_first(folder):
+    by_run = testing_parser().parse_args(["--from", "run", "--which_epoch", "last", "--gpu_ids", "-1"])
+    by_name = testing_parser().parse_args(["--name", "run", "--gpu_ids", "-1"])
+    assert vars(by_run) == vars(by_name)
+    Path("folder").rename("run")
+    both = testing_parser().parse_args(["--from", "run"])
+    assert vars(both)["from"] == "run" and both.name == "ft_ResNet50"
+    with pytest.raises(UserError, match="nowhere: no such folder"):
+        open_embedder(testing_parser().parse_args(["--from", "nowhere", "--gpu_ids", "-1"]))
+
+
 @pytest.mark.parametrize("name", ["README.md", "config.json"])
 def test_a_file_of_somebody_else_is_not_replaced(name):
     save_run()
