@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from person_reid.basics import UserError, counted, printable, real, set_aside, write_csv, write_json
+from person_reid.basics import UserError, counted, did_you_mean, printable, real, set_aside, write_csv, write_json
 from person_reid.cli.flags import add_engine, add_runtime, add_tested_network, given_values, testing_parser
 from person_reid.cli.outputs import check_outputs
 from person_reid.cli.parser import Parser, example_lines
@@ -143,6 +143,20 @@ def asked_for(options: Namespace) -> Filter:
     return Filter(**{name: getattr(options, name) for name in (*ALIKE, "after", "before")})
 
 
+def say_what_nobody_has(index: Gallery, which: Filter) -> None:
+    """Print each value of the filters that no image of the index has, with the nearest that one has."""
+    asked = {name: value for name in ALIKE if (value := getattr(which, name)) is not None}
+    there: dict[str, set[str]] = {name: set() for name in asked}
+    for images, _ in index.entries(EVERYTHING) if asked else ():
+        for name, values in there.items():
+            values.update(getattr(about, name) or "" for _, about in images)
+    for name, value in asked.items():
+        if value not in there[name]:
+            known = sorted(there[name] - {""})
+            listing = f" There are: {', '.join(known[:20])}." if known else ""
+            print(printable(f"No image has the {name} {value}.{did_you_mean(value, known) or listing}"))
+
+
 def delete(options: Namespace) -> None:
     """Forget the images that all flags together describe."""
     flags = ("image", *ALIKE, "after", "before", "expired")
@@ -156,6 +170,8 @@ def delete(options: Namespace) -> None:
     index = open_gallery(options.index, new=False)
     count = index.forget(which, ", ".join(given))
     print(f"{options.index}: {counted(count, 'image')} forgotten, {len(index)} left")
+    if not count:
+        say_what_nobody_has(index, which)
 
 
 def embedder_of(index: Gallery, options: Namespace) -> Embedder:
@@ -218,6 +234,8 @@ def ask(options: Namespace) -> None:
             who = ", ".join(f"{name} {match[name]}" for name in ("identity", "camera") if name in match)
             place = f"({who}) {match['image']}" if who else match["image"]
             print(f"  {match['similarity']:.{DIGITS}f} {remark}{printable(place)}")
+    if not any(answers):
+        say_what_nobody_has(index, asked_for(options))
     if promise := load_promise(options.threshold):
         print(promise)
     if options.json:

@@ -259,6 +259,19 @@ def test_who_and_where_are_filled_in_asked_for_and_forgotten(indexed, capsys):
         said(capsys, "forget")
 
 
+def test_a_filter_that_no_image_passes_is_explained(indexed, capsys):
+    said(capsys, "enroll", "Anna", "second/deeper/08.png")
+    assert "No image has the identity Ana. Did you mean 'Anna'?" in said(capsys, "forget", "--identity", "Ana")
+    output = said(capsys, "query", "stranger.png", "--camera", "3")
+    assert "no image passes the filters" in output and "No image has the camera 3." in output
+    described = indexed / "about.csv"
+    described.write_text("path,camera\nfirst/deeper/00.png,1\nfirst/deeper/01.png,12\n")
+    said(capsys, "index", "first", "--about", described)
+    assert "No image has the camera 3. There are: 1, 12." in said(capsys, "query", "stranger.png", "--camera", "3")
+    assert "No image" not in said(capsys, "query", "stranger.png", "--camera", "12")
+    assert "No image" not in said(capsys, "forget", "--expire", "1w")
+
+
 def test_people_are_enrolled_and_identified(indexed, capsys):
     assert "2 images added" in said(capsys, "enroll", "Anna", "second/deeper/08.png", "second/deeper/09.png")
     assert "0 images added, 1 were there" in said(capsys, "enroll", "Ben", "first/deeper/00.png")
