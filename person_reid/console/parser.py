@@ -12,11 +12,13 @@ import contextlib
 import os
 import re
 import shutil
+import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from person_reid.console.commands import as_installed
+from person_reid.console.guesses import as_meant, hint
 from person_reid.console.script import let_the_first_speak, print_remarks
 
 WIDEST = 120  # columns of the help, at most
@@ -40,6 +42,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     completing = False
+    words: Sequence[str] = ()  # of the command line
     first_meant: frozenset[str] = frozenset()  # flags that an abbreviation means, if it could also mean others
 
     def __init__(self, text: str | None = "", examples: Sequence[str] | None = None, **settings: Any) -> None:
@@ -63,7 +66,22 @@ class Parser(argparse.ArgumentParser):
                 import argcomplete
 
                 argcomplete.autocomplete(self)  # ends the process
-        return super().parse_known_args(args, namespace)
+        self.words = as_meant(sys.argv[1:] if args is None else args, self._option_string_actions)
+        return super().parse_known_args(self.words, namespace)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as argparse does. An unknown flag ends in a hint."""
+        options, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}.{hint(unknown, self._flags())}")
+        return options
+
+    def _flags(self) -> dict[str, argparse.Action]:
+        """Return the flags of the parser, and of the command among its words."""
+        groups = self._subparsers._group_actions if self._subparsers else []
+        commands = {name: parser for group in groups for name, parser in dict(group.choices or {}).items()}
+        chosen = next((commands[word] for word in self.words if word in commands), self)
+        return {**self._option_string_actions, **chosen._option_string_actions}
 
     def error(self, message: str) -> NoReturn:
         """Print the usage and the message, and exit with status 2."""

@@ -3,13 +3,17 @@ from dataclasses import asdict
 import pytest
 import yaml
 
+import evaluate
 import train
 import train_DDP
 from person_reid.basics import UserError
+from person_reid.cli import demo, figures
 from person_reid.cli.flags import testing_parser
 from person_reid.config import TrainConfig
+from person_reid.config.evaluate import EvaluateGpuConfig
 from person_reid.config.network import NetworkOptions
 from person_reid.config.published import NETWORK_FLAGS, PUBLISHED_CLASSES
+from person_reid.console import parse
 from person_reid.console.options import spelled_as_flags
 from person_reid.run_folder import RunFolder
 from person_reid.training.build import resolved
@@ -78,6 +82,46 @@ def test_what_was_ambiguous_stays_so(words, capsys):
     with pytest.raises(SystemExit):
         parse_train(words)
     assert "ambiguous option" in capsys.readouterr().err
+
+
+GUESSED = [
+    ("--epochs 7 --batch-size 8 --device cpu", "--total_epoch 7 --batchsize 8 --gpu_ids -1"),
+    ("--total-epochs=7 --batch_size=8 --device=cuda:1", "--total_epoch 7 --batchsize 8 --gpu_ids 1"),
+    ("--device cuda --data-dir x --train-all", "--gpu_ids 0 --data_dir x --train_all"),
+]
+
+
+@pytest.mark.parametrize(("guessed", "meant"), GUESSED)
+def test_a_harmless_guess_is_the_flag_that_it_means(guessed, meant):
+    assert parse_train(guessed.split()) == parse_train(meant.split())
+
+
+def test_a_harmless_guess_works_in_every_script():
+    options = testing_parser().parse_args(["--batch_size", "8", "--device", "cpu", "--test-dir", "x"])
+    assert (options.batchsize, options.gpu_ids, options.test_dir) == (8, "-1", "x")
+    assert parse(EvaluateGpuConfig, ["--device", "cpu"]).gpu_ids == "-1"
+
+
+HINTED = [
+    (train.main, "--workers 4", "There are no workers"),
+    (train.main, "--num-workers=4", "There are no workers"),
+    (train.main, "--pretrained", "--weights FILE"),
+    (train.main, "--config-file x.yaml", "--config FILE"),
+    (train.main, "--output runs", "--name NAME"),
+    (train.main, "--total_epok 3", "Did you mean '--total_epoch'?"),
+    (train.main, "--pcb", "Did you mean '--PCB'?"),
+    (evaluate.main, "--rerank", "python evaluate_rerank.py"),
+    (demo.main, "--best 3", "--worst N"),
+    (demo.main, "--output x.png", "--save FILE"),
+    (figures.main, "curves --output x.png", "--save FILE"),
+]
+
+
+@pytest.mark.parametrize(("main", "words", "hint"), HINTED)
+def test_another_guess_ends_in_a_hint(main, words, hint, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(words.split())
+    assert end.value.code == 2 and hint in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_the_folder_of_test_py_may_be_called_data_dir():

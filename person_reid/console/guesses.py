@@ -1,0 +1,78 @@
+"""Flags as people first guess them: harmless ones work, and the others end in a hint."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from person_reid.basics import did_you_mean
+
+ALIASES = {"epochs": "total_epoch", "total_epochs": "total_epoch", "batch_size": "batchsize", "device": "gpu_ids"}
+DEVICES = {"cpu": "-1", "cuda": "0", "gpu": "0", "mps": "0"}  # values of --device, besides cuda:1
+OTHERS = ""  # any script
+HINTS: dict[str, dict[str, str]] = {  # {guess: {flag that a script must have: what to do}}, the first that it has
+    "workers": {OTHERS: "There are no workers: images are decoded once, and kept."},
+    "pretrained": {
+        "weights": "--weights FILE begins with a file; --weights imagenet and none are the other choices.",
+    },
+    "config_file": {"config": "--config FILE reads options from a file."},
+    "output": {
+        "save": "--save FILE says what to write.",
+        "save_dir": "--save_dir FOLDER says where to write.",
+        "result": "--result FILE says where the features are.",
+        "total_epoch": "--name NAME says where to write: model/NAME.",
+    },
+    "rerank": {"result": "python evaluate_rerank.py re-ranks the gallery."},
+    "best": {"worst": "--worst N shows the queries with the lowest average precision, and --query_index N any other."},
+    "model": {
+        "backbone": "--backbone NAME chooses the network; python model.py lists them.",
+        "name": "--name NAME chooses the run.",
+    },
+    "dataset": {"data_dir": "--data_dir FOLDER is what prepare.py laid out."},
+    "checkpoint": {"which_epoch": "--name NAME --which_epoch N chooses a checkpoint, and --weights FILE any file.",
+                   "weights": "--weights FILE begins with a file."},
+    "learning_rate": {"lr": "--lr X is the learning rate."},
+    "amp": {"bf16": "--bf16 computes in half precision; so does --fp16."},
+    "eval": {"eval_every": "--eval_every N tests every N epochs, and python test.py tests a run."},
+}  # fmt: skip
+SAME = {  # guesses that mean another one
+    "num_workers": "workers", "cfg": "config_file", "output_dir": "output", "out": "output", "re_rank": "rerank",
+    "re_ranking": "rerank", "arch": "model", "network": "model", "ckpt": "checkpoint", "eval_only": "eval",
+    "evaluate": "eval", "test_only": "eval",
+}  # fmt: skip
+
+
+def as_meant(words: Sequence[str], flags: Collection[str]) -> list[str]:
+    """Return a command line in which aliases, and hyphens inside a name, are the flags that a parser has.
+
+    flags: those of the parser, such as --batchsize. `--batch-size 8` becomes `--batchsize 8`, and `--device cpu`
+    `--gpu_ids -1`.
+    """
+    found: list[str] = []
+    for place, word in enumerate(words):
+        if word == "--":
+            return [*found, *words[place:]]
+        flag, equals, value = word.partition("=")
+        if found and found[-1] == "--gpu_ids" and words[place - 1] == "--device":
+            word = _device(word)
+        elif flag.startswith("--") and flag not in flags:
+            name = flag[2:].replace("-", "_")
+            meant = f"--{ALIASES.get(name, name)}"
+            if meant in flags:
+                value = _device(value) if name == "device" else value
+                word = f"{meant}{equals}{value}"
+        found.append(word)
+    return found
+
+
+def _device(text: str) -> str:
+    """Return the value of --gpu_ids for one of --device."""
+    return DEVICES.get(text, text.removeprefix("cuda:"))
+
+
+def hint(words: Sequence[str], flags: Mapping[str, object]) -> str:
+    """Return what to do about words that a parser with these flags does not know, after a space; "" without an idea."""
+    guess = next((word for word in words if word.startswith("--")), "").partition("=")[0]
+    name = guess[2:].replace("-", "_").lower()
+    for needed, text in HINTS.get(SAME.get(name, name), {}).items():
+        if needed == OTHERS or f"--{needed}" in flags:
+            return f" {text}"
+    alike = next((flag for flag in flags if flag.lower() == f"--{name}"), None)
+    return did_you_mean(alike or guess, flags)
