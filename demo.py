@@ -3,7 +3,7 @@
 
 python demo.py --query_index 777
 python demo.py --query_index 777 --result market.mat --test_dir ../Market/pytorch --save ranking.pdf --top 20
-python demo.py --query_index 3,7,12                              # several, one below the other
+python demo.py --query_index 3,7,12                              # several, one below the other; 0-5 is a range
 """
 
 from person_reid.cli.demo import main

@@ -2,7 +2,7 @@
 
     python demo.py --query_index 777
     python demo.py --query_index 777 --result market.mat --test_dir ../Market/pytorch --save ranking.pdf --top 20
-    python demo.py --query_index 3,7,12                              # several, one below the other
+    python demo.py --query_index 3,7,12                              # several, one below the other; 0-5 is a range
     python demo.py --worst 5                                         # the queries with the lowest average precision
     python demo.py --camera 3 --save camera3.png                     # a whole camera, ten per sheet: camera3_01.png …
     python demo.py --query_index 777 --threshold threshold.json      # mark what tools/threshold.py would reject
@@ -15,7 +15,7 @@ from pathlib import Path
 from person_reid.basics import UserError, printable
 from person_reid.cli.outputs import check_outputs
 from person_reid.cli.parser import Parser
-from person_reid.cli.values import THRESHOLD, picture_file
+from person_reid.cli.values import THRESHOLD, indices, picture_file
 from person_reid.progress import progress
 from person_reid.retrieval.results import FLAGS, NETWORK, RESULT, load_result, read_notes
 from person_reid.retrieval.thresholds import load_promise, load_threshold
@@ -28,7 +28,9 @@ def main(argv: list[str] | None = None) -> None:
     """Print and draw the rankings that the flags ask for."""
     parser = Parser(__doc__)
     which = parser.add_argument_group("which queries")
-    which.add_argument("--query_index", type=numbers, metavar="N,N", help=f"by index, from 0 (default: {SHOWN}, or 0)")
+    which.add_argument(
+        "--query_index", type=indices, metavar="N,N-N", help=f"by index, from 0 (default: {SHOWN}, or 0)"
+    )
     which.add_argument("--worst", type=int, metavar="N", help="the N queries with the lowest average precision")
     which.add_argument("--camera", type=int, help="the queries of this camera; with --worst, only the worst of them")
     files = parser.add_argument_group("files")
@@ -78,8 +80,3 @@ def sheet_names(save: Path, rows: int) -> list[Path]:
     digits = max(2, len(str(sheets)))
     names = (f"{save.stem}_{number:0{digits}d}{save.suffix}" for number in range(1, sheets + 1))
     return [save] if sheets == 1 else [save.with_name(name) for name in names]
-
-
-def numbers(text: str) -> list[int]:
-    """Return the whole numbers in a list such as "3,7,12"."""
-    return [int(part) for part in text.split(",")]

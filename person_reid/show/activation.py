@@ -23,7 +23,7 @@ MOST_PREFIX = 16  # class and register tokens before the patch tokens, at most
 
 @torch.inference_mode()
 def activations(
-    network: Network, bank: torch.Tensor, device: torch.device | str = "cpu"
+    network: Network, bank: torch.Tensor, device: torch.device | str = "cpu", batchsize: int = CHUNK
 ) -> dict[str, npt.NDArray[np.float32]]:
     """Return heat maps of a bank of images, uint8 (N, H, W, 3), as {branch: (N, H, W)}, each from 0 to 1.
 
@@ -37,7 +37,7 @@ def activations(
     """
     found: dict[str, list[torch.Tensor]] = {}
     network.to(device).eval()
-    for chunk in torch.split(bank, CHUNK):
+    for chunk in torch.split(bank, batchsize):
         for name, maps in feature_maps(network, normalise(chunk.to(device))).items():
             energy = maps.float().square().sum(1, keepdim=True)
             heat = interpolate(energy, chunk.shape[1:3], mode="bicubic", align_corners=False)[:, 0].clamp(min=0).cpu()

@@ -10,7 +10,7 @@ from PIL import Image
 
 from person_reid.data.bank import Pixels
 from person_reid.models.network import Network
-from person_reid.show.activation import activations, parts_of
+from person_reid.show.activation import CHUNK, activations, parts_of
 from person_reid.show.sheet import Row, Tile, pixels_of
 
 COLOURS = "inferno"  # black to yellow, steadily lighter: legible in grey and to colour-blind readers
@@ -33,6 +33,7 @@ def heat_rows(
     device: torch.device | str = "cpu",
     title: str = "",
     subtitle: str = "",
+    batchsize: int = CHUNK,
 ) -> list[Row]:
     """Return rows of a sheet: the tiles, then the same images under the network's heat, a row for each branch.
 
@@ -42,7 +43,7 @@ def heat_rows(
     rows = [Row(tiles, title, subtitle)]
     parts = parts_of(network)
     lines = [part / parts for part in range(1, parts)]
-    for name, heats in activations(network, bank, device).items():
+    for name, heats in activations(network, bank, device, batchsize).items():
         hot = [
             Tile(overlay(image, heat), tile.colour, lines=lines)
             for image, heat, tile in zip(images, heats, tiles, strict=True)

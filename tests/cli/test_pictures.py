@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -96,7 +97,9 @@ def test_heat_maps_of_a_ranking_and_of_any_images(inside, tmp_path, drawn_sizes)
     _, query, gallery = inside
     heatmap.main(["--name", "small", "--query_index", "3", "--top", "4", "--save", str(tmp_path / "ranking.png")])
     heatmap.main([*SMALL, query.paths[0], gallery.paths[0], "--save", str(tmp_path / "two.pdf")])
-    assert drawn_sizes == [10, 4]
+    published = ["--name", "small", "--data_dir", str(Path(query.paths[0]).parents[2]), "--batchsize", "3"]
+    heatmap.main([*published, "--query_index", "0-2", "--top", "4", "--save", str(tmp_path / "three.png")])
+    assert drawn_sizes == [10, 4, 30]
     assert (tmp_path / "ranking.png").is_file() and (tmp_path / "two.pdf").is_file()
     with pytest.raises(UserError, match="--query_index 99"):
         heatmap.main(["--name", "small", "--query_index", "99"])

@@ -289,7 +289,15 @@ def test_choices_that_cannot_be_shown_are_refused(flags, expected, laid_out, tmp
     assert not (tmp_path / "show.png").exists()
 
 
-def test_a_list_of_queries_that_is_none_ends_with_status_2(capsys):
+def test_a_range_of_queries_is_each_of_them(laid_out, tmp_path, capsys):
+    flags = ["--result", str(laid_out[0]), "--save", str(tmp_path / "show.png"), "--top", "1"]
+    demo.main([*flags, "--query_index", "7,0-2,2"])
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[1].rstrip(":") for line in printed if line.startswith("query")] == ["7", "0", "1", "2"]
+
+
+@pytest.mark.parametrize("words", ["3,x", "5-3", "1-", "0-999999999"])
+def test_a_list_of_queries_that_is_none_ends_with_status_2(words, capsys):
     with pytest.raises(SystemExit) as ended:
-        demo.main(["--query_index", "3,x"])
+        demo.main(["--query_index", words])
     assert ended.value.code == 2 and "--query_index" in capsys.readouterr().err
