@@ -3,20 +3,23 @@
     python tools/compare.py a.jpg b.jpg --name ft_ResNet50
     python tools/compare.py a.jpg b.jpg --backbone osnet_x0_25 --weights osnet.pth --threshold 0.7
 
-The threshold and its promise, if any, come from tools/threshold.py, which measures them on a test set.
+The threshold and its promise, if any, come from tools/threshold.py, which measures them on a test set. If that was on
+features of test.py --no_flip or --ms, the two images are compared in the same way.
 """
 
+import shlex
 from pathlib import Path
 
 from person_reid.basics import printable
-from person_reid.cli.flags import add_tested_network
+from person_reid.cli.flags import add_tested_network, given_flags, testing_parser
 from person_reid.cli.parser import Parser
 from person_reid.cli.tested import network_name, own_threshold, tested_network
 from person_reid.cli.values import THRESHOLD
 from person_reid.deploy.embedder import Embedder
 from person_reid.device import select_device
+from person_reid.retrieval.features import parse_scales
 from person_reid.retrieval.results import PLAIN
-from person_reid.retrieval.thresholds import DIGITS, accepts, load_threshold, with_promise
+from person_reid.retrieval.thresholds import DIGITS, accepts, load_threshold, measured_flags, with_promise
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -28,8 +31,13 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     tested = tested_network(options)
     options.threshold = options.threshold or own_threshold(options) or "threshold.json"
-    threshold = load_threshold(options.threshold, network_name(options), PLAIN)
-    first, second = Embedder(tested, device=select_device(options.gpu_ids))(options.images)
+    flags = measured_flags(options.threshold)
+    extracted = testing_parser().parse_args(shlex.split(flags))
+    of_sets = given_flags(extracted, ("adapt_bn", "camera_norm", "whiten"))  # which two images have none of
+    threshold = load_threshold(options.threshold, network_name(options), PLAIN if of_sets else flags or PLAIN)
+    scales = parse_scales(extracted.ms)
+    embed = Embedder(tested, device=select_device(options.gpu_ids), flip=not extracted.no_flip, scales=scales)
+    first, second = embed(options.images)
     similarity = float(first @ second)
     verdict, sign = ("same person", "≥") if accepts(threshold, similarity) else ("different people", "<")
     compared = f"similarity {similarity:.{DIGITS}f} {sign} threshold {threshold:.{DIGITS}f}"

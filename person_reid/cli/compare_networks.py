@@ -62,14 +62,15 @@ def short_names(texts: list[str]) -> list[str]:
 def measure(name: str, flags: Namespace, test_dirs: list[Path]) -> dict[str, object]:
     """Return {"network", "milliseconds", "megabytes", "accuracy": {test set: {"rank1", "mAP", "mAP_step"}}}.
 
-    Figures of accuracy are in percent.
+    Figures of accuracy are fractions, as in every file of figures.
     """
     embedder = open_embedder(flags)
     found = {}
     for test_dir in test_dirs:
         row = accuracy(embedder, test_dir)
         title = row.data_set if row.data_set not in found else str(test_dir)
-        found[title] = {"rank1": row.rank1, "mAP": row.mean_ap, "mAP_step": row.step_ap}
+        percents = {"rank1": row.rank1, "mAP": row.mean_ap, "mAP_step": row.step_ap}
+        found[title] = {name: round(percent / 100, 4) for name, percent in percents.items()}
     on_cpu = open_embedder(Namespace(**vars(flags) | {"gpu_ids": "-1", "no_flip": not embedder.flips_inside}))
     return {
         "network": name,
@@ -87,11 +88,11 @@ def megabytes(flags: Namespace) -> float:
 
 
 def table(rows: list[dict[str, object]]) -> str:
-    """Return a Markdown table; accuracy is Rank@1 / mAP (trapezoidal), in percent."""
+    """Return a Markdown table; the AP is the trapezoidal one."""
     sets = list(rows[0]["accuracy"])  # type: ignore[call-overload]
     cells = []
     for row in rows:
         found: dict[str, dict[str, float]] = row["accuracy"]  # type: ignore[assignment]
-        accuracies = [f"{figures['rank1']:.2f} / {figures['mAP']:.2f}" for figures in found.values()]
+        accuracies = [f"{100 * figures['rank1']:.2f} / {100 * figures['mAP']:.2f}" for figures in found.values()]
         cells.append([str(row["network"]), *accuracies, str(row["milliseconds"]), str(row["megabytes"])])
-    return page.table(["network", *sets, "ms an image", "MB"], cells).rstrip()
+    return page.table(["network", *(f"{name}: Rank@1 / mAP, %" for name in sets), "ms an image", "MB"], cells).rstrip()

@@ -29,7 +29,7 @@ from person_reid.data.layout import some_of
 from person_reid.gallery.gallery import open_gallery
 from person_reid.gallery.index import EXACT
 from person_reid.retrieval.rerank import rescorer
-from person_reid.retrieval.results import RESULT, FeatureSet, load_gallery, load_result
+from person_reid.retrieval.results import RESULT, FeatureSet, check_same_images, load_gallery, load_result
 
 if TYPE_CHECKING:  # matplotlib loads slowly
     from person_reid.show.explorer_images import Images
@@ -112,7 +112,7 @@ def rank_all(options: Namespace, query: FeatureSet, gallery: FeatureSet) -> list
 
     others = load_result(options.other, paths=True) if options.other else None
     if others:
-        check_same_images(options, (query, gallery), others)
+        check_same_images((query, gallery), options.result, others, f"--other {options.other}")
     name = options.result.stem
     ignored = options.ignore_cameras
     rankings = [rank(name, query, gallery, ignore_cameras=ignored)]
@@ -123,18 +123,6 @@ def rank_all(options: Namespace, query: FeatureSet, gallery: FeatureSet) -> list
         name = options.other.stem if options.other.stem != name else str(options.other)
         rankings.append(rank(name, *others, ignore_cameras=ignored))
     return rankings
-
-
-def check_same_images(options: Namespace, sets: tuple[FeatureSet, ...], others: tuple[FeatureSet, ...]) -> None:
-    """Raise UserError unless both results are of the same images, in the same order."""
-    for images, same, name in zip(sets, others, ("query", "gallery"), strict=True):
-        names = [[Path(path).name for path in each.paths or []] for each in (images, same)]
-        alike = names[0] == names[1] or not all(names)
-        if not (alike and np.array_equal(images.labels, same.labels) and np.array_equal(images.cameras, same.cameras)):
-            raise UserError(
-                f"--other {options.other}: its {len(same)} {name} images are not the {len(images)} of "
-                f"{options.result}. Extract both with test.py from the same folder."
-            )
 
 
 def parse(argv: list[str] | None) -> Namespace:

@@ -19,7 +19,7 @@ from person_reid.cli.outputs import check_outputs
 from person_reid.cli.parser import Parser, example_lines
 from person_reid.cli.values import picture_file, positive
 from person_reid.retrieval.metrics import evaluate
-from person_reid.retrieval.results import FLAGS, NETWORK, RESULT, load_result, read_notes
+from person_reid.retrieval.results import FLAGS, NETWORK, RESULT, check_same_images, load_result, read_notes
 from person_reid.retrieval.thresholds import error_rates, load_threshold, pair_similarities
 
 
@@ -74,10 +74,12 @@ def cmc(options: Namespace) -> None:
 
     if options.ranks < 2:
         raise UserError(f"--ranks {options.ranks}: expected 2 or more.")
-    runs = {
-        name: evaluate(*load_result(path), ignore_cameras=options.ignore_cameras)
-        for name, path in run_names(options.results).items()
-    }
+    names = run_names(options.results)
+    results = {name: load_result(path, paths=True) for name, path in names.items()}
+    (first, sets), *others = results.items()
+    for name, other in others:
+        check_same_images(sets, names[first], other, names[name])
+    runs = {name: evaluate(*found, ignore_cameras=options.ignore_cameras) for name, found in results.items()}
     draw_cmc(runs, options.save, options.ranks, options.dark)
 
 

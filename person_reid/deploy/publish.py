@@ -11,6 +11,7 @@ Nothing in the folder is executed when it is read (pretrained.py).
 import hashlib
 import platform
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -77,9 +78,19 @@ def accuracy(embedder: Embedder, test_dir: str | Path) -> Accuracy:
 
 
 def about_data(folder: str | Path) -> tuple[str, str]:
-    """Return name and terms of the data set that prepare.py laid out in a folder, as far as they are known."""
-    name = read_record(Path(folder)).get("data_set", real(folder).parent.name)
-    return name, next((known.licence for known in DATA_SETS.values() if known.name == name), "not known")
+    """Return name and terms of the data set that prepare.py laid out in a folder, as far as they are known.
+
+    One that looks like a known data set and has other numbers of images, as a part of it, is called by its folder.
+    """
+    record, place = read_record(Path(folder)), real(folder)
+    own_name = place.parent.name if place.name == "pytorch" else place.name
+    name = record.get("data_set", own_name)
+    known = next((each for each in DATA_SETS.values() if each.name == name), None)
+    counts = Counter(target.partition("/")[0] for target in record.get("files", ()))
+    for split, (_, images, _) in (known.published if known else {}).items():
+        if images and counts[split] not in (0, images):
+            return own_name, "not known"
+    return name, known.licence if known else "not known"
 
 
 def check_output(folder: str | Path) -> None:

@@ -150,6 +150,24 @@ def load_multi_query(path: str | Path = "multi_query.mat", paths: bool = False) 
     return _load(path, ("mquery",), paths)[0]
 
 
+def check_same_images(
+    sets: tuple[FeatureSet, FeatureSet], source: str | Path,
+    others: tuple[FeatureSet, FeatureSet], other_source: str | Path,
+) -> None:  # fmt: skip
+    """Raise UserError unless two results are of the same images in the same order, so that they can be compared.
+
+    sets, others: their (query, gallery), with paths if the files have them. source, other_source: for the message.
+    """
+    for images, same, name in zip(sets, others, ("query", "gallery"), strict=True):
+        names = [[Path(path).name for path in each.paths or []] for each in (images, same)]
+        alike = names[0] == names[1] or not all(names)
+        if not (alike and np.array_equal(images.labels, same.labels) and np.array_equal(images.cameras, same.cameras)):
+            raise UserError(
+                f"{other_source}: its {len(same)} {name} images are not the {len(images)} of {source}. Extract both "
+                "with test.py from the same folder."
+            )
+
+
 def load_gallery(path: str | Path) -> FeatureSet:
     """Read the gallery of a result, with paths. Raises UserError as load_result does."""
     return _load(path, ("gallery",), paths=True)[0]

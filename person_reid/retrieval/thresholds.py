@@ -181,6 +181,15 @@ def load_threshold(text: str | Path, network: str = "", flags: str = "") -> floa
     return threshold
 
 
+def measured_flags(text: str | Path) -> str:
+    """Return the flags of test.py on whose features a threshold was measured; "" if nothing says it."""
+    report = None
+    with suppress(OSError, ValueError, TypeError):
+        report = _report(text)
+    found = report.get(FLAGS) if isinstance(report, dict) else None
+    return found if isinstance(found, str) and found != PLAIN else ""
+
+
 def load_promise(text: str | Path | None) -> Promise | None:
     """Read the promise of a threshold that load_threshold reads; None if there is none, or only one for another.
 

@@ -28,11 +28,11 @@ class Point(NamedTuple):
 def draw_tradeoff(rows: Sequence[Mapping[str, Any]], save: str | Path) -> None:
     """Draw mAP against milliseconds, a panel for each test set.
 
-    rows: {"network", "milliseconds", "accuracy": {test set: {"mAP"}}} of each network, mAP in percent.
+    rows: {"network", "milliseconds", "accuracy": {test set: {"mAP"}}} of each network, mAP in [0, 1].
     """
     panels = {
         (printable(name), "Milliseconds an image, on the CPU"): [
-            Point(row["network"], row["milliseconds"], row["accuracy"][name]["mAP"]) for row in rows
+            Point(row["network"], row["milliseconds"], 100 * row["accuracy"][name]["mAP"]) for row in rows
         ]
         for name in rows[0]["accuracy"]
     }

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from person_reid import Embedder
 from person_reid.basics import UserError
 from person_reid.cli import compare
 from person_reid.cli.flags import testing_parser
@@ -48,6 +49,17 @@ def test_a_threshold_measured_on_another_network_is_remarked(folder, capsys, cap
         (folder / "threshold.json").write_text(json.dumps({"threshold": 0.5, "measured_on": network}))
         said(capsys, "a.png", "a.png", "threshold.json")
         assert caplog.text.count("was measured on") == remarks
+
+
+@pytest.mark.parametrize(("flags", "settings"), [("--no_flip", {"flip": False}), ("--ms 1,1.21", {"scales": (1, 1.1)})])
+def test_a_threshold_of_other_features_compares_such_features(flags, settings, folder, capsys):
+    (folder / "threshold.json").write_text(json.dumps({"threshold": 0.5, "flags": flags}))
+    embed = Embedder("test_resnet", weights="net.pth", device="cpu", size=(64, 32), **settings)
+    first, second = embed(["a.png", "b.png"])
+    assert f"similarity {first @ second:.4f} ≥ threshold 0.5000" in said(capsys, "a.png", "b.png", "threshold.json")
+    (folder / "threshold.json").write_text(json.dumps({"threshold": 0.5, "flags": "--camera_norm center"}))
+    with pytest.raises(UserError, match="measured on features of 'python test.py --camera_norm center'"):
+        said(capsys, "a.png", "b.png", "threshold.json")
 
 
 def test_the_promise_of_the_threshold_is_repeated(folder, capsys):

@@ -11,6 +11,7 @@ from person_reid.cli import compare_networks, export
 from person_reid.cli.compare_networks import measure, network_flags, short_names
 from tests.deploy.test_load import SMALL, save_run
 from tests.support.people import draw_people
+from tests.support.scripts import run
 
 
 def test_a_run_a_folder_a_file_and_weights(here, capsys):
@@ -30,12 +31,18 @@ def test_a_run_a_folder_a_file_and_weights(here, capsys):
         compare_networks.main(["--networks", "run 'x", "--test_dirs", "people/pytorch"])
     compare_networks.main([*words, "--gpu_ids", "-1", "--json", "out.json", "--save", "out.png"])
     head, _, *lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
-    assert head == "| network | synthetic people | people/pytorch | ms an image | MB |"
+    of_sets = " | ".join(f"{name}: Rank@1 / mAP, %" for name in ("synthetic people", "people/pytorch"))
+    assert head == f"| network | {of_sets} | ms an image | MB |"
     assert [line.split(" | ")[0] for line in lines] == ["| run", "| as_folder", "| as_file", "| net_last"]
     rows = json.loads((here / "out.json").read_text())
     figures = [row["accuracy"]["synthetic people"] for row in rows]
     assert figures == [figures[0]] * 4 and rows[0]["accuracy"]["people/pytorch"] == figures[0]
     assert all(row["milliseconds"] > 0 for row in rows)
+    run("test", "--name", "run", "--test_dir", "people/pytorch", "--json", "test.json", "--gpu_ids", "-1", cwd=here)
+    tested = json.loads((here / "test.json").read_text())["single"]  # the same keys, in the same unit
+    for name in ("rank1", "mAP"):
+        assert figures[0][name] == pytest.approx(tested[name], abs=1e-4)
+    assert f"| {100 * figures[0]['rank1']:.2f} / {100 * figures[0]['mAP']:.2f} |" in lines[0]
     megabytes = (here / "model" / "run" / "net_last.pth").stat().st_size / 1e6
     assert rows[0]["megabytes"] == pytest.approx(megabytes, abs=0.01)
     assert Image.open(here / "out.png").size[0] > 1000

@@ -13,7 +13,7 @@ from person_reid.basics import UserError
 from person_reid.cli import figures, heatmap, report
 from person_reid.models.factory import build_model
 from person_reid.retrieval.metrics import evaluate
-from person_reid.retrieval.results import save_result
+from person_reid.retrieval.results import FeatureSet, save_result
 from person_reid.run_folder import RunFolder
 from tests.show.test_page import check
 from tests.support.ranked_people import lay_out
@@ -79,6 +79,16 @@ def test_figures_of_nothing_are_refused(inside, tmp_path, capsys):
         figures.main(["map", "--identities", "0", "--save", str(tmp_path / "a.png")])
     assert "--identities: 0: expected a number above 0" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_curves_of_different_test_sets_do_not_share_a_picture(inside, tmp_path):
+    _, query, gallery = inside
+    half = len(gallery) // 2
+    part = FeatureSet(gallery.features[:half], gallery.labels[:half], gallery.cameras[:half])
+    save_result(tmp_path / "half.mat", query, part)
+    with pytest.raises(UserError, match=r"half\.mat: its \d+ gallery images are not the \d+ of pytorch_result\.mat"):
+        figures.main(["cmc", "pytorch_result.mat", str(tmp_path / "half.mat"), "--save", str(tmp_path / "cmc.png")])
+    assert not (tmp_path / "cmc.png").exists()
 
 
 def test_figures_of_one_camera_need_a_flag(inside, tmp_path):

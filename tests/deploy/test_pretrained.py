@@ -22,7 +22,7 @@ from person_reid.cli.tested import open_embedder
 from person_reid.deploy import publish
 from person_reid.deploy.load import network_of_run
 from person_reid.deploy.pretrained import open_pretrained
-from person_reid.deploy.publish import save_pretrained
+from person_reid.deploy.publish import about_data, save_pretrained
 from person_reid.models.factory import create_model
 from person_reid.models.weights import load_weights
 from person_reid.retrieval.promise import Promise
@@ -270,3 +270,13 @@ def test_no_pickle_is_read_on_the_way(folder, monkeypatch):
     for module, name in ((torch, "load"), (pickle, "load"), (pickle, "loads")):
         monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("a pickle"))
     np.testing.assert_array_equal(Embedder.from_pretrained(folder, device="cpu")(CROPS), expected)
+
+
+def test_a_part_of_a_data_set_does_not_bear_its_name():
+    folder = Path("part", "pytorch")
+    folder.mkdir(parents=True)
+    for images, name in ((3368, "Market-1501"), (40, "part")):
+        files = [f"query/0001/{number}.jpg" for number in range(images)]
+        record = {"source": "..", "data_set": "Market-1501", "files": files}
+        (folder / ".prepared.json").write_text(json.dumps(record))
+        assert about_data(folder)[0] == name
