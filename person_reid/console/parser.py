@@ -33,7 +33,8 @@ Value = TypeVar("Value")
 class Parser(argparse.ArgumentParser):
     """Parse the command line of a script.
 
-    text: the docstring of the script, whose paragraphs of commands go to the end of the help; python -OO leaves None.
+    text: the docstring of the script, whose paragraphs of commands go to the end of the help, except those that a
+    colon introduces; python -OO leaves None.
     examples: lines to show there instead, such as example_lines(text, word) returns for one of several commands.
     settings: those of argparse.ArgumentParser.
 
@@ -46,7 +47,7 @@ class Parser(argparse.ArgumentParser):
     first_meant: frozenset[str] = frozenset()  # flags that an abbreviation means, if it could also mean others
 
     def __init__(self, text: str | None = "", examples: Sequence[str] | None = None, **settings: Any) -> None:
-        prose = "\n\n".join(part for part in paragraphs(text) if not COMMAND.match(part))
+        prose = "\n\n".join(part for part, example in _parts(text) if not example)
         lines = example_lines(text) if examples is None else examples
         epilog = "\n".join(["examples:", *(f"  {line}" for line in lines)]) if lines else None
         print_remarks()
@@ -152,5 +153,14 @@ def paragraphs(text: str | None) -> list[str]:
 
 def example_lines(text: str | None, word: str = "") -> list[str]:
     """Return the lines of a docstring that are commands and contain a word, without their indentation."""
-    lines = "\n".join(part for part in paragraphs(text) if COMMAND.match(part))
+    lines = "\n".join(part for part, example in _parts(text) if example)
     return [line for line in textwrap.dedent(lines).splitlines() if word in line.split() or not word]
+
+
+def _parts(text: str | None) -> list[tuple[str, bool]]:
+    """Return the paragraphs of a docstring, and whether each is one of examples: commands that no colon introduces."""
+    parts = paragraphs(text)
+    return [
+        (part, bool(COMMAND.match(part)) and not before.rstrip().endswith(":"))
+        for before, part in zip(["", *parts], parts, strict=False)
+    ]

@@ -8,12 +8,15 @@ The evidence that image i shows person c is the similarity to the images of c, i
     e_ic = log( Σ_{j of c} exp((cos_ij − 1) / TEMPERATURE) / √n_c )
 
 Features are centred for each camera first. The doubt about a label is the evidence for the best other person minus that
-for the label's. Each proposal compares a score with what the same score would be if the proposal were right, which the
-labels themselves show:
+for the label's.
+
+A proposal to move an image is as probable as retrieval.belief says, which learns from all labels how far to trust this
+evidence: where a network cannot separate these people, no probability is high.
+
+The other proposals compare a score with what the same score would be if the proposal were right, which the labels
+themselves show:
 
     proposal   score                                                     compared with
-    move       doubt about the image                                     doubts if its label were drawn at random, or
-                                                                         that of the best other person
     junk       evidence for the most similar person, negative            that for somebody drawn at random
     somebody   of a distractor: evidence for the most similar person     evidence of people for their own identity
     split      mean doubt about all images of a person by one camera,    the same with a label drawn at random
@@ -23,8 +26,10 @@ labels themselves show:
 
 With F(s) the share of scores of s or higher, F₁(s) that of the compared ones, and the share π of right proposals as
 large as F ≥ π F₁ allows, N π F₁(s) of the N F(s) images with such a score are expected to be right. The probability is
-the slope of the one over the other, made monotone. People look alike without anybody's error: of look-alikes (the best
-other person for move, and merge), half as many as F allows are expected to be the same person.
+the slope of the one over the other, made monotone, times the share of images (junk), the p of the image (somebody), or
+the share of groups (split, merge) whose own person the network finds first. People look alike without anybody's error:
+of look-alikes (merge, and split in favour of the best other person), half as many as F allows are expected to be the
+same person.
 
 Northcutt, Jiang, Chuang, Confident Learning: Estimating Uncertainty in Dataset Labels, JAIR 2021 (each label judged by
 other images); Scott, A Rate of Convergence for Mixture Proportion Estimation, AISTATS 2015 (π).
@@ -41,6 +46,7 @@ from scipy.optimize import isotonic_regression
 from person_reid.basics import UserError
 from person_reid.data.layout import DISTRACTOR, JUNK
 from person_reid.progress import progress
+from person_reid.retrieval.belief import Belief
 from person_reid.retrieval.similarity import Features, Floats, chunks
 from person_reid.retrieval.target import CameraNorm
 
@@ -48,8 +54,8 @@ TEMPERATURE = 0.06
 TAILS = np.array([0.3, 0.5, 0.7, 0.9])  # shares of the highest compared scores, from which π is estimated
 LOOK_ALIKES = np.float32(0.5)  # of what looks alike, this share is expected to be the same person
 LIKELY = 0.5  # probability from which an image does not count for its group
-MOST_WRONG = 0.5  # share of labels; features that contradict more of them cannot tell these people apart
-MOST_CONFUSED = 0.1  # share of labels; features that contradict more right ones make the probabilities too high
+LEAST_ACCURACY = 0.5  # share of people found first; a network below it cannot tell whose label is wrong
+WEAK = 0.8  # the same; below it, many errors stay hidden
 NOBODY = -1  # in place of a person
 
 log = logging.getLogger(__name__)
@@ -62,12 +68,14 @@ class LabelErrors:
 
     proposal: (N,), a word of the table above. identity: (N,), the identity it would give the image.
     probability: (N,), that it is right; 0 if nothing is known against the label. doubt: (N,), about the label.
+    accuracy: the estimated share of images for which the features find the right person first, the image left out.
     """
 
     proposal: npt.NDArray[np.str_]
     identity: Labels
     probability: Floats
     doubt: Floats
+    accuracy: float
 
     @property
     def order(self) -> Labels:
@@ -100,31 +108,35 @@ def label_errors(features: Features, labels: Labels, cameras: Labels, highest: i
     evidence, others, groups = _evidence(moved, people, cameras)
     own, best, rival, anybody = _rivals(evidence[known], people[known], random)
     likeliest, doubt = np.maximum(own, best), _minus(best, own)
-    by, wrong = _probability(doubt, _minus(likeliest, anybody), _minus(own, best))
-    if wrong > MOST_WRONG:
-        raise UserError(
-            "the features contradict most labels: this network cannot tell these people apart. Use another."
-        )
-    contradicted = float((doubt > 0).mean())
-    if contradicted > wrong + MOST_CONFUSED:
-        log.warning(
-            "The features contradict %.0f %% of the labels, but only %.0f %% seem to be wrong: this network is weak "
-            "here, and the probabilities are too high.",
-            100 * contradicted,
-            100 * wrong,
-        )
+    belief = Belief(evidence[known], people[known], random)
+    by, accuracy = belief.wrong(evidence[known], people[known], rival), belief.accuracy
+    check_accuracy(accuracy)
     zeros = np.zeros(len(labels), np.float32)
-    found = LabelErrors(np.full(len(labels), "move", "U8"), labels.copy(), zeros, np.full_like(zeros, -np.inf))
+    moves = np.full(len(labels), "move", "U8")
+    found = LabelErrors(moves, labels.copy(), zeros, np.full_like(zeros, -np.inf), accuracy)
     found.doubt[known] = doubt
     found.propose(known, "move", names[rival], by)
     trusted = known[by < LIKELY]
-    by, _ = _probability(np.where(np.isfinite(doubt), -likeliest, -np.inf), -anybody)
-    found.propose(known, "junk", JUNK, by)
+    by = _probability(np.where(np.isfinite(doubt), -likeliest, -np.inf), -anybody)
+    found.propose(known, "junk", JUNK, by * accuracy)
     if len(strangers):
-        by, _ = _probability(evidence[strangers].max(axis=1), own)
+        by = _probability(evidence[strangers].max(axis=1), own)
+        by *= belief.shows(evidence[strangers]).max(axis=1)
         found.propose(strangers, "somebody", names[evidence[strangers].argmax(axis=1)], by)
     _propose_for_people(found, names, people, others, groups, trusted, random, max(highest, names[-1]))
     return found
+
+
+def check_accuracy(accuracy: float) -> None:
+    """Raise UserError if features of this accuracy cannot tell whose label is wrong; remark a weak one."""
+    words = f"finds the right person first for about {100 * accuracy:.0f} % of these images, by these labels"
+    if accuracy < LEAST_ACCURACY:
+        raise UserError(
+            f"this network {words}. It cannot tell these people apart, and so not whose label is wrong; "
+            f"{100 * LEAST_ACCURACY:.0f} % are needed. Use another that was trained on people, but not on these."
+        )
+    if accuracy < WEAK:
+        log.warning("This network %s: many wrong labels will not be listed.", words)
 
 
 def _propose_for_people(
@@ -142,8 +154,10 @@ def _propose_for_people(
     person = np.empty(groups.max() + 1, np.int64)
     person[groups[known]] = people[known]
     across = _means(others[trusted], groups[trusted], len(person))
-    own, best, _, anybody = _rivals(across, person, random)
-    by, _ = _probability(_minus(best, own), _minus(np.maximum(own, best), anybody))
+    belief = Belief(across, person, random)
+    if not belief.accuracy >= LEAST_ACCURACY:  # also if nothing is known, NaN
+        return
+    by = belief.wrong(across, person) * np.float32(belief.accuracy)
     by[np.bincount(groups[trusted], minlength=len(person)) < 2] = 0  # a single image is moved
     fresh = np.empty(len(by), np.int64)
     fresh[np.argsort(-by, kind="stable")] = highest + 1 + np.arange(len(by))
@@ -154,7 +168,8 @@ def _propose_for_people(
     usual = np.where(np.isfinite(own), own, np.median(own[np.isfinite(own)]) if np.isfinite(own).any() else np.inf)
     between = (_minus(between, usual[:, None]) + _minus(between, usual[:, None]).T) / 2
     _, best, other, _ = _rivals(between, np.arange(len(names)), random)
-    by, _ = _probability(best, _minus(across[np.arange(len(across)), person], usual[person]))
+    by = _probability(best, _minus(across[np.arange(len(across)), person], usual[person]))
+    by *= belief.accuracy
     size, number = np.bincount(people[known]), np.arange(len(names))
     smaller = (size < size[other]) | ((size == size[other]) & (number > other))
     by = LOOK_ALIKES * np.where((other[other] == number) & smaller, by, 0)
@@ -220,8 +235,8 @@ def _rivals(evidence: Floats, own: Labels, random: np.random.Generator) -> tuple
     return evidence[rows, own], others[rows, rival], rival, evidence[rows, drawn]
 
 
-def _probability(scores: Floats, *kinds: Floats) -> tuple[Floats, float]:
-    """Return how probably each score (N,) is one of these kinds of compared scores, and the share of those among all.
+def _probability(scores: Floats, *kinds: Floats) -> Floats:
+    """Return how probably each score (N,) is one of these kinds of compared scores.
 
     The first kind is as frequent as the scores allow, the second LOOK_ALIKES times as frequent.
     Infinite scores and comparisons have no evidence behind them and count for nothing.
@@ -229,7 +244,7 @@ def _probability(scores: Floats, *kinds: Floats) -> tuple[Floats, float]:
     probability, usable = np.zeros(len(scores), np.float32), np.flatnonzero(np.isfinite(scores))
     scores = scores[usable]
     order = np.argsort(-scores, kind="stable")
-    right, total = np.zeros(len(scores)), 0.0
+    right = np.zeros(len(scores))
     for number, kind in enumerate(kinds):
         compared = kind[np.isfinite(kind)]
         if len(scores) and len(compared):
@@ -239,10 +254,10 @@ def _probability(scores: Floats, *kinds: Floats) -> tuple[Floats, float]:
             found = np.maximum(found, min(found[-1], 1 / len(scores)))  # a single one need not be among the highest
             share = max(0.0, float(((found - explained) / TAILS).min()))
             share *= LOOK_ALIKES if number else 1
-            right, total = right + share * _tail(compared, scores[order]), total + share
+            right = right + share * _tail(compared, scores[order])
     slopes = isotonic_regression(np.diff(right * len(scores), prepend=0), increasing=False).x if len(scores) else right
     probability[usable[order]] = np.clip(slopes, 0, 1)  # the higher the score, the more probable
-    return probability, total
+    return probability
 
 
 def _tail(values: Floats, at: Floats) -> Floats:

@@ -108,6 +108,18 @@ def test_nothing_wrong_is_an_empty_list(tmp_path, capsys):
     assert not save.with_suffix(".png").exists()
 
 
+def test_a_network_that_cannot_tell_these_people_apart_lists_nobody(tmp_path):
+    rng, folder, save = np.random.default_rng(0), tmp_path / "noise", tmp_path / "list.csv"
+    for person in range(1, 11):
+        (folder / "train_all" / f"{person:04d}").mkdir(parents=True)
+        for i in range(6):
+            pixels = rng.integers(0, 255, (64, 32, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / "train_all" / f"{person:04d}" / f"{person:04d}_c{1 + i % 2}_{i}.png")
+    with pytest.raises(UserError, match="cannot tell these people apart"):
+        label_errors.main(["--data_dir", str(folder), *NETWORK, "--save", str(save)])
+    assert not save.exists()
+
+
 def test_a_folder_without_people_is_refused(tmp_path):
     (tmp_path / "train_all" / "0000").mkdir(parents=True)
     Image.new("RGB", (4, 8)).save(tmp_path / "train_all" / "0000" / "0000_c1.jpg")

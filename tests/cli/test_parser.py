@@ -95,6 +95,22 @@ def test_the_commands_of_a_docstring_go_to_the_end():
     assert example_lines(DOCSTRING, "go") == ["OMP_NUM_THREADS=1 python do.py go \\"]
 
 
+def test_commands_that_a_colon_introduces_stay_below_it():
+    text = "Draw.\n\n    python do.py\n\nThen look at it:\n\n    python see.py go\n\nThe end."
+    shown = Parser(text, prog="do.py", add_help=False).format_help()
+    assert "Then look at it:\n\n    python see.py go\n\nThe end.\n" in shown
+    assert shown.endswith("examples:\n  python do.py\n") and example_lines(text, "go") == []
+
+
+@pytest.mark.parametrize("path", SCRIPTS)
+def test_no_paragraph_of_a_help_ends_in_the_air(path, here):
+    parser = parser_of(path)
+    for shown in (parser, *commands_of(parser)):
+        paragraphs = [*filter(str.strip, (shown.description or "").split("\n\n"))]
+        followed = zip(paragraphs, [*paragraphs[1:], ""], strict=True)
+        assert [part for part, below in followed if part.endswith(":") and below[:1] != " "] == []
+
+
 def test_the_installed_command_shows_its_own_name_in_examples():
     text = "Draw.\n\n    python tools/figures.py map --save map.png"
     assert Parser(text, prog="person-reid figures").format_help().endswith("  person-reid figures map --save map.png\n")

@@ -49,11 +49,37 @@ def test_right_labels_are_left_alone_and_the_same_seed_finds_the_same():
     np.testing.assert_array_equal(found.probability, again.probability)
 
 
-@pytest.mark.parametrize(("noise", "warned"), [(0.45, False), (1.2, True)])
-def test_features_that_contradict_right_labels_are_remarked(caplog, noise, warned):
+@pytest.mark.parametrize(("noise", "warned"), [(0.45, False), (1.6, True)])
+def test_features_that_find_too_few_people_are_remarked(caplog, noise, warned):
     features, labels, cameras = people(noise=noise)
     label_errors(features, flipped(labels)[0], cameras)
-    assert ("the probabilities are too high" in caplog.text) == warned
+    assert ("many wrong labels will not be listed" in caplog.text) == warned
+
+
+@pytest.mark.parametrize("noise", [0.45, 0.9, 1.2])
+@pytest.mark.parametrize("share", [0.05, 0.2])
+def test_a_stated_probability_is_the_share_that_is_right_however_weak_the_network(noise, share):
+    each_said, each_right = [], []
+    for seed in range(4):
+        features, labels, cameras = people(seed, noise=noise)
+        wrong, bad = flipped(labels, seed, share)
+        found = label_errors(features, wrong, cameras)
+        listed = found.probability >= 0.3
+        each_said.append(found.probability[listed])
+        each_right.append((bad & (found.identity == labels))[listed])
+    said, right = np.concatenate(each_said), np.concatenate(each_right)
+    assert said.max() < 0.995  # which would be written 1.00
+    for low in (0.3, 0.7):
+        inside = (said >= low) & (said < low + 0.4)
+        if inside.sum() >= 20:
+            assert abs(said[inside].mean() - right[inside].mean()) < 0.12, (low, inside.sum())
+
+
+@pytest.mark.parametrize("noise", [2.5, 4])
+def test_a_network_that_finds_few_of_these_people_proposes_nothing(noise):
+    features, labels, cameras = people(noise=noise)
+    with pytest.raises(UserError, match=r"about [1-4]?[0-9] % of these images.* not whose label is wrong"):
+        label_errors(features, flipped(labels)[0], cameras)
 
 
 def test_evidence_is_that_of_a_slow_loop():

@@ -1,0 +1,127 @@
+"""How sure to be of whom an image shows: evidence as probabilities, calibrated on labels of which some may be wrong.
+
+    belief = Belief(evidence, labels, np.random.default_rng(0))
+    belief.accuracy                                    # 0.12: nearly useless; 0.95: a good network
+    belief.wrong(evidence, labels, rivals)             # probability that each image shows its rival instead
+
+With evidence e_ic that image i shows person c, p_ic = softmax_c(β e_ic). The label y of an image of person c came
+about in one of three ways:
+
+    right          y = c
+    anybody        any other person, each as probable
+    look-alike     another person y, with probability p_iy / (1 − p_ic)
+
+The probability of a label is therefore w₀ p_iy + w₁ (1 − p_iy) / (P − 1) + w₂ p_iy Σ_{c ≠ y} p_ic / (1 − p_ic).
+For each β on a grid, expectation maximisation finds the shares w under which the given labels are most likely; all
+that is said is the mean over the grid, each β weighted by that likelihood.
+
+Guo, Pleiss, Sun, Weinberger, On Calibration of Modern Neural Networks, ICML 2017 (β).
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from person_reid.retrieval.similarity import Floats
+
+SHARPNESS = np.geomspace(0.1, 30, 40)  # the values of β that are tried
+FITTED = 2000  # images from which β and w are estimated
+MOST = (0.5, 0.1)  # w₁ and w₂ at most: look-alikes cannot be told from right labels if p is flat
+STEPS = 50  # of expectation maximisation
+SUREST = 0.99  # no similarity makes a proposal more probable than this
+NEGLIGIBLE = 4  # a β that makes the labels e⁴ times less likely than the best one does
+TINY = 1e-9
+Labels = npt.NDArray[np.int64]
+Shares = npt.NDArray[np.float64]
+
+
+class Belief:
+    """Probabilities of N images for P people.
+
+    evidence: (N, P), −∞ where nothing is known. labels: (N,) in 0..P-1. random: draws the images to estimate from.
+    accuracy: the expected share of images for which the person shown has the largest p; NaN if no image has
+    evidence for its label.
+    """
+
+    def __init__(self, evidence: Floats, labels: Labels, random: np.random.Generator) -> None:
+        judged = np.flatnonzero(np.isfinite(evidence[np.arange(len(labels)), labels]))
+        if len(judged) > FITTED:
+            judged = random.choice(judged, FITTED, replace=False)
+        evidence, labels = evidence[judged], labels[judged]
+        self._fits, self.accuracy = [(1.0, np.array([1.0, 0, 0]), 1.0)], float("nan")
+        if len(judged):
+            fits = [_fit(sharpness, evidence, labels) for sharpness in SHARPNESS]
+            most = max(likelihood for *_, likelihood in fits)
+            self._fits = [
+                (b, w, float(np.exp(likelihood - most))) for b, w, likelihood in fits if most - likelihood < 4
+            ]
+            self.accuracy = float(self.shows(evidence).max(axis=1).mean())
+
+    def shows(self, evidence: Floats) -> Floats:
+        """Return p (N, P): how probably each image shows each person, whatever its label."""
+        return self._mean(lambda sharpness, _: _softmax(sharpness * evidence))
+
+    def wrong(self, evidence: Floats, labels: Labels, rivals: Labels | None = None) -> Floats:
+        """Return how probably each image (N,) does not show what its label says; 0 without evidence.
+
+        rivals: (N,), people. With them, how probably the label is wrong and the image shows its rival.
+        """
+        rows = np.arange(len(labels))
+
+        def one(sharpness: float, shares: Shares) -> Floats:
+            p = _softmax(sharpness * evidence)
+            ways = _ways(p, labels)
+            likely = ways @ shares
+            if rivals is None:
+                return 1 - ways[:, 0] * shares[0] / likely
+            rival = p[rows, rivals]
+            alike = p[rows, labels] / np.maximum(1 - rival, TINY)
+            return rival * (shares[1] / np.maximum(_count(p) - 1, 1) + shares[2] * alike) / likely
+
+        known = np.isfinite(evidence[rows, labels])
+        if rivals is not None:
+            known &= np.isfinite(evidence[rows, rivals])
+        return np.asarray(np.where(known, np.minimum(self._mean(one), SUREST), 0), np.float32)
+
+    def _mean(self, one: Callable[[float, Shares], Floats]) -> Floats:
+        """Return the mean over the values of β, each as heavy as it makes the labels likely."""
+        total = sum(weight for *_, weight in self._fits)
+        return np.asarray(sum(weight / total * one(b, w) for b, w, weight in self._fits))
+
+
+def _fit(sharpness: float, evidence: Floats, labels: Labels) -> tuple[float, Shares, float]:
+    """Return a β, the shares that go with it, and the logarithm of the likelihood of the labels."""
+    ways = _ways(_softmax(sharpness * evidence), labels)
+    shares = _shares(ways)
+    return float(sharpness), shares, float(np.log(ways @ shares).sum())
+
+
+def _softmax(evidence: Floats) -> Floats:
+    """Return exp(e) / Σ exp(e) of each row; 0 where the evidence is −∞."""
+    highest = evidence.max(axis=1, keepdims=True)
+    found = np.exp(evidence - np.where(np.isfinite(highest), highest, 0))
+    return found / np.maximum(found.sum(axis=1, keepdims=True), np.finfo(found.dtype).tiny)
+
+
+def _count(p: Floats) -> npt.NDArray[np.int64]:
+    """Return how many people each image (N,) could show."""
+    return np.count_nonzero(p, axis=1)
+
+
+def _ways(p: Floats, labels: Labels) -> Shares:
+    """Return the probability (N, 3) of each label if it is right, if it is anybody's, if it is a look-alike's."""
+    own, odds = p[np.arange(len(labels)), labels], p / np.maximum(1 - p, TINY)
+    others = odds.sum(axis=1) - odds[np.arange(len(labels)), labels]
+    ways = np.stack([own, (1 - own) / np.maximum(_count(p) - 1, 1), own * others], axis=1)
+    return np.asarray(np.maximum(ways, 1e-12), np.float64)
+
+
+def _shares(ways: Shares) -> Shares:
+    """Return the shares w (3,) of the ways, of which w₁ and w₂ are at most MOST, that make the labels most likely."""
+    shares = np.array([0.9, 0.05, 0.05])
+    for _ in range(STEPS):
+        found = shares * ways
+        wrong = np.minimum((found / found.sum(axis=1, keepdims=True)).mean(axis=0)[1:], MOST)
+        shares = np.array([1 - wrong.sum(), *wrong])
+    return shares
