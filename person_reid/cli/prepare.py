@@ -20,13 +20,16 @@ from pathlib import Path
 
 from person_reid.basics import UserError, check_way, printable, real
 from person_reid.cli.parser import Parser
-from person_reid.cli.values import output_path, seed
+from person_reid.cli.values import number, output_path, seed
+from person_reid.config.option import Range
 from person_reid.data.corrections import corrected
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.layout import next_command
 from person_reid.data.prepare import lay_out
 from person_reid.data.recognise import data_set_named, find_data_set, with_flags
 from person_reid.data.summary import describe_layout, describe_unlabelled
+
+BITS = Range("from 9 to 16", lambda bits: 9 <= bits <= 16)
 
 
 def preparing_parser() -> tuple[Parser, list[Action]]:
@@ -43,6 +46,8 @@ def preparing_parser() -> tuple[Parser, list[Action]]:
     own.add_argument(
         "--test_fraction", type=float, help="share of identities to test on, if not split yet (default: 0.5)"
     )
+    text = "bits of the images' values, if more than 8 and known, such as 12 (default: seen from the values)"
+    own.add_argument("--bits", type=number(int, BITS), metavar="N", help=text)
     parser.add_argument("--seed", type=seed, help="another seed draws other people, or another random split")
     text = "list from tools/label_errors.py; the layout --data_dir is copied with the corrections it accepts"
     parser.add_argument("--corrections", metavar="FILE", help=text)
@@ -89,6 +94,8 @@ def parse_arguments(argv: list[str] | None = None) -> Namespace:
         options.data_dir = Path(options.csv).parent
     names = ("pattern", "csv", "test_fraction", "min_visibility", "frame_stride", "classes", "seed")
     options.reading = {name: value for name in names if (value := getattr(options, name)) is not None}
+    if options.bits and (options.synthetic or options.check):
+        raise UserError("--bits would be ignored: it is about images of more than 8 bits that are laid out.")
     if options.synthetic and "seed" in options.reading:
         drawing["seed"] = options.reading.pop("seed")
     if options.synthetic and options.reading and not options.check:
@@ -141,7 +148,7 @@ def main(argv: list[str] | None = None) -> None:
     data_set = with_flags(data_set, options.reading)
     # A download found without --data_dir goes where train.py and test.py look without --data_dir.
     save_dir = Path(options.save_dir or Path(options.data_dir or data_set.locations[0], "pytorch"))
-    done = lay_out(data_set, data_dir, save_dir)
+    done = lay_out(data_set, data_dir, save_dir, options.bits)
     counts = ", ".join(f"{number:,} {what}" for what, number in done.items())
     lines = [f"{data_set.name}: {data_dir} -> {save_dir}", counts, *describe_layout(data_set, save_dir)]
     print(printable("\n".join([*lines, f"Next: {next_command(save_dir)}"])))

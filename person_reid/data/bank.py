@@ -20,11 +20,11 @@ from torch import Tensor
 
 from person_reid.basics import atomic_write, describe, remove_abandoned
 from person_reid.data.decoding import decode
-from person_reid.data.images import Pixels, load_image
+from person_reid.data.images import Pixels, load_image, recorded_bits
 from person_reid.progress import progress
 
 log = logging.getLogger(__name__)
-DECODER_VERSION = 4  # part of the fingerprint: raise it when the pixels that load_image returns change
+DECODER_VERSION = 5  # part of the fingerprint: raise it when the pixels that load_image returns change
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 
@@ -70,8 +70,10 @@ def load_bank(
 
 def fingerprint(paths: Iterable[str | Path], times: bool = True) -> str:
     """Return 16 hexadecimal digits that depend on every image's name, folder, size and, with `times`, last change."""
-    digest = hashlib.sha256(f"decoder {DECODER_VERSION}\n".encode())
-    for path in map(Path, paths):
+    files = list(map(Path, paths))
+    bits = recorded_bits(files[0].parents[2]) if files and len(files[0].parents) > 2 else 0
+    digest = hashlib.sha256(f"decoder {DECODER_VERSION}\n{bits or ''}".encode())
+    for path in files:
         try:
             status = path.stat()
             state = f"{status.st_size} {status.st_mtime_ns if times else ''}"

@@ -1,16 +1,20 @@
 """One image file: which files are images, and the pixels that a network sees of one."""
 
+import logging
 import math
+import os
 import stat
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
+
+from person_reid.basics import parse_json
 
 # The formats that are read, by Pillow's name. It knows others, some of which start another program (EPS).
 FORMATS = {
@@ -23,7 +27,12 @@ LARGE = 4_000_000  # pixels; larger images are decoded one at a time, and JPEGs 
 MOST = 50_000_000  # pixels that are decoded at all: 150 MB
 
 Pixels = npt.NDArray[np.uint8]
-_large_one = threading.Lock()
+Limits = tuple[float, float]  # the lowest and the highest value
+DEEP = "IF"  # how Pillow's modes begin whose values are not 0 to 255
+RECORD = ".prepared.json"  # in every folder that prepare.py has laid out
+SAMPLE = 64  # images that show the values of a folder
+_large_one, _one_looks = threading.Lock(), threading.Lock()
+log = logging.getLogger(__name__)
 
 
 def is_image(name: str) -> bool:
@@ -51,8 +60,9 @@ def load_image(path: str | Path, height: int, width: int) -> Pixels:
             image.draft(None, (4 * max(height, width),) * 2)  # JPEG: decoded at a half, a quarter or an eighth
         if image.width * image.height > MOST:
             raise ValueError(f"{image.width}×{image.height} pixels, more than {MOST // 10**6} million: reduce it")
+        limits = layout_limits(Path(path)) if image.mode[0] in DEEP else None
         with _large_one if large else nullcontext():
-            return fit_image(image, height, width)
+            return fit_image(image, height, width, limits)
 
 
 @contextmanager
@@ -64,29 +74,72 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
         yield image
 
 
-def fit_image(image: Image.Image, height: int, width: int) -> Pixels:
+def fit_image(image: Image.Image, height: int, width: int, limits: Limits | None = None) -> Pixels:
     """Return a PIL image as a viewer shows it, resized: uint8 (height, width, 3), RGB.
 
     EXIF rotation is applied and transparency is drawn over white; greyscale, palette and CMYK images become RGB, those
-    of more than 8 bits and of floating-point numbers as _grey_levels says.
+    of more than 8 bits and of floating-point numbers as _grey_levels says. limits: of their values, by default those of
+    this image.
     The resize is Pillow's bicubic one, so the pixels equal those of torchvision's `Resize((height, width), BICUBIC)` on
     a PIL image. Raises ValueError for floating-point values that are not finite.
     """
-    image = _to_rgb(ImageOps.exif_transpose(image))
+    image = _to_rgb(ImageOps.exif_transpose(image), limits)
     return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode[0] in "IF":  # which Pillow's conversion clips at 255
-        return Image.fromarray(_grey_levels(np.asarray(image, np.float32), image.mode == "F")).convert("RGB")
+def _to_rgb(image: Image.Image, limits: Limits | None) -> Image.Image:
+    if image.mode[0] in DEEP:  # which Pillow's conversion clips at 255
+        values = np.asarray(image, np.float32)
+        return Image.fromarray(_grey_levels(values, image.mode == "F", limits or _limits(values))).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
 
 
-def _grey_levels(values: npt.NDArray[np.float32], floating: bool) -> Pixels:
-    """Return the grey levels (H, W) of an image with other numbers; its lowest and highest value decide how.
+def _limits(values: npt.NDArray[np.float32]) -> Limits:
+    """Return the lowest and highest value but for a thousandth on each side: one bright pixel decides nothing."""
+    low, high = np.quantile(values, (0.001, 0.999), method="closest_observation")
+    return float(low), float(high)
+
+
+def layout_limits(path: Path) -> Limits | None:
+    """Return the limits of the values in a layout of prepare.py, from SAMPLE of its images of more than 8 bits.
+
+    So all its images become grey levels in the same way, and a line of the log says how; prepare.py --bits N says it
+    where it is known. None if the image is not in a layout: images of any kind may lie side by side elsewhere.
+    """
+    layout = next((parent for parent in path.parents[:3] if (parent / RECORD).is_file()), None)
+    with _one_looks:
+        return _limits_of(layout.absolute()) if layout else None
+
+
+def recorded_bits(layout: Path) -> int:
+    """Return the bits that prepare.py --bits has noted for the images of a layout; 0 if there are none."""
+    with suppress(OSError, ValueError, TypeError, AttributeError):
+        return int(parse_json((layout / RECORD).read_bytes()).get("bits", 0))
+    return 0
+
+
+@cache
+def _limits_of(folder: Path) -> Limits | None:
+    if bits := recorded_bits(folder):
+        return 0.0, 2.0**bits - 1
+    names = sorted(Path(root, name) for root, _, names in os.walk(folder) for name in names if is_image(name))
+    found = []
+    for path in names[:: max(1, len(names) // SAMPLE)]:
+        with suppress(Exception), open_image(path) as image:  # decoding will report it
+            if image.mode[0] in DEEP:
+                found.append(np.asarray(image, np.float32).ravel())
+    if not found:
+        return None
+    low, high = _limits(np.concatenate(found))
+    log.info("%s: its images have more than 8 bits. Their values are taken to be from %g to %g.", folder, low, high)
+    return low, high
+
+
+def _grey_levels(values: npt.NDArray[np.float32], floating: bool, limits: Limits) -> Pixels:
+    """Return the grey levels (H, W) of an image with other numbers; the lowest and highest value decide how.
 
     Whole numbers from 0 to 255 are levels, and floating-point values from 0 to 1 are shares of 255. A camera of 10, 12,
     14 or 16 bits keeps its 8 high bits. Numbers that fill less than a quarter of such a range, or begin below 0, are a
@@ -94,12 +147,12 @@ def _grey_levels(values: npt.NDArray[np.float32], floating: bool) -> Pixels:
     """
     if not np.isfinite(values).all():
         raise ValueError("some of its pixels are not numbers")
-    low, high = float(values.min()), float(values.max())
+    low, high = limits
     bits = max(8, 2 * math.ceil(int(high).bit_length() / 2))
     scale, span = 2.0 ** (8 - bits), high - low
     if floating and low >= 0 and high <= 1:
         scale = 255
-    elif bits == 8 and low >= 0 and not (values % 1).any():
+    elif bits == 8 and low >= 0 and not (values % 1).any():  # levels
         scale = 1
     elif low < 0 < span or 0 < span < 2 ** (bits - 2):
         scale = 255 / span

@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from person_reid.basics import UserError, counted
+from person_reid.data.images import RECORD as RECORD
 from person_reid.data.images import is_image
 from person_reid.data.layout import some_of, walk
 
@@ -21,7 +22,6 @@ TRAIN, QUERY, GALLERY, MULTI_QUERY = "train_all", "query", "gallery", "multi-que
 UNLABELLED = "unlabelled"  # of data sets without identities
 OPTIONAL = (MULTI_QUERY,)  # splits that a download may lack
 IF_PERSON = "If 0 is a person, number the people from 1"
-RECORD = ".prepared.json"  # in every folder that prepare.py has laid out
 
 
 class Archived(Protocol):

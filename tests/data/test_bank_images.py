@@ -5,6 +5,8 @@ import pytest
 from PIL import Image
 from torchvision import transforms
 
+from person_reid.cli import prepare
+from person_reid.data.bank import fingerprint
 from person_reid.data.images import load_image
 from tests.data.conftest import noise
 
@@ -62,6 +64,58 @@ def test_sixteen_bits_keep_the_high_byte(tmp_path, suffix, order):
     else:
         Image.fromarray(values).save(path)
     assert np.array_equal(pixels(path), np.repeat((values >> 8)[..., None], 3, 2))
+
+
+@pytest.mark.parametrize(("bits", "scale", "offset"), [(12, 16, 0), (14, 64, 0), (16, 256, 0), (14, 3, 7400)])
+def test_cameras_of_more_than_eight_bits_give_what_a_camera_of_eight_gives(bits, scale, offset, tmp_path):
+    grey = np.linspace(0, 255, 64 * 32).astype(np.uint8).reshape(64, 32)
+    Image.fromarray(offset + grey.astype(np.uint16) * scale).save(tmp_path / "a.png")
+    found = load_image(tmp_path / "a.png", 64, 32)[..., 0].astype(int)
+    assert np.abs(found - grey).max() <= 1 and len(np.unique(found)) > 250
+
+
+@pytest.mark.parametrize("scale", [1, 16])
+def test_one_bright_pixel_does_not_darken_an_image(scale, tmp_path):
+    grey = np.linspace(0, 255, 64 * 32).astype(np.uint16).reshape(64, 32) * scale
+    grey[10, 10] = 65535
+    Image.fromarray(grey).save(tmp_path / "a.png")
+    found = load_image(tmp_path / "a.png", 64, 32)[..., 0].astype(int)
+    assert np.abs(found - (grey // scale).clip(0, 255)).max() <= 1
+
+
+def test_a_layout_has_one_range_which_is_said_once(tmp_path, caplog):
+    """A dark image stays darker than a bright one; outside of a layout each has its own range."""
+    caplog.set_level("INFO", "person_reid")
+    folder = tmp_path / "query" / "0001"
+    folder.mkdir(parents=True)
+    for name, level in (("dark", 300), ("bright", 3900)):
+        values = np.full((64, 32), level, np.uint16) + np.arange(32, dtype=np.uint16)
+        Image.fromarray(values).save(folder / f"{name}.png")
+        assert load_image(folder / f"{name}.png", 64, 32).max() == 255  # stretched
+    (tmp_path / ".prepared.json").write_text("{}")
+    dark, bright = (load_image(folder / f"{name}.png", 64, 32).mean() for name in ("dark", "bright"))
+    assert 15 < dark < 25 and 240 < bright < 250
+    assert caplog.text.count("more than 8 bits. Their values are taken to be from 300 to 3931.") == 1
+
+
+def test_the_bits_of_a_layout_can_be_said(tmp_path):
+    for who in (1, 2, 3, 4):
+        for camera in (1, 2):
+            image = Image.fromarray(np.full((64, 32), 200 * who + camera, np.uint16))
+            image.save(tmp_path / f"{who}_c{camera}.png")
+    words = ["--data_dir", str(tmp_path), "--pattern", r"(?P<id>\d+)_c(?P<camera>\d+)"]
+    prepare.main([*words, "--save_dir", str(tmp_path / "seen")])
+    prepare.main([*words, "--save_dir", str(tmp_path / "said"), "--bits", "12"])
+    path = next((tmp_path / "said").glob("*/*/0004_c1*"))
+    assert load_image(path, 64, 32).max() == 801 // 16
+    seen = next((tmp_path / "seen").glob("*/*/0004_c1*"))
+    assert load_image(seen, 64, 32).max() > 801 // 16
+    before = fingerprint([path])
+    prepare.main([*words, "--save_dir", str(tmp_path / "said"), "--bits", "14"])
+    assert fingerprint([path]) != before
+    for wrong in ("8", "17"):
+        with pytest.raises(SystemExit):
+            prepare.main([*words, "--bits", wrong])
 
 
 def test_cmyk_with_adobes_inverted_values(tmp_path):
