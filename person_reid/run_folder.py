@@ -41,6 +41,7 @@ from person_reid.config import OptionError, TrainConfig
 from person_reid.config.files import options_in
 from person_reid.config.option import settled, texts
 from person_reid.config.published import NETWORK_FLAGS, PUBLISHED_CLASSES
+from person_reid.config.run import OF_RESNET50
 
 if TYPE_CHECKING:
     import torch
@@ -249,6 +250,12 @@ def _candidates(which_epoch: str | int) -> list[str]:
 
 def _label(label: str | int) -> str:
     return f"{label:03d}" if isinstance(label, int) else label
+
+
+def default_name() -> str:
+    """Return the name of the run that a command takes if none is given: ft_ResNet50, or the only one there is."""
+    runs = [file.parent.name for file in Path("model").glob("*/opts.yaml") if ".previous" not in file.parent.name]
+    return runs[0] if len(runs) == 1 else OF_RESNET50
 
 
 def save_tensors(content: Any, path: Path) -> None:

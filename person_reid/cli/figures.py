@@ -21,6 +21,7 @@ from person_reid.cli.values import picture_file, positive
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FLAGS, NETWORK, RESULT, check_same_images, load_result, read_notes
 from person_reid.retrieval.thresholds import error_rates, load_threshold, pair_similarities
+from person_reid.run_folder import RunFolder, default_name
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -39,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
         command.set_defaults(draw=draw)
         return command
 
-    add("curves", curves).add_argument("--name", default="ft_ResNet50", help="name of the run")
+    add("curves", curves).add_argument("--name", default=default_name(), help="name of the run")
     command = add("cmc", cmc)
     command.add_argument("results", type=Path, nargs="*", default=[RESULT], help="features written by test.py")
     command.add_argument("--ranks", type=int, default=50, help="last rank to draw")
@@ -62,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def curves(options: Namespace) -> None:
     """Draw loss, error, learning rate and mAP of a run, epoch by epoch."""
-    from person_reid.run_folder import RunFolder, read_history
+    from person_reid.run_folder import read_history
     from person_reid.show.curves import draw_curves
 
     draw_curves(read_history(RunFolder(options.name).log), options.save, options.dark)

@@ -17,7 +17,7 @@ from person_reid.config.published import NETWORK_FLAGS
 from person_reid.config.run import RecordOptions
 from person_reid.console.options import settings_of
 from person_reid.retrieval.rerank import RerankSpec
-from person_reid.run_folder import names_a_run
+from person_reid.run_folder import default_name, names_a_run
 
 # The published flags; abbreviations that once named only one of them still do.
 OF_TEST = (
@@ -30,6 +30,10 @@ SHAPE = ("PCB", "usam", "stride", "attention", "pool", "neck", "head", "linear_n
 NETWORK_OF_RUN = ("name", "which_epoch")
 NETWORK_OF_FILE = ("backbone", "weights", "seed")
 DESCRIPTION = (*NETWORK_FLAGS, *SHAPE)
+
+
+class Unsaid(str):
+    """The name of a run that no flag names; a flag may name the same run."""
 
 
 def add_declared(group: argparse._ActionsContainer, kind: type[Options], names: Iterable[str]) -> None:
@@ -100,7 +104,7 @@ def add_tested_network(parser: argparse.ArgumentParser) -> None:
         "--gpu_ids", type=devices, default="0", help="GPU to use; -1 for the CPU, which is used if there is no GPU"
     )
     run = parser.add_argument_group("network of a run")
-    run.add_argument("--name", default="ft_ResNet50", help="name of the run")
+    run.add_argument("--name", default=Unsaid(default_name()), help="name of the run")
     run.add_argument("--which_epoch", default="last", help="last, average, average_bn, or an epoch such as 60")
     file = parser.add_argument_group("network of a weight file")
     file.add_argument("--backbone", help="network of a weight file that belongs to no run")
@@ -151,7 +155,9 @@ class From(argparse.Action):
 def given_values(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
     """Return {name: value} of the flags of test.py that differ from their defaults."""
     defaults = testing_parser().get_default
-    return {name: value for name in names if (value := getattr(options, name)) != defaults(name)}
+    values = {name: getattr(options, name) for name in names}
+    said = {name for name, value in values.items() if name == "name" and not isinstance(value, Unsaid)}
+    return {name: value for name, value in values.items() if name in said or value != defaults(name)}
 
 
 def given_flags(options: argparse.Namespace, names: Iterable[str]) -> str:

@@ -204,7 +204,10 @@ def network_of(index: Gallery, options: Namespace) -> tuple[dict[str, Any], Name
             given[name] = str(real(given[name]))
     known = index.recall("network") is not None
     flags = agreed(index, given) if known else {name: plain[name] for name in OF_FEATURES} | given
-    return flags, Namespace(**(plain | flags))
+    network = Namespace(**(plain | flags))
+    if not is_run(network):
+        network.name = plain["name"]  # what the index remembers was only the default
+    return flags, network
 
 
 def threshold_for(index: Gallery, options: Namespace) -> float:

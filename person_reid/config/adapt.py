@@ -62,7 +62,7 @@ class AdaptConfig(ClusterOptions, UnlabelledOptions, TrainConfig):
     labelled: ClassVar[bool] = False
     left_out: ClassVar[frozenset[str]] = frozenset(WITHOUT_LABELS | PublishedNetworks.declared().keys())
 
-    name: str = again(TrainConfig, "name", "adapted")
+    name: str = again(TrainConfig, "name", "adapted", help="name of the run, whose files go to model/NAME")
     batchsize: int = again(TrainConfig, "batchsize", 64)
     instances: int = again(TrainConfig, "instances", 4, needs={})
     erasing_p: float = again(TrainConfig, "erasing_p", 0.5)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from person_reid.config.forms import devices
 from person_reid.config.option import ANY, SEED, WHOLE, Options, option
 
+OF_RESNET50 = "ft_ResNet50"  # the published name of a run
 RUNTIMES = ("torch", "onnxruntime", "openvino", "auto")
 
 
@@ -29,8 +30,8 @@ class RunOptions(DeviceOptions):
 
     title = "run"
     name: str = option(
-        "ft_ResNet50",
-        "name of the run: its files go to model/NAME",
+        OF_RESNET50,
+        "name of the run, whose files go to model/NAME (default: ft_ResNet50; ft_BACKBONE for another network)",
         published=True,
         common=True,
         effect=False,

@@ -10,12 +10,14 @@ import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import wraps
+from functools import cache, wraps
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from person_reid.basics import UserError, real
 from person_reid.config.files import options_in
 from person_reid.config.option import Declared, OptionError, Options, as_flag, settled, texts
+from person_reid.config.published import run_name
+from person_reid.config.run import OF_RESNET50
 from person_reid.console.commands import shipped
 from person_reid.console.parser import Parser, flag_type
 from person_reid.run_folder import RunFolder, check_run_name, read_yaml
@@ -47,16 +49,29 @@ def parse(kind: type[Config], argv: Sequence[str] | None = None, text: str | Non
         given["config"] = " ".join(words)
     with spelled_as_flags():
         replaced = options_in(_pairs(words[1:], texts(kind)), kind, "--config FILE KEY=VALUE")
-        beneath = _run_to_resume(kind, given, replaced) if given.get("resume") else None
-        if beneath is None:
-            beneath = _from_config(kind, str(shipped(words[0]))) if words else {}
-        chosen = {**beneath, **replaced, **given}
-        if "name" in chosen:
+        file = cache(lambda: _from_config(kind, str(shipped(words[0]))) if words else {})
+        beneath = None
+        if given.get("resume"):
+            beneath = _run_to_resume(kind, _named(kind, {**replaced, **given}, file), given, replaced)
+        chosen = {**(file() if beneath is None else beneath), **replaced, **given}
+        if "name" in kind.declared():
+            chosen["name"] = _named(kind, chosen)
             check_run_name(chosen["name"])
         config = settled(kind(**chosen), chosen, {**replaced, **given})
         if words and not given.get("resume"):
             _keep_file(words[0], config)
         return config
+
+
+def _named(kind: type[Options], chosen: Mapping[str, Any], file: Callable[[], Mapping[str, Any]] = dict) -> str:
+    """Return the name of a run: the one that was chosen, or else that of its network.
+
+    file: returns the options of --config FILE, which is read only if no name is chosen.
+    """
+    if "name" not in chosen:
+        chosen = {**file(), **chosen}
+    default = str(kind.declared()["name"].default)
+    return str(chosen.get("name") or (run_name(chosen) if default == OF_RESNET50 else default))
 
 
 def _keep_file(path: str, config: Any) -> None:
@@ -152,13 +167,15 @@ def _from_config(kind: type[Options], path: str) -> dict[str, Any]:
     return values
 
 
-def _run_to_resume(kind: type[Options], given: dict[str, Any], replaced: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the options of the run that --resume names, or None if it has not begun.
+def _run_to_resume(
+    kind: type[Options], name: str, given: dict[str, Any], replaced: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Return the options of the run of a name, which --resume continues, or None if it has not begun.
 
     Raises UserError if the command line changes one that the result depends on.
     """
     known = kind.declared()
-    file = RunFolder(given.get("name", known["name"].default)).options_file
+    file = RunFolder(name).options_file
     if not file.exists():
         return None
     before = options_in(read_yaml(file, texts(kind)), kind, file, strict=False)

@@ -1,4 +1,4 @@
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import yaml
@@ -10,6 +10,7 @@ from person_reid.basics import UserError
 from person_reid.cli import demo, figures
 from person_reid.cli.flags import testing_parser
 from person_reid.config import TrainConfig
+from person_reid.config.adapt import AdaptConfig
 from person_reid.config.evaluate import EvaluateGpuConfig
 from person_reid.config.network import NetworkOptions
 from person_reid.config.published import NETWORK_FLAGS, PUBLISHED_CLASSES
@@ -100,6 +101,49 @@ def test_a_harmless_guess_works_in_every_script():
     options = testing_parser().parse_args(["--batch_size", "8", "--device", "cpu", "--test-dir", "x"])
     assert (options.batchsize, options.gpu_ids, options.test_dir) == (8, "-1", "x")
     assert parse(EvaluateGpuConfig, ["--device", "cpu"]).gpu_ids == "-1"
+
+
+NAMED = [
+    ([], "ft_ResNet50"),
+    (["--backbone", "resnet50"], "ft_ResNet50"),
+    (["--PCB"], "ft_ResNet50"),
+    (["--backbone", "osnet_x0_25", "--weights", "none"], "ft_osnet_x0_25"),
+    (["--use_dense"], "ft_densenet121"),
+    (["--use_dense", "--name", "mine"], "mine"),
+    (["--config", "file.yaml"], "ft_osnet_x0_25"),
+    (["--config", "file.yaml", "backbone=osnet_x0_5"], "ft_osnet_x0_5"),
+    (["--config", "file.yaml", "--resume"], "ft_osnet_x0_25"),
+]
+
+
+@pytest.mark.parametrize(("flags", "name"), NAMED)
+def test_a_run_without_a_name_is_called_after_its_network(flags, name, here):
+    (here / "file.yaml").write_text("backbone: osnet_x0_25\nweights: none\n")
+    assert parse_train(flags).name == name
+
+
+def test_a_run_without_a_name_is_found_again(here):
+    begun = parse_train(["--backbone", "osnet_x0_25", "--weights", "none", "--seed", "3"])
+    RunFolder(begun.name).save_options(asdict(begun))
+    assert parse_train(["--backbone", "osnet_x0_25", "--resume"]) == replace(begun, resume=True)
+    assert parse(AdaptConfig, ["--backbone", "osnet_x0_25", "--weights", "none"]).name == "adapted"
+
+
+@pytest.mark.parametrize(
+    ("runs", "name"),
+    [
+        ([], "ft_ResNet50"),
+        (["ft_osnet_x0_25"], "ft_osnet_x0_25"),
+        (["ft_osnet_x0_25", "ft_osnet_x0_25.previous", "ft_osnet_x0_25.previous.2"], "ft_osnet_x0_25"),
+        (["ft_osnet_x0_25", "ft_ResNet50"], "ft_ResNet50"),
+        (["a", "b"], "ft_ResNet50"),
+    ],
+)
+def test_without_a_name_the_only_run_is_tested(runs, name, here):
+    for run in runs:
+        RunFolder(run).save_options({})
+    assert testing_parser().parse_args([]).name == name
+    assert testing_parser().parse_args(["--name", "ft_ResNet50"]).name == "ft_ResNet50"
 
 
 HINTED = [
