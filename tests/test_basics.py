@@ -344,6 +344,26 @@ def test_a_full_disk_behind_the_terminal_ends_no_command_before_its_files_are_wr
         assert done.returncode == 0 and done.stdout == b"query: 10 images\n" + b"x" * 100_000 + b"\n"
 
 
+@pytest.mark.parametrize("unbuffered", [[], ["-u"]])
+def test_a_reader_that_ends_costs_no_command_its_files(unbuffered, tmp_path):
+    """python test.py | head -1"""
+    code = (
+        "import sys, time; from pathlib import Path; from person_reid.console import run_script\n"
+        "def main():\n"
+        "    print('query: 10 images', flush=True); time.sleep(0.5); print('gallery', flush=True)\n"
+        "    print('x' * 100_000)\n"
+        f"    Path({str(tmp_path / 'features')!r}).write_text('all')\n"
+        "run_script(main)"
+    )
+    command = [sys.executable, *unbuffered, "-c", code]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout and process.stderr
+        assert process.stdout.readline() == b"query: 10 images\n"
+        process.stdout.close()
+        assert process.stderr.read() == b"" and process.wait(60) == 1
+    assert (tmp_path / "features").read_text() == "all"
+
+
 def test_a_folder_is_compared_once_its_path_is_resolved(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     thesis = tmp_path / "thesis"

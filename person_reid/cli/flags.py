@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from person_reid.cli.parser import Parser
-from person_reid.cli.values import devices, file_ending_in, positive, seed, side, three
+from person_reid.cli.values import devices, file_ending_in, positive, seed, side, some_name, three
 from person_reid.config.evaluate import RerankOptions
 from person_reid.config.network import NetworkOptions, PublishedNetworks
 from person_reid.config.option import Options
@@ -140,7 +140,9 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--std", type=three, help="to divide by, such as 0.229,0.224,0.225 (default for 0..1: ImageNet's)"
     )
-    group.add_argument("--output", metavar="NAME", help="the output that is the feature, if the file has several")
+    group.add_argument(
+        "--output", type=some_name, metavar="NAME", help="the output that is the feature, if the file has several"
+    )
     group.add_argument("--bgr", action="store_true", help="the file takes the channels in the order blue, green, red")
 
 

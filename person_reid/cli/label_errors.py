@@ -23,7 +23,7 @@ import numpy as np
 
 from person_reid.basics import UserError, printable, quoted, set_aside, with_ending, write_csv
 from person_reid.cli.flags import add_runtime, add_tested_network
-from person_reid.cli.outputs import check_outputs
+from person_reid.cli.outputs import check_beside, check_outputs
 from person_reid.cli.parser import Parser
 from person_reid.cli.tested import tested_network
 from person_reid.cli.values import fraction, output_path, part, positive
@@ -47,6 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     paths, labels, cameras = [split.paths[i] for i in people], split.labels[people], split.cameras[people]
     table, sheet, kept = (with_ending(options.save, ending, ".csv", ".png") for ending in (".csv", ".png", ".mat"))
     check_outputs(options, paths, save=[table, sheet, kept])
+    check_beside("save", table, sheet, kept)
     holds_decisions(table)  # before the work: a list that cannot be read is not replaced
     embedder = Embedder(tested_network(options), device=select_device(options.gpu_ids), runtime=options.runtime)
     bank = load_bank(split.paths, *embedder.size, options.data_dir / ".cache", options.split)

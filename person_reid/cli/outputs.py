@@ -39,6 +39,19 @@ def check_outputs(options: object, reads: Iterable[str | Path] = (), **writes: I
         check_target(path)
 
 
+def check_beside(flag: str, named: Path, *beside: Path) -> None:
+    """Refuse to write files that go along with the one that a flag names over files of something else.
+
+    They are the command's own if the named file is there as well. Raises UserError otherwise.
+    """
+    there = [path for path in beside if path.exists()]
+    if there and not named.exists():
+        raise UserError(
+            f"--{flag} {named}: {there[0]}, which goes along with it, is there already and is something else. "
+            "Move it, or choose another name."
+        )
+
+
 def identity(path: str | Path) -> object:
     """Return what two paths to one file share; of files to be, also if they differ in case alone.
 

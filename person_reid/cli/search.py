@@ -226,6 +226,9 @@ def ask(options: Namespace) -> None:
     threshold = threshold_for(index, options)
     if not len(index):
         raise UserError(f"{options.index}: no images in it. Add some: python tools/search.py index FOLDER --index FILE")
+    if options.save and next(index.entries(Filter(image=os.fsencode(real(options.save)))), None):
+        words = f"this command reads that file: it is an image of {options.index}"
+        raise UserError(f"--save {options.save}: {words}. Choose another name.")
     answers = index.search(embedder_of(index, options)(queries), options.top, among=asked_for(options))
     check_outputs(options, (match.path for found in answers for match in found), save=[options.save])
     described = describe_answers(queries, answers, threshold)

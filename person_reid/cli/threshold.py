@@ -27,12 +27,19 @@ from typing import Any
 import numpy as np
 
 from person_reid.basics import UserError, with_ending, write_json
-from person_reid.cli.outputs import check_outputs
+from person_reid.cli.outputs import check_beside, check_outputs
 from person_reid.cli.parser import Parser
 from person_reid.cli.values import output_path, positive, share
 from person_reid.retrieval.promise import Promise, promised
 from person_reid.retrieval.results import FLAGS, NETWORK, RESULT, FeatureSet, load_result, read_notes
-from person_reid.retrieval.thresholds import FALSE_POSITIVE_RATES, MEASURED_ON, error_rates, pair_similarities, roc
+from person_reid.retrieval.thresholds import (
+    FALSE_POSITIVE_RATES,
+    MEASURED_ON,
+    error_rates,
+    holds_threshold,
+    pair_similarities,
+    roc,
+)
 
 TESTED = 0  # --gallery_size without a number
 SEARCHES = "count searches among N images that accept a stranger, not pairs; without N, among as many as were tested"
@@ -67,6 +74,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     figures, plot = (with_ending(args.save, ending, ".json", ".png") for ending in (".json", ".png"))
     check_outputs(args, save=[figures, plot])
+    check_beside("save", figures, plot)
+    if figures.is_file() and not holds_threshold(figures):
+        raise UserError(f"--save {figures}: not a file of this program. Move it, or choose another name.")
     query, gallery = load_result(args.result)
     pairs = pair_similarities(query, gallery, args.ignore_cameras)
     found = error_rates(pairs)

@@ -29,19 +29,18 @@ def fail(message: str) -> NoReturn:
 
 
 class Terminal(io.FileIO):
-    """Standard output or error. A full disk behind it ends no command, whose files are still to be written."""
+    """Standard output or error. Neither a full disk nor a reader that ends, such as head, costs a command its work."""
 
     problem: OSError | None = None
 
     def write(self, text: Any) -> int:
-        """Write, or note why that failed; as before, a reader that has ended ends the command."""
-        try:
-            return super().write(text) or 0
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            self.problem = error
-            return memoryview(text).nbytes
+        """Write, or note why that failed; what is left goes nowhere."""
+        if not isinstance(self.problem, BrokenPipeError):
+            try:
+                return super().write(text) or 0
+            except OSError as error:
+                self.problem = error
+        return memoryview(text).nbytes
 
 
 def open_terminals() -> list[Terminal]:
@@ -77,6 +76,8 @@ def run_script(main: Callable[[], object]) -> None:
         if sys.stdout:  # not of a program without a console
             sys.stdout.flush()
         if terminals and (problem := terminals[0].problem):
+            if isinstance(problem, BrokenPipeError):
+                sys.exit(1)
             raise OSError(problem.errno, problem.strerror, "standard output")
     except (UserError, OSError) as error:
         if isinstance(error, BrokenPipeError) and error.filename is None and sys.stdout:

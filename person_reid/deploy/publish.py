@@ -98,6 +98,8 @@ def check_output(folder: str | Path) -> None:
     folder = Path(folder)
     if folder.is_file():
         raise UserError(f"{folder}: a file; expected the name of a folder to write.")
+    if real(folder).parent == real(folder):
+        raise UserError(f"{folder}: the root of the file system; expected the name of a folder to write.")
     there = [name for name in (CARD, CONFIG, SAFETENSORS) if (folder / name).exists()]
     try:
         own = not there or parse_json((folder / CONFIG).read_bytes())["library"] == LIBRARY

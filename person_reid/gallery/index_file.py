@@ -292,6 +292,10 @@ class IndexFile:
         Raises UserError for an index of an earlier version.
         """
         if self._rows("SELECT 1 FROM sqlite_master") and not self._is_complete():
+            tables = {name for (name,) in self._rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            columns = {name for _, name, *_ in self._rows("PRAGMA table_info(images)")}
+            if not ("about" in tables and columns >= {"path", "feature"}):
+                raise UserError(f"{self.path}: {FOREIGN}")
             if self._rows("SELECT 1 FROM images LIMIT 1"):
                 raise UserError(f"{self.path}: written by a version before 0.2. {INDEX_AGAIN}")
             self._rows("DROP TABLE images")

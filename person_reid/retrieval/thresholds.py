@@ -181,6 +181,16 @@ def load_threshold(text: str | Path, network: str = "", flags: str = "") -> floa
     return threshold
 
 
+def holds_threshold(path: str | Path) -> bool:
+    """Return whether a file is one that tools/threshold.py has written, or an empty one."""
+    if not Path(path).stat().st_size:
+        return True
+    try:
+        return "threshold" in _report(path)
+    except (OSError, ValueError, TypeError):
+        return False
+
+
 def measured_flags(text: str | Path) -> str:
     """Return the flags of test.py on whose features a threshold was measured; "" if nothing says it."""
     report = None

@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from person_reid.basics import UserError, first_line
+from person_reid.basics import UserError, describe, first_line
 from person_reid.config import TrainConfig
 
 log = logging.getLogger(__name__)
@@ -92,16 +92,27 @@ def open_writers(config: TrainConfig, folder: Path, history: Iterable[dict[str, 
             except Exception as error:  # each package fails in its own ways
                 reason = " ".join(str(error).split())[:200]
                 raise UserError(f"--{name}: {name} could not start ({reason}).") from error
+            stack.enter_context(going_on())
             stack.enter_context(closing)
             writes.append(write)
 
         def write_all(record: dict[str, float]) -> None:
             for write in writes:
-                write(record)
+                with going_on():
+                    write(record)
 
         for record in history:
             write_all(record)
         yield write_all
+
+
+@contextmanager
+def going_on() -> Iterator[None]:
+    """Let no full disk or lost connection of a writer end a training: a warning says so."""
+    try:
+        yield
+    except OSError as error:
+        log.warning("%s: figures could not be written. log.jsonl has them, and the training goes on.", describe(error))
 
 
 @contextmanager

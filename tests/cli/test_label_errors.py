@@ -90,6 +90,14 @@ def test_a_list_with_decisions_is_kept_in_every_writing_and_never_replaced_unrea
         assert b"wrong.png" in save.read_bytes()
 
 
+@pytest.mark.parametrize("beside", ["list.mat", "list.png"])
+def test_a_file_of_something_else_beside_the_list_is_not_replaced(beside, people, tmp_path):
+    (tmp_path / beside).write_text("precious")
+    with pytest.raises(UserError, match=rf"{beside}, which goes along with it, is there already"):
+        label_errors.main([*NETWORK, "--data_dir", str(people), "--save", str(tmp_path / "list.csv")])
+    assert (tmp_path / beside).read_text() == "precious"
+
+
 def test_junk_moves_no_feature_to_another_image(tmp_path):
     people, save = draw(tmp_path / "people") / "train_all", tmp_path / "list.csv"
     (people / "-1").mkdir()

@@ -45,7 +45,7 @@ NEEDED = {
 WORDS = {
     "name", "backbone", "which_epoch", "attention", "identity", "camera", "track", "source", "pattern", "dataset",
     "gpu_ids", "loss", "milestones", "resize_schedule", "ms", "mean", "std", "seeds", "query_index", "after", "before",
-    "expired", "person",
+    "expired", "person", "classes",
 }  # fmt: skip
 READ = {
     "weights", "from", "from_run", "engine", "threshold", "result", "other", "index", "label_errors", "test_dir",
@@ -145,7 +145,7 @@ def test_every_flag_of_every_script_is_known_to_name_a_file_or_not():
         f"{script} {action.dest}"
         for script, parser in PARSERS.items()
         for action in valued(parser)
-        if kind(action) not in (*OUTPUTS, *NUMBERS) and action.dest not in WORDS | READ
+        if kind(action) not in (*OUTPUTS, *NUMBERS, "some_name") and action.dest not in WORDS | READ
     }
     assert unknown == set(), "does it name what is written (cli/outputs.py), what is read, or neither?"
     paths = {f"{script} {a.dest}" for script, parser in PARSERS.items() for a in valued(parser) if kind(a) in OUTPUTS}

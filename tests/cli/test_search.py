@@ -259,6 +259,13 @@ def test_who_and_where_are_filled_in_asked_for_and_forgotten(indexed, capsys):
         said(capsys, "forget")
 
 
+def test_no_picture_replaces_an_indexed_image_that_is_no_answer(indexed, capsys):
+    before = (indexed / "first" / "deeper" / "07.png").read_bytes()
+    with pytest.raises(UserError, match=r"--save first/deeper/07\.png: this command reads that file"):
+        said(capsys, "query", "first/deeper/00.png", "--top", "1", "--save", "first/deeper/07.png")
+    assert (indexed / "first" / "deeper" / "07.png").read_bytes() == before
+
+
 def test_a_filter_that_no_image_passes_is_explained(indexed, capsys):
     said(capsys, "enroll", "Anna", "second/deeper/08.png")
     assert "No image has the identity Ana. Did you mean 'Anna'?" in said(capsys, "forget", "--identity", "Ana")

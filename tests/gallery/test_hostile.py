@@ -120,11 +120,16 @@ def test_a_file_that_cannot_be_written_or_opened_has_its_own_reason(index, tmp_p
         index.add(["a.jpg"], FEATURES[:1])
     with pytest.raises(UserError, match="a folder; expected the file of an index"):
         SearchIndex(tmp_path)
-    foreign = sqlite3.connect(tmp_path / "cookies")
-    foreign.execute("CREATE TABLE cookies (value TEXT)")
-    foreign.commit()
-    with pytest.raises(UserError, match="cookies: not a search index"):
-        SearchIndex(tmp_path / "cookies")
+    for table in ("cookies (value TEXT)", "images (name TEXT)", "images (path TEXT, feature BLOB)"):
+        foreign = sqlite3.connect(tmp_path / "cookies")
+        foreign.execute(f"CREATE TABLE {table}")
+        foreign.commit()
+        foreign.close()
+        before = (tmp_path / "cookies").read_bytes()
+        with pytest.raises(UserError, match="cookies: not a search index"):
+            SearchIndex(tmp_path / "cookies")
+        assert (tmp_path / "cookies").read_bytes() == before, table
+        (tmp_path / "cookies").unlink()
 
 
 def test_a_mistake_of_ours_is_no_damage(index):

@@ -1,8 +1,10 @@
 """--tensorboard, --wandb, --mlflow: imported when asked for, told every epoch once, closed. With stand-ins."""
 
+import contextlib
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -101,6 +103,19 @@ def test_tensorboard_forgets_the_epochs_of_an_interrupted_run(tmp_path):
             write({"epoch": 2, "loss": loss})
     events = EventAccumulator(str(tmp_path)).Reload().Scalars("loss")
     assert [(event.step, event.value) for event in events] == [(1, 0.25), (2, 0.25)]
+
+
+def test_a_disk_that_is_full_for_a_writer_ends_no_training(tmp_path, monkeypatch, caplog):
+    def full(config, folder):
+        def write(record):
+            raise OSError(28, "No space left on device")
+
+        return contextlib.closing(SimpleNamespace(close=lambda: write({}))), write
+
+    monkeypatch.setitem(writers.WRITERS, "tensorboard", full)
+    with writers.open_writers(TrainConfig(tensorboard=True), tmp_path, [{"epoch": 1}]) as send:
+        send({"epoch": 2, "loss": 0.5})
+    assert caplog.text.count("No space left on device: figures could not be written.") == 3
 
 
 @pytest.mark.parametrize("name", list(writers.WRITERS))
