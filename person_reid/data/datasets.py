@@ -12,6 +12,7 @@ from person_reid.data.readers import (
     QUERY,
     TRAIN,
     UNLABELLED,
+    VAL,
     Splits,
     by_lists,
     by_name,
@@ -100,6 +101,7 @@ def _cuhk03_original(kind: str) -> DataSet:
 def _msmt17(version: int, train: str, test: str) -> DataSet:
     lists = {
         TRAIN: (("list_train.txt", train), ("list_val.txt", train)),
+        VAL: (("list_val.txt", train),),
         QUERY: (("list_query.txt", test),),
         GALLERY: (("list_gallery.txt", test),),
     }
@@ -111,8 +113,8 @@ def _msmt17(version: int, train: str, test: str) -> DataSet:
         requires=(test, "list_query.txt", "list_gallery.txt"),
         read=partial(by_lists, lists=lists, camera=r"^\d+_\d+_(\d+)_"),
         published={TRAIN: (1041, 32621, 15), QUERY: (3060, 11659, 15), GALLERY: (3060, 82161, 15)},
-        note="train_all is list_train and list_val. Identities are numbered from 1 here, from 0 in the original; those "
-        "to train on and those to test on are different people of the same numbers.",
+        note="train_all is list_train and list_val, val is list_val. Identities are numbered from 1 here, from 0 in "
+        "the original; those to train on and those to test on are different people of the same numbers.",
     )
 
 

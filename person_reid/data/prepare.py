@@ -26,6 +26,7 @@ from person_reid.data.readers import (
     QUERY,
     RECORD,
     TRAIN,
+    VAL,
     Picture,
     Source,
     Splits,
@@ -35,7 +36,7 @@ from person_reid.data.readers import (
 from person_reid.progress import progress
 
 log = logging.getLogger(__name__)
-SPLITS = ("train", "val", TRAIN, QUERY, GALLERY, MULTI_QUERY)
+SPLITS = ("train", VAL, TRAIN, QUERY, GALLERY, MULTI_QUERY)
 OWN_FILE = re.compile(rf"({'|'.join(SPLITS)})/[^/\\:]+/[^/\\:]+")
 NUMBER = re.compile(r"[0-9]{1,9}")
 LONGEST = 180  # bytes kept of a name; file systems allow 255
@@ -82,11 +83,13 @@ def _make(plan: dict[str, Source], data_set: DataSet, data_dir: Path, save_dir: 
 def plan_layout(data_set: DataSet, data_dir: str | Path) -> dict[str, Source]:
     """Return {`<split>/<identity>/<image>`: source} for every image to lay out.
 
-    val is the first image, by name, of each identity of train_all; train is the rest. An identity with a single image
-    has it in both, so that all three have the same classes. A download without training images has none of the three.
+    val is what the data set lists for it or else, of each identity of train_all, the first image by name; train is the
+    rest. An identity with nothing left for train has its images in both, so that all three have the same classes. A
+    download without training images has none of the three.
     """
     assert data_set.read, "a data set without identities is not laid out"
-    read = data_set.read(Path(data_dir))
+    read = dict(data_set.read(Path(data_dir)))
+    listed = {picture.source for picture in read.pop(VAL, ())}
     if data_set.distractors:
         read = people_only(read, data_dir)
     splits = file_names(read, data_set.distractors)
@@ -96,8 +99,10 @@ def plan_layout(data_set: DataSet, data_dir: str | Path) -> dict[str, Source]:
     for target in sorted(splits.get(TRAIN, ())):
         by_identity[target.partition("/")[0]].append(target)
     for targets in by_identity.values():
-        plan[f"val/{targets[0]}"] = splits[TRAIN][targets[0]]
-        plan.update({f"train/{target}": splits[TRAIN][target] for target in targets[1:] or targets})
+        chosen = [target for target in targets if splits[TRAIN][target] in listed] or targets[:1]
+        rest = [target for target in targets if target not in chosen] or targets
+        plan.update({f"{VAL}/{target}": splits[TRAIN][target] for target in chosen})
+        plan.update({f"train/{target}": splits[TRAIN][target] for target in rest})
     return plan
 
 

@@ -18,7 +18,7 @@ from person_reid.data.images import RECORD as RECORD
 from person_reid.data.images import is_image
 from person_reid.data.layout import some_of, walk
 
-TRAIN, QUERY, GALLERY, MULTI_QUERY = "train_all", "query", "gallery", "multi-query"
+TRAIN, VAL, QUERY, GALLERY, MULTI_QUERY = "train_all", "val", "query", "gallery", "multi-query"
 UNLABELLED = "unlabelled"  # of data sets without identities
 OPTIONAL = (MULTI_QUERY,)  # splits that a download may lack
 IF_PERSON = "If 0 is a person, number the people from 1"
@@ -124,7 +124,7 @@ def by_lists(
 ) -> Splits:
     """Read pictures listed in text files with one `path identity` per line.
 
-    lists: split -> pairs (list file, folder that its paths start from).
+    lists: split -> pairs (list file, folder that its paths start from). VAL repeats some of the images of TRAIN.
     camera: a regular expression for the file names, with one group; None if they do not give the camera.
     suffix: the ending that the lists leave out of the paths.
 
@@ -133,7 +133,7 @@ def by_lists(
     splits: Splits = defaultdict(list)
     wrong: list[str] = []
     for split, pairs in lists.items():
-        if split == TRAIN and not any(all((data_dir / part).exists() for part in pair) for pair in pairs):
+        if split in (TRAIN, VAL) and not any(all((data_dir / part).exists() for part in pair) for pair in pairs):
             continue  # a download with test images only
         for file, folder in pairs:
             for name, identity in read_columns(data_dir / file):
@@ -143,6 +143,7 @@ def by_lists(
                 path = data_dir / folder / (name + suffix)
                 splits[split].append(Picture(path, identity, found[1] if found else None))
     if wrong:
+        wrong = list(dict.fromkeys(wrong))
         raise UserError(f"{len(wrong)} name(s) that do not say the camera ({camera}):\n{some_of(wrong)}")
     return all_there(splits, data_dir)
 

@@ -172,7 +172,7 @@ def test_lists_with_missing_images_other_lines_and_other_names(tmp_path):
         (tmp_path / folder).mkdir()
     for name, text in MSMT17.items():
         (tmp_path / name).write_text(text + "\n\n")
-    with pytest.raises(UserError, match=r"6 image\(s\) listed but not in .*\n.*0000_000_15_0303morning"):
+    with pytest.raises(UserError, match=r"7 image\(s\) listed but not in .*\n.*0000_000_15_0303morning"):
         lay_out(DATA_SETS["msmt17_v1"], tmp_path, tmp_path / "out")
     (tmp_path / "list_val.txt").write_text("0001/somebody.jpg 1\n")
     with pytest.raises(UserError, match=r"1 name\(s\) that do not say the camera(?s:.*)somebody"):
