@@ -67,11 +67,13 @@ READ = {
     "net.onnx": ["test --engine"],
     "list.csv": ["prepare --csv"],
     "recipe.yaml": ["reproduce"],
+    "options.yaml": ["train --config"],
     "results.jsonl": ["reproduce"],
     "people/pytorch/.prepared.json": ["prepare again"],
     "people/synthetic.json": ["prepare --synthetic"],
 }  # fmt: skip
 WORKING |= {
+    "train --config": ["--config", "options.yaml", "--name", "new"],
     "train --resume": [*TRAIN, "--name", "run", "--resume"],
     "test --engine": ["--engine", "net.onnx", "--gpu_ids", "-1", "--test_dir", PEOPLE],
     "prepare --csv": ["--csv", "list.csv", "--save_dir", "out"],
@@ -109,6 +111,7 @@ def furnish(room):
     about = "{title: t, source: s, dataset: synthetic, average_precision: step, published: {single: {mAP: 50}}}"
     flags = {flag.removeprefix("--"): value for flag, value in zip(TRAIN[::2], TRAIN[1::2], strict=True)}
     (room / "recipe.yaml").write_text("".join(f"{k}: '{v}'\n" for k, v in flags.items()) + f"recipe: {about}\n")
+    (room / "options.yaml").write_text("".join(f"{k}: {v}\n" for k, v in flags.items()))
     (room / "results.jsonl").touch()
 
 
