@@ -12,6 +12,8 @@ from person_reid.config.published import ignores_stride
 # Entries of the opts.yaml of a run, ours or of the published code, that are not options. The file can be the --config
 # of a new run.
 BESIDE = {"nclasses", "local_rank", "world_size", "workers", "prefetch_factor", "profile"}
+# Options as people guess them. A command line takes them; a file, which is kept, is told the name.
+ALIASES = {"epochs": "total_epoch", "total_epochs": "total_epoch", "batch_size": "batchsize", "device": "gpu_ids"}
 log = logging.getLogger(__name__)
 
 
@@ -32,7 +34,8 @@ def options_in(
     for name, value in content.items():
         if name not in known:
             if strict and name not in BESIDE:
-                raise UserError(f"{path}: unknown option {name!r}.{did_you_mean(str(name), known)}")
+                meant = did_you_mean(ALIASES.get(str(name), str(name)), known)
+                raise UserError(f"{path}: unknown option {name!r}.{meant}")
             continue
         if value is None and not strict and known[name].default is not None:
             continue  # earlier versions wrote null for the default

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 
 from person_reid.basics import did_you_mean
+from person_reid.config.files import ALIASES
 
-ALIASES = {"epochs": "total_epoch", "total_epochs": "total_epoch", "batch_size": "batchsize", "device": "gpu_ids"}
 DEVICES = {"cpu": "-1", "cuda": "0", "gpu": "0", "mps": "0"}  # values of --device, besides cuda:1
 OTHERS = ""  # any script
 HINTS: dict[str, dict[str, str]] = {  # {guess: {flag that a script must have: what to do}}, the first that it has

@@ -275,6 +275,7 @@ def test_an_option_given_twice_is_refused(tmp_path):
         ("lr=", "'lr=': expected an option and its value"),
         ("SOLVER.BASE_LR=0.1", "unknown option 'SOLVER.BASE_LR'"),
         ("batch_size=8", "unknown option 'batch_size'. Did you mean 'batchsize'"),
+        ("epochs=3", "unknown option 'epochs'. Did you mean 'total_epoch'"),
         ("lr=fast", "lr: 'fast' does not fit"),
         ("cosine=1", "cosine: '1' does not fit .expected true or false"),
         ("stride=3", "stride: '3' does not fit .expected one of 1, 2"),
