@@ -108,20 +108,20 @@ def features_beside(list_: Path) -> Path:
 
 def rank_all(options: Namespace, query: FeatureSet, gallery: FeatureSet) -> list[Ranking]:
     """Return the plain ranking, and those to compare it with."""
+    from person_reid.show.cmc import run_names
     from person_reid.show.explorer_rankings import rank
 
     others = load_result(options.other, paths=True) if options.other else None
     if others:
         check_same_images((query, gallery), options.result, others, f"--other {options.other}")
-    name = options.result.stem
+    name, *more = run_names([path for path in (options.result, options.other) if path])
     ignored = options.ignore_cameras
     rankings = [rank(name, query, gallery, ignore_cameras=ignored)]
     if options.rerank:
         scores = rescorer(rerank_spec(options))(query.features, gallery.features)
         rankings.append(rank(f"{name}, re-ranked", query, gallery, scores, ignored))
     if others:
-        name = options.other.stem if options.other.stem != name else str(options.other)
-        rankings.append(rank(name, *others, ignore_cameras=ignored))
+        rankings.append(rank(more[0], *others, ignore_cameras=ignored))
     return rankings
 
 

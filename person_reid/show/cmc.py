@@ -1,6 +1,7 @@
 """Draw the cumulative matching characteristics of runs: the share of queries with a match in the first k."""
 
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -52,11 +53,18 @@ def draw_cmc(runs: Mapping[str, Metrics], save: str | Path, ranks: int = 50, dar
 def run_names(paths: Sequence[Path]) -> dict[str, Path]:
     """Name the runs of result files, {name: path}: by file name without .mat, or by path if file names repeat.
 
-    Raises UserError if a file is given twice.
+    Folders that all paths begin with are left out where that suffices. Raises UserError if a file is given twice.
     """
     if len(set(paths)) < len(paths):
         raise UserError(f"{', '.join(map(str, paths))}: the same file twice. Name each file once.")
     short = [with_ending(path, "", RESULT.suffix) for path in paths]
-    ways = ([path.name for path in short], [path.as_posix() for path in short], [path.as_posix() for path in paths])
+    folders = [path.parts[:-1] for path in short]
+    shared = sum(1 for _ in takewhile(lambda level: len(set(level)) == 1, zip(*folders, strict=False)))
+    ways = (
+        [path.name for path in short],
+        ["/".join(path.parts[shared:]) for path in short],
+        [path.as_posix() for path in short],
+        [path.as_posix() for path in paths],
+    )
     names = next(names for names in ways if len(set(names)) == len(paths))
     return dict(zip(names, paths, strict=True))

@@ -20,8 +20,8 @@ TOGETHER = ("merge", "split")  # proposals that are about all images of a person
 def describe_proposals(images: Images, file: Path) -> dict[str, Any]:
     """Return the proposals of a list, as tools/label_errors.py writes it, each with strips of images.
 
-    Beside the images that it is about are the EACH nearest of all others, of those with the same label, and of those
-    that have the proposed identity or would get it too. Raises UserError as read_list does.
+    Beside the images that it is about are the EACH nearest of all others, of those with the same label, of those that
+    have the proposed identity, and of those that the list also proposes for it. Raises UserError as read_list does.
     """
     places = {path: place for place, path in enumerate(images.short_paths)}
     identities = {path: number for path in places if (number := _folder(path)) is not None}
@@ -42,7 +42,8 @@ def describe_proposals(images: Images, file: Path) -> dict[str, Any]:
             for name, which in {
                 "nearest": np.full(len(people), True),
                 "own": labelled,
-                "new": (people == new) | (wanted == new),
+                "new": people == new,
+                "coming": (people != new) & (wanted == new),
             }.items()
         }
         about = {"number": number, "proposal": first.proposal, "own": own, "new": new, "images": found}

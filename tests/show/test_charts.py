@@ -69,6 +69,8 @@ def test_a_cmc_of_one_rank_is_a_point(tmp_path, drawn):
 def test_runs_are_named_by_their_files():
     assert list(run_names([Path("a/x.mat"), Path("b/y.mat")])) == ["x", "y"]
     assert list(run_names([Path("a/x.mat"), Path("b/x.mat")])) == ["a/x", "b/x"]
+    assert list(run_names([Path("/far/away/a/x.mat"), Path("/far/away/b/x.mat")])) == ["a/x", "b/x"]
+    assert list(run_names([Path("/far/x.mat"), Path("/far/b/x.mat")])) == ["x", "b/x"]
     assert list(run_names([Path("a/x"), Path("a/x.mat")])) == ["a/x", "a/x.mat"]
     names = {"x0.25": Path("x0.25"), "x0.5": Path("x0.5"), "net": Path("net.mat")}
     assert run_names(list(names.values())) == names

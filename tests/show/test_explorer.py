@@ -81,7 +81,7 @@ def test_a_second_result_is_ranked_like_the_first(inside):
     explore.main(["--result", "mine/result.mat", "--other", "same/result.mat", "--ignore_cameras"])
     first, second = read(Path("look/data/rankings.js"))
     assert first["figures"] == second["figures"] == evaluate(query, gallery, ignore_cameras=True).figures()
-    assert (first["name"], second["name"]) == ("result", str(Path("same/result.mat")))
+    assert (first["name"], second["name"]) == ("mine/result", "same/result")
 
 
 def test_rankings_are_those_of_a_slow_loop():

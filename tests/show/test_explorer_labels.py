@@ -76,12 +76,23 @@ def test_strips_are_those_of_a_slow_loop(look):
         wanted = {
             "nearest": nearest,
             "own": [i for i in nearest if images.labels[i] == own],
-            "new": [i for i in nearest if images.labels[i] == new or going_to.get(i) == new],
+            "new": [i for i in nearest if images.labels[i] == new],
+            "coming": [i for i in nearest if images.labels[i] != new and going_to.get(i) == new],
         }
         for name, strip in wanted.items():
             shown = each["strips"][name]
             assert [i for i, _ in shown] == strip[:EACH], (each["number"], name)
             np.testing.assert_allclose([s for _, s in shown], [similar[i] for i in strip[:EACH]], atol=1e-4)
+
+
+def test_only_images_of_the_proposed_identity_stand_below_it(look, tmp_path):
+    with (tmp_path / "list.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([COLUMNS, *proposed(["3,1,move,4,0.9,", "5,2,move,4,0.8,"])])
+    first, second = describe_proposals(images_of(None, load_gallery(look / "list.mat")), tmp_path / "list.csv")[
+        "proposals"
+    ]
+    assert {i // 6 for each in (first, second) for i, _ in each["strips"]["new"]} == {3}
+    assert [[i for i, _ in each["strips"]["coming"]] for each in (first, second)] == [[26], [13]]
 
 
 def test_images_of_a_person_that_were_decided_differently_are_shown_apart(look, tmp_path):
@@ -167,6 +178,14 @@ def test_decisions_by_mouse_and_key_are_exported_and_applied(browser, look, tmp_
         "0001": 4, "0002": 5, "0003": 6, "0004": 7, "0005": 6, "0006": 6, "0007": 2
     }  # fmt: skip
     assert any(EVIL in name for name in people["0003"])
+
+
+@in_a_browser
+def test_images_that_are_also_proposed_have_a_strip_of_their_own(browser):
+    strips = "{nearest: [], own: [], new: [[18, 0.9]], coming: [[5, 0.5]]}"
+    row = f"proposalRow({{...DATA.labels.proposals[0], strips: {strips}}})"
+    heads = browser.value(f"[...{row}.querySelectorAll('.strips h3')].map((each) => each.textContent)")
+    assert heads == ["0004, proposed", "proposed for 0004 as well"]
 
 
 @in_a_browser

@@ -92,9 +92,14 @@ def test_a_click_ranks_a_query_and_a_second_click_a_gallery_image(browser, peopl
     assert all(f"{similarities[asked, i]:.3f}" in text for i, text in zip(order, tiles, strict=True))
     same = gallery.labels[order] == query.labels[asked]
     own = same & (gallery.cameras[order] == query.cameras[asked])
-    kinds = np.where((gallery.labels[order] == -1) | own, "junk", np.where(same, "right", "wrong"))
+    kinds = np.where(gallery.labels[order] == -1, "junk", np.where(own, "own", np.where(same, "right", "wrong")))
     found = browser.value("[...document.querySelectorAll('#answers .tile')].map((a) => a.classList[1])")
     assert found == kinds.tolist()
+    above = browser.texts("#answers .tile .above")
+    assert {text for text, kind in zip(above, kinds, strict=True) if kind == "own"} <= {"own camera"}
+    assert {text for text, kind in zip(above, kinds, strict=True) if kind == "junk"} <= {"junk"}
+    counted = [text for text, kind in zip(above, kinds, strict=True) if kind in ("right", "wrong")]
+    assert counted == [str(rank) for rank in range(1, len(counted) + 1)]
     browser.wait("document.body.dataset.features === 'loaded'")
     browser.click("#answers .tile", 3)
     shown(browser, f"image={order[3] + len(query)}")
@@ -108,6 +113,17 @@ def test_a_click_ranks_a_query_and_a_second_click_a_gallery_image(browser, peopl
     shown(browser, f"image={asked}")
     browser.back()
     browser.wait("!document.getElementById('view-queries').hidden")
+
+
+def test_the_same_person_from_the_camera_of_the_query_is_not_called_junk(browser, people):
+    query, gallery, *_ = people
+    pairs = (query.labels[:, None] == gallery.labels) & (query.cameras[:, None] == gallery.cameras)
+    asked = int(pairs.sum(axis=1).argmax())
+    browser.value(f"location.hash = '#view=ranking&image={asked}'")
+    shown(browser, f"image={asked}" if asked else "view=ranking")
+    assert sorted(images(browser, "#answers .own")) == (np.flatnonzero(pairs[asked]) + len(query)).tolist()
+    assert set(browser.texts("#answers .own .above")) == {"own camera"}
+    assert sorted(images(browser, "#answers .junk")) == (np.flatnonzero(gallery.labels == -1) + len(query)).tolist()
 
 
 def test_the_address_holds_the_view(browser, look):
@@ -171,6 +187,42 @@ def test_the_slider_counts_what_is_accepted_rejected_and_wrong(browser, people):
     threshold = float(browser.value("state().threshold"))
     faded = browser.value("document.querySelectorAll('#answers .faded').length")
     assert faded == (similarities[0] < threshold).sum() > 0
+
+
+def test_the_ticks_of_the_histogram_are_round_and_in_place(browser):
+    browser.click("nav a", 3)
+    shown(browser, "view=threshold")
+    ticks = browser.texts("#histogram text")[:-1]
+    assert 2 <= len(ticks) <= 7 and all(float(tick) == round(float(tick), 1) for tick in ticks)
+    browser.choose("#slider", browser.value(f"binOf({ticks[-1]})"))
+    places = "document.querySelectorAll('#histogram text')"
+    at = float(browser.value(f"{places}[{len(ticks) - 1}].getAttribute('x')"))
+    assert abs(at - float(browser.value("document.getElementById('mark').getAttribute('x1')"))) < 1
+    for low, high in ((0.31, 0.36), (-0.2, 0.9), (-1, 1)):
+        found = browser.value(f"roundTicks({low}, {high})")
+        assert 3 <= len(found) <= 7 and low <= found[0] and found[-1] <= high
+
+
+def test_the_page_says_that_not_all_false_matches_are_looked_through(browser, people):
+    browser.click("nav a", 3)
+    shown(browser, "view=threshold")
+    assert browser.texts("#partial") == [""]  # all gallery images are listed
+    browser.value("adjust({ threshold: -1 })")
+    total = int(browser.texts("#false-matches b")[0])
+    browser.value("showPairs(-1, 1234567)")
+    words = f"Of 1,234,567 false matches, the {total} among the first {len(people[1])} images of their query"
+    assert browser.texts("#partial")[0].startswith(words)
+
+
+def test_the_map_of_many_people_begins_with_errors_or_cameras(browser):
+    assert browser.value("DEFAULTS.colour") == "identity"
+    browser.value("DATA.images.people = Array.from({ length: 41 }, (_, i) => `p${i}`); DATA.images.junk = -1")
+    browser.value("DATA.images.distractor = -1")
+    assert browser.value("usualColour()") == "error"
+    browser.value("DATA.images.queries = 0")
+    assert browser.value("usualColour()") == "camera"
+    browser.value("DATA.images.cameras = ['']")
+    assert browser.value("usualColour()") == "identity"
 
 
 def test_the_address_follows_a_slider_that_moves_more_often_than_browsers_allow(browser):

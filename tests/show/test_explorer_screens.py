@@ -1,5 +1,7 @@
 """The explorer on other screens: a phone, or a large window at 200 %, and a wall of monitors; or without a mouse."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -19,7 +21,10 @@ def look(tmp_path_factory):
     folder = tmp_path_factory.mktemp("screens")
     result, query, gallery = lay_out(folder)
     save_result(result, query.select(np.arange(MANY) % len(query)), gallery)
-    explore.main(["--result", str(result), "--other", str(result), "--save", str(folder / "look")])
+    (folder / "other").mkdir()
+    shutil.copy(result, folder / "other" / result.name)
+    rankings = ["--result", str(result), "--other", str(folder / "other" / result.name)]
+    explore.main([*rankings, "--save", str(folder / "look")])
     return folder / "look" / "index.html"
 
 
@@ -39,6 +44,29 @@ def test_a_phone_shows_the_map_and_small_queries_beside_their_rankings(browser, 
     assert browser.value("document.getElementById('map').getBoundingClientRect().bottom") <= PHONE[1]
     browser.open(look, "#view=compare")
     assert browser.value("document.querySelector('.pair > .tile .photo').clientWidth") < PHONE[0] / 3
+
+
+def test_a_phone_folds_the_filters_until_they_are_asked_for(browser, look):
+    shown = "[...document.querySelectorAll('#filters > label')].filter((each) => each.offsetHeight).length"
+    browser.resize(1360, 900)
+    browser.open(look)
+    assert browser.value(shown) > 5 and not browser.value("document.getElementById('unfold').offsetHeight")
+    browser.resize(*PHONE)
+    assert browser.value(shown) == 0
+    assert browser.value("document.querySelector('#wall .tile').getBoundingClientRect().top") < PHONE[1] / 2
+    browser.click("#unfold")
+    assert browser.value(shown) > 5
+    assert browser.value("document.getElementById('unfold').getAttribute('aria-expanded')") == "true"
+    browser.click("#unfold")
+    browser.key("/")  # to a filter that was folded away
+    assert browser.value("document.activeElement.name") == "person"
+
+
+def test_two_results_of_one_name_are_told_apart_by_their_folders(browser, look):
+    browser.open(look)
+    names = browser.texts("#by option")
+    assert names[1] == "other/result" and names[0] != names[1]
+    assert len(names[0]) < 20
 
 
 def test_no_view_is_wider_than_a_phone(browser, look):

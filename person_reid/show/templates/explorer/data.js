@@ -40,15 +40,19 @@ const inWords = (number) => (DATA.images.queries ? (number === 1 ? "query" : "qu
 // The caption of an image, "" for what is not known: `0012 · c3`.
 const whoAndWhere = (image) => [personOf(image), cameraOf(image) && `c${cameraOf(image)}`].filter(Boolean).join(" · ");
 
-// "right", "wrong", or "junk", which no figure counts: as person_reid/retrieval/metrics.py has it; or "unknown".
+// "right", "wrong", "unknown"; or "junk" and "own", the same person by the same camera, which no figure counts: as
+// person_reid/retrieval/metrics.py has it.
 function kindOf(asked, image) {
   const { person, camera, junk, distractor, unknown } = DATA.images;
   if (person[image] === junk) return "junk";
   if (person[image] === unknown || person[asked] === unknown) return "unknown";
   if (person[image] === distractor && person[asked] === distractor && !isQuery(asked)) return "unknown"; // two strangers
   if (person[asked] !== person[image]) return "wrong";
-  return camera[asked] === camera[image] && cameraOf(image) ? "junk" : "right";
+  return camera[asked] === camera[image] && cameraOf(image) ? "own" : "right";
 }
+
+const UNCOUNTED = { junk: "junk", own: "own camera" }; // what stands in place of a rank
+const isCounted = (kind) => !(kind in UNCOUNTED);
 
 // A query's ranking as Python computed it: {listed, similarities, missed, count, precision, penalty, first}.
 // missed: the right images beyond the listed ones, as {image, rank, similarity}; first: a rank from 0, or -1.
@@ -72,10 +76,10 @@ function storedAnswer(ranking, query) {
   };
 }
 
-// The place in a ranking's list of the query's first image that is not junk, or -1.
+// The place in a ranking's list of the query's first image that counts, or -1.
 function firstAnswer(ranking, query) {
   for (let i = query * ranking.width; i < (query + 1) * ranking.width; i++) {
-    if (kindOf(query, ranking.listed[i] + DATA.images.queries) !== "junk") return i;
+    if (isCounted(kindOf(query, ranking.listed[i] + DATA.images.queries))) return i;
   }
   return -1;
 }

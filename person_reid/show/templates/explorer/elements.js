@@ -31,7 +31,7 @@ function photograph(image) {
   return photo;
 }
 
-// A framed photograph that leads to the image's ranking. kind: "asked", "right", "wrong" or "junk"; lines: its caption.
+// A framed photograph that leads to the image's ranking. kind: "asked", or as kindOf returns it; lines: its caption.
 function tile(image, kind, lines, above = "", faint = false) {
   const made = element("a", { className: `tile ${kind}${faint ? " faded" : ""}`, href: linkTo({ view: "ranking", image }) });
   made.dataset.image = image;
@@ -39,11 +39,11 @@ function tile(image, kind, lines, above = "", faint = false) {
   if (above !== "") made.append(element("span", { className: "above", textContent: above }));
   made.append(photograph(image));
   for (const line of lines) made.append(element("span", { className: "line", textContent: line }));
-  made.setAttribute("aria-label", [above, kind, ...lines].filter(String).join(", "));
+  made.setAttribute("aria-label", [...new Set([above, UNCOUNTED[kind] ?? kind, ...lines])].filter(String).join(", "));
   return made;
 }
 
-const MARKS = { right: "✓ ", wrong: "✗ ", junk: "", asked: "", unknown: "" };
+const MARKS = { right: "✓ ", wrong: "✗ ", junk: "", own: "", asked: "", unknown: "" };
 
 // The tiles of a ranking; those below the threshold, if there is one, are faded.
 function answerTiles(asked, { listed, similarities }, threshold, most = Infinity) {
@@ -52,7 +52,7 @@ function answerTiles(asked, { listed, similarities }, threshold, most = Infinity
   for (let i = 0; i < listed.length && rank < most; i++) {
     const kind = kindOf(asked, listed[i]);
     const lines = [MARKS[kind] + personOf(listed[i]), [cameraOf(listed[i]) && `c${cameraOf(listed[i])}`, similarities[i].toFixed(3)].filter(Boolean).join(" · ")].filter(Boolean);
-    const above = kind === "junk" ? "junk" : ++rank;
+    const above = UNCOUNTED[kind] ?? ++rank;
     tiles.push(tile(listed[i], kind, lines, above, threshold !== undefined && similarities[i] < threshold));
   }
   return tiles;

@@ -1,7 +1,8 @@
 "use strict";
 // Doubtful labels: each proposal beside the images that speak for and against it. Decisions stay in the browser.
 
-const STRIPS = { nearest: () => "nearest", own: ({ own }) => `labelled ${own}`, new: (proposal) => `${proposal.new}, proposed` };
+const STRIPS = { nearest: () => "nearest", own: ({ own }) => `labelled ${own}`, new: (proposal) => `${proposal.new}, proposed`,
+  coming: (proposal) => `proposed for ${proposal.new} as well` };
 const DECISIONS = {
   "": ["any", () => true],
   open: ["undecided", (accepted) => accepted === null],
@@ -115,7 +116,9 @@ function lookAt(place) {
   if (!labels.shown[place]) return;
   while (!row()) pane.more();
   row().focus({ preventScroll: true });
-  row().scrollIntoView({ block: row().offsetHeight > window.innerHeight ? "start" : "nearest" });
+  const scroll = () => row()?.scrollIntoView({ block: row().offsetHeight > window.innerHeight ? "start" : "nearest" });
+  scroll();
+  requestAnimationFrame(scroll); // rows that come into sight get their height only now
 }
 
 // Does what a key means in this view; returns whether it means anything.

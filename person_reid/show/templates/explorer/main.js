@@ -68,6 +68,7 @@ function answerKey(event) {
     const link = state().view === "ranking" && byId(key === "n" ? "next" : "previous");
     if (link?.href) link.click();
   } else if (key === "/") {
+    unfold(true);
     document.querySelector("#filters [name=person]").focus();
   } else if (key === "?") {
     byId("help").showModal();

@@ -88,11 +88,18 @@ function prepareFilters() {
   for (const field of document.querySelectorAll("#filters [name]")) {
     field.addEventListener(field.tagName === "SELECT" ? "change" : "input", () => adjust({ [field.name]: field.value }));
   }
+  byId("unfold").addEventListener("click", () => unfold(!byId("filters").classList.contains("open")));
   byId("reset").addEventListener("click", () => adjust(NOTHING_CHOSEN));
   for (const part of document.querySelectorAll(".several")) part.hidden = DATA.rankings.length < 2;
   for (const part of document.querySelectorAll(".ranked")) part.hidden = !DATA.images.queries;
   byId("camera").parentElement.hidden = byId("apart").hidden = !DATA.images.cameras.some(Boolean);
   document.querySelector("[name=person]").parentElement.hidden = !DATA.images.people.some(Boolean);
+}
+
+// Shows the filters, which a narrow window folds away, or folds them again.
+function unfold(open) {
+  byId("filters").classList.toggle("open", open);
+  byId("unfold").setAttribute("aria-expanded", open);
 }
 
 const NOTHING_CHOSEN = { person: "", camera: "", first: "", low: "", high: "", threshold: "" };

@@ -71,7 +71,7 @@ function describeAnswer(name, asked, answer, threshold, remark = "") {
 
 // `7 of these are accepted: 5 right, 2 wrong; 3 right ones are rejected`
 function verdict(asked, { listed, similarities, count, missed }, threshold) {
-  const accepted = { right: missed.filter((match) => match.similarity >= threshold).length, wrong: 0, junk: 0 };
+  const accepted = { right: missed.filter((match) => match.similarity >= threshold).length, wrong: 0, junk: 0, own: 0, unknown: 0 };
   listed.forEach((image, i) => {
     if (similarities[i] >= threshold) accepted[kindOf(asked, image)]++;
   });

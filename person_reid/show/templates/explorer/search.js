@@ -45,7 +45,7 @@ function computedAnswer(asked, width) {
   for (const image of all) {
     const kind = kindOf(asked, image);
     if (kind === "right") matches.push({ image, rank, similarity: similarities[image - queries] });
-    if (kind !== "junk") rank++;
+    if (isCounted(kind)) rank++;
   }
   const listed = all.slice(0, width), shown = new Set(listed);
   const precisions = matches.map((match, before) => ((match.rank ? before / match.rank : 1) + (before + 1) / (match.rank + 1)) / 2);

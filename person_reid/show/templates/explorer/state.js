@@ -1,8 +1,17 @@
 "use strict";
 // What is shown, all of it in the address: #view=ranking&image=12. Every change goes through `go` or `adjust`.
 
+// Colours say who is who for a few people only; for many, what went wrong, or which camera it was, says more.
+const FEW = 40;
+function usualColour() {
+  const { people, junk, distractor, unknown, queries, cameras } = DATA.images ?? { people: [] };
+  const known = people.filter((_, person) => ![junk, distractor, unknown].includes(person)).length;
+  if (known <= FEW) return "identity";
+  return queries ? "error" : cameras.some(Boolean) ? "camera" : "identity";
+}
+
 const DEFAULTS = {
-  view: DATA.labels ? "labels" : "queries", image: "0", by: "0", beside: "", sort: "worst", colour: "identity", place: "",
+  view: DATA.labels ? "labels" : "queries", image: "0", by: "0", beside: "", sort: "worst", colour: usualColour(), place: "",
   person: "", camera: "", first: "", low: "", high: "", threshold: "", proposal: "", decision: "", doubt: "",
 };
 

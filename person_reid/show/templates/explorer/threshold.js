@@ -62,7 +62,7 @@ function showThreshold(now) {
   for (const end of ["x1", "x2"]) byId("mark").setAttribute(end, at);
   byId("point").setAttribute("cx", acrossRoc(rates.falsePositives));
   byId("point").setAttribute("cy", vertical(rates.truePositives));
-  showPairs(threshold);
+  showPairs(threshold, rates.wrong);
 }
 
 // A scale from [from, to] to pixels.
@@ -71,6 +71,13 @@ const vertical = (share) => PLOT.height - PLOT.bottom - share * (PLOT.height - P
 
 function label(x, y, words, anchor = "middle") {
   return drawing("text", { x, y, "text-anchor": anchor }, words);
+}
+
+// Round numbers in [low, high], at most seven.
+function roundTicks(low, high) {
+  const step = [0.01, 0.02, 0.05, 0.1, 0.2].find((each) => (high - low) / each <= 6) ?? 0.5, ticks = [];
+  for (let i = Math.ceil(low / step); i <= high / step; i++) ticks.push(Number((i * step).toFixed(2)));
+  return ticks;
 }
 
 function drawHistogram() {
@@ -86,9 +93,8 @@ function drawHistogram() {
     });
     parts.push(drawing("path", { class: name, d: `M${x(low)} ${vertical(0)} L${steps.join(" L")} L${x(high)} ${vertical(0)} Z` }));
   }
-  for (let i = 0; i <= 4; i++) {
-    const at = low + ((high - low) * i) / 4;
-    parts.push(label(x(at), PLOT.height - PLOT.bottom + 20, edgeOf(at).toFixed(2)));
+  for (const tick of roundTicks(edgeOf(low), edgeOf(high))) {
+    parts.push(label(x(((tick + 1) / 2) * DATA.thresholds.bins), PLOT.height - PLOT.bottom + 20, String(tick)));
   }
   parts.push(
     drawing("line", { class: "axis", x1: x(low), x2: x(high), y1: vertical(0), y2: vertical(0) }),
@@ -148,14 +154,17 @@ function sortedPairs() {
   return DATA.thresholds.pairs;
 }
 
-// The pairs next to the threshold: false matches just above it, misses just below it.
-function showPairs(threshold) {
+// The pairs next to the threshold: false matches just above it, of all `matches` those that are listed; misses just below.
+function showPairs(threshold, matches) {
   const { right, wrong } = sortedPairs();
   const split = (pairs) => lowerBound(pairs.length, (i) => pairs[i].similarity, threshold);
   const strips = {
     "false-pairs": wrong.slice(split(wrong), split(wrong) + SHOWN_PAIRS),
     "missed-pairs": right.slice(Math.max(0, split(right) - SHOWN_PAIRS), split(right)).reverse(),
   };
+  const { width } = DATA.rankings[0], listed = wrong.length - split(wrong);
+  byId("partial").textContent = listed < matches
+    ? `Of ${count(matches)} false matches, the ${count(listed)} among the first ${width} images of their query are looked through.` : "";
   for (const [id, pairs] of Object.entries(strips)) {
     byId(id).replaceChildren(...pairs.map(({ query, image, similarity }) =>
       element("div", { className: "couple" },
