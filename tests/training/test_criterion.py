@@ -165,7 +165,7 @@ RUNS = [
     ["--alpha", "1.0"],
     ["--contrast", "--sphere"],
     ["--head", "arcface", "--label_smoothing", "0.1"],
-    ["--head", "circle", "--neck", "bnneck", "--triplet", "--bf16"],
+    ["--head", "circle", "--neck", "bnneck", "--triplet", "--bf16", "--height", "64", "--width", "32"],
     ["--instance_id", "--label_smoothing", "0.1"],
     ["--sampler", "pk_camera", "--loss", "triplet_soft,lifted:0.1,multi_similarity", "--wa"],
 ]

@@ -147,8 +147,10 @@ def test_ins_gamma_is_the_scale_of_the_instance_losses(flag):
 @pytest.mark.usefixtures("half_precision")
 @pytest.mark.parametrize("precision", ["--fp16", "--bf16"])
 def test_half_precision_trains_to_nearly_the_same_loss(precision):
+    """In bfloat16, PyTorch 2.14 leaves parts of the gradient of a ResNet's convolution from 2×1 to 1×1 unwritten."""
     slowly = ["--lr", "0.005", "--backbone_lr", "0.005"]  # steps at a high rate amplify rounding
-    exact, half = (run(trainer(*slowly, *flags, total=1)).history[0] for flags in ([], [precision]))
+    several = ([*slowly, *flags] for flags in ([], [precision]))
+    exact, half = (run(trainer(*flags, total=1, backbone="osnet_x0_25")).history[0] for flags in several)
     assert half["loss"] == pytest.approx(exact["loss"], rel=0.02) and half["loss"] != exact["loss"]
 
 
