@@ -26,16 +26,16 @@ def draw_doubtful(
     """Draw the images `shown`, positions among N, to an image file, one row each.
 
     paths, features, labels, cameras: of N images. found: their LabelErrors. Framed red are the nearest images of the
-    label, green those of the proposed identity, or of anybody else if that has none.
+    label, green those of the proposed identity; if that has none, grey those of anybody else.
     """
     units = unit_rows(features)
     rows = []
     for image in shown:
         similarities = units @ units[image]
         own, new = labels[image], found.identity[image]
-        of_new = labels == new if new in labels else labels != own
+        of_new, frame = (labels == new, RIGHT) if new in labels else (labels != own, ASKED)
         tiles = []
-        for others, colour in (((labels == own) & (own != DISTRACTOR), WRONG), (of_new, RIGHT)):
+        for others, colour in (((labels == own) & (own != DISTRACTOR), WRONG), (of_new, frame)):
             chosen = np.setdiff1d(np.flatnonzero(others), image)
             nearest = chosen[np.argsort(-similarities[chosen], kind="stable")[:EACH]]
             tiles += [

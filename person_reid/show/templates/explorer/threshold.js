@@ -75,7 +75,7 @@ function label(x, y, words, anchor = "middle") {
 
 // Round numbers in [low, high], at most seven.
 function roundTicks(low, high) {
-  const step = [0.01, 0.02, 0.05, 0.1, 0.2].find((each) => (high - low) / each <= 6) ?? 0.5, ticks = [];
+  const step = [0.01, 0.02, 0.05, 0.1, 0.2, 0.25].find((each) => (high - low) / each <= 6) ?? 0.5, ticks = [];
   for (let i = Math.ceil(low / step); i <= high / step; i++) ticks.push(Number((i * step).toFixed(2)));
   return ticks;
 }
