@@ -1,13 +1,79 @@
 # PYTHON_ARGCOMPLETE_OK
 """Show rankings: a query and the gallery images nearest to it, green for the right person, red for a wrong one.
 
-python demo.py --query_index 777
-python demo.py --query_index 777 --result market.mat --test_dir ../Market/pytorch --save ranking.pdf --top 20
-python demo.py --query_index 3,7,12                              # several, one below the other; 0-5 is a range
+    python demo.py --query_index 777
+    python demo.py --query_index 777 --result market.mat --test_dir ../Market/pytorch --save ranking.pdf --top 20
+    python demo.py --query_index 3,7,12                              # several, one below the other; 0-5 is a range
+    python demo.py --worst 5                                         # the queries with the lowest average precision
+    python demo.py --camera 3 --save camera3.png                     # a whole camera, ten per sheet: camera3_01.png …
+    python demo.py --query_index 777 --threshold threshold.json      # mark what tools/threshold.py would reject
+
+Reads the features that test.py wrote and leaves junk out, as the metrics do. Also prints the rankings as text.
 """
 
-from person_reid.cli.demo import main
-from person_reid.cli.main import run_script
+from pathlib import Path
+
+import person_reid as reid
+from person_reid.basics import printable
+from person_reid.cli.outputs import check_outputs
+from person_reid.config.demo import DemoConfig
+from person_reid.console import command, parse, run_script
+from person_reid.progress import progress
+from person_reid.retrieval.results import FLAGS, NETWORK, read_notes
+from person_reid.retrieval.thresholds import load_promise, load_threshold
+
+SHEET = 10  # queries per sheet
+SHOWN = 777  # the query shown by default; the first if there are fewer
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    """Print and draw the rankings that the flags ask for."""
+    config = parse(DemoConfig, argv, __doc__)
+    indices = config.indices
+    check_outputs(config, save=[config.save])
+
+    query, gallery = reid.load_result(config.result, paths=True)
+    threshold = -1.0
+    if config.threshold is not None:
+        threshold = load_threshold(config.threshold, *read_notes(config.result, NETWORK, FLAGS))
+
+    # matplotlib loads slowly: only once the result is known to be good
+    from person_reid.show import ranking, sheet
+
+    if indices is None and config.worst is None and config.camera is None:
+        indices = [SHOWN if len(query) > SHOWN else 0]
+    queries = ranking.chosen(query, gallery, indices, config.worst, config.camera)
+    sheets = sheet_names(Path(config.save), len(queries))
+    check_outputs(config, ranking.images_of(query, gallery, config.test_dir), save=sheets)
+    if promise := load_promise(config.threshold):
+        print(promise)
+
+    rows = []
+    for index, precision in queries.items():
+        path, matches, total = ranking.look_up(query, gallery, index, config.top, threshold, config.test_dir)
+        print(printable("\n".join(ranking.describe_ranking(query, index, path, matches, total))))
+        title = f"Query {index}: {ranking.headline(query, index)}"
+        subtitle = ranking.summary(matches, total)
+        if precision is not None:
+            subtitle += f"; average precision {precision:.3f}"
+        rows.append(ranking.ranking_row(path, matches, title, subtitle))
+
+    for number, save in enumerate(progress(sheets, desc="sheets")):
+        sheet.draw_sheet(rows[number * SHEET : (number + 1) * SHEET], save)
+        print(f"The picture is in {save}")
+
+
+def sheet_names(save: Path, rows: int) -> list[Path]:
+    """Return [show.png], or show_01.png, show_02.png, … if there are more queries than one sheet holds.
+
+    The numbers have as many digits as the last one needs, at least two.
+    """
+    sheets = -(-rows // SHEET)
+    digits = max(2, len(str(sheets)))
+    names = (f"{save.stem}_{number:0{digits}d}{save.suffix}" for number in range(1, sheets + 1))
+    return [save] if sheets == 1 else [save.with_name(name) for name in names]
+
 
 if __name__ == "__main__":
     run_script(main)

@@ -14,7 +14,7 @@ from person_reid.basics import printable
 from person_reid.cli.flags import add_tested_network, given_flags, testing_parser
 from person_reid.cli.parser import Parser
 from person_reid.cli.tested import network_name, own_threshold, tested_network
-from person_reid.cli.values import THRESHOLD
+from person_reid.config.demo import THRESHOLD
 from person_reid.deploy.embedder import Embedder
 from person_reid.device import select_device
 from person_reid.retrieval.features import parse_scales

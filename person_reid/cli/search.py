@@ -38,7 +38,8 @@ from person_reid.cli.flags import add_engine, add_runtime, add_tested_network, g
 from person_reid.cli.outputs import check_outputs
 from person_reid.cli.parser import Parser, example_lines
 from person_reid.cli.tested import OF_FEATURES, feature_flags, is_run, network_name, open_embedder
-from person_reid.cli.values import THRESHOLD, file_ending_in, picture_file, positive, share, some_name
+from person_reid.cli.values import file_ending_in, picture_file, positive, share, some_name
+from person_reid.config.demo import THRESHOLD
 from person_reid.deploy.embedder import Embedder
 from person_reid.gallery.about import EVERYTHING, About, Filter, about_images, ago, listed_path, moment, read_abouts
 from person_reid.gallery.build import add_images, agreed, check_network, describe_answers, find_images

@@ -4,7 +4,6 @@ They raise ValueError or ArgumentTypeError, which argparse reports in one line, 
 """
 
 import argparse
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,10 +25,8 @@ from person_reid.config.option import (
 )
 from person_reid.console.parser import flag_type
 
-MOST_INDICES = 100_000  # in one range
 # The types of the flags that name what a command writes, see cli/outputs.py.
 OUTPUTS = ("output_path", "output_file", "picture_file")
-THRESHOLD = "a number, a file from tools/threshold.py, or a folder from save_pretrained"  # in words
 
 
 def number(kind: type[Number], range: Range | None = None) -> Callable[[str], Number]:
@@ -48,19 +45,7 @@ some_text = flag_type(checked_text, "some_text")
 devices = flag_type(forms.devices, "devices")
 
 
-def _indices(text: str) -> list[int]:
-    """Return the whole numbers that a list of numbers and ranges names: [3, 7, 8, 9] for "3,7-9"."""
-    found: list[int] = []
-    for part in text.split(","):
-        match = re.fullmatch(r"\s*(-?\d{1,9})(?:-(\d{1,9}))?\s*", part, re.ASCII)
-        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-        if not 0 <= last - first < MOST_INDICES:
-            raise ValueError(f"{text}: expected numbers and ranges, such as 3,7,12 or 0-5")
-        found.extend(range(first, last + 1))
-    return list(dict.fromkeys(found))
-
-
-indices = flag_type(_indices, "indices")
+indices = flag_type(forms.numbers_in, "indices")
 
 
 def some_name(text: str) -> str:

@@ -10,6 +10,7 @@ from person_reid.config.option import SIDE
 PICTURES = (  # that some matplotlib can write
     "png", "jpg", "jpeg", "pdf", "svg", "svgz", "webp", "tif", "tiff", "eps", "ps", "avif", "gif", "raw", "rgba",
 )  # fmt: skip
+MOST_INDICES = 100_000  # in one range
 Sizes = tuple[tuple[int, tuple[int, int]], ...]
 """(first epoch, (height, width)) of the sizes of a training, in order."""
 
@@ -38,6 +39,24 @@ def texts(text: str) -> str:
     if not all(parts):
         raise ValueError(f"{text}: expected values separated by commas, found an empty one")
     return ",".join(parts)
+
+
+def numbers_in(text: str) -> list[int]:
+    """Return the whole numbers that a list of numbers and ranges names: [3, 7, 8, 9] for "3,7-9"."""
+    found: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(-?\d{1,9})(?:-(\d{1,9}))?\s*", part, re.ASCII)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if not 0 <= last - first < MOST_INDICES:
+            raise ValueError(f"{text}: expected numbers and ranges, such as 3,7,12 or 0-5")
+        found.extend(range(first, last + 1))
+    return list(dict.fromkeys(found))
+
+
+def indices(text: str) -> str:
+    """Check the form of query_index; numbers_in reads it."""
+    numbers_in(text)
+    return text
 
 
 def output_path(text: str) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parent.parent
 # Scripts that hold what they do, and their folder in a checkout; the other commands are in person_reid.cli.
 SCRIPTS = {
-    "train": ".", "train_DDP": ".", "evaluate": ".", "evaluate_gpu": ".", "evaluate_rerank": ".", "adapt": "tools",
+    "train": ".", "train_DDP": ".", "evaluate": ".", "evaluate_gpu": ".", "evaluate_rerank": ".", "demo": ".",
+    "adapt": "tools",
 }  # fmt: skip
 COMMANDS = {
     "prepare": "lay out a data set, or draw one",

@@ -3,11 +3,12 @@ from dataclasses import asdict, replace
 import pytest
 import yaml
 
+import demo
 import evaluate
 import train
 import train_DDP
 from person_reid.basics import UserError
-from person_reid.cli import demo, figures
+from person_reid.cli import figures
 from person_reid.cli.flags import testing_parser
 from person_reid.config import TrainConfig
 from person_reid.config.adapt import AdaptConfig

@@ -10,7 +10,6 @@ from PIL import Image
 
 import demo
 from person_reid.basics import UserError
-from person_reid.cli import demo as command
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet
 from person_reid.show import ranking
@@ -116,8 +115,8 @@ def test_demo_prints_and_draws_the_ranking(laid_out, tmp_path, capsys):
 @pytest.mark.parametrize(("shown", "expected"), [(7, 7), (11, 11), (12, 0)])
 def test_demo_shows_the_published_query_where_there_are_so_many(shown, expected, laid_out, monkeypatch, capsys):
     result, query, _ = laid_out
-    assert command.SHOWN == 777 and len(query) == 12
-    monkeypatch.setattr(command, "SHOWN", shown)
+    assert demo.SHOWN == 777 and len(query) == 12
+    monkeypatch.setattr(demo, "SHOWN", shown)
     demo.main(["--result", str(result), "--save", str(result.with_name("show.png"))])
     assert capsys.readouterr().out.startswith(f"query {expected}: ")
 
@@ -257,7 +256,7 @@ def test_several_queries_stand_on_one_sheet(laid_out, tmp_path, capsys, drawn):
 
 def test_many_queries_fill_numbered_sheets(laid_out, tmp_path, capsys, monkeypatch, drawn):
     result, query, _ = laid_out
-    monkeypatch.setattr("person_reid.cli.demo.SHEET", 2)
+    monkeypatch.setattr(demo, "SHEET", 2)
     camera = np.bincount(query.cameras).argmax()
     arguments = ["--result", str(result), "--save", str(tmp_path / "show.pdf"), "--top", "2"]
     demo.main([*arguments, "--camera", str(camera)])

@@ -1,0 +1,56 @@
+"""The options of demo.py."""
+
+from dataclasses import dataclass
+
+from person_reid.config.forms import indices, numbers_in, picture_file
+from person_reid.config.option import NAMED, OptionError, Options, option
+
+THRESHOLD = "a number, a file from tools/threshold.py, or a folder from save_pretrained"  # in words
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhichQueries(Options):
+    """Which queries are shown."""
+
+    title = "which queries"
+    query_index: str | None = option(None, "by index, from 0 (default: 777, or 0)", form=indices, metavar="N,N-N")
+    worst: int | None = option(None, "the N queries with the lowest average precision")
+    camera: int | None = option(None, "the queries of this camera; with --worst, only the worst of them")
+
+    @property
+    def indices(self) -> list[int] | None:
+        """The numbers of query_index. Raises OptionError beside other ways to choose."""
+        if self.query_index is None:
+            return None
+        if self.worst is not None or self.camera is not None:
+            raise OptionError(
+                "{query_index} already names the queries: leave out {worst} and {camera}.",
+                query_index=self.query_index,
+                worst=NAMED,
+                camera=NAMED,
+            )
+        return numbers_in(self.query_index)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownFiles(Options):
+    """Which features are read, and which picture is written."""
+
+    title = "files"
+    result: str = option("pytorch_result.mat", "features written by test.py", metavar="FILE")
+    test_dir: str | None = option(None, "folder that holds query and gallery, if the images have moved")
+    save: str = option("show.png", "picture to write", form=picture_file, metavar="FILE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownRanking(Options):
+    """What is shown of each ranking."""
+
+    title = "ranking"
+    top: int = option(10, "number of gallery images")
+    threshold: str | None = option(None, f"reject lower similarities: {THRESHOLD}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoConfig(ShownRanking, ShownFiles, WhichQueries):
+    """All options of demo.py."""
