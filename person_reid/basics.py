@@ -11,6 +11,7 @@ import re
 import secrets
 import shlex
 import shutil
+import stat
 import sys
 import tempfile
 import time
@@ -314,6 +315,13 @@ def write_csv(path: str | Path, header: Iterable[str], rows: Iterable[Iterable[o
         table.writerows(rows)
 
 
+def content_of(path: str | Path) -> bytes:
+    """Return what a file holds. Raises OSError, or UserError for a device such as /dev/full, which never ends."""
+    if stat.S_ISCHR(Path(path).stat().st_mode):
+        raise UserError(f"{path}: a device; expected a file.")
+    return Path(path).read_bytes()
+
+
 def parse_json(text: str | bytes) -> Any:
     """Return what JSON text says. Raises ValueError if it is not JSON, or nested too deeply to be read."""
     try:
@@ -328,7 +336,7 @@ def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
     Raises UserError, naming the line, if one is anything else.
     """
     records = []
-    for number, line in enumerate(Path(path).read_bytes().split(b"\n"), 1):
+    for number, line in enumerate(content_of(path).split(b"\n"), 1):
         if not line.strip():
             continue
         try:

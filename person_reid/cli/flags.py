@@ -140,9 +140,8 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--std", type=three, help="to divide by, such as 0.229,0.224,0.225 (default for 0..1: ImageNet's)"
     )
-    group.add_argument(
-        "--output", type=some_name, metavar="NAME", help="the output that is the feature, if the file has several"
-    )
+    text = "the output that is the feature, if the file has several"
+    group.add_argument("--output", dest="feature_output", type=some_name, metavar="NAME", help=text)
     group.add_argument("--bgr", action="store_true", help="the file takes the channels in the order blue, green, red")
 
 
@@ -164,4 +163,5 @@ def given_values(options: argparse.Namespace, names: Iterable[str]) -> dict[str,
 
 def given_flags(options: argparse.Namespace, names: Iterable[str]) -> str:
     """Return the flags of test.py that differ from their defaults, as in "--stride, --pool"; "" if there are none."""
-    return ", ".join(f"--{name}" for name in given_values(options, names))
+    flags = {"feature_output": "output"}  # beside --output FILE of other scripts
+    return ", ".join(f"--{flags.get(name, name)}" for name in given_values(options, names))

@@ -43,7 +43,15 @@ from person_reid.training.build import resolved
 log = logging.getLogger(__name__)
 # Flags that an exported file has decided.
 DECIDED = ("from", *NETWORK_OF_RUN, *NETWORK_OF_FILE, *DESCRIPTION, "ms", "no_norm")
-PREPARED = ("height", "width", "range", "mean", "std", "bgr", "output")  # what a file of another program might lack
+PREPARED = (
+    "height",
+    "width",
+    "range",
+    "mean",
+    "std",
+    "bgr",
+    "feature_output",
+)  # what a file of another program might lack
 OF_TESTS = ("test_dir", "multi", "result", "json", "adapt_bn", "camera_norm", "whiten")  # and not of a network
 ALTERING = ("ms", "no_flip", "adapt_bn", "camera_norm", "whiten")  # between these, similarities are not comparable
 OF_FEATURES = (*DECIDED, *PREPARED, "engine", "no_flip", "fp16", "bf16")  # all flags that features depend on
@@ -249,7 +257,7 @@ def _preparation(options: Namespace) -> Preparation:
     mean, std = (tuple(map(float, text.split(","))) if text else None for text in (options.mean, options.std))
     up_to = 255 if options.range == "0..255" else 1
     size = options.height, options.width
-    return Preparation(mean, std, options.bgr, up_to, size, options.output, given_flags(options, PREPARED))
+    return Preparation(mean, std, options.bgr, up_to, size, options.feature_output, given_flags(options, PREPARED))
 
 
 def _with_norms_of(

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from io import StringIO
 from pathlib import Path
 
-from person_reid.basics import UserError
+from person_reid.basics import UserError, content_of
 
 log = logging.getLogger(__name__)
 Row = tuple[int, list[str]]  # the number of a line, and its cells
@@ -86,7 +86,7 @@ def _plain(name: str) -> str:
 
 
 def _text(file: Path) -> str:
-    content = file.read_bytes()
+    content = content_of(file)
     utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         text = content.decode("utf-16" if utf_16 else "utf-8-sig")

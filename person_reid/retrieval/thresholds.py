@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.basics import UserError, parse_json
+from person_reid.basics import UserError, content_of, parse_json
 from person_reid.retrieval.metrics import find_pairs
 from person_reid.retrieval.promise import Promise
 from person_reid.retrieval.results import FLAGS, PLAIN, FeatureSet
@@ -232,7 +232,7 @@ def _report(text: str | Path) -> Any:
     """Return the JSON in a file of tools/threshold.py or in a folder of save_pretrained."""
     path = Path(text)
     path = path / CONFIG if path.is_dir() else path
-    report = parse_json(path.read_bytes())
+    report = parse_json(content_of(path))
     return {FLAGS: PLAIN} | report if path.name == CONFIG else report  # save_pretrained takes no other threshold
 
 

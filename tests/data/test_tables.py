@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 import person_reid
-from person_reid.basics import UserError
+from person_reid.basics import UserError, read_json_lines
 from person_reid.cli import prepare
 from person_reid.cli.label_errors import holds_decisions
 from person_reid.data.corrections import read_list
 from person_reid.data.own import own_csv
 from person_reid.data.tables import read_table
 from person_reid.gallery.about import read_abouts
+from person_reid.retrieval.thresholds import load_threshold
 from tests.data.conftest import write_image, write_images
 
 LIST = "path,identity,camera,split\n1.jpg,7,1,train\nü.jpg,8,2,train\n"
@@ -121,6 +122,16 @@ def test_columns_that_are_not_read_are_named(table, caplog):
     table.write_text("path,identity,Species,date\n1.jpg,7,turtle,today\n")
     assert read_table(table, ("path", "identity")) == [(2, {"path": "1.jpg", "identity": "7"})]
     assert caplog.messages == [f"{table}: columns that are not read: species, date."]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_device_that_never_ends_is_not_read():
+    with pytest.raises(UserError, match="/dev/full: a device; expected a file"):
+        read_table(Path("/dev/full"), ("path", "identity"))
+    with pytest.raises(UserError, match="/dev/full: a device; expected a file"):
+        load_threshold("/dev/full")
+    with pytest.raises(UserError, match="/dev/full: a device; expected a file"):
+        read_json_lines("/dev/full")
 
 
 def test_gaps_of_pandas_are_empty_but_a_path_may_be_called_so(table):

@@ -60,7 +60,7 @@ def test_the_flag_of_a_folder_takes_a_run_too_and_a_folder_comes_first(folder):
     assert vars(by_run) == vars(by_name)
     Path("folder").rename("run")
     both = testing_parser().parse_args(["--from", "run"])
-    assert vars(both)["from"] == "run" and both.name == "ft_ResNet50"
+    assert vars(both)["from"] == "run" and both.name == testing_parser().get_default("name")
     with pytest.raises(UserError, match="nowhere: no such folder"):
         open_embedder(testing_parser().parse_args(["--from", "nowhere", "--gpu_ids", "-1"]))
 
