@@ -10,7 +10,7 @@ from pathlib import Path
 from person_reid.basics import UserError, counted
 from person_reid.data.images import SUFFIXES, is_readable
 from person_reid.data.layout import some_of
-from person_reid.data.readers import TRAIN, Picture, Source, Splits, group
+from person_reid.data.readers import GALLERY, QUERY, TRAIN, Picture, Source, Splits, group
 from person_reid.progress import progress
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ def checked(splits: Splits, source: str | Path) -> Splits:
 
     def known(picture: Picture) -> Picture:
         identity = "0" if is_unknown(picture.identity) else picture.identity
-        camera = None if is_unknown(picture.camera) or picture.camera == "-1" else picture.camera
+        camera = None if camera_unknown(picture) else picture.camera
         return replace(picture, identity=identity, camera=camera)
 
     splits = numbered_from_one(splits, source)
@@ -55,26 +55,37 @@ def is_unknown(label: str | None) -> bool:
     return (label or UNKNOWN).casefold() == UNKNOWN
 
 
+def camera_unknown(picture: Picture) -> bool:
+    """Return whether nobody knows which camera took a picture."""
+    return is_unknown(picture.camera) or picture.camera == "-1"
+
+
 def numbered_from_one(splits: Splits, source: str | Path) -> Splits:
     """Return the splits with every identity raised by one if 0 is a person and not distractors.
 
     It is a person if identities are counted from 0 without a gap, several cameras see it, and it
-    has no more images than another person. Distractors are many; where there is junk (-1), or an
-    identity that is not a number, 0 means them.
+    has less than twice as many images as any other. Distractors are many; where there is junk (-1),
+    or an identity that is not a number, 0 means them, and also where the gallery has it and queries
+    do not. An image without a camera counts as one from a camera of its own.
     """
     pictures = [picture for found in splits.values() for picture in found]
     images = Counter(picture.identity for picture in pictures if not is_unknown(picture.identity))
     counts = {int(name): count for name, count in images.items() if re.fullmatch("[0-9]+", name)}
     consecutive = sorted(counts) == list(range(len(images))) and len(images) > 1
-    if not consecutive or counts[0] > max(counts[number] for number in counts if number):
+    if not consecutive or counts[0] >= 2 * max(counts[number] for number in counts if number):
         return splits
-    cameras = {picture.camera for picture in pictures if re.fullmatch("0+", picture.identity)}
-    if len(cameras - {None, "-1"}) < 2:
+    of_zero = {
+        split: [picture for picture in found if re.fullmatch("0+", picture.identity)] for split, found in splits.items()
+    }
+    zeros = [picture for found in of_zero.values() for picture in found]
+    views = {picture.source if camera_unknown(picture) else picture.camera for picture in zeros}
+    if len(views) < 2 or (QUERY in splits and zeros == of_zero.get(GALLERY)):
         return splits
     log.warning(
-        "%s: identity 0 is taken for a person: it is one of %s from 0 to %d, and %d cameras see it. "
+        "%s: identity 0 is taken for a person: it is one of %s from 0 to %d, and %s it. "
         "They are numbered from 1 here. If 0 means distractors, call them unknown.",
-        source, counted(len(counts), "identity", "identities"), max(counts), len(cameras),
+        source, counted(len(counts), "identity", "identities"), max(counts),
+        f"{len(views)} cameras see" if all(isinstance(view, str) for view in views) else f"{len(zeros)} images show",
     )  # fmt: skip
 
     def raised(picture: Picture) -> Picture:

@@ -40,17 +40,12 @@ def decode(sources: Sequence[Any], load: Load) -> Generator[Pixels, None, None]:
 
 
 def readable(sources: Sequence[Path]) -> list[Path]:
-    """Return the images that can be decoded, for --skip_unreadable. The log lists the others.
-
-    Raises UserError if none can be.
-    """
+    """Return the images that can be decoded, for --skip_unreadable. The log lists the others."""
     with ThreadPoolExecutor(THREADS) as pool:
         looked_at = in_order(pool, partial(_attempt, partial(load_image, height=16, width=16)), sources, AHEAD)
         wrong = {path: found for path, found in zip(sources, looked_at, strict=True) if isinstance(found, str)}
     if wrong:
         log.warning("Passed over, because they cannot be read: %d.\n%s", len(wrong), some_of(list(wrong.values())))
-    if sources and len(wrong) == len(sources):
-        raise UserError(f"{sources[0]}: none of {len(sources)} images can be read.")
     return [path for path in sources if path not in wrong]
 
 

@@ -7,7 +7,7 @@ A sequence is a folder with the frames (`img1/000001.jpg`, …) and `gt/gt.txt`,
 The first pixel of a frame is 1, 1. Lines of confidence 0 are to be ignored. MOTChallenge calls a pedestrian 1, a person
 on a vehicle 2, a static person 7. Trackers such as BoxMOT and Ultralytics write the class of their detector, which is
 COCO's, where a person is 0; what follows it is not a visibility. A class or visibility that is missing or -1 is not
-known.
+known. Some sequences of 2015 have places in the world instead, which are fractions.
 
 Dendorfer et al., MOTChallenge: A Benchmark for Single-Camera Multiple Target Tracking, IJCV 2021.
 """
@@ -16,7 +16,7 @@ import logging
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -25,7 +25,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from person_reid.basics import UserError, counted
-from person_reid.data.images import is_image, open_image
+from person_reid.data.images import DEEP, is_image, open_image
 from person_reid.data.own import draw_split
 from person_reid.data.readers import Picture, Splits, files_below
 
@@ -35,16 +35,18 @@ MOT_CLASSES = 13  # numbered from 1
 DETECTOR = re.compile(r"-(DPM|FRCNN|SDP)$")  # MOT17 has every sequence three times, with the boxes of each detector
 FLAGS = ("min_visibility", "frame_stride", "classes")
 log = logging.getLogger(__name__)
+DEEP_SUFFIX = ".tif"
 LEAST_SIDE = 8  # pixels of a box within the frame
 
 
 class Box(NamedTuple):
-    """A line of a file: its number, its frame and track, its sides, its class, and how visible it is."""
+    """A line of a file: its number, its frame and track, its sides, how sure it is, its class, how visible it is."""
 
     line: int
     frame: float
     track: float
     sides: tuple[float, float, float, float]
+    confidence: float
     kind: float
     visibility: float
 
@@ -53,7 +55,8 @@ class Box(NamedTuple):
 class Crop:
     """A box of a frame.
 
-    name: `<sequence>_<frame>_<track>.jpg`. box: left, top, right, bottom, not clipped yet. size: the (width, height)
+    name: `<sequence>_<frame>_<track>.jpg`, or .tif if its frame has more than 8 bits.
+    box: left, top, right, bottom, not clipped yet. size: the (width, height)
     of the frames of its sequence.
     """
 
@@ -63,7 +66,7 @@ class Crop:
     size: tuple[int, int]
 
     def save(self, path: Path) -> None:
-        """Write it as JPEG. Raises UserError if the frame cannot be decoded or has another size."""
+        """Write it. Raises UserError if the frame cannot be decoded or has another size."""
         frame = _frame(self.frame)
         if frame.size != self.size:
             found, expected = (f"{width}×{height}" for width, height in (frame.size, self.size))
@@ -73,14 +76,15 @@ class Crop:
             )
         left, top, right, bottom = (round(side) for side in self.box)
         box = max(left, 0), max(top, 0), min(right, frame.width), min(bottom, frame.height)
-        frame.crop(box).save(path, format="JPEG", quality=95, subsampling=0)
+        form = "TIFF" if self.name.endswith(DEEP_SUFFIX) else "JPEG"
+        frame.crop(box).save(path, format=form, quality=95, subsampling=0)
 
 
 @lru_cache(maxsize=1)  # the layout is written frame by frame
 def _frame(path: Path) -> Image.Image:
     try:
         with open_image(path) as image:
-            return image.convert("RGB")
+            return image.copy() if image.mode[0] in DEEP else image.convert("RGB")
     except Exception as error:  # Pillow's readers fail in many ways
         raise UserError(f"{path}: cannot be decoded ({error}). Replace the frame, then run again.") from error
 
@@ -110,12 +114,16 @@ def read_tracks(
     if frame_stride < 1:
         raise UserError(f"--frame_stride {frame_stride}: expected a number above 0.")
     found = _sequences(data_dir)
-    boxes = {file: list(_boxes(file)) for file in found.values()}
-    counts = Counter(box.kind for each in boxes.values() for box in each)
-    coco = _numbered_as_coco(counts)
+    boxes = {file: _boxes(file) for file in found.values()}
+    every = [box for each in boxes.values() for box in each]
+    counts = Counter(box.kind for box in every)
+    coco = _numbered_as_coco(every)
     people = _chosen(classes) if classes else {UNKNOWN, *(COCO_PEOPLE if coco else MOT_PEOPLE)}
     if coco:
-        log.info("The classes are numbered as in COCO, where 0 is a person. --class N chooses others.")
+        log.info(
+            "The classes are numbered as in COCO, where 0 is a person, and no visibility follows them. "
+            "--class N chooses others."
+        )
     for kind, count in sorted(counts.items()):
         if kind not in people:
             log.warning("class %g: %s left out.", kind, counted(count, "box", "boxes"))
@@ -139,9 +147,16 @@ def read_tracks(
     return draw_split(pictures, test_fraction, seed)
 
 
-def _numbered_as_coco(counts: Counter[float]) -> bool:
-    """Return whether classes are numbered as in COCO, which alone has a 0, or numbers beyond MOTChallenge's."""
-    return 0 in counts or max(counts, default=0) > MOT_CLASSES
+def _numbered_as_coco(boxes: Sequence[Box]) -> bool:
+    """Return whether classes are numbered as in COCO.
+
+    It alone has a 0, and numbers beyond MOTChallenge's. Where all are between, a detector wrote them if
+    it is more or less sure of its boxes and knows nothing of their visibility.
+    """
+    known = [box for box in boxes if box.kind != UNKNOWN]
+    if any(box.kind == 0 or box.kind > MOT_CLASSES for box in known):
+        return True
+    return any(box.confidence % 1 for box in known) and all(box.visibility == UNKNOWN for box in known)
 
 
 def _chosen(classes: str) -> set[float]:
@@ -169,8 +184,16 @@ def _sequences(data_dir: Path) -> dict[str, Path]:
     return found
 
 
-def _boxes(truth: Path) -> Iterator[Box]:
-    """Yield the boxes of a sequence that are not to be ignored. Raises UserError for a line that makes no sense."""
+def _boxes(truth: Path) -> list[Box]:
+    """Return the boxes of a sequence that are not to be ignored. Raises UserError for a line that makes no sense."""
+    boxes = list(_lines(truth))
+    if any(box.kind % 1 for box in boxes):  # a place in the world, in metres
+        return [box._replace(kind=UNKNOWN, visibility=UNKNOWN) for box in boxes]
+    return boxes
+
+
+def _lines(truth: Path) -> Iterator[Box]:
+    """Yield a Box for each line of a file whose confidence is above 0."""
     for number, text in enumerate(truth.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
         if not text.strip():
             continue
@@ -187,7 +210,8 @@ def _boxes(truth: Path) -> Iterator[Box]:
         kind, visibility = [*values[7:9], UNKNOWN, UNKNOWN][:2]
         left, top = left - 1, top - 1  # the first pixel has the number 1
         if confidence > 0:
-            yield Box(number, frame, track, (left, top, left + across, top + down), kind, visibility)
+            sides = left, top, left + across, top + down
+            yield Box(number, frame, track, sides, confidence, kind, visibility)
 
 
 def _cut(name: str, truth: Path, boxes: list[Box], min_visibility: float, frame_stride: int) -> Iterator[Picture]:
@@ -199,7 +223,8 @@ def _cut(name: str, truth: Path, boxes: list[Box], min_visibility: float, frame_
     first = min(frames)
     with open_image(frames[first]) as image:
         width, height = image.size
-    for line, frame, track, sides, _, visibility in boxes:
+        suffix = DEEP_SUFFIX if image.mode[0] in DEEP else ".jpg"
+    for line, frame, track, sides, *_, visibility in boxes:
         within = min(sides[2], width) - max(sides[0], 0), min(sides[3], height) - max(sides[1], 0)
         if (frame - first) % frame_stride or 0 <= visibility < min_visibility or min(within) < LEAST_SIDE:
             continue
@@ -210,5 +235,6 @@ def _cut(name: str, truth: Path, boxes: list[Box], min_visibility: float, frame_
             )
         if frame not in frames:
             raise UserError(f"{truth}, line {line}: frame {frame:g} is not in {folder}.")
-        crop = Crop(f"{name}_{int(frame):06d}_{int(track)}.jpg", frames[int(frame)], sides, (width, height))
+        file = f"{name}_{int(frame):06d}_{int(track)}{suffix}"
+        crop = Crop(file, frames[int(frame)], sides, (width, height))
         yield Picture(crop, f"{name}-{int(track)}", f"{name}-{int(frame):06d}")

@@ -78,7 +78,9 @@ def own_folder(
     for folder, split in (folders if is_split else {data_dir: TRAIN}).items():
         splits[split] += by_name(folder, {split: "."}, pattern).get(split, [])
     splits = checked(splits, data_dir)
-    return with_queries(splits) if is_split else draw_split(splits[TRAIN], test_fraction, seed)
+    if not is_split:
+        return draw_split(splits[TRAIN], test_fraction, seed)
+    return with_queries(splits, "take the test images out of the folder")
 
 
 def _split_folders(data_dir: Path) -> dict[Path, str]:
@@ -143,7 +145,7 @@ def own_csv(
     splits = checked(all_there(splits, data_dir), csv)
     if is_split:
         _refuse_drawing(f"{csv} has a column split", test_fraction, seed)
-        return with_queries(splits)
+        return with_queries(splits, "take the lines of test images out of the list")
     return draw_split(splits[TRAIN], test_fraction, seed)
 
 
@@ -173,12 +175,12 @@ def draw_split(pictures: list[Picture], test_fraction: float | None = None, seed
     return with_queries({split: found for split, found in splits.items() if found})
 
 
-def with_queries(splits: Splits) -> Splits:
+def with_queries(splits: Splits, training_alone: str = "--test_fraction 0") -> Splits:
     """Add queries to splits that have a gallery and no query.
 
     They are the first image from each camera of every identity that at least two cameras see. The images also stay in
     the gallery, where each is junk for itself. An image without a camera counts as one from its own camera, so all
-    such images become queries. Raises UserError if nobody is seen twice.
+    such images become queries. Raises UserError if nobody is seen twice. training_alone: how to do without a test.
     """
     if QUERY in splits or GALLERY not in splits:
         return splits
@@ -188,7 +190,7 @@ def with_queries(splits: Splits) -> Splits:
     if not queries:
         raise UserError(
             "nobody to test on is seen by two cameras, so no query would have a match. Leave the cameras out if they "
-            "are not known: each image then gets a camera of its own. To train without a test: --test_fraction 0"
+            f"are not known: each image then gets a camera of its own. To train without a test: {training_alone}"
         )
     return {**splits, QUERY: queries}
 

@@ -36,19 +36,22 @@ def find_data_set(data_dir: str | Path | None = None, dataset: str | None = None
 def data_set_named(text: str) -> str:
     """Return the key in DATA_SETS for a name in any writing: `market1501`, `Market-1501` or `DukeMTMC`.
 
-    It may be the key, the name that the authors use, or the beginning of one of them. Raises UserError for a name that
-    fits none, or several.
+    It may be the key, the name that the authors use, that of the download's folder, or the beginning of one of them.
+    Raises UserError for a name that fits none, or several.
     """
 
     def plain(name: str) -> str:
         return re.sub("[^a-z0-9]", "", name.casefold())
 
-    writings = {key: (plain(key), plain(known.name)) for key, known in DATA_SETS.items()}
+    writings = {key: [plain(name) for name in (key, known.name, *known.locations)] for key, known in DATA_SETS.items()}
     exact = [key for key, names in writings.items() if plain(text) in names]
     begun = [key for key, names in writings.items() if any(name.startswith(plain(text) or "?") for name in names)]
-    if len(found := exact or begun) == 1:
-        return found[0]
-    near = f" It could be {' or '.join(found)}." if found else did_you_mean(text, DATA_SETS)
+    found = exact or begun
+    usual = [key for key in exact if DATA_SETS[key].guess]  # two lie in the folder of Market-1501
+    if len(chosen := usual or found) == 1:
+        return chosen[0]
+    known_names = [name for names in writings.values() for name in names]
+    near = f" It could be {' or '.join(found)}." if found else did_you_mean(plain(text), known_names)
     raise UserError(f"--dataset {text}: expected one of {', '.join(DATA_SETS)}.{near}")
 
 

@@ -21,8 +21,8 @@ Row = tuple[int, list[str]]  # the number of a line, and its cells
 DELIMITERS = ",;\t"
 # Columns of whole numbers or words.
 NUMBERED = ("identity", "new_identity", "camera", "track", "accept")
-# What pandas and spreadsheets write for an empty cell.
-GAPS = ("nan", "NaN", "NaT", "None", "<NA>", "NULL", "null", "N/A", "#N/A")
+# What pandas, R and spreadsheets write for an empty cell.
+GAPS = ("nan", "NaN", "NaT", "None", "<NA>", "NULL", "null", "NA", "N/A", "n/a", "#N/A")
 WITH_POINT = re.compile(r"([-+]?[0-9]+)[.,]0*")
 ROUNDED = re.compile(r"[0-9]+([.,][0-9]+)?[eE]\+[0-9]+")
 
@@ -65,9 +65,9 @@ def _lines(file: Path, known: Sequence[str]) -> Iterator[Row]:
     text = _text(file)
     first = next((line for line in text.splitlines() if line.strip()), "")
 
-    def recognised(delimiter: str) -> int:
+    def recognised(delimiter: str) -> tuple[int, int]:
         cells = next(csv.reader([first], delimiter=delimiter, skipinitialspace=True), [])
-        return len(set(map(_plain, cells)) & set(known))
+        return len(set(map(_plain, cells)) & set(known)), len(cells)
 
     try:
         delimiter = max(DELIMITERS, key=recognised)

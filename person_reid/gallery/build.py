@@ -81,11 +81,14 @@ def add_images(
     A chunk of images is on the disk before the next begins: CHUNK images, and more on a fast machine. Raises UserError
     naming all images of a chunk that cannot be read; earlier chunks stay.
 
-    skip_unreadable: list such images and pass over them; every new image is then decoded twice.
+    skip_unreadable: list such images and pass over them; every new image is then decoded twice. Only an index that
+    would stay empty raises UserError.
     """
-    missing = index.missing(paths)
+    missing = new = index.missing(paths)
     if skip_unreadable:
-        missing = [*readable(list(map(Path, missing)))]
+        missing = [*readable(list(map(Path, new)))]
+        if new and not missing and not len(index):
+            raise UserError(f"{index.path}: none of the images can be read, so it stays empty.")
     done, size = 0, CHUNK
     with progress(total=len(missing), desc="indexing", unit=" images") as bar:
         while chunk := missing[done : done + size]:

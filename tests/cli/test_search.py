@@ -188,6 +188,11 @@ def test_broken_images_are_listed_and_passed_over_when_asked(indexed, capsys, ca
     output = said(capsys, "index", "first", "second", "--skip_unreadable")
     assert "3 images added, 8 were there already, 11 in all" in output
     assert "cannot be read: 1." in caplog.text and "10.png: not an image" in caplog.text
+    caplog.clear()  # and once more, when nothing else is new
+    assert "0 images added, 11 were" in said(capsys, "index", "first", "second", "--skip_unreadable")
+    assert "cannot be read: 1." in caplog.text
+    with pytest.raises(UserError, match="none of the images can be read, so it stays empty"):
+        search.main(["index", "second/deeper/10.png", "--index", "new.index", "--skip_unreadable", *NETWORK])
 
 
 @pytest.mark.parametrize(("pause", "sizes"), [(0, [1, 2, 2, 2, 2]), (60, [1, 2, 4, 2])])

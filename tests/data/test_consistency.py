@@ -147,7 +147,7 @@ def test_a_training_leaves_the_junk_of_a_layout_out(tmp_path, caplog):
         assert f"{folder}: 1 image of identity -1, which means junk, is not trained on." in caplog.messages
 
 
-@pytest.mark.parametrize("name", ["unknown", "Unknown", "", "nan", "None"])
+@pytest.mark.parametrize("name", ["unknown", "Unknown", "", "nan", "None", "NA"])
 def test_images_without_a_known_identity_are_distractors_and_not_one_person(name, tmp_path, caplog):
     write_images(tmp_path, [f"{i}.jpg" for i in range(6)])
     file = listed(tmp_path, f"0.jpg,{name},1,gallery", "1.jpg,Anna,Unknown,gallery", "2.jpg,Anna,1,gallery",
@@ -167,17 +167,27 @@ def test_images_without_a_known_identity_are_distractors_and_not_one_person(name
         ("00_1 00_2 01_1 02_1", False),  # more images than anybody else, as distractors are
         ("0_1 0_2 1_1 1_2 3_1 3_2", False),  # a gap
         ("0_1 0_1 1_1 1_2 2_1 2_2", False),  # one camera
+        ("0_ 0_ 1_ 1_ 2_ 2_", True),  # each image counts as one from a camera of its own
+        ("0_1 0_2 0_1 1_1 1_2 2_1 2_2", True),  # somebody has the most images
         ("0_1 0_2 1_1 1_2 -1_1 -1_2", False),  # junk: the numbers of Market-1501
         ("0_1 0_2 1_1 1_2 unknown_1", True),
     ],
 )
 def test_identity_0_is_a_person_among_people_counted_from_0(images, person, tmp_path, caplog):
     names = [image.split("_") for image in images.split()]
-    splits = {"gallery": [Picture(tmp_path / str(i), who, camera) for i, (who, camera) in enumerate(names)]}
+    pictures = [Picture(tmp_path / str(i), who, camera or None) for i, (who, camera) in enumerate(names)]
+    splits = {"gallery": pictures}
     found = [picture.identity for picture in numbered_from_one(splits, tmp_path)["gallery"]]
     raised = ["unknown" if who == "unknown" else str(int(who) + 1) for who, _ in names]
     assert found == (raised if person else [who for who, _ in names])
     assert ("identity 0 is taken for a person" in caplog.text) == person
+
+
+def test_identity_0_is_nobody_where_only_the_gallery_has_it(tmp_path):
+    gallery = [Picture(tmp_path / f"{who}{camera}", who, camera) for who in "01" for camera in "12"]
+    splits = {"query": gallery[2:3], "gallery": gallery}
+    assert numbered_from_one(splits, tmp_path) == splits
+    assert numbered_from_one({**splits, "query": gallery[:1]}, tmp_path) != splits
 
 
 def test_identity_0_is_explained_to_those_who_count_from_0(tmp_path, capsys, caplog):

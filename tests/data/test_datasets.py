@@ -74,7 +74,9 @@ def test_wrong_folder_says_what_was_found(download, tmp_path):
         ("market1501", "market"), ("Market-1501", "market"), ("MARKET", "market"), ("dukemtmc", "duke"),
         ("DukeMTMC-reID", "duke"), ("dukemtmc_reid", "duke"), ("VeRi-776", "veri"), ("viper", "viper"),
         ("msmt17_V2", "msmt17_v2"), ("MSMT17 v1", "msmt17_v1"), ("cub-200-2011", "cub"), ("dgmarket", "dg_market"),
-        *((key, key) for key in DATA_SETS),
+        ("Market-1501-v15.09.15", "market"), ("Market1501+500k", "market_500k"),
+        ("cuhk03-np/labeled", "cuhk03_labeled"),
+        *((key, key) for key in DATA_SETS), *((known.name, key) for key, known in DATA_SETS.items()),
     ],
 )  # fmt: skip
 def test_a_data_set_is_named_in_any_writing(text, key):
@@ -85,7 +87,10 @@ def test_a_data_set_is_named_in_any_writing(text, key):
     ("text", "words"),
     [
         ("msmt17", "could be msmt17_v1 or msmt17_v2"),
+        ("cuhk03-np", "could be cuhk03_detected or cuhk03_labeled"),
         ("markt", "Did you mean 'market'"),
+        ("Markt-1501", "Did you mean 'market1501'"),
+        ("MOT17", "Did you mean 'mot'"),
         ("-", "expected one of market"),
     ],
 )

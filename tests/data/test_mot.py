@@ -208,3 +208,33 @@ def test_classes_that_are_not_there_or_not_numbers_are_refused(flag, tmp_path):
         cut(tmp_path, flag, "9")
     with pytest.raises(UserError, match="--class people: expected numbers of classes"):
         cut(tmp_path, flag, "people")
+
+
+def test_a_detectors_file_without_people_is_not_taken_for_motchallenges(tmp_path):
+    """Bicycles (1) and cars (2) of COCO, where MOTChallenge has pedestrians and people on vehicles."""
+    with pytest.raises(UserError, match="no box is left .* the classes -1, 0 of 1, 2"):
+        tracks_in(tmp_path, "1,1,5,10,20,40,0.9,1,-1\n1,2,60,10,20,40,0.8,2,-1\n")
+
+
+@pytest.mark.parametrize("line", ["1,1,5,10,20,40,0.9,1,0.8", "1,1,5,10,20,40,1,1,-1", "1,1,5,10,20,40,0.9,-1,-1,-1"])
+def test_a_visibility_a_certain_box_or_no_class_is_not_a_detectors(line, tmp_path, caplog):
+    caplog.set_level("INFO", "person_reid")
+    assert tracks_in(tmp_path, line) == ["walk-1"] and not caplog.text
+
+
+def test_places_in_the_world_are_not_classes(tmp_path, caplog):
+    """As some sequences of 2015 have them, in metres; a place may be a whole number."""
+    truth = "1,1,5,10,20,40,1,-6.95,-10.1,0\n1,2,60,10,20,40,1,3,0.1,0\n"
+    assert tracks_in(tmp_path, truth) == ["walk-1", "walk-2"] and not caplog.text
+
+
+def test_the_boxes_of_frames_of_more_than_eight_bits_keep_their_values(tmp_path):
+    write_sequence(tmp_path / "walk", "1,1,5,10,20,40,1\n2,1,5,10,20,40,1\n")
+    frames = sorted((tmp_path / "walk" / "img1").iterdir())
+    values = 7000 + np.arange(6000, dtype=np.uint16).reshape(60, 100)
+    for frame in frames:
+        Image.fromarray(values).save(frame)
+    names = cut(tmp_path, "--frame_stride", "1", "--test_fraction", "0")["train_all"]
+    assert names == ["0001_c1_walk_000001_1.tif", "0001_c2_walk_000002_1.tif"]
+    with Image.open(tmp_path / "pytorch" / "train_all" / "0001" / names[0]) as found:
+        assert np.array_equal(np.asarray(found), values[9:49, 4:24])

@@ -164,6 +164,7 @@ def test_list_without_splits_and_cameras_lies_beside_its_images(tmp_path, capsys
     ("text", "message"),
     [
         ("file,who\n1.jpg,anna\n", "expected the columns path,identity,camera,split .* found file, who"),
+        ("file;who\n1.jpg;anna\n", "expected the columns path,identity,camera,split .* found file, who"),
         ("", "found no lines"),
         ("path,identity,split\n1.jpg,anna,tarin\n", "line 2: expected a path and a split of train"),
         ("path,identity\n1.jpg,\n", r"it holds no people, only junk \(-1\) and distractors \(0\)"),
@@ -243,6 +244,16 @@ def test_images_of_one_camera_are_for_training_alone(tmp_path, capsys):
     prepare.main([*words, "--test_fraction", "0"])
     assert "Next: python train.py" in capsys.readouterr().out
     assert len(read_split(tmp_path / "pytorch", "train_all")) == 6
+
+
+def test_images_of_one_camera_that_are_split_already_are_not_told_a_flag_of_the_drawn_split(tmp_path):
+    write_images(tmp_path, [f"{part}_c1_{i}.jpg" for part in ("train/1", "train/2", "test/3") for i in range(2)])
+    with pytest.raises(UserError, match="To train without a test: take the test images out of the folder"):
+        own_folder(tmp_path, PATTERN)
+    rows = [f"{part}_c1_{i}.jpg,{part[-1]},1,{part[:-2]}" for part in ("train/1", "test/3") for i in range(2)]
+    (tmp_path / "list.csv").write_text("\n".join(["path,identity,camera,split", *rows]))
+    with pytest.raises(UserError, match="To train without a test: take the lines of test images out of the list"):
+        own_csv(tmp_path, tmp_path / "list.csv")
 
 
 @pytest.mark.parametrize(
