@@ -24,6 +24,7 @@ from person_reid.cli.values import number, output_path, seed
 from person_reid.config.option import Range
 from person_reid.data.corrections import corrected
 from person_reid.data.datasets import DATA_SETS
+from person_reid.data.images import recorded_limits
 from person_reid.data.layout import next_command
 from person_reid.data.prepare import lay_out
 from person_reid.data.recognise import data_set_named, find_data_set, with_flags
@@ -148,7 +149,8 @@ def main(argv: list[str] | None = None) -> None:
     data_set = with_flags(data_set, options.reading)
     # A download found without --data_dir goes where train.py and test.py look without --data_dir.
     save_dir = Path(options.save_dir or Path(options.data_dir or data_set.locations[0], "pytorch"))
-    done = lay_out(data_set, data_dir, save_dir, options.bits)
+    limits = (0.0, 2.0**options.bits - 1) if options.bits else recorded_limits(Path(data_dir))  # of a layout
+    done = lay_out(data_set, data_dir, save_dir, limits)
     counts = ", ".join(f"{number:,} {what}" for what, number in done.items())
     lines = [f"{data_set.name}: {data_dir} -> {save_dir}", counts, *describe_layout(data_set, save_dir)]
     print(printable("\n".join([*lines, f"Next: {next_command(save_dir)}"])))

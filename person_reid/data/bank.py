@@ -20,7 +20,7 @@ from torch import Tensor
 
 from person_reid.basics import atomic_write, describe, remove_abandoned
 from person_reid.data.decoding import decode
-from person_reid.data.images import Pixels, load_image, recorded_bits
+from person_reid.data.images import Pixels, load_image, recorded_limits
 from person_reid.progress import progress
 
 log = logging.getLogger(__name__)
@@ -71,8 +71,8 @@ def load_bank(
 def fingerprint(paths: Iterable[str | Path], times: bool = True) -> str:
     """Return 16 hexadecimal digits that depend on every image's name, folder, size and, with `times`, last change."""
     files = list(map(Path, paths))
-    bits = recorded_bits(files[0].parents[2]) if files and len(files[0].parents) > 2 else 0
-    digest = hashlib.sha256(f"decoder {DECODER_VERSION}\n{bits or ''}".encode())
+    limits = recorded_limits(files[0].parents[2]) if files and len(files[0].parents) > 2 else None
+    digest = hashlib.sha256(f"decoder {DECODER_VERSION}\n{limits or ''}".encode())
     for path in files:
         try:
             status = path.stat()

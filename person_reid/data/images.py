@@ -30,7 +30,7 @@ Pixels = npt.NDArray[np.uint8]
 Limits = tuple[float, float]  # the lowest and the highest value
 DEEP = "IF"  # how Pillow's modes begin whose values are not 0 to 255
 RECORD = ".prepared.json"  # in every folder that prepare.py has laid out
-SAMPLE = 64  # images that show the values of a folder
+SAMPLE, SAMPLED_PIXELS = 64, 65536  # images that show the values of a layout, and about how many pixels of each
 _large_one, _one_looks = threading.Lock(), threading.Lock()
 log = logging.getLogger(__name__)
 
@@ -49,8 +49,10 @@ def is_readable(path: Path) -> bool:
         return False
 
 
-def load_image(path: str | Path, height: int, width: int) -> Pixels:
+def load_image(path: str | Path, height: int, width: int, limits: Limits | None = None) -> Pixels:
     """Decode one image file and fit it, see fit_image.
+
+    limits: of the values of an image of more than 8 bits, by default those of its layout or, elsewhere, its own.
 
     Raises ValueError for an image too large to decode, and Pillow's error or OSError if the file cannot be read.
     """
@@ -60,9 +62,17 @@ def load_image(path: str | Path, height: int, width: int) -> Pixels:
             image.draft(None, (4 * max(height, width),) * 2)  # JPEG: decoded at a half, a quarter or an eighth
         if image.width * image.height > MOST:
             raise ValueError(f"{image.width}×{image.height} pixels, more than {MOST // 10**6} million: reduce it")
-        limits = layout_limits(Path(path)) if image.mode[0] in DEEP else None
+        if not limits and image.mode[0] in DEEP:
+            limits = layout_limits(Path(path))
         with _large_one if large else nullcontext():
             return fit_image(image, height, width, limits)
+
+
+def read_image(path: str | Path) -> Image.Image:
+    """Return an image file as a viewer shows it, in RGB. Raises Pillow's error or OSError if it cannot be read."""
+    with open_image(path) as image:
+        limits = layout_limits(Path(path)) if image.mode[0] in DEEP else None
+        return _to_rgb(ImageOps.exif_transpose(image), limits)
 
 
 @contextmanager
@@ -104,36 +114,45 @@ def _limits(values: npt.NDArray[np.float32]) -> Limits:
 
 
 def layout_limits(path: Path) -> Limits | None:
-    """Return the limits of the values in a layout of prepare.py, from SAMPLE of its images of more than 8 bits.
+    """Return the limits of the values in the layout that an image is in: those that prepare.py noted, or that are seen.
 
-    So all its images become grey levels in the same way, and a line of the log says how; prepare.py --bits N says it
-    where it is known. None if the image is not in a layout: images of any kind may lie side by side elsewhere.
+    So all its images become grey levels in the same way. None if the image is not in a layout: images of any kind may
+    lie side by side elsewhere.
     """
     layout = next((parent for parent in path.parents[:3] if (parent / RECORD).is_file()), None)
     with _one_looks:
         return _limits_of(layout.absolute()) if layout else None
 
 
-def recorded_bits(layout: Path) -> int:
-    """Return the bits that prepare.py --bits has noted for the images of a layout; 0 if there are none."""
-    with suppress(OSError, ValueError, TypeError, AttributeError):
-        return int(parse_json((layout / RECORD).read_bytes()).get("bits", 0))
-    return 0
+def recorded_limits(layout: Path) -> Limits | None:
+    """Return the limits that prepare.py has noted for the images of a layout; None if there are none."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        low, high = map(float, parse_json((layout / RECORD).read_bytes())["limits"])
+        return low, high
+    return None
 
 
 @cache
-def _limits_of(folder: Path) -> Limits | None:
-    if bits := recorded_bits(folder):
-        return 0.0, 2.0**bits - 1
+def _limits_of(layout: Path) -> Limits | None:
+    return recorded_limits(layout) or seen_limits(layout)
+
+
+def seen_limits(folder: Path) -> Limits | None:
+    """Return the limits of the values below a folder, from SAMPLE of its images of more than 8 bits.
+
+    A line of the log says them. None if none of these images has more than 8 bits.
+    """
     names = sorted(Path(root, name) for root, _, names in os.walk(folder) for name in names if is_image(name))
     found = []
     for path in names[:: max(1, len(names) // SAMPLE)]:
         with suppress(Exception), open_image(path) as image:  # decoding will report it
             if image.mode[0] in DEEP:
-                found.append(np.asarray(image, np.float32).ravel())
-    if not found:
+                values = np.asarray(image, np.float32).ravel()
+                found.append(values[:: 1 + len(values) // SAMPLED_PIXELS])
+    values = np.concatenate(found or [np.empty(0, np.float32)])
+    if not np.isfinite(values).any():
         return None
-    low, high = _limits(np.concatenate(found))
+    low, high = _limits(values[np.isfinite(values)])
     log.info("%s: its images have more than 8 bits. Their values are taken to be from %g to %g.", folder, low, high)
     return low, high
 

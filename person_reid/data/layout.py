@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from person_reid.basics import UserError, counted, quoted, real
-from person_reid.data.images import NOT_READ, is_image, open_image
+from person_reid.data.images import NOT_READ, is_image, read_image
 
 JUNK = -1  # a poorly cropped box: neither right nor wrong, left out of every ranking
 JUNK_FOLDER = "-1"
@@ -53,8 +53,7 @@ class Split:
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
         """Return an image and its target, as a torch Dataset does."""
-        with open_image(self.paths[index]) as image:
-            return image.convert("RGB"), int(self.targets[index])
+        return read_image(self.paths[index]), int(self.targets[index])
 
 
 def parse_name(name: str | Path) -> tuple[int, int]:

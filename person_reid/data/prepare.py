@@ -19,7 +19,7 @@ from typing import Any
 
 from person_reid.basics import UserError, only_writer, parse_json, write_text
 from person_reid.data.datasets import DataSet
-from person_reid.data.images import recorded_bits
+from person_reid.data.images import Limits, recorded_limits, seen_limits
 from person_reid.data.readers import (
     GALLERY,
     MULTI_QUERY,
@@ -42,10 +42,12 @@ NUMBER = re.compile(r"[0-9]{1,9}")
 LONGEST = 180  # bytes kept of a name; file systems allow 255
 
 
-def lay_out(data_set: DataSet, data_dir: str | Path, save_dir: str | Path, bits: int | None = None) -> Counter[str]:
+def lay_out(
+    data_set: DataSet, data_dir: str | Path, save_dir: str | Path, limits: Limits | None = None
+) -> Counter[str]:
     """Lay the data set out in `save_dir`, and remove what an earlier, different layout of it left there.
 
-    bits: those that the values of its images have, if there are more than 8 and it is known; see images.layout_limits.
+    limits: of the values of its images, if they have more than 8 bits; by default those seen in a sample of them.
 
     Returns how many files were linked, copied, extracted, kept (already right) and removed (made by an earlier run
     and no longer part of the data set). Files that prepare.py did not make are never touched. Raises UserError for a
@@ -60,10 +62,12 @@ def lay_out(data_set: DataSet, data_dir: str | Path, save_dir: str | Path, bits:
         except OSError as error:
             problem = f"--save_dir {save_dir}: cannot be written ({error.strerror}). Choose another folder."
             raise UserError(problem) from error
-        return _make(plan, data_set, data_dir, save_dir, bits)
+        return _make(plan, data_set, data_dir, save_dir, limits)
 
 
-def _make(plan: dict[str, Source], data_set: DataSet, data_dir: Path, save_dir: Path, bits: int | None) -> Counter[str]:
+def _make(
+    plan: dict[str, Source], data_set: DataSet, data_dir: Path, save_dir: Path, limits: Limits | None
+) -> Counter[str]:
     """Carry out a plan; the result is that of lay_out."""
     earlier = _claim(save_dir, data_set, data_dir, plan)
     done: Counter[str] = Counter()
@@ -76,7 +80,7 @@ def _make(plan: dict[str, Source], data_set: DataSet, data_dir: Path, save_dir: 
     by_source = sorted(plan.items(), key=lambda item: "" if isinstance(item[1], Path) else item[1].name)
     for target, source in progress(by_source, desc="laying out", unit=" images"):
         done[_place(source, save_dir / target)] += 1
-    _write_record(save_dir, data_set, data_dir, plan, bits)
+    _write_record(save_dir, data_set, data_dir, plan, limits or seen_limits(save_dir))
     return done
 
 
@@ -229,7 +233,7 @@ def _claim(save_dir: Path, data_set: DataSet, data_dir: Path, plan: Mapping[str,
             f"--save_dir {save_dir}: holds the layout of {what}. Delete it first, or choose another folder."
         )
     earlier = set(record.get("files", []))
-    _write_record(save_dir, data_set, data_dir, earlier | plan.keys())
+    _write_record(save_dir, data_set, data_dir, earlier | plan.keys(), recorded_limits(save_dir))
     return earlier
 
 
@@ -245,11 +249,12 @@ def read_record(save_dir: Path) -> dict[str, Any]:
 
 
 def _write_record(
-    save_dir: Path, data_set: DataSet, data_dir: Path, files: Iterable[str], bits: int | None = None
+    save_dir: Path, data_set: DataSet, data_dir: Path, files: Iterable[str], limits: Limits | None
 ) -> None:
     record: dict[str, Any] = {"source": _relative(data_dir, save_dir), "data_set": data_set.name}
-    record |= {"files": sorted(files), **({"bits": bits} if bits else {})}
-    if record != read_record(save_dir) | ({"bits": known} if (known := recorded_bits(save_dir)) else {}):
+    record |= {"files": sorted(files)}
+    if read_record(save_dir) != record or recorded_limits(save_dir) != limits:
+        record |= {"limits": limits} if limits else {}
         write_text(save_dir / RECORD, json.dumps(record, indent=0))
 
 

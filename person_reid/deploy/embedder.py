@@ -27,7 +27,7 @@ from PIL import Image
 from person_reid.basics import UserError
 from person_reid.config.network import NetworkOptions
 from person_reid.data.decoding import decode
-from person_reid.data.images import Pixels, fit_image, load_image
+from person_reid.data.images import Limits, Pixels, fit_image, load_image
 from person_reid.deploy.exported import READABLE, Engine
 from person_reid.deploy.foreign import Preparation
 from person_reid.deploy.load import TestedNetwork, load_network, network_of_run
@@ -60,6 +60,8 @@ class Embedder:
     runtime: what computes the features: torch (the default); on a CPU also onnxruntime, openvino, or auto, the fastest
         of those installed that agrees with PyTorch. An ONNX file is run by onnxruntime (its default) or openvino.
     preparation: how an ONNX or OpenVINO file of another program wants its pixels; by default as ImageNet's networks do.
+    limits: the lowest and highest value of images of more than 8 bits, such as (0, 4095) for 12; by default those of
+        the layout of prepare.py that an image is in or, elsewhere, its own.
 
     An exported file fixes size, scales and length, and dtype unless OpenVINO runs it. Raises UserError or
     FileNotFoundError if there is no such run, file or device, or if it does not fit.
@@ -84,8 +86,10 @@ class Embedder:
         unit_length: bool = True,
         runtime: str | None = None,
         preparation: Preparation | None = None,
+        limits: Limits | None = None,
     ) -> None:
         _check(source, batch_size, dtype, scales, size)
+        self.limits = _checked_limits(limits)
         scales = np.ravel(scales).tolist()
         file = _exported_file(source)
         named = not file and not isinstance(source, TestedNetwork)  # a run, or with weights a network
@@ -143,10 +147,10 @@ class Embedder:
 
         def load(image: ImageLike) -> Pixels:
             if isinstance(image, str | Path):
-                return load_image(image, *self.size)
+                return load_image(image, *self.size, self.limits)
             if isinstance(image, np.ndarray):
                 image = Image.fromarray(np.ascontiguousarray(image[:, :, ::-1] if bgr else image))
-            return fit_image(image, *self.size)
+            return fit_image(image, *self.size, self.limits)
 
         decoded = decode(sources, load)
         images = iter(progress(decoded, total=len(sources), desc="features", unit=" images"))
@@ -244,6 +248,16 @@ def _check(source: Any, batch_size: Any, dtype: Any, scales: Any, size: Any) -> 
     whole = (side is None or (isinstance(side, int | np.integer) and side > 0) for side in sides.ravel())
     if sides.shape != (2,) or not all(whole):
         raise UserError(f"Embedder: size {size!r}: expected (height, width), whole numbers above 0.")
+
+
+def _checked_limits(limits: Any) -> Limits | None:
+    """Return the limits as two numbers, or None. Raises UserError for anything else."""
+    if limits is None:
+        return None
+    numbers = as_array(limits, "Embedder: limits")
+    if numbers.shape != (2,) or numbers.dtype.kind not in "iuf" or not -np.inf < numbers[0] < numbers[1] < np.inf:
+        raise UserError(f"Embedder: limits {limits!r}: expected the lowest and the highest value, such as (0, 4095).")
+    return float(numbers[0]), float(numbers[1])
 
 
 def _exported_file(source: str | Path | TestedNetwork) -> Path | None:

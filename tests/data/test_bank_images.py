@@ -7,7 +7,8 @@ from torchvision import transforms
 
 from person_reid.cli import prepare
 from person_reid.data.bank import fingerprint
-from person_reid.data.images import load_image
+from person_reid.data.images import load_image, recorded_limits
+from person_reid.data.layout import read_split
 from tests.data.conftest import noise
 
 
@@ -98,12 +99,59 @@ def test_a_layout_has_one_range_which_is_said_once(tmp_path, caplog):
     assert caplog.text.count("more than 8 bits. Their values are taken to be from 300 to 3931.") == 1
 
 
-def test_the_bits_of_a_layout_can_be_said(tmp_path):
+def write_deep_images(folder, step=200):
+    """Images of four people by two cameras, of one value each; the words for prepare.py."""
     for who in (1, 2, 3, 4):
         for camera in (1, 2):
-            image = Image.fromarray(np.full((64, 32), 200 * who + camera, np.uint16))
-            image.save(tmp_path / f"{who}_c{camera}.png")
-    words = ["--data_dir", str(tmp_path), "--pattern", r"(?P<id>\d+)_c(?P<camera>\d+)"]
+            image = Image.fromarray(np.full((64, 32), step * who + camera, np.uint16))
+            image.save(folder / f"{who}_c{camera}.png")
+    return ["--data_dir", str(folder), "--pattern", r"(?P<id>\d+)_c(?P<camera>\d+)"]
+
+
+def test_prepare_says_and_notes_the_range_of_a_layout(tmp_path, caplog):
+    """It goes along with corrections, and features in a cache are of this range."""
+    caplog.set_level("INFO", "person_reid")
+    words, layout = write_deep_images(tmp_path), tmp_path / "pytorch"
+    prepare.main(words)
+    said = "Their values are taken to be from 201 to 802."
+    assert caplog.text.count(said) == 1 and recorded_limits(layout) == (201, 802)
+    path = next(layout.glob("gallery/*/*.png"))
+    before = fingerprint([path])
+    caplog.clear()
+    load_image(path, 64, 32)
+    read_split(layout, "train_all")[0]
+    assert not caplog.text
+    prepare.main([*words, "--bits", "12"])
+    assert recorded_limits(layout) == (0, 4095) and fingerprint([path]) != before
+    row = f"{path.relative_to(layout).as_posix()},{int(path.parent.name)},junk,-1,0.9,yes"
+    (tmp_path / "list.csv").write_text(f"path,identity,proposal,new_identity,probability,accept\n{row}\n")
+    prepare.main(["--data_dir", str(layout), "--corrections", str(tmp_path / "list.csv")])
+    assert recorded_limits(tmp_path / "pytorch_corrected") == (0, 4095)
+
+
+def test_a_data_set_gives_images_of_more_than_eight_bits_as_they_are_tested(tmp_path):
+    prepare.main([*write_deep_images(tmp_path), "--bits", "10"])
+    split = read_split(tmp_path / "pytorch", "gallery")
+    for i, path in enumerate(split.paths):
+        assert np.array_equal(np.asarray(split[i][0]), load_image(path, 64, 32))
+    assert len({split[i][0].getpixel((0, 0)) for i in range(len(split))}) > 1
+
+
+def test_a_damaged_number_in_one_image_spoils_no_other(tmp_path, caplog):
+    folder = tmp_path / "query" / "0001"
+    folder.mkdir(parents=True)
+    (tmp_path / ".prepared.json").write_text("{}")
+    values = np.linspace(20, 40, 64 * 32, dtype=np.float32).reshape(64, 32)
+    Image.fromarray(values).save(folder / "whole.tif")
+    values[3, 3] = np.nan
+    Image.fromarray(values).save(folder / "damaged.tif")
+    assert load_image(folder / "whole.tif", 64, 32).max() == 255
+    with pytest.raises(ValueError, match="some of its pixels are not numbers"):
+        load_image(folder / "damaged.tif", 64, 32)
+
+
+def test_the_bits_of_a_layout_can_be_said(tmp_path):
+    words = write_deep_images(tmp_path)
     prepare.main([*words, "--save_dir", str(tmp_path / "seen")])
     prepare.main([*words, "--save_dir", str(tmp_path / "said"), "--bits", "12"])
     path = next((tmp_path / "said").glob("*/*/0004_c1*"))
