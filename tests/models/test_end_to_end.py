@@ -28,7 +28,7 @@ def people(tmp_path_factory):
 def test_networks_train_and_test_from_the_command_line(flags, dim, people, here):
     run = ["--name", "run", "--gpu_ids", "-1"]
     small = ["--weights", "none", "--height", "64", "--width", "32", "--batchsize", "8", "--total", "2", "--lr", "0.01"]
-    train.main([*run, "--data_dir", str(people), "--train_all", *small, *flags])
+    train.main([*run, "--data_dir", str(people), *small, *flags])
     history = torch.load("model/run/resume.pth", weights_only=True)["history"]
     assert all(0 < record["loss"] < 1000 and 0 <= record["val_error"] <= 1 for record in history)
     test_script.main([*run, "--test_dir", str(people)])
