@@ -7,11 +7,11 @@ The threshold and its promise, if any, come from tools/threshold.py, which measu
 features of test.py --no_flip or --ms, the two images are compared in the same way.
 """
 
-import shlex
+import re
 from pathlib import Path
 
 from person_reid.basics import printable
-from person_reid.cli.flags import add_tested_network, given_flags, testing_parser
+from person_reid.cli.flags import add_tested_network
 from person_reid.cli.parser import Parser
 from person_reid.cli.tested import network_name, own_threshold, tested_network
 from person_reid.config.demo import THRESHOLD
@@ -20,6 +20,9 @@ from person_reid.device import select_device
 from person_reid.retrieval.features import parse_scales
 from person_reid.retrieval.results import PLAIN
 from person_reid.retrieval.thresholds import DIGITS, accepts, load_threshold, measured_flags, with_promise
+
+# Flags of test.py, as a result notes them, that mean something to a single image.
+OF_AN_IMAGE = re.compile("(--ms (?P<ms>[^ ]+))? ?(?P<no_flip>--no_flip)?")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -32,11 +35,10 @@ def main(argv: list[str] | None = None) -> None:
     tested = tested_network(options)
     options.threshold = options.threshold or own_threshold(options) or "threshold.json"
     flags = measured_flags(options.threshold)
-    extracted = testing_parser().parse_args(shlex.split(flags))
-    of_sets = given_flags(extracted, ("adapt_bn", "camera_norm", "whiten"))  # which two images have none of
-    threshold = load_threshold(options.threshold, network_name(options), PLAIN if of_sets else flags or PLAIN)
-    scales = parse_scales(extracted.ms)
-    embed = Embedder(tested, device=select_device(options.gpu_ids), flip=not extracted.no_flip, scales=scales)
+    views = OF_AN_IMAGE.fullmatch(flags)
+    threshold = load_threshold(options.threshold, network_name(options), flags if flags and views else PLAIN)
+    flip, scales = not (views and views["no_flip"]), parse_scales((views and views["ms"]) or "1")
+    embed = Embedder(tested, device=select_device(options.gpu_ids), flip=flip, scales=scales)
     first, second = embed(options.images)
     similarity = float(first @ second)
     verdict, sign = ("same person", "≥") if accepts(threshold, similarity) else ("different people", "<")

@@ -12,13 +12,15 @@ MLFLOW_TRACKING_URI=file:runs python train.py --mlflow      # files in runs/
 import importlib
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from person_reid.basics import UserError, describe, first_line
+from person_reid.basics import UserError, first_line
 from person_reid.config import TrainConfig
 
 log = logging.getLogger(__name__)
@@ -85,20 +87,22 @@ def open_writers(config: TrainConfig, folder: Path, history: Iterable[dict[str, 
     Raises UserError if a writer cannot start, for example without a login.
     """
     with ExitStack() as stack:
-        writes = []
+        writes: dict[str, Write] = {}
+        failed: set[str] = set()
+        stack.enter_context(quiet_threads())
         for name in chosen_writers(config):
             try:
                 closing, write = WRITERS[name](config, folder)
             except Exception as error:  # each package fails in its own ways
                 reason = " ".join(str(error).split())[:200]
                 raise UserError(f"--{name}: {name} could not start ({reason}).") from error
-            stack.enter_context(going_on())
-            stack.enter_context(closing)
-            writes.append(write)
+            closing.__enter__()
+            stack.push(partial(close, closing, name, failed))
+            writes[name] = write
 
         def write_all(record: dict[str, float]) -> None:
-            for write in writes:
-                with going_on():
+            for name, write in writes.items():
+                with going_on(name, failed):
                     write(record)
 
         for record in history:
@@ -106,13 +110,43 @@ def open_writers(config: TrainConfig, folder: Path, history: Iterable[dict[str, 
         yield write_all
 
 
+def close(closing: AbstractContextManager[Any], name: str, failed: set[str], *error: Any) -> None:
+    """Close a writer, which is told of the error that ends the training, if any; it swallows none."""
+    with going_on(name, failed):
+        closing.__exit__(*error)
+
+
 @contextmanager
-def going_on() -> Iterator[None]:
-    """Let no full disk or lost connection of a writer end a training: a warning says so."""
+def going_on(name: str, failed: set[str]) -> Iterator[None]:
+    """Let no full disk or lost connection of a writer end a training: the first time, a warning says so.
+
+    failed: the names of the writers of which one has said so.
+    """
     try:
         yield
-    except OSError as error:
-        log.warning("%s: figures could not be written. log.jsonl has them, and the training goes on.", describe(error))
+    except Exception as error:  # each package fails in its own ways
+        if name not in failed:
+            log.warning(
+                "--%s: figures are lost there (%s). log.jsonl has all of them, and the training goes on.",
+                name, first_line(error),
+            )  # fmt: skip
+        failed.add(name)
+
+
+@contextmanager
+def quiet_threads() -> Iterator[None]:
+    """Print no traceback of a thread that ends with an OSError, as TensorBoard's does before the next write fails."""
+    before = threading.excepthook
+
+    def report(args: threading.ExceptHookArgs) -> None:
+        if not issubclass(args.exc_type, OSError):
+            before(args)
+
+    threading.excepthook = report
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 @contextmanager

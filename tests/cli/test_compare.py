@@ -57,9 +57,10 @@ def test_a_threshold_of_other_features_compares_such_features(flags, settings, f
     embed = Embedder("test_resnet", weights="net.pth", device="cpu", size=(64, 32), **settings)
     first, second = embed(["a.png", "b.png"])
     assert f"similarity {first @ second:.4f} ≥ threshold 0.5000" in said(capsys, "a.png", "b.png", "threshold.json")
-    (folder / "threshold.json").write_text(json.dumps({"threshold": 0.5, "flags": "--camera_norm center"}))
-    with pytest.raises(UserError, match="measured on features of 'python test.py --camera_norm center'"):
-        said(capsys, "a.png", "b.png", "threshold.json")
+    for of_sets in ("--camera_norm center", "--no_flip --whiten", "--help", "'"):
+        (folder / "threshold.json").write_text(json.dumps({"threshold": 0.5, "flags": of_sets}))
+        with pytest.raises(UserError, match=f"measured on features of .python test.py {of_sets}"):
+            said(capsys, "a.png", "b.png", "threshold.json")
 
 
 def test_the_promise_of_the_threshold_is_repeated(folder, capsys):

@@ -3,11 +3,13 @@
 import contextlib
 import json
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.compat.tensorflow_stub.io import gfile
 
 import train
 from person_reid.basics import UserError
@@ -105,7 +107,7 @@ def test_tensorboard_forgets_the_epochs_of_an_interrupted_run(tmp_path):
     assert [(event.step, event.value) for event in events] == [(1, 0.25), (2, 0.25)]
 
 
-def test_a_disk_that_is_full_for_a_writer_ends_no_training(tmp_path, monkeypatch, caplog):
+def test_a_writer_that_fails_ends_no_training_and_hides_no_other_error(tmp_path, monkeypatch, caplog):
     def full(config, folder):
         def write(record):
             raise OSError(28, "No space left on device")
@@ -113,9 +115,26 @@ def test_a_disk_that_is_full_for_a_writer_ends_no_training(tmp_path, monkeypatch
         return contextlib.closing(SimpleNamespace(close=lambda: write({}))), write
 
     monkeypatch.setitem(writers.WRITERS, "tensorboard", full)
-    with writers.open_writers(TrainConfig(tensorboard=True), tmp_path, [{"epoch": 1}]) as send:
+    config = TrainConfig(tensorboard=True)
+    with writers.open_writers(config, tmp_path, [{"epoch": 1}]) as send:
         send({"epoch": 2, "loss": 0.5})
-    assert caplog.text.count("No space left on device: figures could not be written.") == 3
+    assert caplog.text.count("--tensorboard: figures are lost there") == 1  # and not once an epoch
+    with pytest.raises(OSError, match=r"net_last\.pth"), writers.open_writers(config, tmp_path):
+        raise OSError(28, "No space left on device", "net_last.pth")
+
+
+def test_the_thread_of_tensorboard_prints_no_traceback_on_a_full_disk(tmp_path, monkeypatch, caplog):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    said: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", said.append)
+    with writers.open_writers(TrainConfig(tensorboard=True), tmp_path) as send:
+        monkeypatch.setattr(gfile.LocalFileSystem, "_write", full)
+        for epoch in range(20):
+            send({"epoch": epoch, "loss": 0.5})
+    assert said == [] and threading.excepthook == said.append
+    assert caplog.text.count("--tensorboard: figures are lost there") == 1
 
 
 @pytest.mark.parametrize("name", list(writers.WRITERS))
