@@ -15,7 +15,7 @@ from pathlib import Path
 
 import person_reid as reid
 from person_reid.basics import printable
-from person_reid.cli.outputs import check_outputs
+from person_reid.cli.outputs import check_beside, check_outputs
 from person_reid.config.demo import DemoConfig
 from person_reid.console import command, parse, run_script
 from person_reid.progress import progress
@@ -46,6 +46,7 @@ def main(argv: list[str] | None = None) -> None:
     queries = ranking.chosen(query, gallery, indices, config.worst, config.camera)
     sheets = sheet_names(Path(config.save), len(queries))
     check_outputs(config, ranking.images_of(query, gallery, config.test_dir), save=sheets)
+    check_beside("save", *sheets)
     if promise := load_promise(config.threshold):
         print(promise)
 

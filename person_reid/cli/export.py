@@ -15,7 +15,7 @@ from pathlib import Path
 
 from person_reid.basics import UserError
 from person_reid.cli.flags import add_tested_network, testing_parser
-from person_reid.cli.outputs import check_outputs
+from person_reid.cli.outputs import check_beside, check_outputs
 from person_reid.cli.parser import Parser
 from person_reid.cli.tested import open_embedder, tested_network, title
 from person_reid.cli.values import output_path
@@ -72,6 +72,8 @@ def write_for_client(options: Namespace, tested: TestedNetwork) -> Path:
         raise UserError(f"--output {path}: expected a name that ends in {ending}, for {options.client}.")
     beside = path.with_suffix(".bin") if ending == ".xml" else None  # the weights
     check_outputs(options, [tested.weights], output=[path, beside])
+    if beside:
+        check_beside("output", path, beside)
     network = load_network(tested)
     contents = contents_for(options.client, tested.size, network, title(options))
     say(path, contents, export_for(options.client, network, contents, path))

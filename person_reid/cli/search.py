@@ -219,6 +219,17 @@ def threshold_for(index: Gallery, options: Namespace) -> float:
     return load_threshold(options.threshold, network_name(network), feature_flags(network))
 
 
+def check_not_indexed(index: Gallery, options: Namespace, flag: str) -> None:
+    """Raise UserError if the picture that a flag names would replace an image of the index."""
+    picture = getattr(options, flag)
+    if picture is None or not picture.is_file():
+        return
+    several = picture.stat().st_nlink > 1  # prepare.py lays out a data set in hard links
+    which = EVERYTHING if several else Filter(image=os.fsencode(real(picture)))
+    paths = (path for images, _ in index.entries(which) for path, _ in images)
+    check_outputs(options, paths, **{flag: [picture]})
+
+
 def ask(options: Namespace) -> None:
     """Print, write and draw the images of an index that are nearest to each query."""
     queries = find_images(options.images)
@@ -227,11 +238,8 @@ def ask(options: Namespace) -> None:
     threshold = threshold_for(index, options)
     if not len(index):
         raise UserError(f"{options.index}: no images in it. Add some: python tools/search.py index FOLDER --index FILE")
-    if options.save and next(index.entries(Filter(image=os.fsencode(real(options.save)))), None):
-        words = f"this command reads that file: it is an image of {options.index}"
-        raise UserError(f"--save {options.save}: {words}. Choose another name.")
+    check_not_indexed(index, options, "save")
     answers = index.search(embedder_of(index, options)(queries), options.top, among=asked_for(options))
-    check_outputs(options, (match.path for found in answers for match in found), save=[options.save])
     described = describe_answers(queries, answers, threshold)
     for answer in described:
         nobody = "nobody I know" if answer["matches"] else "no image passes the filters"
@@ -296,12 +304,12 @@ def group(options: Namespace) -> None:
     """Write a list of the images of an index, grouped into people by their features, and draw some of the groups."""
     check_outputs(options, save=[options.save], sheet=[options.sheet])
     index = open_gallery(options.index, new=False)
+    check_not_indexed(index, options, "sheet")
     which = asked_for(options)
     if not (parts := list(index.entries(which))):
         raise UserError(f"{options.index}: no images in it, or none that the filters let through.")
     entries, features = [each for some, _ in parts for each in some], np.concatenate([matrix for _, matrix in parts])
     paths, abouts = zip(*entries, strict=True)
-    check_outputs(options, paths, sheet=[options.sheet])
     cameras = [about.camera or "" for about in abouts]
     _, numbers = numbered(cameras)
     known = [about.identity or "" for about in abouts]

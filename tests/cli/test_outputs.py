@@ -324,6 +324,20 @@ def test_no_picture_replaces_an_image_of_the_gallery(script, words, ranked):
     assert image.read_bytes() == before and not list(image.parent.glob("*.csv"))
 
 
+def test_what_goes_along_with_a_file_replaces_nothing_else(ranked):
+    openvino = [*NEEDED["export"], "--for", "openvino", "--output", "net.xml"]
+    for script, words, beside in (
+        ("threshold", ["--save", "eer"], "eer.png"),
+        ("label_errors", [*NEEDED["label_errors"], "--save", "list"], "list.mat"),
+        ("export", openvino, "net.bin"),
+        ("demo", ["--worst", "11", "--save", "show.png"], "show_02.png"),
+    ):
+        (ranked / beside).write_text("precious")
+        said, status = end(script, *words, cwd=ranked)
+        assert status == 1 and f"{beside}, which goes along with it, is there already" in said, said
+        assert (ranked / beside).read_text() == "precious"
+
+
 def test_no_sheet_of_several_replaces_an_image(ranked):
     image = next((ranked / "data" / "gallery").rglob("*.png"))
     linked(image, "hardlink_to").rename(ranked / "show_02.png")

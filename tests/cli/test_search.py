@@ -268,7 +268,12 @@ def test_no_picture_replaces_an_indexed_image_that_is_no_answer(indexed, capsys)
     before = (indexed / "first" / "deeper" / "07.png").read_bytes()
     with pytest.raises(UserError, match=r"--save first/deeper/07\.png: this command reads that file"):
         said(capsys, "query", "first/deeper/00.png", "--top", "1", "--save", "first/deeper/07.png")
+    (indexed / "download.png").hardlink_to(indexed / "first" / "deeper" / "07.png")  # as prepare.py makes
+    for command in (["query", "first/deeper/00.png", "--save"], ["people", "--camera", "9", "--sheet"]):
+        with pytest.raises(UserError, match=rf"{command[-1]} download\.png: this command reads that file"):
+            said(capsys, *command, "download.png")
     assert (indexed / "first" / "deeper" / "07.png").read_bytes() == before
+    assert (indexed / "download.png").read_bytes() == before
 
 
 def test_a_filter_that_no_image_passes_is_explained(indexed, capsys):
