@@ -3,7 +3,7 @@
     python tools/augmentations.py --data_dir ../Market/pytorch
     python tools/augmentations.py --data_dir data/synthetic/pytorch --people 10 --save augmented.pdf
 
-The first row shows the crop and flip alone; every other row includes them, too.
+The first row shows the crop and flip alone; every other row includes them as well.
 """
 
 from pathlib import Path

@@ -104,7 +104,7 @@ def parse(argv: list[str] | None) -> Namespace:
     file.add_argument("--l2", action="store_true", help="scale the features to unit length inside the file")
     file.add_argument("--fp16", action="store_true", help="store and compute in float16")
     file.add_argument("--int8", action="store_true", help="store the weights in 8 bits, ONNX only")
-    file.add_argument("--calibrate", metavar="DIR", help="images for --int8 that computes in 8 bits, too: fast")
+    file.add_argument("--calibrate", metavar="DIR", help="images for --int8 that also computes in 8 bits: fast")
     file.add_argument("--tensorrt", action="store_true", help="for TensorRT: print the trtexec command, ONNX only")
     file.add_argument("--test_dir", help="compare the file's accuracy with the network's on this test set")
     options = parser.parse_args(argv)

@@ -29,7 +29,7 @@ class MGN(BranchedNetwork):
 
     The losses see the three features of the whole body (B, 3, 256), the classifiers see all eight (B, 8, C), and the
     test feature is all eight in a row. One deviation from the paper, common to the implementations in use: the
-    classifiers of the whole body also follow the reduction, so that it learns without a loss on features, too.
+    classifiers of the whole body also follow the reduction, so that it also learns without a loss on features.
     """
 
     dim = 8 * WIDTH
