@@ -12,7 +12,7 @@ from person_reid.cli.parser import Parser
 from person_reid.cli.values import devices, file_ending_in, positive, seed, side, some_name, three
 from person_reid.config.evaluate import RerankOptions
 from person_reid.config.network import NetworkOptions, PublishedNetworks
-from person_reid.config.option import Options
+from person_reid.config.option import NAMED, Options, as_flag
 from person_reid.config.published import NETWORK_FLAGS
 from person_reid.config.run import RecordOptions
 from person_reid.console.options import settings_of
@@ -163,5 +163,4 @@ def given_values(options: argparse.Namespace, names: Iterable[str]) -> dict[str,
 
 def given_flags(options: argparse.Namespace, names: Iterable[str]) -> str:
     """Return the flags of test.py that differ from their defaults, as in "--stride, --pool"; "" if there are none."""
-    flags = {"feature_output": "output"}  # beside --output FILE of other scripts
-    return ", ".join(f"--{flags.get(name, name)}" for name in given_values(options, names))
+    return ", ".join(as_flag(name, NAMED) for name in given_values(options, names))

@@ -245,6 +245,7 @@ def _settings(options: Namespace) -> dict[str, Any]:
         "unit_length": not options.no_norm,
         "runtime": options.runtime,
         "preparation": _preparation(options) if options.engine and given_flags(options, PREPARED) else None,
+        "output": options.feature_output,
     }
 
 
@@ -257,7 +258,7 @@ def _preparation(options: Namespace) -> Preparation:
     mean, std = (tuple(map(float, text.split(","))) if text else None for text in (options.mean, options.std))
     up_to = 255 if options.range == "0..255" else 1
     size = options.height, options.width
-    return Preparation(mean, std, options.bgr, up_to, size, options.feature_output, given_flags(options, PREPARED))
+    return Preparation(mean, std, options.bgr, up_to, size, given_flags(options, PREPARED))
 
 
 def _with_norms_of(

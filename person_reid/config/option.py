@@ -43,12 +43,14 @@ class OptionError(UserError):
         return self.spelled(lambda name, value: name if value is NAMED else f"{name}={value!r}")
 
 
+# Flags of another name than their option: `from` is a word of Python's, and `output` a file that other scripts write.
+FLAGS = {"from_run": "from", "feature_output": "output"}
 NAMED = object()  # in place of a value: the message names the option alone
 
 
 def as_flag(name: str, value: Any) -> str:
     """Return how a command line spells an option and its value."""
-    flag = "--from" if name == "from_run" else f"--{name}"  # `from` is a word of Python's
+    flag = f"--{FLAGS.get(name, name)}"
     if value is True or value is NAMED:
         return flag
     return f"{flag} {value:g}" if isinstance(value, float) else f"{flag} {value}"

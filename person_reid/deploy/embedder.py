@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +60,8 @@ class Embedder:
     runtime: what computes the features: torch (the default); on a CPU also onnxruntime, openvino, or auto, the fastest
         of those installed that agrees with PyTorch. An ONNX file is run by onnxruntime (its default) or openvino.
     preparation: how an ONNX or OpenVINO file of another program wants its pixels; by default as ImageNet's networks do.
+    output: the name of the output of such a file that is the feature, if it has several; by default the one that looks
+        like an embedding, and a warning says which.
     limits: the lowest and highest value of images of more than 8 bits, such as (0, 4095) for 12; by default those of
         the layout of prepare.py that an image is in or, elsewhere, its own.
 
@@ -70,6 +72,8 @@ class Embedder:
     threshold: float | None = None  # from_pretrained: two images at least this similar count as the same person
     promise: Promise | None = None  # and what is promised of it
     flips_inside = False  # whether an exported file adds the mirrored image itself
+    _first_process: ClassVar[int] = 0  # that made an Embedder of several threads
+    _forkable = True
     _extract: Callable[[torch.Tensor, str], Features]
 
     def __init__(
@@ -87,6 +91,7 @@ class Embedder:
         runtime: str | None = None,
         preparation: Preparation | None = None,
         limits: Limits | None = None,
+        output: str | None = None,
     ) -> None:
         _check(source, batch_size, dtype, scales, size)
         self.limits = _checked_limits(limits)
@@ -104,19 +109,21 @@ class Embedder:
             raise UserError(f"Embedder: {', '.join(names)} would be ignored: {decides} decides it. Leave it out.")
         device = usable_device(device)
         self._process = os.getpid()
+        self._check_process()
         engine: Engine | None
         if file:
-            engine = Engine(file, device, kind_of_file(file, runtime), preparation, dtype)
+            engine = Engine(file, device, kind_of_file(file, runtime), preparation, dtype, output)
             self.flips_inside = engine.contents.flip
             if self.flips_inside and not flip:
                 raise UserError(f"{source}: the mirrored image is inside the file; leave --no_flip out.")
             if engine.contents.l2 and not unit_length:
                 raise UserError(f"{source}: its features have unit length; leave unit_length=False out.")
-        elif preparation:
-            raise UserError(f"Embedder: preparation is for an ONNX or OpenVINO file, and {source} is not one.")
+        elif given := "preparation" if preparation else output and "output":
+            raise UserError(f"Embedder: {given} is for an ONNX or OpenVINO file, and {source} is not one.")
         else:
             tested = _network(source, weights, which_epoch, size)
             engine = fast_engine(tested, runtime or "torch", obstacle_of(device), dtype, scales)
+        self._forkable = device.type == "cpu" and (not engine or torch.get_num_threads() == 1)
         if engine:
             self.size, self.dim, features = engine.size, engine.contents.dim, engine.features
             self._extract = lambda bank, text: features(bank, batch_size, flip, text, unit_length)
@@ -175,8 +182,9 @@ class Embedder:
             raise UserError(
                 f"Embedder: boxes {edges.dtype} {edges.shape}; expected numbers (N, 4): left, top, right, bottom."
             )
+        edges = edges.astype(np.float64)
         _remark_on(edges, (height, width))
-        edges = np.round(edges.astype(np.float64)).clip(0, (width, height, width, height))
+        edges = np.round(edges).clip(0, (width, height, width, height))
         found = np.zeros((len(edges), self.dim), np.float32)
         some = np.flatnonzero((edges[:, 0] < edges[:, 2]) & (edges[:, 1] < edges[:, 3]))  # not so with a NaN
         found[some] = self([image[top:bottom, left:right] for left, top, right, bottom in edges[some].astype(int)], bgr)
@@ -211,11 +219,17 @@ class Embedder:
         return _checked(self._extract(bank, description))
 
     def _check_process(self) -> None:
-        """Raise UserError in a forked process: it would wait forever for threads that it does not have."""
-        if os.getpid() != self._process and torch.get_num_threads() > 1:
+        """Raise UserError in a forked process: it would wait forever for threads that it does not have.
+
+        PyTorch's threads are those of the process: a new Embedder would wait for them, as well.
+        """
+        here, several = os.getpid(), torch.get_num_threads() > 1
+        if several:
+            Embedder._first_process = Embedder._first_process or here
+        if (several and here != Embedder._first_process) or (here != self._process and not self._forkable):
             raise UserError(
-                "Embedder: made before this process was forked off, so its threads are missing. Make it in each "
-                "process (gunicorn: without --preload), start processes by spawn, or set OMP_NUM_THREADS=1."
+                "Embedder: one was made before this process was forked off, so threads are missing. Start processes by "
+                "spawn (gunicorn: without --preload), or compute on a CPU with OMP_NUM_THREADS=1."
             )
 
 
@@ -281,16 +295,17 @@ def _network(
 
 
 def _remark_on(edges: npt.NDArray[Any], size: tuple[int, int]) -> None:
-    """Warn of boxes (N, 4) that are all in another form than left, top, right, bottom in pixels."""
+    """Warn of boxes (N, 4) that seem to be in another form than left, top, right, bottom in pixels."""
+    edges = edges[np.isfinite(edges).all(axis=1) & edges.any(axis=1)]  # zeros fill up a detector's list
     sides = edges[:, 2:] - edges[:, :2]
-    if not len(edges) or np.isnan(sides).all():
-        return
     problem = ""
-    if np.nanmax(np.abs(edges)) <= 1:
+    if not len(edges):
+        return
+    if np.abs(edges).max() <= 1:
         problem = f"all are within 0 to 1. Multiply them by the frame's width {size[1]} and height {size[0]}"
-    elif (sides < 0).any(axis=1).all():
-        problem = "all run backwards, as left, top, width, height do. Add left to the width and top to the height"
-    elif np.nanmax(sides) < 2:
+    elif (sides < 0).any(axis=1).mean() > 0.5:  # near the corner, some do not
+        problem = "most run backwards, as left, top, width, height do. Add left to the width and top to the height"
+    elif sides.max() < 2:
         problem = "all are smaller than two pixels"
     if problem:
         warnings.warn(f"Embedder: boxes: expected left, top, right, bottom in pixels; {problem}.", stacklevel=3)

@@ -23,7 +23,7 @@ import torch
 from person_reid.basics import UserError, first_line, in_order
 from person_reid.deploy.contents import Contents
 from person_reid.deploy.foreign import Preparation, adapt
-from person_reid.deploy.openers import OPENERS, STREAM_BATCH, open_openvino
+from person_reid.deploy.openers import OPENERS, STREAM_BATCH, open_openvino, weight_files
 from person_reid.progress import progress
 from person_reid.retrieval.features import CPU_BATCH, unit_pieces
 from person_reid.retrieval.similarity import Features
@@ -42,9 +42,10 @@ class Engine:
     kind: onnx, openvino (reads .onnx and .xml), torchscript or export; by default the file's suffix decides.
     preparation: how a file of another program wants its pixels; for ONNX and OpenVINO.
     dtype: torch.bfloat16 or torch.float16, in which OpenVINO then computes what is float32 in the file.
+    output: which of several outputs of a file of another program is the feature; by default one is chosen, and said.
 
     Raises FileNotFoundError; also UserError for a file that is no network, for one that does not behave as it declares,
-    for a preparation or dtype that would be ignored, and if onnxruntime or openvino is missing.
+    for a preparation, dtype or output that would be ignored, and if onnxruntime or openvino is missing.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Engine:
         kind: str | None = None,
         preparation: Preparation | None = None,
         dtype: torch.dtype | None = None,
+        output: str | None = None,
     ) -> None:
         self.path, self.device = path, device = Path(path), device or torch.device("cpu")
         if not path.is_file():
@@ -68,7 +70,6 @@ class Engine:
                 f"{path}: its precision was decided when it was written; leave --fp16 and --bf16 out. They are for "
                 "OpenVINO, which runs ONNX and its own files: --runtime openvino."
             )
-        output = preparation.output if preparation else None
         open_file = partial(open_openvino, dtype=dtype) if dtype else OPENERS[kind]
         try:
             with quiet():
@@ -84,8 +85,8 @@ class Engine:
         except Exception as error:  # each library fails in its own way on a file that it cannot read
             found = f"not a network written by tools/export.py, or damaged ({first_line(error)})"
             raise UserError(f"{path}: {found}.") from error
-        if text and preparation:
-            raise UserError(f"{path}: {preparation.given} was decided when the file was written; leave it out.")
+        if text and (given := (preparation and preparation.given) or (output and "--output")):
+            raise UserError(f"{path}: {given} was decided when the file was written; leave it out.")
         self.size = (self.contents.height, self.contents.width)
 
     @torch.inference_mode()
@@ -155,8 +156,7 @@ def _side_by_side(
 
 def file_size(path: Path) -> int:
     """Return the bytes of an exported network; OpenVINO's, and large ONNX files, have their weights in a second one."""
-    beside = path.with_suffix(".bin") if path.suffix.lower() == ".xml" else path.with_name(f"{path.name}.data")
-    return sum(file.stat().st_size for file in (path, beside) if file.exists())
+    return sum(file.stat().st_size for file in (path, *weight_files(path)) if file.exists())
 
 
 @contextmanager

@@ -26,7 +26,7 @@ class Preparation:
 
     mean, std: of the three channels in the network's order; None means ImageNet's for 0..1, and 0 and 1 for 0..255.
     bgr: the channels are blue, green, red. up_to: 1 or 255. size: (height, width), for a file that does not say it.
-    output: the name of the output that is the feature, if the file has several. given: what to call it in messages.
+    given: what to call it in messages.
     """
 
     mean: tuple[float, ...] | None = None
@@ -34,7 +34,6 @@ class Preparation:
     bgr: bool = False
     up_to: int = 1
     size: tuple[int | None, int | None] = (None, None)
-    output: str | None = None
     given: str = "preparation"
 
     def __post_init__(self) -> None:

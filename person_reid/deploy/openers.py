@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 import os
 import re
+import shutil
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -79,31 +82,69 @@ def providers(device: torch.device, tensorrt: bool = False) -> list[tuple[str, d
 
 
 # How other programs call an embedding, and class scores, among several outputs.
-EMBEDDING = re.compile(r"feat|emb|reid|descriptor|vector|neck", re.IGNORECASE)
+EMBEDDING = re.compile(r"feat|emb|reid|descriptor|vector|neck|pre_?logit", re.IGNORECASE)
 SCORES = re.compile(r"logit|class|cls|score|prob|softmax|output_id", re.IGNORECASE)
 
 
-def chosen_output(path: Path, widths: Mapping[str, int | None], asked: str | None) -> tuple[str, str]:
+def chosen_output(path: Path, shapes: Mapping[str, Sequence[Any]], asked: str | None) -> tuple[str, str]:
     """Return the output of a file that is the feature, and a remark that says which it is if it had to be guessed.
 
-    widths: {output: the length of its row for an image}, None where the file leaves it open.
-    asked: the name of --output. Without one, an output called like an embedding comes first, then one that is not
-        called like class scores, then one whose length is a multiple of 64, as embeddings have, then a longer one.
+    shapes: {output: its shape}; a length that is not a number is free.
+    asked: the name of --output. Without one, a map, which has a height and a width, comes last. Of the others, an
+        output called like an embedding comes first, then one that is not called like class scores, then one whose
+        length is a multiple of 64, as embeddings have and numbers of classes rarely, then a longer one.
 
     Raises UserError if there is no output of the name asked for.
     """
+    rows = {name: tuple(shape[1:]) for name, shape in shapes.items()}
+    widths = {name: math.prod(row) if all(isinstance(each, int) for each in row) else 0 for name, row in rows.items()}
     listing = ", ".join(f"{name} ({width or '?'})" for name, width in widths.items())
-    if asked is not None and asked not in widths:
+    if asked is not None and asked not in rows:
         raise UserError(f"{path}: --output {asked}: no such output. There are: {listing}.")
-    if asked is not None or len(widths) == 1:
-        return asked or next(iter(widths)), ""
+    if asked is not None or len(rows) == 1:
+        return asked or next(iter(rows)), ""
 
-    def likely(name: str) -> tuple[bool, bool, bool, int]:
-        width = widths[name] or 0
-        return bool(EMBEDDING.search(name)), not SCORES.search(name), width > 0 and not width % 64, width
+    def likely(name: str) -> tuple[bool, bool, bool, bool, int]:
+        is_map, width = any(side != 1 for side in rows[name][2:]) and len(rows[name]) == 3, widths[name]
+        embedding, scores = EMBEDDING.search(name), SCORES.search(name)
+        return not is_map, bool(embedding), not scores, width > 0 and not width % 64, width
 
-    best = max(widths, key=likely)
+    best = max(rows, key=likely)
     return best, f"its outputs are {listing}. {best} is taken for the feature; --output NAME chooses."
+
+
+# In an ONNX file: the key of an entry that names a file of weights, and the length of the name.
+LOCATION = re.compile(rb"\n\x08location\x12([\x01-\x7f])")
+
+
+def weight_files(path: Path) -> list[Path]:
+    """Return the files beside a network that hold its weights: OpenVINO's net.bin, or those that an ONNX file names.
+
+    PyTorch 2.9 and newer write net.onnx.data. A file in another folder is left to the library that reads it.
+    """
+    if path.suffix.lower() == ".xml":
+        return [path.with_suffix(".bin")]
+    content = path.read_bytes() if path.suffix.lower() == ".onnx" else b""
+    names = {os.fsdecode(content[found.end() :][: found[1][0]]) for found in LOCATION.finditer(content)}
+    return [path.with_name(name) for name in sorted(names) if Path(name).name == name]
+
+
+@contextmanager
+def with_weights(path: Path) -> Iterator[Path]:
+    """Yield the path of a network that has its weights beside it, as files: libraries refuse to follow links.
+
+    The Hugging Face hub keeps what it downloads as links. Raises UserError if weights are missing.
+    """
+    beside = weight_files(path)
+    if missing := [file.name for file in beside if not file.is_file()]:
+        raise UserError(f"{path}: its weights are in {', '.join(missing)}, to be copied into the same folder.")
+    if not beside or not any(file.is_symlink() for file in (path, *beside)):
+        yield path
+        return
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # Windows keeps files that are in use
+        for file in (path, *beside):
+            shutil.copyfile(file, Path(folder, file.name))
+        yield Path(folder, path.name)
 
 
 def _open_onnx(path: Path, device: torch.device, output: str | None = None) -> Opened:
@@ -112,32 +153,24 @@ def _open_onnx(path: Path, device: torch.device, output: str | None = None) -> O
     settings.intra_op_num_threads = torch.get_num_threads()
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")  # other processes need the cores, too
     settings.log_severity_level = 3
-    # PyTorch 2.9 and newer write the weights to a file beside it, x.onnx.data.
-    settings.add_session_config_entry(
-        "session.model_external_initializers_file_folder_path", str(path.resolve().parent)
-    )
-    content = path.read_bytes()
-    session = onnxruntime.InferenceSession(content, settings, providers=[("CPUExecutionProvider", {})])
-    text = session.get_modelmeta().custom_metadata_map.get(KEY)
-    chosen = providers(device, bool(text) and Contents.from_json(text).tensorrt)
-    if len(chosen) > 1:
-        session = onnxruntime.InferenceSession(content, settings, providers=chosen)
+    with with_weights(path) as file:
+        folder = str(file.absolute().parent)
+        settings.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+        content = file.read_bytes()
+        session = onnxruntime.InferenceSession(content, settings, providers=[("CPUExecutionProvider", {})])
+        text = session.get_modelmeta().custom_metadata_map.get(KEY)
+        chosen = providers(device, bool(text) and Contents.from_json(text).tensorrt)
+        if len(chosen) > 1:
+            session = onnxruntime.InferenceSession(content, settings, providers=chosen)
     taken = session.get_inputs()[0]
     shape = [length if isinstance(length, int) else None for length in taken.shape]
 
-    widths = {each.name: _width(each.shape) for each in session.get_outputs()}
-    feature, remark = chosen_output(path, widths, output)
+    feature, remark = chosen_output(path, {each.name: each.shape for each in session.get_outputs()}, output)
 
     def run(images: torch.Tensor) -> torch.Tensor:
         return torch.from_numpy(session.run([feature], {taken.name: images.contiguous().cpu().numpy()})[0])
 
     return Opened(text, run, 1, shape, ONNX_TYPES.get(taken.type, torch.float32), remark)
-
-
-def _width(shape: Sequence[Any]) -> int | None:
-    """Return the length of an output's row for an image; None if the file leaves it open."""
-    lengths = shape[1:]
-    return math.prod(lengths) if all(isinstance(length, int) for length in lengths) else None
 
 
 def open_openvino(
@@ -158,19 +191,17 @@ def open_openvino(
         "PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": precision,
         "CPU_DENORMALS_OPTIMIZATION": True,  # training leaves weights near 1e-40, which slow a processor down
     }  # fmt: skip
-    model = core.read_model(path)
-    compiled = {0: core.compile_model(model, "CPU", settings)}
+    with with_weights(path) as file:
+        model = core.read_model(file)
+        compiled = {0: core.compile_model(model, "CPU", settings)}
     place = ["framework", KEY]  # where OpenVINO keeps the metadata of ONNX
     text = model.get_rt_info(place).astype(str) if model.has_rt_info(place) else None
     taken = model.inputs[0]
-    shape = [length.get_length() if length.is_static else None for length in taken.get_partial_shape()]
+    shape = _lengths(taken)
     input_dtype = torch.from_numpy(np.empty(0, taken.get_element_type().to_dtype())).dtype
-    shapes = {port.get_any_name(): port.get_partial_shape() for port in model.outputs}
-    lengths = {
-        name: [side.get_length() if side.is_static else None for side in shape] for name, shape in shapes.items()
-    }
-    widths = {name: _width(each) for name, each in lengths.items()}
-    name, remark = chosen_output(path, widths, output)
+    names = ((port.get_any_name() if port.get_names() else str(i), port) for i, port in enumerate(model.outputs))
+    shapes = {name: _lengths(port) for name, port in names}
+    name, remark = chosen_output(path, shapes, output)
     feature = list(shapes).index(name)
     one_compiles = threading.Lock()
     of_thread = threading.local()
@@ -190,6 +221,11 @@ def open_openvino(
 
     streams = compiled[0].get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
     return Opened(text, run, streams, shape, input_dtype, remark)
+
+
+def _lengths(port: Any) -> list[int | None]:
+    """Return the shape of an input or output of OpenVINO, with None for a length that is free."""
+    return [length.get_length() if length.is_static else None for length in port.get_partial_shape()]
 
 
 def _open_torchscript(path: Path, device: torch.device, output: str | None = None) -> Opened:

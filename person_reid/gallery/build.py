@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from person_reid.basics import UserError, real
+from person_reid.config.option import NAMED, as_flag
 from person_reid.data.decoding import readable
 from person_reid.data.layout import list_images
 from person_reid.deploy.embedder import Embedder
@@ -59,7 +60,7 @@ def agreed(index: Gallery, flags: dict[str, Any]) -> dict[str, Any]:
     place = next((name for name in ("engine", "from", "weights") if remembered.get(name)), "name")
     typed = remembered if place == "name" else remembered | {"name": None}  # the name is then only the default
     wrong = [
-        f"--{name} (remembered: {_value(typed.get(name))}, asked: {_value(value)})"
+        f"{as_flag(name, NAMED)} (remembered: {_value(typed.get(name))}, asked: {_value(value)})"
         for name, value in flags.items()
         if _value(remembered.get(name)) != _value(value) and not (name == place and name in MOVABLE)
     ]

@@ -108,6 +108,7 @@ def test_flags_that_contradict_the_index_are_refused(indexed, capsys):
         (["--no_flip"], r"--no_flip \(remembered: off, asked: on\)"),
         ([*NETWORK, "--width", "48"], r"--width \(remembered: 32, asked: 48\)"),
         (["--engine", "net.onnx"], r"--engine \(remembered: off, asked: .*net\.onnx\)"),
+        (["--output", "logits"], r"--output \(remembered: off, asked: logits\)"),
     ):
         with pytest.raises(UserError, match=rf"people\.index: made with other flags: {words}\. Leave them out, or"):
             said(capsys, "index", "second", *flags)

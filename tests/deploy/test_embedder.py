@@ -319,7 +319,9 @@ def test_a_program_that_has_silenced_its_log_keeps_it_silent():
         ([[30, 20, 31, 40], [4, 4, 5, 5]][1:], "smaller than two pixels"),
         ([[30, 20, 40, 45], [0.1, 0.2, 0.5, 0.9]], ""),
         ([[40, 40, 12, 9], [5, 5, 20, 30]], ""),  # one of them: a tracker's mistake
+        ([[30, 20, 10, 15], [40, 40, 12, 9], [5, 5, 20, 30], [float("nan")] * 4], "most run backwards, as left"),
         ([[float("nan")] * 4], ""),
+        ([[0, 0, 0, 0]], ""),
         ([], ""),
     ],
 )
@@ -331,6 +333,11 @@ def test_boxes_that_are_all_of_another_form_give_one_warning(boxes, words, embed
     assert len(found) == bool(words) and all(words in each for each in found)
 
 
+def test_boxes_of_whole_numbers_without_a_sign_run_backwards_as_well(embedder):
+    with pytest.warns(UserWarning, match="boxes: .* run backwards"):
+        embedder.crops(np.zeros((50, 60, 3), np.uint8), np.array([[30, 20, 10, 15]], np.uint16))
+
+
 FORKED = """
 import os, sys, numpy as np, torch
 from person_reid import Embedder, UserError
@@ -340,6 +347,8 @@ image = np.zeros((64, 32, 3), np.uint8)
 embed([image])
 if os.fork() == 0:
     try:
+        if sys.argv[2] == "new":
+            embed = Embedder("osnet_x0_25", weights="none", device="cpu", size=(64, 32))
         print(embed([image]).shape, flush=True)
     except UserError as error:
         print(error, flush=True)
@@ -349,9 +358,16 @@ os.wait()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-@pytest.mark.parametrize(("threads", "said"), [(2, "made before this process was forked off"), (1, "(1, 512)")])
-def test_in_a_forked_process_it_answers_or_says_why_not(threads, said):
-    """gunicorn --preload; with two threads it waited for ever."""
-    command = [sys.executable, "-c", FORKED, str(threads)]
+@pytest.mark.parametrize(
+    ("threads", "which", "said"),
+    [
+        (2, "copied", "made before this process was forked off"),
+        (2, "new", "made before this process was forked off"),
+        (1, "copied", "(1, 512)"),
+    ],
+)
+def test_in_a_forked_process_it_answers_or_says_why_not(threads, which, said):
+    """gunicorn --preload; with two threads it waited for ever, and so did one that was made in the new process."""
+    command = [sys.executable, "-c", FORKED, str(threads), which]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert said in done.stdout, done.stderr

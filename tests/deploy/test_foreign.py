@@ -1,5 +1,7 @@
 """Files of other programs give the features of the network in them, whatever they want their pixels to be."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -203,6 +205,8 @@ def write_several(path, names, width=64, classes=751):
         (("logits", "maps", "features"), 64, 751),
         (("output", "output_1", "embedding"), 40, 1041),  # by its name, although 40 is no usual width
         (("class_scores", "prob_maps", "output"), 64, 768),  # by the names of the others
+        (("output", "feature_map", "output_1"), 64, 751),  # a map is none, whatever its name
+        (("logits", "maps", "pre_logits"), 40, 1024),
     ],
 )
 def test_of_several_outputs_the_embedding_is_taken_and_said(names, width, classes, runtime, tmp_path, caplog):
@@ -219,29 +223,65 @@ def test_of_several_outputs_the_embedding_is_taken_and_said(names, width, classe
 
 def test_an_output_can_be_named_and_one_that_is_not_there_is_refused(tmp_path, caplog):
     write_several(tmp_path / "net.onnx", ("logits", "maps", "features"))
-    chosen = Embedder(tmp_path / "net.onnx", device="cpu", preparation=Preparation(output="logits"))
+    chosen = Embedder(tmp_path / "net.onnx", device="cpu", output="logits")
     assert chosen.dim == 751 and "is taken for the feature" not in caplog.text
     with pytest.raises(
         UserError, match=r"--output other: no such output. There are: logits \(751\), .*features \(64\)"
     ):
-        Embedder(tmp_path / "net.onnx", device="cpu", preparation=Preparation(output="other"))
+        Embedder(tmp_path / "net.onnx", device="cpu", output="other")
     options = testing_parser().parse_args(["--engine", str(tmp_path / "net.onnx"), "--output", "logits"])
     assert open_embedder(options).dim == 751
 
 
+def test_outputs_without_names_are_chosen_by_their_numbers(tmp_path, caplog):
+    write_several(tmp_path / "net.onnx", ("logits", "maps", "features"))
+    openvino = import_openvino()
+    model = openvino.Core().read_model(tmp_path / "net.onnx")
+    for port in model.outputs:
+        port.set_names(set())
+    openvino.save_model(model, tmp_path / "net.xml", compress_to_fp16=False)
+    assert Embedder(tmp_path / "net.xml", device="cpu").dim == 64
+    assert "its outputs are 0 (751), 1 (26880), 2 (64). 2 is taken for the feature" in caplog.text
+    assert Embedder(tmp_path / "net.xml", device="cpu", output="0").dim == 751
+
+
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_weights_beside_a_file_are_found_from_any_folder(runtime, tmp_path, monkeypatch):
-    """PyTorch writes net.onnx.data beside net.onnx since 2.9."""
-    import onnx
-
+    """PyTorch 2.9 and newer write net.onnx.data beside net.onnx."""
     network = Foreign()
-    (tmp_path / "folder").mkdir()
-    whole = write(tmp_path / "net.onnx", network)
-    file = tmp_path / "folder" / "net.onnx"
-    onnx.save_model(
-        onnx.load(whole), file, save_as_external_data=True, location="net.onnx.data", size_threshold=0
-    )  # fmt: skip
+    file = write_in_two(tmp_path, network)
     monkeypatch.chdir(tmp_path)
     embedder = Embedder("folder/net.onnx", device="cpu", flip=False, runtime=runtime)
     np.testing.assert_allclose(embedder.features(BANK), expected(network), atol=1e-5)
     assert file_size(file) > file.stat().st_size
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a permission there")
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_a_network_is_found_behind_links_as_the_hub_keeps_it(runtime, tmp_path):
+    network = Foreign()
+    file = write_in_two(tmp_path, network)
+    (tmp_path / "hub").mkdir()
+    for number, each in enumerate(file.parent.iterdir()):
+        each.rename(tmp_path / f"blob{number}")
+        (tmp_path / "hub" / each.name).symlink_to(tmp_path / f"blob{number}")
+    embedder = Embedder(tmp_path / "hub" / "net.onnx", device="cpu", flip=False, runtime=runtime)
+    np.testing.assert_allclose(embedder.features(BANK), expected(network), atol=1e-5)
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_weights_that_are_missing_beside_a_file_are_named(runtime, tmp_path):
+    file = write_in_two(tmp_path, Foreign(), "weights.bin")
+    file.with_name("weights.bin").unlink()
+    with pytest.raises(UserError, match=r"net\.onnx: its weights are in weights\.bin, to be copied into"):
+        Embedder(file, device="cpu", runtime=runtime)
+
+
+def write_in_two(folder, network, weights="net.onnx.data"):
+    """Write a network to folder/net.onnx and its weights to a file beside it."""
+    import onnx
+
+    (folder / "folder").mkdir()
+    whole, file = write(folder / "net.onnx", network), folder / "folder" / "net.onnx"
+    onnx.save_model(onnx.load(whole), file, save_as_external_data=True, location=weights, size_threshold=0)
+    return file
