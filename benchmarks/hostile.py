@@ -1,27 +1,27 @@
 # PYTHON_ARGCOMPLETE_OK
 """Give every command nonsense, and count how it ends.
 
-    python benchmarks/hostile.py                       # all cases, about a quarter of an hour on two cores
+    python benchmarks/hostile.py                       # all cases, about twenty minutes on two cores
     python benchmarks/hostile.py --cases 200 --seed 1 --save failures.txt
+    python benchmarks/hostile.py --kinds odd table     # only the kinds that are called so
 
-Nonsense for every flag, by its type; outputs that would replace what is read; tables and options files in the
-writings of other programs, and with mistakes; files that are damaged by chance; two processes at once; disks that fill
-up. The flags are those that the parsers declare. A case fails if it prints a
-traceback, is killed by a signal, takes more than 30 seconds (reproduce.py, which trains and tests, 120), leaves a
-partial file, ends with another status than 0, 1 or 2, with 1 or 2 and no line that says why, or with 0 although the
-value cannot be meant, or if a command that should have refused changed a file that it reads. Prints a table and each
+Nonsense for every flag, by its type; outputs that would replace what is read; files that are damaged by chance; two
+processes at once; disks that fill up; and the cases of cases.py: tables, options files and rooms as other people and
+programs leave them. The flags are those that the parsers declare. A case fails if it prints a traceback, is killed by a
+signal, takes more than 30 seconds (reproduce.py, which trains and tests, 120), leaves a partial file, ends with another
+status than 0, 1 or 2, with 1 or 2 and no line that says why, with 0 although the value cannot be meant, or otherwise
+than cases.py says, or if a command that should have refused changed a file that it reads. Prints a table and each
 failure; the status is 1 if there is any. POSIX only.
 """
 
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from unittest.mock import patch
@@ -30,6 +30,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.cases import Case, unread, written_down
 from benchmarks.children import Outcome, start, wait
 from benchmarks.room import READ, WORKING, call, furnish
 from person_reid import console
@@ -40,23 +41,13 @@ from person_reid.progress import progress
 from tests.support.scripts import module_of
 
 NUMBERS = ["nan", "inf", "-inf", "-1", "0", "1e308", "-1e308", "9" * 26, "0.5.5", "abc", "1,2", "0x10", "1e-300"]
-TEXTS = ["../..", "/dev/full", "/proc/self/mem", ".", "'; exit 3", "$(exit 3)", "x" * 5000, "a\nb", "%s", "\udce9"]
+TEXTS = ["../..", "none/../precious", "/dev/full", "/proc/self/mem", "."]
+TEXTS += ["'; exit 3", "$(exit 3)", "x" * 5000, "a\nb", "%s", "\udce9"]
 NEVER = {"int": {"nan", "inf", "-inf", "0.5.5", "abc", "9" * 26}, "float": {"nan", "inf", "-inf", "0.5.5", "abc"}}
-OUTPUTS = {"--json", "--output", "--save", "--sheet"}
+OUTPUTS = {"--json", "--output", "--save", "--save_per_query", "--sheet"}
 PATIENCE = 30.0  # seconds
+PRECIOUS = "precious/thesis.txt"  # which no command may change
 VALUES_OF = {"int": "whole numbers", "float": "numbers", "Path": "paths", "some_path": "paths"}
-
-
-@dataclass(frozen=True)
-class Case:
-    """kind: for the table. words: the command line. spoil: changes the room before. must_fail: 0 is no good end."""
-
-    kind: str
-    command: str
-    words: list[str]
-    spoil: Callable[[Path], None] | None = None
-    must_fail: bool = False
-    twice: bool = False
 
 
 CASES: list[Case] = []  # the processes that run them inherit it
@@ -65,24 +56,27 @@ CASES: list[Case] = []  # the processes that run them inherit it
 def main(argv=None):
     """Make the room, run the cases, print the table."""
     parser = Parser(__doc__)
-    parser.add_argument("--cases", type=int, default=1500, help="how many cases to draw at random")
+    parser.add_argument("--cases", type=int, default=2000, help="how many cases to draw at random")
     parser.add_argument(
         "--commands", nargs="+", choices=WORKING, metavar="NAME", help="only these of benchmarks/room.py"
     )
+    parser.add_argument("--kinds", nargs="+", metavar="WORDS", help="only these of the kinds that the table names")
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other cases")
     parser.add_argument("--save", type=Path, help="file for the output of the cases that fail")
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         room = Path(name) / "room"
         furnish(room)
         cases = draw(options.cases, options.commands or WORKING, random.Random(options.seed))
+        cases = [case for case in cases if not options.kinds or any(kind in case.kind for kind in options.kinds)]
         CASES.extend(cases)
         with multiprocessing.get_context("fork").Pool(os.cpu_count()) as pool:
             attempts = pool.imap(partial(attempt, room), range(len(cases)))
             ends = list(progress(attempts, total=len(cases), desc="cases"))
     report(cases, ends)
-    failures = [f"{case.command} {case.words}: {wrong}" for case, (_, wrong) in zip(cases, ends, strict=True) if wrong]
+    tried = [f"{case.command} {case.words}, {case.title}" for case in cases]
+    failures = [f"{what}: {wrong}" for what, (_, wrong) in zip(tried, ends, strict=True) if wrong]
     if options.save:
         options.save.write_text("\n\n".join(failures), encoding="utf-8", errors="replace")
     if failures:
@@ -100,17 +94,17 @@ def report(cases, ends):
 
 
 def draw(count, commands, chance):
-    """Draw cases: all outputs over inputs, races and full disks of the commands, and of the rest as many as fit."""
-    plain = [command for command in commands if " --" not in command and " again" not in command]
+    """Draw cases of the commands: all that are written down, and of nonsense and damage as many as fit."""
+    plain = [command for command in commands if not re.search(" --| again| of a run", command)]
     fixed = [case for case in (*races(), *full_disks()) if case.command in commands]
     fixed += [case for command in plain for case in over_inputs(command)]
-    fixed += [case for case in rewritten() if case.command in commands]
+    fixed += [case for case in written_down() if case.command in commands]
     many = [case for command in plain for case in nonsense(command)]
     chance.shuffle(many)
-    share = max((count - len(fixed)) // 2, count - len(fixed) - len(many))
+    share = max((count - len(fixed)) // 2, count - len(fixed) - len(many), 0)
     read = [(file, command) for file, users in READ.items() for command in users if command in commands]
     damaged = [damage(chance.choice(read), chance) for _ in range(share if read else 0)]
-    cases = [*fixed, *many[: count - len(fixed) - len(damaged)], *damaged]
+    cases = [*fixed, *many[: max(count - len(fixed) - len(damaged), 0)], *damaged]
     chance.shuffle(cases)
     return cases
 
@@ -165,7 +159,7 @@ def damage(reading, chance):
         path.unlink()
         path.write_bytes(DAMAGES[how](content, random.Random(seed)))
 
-    return Case("damaged file", command, WORKING[command], spoil)
+    return Case("damaged file", command, WORKING[command], f"{how} {file}", spoil)
 
 
 def flip(content, chance):
@@ -193,79 +187,6 @@ DAMAGES = {
 }  # fmt: skip
 
 
-def again(content, column=None, number=-1):
-    """Return a table with one line repeated, in which a column has another value."""
-    head, *lines = content.splitlines()
-    cells = lines[number].split(",")
-    if column:
-        cells[head.split(",").index(column)] = "77"
-    return "\n".join([head, *lines, ",".join(cells)]) + "\n"
-
-
-def head(content, change):
-    """Return a table whose first line is changed by a function."""
-    first, _, rest = content.partition("\n")
-    return f"{change(first)}\n{rest}"
-
-
-# What other programs and other people write: {name: (text -> text or bytes, whether it must be refused)}.
-TABLES = {
-    "semicolons": (lambda text: text.replace(",", ";"), False),
-    "tabs": (lambda text: text.replace(",", "\t"), False),
-    "UTF-16": (lambda text: text.encode("utf-16"), False),
-    "UTF-8 with a mark": (lambda text: text.encode("utf-8-sig"), False),
-    "capitals and blanks": (lambda text: head(text, lambda line: line.replace(",", " , ").title()), False),
-    "line ends of Windows": (lambda text: text.replace("\n", "\r\n"), False),
-    "a line twice": (again, False),
-    "Latin-1": (lambda text: (text + "caf\xe9.jpg,1\n").encode("latin-1"), True),
-    "a column twice": (lambda text: head(text, lambda line: f"{line},identity"), True),
-    "a column without a name": (lambda text: text.replace("\n", ",7\n").replace(",7", "", 1), True),
-    "a column nearly called so": (lambda text: head(text, lambda line: line.replace("identity", "identitty")), True),
-    "no lines": (lambda text: "", True),
-    "a zero byte": (lambda text: text.replace(",", "\0,", 3), True),
-    "one image, two people": (lambda text: again(text, "identity"), True),
-}
-OPTIONS = {
-    "a name of digits": (lambda text: f"{text}name: 0042\n", False),
-    "line ends of Windows": (lambda text: text.replace("\n", "\r\n"), False),
-    "a key twice": (lambda text: text + text.splitlines()[0] + "\n", True),
-    "an unknown key": (lambda text: f"{text}learning_rate: 0.1\n", True),
-    "a list": (lambda text: f"{text}droprate: [0.1, 0.2]\n", True),
-    "a mapping": (lambda text: f"{text}droprate: {{share: 0.1}}\n", True),
-    "a yes for a number": (lambda text: f"{text}droprate: yes\n", True),
-    "a fraction for a whole number": (lambda text: f"{text}instances: 1.5\n", True),
-    "a number beyond its range": (lambda text: f"{text}erasing_p: 3\n", True),
-    "an alias": (lambda text: f"{text}droprate: &rate 0.1\nerasing_p: *rate\n", True),
-    "an object": (lambda text: f"{text}droprate: !!python/object/apply:os.getcwd []\n", True),
-    "a tab": (lambda text: f"{text}\tdroprate: 0.1\n", True),
-    "a list of all": (lambda text: "".join(f"- {line}\n" for line in text.splitlines()), True),
-    "nothing": (lambda text: "", False),
-}
-
-
-def rewritten():
-    """Yield a case for each table or options file that a command reads, and each way to write it otherwise."""
-    for file, command in (
-        ("list.csv", "prepare --csv"),
-        ("who.csv", "search apply"),
-        ("options.yaml", "train --config"),
-    ):
-        ways = OPTIONS if file.endswith(".yaml") else TABLES
-        for name, (change, must_fail) in ways.items():
-            if name == "one image, two people" and file != "list.csv":  # the last line holds
-                continue
-            if name == "nothing":  # the defaults look for Market-1501
-                must_fail = True
-            kind = "options file written otherwise" if ways is OPTIONS else "table written otherwise"
-            yield Case(kind, command, WORKING[command], partial(rewrite, file, change), must_fail)
-
-
-def rewrite(file, change, room):
-    """Write a file of the room in another way."""
-    content = change((room / file).read_text(encoding="utf-8"))
-    (room / file).write_bytes(content if isinstance(content, bytes) else content.encode())
-
-
 def races():
     """Return cases of two processes that write to one place."""
     commands = [
@@ -281,7 +202,8 @@ def races():
         "threshold",
         "prepare --synthetic",
     ]
-    return [Case("two at once", command, WORKING[command], twice=True) for command in commands for _ in range(3)]
+    together = [(command, WORKING[command]) for command in commands for _ in range(3)]
+    return [Case("two at once", command, words, beside=((command, words),)) for command, words in together]
 
 
 def full_disks():
@@ -296,7 +218,7 @@ def full_disks():
 
     commands = [command for command in WORKING if command != "model"]
     return [
-        Case("full disk", command, WORKING[command], partial(limit, size))
+        Case("full disk", command, WORKING[command], f"{size} bytes a file", before=partial(limit, size))
         for command in commands for size in (0, 3000, 100_000)
     ]  # fmt: skip
 
@@ -306,33 +228,39 @@ def attempt(room, number):
     case, place = CASES[number], room.with_name(f"{number}") / "some" / "where"  # ../.. is nobody else's
     shutil.copytree(room, place, symlinks=True)
     try:
-        before = case.spoil if case.spoil and case.kind == "full disk" else None
-        if case.spoil and not before:
+        if case.spoil:
             case.spoil(place)
-        kept = {file: (place / file).read_bytes() for file in READ if case.must_fail}
-        children = [start(partial(call, case.command, case.words, before), place) for _ in range(1 + case.twice)]
+        kept = {file: content(place / file) for file in (*(READ if case.must_fail else ()), PRECIOUS)}
+        together = ((case.command, case.words), *case.beside)
+        children = [start(partial(call, command, words, case.before), place) for command, words in together]
         outcomes = [wait(child, 120 if case.command == "reproduce" else PATIENCE) for child in children]
-        partials = [path.name for path in place.rglob("*.partial")]
-        changed = [file for file, content in kept.items() if (place / file).read_bytes() != content]
+        found = {f"left {path.name}" for path in place.rglob("*.partial")}
+        found |= {f"changed {file}" for file, before in kept.items() if content(place / file) != before}
+        if case.look and outcomes[0].status in (0, 1, 2):
+            found |= {case.look(place, outcomes[0].output)} - {""}
     finally:
         shutil.rmtree(place.parent.parent, ignore_errors=True)
-    wrong = next(filter(None, (complaint(case, outcome, partials, changed) for outcome in outcomes)), "")
+    wrong = next(filter(None, (complaint(case, outcome, found) for outcome in outcomes)), "")
     return max(outcome.status or 0 for outcome in outcomes), wrong
 
 
-def complaint(case, outcome: Outcome, partials, changed):
-    """Return what is wrong with an outcome, or ""."""
-    said = any("error: " in line for line in outcome.output.splitlines())
+def content(file):
+    """Return what a file holds; None if it is not there, or a link to what is gone."""
+    return file.read_bytes() if file.is_file() else None
+
+
+def complaint(case, outcome: Outcome, found):
+    """Return what is wrong with an outcome, or "". found: what is wrong with the room."""
+    said = case.before is unread or any("error: " in line for line in outcome.output.splitlines())
     problems = {
         "hung": outcome.status is None,
         "traceback": "Traceback" in outcome.output,
         f"status {outcome.status}": outcome.status not in (0, 1, 2, None),
         "no reason given": outcome.status in (1, 2) and not said,
-        f"left {partials}": bool(partials),
-        f"changed {changed}": bool(changed),
         "accepted": outcome.status == 0 and case.must_fail,
+        "refused": outcome.status != 0 and case.must_work,
     }
-    wrong = [problem for problem, holds in problems.items() if holds]
+    wrong = [*(problem for problem, holds in problems.items() if holds), *sorted(found)]
     return f"{', '.join(wrong)}\n{outcome.output[-1500:]}" if wrong else ""
 
 

@@ -62,7 +62,7 @@ READ = {
     "model/run/log.jsonl": ["figures curves", "report"],
     "people.index": [f"search {part}" for part in ("query", "enroll", "identify", "people", "apply", "forget")],
     "who.csv": ["search apply"],
-    "errors.csv": ["prepare --corrections", "explore --label_errors"],
+    "errors.csv": ["prepare --corrections", "explore --label_errors", "label_errors again"],
     "one.jpg": ["compare"],
     "net.onnx": ["test --engine"],
     "list.csv": ["prepare --csv"],
@@ -73,7 +73,7 @@ READ = {
     "people/synthetic.json": ["prepare --synthetic"],
 }  # fmt: skip
 WORKING |= {
-    "train --config": ["--config", "options.yaml", "--name", "new"],
+    "train --config": ["--config", "options.yaml"],
     "train --resume": [*TRAIN, "--name", "run", "--resume"],
     "test --engine": ["--engine", "net.onnx", "--gpu_ids", "-1", "--test_dir", PEOPLE],
     "prepare --csv": ["--csv", "list.csv", "--save_dir", "out"],
@@ -83,6 +83,10 @@ WORKING |= {
     "explore --label_errors": ["--label_errors", "errors.csv"],
     "explore --index": ["--index", "people.index"],
     "prepare --synthetic": ["--synthetic", "--data_dir", "people"],
+    "evaluate --json": ["--json", "figures.json"],
+    "label_errors again": [*SMALL, "--data_dir", PEOPLE, "--save", "errors.csv"],
+    "label_errors of a run": [*RUN, "--data_dir", PEOPLE, "--save", "found.csv"],
+    "search index of a run": ["people/query", "--index", "new.index", *RUN],
 }  # fmt: skip
 
 
@@ -106,8 +110,19 @@ def furnish(room):
         shutil.copy(crop, room / name)
     do("search enroll", ["Anna", "one.jpg", *WORKING["search enroll"][2:]])
     do("search people", [*WORKING["search people"], "--save", "who.csv"])
-    lines = [f"{path.relative_to(room)},{path.name[:4]}\n" for path in sorted((room / "people").glob("*_train/*.jpg"))]
-    (room / "list.csv").write_text("path,identity\n" + "".join(lines))
+    do("prepare --corrections", WORKING["prepare --corrections"])
+    mended = room / "mended"
+    (room / "mended.txt").write_text("\n".join(str(path.relative_to(mended)) for path in mended.glob("*/*/*.jpg")))
+    shutil.rmtree(mended)
+    lines = [
+        f"{path.relative_to(room)},{path.name[:4]},{path.name[6]},{split}\n"
+        for split, folder in (("train", "bounding_box_train"), ("query", "query"), ("gallery", "bounding_box_test"))
+        for path in sorted((room / "people" / folder).glob("0*.jpg"))
+        if not path.name.startswith("0000")
+    ]
+    (room / "list.csv").write_text("path,identity,camera,split\n" + "".join(lines))
+    (room / "precious").mkdir()
+    (room / "precious" / "thesis.txt").write_text("years of work")
     about = "{title: t, source: s, dataset: synthetic, average_precision: step, published: {single: {mAP: 50}}}"
     flags = {flag.removeprefix("--"): value for flag, value in zip(TRAIN[::2], TRAIN[1::2], strict=True)}
     (room / "recipe.yaml").write_text("".join(f"{k}: '{v}'\n" for k, v in flags.items()) + f"recipe: {about}\n")
@@ -120,6 +135,6 @@ def call(command, words, before=None):
     if before:
         before(Path())
     name, _, subcommand = command.partition(" ")
-    first = [subcommand] if subcommand and not subcommand.startswith("--") and subcommand != "again" else []
+    first = subcommand.split()[:1] if name in ("search", "figures") else []
     sys.argv = [name, *first, *words]
     run_script(partial(module_of(name).main, [*first, *words]))
