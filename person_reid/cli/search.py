@@ -284,7 +284,8 @@ def recognise(options: Namespace) -> None:
         (score, identity), *others = sorted(zip(row, names, strict=True), key=lambda each: -each[0])[:2]
         known_here = None if options.threshold is None else accepts(threshold, score)
         answer: dict[str, Any] = {"images": [str(image) for image in images], "known": known_here}
-        answer |= {"identity": identity, "score": score}
+        answer |= {"identity": identity} if options.threshold is not None else {"nearest": identity}
+        answer |= {"score": score}
         answer |= {"second": others[0][1], "margin": score - others[0][0]} if others else {}
         answers.append(answer)
         what = answer["images"][0] if len(images) == 1 else f"{len(images)} images"

@@ -37,6 +37,7 @@ COMMANDS = {
     "reproduce": "run recipes and compare them with the published figures",
 }
 NAMED = re.compile(rf"(?<![\w./\\-])(?:python )?(?:tools/)?({'|'.join(COMMANDS)})\.py\b")
+LAUNCHED = re.compile(r"\btorchrun |torch\.distributed\.launch ")  # which take a module, and no command
 PAGES = re.compile(r"(?<![\w./\\-])((?:docs|recipes)/[\w/-]+\.(?:md|yaml))\b")
 
 
@@ -48,9 +49,12 @@ def installed() -> bool:
 def as_installed(text: str) -> str:
     """Return a text in which scripts are the commands of an installed program, and pages are where it keeps them.
 
-    `python test.py --multi` becomes `person-reid test --multi`.
+    `python test.py --multi` becomes `person-reid test --multi`, and `torchrun test.py` becomes
+    `torchrun -m person_reid test`.
     """
-    return PAGES.sub(lambda found: str(shipped(found[1])), NAMED.sub(r"person-reid \1", text))
+    lines = text.split("\n")
+    commands = (NAMED.sub(r"-m person_reid \1" if LAUNCHED.search(line) else r"person-reid \1", line) for line in lines)
+    return PAGES.sub(lambda found: str(shipped(found[1])), "\n".join(commands))
 
 
 def shipped(path: str | Path) -> Path:

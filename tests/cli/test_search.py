@@ -321,7 +321,8 @@ def test_a_stranger_is_not_named_without_a_threshold(indexed, capsys):
     lines = said(capsys, "identify", "stranger.png", "--json", "found.json").splitlines()
     assert lines[0].startswith(f"{indexed / 'stranger.png'}: nearest is Anna 0.")
     assert "not an identification" in lines[1] and "--threshold" in lines[1]
-    assert json.loads((indexed / "found.json").read_text())["queries"][0]["known"] is None
+    answer = json.loads((indexed / "found.json").read_text())["queries"][0]
+    assert answer["known"] is None and answer["nearest"] == "Anna" and "identity" not in answer
 
 
 def test_an_index_that_got_no_image_says_so(folder, capsys):
