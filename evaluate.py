@@ -37,7 +37,7 @@ Measure = Callable[[FeatureSet, FeatureSet], Metrics]
 def main(argv: list[str] | None = None) -> None:
     """Evaluate on the CPU."""
     config = parse(EvaluateConfig, argv, __doc__)
-    report(config, ranking(config), remark=protocol(config))
+    report(config, ranking(config))
 
 
 def ranking(
@@ -61,12 +61,13 @@ def ranking(
     return measure
 
 
-def protocol(config: EvaluateConfig) -> str:
+def protocol(config: EvaluationOptions) -> str:
     """Return what differs from the usual protocol, in words."""
+    ranked = config if isinstance(config, RankingOptions) else RankingOptions()
     remarks = {
-        "Euclidean distance": config.distance == "euclidean",
+        "Euclidean distance": ranked.distance == "euclidean",
         "cameras ignored": config.ignore_cameras,
-        "single gallery shot": config.single_shot,
+        "single gallery shot": ranked.single_shot,
     }
     return ", ".join(text for text, applies in remarks.items() if applies)
 
@@ -76,13 +77,12 @@ def report(
     config: EvaluationOptions,
     measure: Measure,
     prefix: str = "",
-    remark: str = "",
     leads: bool = True,
 ) -> None:
     """Read the features, measure their rankings, print the figures and write the files.
 
     evaluate_gpu.py and evaluate_rerank.py call it with a `measure` of their own.
-    prefix, remark: what begins and ends every line. leads: whether this process prints and writes.
+    prefix: what begins every line. leads: whether this process prints and writes.
     """
     check_outputs(
         config,
@@ -98,7 +98,7 @@ def report(
     if config.multi_query or not prefix:  # evaluate_rerank.py, which takes minutes, has to be asked
         multi_query = read_multi_query(config.result, query, config.multi_query)
 
-    figures = {}
+    figures, remark = {}, protocol(config)
     for name, images in ("single", query), ("multi", multi_query):
         if images is None:
             continue

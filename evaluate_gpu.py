@@ -8,7 +8,7 @@ Prints one line for single queries and, if there is a multi_query.mat, one for m
 """
 
 import person_reid as reid
-from evaluate import protocol, ranking, report
+from evaluate import ranking, report
 from person_reid.config.evaluate import EvaluateGpuConfig
 from person_reid.console import parse, run_script
 
@@ -19,7 +19,7 @@ def main(argv: list[str] | None = None) -> None:
     with reid.join_world(config.gpu_ids) as world:
         device = world.device(config.gpu_ids)
         measure = ranking(config, device, world if world.size > 1 else None)
-        report(config, measure, remark=protocol(config), leads=world.leads)
+        report(config, measure, leads=world.leads)
 
 
 if __name__ == "__main__":

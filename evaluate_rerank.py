@@ -28,8 +28,7 @@ def main(argv: list[str] | None = None) -> None:
         scores = rescore(query.features, gallery.features, device)
         return reid.evaluate(query, gallery, config.ap, scores, config.ignore_cameras)
 
-    remark = "cameras ignored" if config.ignore_cameras else ""
-    report(config, measure, prefix="re-ranked ", remark=remark)
+    report(config, measure, prefix="re-ranked ")
 
 
 if __name__ == "__main__":

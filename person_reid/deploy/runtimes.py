@@ -28,10 +28,8 @@ from person_reid.retrieval.features import extract_features, fused_embedding
 from person_reid.retrieval.similarity import Features
 
 log = logging.getLogger(__name__)
-UNUSED = 30  # days that an exported network is kept after its last use
 ENGINE_KINDS = {"openvino": "openvino", "onnxruntime": "onnx"}  # by runtime; the fastest first (docs/benchmarks.md)
 IMPORTS = {"openvino": import_openvino, "onnxruntime": import_onnxruntime}
-CODE = ("models", "deploy", "retrieval/features.py", "data/augment.py")  # what an exported file depends on
 
 
 def kind_of_file(path: Path, runtime: str | None) -> str:

@@ -87,6 +87,20 @@ def build_classifier(dim: int, num_classes: int, neck: str = "linear", classifie
     return layer
 
 
+def weights_init_kaiming(module: nn.Module) -> None:
+    """Give a layer the published initial values; for `network.apply(weights_init_kaiming)`.
+
+    Weights of convolutions (fan_in) and linear layers (fan_out) are Kaiming's, with zero biases; those of a BatchNorm1d
+    have mean 1 and deviation 0.02. He et al., Delving Deep into Rectifiers, ICCV 2015.
+    """
+    if isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out" if isinstance(module, nn.Linear) else "fan_in")
+    elif isinstance(module, nn.BatchNorm1d):
+        nn.init.normal_(module.weight, mean=1.0, std=0.02)
+    if isinstance(module, nn.Linear | nn.BatchNorm1d) and module.bias is not None:
+        nn.init.zeros_(module.bias)
+
+
 def frozen_bias_norm(dim: int) -> nn.BatchNorm1d:
     """Build the BatchNorm1d of a BNNeck, whose bias stays 0 so that the identities lie around the origin."""
     norm = nn.BatchNorm1d(dim)
@@ -104,13 +118,10 @@ def _neck(neck: str, dim: int, linear_num: int, droprate: float) -> list[nn.Modu
         return [frozen_bias_norm(dim)]
     layers: list[nn.Module] = []
     if linear_num > 0:
-        linear = nn.Linear(dim, linear_num)
-        nn.init.kaiming_normal_(linear.weight, mode="fan_out")
-        nn.init.zeros_(linear.bias)
-        layers.append(linear)
-    norm = nn.BatchNorm1d(linear_num or dim)
-    nn.init.normal_(norm.weight, mean=1.0, std=0.02)
-    layers.append(norm)
+        layers.append(nn.Linear(dim, linear_num))
+    layers.append(nn.BatchNorm1d(linear_num or dim))
+    for layer in layers:
+        weights_init_kaiming(layer)
     if droprate > 0:
         layers.append(nn.Dropout(droprate))
     return layers

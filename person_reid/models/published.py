@@ -25,23 +25,10 @@ from person_reid.models.backbone import Backbone
 from person_reid.models.factory import create_model as build_model  # noqa: F401 # handed on by model.py
 from person_reid.models.factory import parameter_count as parameter_count
 from person_reid.models.heads import Head
+from person_reid.models.heads import weights_init_kaiming as weights_init_kaiming
 from person_reid.models.network import Network, PlainNetwork, USAMNetwork
 from person_reid.models.registry import build_backbone, find_backbone
 from person_reid.models.weights import load_weights as load_weights
-
-
-def weights_init_kaiming(module: nn.Module) -> None:
-    """Give a layer the published initial values; for `network.apply(weights_init_kaiming)`.
-
-    Weights of convolutions (fan_in) and linear layers (fan_out) are Kaiming's, with zero biases; those of a BatchNorm1d
-    have mean 1 and deviation 0.02. He et al., Delving Deep into Rectifiers, ICCV 2015.
-    """
-    if isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out" if isinstance(module, nn.Linear) else "fan_in")
-    elif isinstance(module, nn.BatchNorm1d):
-        nn.init.normal_(module.weight, mean=1.0, std=0.02)
-    if isinstance(module, nn.Linear | nn.BatchNorm1d) and module.bias is not None:
-        nn.init.zeros_(module.bias)
 
 
 def weights_init_classifier(module: nn.Module) -> None:

@@ -30,7 +30,6 @@ FITTED = 2000  # images from which β and w are estimated
 MOST = (0.5, 0.1)  # w₁ and w₂ at most: look-alikes cannot be told from right labels if p is flat
 STEPS = 50  # of expectation maximisation
 SUREST = 0.99  # no similarity makes a proposal more probable than this
-NEGLIGIBLE = 4  # a β that makes the labels e⁴ times less likely than the best one does
 TINY = 1e-9
 Labels = npt.NDArray[np.int64]
 Shares = npt.NDArray[np.float64]
