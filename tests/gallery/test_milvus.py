@@ -140,7 +140,7 @@ def test_the_commands_of_search(here, capsys):
     assert "0 images added, 12 were there already, 12 in all" in said("index", "people")
     assert said("query", images[5], "--top", "2", "--gpu_ids", "-1").splitlines()[1].endswith(images[5].name)
     said("enroll", "Anna", *images[:4])
-    said("identify", images[1], "--gpu_ids", "-1", "--json", "found.json")
+    said("identify", images[1], "--threshold", "0.9", "--gpu_ids", "-1", "--json", "found.json")
     assert json.loads((here / "found.json").read_text())["queries"][0]["identity"] == "Anna"
     (here / "list.csv").write_text(f"path,identity\n{images[8]},Berta\n")
     assert "1 of its 1 images" in said("apply", "list.csv")
