@@ -1,14 +1,17 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Show rankings: a query and the gallery images nearest to it, green for the right person, red for a wrong one.
+"""Show rankings: a query and the gallery images nearest to it, green for the right person, red for
+a wrong one.
 
     python demo.py --query_index 777
-    python demo.py --query_index 777 --result market.mat --test_dir ../Market/pytorch --save ranking.pdf --top 20
-    python demo.py --query_index 3,7,12                              # several, one below the other; 0-5 is a range
-    python demo.py --worst 5                                         # the queries with the lowest average precision
-    python demo.py --camera 3 --save camera3.png                     # a whole camera, ten per sheet: camera3_01.png …
-    python demo.py --query_index 777 --threshold threshold.json      # mark what tools/threshold.py would reject
+    python demo.py --query_index 777 --result market.mat --test_dir ../Market/pytorch \\
+      --save ranking.pdf --top 20
+    python demo.py --query_index 3,7,12                          # several; 0-5 is a range
+    python demo.py --worst 5                                     # the queries with the lowest AP
+    python demo.py --camera 3 --save camera3.png                 # a camera, ten per sheet
+    python demo.py --query_index 777 --threshold threshold.json  # mark what it rejects
 
-Reads the features that test.py wrote and leaves junk out, as the metrics do. Also prints the rankings as text.
+Reads the features that test.py wrote and leaves junk out, as the metrics do. Also prints the
+rankings as text.
 """
 
 from pathlib import Path
@@ -52,7 +55,9 @@ def main(argv: list[str] | None = None) -> None:
 
     rows = []
     for index, precision in queries.items():
-        path, matches, total = ranking.look_up(query, gallery, index, config.top, threshold, config.test_dir)
+        path, matches, total = ranking.look_up(
+            query, gallery, index, config.top, threshold, config.test_dir
+        )
         print(printable("\n".join(ranking.describe_ranking(query, index, path, matches, total))))
         title = f"Query {index}: {ranking.headline(query, index)}"
         subtitle = ranking.summary(matches, total)
@@ -66,7 +71,8 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def sheet_names(save: Path, rows: int) -> list[Path]:
-    """Return [show.png], or show_01.png, show_02.png, … if there are more queries than one sheet holds.
+    """Return [show.png], or show_01.png, show_02.png, … if there are more queries than one sheet
+    holds.
 
     The numbers have as many digits as the last one needs, at least two.
     """

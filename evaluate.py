@@ -50,7 +50,9 @@ def ranking(
     device: an accelerator, or None for NumPy. world: the processes that share the queries.
     """
     if config.single_shot and (config.save_per_query or config.distance != "cosine" or world):
-        raise UserError("--single_shot does not work with --save_per_query, torchrun or --distance euclidean.")
+        raise UserError(
+            "--single_shot does not work with --save_per_query, torchrun or --distance euclidean."
+        )
 
     def measure(query: FeatureSet, gallery: FeatureSet) -> Metrics:
         if config.single_shot:

@@ -1,10 +1,10 @@
 # PYTHON_ARGCOMPLETE_OK
 """Lay out a data set for training and testing, or draw one.
 
-python prepare.py                                     # finds ../Market, ../Market-1501-v15.09.15, ../DukeMTMC-reID
-python prepare.py --data_dir ~/data/DukeMTMC-reID     # makes ~/data/DukeMTMC-reID/pytorch
-python prepare.py --dataset msmt17_v2                 # one of docs/datasets.md, in its usual place
-python prepare.py --data_dir ../Market/pytorch --check            # what training and test of a layout share
+python prepare.py                                       # finds ../Market and others
+python prepare.py --data_dir ~/data/DukeMTMC-reID       # makes ~/data/DukeMTMC-reID/pytorch
+python prepare.py --dataset msmt17_v2                   # see docs/datasets.md
+python prepare.py --data_dir ../Market/pytorch --check  # what training and test of a layout share
 """
 
 from person_reid.cli.main import run_script

@@ -1,15 +1,16 @@
 # PYTHON_ARGCOMPLETE_OK
 """Train a network to tell identities apart.
 
-    python train.py --train_all                                       # ResNet-50 on ../Market/pytorch
-    python train.py --backbone osnet_x0_25 --weights none --data_dir data/synthetic/pytorch --name small
-    python train.py --name small --resume                             # continue after an interruption
-    python train.py --config recipes/demo.yaml lr=0.01 --name mine    # a file of options, with one replaced
-    python train.py --train_all --eval_every 10                       # Rank@1 and mAP every ten epochs
-    python train.py --gpu_ids 0,1                                     # two GPUs share the batch
+    python train.py --train_all                                     # ResNet-50 on ../Market/pytorch
+    python train.py --backbone osnet_x0_25 --weights none --data_dir data/synthetic/pytorch \\
+      --name small
+    python train.py --name small --resume                           # continue after an interruption
+    python train.py --config recipes/demo.yaml lr=0.01 --name mine  # options from a file
+    python train.py --train_all --eval_every 10                     # test every ten epochs
+    python train.py --gpu_ids 0,1                                   # two GPUs share the batch
 
-Writes model/NAME: opts.yaml, versions.jsonl, log.jsonl, train.jpg, and the checkpoints net_last.pth and, every ten
-epochs, net_010.pth, net_020.pth, …
+Writes model/NAME: opts.yaml, versions.jsonl, log.jsonl, train.jpg, and the checkpoints net_last.pth
+and, every ten epochs, net_010.pth, net_020.pth, …
 """
 
 import person_reid as reid
@@ -55,7 +56,9 @@ def train(config: TrainConfig, world: "reid.World") -> None:
             evaluation.decode(network.size)
 
     # A step takes a batch forward and back, and updates the weights.
-    step = reid.TrainingStep(network, criterion, config, images, world, terms, reid.averaging(config))
+    step = reid.TrainingStep(
+        network, criterion, config, images, world, terms, reid.averaging(config)
+    )
 
     with reid.open_journal(reid.RunJournal(step, config), state) as journal:
         for epoch in journal.epochs():

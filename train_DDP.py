@@ -1,14 +1,15 @@
 # PYTHON_ARGCOMPLETE_OK
 """Train on several devices or machines, with one process per device, started by torchrun.
 
-    bash DDP.sh --train_all --bf16                                              # every GPU of this machine
+    bash DDP.sh --train_all --bf16                                      # every GPU of this machine
     torchrun --standalone --nproc_per_node 4 train_DDP.py --train_all
-    torchrun --standalone --nproc_per_node 2 train_DDP.py --gpu_ids -1          # two processes on the CPU
-    NNODES=2 NODE_RANK=0 MASTER_ADDR=10.0.0.1 bash DDP.sh --train_all           # on the first of two machines
-    python -m torch.distributed.launch --nproc_per_node=2 train_DDP.py          # the predecessor of torchrun
+    torchrun --standalone --nproc_per_node 2 train_DDP.py --gpu_ids -1  # two processes on the CPU
+    NNODES=2 NODE_RANK=0 MASTER_ADDR=10.0.0.1 bash DDP.sh --train_all   # the first of two machines
+    python -m torch.distributed.launch --nproc_per_node=2 train_DDP.py  # before torchrun
 
-The flags are those of train.py, which does the work. --batchsize counts per process: two processes with 16 train the
-same network as one with 32. A process that torchrun restarts (--max_restarts) continues after the last finished epoch.
+The flags are those of train.py, which does the work. --batchsize counts per process: two processes
+with 16 train the same network as one with 32. A process that torchrun restarts (--max_restarts)
+continues after the last finished epoch.
 """
 
 import runpy

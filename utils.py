@@ -1,4 +1,6 @@
-"""The functions of the published utils.py, and the former name of person_reid.basics, .device and .progress."""
+"""The functions of the published utils.py, and the former name of
+person_reid.basics, .device and .progress.
+"""
 
 import torch
 from torch import nn
@@ -13,9 +15,9 @@ from person_reid.progress import progress
 from person_reid.run_folder import RunFolder
 
 __all__ = [
-    "CrossEntropyLabelSmooth", "UserError", "atomic_write", "autocast", "describe", "did_you_mean", "fuse_all_conv_bn",
-    "load_network", "load_state_dict_mute", "progress", "run_script", "save_network", "seed_everything",
-    "select_device",
+    "CrossEntropyLabelSmooth", "UserError", "atomic_write", "autocast", "describe",
+    "did_you_mean", "fuse_all_conv_bn", "load_network", "load_state_dict_mute", "progress",
+    "run_script", "save_network", "seed_everything", "select_device",
 ]  # fmt: skip
 
 
@@ -36,9 +38,11 @@ class CrossEntropyLabelSmooth(nn.Module):
 
 
 def fuse_all_conv_bn(model: nn.Module) -> nn.Module:
-    """Fold every BatchNorm2d into the convolution before it, in place; return the model, which must be in eval mode.
+    """Fold every BatchNorm2d into the convolution before it, in place; return the model, which must
+    be in eval mode.
 
-    The norm becomes an Identity. Only norms that follow their convolution in the same module are folded.
+    The norm becomes an Identity. Only norms that follow their convolution in the same module are
+    folded.
     """
     name_before, before = "", nn.Module()
     for name, module in list(model.named_children()):
@@ -51,20 +55,32 @@ def fuse_all_conv_bn(model: nn.Module) -> nn.Module:
     return model
 
 
-def save_network(network: nn.Module, dirname: str, epoch_label: str | int, local_rank: int = -1) -> None:
-    """Write model/DIRNAME/net_LABEL.pth, whole or not at all; of several processes the first writes."""
+def save_network(
+    network: nn.Module, dirname: str, epoch_label: str | int, local_rank: int = -1
+) -> None:
+    """Write model/DIRNAME/net_LABEL.pth, whole or not at all; of
+    several processes the first writes.
+    """
     if local_rank <= 0:
         RunFolder(dirname).save_weights(epoch_label, network.state_dict())
 
 
-def load_network(network: nn.Module, dirname: str = "ft_ResNet50", epoch_label: str | int = "last") -> nn.Module:
-    """Load model/DIRNAME/net_LABEL.pth into a network, and return it. Raises FileNotFoundError if it is not there."""
+def load_network(
+    network: nn.Module, dirname: str = "ft_ResNet50", epoch_label: str | int = "last"
+) -> nn.Module:
+    """Load model/DIRNAME/net_LABEL.pth into a network, and return it.
+
+    Raises FileNotFoundError if it is not there.
+    """
     load_state_dict_mute(network, read_state_dict(RunFolder(dirname).weights_file(epoch_label)))
     return network
 
 
-def load_state_dict_mute(network: nn.Module, state_dict: dict[str, torch.Tensor], strict: bool = True) -> None:
-    """Load the tensors that fit a network by name and shape, and leave out the others without an error.
+def load_state_dict_mute(
+    network: nn.Module, state_dict: dict[str, torch.Tensor], strict: bool = True
+) -> None:
+    """Load the tensors that fit a network by name and shape, and leave out the others without an
+    error.
 
     strict: nothing, as in the published function.
     """

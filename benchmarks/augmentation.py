@@ -1,12 +1,14 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Compare the time to augment a batch with torchvision's transforms of the same images, one by one, in the same run.
+"""Compare the time to augment a batch with torchvision's transforms of the same images, one by one,
+in the same run.
 
     python benchmarks/augmentation.py
     python benchmarks/augmentation.py --batchsize 64 --height 384 --width 192 --gpu_ids 0
 
-torchvision starts from decoded Pillow images and makes one batch of them in this process. Both crop, flip and
-normalise; each row adds one augmentation. The result is the mean of the runs, because the work of each run is random.
-On a CPU it is processor time, which excludes other programs. Prints rows of a Markdown table.
+torchvision starts from decoded Pillow images and makes one batch of them in this process. Both
+crop, flip and normalise; each row adds one augmentation. The result is the mean of the runs,
+because the work of each run is random. On a CPU it is processor time, which excludes other
+programs. Prints rows of a Markdown table.
 """
 
 import sys
@@ -65,7 +67,9 @@ def mean_time(work, runs, device):
 
 
 def pipelines(size):
-    """Map flags to torchvision's transforms of a Pillow image and of a normalised tensor; None if it has none."""
+    """Map flags to torchvision's transforms of a Pillow image and of a
+    normalised tensor; None if it has none.
+    """
     zoom = [transforms.Resize([round(1.125 * side) for side in size]), transforms.RandomCrop(size)]
     policy = transforms.AutoAugment()
     return {

@@ -1,12 +1,14 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Compare the time of the commands on a quiet machine with their time while another process keeps a core busy.
+"""Compare the time of the commands on a quiet machine with their time while another process keeps a
+core busy.
 
     python benchmarks/busy.py
     python benchmarks/busy.py --commands train test --threads 1
 
-Prints rows of Markdown: the suite as it is (threads that wait spin briefly, then sleep), with threads that only spin
-(OMP_WAIT_POLICY=active), and with --threads. Needs a machine that does nothing else. Linux. Medians of --rounds, with
-the extremes of the ratio: where the threads and the other process meet is the system's choice, and differs each time.
+Prints rows of Markdown: the suite as it is (threads that wait spin briefly, then sleep), with
+threads that only spin (OMP_WAIT_POLICY=active), and with --threads. Needs a machine that does
+nothing else. Linux. Medians of --rounds, with the extremes of the ratio: where the threads and the
+other process meet is the system's choice, and differs each time.
 """
 
 import os
@@ -33,18 +35,38 @@ COMMANDS = ("train", "test", "evaluate", "evaluate_rerank")
 def main(argv=None):
     """Print a table with a row for each command."""
     parser = Parser(__doc__)
-    parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=COMMANDS, help="only these")
+    parser.add_argument(
+        "--commands", nargs="+", choices=COMMANDS, default=COMMANDS, help="only these"
+    )
     parser.add_argument("--threads", type=int, default=1, help="threads of the last column")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each, which take turns")
     options = parser.parse_args(argv)
-    print(machine(), "", f"| command | quiet | busy | busy, spinning | busy, {options.threads} thread(s) |", sep="\n")
+    print(
+        machine(),
+        "",
+        f"| command | quiet | busy | busy, spinning | busy, {options.threads} thread(s) |",
+        sep="\n",
+    )
     print("| --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as room:
         apart(draw_people, Path(room) / "people", 40, 20, 3, 4, 100, 20)
         apart(make_result, Path(room) / "made.mat", 3368, 19732)
         lines = {
-            "train": [*NETWORK, "--data_dir", f"{room}/people/pytorch", "--train_all", "--name", "busy"],
-            "test": [*NETWORK, "--test_dir", f"{room}/people/pytorch", "--result", f"{room}/tested.mat"],
+            "train": [
+                *NETWORK,
+                "--data_dir",
+                f"{room}/people/pytorch",
+                "--train_all",
+                "--name",
+                "busy",
+            ],
+            "test": [
+                *NETWORK,
+                "--test_dir",
+                f"{room}/people/pytorch",
+                "--result",
+                f"{room}/tested.mat",
+            ],
             "evaluate": ["--result", f"{room}/made.mat"],
             "evaluate_rerank": ["--result", f"{room}/made.mat"],
         }
@@ -56,7 +78,11 @@ def main(argv=None):
 
 def row(command, words, threads, room, rounds):
     """Return the row of a command line."""
-    settings: list[dict[str, str]] = [{}, {"OMP_WAIT_POLICY": "active"}, {"OMP_NUM_THREADS": str(threads)}]
+    settings: list[dict[str, str]] = [
+        {},
+        {"OMP_WAIT_POLICY": "active"},
+        {"OMP_NUM_THREADS": str(threads)},
+    ]
 
     def seconds(setting):
         with patch.dict(os.environ, setting):
@@ -67,7 +93,8 @@ def row(command, words, threads, room, rounds):
         with busy_core():
             turns = [[seconds(setting) for setting in settings] for _ in range(rounds)]
     cells = [
-        f"{median(times):.1f} s, {median(times) / quiet:.1f}× ({min(times) / quiet:.1f} to {max(times) / quiet:.1f})"
+        f"{median(times):.1f} s, {median(times) / quiet:.1f}× "
+        f"({min(times) / quiet:.1f} to {max(times) / quiet:.1f})"
         for times in zip(*turns, strict=True)
     ]
     return f"| {command} | {quiet:.1f} s | {' | '.join(cells)} |"

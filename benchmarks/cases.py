@@ -1,7 +1,8 @@
-"""Cases of hostile.py that are written down: tables, options files and rooms as other people and programs leave them.
+"""Cases of hostile.py that are written down: tables, options files and rooms as other people and
+programs leave them.
 
-Most of these once ended in a wrong result without a word. So a case says what the right end is: the command refuses,
-or it works and leaves what it should.
+Most of these once ended in a wrong result without a word. So a case says what the right end is: the
+command refuses, or it works and leaves what it should.
 """
 
 import csv
@@ -36,9 +37,10 @@ Change = Callable[[str], str | bytes]
 class Case:
     """A command line in a room, and how it may end.
 
-    kind: for the table. title: what is odd about it. spoil: changes the room before. before: is called in the process
-    of the command. must_fail, must_work: status 0 is no good end, or the only one. look: (room, output) → what is wrong
-    with what the command left or said, or "". beside: (command, words) at the same time.
+    kind: for the table. title: what is odd about it. spoil: changes the room before. before: is
+    called in the process of the command. must_fail, must_work: status 0 is no good end, or the only
+    one. look: (room, output) → what is wrong with what the command left or said, or "". beside:
+    (command, words) at the same time.
     """
 
     kind: str
@@ -69,13 +71,17 @@ def first_line(text, change):
 
 
 def each_line(text, change):
-    """Return a table whose lines below the first are changed by a function of their number and text."""
+    """Return a table whose lines below the first are changed by a
+    function of their number and text.
+    """
     head, *lines = text.splitlines()
     return "\n".join([head, *(change(number, line) for number, line in enumerate(lines))]) + "\n"
 
 
 def again(text, **values):
-    """Return a table with its first image once more at the end, in which columns have other values."""
+    """Return a table with its first image once more at the end, in
+    which columns have other values.
+    """
     head, first, *_ = text.splitlines()
     row = dict(zip(head.split(","), first.split(","), strict=True)) | values
     return f"{text}{','.join(row.values())}\n"
@@ -87,7 +93,9 @@ def by_another_name(text):
 
 
 def cells(text, name, change):
-    """Return a table in which the values of a column are changed by a function of their number and value."""
+    """Return a table in which the values of a column are changed by a
+    function of their number and value.
+    """
     place = text.partition("\n")[0].split(",").index(name)
 
     def changed(number, line):
@@ -100,7 +108,9 @@ def cells(text, name, change):
 
 def pointed(text, name):
     """Return a table in which a column is written as pandas writes a column with gaps: 3.0."""
-    return cells(text, name, lambda _, value: f"{value}.0" if re.fullmatch("[0-9]+", value) else value)
+    return cells(
+        text, name, lambda _, value: f"{value}.0" if re.fullmatch("[0-9]+", value) else value
+    )
 
 
 def without_first(text):
@@ -117,12 +127,16 @@ WRITINGS: dict[str, Change] = {
     "a line for Excel": lambda text: "sep=;\n" + text.replace(",", ";"),
     "UTF-16": lambda text: text.encode("utf-16"),
     "UTF-8 with a mark": lambda text: text.encode("utf-8-sig"),
-    "capitals and blanks": lambda text: first_line(text, lambda line: line.replace(",", " , ").title()),
+    "capitals and blanks": lambda text: first_line(
+        text, lambda line: line.replace(",", " , ").title()
+    ),
     "blanks after commas": lambda text: text.replace(",", ", "),
     "quotation marks": lambda text: re.sub("[^,\n]+", r'"\g<0>"', text),
     "line ends of Windows": lambda text: text.replace("\n", "\r\n"),
     "empty lines": lambda text: text.replace("\n", "\n\n"),
-    "the column of pandas": lambda text: each_line(first_line(text, lambda line: f",{line}"), lambda n, s: f"{n},{s}"),
+    "the column of pandas": lambda text: each_line(
+        first_line(text, lambda line: f",{line}"), lambda n, s: f"{n},{s}"
+    ),
     "identities with a point": lambda text: pointed(text, "identity"),
     "a line twice": again,
 }
@@ -131,11 +145,15 @@ UNCLEAR: dict[str, Change] = {
     "Latin-1": lambda text: again(text, path="caf\xe9.jpg").encode("latin-1"),
     "a column twice": lambda text: first_line(text, lambda line: f"{line},identity"),
     "a column without a name": lambda text: each_line(text, lambda _, line: f"{line},7"),
-    "a column nearly called so": lambda text: first_line(text, lambda line: line.replace("identity", "identitty")),
+    "a column nearly called so": lambda text: first_line(
+        text, lambda line: line.replace("identity", "identitty")
+    ),
     "no lines": lambda text: "",
     "no names": lambda text: text.partition("\n")[2],
     "a zero byte": lambda text: text.replace(",", "\0,", 3),
-    "a quotation mark alone": lambda text: each_line(text, lambda n, line: f'"{line}' if n == 1 else line),
+    "a quotation mark alone": lambda text: each_line(
+        text, lambda n, line: f'"{line}' if n == 1 else line
+    ),
 }
 TWO_PEOPLE: dict[str, Change] = {"one image, two people": lambda text: again(text, identity="77")}
 IMAGES: dict[str, Change] = {
@@ -146,14 +164,23 @@ IMAGES: dict[str, Change] = {
 UNCLEAR_IMAGES: dict[str, Change] = {
     "one image, two cameras": lambda text: again(text, camera="9"),
     "one image in two splits": lambda text: again(text, split="gallery"),
-    "one image by two names, two people": lambda text: again(text, path=by_another_name(text), identity="77"),
-    "a column nearly called camera": lambda text: first_line(text, lambda line: line.replace("camera", "cam")),
+    "one image by two names, two people": lambda text: again(
+        text, path=by_another_name(text), identity="77"
+    ),
+    "a column nearly called camera": lambda text: first_line(
+        text, lambda line: line.replace("camera", "cam")
+    ),
     "a rounded identity": lambda text: again(text, path="one.jpg", identity="1.2E+11"),
-    "half a column of splits": lambda text: cells(text, "split", lambda n, value: value if n % 2 else ""),
-    "an unknown split": lambda text: cells(text, "split", lambda n, value: value if n else "holdout"),
+    "half a column of splits": lambda text: cells(
+        text, "split", lambda n, value: value if n % 2 else ""
+    ),
+    "an unknown split": lambda text: cells(
+        text, "split", lambda n, value: value if n else "holdout"
+    ),
     "an image that is not there": lambda text: again(text, path="people/nobody.jpg"),
 }
-NOBODIES = ("-1", "0", "-1.0", "0.0", "nan", "", "unknown", "NULL")  # as the identity of a training image
+# as the identity of a training image
+NOBODIES = ("-1", "0", "-1.0", "0.0", "nan", "", "unknown", "NULL")
 
 
 def tables():
@@ -161,7 +188,13 @@ def tables():
     kind = "table written otherwise"
     images = partial(laid_out_as, str)
     for file, command, changes, unclear, look in (
-        ("list.csv", "prepare --csv", WRITINGS | IMAGES, UNCLEAR | TWO_PEOPLE | UNCLEAR_IMAGES, images),
+        (
+            "list.csv",
+            "prepare --csv",
+            WRITINGS | IMAGES,
+            UNCLEAR | TWO_PEOPLE | UNCLEAR_IMAGES,
+            images,
+        ),
         ("who.csv", "search apply", WRITINGS, UNCLEAR | TWO_PEOPLE, recorded),
         ("errors.csv", "prepare --corrections", WRITINGS, UNCLEAR, mended),
     ):
@@ -169,17 +202,28 @@ def tables():
             spoil = partial(rewrite, file, change)
             yield Case(kind, command, WORKING[command], title, spoil, must_work=True, look=look)
         for title, change in unclear.items():
-            yield Case(kind, command, WORKING[command], title, partial(rewrite, file, change), must_fail=True)
+            yield Case(
+                kind,
+                command,
+                WORKING[command],
+                title,
+                partial(rewrite, file, change),
+                must_fail=True,
+            )
     command = "prepare --csv"
     for who in NOBODIES:
-        change = partial(cells, name="identity", change=lambda n, value, who=who: value if n else who)
+        change = partial(
+            cells, name="identity", change=lambda n, value, who=who: value if n else who
+        )
         spoil, look = partial(rewrite, "list.csv", change), partial(laid_out_as, without_first)
         title = f"identity {who!r} to train on"
         yield Case(kind, command, WORKING[command], title, spoil, must_work=True, look=look)
 
 
 def rewrite(file, change, room):
-    """Write a file of the room in another way; keep it as it was, and as it is given to the command."""
+    """Write a file of the room in another way; keep it as it was, and
+    as it is given to the command.
+    """
     text = (room / file).read_text(encoding="utf-8")
     content = change(text)
     (room / "before").write_text(text)
@@ -188,10 +232,15 @@ def rewrite(file, change, room):
 
 
 def laid_out_as(change, room, output):
-    """Compare the images that prepare.py --csv has laid out with those of list.csv, as changed by a function."""
+    """Compare the images that prepare.py --csv has laid out with those of
+    list.csv, as changed by a function.
+    """
     rows = csv.DictReader(change((room / "before").read_text()).splitlines())
     folders = {"train": "train_all"}
-    wanted = Counter((folders.get(row["split"], row["split"]), int(row["identity"]), row["camera"]) for row in rows)
+    wanted = Counter(
+        (folders.get(row["split"], row["split"]), int(row["identity"]), row["camera"])
+        for row in rows
+    )
     pattern = re.compile("(train_all|query|gallery)/([^/]+)/.*_c([^_s]+)s?[^/]*")
     places = (path.relative_to(room / "out").as_posix() for path in (room / "out").rglob("*.jpg"))
     matches = (pattern.fullmatch(place) for place in places)
@@ -203,7 +252,9 @@ def recorded(room, output):
     """Compare the identities in the index with those in who.csv."""
     rows = csv.DictReader((room / "before").read_text().splitlines())
     index = SearchIndex(room / "people.index")
-    found = {str(path): about.identity or "" for images, _ in index.entries() for path, about in images}
+    found = {
+        str(path): about.identity or "" for images, _ in index.entries() for path, about in images
+    }
     index.close()
     wanted = {row["path"]: row["identity"] for row in rows}
     return "" if wanted.items() <= found.items() else f"recorded {found}, not {wanted}"
@@ -211,18 +262,29 @@ def recorded(room, output):
 
 def mended(room, output):
     """Compare a layout with that of the list in the usual writing."""
-    found = {path.relative_to(room / "mended").as_posix() for path in (room / "mended").glob("*/*/*.jpg")}
+    found = {
+        path.relative_to(room / "mended").as_posix() for path in (room / "mended").glob("*/*/*.jpg")
+    }
     wanted = set((room / "mended.txt").read_text().split())
     return "" if found == wanted else f"laid out {sorted(found ^ wanted)}"
 
 
 def lists_of_errors():
-    """Yield a case for each writing of a list of label errors that label_errors.py would write anew."""
+    """Yield a case for each writing of a list of label errors that
+    label_errors.py would write anew.
+    """
     command = "label_errors again"
     for title, change in (WRITINGS | UNCLEAR).items():
         if title != "no lines":  # with which nothing is lost
             spoil = partial(rewrite, "errors.csv", change)
-            yield Case("list with decisions", command, WORKING[command], title, spoil, look=decisions_are_there)
+            yield Case(
+                "list with decisions",
+                command,
+                WORKING[command],
+                title,
+                spoil,
+                look=decisions_are_there,
+            )
 
 
 def decisions_are_there(room, output):
@@ -264,7 +326,10 @@ MEANINGS: dict[str, tuple[Change, dict[str, object]]] = {
     "a name with a point": (lambda text: f"{text}name: 1.50\n", {"name": "1.50"}),
     "the name no": (lambda text: f"{text}name: no\n", {"name": "no"}),
     "a date for a name": (lambda text: f"{text}name: 2026-11-27\n", {"name": "2026-11-27"}),
-    "a number with noughts": (lambda text: text.replace("height: 64", "height: 0064"), {"height": 64}),
+    "a number with noughts": (
+        lambda text: text.replace("height: 64", "height: 0064"),
+        {"height": 64},
+    ),
     "a number with an exponent": (lambda text: f"{text}lr: 1e-2\n", {"lr": 0.01}),
     "line ends of Windows": (lambda text: text.replace("\n", "\r\n"), {"batchsize": 8}),
     "UTF-8 with a mark": (lambda text: text.encode("utf-8-sig"), {"batchsize": 8}),
@@ -285,12 +350,18 @@ def options_files():
 
 def options_are(wanted, room, output):
     """Compare the options of the new run with those wanted."""
-    runs = [path.name for path in (room / "model").iterdir() if path.name != "run" and path.is_dir()]
+    runs = [
+        path.name for path in (room / "model").iterdir() if path.name != "run" and path.is_dir()
+    ]
     file = room / "model" / str(wanted.get("name", (runs or [""])[0])) / "opts.yaml"
     if not file.is_file():
         return f"the runs are {runs}"
     found = yaml.safe_load(file.read_text())
-    return "" if wanted.items() <= found.items() else f"{ {key: found.get(key) for key in wanted} }, not {wanted}"
+    return (
+        ""
+        if wanted.items() <= found.items()
+        else f"{ {key: found.get(key) for key in wanted} }, not {wanted}"
+    )
 
 
 # ----- weights, numbers, environments
@@ -310,9 +381,12 @@ def odd_weights():
         "complex": lambda value: value.to(torch.complex64),
         "without values": lambda value: value.to("meta"),
     }
-    spoils = {title: partial(changed_weights, change) for title, change in (changes | unusable).items()}
+    spoils = {
+        title: partial(changed_weights, change) for title, change in (changes | unusable).items()
+    }
     for title, spoil in (spoils | {"a link to what is gone": link_to_nothing}).items():
-        of_files = [] if title in changes else ["export", "save_pretrained"]  # which compare no features
+        # which compare no features
+        of_files = [] if title in changes else ["export", "save_pretrained"]
         for command in (*commands, *of_files):
             yield Case("odd weights", command, WORKING[command], title, spoil, must_fail=True)
 
@@ -322,7 +396,9 @@ def changed_weights(change, room):
     file = room / "model" / "run" / "net_last.pth"
     tensors = torch.load(file, weights_only=True)
     file.unlink()
-    torch.save({name: change(value) if value.ndim else value for name, value in tensors.items()}, file)
+    torch.save(
+        {name: change(value) if value.ndim else value for name, value in tensors.items()}, file
+    )
 
 
 def link_to_nothing(room):
@@ -334,24 +410,37 @@ def link_to_nothing(room):
 def odd_numbers():
     """Yield cases of numbers that no threshold, folder or flag can mean."""
     deep = "[" * 200_000
-    reports = [f'{{"threshold": {value}}}' for value in ("85", "-3", "true", '"0.5"', "NaN", "1e999", "null", "[0.5]")]
-    flags = [f'{{"threshold": 0.5, "flags": "{value}"}}' for value in ("--camera_norm center", "--help", "'")]
+    reports = [
+        f'{{"threshold": {value}}}'
+        for value in ("85", "-3", "true", '"0.5"', "NaN", "1e999", "null", "[0.5]")
+    ]
+    flags = [
+        f'{{"threshold": 0.5, "flags": "{value}"}}'
+        for value in ("--camera_norm center", "--help", "'")
+    ]
     for report in (*reports, deep, "{}", "[]", ""):
         for command in ("compare", "demo", "figures histogram", "search query", "search identify"):
             words = ["one.jpg", "two.jpg", *RUN] if command == "compare" else WORKING[command]
             given, spoil = [*words, "--threshold", "odd.json"], partial(write, "odd.json", report)
             yield Case("odd threshold", command, given, report[:30], spoil, must_fail=True)
     for report in flags:
-        given, spoil = ["one.jpg", "two.jpg", *RUN, "--threshold", "odd.json"], partial(write, "odd.json", report)
+        given, spoil = (
+            ["one.jpg", "two.jpg", *RUN, "--threshold", "odd.json"],
+            partial(write, "odd.json", report),
+        )
         yield Case("odd threshold", "compare", given, report, spoil, must_fail=True)
     for config in ('{"height": 0}', '{"height": "64"}', '{"height": true}', deep, "[]"):
         spoil = partial(described_so, config)
-        yield Case("odd threshold", "test", ["--from", "folder"], config[:30], spoil, must_fail=True)
+        yield Case(
+            "odd threshold", "test", ["--from", "folder"], config[:30], spoil, must_fail=True
+        )
     pattern = "(?P<id>-?[0-9]+)_c(?P<camera>[0-9])"
     for command, words in (
-        ("train", ["--seed=-1"]), ("train", ["--lr=1e300"]), ("train", ["--loss=cross_entropy:1e300"]),
-        ("train", ["--loss=cross_entropy:0"]), ("train", ["--lr=1e8", "--total_epoch=3"]),
-        ("prepare", ["--pattern", pattern, "--seed=-1"]), ("evaluate_rerank", ["--alpha=1e300"]),
+        ("train", ["--seed=-1"]), ("train", ["--lr=1e300"]),
+        ("train", ["--loss=cross_entropy:1e300"]), ("train", ["--loss=cross_entropy:0"]),
+        ("train", ["--lr=1e8", "--total_epoch=3"]),
+        ("prepare", ["--pattern", pattern, "--seed=-1"]),
+        ("evaluate_rerank", ["--alpha=1e300"]),
     ):  # fmt: skip
         given = [*WORKING[command], *words]
         yield Case("odd number", command, given, words[-1], must_fail=True, look=no_resume)
@@ -380,16 +469,34 @@ def described_so(config, room):
 def odd_environments():
     """Yield cases of variables, and of outputs that nobody reads or that are full."""
     kind, jupyter = "odd environment", {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
-    for command in ("train", "demo", "threshold", "figures cmc", "figures curves", "report", "heatmap"):
-        yield Case(kind, command, WORKING[command], "Jupyter", before=partial(setting, jupyter), must_work=True)
+    for command in (
+        "train",
+        "demo",
+        "threshold",
+        "figures cmc",
+        "figures curves",
+        "report",
+        "heatmap",
+    ):
+        yield Case(
+            kind,
+            command,
+            WORKING[command],
+            "Jupyter",
+            before=partial(setting, jupyter),
+            must_work=True,
+        )
     for variables in ({"LOCAL_RANK": "0"}, {"LOCAL_RANK": "x", "RANK": "0", "WORLD_SIZE": "2"}):
         for command in ("train", "test"):
             before = partial(setting, variables)
-            yield Case(kind, command, WORKING[command], str(variables), before=before, must_fail=True)
+            yield Case(
+                kind, command, WORKING[command], str(variables), before=before, must_fail=True
+            )
     for title, spoilt in {"a reader that has ended": unread, "a full log": full}.items():
         for command, file in {
-            "test": "pytorch_result.mat", "train": "model/new/net_last.pth", "threshold": "threshold.json",
-            "evaluate --json": "figures.json", "search people": "people.csv", "prepare": "out/.prepared.json",
+            "test": "pytorch_result.mat", "train": "model/new/net_last.pth",
+            "threshold": "threshold.json", "evaluate --json": "figures.json",
+            "search people": "people.csv", "prepare": "out/.prepared.json",
         }.items():  # fmt: skip
             look, spoil = partial(is_there, file), partial(remove, file)
             yield Case(kind, command, WORKING[command], title, spoil, spoilt, look=look)
@@ -447,13 +554,27 @@ def odd_files():
         ("threshold", ["--save", "new"], "new.png", thesis),
         ("label_errors", [*WORKING["label_errors"], "--save", "new"], "new.mat", thesis),
         ("export", [*RUN, "--for", "openvino", "--output", "new.xml"], "new.bin", thesis),
-        ("search query", [*WORKING["search query"], "--top", "1", "--save", "mine.jpg"], "mine.jpg", indexed),
+        (
+            "search query",
+            [*WORKING["search query"], "--top", "1", "--save", "mine.jpg"],
+            "mine.jpg",
+            indexed,
+        ),
     ):
-        yield Case(kind, command, words, file, partial(spoil, file), must_fail=True, look=partial(same_bytes, file))
+        yield Case(
+            kind,
+            command,
+            words,
+            file,
+            partial(spoil, file),
+            must_fail=True,
+            look=partial(same_bytes, file),
+        )
     kind = "path that leads nowhere"
     for command, words in {
-        "test": ["--result", "loop.mat"], "evaluate": ["--json", "loop.json"], "demo": ["--save", "loop.png"],
-        "prepare": ["--save_dir", "loop"], "explore": ["--save", "loop"], "train": ["--data_dir", "loop"],
+        "test": ["--result", "loop.mat"], "evaluate": ["--json", "loop.json"],
+        "demo": ["--save", "loop.png"], "prepare": ["--save_dir", "loop"],
+        "explore": ["--save", "loop"], "train": ["--data_dir", "loop"],
         "compare_networks": ["--networks", "/"],
     }.items():  # fmt: skip
         yield Case(kind, command, [*WORKING[command], *words], words[-1], loops, must_fail=True)
@@ -468,7 +589,9 @@ def copy(source, target, room):
 
 def same_bytes(file, room, output):
     """Compare a file with what it was."""
-    return "" if (room / file).read_bytes() == (room / "given").read_bytes() else f"{file} is another"
+    return (
+        "" if (room / file).read_bytes() == (room / "given").read_bytes() else f"{file} is another"
+    )
 
 
 def indexed(file, room):
@@ -494,7 +617,9 @@ def model_file(room):
 
 
 def odd_sets():
-    """Yield cases of folders and lists of images that say less, or something else, than they seem to."""
+    """Yield cases of folders and lists of images that say less, or
+    something else, than they seem to.
+    """
     kind, command = "odd data set", "prepare --csv"
     words = ["--dataset", "folder", "--data_dir", "own", "--save_dir", "out"]
     words += ["--pattern", "(?P<id>-?[0-9]+)_c(?P<camera>[0-9])"]
@@ -507,11 +632,31 @@ def odd_sets():
     ):
         spoil, look = partial(own_folder, names), partial(says, said)
         yield Case(kind, "prepare", words, title, spoil, must_work=True, look=look)
-    for title, kept, fails in (("no gallery", ("train", "query"), False), ("queries alone", ("query",), True)):
-        spoil, look = partial(rewrite, "list.csv", partial(splits_of, kept)), partial(says, "gallery")
-        yield Case(kind, command, WORKING[command], title, spoil, must_fail=fails, must_work=not fails, look=look)
-    spoil = partial(rewrite, "list.csv", lambda text: re.sub(",[a-z]+$", "", text, flags=re.MULTILINE))
-    given, look = [*WORKING[command], "--test_fraction", "0.01"], partial(says, "nothing to test on")
+    for title, kept, fails in (
+        ("no gallery", ("train", "query"), False),
+        ("queries alone", ("query",), True),
+    ):
+        spoil, look = (
+            partial(rewrite, "list.csv", partial(splits_of, kept)),
+            partial(says, "gallery"),
+        )
+        yield Case(
+            kind,
+            command,
+            WORKING[command],
+            title,
+            spoil,
+            must_fail=fails,
+            must_work=not fails,
+            look=look,
+        )
+    spoil = partial(
+        rewrite, "list.csv", lambda text: re.sub(",[a-z]+$", "", text, flags=re.MULTILINE)
+    )
+    given, look = (
+        [*WORKING[command], "--test_fraction", "0.01"],
+        partial(says, "nothing to test on"),
+    )
     yield Case(kind, command, given, "nobody to test on", spoil, must_work=True, look=look)
     one = partial(only, "people/pytorch/train", "0001")
     yield Case(kind, "train", WORKING["train"], "one person", one, must_fail=True)
@@ -521,7 +666,9 @@ def odd_sets():
         ("multiple queries of another width", partial(multi_query, 8, 0), "evaluate", "left out"),
         ("multiple queries of other people", partial(multi_query, 512, 70), "evaluate", "left out"),
     ):
-        yield Case(kind, command, WORKING[command], title, change, must_work=True, look=partial(says, said))
+        yield Case(
+            kind, command, WORKING[command], title, change, must_work=True, look=partial(says, said)
+        )
     given = ["kelvin.tif", "white.tif", "--threshold", "0.5", *RUN]
     yield Case(kind, "compare", given, "temperatures", kelvins, must_work=True, look=unlike)
 
@@ -566,7 +713,9 @@ def multi_query(width, further, room):
 
 
 def kelvins(room):
-    """Write temperatures as floating-point numbers, all of them above 255, beside an image that is white."""
+    """Write temperatures as floating-point numbers, all of them above 255,
+    beside an image that is white.
+    """
     warm = np.random.default_rng(0).normal(300, 4, (64, 32)).astype(np.float32)
     warm[16:48, 8:24] += 12
     for name, pixels in {"kelvin": warm, "white": np.full_like(warm, 255)}.items():
@@ -582,11 +731,18 @@ def unlike(room, output):
 
 
 def odd_indexes():
-    """Yield cases of indexes that are other programs' files, that are put back, and that grow while they are read."""
+    """Yield cases of indexes that are other programs' files, that are put back, and
+    that grow while they are read.
+    """
     kind, command = "odd index", "search query"
     for table in ("images (name TEXT)", "images (path TEXT, feature BLOB)", "cookies (value TEXT)"):
-        words, look = ["people/query", "--index", "foreign.db", *SMALL], partial(same_bytes, "foreign.db")
-        yield Case(kind, "search index", words, table, partial(foreign, table), must_fail=True, look=look)
+        words, look = (
+            ["people/query", "--index", "foreign.db", *SMALL],
+            partial(same_bytes, "foreign.db"),
+        )
+        yield Case(
+            kind, "search index", words, table, partial(foreign, table), must_fail=True, look=look
+        )
     asked = ["--index", "people.index", "--gpu_ids", "-1", "--json", "found.json"]
     growing = ("search index", ["people/bounding_box_train", "--index", "people.index", *SMALL])
     grown = partial(Case, kind, command, before=few, must_work=True, look=nearest_itself)
@@ -615,7 +771,10 @@ def put_back(room):
     """Let an index grow, put its copy in its place, and let it grow otherwise."""
 
     def grow(folder):
-        for command, words in (("search index", [folder, *SMALL]), ("search query", ["one.jpg", "--gpu_ids", "-1"])):
+        for command, words in (
+            ("search index", [folder, *SMALL]),
+            ("search query", ["one.jpg", "--gpu_ids", "-1"]),
+        ):
             run(partial(call, command, [*words, "--index", "people.index"], few), room, 60)
 
     shutil.copy(room / "people.index", room / "copy")
@@ -630,7 +789,9 @@ def nearest_itself(room, output):
         return ""
     wrong = []
     for query in yaml.safe_load((room / "found.json").read_text())["queries"]:
-        same = [Path(match["image"]).name for match in query["matches"] if match["similarity"] > 0.9999]
+        same = [
+            Path(match["image"]).name for match in query["matches"] if match["similarity"] > 0.9999
+        ]
         if Path(query["image"]).name not in same:  # one.jpg is a copy of one of them
             wrong.append(query["image"])
     return f"not nearest to themselves: {wrong}" if wrong else ""

@@ -1,4 +1,5 @@
-"""Run a function in a forked child: with its output caught, a limit of seconds, and no effect on this process.
+"""Run a function in a forked child: with its output caught, a limit of seconds, and no effect on
+this process.
 
 A child starts in milliseconds, with PyTorch imported already. POSIX only.
 """
@@ -13,14 +14,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a child ended. status: its exit status, or minus the number of the signal that ended it; None if it hung."""
+    """How a child ended. status: its exit status, or minus the number of the signal
+    that ended it; None if it hung.
+    """
 
     status: int | None
     output: str
 
 
 def start(function, folder):
-    """Fork a child that calls function() in `folder`; return its number and the end of the pipe that it writes to."""
+    """Fork a child that calls function() in `folder`; return its number and the end
+    of the pipe that it writes to.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     reading, writing = os.pipe()
@@ -34,7 +39,9 @@ def start(function, folder):
         os.chdir(folder)
         os.dup2(writing, 1)
         os.dup2(writing, 2)
-        sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8", errors="replace") for number in (1, 2))
+        sys.stdout, sys.stderr = (
+            os.fdopen(number, "w", encoding="utf-8", errors="replace") for number in (1, 2)
+        )
         function()
         status = 0
     except SystemExit as end:
@@ -49,7 +56,9 @@ def start(function, folder):
 
 
 def wait(child, seconds):
-    """Return the Outcome of what `start` returned; a child that is not done after `seconds` is killed."""
+    """Return the Outcome of what `start` returned; a child that is not
+    done after `seconds` is killed.
+    """
     (number, reading), text = child, bytearray()
     deadline, ended, status = time.monotonic() + seconds, 0, 0
     while not ended and time.monotonic() < deadline:
@@ -62,7 +71,9 @@ def wait(child, seconds):
         os.killpg(number, signal.SIGKILL)
         os.waitpid(number, 0)
     os.close(reading)
-    return Outcome(os.waitstatus_to_exitcode(status) if ended else None, text.decode(errors="replace"))
+    return Outcome(
+        os.waitstatus_to_exitcode(status) if ended else None, text.decode(errors="replace")
+    )
 
 
 def run(function, folder, seconds=30.0):

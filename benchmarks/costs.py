@@ -1,12 +1,14 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure what the networks of recipes cost: parameters, multiply-adds, and milliseconds an image on one core.
+"""Measure what the networks of recipes cost: parameters, multiply-adds, and milliseconds an image
+on one core.
 
     python benchmarks/costs.py recipes/market/osnet_x0_25_laptop.yaml recipes/market/resnet50.yaml
 
-The network is exported to ONNX, in float32 and in int8, and OpenVINO computes one view of each image, without decoding.
-The weights are random, which does not change the time; int8 is calibrated on noise, so a trained network may keep a few
-more layers in float32. Each line of docs/costs.jsonl is a network; what is not measured again stays.
-`python tools/docs/pages.py` puts them into docs/results.md, beside the accuracy.
+The network is exported to ONNX, in float32 and in int8, and OpenVINO computes one view of each
+image, without decoding. The weights are random, which does not change the time; int8 is calibrated
+on noise, so a trained network may keep a few more layers in float32. Each line of docs/costs.jsonl
+is a network; what is not measured again stays. `python tools/docs/pages.py` puts them into
+docs/results.md, beside the accuracy.
 """
 
 import json
@@ -43,7 +45,9 @@ def main(argv=None):
     parser = Parser(__doc__)
     parser.add_argument("recipes", nargs="+", type=Path, metavar="RECIPE", help="files of recipes/")
     parser.add_argument("--rounds", type=int, default=5, help="times to measure; the median counts")
-    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS, help="int8 takes minutes")
+    parser.add_argument(
+        "--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS, help="int8 takes minutes"
+    )
     options = parser.parse_args(argv)
     for path in options.recipes:
         name = read_recipe(path).name
@@ -52,11 +56,15 @@ def main(argv=None):
         lines[name] = {**before, "network": name, **cost(path, options), "machine": machine()}
         print(lines[name], flush=True)
         with atomic_write(COSTS) as temporary:
-            temporary.write_text("".join(json.dumps(line) + "\n" for line in lines.values()), encoding="utf-8")
+            temporary.write_text(
+                "".join(json.dumps(line) + "\n" for line in lines.values()), encoding="utf-8"
+            )
 
 
 def cost(path, options):
-    """Return the size of a recipe's network, and the milliseconds an image of each precision that is asked for."""
+    """Return the size of a recipe's network, and the milliseconds an image of
+    each precision that is asked for.
+    """
     torch.set_num_threads(1)
     torch.manual_seed(0)
     spec = training_of(["--config", str(path)])
@@ -68,10 +76,14 @@ def cost(path, options):
         for precision in options.precisions:
             file = Path(folder) / f"{precision}.onnx"
             noise = torch.randint(0, 256, (CALIBRATED, height, width, 3), dtype=torch.uint8)
-            contents = Contents(height, width, network.dim, network.pieces, spec.backbone, precision=precision)
+            contents = Contents(
+                height, width, network.dim, network.pieces, spec.backbone, precision=precision
+            )
             export(network, contents, file, "onnx", noise if precision == "int8" else None)
             embedder = Embedder(file, device="cpu", runtime="openvino", flip=False)
-            times[precision] = round(statistics.median(milliseconds(embedder) for _ in range(options.rounds)), 2)
+            times[precision] = round(
+                statistics.median(milliseconds(embedder) for _ in range(options.rounds)), 2
+            )
     return {"parameters": found.parameters, "multiply_adds": found.multiply_adds, **times}
 
 

@@ -2,10 +2,12 @@
 """Compare the ways to decode and resize image files: one after the other, and in threads.
 
     python benchmarks/decoding.py --data_dir ../Market/pytorch
-    python benchmarks/decoding.py --data_dir ../Market/pytorch --images 20000 --height 384 --width 192
+    python benchmarks/decoding.py --data_dir ../Market/pytorch --images 20000 --height 384 \\
+      --width 192
     python benchmarks/decoding.py --data_dir ../Market/pytorch --images 1000 --wait 5
 
-Prints rows of a Markdown table: images per second, medians. --wait stands for a slow disk or a drive in a network.
+Prints rows of a Markdown table: images per second, medians. --wait stands for a slow disk or a
+drive in a network.
 """
 
 import statistics
@@ -26,12 +28,16 @@ from person_reid.data.layout import read_split
 
 def main(argv=None):
     parser = Parser(__doc__)
-    parser.add_argument("--data_dir", default="../Market/pytorch", help="the folder that prepare.py laid out")
+    parser.add_argument(
+        "--data_dir", default="../Market/pytorch", help="the folder that prepare.py laid out"
+    )
     parser.add_argument("--split", default="train_all", help="the images to decode")
     parser.add_argument("--images", type=int, default=5000, help="how many of them")
     parser.add_argument("--height", type=int, default=256, help="height of the decoded images")
     parser.add_argument("--width", type=int, default=128, help="width of the decoded images")
-    parser.add_argument("--wait", type=float, default=0, help="milliseconds that every file takes to arrive")
+    parser.add_argument(
+        "--wait", type=float, default=0, help="milliseconds that every file takes to arrive"
+    )
     parser.add_argument("--runs", type=int, default=3, help="the median is printed")
     options = parser.parse_args(argv)
     paths = read_split(options.data_dir, options.split).paths[: options.images]
@@ -42,7 +48,10 @@ def main(argv=None):
         "one after the other": lambda: map(load, paths),
         f"{decoding.THREADS} threads": lambda: decoding.decode(paths, load),
     }
-    print(f"{machine()}; {len(paths)} images at {options.height}×{options.width}, {options.wait:g} ms late\n")
+    print(
+        f"{machine()}; {len(paths)} images at "
+        f"{options.height}×{options.width}, {options.wait:g} ms late\n"
+    )
     print("| | images/s | times |\n| --- | --- | --- |")
     first = None
     for name, way in ways.items():

@@ -3,7 +3,8 @@
 
     python benchmarks/eager.py --backbone osnet_x0_25 --weights osnet.pth --gpu_ids -1
 
-Takes the flags of test.py and gives the same features, more slowly. For comparison: see benchmarks/runtimes.py.
+Takes the flags of test.py and gives the same features, more slowly. For comparison: see
+benchmarks/runtimes.py.
 """
 
 import os

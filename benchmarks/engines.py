@@ -1,13 +1,15 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Compare the search index with embedded vector databases, on the same made-up people as benchmarks/search.py.
+"""Compare the search index with embedded vector databases, on the same made-up people as
+benchmarks/search.py.
 
     python benchmarks/engines.py
     python benchmarks/engines.py --images 100000 --engines person_reid lancedb
 
-Every engine has a process of its own, whose peak memory is printed. One that is not installed is left out: pip install
-lancedb "pymilvus[milvus-lite]" qdrant-client. It looks at as many parts of its index as 0.98 of the ten nearest images
-take, twice as many at each attempt. Then a process is killed while it adds images, twenty at a time, and two processes
-add at once. Prints rows of two Markdown tables. POSIX only.
+Every engine has a process of its own, whose peak memory is printed. One that is not installed is
+left out: pip install lancedb "pymilvus[milvus-lite]" qdrant-client. It looks at as many parts of
+its index as 0.98 of the ten nearest images take, twice as many at each attempt. Then a process is
+killed while it adds images, twenty at a time, and two processes add at once. Prints rows of two
+Markdown tables. POSIX only.
 """
 
 import multiprocessing
@@ -31,20 +33,33 @@ from person_reid.cli.values import positive
 from person_reid.retrieval.neighbours import nearest_of_chunks
 
 RECALL = 0.98
-STEP, ADDED = 20, 400  # images in a transaction, and by a process, while others are killed or add at once
-COLUMNS = "| | add | build the lists | on the disk | memory | a query | recall | filtered | recall | exact |"
+# images in a transaction, and by a process, while others are killed or add at once
+STEP, ADDED = 20, 400
+COLUMNS = (
+    "| | add | build the lists | on the disk | memory | a query | "
+    "recall | filtered | recall | exact |"
+)
 HARD = "| | acknowledged images lost, of {} kills | two processes add at once |"
 
 
 def main(argv=None):
     """Print a row for each engine."""
     parser = Parser(__doc__)
-    parser.add_argument("--images", type=positive(int), default=1_000_000, help="features of each engine")
+    parser.add_argument(
+        "--images", type=positive(int), default=1_000_000, help="features of each engine"
+    )
     parser.add_argument("--dimension", type=positive(int), default=512, help="their width")
     parser.add_argument("--queries", type=positive(int), default=100, help="queries of each kind")
-    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES), help="those to compare")
+    parser.add_argument(
+        "--engines", nargs="+", choices=ENGINES, default=list(ENGINES), help="those to compare"
+    )
     parser.add_argument("--kills", type=positive(int), default=5, help="processes to kill")
-    parser.add_argument("--folder", type=Path, metavar="DIR", help="folder for temporary files (default: the system's)")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        metavar="DIR",
+        help="folder for temporary files (default: the system's)",
+    )
     options = parser.parse_args(argv)
     names = [name for name in options.engines if find_spec(ENGINES[name].module)]
     queries, truths = questions(options.images, options.dimension, options.queries)
@@ -54,12 +69,17 @@ def main(argv=None):
             print(apart(measured, name, Path(folder), options.images, queries, truths), flush=True)
     print(f"\n{HARD.format(options.kills)}\n|---|---|---|", flush=True)
     for name in names:
-        lost, together = kills(name, options.dimension, options.kills), at_once(name, options.dimension)
+        lost, together = (
+            kills(name, options.dimension, options.kills),
+            at_once(name, options.dimension),
+        )
         print(f"| {name} | {lost} | {together} |", flush=True)
 
 
 def questions(count, dimension, number):
-    """Return queries (Q, D) and the paths of their nearest images: (of all, of those that the filter lets through)."""
+    """Return queries (Q, D) and the paths of their nearest images: (of all, of those
+    that the filter lets through).
+    """
     chosen = np.linspace(0, count - 1, number).astype(int)
     queries = np.empty((number, dimension), np.float32)
     for paths, features, _ in images(count, dimension):
@@ -75,12 +95,15 @@ def questions(count, dimension, number):
 
 
 def compared(count, dimension, filtered):
-    """Yield numbers (n,) and features (n, D) of the images, or of those that the filter lets through."""
+    """Yield numbers (n,) and features (n, D) of the images, or of
+    those that the filter lets through.
+    """
     for paths, features, abouts in images(count, dimension):
         inside = [
             i
             for i, who in enumerate(abouts)
-            if not filtered or (who.camera == FILTER.camera and FILTER.after <= who.time < FILTER.before)
+            if not filtered
+            or (who.camera == FILTER.camera and FILTER.after <= who.time < FILTER.before)
         ]
         if inside:
             yield np.array([int(paths[i].split(".")[0]) for i in inside]), features[inside]
@@ -157,7 +180,9 @@ def kills(name, dimension, number):
 
 
 def at_once(name, dimension):
-    """Return what two processes that add ADDED images each at the same time leave behind, in words."""
+    """Return what two processes that add ADDED images each at the
+    same time leave behind, in words.
+    """
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         apart(counted, name, Path(folder), dimension)
@@ -173,7 +198,9 @@ def at_once(name, dimension):
         refused = sum(process.exitcode != 0 for process in each)
         found = apart(counted, name, Path(folder), dimension)
     said = sum(count.value for count in counts)
-    return f"{('', 'one is refused, ', 'both are refused, ')[refused]}{found} of {said} images there"
+    return (
+        f"{('', 'one is refused, ', 'both are refused, ')[refused]}{found} of {said} images there"
+    )
 
 
 if __name__ == "__main__":

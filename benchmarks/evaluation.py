@@ -1,13 +1,14 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Compare evaluate.py with a loop that sorts the gallery, and the metric with its matrix product: time and memory.
+"""Compare evaluate.py with a loop that sorts the gallery, and the metric with its matrix product:
+time and memory.
 
-    python benchmarks/evaluation.py                                  # made-up features of Market-1501's size
-    python benchmarks/evaluation.py --result pytorch_result.mat      # real features
+    python benchmarks/evaluation.py                        # made-up features of its size
+    python benchmarks/evaluation.py --result pytorch_result.mat  # real features
     python benchmarks/evaluation.py --sizes market msmt17 market+500k --no_reference
-    python benchmarks/evaluation.py --before ../earlier              # only the start, against another checkout
+    python benchmarks/evaluation.py --before ../earlier    # the start, beside another checkout
 
-Prints rows of Markdown. Peak memory is that of the whole process. "features" is the content of the file, of which a
-process needs one copy. The loop is benchmarks/references.py.
+Prints rows of Markdown. Peak memory is that of the whole process. "features" is the content of the
+file, of which a process needs one copy. The loop is benchmarks/references.py.
 """
 
 import os
@@ -19,25 +20,47 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.measure import ROOT, SIZES, apart, best, describe, machine, result_files, run_process
+from benchmarks.measure import (
+    ROOT,
+    SIZES,
+    apart,
+    best,
+    describe,
+    machine,
+    result_files,
+    run_process,
+)
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import load_result
 from person_reid.retrieval.similarity import chunks
 
-HEADER = """| features | GB | evaluate.py | peak GB | loop | times faster | matrix product | metric | ratio |
-|---|---|---|---|---|---|---|---|---|"""
+HEADER = (
+    "| features | GB | evaluate.py | peak GB | loop | times faster | matrix product | metric "
+    "| ratio |\n|---|---|---|---|---|---|---|---|---|"
+)
 
 
 def main(argv=None):
     """Print a table with one row for each size."""
     parser = Parser(__doc__)
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["market"], help="sizes of the made-up features")
-    parser.add_argument("--result", type=Path, help="measure this file instead of made-up features")
-    parser.add_argument("--no_reference", action="store_true", help="leave out the loop, which takes minutes")
     parser.add_argument(
-        "--before", type=Path, metavar="FOLDER", help="compare the start of evaluate.py with this one's"
+        "--sizes",
+        nargs="+",
+        choices=SIZES,
+        default=["market"],
+        help="sizes of the made-up features",
+    )
+    parser.add_argument("--result", type=Path, help="measure this file instead of made-up features")
+    parser.add_argument(
+        "--no_reference", action="store_true", help="leave out the loop, which takes minutes"
+    )
+    parser.add_argument(
+        "--before",
+        type=Path,
+        metavar="FOLDER",
+        help="compare the start of evaluate.py with this one's",
     )
     options = parser.parse_args(argv)
     if options.before:
@@ -50,16 +73,28 @@ def main(argv=None):
 
 
 def start(before):
-    """Print the processor seconds that evaluate.py takes to its first line, here and in another checkout, in turn."""
+    """Print the processor seconds that evaluate.py takes to its first line, here
+    and in another checkout, in turn.
+    """
     times: dict = {ROOT: [], before.resolve(): []}
     for folder in [*times] * 15:
         earlier = os.times()
-        subprocess.run([sys.executable, str(folder / "evaluate.py"), "--help"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [sys.executable, str(folder / "evaluate.py"), "--help"],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
         now = os.times()
-        times[folder].append(now.children_user + now.children_system - earlier.children_user - earlier.children_system)
+        times[folder].append(
+            now.children_user
+            + now.children_system
+            - earlier.children_user
+            - earlier.children_system
+        )
     here, there = map(statistics.median, times.values())
     print(
-        f"{machine()}: evaluate.py starts in {here:.3f} s, there in {there:.3f} s of processor time: {here / there:.2f}"
+        f"{machine()}: evaluate.py starts in {here:.3f} s, there in {there:.3f} s of "
+        f"processor time: {here / there:.2f}"
     )
 
 
@@ -81,7 +116,9 @@ def row(path, no_reference):
 
 
 def in_memory(path):
-    """Return the seconds of the bare matrix product of the features in `path`, and of the whole metric."""
+    """Return the seconds of the bare matrix product of the features in
+    `path`, and of the whole metric.
+    """
     query, gallery = load_result(path)
 
     def multiply():

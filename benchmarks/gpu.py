@@ -1,15 +1,16 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure everything that docs/benchmarks.md wants to know of a GPU, in parts that each end within nine minutes.
+"""Measure everything that docs/benchmarks.md wants to know of a GPU, in parts that each end within
+nine minutes.
 
-    python benchmarks/gpu.py --save gpu.md                              # all parts, one after the other
-    python benchmarks/gpu.py --save gpu.md --images bounding_box_train  # with the photographs of Market-1501
+    python benchmarks/gpu.py --save gpu.md                              # all parts
+    python benchmarks/gpu.py --save gpu.md --images bounding_box_train  # with photographs
     python benchmarks/gpu.py --parts training epochs --networks resnet50 --save gpu.md
-    python benchmarks/gpu.py --dry_run --gpu_ids -1                     # every part, tiny, on the CPU
+    python benchmarks/gpu.py --dry_run --gpu_ids -1                     # every part, tiny
 
-For a bare machine with one GPU and no network: without --images it draws synthetic people of Market-1501's size. Each
-part runs in a process of its own and is added to --save when it ends; one that fails or takes too long costs the others
-nothing. The share of the peak is that of a large matrix product measured in the same process; a training step is
-counted as three forward passes.
+For a bare machine with one GPU and no network: without --images it draws synthetic people of
+Market-1501's size. Each part runs in a process of its own and is added to --save when it ends; one
+that fails or takes too long costs the others nothing. The share of the peak is that of a large
+matrix product measured in the same process; a training step is counted as three forward passes.
 """
 
 import gc
@@ -47,30 +48,55 @@ from person_reid.retrieval.similarity import DISTANCES
 from person_reid.run_folder import RunFolder
 
 MINUTES = 9  # that a part may take
-NETWORKS = {"resnet50": (256, 128, 64), "osnet_x1_0": (256, 128, 64), "swin_base_patch4_window7_224": (224, 224, 32)}
+NETWORKS = {
+    "resnet50": (256, 128, 64),
+    "osnet_x1_0": (256, 128, 64),
+    "swin_base_patch4_window7_224": (224, 224, 32),
+}
 TINY = {"osnet_x0_25": (64, 32, 8)}  # name: height, width, batch size
 VARIANTS = {
     "suite, TF32": (suite_loop, []), "suite, float32": (suite_loop, ["--no_tf32"]),
-    "suite, bfloat16": (suite_loop, ["--bf16"]), "suite, bfloat16, not recorded": (launched_loop, ["--bf16"]),
+    "suite, bfloat16": (suite_loop, ["--bf16"]),
+    "suite, bfloat16, not recorded": (launched_loop, ["--bf16"]),
 }  # fmt: skip
 COMPILED = {
-    "suite, bfloat16": (suite_loop, ["--bf16"]), "suite, bfloat16, compiled": (suite_loop, ["--bf16", "--compile"]),
-    "suite, bfloat16, compiled and recorded": (suite_loop, ["--bf16", "--compile", "reduce-overhead"]),
-}  # fmt: skip
+    "suite, bfloat16": (suite_loop, ["--bf16"]),
+    "suite, bfloat16, compiled": (suite_loop, ["--bf16", "--compile"]),
+    "suite, bfloat16, compiled and recorded": (
+        suite_loop,
+        ["--bf16", "--compile", "reduce-overhead"],
+    ),
+}
 
 
 def main(argv=None):
     """Run the parts, or the single one of --only in this process."""
     parser = Parser(__doc__)
-    parser.add_argument("--parts", nargs="+", metavar="PART", choices=PARTS, default=list(PARTS), help="only these")
     parser.add_argument(
-        "--networks", nargs="+", metavar="NAME", choices=NETWORKS, default=list(NETWORKS), help="to measure"
+        "--parts", nargs="+", metavar="PART", choices=PARTS, default=list(PARTS), help="only these"
     )
-    parser.add_argument("--images", type=Path, metavar="FOLDER", help="photographs with Market-1501's names")
+    parser.add_argument(
+        "--networks",
+        nargs="+",
+        metavar="NAME",
+        choices=NETWORKS,
+        default=list(NETWORKS),
+        help="to measure",
+    )
+    parser.add_argument(
+        "--images", type=Path, metavar="FOLDER", help="photographs with Market-1501's names"
+    )
     parser.add_argument("--save", type=Path, metavar="FILE.md", help="file to add the tables to")
     parser.add_argument("--gpu_ids", default="0", help="the GPU to use; -1 for the CPU")
-    parser.add_argument("--dry_run", action="store_true", help="tiny sizes, to see that every part works")
-    parser.add_argument("--only", metavar="PART", choices=PARTS, help="run it here, with people in the working folder")
+    parser.add_argument(
+        "--dry_run", action="store_true", help="tiny sizes, to see that every part works"
+    )
+    parser.add_argument(
+        "--only",
+        metavar="PART",
+        choices=PARTS,
+        help="run it here, with people in the working folder",
+    )
     options = parser.parse_args(argv)
     if options.only:
         PARTS[options.only](options, select_device(options.gpu_ids))
@@ -93,7 +119,9 @@ def lay_out(options, room):
     """Put people of Market-1501's size into `room`/people."""
     if options.images:
         named = ["--pattern", r"(?P<id>-?\d+)_c(?P<camera>\d+)", "--test_fraction", "0"]
-        prepare.main(["--data_dir", str(options.images), "--save_dir", f"{room}/people/pytorch", *named])
+        prepare.main(
+            ["--data_dir", str(options.images), "--save_dir", f"{room}/people/pytorch", *named]
+        )
         return
     sizes = ["--identities", "4"] if options.dry_run else ["--identities", "719"]
     nobody = ["--test_identities", "1", "--distractors", "0", "--junk", "0"]
@@ -101,30 +129,53 @@ def lay_out(options, room):
 
 
 def run_part(part, options, room):
-    """Run a part in a process of its own. Return its output as a section, and whether it ended well."""
+    """Run a part in a process of its own.
+
+    Return its output as a section, and whether it ended well.
+    """
     flags = ["--only", part, "--gpu_ids", options.gpu_ids, "--networks", *options.networks]
     flags += ["--dry_run"] if options.dry_run else []
     command = [sys.executable, str(Path(__file__).resolve()), *flags]
     began = time.perf_counter()
     try:
         done = subprocess.run(
-            command, cwd=room, timeout=60 * MINUTES, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            command,
+            cwd=room,
+            timeout=60 * MINUTES,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
         text, status = done.stdout, done.returncode
     except subprocess.TimeoutExpired as error:
-        text, status = (error.stdout or b"").decode(errors="replace") + f"stopped after {MINUTES} minutes\n", 1
+        text, status = (
+            (error.stdout or b"").decode(errors="replace") + f"stopped after {MINUTES} minutes\n",
+            1,
+        )
     return f"## {part}\n\n{text}\n({time.perf_counter() - began:.0f} s)\n\n", status == 0
 
 
 def device_tests(options, device):
     """Run the tests marked gpu."""
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "tests/test_gpu.py"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-m",
+        "gpu",
+        "-p",
+        "no:cacheprovider",
+        "tests/test_gpu.py",
+    ]
     if status := subprocess.run(command, cwd=ROOT).returncode:
         raise UserError(f"pytest ended with status {status}")
 
 
 def training(options, device):
-    """Print images per second of the usual loop and of the suite, for each network and precision."""
+    """Print images per second of the usual loop and of the suite,
+    for each network and precision.
+    """
     compare(options, device, VARIANTS)
 
 
@@ -134,18 +185,34 @@ def compiled(options, device):
 
 
 def compare(options, device, variants):
-    """Print a row for the usual loop and for each of `variants`, {name: (loop, flags)}, of each network."""
+    """Print a row for the usual loop and for each of `variants`, {name:
+    (loop, flags)}, of each network.
+    """
     peaks = {name: peak(device, name) for name in ("TF32", "bfloat16")}
-    print(describe(device), ", ".join(f"{name} {value:.0f} TFLOP/s" for name, value in peaks.items()), sep="; ")
+    print(
+        describe(device),
+        ", ".join(f"{name} {value:.0f} TFLOP/s" for name, value in peaks.items()),
+        sep="; ",
+    )
     print("\n| network | | images/s | times | of the peak | waits for data | peak memory |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     workers = min(8, os.cpu_count() or 1)
     loops = {f"usual loop, {workers} workers": (usual_loop, workers), **variants}
     for name, (height, width, batch) in networks(options).items():
         with torch.device("meta"):
-            work = complexity(create_model(name, weights="none").eval(), (height, width)).multiply_adds
-        settings = {"data_dir": "people/pytorch", "backbone": name, "weights": "none", "height": height, "width": width,
-                    "batchsize": batch, "gpu_ids": options.gpu_ids, "steps": 1 if options.dry_run else 60}  # fmt: skip
+            work = complexity(
+                create_model(name, weights="none").eval(), (height, width)
+            ).multiply_adds
+        settings = {
+            "data_dir": "people/pytorch",
+            "backbone": name,
+            "weights": "none",
+            "height": height,
+            "width": width,
+            "batchsize": batch,
+            "gpu_ids": options.gpu_ids,
+            "steps": 1 if options.dry_run else 60,
+        }
         first = None
         for text, (loop, setting) in list(loops.items())[: 2 if options.dry_run else None]:
             if device.type == "cuda":
@@ -155,22 +222,51 @@ def compare(options, device, variants):
             speed, waits, memory = loop(settings, setting)
             first = first or speed
             share = 6 * work * speed / 1e12 / peaks["bfloat16" if "bfloat16" in text else "TF32"]
-            cells = [name, text, f"{speed:.0f}", f"{speed / first:.2f}", f"{share:.1%}", f"{waits:.1%}"]
+            cells = [
+                name,
+                text,
+                f"{speed:.0f}",
+                f"{speed / first:.2f}",
+                f"{share:.1%}",
+                f"{waits:.1%}",
+            ]
             print(f"| {' | '.join(cells)} | {memory:.2f} GB |", flush=True)
 
 
 def epochs(options, device):
     """Train two epochs of Market-1501's size, and print what sixty would take."""
-    size = ["--height", "64", "--width", "32", "--batchsize", "8"] if options.dry_run else ["--batchsize", "32"]
+    size = (
+        ["--height", "64", "--width", "32", "--batchsize", "8"]
+        if options.dry_run
+        else ["--batchsize", "32"]
+    )
     network = ["--backbone", "osnet_x0_25" if options.dry_run else "resnet50", "--weights", "none"]
-    shared = ["--train_all", "--total_epoch", "2", "--gpu_ids", options.gpu_ids, "--data_dir", "people/pytorch"]
+    shared = [
+        "--train_all",
+        "--total_epoch",
+        "2",
+        "--gpu_ids",
+        options.gpu_ids,
+        "--data_dir",
+        "people/pytorch",
+    ]
     print("| | first epoch | second | sixty, extrapolated |\n| --- | --- | --- | --- |")
     for precision in ["TF32"] if options.dry_run else ["TF32", "bf16"]:
-        flags = [*network, *size, *shared, "--name", precision, *(["--bf16"] if precision == "bf16" else [])]
+        flags = [
+            *network,
+            *size,
+            *shared,
+            "--name",
+            precision,
+            *(["--bf16"] if precision == "bf16" else []),
+        ]
         train.main(flags)
         history = RunFolder(precision).history()
         first, second = (epoch["seconds"] for epoch in history)
-        print(f"| {network[1]}, {precision} | {first:.1f} s | {second:.1f} s | {(first + 59 * second) / 60:.1f} min |")
+        print(
+            f"| {network[1]}, {precision} | {first:.1f} s | {second:.1f} s | "
+            f"{(first + 59 * second) / 60:.1f} min |"
+        )
 
 
 def extraction(options, device):
@@ -181,27 +277,52 @@ def extraction(options, device):
     for name, (height, width, _) in networks(options).items():
         bank = torch.randint(0, 256, (images, height, width, 3), dtype=torch.uint8)
         embed = fused_embedding(create_model(name, weights="none", size=(height, width)), device)
-        for text, dtype in {"float32": None, "float16": torch.float16, "bfloat16": torch.bfloat16}.items():
+        for text, dtype in {
+            "float32": None,
+            "float16": torch.float16,
+            "bfloat16": torch.bfloat16,
+        }.items():
             extract_features(embed, bank[:batch], device, batch, dtype=dtype)  # warm up
-            seconds = best(lambda d=dtype, b=bank, e=embed: extract_features(e, b, device, batch, dtype=d), 1)
+            seconds = best(
+                lambda d=dtype, b=bank, e=embed: extract_features(e, b, device, batch, dtype=d), 1
+            )
             print(f"| {name} | {text} | {seconds:.2f} | {images / seconds:.0f} |", flush=True)
 
 
 def ranking(options, device):
     """Print the milliseconds of evaluation and of the re-rankings, features in memory."""
-    sizes = {"tiny": (40, 200)} if options.dry_run else {name: SIZES[name] for name in ("market", "msmt17")}
+    sizes = (
+        {"tiny": (40, 200)}
+        if options.dry_run
+        else {name: SIZES[name] for name in ("market", "msmt17")}
+    )
     where = None if device.type == "cpu" else device
     logging.getLogger("person_reid").setLevel(logging.ERROR)
-    print(f"{describe(device)}\n\n| features | | re-ranking, ms | evaluation, ms | result |\n|---|---|---|---|---|")
+    print(
+        f"{describe(device)}\n\n| features | | re-ranking, ms | evaluation, ms | "
+        "result |\n|---|---|---|---|---|"
+    )
     for name, (queries, images) in sizes.items():
         make_result("made.mat", queries, images)
         query, gallery = load_result("made.mat")
         times = 3 if queries < 5000 else 1
         for method in (None, "k-reciprocal", "gnn"):
-            rescore = DISTANCES["cosine"] if method is None else rescorer(RerankSpec(method, memory_gb=16))
+            rescore = (
+                DISTANCES["cosine"]
+                if method is None
+                else rescorer(RerankSpec(method, memory_gb=16))
+            )
             made, scores = best_and_result(partial(prepared, rescore, query, gallery, where), times)
-            ranked, metrics = best_and_result(partial(evaluate, query, gallery, scores=scores), times)
-            cells = [name, method or "none", f"{1e3 * made:.1f}", f"{1e3 * ranked:.1f}", metrics.line()]
+            ranked, metrics = best_and_result(
+                partial(evaluate, query, gallery, scores=scores), times
+            )
+            cells = [
+                name,
+                method or "none",
+                f"{1e3 * made:.1f}",
+                f"{1e3 * ranked:.1f}",
+                metrics.line(),
+            ]
             print(f"| {' | '.join(cells)} |", flush=True)
 
 
@@ -218,7 +339,11 @@ def loss_functions(options, device):
     if find_spec("pytorch_metric_learning") is None:
         print("pytorch-metric-learning is not installed (requirements-dev.txt)")
         return
-    small = ["--batches", "16", "--losses", "triplet", "--repeats", "1"] if options.dry_run else ["--batches", "1024"]
+    small = (
+        ["--batches", "16", "--losses", "triplet", "--repeats", "1"]
+        if options.dry_run
+        else ["--batches", "1024"]
+    )
     losses.main([*small, "--gpu_ids", options.gpu_ids])
 
 
@@ -236,16 +361,20 @@ def decoding(options, device):
 
 
 def cores(options, device):
-    """Print the milliseconds of evaluation and re-ranking on the machine's processor, by the number of threads."""
+    """Print the milliseconds of evaluation and re-ranking on the machine's
+    processor, by the number of threads.
+    """
     if options.dry_run:
         make_result("made.mat", 40, 200)
-    threads.main(["--result", "made.mat", "--runs", "1", "--threads", "2"] if options.dry_run else [])
+    threads.main(
+        ["--result", "made.mat", "--runs", "1", "--threads", "2"] if options.dry_run else []
+    )
 
 
 PARTS = {
-    "tests": device_tests, "training": training, "epochs": epochs, "extraction": extraction, "ranking": ranking,
-    "augmentation": augmentations, "decoding": decoding, "losses": loss_functions, "compiled": compiled,
-    "cores": cores,
+    "tests": device_tests, "training": training, "epochs": epochs, "extraction": extraction,
+    "ranking": ranking, "augmentation": augmentations, "decoding": decoding,
+    "losses": loss_functions, "compiled": compiled, "cores": cores,
 }  # fmt: skip
 
 
@@ -264,7 +393,12 @@ def peak(device, precision):
     """Return the TFLOP/s of a large matrix product."""
     torch.backends.cuda.matmul.allow_tf32 = True
     size = 8192 if device.type == "cuda" else 512
-    matrix = torch.randn(size, size, device=device, dtype=torch.bfloat16 if precision == "bfloat16" else torch.float32)
+    matrix = torch.randn(
+        size,
+        size,
+        device=device,
+        dtype=torch.bfloat16 if precision == "bfloat16" else torch.float32,
+    )
 
     def multiply():
         product = matrix

@@ -1,17 +1,18 @@
 # PYTHON_ARGCOMPLETE_OK
 """Give every command nonsense, and count how it ends.
 
-    python benchmarks/hostile.py                       # all cases, about twenty minutes on two cores
+    python benchmarks/hostile.py                    # all cases, about twenty minutes on two cores
     python benchmarks/hostile.py --cases 200 --seed 1 --save failures.txt
-    python benchmarks/hostile.py --kinds odd table     # only the kinds that are called so
+    python benchmarks/hostile.py --kinds odd table  # only the kinds that are called so
 
-Nonsense for every flag, by its type; outputs that would replace what is read; files that are damaged by chance; two
-processes at once; disks that fill up; and the cases of cases.py: tables, options files and rooms as other people and
-programs leave them. The flags are those that the parsers declare. A case fails if it prints a traceback, is killed by a
-signal, takes more than 30 seconds (reproduce.py, which trains and tests, 120), leaves a partial file, ends with another
-status than 0, 1 or 2, with 1 or 2 and no line that says why, with 0 although the value cannot be meant, or otherwise
-than cases.py says, or if a command that should have refused changed a file that it reads. Prints a table and each
-failure; the status is 1 if there is any. POSIX only.
+Nonsense for every flag, by its type; outputs that would replace what is read; files that are
+damaged by chance; two processes at once; disks that fill up; and the cases of cases.py: tables,
+options files and rooms as other people and programs leave them. The flags are those that the
+parsers declare. A case fails if it prints a traceback, is killed by a signal, takes more than 30
+seconds (reproduce.py, which trains and tests, 120), leaves a partial file, ends with another status
+than 0, 1 or 2, with 1 or 2 and no line that says why, with 0 although the value cannot be meant, or
+otherwise than cases.py says, or if a command that should have refused changed a file that it reads.
+Prints a table and each failure; the status is 1 if there is any. POSIX only.
 """
 
 import multiprocessing
@@ -40,10 +41,27 @@ from person_reid.cli.parser import Parser
 from person_reid.progress import progress
 from tests.support.scripts import module_of
 
-NUMBERS = ["nan", "inf", "-inf", "-1", "0", "1e308", "-1e308", "9" * 26, "0.5.5", "abc", "1,2", "0x10", "1e-300"]
+NUMBERS = [
+    "nan",
+    "inf",
+    "-inf",
+    "-1",
+    "0",
+    "1e308",
+    "-1e308",
+    "9" * 26,
+    "0.5.5",
+    "abc",
+    "1,2",
+    "0x10",
+    "1e-300",
+]
 TEXTS = ["../..", "none/../precious", "/dev/full", "/proc/self/mem", "."]
 TEXTS += ["'; exit 3", "$(exit 3)", "x" * 5000, "a\nb", "%s", "\udce9"]
-NEVER = {"int": {"nan", "inf", "-inf", "0.5.5", "abc", "9" * 26}, "float": {"nan", "inf", "-inf", "0.5.5", "abc"}}
+NEVER = {
+    "int": {"nan", "inf", "-inf", "0.5.5", "abc", "9" * 26},
+    "float": {"nan", "inf", "-inf", "0.5.5", "abc"},
+}
 OUTPUTS = {"--json", "--output", "--save", "--save_per_query", "--sheet"}
 PATIENCE = 30.0  # seconds
 PRECIOUS = "precious/thesis.txt"  # which no command may change
@@ -58,9 +76,15 @@ def main(argv=None):
     parser = Parser(__doc__)
     parser.add_argument("--cases", type=int, default=2000, help="how many cases to draw at random")
     parser.add_argument(
-        "--commands", nargs="+", choices=WORKING, metavar="NAME", help="only these of benchmarks/room.py"
+        "--commands",
+        nargs="+",
+        choices=WORKING,
+        metavar="NAME",
+        help="only these of benchmarks/room.py",
     )
-    parser.add_argument("--kinds", nargs="+", metavar="WORDS", help="only these of the kinds that the table names")
+    parser.add_argument(
+        "--kinds", nargs="+", metavar="WORDS", help="only these of the kinds that the table names"
+    )
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other cases")
     parser.add_argument("--save", type=Path, help="file for the output of the cases that fail")
     options = parser.parse_args(argv)
@@ -69,7 +93,11 @@ def main(argv=None):
         room = Path(name) / "room"
         furnish(room)
         cases = draw(options.cases, options.commands or WORKING, random.Random(options.seed))
-        cases = [case for case in cases if not options.kinds or any(kind in case.kind for kind in options.kinds)]
+        cases = [
+            case
+            for case in cases
+            if not options.kinds or any(kind in case.kind for kind in options.kinds)
+        ]
         CASES.extend(cases)
         with multiprocessing.get_context("fork").Pool(os.cpu_count()) as pool:
             attempts = pool.imap(partial(attempt, room), range(len(cases)))
@@ -80,7 +108,10 @@ def main(argv=None):
     if options.save:
         options.save.write_text("\n\n".join(failures), encoding="utf-8", errors="replace")
     if failures:
-        raise UserError(f"{len(failures)} of {len(cases)} cases failed:\n" + "\n".join(f[:300] for f in failures))
+        raise UserError(
+            f"{len(failures)} of {len(cases)} cases failed:\n"
+            + "\n".join(f[:300] for f in failures)
+        )
 
 
 def report(cases, ends):
@@ -90,11 +121,16 @@ def report(cases, ends):
         found = [end for case, end in zip(cases, ends, strict=True) if case.kind == kind]
         failed = sum(bool(wrong) for _, wrong in found)
         succeeded = sum(status == 0 and not wrong for status, wrong in found)
-        print(f"| {kind} | {len(found)} | {len(found) - failed - succeeded} | {succeeded} | {failed} |")
+        print(
+            f"| {kind} | {len(found)} | "
+            f"{len(found) - failed - succeeded} | {succeeded} | {failed} |"
+        )
 
 
 def draw(count, commands, chance):
-    """Draw cases of the commands: all that are written down, and of nonsense and damage as many as fit."""
+    """Draw cases of the commands: all that are written down, and of
+    nonsense and damage as many as fit.
+    """
     plain = [command for command in commands if not re.search(" --| again| of a run", command)]
     fixed = [case for case in (*races(), *full_disks()) if case.command in commands]
     fixed += [case for command in plain for case in over_inputs(command)]
@@ -102,7 +138,9 @@ def draw(count, commands, chance):
     many = [case for command in plain for case in nonsense(command)]
     chance.shuffle(many)
     share = max((count - len(fixed)) // 2, count - len(fixed) - len(many), 0)
-    read = [(file, command) for file, users in READ.items() for command in users if command in commands]
+    read = [
+        (file, command) for file, users in READ.items() for command in users if command in commands
+    ]
     damaged = [damage(chance.choice(read), chance) for _ in range(share if read else 0)]
     cases = [*fixed, *many[: max(count - len(fixed) - len(damaged), 0)], *damaged]
     chance.shuffle(cases)
@@ -118,7 +156,12 @@ def nonsense(command):
         for value in ["", " ", *(NUMBERS if kind in ("int", "float") else TEXTS)]:
             words = [*WORKING[command], f"{action.option_strings[-1]}={value}"]
             must_fail = not value.strip() or value in NEVER.get(kind, ())
-            yield Case(f"nonsense for a flag of {VALUES_OF.get(kind, 'text')}", command, words, must_fail=must_fail)
+            yield Case(
+                f"nonsense for a flag of {VALUES_OF.get(kind, 'text')}",
+                command,
+                words,
+                must_fail=must_fail,
+            )
 
 
 def over_inputs(command):
@@ -126,8 +169,14 @@ def over_inputs(command):
     flags = {flag for action in declared(command) for flag in action.option_strings}
     for flag in sorted(OUTPUTS & flags):
         for file in (file for file, users in READ.items() if command in users):
-            must_fail = command != "threshold"  # which puts its own suffixes in the place of another
-            yield Case("output over an input", command, [*WORKING[command], flag, file], must_fail=must_fail)
+            # which puts its own suffixes in the place of another
+            must_fail = command != "threshold"
+            yield Case(
+                "output over an input",
+                command,
+                [*WORKING[command], flag, file],
+                must_fail=must_fail,
+            )
 
 
 def declared(command):
@@ -144,7 +193,9 @@ def declared(command):
     actions = found[0]._actions
     if subcommand:
         actions = (
-            next(action for action in actions if action.choices and action.nargs == "A...").choices[subcommand]._actions
+            next(action for action in actions if action.choices and action.nargs == "A...")
+            .choices[subcommand]
+            ._actions
         )
     return actions
 
@@ -180,10 +231,10 @@ DAMAGES = {
     "flip": lambda content, chance: flip(content, chance) if content else b"\xff",
     "blank": lambda content, chance: blank(content, chance) if content else b"\0",
     "cut": lambda content, chance: content[:chance.randrange(len(content) + 1)],
-    "double": lambda content, chance: content + content,
-    "insert": lambda content, chance: content[:len(content) // 2] + chance.randbytes(50) + content[len(content) // 2:],
-    "replace": lambda content, chance: chance.randbytes(300),
-    "empty": lambda content, chance: b"",
+    "double": lambda content, chance: content + content, "insert": lambda content,
+    chance: content[:len(content) // 2] + chance.randbytes(50) + content[len(content) // 2:],
+    "replace": lambda content, chance: chance.randbytes(300), "empty": lambda content,
+    chance: b"",
 }  # fmt: skip
 
 
@@ -203,7 +254,10 @@ def races():
         "prepare --synthetic",
     ]
     together = [(command, WORKING[command]) for command in commands for _ in range(3)]
-    return [Case("two at once", command, words, beside=((command, words),)) for command, words in together]
+    return [
+        Case("two at once", command, words, beside=((command, words),))
+        for command, words in together
+    ]
 
 
 def full_disks():
@@ -214,28 +268,49 @@ def full_disks():
         import signal
 
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+        resource.setrlimit(
+            resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+        )
 
     commands = [command for command in WORKING if command != "model"]
     return [
-        Case("full disk", command, WORKING[command], f"{size} bytes a file", before=partial(limit, size))
-        for command in commands for size in (0, 3000, 100_000)
-    ]  # fmt: skip
+        Case(
+            "full disk",
+            command,
+            WORKING[command],
+            f"{size} bytes a file",
+            before=partial(limit, size),
+        )
+        for command in commands
+        for size in (0, 3000, 100_000)
+    ]
 
 
 def attempt(room, number):
-    """Run a case in a copy of the room. Return its highest status, and what is wrong with its end or ""."""
-    case, place = CASES[number], room.with_name(f"{number}") / "some" / "where"  # ../.. is nobody else's
+    """Run a case in a copy of the room.
+
+    Return its highest status, and what is wrong with its end or "".
+    """
+    # ../.. is nobody else's
+    case, place = CASES[number], room.with_name(f"{number}") / "some" / "where"
     shutil.copytree(room, place, symlinks=True)
     try:
         if case.spoil:
             case.spoil(place)
-        kept = {file: content(place / file) for file in (*(READ if case.must_fail else ()), PRECIOUS)}
+        kept = {
+            file: content(place / file) for file in (*(READ if case.must_fail else ()), PRECIOUS)
+        }
         together = ((case.command, case.words), *case.beside)
-        children = [start(partial(call, command, words, case.before), place) for command, words in together]
-        outcomes = [wait(child, 120 if case.command == "reproduce" else PATIENCE) for child in children]
+        children = [
+            start(partial(call, command, words, case.before), place) for command, words in together
+        ]
+        outcomes = [
+            wait(child, 120 if case.command == "reproduce" else PATIENCE) for child in children
+        ]
         found = {f"left {path.name}" for path in place.rglob("*.partial")}
-        found |= {f"changed {file}" for file, before in kept.items() if content(place / file) != before}
+        found |= {
+            f"changed {file}" for file, before in kept.items() if content(place / file) != before
+        }
         if case.look and outcomes[0].status in (0, 1, 2):
             found |= {case.look(place, outcomes[0].output)} - {""}
     finally:

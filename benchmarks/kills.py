@@ -1,13 +1,15 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Kill trainings, layouts and additions to a search index while they write, and compare with undisturbed ones.
+"""Kill trainings, layouts and additions to a search index while they write, and compare with
+undisturbed ones.
 
-    python benchmarks/kills.py                                   # 200 trainings, 50 layouts, 50 additions
+    python benchmarks/kills.py  # 200 trainings, 50 layouts, 50 additions
     python benchmarks/kills.py --trainings 20 --layouts 5 --additions 5 --seed 1
 
-SIGKILL leaves a process no chance to tidy up. Each process is killed at a random one of its next writing acts: a file
-opened for writing, renamed, linked or removed, or a statement of SQLite. The next process goes on. After each kill,
-every checkpoint must be readable and every image that was acknowledged must be in the index; at the end, weights,
-layout and index must equal those of an undisturbed process, the weights bit for bit. POSIX only.
+SIGKILL leaves a process no chance to tidy up. Each process is killed at a random one of its next
+writing acts: a file opened for writing, renamed, linked or removed, or a statement of SQLite. The
+next process goes on. After each kill, every checkpoint must be readable and every image that was
+acknowledged must be in the index; at the end, weights, layout and index must equal those of an
+undisturbed process, the weights bit for bit. POSIX only.
 """
 
 import os
@@ -36,7 +38,16 @@ from tests.support.people import write_people
 
 SIZES = ["--height", "64", "--width", "32", "--batchsize", "8"]
 NETWORK = ["--backbone", "osnet_x0_25", "--weights", "none", "--gpu_ids", "-1", *SIZES]
-TRAINING = [*NETWORK, "--train_all", "--wa", "--arcface", "--erasing_p", "0.5", "--data_dir", "people"]
+TRAINING = [
+    *NETWORK,
+    "--train_all",
+    "--wa",
+    "--arcface",
+    "--erasing_p",
+    "0.5",
+    "--data_dir",
+    "people",
+]
 WRITING = {"os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir"}
 PATIENCE = 600.0  # seconds that a process may take
 
@@ -46,7 +57,9 @@ def main(argv=None):
     parser = Parser(__doc__)
     parser.add_argument("--trainings", type=int, default=200, help="how often a training is killed")
     parser.add_argument("--layouts", type=int, default=50, help="how often prepare.py is killed")
-    parser.add_argument("--additions", type=int, default=50, help="how often an addition to an index is killed")
+    parser.add_argument(
+        "--additions", type=int, default=50, help="how often an addition to an index is killed"
+    )
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other moments")
     options = parser.parse_args(argv)
     random.seed(options.seed)
@@ -60,7 +73,10 @@ def main(argv=None):
 
 
 def kill_trainings(room, kills):
-    """Kill a training again and again. An epoch writes about a dozen times, so it gets on by half of one each time."""
+    """Kill a training again and again.
+
+    An epoch writes about a dozen times, so it gets on by half of one each time.
+    """
     flags = [*TRAINING, "--total_epoch", str(max(4, kills // 2))]
     undisturbed(lambda: train.main([*flags, "--name", "whole"]), room)
 
@@ -68,11 +84,19 @@ def kill_trainings(room, kills):
         for file in (room / "model").glob("killed/*.pth"):
             torch.load(file, weights_only=True)
 
-    killed = kill(lambda: train.main([*flags, "--name", "killed", "--resume"]), room, kills, 24, check)
-    whole, resumed = (torch.load(room / "model" / name / "net_last.pth") for name in ("whole", "killed"))
+    killed = kill(
+        lambda: train.main([*flags, "--name", "killed", "--resume"]), room, kills, 24, check
+    )
+    whole, resumed = (
+        torch.load(room / "model" / name / "net_last.pth") for name in ("whole", "killed")
+    )
     if not all(torch.equal(whole[name], resumed[name]) for name in whole):
-        raise UserError(f"After {killed} kills the weights are not those of the undisturbed training.")
-    print(f"{killed} kills of a training: every checkpoint readable, the last weights bit-identical.")
+        raise UserError(
+            f"After {killed} kills the weights are not those of the undisturbed training."
+        )
+    print(
+        f"{killed} kills of a training: every checkpoint readable, the last weights bit-identical."
+    )
 
 
 def kill_layouts(room, kills):
@@ -88,8 +112,12 @@ def kill_layouts(room, kills):
     for number in range(kills):
         killed += kill(lay_out(f"killed{number}"), room, 1, len(expected))
         if contents(room / f"killed{number}") != expected:
-            raise UserError(f"After a kill, the layout killed{number} differs from an undisturbed one.")
-    print(f"{killed} kills of prepare.py: run again, each layout was complete and held nothing else.")
+            raise UserError(
+                f"After a kill, the layout killed{number} differs from an undisturbed one."
+            )
+    print(
+        f"{killed} kills of prepare.py: run again, each layout was complete and held nothing else."
+    )
 
 
 def kill_additions(room, kills):
@@ -118,13 +146,19 @@ def kill_additions(room, kills):
 
     killed = kill(add("killed.index"), room, kills, 40, check)
     whole, resumed = (sorted_features(room / f"{name}.index") for name in ("whole", "killed"))
-    if whole.keys() != resumed.keys() or any(not np.allclose(whole[p], resumed[p], atol=1e-5) for p in whole):
+    if whole.keys() != resumed.keys() or any(
+        not np.allclose(whole[p], resumed[p], atol=1e-5) for p in whole
+    ):
         raise UserError(f"After {killed} kills the index differs from an undisturbed one.")
-    print(f"{killed} kills of additions to an index: no image that was in it was lost, the features are the same.")
+    print(
+        f"{killed} kills of additions to an index: no image that was in it was "
+        "lost, the features are the same."
+    )
 
 
 def kill(command, room, kills, most, check=lambda: None):
-    """Run a command until it was killed `kills` times, at one of its first `most` writing acts, then to its end.
+    """Run a command until it was killed `kills` times, at one of its first `most` writing acts,
+    then to its end.
 
     Returns how often it was killed: fewer if it has nothing left to do.
     """
@@ -159,7 +193,11 @@ def doomed(command, acts):
             os.kill(os.getpid(), signal.SIGKILL)
 
     def watch(event, arguments):
-        writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        writes = (
+            event == "open"
+            and isinstance(arguments[2], int)
+            and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        )
         if event in WRITING or writes:
             act()
 
@@ -175,7 +213,11 @@ def doomed(command, acts):
 
 def contents(folder):
     """Return {file: bytes} of a folder, without locks."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in (".lock", ".prepared.json"))
+    files = (
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in (".lock", ".prepared.json")
+    )
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 

@@ -1,11 +1,12 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure how many wrong labels tools/label_errors.py finds: known labels are changed, and looked for.
+"""Measure how many wrong labels tools/label_errors.py finds: known labels are changed, and looked
+for.
 
     python benchmarks/label_errors.py --result features.npz
     python benchmarks/label_errors.py --result features.npz --share 0.2 --seeds 3
 
-features.npz holds features (N, D), labels (N,) and cameras (N,) of images whose labels are right, by a network that was
-not trained on them. Without it, features are made. Prints rows of Markdown.
+features.npz holds features (N, D), labels (N,) and cameras (N,) of images whose labels are right,
+by a network that was not trained on them. Without it, features are made. Prints rows of Markdown.
 """
 
 import sys
@@ -34,7 +35,12 @@ def main(argv=None):
     """Print a table with a row for each kind of error and seed."""
     parser = Parser(__doc__)
     parser.add_argument("--result", type=Path, help="features, labels and cameras as an .npz file")
-    parser.add_argument("--images", type=positive(int), default=4000, help="number of made features without --result")
+    parser.add_argument(
+        "--images",
+        type=positive(int),
+        default=4000,
+        help="number of made features without --result",
+    )
     parser.add_argument("--share", type=fraction, default=0.05, help="share of labels to change")
     parser.add_argument("--seeds", type=positive(int), default=2, help="number of draws")
     options = parser.parse_args(argv)
@@ -62,7 +68,11 @@ def anybody(features, labels, cameras, share, random):
 
 def look_alike(features, labels, cameras, share, random):
     """Return labels of which a share is that of the most similar image of another person."""
-    near = ExactNeighbours().search(features, features, min(101, len(labels)), itself=True).indices[:, 1:]
+    near = (
+        ExactNeighbours()
+        .search(features, features, min(101, len(labels)), itself=True)
+        .indices[:, 1:]
+    )
     changed = labels.copy()
     for image in random.choice(len(labels), round(share * len(labels)), replace=False):
         others = near[image][labels[near[image]] != labels[image]]
@@ -71,7 +81,9 @@ def look_alike(features, labels, cameras, share, random):
 
 
 def cut(features, labels, cameras, share, random):
-    """Return labels in which a share of the people have two identities, each in half of their cameras."""
+    """Return labels in which a share of the people have two identities,
+    each in half of their cameras.
+    """
     changed, names = labels.copy(), np.unique(labels)
     for person in random.choice(names, round(share * len(names)), replace=False):
         half = np.unique(cameras[labels == person])[1::2]
@@ -80,7 +92,9 @@ def cut(features, labels, cameras, share, random):
 
 
 def mixed(features, labels, cameras, share, random):
-    """Return labels in which a share of the people include somebody else, whom another camera saw."""
+    """Return labels in which a share of the people include somebody
+    else, whom another camera saw.
+    """
     changed, names = labels.copy(), np.unique(labels)
     for person in random.choice(names, round(share * len(names)), replace=False):
         camera = random.choice(cameras[labels == person])
@@ -90,11 +104,19 @@ def mixed(features, labels, cameras, share, random):
     return changed
 
 
-MISTAKES = {"anybody": anybody, "look-alike": look_alike, "identity cut in two": cut, "a camera saw another": mixed}
+MISTAKES = {
+    "anybody": anybody,
+    "look-alike": look_alike,
+    "identity cut in two": cut,
+    "a camera saw another": mixed,
+}
 
 
 def row(kind, features, labels, changed, cameras):
-    """Return the row of a kind of error. Of an identity that was cut in two, either half is right to be listed."""
+    """Return the row of a kind of error.
+
+    Of an identity that was cut in two, either half is right to be listed.
+    """
     bad = labels != changed
     if kind == "identity cut in two":
         bad = np.isin(labels, labels[bad])
@@ -106,7 +128,9 @@ def row(kind, features, labels, changed, cameras):
     for least in LISTED:
         listed = found.probability >= least
         hits = (listed & bad).sum()
-        cells.append(f"{listed.sum():,}, {hits / max(bad.sum(), 1):.2f}, {hits / max(listed.sum(), 1):.2f}")
+        cells.append(
+            f"{listed.sum():,}, {hits / max(bad.sum(), 1):.2f}, {hits / max(listed.sum(), 1):.2f}"
+        )
     for recall in (0.6, 0.9):
         at = np.searchsorted(right, recall * bad.sum())
         cells.append(f"{right[at] / (at + 1):.2f}" if bad.any() else "-")

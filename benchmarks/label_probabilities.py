@@ -1,13 +1,15 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Hold the probabilities of tools/label_errors.py against the truth: labels are changed, and its proposals counted.
+"""Hold the probabilities of tools/label_errors.py against the truth: labels are changed, and its
+proposals counted.
 
     python tools/label_errors.py --data_dir ../Market/pytorch --from osnet_msmt17 --save osnet.csv
     python benchmarks/label_probabilities.py osnet.mat random.npz --seeds 5
 
-Each file holds features, labels and cameras of people by a network. It is written by tools/label_errors.py, or is an
-.npz file with arrays of these names, for networks that the tool refuses. Prints a row of Markdown for each network and
-kind of change: the mean probability, the share of proposals that was right, and how many there were.
-A proposal is right if the label was changed and the proposed identity is the former one.
+Each file holds features, labels and cameras of people by a network. It is written by
+tools/label_errors.py, or is an .npz file with arrays of these names, for networks that the tool
+refuses. Prints a row of Markdown for each network and kind of change: the mean probability, the
+share of proposals that was right, and how many there were. A proposal is right if the label was
+changed and the proposed identity is the former one.
 """
 
 import logging
@@ -35,18 +37,28 @@ CHANGES["5 % look-alike"] = look_alike, 0.05
 def main(argv=None):
     """Print the table."""
     parser = Parser(__doc__)
-    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="features, as .mat or .npz")
-    parser.add_argument("--seeds", type=positive(int), default=5, help="number of draws of each kind of change")
+    parser.add_argument(
+        "files", type=Path, nargs="+", metavar="FILE", help="features, as .mat or .npz"
+    )
+    parser.add_argument(
+        "--seeds", type=positive(int), default=5, help="number of draws of each kind of change"
+    )
     options = parser.parse_args(argv)
     logging.disable(logging.WARNING)
     ranges = [f"{low} to {high}" for low, high in pairwise(BINS)]
-    print(f"| features | Rank@1 | labels changed | {' | '.join(ranges)} |\n|{'---|' * (3 + len(ranges))}", flush=True)
+    print(
+        f"| features | Rank@1 | labels changed | {' | '.join(ranges)} "
+        f"|\n|{'---|' * (3 + len(ranges))}",
+        flush=True,
+    )
     for file in options.files:
         features, labels, cameras = read(file)
         first = rank1(features, labels, cameras)
         for kind, change in CHANGES.items():
             cells = row(features, labels, cameras, *change, options.seeds if change[1] else 1)
-            print(f"| {file.stem} | {100 * first:.0f} % | {kind} | {' | '.join(cells)} |", flush=True)
+            print(
+                f"| {file.stem} | {100 * first:.0f} % | {kind} | {' | '.join(cells)} |", flush=True
+            )
 
 
 def read(file):
@@ -79,7 +91,10 @@ def row(features, labels, cameras, change, share, seeds):
         each_right.append((changed != labels) & (found.identity == labels))
     said, right = np.concatenate(each_said), np.concatenate(each_right)
     inside = [(said >= low) & (said < high) for low, high in pairwise(BINS)]
-    return [f"{said[i].mean():.2f}: {right[i].mean():.2f} ({i.sum()})" if i.any() else "-" for i in inside]
+    return [
+        f"{said[i].mean():.2f}: {right[i].mean():.2f} ({i.sum()})" if i.any() else "-"
+        for i in inside
+    ]
 
 
 if __name__ == "__main__":

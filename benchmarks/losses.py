@@ -1,14 +1,17 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Compare time and peak memory of each loss, forward and backward, with pytorch-metric-learning. Prints Markdown rows.
+"""Compare time and peak memory of each loss, forward and backward, with pytorch-metric-learning.
 
-    python benchmarks/losses.py                        # batches of 64, 256 and 1024 features of 512 dimensions
+Prints Markdown rows.
+
+    python benchmarks/losses.py  # batches of 64, 256 and 1024 features of 512 dimensions
     OMP_NUM_THREADS=1 python benchmarks/losses.py --batches 64 --losses triplet circle --gpu_ids -1
 
-Needs pytorch-metric-learning (requirements-dev.txt). The batch has 4 images of each identity. --spread sets how far
-they lie from their identity's direction: at 2.5, the default, about half of all pairs are worth mining, as early in
-training; at 1.5 almost none are. Time is the median of one second of runs, at least --repeats of them, including the
-miner. On one CPU thread it is processor time, which other programs hardly disturb. Memory is the peak that a run
-allocates beyond what was allocated before.
+Needs pytorch-metric-learning (requirements-dev.txt). The batch has 4 images of each identity.
+--spread sets how far they lie from their identity's direction: at 2.5, the default, about half of
+all pairs are worth mining, as early in training; at 1.5 almost none are. Time is the median of one
+second of runs, at least --repeats of them, including the miner. On one CPU thread it is processor
+time, which other programs hardly disturb. Memory is the peak that a run allocates beyond what was
+allocated before.
 """
 
 import json
@@ -34,15 +37,22 @@ IMAGES_PER_IDENTITY = 4
 
 
 def library_losses(num_classes):
-    """Return {name: loss called as loss(features, labels)} of pytorch-metric-learning, with the same settings."""
+    """Return {name: loss called as loss(features, labels)} of
+    pytorch-metric-learning, with the same settings.
+    """
     try:
         from pytorch_metric_learning import losses as library
         from pytorch_metric_learning import miners
     except ImportError:
-        raise UserError("pytorch-metric-learning is missing: pip install -r requirements-dev.txt") from None
+        raise UserError(
+            "pytorch-metric-learning is missing: pip install -r requirements-dev.txt"
+        ) from None
     miner, hardest = miners.MultiSimilarityMiner(epsilon=0.1), miners.BatchHardMiner()
     soft = library.TripletMarginLoss(smooth_loss=True)
-    triplet, multi_similarity = library.TripletMarginLoss(margin=0.3), library.MultiSimilarityLoss(2, 50, 0.5)
+    triplet, multi_similarity = (
+        library.TripletMarginLoss(margin=0.3),
+        library.MultiSimilarityLoss(2, 50, 0.5),
+    )
     return {
         "triplet": lambda x, y: triplet(x, y, miner(x, y)),
         "triplet_hard": lambda x, y: triplet(x, y, hardest(x, y)),
@@ -75,8 +85,10 @@ def step(loss, features, labels):
 
 
 def measure_time(pair, features, labels, repeats, clock):
-    """Return the median milliseconds of a step for each of two losses, which take turns so that the machine treats both
-    alike. After one warm-up step, runs at least `repeats` steps and at least one second."""
+    """Return the median milliseconds of a step for each of two losses, which take turns so that the
+    machine treats both alike. After one warm-up step, runs at least `repeats` steps and at least
+    one second.
+    """
     times: tuple[list, list] = ([], [])
     begin = clock()
     while len(times[0]) <= repeats or clock() < begin + 1:
@@ -88,7 +100,9 @@ def measure_time(pair, features, labels, repeats, clock):
 
 
 def measure_memory(loss, features, labels):
-    """Return the peak MB that a step allocates: from the allocator on a GPU, from the profiler's record on a CPU."""
+    """Return the peak MB that a step allocates: from the allocator on a GPU, from
+    the profiler's record on a CPU.
+    """
     features.grad = None
     if features.is_cuda:
         before = torch.cuda.memory_allocated()
@@ -108,9 +122,15 @@ def measure_memory(loss, features, labels):
 
 def main(argv=None):
     parser = Parser(__doc__)
-    parser.add_argument("--batches", type=int, nargs="+", default=[64, 256, 1024], help="features a batch")
-    parser.add_argument("--losses", nargs="+", default=None, help="names; by default all that the library also has")
-    parser.add_argument("--spread", type=float, default=2.5, help="how far apart the features of an identity lie")
+    parser.add_argument(
+        "--batches", type=int, nargs="+", default=[64, 256, 1024], help="features a batch"
+    )
+    parser.add_argument(
+        "--losses", nargs="+", default=None, help="names; by default all that the library also has"
+    )
+    parser.add_argument(
+        "--spread", type=float, default=2.5, help="how far apart the features of an identity lie"
+    )
     parser.add_argument("--repeats", type=int, default=5, help="minimum number of runs")
     parser.add_argument("--gpu_ids", default="0", help="the GPU to use; -1 for the CPU")
     options = parser.parse_args(argv)
@@ -130,7 +150,8 @@ def main(argv=None):
             ours_ms, theirs_ms = measure_time(pair, features, labels, options.repeats, clock)
             ours_mb, theirs_mb = (measure_memory(loss, features, labels) for loss in pair)
             print(
-                f"| {count} | {name} | {ours_ms:.2f} | {theirs_ms:.2f} | {theirs_ms / ours_ms:.2f}× "
+                f"| {count} | {name} | {ours_ms:.2f} | "
+                f"{theirs_ms:.2f} | {theirs_ms / ours_ms:.2f}× "
                 f"| {ours_mb:.1f} | {theirs_mb:.1f} |",
                 flush=True,
             )

@@ -1,4 +1,6 @@
-"""Functions that the benchmarks share: made-up features, and the time and memory of a whole process."""
+"""Functions that the benchmarks share: made-up features, and the time
+and memory of a whole process.
+"""
 
 import multiprocessing
 import os
@@ -27,9 +29,10 @@ CAMERAS = 6
 def make_result(path, num_queries, num_gallery, dimension=512, seed=0):
     """Write a result file of made-up people, as uneven as real ones.
 
-    Identity sizes follow a power law, some identities are tight and some loose, and cameras shift every feature. A
-    fifth of the gallery is junk and a seventh are distractors, as in Market-1501. Features are rectified, as after a
-    ReLU, and have unit norm. If there are more than 100,000 images, the rest are distractors.
+    Identity sizes follow a power law, some identities are tight and some loose, and cameras shift
+    every feature. A fifth of the gallery is junk and a seventh are distractors, as in Market-1501.
+    Features are rectified, as after a ReLU, and have unit norm. If there are more than 100,000
+    images, the rest are distractors.
     """
     random = np.random.default_rng(seed)
     num_people = num_queries // 4
@@ -62,14 +65,18 @@ def make_result(path, num_queries, num_gallery, dimension=512, seed=0):
 
 
 def describe(path):
-    """Return the size of the features in the file `path`, such as (`3,368 × 19,732 × 512`, gigabytes)."""
+    """Return the size of the features in the file `path`, such as
+    (`3,368 × 19,732 × 512`, gigabytes).
+    """
     query, gallery = load_result(path)
     name = f"{len(query):,} × {len(gallery):,} × {gallery.features.shape[1]}"
     return name, (query.features.nbytes + gallery.features.nbytes) / 1e9
 
 
 def result_files(options, folder):
-    """Yield the file that --result names, or a file of made-up features for each of --sizes, written into `folder`."""
+    """Yield the file that --result names, or a file of made-up features for each of
+    --sizes, written into `folder`.
+    """
     if options.result:
         yield options.result.resolve()
         return
@@ -81,7 +88,10 @@ def result_files(options, folder):
 
 
 def run_process(*arguments):
-    """Run Python with `arguments`. Returns (seconds, peak resident gigabytes, output). Linux and macOS."""
+    """Run Python with `arguments`.
+
+    Returns (seconds, peak resident gigabytes, output). Linux and macOS.
+    """
     began = time.perf_counter()
     with tempfile.TemporaryFile("w+") as printed:
         process = subprocess.Popen([sys.executable, *map(str, arguments)], cwd=ROOT, stdout=printed)
@@ -94,7 +104,9 @@ def run_process(*arguments):
 
 
 def peak_gigabytes(usage):
-    """Return the peak resident memory from os.wait4 or resource.getrusage; Linux counts kilobytes, macOS bytes."""
+    """Return the peak resident memory from os.wait4 or resource.getrusage; Linux
+    counts kilobytes, macOS bytes.
+    """
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
@@ -106,7 +118,9 @@ def own_peak():
 
 
 def apart(work, *arguments, **named):
-    """Run work(*arguments, **named) in its own process, because Linux counts this one's memory towards every child."""
+    """Run work(*arguments, **named) in its own process, because Linux counts this
+    one's memory towards every child.
+    """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(work, *arguments, **named).result()
 
@@ -127,9 +141,14 @@ def best_and_result(work, times=3):
 
 
 def machine():
-    """Return a line for the documents: where and when this was measured, and how busy the machine was."""
+    """Return a line for the documents: where and when this was
+    measured, and how busy the machine was.
+    """
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    return f"{date.today()}, {os.cpu_count()} cores of {platform.machine()}{load}, NumPy {np.__version__}"
+    return (
+        f"{date.today()}, {os.cpu_count()} cores of "
+        f"{platform.machine()}{load}, NumPy {np.__version__}"
+    )
 
 
 def training_of(words):

@@ -1,17 +1,21 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Run other packages beside the suite, on the same files and the same machine: do results agree, and what do they cost?
+"""Run other packages beside the suite, on the same files and the same machine: do results agree,
+and what do they cost?
 
     python benchmarks/peers.py --result pytorch_result.mat
-    python benchmarks/peers.py --what features training --weights osnet_x0_25_msmt17.pth --data_dir ../Market/pytorch
+    python benchmarks/peers.py --what features training \\
+      --weights osnet_x0_25_msmt17.pth --data_dir ../Market/pytorch
 
-Every figure comes from a process of its own; the rows take turns and the median counts. Scripts are timed from start to
-end, functions once everything is imported. The peers are as published; what Python and NumPy have removed since is
-given back to them. Prints Markdown tables. This sets the peers up:
+Every figure comes from a process of its own; the rows take turns and the median counts. Scripts are
+timed from start to end, functions once everything is imported. The peers are as published; what
+Python and NumPy have removed since is given back to them. Prints Markdown tables. This sets the
+peers up:
 
     git clone https://github.com/KaiyangZhou/deep-person-reid ../torchreid
     git clone https://github.com/JDAI-CV/fast-reid ../fast-reid
     git clone https://github.com/layumi/Person_reID_baseline_pytorch ../baseline
-    python -m pip install cython faiss-cpu gdown opencv-python-headless scikit-learn tabulate termcolor yacs
+    python -m pip install cython faiss-cpu gdown opencv-python-headless \\
+      scikit-learn tabulate termcolor yacs
     (cd ../torchreid && python setup.py build_ext --inplace)
     (cd ../fast-reid/fastreid/evaluation/rank_cylib && python setup.py build_ext --inplace)
 """
@@ -33,7 +37,16 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.measure import ROOT, SIZES, apart, describe, machine, make_result, own_peak, run_process
+from benchmarks.measure import (
+    ROOT,
+    SIZES,
+    apart,
+    describe,
+    machine,
+    make_result,
+    own_peak,
+    run_process,
+)
 from benchmarks.training import suite_loop, timed
 from person_reid.basics import UserError
 from person_reid.cli.main import run_script
@@ -42,20 +55,42 @@ from person_reid.data.layout import JUNK, read_split
 from person_reid.retrieval.results import FeatureSet, load_result
 
 NETWORK, SIZE = "osnet_x0_25", (256, 128)
-OLD_SCRIPT = "import numpy, os, runpy, sys; os.chdir({!r}); sys.path.insert(0, {!r}); numpy.in1d = numpy.isin"
+OLD_SCRIPT = (
+    "import numpy, os, runpy, sys; os.chdir({!r}); sys.path.insert(0, "
+    "{!r}); numpy.in1d = numpy.isin"
+)
 
 
 def main(argv=None):
     parser = Parser(__doc__)
     for name in ("torchreid", "fast-reid", "baseline"):
         path = ROOT.parent / name
-        parser.add_argument(f"--{name.replace('-', '_')}", type=Path, default=path, metavar="DIR", help="its checkout")
-    parser.add_argument("--what", nargs="+", metavar="TABLE", choices=TABLES, default=[*TABLES], help=", ".join(TABLES))
-    parser.add_argument("--result", type=Path, help="features to rank; by default made-up ones of Market-1501's size")
+        parser.add_argument(
+            f"--{name.replace('-', '_')}",
+            type=Path,
+            default=path,
+            metavar="DIR",
+            help="its checkout",
+        )
+    parser.add_argument(
+        "--what",
+        nargs="+",
+        metavar="TABLE",
+        choices=TABLES,
+        default=[*TABLES],
+        help=", ".join(TABLES),
+    )
+    parser.add_argument(
+        "--result",
+        type=Path,
+        help="features to rank; by default made-up ones of Market-1501's size",
+    )
     parser.add_argument("--weights", help=f"weights of {NETWORK}, for features")
     market = "Market-1501 as prepare.py laid it out inside its own folder, for images"
     parser.add_argument("--data_dir", type=Path, default="../Market/pytorch", help=market)
-    parser.add_argument("--images", type=int, default=512, help="gallery images to compute features of")
+    parser.add_argument(
+        "--images", type=int, default=512, help="gallery images to compute features of"
+    )
     parser.add_argument("--batchsize", type=int, default=64, help="images a batch, in training")
     parser.add_argument("--steps", type=int, default=30, help="training steps to time")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each row")
@@ -70,7 +105,11 @@ def main(argv=None):
         print(f"{machine()}; features {apart(describe, result)[0]}; {NETWORK}, {SIZE[0]}×{SIZE[1]}")
         for name in options.what:
             title, unit, rows = TABLES[name]
-            print(f"\n| {title} | {unit} | ratio | peak GB | result |\n| --- | --- | --- | --- | --- |", flush=True)
+            print(
+                f"\n| {title} | {unit} | ratio | peak GB | result "
+                "|\n| --- | --- | --- | --- | --- |",
+                flush=True,
+            )
             compare(rows, unit, options)
 
 
@@ -88,21 +127,30 @@ def compare(rows, unit, options):
             first, reference = figure, result
         ratio = figure / first if unit == "s" else first / figure
         text = result if isinstance(result, str) else agreement(result, reference)
-        print(f"| {name} | {figure:.3g} | {ratio:.2f} | {statistics.median(peaks):.2f} | {text} |", flush=True)
+        print(
+            f"| {name} | {figure:.3g} | {ratio:.2f} | {statistics.median(peaks):.2f} | {text} |",
+            flush=True,
+        )
 
 
 def agreement(features, reference):
     """Return what two arrays (N, D) of features of the same images have in common, in words."""
-    features, reference = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in (features, reference))
+    features, reference = (
+        each / np.linalg.norm(each, axis=1, keepdims=True) for each in (features, reference)
+    )
     cosines = (features * reference).sum(1)
     return f"cosine {cosines.mean():.4f}, at least {cosines.min():.4f}"
 
 
 def script(name, options, old=False):
-    """Time a script of ours or, if `old`, of the baseline, which reads the features in the current folder."""
+    """Time a script of ours or, if `old`, of the baseline, which reads the
+    features in the current folder.
+    """
     if old:
         code = OLD_SCRIPT.format(str(options.result.parent), str(options.baseline.resolve()))
-        seconds, memory, output = run_process("-c", f"{code}; runpy.run_module({Path(name).stem!r}, None, '__main__')")
+        seconds, memory, output = run_process(
+            "-c", f"{code}; runpy.run_module({Path(name).stem!r}, None, '__main__')"
+        )
     else:
         seconds, memory, output = run_process(name, "--result", options.result)
     rank, precision = re.findall(r"(?:Rank@1|top1):([\d.]+).*?mAP:([\d.]+)", output)[-1]
@@ -131,14 +179,19 @@ def metrics_of_torchreid(options, rerank=False):
     began = time.perf_counter()
     distances = metrics.compute_distance_matrix(query, gallery, "cosine").numpy()
     if rerank:
-        own = (metrics.compute_distance_matrix(each, each, "cosine").numpy() for each in (query, gallery))
+        own = (
+            metrics.compute_distance_matrix(each, each, "cosine").numpy()
+            for each in (query, gallery)
+        )
         distances = re_ranking(distances, *own)
     cmc, precision = metrics.evaluate_rank(distances, *labels)
     return measured(began, cmc[0], precision)
 
 
 def metrics_of_fast_reid(options):
-    """Time fast-reid's, compiled by Cython: what its ReidEvaluator does once it has the features."""
+    """Time fast-reid's, compiled by Cython: what its ReidEvaluator
+    does once it has the features.
+    """
     with import_from(options.fast_reid):
         from fastreid.evaluation.rank import IS_CYTHON_AVAI, evaluate_rank
         from fastreid.utils.compute_dist import build_dist
@@ -149,9 +202,14 @@ def metrics_of_fast_reid(options):
 
 
 def for_peers(result, compiled, folder):
-    """Return the features as tensors, and the labels and cameras in the order of the peers' evaluate_rank."""
+    """Return the features as tensors, and the labels and cameras in the
+    order of the peers' evaluate_rank.
+    """
     if not compiled:
-        raise UserError(f"{folder}: its Cython module is not built. `python benchmarks/peers.py --help` says how.")
+        raise UserError(
+            f"{folder}: its Cython module is not built. `python "
+            "benchmarks/peers.py --help` says how."
+        )
     import torch
 
     query, gallery = without_junk(result)
@@ -160,7 +218,9 @@ def for_peers(result, compiled, folder):
 
 
 def without_junk(result):
-    """Return query and gallery without the images that count for nothing: the peers drop them beforehand."""
+    """Return query and gallery without the images that count for nothing:
+    the peers drop them beforehand.
+    """
     query, gallery = load_result(result)
     kept = gallery.labels != JUNK
     return query, FeatureSet(gallery.features[kept], gallery.labels[kept], gallery.cameras[kept])
@@ -181,13 +241,19 @@ def features_of_torchreid(options):
     with contextlib.redirect_stdout(None):
         embed = FeatureExtractor(NETWORK, str(options.weights), SIZE, device="cpu", verbose=False)
     return features_by(
-        lambda paths: np.concatenate([embed(paths[i : i + 32]) for i in range(0, len(paths), 32)]), options
+        lambda paths: np.concatenate([embed(paths[i : i + 32]) for i in range(0, len(paths), 32)]),
+        options,
     )
 
 
 def features_by(embed, options):
-    """Time embed(paths), after a first call on other images. Returns (images a second, peak gigabytes, features)."""
-    paths = [str(path) for path in read_split(options.data_dir, "gallery").paths[: options.images + 64]]
+    """Time embed(paths), after a first call on other images.
+
+    Returns (images a second, peak gigabytes, features).
+    """
+    paths = [
+        str(path) for path in read_split(options.data_dir, "gallery").paths[: options.images + 64]
+    ]
     embed(paths[options.images :])
     began = time.perf_counter()
     features = embed(paths[: options.images])
@@ -196,37 +262,61 @@ def features_by(embed, options):
 
 def training(*flags, options):
     """Time our Trainer: cross entropy on Market's images."""
-    own = {"data_dir": options.data_dir, "backbone": NETWORK, "weights": "none", "height": SIZE[0], "width": SIZE[1]}
+    own = {
+        "data_dir": options.data_dir,
+        "backbone": NETWORK,
+        "weights": "none",
+        "height": SIZE[0],
+        "width": SIZE[1],
+    }
     own |= {"batchsize": options.batchsize, "steps": options.steps, "gpu_ids": "-1"}
     speed, _, memory = suite_loop(own, ["--label_smoothing=0.1", *flags])
     return speed, memory, ""
 
 
 def training_of_torchreid(options):
-    """Time the step of torchreid's ImageSoftmaxEngine with its own loader: the same loss on the same images."""
+    """Time the step of torchreid's ImageSoftmaxEngine with its own loader:
+    the same loss on the same images.
+    """
     with import_from(options.torchreid):
         import torch
         import torchreid
     market = options.result.parent / "market1501"
     if not market.exists():  # where torchreid looks for it
         market.symlink_to(options.data_dir.resolve().parent)
-    how = {"height": SIZE[0], "width": SIZE[1], "batch_size_train": options.batchsize, "workers": os.cpu_count()}
+    how = {
+        "height": SIZE[0],
+        "width": SIZE[1],
+        "batch_size_train": options.batchsize,
+        "workers": os.cpu_count(),
+    }
     with contextlib.redirect_stdout(None):
         data = torchreid.data.ImageDataManager(
-            str(market.parent), "market1501", transforms=["random_flip", "random_crop"], use_gpu=False, **how
+            str(market.parent),
+            "market1501",
+            transforms=["random_flip", "random_crop"],
+            use_gpu=False,
+            **how,
         )
-        network = torchreid.models.build_model(NETWORK, data.num_train_pids, "softmax", pretrained=False, use_gpu=False)
+        network = torchreid.models.build_model(
+            NETWORK, data.num_train_pids, "softmax", pretrained=False, use_gpu=False
+        )
         optimiser = torchreid.optim.build_optimizer(network, "sgd", 0.05)
         engine = torchreid.engine.ImageSoftmaxEngine(data, network, optimiser, use_gpu=False)
     engine.set_model_mode("train")
     device = torch.device("cpu")
-    speed, _, memory = timed(iter(engine.train_loader), engine.forward_backward, vars(options), device)
+    speed, _, memory = timed(
+        iter(engine.train_loader), engine.forward_backward, vars(options), device
+    )
     return speed, memory, ""
 
 
 @contextlib.contextmanager
 def import_from(folder):
-    """Import a peer from its checkout. Raises UserError if it, or something it needs, is not there."""
+    """Import a peer from its checkout.
+
+    Raises UserError if it, or something it needs, is not there.
+    """
     sys.path.insert(0, str(folder.resolve()))
     collections.Mapping = collections.abc.Mapping  # type: ignore[attr-defined]
     warnings.simplefilter("ignore")
@@ -249,7 +339,8 @@ def both(name):
 
 
 TORCHREID, FAST_REID = "torchreid, Cython", "fast-reid, Cython"
-TABLES: dict = {  # {name: (title, unit, {row: what to time})}; other rows are compared with the first
+# {name: (title, unit, {row: what to time})}; other rows are compared with the first
+TABLES: dict = {
     "evaluate": ("evaluate.py, from start to end", "s", both("evaluate.py")),
     "evaluate_rerank": ("evaluate_rerank.py, from start to end", "s", both("evaluate_rerank.py")),
     "metrics": (
@@ -260,7 +351,10 @@ TABLES: dict = {  # {name: (title, unit, {row: what to time})}; other rows are c
     "rerank": (
         "k-reciprocal re-ranking and metrics of features in memory, step AP",
         "s",
-        {"rescorer, evaluate": partial(metrics, rerank=True), TORCHREID: partial(metrics_of_torchreid, rerank=True)},
+        {
+            "rescorer, evaluate": partial(metrics, rerank=True),
+            TORCHREID: partial(metrics_of_torchreid, rerank=True),
+        },
     ),
     "features": (
         "features of image files, one view",

@@ -1,12 +1,14 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure how often tools/threshold.py --false_match_rate keeps its promise: people drawn from a test set, many times.
+"""Measure how often tools/threshold.py --false_match_rate keeps its promise: people drawn from a
+test set, many times.
 
     python benchmarks/promise.py --results market.mat synthetic.mat
 
-Prints rows of Markdown. "Drawn": people are drawn with replacement, so that the test set is the population and its
-rate is the true one. "Others": people are drawn once each, and the rate is that of the people left out, which itself
-scatters if few are left. A promise is broken if the rate exceeds the asked one; at most one in twenty may be. "Own
-images accepted" compares the threshold with the point estimate of the same people.
+Prints rows of Markdown. "Drawn": people are drawn with replacement, so that the test set is the
+population and its rate is the true one. "Others": people are drawn once each, and the rate is that
+of the people left out, which itself scatters if few are left. A promise is broken if the rate
+exceeds the asked one; at most one in twenty may be. "Own images accepted" compares the threshold
+with the point estimate of the same people.
 """
 
 import sys
@@ -27,7 +29,8 @@ from person_reid.retrieval.results import load_result
 
 SHARE = 0.06  # of the pairs of strangers: the most similar ones, which alone matter
 HEADER = (
-    "| test set | rate | people | promised | broken, drawn | broken, others | own images accepted | by point estimate |"
+    "| test set | rate | people | promised | broken, drawn | broken, others | own images "
+    "accepted | by point estimate |"
 )
 SEARCHES = "| test set | rate | searched among | people | promised | broken, others |"
 LINE = "|---|---|---|---|---|---|"
@@ -36,18 +39,35 @@ LINE = "|---|---|---|---|---|---|"
 def main(argv=None):
     """Print a table of pairs and one of searches."""
     parser = Parser(__doc__)
-    parser.add_argument("--results", type=Path, nargs="+", required=True, metavar="FILE", help="features of test.py")
-    parser.add_argument("--rates", type=float, nargs="+", default=[1e-2, 1e-3], help="false-match rates")
-    parser.add_argument("--people", type=positive(int), nargs="+", default=[50, 100, 200, 400], help="people per draw")
-    parser.add_argument("--draws", type=positive(int), default=200, help="times that people are drawn")
-    parser.add_argument("--gallery_size", type=positive(int), default=100, help="images of a search")
+    parser.add_argument(
+        "--results", type=Path, nargs="+", required=True, metavar="FILE", help="features of test.py"
+    )
+    parser.add_argument(
+        "--rates", type=float, nargs="+", default=[1e-2, 1e-3], help="false-match rates"
+    )
+    parser.add_argument(
+        "--people",
+        type=positive(int),
+        nargs="+",
+        default=[50, 100, 200, 400],
+        help="people per draw",
+    )
+    parser.add_argument(
+        "--draws", type=positive(int), default=200, help="times that people are drawn"
+    )
+    parser.add_argument(
+        "--gallery_size", type=positive(int), default=100, help="images of a search"
+    )
     options = parser.parse_args(argv)
     print(machine(), f"{HEADER}\n{LINE}---|---|", sep="\n\n", flush=True)
     sets = {path.stem: [people_of(each) for each in load_result(path)] for path in options.results}
     for name, (query, gallery) in sets.items():
         pairs = Pairs(query, gallery)
         for people in options.people:
-            drawn = [pairs.trial(np.random.default_rng(i), people, options.rates, True) for i in range(options.draws)]
+            drawn = [
+                pairs.trial(np.random.default_rng(i), people, options.rates, True)
+                for i in range(options.draws)
+            ]
             others = [
                 pairs.trial(np.random.default_rng(i), people, options.rates, False)
                 for i in range(options.draws * (2 * people < pairs.people))
@@ -57,7 +77,10 @@ def main(argv=None):
                 kept = [trial[at] for trial in drawn if trial[at][0] is not None]
                 own, point = (np.mean([pairs.accepted(trial[i]) for trial in kept]) for i in (0, 2))
                 share = len(kept) / options.draws
-                print(f"| {name} | {rate:g} | {people} | {share:.1%} | {row[0]} | {row[1]} | {own:.3f} | {point:.3f} |")
+                print(
+                    f"| {name} | {rate:g} | {people} | {share:.1%} | {row[0]} | "
+                    f"{row[1]} | {own:.3f} | {point:.3f} |"
+                )
                 sys.stdout.flush()
     print(f"\n{SEARCHES}\n{LINE}")
     for name, (query, gallery) in sets.items():
@@ -70,13 +93,18 @@ def people_of(images):
 
 
 class Pairs:
-    """The pairs of strangers in a test set: who, and how similar; only the SHARE of them that is most similar."""
+    """The pairs of strangers in a test set: who, and how similar; only the
+    SHARE of them that is most similar.
+    """
 
     def __init__(self, query, gallery):
         labels = np.union1d(query.labels, gallery.labels)
         self.people = len(labels)
         at = [np.searchsorted(labels, each.labels) for each in (query, gallery)]
-        seen = [np.zeros((self.people, 1 + max(query.cameras.max(), gallery.cameras.max()))) for _ in range(2)]
+        seen = [
+            np.zeros((self.people, 1 + max(query.cameras.max(), gallery.cameras.max())))
+            for _ in range(2)
+        ]
         for table, person, each in zip(seen, at, (query, gallery), strict=True):
             np.add.at(table, (person, each.cameras), 1)
         self.cells = seen[0].sum(1)[:, None] * seen[1].sum(1) - seen[0] @ seen[1].T
@@ -85,17 +113,25 @@ class Pairs:
         lowest = int(np.flatnonzero(counts > SHARE * counts[0])[-1])
         parts = []
         for start in range(0, len(query), 256):
-            steps = np.rint(query.features[start : start + 256] @ gallery.features.T * STEPS).astype(np.int32)
+            steps = np.rint(
+                query.features[start : start + 256] @ gallery.features.T * STEPS
+            ).astype(np.int32)
             steps[query.cameras[start : start + 256, None] == gallery.cameras] = -1
             steps[query.labels[start : start + 256, None] == gallery.labels] = -1
             rows, columns = np.nonzero(steps >= lowest)
             parts.append((at[0][start + rows], at[1][columns], steps[rows, columns]))
-        self.first, self.second, self.step = (np.concatenate(part) for part in zip(*parts, strict=True))
+        self.first, self.second, self.step = (
+            np.concatenate(part) for part in zip(*parts, strict=True)
+        )
         rows, columns = find_pairs(query, gallery)[0]
-        self.own = np.sort(np.rint(np.einsum("nd,nd->n", query.features[rows], gallery.features[columns]) * STEPS))
+        self.own = np.sort(
+            np.rint(np.einsum("nd,nd->n", query.features[rows], gallery.features[columns]) * STEPS)
+        )
 
     def trial(self, random, count, rates, replace):
-        """Return, for each rate: the promised threshold or None, its true rate, and the threshold of the estimate."""
+        """Return, for each rate: the promised threshold or None, its true rate, and
+        the threshold of the estimate.
+        """
         drawn = np.sort(random.choice(self.people, count, replace))
         start, times = np.unique(drawn, return_index=True, return_counts=True)[1:]
         begin, copies = np.zeros(self.people, int), np.zeros(self.people, int)
@@ -116,8 +152,13 @@ class Pairs:
         found = []
         for rate in rates:
             step = lowest_step(table, rate, 0.95)[0]
-            true = step is not None and (len(there) - np.searchsorted(there, step)) / self.cells[rest][:, rest].sum()
-            found.append((step, true, int(np.argmax(table.sum(axis=0) <= rate * table[:, 0].sum()))))
+            true = (
+                step is not None
+                and (len(there) - np.searchsorted(there, step)) / self.cells[rest][:, rest].sum()
+            )
+            found.append(
+                (step, true, int(np.argmax(table.sum(axis=0) <= rate * table[:, 0].sum())))
+            )
         return found
 
     def accepted(self, step):
@@ -131,12 +172,24 @@ class Pairs:
 
 
 def searches(name, query, gallery, rate, options):
-    """Return the row of searches: people are drawn once each, and the rate is that of the people left out."""
-    labels, size, count, broken, kept = np.unique(query.labels), options.gallery_size, options.people[1], 0, 0
+    """Return the row of searches: people are drawn once each, and the rate
+    is that of the people left out.
+    """
+    labels, size, count, broken, kept = (
+        np.unique(query.labels),
+        options.gallery_size,
+        options.people[1],
+        0,
+        0,
+    )
     for draw in range(options.draws):
         drawn = np.random.default_rng(draw).choice(labels, count, replace=False)
-        inside = [each.select(np.flatnonzero(np.isin(each.labels, drawn))) for each in (query, gallery)]
-        outside = [each.select(np.flatnonzero(~np.isin(each.labels, drawn))) for each in (query, gallery)]
+        inside = [
+            each.select(np.flatnonzero(np.isin(each.labels, drawn))) for each in (query, gallery)
+        ]
+        outside = [
+            each.select(np.flatnonzero(~np.isin(each.labels, drawn))) for each in (query, gallery)
+        ]
         try:
             step = round(promised(inside[0], inside[1], rate, 0.95, size).threshold * STEPS)
         except UserError:
@@ -144,7 +197,10 @@ def searches(name, query, gallery, rate, options):
         counts, images = false_matches(outside[0], outside[1], size)
         kept += 1
         broken += counts[:, step].sum() / counts[:, 0].sum() > rate * images / size
-    return f"| {name} | {rate:g} | {size} | {count} | {kept / options.draws:.1%} | {broken / options.draws:.1%} |"
+    return (
+        f"| {name} | {rate:g} | {size} | {count} | {kept / options.draws:.1%} | "
+        f"{broken / options.draws:.1%} |"
+    )
 
 
 if __name__ == "__main__":

@@ -42,7 +42,16 @@ WORKING = {
     "figures histogram": [],
     "figures curves": ["--name", "run"],
     "figures cmc": [],
-    "adapt": ["--name", "new", *SMALL, "--data_dir", "people/bounding_box_train", "--steps", "2", *ADAPTED],
+    "adapt": [
+        "--name",
+        "new",
+        *SMALL,
+        "--data_dir",
+        "people/bounding_box_train",
+        "--steps",
+        "2",
+        *ADAPTED,
+    ],
     "compare_networks": ["--networks", "run", "--test_dirs", PEOPLE, "--gpu_ids", "-1"],
     "explore": [],
     "label_errors": [*SMALL, "--data_dir", PEOPLE, "--save", "found.csv"],
@@ -50,17 +59,25 @@ WORKING = {
     "report": [*RUN, "--no_heatmaps", "--no_rerank"],
     "augmentations": ["--data_dir", PEOPLE],
     "reproduce": ["recipe.yaml", "--results", "results.jsonl"],
-}  # fmt: skip
+}
 # The files that a command reads.
 READ = {
     "pytorch_result.mat": [
-        "evaluate", "evaluate_rerank", "demo", "threshold", "figures histogram", "figures cmc", "explore",
+        "evaluate",
+        "evaluate_rerank",
+        "demo",
+        "threshold",
+        "figures histogram",
+        "figures cmc",
+        "explore",
     ],
     "model/run/net_last.pth": ["test", "compare", "export", "save_pretrained", "compare_networks"],
     "model/run/resume.pth": ["train --resume"],
     "model/run/opts.yaml": ["test", "train --resume", "report"],
     "model/run/log.jsonl": ["figures curves", "report"],
-    "people.index": [f"search {part}" for part in ("query", "enroll", "identify", "people", "apply", "forget")],
+    "people.index": [
+        f"search {part}" for part in ("query", "enroll", "identify", "people", "apply", "forget")
+    ],
     "who.csv": ["search apply"],
     "errors.csv": ["prepare --corrections", "explore --label_errors", "label_errors again"],
     "one.jpg": ["compare"],
@@ -71,7 +88,7 @@ READ = {
     "results.jsonl": ["reproduce"],
     "people/pytorch/.prepared.json": ["prepare again"],
     "people/synthetic.json": ["prepare --synthetic"],
-}  # fmt: skip
+}
 WORKING |= {
     "train --config": ["--config", "options.yaml"],
     "train --resume": [*TRAIN, "--name", "run", "--resume"],
@@ -79,7 +96,14 @@ WORKING |= {
     "prepare --csv": ["--csv", "list.csv", "--save_dir", "out"],
     "prepare again": ["--data_dir", "people"],
     "prepare --check": ["--data_dir", PEOPLE, "--check"],
-    "prepare --corrections": ["--data_dir", PEOPLE, "--corrections", "errors.csv", "--save_dir", "mended"],
+    "prepare --corrections": [
+        "--data_dir",
+        PEOPLE,
+        "--corrections",
+        "errors.csv",
+        "--save_dir",
+        "mended",
+    ],
     "explore --label_errors": ["--label_errors", "errors.csv"],
     "explore --index": ["--index", "people.index"],
     "prepare --synthetic": ["--synthetic", "--data_dir", "people"],
@@ -87,11 +111,13 @@ WORKING |= {
     "label_errors again": [*SMALL, "--data_dir", PEOPLE, "--save", "errors.csv"],
     "label_errors of a run": [*RUN, "--data_dir", PEOPLE, "--save", "found.csv"],
     "search index of a run": ["people/query", "--index", "new.index", *RUN],
-}  # fmt: skip
+}
 
 
 def furnish(room):
-    """Make a room with people, a run, features, an index and everything else that a command reads."""
+    """Make a room with people, a run, features, an index and
+    everything else that a command reads.
+    """
     room.mkdir()
 
     def do(command, words):
@@ -112,20 +138,33 @@ def furnish(room):
     do("search people", [*WORKING["search people"], "--save", "who.csv"])
     do("prepare --corrections", WORKING["prepare --corrections"])
     mended = room / "mended"
-    (room / "mended.txt").write_text("\n".join(str(path.relative_to(mended)) for path in mended.glob("*/*/*.jpg")))
+    (room / "mended.txt").write_text(
+        "\n".join(str(path.relative_to(mended)) for path in mended.glob("*/*/*.jpg"))
+    )
     shutil.rmtree(mended)
     lines = [
         f"{path.relative_to(room)},{path.name[:4]},{path.name[6]},{split}\n"
-        for split, folder in (("train", "bounding_box_train"), ("query", "query"), ("gallery", "bounding_box_test"))
+        for split, folder in (
+            ("train", "bounding_box_train"),
+            ("query", "query"),
+            ("gallery", "bounding_box_test"),
+        )
         for path in sorted((room / "people" / folder).glob("0*.jpg"))
         if not path.name.startswith("0000")
     ]
     (room / "list.csv").write_text("path,identity,camera,split\n" + "".join(lines))
     (room / "precious").mkdir()
     (room / "precious" / "thesis.txt").write_text("years of work")
-    about = "{title: t, source: s, dataset: synthetic, average_precision: step, published: {single: {mAP: 50}}}"
-    flags = {flag.removeprefix("--"): value for flag, value in zip(TRAIN[::2], TRAIN[1::2], strict=True)}
-    (room / "recipe.yaml").write_text("".join(f"{k}: '{v}'\n" for k, v in flags.items()) + f"recipe: {about}\n")
+    about = (
+        "{title: t, source: s, dataset: synthetic, average_precision: step, "
+        "published: {single: {mAP: 50}}}"
+    )
+    flags = {
+        flag.removeprefix("--"): value for flag, value in zip(TRAIN[::2], TRAIN[1::2], strict=True)
+    }
+    (room / "recipe.yaml").write_text(
+        "".join(f"{k}: '{v}'\n" for k, v in flags.items()) + f"recipe: {about}\n"
+    )
     (room / "options.yaml").write_text("".join(f"{k}: {v}\n" for k, v in flags.items()))
     (room / "results.jsonl").touch()
 

@@ -1,7 +1,9 @@
-"""The search index and three embedded vector databases behind one interface, for benchmarks/engines.py.
+"""The search index and three embedded vector databases behind one interface, for
+benchmarks/engines.py.
 
-An engine adds (paths, features, abouts), builds its lists, and searches for the NEIGHBOURS nearest: among all, or
-among the images that FILTER lets through, in as many parts of its lists as `effort` says, or exactly if it is None.
+An engine adds (paths, features, abouts), builds its lists, and searches for the NEIGHBOURS nearest:
+among all, or among the images that FILTER lets through, in as many parts of its lists as `effort`
+says, or exactly if it is None.
 """
 
 from typing import Any
@@ -30,7 +32,9 @@ class Ours:
         self.index.prepare()
 
     def search(self, query, effort, among):
-        found = self.index.search(query[None], NEIGHBOURS, effort is None, FILTER if among else EVERYTHING)[0]
+        found = self.index.search(
+            query[None], NEIGHBOURS, effort is None, FILTER if among else EVERYTHING
+        )[0]
         return [str(match.path) for match in found]
 
     def __len__(self):
@@ -49,13 +53,20 @@ class LanceDB:
 
         text, vector = pa.string(), pa.list_(pa.float32(), dimension)
         self.schema = pa.schema({"path": text, "camera": text, "time": text, "vector": vector})
-        self.table = lancedb.connect(folder).create_table("people", schema=self.schema, exist_ok=True)
+        self.table = lancedb.connect(folder).create_table(
+            "people", schema=self.schema, exist_ok=True
+        )
 
     def add(self, paths, features, abouts):
         import pyarrow as pa
 
         vectors = pa.FixedSizeListArray.from_arrays(pa.array(features.ravel()), features.shape[1])
-        columns = [paths, [about.camera for about in abouts], [about.time for about in abouts], vectors]
+        columns = [
+            paths,
+            [about.camera for about in abouts],
+            [about.time for about in abouts],
+            vectors,
+        ]
         self.table.add(pa.table(columns, schema=self.schema))
 
     def build(self):
@@ -96,13 +107,18 @@ class MilvusLite:
 
     def add(self, paths, features, abouts):
         rows = zip(paths, features, abouts, strict=True)
-        each = [{"path": path, "vector": row, "camera": who.camera, "time": who.time} for path, row, who in rows]
+        each = [
+            {"path": path, "vector": row, "camera": who.camera, "time": who.time}
+            for path, row, who in rows
+        ]
         for start in range(0, len(each), 5000):  # a message has at most 64 MB
             self.client.insert("people", each[start : start + 5000])
 
     def build(self):
         parameters = self.client.prepare_index_params()
-        parameters.add_index("vector", index_type="IVF_FLAT", metric_type="IP", params={"nlist": 256})
+        parameters.add_index(
+            "vector", index_type="IVF_FLAT", metric_type="IP", params={"nlist": 256}
+        )
         for column in ("camera", "time"):
             parameters.add_index(column, index_type="INVERTED")
         self.client.create_index("people", parameters)
@@ -137,7 +153,9 @@ class Qdrant:
             self.client.create_collection("people", vectors)
 
     def add(self, paths, features, abouts):
-        payload = [{"path": path, **about._asdict()} for path, about in zip(paths, abouts, strict=True)]
+        payload = [
+            {"path": path, **about._asdict()} for path, about in zip(paths, abouts, strict=True)
+        ]
         numbers = [int(path.split(".")[0]) for path in paths]
         self.client.upload_collection("people", features, payload, numbers)
 
@@ -148,12 +166,23 @@ class Qdrant:
         models = self.models
         period = models.DatetimeRange(gte=FILTER.after, lt=FILTER.before)
         camera = models.FieldCondition(key="camera", match=models.MatchValue(value=FILTER.camera))
-        which = models.Filter(must=[camera, models.FieldCondition(key="time", range=period)]) if among else None
-        found = self.client.query_points("people", query=query, query_filter=which, limit=NEIGHBOURS)
+        which = (
+            models.Filter(must=[camera, models.FieldCondition(key="time", range=period)])
+            if among
+            else None
+        )
+        found = self.client.query_points(
+            "people", query=query, query_filter=which, limit=NEIGHBOURS
+        )
         return [point.payload["path"] for point in found.points]
 
     def __len__(self):
         return self.client.count("people").count
 
 
-ENGINES: dict[str, Any] = {"person_reid": Ours, "lancedb": LanceDB, "milvus_lite": MilvusLite, "qdrant": Qdrant}
+ENGINES: dict[str, Any] = {
+    "person_reid": Ours,
+    "lancedb": LanceDB,
+    "milvus_lite": MilvusLite,
+    "qdrant": Qdrant,
+}

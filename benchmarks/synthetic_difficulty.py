@@ -1,10 +1,12 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure how far colour alone gets: Rank@1 and mAP of colour histograms on a data set in Market-1501's layout.
+"""Measure how far colour alone gets: Rank@1 and mAP of colour histograms on a data set in
+Market-1501's layout.
 
-    python benchmarks/synthetic_difficulty.py                      # draws the default data set and measures it
+    python benchmarks/synthetic_difficulty.py  # draws the default data set and measures it
     python benchmarks/synthetic_difficulty.py --data_dir ../Market-1501-v15.09.15
 
-A network has learnt only as much as it exceeds these figures. The histograms come from tests/support/descriptors.py.
+A network has learnt only as much as it exceeds these figures. The histograms come from
+tests/support/descriptors.py.
 """
 
 import sys
@@ -22,7 +24,10 @@ from tests.support.descriptors import DESCRIPTORS, measure
 def main(argv=None):
     parser = Parser(__doc__)
     parser.add_argument(
-        "--data_dir", type=Path, metavar="DIR", help="with query and bounding_box_test; generated if not given"
+        "--data_dir",
+        type=Path,
+        metavar="DIR",
+        help="with query and bounding_box_test; generated if not given",
     )
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as temporary:

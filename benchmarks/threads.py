@@ -1,12 +1,13 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure evaluation and re-ranking on the processor by the number of threads that take chunks of the queries.
+"""Measure evaluation and re-ranking on the processor by the number of threads that take chunks of
+the queries.
 
-    python benchmarks/threads.py                                # made-up features of Market-1501's size
+    python benchmarks/threads.py  # made-up features of Market-1501's size
     python benchmarks/threads.py --result pytorch_result.mat --threads 2 4 8
 
-Features are in memory. Prints rows of a Markdown table: milliseconds, the fastest of --runs, and how often the process
-gave up a core of its own accord, which it does to wait for a lock. More threads than the library takes show whether
-they would pay.
+Features are in memory. Prints rows of a Markdown table: milliseconds, the fastest of --runs, and
+how often the process gave up a core of its own accord, which it does to wait for a lock. More
+threads than the library takes show whether they would pay.
 """
 
 import logging
@@ -29,19 +30,27 @@ from person_reid.retrieval.results import load_result
 
 def main(argv=None):
     parser = Parser(__doc__)
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2, 4, 8, 16], help="numbers of threads")
+    parser.add_argument(
+        "--threads", type=int, nargs="+", default=[1, 2, 4, 8, 16], help="numbers of threads"
+    )
     parser.add_argument("--result", type=Path, help="measure this file instead of made-up features")
     parser.add_argument("--runs", type=int, default=3, help="the fastest counts")
     options = parser.parse_args(argv)
     options.sizes = ["market"]
     logging.getLogger("person_reid").setLevel(logging.ERROR)
-    print(machine(), "| threads | evaluate | waits | k-reciprocal | waits | graph | waits |", sep="\n\n")
+    print(
+        machine(),
+        "| threads | evaluate | waits | k-reciprocal | waits | graph | waits |",
+        sep="\n\n",
+    )
     print("| --- | --- | --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
         query, gallery = load_result(next(result_files(options, folder)))
         for threads in options.threads:
             cells = [str(threads)]
-            with patch.multiple(similarity, MOST_THREADS=threads, available_cores=lambda n=threads: n):
+            with patch.multiple(
+                similarity, MOST_THREADS=threads, available_cores=lambda n=threads: n
+            ):
                 for method in (None, "k-reciprocal", "gnn"):
                     seconds, waits = timed(partial(ranked, method, query, gallery), options.runs)
                     cells += [f"{1e3 * seconds:.0f} ms", str(waits)]
@@ -55,7 +64,10 @@ def ranked(method, query, gallery):
 
 
 def timed(work, runs):
-    """Return the shortest time of work(), and how often the process waited in one run on average. Linux and macOS."""
+    """Return the shortest time of work(), and how often the process waited in one run on average.
+
+    Linux and macOS.
+    """
     import resource
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw

@@ -1,17 +1,20 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Compare the training speed of the suite with that of a usual loop, with the same network, in the same run.
+"""Compare the training speed of the suite with that of a usual loop, with the same network, in the
+same run.
 
     python benchmarks/training.py --data_dir ../Market/pytorch
-    python benchmarks/training.py --data_dir ../Market/pytorch --backbone osnet_x0_25 --height 128 --width 64
+    python benchmarks/training.py --data_dir ../Market/pytorch --backbone osnet_x0_25 \\
+      --height 128 --width 64
     python benchmarks/training.py --data_dir ../Market/pytorch --gpu_ids 0 --steps 200 --compile
     python benchmarks/training.py --data_dir ../Market/pytorch --processes 2
 
-The usual loop is benchmarks/usual.py (ImageFolder, DataLoader, float32, channels first), with two workers and with one
-for each core. The suite is its step in float32, in bfloat16 (unless the processor would have to emulate it) and, on
-request, compiled, with PyTorch's layers for fused ones, with large blocks of memory given back to the kernel, or with
-the batch divided among --processes as in train_DDP.py. Each variant runs --rounds times in its own process, one after
-the other; the median counts. Prints rows of a Markdown table: images per second, share of time spent waiting for data,
-peak memory.
+The usual loop is benchmarks/usual.py (ImageFolder, DataLoader, float32, channels first), with two
+workers and with one for each core. The suite is its step in float32, in bfloat16 (unless the
+processor would have to emulate it) and, on request, compiled, with PyTorch's layers for fused ones,
+with large blocks of memory given back to the kernel, or with the batch divided among --processes as
+in train_DDP.py. Each variant runs --rounds times in its own process, one after the other; the
+median counts. Prints rows of a Markdown table: images per second, share of time spent waiting for
+data, peak memory.
 """
 
 import os
@@ -34,20 +37,34 @@ WARM_UP = 5  # steps that do not count
 
 def main(argv=None):
     parser = Parser(__doc__)
-    parser.add_argument("--data_dir", default="../Market/pytorch", help="the folder that prepare.py laid out")
+    parser.add_argument(
+        "--data_dir", default="../Market/pytorch", help="the folder that prepare.py laid out"
+    )
     parser.add_argument("--backbone", default="resnet50", help="the network")
-    parser.add_argument("--weights", default="none", help="its weight file; none for random weights")
+    parser.add_argument(
+        "--weights", default="none", help="its weight file; none for random weights"
+    )
     parser.add_argument("--height", type=int, default=256, help="height of the images")
     parser.add_argument("--width", type=int, default=128, help="width of the images")
     parser.add_argument("--batchsize", type=int, default=32, help="images a batch")
     parser.add_argument("--steps", type=int, default=20, help="batches to time")
-    parser.add_argument("--rounds", type=int, default=3, help="number of rounds; the median is printed")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="number of rounds; the median is printed"
+    )
     parser.add_argument("--gpu_ids", default="-1", help="the GPU to use; -1 for the CPU")
     parser.add_argument("--compile", action="store_true", help="also the suite with --compile")
-    parser.add_argument("--give_back", action="store_true", help="also the suite without device.keep_memory")
-    parser.add_argument("--unfused", action="store_true", help="also the suite with PyTorch's layers for fused ones")
-    parser.add_argument("--emulate", action="store_true", help="also bfloat16 on a processor that has to emulate it")
-    parser.add_argument("--processes", type=int, help="also the suite in this many processes that share each batch")
+    parser.add_argument(
+        "--give_back", action="store_true", help="also the suite without device.keep_memory"
+    )
+    parser.add_argument(
+        "--unfused", action="store_true", help="also the suite with PyTorch's layers for fused ones"
+    )
+    parser.add_argument(
+        "--emulate", action="store_true", help="also bfloat16 on a processor that has to emulate it"
+    )
+    parser.add_argument(
+        "--processes", type=int, help="also the suite in this many processes that share each batch"
+    )
     options = parser.parse_args(argv)
     import torch  # only now: cli decides how its threads wait
 
@@ -57,7 +74,9 @@ def main(argv=None):
         suite["suite, bfloat16"] = ["--bf16"]
     if options.compile:
         suite |= {f"{name}, compiled": [*flags, "--compile"] for name, flags in suite.items()}
-    variants = {f"usual loop, {name}": (usual_loop, count) for name, count in worker_counts().items()}
+    variants = {
+        f"usual loop, {name}": (usual_loop, count) for name, count in worker_counts().items()
+    }
     variants |= {name: (suite_loop, flags) for name, flags in suite.items()}
     further: dict[str, tuple] = {
         "memory given back": (options.give_back, forgetful_loop),
@@ -73,8 +92,14 @@ def main(argv=None):
     for _ in range(options.rounds):
         for name, (loop, setting) in variants.items():
             measured[name].append(apart(loop, vars(options), setting))
-    print(f"{machine()}; {options.backbone}, {options.height}×{options.width}, batch {options.batchsize}\n")
-    print("| | images/s | against 2 workers | waits for data | peak memory |\n| --- | --- | --- | --- | --- |")
+    print(
+        f"{machine()}; {options.backbone}, "
+        f"{options.height}×{options.width}, batch {options.batchsize}\n"
+    )
+    print(
+        "| | images/s | against 2 workers | waits for data | peak memory "
+        "|\n| --- | --- | --- | --- | --- |"
+    )
     first = statistics.median(speed for speed, _, _ in measured["usual loop, 2 workers"])
     for name, runs in measured.items():
         speed, share, memory = (statistics.median(values) for values in zip(*runs, strict=True))
@@ -88,7 +113,9 @@ def worker_counts():
 
 
 def usual_loop(options, workers):
-    """Return (images per second, share of the time spent waiting for data, peak gigabytes) of the usual loop."""
+    """Return (images per second, share of the time spent waiting for data,
+    peak gigabytes) of the usual loop.
+    """
     from benchmarks.usual import UsualTraining
 
     training = UsualTraining(parsed(options), workers)
@@ -124,25 +151,36 @@ def without(function, instead, options, flags):
         return suite_loop(options, flags)
 
 
-forgetful_loop = partial(without, "device.keep_memory", None)  # the C library gives large blocks back to the kernel
-unfused_loop = partial(without, "training.step.fuse", False)  # PyTorch's layers where it would fuse them
-emulating_loop = partial(without, "device.emulates", False)  # bfloat16 on a processor without instructions for it
+# the C library gives large blocks back to the kernel
+forgetful_loop = partial(without, "device.keep_memory", None)
+# PyTorch's layers where it would fuse them
+unfused_loop = partial(without, "training.step.fuse", False)
+# bfloat16 on a processor without instructions for it
+emulating_loop = partial(without, "device.emulates", False)
 
 
 def launched_loop(options, flags):
-    """Return the same for a step that launches a GPU's kernels one by one and does not record its step."""
+    """Return the same for a step that launches a GPU's kernels one by
+    one and does not record its step.
+    """
     with patch("person_reid.training.step.Recorded", lambda module: module):
         return suite_loop(options, flags)
 
 
 def shared_loop(options, flags):
-    """Return the same for several processes together: the sum of speeds, the longest wait, the sum of memory."""
+    """Return the same for several processes together: the sum of speeds, the
+    longest wait, the sum of memory.
+    """
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     processes = options["processes"]
-    config = LaunchConfig(1, 1, processes, rdzv_backend="c10d", rdzv_endpoint="localhost:0", run_id="benchmark")
+    config = LaunchConfig(
+        1, 1, processes, rdzv_backend="c10d", rdzv_endpoint="localhost:0", run_id="benchmark"
+    )
     share = {**options, "batchsize": options["batchsize"] // processes}
-    speeds, waits, memory = zip(*elastic_launch(config, one_of_several)(share, flags).values(), strict=True)
+    speeds, waits, memory = zip(
+        *elastic_launch(config, one_of_several)(share, flags).values(), strict=True
+    )
     return sum(speeds), max(waits), sum(memory)
 
 
@@ -178,7 +216,11 @@ def timed(batches, step, options, device):
         step(batch)
     synchronise(device)
     seconds = time.perf_counter() - began
-    return options["steps"] * options["batchsize"] / seconds, waited / seconds, _peak_gigabytes(device)
+    return (
+        options["steps"] * options["batchsize"] / seconds,
+        waited / seconds,
+        _peak_gigabytes(device),
+    )
 
 
 def synchronise(device):
@@ -190,7 +232,9 @@ def synchronise(device):
 
 
 def _peak_gigabytes(device):
-    """Return the peak of the accelerator if there is one, else of this process (without its loader workers)."""
+    """Return the peak of the accelerator if there is one, else of this
+    process (without its loader workers).
+    """
     if device.type == "cuda":
         import torch
 

@@ -1,12 +1,14 @@
 # PYTHON_ARGCOMPLETE_OK
 """Train a network the usual way, for comparison with the suite.
 
-    python benchmarks/usual.py --name usual --train_all --backbone osnet_x0_25 --weights none --schedule cosine
+    python benchmarks/usual.py --name usual --train_all --backbone osnet_x0_25 --weights none \\
+      --schedule cosine
     python test.py --name usual
 
-Uses torchvision's ImageFolder and transforms, a DataLoader with --workers processes, float32 and channels first, and
-reads the loss at every step. It takes the networks and flags of train.py, but always trains with cross entropy, SGD and
-one half cosine. Writes opts.yaml and net_last.pth into model/NAME.
+Uses torchvision's ImageFolder and transforms, a DataLoader with --workers processes, float32 and
+channels first, and reads the loss at every step. It takes the networks and flags of train.py, but
+always trains with cross entropy, SGD and one half cosine. Writes opts.yaml and net_last.pth into
+model/NAME.
 """
 
 import sys
@@ -47,22 +49,40 @@ class UsualTraining:
                 transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
             ]
         )
-        images = ImageFolder(Path(options.data_dir) / ("train_all" if options.train_all else "train"), transform)
+        images = ImageFolder(
+            Path(options.data_dir) / ("train_all" if options.train_all else "train"), transform
+        )
         pin = self.device.type == "cuda"
         self.loader = torch.utils.data.DataLoader(
-            images, options.batchsize, shuffle=True, num_workers=workers, pin_memory=pin, drop_last=True
+            images,
+            options.batchsize,
+            shuffle=True,
+            num_workers=workers,
+            pin_memory=pin,
+            drop_last=True,
         )
         self.num_classes = len(images.classes)
         network = build_model(options, self.num_classes, options.weights)
         self.network = network.to(self.device).train()
         backbone = list(self.network.model.parameters())
-        head = [weight for name, weight in self.network.named_parameters() if not name.startswith("model.")]
-        groups = [{"params": backbone, "lr": options.backbone_lr}, {"params": head, "lr": options.lr}]
-        self.optimizer = torch.optim.SGD(groups, momentum=0.9, weight_decay=options.weight_decay, nesterov=True)
+        head = [
+            weight
+            for name, weight in self.network.named_parameters()
+            if not name.startswith("model.")
+        ]
+        groups = [
+            {"params": backbone, "lr": options.backbone_lr},
+            {"params": head, "lr": options.lr},
+        ]
+        self.optimizer = torch.optim.SGD(
+            groups, momentum=0.9, weight_decay=options.weight_decay, nesterov=True
+        )
         self.criterion = nn.CrossEntropyLoss(label_smoothing=options.label_smoothing)
 
     def step(self, batch):
-        """Train on a batch of the loader, wait, and return its loss and the number of correct predictions."""
+        """Train on a batch of the loader, wait, and return its loss and the
+        number of correct predictions.
+        """
         images, labels = (tensor.to(self.device) for tensor in batch)
         self.optimizer.zero_grad()
         _, logits = self.network(images)
@@ -82,12 +102,17 @@ class UsualTraining:
                 loss, hits = self.step(batch)
                 total, right = total + loss, right + hits
             error = 1 - right / (len(self.loader) * self.options.batchsize)
-            print(f"epoch {epoch + 1}  loss {total / len(self.loader):.4f}  error {error:.2%}", flush=True)
+            print(
+                f"epoch {epoch + 1}  loss {total / len(self.loader):.4f}  error {error:.2%}",
+                flush=True,
+            )
 
 
 def main(argv=None):
     parser = Parser(__doc__, allow_abbrev=False)
-    parser.add_argument("--workers", type=int, default=2, help="the other flags are those of train.py")
+    parser.add_argument(
+        "--workers", type=int, default=2, help="the other flags are those of train.py"
+    )
     own, train_flags = parser.parse_known_args(argv)
     options = training_of(train_flags)
     training = UsualTraining(options, own.workers)

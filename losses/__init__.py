@@ -1,4 +1,7 @@
-"""Create losses by name: `losses.create("triplet", margin=0.3)`. They live in person_reid.losses."""
+"""Create losses by name: `losses.create("triplet", margin=0.3)`.
+
+They live in person_reid.losses.
+"""
 
 from person_reid.losses import (
     HEADS,
@@ -30,8 +33,9 @@ from person_reid.losses import (
 )
 
 __all__ = [
-    "HEADS", "PUBLISHED", "REGISTRY", "ArcFaceLoss", "ArcFaceSoftmaxLoss", "CenterLoss", "CircleLoss",
-    "CircleSoftmaxLoss", "ContrastiveLoss", "CosFaceLoss", "CosineSoftmaxLoss", "CrossEntropyLoss", "FeatureLoss",
-    "FocalLoss", "InstanceLoss", "LiftedLoss", "MultiSimilarityLoss", "RankedListLoss", "SphereFaceLoss",
-    "TripletLoss", "VerificationLoss", "Weighted", "create", "parse", "published", "table",
+    "HEADS", "PUBLISHED", "REGISTRY", "ArcFaceLoss", "ArcFaceSoftmaxLoss", "CenterLoss",
+    "CircleLoss", "CircleSoftmaxLoss", "ContrastiveLoss", "CosFaceLoss", "CosineSoftmaxLoss",
+    "CrossEntropyLoss", "FeatureLoss", "FocalLoss", "InstanceLoss", "LiftedLoss",
+    "MultiSimilarityLoss", "RankedListLoss", "SphereFaceLoss", "TripletLoss",
+    "VerificationLoss", "Weighted", "create", "parse", "published", "table",
 ]  # fmt: skip

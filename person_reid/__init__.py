@@ -4,7 +4,8 @@
 >>> embed = person_reid.Embedder("ft_ResNet50")       # the run model/ft_ResNet50
 >>> features = embed(["a.jpg", "b.jpg"])              # (2, D), each of unit length
 
-Names are imported when they are first used: importing the package does not import torch. docs/api.md shows all of them.
+Names are imported when they are first used: importing the package does not import torch.
+docs/api.md shows all of them.
 """
 
 import importlib

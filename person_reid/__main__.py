@@ -1,4 +1,6 @@
-"""`python -m person_reid COMMAND` is the command `person-reid COMMAND`, even if the package is not installed."""
+"""`python -m person_reid COMMAND` is the command `person-reid COMMAND`, even
+if the package is not installed.
+"""
 
 from person_reid.cli.main import main
 

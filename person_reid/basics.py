@@ -25,7 +25,10 @@ from typing import Any, TypeVar
 
 
 class UserError(Exception):
-    """An error the user can fix. The message says what was found, what was expected and what to do."""
+    """An error the user can fix.
+
+    The message says what was found, what was expected and what to do.
+    """
 
 
 class LostProcessError(UserError):
@@ -33,31 +36,41 @@ class LostProcessError(UserError):
 
 
 log = logging.getLogger(__name__)
-SMALLEST, LARGEST = 1e-12, 10**9  # of the numbers that a setting may be; float32 can still compute with them
+# of the numbers that a setting may be; float32 can still compute with them
+SMALLEST, LARGEST = 1e-12, 10**9
 DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 ABANDONED = 60  # seconds without a change after which nobody is writing a partial file any more
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-# Characters that a terminal would obey instead of showing: controls, those that turn the direction of writing, and
-# the halves that stand for bytes of a file name that are not UTF-8.
+# Characters that a terminal would obey instead of showing: controls, those that turn the direction
+# of writing, and the halves that stand for bytes of a file name that are not UTF-8.
 COLOR = re.compile(r"\x1b\[[0-9;]*m")
-UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 def importable() -> dict[str, str]:
-    """Return {"PYTHONPATH": …} that lets another process import this very package, installed or not."""
+    """Return {"PYTHONPATH": …} that lets another process import this
+    very package, installed or not.
+    """
     package = str(Path(__file__).resolve().parent.parent)
-    further = None if sys.flags.ignore_environment else os.environ.get("PYTHONPATH")  # python -E, python -I
+    # python -E, python -I
+    further = None if sys.flags.ignore_environment else os.environ.get("PYTHONPATH")
     return {"PYTHONPATH": os.pathsep.join(filter(None, [package, further]))}
 
 
 def describe(error: BaseException) -> str:
-    """Return the message of an exception as a person would put it: `disk.mat: No space left on device`.
+    """Return the message of an exception as a person would put it: `disk.mat: No space left on
+    device`.
 
-    Writing to an open file does not say which; the disk is that of the folder or that of temporary files.
+    Writing to an open file does not say which; the disk is that of the folder or that of temporary
+    files.
     """
     if isinstance(error, OSError) and error.strerror:
-        places = [str(Path.cwd()), *filter(None, [tempfile.tempdir])] if error.errno in DISK_FULL else []
+        places = (
+            [str(Path.cwd()), *filter(None, [tempfile.tempdir])] if error.errno in DISK_FULL else []
+        )
         named = error.filename or " or ".join(map(str, places))
         return f"{named}: {error.strerror}" if named else error.strerror
     return str(error)
@@ -73,7 +86,9 @@ def first_line(error: BaseException, most: int = 200) -> str:
 
 
 def printable(text: object) -> str:
-    """Return text, such as a file's name, that any terminal, figure or page can show, with U+FFFD for what none can."""
+    """Return text, such as a file's name, that any terminal, figure or page can show,
+    with U+FFFD for what none can.
+    """
     return UNSEEN.sub("\ufffd", str(text))
 
 
@@ -83,7 +98,9 @@ def counted(number: int, noun: str, several: str = "") -> str:
 
 
 def computable(number: float) -> bool:
-    """Return whether a setting is 0, or a number with which float32 does not overflow or round to 0 at once."""
+    """Return whether a setting is 0, or a number with which float32 does not
+    overflow or round to 0 at once.
+    """
     return number == 0 or SMALLEST <= abs(number) <= LARGEST
 
 
@@ -97,7 +114,9 @@ def quoted(path: str | Path) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ` Did you mean 'resnet50'?` with the name in `known` closest to `name`, or "" if none is close."""
+    """Return ` Did you mean 'resnet50'?` with the name in `known` closest to
+    `name`, or "" if none is close.
+    """
     near = difflib.get_close_matches(name, known, n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
 
@@ -105,8 +124,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def with_ending(path: str | Path, ending: str, *known: str) -> Path:
     """Return `path` with `ending` instead of one of the `known` ones, or else after its whole name.
 
-    Unlike Path.with_suffix, it keeps the rest of a name such as osnet_x0.25. Raises IsADirectoryError for a path
-    without a name, such as `.` or `/`.
+    Unlike Path.with_suffix, it keeps the rest of a name such as osnet_x0.25. Raises
+    IsADirectoryError for a path without a name, such as `.` or `/`.
     """
     path = Path(path)
     if not path.name:
@@ -115,8 +134,11 @@ def with_ending(path: str | Path, ending: str, *known: str) -> Path:
     return path.with_name(name + ending)
 
 
-def in_order(pool: Executor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int) -> Iterator[Result]:
-    """Yield work(item) for each item, in order, while the pool already works on the next `ahead` items.
+def in_order(
+    pool: Executor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int
+) -> Iterator[Result]:
+    """Yield work(item) for each item, in order, while the pool already works on the next `ahead`
+    items.
 
     Items whose work has not begun when the caller stops are dropped.
     """
@@ -172,9 +194,10 @@ def make_folder(folder: str | Path) -> None:
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; move it to `path` once it is written and on the disk.
 
-    A reader of `path` finds the complete old file or the complete new one, even after a crash, on a full disk, or if
-    several processes or threads write it at once. A later attempt removes what a killed process left behind. A link
-    stays, and what it leads to is replaced; devices and pipes are written to.
+    A reader of `path` finds the complete old file or the complete new one, even after a crash, on a
+    full disk, or if several processes or threads write it at once. A later attempt removes what a
+    killed process left behind. A link stays, and what it leads to is replaced; devices and pipes
+    are written to.
 
     Raises OSError, naming `path`, if the disk is full or the folder cannot be written to.
     """
@@ -183,7 +206,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         yield path
         return
     make_folder(path.parent)
-    own = secrets.token_hex(4)  # threads share the number of their process, and containers have the same ones
+    # threads share the number of their process, and containers have the same ones
+    own = secrets.token_hex(4)
     temporary = path.with_name(f".{path.name}.{own}.partial")
     remove_abandoned(path.parent.glob(f".{glob.escape(path.name)}.{8 * '[0-9a-f]'}.partial"))
     try:
@@ -208,13 +232,14 @@ def remove_abandoned(files: Iterable[Path]) -> None:
 
 @contextmanager
 def whole_folder(path: str | Path, mark: str) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; move it to `path` once it is complete, in place of an older one.
+    """Yield a temporary folder beside `path`; move it to `path` once it is complete, in place of an
+    older one.
 
-    mark: a file that only such folders hold, and that lists the others; `path` is replaced only if it has one and no
-        further files, or is empty.
+    mark: a file that only such folders hold, and that lists the others; `path` is replaced only if
+        it has one and no further files, or is empty.
 
-    Raises UserError, before anything is written, if `path` is another folder or a file, and OSError, naming `path`, on
-    a full disk. Two processes must not write one folder at once.
+    Raises UserError, before anything is written, if `path` is another folder or a file, and
+    OSError, naming `path`, on a full disk. Two processes must not write one folder at once.
     """
     place = real(path)
     temporary, older = (place.with_name(f".{place.name}.{what}") for what in ("partial", "older"))
@@ -231,7 +256,9 @@ def whole_folder(path: str | Path, mark: str) -> Iterator[Path]:
             place.rename(older)
         temporary.rename(place)
     except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), error.filename or str(path)) from error
+        raise OSError(
+            error.errno, error.strerror or str(error), error.filename or str(path)
+        ) from error
     finally:
         if older.exists() and not place.exists():
             older.rename(place)
@@ -240,36 +267,55 @@ def whole_folder(path: str | Path, mark: str) -> Iterator[Path]:
 
 
 def check_folder(path: str | Path, mark: str) -> None:
-    """Raise UserError if whole_folder could not replace what is at `path`; to be called before the work."""
+    """Raise UserError if whole_folder could not replace what is at
+    `path`; to be called before the work.
+    """
     place = real(path)
     check_way(place.parent)
     own = (place / mark).is_file()
     if Path.cwd().is_relative_to(place) and (own or not any(place.iterdir())):
-        raise UserError(f"{path}: the folder you are in, or one above it. Choose another name.")  # which would move
+        # which would move
+        raise UserError(f"{path}: the folder you are in, or one above it. Choose another name.")
     if not place.exists() or (place.is_dir() and not any(place.iterdir())):
         return
     if not own:
-        raise UserError(f"{path}: exists, and was not written by this command. Remove it, or choose another name.")
+        raise UserError(
+            f"{path}: exists, and was not written by this command. "
+            "Remove it, or choose another name."
+        )
     written = {mark, *(place / mark).read_text(encoding="utf-8").splitlines()}
-    further = [] if written == {mark} else [name for name in _files_in(place) if name not in written]
+    further = (
+        [] if written == {mark} else [name for name in _files_in(place) if name not in written]
+    )
     if further:  # the mark of an earlier version lists nothing
-        raise UserError(f"{path}: holds {further[0]}, which this command did not write. Move it elsewhere first.")
+        raise UserError(
+            f"{path}: holds {further[0]}, which this command did not "
+            "write. Move it elsewhere first."
+        )
 
 
 def _files_in(folder: Path) -> list[str]:
-    """Return the files below a folder, as paths in it, without hidden ones such as those of a file manager."""
+    """Return the files below a folder, as paths in it, without hidden ones
+    such as those of a file manager.
+    """
     files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     return sorted(path.relative_to(folder).as_posix() for path in files)
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a file that must not be lost, list.csv to list.previous.csv or .previous2.csv and so on. Return that."""
-    names = (path.with_suffix(f".previous{number}{path.suffix}") for number in chain([""], count(2)))
+    """Rename a file that must not be lost, list.csv to list.previous.csv or
+    .previous2.csv and so on. Return that.
+    """
+    names = (
+        path.with_suffix(f".previous{number}{path.suffix}") for number in chain([""], count(2))
+    )
     return path.rename(next(name for name in names if not name.exists()))
 
 
 def check_target(path: str | Path) -> None:
-    """Raise OSError, naming `path`, if atomic_write could not write there; to be called before the work."""
+    """Raise OSError, naming `path`, if atomic_write could not write
+    there; to be called before the work.
+    """
     named, path = path, _written_at(path)
     if path.exists() and not path.is_file():
         return
@@ -284,16 +330,22 @@ def check_target(path: str | Path) -> None:
 def _written_at(path: str | Path) -> Path:
     """Return the real path, or a device or pipe as it is named.
 
-    Raises IsADirectoryError for a folder, and FileNotFoundError for a link to a disk or folder that is gone.
+    Raises IsADirectoryError for a folder, and FileNotFoundError for a link to a disk or folder that
+    is gone.
     """
     path = Path(path)
     place = real(path)
     if place.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "a folder; expected the name of a file to write", str(path))
+        raise IsADirectoryError(
+            errno.EISDIR, "a folder; expected the name of a file to write", str(path)
+        )
     if path.is_symlink() and not path.exists() and not place.parent.is_dir():
-        problem = f"a link into {place.parent}, which is not there. Make that folder, or remove the link"
+        problem = (
+            f"a link into {place.parent}, which is not there. Make that folder, or remove the link"
+        )
         raise FileNotFoundError(errno.ENOENT, problem, str(path))
-    return path if path.exists() and not path.is_file() else place  # /dev/stdout may lead to no path
+    # /dev/stdout may lead to no path
+    return path if path.exists() and not path.is_file() else place
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -316,14 +368,20 @@ def write_csv(path: str | Path, header: Iterable[str], rows: Iterable[Iterable[o
 
 
 def content_of(path: str | Path) -> bytes:
-    """Return what a file holds. Raises OSError, or UserError for a device such as /dev/full, which never ends."""
+    """Return what a file holds.
+
+    Raises OSError, or UserError for a device such as /dev/full, which never ends.
+    """
     if stat.S_ISCHR(Path(path).stat().st_mode):
         raise UserError(f"{path}: a device; expected a file.")
     return Path(path).read_bytes()
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Return what JSON text says. Raises ValueError if it is not JSON, or nested too deeply to be read."""
+    """Return what JSON text says.
+
+    Raises ValueError if it is not JSON, or nested too deeply to be read.
+    """
     try:
         return json.loads(text)
     except RecursionError:
@@ -345,7 +403,8 @@ def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
                 raise ValueError(f"found {type(record).__name__}")
         except ValueError as error:
             raise UserError(
-                f"{path}: line {number}: expected a JSON object ({error}). Correct or remove that line."
+                f"{path}: line {number}: expected a JSON object "
+                f"({error}). Correct or remove that line."
             ) from error
         records.append(record)
     return records
@@ -355,8 +414,8 @@ def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
 def only_writer(file: str | Path, what: str, wait: bool = False) -> Iterator[None]:
     """Hold the lock `file` during a block; the system releases it even if the process is killed.
 
-    what: what is written, to open the message. wait: until another process has ended. Without it, raises UserError if
-    another process holds the lock.
+    what: what is written, to open the message. wait: until another process has ended. Without it,
+    raises UserError if another process holds the lock.
     """
     from filelock import FileLock, Timeout  # loads slowly
 
@@ -366,7 +425,10 @@ def only_writer(file: str | Path, what: str, wait: bool = False) -> Iterator[Non
         lock.acquire(timeout=0)
     except Timeout:
         if not wait:
-            problem = f"{what}: another process is writing there. Wait until it ends, or use another name."
+            problem = (
+                f"{what}: another process is writing there. Wait "
+                "until it ends, or use another name."
+            )
             raise UserError(problem) from None
         log.info("%s: waiting for another process that is writing there.", what)
         lock.acquire()

@@ -1,7 +1,7 @@
 """The device, precision, seed and threads of a process.
 
-torch is imported inside the functions that use it: evaluate.py reads this file and starts in a fraction of the time
-that importing torch alone would take.
+torch is imported inside the functions that use it: evaluate.py reads this file and starts in a
+fraction of the time that importing torch alone would take.
 """
 
 from __future__ import annotations
@@ -28,18 +28,24 @@ log = logging.getLogger(__name__)
 
 
 def seed_everything(seed: int) -> None:
-    """Seed torch's generators on every device. NumPy's are passed explicitly to the code that uses them."""
+    """Seed torch's generators on every device.
+
+    NumPy's are passed explicitly to the code that uses them.
+    """
     import torch
 
     torch.manual_seed(seed)
 
 
 def available_cores() -> int:
-    """Return how many cores this process may use: not those that `taskset` or a container withholds.
+    """Return how many cores this process may use: not those that `taskset` or a container
+    withholds.
 
     https://docs.kernel.org/admin-guide/cgroup-v2.html, cpu.max
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     try:
         quota, period = QUOTA.read_text(encoding="ascii").split()
         return max(1, min(cores, math.ceil(int(quota) / int(period))))
@@ -48,7 +54,10 @@ def available_cores() -> int:
 
 
 def prepare_training(device: torch.device, tf32: bool) -> None:
-    """Choose how this process trains on a device. tf32: see --no_tf32. On a GPU, convolutions are repeatable."""
+    """Choose how this process trains on a device. tf32: see --no_tf32.
+
+    On a GPU, convolutions are repeatable.
+    """
     import torch
 
     if device.type == "cpu":
@@ -61,8 +70,9 @@ def prepare_training(device: torch.device, tf32: bool) -> None:
 def keep_memory() -> None:
     """Let the GNU C library keep freed memory for the next allocation, as PyTorch does on a GPU.
 
-    By default it returns every block of more than 32 MB to the kernel, which clears the pages anew in each step of a
-    training. It is a setting of the whole process, and does nothing with another C library.
+    By default it returns every block of more than 32 MB to the kernel, which clears the pages anew
+    in each step of a training. It is a setting of the whole process, and does nothing with another
+    C library.
     """
     if sys.platform == "linux":
         trim_threshold, mmap_max = -1, -4  # the parameters' numbers in malloc.h
@@ -75,8 +85,8 @@ def keep_memory() -> None:
 def select_device(gpu_ids: str | int = "0") -> torch.device:
     """Return the device for a `--gpu_ids` value: that GPU, else Apple's GPU, else the CPU.
 
-    "-1" always means the CPU. Raises UserError if the value is not a single whole number, and if this machine has GPUs
-    but not that one.
+    "-1" always means the CPU. Raises UserError if the value is not a single whole number, and if
+    this machine has GPUs but not that one.
     """
     import torch
 
@@ -85,19 +95,24 @@ def select_device(gpu_ids: str | int = "0") -> torch.device:
         if number < -1:
             raise ValueError
     except ValueError:
-        raise UserError(f"--gpu_ids {gpu_ids}: expected the number of one GPU, such as 0, or -1 for the CPU.") from None
+        raise UserError(
+            f"--gpu_ids {gpu_ids}: expected the number of one GPU, such as 0, or -1 for the CPU."
+        ) from None
     if number == -1:
         return _cpu()
     if torch.cuda.is_available():
         count = torch.cuda.device_count()
         if number >= count:
-            raise UserError(f"--gpu_ids {gpu_ids}: this machine has {count} GPU(s), numbered from 0.")
+            raise UserError(
+                f"--gpu_ids {gpu_ids}: this machine has {count} GPU(s), numbered from 0."
+            )
         return torch.device("cuda", number)
     return torch.device("mps") if torch.backends.mps.is_available() else _cpu()
 
 
 def usable_device(device: str | torch.device | None = None) -> torch.device:
-    """Return a device if this machine can compute on it; None stands for the first GPU, or the CPU if there is none.
+    """Return a device if this machine can compute on it; None stands for the first GPU, or the CPU
+    if there is none.
 
     Raises UserError otherwise.
     """
@@ -109,7 +124,9 @@ def usable_device(device: str | torch.device | None = None) -> torch.device:
         torch.zeros(1, device=device).cpu()
         return torch.device(device)
     except Exception as error:  # each kind of device fails in its own way
-        raise UserError(f"device {device!r} cannot be used here ({first_line(error)}); the CPU is 'cpu'.") from error
+        raise UserError(
+            f"device {device!r} cannot be used here ({first_line(error)}); the CPU is 'cpu'."
+        ) from error
 
 
 def _cpu() -> torch.device:
@@ -132,7 +149,8 @@ def dtype_of(options: PrecisionOptions) -> torch.dtype | None:
 
 
 def autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
-    """Return torch.autocast on `device` with torch.float16 or torch.bfloat16; None computes in float32.
+    """Return torch.autocast on `device` with torch.float16 or torch.bfloat16; None computes in
+    float32.
 
     So does a processor without instructions for the type: see `computed_in`.
     """
@@ -143,10 +161,11 @@ def autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
 
 
 def computed_in(device: torch.device, dtype: torch.dtype | None) -> torch.dtype | None:
-    """Return the type to compute in where `dtype` is asked for; None means float32, as argument and as result.
+    """Return the type to compute in where `dtype` is asked for; None means float32, as argument and
+    as result.
 
-    PyTorch emulates a type that a processor lacks, and takes ten times as long as in float32, which replaces it. The
-    first time, the log says so.
+    PyTorch emulates a type that a processor lacks, and takes ten times as long as in float32, which
+    replaces it. The first time, the log says so.
     """
     if dtype is None or not emulates(device, dtype):
         return dtype
@@ -156,18 +175,25 @@ def computed_in(device: torch.device, dtype: torch.dtype | None) -> torch.dtype 
 
 @cache
 def emulates(device: torch.device, dtype: torch.dtype) -> bool:
-    """Return whether PyTorch has to emulate torch.float16 or torch.bfloat16 on a device; only processors lack types."""
+    """Return whether PyTorch has to emulate torch.float16 or torch.bfloat16 on a
+    device; only processors lack types.
+    """
     import torch
 
     if device.type != "cpu":
         return False
-    computes = getattr(torch.ops.mkldnn, f"_is_mkldnn_{_flag(dtype)}_supported", None)  # none without oneDNN
+    # none without oneDNN
+    computes = getattr(torch.ops.mkldnn, f"_is_mkldnn_{_flag(dtype)}_supported", None)
     return not (computes and computes())
 
 
 @cache
 def _tell_of_float32(dtype: torch.dtype) -> None:
-    log.warning("--%s: PyTorch would emulate %s on this processor, so float32 takes its place.", _flag(dtype), dtype)
+    log.warning(
+        "--%s: PyTorch would emulate %s on this processor, so float32 takes its place.",
+        _flag(dtype),
+        dtype,
+    )
 
 
 def _flag(dtype: torch.dtype) -> str:

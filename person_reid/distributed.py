@@ -1,4 +1,6 @@
-"""The processes of one run, started by torchrun, and what they exchange. A single process is a world of one.
+"""The processes of one run, started by torchrun, and what they exchange.
+
+A single process is a world of one.
 
 torchrun --standalone --nproc_per_node 4 train_DDP.py --train_all
 torchrun --standalone --nproc_per_node 4 test.py
@@ -42,21 +44,28 @@ class World:
         return self.rank == 0
 
     def gpu(self, gpu_ids: str) -> str:
-        """Return this process's entry of `--gpu_ids`, as text: the first process gets the first, and so on.
+        """Return this process's entry of `--gpu_ids`, as text: the first process gets the first,
+        and so on.
 
         A single number stands for as many GPUs as this machine has processes; -1 is the CPU.
         """
         numbers = gpu_ids.split(",")
         if self.size == 1 or gpu_ids.strip() == "-1":
             return gpu_ids
-        return numbers[self.local_rank] if len(numbers) > max(1, self.local_rank) else str(self.local_rank)
+        return (
+            numbers[self.local_rank]
+            if len(numbers) > max(1, self.local_rank)
+            else str(self.local_rank)
+        )
 
     def device(self, gpu_ids: str) -> torch.device:
         """Return the device of this process."""
         return select_device(self.gpu(gpu_ids))
 
     def sum(self, values: Values) -> Values:
-        """Return the sum over all processes of a tensor or a NumPy array, the same on each process."""
+        """Return the sum over all processes of a tensor or a NumPy
+        array, the same on each process.
+        """
         if self.size == 1:
             return values
         total = torch.from_numpy(values) if isinstance(values, np.ndarray) else values.clone()
@@ -64,11 +73,15 @@ class World:
         return total.numpy() if isinstance(values, np.ndarray) else total
 
     def share(self, images: Any) -> Any:
-        """Return this rank's strided slice of a bank, list or array; `collect` puts the results back in order."""
+        """Return this rank's strided slice of a bank, list or array; `collect`
+        puts the results back in order.
+        """
         return images[self.rank :: self.size]
 
     def part(self, count: int) -> tuple[int, int]:
-        """Return (start, stop) of this process's part of `count` things, which all processes together cover."""
+        """Return (start, stop) of this process's part of `count` things,
+        which all processes together cover.
+        """
         return count * self.rank // self.size, count * (self.rank + 1) // self.size
 
     def collect(self, share: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
@@ -95,7 +108,9 @@ class World:
 
     @contextmanager
     def leader_first(self) -> Iterator[None]:
-        """Run a block on the first process before the others enter it, so that they find what it wrote."""
+        """Run a block on the first process before the others enter it,
+        so that they find what it wrote.
+        """
         if not self.leads:
             self.wait()
         yield
@@ -104,7 +119,9 @@ class World:
 
 
 class Gather(torch.autograd.Function):
-    """Implement World.gather: all_gather of torch.distributed.nn is deprecated, and cannot be compiled."""
+    """Implement World.gather: all_gather of torch.distributed.nn is
+    deprecated, and cannot be compiled.
+    """
 
     @staticmethod
     def forward(context: Any, tensor: torch.Tensor) -> torch.Tensor:
@@ -122,33 +139,39 @@ class Gather(torch.autograd.Function):
 
 @contextmanager
 def join_world(gpu_ids: str = "-1") -> Iterator[World]:
-    """Join the other processes and yield the World; a world of one if torchrun did not start this process.
+    """Join the other processes and yield the World; a world of one if torchrun did not start this
+    process.
 
-    The processes talk through NCCL if each has a GPU, else through gloo. They end if torchrun is killed.
+    The processes talk through NCCL if each has a GPU, else through gloo. They end if torchrun is
+    killed.
 
     Raises UserError if the variables that torchrun sets are incomplete.
     """
     if "LOCAL_RANK" not in os.environ:
         yield World()
         return
-    if distributed.is_torchelastic_launched():  # torchrun is the parent, not a shell that may end before its programs
+    # torchrun is the parent, not a shell that may end before its programs
+    if distributed.is_torchelastic_launched():
         Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     local_rank = _place_of_torchrun()
     on_gpus = gpu_ids.strip() != "-1" and torch.cuda.is_available()
-    # A restarted process must not find the addresses of processes that have ended: PyTorch keeps both in one store.
+    # A restarted process must not find the addresses of processes that have ended: PyTorch keeps
+    # both in one store.
     store, rank, size = next(rendezvous("env://"))
     store = PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
     backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
     distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
-    # Of dimensions of length 1, a gradient's strides may differ from those of DDP's copy. The memory is the same, but
-    # PyTorch warns of lost speed.
+    # Of dimensions of length 1, a gradient's strides may differ from those of DDP's copy. The
+    # memory is the same, but PyTorch warns of lost speed.
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     if rank:  # the first process says what all of them find
         logging.getLogger("person_reid").setLevel(logging.ERROR)
     try:
         yield World(rank, size, local_rank)
     except RuntimeError as error:
-        if not any(name in str(error) for name in ("gloo", "Gloo", "NCCL", "Connection closed by peer")):
+        if not any(
+            name in str(error) for name in ("gloo", "Gloo", "NCCL", "Connection closed by peer")
+        ):
             raise
         raise LostProcessError(
             f"Process {rank} lost the others: one of them has ended, its message is above "
@@ -158,32 +181,44 @@ def join_world(gpu_ids: str = "-1") -> Iterator[World]:
 
 
 def _place_of_torchrun() -> int:
-    """Return LOCAL_RANK. Raises UserError unless all that torchrun sets is there and fits together."""
+    """Return LOCAL_RANK.
+
+    Raises UserError unless all that torchrun sets is there and fits together.
+    """
     lacking = [name for name in TORCHRUN if not os.environ.get(name)]
     if lacking:
         raise UserError(
-            f"LOCAL_RANK is set, but not {', '.join(lacking)}: torchrun sets them all. For a single process, unset "
+            f"LOCAL_RANK is set, but not {', '.join(lacking)}: torchrun sets them "
+            "all. For a single process, unset "
             "LOCAL_RANK; for several, start them with torchrun."
         )
-    numbers = {name: os.environ[name] for name in ("LOCAL_RANK", "RANK", "WORLD_SIZE", "MASTER_PORT")}
+    numbers = {
+        name: os.environ[name] for name in ("LOCAL_RANK", "RANK", "WORLD_SIZE", "MASTER_PORT")
+    }
     if all(text.isdecimal() and len(text) < 10 for text in numbers.values()):
         local_rank, rank, size, port = map(int, numbers.values())
         if local_rank <= rank < size and 0 < port < 65536:
             return local_rank
     found = ", ".join(f"{name}={value}" for name, value in numbers.items())
-    raise UserError(f"{found}: not what torchrun sets. Start the processes with torchrun, or unset LOCAL_RANK.")
+    raise UserError(
+        f"{found}: not what torchrun sets. Start the processes with torchrun, or unset LOCAL_RANK."
+    )
 
 
 def _end_with(parent: int) -> None:
-    """End this process within a second of its parent: nobody else would, once `kill -9` has ended torchrun.
+    """End this process within a second of its parent: nobody else would, once `kill -9` has ended
+    torchrun.
 
-    All files are written whole or not at all, so no moment is a wrong one. Windows keeps the number of a parent that
-    has ended, so there this waits for ever.
+    All files are written whole or not at all, so no moment is a wrong one. Windows keeps the number
+    of a parent that has ended, so there this waits for ever.
     """
     while os.getppid() == parent:
         time.sleep(0.5)
     try:
-        log.error("torchrun has ended, so this process ends, too. What was saved is complete: continue with --resume.")
+        log.error(
+            "torchrun has ended, so this process ends, too. What was saved is "
+            "complete: continue with --resume."
+        )
     finally:  # also if nobody reads the message any more
         os._exit(1)
 
@@ -192,13 +227,16 @@ def start_processes(command: str, gpu_ids: str, arguments: Sequence[str]) -> Non
     """Run a person-reid command, one process for each GPU of `--gpu_ids`, as run_processes does."""
     count = str(len(gpu_ids.split(",")))
     os.environ |= importable()
-    run_processes(["--standalone", "--nproc_per_node", count, "-m", "person_reid", command, *arguments])
+    run_processes(
+        ["--standalone", "--nproc_per_node", count, "-m", "person_reid", command, *arguments]
+    )
 
 
 def run_processes(words: Sequence[str]) -> None:
     """Run processes as torchrun does with these words, and wait until they end.
 
-    Raises UserError if a process fails; the process's own message is above it. Ctrl-C raises KeyboardInterrupt.
+    Raises UserError if a process fails; the process's own message is above it. Ctrl-C raises
+    KeyboardInterrupt.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError

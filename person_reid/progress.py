@@ -14,9 +14,11 @@ LINE = "{desc}: {n_fmt} of {total_fmt}, {rate_fmt}, {remaining} left{postfix}"
 
 
 def progress(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm[Any]:
-    """Return a tqdm bar on a terminal, and elsewhere one that writes a line a minute: a log file holds lines, not bars.
+    """Return a tqdm bar on a terminal, and elsewhere one that writes a line a minute: a log file
+    holds lines, not bars.
 
-    Of several processes that work together, the first shows its progress. An empty desc shows nothing.
+    Of several processes that work together, the first shows its progress. An empty desc shows
+    nothing.
     """
     if sys.stderr is None:  # of a program without a console
         return tqdm(iterable, disable=True, **options)
@@ -30,7 +32,9 @@ def progress(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm[Any]
 
 
 class _Lines:
-    """A stream that ends every state of a bar with a new line, where tqdm would return to the line's beginning."""
+    """A stream that ends every state of a bar with a new line, where tqdm would
+    return to the line's beginning.
+    """
 
     def write(self, text: str) -> None:
         if state := text.strip():

@@ -1,16 +1,13 @@
 """The folder of a run, model/NAME: the files it holds, and how they are written and found.
 
-opts.yaml          the options, with the number of identities
-versions.jsonl     the code and libraries: one JSON object each time the run began or was resumed
-net_010.pth …      the network's state dict every ten epochs; net_last.pth after the latest
-net_average.pth    the averaged network (--wa); net_average_bn.pth with batch-norm statistics of its own
-resume.pth         everything --resume needs, after the latest epoch
-log.jsonl          one JSON object an epoch
-not_finite.txt     the images of a batch whose loss was not finite
-train.jpg          the curves
-result.txt         what test.py measured
-report.html        written by tools/report.py
-clusters.jpg       the clusters of the last epoch of adapt.py
+opts.yaml          the options, with the number of identities versions.jsonl     the code and
+libraries: one JSON object each time the run began or was resumed net_010.pth …      the network's
+state dict every ten epochs; net_last.pth after the latest net_average.pth    the averaged network
+(--wa); net_average_bn.pth with batch-norm statistics of its own resume.pth         everything
+--resume needs, after the latest epoch log.jsonl          one JSON object an epoch not_finite.txt
+the images of a batch whose loss was not finite train.jpg          the curves result.txt
+what test.py measured report.html        written by tools/report.py clusters.jpg       the clusters
+of the last epoch of adapt.py
 """
 
 from __future__ import annotations
@@ -53,7 +50,10 @@ LONGEST_NAME = 200  # bytes; file systems take 255, and .previous is added
 
 
 class RunFolder:
-    """model/NAME. Every file in it is replaced whole or not at all; result.txt grows by whole lines."""
+    """model/NAME.
+
+    Every file in it is replaced whole or not at all; result.txt grows by whole lines.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -68,11 +68,15 @@ class RunFolder:
         self.versions_file = self.path / "versions.jsonl"
 
     def writing(self) -> AbstractContextManager[None]:
-        """Return the lock that a training holds. Entering it raises UserError if another one trains under the name."""
+        """Return the lock that a training holds.
+
+        Entering it raises UserError if another one trains under the name.
+        """
         return only_writer(self._lock(), str(self.path))
 
     def check_unused(self) -> None:
-        """Raise UserError if another process trains under the name, or OSError if a file is there, before any work.
+        """Raise UserError if another process trains under the name, or OSError if a file is there,
+        before any work.
 
         Writes nothing.
         """
@@ -89,9 +93,11 @@ class RunFolder:
         return any(self.path.glob("*.pth"))
 
     def set_aside(self) -> None:
-        """Make room for a new run of the same name: rename what an earlier run left to model/NAME.previous.
+        """Make room for a new run of the same name: rename what an earlier run left to
+        model/NAME.previous.
 
-        What that name held is renamed to model/NAME.previous.2, or the first free number after it: nothing is deleted.
+        What that name held is renamed to model/NAME.previous.2, or the first free number after it:
+        nothing is deleted.
         """
         if not self.holds_weights():
             return
@@ -100,7 +106,11 @@ class RunFolder:
             numbered = (previous.with_name(f"{previous.name}.{number}") for number in count(2))
             older = next(path for path in numbered if not path.exists())
             previous.rename(older)
-            log.info("%s held a run, too; it is now %s. Delete it if you do not need it.", previous, older)
+            log.info(
+                "%s held a run, too; it is now %s. Delete it if you do not need it.",
+                previous,
+                older,
+            )
         self.path.rename(previous)
         log.info("%s held an earlier run; it is now %s.", self.path, previous)
 
@@ -110,7 +120,9 @@ class RunFolder:
 
     def keep_latest(self, count: int) -> None:
         """Delete all but the latest `count` numbered checkpoints."""
-        found = [path for path in self.path.glob("net_*.pth") if re.fullmatch("net_[0-9]{3,}", path.stem)]
+        found = [
+            path for path in self.path.glob("net_*.pth") if re.fullmatch("net_[0-9]{3,}", path.stem)
+        ]
         for path in sorted(found, key=lambda path: int(path.stem[4:]))[:-count]:
             path.unlink()
 
@@ -121,24 +133,33 @@ class RunFolder:
     def load_state(self, device: torch.device) -> dict[str, Any] | None:
         """Return what save_state wrote, on `device`, or None if the run has not finished an epoch.
 
-        Raises UserError if the file is damaged, or if it is all that is left of the run, or if only checkpoints are.
+        Raises UserError if the file is damaged, or if it is all that is left of the run, or if only
+        checkpoints are.
         """
         if not self.state_file.exists():
-            begun = self.versions_file.exists() and not self.log.exists()  # and stopped while its first epoch was saved
+            # and stopped while its first epoch was saved
+            begun = self.versions_file.exists() and not self.log.exists()
             if any(self.path.glob("*.pth")) and not begun:
                 raise UserError(
-                    f"{self.state_file}: no such file, so the run cannot be resumed. Without --resume it begins anew, "
+                    f"{self.state_file}: no such file, so the run cannot be resumed. "
+                    "Without --resume it begins anew, "
                     f"and what is in {self.path} is kept beside it."
                 )
             return None
         if not self.options_file.exists():
-            raise UserError(f"{self.options_file}: no such file, so nothing says how {self.state_file} was trained.")
+            raise UserError(
+                f"{self.options_file}: no such file, so nothing says how "
+                f"{self.state_file} was trained."
+            )
         from person_reid.models.weights import read_tensors, refuse_unusual
 
         state = read_tensors(self.state_file, device)
         refuse_unusual(state, self.state_file)
         if not isinstance(state, dict):
-            raise UserError(f"{self.state_file}: expected the state of a training, found {type(state).__name__}.")
+            raise UserError(
+                f"{self.state_file}: expected the state of a "
+                f"training, found {type(state).__name__}."
+            )
         return state
 
     def save_log(self, history: Iterable[Mapping[str, Any]]) -> None:
@@ -146,11 +167,16 @@ class RunFolder:
         write_text(self.log, "".join(json.dumps(epoch) + "\n" for epoch in history))
 
     def history(self) -> list[dict[str, Any]]:
-        """Read log.jsonl: a dict for each epoch; empty if none is finished. Raises UserError if it is damaged."""
+        """Read log.jsonl: a dict for each epoch; empty if none is finished.
+
+        Raises UserError if it is damaged.
+        """
         return read_history(self.log) if self.log.exists() else []
 
     def minutes(self) -> float:
-        """Return the minutes of training, without validation, interruptions and epochs logged before 0.2."""
+        """Return the minutes of training, without validation,
+        interruptions and epochs logged before 0.2.
+        """
         return float(sum(epoch.get("seconds", 0.0) for epoch in self.history()) / 60)
 
     def save_options(self, options: Mapping[str, Any]) -> None:
@@ -165,20 +191,33 @@ class RunFolder:
         """
         if not self.options_file.exists():
             runs = sorted(file.parent.name for file in self.path.parent.glob("*/opts.yaml"))
-            there = f"There are: {', '.join(runs)}." if runs else f"Train one: python train.py --name {self.name}"
-            raise UserError(f"{self.options_file}: no run of that name.{did_you_mean(self.name, runs)} {there}")
+            there = (
+                f"There are: {', '.join(runs)}."
+                if runs
+                else f"Train one: python train.py --name {self.name}"
+            )
+            raise UserError(
+                f"{self.options_file}: no run of that name.{did_you_mean(self.name, runs)} {there}"
+            )
         return read_yaml(self.options_file, texts)
 
     def config(self, otherwise: Mapping[str, Any] | None = None) -> TrainConfig:
         """Return opts.yaml as a configuration.
 
-        otherwise: {name: value} of options that the file may lack; by default they have their defaults.
+        otherwise: {name: value} of options that the file may lack; by default they have their
+        defaults.
 
         Raises UserError if there is no such run, or if a value does not fit.
         """
-        values = options_in(self.options(texts(TrainConfig)), TrainConfig, self.options_file, strict=False)
+        values = options_in(
+            self.options(texts(TrainConfig)), TrainConfig, self.options_file, strict=False
+        )
         named = values.get("backbone") or any(values.get(flag) for flag in NETWORK_FLAGS)
-        unsaid = {name: value for name, value in (otherwise or {}).items() if not (named and name in NETWORK_FLAGS)}
+        unsaid = {
+            name: value
+            for name, value in (otherwise or {}).items()
+            if not (named and name in NETWORK_FLAGS)
+        }
         values = {**unsaid, **values, "name": self.name}
         try:
             return settled(TrainConfig(**values), values, given=())
@@ -190,22 +229,31 @@ class RunFolder:
         found = options.get("nclasses", PUBLISHED_CLASSES)
         if type(found) is not int or not 1 <= found <= MOST_CLASSES:
             raise UserError(
-                f"{self.options_file}: nclasses: expected the number of identities that were trained, from 1 to "
+                f"{self.options_file}: nclasses: expected the number of "
+                "identities that were trained, from 1 to "
                 f"{MOST_CLASSES:,}, found {found!r}."
             )
         return found
 
     def add_results(self, lines: Iterable[str]) -> None:
-        """Append lines to result.txt; only warn if the folder cannot be written to, as one of another user's runs."""
+        """Append lines to result.txt; only warn if the folder cannot be written to,
+        as one of another user's runs.
+        """
         try:
-            with (self.path / "result.txt").open("a", encoding="utf-8", errors="surrogateescape") as file:
+            with (self.path / "result.txt").open(
+                "a", encoding="utf-8", errors="surrogateescape"
+            ) as file:
                 file.writelines(f"{line}\n" for line in lines)
         except OSError as error:
             reason = error.strerror or str(error)
-            log.warning("%s: %s: the figures are not noted there.", self.path / "result.txt", reason)
+            log.warning(
+                "%s: %s: the figures are not noted there.", self.path / "result.txt", reason
+            )
 
     def save_versions(self, versions: Mapping[str, Any], goes_on: bool) -> None:
-        """Write {what: version} as a line of versions.jsonl, after the earlier lines if the run is resumed."""
+        """Write {what: version} as a line of versions.jsonl, after the
+        earlier lines if the run is resumed.
+        """
         path = self.versions_file
         before = path.read_text() if goes_on and path.exists() else ""
         write_text(path, before + json.dumps(versions) + "\n")
@@ -213,7 +261,8 @@ class RunFolder:
     def weights_file(self, which_epoch: str | int = "last") -> Path:
         """Return the checkpoint that `--which_epoch` names: last, average, average_bn, or an epoch.
 
-        59, 059 and 60 name the same checkpoint: published runs counted epochs from 0 and kept every tenth.
+        59, 059 and 60 name the same checkpoint: published runs counted epochs from 0 and kept every
+        tenth.
 
         Raises FileNotFoundError, listing the checkpoints there are.
         """
@@ -222,18 +271,24 @@ class RunFolder:
             if path.exists():
                 return path
             if path.is_symlink():
-                raise FileNotFoundError(f"{path}: a link to {path.readlink()}, which is not there. Copy it back.")
+                raise FileNotFoundError(
+                    f"{path}: a link to {path.readlink()}, which is not there. Copy it back."
+                )
         found = [path for path in self.path.glob("net_*.pth") if path.exists()]
         labels = sorted(path.stem.removeprefix("net_") for path in found)
         if labels:
             advice = f"There are: --which_epoch {', '.join(labels)}."
         else:
             advice = f"There is no checkpoint yet. Train first: python train.py --name {self.name}"
-        raise FileNotFoundError(f"{self.path}: no checkpoint for --which_epoch {which_epoch}. {advice}")
+        raise FileNotFoundError(
+            f"{self.path}: no checkpoint for --which_epoch {which_epoch}. {advice}"
+        )
 
 
 def names_a_run(text: str) -> bool:
-    """Return whether --from means the run of a name, and not a folder of save_pretrained or a model of the hub."""
+    """Return whether --from means the run of a name, and not a folder of
+    save_pretrained or a model of the hub.
+    """
     described = Path(text, "config.json").is_file()
     return not described and Path(text).name == text and RunFolder(text).options_file.is_file()
 
@@ -244,7 +299,8 @@ def _candidates(which_epoch: str | int) -> list[str]:
         return [str(which_epoch)]
     epoch = int(which_epoch)
     same = {9: [epoch, epoch + 1], 0: [epoch, epoch - 1]}.get(epoch % 10, [epoch])
-    unpadded = (str(number) for number in same)  # as earlier versions of the published code wrote them
+    # as earlier versions of the published code wrote them
+    unpadded = (str(number) for number in same)
     return [*(_label(number) for number in same), str(which_epoch), *unpadded]
 
 
@@ -253,20 +309,30 @@ def _label(label: str | int) -> str:
 
 
 def default_name() -> str:
-    """Return the name of the run that a command takes if none is given: ft_ResNet50, or the only one there is."""
-    runs = [file.parent.name for file in Path("model").glob("*/opts.yaml") if ".previous" not in file.parent.name]
+    """Return the name of the run that a command takes if none is given:
+    ft_ResNet50, or the only one there is.
+    """
+    runs = [
+        file.parent.name
+        for file in Path("model").glob("*/opts.yaml")
+        if ".previous" not in file.parent.name
+    ]
     return runs[0] if len(runs) == 1 else OF_RESNET50
 
 
 def save_tensors(content: Any, path: Path) -> None:
-    """Save `content` whole or not at all. torch.save reports a full disk by a RuntimeError; raise OSError instead."""
+    """Save `content` whole or not at all. torch.save reports a full disk by a
+    RuntimeError; raise OSError instead.
+    """
     import torch
 
     with atomic_write(path) as temporary:
         try:
             torch.save(content, temporary)
         except RuntimeError as error:
-            raise OSError(None, f"could not be written, is the disk full? ({first_line(error)})") from error
+            raise OSError(
+                None, f"could not be written, is the disk full? ({first_line(error)})"
+            ) from error
 
 
 def read_history(path: str | Path) -> list[dict[str, Any]]:
@@ -280,25 +346,29 @@ def read_history(path: str | Path) -> list[dict[str, Any]]:
     history = read_json_lines(path)
     if not history or not all(map(_of_an_epoch, history)):
         raise UserError(
-            f"{path}: expected a line for each epoch with the numbers epoch, loss and error, as train.py writes them."
+            f"{path}: expected a line for each epoch with the numbers epoch, loss and "
+            "error, as train.py writes them."
         )
     return history
 
 
 def _of_an_epoch(record: Mapping[str, Any]) -> bool:
     """Return whether a line of log.jsonl holds numbers, all that an epoch must have among them."""
-    numbers = all(type(value) is float or (type(value) is int and abs(value) < 2**63) for value in record.values())
+    numbers = all(
+        type(value) is float or (type(value) is int and abs(value) < 2**63)
+        for value in record.values()
+    )
     return numbers and {"epoch", "loss", "error"} <= record.keys() and type(record["epoch"]) is int
 
 
 def read_yaml(path: str | Path, texts: Collection[str] = ()) -> dict[str, Any]:
     """Read the mapping in a YAML file as plain data.
 
-    texts: names whose values are text. `name: 0042` and `name: no` are then "0042" and "no", as written, although YAML
-        would make 34 and False of them; null stays None.
+    texts: names whose values are text. `name: 0042` and `name: no` are then "0042" and "no", as
+        written, although YAML would make 34 and False of them; null stays None.
 
-    Raises OSError if there is no such file, UserError if it is not a mapping, names anything twice or has aliases
-    (`*name`).
+    Raises OSError if there is no such file, UserError if it is not a mapping, names anything twice
+    or has aliases (`*name`).
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such options file.")
@@ -310,22 +380,27 @@ def read_yaml(path: str | Path, texts: Collection[str] = ()) -> dict[str, Any]:
             if name.value in texts and value.tag in NOT_TEXT:
                 value.tag = "tag:yaml.org,2002:str"
         content = loader.construct_document(root) if root else None
-    except Exception as error:  # PyYAML passes on whatever a conversion raises: ValueError, IndexError, RecursionError
-        raise UserError(f"{path}: not readable as YAML: {' '.join(str(error).split())[:200]}") from error
+    # PyYAML passes on whatever a conversion raises: ValueError, IndexError, RecursionError
+    except Exception as error:
+        raise UserError(
+            f"{path}: not readable as YAML: {' '.join(str(error).split())[:200]}"
+        ) from error
     if not isinstance(content, dict):
         found = "nothing" if content is None else type(content).__name__
         raise UserError(f"{path}: expected options as 'name: value' lines, found {found}.")
     return content
 
 
-NOT_TEXT = [f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float", "timestamp", "value", "merge")]
+NOT_TEXT = [
+    f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float", "timestamp", "value", "merge")
+]
 
 
 class PlainLoader(yaml.SafeLoader):
     """yaml.SafeLoader that refuses what is not meant.
 
-    A name twice, of which the last would win, is an error; so is an alias, of which a few lines make a value that fills
-    the memory. 0100 is a hundred and not octal, and 1:30 is not 90.
+    A name twice, of which the last would win, is an error; so is an alias, of which a few lines
+    make a value that fills the memory. 0100 is a hundred and not octal, and 1:30 is not 90.
     """
 
     def compose_node(self, parent: Any, index: Any) -> Any:
@@ -342,7 +417,9 @@ class PlainLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_number(self, node: Any) -> Any:
-        """Return the number that a person reads in the file, or the text if it is one only in YAML."""
+        """Return the number that a person reads in the file, or the
+        text if it is one only in YAML.
+        """
         text = str(self.construct_scalar(node))
         if re.fullmatch("[-+]?[0-9]+", text):
             return int(text)
@@ -354,15 +431,21 @@ for kind in ("int", "float"):
 
 
 def check_run_name(name: str) -> None:
-    """Raise UserError for a name that cannot be that of a folder on every system, or would be taken for a flag."""
+    """Raise UserError for a name that cannot be that of a folder on every
+    system, or would be taken for a flag.
+    """
     here = RunFolder(name).path.exists()  # made by an earlier version, or not meant for Windows
     forbidden = set("/\\") if here else set('/\\<>:"|?*')
     if not name.isprintable() or set(name) & forbidden or name[:1] in " .-" or name[-1:] in " .":
         raise UserError(
-            f'--name {name!r}: expected a plain name, without any of / \\ < > : " | ? * and control characters, that '
+            f'--name {name!r}: expected a plain name, without any of / \\ < > : " | ? '
+            "* and control characters, that "
             "does not begin with a dot, dash or space, nor end with a dot or space."
         )
     if DEVICE.fullmatch(name) and not here:
         raise UserError(f"--name {name}: is a reserved name on Windows. Choose another name.")
     if len(name.encode()) > LONGEST_NAME:
-        raise UserError(f"--name {name[:20]}…: expected at most {LONGEST_NAME} bytes, found {len(name.encode())}.")
+        raise UserError(
+            f"--name {name[:20]}…: expected at most {LONGEST_NAME} "
+            f"bytes, found {len(name.encode())}."
+        )

@@ -15,18 +15,25 @@ PACKAGES = ("torch", "torchvision", "timm")
 def versions() -> dict[str, str]:
     """Return {"commit", "suite", "torch", "torchvision", "timm", "python"}.
 
-    commit: of this repository, with + if other files than README.md and docs/ differ from it: recording a run rewrites
-    some of these, which changes no result. Absent if the suite was not cloned or git is missing.
+    commit: of this repository, with + if other files than README.md and docs/ differ from it:
+    recording a run rewrites some of these, which changes no result. Absent if the suite was not
+    cloned or git is missing.
     """
     found = {"suite": __version__, **{name: importlib.metadata.version(name) for name in PACKAGES}}
     found["python"] = platform.python_version()
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        if (ROOT / ".git").exists():  # else git would describe a repository the suite was copied into
+        # else git would describe a repository the suite was copied into
+        if (ROOT / ".git").exists():
             differs = _git("diff", "HEAD", "--name-only", "--", ".", ":!docs", ":!README.md")
-            found = {"commit": _git("rev-parse", "--short", "HEAD") + ("+" if differs else ""), **found}
+            found = {
+                "commit": _git("rev-parse", "--short", "HEAD") + ("+" if differs else ""),
+                **found,
+            }
     return found
 
 
 def _git(*words: str) -> str:
     """Return what git says of this repository. Raises CalledProcessError if it fails."""
-    return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        ["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True
+    ).stdout.strip()

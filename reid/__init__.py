@@ -1,4 +1,6 @@
-"""The former name of the package person_reid: `from reid import Embedder` still works, with a DeprecationWarning."""
+"""The former name of the package person_reid: `from reid import Embedder` still
+works, with a DeprecationWarning.
+"""
 
 import warnings
 

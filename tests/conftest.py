@@ -1,4 +1,6 @@
-"""Where the tests find the repository, the published numbers and, if they are there, real photographs."""
+"""Where the tests find the repository, the published numbers and, if
+they are there, real photographs.
+"""
 
 import gc
 import os
@@ -10,17 +12,28 @@ from hypothesis import settings
 from person_reid.console.script import print_remarks
 from tests.support import FIXTURES, ROOT
 
-LONG = {"test_several_processes", "test_scripts", "test_reproduce", "test_tutorial", "test_wheel", "test_gpu_benchmark"}
+LONG = {
+    "test_several_processes",
+    "test_scripts",
+    "test_reproduce",
+    "test_tutorial",
+    "test_wheel",
+    "test_gpu_benchmark",
+}
 
-# Several test processes share the cores, and the scripts they start: one thread each, or all wait for one another.
+# Several test processes share the cores, and the scripts they start: one thread each, or all wait
+# for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# The feature maps of the tests' small images shrink to two pixels. There, oneDNN's AMX kernel for the gradient of a
-# convolution in bfloat16 reads memory that nobody has written (PyTorch 2.15), which may hold NaN.
+# The feature maps of the tests' small images shrink to two pixels. There, oneDNN's AMX kernel for
+# the gradient of a convolution in bfloat16 reads memory that nobody has written (PyTorch 2.15),
+# which may hold NaN.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
 
-# A loaded machine is slow now and then: no deadlines. The same examples every time: a failure is one of the code.
+# A loaded machine is slow now and then: no deadlines. The same examples every time: a failure is
+# one of the code.
 settings.register_profile("suite", deadline=None, derandomize=True, max_examples=60)
-# What `make test-slow` looks for with --hypothesis-profile=random: counterexamples that nobody has seen.
+# What `make test-slow` looks for with --hypothesis-profile=random: counterexamples that nobody has
+# seen.
 settings.register_profile("random", deadline=None, max_examples=5000, print_blob=True)
 settings.load_profile("suite")
 
@@ -36,7 +49,9 @@ def pytest_xdist_auto_num_workers():
 
 
 def pytest_collection_modifyitems(items):
-    """The files that start processes, and wait for them, come first, or all but one of the cores wait at the end."""
+    """The files that start processes, and wait for them, come first, or all but
+    one of the cores wait at the end.
+    """
     items.sort(key=lambda item: item.path.stem not in LONG)
 
 
@@ -48,10 +63,17 @@ def fixtures():
 
 @pytest.fixture(scope="session")
 def real_people():
-    """A small data set of real photographs in Market-1501's layout (REID_REAL_DATA names its folder)."""
-    folder = Path(os.environ.get("REID_REAL_DATA", ROOT.parent / "shared" / "data")) / "Market-1501-mini"
+    """A small data set of real photographs in Market-1501's layout
+    (REID_REAL_DATA names its folder).
+    """
+    folder = (
+        Path(os.environ.get("REID_REAL_DATA", ROOT.parent / "shared" / "data")) / "Market-1501-mini"
+    )
     if not folder.is_dir():
-        pytest.skip(f"no real photographs at {folder}; REID_REAL_DATA=FOLDER names the folder of Market-1501-mini")
+        pytest.skip(
+            f"no real photographs at {folder}; REID_REAL_DATA=FOLDER names "
+            "the folder of Market-1501-mini"
+        )
     return folder
 
 
@@ -64,5 +86,7 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture
 def half_precision(monkeypatch):
-    """PyTorch computes in float16 and bfloat16, although this processor may have to emulate them."""
+    """PyTorch computes in float16 and bfloat16, although this
+    processor may have to emulate them.
+    """
     monkeypatch.setattr("person_reid.device.emulates", lambda device, dtype: False)

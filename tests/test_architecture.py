@@ -1,4 +1,6 @@
-"""The house: arrows between rooms point down, no modules import one another in a circle, and doors hold no code."""
+"""The house: arrows between rooms point down, no modules import one another in a
+circle, and doors hold no code.
+"""
 
 import ast
 import re
@@ -10,7 +12,8 @@ import pytest
 from person_reid.cli import main
 from tests.support import ROOT
 
-# From the ground up. A room may import those below it and itself, and the package its version alone.
+# From the ground up. A room may import those below it and itself, and the package its version
+# alone.
 FLOORS = [
     ["person_reid"],
     ["basics", "progress"],
@@ -27,7 +30,10 @@ FLOORS = [
     ["__main__"],
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-SCRIPTS = {f"{name}.py" if folder == "." else f"{folder}/{name}.py" for name, folder in main.SCRIPTS.items()}
+SCRIPTS = {
+    f"{name}.py" if folder == "." else f"{folder}/{name}.py"
+    for name, folder in main.SCRIPTS.items()
+}
 ALL = [*ROOT.glob("*.py"), *(ROOT / "tools").glob("*.py"), *(ROOT / "losses").glob("*.py")]
 PUBLISHED = {"model.py", "utils.py"}  # hold names of the published code
 DOORS = [path for path in ALL if path.relative_to(ROOT).as_posix() not in SCRIPTS | PUBLISHED]
@@ -37,7 +43,8 @@ def sources(folder):
     """{module: source} of every module of the package in a folder."""
     files = (folder / "person_reid").rglob("*.py")
     return {
-        ".".join(file.relative_to(folder).with_suffix("").parts): file.read_text(encoding="utf-8") for file in files
+        ".".join(file.relative_to(folder).with_suffix("").parts): file.read_text(encoding="utf-8")
+        for file in files
     }
 
 
@@ -70,7 +77,11 @@ def room(module):
 
 def faults(modules):
     """What is wrong with the imports of {module: source}, a line each."""
-    below = {name: imports(source, modules) - {name} for name, source in modules.items() if room(name) != "person_reid"}
+    below = {
+        name: imports(source, modules) - {name}
+        for name, source in modules.items()
+        if room(name) != "person_reid"
+    }
     upwards = [
         f"{name} imports {other}"
         for name, others in below.items()
@@ -109,15 +120,31 @@ def test_no_arrow_points_up_and_no_circle_closes():
 @pytest.mark.parametrize(
     ("module", "line", "fault"),
     [
-        ("person_reid.losses.base", "from person_reid.training import step", "imports person_reid.training.step"),
-        ("person_reid.deploy.load", "def f():\n    import person_reid.cli.flags", "imports person_reid.cli.flags"),
+        (
+            "person_reid.losses.base",
+            "from person_reid.training import step",
+            "imports person_reid.training.step",
+        ),
+        (
+            "person_reid.deploy.load",
+            "def f():\n    import person_reid.cli.flags",
+            "imports person_reid.cli.flags",
+        ),
         (
             "person_reid.data.prepare",
             "from person_reid.models.weights import load_weights",
             "imports person_reid.models.weights",
         ),
-        ("person_reid.basics", "from person_reid.versions import versions", "imports person_reid.versions"),
-        ("person_reid.losses.base", "from person_reid.losses.triplet import TripletLoss", "circle: "),
+        (
+            "person_reid.basics",
+            "from person_reid.versions import versions",
+            "imports person_reid.versions",
+        ),
+        (
+            "person_reid.losses.base",
+            "from person_reid.losses.triplet import TripletLoss",
+            "circle: ",
+        ),
     ],
 )
 def test_an_arrow_up_or_a_circle_is_noticed(module, line, fault):
@@ -130,7 +157,9 @@ def test_an_arrow_up_or_a_circle_is_noticed(module, line, fault):
 def test_a_door_only_opens(path):
     """A docstring, imports, the names that are handed on, and a call."""
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        assert isinstance(node, ast.Expr | ast.Import | ast.ImportFrom | ast.Assign | ast.If), ast.unparse(node)
+        assert isinstance(node, ast.Expr | ast.Import | ast.ImportFrom | ast.Assign | ast.If), (
+            ast.unparse(node)
+        )
         if isinstance(node, ast.Assign):
             assert ast.unparse(node.targets[0]) == "__all__"
         if isinstance(node, ast.If):  # run_script ends a mistake of the user's in one line
@@ -141,15 +170,23 @@ def test_a_door_only_opens(path):
 
 
 def test_the_package_and_the_root_leave_the_path_alone():
-    """The command person-reid, which runs a script as Python itself does, is alone in adding its folder."""
-    files = {*(ROOT / "person_reid").rglob("*.py"), *ROOT.glob("*.py")} - {ROOT / "person_reid" / "cli" / "main.py"}
+    """The command person-reid, which runs a script as Python itself does,
+    is alone in adding its folder.
+    """
+    files = {*(ROOT / "person_reid").rglob("*.py"), *ROOT.glob("*.py")} - {
+        ROOT / "person_reid" / "cli" / "main.py"
+    }
     for file in files:
         tree = ast.parse(file.read_text(encoding="utf-8"))
-        assert "sys.path" not in {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}, file
+        assert "sys.path" not in {
+            ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)
+        }, file
 
 
 def test_argparse_ends_in_the_room_of_the_commands():
-    """Below it nothing parses or prints. weights.py names the class of a namespace that checkpoints hold."""
+    """Below it nothing parses or prints. weights.py names the class of a
+    namespace that checkpoints hold.
+    """
     files = [
         file
         for file in (ROOT / "person_reid").rglob("*.py")
@@ -162,7 +199,9 @@ def test_argparse_ends_in_the_room_of_the_commands():
         assert file.name == "weights.py" or "argparse" not in file.read_text(encoding="utf-8"), file
 
 
-@pytest.mark.parametrize("command", ["evaluate", "evaluate_rerank", "explore", "prepare", "threshold"])
+@pytest.mark.parametrize(
+    "command", ["evaluate", "evaluate_rerank", "explore", "prepare", "threshold"]
+)
 def test_commands_without_a_network_start_without_torch(command):
     """Its import takes seconds."""
     module = command if command in main.SCRIPTS else f"person_reid.cli.{command}"
@@ -171,19 +210,28 @@ def test_commands_without_a_network_start_without_torch(command):
 
 
 def test_json_is_read_by_one_function():
-    """json.loads raises RecursionError for brackets in brackets, which no reader thinks of; parse_json does not."""
-    files = [file for file in (ROOT / "person_reid").rglob("*.py") if re.search(r"\bjson\.loads?\(", file.read_text())]
+    """json.loads raises RecursionError for brackets in brackets, which no reader
+    thinks of; parse_json does not.
+    """
+    files = [
+        file
+        for file in (ROOT / "person_reid").rglob("*.py")
+        if re.search(r"\bjson\.loads?\(", file.read_text())
+    ]
     assert [file.name for file in files] == ["basics.py"]
 
 
 def test_a_training_imports_what_its_flags_ask_for():
-    """A ResNet is torchvision's; timm, retrieval and deploy wait for --eval_every, --teacher and tools/adapt.py."""
+    """A ResNet is torchvision's; timm, retrieval and deploy wait for
+    --eval_every, --teacher and tools/adapt.py.
+    """
     code = """
 import sys, train
 import person_reid as reid
 reid.TrainingImages, reid.TrainingStep, reid.open_journal, reid.find_state
 reid.create_model("resnet18", 4)
-rooms = (f"person_reid.{name}" for name in ("deploy", "retrieval", "reproduce", "training.adaptation"))
+rooms = (f"person_reid.{name}" for name in (
+    "deploy", "retrieval", "reproduce", "training.adaptation"))
 sys.exit(", ".join(name for name in ("timm", *rooms) if name in sys.modules) or 0)
 """
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

@@ -47,13 +47,20 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
 
 
 def test_a_full_disk_names_the_file(tmp_path):
-    with pytest.raises(OSError, match="No space left on device") as error, atomic_write(tmp_path / "file.txt"):
+    with (
+        pytest.raises(OSError, match="No space left on device") as error,
+        atomic_write(tmp_path / "file.txt"),
+    ):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert error.value.filename == str(tmp_path / "file.txt")
 
 
 def test_what_a_killed_process_left_behind_is_removed_but_not_what_another_writes(tmp_path):
-    names = ".file.txt.0000000a.partial", ".file.txt.0000000b.partial", ".file.txt.gz.0000000c.partial"
+    names = (
+        ".file.txt.0000000a.partial",
+        ".file.txt.0000000b.partial",
+        ".file.txt.gz.0000000c.partial",
+    )
     abandoned, busy, another = (tmp_path / name for name in names)
     for partial in (abandoned, busy, another):
         partial.write_text("half of a longer text")
@@ -92,7 +99,11 @@ def test_every_file_set_aside_has_a_name_of_its_own(tmp_path):
     for text in "abc":
         (tmp_path / "list.csv").write_text(text)
         kept.append(set_aside(tmp_path / "list.csv"))
-    assert [path.name for path in kept] == ["list.previous.csv", "list.previous2.csv", "list.previous3.csv"]
+    assert [path.name for path in kept] == [
+        "list.previous.csv",
+        "list.previous2.csv",
+        "list.previous3.csv",
+    ]
     assert [path.read_text() for path in kept] == ["a", "b", "c"]
 
 
@@ -109,12 +120,24 @@ def test_two_may_write_one_file_at_once(tmp_path):
     ("error", "status", "message"),
     [
         (UserError("data: no such folder."), 1, "error: data: no such folder.\n"),
-        (OSError(errno.ENOSPC, "No space left on device", "a.mat"), 1, "error: a.mat: No space left on device\n"),
-        (OSError(errno.ENOSPC, "No space left on device"), 1, f"error: {Path.cwd()}: No space left on device\n"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "a.mat"),
+            1,
+            "error: a.mat: No space left on device\n",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            1,
+            f"error: {Path.cwd()}: No space left on device\n",
+        ),
         (FileNotFoundError("a.pth: no such file."), 1, "error: a.pth: no such file.\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
         (MemoryError(), 1, f"error: MemoryError. {LESS_MEMORY}\n"),
-        (RuntimeError("can't start new thread"), 1, f"error: can't start new thread. {MORE_THREADS}\n"),
+        (
+            RuntimeError("can't start new thread"),
+            1,
+            f"error: can't start new thread. {MORE_THREADS}\n",
+        ),
         (
             torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB. GPU 0 has\nmore"),
             1,
@@ -139,7 +162,11 @@ def test_an_error_of_another_process_than_the_first_is_printed_later(monkeypatch
 
     waited: list[float] = []
     monkeypatch.setattr("time.sleep", waited.append)
-    for rank, error in (("0", UserError("wrong")), ("1", LostProcessError("wrong")), ("1", UserError("wrong"))):
+    for rank, error in (
+        ("0", UserError("wrong")),
+        ("1", LostProcessError("wrong")),
+        ("1", UserError("wrong")),
+    ):
         monkeypatch.setenv("LOCAL_RANK", rank)
         with pytest.raises(SystemExit):
             run_script(functools.partial(fail, error))
@@ -168,7 +195,8 @@ def test_a_point_in_a_name_is_no_ending():
     assert with_ending("a/x0.25", ".md", ".jsonl").as_posix() == "a/x0.25.md"
     assert with_ending("a/x0.25.jsonl", ".md", ".jsonl").as_posix() == "a/x0.25.md"
     assert with_ending("net.ONNX", ".engine", ".onnx").name == "net.engine"
-    assert with_ending("results.md", ".md", ".jsonl").name == "results.md.md"  # and not the file itself
+    # and not the file itself
+    assert with_ending("results.md", ".md", ".jsonl").name == "results.md.md"
 
 
 def test_what_is_no_file_is_written_to_and_not_replaced(tmp_path):
@@ -220,14 +248,20 @@ def test_a_link_stays_a_link(tmp_path):
 
 
 def test_a_folder_is_no_file_to_write(tmp_path):
-    with pytest.raises(IsADirectoryError, match="expected the name of a file"), atomic_write(tmp_path):
+    with (
+        pytest.raises(IsADirectoryError, match="expected the name of a file"),
+        atomic_write(tmp_path),
+    ):
         pass
 
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes break otherwise there")
 @pytest.mark.parametrize("lines", [10, 200_000])
 def test_a_reader_that_has_ended_ends_a_command_without_a_word(lines):
-    code = f"from person_reid.cli.main import run_script; run_script(lambda: [print(i) for i in range({lines})])"
+    code = (
+        "from person_reid.cli.main import run_script; run_script(lambda: "
+        f"[print(i) for i in range({lines})])"
+    )
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, **pipes) as done:
         assert done.stdout and done.stderr
@@ -255,7 +289,10 @@ def test_what_has_not_begun_is_not_done_once_the_caller_stops():
 
 
 def test_a_full_disk_names_the_folder(tmp_path):
-    with pytest.raises(OSError, match="No space left") as error, whole_folder(tmp_path / "look", ".mark"):
+    with (
+        pytest.raises(OSError, match="No space left") as error,
+        whole_folder(tmp_path / "look", ".mark"),
+    ):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert error.value.filename == str(tmp_path / "look") and not list(tmp_path.iterdir())
 
@@ -282,19 +319,31 @@ def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(tmp_path, monkey
     monkeypatch.setattr(Path, "rename", refused)
     with pytest.raises(PermissionError), whole_folder(tmp_path / "look", ".mark"):
         pass
-    assert (tmp_path / "look" / "page.html").read_text() == "old" and len(list(tmp_path.iterdir())) == 1
+    assert (tmp_path / "look" / "page.html").read_text() == "old" and len(
+        list(tmp_path.iterdir())
+    ) == 1
 
 
 def test_one_is_singular():
-    assert [counted(number, "epoch") for number in (0, 1, 20)] == ["0 epochs", "1 epoch", "20 epochs"]
-    assert [counted(number, "person", "people") for number in (1, 2000)] == ["1 person", "2,000 people"]
+    assert [counted(number, "epoch") for number in (0, 1, 20)] == [
+        "0 epochs",
+        "1 epoch",
+        "20 epochs",
+    ]
+    assert [counted(number, "person", "people") for number in (1, 2000)] == [
+        "1 person",
+        "2,000 people",
+    ]
 
 
 def test_the_first_line_of_an_error_says_something_and_not_too_much():
     assert first_line(ValueError("first\nsecond")) == "first"
     assert first_line(ValueError()) == "ValueError"
     assert first_line(ValueError("\x1b[1mbold\x1b[0m")) == "bold"
-    assert first_line(ValueError("x" * 300)) == "x" * 200 and first_line(ValueError("x" * 300), 120) == "x" * 120
+    assert (
+        first_line(ValueError("x" * 300)) == "x" * 200
+        and first_line(ValueError("x" * 300), 120) == "x" * 120
+    )
 
 
 def test_another_process_imports_this_package_and_then_from_where_this_one_does(monkeypatch):
@@ -306,9 +355,14 @@ def test_another_process_imports_this_package_and_then_from_where_this_one_does(
 
 def test_another_process_does_not_import_from_where_this_one_was_told_not_to(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "mine")
-    script = f"import sys; sys.path.append({str(ROOT)!r}); from person_reid import basics; print(basics.importable())"
+    script = (
+        f"import sys; sys.path.append({str(ROOT)!r}); from person_reid import "
+        "basics; print(basics.importable())"
+    )
     for flag in ("-E", "-I"):
-        found = subprocess.run([sys.executable, flag, "-c", script], capture_output=True, text=True, check=True)
+        found = subprocess.run(
+            [sys.executable, flag, "-c", script], capture_output=True, text=True, check=True
+        )
         assert found.stdout.strip() == str({"PYTHONPATH": str(ROOT)})
 
 
@@ -325,9 +379,12 @@ def test_a_folder_of_an_earlier_version_whose_mark_lists_nothing_is_replaced(tmp
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
 @pytest.mark.parametrize("unbuffered", [[], ["-u"]])
 @pytest.mark.parametrize("full", ["stdout", "stderr"])
-def test_a_full_disk_behind_the_terminal_ends_no_command_before_its_files_are_written(full, unbuffered, tmp_path):
+def test_a_full_disk_behind_the_terminal_ends_no_command_before_its_files_are_written(
+    full, unbuffered, tmp_path
+):
     code = (
-        "import sys, logging; from pathlib import Path; from person_reid.console import run_script\n"
+        "import sys, logging; from pathlib import Path; from "
+        "person_reid.console import run_script\n"
         "def main():\n"
         "    print('query: 10 images', flush=True); print('a bar', file=sys.stderr, flush=True)\n"
         f"    Path({str(tmp_path / 'features')!r}).write_text('all'); print('x' * 100_000)\n"
@@ -335,13 +392,17 @@ def test_a_full_disk_behind_the_terminal_ends_no_command_before_its_files_are_wr
     )
     with Path("/dev/full").open("w") as disk:
         streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, full: disk}
-        done = subprocess.run([sys.executable, *unbuffered, "-c", code], cwd=ROOT, **streams, timeout=60)
+        done = subprocess.run(
+            [sys.executable, *unbuffered, "-c", code], cwd=ROOT, **streams, timeout=60
+        )
     assert (tmp_path / "features").read_text() == "all"
     if full == "stdout":
         assert done.returncode == 1
         assert done.stderr == b"a bar\nerror: standard output: No space left on device\n"
     else:
-        assert done.returncode == 0 and done.stdout == b"query: 10 images\n" + b"x" * 100_000 + b"\n"
+        assert (
+            done.returncode == 0 and done.stdout == b"query: 10 images\n" + b"x" * 100_000 + b"\n"
+        )
 
 
 @pytest.mark.parametrize("unbuffered", [[], ["-u"]])
@@ -356,7 +417,9 @@ def test_a_reader_that_ends_costs_no_command_its_files(unbuffered, tmp_path):
         "run_script(main)"
     )
     command = [sys.executable, *unbuffered, "-c", code]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         assert process.stdout and process.stderr
         assert process.stdout.readline() == b"query: 10 images\n"
         process.stdout.close()

@@ -1,4 +1,6 @@
-"""Options are declared once: what is added to a group is in the help, in opts.yaml, in FitOptions and on the page."""
+"""Options are declared once: what is added to a group is in the help, in opts.yaml,
+in FitOptions and on the page.
+"""
 
 from dataclasses import asdict, dataclass
 
@@ -39,7 +41,10 @@ def test_an_option_is_added_in_one_line(tmp_path, capsys, monkeypatch):
         assert ("mixing two images" in capsys.readouterr().out) == ("all" in words)
     config = parse(WithMixingConfig, ["--mixup", "0.5", "--lr", "0.1"])
     written = yaml.safe_load(yaml.safe_dump(asdict(config)))
-    assert written["mixup"] == 0.5 and options_in(written, WithMixingConfig, "opts.yaml")["mixup"] == 0.5
+    assert (
+        written["mixup"] == 0.5
+        and options_in(written, WithMixingConfig, "opts.yaml")["mixup"] == 0.5
+    )
     assert WithMixing(mixup=0.2).mixup == 0.2
     with pytest.raises(OptionError, match="mixup=2: 2: expected a number from 0 to 1"):
         configured(WithMixing, {"mixup": 2})
@@ -66,7 +71,9 @@ def test_defaults_fit_what_is_declared_of_them():
 
 
 def test_the_page_of_options_is_written_from_the_declarations():
-    assert options.PAGE.read_text(encoding="utf-8") == options.page(), "python tools/docs/options.py"
+    assert options.PAGE.read_text(encoding="utf-8") == options.page(), (
+        "python tools/docs/options.py"
+    )
     assert all(f"`--{name}`" in options.page() for name in TrainConfig.declared())
 
 
@@ -74,7 +81,9 @@ def test_the_short_help_shows_what_is_common(monkeypatch):
     monkeypatch.setenv("COLUMNS", "110")
     lines = build(TrainConfig, "").format_help().splitlines()
     assert (
-        len(lines) <= 50 and any("--lr" in line for line in lines) and not any("--cutout_p" in line for line in lines)
+        len(lines) <= 50
+        and any("--lr" in line for line in lines)
+        and not any("--cutout_p" in line for line in lines)
     )
 
 
@@ -86,7 +95,9 @@ def test_names_that_are_wrong_are_refused_with_the_nearest():
 
 
 def test_errors_name_options_as_the_reader_writes_them():
-    error = OptionError("{instances} would be ignored without {sampler}.", instances=8, sampler="pk")
+    error = OptionError(
+        "{instances} would be ignored without {sampler}.", instances=8, sampler="pk"
+    )
     assert str(error) == "instances=8 would be ignored without sampler='pk'."
     assert error.spelled(as_flag) == "--instances 8 would be ignored without --sampler pk."
 

@@ -23,7 +23,8 @@ def test_a_device_is_one_number(gpu_ids):
 
 
 @pytest.mark.parametrize(
-    ("gpu_ids", "chosen"), [("0,1", "01"), ("3,2", "32"), ("1", "01"), ("0", "01"), ("-1", ["-1", "-1"])]
+    ("gpu_ids", "chosen"),
+    [("0,1", "01"), ("3,2", "32"), ("1", "01"), ("0", "01"), ("-1", ["-1", "-1"])],
 )
 def test_each_process_has_its_own_gpu(gpu_ids, chosen):
     assert [World(rank, 2, rank).gpu(gpu_ids) for rank in range(2)] == list(chosen)
@@ -60,7 +61,13 @@ def quota(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("content", "cores"),
-    [("150000 100000\n", 2), ("20000 100000\n", 1), ("1600000 100000\n", 8), ("max 100000\n", 8), ("\n", 8)],
+    [
+        ("150000 100000\n", 2),
+        ("20000 100000\n", 1),
+        ("1600000 100000\n", 8),
+        ("max 100000\n", 8),
+        ("\n", 8),
+    ],
 )
 def test_the_quota_of_a_container_limits_the_cores(quota, content, cores):
     assert device.available_cores() == 8
@@ -87,13 +94,21 @@ def test_pytorch_has_no_more_threads_than_the_quota_grants(quota, monkeypatch):
 )
 def test_threads_that_wait_for_each_other_sleep_soon_unless_the_user_chose(given, expected):
     script = "import os, person_reid.console; print(os.environ.get('GOMP_SPINCOUNT'))"
-    usual = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    usual = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    }
     environment = {**usual, **importable(), **given}
-    found = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
     assert found.stdout.strip() == expected
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only the GNU C library has this setting")
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="only the GNU C library has this setting"
+)
 def test_large_blocks_are_used_again_without_new_pages():
     script = """
 import resource
@@ -109,7 +124,9 @@ keep_memory()
 print(usual, min(new_pages() for _ in range(3)))
 """
     environment = {**os.environ, **importable()}
-    found = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
     usual, kept = map(int, found.stdout.split())
     assert 4 * kept < usual
 
@@ -126,7 +143,10 @@ def test_a_training_on_a_gpu_is_repeatable_and_its_precision_the_users(tf32, mon
 def test_only_processors_lack_types(monkeypatch):
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
     emulates = device.emulates.__wrapped__
-    assert [emulates(torch.device(kind), torch.bfloat16) for kind in ("cuda", "cpu")] == [False, True]
+    assert [emulates(torch.device(kind), torch.bfloat16) for kind in ("cuda", "cpu")] == [
+        False,
+        True,
+    ]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -134,9 +154,12 @@ def test_only_processors_lack_types(monkeypatch):
 def test_a_type_that_the_processor_lacks_is_not_emulated(dtype, computes, monkeypatch, caplog):
     name = {torch.float16: "fp16", torch.bfloat16: "bf16"}[dtype]
     monkeypatch.setattr(torch.ops.mkldnn, f"_is_mkldnn_{name}_supported", lambda: computes)
-    monkeypatch.setattr(device, "emulates", device.emulates.__wrapped__)  # what it returned before does not count
+    # what it returned before does not count
+    monkeypatch.setattr(device, "emulates", device.emulates.__wrapped__)
     monkeypatch.setattr(device, "_tell_of_float32", cache(device._tell_of_float32.__wrapped__))
     for _ in range(2):
         with autocast(torch.device("cpu"), dtype):
-            assert torch.nn.Linear(2, 2)(torch.ones(1, 2)).dtype == (dtype if computes else torch.float32)
+            assert torch.nn.Linear(2, 2)(torch.ones(1, 2)).dtype == (
+                dtype if computes else torch.float32
+            )
     assert caplog.text.count(f"--{name}: PyTorch would emulate {dtype}") == (not computes)

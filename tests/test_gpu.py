@@ -1,4 +1,7 @@
-"""What an accelerator computes is what the CPU computes. `benchmarks/gpu.py` runs these; elsewhere they are skipped."""
+"""What an accelerator computes is what the CPU computes.
+
+`benchmarks/gpu.py` runs these; elsewhere they are skipped.
+"""
 
 from copy import deepcopy
 
@@ -17,16 +20,32 @@ from person_reid.training.recorded import Recorded, record
 from tests.support.people import write_people
 from tests.support.runs import equal_weights, log, weights
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU"),
+]
 DEVICE = torch.device("cuda")
-SMALL = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32", "--batchsize", "8"]
+SMALL = [
+    "--backbone",
+    "osnet_x0_25",
+    "--weights",
+    "none",
+    "--height",
+    "64",
+    "--width",
+    "32",
+    "--batchsize",
+    "8",
+]
 
 
 def people(count, seed):
     """Features of people that are apart, so that no rounding changes a ranking."""
     random = np.random.default_rng(seed)
     labels = np.arange(count) % 20 + 1
-    features = np.eye(64, dtype=np.float32)[labels] + random.normal(0, 0.1, (count, 64)).astype(np.float32)
+    features = np.eye(64, dtype=np.float32)[labels] + random.normal(0, 0.1, (count, 64)).astype(
+        np.float32
+    )
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     return FeatureSet(features, labels, random.integers(1, 5, count))
 
@@ -42,7 +61,9 @@ def test_re_ranking_is_that_of_the_cpu(method):
     query, gallery = people(40, 0), people(500, 1)
     spec = RerankSpec(method)
     lines = {
-        evaluate(query, gallery, scores=rescorer(spec)(query.features, gallery.features, device)).line()
+        evaluate(
+            query, gallery, scores=rescorer(spec)(query.features, gallery.features, device)
+        ).line()
         for device in (None, DEVICE)
     }
     assert len(lines) == 1
@@ -67,11 +88,17 @@ def test_losses_and_their_gradients_are_those_of_the_cpu(name):
     torch.testing.assert_close(other_gradient, gradient, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize(("dtype", "least"), [(None, 0.9999), (torch.float16, 0.99), (torch.bfloat16, 0.98)])
+@pytest.mark.parametrize(
+    ("dtype", "least"), [(None, 0.9999), (torch.float16, 0.99), (torch.bfloat16, 0.98)]
+)
 def test_features_are_those_of_the_cpu(dtype, least):
-    bank = torch.randint(0, 256, (24, 64, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    bank = torch.randint(
+        0, 256, (24, 64, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     network = create_model("osnet_x0_25", weights="none")
-    here = extract_features(fused_embedding(network, torch.device("cpu")), bank, torch.device("cpu"), 8)
+    here = extract_features(
+        fused_embedding(network, torch.device("cpu")), bank, torch.device("cpu"), 8
+    )
     there = extract_features(fused_embedding(network, DEVICE), bank, DEVICE, 8, dtype=dtype)
     assert (here * there).sum(1).min() > least
 
@@ -84,7 +111,9 @@ def trained(here):
     def train(name, *flags):
         import train as script
 
-        script.main([*SMALL, "--data_dir", "people", "--train_all", "--total", "3", "--name", name, *flags])
+        script.main(
+            [*SMALL, "--data_dir", "people", "--train_all", "--total", "3", "--name", name, *flags]
+        )
         assert all(np.isfinite(record["loss"]) for record in log(name))
         return weights(name)
 
@@ -127,7 +156,9 @@ class WithLoss(torch.nn.Module):
         return self.loss(features, targets), features, features
 
 
-@pytest.mark.parametrize("name", [name for name, entry in losses.REGISTRY.items() if not entry.loss.needs_teacher])
+@pytest.mark.parametrize(
+    "name", [name for name, entry in losses.REGISTRY.items() if not entry.loss.needs_teacher]
+)
 def test_every_loss_can_be_recorded(name):
     torch.manual_seed(0)
     module = WithLoss(name).to(DEVICE)

@@ -19,7 +19,9 @@ def test_a_long_task_leaves_a_line_now_and_then(monkeypatch, capsys):
     lines = err.splitlines()
     assert not out
     assert "\r" not in err
-    assert re.fullmatch(r"epoch 1/2: 1000 of 4000, .* images/s, \d\d:\d\d left, loss 3.2", lines[-1])
+    assert re.fullmatch(
+        r"epoch 1/2: 1000 of 4000, .* images/s, \d\d:\d\d left, loss 3.2", lines[-1]
+    )
 
 
 def test_of_several_processes_the_first_shows_it(monkeypatch, capsys):

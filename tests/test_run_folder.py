@@ -18,7 +18,12 @@ def run(here):
 
 
 def test_checkpoints_are_found_under_every_published_number(run):
-    files = {"last": "net_last.pth", "average": "net_average.pth", "10": "net_010.pth", "010": "net_010.pth"}
+    files = {
+        "last": "net_last.pth",
+        "average": "net_average.pth",
+        "10": "net_010.pth",
+        "010": "net_010.pth",
+    }
     files |= {"9": "net_010.pth", "59": "net_060.pth", "059": "net_060.pth", "60": "net_060.pth"}
     assert {which: run.weights_file(which).name for which in files} == files
 
@@ -45,7 +50,9 @@ def test_a_published_run_counts_from_zero(run):
     assert {run.weights_file(which).name for which in ("69", "069", "70", 70)} == {"net_069.pth"}
 
 
-@pytest.mark.parametrize(("file", "which"), [(59, "59 60"), (59, "059 060"), (60, "59 60"), (9, "9 10 009")])
+@pytest.mark.parametrize(
+    ("file", "which"), [(59, "59 60"), (59, "059 060"), (60, "59 60"), (9, "9 10 009")]
+)
 def test_a_published_run_without_zeros_in_its_names_is_found(file, which, here):
     """Early versions of the published code wrote net_59.pth."""
     run = RunFolder("published")
@@ -62,7 +69,8 @@ def test_only_the_number_before_a_multiple_of_ten_means_the_next(run):
 
 def test_a_missing_checkpoint_lists_those_there_are(run):
     with pytest.raises(
-        FileNotFoundError, match=r"no checkpoint for --which_epoch 20. There are: .* 010, 060, average, last"
+        FileNotFoundError,
+        match=r"no checkpoint for --which_epoch 20. There are: .* 010, 060, average, last",
     ):
         run.weights_file("20")
     with pytest.raises(FileNotFoundError, match=r"Train first: python train.py --name nobody"):
@@ -73,7 +81,11 @@ def test_the_latest_checkpoints_are_those_of_the_highest_epochs(run):
     for epoch in (990, 1000):
         run.save_weights(epoch, {})
     run.keep_latest(1)
-    assert {path.stem for path in run.path.glob("net_*.pth")} == {"net_1000", "net_last", "net_average"}
+    assert {path.stem for path in run.path.glob("net_*.pth")} == {
+        "net_1000",
+        "net_last",
+        "net_average",
+    }
 
 
 def test_an_earlier_run_of_the_name_is_kept(run, capsys):
@@ -104,7 +116,9 @@ def test_a_folder_without_checkpoints_is_not_set_aside(here):
     assert (run.path / "log.jsonl").read_text() == '{"epoch": 1}\n'
 
 
-@pytest.mark.parametrize("failure", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("write failed")])
+@pytest.mark.parametrize(
+    "failure", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("write failed")]
+)
 def test_a_full_disk_leaves_the_last_good_checkpoint(run, monkeypatch, failure):
     before = run.weights_file().read_bytes()
 
@@ -192,7 +206,20 @@ def test_an_options_file_of_any_content_is_read_or_refused(content, message, tmp
         read_yaml(tmp_path / "opts.yaml")
 
 
-AS_WRITTEN = ["0042", "no", "True", "1e5", "1.50", "12:30", "0x1F", "2024-1-1", "1_000", "=", "0089", ".5"]
+AS_WRITTEN = [
+    "0042",
+    "no",
+    "True",
+    "1e5",
+    "1.50",
+    "12:30",
+    "0x1F",
+    "2024-1-1",
+    "1_000",
+    "=",
+    "0089",
+    ".5",
+]
 
 
 @pytest.mark.parametrize("text", AS_WRITTEN)
@@ -200,12 +227,24 @@ def test_a_text_is_what_was_written_whatever_yaml_would_make_of_it(text, tmp_pat
     (tmp_path / "opts.yaml").write_text(f"name: {text}\nother: null\n")
     found = read_yaml(tmp_path / "opts.yaml", {"name", "other"})
     assert found == {"name": text, "other": None} and type(found["name"]) is str
-    (tmp_path / "opts.yaml").write_text(yaml.safe_dump({"name": text}))  # as every version writes its options
-    assert read_yaml(tmp_path / "opts.yaml", {"name"}) == read_yaml(tmp_path / "opts.yaml") == {"name": text}
+    # as every version writes its options
+    (tmp_path / "opts.yaml").write_text(yaml.safe_dump({"name": text}))
+    assert (
+        read_yaml(tmp_path / "opts.yaml", {"name"})
+        == read_yaml(tmp_path / "opts.yaml")
+        == {"name": text}
+    )
 
 
 def test_a_number_is_what_a_person_reads(tmp_path):
-    lines = ["height: 0100", "width: -0064", "seed: 1_000", "total_epoch: 1:30", "lr: 1.0e-4", "cosine: yes"]
+    lines = [
+        "height: 0100",
+        "width: -0064",
+        "seed: 1_000",
+        "total_epoch: 1:30",
+        "lr: 1.0e-4",
+        "cosine: yes",
+    ]
     (tmp_path / "opts.yaml").write_text("\n".join(lines))
     expected = [100, -64, 1000, "1:30", 1e-4, True]
     assert list(read_yaml(tmp_path / "opts.yaml").values()) == expected
@@ -220,7 +259,9 @@ def test_a_link_to_a_checkpoint_that_is_gone_is_named(here):
     folder = here / "model" / "run"
     folder.mkdir(parents=True)
     (folder / "net_last.pth").symlink_to("/nowhere/net_last.pth")
-    with pytest.raises(FileNotFoundError, match=r"net_last\.pth: a link to .*nowhere.*, which is not there"):
+    with pytest.raises(
+        FileNotFoundError, match=r"net_last\.pth: a link to .*nowhere.*, which is not there"
+    ):
         RunFolder("run").weights_file()
     (folder / "net_010.pth").touch()
     with pytest.raises(FileNotFoundError, match=r"There are: --which_epoch 010\.$"):
@@ -228,7 +269,11 @@ def test_a_link_to_a_checkpoint_that_is_gone_is_named(here):
 
 
 def test_a_file_in_place_of_the_folder_is_known_before_the_work(here):
-    for place, what in (("model", "a file"), ("model/run", "a file"), ("model/link", "a link to nothing")):
+    for place, what in (
+        ("model", "a file"),
+        ("model/run", "a file"),
+        ("model/link", "a link to nothing"),
+    ):
         file = here / place
         file.parent.mkdir(exist_ok=True)
         file.symlink_to("gone") if place == "model/link" else file.touch()

@@ -15,7 +15,10 @@ from tests.support import ROOT
 
 def test_the_suite_has_the_version_of_its_package():
     assert versions()["suite"] == person_reid.__version__
-    assert '[tool.hatch.version]\npath = "person_reid/__init__.py"' in (ROOT / "pyproject.toml").read_text()
+    assert (
+        '[tool.hatch.version]\npath = "person_reid/__init__.py"'
+        in (ROOT / "pyproject.toml").read_text()
+    )
 
 
 def test_the_libraries_are_named():
@@ -32,7 +35,9 @@ def test_the_commit_is_named_and_marked_where_files_differ_from_it(tmp_path, mon
 
     def git(*words):
         who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
-        done = subprocess.run(["git", "-C", tmp_path, *who, *words], check=True, capture_output=True, text=True)
+        done = subprocess.run(
+            ["git", "-C", tmp_path, *who, *words], check=True, capture_output=True, text=True
+        )
         return done.stdout.strip()
 
     git("init")
@@ -50,5 +55,6 @@ def test_the_commit_is_named_and_marked_where_files_differ_from_it(tmp_path, mon
     assert versions()["commit"] == f"{commit}+"
     inner = tmp_path / "inner"
     inner.mkdir()
-    monkeypatch.setattr(module, "ROOT", inner)  # a copy of the suite in a repository of something else
+    # a copy of the suite in a repository of something else
+    monkeypatch.setattr(module, "ROOT", inner)
     assert "commit" not in versions()

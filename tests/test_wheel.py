@@ -1,4 +1,6 @@
-"""The wheel, installed without the checkout: its files, its command, a test of a network and an Embedder."""
+"""The wheel, installed without the checkout: its files, its command, a
+test of a network and an Embedder.
+"""
 
 import shutil
 import subprocess
@@ -22,35 +24,54 @@ print(embed([np.zeros((64, 32, 3), np.uint8)]).shape)
 """
 
 
-SCRIPTS = [Path(folder, f"{name}.py").as_posix() for name, folder in main.SCRIPTS.items()]  # travel with the package
+# travel with the package
+SCRIPTS = [Path(folder, f"{name}.py").as_posix() for name, folder in main.SCRIPTS.items()]
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """The wheel of this checkout, built from a copy, beside which nothing else lies."""
     folder = tmp_path_factory.mktemp("wheel")
-    shutil.copytree(ROOT / "person_reid", folder / "person_reid", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "person_reid", folder / "person_reid", ignore=shutil.ignore_patterns("__pycache__")
+    )
     (folder / "tools").mkdir()
     (folder / "docs").mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE", "docs/datasets.md", *SCRIPTS):
         shutil.copy(ROOT / name, folder / name)
     shutil.copytree(ROOT / "recipes", folder / "recipes")
-    subprocess.run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "."], cwd=folder, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "."], cwd=folder, check=True
+    )
     return next(folder.glob("*.whl"))
 
 
 @pytest.fixture(scope="module")
 def run(wheel, tmp_path_factory):
-    """A function that runs a program of an environment that holds the wheel and what it depends on, outside of here."""
+    """A function that runs a program of an environment that holds the wheel and what
+    it depends on, outside of here.
+    """
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=False)
     programs = folder / ("Scripts" if sys.platform == "win32" else "bin")
-    install = [sys.executable, "-m", "pip", "--python", programs / "python", "install", "--quiet", "--no-deps", wheel]
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        programs / "python",
+        "install",
+        "--quiet",
+        "--no-deps",
+        wheel,
+    ]
     subprocess.run(install, check=True)
     found = subprocess.check_output(
-        [programs / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True
+        [programs / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        text=True,
     )
-    # The dependencies of the tests' environment. Its own .pth files, such as that of this checkout, are not read.
+    # The dependencies of the tests' environment. Its own .pth files, such as that of this checkout,
+    # are not read.
     Path(found.strip(), "dependencies.pth").write_text(sysconfig.get_path("purelib"))
 
     def run(program, *arguments, status=0):
@@ -77,14 +98,27 @@ def test_it_holds_the_package_and_nothing_beside_it(wheel):
 
 def test_it_asks_for_what_requirements_txt_lists():
     tomllib = pytest.importorskip("tomllib")  # of Python 3.11
-    asked = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    asked = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "dependencies"
+    ]
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     assert asked == [found for line in lines if (found := line.partition("#")[0].strip())]
 
 
 def test_its_command_prepares_and_tests(run):
     assert "evaluate_rerank" in run("person-reid", "--help")
-    people = ["--identities", "4", "--test_identities", "3", "--cameras", "2", "--images", "1", "--distractors", "2"]
+    people = [
+        "--identities",
+        "4",
+        "--test_identities",
+        "3",
+        "--cameras",
+        "2",
+        "--images",
+        "1",
+        "--distractors",
+        "2",
+    ]
     assert "Next: person-reid train --data_dir" in run(
         "person-reid", "prepare", "--synthetic", "--data_dir", "people", *people
     )
@@ -92,7 +126,9 @@ def test_its_command_prepares_and_tests(run):
     tested = run("person-reid", "test", *network, "--test_dir", "people/pytorch")
     assert "Rank@1:" in tested and "person-reid demo --query_index 0" in tested
     assert "Rank@1:" in run("person-reid", "evaluate_gpu")
-    assert "4 identities" in run("person-reid", "train", *network, "--data_dir", "people/pytorch", "--dry_run")
+    assert "4 identities" in run(
+        "person-reid", "train", *network, "--data_dir", "people/pytorch", "--dry_run"
+    )
     assert "--proxies" in run("person-reid", "adapt", "--help")
     assert "torchrun" in run("person-reid", "train_DDP", "--help")
 

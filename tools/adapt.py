@@ -1,16 +1,20 @@
 # PYTHON_ARGCOMPLETE_OK
 """Adapt a network to your cameras with images that nobody has labelled.
 
-    python tools/adapt.py --data_dir crops --name mine --backbone osnet_x0_25 --weights osnet_x0_25_msmt17.pth
-    python tools/adapt.py --data_dir crops --name mine --from ft_ResNet50                # start from a run
-    python tools/adapt.py --data_dir crops --name mine --resume                         # continue after an interruption
-    python tools/adapt.py --data_dir crops --name mine --from ft_ResNet50 --pattern "cam(?P<camera>[0-9]+)"
+    python tools/adapt.py --data_dir crops --name mine --backbone osnet_x0_25 \\
+      --weights osnet_x0_25_msmt17.pth
+    python tools/adapt.py --data_dir crops --name mine --from ft_ResNet50  # start from a run
+    python tools/adapt.py --data_dir crops --name mine --resume            # continue
+    python tools/adapt.py --data_dir crops --name mine --from ft_ResNet50 \\
+      --pattern "cam(?P<camera>[0-9]+)"
     python tools/adapt.py --data_dir ../Market/pytorch --name mine --from msmt --report_labels
-    python tools/adapt.py --data_dir crops --name mine --from duke --keep_source ../Duke/pytorch   # and do not forget
+    python tools/adapt.py --data_dir crops --name mine --from duke \\
+      --keep_source ../Duke/pytorch# without forgetting
 
---data_dir is any folder of person crops, or one that prepare.py laid out, whose train_all is used. Each epoch clusters
-the images by their current features and learns to tell the clusters apart. The result is a run like that of train.py:
-test.py, export and search take its --name. Labels are not read, except to be reported with --report_labels.
+--data_dir is any folder of person crops, or one that prepare.py laid out, whose train_all is used.
+Each epoch clusters the images by their current features and learns to tell the clusters apart. The
+result is a run like that of train.py: test.py, export and search take its --name. Labels are not
+read, except to be reported with --report_labels.
 """
 
 import sys
@@ -40,7 +44,9 @@ def adapt(config: AdaptConfig, world: "reid.World") -> None:
     device = world.device(config.gpu_ids)
     reid.prepare_training(device, tf32=not config.no_tf32)
 
-    images = adapting.AdaptationImages(adapting.read_images(config), config, device, world, config.seed)
+    images = adapting.AdaptationImages(
+        adapting.read_images(config), config, device, world, config.seed
+    )
     state = reid.find_state(config, images)
 
     reid.seed_everything(config.seed)
@@ -52,10 +58,13 @@ def adapt(config: AdaptConfig, world: "reid.World") -> None:
 
     # The teacher, whose features are clustered, is the average of the weights.
     teacher = adapting.mean_teacher(config)
-    step = reid.TrainingStep(network, criterion, config, images, world, averaging=teacher, records=False)
+    step = reid.TrainingStep(
+        network, criterion, config, images, world, averaging=teacher, records=False
+    )
     journal = adapting.AdaptationJournal(step, config)
     if not state:
-        journal.adaptation.refresh()  # cluster by the features of the start, before anything is written
+        # cluster by the features of the start, before anything is written
+        journal.adaptation.refresh()
 
     with reid.open_journal(journal, state):
         for epoch in journal.epochs():

@@ -1,8 +1,10 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Write a trained network to one file that runs without this code: ONNX, TorchScript or torch.export.
+"""Write a trained network to one file that runs without this code: ONNX, TorchScript or
+torch.export.
 
 python tools/export.py --name ft_ResNet50 --output reid.onnx
-python tools/export.py --backbone osnet_x0_25 --weights osnet.pth --output osnet.onnx --normalise_input --flip --l2
+python tools/export.py --backbone osnet_x0_25 --weights osnet.pth --output osnet.onnx \\
+  --normalise_input --flip --l2
 python tools/export.py --name ft_ResNet50 --output small.onnx --int8 --test_dir ../Market/pytorch
 """
 

@@ -1,8 +1,10 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Draw figures for a paper or a slide. The ending of --save chooses the format: .png, .pdf, .svg or .jpg.
+"""Draw figures for a paper or a slide.
+
+The ending of --save chooses the format: .png, .pdf, .svg or .jpg.
 
 python tools/figures.py curves --name ft_ResNet50 --save curves.pdf
-python tools/figures.py cmc resnet.mat osnet.mat --save cmc.pdf               # several runs in one figure
+python tools/figures.py cmc resnet.mat osnet.mat --save cmc.pdf  # several runs in one figure
 python tools/figures.py histogram --threshold threshold.json --save histogram.svg
 """
 

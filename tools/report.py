@@ -1,9 +1,11 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Write a tested run on one page, model/NAME/report.html: metrics, curves, thresholds, rankings and heat maps.
+"""Write a tested run on one page, model/NAME/report.html: metrics, curves, thresholds, rankings and
+heat maps.
 
 python tools/report.py --name ft_ResNet50
-python tools/report.py --name ft_ResNet50 --result market.mat --test_dir ../Market/pytorch --save report.html
-python tools/report.py --backbone osnet_x0_25 --weights osnet.pth         # a weight file without a run
+python tools/report.py --name ft_ResNet50 --result market.mat --test_dir ../Market/pytorch \\
+  --save report.html
+python tools/report.py --backbone osnet_x0_25 --weights osnet.pth  # a weight file without a run
 """
 
 import sys

@@ -2,8 +2,8 @@
 """Train, test and evaluate recipes, and write their figures beside the published ones.
 
 python tools/reproduce.py recipes/market/resnet50.yaml
-python tools/reproduce.py recipes/market/loss_*.yaml --seeds 3             # seeds 0, 1, 2: mean and spread
-python tools/reproduce.py recipes/market/osnet_x0_25.yaml --seeds 4,7      # these two seeds
+python tools/reproduce.py recipes/market/loss_*.yaml --seeds 3         # mean and spread
+python tools/reproduce.py recipes/market/osnet_x0_25.yaml --seeds 4,7  # these two seeds
 """
 
 import sys

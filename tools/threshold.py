@@ -1,8 +1,9 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure the similarity above which two images show the same person, and the errors at this threshold.
+"""Measure the similarity above which two images show the same person, and the errors at this
+threshold.
 
 python tools/threshold.py
-python tools/threshold.py --rule 1e-3 --save market_threshold     # market_threshold.json, and a plot in .png
+python tools/threshold.py --rule 1e-3 --save market_threshold  # and a plot in .png
 """
 
 import sys

@@ -1,12 +1,14 @@
 """Compare networks on test sets: Rank@1, mAP, time and size, as a table and a picture.
 
-    python tools/compare_networks.py --networks market osnet_market net.onnx --test_dirs ../Market/pytorch
-    python tools/compare_networks.py --networks osnet_x0_25=osnet.pth "reid.xml --bgr --range 0..255" --test_dirs a b \\
+    python tools/compare_networks.py --networks market osnet_market net.onnx \\
+      --test_dirs ../Market/pytorch
+    python tools/compare_networks.py --networks osnet_x0_25=osnet.pth \\
+      "reid.xml --bgr --range 0..255" --test_dirs a b \\
         --save networks.png --json networks.json
 
-A network is the name of a run, a folder of tools/save_pretrained.py, an exported file, or BACKBONE=FILE for a weight
-file. Further flags of test.py may follow it, in quotes. The time is that of one view of an image on the CPU, without
-decoding; set OMP_NUM_THREADS=1 to measure one core.
+A network is the name of a run, a folder of tools/save_pretrained.py, an exported file, or
+BACKBONE=FILE for a weight file. Further flags of test.py may follow it, in quotes. The time is that
+of one view of an image on the CPU, without decoding; set OMP_NUM_THREADS=1 to measure one core.
 """
 
 import shlex
@@ -30,10 +32,24 @@ def main(argv: list[str] | None = None) -> None:
     """Measure every network on every test set; print, write and draw the result."""
     parser = Parser(__doc__)
     parser.add_argument("--networks", nargs="+", required=True, metavar="NETWORK", help="see above")
-    parser.add_argument("--test_dirs", nargs="+", required=True, type=some_path, help="layouts of prepare.py")
-    parser.add_argument("--gpu_ids", type=devices, default="0", help="GPU for the accuracy; -1 for the CPU")
-    parser.add_argument("--json", type=file_ending_in(".json"), metavar="FILE", help="write the figures to a file, too")
-    parser.add_argument("--save", type=picture_file, metavar="FILE", help="draw mAP against time, such as networks.png")
+    parser.add_argument(
+        "--test_dirs", nargs="+", required=True, type=some_path, help="layouts of prepare.py"
+    )
+    parser.add_argument(
+        "--gpu_ids", type=devices, default="0", help="GPU for the accuracy; -1 for the CPU"
+    )
+    parser.add_argument(
+        "--json",
+        type=file_ending_in(".json"),
+        metavar="FILE",
+        help="write the figures to a file, too",
+    )
+    parser.add_argument(
+        "--save",
+        type=picture_file,
+        metavar="FILE",
+        help="draw mAP against time, such as networks.png",
+    )
     options = parser.parse_args(argv)
     check_test_sets(options.test_dirs)
     check_outputs(options, json=[options.json], save=[options.save])
@@ -42,7 +58,10 @@ def main(argv: list[str] | None = None) -> None:
         if ignored := given_flags(flags, OF_TESTS):
             raise UserError(f"--networks {text!r}: {ignored} would be ignored; leave it out.")
     names = short_names(options.networks)
-    rows = [measure(name, flags, options.test_dirs) for name, flags in zip(names, described, strict=True)]
+    rows = [
+        measure(name, flags, options.test_dirs)
+        for name, flags in zip(names, described, strict=True)
+    ]
     print(table(rows))
     if options.json:
         write_json(options.json, rows)
@@ -53,14 +72,20 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def short_names(texts: list[str]) -> list[str]:
-    """Return names for the networks of --networks: without folders, endings and flags, if those still differ."""
+    """Return names for the networks of --networks: without folders, endings
+    and flags, if those still differ.
+    """
     named = [shlex.split(text)[0].rpartition("=")[2] for text in texts]
-    short = [with_ending(real(name).name or "root", "", *READABLE, ".pth", ".safetensors").name for name in named]
+    short = [
+        with_ending(real(name).name or "root", "", *READABLE, ".pth", ".safetensors").name
+        for name in named
+    ]
     return short if len(set(short)) == len(texts) else texts
 
 
 def measure(name: str, flags: Namespace, test_dirs: list[Path]) -> dict[str, object]:
-    """Return {"network", "milliseconds", "megabytes", "accuracy": {test set: {"rank1", "mAP", "mAP_step"}}}.
+    """Return {"network", "milliseconds", "megabytes", "accuracy": {test set: {"rank1", "mAP",
+    "mAP_step"}}}.
 
     Figures of accuracy are fractions, as in every file of figures.
     """
@@ -71,7 +96,9 @@ def measure(name: str, flags: Namespace, test_dirs: list[Path]) -> dict[str, obj
         title = row.data_set if row.data_set not in found else str(test_dir)
         percents = {"rank1": row.rank1, "mAP": row.mean_ap, "mAP_step": row.step_ap}
         found[title] = {name: round(percent / 100, 4) for name, percent in percents.items()}
-    on_cpu = open_embedder(Namespace(**vars(flags) | {"gpu_ids": "-1", "no_flip": not embedder.flips_inside}))
+    on_cpu = open_embedder(
+        Namespace(**vars(flags) | {"gpu_ids": "-1", "no_flip": not embedder.flips_inside})
+    )
     return {
         "network": name,
         "milliseconds": round(milliseconds(on_cpu), 2),
@@ -93,6 +120,13 @@ def table(rows: list[dict[str, object]]) -> str:
     cells = []
     for row in rows:
         found: dict[str, dict[str, float]] = row["accuracy"]  # type: ignore[assignment]
-        accuracies = [f"{100 * figures['rank1']:.2f} / {100 * figures['mAP']:.2f}" for figures in found.values()]
-        cells.append([str(row["network"]), *accuracies, str(row["milliseconds"]), str(row["megabytes"])])
-    return page.table(["network", *(f"{name}: Rank@1 / mAP, %" for name in sets), "ms an image", "MB"], cells).rstrip()
+        accuracies = [
+            f"{100 * figures['rank1']:.2f} / {100 * figures['mAP']:.2f}"
+            for figures in found.values()
+        ]
+        cells.append(
+            [str(row["network"]), *accuracies, str(row["milliseconds"]), str(row["megabytes"])]
+        )
+    return page.table(
+        ["network", *(f"{name}: Rank@1 / mAP, %" for name in sets), "ms an image", "MB"], cells
+    ).rstrip()

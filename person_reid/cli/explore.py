@@ -1,14 +1,15 @@
 """Write an explorer of a result: a folder whose index.html opens in any browser, offline.
 
     python tools/explore.py --result pytorch_result.mat --save look
-    python tools/explore.py --save look.html                                  # one file, for small sets
-    python tools/explore.py --rerank                                          # before and after re-ranking
-    python tools/explore.py --result resnet.mat --other osnet.mat             # two networks, same images
-    python tools/explore.py --label_errors label_errors.csv                   # decide about doubtful labels
-    python tools/explore.py --index people.index                              # a search index of tools/search.py
+    python tools/explore.py --save look.html                       # one file, for small sets
+    python tools/explore.py --rerank                               # before and after re-ranking
+    python tools/explore.py --result resnet.mat --other osnet.mat  # two networks, same images
+    python tools/explore.py --label_errors label_errors.csv        # decide about doubtful labels
+    python tools/explore.py --index people.index                   # an index of tools/search.py
 
-It shows all queries, worst first, the ranking of any image, a map of the features, and what a threshold accepts,
-rejects and gets wrong. The folder contains small copies of all photographs: pass it on only if you may pass them on.
+It shows all queries, worst first, the ranking of any image, a map of the features, and what a
+threshold accepts, rejects and gets wrong. The folder contains small copies of all photographs: pass
+it on only if you may pass them on.
 """
 
 from __future__ import annotations
@@ -29,7 +30,13 @@ from person_reid.data.layout import some_of
 from person_reid.gallery.gallery import open_gallery
 from person_reid.gallery.index import EXACT
 from person_reid.retrieval.rerank import rescorer
-from person_reid.retrieval.results import RESULT, FeatureSet, check_same_images, load_gallery, load_result
+from person_reid.retrieval.results import (
+    RESULT,
+    FeatureSet,
+    check_same_images,
+    load_gallery,
+    load_result,
+)
 
 if TYPE_CHECKING:  # matplotlib loads slowly
     from person_reid.show.explorer_images import Images
@@ -67,7 +74,12 @@ def main(argv: list[str] | None = None) -> None:
     missing = write_explorer(options.save, images, source.name, views, options.test_dir)
     count = len(images.paths)
     if missing:
-        print(printable(f"{len(missing)} of {count} images cannot be read; their tiles are grey:\n{some_of(missing)}"))
+        print(
+            printable(
+                f"{len(missing)} of {count} images cannot be read; their "
+                f"tiles are grey:\n{some_of(missing)}"
+            )
+        )
     for ranking in rankings:
         print(printable(ranking.metrics.line("" if len(rankings) == 1 else f"{ranking.name} ")))
     page = options.save / "index.html" if options.save.is_dir() else options.save
@@ -77,12 +89,18 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def images_in(place: str) -> Images:
-    """Return the images of a search index. Raises UserError if it has none, or more than a page can compare."""
+    """Return the images of a search index.
+
+    Raises UserError if it has none, or more than a page can compare.
+    """
     from person_reid.show.explorer_images import Images, person_name
 
     index = open_gallery(place, new=False)
     if not 3 <= len(index) <= EXACT:
-        raise UserError(f"{place}: {len(index):,} images; expected 3 to {EXACT:,}, all of which the page compares.")
+        raise UserError(
+            f"{place}: {len(index):,} images; expected 3 to {EXACT:,}, "
+            "all of which the page compares."
+        )
     chunks, features = zip(*index.entries(), strict=True)
     entries = [entry for chunk in chunks for entry in chunk]
     return Images(
@@ -94,13 +112,17 @@ def images_in(place: str) -> Images:
 
 
 def features_beside(list_: Path) -> Path:
-    """Return the features that a list of label errors was made from. Raises UserError if they are not there."""
+    """Return the features that a list of label errors was made from.
+
+    Raises UserError if they are not there.
+    """
     if not list_.is_file():
         raise UserError(f"{list_}: no such list. tools/label_errors.py writes one.")
     path = with_ending(list_, ".mat", ".csv")
     if not path.is_file():
         raise UserError(
-            f"{path}: not there. tools/label_errors.py writes it beside the list. A result with these images serves "
+            f"{path}: not there. tools/label_errors.py writes it beside the list. A "
+            "result with these images serves "
             "too: --result FILE"
         )
     return path
@@ -128,19 +150,31 @@ def rank_all(options: Namespace, query: FeatureSet, gallery: FeatureSet) -> list
 def parse(argv: list[str] | None) -> Namespace:
     """Return the options. Raises UserError for flags that would be ignored."""
     parser = Parser(__doc__)
-    parser.add_argument("--result", type=Path, help=f"features written by test.py (default: {RESULT})")
+    parser.add_argument(
+        "--result", type=Path, help=f"features written by test.py (default: {RESULT})"
+    )
     parser.add_argument("--other", type=Path, help="features of another network, to compare with")
     text = "search index to show instead of a result, without queries and figures"
     parser.add_argument("--index", metavar="FILE", help=text)
-    text = "list from tools/label_errors.py, to accept or reject; its images are read from the .mat file beside it"
+    text = (
+        "list from tools/label_errors.py, to accept or reject; its images are "
+        "read from the .mat file beside it"
+    )
     parser.add_argument("--label_errors", type=Path, metavar="FILE.csv", help=text)
-    parser.add_argument("--test_dir", help="folder that holds query and gallery, if the images have moved")
     parser.add_argument(
-        "--save", type=output_path, default=Path("look"), help="folder to write, or one file: NAME.html"
+        "--test_dir", help="folder that holds query and gallery, if the images have moved"
+    )
+    parser.add_argument(
+        "--save",
+        type=output_path,
+        default=Path("look"),
+        help="folder to write, or one file: NAME.html",
     )
     text = "count matches from the query's own camera, too; the page then shows no cameras"
     parser.add_argument("--ignore_cameras", action="store_true", help=text)
-    parser.add_argument("--rerank", action="store_true", help="also show the re-ranked result, to compare with")
+    parser.add_argument(
+        "--rerank", action="store_true", help="also show the re-ranked result, to compare with"
+    )
     add_rerank_flags(parser)
     options = parser.parse_args(argv)
     if not options.rerank and (given := given_rerank_flags(options)):

@@ -1,13 +1,18 @@
-"""Write a trained network to one file that runs without this code: ONNX, TorchScript or torch.export.
+"""Write a trained network to one file that runs without this code: ONNX, TorchScript or
+torch.export.
 
     python tools/export.py --name ft_ResNet50 --output reid.onnx
-    python tools/export.py --backbone osnet_x0_25 --weights osnet.pth --output osnet.onnx --normalise_input --flip --l2
-    python tools/export.py --name ft_ResNet50 --output fast.onnx --int8 --calibrate ../Market/pytorch/train
-    python tools/export.py --name ft_ResNet50 --for boxmot                      # the file that a tracker loads as it is
-    python test.py --engine reid.onnx                                           # the same figures from the file
+    python tools/export.py --backbone osnet_x0_25 --weights osnet.pth --output osnet.onnx \\
+      --normalise_input --flip --l2
+    python tools/export.py --name ft_ResNet50 --output fast.onnx --int8 \\
+      --calibrate ../Market/pytorch/train
+    python tools/export.py --name ft_ResNet50 --for boxmot  # the file that a tracker loads as it is
+    python test.py --engine reid.onnx                       # the same figures from the file
 
-The file takes batches of any size and is compared with PyTorch before it is kept. Its input is RGB at the size that is
-printed: float32 (B, 3, H, W) with ImageNet's normalisation, or with --normalise_input uint8 (B, H, W, 3).
+The file takes batches of any size and is compared with PyTorch before it is kept. Its input is RGB
+at the size that is
+printed: float32 (B, 3, H, W) with ImageNet's normalisation, or with --normalise_input uint8 (B, H,
+W, 3).
 """
 
 from argparse import Namespace
@@ -29,7 +34,16 @@ from person_reid.deploy.publish import query_and_gallery
 from person_reid.deploy.quantise import read_calibration
 from person_reid.retrieval.metrics import evaluate
 
-DECIDED_BY_CLIENT = ("format", "normalise_input", "flip", "l2", "fp16", "int8", "calibrate", "tensorrt")
+DECIDED_BY_CLIENT = (
+    "format",
+    "normalise_input",
+    "flip",
+    "l2",
+    "fp16",
+    "int8",
+    "calibrate",
+    "tensorrt",
+)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -56,20 +70,30 @@ def write_file(options: Namespace, tested: TestedNetwork) -> Path:
     )  # fmt: skip
     calibration = read_calibration(options.calibrate, height, width) if options.calibrate else None
     deviation = export(network, contents, path, kind, calibration)
-    say(path, contents, None if options.calibrate else deviation)  # measured on noise, which no range covers
+    # measured on noise, which no range covers
+    say(path, contents, None if options.calibrate else deviation)
     if options.int8 and not options.calibrate:
-        print("int8 without --calibrate: a small file, but slower on most CPUs. For speed: --calibrate FOLDER")
+        print(
+            "int8 without --calibrate: a small file, but slower on most "
+            "CPUs. For speed: --calibrate FOLDER"
+        )
     if options.tensorrt:
         print(tensorrt_advice(path, contents))
     return path
 
 
 def write_for_client(options: Namespace, tested: TestedNetwork) -> Path:
-    """Write the file that the program of --for loads, say what to type there, and return the file's path."""
+    """Write the file that the program of --for loads, say what to type
+    there, and return the file's path.
+    """
     ending = CLIENTS[options.client].ending
-    path = options.output or Path(f"{Path(tested.spec.backbone or '').name}_{options.client}{ending}")
+    path = options.output or Path(
+        f"{Path(tested.spec.backbone or '').name}_{options.client}{ending}"
+    )
     if path.suffix != ending:
-        raise UserError(f"--output {path}: expected a name that ends in {ending}, for {options.client}.")
+        raise UserError(
+            f"--output {path}: expected a name that ends in {ending}, for {options.client}."
+        )
     beside = path.with_suffix(".bin") if ending == ".xml" else None  # the weights
     check_outputs(options, [tested.weights], output=[path, beside])
     if beside:
@@ -90,23 +114,54 @@ def say(path: Path, contents: Contents, deviation: float | None) -> None:
 
 
 def parse(argv: list[str] | None) -> Namespace:
-    """Return the options. Raises UserError for flags that exclude each other or would be ignored."""
+    """Return the options.
+
+    Raises UserError for flags that exclude each other or would be ignored.
+    """
     parser = Parser(__doc__)
     add_tested_network(parser)
     file = parser.add_argument_group("the file")
-    file.add_argument("--for", dest="client", choices=CLIENTS, help="write the file that this program loads as it is")
     file.add_argument(
-        "--output", type=output_path, metavar="FILE", help="ends in .onnx, .pt (torchscript) or .pt2 (export)"
+        "--for",
+        dest="client",
+        choices=CLIENTS,
+        help="write the file that this program loads as it is",
     )
-    file.add_argument("--format", choices=EXPORT_FORMATS.values(), help="default: by the ending of --output, or onnx")
-    file.add_argument("--normalise_input", action="store_true", help="take uint8 images: normalise inside the file")
-    file.add_argument("--flip", action="store_true", help="add the mirrored image's feature inside, as test.py does")
-    file.add_argument("--l2", action="store_true", help="scale the features to unit length inside the file")
+    file.add_argument(
+        "--output",
+        type=output_path,
+        metavar="FILE",
+        help="ends in .onnx, .pt (torchscript) or .pt2 (export)",
+    )
+    file.add_argument(
+        "--format",
+        choices=EXPORT_FORMATS.values(),
+        help="default: by the ending of --output, or onnx",
+    )
+    file.add_argument(
+        "--normalise_input",
+        action="store_true",
+        help="take uint8 images: normalise inside the file",
+    )
+    file.add_argument(
+        "--flip",
+        action="store_true",
+        help="add the mirrored image's feature inside, as test.py does",
+    )
+    file.add_argument(
+        "--l2", action="store_true", help="scale the features to unit length inside the file"
+    )
     file.add_argument("--fp16", action="store_true", help="store and compute in float16")
     file.add_argument("--int8", action="store_true", help="store the weights in 8 bits, ONNX only")
-    file.add_argument("--calibrate", metavar="DIR", help="images for --int8 that also computes in 8 bits: fast")
-    file.add_argument("--tensorrt", action="store_true", help="for TensorRT: print the trtexec command, ONNX only")
-    file.add_argument("--test_dir", help="compare the file's accuracy with the network's on this test set")
+    file.add_argument(
+        "--calibrate", metavar="DIR", help="images for --int8 that also computes in 8 bits: fast"
+    )
+    file.add_argument(
+        "--tensorrt", action="store_true", help="for TensorRT: print the trtexec command, ONNX only"
+    )
+    file.add_argument(
+        "--test_dir", help="compare the file's accuracy with the network's on this test set"
+    )
     options = parser.parse_args(argv)
     decided = [f"--{name}" for name in DECIDED_BY_CLIENT if getattr(options, name)]
     if options.client and decided:
@@ -119,7 +174,10 @@ def parse(argv: list[str] | None) -> Namespace:
 
 
 def chosen_format(options: Namespace) -> tuple[str, Path]:
-    """Return the kind of file to write, and its path. Raises UserError if --format and --output disagree."""
+    """Return the kind of file to write, and its path.
+
+    Raises UserError if --format and --output disagree.
+    """
     suffixes = {kind: suffix for suffix, kind in EXPORT_FORMATS.items()}
     name = Path(getattr(options, "from") or options.backbone or options.name).name
     path = options.output or Path(f"{name}{suffixes[options.format or 'onnx']}")
@@ -136,7 +194,8 @@ def compare(network_options: Namespace, file_options: Namespace) -> None:
     """Print the figures of the network and of the file."""
     plain = testing_parser().parse_args([])
     shared = {name: value for name, value in vars(network_options).items() if name in vars(plain)}
-    plain = Namespace(**(vars(plain) | shared | {"fp16": False}))  # export's --fp16 concerns the file
+    # export's --fp16 concerns the file
+    plain = Namespace(**(vars(plain) | shared | {"fp16": False}))
     for name, options in (("network", plain), ("file", file_options)):
         query, gallery = query_and_gallery(open_embedder(options), network_options.test_dir)
         print(evaluate(query, gallery).line(f"{name:8}"))

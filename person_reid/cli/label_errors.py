@@ -1,18 +1,21 @@
-"""List images whose identity the features contradict, with a proposal and the probability that it is right.
+"""List images whose identity the features contradict, with a proposal and the probability that it
+is right.
 
-    python tools/label_errors.py --data_dir ../Market/pytorch --backbone osnet_x0_25 --weights osnet_x0_25_msmt17.pth
-    python tools/label_errors.py --data_dir mine/pytorch --from osnet_msmt17 --split gallery --least 0.8
+    python tools/label_errors.py --data_dir ../Market/pytorch --backbone osnet_x0_25 \\
+      --weights osnet_x0_25_msmt17.pth
+    python tools/label_errors.py --data_dir mine/pytorch --from osnet_msmt17 --split gallery \\
+      --least 0.8
     python tools/label_errors.py --data_dir mine/pytorch --from osnet_msmt17 --accept_above 0.95
 
-Writes label_errors.csv (the list, the most suspicious image first), label_errors.png (these images beside their
-neighbours) and label_errors.mat (the features). Nothing else is changed. Decide which proposals are right, in the
-column accept or in the browser, then apply the list:
+Writes label_errors.csv (the list, the most suspicious image first), label_errors.png (these images
+beside their neighbours) and label_errors.mat (the features). Nothing else is changed. Decide which
+proposals are right, in the column accept or in the browser, then apply the list:
 
     python tools/explore.py --label_errors label_errors.csv
     python prepare.py --data_dir mine/pytorch --corrections label_errors.csv
 
-The network must not have been trained on these labels, because it would have memorised their errors: take one
-that was trained on other people.
+The network must not have been trained on these labels, because it would have memorised their
+errors: take one that was trained on other people.
 """
 
 import re
@@ -44,21 +47,34 @@ def main(argv: list[str] | None = None) -> None:
     options = parse(argv)
     split = read_split(options.data_dir, options.split)
     people = np.flatnonzero(split.labels != JUNK)
-    paths, labels, cameras = [split.paths[i] for i in people], split.labels[people], split.cameras[people]
-    table, sheet, kept = (with_ending(options.save, ending, ".csv", ".png") for ending in (".csv", ".png", ".mat"))
+    paths, labels, cameras = (
+        [split.paths[i] for i in people],
+        split.labels[people],
+        split.cameras[people],
+    )
+    table, sheet, kept = (
+        with_ending(options.save, ending, ".csv", ".png") for ending in (".csv", ".png", ".mat")
+    )
     check_outputs(options, paths, save=[table, sheet, kept])
     check_beside("save", table, sheet, kept)
     holds_decisions(table)  # before the work: a list that cannot be read is not replaced
-    embedder = Embedder(tested_network(options), device=select_device(options.gpu_ids), runtime=options.runtime)
+    embedder = Embedder(
+        tested_network(options), device=select_device(options.gpu_ids), runtime=options.runtime
+    )
     bank = load_bank(split.paths, *embedder.size, options.data_dir / ".cache", options.split)
     features = embedder.features(bank, options.split)[people]
     found = label_errors(features, labels, cameras, highest_identity(options.data_dir))
-    listed = [int(i) for i in found.order if found.probability[i] >= max(options.least, np.finfo(float).tiny)]
+    listed = [
+        int(i)
+        for i in found.order
+        if found.probability[i] >= max(options.least, np.finfo(float).tiny)
+    ]
     above = 2 if options.accept_above is None else options.accept_above  # nothing is above 1
     rows = (
         (
-            printable(paths[i].relative_to(options.data_dir).as_posix()), labels[i], found.proposal[i],
-            found.identity[i], f"{found.probability[i]:.3f}", "yes" if found.probability[i] >= above else "",
+            printable(paths[i].relative_to(options.data_dir).as_posix()), labels[i],
+            found.proposal[i], found.identity[i], f"{found.probability[i]:.3f}",
+            "yes" if found.probability[i] >= above else "",
         )
         for i in listed
     )  # fmt: skip
@@ -67,8 +83,14 @@ def main(argv: list[str] | None = None) -> None:
         print(printable(f"{previous}: the earlier list, with what was decided in it"))
     write_csv(table, COLUMNS, rows)
     save_gallery(kept, FeatureSet(features, labels, cameras, [path.as_posix() for path in paths]))
-    print(f"The network finds the right person first for about {100 * found.accuracy:.0f} % of these images.")
-    print(f"{table}: {len(listed)} of {len(paths)} labels look wrong (probability ≥ {options.least:g})")
+    print(
+        "The network finds the right person first for about "
+        f"{100 * found.accuracy:.0f} % of these images."
+    )
+    print(
+        f"{table}: {len(listed)} of {len(paths)} labels look wrong "
+        f"(probability ≥ {options.least:g})"
+    )
     for i in listed[:PRINTED]:
         proposal = f"{found.proposal[i]} {labels[i]} → {found.identity[i]}"
         print(printable(f"  {paths[i].name}: {proposal}? {found.probability[i]:.2f}"))
@@ -76,22 +98,38 @@ def main(argv: list[str] | None = None) -> None:
         from person_reid.show.doubtful import draw_doubtful  # matplotlib loads slowly
 
         draw_doubtful(paths, features, labels, cameras, found, listed[: options.shown], sheet)
-        print(f"The picture is in {sheet}. To decide: python tools/explore.py --label_errors {quoted(table)}")
+        print(
+            f"The picture is in {sheet}. To decide: python tools/explore.py "
+            f"--label_errors {quoted(table)}"
+        )
 
 
 def parse(argv: list[str] | None) -> Namespace:
     """Return the options."""
     parser = Parser(__doc__)
     parser.add_argument(
-        "--data_dir", type=Path, default=Path("../Market/pytorch"), metavar="DIR", help="folder laid out by prepare.py"
+        "--data_dir",
+        type=Path,
+        default=Path("../Market/pytorch"),
+        metavar="DIR",
+        help="folder laid out by prepare.py",
     )
     parser.add_argument("--split", choices=FOLDERS, default=FOLDERS[0], help="folder of --data_dir")
-    parser.add_argument("--least", type=part, default=0.3, help="lowest probability of a proposal that is listed")
     parser.add_argument(
-        "--accept_above", type=fraction, metavar="P", help="accept proposals of at least this probability"
+        "--least", type=part, default=0.3, help="lowest probability of a proposal that is listed"
     )
-    parser.add_argument("--save", type=output_path, default=Path("label_errors.csv"), help="list to write")
-    parser.add_argument("--shown", type=positive(int), default=20, help="number of images in the picture beside it")
+    parser.add_argument(
+        "--accept_above",
+        type=fraction,
+        metavar="P",
+        help="accept proposals of at least this probability",
+    )
+    parser.add_argument(
+        "--save", type=output_path, default=Path("label_errors.csv"), help="list to write"
+    )
+    parser.add_argument(
+        "--shown", type=positive(int), default=20, help="number of images in the picture beside it"
+    )
     add_tested_network(parser)
     add_runtime(parser)
     return parser.parse_args(argv)

@@ -1,4 +1,5 @@
-"""Start a script in several processes for DDP.sh, as torchrun does but without its traceback if one of them fails.
+"""Start a script in several processes for DDP.sh, as torchrun does but without its traceback if one
+of them fails.
 
 python -m person_reid.cli.launch --standalone --nproc_per_node 2 train_DDP.py --gpu_ids -1
 """

@@ -1,4 +1,5 @@
-"""The command `person-reid`, which has every script of the repository as a subcommand with the same name and flags.
+"""The command `person-reid`, which has every script of the repository as a subcommand with the same
+name and flags.
 
 person-reid train --name ft_ResNet50 --train_all
 person-reid test --name ft_ResNet50
@@ -33,14 +34,17 @@ def main(arguments: list[str] | None = None) -> None:
     sys.argv = [f"person-reid {name}", *rest]  # what argparse and torchrun read
     if name in SCRIPTS:
         folder = script(name).parent
-        sys.path.insert(0, str(folder))  # as Python does for a script, which can import its neighbours
+        # as Python does for a script, which can import its neighbours
+        sys.path.insert(0, str(folder))
         run_script(importlib.import_module(name).main)
     else:
         run_script(importlib.import_module(f"person_reid.cli.{name.lower()}").main)
 
 
 def script(name: str) -> Path:
-    """Return the file of a script: the one in the wheel, or that of the checkout that the package belongs to."""
+    """Return the file of a script: the one in the wheel, or that of the
+    checkout that the package belongs to.
+    """
     package = Path(__file__).resolve().parent.parent
     packed = package / "scripts"
     return (packed if packed.is_dir() else package.parent) / SCRIPTS[name] / f"{name}.py"
@@ -49,5 +53,8 @@ def script(name: str) -> Path:
 def usage() -> str:
     """Return the help text of the command itself."""
     lines = [f"  {name:<17}{summary}" for name, summary in COMMANDS.items()]
-    head = "usage: person-reid COMMAND [flags]\n\nPerson re-identification. Each command has its own --help.\n\n"
+    head = (
+        "usage: person-reid COMMAND [flags]\n\nPerson re-identification. Each "
+        "command has its own --help.\n\n"
+    )
     return head + "\n".join(["commands:", *lines])

@@ -11,7 +11,9 @@ from person_reid.models.registry import LIST
 def main(argv: list[str] | None = None) -> None:
     """Print the list, which needs no PyTorch, or the description."""
     parser = Parser(__doc__)
-    parser.add_argument("backbone", nargs="?", help="network to describe; without one, all are listed")
+    parser.add_argument(
+        "backbone", nargs="?", help="network to describe; without one, all are listed"
+    )
     name = parser.parse_args(argv).backbone
     if not name:
         print(LIST.read_text(encoding="utf-8"), end="")

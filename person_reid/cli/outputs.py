@@ -10,7 +10,9 @@ from person_reid.data.readers import RECORD
 from person_reid.retrieval.thresholds import CONFIG
 
 
-def check_outputs(options: object, reads: Iterable[str | Path] = (), **writes: Iterable[str | Path | None]) -> None:
+def check_outputs(
+    options: object, reads: Iterable[str | Path] = (), **writes: Iterable[str | Path | None]
+) -> None:
     """Refuse files to write of which two are the same, or one is read by the command.
 
     Every script that writes calls it before the work, and once more if what it reads is known only
@@ -23,31 +25,44 @@ def check_outputs(options: object, reads: Iterable[str | Path] = (), **writes: I
 
     Raises UserError, or OSError if one of the files cannot be written.
     """
-    targets = [(flag, Path(path)) for flag, paths in writes.items() for path in paths if path is not None]
+    targets = [
+        (flag, Path(path)) for flag, paths in writes.items() for path in paths if path is not None
+    ]
     there: dict[object, tuple[str, Path]] = {}
     for flag, path in targets:
         other, same = there.setdefault(identity(path), (flag, path))
         if same is not path:
-            raise UserError(f"--{flag} {path}: --{other} writes this file. Choose two names that differ.")
+            raise UserError(
+                f"--{flag} {path}: --{other} writes this file. Choose two names that differ."
+            )
     if any(path.exists() for _, path in targets):
-        named = (path for flag, value in vars(options).items() if flag not in writes for path in files_in(value))
+        named = (
+            path
+            for flag, value in vars(options).items()
+            if flag not in writes
+            for path in files_in(value)
+        )
         for source in (*named, *reads):
             flag, path = there.get(identity(source), ("", Path()))
             if flag:
-                raise UserError(f"--{flag} {path}: this command reads that file. Choose another name.")
+                raise UserError(
+                    f"--{flag} {path}: this command reads that file. Choose another name."
+                )
     for _, path in targets:
         check_target(path)
 
 
 def check_beside(flag: str, named: Path, *beside: Path) -> None:
-    """Refuse to write files that go along with the one that a flag names over files of something else.
+    """Refuse to write files that go along with the one that a flag names over files of something
+    else.
 
     They are the command's own if the named file is there as well. Raises UserError otherwise.
     """
     there = [path for path in beside if path.exists()]
     if there and not named.exists():
         raise UserError(
-            f"--{flag} {named}: {there[0]}, which goes along with it, is there already and is something else. "
+            f"--{flag} {named}: {there[0]}, which goes along with it, is there "
+            "already and is something else. "
             "Move it, or choose another name."
         )
 
@@ -68,7 +83,8 @@ def identity(path: str | Path) -> object:
 
 
 def files_in(value: Any) -> Iterator[str | Path]:
-    """Yield what a flag's value may name: its path, or those in a list, in `BACKBONE=FILE` or in `NET.onnx --bgr`.
+    """Yield what a flag's value may name: its path, or those in a list, in `BACKBONE=FILE` or in
+    `NET.onnx --bgr`.
 
     If it is a folder, also the files in it that describe a network or a layout.
     """

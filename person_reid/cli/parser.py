@@ -1,4 +1,6 @@
-"""The parser of the commands that have no configuration yet: argparse's own, with stricter types."""
+"""The parser of the commands that have no configuration yet:
+argparse's own, with stricter types.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +14,14 @@ from person_reid.console.parser import example_lines as example_lines
 class Parser(console.parser.Parser):
     """Parse the command line of a script. Numbers are finite, and texts are not empty."""
 
-    def __init__(self, text: str | None = "", examples: Sequence[str] | None = None, **settings: Any) -> None:
+    def __init__(
+        self, text: str | None = "", examples: Sequence[str] | None = None, **settings: Any
+    ) -> None:
         super().__init__(text, examples, **settings)
-        for kind, parse in ((int, number(int)), (float, number(float)), (None, some_text), (Path, some_path)):
+        for kind, parse in (
+            (int, number(int)),
+            (float, number(float)),
+            (None, some_text),
+            (Path, some_path),
+        ):
             self.register("type", kind, parse)

@@ -1,11 +1,14 @@
-"""Write a tested run on one page, model/NAME/report.html: metrics, curves, thresholds, rankings and heat maps.
+"""Write a tested run on one page, model/NAME/report.html: metrics, curves, thresholds, rankings and
+heat maps.
 
     python tools/report.py --name ft_ResNet50
-    python tools/report.py --name ft_ResNet50 --result market.mat --test_dir ../Market/pytorch --save report.html
-    python tools/report.py --backbone osnet_x0_25 --weights osnet.pth         # a weight file without a run
+    python tools/report.py --name ft_ResNet50 --result market.mat --test_dir ../Market/pytorch \\
+      --save report.html
+    python tools/report.py --backbone osnet_x0_25 --weights osnet.pth  # a weight file without a run
 
-The page is a single file that refers to nothing outside it: it can be mailed, and read offline, on a phone or a dark
-screen. It contains small photographs of people unless --no_images is given. The features are those that test.py wrote.
+The page is a single file that refers to nothing outside it: it can be mailed, and read offline, on
+a phone or a dark screen. It contains small photographs of people unless --no_images is given. The
+features are those that test.py wrote.
 """
 
 from argparse import Namespace
@@ -32,7 +35,14 @@ from person_reid.device import select_device
 from person_reid.retrieval.metrics import remark_unmatched
 from person_reid.retrieval.multi_query import read_multi_query
 from person_reid.retrieval.rerank import rescorer
-from person_reid.retrieval.results import FLAGS, PLAIN, RESULT, load_result, multi_query_file, read_note
+from person_reid.retrieval.results import (
+    FLAGS,
+    PLAIN,
+    RESULT,
+    load_result,
+    multi_query_file,
+    read_note,
+)
 from person_reid.run_folder import RunFolder
 from person_reid.training.build import resolved
 
@@ -50,7 +60,9 @@ def main(argv: list[str] | None = None) -> None:
 
     remark_unmatched(query, gallery)
     multi_query = read_multi_query(options.result, query, options.multi_query)
-    tested = report.measure(query, gallery, multi_query, None if options.no_rerank else rescorer(rerank_spec(options)))
+    tested = report.measure(
+        query, gallery, multi_query, None if options.no_rerank else rescorer(rerank_spec(options))
+    )
     body = [report.metrics_section(tested)]
     if run and (history := RunFolder(options.name).history()):
         body.append(report.curves_section(history))
@@ -60,15 +72,20 @@ def main(argv: list[str] | None = None) -> None:
         if not options.no_heatmaps:
             asked = tested_network(options)
             heat = report.heat_of(load_network(asked), asked.size, select_device(options.gpu_ids))
-        words = "Below each image: where the network's last feature map is strongest." if heat else ""
+        words = (
+            "Below each image: where the network's last feature map is strongest." if heat else ""
+        )
         show = {"Rankings": report.spread(len(query), options.queries)} if options.queries else {}
         if options.worst:
             show["The worst rankings"] = ranking.chosen(query, gallery, worst=options.worst)
         body += [
-            report.rankings_section(name, tested, which, options.test_dir, heat, words) for name, which in show.items()
+            report.rankings_section(name, tested, which, options.test_dir, heat, words)
+            for name, which in show.items()
         ]
     if run:
-        body.append(page.details("Options of the run", page.table(["flag", "value"], asdict(run).items())))
+        body.append(
+            page.details("Options of the run", page.table(["flag", "value"], asdict(run).items()))
+        )
     name = getattr(options, "from") or options.backbone or options.name
     people = len(np.unique(query.labels))
     images = f"{len(query):,} queries of {people:,} people, {len(gallery):,} gallery images"
@@ -84,15 +101,32 @@ def parse(argv: list[str] | None) -> Namespace:
     parser = Parser(__doc__)
     files = parser.add_argument_group("files")
     files.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")
-    files.add_argument("--multi_query", type=Path, help="default: what test.py --multi wrote beside --result")
-    files.add_argument("--test_dir", help="folder that holds query and gallery, if the images have moved")
+    files.add_argument(
+        "--multi_query", type=Path, help="default: what test.py --multi wrote beside --result"
+    )
+    files.add_argument(
+        "--test_dir", help="folder that holds query and gallery, if the images have moved"
+    )
     page_file = file_ending_in(".html", ".htm")
-    files.add_argument("--save", type=page_file, help="page to write (default: model/NAME/report.html)")
+    files.add_argument(
+        "--save", type=page_file, help="page to write (default: model/NAME/report.html)"
+    )
     page = parser.add_argument_group("what the page shows")
-    page.add_argument("--queries", type=whole, default=3, help="number of rankings, spread evenly over the queries")
-    page.add_argument("--worst", type=whole, default=3, help="number of rankings with the lowest AP")
-    page.add_argument("--no_images", action="store_true", help="leave out photographs: rankings and heat maps")
-    page.add_argument("--no_heatmaps", action="store_true", help="leave out heat maps; needs no network")
+    page.add_argument(
+        "--queries",
+        type=whole,
+        default=3,
+        help="number of rankings, spread evenly over the queries",
+    )
+    page.add_argument(
+        "--worst", type=whole, default=3, help="number of rankings with the lowest AP"
+    )
+    page.add_argument(
+        "--no_images", action="store_true", help="leave out photographs: rankings and heat maps"
+    )
+    page.add_argument(
+        "--no_heatmaps", action="store_true", help="leave out heat maps; needs no network"
+    )
     page.add_argument("--no_rerank", action="store_true", help="leave out the re-ranked figures")
     add_tested_network(parser)
     add_rerank_flags(parser)
@@ -104,5 +138,8 @@ def parse(argv: list[str] | None) -> Namespace:
             raise UserError(f"--{flag} would be ignored beside --no_images: leave one of them out.")
     without = [flag for flag in ("no_images", "no_heatmaps") if getattr(options, flag)]
     if without and (given := given_flags(options, ("height", "width"))):
-        raise UserError(f"{given} would be ignored beside --{without[0]}: heat maps alone need the size. Leave it out.")
+        raise UserError(
+            f"{given} would be ignored beside --{without[0]}: heat maps "
+            "alone need the size. Leave it out."
+        )
     return options

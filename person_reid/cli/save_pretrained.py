@@ -1,11 +1,13 @@
-"""Write a network to a folder that explains itself: weights, configuration, and a card with its accuracy.
+"""Write a network to a folder that explains itself: weights, configuration, and a card with its
+accuracy.
 
     python tools/save_pretrained.py --name ft_ResNet50 --output resnet50_market
-    python tools/save_pretrained.py --name market --output osnet_market --test_dirs ../Market/pytorch ../MSMT17/pytorch
-    python test.py --from osnet_market --test_dir ../MSMT17/pytorch             # the network of the folder
+    python tools/save_pretrained.py --name market --output osnet_market \\
+      --test_dirs ../Market/pytorch ../MSMT17/pytorch
+    python test.py --from osnet_market --test_dir ../MSMT17/pytorch  # the network of the folder
 
-The folder holds model.safetensors, config.json and README.md. Embedder.from_pretrained reads it, and train.py --weights
-starts from it.
+The folder holds model.safetensors, config.json and README.md. Embedder.from_pretrained reads it,
+and train.py --weights starts from it.
 """
 
 from person_reid.basics import quoted
@@ -31,9 +33,19 @@ def main(argv: list[str] | None = None) -> None:
     parser = Parser(__doc__)
     add_tested_network(parser)
     group = parser.add_argument_group("the folder")
-    group.add_argument("--output", type=output_path, required=True, metavar="FOLDER", help="the folder to write")
-    group.add_argument("--test_dirs", type=some_path, nargs="+", default=[], help="layouts to measure its accuracy on")
-    group.add_argument("--threshold", help=f"similarity of the same person: {THRESHOLD} (default: that of --from)")
+    group.add_argument(
+        "--output", type=output_path, required=True, metavar="FOLDER", help="the folder to write"
+    )
+    group.add_argument(
+        "--test_dirs",
+        type=some_path,
+        nargs="+",
+        default=[],
+        help="layouts to measure its accuracy on",
+    )
+    group.add_argument(
+        "--threshold", help=f"similarity of the same person: {THRESHOLD} (default: that of --from)"
+    )
     options = parser.parse_args(argv)
     check_test_sets(options.test_dirs)
     check_output(options.output)
@@ -42,11 +54,16 @@ def main(argv: list[str] | None = None) -> None:
     measured = options.threshold or own_threshold(options)
     threshold = load_threshold(measured, network_name(options), PLAIN) if measured else None
     promise = load_promise(measured)
-    embedder = Embedder(tested, device=select_device(options.gpu_ids)) if options.test_dirs else None
+    embedder = (
+        Embedder(tested, device=select_device(options.gpu_ids)) if options.test_dirs else None
+    )
     accuracies = [accuracy(embedder, test_dir) for test_dir in options.test_dirs if embedder]
     of_run = RunFolder(options.name).options({"data_dir"}) if is_run(options) else None
     trained_on = about_data(of_run.get("data_dir", "")) if of_run else None
     written = save_pretrained(tested, options.output, accuracies, trained_on, threshold, promise)
     for row in accuracies:
-        print(f"{row.data_set}: Rank@1 {row.rank1:.2f} %, mAP {row.mean_ap:.2f} % (step {row.step_ap:.2f} %)")
+        print(
+            f"{row.data_set}: Rank@1 {row.rank1:.2f} %, mAP "
+            f"{row.mean_ap:.2f} % (step {row.step_ap:.2f} %)"
+        )
     print(f"The network is in {written}. Test it: python test.py --from {quoted(written)}")

@@ -1,26 +1,30 @@
 """Search people by picture: index folders of crops once, then query as often as you like.
 
     python tools/search.py index crops --index people.index --name ft_ResNet50
-    python tools/search.py index more_crops --index people.index              # add to it, with the same network
+    python tools/search.py index more_crops --index people.index               # add to it
     python tools/search.py query someone.jpg --index people.index --save found.png
-    python tools/search.py query crops_of_today --index people.index --threshold threshold.json --json found.json
-    python tools/search.py index crops --index people.index --about crops.csv        # path,identity,camera,time
+    python tools/search.py query crops_of_today --index people.index --threshold threshold.json \\
+      --json found.json
+    python tools/search.py index crops --index people.index --about crops.csv  # what is known
     python tools/search.py query someone.jpg --index people.index --camera 3 --after 2026-11-01
-    python tools/search.py enroll Anna anna1.jpg anna2.jpg --index people.index      # more images later, if you like
+    python tools/search.py enroll Anna anna1.jpg anna2.jpg \\
+      --index people.index# more later, if you like
     python tools/search.py identify someone.jpg --index people.index --threshold 0.8
     python tools/search.py people --index people.index --save people.csv --sheet people.png
-    python tools/search.py apply people.csv --index people.index                     # once you have corrected it
+    python tools/search.py apply people.csv --index people.index               # after corrections
     python tools/search.py forget --index people.index --identity Anna
-    python tools/search.py forget --index people.index --expire 30d                  # daily, say
+    python tools/search.py forget --index people.index --expire 30d            # daily, say
 
-The index remembers its network. An indexed image that has not changed is not read again, and what was added before a
-crash stays. With --threshold (python tools/threshold.py), a query without a match at least that similar is unknown.
+The index remembers its network. An indexed image that has not changed is not read again, and what
+was added before a crash stays. With --threshold (python tools/threshold.py), a query without a
+match at least that similar is unknown.
 
-Who an image shows, the camera and the time come from --about, or else from the name by --pattern. If neither gives the
-time, EXIF or the file's last change does. A filter leaves out images whose value is unknown. identify asks for people
-instead of images: all images with an identity take part. people groups images without one. After forget, no file of the
-index holds the paths or features any more; the table "forgotten" records when images were forgotten, by which flag and
-how many, but not whom they show.
+Who an image shows, the camera and the time come from --about, or else from the name by --pattern.
+If neither gives the time, EXIF or the file's last change does. A filter leaves out images whose
+value is unknown. identify asks for people instead of images: all images with an identity take part.
+people groups images without one. After forget, no file of the index holds the paths or features any
+more; the table "forgotten" records when images were forgotten, by which flag and how many, but not
+whom they show.
 """
 
 import os
@@ -33,16 +37,46 @@ from typing import Any
 
 import numpy as np
 
-from person_reid.basics import UserError, counted, did_you_mean, printable, real, set_aside, write_csv, write_json
-from person_reid.cli.flags import add_engine, add_runtime, add_tested_network, given_values, testing_parser
+from person_reid.basics import (
+    UserError,
+    counted,
+    did_you_mean,
+    printable,
+    real,
+    set_aside,
+    write_csv,
+    write_json,
+)
+from person_reid.cli.flags import (
+    add_engine,
+    add_runtime,
+    add_tested_network,
+    given_values,
+    testing_parser,
+)
 from person_reid.cli.outputs import check_outputs
 from person_reid.cli.parser import Parser, example_lines
 from person_reid.cli.tested import OF_FEATURES, feature_flags, is_run, network_name, open_embedder
 from person_reid.cli.values import file_ending_in, picture_file, positive, share, some_name
 from person_reid.config.demo import THRESHOLD
 from person_reid.deploy.embedder import Embedder
-from person_reid.gallery.about import EVERYTHING, About, Filter, about_images, ago, listed_path, moment, read_abouts
-from person_reid.gallery.build import add_images, agreed, check_network, describe_answers, find_images
+from person_reid.gallery.about import (
+    EVERYTHING,
+    About,
+    Filter,
+    about_images,
+    ago,
+    listed_path,
+    moment,
+    read_abouts,
+)
+from person_reid.gallery.build import (
+    add_images,
+    agreed,
+    check_network,
+    describe_answers,
+    find_images,
+)
 from person_reid.gallery.gallery import Gallery, open_gallery
 from person_reid.gallery.milvus import SCHEME
 from person_reid.retrieval.people import group_people, numbered, person_scores
@@ -61,60 +95,118 @@ def main(argv: list[str] | None = None) -> None:
 def search_parser() -> Parser:
     """Return the parser, whose commands set `work` to the function that does theirs."""
     parser = Parser(__doc__)
-    title, names = "commands, each with its own --help", "index|query|enroll|identify|people|apply|forget"
+    title, names = (
+        "commands, each with its own --help",
+        "index|query|enroll|identify|people|apply|forget",
+    )
     commands = parser.add_subparsers(required=True, title=title, metavar=names)
 
     def add_command(work: Callable[[Namespace], None], name: str, text: str) -> Parser:
-        command: Parser = commands.add_parser(name, help=text, text=text, examples=example_lines(__doc__, name))
+        command: Parser = commands.add_parser(
+            name, help=text, text=text, examples=example_lines(__doc__, name)
+        )
         command.set_defaults(work=work)
-        command.add_argument("--index", required=True, metavar="FILE", help="index file, or milvus://HOST:PORT/NAME")
+        command.add_argument(
+            "--index", required=True, metavar="FILE", help="index file, or milvus://HOST:PORT/NAME"
+        )
         return command
 
     index = add_command(add, "index", "Add images or folders of images to an index.")
     columns = f"columns path,{','.join(About._fields)}, any that are known"
     index.add_argument("--about", type=Path, metavar="CSV", help=columns)
-    index.add_argument("--pattern", help="regular expression for names, with groups of id, camera, track, source")
+    index.add_argument(
+        "--pattern", help="regular expression for names, with groups of id, camera, track, source"
+    )
     index.set_defaults(person=None)
     text = "list images that cannot be read, and go on without them"
     index.add_argument("--skip_unreadable", action="store_true", help=text)
-    query = add_command(ask, "query", "Find the images most similar to an image, or to each image of a folder.")
-    query.add_argument("--top", type=positive(int), default=10, help="number of answers")
-    query.add_argument("--save", type=picture_file, metavar="FILE", help="sheet of the answers to draw")
-    enroll = add_command(add, "enroll", "Add images of a person you know, so that identify can name the person.")
-    enroll.add_argument("person", type=some_name, metavar="NAME", help="the person; more images may follow later")
-    enroll.set_defaults(about=None, pattern=None, skip_unreadable=False)
-    identify = add_command(recognise, "identify", "Name the person on each image, if it is somebody you know.")
-    identify.add_argument("--together", action="store_true", help="all images show one person, such as a track")
-    people = add_command(group, "people", "Group the images of an index into people, for you to correct and to apply.")
-    people.add_argument("--save", type=file_ending_in(".csv"), metavar="CSV", default="people.csv", help="the list")
-    people.add_argument(
-        "--sheet", type=picture_file, metavar="FILE", help="sheet of the largest and most doubtful groups"
+    query = add_command(
+        ask, "query", "Find the images most similar to an image, or to each image of a folder."
     )
-    people.add_argument("--radius", type=share, default=0.5, help="largest Jaccard distance of neighbours")
-    people.add_argument("--min_samples", type=positive(int), default=4, help="neighbours needed to begin a group")
-    apply = add_command(put_back, "apply", "Record who images show, from a list that the command people wrote.")
+    query.add_argument("--top", type=positive(int), default=10, help="number of answers")
+    query.add_argument(
+        "--save", type=picture_file, metavar="FILE", help="sheet of the answers to draw"
+    )
+    enroll = add_command(
+        add, "enroll", "Add images of a person you know, so that identify can name the person."
+    )
+    enroll.add_argument(
+        "person", type=some_name, metavar="NAME", help="the person; more images may follow later"
+    )
+    enroll.set_defaults(about=None, pattern=None, skip_unreadable=False)
+    identify = add_command(
+        recognise, "identify", "Name the person on each image, if it is somebody you know."
+    )
+    identify.add_argument(
+        "--together", action="store_true", help="all images show one person, such as a track"
+    )
+    people = add_command(
+        group,
+        "people",
+        "Group the images of an index into people, for you to correct and to apply.",
+    )
+    people.add_argument(
+        "--save", type=file_ending_in(".csv"), metavar="CSV", default="people.csv", help="the list"
+    )
+    people.add_argument(
+        "--sheet",
+        type=picture_file,
+        metavar="FILE",
+        help="sheet of the largest and most doubtful groups",
+    )
+    people.add_argument(
+        "--radius", type=share, default=0.5, help="largest Jaccard distance of neighbours"
+    )
+    people.add_argument(
+        "--min_samples", type=positive(int), default=4, help="neighbours needed to begin a group"
+    )
+    apply = add_command(
+        put_back, "apply", "Record who images show, from a list that the command people wrote."
+    )
     apply.add_argument("list", type=Path, metavar="CSV", help=columns)
-    forget = add_command(delete, "forget", "Delete images from an index so that no trace of them is left in its files.")
+    forget = add_command(
+        delete,
+        "forget",
+        "Delete images from an index so that no trace of them is left in its files.",
+    )
     forget.add_argument("--image", type=Path, metavar="FILE", help="only this image")
-    forget.add_argument("--expire", type=ago, dest="expired", metavar="AGE", help="only ones older than 12h, 30d or 4w")
+    forget.add_argument(
+        "--expire",
+        type=ago,
+        dest="expired",
+        metavar="AGE",
+        help="only ones older than 12h, 30d or 4w",
+    )
     for command in (index, query, enroll, identify):
-        command.add_argument("images", nargs="+", metavar="IMAGE", help="images, or folders of them at any depth")
-        command.add_argument("--batchsize", type=positive(int), default=256, help="images per batch")
+        command.add_argument(
+            "images", nargs="+", metavar="IMAGE", help="images, or folders of them at any depth"
+        )
+        command.add_argument(
+            "--batchsize", type=positive(int), default=256, help="images per batch"
+        )
         add_runtime(command)
     for command in (index, enroll):
         add_tested_network(command)
         add_engine(command)
-        command.add_argument("--no_flip", action="store_true", help="leave out the mirrored image: twice as fast")
+        command.add_argument(
+            "--no_flip", action="store_true", help="leave out the mirrored image: twice as fast"
+        )
     for command in (query, identify):
         command.add_argument("--gpu_ids", default="0", help="GPU to use; -1 for the CPU")
         command.add_argument("--threshold", help=f"lowest similarity of a match: {THRESHOLD}")
-        command.add_argument("--json", type=file_ending_in(".json"), metavar="FILE", help="write the answers there")
+        command.add_argument(
+            "--json", type=file_ending_in(".json"), metavar="FILE", help="write the answers there"
+        )
     for command in (query, identify, people, forget):
         for name in ALIKE:
-            command.add_argument(f"--{name}", type=some_name, metavar="NAME", help=f"only images of this {name}")
+            command.add_argument(
+                f"--{name}", type=some_name, metavar="NAME", help=f"only images of this {name}"
+            )
         after = "only images from this time on: 2026-11-01T09:30"
         command.add_argument("--after", type=moment, metavar="TIME", help=after)
-        command.add_argument("--before", type=moment, metavar="TIME", help="only images from before this time")
+        command.add_argument(
+            "--before", type=moment, metavar="TIME", help="only images from before this time"
+        )
     return parser
 
 
@@ -135,7 +227,10 @@ def add(options: Namespace) -> None:
     if every:
         index.describe({path: about for path, about in abouts.items() if path not in added})
     known = len(paths) - len(new)
-    print(f"{options.index}: {counted(count, 'image')} added, {known} were there already, {len(index)} in all")
+    print(
+        f"{options.index}: {counted(count, 'image')} added, {known} were "
+        f"there already, {len(index)} in all"
+    )
     index.prepare()
 
 
@@ -145,7 +240,9 @@ def asked_for(options: Namespace) -> Filter:
 
 
 def say_what_nobody_has(index: Gallery, which: Filter) -> None:
-    """Print each value of the filters that no image of the index has, with the nearest that one has."""
+    """Print each value of the filters that no image of the index has,
+    with the nearest that one has.
+    """
     asked = {name: value for name in ALIKE if (value := getattr(which, name)) is not None}
     there: dict[str, set[str]] = {name: set() for name in asked}
     for images, _ in index.entries(EVERYTHING) if asked else ():
@@ -155,14 +252,21 @@ def say_what_nobody_has(index: Gallery, which: Filter) -> None:
         if value not in there[name]:
             known = sorted(there[name] - {""})
             listing = f" There are: {', '.join(known[:20])}." if known else ""
-            print(printable(f"No image has the {name} {value}.{did_you_mean(value, known) or listing}"))
+            print(
+                printable(
+                    f"No image has the {name} {value}.{did_you_mean(value, known) or listing}"
+                )
+            )
 
 
 def delete(options: Namespace) -> None:
     """Forget the images that all flags together describe."""
     flags = ("image", *ALIKE, "after", "before", "expired")
     if not (given := [name for name in flags if getattr(options, name) is not None]):
-        raise UserError(f"forget: say which images: {', '.join(f'--{name}' for name in flags[:-1])} or --expire.")
+        raise UserError(
+            "forget: say which images: "
+            f"{', '.join(f'--{name}' for name in flags[:-1])} or --expire."
+        )
     which = replace(
         asked_for(options),
         image=options.image and os.fsencode(real(options.image)),
@@ -176,15 +280,18 @@ def delete(options: Namespace) -> None:
 
 
 def embedder_of(index: Gallery, options: Namespace) -> Embedder:
-    """Return the Embedder that an index remembers or, for a new index, the one that the flags describe.
+    """Return the Embedder that an index remembers or, for a new index, the one that the flags
+    describe.
 
     Raises UserError for flags that describe another one than the index remembers.
     """
     flags, network = network_of(index, options)
-    own = (index.recall("network") or {}).get("name") == network.name  # and not of another run, which --name asks for
+    # and not of another run, which --name asks for
+    own = (index.recall("network") or {}).get("name") == network.name
     if own and is_run(network) and not RunFolder(network.name).options_file.exists():
         raise UserError(
-            f"{index.path}: its network is the run {network.name}, which is not in {Path.cwd()}. Go to the folder "
+            f"{index.path}: its network is the run {network.name}, which is not in "
+            f"{Path.cwd()}. Go to the folder "
             f"that holds model/{network.name}."
         )
     here = {"gpu_ids": options.gpu_ids, "batchsize": options.batchsize, "runtime": options.runtime}
@@ -194,7 +301,8 @@ def embedder_of(index: Gallery, options: Namespace) -> Embedder:
 
 
 def network_of(index: Gallery, options: Namespace) -> tuple[dict[str, Any], Namespace]:
-    """Return the flags that an index remembers or, for a new index, those given; and all flags of test.py with these.
+    """Return the flags that an index remembers or, for a new index, those given; and all flags of
+    test.py with these.
 
     Raises UserError for flags that describe another network than the index remembers.
     """
@@ -212,7 +320,9 @@ def network_of(index: Gallery, options: Namespace) -> tuple[dict[str, Any], Name
 
 
 def threshold_for(index: Gallery, options: Namespace) -> float:
-    """Return the lowest similarity that --threshold allows; -1, which allows all, without the flag."""
+    """Return the lowest similarity that --threshold allows; -1,
+    which allows all, without the flag.
+    """
     if options.threshold is None:
         return -1.0
     _, network = network_of(index, options)
@@ -237,16 +347,23 @@ def ask(options: Namespace) -> None:
     index = open_gallery(options.index, new=False)
     threshold = threshold_for(index, options)
     if not len(index):
-        raise UserError(f"{options.index}: no images in it. Add some: python tools/search.py index FOLDER --index FILE")
+        raise UserError(
+            f"{options.index}: no images in it. Add some: python "
+            "tools/search.py index FOLDER --index FILE"
+        )
     check_not_indexed(index, options, "save")
-    answers = index.search(embedder_of(index, options)(queries), options.top, among=asked_for(options))
+    answers = index.search(
+        embedder_of(index, options)(queries), options.top, among=asked_for(options)
+    )
     described = describe_answers(queries, answers, threshold)
     for answer in described:
         nobody = "nobody I know" if answer["matches"] else "no image passes the filters"
         print(printable(answer["image"]) + ("" if answer["known"] else f": {nobody}"))
         for match in answer["matches"]:
             remark = "" if match["accepted"] else "(too low) "
-            who = ", ".join(f"{name} {match[name]}" for name in ("identity", "camera") if name in match)
+            who = ", ".join(
+                f"{name} {match[name]}" for name in ("identity", "camera") if name in match
+            )
             place = f"({who}) {match['image']}" if who else match["image"]
             print(f"  {match['similarity']:.{DIGITS}f} {remark}{printable(place)}")
     if not any(answers):
@@ -254,7 +371,10 @@ def ask(options: Namespace) -> None:
     if promise := load_promise(options.threshold):
         print(promise)
     if options.json:
-        asked = {"threshold": options.threshold and threshold, "promise": promise and promise.words()}
+        asked = {
+            "threshold": options.threshold and threshold,
+            "promise": promise and promise.words(),
+        }
         write_json(options.json, {"index": str(options.index), **asked, "queries": described})
     if options.save:
         from person_reid.show.found import draw_found  # matplotlib loads slowly
@@ -281,7 +401,9 @@ def recognise(options: Namespace) -> None:
     names, scores = person_scores([features[group] for group in groups], known)
     answers = []
     for images, row in zip((queries[group] for group in groups), scores.tolist(), strict=True):
-        (score, identity), *others = sorted(zip(row, names, strict=True), key=lambda each: -each[0])[:2]
+        (score, identity), *others = sorted(
+            zip(row, names, strict=True), key=lambda each: -each[0]
+        )[:2]
         known_here = None if options.threshold is None else accepts(threshold, score)
         answer: dict[str, Any] = {"images": [str(image) for image in images], "known": known_here}
         answer |= {"identity": identity} if options.threshold is not None else {"nearest": identity}
@@ -291,10 +413,15 @@ def recognise(options: Namespace) -> None:
         what = answer["images"][0] if len(images) == 1 else f"{len(images)} images"
         ahead = f", {answer['margin']:.{DIGITS}f} ahead of {answer['second']}" if others else ""
         who = f"{identity} {score:.{DIGITS}f}{ahead}"
-        said = {True: who, False: f"nobody I know ({who})", None: f"nearest is {who}"}[answer["known"]]
+        said = {True: who, False: f"nobody I know ({who})", None: f"nearest is {who}"}[
+            answer["known"]
+        ]
         print(printable(f"{what}: {said}"))
     if options.threshold is None:
-        print("Who is nearest is not an identification: a stranger also has somebody nearest. Give --threshold.")
+        print(
+            "Who is nearest is not an identification: a stranger also has "
+            "somebody nearest. Give --threshold."
+        )
     if options.json:
         asked = {"index": str(options.index), "threshold": options.threshold and threshold}
         write_json(options.json, {**asked, "queries": answers})
@@ -302,22 +429,30 @@ def recognise(options: Namespace) -> None:
 
 
 def group(options: Namespace) -> None:
-    """Write a list of the images of an index, grouped into people by their features, and draw some of the groups."""
+    """Write a list of the images of an index, grouped into people by their
+    features, and draw some of the groups.
+    """
     check_outputs(options, save=[options.save], sheet=[options.sheet])
     index = open_gallery(options.index, new=False)
     check_not_indexed(index, options, "sheet")
     which = asked_for(options)
     if not (parts := list(index.entries(which))):
         raise UserError(f"{options.index}: no images in it, or none that the filters let through.")
-    entries, features = [each for some, _ in parts for each in some], np.concatenate([matrix for _, matrix in parts])
+    entries, features = (
+        [each for some, _ in parts for each in some],
+        np.concatenate([matrix for _, matrix in parts]),
+    )
     paths, abouts = zip(*entries, strict=True)
     cameras = [about.camera or "" for about in abouts]
     _, numbers = numbered(cameras)
     known = [about.identity or "" for about in abouts]
-    named = index.entries(Filter(named="")) if which != EVERYTHING else ()  # a filter may have left some out
+    # a filter may have left some out
+    named = index.entries(Filter(named="")) if which != EVERYTHING else ()
     others = {about.identity or "" for images, _ in named for _, about in images}
     found = group_people(features, numbers, known, options.radius, options.min_samples, others)
-    order = sorted(range(len(paths)), key=lambda i: (not found[i], found[i], cameras[i], abouts[i].time or ""))
+    order = sorted(
+        range(len(paths)), key=lambda i: (not found[i], found[i], cameras[i], abouts[i].time or "")
+    )
     rows = ((listed_path(paths[i]), *abouts[i]._replace(identity=found[i])) for i in order)
     target = real(options.save)
     earlier = set_aside(target) if target.is_file() else None  # somebody may have corrected it
@@ -337,8 +472,15 @@ def group(options: Namespace) -> None:
 
 def put_back(options: Namespace) -> None:
     """Record what a list says of images; an image without a name there loses its identity."""
-    listed, index = read_abouts(options.list, ("path", "identity")), open_gallery(options.index, new=False)
-    count = index.describe({path: about._replace(identity=about.identity or "") for path, about in listed.items()})
+    listed, index = (
+        read_abouts(options.list, ("path", "identity")),
+        open_gallery(options.index, new=False),
+    )
+    count = index.describe(
+        {path: about._replace(identity=about.identity or "") for path, about in listed.items()}
+    )
     if not count:
         raise UserError(f"{options.list}: none of its {len(listed)} images is in {options.index}.")
-    print(f"{options.index}: recorded what {options.list} says of {count} of its {len(listed)} images")
+    print(
+        f"{options.index}: recorded what {options.list} says of {count} of its {len(listed)} images"
+    )

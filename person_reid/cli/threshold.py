@@ -1,20 +1,22 @@
-"""Measure the similarity above which two images show the same person, and the errors at this threshold.
+"""Measure the similarity above which two images show the same person, and the errors at this
+threshold.
 
     python tools/threshold.py
-    python tools/threshold.py --rule 1e-3 --save market_threshold     # market_threshold.json, and a plot in .png
+    python tools/threshold.py --rule 1e-3 --save market_threshold  # and a plot in .png
 
-A pair is a query and a gallery image from different cameras: genuine if both show the same person, else an impostor.
---rule eer takes the threshold at which the share of impostors accepted equals the share of genuine pairs rejected; 1e-3
-and 1e-4 accept that share of impostors; hardest is eer on each query's least similar genuine pair and most
-similar impostor.
+A pair is a query and a gallery image from different cameras: genuine if both show the same person,
+else an impostor. --rule eer takes the threshold at which the share of impostors accepted equals the
+share of genuine pairs rejected; 1e-3 and 1e-4 accept that share of impostors; hardest is eer on
+each query's least similar genuine pair and most similar impostor.
 
-    python tools/threshold.py --false_match_rate 1e-3 --confidence 0.95         # for pairs of images, as in compare.py
-    python tools/threshold.py --false_match_rate 1e-2 --gallery_size 5000       # for searches among 5000 images
+    python tools/threshold.py --false_match_rate 1e-3 --confidence 0.95    # for pairs
+    python tools/threshold.py --false_match_rate 1e-2 --gallery_size 5000  # for searches
 
-These thresholds carry a promise: with this confidence, other people in front of the same cameras are falsely matched no
-more often than asked. A promise takes 50 people or more; if there are too few, the program says how many it takes. For
-pairs, each pair of cameras gets a threshold of its own as well. compare.py, search.py, demo.py and save_pretrained.py
-repeat the promise. Distractors count for the rules, but not for the promise.
+These thresholds carry a promise: with this confidence, other people in front of the same cameras
+are falsely matched no more often than asked. A promise takes 50 people or more; if there are too
+few, the program says how many it takes. For pairs, each pair of cameras gets a threshold of its own
+as well. compare.py, search.py, demo.py and save_pretrained.py repeat the promise. Distractors count
+for the rules, but not for the promise.
 """
 
 from argparse import Namespace
@@ -31,7 +33,14 @@ from person_reid.cli.outputs import check_beside, check_outputs
 from person_reid.cli.parser import Parser
 from person_reid.cli.values import output_path, positive, share
 from person_reid.retrieval.promise import Promise, promised
-from person_reid.retrieval.results import FLAGS, NETWORK, RESULT, FeatureSet, load_result, read_notes
+from person_reid.retrieval.results import (
+    FLAGS,
+    NETWORK,
+    RESULT,
+    FeatureSet,
+    load_result,
+    read_notes,
+)
 from person_reid.retrieval.thresholds import (
     FALSE_POSITIVE_RATES,
     MEASURED_ON,
@@ -42,7 +51,10 @@ from person_reid.retrieval.thresholds import (
 )
 
 TESTED = 0  # --gallery_size without a number
-SEARCHES = "count searches among N images that accept a stranger, not pairs; without N, among as many as were tested"
+SEARCHES = (
+    "count searches among N images that accept a stranger, not pairs; without "
+    "N, among as many as were tested"
+)
 
 
 def parse(argv: list[str] | None) -> Namespace:
@@ -51,18 +63,33 @@ def parse(argv: list[str] | None) -> Namespace:
     parser.add_argument("--result", type=Path, default=RESULT, help="features written by test.py")
     rules = ("eer", *FALSE_POSITIVE_RATES, "hardest")
     parser.add_argument("--rule", choices=rules, help="see above (default: eer)")
-    parser.add_argument("--ignore_cameras", action="store_true", help="count pairs from the same camera, too")
     parser.add_argument(
-        "--save", type=output_path, default=Path("threshold"), help="name of the .json and .png to write"
+        "--ignore_cameras", action="store_true", help="count pairs from the same camera, too"
+    )
+    parser.add_argument(
+        "--save",
+        type=output_path,
+        default=Path("threshold"),
+        help="name of the .json and .png to write",
     )
     promise = parser.add_argument_group("a threshold with a promise")
-    promise.add_argument("--false_match_rate", type=share, metavar="RATE", help="largest share of strangers accepted")
-    promise.add_argument("--confidence", type=share, help="probability that the rate is kept (default: 0.95)")
-    promise.add_argument("--gallery_size", type=positive(int), nargs="?", const=TESTED, metavar="N", help=SEARCHES)
+    promise.add_argument(
+        "--false_match_rate", type=share, metavar="RATE", help="largest share of strangers accepted"
+    )
+    promise.add_argument(
+        "--confidence", type=share, help="probability that the rate is kept (default: 0.95)"
+    )
+    promise.add_argument(
+        "--gallery_size", type=positive(int), nargs="?", const=TESTED, metavar="N", help=SEARCHES
+    )
     args = parser.parse_args(argv)
-    given = [f"--{name}" for name in ("confidence", "gallery_size") if getattr(args, name) is not None]
+    given = [
+        f"--{name}" for name in ("confidence", "gallery_size") if getattr(args, name) is not None
+    ]
     if given and args.false_match_rate is None:
-        raise UserError(f"{' and '.join(given)} would be ignored without --false_match_rate RATE: add it.")
+        raise UserError(
+            f"{' and '.join(given)} would be ignored without --false_match_rate RATE: add it."
+        )
     if args.false_match_rate is not None and args.rule:
         raise UserError("--rule and --false_match_rate both choose the threshold: leave one out.")
     args.rule, args.confidence = args.rule or "eer", args.confidence or 0.95
@@ -72,22 +99,31 @@ def parse(argv: list[str] | None) -> Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Measure, print, and write SAVE.json and SAVE.png."""
     args = parse(argv)
-    figures, plot = (with_ending(args.save, ending, ".json", ".png") for ending in (".json", ".png"))
+    figures, plot = (
+        with_ending(args.save, ending, ".json", ".png") for ending in (".json", ".png")
+    )
     check_outputs(args, save=[figures, plot])
     check_beside("save", figures, plot)
     if figures.is_file() and not holds_threshold(figures):
-        raise UserError(f"--save {figures}: not a file of this program. Move it, or choose another name.")
+        raise UserError(
+            f"--save {figures}: not a file of this program. Move it, or choose another name."
+        )
     query, gallery = load_result(args.result)
     pairs = pair_similarities(query, gallery, args.ignore_cameras)
     found = error_rates(pairs)
-    kind, rule = ("hardest_per_query", "eer") if args.rule == "hardest" else ("all_pairs", args.rule)
+    kind, rule = (
+        ("hardest_per_query", "eer") if args.rule == "hardest" else ("all_pairs", args.rule)
+    )
     threshold = found[kind]["rules"][rule]["threshold"]
     for name, rates in found.items():
         rules = rates["rules"]
         print(f"{name.replace('_', ' ')}: {rates['genuine']} genuine, {rates['impostor']} impostor")
         print(f"  EER {rules['eer']['error']:.4f} at threshold {rules['eer']['threshold']:.4f}")
         for rate in FALSE_POSITIVE_RATES:
-            print(f"  TPR {rules[rate]['tpr']:.4f} at FPR {rate}, threshold {rules[rate]['threshold']:.4f}")
+            print(
+                f"  TPR {rules[rate]['tpr']:.4f} at FPR {rate}, threshold "
+                f"{rules[rate]['threshold']:.4f}"
+            )
     report = {"threshold": threshold, "rule": args.rule, "result": str(args.result), **found}
     notes = zip((MEASURED_ON, FLAGS), read_notes(args.result, NETWORK, FLAGS), strict=True)
     report |= {name: note for name, note in notes if note}
@@ -108,7 +144,9 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def promises(query: FeatureSet, gallery: FeatureSet, args: Namespace) -> dict[str, Any]:
-    """Print the promise and, for pairs, those of each pair of cameras; return what the file says of them."""
+    """Print the promise and, for pairs, those of each pair of cameras;
+    return what the file says of them.
+    """
     size = 1 if args.gallery_size is None else args.gallery_size or int((gallery.labels > 0).sum())
     asked = args.false_match_rate, args.confidence
     found = promised(query, gallery, *asked, size, args.ignore_cameras)
@@ -119,19 +157,30 @@ def promises(query: FeatureSet, gallery: FeatureSet, args: Namespace) -> dict[st
             if isinstance(promise, Promise):
                 of_pairs[cameras] = asdict(promise)
             words = (
-                promise if isinstance(promise, str) else f"threshold {promise.threshold:.4f}, {promise.people} people"
+                promise
+                if isinstance(promise, str)
+                else f"threshold {promise.threshold:.4f}, {promise.people} people"
             )
             print(f"  cameras {cameras}: {words}")
-    return {"threshold": found.threshold, "rule": "promise", "promise": asdict(found), "cameras": of_pairs}
+    return {
+        "threshold": found.threshold,
+        "rule": "promise",
+        "promise": asdict(found),
+        "cameras": of_pairs,
+    }
 
 
 def of_cameras(
     query: FeatureSet, gallery: FeatureSet, rate: float, confidence: float
 ) -> Iterator[tuple[str, Promise | str]]:
-    """Yield each pair of cameras, such as "1-2", and the Promise for images from the two, or why there is none."""
+    """Yield each pair of cameras, such as "1-2", and the Promise for images from
+    the two, or why there is none.
+    """
     cameras = np.union1d(query.cameras, gallery.cameras)
     for pair in combinations(cameras.tolist() if len(cameras) > 2 else [], 2):
-        asked, there = (each.select(np.flatnonzero(np.isin(each.cameras, pair))) for each in (query, gallery))
+        asked, there = (
+            each.select(np.flatnonzero(np.isin(each.cameras, pair))) for each in (query, gallery)
+        )
         try:
             promise: Promise | str = promised(asked, there, rate, confidence)
         except UserError as error:

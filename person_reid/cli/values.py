@@ -1,4 +1,5 @@
-"""The values of flags: each function takes the text of a command line and returns the value that a command works with.
+"""The values of flags: each function takes the text of a command line and returns the value that a
+command works with.
 
 They raise ValueError or ArgumentTypeError, which argparse reports in one line, or UserError.
 """
@@ -49,24 +50,35 @@ indices = flag_type(forms.numbers_in, "indices")
 
 
 def some_name(text: str) -> str:
-    """Return the name that a flag was given, as it is stored and printed. Raises ArgumentTypeError if it is empty."""
+    """Return the name that a flag was given, as it is stored and printed.
+
+    Raises ArgumentTypeError if it is empty.
+    """
     return printable(some_text(text))
 
 
 def some_path(text: str) -> Path:
-    """Return the path that a flag was given. Raises ArgumentTypeError for an empty one, which would be the folder."""
+    """Return the path that a flag was given.
+
+    Raises ArgumentTypeError for an empty one, which would be the folder.
+    """
     return Path(some_text(text))
 
 
 def three(text: str) -> str:
-    """Return three numbers separated by commas, one for each channel. Raises ArgumentTypeError for anything else."""
+    """Return three numbers separated by commas, one for each channel.
+
+    Raises ArgumentTypeError for anything else.
+    """
     parts = text.split(",")
     try:
         count = len([float(part) for part in parts])
     except ValueError:
         count = 0
     if count != 3:
-        raise argparse.ArgumentTypeError(f"{text}: expected three numbers, such as 0.485,0.456,0.406")
+        raise argparse.ArgumentTypeError(
+            f"{text}: expected three numbers, such as 0.485,0.456,0.406"
+        )
     return ",".join(f"{number(float)(part):g}" for part in parts)
 
 
@@ -76,7 +88,9 @@ def output_path(text: str) -> Path:
 
 
 def file_ending_in(*endings: str) -> Callable[[str], Path]:
-    """Return an argparse type: a file to write whose name ends so, lest a slip replace a file of another kind."""
+    """Return an argparse type: a file to write whose name ends so, lest a slip
+    replace a file of another kind.
+    """
     form = forms.file_ending_in(*endings)
     return flag_type(lambda text: Path(form(checked_text(text))), form.__name__)
 

@@ -1,4 +1,6 @@
-"""The options of tools/adapt.py: those of train.py that mean something without labels, and its own."""
+"""The options of tools/adapt.py: those of train.py that mean
+something without labels, and its own.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,12 +11,14 @@ from person_reid.config.train import TrainConfig
 
 WARM = Range("of 0.001 or above", lambda heat: heat >= 0.001)  # by which similarities are divided
 SOURCES = ("names", "folders", "none")
-# Options of train.py that are about labels, about classifiers, or about learning rates of several parts.
+# Options of train.py that are about labels, about classifiers, or about learning rates of several
+# parts.
 WITHOUT_LABELS = {
-    "train_all", "sampler", "resize_schedule", "DG", "DG_dir", "eval_every", "dry_run", "PCB", "head",
-    "droprate", "backbone_lr", "prototype_lr", "cosine", "freeze_epochs", "sync_bn", "compile", "FSGD",
-    "wa", "loss", "teacher", "label_smoothing", "arcface", "circle", "contrast", "cosface", "instance",
-    "instance_id", "lifted", "sphere", "triplet", "ins_gamma", "alpha", "adv", "aiter",
+    "train_all", "sampler", "resize_schedule", "DG", "DG_dir", "eval_every", "dry_run", "PCB",
+    "head", "droprate", "backbone_lr", "prototype_lr", "cosine", "freeze_epochs", "sync_bn",
+    "compile", "FSGD", "wa", "loss", "teacher", "label_smoothing", "arcface", "circle",
+    "contrast", "cosface", "instance", "instance_id", "lifted", "sphere", "triplet",
+    "ins_gamma", "alpha", "adv", "aiter",
 }  # fmt: skip
 
 
@@ -32,8 +36,12 @@ class ClusterOptions(Options):
     temperature: float = option(0.05, "temperature of the loss", range=WARM)
     decay: float = option(0.995, "decay of the mean teacher, per step", range=PART)
     outliers: str = option("drop", "images in no cluster", choices=("drop", "instances"))
-    reliable: bool = option(False, "also leave out images whose cluster depends on the radius (SpCL)")
-    proxies: bool = option(False, "tell a cluster's parts in different cameras apart (CAP)", common=True)
+    reliable: bool = option(
+        False, "also leave out images whose cluster depends on the radius (SpCL)"
+    )
+    proxies: bool = option(
+        False, "tell a cluster's parts in different cameras apart (CAP)", common=True
+    )
     no_camera_norm: bool = option(False, "cluster without centring each camera's features")
 
 
@@ -42,8 +50,12 @@ class UnlabelledOptions(Options):
     """Which images have no labels, where their cameras are written, and which network begins."""
 
     title = "images without labels"
-    cameras: str = option("names", "where the camera of an image is read from", choices=SOURCES, common=True)
-    pattern: str | None = option(None, "regular expression with the group camera, searched in names and paths")
+    cameras: str = option(
+        "names", "where the camera of an image is read from", choices=SOURCES, common=True
+    )
+    pattern: str | None = option(
+        None, "regular expression with the group camera, searched in names and paths"
+    )
     skip_unreadable: bool = option(False, "list images that cannot be read, and go on without them")
     report_labels: bool = option(False, "report purity and mAP; learns nothing from them")
     from_run: str | None = option(
@@ -60,9 +72,13 @@ class AdaptConfig(ClusterOptions, UnlabelledOptions, TrainConfig):
     """All options of tools/adapt.py."""
 
     labelled: ClassVar[bool] = False
-    left_out: ClassVar[frozenset[str]] = frozenset(WITHOUT_LABELS | PublishedNetworks.declared().keys())
+    left_out: ClassVar[frozenset[str]] = frozenset(
+        WITHOUT_LABELS | PublishedNetworks.declared().keys()
+    )
 
-    name: str = again(TrainConfig, "name", "adapted", help="name of the run, whose files go to model/NAME")
+    name: str = again(
+        TrainConfig, "name", "adapted", help="name of the run, whose files go to model/NAME"
+    )
     batchsize: int = again(TrainConfig, "batchsize", 64)
     instances: int = again(TrainConfig, "instances", 4, needs={})
     erasing_p: float = again(TrainConfig, "erasing_p", 0.5)

@@ -15,16 +15,27 @@ class ImageOptions(Options):
 
     title = "images"
     data_dir: str = option(
-        "../Market/pytorch", "folder that prepare.py laid out", published=True, common=True, effect=False
+        "../Market/pytorch",
+        "folder that prepare.py laid out",
+        published=True,
+        common=True,
+        effect=False,
     )
-    train_all: bool = option(False, "train on all training images, including those of val", published=True, common=True)
+    train_all: bool = option(
+        False, "train on all training images, including those of val", published=True, common=True
+    )
     train_with: str | None = option(
         None, "further folders with the same layout, separated by commas", form=texts, metavar="DIR"
     )
     DG: bool = option(
-        False, "also learn from the unlabelled images in --DG_dir", published=True, stands_for=("wa", True)
+        False,
+        "also learn from the unlabelled images in --DG_dir",
+        published=True,
+        stands_for=("wa", True),
     )
-    DG_dir: str = option("../DG-Market", "folder of unlabelled images, such as DG-Market", needs={"DG": ANY})
+    DG_dir: str = option(
+        "../DG-Market", "folder of unlabelled images, such as DG-Market", needs={"DG": ANY}
+    )
 
     @property
     def roots(self) -> tuple[Path, ...]:
@@ -44,11 +55,16 @@ class BatchOptions(Options):
 
     title = "batches"
     batchsize: int = option(
-        32, "images per batch; under torchrun, per process", range=POSITIVE, published=True, common=True
+        32,
+        "images per batch; under torchrun, per process",
+        range=POSITIVE,
+        published=True,
+        common=True,
     )
     sampler: str = option(
         "shuffle",
-        "pk: identities × instances per batch; pk_camera: the same, with the cameras of each identity mixed",
+        "pk: identities × instances per batch; pk_camera: the same, with the "
+        "cameras of each identity mixed",
         choices=SAMPLERS,
         common=True,
     )
@@ -60,7 +76,8 @@ class BatchOptions(Options):
     )
     resize_schedule: str | None = option(
         None,
-        "sizes to train at one after the other, such as 128x64,192x96,256x128; the last is height × width",
+        "sizes to train at one after the other, such as "
+        "128x64,192x96,256x128; the last is height × width",
         form=sizes,
         metavar="SIZES",
     )
@@ -71,8 +88,12 @@ class AugmentationOptions(Options):
     """How the training images are changed, each image with its own random draw."""
 
     title = "augmentation"
-    color_jitter: bool = option(False, "vary brightness, contrast and saturation by 10 %", published=True)
-    erasing_p: float = option(0.0, "probability of random erasing", range=FRACTION, published=True, common=True)
+    color_jitter: bool = option(
+        False, "vary brightness, contrast and saturation by 10 %", published=True
+    )
+    erasing_p: float = option(
+        0.0, "probability of random erasing", range=FRACTION, published=True, common=True
+    )
     autoaugment_p: float = option(0.0, "probability of an AutoAugment policy", range=FRACTION)
     cutout_p: float = option(0.0, "probability of cutting out a square", range=FRACTION)
     lgt_p: float = option(0.0, "probability of a local grayscale transformation", range=FRACTION)

@@ -13,9 +13,13 @@ class WhichQueries(Options):
     """Which queries are shown."""
 
     title = "which queries"
-    query_index: str | None = option(None, "by index, from 0 (default: 777, or 0)", form=indices, metavar="N,N-N")
+    query_index: str | None = option(
+        None, "by index, from 0 (default: 777, or 0)", form=indices, metavar="N,N-N"
+    )
     worst: int | None = option(None, "the N queries with the lowest average precision")
-    camera: int | None = option(None, "the queries of this camera; with --worst, only the worst of them")
+    camera: int | None = option(
+        None, "the queries of this camera; with --worst, only the worst of them"
+    )
 
     @property
     def indices(self) -> list[int] | None:
@@ -38,7 +42,9 @@ class ShownFiles(Options):
 
     title = "files"
     result: str = option("pytorch_result.mat", "features written by test.py", metavar="FILE")
-    test_dir: str | None = option(None, "folder that holds query and gallery, if the images have moved")
+    test_dir: str | None = option(
+        None, "folder that holds query and gallery, if the images have moved"
+    )
     save: str = option("show.png", "picture to write", form=picture_file, metavar="FILE")
 
 

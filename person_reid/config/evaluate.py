@@ -1,4 +1,6 @@
-"""The options of evaluate.py, evaluate_gpu.py and evaluate_rerank.py, and those of re-ranking anywhere."""
+"""The options of evaluate.py, evaluate_gpu.py and evaluate_rerank.py,
+and those of re-ranking anywhere.
+"""
 
 from dataclasses import dataclass
 
@@ -25,7 +27,9 @@ class EvaluationOptions(Options):
     )
     ap: str = option("trapezoidal", "kind of average precision", choices=AVERAGE_PRECISIONS)
     ignore_cameras: bool = option(False, "also count matches from the query's own camera")
-    json: str | None = option(None, "also write the figures to a file", form=file_ending_in(".json"), metavar="FILE")
+    json: str | None = option(
+        None, "also write the figures to a file", form=file_ending_in(".json"), metavar="FILE"
+    )
     save_per_query: str | None = option(
         None, "AP, INP and first match of each query", form=file_ending_in(".csv"), metavar="FILE"
     )
@@ -46,15 +50,23 @@ class RerankOptions(Options):
 
     title = "re-ranking"
     method: str = option("k-reciprocal", "method of re-ranking", choices=METHODS)
-    k1: int | None = option(None, "neighbours of an image (default: 20; gnn 26; aqe 5)", range=POSITIVE)
-    k2: int | None = option(None, "neighbours whose descriptions are averaged (default: 6; gnn 7)", range=POSITIVE)
+    k1: int | None = option(
+        None, "neighbours of an image (default: 20; gnn 26; aqe 5)", range=POSITIVE
+    )
+    k2: int | None = option(
+        None, "neighbours whose descriptions are averaged (default: 6; gnn 7)", range=POSITIVE
+    )
     lambda_value: float | None = option(None, "weight of the original distance (default: 0.3)")
     alpha: float | None = option(
         None, "aqe: a neighbour weighs cos^alpha (default: 0, the plain average)", range=WEIGHT
     )
-    augment: int | None = option(None, "aqe: neighbours added to every gallery image first (default: 0)", range=WHOLE)
+    augment: int | None = option(
+        None, "aqe: neighbours added to every gallery image first (default: 0)", range=WHOLE
+    )
     neighbours: str = option("exact", "how neighbours are searched", choices=SEARCHES)
-    memory_gb: float = option(2.0, "most memory to use in addition to the features, in GB", range=POSITIVE)
+    memory_gb: float = option(
+        2.0, "most memory to use in addition to the features, in GB", range=POSITIVE
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +78,9 @@ class EvaluateConfig(RankingOptions, EvaluationOptions):
 class EvaluateGpuConfig(DeviceOptions, EvaluateConfig):
     """All options of evaluate_gpu.py."""
 
-    gpu_ids: str = again(DeviceOptions, "gpu_ids", "0", help="GPU to use; -1 for the CPU", common=False)
+    gpu_ids: str = again(
+        DeviceOptions, "gpu_ids", "0", help="GPU to use; -1 for the CPU", common=False
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,11 +9,16 @@ from person_reid.basics import UserError, did_you_mean
 from person_reid.config.option import Options
 from person_reid.config.published import ignores_stride
 
-# Entries of the opts.yaml of a run, ours or of the published code, that are not options. The file can be the --config
-# of a new run.
+# Entries of the opts.yaml of a run, ours or of the published code, that are not options. The file
+# can be the --config of a new run.
 BESIDE = {"nclasses", "local_rank", "world_size", "workers", "prefetch_factor", "profile"}
 # Options as people guess them. A command line takes them; a file, which is kept, is told the name.
-ALIASES = {"epochs": "total_epoch", "total_epochs": "total_epoch", "batch_size": "batchsize", "device": "gpu_ids"}
+ALIASES = {
+    "epochs": "total_epoch",
+    "total_epochs": "total_epoch",
+    "batch_size": "batchsize",
+    "device": "gpu_ids",
+}
 log = logging.getLogger(__name__)
 
 
@@ -23,7 +28,8 @@ def options_in(
     """Return {name: value} of the options in a file, in their types.
 
     content: of the file. kind: the configuration whose options they are. path: for messages.
-    strict: refuse unknown names; otherwise they are passed over, since files of other versions have some.
+    strict: refuse unknown names; otherwise they are passed over, since files of other versions have
+        some.
 
     Raises UserError for a value that does not fit.
     """
@@ -39,7 +45,8 @@ def options_in(
             continue
         if value is None and not strict and known[name].default is not None:
             continue  # earlier versions wrote null for the default
-        if name == "gpu_ids" and isinstance(value, list):  # as the published code writes it; [] is the CPU
+        # as the published code writes it; [] is the CPU
+        if name == "gpu_ids" and isinstance(value, list):
             value = ",".join(map(str, value)) or "-1"
         try:
             values[name] = known[name].checked(value)

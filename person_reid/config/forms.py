@@ -1,4 +1,6 @@
-"""The forms of texts that options have: each function returns the canonical text or raises ValueError."""
+"""The forms of texts that options have: each function returns the
+canonical text or raises ValueError.
+"""
 
 import re
 from collections.abc import Callable
@@ -8,7 +10,8 @@ from person_reid.basics import LARGEST, UserError, real
 from person_reid.config.option import SIDE
 
 PICTURES = (  # that some matplotlib can write
-    "png", "jpg", "jpeg", "pdf", "svg", "svgz", "webp", "tif", "tiff", "eps", "ps", "avif", "gif", "raw", "rgba",
+    "png", "jpg", "jpeg", "pdf", "svg", "svgz", "webp", "tif", "tiff", "eps", "ps", "avif",
+    "gif", "raw", "rgba",
 )  # fmt: skip
 MOST_INDICES = 100_000  # in one range
 Sizes = tuple[tuple[int, tuple[int, int]], ...]
@@ -16,7 +19,9 @@ Sizes = tuple[tuple[int, tuple[int, int]], ...]
 
 
 def numbers(text: str) -> list[int]:
-    """Return the whole numbers in a text, separated by commas; none if one of them is not a number."""
+    """Return the whole numbers in a text, separated by commas; none
+    if one of them is not a number.
+    """
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
@@ -42,7 +47,9 @@ def texts(text: str) -> str:
 
 
 def numbers_in(text: str) -> list[int]:
-    """Return the whole numbers that a list of numbers and ranges names: [3, 7, 8, 9] for "3,7-9"."""
+    """Return the whole numbers that a list of numbers and ranges
+    names: [3, 7, 8, 9] for "3,7-9".
+    """
     found: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*(-?\d{1,9})(?:-(\d{1,9}))?\s*", part, re.ASCII)
@@ -65,7 +72,9 @@ def output_path(text: str) -> str:
 
 
 def file_ending_in(*endings: str) -> Callable[[str], str]:
-    """Return a form: the path of a file to write that ends so, lest a slip replace another kind of file."""
+    """Return a form: the path of a file to write that ends so, lest a
+    slip replace another kind of file.
+    """
 
     def output_file(text: str) -> str:
         path, expected = Path(output_path(text)), f"ends in {' or '.join(endings)}"
@@ -79,11 +88,16 @@ def file_ending_in(*endings: str) -> Callable[[str], str]:
 
 
 def picture_file(text: str) -> str:
-    """Return the path of a picture to write. Raises UserError, before the work, for an unknown ending."""
+    """Return the path of a picture to write.
+
+    Raises UserError, before the work, for an unknown ending.
+    """
     path = Path(output_path(text))
     if path.suffix.lower().lstrip(".") not in PICTURES:
         endings = ", .".join(PICTURES[:5])
-        raise UserError(f"{text}: expected the name of a picture, which ends in .{endings} or the like.")
+        raise UserError(
+            f"{text}: expected the name of a picture, which ends in .{endings} or the like."
+        )
     return str(path)
 
 
@@ -104,22 +118,27 @@ def sizes(text: str) -> str:
 def image_sizes(text: str | None, epochs: int | None) -> Sizes:
     """Return the sizes of resize_schedule with the epochs at which they begin; none for None.
 
-    text: "128x64,192x96,256x128" shares the epochs equally; "128x64:20,256x128" gives the first size 20 of them.
+    text: "128x64,192x96,256x128" shares the epochs equally; "128x64:20,256x128" gives the first
+        size 20 of them.
     epochs: in all; None checks the form alone.
 
-    Raises ValueError if a size is not one, if only some of those before the last have a number of epochs, and if one
-    would not be used.
+    Raises ValueError if a size is not one, if only some of those before the last have a number of
+    epochs, and if one would not be used.
     """
     if text is None:
         return ()
-    parts = [re.fullmatch(r"(\d{2,4})x(\d{2,4})(?::(\d{1,6}))?", part.strip()) for part in text.split(",")]
+    parts = [
+        re.fullmatch(r"(\d{2,4})x(\d{2,4})(?::(\d{1,6}))?", part.strip())
+        for part in text.split(",")
+    ]
     found = [tuple(int(number) for number in part.groups("0")) for part in parts if part]
     if not all(SIDE.fits(number) for *size, _ in found for number in size):
         raise ValueError(f"{text}: expected sides {SIDE.words}")
     lengths = [length for *_, length in found[:-1]]
     if not all(parts) or found[-1][2] or (any(lengths) and not all(lengths)):
         raise ValueError(
-            f"{text}: expected sizes such as 128x64,192x96,256x128, or with epochs for all but the last, such as "
+            f"{text}: expected sizes such as 128x64,192x96,256x128, or with epochs "
+            "for all but the last, such as "
             "128x64:20,256x128"
         )
     if epochs is None:
@@ -129,4 +148,6 @@ def image_sizes(text: str | None, epochs: int | None) -> Sizes:
     firsts = given if all(lengths) else shared
     if sorted({*firsts, epochs}) != [*firsts, epochs]:
         raise ValueError("not every size has an epoch")
-    return tuple((first, (height, width)) for first, (height, width, _) in zip(firsts, found, strict=True))
+    return tuple(
+        (first, (height, width)) for first, (height, width, _) in zip(firsts, found, strict=True)
+    )

@@ -47,5 +47,9 @@ class LossOptions(Options):
         needs={"instance": ANY, "instance_id": ANY},
     )
     alpha: float = option(0.0, "weight of the verification loss", range=WEIGHT)
-    adv: float = option(0.0, "weight of the loss on adversarial images", range=WEIGHT, published=True)
-    aiter: float = option(10, "apply --adv every N batches", range=POSITIVE, published=True, needs={"adv": ANY})
+    adv: float = option(
+        0.0, "weight of the loss on adversarial images", range=WEIGHT, published=True
+    )
+    aiter: float = option(
+        10, "apply --adv every N batches", range=POSITIVE, published=True, needs={"adv": ANY}
+    )

@@ -17,25 +17,47 @@ class NetworkOptions(Options):
     """Which layers a network has, and the size of its images."""
 
     title = "network"
-    backbone: str = option("resnet50", "network of `python model.py`, timm or torchvision", common=True)
-    height: int | None = option(None, "height of the images (default: the network's)", range=SIDE, common=True)
-    width: int | None = option(None, "width of the images (default: the network's)", range=SIDE, common=True)
-    PCB: bool = option(False, "part-based convolutional baseline, six stripes", published=True, common=True)
+    backbone: str = option(
+        "resnet50", "network of `python model.py`, timm or torchvision", common=True
+    )
+    height: int | None = option(
+        None, "height of the images (default: the network's)", range=SIDE, common=True
+    )
+    width: int | None = option(
+        None, "width of the images (default: the network's)", range=SIDE, common=True
+    )
+    PCB: bool = option(
+        False, "part-based convolutional baseline, six stripes", published=True, common=True
+    )
     usam: bool = option(False, "attention after the stem and the first stage", published=True)
-    stride: int = option(2, "1 keeps the last stage's resolution", choices=(1, 2), published=True, common=True)
-    attention: str | None = option(None, "modules and where they go, such as cbam:layer3,layer4 or se:layer2")
-    pool: str | None = option(None, "pooling of the feature map (default: the network's)", choices=POOLS)
+    stride: int = option(
+        2, "1 keeps the last stage's resolution", choices=(1, 2), published=True, common=True
+    )
+    attention: str | None = option(
+        None, "modules and where they go, such as cbam:layer3,layer4 or se:layer2"
+    )
+    pool: str | None = option(
+        None, "pooling of the feature map (default: the network's)", choices=POOLS
+    )
     neck: str = option("linear", "layers between the feature and the classifier", choices=NECKS)
     head: str = option("linear", "classifier, with its margin if any", choices=HEADS)
-    linear_num: int = option(512, "width of the bottleneck; 0 for no linear layer", range=WIDTH, published=True)
+    linear_num: int = option(
+        512, "width of the bottleneck; 0 for no linear layer", range=WIDTH, published=True
+    )
     droprate: float = option(0.5, "dropout before the classifier", range=PART, published=True)
-    drop_path: float | None = option(None, "stochastic depth, 0 to 1 (default: the network's)", range=PART)
+    drop_path: float | None = option(
+        None, "stochastic depth, 0 to 1 (default: the network's)", range=PART
+    )
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> "NetworkOptions":
-        """Return the options of a network among others, such as those of an opts.yaml; None stands for the default."""
+        """Return the options of a network among others, such as those of an
+        opts.yaml; None stands for the default.
+        """
         known = NetworkOptions.declared()
-        return NetworkOptions(**{name: options[name] for name in known if options.get(name) is not None})
+        return NetworkOptions(
+            **{name: options[name] for name in known if options.get(name) is not None}
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,9 @@ class PrecisionOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.fp16 and self.bf16:
-            raise OptionError("{fp16} and {bf16} exclude each other: choose one.", fp16=True, bf16=True)
+            raise OptionError(
+                "{fp16} and {bf16} exclude each other: choose one.", fp16=True, bf16=True
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,27 +32,42 @@ class OptimizerOptions(PrecisionOptions):
 
     title = "optimisation"
     total_epoch: int = option(60, "number of epochs", range=POSITIVE, published=True, common=True)
-    lr: float = option(0.05, "learning rate of the head", range=POSITIVE, published=True, common=True)
-    backbone_lr: float | None = option(None, "learning rate of the backbone (default: lr / 10)", range=POSITIVE)
-    prototype_lr: float | None = option(None, "rate of the losses' own weights (default: lr)", range=POSITIVE)
-    optimizer: str = option("sgd", "sgd uses Nesterov momentum 0.9", choices=OPTIMIZERS, common=True)
-    weight_decay: float = option(5e-4, "weight decay, applied to all weights", range=WEIGHT, published=True)
+    lr: float = option(
+        0.05, "learning rate of the head", range=POSITIVE, published=True, common=True
+    )
+    backbone_lr: float | None = option(
+        None, "learning rate of the backbone (default: lr / 10)", range=POSITIVE
+    )
+    prototype_lr: float | None = option(
+        None, "rate of the losses' own weights (default: lr)", range=POSITIVE
+    )
+    optimizer: str = option(
+        "sgd", "sgd uses Nesterov momentum 0.9", choices=OPTIMIZERS, common=True
+    )
+    weight_decay: float = option(
+        5e-4, "weight decay, applied to all weights", range=WEIGHT, published=True
+    )
     balance: float | None = option(
         None,
-        "first scale the convolutions in front of batch norms to this root mean square, such as 0.1: the network "
+        "first scale the convolutions in front of batch norms to this root mean "
+        "square, such as 0.1: the network "
         "computes the same, and with Adam its layers learn alike; 0 leaves them as they are",
         range=WEIGHT,
         metavar="SCALE",
     )
     schedule: str = option("step", "schedule of the learning rate", choices=SCHEDULES)
-    cosine: bool = option(False, "the same as --schedule cosine", stands_for=("schedule", "cosine"), published=True)
+    cosine: bool = option(
+        False, "the same as --schedule cosine", stands_for=("schedule", "cosine"), published=True
+    )
     milestones: str = option(
         "40,70",
         "epochs after which multistep divides the rate by ten",
         form=milestones,
         needs={"schedule": ("multistep",)},
     )
-    warm_epoch: int = option(0, "epochs over which the learning rate rises", range=WHOLE, published=True, common=True)
+    warm_epoch: int = option(
+        0, "epochs over which the learning rate rises", range=WHOLE, published=True, common=True
+    )
     freeze_epochs: int = option(0, "epochs in which only the head learns", range=WHOLE)
     accumulate: int = option(1, "batches per update of the weights", range=POSITIVE)
     sync_bn: bool = option(False, "compute batch norm over the batches of all GPUs")
@@ -62,7 +79,9 @@ class OptimizerOptions(PrecisionOptions):
     )
     no_tf32: bool = option(False, "use full float32 on GPUs that support TF32")
     FSGD: bool = option(False, "fused SGD, which is used with or without this flag", published=True)
-    wa: bool = option(False, "average the weights over the last fifth of the epochs", published=True)
+    wa: bool = option(
+        False, "average the weights over the last fifth of the epochs", published=True
+    )
 
     @property
     def learning_rates(self) -> tuple[float, float, float]:

@@ -2,8 +2,8 @@
 
     height: int | None = option(None, "height of the images", range=SIDE)
 
-The name of the field is the flag of the scripts, the key in opts.yaml and the attribute. This package
-imports nothing but the standard library, so that --help and mistakes do not wait for torch.
+The name of the field is the flag of the scripts, the key in opts.yaml and the attribute. This
+package imports nothing but the standard library, so that --help and mistakes do not wait for torch.
 """
 
 import math
@@ -22,10 +22,12 @@ Number = TypeVar("Number", int, float)
 
 
 class OptionError(UserError):
-    """An error about options, spelled as the reader writes them: `--instances 4`, or `instances=4` in Python.
+    """An error about options, spelled as the reader writes them: `--instances 4`, or `instances=4`
+    in Python.
 
     template: the message, with {name} where an option and its value belong.
-    options: the value of each; an option without one, such as {lr}, is named alone if its value is NAMED.
+    options: the value of each; an option without one, such as {lr}, is named alone if its value is
+        NAMED.
     """
 
     def __init__(self, template: str, **options: Any) -> None:
@@ -43,7 +45,8 @@ class OptionError(UserError):
         return self.spelled(lambda name, value: name if value is NAMED else f"{name}={value!r}")
 
 
-# Flags of another name than their option: `from` is a word of Python's, and `output` a file that other scripts write.
+# Flags of another name than their option: `from` is a word of Python's, and `output` a file that
+# other scripts write.
 FLAGS = {"from_run": "from", "feature_output": "output"}
 NAMED = object()  # in place of a value: the message names the option alone
 
@@ -80,13 +83,15 @@ class Option:
     choices: the values it may have; empty for any.
     range: the numbers it may be.
     form: turns a text into its canonical form. Raises ValueError if the text does not fit.
-    needs: {other option: values with which this one means something}; ANY stands for any that is set.
+    needs: {other option: values with which this one means something}; ANY stands for any that is
+        set.
     stands_for: (option, value) that a published flag abbreviates.
     common: whether the short --help shows it.
     published: whether the published code has it, so that its abbreviations mean it.
     effect: whether a trained network depends on it; a run is not resumed with another value.
     bare: the value of the flag without one, as in `--compile`.
-    metavar: the placeholder in --help, by default N or X for numbers; more than one word for several values.
+    metavar: the placeholder in --help, by default N or X for numbers; more than one word for
+        several values.
     flags: how a command line spells the option, if not --NAME.
     """
 
@@ -119,7 +124,10 @@ def again(kind: "type[Options]", name: str, default: Any, **changes: Any) -> Any
 
 
 def checked_text(text: str) -> str:
-    """Return a text that a flag, a file or Python gives. Raises ValueError if there is none, or too much of it."""
+    """Return a text that a flag, a file or Python gives.
+
+    Raises ValueError if there is none, or too much of it.
+    """
     if not text.strip() or "\0" in text:
         raise ValueError("expected a value, found an empty one")
     if len(text) > LONGEST:
@@ -130,7 +138,8 @@ def checked_text(text: str) -> str:
 def checked_number(kind: type[Number], value: Any, range: Range | None = None) -> Number:
     """Return the number that a flag, a file or Python gives.
 
-    Raises ValueError if it is none of its kind, out of range, or too large or too small to compute with.
+    Raises ValueError if it is none of its kind, out of range, or too large or too small to compute
+    with.
     """
     try:
         number = kind(value)
@@ -179,7 +188,9 @@ class Declared(NamedTuple):
         if self.about.choices and value not in self.about.choices:
             names = ", ".join(map(str, self.about.choices))
             near = did_you_mean(str(value), [str(choice) for choice in self.about.choices])
-            raise ValueError(f"expected one of {names}.{near}" if near else f"expected one of {names}")
+            raise ValueError(
+                f"expected one of {names}.{near}" if near else f"expected one of {names}"
+            )
         return value
 
 
@@ -209,14 +220,22 @@ class Options:
 
     @classmethod
     def declared(cls) -> dict[str, Declared]:
-        """Return {name: option} of the group or configuration, the groups in the order of --help."""
+        """Return {name: option} of the group or configuration, the
+        groups in the order of --help.
+        """
         types = get_type_hints(cls)
         titles = {
-            name: getattr(kind, "title", "") for kind in cls.__mro__ for name in vars(kind).get("__annotations__", ())
+            name: getattr(kind, "title", "")
+            for kind in cls.__mro__
+            for name in vars(kind).get("__annotations__", ())
         }
         return {
             each.name: Declared(
-                each.name, _kind(types[each.name]), each.default, each.metadata["option"], titles[each.name]
+                each.name,
+                _kind(types[each.name]),
+                each.default,
+                each.metadata["option"],
+                titles[each.name],
             )
             for each in fields(cls)  # type: ignore[arg-type] # every group is a dataclass
             if each.name not in cls.left_out
@@ -224,7 +243,9 @@ class Options:
 
 
 def texts(kind: type[Options]) -> set[str]:
-    """Return the names of the options whose values are text, and neither numbers nor true or false."""
+    """Return the names of the options whose values are text, and
+    neither numbers nor true or false.
+    """
     return {name for name, each in kind.declared().items() if each.kind is str}
 
 
@@ -236,8 +257,8 @@ def _kind(hint: Any) -> type:
 def configured(kind: type[Config], values: Mapping[str, Any]) -> Config:
     """Return a configuration with these values, {name: value}, in place of the defaults.
 
-    Raises OptionError for an unknown name, a value that does not fit, and an option that means nothing beside the
-    others.
+    Raises OptionError for an unknown name, a value that does not fit, and an option that means
+    nothing beside the others.
     """
     known = kind.declared()
     typed = {}
@@ -258,7 +279,8 @@ def unfit(name: str, value: Any, reason: ValueError) -> OptionError:
 
 
 def settled(config: Config, chosen: Collection[str], given: Iterable[str]) -> Config:
-    """Apply what published flags stand for, and refuse options that the others leave without a meaning.
+    """Apply what published flags stand for, and refuse options that the others leave without a
+    meaning.
 
     chosen: the names of the options that do not have their default by default.
     given: those of them that were asked for just now; one that a file holds never means too much.
@@ -271,34 +293,50 @@ def settled(config: Config, chosen: Collection[str], given: Iterable[str]) -> Co
         if getattr(config, name) == declared.default or not needs:
             continue
         if not any(_met(getattr(config, other), values) for other, values in needs.items()):
-            wanted = {other: NAMED if values is ANY else values[0] for other, values in needs.items()}
+            wanted = {
+                other: NAMED if values is ANY else values[0] for other, values in needs.items()
+            }
             words = " or ".join(f"{{{other}}}" for other in wanted)
             value = getattr(config, name)
-            raise OptionError(f"{{{name}}} would be ignored without {words}.", **{name: value}, **wanted)
+            raise OptionError(
+                f"{{{name}}} would be ignored without {words}.", **{name: value}, **wanted
+            )
     return config
 
 
 def changed(before: Mapping[str, Any], now: Options) -> list[str]:
-    """Return the options on which a trained network depends and whose values are not those of before."""
+    """Return the options on which a trained network depends and whose
+    values are not those of before.
+    """
     known = type(now).declared().items()
-    return [name for name, each in known if each.about.effect and before.get(name) != getattr(now, name)]
+    return [
+        name for name, each in known if each.about.effect and before.get(name) != getattr(now, name)
+    ]
 
 
 def _met(value: Any, values: tuple[Any, ...]) -> bool:
     return bool(value) if values is ANY else value in values
 
 
-def _meant(config: Options, known: Mapping[str, Declared], chosen: Collection[str]) -> dict[str, Any]:
-    """Return {option: value} that the published flags stand for. Raises OptionError if two contradict each other."""
+def _meant(
+    config: Options, known: Mapping[str, Declared], chosen: Collection[str]
+) -> dict[str, Any]:
+    """Return {option: value} that the published flags stand for.
+
+    Raises OptionError if two contradict each other.
+    """
     meant: dict[str, Any] = {}
     values = {name: getattr(config, name) for name in chosen}
-    asked = {name: {name: value} for name, value in values.items() if value is not False}  # {option: what chose it}
+    # {option: what chose it}
+    asked = {name: {name: value} for name, value in values.items() if value is not False}
     for name, declared in known.items():
         if not declared.about.stands_for or not getattr(config, name):
             continue
         other, value = declared.about.stands_for
         if other in asked and meant.get(other, getattr(config, other)) != value:
             words = " and ".join(f"{{{each}}}" for each in (*asked[other], name))
-            raise OptionError(f"{words} exclude each other: choose one.", **asked[other], **{name: True})
+            raise OptionError(
+                f"{words} exclude each other: choose one.", **asked[other], **{name: True}
+            )
         meant[other], asked[other] = value, {name: True}
     return meant

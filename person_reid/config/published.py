@@ -9,29 +9,40 @@ from person_reid.config.run import OF_RESNET50
 PUBLISHED_CLASSES = 751  # Market-1501's; some published opts.yaml files do not name it
 # Published flags that choose a network, and the network of each.
 NETWORK_FLAGS: dict[str, str] = {
-    name: each.about.stands_for[1] for name, each in PublishedNetworks.declared().items() if each.about.stands_for
+    name: each.about.stands_for[1]
+    for name, each in PublishedNetworks.declared().items()
+    if each.about.stands_for
 }
 
 
 def run_name(options: Mapping[str, Any]) -> str:
-    """Return the name of a run that was given none: the published one for ResNet-50, else that of its backbone.
+    """Return the name of a run that was given none: the published one for ResNet-50, else that of
+    its backbone.
 
     options: {name: value} of a training, as far as they were chosen.
     """
     flag = next((flag for flag in NETWORK_FLAGS if options.get(flag)), None)
     backbone = NETWORK_FLAGS[flag] if flag else options.get("backbone") or "resnet50"
-    plain = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in str(backbone))
+    plain = "".join(
+        letter if letter.isalnum() or letter in "._-" else "-" for letter in str(backbone)
+    )
     return OF_RESNET50 if backbone == "resnet50" else f"ft_{plain}".rstrip(".")
 
 
-# Those whose published networks ignore --stride; the opts.yaml of a run still has the value that was typed.
+# Those whose published networks ignore --stride; the opts.yaml of a run still has the value that
+# was typed.
 WITHOUT_STRIDE = tuple(name for name in NETWORK_FLAGS if name not in ("ibn", "use_dense"))
 
 
 def ignores_stride(options: Mapping[str, Any]) -> bool:
     """Say whether `options` are those of a published run with stride 1 whose network ignored it.
 
-    Options that name the run but no backbone were written by the published code; ours always name both.
+    Options that name the run but no backbone were written by the published code; ours always name
+    both.
     """
     published = "name" in options and "backbone" not in options
-    return published and options.get("stride") == 1 and any(options.get(flag) for flag in WITHOUT_STRIDE)
+    return (
+        published
+        and options.get("stride") == 1
+        and any(options.get(flag) for flag in WITHOUT_STRIDE)
+    )

@@ -31,13 +31,16 @@ class RunOptions(DeviceOptions):
     title = "run"
     name: str = option(
         OF_RESNET50,
-        "name of the run, whose files go to model/NAME (default: ft_ResNet50; ft_BACKBONE for another network)",
+        "name of the run, whose files go to model/NAME (default: ft_ResNet50; "
+        "ft_BACKBONE for another network)",
         published=True,
         common=True,
         effect=False,
     )
     seed: int = option(0, "the same seed on the same machine gives the same network", range=SEED)
-    resume: bool = option(False, "continue after the last finished epoch of model/NAME", common=True, effect=False)
+    resume: bool = option(
+        False, "continue after the last finished epoch of model/NAME", common=True, effect=False
+    )
     config: str | None = option(
         None,
         "YAML file of options, and values that replace some of them; flags override both",
@@ -45,7 +48,9 @@ class RunOptions(DeviceOptions):
         common=True,
         effect=False,
     )
-    dry_run: bool = option(False, "only print the options and the size of the network", common=True, effect=False)
+    dry_run: bool = option(
+        False, "only print the options and the size of the network", common=True, effect=False
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,14 +58,21 @@ class RecordOptions(Options):
     """What is measured and written while a network is trained."""
 
     title = "records"
-    eval_every: int = option(0, "test every N epochs; 0 for never", range=WHOLE, common=True, effect=False)
+    eval_every: int = option(
+        0, "test every N epochs; 0 for never", range=WHOLE, common=True, effect=False
+    )
     runtime: str | None = option(
         None,
-        "on a CPU, what computes the features; auto is the fastest that agrees with PyTorch (default: torch)",
+        "on a CPU, what computes the features; auto is the fastest that "
+        "agrees with PyTorch (default: torch)",
         choices=RUNTIMES,
         needs={"eval_every": ANY},
     )
-    keep: int = option(0, "number of numbered checkpoints to keep; 0 keeps all", range=WHOLE, effect=False)
+    keep: int = option(
+        0, "number of numbered checkpoints to keep; 0 keeps all", range=WHOLE, effect=False
+    )
     tensorboard: bool = option(False, "also write TensorBoard events to model/NAME", effect=False)
-    wandb: bool = option(False, "also log to Weights & Biases (with WANDB_MODE=offline, to files)", effect=False)
+    wandb: bool = option(
+        False, "also log to Weights & Biases (with WANDB_MODE=offline, to files)", effect=False
+    )
     mlflow: bool = option(False, "also log to MLflow at MLFLOW_TRACKING_URI", effect=False)

@@ -22,7 +22,10 @@ class FitOptions(LossOptions, OptimizerOptions, AugmentationOptions, BatchOption
 
     @property
     def sizes(self) -> Sizes:
-        """The sizes of resize_schedule with the epochs at which they begin. Raises OptionError for unused ones."""
+        """The sizes of resize_schedule with the epochs at which they begin.
+
+        Raises OptionError for unused ones.
+        """
         try:
             return image_sizes(self.resize_schedule, self.total_epoch)
         except ValueError as error:
@@ -34,7 +37,13 @@ class FitOptions(LossOptions, OptimizerOptions, AugmentationOptions, BatchOption
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(
-    PublishedNetworks, FitOptions, NetworkOptions, WeightOptions, RecordOptions, ImageOptions, RunOptions
+    PublishedNetworks,
+    FitOptions,
+    NetworkOptions,
+    WeightOptions,
+    RecordOptions,
+    ImageOptions,
+    RunOptions,
 ):
     """All options of train.py.
 

@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent
-# Scripts that hold what they do, and their folder in a checkout; the other commands are in person_reid.cli.
+# Scripts that hold what they do, and their folder in a checkout; the other commands are in
+# person_reid.cli.
 SCRIPTS = {
-    "train": ".", "train_DDP": ".", "evaluate": ".", "evaluate_gpu": ".", "evaluate_rerank": ".", "demo": ".",
-    "adapt": "tools",
+    "train": ".", "train_DDP": ".", "evaluate": ".", "evaluate_gpu": ".",
+    "evaluate_rerank": ".", "demo": ".", "adapt": "tools",
 }  # fmt: skip
 COMMANDS = {
     "prepare": "lay out a data set, or draw one",
@@ -37,7 +38,8 @@ COMMANDS = {
     "reproduce": "run recipes and compare them with the published figures",
 }
 NAMED = re.compile(rf"(?<![\w./\\-])(?:python )?(?:tools/)?({'|'.join(COMMANDS)})\.py\b")
-LAUNCHED = re.compile(r"\btorchrun |torch\.distributed\.launch ")  # which take a module, and no command
+# which take a module, and no command
+LAUNCHED = re.compile(r"\btorchrun |torch\.distributed\.launch ")
 PAGES = re.compile(r"(?<![\w./\\-])((?:docs|recipes)/[\w/-]+\.(?:md|yaml))\b")
 
 
@@ -47,18 +49,24 @@ def installed() -> bool:
 
 
 def as_installed(text: str) -> str:
-    """Return a text in which scripts are the commands of an installed program, and pages are where it keeps them.
+    """Return a text in which scripts are the commands of an installed program, and pages are where
+    it keeps them.
 
     `python test.py --multi` becomes `person-reid test --multi`, and `torchrun test.py` becomes
     `torchrun -m person_reid test`.
     """
     lines = text.split("\n")
-    commands = (NAMED.sub(r"-m person_reid \1" if LAUNCHED.search(line) else r"person-reid \1", line) for line in lines)
+    commands = (
+        NAMED.sub(r"-m person_reid \1" if LAUNCHED.search(line) else r"person-reid \1", line)
+        for line in lines
+    )
     return PAGES.sub(lambda found: str(shipped(found[1])), "\n".join(commands))
 
 
 def shipped(path: str | Path) -> Path:
-    """Return a recipe or a page: the file itself or, if it is not there, the one that the package holds."""
+    """Return a recipe or a page: the file itself or, if it is not there,
+    the one that the package holds.
+    """
     kept = [folder / path for folder in (PACKAGE, PACKAGE.parent) if (folder / path).is_file()]
     return Path(path) if Path(path).exists() or not kept else kept[0]
 

@@ -7,10 +7,12 @@ from person_reid.config.files import ALIASES
 
 DEVICES = {"cpu": "-1", "cuda": "0", "gpu": "0", "mps": "0"}  # values of --device, besides cuda:1
 OTHERS = ""  # any script
-HINTS: dict[str, dict[str, str]] = {  # {guess: {flag that a script must have: what to do}}, the first that it has
+# {guess: {flag that a script must have: what to do}}, the first that it has
+HINTS: dict[str, dict[str, str]] = {
     "workers": {OTHERS: "There are no workers: images are decoded once, and kept."},
     "pretrained": {
-        "weights": "--weights FILE begins with a file; --weights imagenet and none are the other choices.",
+        "weights": "--weights FILE begins with a file; --weights imagenet "
+                   "and none are the other choices.",
     },
     "config_file": {"config": "--config FILE reads options from a file."},
     "output": {
@@ -20,30 +22,33 @@ HINTS: dict[str, dict[str, str]] = {  # {guess: {flag that a script must have: w
         "total_epoch": "--name NAME says where to write: model/NAME.",
     },
     "rerank": {"result": "python evaluate_rerank.py re-ranks the gallery."},
-    "best": {"worst": "--worst N shows the queries with the lowest average precision, and --query_index N any other."},
+    "best": {"worst": "--worst N shows the queries with the lowest average precision, "
+                      "and --query_index N any other."},
     "model": {
         "backbone": "--backbone NAME chooses the network; python model.py lists them.",
         "name": "--name NAME chooses the run.",
     },
     "dataset": {"data_dir": "--data_dir FOLDER is what prepare.py laid out."},
-    "checkpoint": {"which_epoch": "--name NAME --which_epoch N chooses a checkpoint, and --weights FILE any file.",
+    "checkpoint": {"which_epoch": "--name NAME --which_epoch N chooses a "
+                                  "checkpoint, and --weights FILE any file.",
                    "weights": "--weights FILE begins with a file."},
     "learning_rate": {"lr": "--lr X is the learning rate."},
     "amp": {"bf16": "--bf16 computes in half precision; so does --fp16."},
     "eval": {"eval_every": "--eval_every N tests every N epochs, and python test.py tests a run."},
 }  # fmt: skip
 SAME = {  # guesses that mean another one
-    "num_workers": "workers", "cfg": "config_file", "output_dir": "output", "out": "output", "re_rank": "rerank",
-    "re_ranking": "rerank", "arch": "model", "network": "model", "ckpt": "checkpoint", "eval_only": "eval",
-    "evaluate": "eval", "test_only": "eval",
+    "num_workers": "workers", "cfg": "config_file", "output_dir": "output", "out": "output",
+    "re_rank": "rerank", "re_ranking": "rerank", "arch": "model", "network": "model",
+    "ckpt": "checkpoint", "eval_only": "eval", "evaluate": "eval", "test_only": "eval",
 }  # fmt: skip
 
 
 def as_meant(words: Sequence[str], flags: Collection[str]) -> list[str]:
-    """Return a command line in which aliases, and hyphens inside a name, are the flags that a parser has.
+    """Return a command line in which aliases, and hyphens inside a name, are the flags that a
+    parser has.
 
-    flags: those of the parser, such as --batchsize. `--batch-size 8` becomes `--batchsize 8`, and `--device cpu`
-    `--gpu_ids -1`.
+    flags: those of the parser, such as --batchsize. `--batch-size 8` becomes `--batchsize 8`, and
+    `--device cpu` `--gpu_ids -1`.
     """
     found: list[str] = []
     for place, word in enumerate(words):
@@ -68,7 +73,9 @@ def _device(text: str) -> str:
 
 
 def hint(words: Sequence[str], flags: Mapping[str, object]) -> str:
-    """Return what to do about words that a parser with these flags does not know, after a space; "" without an idea."""
+    """Return what to do about words that a parser with these flags does not know,
+    after a space; "" without an idea.
+    """
     guess = next((word for word in words if word.startswith("--")), "").partition("=")[0]
     name = guess[2:].replace("-", "_").lower()
     for needed, text in HINTS.get(SAME.get(name, name), {}).items():

@@ -33,11 +33,13 @@ Result = TypeVar("Result")
 def parse(kind: type[Config], argv: Sequence[str] | None = None, text: str | None = "") -> Config:
     """Return the configuration that a command line asks for.
 
-    kind: the configuration, a dataclass of options. argv: the command line without the script's name.
+    kind: the configuration, a dataclass of options. argv: the command line without the script's
+        name.
     text: the docstring of the script, for --help.
 
-    Flags override --config FILE, whose own values KEY=VALUE override the file, which overrides the defaults. With
-    --resume, the opts.yaml of the run replaces the file. Raises UserError for options that cannot work.
+    Flags override --config FILE, whose own values KEY=VALUE override the file, which overrides the
+    defaults. With --resume, the opts.yaml of the run replaces the file. Raises UserError for
+    options that cannot work.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     everything = argv[:1] in (["--help"], ["-h"]) and argv[1:2] == ["all"]
@@ -52,7 +54,9 @@ def parse(kind: type[Config], argv: Sequence[str] | None = None, text: str | Non
         file = cache(lambda: _from_config(kind, str(shipped(words[0]))) if words else {})
         beneath = None
         if given.get("resume"):
-            beneath = _run_to_resume(kind, _named(kind, {**replaced, **given}, file), given, replaced)
+            beneath = _run_to_resume(
+                kind, _named(kind, {**replaced, **given}, file), given, replaced
+            )
         chosen = {**(file() if beneath is None else beneath), **replaced, **given}
         if "name" in kind.declared():
             chosen["name"] = _named(kind, chosen)
@@ -63,7 +67,9 @@ def parse(kind: type[Config], argv: Sequence[str] | None = None, text: str | Non
         return config
 
 
-def _named(kind: type[Options], chosen: Mapping[str, Any], file: Callable[[], Mapping[str, Any]] = dict) -> str:
+def _named(
+    kind: type[Options], chosen: Mapping[str, Any], file: Callable[[], Mapping[str, Any]] = dict
+) -> str:
     """Return the name of a run: the one that was chosen, or else that of its network.
 
     file: returns the options of --config FILE, which is read only if no name is chosen.
@@ -77,7 +83,8 @@ def _named(kind: type[Options], chosen: Mapping[str, Any], file: Callable[[], Ma
 def _keep_file(path: str, config: Any) -> None:
     """Raise UserError if a training would write its opts.yaml over the file of --config."""
     run = RunFolder(config.name)
-    if not run.holds_weights() and real(path) == real(run.options_file):  # a run with weights is set aside
+    # a run with weights is set aside
+    if not run.holds_weights() and real(path) == real(run.options_file):
         raise UserError(
             f"--config {path}: the run {config.name} would write its own options to that file. "
             "Move it elsewhere, or choose another --name."
@@ -100,13 +107,17 @@ def build(kind: type[Options], text: str | None = "", everything: bool = False) 
     declared = kind.declared()
     everything = everything or not any(each.about.common for each in declared.values())
     parser = Parser(text, argument_default=argparse.SUPPRESS)
-    parser.first_meant = frozenset(f"--{name}" for name, each in declared.items() if each.about.published)
+    parser.first_meant = frozenset(
+        f"--{name}" for name, each in declared.items() if each.about.published
+    )
     groups: dict[str, Any] = {}
     for each in sorted(declared.values(), key=lambda each: not each.about.common):
         title = each.group if everything or not each.about.common else "common"
         if title not in groups:
             groups[title] = parser.add_argument_group(title)
-        groups[title].add_argument(*each.about.flags or (f"--{each.name}",), **settings_of(each, everything))
+        groups[title].add_argument(
+            *each.about.flags or (f"--{each.name}",), **settings_of(each, everything)
+        )
     return parser
 
 
@@ -116,7 +127,10 @@ def settings_of(each: Declared, everything: bool = True) -> dict[str, Any]:
     everything: whether the help shows an option that is not common.
     """
     shown = everything or each.about.common
-    settings: dict[str, Any] = {"dest": each.name, "help": _explained(each) if shown else argparse.SUPPRESS}
+    settings: dict[str, Any] = {
+        "dest": each.name,
+        "help": _explained(each) if shown else argparse.SUPPRESS,
+    }
     if each.kind is bool:
         return {**settings, "action": "store_true"}
     kind = flag_type(each.checked, (each.about.form or each.kind).__name__)
@@ -140,10 +154,14 @@ def _explained(each: Declared) -> str:
 def _pairs(words: Sequence[str], texts: Collection[str]) -> dict[str, Any]:
     """Return {name: value} for words such as `lr=0.02` and `cosine=true`, each name once.
 
-    texts: the names of options for which `true` and `false` are text. Raises UserError for any other word.
+    texts: the names of options for which `true` and `false` are text. Raises UserError for any
+    other word.
     """
     if wrong := [word for word in words if not word.partition("=")[2]]:
-        raise UserError(f"--config FILE KEY=VALUE: {wrong[0]!r}: expected an option and its value, such as lr=0.02")
+        raise UserError(
+            f"--config FILE KEY=VALUE: {wrong[0]!r}: expected an option "
+            "and its value, such as lr=0.02"
+        )
     values = {"true": True, "false": False, "null": None}
     found: dict[str, Any] = {}
     for name, _, text in (word.partition("=") for word in words):
@@ -154,15 +172,21 @@ def _pairs(words: Sequence[str], texts: Collection[str]) -> dict[str, Any]:
 
 
 def _from_config(kind: type[Options], path: str) -> dict[str, Any]:
-    """Return the options of --config FILE. Rates in the opts.yaml of a run that followed its lr follow another one."""
+    """Return the options of --config FILE.
+
+    Rates in the opts.yaml of a run that followed its lr follow another one.
+    """
     content = read_yaml(path, texts(kind))
     if RECIPE in content:
-        from person_reid.reproduce.recipe import check_recipe  # it knows the data sets, and loads SciPy
+        # it knows the data sets, and loads SciPy
+        from person_reid.reproduce.recipe import check_recipe
 
         check_recipe(content.pop(RECIPE), path)
     values = options_in(content, kind, path)
     if "nclasses" in content:
-        followed = {name: share * values["lr"] for name, share in FOLLOWING.items() if "lr" in values}
+        followed = {
+            name: share * values["lr"] for name, share in FOLLOWING.items() if "lr" in values
+        }
         return {name: value for name, value in values.items() if value != followed.get(name)}
     return values
 
@@ -170,7 +194,8 @@ def _from_config(kind: type[Options], path: str) -> dict[str, Any]:
 def _run_to_resume(
     kind: type[Options], name: str, given: dict[str, Any], replaced: Mapping[str, Any]
 ) -> dict[str, Any] | None:
-    """Return the options of the run of a name, which --resume continues, or None if it has not begun.
+    """Return the options of the run of a name, which --resume continues, or None if it has not
+    begun.
 
     Raises UserError if the command line changes one that the result depends on.
     """
@@ -181,7 +206,9 @@ def _run_to_resume(
     before = options_in(read_yaml(file, texts(kind)), kind, file, strict=False)
     was = {name: before.get(name, each.default) for name, each in known.items()}
     now = {**replaced, **given}
-    if now.get("batchsize") == was.get("batchsize", 0) * _processes(now.get("gpu_ids", was["gpu_ids"])):
+    if now.get("batchsize") == was.get("batchsize", 0) * _processes(
+        now.get("gpu_ids", was["gpu_ids"])
+    ):
         now.pop("batchsize")  # of all GPUs together
         given.pop("batchsize", None)
     changed = [name for name in now if known[name].about.effect and now[name] != was[name]]
@@ -195,7 +222,9 @@ def _run_to_resume(
 
 
 def without_rank(argv: Sequence[str] | None) -> list[str]:
-    """Return a command line without the rank that torch.distributed.launch adds; the environment holds it as well."""
+    """Return a command line without the rank that torch.distributed.launch adds;
+    the environment holds it as well.
+    """
     launcher = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     launcher.add_argument("--local-rank", "--local_rank")
     return launcher.parse_known_args(argv)[1]
@@ -207,14 +236,17 @@ def launched() -> bool:
 
 
 def _processes(gpu_ids: str) -> int:
-    """Return how many processes a script starts, one for each GPU; one that torchrun started is alone."""
+    """Return how many processes a script starts, one for each GPU; one
+    that torchrun started is alone.
+    """
     return 1 if launched() else len(gpu_ids.split(","))
 
 
 def share_batch(config: Any, argv: Sequence[str] | None) -> list[str]:
     """Return the command line of one of the processes that share the batch of a training.
 
-    config: the training of all of them. argv: its command line. Raises UserError if the batch cannot be shared equally.
+    config: the training of all of them. argv: its command line. Raises UserError if the batch
+    cannot be shared equally.
     """
     words = sys.argv[1:] if argv is None else list(argv)
     count = _processes(config.gpu_ids)
@@ -222,7 +254,10 @@ def share_batch(config: Any, argv: Sequence[str] | None) -> list[str]:
     if config.resume and RunFolder(config.name).options_file.exists():
         share, rest = config.batchsize, 0  # opts.yaml holds the share
     if rest:
-        raise UserError(f"--batchsize {config.batchsize} does not divide evenly among the {count} GPUs of --gpu_ids.")
+        raise UserError(
+            f"--batchsize {config.batchsize} does not divide evenly among "
+            f"the {count} GPUs of --gpu_ids."
+        )
     return [*words, "--batchsize", str(share)]
 
 

@@ -1,6 +1,6 @@
 """The parser of every script: readable help that ends with examples, and completion by the shell.
 
-    parser = Parser(__doc__)          # the docstring says what the script does and shows commands that run
+    parser = Parser(__doc__)  # the docstring says what the script does and shows commands
     parser.add_argument("--top", type=int, default=10, help="number of gallery images")
     options = parser.parse_args(argv)
 
@@ -33,20 +33,24 @@ Value = TypeVar("Value")
 class Parser(argparse.ArgumentParser):
     """Parse the command line of a script.
 
-    text: the docstring of the script, whose paragraphs of commands go to the end of the help, except those that a
-    colon introduces; python -OO leaves None.
-    examples: lines to show there instead, such as example_lines(text, word) returns for one of several commands.
+    text: the docstring of the script, whose paragraphs of commands go to the end of the help,
+        except those that a colon introduces; python -OO leaves None.
+    examples: lines to show there instead, such as example_lines(text, word) returns for one of
+        several commands.
     settings: those of argparse.ArgumentParser.
 
-    If argcomplete is installed and the shell asks for completions (see README.md), parsing answers and ends the
-    process.
+    If argcomplete is installed and the shell asks for completions (see README.md), parsing answers
+    and ends the process.
     """
 
     completing = False
     words: Sequence[str] = ()  # of the command line
-    first_meant: frozenset[str] = frozenset()  # flags that an abbreviation means, if it could also mean others
+    # flags that an abbreviation means, if it could also mean others
+    first_meant: frozenset[str] = frozenset()
 
-    def __init__(self, text: str | None = "", examples: Sequence[str] | None = None, **settings: Any) -> None:
+    def __init__(
+        self, text: str | None = "", examples: Sequence[str] | None = None, **settings: Any
+    ) -> None:
         prose = "\n\n".join(part for part, example in _parts(text) if not example)
         lines = example_lines(text) if examples is None else examples
         epilog = "\n".join(["examples:", *(f"  {line}" for line in lines)]) if lines else None
@@ -54,7 +58,10 @@ class Parser(argparse.ArgumentParser):
         super().__init__(description=prose, epilog=epilog, formatter_class=Help, **settings)
 
     def add_subparsers(self, **settings: Any) -> Any:
-        """Add commands as argparse does. Each checks its own words: an empty one is not an empty name of a command."""
+        """Add commands as argparse does.
+
+        Each checks its own words: an empty one is not an empty name of a command.
+        """
         commands = super().add_subparsers(**settings)
         commands.type = str
         return commands
@@ -74,13 +81,17 @@ class Parser(argparse.ArgumentParser):
         """Parse as argparse does. An unknown flag ends in a hint."""
         options, unknown = self.parse_known_args(args, namespace)
         if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}.{hint(unknown, self._flags())}")
+            self.error(
+                f"unrecognized arguments: {' '.join(unknown)}.{hint(unknown, self._flags())}"
+            )
         return options
 
     def _flags(self) -> dict[str, argparse.Action]:
         """Return the flags of the parser, and of the command among its words."""
         groups = self._subparsers._group_actions if self._subparsers else []
-        commands = {name: parser for group in groups for name, parser in dict(group.choices or {}).items()}
+        commands = {
+            name: parser for group in groups for name, parser in dict(group.choices or {}).items()
+        }
         chosen = next((commands[word] for word in self.words if word in commands), self)
         return {**self._option_string_actions, **chosen._option_string_actions}
 
@@ -90,21 +101,29 @@ class Parser(argparse.ArgumentParser):
         super().error(message)
 
     def _get_option_tuples(self, option_string: str) -> list[Any]:
-        """Return what argparse takes an abbreviation for, or only the flag in `first_meant` if exactly one matches."""
+        """Return what argparse takes an abbreviation for, or only the flag in
+        `first_meant` if exactly one matches.
+        """
         found: list[Any] = super()._get_option_tuples(option_string)
         meant = [each for each in found if each[1] in self.first_meant]
         return meant if len(meant) == 1 else found
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
-    """Format the help: no wider than a page, N and X for numbers, and the defaults that a help text leaves out."""
+    """Format the help: no wider than a page, N and X for numbers, and the
+    defaults that a help text leaves out.
+    """
 
     def __init__(self, prog: str, **settings: Any) -> None:
         width = min(shutil.get_terminal_size().columns - 2, WIDEST)
         super().__init__(prog, **{"max_help_position": 28, "width": width, **settings})
 
     def add_usage(
-        self, usage: str | None, actions: Iterable[argparse.Action], groups: Iterable[Any], prefix: str | None = None
+        self,
+        usage: str | None,
+        actions: Iterable[argparse.Action],
+        groups: Iterable[Any],
+        prefix: str | None = None,
     ) -> None:
         """Add the usage line; more than FEW optional flags are shown as [flags]."""
         flags = [action for action in actions if action.option_strings and not action.required]
@@ -119,11 +138,18 @@ class Help(argparse.RawDescriptionHelpFormatter):
         return as_installed(text) if self._prog.startswith("person-reid ") else text
 
     def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
-        return METAVARS.get(getattr(action.type, "__name__", ""), super()._get_default_metavar_for_optional(action))
+        return METAVARS.get(
+            getattr(action.type, "__name__", ""), super()._get_default_metavar_for_optional(action)
+        )
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text, default = action.help or "", action.default
-        if default is None or default is False or default in ([], argparse.SUPPRESS) or "default:" in text:
+        if (
+            default is None
+            or default is False
+            or default in ([], argparse.SUPPRESS)
+            or "default:" in text
+        ):
             return text
         shown = " ".join(map(str, default)) if isinstance(default, list | tuple) else str(default)
         return f"{text} (default: {shown.replace('%', '%%')})"
@@ -148,17 +174,25 @@ def flag_type(check: Callable[[str], Value], name: str) -> Callable[[str], Value
 
 def paragraphs(text: str | None) -> list[str]:
     """Return the paragraphs of a docstring."""
-    return [part.strip("\n") for part in re.split(r"\n\s*\n", (text or "").rstrip()) if part.strip()]
+    return [
+        part.strip("\n") for part in re.split(r"\n\s*\n", (text or "").rstrip()) if part.strip()
+    ]
 
 
 def example_lines(text: str | None, word: str = "") -> list[str]:
-    """Return the lines of a docstring that are commands and contain a word, without their indentation."""
+    """Return the lines of a docstring that are commands and contain a
+    word, without their indentation.
+    """
     lines = "\n".join(part for part, example in _parts(text) if example)
-    return [line for line in textwrap.dedent(lines).splitlines() if word in line.split() or not word]
+    return [
+        line for line in textwrap.dedent(lines).splitlines() if word in line.split() or not word
+    ]
 
 
 def _parts(text: str | None) -> list[tuple[str, bool]]:
-    """Return the paragraphs of a docstring, and whether each is one of examples: commands that no colon introduces."""
+    """Return the paragraphs of a docstring, and whether each is one of examples:
+    commands that no colon introduces.
+    """
     parts = paragraphs(text)
     return [
         (part, bool(COMMAND.match(part)) and not before.rstrip().endswith(":"))

@@ -13,13 +13,18 @@ from person_reid.basics import LostProcessError, UserError, describe, first_line
 from person_reid.console.commands import InstalledTerminal, installed
 
 LATER = 3  # seconds; torchrun looks ten times a second whether a process has ended
-NO_MEMORY = ("out of memory", "DefaultCPUAllocator: ")  # in PyTorch's messages of an accelerator and of a processor
+# in PyTorch's messages of an accelerator and of a processor
+NO_MEMORY = ("out of memory", "DefaultCPUAllocator: ")
 LESS_MEMORY = (
-    "A network needs less memory with a smaller --batchsize or smaller images (--height, --width), in training also "
+    "A network needs less memory with a smaller --batchsize or smaller images "
+    "(--height, --width), in training also "
     "with --bf16; re-ranking with a smaller --memory_gb."
 )
 NO_THREADS = "can't start new thread"  # Python's words
-MORE_THREADS = "The user or the container may have no more processes and threads: raise ulimit -u or --pids-limit."
+MORE_THREADS = (
+    "The user or the container may have no more processes and threads: "
+    "raise ulimit -u or --pids-limit."
+)
 
 
 def fail(message: str) -> NoReturn:
@@ -29,7 +34,10 @@ def fail(message: str) -> NoReturn:
 
 
 class Terminal(io.FileIO):
-    """Standard output or error. Neither a full disk nor a reader that ends, such as head, costs a command its work."""
+    """Standard output or error.
+
+    Neither a full disk nor a reader that ends, such as head, costs a command its work.
+    """
 
     problem: OSError | None = None
 
@@ -62,15 +70,18 @@ def open_terminals() -> list[Terminal]:
 
 
 def run_script(main: Callable[[], object]) -> None:
-    """Call `main()` as a script: an error the user can fix ends in one line and status 1, an interruption in 130.
+    """Call `main()` as a script: an error the user can fix ends in one line and status 1, an
+    interruption in 130.
 
-    A UserError, an OSError (no such file, disk full), or too little memory or too few threads prints no traceback. Any
-    other exception is a bug and keeps it. If the output could not be written, a line says so after the work.
+    A UserError, an OSError (no such file, disk full), or too little memory or too few threads
+    prints no traceback. Any other exception is a bug and keeps it. If the output could not be
+    written, a line says so after the work.
     """
     terminals = open_terminals()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # no name of a file may end a program that prints it
+            # no name of a file may end a program that prints it
+            stream.reconfigure(errors="replace")
     try:
         main()
         if sys.stdout:  # not of a program without a console
@@ -81,7 +92,8 @@ def run_script(main: Callable[[], object]) -> None:
             raise OSError(problem.errno, problem.strerror, "standard output")
     except (UserError, OSError) as error:
         if isinstance(error, BrokenPipeError) and error.filename is None and sys.stdout:
-            # The program that reads the output, such as head, has ended. What is left goes nowhere, also at exit.
+            # The program that reads the output, such as head, has ended. What is left goes nowhere,
+            # also at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         if not isinstance(error, LostProcessError):
@@ -104,10 +116,11 @@ def run_script(main: Callable[[], object]) -> None:
 
 
 def let_the_first_speak() -> None:
-    """Wait, before an error is printed, if this is not the first of torchrun's processes on this machine.
+    """Wait, before an error is printed, if this is not the first of torchrun's processes on this
+    machine.
 
-    An error of all processes is printed once: torchrun ends the others as soon as the first has. An error of this
-    process alone is printed a little later.
+    An error of all processes is printed once: torchrun ends the others as soon as the first has. An
+    error of this process alone is printed a little later.
     """
     if os.environ.get("LOCAL_RANK", "0") != "0":
         time.sleep(LATER)
@@ -131,8 +144,12 @@ def print_remarks() -> None:
         logger.setLevel(logging.INFO)
 
 
-def report_interruption(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print an error that nobody caught, without a traceback if it is Ctrl-C while a command is being imported."""
+def report_interruption(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Print an error that nobody caught, without a traceback if it is Ctrl-C
+    while a command is being imported.
+    """
     if issubclass(kind, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
     else:

@@ -1,1 +1,3 @@
-"""From files on disk to batches on a device: names, layouts, the image bank, augmentation, samplers."""
+"""From files on disk to batches on a device: names, layouts, the
+image bank, augmentation, samplers.
+"""

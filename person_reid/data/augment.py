@@ -1,9 +1,11 @@
-"""Augment a whole batch at once on the device of the image bank, with independent random draws for each image.
+"""Augment a whole batch at once on the device of the image bank, with independent random draws for
+each image.
 
-All work is on tensors: except in AutoAugment, no loop over images, no value that the host waits for. The pipeline is
-that of the published baseline: pad with black -> random crop -> horizontal flip -> ImageNet normalisation. Optional
-steps run in this order: AutoAugment -> colour jitter -> random 2D translation -> crop and flip -> local grayscale
-transformation -> normalisation -> grayscale erasing -> random erasing -> Cutout.
+All work is on tensors: except in AutoAugment, no loop over images, no value that the host waits
+for. The pipeline is that of the published baseline: pad with black -> random crop -> horizontal
+flip -> ImageNet normalisation. Optional steps run in this order: AutoAugment -> colour jitter ->
+random 2D translation -> crop and flip -> local grayscale transformation -> normalisation ->
+grayscale erasing -> random erasing -> Cutout.
 """
 
 from dataclasses import dataclass
@@ -27,11 +29,12 @@ ENLARGEMENT = 1.125  # scale applied before a random 2D translation
 def normalise(images: Tensor) -> Tensor:
     """Normalise uint8 images (B, H, W, 3) to float32 (B, 3, H, W).
 
-    The result has the same bits as torchvision's ToTensor and Normalize with ImageNet's mean and standard deviation.
-    It is channels_last in memory, the faster layout for convolutions.
+    The result has the same bits as torchvision's ToTensor and Normalize with ImageNet's mean and
+    standard deviation. It is channels_last in memory, the faster layout for convolutions.
     """
     scale, mean, std = _statistics(images.device).repeat(1, images.shape[2])
-    pixels = images.flatten(2).float()  # (B, H, 3W): on a CPU, arithmetic on long rows is many times faster
+    # (B, H, 3W): on a CPU, arithmetic on long rows is many times faster
+    pixels = images.flatten(2).float()
     return pixels.div_(scale).sub_(mean).div_(std).view(images.shape).permute(0, 3, 1, 2)
 
 
@@ -42,14 +45,16 @@ class Augment:
     height, width: size of the crop.
     padding: black pixels added on every side before the crop; 0 leaves only the flip.
     color_jitter: change brightness, contrast and saturation by up to 10 %.
-    flip_p, erasing_p, autoaugment_p, cutout_p, translation_p: probability in [0, 1], for each image.
+    flip_p, erasing_p, autoaugment_p, cutout_p, translation_p: probability in [0, 1], for each
+        image.
     lgt_p: the same for the local grayscale transformation.
     grayscale_erasing_p: the same for its published form, which works on normalised images.
 
     docs/augmentation.md shows an example of each.
 
     >>> augment = Augment(256, 128, erasing_p=0.5)
-    >>> batch = augment(bank, torch.tensor([7, 0, 12]), torch.Generator().manual_seed(0))  # (3, 3, 256, 128)
+    >>> batch = augment(bank, torch.tensor([7, 0, 12]), torch.Generator().manual_seed(0))  # (3, 3,
+    256, 128)
     """
 
     height: int
@@ -71,7 +76,8 @@ class Augment:
         return cls(height, width, padding, **probabilities)
 
     def __call__(self, bank: Tensor, indices: Tensor, generator: torch.Generator) -> Tensor:
-        """Return float32 (B, 3, height, width), channels_last, drawn from the state of the generator alone.
+        """Return float32 (B, 3, height, width), channels_last, drawn from the state of the
+        generator alone.
 
         bank: uint8 (N, H, W, 3).
         indices: (B,) int64, on the device of the bank.
@@ -99,7 +105,9 @@ class Augment:
 
             images = autoaugment(images, self.autoaugment_p, **draw)
         if self.color_jitter:
-            images = adjust_colours(images, *(1 + JITTER * (2 * torch.rand(3, len(images), **draw) - 1)))
+            images = adjust_colours(
+                images, *(1 + JITTER * (2 * torch.rand(3, len(images), **draw) - 1))
+            )
         return images
 
     def _move(self, images: Tensor, draw: dict[str, Any]) -> Tensor:
@@ -131,19 +139,25 @@ def pad_crop_flip(
     columns = torch.arange(size[1], device=images.device)
     columns = lefts[:, None] + torch.where(flips[:, None], columns.flip(0), columns)
     rows = rows + canvas_height * torch.arange(batch, device=images.device)[:, None]
-    pixels = rows[:, :, None] * canvas_width + columns[:, None, :]  # (B, height, width), indices into all canvas pixels
+    # (B, height, width), indices into all canvas pixels
+    pixels = rows[:, :, None] * canvas_width + columns[:, None, :]
     return canvas.view(-1, 3).index_select(0, pixels.view(-1)).view(batch, *size, 3)
 
 
 def scale(images: Tensor, size: tuple[int, int] | None) -> Tensor:
-    """Scale normalised images (B, 3, H, W) to (B, 3, *size), bilinearly and without aliasing; None keeps their size."""
+    """Scale normalised images (B, 3, H, W) to (B, 3, *size), bilinearly and without
+    aliasing; None keeps their size.
+    """
     if size in (None, images.shape[2:]):
         return images
-    return interpolate(images, size, mode="bilinear", antialias=True).contiguous(memory_format=torch.channels_last)
+    return interpolate(images, size, mode="bilinear", antialias=True).contiguous(
+        memory_format=torch.channels_last
+    )
 
 
 def translate(images: Tensor, tops: Tensor, lefts: Tensor) -> Tensor:
-    """Enlarge uint8 images (B, H, W, 3) by an eighth, bilinearly, and crop each back to its size at its own place.
+    """Enlarge uint8 images (B, H, W, 3) by an eighth, bilinearly, and crop each back to its size at
+    its own place.
 
     tops, lefts: (B,) in [0, 1], the crop's corner as a fraction of the possible positions.
     """
@@ -160,7 +174,7 @@ def translate(images: Tensor, tops: Tensor, lefts: Tensor) -> Tensor:
 def _statistics(device: torch.device) -> Tensor:
     """Return (3, 3): 255, the mean and the standard deviation of each channel.
 
-    Cached, because every copy to a GPU makes the host wait. 255 is a tensor as well: for a plain number, a GPU would
-    multiply by its inverse, which gives different bits.
+    Cached, because every copy to a GPU makes the host wait. 255 is a tensor as well: for a plain
+    number, a GPU would multiply by its inverse, which gives different bits.
     """
     return torch.tensor([(255.0,) * 3, MEAN, STD], device=device)

@@ -1,8 +1,9 @@
 """AutoAugment: send each image through one of the 25 sub-policies learned on ImageNet.
 
-A sub-policy is two operations, each with a probability and a level from 0 to 9. Cubuk et al., AutoAugment: Learning
-Augmentation Strategies from Data, CVPR 2019, table 9. Operations and magnitudes are torchvision's; if a magnitude may
-have either sign, the sign is drawn. Pixels from outside the image are black.
+A sub-policy is two operations, each with a probability and a level from 0 to 9. Cubuk et al.,
+AutoAugment: Learning Augmentation Strategies from Data, CVPR 2019, table 9. Operations and
+magnitudes are torchvision's; if a magnitude may have either sign, the sign is drawn. Pixels from
+outside the image are black.
 """
 
 import math
@@ -15,7 +16,8 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional
 
 LEVELS = 9  # the highest level
-LARGEST = {"color": 0.9, "contrast": 0.9, "sharpness": 0.9, "rotate": 30, "shear_x": 0.3}  # at the highest level
+# at the highest level
+LARGEST = {"color": 0.9, "contrast": 0.9, "sharpness": 0.9, "rotate": 30, "shear_x": 0.3}
 TABLE = """
     posterize 0.4 8     rotate 0.6 9
     solarize 0.6 5      autocontrast 0.6 0
@@ -43,7 +45,9 @@ TABLE = """
     color 0.6 4         contrast 1.0 8
     equalize 0.8 0      equalize 0.6 0
 """  # operation, probability, level; twice in each line
-STEPS = [(name, float(p), int(level)) for name, p, level in zip(*[iter(TABLE.split())] * 3, strict=True)]
+STEPS = [
+    (name, float(p), int(level)) for name, p, level in zip(*[iter(TABLE.split())] * 3, strict=True)
+]
 POLICIES = list(zip(STEPS[::2], STEPS[1::2], strict=True))
 
 
@@ -53,7 +57,8 @@ def shear_x(images: Tensor, magnitude: float) -> Tensor:
     return functional.affine(images, 0.0, [0, 0], 1.0, [degrees, 0.0], center=[0, 0])
 
 
-OPERATIONS: dict[str, Callable[[Tensor, Any], Tensor]] = {  # of uint8 images (K, 3, H, W) and one magnitude
+# of uint8 images (K, 3, H, W) and one magnitude
+OPERATIONS: dict[str, Callable[[Tensor, Any], Tensor]] = {
     "posterize": functional.posterize,
     "solarize": functional.solarize,
     "invert": lambda images, _: functional.invert(images),
@@ -67,15 +72,19 @@ OPERATIONS: dict[str, Callable[[Tensor, Any], Tensor]] = {  # of uint8 images (K
 }
 
 
-def autoaugment(images: Tensor, probability: float, generator: torch.Generator, device: torch.device | str) -> Tensor:
-    """Send each of the uint8 images (B, H, W, 3), with the given probability, through a sub-policy of its own.
+def autoaugment(
+    images: Tensor, probability: float, generator: torch.Generator, device: torch.device | str
+) -> Tensor:
+    """Send each of the uint8 images (B, H, W, 3), with the given probability, through a sub-policy
+    of its own.
 
     The images whose operation and magnitude are the same are changed together.
     """
     draw: dict[str, Any] = {"generator": generator, "device": device}
     policies = torch.randint(len(POLICIES), (len(images),), **draw).tolist()
     chosen = (torch.rand(len(images), **draw) < probability).tolist()
-    chances = torch.rand(len(images), 2, 2, **draw).tolist()  # for each step: whether it happens, whether it is minus
+    # for each step: whether it happens, whether it is minus
+    chances = torch.rand(len(images), 2, 2, **draw).tolist()
     images = images.clone().permute(0, 3, 1, 2)
     for step in range(2):
         groups = defaultdict(list)
@@ -90,7 +99,9 @@ def autoaugment(images: Tensor, probability: float, generator: torch.Generator, 
 
 
 def magnitude_of(name: str, level: int, negative: bool) -> float:
-    """Return the magnitude of an operation at a level from 0 to 9; `negative` matters if it may have either sign."""
+    """Return the magnitude of an operation at a level from 0 to 9; `negative`
+    matters if it may have either sign.
+    """
     if name == "posterize":  # bits that stay
         return 8 - round(4 * level / LEVELS)
     if name == "solarize":  # the threshold

@@ -1,7 +1,7 @@
 """Decode a split once and keep it as one uint8 tensor (N, height, width, 3), the image bank.
 
-Person images are small, so a data set fits in memory or in one memory-mapped file. Batches are gathered from it by
-index; there are no loader workers to tune or to wait for.
+Person images are small, so a data set fits in memory or in one memory-mapped file. Batches are
+gathered from it by index; there are no loader workers to tune or to wait for.
 """
 
 import hashlib
@@ -24,7 +24,8 @@ from person_reid.data.images import Pixels, load_image, recorded_limits
 from person_reid.progress import progress
 
 log = logging.getLogger(__name__)
-DECODER_VERSION = 5  # part of the fingerprint: raise it when the pixels that load_image returns change
+# part of the fingerprint: raise it when the pixels that load_image returns change
+DECODER_VERSION = 5
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 
@@ -35,14 +36,18 @@ def load_bank(
     cache: str | Path | None = None,
     description: str = "images",
 ) -> Tensor:
-    """Decode N images into one uint8 tensor (N, height, width, 3), or open the file that an earlier call wrote.
+    """Decode N images into one uint8 tensor (N, height, width, 3), or open the file that an earlier
+    call wrote.
 
-    cache: folder of that file, such as `<data_dir>/.cache`; None keeps the images in memory. The file name contains a
-        fingerprint of the images' names, sizes and times, so a stale cache is not found and is replaced. If the file
-        cannot be written, a warning is logged and the images stay in memory.
-    description: what the images are, such as `train_all`; used in the file name and the progress bar.
+    cache: folder of that file, such as `<data_dir>/.cache`; None keeps the images in memory. The
+        file name contains a fingerprint of the images' names, sizes and times, so a stale cache is
+        not found and is replaced. If the file cannot be written, a warning is logged and the images
+        stay in memory.
+    description: what the images are, such as `train_all`; used in the file name and the progress
+        bar.
 
-    Writing to the tensor changes memory only, never the file. Raises one UserError that names all unreadable images.
+    Writing to the tensor changes memory only, never the file. Raises one UserError that names all
+    unreadable images.
     """
     shape = (len(paths), height, width, 3)
 
@@ -58,8 +63,11 @@ def load_bank(
             try:
                 _write(images(), file, shape)
             except OSError as error:
-                log.warning("%s: no cache; the next run decodes %s again.", describe(error), description)
-            bank = open_array(file, shape, np.uint8)  # even then: another process may have written it
+                log.warning(
+                    "%s: no cache; the next run decodes %s again.", describe(error), description
+                )
+            # even then: another process may have written it
+            bank = open_array(file, shape, np.uint8)
         if bank is not None:
             return torch.from_numpy(bank)
     bank = np.empty(shape, np.uint8)
@@ -69,7 +77,9 @@ def load_bank(
 
 
 def fingerprint(paths: Iterable[str | Path], times: bool = True) -> str:
-    """Return 16 hexadecimal digits that depend on every image's name, folder, size and, with `times`, last change."""
+    """Return 16 hexadecimal digits that depend on every image's name, folder, size
+    and, with `times`, last change.
+    """
     files = list(map(Path, paths))
     limits = recorded_limits(files[0].parents[2]) if files and len(files[0].parents) > 2 else None
     digest = hashlib.sha256(f"decoder {DECODER_VERSION}\n{limits or ''}".encode())
@@ -79,13 +89,18 @@ def fingerprint(paths: Iterable[str | Path], times: bool = True) -> str:
             state = f"{status.st_size} {status.st_mtime_ns if times else ''}"
         except OSError:
             state = "missing"  # decoding will report it with all the others
-        # The last three parts, not the whole path, so that a data set keeps its cache when it is moved.
+        # The last three parts, not the whole path, so that a data set keeps its cache when it is
+        # moved.
         digest.update(f"{'/'.join(path.parts[-3:])} {state}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()[:16]
 
 
-def open_array(file: Path, shape: tuple[int, ...], kind: type[Scalar]) -> npt.NDArray[Scalar] | None:
-    """Return the array in a cache file, or None if it is missing, damaged, unreadable, or of another shape or type."""
+def open_array(
+    file: Path, shape: tuple[int, ...], kind: type[Scalar]
+) -> npt.NDArray[Scalar] | None:
+    """Return the array in a cache file, or None if it is missing, damaged,
+    unreadable, or of another shape or type.
+    """
     try:
         array = np.load(file, mmap_mode="c")  # copy on write: torch warns about read-only arrays
     except (OSError, ValueError, EOFError):
@@ -107,7 +122,9 @@ def _write(images: Iterable[Pixels], file: Path, shape: tuple[int, ...]) -> None
 
 
 def _remove_stale(file: Path) -> None:
-    """Remove outdated caches of the same split and size, and partial files that a killed process left behind."""
+    """Remove outdated caches of the same split and size, and partial files
+    that a killed process left behind.
+    """
     stem = file.stem.rpartition("_")[0]
     remove_abandoned(file.parent.glob(f".{stem}_*.partial"))
     for old in file.parent.glob(f"{stem}_*.npy"):
@@ -117,10 +134,12 @@ def _remove_stale(file: Path) -> None:
 
 
 class BatchSource:
-    """Turn indices (B,) and a torch.Generator of the device into augmented images (B, 3, H, W) on the device.
+    """Turn indices (B,) and a torch.Generator of the device into augmented images (B, 3, H, W) on
+    the device.
 
-    augment: (bank, indices, generator) → images. bank: uint8 (N, H, W, 3). It is moved to the device if it fits.
-    Otherwise it stays in memory or in its memory-mapped file, and each batch is gathered on the host, then moved.
+    augment: (bank, indices, generator) → images. bank: uint8 (N, H, W, 3). It is moved to the
+    device if it fits. Otherwise it stays in memory or in its memory-mapped file, and each batch is
+    gathered on the host, then moved.
     """
 
     def __init__(self, bank: Tensor, augment: Callable[..., Tensor], device: torch.device) -> None:

@@ -1,7 +1,7 @@
 """Draw a random box in each image of a batch, and erase or grey out the pixels inside.
 
-The boxes of a batch are four tensors (B, 1) of whole pixels: top, left, height and width. A box of height 0 leaves its
-image unchanged.
+The boxes of a batch are four tensors (B, 1) of whole pixels: top, left, height and width. A box of
+height 0 leaves its image unchanged.
 """
 
 import torch
@@ -11,19 +11,26 @@ from person_reid.data.colours import change_where, grey
 
 AREA, ASPECT = (0.02, 0.4), (0.3, 1 / 0.3)  # ranges for a box, Zhong et al., AAAI 2020
 ATTEMPTS = 100  # boxes tried before an image is left whole, as in their code
-CUTOUT = 0.5  # side of the square as a fraction of the image's shorter side: 16 of 32 pixels, DeVries and Taylor
+# side of the square as a fraction of the image's shorter side: 16 of 32 pixels, DeVries and Taylor
+CUTOUT = 0.5
 
 Boxes = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def draw_boxes(
-    batch: int, height: int, width: int, probability: float, generator: torch.Generator, device: torch.device | str
+    batch: int,
+    height: int,
+    width: int,
+    probability: float,
+    generator: torch.Generator,
+    device: torch.device | str,
 ) -> Boxes:
-    """Draw a box for each of `batch` images: (tops, lefts, heights, widths), each (B, 1), in whole pixels.
+    """Draw a box for each of `batch` images: (tops, lefts, heights, widths), each (B, 1), in whole
+    pixels.
 
-    A box covers 2 to 40 % of the image, its height is 0.3 to 3.3 times its width, and it is redrawn until it fits.
-    An image is changed with the given probability; if it is not, the height of its box is 0. Zhong et al., Random
-    Erasing Data Augmentation, AAAI 2020, algorithm 1.
+    A box covers 2 to 40 % of the image, its height is 0.3 to 3.3 times its width, and it is redrawn
+    until it fits. An image is changed with the given probability; if it is not, the height of its
+    box is 0. Zhong et al., Random Erasing Data Augmentation, AAAI 2020, algorithm 1.
     """
     area, aspect = torch.rand(2, batch, ATTEMPTS, generator=generator, device=device)
     area = height * width * (AREA[0] + area * (AREA[1] - AREA[0]))
@@ -35,16 +42,28 @@ def draw_boxes(
     chance, top, left = torch.rand(3, batch, 1, generator=generator, device=device)
     erased = (chance < probability) & fits.gather(1, first)
     heights_or_0 = torch.where(erased, heights, 0.0)
-    return (top * (height - heights + 1)).floor(), (left * (width - widths + 1)).floor(), heights_or_0, widths
+    return (
+        (top * (height - heights + 1)).floor(),
+        (left * (width - widths + 1)).floor(),
+        heights_or_0,
+        widths,
+    )
 
 
 def draw_squares(
-    batch: int, height: int, width: int, probability: float, generator: torch.Generator, device: torch.device | str
+    batch: int,
+    height: int,
+    width: int,
+    probability: float,
+    generator: torch.Generator,
+    device: torch.device | str,
 ) -> Boxes:
-    """Draw the square of Cutout for each of `batch` images, like draw_boxes, with half the shorter side as its side.
+    """Draw the square of Cutout for each of `batch` images, like draw_boxes, with half the shorter
+    side as its side.
 
-    Its centre is anywhere in the image, so part of the square may lie outside (tops and lefts may be negative).
-    DeVries and Taylor, Improved Regularization of Convolutional Neural Networks with Cutout, arXiv 1708.04552.
+    Its centre is anywhere in the image, so part of the square may lie outside (tops and lefts may
+    be negative). DeVries and Taylor, Improved Regularization of Convolutional Neural Networks with
+    Cutout, arXiv 1708.04552.
     """
     side = max(round(CUTOUT * min(height, width)), 1)
     chance, row, column = torch.rand(3, batch, 1, generator=generator, device=device)
@@ -54,7 +73,8 @@ def draw_squares(
 
 
 def erase(images: Tensor, *box: Tensor) -> None:
-    """Set a box of each image (B, 3, H, W), channels_last, to 0 in place; after normalisation this is the mean colour.
+    """Set a box of each image (B, 3, H, W), channels_last, to 0 in place; after normalisation this
+    is the mean colour.
 
     box: tops, lefts, heights, widths as draw_boxes returns them.
     """
@@ -65,11 +85,13 @@ def erase(images: Tensor, *box: Tensor) -> None:
 
 
 def turn_grey(images: Tensor, *box: Tensor) -> Tensor:
-    """Replace the colours in a box of each image (B, H, W, 3) by their grey value, the same in all three channels.
+    """Replace the colours in a box of each image (B, H, W, 3) by their grey value, the same in all
+    three channels.
 
-    On uint8 images this is the local grayscale transformation of Gong et al., arXiv 2101.08533. On normalised float
-    images it is the published RandomGrayscaleErasing: the grey weights apply to the normalised channels, so the
-    network sees the same value three times (as a colour, grey with a slight tint).
+    On uint8 images this is the local grayscale transformation of Gong et al., arXiv 2101.08533. On
+    normalised float images it is the published RandomGrayscaleErasing: the grey weights apply to
+    the normalised channels, so the network sees the same value three times (as a colour, grey with
+    a slight tint).
     """
     return change_where(box[2][:, 0] > 0, images, _grey_inside, *box)
 
@@ -82,8 +104,12 @@ def _grey_inside(images: Tensor, *box: Tensor) -> Tensor:
     return torch.where(_inside(rows, columns, *box)[..., None], values[..., None], images)
 
 
-def _inside(rows: Tensor, columns: Tensor, tops: Tensor, lefts: Tensor, heights: Tensor, widths: Tensor) -> Tensor:
-    """Return (B, H, W) bool: whether the pixels at these rows (H,) and columns (W,) lie in the box of each image."""
+def _inside(
+    rows: Tensor, columns: Tensor, tops: Tensor, lefts: Tensor, heights: Tensor, widths: Tensor
+) -> Tensor:
+    """Return (B, H, W) bool: whether the pixels at these rows (H,) and columns
+    (W,) lie in the box of each image.
+    """
     rows = (rows >= tops) & (rows < tops + heights)
     columns = (columns >= lefts) & (columns < lefts + widths)
     return rows[:, :, None] & columns[:, None, :]

@@ -75,7 +75,8 @@ def numbered_from_one(splits: Splits, source: str | Path) -> Splits:
     if not consecutive or counts[0] >= 2 * max(counts[number] for number in counts if number):
         return splits
     of_zero = {
-        split: [picture for picture in found if re.fullmatch("0+", picture.identity)] for split, found in splits.items()
+        split: [picture for picture in found if re.fullmatch("0+", picture.identity)]
+        for split, found in splits.items()
     }
     zeros = [picture for found in of_zero.values() for picture in found]
     views = {picture.source if camera_unknown(picture) else picture.camera for picture in zeros}
@@ -84,9 +85,13 @@ def numbered_from_one(splits: Splits, source: str | Path) -> Splits:
     log.warning(
         "%s: identity 0 is taken for a person: it is one of %s from 0 to %d, and %s it. "
         "They are numbered from 1 here. If 0 means distractors, call them unknown.",
-        source, counted(len(counts), "identity", "identities"), max(counts),
-        f"{len(views)} cameras see" if all(isinstance(view, str) for view in views) else f"{len(zeros)} images show",
-    )  # fmt: skip
+        source,
+        counted(len(counts), "identity", "identities"),
+        max(counts),
+        f"{len(views)} cameras see"
+        if all(isinstance(view, str) for view in views)
+        else f"{len(zeros)} images show",
+    )
 
     def raised(picture: Picture) -> Picture:
         number = None if is_unknown(picture.identity) else int(picture.identity) + 1

@@ -1,7 +1,8 @@
-"""Apply corrections of labels to a layout: a list, as tools/label_errors.py writes it and a person has decided on it.
+"""Apply corrections of labels to a layout: a list, as tools/label_errors.py writes it and a person
+has decided on it.
 
-The list is a CSV file with a line for each image: path (relative to the layout), identity, proposal, new_identity,
-probability, and accept: yes, no, or nothing if it is not decided.
+The list is a CSV file with a line for each image: path (relative to the layout), identity,
+proposal, new_identity, probability, and accept: yes, no, or nothing if it is not decided.
 """
 
 import re
@@ -37,7 +38,9 @@ class Correction(NamedTuple):
 
 
 def corrected(corrections: str | Path) -> DataSet:
-    """Return a layout with the accepted corrections of a file as a data set, to be laid out elsewhere."""
+    """Return a layout with the accepted corrections of a file as a data
+    set, to be laid out elsewhere.
+    """
     return DataSet(
         name="a corrected layout",
         source="tools/label_errors.py",
@@ -48,26 +51,36 @@ def corrected(corrections: str | Path) -> DataSet:
 
 
 def read_corrected(layout: Path, corrections: Path) -> Splits:
-    """Return the images of a layout with their identities corrected. Junk stays only in the gallery.
+    """Return the images of a layout with their identities corrected.
 
-    What is accepted of all images of a person in a test folder, or of all by a camera, holds in the other test folders,
-    too, unless the list says something about an image.
-    Raises UserError for a folder that is not a layout, in the cases of read_list, and if nothing is accepted.
+    Junk stays only in the gallery.
+
+    What is accepted of all images of a person in a test folder, or of all by a camera, holds in the
+    other test folders, too, unless the list says something about an image.
+    Raises UserError for a folder that is not a layout, in the cases of read_list, and if nothing is
+    accepted.
     """
-    splits = by_name(layout, {folder: folder for folder in FOLDERS if (layout / folder).is_dir()}, MARKET_NAME)
+    splits = by_name(
+        layout, {folder: folder for folder in FOLDERS if (layout / folder).is_dir()}, MARKET_NAME
+    )
     if not splits:
-        raise UserError(f"--data_dir {layout}: expected a layout of prepare.py, with {', '.join(FOLDERS)}.")
+        raise UserError(
+            f"--data_dir {layout}: expected a layout of prepare.py, with {', '.join(FOLDERS)}."
+        )
     pictures = {
         picture.source.relative_to(layout).as_posix(): picture
         for found in splits.values()
         for picture in found
         if isinstance(picture.source, Path)
     }
-    lines = read_list(corrections, {place: int(picture.identity) for place, picture in pictures.items()})
+    lines = read_list(
+        corrections, {place: int(picture.identity) for place, picture in pictures.items()}
+    )
     accepted = [line for line in lines if line.accepted]
     if not accepted:
         raise UserError(
-            f"{corrections}: no correction is accepted. Write yes into the column accept of those that are right."
+            f"{corrections}: no correction is accepted. Write yes into the column "
+            "accept of those that are right."
         )
     new = {line.path: line.new_identity for line in accepted}
     people, listed = _renamed(accepted, new, pictures), {line.path for line in lines}
@@ -78,14 +91,17 @@ def read_corrected(layout: Path, corrections: Path) -> Splits:
         if folder in TESTED and place not in listed:
             identity = people.get((before, picture.camera), people.get((before, None), before))
         if identity != JUNK or folder == GALLERY:
-            changed[folder].append(picture if identity == before else replace(picture, identity=str(identity)))
+            changed[folder].append(
+                picture if identity == before else replace(picture, identity=str(identity))
+            )
     return changed
 
 
 def _renamed(
     accepted: Sequence[Correction], new: Mapping[str, int], pictures: Mapping[str, Picture]
 ) -> dict[tuple[int, str | None], int]:
-    """Return {(identity, camera): new identity} of the people, or their images by a camera, that are somebody else.
+    """Return {(identity, camera): new identity} of the people, or their images by a camera, that
+    are somebody else.
 
     They are if that is accepted of all their images in a test folder. camera: None for all.
     """
@@ -111,8 +127,8 @@ def _folder(place: str) -> str:
 def read_list(file: Path, identities: Mapping[str, int]) -> list[Correction]:
     """Return the lines of a list. identities: {path: identity} of all images.
 
-    Raises UserError, naming the line, for an image that is not there or has another identity, for an unknown proposal,
-    identity or answer, and for accepted lines that contradict one another.
+    Raises UserError, naming the line, for an image that is not there or has another identity, for
+    an unknown proposal, identity or answer, and for accepted lines that contradict one another.
     """
     found: list[Correction] = []
     accepted: dict[str, int] = {}
@@ -123,9 +139,15 @@ def read_list(file: Path, identities: Mapping[str, int]) -> list[Correction]:
             return UserError(f"{file}, line {line}: {what}")
 
         if path not in identities:
-            raise refuse(f"there is no image {path}. Expected a path below {', '.join(FOLDERS)} of the layout.")
+            raise refuse(
+                f"there is no image {path}. Expected a path below "
+                f"{', '.join(FOLDERS)} of the layout."
+            )
         if identity != str(identities[path]):
-            raise refuse(f"{path} has identity {identities[path]}, not {identity}: this list is of another layout.")
+            raise refuse(
+                f"{path} has identity {identities[path]}, not {identity}: "
+                "this list is of another layout."
+            )
         if proposal not in PROPOSALS:
             raise refuse(f"proposal {proposal!r}: expected one of {', '.join(PROPOSALS)}.")
         if accept.lower() not in ANSWERS:
@@ -134,7 +156,11 @@ def read_list(file: Path, identities: Mapping[str, int]) -> list[Correction]:
         if not re.fullmatch(wanted, new, re.ASCII) or int(new) == identities[path]:
             expected = f"{JUNK}" if proposal == "junk" else "the number of another person"
             raise refuse(f"new_identity {new!r}: expected {expected}.")
-        found.append(Correction(path, int(identity), proposal, int(new), probability, ANSWERS[accept.lower()]))
+        found.append(
+            Correction(
+                path, int(identity), proposal, int(new), probability, ANSWERS[accept.lower()]
+            )
+        )
         if found[-1].accepted and accepted.setdefault(path, int(new)) != int(new):
             raise refuse(f"{path} is to be {int(new)} here and {accepted[path]} above.")
     return found

@@ -1,8 +1,10 @@
-"""Read CUHK03 as its authors distribute it: `cuhk-03.mat`, an HDF5 file in which images are matrices.
+"""Read CUHK03 as its authors distribute it: `cuhk-03.mat`, an HDF5 file in which images are
+matrices.
 
-`detected` and `labeled` are (5, 1) MATLAB cells, one for each pair of cameras, of (people, 10) cells: five images from
-the first camera of the pair, then five from the second, any of which may be empty. An image is (height, width, 3)
-uint8; HDF5 stores MATLAB's axes in reverse. Li et al., DeepReID, CVPR 2014.
+`detected` and `labeled` are (5, 1) MATLAB cells, one for each pair of cameras, of (people, 10)
+cells: five images from the first camera of the pair, then five from the second, any of which may be
+empty. An image is (height, width, 3) uint8; HDF5 stores MATLAB's axes in reverse. Li et al.,
+DeepReID, CVPR 2014.
 """
 
 from dataclasses import dataclass
@@ -23,7 +25,9 @@ PATTERN = r"(?P<id>\d+)_c(?P<camera>\d)_\d+"
 
 @dataclass(frozen=True)
 class Matrix:
-    """An image inside the file. name: `<camera pair>_<person>_<view>_<image>.png`, each counted from 1."""
+    """An image inside the file. name: `<camera
+    pair>_<person>_<view>_<image>.png`, each counted from 1.
+    """
 
     name: str
     dataset: Any
@@ -36,9 +40,9 @@ class Matrix:
 def read_new_protocol(data_dir: Path, kind: str) -> Splits:
     """Read the new split: 767 people to train on, 700 to test on.
 
-    kind: "detected" or "labeled". Reads the folders of images in which the split is usually distributed, or
-    `cuhk-03.mat` with `cuhk03_new_protocol_config_<kind>.mat`. Zhong et al., Re-ranking Person Re-identification with
-    k-reciprocal Encoding, CVPR 2017.
+    kind: "detected" or "labeled". Reads the folders of images in which the split is usually
+    distributed, or `cuhk-03.mat` with `cuhk03_new_protocol_config_<kind>.mat`. Zhong et al.,
+    Re-ranking Person Re-identification with k-reciprocal Encoding, CVPR 2017.
     """
     if (data_dir / FOLDERS[QUERY]).is_dir():
         return by_name(data_dir, FOLDERS, PATTERN)
@@ -51,19 +55,29 @@ def read_new_protocol(data_dir: Path, kind: str) -> Splits:
     labels = config["labels"].flatten()
     missing = [name for name in names if name not in images]
     if missing:
-        raise UserError(f"{file}: lists {len(missing)} images that are not in cuhk-03.mat, such as {missing[0]}.")
+        raise UserError(
+            f"{file}: lists {len(missing)} images that are not in "
+            f"cuhk-03.mat, such as {missing[0]}."
+        )
 
     def pictures(key: str) -> list[Picture]:
         positions = config[key].flatten().astype(int) - 1  # MATLAB counts from 1
-        return [Picture(images[names[i]], str(labels[i]), names[i].split("_")[2]) for i in positions]
+        return [
+            Picture(images[names[i]], str(labels[i]), names[i].split("_")[2]) for i in positions
+        ]
 
-    return {TRAIN: pictures("train_idx"), QUERY: pictures("query_idx"), GALLERY: pictures("gallery_idx")}
+    return {
+        TRAIN: pictures("train_idx"),
+        QUERY: pictures("query_idx"),
+        GALLERY: pictures("gallery_idx"),
+    }
 
 
 def read_original_protocol(data_dir: Path, kind: str, seed: int = 0) -> Splits:
     """Read the original split number `seed` of 20: 100 people to test on, the rest to train on.
 
-    All images of the 100 are both query and gallery: python evaluate.py --single_shot draws from them.
+    All images of the 100 are both query and gallery: python evaluate.py --single_shot draws from
+    them.
     """
     file = _open(data_dir)
     splits = file["testsets"][()].flatten()
@@ -94,7 +108,9 @@ def _open(data_dir: Path) -> Any:
     try:
         import h5py
     except ImportError:
-        raise UserError("cuhk-03.mat is an HDF5 file; reading it needs h5py: pip install h5py") from None
+        raise UserError(
+            "cuhk-03.mat is an HDF5 file; reading it needs h5py: pip install h5py"
+        ) from None
     candidates = [data_dir / "cuhk-03.mat", data_dir / "cuhk03_release" / "cuhk-03.mat"]
     path = next((path for path in candidates if path.is_file()), None)
     if path is None:
@@ -102,4 +118,6 @@ def _open(data_dir: Path) -> Any:
     try:
         return h5py.File(path, "r")
     except OSError as error:
-        raise UserError(f"{path}: not readable as HDF5 ({error}). Was the download complete?") from error
+        raise UserError(
+            f"{path}: not readable as HDF5 ({error}). Was the download complete?"
+        ) from error

@@ -32,14 +32,18 @@ class DataSet:
     licence: its terms, in a few words.
     get: how to get it, if the source does not lead there.
     locations: where to look for a download; it is laid out in the first.
-    requires: the files and folders needed for testing, with | between alternatives; those for training may be missing.
-    file_name: a pattern of `<folder>/<image>` in the first required folder, if other data sets have the same folders.
+    requires: the files and folders needed for testing, with | between alternatives; those for
+        training may be missing.
+    file_name: a pattern of `<folder>/<image>` in the first required folder, if other data sets have
+        the same folders.
     guess: whether it may be recognised without being named.
-    read: a function from the download's folder to {split: [Picture]}, see readers.py; None if it has no identities.
+    read: a function from the download's folder to {split: [Picture]}, see readers.py; None if it
+        has no identities.
     flags: the flags of prepare.py that it takes.
-    distractors: whether 0 and -1 mean distractors and junk. If not, identities are counted from 1 where there is a 0.
-    published: split -> (identities, images, cameras). Distractors and junk count as images but not as identities;
-        None stands for a number that is not published.
+    distractors: whether 0 and -1 mean distractors and junk. If not, identities are counted from 1
+        where there is a 0.
+    published: split -> (identities, images, cameras). Distractors and junk count as images but not
+        as identities; None stands for a number that is not published.
     note: what its users need to know.
     """
 
@@ -58,14 +62,20 @@ class DataSet:
     note: str = ""
 
 
-MARKET_FOLDERS = {TRAIN: "bounding_box_train", QUERY: "query", GALLERY: "bounding_box_test", MULTI_QUERY: "gt_bbox"}
+MARKET_FOLDERS = {
+    TRAIN: "bounding_box_train",
+    QUERY: "query",
+    GALLERY: "bounding_box_test",
+    MULTI_QUERY: "gt_bbox",
+}
 MARKET_PARTS = ("query", "bounding_box_test")
 MARKET_NAME = r"^(?P<id>-1|[0-9]+)_c(?P<camera>[0-9]+)"
 read_market = partial(by_name, folders=MARKET_FOLDERS, pattern=MARKET_NAME)
 MARKET_SOURCE = "https://zheng-lab-anu.github.io/Project/project_reid.html"
 RESEARCH = "research only, not to be passed on"
 NO_CAMERAS = (
-    "There are no cameras: each image gets one of its own, so that a query finds every other image of its identity."
+    "There are no cameras: each image gets one of its own, so that a query finds "
+    "every other image of its identity."
 )
 
 
@@ -76,7 +86,9 @@ def _cuhk03(kind: str, train: int, gallery: int) -> DataSet:
         licence="research only, on request",
         get=f"as folders of images: {cuhk03.PROTOCOL}/tree/master/CUHK03-NP",
         locations=(f"../cuhk03-np/{kind}",),
-        requires=tuple(f"{folder}|cuhk03_new_protocol_config_{kind}.mat" for folder in MARKET_PARTS),
+        requires=tuple(
+            f"{folder}|cuhk03_new_protocol_config_{kind}.mat" for folder in MARKET_PARTS
+        ),
         file_name=rf"{kind}/\d+_c\d_\d+\.",
         read=partial(cuhk03.read_new_protocol, kind=kind),
         published={TRAIN: (767, train, 2), QUERY: (700, 1400, 2), GALLERY: (700, gallery, 2)},
@@ -93,7 +105,8 @@ def _cuhk03_original(kind: str) -> DataSet:
         read=partial(cuhk03.read_original_protocol, kind=kind),
         flags=("seed",),
         published={TRAIN: (1367, None, 2), QUERY: (100, None, 2), GALLERY: (100, None, 2)},
-        note="Single-gallery-shot: after test.py, python evaluate.py --single_shot. --seed, 0 to 19, is the test set; "
+        note="Single-gallery-shot: after test.py, python evaluate.py --single_shot. "
+        "--seed, 0 to 19, is the test set; "
         "the published figures are means of the 20.",
     )
 
@@ -113,8 +126,10 @@ def _msmt17(version: int, train: str, test: str) -> DataSet:
         requires=(test, "list_query.txt", "list_gallery.txt"),
         read=partial(by_lists, lists=lists, camera=r"^\d+_\d+_(\d+)_"),
         published={TRAIN: (1041, 32621, 15), QUERY: (3060, 11659, 15), GALLERY: (3060, 82161, 15)},
-        note="train_all is list_train and list_val, val is list_val. Identities are numbered from 1 here, from 0 in "
-        "the original; those to train on and those to test on are different people of the same numbers.",
+        note="train_all is list_train and list_val, val is list_val. Identities are "
+        "numbered from 1 here, from 0 in "
+        "the original; those to train on and those to test on are "
+        "different people of the same numbers.",
     )
 
 
@@ -136,8 +151,8 @@ def _vehicle_id(vehicles: int, images: int) -> DataSet:
             QUERY: (vehicles, images - vehicles, None),
             GALLERY: (vehicles, vehicles, None),
         },
-        note="The gallery is one image of each vehicle, drawn by --seed; the published figures are means of ten draws. "
-        + NO_CAMERAS,
+        note="The gallery is one image of each vehicle, drawn by --seed; the published "
+        "figures are means of ten draws. " + NO_CAMERAS,
     )
 
 
@@ -151,9 +166,16 @@ def _university(query: str, gallery: str, counts: tuple[int, int]) -> DataSet:
         licence="research only, on request",
         locations=("../University-Release",),
         requires=(asked, among),
-        read=partial(by_name, folders=folders, pattern=r"(?P<camera>drone|satellite|street)/(?P<id>\d+)/"),
-        published={TRAIN: (701, 50218, 3), QUERY: (701, counts[0], 1), GALLERY: (951, counts[1], 1)},
-        note="The views are the cameras: 1 drone, 2 satellite, 3 street. The images of train/google are left out.",
+        read=partial(
+            by_name, folders=folders, pattern=r"(?P<camera>drone|satellite|street)/(?P<id>\d+)/"
+        ),
+        published={
+            TRAIN: (701, 50218, 3),
+            QUERY: (701, counts[0], 1),
+            GALLERY: (951, counts[1], 1),
+        },
+        note="The views are the cameras: 1 drone, 2 satellite, 3 street. The "
+        "images of train/google are left out.",
     )
 
 
@@ -193,7 +215,8 @@ DATA_SETS = {
         name="DukeMTMC-reID",
         source="https://github.com/sxzrt/DukeMTMC-reID_evaluation",
         licence="CC BY-NC-SA 4.0; withdrawn in 2019",
-        get="withdrawn by Duke University in 2019, see docs/datasets.md; as the published code has it: "
+        get="withdrawn by Duke University in 2019, see docs/datasets.md; "
+        "as the published code has it: "
         "gdown 1jjE85dRCMOgRtvJ5RQV9-Afs-2_5dY3O",
         locations=("../DukeMTMC-reID",),
         requires=MARKET_PARTS,
@@ -201,7 +224,8 @@ DATA_SETS = {
         read=read_market,
         distractors=True,
         published={TRAIN: (702, 16522, 8), QUERY: (702, 2228, 8), GALLERY: (1110, 17661, 8)},
-        note="Duke University withdrew DukeMTMC in 2019: it was recorded outdoors and put on an open site, neither "
+        note="Duke University withdrew DukeMTMC in 2019: it was recorded outdoors "
+        "and put on an open site, neither "
         "as approved. Use it to check earlier figures, if at all, not for new work.",
     ),
     "synthetic": DataSet(
@@ -238,7 +262,9 @@ DATA_SETS = {
         licence="free for research",
         locations=("../VIPeR",),
         requires=("cam_a", "cam_b"),
-        read=partial(random_halves, folders=("cam_a", "cam_b"), pattern=r"cam_(?P<camera>[ab])/(?P<id>\d+)_"),
+        read=partial(
+            random_halves, folders=("cam_a", "cam_b"), pattern=r"cam_(?P<camera>[ab])/(?P<id>\d+)_"
+        ),
         flags=("seed",),
         published={TRAIN: (316, 632, 2), QUERY: (316, 316, 1), GALLERY: (316, 316, 1)},
         note="The halves are drawn by --seed; the published figures are means of ten draws.",
@@ -251,11 +277,16 @@ DATA_SETS = {
         requires=("scen1/view1", "scen1/view2", "scen1/view3"),
         read=partial(
             by_name,
-            folders={TRAIN: ("scen2", "scen3"), QUERY: "scen1/view2", GALLERY: ("scen1/view1", "scen1/view3")},
+            folders={
+                TRAIN: ("scen2", "scen3"),
+                QUERY: "scen1/view2",
+                GALLERY: ("scen1/view1", "scen1/view3"),
+            },
             pattern=r"(?P<camera>scen(?P<id>\d)/view\d)/(?P<id_2>\d+)/",
         ),
         published={TRAIN: (1975, 418739, 8), QUERY: (756, 63118, 1), GALLERY: (756, 108690, 2)},
-        note="Scenes 2 and 3 to train on; in scene 1, view 2 holds the queries, views 1 and 3 the gallery.",
+        note="Scenes 2 and 3 to train on; in scene 1, view 2 holds the "
+        "queries, views 1 and 3 the gallery.",
     ),
     "dg_market": DataSet(
         name="DG-Market",
@@ -273,7 +304,9 @@ DATA_SETS = {
         locations=("../VeRi",),
         requires=("image_query", "image_test"),
         read=partial(
-            by_name, folders={TRAIN: "image_train", QUERY: "image_query", GALLERY: "image_test"}, pattern=MARKET_NAME
+            by_name,
+            folders={TRAIN: "image_train", QUERY: "image_query", GALLERY: "image_test"},
+            pattern=MARKET_NAME,
         ),
         published={TRAIN: (576, 37778, 20), QUERY: (200, 1678, None), GALLERY: (200, 11579, None)},
         note="The queries are in the gallery, too, where they are junk to themselves.",
@@ -293,7 +326,9 @@ DATA_SETS = {
     ),
     "university": _university("drone", "satellite", (37855, 951)),
     "university_satellite": _university("satellite", "drone", (701, 51355)),
-    "folder": _own("a folder", own.own_folder, ("pattern",), "--data_dir FOLDER --pattern EXPRESSION"),
+    "folder": _own(
+        "a folder", own.own_folder, ("pattern",), "--data_dir FOLDER --pattern EXPRESSION"
+    ),
     "csv": _own("a CSV file", own.own_csv, ("csv",), "--csv FILE"),
     "mot": _own("tracked videos", mot.read_tracks, mot.FLAGS, "--dataset mot --data_dir FOLDER"),
 }

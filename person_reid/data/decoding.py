@@ -1,4 +1,6 @@
-"""Decode images in threads, ahead of their use: Pillow decodes and resizes without Python's global lock."""
+"""Decode images in threads, ahead of their use: Pillow decodes and
+resizes without Python's global lock.
+"""
 
 import logging
 from collections.abc import Callable, Generator, Sequence
@@ -15,15 +17,16 @@ from person_reid.data.layout import some_of
 
 log = logging.getLogger(__name__)
 AHEAD = 512  # images decoded ahead of use, at most; they are held in memory
-THREADS = 6  # more than two cores need, for files that come slowly; many more would wait for Python's lock
+# more than two cores need, for files that come slowly; many more would wait for Python's lock
+THREADS = 6
 Load = Callable[[Any], Pixels]
 
 
 def decode(sources: Sequence[Any], load: Load) -> Generator[Pixels, None, None]:
     """Yield load(source) for each source, in order, while threads work on the next AHEAD sources.
 
-    After a failure nothing more is yielded, since work on the images would be lost; the remaining sources are still
-    tried, so that one UserError names all that fail.
+    After a failure nothing more is yielded, since work on the images would be lost; the remaining
+    sources are still tried, so that one UserError names all that fail.
     """
     wrong: list[str] = []
     with ThreadPoolExecutor(THREADS) as pool:
@@ -34,18 +37,28 @@ def decode(sources: Sequence[Any], load: Load) -> Generator[Pixels, None, None]:
                 yield found
     if wrong:
         raise UserError(
-            f"{len(wrong)} of {len(sources)} images cannot be read. Replace or remove them, then run again:\n"
-            + some_of(wrong)
+            f"{len(wrong)} of {len(sources)} images cannot be read. Replace or "
+            "remove them, then run again:\n" + some_of(wrong)
         )
 
 
 def readable(sources: Sequence[Path]) -> list[Path]:
     """Return the images that can be decoded, for --skip_unreadable. The log lists the others."""
     with ThreadPoolExecutor(THREADS) as pool:
-        looked_at = in_order(pool, partial(_attempt, partial(load_image, height=16, width=16)), sources, AHEAD)
-        wrong = {path: found for path, found in zip(sources, looked_at, strict=True) if isinstance(found, str)}
+        looked_at = in_order(
+            pool, partial(_attempt, partial(load_image, height=16, width=16)), sources, AHEAD
+        )
+        wrong = {
+            path: found
+            for path, found in zip(sources, looked_at, strict=True)
+            if isinstance(found, str)
+        }
     if wrong:
-        log.warning("Passed over, because they cannot be read: %d.\n%s", len(wrong), some_of(list(wrong.values())))
+        log.warning(
+            "Passed over, because they cannot be read: %d.\n%s",
+            len(wrong),
+            some_of(list(wrong.values())),
+        )
     return [path for path in sources if path not in wrong]
 
 

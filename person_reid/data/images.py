@@ -16,21 +16,25 @@ from PIL import Image, ImageOps
 
 from person_reid.basics import parse_json
 
-# The formats that are read, by Pillow's name. It knows others, some of which start another program (EPS).
+# The formats that are read, by Pillow's name. It knows others, some of which start another program
+# (EPS).
 FORMATS = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"), "PNG": (".png",), "WEBP": (".webp",), "AVIF": (".avif",),
-    "BMP": (".bmp",), "TIFF": (".tif", ".tiff"), "PPM": (".ppm", ".pgm", ".pbm", ".pnm"), "GIF": (".gif",),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"), "PNG": (".png",), "WEBP": (".webp",),
+    "AVIF": (".avif",), "BMP": (".bmp",), "TIFF": (".tif", ".tiff"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"), "GIF": (".gif",),
 }  # fmt: skip
 SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 NOT_READ = frozenset((".heic", ".heif"))  # of phones; Pillow needs a package for them
-LARGE = 4_000_000  # pixels; larger images are decoded one at a time, and JPEGs of this size at a fraction of theirs
+# pixels; larger images are decoded one at a time, and JPEGs of this size at a fraction of theirs
+LARGE = 4_000_000
 MOST = 50_000_000  # pixels that are decoded at all: 150 MB
 
 Pixels = npt.NDArray[np.uint8]
 Limits = tuple[float, float]  # the lowest and the highest value
 DEEP = "IF"  # how Pillow's modes begin whose values are not 0 to 255
 RECORD = ".prepared.json"  # in every folder that prepare.py has laid out
-SAMPLE, SAMPLED_PIXELS = 64, 65536  # images that show the values of a layout, and about how many pixels of each
+# images that show the values of a layout, and about how many pixels of each
+SAMPLE, SAMPLED_PIXELS = 64, 65536
 _large_one, _one_looks = threading.Lock(), threading.Lock()
 log = logging.getLogger(__name__)
 
@@ -52,16 +56,21 @@ def is_readable(path: Path) -> bool:
 def load_image(path: str | Path, height: int, width: int, limits: Limits | None = None) -> Pixels:
     """Decode one image file and fit it, see fit_image.
 
-    limits: of the values of an image of more than 8 bits, by default those of its layout or, elsewhere, its own.
+    limits: of the values of an image of more than 8 bits, by default those of its layout or,
+    elsewhere, its own.
 
-    Raises ValueError for an image too large to decode, and Pillow's error or OSError if the file cannot be read.
+    Raises ValueError for an image too large to decode, and Pillow's error or OSError if the file
+    cannot be read.
     """
     with open_image(path) as image:
         large = image.width * image.height > LARGE
         if large:
-            image.draft(None, (4 * max(height, width),) * 2)  # JPEG: decoded at a half, a quarter or an eighth
+            # JPEG: decoded at a half, a quarter or an eighth
+            image.draft(None, (4 * max(height, width),) * 2)
         if image.width * image.height > MOST:
-            raise ValueError(f"{image.width}×{image.height} pixels, more than {MOST // 10**6} million: reduce it")
+            raise ValueError(
+                f"{image.width}×{image.height} pixels, more than {MOST // 10**6} million: reduce it"
+            )
         if not limits and image.mode[0] in DEEP:
             limits = layout_limits(Path(path))
         with _large_one if large else nullcontext():
@@ -69,7 +78,10 @@ def load_image(path: str | Path, height: int, width: int, limits: Limits | None 
 
 
 def read_image(path: str | Path) -> Image.Image:
-    """Return an image file as a viewer shows it, in RGB. Raises Pillow's error or OSError if it cannot be read."""
+    """Return an image file as a viewer shows it, in RGB.
+
+    Raises Pillow's error or OSError if it cannot be read.
+    """
     with open_image(path) as image:
         limits = layout_limits(Path(path)) if image.mode[0] in DEEP else None
         return _to_rgb(ImageOps.exif_transpose(image), limits)
@@ -77,7 +89,10 @@ def read_image(path: str | Path) -> Image.Image:
 
 @contextmanager
 def open_image(path: str | Path) -> Iterator[Image.Image]:
-    """Open an image file of one of the FORMATS, whatever its name. Raises Pillow's error or OSError."""
+    """Open an image file of one of the FORMATS, whatever its name.
+
+    Raises Pillow's error or OSError.
+    """
     if not stat.S_ISREG(Path(path).stat().st_mode):  # a pipe would be waited for
         raise OSError("not a file")
     with Image.open(path, formats=_formats()) as image:
@@ -87,11 +102,11 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
 def fit_image(image: Image.Image, height: int, width: int, limits: Limits | None = None) -> Pixels:
     """Return a PIL image as a viewer shows it, resized: uint8 (height, width, 3), RGB.
 
-    EXIF rotation is applied and transparency is drawn over white; greyscale, palette and CMYK images become RGB, those
-    of more than 8 bits and of floating-point numbers as _grey_levels says. limits: of their values, by default those of
-    this image.
-    The resize is Pillow's bicubic one, so the pixels equal those of torchvision's `Resize((height, width), BICUBIC)` on
-    a PIL image. Raises ValueError for floating-point values that are not finite.
+    EXIF rotation is applied and transparency is drawn over white; greyscale, palette and CMYK
+    images become RGB, those of more than 8 bits and of floating-point numbers as _grey_levels says.
+    limits: of their values, by default those of this image. The resize is Pillow's bicubic one, so
+    the pixels equal those of torchvision's `Resize((height, width), BICUBIC)` on a PIL image.
+    Raises ValueError for floating-point values that are not finite.
     """
     image = _to_rgb(ImageOps.exif_transpose(image), limits)
     return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
@@ -100,7 +115,9 @@ def fit_image(image: Image.Image, height: int, width: int, limits: Limits | None
 def _to_rgb(image: Image.Image, limits: Limits | None) -> Image.Image:
     if image.mode[0] in DEEP:  # which Pillow's conversion clips at 255
         values = np.asarray(image, np.float32)
-        return Image.fromarray(_grey_levels(values, image.mode == "F", limits or _limits(values))).convert("RGB")
+        return Image.fromarray(
+            _grey_levels(values, image.mode == "F", limits or _limits(values))
+        ).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -108,16 +125,19 @@ def _to_rgb(image: Image.Image, limits: Limits | None) -> Image.Image:
 
 
 def _limits(values: npt.NDArray[np.float32]) -> Limits:
-    """Return the lowest and highest value but for a thousandth on each side: one bright pixel decides nothing."""
+    """Return the lowest and highest value but for a thousandth on each side:
+    one bright pixel decides nothing.
+    """
     low, high = np.quantile(values, (0.001, 0.999), method="closest_observation")
     return float(low), float(high)
 
 
 def layout_limits(path: Path) -> Limits | None:
-    """Return the limits of the values in the layout that an image is in: those that prepare.py noted, or that are seen.
+    """Return the limits of the values in the layout that an image is in: those that prepare.py
+    noted, or that are seen.
 
-    So all its images become grey levels in the same way. None if the image is not in a layout: images of any kind may
-    lie side by side elsewhere.
+    So all its images become grey levels in the same way. None if the image is not in a layout:
+    images of any kind may lie side by side elsewhere.
     """
     layout = next((parent for parent in path.parents[:3] if (parent / RECORD).is_file()), None)
     with _one_looks:
@@ -125,7 +145,9 @@ def layout_limits(path: Path) -> Limits | None:
 
 
 def recorded_limits(layout: Path) -> Limits | None:
-    """Return the limits that prepare.py has noted for the images of a layout; None if there are none."""
+    """Return the limits that prepare.py has noted for the images of a
+    layout; None if there are none.
+    """
     with suppress(OSError, ValueError, TypeError, KeyError):
         low, high = map(float, parse_json((layout / RECORD).read_bytes())["limits"])
         return low, high
@@ -138,11 +160,14 @@ def _limits_of(layout: Path) -> Limits | None:
 
 
 def seen_limits(folder: Path) -> Limits | None:
-    """Return the limits of the values below a folder, from SAMPLE of its images of more than 8 bits.
+    """Return the limits of the values below a folder, from SAMPLE of its images of more than 8
+    bits.
 
     A line of the log says them. None if none of these images has more than 8 bits.
     """
-    names = sorted(Path(root, name) for root, _, names in os.walk(folder) for name in names if is_image(name))
+    names = sorted(
+        Path(root, name) for root, _, names in os.walk(folder) for name in names if is_image(name)
+    )
     found = []
     for path in names[:: max(1, len(names) // SAMPLE)]:
         with suppress(Exception), open_image(path) as image:  # decoding will report it
@@ -153,16 +178,23 @@ def seen_limits(folder: Path) -> Limits | None:
     if not np.isfinite(values).any():
         return None
     low, high = _limits(values[np.isfinite(values)])
-    log.info("%s: its images have more than 8 bits. Their values are taken to be from %g to %g.", folder, low, high)
+    log.info(
+        "%s: its images have more than 8 bits. Their values are taken to be from %g to %g.",
+        folder,
+        low,
+        high,
+    )
     return low, high
 
 
 def _grey_levels(values: npt.NDArray[np.float32], floating: bool, limits: Limits) -> Pixels:
-    """Return the grey levels (H, W) of an image with other numbers; the lowest and highest value decide how.
+    """Return the grey levels (H, W) of an image with other numbers; the lowest and highest value
+    decide how.
 
-    Whole numbers from 0 to 255 are levels, and floating-point values from 0 to 1 are shares of 255. A camera of 10, 12,
-    14 or 16 bits keeps its 8 high bits. Numbers that fill less than a quarter of such a range, or begin below 0, are a
-    thermal camera's counts, kelvins or degrees: the lowest becomes 0, and the highest 255.
+    Whole numbers from 0 to 255 are levels, and floating-point values from 0 to 1 are shares of 255.
+    A camera of 10, 12, 14 or 16 bits keeps its 8 high bits. Numbers that fill less than a quarter
+    of such a range, or begin below 0, are a thermal camera's counts, kelvins or degrees: the lowest
+    becomes 0, and the highest 255.
     """
     if not np.isfinite(values).all():
         raise ValueError("some of its pixels are not numbers")

@@ -1,8 +1,8 @@
 """Read identities and cameras from folders and file names.
 
-prepare.py lays data sets out as `<data_dir>/<split>/<identity>/<image>`, and every later step reads this layout. An
-image's name begins with its identity and its camera: `0002_c1s1_000451_03.jpg` (Market-1501) or
-`0001_c2_f0046182.jpg` (DukeMTMC-reID).
+prepare.py lays data sets out as `<data_dir>/<split>/<identity>/<image>`, and every later step reads
+this layout. An image's name begins with its identity and its camera: `0002_c1s1_000451_03.jpg`
+(Market-1501) or `0001_c2_f0046182.jpg` (DukeMTMC-reID).
 """
 
 import logging
@@ -36,10 +36,12 @@ class Split:
     """The N images of one split, in the order in which torchvision's ImageFolder lists them.
 
     paths: N paths.
-    labels: (N,) int64, identities as written in the names; JUNK and DISTRACTOR are not people to find.
+    labels: (N,) int64, identities as written in the names; JUNK and DISTRACTOR are not people to
+        find.
     cameras: (N,) int64, as written in the names; -1 if a name does not give one.
     classes: the C identity folders, sorted by name.
-    targets: (N,) int64 in 0..C-1, each image's position in `classes`, the label a classifier learns.
+    targets: (N,) int64 in 0..C-1, each image's position in `classes`, the label a classifier
+        learns.
     """
 
     paths: list[Path]
@@ -57,7 +59,9 @@ class Split:
 
 
 def parse_name(name: str | Path) -> tuple[int, int]:
-    """Return (identity, camera) from an image's file name. Raises UserError if the name does not give them.
+    """Return (identity, camera) from an image's file name.
+
+    Raises UserError if the name does not give them.
 
     >>> parse_name("0002_c1s1_000451_03.jpg"), parse_name("-1_c14_f0046182.jpg")
     ((2, 1), (-1, 14))
@@ -69,7 +73,10 @@ def parse_name(name: str | Path) -> tuple[int, int]:
 
 
 def parse_names(paths: Sequence[Path]) -> tuple[Numbers, Numbers]:
-    """Return the identities (N,) and cameras (N,), int64, of N images. One UserError lists all malformed names."""
+    """Return the identities (N,) and cameras (N,), int64, of N images.
+
+    One UserError lists all malformed names.
+    """
     matches = [_NAME.match(path.name) for path in paths]
     wrong = [str(path) for path, match in zip(paths, matches, strict=True) if not match]
     if wrong:
@@ -80,31 +87,40 @@ def parse_names(paths: Sequence[Path]) -> tuple[Numbers, Numbers]:
 
 
 def read_split(data_dir: str | Path, split: str, cameras_required: bool = True) -> Split:
-    """List the images of `<data_dir>/<split>/<identity>/` and read identities and cameras from their names.
+    """List the images of `<data_dir>/<split>/<identity>/` and read identities and cameras from
+    their names.
 
     split: a folder that prepare.py makes: train, val, train_all, query, gallery or multi-query.
-    cameras_required: whether every name must give a camera, as evaluation needs. If False, as in training, an image
-        whose name gives none has camera -1 and the identity of its folder (the folder's position if its name is not a
-        number).
+    cameras_required: whether every name must give a camera, as evaluation needs. If False, as in
+        training, an image whose name gives none has camera -1 and the identity of its folder (the
+        folder's position if its name is not a number).
 
-    Hidden files, Thumbs.db and everything else that is not an image are ignored. The log tells of images outside the
-    folders of identities, which are passed over, and of names that contradict their folder. Raises UserError if the
-    folder is missing, empty or not laid out, and for malformed names.
+    Hidden files, Thumbs.db and everything else that is not an image are ignored. The log tells of
+    images outside the folders of identities, which are passed over, and of names that contradict
+    their folder. Raises UserError if the folder is missing, empty or not laid out, and for
+    malformed names.
     """
     folder = Path(data_dir) / split
     _check_layout(Path(data_dir), folder)
-    loose = sorted(entry.name for entry in folder.iterdir() if is_image(entry.name) and entry.is_file())
+    loose = sorted(
+        entry.name for entry in folder.iterdir() if is_image(entry.name) and entry.is_file()
+    )
     if loose:
         log.warning(
             "%s: passed over %s directly in it, such as %s. Expected <identity>/<image>.",
             folder, counted(len(loose), "image"), loose[0],
         )  # fmt: skip
-    images = {entry.name: list_images(entry) for entry in folder.iterdir() if entry.is_dir() and not _leads_up(entry)}
+    images = {
+        entry.name: list_images(entry)
+        for entry in folder.iterdir()
+        if entry.is_dir() and not _leads_up(entry)
+    }
     classes = sorted(name for name, found in images.items() if found and not name.startswith("."))
     paths = [path for name in classes for path in images[name]]
     if not paths:
         raise UserError(
-            f"{folder}: no images in it (found {found_in(folder)}). Expected {folder}/<identity>/<image>, which "
+            f"{folder}: no images in it (found {found_in(folder)}). Expected "
+            f"{folder}/<identity>/<image>, which "
             "python prepare.py lays out."
         )
     targets = np.repeat(np.arange(len(classes)), [len(images[name]) for name in classes])
@@ -133,14 +149,17 @@ def _remark_contradictions(split: Split, folder: Path) -> None:
             wrong.append(f"{split.paths[i]}: {label} in the name, {owner} by the folder")
     if wrong:
         log.warning(
-            "%s: %s with a name that contradicts the folder. A test goes by the name, a training by the "
+            "%s: %s with a name that contradicts the folder. A test goes "
+            "by the name, a training by the "
             "folder: rename or move what is wrong.\n%s",
             folder, counted(len(wrong), "image"), some_of(wrong, most=5),
         )  # fmt: skip
 
 
 def check_test_sets(folders: Iterable[str | Path]) -> None:
-    """Raise UserError, before the work, if the query or gallery of one of these layouts cannot be read."""
+    """Raise UserError, before the work, if the query or gallery of one
+    of these layouts cannot be read.
+    """
     for folder in folders:
         for split in ("query", "gallery"):
             read_split(folder, split)
@@ -150,25 +169,37 @@ def read_training_splits(roots: Sequence[str | Path], split: str) -> list[tuple[
     """Read the training images of several data sets.
 
     From the first root this reads `split`. Returns a pair for each root: the folder, such as
-    Path("market/pytorch/train_all"), and its Split without junk. Raises UserError in the cases of read_further_splits.
+    Path("market/pytorch/train_all"), and its Split without junk. Raises UserError in the cases of
+    read_further_splits.
     """
     first = Path(roots[0])
     return [(first / split, _people_of(first, split)), *read_further_splits(roots)]
 
 
 def read_further_splits(roots: Sequence[str | Path]) -> list[tuple[Path, Split]]:
-    """Read train_all, or train if there is no train_all, of each root but the first, as read_training_splits does.
+    """Read train_all, or train if there is no train_all, of each root but the first, as
+    read_training_splits does.
 
     Raises UserError if a root is given twice, and in the cases of read_split.
     """
     folders = [Path(root) for root in roots]
     places = [real(folder) for folder in folders]
-    twice = [str(folder) for folder, place in zip(folders, places, strict=True) if places.count(place) > 1]
+    twice = [
+        str(folder)
+        for folder, place in zip(folders, places, strict=True)
+        if places.count(place) > 1
+    ]
     if twice:
-        raise UserError(f"The same data set is given more than once: {', '.join(twice)}. Name each folder once.")
+        raise UserError(
+            f"The same data set is given more than once: {', '.join(twice)}. Name each folder once."
+        )
     found = []
     for root in folders[1:]:
-        name = "train" if (root / "train").is_dir() and not (root / "train_all").is_dir() else "train_all"
+        name = (
+            "train"
+            if (root / "train").is_dir() and not (root / "train_all").is_dir()
+            else "train_all"
+        )
         found.append((root / name, _people_of(root, name)))
     return found
 
@@ -195,11 +226,12 @@ def _people_of(root: Path, split: str) -> Split:
 
 
 def join_splits(splits: Sequence[tuple[Path, Split]]) -> Split:
-    """Join the results of read_training_splits into one Split; the data sets share no identity and no camera.
+    """Join the results of read_training_splits into one Split; the data sets share no identity and
+    no camera.
 
-    The first keeps its labels, cameras, classes and targets. The numbers of each further one continue after those
-    before it (-1, an unknown camera or junk, stays -1). Its classes are named by their full path, so that person 2 of
-    one data set differs from person 2 of another.
+    The first keeps its labels, cameras, classes and targets. The numbers of each further one
+    continue after those before it (-1, an unknown camera or junk, stays -1). Its classes are named
+    by their full path, so that person 2 of one data set differs from person 2 of another.
     """
     joined = splits[0][1]
     for folder, more in splits[1:]:
@@ -214,14 +246,17 @@ def join_splits(splits: Sequence[tuple[Path, Split]]) -> Split:
 
 
 def next_command(data_dir: str | Path) -> str:
-    """Return the next command to run on a layout: train, or test if there is nothing to train on."""
+    """Return the next command to run on a layout: train, or test
+    if there is nothing to train on.
+    """
     if (Path(data_dir) / "train_all").is_dir():
         return f"python train.py --data_dir {quoted(data_dir)}"
     return f"python test.py --name NAME --test_dir {quoted(data_dir)}"
 
 
 def walk(folder: str | Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Walk down a folder as os.walk does, through links as well; each real folder is visited once, however linked.
+    """Walk down a folder as os.walk does, through links as well; each real folder is visited once,
+    however linked.
 
     A path that is not a folder yields nothing. Raises OSError for a folder that cannot be listed.
     """
@@ -244,7 +279,8 @@ def walk(folder: str | Path) -> Iterator[tuple[str, list[str], list[str]]]:
 
 
 def list_images(folder: str | Path) -> list[Path]:
-    """List the images below a folder at any depth, sorted like ImageFolder: folder by folder, then by name.
+    """List the images below a folder at any depth, sorted like ImageFolder: folder by folder, then
+    by name.
 
     The log counts those of phones, which are passed over.
     """
@@ -268,13 +304,17 @@ def read_unlabelled(folder: str | Path) -> list[Path]:
         return paths
     problem = f"no images in it (found {found_in(folder)})" if folder.is_dir() else "no such folder"
     raise UserError(
-        f"{folder}: {problem}. Expected images at any depth, such as those of DG-Market. Nothing is downloaded "
-        f"automatically: get its 128,307 images from {DG_MARKET}, unpack them, and pass their folder as --DG_dir."
+        f"{folder}: {problem}. Expected images at any depth, such as those of "
+        "DG-Market. Nothing is downloaded "
+        f"automatically: get its 128,307 images from {DG_MARKET}, unpack them, and "
+        "pass their folder as --DG_dir."
     )
 
 
 def found_in(folder: str | Path, most: int = 8) -> str:
-    """Describe the contents of a folder for a message: `query, readme.txt and 3 more`, `nothing`."""
+    """Describe the contents of a folder for a message: `query,
+    readme.txt and 3 more`, `nothing`.
+    """
     names = sorted(entry.name for entry in Path(folder).iterdir())
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return (", ".join(names[:most]) or "nothing") + more
@@ -288,7 +328,9 @@ def some_of(lines: Sequence[str], most: int = 50) -> str:
 
 def _leads_up(folder: Path) -> bool:
     """Return whether a folder is a link to one that holds it."""
-    return folder.is_symlink() and folder.exists() and real(folder.parent).is_relative_to(real(folder))
+    return (
+        folder.is_symlink() and folder.exists() and real(folder.parent).is_relative_to(real(folder))
+    )
 
 
 def _parse_or_folder(path: Path, folder: str, position: int) -> tuple[int, int]:
@@ -299,22 +341,35 @@ def _parse_or_folder(path: Path, folder: str, position: int) -> tuple[int, int]:
 
 
 def _append(numbers: Numbers, more: Numbers) -> Numbers:
-    """Concatenate two arrays, with the numbers of the second that are not -1 raised above all those of the first."""
+    """Concatenate two arrays, with the numbers of the second that are not -1
+    raised above all those of the first.
+    """
     return np.concatenate([numbers, np.where(more >= 0, more + numbers.max() + 1, more)])
 
 
 def _check_layout(data_dir: Path, folder: Path) -> None:
-    """Raise a UserError if `folder` is missing; it tells a download or a parent folder from a mistyped path."""
+    """Raise a UserError if `folder` is missing; it tells a download or a
+    parent folder from a mistyped path.
+    """
     if not data_dir.is_dir():
-        raise UserError(f"{data_dir}: no such folder. python prepare.py lays out a data set and prints its folder.")
+        raise UserError(
+            f"{data_dir}: no such folder. python prepare.py lays out a "
+            "data set and prints its folder."
+        )
     if (data_dir / "bounding_box_train").is_dir() or (data_dir / "bounding_box_test").is_dir():
         raise UserError(
-            f"{data_dir}: this is the data set as downloaded. Lay it out with: python prepare.py --data_dir "
+            f"{data_dir}: this is the data set as downloaded. Lay it out "
+            "with: python prepare.py --data_dir "
             f"{quoted(data_dir)} and then pass {data_dir / 'pytorch'}"
         )
     if not folder.is_dir() and (data_dir / "pytorch" / folder.name).is_dir():
-        raise UserError(f"{folder}: no such folder, but {data_dir / 'pytorch'} has one: pass that folder instead.")
-    parts = {name for name in ("train", "train_all", "query", "gallery") if (data_dir / name).is_dir()}
+        raise UserError(
+            f"{folder}: no such folder, but {data_dir / 'pytorch'} has "
+            "one: pass that folder instead."
+        )
+    parts = {
+        name for name in ("train", "train_all", "query", "gallery") if (data_dir / name).is_dir()
+    }
     if folder.name in ("train", "train_all") and parts == {"query", "gallery"}:
         raise UserError(
             f"{folder}: no such folder: {data_dir} has nothing to train on. Test on it with "
@@ -322,5 +377,6 @@ def _check_layout(data_dir: Path, folder: Path) -> None:
         )
     if not folder.is_dir():
         raise UserError(
-            f"{folder}: no such folder (found {found_in(data_dir)} in {data_dir}). python prepare.py lays it out."
+            f"{folder}: no such folder (found {found_in(data_dir)} in {data_dir}). "
+            "python prepare.py lays it out."
         )

@@ -1,7 +1,8 @@
 """Find leakage in a layout: identities, and images, that are both in training and in test.
 
-Images are the same if their files are. They are nearly the same if their hashes are: for every cell of a small copy, is
-the next one, to the right and below, brighter, redder, and bluer? Compression, size and brightness hardly change that.
+Images are the same if their files are. They are nearly the same if their hashes are: for every cell
+of a small copy, is the next one, to the right and below, brighter, redder, and bluer? Compression,
+size and brightness hardly change that.
 """
 
 from collections.abc import Sequence
@@ -31,8 +32,8 @@ SHOWN = 20  # lines of each list
 class Leakage:
     """What the training and test sets have in common.
 
-    identities: their numbers. same: pairs of a training and a test image. near: training images, the test image most
-    like each, and the share of equal bits, the highest first.
+    identities: their numbers. same: pairs of a training and a test image. near: training images,
+    the test image most like each, and the share of equal bits, the highest first.
     """
 
     identities: list[int]
@@ -49,7 +50,8 @@ def find_leakage(layout: str | Path) -> Leakage:
     training, tests = TRAIN, [name for name in (QUERY, GALLERY) if (layout / name).is_dir()]
     if not (layout / training).is_dir() or not tests:
         raise UserError(
-            f"--data_dir {layout}: --check compares {training} with {QUERY} and {GALLERY}; expected a layout of "
+            f"--data_dir {layout}: --check compares {training} with {QUERY} and "
+            f"{GALLERY}; expected a layout of "
             "prepare.py that has them."
         )
     known = read_split(layout, training, cameras_required=False)
@@ -59,11 +61,15 @@ def find_leakage(layout: str | Path) -> Leakage:
     same = same_files(known.paths, paths)
     twins = {mine for mine, _ in same}
     near = [found for found in nearly_the_same(known.paths, paths) if found[0] not in twins]
-    return Leakage([number for number in identities.tolist() if number not in (JUNK, DISTRACTOR)], same, near)
+    return Leakage(
+        [number for number in identities.tolist() if number not in (JUNK, DISTRACTOR)], same, near
+    )
 
 
 def same_files(training: Sequence[Path], test: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Return each training image whose file equals that of a test image, with the first such image."""
+    """Return each training image whose file equals that of a test
+    image, with the first such image.
+    """
     contents: dict[bytes, Path] = {}
     for path in test:
         contents.setdefault(blake2b(path.read_bytes()).digest(), path)
@@ -71,9 +77,15 @@ def same_files(training: Sequence[Path], test: Sequence[Path]) -> list[tuple[Pat
     return [(path, twin) for path, twin in found if twin]
 
 
-def nearly_the_same(training: Sequence[Path], test: Sequence[Path]) -> list[tuple[Path, Path, float]]:
-    """Return training images with the test image most like them, and the share of equal bits, the highest first."""
-    mine, theirs = (np.where(_hashes(paths), np.float32(1), np.float32(-1)) for paths in (training, test))
+def nearly_the_same(
+    training: Sequence[Path], test: Sequence[Path]
+) -> list[tuple[Path, Path, float]]:
+    """Return training images with the test image most like them, and the share of
+    equal bits, the highest first.
+    """
+    mine, theirs = (
+        np.where(_hashes(paths), np.float32(1), np.float32(-1)) for paths in (training, test)
+    )
     bits = mine.shape[1]
     found = []
     for start in range(0, len(mine), AT_ONCE):
@@ -82,7 +94,8 @@ def nearly_the_same(training: Sequence[Path], test: Sequence[Path]) -> list[tupl
         best = agreement.argmax(axis=1)
         shares = (1 + agreement.max(axis=1) / bits) / 2
         light = (1 + np.einsum("nb,nb->n", rows[:, :LIGHT], theirs[best, :LIGHT]) / LIGHT) / 2
-        for i in np.flatnonzero(np.minimum(shares, light) >= 1 - DIFFERENT):  # a grey image has no colours to differ in
+        # a grey image has no colours to differ in
+        for i in np.flatnonzero(np.minimum(shares, light) >= 1 - DIFFERENT):
             found.append((training[start + i], test[best[i]], float(shares[i])))
     return sorted(found, key=lambda pair: pair[2], reverse=True)
 
@@ -90,7 +103,9 @@ def nearly_the_same(training: Sequence[Path], test: Sequence[Path]) -> list[tupl
 def perceptual_hash(pixels: Pixels) -> npt.NDArray[np.uint8]:
     """Return the hash (336,) of an image (32, 16, 3), its bits as 0 and 1."""
     small = pixels.reshape(GRID[0], 2, GRID[1], 2, 3).mean(axis=(1, 3), dtype=np.float32)
-    red, green, blue = small.reshape(GRID[0] // 2, 2, GRID[1] // 2, 2, 3).mean(axis=(1, 3)).transpose(2, 0, 1)
+    red, green, blue = (
+        small.reshape(GRID[0] // 2, 2, GRID[1] // 2, 2, 3).mean(axis=(1, 3)).transpose(2, 0, 1)
+    )
     parts = [small.mean(axis=2), red - green, blue - (red + green) / 2]
     steps = [np.diff(part, axis=axis).ravel() for part in parts for axis in (1, 0)]
     return (np.concatenate(steps) > RISE).astype(np.uint8)
@@ -104,9 +119,12 @@ def describe_leakage(layout: str | Path, found: Leakage) -> list[str]:
 
     same = [both(*pair) for pair in found.same]
     near = [f"{both(mine, other)} ({share:.0%} alike)" for mine, other, share in found.near]
-    numbers = ", ".join(map(str, found.identities[:SHOWN])) + (", …" if len(found.identities) > SHOWN else "")
+    numbers = ", ".join(map(str, found.identities[:SHOWN])) + (
+        ", …" if len(found.identities) > SHOWN else ""
+    )
     return [
-        f"Identities in training and in test: {len(found.identities):,}{f' ({numbers})' if numbers else ''}",
+        "Identities in training and in test: "
+        f"{len(found.identities):,}{f' ({numbers})' if numbers else ''}",
         f"Images in training and in test: {len(same):,}",
         *([some_of(same, SHOWN)] if same else []),
         f"Training images that nearly equal one in test: {len(near):,}",

@@ -1,13 +1,16 @@
-"""Cut people out of tracked videos in the format of MOTChallenge, to train and test on your own tracks.
+"""Cut people out of tracked videos in the format of MOTChallenge, to train and test on your own
+tracks.
 
-A sequence is a folder with the frames (`img1/000001.jpg`, …) and `gt/gt.txt`, with a line for every box:
+A sequence is a folder with the frames (`img1/000001.jpg`, …) and `gt/gt.txt`, with a line for every
+box:
 
     frame, track, left, top, width, height, confidence, class, visibility
 
-The first pixel of a frame is 1, 1. Lines of confidence 0 are to be ignored. MOTChallenge calls a pedestrian 1, a person
-on a vehicle 2, a static person 7. Trackers such as BoxMOT and Ultralytics write the class of their detector, which is
-COCO's, where a person is 0; what follows it is not a visibility. A class or visibility that is missing or -1 is not
-known. Some sequences of 2015 have places in the world instead, which are fractions.
+The first pixel of a frame is 1, 1. Lines of confidence 0 are to be ignored. MOTChallenge calls a
+pedestrian 1, a person on a vehicle 2, a static person 7. Trackers such as BoxMOT and Ultralytics
+write the class of their detector, which is COCO's, where a person is 0; what follows it is not a
+visibility. A class or visibility that is missing or -1 is not known. Some sequences of 2015 have
+places in the world instead, which are fractions.
 
 Dendorfer et al., MOTChallenge: A Benchmark for Single-Camera Multiple Target Tracking, IJCV 2021.
 """
@@ -32,7 +35,8 @@ from person_reid.data.readers import Picture, Splits, files_below
 UNKNOWN = -1
 MOT_PEOPLE, COCO_PEOPLE = {1, 2, 7}, {0}
 MOT_CLASSES = 13  # numbered from 1
-DETECTOR = re.compile(r"-(DPM|FRCNN|SDP)$")  # MOT17 has every sequence three times, with the boxes of each detector
+# MOT17 has every sequence three times, with the boxes of each detector
+DETECTOR = re.compile(r"-(DPM|FRCNN|SDP)$")
 FLAGS = ("min_visibility", "frame_stride", "classes")
 log = logging.getLogger(__name__)
 DEEP_SUFFIX = ".tif"
@@ -40,7 +44,9 @@ LEAST_SIDE = 8  # pixels of a box within the frame
 
 
 class Box(NamedTuple):
-    """A line of a file: its number, its frame and track, its sides, how sure it is, its class, how visible it is."""
+    """A line of a file: its number, its frame and track, its sides, how sure it
+    is, its class, how visible it is.
+    """
 
     line: int
     frame: float
@@ -71,7 +77,8 @@ class Crop:
         if frame.size != self.size:
             found, expected = (f"{width}×{height}" for width, height in (frame.size, self.size))
             raise UserError(
-                f"{self.frame}: {found} pixels, and the first frame of its sequence has {expected}. Replace the frame, "
+                f"{self.frame}: {found} pixels, and the first frame of its sequence has "
+                f"{expected}. Replace the frame, "
                 "or make sequences of one size each, then run again."
             )
         left, top, right, bottom = (round(side) for side in self.box)
@@ -86,7 +93,9 @@ def _frame(path: Path) -> Image.Image:
         with open_image(path) as image:
             return image.copy() if image.mode[0] in DEEP else image.convert("RGB")
     except Exception as error:  # Pillow's readers fail in many ways
-        raise UserError(f"{path}: cannot be decoded ({error}). Replace the frame, then run again.") from error
+        raise UserError(
+            f"{path}: cannot be decoded ({error}). Replace the frame, then run again."
+        ) from error
 
 
 def read_tracks(
@@ -99,12 +108,13 @@ def read_tracks(
 ) -> Splits:
     """Read the people of all sequences below a folder. A track is an identity, a frame a camera.
 
-    So a query finds its person in every other frame. Tracks of different sequences are different people. A sequence
-    has the name of its folder; if two share a name, every sequence's name includes the folders above it.
+    So a query finds its person in every other frame. Tracks of different sequences are different
+    people. A sequence has the name of its folder; if two share a name, every sequence's name
+    includes the folders above it.
     min_visibility: boxes that are less visible, from 0 to 1, are left out.
     frame_stride: every frame_stride-th frame of a sequence is read, from its first on.
-    classes: the numbers of the classes to read, such as "0" or "1,2,7"; by default those of people, in
-        the numbering that all sequences together show, and -1.
+    classes: the numbers of the classes to read, such as "0" or "1,2,7"; by default those of people,
+        in the numbering that all sequences together show, and -1.
     test_fraction, seed: see draw_split.
 
     Raises UserError if there is no sequence, if a line makes no sense, and if no box is left.
@@ -121,7 +131,8 @@ def read_tracks(
     people = _chosen(classes) if classes else {UNKNOWN, *(COCO_PEOPLE if coco else MOT_PEOPLE)}
     if coco:
         log.info(
-            "The classes are numbered as in COCO, where 0 is a person, and no visibility follows them. "
+            "The classes are numbered as in COCO, where 0 is a person, "
+            "and no visibility follows them. "
             "--class N chooses others."
         )
     for kind, count in sorted(counts.items()):
@@ -140,8 +151,10 @@ def read_tracks(
     ]
     if not pictures:
         raise UserError(
-            f"--data_dir {data_dir}: no box is left of {len(found)} sequences with --min_visibility {min_visibility}, "
-            f"--frame_stride {frame_stride} and the classes {', '.join(f'{kind:g}' for kind in sorted(people))} of "
+            f"--data_dir {data_dir}: no box is left of {len(found)} sequences with "
+            f"--min_visibility {min_visibility}, "
+            f"--frame_stride {frame_stride} and the classes "
+            f"{', '.join(f'{kind:g}' for kind in sorted(people))} of "
             f"{', '.join(f'{kind:g}' for kind in sorted(counts)) or 'no box'}. Try others."
         )
     return draw_split(pictures, test_fraction, seed)
@@ -150,13 +163,15 @@ def read_tracks(
 def _numbered_as_coco(boxes: Sequence[Box]) -> bool:
     """Return whether classes are numbered as in COCO.
 
-    It alone has a 0, and numbers beyond MOTChallenge's. Where all are between, a detector wrote them if
-    it is more or less sure of its boxes and knows nothing of their visibility.
+    It alone has a 0, and numbers beyond MOTChallenge's. Where all are between, a detector wrote
+    them if it is more or less sure of its boxes and knows nothing of their visibility.
     """
     known = [box for box in boxes if box.kind != UNKNOWN]
     if any(box.kind == 0 or box.kind > MOT_CLASSES for box in known):
         return True
-    return any(box.confidence % 1 for box in known) and all(box.visibility == UNKNOWN for box in known)
+    return any(box.confidence % 1 for box in known) and all(
+        box.visibility == UNKNOWN for box in known
+    )
 
 
 def _chosen(classes: str) -> set[float]:
@@ -164,28 +179,47 @@ def _chosen(classes: str) -> set[float]:
     try:
         return {int(part) for part in classes.split(",")}
     except ValueError:
-        raise UserError(f"--class {classes}: expected numbers of classes, such as 0 or 1,2,7.") from None
+        raise UserError(
+            f"--class {classes}: expected numbers of classes, such as 0 or 1,2,7."
+        ) from None
 
 
 def _sequences(data_dir: Path) -> dict[str, Path]:
-    """Return {name: gt.txt} of the sequences below a folder; each is read once, whatever its detectors."""
+    """Return {name: gt.txt} of the sequences below a folder; each is
+    read once, whatever its detectors.
+    """
     root = data_dir.resolve()
-    files = [file for file in files_below(root) if file.name == "gt.txt" and file.parent.name == "gt"]
-    folders = {file.parent.parent.with_name(DETECTOR.sub("", file.parent.parent.name)): file for file in files}
+    files = [
+        file for file in files_below(root) if file.name == "gt.txt" and file.parent.name == "gt"
+    ]
+    folders = {
+        file.parent.parent.with_name(DETECTOR.sub("", file.parent.parent.name)): file
+        for file in files
+    }
     found = {folder.name: file for folder, file in folders.items()}
     if len(found) < len(folders):  # monday/cam1 and tuesday/cam1
-        found = {"-".join(folder.relative_to(root.parent).parts[1:]): file for folder, file in folders.items()}
+        found = {
+            "-".join(folder.relative_to(root.parent).parts[1:]): file
+            for folder, file in folders.items()
+        }
     if len(found) < len(folders):
         raise UserError(
-            f"--data_dir {data_dir}: sequences of one name in it, such as {min(found)}. Rename one of them."
+            f"--data_dir {data_dir}: sequences of one name in it, such as "
+            f"{min(found)}. Rename one of them."
         )
     if not found:
-        raise UserError(f"--data_dir {data_dir}: no gt/gt.txt at any depth; expected MOTChallenge's train folder.")
+        raise UserError(
+            f"--data_dir {data_dir}: no gt/gt.txt at any depth; "
+            "expected MOTChallenge's train folder."
+        )
     return found
 
 
 def _boxes(truth: Path) -> list[Box]:
-    """Return the boxes of a sequence that are not to be ignored. Raises UserError for a line that makes no sense."""
+    """Return the boxes of a sequence that are not to be ignored.
+
+    Raises UserError for a line that makes no sense.
+    """
     boxes = list(_lines(truth))
     if any(box.kind % 1 for box in boxes):  # a place in the world, in metres
         return [box._replace(kind=UNKNOWN, visibility=UNKNOWN) for box in boxes]
@@ -194,7 +228,9 @@ def _boxes(truth: Path) -> list[Box]:
 
 def _lines(truth: Path) -> Iterator[Box]:
     """Yield a Box for each line of a file whose confidence is above 0."""
-    for number, text in enumerate(truth.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
+    for number, text in enumerate(
+        truth.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1
+    ):
         if not text.strip():
             continue
         try:
@@ -204,7 +240,8 @@ def _lines(truth: Path) -> Iterator[Box]:
                 raise ValueError
         except ValueError:
             raise UserError(
-                f"{truth}, line {number}: expected frame,track,left,top,width,height,confidence and perhaps class and "
+                f"{truth}, line {number}: expected "
+                "frame,track,left,top,width,height,confidence and perhaps class and "
                 f"visibility, found {text[:60]!r}."
             ) from None
         kind, visibility = [*values[7:9], UNKNOWN, UNKNOWN][:2]
@@ -214,23 +251,37 @@ def _lines(truth: Path) -> Iterator[Box]:
             yield Box(number, frame, track, sides, confidence, kind, visibility)
 
 
-def _cut(name: str, truth: Path, boxes: list[Box], min_visibility: float, frame_stride: int) -> Iterator[Picture]:
+def _cut(
+    name: str, truth: Path, boxes: list[Box], min_visibility: float, frame_stride: int
+) -> Iterator[Picture]:
     """Yield the pictures of a sequence, frame by frame."""
     folder = truth.parent.parent / "img1"
-    frames = {int(path.stem): path for path in files_below(folder) if is_image(path.name) and path.stem.isdecimal()}
+    frames = {
+        int(path.stem): path
+        for path in files_below(folder)
+        if is_image(path.name) and path.stem.isdecimal()
+    }
     if not frames:
-        raise UserError(f"{folder}: no frames in it, such as 000001.jpg. Was the download unpacked completely?")
+        raise UserError(
+            f"{folder}: no frames in it, such as 000001.jpg. Was the download unpacked completely?"
+        )
     first = min(frames)
     with open_image(frames[first]) as image:
         width, height = image.size
         suffix = DEEP_SUFFIX if image.mode[0] in DEEP else ".jpg"
     for line, frame, track, sides, *_, visibility in boxes:
         within = min(sides[2], width) - max(sides[0], 0), min(sides[3], height) - max(sides[1], 0)
-        if (frame - first) % frame_stride or 0 <= visibility < min_visibility or min(within) < LEAST_SIDE:
+        if (
+            (frame - first) % frame_stride
+            or 0 <= visibility < min_visibility
+            or min(within) < LEAST_SIDE
+        ):
             continue
-        if track < 0 or track % 1:  # -1 is what detections without an identity have; they would become one person
+        # -1 is what detections without an identity have; they would become one person
+        if track < 0 or track % 1:
             raise UserError(
-                f"{truth}, line {line}: track {track:g} is not an identity; expected a whole number of 0 or above. "
+                f"{truth}, line {line}: track {track:g} is not an identity; expected "
+                "a whole number of 0 or above. "
                 "Leave boxes without an identity out."
             )
         if frame not in frames:

@@ -1,4 +1,6 @@
-"""Read your own data set: a folder of images whose names give the identity, or a CSV file that lists them."""
+"""Read your own data set: a folder of images whose names give the identity,
+or a CSV file that lists them.
+"""
 
 import logging
 import re
@@ -31,8 +33,9 @@ log = logging.getLogger(__name__)
 
 # The folder names that your own data set may use.
 SPLIT_NAMES = {
-    "train": TRAIN, "val": TRAIN, "bounding_box_train": TRAIN, "query": QUERY, "gallery": GALLERY, "test": GALLERY,
-    "bounding_box_test": GALLERY, "multi-query": MULTI_QUERY, "gt_bbox": MULTI_QUERY,
+    "train": TRAIN, "val": TRAIN, "bounding_box_train": TRAIN, "query": QUERY,
+    "gallery": GALLERY, "test": GALLERY, "bounding_box_test": GALLERY,
+    "multi-query": MULTI_QUERY, "gt_bbox": MULTI_QUERY,
 }  # fmt: skip
 
 
@@ -49,17 +52,23 @@ WRITTEN = {_plain(name): split for name, split in SPLIT_NAMES.items()}
 
 
 def own_folder(
-    data_dir: Path, pattern: str | None = None, test_fraction: float | None = None, seed: int | None = None
+    data_dir: Path,
+    pattern: str | None = None,
+    test_fraction: float | None = None,
+    seed: int | None = None,
 ) -> Splits:
-    """Read any folder of images: its folders train, query and gallery (or test) if it has them, or else a drawn split.
+    """Read any folder of images: its folders train, query and gallery (or test) if it has them, or
+    else a drawn split.
 
     pattern: see by_name.
     test_fraction, seed: see draw_split; a folder that is already split takes neither.
     """
     if pattern is None:
         raise UserError(
-            "--dataset folder: --pattern must say where identity and camera are in the names, such as "
-            r'--pattern "(?P<id>-?\d+)_c(?P<camera>\d+)", or "(?P<id>[^/]+)/" for a folder of each identity.'
+            "--dataset folder: --pattern must say where identity and "
+            "camera are in the names, such as "
+            r'--pattern "(?P<id>-?\d+)_c(?P<camera>\d+)", or "(?P<id>[^/]+)/" '
+            r"for a folder of each identity."
         )
     files = list(files_below(data_dir))
     images = [path for path in files if is_image(path.name)]
@@ -116,17 +125,23 @@ def _say_hidden_splits(data_dir: Path, images: Sequence[Path]) -> None:
 
 
 def own_csv(
-    data_dir: Path, csv: str | Path | None = None, test_fraction: float | None = None, seed: int | None = None
+    data_dir: Path,
+    csv: str | Path | None = None,
+    test_fraction: float | None = None,
+    seed: int | None = None,
 ) -> Splits:
     """Read the images that a CSV file lists.
 
-    Its columns are path (relative to data_dir), identity and, if known, camera and split: train, val, query, gallery
-    or test. Without a split, draw_split splits them.
+    Its columns are path (relative to data_dir), identity and, if known, camera and split: train,
+    val, query, gallery or test. Without a split, draw_split splits them.
 
     csv: the file. test_fraction, seed: see draw_split.
     """
     if csv is None:
-        raise UserError("--dataset csv: name the file with --csv FILE; its columns are path,identity,camera,split.")
+        raise UserError(
+            "--dataset csv: name the file with --csv FILE; its columns "
+            "are path,identity,camera,split."
+        )
     rows = read_table(Path(csv), ("path", "identity"), ("camera", "split"))
     is_split = any(row.get("split") for _, row in rows)
     if "split" in rows[0][1] and not is_split:
@@ -149,10 +164,14 @@ def own_csv(
     return draw_split(splits[TRAIN], test_fraction, seed)
 
 
-def draw_split(pictures: list[Picture], test_fraction: float | None = None, seed: int | None = None) -> Splits:
-    """Draw a random fraction of the identities, by default half, to test on; the rest is for training.
+def draw_split(
+    pictures: list[Picture], test_fraction: float | None = None, seed: int | None = None
+) -> Splits:
+    """Draw a random fraction of the identities, by default half, to test on; the rest is for
+    training.
 
-    Junk and distractors are part of the test. If nobody is drawn, as with a fraction of 0, there is no test.
+    Junk and distractors are part of the test. If nobody is drawn, as with a fraction of 0, there is
+    no test.
     """
     fraction = 0.5 if test_fraction is None else test_fraction
     if not 0 <= fraction <= 1:
@@ -178,25 +197,38 @@ def draw_split(pictures: list[Picture], test_fraction: float | None = None, seed
 def with_queries(splits: Splits, training_alone: str = "--test_fraction 0") -> Splits:
     """Add queries to splits that have a gallery and no query.
 
-    They are the first image from each camera of every identity that at least two cameras see. The images also stay in
-    the gallery, where each is junk for itself. An image without a camera counts as one from its own camera, so all
-    such images become queries. Raises UserError if nobody is seen twice. training_alone: how to do without a test.
+    They are the first image from each camera of every identity that at least two cameras see. The
+    images also stay in the gallery, where each is junk for itself. An image without a camera counts
+    as one from its own camera, so all such images become queries. Raises UserError if nobody is
+    seen twice. training_alone: how to do without a test.
     """
     if QUERY in splits or GALLERY not in splits:
         return splits
-    views = group(splits[GALLERY], lambda picture: (picture.identity, picture.camera or picture.source))
+    views = group(
+        splits[GALLERY], lambda picture: (picture.identity, picture.camera or picture.source)
+    )
     seen = group(views, lambda view: view[0])
-    queries = [images[0] for (who, _), images in views.items() if len(seen[who]) > 1 and not is_nobody(who)]
+    queries = [
+        images[0] for (who, _), images in views.items() if len(seen[who]) > 1 and not is_nobody(who)
+    ]
     if not queries:
         raise UserError(
-            "nobody to test on is seen by two cameras, so no query would have a match. Leave the cameras out if they "
-            f"are not known: each image then gets a camera of its own. To train without a test: {training_alone}"
+            "nobody to test on is seen by two cameras, so no query would have a match. "
+            "Leave the cameras out if they "
+            "are not known: each image then gets a camera of its own. To train "
+            f"without a test: {training_alone}"
         )
     return {**splits, QUERY: queries}
 
 
 def _refuse_drawing(reason: str, test_fraction: float | None, seed: int | None) -> None:
-    """Raise a UserError if a flag of draw_split was given although the data set is already split."""
-    given = [name for name, value in (("--test_fraction", test_fraction), ("--seed", seed)) if value is not None]
+    """Raise a UserError if a flag of draw_split was given although
+    the data set is already split.
+    """
+    given = [
+        name
+        for name, value in (("--test_fraction", test_fraction), ("--seed", seed))
+        if value is not None
+    ]
     if given:
         raise UserError(f"{', '.join(given)} would be ignored: {reason}, so nothing is drawn.")

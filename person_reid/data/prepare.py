@@ -1,7 +1,8 @@
 """Lay out a download as `<save_dir>/<split>/<identity>/<image>`, with hard links if possible.
 
-The download is read and never changed. `<save_dir>/.prepared.json` lists the files; it is written before the first
-image, so that a later run can tell its own files from other people's, even after an interruption.
+The download is read and never changed. `<save_dir>/.prepared.json` lists the files; it is written
+before the first image, so that a later run can tell its own files from other people's, even after
+an interruption.
 """
 
 import errno
@@ -45,28 +46,40 @@ LONGEST = 180  # bytes kept of a name; file systems allow 255
 def lay_out(
     data_set: DataSet, data_dir: str | Path, save_dir: str | Path, limits: Limits | None = None
 ) -> Counter[str]:
-    """Lay the data set out in `save_dir`, and remove what an earlier, different layout of it left there.
+    """Lay the data set out in `save_dir`, and remove what an earlier, different layout of it left
+    there.
 
-    limits: of the values of its images, if they have more than 8 bits; by default those seen in a sample of them.
+    limits: of the values of its images, if they have more than 8 bits; by default those seen in a
+    sample of them.
 
-    Returns how many files were linked, copied, extracted, kept (already right) and removed (made by an earlier run
-    and no longer part of the data set). Files that prepare.py did not make are never touched. Raises UserError for a
-    download with wrong names or an empty folder, and if `save_dir` cannot be used, before anything is changed.
+    Returns how many files were linked, copied, extracted, kept (already right) and removed (made by
+    an earlier run and no longer part of the data set). Files that prepare.py did not make are never
+    touched. Raises UserError for a download with wrong names or an empty folder, and if `save_dir`
+    cannot be used, before anything is changed.
     """
     data_dir, save_dir = Path(data_dir), Path(save_dir)
     plan = plan_layout(data_set, data_dir)
     _check_apart(plan, data_dir, save_dir)
     with ExitStack() as stack:
         try:
-            stack.enter_context(only_writer(save_dir / ".lock", f"--save_dir {save_dir}", wait=True))
+            stack.enter_context(
+                only_writer(save_dir / ".lock", f"--save_dir {save_dir}", wait=True)
+            )
         except OSError as error:
-            problem = f"--save_dir {save_dir}: cannot be written ({error.strerror}). Choose another folder."
+            problem = (
+                f"--save_dir {save_dir}: cannot be written "
+                f"({error.strerror}). Choose another folder."
+            )
             raise UserError(problem) from error
         return _make(plan, data_set, data_dir, save_dir, limits)
 
 
 def _make(
-    plan: dict[str, Source], data_set: DataSet, data_dir: Path, save_dir: Path, limits: Limits | None
+    plan: dict[str, Source],
+    data_set: DataSet,
+    data_dir: Path,
+    save_dir: Path,
+    limits: Limits | None,
 ) -> Counter[str]:
     """Carry out a plan; the result is that of lay_out."""
     earlier = _claim(save_dir, data_set, data_dir, plan)
@@ -77,7 +90,9 @@ def _make(
     for folder in sorted({save_dir / target.rpartition("/")[0] for target in plan}):
         folder.mkdir(parents=True, exist_ok=True)
     # Each frame of a video is decoded once.
-    by_source = sorted(plan.items(), key=lambda item: "" if isinstance(item[1], Path) else item[1].name)
+    by_source = sorted(
+        plan.items(), key=lambda item: "" if isinstance(item[1], Path) else item[1].name
+    )
     for target, source in progress(by_source, desc="laying out", unit=" images"):
         done[_place(source, save_dir / target)] += 1
     _write_record(save_dir, data_set, data_dir, plan, limits or seen_limits(save_dir))
@@ -87,9 +102,9 @@ def _make(
 def plan_layout(data_set: DataSet, data_dir: str | Path) -> dict[str, Source]:
     """Return {`<split>/<identity>/<image>`: source} for every image to lay out.
 
-    val is what the data set lists for it or else, of each identity of train_all, the first image by name; train is the
-    rest. An identity with nothing left for train has its images in both, so that all three have the same classes. A
-    download without training images has none of the three.
+    val is what the data set lists for it or else, of each identity of train_all, the first image by
+    name; train is the rest. An identity with nothing left for train has its images in both, so that
+    all three have the same classes. A download without training images has none of the three.
     """
     assert data_set.read, "a data set without identities is not laid out"
     read = dict(data_set.read(Path(data_dir)))
@@ -98,7 +113,11 @@ def plan_layout(data_set: DataSet, data_dir: str | Path) -> dict[str, Source]:
         read = people_only(read, data_dir)
     splits = file_names(read, data_set.distractors)
     _check_test(splits, data_dir)
-    plan = {f"{split}/{target}": source for split, images in splits.items() for target, source in images.items()}
+    plan = {
+        f"{split}/{target}": source
+        for split, images in splits.items()
+        for target, source in images.items()
+    }
     by_identity = defaultdict(list)
     for target in sorted(splits.get(TRAIN, ())):
         by_identity[target.partition("/")[0]].append(target)
@@ -144,19 +163,26 @@ def _check_test(splits: Mapping[str, object], data_dir: str | Path) -> None:
 def file_names(splits: Splits, distractors: bool = True) -> dict[str, dict[str, Source]]:
     """Return {split: {`<identity>/<image>`: source}} for {split: [Picture]}.
 
-    A name that already begins with its identity (four digits or more) and camera is kept; others get both as a prefix.
-    Identities and cameras that are not numbers are numbered in alphabetical order. An image without a camera gets a
-    camera number of its own, the same in every split.
+    A name that already begins with its identity (four digits or more) and camera is kept; others
+    get both as a prefix. Identities and cameras that are not numbers are numbered in alphabetical
+    order. An image without a camera gets a camera number of its own, the same in every split.
 
-    distractors: whether the identities 0 and -1 mean distractors and junk. If they do not, and there is a 0, every
-        identity is raised by one.
+    distractors: whether the identities 0 and -1 mean distractors and junk. If they do not, and
+        there is a 0, every identity is raised by one.
     """
     pictures = [picture for found in splits.values() for picture in found]
-    identities = _numbers({picture.identity for picture in pictures}, ("-1", "0") if distractors else ())
-    cameras = _numbers({picture.camera for picture in pictures if picture.camera is not None}, ("0",))
-    without = sorted({each.source for each in pictures if each.camera is None and isinstance(each.source, Path)})
+    identities = _numbers(
+        {picture.identity for picture in pictures}, ("-1", "0") if distractors else ()
+    )
+    cameras = _numbers(
+        {picture.camera for picture in pictures if picture.camera is not None}, ("0",)
+    )
+    without = sorted(
+        {each.source for each in pictures if each.camera is None and isinstance(each.source, Path)}
+    )
     alone: dict[Source, int] = {
-        source: number for number, source in enumerate(without, max(cameras.values(), default=0) + 1)
+        source: number
+        for number, source in enumerate(without, max(cameras.values(), default=0) + 1)
     }
     return {split: _place_all(found, identities, cameras, alone) for split, found in splits.items()}
 
@@ -164,7 +190,8 @@ def file_names(splits: Splits, distractors: bool = True) -> dict[str, dict[str, 
 def _numbers(labels: set[str], meant: Collection[str]) -> dict[str, int]:
     """Return {label: number}.
 
-    The labels in `meant` always keep their number, even if other labels are not numbers or a 0 shifts them.
+    The labels in `meant` always keep their number, even if other labels are not numbers or a 0
+    shifts them.
     """
     texts = sorted(labels)
     numbers = {text: int(text) for text in texts if text in meant or NUMBER.fullmatch(text)}
@@ -177,7 +204,10 @@ def _numbers(labels: set[str], meant: Collection[str]) -> dict[str, int]:
 
 
 def _place_all(
-    pictures: Sequence[Picture], identities: dict[str, int], cameras: dict[str, int], alone: dict[Source, int]
+    pictures: Sequence[Picture],
+    identities: dict[str, int],
+    cameras: dict[str, int],
+    alone: dict[Source, int],
 ) -> dict[str, Source]:
     places: dict[str, Source] = {}
     taken: dict[str, Source] = {}
@@ -186,7 +216,8 @@ def _place_all(
         folder = "-1" if identity == -1 else f"{identity:04d}"
         camera = alone[picture.source] if picture.camera is None else cameras[picture.camera]
         target = f"{folder}/{_name(picture.source.name, f'{folder}_c', camera)}"
-        # Two folders may hold images of the same name, and some file systems do not distinguish A.jpg from a.jpg.
+        # Two folders may hold images of the same name, and some file systems do not distinguish
+        # A.jpg from a.jpg.
         number = 1
         stem, suffix = target.rpartition(".")[0], Path(target).suffix
         while taken.setdefault(target.casefold(), picture.source) != picture.source:
@@ -197,7 +228,9 @@ def _place_all(
 
 
 def _name(name: str, beginning: str, camera: int) -> str:
-    """Return `name` if it gives the identity (`beginning`) and the camera, otherwise prefix both."""
+    """Return `name` if it gives the identity (`beginning`) and the
+    camera, otherwise prefix both.
+    """
     if name.startswith(beginning):
         said = NUMBER.match(name, len(beginning))
         if said and int(said[0]) == camera and not re.search(r"[\\:]", name):
@@ -210,19 +243,29 @@ def _name(name: str, beginning: str, camera: int) -> str:
 
 
 def _check_apart(plan: Mapping[str, Source], data_dir: Path, save_dir: Path) -> None:
-    """Raise UserError if the layout would mix with the download: both may have a folder `query`, as in Market-1501."""
+    """Raise UserError if the layout would mix with the download: both may have a
+    folder `query`, as in Market-1501.
+    """
     download = data_dir.resolve()
-    sources = {download} | {source.parent.resolve() for source in plan.values() if isinstance(source, Path)}
+    sources = {download} | {
+        source.parent.resolve() for source in plan.values() if isinstance(source, Path)
+    }
     for target in ((save_dir / split).resolve() for split in SPLITS):
-        # A folder below the download is the default, even if the images are in the download's own folder.
-        between = set(target.parents) & sources - ({download} if target.parent != download else set())
+        # A folder below the download is the default, even if the images are in the download's own
+        # folder.
+        between = set(target.parents) & sources - (
+            {download} if target.parent != download else set()
+        )
         if target in sources or between or any(target in source.parents for source in sources):
             raise UserError(
-                f"--save_dir {save_dir}: {target.name} would mix with the download's images. Choose another folder."
+                f"--save_dir {save_dir}: {target.name} would mix with the download's "
+                "images. Choose another folder."
             )
 
 
-def _claim(save_dir: Path, data_set: DataSet, data_dir: Path, plan: Mapping[str, Source]) -> set[str]:
+def _claim(
+    save_dir: Path, data_set: DataSet, data_dir: Path, plan: Mapping[str, Source]
+) -> set[str]:
     """Record the files that are about to be made. Returns those that earlier runs made."""
     record = read_record(save_dir)
     other = os.path.normpath(save_dir / record["source"]) if record else ""
@@ -230,7 +273,8 @@ def _claim(save_dir: Path, data_set: DataSet, data_dir: Path, plan: Mapping[str,
     if not same_folder or record.get("data_set", data_set.name) != data_set.name:
         what = f"{other}, read as {record['data_set']}" if same_folder else other
         raise UserError(
-            f"--save_dir {save_dir}: holds the layout of {what}. Delete it first, or choose another folder."
+            f"--save_dir {save_dir}: holds the layout of {what}. Delete it "
+            "first, or choose another folder."
         )
     earlier = set(record.get("files", []))
     _write_record(save_dir, data_set, data_dir, earlier | plan.keys(), recorded_limits(save_dir))
@@ -238,11 +282,18 @@ def _claim(save_dir: Path, data_set: DataSet, data_dir: Path, plan: Mapping[str,
 
 
 def read_record(save_dir: Path) -> dict[str, Any]:
-    """Return what earlier runs recorded, {} if there is no record or it is damaged; foreign paths are dropped."""
+    """Return what earlier runs recorded, {} if there is no record or it is
+    damaged; foreign paths are dropped.
+    """
     try:
         record = parse_json((save_dir / RECORD).read_bytes())
-        files = [target for target in record["files"] if OWN_FILE.fullmatch(target) and ".." not in target.split("/")]
-        known = {"data_set": str(record["data_set"])} if "data_set" in record else {}  # missing in earlier versions
+        files = [
+            target
+            for target in record["files"]
+            if OWN_FILE.fullmatch(target) and ".." not in target.split("/")
+        ]
+        # missing in earlier versions
+        known = {"data_set": str(record["data_set"])} if "data_set" in record else {}
         return {"source": str(record["source"]), **known, "files": files}
     except (OSError, ValueError, TypeError, KeyError):
         return {}
@@ -274,7 +325,8 @@ def _place(source: Source, target: Path) -> str:
     temporary = target.with_name(".partial")
     try:
         done = _link_or_copy(source, temporary)
-        if there and not isinstance(source, Path) and _equal(target, temporary):  # else a box was corrected
+        # else a box was corrected
+        if there and not isinstance(source, Path) and _equal(target, temporary):
             return "kept"
         temporary.replace(target)
     except OSError as error:
@@ -287,7 +339,9 @@ def _place(source: Source, target: Path) -> str:
 
 
 def _equal(one: Path, other: Path) -> bool:
-    """Return whether two files have the same content; names and times prove nothing once people are renumbered."""
+    """Return whether two files have the same content; names and times prove
+    nothing once people are renumbered.
+    """
     return filecmp.cmp(one, other, shallow=False)
 
 
@@ -297,7 +351,8 @@ def _link_or_copy(source: Source, target: Path) -> str:
         source.save(target)
         return "extracted"
     try:
-        os.link(source.resolve(), target)  # resolved: a hard link to a relative symbolic link would lead nowhere
+        # resolved: a hard link to a relative symbolic link would lead nowhere
+        os.link(source.resolve(), target)
         return "linked"
     except OSError:  # another disk, or a file system without hard links
         shutil.copyfile(source, target)
@@ -307,7 +362,10 @@ def _link_or_copy(source: Source, target: Path) -> str:
 
 
 def _remove(path: Path) -> int:
-    """Remove a file that an earlier run made, and folders it leaves empty. Returns 1 if it existed, else 0."""
+    """Remove a file that an earlier run made, and folders it leaves empty.
+
+    Returns 1 if it existed, else 0.
+    """
     there = path.exists()
     path.unlink(missing_ok=True)
     with suppress(OSError):  # they hold other images

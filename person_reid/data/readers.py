@@ -1,7 +1,8 @@
 """Readers that map the files of a download to identities and cameras, one per naming scheme.
 
-A reader takes the download's folder and returns {split: [Picture, …]}, without TRAIN if the download holds only query
-and gallery. The table in datasets.py fills in its other arguments. Readers never write.
+A reader takes the download's folder and returns {split: [Picture, …]}, without TRAIN if the
+download holds only query and gallery. The table in datasets.py fills in its other arguments.
+Readers never write.
 """
 
 import re
@@ -61,17 +62,21 @@ def by_name(data_dir: Path, folders: Mapping[str, Names], pattern: str) -> Split
     """Read pictures whose file names, or paths below data_dir, give identity and camera.
 
     folders: split -> one folder or several; those that exist are read at any depth.
-    pattern: a regular expression with the group `id` and perhaps `camera`. It is searched in the file name, then in
-        the path; several groups `id`, `id_2`, … make up one identity.
+    pattern: a regular expression with the group `id` and perhaps `camera`. It is searched in the
+        file name, then in the path; several groups `id`, `id_2`, … make up one identity.
 
     Raises UserError for names that do not match, and lists them all.
     """
     found = {split: _images_of(data_dir, split, names) for split, names in folders.items()}
     parse = name_parser(pattern, data_dir)
-    parsed = {split: [(path, parse(path)) for path in paths] for split, paths in found.items() if paths}
+    parsed = {
+        split: [(path, parse(path)) for path in paths] for split, paths in found.items() if paths
+    }
     wrong = [str(path) for pairs in parsed.values() for path, picture in pairs if picture is None]
     if wrong:
-        raise UserError(f"{len(wrong)} name(s) without a match of the pattern {pattern}:\n{some_of(wrong)}")
+        raise UserError(
+            f"{len(wrong)} name(s) without a match of the pattern {pattern}:\n{some_of(wrong)}"
+        )
     return {split: [picture for _, picture in pairs if picture] for split, pairs in parsed.items()}
 
 
@@ -89,7 +94,8 @@ def search_path(expression: re.Pattern[str], path: Path) -> re.Match[str] | None
 
 
 def name_parser(pattern: str, data_dir: Path) -> Callable[[Path], Picture | None]:
-    """Return a function path -> Picture, or None if neither the name nor the path below data_dir matches the pattern.
+    """Return a function path -> Picture, or None if neither the name nor the path below data_dir
+    matches the pattern.
 
     Raises UserError if the pattern is not a regular expression or lacks the group `id`.
     """
@@ -97,7 +103,8 @@ def name_parser(pattern: str, data_dir: Path) -> Callable[[Path], Picture | None
     groups = sorted(name for name in expression.groupindex if re.fullmatch(r"id(_\d)?", name))
     if not groups or set(expression.groupindex) - {"camera", *groups}:
         raise UserError(
-            f"--pattern {pattern}: expected the named group id and, if the names give it, camera, such as "
+            f"--pattern {pattern}: expected the named group id and, if the "
+            "names give it, camera, such as "
             r"(?P<id>-?\d+)_c(?P<camera>\d+)"
         )
 
@@ -105,7 +112,9 @@ def name_parser(pattern: str, data_dir: Path) -> Callable[[Path], Picture | None
         match = search_path(expression, path.relative_to(data_dir))
         if match is None or not any(match[name] for name in groups):
             return None
-        return Picture(path, "-".join(match[name] or "" for name in groups), match.groupdict().get("camera"))
+        return Picture(
+            path, "-".join(match[name] or "" for name in groups), match.groupdict().get("camera")
+        )
 
     return parse
 
@@ -120,12 +129,17 @@ def with_distractors(data_dir: Path, read: Callable[[Path], Splits], folders: Na
 
 
 def by_lists(
-    data_dir: Path, lists: Mapping[str, Sequence[tuple[str, str]]], camera: str | None = None, suffix: str = ""
+    data_dir: Path,
+    lists: Mapping[str, Sequence[tuple[str, str]]],
+    camera: str | None = None,
+    suffix: str = "",
 ) -> Splits:
     """Read pictures listed in text files with one `path identity` per line.
 
-    lists: split -> pairs (list file, folder that its paths start from). VAL repeats some of the images of TRAIN.
-    camera: a regular expression for the file names, with one group; None if they do not give the camera.
+    lists: split -> pairs (list file, folder that its paths start from). VAL repeats some of the
+        images of TRAIN.
+    camera: a regular expression for the file names, with one group; None if they do not give the
+        camera.
     suffix: the ending that the lists leave out of the paths.
 
     Raises UserError for malformed lines, for missing images, and for names without a camera.
@@ -133,7 +147,9 @@ def by_lists(
     splits: Splits = defaultdict(list)
     wrong: list[str] = []
     for split, pairs in lists.items():
-        if split in (TRAIN, VAL) and not any(all((data_dir / part).exists() for part in pair) for pair in pairs):
+        if split in (TRAIN, VAL) and not any(
+            all((data_dir / part).exists() for part in pair) for pair in pairs
+        ):
             continue  # a download with test images only
         for file, folder in pairs:
             for name, identity in read_columns(data_dir / file):
@@ -144,12 +160,16 @@ def by_lists(
                 splits[split].append(Picture(path, identity, found[1] if found else None))
     if wrong:
         wrong = list(dict.fromkeys(wrong))
-        raise UserError(f"{len(wrong)} name(s) that do not say the camera ({camera}):\n{some_of(wrong)}")
+        raise UserError(
+            f"{len(wrong)} name(s) that do not say the camera ({camera}):\n{some_of(wrong)}"
+        )
     return all_there(splits, data_dir)
 
 
 def one_in_gallery(data_dir: Path, read: Callable[[Path], Splits], seed: int = 0) -> Splits:
-    """Split by VehicleID's protocol: one random image of each test identity is the gallery, the others are queries."""
+    """Split by VehicleID's protocol: one random image of each test identity is the
+    gallery, the others are queries.
+    """
     splits = read(data_dir)
     random = np.random.default_rng(seed)
     by_identity = group(splits.pop(GALLERY), lambda picture: picture.identity)
@@ -177,15 +197,18 @@ def random_halves(data_dir: Path, folders: Names, pattern: str, seed: int = 0) -
 
 
 def first_classes(data_dir: Path, training_classes: int) -> Splits:
-    """Read CUB-200-2011, where `images.txt` lists the images and `image_class_labels.txt` their classes.
+    """Read CUB-200-2011, where `images.txt` lists the images and `image_class_labels.txt` their
+    classes.
 
-    The first `training_classes` classes are for training; every image of the others is both query and gallery.
+    The first `training_classes` classes are for training; every image of the others is both query
+    and gallery.
     """
     labels = dict(read_columns(data_dir / "image_class_labels.txt"))
     names = read_columns(data_dir / "images.txt", first=True)
     if without := [name for number, name in names if number not in labels]:
         raise UserError(
-            f"{data_dir / 'image_class_labels.txt'}: no class of {len(without)} images:\n{some_of(without)}"
+            f"{data_dir / 'image_class_labels.txt'}: no class of "
+            f"{len(without)} images:\n{some_of(without)}"
         )
     pictures = [Picture(data_dir / "images" / name, labels[number]) for number, name in names]
     tested = [picture for picture in pictures if int(picture.identity) > training_classes]
@@ -200,13 +223,17 @@ def draw_identities(identities: Iterable[str], fraction: float, seed: int) -> se
 
 
 def read_columns(file: Path, first: bool = False) -> list[list[str]]:
-    """Return the pairs of words in a text file, split at the last space of each line (at the first if `first`)."""
+    """Return the pairs of words in a text file, split at the last space of each
+    line (at the first if `first`).
+    """
     if not file.is_file():
         raise UserError(f"{file}: no such file. Was the download unpacked completely?")
     try:
         lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
     except UnicodeDecodeError as error:
-        raise UserError(f"{file}: not text in UTF-8 ({error}). Convert it, or unpack the download again.") from None
+        raise UserError(
+            f"{file}: not text in UTF-8 ({error}). Convert it, or unpack the download again."
+        ) from None
     pairs = [line.split(maxsplit=1) if first else line.rsplit(maxsplit=1) for line in lines]
     wrong = [line for line, pair in zip(lines, pairs, strict=True) if len(pair) != 2]
     if wrong:
@@ -215,14 +242,18 @@ def read_columns(file: Path, first: bool = False) -> list[list[str]]:
 
 
 def images_below(folder: Path) -> list[Path]:
-    """Return the images below a folder at any depth, sorted; skip hidden folders and those that prepare.py laid out."""
+    """Return the images below a folder at any depth, sorted; skip hidden folders and
+    those that prepare.py laid out.
+    """
     return [path for path in files_below(folder) if is_image(path.name)]
 
 
 def files_below(folder: Path) -> Iterator[Path]:
     """Yield all files below a folder, as images_below finds the images among them."""
     for root, folders, names in walk(folder):
-        folders[:] = [] if RECORD in names else [name for name in folders if not name.startswith(".")]
+        folders[:] = (
+            [] if RECORD in names else [name for name in folders if not name.startswith(".")]
+        )
         if RECORD not in names:
             yield from (Path(root, name) for name in sorted(names))
 
@@ -232,7 +263,10 @@ def _images_of(data_dir: Path, split: str, names: Names) -> list[Path]:
     images = [path for folder in folders for path in images_below(folder)]
     lacking = split == TRAIN and not any(folder.exists() for folder in folders)  # test images only
     if not images and split not in OPTIONAL and not lacking:
-        raise UserError(f"{folders[0]}: no images in it, so there is no {split}. Was the download unpacked completely?")
+        raise UserError(
+            f"{folders[0]}: no images in it, so there is no {split}. Was "
+            "the download unpacked completely?"
+        )
     return images
 
 
@@ -241,7 +275,9 @@ def all_there(splits: Splits, data_dir: Path) -> Splits:
     listed = {picture.source for pictures in splits.values() for picture in pictures}
     missing = sorted(str(path) for path in listed if isinstance(path, Path) and not path.is_file())
     if missing:
-        raise UserError(f"{len(missing)} image(s) listed but not in {data_dir}:\n{some_of(missing, most=5)}")
+        raise UserError(
+            f"{len(missing)} image(s) listed but not in {data_dir}:\n{some_of(missing, most=5)}"
+        )
     return splits
 
 

@@ -14,7 +14,9 @@ from person_reid.data.layout import found_in, next_command
 from person_reid.data.readers import RECORD, TRAIN
 
 
-def find_data_set(data_dir: str | Path | None = None, dataset: str | None = None) -> tuple[DataSet, Path]:
+def find_data_set(
+    data_dir: str | Path | None = None, dataset: str | None = None
+) -> tuple[DataSet, Path]:
     """Return the requested data set and the folder of its download.
 
     data_dir: the folder; None searches the default locations.
@@ -23,35 +25,50 @@ def find_data_set(data_dir: str | Path | None = None, dataset: str | None = None
     Raises UserError if there is none, and says what was found instead.
     """
     dataset = dataset and data_set_named(dataset)
-    wanted = [DATA_SETS[dataset]] if dataset else [known for known in DATA_SETS.values() if known.guess]
+    wanted = (
+        [DATA_SETS[dataset]] if dataset else [known for known in DATA_SETS.values() if known.guess]
+    )
     if data_dir is not None:
         return _recognise(Path(data_dir), wanted, by_name=dataset is None), Path(data_dir)
     for known_set in wanted:
         for folder in map(Path, known_set.locations):
-            if _has_parts(folder, known_set) and (dataset is not None or _has_names(folder, known_set)):
+            if _has_parts(folder, known_set) and (
+                dataset is not None or _has_names(folder, known_set)
+            ):
                 return known_set, folder
     raise UserError(_not_found(wanted))
 
 
 def data_set_named(text: str) -> str:
-    """Return the key in DATA_SETS for a name in any writing: `market1501`, `Market-1501` or `DukeMTMC`.
+    """Return the key in DATA_SETS for a name in any writing: `market1501`, `Market-1501` or
+    `DukeMTMC`.
 
-    It may be the key, the name that the authors use, that of the download's folder, or the beginning of one of them.
+    It may be the key, the name that the authors use, that of the download's folder, or the
+    beginning of one of them.
     Raises UserError for a name that fits none, or several.
     """
 
     def plain(name: str) -> str:
         return re.sub("[^a-z0-9]", "", name.casefold())
 
-    writings = {key: [plain(name) for name in (key, known.name, *known.locations)] for key, known in DATA_SETS.items()}
+    writings = {
+        key: [plain(name) for name in (key, known.name, *known.locations)]
+        for key, known in DATA_SETS.items()
+    }
     exact = [key for key, names in writings.items() if plain(text) in names]
-    begun = [key for key, names in writings.items() if any(name.startswith(plain(text) or "?") for name in names)]
+    begun = [
+        key
+        for key, names in writings.items()
+        if any(name.startswith(plain(text) or "?") for name in names)
+    ]
     found = exact or begun
     usual = [key for key in exact if DATA_SETS[key].guess]  # two lie in the folder of Market-1501
     if len(chosen := usual or found) == 1:
         return chosen[0]
     known_names = [name for names in writings.values() for name in names]
-    near = f" It could be {' or '.join(found)}." if found else did_you_mean(plain(text), known_names)
+    near = (
+        f" It could be {' or '.join(found)}." if found else did_you_mean(plain(text), known_names)
+    )
     raise UserError(f"--dataset {text}: expected one of {', '.join(DATA_SETS)}.{near}")
 
 
@@ -64,7 +81,8 @@ def with_flags(data_set: DataSet, flags: dict[str, Any]) -> DataSet:
     if ignored:
         accepted = ", ".join(f"--{flag}" for flag in data_set.flags) or "none of these flags"
         raise UserError(
-            f"{', '.join(f'--{flag}' for flag in ignored)} would be ignored: {data_set.name} takes {accepted}."
+            f"{', '.join(f'--{flag}' for flag in ignored)} would be ignored: "
+            f"{data_set.name} takes {accepted}."
         )
     return replace(data_set, read=partial(data_set.read, **flags)) if data_set.read else data_set
 
@@ -80,7 +98,8 @@ def _recognise(folder: Path, candidates: Sequence[DataSet], by_name: bool) -> Da
         fitting = [known_set for known_set in fitting if _has_names(folder, known_set)]
         if not fitting:
             raise UserError(
-                f"--data_dir {folder}: its folders are those of {of_folders}, its file names are not. If it is one of "
+                f"--data_dir {folder}: its folders are those of {of_folders}, its file "
+                "names are not. If it is one of "
                 "them, say which with --dataset."
             )
     return max(fitting, key=lambda known_set: len(known_set.requires))
@@ -93,7 +112,9 @@ def _has_parts(folder: Path, known_set: DataSet) -> bool:
 
 
 def _has_names(folder: Path, known_set: DataSet) -> bool:
-    """Return whether the first image of the first part, as `<folder>/<image>`, is named as in this data set."""
+    """Return whether the first image of the first part, as
+    `<folder>/<image>`, is named as in this data set.
+    """
     if not known_set.file_name:
         return True
     part = folder / known_set.requires[0].split("|")[0]
@@ -105,20 +126,30 @@ def _has_names(folder: Path, known_set: DataSet) -> bool:
 def _not_found(wanted: Sequence[DataSet]) -> str:
     if len(wanted) == 1 and not wanted[0].locations:
         return f"{wanted[0].name}: name the folder with --data_dir. {wanted[0].get}"
-    looked = "\n".join(f"  {known_set.name}: {' or '.join(known_set.locations)}" for known_set in wanted)
+    looked = "\n".join(
+        f"  {known_set.name}: {' or '.join(known_set.locations)}" for known_set in wanted
+    )
     known_set = wanted[0]
     return (
         f"no data set found from {Path.cwd()}. Looked for:\n{looked}\n"
-        f"To get {known_set.name}: {known_set.get or known_set.source}. docs/datasets.md has all sources and terms.\n"
-        "--data_dir FOLDER names another place; python prepare.py --synthetic draws people instead of a download."
+        f"To get {known_set.name}: {known_set.get or known_set.source}. "
+        "docs/datasets.md has all sources and terms.\n"
+        "--data_dir FOLDER names another place; python prepare.py --synthetic "
+        "draws people instead of a download."
     )
 
 
 def _wrong_folder(folder: Path, candidates: Sequence[DataSet]) -> str:
     known_set = candidates[0] if len(candidates) == 1 else DATA_SETS["market"]
     expected = ", ".join(parts.replace("|", " or ") for parts in known_set.requires)
-    others = "" if len(candidates) == 1 else f" as {known_set.name}, or those of another data set of docs/datasets.md"
-    message = f"--data_dir {folder}: found {found_in(folder)}; expected the folders {expected}{others}."
+    others = (
+        ""
+        if len(candidates) == 1
+        else f" as {known_set.name}, or those of another data set of docs/datasets.md"
+    )
+    message = (
+        f"--data_dir {folder}: found {found_in(folder)}; expected the folders {expected}{others}."
+    )
     if (folder / TRAIN).is_dir() or (folder / RECORD).is_file():
         return f"{message} This folder is laid out already. Next: {next_command(folder)}"
     for below in sorted(path for path in folder.iterdir() if path.is_dir()):

@@ -1,9 +1,9 @@
 """Choose the images of each batch: a plain shuffle, or batches balanced over identities.
 
-A sampler knows only numbers, not images. `batches(epoch)` yields one LongTensor of image indices per step, the same for
-the same (seed, epoch) on every machine. With `world_size` ranks, `batch_size` is the share of one rank: all ranks draw
-the same permutation, and one step of all ranks together equals one step of a single device whose batch is `world_size`
-times as large.
+A sampler knows only numbers, not images. `batches(epoch)` yields one LongTensor of image indices
+per step, the same for the same (seed, epoch) on every machine. With `world_size` ranks,
+`batch_size` is the share of one rank: all ranks draw the same permutation, and one step of all
+ranks together equals one step of a single device whose batch is `world_size` times as large.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,9 @@ from person_reid.basics import UserError
 
 
 class BatchSampler(torch.utils.data.Sampler[list[int]]):
-    """The base of the samplers, which also serve a DataLoader as its batch_sampler: each pass is the next epoch."""
+    """The base of the samplers, which also serve a DataLoader as its
+    batch_sampler: each pass is the next epoch.
+    """
 
     epoch = 0
 
@@ -32,7 +34,8 @@ class BatchSampler(torch.utils.data.Sampler[list[int]]):
 
 
 class ShuffleSampler(BatchSampler):
-    """Draw every image once per epoch, in random order, and leave out those that do not fill a step of all ranks.
+    """Draw every image once per epoch, in random order, and leave out those that do not fill a step
+    of all ranks.
 
     count: number of images.
     batch_size: images of this rank in one step.
@@ -43,11 +46,16 @@ class ShuffleSampler(BatchSampler):
     [4, 4]
     """
 
-    def __init__(self, count: int, batch_size: int, seed: int = 0, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self, count: int, batch_size: int, seed: int = 0, rank: int = 0, world_size: int = 1
+    ) -> None:
         self.count, self.step_size = count, batch_size * world_size
         self.seed, self.rank, self.world_size = seed, rank, world_size
         if count < self.step_size:
-            raise UserError(f"{count} images do not fill one batch of {self.step_size}: choose a smaller --batchsize.")
+            raise UserError(
+                f"{count} images do not fill one batch of "
+                f"{self.step_size}: choose a smaller --batchsize."
+            )
 
     def __len__(self) -> int:
         """Return the number of steps in an epoch, the same on every rank."""
@@ -79,16 +87,20 @@ class PKSampler(BatchSampler):
     """Draw P identities × K images per step, and every image at least once per epoch.
 
     labels: (N,) identity of each image.
-    batch_size: P·K images of this rank in one step; the identities of a step all differ, across ranks too.
+    batch_size: P·K images of this rank in one step; the identities of a step all differ, across
+        ranks too.
     instances: K.
-    cameras: (N,) camera of each image. If given, each camera's images of an identity are spread over its hands (below).
+    cameras: (N,) camera of each image. If given, each camera's images of an identity are spread
+        over its hands (below).
 
-    The n images of an identity are shuffled and dealt in ⌈n / K⌉ hands of K. The last hand, and extra hands for a step
-    that lacks identities, start again from the top of the deck, so an identity with fewer than K images repeats some
-    within a hand. Hermans et al., In Defense of the Triplet Loss for Person Re-Identification, 2017, section 2 (which
-    does not guarantee that every image is seen).
+    The n images of an identity are shuffled and dealt in ⌈n / K⌉ hands of K. The last hand, and
+    extra hands for a step that lacks identities, start again from the top of the deck, so an
+    identity with fewer than K images repeats some within a hand. Hermans et al., In Defense of the
+    Triplet Loss for Person Re-Identification, 2017, section 2 (which does not guarantee that every
+    image is seen).
 
-    Raises UserError if batch_size is not a multiple of `instances`, or if a step needs more identities than there are.
+    Raises UserError if batch_size is not a multiple of `instances`, or if a step needs more
+    identities than there are.
     """
 
     def __init__(
@@ -103,14 +115,18 @@ class PKSampler(BatchSampler):
     ) -> None:
         if instances < 2 or batch_size % instances:
             raise UserError(
-                f"--instances {instances} with --batchsize {batch_size}: expected at least 2 images per identity, "
+                f"--instances {instances} with --batchsize {batch_size}: expected "
+                "at least 2 images per identity, "
                 "and a batch size that is a multiple of that number."
             )
-        identities, self.labels, self.sizes = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
+        identities, self.labels, self.sizes = np.unique(
+            np.asarray(labels), return_inverse=True, return_counts=True
+        )
         self.identities_per_step = batch_size // instances * world_size
         if len(identities) < self.identities_per_step:
             raise UserError(
-                f"{len(identities)} identities do not fill one batch of {self.identities_per_step} identities × "
+                f"{len(identities)} identities do not fill one batch of "
+                f"{self.identities_per_step} identities × "
                 f"{instances} images: choose a smaller --batchsize or more --instances."
             )
         self.cameras = np.zeros_like(self.labels) if cameras is None else np.asarray(cameras)
@@ -118,11 +134,15 @@ class PKSampler(BatchSampler):
         self.hands = -(-self.sizes // instances)
 
     def __len__(self) -> int:
-        """Return the steps in an epoch: the fewest that show every image with no identity twice in one step."""
+        """Return the steps in an epoch: the fewest that show every image with
+        no identity twice in one step.
+        """
         return int(max(self.hands.max(), -(-self.hands.sum() // self.identities_per_step)))
 
     def batches(self, epoch: int) -> Iterator[torch.Tensor]:
-        """Yield the indices of each step, LongTensor (P·K,), with the K images of an identity side by side."""
+        """Yield the indices of each step, LongTensor (P·K,), with the K
+        images of an identity side by side.
+        """
         random = np.random.default_rng((self.seed, epoch))
         order, starts = self._shuffle_decks(random), np.cumsum(self.sizes) - self.sizes
         dealt = np.zeros_like(self.sizes)
@@ -134,10 +154,11 @@ class PKSampler(BatchSampler):
             yield torch.from_numpy(np.split(indices, self.world_size)[self.rank].reshape(-1))
 
     def _shuffle_decks(self, random: np.random.Generator) -> npt.NDArray[Any]:
-        """Return image indices (N,): one identity after another, the images of each in random order.
+        """Return image indices (N,): one identity after another, the images of each in random
+        order.
 
-        With cameras, the images of a camera are spread over all hands of their identity: sorted by camera, they are
-        dealt to one hand after another.
+        With cameras, the images of a camera are spread over all hands of their identity: sorted by
+        camera, they are dealt to one hand after another.
         """
         order = np.lexsort((random.random(len(self.labels)), self.cameras, self.labels))
         labels = self.labels[order]
@@ -148,10 +169,11 @@ class PKSampler(BatchSampler):
     def _choose_identities(
         self, hands_left: npt.NDArray[Any], steps_left: int, random: np.random.Generator
     ) -> npt.NDArray[Any]:
-        """Draw P identities, each with probability proportional to its remaining hands (Gumbel top-k).
+        """Draw P identities, each with probability proportional to its remaining hands (Gumbel
+        top-k).
 
-        An identity with as many hands left as there are steps must be in every step, and one with no hands left only
-        fills up a step that would be too small.
+        An identity with as many hands left as there are steps must be in every step, and one with
+        no hands left only fills up a step that would be too small.
         """
         with np.errstate(divide="ignore"):
             score = np.log(np.maximum(hands_left, 0)) + random.gumbel(size=len(hands_left))
@@ -162,13 +184,15 @@ class PKSampler(BatchSampler):
 
 
 class ClusterSampler(BatchSampler):
-    """Draw `steps` batches of P clusters × K images per epoch; `assign` says, before an epoch, which images form them.
+    """Draw `steps` batches of P clusters × K images per epoch; `assign` says, before an epoch,
+    which images form them.
 
-    batch_size, instances, seed, cameras, rank, world_size: see PKSampler, whose epochs follow one another here. If
-    there are fewer than P clusters, a batch holds them all and is smaller. `labels` is (N,) int64, -1 for images that
-    no batch shows; at first it is all -1.
+    batch_size, instances, seed, cameras, rank, world_size: see PKSampler, whose epochs follow one
+        another here. If there are fewer than P clusters, a batch holds them all and is smaller.
+        `labels` is (N,) int64, -1 for images that no batch shows; at first it is all -1.
 
-    parts: (N,), which of several sets an image belongs to; each has an equal share of the clusters of a batch.
+    parts: (N,), which of several sets an image belongs to; each has an equal share of the clusters
+        of a batch.
     """
 
     def __init__(
@@ -188,7 +212,8 @@ class ClusterSampler(BatchSampler):
         least = instances * len(np.unique(self.parts))
         if batch_size < least:
             raise UserError(
-                f"--batchsize {batch_size}: expected at least {least}: --instances {instances} for each of "
+                f"--batchsize {batch_size}: expected at least {least}: "
+                f"--instances {instances} for each of "
                 f"{least // instances} sets of images."
             )
         self.batch_size, self.instances, self.steps, self.seed = batch_size, instances, steps, seed
@@ -196,13 +221,18 @@ class ClusterSampler(BatchSampler):
         self.rank, self.world_size = rank, world_size
 
     def assign(self, labels: npt.NDArray[np.int64]) -> None:
-        """Set the cluster of each image, (N,). Raises UserError unless every process gets two clusters per step."""
+        """Set the cluster of each image, (N,).
+
+        Raises UserError unless every process gets two clusters per step.
+        """
         shown = [labels[(labels >= 0) & (self.parts == part)] for part in np.unique(self.parts)]
         clusters = min(len(np.unique(part)) for part in shown)
         if clusters < 2 * self.world_size:
             raise UserError(
-                f"{clusters} cluster(s) of {len(labels)} images: nothing tells people apart. Expected images of some "
-                "dozens of people, several of each. A larger --radius or a smaller --min_samples finds more clusters "
+                f"{clusters} cluster(s) of {len(labels)} images: nothing tells people "
+                "apart. Expected images of some "
+                "dozens of people, several of each. A larger --radius or a smaller "
+                "--min_samples finds more clusters "
                 "if there are none, a smaller --radius if there is one."
             )
         self.labels = labels
@@ -212,20 +242,32 @@ class ClusterSampler(BatchSampler):
         return self.steps
 
     def batches(self, epoch: int) -> Iterator[torch.Tensor]:
-        """Yield the indices of each step, LongTensor (P·K,), with the K images of a cluster side by side."""
+        """Yield the indices of each step, LongTensor (P·K,), with the K
+        images of a cluster side by side.
+        """
         parts = np.unique(self.parts)
         streams = [
-            self._of(np.flatnonzero((self.labels >= 0) & (self.parts == part)), self.batch_size // len(parts), epoch)
+            self._of(
+                np.flatnonzero((self.labels >= 0) & (self.parts == part)),
+                self.batch_size // len(parts),
+                epoch,
+            )
             for part in parts
         ]
         yield from map(torch.cat, islice(zip(*streams, strict=True), self.steps))
 
-    def _of(self, shown: npt.NDArray[np.int64], batch_size: int, epoch: int) -> Iterator[torch.Tensor]:
-        """Yield batches of the images `shown` without end: each is shown as often as any other of its cluster."""
-        clusters = min(batch_size // self.instances, len(np.unique(self.labels[shown])) // self.world_size)
+    def _of(
+        self, shown: npt.NDArray[np.int64], batch_size: int, epoch: int
+    ) -> Iterator[torch.Tensor]:
+        """Yield batches of the images `shown` without end: each is shown as
+        often as any other of its cluster.
+        """
+        clusters = min(
+            batch_size // self.instances, len(np.unique(self.labels[shown])) // self.world_size
+        )
         sampler = PKSampler(
-            self.labels[shown], clusters * self.instances, self.instances, self.seed, self.cameras[shown],
-            self.rank, self.world_size,
+            self.labels[shown], clusters * self.instances, self.instances, self.seed,
+            self.cameras[shown], self.rank, self.world_size,
         )  # fmt: skip
         passes = (sampler.batches(epoch * self.steps + number) for number in count())
         for indices in chain.from_iterable(passes):

@@ -15,7 +15,9 @@ Counts = tuple[int | None, int | None, int | None]  # identities, images, camera
 
 
 def describe_layout(data_set: DataSet, save_dir: str | Path) -> list[str]:
-    """Return lines of text: identities, images and cameras of every split on disk, beside the published numbers."""
+    """Return lines of text: identities, images and cameras of every split on
+    disk, beside the published numbers.
+    """
     lines = [f"{'split':<12}{'identities':>12}{'images':>9}{'cameras':>9}    published"]
     notes = []
     there = [name for name in SPLITS if Path(save_dir, name).is_dir()]
@@ -24,7 +26,8 @@ def describe_layout(data_set: DataSet, save_dir: str | Path) -> list[str]:
         people = ~np.isin(split.labels, (JUNK, DISTRACTOR))
         found = (len(np.unique(split.labels[people])), len(split), len(np.unique(split.cameras)))
         lines.append(
-            f"{name:<12}{found[0]:>12,}{found[1]:>9,}{found[2]:>9,}    {_compare(found, data_set, name)}".rstrip()
+            f"{name:<12}{found[0]:>12,}{found[1]:>9,}{found[2]:>9,}    "
+            f"{_compare(found, data_set, name)}".rstrip()
         )
         if not people.all():
             junk = (split.labels == JUNK).sum()
@@ -34,11 +37,18 @@ def describe_layout(data_set: DataSet, save_dir: str | Path) -> list[str]:
             notes.append(f"{name} includes {nobody}.{remedy}")
         notes += _warning(found, data_set, name)
     lacking = [name for name in OPTIONAL if name in data_set.published.keys() - splits]
-    notes += [f"{name}: the download has none." for name in ([] if TRAIN in splits else [TRAIN]) + lacking]
-    names = [{path.name for path in splits[split].paths} if split in splits else set() for split in ("train", "val")]
+    notes += [
+        f"{name}: the download has none." for name in ([] if TRAIN in splits else [TRAIN]) + lacking
+    ]
+    names = [
+        {path.name for path in splits[split].paths} if split in splits else set()
+        for split in ("train", "val")
+    ]
     both = names[0] & names[1]
     if both:
-        notes.append(f"Identities with a single image, which is in train and in val: {len(both):,}.")
+        notes.append(
+            f"Identities with a single image, which is in train and in val: {len(both):,}."
+        )
     if TRAIN in splits and len(splits[TRAIN].classes) == 1:
         notes.append(f"{TRAIN} holds a single identity; a network needs two to learn from.")
     notes += [data_set.note] if data_set.note else []
@@ -58,7 +68,10 @@ def describe_unlabelled(data_set: DataSet, folder: str | Path) -> list[str]:
 def _compare(found: Counts, data_set: DataSet, split: str) -> str:
     if split not in data_set.published:
         return ""
-    return f"{_counts(data_set.published[split])}  {'DIFFERS' if _warning(found, data_set, split) else 'as here'}"
+    return (
+        f"{_counts(data_set.published[split])}  "
+        f"{'DIFFERS' if _warning(found, data_set, split) else 'as here'}"
+    )
 
 
 def _warning(found: Counts, data_set: DataSet, split: str) -> list[str]:
@@ -66,7 +79,10 @@ def _warning(found: Counts, data_set: DataSet, split: str) -> list[str]:
     published = data_set.published.get(split, found)
     if all(theirs in (ours, None) for ours, theirs in zip(found, published, strict=True)):
         return []
-    return [f"warning: {split} has {_counts(found)} identities / images / cameras; published are {_counts(published)}."]
+    return [
+        f"warning: {split} has {_counts(found)} identities / images / cameras; "
+        f"published are {_counts(published)}."
+    ]
 
 
 def _counts(numbers: Counts) -> str:
@@ -80,4 +96,7 @@ def _strangers(save_dir: str | Path, splits: Mapping[str, Split]) -> list[str]:
     strangers = [target for target in found if target not in own]
     if not strangers:
         return []
-    return [f"Images that prepare.py did not make, left alone: {len(strangers):,}.", some_of(strangers, most=5)]
+    return [
+        f"Images that prepare.py did not make, left alone: {len(strangers):,}.",
+        some_of(strangers, most=5),
+    ]

@@ -1,4 +1,6 @@
-"""Read a folder of images of unknown people: the camera of each may be known, its identity never is."""
+"""Read a folder of images of unknown people: the camera of each may
+be known, its identity never is.
+"""
 
 import logging
 from hashlib import blake2b
@@ -14,25 +16,32 @@ from person_reid.data.readers import compiled, search_path
 log = logging.getLogger(__name__)
 UNKNOWN = -1
 SOURCES = ("names", "folders", "none")
-LAID_OUT = ("train_all", "train")  # of prepare.py; their images are taken, and not those of query and gallery
+# of prepare.py; their images are taken, and not those of query and gallery
+LAID_OUT = ("train_all", "train")
 
 
 def read_people(
-    data_dir: str | Path, cameras: str = "names", pattern: str | None = None, skip_unreadable: bool = False
+    data_dir: str | Path,
+    cameras: str = "names",
+    pattern: str | None = None,
+    skip_unreadable: bool = False,
 ) -> tuple[Path, Split]:
-    """List the images below a folder, or below its train_all if prepare.py laid it out, all of one class.
+    """List the images below a folder, or below its train_all if prepare.py laid it out, all of one
+    class.
 
-    cameras: where they are said. "names": in file names like Market-1501's, or as the group `camera` of a regular
-        expression `pattern`, searched in the file name, then in the path. "folders": the folder directly below data_dir
-        is the camera. "none": nowhere.
+    cameras: where they are said. "names": in file names like Market-1501's, or as the group
+        `camera` of a regular expression `pattern`, searched in the file name, then in the path.
+        "folders": the folder directly below data_dir is the camera. "none": nowhere.
 
     skip_unreadable: pass over images that cannot be decoded, and list them.
 
-    Identities, which names and folders may hold, have no influence: the images are ordered by their content, and every
-    label is -1. Names like Market-1501's that are not on all images give no camera at all.
+    Identities, which names and folders may hold, have no influence: the images are ordered by their
+    content, and every label is -1. Names like Market-1501's that are not on all images give no
+    camera at all.
 
-    Returns the folder of the images and the Split, cameras numbered from 0, -1 where unknown. Raises UserError if there
-    are fewer than two images, and for a pattern that is none or that a name does not match.
+    Returns the folder of the images and the Split, cameras numbered from 0, -1 where unknown.
+    Raises UserError if there are fewer than two images, and for a pattern that is none or that a
+    name does not match.
     """
     root = Path(data_dir)
     folder = next((root / name for name in LAID_OUT if (root / name).is_dir()), root)
@@ -42,12 +51,16 @@ def read_people(
     if len(paths) < 2:
         found = f"{len(paths)} image(s) in it" if folder.is_dir() else "no such folder"
         listing = f" (found {found_in(folder)})" if folder.is_dir() else ""
-        raise UserError(f"{folder}: {found}{listing}. Expected the images of some dozens of people, at any depth.")
+        raise UserError(
+            f"{folder}: {found}{listing}. Expected the images of some "
+            "dozens of people, at any depth."
+        )
     names = _cameras(paths, folder, cameras, pattern)
     digests = [blake2b(path.read_bytes()).digest() for path in paths]
     order = sorted(range(len(paths)), key=lambda i: (digests[i], names[i] or ""))
     number: dict[str | None, int] = {
-        name: place for place, name in enumerate(sorted({name for name in names if name is not None}))
+        name: place
+        for place, name in enumerate(sorted({name for name in names if name is not None}))
     }
     numbers = np.array([number.get(names[i], UNKNOWN) for i in order], np.int64)
     unlabelled, zeros = np.full(len(paths), UNKNOWN, np.int64), np.zeros(len(paths), np.int64)
@@ -58,7 +71,10 @@ def _cameras(paths: list[Path], folder: Path, source: str, pattern: str | None) 
     """Return the camera of each image as it is written, or None."""
     if pattern is not None:
         if source != "names":
-            raise UserError(f"--cameras {source} would be ignored: --pattern says the cameras. Leave one of them out.")
+            raise UserError(
+                f"--cameras {source} would be ignored: --pattern says the "
+                "cameras. Leave one of them out."
+            )
         return _by_pattern(paths, folder, pattern)
     if source == "folders":
         below = [path.relative_to(folder).parts for path in paths]
@@ -70,7 +86,8 @@ def _cameras(paths: list[Path], folder: Path, source: str, pattern: str | None) 
             return names
         if len(without) < len(paths):
             log.warning(
-                f"{len(without)} of {len(paths)} images have no camera in their names, so cameras are ignored. "
+                f"{len(without)} of {len(paths)} images have no camera in their "
+                "names, so cameras are ignored. "
                 f"--pattern says where it is. The first is {without[0]}"
             )
     return [None] * len(paths)
@@ -88,9 +105,17 @@ def _by_pattern(paths: list[Path], folder: Path, pattern: str) -> list[str | Non
     """Return the group `camera` of a pattern for each image."""
     expression = compiled(pattern)
     if "camera" not in expression.groupindex:
-        raise UserError(rf"--pattern {pattern}: expected the named group camera, such as _c(?P<camera>\d+)")
+        raise UserError(
+            rf"--pattern {pattern}: expected the named group camera, such as _c(?P<camera>\d+)"
+        )
     below = [path.relative_to(folder) for path in paths]
     matches = [search_path(expression, path) for path in below]
-    if wrong := [str(path) for path, match in zip(paths, matches, strict=True) if not match or not match["camera"]]:
-        raise UserError(f"{len(wrong)} name(s) without a match of the pattern {pattern}:\n{some_of(wrong)}")
+    if wrong := [
+        str(path)
+        for path, match in zip(paths, matches, strict=True)
+        if not match or not match["camera"]
+    ]:
+        raise UserError(
+            f"{len(wrong)} name(s) without a match of the pattern {pattern}:\n{some_of(wrong)}"
+        )
     return [match["camera"] for match in matches if match]

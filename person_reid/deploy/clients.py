@@ -4,8 +4,9 @@
     export_for("ultralytics", network, contents, "osnet_x0_25_ultralytics.onnx")
     print(lines_for("ultralytics", contents, "osnet_x0_25_ultralytics.onnx"))
 
-Each program cuts people out of a frame in its own way: CLIENTS says how. The file contains the steps that the program
-does not do. All files take batches of any size in float32 and return features of unit length, each of a single view.
+Each program cuts people out of a frame in its own way: CLIENTS says how. The file contains the
+steps that the program does not do. All files take batches of any size in float32 and return
+features of unit length, each of a single view.
 """
 
 import tempfile
@@ -29,7 +30,8 @@ class Client:
 
     place: where the lines belong, in words.
     lines: with {path}, {dim}, {height} and {width}, those of the file.
-    up_to, bgr, normalised: the images that it gives, as in Contents; by default ImageNet-normalised RGB images.
+    up_to, bgr, normalised: the images that it gives, as in Contents; by default ImageNet-normalised
+        RGB images.
     ending: of the file's name.
     """
 
@@ -42,13 +44,19 @@ class Client:
 
 
 CLIENTS = {
-    "boxmot": Client("Python, with boxmot", ("from boxmot import BotSort", 'tracker = BotSort(reid_weights="{path}")')),
-    "ultralytics": Client("your copy of botsort.yaml", ("with_reid: True", "model: {path}"), up_to=1),
+    "boxmot": Client(
+        "Python, with boxmot",
+        ("from boxmot import BotSort", 'tracker = BotSort(reid_weights="{path}")'),
+    ),
+    "ultralytics": Client(
+        "your copy of botsort.yaml", ("with_reid: True", "model: {path}"), up_to=1
+    ),
     "deepsort": Client(
         "Python, with DeepSort(embedder=None) of deep_sort_realtime",
         (
             'embed = person_reid.Embedder("{path}")',
-            "tracks = tracker.update_tracks(detections, embeds=embed.crops(frame, boxes, bgr=True))",
+            "tracks = tracker.update_tracks(detections, "
+            "embeds=embed.crops(frame, boxes, bgr=True))",
         ),
         normalised=True,
     ),
@@ -80,7 +88,9 @@ CLIENTS = {
 
 
 def contents_for(name: str, size: tuple[int, int], network: Network, source: str) -> Contents:
-    """Return what the file for a client expects and returns. size: (height, width) of the network's images."""
+    """Return what the file for a client expects and returns. size: (height,
+    width) of the network's images.
+    """
     client = CLIENTS[name]
     return Contents(
         *size, network.dim, network.pieces, source,
@@ -91,8 +101,15 @@ def contents_for(name: str, size: tuple[int, int], network: Network, source: str
 def lines_for(name: str, contents: Contents, path: str | Path) -> str:
     """Return where to type what so that a client uses the file, one line each."""
     client = CLIENTS[name]
-    facts = {"path": Path(path).as_posix(), "dim": contents.dim, "height": contents.height, "width": contents.width}
-    return "\n".join([f"In {client.place}:", *(f"  {line.format(**facts)}" for line in client.lines)])
+    facts = {
+        "path": Path(path).as_posix(),
+        "dim": contents.dim,
+        "height": contents.height,
+        "width": contents.width,
+    }
+    return "\n".join(
+        [f"In {client.place}:", *(f"  {line.format(**facts)}" for line in client.lines)]
+    )
 
 
 def export_for(name: str, network: Network, contents: Contents, path: Path) -> float:
@@ -103,7 +120,9 @@ def export_for(name: str, network: Network, contents: Contents, path: Path) -> f
 
 
 def _export_openvino(network: Network, contents: Contents, path: Path) -> float:
-    """Write `path`, which ends in .xml, with its weights beside it in a .bin; each file whole or not at all."""
+    """Write `path`, which ends in .xml, with its weights beside it in a .bin;
+    each file whole or not at all.
+    """
     openvino, weights = import_openvino(), path.with_suffix(".bin")
     with atomic_write(path) as new_path, atomic_write(weights) as new_weights:
         new_path.touch()  # a folder that cannot be written to is found before the work
@@ -118,7 +137,8 @@ def _export_openvino(network: Network, contents: Contents, path: Path) -> float:
             new_weights.write_bytes(written.with_suffix(".bin").read_bytes())
         if not found <= TOLERANCE["float32"]:
             raise UserError(
-                f"{path}: not written: run by OpenVINO, the features deviate by {found:.1e} of their scale, more than "
+                f"{path}: not written: run by OpenVINO, the features deviate by "
+                f"{found:.1e} of their scale, more than "
                 f"{TOLERANCE['float32']:.0e}. Export to ONNX instead: leave --for out."
             )
     return found

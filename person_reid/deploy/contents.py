@@ -1,4 +1,6 @@
-"""What an exported file says of itself: its images, its features, and the steps that are inside it."""
+"""What an exported file says of itself: its images, its features,
+and the steps that are inside it.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +24,14 @@ class Contents:
     dim: width of the feature.
     pieces: number of equal pieces of the feature that are normalised separately.
     source: the network and its weights, in words.
-    normalised: the file takes uint8 RGB images (B, H, W, 3) and applies ImageNet's normalisation itself; otherwise it
-        takes normalised float32 images (B, 3, H, W).
+    normalised: the file takes uint8 RGB images (B, H, W, 3) and applies ImageNet's normalisation
+        itself; otherwise it takes normalised float32 images (B, 3, H, W).
     flip: the file adds the mirrored image's feature itself.
     l2: the feature has unit length.
     precision: float32, float16 or int8.
     tensorrt: run by TensorRT if it is installed.
-    up_to: 1 or 255 if the file takes float32 images (B, 3, H, W) with values from 0 to that and applies ImageNet's
-        normalisation itself; 0 if it does not.
+    up_to: 1 or 255 if the file takes float32 images (B, 3, H, W) with values from 0 to that and
+        applies ImageNet's normalisation itself; 0 if it does not.
     bgr: their channels are blue, green and red.
     """
 
@@ -67,17 +69,25 @@ class Contents:
         found = parse_json(text)
         if not isinstance(found, dict):
             raise ValueError(f"its description is {text[:40]}")
-        contents = cls(**{field.name: found[field.name] for field in fields(cls) if field.name in found})
+        contents = cls(
+            **{field.name: found[field.name] for field in fields(cls) if field.name in found}
+        )
         for field in fields(cls):
             value = getattr(contents, field.name)
             if type(value).__name__ != field.type:
-                raise ValueError(f"its description says {field.name} {value!r}, expected a value of type {field.type}")
+                raise ValueError(
+                    f"its description says {field.name} {value!r}, "
+                    f"expected a value of type {field.type}"
+                )
         if not (0 < contents.height <= LARGEST_SIDE and 0 < contents.width <= LARGEST_SIDE):
             raise ValueError(f"its description says {contents.height} x {contents.width} pixels")
         if contents.up_to not in (0, 1, 255):
             raise ValueError(f"its description says values from 0 to {contents.up_to}")
         if contents.dim < 1 or contents.pieces < 1 or contents.dim % contents.pieces:
-            raise ValueError(f"its description says a feature of width {contents.dim} in {contents.pieces} pieces")
+            raise ValueError(
+                "its description says a feature of width "
+                f"{contents.dim} in {contents.pieces} pieces"
+            )
         return contents
 
     def images(self, batch: int, generator: torch.Generator | None = None) -> torch.Tensor:

@@ -1,14 +1,14 @@
 """Turn images of people into features with one call, from a tracker, a notebook or a service.
 
-from person_reid import Embedder
-embed = Embedder("ft_ResNet50")                                   # the run model/ft_ResNet50
-embed = Embedder("osnet_x0_25", weights="osnet_x0_25_msmt17.pth")   # a network and a weight file
-embed = Embedder.from_pretrained("osnet_market")                  # a folder from tools/save_pretrained.py
-embed = Embedder("osnet.onnx", device="cpu")                      # a file from tools/export.py
-embed = Embedder("ft_ResNet50", device="cpu", runtime="auto")     # the fastest program for this network on a CPU
-features = embed(["a.jpg", pil_image, crop])                      # (3, D); features @ features.T are similarities
-features = embed(crops, bgr=True)                                 # as OpenCV gives them
-features = embed.crops(frame, boxes, bgr=True)                    # people in a frame, as a detector gives them
+from person_reid import Embedder embed = Embedder("ft_ResNet50")                                   #
+the run model/ft_ResNet50 embed = Embedder("osnet_x0_25", weights="osnet_x0_25_msmt17.pth")   # a
+network and a weight file embed = Embedder.from_pretrained("osnet_market")                  # a
+folder from tools/save_pretrained.py embed = Embedder("osnet.onnx", device="cpu")
+# a file from tools/export.py embed = Embedder("ft_ResNet50", device="cpu", runtime="auto")     #
+the fastest program for this network on a CPU features = embed(["a.jpg", pil_image, crop])
+# (3, D); features @ features.T are similarities features = embed(crops, bgr=True)
+# as OpenCV gives them features = embed.crops(frame, boxes, bgr=True)                    # people in
+a frame, as a detector gives them
 """
 
 import os
@@ -47,29 +47,35 @@ ImageLike = str | Path | Image.Image | Pixels
 class Embedder:
     """A network, ready to turn images into features.
 
-    source: the name of a run (model/NAME), of a network (with weights), or an exported file; also a TestedNetwork.
+    source: the name of a run (model/NAME), of a network (with weights), or an exported file; also a
+        TestedNetwork.
     weights: the weight file of a network, or "none".
     device: such as "cpu" or "cuda:1"; by default the first GPU, or the CPU if there is none.
-    flip: add the mirrored image's output, as test.py does; False takes half the time, for slightly worse features.
+    flip: add the mirrored image's output, as test.py does; False takes half the time, for slightly
+        worse features.
     size: (height, width) of the network's input, if not its own.
     batch_size: images that the network sees at a time.
     which_epoch: the checkpoint of the run.
     scales: factors by which the images are resized, such as (1.0, 1.05); the outputs are summed.
-    dtype: torch.float16 or torch.bfloat16 for mixed precision, by PyTorch or OpenVINO; None computes in float32.
+    dtype: torch.float16 or torch.bfloat16 for mixed precision, by PyTorch or OpenVINO; None
+        computes in float32.
     unit_length: divide each feature by its norm.
-    runtime: what computes the features: torch (the default); on a CPU also onnxruntime, openvino, or auto, the fastest
-        of those installed that agrees with PyTorch. An ONNX file is run by onnxruntime (its default) or openvino.
-    preparation: how an ONNX or OpenVINO file of another program wants its pixels; by default as ImageNet's networks do.
-    output: the name of the output of such a file that is the feature, if it has several; by default the one that looks
-        like an embedding, and a warning says which.
-    limits: the lowest and highest value of images of more than 8 bits, such as (0, 4095) for 12; by default those of
-        the layout of prepare.py that an image is in or, elsewhere, its own.
+    runtime: what computes the features: torch (the default); on a CPU also onnxruntime, openvino,
+        or auto, the fastest of those installed that agrees with PyTorch. An ONNX file is run by
+        onnxruntime (its default) or openvino.
+    preparation: how an ONNX or OpenVINO file of another program wants its pixels; by default as
+        ImageNet's networks do.
+    output: the name of the output of such a file that is the feature, if it has several; by default
+        the one that looks like an embedding, and a warning says which.
+    limits: the lowest and highest value of images of more than 8 bits, such as (0, 4095) for 12; by
+        default those of the layout of prepare.py that an image is in or, elsewhere, its own.
 
-    An exported file fixes size, scales and length, and dtype unless OpenVINO runs it. Raises UserError or
-    FileNotFoundError if there is no such run, file or device, or if it does not fit.
+    An exported file fixes size, scales and length, and dtype unless OpenVINO runs it. Raises
+    UserError or FileNotFoundError if there is no such run, file or device, or if it does not fit.
     """
 
-    threshold: float | None = None  # from_pretrained: two images at least this similar count as the same person
+    # from_pretrained: two images at least this similar count as the same person
+    threshold: float | None = None
     promise: Promise | None = None  # and what is promised of it
     flips_inside = False  # whether an exported file adds the mirrored image itself
     _first_process: ClassVar[int] = 0  # that made an Embedder of several threads
@@ -97,7 +103,8 @@ class Embedder:
         self.limits = _checked_limits(limits)
         scales = np.ravel(scales).tolist()
         file = _exported_file(source)
-        named = not file and not isinstance(source, TestedNetwork)  # a run, or with weights a network
+        # a run, or with weights a network
+        named = not file and not isinstance(source, TestedNetwork)
         ignored = {
             "weights": weights is not None and not named,
             "which_epoch": which_epoch != "last" and not (named and weights is None),
@@ -106,7 +113,10 @@ class Embedder:
         }
         if names := [name for name, unread in ignored.items() if unread]:
             decides = weights if named else "the source"
-            raise UserError(f"Embedder: {', '.join(names)} would be ignored: {decides} decides it. Leave it out.")
+            raise UserError(
+                f"Embedder: {', '.join(names)} would be ignored: "
+                f"{decides} decides it. Leave it out."
+            )
         device = usable_device(device)
         self._process = os.getpid()
         self._check_process()
@@ -115,11 +125,17 @@ class Embedder:
             engine = Engine(file, device, kind_of_file(file, runtime), preparation, dtype, output)
             self.flips_inside = engine.contents.flip
             if self.flips_inside and not flip:
-                raise UserError(f"{source}: the mirrored image is inside the file; leave --no_flip out.")
+                raise UserError(
+                    f"{source}: the mirrored image is inside the file; leave --no_flip out."
+                )
             if engine.contents.l2 and not unit_length:
-                raise UserError(f"{source}: its features have unit length; leave unit_length=False out.")
+                raise UserError(
+                    f"{source}: its features have unit length; leave unit_length=False out."
+                )
         elif given := "preparation" if preparation else output and "output":
-            raise UserError(f"Embedder: {given} is for an ONNX or OpenVINO file, and {source} is not one.")
+            raise UserError(
+                f"Embedder: {given} is for an ONNX or OpenVINO file, and {source} is not one."
+            )
         else:
             tested = _network(source, weights, which_epoch, size)
             engine = fast_engine(tested, runtime or "torch", obstacle_of(device), dtype, scales)
@@ -136,13 +152,14 @@ class Embedder:
             )
 
     def __call__(self, images: Iterable[ImageLike], bgr: bool = False) -> Features:
-        """Return the features (N, D) float32, each of unit length, of N images of any size and kind.
+        """Return the features (N, D) float32, each of unit length, of N images of any size and
+        kind.
 
         images: paths, PIL images and uint8 arrays (H, W, 3), in any mixture; no images give (0, D).
         bgr: the arrays have OpenCV's channel order.
 
-        Raises UserError if an image is of another kind, if files cannot be read, all of which it names, and as
-        `features` does.
+        Raises UserError if an image is of another kind, if files cannot be read, all of which it
+        names, and as `features` does.
         """
         single = isinstance(images, str | Path | Image.Image) or getattr(images, "ndim", 4) == 3
         if single or not np.iterable(images):
@@ -167,11 +184,13 @@ class Embedder:
         return _checked(np.concatenate(features))
 
     def crops(self, frame: Any, boxes: Any, bgr: bool = False) -> Features:
-        """Return the features (N, D) float32 of the people in N boxes of a frame, as a detector gives them.
+        """Return the features (N, D) float32 of the people in N boxes of a frame, as a detector
+        gives them.
 
         frame: uint8 (H, W, 3), an array or a tensor; bgr: in OpenCV's channel order.
-        boxes: (N, 4), an array, a tensor or a list: left, top, right, bottom in pixels. They are rounded and clipped to
-            the frame. A box without an area there, or with a NaN, gives a row of zeros, which is like nobody.
+        boxes: (N, 4), an array, a tensor or a list: left, top, right, bottom in pixels. They are
+            rounded and clipped to the frame. A box without an area there, or with a NaN, gives a
+            row of zeros, which is like nobody.
 
         May be called from several threads at once. Raises UserError for anything else.
         """
@@ -180,22 +199,28 @@ class Embedder:
         edges = edges.reshape(-1, 4) if edges.size == 0 else edges
         if edges.ndim != 2 or edges.shape[1] != 4 or edges.dtype.kind not in "iuf":
             raise UserError(
-                f"Embedder: boxes {edges.dtype} {edges.shape}; expected numbers (N, 4): left, top, right, bottom."
+                f"Embedder: boxes {edges.dtype} {edges.shape}; expected numbers "
+                "(N, 4): left, top, right, bottom."
             )
         edges = edges.astype(np.float64)
         _remark_on(edges, (height, width))
         edges = np.round(edges).clip(0, (width, height, width, height))
         found = np.zeros((len(edges), self.dim), np.float32)
-        some = np.flatnonzero((edges[:, 0] < edges[:, 2]) & (edges[:, 1] < edges[:, 3]))  # not so with a NaN
-        found[some] = self([image[top:bottom, left:right] for left, top, right, bottom in edges[some].astype(int)], bgr)
+        # not so with a NaN
+        some = np.flatnonzero((edges[:, 0] < edges[:, 2]) & (edges[:, 1] < edges[:, 3]))
+        found[some] = self(
+            [image[top:bottom, left:right] for left, top, right, bottom in edges[some].astype(int)],
+            bgr,
+        )
         return found
 
     @classmethod
     def from_pretrained(cls, source: str | Path, **settings: Any) -> "Embedder":
-        """Open a folder of save_pretrained, or a model owner/name of that kind on the Hugging Face hub.
+        """Open a folder of save_pretrained, or a model owner/name of that kind on the Hugging Face
+        hub.
 
-        settings: device, flip, size and so on, as above. `threshold` and `promise` are those of the folder, if it has
-        any. Raises UserError if there is no such folder, or if it is damaged.
+        settings: device, flip, size and so on, as above. `threshold` and `promise` are those of the
+        folder, if it has any. Raises UserError if there is no such folder, or if it is damaged.
         """
         folder = find_folder(source)
         embedder = cls(open_pretrained(folder), **settings)
@@ -205,12 +230,15 @@ class Embedder:
         return embedder
 
     def probe(self) -> Features:
-        """Return the feature (D,) of a synthetic image, from which a file can tell which network it belongs to."""
+        """Return the feature (D,) of a synthetic image, from which a file can
+        tell which network it belongs to.
+        """
         noise = np.random.default_rng(0).integers(0, 256, (64, 32, 3), np.uint8)
         return self([noise])[0]
 
     def features(self, bank: torch.Tensor, description: str = "features") -> Features:
-        """Return the features (N, D) float32 of an image bank, uint8 (N, *size, 3), such as load_bank gives.
+        """Return the features (N, D) float32 of an image bank, uint8 (N, *size, 3), such as
+        load_bank gives.
 
         They have unit length unless `unit_length` is off. Raises UserError if one is NaN, infinite,
         or all zero: nothing can be compared with it. All scripts get their features here.
@@ -219,16 +247,20 @@ class Embedder:
         return _checked(self._extract(bank, description))
 
     def _check_process(self) -> None:
-        """Raise UserError in a forked process: it would wait forever for threads that it does not have.
+        """Raise UserError in a forked process: it would wait forever for threads that it does not
+        have.
 
         PyTorch's threads are those of the process: a new Embedder would wait for them, as well.
         """
         here, several = os.getpid(), torch.get_num_threads() > 1
         if several:
             Embedder._first_process = Embedder._first_process or here
-        if (several and here != Embedder._first_process) or (here != self._process and not self._forkable):
+        if (several and here != Embedder._first_process) or (
+            here != self._process and not self._forkable
+        ):
             raise UserError(
-                "Embedder: one was made before this process was forked off, so threads are missing. Start processes by "
+                "Embedder: one was made before this process was forked off, so threads "
+                "are missing. Start processes by "
                 "spawn (gunicorn: without --preload), or compute on a CPU with OMP_NUM_THREADS=1."
             )
 
@@ -249,19 +281,36 @@ def _checked(features: Features) -> Features:
 def _check(source: Any, batch_size: Any, dtype: Any, scales: Any, size: Any) -> None:
     """Raise UserError for arguments of Embedder that nothing can be made of."""
     if not isinstance(source, str | Path | TestedNetwork) or not str(source):
-        raise UserError(f"Embedder: {source!r} is not a network; expected the name of a run or a network, or a file.")
+        raise UserError(
+            f"Embedder: {source!r} is not a network; expected the name of "
+            "a run or a network, or a file."
+        )
     if not isinstance(batch_size, int) or batch_size < 1:
-        raise UserError(f"Embedder: batch_size {batch_size!r}: expected a whole number of 1 or above.")
+        raise UserError(
+            f"Embedder: batch_size {batch_size!r}: expected a whole number of 1 or above."
+        )
     if dtype not in (None, torch.float16, torch.bfloat16):
-        raise UserError(f"Embedder: dtype {dtype!r}: expected torch.float16, torch.bfloat16, or None for float32.")
+        raise UserError(
+            f"Embedder: dtype {dtype!r}: expected torch.float16, "
+            "torch.bfloat16, or None for float32."
+        )
     numbers = as_array(scales, "Embedder: scales").ravel()
-    fitting = numbers.dtype.kind in "iuf" and all(SMALLEST <= scale**2 <= LARGEST for scale in numbers)
+    fitting = numbers.dtype.kind in "iuf" and all(
+        SMALLEST <= scale**2 <= LARGEST for scale in numbers
+    )
     if not len(numbers) or not fitting:
-        raise UserError(f"Embedder: scales {scales!r}: expected numbers whose squares are {SMALLEST} to {LARGEST}.")
+        raise UserError(
+            f"Embedder: scales {scales!r}: expected numbers whose "
+            f"squares are {SMALLEST} to {LARGEST}."
+        )
     sides = as_array(size, "Embedder: size")
-    whole = (side is None or (isinstance(side, int | np.integer) and side > 0) for side in sides.ravel())
+    whole = (
+        side is None or (isinstance(side, int | np.integer) and side > 0) for side in sides.ravel()
+    )
     if sides.shape != (2,) or not all(whole):
-        raise UserError(f"Embedder: size {size!r}: expected (height, width), whole numbers above 0.")
+        raise UserError(
+            f"Embedder: size {size!r}: expected (height, width), whole numbers above 0."
+        )
 
 
 def _checked_limits(limits: Any) -> Limits | None:
@@ -269,8 +318,15 @@ def _checked_limits(limits: Any) -> Limits | None:
     if limits is None:
         return None
     numbers = as_array(limits, "Embedder: limits")
-    if numbers.shape != (2,) or numbers.dtype.kind not in "iuf" or not -np.inf < numbers[0] < numbers[1] < np.inf:
-        raise UserError(f"Embedder: limits {limits!r}: expected the lowest and the highest value, such as (0, 4095).")
+    if (
+        numbers.shape != (2,)
+        or numbers.dtype.kind not in "iuf"
+        or not -np.inf < numbers[0] < numbers[1] < np.inf
+    ):
+        raise UserError(
+            f"Embedder: limits {limits!r}: expected the lowest and the "
+            "highest value, such as (0, 4095)."
+        )
     return float(numbers[0]), float(numbers[1])
 
 
@@ -291,29 +347,45 @@ def _network(
         return source.resized(size)
     if weights is None:
         return network_of_run(str(source), which_epoch, size)
-    return TestedNetwork(NetworkOptions(backbone=str(source), height=size[0], width=size[1]), str(weights), seed=0)
+    return TestedNetwork(
+        NetworkOptions(backbone=str(source), height=size[0], width=size[1]), str(weights), seed=0
+    )
 
 
 def _remark_on(edges: npt.NDArray[Any], size: tuple[int, int]) -> None:
-    """Warn of boxes (N, 4) that seem to be in another form than left, top, right, bottom in pixels."""
-    edges = edges[np.isfinite(edges).all(axis=1) & edges.any(axis=1)]  # zeros fill up a detector's list
+    """Warn of boxes (N, 4) that seem to be in another form than
+    left, top, right, bottom in pixels.
+    """
+    # zeros fill up a detector's list
+    edges = edges[np.isfinite(edges).all(axis=1) & edges.any(axis=1)]
     sides = edges[:, 2:] - edges[:, :2]
     problem = ""
     if not len(edges):
         return
     if np.abs(edges).max() <= 1:
-        problem = f"all are within 0 to 1. Multiply them by the frame's width {size[1]} and height {size[0]}"
+        problem = (
+            "all are within 0 to 1. Multiply them by the frame's width "
+            f"{size[1]} and height {size[0]}"
+        )
     elif (sides < 0).any(axis=1).mean() > 0.5:  # near the corner, some do not
-        problem = "most run backwards, as left, top, width, height do. Add left to the width and top to the height"
+        problem = (
+            "most run backwards, as left, top, width, height do. Add left to "
+            "the width and top to the height"
+        )
     elif sides.max() < 2:
         problem = "all are smaller than two pixels"
     if problem:
-        warnings.warn(f"Embedder: boxes: expected left, top, right, bottom in pixels; {problem}.", stacklevel=3)
+        warnings.warn(
+            f"Embedder: boxes: expected left, top, right, bottom in pixels; {problem}.",
+            stacklevel=3,
+        )
 
 
 def _accepted(image: Any, position: int) -> Any:
     """Return the image if an Embedder takes its kind. Raises UserError otherwise."""
-    if isinstance(image, str | Path) or (isinstance(image, Image.Image) and image.width and image.height):
+    if isinstance(image, str | Path) or (
+        isinstance(image, Image.Image) and image.width and image.height
+    ):
         return image
     found = type(image).__name__
     if isinstance(image, Image.Image):
@@ -323,5 +395,6 @@ def _accepted(image: Any, position: int) -> Any:
             return image
         found = f"an array {image.dtype} {image.shape}"
     raise UserError(
-        f"Embedder: image {position} is {found}; expected a path, a PIL image or a uint8 array (height, width, 3)."
+        f"Embedder: image {position} is {found}; expected a path, a PIL image or a "
+        "uint8 array (height, width, 3)."
     )

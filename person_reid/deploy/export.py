@@ -1,4 +1,5 @@
-"""Write a network to a file that runs without the code that trained it: ONNX, TorchScript or torch.export.
+"""Write a network to a file that runs without the code that trained it: ONNX, TorchScript or
+torch.export.
 
     contents = Contents(256, 128, network.dim, network.pieces, "osnet_x0_25", l2=True)
     export(network, contents, "osnet.onnx", "onnx")
@@ -28,14 +29,15 @@ from person_reid.models.network import Network
 from person_reid.retrieval.features import CPU_BATCH, fused_embedding, unit_pieces
 
 CHECKED_BATCHES = (1, STREAM_BATCH, CPU_BATCH)
-# Of the largest feature; int8 is measured but has no limit. The images checked are noise, for which bfloat16 deviates
-# by up to 0.2, so its limit only finds gross errors.
+# Of the largest feature; int8 is measured but has no limit. The images checked are noise, for which
+# bfloat16 deviates by up to 0.2, so its limit only finds gross errors.
 TOLERANCE = {"float32": 1e-4, "float16": 5e-2, "bfloat16": 0.5}
 OPSET = 18
 
 
 class Deployed(nn.Module):
-    """The module that is exported: the embedding and the steps before and after it that Contents describes.
+    """The module that is exported: the embedding and the steps before and after it that Contents
+    describes.
 
     embed: a module (B, 3, H, W) → (B, D). The output is float32.
     """
@@ -75,22 +77,26 @@ def export(
     calibration: torch.Tensor | None = None,
     scales: Sequence[float] = (1.0,),
 ) -> float:
-    """Write `network` to `path` as `kind` (onnx, torchscript or export), whole or not at all, and check the file.
+    """Write `network` to `path` as `kind` (onnx, torchscript or export), whole or not at all, and
+    check the file.
 
     The file is made in memory: on a full disk, PyTorch would end the process.
 
-    calibration: N images, uint8 (N, H, W, 3), on which int8 measures the ranges of the activations (ONNX only); without
-    them, int8 measures each batch while the file runs, which is slow.
+    calibration: N images, uint8 (N, H, W, 3), on which int8 measures the ranges of the activations
+        (ONNX only); without them, int8 measures each batch while the file runs, which is slow.
     scales: see fused_embedding.
 
-    Each convolution is fused with the norm after it. The file is run (ONNX by onnxruntime) at the CHECKED_BATCHES and
-    compared with PyTorch. Returns the largest deviation as a fraction of the largest feature. Raises UserError if the
-    network cannot be exported, if its file deviates by more than TOLERANCE, and if a library is missing. Raises OSError
-    if the file cannot be written, before the work if possible.
+    Each convolution is fused with the norm after it. The file is run (ONNX by onnxruntime) at the
+    CHECKED_BATCHES and compared with PyTorch. Returns the largest deviation as a fraction of the
+    largest feature. Raises UserError if the network cannot be exported, if its file deviates by
+    more than TOLERANCE, and if a library is missing. Raises OSError if the file cannot be written,
+    before the work if possible.
     """
     if kind == "onnx":
         check_onnx()
-    float_contents = replace(contents, precision="float32") if contents.precision == "int8" else contents
+    float_contents = (
+        replace(contents, precision="float32") if contents.precision == "int8" else contents
+    )
     with atomic_write(path) as temporary:
         temporary.touch()
         embedding = fused_embedding(network, torch.device("cpu"), scales).requires_grad_(False)
@@ -105,8 +111,11 @@ def export(
         except OSError:
             raise
         except Exception as error:  # exporters fail in as many ways as networks branch
-            reason = f"this network cannot be written as {kind} ({' '.join(str(error).split())[:300]})."
-            # 2.6 writes no batch norm to ONNX unless it follows a convolution, which is then fused with it
+            reason = (
+                f"this network cannot be written as {kind} ({' '.join(str(error).split())[:300]})."
+            )
+            # 2.6 writes no batch norm to ONNX unless it follows a convolution, which is then fused
+            # with it
             advice = " PyTorch 2.7 or newer may write it." if torch.__version__ < "2.7" else ""
             raise UserError(f"{contents.source}: {reason}{advice}") from error
         temporary.write_bytes(content)
@@ -114,14 +123,17 @@ def export(
         limit = TOLERANCE.get(contents.precision, float("inf"))
         if not found <= limit:
             raise UserError(
-                f"{path}: not written: as {kind} the features deviate by {found:.1e} of their scale, more than "
+                f"{path}: not written: as {kind} the features deviate by "
+                f"{found:.1e} of their scale, more than "
                 f"{limit:.0e}. Try another --format."
             )
     return found
 
 
 def check_onnx() -> None:
-    """Raise UserError, with the command that installs it, if a library that writes and checks ONNX is missing."""
+    """Raise UserError, with the command that installs it, if a library that
+    writes and checks ONNX is missing.
+    """
     import_onnxruntime()
     missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
     if missing:
@@ -130,15 +142,21 @@ def check_onnx() -> None:
 
 
 def references(embedding: nn.Module, contents: Contents) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Return random images of each of the CHECKED_BATCHES, with the float32 features that PyTorch gives them."""
+    """Return random images of each of the CHECKED_BATCHES, with the float32
+    features that PyTorch gives them.
+    """
     module = Deployed(embedding, replace(contents, precision="float32")).eval()
-    batches = [contents.images(batch, torch.Generator().manual_seed(batch)) for batch in CHECKED_BATCHES]
+    batches = [
+        contents.images(batch, torch.Generator().manual_seed(batch)) for batch in CHECKED_BATCHES
+    ]
     with torch.inference_mode():
         return [(images, module(images)) for images in batches]
 
 
 def deviation(engine: Engine, expected: list[tuple[torch.Tensor, torch.Tensor]]) -> float:
-    """Return how far an exported file's features are from the `references`, as a fraction of the largest feature."""
+    """Return how far an exported file's features are from the `references`, as a
+    fraction of the largest feature.
+    """
     scale = max(features.abs().max() for _, features in expected)
     differences = [(engine(images) - features).abs().max() / scale for images, features in expected]
     return float(torch.stack(differences).max())  # NaN if one is, unlike Python's max
@@ -148,14 +166,16 @@ def _onnx(module: nn.Module, contents: Contents) -> bytes:
     import onnx
     import onnx.inliner
 
-    module = deepcopy(module).to(memory_format=torch.contiguous_format)  # or PyTorch 2.7 pools by as_strided
+    # or PyTorch 2.7 pools by as_strided
+    module = deepcopy(module).to(memory_format=torch.contiguous_format)
     program = torch.onnx.export(
-        module, (contents.images(2),), input_names=["images"], output_names=["features"], dynamo=True,
-        dynamic_shapes={"images": {0: torch.export.Dim("batch", max=1 << 20)}}, opset_version=OPSET,
-        verbose=False,
+        module, (contents.images(2),), input_names=["images"], output_names=["features"],
+        dynamo=True, dynamic_shapes={"images": {0: torch.export.Dim("batch", max=1 << 20)}},
+        opset_version=OPSET, verbose=False,
     )  # fmt: skip
     assert program is not None, "without a file, the exporter returns what it made"
-    model = onnx.inliner.inline_local_functions(program.model_proto)  # OpenVINO knows none; PyTorch 2.6 writes some
+    # OpenVINO knows none; PyTorch 2.6 writes some
+    model = onnx.inliner.inline_local_functions(program.model_proto)
     if contents.precision == "int8":
         model = _quantised(model)
     onnx.helper.set_model_props(model, {KEY: contents.to_json()})
@@ -163,7 +183,9 @@ def _onnx(module: nn.Module, contents: Contents) -> bytes:
 
 
 def _quantised(model: Any) -> Any:
-    """Return an ONNX model with weights in uint8, and activations in uint8 with a scale for each batch."""
+    """Return an ONNX model with weights in uint8, and activations in
+    uint8 with a scale for each batch.
+    """
     import onnx
 
     import_onnxruntime()
@@ -172,7 +194,8 @@ def _quantised(model: Any) -> Any:
     del model.graph.value_info[:]  # the exporter's shapes are wrong once weights are reordered
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         quantised = Path(folder) / "int8.onnx"
-        quantize_dynamic(model, quantised, weight_type=QuantType.QUInt8)  # signed: no kernel for convolutions
+        # signed: no kernel for convolutions
+        quantize_dynamic(model, quantised, weight_type=QuantType.QUInt8)
         return onnx.load(quantised)
 
 
@@ -197,14 +220,23 @@ WRITERS = {"onnx": _onnx, "torchscript": _torchscript, "export": _exported}
 def tensorrt_advice(path: str | Path, contents: Contents) -> str:
     """Explain how to run an ONNX file with TensorRT.
 
-    Says whether onnxruntime has TensorRT here, and which command builds an engine for batches of 1 to 128 images.
+    Says whether onnxruntime has TensorRT here, and which command builds an engine for batches of 1
+    to 128 images.
     """
-    here = any(name.startswith("Tensorrt") for name, _ in providers(torch.device("cuda"), tensorrt=True))
-    state = "is installed and will run it" if here else "is not installed here; the ONNX file is written all the same"
+    here = any(
+        name.startswith("Tensorrt") for name, _ in providers(torch.device("cuda"), tensorrt=True)
+    )
+    state = (
+        "is installed and will run it"
+        if here
+        else "is not installed here; the ONNX file is written all the same"
+    )
     shape = f"{contents.height}x{contents.width}"
     shape = f"{shape}x3" if contents.normalised else f"3x{shape}"
     batches = {"min": 1, "opt": 32, "max": 128}
     shapes = " ".join(f"--{name}Shapes=images:{batch}x{shape}" for name, batch in batches.items())
     half = " --fp16" if contents.precision == "float16" else ""
-    command = f"trtexec --onnx={path} --saveEngine={with_ending(path, '.engine', '.onnx')} {shapes}{half}"
+    command = (
+        f"trtexec --onnx={path} --saveEngine={with_ending(path, '.engine', '.onnx')} {shapes}{half}"
+    )
     return f"TensorRT: onnxruntime's provider {state}. An engine of its own:\n  {command}"

@@ -1,4 +1,5 @@
-"""Run exported networks without the code that trained them: ONNX, OpenVINO, TorchScript and torch.export files.
+"""Run exported networks without the code that trained them: ONNX, OpenVINO, TorchScript and
+torch.export files.
 
     engine = Engine("osnet.onnx")                       # run by ONNX Runtime
     engine = Engine("osnet.onnx", kind="openvino")      # the same file, run by OpenVINO
@@ -28,7 +29,8 @@ from person_reid.progress import progress
 from person_reid.retrieval.features import CPU_BATCH, unit_pieces
 from person_reid.retrieval.similarity import Features
 
-EXPORT_FORMATS = {".onnx": "onnx", ".pt": "torchscript", ".pt2": "export"}  # by ending, as export.py writes them
+# by ending, as export.py writes them
+EXPORT_FORMATS = {".onnx": "onnx", ".pt": "torchscript", ".pt2": "export"}
 READABLE = {**EXPORT_FORMATS, ".xml": "openvino"}
 log = logging.getLogger(__name__)
 SILENCE = RLock()  # logging and warnings belong to the whole process
@@ -38,14 +40,19 @@ class Engine:
     """An exported file, ready to run.
 
     path: the file.
-    device: runs the network; ONNX files run on a GPU only if the installed onnxruntime supports it, else on the CPU.
-    kind: onnx, openvino (reads .onnx and .xml), torchscript or export; by default the file's suffix decides.
+    device: runs the network; ONNX files run on a GPU only if the installed onnxruntime supports it,
+        else on the CPU.
+    kind: onnx, openvino (reads .onnx and .xml), torchscript or export; by default the file's suffix
+        decides.
     preparation: how a file of another program wants its pixels; for ONNX and OpenVINO.
-    dtype: torch.bfloat16 or torch.float16, in which OpenVINO then computes what is float32 in the file.
-    output: which of several outputs of a file of another program is the feature; by default one is chosen, and said.
+    dtype: torch.bfloat16 or torch.float16, in which OpenVINO then computes what is float32 in the
+        file.
+    output: which of several outputs of a file of another program is the feature; by default one is
+        chosen, and said.
 
-    Raises FileNotFoundError; also UserError for a file that is no network, for one that does not behave as it declares,
-    for a preparation, dtype or output that would be ignored, and if onnxruntime or openvino is missing.
+    Raises FileNotFoundError; also UserError for a file that is no network, for one that does not
+    behave as it declares, for a preparation, dtype or output that would be ignored, and if
+    onnxruntime or openvino is missing.
     """
 
     def __init__(
@@ -64,25 +71,34 @@ class Engine:
             )
         self.kind = kind = kind or READABLE.get(path.suffix.lower(), "")
         if kind not in OPENERS:
-            raise UserError(f"{path}: expected an exported network, a file name that ends in {', '.join(READABLE)}.")
+            raise UserError(
+                f"{path}: expected an exported network, a file name that "
+                f"ends in {', '.join(READABLE)}."
+            )
         if dtype and kind != "openvino":
             raise UserError(
-                f"{path}: its precision was decided when it was written; leave --fp16 and --bf16 out. They are for "
+                f"{path}: its precision was decided when it was written; leave "
+                "--fp16 and --bf16 out. They are for "
                 "OpenVINO, which runs ONNX and its own files: --runtime openvino."
             )
         open_file = partial(open_openvino, dtype=dtype) if dtype else OPENERS[kind]
         try:
             with quiet():
-                text, self._run, self._streams, shape, input_dtype, remark = open_file(path, self.device, output)
+                text, self._run, self._streams, shape, input_dtype, remark = open_file(
+                    path, self.device, output
+                )
             if text is None and shape:
                 if remark:
                     log.warning("%s: %s", path, remark)
-                self.contents, self._run = adapt(path, shape, input_dtype, self._run, preparation or Preparation())
+                self.contents, self._run = adapt(
+                    path, shape, input_dtype, self._run, preparation or Preparation()
+                )
             else:
                 self.contents = Contents.from_json(text or "")
         except UserError:
             raise
-        except Exception as error:  # each library fails in its own way on a file that it cannot read
+        # each library fails in its own way on a file that it cannot read
+        except Exception as error:
             found = f"not a network written by tools/export.py, or damaged ({first_line(error)})"
             raise UserError(f"{path}: {found}.") from error
         if text and (given := (preparation and preparation.given) or (output and "--output")):
@@ -91,7 +107,8 @@ class Engine:
 
     @torch.inference_mode()
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the features (B, D) float32, on the CPU, of images in the form that `contents` describes.
+        """Return the features (B, D) float32, on the CPU, of images in the form that `contents`
+        describes.
 
         Raises UserError if the network in the file fails or gives something else.
         """
@@ -99,12 +116,14 @@ class Engine:
             features = self._run(images).float().cpu()
         except Exception as error:  # each library fails in its own way
             raise UserError(
-                f"{self.path}: fails on images {tuple(images.shape)}, although it declares that size "
+                f"{self.path}: fails on images {tuple(images.shape)}, "
+                "although it declares that size "
                 f"({first_line(error)}). Export the network again, or take a smaller --batchsize."
             ) from error
         if features.shape != (len(images), self.contents.dim):
             raise UserError(
-                f"{self.path}: gives {tuple(features.shape)} for {len(images)} images, but says that its features have "
+                f"{self.path}: gives {tuple(features.shape)} for {len(images)} images, "
+                "but says that its features have "
                 f"{self.contents.dim} dimensions. Export the network again."
             )
         return features
@@ -120,8 +139,8 @@ class Engine:
         """Return the features (N, D) float32 of a bank of N images, uint8 (N, H, W, 3).
 
         batch_size: images at a time, at most; OpenVINO runs batches of STREAM_BATCH side by side.
-        flip: add the mirrored image's output, unless the file does so itself or gives the unit-length feature of a
-        single view (`l2`).
+        flip: add the mirrored image's output, unless the file does so itself or gives the
+            unit-length feature of a single view (`l2`).
         unit: scale the features to unit length.
         """
         contents, found = self.contents, [torch.empty(0, self.contents.dim)]
@@ -137,7 +156,9 @@ class Engine:
             return unit_pieces(total, contents.pieces) if unit else total
 
         with progress(total=len(bank), desc=description, unit=" images") as bar:
-            for features in _side_by_side(embed, bank.split(batch_size) if len(bank) else (), self._streams):
+            for features in _side_by_side(
+                embed, bank.split(batch_size) if len(bank) else (), self._streams
+            ):
                 found.append(features)
                 bar.update(len(features))
         return torch.cat(found).numpy()
@@ -155,13 +176,18 @@ def _side_by_side(
 
 
 def file_size(path: Path) -> int:
-    """Return the bytes of an exported network; OpenVINO's, and large ONNX files, have their weights in a second one."""
+    """Return the bytes of an exported network; OpenVINO's, and large ONNX files, have
+    their weights in a second one.
+    """
     return sum(file.stat().st_size for file in (path, *weight_files(path)) if file.exists())
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence the notices of libraries, and undo what they change about logging. One thread at a time."""
+    """Silence the notices of libraries, and undo what they change about logging.
+
+    One thread at a time.
+    """
     with SILENCE:
         disabled, handlers = logging.root.manager.disable, logging.root.handlers[:]
         logging.disable(logging.WARNING)

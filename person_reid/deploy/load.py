@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 class TestedNetwork:
     """Which network to test.
 
-    spec: its layers and the size of its images; a size that it leaves open becomes the network's own.
+    spec: its layers and the size of its images; a size that it leaves open becomes the network's
+        own.
     weights: "imagenet", "none" or a file.
     num_classes: outputs of its classifier; None leaves the classifier out.
     seed: of the weights that no file holds; None for a run, which holds all.
@@ -49,9 +50,13 @@ class TestedNetwork:
         return self.spec.height, self.spec.width
 
     def resized(self, size: tuple[int | None, int | None]) -> "TestedNetwork":
-        """Return the same network for images of this (height, width), each of which may be None: as they are."""
+        """Return the same network for images of this (height, width), each of
+        which may be None: as they are.
+        """
         height, width = self.size
-        return replace(self, spec=replace(self.spec, height=size[0] or height, width=size[1] or width))
+        return replace(
+            self, spec=replace(self.spec, height=size[0] or height, width=size[1] or width)
+        )
 
 
 def network_of_run(
@@ -70,13 +75,16 @@ def network_of_run(
 def load_network(tested: TestedNetwork, scales: Sequence[float] = (1.0,)) -> Network:
     """Build a network and load its weights.
 
-    scales: factors by which images will be resized. Raises UserError or FileNotFoundError for weights that do not fit
-    the network, and UserError if it cannot process images of these sizes.
+    scales: factors by which images will be resized. Raises UserError or FileNotFoundError for
+    weights that do not fit the network, and UserError if it cannot process images of these sizes.
     """
-    with torch.random.fork_rng(devices=[]):  # the caller's random numbers go on as if nothing had been drawn
+    # the caller's random numbers go on as if nothing had been drawn
+    with torch.random.fork_rng(devices=[]):
         if tested.seed is not None:
             torch.random.default_generator.manual_seed(tested.seed)
-        network = build_model(tested.spec, tested.num_classes, "none" if tested.from_file else str(tested.weights))
+        network = build_model(
+            tested.spec, tested.num_classes, "none" if tested.from_file else str(tested.weights)
+        )
     if tested.from_file:
         report = load_weights(network, tested.weights, strict=True)
         if tested.seed is not None:  # a run always fits itself, so there is nothing to report

@@ -1,4 +1,7 @@
-"""Read a folder that save_pretrained wrote, or one like it on the Hugging Face hub. Nothing in it is executed."""
+"""Read a folder that save_pretrained wrote, or one like it on the Hugging Face hub.
+
+Nothing in it is executed.
+"""
 
 import hashlib
 import re
@@ -21,10 +24,11 @@ HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def open_pretrained(source: str | Path) -> TestedNetwork:
-    """Find the network in a folder of save_pretrained, or in a model of that kind on the Hugging Face hub.
+    """Find the network in a folder of save_pretrained, or in a model of that kind on the Hugging
+    Face hub.
 
-    source: the folder, or the hub's owner/name. Raises UserError, in one line, for a folder that is damaged or was
-    written by another program.
+    source: the folder, or the hub's owner/name. Raises UserError, in one line, for a folder that is
+    damaged or was written by another program.
     """
     folder = find_folder(source)
     path, weights = folder / CONFIG, folder / SAFETENSORS
@@ -38,32 +42,44 @@ def open_pretrained(source: str | Path) -> TestedNetwork:
         load_promise(path)
     except OSError as error:
         raise UserError(
-            f"{describe(error)}. Expected a folder from save_pretrained: {CONFIG} and {SAFETENSORS}."
+            f"{describe(error)}. Expected a folder from "
+            f"save_pretrained: {CONFIG} and {SAFETENSORS}."
         ) from error
     except (UserError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: not written by save_pretrained, or damaged ({describe(error)}).") from error
+        raise UserError(
+            f"{path}: not written by save_pretrained, or damaged ({describe(error)})."
+        ) from error
     if found != expected:
         raise UserError(
-            f"{weights}: not the weights that {CONFIG} describes: the checksums differ. Copy the folder again."
+            f"{weights}: not the weights that {CONFIG} describes: the checksums "
+            "differ. Copy the folder again."
         )
     return tested
 
 
 def find_folder(source: str | Path) -> Path:
-    """Return a folder of save_pretrained, fetched from the Hugging Face hub if there is none of that name here."""
+    """Return a folder of save_pretrained, fetched from the Hugging Face hub if
+    there is none of that name here.
+    """
     return Path(source) if Path(source).is_dir() else _fetched(str(source))
 
 
 def preprocessing(size: tuple[int, int]) -> dict[str, Any]:
-    """Return what config.json says of the images: the one way in which they are prepared. size: (height, width)."""
+    """Return what config.json says of the images: the one way in which they are
+    prepared. size: (height, width).
+    """
     return {
-        "height": size[0], "width": size[1], "resize": "bicubic", "channels": "RGB", "mean": list(MEAN),
-        "std": list(STD), "mirrored_image_added": True, "feature": "unit length",
+        "height": size[0], "width": size[1], "resize": "bicubic", "channels": "RGB",
+        "mean": list(MEAN), "std": list(STD), "mirrored_image_added": True,
+        "feature": "unit length",
     }  # fmt: skip
 
 
 def _described(config: dict[str, Any], weights: Path) -> TestedNetwork:
-    """Return the network in a config. Raises UserError, ValueError, TypeError or KeyError if there cannot be one."""
+    """Return the network in a config.
+
+    Raises UserError, ValueError, TypeError or KeyError if there cannot be one.
+    """
     spec = NetworkOptions(**{name: config["network"][name] for name in NetworkOptions.declared()})
     classes, width = config["num_classes"], config["feature_size"]
     if classes is not None and (type(classes) is not int or not 1 <= classes <= MOST_CLASSES):
@@ -79,10 +95,14 @@ def _described(config: dict[str, Any], weights: Path) -> TestedNetwork:
 
 
 def _fetched(name: str) -> Path:
-    """Return the folder of a model of the Hugging Face hub, fetched or in its cache. Raises UserError otherwise."""
+    """Return the folder of a model of the Hugging Face hub, fetched or in its cache.
+
+    Raises UserError otherwise.
+    """
     if not HUB_NAME.fullmatch(name):
         raise UserError(
-            f"{name}: no such folder; expected one from save_pretrained, or owner/name on the Hugging Face hub."
+            f"{name}: no such folder; expected one from save_pretrained, or "
+            "owner/name on the Hugging Face hub."
         )
     from huggingface_hub import snapshot_download  # loads slowly
 
@@ -91,6 +111,8 @@ def _fetched(name: str) -> Path:
             return Path(snapshot_download(name, allow_patterns=[CONFIG, SAFETENSORS, CARD]))
     except Exception as error:  # each cause has an exception of its own
         raise UserError(
-            f"{name}: no such folder, and nothing was fetched from the Hugging Face hub ({first_line(error)}). "
-            f"Put {CONFIG} and {SAFETENSORS} of https://huggingface.co/{name} into a folder, and name that folder."
+            f"{name}: no such folder, and nothing was fetched from the Hugging "
+            f"Face hub ({first_line(error)}). "
+            f"Put {CONFIG} and {SAFETENSORS} of https://huggingface.co/{name} into "
+            "a folder, and name that folder."
         ) from error

@@ -1,11 +1,12 @@
 """A network as a folder that explains itself: weights, what they need, and a card for people.
 
-    save_pretrained("market", "osnet_market", [accuracy(embed, "../Market/pytorch")])
-    embed = Embedder.from_pretrained("osnet_market")       # or the name of a model on the Hugging Face hub
+    save_pretrained("market", "osnet_market", [accuracy(embed, "../Market/pytorch")]) embed =
+    Embedder.from_pretrained("osnet_market")       # or the name of a model on the Hugging Face hub
 
-model.safetensors holds the tensors of the whole network, config.json its NetworkOptions, the preprocessing and the
-checksum of the weights, and README.md a model card (Mitchell et al., Model Cards for Model Reporting, FAccT 2019).
-Nothing in the folder is executed when it is read (pretrained.py).
+model.safetensors holds the tensors of the whole network, config.json its NetworkOptions, the
+preprocessing and the checksum of the weights, and README.md a model card (Mitchell et al., Model
+Cards for Model Reporting, FAccT 2019). Nothing in the folder is executed when it is read
+(pretrained.py).
 """
 
 import hashlib
@@ -78,9 +79,11 @@ def accuracy(embedder: Embedder, test_dir: str | Path) -> Accuracy:
 
 
 def about_data(folder: str | Path) -> tuple[str, str]:
-    """Return name and terms of the data set that prepare.py laid out in a folder, as far as they are known.
+    """Return name and terms of the data set that prepare.py laid out in a folder, as far as they
+    are known.
 
-    One that looks like a known data set and has other numbers of images, as a part of it, is called by its folder.
+    One that looks like a known data set and has other numbers of images, as a part of it, is called
+    by its folder.
     """
     record, place = read_record(Path(folder)), real(folder)
     own_name = place.parent.name if place.name == "pytorch" else place.name
@@ -94,19 +97,26 @@ def about_data(folder: str | Path) -> tuple[str, str]:
 
 
 def check_output(folder: str | Path) -> None:
-    """Raise UserError if save_pretrained would replace a card, a configuration or weights that it has not written."""
+    """Raise UserError if save_pretrained would replace a card, a configuration or
+    weights that it has not written.
+    """
     folder = Path(folder)
     if folder.is_file():
         raise UserError(f"{folder}: a file; expected the name of a folder to write.")
     if real(folder).parent == real(folder):
-        raise UserError(f"{folder}: the root of the file system; expected the name of a folder to write.")
+        raise UserError(
+            f"{folder}: the root of the file system; expected the name of a folder to write."
+        )
     there = [name for name in (CARD, CONFIG, SAFETENSORS) if (folder / name).exists()]
     try:
         own = not there or parse_json((folder / CONFIG).read_bytes())["library"] == LIBRARY
     except (OSError, ValueError, LookupError, TypeError):
         own = False
     if not own:
-        raise UserError(f"{folder}: holds {', '.join(there)}, not written by save_pretrained. Choose another folder.")
+        raise UserError(
+            f"{folder}: holds {', '.join(there)}, not written by "
+            "save_pretrained. Choose another folder."
+        )
 
 
 def save_pretrained(
@@ -120,16 +130,18 @@ def save_pretrained(
     """Write a network to a folder; return the folder.
 
     source: the name of a run (model/NAME), or a TestedNetwork.
-    accuracies: for the card. trained_on: name and terms of the training data. threshold: the cosine similarity from
-    which two images show the same person. promise: what is promised of it.
+    accuracies: for the card. trained_on: name and terms of the training data. threshold: the cosine
+        similarity from which two images show the same person. promise: what is promised of it.
 
-    Raises UserError for weights that do not fit, and for a card or configuration that it did not write. Raises OSError,
-    naming the file, if one cannot be written.
+    Raises UserError for weights that do not fit, and for a card or configuration that it did not
+    write. Raises OSError, naming the file, if one cannot be written.
     """
     check_output(folder)
     tested = network_of_run(source) if isinstance(source, str) else source
     folder, network = Path(folder), load_network(tested).eval()
-    tensors = {name: value.detach().contiguous().clone() for name, value in network.state_dict().items()}
+    tensors = {
+        name: value.detach().contiguous().clone() for name, value in network.state_dict().items()
+    }
     content = save(tensors, {"format": "pt"})
     config = _configuration(tested, network.dim) | {
         "threshold": threshold,
@@ -140,9 +152,12 @@ def save_pretrained(
         "name": real(folder).name, "config": config, "complexity": complexity(network, tested.size),
         "accuracies": accuracies, "trained_on": trained_on, "promise": promise,
         "milliseconds": milliseconds(Embedder(tested, device="cpu", flip=False)),
-        "machine": f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads",
+        "machine": f"{platform.processor() or platform.machine()}, "
+                   f"{torch.get_num_threads()} threads",
     }  # fmt: skip
-    card = jinja2.Template(TEMPLATE.read_text(encoding="utf-8"), trim_blocks=True, lstrip_blocks=True)
+    card = jinja2.Template(
+        TEMPLATE.read_text(encoding="utf-8"), trim_blocks=True, lstrip_blocks=True
+    )
     with (  # all of them or, on a full disk, none
         atomic_write(folder / CARD) as new_card,
         atomic_write(folder / CONFIG) as new_config,

@@ -27,13 +27,17 @@ BATCH = 8
 
 
 def read_calibration(folder: str | Path, height: int, width: int) -> torch.Tensor:
-    """Return up to MOST_IMAGES images of a folder at any depth, uint8 (N, height, width, 3), evenly spaced in its list.
+    """Return up to MOST_IMAGES images of a folder at any depth, uint8 (N, height, width, 3), evenly
+    spaced in its list.
 
     Raises UserError if the folder holds no image, or naming all chosen images that cannot be read.
     """
     paths = list_images(folder) if Path(folder).is_dir() else []
     if not paths:
-        raise UserError(f"--calibrate {folder}: no images there; expected a folder of people, such as pytorch/train.")
+        raise UserError(
+            f"--calibrate {folder}: no images there; expected a folder of "
+            "people, such as pytorch/train."
+        )
     count = min(len(paths), MOST_IMAGES)
     return load_bank([paths[i * len(paths) // count] for i in range(count)], height, width)
 
@@ -75,14 +79,18 @@ def static_int8(content: bytes, images: np.ndarray[Any, Any], about: dict[str, s
         result = onnx.load(quantised)
         features, expected = (_features(each, held_out) for each in (result, onnx.load(plain)))
     cosine = float((features * expected).sum(1).mean())
-    log.info(f"int8: the features' mean cosine to float32 is {cosine:.4f} on {len(held_out)} images.")
+    log.info(
+        f"int8: the features' mean cosine to float32 is {cosine:.4f} on {len(held_out)} images."
+    )
     del result.graph.value_info[:]
     onnx.helper.set_model_props(result, about)
     return result.SerializeToString()
 
 
 class _Batches:
-    """The images batch by batch, as ONNX Runtime's quantiser asks for them (CalibrationDataReader)."""
+    """The images batch by batch, as ONNX Runtime's quantiser asks
+    for them (CalibrationDataReader).
+    """
 
     def __init__(self, images: np.ndarray[Any, Any]) -> None:
         self.batches = [images[i : i + BATCH] for i in range(0, len(images), BATCH)]
@@ -102,7 +110,9 @@ class _Batches:
 
 
 def _parted(images: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Return the images that ranges are measured on, all if they are few, and those held out to measure the result."""
+    """Return the images that ranges are measured on, all if they are few, and those
+    held out to measure the result.
+    """
     held_out = np.arange(len(images)) % HELD_OUT == 0
     return images[~held_out] if len(images) >= HELD_OUT else images, images[held_out]
 
@@ -112,6 +122,11 @@ def _features(model: Any, images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     onnxruntime = import_onnxruntime()
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
-    batches = [session.run(None, {"images": images[i : i + BATCH]})[0] for i in range(0, len(images), BATCH)]
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), settings, providers=["CPUExecutionProvider"]
+    )
+    batches = [
+        session.run(None, {"images": images[i : i + BATCH]})[0]
+        for i in range(0, len(images), BATCH)
+    ]
     return unit_rows_or_zeros(np.concatenate(batches))

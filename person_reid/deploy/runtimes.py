@@ -1,4 +1,5 @@
-"""Run a network on the CPU by OpenVINO or ONNX Runtime instead of PyTorch: the same features, sooner.
+"""Run a network on the CPU by OpenVINO or ONNX Runtime instead of PyTorch: the same features,
+sooner.
 
     engine = fast_engine(tested, "auto")    # an Engine, or None: PyTorch it is
     features = engine.features(bank)
@@ -28,16 +29,22 @@ from person_reid.retrieval.features import extract_features, fused_embedding
 from person_reid.retrieval.similarity import Features
 
 log = logging.getLogger(__name__)
-ENGINE_KINDS = {"openvino": "openvino", "onnxruntime": "onnx"}  # by runtime; the fastest first (docs/benchmarks.md)
+# by runtime; the fastest first (docs/benchmarks.md)
+ENGINE_KINDS = {"openvino": "openvino", "onnxruntime": "onnx"}
 IMPORTS = {"openvino": import_openvino, "onnxruntime": import_onnxruntime}
 
 
 def kind_of_file(path: Path, runtime: str | None) -> str:
-    """Return the kind of Engine that runs an exported file. Raises UserError for a runtime that cannot read it."""
+    """Return the kind of Engine that runs an exported file.
+
+    Raises UserError for a runtime that cannot read it.
+    """
     kind = READABLE[path.suffix.lower()]
     runs = {"onnx": ("onnxruntime", "openvino"), "openvino": ("openvino",)}.get(kind, ("torch",))
     if runtime not in (None, *runs):
-        raise UserError(f"{path}: --runtime {runtime} does not run this file; {' or '.join(runs)} does.")
+        raise UserError(
+            f"{path}: --runtime {runtime} does not run this file; {' or '.join(runs)} does."
+        )
     return ENGINE_KINDS.get(runtime or "", kind)
 
 
@@ -48,17 +55,20 @@ def fast_engine(
     dtype: torch.dtype | None = None,
     scales: Sequence[float] = (1.0,),
 ) -> Engine | None:
-    """Return an Engine that gives the features of a network on the CPU, or None if PyTorch should compute them.
+    """Return an Engine that gives the features of a network on the CPU, or None if PyTorch should
+    compute them.
 
-    runtime: torch, onnxruntime, openvino, or auto: the fastest of those installed that agrees with PyTorch.
+    runtime: torch, onnxruntime, openvino, or auto: the fastest of those installed that agrees with
+        PyTorch.
     obstacle: why only PyTorch can do what is asked for, in words.
-    dtype: in which to compute; None is float32, which auto also takes in place of a type that PyTorch would emulate.
+    dtype: in which to compute; None is float32, which auto also takes in place of a type that
+        PyTorch would emulate.
     scales: see fused_embedding.
 
-    An Engine is used only if its features deviate from PyTorch's in float32 by at most the TOLERANCE of its precision,
-    1e-4 of their scale in float32. For auto, every other outcome means PyTorch, and the log says why. Raises UserError
-    or OSError if another runtime that was asked for is not installed, does not agree, or cannot be used; also for an
-    unknown one.
+    An Engine is used only if its features deviate from PyTorch's in float32 by at most the
+    TOLERANCE of its precision, 1e-4 of their scale in float32. For auto, every other outcome means
+    PyTorch, and the log says why. Raises UserError or OSError if another runtime that was asked for
+    is not installed, does not agree, or cannot be used; also for an unknown one.
     """
     if runtime == "auto" and not obstacle:
         dtype = computed_in(torch.device("cpu"), dtype)
@@ -75,7 +85,9 @@ def fast_engine(
 
 
 def check_runtime(runtime: str, device: torch.device) -> None:
-    """Raise UserError, before the work, for a runtime that `features_of` could not use on a device."""
+    """Raise UserError, before the work, for a runtime that
+    `features_of` could not use on a device.
+    """
     if runtime not in ("torch", "auto"):
         _wanted(runtime, obstacle_of(device))
 
@@ -89,10 +101,12 @@ def features_of(
     flip: bool = True,
     dtype: torch.dtype | None = None,
 ) -> dict[str, Features]:
-    """Return {name: features (N, D)} of {name: bank (N, H, W, 3)} from the present weights of a network.
+    """Return {name: features (N, D)} of {name: bank (N, H, W, 3)} from the present weights of a
+    network.
 
-    network: in evaluation mode. runtime: as in fast_engine; the network is exported anew, and nothing of it stays on
-    the disk. flip, dtype: see extract_features; another runtime than PyTorch computes in float32.
+    network: in evaluation mode. runtime: as in fast_engine; the network is exported anew, and
+    nothing of it stays on the disk. flip, dtype: see extract_features; another runtime than PyTorch
+    computes in float32.
     """
     height, width = next(iter(banks.values())).shape[1:3]
     contents = _contents(network, (height, width), type(network).__name__)
@@ -103,7 +117,9 @@ def features_of(
         return {name: engine.features(bank, batch_size, flip, name) for name, bank in banks.items()}
     embed = fused_embedding(network, device)
     return {
-        name: extract_features(embed, bank, device, batch_size, flip=flip, dtype=dtype, description=name)
+        name: extract_features(
+            embed, bank, device, batch_size, flip=flip, dtype=dtype, description=name
+        )
         for name, bank in banks.items()
     }
 
@@ -122,22 +138,35 @@ def _wanted(runtime: str, obstacle: str, dtype: torch.dtype | None = None) -> li
     if runtime not in ("auto", *ENGINE_KINDS):
         raise UserError(f"runtime {runtime!r}: expected torch, auto, {', '.join(ENGINE_KINDS)}.")
     if obstacle:
-        raise UserError(f"{obstacle}, which only PyTorch can do here. Leave --runtime {runtime} out")
+        raise UserError(
+            f"{obstacle}, which only PyTorch can do here. Leave --runtime {runtime} out"
+        )
     kinds = ENGINE_KINDS if dtype is None else ("openvino",)
     if runtime not in ("auto", *kinds):
-        raise UserError(f"--runtime {runtime} computes in float32; --fp16 and --bf16 are for torch and openvino.")
+        raise UserError(
+            f"--runtime {runtime} computes in float32; --fp16 and "
+            "--bf16 are for torch and openvino."
+        )
     wanted = [name for name in kinds if find_spec(name)] if runtime == "auto" else [runtime]
     if not wanted:
-        raise UserError("no other runtime is installed: python -m pip install onnx onnxscript onnxruntime openvino")
+        raise UserError(
+            "no other runtime is installed: python -m pip install onnx "
+            "onnxscript onnxruntime openvino"
+        )
     for name in wanted:
         IMPORTS[name]()
     return wanted
 
 
 def _engine(
-    agreeing: Callable[[list[str]], Engine], runtime: str, obstacle: str, dtype: torch.dtype | None = None
+    agreeing: Callable[[list[str]], Engine],
+    runtime: str,
+    obstacle: str,
+    dtype: torch.dtype | None = None,
 ) -> Engine | None:
-    """Return the Engine of the first agreeing one of some runtimes, or None for PyTorch, as in fast_engine."""
+    """Return the Engine of the first agreeing one of some runtimes, or None
+    for PyTorch, as in fast_engine.
+    """
     if runtime == "torch":
         return None
     try:
@@ -161,14 +190,17 @@ def _exported(
     Its file is gone again. Raises UserError if no Engine agrees.
     """
     cpu, precision = torch.device("cpu"), str(dtype or torch.float32).removeprefix("torch.")
-    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # Windows keeps files that are in use
+    # Windows keeps files that are in use
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         file = Path(folder) / "network.onnx"
         exported = export(network, contents, file, "onnx", scales=scales)
         for name in names:
             engine = Engine(file, kind=ENGINE_KINDS[name], dtype=dtype)
             found = exported  # measured by ONNX Runtime
             if name != "onnxruntime":
-                found = deviation(engine, references(fused_embedding(network, cpu, scales), contents))
+                found = deviation(
+                    engine, references(fused_embedding(network, cpu, scales), contents)
+                )
             known = f"{name} {version(name)}" + (f" in {precision}" if dtype else "")
             far = f"deviate from PyTorch's by {found:.0e} of their scale"
             if found <= TOLERANCE[precision]:

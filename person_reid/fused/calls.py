@@ -20,7 +20,9 @@ def structure(name: str, **fields: str) -> type[ctypes.Structure]:
 
 
 def call(function: str, kind: type[ctypes.Structure], **values: Any) -> None:
-    """Call a C function with a structure of numbers, tensors, lists of tensors, and None for what is missing."""
+    """Call a C function with a structure of numbers, tensors, lists of
+    tensors, and None for what is missing.
+    """
     fields = {name: _pointer(value) for name, value in values.items() if value is not None}
     filled = kind(threads=torch.get_num_threads(), **fields)
     getattr(library(), function)(ctypes.byref(filled))
@@ -30,12 +32,16 @@ def _pointer(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.data_ptr()
     if isinstance(value, list):
-        return ctypes.cast((POINTER * len(value))(*(tensor.data_ptr() for tensor in value)), POINTER)
+        return ctypes.cast(
+            (POINTER * len(value))(*(tensor.data_ptr() for tensor in value)), POINTER
+        )
     return value
 
 
 def layers_fit(*maps: Tensor) -> bool:
-    """Say whether the fused layers can compute with these maps (B, C, H, W), which PyTorch does otherwise."""
+    """Say whether the fused layers can compute with these maps (B, C, H,
+    W), which PyTorch does otherwise.
+    """
     return (
         all(
             x.device.type == "cpu" and x.dtype == torch.float32 and x.shape[1] % LANES == 0

@@ -14,8 +14,10 @@ Layer = structure(
     "Layer",
     long="threads images height width inputs channels activates",
     float="epsilon momentum",
-    pointer="x pointwise depthwise residual gamma beta running_mean running_variance u y statistics y_gradient "
-    "x_gradient pointwise_gradient depthwise_gradient residual_gradient gamma_gradient beta_gradient",
+    pointer="x pointwise depthwise residual gamma beta running_mean "
+    "running_variance u y statistics y_gradient "
+    "x_gradient pointwise_gradient depthwise_gradient "
+    "residual_gradient gamma_gradient beta_gradient",
 )
 
 
@@ -27,14 +29,17 @@ def layer(
     depthwise: nn.Conv2d | None = None,
     residual: Tensor | None = None,
 ) -> Tensor:
-    """Compute ReLU(norm(depthwise(convolution(x))) + residual), (B, C, H, W); activates: with the ReLU.
+    """Compute ReLU(norm(depthwise(convolution(x))) + residual), (B, C, H, W); activates: with the
+    ReLU.
 
-    Convolutions have no biases; a depthwise one is 3×3, of stride 1, and follows another. A batch norm in training is
-    fused with what follows it, and with the convolutions before it if the first is pointwise. What cannot be fused,
-    PyTorch computes.
+    Convolutions have no biases; a depthwise one is 3×3, of stride 1, and follows another. A batch
+    norm in training is fused with what follows it, and with the convolutions before it if the first
+    is pointwise. What cannot be fused, PyTorch computes.
     """
     learns = _follows_batches(norm)
-    if convolution is not None and not (learns and _is_small_pointwise(convolution) and layers_fit(x)):
+    if convolution is not None and not (
+        learns and _is_small_pointwise(convolution) and layers_fit(x)
+    ):
         x, convolution = convolution(x), None
         if depthwise is not None:
             x, depthwise = depthwise(x), None
@@ -56,11 +61,15 @@ def _is_small_pointwise(convolution: nn.Conv2d) -> bool:
     """Say whether a convolution is one that the fused layer computes, and as fast as oneDNN."""
     inputs, outputs = convolution.in_channels, convolution.out_channels
     plain = convolution.kernel_size == convolution.stride == (1, 1) and convolution.groups == 1
-    return plain and convolution.bias is None and outputs % LANES == 0 and inputs * outputs < LARGEST
+    return (
+        plain and convolution.bias is None and outputs % LANES == 0 and inputs * outputs < LARGEST
+    )
 
 
 def _follows_batches(norm: nn.Module) -> bool:
-    """Say whether it is a batch norm that computes with, and keeps an average of, the statistics of batches."""
+    """Say whether it is a batch norm that computes with, and keeps an average
+    of, the statistics of batches.
+    """
     if not (isinstance(norm, nn.BatchNorm2d) and norm.training and norm.affine):
         return False
     return bool(norm.track_running_stats) and norm.momentum is not None
@@ -86,13 +95,14 @@ class _Layer(torch.autograd.Function):
         u = x if pointwise is None else torch.empty_like(y)
         statistics = x.new_empty(4, len(gamma))
         ctx.sizes = {
-            "images": images, "height": height, "width": width, "inputs": inputs, "channels": len(gamma),
-            "activates": activates,
+            "images": images, "height": height, "width": width, "inputs": inputs,
+            "channels": len(gamma), "activates": activates,
         }  # fmt: skip
         call(
-            "layer_forward", Layer, **ctx.sizes, epsilon=norm.eps, momentum=norm.momentum,
-            x=x, pointwise=pointwise, depthwise=depthwise, residual=residual, gamma=gamma, beta=beta,
-            running_mean=norm.running_mean, running_variance=norm.running_var, u=u, y=y, statistics=statistics,
+            "layer_forward", Layer, **ctx.sizes, epsilon=norm.eps, momentum=norm.momentum, x=x,
+            pointwise=pointwise, depthwise=depthwise, residual=residual, gamma=gamma, beta=beta,
+            running_mean=norm.running_mean, running_variance=norm.running_var, u=u, y=y,
+            statistics=statistics,
         )  # fmt: skip
         signs = None if residual is None else y  # without a residual, u has them
         ctx.save_for_backward(x, pointwise, depthwise, gamma, u, signs, statistics)
@@ -112,7 +122,7 @@ class _Layer(torch.autograd.Function):
             "beta_gradient": torch.empty_like(gamma),
         }
         call(
-            "layer_backward", Layer, **ctx.sizes, x=x, pointwise=pointwise, depthwise=depthwise, gamma=gamma, u=u, y=y,
-            statistics=statistics, y_gradient=y_gradient, **found,
+            "layer_backward", Layer, **ctx.sizes, x=x, pointwise=pointwise, depthwise=depthwise,
+            gamma=gamma, u=u, y=y, statistics=statistics, y_gradient=y_gradient, **found,
         )  # fmt: skip
         return *found.values(), None, None

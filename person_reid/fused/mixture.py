@@ -15,10 +15,13 @@ Mixture = structure(
 )
 
 
-def mixture(streams: Sequence[Tensor], gate: nn.Module, weights: Callable[[Tensor], Tensor]) -> Tensor:
+def mixture(
+    streams: Sequence[Tensor], gate: nn.Module, weights: Callable[[Tensor], Tensor]
+) -> Tensor:
     """Compute Σ_t weights(averages)_t x_t of T streams x_t (B, C, H, W), which have to fit.
 
-    weights: of the averages over the pixels, (T, B, C), makes as many weights, by parameters of `gate`.
+    weights: of the averages over the pixels, (T, B, C), makes as many weights, by parameters of
+    `gate`.
     """
     return _Mixture.apply(weights, len(streams), *streams, *gate.parameters())
 
@@ -27,17 +30,27 @@ class _Mixture(torch.autograd.Function):
     """mixture.c. The weights, tiny tensors, have a graph of their own."""
 
     @staticmethod
-    def forward(ctx: Any, weights: Callable[[Tensor], Tensor], count: int, *tensors: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, weights: Callable[[Tensor], Tensor], count: int, *tensors: Tensor
+    ) -> Tensor:
         streams, parameters = list(tensors[:count]), tensors[count:]
         images, channels, height, width = streams[0].shape
-        ctx.sizes = {"images": images, "pixels": height * width, "channels": channels, "streams": count}
+        ctx.sizes = {
+            "images": images,
+            "pixels": height * width,
+            "channels": channels,
+            "streams": count,
+        }
         sums = streams[0].new_empty(count, images, channels)
         call("mixture_sums", Mixture, **ctx.sizes, x=streams, sums=sums)
         with torch.enable_grad():
             ctx.weights = weights(sums.requires_grad_() / (height * width))
         y = torch.empty_like(streams[0])
         call("mixture_forward", Mixture, **ctx.sizes, x=streams, weights=ctx.weights, y=y)
-        ctx.sums, ctx.learning = sums, [parameter for parameter in parameters if parameter.requires_grad]
+        ctx.sums, ctx.learning = (
+            sums,
+            [parameter for parameter in parameters if parameter.requires_grad],
+        )
         ctx.save_for_backward(*streams)
         return y
 
@@ -47,13 +60,19 @@ class _Mixture(torch.autograd.Function):
         streams = list(ctx.saved_tensors)
         y_gradient = gradients[0].contiguous(memory_format=torch.channels_last)
         of_weights = torch.empty_like(ctx.weights)
-        call("mixture_sums", Mixture, **ctx.sizes, x=streams, y_gradient=y_gradient, sums=of_weights)
-        of_sums, *of_learning = torch.autograd.grad(ctx.weights, [ctx.sums, *ctx.learning], of_weights)
+        call(
+            "mixture_sums", Mixture, **ctx.sizes, x=streams, y_gradient=y_gradient, sums=of_weights
+        )
+        of_sums, *of_learning = torch.autograd.grad(
+            ctx.weights, [ctx.sums, *ctx.learning], of_weights
+        )
         found = [torch.empty_like(stream) for stream in streams]
         call(
             "mixture_backward", Mixture, **ctx.sizes, weights=ctx.weights, y_gradient=y_gradient,
             sums_gradient=of_sums.contiguous(), x_gradient=found,
         )  # fmt: skip
         learnt = iter(of_learning)
-        of_parameters = (next(learnt) if needed else None for needed in ctx.needs_input_grad[2 + len(streams) :])
+        of_parameters = (
+            next(learnt) if needed else None for needed in ctx.needs_input_grad[2 + len(streams) :]
+        )
         return None, None, *found, *of_parameters

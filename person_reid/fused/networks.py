@@ -1,4 +1,7 @@
-"""The networks whose layers are fused in training. Names and weights stay; results are equal up to rounding."""
+"""The networks whose layers are fused in training.
+
+Names and weights stay; results are equal up to rounding.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +16,9 @@ from person_reid.models import osnet, osnet_ain
 
 
 class ConvNorm(osnet.ConvNorm):
-    """Convolution, norm and ReLU; with a residual, which is added to the norm, there is a ReLU in any case."""
+    """Convolution, norm and ReLU; with a residual, which is added to the
+    norm, there is a ReLU in any case.
+    """
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         activates = residual is not None or isinstance(self.relu, nn.ReLU)
@@ -37,7 +42,9 @@ class Gate(osnet.Gate):
 
 
 class _Block(nn.Module):
-    """A block whose last layer is fused with the shortcut, unless a norm comes between them or follows their sum."""
+    """A block whose last layer is fused with the shortcut, unless a norm comes
+    between them or follows their sum.
+    """
 
     IN: Any
     conv3: Any
@@ -75,7 +82,9 @@ def unfuse(network: nn.Module) -> None:
 
 
 def fuse(network: nn.Module) -> bool:
-    """Fuse the layers of a network, in place, if it has any that can be fused and a compiler is there. Say whether."""
+    """Fuse the layers of a network, in place, if it has any that can be fused and a
+    compiler is there. Say whether.
+    """
     found = [module for module in network.modules() if type(module) in FUSED]
     if not found or library() is None:
         return False

@@ -16,16 +16,19 @@ from person_reid.data.readers import compiled, search_path
 from person_reid.data.tables import read_table
 
 log = logging.getLogger(__name__)
-EXIF, TAKEN, CHANGED = 0x8769, 0x9003, 0x0132  # the directory of the camera's entries, and two of them
+# the directory of the camera's entries, and two of them
+EXIF, TAKEN, CHANGED = 0x8769, 0x9003, 0x0132
 URI = "file://"
 LENGTHS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
 
 class About(NamedTuple):
-    """What is known of an image. Each of these is a column of an index, of the CSV files, and a key in JSON files.
+    """What is known of an image.
 
-    time: local, such as "2026-11-01 09:30:00", so that text sorts by time. track: images of one person in a row, by a
-    tracker. source: the video or collection that the image was cut from.
+    Each of these is a column of an index, of the CSV files, and a key in JSON files.
+
+    time: local, such as "2026-11-01 09:30:00", so that text sorts by time. track: images of one
+    person in a row, by a tracker. source: the video or collection that the image was cut from.
     """
 
     identity: str | None = None
@@ -37,10 +40,11 @@ class About(NamedTuple):
 
 @dataclass(frozen=True)
 class Filter:
-    """The images of an identity, camera, track and source, from a time on, before a time, and of a path.
+    """The images of an identity, camera, track and source, from a time on, before a time, and of a
+    path.
 
-    None matches all. named: identities after this one in alphabetical order; "" is all that have an identity. Raises
-    UserError if no time is both from `after` on and before `before`.
+    None matches all. named: identities after this one in alphabetical order; "" is all that have an
+    identity. Raises UserError if no time is both from `after` on and before `before`.
     """
 
     identity: str | None = None
@@ -54,34 +58,52 @@ class Filter:
 
     def __post_init__(self) -> None:
         if self.after is not None and self.before is not None and self.after >= self.before:
-            raise UserError(f"from {self.after} on and before {self.before}: no time is both; exchange the two.")
+            raise UserError(
+                f"from {self.after} on and before {self.before}: no time is both; exchange the two."
+            )
 
     def comparisons(self) -> list[tuple[str, str, Any]]:
-        """Return (column, operator, value) of each, in SQL; an image of which a value is not known fulfils none."""
-        others = {"after": ("time", ">="), "before": ("time", "<"), "image": ("path", "="), "named": ("identity", ">")}
+        """Return (column, operator, value) of each, in SQL; an image of which a
+        value is not known fulfils none.
+        """
+        others = {
+            "after": ("time", ">="),
+            "before": ("time", "<"),
+            "image": ("path", "="),
+            "named": ("identity", ">"),
+        }
         given = {name: value for name, value in vars(self).items() if value is not None}
         return [(*others.get(name, (name, "=")), value) for name, value in given.items()]
 
     def condition(self) -> tuple[str, list[Any]]:
         """Return an SQL condition and its values."""
         given = self.comparisons()
-        return " AND ".join(f"{column} {sign} ?" for column, sign, _ in given) or "1", [value for *_, value in given]
+        return " AND ".join(f"{column} {sign} ?" for column, sign, _ in given) or "1", [
+            value for *_, value in given
+        ]
 
 
 UNKNOWN, EVERYTHING = About(), Filter()
 
 
 def moment(text: str) -> str:
-    """Return a date or time in ISO 8601, such as 2026-11-01 or 2026-11-01T09:30, as it is stored: local, in seconds."""
+    """Return a date or time in ISO 8601, such as 2026-11-01 or 2026-11-01T09:30, as
+    it is stored: local, in seconds.
+    """
     try:
-        found = datetime.fromisoformat(re.sub("Z$", "+00:00", text.strip()))  # Python 3.10 does not know Z
+        # Python 3.10 does not know Z
+        found = datetime.fromisoformat(re.sub("Z$", "+00:00", text.strip()))
         return stored(found.astimezone() if found.tzinfo else found)
     except (ValueError, OverflowError):
-        raise UserError(f"{text!r}: no such time; expected 2026-11-01 or 2026-11-01T09:30:00.") from None
+        raise UserError(
+            f"{text!r}: no such time; expected 2026-11-01 or 2026-11-01T09:30:00."
+        ) from None
 
 
 def stored(time: datetime) -> str:
-    """Return a local time as it is stored; years have four digits (unlike strftime's %Y), so text sorts by time."""
+    """Return a local time as it is stored; years have four digits (unlike
+    strftime's %Y), so text sorts by time.
+    """
     return time.replace(tzinfo=None).isoformat(" ", "seconds")
 
 
@@ -93,21 +115,27 @@ def ago(text: str) -> str:
 
 
 def about_images(
-    paths: Iterable[Path], csv: Path | None = None, pattern: str | None = None, dated: Container[Path] | None = None
+    paths: Iterable[Path],
+    csv: Path | None = None,
+    pattern: str | None = None,
+    dated: Container[Path] | None = None,
 ) -> dict[Path, About]:
-    """Return what is known of images: from a CSV file, from their names, from EXIF, or when the file last changed.
+    """Return what is known of images: from a CSV file, from their names, from EXIF, or when the
+    file last changed.
 
-    csv: columns path (relative to the file) and some of those of About. pattern: a regular expression with some of the
-    groups id, camera, track and source, searched in the name of a file, then in its path. dated: those that get the
-    time of EXIF or of the file if the list gives none; by default all. Raises UserError for an invalid time or pattern,
-    and for a list of other images. A remark says if a pattern matches none.
+    csv: columns path (relative to the file) and some of those of About. pattern: a regular
+    expression with some of the groups id, camera, track and source, searched in the name of a file,
+    then in its path. dated: those that get the time of EXIF or of the file if the list gives none;
+    by default all. Raises UserError for an invalid time or pattern, and for a list of other images.
+    A remark says if a pattern matches none.
     """
     paths = list(paths)
     listed, expression = read_abouts(csv) if csv else {}, _compiled(pattern or "")
     found, matched = {}, False
     if listed and not listed.keys() & set(paths):
         raise UserError(
-            f"{csv}: lists none of the {len(paths)} images; its paths are relative to the folder that it is in."
+            f"{csv}: lists none of the {len(paths)} images; its paths are "
+            "relative to the folder that it is in."
         )
     for path in paths:
         match = search_path(expression, Path(printable(path)))
@@ -115,9 +143,15 @@ def about_images(
         named, known = match.groupdict() if match else {}, listed.get(path, UNKNOWN)._asdict()
         named["identity"] = named.pop("id", None) or named.get("identity")
         about = About(**{name: value or named.get(name) or None for name, value in known.items()})
-        found[path] = about if about.time or not (dated is None or path in dated) else about._replace(time=_taken(path))
+        found[path] = (
+            about
+            if about.time or not (dated is None or path in dated)
+            else about._replace(time=_taken(path))
+        )
     if pattern and paths and not matched:
-        log.warning(f"--pattern {pattern}: matches none of the {len(paths)} images, such as {paths[0]}.")
+        log.warning(
+            f"--pattern {pattern}: matches none of the {len(paths)} images, such as {paths[0]}."
+        )
     return found
 
 
@@ -126,12 +160,16 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     expression = compiled(pattern)
     groups = expression.groupindex.keys()
     if pattern and not (groups and groups <= {"id", "identity", "camera", "track", "source"}):
-        raise UserError(rf"--pattern {pattern}: expected groups of id, camera, track, source, as in _c(?P<camera>\d+)")
+        raise UserError(
+            rf"--pattern {pattern}: expected groups of id, camera, track, "
+            r"source, as in _c(?P<camera>\d+)"
+        )
     return expression
 
 
 def listed_path(path: Path) -> str:
-    """Return an absolute path as a list names it: as a file: URI if a terminal or a spreadsheet would change it.
+    """Return an absolute path as a list names it: as a file: URI if a terminal or a spreadsheet
+    would change it.
 
     read_abouts reads it back.
     """
@@ -139,8 +177,10 @@ def listed_path(path: Path) -> str:
 
 
 def read_abouts(csv: Path, needed: Sequence[str] = ("path",)) -> dict[Path, About]:
-    """Return what a CSV file says of images. Raises UserError if it lacks a needed column, for a line without a path,
-    for an invalid time, and for lines that contradict one another.
+    """Return what a CSV file says of images.
+
+    Raises UserError if it lacks a needed column, for a line without a path, for an invalid time,
+    and for lines that contradict one another.
     """
     listed: dict[Path, About] = {}
     for line, row in read_table(csv, needed, About._fields):
@@ -153,7 +193,8 @@ def read_abouts(csv: Path, needed: Sequence[str] = ("path",)) -> dict[Path, Abou
             raise UserError(f"{csv}, line {line}: expected a path, found an empty one.")
         if path.startswith(URI):
             name = unquote_to_bytes(path.removeprefix(URI))
-            path = os.fsdecode(name.replace(b"\0", b"%00"))  # no name holds a zero byte, and resolve() refuses it
+            # no name holds a zero byte, and resolve() refuses it
+            path = os.fsdecode(name.replace(b"\0", b"%00"))
         if listed.setdefault(real(csv.parent / path), known) != known:
             problem = f"another line says something else of {path}. Keep one of them."
             raise UserError(f"{csv}, line {line}: {problem}")
@@ -161,7 +202,9 @@ def read_abouts(csv: Path, needed: Sequence[str] = ("path",)) -> dict[Path, Abou
 
 
 def _taken(path: Path) -> str | None:
-    """Return when a photograph was taken by EXIF, or else when its file changed, or None without a file."""
+    """Return when a photograph was taken by EXIF, or else when its file
+    changed, or None without a file.
+    """
     try:
         with open_image(path) as image:
             exif = image.getexif()

@@ -28,37 +28,46 @@ from person_reid.progress import progress
 from person_reid.retrieval.thresholds import accepts
 
 log = logging.getLogger(__name__)
-MOVABLE = ("name", "weights", "engine")  # flags that say where a network is; whether it is the same, its features tell
+# flags that say where a network is; whether it is the same, its features tell
+MOVABLE = ("name", "weights", "engine")
 CHUNK, LARGEST_CHUNK = 512, 8192  # images added in one transaction: at first, and at most
 PAUSE = 5  # seconds; as long as a chunk takes less, the next one is twice as large
 
 
 def check_network(index: Gallery, embedder: Embedder, flags: dict[str, Any]) -> None:
-    """Check that the index holds features of this embedder's network, by a synthetic image whose feature it keeps.
+    """Check that the index holds features of this embedder's network, by a synthetic image whose
+    feature it keeps.
 
-    flags: {flag of test.py: value} that name the network; a new index remembers them. Raises UserError if the index
-    belongs to another network, to other weights, or to other flags.
+    flags: {flag of test.py: value} that name the network; a new index remembers them. Raises
+    UserError if the index belongs to another network, to other weights, or to other flags.
     """
     probe = embedder.probe()
     if len(index) and index.recall("network") is None:
-        log.warning("%s: it does not say which network indexed its %d images. Was it this one?", index.path, len(index))
+        log.warning(
+            "%s: it does not say which network indexed its %d images. Was it this one?",
+            index.path,
+            len(index),
+        )
     known = index.remember({"network": flags, "probe": probe.tolist()})
     agreed(index, flags)
     if len(known["probe"]) != len(probe) or probe @ np.array(known["probe"]) < SAME:
         raise UserError(
-            f"{index.path}: its features were made by another network ({_words(known['network'])}), or its "
+            f"{index.path}: its features were made by another network "
+            f"({_words(known['network'])}), or its "
             f"weights have changed since. {_again(index)}"
         )
 
 
 def agreed(index: Gallery, flags: dict[str, Any]) -> dict[str, Any]:
-    """Return the flags of an index's network: those that it remembers, and where `flags` say that the network is now.
+    """Return the flags of an index's network: those that it remembers, and where `flags` say that
+    the network is now.
 
     Raises UserError, which lists them, for flags that contradict what the index remembers.
     """
     remembered: dict[str, Any] = index.recall("network") or {}
     place = next((name for name in ("engine", "from", "weights") if remembered.get(name)), "name")
-    typed = remembered if place == "name" else remembered | {"name": None}  # the name is then only the default
+    # the name is then only the default
+    typed = remembered if place == "name" else remembered | {"name": None}
     wrong = [
         f"{as_flag(name, NAMED)} (remembered: {_value(typed.get(name))}, asked: {_value(value)})"
         for name, value in flags.items()
@@ -77,13 +86,15 @@ def add_images(
     abouts: Mapping[Any, About] | None = None,
     skip_unreadable: bool = False,
 ) -> int:
-    """Add the images that are new to the index or have changed, and what is known of them. Returns their number.
+    """Add the images that are new to the index or have changed, and what is known of them.
 
-    A chunk of images is on the disk before the next begins: CHUNK images, and more on a fast machine. Raises UserError
-    naming all images of a chunk that cannot be read; earlier chunks stay.
+    Returns their number.
 
-    skip_unreadable: list such images and pass over them; every new image is then decoded twice. Only an index that
-    would stay empty raises UserError.
+    A chunk of images is on the disk before the next begins: CHUNK images, and more on a fast
+    machine. Raises UserError naming all images of a chunk that cannot be read; earlier chunks stay.
+
+    skip_unreadable: list such images and pass over them; every new image is then decoded twice.
+    Only an index that would stay empty raises UserError.
     """
     missing = new = index.missing(paths)
     if skip_unreadable:
@@ -94,7 +105,8 @@ def add_images(
     with progress(total=len(missing), desc="indexing", unit=" images") as bar:
         while chunk := missing[done : done + size]:
             began = time.monotonic()
-            states = list(map(state_of, chunk))  # now: a file that changes while it is read is missing the next time
+            # now: a file that changes while it is read is missing the next time
+            states = list(map(state_of, chunk))
             index.add(chunk, embedder(chunk), abouts, states)
             bar.update(len(chunk))
             done += len(chunk)
@@ -112,17 +124,27 @@ def find_images(places: Iterable[str | Path]) -> list[Path]:
     for place in map(Path, places):
         images = list_images(place) if place.is_dir() else [place]
         if not images or not place.exists():
-            raise UserError(f"{place}: {'no images in it' if place.is_dir() else 'no such image or folder'}.")
+            raise UserError(
+                f"{place}: {'no images in it' if place.is_dir() else 'no such image or folder'}."
+            )
         found += [real(image) for image in images]
     return list(dict.fromkeys(found))
 
 
-def describe_answers(queries: list[Path], answers: list[list[Found]], threshold: float) -> list[dict[str, Any]]:
-    """Return the answers as plain values for a JSON file: for each query, whether it is known, and its matches."""
+def describe_answers(
+    queries: list[Path], answers: list[list[Found]], threshold: float
+) -> list[dict[str, Any]]:
+    """Return the answers as plain values for a JSON file: for each query,
+    whether it is known, and its matches.
+    """
     described = []
     for query, found in zip(queries, answers, strict=True):
         matches = [
-            {"image": str(match.path), "similarity": match.similarity, "accepted": accepts(threshold, match.similarity)}
+            {
+                "image": str(match.path),
+                "similarity": match.similarity,
+                "accepted": accepts(threshold, match.similarity),
+            }
             | {name: value for name, value in match.about._asdict().items() if value}
             for match in found
         ]
@@ -133,12 +155,18 @@ def describe_answers(queries: list[Path], answers: list[list[Found]], threshold:
 
 def _again(index: Gallery) -> str:
     """Return how to go on with another network."""
-    return f"Index the images {'again' if len(index) else '(it holds none yet)'}: --index ANOTHER_FILE"
+    return (
+        f"Index the images {'again' if len(index) else '(it holds none yet)'}: --index ANOTHER_FILE"
+    )
 
 
 def _words(flags: dict[str, Any]) -> str:
     """Return the network that the flags of test.py name, in words."""
-    named = f"{flags['backbone']} {flags.get('weights')}" if flags.get("backbone") else flags.get("name")
+    named = (
+        f"{flags['backbone']} {flags.get('weights')}"
+        if flags.get("backbone")
+        else flags.get("name")
+    )
     return str(flags.get("engine") or named)
 
 

@@ -1,4 +1,6 @@
-"""Checks of the features and files that a gallery is given, which the index file and Milvus share."""
+"""Checks of the features and files that a gallery is given, which
+the index file and Milvus share.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -16,24 +18,36 @@ SAME = 0.999  # least cosine between two features of one picture by one network
 
 
 def checked(
-    features: npt.NDArray[Any], width: int | None, place: str | Path, paths: Sequence[object] | None = None
+    features: npt.NDArray[Any],
+    width: int | None,
+    place: str | Path,
+    paths: Sequence[object] | None = None,
 ) -> Features:
     """Return features (N, D) as a gallery stores them, of unit length.
 
-    width: of the features in it, if there are any. paths: of N images to add; None for queries. Raises UserError if the
-    gallery cannot compare the features with its own, and if there is not one for each path.
+    width: of the features in it, if there are any. paths: of N images to add; None for queries.
+    Raises UserError if the gallery cannot compare the features with its own, and if there is not
+    one for each path.
     """
     what = "queries" if paths is None else "not added"
     features = np.ascontiguousarray(as_array(features, f"{place}: {what}"), "<f4")
     if features.ndim != 2:
-        raise UserError(f"{place}: {what}: features of shape {features.shape}; expected (images, dimension).")
+        raise UserError(
+            f"{place}: {what}: features of shape {features.shape}; expected (images, dimension)."
+        )
     if width not in (None, features.shape[1]):
         found = f"holds features of width {width}, not {features.shape[1]}"
         raise UserError(f"{place}: {found}: they are another network's.")
     if paths is not None and len(paths) != len(features):
-        raise UserError(f"{place}: not added: {len(features)} features for {len(paths)} paths; expected one each.")
+        raise UserError(
+            f"{place}: not added: {len(features)} features for "
+            f"{len(paths)} paths; expected one each."
+        )
     if found := flaw(features, lambda i: f"query {i}" if paths is None else str(paths[i])):
-        raise UserError(f"{place}: {what}: {found}. Check the network's weights; a box without an area has none.")
+        raise UserError(
+            f"{place}: {what}: {found}. Check the network's weights; "
+            "a box without an area has none."
+        )
     return unit_rows(features)
 
 
@@ -53,7 +67,11 @@ def log_stripped(place: str | Path, count: int) -> None:
     """Remark that images lost their identity and track, if any did."""
     if count > 0:
         files = counted(count, "file")
-        log.warning("%s: another picture than before in %s; the old identity and track are dropped.", place, files)
+        log.warning(
+            "%s: another picture than before in %s; the old identity and track are dropped.",
+            place,
+            files,
+        )
 
 
 def state_of(path: str | Path) -> str:

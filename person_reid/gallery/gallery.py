@@ -20,4 +20,6 @@ def open_gallery(place: str, new: bool = True) -> Gallery:
             return cluster
     elif new or Path(place).is_file():
         return SearchIndex(place)
-    raise UserError(f"{place}: no such index. Make one: python tools/search.py index FOLDER --index FILE")
+    raise UserError(
+        f"{place}: no such index. Make one: python tools/search.py index FOLDER --index FILE"
+    )

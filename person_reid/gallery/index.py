@@ -1,12 +1,14 @@
-"""The saved search index: path, feature and what is known of each image, in one file that survives crashes.
+"""The saved search index: path, feature and what is known of each image, in one file that survives
+crashes.
 
     index = SearchIndex("people.index")
     index.add(paths, features)                        # one transaction: all of them or none
     matches = index.search(queries, k=10)             # a list of Found for every query
 
-The file is an SQLite database, so a process killed during an addition loses nothing that was there before. A query is
-compared with all images if there are at most EXACT of them. Beyond that, FAISS answers from inverted lists, saved
-beside the file under a name that gives the last addition in them; they can always be rebuilt.
+The file is an SQLite database, so a process killed during an addition loses nothing that was there
+before. A query is compared with all images if there are at most EXACT of them. Beyond that, FAISS
+answers from inverted lists, saved beside the file under a name that gives the last addition in
+them; they can always be rebuilt.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -49,9 +51,12 @@ class SearchIndex(IndexFile):
         self._cache: tuple[tuple[int, int], dict[Any, Any]] = (0, 0), {}
 
     def forget(self, which: Filter, asked: str) -> int:
-        """Delete images so that no file holds their paths or features any more. Returns how many there were.
+        """Delete images so that no file holds their paths or features any more.
 
-        asked: words for the table `forgotten`, which records that and when images were forgotten, but not which.
+        Returns how many there were.
+
+        asked: words for the table `forgotten`, which records that and when images were forgotten,
+        but not which.
         """
         condition, values = self._condition(which)
         self._rows("PRAGMA secure_delete = ON")  # even if the file is never rewritten
@@ -61,7 +66,9 @@ class SearchIndex(IndexFile):
             self._rows(ADDITIONS)
             self._rows("DELETE FROM additions")  # no lists from before fit any more
             self._mark()
-            self._rows("INSERT INTO forgotten VALUES (datetime('now', 'localtime'), ?, ?)", (asked, count))
+            self._rows(
+                "INSERT INTO forgotten VALUES (datetime('now', 'localtime'), ?, ?)", (asked, count)
+            )
         self._rows("VACUUM")  # also what was replaced before
         delete_lists(self)  # of a search in the meantime
         self._lists = None
@@ -70,10 +77,12 @@ class SearchIndex(IndexFile):
     def search(
         self, queries: npt.NDArray[Any], k: int, exact: bool = False, among: Filter = EVERYTHING
     ) -> list[list[Found]]:
-        """Return, for each of the queries (Q, D), at most k Found: the most similar images, nearest first.
+        """Return, for each of the queries (Q, D), at most k Found: the most similar images, nearest
+        first.
 
-        exact: compare with all images, however many there are. among: search only these. Raises UserError if k is not
-        positive, and for queries that the index cannot compare with its features.
+        exact: compare with all images, however many there are. among: search only these. Raises
+        UserError if k is not positive, and for queries that the index cannot compare with its
+        features.
         """
         check_count(k)
         queries = self._checked(queries)
@@ -88,7 +97,11 @@ class SearchIndex(IndexFile):
             images = self._images(sorted({int(i) for i in ids.flat if i >= 0}))
 
         def found(row: Sequence[float], numbers: Sequence[int]) -> list[Found]:
-            here = ((images[i], similarity) for similarity, i in zip(row, numbers, strict=True) if i in images)
+            here = (
+                (images[i], similarity)
+                for similarity, i in zip(row, numbers, strict=True)
+                if i in images
+            )
             return [Found(path, similarity, about) for (path, about), similarity in islice(here, k)]
 
         return list(map(found, similarities.tolist(), ids.tolist()))
@@ -123,19 +136,25 @@ class SearchIndex(IndexFile):
         return UserError(f"{self.path}: its inverted lists are damaged: {what}. {advice}")
 
     def compared(self, which: Filter) -> Iterator[tuple[npt.NDArray[np.int64], Features]]:
-        """Yield (ids (n,), features (n, D)) for an exact search; at most EXACT images stay in memory."""
+        """Yield (ids (n,), features (n, D)) for an exact search; at
+        most EXACT images stay in memory.
+        """
         if self._is_large():
             yield from self.chunks(0, which)
             return
         for ids, features in self._kept("images", lambda: list(self.chunks())):
             if which != EVERYTHING:
-                inside = np.isin(ids, np.flatnonzero(np.unpackbits(self.allowed(which), bitorder="little")))
+                inside = np.isin(
+                    ids, np.flatnonzero(np.unpackbits(self.allowed(which), bitorder="little"))
+                )
                 ids, features = ids[inside], features[inside]
             if len(ids):
                 yield ids, features
 
     def prepare(self) -> None:
-        """Bring the inverted lists up to date if there are enough images; otherwise the next search would do it."""
+        """Bring the inverted lists up to date if there are enough images;
+        otherwise the next search would do it.
+        """
         if self._is_large() and faiss_is_installed():
             self.lists()
 
@@ -155,7 +174,9 @@ class SearchIndex(IndexFile):
         return lists
 
     def allowed(self, which: Filter) -> npt.NDArray[np.uint8]:
-        """Return one bit for each id, lowest first, set if the filter admits it; kept until the file changes."""
+        """Return one bit for each id, lowest first, set if the filter admits
+        it; kept until the file changes.
+        """
 
         def read() -> npt.NDArray[np.uint8]:
             condition, values = which.condition()
@@ -166,7 +187,9 @@ class SearchIndex(IndexFile):
         return self._kept(which, read)
 
     def _kept(self, key: object, read: Callable[[], T]) -> T:
-        """Return what read() returned for this key since the file last changed, by this process or by another."""
+        """Return what read() returned for this key since the file last changed,
+        by this process or by another.
+        """
         state = self._rows("PRAGMA data_version")[0][0], self.database.total_changes
         if self._cache[0] != state:
             self._cache = state, {}

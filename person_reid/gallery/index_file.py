@@ -1,4 +1,6 @@
-"""The file of an index: the images in it, its transactions, and what SQLite's errors mean to the user."""
+"""The file of an index: the images in it, its transactions, and what
+SQLite's errors mean to the user.
+"""
 
 import json
 import os
@@ -22,7 +24,8 @@ PAIRS = 5000  # of a query and an image, compared at once
 ROUNDING = 1e-3  # of a cosine, and of the length of a feature; more is damage
 LARGEST_ID = 2**63 - 1
 BUSY = 60  # seconds to wait for another process that writes
-PAGE = 16384  # bytes: several features per page; a 512-dimensional one would waste half of a page of 4096
+# bytes: several features per page; a 512-dimensional one would waste half of a page of 4096
+PAGE = 16384
 
 COLUMNS = ", ".join(About._fields)
 # a token for each transaction that added images: two files that grew apart have none in common from
@@ -37,14 +40,16 @@ TABLES = (
     + ")",
     # all that a filter reads; the rows hold the features as well
     f"CREATE INDEX IF NOT EXISTS by_about ON images ({COLUMNS})",
-    "CREATE TABLE IF NOT EXISTS forgotten (time TEXT NOT NULL, asked TEXT NOT NULL, images INTEGER NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS forgotten (time TEXT NOT NULL, asked TEXT NOT "
+    "NULL, images INTEGER NOT NULL)",
     ADDITIONS,
 )
 INDEX_AGAIN = "Index the images again: --index ANOTHER_FILE"
 DAMAGED = f"damaged. {INDEX_AGAIN}"
 FOREIGN = "not a search index. tools/search.py index makes one."
 REASONS = {  # what SQLite says, and what to do
-    "locked": "another process has been writing to it for {busy} s. Wait until it ends, and run this again.",
+    "locked": "another process has been writing to it for {busy} s. Wait "
+    "until it ends, and run this again.",
     "full": "the disk is full. Make room, and run this again: it keeps what was added before.",
     "readonly": "it cannot be written to. Check the permissions of the file and of its folder.",
     "unable to open": "it cannot be opened. Check the permissions of the file and of its folder.",
@@ -62,8 +67,8 @@ REASONS = {  # what SQLite says, and what to do
 class IndexFile:
     """The file of an index, opened, or created if it does not exist.
 
-    Every method raises UserError if the file is damaged or not an index, if the disk is full, or if another process
-    keeps writing to it for BUSY seconds.
+    Every method raises UserError if the file is damaged or not an index, if the disk is full, or if
+    another process keeps writing to it for BUSY seconds.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -90,14 +95,19 @@ class IndexFile:
         self.database.close()
 
     def remember(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Store values, as JSON, under keys that the index does not hold yet. Returns {key: the value it holds}.
+        """Store values, as JSON, under keys that the index does not hold yet.
 
-        If several processes do so at once, one of them stores all of its values, and the others are told these.
+        Returns {key: the value it holds}.
+
+        If several processes do so at once, one of them stores all of its values, and the others are
+        told these.
         """
         if any(self.recall(key) is None for key in values):
             with self._transaction():
                 for key, value in values.items():
-                    self._rows("INSERT OR IGNORE INTO about VALUES (?, ?)", (key, json.dumps(value)))
+                    self._rows(
+                        "INSERT OR IGNORE INTO about VALUES (?, ?)", (key, json.dumps(value))
+                    )
         return {key: self.recall(key) for key in values}
 
     def recall(self, key: str) -> Any:
@@ -110,7 +120,9 @@ class IndexFile:
         return None
 
     def missing(self, paths: Iterable[str | Path]) -> list[str | Path]:
-        """Return the paths that the index does not hold or whose files have changed since they were added."""
+        """Return the paths that the index does not hold or whose files have
+        changed since they were added.
+        """
         states = dict(self._rows("SELECT path, state FROM images"))
         return [path for path in paths if states.get(_key(path)) != state_of(path)]
 
@@ -121,22 +133,29 @@ class IndexFile:
         abouts: Mapping[Any, About] | None = None,
         states: Sequence[str] | None = None,
     ) -> None:
-        """Add N images with features (N, D), normalised to unit length; replace those whose path is already there.
+        """Add N images with features (N, D), normalised to unit length; replace those whose path is
+        already there.
 
-        abouts: what is known of some of them; of the others, what was known before, without identity and track if
-        the file shows another picture now. states: those of the files before they were read, see state_of; by default,
-        the present ones. All of this is on the disk when this returns. Raises UserError for features that are not
-        finite or are all zero, if the width differs from that of the index, and if there is not one for each path.
+        abouts: what is known of some of them; of the others, what was known before, without
+        identity and track if the file shows another picture now. states: those of the files before
+        they were read, see state_of; by default, the present ones. All of this is on the disk when
+        this returns. Raises UserError for features that are not finite or are all zero, if the
+        width differs from that of the index, and if there is not one for each path.
         """
         features = self._checked(features, paths)
         known = [(abouts or {}).get(path, UNKNOWN) for path in paths]
         each = zip(paths, states or map(state_of, paths), features, known, strict=True)
-        rows = [(_key(path), state, feature.tobytes(), *about) for path, state, feature, about in each]
+        rows = [
+            (_key(path), state, feature.tobytes(), *about) for path, state, feature, about in each
+        ]
         old = "coalesce(?{}, (SELECT {} FROM images WHERE path = ?1))"
         values = ", ".join(old.format(place, name) for place, name in enumerate(About._fields, 4))
         into = f"images (path, state, feature, {COLUMNS})"
         command = f"INSERT OR REPLACE INTO {into} VALUES (?1, ?2, ?3, {values})"
-        strip = "UPDATE images SET identity = NULL, track = NULL WHERE path = ? AND (identity > '' OR track > '')"
+        strip = (
+            "UPDATE images SET identity = NULL, track = NULL WHERE path = ? "
+            "AND (identity > '' OR track > '')"
+        )
         with self._transaction():
             others = [(key,) for key, _, feature, *_ in rows if self._shows_another(key, feature)]
             stripped = self.database.executemany(strip, others).rowcount
@@ -146,15 +165,22 @@ class IndexFile:
 
     def _shows_another(self, key: bytes, feature: bytes) -> bool:
         """Return whether the index holds the feature of another picture under a path."""
-        old = self.database.execute("SELECT id, feature FROM images WHERE path = ?", (key,)).fetchall()
+        old = self.database.execute(
+            "SELECT id, feature FROM images WHERE path = ?", (key,)
+        ).fetchall()
         return bool(old) and are_different(self._matrix([*old, (0, feature)]))
 
     def describe(self, abouts: Mapping[Any, About]) -> int:
-        """Record what is known of images; what is None stays as it was. Returns how many of the images are there."""
+        """Record what is known of images; what is None stays as it was.
+
+        Returns how many of the images are there.
+        """
         rows = [(*about, _key(path)) for path, about in abouts.items()]
         changes = ", ".join(f"{name} = coalesce(?, {name})" for name in About._fields)
         with self._transaction():
-            return self.database.executemany(f"UPDATE images SET {changes} WHERE path = ?", rows).rowcount
+            return self.database.executemany(
+                f"UPDATE images SET {changes} WHERE path = ?", rows
+            ).rowcount
 
     def chunks(
         self, after: int = 0, which: Filter = EVERYTHING, until: int = LARGEST_ID
@@ -167,8 +193,12 @@ class IndexFile:
             after = rows[-1][0]
             yield np.array([number for number, _ in rows], np.int64), self._matrix(rows)
 
-    def entries(self, which: Filter = EVERYTHING) -> Iterator[tuple[list[tuple[Path, About]], Features]]:
-        """Yield the images in chunks: (path, what is known) of n images, and their features (n, D)."""
+    def entries(
+        self, which: Filter = EVERYTHING
+    ) -> Iterator[tuple[list[tuple[Path, About]], Features]]:
+        """Yield the images in chunks: (path, what is known) of n
+        images, and their features (n, D).
+        """
         for ids, features in self.chunks(0, which):
             images = self._images(ids.tolist())
             there = [place for place, number in enumerate(ids.tolist()) if number in images]
@@ -255,11 +285,17 @@ class IndexFile:
         """Return the SQL condition of a filter and its values."""
         condition, values = which.condition()
         if values:
-            condition = f"id IN (SELECT id FROM images WHERE {condition})"  # which reads no other image's feature
+            # which reads no other image's feature
+            condition = f"id IN (SELECT id FROM images WHERE {condition})"
         return condition, values
 
-    def _checked(self, features: npt.NDArray[Any], paths: Sequence[object] | None = None) -> Features:
-        """Return features (N, D) as they are stored. Raises UserError if the index cannot compare them with its own."""
+    def _checked(
+        self, features: npt.NDArray[Any], paths: Sequence[object] | None = None
+    ) -> Features:
+        """Return features (N, D) as they are stored.
+
+        Raises UserError if the index cannot compare them with its own.
+        """
         return checked(features, self.width(), self.path, paths)
 
     def width(self) -> int | None:
@@ -274,7 +310,9 @@ class IndexFile:
         sizes = {len(feature) if isinstance(feature, bytes) else 0 for _, feature in rows}
         if len(sizes) > 1 or min(sizes) % 4 or not min(sizes):
             raise self._damaged("a feature is cut short")
-        features = np.frombuffer(b"".join(feature for _, feature in rows), "<f4").reshape(len(rows), -1)
+        features = np.frombuffer(b"".join(feature for _, feature in rows), "<f4").reshape(
+            len(rows), -1
+        )
         if found := flaw(features, lambda i: self._images([rows[i][0]])[rows[i][0]][0]):
             raise self._damaged(found)
         if (np.abs(np.einsum("nd,nd->n", features, features) - 1) > ROUNDING).any():
@@ -292,7 +330,10 @@ class IndexFile:
         Raises UserError for an index of an earlier version.
         """
         if self._rows("SELECT 1 FROM sqlite_master") and not self._is_complete():
-            tables = {name for (name,) in self._rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            tables = {
+                name
+                for (name,) in self._rows("SELECT name FROM sqlite_master WHERE type = 'table'")
+            }
             columns = {name for _, name, *_ in self._rows("PRAGMA table_info(images)")}
             if not ("about" in tables and columns >= {"path", "feature"}):
                 raise UserError(f"{self.path}: {FOREIGN}")
@@ -315,8 +356,10 @@ class IndexFile:
         """Turn SQLite's errors in a block into a UserError that says what to do."""
         try:
             yield
-        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter if a message quotes a damaged schema
-            message = str(error) or "malformed"  # Python 3.10 does not say that it cannot decode a schema
+        # the latter if a message quotes a damaged schema
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            # Python 3.10 does not say that it cannot decode a schema
+            message = str(error) or "malformed"
             for words, reason in REASONS.items():
                 if words in message:
                     raise UserError(f"{self.path}: {reason.format(busy=BUSY)}") from error
@@ -324,7 +367,8 @@ class IndexFile:
 
     @contextmanager
     def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
-        """Run a block whose changes are on the disk afterwards: all, or none after an error or a kill.
+        """Run a block whose changes are on the disk afterwards: all, or none after an error or a
+        kill.
 
         kind: DEFERRED for a block that only reads. It sees one state of the file, and others wait
         for it before they write.
@@ -342,7 +386,9 @@ class IndexFile:
             raise
 
     def _check_place(self) -> None:
-        """Raise UserError if the open file is not at its path: what is added to it would be lost."""
+        """Raise UserError if the open file is not at its path:
+        what is added to it would be lost.
+        """
         try:
             same = os.path.samestat(self._place.stat(), self._opened)
         except OSError:

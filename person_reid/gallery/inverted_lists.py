@@ -1,6 +1,8 @@
-"""Inverted lists by FAISS for the images of an IndexFile: of a million images, a query looks at some ten thousand.
+"""Inverted lists by FAISS for the images of an IndexFile: of a million images, a query looks at
+some ten thousand.
 
-Features are grouped around √N centres, and a query is compared with the images of the few centres nearest to it.
+Features are grouped around √N centres, and a query is compared with the images of the few centres
+nearest to it.
 Johnson, Douze, Jégou: Billion-scale Similarity Search with GPUs, 2019.
 """
 
@@ -66,17 +68,20 @@ class InvertedLists:
     ) -> tuple[Features, npt.NDArray[np.int64]]:
         """Return similarities and ids, both (Q, k), of the approximately nearest images.
 
-        among: a bit for each id, the lowest first: search only those whose bit is set. A returned id is -1 if no image
-        was found, and may be that of a replaced image.
+        among: a bit for each id, the lowest first: search only those whose bit is set. A returned
+        id is -1 if no image was found, and may be that of a replaced image.
         """
         import faiss
 
         settings = faiss.SearchParametersIVF()
         settings.nprobe = self.index.nprobe
-        if among is not None:  # its k nearest are as far as more of the nearest of all, in more lists
+        # its k nearest are as far as more of the nearest of all, in more lists
+        if among is not None:
             settings.sel = faiss.IDSelectorBitmap(len(among), faiss.swig_ptr(among))
             count = max(1, int(np.unpackbits(among).sum()))
-            settings.nprobe = min(self.index.nlist, settings.nprobe * self.index.ntotal // count + 1)
+            settings.nprobe = min(
+                self.index.nlist, settings.nprobe * self.index.ntotal // count + 1
+            )
         similarities, ids = self.index.search(queries, k, params=settings)
         return similarities, ids
 
@@ -95,14 +100,20 @@ def _files(source: IndexFile) -> Iterator[tuple[Path, int]]:
 
 
 def delete_lists(source: IndexFile) -> None:
-    """Delete the lists of an IndexFile, unfinished ones as well; the next search makes them again."""
-    unfinished = source.path.parent.glob(f".{escape(source.path.name)}.{escape(source.token)}-*.partial")
+    """Delete the lists of an IndexFile, unfinished ones as well;
+    the next search makes them again.
+    """
+    unfinished = source.path.parent.glob(
+        f".{escape(source.path.name)}.{escape(source.token)}-*.partial"
+    )
     for file in (*(file for file, _ in _files(source)), *unfinished):
         file.unlink(missing_ok=True)
 
 
 def _outgrown(index: Any, source: IndexFile, reached: int) -> bool:
-    """Return whether lists up to the id `reached` must be rebuilt: too few lists, or too many replaced images."""
+    """Return whether lists up to the id `reached` must be rebuilt: too few
+    lists, or too many replaced images.
+    """
     replaced = index.ntotal + source.count_after(reached) - len(source)
     return bool(replaced > MOST_REPLACED or 2 * index.nlist < len(source) ** 0.5)
 
@@ -122,7 +133,10 @@ def _extend(index: Any, source: IndexFile, after: int, until: int) -> None:
 
 
 def _tune(index: Any, source: IndexFile, until: int) -> str:
-    """Look at as few lists as reach RECALL of the nearest images, the image itself excluded. Returns the outcome."""
+    """Look at as few lists as reach RECALL of the nearest images, the image itself excluded.
+
+    Returns the outcome.
+    """
     queries = source.sample(SAMPLE)
     exact = nearest_of_chunks(queries, source.chunks(until=until), NEIGHBOURS + 1)[1][:, 1:]
     index.nprobe, recall = 4, 0.0
@@ -130,12 +144,15 @@ def _tune(index: Any, source: IndexFile, until: int) -> str:
         index.nprobe = min(2 * index.nprobe, index.nlist)
         recall = overlap(exact, index.search(queries, NEIGHBOURS + 1)[1])
     return (
-        f"{index.nprobe} of {index.nlist} lists, recall {recall:.4f} of the {NEIGHBOURS} nearest against exact search"
+        f"{index.nprobe} of {index.nlist} lists, recall {recall:.4f} of the "
+        f"{NEIGHBOURS} nearest against exact search"
     )
 
 
 def _read(file: Path, mapped: bool) -> Any:
-    """Read lists, or return None if they are damaged. mapped: leave them on the disk, where they cannot be extended."""
+    """Read lists, or return None if they are damaged. mapped: leave them on the disk,
+    where they cannot be extended.
+    """
     import faiss
 
     try:
@@ -144,7 +161,8 @@ def _read(file: Path, mapped: bool) -> Any:
         else:
             index = faiss.read_index(str(file), faiss.IO_FLAG_MMAP)
             lists: Any = faiss.downcast_InvertedLists(index.invlists)
-            lists.prefetch_nthread = 0  # its threads would read whole lists, also what a filter leaves out
+            # its threads would read whole lists, also what a filter leaves out
+            lists.prefetch_nthread = 0
     except (RuntimeError, MemoryError, AttributeError):  # the latter two: wrong first bytes
         return None
     return index
@@ -159,8 +177,11 @@ def _write(index: Any, source: IndexFile, token: str) -> None:
             raise UserError(f"{source.path} is of version 0.2, and cannot be written to")
         with atomic_write(file) as temporary:
             faiss.write_index(index, str(temporary))
-    except (UserError, OSError, RuntimeError) as error:  # FAISS raises the latter if the disk is full
-        log.warning("%s: not saved (%s); the next search makes the lists again.", file, describe(error))
+    # FAISS raises the latter if the disk is full
+    except (UserError, OSError, RuntimeError) as error:
+        log.warning(
+            "%s: not saved (%s); the next search makes the lists again.", file, describe(error)
+        )
         return
     last = source.reached(token)
     if not last:  # another process has forgotten images in the meantime

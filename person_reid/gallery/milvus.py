@@ -1,11 +1,14 @@
-"""A gallery in Milvus, on one machine or on many, with the methods of a SearchIndex that tools/search.py uses.
+"""A gallery in Milvus, on one machine or on many, with the methods of a SearchIndex that
+tools/search.py uses.
 
-    gallery = MilvusGallery("milvus://localhost:19530/people")
-    gallery = MilvusGallery("milvus:///home/anna/people.db/people")      # Milvus Lite: a file, for trying it out
+    gallery = MilvusGallery("milvus://localhost:19530/people") gallery =
+    MilvusGallery("milvus:///home/anna/people.db/people")      # Milvus Lite: a file, for trying it
+    out
 
-The collection `people` holds the images, and `people_about` what the gallery remembers: its network, and when images
-were forgotten. Paths are percent-encoded, since Milvus stores UTF-8 and a path may be any bytes. The environment
-variable MILVUS_TOKEN may hold USER:PASSWORD. Milvus 2.6 or newer.
+The collection `people` holds the images, and `people_about` what the gallery remembers: its
+network, and when images were forgotten. Paths are percent-encoded, since Milvus stores UTF-8 and a
+path may be any bytes. The environment variable MILVUS_TOKEN may hold USER:PASSWORD. Milvus 2.6 or
+newer.
 """
 
 import json
@@ -35,10 +38,11 @@ KNOWN = ["path", *About._fields]
 
 
 class MilvusGallery:
-    """The gallery at an address, `milvus://HOST:PORT/NAME` or `milvus:///FILE/NAME`; it need not exist.
+    """The gallery at an address, `milvus://HOST:PORT/NAME` or `milvus:///FILE/NAME`; it need not
+    exist.
 
-    Every method raises UserError if Milvus cannot be reached or refuses. The answers are approximate: AUTOINDEX is
-    whatever the server has been set up with.
+    Every method raises UserError if Milvus cannot be reached or refuses. The answers are
+    approximate: AUTOINDEX is whatever the server has been set up with.
     """
 
     def __init__(self, address: str) -> None:
@@ -46,11 +50,16 @@ class MilvusGallery:
         parts = urlsplit(address)
         place, _, self.name = f"{parts.netloc}{parts.path}".rpartition("/")
         if not (place and self.name.isidentifier()):
-            raise UserError(f"{address}: expected milvus://HOST:PORT/NAME, such as milvus://localhost:19530/people.")
+            raise UserError(
+                f"{address}: expected milvus://HOST:PORT/NAME, such as "
+                "milvus://localhost:19530/people."
+            )
         try:
             from pymilvus import MilvusClient
         except ImportError:
-            raise UserError(f'{address}: needs Milvus: python -m pip install "person-reid[milvus]"') from None
+            raise UserError(
+                f'{address}: needs Milvus: python -m pip install "person-reid[milvus]"'
+            ) from None
         uri = f"http://{place}" if parts.netloc else place
         with self._explained():
             self.client = MilvusClient(uri, token=os.environ.get("MILVUS_TOKEN", ""))
@@ -70,14 +79,20 @@ class MilvusGallery:
         """Do nothing: the server brings its indexes up to date."""
 
     def remember(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Store values, as JSON, under keys that the gallery does not hold yet. Returns {key: the value it holds}."""
+        """Store values, as JSON, under keys that the gallery does not hold yet.
+
+        Returns {key: the value it holds}.
+        """
         if not self.exists():
             self._create(self._about, {"key": {"is_primary": True}, "value": {}}, 2)
         for key, value in values.items():
             if self.recall(key) is None:
                 text = json.dumps(value)
                 parts = [text[start : start + LONGEST] for start in range(0, len(text), LONGEST)]
-                rows = [{"key": f"{key} {i:03d}", "value": part, "feature": [1, 0]} for i, part in enumerate(parts)]
+                rows = [
+                    {"key": f"{key} {i:03d}", "value": part, "feature": [1, 0]}
+                    for i, part in enumerate(parts)
+                ]
                 with self._explained():
                     self.client.upsert(self._about, rows)
         return {key: self.recall(key) for key in values}
@@ -91,9 +106,14 @@ class MilvusGallery:
         return parse_json(text) if text else None
 
     def missing(self, paths: Iterable[str | Path]) -> list[str | Path]:
-        """Return the paths that the gallery does not hold or whose files have changed since they were added."""
+        """Return the paths that the gallery does not hold or whose files have
+        changed since they were added.
+        """
         paths = list(paths)
-        states = {key: row["state"] for key, row in self._rows(map(_key, paths), ["path", "state"]).items()}
+        states = {
+            key: row["state"]
+            for key, row in self._rows(map(_key, paths), ["path", "state"]).items()
+        }
         return [path for path in paths if states.get(_key(path)) != state_of(path)]
 
     def add(
@@ -110,9 +130,14 @@ class MilvusGallery:
         features = checked(features, self._width(), self.path, paths)
         if not self._exists(self.name):
             known: dict[str, Any] = {name: {"nullable": True} for name in About._fields}
-            self._create(self.name, {"path": {"is_primary": True}, "state": {}, **known}, features.shape[1])
+            self._create(
+                self.name, {"path": {"is_primary": True}, "state": {}, **known}, features.shape[1]
+            )
         each = zip(paths, states or map(state_of, paths), features, strict=True)
-        rows = [{"path": _key(path), "state": state, "feature": row.tolist()} for path, state, row in each]
+        rows = [
+            {"path": _key(path), "state": state, "feature": row.tolist()}
+            for path, state, row in each
+        ]
         old = self._rows(map(_key, paths), ["path", "feature", "identity", "track"])
         stripped = 0
         for row in rows:
@@ -124,25 +149,42 @@ class MilvusGallery:
         log_stripped(self.path, stripped)
 
     def describe(self, abouts: Mapping[Any, About]) -> int:
-        """Record what is known of images; what is None stays as it was. Returns how many of the images are there."""
+        """Record what is known of images; what is None stays as it was.
+
+        Returns how many of the images are there.
+        """
         keys = {_key(path): about for path, about in abouts.items()}
         there = list(self._rows(keys, ["path"]))
         self._upsert([{"path": key} for key in there], [keys[key] for key in there])
         return len(there)
 
-    def entries(self, which: Filter = EVERYTHING) -> Iterator[tuple[list[tuple[Path, About]], Features]]:
-        """Yield the images in chunks: (path, what is known) of n images, and their features (n, D)."""
+    def entries(
+        self, which: Filter = EVERYTHING
+    ) -> Iterator[tuple[list[tuple[Path, About]], Features]]:
+        """Yield the images in chunks: (path, what is known) of n
+        images, and their features (n, D).
+        """
         if not self._exists(self.name):
             return
         with self._explained():
             found = self.client.query_iterator(
-                self.name, batch_size=CHUNK, filter=_expression(which), output_fields=[*KNOWN, "feature"]
+                self.name,
+                batch_size=CHUNK,
+                filter=_expression(which),
+                output_fields=[*KNOWN, "feature"],
             )
             while rows := found.next():
-                yield [_entry(row) for row in rows], np.array([row["feature"] for row in rows], np.float32)
+                yield (
+                    [_entry(row) for row in rows],
+                    np.array([row["feature"] for row in rows], np.float32),
+                )
 
-    def search(self, queries: npt.NDArray[Any], k: int, *, among: Filter = EVERYTHING) -> list[list[Found]]:
-        """Return, for each of the queries (Q, D), at most k Found: the most similar images, nearest first."""
+    def search(
+        self, queries: npt.NDArray[Any], k: int, *, among: Filter = EVERYTHING
+    ) -> list[list[Found]]:
+        """Return, for each of the queries (Q, D), at most k Found: the most
+        similar images, nearest first.
+        """
         check_count(k)
         queries = checked(queries, self._width(), self.path)
         answers: list[list[Found]] = []
@@ -159,7 +201,9 @@ class MilvusGallery:
         return answers
 
     def forget(self, which: Filter, asked: str) -> int:
-        """Delete images. Returns how many there were. Milvus overwrites deleted data when it next compacts its files.
+        """Delete images.
+
+        Returns how many there were. Milvus overwrites deleted data when it next compacts its files.
 
         asked: words to remember, with when and how many images were forgotten, but not which.
         """
@@ -170,7 +214,15 @@ class MilvusGallery:
                 self.client.flush(self.name)
                 self.client.compact(self.name)
         now = stored(datetime.now())
-        self.remember({f"forgotten {now} {secrets.token_hex(4)}": {"time": now, "asked": asked, "images": count}})
+        self.remember(
+            {
+                f"forgotten {now} {secrets.token_hex(4)}": {
+                    "time": now,
+                    "asked": asked,
+                    "images": count,
+                }
+            }
+        )
         return count
 
     @property
@@ -182,7 +234,9 @@ class MilvusGallery:
             return bool(self.client.has_collection(collection))
 
     def _create(self, collection: str, texts: Mapping[str, dict[str, Any]], width: int) -> None:
-        """Create a collection of texts with a feature each; strong consistency: what was added is found at once."""
+        """Create a collection of texts with a feature each; strong consistency:
+        what was added is found at once.
+        """
         from pymilvus import DataType
 
         schema = self.client.create_schema()
@@ -192,7 +246,9 @@ class MilvusGallery:
         indexes = self.client.prepare_index_params()
         indexes.add_index("feature", index_type="AUTOINDEX", metric_type="IP")
         with self._explained():
-            self.client.create_collection(collection, schema=schema, index_params=indexes, consistency_level="Strong")
+            self.client.create_collection(
+                collection, schema=schema, index_params=indexes, consistency_level="Strong"
+            )
 
     def _width(self) -> int | None:
         """Return the width of the features in the gallery, if there is one."""
@@ -203,7 +259,10 @@ class MilvusGallery:
         return next(int(field["params"]["dim"]) for field in fields if field["name"] == "feature")
 
     def _upsert(self, rows: Sequence[dict[str, Any]], abouts: Sequence[About]) -> None:
-        """Write rows and what is known; what is None stays. The rows of a message have the same columns."""
+        """Write rows and what is known; what is None stays.
+
+        The rows of a message have the same columns.
+        """
         whole = [
             row | {name: value for name, value in about._asdict().items() if value is not None}
             for row, about in zip(rows, abouts, strict=True)
@@ -220,7 +279,9 @@ class MilvusGallery:
         found: dict[str, dict[str, Any]] = {}
         keys = list(keys) if self._exists(self.name) else []
         for start in range(0, len(keys), CHUNK):
-            rows = self._query(self.name, f"path in {json.dumps(keys[start : start + CHUNK])}", columns)
+            rows = self._query(
+                self.name, f"path in {json.dumps(keys[start : start + CHUNK])}", columns
+            )
             found |= {str(row["path"]): row for row in rows}
         return found
 
@@ -240,7 +301,8 @@ class MilvusGallery:
             yield
         except MilvusException as error:
             raise UserError(
-                f"{self.path}: {error.message}. Check that Milvus runs there: https://milvus.io/docs"
+                f"{self.path}: {error.message}. Check that Milvus "
+                "runs there: https://milvus.io/docs"
             ) from error
 
 
@@ -248,10 +310,15 @@ def _expression(which: Filter) -> str:
     """Return a filter in Milvus's words."""
 
     def literal(value: Any) -> str:
-        return json.dumps(quote_from_bytes(value) if isinstance(value, bytes) else value, ensure_ascii=False)
+        return json.dumps(
+            quote_from_bytes(value) if isinstance(value, bytes) else value, ensure_ascii=False
+        )
 
     signs = {"=": "=="}
-    return " and ".join(f"{name} {signs.get(sign, sign)} {literal(value)}" for name, sign, value in which.comparisons())
+    return " and ".join(
+        f"{name} {signs.get(sign, sign)} {literal(value)}"
+        for name, sign, value in which.comparisons()
+    )
 
 
 def _key(path: str | Path) -> str:
@@ -259,7 +326,9 @@ def _key(path: str | Path) -> str:
 
 
 def _entry(row: Mapping[str, Any]) -> tuple[Path, About]:
-    return Path(os.fsdecode(unquote_to_bytes(row["path"]))), About(*(row.get(name) for name in About._fields))
+    return Path(os.fsdecode(unquote_to_bytes(row["path"]))), About(
+        *(row.get(name) for name in About._fields)
+    )
 
 
 def _found(match: Mapping[str, Any]) -> Found:

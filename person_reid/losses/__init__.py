@@ -1,12 +1,13 @@
 """Create losses by name.
 
 >>> triplet = create("triplet", margin=0.3)                 # a torch.nn.Module
->>> arcface = create("arcface", num_classes=751, dim=512)   # owns prototypes: optimise its parameters
+>>> arcface = create("arcface", num_classes=751, dim=512)   # owns prototypes: optimise its
+parameters
 >>> loss = triplet(torch.randn(32, 512), torch.randint(0, 8, (32,)))
 
-All take features (N, D) and labels (N,) and return a float32 scalar. A loss whose `takes` is "logits" takes class
-scores (N, C) instead; one that `needs_teacher` takes a teacher's features (N, E) in place of labels. Each file in this
-folder holds one family, with its formula and paper.
+All take features (N, D) and labels (N,) and return a float32 scalar. A loss whose `takes` is
+"logits" takes class scores (N, C) instead; one that `needs_teacher` takes a teacher's features (N,
+E) in place of labels. Each file in this folder holds one family, with its formula and paper.
 """
 
 import inspect
@@ -23,19 +24,31 @@ from person_reid.losses.center import CenterLoss
 from person_reid.losses.circle import CircleLoss
 from person_reid.losses.classification import CrossEntropyLoss, FocalLoss
 from person_reid.losses.contrastive import ContrastiveLoss
-from person_reid.losses.distillation import ClassesLoss, FeaturesLoss, NeighboursLoss, RelationsLoss, SimilarityLoss
+from person_reid.losses.distillation import (
+    ClassesLoss,
+    FeaturesLoss,
+    NeighboursLoss,
+    RelationsLoss,
+    SimilarityLoss,
+)
 from person_reid.losses.instance import InstanceLoss
 from person_reid.losses.lifted import LiftedLoss
 from person_reid.losses.margin_softmax import ArcFaceLoss, CosFaceLoss, SphereFaceLoss
 from person_reid.losses.multi_similarity import MultiSimilarityLoss
 from person_reid.losses.ranked import ClusteredRankedListLoss, RankedListLoss
-from person_reid.losses.softmax_heads import ArcFaceSoftmaxLoss, CircleSoftmaxLoss, CosineSoftmaxLoss
+from person_reid.losses.softmax_heads import (
+    ArcFaceSoftmaxLoss,
+    CircleSoftmaxLoss,
+    CosineSoftmaxLoss,
+)
 from person_reid.losses.triplet import TripletLoss
 from person_reid.losses.verification import VerificationLoss
 
 
 class Entry(NamedTuple):
-    """What a name stands for: a class, its settings, a one-line summary, and whether it needs matching pairs."""
+    """What a name stands for: a class, its settings, a one-line summary, and
+    whether it needs matching pairs.
+    """
 
     loss: type[FeatureLoss]
     settings: dict[str, Any]
@@ -44,38 +57,82 @@ class Entry(NamedTuple):
 
 
 REGISTRY = {
-    "triplet": Entry(TripletLoss, {}, "triplets of the multi-similarity miner's pairs (Schroff 2015, Wang 2019)", True),
-    "triplet_hard": Entry(TripletLoss, {"mining": "hard"}, "hardest positive and negative (Hermans 2017)", True),
+    "triplet": Entry(
+        TripletLoss,
+        {},
+        "triplets of the multi-similarity miner's pairs (Schroff 2015, Wang 2019)",
+        True,
+    ),
+    "triplet_hard": Entry(
+        TripletLoss, {"mining": "hard"}, "hardest positive and negative (Hermans 2017)", True
+    ),
     "triplet_soft": Entry(
-        TripletLoss, {"mining": "hard", "soft": True}, "the same with a soft margin (Hermans 2017)", True
+        TripletLoss,
+        {"mining": "hard", "soft": True},
+        "the same with a soft margin (Hermans 2017)",
+        True,
     ),
     "triplet_weighted": Entry(
-        TripletLoss, {"mining": "weighted"}, "softmax-weighted positives and negatives (Ristani 2018)", True
+        TripletLoss,
+        {"mining": "weighted"},
+        "softmax-weighted positives and negatives (Ristani 2018)",
+        True,
     ),
-    "contrast": Entry(ContrastiveLoss, {}, "contrastive: pairs nearer or farther than a margin (Hadsell 2006)", True),
+    "contrast": Entry(
+        ContrastiveLoss,
+        {},
+        "contrastive: pairs nearer or farther than a margin (Hadsell 2006)",
+        True,
+    ),
     "lifted": Entry(LiftedLoss, {}, "generalised lifted structure (Song 2016, Hermans 2017)", True),
     "circle": Entry(CircleLoss, {}, "circle, pairwise (Sun 2020)", True),
-    "multi_similarity": Entry(MultiSimilarityLoss, {}, "multi-similarity, with its miner (Wang 2019)", True),
+    "multi_similarity": Entry(
+        MultiSimilarityLoss, {}, "multi-similarity, with its miner (Wang 2019)", True
+    ),
     "ranked": Entry(RankedListLoss, {}, "ranked list (Wang 2019)", True),
-    "ranked_kmeans": Entry(RankedListLoss, {"clusters": 8}, "ranked list, negatives by k-means cluster (Qian)", True),
-    "cranked": Entry(ClusteredRankedListLoss, {}, "the same, summed over clusters and identities (Qian)", True),
+    "ranked_kmeans": Entry(
+        RankedListLoss, {"clusters": 8}, "ranked list, negatives by k-means cluster (Qian)", True
+    ),
+    "cranked": Entry(
+        ClusteredRankedListLoss, {}, "the same, summed over clusters and identities (Qian)", True
+    ),
     "instance": Entry(InstanceLoss, {}, "every image its own class (Zheng 2020)"),
-    "instance_id": Entry(InstanceLoss, {"by_identity": True}, "every identity of the batch its own class (Zheng 2020)"),
-    "verification": Entry(VerificationLoss, {}, "same or different, by x∘y through a classifier (Zheng 2017)", True),
+    "instance_id": Entry(
+        InstanceLoss,
+        {"by_identity": True},
+        "every identity of the batch its own class (Zheng 2020)",
+    ),
+    "verification": Entry(
+        VerificationLoss, {}, "same or different, by x∘y through a classifier (Zheng 2017)", True
+    ),
     "arcface": Entry(ArcFaceLoss, {}, "prototypes with an angular margin (Deng 2019)"),
     "cosface": Entry(CosFaceLoss, {}, "prototypes with a cosine margin (Wang 2018)"),
     "sphere": Entry(SphereFaceLoss, {}, "prototypes with a multiplied angle (Liu 2017)"),
     "center": Entry(CenterLoss, {}, "distance to a learnt center (Wen 2016)"),
     "focal": Entry(FocalLoss, {}, "cross entropy that favours hard images (Lin 2017)"),
-    "cross_entropy": Entry(CrossEntropyLoss, {}, "cross entropy, label smoothing if wanted (Szegedy 2016)"),
+    "cross_entropy": Entry(
+        CrossEntropyLoss, {}, "cross entropy, label smoothing if wanted (Szegedy 2016)"
+    ),
     "cosine_softmax": Entry(CosineSoftmaxLoss, {}, "of --head cosine: a cosine margin (Wang 2018)"),
-    "arcface_softmax": Entry(ArcFaceSoftmaxLoss, {}, "of --head arcface: an angular margin (Deng 2019)"),
+    "arcface_softmax": Entry(
+        ArcFaceSoftmaxLoss, {}, "of --head arcface: an angular margin (Deng 2019)"
+    ),
     "circle_softmax": Entry(CircleSoftmaxLoss, {}, "of --head circle: circle, by class (Sun 2020)"),
-    "teacher_relations": Entry(RelationsLoss, {}, "of --teacher: its distances and angles (Park 2019)"),
-    "teacher_similarity": Entry(SimilarityLoss, {}, "of --teacher: its similarities within the batch (Tung 2019)"),
-    "teacher_neighbours": Entry(NeighboursLoss, {}, "of --teacher: its neighbours in the batch (Koohpayegani 2020)"),
-    "teacher_features": Entry(FeaturesLoss, {}, "of --teacher: its features, by a linear layer (Romero 2015)"),
-    "teacher_classes": Entry(ClassesLoss, {}, "of --teacher: its class probabilities (Hinton 2015)"),
+    "teacher_relations": Entry(
+        RelationsLoss, {}, "of --teacher: its distances and angles (Park 2019)"
+    ),
+    "teacher_similarity": Entry(
+        SimilarityLoss, {}, "of --teacher: its similarities within the batch (Tung 2019)"
+    ),
+    "teacher_neighbours": Entry(
+        NeighboursLoss, {}, "of --teacher: its neighbours in the batch (Koohpayegani 2020)"
+    ),
+    "teacher_features": Entry(
+        FeaturesLoss, {}, "of --teacher: its features, by a linear layer (Romero 2015)"
+    ),
+    "teacher_classes": Entry(
+        ClassesLoss, {}, "of --teacher: its class probabilities (Hinton 2015)"
+    ),
 }
 # The loss of each classifier of --head.
 HEADS = {
@@ -86,8 +143,8 @@ HEADS = {
 }
 
 
-# The published flags that add a loss of the same name, with its default settings and weight 1: whether the published
-# training divides it by the number of images.
+# The published flags that add a loss of the same name, with its default settings and weight 1:
+# whether the published training divides it by the number of images.
 PUBLISHED = {
     "arcface": True,
     "circle": True,
@@ -114,13 +171,20 @@ class Weighted(torch.nn.Module):
 
 
 def create(
-    name: str, num_classes: int | None = None, dim: int | None = None, taught_dim: int | None = None, **settings: Any
+    name: str,
+    num_classes: int | None = None,
+    dim: int | None = None,
+    taught_dim: int | None = None,
+    **settings: Any,
 ) -> FeatureLoss:
-    """Create the loss called `name`. `settings` go to its class and override those that the name stands for.
+    """Create the loss called `name`.
 
-    num_classes, dim, taught_dim: for losses that own weights (arcface, cosface, sphere and center need the first
-    two, verification dim, teacher_features dim and taught_dim, the width of the teacher's features); the others ignore
-    them. Raises UserError for an unknown name or setting, and if the loss lacks one of these numbers.
+    `settings` go to its class and override those that the name stands for.
+
+    num_classes, dim, taught_dim: for losses that own weights (arcface, cosface, sphere and center
+    need the first two, verification dim, teacher_features dim and taught_dim, the width of the
+    teacher's features); the others ignore them. Raises UserError for an unknown name or setting,
+    and if the loss lacks one of these numbers.
     """
     check_name(name)
     entry = REGISTRY[name]
@@ -137,8 +201,12 @@ def create(
     return entry.loss(**settings)
 
 
-def published(flag: str, num_classes: int | None = None, dim: int | None = None, **settings: Any) -> Weighted:
-    """Create the loss of a published flag ("triplet" for `--triplet`), weighted as in the published training."""
+def published(
+    flag: str, num_classes: int | None = None, dim: int | None = None, **settings: Any
+) -> Weighted:
+    """Create the loss of a published flag ("triplet" for `--triplet`),
+    weighted as in the published training.
+    """
     return Weighted(create(flag, num_classes, dim, **settings), per_image=PUBLISHED[flag])
 
 
@@ -150,7 +218,8 @@ def parse(text: str) -> dict[str, float]:
 def parse_terms(text: str) -> dict[str, tuple[float, dict[str, str]]]:
     """Parse a list such as "triplet:0.5:margin=0.2,center" into {name: (weight, {setting: text})}.
 
-    Raises UserError for an unknown name, a repeated name or setting, and a weight that is not a number of 0 or above.
+    Raises UserError for an unknown name, a repeated name or setting, and a weight that is not a
+    number of 0 or above.
     """
     terms: dict[str, tuple[float, dict[str, str]]] = {}
     for part in filter(None, map(str.strip, text.split(","))):
@@ -163,9 +232,15 @@ def parse_terms(text: str) -> dict[str, tuple[float, dict[str, str]]]:
             weight = float("".join(weights) or 1.0)
         except ValueError:
             weight = math.nan
-        if not (weight >= 0 and computable(weight)) or len(weights) > 1 or name in terms or len(settings) < len(pairs):
+        if (
+            not (weight >= 0 and computable(weight))
+            or len(weights) > 1
+            or name in terms
+            or len(settings) < len(pairs)
+        ):
             raise UserError(
-                f"loss {part!r}: expected name:weight or name:weight:setting=value, such as triplet:0.5:margin=0.2, "
+                f"loss {part!r}: expected name:weight or name:weight:setting=value, "
+                "such as triplet:0.5:margin=0.2, "
                 "each name once, and each setting."
             )
         terms[name] = weight, settings
@@ -173,7 +248,8 @@ def parse_terms(text: str) -> dict[str, tuple[float, dict[str, str]]]:
 
 
 def typed(name: str, settings: Mapping[str, str]) -> dict[str, Any]:
-    """Return the settings of the loss called `name`, given as text, in their own types: float, int, bool or str.
+    """Return the settings of the loss called `name`, given as text, in their own types: float, int,
+    bool or str.
 
     Raises UserError for an unknown setting and for a value that does not fit.
     """
@@ -188,12 +264,18 @@ def typed(name: str, settings: Mapping[str, str]) -> dict[str, Any]:
             values[setting] = None
             continue
         try:
-            values[setting] = {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
+            values[setting] = (
+                {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
+            )
             if kind in (int, float) and not (values[setting] >= 0 and computable(values[setting])):
                 raise ValueError
         except (KeyError, ValueError):
-            expected = {bool: "true or false", int: "a whole number"}.get(kind, "a number of 0 or above")
-            raise UserError(f"loss {name}: {setting}={text}: expected {expected}, such as {known[setting]}.") from None
+            expected = {bool: "true or false", int: "a whole number"}.get(
+                kind, "a number of 0 or above"
+            )
+            raise UserError(
+                f"loss {name}: {setting}={text}: expected {expected}, such as {known[setting]}."
+            ) from None
     create(name, num_classes=2, dim=2, taught_dim=2, **values)  # it checks them
     return values
 
@@ -202,7 +284,9 @@ def _check_setting(name: str, setting: str, known: Collection[str]) -> None:
     """Raise UserError if the loss called `name` has no such setting."""
     if setting not in known:
         expected = ", ".join(sorted(known)) or "none"
-        raise UserError(f"loss {name}: no setting {setting!r}; it has {expected}.{did_you_mean(setting, known)}")
+        raise UserError(
+            f"loss {name}: no setting {setting!r}; it has {expected}.{did_you_mean(setting, known)}"
+        )
 
 
 def names() -> list[str]:
@@ -218,4 +302,6 @@ def table() -> str:
 def check_name(name: str) -> None:
     """Raise UserError if no loss is called `name`."""
     if name not in REGISTRY:
-        raise UserError(f"no loss {name!r}.{did_you_mean(name, REGISTRY)} There are: {', '.join(REGISTRY)}.")
+        raise UserError(
+            f"no loss {name!r}.{did_you_mean(name, REGISTRY)} There are: {', '.join(REGISTRY)}."
+        )

@@ -1,7 +1,8 @@
-"""The base class of the losses, which checks, casts and normalises, and the operations on pairs that they share.
+"""The base class of the losses, which checks, casts and normalises, and the operations on pairs
+that they share.
 
-Every operation depends on shapes alone, never on values: rows are masked, not selected. A loss therefore compiles
-without a graph break and never makes the accelerator wait for the host.
+Every operation depends on shapes alone, never on values: rows are masked, not selected. A loss
+therefore compiles without a graph break and never makes the accelerator wait for the host.
 """
 
 import torch
@@ -10,14 +11,18 @@ from torch.nn import functional as F
 
 
 class FeatureLoss(nn.Module):
-    """A loss, called as `loss(features, labels)`. Subclasses define `compute` on float32 and can ignore autocast.
+    """A loss, called as `loss(features, labels)`.
 
-    features: (N, D), any floating type. labels: (N,) int64. Returns a differentiable float32 scalar, zero if the batch
-    has no pair to learn from. Raises ValueError if the shapes do not fit.
+    Subclasses define `compute` on float32 and can ignore autocast.
 
-    normalised: whether `compute` receives features of unit length. takes: "features" of the network, or "logits", its
-    class scores. before_dropout: whether the loss expects the features that enter the neck's dropout. needs_teacher:
-    whether it compares features with a teacher's instead of labels; see distillation.py.
+    features: (N, D), any floating type. labels: (N,) int64. Returns a differentiable float32
+        scalar, zero if the batch has no pair to learn from. Raises ValueError if the shapes do not
+        fit.
+
+    normalised: whether `compute` receives features of unit length. takes: "features" of the
+        network, or "logits", its class scores. before_dropout: whether the loss expects the
+        features that enter the neck's dropout. needs_teacher: whether it compares features with a
+        teacher's instead of labels; see distillation.py.
     """
 
     normalised = True
@@ -28,7 +33,8 @@ class FeatureLoss(nn.Module):
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
         if features.ndim != 2 or labels.shape != features.shape[:1]:
             raise ValueError(
-                f"expected {self.takes} (N, D) and labels (N,), found {tuple(features.shape)} and {tuple(labels.shape)}"
+                f"expected {self.takes} (N, D) and labels (N,), found "
+                f"{tuple(features.shape)} and {tuple(labels.shape)}"
             )
         with torch.autocast(features.device.type, enabled=False):
             features = features.float()
@@ -50,10 +56,11 @@ def cosine_similarities(features: Tensor) -> Tensor:
 
 
 def euclidean_distances(similarities: Tensor) -> Tensor:
-    """Return the distances between unit vectors, √(2 − 2·cos), in [0, 2], from their cosines, of any shape.
+    """Return the distances between unit vectors, √(2 − 2·cos), in [0, 2], from their cosines, of
+    any shape.
 
-    float32 resolves the square to about 1e-6. A smaller square counts as distance zero, with zero gradient, so that
-    two copies of an image do not cause a division by zero.
+    float32 resolves the square to about 1e-6. A smaller square counts as distance zero, with zero
+    gradient, so that two copies of an image do not cause a division by zero.
     """
     squared = 2 - 2 * similarities
     apart = squared > 1e-6
@@ -61,7 +68,9 @@ def euclidean_distances(similarities: Tensor) -> Tensor:
 
 
 def pair_masks(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return two boolean masks (N, N) of labels (N,): other images of the same identity, images of other identities."""
+    """Return two boolean masks (N, N) of labels (N,): other images of the same
+    identity, images of other identities.
+    """
     same = labels[:, None] == labels[None, :]
     itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     return same & ~itself, ~same
@@ -70,10 +79,11 @@ def pair_masks(labels: Tensor) -> tuple[Tensor, Tensor]:
 def multi_similarity_pairs(
     similarities: Tensor, positive: Tensor, negative: Tensor, epsilon: float
 ) -> tuple[Tensor, Tensor]:
-    """Keep the pairs worth learning from: positives less similar than the nearest negative + ε, negatives likewise.
+    """Keep the pairs worth learning from: positives less similar than the nearest negative + ε,
+    negatives likewise.
 
-    All (N, N); returns the two masks, thinned out. Wang et al., Multi-Similarity Loss with General Pair Weighting for
-    Deep Metric Learning, CVPR 2019, equations 7 and 8.
+    All (N, N); returns the two masks, thinned out. Wang et al., Multi-Similarity Loss with General
+    Pair Weighting for Deep Metric Learning, CVPR 2019, equations 7 and 8.
     """
     similarities = similarities.detach()
     nearest_negative = similarities.masked_fill(~negative, -torch.inf).amax(1, keepdim=True)
@@ -85,11 +95,15 @@ def multi_similarity_pairs(
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean of `values` under `mask`, of the same shape; zero, with zero gradient, if the mask is empty."""
+    """Return the mean of `values` under `mask`, of the same shape; zero, with zero
+    gradient, if the mask is empty.
+    """
     return values.where(mask, 0).sum() / mask.sum().clamp(min=1)
 
 
 def masked_logsumexp(values: Tensor, mask: Tensor, dim: int) -> Tensor:
-    """Return log Σ exp(values) over `dim` under `mask`; zero, with zero gradient, if the mask is empty there."""
+    """Return log Σ exp(values) over `dim` under `mask`; zero, with zero
+    gradient, if the mask is empty there.
+    """
     smallest = torch.finfo(values.dtype).min  # not -inf, whose logsumexp has no gradient
     return values.masked_fill(~mask, smallest).logsumexp(dim).where(mask.any(dim), 0)

@@ -1,12 +1,13 @@
 """Center loss: keep every image near the center of its identity.
 
     L = ½ mean over i of ‖f_i − c_y‖²                           equation 2, as a mean
-    c_j ← c_j + α Σ (f_i − c_j) / (1 + n_j)                     equation 4: over the n_j images of j in the batch
+    c_j ← c_j + α Σ (f_i − c_j) / (1 + n_j) equation 4: over the n_j images of j in the batch
 
-Wen et al., A Discriminative Feature Learning Approach for Deep Face Recognition, ECCV 2016. The centers follow the
-features at their own rate, whatever the weight of the loss. No gradient reaches them, and no weight decay. The code of
-Luo et al., Bag of Tricks and a Strong Baseline for Deep Person Re-Identification, CVPRW 2019, leaves out the ½, so its
-weight of 5e-4 is 1e-3 here; its centers start at random and move by SGD.
+Wen et al., A Discriminative Feature Learning Approach for Deep Face Recognition, ECCV 2016. The
+centers follow the features at their own rate, whatever the weight of the loss. No gradient reaches
+them, and no weight decay. The code of Luo et al., Bag of Tricks and a Strong Baseline for Deep
+Person Re-Identification, CVPRW 2019, leaves out the ½, so its weight of 5e-4 is 1e-3 here; its
+centers start at random and move by SGD.
 """
 
 import torch
@@ -17,9 +18,11 @@ from person_reid.losses.base import FeatureLoss
 
 
 class CenterLoss(FeatureLoss):
-    """Pull features, not normalised, towards their centers; in training, move the centers afterwards.
+    """Pull features, not normalised, towards their centers; in training, move the centers
+    afterwards.
 
-    num_classes: labels are in [0, num_classes). dim: D. rate: α, in [0, 1]. Raises UserError for any other.
+    num_classes: labels are in [0, num_classes). dim: D. rate: α, in [0, 1]. Raises UserError for
+    any other.
     """
 
     normalised = False
@@ -42,5 +45,6 @@ class CenterLoss(FeatureLoss):
         """Move the centers of a batch. apart: (N, D), how far each image is from its center."""
         same = (labels[:, None] == labels[None, :]).float()
         moves = self.rate * (same @ apart) / (1 + same.sum(1, keepdim=True))
-        # Not a scattered sum, whose terms a GPU adds in any order: all images of a class write the move of its first.
+        # Not a scattered sum, whose terms a GPU adds in any order: all images of a class write the
+        # move of its first.
         self.centers[labels] += moves[same.argmax(1)]

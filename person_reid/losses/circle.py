@@ -1,9 +1,10 @@
 """Circle loss: pull every similarity to its optimum, harder the farther it is from there.
 
-    L = log(1 + Σₙ exp(γ αₙ (sₙ − m)) · Σₚ exp(−γ αₚ (sₚ − 1 + m)))
-    αₚ = [1 + m − sₚ]₊, αₙ = [sₙ + m]₊, constants for the gradient; each pair of the batch counts once
+    L = log(1 + Σₙ exp(γ αₙ (sₙ − m)) · Σₚ exp(−γ αₚ (sₚ − 1 + m))) αₚ = [1 + m − sₚ]₊, αₙ = [sₙ +
+    m]₊, constants for the gradient; each pair of the batch counts once
 
-Sun et al., Circle Loss: A Unified Perspective of Pair Similarity Optimization, CVPR 2020, equations 4 to 6.
+Sun et al., Circle Loss: A Unified Perspective of Pair Similarity Optimization, CVPR 2020, equations
+4 to 6.
 """
 
 from torch import Tensor

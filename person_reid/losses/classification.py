@@ -1,7 +1,9 @@
 """Losses on the classifier's scores: cross entropy with label smoothing, and focal loss.
 
-    cross entropy  L = −Σⱼ qⱼ log pⱼ,  q_y = 1 − ε + ε/C,  qⱼ = ε/C     Szegedy et al., CVPR 2016, section 7
-    focal          L = −(1 − p_y)^γ log p_y                             Lin et al., ICCV 2017, equation 4
+    cross entropy  L = −Σⱼ qⱼ log pⱼ,  q_y = 1 − ε + ε/C,  qⱼ = ε/C
+                   Szegedy et al., CVPR 2016, section 7
+    focal          L = −(1 − p_y)^γ log p_y
+                   Lin et al., ICCV 2017, equation 4
 
 p is the softmax of the scores of C identities. Both losses are means over the batch.
 """
@@ -13,7 +15,9 @@ from person_reid.losses.base import FeatureLoss
 
 
 class CrossEntropyLoss(FeatureLoss):
-    """Compute cross entropy. smoothing: ε in [0, 1), the share of the target spread over all identities in training."""
+    """Compute cross entropy. smoothing: ε in [0, 1), the share of the target spread
+    over all identities in training.
+    """
 
     normalised = False
     takes = "logits"
@@ -23,11 +27,15 @@ class CrossEntropyLoss(FeatureLoss):
         self.smoothing = smoothing
 
     def compute(self, features: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(features, labels, label_smoothing=self.smoothing if self.training else 0.0)
+        return F.cross_entropy(
+            features, labels, label_smoothing=self.smoothing if self.training else 0.0
+        )
 
 
 class FocalLoss(FeatureLoss):
-    """Compute the focal loss. gamma: γ ≥ 0; the higher, the less well-classified images count; 0 is cross entropy."""
+    """Compute the focal loss. gamma: γ ≥ 0; the higher, the less well-classified
+    images count; 0 is cross entropy.
+    """
 
     normalised = False
     takes = "logits"
@@ -38,4 +46,6 @@ class FocalLoss(FeatureLoss):
 
     def compute(self, features: Tensor, labels: Tensor) -> Tensor:
         log_probability = features.log_softmax(1).gather(1, labels[:, None])[:, 0]
-        return ((-log_probability.expm1()).clamp(min=1e-12).pow(self.gamma) * -log_probability).mean()
+        return (
+            (-log_probability.expm1()).clamp(min=1e-12).pow(self.gamma) * -log_probability
+        ).mean()

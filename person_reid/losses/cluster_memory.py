@@ -1,19 +1,21 @@
 """Cluster contrast: tell the cluster of an image from all others, each remembered by one feature.
 
     L = mean over i of −log softmax(f_i · c / τ)[y_i]                          Dai et al., eq. 2
-    c_k ← m·c_k + (1 − m)·f, then to unit length; f: the image of k in the batch least similar to c_k
+    c_k ← m·c_k + (1 − m)·f, then to unit length
+    f: the image of k in the batch that is least similar to c_k
 
-Dai et al., Cluster Contrast for Unsupervised Person Re-Identification, ACCV 2022, with its hard instances.
+Dai et al., Cluster Contrast for Unsupervised Person Re-Identification, ACCV 2022, with its hard
+instances.
 
-With proxies, c_k is the part k of a cluster that one camera shows, and the loss is that of an image of part y among the
-parts A of its camera, plus LAMBDA times that of the parts P of its cluster in other cameras, against Q, the HARDEST
-most similar parts of other clusters:
+With proxies, c_k is the part k of a cluster that one camera shows, and the loss is that of an image
+of part y among the parts A of its camera, plus LAMBDA times that of the parts P of its cluster in
+other cameras, against Q, the HARDEST most similar parts of other clusters:
 
-    L = −log softmax over A of (f · c / τ)[y] − LAMBDA / |P| · Σ over u in P of log (S_u / Σ over P and Q of S)
-    S_u = exp(f · c_u / τ)
+    L = −log softmax over A of (f · c / τ)[y] − LAMBDA / |P| · Σ over u in P of log (S_u / Σ over P
+    and Q of S) S_u = exp(f · c_u / τ)
 
-Wang et al., Camera-aware Proxies for Unsupervised Person Re-Identification, AAAI 2021, eq. 4, 6 and 7; the parts move
-as the clusters do above.
+Wang et al., Camera-aware Proxies for Unsupervised Person Re-Identification, AAAI 2021, eq. 4, 6 and
+7; the parts move as the clusters do above.
 """
 
 from typing import Any
@@ -31,8 +33,9 @@ HARDEST = 50  # of the paper
 class ClusterMemory(FeatureLoss):
     """Compare features with the memory of C clusters; in training, move the memory afterwards.
 
-    momentum: m, in [0, 1]. temperature: τ, above 0. centers: (C, D), each of unit length. It is not a buffer, because C
-    changes whenever the images are clustered again; it is in the state dict nevertheless.
+    momentum: m, in [0, 1]. temperature: τ, above 0. centers: (C, D), each of unit length. It is not
+    a buffer, because C changes whenever the images are clustered again; it is in the state dict
+    nevertheless.
     """
 
     def __init__(self, momentum: float = 0.1, temperature: float = 0.05) -> None:
@@ -47,26 +50,38 @@ class ClusterMemory(FeatureLoss):
         return loss
 
     def contrast(self, scores: Tensor, labels: Tensor) -> Tensor:
-        """Return the loss, a scalar, of the scores (N, C) of images of the clusters `labels` (N,)."""
+        """Return the loss, a scalar, of the scores (N, C) of images
+        of the clusters `labels` (N,).
+        """
         return F.cross_entropy(scores, labels)
 
     def scores(self, features: Tensor) -> Tensor:
-        """Return the cosines between features of unit length and centers, divided by τ: (N, D) → (N, C)."""
+        """Return the cosines between features of unit length and centers,
+        divided by τ: (N, D) → (N, C).
+        """
         return features @ self.centers.T / self.temperature
 
     @torch.no_grad()
     def update(self, features: Tensor, labels: Tensor) -> None:
-        """Move the center of every cluster in a batch towards its hardest image. features: (N, D) of unit length."""
+        """Move the center of every cluster in a batch towards its hardest image.
+        features: (N, D) of unit length.
+        """
         similarity = (features * self.centers[labels]).sum(1)
-        hardest = torch.full_like(self.centers[:, 0], torch.inf).scatter_reduce(0, labels, similarity, "amin")
-        # Several images may be equally hard: the one that comes first in the batch is taken, whatever the device.
+        hardest = torch.full_like(self.centers[:, 0], torch.inf).scatter_reduce(
+            0, labels, similarity, "amin"
+        )
+        # Several images may be equally hard: the one that comes first in the batch is taken,
+        # whatever the device.
         order = torch.arange(len(labels), device=labels.device)
         hard = torch.where(similarity == hardest[labels], order, len(labels))
-        first = torch.full_like(hardest, len(labels), dtype=torch.long).scatter_reduce(0, labels, hard, "amin")
+        first = torch.full_like(hardest, len(labels), dtype=torch.long).scatter_reduce(
+            0, labels, hard, "amin"
+        )
         seen = first < len(labels)
         chosen = features[first.clamp(max=len(labels) - 1)]
         moved = unit_length(self.momentum * self.centers + (1 - self.momentum) * chosen)
-        self.centers = torch.where(seen[:, None], moved, self.centers)  # not in place: the gradient needs the old ones
+        # not in place: the gradient needs the old ones
+        self.centers = torch.where(seen[:, None], moved, self.centers)
 
     def get_extra_state(self) -> Tensor:
         """Return the centers, for the state dict."""
@@ -80,7 +95,8 @@ class ClusterMemory(FeatureLoss):
 class ProxyMemory(ClusterMemory):
     """The same with C parts of clusters, each of one camera, in place of clusters.
 
-    clusters, cameras: (C,) int64, of each part. They are not in the state dict: the caller sets them after clustering.
+    clusters, cameras: (C,) int64, of each part. They are not in the state dict: the caller sets
+    them after clustering.
     """
 
     clusters: Tensor
@@ -94,5 +110,7 @@ class ProxyMemory(ClusterMemory):
         others = scores.masked_fill(mine, -torch.inf).topk(min(HARDEST, scores.shape[1])).values
         compared = torch.cat([scores.masked_fill(~elsewhere, -torch.inf), others], 1).logsumexp(1)
         count = elsewhere.sum(1)
-        across = torch.where(count > 0, compared - (scores * elsewhere).sum(1) / count.clamp(min=1), 0)
+        across = torch.where(
+            count > 0, compared - (scores * elsewhere).sum(1) / count.clamp(min=1), 0
+        )
         return within + LAMBDA * across.mean()

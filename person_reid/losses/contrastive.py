@@ -1,18 +1,27 @@
 """Contrastive loss: pull images of an identity together, keep images of different identities apart.
 
-    L = mean [ d(i, p) − m₊ ]₊ + mean [ m₋ − d(i, n) ]₊        means over the pairs not yet satisfied
+    L = mean [ d(i, p) − m₊ ]₊ + mean [ m₋ − d(i, n) ]₊,  means over the pairs not yet satisfied
 
-Hadsell et al., Dimensionality Reduction by Learning an Invariant Mapping, CVPR 2006, equation 4, without its squares.
+Hadsell et al., Dimensionality Reduction by Learning an Invariant Mapping, CVPR 2006, equation 4,
+without its squares.
 """
 
 from torch import Tensor
 from torch.nn import functional as F
 
-from person_reid.losses.base import FeatureLoss, cosine_similarities, euclidean_distances, masked_mean, pair_masks
+from person_reid.losses.base import (
+    FeatureLoss,
+    cosine_similarities,
+    euclidean_distances,
+    masked_mean,
+    pair_masks,
+)
 
 
 class ContrastiveLoss(FeatureLoss):
-    """Compute the contrastive loss. positive_margin, negative_margin: in distances of unit vectors, within [0, 2]."""
+    """Compute the contrastive loss. positive_margin, negative_margin: in distances
+    of unit vectors, within [0, 2].
+    """
 
     def __init__(self, positive_margin: float = 0.0, negative_margin: float = 1.0) -> None:
         super().__init__()
@@ -23,4 +32,6 @@ class ContrastiveLoss(FeatureLoss):
         positive, negative = pair_masks(labels)
         too_far = F.relu(distances - self.positive_margin)
         too_near = F.relu(self.negative_margin - distances)
-        return masked_mean(too_far, positive & (too_far > 0)) + masked_mean(too_near, negative & (too_near > 0))
+        return masked_mean(too_far, positive & (too_far > 0)) + masked_mean(
+            too_near, negative & (too_near > 0)
+        )

@@ -1,34 +1,45 @@
-"""Learn from a teacher: what a better network says of the same images. t and s are features of teacher and student.
+"""Learn from a teacher: what a better network says of the same images. t and s are features of
+teacher and student.
 
-    relations    L = huber(d(s), d(t)) + w · huber(a(s), a(t))         Park et al., Relational Knowledge Distillation,
-                 d: distances of two images, divided by their mean;    CVPR 2019, equations 5 to 9
+    relations    L = huber(d(s), d(t)) + w · huber(a(s), a(t))
+                 d: distances of two images, divided by their mean
                  a: cosines of the angles of three images
-    similarity   L = ‖G(s) − G(t)‖² / N²; G: cosines, rows of norm 1   Tung, Mori, Similarity-Preserving Knowledge
-                                                                       Distillation, ICCV 2019, equation 4
-    neighbours   L = mean over i of KL(p(t, i) ‖ p(s, i))              Koohpayegani et al., CompRess, NeurIPS 2020,
-                 p(t, i) = softmax over j ≠ i of cos(t_i, t_j) / τ     equations 1 and 2
-    classes      L = mean over i of KL(softmax(c_i / τ) ‖ softmax(z))  Hinton et al., Distilling the Knowledge in a
-                                                                       Neural Network, 2015, section 2
-    features     L = mean over i of 1 − cos(W · norm(s_i), t_i)        Romero et al., FitNets, ICLR 2015, section 2.2,
-                                                                       with the cosine that features are compared by
+                 Park et al., Relational Knowledge Distillation, CVPR 2019, equations 5 to 9
+    similarity   L = ‖G(s) − G(t)‖² / N²; G: cosines, rows of norm 1
+                 Tung, Mori, Similarity-Preserving Knowledge Distillation, ICCV 2019, equation 4
+    neighbours   L = mean over i of KL(p(t, i) ‖ p(s, i))
+                 p(t, i) = softmax over j ≠ i of cos(t_i, t_j) / τ
+                 Koohpayegani et al., CompRess, NeurIPS 2020, equations 1 and 2
+    classes      L = mean over i of KL(softmax(c_i / τ) ‖ softmax(z))
+                 Hinton et al., Distilling the Knowledge in a Neural Network, 2015, section 2
+    features     L = mean over i of 1 − cos(W · norm(s_i), t_i)
+                 Romero et al., FitNets, ICLR 2015, section 2.2, with the cosine that features
+                 are compared by
 
-z are the student's class scores, and c the cosines between the teacher's feature and its mean feature of each class, so
-that the teacher needs no classifier. W is learnt, and testing leaves it out; norm gives each dimension the mean 0
-and the variance 1 over the batch, as `bnneck` does for the classifier. The teacher's features may have any width.
+z are the student's class scores, and c the cosines between the teacher's feature and its mean
+feature of each class, so that the teacher needs no classifier. W is learnt, and testing leaves it
+out; norm gives each dimension the mean 0 and the variance 1 over the batch, as `bnneck` does for
+the classifier. The teacher's features may have any width.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from person_reid.losses.base import FeatureLoss, cosine_similarities, euclidean_distances, unit_length
+from person_reid.losses.base import (
+    FeatureLoss,
+    cosine_similarities,
+    euclidean_distances,
+    unit_length,
+)
 
 
 class DistillationLoss(FeatureLoss):
-    """A loss called as `loss(features, taught)`: with the teacher's features (N, E) in place of the labels.
+    """A loss called as `loss(features, taught)`: with the teacher's features (N, E) in place of the
+    labels.
 
-    If it takes "logits", it is called as `loss(logits, cosines)`, both (N, C). Subclasses define `compute` on float32
-    and on features of unit length. Raises ValueError if the shapes do not fit.
+    If it takes "logits", it is called as `loss(logits, cosines)`, both (N, C). Subclasses define
+    `compute` on float32 and on features of unit length. Raises ValueError if the shapes do not fit.
     """
 
     needs_teacher = True
@@ -36,7 +47,8 @@ class DistillationLoss(FeatureLoss):
     def forward(self, features: Tensor, taught: Tensor) -> Tensor:
         if features.ndim != 2 or taught.ndim != 2 or len(features) != len(taught):
             raise ValueError(
-                f"expected {self.takes} (N, D) and the teacher's (N, E), found {tuple(features.shape)} and "
+                f"expected {self.takes} (N, D) and the teacher's (N, E), "
+                f"found {tuple(features.shape)} and "
                 f"{tuple(taught.shape)}"
             )
         with torch.autocast(features.device.type, enabled=False):
@@ -72,7 +84,9 @@ class SimilarityLoss(DistillationLoss):
 
 
 class NeighboursLoss(DistillationLoss):
-    """Compare the neighbours of each image in the batch. temperature: τ > 0; the lower, the fewer neighbours count."""
+    """Compare the neighbours of each image in the batch. temperature: τ > 0; the
+    lower, the fewer neighbours count.
+    """
 
     def __init__(self, temperature: float = 0.05) -> None:
         super().__init__()
@@ -88,7 +102,9 @@ class NeighboursLoss(DistillationLoss):
 
 
 class ClassesLoss(DistillationLoss):
-    """Compare class scores with the teacher's cosines. temperature: τ > 0, by which the cosines are divided."""
+    """Compare class scores with the teacher's cosines. temperature: τ > 0, by
+    which the cosines are divided.
+    """
 
     normalised = False
     takes = "logits"
@@ -103,7 +119,9 @@ class ClassesLoss(DistillationLoss):
 
 
 class FeaturesLoss(DistillationLoss):
-    """Reach the teacher's feature through a linear layer. dim, taught_dim: D and E, the widths of the features."""
+    """Reach the teacher's feature through a linear layer. dim, taught_dim: D and
+    E, the widths of the features.
+    """
 
     normalised = False
 
@@ -118,7 +136,9 @@ class FeaturesLoss(DistillationLoss):
 
 
 def _distances(features: Tensor) -> Tensor:
-    """Return the distances (N, N) of features of unit length, divided by the mean of those that are not zero."""
+    """Return the distances (N, N) of features of unit length, divided by the
+    mean of those that are not zero.
+    """
     distances = euclidean_distances(cosine_similarities(features))
     apart = distances > 0
     mean: Tensor = distances.sum() / apart.sum().clamp(min=1)
@@ -126,7 +146,9 @@ def _distances(features: Tensor) -> Tensor:
 
 
 def _angles(features: Tensor) -> Tensor:
-    """Return the cosines (N, N, N) of the angles at each image between the directions to two others."""
+    """Return the cosines (N, N, N) of the angles at each image
+    between the directions to two others.
+    """
     directions = features[None] - features[:, None]
     # The direction from an image to itself, or to its copy, is zero, and so is its gradient.
     squares = directions.square().sum(2, keepdim=True)

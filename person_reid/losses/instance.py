@@ -2,8 +2,8 @@
 
     L = mean over i of −log softmax(γ · F F(i)ᵀ)[i]
 
-Zheng et al., Dual-Path Convolutional Image-Text Embeddings with Instance Loss, ACM TOMM 2020, equation 4, with the
-batch as the classifier.
+Zheng et al., Dual-Path Convolutional Image-Text Embeddings with Instance Loss, ACM TOMM 2020,
+equation 4, with the batch as the classifier.
 """
 
 import torch
@@ -14,8 +14,9 @@ from person_reid.losses.base import FeatureLoss, cosine_similarities, unit_lengt
 
 
 class InstanceLoss(FeatureLoss):
-    """Compute the instance loss. gamma: γ, the scale of the cosines. by_identity: average the images of each identity
-    first; mean, softmax and classes then run over the identities of the batch. The loss is zero if there is only one.
+    """Compute the instance loss. gamma: γ, the scale of the cosines. by_identity: average the
+    images of each identity first; mean, softmax and classes then run over the identities of the
+    batch. The loss is zero if there is only one.
     """
 
     def __init__(self, gamma: float = 32.0, by_identity: bool = False) -> None:
@@ -26,7 +27,8 @@ class InstanceLoss(FeatureLoss):
         if not self.by_identity:
             scores = self.gamma * cosine_similarities(features)
             return F.cross_entropy(scores, torch.arange(len(labels), device=labels.device))
-        # The number of identities is a value, not a shape, so each image stands for it with weight 1 / images.
+        # The number of identities is a value, not a shape, so each image stands for it with weight
+        # 1 / images.
         same = (labels[:, None] == labels[None, :]).to(features.dtype)
         weights = 1 / same.sum(1)
         scores = self.gamma * cosine_similarities(unit_length(same @ features))

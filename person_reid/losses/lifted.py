@@ -1,22 +1,31 @@
-"""Generalised lifted structure loss: compare each image with all its positives and all its negatives at once.
+"""Generalised lifted structure loss: compare each image with all its positives and all its
+negatives at once.
 
     L = mean over i of [ log Σₚ exp(d(i, p) − m₊) + log Σₙ exp(m₋ − d(i, n)) ]₊
 
-Song et al., Deep Metric Learning via Lifted Structured Feature Embedding, CVPR 2016, in the form of Hermans et al.,
-In Defense of the Triplet Loss for Person Re-Identification, 2017, equation 8.
+Song et al., Deep Metric Learning via Lifted Structured Feature Embedding, CVPR 2016, in the form of
+Hermans et al., In Defense of the Triplet Loss for Person Re-Identification, 2017, equation 8.
 """
 
 from torch import Tensor
 from torch.nn import functional as F
 
-from person_reid.losses.base import FeatureLoss, cosine_similarities, euclidean_distances, masked_logsumexp, pair_masks
+from person_reid.losses.base import (
+    FeatureLoss,
+    cosine_similarities,
+    euclidean_distances,
+    masked_logsumexp,
+    pair_masks,
+)
 
 
 class LiftedLoss(FeatureLoss):
-    """Compute the lifted structure loss. positive_margin, negative_margin: in distances of unit vectors, within [0, 2].
+    """Compute the lifted structure loss. positive_margin, negative_margin: in distances of unit
+    vectors, within [0, 2].
 
-    The first term of an image without a positive is zero, but the image still moves away from its negatives. The loss
-    is thus zero only in a batch without any pair, not in every batch without positives.
+    The first term of an image without a positive is zero, but the image still moves away from its
+    negatives. The loss is thus zero only in a batch without any pair, not in every batch without
+    positives.
     """
 
     def __init__(self, positive_margin: float = 0.0, negative_margin: float = 1.0) -> None:

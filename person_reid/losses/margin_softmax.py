@@ -1,13 +1,16 @@
-"""Softmax losses over prototypes on the sphere, with a margin that makes the right identity harder to reach.
+"""Softmax losses over prototypes on the sphere, with a margin that makes the right identity harder
+to reach.
 
-    L = mean over i of −log softmax(s · z)[y],   z_j = cos θ_j for the other identities,   z_y = ψ(θ_y)
+    L = mean over i of −log softmax(s · z)[y]
+    z_j = cos θ_j for the other identities,   z_y = ψ(θ_y)
 
     SphereFace  ψ(θ) = (−1)ᵏ cos(m θ) − 2k,  k = ⌊m θ / π⌋   Liu et al., CVPR 2017, equation 7
     CosFace     ψ(θ) = cos θ − m                             Wang et al., CVPR 2018, equation 4
     ArcFace     ψ(θ) = cos(θ + m)                            Deng et al., CVPR 2019, equation 3
 
-Each owns one prototype per identity, a parameter that belongs in the optimizer and in the checkpoint. The margins are
-functions of the cosine; the classifier losses of person_reid/losses/softmax_heads.py use them too.
+Each owns one prototype per identity, a parameter that belongs in the optimizer and in the
+checkpoint. The margins are functions of the cosine; the classifier losses of
+person_reid/losses/softmax_heads.py use them too.
 """
 
 import math
@@ -23,15 +26,19 @@ from person_reid.losses.base import FeatureLoss, unit_length
 def angular_margin(cosines: Tensor, margin: float) -> Tensor:
     """Return ArcFace's cos(θ + margin) of cosines of any shape; margin in radians.
 
-    Beyond θ = π − margin, where it would rise again, the function continues as cos θ − margin · sin(margin).
+    Beyond θ = π − margin, where it would rise again, the function continues as cos θ − margin ·
+    sin(margin).
     """
-    sines = (1 - cosines.square()).clamp(min=1e-12).sqrt()  # the floor: a finite gradient on the prototype itself
+    # the floor: a finite gradient on the prototype itself
+    sines = (1 - cosines.square()).clamp(min=1e-12).sqrt()
     turned = cosines * math.cos(margin) - sines * math.sin(margin)
     return turned.where(cosines >= -math.cos(margin), cosines - margin * math.sin(margin))
 
 
 def multiplied_angle(cosines: Tensor, factor: int) -> Tensor:
-    """Return SphereFace's (−1)ᵏ cos(factor · θ) − 2k of cosines of any shape; factor: a whole number."""
+    """Return SphereFace's (−1)ᵏ cos(factor · θ) − 2k of cosines of any
+    shape; factor: a whole number.
+    """
     turns = (cosines.detach().clamp(-1, 1).acos() * (factor / math.pi)).floor()
     before, multiple = torch.ones_like(cosines), cosines
     for _ in range(factor - 1):  # cos(mθ) by Chebyshev's recurrence: acos has no gradient at ±1
@@ -39,23 +46,33 @@ def multiplied_angle(cosines: Tensor, factor: int) -> Tensor:
     return (1 - 2 * (turns % 2)) * multiple - 2 * turns
 
 
-def replace_at_labels(cosines: Tensor, labels: Tensor, margin: Callable[[Tensor], Tensor]) -> Tensor:
-    """Apply `margin` to the cosine of each row of (N, C) at its label, labels (N,); leave the others."""
+def replace_at_labels(
+    cosines: Tensor, labels: Tensor, margin: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Apply `margin` to the cosine of each row of (N, C) at its label,
+    labels (N,); leave the others.
+    """
     labels = labels[:, None]
     return cosines.scatter(1, labels, margin(cosines.gather(1, labels)))
 
 
 class MarginSoftmax(FeatureLoss):
-    """The base of the three losses. num_classes: identities, labels are in [0, num_classes). dim: D of the features."""
+    """The base of the three losses. num_classes: identities, labels are in [0,
+    num_classes). dim: D of the features.
+    """
 
-    def __init__(self, num_classes: int, dim: int, margin: float = 0.35, scale: float = 64.0) -> None:
+    def __init__(
+        self, num_classes: int, dim: int, margin: float = 0.35, scale: float = 64.0
+    ) -> None:
         super().__init__()
         self.margin, self.scale = margin, scale
         self.prototypes = nn.Parameter(torch.randn(num_classes, dim))
 
     def compute(self, features: Tensor, labels: Tensor) -> Tensor:
         cosines = features @ unit_length(self.prototypes.float()).T
-        return F.cross_entropy(self.scale * replace_at_labels(cosines, labels, self.with_margin), labels)
+        return F.cross_entropy(
+            self.scale * replace_at_labels(cosines, labels, self.with_margin), labels
+        )
 
     def with_margin(self, cosines: Tensor) -> Tensor:
         """Return ψ of cos θ, elementwise."""
@@ -65,7 +82,9 @@ class MarginSoftmax(FeatureLoss):
 class ArcFaceLoss(MarginSoftmax):
     """Compute the ArcFace loss. margin: in degrees. scale: s."""
 
-    def __init__(self, num_classes: int, dim: int, margin: float = 28.6, scale: float = 64.0) -> None:
+    def __init__(
+        self, num_classes: int, dim: int, margin: float = 28.6, scale: float = 64.0
+    ) -> None:
         super().__init__(num_classes, dim, math.radians(margin), scale)
 
     def with_margin(self, cosines: Tensor) -> Tensor:
@@ -80,7 +99,9 @@ class CosFaceLoss(MarginSoftmax):
 
 
 class SphereFaceLoss(MarginSoftmax):
-    """Compute the SphereFace loss. margin: the angle's factor, an integer. scale: the feature's length in the paper."""
+    """Compute the SphereFace loss. margin: the angle's factor, an integer. scale: the
+    feature's length in the paper.
+    """
 
     def __init__(self, num_classes: int, dim: int, margin: int = 4, scale: float = 1.0) -> None:
         super().__init__(num_classes, dim, margin, scale)

@@ -1,20 +1,31 @@
-"""Multi-similarity loss: weight each pair by its own similarity and by comparison with the anchor's other pairs.
+"""Multi-similarity loss: weight each pair by its own similarity and by comparison with the anchor's
+other pairs.
 
     L = mean over i of 1/α log(1 + Σₚ exp(−α (s(i, p) − λ))) + 1/β log(1 + Σₙ exp(β (s(i, n) − λ)))
 
-Wang et al., Multi-Similarity Loss with General Pair Weighting for Deep Metric Learning, CVPR 2019, equation 15.
+Wang et al., Multi-Similarity Loss with General Pair Weighting for Deep Metric Learning, CVPR 2019,
+equation 15.
 """
 
 from torch import Tensor
 from torch.nn import functional as F
 
-from person_reid.losses.base import FeatureLoss, cosine_similarities, multi_similarity_pairs, pair_masks
+from person_reid.losses.base import (
+    FeatureLoss,
+    cosine_similarities,
+    multi_similarity_pairs,
+    pair_masks,
+)
 
 
 class MultiSimilarityLoss(FeatureLoss):
-    """Compute the loss. alpha, beta: α and β. base: λ, in cosines. epsilon: ε of the miner; None takes all pairs."""
+    """Compute the loss. alpha, beta: α and β. base: λ, in cosines. epsilon: ε of
+    the miner; None takes all pairs.
+    """
 
-    def __init__(self, alpha: float = 2.0, beta: float = 50.0, base: float = 0.5, epsilon: float | None = 0.1) -> None:
+    def __init__(
+        self, alpha: float = 2.0, beta: float = 50.0, base: float = 0.5, epsilon: float | None = 0.1
+    ) -> None:
         super().__init__()
         self.alpha, self.beta, self.base, self.epsilon = alpha, beta, base, epsilon
 
@@ -22,7 +33,9 @@ class MultiSimilarityLoss(FeatureLoss):
         similarities = cosine_similarities(features)
         positive, negative = pair_masks(labels)
         if self.epsilon is not None:
-            positive, negative = multi_similarity_pairs(similarities, positive, negative, self.epsilon)
+            positive, negative = multi_similarity_pairs(
+                similarities, positive, negative, self.epsilon
+            )
         pull = one_plus_sum(self.alpha * (self.base - similarities), positive) / self.alpha
         push = one_plus_sum(self.beta * (similarities - self.base), negative) / self.beta
         return (pull + push).mean()

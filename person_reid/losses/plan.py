@@ -1,4 +1,7 @@
-"""Losses as data: what a training minimises, decided before the network exists. Criterion builds the modules."""
+"""Losses as data: what a training minimises, decided before the network exists.
+
+Criterion builds the modules.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -47,9 +50,10 @@ class LossPlan:
     """Everything that is minimised: the classifier's loss and the terms added to it.
 
     head: the classifier, "linear", "cosine", "arcface" or "circle", which decides its loss.
-    label_smoothing, classification_weight, classification_settings: of the classifier's loss; the smoothing is in
-        [0, 1).
-    terms: the losses on features and class scores. taught: those that compare the network with a teacher.
+    label_smoothing, classification_weight, classification_settings: of the classifier's loss; the
+        smoothing is in [0, 1).
+    terms: the losses on features and class scores. taught: those that compare the network with a
+        teacher.
     """
 
     head: str = "linear"
@@ -63,8 +67,9 @@ class LossPlan:
 def loss_plan(options: LossOptions, head: str = "linear") -> LossPlan:
     """Return the losses that the options name for a network with this head.
 
-    Raises OptionError or UserError for a loss that is asked for twice, for one on class scores that does not fit the
-    head, for a teacher that is missing or would be ignored, and for options that mean nothing to these losses.
+    Raises OptionError or UserError for a loss that is asked for twice, for one on class scores that
+    does not fit the head, for a teacher that is missing or would be ignored, and for options that
+    mean nothing to these losses.
     """
     by_flag = _flagged(options)
     listed = parse_terms(options.loss or "")
@@ -79,7 +84,9 @@ def loss_plan(options: LossOptions, head: str = "linear") -> LossPlan:
     weight, settings = listed.pop("cross_entropy", (1.0, {}))
     if "smoothing" in settings:
         raise OptionError(
-            "{loss}: choose the smoothing by {label_smoothing}.", loss=options.loss, label_smoothing=NAMED
+            "{loss}: choose the smoothing by {label_smoothing}.",
+            loss=options.loss,
+            label_smoothing=NAMED,
         )
     terms = [LossTerm(name, weight, typed(name, given)) for name, (weight, given) in listed.items()]
     taught = tuple(term for term in terms if term.needs_teacher)
@@ -135,23 +142,29 @@ def pair_losses(options: LossOptions) -> list[str]:
 
 
 def _check_head(name: str, listed: str | None, head: str) -> None:
-    """Raise OptionError for a listed loss on class scores that belongs to a classifier, or does not fit the head."""
+    """Raise OptionError for a listed loss on class scores that belongs to a
+    classifier, or does not fit the head.
+    """
     if name == "cross_entropy" or REGISTRY[name].loss.takes != "logits":
         return
     if name in HEADS.values():
         raise OptionError(
-            f"{{loss}}: {name} is the loss of a classifier, not an additional one. Choose it by {{head}}; "
+            f"{{loss}}: {name} is the loss of a classifier, not an "
+            f"additional one. Choose it by {{head}}; "
             "cross_entropy:0.5 in its place gives it a weight.",
             loss=listed, head=name.removesuffix("_softmax"),
         )  # fmt: skip
     if head != "linear":
         raise OptionError(
-            f"{{loss}} with {{head}}: {name} needs class scores, but that classifier returns cosines. Leave {name} "
+            f"{{loss}} with {{head}}: {name} needs class scores, but that classifier "
+            f"returns cosines. Leave {name} "
             "out, or choose the linear head.",
             loss=listed, head=head,
         )  # fmt: skip
 
 
 def published_term(flag: str, **settings: Any) -> LossTerm:
-    """Return the loss of a published flag (`--triplet` is "triplet") as the published training adds it."""
+    """Return the loss of a published flag (`--triplet` is "triplet") as
+    the published training adds it.
+    """
     return LossTerm(flag, settings=settings, per_image=PUBLISHED[flag])

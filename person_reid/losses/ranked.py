@@ -1,7 +1,8 @@
-"""Ranked list loss: pull positives into a ball of radius α − m, push negatives out of one of radius α.
+"""Ranked list loss: pull positives into a ball of radius α − m, push negatives out of one of radius
+α.
 
-    L = mean over i of (1 − λ) Σₚ w [d(i, p) − (α − m)]₊ / Σ w + λ Σₙ w [α − d(i, n)]₊ / Σ w
-    w = exp(T₊ (d(i, p) − (α − m))) or exp(T₋ (α − d(i, n))), over the pairs that violate their radius
+    L = mean over i of (1 − λ) Σₚ w [d(i, p) − (α − m)]₊ / Σ w + λ Σₙ w [α − d(i, n)]₊ / Σ w w =
+    exp(T₊ (d(i, p) − (α − m))) or exp(T₋ (α − d(i, n))), over the pairs that violate their radius
 
 Wang et al., Ranked List Loss for Deep Metric Learning, CVPR 2019, equations 4 to 10.
 """
@@ -11,47 +12,62 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from person_reid.basics import UserError
-from person_reid.losses.base import FeatureLoss, cosine_similarities, euclidean_distances, pair_masks
+from person_reid.losses.base import (
+    FeatureLoss,
+    cosine_similarities,
+    euclidean_distances,
+    pair_masks,
+)
 
 ITERATIONS = 10  # of k-means
 
 
 class RankedListLoss(FeatureLoss):
-    """Compute the ranked list loss. The defaults are those of Ranked_Person_ReID (Qian); α is the largest distance.
+    """Compute the ranked list loss.
+
+    The defaults are those of Ranked_Person_ReID (Qian); α is the largest distance.
 
     alpha, margin: α and m, in distances of unit vectors, within [0, 2]. balance: λ.
-    positive_temperature, negative_temperature: T₊ and T₋, 0 for equal weights; the weights pass gradients too.
-    clusters: into how many k-means clusters to divide the batch, so that an image has only the negatives of its own
-        cluster, the hard ones (after Qian); 0 for all negatives.
+    positive_temperature, negative_temperature: T₊ and T₋, 0 for equal weights; the weights pass
+        gradients too.
+    clusters: into how many k-means clusters to divide the batch, so that an image has only the
+        negatives of its own cluster, the hard ones (after Qian); 0 for all negatives.
     """
 
     def __init__(
-        self, alpha: float = 2.0, margin: float = 1.3, balance: float = 0.5, positive_temperature: float = 0.0,
-        negative_temperature: float = 1.0, clusters: int = 0,
+        self, alpha: float = 2.0, margin: float = 1.3, balance: float = 0.5,
+        positive_temperature: float = 0.0, negative_temperature: float = 1.0, clusters: int = 0,
     ) -> None:  # fmt: skip
         super().__init__()
         check_clusters(clusters, 0)
         self.alpha, self.margin, self.balance, self.clusters = alpha, margin, balance, clusters
-        self.positive_temperature, self.negative_temperature = positive_temperature, negative_temperature
+        self.positive_temperature, self.negative_temperature = (
+            positive_temperature,
+            negative_temperature,
+        )
 
     def compute(self, features: Tensor, labels: Tensor) -> Tensor:
         distances = euclidean_distances(cosine_similarities(features))
         positive, negative = pair_masks(labels)
         if self.clusters:
             negative = negative & in_one_cluster(features, self.clusters)
-        too_far = weighted_violation(distances - (self.alpha - self.margin), positive, self.positive_temperature)
+        too_far = weighted_violation(
+            distances - (self.alpha - self.margin), positive, self.positive_temperature
+        )
         too_near = weighted_violation(self.alpha - distances, negative, self.negative_temperature)
         return ((1 - self.balance) * too_far + self.balance * too_near).mean()
 
 
 class ClusteredRankedListLoss(FeatureLoss):
-    """Compute the "cranked_loss" of Qian, Ranked_Person_ReID: a mean per identity and per cluster, all summed.
+    """Compute the "cranked_loss" of Qian, Ranked_Person_ReID: a mean per identity and per cluster,
+    all summed.
 
         L = (1 − λ) Σ over identities y of 1/|y|² Σᵢₚ [d(i, p) − (α − m)]₊,   i and p in y
-          + λ Σ over clusters c of 1/|c| Σᵢ Σₙ w [α − d(i, n)]₊ / Σ w,   i and n in c, of different identities
+          + λ Σ over clusters c of 1/|c| Σᵢ Σₙ w [α − d(i, n)]₊ / Σ w,
+          i and n in c, of different identities
 
-    Clusters of three images or fewer are left out. The settings are those of RankedListLoss. Qian adds the two sums
-    without λ, which gives twice this loss at λ = ½.
+    Clusters of three images or fewer are left out. The settings are those of RankedListLoss. Qian
+    adds the two sums without λ, which gives twice this loss at λ = ½.
     """
 
     def __init__(
@@ -68,21 +84,31 @@ class ClusteredRankedListLoss(FeatureLoss):
         same = labels[:, None] == labels[None, :]
         cluster = in_one_cluster(features, self.clusters)
         images, neighbours = same.sum(1), cluster.sum(1)
-        too_far = F.relu(distances - (self.alpha - self.margin)).where(same, 0).sum(1) / images.square()
-        too_near = weighted_violation(self.alpha - distances, cluster & ~same, self.negative_temperature) / neighbours
-        return ((1 - self.balance) * too_far + self.balance * too_near.where(neighbours > 3, 0)).sum()
+        too_far = (
+            F.relu(distances - (self.alpha - self.margin)).where(same, 0).sum(1) / images.square()
+        )
+        too_near = (
+            weighted_violation(self.alpha - distances, cluster & ~same, self.negative_temperature)
+            / neighbours
+        )
+        return (
+            (1 - self.balance) * too_far + self.balance * too_near.where(neighbours > 3, 0)
+        ).sum()
 
 
 def weighted_violation(violation: Tensor, mask: Tensor, temperature: float) -> Tensor:
-    """Average the positive entries of `violation` (N, N) under `mask`, weighted by exp(temperature·violation).
+    """Average the positive entries of `violation` (N, N) under `mask`, weighted by
+    exp(temperature·violation).
 
     Returns the mean of each row, (N,); zero for a row without such entries.
     """
     mask = mask & (violation > 0)
     exponent = temperature * violation
-    exponent = exponent - exponent.detach().where(mask, 0).amax(1, keepdim=True)  # else a high temperature overflows
+    # else a high temperature overflows
+    exponent = exponent - exponent.detach().where(mask, 0).amax(1, keepdim=True)
     weights = exponent.where(mask, -1e4).exp()
-    return (weights * violation).sum(1) / weights.sum(1).clamp(min=0.5)  # the largest weight is 1; a row may have none
+    # the largest weight is 1; a row may have none
+    return (weights * violation).sum(1) / weights.sum(1).clamp(min=0.5)
 
 
 def check_clusters(clusters: int, fewest: int) -> None:
@@ -92,16 +118,20 @@ def check_clusters(clusters: int, fewest: int) -> None:
 
 
 def in_one_cluster(features: Tensor, clusters: int) -> Tensor:
-    """Return a mask (N, N): the pairs of features (N, D) that k-means puts into the same one of so many clusters."""
+    """Return a mask (N, N): the pairs of features (N, D) that k-means puts into
+    the same one of so many clusters.
+    """
     cluster = k_means(features.detach(), min(clusters, len(features)))
     return cluster[:, None] == cluster[None, :]
 
 
 def k_means(features: Tensor, clusters: int) -> Tensor:
-    """Assign features (N, D) to clusters: (N,) int64 in [0, clusters). The same features give the same clusters.
+    """Assign features (N, D) to clusters: (N,) int64 in [0, clusters).
 
-    Lloyd's algorithm starts from a farthest-first traversal that begins at the first feature. A cluster that loses all
-    its members keeps its center.
+    The same features give the same clusters.
+
+    Lloyd's algorithm starts from a farthest-first traversal that begins at the first feature. A
+    cluster that loses all its members keeps its center.
     """
     centers = features[:1]
     nearest = torch.cdist(features, centers)[:, 0]

@@ -1,15 +1,19 @@
-"""Losses for a classifier that returns cosines: the margins of face recognition in place of the plain softmax.
+"""Losses for a classifier that returns cosines: the margins of face recognition in place of the
+plain softmax.
 
     L = mean over i of −log softmax(s · z)[y],   z from the cosines of feature and class weights
 
-    cosine   z_y = cos θ_y − m,      z_j = cos θ_j      Wang et al., CosFace, CVPR 2018, equation 4
-    ArcFace  z_y = cos(θ_y + m),     z_j = cos θ_j      Deng et al., CVPR 2019, equation 3
-    circle   z_y = [1 + m − cos θ_y]₊ (cos θ_y − 1 + m),   z_j = [cos θ_j + m]₊ (cos θ_j − m), the factors in brackets
-             constants for the gradient                 Sun et al., CVPR 2020, section 3.3
+    cosine   z_y = cos θ_y − m,      z_j = cos θ_j
+             Wang et al., CosFace, CVPR 2018, equation 4
+    ArcFace  z_y = cos(θ_y + m),     z_j = cos θ_j
+             Deng et al., CVPR 2019, equation 3
+    circle   z_y = [1 + m − cos θ_y]₊ (cos θ_y − 1 + m),   z_j = [cos θ_j + m]₊ (cos θ_j − m)
+             Sun et al., CVPR 2020, section 3.3; the factors in brackets have no gradient
 
-A prototype loss (margin_softmax.py) owns its class weights and is added to the classifier's loss; these losses replace
-it. In evaluation mode they are the plain cross entropy of s · cos θ, without margin or smoothing.
-The default margins and scales are those with which FastReID (He et al., 2020) trains on Market-1501.
+A prototype loss (margin_softmax.py) owns its class weights and is added to the classifier's loss;
+these losses replace it. In evaluation mode they are the plain cross entropy of s · cos θ, without
+margin or smoothing. The default margins and scales are those with which FastReID (He et al., 2020)
+trains on Market-1501.
 """
 
 import math
@@ -22,7 +26,9 @@ from person_reid.losses.margin_softmax import angular_margin, replace_at_labels
 
 
 class SoftmaxHead(FeatureLoss):
-    """The base of the three losses of cosines (N, C) in [-1, 1]. scale: s. smoothing: of the labels, in [0, 1)."""
+    """The base of the three losses of cosines (N, C) in [-1, 1]. scale: s.
+    smoothing: of the labels, in [0, 1).
+    """
 
     normalised = False
     takes = "logits"
@@ -34,7 +40,9 @@ class SoftmaxHead(FeatureLoss):
     def compute(self, features: Tensor, labels: Tensor) -> Tensor:
         if not self.training:
             return F.cross_entropy(self.scale * features, labels)
-        return F.cross_entropy(self.scale * self.with_margin(features, labels), labels, label_smoothing=self.smoothing)
+        return F.cross_entropy(
+            self.scale * self.with_margin(features, labels), labels, label_smoothing=self.smoothing
+        )
 
     def with_margin(self, cosines: Tensor, labels: Tensor) -> Tensor:
         """Return z, of the same shape as the cosines (N, C)."""
@@ -55,7 +63,9 @@ class ArcFaceSoftmaxLoss(SoftmaxHead):
         super().__init__(math.radians(margin), scale, smoothing)
 
     def with_margin(self, cosines: Tensor, labels: Tensor) -> Tensor:
-        return replace_at_labels(cosines, labels, lambda cosine: angular_margin(cosine, self.margin))
+        return replace_at_labels(
+            cosines, labels, lambda cosine: angular_margin(cosine, self.margin)
+        )
 
 
 class CircleSoftmaxLoss(SoftmaxHead):

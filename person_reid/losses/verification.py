@@ -1,11 +1,13 @@
-"""Verification loss: classify, from the product of their features, whether two images show the same identity.
+"""Verification loss: classify, from the product of their features, whether two images show the same
+identity.
 
     L = ½ mean over positive pairs of −log p(same) + ½ mean over negative pairs of −log p(different)
     p = softmax(W dropout(x ∘ y) + b),  x and y of unit length
 
-Zheng et al., A Discriminatively Learned CNN Embedding for Person Re-identification, ACM TOMM 2017, equation 4, with the
-product of Person-reID-verification in place of the squared difference. All pairs of the batch are classified; the two
-means keep the many negatives from outweighing the few positives.
+Zheng et al., A Discriminatively Learned CNN Embedding for Person Re-identification, ACM TOMM 2017,
+equation 4, with the product of Person-reID-verification in place of the squared difference. All
+pairs of the batch are classified; the two means keep the many negatives from outweighing the few
+positives.
 """
 
 from torch import Tensor, nn
@@ -16,8 +18,9 @@ from person_reid.losses.base import FeatureLoss, masked_mean, pair_masks
 
 
 class VerificationLoss(FeatureLoss):
-    """Compute the verification loss. dim: D. dropout: of the product in training, by default that of
-    Person-reID-verification. The mean over positive or negative pairs is zero if the batch has none.
+    """Compute the verification loss. dim: D. dropout: of the product in training, by default that
+    of Person-reID-verification. The mean over positive or negative pairs is zero if the batch has
+    none.
     """
 
     before_dropout = True  # it has its own dropout, as the classifier of identities has the neck's
@@ -33,8 +36,9 @@ class VerificationLoss(FeatureLoss):
 
     def compute(self, features: Tensor, labels: Tensor) -> Tensor:
         weight, bias = self.classifier.weight.float(), self.classifier.bias.float()
-        # W dropout(x ∘ y) equals (W ∘ dropout(x)) y: a matrix product, which never forms an (N, N, D) tensor. All pairs
-        # of an x share its dropout mask; the expected loss is the same as with a mask for each pair.
+        # W dropout(x ∘ y) equals (W ∘ dropout(x)) y: a matrix product, which never forms an (N, N,
+        # D) tensor. All pairs of an x share its dropout mask; the expected loss is the same as with
+        # a mask for each pair.
         dropped = F.dropout(features, self.dropout, self.training)
         scores = (dropped[:, None] * weight) @ features.T + bias[:, None]  # (N, 2, N)
         positive, negative = pair_masks(labels)

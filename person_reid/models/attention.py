@@ -1,9 +1,10 @@
 """Attention modules, and how they are added to a network.
 
-Every module maps a feature map (B, C, h, w) to one of the same shape. `--attention cbam:layer3,layer4;se:layer2`
-appends them to stages of a backbone; all other names in the state dict stay the same, so pretrained weights still load.
-FPB, GlobalContext and NonLocal start as the identity; SE, CBAM and the SE in PLR start as gates near one half, as in
-their papers. timm is imported only by the attention that needs it: it loads torchvision and PyTorch's compiler, which
+Every module maps a feature map (B, C, h, w) to one of the same shape. `--attention
+cbam:layer3,layer4;se:layer2` appends them to stages of a backbone; all other names in the state
+dict stay the same, so pretrained weights still load. FPB, GlobalContext and NonLocal start as the
+identity; SE, CBAM and the SE in PLR start as gates near one half, as in their papers. timm is
+imported only by the attention that needs it: it loads torchvision and PyTorch's compiler, which
 adds seconds to the start of a small network.
 """
 
@@ -24,8 +25,9 @@ RATIO = 1 / 16  # of the channels inside SE, CBAM, GlobalContext and NonLocal
 class PositionAttention(nn.Module):
     """Let every position see all others: y_i = x_i + norm(Σ_j softmax_j(q_i·k_j) v_j).
 
-    q, k (C/8 channels) and v (C) are linear in x. Fu et al., Dual Attention Network for Scene Segmentation, CVPR 2019,
-    section 3.2. The weight of the norm takes the place of their scale γ, which starts at 0.
+    q, k (C/8 channels) and v (C) are linear in x. Fu et al., Dual Attention Network for Scene
+    Segmentation, CVPR 2019, section 3.2. The weight of the norm takes the place of their scale γ,
+    which starts at 0.
     """
 
     def __init__(self, channels: int) -> None:
@@ -36,16 +38,18 @@ class PositionAttention(nn.Module):
         self.norm = _zero_norm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        query, key, value = (layer(x).flatten(2).mT for layer in (self.query, self.key, self.value))  # (B, N, ·)
+        # (B, N, ·)
+        query, key, value = (layer(x).flatten(2).mT for layer in (self.query, self.key, self.value))
         seen = functional.scaled_dot_product_attention(query, key, value, scale=1.0)
         return x + self.norm(seen.mT.reshape(x.shape))
 
 
 class ChannelAttention(nn.Module):
-    """Let every channel see those unlike itself: y_c = x_c + norm(Σ_d softmax_d(max_e x_c·x_e − x_c·x_d) x_d).
+    """Let every channel see those unlike itself: y_c = x_c + norm(Σ_d softmax_d(max_e x_c·x_e −
+    x_c·x_d) x_d).
 
-    The products run over all positions. Fu et al., Dual Attention Network for Scene Segmentation, CVPR 2019, section
-    3.3, with the softmax of their code.
+    The products run over all positions. Fu et al., Dual Attention Network for Scene Segmentation,
+    CVPR 2019, section 3.3, with the softmax of their code.
     """
 
     def __init__(self, channels: int) -> None:
@@ -60,13 +64,15 @@ class ChannelAttention(nn.Module):
 
 
 class USAM(nn.Module):
-    """Amplify what stands out: y = x · (1 + a), a = f(norm(9 s − Σ over the 3×3 neighbourhood of s)), s = Σ_c x_c.
+    """Amplify what stands out: y = x · (1 + a), a = f(norm(9 s − Σ over the 3×3 neighbourhood of
+    s)), s = Σ_c x_c.
 
-    f(z) = z, or z / 10 below 0. a = 0 on the border, where half of the surroundings are padding. The filters are
-    constants.
+    f(z) = z, or z / 10 below 0. a = 0 on the border, where half of the surroundings are padding.
+    The filters are constants.
 
-    Lin et al., Joint Representation Learning and Keypoint Detection for Cross-View Geo-Localization, TIP 2022 (unit
-    subtraction attention). The paper has relu for f; this f is that of the published baseline.
+    Lin et al., Joint Representation Learning and Keypoint Detection for Cross-View
+    Geo-Localization, TIP 2022 (unit subtraction attention). The paper has relu for f; this f is
+    that of the published baseline.
     """
 
     weight: Tensor  # of the neighbourhood
@@ -82,40 +88,49 @@ class USAM(nn.Module):
         total = x.float().sum(1, keepdim=True)  # the sum over many channels can exceed float16
         kernel = functional.pad(self.weight2, (1, 1, 1, 1)) - self.weight
         with torch.autocast(x.device.type, enabled=False):
-            attention = functional.leaky_relu(self.bn(functional.conv2d(total, kernel, padding=1)), 0.1)
+            attention = functional.leaky_relu(
+                self.bn(functional.conv2d(total, kernel, padding=1)), 0.1
+            )
         attention = functional.pad(attention[:, :, 1:-1, 1:-1], (1, 1, 1, 1))
         return x * (1 + attention).to(x.dtype)
 
 
 def feature_pyramid_attention(channels: int) -> nn.Module:
-    """Build the attention of FPB, position then channel: Zhang et al., FPB: Feature Pyramid Branch for Person
-    Re-Identification, arXiv 2108.01901."""
+    """Build the attention of FPB, position then channel: Zhang et al., FPB: Feature Pyramid Branch
+    for Person Re-Identification, arXiv 2108.01901.
+    """
     return nn.Sequential(PositionAttention(channels), ChannelAttention(channels))
 
 
 def part_level_attention(channels: int) -> nn.Module:
-    """Build the attention of PLR-OSNet, position then squeeze-and-excitation: Xie et al., Learning Diverse Features
-    with Part-Level Resolution for Person Re-Identification, arXiv 2001.07442."""
+    """Build the attention of PLR-OSNet, position then squeeze-and-excitation: Xie et al., Learning
+    Diverse Features with Part-Level Resolution for Person Re-Identification, arXiv 2001.07442.
+    """
     return nn.Sequential(PositionAttention(channels), squeeze_excitation(channels))
 
 
 def squeeze_excitation(channels: int) -> nn.Module:
-    """Build SE, C²/8 weights and the biases: Hu, Shen, Sun, Squeeze-and-Excitation Networks, CVPR 2018."""
+    """Build SE, C²/8 weights and the biases: Hu, Shen, Sun,
+    Squeeze-and-Excitation Networks, CVPR 2018.
+    """
     from timm.layers.squeeze_excite import SEModule
 
     return SEModule(channels, rd_ratio=RATIO, rd_divisor=1)  # type: ignore[no-untyped-call, unused-ignore]
 
 
 def convolutional_attention(channels: int) -> nn.Module:
-    """Build CBAM, C²/8 weights and a 7×7 filter: Woo et al., Convolutional Block Attention Module, ECCV 2018."""
+    """Build CBAM, C²/8 weights and a 7×7 filter: Woo et al., Convolutional
+    Block Attention Module, ECCV 2018.
+    """
     from timm.layers.cbam import CbamModule
 
     return CbamModule(channels, rd_ratio=RATIO, rd_divisor=1)
 
 
 def global_context(channels: int) -> nn.Module:
-    """Build the additive form of GlobalContext, C²/8 + C weights, a norm and biases: Cao et al., Global Context
-    Networks, TPAMI 2020."""
+    """Build the additive form of GlobalContext, C²/8 + C weights, a norm and biases: Cao et al.,
+    Global Context Networks, TPAMI 2020.
+    """
     from timm.layers.global_context import GlobalContext
 
     module = GlobalContext(channels, fuse_add=True, fuse_scale=False, rd_ratio=RATIO, rd_divisor=1)
@@ -124,8 +139,9 @@ def global_context(channels: int) -> nn.Module:
 
 
 def non_local(channels: int) -> nn.Module:
-    """Build NonLocal with C/16 channels inside, C²/4 weights, a norm and biases: Wang et al., Non-local Neural
-    Networks, CVPR 2018."""
+    """Build NonLocal with C/16 channels inside, C²/4 weights, a norm and biases: Wang et al.,
+    Non-local Neural Networks, CVPR 2018.
+    """
     from timm.layers.non_local_attn import NonLocalAttn
 
     return NonLocalAttn(channels, rd_ratio=RATIO, rd_divisor=1)  # type: ignore[no-untyped-call, unused-ignore]
@@ -143,16 +159,19 @@ ATTENTIONS: dict[str, Callable[[int], nn.Module]] = {
 
 
 def parse_attention(text: str) -> list[tuple[str, str]]:
-    """Parse `cbam:layer3,layer4;se:layer2` to [("cbam", "layer3"), ("cbam", "layer4"), ("se", "layer2")], in order.
+    """Parse `cbam:layer3,layer4;se:layer2` to [("cbam", "layer3"), ("cbam", "layer4"), ("se",
+    "layer2")], in order.
 
-    Raises UserError for an unknown kind, a kind without a place, and the same kind twice in one place.
+    Raises UserError for an unknown kind, a kind without a place, and the same kind twice in one
+    place.
     """
     pairs: list[tuple[str, str]] = []
     for group in text.split(";"):
         kind, _, places = (part.strip() for part in group.partition(":"))
         if kind not in ATTENTIONS:
             raise UserError(
-                f"--attention {text}: unknown kind {kind!r}.{did_you_mean(kind, ATTENTIONS)} Known are "
+                f"--attention {text}: unknown kind "
+                f"{kind!r}.{did_you_mean(kind, ATTENTIONS)} Known are "
                 f"{', '.join(ATTENTIONS)}, each with its places: cbam:layer3,layer4;se:layer2"
             )
         pairs += [(kind, place.strip()) for place in places.split(",")]
@@ -163,7 +182,9 @@ def parse_attention(text: str) -> list[tuple[str, str]]:
     return pairs
 
 
-def add_attention(module: nn.Module, text: str, images: Tensor, run: Callable[[nn.Module, Tensor], Tensor]) -> None:
+def add_attention(
+    module: nn.Module, text: str, images: Tensor, run: Callable[[nn.Module, Tensor], Tensor]
+) -> None:
     """Append the attention modules that `--attention` asks for to stages of a backbone, in place.
 
     images: a batch of the shape that the backbone takes.
@@ -175,9 +196,14 @@ def add_attention(module: nn.Module, text: str, images: Tensor, run: Callable[[n
     channels = stage_channels(module, images, run)
     for kind, place in pairs:
         if place not in channels:
-            there = f"Known are {', '.join(channels)}." if channels else "It has no stages that attention fits."
+            there = (
+                f"Known are {', '.join(channels)}."
+                if channels
+                else "It has no stages that attention fits."
+            )
             raise UserError(
-                f"--attention {text}: this network has no stage {place!r}.{did_you_mean(place, channels)} {there}"
+                f"--attention {text}: this network has no stage "
+                f"{place!r}.{did_you_mean(place, channels)} {there}"
             )
         stage = module.get_submodule(place)
         attention = ATTENTIONS[kind](channels[place]).to(next(stage.parameters()).device)
@@ -185,11 +211,13 @@ def add_attention(module: nn.Module, text: str, images: Tensor, run: Callable[[n
 
 
 @torch.no_grad()
-def stage_channels(module: nn.Module, images: Tensor, run: Callable[[nn.Module, Tensor], Tensor]) -> dict[str, int]:
+def stage_channels(
+    module: nn.Module, images: Tensor, run: Callable[[nn.Module, Tensor], Tensor]
+) -> dict[str, int]:
     """Return the stages to which attention can be appended, and the channels of their maps.
 
-    A stage is an nn.Sequential of the network, or of one of its children, whose output is a map (B, C, h, w).
-    Transformers have none.
+    A stage is an nn.Sequential of the network, or of one of its children, whose output is a map (B,
+    C, h, w). Transformers have none.
     """
     if hasattr(module, "patch_embed"):
         return {}
@@ -199,15 +227,23 @@ def stage_channels(module: nn.Module, images: Tensor, run: Callable[[nn.Module, 
         if isinstance(output, Tensor) and output.ndim == 4:
             channels[name] = output.shape[1]
 
-    stages = [(name, stage) for name, stage in module.named_modules() if isinstance(stage, nn.Sequential)]
-    hooks = (stage.register_forward_hook(partial(note, name)) for name, stage in stages if name.count(".") < 2)
+    stages = [
+        (name, stage) for name, stage in module.named_modules() if isinstance(stage, nn.Sequential)
+    ]
+    hooks = (
+        stage.register_forward_hook(partial(note, name))
+        for name, stage in stages
+        if name.count(".") < 2
+    )
     with hooked(hooks), evaluation_mode(module):
         run(module, images)
     return {name: channels[name] for name, _ in stages if name in channels}
 
 
 def _zero_norm(channels: int) -> nn.BatchNorm2d:
-    """Return a batch norm of weight 0: the branch that it ends starts as zero, so pretrained features do not change."""
+    """Return a batch norm of weight 0: the branch that it ends starts as zero, so
+    pretrained features do not change.
+    """
     norm = nn.BatchNorm2d(channels)
     nn.init.zeros_(norm.weight)
     return norm

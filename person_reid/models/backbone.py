@@ -16,21 +16,26 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 PERSON = (256, 128)
-# of skipping a block: the layers of timm and torchvision, neither of which has to be imported, and their attributes
+# of skipping a block: the layers of timm and torchvision, neither of which has to be imported, and
+# their attributes
 PROBABILITIES = {"DropPath": "drop_prob", "StochasticDepth": "p"}
-SIZE_ERRORS = (AssertionError, ZeroDivisionError)  # of transformers, for images that are not whole patches
+# of transformers, for images that are not whole patches
+SIZE_ERRORS = (AssertionError, ZeroDivisionError)
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A network without its classifier. Each library has a subclass that says how to build and use it.
+    """A network without its classifier.
+
+    Each library has a subclass that says how to build and use it.
 
     name: its name in the library. dim: the width D of its feature.
     channels: those of its last feature map; 0 for D.
     size: the default (height, width) of the input.
     drop_path: the default stochastic depth in training.
     has_map: whether it has a last feature map to pool.
-    own_feature: whether calling the module gives a feature other than `after_pool` of the mean of its map.
+    own_feature: whether calling the module gives a feature other than `after_pool` of the mean of
+        its map.
     can_keep_resolution: whether `--stride 1` has a meaning for it.
     """
 
@@ -49,14 +54,17 @@ class Backbone:
             object.__setattr__(self, "channels", self.dim)
 
     def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
-        """Build the library's module for images of `size`, from ImageNet weights or from random ones.
+        """Build the library's module for images of `size`, from ImageNet weights or from random
+        ones.
 
         A network without stochastic depth ignores drop_path.
         """
         raise NotImplementedError
 
     def feature_map(self, module: Any, images: Tensor) -> Tensor:
-        """Compute the last feature map: (B, 3, H, W) → (B, channels, h, w), or (B, channels, N, 1) for tokens."""
+        """Compute the last feature map: (B, 3, H, W) → (B, channels, h, w), or
+        (B, channels, N, 1) for tokens.
+        """
         return module.forward_features(images)
 
     def after_pool(self, module: Any, pooled: Tensor) -> Tensor:
@@ -77,11 +85,13 @@ class Backbone:
         """Return the licence of those weights."""
         return "unknown"
 
-    def feature(self, module: nn.Module, images: Tensor, pooling: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    def feature(
+        self, module: nn.Module, images: Tensor, pooling: Callable[[Tensor], Tensor] | None = None
+    ) -> Tensor:
         """Compute the feature: (B, 3, H, W) images → (B, dim).
 
-        pooling: (B, channels, h, w) → (B, channels); None pools as the network's library does. Raises UserError for a
-        pooling if there is no map to pool.
+        pooling: (B, channels, h, w) → (B, channels); None pools as the network's library does.
+        Raises UserError for a pooling if there is no map to pool.
         """
         if pooling is None and self.own_feature:
             return module(images)
@@ -93,9 +103,13 @@ class Backbone:
 
 @contextmanager
 def fits_images(
-    name: str, size: tuple[int, int], batch_size: int | None = None, advice: str = "--height and --width"
+    name: str,
+    size: tuple[int, int],
+    batch_size: int | None = None,
+    advice: str = "--height and --width",
 ) -> Iterator[None]:
-    """Raise UserError in place of what the layers of network `name` raise for images, or a batch, of the wrong size.
+    """Raise UserError in place of what the layers of network `name` raise for images, or a batch,
+    of the wrong size.
 
     size: (height, width). advice: what to change.
     """
@@ -108,24 +122,33 @@ def fits_images(
         if isinstance(error, SIZE_ERRORS):
             advice = f"another {advice}"
         else:
-            advice = f"a larger {advice}{', a larger --batchsize' if batch_size is not None else ''}"
+            advice = (
+                f"a larger {advice}{', a larger --batchsize' if batch_size is not None else ''}"
+            )
         reason = first_line(error).rstrip(".")
-        raise UserError(f"{name} cannot process {what} ({reason}). Try {advice}, or the defaults.") from error
+        raise UserError(
+            f"{name} cannot process {what} ({reason}). Try {advice}, or the defaults."
+        ) from error
 
 
 def stochastic_depth(module: nn.Module) -> list[float]:
-    """Return the probabilities with which a module skips its blocks in training, in order; empty if it skips none."""
+    """Return the probabilities with which a module skips its blocks in training, in
+    order; empty if it skips none.
+    """
     rates = [
         getattr(layer, PROBABILITIES[kind])
         for layer in module.modules()
         if (kind := type(layer).__name__) in PROBABILITIES
     ]
-    connect = getattr(getattr(module, "_global_params", None), "drop_connect_rate", None)  # efficientnet_pytorch
+    # efficientnet_pytorch
+    connect = getattr(getattr(module, "_global_params", None), "drop_connect_rate", None)
     return [*rates, connect] if connect else rates
 
 
 def file_in_cache(url: str) -> str:
-    """Say where to download a file, and into which folder: that of torch.hub and of the libraries built on it."""
+    """Say where to download a file, and into which folder: that of torch.hub
+    and of the libraries built on it.
+    """
     import torch
 
     return f"Download {url} into {torch.hub.get_dir()}/checkpoints/."

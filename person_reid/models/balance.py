@@ -1,4 +1,6 @@
-"""Bring the convolutions of a network to one scale: it computes the same, and its layers learn alike."""
+"""Bring the convolutions of a network to one scale: it computes the
+same, and its layers learn alike.
+"""
 
 import math
 
@@ -16,12 +18,13 @@ TOLERANCE = 1e-3  # of the features' scale
 def balance(network: Network, scale: float, size: tuple[int, int]) -> None:
     """Give every convolution in front of a batch norm weights whose root mean square is `scale`.
 
-    A batch norm takes the scale s of its input out again. With s · w, s · mean and s² · variance it gives the same, but
-    for eps, γ x / √(s² variance + eps), which a factor of γ makes up for.
+    A batch norm takes the scale s of its input out again. With s · w, s · mean and s² · variance it
+    gives the same, but for eps, γ x / √(s² variance + eps), which a factor of γ makes up for.
 
-    What changes is how the network learns. At each step Adam changes a weight by about the learning rate, however large
-    it is. Weights that were trained for long differ in scale from layer to layer, by a factor of two hundred in OSNet:
-    some of its layers turn at once, others hardly at all.
+    What changes is how the network learns. At each step Adam changes a weight by about the learning
+    rate, however large it is. Weights that were trained for long differ in scale from layer to
+    layer, by a factor of two hundred in OSNet: some of its layers turn at once, others hardly at
+    all.
 
     scale: positive. size: (height, width) of images that the network can process.
     Raises UserError if the network has no such convolution, or if its features would change.
@@ -31,23 +34,36 @@ def balance(network: Network, scale: float, size: tuple[int, int]) -> None:
     with torch.no_grad():
         features = network.embed(images)
         chains = convolutions_before_norms(network, images)
-        scales = {layer: layer.weight.square().mean().sqrt().item() for chain in chains.values() for layer in chain}
+        scales = {
+            layer: layer.weight.square().mean().sqrt().item()
+            for chain in chains.values()
+            for layer in chain
+        }
         factors = {layer: scale / before for layer, before in scales.items() if before > 0}
         for layer, factor in factors.items():
             layer.weight.mul_(factor)
         for norm, chain in chains.items():
             _follow(norm, math.prod(factors.get(layer, 1.0) for layer in chain))
-        largest = features.abs().max().clamp_min(torch.finfo(features.dtype).tiny)  # features may be zero
+        # features may be zero
+        largest = features.abs().max().clamp_min(torch.finfo(features.dtype).tiny)
         deviation = (network.embed(images) - features).abs().max() / largest
     if not factors:
-        raise UserError("--balance: this network has no convolution in front of a batch norm. Leave it out.")
+        raise UserError(
+            "--balance: this network has no convolution in front of a batch norm. Leave it out."
+        )
     if not deviation < TOLERANCE:
-        raise UserError(f"--balance: the features of this network would change by {deviation:.0%}. Leave it out.")
+        raise UserError(
+            "--balance: the features of this network would change by "
+            f"{deviation:.0%}. Leave it out."
+        )
 
 
 def convolutions_before_norms(network: Network, images: Tensor) -> dict[nn.BatchNorm2d, Chain]:
-    """Return, for each batch norm, the convolutions without biases that lead to it, one after another."""
-    chains: dict[Tensor, Chain] = {}  # by their output; it keeps the tensors, so that each is another object
+    """Return, for each batch norm, the convolutions without biases that
+    lead to it, one after another.
+    """
+    # by their output; it keeps the tensors, so that each is another object
+    chains: dict[Tensor, Chain] = {}
     found: dict[nn.BatchNorm2d, Chain] = {}
 
     def look(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -57,14 +73,18 @@ def convolutions_before_norms(network: Network, images: Tensor) -> dict[nn.Batch
         elif isinstance(module, nn.Conv2d) and module.bias is None:
             chains[output] = (*chain, module)
 
-    layers = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.BatchNorm2d)]
+    layers = [
+        module for module in network.modules() if isinstance(module, nn.Conv2d | nn.BatchNorm2d)
+    ]
     with hooked(layer.register_forward_hook(look) for layer in layers):
         network.embed(images)
     return found
 
 
 def _follow(norm: nn.BatchNorm2d, factor: float) -> None:
-    """Adapt a norm to an input that is `factor` times as large, so that its output stays what it was."""
+    """Adapt a norm to an input that is `factor` times as large, so
+    that its output stays what it was.
+    """
     mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
     before = variance + norm.eps
     mean.mul_(factor)

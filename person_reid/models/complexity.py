@@ -1,7 +1,8 @@
-"""The size of a network and the computations of its forward pass, counted without data or weights (meta device).
+"""The size of a network and the computations of its forward pass, counted without data or weights
+(meta device).
 
-A multiply-add is one multiplication and one addition of a convolution or a matrix product; papers call the same number
-MAdds, MACs or FLOPs.
+A multiply-add is one multiplication and one addition of a convolution or a matrix product; papers
+call the same number MAdds, MACs or FLOPs.
 """
 
 from collections.abc import Iterable
@@ -19,7 +20,10 @@ from person_reid.models.heads import heads_of
 from person_reid.models.network import Network, unused_classifiers
 from person_reid.models.registry import BACKBONES, find_backbone
 
-HEADER = f"{'':18}{'parameters':>12}{'multiply-adds':>15}{'feature':>9}{'input':>10}   licence of the weights"
+HEADER = (
+    f"{'':18}{'parameters':>12}{'multiply-adds':>15}{'feature':>9}{'input':>10}   "
+    "licence of the weights"
+)
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,9 @@ class Complexity:
 
 @dataclass(frozen=True)
 class Stage:
-    """A layer or stage: its name, the shape of its output for one image, its parameters and multiply-adds."""
+    """A layer or stage: its name, the shape of its output for one image,
+    its parameters and multiply-adds.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -41,15 +47,22 @@ class Stage:
 
 
 def complexity(network: Network, size: tuple[int, int]) -> Complexity:
-    """Measure a network in eval mode, without its classifiers, for images of size (height, width)."""
+    """Measure a network in eval mode, without its classifiers, for
+    images of size (height, width).
+    """
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network.embed(_image(network, size))
     return Complexity(used_parameters(network), counter.get_total_flops() // 2)
 
 
 def stages(network: Network, size: tuple[int, int]) -> list[Stage]:
-    """Measure the stages of the backbone and the other parts of a network, in the order in which they first finish."""
-    parts = {**_parts(network.model), **{name: part for name, part in network.named_children() if name != "model"}}
+    """Measure the stages of the backbone and the other parts of a network, in the
+    order in which they first finish.
+    """
+    parts = {
+        **_parts(network.model),
+        **{name: part for name, part in network.named_children() if name != "model"},
+    }
     shapes: dict[str, tuple[int, ...]] = {}
     counts = dict.fromkeys(parts, 0)
 
@@ -58,19 +71,28 @@ def stages(network: Network, size: tuple[int, int]) -> list[Stage]:
         if isinstance(output, Tensor):
             shapes.setdefault(name, tuple(output.shape[1:]))
 
-    hooks = [part.register_forward_pre_hook(partial(note, name, -1)) for name, part in parts.items()]
+    hooks = [
+        part.register_forward_pre_hook(partial(note, name, -1)) for name, part in parts.items()
+    ]
     hooks += [part.register_forward_hook(partial(note, name, 1)) for name, part in parts.items()]
     with hooked(hooks), torch.no_grad(), FlopCounterMode(display=False) as counter:
         network.embed(_image(network, size))
-    return [Stage(name, shape, used_parameters(parts[name]), counts[name] // 2) for name, shape in shapes.items()]
+    return [
+        Stage(name, shape, used_parameters(parts[name]), counts[name] // 2)
+        for name, shape in shapes.items()
+    ]
 
 
 def used_parameters(module: nn.Module) -> int:
-    """Count the parameters that a feature depends on: leaving out classifiers, including an unused one for ImageNet."""
+    """Count the parameters that a feature depends on: leaving out classifiers,
+    including an unused one for ImageNet.
+    """
     unused: list[nn.Module] = [head.classifier for head in heads_of(module)]
     if isinstance(module, Network):
         unused += unused_classifiers(module)
-    return sum(p.numel() for p in module.parameters()) - sum(p.numel() for layer in unused for p in layer.parameters())
+    return sum(p.numel() for p in module.parameters()) - sum(
+        p.numel() for layer in unused for p in layer.parameters()
+    )
 
 
 def table() -> str:
@@ -92,10 +114,14 @@ def summary(name: str) -> str:
     network, entry = without_weights(name), find_backbone(name)
     lines = [f"{'':24}{'output':>16}{'parameters':>14}{'multiply-adds':>18}"]
     for stage in stages(network, entry.size):
-        lines.append(f"{stage.name:24}{_shape(stage.shape):>16}{stage.parameters:14,}{stage.multiply_adds:18,}")
+        lines.append(
+            f"{stage.name:24}{_shape(stage.shape):>16}{stage.parameters:14,}{stage.multiply_adds:18,}"
+        )
     total = complexity(network, entry.size)
     lines.append(f"{'all':24}{network.dim:16}{total.parameters:14,}{total.multiply_adds:18,}")
-    lines.append(f"{name}: input {_shape(entry.size)}, licence of the ImageNet weights: {entry.licence()}")
+    lines.append(
+        f"{name}: input {_shape(entry.size)}, licence of the ImageNet weights: {entry.licence()}"
+    )
     return "\n".join(lines)
 
 
@@ -108,7 +134,9 @@ def without_weights(name: str) -> Network:
 
 
 def _parts(module: nn.Module, prefix: str = "") -> dict[str, nn.Module]:
-    """Return the children of a module by name; a ModuleList or ModuleDict, which never runs, gives its own children."""
+    """Return the children of a module by name; a ModuleList or ModuleDict, which
+    never runs, gives its own children.
+    """
     parts: dict[str, nn.Module] = {}
     for name, child in module.named_children():
         if isinstance(child, nn.ModuleList | nn.ModuleDict):

@@ -1,4 +1,5 @@
-"""Build a network from a NetworkOptions: a backbone, and a head that turns its output into a feature and class scores.
+"""Build a network from a NetworkOptions: a backbone, and a head that turns its output into a
+feature and class scores.
 
 network = create_model("resnet50", num_classes=751)
 features, logits = network(images)       # in training: (B, 512), (B, 751)
@@ -53,30 +54,37 @@ def create_model(
     size: (height, width) of the images, by default the network's own.
     options: the other fields of NetworkOptions, such as neck="bnneck" or pool="gem".
 
-    In training, a network with classes returns features and logits. In evaluation, and without classes, it returns the
-    embedding (N, D) that test.py tests.
+    In training, a network with classes returns features and logits. In evaluation, and without
+    classes, it returns the embedding (N, D) that test.py tests.
 
     >>> network = create_model("osnet_x0_25", num_classes=751).eval()
     >>> network(torch.zeros(2, 3, 256, 128)).shape
     torch.Size([2, 512])
 
-    Raises OptionError for an unknown option or a value that does not fit, and UserError if the network cannot be built.
+    Raises OptionError for an unknown option or a value that does not fit, and UserError if the
+    network cannot be built.
     """
     if size is not None:
         if {"height", "width"} & options.keys():
-            raise UserError("create_model: size and height or width at once: give only one of them.")
+            raise UserError(
+                "create_model: size and height or width at once: give only one of them."
+            )
         options["height"], options["width"] = size
     described = configured(NetworkOptions, {"backbone": name, **options})
     return build_model(described, num_classes, weights or ("imagenet" if pretrained else "none"))
 
 
-def build_model(spec: NetworkOptions, num_classes: int | None = None, weights: str | Path = "imagenet") -> Network:
+def build_model(
+    spec: NetworkOptions, num_classes: int | None = None, weights: str | Path = "imagenet"
+) -> Network:
     """Build the network that `spec` describes.
 
     num_classes: the number of identities; None leaves the classifiers out.
-    weights: "imagenet", "none", or the file of a whole network or a backbone; tensors that do not fit are logged.
+    weights: "imagenet", "none", or the file of a whole network or a backbone; tensors that do not
+        fit are logged.
 
-    Raises UserError if the network cannot be built, or if the weights cannot be fetched or belong to another network.
+    Raises UserError if the network cannot be built, or if the weights cannot be fetched or belong
+    to another network.
     """
     kind = network_kind(spec)
     size = input_size(spec)
@@ -103,15 +111,23 @@ def check_size(
     batch_size: int | None = None,
     advice: str = "--height and --width",
 ) -> None:
-    """Raise UserError if the network cannot process images of `size`, or cannot learn from batches of `batch_size`.
+    """Raise UserError if the network cannot process images of `size`, or cannot learn from batches
+    of `batch_size`.
 
     advice: see fits_images.
 
-    It tries, with two images at most, and leaves weights, statistics and random numbers as they were.
+    It tries, with two images at most, and leaves weights, statistics and random numbers as they
+    were.
     """
-    forward, kept = (network.eval().embed, 1) if batch_size is None else (network.train(), min(batch_size, 2))
+    forward, kept = (
+        (network.eval().embed, 1) if batch_size is None else (network.train(), min(batch_size, 2))
+    )
     before = [buffer.clone() for buffer in network.buffers()]
-    with fits_images(name, size, batch_size, advice), torch.no_grad(), torch.random.fork_rng(devices=[]):
+    with (
+        fits_images(name, size, batch_size, advice),
+        torch.no_grad(),
+        torch.random.fork_rng(devices=[]),
+    ):
         forward(torch.zeros(kept, 3, *size))
     for buffer, value in zip(network.buffers(), before, strict=True):
         buffer.copy_(value)
@@ -123,7 +139,10 @@ def parameter_count(network: nn.Module) -> int:
 
 
 def network_kind(options: NetworkOptions) -> type[Network]:
-    """Return the class of the network that the options describe. Raises OptionError if they describe two at once."""
+    """Return the class of the network that the options describe.
+
+    Raises OptionError if they describe two at once.
+    """
     asked: dict[str, type[Network] | None] = {
         "backbone": BRANCHED.get(options.backbone),
         "usam": USAMNetwork if options.usam else None,
@@ -145,7 +164,9 @@ def input_size(options: NetworkOptions) -> tuple[int, int]:
 
 
 def resolve(options: Described) -> Described:
-    """Fill in what options leave to the network: the size of the images and the stochastic depth."""
+    """Fill in what options leave to the network: the size of the
+    images and the stochastic depth.
+    """
     height, width = input_size(options)
     own = find_backbone(options.backbone).drop_path
     drop_path = own if options.drop_path is None else options.drop_path
@@ -153,16 +174,23 @@ def resolve(options: Described) -> Described:
 
 
 def check_network(options: NetworkOptions) -> None:
-    """Raise OptionError for options that exclude each other, and for those that the network would ignore."""
+    """Raise OptionError for options that exclude each other, and for those
+    that the network would ignore.
+    """
     kind = network_kind(options)
     if options.attention:
         parse_attention(options.attention)
     plain = kind in (PlainNetwork, USAMNetwork)
-    ignored = ("linear_num", "droprate") if plain and options.neck != "linear" else IGNORED.get(kind, ())
+    ignored = (
+        ("linear_num", "droprate") if plain and options.neck != "linear" else IGNORED.get(kind, ())
+    )
     for name in ignored:
         value = getattr(options, name)
-        absent = 0 if plain or name == "droprate" else None  # as it is; a network of parts has its own linear layers
+        # as it is; a network of parts has its own linear layers
+        absent = 0 if plain or name == "droprate" else None
         if value not in (getattr(NetworkOptions(), name), absent):
             what = "{neck}" if plain else kind.__name__
             named = {"neck": options.neck} if plain else {}
-            raise OptionError(f"{{{name}}} means nothing to {what}; leave it out.", **{name: value}, **named)
+            raise OptionError(
+                f"{{{name}}} means nothing to {what}; leave it out.", **{name: value}, **named
+            )

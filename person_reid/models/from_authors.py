@@ -18,7 +18,9 @@ OSNET_ZOO = "https://kaiyangzhou.github.io/deep-person-reid/MODEL_ZOO"
 
 @dataclass(frozen=True)
 class IBNBackbone(TorchvisionBackbone):
-    """An IBN-Net, a ResNet with instance norms. variant: ibn_a or ibn_b of models.ibn; depth: 50 or 101."""
+    """An IBN-Net, a ResNet with instance norms. variant: ibn_a or ibn_b
+    of models.ibn; depth: 50 or 101.
+    """
 
     variant: str = "ibn_a"
     depth: int = 50
@@ -30,7 +32,9 @@ class IBNBackbone(TorchvisionBackbone):
 
         module = getattr(ibn, self.variant)(self.depth)
         if pretrained:
-            weights = torch.hub.load_state_dict_from_url(ibn.WEIGHTS[self.name], map_location="cpu", weights_only=True)
+            weights = torch.hub.load_state_dict_from_url(
+                ibn.WEIGHTS[self.name], map_location="cpu", weights_only=True
+            )
             module.load_state_dict(weights)
         return module
 
@@ -55,13 +59,19 @@ class OSNetBackbone(Backbone):
         from person_reid.models.osnet_ain import OSNetAIN
         from person_reid.models.weights import load_matching, read_state_dict
 
-        module = OSNetAIN(width=self.width) if self.variant == "ain" else OSNet(self.width, ibn=self.variant == "ibn")
+        module = (
+            OSNetAIN(width=self.width)
+            if self.variant == "ain"
+            else OSNet(self.width, ibn=self.variant == "ibn")
+        )
         if pretrained:
             file = self._file()
             if not file.is_file():
                 raise UserError(
-                    f"{file}: no such file, and OSNet's ImageNet weights cannot be downloaded automatically. "
-                    f"{self.source()} Or name a file you have with --weights FILE, or start from random weights with "
+                    f"{file}: no such file, and OSNet's ImageNet weights "
+                    "cannot be downloaded automatically. "
+                    f"{self.source()} Or name a file you have with --weights FILE, or "
+                    "start from random weights with "
                     "--weights none."
                 )
             load_matching(module, read_state_dict(file))
@@ -78,7 +88,9 @@ class OSNetBackbone(Backbone):
         transition[1] = nn.Identity()
 
     def source(self) -> str:
-        return f"Take {self._file().name} from the authors' model zoo ({OSNET_ZOO}) and put it there."
+        return (
+            f"Take {self._file().name} from the authors' model zoo ({OSNET_ZOO}) and put it there."
+        )
 
     def licence(self) -> str:
         return "MIT"

@@ -1,4 +1,6 @@
-"""Backbones of libraries that are no longer developed: efficientnet_pytorch and pretrainedmodels."""
+"""Backbones of libraries that are no longer developed:
+efficientnet_pytorch and pretrainedmodels.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ if TYPE_CHECKING:
 
 
 class EfficientNetBackbone(Backbone):
-    """EfficientNet-b4 of efficientnet_pytorch, as published; its drop_connect_rate is the stochastic depth."""
+    """EfficientNet-b4 of efficientnet_pytorch, as published; its
+    drop_connect_rate is the stochastic depth.
+    """
 
     def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
         from efficientnet_pytorch import EfficientNet
@@ -23,7 +27,9 @@ class EfficientNetBackbone(Backbone):
         return module.extract_features(images)
 
     def keep_resolution(self, module: nn.Module, size: tuple[int, int]) -> None:
-        """Also replace the padding, a layer before each convolution that was made for its old stride."""
+        """Also replace the padding, a layer before each convolution
+        that was made for its old stride.
+        """
         from torch import nn
 
         super().keep_resolution(module, size)

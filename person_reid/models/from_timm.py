@@ -1,4 +1,7 @@
-"""Backbones that timm builds. The layout of a network's last features decides how to read and pool them."""
+"""Backbones that timm builds.
+
+The layout of a network's last features decides how to read and pool them.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 HUB = "hf-hub:"
-# The fields that follow from a layout. map: (B, C, h, w); grid: the same with the channels last; patches: tokens on a
-# grid, beside the class token and registers; tokens: tokens without a grid; opaque: anything else.
+# The fields that follow from a layout. map: (B, C, h, w); grid: the same with the channels last;
+# patches: tokens on a grid, beside the class token and registers; tokens: tokens without a grid;
+# opaque: anything else.
 LAYOUTS: dict[str, dict[str, Any]] = {
     "map": {},
     "grid": {"can_keep_resolution": False},
@@ -30,7 +34,8 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 class TimmBackbone(Backbone):
     """A network of timm.
 
-    layout: a key of LAYOUTS. without_head: remove the norm that timm puts after the pooling, and its keys.
+    layout: a key of LAYOUTS. without_head: remove the norm that timm puts after the pooling, and
+    its keys.
     """
 
     layout: str = "map"
@@ -40,7 +45,9 @@ class TimmBackbone(Backbone):
         from torch import nn
 
         image_size = tuple(size) if _is_fixed(self.name) else None
-        module = _create(self.name, pretrained=pretrained, img_size=image_size, drop_path_rate=drop_path)
+        module = _create(
+            self.name, pretrained=pretrained, img_size=image_size, drop_path_rate=drop_path
+        )
         if self.without_head:
             module.head = nn.Identity()
         return module
@@ -50,11 +57,15 @@ class TimmBackbone(Backbone):
         if self.layout == "grid":
             features = features.permute(0, 3, 1, 2)
         elif self.layout == "patches":
-            features = features[:, module.num_prefix_tokens :].mT.unflatten(2, module.patch_embed.grid_size)
+            features = features[:, module.num_prefix_tokens :].mT.unflatten(
+                2, module.patch_embed.grid_size
+            )
         return features.mT[..., None] if self.layout == "tokens" else features
 
     def after_pool(self, module: Any, pooled: Tensor) -> Tensor:
-        """Apply timm's head, which pools as well: it gets a single position, whose mean is itself."""
+        """Apply timm's head, which pools as well: it gets a single
+        position, whose mean is itself.
+        """
         if self.without_head or self.layout == "tokens":
             return pooled
         if self.layout == "map":
@@ -73,7 +84,8 @@ class TimmBackbone(Backbone):
 
         folder = f"models--{hub.replace('/', '--')}"
         return (
-            f"Run `hf download {hub} model.safetensors` on a machine with internet access, and copy {folder} from its "
+            f"Run `hf download {hub} model.safetensors` on a machine with internet "
+            f"access, and copy {folder} from its "
             f"cache to {HF_HUB_CACHE} here."
         )
 
@@ -98,11 +110,12 @@ def current_name(name: str) -> str:
 
 @cache
 def find_timm(name: str) -> TimmBackbone:
-    """Return the Backbone of any network of timm; a run without data shows its layout, widths and stochastic depth.
+    """Return the Backbone of any network of timm; a run without data shows its layout, widths and
+    stochastic depth.
 
-    Images have the shape of a person; for a transformer with a grid of patches, they are cut to whole patches. If the
-    network has a fixed size and no such grid, or cannot process that shape, they have the size of its weights. Raises
-    UserError if it cannot process these either.
+    Images have the shape of a person; for a transformer with a grid of patches, they are cut to
+    whole patches. If the network has a fixed size and no such grid, or cannot process that shape,
+    they have the size of its weights. Raises UserError if it cannot process these either.
     """
     import torch
 
@@ -113,11 +126,16 @@ def find_timm(name: str) -> TimmBackbone:
                 return _described(name, size)
             except (RuntimeError, ValueError, *SIZE_ERRORS) as error:
                 reason = first_line(error)
-    raise UserError(f"--backbone {name}: it cannot process images of {own[0]}×{own[1]} ({reason}). Choose another one.")
+    raise UserError(
+        f"--backbone {name}: it cannot process images of {own[0]}×{own[1]} "
+        f"({reason}). Choose another one."
+    )
 
 
 def _person_size(name: str) -> tuple[int, int] | None:
-    """Return the size of images of a person that suits a network; None if its size is fixed and it has no grid."""
+    """Return the size of images of a person that suits a network; None if its
+    size is fixed and it has no grid.
+    """
     from timm.layers.helpers import to_2tuple
 
     if not _is_fixed(name):
@@ -137,7 +155,9 @@ def _described(name: str, size: tuple[int, int]) -> TimmBackbone:
     module = _create(name, img_size=size if _is_fixed(name) else None).eval()
     depth = round(max(stochastic_depth(module), default=0.0), 6)
     images = torch.zeros(1, 3, *size)
-    entry = timm_entry(name, module.head_hidden_size, _layout(module, images), size=size, drop_path=depth)
+    entry = timm_entry(
+        name, module.head_hidden_size, _layout(module, images), size=size, drop_path=depth
+    )
     channels = _channels(entry, module, images)
     if not channels:
         return timm_entry(name, entry.dim, "opaque", size=size, drop_path=depth)
@@ -153,7 +173,9 @@ def _layout(module: Any, images: Tensor) -> str:
         return "opaque"
     if features.ndim == 4:
         return "grid" if getattr(module, "output_fmt", "") == "NHWC" else "map"
-    if hasattr(module, "num_prefix_tokens") and hasattr(getattr(module, "patch_embed", None), "grid_size"):
+    if hasattr(module, "num_prefix_tokens") and hasattr(
+        getattr(module, "patch_embed", None), "grid_size"
+    ):
         return "patches"
     return "tokens"
 
@@ -165,7 +187,8 @@ def _channels(entry: TimmBackbone, module: nn.Module, images: Tensor) -> int:
     try:
         maps = entry.feature_map(module, images)
         pooled = entry.after_pool(module, maps.mean((2, 3)))
-    except (RuntimeError, TypeError):  # tokens that are not patches, or a head with a pooling of its own
+    # tokens that are not patches, or a head with a pooling of its own
+    except (RuntimeError, TypeError):
         return 0
     return maps.shape[1] if pooled.shape == (1, entry.dim) else 0
 
@@ -196,12 +219,15 @@ def timm_names() -> list[str]:
 
 
 def _create(name: str, **settings: Any) -> Any:
-    """Build timm's module without its classifier, and without a drop_path_rate if the network takes none."""
+    """Build timm's module without its classifier, and without a
+    drop_path_rate if the network takes none.
+    """
     import timm
     import torch
 
     place = torch.empty(0).device
-    built_on = "cpu" if name.startswith("regnet") else place  # PyTorch 2.6 has no torch.unique on meta
+    # PyTorch 2.6 has no torch.unique on meta
+    built_on = "cpu" if name.startswith("regnet") else place
     fetches = settings.get("pretrained") or name.startswith(HUB)
     with quick_to_fail() if fetches else nullcontext(), torch.device(built_on):
         try:
@@ -209,19 +235,26 @@ def _create(name: str, **settings: Any) -> Any:
         except TypeError as error:
             if "drop_path_rate" not in settings or "drop_path_rate" not in str(error):
                 raise
-            module = timm.create_model(name, num_classes=0, **(settings | {"drop_path_rate": None}))  # timm drops None
+            # timm drops None
+            module = timm.create_model(name, num_classes=0, **(settings | {"drop_path_rate": None}))
     return module.to(place)  # timm 1.0.22 leaves the periods of rotary embeddings on the CPU
 
 
 def _is_fixed(name: str) -> bool:
-    """Say whether a network is built for one size of images, to which timm resamples its weights. CLIP's ResNets are
-    not: their attention pooling resamples its position embeddings in each forward pass."""
+    """Say whether a network is built for one size of images, to which timm resamples its weights.
+
+    CLIP's ResNets are
+    not: their attention pooling resamples its position embeddings in each forward pass.
+    """
     return bool(getattr(_config(name), "fixed_input_size", False)) and not name.startswith("resnet")
 
 
 @cache
 def _config(name: str) -> Any:
-    """Return what timm says of a network. Raises UserError if it is one of the hub, and cannot be fetched."""
+    """Return what timm says of a network.
+
+    Raises UserError if it is one of the hub, and cannot be fetched.
+    """
     import timm
 
     if not name.startswith(HUB):
@@ -235,6 +268,7 @@ def _config(name: str) -> Any:
         return timm.models.PretrainedCfg(**config)
     except Exception as error:  # each cause has an exception of its own
         raise UserError(
-            f"--backbone {name}: no network of timm was found there ({first_line(error, 160)}). Without a connection, "
+            f"--backbone {name}: no network of timm was found there "
+            f"({first_line(error, 160)}). Without a connection, "
             f"run `hf download {place}` elsewhere and copy the cache of the Hugging Face hub here."
         ) from error

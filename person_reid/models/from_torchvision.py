@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 
 WEIGHTS = "IMAGENET1K_V1"
-# Of networks from random weights. Two more classifiers, minutes of SciPy, and the preprocessing of the trained one.
+# Of networks from random weights. Two more classifiers, minutes of SciPy, and the preprocessing of
+# the trained one.
 UNTRAINED = {"googlenet": {"aux_logits": False, "init_weights": False, "transform_input": True}}
 
 
@@ -26,7 +27,8 @@ class TorchvisionBackbone(Backbone):
         known = torchvision.models.get_model_weights(self.name).__members__
         if pretrained and WEIGHTS not in known:
             raise UserError(
-                f"torchvision has no weights {WEIGHTS} of {self.name}, only {', '.join(known) or 'none'}: name a file "
+                f"torchvision has no weights {WEIGHTS} of {self.name}, only "
+                f"{', '.join(known) or 'none'}: name a file "
                 "with --weights FILE, or start from random weights with --weights none."
             )
         module = _build(self.name, WEIGHTS if pretrained else None)
@@ -54,7 +56,9 @@ class DenseNetBackbone(TorchvisionBackbone):
     """A DenseNet."""
 
     def feature_map(self, module: Any, images: Tensor) -> Tensor:
-        """Compute the map before torchvision's last ReLU, as published: (B, 3, H, W) → (B, 1024, H/32, W/32)."""
+        """Compute the map before torchvision's last ReLU, as published: (B, 3,
+        H, W) → (B, 1024, H/32, W/32).
+        """
         return module.features(images)
 
     def keep_resolution(self, module: Any, size: tuple[int, int]) -> None:
@@ -73,7 +77,9 @@ class OpaqueBackbone(TorchvisionBackbone):
 
 @cache
 def find_torchvision(name: str) -> TorchvisionBackbone:
-    """Return the Backbone of any network of torchvision: a ResNet has feature maps, the others are opaque."""
+    """Return the Backbone of any network of torchvision: a ResNet has
+    feature maps, the others are opaque.
+    """
     import torch
     import torchvision
 
@@ -105,14 +111,17 @@ def _build(name: str, weights: str | None = None) -> Any:
     import torch
     import torchvision
 
-    place = torch.empty(0).device  # get_default_device ignores `with torch.device` up to PyTorch 2.7
+    # get_default_device ignores `with torch.device` up to PyTorch 2.7
+    place = torch.empty(0).device
     settings = {} if weights else UNTRAINED.get(name, {})
-    with torch.device("cpu" if name.startswith("regnet") else place):  # it computes its widths with tensors
+    # it computes its widths with tensors
+    with torch.device("cpu" if name.startswith("regnet") else place):
         return torchvision.models.get_model(name, weights=weights, **settings).to(place)
 
 
 def _leave_out_classifier(module: nn.Module) -> int:
-    """Replace the last linear layer, in order of registration, by an identity, or else the last convolution.
+    """Replace the last linear layer, in order of registration, by an identity, or else the last
+    convolution.
 
     Returns the width of its input.
     """

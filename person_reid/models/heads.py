@@ -1,4 +1,6 @@
-"""The head after the backbone: a neck, whose output is the feature at test time, and a classifier of identities."""
+"""The head after the backbone: a neck, whose output is the feature at test time,
+and a classifier of identities.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -10,19 +12,23 @@ CLASSIFIERS = ("linear", "cosine", "arcface", "circle")  # losses.HEADS has the 
 
 
 class Head(nn.Module):
-    """A neck and a classifier; the state dict has the published names, `add_block.*` and `classifier.0.*`.
+    """A neck and a classifier; the state dict has the published names, `add_block.*` and
+    `classifier.0.*`.
 
     dim: D, the width of the backbone's feature.
     neck:
-        `linear`: the published bottleneck Linear(D, linear_num) → BatchNorm1d → Dropout(droprate); linear_num 0 leaves
-            the linear layer out.
-        `bnneck`: a BatchNorm1d whose bias stays 0. Losses on features see its input; the classifier (without bias) and
-            the test see its output. Luo et al., Bag of Tricks and a Strong Baseline for Deep Person Re-identification,
-            CVPRW 2019, section 3.5.
+        `linear`: the published bottleneck Linear(D, linear_num) → BatchNorm1d → Dropout(droprate);
+            linear_num 0 leaves the linear layer out.
+        `bnneck`: a BatchNorm1d whose bias stays 0. Losses on features see its input; the classifier
+            (without bias) and the test see its output. Luo et al., Bag of Tricks and a Strong
+            Baseline for Deep Person Re-identification, CVPRW 2019, section 3.5.
         `none`: the classifier directly on the backbone's feature.
-    classifier: `linear`; other CLASSIFIERS give cosines (B, num_classes), to which the loss applies margin and scale.
-    drops_for_losses: whether losses on features see the output of the neck's dropout, as published, or its input.
-    neck_for_losses: whether losses on features see the output of `bnneck`, as the test does, instead of its input.
+    classifier: `linear`; other CLASSIFIERS give cosines (B, num_classes), to which the loss applies
+        margin and scale.
+    drops_for_losses: whether losses on features see the output of the neck's dropout, as published,
+        or its input.
+    neck_for_losses: whether losses on features see the output of `bnneck`, as the test does,
+        instead of its input.
     """
 
     drops_for_losses = True
@@ -44,12 +50,20 @@ class Head(nn.Module):
         self.classifier = nn.Sequential(build_classifier(self.dim, num_classes, neck, classifier))
 
     def embed(self, pooled: Tensor) -> Tensor:
-        """Compute the input of the classifier from the backbone's pooled feature: (B, D) → (B, dim)."""
+        """Compute the input of the classifier from the backbone's
+        pooled feature: (B, D) → (B, dim).
+        """
         return self.add_block(pooled)
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute, from (B, D), the feature that losses see (B, dim) and the logits (B, num_classes)."""
-        if not self.drops_for_losses and len(self.add_block) and isinstance(self.add_block[-1], nn.Dropout):
+        """Compute, from (B, D), the feature that losses see (B, dim)
+        and the logits (B, num_classes).
+        """
+        if (
+            not self.drops_for_losses
+            and len(self.add_block)
+            and isinstance(self.add_block[-1], nn.Dropout)
+        ):
             whole = self.add_block[:-1](pooled)
             return whole, self.classifier(self.add_block[-1](whole))
         feature = self.embed(pooled)
@@ -63,7 +77,9 @@ def heads_of(network: nn.Module) -> list[Head]:
 
 
 class CosineClassifier(nn.Module):
-    """The cosine between each feature and the weight of each class, in float32: (B, dim) → (B, num_classes)."""
+    """The cosine between each feature and the weight of each class, in
+    float32: (B, dim) → (B, num_classes).
+    """
 
     def __init__(self, dim: int, num_classes: int) -> None:
         super().__init__()
@@ -72,11 +88,17 @@ class CosineClassifier(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         with torch.autocast(features.device.type, enabled=False):
-            return functional.linear(functional.normalize(features.float()), functional.normalize(self.weight.float()))
+            return functional.linear(
+                functional.normalize(features.float()), functional.normalize(self.weight.float())
+            )
 
 
-def build_classifier(dim: int, num_classes: int, neck: str = "linear", classifier: str = "linear") -> nn.Module:
-    """Build the classifier of a Head, with the initial values of the code that its neck comes from."""
+def build_classifier(
+    dim: int, num_classes: int, neck: str = "linear", classifier: str = "linear"
+) -> nn.Module:
+    """Build the classifier of a Head, with the initial values of the
+    code that its neck comes from.
+    """
     if classifier != "linear":
         return CosineClassifier(dim, num_classes)
     layer = nn.Linear(dim, num_classes, bias=neck != "bnneck")
@@ -90,11 +112,14 @@ def build_classifier(dim: int, num_classes: int, neck: str = "linear", classifie
 def weights_init_kaiming(module: nn.Module) -> None:
     """Give a layer the published initial values; for `network.apply(weights_init_kaiming)`.
 
-    Weights of convolutions (fan_in) and linear layers (fan_out) are Kaiming's, with zero biases; those of a BatchNorm1d
-    have mean 1 and deviation 0.02. He et al., Delving Deep into Rectifiers, ICCV 2015.
+    Weights of convolutions (fan_in) and linear layers (fan_out) are Kaiming's, with zero biases;
+    those of a BatchNorm1d have mean 1 and deviation 0.02. He et al., Delving Deep into Rectifiers,
+    ICCV 2015.
     """
     if isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out" if isinstance(module, nn.Linear) else "fan_in")
+        nn.init.kaiming_normal_(
+            module.weight, mode="fan_out" if isinstance(module, nn.Linear) else "fan_in"
+        )
     elif isinstance(module, nn.BatchNorm1d):
         nn.init.normal_(module.weight, mean=1.0, std=0.02)
     if isinstance(module, nn.Linear | nn.BatchNorm1d) and module.bias is not None:
@@ -102,7 +127,9 @@ def weights_init_kaiming(module: nn.Module) -> None:
 
 
 def frozen_bias_norm(dim: int) -> nn.BatchNorm1d:
-    """Build the BatchNorm1d of a BNNeck, whose bias stays 0 so that the identities lie around the origin."""
+    """Build the BatchNorm1d of a BNNeck, whose bias stays 0 so that the
+    identities lie around the origin.
+    """
     norm = nn.BatchNorm1d(dim)
     norm.bias.requires_grad_(False)
     return norm

@@ -14,7 +14,8 @@ PATIENCE = 3  # seconds
 def quick_to_fail() -> Iterator[None]:
     """Let the hub's client look only into its cache if the hub does not answer within seconds.
 
-    The client itself tries again for most of a minute. Raises ConnectionError if the cache lacks the file.
+    The client itself tries again for most of a minute. Raises ConnectionError if the cache lacks
+    the file.
     """
     from huggingface_hub import constants  # loads slowly
 
@@ -33,7 +34,8 @@ def quick_to_fail() -> Iterator[None]:
 def _answers(address: str) -> bool:
     """Return whether a server takes a connection; behind a proxy nobody can tell, and it may.
 
-    The thread limits the whole of it: the look-up of the name takes its own time, and a name has several addresses.
+    The thread limits the whole of it: the look-up of the name takes its own time, and a name has
+    several addresses.
     """
     if {"http", "https", "all"} & getproxies().keys():
         return True

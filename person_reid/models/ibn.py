@@ -1,7 +1,7 @@
 """IBN-Net: a ResNet that depends less on the colours of a camera.
 
-Pan, Luo, Shi, Tang: Two at Once: Enhancing Learning and Generalization Capacities via IBN-Net, ECCV 2018, section 3.2.
-The layers have the authors' names, so their published weights load unchanged.
+Pan, Luo, Shi, Tang: Two at Once: Enhancing Learning and Generalization Capacities via IBN-Net, ECCV
+2018, section 3.2. The layers have the authors' names, so their published weights load unchanged.
 """
 
 from typing import Any
@@ -53,7 +53,8 @@ class NormalisedSum(Bottleneck):  # type: ignore[misc, unused-ignore]  # torchvi
 
 
 def ibn_a(depth: int) -> ResNet:
-    """Build IBN-Net-a of 50 or 101 layers: an InstanceBatchNorm after the first convolution of every block.
+    """Build IBN-Net-a of 50 or 101 layers: an InstanceBatchNorm after the first convolution of
+    every block.
 
     The last stage has none: it has to keep what tells classes apart.
     """
@@ -65,7 +66,9 @@ def ibn_a(depth: int) -> ResNet:
 
 
 def ibn_b(depth: int) -> ResNet:
-    """Build IBN-Net-b of 50 or 101 layers: instance norms after the stem and after the last sum of stages 1 and 2."""
+    """Build IBN-Net-b of 50 or 101 layers: instance norms after the stem and after
+    the last sum of stages 1 and 2.
+    """
     network = ResNet(NormalisedSum, DEPTHS[depth])
     network.bn1 = InstanceNorm(64)
     network.layer1[-1].IN = InstanceNorm(256)

@@ -1,8 +1,9 @@
-"""LightMBN, the lightweight multi-branch network: an OSNet whose last stages branch into body, parts and channels.
+"""LightMBN, the lightweight multi-branch network: an OSNet whose last stages branch into body,
+parts and channels.
 
-Herzog, Ji, Teepe, Hörmann, Gilg, Rigoll: Lightweight Multi-Branch Network for Person Re-Identification, ICIP 2021,
-section 3. The layers have the authors' names (those of the copied stages after `model.`), so their published weights
-load.
+Herzog, Ji, Teepe, Hörmann, Gilg, Rigoll: Lightweight Multi-Branch Network for Person
+Re-Identification, ICIP 2021, section 3. The layers have the authors' names (those of the copied
+stages after `model.`), so their published weights load.
 """
 
 import copy
@@ -30,13 +31,14 @@ STAGES = {r"backbone\.0": "conv1", r"backbone\.2": "conv2", r"backbone\.3": "con
 class LightMBN(BranchedNetwork):
     """Seven features of 512 from three branches, each with its own BNNeck.
 
-    - global branch: its average, and its maximum after the strongest third of the rows was dropped (TopDrop);
+    - global branch: its average, and its maximum after the strongest third of the rows was dropped
+    (TopDrop);
     - part branch: its maximum, and the averages of its two halves;
     - channel branch: the averages of the two halves of its channels.
 
-    The losses see three of them before the necks (B, 3, 512): body, dropped body and the whole of the part branch. The
-    classifiers (B, 7, C) and the test see all seven after the necks; the test normalises each on its own, as in the
-    authors' code. --pool replaces all averages and maxima.
+    The losses see three of them before the necks (B, 3, 512): body, dropped body and the whole of
+    the part branch. The classifiers (B, 7, C) and the test see all seven after the necks; the test
+    normalises each on its own, as in the authors' code. --pool replaces all averages and maxima.
     """
 
     dim = 7 * WIDTH
@@ -44,13 +46,17 @@ class LightMBN(BranchedNetwork):
     parts = 3
     pieces = 7
 
-    def __init__(self, module: Any, entry: Backbone, spec: NetworkOptions, num_classes: int | None = None) -> None:
+    def __init__(
+        self, module: Any, entry: Backbone, spec: NetworkOptions, num_classes: int | None = None
+    ) -> None:
         trunk = nn.Sequential(module.conv1, module.maxpool, module.conv2, module.conv3[0])
         branch = nn.Sequential(module.conv3[1:], module.conv4, module.conv5)
         stages = {"backbone": trunk, **{name: copy.deepcopy(branch) for name in BRANCHES}}
         super().__init__(nn.ModuleDict(stages), entry, spec, num_classes)
         channels = entry.channels
-        self.batch_drop_block = nn.ModuleDict({"drop_batch_bottleneck": OmniScaleBlock(channels, channels)})
+        self.batch_drop_block = nn.ModuleDict(
+            {"drop_batch_bottleneck": OmniScaleBlock(channels, channels)}
+        )
         self.average = build_pooling(spec.pool or "avg")
         self.largest = build_pooling(spec.pool or "max")
         shared = nn.Conv2d(channels // 2, WIDTH, 1, bias=False)
@@ -77,11 +83,16 @@ class LightMBN(BranchedNetwork):
         """Also accept the authors' own files, which have no `model.` before the stages."""
         if any(name.startswith("global_branch.") for name in state_dict):
             ours = set(self.model)
-            return {f"model.{name}" if name.split(".")[0] in ours else name: v for name, v in state_dict.items()}
+            return {
+                f"model.{name}" if name.split(".")[0] in ours else name: v
+                for name, v in state_dict.items()
+            }
         return super().renamed(state_dict)
 
     def pooled(self, images: Tensor) -> list[Tensor]:
-        """Compute seven (B, ·): body, dropped body, part branch, its upper and lower half, two groups of channels."""
+        """Compute seven (B, ·): body, dropped body, part branch, its upper and
+        lower half, two groups of channels.
+        """
         shared = self.model["backbone"](images)
         half = self.entry.channels // 2
         body, part, channel = (self.model[name](shared) for name in BRANCHES)
@@ -89,11 +100,16 @@ class LightMBN(BranchedNetwork):
         dropped = drop_top_rows(body) if self.training else body
         halves = pool_stripes(part, 2, self.average)
         channels = self.average(channel)[:, :, None, None]
-        groups = [self.shared(channels[:, :half]).flatten(1), self.shared(channels[:, half:]).flatten(1)]
+        groups = [
+            self.shared(channels[:, :half]).flatten(1),
+            self.shared(channels[:, half:]).flatten(1),
+        ]
         return [self.average(body), self.largest(dropped), self.largest(part), *halves, *groups]
 
     def embed(self, images: Tensor) -> Tensor:
-        features = [neck.embed(pooled) for neck, pooled in zip(self.necks, self.pooled(images), strict=True)]
+        features = [
+            neck.embed(pooled) for neck, pooled in zip(self.necks, self.pooled(images), strict=True)
+        ]
         return torch.stack(features, dim=2).flatten(1)
 
     def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,9 +120,12 @@ class LightMBN(BranchedNetwork):
 class Neck(nn.Module):
     """(B, D) → a linear reduction to 512, if the input's width D is given → BNNeck → classifier."""
 
-    def __init__(self, spec: NetworkOptions, num_classes: int | None, dim: int | None = None) -> None:
+    def __init__(
+        self, spec: NetworkOptions, num_classes: int | None, dim: int | None = None
+    ) -> None:
         super().__init__()
-        self.reduction = nn.Conv2d(dim, WIDTH, 1, bias=False) if dim else None  # linear, in the authors' shape
+        # linear, in the authors' shape
+        self.reduction = nn.Conv2d(dim, WIDTH, 1, bias=False) if dim else None
         self.bn = frozen_bias_norm(WIDTH)
         if num_classes:
             self.classifier = build_classifier(WIDTH, num_classes, "bnneck", spec.head)
@@ -125,9 +144,11 @@ class Neck(nn.Module):
 
 
 def drop_top_rows(maps: Tensor) -> Tensor:
-    """Set the share DROPPED of each map's rows with the highest peak energy Σ_c x² to 0: (B, C, h, w) → (B, C, h, w).
+    """Set the share DROPPED of each map's rows with the highest peak energy Σ_c x² to 0: (B, C, h,
+    w) → (B, C, h, w).
 
-    Quispe, Pedrini: Top-DB-Net: Top DropBlock for Activation Enhancement in Person Re-Identification, ICPR 2020.
+    Quispe, Pedrini: Top-DB-Net: Top DropBlock for Activation Enhancement in Person
+    Re-Identification, ICPR 2020.
     """
     energy = maps.detach().float().square().sum(1).amax(2)  # (B, h)
     top = energy.topk(round(DROPPED * maps.shape[2]), dim=1).indices

@@ -1,7 +1,8 @@
-"""MGN, the multiple granularity network: a ResNet-50 whose last stages branch into whole body, halves and thirds.
+"""MGN, the multiple granularity network: a ResNet-50 whose last stages branch into whole body,
+halves and thirds.
 
-Wang, Yuan, Chen, Li, Zhou: Learning Discriminative Features with Multiple Granularities for Person Re-Identification,
-ACM Multimedia 2018, section 3 and table 1.
+Wang, Yuan, Chen, Li, Zhou: Learning Discriminative Features with Multiple Granularities for Person
+Re-Identification, ACM Multimedia 2018, section 3 and table 1.
 """
 
 import copy
@@ -24,27 +25,41 @@ WIDTH = 256
 class MGN(BranchedNetwork):
     """Three branches with eight features, each reduced to 256.
 
-    Branch i has stage 3 from its second block on, and stage 4, which keeps its resolution in branches 2 and 3. Its
-    output is pooled (maximum) as a whole and, in branches 2 and 3, in i stripes.
+    Branch i has stage 3 from its second block on, and stage 4, which keeps its resolution in
+    branches 2 and 3. Its output is pooled (maximum) as a whole and, in branches 2 and 3, in i
+    stripes.
 
-    The losses see the three features of the whole body (B, 3, 256), the classifiers see all eight (B, 8, C), and the
-    test feature is all eight in a row. One deviation from the paper, common to the implementations in use: the
-    classifiers of the whole body also follow the reduction, so that it also learns without a loss on features.
+    The losses see the three features of the whole body (B, 3, 256), the classifiers see all eight
+    (B, 8, C), and the test feature is all eight in a row. One deviation from the paper, common to
+    the implementations in use: the classifiers of the whole body also follow the reduction, so that
+    it also learns without a loss on features.
     """
 
     dim = 8 * WIDTH
     metric_dim = WIDTH
     parts = 3
 
-    def __init__(self, module: Any, entry: Backbone, spec: NetworkOptions, num_classes: int | None = None) -> None:
+    def __init__(
+        self, module: Any, entry: Backbone, spec: NetworkOptions, num_classes: int | None = None
+    ) -> None:
         kept = copy.deepcopy(module)
         entry.keep_resolution(kept, entry.size)
         branches = [_branch(resnet) for resnet in (module, kept, kept)]
-        stem = {name: getattr(module, name) for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2")}
+        stem = {
+            name: getattr(module, name)
+            for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2")
+        }
         trunk = nn.Sequential(OrderedDict(**stem, layer3=module.layer3[:1]))
-        super().__init__(nn.ModuleDict({"trunk": trunk, "branches": nn.ModuleList(branches)}), entry, spec, num_classes)
+        super().__init__(
+            nn.ModuleDict({"trunk": trunk, "branches": nn.ModuleList(branches)}),
+            entry,
+            spec,
+            num_classes,
+        )
         self.pooling = build_pooling(spec.pool or "max")
-        self.heads: Any = nn.ModuleList(ReducedHead(entry.channels, spec, num_classes) for _ in range(8))
+        self.heads: Any = nn.ModuleList(
+            ReducedHead(entry.channels, spec, num_classes) for _ in range(8)
+        )
 
     def base_name(self, name: str) -> str:
         return re.sub(r"^(trunk|branches\.\d)\.", "", name)
@@ -58,7 +73,10 @@ class MGN(BranchedNetwork):
         return [*whole, *halves, *thirds]
 
     def embed(self, images: Tensor) -> Tensor:
-        features = [head.reduction(pooled) for head, pooled in zip(self.heads, self.pooled(images), strict=True)]
+        features = [
+            head.reduction(pooled)
+            for head, pooled in zip(self.heads, self.pooled(images), strict=True)
+        ]
         return torch.cat(features, dim=1)
 
     def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,6 @@
-"""Networks: a backbone, `model.*` in the state dict, and heads; images in, features and logits out."""
+"""Networks: a backbone, `model.*` in the state dict, and heads;
+images in, features and logits out.
+"""
 
 import re
 from collections.abc import Callable, Sequence
@@ -18,18 +20,21 @@ from person_reid.models.pooling import build_pooling
 class Network(nn.Module):
     """The base of all networks. Calling one returns
 
-        in training: features (B, D) and logits (B, num_classes); (B, P, D) and (B, H, num_classes) with P parts
+        in training: features (B, D) and logits (B, num_classes); (B, P, D) and (B, H, num_classes)
+        with P parts
             and H classifiers.
-        in evaluation, or without classes: the embedding (B, dim) that test.py tests, not normalised.
+        in evaluation, or without classes: the embedding (B, dim) that test.py tests, not
+        normalised.
 
-    module, entry: the results of registry.build_backbone. spec: describes the heads. num_classes: of their classifiers,
-        which None or 0 leaves out.
+    module, entry: the results of registry.build_backbone. spec: describes the heads. num_classes:
+        of their classifiers, which None or 0 leaves out.
     head: the classifier, one of heads.CLASSIFIERS. size: (height, width) of the images.
     padding: black pixels around a training image before it is cropped.
     dim: the width of the test feature.
-    metric_dim: D, the width of the features that losses see. parts: P, the number of those features per image.
-    pieces: the number of pieces of the test feature that are normalised one by one; the feature is (B, dim / pieces,
-        pieces), flattened.
+    metric_dim: D, the width of the features that losses see. parts: P, the number of those features
+        per image.
+    pieces: the number of pieces of the test feature that are normalised one by one; the feature is
+        (B, dim / pieces, pieces), flattened.
     """
 
     model: Any
@@ -41,7 +46,11 @@ class Network(nn.Module):
     own_size: tuple[int, int] | None = None  # of the images, if not the backbone's
 
     def __init__(
-        self, module: nn.Module, entry: Backbone, spec: NetworkOptions, num_classes: int | None = None
+        self,
+        module: nn.Module,
+        entry: Backbone,
+        spec: NetworkOptions,
+        num_classes: int | None = None,
     ) -> None:
         super().__init__()
         self.model = module
@@ -60,7 +69,9 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def embed(self, images: Tensor) -> Tensor:
-        """Compute the test feature, not normalised, of normalised images: (B, 3, H, W) → (B, dim)."""
+        """Compute the test feature, not normalised, of normalised
+        images: (B, 3, H, W) → (B, dim).
+        """
         raise NotImplementedError
 
     def renamed(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -68,32 +79,49 @@ class Network(nn.Module):
         return state_dict
 
 
-# How the names of other networks with a BNNeck begin, that of the norm first, and ours: reid-strong-baseline and
-# Ranked_Person_ReID, then fast-reid.
+# How the names of other networks with a BNNeck begin, that of the norm first, and ours:
+# reid-strong-baseline and Ranked_Person_ReID, then fast-reid.
 NORM, WEIGHT = "classifier.add_block.0.", "classifier.classifier.0.weight"
 BNNECKS = (
     {"bottleneck.": NORM, "base.": "model.", "classifier.weight": WEIGHT},
-    {"heads.bottleneck.0.": NORM, "backbone.": "model.", "heads.weight": WEIGHT, "heads.pool_layer.": "pooling."},
+    {
+        "heads.bottleneck.0.": NORM,
+        "backbone.": "model.",
+        "heads.weight": WEIGHT,
+        "heads.pool_layer.": "pooling.",
+    },
 )
 
 
 def unused_classifiers(network: Network) -> list[nn.Linear]:
-    """Return the ImageNet classifier, if any, that published checkpoints contain (`model.fc`) and nothing uses."""
+    """Return the ImageNet classifier, if any, that published checkpoints contain
+    (`model.fc`) and nothing uses.
+    """
     layers = [getattr(network.model, name, None) for name in ("fc", "_fc", "classifier")]
-    return [layer for layer in layers if isinstance(layer, nn.Linear) and layer.out_features == 1000]
+    return [
+        layer for layer in layers if isinstance(layer, nn.Linear) and layer.out_features == 1000
+    ]
 
 
 class PlainNetwork(Network):
-    """One feature of the whole image and one head, `classifier.*`; without classes, the backbone's own feature."""
+    """One feature of the whole image and one head, `classifier.*`; without
+    classes, the backbone's own feature.
+    """
 
     def __init__(
-        self, module: nn.Module, entry: Backbone, spec: NetworkOptions, num_classes: int | None = None
+        self,
+        module: nn.Module,
+        entry: Backbone,
+        spec: NetworkOptions,
+        num_classes: int | None = None,
     ) -> None:
         super().__init__(module, entry, spec, num_classes)
         self.pooling: Any = build_pooling(spec.pool) if spec.pool else None
         self.classifier: Any = None
         if num_classes:
-            self.classifier = Head(entry.dim, num_classes, spec.linear_num, spec.droprate, spec.neck, spec.head)
+            self.classifier = Head(
+                entry.dim, num_classes, spec.linear_num, spec.droprate, spec.neck, spec.head
+            )
         self.dim = self.metric_dim = self.classifier.dim if self.classifier else entry.dim
 
     def pooled(self, images: Tensor) -> Tensor:
@@ -108,24 +136,36 @@ class PlainNetwork(Network):
         return self.classifier(self.pooled(images))
 
     def renamed(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the tensors of a BNNeck's network, as other programs name them, under the names of one here."""
-        names = next((names for names in BNNECKS if f"{next(iter(names))}running_mean" in state_dict), None)
+        """Return the tensors of a BNNeck's network, as other programs name
+        them, under the names of one here.
+        """
+        names = next(
+            (names for names in BNNECKS if f"{next(iter(names))}running_mean" in state_dict), None
+        )
         if not names or not self.classifier or self.classifier.neck != "bnneck":
             return state_dict
         begin = re.compile(f"^({'|'.join(map(re.escape, names))})")
-        return {begin.sub(lambda found: names[found[0]], name): value for name, value in state_dict.items()}
+        return {
+            begin.sub(lambda found: names[found[0]], name): value
+            for name, value in state_dict.items()
+        }
 
 
 class USAMNetwork(PlainNetwork):
     """A ResNet with attention after the stem and after the first stage, as published (`--usam`)."""
 
     def __init__(
-        self, module: nn.Module, entry: Backbone, spec: NetworkOptions, num_classes: int | None = None
+        self,
+        module: nn.Module,
+        entry: Backbone,
+        spec: NetworkOptions,
+        num_classes: int | None = None,
     ) -> None:
         super().__init__(module, entry, spec, num_classes)
         if not all(hasattr(module, name) for name in ("conv1", "bn1", "relu", "maxpool", "layer4")):
             raise UserError(
-                "--usam is for the ResNets of torchvision; elsewhere choose the place: --attention usam:STAGE"
+                "--usam is for the ResNets of torchvision; elsewhere choose "
+                "the place: --attention usam:STAGE"
             )
         self.pooling = self.pooling or build_pooling("avg")
         self.usam_1, self.usam_2 = USAM(), USAM()
@@ -137,25 +177,35 @@ class USAMNetwork(PlainNetwork):
         return self.pooling(resnet.layer4(resnet.layer3(resnet.layer2(x))))
 
 
-def each(heads: Sequence[Callable[[Tensor], Any]], pooled: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Apply one head to each of P pooled features (B, D): features (B, P, dim) and logits (B, P, num_classes)."""
+def each(
+    heads: Sequence[Callable[[Tensor], Any]], pooled: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Apply one head to each of P pooled features (B, D): features (B, P, dim)
+    and logits (B, P, num_classes).
+    """
     outputs = [head(feature) for head, feature in zip(heads, pooled, strict=True)]
     features, logits = zip(*outputs, strict=True)
     return torch.stack(features, dim=1), torch.stack(logits, dim=1)
 
 
 class BranchedNetwork(Network):
-    """A network whose branches start as copies of a backbone's stages; a file of that backbone starts them all."""
+    """A network whose branches start as copies of a backbone's stages; a file of
+    that backbone starts them all.
+    """
 
     def base_name(self, name: str) -> str:
         """Return the backbone's name for the tensor `name` of `self.model`."""
         raise NotImplementedError
 
     def renamed(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the tensors of a backbone, bare or in a plain network, under the names of all their copies here."""
+        """Return the tensors of a backbone, bare or in a plain network, under the
+        names of all their copies here.
+        """
         sources = {f"model.{name}": self.base_name(name) for name in self.model.state_dict()}
         if any(name in sources for name in state_dict):
             return state_dict
         base = {name.removeprefix("model."): value for name, value in state_dict.items()}
         copies = {name: base[source] for name, source in sources.items() if source in base}
-        return copies | {name: value for name, value in base.items() if name not in sources.values()}
+        return copies | {
+            name: value for name, value in base.items() if name not in sources.values()
+        }

@@ -1,8 +1,8 @@
 """OSNet, the omni-scale network: small, and designed for person re-identification.
 
-Zhou, Yang, Cavallaro, Xiang: Omni-Scale Feature Learning for Person Re-Identification, ICCV 2019. The IBN variant is
-the one that the authors' later paper (osnet_ain.py) compares with.
-The layers have the authors' names, so their published weights load unchanged.
+Zhou, Yang, Cavallaro, Xiang: Omni-Scale Feature Learning for Person Re-Identification, ICCV 2019.
+The IBN variant is the one that the authors' later paper (osnet_ain.py) compares with. The layers
+have the authors' names, so their published weights load unchanged.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,7 +39,9 @@ class ConvNorm(nn.Module):
 
 
 class LiteConv3x3(nn.Module):
-    """The factorised 3×3 convolution of section 3.1: pointwise, then depthwise (the order the paper found better)."""
+    """The factorised 3×3 convolution of section 3.1: pointwise, then depthwise (the
+    order the paper found better).
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -53,10 +55,13 @@ class LiteConv3x3(nn.Module):
 
 
 class Gate(nn.Module):
-    """The unified aggregation gate G (eq. 3): weights the channels of each stream by its own global average.
+    """The unified aggregation gate G (eq. 3): weights the channels of each stream by its own global
+    average.
 
-    Its layers are the authors' 1×1 convolutions. On averages they are linear, and computed as such for all streams at
-    once: as forty-eight small convolutions they took up to a tenth of OSNet's training step on a processor.
+    Its layers are the authors' 1×1 convolutions. On averages they are linear, and computed as such
+    for all streams at
+    once: as forty-eight small convolutions they took up to a tenth of OSNet's training step on a
+    processor.
     """
 
     def __init__(self, channels: int) -> None:
@@ -81,11 +86,13 @@ class Gate(nn.Module):
 class OmniScaleBlock(nn.Module):
     """The omni-scale block: y = x + conv3(Σ_t G(F_t(conv1(x)))), t = 1…4 (eq. 2, 3).
 
-    F_t is a stack of t lite convolutions with a receptive field of 2t + 1; the four streams share one gate G. norm:
-    applied to the sum y; the first paper has none.
+    F_t is a stack of t lite convolutions with a receptive field of 2t + 1; the four streams share
+    one gate G. norm: applied to the sum y; the first paper has none.
     """
 
-    def __init__(self, inputs: int, outputs: int, norm: Callable[[int], nn.Module] | None = None) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, norm: Callable[[int], nn.Module] | None = None
+    ) -> None:
         super().__init__()
         channels = outputs // 4
         self.conv1 = ConvNorm(inputs, channels)
@@ -95,7 +102,9 @@ class OmniScaleBlock(nn.Module):
         self.conv2d = nn.Sequential(*(LiteConv3x3(channels) for _ in range(4)))
         self.gate = Gate(channels)
         self.conv3 = ConvNorm(channels, outputs, activate=False)
-        self.downsample = ConvNorm(inputs, outputs, activate=False) if inputs != outputs else nn.Identity()
+        self.downsample = (
+            ConvNorm(inputs, outputs, activate=False) if inputs != outputs else nn.Identity()
+        )
         self.IN = norm(outputs) if norm else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -113,10 +122,11 @@ class OmniScaleBlock(nn.Module):
 
 
 class OSNet(nn.Module):
-    """OSNet: (B, 3, H, W) images → (B, 512). 2.2 M parameters at width 1.0, 0.2 M at 0.25 (table 6 of the paper).
+    """OSNet: (B, 3, H, W) images → (B, 512). 2.2 M parameters at width 1.0, 0.2 M at 0.25 (table 6
+    of the paper).
 
-    width: the multiplier β of the channels (64, 256, 384, 512). ibn: instance norm after the first convolution and on
-    the sums of the first stage (OSNet-IBN).
+    width: the multiplier β of the channels (64, 256, 384, 512). ibn: instance norm after the first
+    convolution and on the sums of the first stage (OSNet-IBN).
     """
 
     dim = 512
@@ -124,7 +134,9 @@ class OSNet(nn.Module):
     def __init__(self, width: float = 1.0, ibn: bool = False) -> None:
         super().__init__()
         stem, *stages = (int(channels * width) for channels in CHANNELS)
-        self.conv1 = ConvNorm(3, stem, kernel=7, stride=2, norm=InstanceNorm if ibn else nn.BatchNorm2d)
+        self.conv1 = ConvNorm(
+            3, stem, kernel=7, stride=2, norm=InstanceNorm if ibn else nn.BatchNorm2d
+        )
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
         self.conv2 = _stage(stem, stages[0], reduce=True, norm=InstanceNorm if ibn else None)
         self.conv3 = _stage(stages[0], stages[1], reduce=True)
@@ -142,15 +154,22 @@ class OSNet(nn.Module):
         return self.fc(self.forward_features(x).mean((2, 3)))
 
 
-def _stage(inputs: int, outputs: int, reduce: bool, norm: Callable[[int], nn.Module] | None = None) -> nn.Sequential:
-    layers: list[nn.Module] = [OmniScaleBlock(inputs, outputs, norm), OmniScaleBlock(outputs, outputs, norm)]
+def _stage(
+    inputs: int, outputs: int, reduce: bool, norm: Callable[[int], nn.Module] | None = None
+) -> nn.Sequential:
+    layers: list[nn.Module] = [
+        OmniScaleBlock(inputs, outputs, norm),
+        OmniScaleBlock(outputs, outputs, norm),
+    ]
     if reduce:
         layers.append(nn.Sequential(ConvNorm(outputs, outputs), nn.AvgPool2d(2, stride=2)))
     return nn.Sequential(*layers)
 
 
 def initialise(layer: nn.Module) -> None:
-    """Set the authors' initial values: Kaiming (fan out) for convolutions, N(0, 0.01²) for linear layers, biases 0."""
+    """Set the authors' initial values: Kaiming (fan out) for convolutions, N(0,
+    0.01²) for linear layers, biases 0.
+    """
     if isinstance(layer, nn.Conv2d):
         nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
         if layer.bias is not None:

@@ -1,8 +1,8 @@
 """OSNet-AIN: the omni-scale network with instance norms where an architecture search placed them.
 
-Zhou, Yang, Cavallaro, Xiang: Learning Generalisable Omni-Scale Representations for Person Re-Identification,
-TPAMI 2021.
-The layers have the authors' names, so their published weights load unchanged.
+Zhou, Yang, Cavallaro, Xiang: Learning Generalisable Omni-Scale Representations for Person
+Re-Identification, TPAMI 2021. The layers have the authors' names, so their published weights load
+unchanged.
 """
 
 from collections import OrderedDict
@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from person_reid.models.osnet import CHANNELS, ConvNorm, Gate, InstanceNorm, LiteConv3x3, initialise
 
-# Figure 5 of the paper: whether each of the two blocks of a stage has an instance norm inside its residual.
+# Figure 5 of the paper: whether each of the two blocks of a stage has an instance norm inside its
+# residual.
 NORMALISED = ((True, True), (False, True), (True, False))
 
 
@@ -29,8 +30,12 @@ class AdaptiveBlock(nn.Module):
         self.conv1 = ConvNorm(inputs, channels)
         self.conv2 = nn.ModuleList(_stream(channels, depth) for depth in (1, 2, 3, 4))
         self.gate = Gate(channels)
-        self.conv3 = ConvNorm(channels, outputs, activate=False, norm=nn.Identity if normalise else nn.BatchNorm2d)
-        self.downsample = ConvNorm(inputs, outputs, activate=False) if inputs != outputs else nn.Identity()
+        self.conv3 = ConvNorm(
+            channels, outputs, activate=False, norm=nn.Identity if normalise else nn.BatchNorm2d
+        )
+        self.downsample = (
+            ConvNorm(inputs, outputs, activate=False) if inputs != outputs else nn.Identity()
+        )
         self.IN = InstanceNorm(outputs) if normalise else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -48,7 +53,9 @@ class AdaptiveBlock(nn.Module):
 
 
 class OSNetAIN(nn.Module):
-    """OSNet-AIN, as large as OSNet: (B, 3, H, W) images → (B, 512). width: the multiplier β of the channels."""
+    """OSNet-AIN, as large as OSNet: (B, 3, H, W) images → (B, 512). width:
+    the multiplier β of the channels.
+    """
 
     dim = 512
 
@@ -82,4 +89,6 @@ def _stream(channels: int, depth: int) -> nn.Sequential:
 
 def _stage(inputs: int, outputs: int, normalised: tuple[bool, bool]) -> nn.Sequential:
     first, second = normalised
-    return nn.Sequential(AdaptiveBlock(inputs, outputs, first), AdaptiveBlock(outputs, outputs, second))
+    return nn.Sequential(
+        AdaptiveBlock(inputs, outputs, first), AdaptiveBlock(outputs, outputs, second)
+    )

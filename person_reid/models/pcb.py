@@ -1,6 +1,8 @@
-"""PCB, the part-based convolutional baseline: six stripes of the feature map, each with its own classifier.
+"""PCB, the part-based convolutional baseline: six stripes of the feature map, each with its own
+classifier.
 
-Sun, Zheng, Yang, Tian, Wang: Beyond Part Models: Person Retrieval with Refined Part Pooling, ECCV 2018, section 3.
+Sun, Zheng, Yang, Tian, Wang: Beyond Part Models: Person Retrieval with Refined Part Pooling, ECCV
+2018, section 3.
 """
 
 import torch
@@ -18,10 +20,11 @@ WIDTH = 256  # of each head's bottleneck
 
 
 class PCB(Network):
-    """Cut the last feature map into six stripes, each with pooling, dropout and a Head of 256, `classifier0.*` to 5.
+    """Cut the last feature map into six stripes, each with pooling, dropout and a Head of 256,
+    `classifier0.*` to 5.
 
-    The losses see the six bottlenecks (B, 6, 256). The test feature is the pooled stripes (B, D, 6), flattened; each
-    stripe is normalised on its own.
+    The losses see the six bottlenecks (B, 6, 256). The test feature is the pooled stripes (B, D,
+    6), flattened; each stripe is normalised on its own.
     """
 
     own_size = (384, 192)
@@ -30,22 +33,33 @@ class PCB(Network):
     metric_dim = WIDTH
 
     def __init__(
-        self, module: nn.Module, entry: Backbone, spec: NetworkOptions, num_classes: int | None = None
+        self,
+        module: nn.Module,
+        entry: Backbone,
+        spec: NetworkOptions,
+        num_classes: int | None = None,
     ) -> None:
         super().__init__(module, entry, spec, num_classes)
         if not entry.has_map:
-            raise UserError("--PCB: this network has no feature map to cut into stripes; choose another --backbone.")
+            raise UserError(
+                "--PCB: this network has no feature map to cut into "
+                "stripes; choose another --backbone."
+            )
         self.dim = STRIPES * entry.dim
         self.pooling = build_pooling(spec.pool or "avg")
         self.dropout = nn.Dropout(spec.droprate)
         if num_classes:
             for i in range(STRIPES):
-                classifier = Head(entry.dim, num_classes, WIDTH, spec.droprate, classifier=spec.head)
+                classifier = Head(
+                    entry.dim, num_classes, WIDTH, spec.droprate, classifier=spec.head
+                )
                 self.add_module(f"classifier{i}", classifier)
 
     def stripes(self, images: Tensor) -> Tensor:
         """Compute the pooled stripes, from top to bottom: (B, 3, H, W) → (B, D, 6)."""
-        return torch.stack(pool_stripes(self.entry.feature_map(self.model, images), STRIPES, self._pool), dim=2)
+        return torch.stack(
+            pool_stripes(self.entry.feature_map(self.model, images), STRIPES, self._pool), dim=2
+        )
 
     def embed(self, images: Tensor) -> Tensor:
         return self.stripes(images).flatten(1)

@@ -1,7 +1,7 @@
 """Pooling: reduce the values of a channel at all positions of a feature map to one.
 
-Every pooling maps (B, C, h, w) to (B, C), in float32 even inside autocast. The N tokens of a transformer are a map of
-h = N, w = 1.
+Every pooling maps (B, C, h, w) to (B, C), in float32 even inside autocast. The N tokens of a
+transformer are a map of h = N, w = 1.
 """
 
 from collections.abc import Callable
@@ -39,8 +39,10 @@ class AverageMaxPool(nn.Module):
 class GeneralizedMeanPool(nn.Module):
     """f = (1/N · Σ x^p)^(1/p) over the N positions: the mean at p = 1, the largest value as p → ∞.
 
-    p: the initial power. learn: make it a parameter, `p` in the state dict. Activations below FLOOR count as FLOOR.
-    Radenović, Tolias, Chum: Fine-tuning CNN Image Retrieval with No Human Annotation, TPAMI 2019, equation 3.
+    p: the initial power. learn: make it a parameter, `p` in the state dict. Activations below FLOOR
+        count as FLOOR.
+    Radenović, Tolias, Chum: Fine-tuning CNN Image Retrieval with No Human Annotation, TPAMI 2019,
+        equation 3.
     """
 
     def __init__(self, p: float = 3.0, learn: bool = False) -> None:
@@ -49,7 +51,8 @@ class GeneralizedMeanPool(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         maps = maps.float().clamp(min=FLOOR)
-        # Dividing by the largest value keeps the powers from under- or overflowing; f and its gradient do not change.
+        # Dividing by the largest value keeps the powers from under- or overflowing; f and its
+        # gradient do not change.
         largest = maps.detach().amax((2, 3), keepdim=True)
         mean = (maps / largest).pow(self.p).mean((2, 3))
         return mean.pow(1 / self.p) * largest.flatten(1)
@@ -60,22 +63,29 @@ POOLINGS: dict[str, Callable[[], nn.Module]] = {
     "max": MaxPool,
     "avgmax": AverageMaxPool,
     "gem": GeneralizedMeanPool,  # p = 3: FastReID's GeneralizedMeanPooling
-    "gemp": lambda: GeneralizedMeanPool(learn=True),  # p learned, starting at 3: its GeneralizedMeanPoolingP
+    # p learned, starting at 3: its GeneralizedMeanPoolingP
+    "gemp": lambda: GeneralizedMeanPool(learn=True),
 }
 
 
 def build_pooling(name: str) -> nn.Module:
-    """Build the pooling of `--pool`, a module (B, C, h, w) → (B, C). Raises UserError if there is none of that name."""
+    """Build the pooling of `--pool`, a module (B, C, h, w) → (B, C).
+
+    Raises UserError if there is none of that name.
+    """
     if name not in POOLINGS:
-        raise UserError(f"pool {name!r}: expected {', '.join(POOLINGS)}.{did_you_mean(name, POOLINGS)}")
+        raise UserError(
+            f"pool {name!r}: expected {', '.join(POOLINGS)}.{did_you_mean(name, POOLINGS)}"
+        )
     return POOLINGS[name]()
 
 
 def pool_stripes(maps: Tensor, count: int, pooling: Callable[[Tensor], Tensor]) -> list[Tensor]:
-    """Pool each of `count` horizontal stripes of maps (B, C, h, w); return a list of (B, C), from top to bottom.
+    """Pool each of `count` horizontal stripes of maps (B, C, h, w); return a list of (B, C), from
+    top to bottom.
 
-    Stripe i has the rows from ⌊i·h/count⌋ to before ⌈(i + 1)·h/count⌉, as in PyTorch's adaptive pooling: neighbouring
-    stripes share a row if h is not a multiple of count.
+    Stripe i has the rows from ⌊i·h/count⌋ to before ⌈(i + 1)·h/count⌉, as in PyTorch's adaptive
+    pooling: neighbouring stripes share a row if h is not a multiple of count.
     """
     height = maps.shape[2]
     bounds = [(i * height // count, -(-(i + 1) * height // count)) for i in range(count)]

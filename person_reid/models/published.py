@@ -1,15 +1,17 @@
-"""The networks of the published code, with its class names, constructor arguments and state-dict keys.
+"""The networks of the published code, with its class names, constructor arguments and state-dict
+keys.
 
     from model import ft_net
 
     network = ft_net(751)                                # ResNet-50 from ImageNet weights
-    logits = network(images)                             # (B, 751); with circle=True [logits, feature]
+    logits = network(images)              # (B, 751); with circle=True [logits, feature]
     network.classifier.classifier = nn.Sequential()      # for testing
     features = network(images)                           # (B, 512)
 
-The published constructors always load ImageNet weights. If the cache has none, or a checkpoint follows anyway, pass
-weights="none" (by keyword) to any class. Swin, SwinV2, DINOv3 and ConvNeXt ignore `stride`, as published. New code
-should call create_model, which has every network and every option.
+The published constructors always load ImageNet weights. If the cache has none, or a checkpoint
+follows anyway, pass weights="none" (by keyword) to any class. Swin, SwinV2, DINOv3 and ConvNeXt
+ignore `stride`, as published. New code should call create_model, which has every network and every
+option.
 """
 
 from typing import Any
@@ -32,7 +34,9 @@ from person_reid.models.weights import load_weights as load_weights
 
 
 def weights_init_classifier(module: nn.Module) -> None:
-    """Give a linear layer the published initial values of a classifier: deviation 0.001, and zero biases."""
+    """Give a linear layer the published initial values of a classifier:
+    deviation 0.001, and zero biases.
+    """
     if isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, std=0.001)
         if module.bias is not None:
@@ -40,23 +44,29 @@ def weights_init_classifier(module: nn.Module) -> None:
 
 
 def activate_drop(module: nn.Module) -> None:
-    """Switch the dropout and stochastic depth of a layer on; for `network.apply(activate_drop)` in evaluation mode."""
+    """Switch the dropout and stochastic depth of a layer on; for
+    `network.apply(activate_drop)` in evaluation mode.
+    """
     if isinstance(module, nn.modules.dropout._DropoutNd | DropPath):
         module.train()
 
 
 class ClassBlock(Head):
-    """Linear → BatchNorm1d (bnorm) → LeakyReLU (relu) → Dropout → classifier: (B, input_dim) → (B, class_num).
+    """Linear → BatchNorm1d (bnorm) → LeakyReLU (relu) → Dropout → classifier: (B, input_dim) → (B,
+    class_num).
 
-    linear: the width of the bottleneck; 0 leaves its linear layer out. return_f: return [logits, feature].
+    linear: the width of the bottleneck; 0 leaves its linear layer out. return_f: return [logits,
+    feature].
     """
 
     def __init__(
-        self, input_dim: int, class_num: int, droprate: float = 0.5, relu: bool = False, bnorm: bool = True,
-        linear: int = 512, return_f: bool = False,
+        self, input_dim: int, class_num: int, droprate: float = 0.5, relu: bool = False,
+        bnorm: bool = True, linear: int = 512, return_f: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(input_dim, class_num, linear, droprate)
-        layers = [layer for layer in self.add_block if bnorm or not isinstance(layer, nn.BatchNorm1d)]
+        layers = [
+            layer for layer in self.add_block if bnorm or not isinstance(layer, nn.BatchNorm1d)
+        ]
         if relu:
             layers.insert(len(layers) - 1 if droprate > 0 else len(layers), nn.LeakyReLU(0.1))
         self.add_block = nn.Sequential(*layers)
@@ -68,7 +78,9 @@ class ClassBlock(Head):
 
 
 class PublishedNetwork(PlainNetwork):
-    """A backbone, its pooled feature and a ClassBlock: the form of all published networks except PCB."""
+    """A backbone, its pooled feature and a ClassBlock: the form of all
+    published networks except PCB.
+    """
 
     def __init__(
         self, backbone: str, class_num: int, droprate: float, linear_num: int, circle: bool = False,
@@ -77,7 +89,9 @@ class PublishedNetwork(PlainNetwork):
         module, entry = _build(backbone, weights, **settings)
         super().__init__(module, entry, NetworkOptions())
         self.circle = circle
-        self.classifier = ClassBlock(self.dim, class_num, droprate, linear=linear_num, return_f=circle)
+        self.classifier = ClassBlock(
+            self.dim, class_num, droprate, linear=linear_num, return_f=circle
+        )
         self.num_classes, self.dim = class_num, self.classifier.dim
 
     def forward(self, images: Tensor) -> Any:
@@ -89,11 +103,14 @@ class ft_net(PublishedNetwork, USAMNetwork):
     """ResNet-50. ibn: IBN-Net-a. usam: attention after the stem and after the first stage."""
 
     def __init__(
-        self, class_num: int = 751, droprate: float = 0.5, stride: int = 2, circle: bool = False, ibn: bool = False,
-        linear_num: int = 512, usam: bool = False, **weights: Any,
+        self, class_num: int = 751, droprate: float = 0.5, stride: int = 2,
+        circle: bool = False, ibn: bool = False, linear_num: int = 512, usam: bool = False,
+        **weights: Any,
     ) -> None:  # fmt: skip
         backbone = "resnet50_ibn_a" if ibn else "resnet50"
-        super().__init__(backbone, class_num, droprate, linear_num, circle, stride=stride, **weights)
+        super().__init__(
+            backbone, class_num, droprate, linear_num, circle, stride=stride, **weights
+        )
         self.usam = usam
         if not usam:
             self.add_module("usam_1", nn.Identity())
@@ -111,10 +128,12 @@ class ft_net_dense(PublishedNetwork):
     """DenseNet-121."""
 
     def __init__(
-        self, class_num: int, droprate: float = 0.5, stride: int = 2, circle: bool = False, linear_num: int = 512,
-        **weights: Any,
+        self, class_num: int, droprate: float = 0.5, stride: int = 2, circle: bool = False,
+        linear_num: int = 512, **weights: Any,
     ) -> None:  # fmt: skip
-        super().__init__("densenet121", class_num, droprate, linear_num, circle, stride=stride, **weights)
+        super().__init__(
+            "densenet121", class_num, droprate, linear_num, circle, stride=stride, **weights
+        )
 
 
 class ft_net_swin(PublishedNetwork):
@@ -123,8 +142,8 @@ class ft_net_swin(PublishedNetwork):
     backbone = "swin_base"
 
     def __init__(
-        self, class_num: int, droprate: float = 0.5, stride: int = 2, circle: bool = False, linear_num: int = 512,
-        **weights: Any,
+        self, class_num: int, droprate: float = 0.5, stride: int = 2, circle: bool = False,
+        linear_num: int = 512, **weights: Any,
     ) -> None:  # fmt: skip
         super().__init__(self.backbone, class_num, droprate, linear_num, circle, **weights)
 
@@ -141,10 +160,18 @@ class ft_net_swinv2(PublishedNetwork):
     backbone = "swinv2_base"
 
     def __init__(
-        self, class_num: int, input_size: tuple[int, int] = (256, 128), droprate: float = 0.5, stride: int = 2,
-        circle: bool = False, linear_num: int = 512, **weights: Any,
+        self, class_num: int, input_size: tuple[int, int] = (256, 128), droprate: float = 0.5,
+        stride: int = 2, circle: bool = False, linear_num: int = 512, **weights: Any,
     ) -> None:  # fmt: skip
-        super().__init__(self.backbone, class_num, droprate, linear_num, circle, size=tuple(input_size), **weights)
+        super().__init__(
+            self.backbone,
+            class_num,
+            droprate,
+            linear_num,
+            circle,
+            size=tuple(input_size),
+            **weights,
+        )
 
 
 class ft_net_dino(ft_net_swinv2):
@@ -159,7 +186,12 @@ class ft_net_hr(PublishedNetwork):
     backbone = "hrnet_w18"
 
     def __init__(
-        self, class_num: int, droprate: float = 0.5, circle: bool = False, linear_num: int = 512, **weights: Any
+        self,
+        class_num: int,
+        droprate: float = 0.5,
+        circle: bool = False,
+        linear_num: int = 512,
+        **weights: Any,
     ) -> None:
         super().__init__(self.backbone, class_num, droprate, linear_num, circle, **weights)
 
@@ -173,7 +205,9 @@ class ft_net_efficient(ft_net_hr):
 class ft_net_NAS(PublishedNetwork):
     """NASNet-A-Large."""
 
-    def __init__(self, class_num: int, droprate: float = 0.5, linear_num: int = 512, **weights: Any) -> None:
+    def __init__(
+        self, class_num: int, droprate: float = 0.5, linear_num: int = 512, **weights: Any
+    ) -> None:
         super().__init__("nasnetalarge", class_num, droprate, linear_num, **weights)
 
 
@@ -190,7 +224,9 @@ class PCB(pcb.PCB):
 
 
 class PCB_test(pcb.PCB):
-    """The pooled stripes of a PCB, whose `model.*` it shares, for testing: (B, 3, H, W) → (B, 2048, 6)."""
+    """The pooled stripes of a PCB, whose `model.*` it shares, for
+    testing: (B, 3, H, W) → (B, 2048, 6).
+    """
 
     def __init__(self, model: Network) -> None:
         super().__init__(model.model, find_backbone("resnet50"), NetworkOptions())
@@ -205,5 +241,7 @@ class PCB_test(pcb.PCB):
 def _build(backbone: str, weights: str = "imagenet", **settings: Any) -> tuple[Any, Backbone]:
     """Call build_backbone for ImageNet weights or for none; return the module and its entry."""
     if weights not in ("imagenet", "none"):
-        raise UserError(f"weights={weights!r}: expected 'imagenet' or 'none'; model.load_weights reads a file.")
+        raise UserError(
+            f"weights={weights!r}: expected 'imagenet' or 'none'; model.load_weights reads a file."
+        )
     return build_backbone(backbone, weights == "imagenet", **settings)

@@ -1,7 +1,8 @@
 """The backbones by name: our own, the published ones, and all those of timm and torchvision.
 
-A backbone maps (B, 3, H, W) normalised images to a feature map. Its state-dict keys are those of its library, because
-published checkpoints use them. To add one, write an entry of `BACKBONES` (docs/adding-a-network.md).
+A backbone maps (B, 3, H, W) normalised images to a feature map. Its state-dict keys are those of
+its library, because published checkpoints use them. To add one, write an entry of `BACKBONES`
+(docs/adding-a-network.md).
 """
 
 from __future__ import annotations
@@ -69,11 +70,18 @@ BACKBONES: dict[str, Backbone] = {
     "osnet_ain_x0_5": osnet("osnet_ain_x0_5", 0.5, "ain"),
     "osnet_ain_x0_75": osnet("osnet_ain_x0_75", 0.75, "ain"),
     "osnet_ain_x1_0": osnet("osnet_ain_x1_0", 1.0, "ain"),
-    "mgn": TorchvisionBackbone("resnet50", 2048, size=(384, 128)),  # branched in factory.py, like the next one
+    # branched in factory.py, like the next one
+    "mgn": TorchvisionBackbone("resnet50", 2048, size=(384, 128)),
     "lightmbn": replace(osnet("osnet_x1_0", 1.0), size=(384, 128)),
-    "swin_tiny": timm_entry("swin_tiny_patch4_window7_224", 768, "grid", size=(224, 224), drop_path=0.1),
-    "swin_small": timm_entry("swin_small_patch4_window7_224", 768, "grid", size=(224, 224), drop_path=0.1),
-    "swin_base": timm_entry("swin_base_patch4_window7_224", 1024, "grid", size=(224, 224), drop_path=0.2),
+    "swin_tiny": timm_entry(
+        "swin_tiny_patch4_window7_224", 768, "grid", size=(224, 224), drop_path=0.1
+    ),
+    "swin_small": timm_entry(
+        "swin_small_patch4_window7_224", 768, "grid", size=(224, 224), drop_path=0.1
+    ),
+    "swin_base": timm_entry(
+        "swin_base_patch4_window7_224", 1024, "grid", size=(224, 224), drop_path=0.2
+    ),
     "swinv2_tiny": timm_entry("swinv2_tiny_window8_256", 768, "grid", drop_path=0.1),
     "swinv2_base": timm_entry("swinv2_base_window8_256", 1024, "grid", drop_path=0.2),
     "vit_small": timm_entry("vit_small_patch16_224", 384, "patches"),
@@ -82,11 +90,12 @@ BACKBONES: dict[str, Backbone] = {
     "dinov3_vit_base": timm_entry("vit_base_patch16_dinov3", 768, "tokens", drop_path=0.2),
     "clip_vit_base": timm_entry("vit_base_patch16_clip_quickgelu_224.openai", 768, "patches"),
     "clip_resnet50": timm_entry("resnet50_clip.openai", 2048, own_feature=True),
-}  # fmt: skip
+}
 
 
 def find_backbone(name: str) -> Backbone:
-    """Return the Backbone called `name`: an entry of BACKBONES, else timm's or torchvision's network of that name.
+    """Return the Backbone called `name`: an entry of BACKBONES, else timm's or torchvision's
+    network of that name.
 
     Raises UserError, with the nearest known name, if there is none.
     """
@@ -100,7 +109,8 @@ def find_backbone(name: str) -> Backbone:
     known = [*BACKBONES, *timm_names(), *torchvision_names()]
     raise UserError(
         f"--backbone {name}: unknown network.{did_you_mean(name, known)} "
-        "`python model.py` lists the networks; those of timm and torchvision go by their names there."
+        "`python model.py` lists the networks; those of timm and "
+        "torchvision go by their names there."
     )
 
 
@@ -120,22 +130,26 @@ def build_backbone(
     size: tuple[int, int] | None = None,
     drop_path: float | None = None,
 ) -> tuple[nn.Module, Backbone]:
-    """Build the module of backbone `name` for images of `size` (height, width); return it and its Backbone entry.
+    """Build the module of backbone `name` for images of `size` (height, width); return it and its
+    Backbone entry.
 
     pretrained: load ImageNet weights.
     stride: 1 keeps the resolution of the last stage.
-    drop_path: the probability of skipping the deepest block, and proportionally less for those before it (stochastic
-        depth: Huang, Sun, Liu, Sedra, Weinberger, ECCV 2016); by default the entry's.
+    drop_path: the probability of skipping the deepest block, and proportionally less for those
+        before it (stochastic depth: Huang, Sun, Liu, Sedra, Weinberger, ECCV 2016); by default the
+        entry's.
 
-    Raises UserError if the weights cannot be fetched (it names the file), or if stride 1 or drop_path has no meaning
-    for the network.
+    Raises UserError if the weights cannot be fetched (it names the file), or if stride 1 or
+    drop_path has no meaning for the network.
     """
     entry = find_backbone(name)
     if stride == 1 and not entry.can_keep_resolution:
         raise UserError(f"--stride 1 has no meaning for {name}; leave it out.")
     size = size or entry.size
     with fits_images(name, size):
-        module = _build(entry, name, pretrained, size, entry.drop_path if drop_path is None else drop_path)
+        module = _build(
+            entry, name, pretrained, size, entry.drop_path if drop_path is None else drop_path
+        )
     if drop_path and not stochastic_depth(module):
         raise UserError(f"--drop_path: {name} has no stochastic depth; leave it out.")
     if stride == 1:
@@ -144,23 +158,29 @@ def build_backbone(
     return module, entry
 
 
-def _build(entry: Backbone, name: str, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
+def _build(
+    entry: Backbone, name: str, pretrained: bool, size: tuple[int, int], drop_path: float
+) -> nn.Module:
     """Build the module of an entry. Raises UserError if its weights cannot be fetched."""
     try:
         return entry.build(pretrained, size, drop_path)
-    except Exception as error:  # each library, and each layer of the network stack below it, raises errors of its own
+    # each library, and each layer of the network stack below it, raises errors of its own
+    except Exception as error:
         if not pretrained or isinstance(error, (UserError, *SIZE_ERRORS)):
             raise
         reason = error.reason if isinstance(error, URLError) else first_line(error, 160)
         raise UserError(
-            f"The ImageNet weights of {name} are not in the cache and could not be fetched ({reason}). "
-            f"{entry.source()} Or name a file you have with --weights FILE, or start from random weights with "
+            f"The ImageNet weights of {name} are not in the cache and "
+            f"could not be fetched ({reason}). "
+            f"{entry.source()} Or name a file you have with --weights FILE, or "
+            "start from random weights with "
             "--weights none."
         ) from error
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Return the names of the networks, in the order of `python model.py`; those of timm and torchvision also work.
+    """Return the names of the networks, in the order of `python model.py`; those of timm and
+    torchvision also work.
 
     pattern: as of file names, such as "osnet*".
 

@@ -1,7 +1,8 @@
 """`--stride 1`: a convolutional network that no longer halves the resolution before its last stage.
 
-Sun, Zheng, Yang, Tian, Wang: Beyond Part Models: Person Retrieval with Refined Part Pooling, ECCV 2018, section 3.1:
-the feature map is twice as large in both directions, with the same weights and without dilation.
+Sun, Zheng, Yang, Tian, Wang: Beyond Part Models: Person Retrieval with Refined Part Pooling, ECCV
+2018, section 3.1: the feature map is twice as large in both directions, with the same weights and
+without dilation.
 """
 
 from collections.abc import Callable
@@ -17,13 +18,16 @@ from person_reid.models.contexts import evaluation_mode, hooked
 STRIDED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 
 
-def keep_last_resolution(module: nn.Module, maps: Callable[[nn.Module, Tensor], Tensor], size: tuple[int, int]) -> None:
-    """Undo the last halving of a convolutional network, in place; its state-dict keys do not change.
+def keep_last_resolution(
+    module: nn.Module, maps: Callable[[nn.Module, Tensor], Tensor], size: tuple[int, int]
+) -> None:
+    """Undo the last halving of a convolutional network, in place; its state-dict keys do not
+    change.
 
-    Every convolution and pooling that halves the resolution to that of the last map, in the path and in the shortcuts,
-    gets stride 1; a 2×2 pooling is removed. maps: maps(module, images) → (B, C, h, w), the last map. size: (height,
-    width) of the images. Raises UserError if that does not double the map: for a network with several resolutions at
-    once, or without convolutions.
+    Every convolution and pooling that halves the resolution to that of the last map, in the path
+    and in the shortcuts, gets stride 1; a 2×2 pooling is removed. maps: maps(module, images) → (B,
+    C, h, w), the last map. size: (height, width) of the images. Raises UserError if that does not
+    double the map: for a network with several resolutions at once, or without convolutions.
     """
     images = torch.zeros(1, 3, *size, device=next(module.parameters()).device)
     height, layers = _trace(module, maps, images)
@@ -37,12 +41,17 @@ def keep_last_resolution(module: nn.Module, maps: Callable[[nn.Module, Tensor], 
     if now < 2 * height - 1 or now == height:
         raise UserError(
             "--stride 1, which --PCB implies, has no meaning for this network with images of "
-            f"{size[0]}×{size[1]}: it has no single last halving. Leave it out, or try larger images."
+            f"{size[0]}×{size[1]}: it has no single last halving. "
+            "Leave it out, or try larger images."
         )
 
 
-def _trace(module: nn.Module, maps: Callable[..., Tensor], images: Tensor) -> tuple[int, list[tuple[str, int, int]]]:
-    """Return the height of the last map, and (name, height before, height after) of each layer that can halve it."""
+def _trace(
+    module: nn.Module, maps: Callable[..., Tensor], images: Tensor
+) -> tuple[int, list[tuple[str, int, int]]]:
+    """Return the height of the last map, and (name, height before, height after)
+    of each layer that can halve it.
+    """
     layers: list[tuple[str, int, int]] = []
 
     def note(name: str, layer: nn.Module, inputs: Any, output: Tensor) -> None:
@@ -59,8 +68,11 @@ def _trace(module: nn.Module, maps: Callable[..., Tensor], images: Tensor) -> tu
 
 
 def _stop_halving(module: nn.Module, name: str) -> None:
-    """Give one layer stride 1. With an even kernel, which has no middle, the map would lose a row and a column: such a
-    pooling is removed, and such a convolution pads more on one side."""
+    """Give one layer stride 1.
+
+    With an even kernel, which has no middle, the map would lose a row and a column: such a pooling
+    is removed, and such a convolution pads more on one side.
+    """
     layer: Any = module.get_submodule(name)
     even = layer.kernel_size in (2, (2, 2))
     if isinstance(layer, nn.Conv2d):

@@ -1,4 +1,6 @@
-"""Convert the weights of transformers from other programs, or for other image shapes, to the form of timm."""
+"""Convert the weights of transformers from other programs, or for other
+image shapes, to the form of timm.
+"""
 
 import math
 import re
@@ -17,14 +19,16 @@ SWIN_NAMES = (
     (r"(^|\.)norm3\.", r"\1norm."),
 )
 
-COMPUTED = ("relative_position_index", "relative_coords_table", "attn_mask")  # by timm, from the size of the images
+# by timm, from the size of the images
+COMPUTED = ("relative_position_index", "relative_coords_table", "attn_mask")
 
 
 def timm_names_of_mmdetection(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give a state dict of mmdetection's Swin Transformer timm's names and order; return any other unchanged.
+    """Give a state dict of mmdetection's Swin Transformer timm's names and order; return any other
+    unchanged.
 
-    mmdetection merges patches at the end of a stage in the order (channel, row, column); timm merges them at the start
-    of the next stage in the order (column, row, channel).
+    mmdetection merges patches at the end of a stage in the order (channel, row, column); timm
+    merges them at the start of the next stage in the order (column, row, channel).
     """
     if not any(".w_msa." in name for name in state_dict):
         return state_dict
@@ -41,14 +45,19 @@ def timm_names_of_mmdetection(state_dict: dict[str, Tensor]) -> dict[str, Tensor
 
 
 def timm_names_of_earlier_timm(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give a Swin Transformer of timm before 0.9, or of its authors, the names of today; return any other unchanged.
+    """Give a Swin Transformer of timm before 0.9, or of its authors, the names of today; return any
+    other unchanged.
 
     Patches were merged at the end of a stage; today they are at the start of the next one.
     """
     if not any(re.search(r"(^|\.)layers\.0\.downsample\.", name) for name in state_dict):
         return state_dict
     return {
-        re.sub(r"layers\.(\d+)\.downsample", lambda found: f"layers.{int(found[1]) + 1}.downsample", name): value
+        re.sub(
+            r"layers\.(\d+)\.downsample",
+            lambda found: f"layers.{int(found[1]) + 1}.downsample",
+            name,
+        ): value
         for name, value in state_dict.items()
         if not name.endswith(COMPUTED)
     }
@@ -57,9 +66,9 @@ def timm_names_of_earlier_timm(state_dict: dict[str, Tensor]) -> dict[str, Tenso
 def resampled(module: nn.Module, name: str, value: Tensor) -> Tensor:
     """Resample a position embedding to the shape of the module's own, by bicubic interpolation.
 
-    value: an embedding (1, N, C), or the table of a window's relative positions (N, heads); any other tensor, or one of
-    another width, is returned unchanged. An embedding of N patches comes from a square grid or, for images of people,
-    from one two or three times as high as wide.
+    value: an embedding (1, N, C), or the table of a window's relative positions (N, heads); any
+    other tensor, or one of another width, is returned unchanged. An embedding of N patches comes
+    from a square grid or, for images of people, from one two or three times as high as wide.
     """
     from timm.layers.pos_embed import resample_abs_pos_embed
     from timm.layers.pos_embed_rel import resize_rel_pos_bias_table
@@ -70,17 +79,23 @@ def resampled(module: nn.Module, name: str, value: Tensor) -> Tensor:
     if own is None or own.ndim != value.ndim or own.shape[-1] != value.shape[-1]:
         return value
     if last == "relative_position_bias_table":
-        value = resize_rel_pos_bias_table(value, new_window_size=part.window_size, new_bias_shape=own.shape)
+        value = resize_rel_pos_bias_table(
+            value, new_window_size=part.window_size, new_bias_shape=own.shape
+        )
     elif last == "pos_embed" and hasattr(part, "patch_embed"):
         height, width = part.patch_embed.grid_size
         extra = own.shape[1] - height * width
         if before := _grid(value.shape[1] - extra):
-            value = resample_abs_pos_embed(value, [height, width], list(before), num_prefix_tokens=extra)
+            value = resample_abs_pos_embed(
+                value, [height, width], list(before), num_prefix_tokens=extra
+            )
     return value
 
 
 def _grid(count: int) -> tuple[int, int] | None:
-    """Return the (height, width) of a square, 2:1 or 3:1 grid of `count` patches; None if there is none."""
+    """Return the (height, width) of a square, 2:1 or 3:1 grid of `count`
+    patches; None if there is none.
+    """
     for shape in (1, 2, 3):
         width = math.isqrt(count // shape)
         if shape * width * width == count:

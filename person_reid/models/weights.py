@@ -1,4 +1,6 @@
-"""Read weight files of any origin as data, strip the prefixes of wrappers, and load tensors by name and shape."""
+"""Read weight files of any origin as data, strip the prefixes of wrappers, and
+load tensors by name and shape.
+"""
 
 import argparse
 import logging
@@ -19,7 +21,11 @@ from torch import Tensor, nn
 
 from person_reid.basics import UserError, first_line
 from person_reid.models.network import Network
-from person_reid.models.translation import resampled, timm_names_of_earlier_timm, timm_names_of_mmdetection
+from person_reid.models.translation import (
+    resampled,
+    timm_names_of_earlier_timm,
+    timm_names_of_mmdetection,
+)
 
 log = logging.getLogger(__name__)
 SAFETENSORS = "model.safetensors"  # the weight file in a folder
@@ -27,13 +33,25 @@ WRAPPERS = ("module.", "_orig_mod.")  # DataParallel and AveragedModel, torch.co
 EXPORTED = (".onnx", ".xml", ".pt2")
 RUNS_ITSELF = "an exported network, not a weight file. Run it as it is: --engine"
 DATA_OF_PYTHON = (
-    "argparse.Namespace", "builtins.dict", "builtins.list", "builtins.set", "collections.", "datetime.", "pathlib.",
+    "argparse.Namespace", "builtins.dict", "builtins.list", "builtins.set", "collections.",
+    "datetime.", "pathlib.",
 )  # fmt: skip
-ENVELOPES = ("state_dict", "model", "network", "teacher", "student")  # keys of the weights in training states
-# The prefixes of the backbone in the files of other programs: MoCo, LUPerson and LUPerson-NL; DINO, TransReID-SSL,
-# SOLIDER and fast-reid; TransReID and reid-strong-baseline; CLIP; Roboflow's trackers, if a projection follows; apex in
-# half precision.
-CONTAINERS = ("encoder_q.", "encoder.", "base_encoder.", "backbone.", "base.", "visual.", "image_encoder.", "0.", "1.")
+# keys of the weights in training states
+ENVELOPES = ("state_dict", "model", "network", "teacher", "student")
+# The prefixes of the backbone in the files of other programs: MoCo, LUPerson and LUPerson-NL; DINO,
+# TransReID-SSL, SOLIDER and fast-reid; TransReID and reid-strong-baseline; CLIP; Roboflow's
+# trackers, if a projection follows; apex in half precision.
+CONTAINERS = (
+    "encoder_q.",
+    "encoder.",
+    "base_encoder.",
+    "backbone.",
+    "base.",
+    "visual.",
+    "image_encoder.",
+    "0.",
+    "1.",
+)
 
 # The last linear layers: our classifiers, and the ImageNet classifiers of the libraries.
 CLASSIFIER = re.compile(
@@ -45,7 +63,8 @@ CLASSIFIER = re.compile(
 class LoadReport:
     """The result of loading a file, as names of tensors.
 
-    loaded: into the network. unknown: not in the network. mismatched: of another shape. missing: not in the file.
+    loaded: into the network. unknown: not in the network. mismatched: of another shape. missing:
+    not in the file.
     """
 
     loaded: list[str] = field(default_factory=list)
@@ -67,9 +86,10 @@ class LoadReport:
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Read the state dict in a file, as plain names and tensors on the CPU.
 
-    Unpacks training states that keep it under a key of its own, removes the prefixes of DataParallel, DDP,
-    torch.compile and AveragedModel, and gives Swin Transformers of mmdetection and of earlier versions of timm the
-    names of today. Raises FileNotFoundError, or UserError if the file is not a state dict.
+    Unpacks training states that keep it under a key of its own, removes the prefixes of
+    DataParallel, DDP, torch.compile and AveragedModel, and gives Swin Transformers of mmdetection
+    and of earlier versions of timm the names of today. Raises FileNotFoundError, or UserError if
+    the file is not a state dict.
     """
     content = read_tensors(path)
     for key in ENVELOPES:
@@ -79,27 +99,37 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     if not tensors:
         found = type(content).__name__
         if foreign := foreign_objects(path):
-            found = f"{', '.join(foreign[:3])}. Save the weights alone: torch.save(model.state_dict(), FILE)"
+            found = (
+                f"{', '.join(foreign[:3])}. Save the weights alone: "
+                "torch.save(model.state_dict(), FILE)"
+            )
         raise UserError(f"{path}: expected a state dict (names and tensors), found {found}.")
     refuse_unusual(tensors, path)
     return timm_names_of_earlier_timm(timm_names_of_mmdetection(tensors))
 
 
 def _tensors_in(content: Any, path: str | Path) -> dict[str, Tensor]:
-    """Return the largest group of tensors with names in a file's content: of the file itself, or under any key.
+    """Return the largest group of tensors with names in a file's content: of the file itself, or
+    under any key.
 
-    Files of other programs keep their weights beside other things, or a module that was saved whole. A file may refer
-    to itself.
+    Files of other programs keep their weights beside other things, or a module that was saved
+    whole. A file may refer to itself.
     """
     left, seen = [("", content)], set()
     groups: dict[str, dict[str, Tensor]] = {}
     for key, value in left:  # which grows
         if isinstance(value, dict) and id(value) not in seen:
             seen.add(id(value))
-            entries = {name: entry for name, entry in value.items() if isinstance(name, str) and name != "n_averaged"}
+            entries = {
+                name: entry
+                for name, entry in value.items()
+                if isinstance(name, str) and name != "n_averaged"
+            }
             tensors = {name: entry for name, entry in entries.items() if isinstance(entry, Tensor)}
             groups.setdefault(key, tensors or _tensors_of_module(value))
-            left += [(str(name), entry) for name, entry in value.items() if "optim" not in str(name)]
+            left += [
+                (str(name), entry) for name, entry in value.items() if "optim" not in str(name)
+            ]
     key = max(groups, key=lambda key: len(groups[key]), default="")
     if key:
         log.info("%s: the weights are those under %r.", path, key)
@@ -107,7 +137,9 @@ def _tensors_in(content: Any, path: str | Path) -> dict[str, Tensor]:
 
 
 def _tensors_of_module(content: Any) -> dict[str, Tensor]:
-    """Return the tensors of a module that was saved whole, for which an Unread stands; empty if it is not one."""
+    """Return the tensors of a module that was saved whole, for which an Unread
+    stands; empty if it is not one.
+    """
     left, seen = [("", content)], set()
     tensors: dict[str, Tensor] = {}
     for prefix, module in left:  # which grows
@@ -117,19 +149,26 @@ def _tensors_of_module(content: Any) -> dict[str, Tensor]:
         kinds = [vars(module).get(kind) for kind in ("_parameters", "_buffers", "_modules")]
         parameters, buffers, parts = (kind if isinstance(kind, dict) else {} for kind in kinds)
         own = {**parameters, **buffers}
-        tensors |= {f"{prefix}{name}": value for name, value in own.items() if isinstance(value, Tensor)}
+        tensors |= {
+            f"{prefix}{name}": value for name, value in own.items() if isinstance(value, Tensor)
+        }
         left += [(f"{prefix}{name}.", part) for name, part in parts.items()]
     return tensors
 
 
-def without_container(state_dict: dict[str, Tensor], fitting: Callable[[dict[str, Tensor]], int]) -> dict[str, Tensor]:
+def without_container(
+    state_dict: dict[str, Tensor], fitting: Callable[[dict[str, Tensor]], int]
+) -> dict[str, Tensor]:
     """Remove the prefix that another program gives its backbone (`encoder_q.`, `backbone.`, …).
 
-    fitting: fitting(state_dict) → how many of its names the network has; the prefix whose removal gives most goes.
-    Tensors without the prefix, such as heads and momentum encoders, keep their names.
+    fitting: fitting(state_dict) → how many of its names the network has; the prefix whose removal
+    gives most goes. Tensors without the prefix, such as heads and momentum encoders, keep their
+    names.
     """
     found = [prefix for prefix in CONTAINERS if any(name.startswith(prefix) for name in state_dict)]
-    readings = [{name.removeprefix(prefix): value for name, value in state_dict.items()} for prefix in found]
+    readings = [
+        {name.removeprefix(prefix): value for name, value in state_dict.items()} for prefix in found
+    ]
     return max([state_dict, *readings], key=fitting)
 
 
@@ -138,9 +177,10 @@ def read_tensors(path: str | Path, device: str | torch.device = "cpu") -> Any:
 
     path: the file, or a folder with a model.safetensors.
 
-    Beside tensors it may hold NumPy arrays, scalars and the flags of a training program, as the files of DINO, MoCo and
-    torchreid do. Objects of other programs are read as empty dicts. Raises FileNotFoundError, or UserError if the
-    file is cut short, an exported network, or holds something of Python's own that is not data.
+    Beside tensors it may hold NumPy arrays, scalars and the flags of a training program, as the
+    files of DINO, MoCo and torchreid do. Objects of other programs are read as empty dicts. Raises
+    FileNotFoundError, or UserError if the file is cut short, an exported network, or holds
+    something of Python's own that is not data.
     """
     path = Path(path)
     if path.is_dir():
@@ -150,7 +190,9 @@ def read_tensors(path: str | Path, device: str | torch.device = "cpu") -> Any:
     if path.suffix.lower() in EXPORTED:
         raise UserError(f"{path}: {RUNS_ITSELF} {path}")
     scalar, array = np.float64().__reduce__()[0], np.zeros(1).__reduce__()[0]
-    kinds = {type(np.dtype(code)) for code in "?" + np.typecodes["AllInteger"] + np.typecodes["AllFloat"]}
+    kinds = {
+        type(np.dtype(code)) for code in "?" + np.typecodes["AllInteger"] + np.typecodes["AllFloat"]
+    }
     data: list[Any] = [argparse.Namespace, np.ndarray, np.dtype, *kinds]
     for core in ("core", "_core"):  # of NumPy 1 and 2
         data.append((scalar, f"numpy.{core}.multiarray.scalar"))
@@ -167,15 +209,19 @@ def read_tensors(path: str | Path, device: str | torch.device = "cpu") -> Any:
 
 
 def _problem(path: Path, message: str, reason: str) -> str:
-    """Return what is wrong with a file and what to do. message: PyTorch's; reason: its first line."""
+    """Return what is wrong with a file and what to do. message:
+    PyTorch's; reason: its first line.
+    """
     if "TorchScript archive" in message:
         return f"{RUNS_ITSELF} {path}"
     if code := _objects(path) or re.findall(r"GLOBAL (\S+)", message):
         return (
-            f"not a readable weight file: PyTorch would have to run {', '.join(code[:3])}. Save the "
+            "not a readable weight file: PyTorch would have to run "
+            f"{', '.join(code[:3])}. Save the "
             "weights alone in the program that wrote it: torch.save(model.state_dict(), FILE)"
         )
-    explained = re.search(r"WeightsUnpickler error:\s*(.*)", message)  # PyTorch's own advice stands before it
+    # PyTorch's own advice stands before it
+    explained = re.search(r"WeightsUnpickler error:\s*(.*)", message)
     reason = shorten(explained[1] if explained else reason, 100, placeholder=" …")
     return (
         f"not a readable weight file, perhaps cut short ({reason}). "
@@ -184,7 +230,9 @@ def _problem(path: Path, message: str, reason: str) -> str:
 
 
 class Unread:
-    """Stands for an object of another program in a file: it becomes a dict, and nothing of the program is run."""
+    """Stands for an object of another program in a file: it becomes a dict, and
+    nothing of the program is run.
+    """
 
     def __new__(cls, *arguments: object) -> OrderedDict[Any, Any]:  # type: ignore[misc]
         """Return an empty dict of the kind that PyTorch's reader fills in every way."""
@@ -192,19 +240,23 @@ class Unread:
 
 
 def foreign_objects(path: str | Path) -> list[str]:
-    """Return the kinds of objects of other programs in a file, and of Python's that hold data, as `module.name`.
+    """Return the kinds of objects of other programs in a file, and of Python's that hold data, as
+    `module.name`.
 
     Nothing of Python's own beyond those: it could be code to run.
     """
     return [
         name
         for name in _objects(path)
-        if name.split(".")[0] not in {*sys.stdlib_module_names, "numpy"} or name.startswith(DATA_OF_PYTHON)
+        if name.split(".")[0] not in {*sys.stdlib_module_names, "numpy"}
+        or name.startswith(DATA_OF_PYTHON)
     ]
 
 
 def _objects(path: str | Path) -> list[str]:
-    """Return the kinds of objects in a file that PyTorch does not read as data; none before PyTorch 1.6."""
+    """Return the kinds of objects in a file that PyTorch does not read as
+    data; none before PyTorch 1.6.
+    """
     try:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     except Exception:  # a damaged file makes it fail in any way
@@ -212,7 +264,8 @@ def _objects(path: str | Path) -> list[str]:
 
 
 def refuse_unusual(content: Any, path: str | Path) -> None:
-    """Raise UserError, naming `path`, if a tensor anywhere in a file's content cannot be copied into a network.
+    """Raise UserError, naming `path`, if a tensor anywhere in a file's content cannot be copied
+    into a network.
 
     Complex ones can, but lose their imaginary part.
     """
@@ -221,22 +274,28 @@ def refuse_unusual(content: Any, path: str | Path) -> None:
         name, value = left.pop()
         if isinstance(value, Tensor):
             kinds = {
-                "meta": value.is_meta, "quantised": value.is_quantized, "complex": value.is_complex(),
+                "meta": value.is_meta, "quantised": value.is_quantized,
+                "complex": value.is_complex(),
                 "sparse or nested": value.is_nested or value.layout != torch.strided,
             }  # fmt: skip
             if found := [kind for kind, is_that in kinds.items() if is_that]:
                 raise UserError(
-                    f"{path}: {name.strip('.')} is a {found[0]} tensor; expected plain numbers. Save the weights "
-                    "again as dense tensors: of a quantised network with dequantize(), of a sparse one with to_dense()."
+                    f"{path}: {name.strip('.')} is a {found[0]} tensor; expected "
+                    "plain numbers. Save the weights "
+                    "again as dense tensors: of a quantised network with dequantize(), "
+                    "of a sparse one with to_dense()."
                 )
-        elif isinstance(value, dict | list | tuple) and id(value) not in seen:  # a file may refer to itself
+        # a file may refer to itself
+        elif isinstance(value, dict | list | tuple) and id(value) not in seen:
             seen.add(id(value))
             entries = value.items() if isinstance(value, dict) else enumerate(value)
             left += [(f"{name}.{key}"[-100:], entry) for key, entry in entries]
 
 
 def _check_sums(path: str | Path) -> None:
-    """Raise ValueError if a part of the file differs from its checksum, which torch.load does not look at."""
+    """Raise ValueError if a part of the file differs from its checksum,
+    which torch.load does not look at.
+    """
     if zipfile.is_zipfile(path):  # files older than PyTorch 1.6 are none
         with zipfile.ZipFile(path) as archive:
             if damaged := archive.testzip():
@@ -250,13 +309,17 @@ def _without_wrappers(name: str) -> str:
 
 
 def load_matching(module: nn.Module, state_dict: dict[str, Tensor]) -> LoadReport:
-    """Load every tensor of `state_dict` that `module` has with the same name and shape; return a LoadReport.
+    """Load every tensor of `state_dict` that `module` has with the same name and shape; return a
+    LoadReport.
 
     Position embeddings and biases of another grid are resampled to the module's.
     """
     own = module.state_dict()
-    counters = "num_batches_tracked"  # of norms, not in files of PyTorch before 0.4.1; nothing depends on them
-    report = LoadReport(missing=[name for name in own if name not in state_dict and not name.endswith(counters)])
+    # of norms, not in files of PyTorch before 0.4.1; nothing depends on them
+    counters = "num_batches_tracked"
+    report = LoadReport(
+        missing=[name for name in own if name not in state_dict and not name.endswith(counters)]
+    )
     fitting = {}
     for name, value in state_dict.items():
         if name in own and own[name].shape != value.shape:
@@ -275,10 +338,11 @@ def load_matching(module: nn.Module, state_dict: dict[str, Tensor]) -> LoadRepor
 def load_weights(network: Network, path: str | Path, strict: bool = False) -> LoadReport:
     """Load the weight file of a whole network or of a backbone into a Network; return a LoadReport.
 
-    A whole network may be a published checkpoint, an average, or have `module.` prefixes. A classifier of other
-    identities is not loaded: the feature does not depend on it. If a network has copies of a backbone's stages, each
-    gets the tensors. Raises UserError if the file belongs to another network: a tensor of the backbone has another
-    shape, most are missing or, with strict, anything is missing that the feature depends on.
+    A whole network may be a published checkpoint, an average, or have `module.` prefixes. A
+    classifier of other identities is not loaded: the feature does not depend on it. If a network
+    has copies of a backbone's stages, each gets the tensors. Raises UserError if the file belongs
+    to another network: a tensor of the backbone has another shape, most are missing or, with
+    strict, anything is missing that the feature depends on.
     """
     state_dict = _read_for(network, path)
     whole = any(name.startswith("model.") for name in state_dict)
@@ -290,23 +354,37 @@ def load_weights(network: Network, path: str | Path, strict: bool = False) -> Lo
 
 
 def _read_for(network: Network, path: str | Path) -> dict[str, Tensor]:
-    """Read the tensors of a file under the network's names, without those of a classifier that it does not have."""
+    """Read the tensors of a file under the network's names, without those of a
+    classifier that it does not have.
+    """
     own = {*network.state_dict(), *network.model.state_dict()}
-    state_dict = without_container(read_state_dict(path), lambda names: len(own & network.renamed(names).keys()))
+    state_dict = without_container(
+        read_state_dict(path), lambda names: len(own & network.renamed(names).keys())
+    )
     state_dict = network.renamed(state_dict)
     if network.num_classes is not None or not any(name.startswith("model.") for name in state_dict):
         return state_dict
     layers = network.state_dict()
-    return {name: value for name, value in state_dict.items() if name in layers or name.startswith("model.")}
+    return {
+        name: value
+        for name, value in state_dict.items()
+        if name in layers or name.startswith("model.")
+    }
 
 
 def _verify(report: LoadReport, path: str | Path, strict: bool, whole: bool) -> None:
     """Raise UserError if the report shows that the file belongs to another network."""
     matters = "" if strict or not whole else "model."
-    wrong = [name for name in report.mismatched if name.startswith(matters) and not CLASSIFIER.fullmatch(name)]
+    wrong = [
+        name
+        for name in report.mismatched
+        if name.startswith(matters) and not CLASSIFIER.fullmatch(name)
+    ]
     lacking = [name for name in report.missing if strict and not CLASSIFIER.fullmatch(name)]
     if wrong or lacking or len(report.loaded) < len(report.missing):
         raise UserError(
-            f"{path}: the weights of another network ({report}). Expected those of the network that the options "
-            "describe: check --backbone and the flags beside it (--PCB, --linear_num, …), or the run's opts.yaml."
+            f"{path}: the weights of another network ({report}). Expected those "
+            "of the network that the options "
+            "describe: check --backbone and the flags beside it (--PCB, "
+            "--linear_num, …), or the run's opts.yaml."
         )

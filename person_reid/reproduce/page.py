@@ -1,4 +1,6 @@
-"""The page of results: published beside measured figures, and every run behind them, as Markdown tables."""
+"""The page of results: published beside measured figures, and every run
+behind them, as Markdown tables.
+"""
 
 import html
 from collections.abc import Iterator, Sequence
@@ -15,11 +17,15 @@ SHOWN = {"rank1": "Rank@1", "mAP": "mAP", "mINP": "mINP"}
 
 
 def update_page(
-    page: str | Path, recipes: Sequence[Recipe], records: Sequence[dict[str, Any]], linked: bool = True
+    page: str | Path,
+    recipes: Sequence[Recipe],
+    records: Sequence[dict[str, Any]],
+    linked: bool = True,
 ) -> None:
     """Write the tables of all recipes into a page, as `put` does.
 
-    linked: make links of the names of this repository's recipes, which lead there from its folder docs.
+    linked: make links of the names of this repository's recipes, which lead there from its folder
+    docs.
     """
     put(page, BEGIN, END, tables(recipes, records, linked))
 
@@ -39,12 +45,32 @@ def put(page: str | Path, begin: str, end: str, text: str) -> None:
     write_text(page, text)
 
 
-def tables(recipes: Sequence[Recipe], records: Sequence[dict[str, Any]], linked: bool = True) -> str:
-    """Return a table of published against measured figures for each source of recipes, and one of all runs."""
+def tables(
+    recipes: Sequence[Recipe], records: Sequence[dict[str, Any]], linked: bool = True
+) -> str:
+    """Return a table of published against measured figures for each source
+    of recipes, and one of all runs.
+    """
     parts = []
     for source in dict.fromkeys(recipe.source for recipe in recipes):
-        rows = [row for recipe in recipes if recipe.source == source for row in recipe_rows(recipe, records, linked)]
-        head = ["recipe", "ranking", "AP", "published Rank@1", "mAP", "mINP", "measured Rank@1", "mAP", "mINP", "seeds"]
+        rows = [
+            row
+            for recipe in recipes
+            if recipe.source == source
+            for row in recipe_rows(recipe, records, linked)
+        ]
+        head = [
+            "recipe",
+            "ranking",
+            "AP",
+            "published Rank@1",
+            "mAP",
+            "mINP",
+            "measured Rank@1",
+            "mAP",
+            "mINP",
+            "seeds",
+        ]
         parts.append(f"### {_escaped(source)}\n\n{table(head, rows)}")
     figures = ["Rank@1", "mAP (trapezoidal)", "mAP (step)", "mINP"]
     head = ["recipe", "seed", "ranking", *figures, "training", "device", "versions", "date"]
@@ -53,8 +79,12 @@ def tables(recipes: Sequence[Recipe], records: Sequence[dict[str, Any]], linked:
     return "\n".join(parts)
 
 
-def recipe_rows(recipe: Recipe, records: Sequence[dict[str, Any]], linked: bool = True) -> list[list[str]]:
-    """Return a recipe's rows: each ranking with each set of changed flags that was run, or as it is if none was."""
+def recipe_rows(
+    recipe: Recipe, records: Sequence[dict[str, Any]], linked: bool = True
+) -> list[list[str]]:
+    """Return a recipe's rows: each ranking with each set of changed flags that
+    was run, or as it is if none was.
+    """
     own = [record for record in records if is_of(record, recipe.identity)]
     variants: list[dict[str, Any]] = []
     for record in own:
@@ -64,17 +94,25 @@ def recipe_rows(recipe: Recipe, records: Sequence[dict[str, Any]], linked: bool 
     for changes in variants or [{}]:
         runs = [record for record in own if record["changes"] == changes]
         for ranking, published in recipe.published.items():
-            figures = [record["figures"][ranking] for record in runs if ranking in record["figures"]]
+            figures = [
+                record["figures"][ranking] for record in runs if ranking in record["figures"]
+            ]
             name = _link(recipe.name) if linked else recipe.name
             cells = [f"{name}: {recipe.title}{_with(changes)}", ranking, recipe.average_precision]
             cells += [_number(published.get(key)) for key in SHOWN]
-            cells += [spread([figure(one, key, recipe.average_precision) for one in figures]) for key in SHOWN]
+            cells += [
+                spread([figure(one, key, recipe.average_precision) for one in figures])
+                for key in SHOWN
+            ]
             rows.append([*cells, str(len(figures) or "")])
     return rows
 
 
 def run_rows(record: dict[str, Any], recipes: Sequence[Recipe]) -> Iterator[list[str]]:
-    """Yield a run's rows, one for each ranking. They say so if the recipe has changed since, or is gone."""
+    """Yield a run's rows, one for each ranking.
+
+    They say so if the recipe has changed since, or is gone.
+    """
     current = any(is_of(record, recipe.identity) for recipe in recipes)
     name = record["recipe"] + _with(record["changes"]) + ("" if current else " (an earlier recipe)")
     versions = ", ".join(f"{what} {version}" for what, version in record["versions"].items())
@@ -83,24 +121,43 @@ def run_rows(record: dict[str, Any], recipes: Sequence[Recipe]) -> Iterator[list
         numbers += [_number(figures["mAP"][definition]) for definition in ("trapezoidal", "step")]
         numbers += [_number(figures["mINP"])]
         minutes = f"{record['minutes']:.3g} min"
-        yield [name, str(record["seed"]), ranking, *numbers, minutes, record["device"], versions, record["date"]]
+        yield [
+            name,
+            str(record["seed"]),
+            ranking,
+            *numbers,
+            minutes,
+            record["device"],
+            versions,
+            record["date"],
+        ]
 
 
 def figure(figures: dict[str, Any], name: str, definition: str) -> float:
-    """Return one figure of a ranking, in percent; definition: which of the average precisions is behind an mAP."""
+    """Return one figure of a ranking, in percent; definition: which of the
+    average precisions is behind an mAP.
+    """
     return float(figures[name][definition] if name == "mAP" else figures[name])
 
 
 def spread(values: Sequence[float]) -> str:
-    """Return `88.70 ± 0.15`, the mean and the largest distance from it, or `not run` if there are no values."""
+    """Return `88.70 ± 0.15`, the mean and the largest distance from it, or
+    `not run` if there are no values.
+    """
     if not values:
         return "not run"
     middle = mean(values)
-    return f"{middle:.2f}" + (f" ± {max(abs(value - middle) for value in values):.2f}" if len(values) > 1 else "")
+    return f"{middle:.2f}" + (
+        f" ± {max(abs(value - middle) for value in values):.2f}" if len(values) > 1 else ""
+    )
 
 
-def comparison(recipe: Recipe, seed: int, figures: dict[str, Any], changes: dict[str, Any]) -> Iterator[str]:
-    """Yield a line for each ranking of a run: published against measured, each mAP with its definition."""
+def comparison(
+    recipe: Recipe, seed: int, figures: dict[str, Any], changes: dict[str, Any]
+) -> Iterator[str]:
+    """Yield a line for each ranking of a run: published against
+    measured, each mAP with its definition.
+    """
     for ranking, published in recipe.published.items():
         parts = []
         for key, name in SHOWN.items():
@@ -113,13 +170,19 @@ def comparison(recipe: Recipe, seed: int, figures: dict[str, Any], changes: dict
 
 def _with(changes: dict[str, Any]) -> str:
     """Return ` with --bf16 --weights FILE`, the changes to a recipe."""
-    words = [f"--{name}" if value is True else f"--{name} {value}" for name, value in changes.items()]
+    words = [
+        f"--{name}" if value is True else f"--{name} {value}" for name, value in changes.items()
+    ]
     return f" with `{' '.join(words)}`" if words else ""
 
 
 def _link(name: str) -> str:
     """Return the name of a recipe, as a link if the recipe belongs to this repository."""
-    return f"[{name}](../recipes/{name}.yaml)" if (ROOT / "recipes" / f"{name}.yaml").exists() else name
+    return (
+        f"[{name}](../recipes/{name}.yaml)"
+        if (ROOT / "recipes" / f"{name}.yaml").exists()
+        else name
+    )
 
 
 def _number(value: float | None) -> str:

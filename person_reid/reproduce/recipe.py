@@ -1,4 +1,5 @@
-"""The form of a recipe: an options file of train.py with one more key, `recipe`, that states the expected results.
+"""The form of a recipe: an options file of train.py with one more key, `recipe`, that states the
+expected results.
 
     use_dense: true
     train_all: true
@@ -60,16 +61,24 @@ class Recipe:
     def of(cls, path: Path, content: dict[str, Any]) -> Recipe:
         """Read the content of the file `path`. Raises UserError if it is not a recipe."""
         if KEY not in content:
-            raise UserError(f"{path}: not a recipe: it has no entry {KEY!r}. recipes/README.md shows the form.")
+            raise UserError(
+                f"{path}: not a recipe: it has no entry {KEY!r}. recipes/README.md shows the form."
+            )
         check_recipe(content[KEY], path)
         flags = {name: value for name, value in content.items() if name != KEY}
-        published = {name: content[KEY]["published"][name] for name in RANKINGS if name in content[KEY]["published"]}
+        published = {
+            name: content[KEY]["published"][name]
+            for name in RANKINGS
+            if name in content[KEY]["published"]
+        }
         about = {**content[KEY], "published": published}
         return cls(f"{real(path).parent.name}/{path.stem}", flags, **about)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Return the entries that the record of a run shares with the recipe, unless the recipe has changed."""
+        """Return the entries that the record of a run shares with the recipe,
+        unless the recipe has changed.
+        """
         return {"recipe": self.name, "flags": self.flags, "test": self.test, "rerank": self.rerank}
 
 
@@ -80,22 +89,36 @@ def is_of(record: dict[str, Any], identity: dict[str, Any]) -> bool:
 
 ENTRIES = {entry.name: entry for entry in fields(Recipe) if entry.name not in ("name", "flags")}
 REQUIRED = [name for name, entry in ENTRIES.items() if entry.default is MISSING]
-CHOICES: dict[str, Collection[str]] = {"dataset": DATA_SETS, "average_precision": AVERAGE_PRECISIONS}
+CHOICES: dict[str, Collection[str]] = {
+    "dataset": DATA_SETS,
+    "average_precision": AVERAGE_PRECISIONS,
+}
 
 
 def check_recipe(about: Any, path: str | Path) -> None:
-    """Raise UserError unless `about`, the entry `recipe` of the file `path`, has the form of recipes/README.md."""
+    """Raise UserError unless `about`, the entry `recipe` of the file `path`, has
+    the form of recipes/README.md.
+    """
     if not isinstance(about, dict):
-        raise UserError(f"{path}: {KEY}: expected 'name: value' lines, found {type(about).__name__}.")
+        raise UserError(
+            f"{path}: {KEY}: expected 'name: value' lines, found {type(about).__name__}."
+        )
     for name, value in about.items():
         if name not in ENTRIES:
-            raise UserError(f"{path}: {KEY}: unknown entry {name!r}.{did_you_mean(str(name), ENTRIES)}")
+            raise UserError(
+                f"{path}: {KEY}: unknown entry {name!r}.{did_you_mean(str(name), ENTRIES)}"
+            )
         if name != "published" and not isinstance(value, str):
             raise UserError(f"{path}: {KEY}: {name}: expected text, found {value!r}.")
         if name in CHOICES and value not in CHOICES[name]:
-            expected = " or ".join(CHOICES[name]) if len(CHOICES[name]) < 5 else "a name that prepare.py --dataset has"
+            expected = (
+                " or ".join(CHOICES[name])
+                if len(CHOICES[name]) < 5
+                else "a name that prepare.py --dataset has"
+            )
             raise UserError(
-                f"{path}: {KEY}: {name}: {value!r}: expected {expected}.{did_you_mean(value, CHOICES[name])}"
+                f"{path}: {KEY}: {name}: {value!r}: expected "
+                f"{expected}.{did_you_mean(value, CHOICES[name])}"
             )
     missing = [name for name in REQUIRED if name not in about]
     if missing:
@@ -104,13 +127,24 @@ def check_recipe(about: Any, path: str | Path) -> None:
 
 
 def _check_published(published: Any, where: str) -> None:
-    if not isinstance(published, dict) or not published or not all(isinstance(v, dict) for v in published.values()):
-        raise UserError(f"{where}: expected rankings and figures, such as 'single: {{rank1: 88.84, mAP: 71.59}}'.")
+    if (
+        not isinstance(published, dict)
+        or not published
+        or not all(isinstance(v, dict) for v in published.values())
+    ):
+        raise UserError(
+            f"{where}: expected rankings and figures, such as 'single: "
+            f"{{rank1: 88.84, mAP: 71.59}}'."
+        )
     for ranking, figures in published.items():
         if ranking not in RANKINGS:
             raise UserError(f"{where}: {ranking!r}: expected one of {', '.join(RANKINGS)}.")
         for name, value in figures.items():
             if name not in FIGURES:
                 raise UserError(f"{where}: {name!r}: expected one of {', '.join(FIGURES)}.")
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value <= 100:
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, int | float)
+                or not 1 <= value <= 100
+            ):
                 raise UserError(f"{where}: {name}: {value!r}: expected a percentage from 1 to 100.")

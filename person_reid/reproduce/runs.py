@@ -1,4 +1,6 @@
-"""Run a recipe with a seed, from the data set to its figures: each step once, as a user would type it."""
+"""Run a recipe with a seed, from the data set to its figures: each step
+once, as a user would type it.
+"""
 
 import contextlib
 import platform
@@ -46,15 +48,18 @@ class Run(NamedTuple):
         return {**self.recipe.identity, "seed": self.seed, "changes": self.changes}
 
     def done(self, records: list[dict[str, Any]]) -> bool:
-        """Return whether one of the records is this run's, with all rankings that the recipe asks for."""
+        """Return whether one of the records is this run's, with all
+        rankings that the recipe asks for.
+        """
         own = [record for record in records if is_of(record, self.identity)]
         return any(self.recipe.published.keys() <= record["figures"].keys() for record in own)
 
 
 # Types of the entries of a record.
 RECORD: dict[str, tuple[type, ...]] = {
-    "recipe": (str,), "flags": (dict,), "test": (str,), "rerank": (str,), "seed": (int,), "changes": (dict,),
-    "figures": (dict,), "minutes": (int, float), "device": (str,), "versions": (dict,), "date": (str,),
+    "recipe": (str,), "flags": (dict,), "test": (str,), "rerank": (str,), "seed": (int,),
+    "changes": (dict,), "figures": (dict,), "minutes": (int, float), "device": (str,),
+    "versions": (dict,), "date": (str,),
 }  # fmt: skip
 
 
@@ -68,7 +73,8 @@ def read_results(path: str | Path) -> list[dict[str, Any]]:
         typed = all(type(record.get(name)) in types for name, types in RECORD.items())
         if not typed or not all(map(_are_figures, record["figures"].values())):
             raise UserError(
-                f"{path}: record {number}: expected {', '.join(RECORD)}, as tools/reproduce.py writes them. "
+                f"{path}: record {number}: expected {', '.join(RECORD)}, as "
+                "tools/reproduce.py writes them. "
                 "Correct or remove that line."
             )
     return records
@@ -77,14 +83,21 @@ def read_results(path: str | Path) -> list[dict[str, Any]]:
 def _are_figures(figures: Any) -> bool:
     """Return whether these are the figures of one ranking, in percent."""
     try:
-        percents = [figures["rank1"], figures["mINP"], *(figures["mAP"][name] for name in AVERAGE_PRECISIONS)]
+        percents = [
+            figures["rank1"],
+            figures["mINP"],
+            *(figures["mAP"][name] for name in AVERAGE_PRECISIONS),
+        ]
     except (KeyError, TypeError):
         return False
     return all(type(value) in (int, float) and 0 <= value <= 100 for value in percents)
 
 
 def reproduce(run: Run) -> dict[str, Any]:
-    """Prepare, train, test and evaluate, skipping what is done already. Returns the record of the run."""
+    """Prepare, train, test and evaluate, skipping what is done already.
+
+    Returns the record of the run.
+    """
     prepare(run)
     train(run)
     return {
@@ -105,11 +118,13 @@ def prepare(run: Run) -> None:
     folder, data_set = run.config.roots[0], DATA_SETS[run.recipe.dataset]
     if (folder / "pytorch" / TRAIN).is_dir():
         raise UserError(
-            f"--data_dir {folder}: not a layout, but {folder / 'pytorch'} is one: pass that folder instead."
+            f"--data_dir {folder}: not a layout, but {folder / 'pytorch'} is "
+            "one: pass that folder instead."
         )
     if not (folder / TRAIN).is_dir():
         words: list[str | Path] = ["--dataset", run.recipe.dataset, "--save_dir", folder]
-        with contextlib.suppress(UserError):  # if it is not beside the layout, prepare.py looks in the usual places
+        # if it is not beside the layout, prepare.py looks in the usual places
+        with contextlib.suppress(UserError):
             words += ["--data_dir", find_data_set(folder.parent, run.recipe.dataset)[1]]
         call("prepare.py", *words, show=True)
     for split in (TRAIN, QUERY, GALLERY):
@@ -117,23 +132,29 @@ def prepare(run: Run) -> None:
         count = len(read_split(folder, split)) if expected else None
         if count != expected:
             raise UserError(
-                f"{folder}: {count:,} images in {split}; {data_set.name}, which {run.recipe.name} is for, has "
-                f"{expected:,}. Figures of another data set are not comparable: name its folder with --data_dir."
+                f"{folder}: {count:,} images in {split}; {data_set.name}, which "
+                f"{run.recipe.name} is for, has "
+                f"{expected:,}. Figures of another data set are not comparable: "
+                "name its folder with --data_dir."
             )
 
 
 def train(run: Run) -> None:
-    """Train the network from the beginning, or resume an interrupted training with the same options.
+    """Train the network from the beginning, or resume an interrupted training with the same
+    options.
 
     A finished training is left as it is.
     """
     config, folder = run.config, RunFolder(run.config.name)
     resume = folder.state_file.exists() and folder.options_file.exists()
     if resume:
-        share = config.batchsize // len(config.gpu_ids.split(","))  # what train.py notes with several devices
+        # what train.py notes with several devices
+        share = config.batchsize // len(config.gpu_ids.split(","))
         resume = not changed(folder.options(), replace(config, batchsize=share))
     last = "net_average_bn.pth" if config.wa else "net_last.pth"
-    if not (resume and len(folder.history()) >= config.total_epoch and (folder.path / last).exists()):
+    if not (
+        resume and len(folder.history()) >= config.total_epoch and (folder.path / last).exists()
+    ):
         call("train.py", *run.words, *(["--resume"] if resume else []), show=True)
 
 
@@ -143,9 +164,19 @@ def evaluate(run: Run) -> dict[str, dict[str, Any]]:
     Returns {ranking: {"rank1", "rank5", "rank10", "mINP": percent, "mAP": {definition: percent}}}.
     """
     recipe, config = run.recipe, run.config
-    result, measured = RunFolder(config.name).path / "result.mat", RunFolder(config.name).path / "measured.json"
+    result, measured = (
+        RunFolder(config.name).path / "result.mat",
+        RunFolder(config.name).path / "measured.json",
+    )
     multi = ["--multi"] if "multi" in recipe.published else []
-    words = ["--name", config.name, "--test_dir", str(config.roots[0]), "--gpu_ids", config.gpu_ids.split(",")[0]]
+    words = [
+        "--name",
+        config.name,
+        "--test_dir",
+        str(config.roots[0]),
+        "--gpu_ids",
+        config.gpu_ids.split(",")[0],
+    ]
     call("test.py", *words, "--result", result, *shlex.split(recipe.test), *multi, show=True)
     scripts: dict[str, list[str]] = {"evaluate.py": []}
     if "re-ranked" in recipe.published:

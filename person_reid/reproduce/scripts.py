@@ -19,15 +19,23 @@ log = logging.getLogger(__name__)
 def call(script: str, *words: str | int | Path, show: bool = False) -> str:
     """Run a script of the repository with these arguments. Returns its output, errors included.
 
-    show: also log each line as it comes. An exception here, such as an interruption, first asks the script to end
-    (SIGTERM), so that a training keeps the epoch it is in. Raises UserError if the script fails.
+    show: also log each line as it comes. An exception here, such as an interruption, first asks the
+    script to end (SIGTERM), so that a training keeps the epoch it is in. Raises UserError if the
+    script fails.
     """
-    own = [str(ROOT / script)] if "/" in script else ["-m", "person_reid", script.removesuffix(".py")]
+    own = (
+        [str(ROOT / script)] if "/" in script else ["-m", "person_reid", script.removesuffix(".py")]
+    )
     command = [sys.executable, *own, *map(str, words)]
     environment = os.environ | importable() | {"PYTHONIOENCODING": "utf-8"}
     printed = []
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, encoding="utf-8", errors="replace"
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        encoding="utf-8",
+        errors="replace",
     ) as process:
         assert process.stdout is not None
         try:
@@ -46,7 +54,10 @@ def call(script: str, *words: str | int | Path, show: bool = False) -> str:
 
 
 def read_records(path: str | Path) -> list[dict[str, Any]]:
-    """Read the records of a results file; an empty list if there is no such file. Raises as read_json_lines does."""
+    """Read the records of a results file; an empty list if there is no such file.
+
+    Raises as read_json_lines does.
+    """
     return read_json_lines(path) if Path(path).exists() else []
 
 

@@ -1,4 +1,7 @@
-"""The nearest neighbours of images among themselves. Each pair of images is compared once, for both of them."""
+"""The nearest neighbours of images among themselves.
+
+Each pair of images is compared once, for both of them.
+"""
 
 import itertools
 import math
@@ -21,16 +24,23 @@ class Shortlist:
     """
 
     def __init__(self, size: int, k: int) -> None:
-        self.k, self.most = k, 2 * k * size  # candidates; more would cost memory, fewer would be sorted more often
+        # candidates; more would cost memory, fewer would be sorted more often
+        self.k, self.most = k, 2 * k * size
         self.bound = np.full(size, -np.inf, np.float32)
         self.lowest = np.full(size, np.inf, np.float32)
         self.found: list[tuple[Any, Any, Any]] = []  # rows, columns and similarities of candidates
         self.lock = Lock()
 
     def offer(self, block: Floats, first: int, farthest: bool) -> None:
-        """Take the similarities (B, C) to the images from number `first` on. farthest: mind the lowest ones too."""
+        """Take the similarities (B, C) to the images from number `first` on.
+        farthest: mind the lowest ones too.
+        """
         rows, columns = np.divmod(np.flatnonzero(block >= self.bound[:, None]), block.shape[1])
-        candidates = rows.astype(np.int32), columns.astype(np.int32) + np.int32(first), block[rows, columns]
+        candidates = (
+            rows.astype(np.int32),
+            columns.astype(np.int32) + np.int32(first),
+            block[rows, columns],
+        )
         lowest = block.min(axis=1) if farthest else np.inf
         with self.lock:
             np.minimum(self.lowest, lowest, out=self.lowest)
@@ -39,8 +49,13 @@ class Shortlist:
                 self.trim()
 
     def trim(self) -> tuple[Any, Any]:
-        """Drop all but the k nearest of each row. Return their columns and similarities, row by row, nearest first."""
-        rows, columns, similarities = (np.concatenate(parts) for parts in zip(*self.found, strict=True))
+        """Drop all but the k nearest of each row.
+
+        Return their columns and similarities, row by row, nearest first.
+        """
+        rows, columns, similarities = (
+            np.concatenate(parts) for parts in zip(*self.found, strict=True)
+        )
         order = nearest_first(rows, columns, similarities)
         kept = order[positions(np.bincount(rows)) < self.k]
         rows, columns, similarities = rows[kept], columns[kept], similarities[kept]
@@ -52,7 +67,9 @@ class Shortlist:
 
 
 def nearest_first(rows: Any, columns: Any, cosines: Floats) -> Integers:
-    """Return np.lexsort((columns, -cosines, rows)), in a tenth of the time where NumPy has vectors for argsort."""
+    """Return np.lexsort((columns, -cosines, rows)), in a tenth of the time where
+    NumPy has vectors for argsort.
+    """
     key = 4.0 * rows - cosines  # of a row, all keys are above those of the row before
     order = np.argsort(key)
     key = key[order]
@@ -67,10 +84,12 @@ def nearest_first(rows: Any, columns: Any, cosines: Floats) -> Integers:
 def search_all_pairs(
     features: Features, k: int, budget: int, farthest: bool = False
 ) -> tuple[Integers, Floats, Floats | None]:
-    """Return the k nearest images of every image and its similarities to them, on request also to the farthest image.
+    """Return the k nearest images of every image and its similarities to them, on request also to
+    the farthest image.
 
     features: (N, D) float32, rows of norm 1, all different.
-    k: the number of neighbours, 1 to N. The image itself comes first; equal similarities are ordered by index.
+    k: the number of neighbours, 1 to N. The image itself comes first; equal similarities are
+        ordered by index.
     budget: the most bytes of a block of similarities, but not less than a row of them takes.
     farthest: find the lowest similarities too, which takes a tenth more time.
     Returns indices (N, k), similarities (N, k) and the lowest similarities (N,) or None.
@@ -93,11 +112,13 @@ def search_all_pairs(
             lists[j].offer(block.T, spans[i].start, farthest)
         lists[i].offer(block, spans[j].start, farthest)
 
-    # Every block with itself, then with the next one, and so on in a circle, so that the bounds rise early.
+    # Every block with itself, then with the next one, and so on in a circle, so that the bounds
+    # rise early.
     circle = [(i, (i + step) % count) for step in range(count // 2 + 1) for i in range(count)]
     run_chunks(compare, circle[: count * (count + 1) // 2], "neighbours")
     columns, similarities = (
-        np.concatenate(parts).reshape(-1, k) for parts in zip(*[each.trim() for each in lists], strict=True)
+        np.concatenate(parts).reshape(-1, k)
+        for parts in zip(*[each.trim() for each in lists], strict=True)
     )
     similarities[:, 0] = own
     lowest = np.minimum(np.concatenate([each.lowest for each in lists]), own) if farthest else None

@@ -1,19 +1,21 @@
-"""How sure to be of whom an image shows: evidence as probabilities, calibrated on labels of which some may be wrong.
+"""How sure to be of whom an image shows: evidence as probabilities, calibrated on labels of which
+some may be wrong.
 
-    belief = Belief(evidence, labels, np.random.default_rng(0))
-    belief.accuracy                                    # 0.12: nearly useless; 0.95: a good network
-    belief.wrong(evidence, labels, rivals)             # probability that each image shows its rival instead
+    belief = Belief(evidence, labels, np.random.default_rng(0)) belief.accuracy
+    # 0.12: nearly useless; 0.95: a good network belief.wrong(evidence, labels, rivals)
+    # probability that each image shows its rival instead
 
-With evidence e_ic that image i shows person c, p_ic = softmax_c(β e_ic). The label y of an image of person c came
-about in one of three ways:
+With evidence e_ic that image i shows person c, p_ic = softmax_c(β e_ic). The label y of an image of
+person c came about in one of three ways:
 
     right          y = c
     anybody        any other person, each as probable
     look-alike     another person y, with probability p_iy / (1 − p_ic)
 
-The probability of a label is therefore w₀ p_iy + w₁ (1 − p_iy) / (P − 1) + w₂ p_iy Σ_{c ≠ y} p_ic / (1 − p_ic).
-For each β on a grid, expectation maximisation finds the shares w under which the given labels are most likely; all
-that is said is the mean over the grid, each β weighted by that likelihood.
+The probability of a label is therefore w₀ p_iy + w₁ (1 − p_iy) / (P − 1) + w₂ p_iy Σ_{c ≠ y} p_ic /
+(1 − p_ic). For each β on a grid, expectation maximisation finds the shares w under which the given
+labels are most likely; all that is said is the mean over the grid, each β weighted by that
+likelihood.
 
 Guo, Pleiss, Sun, Weinberger, On Calibration of Modern Neural Networks, ICML 2017 (β).
 """
@@ -38,9 +40,10 @@ Shares = npt.NDArray[np.float64]
 class Belief:
     """Probabilities of N images for P people.
 
-    evidence: (N, P), −∞ where nothing is known. labels: (N,) in 0..P-1. random: draws the images to estimate from.
-    accuracy: the expected share of images for which the person shown has the largest p; NaN if no image has
-    evidence for its label.
+    evidence: (N, P), −∞ where nothing is known. labels: (N,) in 0..P-1. random: draws the images to
+        estimate from.
+    accuracy: the expected share of images for which the person shown has the largest p; NaN if no
+        image has evidence for its label.
     """
 
     def __init__(self, evidence: Floats, labels: Labels, random: np.random.Generator) -> None:
@@ -53,7 +56,9 @@ class Belief:
             fits = [_fit(sharpness, evidence, labels) for sharpness in SHARPNESS]
             most = max(likelihood for *_, likelihood in fits)
             self._fits = [
-                (b, w, float(np.exp(likelihood - most))) for b, w, likelihood in fits if most - likelihood < 4
+                (b, w, float(np.exp(likelihood - most)))
+                for b, w, likelihood in fits
+                if most - likelihood < 4
             ]
             self.accuracy = float(self.shows(evidence).max(axis=1).mean())
 
@@ -62,9 +67,11 @@ class Belief:
         return self._mean(lambda sharpness, _: _softmax(sharpness * evidence))
 
     def wrong(self, evidence: Floats, labels: Labels, rivals: Labels | None = None) -> Floats:
-        """Return how probably each image (N,) does not show what its label says; 0 without evidence.
+        """Return how probably each image (N,) does not show what its label says; 0 without
+        evidence.
 
-        rivals: (N,), people. With them, how probably the label is wrong and the image shows its rival.
+        rivals: (N,), people. With them, how probably the label is wrong and the image shows its
+        rival.
         """
         rows = np.arange(len(labels))
 
@@ -109,7 +116,9 @@ def _count(p: Floats) -> npt.NDArray[np.int64]:
 
 
 def _ways(p: Floats, labels: Labels) -> Shares:
-    """Return the probability (N, 3) of each label if it is right, if it is anybody's, if it is a look-alike's."""
+    """Return the probability (N, 3) of each label if it is right, if it is
+    anybody's, if it is a look-alike's.
+    """
     own, odds = p[np.arange(len(labels)), labels], p / np.maximum(1 - p, TINY)
     others = odds.sum(axis=1) - odds[np.arange(len(labels)), labels]
     ways = np.stack([own, (1 - own) / np.maximum(_count(p) - 1, 1), own * others], axis=1)
@@ -117,7 +126,9 @@ def _ways(p: Floats, labels: Labels) -> Shares:
 
 
 def _shares(ways: Shares) -> Shares:
-    """Return the shares w (3,) of the ways, of which w₁ and w₂ are at most MOST, that make the labels most likely."""
+    """Return the shares w (3,) of the ways, of which w₁ and w₂ are at most MOST,
+    that make the labels most likely.
+    """
     shares = np.array([0.9, 0.05, 0.05])
     for _ in range(STEPS):
         found = shares * ways

@@ -23,13 +23,16 @@ MOST_BYTES = 2**27  # of one block of distances, which several threads hold at o
 
 
 def jaccard_graph(features: Features, radius: float = 0.5, k1: int = 20, k2: int = 6) -> Any:
-    """Return the Jaccard distances of at most `radius` between the k-reciprocal encodings of N images.
+    """Return the Jaccard distances of at most `radius` between the k-reciprocal encodings of N
+    images.
 
         d(i, j) = 1 − Σ min(e_i, e_j) / Σ max(e_i, e_j)
 
-    features: (N, D). radius: in (0, 1). k1, k2: neighbours, cut to N − 1; see k_reciprocal_encoding.
-    Returns a sparse CSR matrix (N, N), float32, symmetric; distance 0 is stored, and what is not stored is farther.
-    Zhong et al., Re-ranking Person Re-identification with k-reciprocal Encoding, CVPR 2017, eq. 10.
+    features: (N, D). radius: in (0, 1). k1, k2: neighbours, cut to N − 1; see
+    k_reciprocal_encoding.
+    Returns a sparse CSR matrix (N, N), float32, symmetric; distance 0 is stored, and what is not
+    stored is farther. Zhong et al., Re-ranking Person Re-identification with k-reciprocal Encoding,
+    CVPR 2017, eq. 10.
     """
     k1 = max(1, min(k1, len(features) - 1))
     encoding, _ = k_reciprocal_encoding(unit_rows(features), k1, min(k2, k1), ExactNeighbours())
@@ -39,13 +42,16 @@ def jaccard_graph(features: Features, radius: float = 0.5, k1: int = 20, k2: int
 
     def find_near(start: int, stop: int) -> None:
         shared = shared_weight(encoding[start:stop], columns)
-        row, column = np.nonzero(shared * (2 - radius) >= 2 * (1 - radius))  # d ≤ radius, without a division
+        # d ≤ radius, without a division
+        row, column = np.nonzero(shared * (2 - radius) >= 2 * (1 - radius))
         within = shared[row, column]
         distance = np.maximum(1 - within / (2 - within), 0)
         rows[start] = row + start, column, distance
 
     run_chunks(find_near, spans, "distances")
-    row, column, distance = (np.concatenate([rows[start][part] for start, _ in spans]) for part in range(3))
+    row, column, distance = (
+        np.concatenate([rows[start][part] for start, _ in spans]) for part in range(3)
+    )
     starts = np.searchsorted(row, np.arange(len(features) + 1))
     return sparse.csr_array((distance, column, starts), (len(features), len(features)))
 
@@ -53,28 +59,39 @@ def jaccard_graph(features: Features, radius: float = 0.5, k1: int = 20, k2: int
 def dbscan(graph: Any, radius: float = 0.5, min_samples: int = 4) -> Labels:
     """Return a cluster (N,) for each image, 0, 1, … or OUTLIER, by DBSCAN on a graph of distances.
 
-    graph: sparse (N, N), as from jaccard_graph with the same radius. min_samples: images within the radius, itself
-    among them, that make an image the core of a cluster. Raises UserError if scikit-learn is not installed.
-    Ester et al., A Density-Based Algorithm for Discovering Clusters, KDD 1996.
+    graph: sparse (N, N), as from jaccard_graph with the same radius. min_samples: images within the
+    radius, itself among them, that make an image the core of a cluster. Raises UserError if
+    scikit-learn is not installed. Ester et al., A Density-Based Algorithm for Discovering Clusters,
+    KDD 1996.
     """
     try:
         from sklearn.cluster import DBSCAN
     except ImportError as error:
-        raise UserError('Clustering needs scikit-learn: python -m pip install "person-reid[adapt]"') from error
-    found = DBSCAN(eps=radius, min_samples=min_samples, metric="precomputed").fit(sparse.csr_matrix(graph))
+        raise UserError(
+            'Clustering needs scikit-learn: python -m pip install "person-reid[adapt]"'
+        ) from error
+    found = DBSCAN(eps=radius, min_samples=min_samples, metric="precomputed").fit(
+        sparse.csr_matrix(graph)
+    )
     return np.asarray(found.labels_, np.int64)
 
 
-def reliable(labels: Labels, tight: Labels, loose: Labels, least: float | None = None) -> tuple[Labels, float]:
+def reliable(
+    labels: Labels, tight: Labels, loose: Labels, least: float | None = None
+) -> tuple[Labels, float]:
     """Make outliers of the images whose cluster depends on the radius.
 
-    labels: clusters (N,). tight, loose: those at a smaller and at a larger radius. An image stays if
+    labels: clusters (N,). tight, loose: those at a smaller and at a larger radius. An image stays
+        if
 
-    - its cluster is independent: |I ∩ J| / |I ∪ J| of the cluster I and the loose one J reaches `least`, and
-    - the image is in the compact part: |I ∩ J| / |I ∪ J|, J now the tight cluster, is the largest in I.
+    - its cluster is independent: |I ∩ J| / |I ∪ J| of the cluster I and the loose one J reaches
+    `least`, and
+    - the image is in the compact part: |I ∩ J| / |I ∪ J|, J now the tight cluster, is the largest
+    in I.
 
-    least: None for the value that nine tenths of the clusters reach. Returns new labels (N,), and `least` for the next
-    call. Ge et al., Self-paced Contrastive Learning with Hybrid Memory, NeurIPS 2020, section 3.3.
+    least: None for the value that nine tenths of the clusters reach. Returns new labels (N,), and
+        `least` for the next call. Ge et al., Self-paced Contrastive Learning with Hybrid Memory,
+        NeurIPS 2020, section 3.3.
     """
     inside = labels >= 0
     independence, compactness = np.zeros((2, labels.max(initial=-1) + 1))
@@ -91,9 +108,13 @@ def reliable(labels: Labels, tight: Labels, loose: Labels, least: float | None =
 
 
 def _shared(labels: Labels, others: Labels) -> npt.NDArray[np.float64]:
-    """Return |I ∩ J| / |I ∪ J| (N,) of the clusters I and J to which two clusterings assign each image."""
+    """Return |I ∩ J| / |I ∪ J| (N,) of the clusters I and J to which two
+    clusterings assign each image.
+    """
     first, second = alone(labels), alone(others)
-    _, pairs, counts = np.unique(np.stack([first, second]), axis=1, return_inverse=True, return_counts=True)
+    _, pairs, counts = np.unique(
+        np.stack([first, second]), axis=1, return_inverse=True, return_counts=True
+    )
     both = counts[pairs.ravel()]
     return np.asarray(both / (np.bincount(first)[first] + np.bincount(second)[second] - both))
 
@@ -105,9 +126,14 @@ def alone(labels: Labels) -> Labels:
 
 
 def camera_proxies(labels: Labels, cameras: Labels) -> tuple[Labels, Labels, Labels]:
-    """Split clusters by camera. Returns each image's part (N,), -1 for outliers, and each part's cluster and camera."""
+    """Split clusters by camera.
+
+    Returns each image's part (N,), -1 for outliers, and each part's cluster and camera.
+    """
     inside = np.flatnonzero(labels >= 0)
-    parts, of_image = np.unique(np.stack([labels[inside], cameras[inside]]), axis=1, return_inverse=True)
+    parts, of_image = np.unique(
+        np.stack([labels[inside], cameras[inside]]), axis=1, return_inverse=True
+    )
     found = np.full_like(labels, OUTLIER)
     found[inside] = of_image.ravel()
     return found, parts[0], parts[1]
@@ -117,12 +143,18 @@ def cluster_means(features: Features, labels: Labels) -> Features:
     """Return the mean feature of each cluster at unit length, (C, D); outliers belong to none."""
     members = np.flatnonzero(labels >= 0)
     ones = np.ones(len(members), np.float32)
-    sums = sparse.csr_array((ones, (labels[members], members)), (labels.max(initial=-1) + 1, len(features))) @ features
+    sums = (
+        sparse.csr_array(
+            (ones, (labels[members], members)), (labels.max(initial=-1) + 1, len(features))
+        )
+        @ features
+    )
     return unit_rows_or_zeros(sums)
 
 
 def margins(features: Features, labels: Labels) -> npt.NDArray[np.float32]:
-    """Return by how much each image (N,) is nearer to the mean of its cluster than to any other, in cosines.
+    """Return by how much each image (N,) is nearer to the mean of its cluster than to any other, in
+    cosines.
 
     It is 0 for outliers, and if there are fewer than two clusters.
     """
@@ -138,10 +170,11 @@ def margins(features: Features, labels: Labels) -> npt.NDArray[np.float32]:
 
 
 def agreement(labels: Labels, others: Labels) -> float:
-    """Return the adjusted Rand index of two clusterings (N,) of the same images: 1 if equal, about 0 by chance.
+    """Return the adjusted Rand index of two clusterings (N,) of the same images: 1 if equal, about
+    0 by chance.
 
-    Only images that both put into a cluster count; it is 0 if there are none. Hubert and Arabie, Comparing Partitions,
-    Journal of Classification 1985.
+    Only images that both put into a cluster count; it is 0 if there are none. Hubert and Arabie,
+    Comparing Partitions, Journal of Classification 1985.
     """
     from sklearn.metrics import adjusted_rand_score
 
@@ -150,11 +183,14 @@ def agreement(labels: Labels, others: Labels) -> float:
 
 
 def nearest(features: Features, count: int = 5, most: int = 2000) -> Labels:
-    """Return the `count` nearest other images of the first `most` images, (most, count), fewer if there are fewer.
+    """Return the `count` nearest other images of the first `most` images, (most, count), fewer if
+    there are fewer.
 
     features: (N, D), in an order that does not matter, so that the first images stand for all.
     """
     units, count = unit_rows(features), min(count, len(features) - 1)
     indices = ExactNeighbours().search(units[:most], units, count + 1).indices
-    others_first = np.argsort(indices == np.arange(len(indices))[:, None], axis=1, kind="stable")[:, :count]
+    others_first = np.argsort(indices == np.arange(len(indices))[:, None], axis=1, kind="stable")[
+        :, :count
+    ]
     return np.take_along_axis(indices, others_first, axis=1)

@@ -1,4 +1,5 @@
-"""Query expansion and database augmentation: a feature becomes the weighted sum of itself and its neighbours.
+"""Query expansion and database augmentation: a feature becomes the weighted sum of itself and its
+neighbours.
 
 query, gallery = expand(query, gallery, k1=5, alpha=3.0, augment=0, neighbours=ExactNeighbours())
 """
@@ -11,27 +12,38 @@ from person_reid.basics import UserError
 from person_reid.retrieval.neighbours import NeighbourSearch
 from person_reid.retrieval.similarity import CosineScores, Features, Floats, Integers, unit_rows
 
-MOST_ALPHA = 1000  # a cosine that rounding puts above 1 stays near 1 when it is raised to this power
+# a cosine that rounding puts above 1 stays near 1 when it is raised to this power
+MOST_ALPHA = 1000
 
 
 def expanded_scores(query: Features, gallery: Features, **settings: Any) -> CosineScores:
-    """Return the cosines between expanded features, `scores` for metrics.evaluate. settings: those of expand."""
+    """Return the cosines between expanded features, `scores` for
+    metrics.evaluate. settings: those of expand.
+    """
     return CosineScores(*expand(query, gallery, **settings))
 
 
 def expand(
-    query: Features, gallery: Features, k1: int, alpha: float, augment: int, neighbours: NeighbourSearch
+    query: Features,
+    gallery: Features,
+    k1: int,
+    alpha: float,
+    augment: int,
+    neighbours: NeighbourSearch,
 ) -> tuple[Features, Features]:
-    """Expand each query by its k1 nearest gallery images, and return both feature sets with rows of unit length.
+    """Expand each query by its k1 nearest gallery images, and return both feature sets with rows of
+    unit length.
 
         query ← query + Σ over its k1 nearest of max(cos, 0)^alpha · neighbour
 
     query, gallery: features (Q, D) and (G, D).
     k1: the number of neighbours; 0 leaves the queries as they are.
-    alpha: 0 gives the plain average (Chum et al., Total Recall, ICCV 2007); 3 is the usual choice for the weighted one
-        (Radenović, Tolias, Chum, Fine-tuning CNN Image Retrieval with No Human Annotation, 2018).
-    augment: first expand every gallery image by its own `augment` nearest in the same way (Arandjelović, Zisserman,
-        Three Things Everyone Should Know, CVPR 2012); 0 leaves the gallery as it is.
+    alpha: 0 gives the plain average (Chum et al., Total Recall, ICCV 2007); 3 is the usual choice
+        for the weighted one (Radenović, Tolias, Chum, Fine-tuning CNN Image Retrieval with No Human
+        Annotation, 2018).
+    augment: first expand every gallery image by its own `augment` nearest in the same way
+        (Arandjelović, Zisserman, Three Things Everyone Should Know, CVPR 2012); 0 leaves the
+        gallery as it is.
     neighbours: the search to use.
 
     Raises UserError if the gallery has fewer than k1 or `augment` neighbours to give.
@@ -39,7 +51,9 @@ def expand(
     query, gallery = unit_rows(query), unit_rows(gallery)
     for flag, value, most in (("--k1", k1, len(gallery)), ("--augment", augment, len(gallery) - 1)):
         if not 0 <= value <= most:
-            raise UserError(f"{flag} {value}: expected 0 to {most}, the number of neighbours in the gallery.")
+            raise UserError(
+                f"{flag} {value}: expected 0 to {most}, the number of neighbours in the gallery."
+            )
     if not 0 <= alpha <= MOST_ALPHA:
         raise UserError(f"--alpha {alpha:g}: expected 0 (the plain average) to {MOST_ALPHA}.")
     if augment:
@@ -51,11 +65,17 @@ def expand(
     return query, gallery
 
 
-def _add(features: Features, gallery: Features, indices: Integers, similarities: Floats, alpha: float) -> Features:
-    """Add to each feature (N, D) the weighted sum of its neighbours (N, k), and return rows of unit length."""
+def _add(
+    features: Features, gallery: Features, indices: Integers, similarities: Floats, alpha: float
+) -> Features:
+    """Add to each feature (N, D) the weighted sum of its neighbours (N, k),
+    and return rows of unit length.
+    """
     weights = np.maximum(similarities, 0) ** np.float32(alpha)
     total = np.array(features)
-    for column, weight in zip(indices.T, weights.T, strict=True):  # one neighbour at a time: (N, k, D) would be large
+    # one neighbour at a time: (N, k, D) would be large
+    for column, weight in zip(indices.T, weights.T, strict=True):
         total += weight[:, None] * gallery[column]
-    with np.errstate(invalid="ignore"):  # neighbours may cancel the feature; metrics.evaluate refuses NaN
+    # neighbours may cancel the feature; metrics.evaluate refuses NaN
+    with np.errstate(invalid="ignore"):
         return total / np.linalg.norm(total, axis=1, keepdims=True)

@@ -16,23 +16,35 @@ SAMPLE = 200  # queries whose neighbours are compared with the exact ones
 class FaissNeighbours:
     """The search of ExactNeighbours through a FAISS index, which logs the recall it reaches.
 
-    kind: "ivf" (inverted lists) or "hnsw" (a navigable graph). Johnson, Douze, Jégou, Billion-scale Similarity Search
-    with GPUs, 2019; Malkov, Yashunin, Efficient and Robust Approximate Nearest Neighbor Search Using Hierarchical
-    Navigable Small World Graphs, 2018. Raises UserError if FAISS is not installed.
+    kind: "ivf" (inverted lists) or "hnsw" (a navigable graph). Johnson, Douze, Jégou, Billion-scale
+    Similarity Search with GPUs, 2019; Malkov, Yashunin, Efficient and Robust Approximate Nearest
+    Neighbor Search Using Hierarchical Navigable Small World Graphs, 2018. Raises UserError if FAISS
+    is not installed.
     """
 
     def __init__(self, kind: str = "ivf") -> None:
         try:
             import faiss
         except ImportError:
-            raise UserError("--neighbours faiss: FAISS is not installed: python -m pip install faiss-cpu") from None
+            raise UserError(
+                "--neighbours faiss: FAISS is not installed: python -m pip install faiss-cpu"
+            ) from None
         self.faiss, self.kind = faiss, kind
 
     def search(
-        self, queries: Features, gallery: Features, k: int, itself: bool = False, farthest: bool = False
+        self,
+        queries: Features,
+        gallery: Features,
+        k: int,
+        itself: bool = False,
+        farthest: bool = False,
     ) -> Neighbours:
-        """Search like ExactNeighbours.search, approximately: a few neighbours are missed, `lowest` may be too high."""
-        queries, gallery = (np.ascontiguousarray(features, np.float32) for features in (queries, gallery))
+        """Search like ExactNeighbours.search, approximately: a few neighbours are
+        missed, `lowest` may be too high.
+        """
+        queries, gallery = (
+            np.ascontiguousarray(features, np.float32) for features in (queries, gallery)
+        )
         index = self._index(gallery)
         similarities, indices = index.search(queries, k)
         lowest = -index.search(-queries, 1)[0][:, 0] if farthest else None
@@ -40,7 +52,13 @@ class FaissNeighbours:
         sample = np.random.default_rng(0).permutation(len(queries))[:SAMPLE]
         exact = ExactNeighbours().search(queries[sample], gallery, k).indices
         recall = overlap(exact, found.indices[sample])
-        log.warning("faiss %s: recall %.4f of the %d nearest, over %d images", self.kind, recall, k, len(sample))
+        log.warning(
+            "faiss %s: recall %.4f of the %d nearest, over %d images",
+            self.kind,
+            recall,
+            k,
+            len(sample),
+        )
         short = np.flatnonzero((found.indices < 0).any(axis=1))
         if len(short):  # the lists held fewer than k images: search for these few exactly
             rest = ExactNeighbours().search(queries[short], gallery, k)
@@ -56,7 +74,8 @@ class FaissNeighbours:
             index = faiss.IndexHNSWFlat(dimension, 32, faiss.METRIC_INNER_PRODUCT)
             index.hnsw.efConstruction, index.hnsw.efSearch = 80, 128
         else:
-            lists = max(1, min(int(4 * count**0.5), count // 39))  # FAISS asks for 39 images per list
+            # FAISS asks for 39 images per list
+            lists = max(1, min(int(4 * count**0.5), count // 39))
             index = trained_lists(gallery[:: max(1, count // (64 * lists))], lists)
             index.nprobe = max(8, lists // 16)
         index.add(gallery)

@@ -1,4 +1,6 @@
-"""From images to features: the network's outputs, summed over mirrored and resized copies and scaled to unit length."""
+"""From images to features: the network's outputs, summed over mirrored and resized
+copies and scaled to unit length.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +18,8 @@ from person_reid.models.network import Network
 from person_reid.progress import progress
 from person_reid.retrieval.similarity import Features
 
-CPU_BATCH = 32  # the most images at a time on a CPU: a larger batch's layer outputs do not fit into the cache
+# the most images at a time on a CPU: a larger batch's layer outputs do not fit into the cache
+CPU_BATCH = 32
 
 SMALLEST, LARGEST = 0.1, 10  # area of a resized image, as a multiple of the network's
 
@@ -36,16 +39,20 @@ def parse_scales(text: str) -> list[float]:
     return [area**0.5 for area in areas]
 
 
-def fused_embedding(network: Network, device: torch.device, scales: Sequence[float] = (1.0,)) -> torch.nn.Module:
+def fused_embedding(
+    network: Network, device: torch.device, scales: Sequence[float] = (1.0,)
+) -> torch.nn.Module:
     """Return the module images → features of a network, on `device` and in evaluation mode.
 
     scales: factors by which the images are resized (bicubic); the features are summed.
 
-    If the network can be traced, each convolution is fused with the batch norm after it: the same results, faster.
+    If the network can be traced, each convolution is fused with the batch norm after it: the same
+    results, faster.
     """
     network.to(device).to(memory_format=torch.channels_last).eval()
     embedding: torch.nn.Module = _Embedding(network)
-    with suppress(Exception):  # tracing fails in as many ways as networks branch; then the network runs as it is
+    # tracing fails in as many ways as networks branch; then the network runs as it is
+    with suppress(Exception):
         embedding = fuse(embedding)  # a GraphModule that computes the same
     return _Scaled(embedding, scales, network.pieces)
 
@@ -67,7 +74,9 @@ class _Scaled(torch.nn.Module):
         self.embed, self.scales, self.pieces = embed, scales, pieces
 
     def forward(self, images: Tensor) -> Tensor:
-        features: list[Tensor] = [self.embed(_resize(images, scale)).float() for scale in self.scales]
+        features: list[Tensor] = [
+            self.embed(_resize(images, scale)).float() for scale in self.scales
+        ]
         return sum(features[1:], features[0])
 
 
@@ -84,7 +93,8 @@ def extract_features(
 ) -> Features:
     """Return the features (N, D) float32 of a bank of N images, uint8 (N, H, W, 3).
 
-    embed: (B, 3, H, W) → (B, D), as from fused_embedding; with an attribute `pieces`, each piece is normalised alone.
+    embed: (B, 3, H, W) → (B, D), as from fused_embedding; with an attribute `pieces`, each piece is
+        normalised alone.
     flip: add the mirrored image's output.
     dtype: of autocast, torch.float16 or torch.bfloat16; None computes in float32.
     unit: L2-normalise the features; otherwise they keep the length that the network gives them.
@@ -100,13 +110,17 @@ def extract_features(
             views = [images, images.flip(3)] if flip else [images]
             with autocast(device, dtype):
                 total = sum((embed(view).float() for view in views), torch.zeros((), device=device))
-            features.append((unit_pieces(total, getattr(embed, "pieces", 1)) if unit else total).cpu())
+            features.append(
+                (unit_pieces(total, getattr(embed, "pieces", 1)) if unit else total).cpu()
+            )
             bar.update(len(chunk))
     return torch.cat(features).numpy()
 
 
 def on_device(chunks: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]:
-    """Yield each chunk on the device; a thread reads the next one into memory that a GPU reaches, while it computes."""
+    """Yield each chunk on the device; a thread reads the next one into memory that a
+    GPU reaches, while it computes.
+    """
     if device.type != "cuda":
         yield from (chunk.to(device) for chunk in chunks)
         return
@@ -119,7 +133,9 @@ def on_device(chunks: Iterable[Tensor], device: torch.device) -> Iterator[Tensor
 
 
 def unit_pieces(features: Tensor, pieces: int = 1) -> Tensor:
-    """Scale features (B, D) to length 1, or each piece of a flattened (B, D / pieces, pieces) to 1/√pieces."""
+    """Scale features (B, D) to length 1, or each piece of a flattened (B, D
+    / pieces, pieces) to 1/√pieces.
+    """
     return normalize(torch.unflatten(features, 1, (-1, pieces)), dim=1).flatten(1) / pieces**0.5
 
 

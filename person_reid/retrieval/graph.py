@@ -1,18 +1,21 @@
 """Graph re-ranking: two steps of feature propagation over the graph of nearest neighbours.
 
-Zhang, Jiang, Wang, Li, Understanding Image Retrieval Re-Ranking: A Graph Neural Network Perspective, 2020. Let A(i, j)
-= 1 for j among i's k1 nearest, and S(i, j) = cos²(i, j) for j among i's k2 nearest. Two steps of
+Zhang, Jiang, Wang, Li, Understanding Image Retrieval Re-Ranking: A Graph Neural Network
+Perspective, 2020. Let A(i, j) = 1 for j among i's k1 nearest, and S(i, j) = cos²(i, j) for j among
+i's k2 nearest. Two steps of
 
     A ← A + Aᵀ,   A ← S A,   rows of A to unit norm
 
-give the score of a query q and a gallery image g: (1 - λ) A_q · A_g + λ cos(q, g). S and A are sparse: no product is
-ever dense, and A of the second step is never multiplied by its transpose, which would take a thousand times more
-operations than its factors do. Let G be A + Aᵀ of the first step, N and M the diagonal matrices of the row norms in the
-two steps, and B = N⁻¹ S G + G Sᵀ N⁻¹ the A + Aᵀ of the second. Then
+give the score of a query q and a gallery image g: (1 - λ) A_q · A_g + λ cos(q, g). S and A are
+sparse: no product is ever dense, and A of the second step is never multiplied by its transpose,
+which would take a thousand times more operations than its factors do. Let G be A + Aᵀ of the first
+step, N and M the diagonal matrices of the row norms in the two steps, and B = N⁻¹ S G + G Sᵀ N⁻¹
+the A + Aᵀ of the second. Then
 
     A_q · A_g = (A_q B) · S_g / M_g
 
-and A_q is multiplied by B, or by its factors where the graph is tangled and they have far fewer entries.
+and A_q is multiplied by B, or by its factors where the graph is tangled and they have far fewer
+entries.
 """
 
 from collections.abc import Callable
@@ -33,7 +36,9 @@ from person_reid.retrieval.similarity import (
     unit_rows,
 )
 
-BLOCK = 16  # queries at a time, a cache line of float32; neighbours in the file often reach much the same images
+# queries at a time, a cache line of float32; neighbours in the file often reach much the same
+# images
+BLOCK = 16
 
 
 class GraphScores(Scores):
@@ -45,7 +50,13 @@ class GraphScores(Scores):
     """
 
     def __init__(
-        self, query: Features, gallery: Features, k1: int, k2: int, lambda_value: float, neighbours: NeighbourSearch
+        self,
+        query: Features,
+        gallery: Features,
+        k1: int,
+        k2: int,
+        lambda_value: float,
+        neighbours: NeighbourSearch,
     ) -> None:
         self.lambda_value = lambda_value
         features = unit_rows(np.concatenate([query, gallery]))
@@ -56,7 +67,8 @@ class GraphScores(Scores):
         weights = sparse_rows(found.indices[:, :k2], np.square(found.similarities[:, :k2]))
         spans = chunks((len(features), 1))
 
-        def in_chunks(work: Callable[[int, int], Any]) -> list[Any]:  # a product of chunks takes all threads
+        # a product of chunks takes all threads
+        def in_chunks(work: Callable[[int, int], Any]) -> list[Any]:
             return run_chunks(work, spans, "graph")
 
         norms = in_chunks(lambda start, stop: row_norms(weights[start:stop] @ self.adjacency))
@@ -64,7 +76,9 @@ class GraphScores(Scores):
         # B = N⁻¹ S G + G Sᵀ N⁻¹ in a single product
         left = sparse.hstack([self.step, self.adjacency], format="csr")
         right = sparse.vstack([self.adjacency, self.step.T], format="csr")
-        self.graph = sparse.vstack(in_chunks(lambda start, stop: left[start:stop] @ right), format="csr")
+        self.graph = sparse.vstack(
+            in_chunks(lambda start, stop: left[start:stop] @ right), format="csr"
+        )
         # not A itself, which would be the largest matrix
         norms = in_chunks(lambda start, stop: row_norms(weights[start:stop] @ self.graph))
         weights = sparse.diags_array(1 / np.concatenate(norms)) @ weights
@@ -77,7 +91,9 @@ class GraphScores(Scores):
         scores *= self.lambda_value
         for first in range(start, stop, BLOCK):
             last = min(first + BLOCK, stop)
-            scores[first - start : last - start] += (self.gallery_weights @ self._reach(first, last)).T
+            scores[first - start : last - start] += (
+                self.gallery_weights @ self._reach(first, last)
+            ).T
         return scores
 
     def _reach(self, first: int, last: int) -> Floats:
@@ -85,7 +101,8 @@ class GraphScores(Scores):
         queries = self.query_weights[first:last] @ self.graph
         rows = present(queries)
         values = np.ascontiguousarray(queries.toarray()[:, rows].T)
-        if np.diff(self.graph.indptr)[rows].sum() < self.step.nnz:  # B has fewer entries here than one of its factors
+        # B has fewer entries here than one of its factors
+        if np.diff(self.graph.indptr)[rows].sum() < self.step.nnz:
             return self.graph[rows].T @ values
         step = self.step[rows]
         beyond = present(step)
@@ -100,12 +117,16 @@ def present(matrix: Any) -> Integers:
 
 
 def sparse_rows(indices: Integers, values: Floats) -> Any:
-    """Return the (N, N) CSR matrix whose row i has `values` (N, k) at the columns `indices` (N, k)."""
+    """Return the (N, N) CSR matrix whose row i has `values` (N, k)
+    at the columns `indices` (N, k).
+    """
     num_images, k = indices.shape
     # 32-bit indices, if they can count the entries: half the memory that SciPy would take
     kind = np.int32 if indices.size < 2**31 else np.int64
     starts = np.arange(0, indices.size + 1, k, dtype=kind)
-    return sparse.csr_array((values.ravel(), indices.astype(kind).ravel(), starts), (num_images, num_images))
+    return sparse.csr_array(
+        (values.ravel(), indices.astype(kind).ravel(), starts), (num_images, num_images)
+    )
 
 
 def row_norms(matrix: Any) -> Floats:

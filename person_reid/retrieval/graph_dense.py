@@ -1,4 +1,6 @@
-"""Graph re-ranking with dense matrices on an accelerator, if they fit: the formula of graph.py as it is written."""
+"""Graph re-ranking with dense matrices on an accelerator, if they fit: the
+formula of graph.py as it is written.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +21,17 @@ class DenseGraphScores(Scores):
     """GraphScores on `device`, with the same arguments."""
 
     def __init__(
-        self, query: Features, gallery: Features, k1: int, k2: int, lambda_value: float, neighbours: NeighbourSearch,
-        device: torch.device | str = "cpu",
+        self, query: Features, gallery: Features, k1: int, k2: int, lambda_value: float,
+        neighbours: NeighbourSearch, device: torch.device | str = "cpu",
     ) -> None:  # fmt: skip
         import torch
 
         self.num_queries, self.lambda_value = len(query), lambda_value
         features = unit_rows(np.concatenate([query, gallery]))
         found = neighbours.search(features, features, k1, itself=True)
-        self.cosines = CosineScores(features[: len(query)], features[len(query) :], torch.device(device))
+        self.cosines = CosineScores(
+            features[: len(query)], features[len(query) :], torch.device(device)
+        )
         indices = torch.from_numpy(found.indices).to(device)
         self.neighbours = indices[:, :k2]
         self.weights = torch.from_numpy(found.similarities[:, :k2]).to(device).square()
@@ -43,7 +47,9 @@ class DenseGraphScores(Scores):
             rows = slice(start, start + BLOCK)
             weights = self.weights[rows]
             graph[rows] = normalize(
-                embedding_bag(self.neighbours[rows], symmetric, per_sample_weights=weights, mode="sum")
+                embedding_bag(
+                    self.neighbours[rows], symmetric, per_sample_weights=weights, mode="sum"
+                )
             )
         return graph
 
@@ -57,7 +63,11 @@ class DenseGraphScores(Scores):
 
 
 def matrix_fits(num_images: int, device: torch.device) -> bool:
-    """Return whether the two (N, N) float32 matrices of N images fit into the free memory of a CUDA `device`."""
+    """Return whether the two (N, N) float32 matrices of N images fit into the
+    free memory of a CUDA `device`.
+    """
     import torch
 
-    return device.type == "cuda" and 2 * 4 * num_images**2 < 0.9 * torch.cuda.mem_get_info(device)[0]
+    return (
+        device.type == "cuda" and 2 * 4 * num_images**2 < 0.9 * torch.cuda.mem_get_info(device)[0]
+    )

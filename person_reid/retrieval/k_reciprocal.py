@@ -1,8 +1,9 @@
 """k-reciprocal re-ranking, sparse: memory grows with the number of images, not with its square.
 
-Zhong, Zheng, Cao, Li, Re-ranking Person Re-identification with k-reciprocal Encoding, CVPR 2017. A row of the encoding
-has dozens of entries, so neighbours come from a chunked top-k, sets and encodings are sparse matrices, and the Jaccard
-distance visits only the images that share an entry with the query.
+Zhong, Zheng, Cao, Li, Re-ranking Person Re-identification with k-reciprocal Encoding, CVPR 2017. A
+row of the encoding has dozens of entries, so neighbours come from a chunked top-k, sets and
+encodings are sparse matrices, and the Jaccard distance visits only the images that share an entry
+with the query.
 """
 
 from __future__ import annotations
@@ -14,7 +15,15 @@ from scipy import sparse
 
 from person_reid.retrieval.graph import sparse_rows
 from person_reid.retrieval.neighbours import Neighbours, NeighbourSearch
-from person_reid.retrieval.similarity import CosineScores, Features, Floats, Integers, Scores, positions, unit_rows
+from person_reid.retrieval.similarity import (
+    CosineScores,
+    Features,
+    Floats,
+    Integers,
+    Scores,
+    positions,
+    unit_rows,
+)
 
 BLOCK = 32  # queries whose shared entries are listed at a time
 
@@ -30,7 +39,13 @@ class KReciprocalScores(Scores):
     """
 
     def __init__(
-        self, query: Features, gallery: Features, k1: int, k2: int, lambda_value: float, neighbours: NeighbourSearch
+        self,
+        query: Features,
+        gallery: Features,
+        k1: int,
+        k2: int,
+        lambda_value: float,
+        neighbours: NeighbourSearch,
     ) -> None:
         self.lambda_value = lambda_value
         self.features = unit_rows(np.ascontiguousarray(np.concatenate([query, gallery])))
@@ -40,9 +55,12 @@ class KReciprocalScores(Scores):
         self.gallery_columns = encoding[len(query) :].tocsc()
 
     def __call__(self, start: int, stop: int) -> Floats:
-        """Return the (stop - start, G) float32 scores of these queries, in [-1, 0]: the negated distances."""
+        """Return the (stop - start, G) float32 scores of these queries, in
+        [-1, 0]: the negated distances.
+        """
         scores = self.cosines(start, stop)
-        # minus lambda · (2 - 2 cos)² / farthest, minus (1 - lambda) · Jaccard distance, without a second matrix
+        # minus lambda · (2 - 2 cos)² / farthest, minus (1 - lambda) · Jaccard distance, without a
+        # second matrix
         scores -= 1
         scores *= scores
         scores *= -4 * self.lambda_value / self.farthest[start:stop, None]
@@ -50,15 +68,21 @@ class KReciprocalScores(Scores):
         for first in range(start, stop, BLOCK):
             last = min(first + BLOCK, stop)
             shared = shared_weight(self.query_encoding[first:last], self.gallery_columns)
-            scores[first - start : last - start] += (1 - self.lambda_value) * (shared / (2 - shared))
+            scores[first - start : last - start] += (1 - self.lambda_value) * (
+                shared / (2 - shared)
+            )
         return scores
 
 
-def k_reciprocal_encoding(features: Features, k1: int, k2: int, neighbours: NeighbourSearch) -> tuple[Any, Floats]:
-    """Encode N images by their k-reciprocal neighbours, eq. 7, averaged over the k2 nearest, eq. 11.
+def k_reciprocal_encoding(
+    features: Features, k1: int, k2: int, neighbours: NeighbourSearch
+) -> tuple[Any, Floats]:
+    """Encode N images by their k-reciprocal neighbours, eq. 7, averaged over the k2 nearest, eq.
+    11.
 
     features: (N, D), rows of unit length. neighbours: the search to use.
-    Returns a sparse (N, N) matrix, each row of sum 1, and for each image the distance to the farthest one, (N,).
+    Returns a sparse (N, N) matrix, each row of sum 1, and for each image the distance to the
+    farthest one, (N,).
     """
     found = neighbours.search(features, features, k1 + 1, itself=True, farthest=True)
     assert found.lowest is not None, "it was asked for"
@@ -68,21 +92,31 @@ def k_reciprocal_encoding(features: Features, k1: int, k2: int, neighbours: Neig
 
 
 def _weighted(pattern: Any, found: Neighbours, features: Features, farthest: Floats) -> Any:
-    """Give each member j of i's set the weight exp(-d(i, j)), eq. 7, and scale each row to the sum 1."""
+    """Give each member j of i's set the weight exp(-d(i, j)), eq. 7,
+    and scale each row to the sum 1.
+    """
     rows = np.repeat(np.arange(pattern.shape[0]), np.diff(pattern.indptr))
-    weights = np.exp(-squared_distance(pair_cosines(rows, pattern.indices, found, features)) / farthest[rows])
+    weights = np.exp(
+        -squared_distance(pair_cosines(rows, pattern.indices, found, features)) / farthest[rows]
+    )
     encoding = sparse.csr_array((weights, pattern.indices, pattern.indptr), pattern.shape)
     return sparse.diags_array(1 / encoding.sum(axis=1)) @ encoding
 
 
-def pair_cosines(rows: Integers, columns: Integers, found: Neighbours, features: Features) -> Floats:
-    """Return the cosines (P,) of pairs of images: those of neighbours, most of an encoding's, are in `found` already.
+def pair_cosines(
+    rows: Integers, columns: Integers, found: Neighbours, features: Features
+) -> Floats:
+    """Return the cosines (P,) of pairs of images: those of neighbours, most of an encoding's, are
+    in `found` already.
 
-    rows, columns: (P,), row by row, ascending. found: neighbours of all images. features: (N, D), of unit length.
+    rows, columns: (P,), row by row, ascending. found: neighbours of all images. features: (N, D),
+    of unit length.
     """
     num_images = len(features)
     order = np.argsort(found.indices, axis=1)
-    known = np.take_along_axis(found.indices, order, 1) + num_images * np.arange(num_images)[:, None]
+    known = (
+        np.take_along_axis(found.indices, order, 1) + num_images * np.arange(num_images)[:, None]
+    )
     pairs = rows * num_images + columns
     places = np.searchsorted(known.ravel(), pairs)
     places[places == known.size] = 0
@@ -94,12 +128,16 @@ def pair_cosines(rows: Integers, columns: Integers, found: Neighbours, features:
 
 
 def squared_distance(cosine: Floats) -> Floats:
-    """Return the published original distance, the square of the squared Euclidean one: (2 - 2 cos)²."""
+    """Return the published original distance, the square of the
+    squared Euclidean one: (2 - 2 cos)².
+    """
     return np.square(2 - 2 * cosine)
 
 
 def reciprocal_sets(indices: Integers) -> Any:
-    """Return R(i), eq. 1, as a sparse (N, N) matrix: j is in i's neighbours `indices` (N, k + 1), and i in j's."""
+    """Return R(i), eq. 1, as a sparse (N, N) matrix: j is in i's neighbours
+    `indices` (N, k + 1), and i in j's.
+    """
     forward = sparse_rows(indices, np.ones(indices.shape, np.float32))
     return forward.multiply(forward.T).tocsr()
 
@@ -111,7 +149,8 @@ def reciprocal_expansion(indices: Integers, k1: int) -> Any:
     indices: (N, k1 + 1) neighbours, the image itself first.
     """
     sets, halves = reciprocal_sets(indices), reciprocal_sets(indices[:, : round(k1 / 2) + 1])
-    shared = sets.multiply(sets @ halves.T).tocsr()  # (i, j), j in i's set: how much of j's half is in it
+    # (i, j), j in i's set: how much of j's half is in it
+    shared = sets.multiply(sets @ halves.T).tocsr()
     sizes = np.diff(halves.indptr)[shared.indices]
     shared.data = (shared.data > 2 / 3 * sizes).astype(np.float32)
     expansion = (sets + shared @ halves).tocsr()
@@ -121,12 +160,15 @@ def reciprocal_expansion(indices: Integers, k1: int) -> Any:
 
 
 def average_rows(encoding: Any, indices: Integers) -> Any:
-    """Replace each row by the mean of the rows of its neighbours `indices` (N, k2): local query expansion."""
+    """Replace each row by the mean of the rows of its neighbours `indices`
+    (N, k2): local query expansion.
+    """
     return sparse_rows(indices, np.full(indices.shape, 1 / indices.shape[1], np.float32)) @ encoding
 
 
 def shared_weight(rows: Any, columns: Any) -> Floats:
-    """Return Σ min(row, column) over the entries, eq. 10, (B, G) float32, visiting only images that have the entry.
+    """Return Σ min(row, column) over the entries, eq. 10, (B, G) float32, visiting only images that
+    have the entry.
 
     rows: (B, N) CSR, the encodings of some queries; columns: (G, N) CSC, those of the gallery.
     """
@@ -136,4 +178,8 @@ def shared_weight(rows: Any, columns: Any) -> Floats:
     owners = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
     cells = np.repeat(owners * columns.shape[0], sizes) + columns.indices[entries]
     size = rows.shape[0] * columns.shape[0]
-    return np.bincount(cells, smaller, size).astype(np.float32).reshape(rows.shape[0], columns.shape[0])
+    return (
+        np.bincount(cells, smaller, size)
+        .astype(np.float32)
+        .reshape(rows.shape[0], columns.shape[0])
+    )

@@ -7,32 +7,37 @@ The evidence that image i shows person c is the similarity to the images of c, i
 
     e_ic = log( Σ_{j of c} exp((cos_ij − 1) / TEMPERATURE) / √n_c )
 
-Features are centred for each camera first. The doubt about a label is the evidence for the best other person minus that
-for the label's.
+Features are centred for each camera first. The doubt about a label is the evidence for the best
+other person minus that for the label's.
 
-A proposal to move an image is as probable as retrieval.belief says, which learns from all labels how far to trust this
+A proposal to move an image is as probable as retrieval.belief says, which learns from all labels
+how far to trust this
 evidence: where a network cannot separate these people, no probability is high.
 
-The other proposals compare a score with what the same score would be if the proposal were right, which the labels
-themselves show:
+The other proposals compare a score with what the same score would be if the proposal were right,
+which the labels themselves show:
 
-    proposal   score                                                     compared with
-    junk       evidence for the most similar person, negative            that for somebody drawn at random
-    somebody   of a distractor: evidence for the most similar person     evidence of people for their own identity
-    split      mean doubt about all images of a person by one camera,    the same with a label drawn at random
-               in the eyes of the other cameras
-    merge      mean evidence between two people, across cameras,         that of a person's cameras for one another,
-               less that of each for itself                              less its mean
+    proposal   score, and what it is compared with
+    junk       negative evidence for the most similar person
+               with that for somebody drawn at random
+    somebody   evidence of a distractor for the most similar person
+               with the evidence of people for their own identity
+    split      mean doubt about all images of a person by one camera, as the other cameras see them
+               with the same for a label drawn at random
+    merge      mean evidence between two people, across cameras, less that of each for itself
+               with that of a person's cameras for one another, less its mean
 
-With F(s) the share of scores of s or higher, F₁(s) that of the compared ones, and the share π of right proposals as
-large as F ≥ π F₁ allows, N π F₁(s) of the N F(s) images with such a score are expected to be right. The probability is
-the slope of the one over the other, made monotone, times the share of images (junk), the p of the image (somebody), or
-the share of groups (split, merge) whose own person the network finds first. People look alike without anybody's error:
-of look-alikes (merge, and split in favour of the best other person), half as many as F allows are expected to be the
-same person.
+With F(s) the share of scores of s or higher, F₁(s) that of the compared ones, and the share π of
+right proposals as large as F ≥ π F₁ allows, N π F₁(s) of the N F(s) images with such a score are
+expected to be right. The probability is the slope of the one over the other, made monotone, times
+the share of images (junk), the p of the image (somebody), or the share of groups (split, merge)
+whose own person the network finds first. People look alike without anybody's error: of look-alikes
+(merge, and split in favour of the best other person), half as many as F allows are expected to be
+the same person.
 
-Northcutt, Jiang, Chuang, Confident Learning: Estimating Uncertainty in Dataset Labels, JAIR 2021 (each label judged by
-other images); Scott, A Rate of Convergence for Mixture Proportion Estimation, AISTATS 2015 (π).
+Northcutt, Jiang, Chuang, Confident Learning: Estimating Uncertainty in Dataset Labels, JAIR 2021
+(each label judged by other images); Scott, A Rate of Convergence for Mixture Proportion Estimation,
+AISTATS 2015 (π).
 """
 
 import logging
@@ -51,10 +56,12 @@ from person_reid.retrieval.similarity import Features, Floats, chunks
 from person_reid.retrieval.target import CameraNorm
 
 TEMPERATURE = 0.06
-TAILS = np.array([0.3, 0.5, 0.7, 0.9])  # shares of the highest compared scores, from which π is estimated
+# shares of the highest compared scores, from which π is estimated
+TAILS = np.array([0.3, 0.5, 0.7, 0.9])
 LOOK_ALIKES = np.float32(0.5)  # of what looks alike, this share is expected to be the same person
 LIKELY = 0.5  # probability from which an image does not count for its group
-LEAST_ACCURACY = 0.5  # share of people found first; a network below it cannot tell whose label is wrong
+# share of people found first; a network below it cannot tell whose label is wrong
+LEAST_ACCURACY = 0.5
 WEAK = 0.8  # the same; below it, many errors stay hidden
 NOBODY = -1  # in place of a person
 
@@ -67,8 +74,10 @@ class LabelErrors:
     """The likeliest proposal for each of N images.
 
     proposal: (N,), a word of the table above. identity: (N,), the identity it would give the image.
-    probability: (N,), that it is right; 0 if nothing is known against the label. doubt: (N,), about the label.
-    accuracy: the estimated share of images for which the features find the right person first, the image left out.
+    probability: (N,), that it is right; 0 if nothing is known against the label. doubt: (N,), about
+        the label.
+    accuracy: the estimated share of images for which the features find the right person first, the
+        image left out.
     """
 
     proposal: npt.NDArray[np.str_]
@@ -83,25 +92,34 @@ class LabelErrors:
         return np.lexsort((-self.doubt, -self.probability))
 
     def propose(self, images: Labels, name: str, identity: npt.ArrayLike, by: Floats) -> None:
-        """Take a proposal, of probability `by` (n,), for those of the images (n,) that have none as probable."""
+        """Take a proposal, of probability `by` (n,), for those of the images
+        (n,) that have none as probable.
+        """
         better = by > self.probability[images]
         chosen = images[better]
         self.proposal[chosen], self.probability[chosen] = name, by[better]
         self.identity[chosen] = np.broadcast_to(identity, by.shape)[better]
 
 
-def label_errors(features: Features, labels: Labels, cameras: Labels, highest: int = 0) -> LabelErrors:
+def label_errors(
+    features: Features, labels: Labels, cameras: Labels, highest: int = 0
+) -> LabelErrors:
     """Return the LabelErrors of N images: features (N, D), labels (N,) and cameras (N,).
 
-    Distractors do not count as similar to anybody. The features must not come from a network that was trained on these
-    labels: it would have memorised them. highest: the highest identity that exists; new ones are above it. Raises
-    UserError for junk, for fewer than two identities, and for features that cannot tell the people apart.
+    Distractors do not count as similar to anybody. The features must not come from a network that
+    was trained on these
+    labels: it would have memorised them. highest: the highest identity that exists; new ones are
+    above it. Raises UserError for junk, for fewer than two identities, and for features that cannot
+    tell the people apart.
     """
     names = np.unique(labels[labels != DISTRACTOR])
     if JUNK in names:
         raise UserError("junk has no identity that could be wrong; leave it out.")
     if len(names) < 2:
-        raise UserError(f"{len(names)} identity: a wrong label is that of another, so there must be two at least.")
+        raise UserError(
+            f"{len(names)} identity: a wrong label is that of another, "
+            "so there must be two at least."
+        )
     people = np.where(labels == DISTRACTOR, NOBODY, np.searchsorted(names, labels))
     known, strangers = np.flatnonzero(people != NOBODY), np.flatnonzero(people == NOBODY)
     moved, random = CameraNorm(features, cameras)(features, cameras), np.random.default_rng(0)
@@ -123,17 +141,26 @@ def label_errors(features: Features, labels: Labels, cameras: Labels, highest: i
         by = _probability(evidence[strangers].max(axis=1), own)
         by *= belief.shows(evidence[strangers]).max(axis=1)
         found.propose(strangers, "somebody", names[evidence[strangers].argmax(axis=1)], by)
-    _propose_for_people(found, names, people, others, groups, trusted, random, max(highest, names[-1]))
+    _propose_for_people(
+        found, names, people, others, groups, trusted, random, max(highest, names[-1])
+    )
     return found
 
 
 def check_accuracy(accuracy: float) -> None:
-    """Raise UserError if features of this accuracy cannot tell whose label is wrong; remark a weak one."""
-    words = f"finds the right person first for about {100 * accuracy:.0f} % of these images, by these labels"
+    """Raise UserError if features of this accuracy cannot tell whose
+    label is wrong; remark a weak one.
+    """
+    words = (
+        f"finds the right person first for about {100 * accuracy:.0f} % "
+        "of these images, by these labels"
+    )
     if accuracy < LEAST_ACCURACY:
         raise UserError(
-            f"this network {words}. It cannot tell these people apart, and so not whose label is wrong; "
-            f"{100 * LEAST_ACCURACY:.0f} % are needed. Use another that was trained on people, but not on these."
+            f"this network {words}. It cannot tell these people apart, "
+            "and so not whose label is wrong; "
+            f"{100 * LEAST_ACCURACY:.0f} % are needed. Use another that was "
+            "trained on people, but not on these."
         )
     if accuracy < WEAK:
         log.warning("This network %s: many wrong labels will not be listed.", words)
@@ -149,7 +176,9 @@ def _propose_for_people(
     random: np.random.Generator,
     highest: int,
 ) -> None:
-    """Propose to split and to merge people, by what the trusted images say. others, groups: see _evidence."""
+    """Propose to split and to merge people, by what the trusted images say.
+    others, groups: see _evidence.
+    """
     known = np.flatnonzero(people != NOBODY)
     person = np.empty(groups.max() + 1, np.int64)
     person[groups[known]] = people[known]
@@ -165,7 +194,11 @@ def _propose_for_people(
 
     between = _means(others[trusted], people[trusted], len(names))
     own = between.diagonal().copy()
-    usual = np.where(np.isfinite(own), own, np.median(own[np.isfinite(own)]) if np.isfinite(own).any() else np.inf)
+    usual = np.where(
+        np.isfinite(own),
+        own,
+        np.median(own[np.isfinite(own)]) if np.isfinite(own).any() else np.inf,
+    )
     between = (_minus(between, usual[:, None]) + _minus(between, usual[:, None]).T) / 2
     _, best, other, _ = _rivals(between, np.arange(len(names)), random)
     by = _probability(best, _minus(across[np.arange(len(across)), person], usual[person]))
@@ -177,10 +210,12 @@ def _propose_for_people(
 
 
 def _evidence(features: Features, people: Labels, cameras: Labels) -> tuple[Floats, Floats, Labels]:
-    """Return the evidence e (N, P), the same in the eyes of other cameras, and the group of each image (N,).
+    """Return the evidence e (N, P), the same in the eyes of other cameras, and the group of each
+    image (N,).
 
-    features: (N, D) of unit length. people: (N,) in 0..P-1, or NOBODY. A group is all images of a person by one camera,
-    numbered by person; NOBODY is in none. There is no evidence, −∞, for a person without another image.
+    features: (N, D) of unit length. people: (N,) in 0..P-1, or NOBODY. A group is all images of a
+    person by one camera, numbered by person; NOBODY is in none. There is no evidence, −∞, for a
+    person without another image.
     """
     voters = np.flatnonzero(people != NOBODY)
     voters = voters[np.argsort(people[voters], kind="stable")]
@@ -189,7 +224,9 @@ def _evidence(features: Features, people: Labels, cameras: Labels) -> tuple[Floa
     np.add.at(images, (people[voters], seen_by[voters]), 1)
     total, starts = images.sum(axis=1), np.searchsorted(people[voters], np.arange(len(images)))
     groups, column = np.full((2, len(people)), NOBODY)
-    groups[voters] = np.unique(people[voters] * images.shape[1] + seen_by[voters], return_inverse=True)[1]
+    groups[voters] = np.unique(
+        people[voters] * images.shape[1] + seen_by[voters], return_inverse=True
+    )[1]
     column[voters] = np.arange(len(voters))
     evidence, others = np.empty((2, len(people), len(images)), np.float32)
     for start, stop in progress(chunks((len(people), len(voters))), desc="evidence"):
@@ -201,7 +238,9 @@ def _evidence(features: Features, people: Labels, cameras: Labels) -> tuple[Floa
         count[mine - start, people[mine]] -= 1
         evidence[rows] = _log(np.add.reduceat(near, starts, axis=1), count)
         near *= seen_by[rows, None] != seen_by[voters]
-        others[rows] = _log(np.add.reduceat(near, starts, axis=1), total - images[:, seen_by[rows]].T)
+        others[rows] = _log(
+            np.add.reduceat(near, starts, axis=1), total - images[:, seen_by[rows]].T
+        )
     return evidence, others, groups
 
 
@@ -218,15 +257,25 @@ def _minus(one: Floats, other: Floats) -> Floats:
 
 
 def _means(evidence: Floats, groups: Labels, count: int) -> Floats:
-    """Return the mean of the rows (N, P) of each group (N,) in 0..count-1; −∞ for a group without rows."""
+    """Return the mean of the rows (N, P) of each group (N,) in
+    0..count-1; −∞ for a group without rows.
+    """
     shape, size = (count, len(groups)), np.bincount(groups, minlength=count)[:, None]
-    sums = sparse.csr_array((np.ones(len(groups), np.float32), (groups, np.arange(len(groups)))), shape) @ evidence
+    sums = (
+        sparse.csr_array(
+            (np.ones(len(groups), np.float32), (groups, np.arange(len(groups)))), shape
+        )
+        @ evidence
+    )
     return np.asarray(np.where(size, sums / np.maximum(size, 1), -np.inf), np.float32)
 
 
-def _rivals(evidence: Floats, own: Labels, random: np.random.Generator) -> tuple[Floats, Floats, Labels, Floats]:
-    """Return for each row of evidence (N, P) that for its own column, that for the best other, which one this is, and
-    that for another drawn at random, (N,) each."""
+def _rivals(
+    evidence: Floats, own: Labels, random: np.random.Generator
+) -> tuple[Floats, Floats, Labels, Floats]:
+    """Return for each row of evidence (N, P) that for its own column, that for the best other,
+    which one this is, and that for another drawn at random, (N,) each.
+    """
     rows, count = np.arange(len(evidence)), evidence.shape[1]
     others = evidence.copy()
     others[rows, own] = -np.inf
@@ -251,11 +300,16 @@ def _probability(scores: Floats, *kinds: Floats) -> Floats:
             at = np.quantile(compared, 1 - TAILS)
             explained = np.interp(-at, -scores[order], right, left=0)
             found = _tail(scores, at)
-            found = np.maximum(found, min(found[-1], 1 / len(scores)))  # a single one need not be among the highest
+            # a single one need not be among the highest
+            found = np.maximum(found, min(found[-1], 1 / len(scores)))
             share = max(0.0, float(((found - explained) / TAILS).min()))
             share *= LOOK_ALIKES if number else 1
             right = right + share * _tail(compared, scores[order])
-    slopes = isotonic_regression(np.diff(right * len(scores), prepend=0), increasing=False).x if len(scores) else right
+    slopes = (
+        isotonic_regression(np.diff(right * len(scores), prepend=0), increasing=False).x
+        if len(scores)
+        else right
+    )
     probability[usable[order]] = np.clip(slopes, 0, 1)  # the higher the score, the more probable
     return probability
 

@@ -1,8 +1,9 @@
 """Rank@k, mAP and mINP as Market-1501's own evaluation code computes them.
 
-The rank of a match is the number of valid gallery images ahead of it: its place among the sorted scores. Junk (label
--1, or the query's identity in the query's camera) is neither right nor wrong. Equal scores are ordered by gallery
-index. A query without a match counts as 0, and means are over all queries.
+The rank of a match is the number of valid gallery images ahead of it: its place among the sorted
+scores. Junk (label -1, or the query's identity in the query's camera) is neither right nor wrong.
+Equal scores are ordered by gallery index. A query without a match counts as 0, and means are over
+all queries.
 
     query, gallery = load_result("pytorch_result.mat")
     print(evaluate(query, gallery).line())
@@ -48,7 +49,8 @@ class Metrics:
 
     average_precision: in [0, 1].
     inverse_negative_penalty: in [0, 1].
-    first_match: the 0-based rank of the first match among the valid gallery, or -1 if there is none.
+    first_match: the 0-based rank of the first match among the valid gallery, or -1 if there is
+        none.
     num_matches: the number of matches in the gallery.
     gallery_size: the number of gallery images.
     ap: the name of the average precision, a key of AVERAGE_PRECISIONS.
@@ -60,11 +62,18 @@ class Metrics:
     num_matches: Integers
     gallery_size: int
     ap: str = "trapezoidal"
-    PER_QUERY: ClassVar = ("average_precision", "inverse_negative_penalty", "first_match", "num_matches")
+    PER_QUERY: ClassVar = (
+        "average_precision",
+        "inverse_negative_penalty",
+        "first_match",
+        "num_matches",
+    )
 
     @property
     def cmc(self) -> npt.NDArray[np.float64]:
-        """Return the cumulative matching characteristic (gallery_size,): cmc[k - 1] is Rank@k, in [0, 1]."""
+        """Return the cumulative matching characteristic (gallery_size,):
+        cmc[k - 1] is Rank@k, in [0, 1].
+        """
         found = self.first_match[self.first_match >= 0]
         return np.bincount(found, minlength=self.gallery_size).cumsum() / len(self.first_match)
 
@@ -82,7 +91,8 @@ class Metrics:
         return float(self.inverse_negative_penalty.mean())
 
     def rank(self, k: int) -> float:
-        """Return Rank@k in [0, 1]: the share of queries with a match among their first k valid gallery images.
+        """Return Rank@k in [0, 1]: the share of queries with a match among their first k valid
+        gallery images.
 
         Raises UserError for a k below 1.
         """
@@ -91,14 +101,20 @@ class Metrics:
         return float(self.cmc[min(k, self.gallery_size) - 1])
 
     def line(self, prefix: str = "") -> str:
-        """Return `Rank@1:0.598872 Rank@5:… Rank@10:… mAP:… mINP:…` after `prefix`; an unusual AP is named."""
+        """Return `Rank@1:0.598872 Rank@5:… Rank@10:… mAP:… mINP:…` after
+        `prefix`; an unusual AP is named.
+        """
         ranks = " ".join(f"Rank@{k}:{self.rank(k):.6f}" for k in (1, 5, 10))
         name = "mAP" if self.ap == "trapezoidal" else f"mAP({self.ap})"
         return f"{prefix}{ranks} {name}:{self.mAP:.6f} mINP:{self.mINP:.6f}"
 
     def figures(self) -> dict[str, float]:
         """Return {"rank1", "rank5", "rank10", "mAP", "mINP"}, each in [0, 1]."""
-        return {**{f"rank{k}": self.rank(k) for k in (1, 5, 10)}, "mAP": self.mAP, "mINP": self.mINP}
+        return {
+            **{f"rank{k}": self.rank(k) for k in (1, 5, 10)},
+            "mAP": self.mAP,
+            "mINP": self.mINP,
+        }
 
 
 def evaluate(
@@ -113,36 +129,53 @@ def evaluate(
 
     query, gallery: the images to search for and to search in.
     ap: "trapezoidal", as published, or "step", as in most other toolboxes.
-    scores: similarity.Scores to rank by, or a function like them; the cosines of the features by default. What it
-        returns is overwritten, unless it is a view of another NumPy array, which is copied first.
+    scores: similarity.Scores to rank by, or a function like them; the cosines of the features by
+        default. What it returns is overwritten, unless it is a view of another NumPy array, which
+        is copied first.
     ignore_cameras: count every image of the identity as a match, even from the query's own camera.
     world: the processes that share the queries (see distributed.World); a single one by default.
 
-    Raises UserError for an unknown `ap`, for features that cannot be compared or scores that are NaN, if there is no
-    query or no gallery, and if all images come from one camera, so that every match would be junk.
+    Raises UserError for an unknown `ap`, for features that cannot be compared or scores that are
+    NaN, if there is no query or no gallery, and if all images come from one camera, so that every
+    match would be junk.
     """
     if ap not in AVERAGE_PRECISIONS:
-        raise UserError(f"--ap {ap}: expected {' or '.join(AVERAGE_PRECISIONS)}.{did_you_mean(ap, AVERAGE_PRECISIONS)}")
+        raise UserError(
+            f"--ap {ap}: expected "
+            f"{' or '.join(AVERAGE_PRECISIONS)}.{did_you_mean(ap, AVERAGE_PRECISIONS)}"
+        )
     if not len(query) or not len(gallery):
-        raise UserError(f"{len(query)} queries and {len(gallery)} gallery images: expected at least one of each.")
+        raise UserError(
+            f"{len(query)} queries and {len(gallery)} gallery images: "
+            "expected at least one of each."
+        )
     if scores is None:
         check_comparable(query.features, gallery.features)
         scores = CosineScores(query.features, gallery.features)
     pairs, junk = find_pairs(query, gallery, ignore_cameras)
     if not len(pairs[0]):
-        log.warning("No query has a match in the gallery, so every figure is 0. Do both come from the same data set?")
-    ranks = rank_matches(scores, (len(query), len(gallery)), pairs, junk, gallery.labels == -1, world)
+        log.warning(
+            "No query has a match in the gallery, so every figure is 0. Do "
+            "both come from the same data set?"
+        )
+    ranks = rank_matches(
+        scores, (len(query), len(gallery)), pairs, junk, gallery.labels == -1, world
+    )
     return summarize(ranks, pairs[0], len(query), len(gallery), ap)
 
 
 def check_cameras(query: FeatureSet, gallery: FeatureSet) -> None:
-    """Raise UserError if there are matches but all images come from one camera, so that every match would be junk."""
+    """Raise UserError if there are matches but all images come from one camera, so
+    that every match would be junk.
+    """
     cameras = np.concatenate([query.cameras, gallery.cameras])
     has_match = np.isin(query.labels[query.labels != -1], gallery.labels).any()
     if has_match and (cameras == cameras[0]).all():
         raise UserError(
-            f"all images are of camera {cameras[0]}: a match in the query's own camera is junk, so every "
-            "figure would be 0. If the cameras are unknown, count these matches: --ignore_cameras of evaluate.py, "
+            f"all images are of camera {cameras[0]}: a match in the "
+            "query's own camera is junk, so every "
+            "figure would be 0. If the cameras are unknown, count these matches: "
+            "--ignore_cameras of evaluate.py, "
             "threshold.py, figures.py and explore.py."
         )
 
@@ -162,15 +195,20 @@ def remark_unmatched(query: FeatureSet, gallery: FeatureSet, ignore_cameras: boo
         )  # fmt: skip
 
 
-def find_pairs(query: FeatureSet, gallery: FeatureSet, ignore_cameras: bool = False) -> tuple[IndexPairs, IndexPairs]:
-    """Return the (query indices, gallery indices) of all matches, and those of all junk pairs, sorted by query.
+def find_pairs(
+    query: FeatureSet, gallery: FeatureSet, ignore_cameras: bool = False
+) -> tuple[IndexPairs, IndexPairs]:
+    """Return the (query indices, gallery indices) of all matches, and those of all junk pairs,
+    sorted by query.
 
     Raises UserError as check_cameras does, unless the cameras are ignored.
     """
     if not ignore_cameras:
         check_cameras(query, gallery)
     order = np.argsort(gallery.labels, kind="stable")
-    first, last = (np.searchsorted(gallery.labels[order], query.labels, side) for side in ("left", "right"))
+    first, last = (
+        np.searchsorted(gallery.labels[order], query.labels, side) for side in ("left", "right")
+    )
     counts = np.where(query.labels == -1, 0, last - first)
     queries = np.repeat(np.arange(len(query)), counts)
     images = order[np.repeat(first, counts) + positions(counts)]
@@ -208,11 +246,14 @@ def rank_matches(
         unknown = np.flatnonzero(np.isnan(row_minima(chunk)))
         if len(unknown):
             raise UserError(
-                f"query {start + unknown[0]}: NaN scores cannot be ranked. A feature is all zero or not finite, or "
-                "re-ranking gave them because a setting is too large or opposite features cancel out."
+                f"query {start + unknown[0]}: NaN scores cannot be ranked. A feature "
+                "is all zero or not finite, or "
+                "re-ranking gave them because a setting is too large "
+                "or opposite features cancel out."
             )
         bad, good = (slice(*np.searchsorted(pairs[0], (start, stop))) for pairs in (junk, matches))
-        chunk[:, always_junk] = np.nan  # neither higher than a match nor equal, even if that has -infinity
+        # neither higher than a match nor equal, even if that has -infinity
+        chunk[:, always_junk] = np.nan
         chunk[junk[0][bad] - start, junk[1][bad]] = np.nan
         count = count_ahead if isinstance(chunk, np.ndarray) else count_ahead_torch
         ranks[good] = count(chunk, matches[0][good] - start, matches[1][good])
@@ -224,7 +265,8 @@ def rank_matches(
 
 
 def count_ahead(scores: Floats, rows: Integers, columns: Integers) -> Integers:
-    """Count, for each (row, column) of `scores`, the entries of the row that are higher, or equal and further left.
+    """Count, for each (row, column) of `scores`, the entries of the row that are higher, or equal
+    and further left.
 
     scores: entries that are NaN do not count.
     rows: ascending.
@@ -238,7 +280,8 @@ def count_ahead(scores: Floats, rows: Integers, columns: Integers) -> Integers:
         near = np.sort(line[line >= matches.min()])
         last = near.searchsorted(matches, "right")
         counts[start:stop] = len(near) - last
-        for match in start + np.flatnonzero(last - near.searchsorted(matches) > 1):  # other images score the same
+        # other images score the same
+        for match in start + np.flatnonzero(last - near.searchsorted(matches) > 1):
             counts[match] += np.count_nonzero(line[: columns[match]] == own[match])
     return counts
 
@@ -259,19 +302,23 @@ def count_ahead_torch(scores: torch.Tensor, rows: Integers, columns: Integers) -
 
 
 def trapezoidal_precision(ranks: Integers, before: Integers) -> npt.NDArray[np.float64]:
-    """Return, for each match, the mean of the precision at the match and the precision just before it.
+    """Return, for each match, the mean of the precision at the match and the precision just before
+    it.
 
-    The precision before rank 0 is 1. Zheng et al., Scalable Person Re-identification: A Benchmark, ICCV 2015,
-    evaluation code.
+    The precision before rank 0 is 1. Zheng et al., Scalable Person Re-identification: A Benchmark,
+    ICCV 2015, evaluation code.
 
-    ranks: (M,) 0-based ranks among the valid gallery; before: (M,) matches of the same query that are ranked ahead.
+    ranks: (M,) 0-based ranks among the valid gallery; before: (M,) matches of the same query that
+    are ranked ahead.
     """
     previous = np.where(ranks > 0, before / np.maximum(ranks, 1), 1.0)
     return (previous + step_precision(ranks, before)) / 2
 
 
 def step_precision(ranks: Integers, before: Integers) -> npt.NDArray[np.float64]:
-    """Return the precision at each match; the mean is the AP of information retrieval, and of scikit-learn."""
+    """Return the precision at each match; the mean is the AP of information
+    retrieval, and of scikit-learn.
+    """
     return (before + 1) / (ranks + 1)
 
 
@@ -281,7 +328,9 @@ AVERAGE_PRECISIONS = {"trapezoidal": trapezoidal_precision, "step": step_precisi
 def summarize(
     ranks: Integers, queries: Integers, num_queries: int, gallery_size: int, ap: str = "trapezoidal"
 ) -> Metrics:
-    """Return the Metrics for the ranks (M,) of all matches, given the query (M,) of each, sorted by query."""
+    """Return the Metrics for the ranks (M,) of all matches, given the query
+    (M,) of each, sorted by query.
+    """
     ranks = ranks[np.lexsort((ranks, queries))]
     counts = np.bincount(queries, minlength=num_queries)
     ends = counts.cumsum()
@@ -302,14 +351,18 @@ def have_images(query: FeatureSet, multi_query: FeatureSet) -> npt.NDArray[np.bo
 
 
 def merge_multi_query(query: FeatureSet, multi_query: FeatureSet) -> FeatureSet:
-    """Return the queries with the mean feature of the images in `multi_query` of the same identity and camera.
+    """Return the queries with the mean feature of the images in `multi_query` of the same identity
+    and camera.
 
-    A query that has no such image keeps its own feature. Raises UserError if the features differ in dimension.
+    A query that has no such image keeps its own feature. Raises UserError if the features differ in
+    dimension.
     """
     if multi_query.features.shape[1] != query.features.shape[1]:
         raise UserError(
-            f"multiple query: features of {multi_query.features.shape[1]} dimensions, the queries' have "
-            f"{query.features.shape[1]}. Extract both with the same network: python test.py --multi --name NAME"
+            f"multiple query: features of {multi_query.features.shape[1]} "
+            "dimensions, the queries' have "
+            f"{query.features.shape[1]}. Extract both with the same network: "
+            "python test.py --multi --name NAME"
         )
     merged = np.array(query.features)
     for i, (label, camera) in enumerate(zip(query.labels, query.cameras, strict=True)):

@@ -19,7 +19,9 @@ from person_reid.retrieval.results import (
 log = logging.getLogger(__name__)
 
 
-def read_multi_query(result: str | Path, query: FeatureSet, path: str | Path | None = None) -> FeatureSet | None:
+def read_multi_query(
+    result: str | Path, query: FeatureSet, path: str | Path | None = None
+) -> FeatureSet | None:
     """Return the queries of a result with their multiple-query features, or None without any.
 
     path: the file of these features. None for the one beside the result, if there is one; it is
@@ -48,7 +50,9 @@ def read_multi_query(result: str | Path, query: FeatureSet, path: str | Path | N
     return None
 
 
-def _misfit(result: str | Path, query: FeatureSet, images: FeatureSet | None, says_nothing: bool) -> str:
+def _misfit(
+    result: str | Path, query: FeatureSet, images: FeatureSet | None, says_nothing: bool
+) -> str:
     """Return why the images are not those of the queries; "" if they are.
 
     images: None if their file names other queries. says_nothing: whether it names none.
@@ -78,5 +82,7 @@ def merge_images(query: FeatureSet, images: FeatureSet, source: str | Path) -> F
         return None
     if without:
         asked = counted(len(query), "query", "queries")
-        log.warning("%s: %d of %s have no image there and keep their own feature.", source, without, asked)
+        log.warning(
+            "%s: %d of %s have no image there and keep their own feature.", source, without, asked
+        )
     return merge_multi_query(query, images)

@@ -41,7 +41,8 @@ class Neighbours:
 
     indices: (Q, k) int64, nearest first.
     similarities: (Q, k) float32, in the same order.
-    lowest: (Q,) float32, the similarity of the gallery image farthest away; None unless it was asked for.
+    lowest: (Q,) float32, the similarity of the gallery image farthest away; None unless it was
+        asked for.
     """
 
     indices: Integers
@@ -53,7 +54,12 @@ class NeighbourSearch(Protocol):
     """A way to search: exact, or approximate through FAISS."""
 
     def search(
-        self, queries: Features, gallery: Features, k: int, itself: bool = False, farthest: bool = False
+        self,
+        queries: Features,
+        gallery: Features,
+        k: int,
+        itself: bool = False,
+        farthest: bool = False,
     ) -> Neighbours:
         """Find the k nearest gallery images of every query, as ExactNeighbours.search does."""
         ...
@@ -64,16 +70,23 @@ class ExactNeighbours:
 
     On a CPU, images are compared among themselves once a pair (all_pairs.py).
 
-    device: an accelerator's torch.device, or None for NumPy; budget: bytes of one chunk of similarities.
+    device: an accelerator's torch.device, or None for NumPy; budget: bytes of one chunk of
+    similarities.
     """
 
     def __init__(self, device: torch.device | None = None, budget: int = CHUNK_BYTES) -> None:
         self.device, self.budget = device, budget
 
     def search(
-        self, queries: Features, gallery: Features, k: int, itself: bool = False, farthest: bool = False
+        self,
+        queries: Features,
+        gallery: Features,
+        k: int,
+        itself: bool = False,
+        farthest: bool = False,
     ) -> Neighbours:
-        """Find the k nearest gallery images of every query; equal similarities are ordered by index.
+        """Find the k nearest gallery images of every query; equal similarities are ordered by
+        index.
 
         queries, gallery: features (Q, D) and (G, D).
         k: the number of neighbours, at most G.
@@ -95,7 +108,8 @@ class ExactNeighbours:
                 lowest[start:stop] = row_minima(chunk)
             if itself:
                 own = on_cpu(chunk[rows, rows + start])
-                chunk[rows, rows + start] = np.inf  # the image itself comes first, however an identical one is rounded
+                # the image itself comes first, however an identical one is rounded
+                chunk[rows, rows + start] = np.inf
             columns = top_k(chunk, k) if isinstance(chunk, np.ndarray) else top_k_torch(chunk, k)
             indices[start:stop] = columns
             similarities[start:stop] = on_cpu(chunk[rows[:, None], columns])
@@ -106,7 +120,10 @@ class ExactNeighbours:
         return Neighbours(indices, similarities, lowest if farthest else None)
 
     def _search_all(self, features: Features, k: int, farthest: bool) -> Neighbours:
-        """Do what `search` does for images among themselves. Copies of an image get the same similarities."""
+        """Do what `search` does for images among themselves.
+
+        Copies of an image get the same similarities.
+        """
         later, first = twins(features)
         if not len(later):
             return Neighbours(*search_all_pairs(features, k, self.budget, farthest))
@@ -122,7 +139,9 @@ class ExactNeighbours:
 
 
 def put_itself_first(found: Neighbours) -> None:
-    """Move every image to the front of its own list; if it is missing there, it replaces the last one."""
+    """Move every image to the front of its own list; if it is missing
+    there, it replaces the last one.
+    """
     for i, row in enumerate(found.indices):
         places = np.flatnonzero(row == i)
         place = places[0] if len(places) else len(row) - 1
@@ -134,33 +153,43 @@ def put_itself_first(found: Neighbours) -> None:
 def nearest_of_chunks(
     queries: Features, chunks: Iterable[tuple[Integers, Features]], k: int
 ) -> tuple[Features, Integers]:
-    """Return similarities and ids, both (Q, min(k, N)), of the nearest of N images, of which not all fit in memory.
+    """Return similarities and ids, both (Q, min(k, N)), of the nearest of N images, of which not
+    all fit in memory.
 
     chunks: ids (n,) and features (n, D); equal similarities are in their order.
     """
-    similarities, ids = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+    similarities, ids = (
+        np.empty((len(queries), 0), np.float32),
+        np.empty((len(queries), 0), np.int64),
+    )
     for chunk_ids, features in chunks:
         found = ExactNeighbours().search(queries, features, min(k, len(features)))
         similarities = np.concatenate([similarities, found.similarities], axis=1)
         ids = np.concatenate([ids, chunk_ids[found.indices]], axis=1)
         order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
-        similarities, ids = np.take_along_axis(similarities, order, 1), np.take_along_axis(ids, order, 1)
+        similarities, ids = (
+            np.take_along_axis(similarities, order, 1),
+            np.take_along_axis(ids, order, 1),
+        )
     return similarities, ids
 
 
 def overlap(neighbours: Integers, others: Integers) -> float:
-    """Return the share of the neighbours (N, K) of each image that are also among its others (N, L), in [0, 1]."""
+    """Return the share of the neighbours (N, K) of each image that are also
+    among its others (N, L), in [0, 1].
+    """
     return float((neighbours[:, :, None] == others[:, None, :]).any(axis=2).mean())
 
 
 def top_k(scores: Floats, k: int) -> Integers:
-    """Return the columns (B, k) of the k largest entries of each row of `scores` (B, N), largest first.
+    """Return the columns (B, k) of the k largest entries of each row of `scores` (B, N), largest
+    first.
 
     Equal entries are ordered by column.
     """
     num_rows, num_columns = scores.shape
-    # The columns fall into disjoint groups. The k-th largest of the groups' maxima is at most the k-th largest entry,
-    # so few entries reach it, and the first k are among them.
+    # The columns fall into disjoint groups. The k-th largest of the groups' maxima is at most the
+    # k-th largest entry, so few entries reach it, and the first k are among them.
     width = num_columns // GROUPS
     if width >= 4 * k:
         maxima = scores[:, : GROUPS * width].reshape(num_rows, GROUPS, width).max(axis=1)
@@ -179,7 +208,9 @@ def top_k(scores: Floats, k: int) -> Integers:
 
 
 def top_k_torch(scores: torch.Tensor, k: int) -> Integers:
-    """Return top_k of a tensor on any device, as a NumPy array; torch.topk leaves the order of equal entries open."""
+    """Return top_k of a tensor on any device, as a NumPy array; torch.topk leaves
+    the order of equal entries open.
+    """
     scores = scores + 0.0  # makes -0 equal to 0 where a GPU sorts bits
     return scores.sort(dim=1, descending=True, stable=True).indices[:, :k].cpu().numpy()
 

@@ -1,7 +1,8 @@
 """People who are several images each: recognise a known one, and group images of unknown ones.
 
 names, scores = person_scores([track], [(["Anna", "Anna", "Ben"], features)])      # scores (1, 2)
-names = group_people(features, cameras, ["Anna", "", "", ""])                      # Anna, person 0001, …, or ""
+names = group_people(features, cameras, ["Anna", "", "", ""])                      # Anna, person
+0001, …, or ""
 """
 
 from collections import Counter
@@ -19,7 +20,8 @@ Named = tuple[Sequence[str], Features]  # who each of n images shows, and their 
 
 
 def person_scores(tracks: Sequence[Features], images: Iterable[Named]) -> tuple[list[str], Floats]:
-    """Return the names of P people, and the scores (T, P) of T tracks: the mean of what best_and_mean returns.
+    """Return the names of P people, and the scores (T, P) of T tracks: the mean of what
+    best_and_mean returns.
 
     It is a number from -1 to 1, but not a cosine: benchmarks/people.py measures it.
 
@@ -31,12 +33,16 @@ def person_scores(tracks: Sequence[Features], images: Iterable[Named]) -> tuple[
     return names, (best + mean) * np.float32(0.5)
 
 
-def best_and_mean(tracks: Sequence[Features], images: Iterable[Named]) -> tuple[list[str], Floats, Floats]:
-    """Return the names of P people in alphabetical order, and two cosines (T, P) of each track and person.
+def best_and_mean(
+    tracks: Sequence[Features], images: Iterable[Named]
+) -> tuple[list[str], Floats, Floats]:
+    """Return the names of P people in alphabetical order, and two cosines (T, P) of each track and
+    person.
 
     The first is that of their most similar images, max q·g; the second that of their means, q̄·ḡ.
 
-    tracks: the features (n, D) of the images of each of T unknown people. images: the known ones, in chunks.
+    tracks: the features (n, D) of the images of each of T unknown people. images: the known ones,
+    in chunks.
     Raises UserError if there are none.
     """
     queries = np.concatenate(tracks)
@@ -54,14 +60,19 @@ def best_and_mean(tracks: Sequence[Features], images: Iterable[Named]) -> tuple[
             best[name] = np.maximum(best.get(name, column), column)
             sums[name] = sums.get(name, 0) + total
     if not (people := sorted(best)):
-        raise UserError("nobody is known yet. Enroll people: python tools/search.py enroll NAME IMAGES --index FILE")
+        raise UserError(
+            "nobody is known yet. Enroll people: python tools/search.py "
+            "enroll NAME IMAGES --index FILE"
+        )
     of_people = unit_rows_or_zeros(np.stack([sums[name] for name in people]))
     of_tracks = unit_rows_or_zeros(np.add.reduceat(queries, starts, axis=0))
     return people, np.stack([best[name] for name in people], axis=1), of_tracks @ of_people.T
 
 
 def numbered(names: Sequence[str]) -> tuple[list[str], Labels]:
-    """Return the distinct names in alphabetical order, and the position among them of each name, -1 for ""."""
+    """Return the distinct names in alphabetical order, and the position
+    among them of each name, -1 for "".
+    """
     distinct, positions = np.unique(["", *names], return_inverse=True)
     return distinct[1:].tolist(), positions[1:] - 1
 
@@ -76,10 +87,11 @@ def group_people(
 ) -> list[str]:
     """Return who each of N images shows, by clusters of their features: "" for an image in none.
 
-    An image with a known identity keeps it. The others get the name that most named images of their cluster have,
-    or, if it has none, a new one: "person 0001" for the largest cluster, and so on.
+    An image with a known identity keeps it. The others get the name that most named images of their
+    cluster have, or, if it has none, a new one: "person 0001" for the largest cluster, and so on.
 
-    features: (N, D). cameras: (N,), -1 for unknown. known: N names, or "". radius, min_samples: see retrieval.clusters.
+    features: (N, D). cameras: (N,), -1 for unknown. known: N names, or "". radius, min_samples: see
+        retrieval.clusters.
     others: names of people on further images, which no new group gets.
     """
     graph = jaccard_graph(CameraNorm(features, cameras)(features, cameras), radius)

@@ -1,23 +1,27 @@
-"""A threshold with a promise: with at least the asked confidence, strangers reach it no more often than asked.
+"""A threshold with a promise: with at least the asked confidence, strangers reach it no more often
+than asked.
 
     promise = promised(query, gallery, rate=1e-3, confidence=0.95)
     promise.threshold, promise.words()
 
-A cell is a query image and a block of gallery images, of other people: a block of one image makes it a pair, a block of
-N images, drawn at random, a search. It is a false match if its most similar image reaches the threshold t. Cells share
-people; only the people are independent. The rate R(t) of false matches is a U-statistic, so its variance v comes from
-leaving out one person after the other (the jackknife). With y false matches in m cells, y_i and m_i of them with person
-i, one of n:
+A cell is a query image and a block of gallery images, of other people: a block of one image makes
+it a pair, a block of N images, drawn at random, a search. It is a false match if its most similar
+image reaches the threshold t. Cells share people; only the people are independent. The rate R(t) of
+false matches is a U-statistic, so its variance v comes from leaving out one person after the other
+(the jackknife). With y false matches in m cells, y_i and m_i of them with person i, one of n:
 
     R = y / m,   R_i = (y - y_i) / (m - m_i),   v = (n - 1) / n * sum_i (R_i - mean R_i)^2
-    U = (R + 2 max_i y_i / m) * exp(T * sqrt(v) / R)        T: Student's quantile for the confidence, n - 1 degrees
+    U = (R + 2 max_i y_i / m) * exp(T * sqrt(v) / R)
+    T: Student's quantile for the confidence, n - 1 degrees
 
-R is close to lognormal, because few people look like many others: hence a bound U on the logarithm. The added term is
-two more people like the one most often confused. The threshold is the lowest t at which and above which U is at most
-the asked rate. It is too low only if U fails at the one t whose true rate is the asked one (fixed-sequence testing).
-The promise is asymptotic in the number of people; benchmarks/promise.py measures how often it is kept.
+R is close to lognormal, because few people look like many others: hence a bound U on the logarithm.
+The added term is two more people like the one most often confused. The threshold is the lowest t at
+which and above which U is at most the asked rate. It is too low only if U fails at the one t whose
+true rate is the asked one (fixed-sequence testing). The promise is asymptotic in the number of
+people; benchmarks/promise.py measures how often it is kept.
 
-Arvesen: Jackknifing U-Statistics, Annals of Mathematical Statistics, 1969. Angelopoulos et al.: Learn then Test, 2021.
+Arvesen: Jackknifing U-Statistics, Annals of Mathematical Statistics, 1969. Angelopoulos et al.:
+Learn then Test, 2021.
 """
 
 import math
@@ -42,7 +46,8 @@ Counts = npt.NDArray[np.int64]
 class Promise:
     """A threshold and what is promised of it.
 
-    rate, confidence: as they were asked for. people: on whom it was measured. gallery_size: 1 for pairs.
+    rate, confidence: as they were asked for. people: on whom it was measured. gallery_size: 1 for
+        pairs.
     ignore_cameras: whether images from one camera count, which often look more alike.
     """
 
@@ -80,19 +85,23 @@ def promised(
 ) -> Promise:
     """Return the lowest threshold whose false-match rate is at most `rate`, with this confidence.
 
-    gallery_size: 1 promises it of pairs of images, N of searches among N images of strangers.
-    Junk and distractors (labels -1 and 0) are left out: they are nobody in particular. ignore_cameras: also count pairs
-    from one camera. Raises UserError if there are too few people; it says how many it would take.
+    gallery_size: 1 promises it of pairs of images, N of searches among N images of strangers. Junk
+    and distractors (labels -1 and 0) are left out: they are nobody in particular. ignore_cameras:
+    also count pairs from one camera. Raises UserError if there are too few people; it says how many
+    it would take.
     """
     size = min(gallery_size, max(1, int((gallery.labels > 0).sum())))
     counts, images = false_matches(query, gallery, size, ignore_cameras)
-    asked = rate * images / gallery_size  # a larger gallery is several of this size: at most the sum of their rates
+    # a larger gallery is several of this size: at most the sum of their rates
+    asked = rate * images / gallery_size
     step, highest = lowest_step(counts, asked, confidence)
     if step is None:
         people = len(counts)
-        needed = max(FEWEST, math.ceil(people * (highest / asked) ** 0.5))  # cells grow with the square of people
+        # cells grow with the square of people
+        needed = max(FEWEST, math.ceil(people * (highest / asked) ** 0.5))
         raise UserError(
-            f"cannot promise a false-match rate of {rate:g} with so few people ({people:,}): at least {needed:,} people"
+            f"cannot promise a false-match rate of {rate:g} with so few people "
+            f"({people:,}): at least {needed:,} people"
             " needed. Test on more people, or ask for a higher rate."
         )
     return Promise(step / STEPS, rate, confidence, len(counts), gallery_size, ignore_cameras)
@@ -101,13 +110,15 @@ def promised(
 def lowest_step(counts: Counts, rate: float, confidence: float) -> tuple[int | None, float]:
     """Return (the threshold in STEPS that keeps the promise, the bound at the highest similarity).
 
-    The threshold is None if not even that bound keeps to the rate. counts: (n, STEPS + 1) of false_matches.
+    The threshold is None if not even that bound keeps to the rate. counts: (n, STEPS + 1) of
+    false_matches.
     """
     if len(counts) < FEWEST:
         return None, 0
     reached = counts.sum(axis=0)
     last = np.count_nonzero(reached) - 1
-    first = min(last, int(np.argmax(reached <= rate * reached[0])))  # before, R itself is above the rate
+    # before, R itself is above the rate
+    first = min(last, int(np.argmax(reached <= rate * reached[0])))
     bounds = upper_bounds(counts[:, [0, *range(first, last + 1)]], confidence)
     kept = np.cumprod(bounds[::-1] <= rate)[::-1]
     return first + int(kept.argmax()) if kept.any() else None, float(bounds[-1])
@@ -116,18 +127,22 @@ def lowest_step(counts: Counts, rate: float, confidence: float) -> tuple[int | N
 def false_matches(
     query: FeatureSet, gallery: FeatureSet, size: int = 1, ignore_cameras: bool = False
 ) -> tuple[Counts, float]:
-    """Return the cells (n, STEPS + 1) that involve each person and reach each threshold, and the images in a cell.
+    """Return the cells (n, STEPS + 1) that involve each person and reach each threshold, and the
+    images in a cell.
 
-    size: images in a block, some of which may be of the query's person or camera and do not count. A cell involves the
-    person of its query and the person of the most similar image of its block. A similarity below 0 counts as 0, so the
-    first column holds all cells of a person.
+    size: images in a block, some of which may be of the query's person or camera and do not count.
+    A cell involves the person of its query and the person of the most similar image of its block. A
+    similarity below 0 counts as 0, so the first column holds all cells of a person.
     """
     query, gallery = (each.select(np.flatnonzero(each.labels > 0)) for each in (query, gallery))
-    drawn = np.random.default_rng(0).permutation(len(gallery))  # in the order of a folder, a block is of a few people
+    # in the order of a folder, a block is of a few people
+    drawn = np.random.default_rng(0).permutation(len(gallery))
     gallery = gallery.select(drawn[: len(gallery) // size * size])
     labels = np.union1d(query.labels, gallery.labels)
     counts, images, lock = np.zeros(len(labels) * (STEPS + 1), np.int64), np.zeros(2), Lock()
-    askers, others = (np.searchsorted(labels, each.labels) * (STEPS + 1) for each in (query, gallery))
+    askers, others = (
+        np.searchsorted(labels, each.labels) * (STEPS + 1) for each in (query, gallery)
+    )
     scores = CosineScores(query.features, gallery.features)
 
     def count(start: int, stop: int) -> None:
@@ -152,7 +167,9 @@ def false_matches(
 
 
 def upper_bounds(counts: Counts, confidence: float) -> npt.NDArray[np.float64]:
-    """Return U (T,) from the cells of each person: all (the first column) and those that reach each of T thresholds."""
+    """Return U (T,) from the cells of each person: all (the first column) and those
+    that reach each of T thresholds.
+    """
     people, total, own = len(counts), counts[:, :1], counts[:, 1:]
     cells, reached = total.sum() / 2, own.sum(axis=0) / 2  # each cell involves two people
     rates = reached / cells

@@ -1,10 +1,11 @@
 """Result files: the features that test.py writes and all later steps read.
 
-The keys are the published ones: gallery_f (N, D), gallery_label and gallery_cam (1, N), the same for query_ and, in
-multi_query.mat, for mquery_; also gallery_path and query_path, one image per row; `network`, what the features are of;
-`flags`, those of test.py that they depend on ("plain" if none); and in multi_query.mat query_digest, the features of
-the queries that it belongs to. Features too large for MATLAB 5 are written as MATLAB 7.3, which is HDF5, under the same
-name; so are names of images that are not UTF-8.
+The keys are the published ones: gallery_f (N, D), gallery_label and gallery_cam (1, N), the same
+for query_ and, in multi_query.mat, for mquery_; also gallery_path and query_path, one image per
+row; `network`, what the features are of; `flags`, those of test.py that they depend on ("plain" if
+none); and in multi_query.mat query_digest, the features of the queries that it belongs to. Features
+too large for MATLAB 5 are written as MATLAB 7.3, which is HDF5, under the same name; so are names
+of images that are not UTF-8.
 
     from person_reid.retrieval.results import load_result
     query, gallery = load_result("pytorch_result.mat")
@@ -34,20 +35,28 @@ USER_BLOCK = 512  # where HDF5 begins in a MATLAB 7.3 file
 COMPRESSION = 1100  # bytes that one byte of an HDF5 file may stand for; gzip reaches 1032
 NETWORK, FLAGS, QUERY_DIGEST = NOTES = "network", "flags", "query_digest"
 PLAIN = "plain"  # `flags` without any that matter
-NOT_NUMBERS = {"O": "cells or a sparse matrix", "V": "a struct", "c": "complex numbers", "U": "text", "S": "text"}
+NOT_NUMBERS = {
+    "O": "cells or a sparse matrix",
+    "V": "a struct",
+    "c": "complex numbers",
+    "U": "text",
+    "S": "text",
+}
 
 
 @dataclass
 class FeatureSet:
-    """Images of people as the network sees them. Lists, tensors, other numbers and (1, N) arrays are converted.
+    """Images of people as the network sees them.
+
+    Lists, tensors, other numbers and (1, N) arrays are converted.
 
     features: (N, D) float32.
     labels: (N,) int64, -1 for junk, 0 for a distractor.
     cameras: (N,) int64.
     paths: N file names, or None if they were not asked for.
 
-    Raises UserError for features that are not real numbers, for labels or cameras that are not whole ones, and unless
-    there are as many of each.
+    Raises UserError for features that are not real numbers, for labels or cameras that are not
+    whole ones, and unless there are as many of each.
     """
 
     features: npt.NDArray[Any]
@@ -56,12 +65,20 @@ class FeatureSet:
     paths: list[str] | None = None
 
     def __init__(
-        self, features: npt.ArrayLike, labels: npt.ArrayLike, cameras: npt.ArrayLike, paths: list[str] | None = None
+        self,
+        features: npt.ArrayLike,
+        labels: npt.ArrayLike,
+        cameras: npt.ArrayLike,
+        paths: list[str] | None = None,
     ) -> None:
         # Row by row in memory, unlike in a .mat file: the order decides how sums are rounded.
         with np.errstate(over="ignore"):  # `check` refuses what is infinite in float32
             self.features = np.ascontiguousarray(_real(features, "features"), np.float32)
-        self.labels, self.cameras, self.paths = _whole(labels, "labels"), _whole(cameras, "cameras"), paths
+        self.labels, self.cameras, self.paths = (
+            _whole(labels, "labels"),
+            _whole(cameras, "cameras"),
+            paths,
+        )
         lengths = {"features": len(self), "labels": len(self.labels), "cameras": len(self.cameras)}
         if self.paths is not None:
             lengths["paths"] = len(self.paths)
@@ -84,48 +101,70 @@ class FeatureSet:
     def check(self, source: str) -> None:
         """Raise a UserError, opening with `source`, if no metric could rank these features."""
         paths = self.paths
-        check_features(self.features, source, lambda i: f"{paths[i]} (index {i})" if paths else f"index {i}")
+        check_features(
+            self.features, source, lambda i: f"{paths[i]} (index {i})" if paths else f"index {i}"
+        )
 
 
 def _real(values: Any, what: str) -> npt.NDArray[Any]:
-    """Return an array of real numbers. Raises a UserError, opening with `what`, for anything else."""
+    """Return an array of real numbers.
+
+    Raises a UserError, opening with `what`, for anything else.
+    """
     array = as_array(values, what)
     if array.dtype.kind not in "biuf":
-        raise UserError(f"{what}: expected real numbers, found {NOT_NUMBERS.get(array.dtype.kind, array.dtype)}.")
+        raise UserError(
+            f"{what}: expected real numbers, found "
+            f"{NOT_NUMBERS.get(array.dtype.kind, array.dtype)}."
+        )
     return array
 
 
 def _whole(values: Any, what: str) -> npt.NDArray[np.int64]:
-    """Return numbers of any shape as (N,) int64. Raises a UserError unless each is whole and fits."""
+    """Return numbers of any shape as (N,) int64.
+
+    Raises a UserError unless each is whole and fits.
+    """
     array = _real(values, what).ravel()
     if array.dtype.kind in "uf":
         bad = ~((array >= -(2.0**63)) & (array < 2.0**63) & (array == np.floor(array)))
         if bad.any():
-            raise UserError(f"{what}: expected whole numbers below 2^63, found {array[bad][0]} at {bad.argmax()}.")
+            raise UserError(
+                f"{what}: expected whole numbers below 2^63, found "
+                f"{array[bad][0]} at {bad.argmax()}."
+            )
     return array.astype(np.int64, copy=False)
 
 
 def multi_query_file(result: str | Path) -> Path:
-    """Return the path, in the same folder, of the multiple-query features that belong to a result file.
+    """Return the path, in the same folder, of the multiple-query features that belong to a result
+    file.
 
-    multi_query.mat for pytorch_result.mat, the published names; market_multi_query.mat for market.mat.
+    multi_query.mat for pytorch_result.mat, the published names; market_multi_query.mat for
+    market.mat.
     """
     result = Path(result)
     own = "" if result.name == RESULT.name else f"{with_ending(result, '', RESULT.suffix).name}_"
     return result.with_name(f"{own}multi_query.mat")
 
 
-def save_result(path: str | Path, query: FeatureSet, gallery: FeatureSet, network: str = "", flags: str = "") -> None:
-    """Write two FeatureSets atomically to the file that evaluate.py reads. Raises OSError if the disk is full.
+def save_result(
+    path: str | Path, query: FeatureSet, gallery: FeatureSet, network: str = "", flags: str = ""
+) -> None:
+    """Write two FeatureSets atomically to the file that evaluate.py reads.
 
-    network: what computed the features, in words. flags: those of test.py that make them differ, such as "--no_flip",
-    or PLAIN.
+    Raises OSError if the disk is full.
+
+    network: what computed the features, in words. flags: those of test.py that make them differ,
+    such as "--no_flip", or PLAIN.
     """
     _save(path, {"gallery": gallery, "query": query}, {NETWORK: network, FLAGS: flags})
 
 
 def save_multi_query(path: str | Path, multi_query: FeatureSet, query: FeatureSet) -> None:
-    """Write multi_query.mat: the images of every query's identity in its camera. query: the queries."""
+    """Write multi_query.mat: the images of every query's identity in
+    its camera. query: the queries.
+    """
     _save(path, {"mquery": multi_query}, {QUERY_DIGEST: query.digest()})
 
 
@@ -137,8 +176,8 @@ def save_gallery(path: str | Path, gallery: FeatureSet) -> None:
 def load_result(path: str | Path = RESULT, paths: bool = False) -> tuple[FeatureSet, FeatureSet]:
     """Read (query, gallery) from a MATLAB 5 or 7.3 file.
 
-    paths: also read the images' names, if the file has them. Raises UserError if the file is missing, damaged or unfit
-    for a ranking.
+    paths: also read the images' names, if the file has them. Raises UserError if the file is
+    missing, damaged or unfit for a ranking.
     """
     query, gallery = _load(path, ("query", "gallery"), paths)
     check_dimensions(query.features, gallery.features, f"{path}: ")
@@ -154,16 +193,23 @@ def check_same_images(
     sets: tuple[FeatureSet, FeatureSet], source: str | Path,
     others: tuple[FeatureSet, FeatureSet], other_source: str | Path,
 ) -> None:  # fmt: skip
-    """Raise UserError unless two results are of the same images in the same order, so that they can be compared.
+    """Raise UserError unless two results are of the same images in the same order, so that they can
+    be compared.
 
-    sets, others: their (query, gallery), with paths if the files have them. source, other_source: for the message.
+    sets, others: their (query, gallery), with paths if the files have them. source, other_source:
+    for the message.
     """
     for images, same, name in zip(sets, others, ("query", "gallery"), strict=True):
         names = [[Path(path).name for path in each.paths or []] for each in (images, same)]
         alike = names[0] == names[1] or not all(names)
-        if not (alike and np.array_equal(images.labels, same.labels) and np.array_equal(images.cameras, same.cameras)):
+        if not (
+            alike
+            and np.array_equal(images.labels, same.labels)
+            and np.array_equal(images.cameras, same.cameras)
+        ):
             raise UserError(
-                f"{other_source}: its {len(same)} {name} images are not the {len(images)} of {source}. Extract both "
+                f"{other_source}: its {len(same)} {name} images are not the "
+                f"{len(images)} of {source}. Extract both "
                 "with test.py from the same folder."
             )
 
@@ -174,7 +220,9 @@ def load_gallery(path: str | Path) -> FeatureSet:
 
 
 def read_notes(path: str | Path, *keys: str) -> list[str]:
-    """Return the texts that are these of NOTES in a file, "" for one that it does not have, like published files."""
+    """Return the texts that are these of NOTES in a file, "" for one that it does
+    not have, like published files.
+    """
     found = _read(Path(path), list(keys))
     return [str(np.ravel(found[key])[0]).rstrip(" ") if key in found else "" for key in keys]
 
@@ -184,7 +232,9 @@ def read_note(path: str | Path, key: str) -> str:
     return read_notes(path, key)[0]
 
 
-def _save(path: str | Path, sets: Mapping[str, FeatureSet], notes: Mapping[str, str] | None = None) -> None:
+def _save(
+    path: str | Path, sets: Mapping[str, FeatureSet], notes: Mapping[str, str] | None = None
+) -> None:
     values = {key: np.array([text]) for key, text in (notes or {}).items() if text}
     names = "".join((notes or {}).values())
     for name, images in sets.items():
@@ -197,18 +247,22 @@ def _save(path: str | Path, sets: Mapping[str, FeatureSet], notes: Mapping[str, 
             names += "".join(map(str, images.paths))
     large = any(value.nbytes > MATLAB5_LIMIT for value in values.values())
     with atomic_write(path) as temporary:
-        if large or re.search("[\ud800-\udfff]", names):  # bytes that are not UTF-8, which MATLAB 5 cannot hold
+        # bytes that are not UTF-8, which MATLAB 5 cannot hold
+        if large or re.search("[\ud800-\udfff]", names):
             _write_hdf5(temporary, values)
         else:
             with temporary.open("wb") as file:
                 content = file if temporary.is_file() else io.BytesIO()
-                scipy.io.savemat(content, values)  # goes back to write lengths, which a device or pipe does not allow
+                # goes back to write lengths, which a device or pipe does not allow
+                scipy.io.savemat(content, values)
                 if isinstance(content, io.BytesIO):
                     file.write(content.getbuffer())
 
 
 def _write_hdf5(path: Path, values: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write MATLAB 7.3: MATLAB's header, then every array transposed and text as a matrix of UTF-16 units."""
+    """Write MATLAB 7.3: MATLAB's header, then every array transposed and
+    text as a matrix of UTF-16 units.
+    """
     import h5py
 
     classes = {"f": "single", "i": "int64", "u": "char"}
@@ -221,7 +275,8 @@ def _write_hdf5(path: Path, values: Mapping[str, npt.NDArray[Any]]) -> None:
                 value = np.frombuffer(padded, "<u2").reshape(len(lines), -1)
             data = file.create_dataset(name, value.shape[::-1], value.dtype)
             data.attrs["MATLAB_class"] = np.bytes_(classes[value.dtype.kind])
-            for column in range(0, value.shape[1], 64):  # in blocks: transposing it whole would copy it
+            # in blocks: transposing it whole would copy it
+            for column in range(0, value.shape[1], 64):
                 data[column : column + 64] = value[:, column : column + 64].T
     header = b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM"
     with path.open("rb+") as file:
@@ -233,24 +288,36 @@ def _load(path: str | Path, names: Sequence[str], paths: bool) -> list[FeatureSe
     values = _read(Path(path), wanted + [f"{name}_path" for name in names if paths])
     missing = [key for key in wanted if key not in values]
     if missing:
-        raise UserError(f"{path}: no {missing[0]!r} in it; expected {', '.join(wanted)}, as test.py writes them.")
+        raise UserError(
+            f"{path}: no {missing[0]!r} in it; expected "
+            f"{', '.join(wanted)}, as test.py writes them."
+        )
     sets = []
     for name in names:
         text = values.get(f"{name}_path")
         lines = None if text is None else [str(line).rstrip(" ") for line in text]
         try:
-            images = FeatureSet(values[f"{name}_f"], values[f"{name}_label"], values[f"{name}_cam"], lines)
+            images = FeatureSet(
+                values[f"{name}_f"], values[f"{name}_label"], values[f"{name}_cam"], lines
+            )
         except UserError as error:
-            raise UserError(f"{path}: {name}: {error} Extract the features again with test.py.") from None
+            raise UserError(
+                f"{path}: {name}: {error} Extract the features again with test.py."
+            ) from None
         images.check(f"{path}: {name}")
         sets.append(images)
     return sets
 
 
 def _read(path: Path, names: list[str]) -> dict[str, Any]:
-    """Return those of the variables that a MATLAB file has. Raises UserError if it is missing or damaged."""
+    """Return those of the variables that a MATLAB file has.
+
+    Raises UserError if it is missing or damaged.
+    """
     if not path.is_file():
-        raise UserError(f"{path}: no features there. Extract them first: python test.py --name NAME")
+        raise UserError(
+            f"{path}: no features there. Extract them first: python test.py --name NAME"
+        )
     with path.open("rb") as file:
         start = file.read(USER_BLOCK + len(HDF5_SIGNATURE))
     hdf5 = HDF5_SIGNATURE in (start[: len(HDF5_SIGNATURE)], start[USER_BLOCK:])
@@ -260,7 +327,9 @@ def _read(path: Path, names: list[str]) -> dict[str, Any]:
     except UserError:
         raise
     except Exception as error:  # the readers may raise any exception for a damaged file
-        raise UserError(f"{path}: damaged, or not a MATLAB file ({error}). Extract the features again.") from None
+        raise UserError(
+            f"{path}: damaged, or not a MATLAB file ({error}). Extract the features again."
+        ) from None
 
 
 def _read_hdf5(path: Path, variable_names: list[str]) -> dict[str, Any]:
@@ -270,7 +339,9 @@ def _read_hdf5(path: Path, variable_names: list[str]) -> dict[str, Any]:
     with h5py.File(path) as file:
         for key in variable_names:
             if problem := _problem(file, key, COMPRESSION * path.stat().st_size):
-                raise UserError(f"{path}: {key!r} {problem}. Extract the features again with test.py.")
+                raise UserError(
+                    f"{path}: {key!r} {problem}. Extract the features again with test.py."
+                )
             if key in file:
                 values[key] = file[key][()].T
                 if key.endswith("_path") or key in NOTES:
@@ -280,7 +351,9 @@ def _read_hdf5(path: Path, variable_names: list[str]) -> dict[str, Any]:
 
 
 def _problem(file: Any, key: str, most: int) -> str:
-    """Return why an entry of an HDF5 file must not be read, or "". most: the bytes that it may take."""
+    """Return why an entry of an HDF5 file must not be read, or "".
+    most: the bytes that it may take.
+    """
     import h5py
 
     link = file.get(key, getlink=True)

@@ -1,4 +1,6 @@
-"""Cosine similarities and Euclidean distances, computed here and nowhere else: in float32, in chunks of queries."""
+"""Cosine similarities and Euclidean distances, computed here and nowhere else: in
+float32, in chunks of queries.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ T = TypeVar("T")
 
 
 def unit_rows(features: Features) -> Features:
-    """Return features (N, D) with rows of norm 1: the same array if they are already, as in the files of test.py."""
+    """Return features (N, D) with rows of norm 1: the same array if they are
+    already, as in the files of test.py.
+    """
     norms = np.sqrt(np.einsum("nd,nd->n", features, features))
     if np.all(np.abs(norms - 1) < 1e-5):
         return features
@@ -45,37 +49,53 @@ def unit_rows_or_zeros(features: Features) -> Features:
 
 
 def positions(sizes: Integers) -> Integers:
-    """Count from 0 within each of some consecutive groups: [0, 1, 0, 0, 1, 2] for the sizes 2, 1 and 3."""
+    """Count from 0 within each of some consecutive groups: [0, 1, 0, 0,
+    1, 2] for the sizes 2, 1 and 3.
+    """
     starts = sizes.cumsum() - sizes
     return np.arange(sizes.sum()) - np.repeat(starts, sizes)
 
 
 def flaw(features: npt.NDArray[Any], name: Callable[[int], object] = "index {}".format) -> str:
-    """Return why features (N, D) cannot be compared: one is not finite, or all zero. Returns "" if they can.
+    """Return why features (N, D) cannot be compared: one is not finite, or all zero.
+
+    Returns "" if they can.
 
     name: what to call row i.
     """
     squares = np.einsum("nd,nd->n", features, features)
     for bad, what in ((~np.isfinite(squares), "NaN or infinite"), (squares == 0, "all zero")):
         if bad.any():
-            return f"{bad.sum()} of {len(features)} features are {what}, the first is {name(int(bad.argmax()))}"
+            return (
+                f"{bad.sum()} of {len(features)} features are {what}, the "
+                f"first is {name(int(bad.argmax()))}"
+            )
     return ""
 
 
-def check_features(features: npt.NDArray[Any], source: str, name: Callable[[int], object] = "index {}".format) -> None:
-    """Raise a UserError, opening with `source`, if no metric could rank these features. name: what to call row i."""
+def check_features(
+    features: npt.NDArray[Any], source: str, name: Callable[[int], object] = "index {}".format
+) -> None:
+    """Raise a UserError, opening with `source`, if no metric could rank these
+    features. name: what to call row i.
+    """
     if features.ndim != 2 or features.size == 0:
         empty = "" if features.size else "empty "
-        raise UserError(f"{source}: {empty}features of shape {features.shape}; expected (images, dimension).")
+        raise UserError(
+            f"{source}: {empty}features of shape {features.shape}; expected (images, dimension)."
+        )
     if found := flaw(features, name):
         raise UserError(f"{source}: {found}.")
 
 
 def check_dimensions(query: npt.NDArray[Any], gallery: npt.NDArray[Any], source: str = "") -> None:
-    """Raise a UserError, opening with `source`, unless features (Q, D) and (G, D) have the same D."""
+    """Raise a UserError, opening with `source`, unless features (Q,
+    D) and (G, D) have the same D.
+    """
     if query.shape[1] != gallery.shape[1]:
         raise UserError(
-            f"{source}query features have {query.shape[1]} dimensions, gallery features {gallery.shape[1]}; expected "
+            f"{source}query features have {query.shape[1]} dimensions, gallery "
+            f"features {gallery.shape[1]}; expected "
             "the same network for both."
         )
 
@@ -88,7 +108,9 @@ def check_comparable(query: npt.NDArray[Any], gallery: npt.NDArray[Any]) -> None
 
 
 def twins(features: Features) -> tuple[Integers, Integers]:
-    """Return (later, first): the rows of features (N, D) that repeat an earlier row bit for bit, and that row."""
+    """Return (later, first): the rows of features (N, D) that repeat an earlier
+    row bit for bit, and that row.
+    """
     features = np.ascontiguousarray(features)
     rows = features.view(np.dtype((np.void, features.strides[0]))).ravel()
     _, first, which = np.unique(rows, return_index=True, return_inverse=True)
@@ -105,7 +127,8 @@ class Scores:
     budget: int = CHUNK_BYTES
 
     def __call__(self, start: int, stop: int) -> Any:
-        """Return the (stop - start, G) float32 scores of these queries; the caller may overwrite them.
+        """Return the (stop - start, G) float32 scores of these queries; the caller may overwrite
+        them.
 
         They are a NumPy array, or a torch tensor on an accelerator.
         """
@@ -113,7 +136,8 @@ class Scores:
 
 
 class CosineScores(Scores):
-    """Cosines between queries (Q, D) and gallery (G, D), computed when asked for; identical images score the same.
+    """Cosines between queries (Q, D) and gallery (G, D), computed when asked for; identical images
+    score the same.
 
     device: an accelerator's torch.device; NumPy computes if it is None or the CPU.
     """
@@ -121,16 +145,23 @@ class CosineScores(Scores):
     query: Any  # an array, or a tensor on the accelerator
     gallery: Any
 
-    def __init__(self, query: Features, gallery: Features, device: torch.device | None = None) -> None:
+    def __init__(
+        self, query: Features, gallery: Features, device: torch.device | None = None
+    ) -> None:
         self.query, self.gallery = self.factors(query, gallery)
         self.later, self.first = twins(self.gallery)
         self.on_accelerator = device is not None and device.type != "cpu"
         if self.on_accelerator:
             import torch
 
-            # of the threads of run_chunks, at their first product; cuBLAS then makes the context itself
-            warnings.filterwarnings("ignore", "Attempting to run cuBLAS, but there was no current CUDA context")
-            self.query, self.gallery = (torch.from_numpy(each).to(device) for each in (self.query, self.gallery))
+            # of the threads of run_chunks, at their first product; cuBLAS then makes the context
+            # itself
+            warnings.filterwarnings(
+                "ignore", "Attempting to run cuBLAS, but there was no current CUDA context"
+            )
+            self.query, self.gallery = (
+                torch.from_numpy(each).to(device) for each in (self.query, self.gallery)
+            )
         self.shape = (len(query), len(gallery))
 
     @staticmethod
@@ -147,7 +178,8 @@ class CosineScores(Scores):
 
 
 class EuclideanScores(CosineScores):
-    """Scores that rank the gallery (G, D) by Euclidean distance to the queries (Q, D), for features of any length.
+    """Scores that rank the gallery (G, D) by Euclidean distance to the queries (Q, D), for features
+    of any length.
 
     q·g − |g|²/2 = (|q|² − |q − g|²)/2, where |q|² is the same for the whole gallery.
     """
@@ -156,14 +188,17 @@ class EuclideanScores(CosineScores):
     def factors(query: Features, gallery: Features) -> tuple[Features, Features]:
         """Return the queries with a column of ones and the gallery with a column of −|g|²/2."""
         halves = np.einsum("nd,nd->n", gallery, gallery) / 2
-        return np.column_stack([query, np.ones_like(query[:, 0])]), np.column_stack([gallery, -halves])
+        return np.column_stack([query, np.ones_like(query[:, 0])]), np.column_stack(
+            [gallery, -halves]
+        )
 
 
 DISTANCES = {"cosine": CosineScores, "euclidean": EuclideanScores}
 
 
 def chunks(shape: tuple[int, int], budget: int = CHUNK_BYTES) -> list[tuple[int, int]]:
-    """Split the rows of a float32 matrix into (start, stop) chunks of at most `budget` bytes, or of a single row.
+    """Split the rows of a float32 matrix into (start, stop) chunks of at most `budget` bytes, or of
+    a single row.
 
     They are of equal size, and the threads get equally many, so that none waits for the last one.
     """
@@ -194,8 +229,14 @@ def on_cpu(values: Any) -> npt.NDArray[Any]:
 
 
 def row_minima(scores: Any) -> npt.NDArray[Any]:
-    """Return the least entry (B,) of each row of an array or a tensor (B, G), NaN if the row has one."""
-    return scores.min(axis=1, initial=np.inf) if isinstance(scores, np.ndarray) else on_cpu(scores.amin(1))
+    """Return the least entry (B,) of each row of an array or a tensor
+    (B, G), NaN if the row has one.
+    """
+    return (
+        scores.min(axis=1, initial=np.inf)
+        if isinstance(scores, np.ndarray)
+        else on_cpu(scores.amin(1))
+    )
 
 
 def thread_count() -> int:
@@ -205,14 +246,20 @@ def thread_count() -> int:
 
 @cache
 def _libraries() -> ThreadpoolController:
-    """Return what sets the number of threads of NumPy's BLAS; finding the libraries takes milliseconds."""
+    """Return what sets the number of threads of NumPy's BLAS; finding
+    the libraries takes milliseconds.
+    """
     return ThreadpoolController()
 
 
-def run_chunks(work: Callable[[int, int], T], spans: Collection[tuple[int, int]], description: str) -> list[T]:
-    """Return work(start, stop) of every span, in a few threads: one chunk is counted while another is multiplied.
+def run_chunks(
+    work: Callable[[int, int], T], spans: Collection[tuple[int, int]], description: str
+) -> list[T]:
+    """Return work(start, stop) of every span, in a few threads: one chunk is counted while another
+    is multiplied.
 
-    The threads share the cores among them. Two products that each used all cores would wait for each other.
+    The threads share the cores among them. Two products that each used all cores would wait for
+    each other.
     """
     threads = thread_count()
     each = max(1, available_cores() // threads)

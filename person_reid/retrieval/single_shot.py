@@ -1,6 +1,8 @@
-"""The single-gallery-shot protocol of the original CUHK03: the gallery holds one random image of each identity.
+"""The single-gallery-shot protocol of the original CUHK03: the gallery holds one random image of
+each identity.
 
-Li, Zhao, Xiao, Wang, DeepReID: Deep Filter Pairing Neural Network for Person Re-identification, CVPR 2014.
+Li, Zhao, Xiao, Wang, DeepReID: Deep Filter Pairing Neural Network for Person Re-identification,
+CVPR 2014.
 """
 
 import numpy as np
@@ -20,9 +22,9 @@ def evaluate_single_shot(
 ) -> Metrics:
     """Return the Metrics over `trials` random galleries.
 
-    In each trial, the queries of one camera see one image of every identity, drawn from the other cameras. Junk
-    (label -1) is never drawn; all distractors together count as one identity. The per-query arrays of the result hold
-    one trial after another, each ordered by camera.
+    In each trial, the queries of one camera see one image of every identity, drawn from the other
+    cameras. Junk (label -1) is never drawn; all distractors together count as one identity. The
+    per-query arrays of the result hold one trial after another, each ordered by camera.
 
     query, gallery: the images to search for and to search in.
     ap: the average precision, as in evaluate.
@@ -38,21 +40,31 @@ def evaluate_single_shot(
     else:
         check_cameras(query, gallery)
         groups = [
-            (np.flatnonzero(query.cameras == camera), np.flatnonzero(persons & (gallery.cameras != camera)))
+            (
+                np.flatnonzero(query.cameras == camera),
+                np.flatnonzero(persons & (gallery.cameras != camera)),
+            )
             for camera in np.unique(query.cameras)
         ]
     without = sum(len(asked) for asked, candidates in groups if not len(candidates))
     if without:
         raise UserError(
-            f"--single_shot: for {without} of {len(query)} queries no gallery image can be drawn: all are junk (label "
-            "-1) or from the query's own camera. Check the gallery, or draw from all cameras with --ignore_cameras."
+            f"--single_shot: for {without} of {len(query)} queries no gallery image can "
+            "be drawn: all are junk (label "
+            "-1) or from the query's own camera. Check the gallery, or draw from all "
+            "cameras with --ignore_cameras."
         )
     random = np.random.default_rng(seed)
     parts = []
     for _ in range(trials):
         for asked, candidates in groups:
             shuffled = random.permutation(candidates)
-            drawn = shuffled[np.unique(gallery.labels[shuffled], return_index=True)[1]]  # the first of each identity
-            parts.append(evaluate(query.select(asked), gallery.select(drawn), ap, ignore_cameras=True))
-    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in Metrics.PER_QUERY}
+            # the first of each identity
+            drawn = shuffled[np.unique(gallery.labels[shuffled], return_index=True)[1]]
+            parts.append(
+                evaluate(query.select(asked), gallery.select(drawn), ap, ignore_cameras=True)
+            )
+    joined = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in Metrics.PER_QUERY
+    }
     return Metrics(**joined, gallery_size=max(part.gallery_size for part in parts), ap=ap)

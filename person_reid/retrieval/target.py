@@ -1,4 +1,5 @@
-"""Fit a network to the images it is tested on without training it: its batch norms, or its features.
+"""Fit a network to the images it is tested on without training it: its batch norms, or its
+features.
 
 Neither needs a label, and neither needs the images the network was trained on.
 """
@@ -19,7 +20,8 @@ from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import Features, unit_rows_or_zeros
 
 BATCH = 64  # images per batch; the statistics are means over the batches
-SMALLEST = 1e-6  # standard deviation of a dimension; below it, standardising leaves the dimension as it is
+# standard deviation of a dimension; below it, standardising leaves the dimension as it is
+SMALLEST = 1e-6
 TINY = 1e-30  # variance; equal features of equal cameras have none, and 0 / 0 is no share
 
 
@@ -27,13 +29,19 @@ TINY = 1e-30  # variance; equal features of equal cameras have none, and 0 / 0 i
 def reestimate_batch_norms(
     network: Network, bank: torch.Tensor, device: torch.device, dtype: torch.dtype | None = None
 ) -> None:
-    """Replace the running statistics of all batch norms, in place, by those of a bank of images (N, H, W, 3) uint8.
+    """Replace the running statistics of all batch norms, in place, by those of a bank of images (N,
+    H, W, 3) uint8.
 
-    Each statistic is the mean over batches of images in random order, so that a batch resembles the whole. The network
-    ends in evaluation mode. dtype: of autocast. Raises UserError if the network has no batch norm, or if there are
-    fewer than two images. Li et al., Revisiting Batch Normalization For Practical Domain Adaptation, ICLR 2017.
+    Each statistic is the mean over batches of images in random order, so that a batch resembles the
+    whole. The network ends in evaluation mode. dtype: of autocast. Raises UserError if the network
+    has no batch norm, or if there are fewer than two images. Li et al., Revisiting Batch
+    Normalization For Practical Domain Adaptation, ICLR 2017.
     """
-    norms = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    norms = [
+        module
+        for module in network.modules()
+        if isinstance(module, _BatchNorm) and module.track_running_stats
+    ]
     if not norms or len(bank) < 2:
         found = "the network has no batch norm" if not norms else "a single image has no statistics"
         raise UserError(f"--adapt_bn: {found}. Leave the flag out.")
@@ -44,7 +52,8 @@ def reestimate_batch_norms(
         norm.train()
         norm.momentum = None  # a plain mean over the batches
     order = torch.randperm(len(bank), generator=torch.Generator().manual_seed(0))
-    batches = order.tensor_split(-(-len(bank) // BATCH))  # equal in size, so that no batch is too small
+    # equal in size, so that no batch is too small
+    batches = order.tensor_split(-(-len(bank) // BATCH))
     for indices in progress(batches, desc="batch norms"):
         with autocast(device, dtype):
             network.embed(normalise(bank[indices].to(device)))
@@ -58,12 +67,13 @@ class CameraNorm:
 
         g = (f − m_c) / ‖·‖,   m_c = (n_c b · mean of camera c + w · mean of all) / (n_c b + w)
 
-    w is the variance within cameras and b that between them, summed over the dimensions: n_c images say little about
-    their camera if people differ more than cameras do. Both are the estimates of a one-way analysis of variance with
-    random effects (Searle, Casella, McCulloch: Variance Components, 1992, chapter 3).
+    w is the variance within cameras and b that between them, summed over the dimensions: n_c images
+    say little about their camera if people differ more than cameras do. Both are the estimates of a
+    one-way analysis of variance with random effects (Searle, Casella, McCulloch: Variance
+    Components, 1992, chapter 3).
 
-    features: (N, D). cameras: (N,). scale: also divide each dimension by the deviation, averaged like the mean. A
-    camera without images gets the statistics of all.
+    features: (N, D). cameras: (N,). scale: also divide each dimension by the deviation, averaged
+    like the mean. A camera without images gets the statistics of all.
     """
 
     def __init__(self, features: Features, cameras: npt.ArrayLike, scale: bool = False) -> None:
@@ -74,10 +84,15 @@ class CameraNorm:
         own = np.stack([self._statistics(features[cameras == name]) for name in names])  # (C, 2, D)
         apart = float(sizes @ np.square(own[:, 0] - self.all[0]).sum(axis=1))
         total = float(len(features) * features.var(axis=0).sum())
-        freedom, spread = len(features) - len(names), len(features) - np.square(sizes).sum() / len(features)
+        freedom, spread = (
+            len(features) - len(names),
+            len(features) - np.square(sizes).sum() / len(features),
+        )
         within = (total - apart) / max(freedom, 1)
         between = max(0.0, apart - (len(names) - 1) * within) / max(spread, 1) if freedom else 0.0
-        share = (sizes * between / np.maximum(sizes * between + within, TINY)).astype(np.float32)[:, None, None]
+        share = (sizes * between / np.maximum(sizes * between + within, TINY)).astype(np.float32)[
+            :, None, None
+        ]
         self.own = dict(zip(names.tolist(), share * own + (1 - share) * self.all, strict=True))
 
     def _statistics(self, features: Features) -> Features:
@@ -86,7 +101,9 @@ class CameraNorm:
         return np.stack([mean, features.std(axis=0) if self.scale else np.ones_like(mean)])
 
     def __call__(self, features: Features, cameras: npt.ArrayLike) -> Features:
-        """Return features (N, D) of unit length; a feature that equals what is subtracted stays as it is."""
+        """Return features (N, D) of unit length; a feature that equals
+        what is subtracted stays as it is.
+        """
         cameras, moved = np.asarray(cameras), np.empty_like(features)
         for camera in np.unique(cameras).tolist():
             mean, deviation = self.own.get(camera, self.all)
@@ -100,12 +117,15 @@ class CameraNorm:
 
 
 class Whitening:
-    """Make the dimensions of features uncorrelated and their variances more alike, fitted on one set.
+    """Make the dimensions of features uncorrelated and their variances more alike, fitted on one
+    set.
 
-        g = (Λ + λ̄ I)^(-1/4) Uᵀ (f − mean) / ‖·‖     U Λ Uᵀ: the covariance; λ̄: the mean of its eigenvalues
+        g = (Λ + λ̄ I)^(-1/4) Uᵀ (f − mean) / ‖·‖
+        U Λ Uᵀ: the covariance; λ̄: the mean of its eigenvalues
 
-    features: (N, D). Whitening as in Jégou and Chum, Negative Evidences and Co-occurrences in Image Retrieval: The
-    Benefit of PCA and Whitening, ECCV 2012, but half of it, and shrunk by λ̄: both are better (docs/adaptation.md).
+    features: (N, D). Whitening as in Jégou and Chum, Negative Evidences and Co-occurrences in Image
+    Retrieval: The Benefit of PCA and Whitening, ECCV 2012, but half of it, and shrunk by λ̄: both
+    are better (docs/adaptation.md).
     Raises UserError for a single image.
     """
 
@@ -119,4 +139,6 @@ class Whitening:
 
     def of(self, images: FeatureSet) -> FeatureSet:
         """Return a FeatureSet with its features whitened, each of unit length."""
-        return replace(images, features=unit_rows_or_zeros((images.features - self.mean) @ self.directions))
+        return replace(
+            images, features=unit_rows_or_zeros((images.features - self.mean) @ self.directions)
+        )

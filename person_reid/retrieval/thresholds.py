@@ -36,9 +36,10 @@ CONFIG = "config.json"  # of a folder of save_pretrained
 class PairSimilarities:
     """Histograms, (BINS,) int64 over cosines in [-1, 1], of pairs of images from different cameras.
 
-    genuine, impostor: all pairs of a query and a gallery image of the same identity, and of two identities.
-    hardest_genuine, hardest_impostor: for each query, its least similar image of the same identity, and its most
-        similar image of another.
+    genuine, impostor: all pairs of a query and a gallery image of the same identity, and of two
+        identities.
+    hardest_genuine, hardest_impostor: for each query, its least similar image of the same identity,
+        and its most similar image of another.
     """
 
     genuine: Counts
@@ -47,15 +48,23 @@ class PairSimilarities:
     hardest_impostor: Counts
 
 
-def pair_similarities(query: FeatureSet, gallery: FeatureSet, ignore_cameras: bool = False) -> PairSimilarities:
-    """Return the PairSimilarities of two FeatureSets. Junk (label -1) is left out; a distractor is an impostor.
+def pair_similarities(
+    query: FeatureSet, gallery: FeatureSet, ignore_cameras: bool = False
+) -> PairSimilarities:
+    """Return the PairSimilarities of two FeatureSets.
 
-    ignore_cameras: also count pairs from one camera. Raises UserError if there is no genuine or no impostor pair.
+    Junk (label -1) is left out; a distractor is an impostor.
+
+    ignore_cameras: also count pairs from one camera. Raises UserError if there is no genuine or no
+    impostor pair.
     """
     matches, _ = find_pairs(query, gallery, ignore_cameras)
     scores = CosineScores(query.features, gallery.features)
     genuine = np.empty(len(matches[0]), np.float32)
-    lowest, highest = np.full(len(query), np.inf, np.float32), np.full(len(query), -np.inf, np.float32)
+    lowest, highest = (
+        np.full(len(query), np.inf, np.float32),
+        np.full(len(query), -np.inf, np.float32),
+    )
     impostors = []
 
     def count(start: int, stop: int) -> None:
@@ -77,13 +86,16 @@ def pair_similarities(query: FeatureSet, gallery: FeatureSet, ignore_cameras: bo
     found = PairSimilarities(histogram(genuine), np.sum(impostors, axis=0), *hardest)
     for name in ("genuine", "impostor"):
         if not getattr(found, name).sum():
-            raise UserError(f"no {name} pair of images from different cameras; a threshold needs both kinds.")
+            raise UserError(
+                f"no {name} pair of images from different cameras; a threshold needs both kinds."
+            )
     return found
 
 
 def histogram(similarities: npt.NDArray[Any]) -> Counts:
     """Return the counts (BINS,) of cosines in an array of any shape; -infinity is left out."""
-    places = np.clip((similarities + 1) * (BINS / 2), -1, BINS - 1).astype(np.int32)  # rounding may slightly exceed 1
+    # rounding may slightly exceed 1
+    places = np.clip((similarities + 1) * (BINS / 2), -1, BINS - 1).astype(np.int32)
     return np.bincount(places.ravel() + 1, minlength=BINS + 1)[1:]
 
 
@@ -91,7 +103,8 @@ def histogram(similarities: npt.NDArray[Any]) -> Counts:
 class Roc:
     """Error rates at every threshold: a pair at least that similar is taken for the same person.
 
-    thresholds, false_positives, true_positives: (BINS + 1,) each, thresholds ascending, rates in [0, 1].
+    thresholds, false_positives, true_positives: (BINS + 1,) each, thresholds ascending, rates in
+    [0, 1].
     """
 
     thresholds: Rates
@@ -99,17 +112,25 @@ class Roc:
     true_positives: Rates
 
     def at_fpr(self, rate: float) -> tuple[float, float, float]:
-        """Return (false positive rate, true positive rate, threshold) for a false positive rate of at most `rate`."""
+        """Return (false positive rate, true positive rate, threshold) for a false
+        positive rate of at most `rate`.
+        """
         return self._at(int(np.argmax(self.false_positives <= rate)))
 
     def equal_error(self) -> tuple[float, float]:
-        """Return (equal error rate, threshold), where impostors are accepted as often as genuine pairs are refused."""
+        """Return (equal error rate, threshold), where impostors are accepted as
+        often as genuine pairs are refused.
+        """
         index = int(np.argmin(np.abs(self.false_positives + self.true_positives - 1)))
         false_positives, true_positives, threshold = self._at(index)
         return (false_positives + 1 - true_positives) / 2, threshold
 
     def _at(self, index: int) -> tuple[float, float, float]:
-        return float(self.false_positives[index]), float(self.true_positives[index]), float(self.thresholds[index])
+        return (
+            float(self.false_positives[index]),
+            float(self.true_positives[index]),
+            float(self.thresholds[index]),
+        )
 
 
 def roc(genuine: Counts, impostor: Counts) -> Roc:
@@ -122,7 +143,9 @@ def roc(genuine: Counts, impostor: Counts) -> Roc:
 
 
 def error_rates(pairs: PairSimilarities) -> dict[str, dict[str, Any]]:
-    """Return rates and thresholds over all pairs and over the hardest ones, as plain numbers for a JSON file."""
+    """Return rates and thresholds over all pairs and over the hardest ones, as
+    plain numbers for a JSON file.
+    """
 
     def rates(genuine: Counts, impostor: Counts) -> dict[str, Any]:
         curve = roc(genuine, impostor)
@@ -150,9 +173,9 @@ def accepts(threshold: float, similarity: float) -> bool:
 def load_threshold(text: str | Path, network: str = "", flags: str = "") -> float:
     """Read a threshold: a cosine, a file of tools/threshold.py, or a folder of save_pretrained.
 
-    network, flags: of the features that it is for, as a result file notes them, "" if it does not. A remark says if it
-    was measured on another network. Raises UserError if it was measured on features of other flags, and for anything
-    else.
+    network, flags: of the features that it is for, as a result file notes them, "" if it does not.
+    A remark says if it was measured on another network. Raises UserError if it was measured on
+    features of other flags, and for anything else.
     """
     with suppress(ValueError):
         if -1 <= (number := float(str(text))) <= 1:
@@ -164,16 +187,24 @@ def load_threshold(text: str | Path, network: str = "", flags: str = "") -> floa
         measured, extracted = report.get(MEASURED_ON), report.get(FLAGS)
     except FileNotFoundError:
         raise UserError(
-            f"--threshold {text}: neither a number nor a file; python tools/threshold.py writes one."
+            f"--threshold {text}: neither a number nor a file; python "
+            "tools/threshold.py writes one."
         ) from None
     except (ValueError, KeyError, TypeError, OverflowError):
-        raise UserError(f"--threshold {text}: no threshold in it; expected a file from tools/threshold.py.") from None
-    if not -1 <= threshold <= 1:
-        raise UserError(f"--threshold {text}: the threshold in it is {threshold:g}; expected a cosine, -1 to 1.")
-    if flags and extracted and extracted != flags:
-        found, here = (f"python test.py {words}".removesuffix(f" {PLAIN}") for words in (extracted, flags))
         raise UserError(
-            f"--threshold {text}: measured on features of {found!r}, and these are like those of {here!r}. Extract "
+            f"--threshold {text}: no threshold in it; expected a file from tools/threshold.py."
+        ) from None
+    if not -1 <= threshold <= 1:
+        raise UserError(
+            f"--threshold {text}: the threshold in it is {threshold:g}; expected a cosine, -1 to 1."
+        )
+    if flags and extracted and extracted != flags:
+        found, here = (
+            f"python test.py {words}".removesuffix(f" {PLAIN}") for words in (extracted, flags)
+        )
+        raise UserError(
+            f"--threshold {text}: measured on features of {found!r}, and these are "
+            f"like those of {here!r}. Extract "
             "features that way, then measure it: python tools/threshold.py"
         )
     if network and measured and measured != network:
@@ -192,7 +223,9 @@ def holds_threshold(path: str | Path) -> bool:
 
 
 def measured_flags(text: str | Path) -> str:
-    """Return the flags of test.py on whose features a threshold was measured; "" if nothing says it."""
+    """Return the flags of test.py on whose features a threshold was
+    measured; "" if nothing says it.
+    """
     report = None
     with suppress(OSError, ValueError, TypeError):
         report = _report(text)
@@ -201,7 +234,8 @@ def measured_flags(text: str | Path) -> str:
 
 
 def load_promise(text: str | Path | None) -> Promise | None:
-    """Read the promise of a threshold that load_threshold reads; None if there is none, or only one for another.
+    """Read the promise of a threshold that load_threshold reads; None if there is none, or only one
+    for another.
 
     Raises UserError for a promise that cannot be one.
     """
@@ -212,12 +246,17 @@ def load_promise(text: str | Path | None) -> Promise | None:
         return None
     try:
         said = report["promise"]
-        threshold, rate, confidence = (_number(said[name]) for name in ("threshold", "rate", "confidence"))
+        threshold, rate, confidence = (
+            _number(said[name]) for name in ("threshold", "rate", "confidence")
+        )
         people, size = (operator.index(_number(said[name])) for name in ("people", "gallery_size"))
-        found = Promise(threshold, rate, confidence, people, size, said.get("ignore_cameras") is True)
+        found = Promise(
+            threshold, rate, confidence, people, size, said.get("ignore_cameras") is True
+        )
     except (UserError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise UserError(
-            f"{text}: the promise in it is damaged ({error}). Measure it again with tools/threshold.py."
+            f"{text}: the promise in it is damaged ({error}). Measure it "
+            "again with tools/threshold.py."
         ) from None
     return found if threshold == report["threshold"] else None
 
@@ -233,11 +272,15 @@ def _report(text: str | Path) -> Any:
     path = Path(text)
     path = path / CONFIG if path.is_dir() else path
     report = parse_json(content_of(path))
-    return {FLAGS: PLAIN} | report if path.name == CONFIG else report  # save_pretrained takes no other threshold
+    # save_pretrained takes no other threshold
+    return {FLAGS: PLAIN} | report if path.name == CONFIG else report
 
 
 def _number(value: Any) -> Any:
-    """Return a finite number. Raises TypeError for anything else, OverflowError for infinity, NaN and larger ones."""
+    """Return a finite number.
+
+    Raises TypeError for anything else, OverflowError for infinity, NaN and larger ones.
+    """
     if type(value) not in (int, float):
         raise TypeError(f"{value!r} is not a number")
     if not math.isfinite(value):

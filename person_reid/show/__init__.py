@@ -1,4 +1,6 @@
-"""Draw curves, rankings, heat maps, histograms and feature maps, and the report that holds them all."""
+"""Draw curves, rankings, heat maps, histograms and feature maps, and
+the report that holds them all.
+"""
 
 import os
 import sys
@@ -8,8 +10,9 @@ from contextlib import suppress
 def _import_matplotlib() -> None:
     """Import matplotlib whatever MPLBACKEND says: an unknown name in it ends the import.
 
-    Jupyter and Colab hand the name of their own backend on to `!python train.py`. Pictures are drawn
-    on figures, which need no backend; a program that shows windows still gets the one it asked for.
+    Jupyter and Colab hand the name of their own backend on to `!python train.py`. Pictures are
+    drawn on figures, which need no backend; a program that shows windows still gets the one it
+    asked for.
     """
     if "matplotlib" in sys.modules:
         return

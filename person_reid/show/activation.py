@@ -1,4 +1,6 @@
-"""Show where in an image a network finds its features: the energy of its last feature map, for any network."""
+"""Show where in an image a network finds its features: the energy of its
+last feature map, for any network.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,13 +27,16 @@ MOST_PREFIX = 16  # class and register tokens before the patch tokens, at most
 def activations(
     network: Network, bank: torch.Tensor, device: torch.device | str = "cpu", batchsize: int = CHUNK
 ) -> dict[str, npt.NDArray[np.float32]]:
-    """Return heat maps of a bank of images, uint8 (N, H, W, 3), as {branch: (N, H, W)}, each from 0 to 1.
+    """Return heat maps of a bank of images, uint8 (N, H, W, 3), as {branch: (N, H, W)}, each from 0
+    to 1.
 
-    A network with branches has a map for each; any other network has one, named "". The heat at a position is
+    A network with branches has a map for each; any other network has one, named "". The heat at a
+    position is
 
         Σ_c A_c², the energy of the feature map A there,
 
-    resized bicubically to the image and stretched to 0..1 for each image separately (for PCB, each stripe).
+    resized bicubically to the image and stretched to 0..1 for each image separately (for PCB, each
+    stripe).
     Zagoruyko, Komodakis: Paying More Attention to Attention, ICLR 2017, equation 1 with p = 2.
     Raises UserError if the network has no feature map.
     """
@@ -40,13 +45,19 @@ def activations(
     for chunk in torch.split(bank, batchsize):
         for name, maps in feature_maps(network, normalise(chunk.to(device))).items():
             energy = maps.float().square().sum(1, keepdim=True)
-            heat = interpolate(energy, chunk.shape[1:3], mode="bicubic", align_corners=False)[:, 0].clamp(min=0).cpu()
+            heat = (
+                interpolate(energy, chunk.shape[1:3], mode="bicubic", align_corners=False)[:, 0]
+                .clamp(min=0)
+                .cpu()
+            )
             found.setdefault(name, []).append(stretched(heat, parts_of(network)))
     return {name: torch.cat(maps).numpy() for name, maps in found.items()}
 
 
 def stretched(heat: torch.Tensor, parts: int = 1) -> torch.Tensor:
-    """Stretch maps (N, H, W) to 0..1, each of `parts` horizontal stripes separately; flat ones become 0."""
+    """Stretch maps (N, H, W) to 0..1, each of `parts` horizontal stripes
+    separately; flat ones become 0.
+    """
     stripes = []
     for stripe in heat.tensor_split(parts, dim=1):
         low, high = stripe.amin((1, 2), keepdim=True), stripe.amax((1, 2), keepdim=True)
@@ -60,7 +71,9 @@ def parts_of(network: Network) -> int:
 
 
 def feature_maps(network: Network, images: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Return the feature maps before pooling, {branch or "": (B, C, h, w)}. images: (B, 3, H, W), normalised."""
+    """Return the feature maps before pooling, {branch or "": (B, C, h, w)}.
+    images: (B, 3, H, W), normalised.
+    """
     if isinstance(network, MGN):
         shared = network.model["trunk"](images)
         branches = zip(("whole", "halves", "thirds"), network.model["branches"], strict=True)
@@ -73,15 +86,21 @@ def feature_maps(network: Network, images: torch.Tensor) -> dict[str, torch.Tens
     if isinstance(network, USAMNetwork):
         return {"": _input_of(network.pooling, lambda: network.pooled(images))}
     module = network.model
-    last = network.entry.feature_map(module, images) if network.entry.has_map else _last_map(module, images)
+    last = (
+        network.entry.feature_map(module, images)
+        if network.entry.has_map
+        else _last_map(module, images)
+    )
     return {"": on_grid(last, images.shape[2:], getattr(module, "num_prefix_tokens", None))}
 
 
 def on_grid(maps: torch.Tensor, size: Sequence[int], prefix: int | None = None) -> torch.Tensor:
-    """Return the patch tokens of a transformer, (B, C, N, 1), as a map (B, C, h, w); a map is returned as it is.
+    """Return the patch tokens of a transformer, (B, C, N, 1), as a map (B, C, h, w); a map is
+    returned as it is.
 
-    size: (height, width) of the images; prefix: number of tokens before those of the patches, None if unknown.
-    The grid is the one of square patches that fits the numbers. Raises UserError if there is none.
+    size: (height, width) of the images; prefix: number of tokens before those of the patches, None
+    if unknown. The grid is the one of square patches that fits the numbers. Raises UserError if
+    there is none.
     """
     count = maps.shape[2]
     if maps.shape[3] != 1 or count <= 1:
@@ -91,8 +110,12 @@ def on_grid(maps: torch.Tensor, size: Sequence[int], prefix: int | None = None) 
     for first in ahead:
         if count - first in grids:
             patch = grids[count - first]
-            return maps[:, :, first:, 0].reshape(*maps.shape[:2], size[0] // patch, size[1] // patch)
-    raise UserError(f"{count} tokens of images {size[0]}×{size[1]} form no grid of square patches: no heat map.")
+            return maps[:, :, first:, 0].reshape(
+                *maps.shape[:2], size[0] // patch, size[1] // patch
+            )
+    raise UserError(
+        f"{count} tokens of images {size[0]}×{size[1]} form no grid of square patches: no heat map."
+    )
 
 
 def _input_of(module: nn.Module, call: Callable[[], object]) -> torch.Tensor:
@@ -104,7 +127,9 @@ def _input_of(module: nn.Module, call: Callable[[], object]) -> torch.Tensor:
 
 
 def _last_map(module: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """Return the last output with several positions of any layer of an opaque network: maps (B, C, h, w) or tokens."""
+    """Return the last output with several positions of any layer of an opaque
+    network: maps (B, C, h, w) or tokens.
+    """
     last: list[torch.Tensor] = []
 
     def remember(layer: nn.Module, inputs: Any, output: Any) -> None:
@@ -119,5 +144,8 @@ def _last_map(module: nn.Module, images: torch.Tensor) -> torch.Tensor:
     with hooked(layer.register_forward_hook(remember) for layer in layers):
         module(images)
     if not last:
-        raise UserError("no layer of this network has an output with several positions, so there is no heat map.")
+        raise UserError(
+            "no layer of this network has an output with several "
+            "positions, so there is no heat map."
+        )
     return last[0]

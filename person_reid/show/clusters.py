@@ -1,4 +1,6 @@
-"""Draw clusters of unlabelled images as sheets of photographs: the largest, the most doubtful, and outliers."""
+"""Draw clusters of unlabelled images as sheets of photographs: the largest,
+the most doubtful, and outliers.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,15 +26,19 @@ def draw_clusters(
 ) -> None:
     """Draw clusters to an image file, the images of each in the order of their cameras.
 
-    paths: N images. features: (N, D). cameras: N names, "" if unknown. clusters: (N,), -1 for outliers. names: those of
-    the clusters, "cluster 0" and so on without them. An image that cannot be read is a grey tile.
+    paths: N images. features: (N, D). cameras: N names, "" if unknown. clusters: (N,), -1 for
+    outliers. names: those of the clusters, "cluster 0" and so on without them. An image that cannot
+    be read is a grey tile.
     """
     sizes = np.bincount(clusters[clusters >= 0])
     if not len(sizes):
         return
     doubt, seen_by = margins(features, clusters), np.array(cameras)
     means = np.bincount(clusters[clusters >= 0], doubt[clusters >= 0]) / sizes
-    kinds = {"Largest": np.argsort(-sizes, kind="stable"), "Most doubtful": np.argsort(means, kind="stable")}
+    kinds = {
+        "Largest": np.argsort(-sizes, kind="stable"),
+        "Most doubtful": np.argsort(means, kind="stable"),
+    }
     rows = [
         _row(
             f"{kind}: {names[cluster] if names else f'cluster {cluster}'}",
@@ -49,12 +55,22 @@ def draw_clusters(
     draw_sheet(rows, save)
 
 
-def _row(title: str, members: Labels, paths: Sequence[Path], cameras: npt.NDArray[np.str_], remark: str = "") -> Row:
+def _row(
+    title: str,
+    members: Labels,
+    paths: Sequence[Path],
+    cameras: npt.NDArray[np.str_],
+    remark: str = "",
+) -> Row:
     """Return a row of at most COLUMNS members, spread evenly over their cameras' order."""
     ordered = members[np.argsort(cameras[members], kind="stable")]
     shown = ordered[np.linspace(0, len(ordered) - 1, min(COLUMNS, len(ordered))).astype(int)]
     known = {camera for camera in cameras[members].tolist() if camera}
     seen = f", {counted(len(known), 'camera')}" if known else ""
     above = [f"camera {cameras[i]}" if cameras[i] else "" for i in shown]
-    tiles = [Tile(paths[i], above=text, optional=True) for i, text in zip(shown, above, strict=True)]
-    return Row(tiles, title, f"{counted(len(members), 'image')}{seen}{', ' if remark else ''}{remark}")
+    tiles = [
+        Tile(paths[i], above=text, optional=True) for i, text in zip(shown, above, strict=True)
+    ]
+    return Row(
+        tiles, title, f"{counted(len(members), 'image')}{seen}{', ' if remark else ''}{remark}"
+    )

@@ -1,4 +1,6 @@
-"""Draw training curves: loss, top-1 error, learning rate and, if it was measured, mAP, epoch by epoch."""
+"""Draw training curves: loss, top-1 error, learning rate and, if it was
+measured, mAP, epoch by epoch.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,14 +24,24 @@ HIGHEST = 1e30  # a number above, or one that is not finite, is not drawn: no ax
 def draw_curves(history: Sequence[Mapping[str, Any]], path: str | Path, dark: bool = False) -> None:
     """Draw the curves to an image file.
 
-    history: one dict per epoch, with epoch, loss, error and, if there are any, val_loss, val_error (errors in 0..1),
-    lr, and mAP and rank1 (0..1), which some epochs may lack. What is not finite leaves a gap.
+    history: one dict per epoch, with epoch, loss, error and, if there are any, val_loss, val_error
+    (errors in 0..1), lr, and mAP and rank1 (0..1), which some epochs may lack. What is not finite
+    leaves a gap.
     """
-    panels = [title for title, lines in PANELS.items() if any(name in record for name in lines for record in history)]
-    history = [{name: value for name, value in record.items() if abs(value) <= HIGHEST} for record in history]
+    panels = [
+        title
+        for title, lines in PANELS.items()
+        if any(name in record for name in lines for record in history)
+    ]
+    history = [
+        {name: value for name, value in record.items() if abs(value) <= HIGHEST}
+        for record in history
+    ]
     rows, columns = (2, 2) if len(panels) == 4 else (1, len(panels))
     with picture(path, 3.7 * columns, 3.2 * rows, dark) as figure:
-        for axes, title in zip(figure.subplots(rows, columns, squeeze=False).flat, panels, strict=True):
+        for axes, title in zip(
+            figure.subplots(rows, columns, squeeze=False).flat, panels, strict=True
+        ):
             _draw_panel(panel(axes, title, "Epoch"), history, PANELS[title], dark)
             if title == "Loss":
                 axes.set_ylim(0, loss_limit(history))
@@ -41,17 +53,25 @@ def draw_curves(history: Sequence[Mapping[str, Any]], path: str | Path, dark: bo
                 in_percent(axes.yaxis)
 
 
-def _draw_panel(axes: Axes, history: Sequence[Mapping[str, Any]], lines: Mapping[str, str], dark: bool) -> None:
+def _draw_panel(
+    axes: Axes, history: Sequence[Mapping[str, Any]], lines: Mapping[str, str], dark: bool
+) -> None:
     colors = LINES_ON_DARK if dark else LINES
     for (name, label), colour, pattern in zip(lines.items(), colors, PATTERNS, strict=False):
         points = [(record["epoch"], record[name]) for record in history if name in record]
         if points:
             marker = "." if len(points) <= FEW else ""
             steps = "steps-mid" if name == "lr" else "default"  # one rate for each epoch
-            style: dict[str, Any] = {"color": colour, "linestyle": pattern, "marker": marker, "drawstyle": steps}
+            style: dict[str, Any] = {
+                "color": colour,
+                "linestyle": pattern,
+                "marker": marker,
+                "drawstyle": steps,
+            }
             axes.plot(*zip(*points, strict=True), label=label, **style)
     first, last = history[0]["epoch"], history[-1]["epoch"]
-    axes.set_xlim(first - 0.05 * (last - first) - 0.1, last + 0.05 * (last - first) + 0.1)  # the same in all panels
+    # the same in all panels
+    axes.set_xlim(first - 0.05 * (last - first) - 0.1, last + 0.05 * (last - first) + 0.1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if len(axes.lines) > 1 or lines == PANELS["Test"]:
         axes.legend()
@@ -70,7 +90,8 @@ def _mark_cut_off(axes: Axes, history: Sequence[Mapping[str, Any]]) -> None:
 def loss_limit(history: Sequence[Mapping[str, Any]]) -> float:
     """Return the top of the loss axis: above all training losses and the median validation loss.
 
-    A validation loss far above, usual in the first epochs, is cut off; it would press the other lines onto the axis.
+    A validation loss far above, usual in the first epochs, is cut off; it would press the other
+    lines onto the axis.
     """
     highest = max((record["loss"] for record in history if "loss" in record), default=0.0)
     validation = sorted(record["val_loss"] for record in history if "val_loss" in record)

@@ -1,4 +1,6 @@
-"""Draw images with doubtful labels, each beside the nearest images of its own identity and of the proposed one."""
+"""Draw images with doubtful labels, each beside the nearest images of its own
+identity and of the proposed one.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,8 +27,9 @@ def draw_doubtful(
 ) -> None:
     """Draw the images `shown`, positions among N, to an image file, one row each.
 
-    paths, features, labels, cameras: of N images. found: their LabelErrors. Framed red are the nearest images of the
-    label, green those of the proposed identity; if that has none, grey those of anybody else.
+    paths, features, labels, cameras: of N images. found: their LabelErrors. Framed red are the
+    nearest images of the label, green those of the proposed identity; if that has none, grey those
+    of anybody else.
     """
     units = unit_rows(features)
     rows = []
@@ -39,7 +42,8 @@ def draw_doubtful(
             chosen = np.setdiff1d(np.flatnonzero(others), image)
             nearest = chosen[np.argsort(-similarities[chosen], kind="stable")[:EACH]]
             tiles += [
-                Tile(paths[i], colour, f"{labels[i]:04d}", f"c{cameras[i]} · {similarities[i]:.3f}") for i in nearest
+                Tile(paths[i], colour, f"{labels[i]:04d}", f"c{cameras[i]} · {similarities[i]:.3f}")
+                for i in nearest
             ]
         title = f"{found.proposal[image]} {own} → {new}, probability {found.probability[image]:.2f}"
         lead = Tile(paths[image], ASKED, "image", f"c{cameras[image]}")

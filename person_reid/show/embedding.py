@@ -1,4 +1,6 @@
-"""Draw a map of features: images that the network finds similar lie close together. Colour: identity; shape: camera.
+"""Draw a map of features: images that the network finds similar lie close together.
+
+Colour: identity; shape: camera.
 
 images = choose(query, gallery, identities=10)
 points, method = project(images.features)
@@ -30,23 +32,29 @@ NEAREST = 3  # projected images, between which project_all places the others
 
 
 def choose(query: FeatureSet, gallery: FeatureSet, identities: int = 10) -> FeatureSet:
-    """Return the images, of both sets, of the identities with the most images; distractors and junk do not count."""
+    """Return the images, of both sets, of the identities with the most images;
+    distractors and junk do not count.
+    """
     both = FeatureSet(
         np.concatenate([query.features, gallery.features]),
         np.concatenate([query.labels, gallery.labels]),
         np.concatenate([query.cameras, gallery.cameras]),
     )
-    people, counts = np.unique(both.labels[~np.isin(both.labels, (JUNK, DISTRACTOR))], return_counts=True)
+    people, counts = np.unique(
+        both.labels[~np.isin(both.labels, (JUNK, DISTRACTOR))], return_counts=True
+    )
     most = people[np.argsort(-counts, kind="stable")[:identities]]
     return both.select(np.flatnonzero(np.isin(both.labels, most)))
 
 
 def project(features: Array, method: str | None = None) -> tuple[Array, str]:
-    """Project features (N, D) to the plane. Returns points (N, 2), always the same, and the name of the method.
+    """Project features (N, D) to the plane.
 
-    method: "tsne" (van der Maaten, Hinton, JMLR 2008; needs scikit-learn), "umap" (McInnes, Healy, Melville, 2018;
-    needs umap-learn) or "pca"; None takes t-SNE if it is installed, else PCA. Raises UserError if the library of a
-    method is not installed, and for fewer than three images.
+    Returns points (N, 2), always the same, and the name of the method.
+
+    method: "tsne" (van der Maaten, Hinton, JMLR 2008; needs scikit-learn), "umap" (McInnes, Healy,
+    Melville, 2018; needs umap-learn) or "pca"; None takes t-SNE if it is installed, else PCA.
+    Raises UserError if the library of a method is not installed, and for fewer than three images.
     """
     if len(features) < 3:
         raise UserError(f"a map of {len(features)} images: expected at least three.")
@@ -61,21 +69,25 @@ def project(features: Array, method: str | None = None) -> tuple[Array, str]:
     try:
         return reduce(unit), name
     except ImportError:
-        raise UserError(f"--method {method}: pip install {package}, or choose --method pca.") from None
+        raise UserError(
+            f"--method {method}: pip install {package}, or choose --method pca."
+        ) from None
 
 
 def project_all(features: Array, most: int = 4000) -> tuple[Array, str]:
-    """Project any number of features (N, D) to the plane as `project` does, in about the time that `most` take.
+    """Project any number of features (N, D) to the plane as `project` does, in about the time that
+    `most` take.
 
-    A random sample of `most` is projected. Every other image lies between the NEAREST of the sample that are most
-    similar to it.
+    A random sample of `most` is projected. Every other image lies between the NEAREST of the sample
+    that are most similar to it.
     """
     if len(features) <= most:
         return project(features)
     sample = np.sort(np.random.default_rng(0).choice(len(features), most, replace=False))
     points, method = project(features[sample])
     found = ExactNeighbours().search(features, features[sample], NEAREST)
-    weights = np.maximum(found.similarities, 1e-6)[..., None] ** 8  # near the most similar one, if one stands out
+    # near the most similar one, if one stands out
+    weights = np.maximum(found.similarities, 1e-6)[..., None] ** 8
     placed = (points[found.indices] * weights).sum(axis=1) / weights.sum(axis=1)
     placed[sample] = points
     return placed, method
@@ -86,7 +98,9 @@ def _tsne(features: Array) -> Array:
 
     # For unit vectors, Euclidean distance and cosine similarity order pairs in the same way.
     perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
-    return np.asarray(TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(features))
+    return np.asarray(
+        TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(features)
+    )
 
 
 def _umap(features: Array) -> Array:
@@ -111,14 +125,22 @@ METHODS: dict[str, tuple[str, Callable[[Array], Array], str]] = {
 
 
 def draw_embedding(
-    points: Array, labels: Array, cameras: Array, save: str | Path, method: str = "", dark: bool = False
+    points: Array,
+    labels: Array,
+    cameras: Array,
+    save: str | Path,
+    method: str = "",
+    dark: bool = False,
 ) -> None:
     """Draw points (N, 2) with their labels and cameras, each (N,), to an image file.
 
-    Each of up to NAMED identities has its number above it: colours repeat after ten identities, and shapes after twelve
-    cameras.
+    Each of up to NAMED identities has its number above it: colours repeat after ten identities, and
+    shapes after twelve cameras.
     """
-    people, shapes = np.unique(labels), dict(zip(np.unique(cameras), MARKERS * len(cameras), strict=False))
+    people, shapes = (
+        np.unique(labels),
+        dict(zip(np.unique(cameras), MARKERS * len(cameras), strict=False)),
+    )
     paper = "#0f172a" if dark else "white"
     size = np.clip(20_000 / len(points), 9, 36)  # of a point
     notes = [f"{method}: near means similar, axes have no unit"]
@@ -136,23 +158,38 @@ def draw_embedding(
             for camera, shape in shapes.items():
                 here = points[(labels == label) & (cameras == camera)]
                 colour = MANY[number % len(MANY)]
-                axes.scatter(here[:, 0], here[:, 1], s=size, marker=shape, color=colour, edgecolor=paper, linewidth=0.3)
+                axes.scatter(
+                    here[:, 0],
+                    here[:, 1],
+                    s=size,
+                    marker=shape,
+                    color=colour,
+                    edgecolor=paper,
+                    linewidth=0.3,
+                )
         texts = []
         for label in people if len(people) <= NAMED else ():
             top = label_place(points[labels == label])
-            texts.append(axes.annotate(f"{label:04d}", top, (0, 9), textcoords="offset points", ha="center"))
-            texts[-1].set(size=11, weight="bold", path_effects=[withStroke(linewidth=3, foreground=paper)])
+            texts.append(
+                axes.annotate(f"{label:04d}", top, (0, 9), textcoords="offset points", ha="center")
+            )
+            texts[-1].set(
+                size=11, weight="bold", path_effects=[withStroke(linewidth=3, foreground=paper)]
+            )
         axes.xaxis.label.set_fontsize(10)
         keys = [
             Line2D([], [], marker=shape, linestyle="", color="#94a3b8", label=f"camera {camera}")
             for camera, shape in shapes.items()
         ]
-        figure.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), 4), handletextpad=0.1)
+        figure.legend(
+            handles=keys, loc="outside lower center", ncols=min(len(keys), 4), handletextpad=0.1
+        )
         lift_apart(figure, texts)
 
 
 def label_place(cloud: Array) -> tuple[float, float]:
-    """Return where to write the number of an identity: above the half of its points (N, 2) nearest to the medoid.
+    """Return where to write the number of an identity: above the half of its points (N, 2) nearest
+    to the medoid.
 
     The mean of a cloud in two pieces would lie between them, among other identities.
     """

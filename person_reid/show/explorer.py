@@ -1,11 +1,12 @@
-"""Write the explorer: a folder whose index.html shows all images, rankings and thresholds in a browser, offline.
+"""Write the explorer: a folder whose index.html shows all images, rankings and thresholds in a
+browser, offline.
 
     views = describe_result(query, gallery, [rank("cosine", query, gallery)])
     write_explorer("look", images_of(query, gallery), "market.mat", views)
 
-Browsers do not let a page from the disk read other files, except as scripts and images. So numbers are in scripts,
-data/*.js, which hand base64 or JSON to a function of the page (templates/explorer/data.js), and photographs are tiles
-of large JPEG files, sheets/*.jpg.
+Browsers do not let a page from the disk read other files, except as scripts and images. So numbers
+are in scripts, data/*.js, which hand base64 or JSON to a function of the page
+(templates/explorer/data.js), and photographs are tiles of large JPEG files, sheets/*.jpg.
 """
 
 import base64
@@ -36,23 +37,30 @@ MARK = ".person-reid-explorer"  # a file that only folders of explorers hold
 PIECE = 2048  # features in a script, so that the page never stops for long to decode one
 LEVELS = 127  # of int8
 TYPES = {  # JavaScript's, by NumPy's
-    "f4": "Float32Array", "f8": "Float64Array", "i1": "Int8Array", "i4": "Int32Array", "u2": "Uint16Array",
-    "u4": "Uint32Array",
+    "f4": "Float32Array", "f8": "Float64Array", "i1": "Int8Array", "i4": "Int32Array",
+    "u2": "Uint16Array", "u4": "Uint32Array",
 }  # fmt: skip
-COLOURS = tuple(colour for colour in MANY if colour not in ("#94a4a2", "#717581"))  # grey: distractors and junk
+# grey: distractors and junk
+COLOURS = tuple(colour for colour in MANY if colour not in ("#94a4a2", "#717581"))
 
 
 def write_explorer(
-    save: str | Path, images: Images, title: str, views: Mapping[str, Any] | None = None, test_dir: Folder = None
+    save: str | Path,
+    images: Images,
+    title: str,
+    views: Mapping[str, Any] | None = None,
+    test_dir: Folder = None,
 ) -> list[str]:
-    """Write the folder `save`, or one file if it ends in .html, whole or not at all; an older explorer is replaced.
+    """Write the folder `save`, or one file if it ends in .html, whole or not at all; an older
+    explorer is replaced.
 
     title: for the page.
-    views: what describe_result returns, without which there are no figures; "labels": describe_proposals.
+    views: what describe_result returns, without which there are no figures; "labels":
+        describe_proposals.
     test_dir: folder that holds query and gallery, if the images have moved.
 
-    Returns a line for each image that cannot be read, which is a grey tile. Raises UserError if no image can be read,
-    if `save` is another folder, and if there are too many images for one file.
+    Returns a line for each image that cannot be read, which is a grey tile. Raises UserError if no
+    image can be read, if `save` is another folder, and if there are too many images for one file.
     """
     views = {"rankings": [{"name": printable(title), "width": LISTED}]} | dict(views or {})
     if is_one_file(save):
@@ -67,12 +75,20 @@ def write_explorer(
         about |= {"points": packed(to_square(points)), "method": method}
         for name, content in {"images": about, **views}.items():
             write_script(folder / "data" / f"{name}.js", name, content)
-        write_page(folder, title, ["images", *views], bool(images.queries), pieces if is_one_file(save) else 0)
+        write_page(
+            folder,
+            title,
+            ["images", *views],
+            bool(images.queries),
+            pieces if is_one_file(save) else 0,
+        )
     return missing
 
 
 def check_save(save: str | Path) -> None:
-    """Raise UserError or OSError if write_explorer could not write there; to be called before the work."""
+    """Raise UserError or OSError if write_explorer could not write
+    there; to be called before the work.
+    """
     if is_one_file(save):
         check_target(save)
     else:
@@ -90,11 +106,20 @@ def _one_file(save: str | Path) -> Iterator[Path]:
 def describe_images(images: Images) -> dict[str, Any]:
     """Return names, identities and cameras of all images.
 
-    Identities and cameras are positions in lists of names: JavaScript would round numbers beyond 2^53.
+    Identities and cameras are positions in lists of names: JavaScript would round numbers beyond
+    2^53.
     """
-    about: dict[str, Any] = {"queries": images.queries, "columns": COLUMNS, "rows": ROWS, "palette": COLOURS}
+    about: dict[str, Any] = {
+        "queries": images.queries,
+        "columns": COLUMNS,
+        "rows": ROWS,
+        "palette": COLOURS,
+    }
     about["names"] = [printable(path) for path in images.short_paths]
-    for name, names, each in (("person", "people", images.people), ("camera", "cameras", images.cameras)):
+    for name, names, each in (
+        ("person", "people", images.people),
+        ("camera", "cameras", images.cameras),
+    ):
         found = sorted(set(each), key=lambda word: (len(word), word))
         place = {word: number for number, word in enumerate(found)}
         about[names] = list(map(printable, found))
@@ -106,11 +131,15 @@ def describe_images(images: Images) -> dict[str, Any]:
 
 
 def describe_result(
-    query: FeatureSet, gallery: FeatureSet, rankings: Sequence[Ranking], ignore_cameras: bool = False
+    query: FeatureSet,
+    gallery: FeatureSet,
+    rankings: Sequence[Ranking],
+    ignore_cameras: bool = False,
 ) -> dict[str, Any]:
     """Return what the page shows of a result beside its images.
 
-    rankings: of these images, the plain ranking of these features first; its cosines are compared with the threshold.
+    rankings: of these images, the plain ranking of these features first; its cosines are compared
+        with the threshold.
     ignore_cameras: also count pairs from one camera.
 
     Raises UserError if there is no pair of one person, or of strangers.
@@ -136,12 +165,20 @@ def describe_ranking(ranking: Ranking) -> dict[str, Any]:
         "ranks": ranking.ranks.astype(np.int32),
         "matchSimilarities": ranking.match_similarities,
     }
-    about = {"name": printable(ranking.name), "figures": metrics.figures(), "width": ranking.listed.shape[1]}
+    about = {
+        "name": printable(ranking.name),
+        "figures": metrics.figures(),
+        "width": ranking.listed.shape[1],
+    }
     return about | {name: packed(values) for name, values in numbers.items()}
 
 
-def describe_thresholds(query: FeatureSet, gallery: FeatureSet, ignore_cameras: bool = False) -> dict[str, Any]:
-    """Return the histograms of similarities, and the thresholds that tools/threshold.py would choose."""
+def describe_thresholds(
+    query: FeatureSet, gallery: FeatureSet, ignore_cameras: bool = False
+) -> dict[str, Any]:
+    """Return the histograms of similarities, and the thresholds that
+    tools/threshold.py would choose.
+    """
     pairs = pair_similarities(query, gallery, ignore_cameras)
     rules = error_rates(pairs)["all_pairs"]["rules"]
     return {
@@ -185,6 +222,9 @@ def packed(values: npt.NDArray[Any]) -> dict[str, str]:
 
 
 def write_script(path: Path, name: str, content: object) -> None:
-    """Write `receive("name", …);`. Nothing in the content can end the script or a comment in it: < is escaped."""
+    """Write `receive("name", …);`.
+
+    Nothing in the content can end the script or a comment in it: < is escaped.
+    """
     text = json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
     path.write_text(f'receive("{name}", {text});\n', encoding="ascii")

@@ -1,4 +1,6 @@
-"""The images of an explorer, and what is known of them: of a result, or of a gallery without queries."""
+"""The images of an explorer, and what is known of them: of a result,
+or of a gallery without queries.
+"""
 
 import re
 from collections.abc import Sequence
@@ -36,7 +38,10 @@ class Images:
 
 
 def images_of(query: FeatureSet | None, gallery: FeatureSet, test_dir: Folder = None) -> Images:
-    """Return the Images of a result, or of a gallery alone. Raises UserError for one that does not name its images."""
+    """Return the Images of a result, or of a gallery alone.
+
+    Raises UserError for one that does not name its images.
+    """
     named = [("query", query), ("gallery", gallery)]
     sets = [(name, images) for name, images in named if images]
     return Images(
@@ -49,10 +54,13 @@ def images_of(query: FeatureSet | None, gallery: FeatureSet, test_dir: Folder = 
 
 
 def person_name(identity: int | str | None) -> str:
-    """Return the name of an identity: "0012" for 12 and "12", JUNK_NAME for -1; other text is its own name."""
+    """Return the name of an identity: "0012" for 12 and "12", JUNK_NAME for
+    -1; other text is its own name.
+    """
     if identity is None:
         return UNKNOWN
-    if isinstance(identity, str) and not re.fullmatch("-?[0-9]{1,18}", identity):  # int() would also take "3_12"
+    # int() would also take "3_12"
+    if isinstance(identity, str) and not re.fullmatch("-?[0-9]{1,18}", identity):
         return identity
     number = int(identity)
     return JUNK_NAME if number == JUNK else f"{number:04d}"

@@ -1,4 +1,6 @@
-"""Doubtful labels for the explorer: each proposal of a list beside the images that speak for and against it."""
+"""Doubtful labels for the explorer: each proposal of a list beside the images
+that speak for and against it.
+"""
 
 import hashlib
 import json
@@ -14,21 +16,26 @@ from person_reid.data.readers import group
 from person_reid.show.explorer_images import Images, person_name
 
 EACH = 5  # images of a strip
-TOGETHER = ("merge", "split")  # proposals that are about all images of a person, or by a camera, at once
+# proposals that are about all images of a person, or by a camera, at once
+TOGETHER = ("merge", "split")
 
 
 def describe_proposals(images: Images, file: Path) -> dict[str, Any]:
-    """Return the proposals of a list, as tools/label_errors.py writes it, each with strips of images.
+    """Return the proposals of a list, as tools/label_errors.py writes it, each with strips of
+    images.
 
-    Beside the images that it is about are the EACH nearest of all others, of those with the same label, of those that
-    have the proposed identity, and of those that the list also proposes for it. Raises UserError as read_list does.
+    Beside the images that it is about are the EACH nearest of all others, of those with the same
+    label, of those that have the proposed identity, and of those that the list also proposes for
+    it. Raises UserError as read_list does.
     """
     places = {path: place for place, path in enumerate(images.short_paths)}
     identities = {path: number for path in places if (number := _folder(path)) is not None}
     lines = read_list(file, identities)
     people = np.array(images.people)
     wanted = np.full(len(people), None, object)
-    wanted[[places[line.path] for line in lines]] = [person_name(line.new_identity) for line in lines]
+    wanted[[places[line.path] for line in lines]] = [
+        person_name(line.new_identity) for line in lines
+    ]
     proposals = []
     for number, each in enumerate(group(lines, _decided_as_one).values()):
         first, found = each[0], [places[line.path] for line in each]
@@ -46,11 +53,24 @@ def describe_proposals(images: Images, file: Path) -> dict[str, Any]:
                 "coming": (people != new) & (wanted == new),
             }.items()
         }
-        about = {"number": number, "proposal": first.proposal, "own": own, "new": new, "images": found}
+        about = {
+            "number": number,
+            "proposal": first.proposal,
+            "own": own,
+            "new": new,
+            "images": found,
+        }
         about |= {"probability": first.probability, "accepted": first.accepted, "strips": strips}
         proposals.append(about | {"lines": [line[:-1] for line in each]})
-    key = hashlib.sha256(json.dumps([each["lines"] for each in proposals]).encode()).hexdigest()[:16]
-    return {"key": key, "file": f"{printable(file.stem)}_accepted.csv", "columns": COLUMNS, "proposals": proposals}
+    key = hashlib.sha256(json.dumps([each["lines"] for each in proposals]).encode()).hexdigest()[
+        :16
+    ]
+    return {
+        "key": key,
+        "file": f"{printable(file.stem)}_accepted.csv",
+        "columns": COLUMNS,
+        "proposals": proposals,
+    }
 
 
 def _decided_as_one(line: Correction) -> tuple[object, ...]:

@@ -1,4 +1,6 @@
-"""The page of an explorer: index.html with styles and scripts beside it, or all of them in one file."""
+"""The page of an explorer: index.html with styles and scripts beside
+it, or all of them in one file.
+"""
 
 import re
 import shutil
@@ -27,22 +29,28 @@ def check_size(save: str | Path, images: int, dimension: int) -> None:
     size = images * (BYTES + dimension) * 4 / 3  # of base64
     if size > MOST:
         raise UserError(
-            f"--save {save}: {images:,} images would make one file of about {size / 1e6:.0f} MB; at most "
+            f"--save {save}: {images:,} images would make one file of "
+            f"about {size / 1e6:.0f} MB; at most "
             f"{MOST / 1e6:.0f}. Write a folder instead: --save {Path(save).with_suffix('')}"
         )
 
 
-def write_page(folder: Path, title: str, views: Sequence[str], queries: bool, pieces: int = 0) -> None:
+def write_page(
+    folder: Path, title: str, views: Sequence[str], queries: bool, pieces: int = 0
+) -> None:
     """Write index.html, and copy the styles and scripts beside it.
 
-    views: names of the scripts in data/ that it waits for. queries: whether there are any. pieces: the number of
-    scripts with features that are loaded with the page; the others are loaded later.
+    views: names of the scripts in data/ that it waits for. queries: whether there are any. pieces:
+    the number of scripts with features that are loaded with the page; the others are loaded later.
     """
     for source in SOURCES.iterdir():
         if source.suffix in (".js", ".css"):
             shutil.copy(source, folder / source.name)
     numbers = range(len(list((folder / "sheets").iterdir())))
-    rules = (f'.sheet{number} {{ background-image: url("sheets/{number}.jpg"); }}\n' for number in numbers)
+    rules = (
+        f'.sheet{number} {{ background-image: url("sheets/{number}.jpg"); }}\n'
+        for number in numbers
+    )
     (folder / "sheets.css").write_text("".join(rules), encoding="ascii")
     about = {"title": printable(title), "views": views, "queries": queries, "pieces": pieces}
     colours = {"LINES": LINES, "LINES_ON_DARK": LINES_ON_DARK}
@@ -51,13 +59,20 @@ def write_page(folder: Path, title: str, views: Sequence[str], queries: bool, pi
 
 
 def in_one_file(folder: Path) -> str:
-    """Return index.html with all that lies beside it. In data, < is escaped, so nothing can end a script early."""
+    """Return index.html with all that lies beside it.
+
+    In data, < is escaped, so nothing can end a script early.
+    """
 
     def sheet(found: re.Match[str]) -> str:
         return f'url("{data_uri((folder / found[1]).read_bytes(), "image/jpeg")}")'
 
     def content(found: re.Match[str]) -> str:
         text = (folder / (found[1] or found[2])).read_text(encoding="utf-8")
-        return f"<style>\n{SHEET.sub(sheet, text)}</style>" if found[1] else f"<script>\n{text}</script>"
+        return (
+            f"<style>\n{SHEET.sub(sheet, text)}</style>"
+            if found[1]
+            else f"<script>\n{text}</script>"
+        )
 
     return BESIDE.sub(content, (folder / "index.html").read_text(encoding="utf-8"))

@@ -1,4 +1,6 @@
-"""Rank the gallery for the explorer: the metrics of evaluate.py, the first images of every query, and all matches."""
+"""Rank the gallery for the explorer: the metrics of evaluate.py, the first images
+of every query, and all matches.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,13 +21,17 @@ PAIRS = 4096  # multiplied at a time
 
 @dataclass(frozen=True)
 class Ranking:
-    """A ranking of the gallery for every query. Similarities are cosines of the features, whatever ranked the images.
+    """A ranking of the gallery for every query.
+
+    Similarities are cosines of the features, whatever ranked the images.
 
     name: how the gallery was ranked.
     metrics: its quality.
-    listed, similarities: (Q, L) positions in the gallery of the first images, junk included, and their similarities.
-    matches, ranks, match_similarities: (M,) all matches, sorted by query and rank: positions in the gallery, 0-based
-        ranks among the valid gallery, and similarities. Query q has metrics.num_matches[q] of them.
+    listed, similarities: (Q, L) positions in the gallery of the first images, junk included, and
+        their similarities.
+    matches, ranks, match_similarities: (M,) all matches, sorted by query and rank: positions in the
+        gallery, 0-based ranks among the valid gallery, and similarities. Query q has
+        metrics.num_matches[q] of them.
     """
 
     name: str

@@ -15,12 +15,17 @@ MOST_ROWS = 20  # queries on a sheet
 
 
 def draw_found(
-    queries: Iterable[str | Path], answers: Iterable[Sequence[Any]], save: str | Path, threshold: float = -1.0
+    queries: Iterable[str | Path],
+    answers: Iterable[Sequence[Any]],
+    save: str | Path,
+    threshold: float = -1.0,
 ) -> None:
-    """Draw the first MOST_ROWS queries and their answers (lists of Found), one row per query, to an image file.
+    """Draw the first MOST_ROWS queries and their answers (lists of Found), one row per query, to an
+    image file.
 
-    With a threshold, images at least that similar have a blue frame and the others are faded; a row without a blue one
-    says so. An answer whose image cannot be read is a grey tile: an index outlives the images in it.
+    With a threshold, images at least that similar have a blue frame and the others are faded; a row
+    without a blue one says so. An answer whose image cannot be read is a grey tile: an index
+    outlives the images in it.
     Raises UserError for a query that cannot be read and for a file type that cannot be written.
     """
     pairs = list(zip(queries, answers, strict=True))[:MOST_ROWS]
@@ -31,7 +36,14 @@ def _row(query: str | Path, found: Sequence[Any], threshold: float) -> Row:
     accepted = [accepts(threshold, match.similarity) for match in found]
     frame = {True: ASKED if threshold <= -1 else ACCEPTED, False: FAINT}
     tiles = [
-        Tile(match.path, frame[fits], str(rank), f"{match.similarity:.{DIGITS}f}", not fits, optional=True)
+        Tile(
+            match.path,
+            frame[fits],
+            str(rank),
+            f"{match.similarity:.{DIGITS}f}",
+            not fits,
+            optional=True,
+        )
         for rank, (match, fits) in enumerate(zip(found, accepted, strict=True), 1)
     ]
     if threshold <= -1:

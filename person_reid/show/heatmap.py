@@ -13,14 +13,17 @@ from person_reid.models.network import Network
 from person_reid.show.activation import CHUNK, activations, parts_of
 from person_reid.show.sheet import Row, Tile, pixels_of
 
-COLOURS = "inferno"  # black to yellow, steadily lighter: legible in grey and to colour-blind readers
+# black to yellow, steadily lighter: legible in grey and to colour-blind readers
+COLOURS = "inferno"
 STRENGTH = 0.6
 
 
 def overlay(pixels: Pixels, heat: npt.NDArray[np.floating]) -> Pixels:
     """Lay heat (h, w), 0..1, in colour over an image (H, W, 3) in grey."""
     height, width = pixels.shape[:2]
-    resized = Image.fromarray(heat.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
+    resized = Image.fromarray(heat.astype(np.float32)).resize(
+        (width, height), Image.Resampling.BILINEAR
+    )
     colour = matplotlib.colormaps[COLOURS](np.asarray(resized))[..., :3] * 255
     grey = np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
     return np.asarray(((1 - STRENGTH) * grey + STRENGTH * colour).round(), np.uint8)
@@ -35,9 +38,11 @@ def heat_rows(
     subtitle: str = "",
     batchsize: int = CHUNK,
 ) -> list[Row]:
-    """Return rows of a sheet: the tiles, then the same images under the network's heat, a row for each branch.
+    """Return rows of a sheet: the tiles, then the same images under the network's heat, a row for
+    each branch.
 
-    bank: the images of the tiles as the network sees them, uint8 (N, H, W, 3). White lines separate PCB's stripes.
+    bank: the images of the tiles as the network sees them, uint8 (N, H, W, 3). White lines separate
+    PCB's stripes.
     """
     images = [pixels_of(tile.image) for tile in tiles]
     rows = [Row(tiles, title, subtitle)]

@@ -1,7 +1,7 @@
 """Build a self-contained HTML page: styles and images are inside, in a light and a dark theme.
 
-`heading`, `numbers`, `table`, `details` and `tiles` are the macros of templates/blocks.html. Every block is Markup; a
-str passed to one is escaped.
+`heading`, `numbers`, `table`, `details` and `tiles` are the macros of templates/blocks.html. Every
+block is Markup; a str passed to one is escaped.
 """
 
 import base64
@@ -23,7 +23,9 @@ THUMBNAIL = (96, 192)  # width and height in pixels, for a screen with two pixel
 
 def page(title: str, subtitle: str, body: Iterable[Markup]) -> str:
     """Return the whole page."""
-    return TEMPLATES.get_template("page.html").render(title=title, subtitle=subtitle, body=body, **palette())
+    return TEMPLATES.get_template("page.html").render(
+        title=title, subtitle=subtitle, body=body, **palette()
+    )
 
 
 def palette() -> dict[str, str]:
@@ -36,7 +38,9 @@ def section(title: str, *content: Markup, remark: str = "") -> Markup:
     return Markup(_BLOCKS.section(title, content, remark))
 
 
-def chart(draw: Callable[[Path, bool], Any], description: str, widest: float = 68, wide: bool = False) -> Markup:
+def chart(
+    draw: Callable[[Path, bool], Any], description: str, widest: float = 68, wide: bool = False
+) -> Markup:
     """Return a drawing in both themes; the reader's screen picks one.
 
     draw(path, dark): writes an SVG.
@@ -56,7 +60,9 @@ def chart(draw: Callable[[Path, bool], Any], description: str, widest: float = 6
 def photograph(pixels: npt.NDArray[Any]) -> str:
     """Return a data URI of uint8 pixels (H, W, 3) as a small JPEG."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).resize(THUMBNAIL, Image.Resampling.LANCZOS).save(buffer, "JPEG", quality=82)
+    Image.fromarray(pixels).resize(THUMBNAIL, Image.Resampling.LANCZOS).save(
+        buffer, "JPEG", quality=82
+    )
     return data_uri(buffer.getvalue(), "image/jpeg")
 
 

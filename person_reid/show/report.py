@@ -1,4 +1,6 @@
-"""Make the sections of a report: metrics, curves, thresholds, a map of the features, rankings and heat maps."""
+"""Make the sections of a report: metrics, curves, thresholds, a map of the
+features, rankings and heat maps.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +33,9 @@ Heat = Callable[[Sequence[str | Path]], list[list[Pixels]]]
 
 @dataclass
 class Tested:
-    """The result of a test. metrics: {how the gallery was ranked: Metrics}, the plain ranking first."""
+    """The result of a test. metrics: {how the gallery was ranked:
+    Metrics}, the plain ranking first.
+    """
 
     query: FeatureSet
     gallery: FeatureSet
@@ -56,14 +60,24 @@ def metrics_section(tested: Tested) -> Markup:
     for camera in np.unique(tested.query.cameras):
         own = tested.query.cameras == camera
         first = percent(float((plain.first_match[own] == 0).mean()))
-        cameras.append([f"camera {camera}", int(own.sum()), first, percent(float(plain.average_precision[own].mean()))])
+        cameras.append(
+            [
+                f"camera {camera}",
+                int(own.sum()),
+                first,
+                percent(float(plain.average_precision[own].mean())),
+            ]
+        )
     return page.section(
         "Metrics",
         page.numbers({name: f"{percent(value)} %" for name, value in best.items()}),
         page.table(header, rows, "in percent"),
         page.chart(lambda path, dark: draw_cmc(tested.metrics, path, dark=dark), "CMC curves", 42),
-        page.table(["Queries of", "number", "Rank@1", "mAP"], cameras, "by the query's camera, in percent"),
-        remark="Market-1501's protocol: matches from the query's own camera are left out, as is junk; trapezoidal AP.",
+        page.table(
+            ["Queries of", "number", "Rank@1", "mAP"], cameras, "by the query's camera, in percent"
+        ),
+        remark="Market-1501's protocol: matches from the query's own camera are left "
+        "out, as is junk; trapezoidal AP.",
     )
 
 
@@ -71,7 +85,8 @@ def curves_section(history: Sequence[Mapping[str, Any]]) -> Markup:
     """Return the training curves. history: see draw_curves."""
     last = history[-1]
     text = (
-        f"{counted(len(history), 'epoch')}; the last: loss {last['loss']:.4g}, top-1 error {percent(last['error'])} %."
+        f"{counted(len(history), 'epoch')}; the last: loss {last['loss']:.4g}, top-1 "
+        f"error {percent(last['error'])} %."
     )
     chart = page.chart(partial(draw_curves, history), "Training curves", 56, wide=True)
     return page.section("Training", chart, remark=text)
@@ -90,9 +105,15 @@ def thresholds_section(tested: Tested) -> Markup:
     threshold = found["all_pairs"]["rules"]["eer"]["threshold"]
     return page.section(
         "Same person or not",
-        page.chart(lambda path, dark: draw_similarities(pairs, threshold, path, dark), "Similarities", 62, wide=True),
+        page.chart(
+            lambda path, dark: draw_similarities(pairs, threshold, path, dark),
+            "Similarities",
+            62,
+            wide=True,
+        ),
         page.table(["Rule", "threshold", "own images accepted, %"], rows),
-        remark=f"{found['all_pairs']['genuine']:,} pairs of one person and {found['all_pairs']['impostor']:,} of "
+        remark=f"{found['all_pairs']['genuine']:,} pairs of one person and "
+        f"{found['all_pairs']['impostor']:,} of "
         "strangers, of different cameras; hatched: strangers.",
     )
 
@@ -114,12 +135,21 @@ def map_section(tested: Tested) -> Markup:
 
 
 def rankings_section(
-    title: str, tested: Tested, indices: Iterable[int], test_dir: ranking.Folder, heat: Heat | None, remark: str
+    title: str,
+    tested: Tested,
+    indices: Iterable[int],
+    test_dir: ranking.Folder,
+    heat: Heat | None,
+    remark: str,
 ) -> Markup:
-    """Return queries and their nearest gallery images. heat: see heat_of; None shows the photographs alone."""
+    """Return queries and their nearest gallery images. heat: see heat_of;
+    None shows the photographs alone.
+    """
     content = []
     for index in indices:
-        path, matches, total = ranking.look_up(tested.query, tested.gallery, index, test_dir=test_dir)
+        path, matches, total = ranking.look_up(
+            tested.query, tested.gallery, index, test_dir=test_dir
+        )
         files = [path, *(match.path for match in matches)]
         kinds = ["asked", *("right" if match.right else "wrong" for match in matches)]
         captions = [["query"], *(ranking.caption(match).split("\n") for match in matches)]
@@ -127,20 +157,25 @@ def rankings_section(
         for branch in heat(files) if heat else []:
             images = [[*below, hot] for below, hot in zip(images, branch, strict=True)]
         words = f"{ranking.summary(matches, total)}; AP {tested.plain.average_precision[index]:.3f}"
-        content.append(page.heading(f"Query {index}: {ranking.headline(tested.query, index)}", words))
+        content.append(
+            page.heading(f"Query {index}: {ranking.headline(tested.query, index)}", words)
+        )
         content.append(page.tiles(zip(images, kinds, captions, strict=True)))
     return page.section(title, *content, remark=remark)
 
 
 def heat_of(network: Network, size: tuple[int, int], device: torch.device | str) -> Heat:
-    """Return a function that lays the network's heat over image files: files → a list of images for each branch."""
+    """Return a function that lays the network's heat over image files: files → a
+    list of images for each branch.
+    """
     from person_reid.show.activation import activations
     from person_reid.show.heatmap import overlay
 
     def heat(files: Sequence[str | Path]) -> list[list[Pixels]]:
         found = activations(network, load_bank(files, *size), device)
         return [
-            [overlay(pixels_of(file), hot) for file, hot in zip(files, maps, strict=True)] for maps in found.values()
+            [overlay(pixels_of(file), hot) for file, hot in zip(files, maps, strict=True)]
+            for maps in found.values()
         ]
 
     return heat
@@ -148,7 +183,9 @@ def heat_of(network: Network, size: tuple[int, int], device: torch.device | str)
 
 def spread(count: int, number: int) -> Iterable[int]:
     """Return `number` indices spread evenly over range(count), fewer if there are not as many."""
-    return [int(index) for index in np.unique(np.linspace(0, count - 1, min(number, count)).round())]
+    return [
+        int(index) for index in np.unique(np.linspace(0, count - 1, min(number, count)).round())
+    ]
 
 
 def measure(
@@ -157,10 +194,14 @@ def measure(
     multi_query: FeatureSet | None = None,
     rescore: Callable[[Any, Any], Any] | None = None,
 ) -> Tested:
-    """Evaluate a plain ranking and, if given, a re-ranked (see rescorer) and a multi-query ranking."""
+    """Evaluate a plain ranking and, if given, a re-ranked (see
+    rescorer) and a multi-query ranking.
+    """
     metrics = {"single": evaluate(query, gallery)}
     if rescore:
-        metrics["re-ranked"] = evaluate(query, gallery, scores=rescore(query.features, gallery.features))
+        metrics["re-ranked"] = evaluate(
+            query, gallery, scores=rescore(query.features, gallery.features)
+        )
     if multi_query is not None:
         metrics["multiple"] = evaluate(multi_query, gallery)
     return Tested(query, gallery, metrics)

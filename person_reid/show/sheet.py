@@ -1,6 +1,7 @@
 """Draw sheets of framed photographs: rows of tiles, each row below its own title.
 
-draw_sheet([Row([Tile("a.jpg", RIGHT, "1", "✓ 0855\nc3 · 0.713")], "Query 3", "identity 0855")], "show.png")
+draw_sheet([Row([Tile("a.jpg", RIGHT, "1", "✓ 0855\nc3 · 0.713")], "Query 3", "identity 0855")],
+"show.png")
 """
 
 from collections.abc import Sequence
@@ -27,9 +28,10 @@ LETTERS = 13  # size of captions, in points
 
 @dataclass(frozen=True)
 class Tile:
-    """One framed photograph. image: a file, or pixels (H, W, 3); colour: of frame and caption; faint: fade the
-    photograph; lines: heights, 0..1 from the top, at which to draw a line across it; optional: grey if the file cannot
-    be read."""
+    """One framed photograph. image: a file, or pixels (H, W, 3); colour: of frame and caption;
+    faint: fade the photograph; lines: heights, 0..1 from the top, at which to draw a line across
+    it; optional: grey if the file cannot be read.
+    """
 
     image: Path | str | Pixels
     colour: str = ASKED
@@ -66,8 +68,8 @@ class Row:
 def draw_sheet(rows: Sequence[Row], save: str | Path) -> None:
     """Draw rows below one another to an image file.
 
-    Raises UserError for an image that cannot be read, unless its tile is optional, and for a file type that cannot be
-    written.
+    Raises UserError for an image that cannot be read, unless its tile is optional, and for a file
+    type that cannot be written.
     """
     columns = min(COLUMNS, max(1, *(len(row.tiles) for row in rows)))
     indent = (WIDTH + 2 * GAP) if any(row.lead for row in rows) else 0
@@ -90,14 +92,18 @@ class _Page:
     width: float
     height: float
 
-    def text(self, left: float, top: float, words: str, size: float, weight: str = "normal", **style: Any) -> None:
+    def text(
+        self, left: float, top: float, words: str, size: float, weight: str = "normal", **style: Any
+    ) -> None:
         words = fitted(printable(words), self.width - left - MARGIN, size, weight)
         style |= {"va": "top", "parse_math": False, "size": size, "weight": weight}
         self.figure.text(left / self.width, 1 - top / self.height, words, **style)
 
     def axes(self, left: float, top: float) -> Axes:
         bottom = 1 - (top + HEIGHT) / self.height
-        return self.figure.add_axes((left / self.width, bottom, WIDTH / self.width, HEIGHT / self.height))
+        return self.figure.add_axes(
+            (left / self.width, bottom, WIDTH / self.width, HEIGHT / self.height)
+        )
 
 
 def _draw_row(page: _Page, row: Row, top: float, columns: int, indent: float) -> None:
@@ -128,7 +134,9 @@ def _draw_tile(axes: Axes, tile: Tile) -> None:
     axes.set(xticks=[], yticks=[])
     axes.grid(False)
     style: dict[str, Any] = {"fontsize": LETTERS, "parse_math": False}
-    axes.set_title(printable(tile.above), fontweight="normal", loc="center", color=FAINT, pad=6, **style)
+    axes.set_title(
+        printable(tile.above), fontweight="normal", loc="center", color=FAINT, pad=6, **style
+    )
     axes.set_xlabel(printable(tile.below), color=tile.colour, labelpad=6, linespacing=1.25, **style)
     for height in tile.lines:
         axes.axhline(height * axes.get_ylim()[0], color="white", linewidth=1.2)
@@ -142,7 +150,10 @@ def file_caption(path: Path) -> str:
 
 
 def pixels_of(image: Path | str | Pixels) -> Pixels:
-    """Read a file as pixels (256, 128, 3), or return an array as it is. Raises UserError for an unreadable file."""
+    """Read a file as pixels (256, 128, 3), or return an array as it is.
+
+    Raises UserError for an unreadable file.
+    """
     if isinstance(image, np.ndarray):
         return image
     try:

@@ -18,9 +18,11 @@ QUALITY = 75
 
 
 def write_sprites(paths: Sequence[str], folder: Path, test_dir: Folder = None) -> list[str]:
-    """Write a tile for each image; image i is tile i % 100 of file i // 100, from left to right, then down.
+    """Write a tile for each image; image i is tile i % 100 of file i // 100, from left to right,
+    then down.
 
-    An image that cannot be read is a grey tile. Returns a line for each of those. Raises UserError if none can be read.
+    An image that cannot be read is a grey tile. Returns a line for each of those. Raises UserError
+    if none can be read.
     """
     folder.mkdir(parents=True)
     wrong: dict[int, str] = {}
@@ -28,8 +30,13 @@ def write_sprites(paths: Sequence[str], folder: Path, test_dir: Folder = None) -
     def load(index: int) -> Pixels:
         try:
             return load_image(find_image(paths[index], test_dir), *TILE)
-        except Exception as error:  # decoders fail in many ways, and every failure means the same here
-            wrong[index] = describe(error) if isinstance(error, UserError) else f"{paths[index]}: {describe(error)}"
+        # decoders fail in many ways, and every failure means the same here
+        except Exception as error:
+            wrong[index] = (
+                describe(error)
+                if isinstance(error, UserError)
+                else f"{paths[index]}: {describe(error)}"
+            )
             return np.full((*TILE, 3), GREY, np.uint8)
 
     height, width = TILE

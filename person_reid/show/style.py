@@ -4,9 +4,10 @@ with picture("cmc.pdf", 6, 4) as figure:
     axes = panel(figure.subplots(), "CMC", "Rank", "Identified")
     axes.plot(ranks, shares, label="resnet50")
 
-Lines differ in colour and pattern, right and wrong in colour and mark. The colours of lines are those of Okabe and Ito
-(Color Universal Design, 2008), some slightly darker or lighter; identities, of which there are many, use the ten of
-Petroff (Accessible Color Sequences for Data Visualization, 2021).
+Lines differ in colour and pattern, right and wrong in colour and mark. The colours of lines are
+those of Okabe and Ito (Color Universal Design, 2008), some slightly darker or lighter; identities,
+of which there are many, use the ten of Petroff (Accessible Color Sequences for Data Visualization,
+2021).
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,8 +34,17 @@ ACCEPTED = LINES[0]  # above a threshold, whoever it shows
 LINES_ON_DARK = ("#56b4e9", "#f0824a", "#2fc79a", "#e29ac5", "#e8b23a", "#9fd8ff")
 PATTERNS = ("-", "--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (8, 2)))
 MANY = (
-    "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
-)  # fmt: skip
+    "#3f90da",
+    "#ffa90e",
+    "#bd1f01",
+    "#94a4a2",
+    "#832db6",
+    "#a96b59",
+    "#e76300",
+    "#b9ac70",
+    "#717581",
+    "#92dadd",
+)
 DOTS_PER_INCH = 130
 MOST_PIXELS = 2**16  # of a side
 SETTINGS: dict[str, dict[str, Any]] = {  # no date, so that the same picture is the same file
@@ -47,41 +57,79 @@ SETTINGS: dict[str, dict[str, Any]] = {  # no date, so that the same picture is 
 
 def theme(dark: bool = False) -> dict[Any, Any]:
     """Return the settings of matplotlib that differ from its defaults."""
-    paper, ink, faint, grid = ("#0f172a", "#e2e8f0", "#94a3b8", "#334155") if dark else ("white", INK, FAINT, "#dbe2ea")
+    paper, ink, faint, grid = (
+        ("#0f172a", "#e2e8f0", "#94a3b8", "#334155") if dark else ("white", INK, FAINT, "#dbe2ea")
+    )
     return {
-        "font.family": "DejaVu Sans", "font.size": 12, "text.color": ink,
-        "figure.facecolor": paper, "savefig.facecolor": paper, "figure.dpi": DOTS_PER_INCH, "savefig.dpi": "figure",
-        "axes.facecolor": paper, "axes.edgecolor": faint, "axes.labelcolor": ink, "axes.titlecolor": ink,
-        "axes.titlesize": 14, "axes.titleweight": "bold", "axes.titlelocation": "left", "axes.labelsize": 12,
-        "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
-        "axes.prop_cycle": cycler(color=LINES_ON_DARK if dark else LINES) + cycler(linestyle=PATTERNS),
-        "grid.color": grid, "grid.linewidth": 0.8, "xtick.color": faint, "ytick.color": faint,
-        "xtick.labelcolor": ink, "ytick.labelcolor": ink, "xtick.labelsize": 11, "ytick.labelsize": 11,
-        "lines.linewidth": 2.2, "lines.markersize": 6, "legend.frameon": False, "legend.fontsize": 11,
+        "font.family": "DejaVu Sans",
+        "font.size": 12,
+        "text.color": ink,
+        "figure.facecolor": paper,
+        "savefig.facecolor": paper,
+        "figure.dpi": DOTS_PER_INCH,
+        "savefig.dpi": "figure",
+        "axes.facecolor": paper,
+        "axes.edgecolor": faint,
+        "axes.labelcolor": ink,
+        "axes.titlecolor": ink,
+        "axes.titlesize": 14,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.labelsize": 12,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "axes.prop_cycle": cycler(color=LINES_ON_DARK if dark else LINES)
+        + cycler(linestyle=PATTERNS),
+        "grid.color": grid,
+        "grid.linewidth": 0.8,
+        "xtick.color": faint,
+        "ytick.color": faint,
+        "xtick.labelcolor": ink,
+        "ytick.labelcolor": ink,
+        "xtick.labelsize": 11,
+        "ytick.labelsize": 11,
+        "lines.linewidth": 2.2,
+        "lines.markersize": 6,
+        "legend.frameon": False,
+        "legend.fontsize": 11,
         "pdf.fonttype": 42,  # publishers want the letters of a PDF as text, not as drawings
-        "svg.fonttype": "path", "svg.hashsalt": "reid", "hatch.linewidth": 0.8,
-        "figure.constrained_layout.w_pad": 0.12, "figure.constrained_layout.h_pad": 0.1,
-    }  # fmt: skip
+        "svg.fonttype": "path",
+        "svg.hashsalt": "reid",
+        "hatch.linewidth": 0.8,
+        "figure.constrained_layout.w_pad": 0.12,
+        "figure.constrained_layout.h_pad": 0.1,
+    }
 
 
 @contextmanager
 def picture(
     save: str | Path, width: float, height: float, dark: bool = False, layout: Any = "constrained"
 ) -> Iterator[Figure]:
-    """Yield a Figure of that size in inches and write it to `save` after the block, whole or not at all.
+    """Yield a Figure of that size in inches and write it to `save` after the block, whole or not at
+    all.
 
-    save: a file name whose suffix is the type (.png, .pdf, .svg, .jpg); dark: for a dark screen; layout: as for Figure.
-    Raises UserError, before anything is drawn, for a file type or a size that matplotlib cannot write.
+    save: a file name whose suffix is the type (.png, .pdf, .svg, .jpg); dark: for a dark screen;
+    layout: as for Figure.
+    Raises UserError, before anything is drawn, for a file type or a size that matplotlib cannot
+    write.
     """
     save = Path(save)
     if max(width, height) * DOTS_PER_INCH >= MOST_PIXELS:
-        raise UserError(f"--save {save}: the picture would be {max(width, height):.0f} inches long. Show fewer images.")
+        raise UserError(
+            f"--save {save}: the picture would be {max(width, height):.0f} "
+            "inches long. Show fewer images."
+        )
     with style.context(theme(dark), after_reset=True):  # whatever a user's matplotlibrc says
         figure = Figure(figsize=(width, height), layout=layout)
         known = figure.canvas.get_supported_filetypes().keys() - {"pgf"}  # needs TeX
         file_type = save.suffix.lower().lstrip(".")
         if file_type not in known:
-            raise UserError(f"--save {save}: expected a file name that ends in one of .{', .'.join(sorted(known))}.")
+            raise UserError(
+                f"--save {save}: expected a file name that ends in one "
+                f"of .{', .'.join(sorted(known))}."
+            )
         yield figure
         with atomic_write(save) as temporary:
             figure.savefig(temporary, format=file_type, **SETTINGS.get(file_type, {}))
@@ -101,14 +149,20 @@ def in_percent(axis: Axis) -> None:
 
 
 def shortened(text: str, most: int) -> str:
-    """Return text of at most `most` characters, three or more: a longer one loses its middle, as `resnet50…lr_0.05`."""
-    return text if len(text) <= most else f"{text[: most // 2]}…{text[len(text) - (most - 1) // 2 :]}"
+    """Return text of at most `most` characters, three or more: a longer one loses its
+    middle, as `resnet50…lr_0.05`.
+    """
+    return (
+        text if len(text) <= most else f"{text[: most // 2]}…{text[len(text) - (most - 1) // 2 :]}"
+    )
 
 
 def fitted(text: str, width: float, size: float, weight: str = "normal", lines: int = 1) -> str:
-    """Return text, such as a file's name, in as many of `lines` lines as it needs, shortened to what they hold.
+    """Return text, such as a file's name, in as many of `lines` lines as it needs, shortened to
+    what they hold.
 
-    width: of a line, in inches; size: of the letters, in points. A line ends after a space, _ or - if it can.
+    width: of a line, in inches; size: of the letters, in points. A line ends after a space, _ or -
+    if it can.
     """
     for most in range(max(len(text), 3), 2, -1):
         broken = _broken(shortened(text, most), width, size, weight)

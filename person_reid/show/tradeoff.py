@@ -28,11 +28,13 @@ class Point(NamedTuple):
 def draw_tradeoff(rows: Sequence[Mapping[str, Any]], save: str | Path) -> None:
     """Draw mAP against milliseconds, a panel for each test set.
 
-    rows: {"network", "milliseconds", "accuracy": {test set: {"mAP"}}} of each network, mAP in [0, 1].
+    rows: {"network", "milliseconds", "accuracy": {test set: {"mAP"}}} of each network, mAP in [0,
+    1].
     """
     panels = {
         (printable(name), "Milliseconds an image, on the CPU"): [
-            Point(row["network"], row["milliseconds"], 100 * row["accuracy"][name]["mAP"]) for row in rows
+            Point(row["network"], row["milliseconds"], 100 * row["accuracy"][name]["mAP"])
+            for row in rows
         ]
         for name in rows[0]["accuracy"]
     }
@@ -40,7 +42,9 @@ def draw_tradeoff(rows: Sequence[Mapping[str, Any]], save: str | Path) -> None:
 
 
 def draw_panels(panels: Mapping[tuple[str, str], Sequence[Point]], save: str | Path) -> None:
-    """Draw mAP against cost, a panel for each (title, name of the cost); many networks have numbers, and a legend."""
+    """Draw mAP against cost, a panel for each (title, name of the cost); many
+    networks have numbers, and a legend.
+    """
     names = list(dict.fromkeys(point.name for points in panels.values() for point in points))
     numbered = len(names) > MOST_NAMED
     with picture(save, 1 + 5 * len(panels) + 3.5 * numbered, 4.6) as figure:
@@ -54,7 +58,14 @@ def draw_panels(panels: Mapping[tuple[str, str], Sequence[Point]], save: str | P
                 number = names.index(point.name)
                 colour, empty = LINES[number % len(LINES)], axes.get_facecolor()
                 size, inside = 15 if numbered else 9, colour if point.full else empty
-                axes.plot(point.cost, point.mean_ap, "o", color=colour, markersize=size, markerfacecolor=inside)
+                axes.plot(
+                    point.cost,
+                    point.mean_ap,
+                    "o",
+                    color=colour,
+                    markersize=size,
+                    markerfacecolor=inside,
+                )
                 if numbered:
                     _number(axes, point, number + 1, empty if point.full else colour)
                 else:
@@ -72,16 +83,22 @@ def _number(axes: Axes, point: Point, number: int, ink: Any) -> None:
 
 
 def _name(axes: Axes, point: Point, side: str) -> Annotation:
-    """Write the name of a point above its dot, where it begins or ends. side: "left" or "right" of the text."""
+    """Write the name of a point above its dot, where it begins or ends. side:
+    "left" or "right" of the text.
+    """
     place, words = (point.cost, point.mean_ap), printable(point.name)
-    return axes.annotate(words, place, (0, 9), textcoords="offset points", ha=side, parse_math=False)
+    return axes.annotate(
+        words, place, (0, 9), textcoords="offset points", ha=side, parse_math=False
+    )
 
 
 def _legend(figure: Figure, names: Sequence[str]) -> None:
     """List the names by their numbers, beside the panels."""
     lines = [f"{number}  {printable(name)}" for number, name in enumerate(names, 1)]
     handles = [Line2D([], [], linestyle="") for _ in lines]
-    legend = figure.legend(handles, lines, loc="outside right upper", handlelength=0, handletextpad=0)
+    legend = figure.legend(
+        handles, lines, loc="outside right upper", handlelength=0, handletextpad=0
+    )
     for text in legend.get_texts():
         text.set_parse_math(False)
 

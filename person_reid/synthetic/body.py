@@ -1,7 +1,8 @@
 """Build the body of a synthetic person in a pose from solids: limbs, torso, head, hair and bag.
 
-Coordinates: x to the person's left, y up, z forward, in body heights. people.py chooses the person and figure.py paints
-the solids. `nearer` puts clothes in front of limbs if the depth of their middles would not.
+Coordinates: x to the person's left, y up, z forward, in body heights. people.py chooses the person
+and figure.py paints the solids. `nearer` puts clothes in front of limbs if the depth of their
+middles would not.
 """
 
 from typing import Any
@@ -12,13 +13,20 @@ from person_reid.synthetic.figure import Fabric, Paint, Point, Pose, Solid
 from person_reid.synthetic.people import PATTERNS, Array, Colour, Person
 
 FACE = np.array((46, 30, 30), np.float32)  # eyes and mouth
-TROUSERS = {"trousers": 2.0, "slim": 2.0, "shorts": 0.85, "skirt": 0.0, "long skirt": 0.0}  # length in half legs
+# length in half legs
+TROUSERS = {"trousers": 2.0, "slim": 2.0, "shorts": 0.85, "skirt": 0.0, "long skirt": 0.0}
 WIDE = {"trousers": 0.012, "shorts": 0.01}
 
 
 def solids_of(person: Person, pose: Pose) -> list[Solid]:
     """Return the solids of a person in a pose."""
-    return [*legs(person, pose), *torso(person), *arms(person, pose), *head(person, pose.turn), *bag(person)]
+    return [
+        *legs(person, pose),
+        *torso(person),
+        *arms(person, pose),
+        *head(person, pose.turn),
+        *bag(person),
+    ]
 
 
 def fabric(pattern: str, first: Colour, second: Colour) -> Fabric:
@@ -28,12 +36,16 @@ def fabric(pattern: str, first: Colour, second: Colour) -> Fabric:
 
 
 def limb(cloth: Paint, skin: Paint, length: float, half: int) -> Paint:
-    """Return the paint of one half (0 the upper, 1 the lower) of a limb that `cloth` covers for `length` halves."""
+    """Return the paint of one half (0 the upper, 1 the lower) of a limb that
+    `cloth` covers for `length` halves.
+    """
     if length >= half + 1:
         return cloth
     if length <= half:
         return skin
-    covered, bare = (paint if callable(paint) else fabric("plain", paint, paint) for paint in (cloth, skin))
+    covered, bare = (
+        paint if callable(paint) else fabric("plain", paint, paint) for paint in (cloth, skin)
+    )
     return lambda a, t: np.where((t + half < length)[..., None], covered(a, t), bare(a, t))
 
 
@@ -43,7 +55,10 @@ def hanging(angle: float, outwards: float = 0.0) -> Array:
 
 
 def legs(person: Person, pose: Pose) -> list[Solid]:
-    """Return thighs, shins, shoes, and a skirt or the seat of the trousers. The thighs swing in opposite directions."""
+    """Return thighs, shins, shoes, and a skirt or the seat of the trousers.
+
+    The thighs swing in opposite directions.
+    """
     cloth = fabric(person.lower_pattern, person.lower, person.lower_second)
     covered, wide = TROUSERS[person.lower_cut], WIDE.get(person.lower_cut, 0.0)
     below = limb(person.skin, person.shoes, 1.45, 1) if person.boots else person.skin
@@ -62,20 +77,34 @@ def legs(person: Person, pose: Pose) -> list[Solid]:
         knee = hip + half * hanging(swing)
         ankle = knee + half * hanging(swing - bend)
         lift = 0.05 * np.sin(max(0.0, bend - swing) / 2)
-        heel, toe = np.add(ankle, (0, -0.008, -0.012)), np.add(ankle, (side * 0.014, -0.012 - lift, 0.075))
+        heel, toe = (
+            np.add(ankle, (0, -0.008, -0.012)),
+            np.add(ankle, (side * 0.014, -0.012 - lift, 0.075)),
+        )
         solids += [
             Solid(hip, knee, thigh, limb(cloth, person.skin, covered, 0), nearer=nearer),
             Solid(knee, ankle, shin, limb(cloth, below, covered, 1), nearer=nearer + 0.002),
             Solid(heel, toe, (0.03, 0.026), person.shoes, nearer=nearer - 0.004),
         ]
     if skirted:
-        top, length = person.leg + 0.045, person.leg * (0.45 if person.lower_cut == "skirt" else 0.8)
+        top, length = (
+            person.leg + 0.045,
+            person.leg * (0.45 if person.lower_cut == "skirt" else 0.8),
+        )
         flare = np.array((0.085, 0.1, 0.115, 0.125)) * person.width
-        solids.append(Solid((0, top, 0), (0, top - length, 0), flare, cloth, cap=0.12, flat=0.85, nearer=0.09))
+        solids.append(
+            Solid((0, top, 0), (0, top - length, 0), flare, cloth, cap=0.12, flat=0.85, nearer=0.09)
+        )
     else:
-        top, bottom, seat = person.leg + 0.03, person.leg - 0.035, np.array((0.09, 0.088)) * person.width
+        top, bottom, seat = (
+            person.leg + 0.03,
+            person.leg - 0.035,
+            np.array((0.09, 0.088)) * person.width,
+        )
         seamless = person.lower if person.lower_pattern == "seam" else cloth
-        solids.append(Solid((0, top, 0), (0, bottom, 0), seat, seamless, cap=0.5, flat=0.72, nearer=0.03))
+        solids.append(
+            Solid((0, top, 0), (0, bottom, 0), seat, seamless, cap=0.5, flat=0.72, nearer=0.03)
+        )
     return solids
 
 
@@ -98,10 +127,18 @@ def torso(person: Person) -> list[Solid]:
 
 def arms(person: Person, pose: Pose) -> list[Solid]:
     """Return upper arms, forearms and hands. Each arm swings against the leg on its side."""
-    pattern = person.upper_pattern if person.upper_pattern in ("hoops", "stripes", "checks", "dots") else "plain"
+    pattern = (
+        person.upper_pattern
+        if person.upper_pattern in ("hoops", "stripes", "checks", "dots")
+        else "plain"
+    )
     sleeve = person.upper_second if person.upper_pattern == "yoke" else person.upper
     cloth = fabric(pattern, sleeve, person.upper_second)
-    upper, lower = ((0.036, 0.036, 0.031), (0.031, 0.023)) if person.sleeve else ((0.03, 0.03, 0.026), (0.026, 0.023))
+    upper, lower = (
+        ((0.036, 0.036, 0.031), (0.031, 0.023))
+        if person.sleeve
+        else ((0.03, 0.03, 0.026), (0.026, 0.023))
+    )
     solids = []
     for side, phase in ((1, pose.phase + np.pi), (-1, pose.phase)):
         swing = 0.9 * pose.stride * np.sin(phase)
@@ -111,27 +148,45 @@ def arms(person: Person, pose: Pose) -> list[Solid]:
         wrist = elbow + 0.135 * hanging(bend, side * 0.06)
         nearer = 0.1 + 0.03 * np.sin(swing)
         solids += [
-            Solid(shoulder, elbow, upper, limb(cloth, person.skin, person.sleeve, 0), nearer=nearer),
+            Solid(
+                shoulder, elbow, upper, limb(cloth, person.skin, person.sleeve, 0), nearer=nearer
+            ),
             Solid(elbow, wrist, lower, limb(cloth, person.skin, person.sleeve, 1), nearer=nearer),
-            Solid(wrist, wrist + 0.018 * hanging(bend), (0.022, 0.022), person.skin, nearer=nearer - 0.001),
+            Solid(
+                wrist,
+                wrist + 0.018 * hanging(bend),
+                (0.022, 0.022),
+                person.skin,
+                nearer=nearer - 0.001,
+            ),
         ]
     return solids
 
 
 def head(person: Person, turn: float) -> list[Solid]:
-    """Return the head with its face, turned relative to the body by `turn` radians, and hair and hat."""
+    """Return the head with its face, turned relative to the body by
+    `turn` radians, and hair and hat.
+    """
     radius = person.head
     steps = np.linspace(-1, 1, 17)
     egg = radius * np.sqrt(1 - steps**2) * np.where(steps > 0, 0.86, 0.9)
-    skull = Solid((0, 1, 0), (0, 1 - 2 * radius, 0), egg, face(person), cap=0.02, nearer=0.11, turn=turn)
-    return [skull, *hair(person, np.array((0, 1 - radius, 0)), np.array((-np.sin(turn), 0, -np.cos(turn))))]
+    skull = Solid(
+        (0, 1, 0), (0, 1 - 2 * radius, 0), egg, face(person), cap=0.02, nearer=0.11, turn=turn
+    )
+    return [
+        skull,
+        *hair(person, np.array((0, 1 - radius, 0)), np.array((-np.sin(turn), 0, -np.cos(turn)))),
+    ]
 
 
 def face(person: Person) -> Fabric:
     """Return the paint of the head: skin, hairline or hat, eyes, cheeks and a smile."""
-    skin, hair, hat = (np.array(colour, np.float32) for colour in (person.skin, person.hair, person.hat))
+    skin, hair, hat = (
+        np.array(colour, np.float32) for colour in (person.skin, person.hair, person.hat)
+    )
     style = person.hair_style
-    front = {"short": 0.34, "crop": 0.24, "bald": 0.0}.get(style, 0.3)  # how far down the hair reaches; 1 is the chin
+    # how far down the hair reaches; 1 is the chin
+    front = {"short": 0.34, "crop": 0.24, "bald": 0.0}.get(style, 0.3)
     back = {"short": 0.62, "crop": 0.5, "bob": 1.1, "long": 1.1, "bald": 0.0}.get(style, 0.66)
 
     def paint(azimuth: Array, t: Array) -> Array:
@@ -150,13 +205,17 @@ def face(person: Person) -> Fabric:
 
 
 def hair(person: Person, middle: Array, back: Array) -> list[Solid]:
-    """Return the hair or hat that stands out from the head. middle: its centre; back: unit vector to its back."""
+    """Return the hair or hat that stands out from the head. middle: its centre;
+    back: unit vector to its back.
+    """
     radius, style = person.head, person.hair_style
 
     def place(behind: float, above: float) -> Array:
         return np.asarray(middle + radius * (behind * back + np.array((0, above, 0))))
 
-    def solid(start: Point, end: Point, radii: Point, colour: Colour, **options: Any) -> list[Solid]:
+    def solid(
+        start: Point, end: Point, radii: Point, colour: Colour, **options: Any
+    ) -> list[Solid]:
         return [Solid(start, end, radius * np.array(radii), colour, **{"nearer": 0.11, **options})]
 
     if style in ("bob", "long"):
@@ -171,7 +230,9 @@ def hair(person: Person, middle: Array, back: Array) -> list[Solid]:
     if style == "beanie":
         return solid(place(0, 1.1), place(0, 1.09), (0.28, 0.28), person.hat)
     if style == "cap":
-        return solid(place(-0.75, 0.42), place(-0.75, 0.3), (0.85, 0.85), person.hat, cap=0.12, nearer=0.13)
+        return solid(
+            place(-0.75, 0.42), place(-0.75, 0.3), (0.85, 0.85), person.hat, cap=0.12, nearer=0.13
+        )
     if style == "hat":
         return solid(place(0, 0.42), place(0, 0.3), (1.6, 1.6), person.hat, cap=0.12, nearer=0.13)
     return []
@@ -189,7 +250,10 @@ def bag(person: Person) -> list[Solid]:
         strap = 0.06 * person.width
         return [
             solid(top, bottom, (0.066, 0.078, 0.082, 0.08), cap=0.4, flat=0.75),
-            *(solid((x, shoulder + 0.01, 0.05), (x, shoulder - 0.15, deep), (0.011, 0.011)) for x in (-strap, strap)),
+            *(
+                solid((x, shoulder + 0.01, 0.05), (x, shoulder - 0.15, deep), (0.011, 0.011))
+                for x in (-strap, strap)
+            ),
         ]
     if person.bag == "shoulder bag":
         x = -0.12 * person.width
@@ -202,6 +266,9 @@ def bag(person: Person) -> list[Solid]:
         x = 0.16 * person.width
         return [
             solid((x, hip - 0.07, 0), (x, hip - 0.15, 0), (0.056, 0.066), cap=0.15, nearer=0.12),
-            *(solid((x, hip + 0.02, z), (x, hip - 0.08, 1.8 * z), (0.008, 0.008)) for z in (-0.02, 0.02)),
+            *(
+                solid((x, hip + 0.02, z), (x, hip - 0.08, 1.8 * z), (0.008, 0.008))
+                for z in (-0.02, 0.02)
+            ),
         ]
     return []

@@ -1,7 +1,9 @@
-"""Draw a data set of synthetic people in the layout and naming of Market-1501: no download, no photographs of anyone.
+"""Draw a data set of synthetic people in the layout and naming of Market-1501: no download, no
+photographs of anyone.
 
-The same arguments draw the same files, byte for byte, with any number of processes: all random numbers are seeded by
-the person, the camera and the moment. people.py draws the person, scenes.py the surroundings, figure.py paints both.
+The same arguments draw the same files, byte for byte, with any number of processes: all random
+numbers are seeded by the person, the camera and the moment. people.py draws the person, scenes.py
+the surroundings, figure.py paints both.
 """
 
 from collections.abc import Iterator
@@ -40,7 +42,9 @@ CHUNK = 64  # pictures of one camera that a process draws at a time
 
 @dataclass(frozen=True)
 class Drawing:
-    """One file of the data set. moment: number of the scene; pictures of one moment differ only in their box."""
+    """One file of the data set. moment: number of the scene; pictures of one
+    moment differ only in their box.
+    """
 
     file: str
     person: int
@@ -62,17 +66,20 @@ def draw_data_set(
 ) -> int:
     """Draw a data set into the folder `root` and return the number of pictures drawn.
 
-    train_identities, test_identities: number of people, disjoint, counted from 0001; every camera sees all of them.
+    train_identities, test_identities: number of people, disjoint, counted from 0001; every camera
+        sees all of them.
     images: pictures of a person per camera, besides the query of a test identity.
-    distractors, junk: pictures of other people, labelled 0000, and badly cropped boxes, labelled -1, in the gallery.
+    distractors, junk: pictures of other people, labelled 0000, and badly cropped boxes, labelled
+        -1, in the gallery.
     workers: number of processes; by default up to one per core.
 
     A second run changes nothing; a run after an interruption draws what is missing.
     Raises UserError for impossible sizes, and if `root` holds another data set.
     """
     sizes = {
-        "train_identities": train_identities, "test_identities": test_identities, "cameras": cameras,
-        "images": images, "distractors": distractors, "junk": junk, "seed": seed,
+        "train_identities": train_identities, "test_identities": test_identities,
+        "cameras": cameras, "images": images, "distractors": distractors, "junk": junk,
+        "seed": seed,
     }  # fmt: skip
     check_sizes(sizes)
     root = Path(root)
@@ -81,7 +88,9 @@ def draw_data_set(
     missing = [picture for picture in pictures if not is_drawn(root / picture.file)]
     by_camera = [[p for p in missing if p.camera == camera] for camera in range(1, cameras + 1)]
     chunks = [
-        (str(root), some[start : start + CHUNK], seed) for some in by_camera for start in range(0, len(some), CHUNK)
+        (str(root), some[start : start + CHUNK], seed)
+        for some in by_camera
+        for start in range(0, len(some), CHUNK)
     ]
     # a process takes time to start, and Windows waits for at most 61
     workers = workers or min(available_cores(), 1 + len(missing) // 500, 61)
@@ -97,18 +106,25 @@ def draw_data_set(
 
 
 def check_sizes(sizes: dict[str, int]) -> None:
-    """Raise UserError for sizes that make no data set or do not fit into Market-1501's file names."""
+    """Raise UserError for sizes that make no data set or do not fit
+    into Market-1501's file names.
+    """
     for name, value in sizes.items():
         least, most = LIMITS[name]
         if not least <= value <= most:
             raise UserError(f"{FLAGS.get(name, name)} {value}: expected {least:,} to {most:,}.")
     trained, tested = sizes["train_identities"], sizes["test_identities"]
     if trained + tested > 9999:
-        raise UserError("more than 9999 identities: Market-1501's file names have four digits for them.")
+        raise UserError(
+            "more than 9999 identities: Market-1501's file names have four digits for them."
+        )
     pictures = sizes["cameras"] * (trained * sizes["images"] + 2 * tested * (1 + sizes["images"]))
     pictures += sizes["distractors"] + sizes["junk"]
     if pictures > MOST_PICTURES:
-        raise UserError(f"{pictures:,} pictures: expected {MOST_PICTURES:,} or fewer. Draw fewer people or images.")
+        raise UserError(
+            f"{pictures:,} pictures: expected {MOST_PICTURES:,} or "
+            "fewer. Draw fewer people or images."
+        )
 
 
 def claim(root: Path, arguments: dict[str, int]) -> None:
@@ -118,7 +134,9 @@ def claim(root: Path, arguments: dict[str, int]) -> None:
         try:
             found = dict(parse_json(manifest.read_bytes()))
         except (ValueError, TypeError) as error:
-            raise UserError(f"{manifest}: damaged ({error}). Delete {root} and draw it again.") from None
+            raise UserError(
+                f"{manifest}: damaged ({error}). Delete {root} and draw it again."
+            ) from None
         changes = [
             f"{FLAGS.get(key, key)} {found.get(key)} (asked: {now})"
             for key, now in arguments.items()
@@ -126,7 +144,8 @@ def claim(root: Path, arguments: dict[str, int]) -> None:
         ]
         if changes:
             raise UserError(
-                f"{root}: holds synthetic people drawn with {', '.join(changes)}. Delete it or choose another folder."
+                f"{root}: holds synthetic people drawn with {', '.join(changes)}. "
+                "Delete it or choose another folder."
             )
     elif any((root / folder).exists() for folder in FOLDERS):
         raise UserError(f"{root}: holds a data set that was not drawn here. Choose another folder.")
@@ -144,14 +163,30 @@ def is_drawn(path: Path) -> bool:
 
 
 def plan(
-    train_identities: int, test_identities: int, cameras: int, images: int, distractors: int, junk: int
+    train_identities: int,
+    test_identities: int,
+    cameras: int,
+    images: int,
+    distractors: int,
+    junk: int,
 ) -> Iterator[Drawing]:
-    """Yield every picture of the data set. Moments are numbered consecutively, so that no two share a file name."""
+    """Yield every picture of the data set.
+
+    Moments are numbered consecutively, so that no two share a file name.
+    """
     moments = count(1)
 
-    def picture(folder: str, label: str, person: int, camera: int, moment: int, box: str) -> Drawing:
+    def picture(
+        folder: str, label: str, person: int, camera: int, moment: int, box: str
+    ) -> Drawing:
         suffix = 0 if box == "by hand" else 1
-        return Drawing(f"{folder}/{label}_c{camera}s1_{moment:06d}_{suffix:02d}.jpg", person, camera, moment, box)
+        return Drawing(
+            f"{folder}/{label}_c{camera}s1_{moment:06d}_{suffix:02d}.jpg",
+            person,
+            camera,
+            moment,
+            box,
+        )
 
     for person in range(1, train_identities + test_identities + 1):
         label = f"{person:04d}"
@@ -196,7 +231,9 @@ def draw_picture(picture: Drawing, camera: Camera, backdrop: Array, seed: int) -
     canvas = backdrop[top : top + height, left : left + width].astype(np.float32)
     if rng.random() < 0.2:
         far = rng.uniform(0.5, 0.7)
-        draw_stranger(canvas, camera, rng, (rng.uniform(0, width), height * (0.4 + 0.62 * far)), far)
+        draw_stranger(
+            canvas, camera, rng, (rng.uniform(0, width), height * (0.4 + 0.62 * far)), far
+        )
     feet, scale = cut(picture.box, rng)
     draw_walker(canvas, person, camera, rng, feet, scale)
     covered = rng.random() < 0.2
@@ -210,7 +247,9 @@ def draw_picture(picture: Drawing, camera: Camera, backdrop: Array, seed: int) -
 
 
 def cut(box: str, rng: np.random.Generator) -> tuple[tuple[float, float], float]:
-    """Return the (x, y) of a person's feet in a box and the height of a person, in pixels. box: as in Drawing."""
+    """Return the (x, y) of a person's feet in a box and the height of a person,
+    in pixels. box: as in Drawing.
+    """
     width, height = BOX
     scale, x, y = rng.uniform(0.9, 1.06), rng.normal(0, 0.04), rng.normal(0, 0.015)
     if box == "by hand":
@@ -222,9 +261,16 @@ def cut(box: str, rng: np.random.Generator) -> tuple[tuple[float, float], float]
 
 
 def draw_walker(
-    canvas: Array, person: Person, camera: Camera, rng: np.random.Generator, feet: tuple[float, float], scale: float
+    canvas: Array,
+    person: Person,
+    camera: Camera,
+    rng: np.random.Generator,
+    feet: tuple[float, float],
+    scale: float,
 ) -> None:
-    """Draw a person who walks past a camera, mostly in the usual direction there. feet, scale: see cut."""
+    """Draw a person who walks past a camera, mostly in the usual
+    direction there. feet, scale: see cut.
+    """
     away = np.pi if rng.random() < 0.15 else 0.0
     pose = Pose(
         yaw=camera.yaw + away + rng.normal(0, 0.35),
@@ -240,6 +286,8 @@ def draw_walker(
 def draw_stranger(
     canvas: Array, camera: Camera, rng: np.random.Generator, feet: tuple[float, float], near: float
 ) -> None:
-    """Draw a passer-by who walks in any direction. near: 1 is as near as the person the box is for."""
+    """Draw a passer-by who walks in any direction. near: 1 is as
+    near as the person the box is for.
+    """
     other_way = replace(camera, yaw=rng.uniform(-np.pi, np.pi))
     draw_walker(canvas, Person.draw(rng), other_way, rng, feet, near * 0.9 * BOX[1])

@@ -1,8 +1,8 @@
 """Paint solids of revolution into a picture; body.py builds synthetic people from them.
 
-A figure is a stack of solids (limbs, torso, head, bags), placed in three dimensions and painted back to front. The
-paint is on their surface: a logo turns away with the chest, a backpack shows from behind, and a shirt looks different
-from every side.
+A figure is a stack of solids (limbs, torso, head, bags), placed in three dimensions and painted
+back to front. The paint is on their surface: a logo turns away with the chest, a backpack shows
+from behind, and a shirt looks different from every side.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,10 @@ Paint = Colour | Fabric
 
 @dataclass(frozen=True)
 class Pose:
-    """How a person is seen. Angles are in radians; yaw 0 faces the camera, yaw pi/2 the right of the image."""
+    """How a person is seen.
+
+    Angles are in radians; yaw 0 faces the camera, yaw pi/2 the right of the image.
+    """
 
     yaw: float = 0.0
     pitch: float = 0.0  # the camera looks down by this much
@@ -31,7 +34,9 @@ class Pose:
     light: float = -0.6  # where the light comes from; 0 is the camera, negative is the left
 
     def project(self, point: Point) -> Array:
-        """Project (x left, y up, z forward), in body heights, to (x, y, nearness); y is up, the feet are near 0."""
+        """Project (x left, y up, z forward), in body heights, to (x, y,
+        nearness); y is up, the feet are near 0.
+        """
         x, y, z = point
         across = x * np.cos(self.yaw) + z * np.sin(self.yaw)
         near = z * np.cos(self.yaw) - x * np.sin(self.yaw)
@@ -41,10 +46,12 @@ class Pose:
 
 @dataclass(frozen=True, eq=False)
 class Solid:
-    """A solid of revolution: its axis from start to end in body coordinates, radii at equal steps along it, its paint.
+    """A solid of revolution: its axis from start to end in body coordinates, radii at equal steps
+    along it, its paint.
 
-    paint: RGB, or a function of (azimuth, t), t from 0 at start to 1 at end, that returns RGB (..., 3). cap: how far
-    the ends bulge, in radii. flat: depth divided by width. nearer: nearness added for the order of painting.
+    paint: RGB, or a function of (azimuth, t), t from 0 at start to 1 at end, that returns RGB (...,
+    3). cap: how far the ends bulge, in radii. flat: depth divided by width. nearer: nearness added
+    for the order of painting.
     """
 
     start: Point
@@ -57,11 +64,13 @@ class Solid:
     turn: float = 0.0
 
 
-def draw_solids(canvas: Array, solids: Sequence[Solid], pose: Pose, feet: tuple[float, float], scale: float) -> None:
+def draw_solids(
+    canvas: Array, solids: Sequence[Solid], pose: Pose, feet: tuple[float, float], scale: float
+) -> None:
     """Paint a figure into `canvas` in place, its lowest point on the ground.
 
-    canvas: (H, W, 3) float32, 0 to 255. feet: (x, y) in pixels of the ground below the body's middle, perhaps outside
-    the canvas. scale: pixels per unit of the solids' coordinates.
+    canvas: (H, W, 3) float32, 0 to 255. feet: (x, y) in pixels of the ground below the body's
+    middle, perhaps outside the canvas. scale: pixels per unit of the solids' coordinates.
     """
     draw_shadow(canvas, feet, scale)
     ground = min(min(solid.start[1], solid.end[1]) for solid in solids)
@@ -79,7 +88,9 @@ def draw_solids(canvas: Array, solids: Sequence[Solid], pose: Pose, feet: tuple[
 def draw_shadow(canvas: Array, feet: tuple[float, float], scale: float) -> None:
     """Darken the ground around the feet with a soft ellipse. Arguments are those of draw_solids."""
     across, deep = 0.2 * scale, 0.035 * scale
-    left, right = (int(np.clip(feet[0] + sign * 2 * across, 0, canvas.shape[1])) for sign in (-1, 1))
+    left, right = (
+        int(np.clip(feet[0] + sign * 2 * across, 0, canvas.shape[1])) for sign in (-1, 1)
+    )
     top, bottom = (int(np.clip(feet[1] + sign * 2 * deep, 0, canvas.shape[0])) for sign in (-1, 1))
     x = (np.arange(left, right, dtype=np.float32) - np.float32(feet[0])) / np.float32(across)
     y = (np.arange(top, bottom, dtype=np.float32) - np.float32(feet[1])) / np.float32(deep)
@@ -87,7 +98,9 @@ def draw_shadow(canvas: Array, feet: tuple[float, float], scale: float) -> None:
     canvas[top:bottom, left:right] *= 1 - dark[..., None]
 
 
-def paint_solid(canvas: Array, start: Array, end: Array, radii: Array, solid: Solid, pose: Pose) -> None:
+def paint_solid(
+    canvas: Array, start: Array, end: Array, radii: Array, solid: Solid, pose: Pose
+) -> None:
     """Blend one solid into the canvas in place, shaded like a lit cylinder, with smooth edges.
 
     start, end: (2,) the ends of its axis, (x, y) in pixels; radii: (K,) in pixels.
@@ -113,7 +126,9 @@ def paint_solid(canvas: Array, start: Array, end: Array, radii: Array, solid: So
     side = np.clip(across / np.maximum(radius, 0.5), -1, 1)
     angle = np.arcsin(side)
     if callable(solid.paint):
-        azimuth = (angle - np.float32(pose.yaw + solid.turn) + np.float32(np.pi)) % np.float32(2 * np.pi)
+        azimuth = (angle - np.float32(pose.yaw + solid.turn) + np.float32(np.pi)) % np.float32(
+            2 * np.pi
+        )
         colour = solid.paint(azimuth - np.float32(np.pi), t)
     else:
         colour = np.array(solid.paint, np.float32)
@@ -122,7 +137,9 @@ def paint_solid(canvas: Array, start: Array, end: Array, radii: Array, solid: So
 
 
 def interpolate(t: Array, values: npt.ArrayLike) -> Array:
-    """Return np.interp(t, equal steps from 0 to 1, values) in float32, with a fast path for two values."""
+    """Return np.interp(t, equal steps from 0 to 1, values) in float32,
+    with a fast path for two values.
+    """
     values = np.asarray(values, np.float32)
     if len(values) == 2:
         return np.asarray(values[0] + (values[1] - values[0]) * t)

@@ -1,4 +1,6 @@
-"""Draw synthetic people at random: build, hair, clothes, patterns and bags, which tell one identity from another."""
+"""Draw synthetic people at random: build, hair, clothes, patterns and bags, which
+tell one identity from another.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,8 +12,8 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 Colour = tuple[int, int, int]
 
-# One small wardrobe for everybody: many people share colours and differ only in cut and pattern. An entry that is
-# listed twice is worn twice as often.
+# One small wardrobe for everybody: many people share colours and differ only in cut and pattern. An
+# entry that is listed twice is worn twice as often.
 CLOTHES = {
     "white": (238, 236, 230),
     "grey": (142, 146, 152),
@@ -27,19 +29,34 @@ CLOTHES = {
 }
 SKIN = ((255, 219, 186), (236, 188, 146), (198, 140, 98), (146, 96, 64), (96, 62, 44))
 HAIR = ((38, 32, 34), (84, 54, 36), (150, 94, 48), (226, 184, 102), (188, 84, 44), (176, 176, 182))
-HAIR_STYLES = ("short", "crop", "bob", "long", "ponytail", "bun", "curls", "bald", "beanie", "cap", "hat")
+HAIR_STYLES = (
+    "short",
+    "crop",
+    "bob",
+    "long",
+    "ponytail",
+    "bun",
+    "curls",
+    "bald",
+    "beanie",
+    "cap",
+    "hat",
+)
 LOWER_PATTERNS = ("plain", "plain", "plain", "stripes", "checks", "seam")
 LOWER_CUTS = ("trousers", "trousers", "slim", "shorts", "skirt", "long skirt")
 BAGS = ("none", "none", "backpack", "shoulder bag", "hand bag")
 SLEEVES = (0.0, 0.75, 0.75, 2.0, 2.0, 2.0)
 
-# Where the second colour of a garment is: azimuth a in radians (0 is the middle of the front), t from 0 (top) to 1.
+# Where the second colour of a garment is: azimuth a in radians (0 is the middle of the front), t
+# from 0 (top) to 1.
 PATTERNS: dict[str, Callable[[Array, Array], Array]] = {
     "plain": lambda a, t: np.zeros(np.broadcast_shapes(a.shape, t.shape), bool),
     "hoops": lambda a, t: (t * 4 + 0.5) % 1 > 0.5,
     "stripes": lambda a, t: (a * 1.6 + 0.25) % 1 > 0.5,
     "checks": lambda a, t: ((a * 1.3 + 0.25) % 1 > 0.5) ^ ((t * 3) % 1 > 0.5),
-    "dots": lambda a, t: (((a * 1.4 + 0.5) % 1 - 0.5) ** 2 * 1.6 + ((t * 4 + 0.3) % 1 - 0.5) ** 2) < 0.1,
+    "dots": lambda a, t: (
+        (((a * 1.4 + 0.5) % 1 - 0.5) ** 2 * 1.6 + ((t * 4 + 0.3) % 1 - 0.5) ** 2) < 0.1
+    ),
     "logo": lambda a, t: (np.abs(a) < 0.62) & (np.abs(t - 0.4) < 0.16),
     "two-tone": lambda a, t: t > 0.52,
     "open": lambda a, t: np.abs(a) < 0.28 + 0.35 * t,
@@ -53,7 +70,10 @@ UPPER_PATTERNS = ("plain", *(name for name in PATTERNS if name != "seam"))
 
 @dataclass(frozen=True)
 class Person:
-    """Everything that tells one identity from another. Lengths are in body heights, colours are RGB from 0 to 255."""
+    """Everything that tells one identity from another.
+
+    Lengths are in body heights, colours are RGB from 0 to 255.
+    """
 
     height: float  # relative to other people
     width: float  # of the body, 1 is slim

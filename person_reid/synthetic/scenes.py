@@ -1,4 +1,5 @@
-"""Draw what a synthetic camera sees, and photograph it: backdrops, obstacles, light and the faults of the camera.
+"""Draw what a synthetic camera sees, and photograph it: backdrops, obstacles, light and the faults
+of the camera.
 
 Everything is drawn at twice the final size and reduced at the end, so that edges are smooth.
 """
@@ -44,7 +45,10 @@ CAMERAS = (
 
 
 def camera_of(number: int, seed: int) -> Camera:
-    """Return a camera by its number, from 1. The first six are made by hand; later ones vary these at random."""
+    """Return a camera by its number, from 1.
+
+    The first six are made by hand; later ones vary these at random.
+    """
     camera = CAMERAS[(number - 1) % len(CAMERAS)]
     if number <= len(CAMERAS):
         return camera
@@ -62,7 +66,10 @@ def camera_of(number: int, seed: int) -> Camera:
 
 
 def panorama(camera: Camera, number: int, seed: int) -> Image.Image:
-    """Draw the backdrop of a camera, PANORAMA in size. Every picture of the camera shows a crop of it."""
+    """Draw the backdrop of a camera, PANORAMA in size.
+
+    Every picture of the camera shows a crop of it.
+    """
     rng = np.random.default_rng((seed, 2, number))
     image = Image.new("RGB", PANORAMA)
     BACKDROPS[camera.backdrop](ImageDraw.Draw(image), rng)
@@ -72,7 +79,9 @@ def panorama(camera: Camera, number: int, seed: int) -> Image.Image:
 
 
 def blocks(rng: np.random.Generator, narrow: int, wide: int) -> Iterator[tuple[int, int]]:
-    """Divide the panorama's width into blocks of random width and yield the (left, right) of each."""
+    """Divide the panorama's width into blocks of random width and
+    yield the (left, right) of each.
+    """
     left = 0
     while left < PANORAMA[0]:
         right = left + between(rng, narrow, wide)
@@ -92,13 +101,22 @@ def tint(rng: np.random.Generator, colour: Sequence[int], spread: float = 18) ->
 
 
 def ground(
-    draw: Draw, horizon: int, far: Sequence[int], near: Sequence[int], lines: tuple[int, ...] | None = None
+    draw: Draw,
+    horizon: int,
+    far: Sequence[int],
+    near: Sequence[int],
+    lines: tuple[int, ...] | None = None,
 ) -> None:
-    """Draw the floor, from the far colour at the horizon to the near one, with lines that run into the distance."""
+    """Draw the floor, from the far colour at the horizon to the near one, with
+    lines that run into the distance.
+    """
     width, height = PANORAMA
     for y in range(horizon, height):
         part = (y - horizon) / (height - horizon)
-        draw.line((0, y, width, y), fill=tuple(int(f + (n - f) * part) for f, n in zip(far, near, strict=True)))
+        draw.line(
+            (0, y, width, y),
+            fill=tuple(int(f + (n - f) * part) for f, n in zip(far, near, strict=True)),
+        )
     if lines:
         for x in range(-width, 2 * width, 90):
             draw.line((width / 2 + (x - width / 2) * 0.6, horizon, x, height), fill=lines, width=2)
@@ -113,7 +131,9 @@ def street(draw: Draw, rng: np.random.Generator) -> None:
     for left, right in blocks(rng, 110, 200):
         draw.rectangle((left, 0, right, 190), fill=tint(rng, (186, 168, 150), 34))
         draw.rectangle((left + 10, 66, right - 34, 172), fill=tint(rng, (88, 108, 122)))
-        draw.polygon((left + 14, 172, left + 60, 66, left + 84, 66, left + 38, 172), fill=(120, 142, 154))
+        draw.polygon(
+            (left + 14, 172, left + 60, 66, left + 84, 66, left + 38, 172), fill=(120, 142, 154)
+        )
         draw.rectangle((right - 28, 78, right - 6, 190), fill=tint(rng, (98, 66, 52), 30))
         colour = awnings[rng.integers(len(awnings))]
         for x in range(left, right, 20):
@@ -133,7 +153,10 @@ def station(draw: Draw, rng: np.random.Generator) -> None:
     draw.rectangle((0, 96, PANORAMA[0], 116), fill=(70, 122, 116))
     for left, right in blocks(rng, 120, 220):
         draw.rectangle(
-            (left + 16, 20, right - 50, 92), fill=tint(rng, (160, 140, 126), 60), outline=(60, 62, 66), width=4
+            (left + 16, 20, right - 50, 92),
+            fill=tint(rng, (160, 140, 126), 60),
+            outline=(60, 62, 66),
+            width=4,
         )
         draw.ellipse((left + 30, 36, left + 66, 72), fill=tint(rng, (170, 150, 130), 80))
         draw.rectangle((right - 34, 0, right - 10, 186), fill=(126, 134, 140))
@@ -147,11 +170,15 @@ def campus(draw: Draw, rng: np.random.Generator) -> None:
     draw.rectangle((0, 0, PANORAMA[0], 150), fill=(150, 168, 186))
     for left, right in blocks(rng, 50, 70):
         for top in (6, 54, 102):
-            draw.rectangle((left + 4, top, right - 4, top + 38), fill=tint(rng, (104, 130, 152), 30))
+            draw.rectangle(
+                (left + 4, top, right - 4, top + 38), fill=tint(rng, (104, 130, 152), 30)
+            )
             draw.line((left + 8, top + 34, left + 30, top + 4), fill=(164, 190, 210), width=4)
     for step in range(5):
         grey = 176 + 9 * step
-        draw.rectangle((0, 150 + 10 * step, PANORAMA[0], 160 + 10 * step), fill=(grey, grey, grey - 4))
+        draw.rectangle(
+            (0, 150 + 10 * step, PANORAMA[0], 160 + 10 * step), fill=(grey, grey, grey - 4)
+        )
         draw.line((0, 150 + 10 * step, PANORAMA[0], 150 + 10 * step), fill=(132, 132, 134), width=2)
     ground(draw, 200, (186, 182, 176), (214, 208, 198), (196, 190, 182))
     for left, _ in blocks(rng, 190, 330):
@@ -205,21 +232,32 @@ def car_park(draw: Draw, rng: np.random.Generator) -> None:
     ground(draw, 90, (104, 106, 110), (136, 138, 140))
     for left, right in blocks(rng, 170, 230):
         colour, base = tint(rng, (140, 136, 140), 80), 150
-        draw.polygon((left + 44, 104, left + 64, 76, right - 66, 76, right - 40, 104), fill=(78, 96, 110))
+        draw.polygon(
+            (left + 44, 104, left + 64, 76, right - 66, 76, right - 40, 104), fill=(78, 96, 110)
+        )
         draw.rounded_rectangle((left + 14, 100, right - 16, base), 12, fill=colour)
         for x in (left + 46, right - 50):
             draw.ellipse((x - 17, base - 18, x + 17, base + 16), fill=(40, 40, 44))
             draw.ellipse((x - 8, base - 9, x + 8, base + 7), fill=(168, 170, 174))
-        draw.polygon((left, 170, left + 8, 170, left - 30, 320, left - 46, 320), fill=(222, 222, 216))
+        draw.polygon(
+            (left, 170, left + 8, 170, left - 30, 320, left - 46, 320), fill=(222, 222, 216)
+        )
 
 
 BACKDROPS = {
-    "street": street, "station": station, "campus": campus, "park": park, "market": market, "car park": car_park,
-}  # fmt: skip
+    "street": street,
+    "station": station,
+    "campus": campus,
+    "park": park,
+    "market": market,
+    "car park": car_park,
+}
 
 
 def draw_obstacle(image: Image.Image, kind: str, rng: np.random.Generator) -> None:
-    """Draw something in front of the person, into `image` in place. kind: pole, railing, hedge or bench."""
+    """Draw something in front of the person, into `image` in place. kind:
+    pole, railing, hedge or bench.
+    """
     draw = ImageDraw.Draw(image)
     width, height = image.size
     if kind == "pole":
@@ -255,7 +293,9 @@ def photograph(scene: Image.Image, camera: Camera, rng: np.random.Generator) -> 
     grey = light.mean(2, keepdims=True)
     light = grey + (light - grey) * camera.saturation * rng.uniform(0.9, 1.1)
     slope = np.linspace(-1, 1, light.shape[1])[:, None] * rng.uniform(-0.1, 0.1)
-    light = light * (np.multiply(camera.balance, rng.uniform(0.85, 1.18)) * rng.uniform(0.96, 1.04, 3) + slope)
+    light = light * (
+        np.multiply(camera.balance, rng.uniform(0.85, 1.18)) * rng.uniform(0.96, 1.04, 3) + slope
+    )
     light = np.maximum(light, 0) ** (camera.gamma * rng.uniform(0.92, 1.09))
     light = 0.5 + (light - 0.5) * camera.contrast
     pixels = light * 255 + rng.normal(0, camera.noise, light.shape)

@@ -1,8 +1,9 @@
 """Learn from images without labels: the clusters that they form are the classes of the next epoch.
 
-Before the first epoch and after each one, `Adaptation.refresh` extracts the features of all images with the mean
-teacher (Tarvainen and Valpola, Mean teachers are better role models, NIPS 2017), clusters them, fills the memory with
-the mean features of the clusters, and deals the images to the sampler.
+Before the first epoch and after each one, `Adaptation.refresh` extracts the features of all images
+with the mean teacher (Tarvainen and Valpola, Mean teachers are better role models, NIPS 2017),
+clusters them, fills the memory with the mean features of the clusters, and deals the images to the
+sampler.
 """
 
 import logging
@@ -58,14 +59,18 @@ log = logging.getLogger(__name__)
 LEAST_KEPT = 0.1  # docs/adaptation.md has measured values of good and bad runs
 MOST_QUERIES = 2000  # of the report
 LAYERS = ("backbone", "stride", "pool", "attention", "neck", "linear_num", "drop_path", "usam")
-SEVERAL_FEATURES = "this network has several features for the parts of an image, and one is clustered. Choose another."
+SEVERAL_FEATURES = (
+    "this network has several features for the parts of an image, and "
+    "one is clustered. Choose another."
+)
 MARGIN = 0.02  # of the radius: images whose cluster changes within it are not reliable
 
 
 class AdaptationImages(TrainingImages):
     """The images of an adaptation: those without labels first, then those of labelled data sets.
 
-    Images without labels have the target 0 until they are clustered; the others have their identities.
+    Images without labels have the target 0 until they are clustered; the others have their
+    identities.
     """
 
     options: AdaptConfig
@@ -73,15 +78,19 @@ class AdaptationImages(TrainingImages):
     def _sampler(self) -> ClusterSampler:
         options, split = self.options, self.split
         return ClusterSampler(
-            len(split), options.batchsize, options.instances, options.steps, self.seed, split.cameras,
-            self.world.rank, self.world.size, parts=split.targets > 0,
+            len(split), options.batchsize, options.instances, options.steps, self.seed,
+            split.cameras, self.world.rank, self.world.size, parts=split.targets > 0,
         )  # fmt: skip
 
     def _bank_of(self, folder: Path, split: Split, size: tuple[int, int]) -> torch.Tensor:
-        """Return the bank of a folder's images; those without labels have an order, and so a cache, of their own."""
+        """Return the bank of a folder's images; those without labels have an
+        order, and so a cache, of their own.
+        """
         if split is not self.splits[0][1]:
             return super()._bank_of(folder, split, size)
-        return unlabelled_bank(split.paths, self.options.roots[0], size, RunFolder(self.options.name).path)
+        return unlabelled_bank(
+            split.paths, self.options.roots[0], size, RunFolder(self.options.name).path
+        )
 
     def _validation(self, size: tuple[int, int]) -> None:
         return None
@@ -90,7 +99,8 @@ class AdaptationImages(TrainingImages):
 def started(config: AdaptConfig) -> AdaptConfig:
     """Fill in the network of the run to start from.
 
-    Raises OptionError if no network is named, or two are, and UserError for one with several features per image.
+    Raises OptionError if no network is named, or two are, and UserError for one with several
+    features per image.
     """
     if config.resume and RunFolder(config.name).options_file.exists():
         return config
@@ -137,19 +147,25 @@ def mean_teacher(config: AdaptConfig) -> Averaging:
 
 def read_images(config: AdaptConfig) -> list[tuple[Path, Split]]:
     """List the images without labels, and those of the labelled data sets of --keep_source."""
-    unlabelled = read_people(config.roots[0], config.cameras, config.pattern, config.skip_unreadable)
+    unlabelled = read_people(
+        config.roots[0], config.cameras, config.pattern, config.skip_unreadable
+    )
     return [unlabelled, *read_further_splits(config.roots)]
 
 
 def prepare_network(network: Network) -> None:
-    """Let the loss see the feature that is tested, and freeze the classifier, which has no classes to learn."""
+    """Let the loss see the feature that is tested, and freeze the classifier,
+    which has no classes to learn.
+    """
     for head in heads_of(network):
         head.drops_for_losses, head.neck_for_losses = False, True
         head.classifier.requires_grad_(False)
 
 
 class ClusterCriterion(Criterion):
-    """The loss of images without labels: their clusters, which change between epochs, are told apart by a memory."""
+    """The loss of images without labels: their clusters, which change between
+    epochs, are told apart by a memory.
+    """
 
     def __init__(self, config: AdaptConfig, network: Network) -> None:
         super().__init__(LossPlan(), network)
@@ -157,12 +173,17 @@ class ClusterCriterion(Criterion):
         self.memory = kind(config.momentum, config.temperature)
 
     def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return a float32 scalar. features: (B, D). labels: (B,), the clusters. The logits are not used."""
+        """Return a float32 scalar. features: (B, D). labels: (B,), the clusters.
+
+        The logits are not used.
+        """
         return self.memory(features, labels)
 
     @torch.no_grad()
     def scores(self, features: Tensor, logits: Tensor) -> Tensor:
-        """Return the similarity (B, C) of features to every cluster; it gives the error, no gradient."""
+        """Return the similarity (B, C) of features to every cluster;
+        it gives the error, no gradient.
+        """
         return self.memory.scores(unit_length(features.float()))
 
 
@@ -187,11 +208,15 @@ class Adaptation:
         self.people = parse_names(self.paths)[0] if config.report_labels else None
         if config.proxies and len(np.unique(split.cameras[split.cameras >= 0])) < 2:
             raise UserError(
-                "--proxies would be ignored: it tells cameras apart, and the images are not known to be of two. Say "
+                "--proxies would be ignored: it tells cameras apart, and the images "
+                "are not known to be of two. Say "
                 "where their cameras are, by --cameras or --pattern, or leave it out."
             )
         if step.world.leads and len(np.unique(self.cameras)) == 1 and self.cameras[0] >= 0:
-            log.warning("All images are of one camera: nothing in them shows how a person looks in another one.")
+            log.warning(
+                "All images are of one camera: nothing in them shows how "
+                "a person looks in another one."
+            )
 
     @property
     def network(self) -> Network:
@@ -202,7 +227,8 @@ class Adaptation:
     def extract(self) -> Features:
         """Extract the features of all images, (N, D); the processes share the work."""
         config, step, world = self.config, self.step, self.step.world
-        world.follow(self.network.buffers())  # the statistics of the first process are those that are saved
+        # the statistics of the first process are those that are saved
+        world.follow(self.network.buffers())
         banks = {"features": world.share(step.images.bank)}
         with evaluation_mode(self.network):
             found = features_of(
@@ -212,20 +238,28 @@ class Adaptation:
         return world.collect(found, len(self.split))
 
     def refresh(self) -> dict[str, float]:
-        """Cluster the images with the present features; return what is known of the clusters without labels.
+        """Cluster the images with the present features; return what is known of the clusters
+        without labels.
 
-        agreement: of the clusters with those before. kept: the share of the nearest neighbours at the start that still
-        are. Raises UserError if there are not two clusters, and if the features are not finite.
+        agreement: of the clusters with those before. kept: the share of the nearest neighbours at
+        the start that still are. Raises UserError if there are not two clusters, and if the
+        features are not finite.
         """
         everything, cameras = self.extract(), self.cameras
         config, world = self.config, self.step.world
         if reason := flaw(everything):
             raise UserError(f"{reason}: nothing can be clustered. Try a lower --lr.")
         self.features = features = everything[: self.count]
-        centred = features if config.no_camera_norm else CameraNorm(features, cameras)(features, cameras)
+        centred = (
+            features if config.no_camera_norm else CameraNorm(features, cameras)(features, cameras)
+        )
         labels = self.cluster(centred)
-        labels = world.sum(labels if world.leads else np.zeros_like(labels))  # other machines may round differently
-        found = {"clusters": float(labels.max(initial=-1) + 1), "clustered": float((labels >= 0).mean())}
+        # other machines may round differently
+        labels = world.sum(labels if world.leads else np.zeros_like(labels))
+        found = {
+            "clusters": float(labels.max(initial=-1) + 1),
+            "clustered": float((labels >= 0).mean()),
+        }
         neighbours = nearest(features)
         self.first = neighbours if self.first is None else self.first
         self.kept = overlap(self.first, neighbours)
@@ -240,22 +274,32 @@ class Adaptation:
     def cluster(self, features: Features) -> Labels:
         """Return the cluster (N,) of each image, -1 for outliers, by features (N, D)."""
         config = self.config
-        smaller, larger = np.clip([config.radius - MARGIN, config.radius + MARGIN], 0.001, 0.999).tolist()
-        graph = jaccard_graph(features, larger if config.reliable else config.radius, config.k1, config.k2)
+        smaller, larger = np.clip(
+            [config.radius - MARGIN, config.radius + MARGIN], 0.001, 0.999
+        ).tolist()
+        graph = jaccard_graph(
+            features, larger if config.reliable else config.radius, config.k1, config.k2
+        )
         labels = dbscan(graph, config.radius, config.min_samples)
         if config.reliable:
-            tight, loose = (dbscan(graph, radius, config.min_samples) for radius in (smaller, larger))
+            tight, loose = (
+                dbscan(graph, radius, config.min_samples) for radius in (smaller, larger)
+            )
             labels, self.independence = reliable(labels, tight, loose, self.independence)
         return labels
 
     def conclude(self, run: RunFolder) -> None:
-        """Write the teacher and the clusters; keep the start instead of the teacher if it is judged to be better."""
+        """Write the teacher and the clusters; keep the start instead of the
+        teacher if it is judged to be better.
+        """
         run.save_weights("average", self.network.state_dict())
         if self.kept < LEAST_KEPT:
             run.save_weights("last", self.start)
             log.warning(
-                "The adapted network is judged worse than the start: of the nearest neighbours it had, %.2f are left, "
-                "and less than %.2f means that it has forgotten what it could tell. %s/net_last.pth holds the start; "
+                "The adapted network is judged worse than the start: of the nearest "
+                "neighbours it had, %.2f are left, "
+                "and less than %.2f means that it has forgotten what it could tell. "
+                "%s/net_last.pth holds the start; "
                 "net_average.pth holds what was learnt. Try a lower --lr.",
                 self.kept, LEAST_KEPT, run.path,
             )  # fmt: skip
@@ -270,16 +314,24 @@ class Adaptation:
     def use(self, labels: Labels, features: Features | None = None) -> None:
         """Make these clusters (N,) and the known identities the classes.
 
-        features: of all images, those with labels last, to fill the memory with the means of the classes.
+        features: of all images, those with labels last, to fill the memory with the means of the
+        classes.
         """
         self.labels = labels
         images, criterion = self.step.images, self.step.criterion
-        assert isinstance(images.sampler, ClusterSampler) and isinstance(criterion, ClusterCriterion)
-        labels, memory = np.concatenate([labels, self.known + labels.max(initial=-1) + 1]), criterion.memory
+        assert isinstance(images.sampler, ClusterSampler) and isinstance(
+            criterion, ClusterCriterion
+        )
+        labels, memory = (
+            np.concatenate([labels, self.known + labels.max(initial=-1) + 1]),
+            criterion.memory,
+        )
         images.sampler.assign(labels)
         if isinstance(memory, ProxyMemory):
             labels, *parts = camera_proxies(labels, self.split.cameras)
-            memory.clusters, memory.cameras = (torch.from_numpy(part).to(images.device) for part in parts)
+            memory.clusters, memory.cameras = (
+                torch.from_numpy(part).to(images.device) for part in parts
+            )
         images.targets = torch.from_numpy(labels).to(images.device)
         if features is not None:
             memory.centers = torch.from_numpy(cluster_means(features, labels)).to(images.device)
@@ -296,13 +348,19 @@ class Adaptation:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state that `state_dict` returned."""
-        self.first, self.kept, self.start = state["first"].cpu().numpy(), state["kept"], state["start"]
+        self.first, self.kept, self.start = (
+            state["first"].cpu().numpy(),
+            state["kept"],
+            state["start"],
+        )
         self.independence = state.get("independence")  # older runs have none
         self.use(state["labels"].cpu().numpy())
 
 
 class AdaptationJournal(RunJournal):
-    """The journal of an adaptation: net_last.pth holds the teacher, and resume.pth the clusters as well."""
+    """The journal of an adaptation: net_last.pth holds the teacher, and
+    resume.pth the clusters as well.
+    """
 
     adapts = True
 
@@ -336,18 +394,28 @@ class AdaptationJournal(RunJournal):
         self.tell()
 
 
-def report(features: Features, people: Labels, cameras: Labels, clusters: Labels) -> dict[str, float]:
+def report(
+    features: Features, people: Labels, cameras: Labels, clusters: Labels
+) -> dict[str, float]:
     """Return what labels say of the present state: nothing of it is learnt from.
 
-    features (N, D); people, cameras, clusters (N,). purity: the share of clustered images whose cluster belongs mostly
-    to their person. own_mAP: the mAP with some of these images as queries and all as gallery, not that of a test set.
+    features (N, D); people, cameras, clusters (N,). purity: the share of clustered images whose
+    cluster belongs mostly to their person. own_mAP: the mAP with some of these images as queries
+    and all as gallery, not that of a test set.
     """
     inside = clusters >= 0
-    pairs, sizes = np.unique(np.stack([clusters[inside], people[inside]]), axis=1, return_counts=True)
+    pairs, sizes = np.unique(
+        np.stack([clusters[inside], people[inside]]), axis=1, return_counts=True
+    )
     largest = np.zeros(clusters.max(initial=-1) + 1, np.int64)
     np.maximum.at(largest, pairs[0], sizes)
     if not (cameras >= 0).all():
         cameras = np.arange(len(cameras))  # each image gets a camera of its own
     everyone = FeatureSet(features, people, cameras)
-    asked = everyone.select(np.linspace(0, len(people) - 1, min(len(people), MOST_QUERIES)).astype(np.int64))
-    return {"purity": float(largest.sum() / max(inside.sum(), 1)), "own_mAP": evaluate(asked, everyone).mAP}
+    asked = everyone.select(
+        np.linspace(0, len(people) - 1, min(len(people), MOST_QUERIES)).astype(np.int64)
+    )
+    return {
+        "purity": float(largest.sum() / max(inside.sum(), 1)),
+        "own_mAP": evaluate(asked, everyone).mAP,
+    }

@@ -17,9 +17,11 @@ RATE = 16  # grey values, out of 255: the most by which a pixel is moved
 
 
 class AdversarialTerm:
-    """Add weight · the classifier's loss on attacked images in every `every`-th batch of an epoch, from the first on.
+    """Add weight · the classifier's loss on attacked images in every `every`-th batch of an epoch,
+    from the first on.
 
-    every: above 0. A fraction, as in published commands, takes the batches whose number, from 0, it divides.
+    every: above 0. A fraction, as in published commands, takes the batches whose number, from 0, it
+    divides.
     """
 
     def __init__(self, weight: float, every: float) -> None:
@@ -36,18 +38,23 @@ class AdversarialTerm:
 
 
 def opposite_direction_attack(network: Any, images: torch.Tensor, rate: int = RATE) -> torch.Tensor:
-    """Move each pixel by at most `rate` grey values so that the feature f turns in the opposite direction (ODFA).
+    """Move each pixel by at most `rate` grey values so that the feature f turns in the opposite
+    direction (ODFA).
 
-        d ← clip(d + sign ∂ cos(f(x − d), f(x)) / ∂(x − d), ±rate),  from d = 0, min(1.25 · rate, rate + 4) times
+        d ← clip(d + sign ∂ cos(f(x − d), f(x)) / ∂(x − d), ±rate)
+        from d = 0, min(1.25 · rate, rate + 4) times
 
-    network: its `embed` gives f. Evaluation mode is used; its gradients, statistics and modes do not change.
-    images: (B, 3, H, W), normalised, of any size. Returns images of that shape, each pixel between black and white.
+    network: its `embed` gives f. Evaluation mode is used; its gradients, statistics and modes do
+        not change.
+    images: (B, 3, H, W), normalised, of any size. Returns images of that shape, each pixel between
+        black and white.
 
-    In evaluation mode no batch norm updates its statistics, no dropout blurs the direction, and the attack on an image
-    does not depend on the others. The published code minimises ‖f(x − d) + f(x)‖² for features of unit length, which is
-    2 + 2 cos(f(x − d), f(x)). That is at its maximum at d = 0, so its first step follows the signs of rounding errors.
-    The first step here descends the inner product f(x − d) · f(x). The others do not: after a ReLU, where no feature
-    points away from another, that would shorten the feature instead of turning it.
+    In evaluation mode no batch norm updates its statistics, no dropout blurs the direction, and the
+    attack on an image does not depend on the others. The published code minimises ‖f(x − d) +
+    f(x)‖² for features of unit length, which is 2 + 2 cos(f(x − d), f(x)). That is at its maximum
+    at d = 0, so its first step follows the signs of rounding errors. The first step here descends
+    the inner product f(x − d) · f(x). The others do not: after a ReLU, where no feature points away
+    from another, that would shorten the feature instead of turning it.
     """
     extremes = torch.tensor([0, 255], dtype=torch.uint8, device=images.device)
     black, white = normalise(extremes[:, None, None, None].expand(2, 1, 1, 3))

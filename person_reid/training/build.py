@@ -1,6 +1,7 @@
 """Build the parts of a training from its configuration: what train.py, DDP and `fit` share.
 
-What a training needs only for one of its flags is imported with it: retrieval and deploy load slowly.
+What a training needs only for one of its flags is imported with it: retrieval and deploy load
+slowly.
 """
 
 from __future__ import annotations
@@ -24,7 +25,13 @@ from person_reid.data.bank import BatchSource, load_bank
 from person_reid.data.layout import join_splits, read_training_splits, read_unlabelled
 from person_reid.losses.plan import LossPlan, learns, loss_plan
 from person_reid.models.balance import balance
-from person_reid.models.factory import build_model, check_network, check_size, parameter_count, resolve
+from person_reid.models.factory import (
+    build_model,
+    check_network,
+    check_size,
+    parameter_count,
+    resolve,
+)
 from person_reid.models.network import Network
 from person_reid.run_folder import RunFolder
 from person_reid.training.adversarial import AdversarialTerm
@@ -44,15 +51,17 @@ log = logging.getLogger(__name__)
 
 
 def resolved(config: Config) -> Config:
-    """Fill in what only the network and the losses know: the size of the images, learning rates, stochastic depth.
+    """Fill in what only the network and the losses know: the size of the images, learning rates,
+    stochastic depth.
 
-    Raises OptionError for options that the network or the losses would ignore, and warns of those that come too late to
-    matter.
+    Raises OptionError for options that the network or the losses would ignore, and warns of those
+    that come too late to matter.
     """
     plan = loss_plan(config, config.head)
     if config.prototype_lr and not learns(plan) and config.prototype_lr != config.lr:
         raise OptionError(
-            "{prototype_lr} would be ignored without a loss with weights of its own, such as {arcface}.",
+            "{prototype_lr} would be ignored without a loss with weights "
+            "of its own, such as {arcface}.",
             prototype_lr=config.prototype_lr, arcface=True,
         )  # fmt: skip
     _refuse_weightless(config, plan)
@@ -66,10 +75,13 @@ def resolved(config: Config) -> Config:
 
 
 def check_sizes(options: FitOptions, size: tuple[int, int]) -> None:
-    """Raise OptionError if a training would end at another size than that of the network, (height, width)."""
+    """Raise OptionError if a training would end at another size than that
+    of the network, (height, width).
+    """
     if options.sizes and options.sizes[-1][1] != size:
         raise OptionError(
-            "{resize_schedule}: the last size is that of the trained network, which is {height} and {width}.",
+            "{resize_schedule}: the last size is that of the trained network, "
+            "which is {height} and {width}.",
             resize_schedule=options.resize_schedule, height=size[0], width=size[1],
         )  # fmt: skip
 
@@ -79,7 +91,8 @@ def _refuse_weightless(config: TrainConfig, plan: LossPlan) -> None:
     weights = [plan.classification_weight, *(term.weight for term in (*plan.terms, *plan.taught))]
     if not any(weights) and not config.adv and not config.DG:
         raise OptionError(
-            "{loss}: every loss has the weight 0, so there is nothing to learn. Give one a weight, such as triplet:1.",
+            "{loss}: every loss has the weight 0, so there is nothing to learn. Give "
+            "one a weight, such as triplet:1.",
             loss=config.loss,
         )  # fmt: skip
 
@@ -87,12 +100,14 @@ def _refuse_weightless(config: TrainConfig, plan: LossPlan) -> None:
 def check_identities(config: TrainConfig, images: TrainingImages) -> None:
     """Raise UserError for a single identity, which leaves nothing to tell apart.
 
-    Without labels, clusters take the place of identities; a teacher or unlabelled images teach as well.
+    Without labels, clusters take the place of identities; a teacher or unlabelled images teach as
+    well.
     """
     taught = config.teacher or config.DG or not config.labelled
     if images.num_classes < 2 and not taught:
         raise UserError(
-            f"{config.roots[0] / config.split}: a single identity, {images.split.classes[0]}, so there is nothing to "
+            f"{config.roots[0] / config.split}: a single identity, "
+            f"{images.split.classes[0]}, so there is nothing to "
             "learn. A network learns to tell two or more apart."
         )
 
@@ -101,9 +116,15 @@ def _warn(config: TrainConfig) -> None:
     """Warn of options that come too late to matter."""
     epochs = config.total_epoch
     if config.warm_epoch > epochs:
-        log.warning("The training ends before the learning rate has risen: --warm_epoch is more than --total_epoch.")
+        log.warning(
+            "The training ends before the learning rate has risen: "
+            "--warm_epoch is more than --total_epoch."
+        )
     if config.schedule == "multistep" and numbers(config.milestones)[0] >= epochs:
-        log.warning("The learning rate never drops: --milestones %s are not below --total_epoch.", config.milestones)
+        log.warning(
+            "The learning rate never drops: --milestones %s are not below --total_epoch.",
+            config.milestones,
+        )
     if config.freeze_epochs >= epochs:
         log.warning("The backbone learns nothing: --freeze_epochs is not less than --total_epoch.")
 
@@ -111,8 +132,8 @@ def _warn(config: TrainConfig) -> None:
 def find_state(config: TrainConfig, images: TrainingImages) -> dict[str, Any] | None:
     """Return what a resumed training continues from, or None for a new one.
 
-    Raises UserError, before any work, if the run is in use, if what it needs is not installed, and if what it continues
-    from is of other images or of another number of processes.
+    Raises UserError, before any work, if the run is in use, if what it needs is not installed, and
+    if what it continues from is of other images or of another number of processes.
     """
     check_identities(config, images)
     check_writers(config)
@@ -123,14 +144,17 @@ def find_state(config: TrainConfig, images: TrainingImages) -> dict[str, Any] | 
         from person_reid.deploy.runtimes import check_runtime
 
         check_runtime(config.runtime, images.device)
-    restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0  # by torchrun, after a process died
+    # by torchrun, after a process died
+    restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
     state = folder.load_state(images.device) if config.resume or restarted else None
     if state:
         check_resumed(state, folder, config.roots, images.fingerprint, world.size)
     return state
 
 
-def create_network(config: TrainConfig, num_classes: int, device: torch.device, resumed: bool = False) -> Network:
+def create_network(
+    config: TrainConfig, num_classes: int, device: torch.device, resumed: bool = False
+) -> Network:
     """Build the network of a training. resumed: whether a state will give its weights.
 
     Raises UserError if it cannot process images of the sizes that it is trained at.
@@ -143,26 +167,37 @@ def create_network(config: TrainConfig, num_classes: int, device: torch.device, 
     if config.sync_bn:
         if device.type != "cuda":
             raise OptionError(
-                f"{{sync_bn}}: PyTorch synchronises batch norms on GPUs only, and this runs on {device}.",
+                f"{{sync_bn}}: PyTorch synchronises batch norms on GPUs "
+                f"only, and this runs on {device}.",
                 sync_bn=True,
             )  # fmt: skip
         network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
     return network
 
 
-def create_criterion(config: LossOptions, network: Network, teacher: Embedder | None = None) -> Criterion:
-    """Build what the training of a network minimises. teacher: what the teacher_ losses compare it with."""
+def create_criterion(
+    config: LossOptions, network: Network, teacher: Embedder | None = None
+) -> Criterion:
+    """Build what the training of a network minimises. teacher: what the
+    teacher_ losses compare it with.
+    """
     return Criterion(loss_plan(config, network.head), network, teacher.dim if teacher else 0)
 
 
 def averaging(options: FitOptions) -> Averaging | None:
-    """Return how --wa averages the weights; --DG asks for it, because its teacher is the average."""
+    """Return how --wa averages the weights; --DG asks for it,
+    because its teacher is the average.
+    """
     first = int(AVERAGE_FROM * options.total_epoch)
     return Averaging(first_epoch=first) if options.wa else None
 
 
-def loss_terms(options: LossOptions, images: TrainingImages, teacher: Embedder | None, *others: Term) -> list[Term]:
-    """Return the losses of --adv and --teacher, and others, which are added to those of the criterion."""
+def loss_terms(
+    options: LossOptions, images: TrainingImages, teacher: Embedder | None, *others: Term
+) -> list[Term]:
+    """Return the losses of --adv and --teacher, and others, which are
+    added to those of the criterion.
+    """
     terms = [*others]
     if options.adv:
         terms.insert(0, AdversarialTerm(options.adv, options.aiter))
@@ -183,7 +218,9 @@ def further_terms(
     return loss_terms(config, images, teacher, *others)
 
 
-def _generalisation(config: TrainConfig, images: TrainingImages, network: Network) -> GeneralisationTerm:
+def _generalisation(
+    config: TrainConfig, images: TrainingImages, network: Network
+) -> GeneralisationTerm:
     """Return the loss of --DG, on the images in --DG_dir."""
     folder = Path(config.DG_dir)
     bank = unlabelled_bank(read_unlabelled(folder), folder, network.size, config.roots[0])
@@ -193,7 +230,9 @@ def _generalisation(config: TrainConfig, images: TrainingImages, network: Networ
 
 
 def describe_training(config: TrainConfig) -> str:
-    """Return the options as YAML and the size of the network, which is built without memory for its weights."""
+    """Return the options as YAML and the size of the network, which is built
+    without memory for its weights.
+    """
     folder = config.roots[0] / config.split
     classes = PUBLISHED_CLASSES
     if laid_out := folder.is_dir():
@@ -205,8 +244,12 @@ def describe_training(config: TrainConfig) -> str:
     return f"{yaml.safe_dump(asdict(config))}{size}{note}"
 
 
-def unlabelled_bank(paths: list[Path], folder: Path, size: tuple[int, int], otherwise: Path) -> torch.Tensor:
-    """Return the bank of any folder of images; its cache lies there, or below `otherwise` if nobody may write there."""
+def unlabelled_bank(
+    paths: list[Path], folder: Path, size: tuple[int, int], otherwise: Path
+) -> torch.Tensor:
+    """Return the bank of any folder of images; its cache lies there, or below
+    `otherwise` if nobody may write there.
+    """
     cache = folder / ".cache"
     if not cache.is_dir() and not os.access(folder, os.W_OK):
         cache = otherwise / ".cache"

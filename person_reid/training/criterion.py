@@ -1,4 +1,6 @@
-"""The loss of a training run: the classifier's loss over the identities, plus those that the plan adds."""
+"""The loss of a training run: the classifier's loss over the identities,
+plus those that the plan adds.
+"""
 
 from collections.abc import Sequence
 from functools import partial
@@ -15,8 +17,9 @@ from person_reid.models.network import Network
 class TermLosses(nn.Module):
     """Σ over terms and parts of weight · loss.
 
-    terms: the losses and their weights. sizes: the numbers that losses.create asks for. parts: P, the features of an
-    image. Each part has its own losses on features, and so prototypes of its own, which are parameters here.
+    terms: the losses and their weights. sizes: the numbers that losses.create asks for. parts: P,
+    the features of an image. Each part has its own losses on features, and so prototypes of its
+    own, which are parameters here.
     """
 
     def __init__(self, terms: Sequence[LossTerm], parts: int, **sizes: int) -> None:
@@ -30,18 +33,30 @@ class TermLosses(nn.Module):
             else:
                 self.metric_losses[term.name] = copies[0] if parts == 1 else PartLosses(copies)
 
-    def compare(self, features: Tensor, logits: Tensor, feature_targets: Tensor, logit_targets: Tensor) -> Tensor:
-        """Return a float32 scalar. features: (B, D) or (B, P, D). logits: (B, C) or (B, H, C); and what they aim at."""
+    def compare(
+        self, features: Tensor, logits: Tensor, feature_targets: Tensor, logit_targets: Tensor
+    ) -> Tensor:
+        """Return a float32 scalar. features: (B, D) or (B, P, D). logits: (B, C) or
+        (B, H, C); and what they aim at.
+        """
         zero = features.new_zeros((), dtype=torch.float32)
-        of_logits = sum(over_parts(loss, logits, logit_targets) for loss in self.logit_losses.values())
-        return zero + of_logits + sum(loss(features, feature_targets) for loss in self.metric_losses.values())
+        of_logits = sum(
+            over_parts(loss, logits, logit_targets) for loss in self.logit_losses.values()
+        )
+        return (
+            zero
+            + of_logits
+            + sum(loss(features, feature_targets) for loss in self.metric_losses.values())
+        )
 
 
 class Criterion(TermLosses):
     """loss = w · Σ over heads of the classifier's loss + Σ over losses and parts of weight · loss.
 
-    plan: the losses and their weights. network: says how many classes and features there are, and how wide they are.
-    taught_dim: the width of a teacher's features, which `taught` compares with; DistillationTerm adds its loss.
+    plan: the losses and their weights. network: says how many classes and features there are, and
+        how wide they are.
+    taught_dim: the width of a teacher's features, which `taught` compares with; DistillationTerm
+        adds its loss.
     """
 
     def __init__(self, plan: LossPlan, network: Network, taught_dim: int = 0) -> None:
@@ -57,16 +72,22 @@ class Criterion(TermLosses):
         self.taught = TermLosses(plan.taught, parts, dim=dim, taught_dim=taught_dim)
 
     def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return a float32 scalar. features: (B, D) or (B, P, D). logits: (B, C) or (B, H, C). labels: (B,) below C."""
+        """Return a float32 scalar. features: (B, D) or (B, P, D). logits: (B, C) or
+        (B, H, C). labels: (B,) below C.
+        """
         classification = self.classification_weight * self.classify(logits, labels)
         return classification + self.compare(features, logits, labels, labels)
 
     def scores(self, features: Tensor, logits: Tensor) -> Tensor:
-        """Return the class scores that the loss and the error are computed from: the network's logits."""
+        """Return the class scores that the loss and the error are
+        computed from: the network's logits.
+        """
         return logits
 
     def classify(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the classifier's loss, a scalar; in evaluation mode plain cross entropy: no margin, no smoothing."""
+        """Return the classifier's loss, a scalar; in evaluation mode plain cross
+        entropy: no margin, no smoothing.
+        """
         return over_parts(self.classification, logits, labels)
 
 
@@ -78,10 +99,16 @@ class PartLosses(nn.ModuleList):
 
 
 def over_parts(loss: nn.Module, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Sum a loss over the outputs (B, P, D) of the parts of a part network, or over the only one, (B, D)."""
-    return sum(loss(part, targets) for part in (outputs.unbind(1) if outputs.ndim == 3 else [outputs]))
+    """Sum a loss over the outputs (B, P, D) of the parts of a part
+    network, or over the only one, (B, D).
+    """
+    return sum(
+        loss(part, targets) for part in (outputs.unbind(1) if outputs.ndim == 3 else [outputs])
+    )
 
 
 def predicted(logits: Tensor) -> Tensor:
-    """Return the identities (B,) predicted by logits (B, C), or (B, H, C) of H classifiers, summing probabilities."""
+    """Return the identities (B,) predicted by logits (B, C), or (B, H, C) of H
+    classifiers, summing probabilities.
+    """
     return (logits.float().softmax(2).sum(1) if logits.ndim == 3 else logits).argmax(1)

@@ -1,6 +1,8 @@
-"""Learn from a teacher, --teacher: the features that a better network gives the training images, computed once.
+"""Learn from a teacher, --teacher: the features that a better network gives the training images,
+computed once.
 
-The teacher sees each image as it is, and mirrored, and the student must give its augmentation the same neighbours.
+The teacher sees each image as it is, and mirrored, and the student must give its augmentation the
+same neighbours.
 """
 
 from __future__ import annotations
@@ -33,17 +35,25 @@ class DistillationTerm:
     """Add the loss of Criterion.taught, which compares the batch with its teacher.
 
     taught: the teacher's features (N, E) of the training images. targets: their classes (N,).
-    device: of the training. world: the processes that train together; each computes the loss of the whole batch.
+    device: of the training. world: the processes that train together; each computes the loss of the
+        whole batch.
     """
 
-    def __init__(self, taught: Features, targets: torch.Tensor, device: torch.device, world: World) -> None:
+    def __init__(
+        self, taught: Features, targets: torch.Tensor, device: torch.device, world: World
+    ) -> None:
         self.taught = F.normalize(torch.from_numpy(taught)).to(device)
         means = torch.zeros(int(targets.max()) + 1, taught.shape[1], device=device)
         self.means = F.normalize(means.index_add_(0, targets.to(device), self.taught))
         self.gather = world.gather
 
-    def __call__(self, step: TrainingStep, batch: Batch, features: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        """Return a scalar. Each part of a part network, and each of its classifiers, has the same teacher."""
+    def __call__(
+        self, step: TrainingStep, batch: Batch, features: torch.Tensor, logits: torch.Tensor
+    ) -> torch.Tensor:
+        """Return a scalar.
+
+        Each part of a part network, and each of its classifiers, has the same teacher.
+        """
         taught = self.gather(self.taught[batch.indices])
         with torch.autocast(taught.device.type, enabled=False):
             cosines = taught @ self.means.T
@@ -52,10 +62,11 @@ class DistillationTerm:
 
 
 def teacher_features(teacher: Embedder, splits: Sequence[tuple[Path, Split]]) -> Features:
-    """Return the features (N, E) that a teacher gives the images of some splits, or read those of an earlier call.
+    """Return the features (N, E) that a teacher gives the images of some splits, or read those of
+    an earlier call.
 
-    splits: (folder, images) of each. The features are kept beside the decoded images, under a name that depends on the
-    images and on what the teacher says of a synthetic one.
+    splits: (folder, images) of each. The features are kept beside the decoded images, under a name
+    that depends on the images and on what the teacher says of a synthetic one.
     """
     probe = teacher.probe().tobytes()
     found = []
@@ -65,7 +76,9 @@ def teacher_features(teacher: Embedder, splits: Sequence[tuple[Path, Split]]) ->
         file = cache / f"teacher_{name}_{known}.npy"
         features = open_array(file, (len(split), teacher.dim), np.float32)
         if features is None:
-            features = teacher.features(load_bank(split.paths, *teacher.size, cache, name), f"teacher of {name}")
+            features = teacher.features(
+                load_bank(split.paths, *teacher.size, cache, name), f"teacher of {name}"
+            )
             _write(features, file)
         found.append(features)
     return np.concatenate(found)
@@ -76,4 +89,6 @@ def _write(features: Features, file: Path) -> None:
         with atomic_write(file) as temporary, temporary.open("wb") as stream:
             np.save(stream, features)
     except OSError as error:
-        log.warning("%s: no cache; the next run computes the teacher's features again.", describe(error))
+        log.warning(
+            "%s: no cache; the next run computes the teacher's features again.", describe(error)
+        )

@@ -14,9 +14,11 @@ from person_reid.retrieval.results import FeatureSet
 
 
 class Evaluation:
-    """Measure Rank@1 and mAP of a network on query and gallery of a data set, as test.py does without further flags.
+    """Measure Rank@1 and mAP of a network on query and gallery of a data set, as test.py does
+    without further flags.
 
-    config: of the training. Raises UserError if there is no query or gallery, or none that can be ranked.
+    config: of the training. Raises UserError if there is no query or gallery, or none that can be
+    ranked.
     """
 
     def __init__(self, config: TrainConfig) -> None:
@@ -30,21 +32,28 @@ class Evaluation:
     def decode(self, size: tuple[int, int]) -> None:
         """Decode the images, or open their caches. size: (height, width)."""
         cache = self.data_dir / ".cache"
-        self.banks = {name: load_bank(split.paths, *size, cache, name) for name, split in self.splits.items()}
+        self.banks = {
+            name: load_bank(split.paths, *size, cache, name) for name, split in self.splits.items()
+        }
 
     def due(self, epoch: int) -> bool:
-        """Return whether to evaluate after an epoch, counted from 0: after every --eval_every, and after the last."""
+        """Return whether to evaluate after an epoch, counted from 0: after every
+        --eval_every, and after the last.
+        """
         return (epoch + 1) % self.config.eval_every == 0 or epoch + 1 == self.config.total_epoch
 
     def __call__(self, network: Network, device: torch.device, world: World) -> dict[str, float]:
-        """Return {"rank1", "mAP"} in [0, 1], the same on every process of the world; each extracts and ranks a share.
+        """Return {"rank1", "mAP"} in [0, 1], the same on every process of the world; each extracts
+        and ranks a share.
 
         The network is left unchanged, with each module in its own mode.
         """
         with evaluation_mode(network):
             shares = {name: world.share(bank) for name, bank in self.banks.items()}
             config = self.config
-            found = features_of(network, shares, device, config.batchsize, config.runtime or "torch")
+            found = features_of(
+                network, shares, device, config.batchsize, config.runtime or "torch"
+            )
         sets = {
             name: FeatureSet(world.collect(found[name], len(split)), split.labels, split.cameras)
             for name, split in self.splits.items()

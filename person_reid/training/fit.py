@@ -33,22 +33,24 @@ def fit(
 ) -> list[dict[str, float]]:
     """Train a network on a data set, and return the history: a record for each epoch.
 
-    network: from create_model, with dataset.num_classes classes. It is changed in place, and keeps its mode.
+    network: from create_model, with dataset.num_classes classes. It is changed in place, and keeps
+        its mode.
     dataset: from read_dataset.
     options: how to train; FitOptions() has the defaults of train.py.
     device: such as "cpu" or "cuda:1"; by default the first GPU, or the CPU if there is none.
     seed: the same seed on the same machine gives the same network.
     teacher: a network whose features the losses called teacher_… learn from.
 
-    With options.wa, the network ends with the average of its weights. Ctrl-C ends the training after the last finished
-    step; the history then has the finished epochs.
+    With options.wa, the network ends with the average of its weights. Ctrl-C ends the training
+    after the last finished step; the history then has the finished epochs.
 
     >>> network = create_model("osnet_x0_25", dataset.num_classes, size=(128, 64))
     >>> history = fit(network, dataset, FitOptions(total_epoch=20, triplet=True, lr=0.05))
     >>> history[-1]["loss"]
     0.71
 
-    Raises OptionError for options that cannot work, and UserError for a network with another number of classes.
+    Raises OptionError for options that cannot work, and UserError for a network with another number
+    of classes.
     """
     options = options or FitOptions()
     if teacher:
@@ -64,7 +66,9 @@ def fit(
         criterion = create_criterion(options, network, teacher)
         images.decode(network.size, network.padding)
         terms = loss_terms(options, images, teacher)
-        step = TrainingStep(network, criterion, options, images, terms=terms, averaging=averaging(options))
+        step = TrainingStep(
+            network, criterion, options, images, terms=terms, averaging=averaging(options)
+        )
         journal = Journal(step, options.total_epoch)
         try:
             for epoch in journal.epochs():
@@ -84,12 +88,14 @@ def _check(network: Network, dataset: Dataset, options: FitOptions) -> None:
     """Raise UserError if the network cannot learn these identities, or with these options."""
     if network.num_classes != dataset.num_classes:
         raise UserError(
-            f"The network has {network.num_classes or 0} classes, and the data set {dataset.num_classes} identities: "
+            f"The network has {network.num_classes or 0} classes, and the data set "
+            f"{dataset.num_classes} identities: "
             f"create_model(..., num_classes={dataset.num_classes})."
         )
     if options.sync_bn:
         raise OptionError(
-            "{sync_bn}: batch norms are synchronised between processes, and fit has one. Use train_DDP.py.",
+            "{sync_bn}: batch norms are synchronised between processes, and "
+            "fit has one. Use train_DDP.py.",
             sync_bn=True,
         )  # fmt: skip
     check_sizes(options, network.size)
@@ -97,7 +103,9 @@ def _check(network: Network, dataset: Dataset, options: FitOptions) -> None:
 
 @contextmanager
 def as_it_was(network: Network) -> Iterator[None]:
-    """Give a network back in its own mode, with its own kinds of layers, and learning what it learnt before."""
+    """Give a network back in its own mode, with its own kinds of layers, and
+    learning what it learnt before.
+    """
     training = {module: module.training for module in network.modules()}
     learns = {weight: weight.requires_grad for weight in network.parameters()}
     drops = {head: head.drops_for_losses for head in heads_of(network)}

@@ -1,8 +1,9 @@
 """Train on unlabelled images too: `--DG`, named after the DG-Market images it was made for.
 
-The network in training is the student; the average of its weights is the teacher. Shown two augmentations of an image,
-both should predict the same identities. Zheng and Yang, Unsupervised Scene Adaptation with Memory Regularization
-in Vivo, IJCAI 2020, with the teacher of Tarvainen and Valpola, Mean teachers are better role models, NIPS 2017.
+The network in training is the student; the average of its weights is the teacher. Shown two
+augmentations of an image, both should predict the same identities. Zheng and Yang, Unsupervised
+Scene Adaptation with Memory Regularization in Vivo, IJCAI 2020, with the teacher of Tarvainen and
+Valpola, Mean teachers are better role models, NIPS 2017.
 """
 
 from typing import Any
@@ -18,7 +19,8 @@ WEIGHT = 0.1  # of the published training
 
 
 class GeneralisationTerm:
-    """Add WEIGHT · the divergence of student and teacher on unlabelled images, once the weights are averaged.
+    """Add WEIGHT · the divergence of student and teacher on unlabelled images, once the weights are
+    averaged.
 
     source: makes the unlabelled images. size: how many of them this process draws in a step.
     """
@@ -37,11 +39,14 @@ class GeneralisationTerm:
         with torch.no_grad():
             teacher_network: Any = step.average.module
             _, teacher = teacher_network.outputs(second)
-        scale = getattr(step.criterion.classification, "scale", 1.0)  # of a head that returns cosines
+        # of a head that returns cosines
+        scale = getattr(step.criterion.classification, "scale", 1.0)
         return WEIGHT * symmetric_divergence(scale * student.float(), scale * teacher.float())
 
     def draw(self, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return two augmentations, each (size, 3, H, W), of the same images, chosen by the seed."""
+        """Return two augmentations, each (size, 3, H, W), of the
+        same images, chosen by the seed.
+        """
         random = np.random.default_rng(seed)
         count = len(self.source.bank)
         indices = torch.from_numpy(random.choice(count, self.size, replace=count < self.size))
@@ -50,9 +55,11 @@ class GeneralisationTerm:
 
 
 def symmetric_divergence(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Return (KL(p‖q) + KL(q‖p)) / 2 = Σ (p − q) · (log p − log q) / 2, p and q being the softmax of class scores.
+    """Return (KL(p‖q) + KL(q‖p)) / 2 = Σ (p − q) · (log p − log q) / 2, p and q being the softmax
+    of class scores.
 
-    first, second: (B, C), or (B, H, C) of a part network. Sums over classes and heads, averages over images.
+    first, second: (B, C), or (B, H, C) of a part network. Sums over classes and heads, averages
+    over images.
     """
     first, second = first.log_softmax(-1), second.log_softmax(-1)
     return ((first.exp() - second.exp()) * (first - second)).sum() / (2 * len(first))

@@ -27,9 +27,9 @@ Splits = Sequence[tuple[Path, Split]]
 class Batch(NamedTuple):
     """The images of one step, and where in the training it is.
 
-    images: (B, 3, H, W), augmented. targets: (B,), their classes. indices: (B,), their places in the split. All are on
-    the device of the training. epoch, step: counted from 0; step is that of the epoch. seed: of everything drawn at
-    random in this step, dropout for example.
+    images: (B, 3, H, W), augmented. targets: (B,), their classes. indices: (B,), their places in
+    the split. All are on the device of the training. epoch, step: counted from 0; step is that of
+    the epoch. seed: of everything drawn at random in this step, dropout for example.
     """
 
     images: Tensor
@@ -41,10 +41,13 @@ class Batch(NamedTuple):
 
 
 class TrainingImages:
-    """The images of a training. All randomness of a step depends on (seed, epoch, step, rank), not on what came before.
+    """The images of a training.
+
+    All randomness of a step depends on (seed, epoch, step, rank), not on what came before.
 
     splits: the data sets. options: how images are augmented and put into batches.
-    device: where batches are made. world: the processes that train together. seed: of everything drawn at random.
+    device: where batches are made. world: the processes that train together. seed: of everything
+        drawn at random.
 
     The images are listed at once, decoded by `decode`, and yielded by `epoch`.
     """
@@ -75,24 +78,31 @@ class TrainingImages:
         options, ranks = self.options, (self.world.rank, self.world.size)
         if options.sampler != "shuffle":
             cameras = self.split.cameras if options.sampler == "pk_camera" else None
-            return PKSampler(self.split.targets, options.batchsize, options.instances, self.seed, cameras, *ranks)
+            return PKSampler(
+                self.split.targets, options.batchsize, options.instances, self.seed, cameras, *ranks
+            )
         self._warn_of_few_pairs()
         return ShuffleSampler(len(self.split), options.batchsize, self.seed, *ranks)
 
     def _warn_of_few_pairs(self) -> None:
-        """Log a hint if shuffled batches hold hardly any of the pairs that the losses learn from."""
+        """Log a hint if shuffled batches hold hardly any of the
+        pairs that the losses learn from.
+        """
         batch = self.options.batchsize * self.world.size
         pairs = expected_pairs(self.split.targets, batch)
         losses = pair_losses(self.options)
         if losses and pairs < FEW_PAIRS * batch and self.world.leads:
             log.info(
-                "A shuffled batch of %d images holds %.1f pairs of one identity on average, which is what %s learns "
+                "A shuffled batch of %d images holds %.1f pairs of one identity on "
+                "average, which is what %s learns "
                 "from. --sampler pk puts %d images of each identity into a batch.",
                 batch, pairs, " + ".join(losses), self.options.instances,
             )  # fmt: skip
 
     def decode(self, size: tuple[int, int], padding: int = Augment.padding) -> None:
-        """Decode all images, or open the caches beside them. size: (height, width). padding: see Augment."""
+        """Decode all images, or open the caches beside them. size:
+        (height, width). padding: see Augment.
+        """
         self.bank = self._bank(size)
         augment = Augment.of(self.options, *size, padding)
         self.source = BatchSource(self.bank, augment, self.device)
@@ -109,8 +119,8 @@ class TrainingImages:
     def _validation(self, size: tuple[int, int]) -> tuple[Tensor, Tensor] | None:
         """Return the bank (N, H, W, 3) and targets (N,) of the trained identities in `val`.
 
-        With --train_all its images are trained on, so they validate nothing. A line of the log says which images are
-        left out, or why there is no validation (None).
+        With --train_all its images are trained on, so they validate nothing. A line of the log says
+        which images are left out, or why there is no validation (None).
         """
         root = self.splits[0][0].parent
         folder = root / "val"
@@ -137,7 +147,8 @@ class TrainingImages:
         return bank[torch.from_numpy(known)], torch.from_numpy(targets[known])
 
     def _trains_on(self, split: Split) -> bool:
-        """Return whether all images of a split of the first data set are among those that are trained on.
+        """Return whether all images of a split of the first data set are among those that are
+        trained on.
 
         `train_all` has them under the same names, as links or copies.
         """
@@ -162,7 +173,9 @@ class TrainingImages:
                 yield Batch(images, self.targets[indices], indices, epoch, step, seed)
 
     def size_of(self, epoch: int) -> tuple[int, int] | None:
-        """Return the (height, width) that an epoch is trained at; None leaves the images as they are."""
+        """Return the (height, width) that an epoch is trained at; None
+        leaves the images as they are.
+        """
         begun = [size for begin, size in self.options.sizes if begin <= epoch]
         return begun[-1] if begun else None
 

@@ -1,4 +1,6 @@
-"""End a training run early, on a signal or because its loss is not finite; check what a resumed run goes on with."""
+"""End a training run early, on a signal or because its loss is not finite; check
+what a resumed run goes on with.
+"""
 
 import signal
 import threading
@@ -31,17 +33,22 @@ class NotFinite(Exception):
 
 
 class Stopped(Exception):
-    """The epoch was left early because `stop` asked for it; `state_dict` can be saved and resumed."""
+    """The epoch was left early because `stop` asked for it;
+    `state_dict` can be saved and resumed.
+    """
 
 
 @contextmanager
 def stop_signal() -> Iterator[Callable[[], bool]]:
-    """Yield a function that returns whether SIGTERM has come; the process can then end at its next safe point.
+    """Yield a function that returns whether SIGTERM has come; the process can then end at its next
+    safe point.
 
-    Ctrl-C raises KeyboardInterrupt as ever and, if Python has lost that in a callback, at the next call.
+    Ctrl-C raises KeyboardInterrupt as ever and, if Python has lost that in a callback, at the next
+    call.
     """
     received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():  # Python allows signal handlers only there
+    # Python allows signal handlers only there
+    if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
 
@@ -54,8 +61,11 @@ def stop_signal() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         return bool(received)
 
-    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, lambda number, _: received.append(number))}
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not of a process that ignores it, by nohup
+    before = {
+        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
+    }
+    # not of a process that ignores it, by nohup
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         before[signal.SIGINT] = signal.signal(signal.SIGINT, interrupt)
     try:
         yield stop
@@ -73,17 +83,25 @@ def not_finite_advice(
 ) -> str:
     """Return what to do about a loss that is not finite.
 
-    paths: the images of the batch. run: whose not_finite.txt lists them. dtype: of autocast, or None for float32.
+    paths: the images of the batch. run: whose not_finite.txt lists them. dtype: of autocast, or
+        None for float32.
     adapts: whether tools/adapt.py trains.
     """
-    good = f"{run.path}/net_last.pth is of epoch {error.epoch}" if error.epoch else "No epoch was finished"
+    good = (
+        f"{run.path}/net_last.pth is of epoch {error.epoch}"
+        if error.epoch
+        else "No epoch was finished"
+    )
     advice = f"Start again with a lower --lr{MORE_PRECISE.get(dtype, ' or')} a --warm_epoch."
     if error.epoch:
         last = quoted(run.path / "net_last.pth")
         start = f"--from {quoted(run.name)}" if adapts else f"--weights {last}"
         again = "--resume would take the same steps to the same loss. "
         advice = f"{again}{advice} To begin with the weights of {last}, add {start} --name OTHER."
-    return f"{error} Its {len(paths)} images, {paths[0]} among them, are listed in {run.not_finite}. {good}. {advice}"
+    return (
+        f"{error} Its {len(paths)} images, {paths[0]} among them, are listed in "
+        f"{run.not_finite}. {good}. {advice}"
+    )
 
 
 def check_resumed(
@@ -95,41 +113,56 @@ def check_resumed(
     """
     if state.get("images", images) != images:
         raise UserError(
-            f"--resume: {folder.path} was trained on images other than those of {', '.join(map(str, data))}. Name "
+            f"--resume: {folder.path} was trained on images other than those of "
+            f"{', '.join(map(str, data))}. Name "
             "their folder with --data_dir, or start a run of another --name."
         )
     if state.get("processes", processes) != processes:
         raise UserError(
-            f"--resume: {folder.path} was trained by {state['processes']} processes, and this is {processes}, for "
+            f"--resume: {folder.path} was trained by {state['processes']} "
+            f"processes, and this is {processes}, for "
             "which batches and learning rates differ. Start as many as before."
         )
 
 
 def check_widths(
-    saved: Mapping[str, torch.Tensor], network: torch.nn.Module, run: RunFolder, adapts: bool = False
+    saved: Mapping[str, torch.Tensor],
+    network: torch.nn.Module,
+    run: RunFolder,
+    adapts: bool = False,
 ) -> None:
     """Raise UserError for the weights of an OSNet that 0.2 trained without its channels of zeros.
 
-    saved: the network's weights in resume.pth. Such an OSNet has its own width at the end, and less of it before. The
-    checkpoints beside it have all channels. adapts: whether tools/adapt.py trains.
+    saved: the network's weights in resume.pth. Such an OSNet has its own width at the end, and less
+    of it before. The checkpoints beside it have all channels. adapts: whether tools/adapt.py
+    trains.
     """
     shapes = {name: tensor.shape for name, tensor in network.state_dict().items() if name in saved}
     fits = {name for name, shape in shapes.items() if saved[name].shape == shape}
     if fits != set(shapes) and any(name.endswith("conv5.bn.weight") for name in fits):
-        start = f"--from {quoted(run.name)}" if adapts else f"--weights {quoted(run.path / 'net_last.pth')}"
+        start = (
+            f"--from {quoted(run.name)}"
+            if adapts
+            else f"--weights {quoted(run.path / 'net_last.pth')}"
+        )
         raise UserError(
-            f"{run.state_file}: an earlier version left channels of zeros out of this training, and this one cannot "
-            f"continue it. Begin with its last weights instead: {start} --name OTHER in the place of --resume."
+            f"{run.state_file}: an earlier version left channels of zeros out of this "
+            "training, and this one cannot "
+            f"continue it. Begin with its last weights instead: {start} --name "
+            "OTHER in the place of --resume."
         )
 
 
 @contextmanager
 def state_that_fits(folder: RunFolder) -> Iterator[None]:
-    """Raise UserError if the state that is loaded in the with block lacks a part or is of another network."""
+    """Raise UserError if the state that is loaded in the with block lacks a
+    part or is of another network.
+    """
     try:
         yield
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise UserError(
-            f"{folder.state_file}: not the state of the training that opts.yaml beside it describes "
+            f"{folder.state_file}: not the state of the training that "
+            "opts.yaml beside it describes "
             f"({first_line(error)}). Start a new run under another --name."
         ) from error

@@ -1,4 +1,6 @@
-"""The journal of a training: where it is, its figures, and the files that it leaves in the folder of a run."""
+"""The journal of a training: where it is, its figures, and the files that it
+leaves in the folder of a run.
+"""
 
 import logging
 import math
@@ -30,13 +32,15 @@ from person_reid.training.writers import drawing, log_line, open_writers
 from person_reid.versions import versions
 
 CHECKPOINT_EVERY = 10  # epochs
-READ_EVERY = 10  # steps from one reading of the loss to the next; each makes the host wait for the accelerator
+# steps from one reading of the loss to the next; each makes the host wait for the accelerator
+READ_EVERY = 10
 DRAW_EVERY = 10  # seconds; drawing the curves can take as long as a short epoch
 log = logging.getLogger(__name__)
 
 
 class Journal:
-    """Count the steps of a training, and yield its epochs; without a folder, only the figures are kept.
+    """Count the steps of a training, and yield its epochs; without a folder, only the figures are
+    kept.
 
         for epoch in journal.epochs():
             for batch in images.epoch(epoch, journal.step):
@@ -50,7 +54,8 @@ class Journal:
         self.training, self.world, self.last = training, training.world, last
         self.history: list[dict[str, float]] = []
         self.epoch = self.step = 0  # finished epochs, and finished steps of the next one
-        self.totals = torch.zeros(3, device=training.device)  # of that epoch: Σ loss, Σ wrong, images
+        # of that epoch: Σ loss, Σ wrong, images
+        self.totals = torch.zeros(3, device=training.device)
         self.spent = 0.0  # seconds on that epoch, before a stop
         self.stop: Callable[[], bool] = lambda: False
 
@@ -65,7 +70,10 @@ class Journal:
                 yield self.epoch
 
     def count(self, outcome: Outcome) -> None:
-        """Count a step. Raises NotFinite if the loss is not finite, and Stopped if the training was asked to end."""
+        """Count a step.
+
+        Raises NotFinite if the loss is not finite, and Stopped if the training was asked to end.
+        """
         loss, images = outcome.loss, torch.full_like(outcome.loss, outcome.images)
         self.losses[self.step] = loss
         self.totals += torch.stack([loss * images, outcome.wrong, images])
@@ -82,7 +90,8 @@ class Journal:
             raise Stopped
 
     def finish(self, found: dict[str, float]) -> None:
-        """End an epoch. found: what was measured besides loss and error, such as that of a validation.
+        """End an epoch. found: what was measured besides loss and error, such as that of a
+        validation.
 
         Raises NotFinite, before anything is written, if the network has diverged.
         """
@@ -96,7 +105,9 @@ class Journal:
             self._write()
 
     def _check(self, found: dict[str, float]) -> None:
-        """Raise NotFinite for a network that has diverged in the last update; the loss of a step is older than that."""
+        """Raise NotFinite for a network that has diverged in the last update; the
+        loss of a step is older than that.
+        """
         what = "" if self.training.weights_are_finite() else "weights are"
         if not what and self.epoch + 1 == self.last:  # a later step would tell
             finite = all(map(math.isfinite, found.values())) and self.training.outputs_are_finite()
@@ -105,7 +116,9 @@ class Journal:
             raise NotFinite(self.epoch, len(self.losses) - 1, what)
 
     def _figures(self) -> dict[str, float]:
-        """Return the mean loss of the epoch, its top-1 error, learning rate, images per second and seconds."""
+        """Return the mean loss of the epoch, its top-1 error, learning rate,
+        images per second and seconds.
+        """
         loss, error, seen = self._read(together=True)
         elapsed = time.perf_counter() - self.began
         images = self.world.size * (seen / self.world.size - self.unseen)
@@ -124,14 +137,19 @@ class Journal:
             log.warning("Nothing was learnt in this epoch: the loss of every batch was 0.")
 
     def _read(self, together: bool = False) -> tuple[float, float, float]:
-        """Return mean loss, error and number of images so far, of this process or of all. Raises NotFinite."""
+        """Return mean loss, error and number of images so far, of this process or of all.
+
+        Raises NotFinite.
+        """
         total, wrong, seen = (self.world.sum(self.totals) if together else self.totals).tolist()
         if not math.isfinite(total):
             raise NotFinite(self.epoch, int((~self.losses.isfinite()).int().argmax()))
         return total / seen, wrong / seen, seen
 
     def _agreed_to_stop(self) -> bool:
-        """Return whether any process wants to stop; several ask at readings of the loss and at the last step."""
+        """Return whether any process wants to stop; several ask at readings of
+        the loss and at the last step.
+        """
         if self.world.size == 1:
             return self.stop()
         accumulate = self.training.options.accumulate
@@ -152,7 +170,8 @@ class Journal:
 
 
 class RunJournal(Journal):
-    """A journal that writes the files of a run after each epoch, resume.pth after the checkpoints it relies on.
+    """A journal that writes the files of a run after each epoch, resume.pth after the checkpoints
+    it relies on.
 
     training: what is trained. config: of the training; its name is that of the folder.
     adapts: whether tools/adapt.py trains, for messages.
@@ -208,13 +227,16 @@ class RunJournal(Journal):
 
     def _draw(self) -> None:
         with drawing(self.folder.curves):
-            from person_reid.show.curves import draw_curves  # matplotlib loads slowly: only one draws
+            # matplotlib loads slowly: only one draws
+            from person_reid.show.curves import draw_curves
 
             draw_curves(self.history, self.folder.curves)
         self.drawn = time.monotonic()
 
     def conclude(self) -> None:
-        """End the training: write the averaged weights, if there are any, and say how to test the run."""
+        """End the training: write the averaged weights, if there are
+        any, and say how to test the run.
+        """
         if self.training.average is not None:
             self._save("average", self.training.average.state_dict())
             self._save("average_bn", self.training.averaged_statistics())
@@ -236,18 +258,23 @@ class RunJournal(Journal):
             self.folder.save_weights(label, weights)
 
     def stopped(self) -> None:
-        """Save the state on SIGTERM, which a cluster sends to a job before it withdraws the machine."""
+        """Save the state on SIGTERM, which a cluster sends to a job
+        before it withdraws the machine.
+        """
         if self.world.leads:
             self.folder.save_state(self.state_dict())
             log.info(
-                "Stopped by SIGTERM in epoch %d after batch %d; %s holds it. To continue: the same command with "
+                "Stopped by SIGTERM in epoch %d after batch %d; %s holds it. To "
+                "continue: the same command with "
                 "--resume.",
                 self.epoch + 1, self.step, self.folder.state_file,
             )  # fmt: skip
         self.world.wait()
 
     def not_finite(self, error: NotFinite) -> UserError:
-        """Return what to do about a loss that is not finite; the batch's images are listed in not_finite.txt."""
+        """Return what to do about a loss that is not finite; the batch's
+        images are listed in not_finite.txt.
+        """
         images = self.training.images
         batch = next(islice(images.sampler.batches(error.epoch), error.step, None))
         paths = [images.split.paths[index] for index in batch]
@@ -262,7 +289,8 @@ def open_journal(journal: RunJournal, state: dict[str, Any] | None) -> Iterator[
 
     state: what the training continues from, or None.
 
-    Ends the process after SIGTERM, once the state is saved. Raises UserError if the loss is not finite.
+    Ends the process after SIGTERM, once the state is saved. Raises UserError if the loss is not
+    finite.
     """
     world, folder = journal.world, journal.folder
     if state:

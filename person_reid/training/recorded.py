@@ -1,8 +1,9 @@
-"""Record a training step once on a GPU, and replay it: the processor launches two graphs and not a thousand kernels.
+"""Record a training step once on a GPU, and replay it: the processor launches two graphs and not a
+thousand kernels.
 
-Launching takes longer than computing unless the network is large: a step of OSNet takes as long at 128×64 as at
-256×128. NVIDIA's graphs hold all its kernels and their addresses (torch.cuda.make_graphed_callables). The numbers are
-those of a step that is not recorded.
+Launching takes longer than computing unless the network is large: a step of OSNet takes as long at
+128×64 as at 256×128. NVIDIA's graphs hold all its kernels and their addresses
+(torch.cuda.make_graphed_callables). The numbers are those of a step that is not recorded.
 """
 
 import logging
@@ -18,12 +19,14 @@ log = logging.getLogger(__name__)
 
 
 class Recorded:
-    """Call an Objective, recorded for images of one shape; another shape, which begins with an epoch, replaces it.
+    """Call an Objective, recorded for images of one shape; another shape, which begins with an
+    epoch, replaces it.
 
-    An objective that cannot be recorded, because the host reads a number of the GPU in it or because the memory does
-    not suffice, is called as it is.
+    An objective that cannot be recorded, because the host reads a number of the GPU in it or
+    because the memory does not suffice, is called as it is.
 
-    module: on the GPU, in training mode, with the parameters that learn; make a new Recorded when these change.
+    module: on the GPU, in training mode, with the parameters that learn; make a new Recorded when
+    these change.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -43,10 +46,12 @@ class Recorded:
 
 
 def record(module: nn.Module, images: Tensor, targets: Tensor) -> nn.Module:
-    """Return a module that replays module(images, targets) and its gradients, for other images of the same shape.
+    """Return a module that replays module(images, targets) and its gradients, for other images of
+    the same shape.
 
-    The module runs inside the autocast that is active now. Recording runs it several times; its statistics and the
-    state of the random numbers are put back. Raises RuntimeError if it cannot be recorded.
+    The module runs inside the autocast that is active now. Recording runs it several times; its
+    statistics and the state of the random numbers are put back. Raises RuntimeError if it cannot be
+    recorded.
     """
     before = [buffer.clone() for buffer in module.buffers()]
     generator = torch.cuda.default_generators[images.get_device()]
@@ -57,7 +62,9 @@ def record(module: nn.Module, images: Tensor, targets: Tensor) -> nn.Module:
     try:
         # the backward pass has no autocast
         with torch.random.fork_rng([images.device]), torch.autocast("cuda", enabled=False):
-            torch.cuda.make_graphed_callables(call, (images.clone(), targets.clone()), allow_unused_input=True)
+            torch.cuda.make_graphed_callables(
+                call, (images.clone(), targets.clone()), allow_unused_input=True
+            )
     except RuntimeError:
         generator.graphsafe_set_state(random)  # the generator believes that it is still recorded
         raise
@@ -68,7 +75,8 @@ def record(module: nn.Module, images: Tensor, targets: Tensor) -> nn.Module:
 
 
 class _Call(nn.Module):
-    """Call a module in the autocast that is active when this is made, without its cache of weights: these change.
+    """Call a module in the autocast that is active when this is made, without its cache of weights:
+    these change.
 
     What is recorded replaces this forward and not the module's own.
     """
@@ -76,7 +84,10 @@ class _Call(nn.Module):
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
-        self.enabled, self.dtype = torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")
+        self.enabled, self.dtype = (
+            torch.is_autocast_enabled("cuda"),
+            torch.get_autocast_dtype("cuda"),
+        )
 
     def forward(self, images: Tensor, targets: Tensor) -> Any:
         with torch.autocast("cuda", self.dtype, self.enabled, cache_enabled=False):

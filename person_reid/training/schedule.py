@@ -1,4 +1,6 @@
-"""Build the optimiser of a training run, with its parameter groups, and its learning-rate schedule."""
+"""Build the optimiser of a training run, with its parameter groups,
+and its learning-rate schedule.
+"""
 
 import math
 from bisect import bisect_right
@@ -13,27 +15,35 @@ from torch.optim.lr_scheduler import LambdaLR
 from person_reid.config.forms import numbers
 from person_reid.config.optimizer import OptimizerOptions
 
-BACKBONE, HEAD = 0, 1  # positions of the optimiser's groups; prototypes, if there are any, are the third
+# positions of the optimiser's groups; prototypes, if there are any, are the third
+BACKBONE, HEAD = 0, 1
 IN_BACKBONE = ("model.", "usam_")  # prefixes of its parameters' names
 WARM_FROM = 0.1  # fraction of the learning rate at which a warm-up begins
 DROP = 0.1  # factor of each step down
-RISE, START, END = 0.3, 25, 1e4  # of one_cycle, as PyTorch's pct_start, div_factor and final_div_factor
+# of one_cycle, as PyTorch's pct_start, div_factor and final_div_factor
+RISE, START, END = 0.3, 25, 1e4
 FLOOR = 0.01  # fraction of --lr at which the cosine schedules end
 
 
-def build_optimizer(network: nn.Module, criterion: nn.Module, options: OptimizerOptions) -> Optimizer:
+def build_optimizer(
+    network: nn.Module, criterion: nn.Module, options: OptimizerOptions
+) -> Optimizer:
     """Build the optimiser of `--optimizer` with up to three groups, named in `group["name"]`.
 
     backbone: `model.*` and the attention of --usam, at `backbone_lr`.
     head: the rest of the network, at `lr`.
     prototypes: the weights that losses own, at `prototype_lr`.
 
-    Weight decay applies to all. sgd has Nesterov momentum 0.9, rmsprop momentum 0.9, radam decoupled weight decay as in
-    its authors' code; the rest is PyTorch's default. Fused kernels are used wherever PyTorch has one, so --FSGD changes
-    nothing.
+    Weight decay applies to all. sgd has Nesterov momentum 0.9, rmsprop momentum 0.9, radam
+    decoupled weight decay as in its authors' code; the rest is PyTorch's default. Fused kernels are
+    used wherever PyTorch has one, so --FSGD changes nothing.
     """
-    backbone = [weight for name, weight in network.named_parameters() if name.startswith(IN_BACKBONE)]
-    head = [weight for name, weight in network.named_parameters() if not name.startswith(IN_BACKBONE)]
+    backbone = [
+        weight for name, weight in network.named_parameters() if name.startswith(IN_BACKBONE)
+    ]
+    head = [
+        weight for name, weight in network.named_parameters() if not name.startswith(IN_BACKBONE)
+    ]
     rates = options.learning_rates
     groups: list[dict[str, Any]] = [
         {"name": "backbone", "params": backbone, "lr": rates[0]},
@@ -54,27 +64,35 @@ def build_optimizer(network: nn.Module, criterion: nn.Module, options: Optimizer
     return kinds[options.optimizer](groups, lr=options.lr, weight_decay=options.weight_decay)
 
 
-def build_scheduler(optimizer: Optimizer, options: OptimizerOptions, steps_per_epoch: int) -> LambdaLR:
+def build_scheduler(
+    optimizer: Optimizer, options: OptimizerOptions, steps_per_epoch: int
+) -> LambdaLR:
     """Build a LambdaLR to step once per update: warm-up × decay, computed alike for every group.
 
-    The rate depends on the step number alone, so a resumed run continues exactly where it was. Chained schedulers
-    (SequentialLR) multiply the rate from step to step and accumulate rounding errors.
+    The rate depends on the step number alone, so a resumed run continues exactly where it was.
+    Chained schedulers (SequentialLR) multiply the rate from step to step and accumulate rounding
+    errors.
     """
     floors = [min(1.0, options.lr * FLOOR / group["lr"]) for group in optimizer.param_groups]
     return LambdaLR(optimizer, [_factor(options, steps_per_epoch, floor) for floor in floors])
 
 
-def _factor(options: OptimizerOptions, steps_per_epoch: int, floor: float) -> Callable[[int], float]:
-    """Return factor(step) of the learning rate: a linear warm-up from WARM_FROM to 1, times the decay of --schedule.
+def _factor(
+    options: OptimizerOptions, steps_per_epoch: int, floor: float
+) -> Callable[[int], float]:
+    """Return factor(step) of the learning rate: a linear warm-up from WARM_FROM to 1, times the
+    decay of --schedule.
 
     step: × 0.1 after two thirds of the epochs. multistep: × 0.1 after each milestone.
-    cosine: floor + (1 - floor)·(1 + cos(π·t/T))/2 at epoch t of T, from 1 to `floor`, which makes the rate of every
-    group end at --lr / 100 (Loshchilov and Hutter, SGDR, ICLR 2017, eq. 5, without restarts); a rate that begins below
-    that stays as it is.
-    warmup_cosine: the same per step, t and T counted from the end of the warm-up. (WarmupCosineAnnealingLR of many
-    person toolboxes moves once per epoch, begins its warm-up at a third, and ends at eta_min, by default 0.)
-    one_cycle: per step, up along half a cosine from 1/25 to 1 in the warm-up, by default 30 % of the steps, and down
-    along another to almost 0: PyTorch's OneCycleLR (Smith and Topin, Super-Convergence, 2018), the momentum constant.
+    cosine: floor + (1 - floor)·(1 + cos(π·t/T))/2 at epoch t of T, from 1 to `floor`, which makes
+        the rate of every group end at --lr / 100 (Loshchilov and Hutter, SGDR, ICLR 2017, eq. 5,
+        without restarts); a rate that begins below that stays as it is.
+    warmup_cosine: the same per step, t and T counted from the end of the warm-up.
+        (WarmupCosineAnnealingLR of many person toolboxes moves once per epoch, begins its warm-up
+        at a third, and ends at eta_min, by default 0.)
+    one_cycle: per step, up along half a cosine from 1/25 to 1 in the warm-up, by default 30 % of
+        the steps, and down along another to almost 0: PyTorch's OneCycleLR (Smith and Topin,
+        Super-Convergence, 2018), the momentum constant.
     """
     warm_steps = options.warm_epoch * steps_per_epoch
     milestones = numbers(options.milestones)
@@ -91,14 +109,19 @@ def _factor(options: OptimizerOptions, steps_per_epoch: int, floor: float) -> Ca
             return warm * DROP ** bisect_right(milestones, epoch)
         position, length = epoch, options.total_epoch
         if options.schedule == "warmup_cosine":
-            position, length = max(0, step - warm_steps), max(1, options.total_epoch * steps_per_epoch - warm_steps)
+            position, length = (
+                max(0, step - warm_steps),
+                max(1, options.total_epoch * steps_per_epoch - warm_steps),
+            )
         return warm * (floor + (1 - floor) * (1 + math.cos(math.pi * position / length)) / 2)
 
     return factor
 
 
 def _one_cycle(step: int, peak: float, last: int) -> float:
-    """Return the factor of the learning rate at a step: 1 at the step `peak`, almost 0 at the last."""
+    """Return the factor of the learning rate at a step: 1 at the
+    step `peak`, almost 0 at the last.
+    """
     if step <= peak:
         position, start, end = step / peak if peak else 1.0, 1 / START, 1.0
     else:

@@ -37,7 +37,8 @@ log = logging.getLogger(__name__)
 class Outcome(NamedTuple):
     """What a step did.
 
-    loss: a scalar. wrong: a scalar, the number of images given a wrong identity. images: the number of all.
+    loss: a scalar. wrong: a scalar, the number of images given a wrong identity. images: the number
+        of all.
     updated: whether the weights have changed; with --accumulate, not every step changes them.
     """
 
@@ -50,7 +51,8 @@ class Outcome(NamedTuple):
 class Averaging(NamedTuple):
     """A moving average of the weights, which begins with an epoch.
 
-    decay: per update. first_epoch: counted from 0. buffers: whether batch-norm statistics are averaged as well.
+    decay: per update. first_epoch: counted from 0. buffers: whether batch-norm statistics are
+    averaged as well.
     """
 
     decay: float = 0.996
@@ -63,10 +65,11 @@ Term = Callable[["TrainingStep", Batch, Tensor, Tensor], Tensor | float]
 
 
 class Objective(nn.Module):
-    """Network and criterion together, to be recorded, compiled, or synchronised between processes by DDP.
+    """Network and criterion together, to be recorded, compiled, or synchronised between processes
+    by DDP.
 
-    Every process computes the loss of the whole batch, that of all processes. The gradient that DDP averages therefore
-    equals the gradient of one process with the whole batch (see World.gather).
+    Every process computes the loss of the whole batch, that of all processes. The gradient that DDP
+    averages therefore equals the gradient of one process with the whole batch (see World.gather).
     """
 
     def __init__(self, network: Network, criterion: Criterion, world: World) -> None:
@@ -74,7 +77,9 @@ class Objective(nn.Module):
         self.network, self.criterion, self.world = network, criterion, world
 
     def forward(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the loss, a scalar, and this process's features and logits for images (B, 3, H, W), targets (B,)."""
+        """Return the loss, a scalar, and this process's features and logits for
+        images (B, 3, H, W), targets (B,).
+        """
         features, logits = self.network(images)
         logits = self.criterion.scores(features, logits)
         gather = self.world.gather
@@ -84,13 +89,15 @@ class Objective(nn.Module):
 class TrainingStep:
     """Call it with a batch to update the weights: forward, loss, backward, update.
 
-    network: in training mode, (features, logits) of images. criterion: (features, logits, targets) → scalar.
+    network: in training mode, (features, logits) of images. criterion: (features, logits, targets)
+        → scalar.
     options: the optimiser, its learning rates and the precision. images: which are trained on.
     world: the processes that train together. terms: further losses.
-    averaging: of the weights, which `average` then holds. records: whether a GPU may record the step and replay it.
+    averaging: of the weights, which `average` then holds. records: whether a GPU may record the
+        step and replay it.
 
-    A step is plain, in half precision, accumulated, shared by processes (DDP), recorded, compiled or fused; the numbers
-    are the same up to rounding, and what calls this cannot tell.
+    A step is plain, in half precision, accumulated, shared by processes (DDP), recorded, compiled
+    or fused; the numbers are the same up to rounding, and what calls this cannot tell.
     """
 
     def __init__(
@@ -121,11 +128,16 @@ class TrainingStep:
         self.epoch = -1  # for which the modules are in their modes
         if not self._fuse() and options.compile:
             if self.device.type == "cuda" and options.compile == "default":
-                log.info("--compile: on a GPU, --compile reduce-overhead gains far more; it also records the steps.")
+                log.info(
+                    "--compile: on a GPU, --compile reduce-overhead gains far "
+                    "more; it also records the steps."
+                )
             self.module.compile(mode=options.compile, dynamic=False)
 
     def __call__(self, batch: Batch) -> Outcome:
-        """Train on a batch; with --accumulate, update the weights after the last batch of a group."""
+        """Train on a batch; with --accumulate, update the weights
+        after the last batch of a group.
+        """
         if batch.epoch != self.epoch:
             self._begin(batch.epoch)
         seed_everything(batch.seed)  # dropout
@@ -141,7 +153,9 @@ class TrainingStep:
         return Outcome(loss.detach(), wrong, len(batch.targets), updates)
 
     def _group(self, step: int) -> tuple[bool, int]:
-        """Return whether the weights are updated after a step of an epoch, and how many batches they learn from."""
+        """Return whether the weights are updated after a step of an epoch, and
+        how many batches they learn from.
+        """
         size, steps = self.options.accumulate, len(self.images)
         last = (step + 1) % size == 0 or step + 1 == steps
         return last, min(size, steps - (step - step % size))
@@ -156,8 +170,10 @@ class TrainingStep:
             self.average_criterion.update_parameters(self.criterion)
 
     def _begin(self, epoch: int) -> None:
-        """Switch to training mode, all but the backbone in the first `freeze_epochs`: until then it keeps its weights
-        and its batch-norm statistics, while the schedule continues, as with torchreid's fixbase_epoch."""
+        """Switch to training mode, all but the backbone in the first `freeze_epochs`: until then it
+        keeps its weights and its batch-norm statistics, while the schedule continues, as with
+        torchreid's fixbase_epoch.
+        """
         self.epoch = epoch
         self.network.train()
         self.criterion.train()
@@ -165,30 +181,40 @@ class TrainingStep:
         for name, module in self.network.named_children():
             if f"{name}.".startswith(IN_BACKBONE):
                 module.train(backbone_learns)
-        for parameter in self.optimizer.param_groups[BACKBONE]["params"]:  # not of unused classifiers
+        # not of unused classifiers
+        for parameter in self.optimizer.param_groups[BACKBONE]["params"]:
             parameter.requires_grad_(backbone_learns)
         if self.world.size > 1:  # new each epoch: DDP relies on which parameters learn
             self.objective = DistributedDataParallel(self.module)
-        elif self._recorded() and (self.objective is self.module or epoch == self.options.freeze_epochs):
+        elif self._recorded() and (
+            self.objective is self.module or epoch == self.options.freeze_epochs
+        ):
             self.objective = Recorded(self.module)
         if self.averaging and self.average is None and epoch >= self.averaging.first_epoch:
             self._begin_average()
 
     def _recorded(self) -> bool:
-        """Return whether the steps are recorded, on a GPU, where nothing else sees to the objective or its gradients.
+        """Return whether the steps are recorded, on a GPU, where nothing else sees to the objective
+        or its gradients.
 
-        A recording overwrites the gradients that --accumulate would add to, and --compile has a mode of its own for it.
+        A recording overwrites the gradients that --accumulate would add to, and --compile has a
+        mode of its own for it.
         """
         plain = self.options.accumulate == 1 and not self.options.compile
         return self.records and self.device.type == "cuda" and plain
 
     def _fuse(self) -> bool:
-        """Fuse the network's layers if that is the fastest way to train it here. Return whether they are fused."""
+        """Fuse the network's layers if that is the fastest way to train it here.
+
+        Return whether they are fused.
+        """
         compiles = self.options.compile
         possible = self.device.type == "cpu" and computed_in(self.device, self.dtype) is None
         fused = possible and compiles in (None, "default") and fuse(self.network)
         if fused and compiles:
-            log.info("--compile: in float32 on a processor, fused layers are faster, and take its place.")
+            log.info(
+                "--compile: in float32 on a processor, fused layers are faster, and take its place."
+            )
         return fused
 
     @property
@@ -198,12 +224,14 @@ class TrainingStep:
         return float(rates.base_lrs[group] * rates.lr_lambdas[group](rates.last_epoch - 1))
 
     def validate(self) -> dict[str, float]:
-        """End an epoch: return "val_loss", the classifier's without margin or smoothing, and "val_error", top-1.
+        """End an epoch: return "val_loss", the classifier's without margin or smoothing, and
+        "val_error", top-1.
 
-        The images of `val` are not augmented; without any, nothing is returned. They have the size of the epoch: a
-        network that learns at 128×64 fails at 256×128 for a while.
+        The images of `val` are not augmented; without any, nothing is returned. They have the size
+        of the epoch: a network that learns at 128×64 fails at 256×128 for a while.
         """
-        self.world.follow(self.network.buffers())  # saved batch-norm statistics are those that are evaluated
+        # saved batch-norm statistics are those that are evaluated
+        self.world.follow(self.network.buffers())
         if self.images.validation is None:
             return {}
         bank, targets = self.images.validation
@@ -228,21 +256,27 @@ class TrainingStep:
 
     def weights_are_finite(self) -> bool:
         """Return whether all weights and batch-norm statistics of the network are finite."""
-        tensors = (tensor for tensor in self.network.state_dict().values() if tensor.is_floating_point())
+        tensors = (
+            tensor for tensor in self.network.state_dict().values() if tensor.is_floating_point()
+        )
         return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
 
     @torch.inference_mode()
     def outputs_are_finite(self) -> bool:
-        """Return whether features and logits of a few training images are finite when the network is tested."""
+        """Return whether features and logits of a few training images are
+        finite when the network is tested.
+        """
         images = self.images.bank[: self.images.options.batchsize]
         with evaluation_mode(self.network):
             outputs = self.network.outputs(normalise(images.to(self.device)))
         return all(bool(output.isfinite().all()) for output in outputs)
 
     def averaged_statistics(self) -> dict[str, Any]:
-        """Return the averaged network's state dict with batch-norm statistics of its own, from one more pass.
+        """Return the averaged network's state dict with batch-norm statistics of its own, from one
+        more pass.
 
-        They are means over the batches, with several processes over those of all, as for one with smaller batches.
+        They are means over the batches, with several processes over those of all, as for one with
+        smaller batches.
         """
         assert self.average is not None, "only --wa averages"
         epoch = self.options.total_epoch
@@ -256,7 +290,9 @@ class TrainingStep:
         return self.average.state_dict()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that `load_state_dict` needs to continue after the last update as if nothing had happened."""
+        """Return all that `load_state_dict` needs to continue after the last
+        update as if nothing had happened.
+        """
         return {name: getattr(self, name).state_dict() for name in self._parts()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -271,13 +307,19 @@ class TrainingStep:
         return parts if self.average is None else [*parts, "average", "average_criterion"]
 
     def _begin_average(self) -> None:
-        """Begin the moving averages of the network and of the weights that losses own, from their present values."""
+        """Begin the moving averages of the network and of the weights that losses
+        own, from their present values.
+        """
         assert self.averaging is not None
         update = get_ema_multi_avg_fn(self.averaging.decay)
-        self.average = AveragedModel(self.network, multi_avg_fn=update, use_buffers=self.averaging.buffers)
+        self.average = AveragedModel(
+            self.network, multi_avg_fn=update, use_buffers=self.averaging.buffers
+        )
         self.average.eval()  # as the teacher of --DG; no gradient trains the average
         # Most losses own no weights, and the multi-tensor function fails on an empty list.
-        self.average_criterion = AveragedModel(self.criterion, avg_fn=get_ema_avg_fn(CRITERION_DECAY))
+        self.average_criterion = AveragedModel(
+            self.criterion, avg_fn=get_ema_avg_fn(CRITERION_DECAY)
+        )
 
 
 def train_one_epoch(step: TrainingStep, batches: Iterable[Batch]) -> float:

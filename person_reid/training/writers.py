@@ -1,12 +1,13 @@
-"""Send each epoch's figures to experiment trackers as well as to log.jsonl: --tensorboard, --wandb, --mlflow.
+"""Send each epoch's figures to experiment trackers as well as to log.jsonl: --tensorboard, --wandb,
+--mlflow.
 
 Pictures of a run are drawn through `drawing`, so that none of them can end a training.
 
-A package is imported only if its flag is given. Its own environment variables decide where it writes, under which
-project, and whether it may use the network:
+A package is imported only if its flag is given. Its own environment variables decide where it
+writes, under which project, and whether it may use the network:
 
-WANDB_MODE=offline python train.py --wandb                  # files in model/NAME/wandb; `wandb sync` uploads them
-MLFLOW_TRACKING_URI=file:runs python train.py --mlflow      # files in runs/
+WANDB_MODE=offline python train.py --wandb              # `wandb sync` uploads the files
+MLFLOW_TRACKING_URI=file:runs python train.py --mlflow  # files in runs/
 """
 
 import importlib
@@ -51,7 +52,8 @@ def to_wandb(config: TrainConfig, folder: Path) -> Writer:
 
 def to_mlflow(config: TrainConfig, folder: Path) -> Writer:
     """Log to a run of MLflow, with the flags as its parameters."""
-    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # otherwise MLflow 3 refuses file: URIs
+    # otherwise MLflow 3 refuses file: URIs
+    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
     import mlflow
 
     run = mlflow.start_run(run_name=config.name)
@@ -59,8 +61,11 @@ def to_mlflow(config: TrainConfig, folder: Path) -> Writer:
     return run, lambda record: mlflow.log_metrics(record, step=record["epoch"])
 
 
-WRITERS = {"tensorboard": to_tensorboard, "wandb": to_wandb, "mlflow": to_mlflow}  # by flag, which is also the package
-"""Each is called as writer(config, run folder) and returns (a context manager that closes it, write(record))."""
+# by flag, which is also the package
+WRITERS = {"tensorboard": to_tensorboard, "wandb": to_wandb, "mlflow": to_mlflow}
+"""Each is called as writer(config, run folder) and returns (a context manager
+that closes it, write(record)).
+"""
 
 
 def chosen_writers(config: TrainConfig) -> list[str]:
@@ -75,15 +80,20 @@ def check_writers(config: TrainConfig) -> None:
             module = importlib.import_module(name)
         except ImportError:
             module = None
-        if getattr(module, "__file__", None) is None:  # None for a mere folder of that name, which imports too
+        # None for a mere folder of that name, which imports too
+        if getattr(module, "__file__", None) is None:
             raise UserError(f"--{name} needs the package {name}: python -m pip install {name}")
 
 
 @contextmanager
-def open_writers(config: TrainConfig, folder: Path, history: Iterable[dict[str, float]] = ()) -> Iterator[Write]:
-    """Yield write(record), which passes the figures of an epoch, {name: number}, to every writer of the run.
+def open_writers(
+    config: TrainConfig, folder: Path, history: Iterable[dict[str, float]] = ()
+) -> Iterator[Write]:
+    """Yield write(record), which passes the figures of an epoch, {name: number}, to every writer of
+    the run.
 
-    history: the records of earlier epochs. A resumed run starts afresh in each writer, and these make it complete.
+    history: the records of earlier epochs. A resumed run starts afresh in each writer, and these
+    make it complete.
     Raises UserError if a writer cannot start, for example without a login.
     """
     with ExitStack() as stack:
@@ -111,14 +121,17 @@ def open_writers(config: TrainConfig, folder: Path, history: Iterable[dict[str, 
 
 
 def close(closing: AbstractContextManager[Any], name: str, failed: set[str], *error: Any) -> None:
-    """Close a writer, which is told of the error that ends the training, if any; it swallows none."""
+    """Close a writer, which is told of the error that ends the
+    training, if any; it swallows none.
+    """
     with going_on(name, failed):
         closing.__exit__(*error)
 
 
 @contextmanager
 def going_on(name: str, failed: set[str]) -> Iterator[None]:
-    """Let no full disk or lost connection of a writer end a training: the first time, a warning says so.
+    """Let no full disk or lost connection of a writer end a training: the first time, a warning
+    says so.
 
     failed: the names of the writers of which one has said so.
     """
@@ -127,7 +140,8 @@ def going_on(name: str, failed: set[str]) -> Iterator[None]:
     except Exception as error:  # each package fails in its own ways
         if name not in failed:
             log.warning(
-                "--%s: figures are lost there (%s). log.jsonl has all of them, and the training goes on.",
+                "--%s: figures are lost there (%s). log.jsonl has all of "
+                "them, and the training goes on.",
                 name, first_line(error),
             )  # fmt: skip
         failed.add(name)
@@ -135,7 +149,9 @@ def going_on(name: str, failed: set[str]) -> Iterator[None]:
 
 @contextmanager
 def quiet_threads() -> Iterator[None]:
-    """Print no traceback of a thread that ends with an OSError, as TensorBoard's does before the next write fails."""
+    """Print no traceback of a thread that ends with an OSError, as TensorBoard's
+    does before the next write fails.
+    """
     before = threading.excepthook
 
     def report(args: threading.ExceptHookArgs) -> None:
@@ -160,7 +176,9 @@ def drawing(picture: Path) -> Iterator[None]:
 
 def log_line(record: dict[str, float], total: int) -> str:
     """Return the log line of an epoch."""
-    text = f"epoch {record['epoch']}/{total}  loss {record['loss']:.4f}  error {record['error']:.2%}"
+    text = (
+        f"epoch {record['epoch']}/{total}  loss {record['loss']:.4f}  error {record['error']:.2%}"
+    )
     if "val_loss" in record:
         text += f"  val loss {record['val_loss']:.4f}  val error {record['val_error']:.2%}"
     if "mAP" in record:

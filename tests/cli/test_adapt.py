@@ -19,7 +19,20 @@ from tests.support.runs import equal_weights, killed_in, log, weights
 from tests.support.scripts import refused, run
 from tools import adapt
 
-SMALL = ["--height", "32", "--width", "16", "--gpu_ids", "-1", "--batchsize", "8", "--instances", "4", "--steps", "3"]
+SMALL = [
+    "--height",
+    "32",
+    "--width",
+    "16",
+    "--gpu_ids",
+    "-1",
+    "--batchsize",
+    "8",
+    "--instances",
+    "4",
+    "--steps",
+    "3",
+]
 SMALL += ["--total_epoch", "2", "--k1", "6", "--k2", "2", "--min_samples", "2", "--radius", "0.7"]
 START = ["--backbone", "test_resnet", "--weights", "none"]
 
@@ -55,7 +68,10 @@ def adapted(folder, name, room, *flags, start=START):
 def test_the_result_is_a_run(people, room):
     records = log("whole", room)
     assert [record["epoch"] for record in records] == [1, 2]
-    assert all({"clusters", "clustered", "agreement", "kept", "purity", "own_mAP", "loss"} <= set(r) for r in records)
+    assert all(
+        {"clusters", "clustered", "agreement", "kept", "purity", "own_mAP", "loss"} <= set(r)
+        for r in records
+    )
     assert all(1 < record["clusters"] <= 40 and 0.1 < record["kept"] <= 1 for record in records)
     assert (room / "model" / "whole" / "clusters.jpg").stat().st_size > 5_000
     test = people / "test"
@@ -77,7 +93,9 @@ def test_another_runtime_finds_the_same_clusters(people, room, monkeypatch):
         return original(engine, *asked, **named)
 
     monkeypatch.setattr(Engine, "features", features)
-    adapted(people, "other", room, "--report_labels", "--runtime", "onnxruntime", "--total_epoch", "1")
+    adapted(
+        people, "other", room, "--report_labels", "--runtime", "onnxruntime", "--total_epoch", "1"
+    )
     assert used == ["onnx", "onnx"]
     (record,), first = log("other", room), log("whole", room)[0]
     assert {name: record[name] for name in ("clusters", "clustered")} == {
@@ -106,17 +124,34 @@ def test_a_stopped_run_goes_on_to_the_same_bits(people, room, tmp_path, monkeypa
         return original(step, batch)
 
     monkeypatch.setattr(TrainingStep, "__call__", train_step)
-    run("adapt", "--data_dir", people, "--name", "whole", *SMALL, *START, "--report_labels", cwd=tmp_path, status=143)
+    run(
+        "adapt",
+        "--data_dir",
+        people,
+        "--name",
+        "whole",
+        *SMALL,
+        *START,
+        "--report_labels",
+        cwd=tmp_path,
+        status=143,
+    )
     monkeypatch.undo()
     run("adapt", "--name", "whole", "--resume", cwd=tmp_path)
     for file in ("net_last.pth", "net_average.pth"):
         assert equal_weights(weights("whole", file, tmp_path), weights("whole", file, room)), file
-    timeless = [[{**r, "seconds": 0, "images_per_second": 0} for r in log("whole", r_)] for r_ in (tmp_path, room)]
+    timeless = [
+        [{**r, "seconds": 0, "images_per_second": 0} for r in log("whole", r_)]
+        for r_ in (tmp_path, room)
+    ]
     assert timeless[0] == timeless[1]
 
 
 def test_labelled_images_fill_half_of_each_batch(people, tmp_path, monkeypatch):
-    """Their identities stay as they are; only the others are clustered. Stopped and resumed, to the same bits."""
+    """Their identities stay as they are; only the others are clustered.
+
+    Stopped and resumed, to the same bits.
+    """
     write_people(tmp_path / "source" / "train_all", 3, 4, seed=5)
     flags = ["--keep_source", "source", "--reliable", "--proxies", "--report_labels"]
     output = adapted(people, "both", tmp_path, *flags)
@@ -135,7 +170,9 @@ def test_labelled_images_fill_half_of_each_batch(people, tmp_path, monkeypatch):
 
 
 def test_identities_are_never_read(people, room, tmp_path):
-    """Other names, in files and folders, give the same bits; --report_labels, which reads them, changes nothing."""
+    """Other names, in files and folders, give the same bits; --report_labels,
+    which reads them, changes nothing.
+    """
     random = np.random.default_rng(0)
     for path in sorted((people / "train_all").rglob("*.png")):
         other = f"{random.integers(1, 9999):04}"
@@ -156,9 +193,13 @@ def test_start_from_a_run_and_unknown_cameras(people, room):
     start = weights("second", "resume.pth", room)["adaptation"]["start"]
     whole = weights("whole", room=room)
     assert equal_weights(start, whole)
-    words = refused("adapt", "--data_dir", folder, "--name", "x", "--from", "whole", "--stride", "1", cwd=room)
+    words = refused(
+        "adapt", "--data_dir", folder, "--name", "x", "--from", "whole", "--stride", "1", cwd=room
+    )
     assert "--stride would be ignored: --from whole says what the network is" in words
-    assert "not of the form" in refused("adapt", "--data_dir", folder, *START, *SMALL, "--report_labels", cwd=room)
+    assert "not of the form" in refused(
+        "adapt", "--data_dir", folder, *START, *SMALL, "--report_labels", cwd=room
+    )
 
 
 def test_a_folder_of_a_network_is_a_start_as_a_run_is(room, monkeypatch):
@@ -180,13 +221,19 @@ def test_a_run_brings_its_size_and_its_layers(room, monkeypatch):
 
 def test_the_start_may_be_in_a_configuration(tmp_path):
     (tmp_path / "a.yaml").write_text("backbone: test_resnet\nweights: none\nheight: 64\n")
-    options = started(adapt.parse(AdaptConfig, ["--data_dir", "x", "--config", str(tmp_path / "a.yaml")]))
+    options = started(
+        adapt.parse(AdaptConfig, ["--data_dir", "x", "--config", str(tmp_path / "a.yaml")])
+    )
     assert (options.backbone, options.weights, options.height) == ("test_resnet", "none", 64)
 
 
 def test_a_start_that_is_better_is_kept(people, tmp_path, monkeypatch):
-    """Neighbours that have nothing to do with the first ones: the result is judged worse, and the run is its start."""
-    monkeypatch.setattr("person_reid.training.adaptation.overlap", lambda first, now: LEAST_KEPT - 0.01)
+    """Neighbours that have nothing to do with the first ones: the result is judged
+    worse, and the run is its start.
+    """
+    monkeypatch.setattr(
+        "person_reid.training.adaptation.overlap", lambda first, now: LEAST_KEPT - 0.01
+    )
     output = adapted(people, "bad", tmp_path, "--total_epoch", "1")
     state = weights("bad", "resume.pth", tmp_path)["adaptation"]
     assert "judged worse than the start" in output and "0.09 are left" in output
@@ -204,12 +251,18 @@ def test_folders_with_nothing_to_learn_from(tmp_path):
     image(tmp_path / "one" / "a.png", (90, 90, 90))
     for number in range(12):
         image(tmp_path / "same" / f"{number}.png", (90, 90, 90))
-        image(tmp_path / "strangers" / f"{number}.png", np.random.default_rng(number).integers(30, 220, 3), number)
+        image(
+            tmp_path / "strangers" / f"{number}.png",
+            np.random.default_rng(number).integers(30, 220, 3),
+            number,
+        )
         image(tmp_path / "broken" / f"{number}.png", (90, 90, 90), number)
     (tmp_path / "broken" / "3.png").write_bytes(b"no image")
 
     def words(folder, *flags):
-        return refused("adapt", "--data_dir", folder, "--name", "x", *SMALL, *START, *flags, cwd=tmp_path)
+        return refused(
+            "adapt", "--data_dir", folder, "--name", "x", *SMALL, *START, *flags, cwd=tmp_path
+        )
 
     assert "1 image" in words("one")
     assert "1 cluster" in words("same", "--k1", "11")
@@ -229,5 +282,11 @@ def test_mistaken_flags(tmp_path):
     assert "for the parts" in refused(
         "adapt", "--data_dir", "x", "--backbone", "mgn", "--weights", "none", cwd=tmp_path
     )
-    for flag in (["--loss", "triplet"], ["--train_all"], ["--wa"], ["--radius", "1"], ["--decay", "1"]):
+    for flag in (
+        ["--loss", "triplet"],
+        ["--train_all"],
+        ["--wa"],
+        ["--radius", "1"],
+        ["--decay", "1"],
+    ):
         run("adapt", "--data_dir", "x", *START, *flag, cwd=tmp_path, status=2)

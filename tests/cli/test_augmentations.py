@@ -1,4 +1,6 @@
-"""tools/augmentations.py draws a row for each augmentation, and every row differs from the plain one."""
+"""tools/augmentations.py draws a row for each augmentation, and every
+row differs from the plain one.
+"""
 
 from pathlib import Path
 
@@ -16,7 +18,9 @@ def test_picture_has_a_row_for_each_flag(tmp_path, suffix, capsys, monkeypatch):
     for person in ("0001", "0002", "0003"):
         path = tmp_path / "train_all" / person / f"{person}_c1.png"
         path.parent.mkdir(parents=True)
-        Image.fromarray(np.random.default_rng(0).integers(256, size=(40, 20, 3), dtype=np.uint8)).save(path)
+        Image.fromarray(
+            np.random.default_rng(0).integers(256, size=(40, 20, 3), dtype=np.uint8)
+        ).save(path)
     drawn: list[Row] = []
 
     def draw(rows: list[Row], save: Path) -> None:

@@ -1,7 +1,8 @@
-"""Every script that draws, where MPLBACKEND names what matplotlib does not know, as in a notebook's `!python train.py`.
+"""Every script that draws, where MPLBACKEND names what matplotlib does not know, as in a notebook's
+`!python train.py`.
 
-matplotlib reads the variable once, when it is imported. So one process imports PyTorch and this package, and each
-command runs in a fork of it, which imports matplotlib anew.
+matplotlib reads the variable once, when it is imported. So one process imports PyTorch and this
+package, and each command runs in a fork of it, which imports matplotlib anew.
 """
 
 import json
@@ -40,7 +41,8 @@ TRAINING = f"{NETWORK} --data_dir people --train_all --batchsize 8 --total_epoch
 COMMANDS = {
     "train": [f"{TRAINING} --name trained"],
     "train_DDP": [f"{TRAINING} --name ddp"],
-    "adapt": [f"{NETWORK} --data_dir people/train_all --name adapted --batchsize 8 --steps 2 --total_epoch 1 --k1 4"],
+    "adapt": [f"{NETWORK} --data_dir people/train_all --name adapted --batchsize 8 "
+              "--steps 2 --total_epoch 1 --k1 4"],
     "demo": ["--result result.mat --query_index 0"],
     "figures": [
         "curves --name trained", "cmc result.mat", "histogram --result result.mat",
@@ -55,22 +57,32 @@ COMMANDS = {
     "label_errors": [f"{NETWORK} --data_dir people --least 0"],
     "search": [
         f"index people/train_all --index people.index {NETWORK}",
-        "query people/train_all/0001/0001_c1_0.png --index people.index --save found.png --gpu_ids -1",
+        "query people/train_all/0001/0001_c1_0.png --index "
+        "people.index --save found.png --gpu_ids -1",
         "people --index people.index --radius 0.9 --min_samples 2 --sheet sheet.png",
     ],
 }  # fmt: skip
 PICTURES = [
-    "model/trained/train.jpg", "model/ddp/train.jpg", "model/adapted/train.jpg", "model/adapted/clusters.jpg",
-    "show.png", "curves.png", "cmc.png", "histogram.png", "map.png", "heatmap.png", "augmentations.jpg",
-    "threshold.png", "networks.png", "report.html", "look.html", "label_errors.png", "found.png", "sheet.png",
+    "model/trained/train.jpg", "model/ddp/train.jpg", "model/adapted/train.jpg",
+    "model/adapted/clusters.jpg", "show.png", "curves.png", "cmc.png", "histogram.png",
+    "map.png", "heatmap.png", "augmentations.jpg", "threshold.png", "networks.png",
+    "report.html", "look.html", "label_errors.png", "found.png", "sheet.png",
 ]  # fmt: skip
 
 
 def test_every_script_that_draws_is_listed_here():
     modules = sources(ROOT)
-    scripts = {name.split(".")[2]: source for name, source in modules.items() if name.startswith("person_reid.cli.")}
+    scripts = {
+        name.split(".")[2]: source
+        for name, source in modules.items()
+        if name.startswith("person_reid.cli.")
+    }
     scripts |= {path.stem: path.read_text(encoding="utf-8") for path in ROOT.glob("*.py")}
-    drawing = {name for name, source in scripts.items() if any(".show." in each for each in imports(source, modules))}
+    drawing = {
+        name
+        for name, source in scripts.items()
+        if any(".show." in each for each in imports(source, modules))
+    }
     assert drawing | {"train", "train_DDP", "adapt"} == COMMANDS.keys()
 
 
@@ -85,7 +97,11 @@ def test_every_script_draws_whatever_backend_and_style_a_user_has(tmp_path):
     lay_out(tmp_path)
     draw(tmp_path / "people")
     (tmp_path / "matplotlibrc").write_text("text.usetex: True\n")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    }
     runs = [(name, line.split()) for name, lines in COMMANDS.items() for line in lines]
     done = subprocess.run(
         [sys.executable, "-c", FORKS], input=json.dumps(runs), env=environment, cwd=tmp_path,
@@ -97,10 +113,14 @@ def test_every_script_draws_whatever_backend_and_style_a_user_has(tmp_path):
 
 
 def test_a_program_that_shows_windows_keeps_its_backend():
-    code = "import os, person_reid.show, matplotlib as m; print(m.rcParams['backend'], os.environ['MPLBACKEND'])"
+    code = (
+        "import os, person_reid.show, matplotlib as m; "
+        "print(m.rcParams['backend'], os.environ['MPLBACKEND'])"
+    )
     for asked, found in (("svg", "svg"), ("no_such_backend", "agg")):
         done = subprocess.run(
-            [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": asked},
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": asked},
             capture_output=True, text=True, timeout=60,
         )  # fmt: skip
         assert done.stdout.split() == [found, asked], done.stderr

@@ -26,7 +26,10 @@ from tests.support.small_training import trained_as
 
 LINES = (FIXTURES / "commands.txt").read_text().splitlines()
 LINES += ["python train_DDP.py"]  # of DDP.sh, under torch.distributed.launch
-LINES += ["python train.py --gpu_ids 0 --name ft_ResNet50 --alpha 1.0 --batchsize 32 --data_dir your_data_path"]
+LINES += [
+    "python train.py --gpu_ids 0 --name ft_ResNet50 --alpha 1.0 "
+    "--batchsize 32 --data_dir your_data_path"
+]
 # Published scripts that are a flag of another here.
 RENAMED = {"train_new.py": ["train.py"], "prepare_Duke.py": ["prepare.py", "--dataset", "duke"]}
 COMMANDS = [shlex.split(line)[1:] for line in LINES if line.strip()]
@@ -38,7 +41,9 @@ def commands(script):
 
 
 def said(words):
-    """What the words of a command say, read without argparse: option → value, True for a bare flag."""
+    """What the words of a command say, read without argparse: option
+    → value, True for a bare flag.
+    """
     pairs = {}
     for position, word in enumerate(words):
         if word.startswith("--"):
@@ -50,11 +55,19 @@ def said(words):
 
 def check_options(options, expected):
     for name, value in expected.items():
-        assert options[name] == (value if isinstance(value, bool) else type(options[name])(value)), name
+        assert options[name] == (
+            value if isinstance(value, bool) else type(options[name])(value)
+        ), name
 
 
 def test_there_are_commands_for_every_script():
-    assert {words[0] for words in COMMANDS} >= {"prepare.py", "train.py", "test.py", "evaluate.py", "demo.py"}
+    assert {words[0] for words in COMMANDS} >= {
+        "prepare.py",
+        "train.py",
+        "test.py",
+        "evaluate.py",
+        "demo.py",
+    }
 
 
 @pytest.mark.parametrize("words", commands("train.py"))
@@ -73,8 +86,14 @@ def test_training_command_resolves_to_what_it_says_and_touches_nothing(words, he
 
 
 def trained(name):
-    """The options of the run that a published command trains under this name; of train.py's defaults for any other."""
-    runs = [words[1:] for words in COMMANDS if words[0] == "train.py" and said(words).get("name") == name]
+    """The options of the run that a published command trains under this name; of
+    train.py's defaults for any other.
+    """
+    runs = [
+        words[1:]
+        for words in COMMANDS
+        if words[0] == "train.py" and said(words).get("name") == name
+    ]
     return trained_as(*(runs[-1] if runs else ["--name", name]))
 
 
@@ -86,7 +105,9 @@ def test_test_command_resolves_to_the_network_that_its_run_trained(words, here):
     RunFolder(options.name).save_options(asdict(run))
     found = run_to_test(options)
     described = ("backbone", "PCB", "usam", "stride", "linear_num", "height", "width")
-    assert {name: getattr(found, name) for name in described} == {name: getattr(run, name) for name in described}
+    assert {name: getattr(found, name) for name in described} == {
+        name: getattr(run, name) for name in described
+    }
 
 
 def test_the_network_of_a_run_may_be_named_again(here):
@@ -117,9 +138,19 @@ def documents():
 
 
 def test_every_command_of_the_documents_is_among_these():
-    found = [[*RENAMED.get(command.script, [command.script]), *command.arguments] for command in in_page(documents())]
-    ours = [words for words in found if "/" not in words[0] and words[0] != "setup.py"]  # which installs torchvision
-    assert {words[0] for words in ours} >= {"train.py", "test.py", "train_DDP.py", "evaluate.py", "demo.py"}
+    found = [
+        [*RENAMED.get(command.script, [command.script]), *command.arguments]
+        for command in in_page(documents())
+    ]
+    # which installs torchvision
+    ours = [words for words in found if "/" not in words[0] and words[0] != "setup.py"]
+    assert {words[0] for words in ours} >= {
+        "train.py",
+        "test.py",
+        "train_DDP.py",
+        "evaluate.py",
+        "demo.py",
+    }
     assert [words for words in ours if words not in [*COMMANDS, *RENAMED.values()]] == []
 
 
@@ -127,9 +158,15 @@ def test_every_command_of_suites_with_configuration_files_is_mapped():
     """Their scripts, flags and keys are on the page that says what stands in place of each."""
     page = (ROOT / "docs" / "coming-from-deep-person-reid.md").read_text(encoding="utf-8")
     theirs = [command for command in in_page(documents()) if "/" in command.script]
-    assert {command.script for command in theirs} >= {"src/engine/train.py", "tools/train.py", "tools/test.py"}
+    assert {command.script for command in theirs} >= {
+        "src/engine/train.py",
+        "tools/train.py",
+        "tools/test.py",
+    }
     for command in theirs:
-        named = [word.partition("=")[0] for word in command.arguments if re.match(r"--|[A-Z]+\.", word)]
+        named = [
+            word.partition("=")[0] for word in command.arguments if re.match(r"--|[A-Z]+\.", word)
+        ]
         assert [word for word in [command.script, *named] if word not in page] == []
 
 

@@ -20,26 +20,63 @@ def test_a_run_a_folder_a_file_and_weights(here, capsys):
     save_pretrained("run", "as_folder")
     export.main(["--name", "run", "--output", "as_file.pt", "--gpu_ids", "-1"])
     bare = " ".join(["test_resnet=model/run/net_last.pth --neck none", *SMALL])
-    words = ["--networks", "run", "as_folder", "as_file.pt", bare, "--test_dirs", "people/pytorch", "people/pytorch"]
+    words = [
+        "--networks",
+        "run",
+        "as_folder",
+        "as_file.pt",
+        bare,
+        "--test_dirs",
+        "people/pytorch",
+        "people/pytorch",
+    ]
     export.main(["--name", "run", "--output", "mirrored.pt", "--flip", "--gpu_ids", "-1"])
     capsys.readouterr()
-    compare_networks.main(["--networks", "mirrored.pt", "--test_dirs", "people/pytorch", "--gpu_ids", "-1"])
+    compare_networks.main(
+        ["--networks", "mirrored.pt", "--test_dirs", "people/pytorch", "--gpu_ids", "-1"]
+    )
     assert "| mirrored | " in capsys.readouterr().out
-    with pytest.raises(UserError, match=r"--networks 'run --camera_norm': --camera_norm would be ignored"):
+    with pytest.raises(
+        UserError, match=r"--networks 'run --camera_norm': --camera_norm would be ignored"
+    ):
         compare_networks.main(["--networks", "run --camera_norm", "--test_dirs", "people/pytorch"])
-    with pytest.raises(UserError, match=r"expected a network, and perhaps flags of test\.py \(No closing quotation\)"):
+    with pytest.raises(
+        UserError,
+        match=r"expected a network, and perhaps flags of test\.py \(No closing quotation\)",
+    ):
         compare_networks.main(["--networks", "run 'x", "--test_dirs", "people/pytorch"])
     compare_networks.main([*words, "--gpu_ids", "-1", "--json", "out.json", "--save", "out.png"])
-    head, _, *lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
-    of_sets = " | ".join(f"{name}: Rank@1 / mAP, %" for name in ("synthetic people", "people/pytorch"))
+    head, _, *lines = [
+        line for line in capsys.readouterr().out.splitlines() if line.startswith("|")
+    ]
+    of_sets = " | ".join(
+        f"{name}: Rank@1 / mAP, %" for name in ("synthetic people", "people/pytorch")
+    )
     assert head == f"| network | {of_sets} | ms an image | MB |"
-    assert [line.split(" | ")[0] for line in lines] == ["| run", "| as_folder", "| as_file", "| net_last"]
+    assert [line.split(" | ")[0] for line in lines] == [
+        "| run",
+        "| as_folder",
+        "| as_file",
+        "| net_last",
+    ]
     rows = json.loads((here / "out.json").read_text())
     figures = [row["accuracy"]["synthetic people"] for row in rows]
     assert figures == [figures[0]] * 4 and rows[0]["accuracy"]["people/pytorch"] == figures[0]
     assert all(row["milliseconds"] > 0 for row in rows)
-    run("test", "--name", "run", "--test_dir", "people/pytorch", "--json", "test.json", "--gpu_ids", "-1", cwd=here)
-    tested = json.loads((here / "test.json").read_text())["single"]  # the same keys, in the same unit
+    run(
+        "test",
+        "--name",
+        "run",
+        "--test_dir",
+        "people/pytorch",
+        "--json",
+        "test.json",
+        "--gpu_ids",
+        "-1",
+        cwd=here,
+    )
+    # the same keys, in the same unit
+    tested = json.loads((here / "test.json").read_text())["single"]
     for name in ("rank1", "mAP"):
         assert figures[0][name] == pytest.approx(tested[name], abs=1e-4)
     assert f"| {100 * figures[0]['rank1']:.2f} / {100 * figures[0]['mAP']:.2f} |" in lines[0]
@@ -62,7 +99,12 @@ def test_short_names_that_differ(texts, names):
 
 def test_flags_after_a_network_are_those_of_test_py():
     flags = network_flags("reid.xml --bgr --range 0..255", "-1")
-    assert (flags.engine, flags.bgr, flags.range, flags.gpu_ids) == ("reid.xml", True, "0..255", "-1")
+    assert (flags.engine, flags.bgr, flags.range, flags.gpu_ids) == (
+        "reid.xml",
+        True,
+        "0..255",
+        "-1",
+    )
     assert network_flags("test_resnet=none --seed 3", "-1").seed == 3
 
 

@@ -32,7 +32,9 @@ def recall(file):
 
 def exported(file):
     written(Path("net.pt"))
-    torch.jit.save(torch.jit.load("net.pt"), "deep.pt", _extra_files={"person-reid": file.read_text()})
+    torch.jit.save(
+        torch.jit.load("net.pt"), "deep.pt", _extra_files={"person-reid": file.read_text()}
+    )
     return Engine("deep.pt")
 
 

@@ -18,7 +18,12 @@ import evaluate_rerank
 from person_reid.basics import UserError
 from person_reid.cli import threshold
 from person_reid.retrieval.promise import Promise, promised
-from person_reid.retrieval.results import load_multi_query, load_result, save_multi_query, save_result
+from person_reid.retrieval.results import (
+    load_multi_query,
+    load_result,
+    save_multi_query,
+    save_result,
+)
 from person_reid.retrieval.single_shot import evaluate_single_shot
 from person_reid.retrieval.thresholds import error_rates, pair_similarities
 from tests.retrieval.test_promise import people
@@ -45,17 +50,24 @@ def test_single_and_multiple_query(script, result, published, capsys):
 
 
 def test_the_default_file_and_no_multiple_query(result, published, capsys, here):
-    with pytest.raises(UserError, match=r"^pytorch_result\.mat: no features there\. .*python test\.py"):
+    with pytest.raises(
+        UserError, match=r"^pytorch_result\.mat: no features there\. .*python test\.py"
+    ):
         evaluate.main([])
     shutil.copy(result, here)
     evaluate.main([])
     assert re.fullmatch(expect(published[3]["single_query"]), capsys.readouterr().out)
 
 
-def test_which_multiple_query_belongs_to_a_result_tells_its_name(result, published, fixtures, capsys, tmp_path):
+def test_which_multiple_query_belongs_to_a_result_tells_its_name(
+    result, published, fixtures, capsys, tmp_path
+):
     """Under the published names both; beside market.mat, multi_query.mat is another network's."""
     shutil.copy(result, tmp_path / "market.mat")
-    single, both = expect(published[3]["single_query"]), expect(published[3]["multi_query"], "multi ")
+    single, both = (
+        expect(published[3]["single_query"]),
+        expect(published[3]["multi_query"], "multi "),
+    )
     for name, expected in (("multi_query.mat", single), ("market_multi_query.mat", single + both)):
         shutil.copy(fixtures / "retrieval" / "multi_query.mat", tmp_path / name)
         evaluate.main(["--result", str(tmp_path / "market.mat")])
@@ -74,8 +86,13 @@ def test_a_multiple_query_of_another_network_is_left_out(fixtures, capsys, here)
     save_result("pytorch_result.mat", query, gallery)
     evaluate.main([])
     captured = capsys.readouterr()
-    assert captured.out.count("mAP:") == 1 and "multi_query.mat: belongs to other features" in captured.err
-    with pytest.raises(UserError, match=r"belongs to other features than those of pytorch_result\.mat"):
+    assert (
+        captured.out.count("mAP:") == 1
+        and "multi_query.mat: belongs to other features" in captured.err
+    )
+    with pytest.raises(
+        UserError, match=r"belongs to other features than those of pytorch_result\.mat"
+    ):
         evaluate.main(["--multi_query", "multi_query.mat"])
 
 
@@ -88,7 +105,10 @@ def multi_queries(query, kind):
     if kind == "another width":
         shown.features = shown.features[:, :-1].copy()
         width = query.features.shape[1]
-        return shown, f"has features of {width - 1} dimensions; those of pytorch_result.mat have {width}"
+        return (
+            shown,
+            f"has features of {width - 1} dimensions; those of pytorch_result.mat have {width}",
+        )
     shown.labels[query.labels != query.labels[0]] += 10_000  # "some other people"
     without = int((query.labels != query.labels[0]).sum())
     return shown, f"lacks {without} of {asked} queries, so it may show other people"
@@ -96,13 +116,16 @@ def multi_queries(query, kind):
 
 @pytest.mark.parametrize("script", [evaluate, evaluate_gpu])
 @pytest.mark.parametrize("kind", ["other people", "another width", "some other people"])
-def test_a_published_multiple_query_of_other_people_is_left_out(script, kind, fixtures, capsys, here):
+def test_a_published_multiple_query_of_other_people_is_left_out(
+    script, kind, fixtures, capsys, here
+):
     """It has the name of the default and no note of the queries it was written for."""
     query, gallery = load_result(fixtures / "retrieval" / "pytorch_result.mat")
     save_result("pytorch_result.mat", query, gallery)
     images, words = multi_queries(query, kind)
     savemat(
-        "multi_query.mat", {"mquery_f": images.features, "mquery_label": images.labels, "mquery_cam": images.cameras}
+        "multi_query.mat",
+        {"mquery_f": images.features, "mquery_label": images.labels, "mquery_cam": images.cameras},
     )
     script.main([])
     out, err = capsys.readouterr()
@@ -124,13 +147,17 @@ def test_queries_without_a_match_are_counted_in_one_line(flags, fixtures, capsys
     save_result("pytorch_result.mat", query, gallery)
     save_multi_query("multi_query.mat", query, query)
     evaluate.main(flags)
-    lines = [line for line in capsys.readouterr().err.splitlines() if "no match in the gallery" in line]
+    lines = [
+        line for line in capsys.readouterr().err.splitlines() if "no match in the gallery" in line
+    ]
     assert len(lines) == 1 and re.match(r"\d of 60 queries have no match", lines[0])
 
 
 @pytest.mark.parametrize("script", [evaluate, evaluate_rerank])
 def test_a_multiple_query_that_is_not_there_is_told_before_the_ranking(script, result, capsys):
-    with pytest.raises(UserError, match=r"--multi_query nowhere\.mat: not a file\. .*test\.py --name NAME --multi"):
+    with pytest.raises(
+        UserError, match=r"--multi_query nowhere\.mat: not a file\. .*test\.py --name NAME --multi"
+    ):
         script.main(["--result", result, "--multi", "nowhere.mat"])
     assert "mAP" not in capsys.readouterr().out
 
@@ -139,11 +166,14 @@ def test_the_distance_is_named_where_it_is_not_the_usual(result, published, caps
     evaluate.main(["--result", result, "--distance", "euclidean"])
     line = capsys.readouterr().out.splitlines()[0]
     assert line.endswith(" (Euclidean distance)")
-    assert re.fullmatch(expect(published[3]["single_query"]), line.removesuffix(" (Euclidean distance)") + "\n")
+    assert re.fullmatch(
+        expect(published[3]["single_query"]), line.removesuffix(" (Euclidean distance)") + "\n"
+    )
 
 
 @pytest.mark.parametrize(
-    ("method", "key"), [("k-reciprocal", "k_reciprocal k1=20 k2=6 lambda=0.3"), ("gnn", "gnn k1=26 k2=7 lambda=0.3")]
+    ("method", "key"),
+    [("k-reciprocal", "k_reciprocal k1=20 k2=6 lambda=0.3"), ("gnn", "gnn k1=26 k2=7 lambda=0.3")],
 )
 def test_re_ranking(result, published, capsys, method, key):
     evaluate_rerank.main(["--result", result, "--method", method])
@@ -153,14 +183,20 @@ def test_re_ranking(result, published, capsys, method, key):
 
 
 def test_multiple_queries_are_re_ranked_when_named(result, fixtures, capsys):
-    evaluate_rerank.main(["--result", result, "--multi_query", str(fixtures / "retrieval" / "multi_query.mat")])
+    evaluate_rerank.main(
+        ["--result", result, "--multi_query", str(fixtures / "retrieval" / "multi_query.mat")]
+    )
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("Rank")[0] for line in lines] == ["re-ranked ", "multi re-ranked "]
 
 
 @pytest.mark.parametrize(
     "flags",
-    [["--method", "aqe", "--alpha", "3", "--augment", "2"], ["--neighbours", "faiss"], ["--k1", "10", "--k2", "3"]],
+    [
+        ["--method", "aqe", "--alpha", "3", "--augment", "2"],
+        ["--neighbours", "faiss"],
+        ["--k1", "10", "--k2", "3"],
+    ],
 )
 def test_other_ways_to_re_rank_help_too(result, capsys, published, flags):
     evaluate_rerank.main(["--result", result, *flags])
@@ -173,7 +209,10 @@ def test_other_ways_to_re_rank_help_too(result, capsys, published, flags):
     [
         (["--k1", "521"], "--k1 521: expected 1 to 520"),
         (["--k2", "99"], "--k2 99: expected 1 to 20"),
-        (["--alpha", "3"], "--alpha: --method k-reciprocal does not use it; it takes --k1, --k2, --lambda_value"),
+        (
+            ["--alpha", "3"],
+            "--alpha: --method k-reciprocal does not use it; it takes --k1, --k2, --lambda_value",
+        ),
         (["--method", "aqe", "--lambda_value", "0.5"], "--lambda_value: --method aqe does not use"),
         (["--lambda_value", "1.5"], "--lambda_value 1.5: expected 0 to 1"),
         (["--memory_gb", "0.0001"], "--memory_gb 0.0001: 580 images need at least"),
@@ -196,9 +235,13 @@ def test_a_distance_or_single_shots_are_not_for_re_ranking(result, capsys):
 def test_definitions_that_differ_are_named(result, capsys):
     evaluate.main(["--result", result, "--ap", "step", "--ignore_cameras", "--single_shot"])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith(evaluate_single_shot(*load_result(result), "step", ignore_cameras=True).line())
+    assert lines[0].startswith(
+        evaluate_single_shot(*load_result(result), "step", ignore_cameras=True).line()
+    )
     for line in lines:
-        assert re.search(r" mAP\(step\):\S+ mINP:\S+ \(cameras ignored, single gallery shot\)$", line)
+        assert re.search(
+            r" mAP\(step\):\S+ mINP:\S+ \(cameras ignored, single gallery shot\)$", line
+        )
 
 
 def test_one_camera_is_explained(tmp_path, result):
@@ -215,14 +258,20 @@ def test_every_query_is_listed(result, capsys, tmp_path):
         rows = list(csv.DictReader(file))
     out = capsys.readouterr().out
     printed = mean_average_precision(out)
-    assert len(rows) == 60 and sum(float(row["AP"]) for row in rows) / 60 == pytest.approx(printed, abs=1e-6)
+    assert len(rows) == 60 and sum(float(row["AP"]) for row in rows) / 60 == pytest.approx(
+        printed, abs=1e-6
+    )
     worst = min(rows, key=lambda row: float(row["AP"]))
-    assert worst["first_match"] == "" and f"query {worst['query']}  AP 0.0000, first match at rank none" in out
+    assert (
+        worst["first_match"] == ""
+        and f"query {worst['query']}  AP 0.0000, first match at rank none" in out
+    )
     assert all(int(row["first_match"]) >= 1 for row in rows if float(row["AP"]) > 0)
 
 
 @pytest.mark.parametrize(
-    ("rule", "kind", "name"), [("1e-3", "all_pairs", "1e-3"), ("hardest", "hardest_per_query", "eer")]
+    ("rule", "kind", "name"),
+    [("1e-3", "all_pairs", "1e-3"), ("hardest", "hardest_per_query", "eer")],
 )
 def test_a_threshold_is_written_and_drawn(rule, kind, name, result, capsys, tmp_path):
     threshold.main(["--result", result, "--rule", rule, "--save", str(tmp_path / "found")])
@@ -236,10 +285,19 @@ def test_a_threshold_is_written_and_drawn(rule, kind, name, result, capsys, tmp_
 def test_pairs_of_one_camera_count_if_cameras_are_ignored(tmp_path):
     query, gallery = people(80)
     save_result(tmp_path / "people.mat", query, gallery)
-    words = ["--result", str(tmp_path / "people.mat"), "--save", str(tmp_path / "found"), "--ignore_cameras"]
+    words = [
+        "--result",
+        str(tmp_path / "people.mat"),
+        "--save",
+        str(tmp_path / "found"),
+        "--ignore_cameras",
+    ]
     threshold.main([*words, "--false_match_rate", "0.2", "--confidence", "0.8"])
     report = json.loads((tmp_path / "found.json").read_text())
-    assert report["all_pairs"] == error_rates(pair_similarities(query, gallery, ignore_cameras=True))["all_pairs"]
+    assert (
+        report["all_pairs"]
+        == error_rates(pair_similarities(query, gallery, ignore_cameras=True))["all_pairs"]
+    )
     found = promised(query, gallery, 0.2, 0.8, ignore_cameras=True).threshold
     assert report["threshold"] == found != promised(query, gallery, 0.2, 0.8).threshold
     assert report["cameras"] == {}
@@ -255,13 +313,20 @@ def test_a_threshold_says_what_it_was_measured_on(result, here):
 def test_a_promise_is_printed_written_and_kept_to(capsys, tmp_path):
     query, gallery = people(200)
     save_result(tmp_path / "people.mat", query, gallery)
-    words = ["--result", str(tmp_path / "people.mat"), "--save", str(tmp_path / "found"), "--false_match_rate"]
+    words = [
+        "--result",
+        str(tmp_path / "people.mat"),
+        "--save",
+        str(tmp_path / "found"),
+        "--false_match_rate",
+    ]
     threshold.main([*words, "0.02"])
     report, printed = json.loads((tmp_path / "found.json").read_text()), capsys.readouterr().out
     expected = promised(query, gallery, 0.02, 0.95)
     assert report["threshold"] == expected.threshold and Promise(**report["promise"]) == expected
     assert (
-        f"threshold {expected.threshold:.4f} accepts at most 0.02 of pairs of strangers from different cameras "
+        f"threshold {expected.threshold:.4f} accepts at most 0.02 of pairs of "
+        "strangers from different cameras "
         "(confidence 0.95, 200" in printed
     )
     asked, there = (each.select((each.cameras != 3).nonzero()[0]) for each in (query, gallery))
@@ -270,19 +335,31 @@ def test_a_promise_is_printed_written_and_kept_to(capsys, tmp_path):
     assert f"  cameras 1-2: threshold {of_two.threshold:.4f}, {of_two.people} people\n" in printed
     threshold.main([*words, "0.3", "--gallery_size", "--confidence", "0.8"])
     report = json.loads((tmp_path / "found.json").read_text())
-    assert Promise(**report["promise"]) == promised(query, gallery, 0.3, 0.8, 400) and report["cameras"] == {}
+    assert (
+        Promise(**report["promise"]) == promised(query, gallery, 0.3, 0.8, 400)
+        and report["cameras"] == {}
+    )
     threshold.main([*words, "0.0008"])
-    assert "  cameras 1-2: cannot promise a false-match rate of 0.0008 with so few peop" in capsys.readouterr().out
+    assert (
+        "  cameras 1-2: cannot promise a false-match rate of 0.0008 with so few peop"
+        in capsys.readouterr().out
+    )
 
 
 def test_a_promise_that_cannot_be_made_leaves_no_file(result, tmp_path):
     words = ["--result", result, "--save", str(tmp_path / "found")]
     with pytest.raises(UserError, match="with so few people"):
         threshold.main([*words, "--false_match_rate", "1e-3"])
-    for flags in (["--confidence", "0.9"], ["--gallery_size"], ["--false_match_rate", "0.1", "--rule", "eer"]):
+    for flags in (
+        ["--confidence", "0.9"],
+        ["--gallery_size"],
+        ["--false_match_rate", "0.1", "--rule", "eer"],
+    ):
         with pytest.raises(UserError, match="--false_match_rate"):
             threshold.main([*words, *flags])
-    with pytest.raises(UserError, match="^--confidence would be ignored without --false_match_rate RATE"):
+    with pytest.raises(
+        UserError, match="^--confidence would be ignored without --false_match_rate RATE"
+    ):
         threshold.main([*words, "--confidence", "0.9"])
     assert not list(tmp_path.iterdir())
 
@@ -292,12 +369,17 @@ def mean_average_precision(text):
 
 
 def run(*arguments):
-    return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
 
 
 @pytest.mark.parametrize("script", ["evaluate", "evaluate_rerank"])
 def test_no_torch_is_loaded(script, result):
-    program = f"import sys, {script}; {script}.main(['--result', {result!r}]); assert 'torch' not in sys.modules"
+    program = (
+        f"import sys, {script}; {script}.main(['--result', {result!r}]); "
+        "assert 'torch' not in sys.modules"
+    )
     done = run("-c", program)
     assert done.returncode == 0, done.stderr
 
@@ -305,7 +387,14 @@ def test_no_torch_is_loaded(script, result):
 @pytest.mark.slow
 def test_two_processes_give_the_numbers_of_one(result, published):
     done = run(
-        "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "evaluate_gpu.py", "--result", result
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        "evaluate_gpu.py",
+        "--result",
+        result,
     )
     expected = expect(published[3]["single_query"]) + expect(published[3]["multi_query"], "multi ")
     assert re.fullmatch(expected, done.stdout), done.stderr

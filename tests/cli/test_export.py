@@ -10,13 +10,26 @@ from person_reid.deploy.exported import Engine
 from person_reid.models.factory import create_model
 from tests.support.people import draw_people
 
-NETWORK = ["--backbone", "test_resnet", "--weights", "none", "--height", "64", "--width", "32", "--gpu_ids", "-1"]
+NETWORK = [
+    "--backbone",
+    "test_resnet",
+    "--weights",
+    "none",
+    "--height",
+    "64",
+    "--width",
+    "32",
+    "--gpu_ids",
+    "-1",
+]
 
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory):
     """A small synthetic test set."""
-    return draw_people(tmp_path_factory.mktemp("people"), 4, tested=5, cameras=3, distractors=6, junk=4)
+    return draw_people(
+        tmp_path_factory.mktemp("people"), 4, tested=5, cameras=3, distractors=6, junk=4
+    )
 
 
 def figures(capsys):
@@ -30,7 +43,18 @@ def test_an_exported_file_is_tested_with_the_same_figures(people, here, capsys):
     for name, flags in (("net.pt2", []), ("net.pt", ["--normalise_input", "--flip", "--l2"])):
         export.main([*NETWORK, "--output", name, *flags, "--test_dir", str(people)])
         assert figures(capsys) == [network, network]
-        test_script.main(["--engine", name, "--gpu_ids", "-1", "--test_dir", str(people), "--result", "engine.mat"])
+        test_script.main(
+            [
+                "--engine",
+                name,
+                "--gpu_ids",
+                "-1",
+                "--test_dir",
+                str(people),
+                "--result",
+                "engine.mat",
+            ]
+        )
         assert figures(capsys) == [network]
     assert not (here / "model").exists()
 
@@ -43,15 +67,25 @@ def test_onnx_is_the_default_and_int8_says_what_it_costs(people, here, capsys):
     assert re.search(r"(?s)network +Rank@1.*\nfile +Rank@1", output)
     assert "trtexec --onnx=test_resnet.onnx --saveEngine=test_resnet.engine" in output
     contents = Engine("test_resnet.onnx").contents
-    assert (contents.precision, contents.tensorrt, contents.source) == ("int8", True, "test_resnet none")
+    assert (contents.precision, contents.tensorrt, contents.source) == (
+        "int8",
+        True,
+        "test_resnet none",
+    )
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--output", "net.pth"], r"--output net\.pth: expected a name that ends in \.onnx, \.pt, \.pt2"),
+        (
+            ["--output", "net.pth"],
+            r"--output net\.pth: expected a name that ends in \.onnx, \.pt, \.pt2",
+        ),
         (["--output", "net.pt", "--format", "onnx"], r"expected a name that ends in \.onnx\."),
-        (["--format", "export", "--int8"], "--format export: --int8 and --tensorrt need --format onnx"),
+        (
+            ["--format", "export", "--int8"],
+            "--format export: --int8 and --tensorrt need --format onnx",
+        ),
         (["--fp16", "--int8"], "exclude each other"),
         (["--test_dir", "absent"], "absent: no such folder"),
     ],
@@ -71,5 +105,7 @@ def test_the_weight_file_itself_is_not_replaced(here):
     torch.save(create_model("test_resnet", weights="none").model.state_dict(), "test_resnet.pt")
     before = (here / "test_resnet.pt").read_bytes()
     with pytest.raises(UserError, match=r"--output test_resnet\.pt: this command reads that file"):
-        export.main([*NETWORK[:3], str(here / "test_resnet.pt"), *NETWORK[4:], "--format", "torchscript"])
+        export.main(
+            [*NETWORK[:3], str(here / "test_resnet.pt"), *NETWORK[4:], "--format", "torchscript"]
+        )
     assert (here / "test_resnet.pt").read_bytes() == before

@@ -16,7 +16,10 @@ from tests.support import ROOT
         ("/home/me/test.py: not an image", "/home/me/test.py: not an image"),
         ("my-test.py and latest.py", "my-test.py and latest.py"),
         ("python mine.py", "python mine.py"),
-        ("torchrun --nproc_per_node 4 test.py --ms 1", "torchrun --nproc_per_node 4 -m person_reid test --ms 1"),
+        (
+            "torchrun --nproc_per_node 4 test.py --ms 1",
+            "torchrun --nproc_per_node 4 -m person_reid test --ms 1",
+        ),
         (
             "a\npython -m torch.distributed.launch train_DDP.py",
             "a\npython -m torch.distributed.launch -m person_reid train_DDP",

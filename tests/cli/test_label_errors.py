@@ -12,7 +12,18 @@ from person_reid.cli import explore, label_errors, prepare
 from person_reid.data.corrections import COLUMNS
 from tests.support.scripts import run
 
-NETWORK = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32", "--gpu_ids", "-1"]
+NETWORK = [
+    "--backbone",
+    "osnet_x0_25",
+    "--weights",
+    "none",
+    "--height",
+    "64",
+    "--width",
+    "32",
+    "--gpu_ids",
+    "-1",
+]
 
 
 def draw(folder, wrong=True):
@@ -25,7 +36,9 @@ def draw(folder, wrong=True):
         names = [f"{person:04d}_c{1 + i % 2}_{i}.png" for i in range(6)]
         for name in [*names, "0003_c1_wrong.png"] if person == 3 and wrong else names:
             who = 7 if "wrong" in name else person
-            pixels = np.repeat(np.repeat(clothes[who], 8, axis=0), 32, axis=1) + rng.integers(-20, 20, (64, 32, 3))
+            pixels = np.repeat(np.repeat(clothes[who], 8, axis=0), 32, axis=1) + rng.integers(
+                -20, 20, (64, 32, 3)
+            )
             Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(place / name)
     return folder
 
@@ -37,7 +50,9 @@ def people(tmp_path_factory):
 
 def test_the_wrong_one_is_listed_drawn_corrected_and_trained_on(people, tmp_path, capsys):
     save = tmp_path / "list.csv"
-    label_errors.main(["--data_dir", str(people), *NETWORK, "--save", str(save), "--accept_above", "0.3"])
+    label_errors.main(
+        ["--data_dir", str(people), *NETWORK, "--save", str(save), "--accept_above", "0.3"]
+    )
     with save.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows[0]["path"] == "train_all/0003/0003_c1_wrong.png" and len(rows) < 3
@@ -67,10 +82,21 @@ def test_what_is_not_accepted_stays_open(people, tmp_path):
         label_errors.main(["--data_dir", str(people), *NETWORK, "--save", str(save)])
         assert (tmp_path / "list.previous.csv").read_text(encoding="utf-8") == decided
     with pytest.raises(UserError, match="no correction is accepted"):
-        prepare.main(["--data_dir", str(people), "--corrections", str(save), "--save_dir", str(tmp_path / "out")])
+        prepare.main(
+            [
+                "--data_dir",
+                str(people),
+                "--corrections",
+                str(save),
+                "--save_dir",
+                str(tmp_path / "out"),
+            ]
+        )
 
 
-def test_a_list_with_decisions_is_kept_in_every_writing_and_never_replaced_unread(people, tmp_path, capsys):
+def test_a_list_with_decisions_is_kept_in_every_writing_and_never_replaced_unread(
+    people, tmp_path, capsys
+):
     save = tmp_path / "list.csv"
     words = ["--data_dir", str(people), *NETWORK, "--save", str(save)]
     first, line = ",".join(COLUMNS), "train_all/0003/0003_c1_wrong.png,3,move,7,0.9,"
@@ -79,9 +105,15 @@ def test_a_list_with_decisions_is_kept_in_every_writing_and_never_replaced_unrea
     label_errors.main(words)
     assert (tmp_path / "list.previous.csv").read_bytes() == decided
     assert "list.previous.csv: the earlier list" in capsys.readouterr().out
-    for content in (f"{first}\n{line}größtenteils\n".encode("latin-1"), b"a,b\n1,2\n", b"\x89PNG\0"):
+    for content in (
+        f"{first}\n{line}größtenteils\n".encode("latin-1"),
+        b"a,b\n1,2\n",
+        b"\x89PNG\0",
+    ):
         save.write_bytes(content)
-        with pytest.raises(UserError, match="cannot be read as a list of label errors, and is not replaced"):
+        with pytest.raises(
+            UserError, match="cannot be read as a list of label errors, and is not replaced"
+        ):
             label_errors.main(["--data_dir", str(people), "--weights", "none", "--save", str(save)])
         assert save.read_bytes() == content
     for content in (b"", f"{first}\n".encode()):  # nothing is lost
@@ -94,7 +126,9 @@ def test_a_list_with_decisions_is_kept_in_every_writing_and_never_replaced_unrea
 def test_a_file_of_something_else_beside_the_list_is_not_replaced(beside, people, tmp_path):
     (tmp_path / beside).write_text("precious")
     with pytest.raises(UserError, match=rf"{beside}, which goes along with it, is there already"):
-        label_errors.main([*NETWORK, "--data_dir", str(people), "--save", str(tmp_path / "list.csv")])
+        label_errors.main(
+            [*NETWORK, "--data_dir", str(people), "--save", str(tmp_path / "list.csv")]
+        )
     assert (tmp_path / beside).read_text() == "precious"
 
 
@@ -122,7 +156,9 @@ def test_a_network_that_cannot_tell_these_people_apart_lists_nobody(tmp_path):
         (folder / "train_all" / f"{person:04d}").mkdir(parents=True)
         for i in range(6):
             pixels = rng.integers(0, 255, (64, 32, 3), np.uint8)
-            Image.fromarray(pixels).save(folder / "train_all" / f"{person:04d}" / f"{person:04d}_c{1 + i % 2}_{i}.png")
+            Image.fromarray(pixels).save(
+                folder / "train_all" / f"{person:04d}" / f"{person:04d}_c{1 + i % 2}_{i}.png"
+            )
     with pytest.raises(UserError, match="cannot tell these people apart"):
         label_errors.main(["--data_dir", str(folder), *NETWORK, "--save", str(save)])
     assert not save.exists()
@@ -132,5 +168,7 @@ def test_a_folder_without_people_is_refused(tmp_path):
     (tmp_path / "train_all" / "0000").mkdir(parents=True)
     Image.new("RGB", (4, 8)).save(tmp_path / "train_all" / "0000" / "0000_c1.jpg")
     with pytest.raises(UserError, match="0 identit"):
-        label_errors.main(["--data_dir", str(tmp_path), *NETWORK, "--save", str(tmp_path / "list.csv")])
+        label_errors.main(
+            ["--data_dir", str(tmp_path), *NETWORK, "--save", str(tmp_path / "list.csv")]
+        )
     assert not (tmp_path / "list.csv").exists()

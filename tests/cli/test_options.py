@@ -42,12 +42,14 @@ def write_run(tmp_path, **content):
 
 
 PUBLISHED_DEFAULTS = dict(
-    gpu_ids="0", name="ft_ResNet50", data_dir="../Market/pytorch", train_all=False, batchsize=32, color_jitter=False,
-    erasing_p=0, DG=False, lr=0.05, weight_decay=5e-4, total_epoch=60, fp16=False, bf16=False, cosine=False, FSGD=False,
-    wa=False, linear_num=512, stride=2, droprate=0.5, use_dense=False, use_swin=False, use_swinv2=False, use_dino=False,
-    use_efficient=False, use_NAS=False, use_hr=False, use_convnext=False, ibn=False, usam=False, PCB=False,
-    warm_epoch=0, arcface=False, circle=False, cosface=False, contrast=False, instance=False, instance_id=False,
-    ins_gamma=32, triplet=False, lifted=False, sphere=False, adv=0.0, aiter=10,
+    gpu_ids="0", name="ft_ResNet50", data_dir="../Market/pytorch", train_all=False,
+    batchsize=32, color_jitter=False, erasing_p=0, DG=False, lr=0.05, weight_decay=5e-4,
+    total_epoch=60, fp16=False, bf16=False, cosine=False, FSGD=False, wa=False, linear_num=512,
+    stride=2, droprate=0.5, use_dense=False, use_swin=False, use_swinv2=False, use_dino=False,
+    use_efficient=False, use_NAS=False, use_hr=False, use_convnext=False, ibn=False, usam=False,
+    PCB=False, warm_epoch=0, arcface=False, circle=False, cosface=False, contrast=False,
+    instance=False, instance_id=False, ins_gamma=32, triplet=False, lifted=False, sphere=False,
+    adv=0.0, aiter=10,
 )  # fmt: skip
 
 
@@ -55,8 +57,16 @@ def test_published_flags_have_the_published_defaults():
     options = asdict(TrainConfig())
     assert {name: options[name] for name in PUBLISHED_DEFAULTS} == PUBLISHED_DEFAULTS
     options = vars(testing_parser().parse_args([]))
-    published = dict(gpu_ids="0", which_epoch="last", test_dir="../Market/pytorch", name="ft_ResNet50", batchsize=256)
-    published |= dict.fromkeys(("use_dense", "use_efficient", "use_hr", "PCB", "ibn", "usam"), False)
+    published = dict(
+        gpu_ids="0",
+        which_epoch="last",
+        test_dir="../Market/pytorch",
+        name="ft_ResNet50",
+        batchsize=256,
+    )
+    published |= dict.fromkeys(
+        ("use_dense", "use_efficient", "use_hr", "PCB", "ibn", "usam"), False
+    )
     assert {name: options[name] for name in published} == published
     assert options["ms"] == "1" and options["multi"] is False and options["fp16"] is False
 
@@ -79,7 +89,9 @@ def test_published_abbreviations_stay_unambiguous(short, name, value):
     assert testing_parser().parse_args(["--ba", "8", "--whi", "60"]).which_epoch == "60"
 
 
-@pytest.mark.parametrize("words", [["--s", "1"], ["--w", "5"], ["--use"], ["--c"], ["--t"], ["--d", "x"], ["--in"]])
+@pytest.mark.parametrize(
+    "words", [["--s", "1"], ["--w", "5"], ["--use"], ["--c"], ["--t"], ["--d", "x"], ["--in"]]
+)
 def test_what_was_ambiguous_stays_so(words, capsys):
     with pytest.raises(SystemExit):
         parse_train(words)
@@ -88,7 +100,10 @@ def test_what_was_ambiguous_stays_so(words, capsys):
 
 GUESSED = [
     ("--epochs 7 --batch-size 8 --device cpu", "--total_epoch 7 --batchsize 8 --gpu_ids -1"),
-    ("--total-epochs=7 --batch_size=8 --device=cuda:1", "--total_epoch 7 --batchsize 8 --gpu_ids 1"),
+    (
+        "--total-epochs=7 --batch_size=8 --device=cuda:1",
+        "--total_epoch 7 --batchsize 8 --gpu_ids 1",
+    ),
     ("--device cuda --data-dir x --train-all", "--gpu_ids 0 --data_dir x --train_all"),
 ]
 
@@ -99,7 +114,9 @@ def test_a_harmless_guess_is_the_flag_that_it_means(guessed, meant):
 
 
 def test_a_harmless_guess_works_in_every_script():
-    options = testing_parser().parse_args(["--batch_size", "8", "--device", "cpu", "--test-dir", "x"])
+    options = testing_parser().parse_args(
+        ["--batch_size", "8", "--device", "cpu", "--test-dir", "x"]
+    )
     assert (options.batchsize, options.gpu_ids, options.test_dir) == (8, "-1", "x")
     assert parse(EvaluateGpuConfig, ["--device", "cpu"]).gpu_ids == "-1"
 
@@ -135,7 +152,10 @@ def test_a_run_without_a_name_is_found_again(here):
     [
         ([], "ft_ResNet50"),
         (["ft_osnet_x0_25"], "ft_osnet_x0_25"),
-        (["ft_osnet_x0_25", "ft_osnet_x0_25.previous", "ft_osnet_x0_25.previous.2"], "ft_osnet_x0_25"),
+        (
+            ["ft_osnet_x0_25", "ft_osnet_x0_25.previous", "ft_osnet_x0_25.previous.2"],
+            "ft_osnet_x0_25",
+        ),
         (["ft_osnet_x0_25", "ft_ResNet50"], "ft_ResNet50"),
         (["a", "b"], "ft_ResNet50"),
     ],
@@ -173,7 +193,9 @@ def test_the_folder_of_test_py_may_be_called_data_dir():
     assert testing_parser().parse_args(["--data_dir", "people"]).test_dir == "people"
 
 
-@pytest.mark.parametrize("flags", [["--local-rank=1"], ["--local_rank", "1"], ["--local-rank", "1"], []], ids=" ".join)
+@pytest.mark.parametrize(
+    "flags", [["--local-rank=1"], ["--local_rank", "1"], ["--local-rank", "1"], []], ids=" ".join
+)
 def test_the_rank_that_the_old_launcher_adds_is_passed_over(flags, monkeypatch):
     started = []
 
@@ -198,7 +220,9 @@ def test_rates_of_an_earlier_run_follow_another_lr_unless_they_were_given(tmp_pa
         (["--backbone_lr", "0.3", "--arcface", "--prototype_lr", "0.2"], (0.3, 0.2)),
     ):
         saved = {
-            key: value for key, value in asdict(parse_train(["--lr", "0.05", *flags])).items() if value is not None
+            key: value
+            for key, value in asdict(parse_train(["--lr", "0.05", *flags])).items()
+            if value is not None
         }
         (tmp_path / "opts.yaml").write_text(yaml.safe_dump(saved | {"nclasses": 5}))
         found = parse_train(["--config", str(tmp_path / "opts.yaml"), "lr=0.01"])
@@ -210,9 +234,16 @@ def test_aiter_may_be_a_fraction():
 
 
 def test_flags_win_over_the_config_file(tmp_path):
-    (tmp_path / "recipe.yaml").write_text("lr: 0.02\ncosine: true\ngpu_ids: 1\nbackbone: osnet_x0_25\n")
+    (tmp_path / "recipe.yaml").write_text(
+        "lr: 0.02\ncosine: true\ngpu_ids: 1\nbackbone: osnet_x0_25\n"
+    )
     options = parse_train(["--config", "recipe.yaml", "--lr", "0.03"])
-    assert (options.lr, options.cosine, options.gpu_ids, options.backbone) == (0.03, True, "1", "osnet_x0_25")
+    assert (options.lr, options.cosine, options.gpu_ids, options.backbone) == (
+        0.03,
+        True,
+        "1",
+        "osnet_x0_25",
+    )
 
 
 @pytest.mark.parametrize(
@@ -239,10 +270,21 @@ def test_a_bad_config_file_is_refused_by_name(text, message, tmp_path):
 
 def test_key_value_behind_the_config_file_replaces_what_it_says_and_flags_win(tmp_path):
     (tmp_path / "recipe.yaml").write_text("lr: 0.02\ncosine: true\nbatchsize: 8\npool: gem\n")
-    words = ["lr=0.1", "cosine=false", "pool=null", "loss=triplet:1.0,center:5e-4", "weight_decay=1e-4", "batchsize=4"]
+    words = [
+        "lr=0.1",
+        "cosine=false",
+        "pool=null",
+        "loss=triplet:1.0,center:5e-4",
+        "weight_decay=1e-4",
+        "batchsize=4",
+    ]
     options = parse_train(["--config", "recipe.yaml", *words, "--batchsize", "16", "--name", "new"])
     assert (options.lr, options.cosine, options.pool, options.batchsize) == (0.1, False, None, 16)
-    assert (options.loss, options.weight_decay, options.name) == ("triplet:1.0,center:5e-4", 1e-4, "new")
+    assert (options.loss, options.weight_decay, options.name) == (
+        "triplet:1.0,center:5e-4",
+        1e-4,
+        "new",
+    )
     assert options.config == " ".join(["recipe.yaml", *words])
 
 
@@ -257,7 +299,9 @@ def test_a_text_in_an_options_file_is_what_was_written(option, text, tmp_path):
     (tmp_path / "model" / "old" / "opts.yaml").write_text(f"{option}: {text}\nheight: 0100\n")
     options = load_run("old")
     assert (getattr(options, option), options.height) == (text if option != "name" else "old", 100)
-    assert getattr(parse_train(["--name", "old", "--resume"]), option) == (text if option != "name" else "old")
+    assert getattr(parse_train(["--name", "old", "--resume"]), option) == (
+        text if option != "name" else "old"
+    )
 
 
 def test_an_option_given_twice_is_refused(tmp_path):
@@ -296,17 +340,29 @@ def test_a_resumed_run_refuses_a_key_value_that_changes_it(tmp_path):
         parse_train(["--name", "old", "--resume", "--config", "recipe.yaml", "lr=0.1"])
 
 
-PUBLISHED_FILE = PUBLISHED_DEFAULTS | dict(gpu_ids=[0], name="theirs", nclasses=751, use_dense=True, lr=0.1)
+PUBLISHED_FILE = PUBLISHED_DEFAULTS | dict(
+    gpu_ids=[0], name="theirs", nclasses=751, use_dense=True, lr=0.1
+)
 
 
-@pytest.mark.parametrize(("written", "gpu_ids"), [([0], "0"), ([0, 2], "0,2"), ([], "-1"), ("0", "0"), (1, "1")])
+@pytest.mark.parametrize(
+    ("written", "gpu_ids"), [([0], "0"), ([0, 2], "0,2"), ([], "-1"), ("0", "0"), (1, "1")]
+)
 def test_a_published_options_file_is_a_config_file(written, gpu_ids, tmp_path):
-    of_several = dict(local_rank=0, world_size=2, workers=4, prefetch_factor=2)  # of its train_DDP.py
+    # of its train_DDP.py
+    of_several = dict(local_rank=0, world_size=2, workers=4, prefetch_factor=2)
     # what argparse there leaves of --aiter 40
-    (tmp_path / "opts.yaml").write_text(yaml.safe_dump(PUBLISHED_FILE | of_several | dict(gpu_ids=written, aiter=40.0)))
+    (tmp_path / "opts.yaml").write_text(
+        yaml.safe_dump(PUBLISHED_FILE | of_several | dict(gpu_ids=written, aiter=40.0))
+    )
     options = parse_train(["--config", "opts.yaml"])
     assert options.aiter == 40
-    assert (options.gpu_ids, options.name, options.backbone, options.lr) == (gpu_ids, "theirs", "densenet121", 0.1)
+    assert (options.gpu_ids, options.name, options.backbone, options.lr) == (
+        gpu_ids,
+        "theirs",
+        "densenet121",
+        0.1,
+    )
     assert not hasattr(options, "world_size")
 
 
@@ -314,13 +370,22 @@ def test_a_published_options_file_is_a_config_file(written, gpu_ids, tmp_path):
     ("flags", "message"),
     [
         (["--use_dense", "--use_swin"], "--use_dense and --use_swin exclude each other"),
-        (["--use_dense", "--backbone", "resnet50"], "--backbone resnet50 and --use_dense exclude each other"),
+        (
+            ["--use_dense", "--backbone", "resnet50"],
+            "--backbone resnet50 and --use_dense exclude each other",
+        ),
         (["--fp16", "--bf16"], "exclude each other"),
         (["--backbone", "resnet5"], "unknown network"),
         (["--PCB", "--usam"], "--usam and --PCB exclude each other"),
         (["--PCB", "--backbone", "mgn"], "--backbone mgn and --PCB exclude each other"),
-        (["--neck", "bnneck", "--linear_num", "256"], "--linear_num 256 means nothing to --neck bnneck; leave it out"),
-        (["--backbone", "lightmbn", "--droprate", "0.2"], "--droprate 0.2 means nothing to LightMBN"),
+        (
+            ["--neck", "bnneck", "--linear_num", "256"],
+            "--linear_num 256 means nothing to --neck bnneck; leave it out",
+        ),
+        (
+            ["--backbone", "lightmbn", "--droprate", "0.2"],
+            "--droprate 0.2 means nothing to LightMBN",
+        ),
         (["--PCB", "--neck", "none"], "--neck none means nothing to PCB"),
         (["--attention", "cabm:layer3"], "unknown kind 'cabm'. Did you mean 'cbam'"),
     ],
@@ -333,7 +398,12 @@ def test_flags_that_cannot_work_are_refused(flags, message):
 def test_an_old_options_file_gets_the_defaults_it_lacks(tmp_path):
     write_run(tmp_path, name="elsewhere", use_dense=True, stride=1, unknown_thing=3, gpu_ids=0)
     options = load_run("old")
-    assert (options.backbone, options.stride, options.linear_num, options.name) == ("densenet121", 1, 512, "old")
+    assert (options.backbone, options.stride, options.linear_num, options.name) == (
+        "densenet121",
+        1,
+        512,
+        "old",
+    )
     run = RunFolder("old")
     assert run.num_classes(run.options()) == PUBLISHED_CLASSES == 751
 
@@ -342,34 +412,55 @@ def test_an_old_options_file_gets_the_defaults_it_lacks(tmp_path):
 def test_a_number_of_identities_that_is_none_is_refused(classes, tmp_path):
     write_run(tmp_path, nclasses=classes)
     with pytest.raises(
-        UserError, match=r"opts\.yaml: nclasses: expected the number of identities.*from 1 to 1,000,000"
+        UserError,
+        match=r"opts\.yaml: nclasses: expected the number of identities.*from 1 to 1,000,000",
     ):
         RunFolder("old").num_classes(RunFolder("old").options())
 
 
 def test_an_option_without_a_value_is_the_default():
-    assert NetworkOptions.of({"droprate": None, "linear_num": 0, "unknown": 3}) == NetworkOptions(linear_num=0)
+    assert NetworkOptions.of({"droprate": None, "linear_num": 0, "unknown": 3}) == NetworkOptions(
+        linear_num=0
+    )
 
 
-IGNORED_STRIDE = ["use_swin", "use_swinv2", "use_dino", "use_hr", "use_convnext", "use_efficient", "use_NAS"]
+IGNORED_STRIDE = [
+    "use_swin",
+    "use_swinv2",
+    "use_dino",
+    "use_hr",
+    "use_convnext",
+    "use_efficient",
+    "use_NAS",
+]
 
 
 @pytest.mark.parametrize("flag", IGNORED_STRIDE)
-def test_the_stride_that_a_published_network_ignored_is_ignored_with_a_remark(flag, tmp_path, capsys):
+def test_the_stride_that_a_published_network_ignored_is_ignored_with_a_remark(
+    flag, tmp_path, capsys
+):
     published = PUBLISHED_DEFAULTS | {"stride": 1, flag: True}
     write_run(tmp_path, **published)
     assert load_run("old").stride == 2
     assert parse_train(["--config", "model/old/opts.yaml"]).stride == 2
     assert capsys.readouterr().err.count("opts.yaml: the published network ignored stride: 1") == 2
     (tmp_path / "ours.yaml").write_text(yaml.safe_dump({"stride": 1, flag: True}))
-    assert parse_train(["--config", "ours.yaml"]).stride == parse_train([f"--{flag}", "--stride", "1"]).stride == 1
-    (tmp_path / "model" / "old" / "opts.yaml").write_text(yaml.safe_dump(published | {"backbone": NETWORK_FLAGS[flag]}))
+    assert (
+        parse_train(["--config", "ours.yaml"]).stride
+        == parse_train([f"--{flag}", "--stride", "1"]).stride
+        == 1
+    )
+    (tmp_path / "model" / "old" / "opts.yaml").write_text(
+        yaml.safe_dump(published | {"backbone": NETWORK_FLAGS[flag]})
+    )
     assert load_run("old").stride == 1
     assert capsys.readouterr().err == ""
 
 
 def test_a_run_that_is_not_there_lists_those_that_are(tmp_path):
-    with pytest.raises(UserError, match=r"no run of that name. Train one: python train.py --name new"):
+    with pytest.raises(
+        UserError, match=r"no run of that name. Train one: python train.py --name new"
+    ):
         load_run("new")
     write_run(tmp_path, lr=0.1)
     with pytest.raises(UserError, match=r"Did you mean 'old'\? There are: old"):
@@ -385,13 +476,23 @@ def test_options_survive_the_file(tmp_path):
 def test_the_options_of_a_run_are_the_config_of_another(tmp_path):
     write_run(tmp_path, lr=0.3, batchsize=8, backbone="osnet_x0_25", nclasses=12)
     options = parse_train(["--config", "model/old/opts.yaml", "--name", "new", "--batchsize", "16"])
-    assert (options.name, options.lr, options.batchsize, options.backbone) == ("new", 0.3, 16, "osnet_x0_25")
+    assert (options.name, options.lr, options.batchsize, options.backbone) == (
+        "new",
+        0.3,
+        16,
+        "osnet_x0_25",
+    )
 
 
 def test_resume_takes_the_runs_own_options_and_refuses_others(tmp_path):
     write_run(tmp_path, lr=0.3, batchsize=8, backbone="osnet_x0_25", nclasses=12)
     options = parse_train(["--name", "old", "--resume", "--gpu_ids", "-1"])
-    assert (options.lr, options.batchsize, options.backbone, options.gpu_ids) == (0.3, 8, "osnet_x0_25", "-1")
+    assert (options.lr, options.batchsize, options.backbone, options.gpu_ids) == (
+        0.3,
+        8,
+        "osnet_x0_25",
+        "-1",
+    )
     assert parse_train(["--name", "old", "--resume", "--lr", "0.3"]).lr == 0.3
     with pytest.raises(UserError, match=r"lr 0\.3 → 0\.1.*--name"):
         parse_train(["--name", "old", "--resume", "--lr", "0.1"])
@@ -412,20 +513,30 @@ def test_a_flag_of_an_earlier_version_is_passed_over(tmp_path):
         (["--aiter", "3"], "--adv"),
         (["--ins_gamma", "5"], "--instance"),
         (["--prototype_lr", "0.1"], "a loss with weights of its own, such as --arcface"),
-        (["--head", "arcface", "--loss", "center", "--prototype_lr", "0.1"], "a loss with weights of its own"),
+        (
+            ["--head", "arcface", "--loss", "center", "--prototype_lr", "0.1"],
+            "a loss with weights of its own",
+        ),
     ],
 )
 def test_a_flag_that_means_nothing_without_another_is_refused(flags, other):
-    with pytest.raises(UserError, match=f"{flags[-2]} {flags[-1]} would be ignored without {other}"):
+    with pytest.raises(
+        UserError, match=f"{flags[-2]} {flags[-1]} would be ignored without {other}"
+    ):
         parse_train(flags)
-    needed = ["--arcface"] if "weights of its own" in other else {"--adv": ["--adv", "0.1"]}.get(other, other.split())
+    needed = (
+        ["--arcface"]
+        if "weights of its own" in other
+        else {"--adv": ["--adv", "0.1"]}.get(other, other.split())
+    )
     assert parse_train([*flags, *needed])
 
 
 def test_smoothing_the_labels_of_a_loss_that_is_left_out_is_refused():
     words = ["--label_smoothing", "0.1", "--loss"]
     with pytest.raises(
-        UserError, match="--label_smoothing 0.1 would be ignored without cross entropy, which --loss cross"
+        UserError,
+        match="--label_smoothing 0.1 would be ignored without cross entropy, which --loss cross",
     ):
         parse_train([*words, "cross_entropy:0,triplet"])
     assert parse_train([*words, "cross_entropy:0.5,triplet"])
@@ -434,12 +545,14 @@ def test_smoothing_the_labels_of_a_loss_that_is_left_out_is_refused():
 def test_a_run_of_several_devices_is_resumed_with_its_own_share_of_the_batch(tmp_path, monkeypatch):
     started = []
     monkeypatch.setattr(
-        "person_reid.distributed.start_processes", lambda script, gpu_ids, arguments: started.append(arguments)
+        "person_reid.distributed.start_processes",
+        lambda script, gpu_ids, arguments: started.append(arguments),
     )
     train.main(["--name", "old", "--gpu_ids", "0,1", "--batchsize", "8", "--resume"])
     write_run(tmp_path, batchsize=4)
     train.main(["--name", "old", "--gpu_ids", "0,1", "--resume"])
-    train.main(["--name", "old", "--gpu_ids", "0,1", "--batchsize", "8", "--resume"])  # the first command, repeated
+    # the first command, repeated
+    train.main(["--name", "old", "--gpu_ids", "0,1", "--batchsize", "8", "--resume"])
     assert [arguments[-2:] for arguments in started] == [["--batchsize", "4"]] * 3
     with pytest.raises(UserError, match="batchsize 4 → 16"):
         train.main(["--name", "old", "--gpu_ids", "0,1", "--batchsize", "16", "--resume"])

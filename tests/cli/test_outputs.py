@@ -41,18 +41,29 @@ NEEDED = {
     "augmentations": ["--data_dir", "data"],
     "reproduce": ["--table"],
 }  # fmt: skip
-# Flags of any script whose text is not a path. A flag that is in none of the three sets fails the test below.
+# Flags of any script whose text is not a path. A flag that is in none of the three sets fails the
+# test below.
 WORDS = {
-    "name", "backbone", "which_epoch", "attention", "identity", "camera", "track", "source", "pattern", "dataset",
-    "gpu_ids", "loss", "milestones", "resize_schedule", "ms", "mean", "std", "seeds", "query_index", "after", "before",
-    "expired", "person", "classes",
+    "name", "backbone", "which_epoch", "attention", "identity", "camera", "track", "source",
+    "pattern", "dataset", "gpu_ids", "loss", "milestones", "resize_schedule", "ms", "mean",
+    "std", "seeds", "query_index", "after", "before", "expired", "person", "classes",
 }  # fmt: skip
 READ = {
-    "weights", "from", "from_run", "engine", "threshold", "result", "other", "index", "label_errors", "test_dir",
-    "multi_query", "images", "results", "recipes", "about", "list", "image", "config", "data_dir", "train_with",
-    "DG_dir", "teacher", "networks", "test_dirs", "calibrate", "csv", "corrections",
+    "weights", "from", "from_run", "engine", "threshold", "result", "other", "index",
+    "label_errors", "test_dir", "multi_query", "images", "results", "recipes", "about", "list",
+    "image", "config", "data_dir", "train_with", "DG_dir", "teacher", "networks", "test_dirs",
+    "calibrate", "csv", "corrections",
 }  # fmt: skip
-FOLDERS = {"test_dir", "data_dir", "images", "calibrate", "test_dirs", "DG_dir", "train_with", "save_dir"}
+FOLDERS = {
+    "test_dir",
+    "data_dir",
+    "images",
+    "calibrate",
+    "test_dirs",
+    "DG_dir",
+    "train_with",
+    "save_dir",
+}
 NUMBERS = ("int", "float", "seeds", "numbers", "moment", "ago")
 
 
@@ -69,8 +80,12 @@ def parsers():
         main = module_of(name).main
         with patch.object(Parser, "parse_known_args", capture), suppress(SystemExit):
             main([])
-        below = [action for action in made[-1]._actions if isinstance(action, argparse._SubParsersAction)]
-        found |= {f"{name} {word}": parser for action in below for word, parser in action.choices.items()}
+        below = [
+            action for action in made[-1]._actions if isinstance(action, argparse._SubParsersAction)
+        ]
+        found |= {
+            f"{name} {word}": parser for action in below for word, parser in action.choices.items()
+        }
         if not below:
             found[name] = made[-1]
     return found
@@ -88,11 +103,25 @@ def valued(parser):
     return [action for action in parser._actions if action.nargs != 0 and not action.choices]
 
 
-WRITERS = [(script, a) for script, parser in PARSERS.items() for a in valued(parser) if kind(a) in OUTPUTS]
+WRITERS = [
+    (script, a) for script, parser in PARSERS.items() for a in valued(parser) if kind(a) in OUTPUTS
+]
 # What a flag writes whose type does not say it.
-ENDINGS = {"threshold": ".json", "export": ".pt", "explore": ".html", "label_errors": ".csv", "reproduce": ".jsonl"}
+ENDINGS = {
+    "threshold": ".json",
+    "export": ".pt",
+    "explore": ".html",
+    "label_errors": ".csv",
+    "reproduce": ".jsonl",
+}
 # Flags that mean nothing beside those of NEEDED.
-REFUSED_BEFORE = {"export from", "export calibrate", "reproduce recipes", "test result", "test json"}
+REFUSED_BEFORE = {
+    "export from",
+    "export calibrate",
+    "reproduce recipes",
+    "test result",
+    "test json",
+}
 FOLDERS_WRITTEN = ("prepare", "save_pretrained")
 
 
@@ -112,7 +141,9 @@ def room(tmp_path_factory):
 
 
 def command_line(script, *words, needed="photo.jpg", first=()):
-    """The words of a script, with those that it needs before these. first: words before all flags."""
+    """The words of a script, with those that it needs before these.
+    first: words before all flags.
+    """
     name, _, command = script.partition(" ")
     before = [needed if word == "FILE" else word for word in NEEDED.get(script, [])]
     return name, *([command] if command else []), *first, *before, *map(str, words)
@@ -131,7 +162,9 @@ def ending(script, action):
         return ".jpg"
     if script in ENDINGS:
         return ENDINGS[script]
-    return next(each for each in (".json", ".csv", ".mat", ".html") if accepts(action.type, f"x{each}"))
+    return next(
+        each for each in (".json", ".csv", ".mat", ".html") if accepts(action.type, f"x{each}")
+    )
 
 
 def accepts(parse, text):
@@ -147,18 +180,26 @@ def test_every_flag_of_every_script_is_known_to_name_a_file_or_not():
         for action in valued(parser)
         if kind(action) not in (*OUTPUTS, *NUMBERS, "some_name") and action.dest not in WORDS | READ
     }
-    assert unknown == set(), "does it name what is written (cli/outputs.py), what is read, or neither?"
-    paths = {f"{script} {a.dest}" for script, parser in PARSERS.items() for a in valued(parser) if kind(a) in OUTPUTS}
+    assert unknown == set(), (
+        "does it name what is written (cli/outputs.py), what is read, or neither?"
+    )
+    paths = {
+        f"{script} {a.dest}"
+        for script, parser in PARSERS.items()
+        for a in valued(parser)
+        if kind(a) in OUTPUTS
+    }
     assert not {path for path in paths if path.split()[-1] in WORDS}
     assert {script.split()[0] for script, _ in WRITERS} == {
-        "prepare", "test", "evaluate", "evaluate_gpu", "evaluate_rerank", "demo", "search", "threshold", "export",
-        "save_pretrained", "compare_networks", "heatmap", "figures", "report", "explore", "label_errors",
-        "augmentations", "reproduce",
+        "prepare", "test", "evaluate", "evaluate_gpu", "evaluate_rerank", "demo", "search",
+        "threshold", "export", "save_pretrained", "compare_networks", "heatmap", "figures",
+        "report", "explore", "label_errors", "augmentations", "reproduce",
     }  # fmt: skip
 
 
 of_every_output = pytest.mark.parametrize(
-    ("script", "output"), [pytest.param(script, a, id=f"{script} {a.dest}") for script, a in WRITERS]
+    ("script", "output"),
+    [pytest.param(script, a, id=f"{script} {a.dest}") for script, a in WRITERS],
 )
 
 
@@ -177,14 +218,23 @@ def test_no_output_replaces_what_another_flag_names(script, output, room):
         file.write_bytes((room / "photo.jpg").read_bytes())
         link.hardlink_to(file)
         said, status = end(*given(script, action, link, *written), cwd=room)
-        assert link.samefile(file) and file.read_bytes() == (room / "photo.jpg").read_bytes(), action.dest
+        assert link.samefile(file) and file.read_bytes() == (room / "photo.jpg").read_bytes(), (
+            action.dest
+        )
         if action.dest in READ:
-            expected = "no such folder" if action.dest in FOLDERS else "this command reads that file"
-            assert status == 1 and ("this command reads that file" in said or expected in said), (action.dest, said)
+            expected = (
+                "no such folder" if action.dest in FOLDERS else "this command reads that file"
+            )
+            assert status == 1 and ("this command reads that file" in said or expected in said), (
+                action.dest,
+                said,
+            )
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "README.md"])
-@pytest.mark.parametrize("flag", [a.dest for a in valued(PARSERS["save_pretrained"]) if a.dest in READ])
+@pytest.mark.parametrize(
+    "flag", [a.dest for a in valued(PARSERS["save_pretrained"]) if a.dest in READ]
+)
 def test_no_folder_of_a_network_replaces_what_another_flag_names(flag, name, here):
     (here / "net").mkdir()
     (here / "net" / "config.json").write_text('{"library": "person_reid"}')  # as if it were its own
@@ -209,11 +259,14 @@ def test_no_output_replaces_a_file_of_another_kind(script, output, room):
     weights.write_bytes(b"weights")
     said, status = end(*given(script, output, weights), cwd=room)
     assert weights.read_bytes() == b"weights"
-    if script not in ("threshold", "label_errors"):  # which write net_last.pth.json, net_last.pth.csv
+    # which write net_last.pth.json, net_last.pth.csv
+    if script not in ("threshold", "label_errors"):
         assert status and re.search(r"net_last\.pth: .*(expected|exists|a file)", said), said
 
 
-@pytest.mark.parametrize("value", [".", "/", "loop", "loop/x", "none/../thesis", "file/x", "file/../file", "gone"])
+@pytest.mark.parametrize(
+    "value", [".", "/", "loop", "loop/x", "none/../thesis", "file/x", "file/../file", "gone"]
+)
 @pytest.mark.parametrize("script", PARSERS)
 def test_no_path_ends_in_a_traceback_or_removes_what_is_there(script, value, room):
     """Every flag that names a path, read or written, in turn."""
@@ -224,7 +277,9 @@ def test_no_path_ends_in_a_traceback_or_removes_what_is_there(script, value, roo
                 continue
             end(*given(script, action, value), cwd=room)
             assert (room / "thesis" / "chapter").read_text() == "years of work", action.dest
-            assert (room / "file").read_text() == "a file" and (room / "loop").is_symlink(), action.dest
+            assert (room / "file").read_text() == "a file" and (room / "loop").is_symlink(), (
+                action.dest
+            )
             assert not any(path.name.endswith(ends) for path in (room / "thesis").iterdir())
     assert not (room / "none").exists()
 
@@ -234,7 +289,8 @@ WAYS = {
     "an absolute path": lambda file: file.resolve(),
     "a path with a point": lambda file: f"./{file.name}",
     "a folder and back": lambda file: f"folder/../{file.name}",
-    "a missing folder and back": lambda file: real(f"none/../{file.name}"),  # as output_path returns it
+    # as output_path returns it
+    "a missing folder and back": lambda file: real(f"none/../{file.name}"),
     "a link": lambda file: linked(file, "symlink_to"),
     "a link to a link": lambda file: linked(linked(file, "symlink_to"), "symlink_to"),
     "a hard link": lambda file: linked(file, "hardlink_to"),
@@ -254,7 +310,11 @@ def test_a_file_is_the_same_however_it_is_named(way, here):
     file = here / "a.json"
     file.write_text("{}")
     other = Path(WAYS[way](file))
-    for options in (Namespace(result=other), Namespace(results=["b", other]), Namespace(networks=f"net={other} --bgr")):
+    for options in (
+        Namespace(result=other),
+        Namespace(results=["b", other]),
+        Namespace(networks=f"net={other} --bgr"),
+    ):
         with pytest.raises(UserError, match=r"--json a\.json: this command reads that file"):
             check_outputs(options, json=[Path("a.json")])
     with pytest.raises(UserError, match="this command reads that file"):
@@ -266,12 +326,18 @@ def test_a_file_is_the_same_however_it_is_named(way, here):
 
 def test_two_files_to_be_differ_in_more_than_case(here):
     (here / "gone.json").symlink_to("b.json")
-    for first, second in (("a.json", "A.json"), ("b.json", "gone.json"), ("a.json", "none/../a.json")):
+    for first, second in (
+        ("a.json", "A.json"),
+        ("b.json", "gone.json"),
+        ("a.json", "none/../a.json"),
+    ):
         with pytest.raises(UserError, match="--json writes this file"):
             check_outputs(Namespace(), json=[Path(first)], save=[Path(second)])
     check_outputs(Namespace(json="a.json"), json=[Path("a.json")], save=[Path("b.json")])
     if os.name == "posix":
-        check_outputs(Namespace(result="/dev/null"), json=[Path("/dev/null")], save=[Path("/dev/null")])
+        check_outputs(
+            Namespace(result="/dev/null"), json=[Path("/dev/null")], save=[Path("/dev/null")]
+        )
 
 
 def test_what_describes_a_folder_that_is_read_is_not_replaced(here):
@@ -295,7 +361,11 @@ def ranked(here):
         found = read_split(here / "data", split)
         features = rng.normal(size=(len(found), 8)).astype(np.float32)
         features /= np.linalg.norm(features, axis=1, keepdims=True)
-        sets.append(FeatureSet(features, found.labels, found.cameras, [path.as_posix() for path in found.paths]))
+        sets.append(
+            FeatureSet(
+                features, found.labels, found.cameras, [path.as_posix() for path in found.paths]
+            )
+        )
     query, gallery = sets
     save_result("pytorch_result.mat", query, gallery)
     index = SearchIndex("people.index")
@@ -309,7 +379,10 @@ def ranked(here):
     [
         ("demo", ["--query_index", "0", "--save"]),
         ("demo", ["--query_index", "0", "--test_dir", "data", "--save"]),
-        ("heatmap", ["--query_index", "0", "--backbone", "osnet_x0_25", "--weights", "none", "--save"]),
+        (
+            "heatmap",
+            ["--query_index", "0", "--backbone", "osnet_x0_25", "--weights", "none", "--save"],
+        ),
         ("search", ["people", "--index", "people.index", "--min_samples", "2", "--sheet"]),
         ("label_errors", [*NEEDED["label_errors"], "--split", "gallery", "--save"]),
     ],
@@ -317,7 +390,8 @@ def ranked(here):
 def test_no_picture_replaces_an_image_of_the_gallery(script, words, ranked):
     image = next((ranked / "data" / "gallery").rglob("*.png"))
     before = image.read_bytes()
-    mine = linked(image, "hardlink_to").rename(ranked / "mine.png")  # as prepare.py lays out a download
+    # as prepare.py lays out a download
+    mine = linked(image, "hardlink_to").rename(ranked / "mine.png")
     for save in (image, mine):
         said, status = end(script, *words, save, cwd=ranked)
         assert status == 1 and f"{save}: this command reads that file" in said, said
@@ -349,7 +423,9 @@ def test_no_sheet_of_several_replaces_an_image(ranked):
 def test_no_picture_of_a_search_replaces_an_answer(ranked, monkeypatch):
     image = next((ranked / "data" / "gallery").rglob("*.png"))
     before = image.read_bytes()
-    monkeypatch.setattr("person_reid.cli.search.embedder_of", lambda *_: lambda queries: np.eye(1, 8, dtype="f4"))
+    monkeypatch.setattr(
+        "person_reid.cli.search.embedder_of", lambda *_: lambda queries: np.eye(1, 8, dtype="f4")
+    )
     query = next((ranked / "data" / "query").rglob("*.png"))
     words = ["query", query, "--index", "people.index", "--json", "found.json", "--save", image]
     said, status = end("search", *words, cwd=ranked)
@@ -376,6 +452,10 @@ def test_the_options_of_a_run_do_not_replace_the_file_of_config(script, here):
 def test_no_index_grows_in_a_file_that_another_flag_names(flag, room):
     file = room / "empty.index"  # SQLite would make a database of it
     file.write_bytes(b"")
-    words = [file, "--index", file.name] if flag == "images" else ["photo.jpg", "--index", file.name, f"--{flag}", file]
+    words = (
+        [file, "--index", file.name]
+        if flag == "images"
+        else ["photo.jpg", "--index", file.name, f"--{flag}", file]
+    )
     said, status = end("search", "index", *words, cwd=room)
     assert status == 1 and "this command reads that file" in said and file.read_bytes() == b""

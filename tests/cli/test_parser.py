@@ -1,4 +1,6 @@
-"""The help of every script: complete, no wider than a page, and its examples parse; and completion by the shell."""
+"""The help of every script: complete, no wider than a page, and its examples
+parse; and completion by the shell.
+"""
 
 import importlib
 import os
@@ -18,7 +20,10 @@ def parser_of(path):
     """The parser of a script, whose --help ends with status 0."""
     found = []
     module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
-    with patch.object(Parser, "print_help", lambda parser: found.append(parser)), pytest.raises(SystemExit) as end:
+    with (
+        patch.object(Parser, "print_help", lambda parser: found.append(parser)),
+        pytest.raises(SystemExit) as end,
+    ):
         module.main(["--help"])
     assert end.value.code in (None, 0) and len(found) == 1
     return found[0]
@@ -26,7 +31,12 @@ def parser_of(path):
 
 def commands_of(parser):
     """The parsers of its commands, where it has any."""
-    return [command for action in parser._actions if action.nargs == "A..." for command in action.choices.values()]
+    return [
+        command
+        for action in parser._actions
+        if action.nargs == "A..."
+        for command in action.choices.values()
+    ]
 
 
 @pytest.mark.parametrize("path", SCRIPTS)
@@ -36,19 +46,27 @@ def test_help_is_complete_and_ends_with_commands_that_parse(path, here, monkeypa
     for shown in (parser, *commands_of(parser)):
         text = shown.format_help()
         assert max(map(len, text.splitlines())) <= 120
-        assert "(default: None)" not in text and "(default: False)" not in text and "==SUPPRESS==" not in text
-        without = [action.dest for action in shown._actions if not action.help and action.nargs != "A..."]
+        assert (
+            "(default: None)" not in text
+            and "(default: False)" not in text
+            and "==SUPPRESS==" not in text
+        )
+        without = [
+            action.dest for action in shown._actions if not action.help and action.nargs != "A..."
+        ]
         assert not without
         ending = text.partition("\nexamples:\n")[2]
         examples = in_block(Block(0, "bash", ending, ""))
         assert path in {example.script for example in examples}
-        assert len(examples) == len(ending.replace("\\\n", "").splitlines())  # every line is a command
+        # every line is a command
+        assert len(examples) == len(ending.replace("\\\n", "").splitlines())
         assert [refused for example in examples if (refused := refusal(example))] == []
 
 
 @pytest.mark.parametrize("path", SCRIPTS)
 def test_every_script_can_be_completed(path):
-    assert b"PYTHON_ARGCOMPLETE_OK" in (ROOT / path).read_bytes()[:1024]  # argcomplete reads no more
+    # argcomplete reads no more
+    assert b"PYTHON_ARGCOMPLETE_OK" in (ROOT / path).read_bytes()[:1024]
 
 
 DOCSTRING = """What it does, with 10 % of the work.
@@ -113,8 +131,16 @@ def test_no_paragraph_of_a_help_ends_in_the_air(path, here):
 
 def test_the_installed_command_shows_its_own_name_in_examples():
     text = "Draw.\n\n    python tools/figures.py map --save map.png"
-    assert Parser(text, prog="person-reid figures").format_help().endswith("  person-reid figures map --save map.png\n")
-    assert Parser(text, prog="figures.py").format_help().endswith("  python tools/figures.py map --save map.png\n")
+    assert (
+        Parser(text, prog="person-reid figures")
+        .format_help()
+        .endswith("  person-reid figures map --save map.png\n")
+    )
+    assert (
+        Parser(text, prog="figures.py")
+        .format_help()
+        .endswith("  python tools/figures.py map --save map.png\n")
+    )
 
 
 def test_the_usage_of_many_flags_names_what_must_be_there():
@@ -132,7 +158,9 @@ def test_the_shell_completes_a_flag_of_train_py(tmp_path):
     line = "python train.py --eval"
     asked = {"_ARGCOMPLETE": "2", "COMP_LINE": line, "COMP_POINT": str(len(line)), "COMP_TYPE": "9"}
     asked |= {"_ARGCOMPLETE_STDOUT_FILENAME": str(tmp_path / "answer"), "_ARGCOMPLETE_IFS": "\n"}
-    done = subprocess.run([sys.executable, ROOT / "train.py"], env={**os.environ, **asked}, cwd=tmp_path, timeout=60)
+    done = subprocess.run(
+        [sys.executable, ROOT / "train.py"], env={**os.environ, **asked}, cwd=tmp_path, timeout=60
+    )
     assert done.returncode == 0
     assert (tmp_path / "answer").read_text().split() == ["--eval_every"]
     assert [path.name for path in tmp_path.iterdir()] == ["answer"]

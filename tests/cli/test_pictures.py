@@ -20,13 +20,28 @@ from tests.support.ranked_people import lay_out
 from tests.support.scripts import refused
 from tests.support.small_training import trained_as
 
-HISTORY = [{"epoch": i + 1, "loss": 3.0 / (i + 1), "error": 0.9 / (i + 1), "lr": 0.1} for i in range(3)]
-SMALL = ["--backbone", "test_resnet", "--weights", "none", "--height", "64", "--width", "32", "--linear_num", "8"]
+HISTORY = [
+    {"epoch": i + 1, "loss": 3.0 / (i + 1), "error": 0.9 / (i + 1), "lr": 0.1} for i in range(3)
+]
+SMALL = [
+    "--backbone",
+    "test_resnet",
+    "--weights",
+    "none",
+    "--height",
+    "64",
+    "--width",
+    "32",
+    "--linear_num",
+    "8",
+]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with a run, its result file and the photographs; and the query and gallery of that file."""
+    """A folder with a run, its result file and the photographs; and the
+    query and gallery of that file.
+    """
     place = tmp_path_factory.mktemp("run")
     result, *sets = lay_out(place)
     with pytest.MonkeyPatch.context() as patch:
@@ -37,7 +52,9 @@ def folder(tmp_path_factory):
         RunFolder("small").save_options({**asdict(options), "nclasses": 5})
         torch.manual_seed(0)
         torch.save(build_model(options, 5, "none").state_dict(), path.with_name("net_last.pth"))
-        path.with_name("log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in HISTORY))
+        path.with_name("log.jsonl").write_text(
+            "".join(json.dumps(record) + "\n" for record in HISTORY)
+        )
     result.rename(place / "pytorch_result.mat")
     return place, *sets
 
@@ -86,8 +103,18 @@ def test_curves_of_different_test_sets_do_not_share_a_picture(inside, tmp_path):
     half = len(gallery) // 2
     part = FeatureSet(gallery.features[:half], gallery.labels[:half], gallery.cameras[:half])
     save_result(tmp_path / "half.mat", query, part)
-    with pytest.raises(UserError, match=r"half\.mat: its \d+ gallery images are not the \d+ of pytorch_result\.mat"):
-        figures.main(["cmc", "pytorch_result.mat", str(tmp_path / "half.mat"), "--save", str(tmp_path / "cmc.png")])
+    with pytest.raises(
+        UserError, match=r"half\.mat: its \d+ gallery images are not the \d+ of pytorch_result\.mat"
+    ):
+        figures.main(
+            [
+                "cmc",
+                "pytorch_result.mat",
+                str(tmp_path / "half.mat"),
+                "--save",
+                str(tmp_path / "cmc.png"),
+            ]
+        )
     assert not (tmp_path / "cmc.png").exists()
 
 
@@ -95,7 +122,10 @@ def test_figures_of_one_camera_need_a_flag(inside, tmp_path):
     _, query, gallery = inside
     ones = [replace(images, cameras=np.ones_like(images.cameras)) for images in (query, gallery)]
     save_result(tmp_path / "one.mat", *ones)
-    for words in (["cmc", str(tmp_path / "one.mat")], ["histogram", "--result", str(tmp_path / "one.mat")]):
+    for words in (
+        ["cmc", str(tmp_path / "one.mat")],
+        ["histogram", "--result", str(tmp_path / "one.mat")],
+    ):
         picture = tmp_path / f"{words[0]}.png"
         with pytest.raises(UserError, match=r"--ignore_cameras of .* figures\.py"):
             figures.main([*words, "--save", str(picture)])
@@ -105,10 +135,30 @@ def test_figures_of_one_camera_need_a_flag(inside, tmp_path):
 
 def test_heat_maps_of_a_ranking_and_of_any_images(inside, tmp_path, drawn_sizes):
     _, query, gallery = inside
-    heatmap.main(["--name", "small", "--query_index", "3", "--top", "4", "--save", str(tmp_path / "ranking.png")])
+    heatmap.main(
+        [
+            "--name",
+            "small",
+            "--query_index",
+            "3",
+            "--top",
+            "4",
+            "--save",
+            str(tmp_path / "ranking.png"),
+        ]
+    )
     heatmap.main([*SMALL, query.paths[0], gallery.paths[0], "--save", str(tmp_path / "two.pdf")])
-    published = ["--name", "small", "--data_dir", str(Path(query.paths[0]).parents[2]), "--batchsize", "3"]
-    heatmap.main([*published, "--query_index", "0-2", "--top", "4", "--save", str(tmp_path / "three.png")])
+    published = [
+        "--name",
+        "small",
+        "--data_dir",
+        str(Path(query.paths[0]).parents[2]),
+        "--batchsize",
+        "3",
+    ]
+    heatmap.main(
+        [*published, "--query_index", "0-2", "--top", "4", "--save", str(tmp_path / "three.png")]
+    )
     assert drawn_sizes == [10, 4, 30]
     assert (tmp_path / "ranking.png").is_file() and (tmp_path / "two.pdf").is_file()
     with pytest.raises(UserError, match="--query_index 99"):
@@ -140,14 +190,24 @@ def test_the_report_holds_it_all_and_needs_nothing_else(inside, capsys):
     checked = check(path.read_text(encoding="utf-8"))
     text = "".join(checked.text)
     metrics = evaluate(query, gallery)
-    assert all(f"{100 * value:.2f} %" in text for value in (metrics.rank(1), metrics.mAP, metrics.mINP))
-    for title in ("Metrics", "Training", "Same person or not", "Map of the features", "Rankings", "The worst rankings"):
+    assert all(
+        f"{100 * value:.2f} %" in text for value in (metrics.rank(1), metrics.mAP, metrics.mINP)
+    )
+    for title in (
+        "Metrics",
+        "Training",
+        "Same person or not",
+        "Map of the features",
+        "Rankings",
+        "The worst rankings",
+    ):
         assert f"{title}\n" in text or title in checked.text
     assert "re-ranked" in text and "3 epochs" in text and "test_resnet" in text
     worst = int(metrics.average_precision.argmin())
     assert f"Query {worst}: " in text and "Query 0: " in text
     photographs = sum(source.startswith("data:image/jpeg") for source in checked.sources)
-    assert photographs == 3 * 11 * 2  # each ranking: the query and ten; each of them as it is, and with its heat
+    # each ranking: the query and ten; each of them as it is, and with its heat
+    assert photographs == 3 * 11 * 2
     assert sum(source.startswith("data:image/svg") for source in checked.sources) == 4 * 2
 
 
@@ -161,7 +221,9 @@ def test_the_report_does_without_a_run_photographs_and_network(inside, tmp_path)
     plain = tmp_path / "plain.html"
     flags = ["--backbone", "x", "--no_heatmaps", "--no_rerank", "--queries", "0", "--worst", "1"]
     report.main([*flags, "--save", str(plain)])
-    assert sum("jpeg" in source for source in check(plain.read_text(encoding="utf-8")).sources) == 11
+    assert (
+        sum("jpeg" in source for source in check(plain.read_text(encoding="utf-8")).sources) == 11
+    )
 
 
 def test_a_result_of_another_network_is_refused(inside, tmp_path):
@@ -169,9 +231,12 @@ def test_a_result_of_another_network_is_refused(inside, tmp_path):
     save_result("of_other.mat", query, gallery, "other net_last")
     for command, save in ((report, "a.html"), (heatmap, "a.png")):
         with pytest.raises(
-            UserError, match=r"of_other\.mat: holds the features of 'other net_last', not of 'small net_last'"
+            UserError,
+            match=r"of_other\.mat: holds the features of 'other net_last', not of 'small net_last'",
         ):
-            command.main(["--name", "small", "--result", "of_other.mat", "--save", str(tmp_path / save)])
+            command.main(
+                ["--name", "small", "--result", "of_other.mat", "--save", str(tmp_path / save)]
+            )
     assert not list(tmp_path.iterdir())
 
 
@@ -180,7 +245,9 @@ def test_a_report_that_cannot_be_made_leaves_the_old_one(inside, tmp_path):
     with pytest.raises(UserError, match="no run of that name"):
         report.main(["--name", "absent", "--save", str(tmp_path / "report.html")])
     with pytest.raises(UserError, match="no features there"):
-        report.main(["--name", "small", "--result", "absent.mat", "--save", str(tmp_path / "report.html")])
+        report.main(
+            ["--name", "small", "--result", "absent.mat", "--save", str(tmp_path / "report.html")]
+        )
     assert (tmp_path / "report.html").read_text() == "old"
 
 
@@ -192,7 +259,9 @@ def test_a_picture_of_an_unknown_kind_is_refused_before_the_work(words, tmp_path
 
 def test_flags_of_a_ranking_are_refused_beside_images(tmp_path):
     for flag, value in (("--top", "2"), ("--test_dir", "people")):
-        assert f"{flag} would be ignored beside images" in refused("heatmap", "a.jpg", flag, value, cwd=tmp_path)
+        assert f"{flag} would be ignored beside images" in refused(
+            "heatmap", "a.jpg", flag, value, cwd=tmp_path
+        )
 
 
 def test_flags_of_what_a_report_leaves_out_are_refused(tmp_path):
@@ -203,4 +272,7 @@ def test_flags_of_what_a_report_leaves_out_are_refused(tmp_path):
         assert f"{flag} would be ignored beside --no_images" in output
     for without in ("--no_images", "--no_heatmaps"):
         output = refused("report", without, "--height", "64", "--width", "32", cwd=tmp_path)
-        assert f"--height, --width would be ignored beside {without}: heat maps alone need the size" in output
+        assert (
+            f"--height, --width would be ignored beside {without}: heat maps alone need the size"
+            in output
+        )

@@ -15,7 +15,9 @@ from person_reid.synthetic.dataset import draw_data_set
 from tests.data.test_prepare import state
 
 
-def test_published_command_puts_the_layout_where_the_published_code_did(download, tmp_path, monkeypatch, capsys):
+def test_published_command_puts_the_layout_where_the_published_code_did(
+    download, tmp_path, monkeypatch, capsys
+):
     (tmp_path / "repository").mkdir()
     monkeypatch.chdir(tmp_path / "repository")
     source = download.rename(tmp_path / "Market-1501-v15.09.15")
@@ -31,7 +33,9 @@ def test_published_command_puts_the_layout_where_the_published_code_did(download
 def test_script_with_flags(download, tmp_path, capsys):
     prepare.main(["--data_dir", str(download)])
     assert (download / "pytorch" / "query" / "0001").is_dir()
-    prepare.main(["--data_dir", str(download), "--save_dir", str(tmp_path / "out"), "--dataset", "duke"])
+    prepare.main(
+        ["--data_dir", str(download), "--save_dir", str(tmp_path / "out"), "--dataset", "duke"]
+    )
     report = capsys.readouterr().out
     assert "DukeMTMC-reID" in report and "702 / 16,522 / 8  DIFFERS" in report
 
@@ -51,10 +55,31 @@ def test_flags_of_images_that_are_read_are_refused_before_people_are_drawn(flag,
 
 
 def test_synthetic_people(tmp_path, capsys):
-    command = ["--synthetic", "--data_dir", str(tmp_path), "--identities", "3", "--test_identities", "2"]
-    command += ["--cameras", "2", "--images", "2", "--distractors", "2", "--junk", "1", "--seed", "1"]
+    command = [
+        "--synthetic",
+        "--data_dir",
+        str(tmp_path),
+        "--identities",
+        "3",
+        "--test_identities",
+        "2",
+    ]
+    command += [
+        "--cameras",
+        "2",
+        "--images",
+        "2",
+        "--distractors",
+        "2",
+        "--junk",
+        "1",
+        "--seed",
+        "1",
+    ]
     prepare.main(command)
-    assert read_split(tmp_path / "pytorch", "train_all").labels.tolist() == [1] * 4 + [2] * 4 + [3] * 4
+    assert (
+        read_split(tmp_path / "pytorch", "train_all").labels.tolist() == [1] * 4 + [2] * 4 + [3] * 4
+    )
     assert "DIFFERS" not in capsys.readouterr().out
     prepare.main(command)
     assert "kept" in capsys.readouterr().out
@@ -71,6 +96,9 @@ def test_help_tells_how_many_people_are_drawn(capsys):
     with pytest.raises(SystemExit):
         prepare.main(["--help"])
     told = dict(re.findall(r"--(\w+) N[^-]*?\(default:\s+(\d+)\)", capsys.readouterr().out))
-    defaults = {name: argument.default for name, argument in inspect.signature(draw_data_set).parameters.items()}
+    defaults = {
+        name: argument.default
+        for name, argument in inspect.signature(draw_data_set).parameters.items()
+    }
     told["train_identities"] = told.pop("identities")
     assert len(told) == 6 and all(int(count) == defaults[name] for name, count in told.items())

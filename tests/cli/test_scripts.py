@@ -1,4 +1,6 @@
-"""The scripts as a user runs them: in order, by hand, and with everything that goes wrong by hand."""
+"""The scripts as a user runs them: in order, by hand, and with
+everything that goes wrong by hand.
+"""
 
 import os
 import re
@@ -21,7 +23,18 @@ from tests.support import ROOT
 from tests.support.runs import equal_weights, log, weights
 from tests.support.scripts import refused, run, run_process
 
-SMALL = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32", "--batchsize", "8"]
+SMALL = [
+    "--backbone",
+    "osnet_x0_25",
+    "--weights",
+    "none",
+    "--height",
+    "64",
+    "--width",
+    "32",
+    "--batchsize",
+    "8",
+]
 PEOPLE = ["--identities", "6", "--test_identities", "5", "--cameras", "3", "--images", "2"]
 METRICS = r"Rank@1:\d\.\d{6} Rank@5:\d\.\d{6} Rank@10:\d\.\d{6} mAP:\d\.\d{6} mINP:\d\.\d{6}"
 
@@ -31,7 +44,16 @@ def people(tmp_path_factory):
     """A small synthetic data set, laid out."""
     folder = tmp_path_factory.mktemp("people")
     run_process(
-        "prepare", "--synthetic", *PEOPLE, "--distractors", "6", "--junk", "4", "--data_dir", "people", cwd=folder
+        "prepare",
+        "--synthetic",
+        *PEOPLE,
+        "--distractors",
+        "6",
+        "--junk",
+        "4",
+        "--data_dir",
+        "people",
+        cwd=folder,
     )
     return folder / "people" / "pytorch"
 
@@ -55,15 +77,26 @@ def copy(trained, tmp_path):
 def test_training_leaves_everything_that_is_promised(trained):
     folder = trained / "model" / "small"
     files = {path.name for path in folder.iterdir()}
-    expected = {"opts.yaml", "versions.jsonl", "net_last.pth", "resume.pth", "train.jpg", "log.jsonl", "result.txt"}
+    expected = {
+        "opts.yaml",
+        "versions.jsonl",
+        "net_last.pth",
+        "resume.pth",
+        "train.jpg",
+        "log.jsonl",
+        "result.txt",
+    }
     assert files == expected
     records = log("small", trained)
     assert [record["epoch"] for record in records] == [1, 2]
-    assert {"loss", "error", "val_loss", "val_error", "lr", "images_per_second"} <= records[0].keys()
+    assert {"loss", "error", "val_loss", "val_error", "lr", "images_per_second"} <= records[
+        0
+    ].keys()
     assert Image.open(folder / "train.jpg").size > (600, 200)
     assert "nclasses: 6" in (folder / "opts.yaml").read_text()
     assert re.search(
-        rf"small last .*: {METRICS}\nsmall last .*: multi {METRICS}\n", (folder / "result.txt").read_text()
+        rf"small last .*: {METRICS}\nsmall last .*: multi {METRICS}\n",
+        (folder / "result.txt").read_text(),
     )
 
 
@@ -92,7 +125,17 @@ def test_options_of_test_change_the_features(copy, people):
     if not emulates(torch.device("cpu"), torch.bfloat16):
         changes.append(["--bf16"])
     for number, flags in enumerate(changes):
-        run("test", "--name", "small", "--test_dir", people, "--result", f"{number}.mat", *flags, cwd=copy)
+        run(
+            "test",
+            "--name",
+            "small",
+            "--test_dir",
+            people,
+            "--result",
+            f"{number}.mat",
+            *flags,
+            cwd=copy,
+        )
         other = scipy.io.loadmat(copy / f"{number}.mat")["query_f"]
         cosines = (plain * other).sum(1)
         assert 0.5 < cosines.mean() < 1 - 1e-7, flags
@@ -112,12 +155,18 @@ def test_features_that_keep_their_length_are_ranked_by_euclidean_distance(copy, 
 
 def test_multiple_queries_without_an_image_repeat_no_figure(copy, people, tmp_path):
     """Its multi-query folder is that of other people, then that of all but one."""
-    layout, asked = tmp_path / "layout", ["test", "--name", "small", "--no_flip", "--multi", "--test_dir"]
+    layout, asked = (
+        tmp_path / "layout",
+        ["test", "--name", "small", "--no_flip", "--multi", "--test_dir"],
+    )
     for split in ("query", "gallery"):
         shutil.copytree(people / split, layout / split)
     shutil.copytree(people / "train", layout / "multi-query")
     output = run(*asked, layout, cwd=copy)
-    assert output.count("mAP:") == 1 and "no image of any query in its camera, so no multiple query" in output
+    assert (
+        output.count("mAP:") == 1
+        and "no image of any query in its camera, so no multiple query" in output
+    )
     shutil.rmtree(layout / "multi-query")
     shutil.copytree(people / "multi-query", layout / "multi-query")
     shutil.rmtree(min((layout / "multi-query").iterdir()))
@@ -131,17 +180,29 @@ def test_multiple_queries_without_an_image_repeat_no_figure(copy, people, tmp_pa
     [
         ("test", ["--name", "small", "--no_flip", "--test_dir"], "query"),
         ("test", ["--name", "small", "--no_flip", "--test_dir"], "gallery"),
-        ("train", ["--name", "moved", "--total", "1", "--train_all", *SMALL, "--data_dir"], "train_all"),
+        (
+            "train",
+            ["--name", "moved", "--total", "1", "--train_all", *SMALL, "--data_dir"],
+            "train_all",
+        ),
         ("train", ["--name", "moved", "--total", "1", "--train_all", *SMALL, "--data_dir"], "val"),
-        ("train", ["--name", "moved", "--total", "1", "--eval_every", "1", *SMALL, "--data_dir"], "gallery"),
+        (
+            "train",
+            ["--name", "moved", "--total", "1", "--eval_every", "1", *SMALL, "--data_dir"],
+            "gallery",
+        ),
         ("label_errors", [*SMALL[:8], "--data_dir"], "train_all"),
         ("prepare", ["--check", "--data_dir"], "train_all"),
     ],
 )
-def test_an_image_in_the_folder_of_another_person_is_named(script, flags, split, copy, people, tmp_path):
+def test_an_image_in_the_folder_of_another_person_is_named(
+    script, flags, split, copy, people, tmp_path
+):
     layout = tmp_path / "layout"
     shutil.copytree(people, layout, ignore=shutil.ignore_patterns(".cache"))
-    first, second, *_ = sorted(folder for folder in (layout / split).iterdir() if folder.name > "0000")
+    first, second, *_ = sorted(
+        folder for folder in (layout / split).iterdir() if folder.name > "0000"
+    )
     moved = next(first.iterdir()).rename(second / "moved.jpg")
     moved = moved.rename(second / f"{first.name}_c1_moved.jpg")
     shutil.copy(moved, layout / split / "loose.jpg")
@@ -155,7 +216,9 @@ def test_figures_name_the_flags_that_changed_the_features(copy, people):
     run("test", "--name", "small", "--test_dir", people, "--no_flip", "--ms", "1,1.21", cwd=copy)
     tested = (copy / "model" / "small" / "result.txt").read_text().splitlines()[-1]
     assert f"{people} --ms 1,1.21 --no_flip: Rank@1" in tested
-    run("report", "--name", "small", "--no_images", "--no_rerank", "--save", "report.html", cwd=copy)
+    run(
+        "report", "--name", "small", "--no_images", "--no_rerank", "--save", "report.html", cwd=copy
+    )
     page = (copy / "report.html").read_text(encoding="utf-8")
     assert "pytorch_result.mat of test.py --ms 1,1.21 --no_flip" in page
 
@@ -167,9 +230,15 @@ def test_a_weight_file_is_tested_without_a_run(trained, people, tmp_path):
     assert re.search(METRICS, output) and "tensors loaded" in output
     assert not (tmp_path / "model").exists()
     state = torch.load(weights, weights_only=True)
-    bare = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
+    bare = {
+        name.removeprefix("model."): value
+        for name, value in state.items()
+        if name.startswith("model.")
+    }
     torch.save(bare, tmp_path / "bare.pth")  # as torchreid's files
-    assert re.search(METRICS, run("test", *flags, "--weights", "bare.pth", "--neck", "none", cwd=tmp_path))
+    assert re.search(
+        METRICS, run("test", *flags, "--weights", "bare.pth", "--neck", "none", cwd=tmp_path)
+    )
     run("test", *flags, "--weights", "none", "--result", "random.mat", cwd=tmp_path)
     assert "needs --weights FILE" in refused("test", *flags, cwd=tmp_path)
 
@@ -180,7 +249,16 @@ def test_query_and_gallery_alone_are_for_testing(trained, people, tmp_path):
     output = run("prepare", "--data_dir", tmp_path / "other", cwd=tmp_path)
     laid_out = tmp_path / "other" / "pytorch"
     assert output.endswith(f"Next: python test.py --name NAME --test_dir {laid_out}\n")
-    tested = run("test", "--name", "small", "--test_dir", laid_out, "--result", tmp_path / "other.mat", cwd=trained)
+    tested = run(
+        "test",
+        "--name",
+        "small",
+        "--test_dir",
+        laid_out,
+        "--result",
+        tmp_path / "other.mat",
+        cwd=trained,
+    )
     assert f"python demo.py --query_index 0 --result {tmp_path / 'other.mat'}\n" in tested
     before = run("evaluate", cwd=trained)  # of the same images, within their whole data set
     assert re.findall(METRICS, tested) == re.findall(METRICS, before)[:1] != []
@@ -189,15 +267,30 @@ def test_query_and_gallery_alone_are_for_testing(trained, people, tmp_path):
 
 
 def test_training_can_average_and_be_tested_by_epoch(people, tmp_path):
-    flags = ["--total", "10", "--wa", "--tensorboard", "--lr", "0.01", "--name", "averaged", "--batchsize", "24"]
+    flags = [
+        "--total",
+        "10",
+        "--wa",
+        "--tensorboard",
+        "--lr",
+        "0.01",
+        "--name",
+        "averaged",
+        "--batchsize",
+        "24",
+    ]
     flags += ["--backbone", "test_resnet"]
     run("train", "--data_dir", people, *SMALL, *flags, cwd=tmp_path)
     folder = tmp_path / "model" / "averaged"
     assert list(folder.glob("events.out.tfevents.*"))
     for which in ("10", "9", "average", "average_bn"):
-        output = run("test", "--name", "averaged", "--test_dir", people, "--which_epoch", which, cwd=tmp_path)
+        output = run(
+            "test", "--name", "averaged", "--test_dir", people, "--which_epoch", which, cwd=tmp_path
+        )
         assert re.search(METRICS, output), which
-    last, average, own = (torch.load(folder / f"net_{name}.pth") for name in ("last", "average", "average_bn"))
+    last, average, own = (
+        torch.load(folder / f"net_{name}.pth") for name in ("last", "average", "average_bn")
+    )
     statistics = [name for name in last if name.endswith("running_mean")]
     for saved, kept in ((average, True), (own, False)):
         assert {torch.equal(last[name], saved[f"module.{name}"]) for name in statistics} == {kept}
@@ -207,15 +300,30 @@ def test_killed_at_any_moment_and_resumed_training_ends_with_the_same_weights(pe
     torch.manual_seed(1)  # weights that the run, whose seed is 0, would not draw itself
     start = create_model("test_resnet", weights="none").model.state_dict()
     torch.save(start, tmp_path / "start.pth")
-    flags = ["--data_dir", people, "--name", "small", "--total", "3", "--gpu_ids", "-1", "--erasing_p", "0.5", *SMALL]
+    flags = [
+        "--data_dir",
+        people,
+        "--name",
+        "small",
+        "--total",
+        "3",
+        "--gpu_ids",
+        "-1",
+        "--erasing_p",
+        "0.5",
+        *SMALL,
+    ]
     flags += ["--backbone", "test_resnet", "--weights", tmp_path / "start.pth"]
     (tmp_path / "whole").mkdir()
     (tmp_path / "killed").mkdir()
     run("train", *flags, cwd=tmp_path / "whole")
     command = [sys.executable, str(ROOT / "train.py"), *map(str, flags), "--resume"]
     folder = tmp_path / "killed" / "model" / "small"
-    for epoch in (0, 2):  # before the first epoch has ended, then as soon as the files of the second are being written
-        process = subprocess.Popen(command, cwd=tmp_path / "killed", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    # before the first epoch has ended, then as soon as the files of the second are being written
+    for epoch in (0, 2):
+        process = subprocess.Popen(
+            command, cwd=tmp_path / "killed", stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
         deadline = time.monotonic() + 120
         while not reached(folder, epoch) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.005)
@@ -258,7 +366,9 @@ class TestWhatGoesWrong:
         assert "no images in it" in refused("train", "--data_dir", "data", *SMALL, cwd=tmp_path)
 
     def test_broken_images_are_all_named(self, people, tmp_path):
-        data = Path(shutil.copytree(people, tmp_path / "data", ignore=shutil.ignore_patterns(".cache")))
+        data = Path(
+            shutil.copytree(people, tmp_path / "data", ignore=shutil.ignore_patterns(".cache"))
+        )
         broken = sorted((data / "train").rglob("*.jpg"))[:2]
         for path in broken:
             content = path.read_bytes()
@@ -280,7 +390,9 @@ class TestWhatGoesWrong:
         assert [path.name.split("_")[0] for path in (data / ".cache").iterdir()] == ["query"]
 
     def test_no_checkpoint_lists_what_there_is(self, copy, people):
-        output = refused("test", "--name", "small", "--test_dir", people, "--which_epoch", "40", cwd=copy)
+        output = refused(
+            "test", "--name", "small", "--test_dir", people, "--which_epoch", "40", cwd=copy
+        )
         assert "There are: --which_epoch last" in output
         output = refused("test", "--name", "smal", "--test_dir", people, cwd=copy)
         assert "Did you mean 'small'?" in output
@@ -298,10 +410,15 @@ class TestWhatGoesWrong:
         assert "smaller --batchsize" in output
 
     def test_a_full_disk_keeps_what_was_there(self, copy, people):
-        """A file-size limit stands in for a full disk: both end a write half-way with an OSError."""
+        """A file-size limit stands in for a full disk: both end a
+        write half-way with an OSError.
+        """
         if os.name != "posix":
             pytest.skip("needs a limit on file sizes")
-        before = {path: path.read_bytes() for path in (copy / "pytorch_result.mat", copy / "multi_query.mat")}
+        before = {
+            path: path.read_bytes()
+            for path in (copy / "pytorch_result.mat", copy / "multi_query.mat")
+        }
         code = (
             "import resource, runpy, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
             "resource.setrlimit(resource.RLIMIT_FSIZE, (30000, 30000)); "
@@ -309,7 +426,9 @@ class TestWhatGoesWrong:
             f"sys.path.insert(0, {str(ROOT)!r}); "
             f"runpy.run_path({str(ROOT / 'test.py')!r}, run_name='__main__')"
         )
-        done = subprocess.run([sys.executable, "-c", code], cwd=copy, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=copy, capture_output=True, text=True, timeout=120
+        )
         assert done.returncode == 1 and "Traceback" not in done.stderr
         assert "error: pytorch_result.mat: File too large" in done.stderr
         assert all(path.read_bytes() == content for path, content in before.items())
@@ -317,10 +436,30 @@ class TestWhatGoesWrong:
 
 
 def test_real_people_from_download_to_ranking(real_people, tmp_path):
-    """The whole chain on photographs: an OSNet trained on other people, fine-tuned, beats itself as it was."""
-    run("prepare", "--data_dir", real_people, "--save_dir", tmp_path / "data", "--dataset", "market", cwd=tmp_path)
+    """The whole chain on photographs: an OSNet trained on other people,
+    fine-tuned, beats itself as it was.
+    """
+    run(
+        "prepare",
+        "--data_dir",
+        real_people,
+        "--save_dir",
+        tmp_path / "data",
+        "--dataset",
+        "market",
+        cwd=tmp_path,
+    )
     weights = real_people.parent / "weights" / "osnet_x0_25_msmt17.pth"
-    network = ["--backbone", "osnet_x0_25", "--weights", weights, "--height", "128", "--width", "64"]
+    network = [
+        "--backbone",
+        "osnet_x0_25",
+        "--weights",
+        weights,
+        "--height",
+        "128",
+        "--width",
+        "64",
+    ]
     before = run("test", *network, "--test_dir", "data", cwd=tmp_path)
     flags = ["--train_all", "--total", "3", "--linear_num", "0", "--lr", "0.01"]
     run("train", *network, *flags, "--data_dir", "data", cwd=tmp_path)

@@ -1,4 +1,6 @@
-"""Variables of torchrun that are incomplete or contradict each other: one line in every script that joins others."""
+"""Variables of torchrun that are incomplete or contradict each other: one line in
+every script that joins others.
+"""
 
 import pytest
 
@@ -8,18 +10,39 @@ SCRIPTS = {
     "test": ["--gpu_ids", "-1"],
     "evaluate_gpu": ["--gpu_ids", "-1"],
     "train_DDP": ["--gpu_ids", "-1", "--weights", "none"],
-    "adapt": ["--gpu_ids", "-1", "--backbone", "osnet_x0_25", "--weights", "net.pth", "--data_dir", "people"],
+    "adapt": [
+        "--gpu_ids",
+        "-1",
+        "--backbone",
+        "osnet_x0_25",
+        "--weights",
+        "net.pth",
+        "--data_dir",
+        "people",
+    ],
 }
-WHOLE = {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+WHOLE = {
+    "LOCAL_RANK": "0",
+    "RANK": "0",
+    "WORLD_SIZE": "2",
+    "MASTER_ADDR": "127.0.0.1",
+    "MASTER_PORT": "29500",
+}
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
-        ({"LOCAL_RANK": "0"}, "LOCAL_RANK is set, but not RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT: torchrun sets"),
+        (
+            {"LOCAL_RANK": "0"},
+            "LOCAL_RANK is set, but not RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT: torchrun sets",
+        ),
         ({**WHOLE, "MASTER_PORT": ""}, "LOCAL_RANK is set, but not MASTER_PORT"),
-        ({**WHOLE, "LOCAL_RANK": "first"}, "LOCAL_RANK=first, RANK=0, WORLD_SIZE=2, MASTER_PORT=29500: not what"),
+        (
+            {**WHOLE, "LOCAL_RANK": "first"},
+            "LOCAL_RANK=first, RANK=0, WORLD_SIZE=2, MASTER_PORT=29500: not what",
+        ),
         ({**WHOLE, "RANK": "2"}, "RANK=2, WORLD_SIZE=2"),
         ({**WHOLE, "WORLD_SIZE": "0"}, "WORLD_SIZE=0"),
         ({**WHOLE, "WORLD_SIZE": "-1"}, "WORLD_SIZE=-1"),

@@ -32,16 +32,32 @@ from tests.support.scripts import module_of, refused, run
         (["--loss", "triplet,"], "found an empty one", 2),
         (["--loss", "a" * 5000], "aaa…: expected at most 4,096 characters", 2),
         (["--attention", ":;"], "unknown kind ''", 1),
-        (["--resize_schedule", "128x64,"], "expected values separated by commas, found an empty one", 2),
-        (["--resize_schedule", "128:64,256x128"], "expected sizes such as 128x64,192x96,256x128", 2),
+        (
+            ["--resize_schedule", "128x64,"],
+            "expected values separated by commas, found an empty one",
+            2,
+        ),
+        (
+            ["--resize_schedule", "128:64,256x128"],
+            "expected sizes such as 128x64,192x96,256x128",
+            2,
+        ),
         (["--resize_schedule", "128x64:3,192x96,256x128"], "with epochs for all but the last", 2),
         (["--resize_schedule", "128x64:3,256x128:2"], "with epochs for all but the last", 2),
-        (["--resize_schedule", "128x64:60,256x128"], "not every size has an epoch of --total_epoch 60", 1),
+        (
+            ["--resize_schedule", "128x64:60,256x128"],
+            "not every size has an epoch of --total_epoch 60",
+            1,
+        ),
         (["--resize_schedule", "128x64,256x128", "--total", "1"], "not every size has an epoch", 1),
         (["--resize_schedule", "128x64,192x96"], "the last size is that of the trained network", 1),
         (["--train_with", ",,"], "found an empty one", 2),
         (["--train_with", "people,"], "found an empty one", 2),
-        (["--config", "empty.yaml"], "empty.yaml: expected options as 'name: value' lines, found nothing", 1),
+        (
+            ["--config", "empty.yaml"],
+            "empty.yaml: expected options as 'name: value' lines, found nothing",
+            1,
+        ),
         (["--lr", "nan"], "nan: expected a finite number", 2),
         (["--lr", "-1"], "-1: expected a number above 0", 2),
         (["--erasing_p", "1.5"], "1.5: expected a number from 0 to 1", 2),
@@ -59,7 +75,11 @@ from tests.support.scripts import module_of, refused, run
         (["--config", "."], ".: no such options file", 1),
         (["--config", os.devnull], "no such options file", 1),
         (["--config", "absent.yaml"], "absent.yaml: no such options file", 1),
-        (["--config", "gpus.yaml"], "gpus.yaml: gpu_ids: 'a,b' does not fit (a,b: expected numbers of GPUs", 1),
+        (
+            ["--config", "gpus.yaml"],
+            "gpus.yaml: gpu_ids: 'a,b' does not fit (a,b: expected numbers of GPUs",
+            1,
+        ),
         (["--config", "named.yaml"], "--name '../a': expected a plain name", 1),
         (["--name", "a\x1b[31m"], "expected a plain name", 1),
         (["--name", "x" * 300], "expected at most 200 bytes, found 300", 1),
@@ -67,8 +87,14 @@ from tests.support.scripts import module_of, refused, run
         (["--name=-x", "--dry_run"], "expected a plain name", 1),
     ],
 )
-def test_a_value_that_makes_no_sense_is_refused_before_anything_is_written(flags, expected, status, tmp_path):
-    files = {"empty.yaml": "", "gpus.yaml": "gpu_ids: [a, b]", "named.yaml": yaml.safe_dump({"name": "../a"})}
+def test_a_value_that_makes_no_sense_is_refused_before_anything_is_written(
+    flags, expected, status, tmp_path
+):
+    files = {
+        "empty.yaml": "",
+        "gpus.yaml": "gpu_ids: [a, b]",
+        "named.yaml": yaml.safe_dump({"name": "../a"}),
+    }
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     said = (refused if status == 1 else run)("train", *flags, cwd=tmp_path, status=status)
@@ -77,13 +103,27 @@ def test_a_value_that_makes_no_sense_is_refused_before_anything_is_written(flags
 
 
 def test_epochs_that_never_come_are_remarked_on(tmp_path):
-    late = ["--warm_epoch", "6", "--freeze_epochs", "5", "--schedule", "multistep", "--milestones", "5,7"]
+    late = [
+        "--warm_epoch",
+        "6",
+        "--freeze_epochs",
+        "5",
+        "--schedule",
+        "multistep",
+        "--milestones",
+        "5,7",
+    ]
     output = run("train", "--dry_run", "--total_epoch", "5", *late, cwd=tmp_path)
-    assert "ends before the learning rate has risen" in output and "The backbone learns nothing" in output
+    assert (
+        "ends before the learning rate has risen" in output
+        and "The backbone learns nothing" in output
+    )
     assert "The learning rate never drops: --milestones 5,7" in output
 
 
-@pytest.mark.parametrize("listed", ["cross_entropy:0", "cross_entropy:0,triplet:0", "center:0,cross_entropy:0.0"])
+@pytest.mark.parametrize(
+    "listed", ["cross_entropy:0", "cross_entropy:0,triplet:0", "center:0,cross_entropy:0.0"]
+)
 def test_a_training_of_losses_without_weight_is_refused(listed, tmp_path):
     output = refused("train", "--dry_run", "--loss", listed, cwd=tmp_path)
     assert f"--loss {listed}: every loss has the weight 0, so there is nothing to learn" in output
@@ -111,8 +151,9 @@ def test_figures_do_not_replace_what_is_read(tmp_path):
 
 
 NUMBERS = {
-    "evaluate_rerank": ["--alpha", "--lambda_value", "--memory_gb", "--k1", "--augment"], "demo": ["--top"],
-    "prepare": ["--test_fraction", "--cameras"], "train": ["--backbone_lr", "--erasing_p", "--alpha"],
+    "evaluate_rerank": ["--alpha", "--lambda_value", "--memory_gb", "--k1", "--augment"],
+    "demo": ["--top"], "prepare": ["--test_fraction", "--cameras"],
+    "train": ["--backbone_lr", "--erasing_p", "--alpha"],
 }  # fmt: skip
 
 
@@ -135,14 +176,19 @@ def numeric_flags(parser):
         if isinstance(action, argparse._SubParsersAction):
             for command in action.choices.values():
                 yield from numeric_flags(command)
-        elif getattr(action.type, "__name__", "") in ("int", "float") or action.type in (int, float):
+        elif getattr(action.type, "__name__", "") in ("int", "float") or action.type in (
+            int,
+            float,
+        ):
             yield parser, action
 
 
 @pytest.mark.parametrize("kind", [TrainConfig, AdaptConfig])
 def test_no_number_of_a_configuration_is_finite_but_absurd(kind):
     for name, each in kind.declared().items():
-        texts = {float: ["1e300", "-1e300", "1e10", "1e-300"], int: ["9" * 30, "99999999999"]}.get(each.kind, [])
+        texts = {float: ["1e300", "-1e300", "1e10", "1e-300"], int: ["9" * 30, "99999999999"]}.get(
+            each.kind, []
+        )
         for text in texts[: 1 if name == "seed" else None]:
             for value in (text, each.kind(text)):
                 with pytest.raises(UserError, match=name):
@@ -153,7 +199,11 @@ def test_no_number_of_a_configuration_is_finite_but_absurd(kind):
 def test_no_number_is_finite_but_absurd(script, monkeypatch):
     for parser, action in numeric_flags(parser_of(script, monkeypatch)):
         absurd = ["1e300", "-1e300", "1e10", "1e-300"] if "float" in action.type.__name__ else []
-        absurd += ["-" + "9" * 30, "9" * 30, *(["99999999999"] if "seed" not in action.dest else [])]
+        absurd += [
+            "-" + "9" * 30,
+            "9" * 30,
+            *(["99999999999"] if "seed" not in action.dest else []),
+        ]
         for text in absurd if not action.choices else ():
             with pytest.raises(argparse.ArgumentError):
                 parser._get_value(action, text)
@@ -162,11 +212,14 @@ def test_no_number_is_finite_but_absurd(script, monkeypatch):
 @pytest.mark.parametrize("value", ["1e300", "1e-300", "1e10"])
 def test_numbers_in_texts_are_not_absurd_either(value, tmp_path):
     for flags in (
-        ["--loss", f"triplet:{value}"], ["--loss", f"triplet:1:margin={value}"], ["--loss", f"circle:gamma={value}"],
+        ["--loss", f"triplet:{value}"], ["--loss", f"triplet:1:margin={value}"],
+        ["--loss", f"circle:gamma={value}"],
     ):  # fmt: skip
         assert "expected" in refused("train", "--dry_run", *flags, cwd=tmp_path)
     epochs = ["--milestones", "40,99999999999", "--schedule", "multistep"]
-    assert "expected epochs in ascending order" in run("train", "--dry_run", *epochs, cwd=tmp_path, status=2)
+    assert "expected epochs in ascending order" in run(
+        "train", "--dry_run", *epochs, cwd=tmp_path, status=2
+    )
     for flag in ("--mean", "--std"):
         said = run("test", "--engine", "a.onnx", flag, f"1,1,{value}", cwd=tmp_path, status=2)
         assert f"{value}: expected 0, or a number between 1e-12 and 1e+09" in said
@@ -175,7 +228,11 @@ def test_numbers_in_texts_are_not_absurd_either(value, tmp_path):
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
-@pytest.mark.parametrize(("script", "flag"), [(script, flag) for script, flags in NUMBERS.items() for flag in flags])
+@pytest.mark.parametrize(
+    ("script", "flag"), [(script, flag) for script, flags in NUMBERS.items() for flag in flags]
+)
 def test_no_number_is_infinite_or_none(script, flag, value, tmp_path):
     said = run(script, f"{flag}={value}", cwd=tmp_path, status=2)
-    assert f"argument {flag}" in said and (f"{value}: expected a finite number" in said or "invalid int value" in said)
+    assert f"argument {flag}" in said and (
+        f"{value}: expected a finite number" in said or "invalid int value" in said
+    )

@@ -1,4 +1,6 @@
-"""What the tests of all that reads images share: pixels, and a small download in Market-1501's folders."""
+"""What the tests of all that reads images share: pixels, and a small
+download in Market-1501's folders.
+"""
 
 import numpy as np
 import pytest
@@ -13,7 +15,11 @@ FILES = {
         "0007_c1s1_ünï çode.png",
         "0011_c6s1_000451_03.jpg.jpg",
     ],
-    "bounding_box_test": ["-1_c1s1_000401_03.jpg", "0000_c4s1_000401_03.jpg", "0001_c2s1_000401_03.jpg"],
+    "bounding_box_test": [
+        "-1_c1s1_000401_03.jpg",
+        "0000_c4s1_000401_03.jpg",
+        "0001_c2s1_000401_03.jpg",
+    ],
     "query": ["0001_c1s1_001051_00.jpg"],
     "gt_bbox": ["0001_c1s1_001051_00.jpg", "0001_c1s1_002301_00.jpg"],
 }

@@ -16,7 +16,9 @@ from person_reid.data.bank import load_bank
 
 SHARES = ("autoaugment_p", "cutout_p", "lgt_p", "grayscale_erasing_p", "translation_p")
 ALL: dict = {"erasing_p": 0.5, "color_jitter": True, **dict.fromkeys(SHARES, 0.5)}
-DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
+DEVICES = (
+    ["cpu"] + ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
+)
 TO_TENSOR = transforms.Compose([transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
 PUBLISHED_EVALUATION = transforms.Compose(
     [transforms.Resize((256, 128), interpolation=transforms.InterpolationMode.BICUBIC), TO_TENSOR]
@@ -24,7 +26,9 @@ PUBLISHED_EVALUATION = transforms.Compose(
 
 
 def noise(*shape, seed=0):
-    return torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+    return torch.randint(
+        256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 def generator(seed=0, device="cpu"):
@@ -42,7 +46,9 @@ def test_normalise_has_the_bits_of_torchvision():
 
 @pytest.mark.parametrize("device", DEVICES[1:])
 def test_normalise_has_the_same_bits_on_every_device(device):
-    assert torch.equal(normalise(noise(4, 32, 16, 3).to(device)).cpu(), normalise(noise(4, 32, 16, 3)))
+    assert torch.equal(
+        normalise(noise(4, 32, 16, 3).to(device)).cpu(), normalise(noise(4, 32, 16, 3))
+    )
 
 
 def test_normalise_in_inference_mode_does_not_spoil_training():
@@ -68,7 +74,9 @@ def test_pad_crop_flip_equals_torchvision(padding, size):
     lefts = torch.randint(16 + 2 * padding - size[1] + 1, (40,), generator=generator(2))
     flips = torch.rand(40, generator=generator(3)) < 0.5
     result = pad_crop_flip(images, size, padding, tops, lefts, flips)
-    for image, top, left, flip, ours in zip(images.permute(0, 3, 1, 2), tops, lefts, flips, result, strict=True):
+    for image, top, left, flip, ours in zip(
+        images.permute(0, 3, 1, 2), tops, lefts, flips, result, strict=True
+    ):
         expected = functional.crop(functional.pad(image, [padding]), int(top), int(left), *size)
         expected = functional.hflip(expected) if flip else expected
         assert torch.equal(ours.permute(2, 0, 1), expected)
@@ -82,7 +90,9 @@ def test_colour_jitter_draws_for_each_image_and_stays_within_ten_percent(monkeyp
         return images
 
     monkeypatch.setattr(augment_module, "adjust_colours", record)
-    Augment(4, 2, color_jitter=True)(noise(1, 4, 2, 3), torch.zeros(2000, dtype=torch.int64), generator())
+    Augment(4, 2, color_jitter=True)(
+        noise(1, 4, 2, 3), torch.zeros(2000, dtype=torch.int64), generator()
+    )
     for factor in drawn[0]:
         assert 0.9 <= factor.min() < 0.901 and 1.099 < factor.max() <= 1.1
         assert abs(factor.mean() - 1) < 0.005
@@ -91,7 +101,9 @@ def test_colour_jitter_draws_for_each_image_and_stays_within_ten_percent(monkeyp
 
 def test_padding_stays_black_under_colour_jitter():
     white = torch.full((1, 24, 12, 3), 255, dtype=torch.uint8)
-    images = Augment(24, 12, color_jitter=True)(white, torch.zeros(200, dtype=torch.int64), generator())
+    images = Augment(24, 12, color_jitter=True)(
+        white, torch.zeros(200, dtype=torch.int64), generator()
+    )
     black = normalise(torch.zeros(1, 1, 1, 3, dtype=torch.uint8))
     is_black = (images == black).all(1)
     is_bright = (images > normalise(torch.full((1, 1, 1, 3), 220, dtype=torch.uint8))).all(1)
@@ -128,7 +140,9 @@ def test_each_augmentation_changes_its_share_of_the_images(flag):
 
 
 def test_default_pipeline_keeps_its_bits():
-    """The hash of a batch that the first version of this pipeline made: a seed stands for the same training."""
+    """The hash of a batch that the first version of this pipeline made: a
+    seed stands for the same training.
+    """
     bank = (torch.arange(6 * 32 * 16 * 3) * 7919 % 256).to(torch.uint8).view(6, 32, 16, 3)
     draws = torch.Generator().manual_seed(1)
     images = Augment(32, 16, erasing_p=0.5)(bank, torch.tensor([3, 1, 1, 5]), draws)
@@ -143,14 +157,18 @@ def test_options_of_a_training_describe_it():
 
 
 def coordinates(height, width):
-    """A bank of one image whose red is the row + 1 and whose green is the column + 1: black is outside."""
+    """A bank of one image whose red is the row + 1 and whose green is
+    the column + 1: black is outside.
+    """
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     return torch.stack([rows + 1, columns + 1, rows], dim=2).to(torch.uint8)[None]
 
 
 def test_crops_are_uniform_and_half_are_flipped(monkeypatch):
     monkeypatch.setattr(augment_module, "normalise", lambda images: images)
-    images = Augment(32, 24)(coordinates(32, 24), torch.zeros(8000, dtype=torch.int64), generator()).int()
+    images = Augment(32, 24)(
+        coordinates(32, 24), torch.zeros(8000, dtype=torch.int64), generator()
+    ).int()
     top = images[:, 15, 12, 0] - 16  # the middle is never padding
     flip = images[:, 15, 13, 1] < images[:, 15, 12, 1]
     left = torch.where(flip, images[:, 15, 11, 1], images[:, 15, 12, 1]) - 13
@@ -158,7 +176,8 @@ def test_crops_are_uniform_and_half_are_flipped(monkeypatch):
         counts = torch.bincount(offset + 10, minlength=21)
         expected = 8000 / 21
         assert len(counts) == 21
-        assert ((counts - expected) ** 2 / expected).sum() < 45  # chi-squared, 20 degrees of freedom, p = 0.001
+        # chi-squared, 20 degrees of freedom, p = 0.001
+        assert ((counts - expected) ** 2 / expected).sum() < 45
     assert abs(flip.float().mean() - 0.5) < 0.02
     together = torch.stack([top, left, flip]).numpy()
     assert abs(np.corrcoef(together)[np.triu_indices(3, 1)]).max() < 0.05
@@ -175,13 +194,16 @@ def test_flip_alone(flip_p):
 def test_image_too_small_for_any_box_stays_whole():
     image = noise(1, 2, 1, 3)
     assert torch.equal(
-        Augment(2, 1, padding=0, flip_p=0, erasing_p=1.0)(image, torch.tensor([0]), generator()), normalise(image)
+        Augment(2, 1, padding=0, flip_p=0, erasing_p=1.0)(image, torch.tensor([0]), generator()),
+        normalise(image),
     )
 
 
 def test_whole_augmentation_erases_after_normalisation():
     white = torch.full((1, 64, 32, 3), 255, dtype=torch.uint8)
-    images = Augment(64, 32, padding=0, erasing_p=0.5)(white, torch.zeros(500, dtype=torch.int64), generator())
+    images = Augment(64, 32, padding=0, erasing_p=0.5)(
+        white, torch.zeros(500, dtype=torch.int64), generator()
+    )
     erased = (images == 0).all(1)
     assert torch.equal(images[:, 0] == 0, erased)
     assert abs(erased.flatten(1).any(1).float().mean() - 0.5) < 0.07
@@ -190,7 +212,9 @@ def test_whole_augmentation_erases_after_normalisation():
 
 def test_cutout_erases_a_square_of_half_the_width():
     white = torch.full((1, 64, 32, 3), 255, dtype=torch.uint8)
-    images = Augment(64, 32, padding=0, cutout_p=1.0)(white, torch.zeros(200, dtype=torch.int64), generator())
+    images = Augment(64, 32, padding=0, cutout_p=1.0)(
+        white, torch.zeros(200, dtype=torch.int64), generator()
+    )
     erased = (images == 0).all(1)
     heights, widths = erased.any(2).sum(1), erased.any(1).sum(1)
     assert heights.max() == widths.max() == 16 and ((heights == 16) & (widths == 16)).any()

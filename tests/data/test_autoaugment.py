@@ -1,4 +1,6 @@
-"""person_reid/data/autoaugment.py against Pillow, one image after the other, and statistics of the draws."""
+"""person_reid/data/autoaugment.py against Pillow, one image after the
+other, and statistics of the draws.
+"""
 
 from functools import partial
 
@@ -59,7 +61,9 @@ def test_policies_and_magnitudes_are_torchvisions():
     ours = [(p, *(magnitude_of(name, level, minus) for minus in (False, True)))
             for policy in POLICIES for name, p, level in policy]  # fmt: skip
     assert torch.allclose(torch.tensor(ours), torch.tensor(expected), atol=1e-4)
-    names, theirs = ([name for policy in table for name, *_ in policy] for table in (POLICIES, library.policies))
+    names, theirs = (
+        [name for policy in table for name, *_ in policy] for table in (POLICIES, library.policies)
+    )
     assert names == [{"ShearX": "shear_x"}.get(name, name.lower()) for name in theirs]
     assert len(expected) == 50 and {*LARGEST} <= {*names} <= {*OPERATIONS}
 
@@ -79,7 +83,10 @@ def test_a_policy_happens_as_often_as_it_says(monkeypatch):
         rate = sum(0.5 * p / 25 for policy in POLICIES for step, p, _ in policy if step == name)
         assert abs(sum(count for step, _, count in happened if step == name) / number - rate) < 0.01
     degrees = [(degree, count) for step, degree, count in happened if step == "rotate"]
-    positive, turned = sum(count for degree, count in degrees if degree > 0), sum(count for _, count in degrees)
+    positive, turned = (
+        sum(count for degree, count in degrees if degree > 0),
+        sum(count for _, count in degrees),
+    )
     assert abs(positive / turned - 0.5) < 0.03
     assert len({abs(degree) for degree, _ in degrees}) == 3
 

@@ -1,4 +1,7 @@
-"""person_reid/data/bank.py: a cache that never lies and never breaks. The pixels are in test_bank_images.py."""
+"""person_reid/data/bank.py: a cache that never lies and never breaks.
+
+The pixels are in test_bank_images.py.
+"""
 
 import os
 import signal
@@ -41,7 +44,9 @@ def test_bank_keeps_the_order_with_and_without_a_cache(tmp_path, photographs, mo
     assert in_memory.dtype == torch.uint8 and in_memory.shape == (6, 32, 16, 3)
     assert np.array_equal(in_memory.numpy(), expected)
     for _ in range(2):
-        assert np.array_equal(load_bank(photographs, 32, 16, tmp_path / ".cache", "query").numpy(), expected)
+        assert np.array_equal(
+            load_bank(photographs, 32, 16, tmp_path / ".cache", "query").numpy(), expected
+        )
     assert load_bank([], 32, 16, tmp_path / ".cache").shape == (0, 32, 16, 3)
 
 
@@ -59,7 +64,10 @@ def test_second_call_opens_the_file_and_decodes_nothing(tmp_path, photographs, m
 def test_replaced_image_makes_a_new_cache_and_removes_the_stale_one(tmp_path, photographs):
     cache = tmp_path / ".cache"
     load_bank(photographs, 32, 16, cache, "query")
-    others = [load_bank(photographs, 16, 8, cache, "query"), load_bank(photographs, 32, 16, cache, "query_b")]
+    others = [
+        load_bank(photographs, 16, 8, cache, "query"),
+        load_bank(photographs, 32, 16, cache, "query_b"),
+    ]
     stale = next(cache.glob("query_32x16_*.npy"))
     Image.fromarray(noise(40, 20, seed=99)).save(photographs[0])
     changed = load_bank(photographs, 32, 16, cache, "query")
@@ -100,7 +108,9 @@ def test_unreadable_images_are_named_all_at_once(tmp_path, photographs):
         with pytest.raises(UserError, match="4 of 6 images") as error:
             load_bank(photographs, 32, 16, folder, "query")
         lines = str(error.value).splitlines()[1:]
-        assert [line.strip().split(": ")[0] for line in lines] == [str(photographs[i]) for i in (1, 3, 4, 5)]
+        assert [line.strip().split(": ")[0] for line in lines] == [
+            str(photographs[i]) for i in (1, 3, 4, 5)
+        ]
         assert "truncated" in lines[0] and "not an image" in lines[1] and "No such file" in lines[3]
     assert list(cache.iterdir()) == []
 
@@ -133,7 +143,9 @@ def test_folder_that_cannot_be_written_leaves_the_bank_in_memory(tmp_path, photo
     assert message.count("\n") == 1 and "no cache" in message and "query" in message
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files, as a full disk would")
+@pytest.mark.skipif(
+    sys.platform == "win32", reason="limits the size of files, as a full disk would"
+)
 def test_full_disk_leaves_the_bank_in_memory(tmp_path, photographs, capsys):
     import resource
 
@@ -149,7 +161,9 @@ def test_full_disk_leaves_the_bank_in_memory(tmp_path, photographs, capsys):
     assert list((tmp_path / ".cache").iterdir()) == []
 
 
-def test_cache_finished_by_another_process_is_used_where_ours_failed(tmp_path, photographs, monkeypatch):
+def test_cache_finished_by_another_process_is_used_where_ours_failed(
+    tmp_path, photographs, monkeypatch
+):
     expected = load_bank(photographs, 32, 16)
     write = bank_module.atomic_write
 
@@ -172,7 +186,9 @@ def test_a_file_that_another_process_is_writing_stays(tmp_path, photographs):
     assert being_written.exists()
 
 
-def test_a_disk_that_fills_up_on_the_way_costs_the_cache_alone(tmp_path, photographs, monkeypatch, capsys):
+def test_a_disk_that_fills_up_on_the_way_costs_the_cache_alone(
+    tmp_path, photographs, monkeypatch, capsys
+):
     expected = load_bank(photographs, 32, 16)
 
     @contextmanager
@@ -188,7 +204,11 @@ def test_a_disk_that_fills_up_on_the_way_costs_the_cache_alone(tmp_path, photogr
 def test_whatever_a_decoder_fails_with_is_named(photographs, monkeypatch):
     """Memory, a decompression bomb, an assertion deep in a plug-in: each costs its own image."""
     failures = dict(
-        zip(photographs, [MemoryError(), Image.DecompressionBombError("bomb"), AssertionError], strict=False)
+        zip(
+            photographs,
+            [MemoryError(), Image.DecompressionBombError("bomb"), AssertionError],
+            strict=False,
+        )
     )
 
     def load(path, **size):
@@ -210,7 +230,8 @@ import person_reid.data.bank as bank
 import person_reid.data.decoding as decoding
 load, decoding.AHEAD = bank.load_image, 2
 bank.load_image = lambda path, **size: time.sleep(0.2) or load(path, **size)
-bank.load_bank({[str(path) for path in photographs]!r} * 50, 32, 16, Path({str(tmp_path)!r}) / ".cache", "query")
+bank.load_bank({[str(path) for path in photographs]!r} * 50, 32, 16,
+    Path({str(tmp_path)!r}) / ".cache", "query")
 """
     process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT)
     deadline = time.monotonic() + 60

@@ -56,7 +56,9 @@ def test_transparency_lies_over_white(tmp_path, mode):
     assert pixels(tmp_path / "a.png")[0, 0].tolist() == [255, 255, 255]
 
 
-@pytest.mark.parametrize(("suffix", "order"), [("png", "<u2"), ("tif", "<u2"), ("tif", ">u2"), ("pgm", ">u2")])
+@pytest.mark.parametrize(
+    ("suffix", "order"), [("png", "<u2"), ("tif", "<u2"), ("tif", ">u2"), ("pgm", ">u2")]
+)
 def test_sixteen_bits_keep_the_high_byte(tmp_path, suffix, order):
     values = (np.arange(60).reshape(10, 6) * 1110).astype(order)
     path = tmp_path / f"a.{suffix}"
@@ -67,8 +69,12 @@ def test_sixteen_bits_keep_the_high_byte(tmp_path, suffix, order):
     assert np.array_equal(pixels(path), np.repeat((values >> 8)[..., None], 3, 2))
 
 
-@pytest.mark.parametrize(("bits", "scale", "offset"), [(12, 16, 0), (14, 64, 0), (16, 256, 0), (14, 3, 7400)])
-def test_cameras_of_more_than_eight_bits_give_what_a_camera_of_eight_gives(bits, scale, offset, tmp_path):
+@pytest.mark.parametrize(
+    ("bits", "scale", "offset"), [(12, 16, 0), (14, 64, 0), (16, 256, 0), (14, 3, 7400)]
+)
+def test_cameras_of_more_than_eight_bits_give_what_a_camera_of_eight_gives(
+    bits, scale, offset, tmp_path
+):
     grey = np.linspace(0, 255, 64 * 32).astype(np.uint8).reshape(64, 32)
     Image.fromarray(offset + grey.astype(np.uint16) * scale).save(tmp_path / "a.png")
     found = load_image(tmp_path / "a.png", 64, 32)[..., 0].astype(int)
@@ -94,9 +100,13 @@ def test_a_layout_has_one_range_which_is_said_once(tmp_path, caplog):
         Image.fromarray(values).save(folder / f"{name}.png")
         assert load_image(folder / f"{name}.png", 64, 32).max() == 255  # stretched
     (tmp_path / ".prepared.json").write_text("{}")
-    dark, bright = (load_image(folder / f"{name}.png", 64, 32).mean() for name in ("dark", "bright"))
+    dark, bright = (
+        load_image(folder / f"{name}.png", 64, 32).mean() for name in ("dark", "bright")
+    )
     assert 15 < dark < 25 and 240 < bright < 250
-    assert caplog.text.count("more than 8 bits. Their values are taken to be from 300 to 3931.") == 1
+    assert (
+        caplog.text.count("more than 8 bits. Their values are taken to be from 300 to 3931.") == 1
+    )
 
 
 def write_deep_images(folder, step=200):
@@ -124,7 +134,9 @@ def test_prepare_says_and_notes_the_range_of_a_layout(tmp_path, caplog):
     prepare.main([*words, "--bits", "12"])
     assert recorded_limits(layout) == (0, 4095) and fingerprint([path]) != before
     row = f"{path.relative_to(layout).as_posix()},{int(path.parent.name)},junk,-1,0.9,yes"
-    (tmp_path / "list.csv").write_text(f"path,identity,proposal,new_identity,probability,accept\n{row}\n")
+    (tmp_path / "list.csv").write_text(
+        f"path,identity,proposal,new_identity,probability,accept\n{row}\n"
+    )
     prepare.main(["--data_dir", str(layout), "--corrections", str(tmp_path / "list.csv")])
     assert recorded_limits(tmp_path / "pytorch_corrected") == (0, 4095)
 

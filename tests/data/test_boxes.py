@@ -1,4 +1,6 @@
-"""person_reid/data/boxes.py: squares, grey boxes and erased ones against loops, and Zhong's algorithm."""
+"""person_reid/data/boxes.py: squares, grey boxes and erased ones
+against loops, and Zhong's algorithm.
+"""
 
 import math
 import random
@@ -20,7 +22,9 @@ def boxes(number=40, probability=0.7):
 def inside(box, height=32, width=16):
     """(B, H, W) bool, pixel by pixel."""
     mask = np.zeros((len(box[0]), height, width), bool)
-    for image, (top, left, tall, wide) in zip(mask, torch.cat(box, dim=1).int().tolist(), strict=True):
+    for image, (top, left, tall, wide) in zip(
+        mask, torch.cat(box, dim=1).int().tolist(), strict=True
+    ):
         for row in range(height):
             for column in range(width):
                 image[row, column] = top <= row < top + tall and left <= column < left + wide
@@ -57,12 +61,18 @@ def test_grey_boxes_are_pillows_grey_and_the_rest_stays():
     before = images.clone()
     result = turn_grey(images, *box)
     assert torch.equal(images, before) and result.dtype == torch.uint8
-    grey = torch.stack([torch.from_numpy(np.array(Image.fromarray(image.numpy()).convert("L"))) for image in images])
+    grey = torch.stack(
+        [
+            torch.from_numpy(np.array(Image.fromarray(image.numpy()).convert("L")))
+            for image in images
+        ]
+    )
     mask = inside(box)
     assert torch.equal(result[~mask], images[~mask])
     assert (result[mask] == result[mask][:, :1]).all()
     difference = (result[mask][:, 0].int() - grey[mask].int()).abs()
-    assert difference.max() <= 1 and difference.float().mean() < 0.05  # Pillow's weights have fewer digits
+    # Pillow's weights have fewer digits
+    assert difference.max() <= 1 and difference.float().mean() < 0.05
     assert 0 < mask.flatten(1).any(1).sum() < 40
 
 
@@ -86,7 +96,12 @@ def zhong(height, width, rng):
         area, aspect = rng.uniform(0.02, 0.4) * height * width, rng.uniform(0.3, 1 / 0.3)
         box_height, box_width = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if box_height < height and box_width < width:
-            return rng.randint(0, height - box_height), rng.randint(0, width - box_width), box_height, box_width
+            return (
+                rng.randint(0, height - box_height),
+                rng.randint(0, width - box_width),
+                box_height,
+                box_width,
+            )
 
 
 def test_erased_boxes_are_distributed_as_in_the_paper():
@@ -130,7 +145,9 @@ def test_erase_equals_a_loop():
     images = normalise(noise(50, 32, 16, 3))
     boxes = draw_boxes(50, 32, 16, 0.7, generator(1), "cpu")
     expected = images.clone()
-    for image, (top, left, height, width) in zip(expected, torch.cat(boxes, dim=1).int().tolist(), strict=True):
+    for image, (top, left, height, width) in zip(
+        expected, torch.cat(boxes, dim=1).int().tolist(), strict=True
+    ):
         image[:, top : top + height, left : left + width] = 0
     erase(images, *boxes)
     assert torch.equal(images, expected)

@@ -1,4 +1,6 @@
-"""One file, one identity, one camera, and either training or test; nobody trains on junk and distractors."""
+"""One file, one identity, one camera, and either training or test; nobody
+trains on junk and distractors.
+"""
 
 import os
 import signal
@@ -59,7 +61,9 @@ def test_a_list_that_contradicts_itself_about_a_file_is_refused(again, problem, 
     an_image_with_links(tmp_path)
     again_path = spelled.format(folder=tmp_path)
     file = listed(tmp_path, "a/x.jpg,7,1,train", f"{again_path},{again}")
-    with pytest.raises(UserError, match=rf"(?s)list\.csv: expected one identity, one camera.*x\.jpg.*: {problem}"):
+    with pytest.raises(
+        UserError, match=rf"(?s)list\.csv: expected one identity, one camera.*x\.jpg.*: {problem}"
+    ):
         own_csv(tmp_path, file)
 
 
@@ -70,7 +74,9 @@ def test_a_file_that_is_listed_twice_is_taken_once(spelled, tmp_path, caplog):
     again_path = spelled.format(folder=tmp_path)
     file = listed(tmp_path, "a/x.jpg,7,1,train", f"{again_path},07,01,val")
     assert own_csv(tmp_path, file)["train_all"] == [Picture(tmp_path / "a" / "x.jpg", "7", "1")]
-    assert caplog.messages == [f"{file}: 1 image listed again, under the same path or another, and taken once."]
+    assert caplog.messages == [
+        f"{file}: 1 image listed again, under the same path or another, and taken once."
+    ]
 
 
 def test_a_query_may_be_in_the_gallery_where_it_is_junk_for_itself(tmp_path, caplog):
@@ -98,11 +104,17 @@ KINDS = [name for name, known in DATA_SETS.items() if known.distractors]
 
 @pytest.mark.parametrize("identity", ["-1", "0", "0000"])
 @pytest.mark.parametrize("split", ["train_all", "query"])
-def test_junk_and_distractors_are_neither_trained_on_nor_asked_for(split, identity, tmp_path, caplog):
+def test_junk_and_distractors_are_neither_trained_on_nor_asked_for(
+    split, identity, tmp_path, caplog
+):
     people = [Picture(tmp_path / f"{who}.jpg", who, "1") for who in (identity, "1", "2")]
     found = people_only({split: people, "gallery": people}, tmp_path)
     assert found == {split: people[1:], "gallery": people}
-    meaning = "which means junk" if identity == "-1" else "which means distractors. If 0 is a person, number"
+    meaning = (
+        "which means junk"
+        if identity == "-1"
+        else "which means distractors. If 0 is a person, number"
+    )
     said = f"{tmp_path}: left out of {split}: 1 image of identity {int(identity)}, {meaning}"
     assert len(caplog.messages) == 1 and caplog.messages[0].startswith(said)
     with pytest.raises(UserError, match="holds no people"):
@@ -114,11 +126,18 @@ def of_kind(kind, folder):
     parts = ("train", "query", "gallery")
     if kind in ("market", "duke", "market_500k", "synthetic"):
         parts = ("bounding_box_train", "query", "bounding_box_test")
-    images = [f"{part}/{who}_c{camera}s1_1.jpg" for part in parts for who in ("-1", "0000", "0001", "0002")
-              for camera in (1, 2)]  # fmt: skip
+    images = [
+        f"{part}/{who}_c{camera}s1_1.jpg"
+        for part in parts
+        for who in ("-1", "0000", "0001", "0002")
+        for camera in (1, 2)
+    ]
     write_images(folder, images)
     if kind == "csv":
-        rows = [f"{name},{name.split('/')[1].split('_')[0]}.0,{name[-8]},{name.split('/')[0]}" for name in images]
+        rows = [
+            f"{name},{name.split('/')[1].split('_')[0]}.0,{name[-8]},{name.split('/')[0]}"
+            for name in images
+        ]
         rows = [row.replace(",s,", f",{i % 2 + 1},") for i, row in enumerate(rows)]
         return ["--csv", str(listed(folder, *rows))]
     flags = ["--data_dir", str(folder), "--dataset", kind]
@@ -139,19 +158,32 @@ def test_no_data_set_with_junk_trains_on_it(kind, tmp_path, caplog):
 
 def test_a_training_leaves_the_junk_of_a_layout_out(tmp_path, caplog):
     for root in ("one", "two"):
-        write_images(tmp_path / root / "train_all", ["-1/-1_c1_a.jpg", "0001/0001_c1_a.jpg", "0002/0002_c1_a.jpg"])
+        write_images(
+            tmp_path / root / "train_all",
+            ["-1/-1_c1_a.jpg", "0001/0001_c1_a.jpg", "0002/0002_c1_a.jpg"],
+        )
     splits = read_training_splits([tmp_path / "one", tmp_path / "two"], "train_all")
     for folder, split in splits:
         assert split.classes == ["0001", "0002"] and split.targets.tolist() == [0, 1]
         assert split.labels.tolist() == [1, 2] and len(split.paths) == 2
-        assert f"{folder}: 1 image of identity -1, which means junk, is not trained on." in caplog.messages
+        assert (
+            f"{folder}: 1 image of identity -1, which means junk, is not trained on."
+            in caplog.messages
+        )
 
 
 @pytest.mark.parametrize("name", ["unknown", "Unknown", "", "nan", "None", "NA"])
 def test_images_without_a_known_identity_are_distractors_and_not_one_person(name, tmp_path, caplog):
     write_images(tmp_path, [f"{i}.jpg" for i in range(6)])
-    file = listed(tmp_path, f"0.jpg,{name},1,gallery", "1.jpg,Anna,Unknown,gallery", "2.jpg,Anna,1,gallery",
-                  "3.jpg,Anna,-1,gallery", "4.jpg,Bob,1,train", f"5.jpg,{name},1,train")  # fmt: skip
+    file = listed(
+        tmp_path,
+        f"0.jpg,{name},1,gallery",
+        "1.jpg,Anna,Unknown,gallery",
+        "2.jpg,Anna,1,gallery",
+        "3.jpg,Anna,-1,gallery",
+        "4.jpg,Bob,1,train",
+        f"5.jpg,{name},1,train",
+    )
     splits = own_csv(tmp_path, file)
     assert [(picture.identity, picture.camera) for picture in splits["gallery"]] == [
         ("0", "1"), ("Anna", None), ("Anna", "1"), ("Anna", None),
@@ -175,7 +207,9 @@ def test_images_without_a_known_identity_are_distractors_and_not_one_person(name
 )
 def test_identity_0_is_a_person_among_people_counted_from_0(images, person, tmp_path, caplog):
     names = [image.split("_") for image in images.split()]
-    pictures = [Picture(tmp_path / str(i), who, camera or None) for i, (who, camera) in enumerate(names)]
+    pictures = [
+        Picture(tmp_path / str(i), who, camera or None) for i, (who, camera) in enumerate(names)
+    ]
     splits = {"gallery": pictures}
     found = [picture.identity for picture in numbered_from_one(splits, tmp_path)["gallery"]]
     raised = ["unknown" if who == "unknown" else str(int(who) + 1) for who, _ in names]
@@ -194,21 +228,39 @@ def test_identity_0_is_explained_to_those_who_count_from_0(tmp_path, capsys, cap
     images = [f"{who}_c{camera}.jpg" for who in (0, 1, 2, 4) for camera in (1, 2)]
     write_images(tmp_path, images)
     prepare.main(["--data_dir", str(tmp_path), "--pattern", PATTERN])
-    assert "2 distractors (0000) and 0 junk boxes (-1). If 0 is a person, number the" in capsys.readouterr().out
+    assert (
+        "2 distractors (0000) and 0 junk boxes (-1). If 0 is a person, number the"
+        in capsys.readouterr().out
+    )
     prepare.main(["--data_dir", str(tmp_path), "--pattern", PATTERN, "--test_fraction", "0"])
-    assert "Left out, because nobody is tested: 2 images of identity 0, which means distractors" in caplog.text
+    assert (
+        "Left out, because nobody is tested: 2 images of identity 0, which means distractors"
+        in caplog.text
+    )
 
 
-@pytest.mark.parametrize("writing", [str.upper, str.title, lambda name: name.replace("_", "-").replace("-q", " Q")])
+@pytest.mark.parametrize(
+    "writing", [str.upper, str.title, lambda name: name.replace("_", "-").replace("-q", " Q")]
+)
 def test_folders_of_splits_are_known_in_any_writing(writing, tmp_path):
-    folders = [writing(name) for name in ("bounding_box_train", "query", "bounding_box_test", "multi-query")]
-    write_images(tmp_path, [f"{name}/{who}_c1.jpg" for who, name in zip((1, 2, 2, 2), folders, strict=True)])
+    folders = [
+        writing(name)
+        for name in ("bounding_box_train", "query", "bounding_box_test", "multi-query")
+    ]
+    write_images(
+        tmp_path, [f"{name}/{who}_c1.jpg" for who, name in zip((1, 2, 2, 2), folders, strict=True)]
+    )
     splits = own_folder(tmp_path, PATTERN)
     assert {split: len(found) for split, found in splits.items()} == {
         "train_all": 1, "query": 1, "gallery": 1, "multi-query": 1,
     }  # fmt: skip
-    file = listed(tmp_path, *(f"{name}/{who}_c1.jpg,{who},1,{name}"
-                              for who, name in zip((1, 2, 2, 2), folders, strict=True)))  # fmt: skip
+    file = listed(
+        tmp_path,
+        *(
+            f"{name}/{who}_c1.jpg,{who},1,{name}"
+            for who, name in zip((1, 2, 2, 2), folders, strict=True)
+        ),
+    )
     assert own_csv(tmp_path, file).keys() == splits.keys()
 
 
@@ -224,10 +276,19 @@ def test_what_a_split_folder_leaves_out_is_listed(tmp_path, caplog):
 
 
 def test_splits_further_down_are_not_mixed_without_a_word(tmp_path, caplog):
-    write_images(tmp_path, [f"images/{part}/{who}_c{camera}.jpg" for part, who in (("train", 1), ("Test", 2))
-                            for camera in (1, 2)])  # fmt: skip
+    write_images(
+        tmp_path,
+        [
+            f"images/{part}/{who}_c{camera}.jpg"
+            for part, who in (("train", 1), ("Test", 2))
+            for camera in (1, 2)
+        ],
+    )
     own_folder(tmp_path, PATTERN)
-    assert f"{tmp_path}/images/train" in caplog.text and "To keep the split, pass the folder" in caplog.text
+    assert (
+        f"{tmp_path}/images/train" in caplog.text
+        and "To keep the split, pass the folder" in caplog.text
+    )
     caplog.clear()
     own_folder(tmp_path / "images", PATTERN)
     assert caplog.messages == []
@@ -249,7 +310,9 @@ def test_a_seed_below_0_is_refused_in_one_line(dataset, tmp_path, capsys):
 ENDLESS = r"(?P<{}>(\d+)+)x"
 SEARCHES = {
     "prepare.py --pattern": lambda folder: own_folder(folder, ENDLESS.format("id")),
-    "search.py --pattern": lambda folder: about_images(folder.iterdir(), pattern=ENDLESS.format("id")),
+    "search.py --pattern": lambda folder: about_images(
+        folder.iterdir(), pattern=ENDLESS.format("id")
+    ),
     "adapt.py --pattern": lambda folder: read_people(folder, pattern=ENDLESS.format("camera")),
 }
 

@@ -40,10 +40,14 @@ def test_what_is_accepted_is_applied_beside_the_layout(layout, capsys):
     ]
     out = correct(layout, "\n".join(lines) + "\n")
     assert state(layout) == before
-    assert {path: content for path, content in state(layout.parent).items() if path in whole} == whole
+    assert {
+        path: content for path, content in state(layout.parent).items() if path in whole
+    } == whole
     moved = "0007/0007_c1_0002_c1s1_000451_03.jpg"
     assert names(out / "train_all") == sorted(
-        set(names(layout / "train_all")) - {line.split(",")[0].partition("/")[2] for line in lines[:2]} | {moved}
+        set(names(layout / "train_all"))
+        - {line.split(",")[0].partition("/")[2] for line in lines[:2]}
+        | {moved}
     )
     assert sorted({*names(out / "train"), *names(out / "val")}) == names(out / "train_all")
     train = read_split(out, "train_all")
@@ -65,12 +69,19 @@ def test_the_layout_may_be_the_folder_one_is_in(layout, monkeypatch):
 
 
 def test_what_is_said_of_a_person_in_the_gallery_holds_for_the_queries(layout):
-    """Of all images, or of those by a camera; a query that is junk is asked no more, in the gallery it stays."""
-    gallery, query, multi = (read_split(layout, split) for split in ("gallery", "query", "multi-query"))
+    """Of all images, or of those by a camera; a query that is junk is asked no
+    more, in the gallery it stays.
+    """
+    gallery, query, multi = (
+        read_split(layout, split) for split in ("gallery", "query", "multi-query")
+    )
     for kind in ("merge", "split"):
         camera = int(gallery.cameras[gallery.labels == 1][0]) + 1
-        theirs = [path for path, label, by in zip(gallery.paths, gallery.labels, gallery.cameras, strict=True)
-                  if label == 1 and (kind == "merge" or by + 1 == camera)]  # fmt: skip
+        theirs = [
+            path
+            for path, label, by in zip(gallery.paths, gallery.labels, gallery.cameras, strict=True)
+            if label == 1 and (kind == "merge" or by + 1 == camera)
+        ]
         lines = [f"{path.relative_to(layout).as_posix()},1,{kind},99,0.9,yes" for path in theirs]
         corrected = correct(layout, "\n".join(lines) + "\n")
         for split, before in (("query", query), ("multi-query", multi), ("gallery", gallery)):
@@ -81,7 +92,10 @@ def test_what_is_said_of_a_person_in_the_gallery_holds_for_the_queries(layout):
     junk = [f"{split.paths[0].relative_to(layout).as_posix()},{split.labels[0]},junk,-1,0.9,yes"
             for split in (query, multi)]  # fmt: skip
     corrected = correct(layout, "\n".join(junk) + "\n")
-    assert [len(names(corrected / split)) for split in ("query", "multi-query")] == [len(query) - 1, len(multi) - 1]
+    assert [len(names(corrected / split)) for split in ("query", "multi-query")] == [
+        len(query) - 1,
+        len(multi) - 1,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -98,11 +112,15 @@ def test_queries_follow_only_a_whole_person(answers, expected, tmp_path):
     listed = [*gallery, "query/0001/0001_c1_q.png"]
     for place in (*listed, "query/0001/0001_c2_q.png"):
         write_image(tmp_path / place)
-    lines = [f"{place},1,merge,99,0.9,{answer}\n" for place, answer in zip(listed, answers, strict=False)]
+    lines = [
+        f"{place},1,merge,99,0.9,{answer}\n" for place, answer in zip(listed, answers, strict=False)
+    ]
     (tmp_path / "list.csv").write_text(HEAD + "".join(lines))
     found = read_corrected(tmp_path, tmp_path / "list.csv")
     assert {str(picture.camera): int(picture.identity) for picture in found["query"]} == expected
-    assert [int(picture.identity) == 99 for picture in found["gallery"]] == [each == "yes" for each in answers[:3]]
+    assert [int(picture.identity) == 99 for picture in found["gallery"]] == [
+        each == "yes" for each in answers[:3]
+    ]
 
 
 def test_junk_stays_in_the_gallery_and_more_comes_to_it(tmp_path):
@@ -116,17 +134,28 @@ def test_junk_stays_in_the_gallery_and_more_comes_to_it(tmp_path):
 
 def test_junk_that_was_there_before_is_no_person_to_train_on(layout):
     (layout / "train_all" / "-1").mkdir()
-    shutil.copy(layout / FIRST.partition(",")[0], layout / "train_all" / "-1" / "-1_c1s1_000001_00.jpg")
+    shutil.copy(
+        layout / FIRST.partition(",")[0], layout / "train_all" / "-1" / "-1_c1s1_000001_00.jpg"
+    )
     assert "-1" not in read_split(correct(layout, FIRST + "move,7,0.9,yes\n"), "train_all").classes
 
 
 @pytest.mark.parametrize(
     ("lines", "problem"),
     [
-        ("train_all/0002/gone.jpg,2,move,7,0.9,yes\n", r"line 2: there is no image train_all/0002/gone\.jpg"),
+        (
+            "train_all/0002/gone.jpg,2,move,7,0.9,yes\n",
+            r"line 2: there is no image train_all/0002/gone\.jpg",
+        ),
         ("../0002_c1s1_000451_03.jpg,2,move,7,0.9,yes\n", "line 2: there is no image"),
-        ("train/0002/0002_c1s1_000551_01.jpg,2,move,7,0.9,yes\n", "line 2: there is no image train/"),
-        (FIRST.replace(",2,", ",3,") + "move,7,0.9,yes\n", "has identity 2, not 3: this list is of another layout"),
+        (
+            "train/0002/0002_c1s1_000551_01.jpg,2,move,7,0.9,yes\n",
+            "line 2: there is no image train/",
+        ),
+        (
+            FIRST.replace(",2,", ",3,") + "move,7,0.9,yes\n",
+            "has identity 2, not 3: this list is of another layout",
+        ),
         (FIRST + "delete,7,0.9,yes\n", "proposal 'delete': expected one of move, junk"),
         (FIRST + "move,7,0.9,perhaps\n", "accept 'perhaps': expected yes, no"),
         (FIRST + "move,2,0.9,yes\n", "new_identity '2': expected the number of another person"),
@@ -134,7 +163,10 @@ def test_junk_that_was_there_before_is_no_person_to_train_on(layout):
         (FIRST + "junk,7,0.9,yes\n", "new_identity '7': expected -1"),
         (FIRST + "move,../7,0.9,yes\n", "new_identity '../7'"),
         (FIRST + "move\n", "new_identity ''"),
-        (FIRST + "move,7,0.9,yes\n" + FIRST + "move,11,0.9,yes\n", "line 3: .* is to be 11 here and 7 above"),
+        (
+            FIRST + "move,7,0.9,yes\n" + FIRST + "move,11,0.9,yes\n",
+            "line 3: .* is to be 11 here and 7 above",
+        ),
         (FIRST + "move,7,0.9,\n", "no correction is accepted"),
         ("", "nothing is listed below the first line"),
     ],
@@ -150,18 +182,28 @@ def test_a_list_that_cannot_be_applied_is_refused(layout, lines, problem):
 
 def test_broken_files_and_flags_that_mean_nothing_are_refused(layout, tmp_path):
     file = layout.parent / "list.csv"
-    for content, problem in ((b"caf\xe9", "not UTF-8"), (b"path,identity\na,1\n", "expected the columns")):
+    for content, problem in (
+        (b"caf\xe9", "not UTF-8"),
+        (b"path,identity\na,1\n", "expected the columns"),
+    ):
         file.write_bytes(content)
         with pytest.raises(UserError, match=problem):
             prepare.main(["--data_dir", str(layout), "--corrections", str(file)])
     file.write_text(HEAD + FIRST + "move,7,0.9,yes\n")
     with pytest.raises(UserError, match="needs --data_dir"):
         prepare.main(["--corrections", str(file)])
-    for flags in (["--dataset", "market"], ["--synthetic"], ["--seed", "1"], ["--pattern", "(?P<id>.)"]):
+    for flags in (
+        ["--dataset", "market"],
+        ["--synthetic"],
+        ["--seed", "1"],
+        ["--pattern", "(?P<id>.)"],
+    ):
         with pytest.raises(UserError, match="give no flag beside it"):
             prepare.main(["--data_dir", str(layout), "--corrections", str(file), *flags])
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="expected a layout"):
         prepare.main(["--data_dir", str(tmp_path / "empty"), "--corrections", str(file)])
     with pytest.raises(UserError, match="mix with the download"):
-        prepare.main(["--data_dir", str(layout), "--corrections", str(file), "--save_dir", str(layout)])
+        prepare.main(
+            ["--data_dir", str(layout), "--corrections", str(file), "--save_dir", str(layout)]
+        )

@@ -1,4 +1,6 @@
-"""cuhk03.py: a cuhk-03.mat of two camera pairs with three people: cells of references, axes in reverse."""
+"""cuhk03.py: a cuhk-03.mat of two camera pairs with three people: cells
+of references, axes in reverse.
+"""
 
 import sys
 
@@ -26,13 +28,21 @@ def folder(tmp_path):
                 for person in range(people):
                     for number in range(10):
                         name = f"#refs#/{kind}{pair}_{person}_{number}"
-                        picture = file.create_dataset(name, data=picture_of(pair, person + 1, number + 1, kind))
+                        picture = file.create_dataset(
+                            name, data=picture_of(pair, person + 1, number + 1, kind)
+                        )
                         cell[number, person] = picture.ref
                 pairs.append(cell.ref)
             file.create_dataset(kind, (1, 2), dtype=reference)[0] = pairs
         test = file.create_dataset("test", data=np.array([[1.0], [2.0]]))  # pair 1, person 2
         file.create_dataset("testsets", (1, 20), dtype=reference)[0] = [test.ref] * 20
-    filelist = ["1_001_1_01.png", "1_001_2_06.png", "1_002_1_01.png", "1_002_2_06.png", "2_001_1_02.png"]
+    filelist = [
+        "1_001_1_01.png",
+        "1_001_2_06.png",
+        "1_002_1_01.png",
+        "1_002_2_06.png",
+        "2_001_1_02.png",
+    ]
     for kind in ("detected", "labeled"):
         config = {
             "filelist": np.array([[name] for name in filelist], dtype=object),
@@ -49,7 +59,13 @@ def picture_of(pair, person, number, kind):
     """As HDF5 holds it, (3, width, height); every fifth cell is empty as MATLAB writes one."""
     if number % 5 == 0:
         return np.zeros(2, np.uint64)
-    return np.arange(3 * 4 * 6, dtype=np.uint8).reshape(3, 4, 6) + 10 * pair + person + number + len(kind)
+    return (
+        np.arange(3 * 4 * 6, dtype=np.uint8).reshape(3, 4, 6)
+        + 10 * pair
+        + person
+        + number
+        + len(kind)
+    )
 
 
 @pytest.mark.parametrize("kind", ["detected", "labeled"])
@@ -59,7 +75,11 @@ def test_new_protocol(folder, kind):
     assert lay_out(data_set, folder, folder / "out") == {"extracted": 9}
     assert state(folder, folder / "out") == before
     expected = {
-        "train_all": ["0001/0001_c1_1_001_1_01.png", "0001/0001_c2_1_001_2_06.png", "0003/0003_c1_2_001_1_02.png"],
+        "train_all": [
+            "0001/0001_c1_1_001_1_01.png",
+            "0001/0001_c2_1_001_2_06.png",
+            "0003/0003_c1_2_001_1_02.png",
+        ],
         "val": ["0001/0001_c1_1_001_1_01.png", "0003/0003_c1_2_001_1_02.png"],
         "query": ["0002/0002_c1_1_002_1_01.png"],
         "gallery": ["0002/0002_c2_1_002_2_06.png"],
@@ -97,10 +117,14 @@ def test_the_file_may_lie_where_the_release_unpacks_it(folder):
 
 def test_a_split_that_is_missing_or_of_other_images_is_named(folder, monkeypatch):
     monkeypatch.setattr("person_reid.data.cuhk03.read_images", lambda *_: [])
-    with pytest.raises(UserError, match=r"lists 5 images that are not in cuhk-03\.mat, such as 1_001_1_01\.png"):
+    with pytest.raises(
+        UserError, match=r"lists 5 images that are not in cuhk-03\.mat, such as 1_001_1_01\.png"
+    ):
         read("cuhk03_detected", folder)
     (folder / "cuhk03_new_protocol_config_detected.mat").unlink()
-    with pytest.raises(UserError, match=r"detected\.mat: no such file\. It is in evaluation/data/CUHK03"):
+    with pytest.raises(
+        UserError, match=r"detected\.mat: no such file\. It is in evaluation/data/CUHK03"
+    ):
         read("cuhk03_detected", folder)
 
 

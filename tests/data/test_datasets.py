@@ -1,4 +1,6 @@
-"""person_reid/data/datasets.py: which data set is meant, where it lies, and what is said where there is none."""
+"""person_reid/data/datasets.py: which data set is meant, where it lies, and
+what is said where there is none.
+"""
 
 import shutil
 from pathlib import Path
@@ -25,7 +27,9 @@ def test_data_sets_are_recognised(download, tmp_path):
     assert find_data_set(download, "market")[0] is MARKET
     (duke / "query" / "0001_c2_f0046182.jpg").unlink()
     write_image(duke / "query" / "0001_c2_1.jpg")
-    with pytest.raises(UserError, match="Market-1501 or DukeMTMC-reID or .*, its file names are not.*--dataset"):
+    with pytest.raises(
+        UserError, match="Market-1501 or DukeMTMC-reID or .*, its file names are not.*--dataset"
+    ):
         find_data_set(duke)
     assert find_data_set(duke, "duke")[0] is DATA_SETS["duke"]
 
@@ -35,7 +39,13 @@ def test_default_locations(download, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "repository")
     with pytest.raises(UserError) as error:
         find_data_set()
-    for text in ("../Market-1501-v15.09.15", "../DukeMTMC-reID", "gdown", "--data_dir", "--synthetic"):
+    for text in (
+        "../Market-1501-v15.09.15",
+        "../DukeMTMC-reID",
+        "gdown",
+        "--data_dir",
+        "--synthetic",
+    ):
         assert text in str(error.value)
     for folder in ("query", "bounding_box_test"):  # Duke's names where Market-1501 is looked for
         write_image(tmp_path / "Market" / folder / "0001_c2_f0046182.jpg")
@@ -57,7 +67,9 @@ def test_a_data_set_is_recognised_from_the_folder_one_is_in(tmp_path, monkeypatc
 
 
 def test_wrong_folder_says_what_was_found(download, tmp_path):
-    with pytest.raises(UserError, match=r"found download; expected the folders query, .*They are in .*download"):
+    with pytest.raises(
+        UserError, match=r"found download; expected the folders query, .*They are in .*download"
+    ):
         find_data_set(tmp_path)
     with pytest.raises(UserError, match="no such folder"):
         find_data_set(tmp_path / "nowhere")
@@ -71,12 +83,13 @@ def test_wrong_folder_says_what_was_found(download, tmp_path):
 @pytest.mark.parametrize(
     ("text", "key"),
     [
-        ("market1501", "market"), ("Market-1501", "market"), ("MARKET", "market"), ("dukemtmc", "duke"),
-        ("DukeMTMC-reID", "duke"), ("dukemtmc_reid", "duke"), ("VeRi-776", "veri"), ("viper", "viper"),
-        ("msmt17_V2", "msmt17_v2"), ("MSMT17 v1", "msmt17_v1"), ("cub-200-2011", "cub"), ("dgmarket", "dg_market"),
+        ("market1501", "market"), ("Market-1501", "market"), ("MARKET", "market"),
+        ("dukemtmc", "duke"), ("DukeMTMC-reID", "duke"), ("dukemtmc_reid", "duke"),
+        ("VeRi-776", "veri"), ("viper", "viper"), ("msmt17_V2", "msmt17_v2"),
+        ("MSMT17 v1", "msmt17_v1"), ("cub-200-2011", "cub"), ("dgmarket", "dg_market"),
         ("Market-1501-v15.09.15", "market"), ("Market1501+500k", "market_500k"),
-        ("cuhk03-np/labeled", "cuhk03_labeled"),
-        *((key, key) for key in DATA_SETS), *((known.name, key) for key, known in DATA_SETS.items()),
+        ("cuhk03-np/labeled", "cuhk03_labeled"), *((key, key) for key in DATA_SETS),
+        *((known.name, key) for key, known in DATA_SETS.items()),
     ],
 )  # fmt: skip
 def test_a_data_set_is_named_in_any_writing(text, key):

@@ -36,7 +36,9 @@ def test_all_that_fail_are_named_once(photographs):
     photographs[30].unlink()
     found = decode(photographs, LOAD)
     assert np.array_equal([next(found) for _ in range(3)], [LOAD(path) for path in photographs[:3]])
-    with pytest.raises(UserError, match=r"(?s)2 of 40 images.*3\.png: not an image.*30\.png: No such file"):
+    with pytest.raises(
+        UserError, match=r"(?s)2 of 40 images.*3\.png: not an image.*30\.png: No such file"
+    ):
         next(found)
 
 

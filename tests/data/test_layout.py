@@ -1,4 +1,6 @@
-"""person_reid/data/layout.py against torchvision's ImageFolder and the names of published data sets."""
+"""person_reid/data/layout.py against torchvision's ImageFolder and
+the names of published data sets.
+"""
 
 import numpy as np
 import pytest
@@ -41,7 +43,17 @@ def test_identity_and_camera_of_published_names(name, expected):
 
 
 @pytest.mark.parametrize(
-    "name", ["person.jpg", "0001.jpg", "c1_0001.jpg", "-2_c1.jpg", "0001_cs1.jpg", "٣_c1.jpg", f"1_c{10**18}.jpg", ""]
+    "name",
+    [
+        "person.jpg",
+        "0001.jpg",
+        "c1_0001.jpg",
+        "-2_c1.jpg",
+        "0001_cs1.jpg",
+        "٣_c1.jpg",
+        f"1_c{10**18}.jpg",
+        "",
+    ],
 )
 def test_other_names_are_refused_with_the_pattern(name):
     with pytest.raises(UserError) as error:
@@ -54,7 +66,11 @@ def test_every_wrong_name_is_listed_at_once(tmp_path):
     paths = [tmp_path / name for name in ("a.jpg", "0001_c1s1.jpg", "b.jpg")]
     with pytest.raises(UserError, match="2 name") as error:
         parse_names(paths)
-    assert "a.jpg" in str(error.value) and "b.jpg" in str(error.value) and "0001_c1s1" not in str(error.value)
+    assert (
+        "a.jpg" in str(error.value)
+        and "b.jpg" in str(error.value)
+        and "0001_c1s1" not in str(error.value)
+    )
 
 
 def test_no_names_give_empty_arrays():
@@ -66,8 +82,9 @@ def test_no_names_give_empty_arrays():
 def make_split(root):
     for name in [
         "0002/0002_c1s1_000451_03.jpg", "0002/0002_c2s1_000451_03.JPG", "0002/0002_c10s1_1.jpg",
-        "0002/deeper/0002_c3s1_0.png", "10/0010_c1s1_0.jpg", "9/0009_c1s1_0.Jpeg", "0000/0000_c1s1_0.jpg",
-        "-1/-1_c4s1_ünï çode.webp", "B/0003_c1s1_0.bmp", "a/0004_c1s1_0.tif",
+        "0002/deeper/0002_c3s1_0.png", "10/0010_c1s1_0.jpg", "9/0009_c1s1_0.Jpeg",
+        "0000/0000_c1s1_0.jpg", "-1/-1_c4s1_ünï çode.webp", "B/0003_c1s1_0.bmp",
+        "a/0004_c1s1_0.tif",
         *(f"0005/0005_c1s1_{frame}.jpg" for frame in (7, 30, 2, 11, 100, 5, 1, 20)),
     ]:  # fmt: skip
         write_image(root / "gallery" / name)
@@ -84,7 +101,13 @@ def test_order_and_targets_are_those_of_imagefolder(tmp_path):
     assert ours.classes == theirs.classes
     assert len(ours) == len(theirs)
     assert ours.labels.dtype == ours.cameras.dtype == ours.targets.dtype == np.int64
-    by_name = dict(zip([path.name for path in ours.paths], zip(ours.labels, ours.cameras, strict=True), strict=True))
+    by_name = dict(
+        zip(
+            [path.name for path in ours.paths],
+            zip(ours.labels, ours.cameras, strict=True),
+            strict=True,
+        )
+    )
     assert by_name["-1_c4s1_ünï çode.webp"] == (-1, 4)
     assert by_name["0002_c10s1_1.jpg"] == (2, 10)
 
@@ -103,12 +126,21 @@ def test_hidden_files_and_folders_other_files_and_empty_folders_are_ignored(tmp_
 
 @pytest.mark.parametrize("cameras_required", [True, False])
 def test_a_name_that_contradicts_its_folder_is_said(tmp_path, cameras_required, caplog):
-    for name in ("0002/0002_c1_a", "0002/0005_c1_moved", "0005/0005_c2_b", "anna/0007_c1", "anna/0009_c2_other"):
+    for name in (
+        "0002/0002_c1_a",
+        "0002/0005_c1_moved",
+        "0005/0005_c2_b",
+        "anna/0007_c1",
+        "anna/0009_c2_other",
+    ):
         write_image(tmp_path / "query" / f"{name}.jpg")
     found = read_split(tmp_path, "query", cameras_required)
     assert found.labels.tolist() == [2, 5, 5, 7, 9] and found.targets.tolist() == [0, 0, 1, 2, 2]
     lines = caplog.text.splitlines()
-    assert "query: 2 images with a name that contradicts the folder. A test goes by the name" in lines[0]
+    assert (
+        "query: 2 images with a name that contradicts the folder. A test goes by the name"
+        in lines[0]
+    )
     assert lines[1:] == [
         f"  {tmp_path / 'query' / '0002' / '0005_c1_moved.jpg'}: 5 in the name, 2 by the folder",
         f"  {tmp_path / 'query' / 'anna' / '0009_c2_other.jpg'}: 9 in the name, 7 by the folder",
@@ -116,11 +148,21 @@ def test_a_name_that_contradicts_its_folder_is_said(tmp_path, cameras_required, 
 
 
 def test_images_that_lie_outside_the_folders_of_people_are_counted(tmp_path, caplog):
-    for name in ("-1/-1_c1", "0000/0000_c2", "0002/0002_c1", "0005_c1_loose", "0009_c1_loose", ".hidden"):
+    for name in (
+        "-1/-1_c1",
+        "0000/0000_c2",
+        "0002/0002_c1",
+        "0005_c1_loose",
+        "0009_c1_loose",
+        ".hidden",
+    ):
         write_image(tmp_path / "query" / f"{name}.jpg")
     (tmp_path / "query" / "list.txt").write_text("not an image")
     assert len(read_split(tmp_path, "query")) == 3
-    words = "passed over 2 images directly in it, such as 0005_c1_loose.jpg. Expected <identity>/<image>."
+    words = (
+        "passed over 2 images directly in it, such as "
+        "0005_c1_loose.jpg. Expected <identity>/<image>."
+    )
     assert caplog.messages == [f"{tmp_path / 'query'}: {words}"]
 
 
@@ -171,7 +213,9 @@ def test_a_layout_to_test_on_has_nothing_to_train_on(tmp_path):
     for split in ("query", "gallery"):
         write_image(tmp_path / split / "0001" / "0001_c1s1_0.jpg")
     assert next_command(tmp_path) == f"python test.py --name NAME --test_dir {tmp_path}"
-    with pytest.raises(UserError, match=r"has nothing to train on.*python test\.py --name NAME --test_dir"):
+    with pytest.raises(
+        UserError, match=r"has nothing to train on.*python test\.py --name NAME --test_dir"
+    ):
         read_split(tmp_path, "train_all")
     check_test_sets([tmp_path])
     (tmp_path / "gallery").rename(tmp_path / "elsewhere")
@@ -191,10 +235,20 @@ def test_empty_split(tmp_path, content):
 
 
 def make_roots(tmp_path):
-    """Three data sets: one with both training folders, one with each of them alone. Identities and cameras repeat."""
-    for name in ["a/train/0002/0002_c1.jpg", "a/train_all/0002/0002_c1.jpg", "a/train_all/0007/0007_c3.jpg",
-                 "b/train_all/0002/0002_c1.jpg", "b/train_all/0002/0002_c2.jpg", "b/train_all/0009/0009_c0.jpg",
-                 "c/train/0002/0002_c3.jpg", "c/train/x/unknown.jpg"]:  # fmt: skip
+    """Three data sets: one with both training folders, one with each of them alone.
+
+    Identities and cameras repeat.
+    """
+    for name in [
+        "a/train/0002/0002_c1.jpg",
+        "a/train_all/0002/0002_c1.jpg",
+        "a/train_all/0007/0007_c3.jpg",
+        "b/train_all/0002/0002_c1.jpg",
+        "b/train_all/0002/0002_c2.jpg",
+        "b/train_all/0009/0009_c0.jpg",
+        "c/train/0002/0002_c3.jpg",
+        "c/train/x/unknown.jpg",
+    ]:
         write_image(tmp_path / name)
     return [tmp_path / name for name in "abc"]
 
@@ -214,11 +268,16 @@ def test_one_data_set_is_its_split(tmp_path):
 def test_people_and_cameras_of_several_data_sets_are_distinct(tmp_path):
     roots = make_roots(tmp_path)
     splits = read_training_splits(roots, "train")
-    assert [folder.relative_to(tmp_path).as_posix() for folder, _ in splits] == ["a/train", "b/train_all", "c/train"]
+    assert [folder.relative_to(tmp_path).as_posix() for folder, _ in splits] == [
+        "a/train",
+        "b/train_all",
+        "c/train",
+    ]
     joined = join_splits(splits)
     assert joined.paths == [path for _, part in splits for path in part.paths] and len(joined) == 6
     assert joined.classes == ["0002"] + [
-        str(roots[i] / name) for i, name in ((1, "train_all/0002"), (1, "train_all/0009"), (2, "train/0002"),
+        str(roots[i] / name) for i,
+        name in ((1, "train_all/0002"), (1, "train_all/0009"), (2, "train/0002"),
                                              (2, "train/x"))
     ]  # fmt: skip
     assert joined.targets.tolist() == [0, 1, 1, 2, 3, 4]
@@ -227,7 +286,8 @@ def test_people_and_cameras_of_several_data_sets_are_distinct(tmp_path):
     for numbers, count in ((joined.labels, 5), (joined.cameras[:-1], 5)):
         assert len(set(numbers.tolist())) == count
         assert all(
-            len({root for root, number in zip(where, numbers, strict=False) if number == n}) == 1 for n in numbers
+            len({root for root, number in zip(where, numbers, strict=False) if number == n}) == 1
+            for n in numbers
         )
     assert joined.labels.dtype == joined.cameras.dtype == joined.targets.dtype == np.int64
 
@@ -262,7 +322,12 @@ def test_missing_unlabelled_images_say_where_to_get_them(tmp_path, there):
         (folder / "empty").mkdir(parents=True)
     with pytest.raises(UserError, match="found empty" if there else "no such folder") as error:
         read_unlabelled(folder)
-    for expected in (str(folder), "https://github.com/NVlabs/DG-Net#dg-market", "128,307", "Nothing is downloaded"):
+    for expected in (
+        str(folder),
+        "https://github.com/NVlabs/DG-Net#dg-market",
+        "128,307",
+        "Nothing is downloaded",
+    ):
         assert expected in str(error.value)
 
 

@@ -1,4 +1,6 @@
-"""Every data set of the table in miniature: its real folders, lists and names, with pictures of a few pixels."""
+"""Every data set of the table in miniature: its real folders, lists and names,
+with pictures of a few pixels.
+"""
 
 import re
 from dataclasses import replace
@@ -32,18 +34,24 @@ def test_miniature_is_recognised_and_laid_out(key, tmp_path):
     write_data_set(folder, images, texts)
     before = state(folder)
     found = find_data_set(folder)[0]
-    assert found is DATA_SETS[{"market_500k": "market", "university_satellite": "university"}.get(key, key)]
+    assert (
+        found
+        is DATA_SETS[{"market_500k": "market", "university_satellite": "university"}.get(key, key)]
+    )
     assert find_data_set(folder, key)[0] is DATA_SETS[key]
     data_set = DATA_SETS[key]
     lay_out(data_set, folder, folder / "pytorch")
     assert state(folder, folder / "pytorch") == before
     for split, expected in laid_out.items():
-        assert [name for name in names(folder / "pytorch" / split) if not name.startswith(".")] == sorted(expected)
+        assert [
+            name for name in names(folder / "pytorch" / split) if not name.startswith(".")
+        ] == sorted(expected)
     made = state(folder)
     assert set(lay_out(data_set, folder, folder / "pytorch")) == {"kept"}
     assert state(folder) == made
     splits = {
-        split: read_split(folder / "pytorch", split) for split in ("train", "val", "train_all", "query", "gallery")
+        split: read_split(folder / "pytorch", split)
+        for split in ("train", "val", "train_all", "query", "gallery")
     }
     assert splits["train"].classes == splits["val"].classes == splits["train_all"].classes
     check_report(data_set, folder / "pytorch", splits)
@@ -72,15 +80,25 @@ def test_query_and_gallery_alone_are_laid_out_for_testing(key, tmp_path):
     images, texts, laid_out = MINIATURES[key]
     folder = tmp_path / key.removeprefix("cuhk03_")
     for_testing = [name for name in images if not TRAINING.match(name)]
-    write_data_set(folder, for_testing, {name: text for name, text in texts.items() if not TRAINING.match(name)})
+    write_data_set(
+        folder,
+        for_testing,
+        {name: text for name, text in texts.items() if not TRAINING.match(name)},
+    )
     found = find_data_set(folder)[0]
-    assert found is DATA_SETS[{"market_500k": "market", "university_satellite": "university"}.get(key, key)]
+    assert (
+        found
+        is DATA_SETS[{"market_500k": "market", "university_satellite": "university"}.get(key, key)]
+    )
     data_set = find_data_set(folder, key)[0]
     lay_out(data_set, folder, folder / "pytorch")
     check_for_testing_alone(data_set, folder / "pytorch")
-    for split in laid_out.keys() & {"query", "gallery"}:  # cameras that no name says are numbered: other numbers
+    # cameras that no name says are numbered: other numbers
+    for split in laid_out.keys() & {"query", "gallery"}:
         expected = [name.split("/")[0] for name in laid_out[split]]
-        assert sorted(path.parent.name for path in list_images(folder / "pytorch" / split)) == sorted(expected)
+        assert sorted(
+            path.parent.name for path in list_images(folder / "pytorch" / split)
+        ) == sorted(expected)
 
 
 @pytest.mark.parametrize("key", ["csv", "folder"])
@@ -90,27 +108,40 @@ def test_query_and_gallery_of_ones_own_are_laid_out_for_testing(key, tmp_path):
     (tmp_path / "list.csv").write_text(
         "path,identity,camera,split\nquery/1_c1.jpg,1,1,query\ngallery/1_c2.jpg,1,2,gallery\n"
     )
-    flags = {"csv": tmp_path / "list.csv"} if key == "csv" else {"pattern": r"(?P<id>\d+)_c(?P<camera>\d+)"}
+    flags = (
+        {"csv": tmp_path / "list.csv"}
+        if key == "csv"
+        else {"pattern": r"(?P<id>\d+)_c(?P<camera>\d+)"}
+    )
     data_set = with_flags(find_data_set(tmp_path, key)[0], flags)
     lay_out(data_set, tmp_path, tmp_path / "pytorch")
     check_for_testing_alone(data_set, tmp_path / "pytorch")
 
 
 def check_for_testing_alone(data_set, folder):
-    """Query, gallery, perhaps multi-query; the report and whoever wants to train say so, and what to do instead."""
+    """Query, gallery, perhaps multi-query; the report and whoever wants to train
+    say so, and what to do instead.
+    """
     splits = {path.name for path in folder.iterdir() if path.is_dir()}
     assert {"query", "gallery"} <= splits <= {"query", "gallery", "multi-query"}
     assert "train_all: the download has none." in describe_layout(data_set, folder)
     assert next_command(folder) == f"python test.py --name NAME --test_dir {folder}"
     for split in ("train", "train_all"):
-        with pytest.raises(UserError, match="has nothing to train on. Test on it with python test.py"):
+        with pytest.raises(
+            UserError, match="has nothing to train on. Test on it with python test.py"
+        ):
             read_split(folder, split)
 
 
 def check_report(data_set, folder, splits):
-    """The miniature's counts differ from those published, which the report says; its own counts are as they are."""
+    """The miniature's counts differ from those published, which the report says;
+    its own counts are as they are.
+    """
     report = "\n".join(describe_layout(data_set, folder))
-    assert f"published are {data_set.published['train_all'][0]:,} / " in report and "warning: train_all has" in report
+    assert (
+        f"published are {data_set.published['train_all'][0]:,} / " in report
+        and "warning: train_all has" in report
+    )
     assert data_set.note in report
     people = {split: found.labels[found.labels > 0] for split, found in splits.items()}
     counted = {
@@ -126,11 +157,15 @@ def test_every_data_set_has_a_miniature_a_source_and_a_place_in_the_docs():
     assert set(MINIATURES) | elsewhere == set(DATA_SETS)
     docs = (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8")
     for key, data_set in DATA_SETS.items():
-        row = next((line for line in docs.splitlines() if f"`{key}`" in line and line.startswith("|")), "")
+        row = next(
+            (line for line in docs.splitlines() if f"`{key}`" in line and line.startswith("|")), ""
+        )
         assert data_set.name in row and data_set.licence in row, key
         assert data_set.source in row or data_set.source == "you", key
         for published in data_set.published.values():
-            assert " / ".join("-" if number is None else f"{number:,}" for number in published) in row, key
+            assert (
+                " / ".join("-" if number is None else f"{number:,}" for number in published) in row
+            ), key
     assert "withdr" in DATA_SETS["duke"].get and "withdr" in DATA_SETS["duke"].note
 
 
@@ -161,7 +196,9 @@ def test_viper_seeds_draw_other_halves(tmp_path):
         reader = with_flags(DATA_SETS["viper"], {"seed": seed}).read
         assert reader is not None
         splits = reader(tmp_path)
-        trained, asked = ({picture.identity for picture in splits[split]} for split in ("train_all", "query"))
+        trained, asked = (
+            {picture.identity for picture in splits[split]} for split in ("train_all", "query")
+        )
         assert len(trained) == len(asked) == 10 and not trained & asked
         assert halves.setdefault(seed, trained) == trained
     assert halves[0] != halves[1]
@@ -172,7 +209,9 @@ def test_lists_with_missing_images_other_lines_and_other_names(tmp_path):
         (tmp_path / folder).mkdir()
     for name, text in MSMT17.items():
         (tmp_path / name).write_text(text + "\n\n")
-    with pytest.raises(UserError, match=r"7 image\(s\) listed but not in .*\n.*0000_000_15_0303morning"):
+    with pytest.raises(
+        UserError, match=r"7 image\(s\) listed but not in .*\n.*0000_000_15_0303morning"
+    ):
         lay_out(DATA_SETS["msmt17_v1"], tmp_path, tmp_path / "out")
     (tmp_path / "list_val.txt").write_text("0001/somebody.jpg 1\n")
     with pytest.raises(UserError, match=r"1 name\(s\) that do not say the camera(?s:.*)somebody"):
@@ -196,7 +235,9 @@ def test_two_data_sets_do_not_share_a_layout(tmp_path):
     write_images(tmp_path, UNIVERSITY)
     lay_out(DATA_SETS["university"], tmp_path, tmp_path / "pytorch")
     before = state(tmp_path)
-    with pytest.raises(UserError, match=r"read as University-1652 \(drone → satellite\). Delete it first"):
+    with pytest.raises(
+        UserError, match=r"read as University-1652 \(drone → satellite\). Delete it first"
+    ):
         lay_out(DATA_SETS["university_satellite"], tmp_path, tmp_path / "pytorch")
     assert state(tmp_path) == before
 

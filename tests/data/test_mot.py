@@ -37,16 +37,22 @@ def cut(folder, *flags):
     """{split: names} of the layout that prepare.py makes."""
     prepare.main(["--dataset", "mot", "--data_dir", str(folder), *flags])
     root = folder / "pytorch"
-    return {part.name: sorted(path.name for path in part.glob("*/*")) for part in root.iterdir() if part.is_dir()}
+    return {
+        part.name: sorted(path.name for path in part.glob("*/*"))
+        for part in root.iterdir()
+        if part.is_dir()
+    }
 
 
 def test_the_boxes_that_count_are_cut_out_of_their_frames(tmp_path):
     write_sequence(tmp_path / "walk")
     pictures = {
-        picture.source.name: picture for picture in read_tracks(tmp_path, frame_stride=1, test_fraction=0)["train_all"]
+        picture.source.name: picture
+        for picture in read_tracks(tmp_path, frame_stride=1, test_fraction=0)["train_all"]
     }
     assert sorted(pictures) == [
-        "walk_000001_1.jpg", "walk_000001_2.jpg", "walk_000002_1.jpg", "walk_000003_1.jpg", "walk_000003_2.jpg",
+        "walk_000001_1.jpg", "walk_000001_2.jpg", "walk_000002_1.jpg", "walk_000003_1.jpg",
+        "walk_000003_2.jpg",
     ]  # fmt: skip
     for name, (top, bottom, left, right) in {
         "walk_000001_1.jpg": (9, 49, 4, 24),
@@ -64,7 +70,8 @@ def test_a_layout_of_two_sequences(tmp_path, capsys):
     for name in ("MOT17-02-DPM", "MOT17-02-SDP", "MOT17-04-SDP"):
         write_sequence(tmp_path / "train" / name)
     splits = cut(tmp_path, "--frame_stride", "2", "--seed", "3")
-    assert len(splits["train_all"]) == len(splits["gallery"]) == len(splits["query"]) == 4  # two people, two frames
+    # two people, two frames
+    assert len(splits["train_all"]) == len(splits["gallery"]) == len(splits["query"]) == 4
     assert len(splits["val"]) == len(splits["train"]) == 2
     gallery = read_split(tmp_path / "pytorch", "gallery")
     assert [len(set(gallery.cameras[gallery.targets == person])) for person in (0, 1)] == [2, 2]
@@ -75,7 +82,12 @@ def test_a_layout_of_two_sequences(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("flags", "count"),
-    [({}, 2), ({"frame_stride": 1}, 5), ({"frame_stride": 1, "min_visibility": 0}, 6), ({"min_visibility": 0.95}, 1)],
+    [
+        ({}, 2),
+        ({"frame_stride": 1}, 5),
+        ({"frame_stride": 1, "min_visibility": 0}, 6),
+        ({"min_visibility": 0.95}, 1),
+    ],
 )
 def test_limits_on_visibility_and_frames(flags, count, tmp_path):
     write_sequence(tmp_path / "walk")
@@ -85,7 +97,10 @@ def test_limits_on_visibility_and_frames(flags, count, tmp_path):
 @pytest.mark.parametrize("columns", [7, 8])
 def test_columns_that_are_missing_are_not_known(columns, tmp_path):
     lines = [line.split(",")[:columns] for line in TRUTH.split()]
-    write_sequence(tmp_path / "walk", "\n".join(",".join(line) for line in lines if line[6] == "1" and line[1] != "4"))
+    write_sequence(
+        tmp_path / "walk",
+        "\n".join(",".join(line) for line in lines if line[6] == "1" and line[1] != "4"),
+    )
     assert len(read_tracks(tmp_path, frame_stride=1, test_fraction=0)["train_all"]) == 6
 
 
@@ -112,8 +127,15 @@ def test_what_makes_no_sense_is_refused(truth, flags, message, tmp_path):
 def test_sequences_of_one_name_are_told_apart_by_the_folders_above(tmp_path):
     for place in ("monday/cam1", "tuesday/cam1", "tuesday/cam2-DPM", "tuesday/cam2-SDP"):
         write_sequence(tmp_path / place)
-    people = {picture.identity for picture in read_tracks(tmp_path, frame_stride=1, test_fraction=0)["train_all"]}
-    assert people == {f"{name}-{track}" for name in ("monday-cam1", "tuesday-cam1", "tuesday-cam2") for track in (1, 2)}
+    people = {
+        picture.identity
+        for picture in read_tracks(tmp_path, frame_stride=1, test_fraction=0)["train_all"]
+    }
+    assert people == {
+        f"{name}-{track}"
+        for name in ("monday-cam1", "tuesday-cam1", "tuesday-cam2")
+        for track in (1, 2)
+    }
 
 
 def test_a_corrected_box_is_cut_again(tmp_path, capsys):
@@ -139,7 +161,10 @@ def test_a_byte_order_mark_and_lines_to_be_ignored_without_a_track(tmp_path):
 def test_a_frame_of_another_size_is_named(tmp_path):
     write_sequence(tmp_path / "walk")
     Image.fromarray(noise(30, 50)).save(tmp_path / "walk" / "img1" / "000003.png")
-    with pytest.raises(UserError, match=r"000003\.png: 50×30 pixels, and the first frame of its sequence has 100×60"):
+    with pytest.raises(
+        UserError,
+        match=r"000003\.png: 50×30 pixels, and the first frame of its sequence has 100×60",
+    ):
         cut(tmp_path, "--frame_stride", "1")
 
 
@@ -177,13 +202,17 @@ def tracks_in(tmp_path, truth, **settings):
 
 
 def test_a_detectors_classes_are_those_of_coco_and_what_is_left_out_is_counted(tmp_path, caplog):
-    """As BoxMOT and Ultralytics write them: 0 is a person, 1 a bicycle, and no visibility follows."""
+    """As BoxMOT and Ultralytics write them: 0 is a person, 1 a
+    bicycle, and no visibility follows.
+    """
     caplog.set_level("INFO", "person_reid")
     assert tracks_in(tmp_path, TRACKER) == ["walk-1", "walk-2"]
     assert "numbered as in COCO" in caplog.text and "class 1: 2 boxes left out." in caplog.text
 
 
-@pytest.mark.parametrize(("kind", "people"), [(1, True), (2, True), (7, True), (-1, True), (3, False), (8, False)])
+@pytest.mark.parametrize(
+    ("kind", "people"), [(1, True), (2, True), (7, True), (-1, True), (3, False), (8, False)]
+)
 def test_motchallenge_has_three_classes_of_people(kind, people, tmp_path, caplog):
     truth = f"1,1,5,10,20,40,1,1,1\n1,2,60,10,20,40,1,{kind},1\n"
     assert ("walk-2" in tracks_in(tmp_path, truth)) == people
@@ -196,7 +225,9 @@ def test_one_sequence_shows_the_numbering_of_all(tmp_path):
     assert tracks_in(tmp_path, TRACKER) == ["walk-1", "walk-2"]
 
 
-@pytest.mark.parametrize(("classes", "tracks"), [("1", ["walk-3"]), ("0,1", ["walk-1", "walk-2", "walk-3"])])
+@pytest.mark.parametrize(
+    ("classes", "tracks"), [("1", ["walk-3"]), ("0,1", ["walk-1", "walk-2", "walk-3"])]
+)
 def test_the_classes_to_read_can_be_named(classes, tracks, tmp_path):
     assert tracks_in(tmp_path, TRACKER, classes=classes) == tracks
 
@@ -211,12 +242,16 @@ def test_classes_that_are_not_there_or_not_numbers_are_refused(flag, tmp_path):
 
 
 def test_a_detectors_file_without_people_is_not_taken_for_motchallenges(tmp_path):
-    """Bicycles (1) and cars (2) of COCO, where MOTChallenge has pedestrians and people on vehicles."""
+    """Bicycles (1) and cars (2) of COCO, where MOTChallenge has
+    pedestrians and people on vehicles.
+    """
     with pytest.raises(UserError, match="no box is left .* the classes -1, 0 of 1, 2"):
         tracks_in(tmp_path, "1,1,5,10,20,40,0.9,1,-1\n1,2,60,10,20,40,0.8,2,-1\n")
 
 
-@pytest.mark.parametrize("line", ["1,1,5,10,20,40,0.9,1,0.8", "1,1,5,10,20,40,1,1,-1", "1,1,5,10,20,40,0.9,-1,-1,-1"])
+@pytest.mark.parametrize(
+    "line", ["1,1,5,10,20,40,0.9,1,0.8", "1,1,5,10,20,40,1,1,-1", "1,1,5,10,20,40,0.9,-1,-1,-1"]
+)
 def test_a_visibility_a_certain_box_or_no_class_is_not_a_detectors(line, tmp_path, caplog):
     caplog.set_level("INFO", "person_reid")
     assert tracks_in(tmp_path, line) == ["walk-1"] and not caplog.text

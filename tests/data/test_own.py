@@ -1,4 +1,6 @@
-"""Data sets of one's own: folders and lists, words for numbers, odd names, splits that are there or drawn."""
+"""Data sets of one's own: folders and lists, words for numbers, odd names,
+splits that are there or drawn.
+"""
 
 from pathlib import Path
 
@@ -22,7 +24,9 @@ PATTERN = r"(?P<id>\d+)_c(?P<camera>\d+)"
 
 
 def laid_out(folder, **flags):
-    """{split: names} of an own folder or list, laid out into `out` beside it and checked to stay as it is."""
+    """{split: names} of an own folder or list, laid out into `out` beside
+    it and checked to stay as it is.
+    """
     data_set = with_flags(DATA_SETS["csv" if "csv" in flags else "folder"], flags)
     out = folder.parent / "out"
     before = state(folder)
@@ -36,7 +40,10 @@ def laid_out(folder, **flags):
 @pytest.fixture
 def crops(tmp_path):
     folder = tmp_path / "crops"
-    write_images(folder, (f"{who}_c{camera}_{i}.jpg" for who in range(1, 9) for camera in (2, 11) for i in "ab"))
+    write_images(
+        folder,
+        (f"{who}_c{camera}_{i}.jpg" for who in range(1, 9) for camera in (2, 11) for i in "ab"),
+    )
     return folder
 
 
@@ -44,15 +51,22 @@ def test_drawn_split_has_other_people_in_training_and_test(crops):
     splits = laid_out(crops, pattern=PATTERN, test_fraction=0.25, seed=3)
     people = {split: {name.split("/")[0] for name in found} for split, found in splits.items()}
     assert len(people["train_all"]) == 6 and len(people["gallery"]) == 2
-    assert people["train"] == people["val"] == people["train_all"] and people["query"] == people["gallery"]
+    assert (
+        people["train"] == people["val"] == people["train_all"]
+        and people["query"] == people["gallery"]
+    )
     assert not people["train_all"] & people["gallery"]
     who = sorted(people["gallery"])
-    assert splits["query"] == [f"{w}/{w}_c{camera}_{int(w)}_c{camera}_a.jpg" for w in who for camera in (11, 2)]
+    assert splits["query"] == [
+        f"{w}/{w}_c{camera}_{int(w)}_c{camera}_a.jpg" for w in who for camera in (11, 2)
+    ]
     assert len(splits["gallery"]) == 8
     assert read_split(crops.parent / "out", "gallery").cameras.tolist() == [11, 11, 2, 2] * 2
 
 
-@pytest.mark.parametrize(("fraction", "splits"), [(0, {"train", "val", "train_all"}), (1, {"query", "gallery"})])
+@pytest.mark.parametrize(
+    ("fraction", "splits"), [(0, {"train", "val", "train_all"}), (1, {"query", "gallery"})]
+)
 def test_everybody_to_train_or_to_test_on(crops, fraction, splits, capsys):
     prepare.main(["--data_dir", str(crops), "--pattern", PATTERN, "--test_fraction", str(fraction)])
     assert {path.name for path in (crops / "pytorch").iterdir() if path.is_dir()} == splits
@@ -96,7 +110,9 @@ def test_odd_names(tmp_path):
 def test_names_do_not_collide_and_say_what_they_mean():
     stems = ["1/a", "1/A", "2/a", "0007_c3_x", "7_c3", "b\\c:d", "0007_c31_x", "ü" * 200]
     sources = [Path(f"{stem}.jpg") for stem in stems]
-    found = file_names({"train_all": [Picture(source, "7", "3") for source in sources]})["train_all"]
+    found = file_names({"train_all": [Picture(source, "7", "3") for source in sources]})[
+        "train_all"
+    ]
     whole = ["a", "A_2", "a_3", "x", "7_c3", "b_c_d", "0007_c31_x"]
     assert list(found)[:7] == [f"0007/0007_c3_{stem}.jpg" for stem in whole]
     assert list(found.values()) == sources
@@ -105,7 +121,9 @@ def test_names_do_not_collide_and_say_what_they_mean():
 
 def numbered(*identities, distractors=True):
     pictures = [Picture(Path(f"{i}.jpg"), identity, "1") for i, identity in enumerate(identities)]
-    return [target.split("/")[0] for target in file_names({"gallery": pictures}, distractors)["gallery"]]
+    return [
+        target.split("/")[0] for target in file_names({"gallery": pictures}, distractors)["gallery"]
+    ]
 
 
 def test_numbers_of_identities():
@@ -119,7 +137,10 @@ def test_numbers_of_identities():
 
 def test_folders_of_splits_are_taken_as_they_are(tmp_path):
     folder = tmp_path / "crops"
-    write_images(folder, ["train/1_c1.jpg", "val/1_c2.jpg", "query/5_c1.jpg", "test/5_c2.jpg", "test/0_c1.jpg"])
+    write_images(
+        folder,
+        ["train/1_c1.jpg", "val/1_c2.jpg", "query/5_c1.jpg", "test/5_c2.jpg", "test/0_c1.jpg"],
+    )
     splits = laid_out(folder, pattern=PATTERN)
     assert splits["train_all"] == ["0001/0001_c1_1_c1.jpg", "0001/0001_c2_1_c2.jpg"]
     assert splits["query"] == ["0005/0005_c1_5_c1.jpg"]
@@ -127,13 +148,17 @@ def test_folders_of_splits_are_taken_as_they_are(tmp_path):
     with pytest.raises(UserError, match="--seed would be ignored: .* has a folder train"):
         laid_out(folder, pattern=PATTERN, seed=2)
     write_image(folder / "train" / "somebody.jpg")
-    with pytest.raises(UserError, match=r"1 name\(s\) without a match of the pattern(?s:.*)somebody"):
+    with pytest.raises(
+        UserError, match=r"1 name\(s\) without a match of the pattern(?s:.*)somebody"
+    ):
         laid_out(folder, pattern=PATTERN)
 
 
 def test_folder_of_each_identity_below_folders_of_splits(tmp_path):
     folder = tmp_path / "crops"
-    write_images(folder, ["train/anna/1.jpg", "train/bob/1.jpg", "gallery/carl/1.jpg", "gallery/carl/2.jpg"])
+    write_images(
+        folder, ["train/anna/1.jpg", "train/bob/1.jpg", "gallery/carl/1.jpg", "gallery/carl/2.jpg"]
+    )
     splits = laid_out(folder, pattern="(?P<id>[^/]+)/")
     assert splits["train_all"] == ["0001/0001_c3_1.jpg", "0002/0002_c4_1.jpg"]
     assert splits["query"] == splits["gallery"] == ["0003/0003_c1_1.jpg", "0003/0003_c2_2.jpg"]
@@ -142,7 +167,10 @@ def test_folder_of_each_identity_below_folders_of_splits(tmp_path):
 def test_list_with_every_column(tmp_path):
     folder = tmp_path / "crops"
     write_images(folder, ["a b.jpg", "ü/1.png", "q.jpg", "g.jpg"])
-    text = "path,identity,camera,split\na b.jpg,anna,door,train\nü/1.png,anna,hall,val\nq.jpg,bob,door,query\n"
+    text = (
+        "path,identity,camera,split\na "
+        "b.jpg,anna,door,train\nü/1.png,anna,hall,val\nq.jpg,bob,door,query\n"
+    )
     (tmp_path / "list.csv").write_text(text + "g.jpg, bob ,hall,Gallery\n", encoding="utf-8-sig")
     splits = laid_out(folder, csv=str(tmp_path / "list.csv"))
     assert splits["train_all"] == ["0001/0001_c1_a b.jpg", "0001/0001_c2_1.png"]
@@ -163,14 +191,25 @@ def test_list_without_splits_and_cameras_lies_beside_its_images(tmp_path, capsys
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("file,who\n1.jpg,anna\n", "expected the columns path,identity,camera,split .* found file, who"),
-        ("file;who\n1.jpg;anna\n", "expected the columns path,identity,camera,split .* found file, who"),
+        (
+            "file,who\n1.jpg,anna\n",
+            "expected the columns path,identity,camera,split .* found file, who",
+        ),
+        (
+            "file;who\n1.jpg;anna\n",
+            "expected the columns path,identity,camera,split .* found file, who",
+        ),
         ("", "found no lines"),
         ("path,identity,split\n1.jpg,anna,tarin\n", "line 2: expected a path and a split of train"),
         ("path,identity\n1.jpg,\n", r"it holds no people, only junk \(-1\) and distractors \(0\)"),
-        ("path,identity\n1.jpg,anna\nnone.jpg,anna\n", r"1 image\(s\) listed but not in .*\n.*none.jpg"),
+        (
+            "path,identity\n1.jpg,anna\nnone.jpg,anna\n",
+            r"1 image\(s\) listed but not in .*\n.*none.jpg",
+        ),
         ("path,identity\n1.jpg,anna\n1.jpg,bob\n", r"1\.jpg: anna, bob"),
-        pytest.param("path,identity\n" + "a" * 200_000 + ",1\n", "not readable as CSV", id="a long field"),
+        pytest.param(
+            "path,identity\n" + "a" * 200_000 + ",1\n", "not readable as CSV", id="a long field"
+        ),
         ("path,identity\na\0.jpg,1\n", "zero byte|contains NUL"),
     ],
 )
@@ -191,7 +230,14 @@ def test_flags_that_are_missing_wrong_or_ignored(crops, tmp_path):
         "from 0 to 1": ["--pattern", PATTERN, "--test_fraction", "2", "--data_dir", crops],
         "--csv FILE": ["--dataset", "csv", "--data_dir", crops],
         "no such file|No such file": ["--csv", tmp_path / "none.csv"],
-        "--pattern, --seed would be ignored: Market-1501": ["--dataset", "market", "--pattern", "x", "--seed", "1"],
+        "--pattern, --seed would be ignored: Market-1501": [
+            "--dataset",
+            "market",
+            "--pattern",
+            "x",
+            "--seed",
+            "1",
+        ],
         "exclude each other": ["--synthetic", "--pattern", PATTERN],
     }
     for folder in ("bounding_box_train", "query", "bounding_box_test"):
@@ -213,9 +259,14 @@ def test_own_folders_are_never_guessed(crops):
 @pytest.mark.parametrize("kind", ["folder", "csv"])
 def test_numbers_with_zeros_in_front_are_the_same_person_and_the_same_camera(kind, tmp_path):
     views = [("7", "1"), ("07", "2"), ("0007", "01"), ("8", "1"), ("08", "01")]
-    images = [f"{identity}_c{camera}_{number}.jpg" for number, (identity, camera) in enumerate(views)]
+    images = [
+        f"{identity}_c{camera}_{number}.jpg" for number, (identity, camera) in enumerate(views)
+    ]
     write_images(tmp_path / "crops", images)
-    rows = [f"{name},{identity},{camera}" for name, (identity, camera) in zip(images, views, strict=True)]
+    rows = [
+        f"{name},{identity},{camera}"
+        for name, (identity, camera) in zip(images, views, strict=True)
+    ]
     (tmp_path / "list.csv").write_text("\n".join(["path,identity,camera", *rows]))
 
     def read(fraction):
@@ -230,7 +281,8 @@ def test_numbers_with_zeros_in_front_are_the_same_person_and_the_same_camera(kin
 
 def test_nobody_seen_twice():
     pictures = [
-        Picture(Path(name), name[:-1], camera) for name, camera in (("anna1", "1"), ("anna2", "1"), ("bob1", "2"))
+        Picture(Path(name), name[:-1], camera)
+        for name, camera in (("anna1", "1"), ("anna2", "1"), ("bob1", "2"))
     ]
     with pytest.raises(UserError, match="nobody to test on is seen by two cameras"):
         with_queries({"gallery": pictures})
@@ -246,13 +298,26 @@ def test_images_of_one_camera_are_for_training_alone(tmp_path, capsys):
     assert len(read_split(tmp_path / "pytorch", "train_all")) == 6
 
 
-def test_images_of_one_camera_that_are_split_already_are_not_told_a_flag_of_the_drawn_split(tmp_path):
-    write_images(tmp_path, [f"{part}_c1_{i}.jpg" for part in ("train/1", "train/2", "test/3") for i in range(2)])
-    with pytest.raises(UserError, match="To train without a test: take the test images out of the folder"):
+def test_images_of_one_camera_that_are_split_already_are_not_told_a_flag_of_the_drawn_split(
+    tmp_path,
+):
+    write_images(
+        tmp_path,
+        [f"{part}_c1_{i}.jpg" for part in ("train/1", "train/2", "test/3") for i in range(2)],
+    )
+    with pytest.raises(
+        UserError, match="To train without a test: take the test images out of the folder"
+    ):
         own_folder(tmp_path, PATTERN)
-    rows = [f"{part}_c1_{i}.jpg,{part[-1]},1,{part[:-2]}" for part in ("train/1", "test/3") for i in range(2)]
+    rows = [
+        f"{part}_c1_{i}.jpg,{part[-1]},1,{part[:-2]}"
+        for part in ("train/1", "test/3")
+        for i in range(2)
+    ]
     (tmp_path / "list.csv").write_text("\n".join(["path,identity,camera,split", *rows]))
-    with pytest.raises(UserError, match="To train without a test: take the lines of test images out of the list"):
+    with pytest.raises(
+        UserError, match="To train without a test: take the lines of test images out of the list"
+    ):
         own_csv(tmp_path, tmp_path / "list.csv")
 
 
@@ -270,8 +335,12 @@ def test_a_fraction_that_rounds_to_nobody_is_said_in_one_line(crops, fraction, l
 
 
 def written(folder, kind, *splits):
-    """Two images of each of two people in these splits, as a folder or as a list; returns the flags to read them."""
-    names = [f"{split}/{who}_c{camera}.jpg" for split in splits for who in (1, 2) for camera in (1, 2)]
+    """Two images of each of two people in these splits, as a folder or as a list;
+    returns the flags to read them.
+    """
+    names = [
+        f"{split}/{who}_c{camera}.jpg" for split in splits for who in (1, 2) for camera in (1, 2)
+    ]
     write_images(folder, names)
     if kind == "folder":
         return ["--data_dir", str(folder), "--pattern", PATTERN]
@@ -285,44 +354,68 @@ def test_half_a_test_set_is_said_in_one_line(tmp_path, kind, caplog):
     flags = written(tmp_path / "half", kind, "train", "query")
     prepare.main(flags)
     line = (
-        f"{tmp_path / 'half'}: query without gallery, so there is nothing to test on. Add the gallery images, and run"
+        f"{tmp_path / 'half'}: query without gallery, so there is nothing to test on. "
+        "Add the gallery images, and run"
     )
     assert len(caplog.messages) == 1 and caplog.messages[0].startswith(line)
     assert names(tmp_path / "half" / "pytorch" / "query")
-    with pytest.raises(UserError, match="query without gallery, so there is nothing to test on, and nothing to train"):
+    with pytest.raises(
+        UserError,
+        match="query without gallery, so there is nothing to test on, and nothing to train",
+    ):
         prepare.main(written(tmp_path / "alone", kind, "query"))
     prepare.main(written(tmp_path / "gallery", kind, "gallery"))  # its queries are drawn
     assert names(tmp_path / "gallery" / "pytorch" / "query") and len(caplog.messages) == 1
 
 
 def test_junk_and_distractors_are_neither_trained_on_nor_asked_nor_a_test_alone(tmp_path):
-    pictures = [Picture(tmp_path / f"{who}{camera}", who, camera) for who in ("-1", "0", "1", "2") for camera in "12"]
+    pictures = [
+        Picture(tmp_path / f"{who}{camera}", who, camera)
+        for who in ("-1", "0", "1", "2")
+        for camera in "12"
+    ]
     for seed in range(4):
         splits = draw_split(pictures, 0.5, seed)
         assert {picture.identity for picture in splits["gallery"]} >= {"-1", "0"}
         assert len({picture.identity for picture in splits["train_all"]} & {"1", "2"}) == 1
         assert {picture.identity for picture in splits["query"]} < {"1", "2"}
     splits = draw_split(pictures, 0)
-    assert splits.keys() == {"train_all"} and {picture.identity for picture in splits["train_all"]} == {"1", "2"}
+    assert splits.keys() == {"train_all"} and {
+        picture.identity for picture in splits["train_all"]
+    } == {"1", "2"}
 
 
 def test_images_without_cameras_find_the_others_and_never_themselves(tmp_path):
-    """What the layout promises, against the evaluation: with features that only an image itself shares, Rank@1 is 0."""
+    """What the layout promises, against the evaluation: with features that only an
+    image itself shares, Rank@1 is 0.
+    """
     for number in range(8):
         write_image(tmp_path / ("anna" if number % 2 else "bob") / f"{number}.jpg", number)
-    prepare.main(["--data_dir", str(tmp_path), "--pattern", "(?P<id>[^/]+)/", "--test_fraction", "1"])
+    prepare.main(
+        ["--data_dir", str(tmp_path), "--pattern", "(?P<id>[^/]+)/", "--test_fraction", "1"]
+    )
     split = read_split(tmp_path / "pytorch", "gallery")
     query = read_split(tmp_path / "pytorch", "query")
     assert [path.name for path in query.paths] == [path.name for path in split.paths]
     by_identity = np.eye(3, dtype=np.float32)[split.labels]
     asked, among = (
-        FeatureSet(by_identity, found.labels, found.cameras, list(map(str, found.paths))) for found in (query, split)
+        FeatureSet(by_identity, found.labels, found.cameras, list(map(str, found.paths)))
+        for found in (query, split)
     )
     assert evaluate(asked, among).mAP == 1
-    alone = np.where(np.eye(8, dtype=bool), 1.0, 0.1 * (split.labels[:, None] != split.labels)).astype(np.float32)
+    alone = np.where(
+        np.eye(8, dtype=bool), 1.0, 0.1 * (split.labels[:, None] != split.labels)
+    ).astype(np.float32)
     metrics = evaluate(asked, among, scores=lambda start, stop: alone[start:stop].copy())
     assert metrics.rank(1) == 0 and metrics.mAP > 0
 
 
 def test_a_seed_draws_the_same_on_every_machine():
-    assert draw_identities({str(number) for number in range(30)}, 0.2, 0) == {"10", "12", "18", "19", "28", "6"}
+    assert draw_identities({str(number) for number in range(30)}, 0.2, 0) == {
+        "10",
+        "12",
+        "18",
+        "19",
+        "28",
+        "6",
+    }

@@ -1,4 +1,6 @@
-"""person_reid/data/prepare.py: the layout that is made, and everything that must not happen to a download."""
+"""person_reid/data/prepare.py: the layout that is made, and everything that
+must not happen to a download.
+"""
 
 import os
 import shutil
@@ -27,14 +29,22 @@ MARKET = DATA_SETS["market"]
 def state(folder, *without):
     """Everything in a folder: {path: (inode, time, bytes)}, without times of folders."""
     return {
-        path.relative_to(folder).as_posix(): (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes())
+        path.relative_to(folder).as_posix(): (
+            path.stat().st_ino,
+            path.stat().st_mtime_ns,
+            path.read_bytes(),
+        )
         for path in folder.rglob("*")
-        if path.is_file() and path.name != ".lock" and not any(parent in path.parents for parent in without)
+        if path.is_file()
+        and path.name != ".lock"
+        and not any(parent in path.parents for parent in without)
     }
 
 
 def names(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    )
 
 
 def test_layout(download, tmp_path):
@@ -53,15 +63,20 @@ def test_layout(download, tmp_path):
         ]
         + ["train/0002/0002_c1s1_000551_01.jpg", "train/0002/0002_c2s1_000001_01.jpg"]
         + ["train/0007/0007_c3s1_000451_03.JPG"]
-        + ["train/0011/0011_c6s1_000451_03.jpg.jpg"]  # its single image: otherwise train would lack a class
+        # its single image: otherwise train would lack a class
+        + ["train/0011/0011_c6s1_000451_03.jpg.jpg"]
     )
     assert done == {"linked": 19}
     assert state(download) == before
-    source, target = download / "query" / FILES["query"][0], tmp_path / "out" / "query" / "0001" / FILES["query"][0]
+    source, target = (
+        download / "query" / FILES["query"][0],
+        tmp_path / "out" / "query" / "0001" / FILES["query"][0],
+    )
     assert source.samefile(target)
     assert read_split(tmp_path / "out", "gallery").labels.tolist() == [-1, 0, 1]
     classes = [
-        read_split(tmp_path / "out", split, cameras_required=False).classes for split in ("train", "val", "train_all")
+        read_split(tmp_path / "out", split, cameras_required=False).classes
+        for split in ("train", "val", "train_all")
     ]
     assert classes == [["0002", "0007", "0011"]] * 3
 
@@ -70,7 +85,9 @@ def test_layout(download, tmp_path):
 def test_second_run_changes_nothing(download, tmp_path, monkeypatch, hard_links):
     if not hard_links:
         refuse_hard_links(monkeypatch)
-    assert set(lay_out(MARKET, download, tmp_path / "out")) == {"linked" if hard_links else "copied"}
+    assert set(lay_out(MARKET, download, tmp_path / "out")) == {
+        "linked" if hard_links else "copied"
+    }
     before = state(tmp_path)
     assert lay_out(MARKET, download, tmp_path / "out") == {"kept": 19}
     assert state(tmp_path) == before
@@ -186,10 +203,14 @@ def test_people_who_get_another_number_take_their_images_along(tmp_path):
     lay_out(data_set, tmp_path / "photos", fresh)
     assert names(tmp_path / "out") == names(fresh)
     images = [name for name in names(fresh) if name.endswith(".bmp")]
-    assert images and all((tmp_path / "out" / name).read_bytes() == (fresh / name).read_bytes() for name in images)
+    assert images and all(
+        (tmp_path / "out" / name).read_bytes() == (fresh / name).read_bytes() for name in images
+    )
 
 
-def test_a_name_that_changes_only_its_case_is_not_lost_where_case_does_not_count(download, tmp_path, monkeypatch):
+def test_a_name_that_changes_only_its_case_is_not_lost_where_case_does_not_count(
+    download, tmp_path, monkeypatch
+):
     out, name = tmp_path / "out", FILES["query"][0]
     lay_out(MARKET, download, out)
     order = []
@@ -240,7 +261,12 @@ def test_moved_data_set_is_recognised(download, tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    ["{", "[]", '{"files": 3}', '{"source": "../download", "files": ["../victim.jpg", "val/../../victim.jpg"]}'],
+    [
+        "{",
+        "[]",
+        '{"files": 3}',
+        '{"source": "../download", "files": ["../victim.jpg", "val/../../victim.jpg"]}',
+    ],
 )
 def test_damaged_or_hostile_record_removes_nothing(download, tmp_path, content):
     out = tmp_path / "out"
@@ -305,7 +331,8 @@ prepare.lay_out(DATA_SETS["market"], Path(sys.argv[1]), Path(sys.argv[2]))
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert 5 <= len(names(out)) < 20
-    (download / "query" / FILES["query"][0]).unlink()  # planned by the first run, gone before the second
+    # planned by the first run, gone before the second
+    (download / "query" / FILES["query"][0]).unlink()
     write_image(download / "query" / "0001_c3s1_000001_00.jpg")
     lay_out(MARKET, download, out)
     fresh = tmp_path / "fresh"
@@ -322,15 +349,27 @@ def test_counts_beside_those_published(download, tmp_path):
     assert "gallery includes 1 distractors (0000) and 1 junk boxes (-1)." in report
     assert "Identities with a single image, which is in train and in val: 1." in report
     published = replace(MARKET, published={"train_all": (3, 6, 4)})
-    assert any(line.endswith("3 / 6 / 4  as here") for line in describe_layout(published, tmp_path / "out"))
+    assert any(
+        line.endswith("3 / 6 / 4  as here") for line in describe_layout(published, tmp_path / "out")
+    )
 
 
 def test_real_people(real_people, tmp_path):
     plan = plan_layout(MARKET, real_people)
     found = {
-        split: {target.split("/")[1] for target in plan if target.startswith(f"{split}/")} for split in laying.SPLITS
+        split: {target.split("/")[1] for target in plan if target.startswith(f"{split}/")}
+        for split in laying.SPLITS
     }
-    sizes = {split: sum(target.startswith(f"{split}/") for target in plan) for split in laying.SPLITS}
-    assert sizes == {"train": 570, "val": 38, "train_all": 608, "query": 40, "gallery": 384, "multi-query": 320}
+    sizes = {
+        split: sum(target.startswith(f"{split}/") for target in plan) for split in laying.SPLITS
+    }
+    assert sizes == {
+        "train": 570,
+        "val": 38,
+        "train_all": 608,
+        "query": 40,
+        "gallery": 384,
+        "multi-query": 320,
+    }
     assert len(found["train"]) == len(found["val"]) == len(found["train_all"]) == 38
     assert found["gallery"] - found["query"] == {"-1", "0000"}

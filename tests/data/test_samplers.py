@@ -61,7 +61,9 @@ def test_identity_batches_of_two_ranks_are_those_of_one_device():
 
 
 @given(st.integers(0, 10_000), st.integers(2, 6), st.integers(1, 10), st.booleans())
-def test_every_image_is_seen_and_every_batch_is_p_times_k(seed, instances, identities, with_cameras):
+def test_every_image_is_seen_and_every_batch_is_p_times_k(
+    seed, instances, identities, with_cameras
+):
     labels = uneven_labels(seed)
     cameras = labels % 5 if with_cameras else None
     sampler = PKSampler(labels, identities * instances, instances, seed, cameras)
@@ -99,7 +101,9 @@ def test_one_dominant_identity_still_comes_once_a_batch():
     assert set(flat(batches)) == set(range(103))
 
 
-@pytest.mark.parametrize("labels", [[0, 0, 1, 1, 1, 2], [7] * 5, [*range(5)], [3, 3, 3, 3, 9, 9, 9, 9]])
+@pytest.mark.parametrize(
+    "labels", [[0, 0, 1, 1, 1, 2], [7] * 5, [*range(5)], [3, 3, 3, 3, 9, 9, 9, 9]]
+)
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 5])
 def test_expected_pairs_is_the_mean_over_all_batches(labels, batch_size):
     batches = list(combinations(labels, batch_size))
@@ -130,15 +134,26 @@ def test_impossible_batches_are_refused():
         PKSampler([0, 0, 1, 1], 12, 4)
 
 
-@given(st.integers(0, 2**16), st.integers(2, 30), st.integers(1, 12), st.integers(2, 4), st.integers(1, 3))
+@given(
+    st.integers(0, 2**16),
+    st.integers(2, 30),
+    st.integers(1, 12),
+    st.integers(2, 4),
+    st.integers(1, 3),
+)
 def test_batches_of_clusters(seed, clusters, steps, instances, ranks):
-    """Each step shows different clusters on all ranks, K images of each, no outlier, and as many steps as asked for."""
+    """Each step shows different clusters on all ranks, K images of each, no outlier,
+    and as many steps as asked for.
+    """
     random = np.random.default_rng(seed)
     labels = random.permutation(
         np.concatenate([np.repeat(np.arange(clusters), random.integers(1, 9, clusters)), [-1] * 5])
     )
     share = 4 * instances
-    samplers = [ClusterSampler(len(labels), share, instances, steps, seed, None, rank, ranks) for rank in range(ranks)]
+    samplers = [
+        ClusterSampler(len(labels), share, instances, steps, seed, None, rank, ranks)
+        for rank in range(ranks)
+    ]
     if clusters < 2 * ranks:
         with pytest.raises(UserError, match="cluster"):
             samplers[0].assign(labels)
@@ -156,7 +171,9 @@ def test_batches_of_clusters(seed, clusters, steps, instances, ranks):
 
 def test_a_batch_too_small_for_one_cluster_of_every_part_is_refused():
     ClusterSampler(8, 8, 4, 1, parts=np.arange(8) % 2)
-    with pytest.raises(UserError, match="--batchsize 4: expected at least 8: .* each of 2 sets of images"):
+    with pytest.raises(
+        UserError, match="--batchsize 4: expected at least 8: .* each of 2 sets of images"
+    ):
         ClusterSampler(8, 4, 4, 1, parts=np.arange(8) % 2)
 
 

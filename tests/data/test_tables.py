@@ -23,13 +23,17 @@ CORRECTIONS = (
     "ü.jpg,8,move,7,0.8,\n"
 )  # fmt: skip
 ABOUT = "path,identity,camera\n1.jpg,7,1\nü.jpg,8,2\n"
+# explore.py --label_errors reads as prepare.py --corrections does.
 READERS = {
     "prepare.py --csv": (LIST, lambda file: own_csv(file.parent, file)),
-    "prepare.py --corrections": (CORRECTIONS, lambda file: read_list(file, {"1.jpg": 7, "ü.jpg": 8})),
+    "prepare.py --corrections": (
+        CORRECTIONS,
+        lambda file: read_list(file, {"1.jpg": 7, "ü.jpg": 8}),
+    ),
     "label_errors.py --save": (CORRECTIONS, holds_decisions),
     "search.py index --about": (ABOUT, read_abouts),
     "search.py apply": (ABOUT, lambda file: read_abouts(file, ("path", "identity"))),
-}  # explore.py --label_errors reads as prepare.py --corrections does
+}
 each_reader = pytest.mark.parametrize(("text", "read"), READERS.values(), ids=READERS)
 
 
@@ -57,7 +61,9 @@ WRITINGS = {
     "the index of pandas": lambda text: "".join(
         f"{number or ''},{line}\n" for number, line in enumerate(text.splitlines())
     ).encode(),
-    "another column": lambda text: "\n".join(f"{line},remark" for line in text.splitlines()).encode(),
+    "another column": lambda text: "\n".join(
+        f"{line},remark" for line in text.splitlines()
+    ).encode(),
 }
 
 
@@ -79,17 +85,33 @@ def test_a_table_says_the_same_in_every_writing(text, read, write, table):
 FAULTS = {
     "Latin-1": (lambda text: text.encode("latin-1"), "not UTF-8"),
     "UTF-16 without a mark": (lambda text: text.encode("utf-16-le"), "zero byte|not UTF-8"),
-    "a column twice": (lambda text: first_line(text, lambda names: f"{names}, Path").encode(), "path is there twice"),
+    "a column twice": (
+        lambda text: first_line(text, lambda names: f"{names}, Path").encode(),
+        "path is there twice",
+    ),
     "a column without a name": (
-        lambda text: "".join(f"{line},{i and 'test'}\n" for i, line in enumerate(text.splitlines()))
-        .replace(",0\n", ",\n").encode(),
+        lambda text: (
+            "".join(f"{line},{i and 'test'}\n" for i, line in enumerate(text.splitlines()))
+            .replace(",0\n", ",\n")
+            .encode()
+        ),
         r"line 2: 'test' is in column \d, which has no name",
     ),
-    "a value too many": (lambda text: (text.rstrip() + ",test\n").encode(), r"line 3: 'test' is in column"),
+    "a value too many": (
+        lambda text: (text.rstrip() + ",test\n").encode(),
+        r"line 3: "
+        r"'test' is in column",
+    ),
     "an open quote": (lambda text: text.replace("1.jpg", '"1.jpg').encode(), "not readable as CSV"),
-    "a rounded number": (lambda text: text.replace(",7", ",2.02401E+12").encode(), "line 2: identity 2.02401E.12"),
-    "no path column": (lambda text: first_line(text, lambda names: names[4:]).encode(), "expected the columns path"),
-}  # fmt: skip
+    "a rounded number": (
+        lambda text: text.replace(",7", ",2.02401E+12").encode(),
+        "line 2: identity 2.02401E.12",
+    ),
+    "no path column": (
+        lambda text: first_line(text, lambda names: names[4:]).encode(),
+        "expected the columns path",
+    ),
+}
 
 
 @pytest.mark.parametrize(("write", "problem"), FAULTS.values(), ids=FAULTS)
@@ -105,7 +127,9 @@ def test_a_table_at_fault_is_refused_and_stays(text, read, write, problem, table
 def test_every_table_is_read_by_one_function():
     package = Path(person_reid.__file__).parent
     text = {path.name: path.read_text(encoding="utf-8") for path in package.rglob("*.py")}
-    reading = {name for name, code in text.items() if re.search(r"DictReader|csv\.reader|read_csv", code)}
+    reading = {
+        name for name, code in text.items() if re.search(r"DictReader|csv\.reader|read_csv", code)
+    }
     assert reading == {"tables.py"}
     users = {name for name, code in text.items() if "import read_table" in code}
     assert users == {"own.py", "corrections.py", "label_errors.py", "about.py"}
@@ -154,7 +178,9 @@ def test_a_list_of_images_whose_camera_or_split_is_half_empty(table, caplog):
     own_csv(table.parent, table, 0)
     assert f"{table}: no camera for 1 of 2 images." in caplog.text
     table.write_text("path,identity,split\n1.jpg,7,train\nü.jpg,8,\n", encoding="utf-8")
-    with pytest.raises(UserError, match="line 3: expected a path and a split of train.*found .*split ''"):
+    with pytest.raises(
+        UserError, match="line 3: expected a path and a split of train.*found .*split ''"
+    ):
         own_csv(table.parent, table)
     table.write_text("path,identity,split\n1.jpg,7,\nü.jpg,8,\n", encoding="utf-8")
     assert len(own_csv(table.parent, table, 0, seed=1)["train_all"]) == 2
@@ -169,7 +195,11 @@ def test_the_list_of_a_spreadsheet_is_laid_out_as_that_of_a_program(tmp_path, ca
     lines = [("path", "identity", "camera"), *rows]
     plain, sheet = (tmp_path / folder / "list.csv" for folder in ("plain", "spreadsheet"))
     plain.write_text("".join(f"{','.join(map(str, line))}\n" for line in lines))
-    sheet.write_text("".join(f"{';'.join(map(str, line))}\r\n" for line in lines), encoding="utf-8-sig", newline="")
+    sheet.write_text(
+        "".join(f"{';'.join(map(str, line))}\r\n" for line in lines),
+        encoding="utf-8-sig",
+        newline="",
+    )
     found = []
     for file in (plain, sheet):
         prepare.main(["--csv", str(file)])

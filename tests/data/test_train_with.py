@@ -1,4 +1,6 @@
-"""Several data sets and every augmentation, from the flags of train.py to the network that was trained."""
+"""Several data sets and every augmentation, from the flags of train.py
+to the network that was trained.
+"""
 
 from pathlib import Path
 
@@ -10,14 +12,36 @@ from PIL import Image
 import train
 from tests.support import runs
 
-SMALL = ["--backbone", "test_resnet", "--weights", "none", "--height", "32", "--width", "16", "--batchsize", "8"]
-AUGMENTED = ["--autoaugment_p", "1", "--cutout_p", "0.5", "--lgt_p", "0.5", "--grayscale_erasing_p", "0.5"]
+SMALL = [
+    "--backbone",
+    "test_resnet",
+    "--weights",
+    "none",
+    "--height",
+    "32",
+    "--width",
+    "16",
+    "--batchsize",
+    "8",
+]
+AUGMENTED = [
+    "--autoaugment_p",
+    "1",
+    "--cutout_p",
+    "0.5",
+    "--lgt_p",
+    "0.5",
+    "--grayscale_erasing_p",
+    "0.5",
+]
 AUGMENTED += ["--translation_p", "0.5", "--erasing_p", "0.5", "--color_jitter"]
 
 
 @pytest.fixture
 def roots(here):
-    """Two data sets of three and four people, whose numbers are the same; the first has a person of val in common."""
+    """Two data sets of three and four people, whose numbers are the same; the first
+    has a person of val in common.
+    """
     random = np.random.default_rng(0)
     folders = {"first/train": 3, "first/val": 1, "second/train_all": 4}
     for folder, people in folders.items():
@@ -48,5 +72,7 @@ def test_a_dry_run_counts_the_people_of_both(roots, capsys):
 
 def test_each_data_set_keeps_its_own_cache(roots, tmp_path):
     train.main([*roots, *SMALL, "--total", "1", "--name", "a"])
-    caches = {path.relative_to(tmp_path).as_posix().split("_32x16")[0] for path in tmp_path.rglob("*.npy")}
+    caches = {
+        path.relative_to(tmp_path).as_posix().split("_32x16")[0] for path in tmp_path.rglob("*.npy")
+    }
     assert caches == {"first/.cache/train", "first/.cache/val", "second/.cache/train_all"}

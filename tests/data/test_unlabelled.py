@@ -1,4 +1,6 @@
-"""Folders of unknown people: cameras from names, patterns and folders; identities have no influence."""
+"""Folders of unknown people: cameras from names, patterns and
+folders; identities have no influence.
+"""
 
 import shutil
 
@@ -27,7 +29,9 @@ def test_a_layout_gives_its_training_images_and_their_cameras(people):
     assert folder == people / "train_all" and len(split) == 12
     written = [int(path.name.split("_c")[1][0]) for path in split.paths]
     assert (split.cameras + 1 == written).all()
-    assert split.classes == ["unlabelled"] and not split.targets.any() and (split.labels == -1).all()
+    assert (
+        split.classes == ["unlabelled"] and not split.targets.any() and (split.labels == -1).all()
+    )
 
 
 def test_names_of_people_have_no_influence(people, tmp_path):
@@ -35,7 +39,9 @@ def test_names_of_people_have_no_influence(people, tmp_path):
     _, before = read_people(people)
     (tmp_path / "renamed").mkdir()
     for number, path in enumerate(sorted(before.paths)):
-        shutil.copy(path, tmp_path / "renamed" / f"{97 - 7 * number % 50:04}_{path.name.partition('_')[2]}")
+        shutil.copy(
+            path, tmp_path / "renamed" / f"{97 - 7 * number % 50:04}_{path.name.partition('_')[2]}"
+        )
     _, after = read_people(tmp_path / "renamed")
     assert contents(after) == contents(before) and (after.cameras == before.cameras).all()
 
@@ -46,7 +52,9 @@ def test_a_single_name_without_a_camera_is_remarked(people, caplog):
     path.rename(path.with_name("crop.png"))
     _, split = read_people(people)
     assert (split.cameras == -1).all()
-    assert "1 of 12 images have no camera in their names" in caplog.text and "crop.png" in caplog.text
+    assert (
+        "1 of 12 images have no camera in their names" in caplog.text and "crop.png" in caplog.text
+    )
 
 
 def test_two_sources_of_cameras_are_refused(people):
@@ -64,7 +72,9 @@ def test_folders_and_patterns_give_cameras(people):
     expected = [["door", "garage", "lobby"].index(path.parent.name) for path in split.paths]
     assert split.cameras.tolist() == expected
     _, split = read_people(people, pattern=r"-cam(?P<camera>\d)")
-    assert split.cameras.tolist() == [int(path.name.split("-cam")[1][0]) - 1 for path in split.paths]
+    assert split.cameras.tolist() == [
+        int(path.name.split("-cam")[1][0]) - 1 for path in split.paths
+    ]
     _, split = read_people(people, pattern=r"^(?P<camera>[a-z]+)/")
     assert split.cameras.tolist() == expected
     for source in ("names", "none"):  # no name is like Market-1501's
@@ -75,7 +85,9 @@ def test_an_image_beside_the_folders_of_cameras_has_none(people):
     path = read_people(people)[1].paths[0]
     path.rename(people / "train_all" / path.name)
     _, split = read_people(people, "folders")
-    assert [camera == -1 for camera in split.cameras] == [place.name == path.name for place in split.paths]
+    assert [camera == -1 for camera in split.cameras] == [
+        place.name == path.name for place in split.paths
+    ]
 
 
 @pytest.mark.parametrize(

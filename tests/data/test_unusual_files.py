@@ -1,4 +1,6 @@
-"""Files that are no images, or unusual ones; folders that link to themselves; names in other encodings."""
+"""Files that are no images, or unusual ones; folders that link to
+themselves; names in other encodings.
+"""
 
 import io
 import os
@@ -19,7 +21,9 @@ from person_reid.data.readers import images_below
 from tests.data.conftest import noise, write_image, write_images
 from tests.support.scripts import refused, run
 
-POSIX = pytest.mark.skipif(sys.platform == "win32", reason="a file system that Windows does not have")
+POSIX = pytest.mark.skipif(
+    sys.platform == "win32", reason="a file system that Windows does not have"
+)
 CROPS = [f"{who}_c{camera}_{i}" for who in range(1, 5) for camera in (1, 2) for i in "ab"]
 PATTERN = r"(?P<id>\d+)_c(?P<camera>\d+)"
 
@@ -36,7 +40,9 @@ def write_list(file, names):
 
 
 def laid_out(folder):
-    return sorted(path.name for split in ("train_all", "gallery") for path in list_images(folder / split))
+    return sorted(
+        path.name for split in ("train_all", "gallery") for path in list_images(folder / split)
+    )
 
 
 @pytest.mark.parametrize("image_format", FORMATS)
@@ -44,16 +50,22 @@ def test_every_format_is_read_by_its_content(tmp_path, image_format):
     Image.init()
     if image_format not in Image.SAVE:
         pytest.skip(f"this Pillow does not write {image_format}")
-    Image.fromarray(np.full((32, 16, 3), 200, np.uint8)).save(tmp_path / "a.jpg", format=image_format)
+    Image.fromarray(np.full((32, 16, 3), 200, np.uint8)).save(
+        tmp_path / "a.jpg", format=image_format
+    )
     assert np.abs(load_image(tmp_path / "a.jpg", 32, 16).astype(int) - 200).max() <= 2
 
 
 @pytest.mark.parametrize("flags", [["--csv", "list.csv"], ["--pattern", PATTERN]])
 def test_all_endings_arrive(tmp_path, flags):
-    names = write_crops(tmp_path, (".jpg", ".gif", ".jfif", ".avif", ".jpe", ".JPG", ".pbm", ".tif"))
+    names = write_crops(
+        tmp_path, (".jpg", ".gif", ".jfif", ".avif", ".jpe", ".JPG", ".pbm", ".tif")
+    )
     write_list(tmp_path / "list.csv", names)
     run("prepare", "--data_dir", tmp_path, "--save_dir", tmp_path / "out", *flags, cwd=tmp_path)
-    assert {name.partition(".")[2] for name in laid_out(tmp_path / "out")} == {n.partition(".")[2] for n in names}
+    assert {name.partition(".")[2] for name in laid_out(tmp_path / "out")} == {
+        n.partition(".")[2] for n in names
+    }
     assert len(laid_out(tmp_path / "out")) == len(names)
 
 
@@ -63,7 +75,11 @@ def test_a_list_of_files_that_are_no_images_is_refused(tmp_path):
     (tmp_path / "6_notes.csv").write_text("path,identity\n")
     write_list(tmp_path / "list.csv", [*names, "5_c1_a.jpg", "6_notes.csv"])
     output = refused("prepare", "--csv", "list.csv", cwd=tmp_path)
-    assert "2 of 18 files are not images" in output and "5_c1_a.jpg" in output and "6_notes.csv" in output
+    assert (
+        "2 of 18 files are not images" in output
+        and "5_c1_a.jpg" in output
+        and "6_notes.csv" in output
+    )
     assert not (tmp_path / "pytorch").exists()
 
 
@@ -77,7 +93,9 @@ def test_files_that_a_pattern_leaves_out_are_counted(tmp_path):
 
 def test_a_pattern_whose_identity_may_be_missing(tmp_path):
     write_crops(tmp_path)
-    output = refused("prepare", "--data_dir", tmp_path, "--pattern", r"(?P<id>x)?_c(?P<camera>\d+)", cwd=tmp_path)
+    output = refused(
+        "prepare", "--data_dir", tmp_path, "--pattern", r"(?P<id>x)?_c(?P<camera>\d+)", cwd=tmp_path
+    )
     assert "16 name(s) without a match" in output
 
 
@@ -90,9 +108,19 @@ def test_one_identity_is_said(tmp_path):
 
 def test_next_command_quotes_the_folder(tmp_path):
     write_crops(tmp_path)
-    output = run("prepare", "--data_dir", tmp_path, "--save_dir", "my people", "--pattern", PATTERN, cwd=tmp_path)
+    output = run(
+        "prepare",
+        "--data_dir",
+        tmp_path,
+        "--save_dir",
+        "my people",
+        "--pattern",
+        PATTERN,
+        cwd=tmp_path,
+    )
     assert output.splitlines()[-1] in (
-        "Next: python train.py --data_dir 'my people'", 'Next: python train.py --data_dir "my people"',
+        "Next: python train.py --data_dir 'my people'", 'Next: python train.py '
+                                                        '--data_dir "my people"',
     )  # fmt: skip
 
 
@@ -147,7 +175,9 @@ def test_a_pipe_is_not_waited_for(tmp_path):
 
 
 def test_other_formats_do_not_reach_their_programs(tmp_path):
-    (tmp_path / "a.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n")
+    (tmp_path / "a.jpg").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n"
+    )
     with pytest.raises(UserError, match=r"a\.jpg: not an image"):
         load_bank([tmp_path / "a.jpg"], 8, 4)
 
@@ -155,7 +185,10 @@ def test_other_formats_do_not_reach_their_programs(tmp_path):
 def test_a_bomb_is_refused_before_it_is_decoded(tmp_path):
     Image.new("1", (13_000, 13_000)).save(tmp_path / "bomb.png")
     tracemalloc.start()
-    with pytest.raises(UserError, match="13000×13000 pixels, more than 50 million"), pytest.warns(Warning):
+    with (
+        pytest.raises(UserError, match="13000×13000 pixels, more than 50 million"),
+        pytest.warns(Warning),
+    ):
         load_bank([tmp_path / "bomb.png"], 8, 4)
     assert tracemalloc.get_traced_memory()[1] < 5e6
     tracemalloc.stop()
@@ -173,7 +206,10 @@ def test_a_large_photograph_is_decoded_at_a_fraction(tmp_path):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Image.Image, "resize", resize)
-        small, exact = (load_image(tmp_path / f"large.{suffix}", 64, 32).astype(int) for suffix in ("jpg", "png"))
+        small, exact = (
+            load_image(tmp_path / f"large.{suffix}", 64, 32).astype(int)
+            for suffix in ("jpg", "png")
+        )
     assert sizes == [(500, 1000), (2000, 4000)]
     assert np.abs(small - exact).mean() < 2
 
@@ -183,15 +219,21 @@ def test_a_large_photograph_is_decoded_at_a_fraction(tmp_path):
     [(np.float32, [0, 0.5, 1], [0, 127, 255]), (np.float32, [-3, 100, 400], [0, 65, 255])]
     + [(np.float32, [0.5, 100.5, 254.5], [0, 100, 254])]  # an image of 8 bits that was resized
     + [(np.float32, [293.15, 300.65, 310.15], [0, 112, 255])]  # kelvins
-    + [(np.float32, [20, 28.5, 37], [0, 127, 255]), (np.float32, [-10, 15, 40], [0, 127, 255])]  # degrees
+    # degrees
+    + [(np.float32, [20, 28.5, 37], [0, 127, 255]), (np.float32, [-10, 15, 40], [0, 127, 255])]
     + [(np.float32, [5, 5.5, 5.5], [0, 255, 255]), (np.float32, [300, 300, 300], [75, 75, 75])]
     + [(kind, [0, 100, 255], [0, 100, 255]) for kind in (np.int32, np.uint16, np.float32)]
     + [(kind, [7, 8, 10], [7, 8, 10]) for kind in (np.int32, np.uint16, np.float32)]
     + [(kind, [0, 256, 65535], [0, 1, 255]) for kind in (np.int32, np.uint16, np.float32)]
     + [(kind, [0, 16, 4095], [0, 1, 255]) for kind in (np.int32, np.uint16, np.float32)]  # 12 bits
-    + [(kind, [0, 640, 16383], [0, 10, 255]) for kind in (np.int32, np.uint16, np.float32)]  # 14 bits
-    + [(kind, [7400, 7700, 8165], [0, 100, 255]) for kind in (np.int32, np.uint16, np.float32)]  # thermal, 14 bits
-    + [(np.int32, [-100, 0, 155], [0, 100, 255]), (np.int32, [0, 2**30, 2**31 - 2**9], [0, 64, 127])],
+    # 14 bits
+    + [(kind, [0, 640, 16383], [0, 10, 255]) for kind in (np.int32, np.uint16, np.float32)]
+    # thermal, 14 bits
+    + [(kind, [7400, 7700, 8165], [0, 100, 255]) for kind in (np.int32, np.uint16, np.float32)]
+    + [
+        (np.int32, [-100, 0, 155], [0, 100, 255]),
+        (np.int32, [0, 2**30, 2**31 - 2**9], [0, 64, 127]),
+    ],
 )
 def test_pixels_of_more_than_a_byte(tmp_path, kind, values, expected):
     Image.fromarray(np.array([values], kind)).save(tmp_path / "a.tif")
@@ -216,9 +258,21 @@ def test_names_that_are_not_utf8_are_laid_out(tmp_path):
         except OSError:
             pytest.skip("this file system takes UTF-8 only")
     for _ in range(2):
-        output = run("prepare", "--data_dir", folder, "--pattern", PATTERN, "--test_fraction", "0", cwd=tmp_path)
+        output = run(
+            "prepare",
+            "--data_dir",
+            folder,
+            "--pattern",
+            PATTERN,
+            "--test_fraction",
+            "0",
+            cwd=tmp_path,
+        )
     assert "kept" in output and "linked" not in output
-    assert sum(b"\xe9" in os.fsencode(path) for path in list_images(folder / "pytorch" / "train_all")) == 2
+    assert (
+        sum(b"\xe9" in os.fsencode(path) for path in list_images(folder / "pytorch" / "train_all"))
+        == 2
+    )
 
 
 def test_numbers_beyond_64_bits_are_not_identities(tmp_path):
@@ -237,7 +291,9 @@ def test_two_layouts_at_once(tmp_path):
 
     data_set, done = with_flags(DATA_SETS["folder"], {"pattern": PATTERN}), []
     threads = [
-        threading.Thread(target=lambda: done.append(lay_out(data_set, tmp_path / "crops", tmp_path / "out")))
+        threading.Thread(
+            target=lambda: done.append(lay_out(data_set, tmp_path / "crops", tmp_path / "out"))
+        )
         for _ in range(4)
     ]
     for thread in threads:

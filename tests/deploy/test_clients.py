@@ -1,4 +1,6 @@
-"""The files of `tools/export.py --for`, run as each client runs them; with `-m clients`, by the clients themselves."""
+"""The files of `tools/export.py --for`, run as each client runs them; with `-m
+clients`, by the clients themselves.
+"""
 
 from pathlib import Path
 
@@ -20,7 +22,18 @@ from tests.support.people import draw_people
 from tests.support.scripts import run
 
 SIZE = (256, 128)
-NETWORK = ["--backbone", "test_resnet", "--weights", "none", "--height", "256", "--width", "128", "--gpu_ids", "-1"]
+NETWORK = [
+    "--backbone",
+    "test_resnet",
+    "--weights",
+    "none",
+    "--height",
+    "256",
+    "--width",
+    "128",
+    "--gpu_ids",
+    "-1",
+]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +41,9 @@ def scene(tmp_path_factory):
     """A frame of four people, uint8 (300, 640, 3) RGB, and their boxes (4, 4)."""
     folder = draw_people(tmp_path_factory.mktemp("people"), 6, tested=4)
     frame = np.full((300, 640, 3), (120, 110, 90), np.uint8)
-    boxes = np.array([[20, 30, 120, 270], [170, 20, 290, 280], [330, 60, 430, 250], [480, 40, 600, 290]])
+    boxes = np.array(
+        [[20, 30, 120, 270], [170, 20, 290, 280], [330, 60, 430, 250], [480, 40, 600, 290]]
+    )
     people = sorted((folder / "gallery").glob("*/*"))[::4][:4]
     for (left, top, right, bottom), file in zip(boxes, people, strict=True):
         person = Image.open(file).convert("RGB").resize((right - left, bottom - top))
@@ -44,7 +59,9 @@ def ours():
 
 @pytest.fixture(scope="module")
 def write(tmp_path_factory):
-    """A function that writes the file for a client, once, and returns its path and what the command printed."""
+    """A function that writes the file for a client, once, and returns its
+    path and what the command printed.
+    """
     done = {}
 
     def written(client):
@@ -63,9 +80,16 @@ def write(tmp_path_factory):
 
 
 def cut(frame, boxes, height, width):
-    """The people as clients resize them, bilinearly without antialiasing: float32 (N, 3, height, width), 0 to 255."""
-    crops = [torch.from_numpy(frame[top:bottom, left:right].copy()) for left, top, right, bottom in boxes]
-    resized = [interpolate(crop.permute(2, 0, 1)[None].float(), (height, width), mode="bilinear") for crop in crops]
+    """The people as clients resize them, bilinearly without antialiasing: float32
+    (N, 3, height, width), 0 to 255.
+    """
+    crops = [
+        torch.from_numpy(frame[top:bottom, left:right].copy()) for left, top, right, bottom in boxes
+    ]
+    resized = [
+        interpolate(crop.permute(2, 0, 1)[None].float(), (height, width), mode="bilinear")
+        for crop in crops
+    ]
     return torch.cat(resized).round().numpy()
 
 
@@ -94,12 +118,16 @@ def as_deepstream(name, frame, boxes):
 
 
 def as_openvino(name, frame, boxes):
-    compiled = import_openvino().Core().compile_model(name, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = (
+        import_openvino().Core().compile_model(name, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    )
     return compiled(np.ascontiguousarray(cut(frame, boxes, *SIZE)[:, ::-1]))[0]
 
 
 def assert_alike(found, expected):
-    """Cosines of at least 0.99; of 0.9 without what all people share, which swapped colours do not reach."""
+    """Cosines of at least 0.99; of 0.9 without what all people share,
+    which swapped colours do not reach.
+    """
     found = found / np.linalg.norm(found, axis=1, keepdims=True)
     assert (found * expected).sum(1).min() >= 0.99
     found, expected = found - expected.mean(0), expected - expected.mean(0)
@@ -111,7 +139,8 @@ SIMILAR = {"deepsort", "ultralytics"}  # their files are like those of the other
 
 
 @pytest.mark.parametrize(
-    "client", [pytest.param(name, marks=pytest.mark.slow) if name in SIMILAR else name for name in CLIENTS]
+    "client",
+    [pytest.param(name, marks=pytest.mark.slow) if name in SIMILAR else name for name in CLIENTS],
 )
 def test_a_client_gets_our_features(client, scene, ours, write):
     frame, boxes = scene
@@ -122,13 +151,17 @@ def test_a_client_gets_our_features(client, scene, ours, write):
 def test_swapped_colours_are_noticed(scene, ours, write):
     frame, boxes = scene
     with pytest.raises(AssertionError):
-        assert_alike(as_boxmot(write("boxmot")[0], frame[..., ::-1], boxes), ours.crops(frame, boxes))
+        assert_alike(
+            as_boxmot(write("boxmot")[0], frame[..., ::-1], boxes), ours.crops(frame, boxes)
+        )
 
 
 @pytest.mark.parametrize("client", ["ultralytics", "openvino"])
 def test_a_file_for_a_client_describes_itself(client, scene, ours, write):
     frame, boxes = scene
-    assert_alike(Embedder(write(client)[0], device="cpu").crops(frame, boxes), ours.crops(frame, boxes))
+    assert_alike(
+        Embedder(write(client)[0], device="cpu").crops(frame, boxes), ours.crops(frame, boxes)
+    )
 
 
 def test_the_lines_to_type_are_printed(write):
@@ -139,13 +172,18 @@ def test_the_lines_to_type_are_printed(write):
 
 
 def test_deepstream_is_told_what_the_file_takes():
-    """By its names: 0 is NCHW as input order, RGB as colour format; people are stretched to the size, as ours are."""
+    """By its names: 0 is NCHW as input order, RGB as colour format; people are
+    stretched to the size, as ours are.
+    """
     network = create_model("test_resnet", weights="none", size=SIZE)
-    lines = lines_for("deepstream", contents_for("deepstream", SIZE, network, "test_resnet"), "net.onnx").splitlines()
+    lines = lines_for(
+        "deepstream", contents_for("deepstream", SIZE, network, "test_resnet"), "net.onnx"
+    ).splitlines()
     assert lines[0] == "In the tracker's configuration, section ReID:"
     assert yaml.safe_load("\n".join(lines[1:])) == {
-        "onnxFile": "net.onnx", "reidFeatureSize": network.dim, "inferDims": [3, 256, 128], "inputOrder": 0,
-        "colorFormat": 0, "netScaleFactor": 1.0, "offsets": [0, 0, 0], "keepAspc": 0,
+        "onnxFile": "net.onnx", "reidFeatureSize": network.dim, "inferDims": [3, 256, 128],
+        "inputOrder": 0, "colorFormat": 0, "netScaleFactor": 1.0, "offsets": [0, 0, 0],
+        "keepAspc": 0,
     }  # fmt: skip
 
 
@@ -155,8 +193,14 @@ def test_deepstream_is_told_what_the_file_takes():
         (["boxmot", "--flip", "--l2"], "--for boxmot decides --flip, --l2: leave that out"),
         (["ultralytics", "--normalise_input"], "--for ultralytics decides --normalise_input"),
         (["openvino", "--format", "onnx", "--fp16"], "--for openvino decides --format, --fp16"),
-        (["deepstream", "--int8", "--calibrate", "x", "--tensorrt"], "decides --int8, --calibrate, --tensorrt"),
-        (["openvino", "--output", "net.onnx"], "--output net.onnx: expected a name that ends in .xml, for openvino"),
+        (
+            ["deepstream", "--int8", "--calibrate", "x", "--tensorrt"],
+            "decides --int8, --calibrate, --tensorrt",
+        ),
+        (
+            ["openvino", "--output", "net.onnx"],
+            "--output net.onnx: expected a name that ends in .xml, for openvino",
+        ),
     ],
 )
 def test_flags_that_a_client_decides_are_refused(flags, message, here):
@@ -189,7 +233,9 @@ class TestRealClients:
         frame, boxes = scene
         middle, size = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
         bgr = np.ascontiguousarray(frame[..., ::-1])
-        found = ReID(write("ultralytics")[0], device="cpu")(bgr, np.hstack([middle, size]).astype(np.float32))
+        found = ReID(write("ultralytics")[0], device="cpu")(
+            bgr, np.hstack([middle, size]).astype(np.float32)
+        )
         size = 1.02 * size + 10  # it cuts people out with a margin
         wider = np.trunc(np.hstack([middle - size / 2, middle + size / 2]))
         assert_alike(np.stack(found), ours.crops(frame, wider))
@@ -200,6 +246,11 @@ class TestRealClients:
 
         frame, boxes = scene
         embed, bgr = Embedder(write("deepsort")[0], device="cpu"), frame[..., ::-1]
-        detections = [((left, top, right - left, bottom - top), 0.9, "person") for left, top, right, bottom in boxes]
-        tracks = DeepSort(embedder=None).update_tracks(detections, embeds=embed.crops(bgr, boxes, bgr=True))
+        detections = [
+            ((left, top, right - left, bottom - top), 0.9, "person")
+            for left, top, right, bottom in boxes
+        ]
+        tracks = DeepSort(embedder=None).update_tracks(
+            detections, embeds=embed.crops(bgr, boxes, bgr=True)
+        )
         assert_alike(np.stack([track.features[-1] for track in tracks]), ours.crops(frame, boxes))

@@ -37,7 +37,9 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("embedder")
     random = np.random.default_rng(0)
     for number, (height, width) in enumerate([(50, 24), (64, 32), (90, 31), (128, 64)]):
-        Image.fromarray(random.integers(0, 255, (height, width, 3), np.uint8)).save(folder / f"{number}.png")
+        Image.fromarray(random.integers(0, 255, (height, width, 3), np.uint8)).save(
+            folder / f"{number}.png"
+        )
     Image.open(folder / "0.png").convert("L").save(folder / "grey.png")
     torch.manual_seed(0)
     network = create_model("test_resnet", weights="none", size=SIZE)
@@ -82,14 +84,18 @@ def test_the_range_of_images_of_more_than_eight_bits_can_be_said(folder, tmp_pat
     Image.fromarray((values // 16).astype(np.uint8)).save(tmp_path / "eight.png")
 
     def embedder(**settings):
-        return person_reid.Embedder("test_resnet", folder / "net.pth", device="cpu", size=SIZE, **settings)
+        return person_reid.Embedder(
+            "test_resnet", folder / "net.pth", device="cpu", size=SIZE, **settings
+        )
 
     eight, dark = embedder()([tmp_path / "eight.png", tmp_path / "dark.png"])
     assert abs(eight @ dark - 1) > 1e-3
     paths = [tmp_path / "dark.png", Image.open(tmp_path / "dark.png")]
     np.testing.assert_allclose(embedder(limits=(0, 4095))(paths), [eight, eight], atol=1e-5)
     for wrong in ((0,), (5, 5), (0, np.nan), "12", 12):
-        with pytest.raises(UserError, match="Embedder: limits .*expected the lowest and the highest value"):
+        with pytest.raises(
+            UserError, match="Embedder: limits .*expected the lowest and the highest value"
+        ):
             embedder(limits=wrong)
 
 
@@ -97,7 +103,8 @@ def test_arrays_of_opencv(embedder, paths, expected):
     arrays = [np.asarray(Image.open(path).convert("RGB"))[:, :, ::-1] for path in paths]
     np.testing.assert_allclose(embedder(arrays, bgr=True), expected, atol=1e-6)
     assert np.abs(embedder(arrays)[:4] - expected[:4]).max() > 1e-3
-    np.testing.assert_allclose(embedder([paths[0], arrays[1]], bgr=True), expected[:2], atol=1e-6)  # files are as ever
+    # files are as ever
+    np.testing.assert_allclose(embedder([paths[0], arrays[1]], bgr=True), expected[:2], atol=1e-6)
 
 
 def test_many_images_and_none(embedder, paths, expected, monkeypatch):
@@ -114,7 +121,9 @@ def test_an_array_of_equal_crops(embedder, paths):
 
 
 def test_an_exported_file(folder, paths, expected):
-    np.testing.assert_allclose(person_reid.Embedder(folder / "net.pt", device="cpu")(paths), expected, atol=1e-6)
+    np.testing.assert_allclose(
+        person_reid.Embedder(folder / "net.pt", device="cpu")(paths), expected, atol=1e-6
+    )
 
 
 def test_without_the_mirrored_image(folder, paths, expected):
@@ -135,7 +144,10 @@ def test_the_name_of_a_run_that_is_not_there(here):
         ("a.png", r"expected a list of images; for a single one, pass \[image\]"),
         (np.zeros((4, 4, 3), np.uint8), "expected a list of images"),
         ([np.zeros((4, 4, 3))], r"image 0 is an array float64 \(4, 4, 3\)"),
-        ([np.zeros((4, 4), np.uint8)], r"uint8 \(4, 4\); expected a path, a PIL image or a uint8 array"),
+        (
+            [np.zeros((4, 4), np.uint8)],
+            r"uint8 \(4, 4\); expected a path, a PIL image or a uint8 array",
+        ),
         ([np.zeros((0, 4, 3), np.uint8)], r"\(0, 4, 3\)"),
         ([None], "image 0 is NoneType"),
         (None, "expected a list of images"),
@@ -153,18 +165,25 @@ def test_flags_that_an_exported_file_has_decided_are_refused(folder):
         options = parser.parse_args(["--engine", str(folder / "net.pt"), *flags])
         with pytest.raises(UserError, match=f"{flags[0]} was decided when the file was written"):
             open_embedder(options)
-    with pytest.raises(UserError, match="its precision was decided when it was written; leave --fp16 and --bf16 out"):
+    with pytest.raises(
+        UserError,
+        match="its precision was decided when it was written; leave --fp16 and --bf16 out",
+    ):
         open_embedder(parser.parse_args(["--engine", str(folder / "net.pt"), "--fp16"]))
 
 
 def test_no_temporary_folder_is_needed(folder, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(folder / "missing"))
-    options = testing_parser().parse_args(["--backbone", "test_resnet", "--weights", str(folder / "net.pth")])
+    options = testing_parser().parse_args(
+        ["--backbone", "test_resnet", "--weights", str(folder / "net.pth")]
+    )
     assert open_embedder(options)([Image.new("RGB", SIZE)]).shape[0] == 1
 
 
 def test_scales_that_the_network_cannot_process_are_refused_before_the_images_are_read():
-    message = r"test_vit cannot process images of 70×35 \(.*\)\. Try another --ms, or the defaults\."
+    message = (
+        r"test_vit cannot process images of 70×35 \(.*\)\. Try another --ms, or the defaults\."
+    )
     with pytest.raises(UserError, match=message):
         person_reid.Embedder("test_vit", weights="none", size=(64, 32), scales=(1.0, 1.1))
 
@@ -178,14 +197,28 @@ def test_a_mirrored_image_inside_the_file_cannot_be_left_out(folder, tmp_path):
 
 def test_boxes_of_a_frame_are_cut_out_and_clipped(embedder):
     frame = np.random.default_rng(0).integers(0, 256, (100, 80, 3), np.uint8)
-    boxes = [[9.6, 20, 40.4, 89.7], [-5.2, -3, 30.4, 60], [50, 50, 500, 500], [20, 20, 20, 40], [90, 0, 99, 50]]
+    boxes = [
+        [9.6, 20, 40.4, 89.7],
+        [-5.2, -3, 30.4, 60],
+        [50, 50, 500, 500],
+        [20, 20, 20, 40],
+        [90, 0, 99, 50],
+    ]
     boxes += [[0, 0, np.nan, 9], [np.nan, 10, 50, 90], [0, 0, -np.inf, 9]]
     found = embedder.crops(frame, np.array(boxes))
     expected = embedder([frame[20:90, 10:40], frame[:60, :30], frame[50:, 50:]])
-    np.testing.assert_array_equal(found, np.concatenate([expected, np.zeros((5, embedder.dim), np.float32)]))
-    np.testing.assert_array_equal(embedder.crops(torch.from_numpy(frame), torch.tensor(boxes)), found)
+    np.testing.assert_array_equal(
+        found, np.concatenate([expected, np.zeros((5, embedder.dim), np.float32)])
+    )
+    np.testing.assert_array_equal(
+        embedder.crops(torch.from_numpy(frame), torch.tensor(boxes)), found
+    )
     np.testing.assert_array_equal(embedder.crops(frame[:, :, ::-1], boxes, bgr=True), found)
-    assert embedder.crops(frame, np.empty((0, 4))).shape == embedder.crops(frame, []).shape == (0, embedder.dim)
+    assert (
+        embedder.crops(frame, np.empty((0, 4))).shape
+        == embedder.crops(frame, []).shape
+        == (0, embedder.dim)
+    )
 
 
 @pytest.mark.parametrize("boxes", [np.zeros((2, 5)), np.zeros(4), [["a", "b", "c", "d"]]])
@@ -201,8 +234,12 @@ def test_a_frame_of_another_form_is_refused(embedder):
 
 @pytest.mark.parametrize("runtime", ["torch", "onnxruntime", "openvino"])
 def test_several_threads_may_ask_at_once(runtime, folder):
-    embedder = person_reid.Embedder("test_resnet", folder / "net.pth", "cpu", size=SIZE, runtime=runtime)
-    frames = [np.random.default_rng(seed).integers(0, 256, (90, 60, 3), np.uint8) for seed in range(12)]
+    embedder = person_reid.Embedder(
+        "test_resnet", folder / "net.pth", "cpu", size=SIZE, runtime=runtime
+    )
+    frames = [
+        np.random.default_rng(seed).integers(0, 256, (90, 60, 3), np.uint8) for seed in range(12)
+    ]
     boxes = [[0, 0, 30, 80], [20, 5, 60, 90]]
     expected = [embedder.crops(frame, boxes) for frame in frames]
     with ThreadPoolExecutor(4) as pool:
@@ -212,7 +249,9 @@ def test_several_threads_may_ask_at_once(runtime, folder):
 
 def test_what_nothing_can_be_made_of_is_refused(folder, paths, tmp_path):
     file, weights, unit = folder / "net.pt", folder / "net.pth", tmp_path / "unit.pt"
-    network = TestedNetwork(NetworkOptions(backbone="test_resnet", height=SIZE[0], width=SIZE[1]), weights)
+    network = TestedNetwork(
+        NetworkOptions(backbone="test_resnet", height=SIZE[0], width=SIZE[1]), weights
+    )
     small = create_model("test_resnet", size=SIZE)
     export(small, Contents(*SIZE, small.dim, l2=True), unit, "torchscript")
     for settings, words in (
@@ -222,23 +261,56 @@ def test_what_nothing_can_be_made_of_is_refused(folder, paths, tmp_path):
             {"source": "test_resnet", "weights": weights, "which_epoch": 60},
             "which_epoch would be .*net.pth decides",
         ),
-        ({"source": "test_resnet", "weights": "none", "which_epoch": "average"}, "which_epoch would be ignored"),
+        (
+            {"source": "test_resnet", "weights": "none", "which_epoch": "average"},
+            "which_epoch would be ignored",
+        ),
         ({"source": network, "weights": weights}, "weights would be ignored"),
         ({"source": network, "which_epoch": 60}, "which_epoch would be ignored"),
-        ({"source": network, "preparation": Preparation()}, "preparation is for an ONNX or OpenVINO file"),
-        ({"source": "test_resnet", "weights": weights, "preparation": Preparation()}, "preparation is for an ONNX"),
+        (
+            {"source": network, "preparation": Preparation()},
+            "preparation is for an ONNX or OpenVINO file",
+        ),
+        (
+            {"source": "test_resnet", "weights": weights, "preparation": Preparation()},
+            "preparation is for an ONNX",
+        ),
         ({"source": file, "runtime": "openvino"}, "--runtime openvino does not run this file"),
         ({"source": file, "dtype": torch.float16}, "its precision was decided when it was written"),
-        ({"source": unit, "unit_length": False}, "its features have unit length; leave unit_length=False out"),
+        (
+            {"source": unit, "unit_length": False},
+            "its features have unit length; leave unit_length=False out",
+        ),
         ({"source": file, "size": SIZE, "scales": (1.0, 1.1)}, "size, scales would be ignored"),
-        ({"source": "test_resnet", "weights": weights, "dtype": torch.float32}, "dtype torch.float32: expected"),
+        (
+            {"source": "test_resnet", "weights": weights, "dtype": torch.float32},
+            "dtype torch.float32: expected",
+        ),
         ({"source": "test_resnet", "weights": weights, "scales": ()}, "scales \\(\\): expected"),
-        ({"source": "test_resnet", "weights": weights, "scales": (100.0,)}, "whose squares are 0.1 to 10"),
-        ({"source": "test_resnet", "weights": weights, "size": 64}, "size 64: expected \\(height, width\\)"),
-        ({"source": "test_resnet", "weights": weights, "scales": ("1",)}, "scales \\('1',\\): expected numbers"),
-        ({"source": "test_resnet", "weights": weights, "scales": None}, "scales None: expected numbers"),
-        ({"source": "test_resnet", "weights": weights, "size": (64.0, 32.0)}, "size .*: expected .*, whole numbers"),
-        ({"source": "test_resnet", "weights": weights, "size": (64, 0)}, "size .*: expected .*, whole numbers"),
+        (
+            {"source": "test_resnet", "weights": weights, "scales": (100.0,)},
+            "whose squares are 0.1 to 10",
+        ),
+        (
+            {"source": "test_resnet", "weights": weights, "size": 64},
+            "size 64: expected \\(height, width\\)",
+        ),
+        (
+            {"source": "test_resnet", "weights": weights, "scales": ("1",)},
+            "scales \\('1',\\): expected numbers",
+        ),
+        (
+            {"source": "test_resnet", "weights": weights, "scales": None},
+            "scales None: expected numbers",
+        ),
+        (
+            {"source": "test_resnet", "weights": weights, "size": (64.0, 32.0)},
+            "size .*: expected .*, whole numbers",
+        ),
+        (
+            {"source": "test_resnet", "weights": weights, "size": (64, 0)},
+            "size .*: expected .*, whole numbers",
+        ),
     ):
         with pytest.raises(UserError, match=words):
             person_reid.Embedder(**settings, device="cpu")
@@ -248,8 +320,12 @@ def test_weights_that_are_not_finite_give_no_features(folder, paths, tmp_path):
     weights = torch.load(folder / "net.pth")
     next(value for value in weights.values() if value.is_floating_point()).fill_(float("nan"))
     torch.save(weights, tmp_path / "net.pth")
-    embedder = person_reid.Embedder("test_resnet", weights=tmp_path / "net.pth", device="cpu", size=SIZE)
-    with pytest.raises(UserError, match="5 of 5 features are NaN or infinite, .* Either the weights are"):
+    embedder = person_reid.Embedder(
+        "test_resnet", weights=tmp_path / "net.pth", device="cpu", size=SIZE
+    )
+    with pytest.raises(
+        UserError, match="5 of 5 features are NaN or infinite, .* Either the weights are"
+    ):
         embedder(paths)
 
 
@@ -271,7 +347,9 @@ def test_weights_of_no_file_are_the_same_each_time():
     probes = []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        probes.append(person_reid.Embedder("test_resnet", weights="none", device="cpu", size=SIZE).probe())
+        probes.append(
+            person_reid.Embedder("test_resnet", weights="none", device="cpu", size=SIZE).probe()
+        )
     assert np.array_equal(probes[0], probes[1])
 
 
@@ -314,12 +392,18 @@ def test_a_program_that_has_silenced_its_log_keeps_it_silent():
 @pytest.mark.parametrize(
     ("boxes", "words"),
     [
-        ([[0.1, 0.2, 0.5, 0.9], [0, 0, 1, 1]], "within 0 to 1. Multiply them by the frame's width 60 and height 50"),
+        (
+            [[0.1, 0.2, 0.5, 0.9], [0, 0, 1, 1]],
+            "within 0 to 1. Multiply them by the frame's width 60 and height 50",
+        ),
         ([[30, 20, 10, 15], [40, 40, 12, 9]], "run backwards, as left, top, width, height do"),
         ([[30, 20, 31, 40], [4, 4, 5, 5]][1:], "smaller than two pixels"),
         ([[30, 20, 40, 45], [0.1, 0.2, 0.5, 0.9]], ""),
         ([[40, 40, 12, 9], [5, 5, 20, 30]], ""),  # one of them: a tracker's mistake
-        ([[30, 20, 10, 15], [40, 40, 12, 9], [5, 5, 20, 30], [float("nan")] * 4], "most run backwards, as left"),
+        (
+            [[30, 20, 10, 15], [40, 40, 12, 9], [5, 5, 20, 30], [float("nan")] * 4],
+            "most run backwards, as left",
+        ),
         ([[float("nan")] * 4], ""),
         ([[0, 0, 0, 0]], ""),
         ([], ""),
@@ -367,7 +451,9 @@ os.wait()
     ],
 )
 def test_in_a_forked_process_it_answers_or_says_why_not(threads, which, said):
-    """gunicorn --preload; with two threads it waited for ever, and so did one that was made in the new process."""
+    """gunicorn --preload; with two threads it waited for ever, and so did one
+    that was made in the new process.
+    """
     command = [sys.executable, "-c", FORKED, str(threads), which]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert said in done.stdout, done.stderr

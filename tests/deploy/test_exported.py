@@ -74,7 +74,9 @@ def expected(network, bank, flip=True):
 
 @pytest.mark.parametrize("suffix", EXPORT_FORMATS)
 @pytest.mark.parametrize("entries", [PLAIN, INSIDE], ids=["plain", "inside"])
-def test_an_exported_file_gives_the_features_of_the_network(network, bank, suffix, entries, tmp_path):
+def test_an_exported_file_gives_the_features_of_the_network(
+    network, bank, suffix, entries, tmp_path
+):
     pytest.importorskip("onnxruntime")
     engine = exported(network, tmp_path / f"net{suffix}", **entries)
     assert engine.contents == contents_of(network, **entries) and engine.size == SIZE
@@ -85,7 +87,9 @@ def test_an_exported_file_gives_the_features_of_the_network(network, bank, suffi
     if entries:  # what a program without this suite gets
         np.testing.assert_allclose(engine(bank), features, atol=1e-5)
     else:
-        np.testing.assert_allclose(engine.features(bank, flip=False), expected(network, bank, flip=False), atol=1e-5)
+        np.testing.assert_allclose(
+            engine.features(bank, flip=False), expected(network, bank, flip=False), atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("name", ["test_vit", "PCB"])
@@ -94,26 +98,37 @@ def test_transformers_and_parts_as_onnx(name, bank, tmp_path):
     network = network_of("resnet18", PCB=True) if name == "PCB" else network_of(name)
     assert (network.pieces > 1) == (name == "PCB")
     features = expected(network, bank)
-    np.testing.assert_allclose(exported(network, tmp_path / "net.onnx").features(bank), features, atol=1e-5)
+    np.testing.assert_allclose(
+        exported(network, tmp_path / "net.onnx").features(bank), features, atol=1e-5
+    )
 
 
 def test_a_file_of_one_view_and_unit_length_is_not_mirrored_outside(network, bank, tmp_path):
     engine = exported(network, tmp_path / "net.pt", l2=True)
-    np.testing.assert_allclose(engine.features(bank), expected(network, bank, flip=False), atol=1e-5)
+    np.testing.assert_allclose(
+        engine.features(bank), expected(network, bank, flip=False), atol=1e-5
+    )
 
 
-@pytest.mark.parametrize(("suffix", "precision", "least"), [(".pt", "float16", 0.9999), (".onnx", "int8", 0.9)])
+@pytest.mark.parametrize(
+    ("suffix", "precision", "least"), [(".pt", "float16", 0.9999), (".onnx", "int8", 0.9)]
+)
 def test_lower_precision_is_near_and_smaller(network, bank, suffix, precision, least, tmp_path):
     pytest.importorskip("onnxruntime")
     features = expected(network, bank)
     low = exported(network, tmp_path / f"low{suffix}", precision=precision).features(bank)
     assert least < (low * features).sum(1).min() and not np.allclose(low, features, atol=1e-6)
-    assert (tmp_path / f"low{suffix}").stat().st_size < 0.6 * 4 * sum(value.numel() for value in network.parameters())
-    np.testing.assert_array_equal(expected(network, bank), features)  # the network itself is as it was
+    assert (tmp_path / f"low{suffix}").stat().st_size < 0.6 * 4 * sum(
+        value.numel() for value in network.parameters()
+    )
+    # the network itself is as it was
+    np.testing.assert_array_equal(expected(network, bank), features)
 
 
 @pytest.mark.parametrize(("factor", "words"), [(1.001, r"1\.0e-03"), (float("nan"), "nan")])
-def test_a_file_that_deviates_is_refused_and_the_old_one_stays(factor, words, network, tmp_path, monkeypatch):
+def test_a_file_that_deviates_is_refused_and_the_old_one_stays(
+    factor, words, network, tmp_path, monkeypatch
+):
     path = tmp_path / "net.pt"
     path.write_bytes(b"old")
 
@@ -121,7 +136,10 @@ def test_a_file_that_deviates_is_refused_and_the_old_one_stays(factor, words, ne
         return self.embed(images) * (factor if torch.jit.is_tracing() else 1)
 
     monkeypatch.setattr(module.Deployed, "forward", unlike)
-    with pytest.raises(UserError, match=f"not written: as torchscript the features deviate by {words} of their scale"):
+    with pytest.raises(
+        UserError,
+        match=f"not written: as torchscript the features deviate by {words} of their scale",
+    ):
         export(network, contents_of(network), path, "torchscript")
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
@@ -132,7 +150,9 @@ class TestWhatGoesWrong:
             Engine(tmp_path / "absent.onnx")
         for name in ("net.onnx", "net.pt", "net.pt2"):
             (tmp_path / name).write_bytes(b"nothing of the kind")
-            with pytest.raises(UserError, match=rf"{name}: not a network written by tools/export\.py, or damaged"):
+            with pytest.raises(
+                UserError, match=rf"{name}: not a network written by tools/export\.py, or damaged"
+            ):
                 Engine(tmp_path / name)
         (tmp_path / "net.pth").touch()
         with pytest.raises(UserError, match=r"ends in \.onnx, \.pt, \.pt2"):
@@ -158,7 +178,10 @@ class TestWhatGoesWrong:
         monkeypatch.setattr(module.Deployed, "forward", branching)
         for version, advice in ("2.10.0", ""), ("2.6.0", " PyTorch 2.7 or newer may write it."):
             monkeypatch.setattr(torch, "__version__", TorchVersion(version))
-            with pytest.raises(UserError, match=rf"a test: this network cannot be written as export \(.*\)\.{advice}$"):
+            with pytest.raises(
+                UserError,
+                match=rf"a test: this network cannot be written as export \(.*\)\.{advice}$",
+            ):
                 export(network, contents_of(network), tmp_path / "net.pt2", "export")
 
 
@@ -188,6 +211,6 @@ def test_the_command_of_tensorrt_has_the_shapes(network):
     pytest.importorskip("onnxruntime")
     contents = contents_of(network)
     assert "--minShapes=images:1x3x64x32" in tensorrt_advice("a.onnx", contents)
-    assert tensorrt_advice("a.onnx", replace(contents, normalised=True, precision="float16")).endswith(
-        "x64x32x3 --fp16"
-    )
+    assert tensorrt_advice(
+        "a.onnx", replace(contents, normalised=True, precision="float16")
+    ).endswith("x64x32x3 --fp16")

@@ -1,4 +1,6 @@
-"""Files of other programs give the features of the network in them, whatever they want their pixels to be."""
+"""Files of other programs give the features of the network in them,
+whatever they want their pixels to be.
+"""
 
 import os
 
@@ -15,7 +17,9 @@ from person_reid.deploy.foreign import Preparation
 from person_reid.deploy.openers import import_openvino
 
 SIZE = (32, 16)
-BANK = torch.randint(0, 256, (11, *SIZE, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+BANK = torch.randint(
+    0, 256, (11, *SIZE, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -35,7 +39,9 @@ class Foreign(nn.Module):
 
 
 def write(path, network, batch=None, size=SIZE, dtype=torch.float32):
-    """Write a network to ONNX or OpenVINO; a free batch if `batch` is None, free sides if `size` is."""
+    """Write a network to ONNX or OpenVINO; a free batch if `batch` is
+    None, free sides if `size` is.
+    """
     sides = size or SIZE
     shape = (*sides, 3) if network.channels_last else (3, *sides)
     example = torch.zeros(batch or 2, *shape).to(dtype)
@@ -44,7 +50,12 @@ def write(path, network, batch=None, size=SIZE, dtype=torch.float32):
     onnx = path.with_suffix(".onnx")
     with quiet():
         torch.onnx.export(
-            network.eval(), (example,), str(onnx), dynamo=False, input_names=["images"], dynamic_axes={"images": free}
+            network.eval(),
+            (example,),
+            str(onnx),
+            dynamo=False,
+            input_names=["images"],
+            dynamic_axes={"images": free},
         )
     if path.suffix == ".xml":
         openvino = import_openvino()
@@ -90,8 +101,12 @@ def test_batches_of_any_size_and_of_a_fixed_one(suffix, batch, tmp_path):
 def test_pixels_become_what_the_flags_say(words, as_defined, tmp_path, caplog):
     network = Foreign()
     file = write(tmp_path / "net.onnx", network)
-    options = testing_parser().parse_args(["--engine", str(file), "--gpu_ids", "-1", "--no_flip", *words.split()])
-    np.testing.assert_allclose(open_embedder(options).features(BANK), expected(network, **as_defined), atol=1e-5)
+    options = testing_parser().parse_args(
+        ["--engine", str(file), "--gpu_ids", "-1", "--no_flip", *words.split()]
+    )
+    np.testing.assert_allclose(
+        open_embedder(options).features(BANK), expected(network, **as_defined), atol=1e-5
+    )
     assert "not written by tools/export.py. Assumed: images of 32×16" in caplog.text
     assert ("BGR" in caplog.text) == ("--bgr" in words)
 
@@ -103,7 +118,8 @@ def test_channels_last_and_whole_numbers(tmp_path):
     np.testing.assert_allclose(found, expected(network, (0, 0, 0), (1, 1, 1), 255), atol=1e-5)
     bank = BANK[:1].clamp(min=1)
     exactly, nearly = (
-        Engine(file, preparation=Preparation((mean,) * 3, up_to=255)).features(bank, flip=False) for mean in (0, 0.4)
+        Engine(file, preparation=Preparation((mean,) * 3, up_to=255)).features(bank, flip=False)
+        for mean in (0, 0.4)
     )
     np.testing.assert_array_equal(nearly, exactly)  # rounded to the same numbers
 
@@ -119,7 +135,9 @@ def test_sides_that_the_file_leaves_open(tmp_path, caplog):
     assert Engine(file).size == (256, 128)
     assert Engine(file, preparation=Preparation(size=SIZE)).size == SIZE
     network = Foreign()
-    with pytest.raises(UserError, match=r"net2\.onnx: takes images of 32×16; leave --height and --width out"):
+    with pytest.raises(
+        UserError, match=r"net2\.onnx: takes images of 32×16; leave --height and --width out"
+    ):
         Engine(write(tmp_path / "net2.onnx", network), preparation=Preparation(size=(64, None)))
 
 
@@ -131,10 +149,16 @@ class Vector(nn.Module):
 
 
 def test_what_takes_no_images_is_refused(tmp_path):
-    torch.onnx.export(nn.Linear(4, 2), (torch.zeros(1, 4),), str(tmp_path / "net.onnx"), dynamo=False)
-    with pytest.raises(UserError, match=r"net\.onnx: takes \(1, 4\); expected a batch of colour images"):
+    torch.onnx.export(
+        nn.Linear(4, 2), (torch.zeros(1, 4),), str(tmp_path / "net.onnx"), dynamo=False
+    )
+    with pytest.raises(
+        UserError, match=r"net\.onnx: takes \(1, 4\); expected a batch of colour images"
+    ):
         Engine(tmp_path / "net.onnx")
-    torch.onnx.export(Vector(), (torch.zeros(1, 4, 8, 8),), str(tmp_path / "four.onnx"), dynamo=False)
+    torch.onnx.export(
+        Vector(), (torch.zeros(1, 4, 8, 8),), str(tmp_path / "four.onnx"), dynamo=False
+    )
     with pytest.raises(UserError, match=r"four\.onnx: takes \(1, 4, 8, 8\)"):
         Engine(tmp_path / "four.onnx")
 
@@ -142,8 +166,14 @@ def test_what_takes_no_images_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--bgr", "--backbone", "resnet18", "--weights", "none"], "--bgr would be ignored without --engine FILE"),
-        (["--engine", "net.onnx", "--std", "1,0,1"], "--std 1.0,0.0,1.0: expected three numbers, those of std not 0"),
+        (
+            ["--bgr", "--backbone", "resnet18", "--weights", "none"],
+            "--bgr would be ignored without --engine FILE",
+        ),
+        (
+            ["--engine", "net.onnx", "--std", "1,0,1"],
+            "--std 1.0,0.0,1.0: expected three numbers, those of std not 0",
+        ),
     ],
 )
 def test_flags_that_make_no_sense_are_refused(words, message):
@@ -159,10 +189,19 @@ def test_a_preparation_of_a_network_of_ours_is_refused():
 def test_intels_network_gives_the_features_that_openvino_gives():
     from tests.support import ROOT
 
-    file = ROOT.parent / "shared" / "data" / "weights" / "intel-0277" / "person-reidentification-retail-0277.xml"
+    file = (
+        ROOT.parent
+        / "shared"
+        / "data"
+        / "weights"
+        / "intel-0277"
+        / "person-reidentification-retail-0277.xml"
+    )
     if not file.is_file():
         pytest.skip(f"no network of another program at {file}")
-    pixels = torch.randint(0, 256, (2, 256, 128, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    pixels = torch.randint(
+        0, 256, (2, 256, 128, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     found = Engine(file, preparation=Preparation(bgr=True, up_to=255)).features(pixels, flip=False)
     openvino = import_openvino()
     compiled = openvino.Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
@@ -203,13 +242,16 @@ def write_several(path, names, width=64, classes=751):
     ("names", "width", "classes"),
     [
         (("logits", "maps", "features"), 64, 751),
-        (("output", "output_1", "embedding"), 40, 1041),  # by its name, although 40 is no usual width
+        # by its name, although 40 is no usual width
+        (("output", "output_1", "embedding"), 40, 1041),
         (("class_scores", "prob_maps", "output"), 64, 768),  # by the names of the others
         (("output", "feature_map", "output_1"), 64, 751),  # a map is none, whatever its name
         (("logits", "maps", "pre_logits"), 40, 1024),
     ],
 )
-def test_of_several_outputs_the_embedding_is_taken_and_said(names, width, classes, runtime, tmp_path, caplog):
+def test_of_several_outputs_the_embedding_is_taken_and_said(
+    names, width, classes, runtime, tmp_path, caplog
+):
     network = write_several(tmp_path / "net.onnx", names, width, classes)
     embedder = Embedder(tmp_path / "net.onnx", device="cpu", flip=False, runtime=runtime)
     assert embedder.dim == width
@@ -226,10 +268,13 @@ def test_an_output_can_be_named_and_one_that_is_not_there_is_refused(tmp_path, c
     chosen = Embedder(tmp_path / "net.onnx", device="cpu", output="logits")
     assert chosen.dim == 751 and "is taken for the feature" not in caplog.text
     with pytest.raises(
-        UserError, match=r"--output other: no such output. There are: logits \(751\), .*features \(64\)"
+        UserError,
+        match=r"--output other: no such output. There are: logits \(751\), .*features \(64\)",
     ):
         Embedder(tmp_path / "net.onnx", device="cpu", output="other")
-    options = testing_parser().parse_args(["--engine", str(tmp_path / "net.onnx"), "--output", "logits"])
+    options = testing_parser().parse_args(
+        ["--engine", str(tmp_path / "net.onnx"), "--output", "logits"]
+    )
     assert open_embedder(options).dim == 751
 
 
@@ -273,7 +318,9 @@ def test_a_network_is_found_behind_links_as_the_hub_keeps_it(runtime, tmp_path):
 def test_weights_that_are_missing_beside_a_file_are_named(runtime, tmp_path):
     file = write_in_two(tmp_path, Foreign(), "weights.bin")
     file.with_name("weights.bin").unlink()
-    with pytest.raises(UserError, match=r"net\.onnx: its weights are in weights\.bin, to be copied into"):
+    with pytest.raises(
+        UserError, match=r"net\.onnx: its weights are in weights\.bin, to be copied into"
+    ):
         Embedder(file, device="cpu", runtime=runtime)
 
 
@@ -283,5 +330,7 @@ def write_in_two(folder, network, weights="net.onnx.data"):
 
     (folder / "folder").mkdir()
     whole, file = write(folder / "net.onnx", network), folder / "folder" / "net.onnx"
-    onnx.save_model(onnx.load(whole), file, save_as_external_data=True, location=weights, size_threshold=0)
+    onnx.save_model(
+        onnx.load(whole), file, save_as_external_data=True, location=weights, size_threshold=0
+    )
     return file

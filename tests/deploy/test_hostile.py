@@ -1,4 +1,6 @@
-"""Full disks, files that say of themselves what is not true, and arguments that are no networks or devices."""
+"""Full disks, files that say of themselves what is not true, and arguments
+that are no networks or devices.
+"""
 
 import json
 import subprocess
@@ -28,7 +30,8 @@ network = create_model("test_resnet", weights="none", size=(64, 32))
 resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
 for suffix in sys.argv[2:]:
     try:
-        export(network, Contents(64, 32, network.dim), f"{sys.argv[1]}/net{suffix}", EXPORT_FORMATS[suffix])
+        export(network, Contents(64, 32, network.dim), f"{sys.argv[1]}/net{suffix}",
+            EXPORT_FORMATS[suffix])
     except OSError as error:
         print(error.filename, error.strerror)
 """
@@ -43,7 +46,9 @@ class Flat(nn.Module):
 
 
 def written(path, **entries):
-    """A TorchScript file of Flat that says of itself what `entries` say; None leaves an entry out."""
+    """A TorchScript file of Flat that says of itself what `entries`
+    say; None leaves an entry out.
+    """
     about = json.loads(Contents(64, 32, 8).to_json()) | entries
     text = json.dumps({name: value for name, value in about.items() if value is not None})
     traced = torch.jit.trace(Flat(), torch.zeros(2, 3, 64, 32), check_trace=False)
@@ -87,7 +92,10 @@ def test_a_place_that_cannot_be_written_is_named_before_the_work(tmp_path, kind)
     ],
 )
 def test_descriptions_that_cannot_be_true_are_refused(tmp_path, entries, words):
-    with pytest.raises(UserError, match=rf"net\.pt: not a network written by tools/export\.py, or damaged \(.*{words}"):
+    with pytest.raises(
+        UserError,
+        match=rf"net\.pt: not a network written by tools/export\.py, or damaged \(.*{words}",
+    ):
         Engine(written(tmp_path / "net.pt", **entries))
 
 
@@ -100,9 +108,15 @@ def test_a_description_that_is_no_list_of_entries_is_refused():
 @pytest.mark.parametrize(
     ("entries", "words"),
     [
-        ({"dim": 16}, r"gives \(3, 8\) for 3 images, but says that its features have 16 dimensions"),
+        (
+            {"dim": 16},
+            r"gives \(3, 8\) for 3 images, but says that its features have 16 dimensions",
+        ),
         ({"height": 32}, r"gives \(1, 8\) for 3 images|fails on images \(3, 3, 32, 32\)"),
-        ({"height": 63}, r"fails on images \(3, 3, 63, 32\), although it declares that size \(.*Export the"),
+        (
+            {"height": 63},
+            r"fails on images \(3, 3, 63, 32\), although it declares that size \(.*Export the",
+        ),
     ],
 )
 def test_descriptions_that_are_not_true_are_named(tmp_path, entries, words):
@@ -112,7 +126,9 @@ def test_descriptions_that_are_not_true_are_named(tmp_path, entries, words):
 
 
 def test_an_honest_description_is_believed(tmp_path):
-    np.testing.assert_allclose(np.linalg.norm(Engine(written(tmp_path / "net.pt")).features(BANK), axis=1), 1, 1e-5)
+    np.testing.assert_allclose(
+        np.linalg.norm(Engine(written(tmp_path / "net.pt")).features(BANK), axis=1), 1, 1e-5
+    )
 
 
 @pytest.mark.parametrize(
@@ -121,7 +137,11 @@ def test_an_honest_description_is_believed(tmp_path):
         (None, {}, "Embedder: None is not a network; expected the name of a run"),
         ("", {}, "Embedder: '' is not a network"),
         (3, {}, "Embedder: 3 is not a network"),
-        ("net.pt", {"batch_size": 0}, "Embedder: batch_size 0: expected a whole number of 1 or above"),
+        (
+            "net.pt",
+            {"batch_size": 0},
+            "Embedder: batch_size 0: expected a whole number of 1 or above",
+        ),
         ("net.pt", {"batch_size": 2.5}, r"Embedder: batch_size 2\.5"),
         ("net.pt", {"device": "abacus"}, "device 'abacus' cannot be used here"),
         ("net.pt", {"device": "meta"}, "device 'meta' cannot be used here"),
@@ -129,7 +149,9 @@ def test_an_honest_description_is_believed(tmp_path):
         ("net.pt", {"device": []}, r"device \[\] cannot be used here"),
     ],
 )
-def test_arguments_that_are_no_network_or_device_are_named(tmp_path, monkeypatch, source, settings, words):
+def test_arguments_that_are_no_network_or_device_are_named(
+    tmp_path, monkeypatch, source, settings, words
+):
     monkeypatch.chdir(written(tmp_path / "net.pt").parent)
     with pytest.raises(UserError, match=words):
         Embedder(source, **settings)

@@ -1,4 +1,6 @@
-"""The network of a run is the network of its weight file with the flags that it was trained with."""
+"""The network of a run is the network of its weight file with the
+flags that it was trained with.
+"""
 
 from dataclasses import asdict
 
@@ -21,8 +23,12 @@ IMAGES = torch.randn(2, 3, 64, 32, generator=torch.Generator().manual_seed(0))
 
 
 def save_run(*flags, classes=5, backbone="resnet18"):
-    """A run of an untrained network as train.py leaves it, with batch norms that have seen some images."""
-    options = trained_as("--backbone", backbone, "--weights", "none", "--name", "run", *SMALL, *flags)
+    """A run of an untrained network as train.py leaves it, with batch
+    norms that have seen some images.
+    """
+    options = trained_as(
+        "--backbone", backbone, "--weights", "none", "--name", "run", *SMALL, *flags
+    )
     RunFolder("run").save_options({**asdict(options), "nclasses": classes})
     torch.manual_seed(7)
     network = build_model(options, classes, "none").train()
@@ -85,7 +91,9 @@ def test_layers_that_the_file_does_not_have_are_refused(trained, flags):
 
 
 def test_a_backbones_file_has_no_neck():
-    torch.save(network_of("--backbone", "resnet18", "--weights", "none").model.state_dict(), "backbone.pth")
+    torch.save(
+        network_of("--backbone", "resnet18", "--weights", "none").model.state_dict(), "backbone.pth"
+    )
     words = ["--backbone", "resnet18", "--weights", "backbone.pth"]
     assert network_of(*words).dim == 512 and network_of(*words, "--PCB").dim == 6 * 512
     for flags in (["--linear_num", "8"], ["--usam"]):
@@ -96,15 +104,22 @@ def test_a_backbones_file_has_no_neck():
 def test_a_backbones_file_that_lacks_a_layer_is_refused():
     """Its features would be those of random weights."""
     state = network_of("--backbone", "resnet18", "--weights", "none").model.state_dict()
-    torch.save({name: value for name, value in state.items() if not name.startswith("conv1.")}, "backbone.pth")
-    with pytest.raises(UserError, match=r"backbone\.pth: .* 1 \((model\.)?conv1\.weight\) left as initialised"):
+    torch.save(
+        {name: value for name, value in state.items() if not name.startswith("conv1.")},
+        "backbone.pth",
+    )
+    with pytest.raises(
+        UserError, match=r"backbone\.pth: .* 1 \((model\.)?conv1\.weight\) left as initialised"
+    ):
         network_of("--backbone", "resnet18", "--weights", "backbone.pth")
     with pytest.raises(UserError, match=r"conv1\.weight"):
         Embedder("resnet18", "backbone.pth", "cpu")
 
 
 def test_what_is_no_exported_file_is_refused():
-    with pytest.raises(UserError, match=r"--engine README\.md: expected a file that ends in \.onnx"):
+    with pytest.raises(
+        UserError, match=r"--engine README\.md: expected a file that ends in \.onnx"
+    ):
         open_embedder(testing_parser().parse_args(["--engine", "README.md"]))
 
 
@@ -117,16 +132,29 @@ def test_the_images_have_the_size_of_the_network():
 
 @pytest.mark.parametrize("flags", [["--weights", "net.pth"], ["--seed", "1"]], ids=" ".join)
 def test_flags_of_a_weight_file_are_refused_for_a_run(flags):
-    with pytest.raises(UserError, match=f"{flags[0]} would be ignored: model/run/opts.yaml.*--backbone NAME"):
+    with pytest.raises(
+        UserError, match=f"{flags[0]} would be ignored: model/run/opts.yaml.*--backbone NAME"
+    ):
         network_of("--name", "run", *flags)
 
 
 @pytest.mark.parametrize(
     "flags",
-    [["--PCB"], ["--usam"], ["--pool", "gem"], ["--neck", "linear"], ["--attention", "se:layer2"], ["--head", "linear"],
-     ["--stride", "2"], ["--weights", "net.pth"], ["--seed", "1"], ["--use_dense"], ["--ibn"]],
+    [
+        ["--PCB"],
+        ["--usam"],
+        ["--pool", "gem"],
+        ["--neck", "linear"],
+        ["--attention", "se:layer2"],
+        ["--head", "linear"],
+        ["--stride", "2"],
+        ["--weights", "net.pth"],
+        ["--seed", "1"],
+        ["--use_dense"],
+        ["--ibn"],
+    ],
     ids=" ".join,
-)  # fmt: skip
+)
 def test_what_describes_a_network_is_refused_for_an_exported_file(flags):
     with pytest.raises(UserError, match=f"{flags[0]} was decided when the file was written"):
         open_embedder(testing_parser().parse_args(["--engine", "net.onnx", *flags]))
@@ -159,11 +187,23 @@ def test_a_run_may_be_tested_with_the_flags_that_describe_it(trained, flags):
 @pytest.mark.parametrize(
     ("trained", "flags", "message"),
     [
-        (["--use_dense"], ["--use_hr"], r"--use_hr contradicts model.run.opts\.yaml \(backbone: densenet121\).*--name"),
+        (
+            ["--use_dense"],
+            ["--use_hr"],
+            r"--use_hr contradicts model.run.opts\.yaml \(backbone: densenet121\).*--name",
+        ),
         ([], ["--ibn"], r"--ibn contradicts model.run.opts\.yaml \(backbone: resnet50\)"),
         (["--ibn"], ["--PCB"], r"--PCB contradicts model.run.opts\.yaml \(PCB: False\)"),
-        (["--PCB"], ["--PCB", "--usam"], r"--usam contradicts model.run.opts\.yaml \(usam: False\)"),
-        (["--linear_num", "16"], ["--linear_num", "8"], r"--linear_num 8 contradicts .* \(linear_num: 16\)"),
+        (
+            ["--PCB"],
+            ["--PCB", "--usam"],
+            r"--usam contradicts model.run.opts\.yaml \(usam: False\)",
+        ),
+        (
+            ["--linear_num", "16"],
+            ["--linear_num", "8"],
+            r"--linear_num 8 contradicts .* \(linear_num: 16\)",
+        ),
         ([], ["--linear_num", "0"], r"--linear_num 0 contradicts .* \(linear_num: 512\)"),
         ([], ["--stride", "1"], r"--stride 1 contradicts .* \(stride: 2\)"),
         ([], ["--pool", "gem"], r"--pool gem contradicts .* \(pool: None\)"),
@@ -193,10 +233,16 @@ def test_flags_say_what_an_old_options_file_does_not():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--name", "run"], "--name would be ignored: --backbone resnet18 is a network without a run"),
+        (
+            ["--name", "run"],
+            "--name would be ignored: --backbone resnet18 is a network without a run",
+        ),
         (["--which_epoch", "60"], "--which_epoch would be ignored"),
         (["--PCB", "--neck", "none"], "--neck none means nothing to PCB"),
-        (["--neck", "bnneck", "--linear_num", "8"], "--linear_num 8 means nothing to --neck bnneck"),
+        (
+            ["--neck", "bnneck", "--linear_num", "8"],
+            "--linear_num 8 means nothing to --neck bnneck",
+        ),
         (["--PCB", "--usam"], "exclude each other"),
         (["--use_dense"], "--backbone resnet18 and --use_dense exclude each other"),
     ],
@@ -224,11 +270,17 @@ def test_what_a_description_leaves_open_is_the_networks_own():
     assert tested.size == (256, 128) and Embedder(tested, device="cpu").size == (256, 128)
 
 
-@pytest.mark.parametrize(("entry", "words"), [("height: 0", "height: 0"), ("PCB: 1", "PCB: 1"), ("pool: [a]", "pool")])
+@pytest.mark.parametrize(
+    ("entry", "words"), [("height: 0", "height: 0"), ("PCB: 1", "PCB: 1"), ("pool: [a]", "pool")]
+)
 def test_an_options_file_that_describes_no_network_is_named(entry, words):
     save_run(backbone="test_resnet")
     run = RunFolder("run")
-    lines = [line for line in run.options_file.read_text().splitlines() if line.split(":")[0] != entry.split(":")[0]]
+    lines = [
+        line
+        for line in run.options_file.read_text().splitlines()
+        if line.split(":")[0] != entry.split(":")[0]
+    ]
     run.options_file.write_text("\n".join([*lines, entry]))
     with pytest.raises(UserError, match=rf"opts\.yaml: {words}.*expected"):
         Embedder("run", device="cpu")

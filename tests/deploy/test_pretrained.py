@@ -42,7 +42,9 @@ def folder(here):
     return save_pretrained(network_of_run("run"), "folder")
 
 
-@pytest.mark.parametrize("flags", [[], ["--PCB"], ["--neck", "bnneck", "--pool", "gem", "--stride", "1"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "flags", [[], ["--PCB"], ["--neck", "bnneck", "--pool", "gem", "--stride", "1"]], ids=" ".join
+)
 def test_the_features_of_a_folder_are_those_of_the_run(flags):
     save_run(*flags)
     save_pretrained(network_of_run("run"), "folder")
@@ -55,7 +57,9 @@ def test_the_features_of_a_folder_are_those_of_the_run(flags):
 
 
 def test_the_flag_of_a_folder_takes_a_run_too_and_a_folder_comes_first(folder):
-    by_run = testing_parser().parse_args(["--from", "run", "--which_epoch", "last", "--gpu_ids", "-1"])
+    by_run = testing_parser().parse_args(
+        ["--from", "run", "--which_epoch", "last", "--gpu_ids", "-1"]
+    )
     by_name = testing_parser().parse_args(["--name", "run", "--gpu_ids", "-1"])
     assert vars(by_run) == vars(by_name)
     Path("folder").rename("run")
@@ -74,9 +78,14 @@ def test_a_file_of_somebody_else_is_not_replaced(name):
         lambda: save_pretrained(network_of_run("run"), "folder"),
         lambda: command.main(["--name", "run", "--output", "folder"]),
     ):
-        with pytest.raises(UserError, match=f"folder: holds {name}, not written by save_pretrained"):
+        with pytest.raises(
+            UserError, match=f"folder: holds {name}, not written by save_pretrained"
+        ):
             refusing()
-    assert Path("folder", name).read_text() == '{"library": "timm"}' and len(list(Path("folder").iterdir())) == 1
+    assert (
+        Path("folder", name).read_text() == '{"library": "timm"}'
+        and len(list(Path("folder").iterdir())) == 1
+    )
     Path("folder", name).unlink()
     for _ in range(2):  # its own are
         save_pretrained(network_of_run("run"), "folder")
@@ -107,13 +116,34 @@ def test_a_training_starts_from_a_folder(folder):
 def test_the_card_says_what_was_measured(tmp_path, capsys):
     draw_people(tmp_path / "people", 2, 2, 2, 2, 2, 2)
     save_run("--data_dir", "people/pytorch")
-    words = ["--name", "run", "--output", "out/net", "--test_dirs", "people/pytorch", "--threshold", "0.75"]
+    words = [
+        "--name",
+        "run",
+        "--output",
+        "out/net",
+        "--test_dirs",
+        "people/pytorch",
+        "--threshold",
+        "0.75",
+    ]
     command.main([*words, "--gpu_ids", "-1"])
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("synthetic people: Rank@1")]
+    (line,) = [
+        line
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith("synthetic people: Rank@1")
+    ]
     card = (tmp_path / "out" / "net" / "README.md").read_text(encoding="utf-8")
     config = json.loads((tmp_path / "out" / "net" / "config.json").read_text(encoding="utf-8"))
-    assert line.split()[3] in card and "trained on its other people" in card and "from 0.7500 on" in card
-    assert config["threshold"] == 0.75 and config["network"]["backbone"] == "test_resnet" and config["num_classes"] == 5
+    assert (
+        line.split()[3] in card
+        and "trained on its other people" in card
+        and "from 0.7500 on" in card
+    )
+    assert (
+        config["threshold"] == 0.75
+        and config["network"]["backbone"] == "test_resnet"
+        and config["num_classes"] == 5
+    )
     assert "Not measured" not in card and "{{" not in card
     command.main(["--name", "run", "--output", "not measured"])
     assert capsys.readouterr().out.endswith(f"python test.py --from {quoted('not measured')}\n")
@@ -122,20 +152,31 @@ def test_the_card_says_what_was_measured(tmp_path, capsys):
 
 def test_a_folder_keeps_the_threshold_and_its_promise(tmp_path, capsys):
     save_run()
-    promise: dict[str, Any] = {"threshold": 0.75, "rate": 0.001, "confidence": 0.95, "people": 750, "gallery_size": 1}
+    promise: dict[str, Any] = {
+        "threshold": 0.75,
+        "rate": 0.001,
+        "confidence": 0.95,
+        "people": 750,
+        "gallery_size": 1,
+    }
     Path("threshold.json").write_text(json.dumps({"threshold": 0.75, "promise": promise}))
     command.main(["--name", "run", "--output", "with", "--threshold", "threshold.json"])
     embedder = Embedder.from_pretrained("with", device="cpu")
-    assert embedder.threshold == 0.75 and embedder.promise == Promise(**promise) == load_promise("with")
-    assert "from 0.7500 on, which accepts at most 0.001 of pairs" in Path("with", "README.md").read_text(
-        encoding="utf-8"
+    assert embedder.threshold == 0.75 and embedder.promise == Promise(**promise) == load_promise(
+        "with"
     )
+    assert "from 0.7500 on, which accepts at most 0.001 of pairs" in Path(
+        "with", "README.md"
+    ).read_text(encoding="utf-8")
     command.main(["--from", "with", "--output", "copy"])  # it has been measured on this network
     assert load_threshold("copy") == 0.75 and load_promise("copy") == Promise(**promise)
     Image.new("RGB", (32, 64)).save("a.png")
     Path("threshold.json").unlink()
     compare.main(["a.png", "a.png", "--from", "with", "--gpu_ids", "-1"])
-    assert "≥ threshold 0.7500 (with/config.json: accepts at most 0.001 of pairs" in capsys.readouterr().out
+    assert (
+        "≥ threshold 0.7500 (with/config.json: accepts at most 0.001 of pairs"
+        in capsys.readouterr().out
+    )
     command.main(["--name", "run", "--output", "without"])
     embedder = Embedder.from_pretrained("without", device="cpu")
     assert embedder.threshold is None and embedder.promise is None
@@ -163,11 +204,23 @@ def change_preprocessing(name, value):
 
 # Of every entry of config.json, values of another type and values out of range.
 WRONG_LAYERS = [
-    *[(name, value) for name in ("height", "width") for value in (0, -1, 4097, 1e9, "64", True, 64.0)],
+    *[
+        (name, value)
+        for name in ("height", "width")
+        for value in (0, -1, 4097, 1e9, "64", True, 64.0)
+    ],
     *[("linear_num", value) for value in (-1, 65537, "512", 0.5, True)],
-    *[(name, value) for name in ("droprate", "drop_path") for value in (-0.1, 1.5, 1e300, "0.5", True)],
+    *[
+        (name, value)
+        for name in ("droprate", "drop_path")
+        for value in (-0.1, 1.5, 1e300, "0.5", True)
+    ],
     *[("stride", value) for value in (0, 3, "2", True)],
-    *[(name, value) for name in ("pool", "neck", "head", "attention", "backbone") for value in (3, True)],
+    *[
+        (name, value)
+        for name in ("pool", "neck", "head", "attention", "backbone")
+        for value in (3, True)
+    ],
     *[(name, value) for name in ("usam", "PCB") for value in (0, "yes", None)],
 ]
 WRONG_COUNTS = [
@@ -175,15 +228,22 @@ WRONG_COUNTS = [
     *[("feature_size", value) for value in ("512", 0, -1, True, None)],
 ]
 WRONG_IMAGES = [
-    ("height", 0), ("height", 128), ("width", "32"), ("resize", "bilinear"), ("channels", "BGR"), ("mean", [0, 0, 0]),
-    ("std", None), ("mirrored_image_added", False), ("mirrored_image_added", 1), ("feature", "as it is"),
+    ("height", 0), ("height", 128), ("width", "32"), ("resize", "bilinear"),
+    ("channels", "BGR"), ("mean", [0, 0, 0]), ("std", None), ("mirrored_image_added", False),
+    ("mirrored_image_added", 1), ("feature", "as it is"),
 ]  # fmt: skip
 NO_COSINES = [85, -3, 1.01, True, "0.7", [0.7]]
 PROMISE = {"threshold": 0.5, "rate": 0.1, "confidence": 0.9, "people": 60, "gallery_size": 1}
 WRONG_PROMISES = [
     {name: value}
     for name in PROMISE
-    for value in (-3, "0.5", True, None, *([85] if name not in ("people", "gallery_size") else [0.5]))
+    for value in (
+        -3,
+        "0.5",
+        True,
+        None,
+        *([85] if name not in ("people", "gallery_size") else [0.5]),
+    )
 ]
 
 
@@ -196,14 +256,26 @@ def flip(folder):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda folder: (folder / "config.json").unlink(), r"config\.json: No such file.*Expected a folder"),
-        (lambda folder: (folder / "model.safetensors").unlink(), r"model\.safetensors: No such file"),
-        (lambda folder: (folder / "config.json").write_text("[]"), r"config\.json: not written by save_pretrained"),
+        (
+            lambda folder: (folder / "config.json").unlink(),
+            r"config\.json: No such file.*Expected a folder",
+        ),
+        (
+            lambda folder: (folder / "model.safetensors").unlink(),
+            r"model\.safetensors: No such file",
+        ),
+        (
+            lambda folder: (folder / "config.json").write_text("[]"),
+            r"config\.json: not written by save_pretrained",
+        ),
         (
             lambda folder: (folder / "config.json").write_text('{"model_type": "bert"}'),
             "not written by save_pretrained",
         ),
-        (lambda folder: (folder / "config.json").write_bytes(b"\xff\xfe"), "not written by save_pretrained"),
+        (
+            lambda folder: (folder / "config.json").write_bytes(b"\xff\xfe"),
+            "not written by save_pretrained",
+        ),
         (flip, r"model\.safetensors: not the weights that config\.json describes"),
         (change(network={"backbone": "test_resnet"}), "not written by save_pretrained"),
         (change(sha256="0"), "the checksums differ"),
@@ -223,10 +295,18 @@ def test_a_damaged_or_foreign_folder_gives_one_line(damage, message, folder):
 def test_no_entry_of_the_configuration_has_another_type_or_is_out_of_range(folder):
     whole = (folder / "config.json").read_text()
     damages = [(change({name: value}), f"{name}={value!r}: ") for name, value in WRONG_LAYERS]
-    damages += [(change(**{name: value}), f"{name} {value!r}: expected") for name, value in WRONG_COUNTS]
-    damages += [(change_preprocessing(name, value), f"preprocessing: {name} {value!r}") for name, value in WRONG_IMAGES]
+    damages += [
+        (change(**{name: value}), f"{name} {value!r}: expected") for name, value in WRONG_COUNTS
+    ]
+    damages += [
+        (change_preprocessing(name, value), f"preprocessing: {name} {value!r}")
+        for name, value in WRONG_IMAGES
+    ]
     damages += [(change(threshold=value), " threshold in it") for value in NO_COSINES]
-    damages += [(change(promise=PROMISE | entry), "the promise in it is damaged") for entry in WRONG_PROMISES]
+    damages += [
+        (change(promise=PROMISE | entry), "the promise in it is damaged")
+        for entry in WRONG_PROMISES
+    ]
     for damage, words in [*damages, (change(promise=3), "the promise in it is damaged")]:
         damage(folder)
         with pytest.raises(UserError, match=rf"config\.json: .*{escape(words)}") as error:
@@ -244,7 +324,8 @@ def test_a_hub_that_cannot_be_reached_says_where_to_put_the_files(monkeypatch):
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
     with pytest.raises(
-        UserError, match=r"Name or service.*Put config\.json and model\.safetensors of https://hugg.*/o/n"
+        UserError,
+        match=r"Name or service.*Put config\.json and model\.safetensors of https://hugg.*/o/n",
     ):
         open_pretrained("o/n")
     with pytest.raises(UserError, match="no such folder; expected"):
@@ -254,12 +335,16 @@ def test_a_hub_that_cannot_be_reached_says_where_to_put_the_files(monkeypatch):
 def test_what_the_hub_gives_is_read_like_a_folder(folder, monkeypatch):
     import huggingface_hub
 
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **_: {"o/n": "folder"}[name])
+    monkeypatch.setattr(
+        huggingface_hub, "snapshot_download", lambda name, **_: {"o/n": "folder"}[name]
+    )
     assert open_pretrained("o/n") == open_pretrained(folder)
 
 
 def test_flags_beside_a_folder_are_refused():
-    with pytest.raises(UserError, match=r"--PCB would be ignored: config\.json in folder describes the network"):
+    with pytest.raises(
+        UserError, match=r"--PCB would be ignored: config\.json in folder describes the network"
+    ):
         open_embedder(testing_parser().parse_args(["--from", "folder", "--PCB"]))
     with pytest.raises(UserError, match="--from was decided"):
         open_embedder(testing_parser().parse_args(["--from", "folder", "--engine", "net.onnx"]))

@@ -1,4 +1,6 @@
-"""int8 with ranges measured on images: what the file holds, how near its features are, and what goes wrong."""
+"""int8 with ranges measured on images: what the file holds, how near its
+features are, and what goes wrong.
+"""
 
 import re
 
@@ -46,7 +48,9 @@ def network():
 def file(network, people, tmp_path_factory):
     """The network in int8."""
     path = tmp_path_factory.mktemp("int8") / "net.onnx"
-    contents = Contents(*SIZE, network.dim, network.pieces, "a test", normalised=True, precision="int8")
+    contents = Contents(
+        *SIZE, network.dim, network.pieces, "a test", normalised=True, precision="int8"
+    )
     export(network, contents, path, "onnx", read_calibration(people, *SIZE))
     return path
 
@@ -66,13 +70,14 @@ def test_all_layers_are_quantised_and_weights_have_a_scale_for_each_channel(file
     graph = onnx.load(file).graph
     values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
     pairs = [node for node in graph.node if node.op_type == "DequantizeLinear"]
-    weights = [node for node in pairs if node.input[0] in values and values[node.input[0]].ndim == 4]
+    weights = [
+        node for node in pairs if node.input[0] in values and values[node.input[0]].ndim == 4
+    ]
     assert len(weights) == sum(node.op_type == "Conv" for node in graph.node)
     assert all(values[node.input[0]].dtype == np.int8 for node in weights)
     assert all(values[node.input[1]].shape == values[node.input[0]].shape[:1] for node in weights)
-    assert (
-        max(np.abs(values[node.input[0]].astype(int)).max() for node in weights) <= 64
-    )  # without VNNI, more overflows
+    largest = max(np.abs(values[node.input[0]].astype(int)).max() for node in weights)
+    assert largest <= 64  # without VNNI, more overflows
 
 
 def test_the_choice_of_images_is_even_and_always_the_same(people, monkeypatch):
@@ -97,18 +102,36 @@ def test_the_page_says_how_many_images_are_taken():
 class TestMistakes:
     def test_a_folder_without_images(self, tmp_path):
         for folder in (tmp_path, tmp_path / "absent"):
-            with pytest.raises(UserError, match=f"--calibrate {folder}: no images there; expected a folder"):
+            with pytest.raises(
+                UserError, match=f"--calibrate {folder}: no images there; expected a folder"
+            ):
                 read_calibration(folder, *SIZE)
 
     def test_calibrate_alone(self):
         with pytest.raises(UserError, match="--calibrate people would be ignored: it needs --int8"):
-            command.main(["--backbone", "test_resnet", "--weights", "none", "--calibrate", "people"])
+            command.main(
+                ["--backbone", "test_resnet", "--weights", "none", "--calibrate", "people"]
+            )
 
 
 def test_the_command_says_how_near_the_features_are(people, here, capsys):
-    network = ["--backbone", "test_resnet", "--weights", "none", "--height", "64", "--width", "32", "--gpu_ids", "-1"]
+    network = [
+        "--backbone",
+        "test_resnet",
+        "--weights",
+        "none",
+        "--height",
+        "64",
+        "--width",
+        "32",
+        "--gpu_ids",
+        "-1",
+    ]
     command.main([*network, "--int8", "--calibrate", str(people), "--normalise_input", "--l2"])
     printed = capsys.readouterr().out
-    assert re.search(r"int8: the features' mean cosine to float32 is 0\.9[89]\d+ on 6 images", printed)
-    assert "without --calibrate" not in printed and "against PyTorch" not in printed  # which would be on noise
+    assert re.search(
+        r"int8: the features' mean cosine to float32 is 0\.9[89]\d+ on 6 images", printed
+    )
+    # which would be on noise
+    assert "without --calibrate" not in printed and "against PyTorch" not in printed
     assert [path.name for path in here.iterdir()] == ["test_resnet.onnx"]

@@ -43,7 +43,12 @@ def place(tmp_path_factory):
     torch.manual_seed(0)
     network = create_model("test_resnet", weights="none", size=SIZE).eval()
     torch.save(network.model.state_dict(), folder / "0.pth")
-    export(network, Contents(*SIZE, network.dim, network.pieces, normalised=True), folder / "0.onnx", "onnx")
+    export(
+        network,
+        Contents(*SIZE, network.dim, network.pieces, normalised=True),
+        folder / "0.onnx",
+        "onnx",
+    )
     return folder
 
 
@@ -54,7 +59,16 @@ def bank():
 
 def words(place):
     """The flags that name the network."""
-    return ["--backbone", "test_resnet", "--weights", str(place / "0.pth"), "--height", "64", "--width", "32"]
+    return [
+        "--backbone",
+        "test_resnet",
+        "--weights",
+        str(place / "0.pth"),
+        "--height",
+        "64",
+        "--width",
+        "32",
+    ]
 
 
 def tested(place):
@@ -94,7 +108,11 @@ class TestAuto:
 
         monkeypatch.setattr(Engine, "__call__", wrong)
         fast = embedder(place, "auto")
-        assert "openvino" in remarks.text and "not used" in remarks.text and "Features by onnxruntime" in remarks.text
+        assert (
+            "openvino" in remarks.text
+            and "not used" in remarks.text
+            and "Features by onnxruntime" in remarks.text
+        )
         np.testing.assert_allclose(fast.features(bank), embedder(place).features(bank), atol=1e-5)
         with pytest.raises(UserError, match="the features of openvino do not agree with PyTorch's"):
             embedder(place, "openvino")
@@ -103,7 +121,10 @@ class TestAuto:
         monkeypatch.setattr(module, "find_spec", lambda name: None)
         features = embedder(place, "auto").features(bank)
         np.testing.assert_array_equal(features, embedder(place).features(bank))
-        assert "--runtime auto: PyTorch, because no other runtime is installed: python -m pip" in remarks.text
+        assert (
+            "--runtime auto: PyTorch, because no other runtime is installed: python -m pip"
+            in remarks.text
+        )
 
 
 class TestPrecision:
@@ -111,19 +132,29 @@ class TestPrecision:
     @pytest.mark.parametrize("runtime", ["openvino", "auto"])
     def test_openvino_computes_in_bfloat16(self, place, bank, remarks, runtime):
         lacking("BF16")
-        exact, found = embedder(place).features(bank), embedder(place, runtime, dtype=torch.bfloat16).features(bank)
-        off = re.search(r"in bfloat16; they deviate from PyTorch's by (\S+) of their scale", remarks.text)
+        exact, found = (
+            embedder(place).features(bank),
+            embedder(place, runtime, dtype=torch.bfloat16).features(bank),
+        )
+        off = re.search(
+            r"in bfloat16; they deviate from PyTorch's by (\S+) of their scale", remarks.text
+        )
         assert off and 1e-4 < float(off[1]) < 0.1
         assert np.abs(found - exact).max() > 1e-4 and (found * exact).sum(1).min() > 0.999
-        np.testing.assert_allclose(embedder(place, runtime).features(bank), exact, atol=1e-5)  # float32 is what it was
+        # float32 is what it was
+        np.testing.assert_allclose(embedder(place, runtime).features(bank), exact, atol=1e-5)
 
     def test_an_exported_file_in_bfloat16(self, place, bank):
         lacking("BF16")
-        found = Embedder(place / "0.onnx", device="cpu", runtime="openvino", dtype=torch.bfloat16).features(bank)
+        found = Embedder(
+            place / "0.onnx", device="cpu", runtime="openvino", dtype=torch.bfloat16
+        ).features(bank)
         expected = embedder(place, "openvino", dtype=torch.bfloat16).features(bank)
         np.testing.assert_array_equal(found, expected)
 
-    def test_float32_takes_the_place_of_what_pytorch_would_emulate(self, place, bank, remarks, monkeypatch):
+    def test_float32_takes_the_place_of_what_pytorch_would_emulate(
+        self, place, bank, remarks, monkeypatch
+    ):
         monkeypatch.setattr("person_reid.device.emulates", lambda device, dtype: True)
         found = embedder(place, "auto", dtype=torch.bfloat16).features(bank)
         assert "Features by openvino" in remarks.text and "in bfloat16" not in remarks.text
@@ -134,16 +165,23 @@ class TestPrecision:
         import openvino
 
         monkeypatch.setattr(openvino.Core, "get_property", lambda *names: ["FP32"])
-        with pytest.raises(UserError, match="does not compute in torch.float16 on this processor: leave --fp16"):
+        with pytest.raises(
+            UserError, match="does not compute in torch.float16 on this processor: leave --fp16"
+        ):
             embedder(place, "openvino", dtype=torch.float16)
         found = embedder(place, "auto", dtype=torch.bfloat16).features(bank)
-        assert "--runtime auto: PyTorch, because OpenVINO does not compute in torch.bfloat16" in remarks.text
+        assert (
+            "--runtime auto: PyTorch, because OpenVINO does not compute in torch.bfloat16"
+            in remarks.text
+        )
         np.testing.assert_array_equal(found, embedder(place, dtype=torch.bfloat16).features(bank))
 
     def test_onnx_runtime_takes_the_file_as_it_is(self, place):
         with pytest.raises(UserError, match="--runtime onnxruntime computes in float32"):
             embedder(place, "onnxruntime", dtype=torch.bfloat16)
-        with pytest.raises(UserError, match=r"its precision was decided when it was written.*--runtime openvino"):
+        with pytest.raises(
+            UserError, match=r"its precision was decided when it was written.*--runtime openvino"
+        ):
             Embedder(place / "0.onnx", device="cpu", dtype=torch.bfloat16)
 
 
@@ -164,12 +202,18 @@ class TestMistakes:
 
     def test_a_gpu(self, place):
         with pytest.raises(
-            UserError, match="the network runs on cuda:0, which only PyTorch can do here. Leave --runtime openvino out"
+            UserError,
+            match="the network runs on cuda:0, which only PyTorch can do "
+            "here. Leave --runtime openvino out",
         ):
-            module.fast_engine(tested(place), "openvino", module.obstacle_of(torch.device("cuda", 0)))
+            module.fast_engine(
+                tested(place), "openvino", module.obstacle_of(torch.device("cuda", 0))
+            )
 
     def test_an_unknown_one(self, place):
-        with pytest.raises(UserError, match="runtime 'tensorflow': expected torch, auto, openvino, onnxruntime"):
+        with pytest.raises(
+            UserError, match="runtime 'tensorflow': expected torch, auto, openvino, onnxruntime"
+        ):
             embedder(place, "tensorflow")
         with pytest.raises(SystemExit):
             testing_parser().parse_args(["--runtime", "tensorflow"])
@@ -179,18 +223,31 @@ def test_an_exported_file_is_run_by_either_and_openvinos_own_by_openvino(place, 
     import openvino
 
     file = place / "0.onnx"
-    openvino.save_model(openvino.Core().read_model(file), tmp_path / "net.xml", compress_to_fp16=False)
+    openvino.save_model(
+        openvino.Core().read_model(file), tmp_path / "net.xml", compress_to_fp16=False
+    )
     expected = embedder(place).features(bank)
-    for path, runtime in ((file, None), (file, "onnxruntime"), (file, "openvino"), (tmp_path / "net.xml", None)):
+    for path, runtime in (
+        (file, None),
+        (file, "onnxruntime"),
+        (file, "openvino"),
+        (tmp_path / "net.xml", None),
+    ):
         found = Embedder(path, device="cpu", runtime=runtime).features(bank)
         np.testing.assert_allclose(found, expected, atol=1e-5)
     assert Engine(tmp_path / "net.xml").contents == Engine(file).contents
-    with pytest.raises(UserError, match=r"--runtime onnxruntime does not run this file; openvino does"):
+    with pytest.raises(
+        UserError, match=r"--runtime onnxruntime does not run this file; openvino does"
+    ):
         Embedder(tmp_path / "net.xml", device="cpu", runtime="onnxruntime")
-    with pytest.raises(UserError, match=r"--runtime auto does not run this file; onnxruntime or openvino does"):
+    with pytest.raises(
+        UserError, match=r"--runtime auto does not run this file; onnxruntime or openvino does"
+    ):
         Embedder(file, device="cpu", runtime="auto")
     (tmp_path / "net.bin").unlink()
-    with pytest.raises(UserError, match=r"net\.xml: its weights are in net\.bin, to be copied into the same folder"):
+    with pytest.raises(
+        UserError, match=r"net\.xml: its weights are in net\.bin, to be copied into the same folder"
+    ):
         Engine(tmp_path / "net.xml")
     (tmp_path / "text.xml").write_text("<net/>")
     (tmp_path / "text.bin").touch()
@@ -208,16 +265,21 @@ def test_openvino_reports_to_nobody():
     code = """
 import sys, time
 from person_reid.deploy.openers import import_openvino
-sys.addaudithook(lambda event, _: print(event, flush=True) if event in ("socket.connect", "os.fork") else None)
+sys.addaudithook(lambda event, _: print(event, flush=True)
+    if event in ("socket.connect", "os.fork") else None)
 import_openvino().Core()
 time.sleep(0.5)
 assert sys.modules["openvino_telemetry"] is None
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
 def test_the_flag_reaches_the_network(place, remarks):
-    options = testing_parser().parse_args([*words(place), "--gpu_ids", "-1", "--runtime", "onnxruntime"])
+    options = testing_parser().parse_args(
+        [*words(place), "--gpu_ids", "-1", "--runtime", "onnxruntime"]
+    )
     open_embedder(options)
     assert "Features by onnxruntime" in remarks.text

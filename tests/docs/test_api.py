@@ -23,14 +23,22 @@ def test_the_examples_run_in_order(here, capsys):
 
 
 def test_the_table_lists_what_the_package_offers():
-    listed = re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in PAGE.splitlines() if line.startswith("| `")))
+    listed = re.findall(
+        r"`(\w+)`",
+        "".join(line.split("|")[1] for line in PAGE.splitlines() if line.startswith("| `")),
+    )
     assert sorted(listed) == sorted(person_reid.__all__)
 
 
 def test_torch_is_imported_when_it_is_needed():
-    code = "import sys, person_reid as p; p.list_models(); print('torch' in sys.modules, 'timm' in sys.modules); "
+    code = (
+        "import sys, person_reid as p; p.list_models(); print('torch' in "
+        "sys.modules, 'timm' in sys.modules); "
+    )
     code += "p.Embedder; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     assert done.stdout.split() == ["False", "False", "True"]
 
 

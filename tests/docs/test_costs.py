@@ -18,22 +18,44 @@ from tools.docs.pages import COST_MARKS, COST_PICTURE, COSTS
 
 PUBLISHED = {"single": {"rank1": 91.2, "mAP": 75.0}}
 SMALL = Recipe("market/small", {}, "Small", "a test", "market", "step", PUBLISHED)
-LINE = {"network": "market/small", "parameters": 2e5, "multiply_adds": 8e7, "float32": 4.25, "int8": None}
+LINE = {
+    "network": "market/small",
+    "parameters": 2e5,
+    "multiply_adds": 8e7,
+    "float32": 4.25,
+    "int8": None,
+}
 
 
 def run(seed, rank1, mean_ap, changes=None):
     figures = {"single": {"rank1": rank1, "mAP": {"trapezoidal": mean_ap, "step": 99}}}
-    about = {"recipe": "market/small", "flags": {}, "test": "", "rerank": "", "changes": changes or {}}
+    about = {
+        "recipe": "market/small",
+        "flags": {},
+        "test": "",
+        "rerank": "",
+        "changes": changes or {},
+    }
     return {**about, "seed": seed, "figures": figures, "minutes": 70.0 - seed}
 
 
 def test_accuracy_is_that_of_the_last_runs_or_published():
     small = next(row for row in costs([SMALL], [], [LINE]) if row.name == "Small")
-    assert (small.rank1, small.mean_ap, small.definition, small.measured) == (91.2, 75.0, "step", False)
+    assert (small.rank1, small.mean_ap, small.definition, small.measured) == (
+        91.2,
+        75.0,
+        "step",
+        False,
+    )
     assert small.minutes is None
     records = [run(0, 10, 5), run(0, 90, 80, {"bf16": True}), run(1, 92, 81, {"bf16": True})]
     small = next(row for row in costs([SMALL], records, [LINE]) if row.name == "Small")
-    assert (small.rank1, small.mean_ap, small.definition, small.measured) == (91, 80.5, "trapezoidal", True)
+    assert (small.rank1, small.mean_ap, small.definition, small.measured) == (
+        91,
+        80.5,
+        "trapezoidal",
+        True,
+    )
     assert small.minutes == 69
 
 
@@ -63,8 +85,12 @@ def test_the_page_is_in_step_with_the_costs(tmp_path):
     copy.write_text(page.read_text(encoding="utf-8"), encoding="utf-8")
     rows = costs(reproduce.known_recipes([]), read_records(RESULTS), read_records(COSTS))
     put(copy, *COST_MARKS, cost_table(rows))
-    assert copy.read_text(encoding="utf-8") == page.read_text(encoding="utf-8"), "tools/docs/pages.py"
-    assert f"({COST_PICTURE.relative_to(RESULTS.parent).as_posix()})" in page.read_text(encoding="utf-8")
+    assert copy.read_text(encoding="utf-8") == page.read_text(encoding="utf-8"), (
+        "tools/docs/pages.py"
+    )
+    assert f"({COST_PICTURE.relative_to(RESULTS.parent).as_posix()})" in page.read_text(
+        encoding="utf-8"
+    )
 
 
 def test_the_benchmark_writes_a_line_for_each_network_once(tmp_path, monkeypatch):
@@ -73,7 +99,11 @@ def test_the_benchmark_writes_a_line_for_each_network_once(tmp_path, monkeypatch
     path = str(ROOT / "recipes" / "market" / "osnet_x0_25_hour.yaml")
     benchmark.main([path, "--rounds", "1", "--precisions", "float32"])
     (line,) = lines = read_records(tmp_path / "costs.jsonl")
-    assert line["network"] == "market/osnet_x0_25_hour" and line["float32"] > 0 and line["int8"] is None
+    assert (
+        line["network"] == "market/osnet_x0_25_hour"
+        and line["float32"] > 0
+        and line["int8"] is None
+    )
     (tmp_path / "costs.jsonl").write_text(json.dumps({**line, "int8": 1.5}) + "\n")
     benchmark.main([path, "--rounds", "1", "--precisions", "float32"])
     assert [again["int8"] for again in read_records(tmp_path / "costs.jsonl")] == [1.5] * len(lines)

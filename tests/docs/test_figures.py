@@ -19,29 +19,49 @@ AGAIN = "python tools/docs/pages.py writes the figures again"
 def test_the_figures_of_every_page_are_those_of_the_results(path):
     page = path.read_text(encoding="utf-8")
     assert fill(page, read_records(RESULTS)) == page, AGAIN
-    assert len(re.findall("<!-- [=/]", page)) == 2 * len(MARKED.findall(page)), "a mark without its end"
+    assert len(re.findall("<!-- [=/]", page)) == 2 * len(MARKED.findall(page)), (
+        "a mark without its end"
+    )
     assert re.findall(r"^ *<!-- =.*", page, re.M) == [], (
         "Markdown ends a paragraph at a line that begins with a comment"
     )
 
 
 def test_the_pages_say_how_many_networks_there_are_and_what_the_laptop_recipe_reached():
-    marked = {path.name: {key for _, key, *_ in MARKED.findall(path.read_text(encoding="utf-8"))} for path in PAGES}
-    assert {name for name, keys in marked.items() if "networks" in keys} == {"README.md", "networks.md"}
+    marked = {
+        path.name: {key for _, key, *_ in MARKED.findall(path.read_text(encoding="utf-8"))}
+        for path in PAGES
+    }
+    assert {name for name, keys in marked.items() if "networks" in keys} == {
+        "README.md",
+        "networks.md",
+    }
     recipe = "market/osnet_x0_25_laptop single rank1"
-    assert {name for name, keys in marked.items() if recipe in {key.removesuffix(" ±") for key in keys}} == {
-        "README.md", "faq.md", "results.md", "tutorial.md",
-    }  # fmt: skip
+    assert {
+        name for name, keys in marked.items() if recipe in {key.removesuffix(" ±") for key in keys}
+    } == {
+        "README.md",
+        "faq.md",
+        "results.md",
+        "tutorial.md",
+    }
 
 
 def a_record(seed, rank1, recipe="market/small", **changes):
-    figures = {"single": {"rank1": rank1, "mAP": {"trapezoidal": rank1 / 2, "step": rank1 / 2 + 1}, "mINP": 1.0}}
+    figures = {
+        "single": {
+            "rank1": rank1,
+            "mAP": {"trapezoidal": rank1 / 2, "step": rank1 / 2 + 1},
+            "mINP": 1.0,
+        }
+    }
     same = {"flags": {"total_epoch": 7}, "test": "", "rerank": "", "changes": changes}
     return {"recipe": recipe, "seed": seed, "figures": figures, "minutes": 10.4 + seed, **same}
 
 
 RECORDS = [
-    a_record(0, 10.0, weights="none"), a_record(0, 80.0), a_record(3, 90.0), a_record(0, 20.0, "market/other"),
+    a_record(0, 10.0, weights="none"), a_record(0, 80.0), a_record(3, 90.0),
+    a_record(0, 20.0, "market/other"),
 ]  # fmt: skip
 
 
@@ -66,7 +86,12 @@ def test_a_mark_names_a_figure_of_the_last_runs_of_a_recipe(key, text):
     assert without_marks(fill(page, RECORDS)) == f"before {text} after"
 
 
-UNKNOWN = ["market/none single rank1", "market/small multi rank1", "market/small single", "market/small minutes 1"]
+UNKNOWN = [
+    "market/none single rank1",
+    "market/small multi rank1",
+    "market/small single",
+    "market/small minutes 1",
+]
 
 
 @pytest.mark.parametrize("key", [*UNKNOWN, "netwroks"])
@@ -75,7 +100,9 @@ def test_a_figure_that_is_not_there_is_named(key):
         value(key, RECORDS)
 
 
-def test_a_page_that_the_results_do_not_suffice_for_stays_and_the_others_are_filled_in(tmp_path, capsys):
+def test_a_page_that_the_results_do_not_suffice_for_stays_and_the_others_are_filled_in(
+    tmp_path, capsys
+):
     asks, other = tmp_path / "asks.md", tmp_path / "other.md"
     seed = "<!-- = market/small minutes 1 -->44<!-- / -->"
     asks.write_text(f"{seed}, <!-- = market/small epochs -->6<!-- / -->")

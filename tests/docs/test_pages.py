@@ -1,4 +1,7 @@
-"""Every page: its links lead somewhere, its commands still parse, its flags are there. Nothing is run."""
+"""Every page: its links lead somewhere, its commands still parse, its flags are there.
+
+Nothing is run.
+"""
 
 import argparse
 import contextlib
@@ -20,17 +23,19 @@ from tests.support import ROOT
 from tests.support.pages import INLINE, PAGES, anchors, blocks, commands, line_of, links, prose
 from tests.support.small_training import trained_as
 
-pytestmark = pytest.mark.usefixtures("here")  # no run and no data set of somebody's own changes how a command is read
+# no run and no data set of somebody's own changes how a command is read
+pytestmark = pytest.mark.usefixtures("here")
 # What the published code's train.py and test.py take.
 PUBLISHED = {
     "train.py": """
-        gpu_ids name data_dir train_all batchsize color_jitter erasing_p DG lr weight_decay total_epoch fp16 bf16 cosine
-        FSGD wa linear_num stride droprate use_dense use_swin use_swinv2 use_dino use_efficient use_NAS use_hr
-        use_convnext ibn usam PCB warm_epoch arcface circle cosface contrast instance instance_id ins_gamma triplet
-        lifted sphere adv aiter""",
+        gpu_ids name data_dir train_all batchsize color_jitter erasing_p DG lr weight_decay
+        total_epoch fp16 bf16 cosine FSGD wa linear_num stride droprate use_dense use_swin
+        use_swinv2 use_dino use_efficient use_NAS use_hr use_convnext ibn usam PCB warm_epoch
+        arcface circle cosface contrast instance instance_id ins_gamma triplet lifted sphere adv
+        aiter""",
     "test.py": """
-        gpu_ids which_epoch test_dir name batchsize linear_num multi fp16 ms use_dense use_efficient use_hr PCB ibn
-        usam""",
+        gpu_ids which_epoch test_dir name batchsize linear_num multi fp16 ms use_dense
+        use_efficient use_hr PCB ibn usam""",
 }
 SCRIPTS = sorted(
     path.relative_to(ROOT).as_posix()
@@ -46,7 +51,9 @@ def as_training(words):
         trained_as(*words)
 
 
-ORIGINALS = {name: getattr(argparse.ArgumentParser, name) for name in ("parse_args", "parse_known_args")}
+ORIGINALS = {
+    name: getattr(argparse.ArgumentParser, name) for name in ("parse_args", "parse_known_args")
+}
 WITH_CHECKS = {"train.py": as_training, "train_DDP.py": as_training, "prepare.py": parse_arguments}
 
 
@@ -76,7 +83,9 @@ def refusal(command):
                 WITH_CHECKS[command.script](words)
             else:
                 main = script(command.script).main
-                with patch.multiple(argparse.ArgumentParser, **{name: parses_only(name) for name in ORIGINALS}):
+                with patch.multiple(
+                    argparse.ArgumentParser, **{name: parses_only(name) for name in ORIGINALS}
+                ):
                     main(words)
     except Parsed:
         return None
@@ -91,7 +100,11 @@ def filled_in(words):
     """The words of a command with values for their placeholders."""
     values = {"N": "1", "--config FILE": str(ROOT / "recipes" / "demo.yaml")}
     pairs = zip(["", *words], words, strict=False)
-    found = [values.get(word, values.get(f"{before} {word}", word)) for before, word in pairs if word != "…"]
+    found = [
+        values.get(word, values.get(f"{before} {word}", word))
+        for before, word in pairs
+        if word != "…"
+    ]
     return [str(ROOT / word) if word.startswith("recipes/") else word for word in found]
 
 
@@ -101,14 +114,19 @@ def script(path):
 
 
 def refused(page):
-    """A line for each command of a page that its script refuses. Files that the page shows are written first."""
+    """A line for each command of a page that its script refuses.
+
+    Files that the page shows are written first.
+    """
     for block in blocks(page):
         if block.remark.startswith("file: "):
             file = Path(block.remark.removeprefix("file: "))
             file.parent.mkdir(exist_ok=True)
             file.write_text(block.text, encoding="utf-8")
     found = [(command, refusal(command)) for command in commands(page)]
-    return [f"line {command.line}: {command.script}: {message}" for command, message in found if message]
+    return [
+        f"line {command.line}: {command.script}: {message}" for command, message in found if message
+    ]
 
 
 def dead(page, folder):
@@ -146,8 +164,8 @@ def test_there_are_commands_of_every_script():
 def test_what_is_dead_or_refused_is_named_with_its_line(tmp_path):
     (tmp_path / "other.md").write_text("# One\n\n## Two *and* `three`, four!\n")
     page = """# Page
-[good](other.md#two-and-three-four) ![no picture](images/no.jpg) [self](#page), [`code`](other.md#five)
-and `[no link](anywhere.md)`
+[good](other.md#two-and-three-four) ![no picture](images/no.jpg) [self](#page),
+[`code`](other.md#five) and `[no link](anywhere.md)`
 
 ```bash
 python train.py --total 3 && python train.py --use_swin --use_dense   # networks
@@ -159,13 +177,19 @@ python -m pip install torch
 `python prepare.py --synthetic --csv FILE`, `python evaluate.py [--result FILE] …`, `python
 gone.py`, `python tools/figures.py cmc a.mat --ranks N`
 """
-    assert dead(page, tmp_path) == ["line 2: images/no.jpg: no such file", "line 2: other.md#five: no such heading"]
+    assert dead(page, tmp_path) == [
+        "line 2: images/no.jpg: no such file",
+        "line 2: other.md#five: no such heading",
+    ]
     lines = refused(page)
     assert [line.split(":")[0] + line.split(":")[1] for line in lines] == [
-        "line 6 train.py", "line 7 demo.py", "line 8 train_DDP.py", "line 12 prepare.py", "line 12 gone.py",
+        "line 6 train.py", "line 7 demo.py", "line 8 train_DDP.py", "line 12 prepare.py",
+        "line 12 gone.py",
     ]  # fmt: skip
     for line, words in zip(
-        lines, ("exclude each other", "--top", "--no_such_flag", "exclude", "no such script"), strict=True
+        lines,
+        ("exclude each other", "--top", "--no_such_flag", "exclude", "no such script"),
+        strict=True,
     ):
         assert words in line
 
@@ -199,7 +223,10 @@ def flags_of(parser):
 
 
 def test_every_flag_in_running_text_is_there():
-    """A flag may be shortened, as on the command line. Pages for those who come from elsewhere name theirs, too."""
+    """A flag may be shortened, as on the command line.
+
+    Pages for those who come from elsewhere name theirs, too.
+    """
     known, missing = all_flags(), list[str]()
     for path in PAGES:
         text = prose(read(path))
@@ -213,11 +240,18 @@ def test_every_flag_in_running_text_is_there():
 
 
 def test_who_comes_from_the_baseline_is_told_every_new_flag():
-    """test.py takes the network's flags of train.py for a bare weight file, which the page says as a whole."""
+    """test.py takes the network's flags of train.py for a bare weight file,
+    which the page says as a whole.
+    """
     page = read(ROOT / "docs" / "coming-from-the-baseline.md")
     train, test = (
         flags_of(parser()) - {f"--{name}" for name in PUBLISHED[script].split()}
-        for script, parser in (("train.py", partial(build, TrainConfig)), ("test.py", testing_parser))
+        for script, parser in (
+            ("train.py", partial(build, TrainConfig)),
+            ("test.py", testing_parser),
+        )
     )
-    new = (train | test) - {"-h", "--help"} - {f"--{name}" for name in PUBLISHED["train.py"].split()}
+    new = (
+        (train | test) - {"-h", "--help"} - {f"--{name}" for name in PUBLISHED["train.py"].split()}
+    )
     assert {flag for flag in new if not re.search(rf"{flag}(?!\w)", page)} == set()

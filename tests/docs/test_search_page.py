@@ -1,4 +1,6 @@
-"""docs/search.md: its commands of tools/search.py do what they say, one after another, on a few small images."""
+"""docs/search.md: its commands of tools/search.py do what they say, one after
+another, on a few small images.
+"""
 
 import shutil
 
@@ -9,7 +11,11 @@ from tests.support.pages import commands
 from tests.support.people import write_people
 from tests.support.scripts import run
 
-COMMANDS = [each for each in commands((ROOT / "docs/search.md").read_text()) if each.script == "tools/search.py"]
+COMMANDS = [
+    each
+    for each in commands((ROOT / "docs/search.md").read_text())
+    if each.script == "tools/search.py"
+]
 SERVER = "milvus://localhost:19530/people"
 
 
@@ -18,8 +24,28 @@ def room(tmp_path_factory):
     """The files that the page names, and a run."""
     room = tmp_path_factory.mktemp("search")
     write_people(room / "people" / "train", people=8, images=4)
-    flags = ["--backbone", "test_resnet", "--weights", "none", "--height", "64", "--width", "32", "--batchsize", "8"]
-    flags += ["--data_dir", "people", "--name", "ft_ResNet50", "--total_epoch", "1", "--gpu_ids", "-1"]
+    flags = [
+        "--backbone",
+        "test_resnet",
+        "--weights",
+        "none",
+        "--height",
+        "64",
+        "--width",
+        "32",
+        "--batchsize",
+        "8",
+    ]
+    flags += [
+        "--data_dir",
+        "people",
+        "--name",
+        "ft_ResNet50",
+        "--total_epoch",
+        "1",
+        "--gpu_ids",
+        "-1",
+    ]
     run("train", *flags, cwd=room)
     images = sorted(room.glob("people/train/*/*.png"))
     for folder in ("crops", "more_crops", "crops_of_today", "pictures_of_today", "track_0017"):
@@ -28,7 +54,9 @@ def room(tmp_path_factory):
             shutil.copy(image, room / folder)
     for name in ("someone.jpg", "anna1.jpg", "anna2.jpg", "crops/0007_c3.jpg"):
         shutil.copy(images[0], room / name)
-    (room / "crops.csv").write_text("path,identity,camera,time\ncrops/0007_c3.jpg,Anna,3,2026-10-01\n")
+    (room / "crops.csv").write_text(
+        "path,identity,camera,time\ncrops/0007_c3.jpg,Anna,3,2026-10-01\n"
+    )
     (room / "threshold.json").write_text('{"threshold": 0.5}')
     words = ["--name", "ft_ResNet50", "--output", "osnet_market", "--threshold", "threshold.json"]
     run("save_pretrained", *words, cwd=room)
@@ -42,11 +70,15 @@ def test_the_page_has_every_command():
 
 def test_commands_in_their_order(room):
     pytest.importorskip("milvus_lite", reason="Milvus Lite stands in for a server")
-    # Not while a command runs: the import closes the handlers of other libraries' logs, and that of absl, which
-    # OpenVINO imports, closes its stream unless it is sys.stderr, which `run` redirects.
+    # Not while a command runs: the import closes the handlers of other libraries' logs, and that of
+    # absl, which OpenVINO imports, closes its stream unless it is sys.stderr, which `run`
+    # redirects.
     pytest.importorskip("pymilvus")
     local = {SERVER: f"milvus://{room}/people.db/people"}
-    said = [run("search", *[local.get(word, word) for word in each.arguments], cwd=room) for each in COMMANDS]
+    said = [
+        run("search", *[local.get(word, word) for word in each.arguments], cwd=room)
+        for each in COMMANDS
+    ]
     assert sum("images added" in text for text in said) == 8
     assert sum("1 image forgotten" in text for text in said) == 1
     assert sum("images forgotten" in text for text in said) == 3

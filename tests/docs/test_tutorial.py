@@ -1,4 +1,6 @@
-"""The tutorial and its notebook: every command runs, in order, and what the page works out by hand is right."""
+"""The tutorial and its notebook: every command runs, in order, and what the
+page works out by hand is right.
+"""
 
 import importlib
 import json
@@ -21,7 +23,8 @@ from tools.docs.notebook import SET_UP, notebook
 
 PAGE = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
 NOTEBOOK = json.loads((ROOT / "docs" / "tutorial.ipynb").read_text(encoding="utf-8"))
-# Fewer people, one epoch: the reader's figures mean something, and these take a minute. Each must occur.
+# Fewer people, one epoch: the reader's figures mean something, and these take a minute. Each must
+# occur.
 SMALLER = {
     "--identities 60 --test_identities 30":
         "--identities 8 --test_identities 5 --cameras 4 --images 2 --distractors 9 --junk 5",
@@ -40,9 +43,11 @@ def smaller(text):
 
 
 def run(source, names):
-    """Do what a cell of the notebook says, in the current folder: write its file, run its Python or its commands.
+    """Do what a cell of the notebook says, in the current folder: write its file, run its Python or
+    its commands.
 
-    A command is a call of its script's main, which is what `!python SCRIPT` does, but torch is imported only once.
+    A command is a call of its script's main, which is what `!python SCRIPT` does, but torch is
+    imported only once.
     """
     text = smaller(source)
     if text.startswith("%%writefile "):
@@ -50,8 +55,12 @@ def run(source, names):
         Path(path).write_text(content, encoding="utf-8")
         return
     lines = text.splitlines()
-    found = in_block(Block(1, "bash", "\n".join(line[1:] for line in lines if line.startswith("!")), ""))
-    assert len(found) == sum(line.startswith("!") for line in lines), f"more than our scripts: {text}"
+    found = in_block(
+        Block(1, "bash", "\n".join(line[1:] for line in lines if line.startswith("!")), "")
+    )
+    assert len(found) == sum(line.startswith("!") for line in lines), (
+        f"more than our scripts: {text}"
+    )
     for command in found:
         script = importlib.import_module(command.script.removesuffix(".py").replace("/", "."))
         script.main(command.arguments)
@@ -63,7 +72,9 @@ def cells(kind):
     return ["".join(cell["source"]) for cell in NOTEBOOK["cells"] if cell["cell_type"] == kind]
 
 
-@pytest.mark.skipif(torch.__version__ < "2.7", reason="PyTorch 2.6 cannot write the course's network to ONNX")
+@pytest.mark.skipif(
+    torch.__version__ < "2.7", reason="PyTorch 2.6 cannot write the course's network to ONNX"
+)
 def test_every_command_runs_in_order_and_leaves_what_is_promised(tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
     assert [words for words in SMALLER if words not in PAGE] == []
@@ -73,27 +84,39 @@ def test_every_command_runs_in_order_and_leaves_what_is_promised(tmp_path, monke
     rest = cells("code")[1:]
     for source in rest:
         run(source, names)
-    assert len(shown) == sum("display(" in line for source in rest for line in source.splitlines()) > 4
+    assert (
+        len(shown) == sum("display(" in line for source in rest for line in source.splitlines()) > 4
+    )
     promised = set(re.findall(r"(?<![\w./])(?:data|model)/[\w./-]*\w", smaller(PAGE)))
     assert {"model/first/train.jpg", "data/show.png", "data/found.png"} <= promised
-    assert {path for path in promised if not list(tmp_path.glob(f"{path}*"))} == set()  # data/threshold: .json and .png
+    # data/threshold: .json and .png
+    assert {path for path in promised if not list(tmp_path.glob(f"{path}*"))} == set()
 
 
 def test_the_notebook_is_the_page():
     again = "docs/tutorial.ipynb is behind docs/tutorial.md: python tools/docs/pages.py"
     assert notebook(PAGE) == (ROOT / "docs" / "tutorial.ipynb").read_text(encoding="utf-8"), again
-    runs = [block for block in blocks(PAGE) if re.match("file: ", block.remark) or block.language in ("bash", "python")]
+    runs = [
+        block
+        for block in blocks(PAGE)
+        if re.match("file: ", block.remark) or block.language in ("bash", "python")
+    ]
     runs = [block for block in runs if not block.remark.startswith("not run: ")]
     code, text = "\n".join(cells("code")), "\n".join(cells("markdown"))
     assert [block.line for block in runs if block.text.splitlines()[0] not in code] == []
-    assert all(re.search(f"^{re.escape(heading)}$", text, re.M) for heading in re.findall("^## [^1].*$", PAGE, re.M))
+    assert all(
+        re.search(f"^{re.escape(heading)}$", text, re.M)
+        for heading in re.findall("^## [^1].*$", PAGE, re.M)
+    )
     assert "<!-- page only" not in text and "## 1. Set up" not in text and "<!-- = " not in text
 
 
 def test_the_notebook_has_the_form_that_jupyter_reads():
     assert (NOTEBOOK["nbformat"], NOTEBOOK["nbformat_minor"]) == (4, 5)
     names = [cell["id"] for cell in NOTEBOOK["cells"]]
-    assert len(set(names)) == len(names) and all(re.fullmatch(r"[a-zA-Z0-9-_]{1,64}", name) for name in names)
+    assert len(set(names)) == len(names) and all(
+        re.fullmatch(r"[a-zA-Z0-9-_]{1,64}", name) for name in names
+    )
     for cell in NOTEBOOK["cells"]:
         code = {"execution_count", "outputs"} if cell["cell_type"] == "code" else set()
         assert cell.keys() == {"cell_type", "id", "metadata", "source"} | code
@@ -101,7 +124,9 @@ def test_the_notebook_has_the_form_that_jupyter_reads():
 
 @pytest.mark.parametrize("place", ["docs", ".", "clone", "nowhere"])
 def test_the_notebook_finds_its_repository(place, tmp_path, monkeypatch):
-    """In docs, in the repository's own folder, and alone, where it clones it; nothing that is there is installed."""
+    """In docs, in the repository's own folder, and alone, where it clones it;
+    nothing that is there is installed.
+    """
     (tmp_path / "docs").mkdir()
     if place in ("docs", "."):
         (tmp_path / "train.py").touch()
@@ -121,10 +146,15 @@ def test_the_notebook_finds_its_repository(place, tmp_path, monkeypatch):
         with pytest.raises(FileNotFoundError, match="where to clone it from"):
             exec(set_up, {})
         return
-    exec(set_up.replace('REPOSITORY = ""', 'REPOSITORY = "address"') if place == "clone" else set_up, {})
+    exec(
+        set_up.replace('REPOSITORY = ""', 'REPOSITORY = "address"') if place == "clone" else set_up,
+        {},
+    )
     assert called == ([["git", "clone", "address", "course"]] if place == "clone" else [])
     assert Path.cwd() == (tmp_path / "course" if place == "clone" else tmp_path)
-    assert sys.path[0] == str(Path.cwd()) and os.environ["PATH"].startswith(str(Path(sys.executable).parent))
+    assert sys.path[0] == str(Path.cwd()) and os.environ["PATH"].startswith(
+        str(Path(sys.executable).parent)
+    )
 
 
 def test_commands_files_python_and_the_rest_become_cells():
@@ -160,7 +190,9 @@ python f.py
 g = 1
 ```
 """
-    found = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(notebook(page))["cells"]]
+    found = [
+        (cell["cell_type"], "".join(cell["source"])) for cell in json.loads(notebook(page))["cells"]
+    ]
     assert found == [
         ("markdown", "# Title"),
         ("code", SET_UP.rstrip()),
@@ -174,7 +206,9 @@ g = 1
 
 
 def row(line):
-    """(identity, camera, similarity, verdict, rank) of a line of the worked example; rank 0 where it has none."""
+    """(identity, camera, similarity, verdict, rank) of a line of the worked
+    example; rank 0 where it has none.
+    """
     image, similarity, verdict, rank = (cell.strip(" `") for cell in line.strip("|").split("|"))
     identity, camera = image.split("_c")
     return int(identity), int(camera), float(similarity), verdict, int(rank or 0)
@@ -209,4 +243,7 @@ def test_the_example_worked_by_hand_is_right():
     assert [f"{value:.3f}" for value in worked if f"{value:.3f}" not in said] == []
     text = prose(PAGE)
     assert both.rank(1) == 0.5 and both.rank(5) == 1
-    assert f"{both.mAP:.1%}".replace("%", " %") in text and f"{both.mINP:.1%}".replace("%", " %") in text
+    assert (
+        f"{both.mAP:.1%}".replace("%", " %") in text
+        and f"{both.mINP:.1%}".replace("%", " %") in text
+    )

@@ -24,7 +24,9 @@ class Layer(nn.Module):
         self.pointwise = nn.Conv2d(inputs, channels, 1, bias=False) if parts != "norm" else None
         self.depthwise = None
         if parts == "depthwise":
-            self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
+            self.depthwise = nn.Conv2d(
+                channels, channels, 3, padding=1, groups=channels, bias=False
+            )
         self.norm = nn.BatchNorm2d(channels, eps=1e-3, momentum=0.3)
         self.activates = activates
         nn.init.normal_(self.norm.weight)
@@ -55,11 +57,15 @@ def results(module, forward, tensors):
 
 
 def assert_fused_is_exact(module, tensors):
-    """Assert that the fused layer deviates from double precision as PyTorch's single precision does."""
+    """Assert that the fused layer deviates from double precision as
+    PyTorch's single precision does.
+    """
     exact, plain = copy.deepcopy(module).double(), copy.deepcopy(module)
     truth = results(exact, exact, [tensor.double() for tensor in tensors])
     usual = results(plain, plain, tensors)
-    for found, other, value in zip(results(module, module.fused, tensors), usual, truth, strict=True):
+    for found, other, value in zip(
+        results(module, module.fused, tensors), usual, truth, strict=True
+    ):
         value = value.double()
         limit = 4 * (other - value).norm() + 1e-5 * (1 + value.norm())
         assert found.shape == value.shape and (found - value).norm() <= limit
@@ -79,10 +85,13 @@ def test_equals_the_layers_of_pytorch(parts, activates, shortcut):
 
 
 @given(
-    parts=st.sampled_from(PARTS), images=st.integers(1, 4), height=st.integers(1, 9), width=st.integers(1, 15),
-    inputs=st.integers(1, 5), channels=st.integers(1, 9), shortcut=st.booleans(), threads=st.integers(1, 3),
+    parts=st.sampled_from(PARTS), images=st.integers(1, 4), height=st.integers(1, 9),
+    width=st.integers(1, 15), inputs=st.integers(1, 5), channels=st.integers(1, 9),
+    shortcut=st.booleans(), threads=st.integers(1, 3),
 )  # fmt: skip
-def test_equals_them_for_any_size(parts, images, height, width, inputs, channels, shortcut, threads):
+def test_equals_them_for_any_size(
+    parts, images, height, width, inputs, channels, shortcut, threads
+):
     torch.manual_seed(images)
     channels, inputs = 8 * channels, 8 * (channels if parts == "norm" else inputs)
     tensors = [maps(images, c, height, width) for c in (inputs, channels)][: 1 + shortcut]
@@ -99,7 +108,9 @@ def test_equals_them_for_any_size(parts, images, height, width, inputs, channels
 def test_the_same_input_gives_the_same_bits():
     module = Layer("depthwise", 16, 32, True)
     x = maps(6, 16, 12, 6)
-    first, second = (results(copy.deepcopy(module), each.fused, [x]) for each in [copy.deepcopy(module)] * 2)
+    first, second = (
+        results(copy.deepcopy(module), each.fused, [x]) for each in [copy.deepcopy(module)] * 2
+    )
     assert torch.equal(first[0], second[0])
 
 
@@ -130,7 +141,16 @@ def changed(module, **attributes):
         lambda module, x: (changed(module, norm=nn.BatchNorm2d(24, track_running_stats=False)), x),
         lambda module, x: (changed(module, norm=nn.InstanceNorm2d(24)), x),
     ],
-    ids=["order", "double", "testing", "channels", "momentum", "affine", "statistics", "instance norm"],
+    ids=[
+        "order",
+        "double",
+        "testing",
+        "channels",
+        "momentum",
+        "affine",
+        "statistics",
+        "instance norm",
+    ],
 )
 def test_the_rest_is_left_to_pytorch(change):
     module, x = change(Layer("depthwise", 16, 24, True), maps(3, 16, 6, 5))
@@ -148,8 +168,12 @@ def test_convolutions_that_are_not_pointwise_are_left_to_pytorch():
         nn.Conv2d(16, 8, 1, groups=2, bias=False),
     ):
         norm = nn.BatchNorm2d(convolution.out_channels)
-        expected = functional.relu(copy.deepcopy(norm)(convolution.to(memory_format=torch.channels_last)(x)))
-        torch.testing.assert_close(layer(x, norm, True, convolution), expected, rtol=1e-5, atol=1e-5)
+        expected = functional.relu(
+            copy.deepcopy(norm)(convolution.to(memory_format=torch.channels_last)(x))
+        )
+        torch.testing.assert_close(
+            layer(x, norm, True, convolution), expected, rtol=1e-5, atol=1e-5
+        )
 
 
 def test_half_precision_is_left_to_pytorch():

@@ -30,20 +30,27 @@ def images():
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_fused_network_is_the_same_network(name):
     network = NETWORKS[name].to(memory_format=torch.channels_last)
-    exact, plain, fused = copy.deepcopy(network).double(), copy.deepcopy(network), fused_copy(network)
+    exact, plain, fused = (
+        copy.deepcopy(network).double(),
+        copy.deepcopy(network),
+        fused_copy(network),
+    )
     assert plain.state_dict().keys() == fused.state_dict().keys()
     x = images()
     found = []
     for each in (exact, plain, fused):
         maps = each.forward_features(x.to(next(each.parameters()).dtype))
         (maps * torch.arange(maps.numel()).view_as(maps).sin()).sum().backward()
-        gradients = torch.cat([weight.grad.flatten() for weight in each.parameters() if weight.grad is not None])
+        gradients = torch.cat(
+            [weight.grad.flatten() for weight in each.parameters() if weight.grad is not None]
+        )
         buffers = torch.cat([buffer.flatten() for buffer in each.buffers()])
         found.append([maps.detach().double(), buffers.double(), gradients.double()])
     for value, other, of_fused in zip(*[each[:2] for each in found], strict=True):
         assert (of_fused - value).norm() <= 3 * (other - value).norm() + 1e-5 * value.norm()
     exactly, _, of_fused = (each[2] for each in found)
-    assert (of_fused - exactly).norm() < 0.2 * exactly.norm()  # rounding switches ReLUs, with and without fused layers
+    # rounding switches ReLUs, with and without fused layers
+    assert (of_fused - exactly).norm() < 0.2 * exactly.norm()
 
 
 @needs_compiler
@@ -75,7 +82,10 @@ def test_a_gate_mixes_as_the_paper_says():
 @needs_compiler
 def test_a_gate_that_does_not_learn_passes_the_gradient_on():
     gate = fused_copy(torch.nn.Sequential(osnet.Gate(16)))[0].requires_grad_(False)
-    streams = [torch.randn(2, 16, 3, 3).to(memory_format=torch.channels_last).requires_grad_() for _ in range(4)]
+    streams = [
+        torch.randn(2, 16, 3, 3).to(memory_format=torch.channels_last).requires_grad_()
+        for _ in range(4)
+    ]
     gate(streams).sum().backward()
     assert all(stream.grad.abs().sum() > 0 for stream in streams) and gate.fc1.weight.grad is None
 
@@ -91,7 +101,9 @@ def test_networks_without_such_layers_stay():
     assert not fuse(network)
 
 
-@pytest.mark.parametrize("name, remark", [("false", False), ("no-such-compiler", True), ("cc -no-such-flag", True)])
+@pytest.mark.parametrize(
+    "name, remark", [("false", False), ("no-such-compiler", True), ("cc -no-such-flag", True)]
+)
 def test_without_a_compiler_the_layers_are_pytorchs(monkeypatch, caplog, name, remark):
     monkeypatch.setenv("CC", name)
     monkeypatch.setattr("person_reid.fused.networks.library", compiler.library.__wrapped__)

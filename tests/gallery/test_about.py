@@ -11,7 +11,16 @@ from PIL import Image
 from person_reid.basics import UserError
 from person_reid.gallery import index as module
 from person_reid.gallery import inverted_lists
-from person_reid.gallery.about import EVERYTHING, About, Filter, about_images, ago, listed_path, moment, read_abouts
+from person_reid.gallery.about import (
+    EVERYTHING,
+    About,
+    Filter,
+    about_images,
+    ago,
+    listed_path,
+    moment,
+    read_abouts,
+)
 from person_reid.gallery.index import SearchIndex
 from tests.retrieval.conftest import clusters
 
@@ -19,7 +28,12 @@ RANDOM = np.random.default_rng(1)
 FEATURES = clusters(RANDOM, 1200, dimension=32, identities=40)
 PATHS = [f"/secret/{number:04d}.jpg" for number in range(len(FEATURES))]
 WHO = [
-    About(*map(str, (f"name{name}", camera, f"2026-11-{day:02d} 08:00:00", track, f"video{track % 3}.mp4")))
+    About(
+        *map(
+            str,
+            (f"name{name}", camera, f"2026-11-{day:02d} 08:00:00", track, f"video{track % 3}.mp4"),
+        )
+    )
     for name, camera, day, track in RANDOM.integers(1, (9, 4, 29, 50), (len(PATHS), 4)).tolist()
 ]
 WHO[5:8] = [About(), About("name1"), About(None, "2", None)]
@@ -59,14 +73,25 @@ def test_an_image_that_is_replaced_keeps_what_is_not_said_anew(index):
 
 
 def test_a_file_that_shows_another_picture_loses_its_person(index, caplog):
-    again = FEATURES[:3] + RANDOM.normal(0, 1e-3, (3, 32)).astype(np.float32)  # as another batch may round them
+    # as another batch may round them
+    again = FEATURES[:3] + RANDOM.normal(0, 1e-3, (3, 32)).astype(np.float32)
     index.add(PATHS[:3], again)
-    assert [about for images, _ in index.entries() for path, about in images if path.as_posix() in PATHS[:3]] == WHO[:3]
+    assert [
+        about
+        for images, _ in index.entries()
+        for path, about in images
+        if path.as_posix() in PATHS[:3]
+    ] == WHO[:3]
     assert "another" not in caplog.text
     index.add(PATHS[:3], -FEATURES[:3], {PATHS[2]: About("Anna")})
     found = [index.search(-FEATURES[i : i + 1], 1)[0][0].about for i in range(3)]
-    assert found == [WHO[i]._replace(identity=name, track=None) for i, name in enumerate([None, None, "Anna"])]
-    assert "another picture than before in 3 files; the old identity and track are dropped" in caplog.text
+    assert found == [
+        WHO[i]._replace(identity=name, track=None) for i, name in enumerate([None, None, "Anna"])
+    ]
+    assert (
+        "another picture than before in 3 files; the old identity and track are dropped"
+        in caplog.text
+    )
 
 
 FILTERS = [
@@ -90,21 +115,27 @@ def test_a_filter_is_the_search_among_those_it_lets_through(index, which, by_lis
     allowed = [i for i, about in enumerate(WHO) if fits(about, which)]
     order = sorted(allowed, key=lambda i: -float(FEATURES[0] @ FEATURES[i]))[:10]
     found = index.search(FEATURES[:1], 10, among=which)[0]
-    np.testing.assert_allclose([each.similarity for each in found], FEATURES[order] @ FEATURES[0], atol=1e-6)
+    np.testing.assert_allclose(
+        [each.similarity for each in found], FEATURES[order] @ FEATURES[0], atol=1e-6
+    )
     assert {each.path.as_posix() for each in found} <= {PATHS[i] for i in allowed}
     assert all(each.about == WHO[PATHS.index(each.path.as_posix())] for each in found)
 
 
 @pytest.mark.parametrize("before", ["2026-11-01 00:00:00", "2026-10-31 23:59:59"])
 def test_a_period_that_ends_before_it_begins_is_refused(before):
-    with pytest.raises(UserError, match=f"from 2026-11-01 00:00:00 on and before {before}: no time is both"):
+    with pytest.raises(
+        UserError, match=f"from 2026-11-01 00:00:00 on and before {before}: no time is both"
+    ):
         Filter(after="2026-11-01 00:00:00", before=before)
 
 
 def test_lists_find_nearly_what_exact_search_finds_among_few_and_many(index, monkeypatch):
     use_lists(monkeypatch)
     for which in FILTERS:
-        answers = [index.search(FEATURES[:99], 10, exact=exact, among=which) for exact in (False, True)]
+        answers = [
+            index.search(FEATURES[:99], 10, exact=exact, among=which) for exact in (False, True)
+        ]
         found, right = ([{each.path for each in row} for row in answer] for answer in answers)
         shares = [len(a & b) / len(b) for a, b in zip(found, right, strict=True) if b]
         assert not shares or np.mean(shares) > 0.95
@@ -139,7 +170,11 @@ def contents(folder):
 
 def replaced(folder):
     """Whether a feature that was replaced before is in a file of the folder."""
-    return any((-feature).tobytes() in content for feature in FEATURES[70:80] for content in contents(folder).values())
+    return any(
+        (-feature).tobytes() in content
+        for feature in FEATURES[70:80]
+        for content in contents(folder).values()
+    )
 
 
 def traces(folder, numbers):
@@ -153,23 +188,33 @@ def traces(folder, numbers):
     return found
 
 
-@pytest.mark.parametrize("which", [*FILTERS[:-2], Filter(image=PATHS[77].encode()), EVERYTHING], ids=str)
+@pytest.mark.parametrize(
+    "which", [*FILTERS[:-2], Filter(image=PATHS[77].encode()), EVERYTHING], ids=str
+)
 def test_nothing_of_what_is_forgotten_is_left_in_any_file(index, which, tmp_path, monkeypatch):
     use_lists(monkeypatch)
     index._rows("PRAGMA secure_delete = OFF")  # as it is in many builds of SQLite
-    index.add(PATHS[70:80], FEATURES[70:80] * -1)  # replaced twice: the old features must vanish as well
+    # replaced twice: the old features must vanish as well
+    index.add(PATHS[70:80], FEATURES[70:80] * -1)
     index.add(PATHS[80:200], FEATURES[80:200])
     index.add(PATHS[70:80], FEATURES[70:80], dict(zip(PATHS, WHO, strict=True)))
     index.prepare()
     (lists,) = tmp_path.glob("*.lists")
-    lists.with_name(f".{lists.name}.123.partial").write_bytes(lists.read_bytes())  # of a process that was killed
-    gone = {i for i, about in enumerate(WHO) if fits(about, which) and which.image in (None, PATHS[i].encode())}
+    # of a process that was killed
+    lists.with_name(f".{lists.name}.123.partial").write_bytes(lists.read_bytes())
+    gone = {
+        i
+        for i, about in enumerate(WHO)
+        if fits(about, which) and which.image in (None, PATHS[i].encode())
+    }
     assert traces(tmp_path, gone) == gone and replaced(tmp_path)
     assert index.forget(which, "words") == len(gone) > 0
     assert traces(tmp_path, range(len(PATHS))) == set(range(len(PATHS))) - gone
     assert not replaced(tmp_path)
     if which.identity:
-        assert not any(which.identity.encode() in content for content in contents(tmp_path).values())
+        assert not any(
+            which.identity.encode() in content for content in contents(tmp_path).values()
+        )
     assert index._rows("SELECT asked, images FROM forgotten") == [("words", len(gone))]
     again = SearchIndex(index.path)
     assert len(again) == len(PATHS) - len(gone)
@@ -177,7 +222,9 @@ def test_nothing_of_what_is_forgotten_is_left_in_any_file(index, which, tmp_path
         assert not {each.path.as_posix() for each in found} & {PATHS[i] for i in gone}
 
 
-def test_lists_that_are_made_while_another_process_forgets_leave_no_trace_either(index, tmp_path, monkeypatch):
+def test_lists_that_are_made_while_another_process_forgets_leave_no_trace_either(
+    index, tmp_path, monkeypatch
+):
     use_lists(monkeypatch)
     which = Filter(identity="name1")
     gone = [i for i, about in enumerate(WHO) if about.identity == "name1"]
@@ -197,7 +244,9 @@ def test_lists_that_are_made_while_another_process_forgets_leave_no_trace_either
     assert list(tmp_path.glob("*.lists")) and traces(tmp_path, gone) == set()
 
 
-def test_an_interruption_before_the_file_is_rewritten_leaves_no_trace_either(index, tmp_path, monkeypatch):
+def test_an_interruption_before_the_file_is_rewritten_leaves_no_trace_either(
+    index, tmp_path, monkeypatch
+):
     run = index._rows
 
     def interrupted(command, values=()):
@@ -289,7 +338,9 @@ def test_what_is_known_comes_from_the_list_the_name_exif_or_the_file(tmp_path):
     for path in paths[1:]:
         Image.new("RGB", (4, 8)).save(path)
         os.utime(path, (86400 * 365, 86400 * 365))
-    (tmp_path / "list.csv").write_text("path,identity,time,track\n8_c4.jpg,Anna,2026-11-01T09:30,5\n")
+    (tmp_path / "list.csv").write_text(
+        "path,identity,time,track\n8_c4.jpg,Anna,2026-11-01T09:30,5\n"
+    )
     changed = datetime.fromtimestamp(86400 * 365).strftime("%Y-%m-%d %H:%M:%S")
     found = about_images(paths, tmp_path / "list.csv", r"(?P<id>\d+)_c(?P<camera>\d)")
     assert list(found.values()) == [
@@ -299,7 +350,9 @@ def test_what_is_known_comes_from_the_list_the_name_exif_or_the_file(tmp_path):
     ]
     assert about_images(paths[:1], pattern=r"_c(?P<camera>\d)")[paths[0]][:2] == (None, "3")
     assert about_images(paths[:1], pattern=r"^(?P<identity>\d+)_")[paths[0]].identity == "7"
-    folder = about_images(paths[:1], pattern=rf"{tmp_path.name}/(?P<track>\d+)(?P<source>x)?")[paths[0]]
+    folder = about_images(paths[:1], pattern=rf"{tmp_path.name}/(?P<track>\d+)(?P<source>x)?")[
+        paths[0]
+    ]
     assert folder.track == "7" and folder.source is None
     for pattern, words in (
         ("(", "not a regular expression"),
@@ -331,10 +384,15 @@ def test_the_line_at_fault_is_that_of_the_file(tmp_path):
 
 
 def test_a_path_is_read_back_as_it_is_listed(tmp_path):
-    paths = [tmp_path / os.fsdecode(name) for name in (b"caf\xe9.jpg", b"a\x1bb%41.jpg", "schön%41.jpg".encode())]
+    paths = [
+        tmp_path / os.fsdecode(name)
+        for name in (b"caf\xe9.jpg", b"a\x1bb%41.jpg", "schön%41.jpg".encode())
+    ]
     lines = [listed_path(path) for path in paths]
     assert [line.startswith("file://") for line in lines] == [True, True, False]
-    (tmp_path / "list.csv").write_text("path\n" + "\n".join([*lines, "file:///no%00name"]), encoding="utf-8")
+    (tmp_path / "list.csv").write_text(
+        "path\n" + "\n".join([*lines, "file:///no%00name"]), encoding="utf-8"
+    )
     assert [*read_abouts(tmp_path / "list.csv")][:3] == paths
 
 
@@ -346,10 +404,19 @@ def test_years_have_four_digits():
 
 
 def test_times_and_ages():
-    assert moment("2026-11-01") == "2026-11-01 00:00:00" and moment(" 2026-11-01T09:30 ") == "2026-11-01 09:30:00"
+    assert (
+        moment("2026-11-01") == "2026-11-01 00:00:00"
+        and moment(" 2026-11-01T09:30 ") == "2026-11-01 09:30:00"
+    )
     assert moment("2026-11-01T09:30Z") == moment("2026-11-01T09:30+00:00")
-    for text, delta in (("12h", timedelta(hours=12)), ("30d", timedelta(days=30)), ("4w", timedelta(weeks=4))):
-        assert abs(datetime.fromisoformat(ago(text)) - (datetime.now() - delta)) < timedelta(seconds=5)
+    for text, delta in (
+        ("12h", timedelta(hours=12)),
+        ("30d", timedelta(days=30)),
+        ("4w", timedelta(weeks=4)),
+    ):
+        assert abs(datetime.fromisoformat(ago(text)) - (datetime.now() - delta)) < timedelta(
+            seconds=5
+        )
     for text in ("30", "d", "-1d", "1y"):
         with pytest.raises(UserError, match="no such age; expected 12h"):
             ago(text)

@@ -1,4 +1,6 @@
-"""An index on a full disk, damaged, locked, made by two processes at once, or holding what no search can compare."""
+"""An index on a full disk, damaged, locked, made by two processes at once, or
+holding what no search can compare.
+"""
 
 import sqlite3
 from types import SimpleNamespace
@@ -41,15 +43,20 @@ def test_damage_in_the_middle_is_named(index):
     index.close()
     content = index.path.read_bytes()
     for page in range(0, len(content), index_file.PAGE):
-        index.path.write_bytes(content[:page] + b"\xff" * index_file.PAGE + content[page + index_file.PAGE :])
+        index.path.write_bytes(
+            content[:page] + b"\xff" * index_file.PAGE + content[page + index_file.PAGE :]
+        )
         with pytest.raises(
-            UserError, match=r"a\.index: (damaged.* Index the images again: --index ANOTHER|not a search)"
+            UserError,
+            match=r"a\.index: (damaged.* Index the images again: --index ANOTHER|not a search)",
         ):
             damaged = SearchIndex(index.path)
             damaged.search(FEATURES[:1], 3)
             damaged.missing(NAMES)
             damaged.add([f"more {name}" for name in NAMES], FEATURES)
-            damaged.forget(Filter(image=b"none"), "the page of what was forgotten is read only here")
+            damaged.forget(
+                Filter(image=b"none"), "the page of what was forgotten is read only here"
+            )
 
 
 def test_a_damaged_schema_is_named(index):
@@ -68,7 +75,10 @@ def test_a_damaged_schema_is_named(index):
 @pytest.mark.parametrize(
     ("blob", "words"),
     [
-        (np.full(64, np.nan, "<f4").tobytes(), r"1 of 400 features are NaN or infinite, the first is 7\.jpg"),
+        (
+            np.full(64, np.nan, "<f4").tobytes(),
+            r"1 of 400 features are NaN or infinite, the first is 7\.jpg",
+        ),
         (bytes(256), r"1 of 400 features are all zero, the first is 7\.jpg"),
         (bytes(100), "a feature is cut short"),
         (bytes(253), "a feature is cut short"),
@@ -76,7 +86,9 @@ def test_a_damaged_schema_is_named(index):
     ],
 )
 def test_a_feature_that_is_none_is_found_by_a_search(index, blob, words):
-    index._rows("UPDATE images SET feature = ? WHERE path = ?", ("text" if blob is None else blob, b"7.jpg"))
+    index._rows(
+        "UPDATE images SET feature = ? WHERE path = ?", ("text" if blob is None else blob, b"7.jpg")
+    )
     with pytest.raises(UserError, match=rf"a\.index: damaged: {words}"):
         index.search(FEATURES[:1], 3)
 
@@ -94,7 +106,9 @@ def test_what_is_remembered_may_be_damaged(index):
 def test_features_that_nothing_can_compare_are_not_added_or_sought(index, value):
     features = np.array(FEATURES[:2])
     features[1] = value
-    with pytest.raises(UserError, match=r"a\.index: not added: 1 of 2 features .* the first is b\.jpg"):
+    with pytest.raises(
+        UserError, match=r"a\.index: not added: 1 of 2 features .* the first is b\.jpg"
+    ):
         index.add(["a.jpg", "b.jpg"], features)
     with pytest.raises(UserError, match=r"a\.index: queries: .* the first is query 1"):
         index.search(features, 3)
@@ -108,7 +122,9 @@ def test_a_long_lock_is_named(index, monkeypatch):
     other.execute("BEGIN IMMEDIATE")
     monkeypatch.setattr(index_file, "BUSY", 0.05)
     second = SearchIndex(index.path)
-    with pytest.raises(UserError, match=r"a\.index: another process has been writing to it for 0\.05 s\. Wait"):
+    with pytest.raises(
+        UserError, match=r"a\.index: another process has been writing to it for 0\.05 s\. Wait"
+    ):
         second.add(["a.jpg"], FEATURES[:1])
     assert len(second.search(FEATURES[:1], 3)[0]) == 3  # reading needs no lock
 
@@ -161,13 +177,18 @@ def test_flags_that_contradict_the_index_are_listed(tmp_path):
     embedder: Any = SimpleNamespace(probe=lambda: np.eye(1, 4)[0])
     flags = {"backbone": "osnet", "weights": "/a/net.pth", "no_flip": False, "linear_num": None}
     check_network(index, embedder, flags)
-    check_network(index, embedder, flags | {"weights": "/b/net.pth"})  # it has moved: the probe decides
+    # it has moved: the probe decides
+    check_network(index, embedder, flags | {"weights": "/b/net.pth"})
     listed = r"--no_flip \(remembered: off, asked: on\), --linear_num \(remembered: off, asked: 0\)"
-    with pytest.raises(UserError, match=rf"a\.index: made with other flags: {listed}\. Leave them out"):
+    with pytest.raises(
+        UserError, match=rf"a\.index: made with other flags: {listed}\. Leave them out"
+    ):
         check_network(index, embedder, flags | {"no_flip": True, "linear_num": 0})
 
 
-def test_lists_are_those_of_the_index_and_a_full_disk_costs_only_time(tmp_path, monkeypatch, capsys):
+def test_lists_are_those_of_the_index_and_a_full_disk_costs_only_time(
+    tmp_path, monkeypatch, capsys
+):
     faiss = pytest.importorskip("faiss")
     monkeypatch.setattr(module, "EXACT", 100)
     index = SearchIndex(tmp_path / "people[1].index")  # brackets mean something to glob

@@ -56,7 +56,9 @@ def test_exact_search_is_a_sort_of_all_similarities(features, tmp_path, monkeypa
     order = np.argsort(-(queries @ features.T), axis=1, kind="stable")[:, :7]
     answers = index.search(queries, 7)
     assert paths(answers) == [[f"{i}.jpg" for i in row] for row in order]
-    np.testing.assert_allclose([a.similarity for a in answers[3]], (queries @ features.T)[3, order[3]], atol=1e-6)
+    np.testing.assert_allclose(
+        [a.similarity for a in answers[3]], (queries @ features.T)[3, order[3]], atol=1e-6
+    )
     with pytest.raises(UserError, match="k 0: expected 1 or more"):
         index.search(queries, 0)
 
@@ -69,7 +71,10 @@ def test_what_was_added_later_is_found_and_a_reopened_index_holds_all(features, 
     filled(tmp_path / "a.index", features, stop=1000).close()
     filled(tmp_path / "a.index", features, 1000).close()
     index = SearchIndex(tmp_path / "a.index")
-    assert len(index) == 3000 and paths(index.search(features[[2500, 3]], 1)) == [["2500.jpg"], ["3.jpg"]]
+    assert len(index) == 3000 and paths(index.search(features[[2500, 3]], 1)) == [
+        ["2500.jpg"],
+        ["3.jpg"],
+    ]
 
 
 def test_a_path_is_held_once_and_a_changed_file_is_missing(features, tmp_path):
@@ -90,14 +95,19 @@ def test_a_path_is_held_once_and_a_changed_file_is_missing(features, tmp_path):
 
 def test_lists_find_nearly_what_exact_search_finds(features, tmp_path, small_limit, capsys):
     index = filled(tmp_path / "a.index", features)
-    approximate, exact = index.search(features[:200], 10), index.search(features[:200], 10, exact=True)
+    approximate, exact = (
+        index.search(features[:200], 10),
+        index.search(features[:200], 10, exact=True),
+    )
     pairs = zip(paths(approximate), paths(exact), strict=True)
     assert np.mean([len({*a} & {*b}) / 10 for a, b in pairs]) > 0.95
     assert index.lists().index.nprobe < index.lists().index.nlist
     assert re.search(r"lists, recall (1\.0|0\.9[89])", capsys.readouterr().err)
 
 
-def test_similarities_are_cosines_whatever_the_length_of_the_features(features, tmp_path, small_limit):
+def test_similarities_are_cosines_whatever_the_length_of_the_features(
+    features, tmp_path, small_limit
+):
     index = SearchIndex(tmp_path / "a.index")
     index.add(names(0, 3000), 3 * features)
     (best, *_) = index.search(5 * features[7:8], 3)[0]
@@ -147,13 +157,19 @@ def test_what_is_kept_is_of_the_present_file_and_of_few_filters(features, tmp_pa
     index = filled(tmp_path / "a.index", features)
     for track in range(9):
         index.search(features[:1], 3, among=Filter(track=str(track)))
-    assert {*index._cache[1]} == {"count", "images", *(Filter(track=str(track)) for track in (6, 7, 8))}
+    assert {*index._cache[1]} == {
+        "count",
+        "images",
+        *(Filter(track=str(track)) for track in (6, 7, 8)),
+    }
     SearchIndex(index.path).describe({"3.jpg": About(camera="new")})
     index.search(features[:1], 3)
     assert {*index._cache[1]} == {"count", "images"}
 
 
-def test_images_that_come_while_lists_are_made_are_listed_once(features, tmp_path, small_limit, monkeypatch):
+def test_images_that_come_while_lists_are_made_are_listed_once(
+    features, tmp_path, small_limit, monkeypatch
+):
     path = tmp_path / "a.index"
     index = filled(path, features, 0, 1000)
     train = lists._train
@@ -172,7 +188,9 @@ def test_images_that_come_while_lists_are_made_are_listed_once(features, tmp_pat
     assert index.lists().index.ntotal == 1100
 
 
-def test_a_search_is_exact_while_the_images_are_few_however_often_they_were_added(features, tmp_path, small_limit):
+def test_a_search_is_exact_while_the_images_are_few_however_often_they_were_added(
+    features, tmp_path, small_limit
+):
     index = filled(tmp_path / "a.index", features, 0, 400)
     filled(tmp_path / "a.index", features, 0, 400)
     assert index.last_id() > 500
@@ -203,7 +221,9 @@ def test_mistakes_are_named(features, tmp_path):
 
 def test_an_addition_is_all_or_nothing(features, tmp_path):
     index = filled(tmp_path / "a.index", features, stop=10)
-    with pytest.raises(UserError, match=r"a\.index: not added: 5 features for 10 paths; expected one each"):
+    with pytest.raises(
+        UserError, match=r"a\.index: not added: 5 features for 10 paths; expected one each"
+    ):
         index.add(names(10, 20), features[10:15])
     with pytest.raises(sqlite3.IntegrityError):
         index.database.execute("INSERT INTO images (path, state, feature) VALUES (NULL, '', '')")
@@ -224,8 +244,11 @@ while True:
 
 def test_a_kill_in_the_middle_of_an_addition_loses_nothing_that_was_added(tmp_path):
     path = tmp_path / "a.index"
-    for pause in (0.005, 0.01, 0.02, 0.04):  # an addition takes some 50 ms: each time another moment of it
-        process = subprocess.Popen([sys.executable, "-c", ADDER, path], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    # an addition takes some 50 ms: each time another moment of it
+    for pause in (0.005, 0.01, 0.02, 0.04):
+        process = subprocess.Popen(
+            [sys.executable, "-c", ADDER, path], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
         assert process.stdout
         printed = [process.stdout.readline() for _ in range(2)]
         time.sleep(pause)
@@ -248,7 +271,8 @@ for start in range(first, first + 200, 10) if first >= 0 else ():
 while True:
     held = len(index)
     for answers, own in zip(index.search(features[::40], 3), range(0, 400, 40)):
-        assert all((found.similarity == 1) == (found.path.name == f"{own}.jpg") for found in answers)
+        assert all((found.similarity == 1) == (found.path.name == f"{own}.jpg")
+            for found in answers)
     if held == 400:
         break
 print("saw them all")
@@ -258,9 +282,17 @@ print("saw them all")
 def test_two_processes_write_while_four_read(tmp_path):
     """Every answer on the way is right, and nothing that was added is missing at the end."""
     path = tmp_path / "a.index"
-    commands = [[sys.executable, "-c", TOGETHER, path, first] for first in ("0", "200", "-1", "-1", "-1", "-1")]
-    processes = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for command in commands]
+    commands = [
+        [sys.executable, "-c", TOGETHER, path, first]
+        for first in ("0", "200", "-1", "-1", "-1", "-1")
+    ]
+    processes = [
+        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        for command in commands
+    ]
     assert [process.communicate(timeout=120)[0] for process in processes] == ["saw them all\n"] * 6
     index = SearchIndex(path)
-    assert len(index) == 400 and paths(index.search(np.eye(400), 1)) == [[name] for name in names(0, 400)]
+    assert len(index) == 400 and paths(index.search(np.eye(400), 1)) == [
+        [name] for name in names(0, 400)
+    ]
     assert index.database.execute("PRAGMA integrity_check").fetchone() == ("ok",)

@@ -1,4 +1,6 @@
-"""Inverted lists answer for the index that they were made from, whatever happens to it, to them and meanwhile."""
+"""Inverted lists answer for the index that they were made from, whatever
+happens to it, to them and meanwhile.
+"""
 
 import shutil
 import sqlite3
@@ -64,7 +66,8 @@ def test_lists_from_before_an_index_was_restored_are_not_used(path, again):
         add(path, 2000, 2000 + again)
     assert_right(index)
     found = index.search(FEATURES[1200:1201], 3)[0]
-    assert all(match.similarity < 0.999 for match in found)  # this image is not in the index any more
+    # this image is not in the index any more
+    assert all(match.similarity < 0.999 for match in found)
 
 
 def test_lists_of_a_restored_index_are_used_again_if_they_fit(path):

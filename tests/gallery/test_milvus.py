@@ -1,4 +1,6 @@
-"""person_reid/gallery/milvus.py against Milvus Lite, the server's embedded form, beside an index of the same images."""
+"""person_reid/gallery/milvus.py against Milvus Lite, the server's embedded form,
+beside an index of the same images.
+"""
 
 import csv
 import json
@@ -18,7 +20,8 @@ pytest.importorskip("pymilvus")
 pytest.importorskip("milvus_lite", reason="Milvus Lite stands in for a server")
 
 COUNT = 300
-PATHS = [f'/crops/Anna\'s "{i}" schön_%.jpg' for i in range(COUNT - 1)] + ["/crops/\udcff.jpg"]  # the last is no UTF-8
+# the last is no UTF-8
+PATHS = [f'/crops/Anna\'s "{i}" schön_%.jpg' for i in range(COUNT - 1)] + ["/crops/\udcff.jpg"]
 FILTERS = {
     "none": EVERYTHING,
     "a camera": Filter(camera="2"),
@@ -34,7 +37,11 @@ def known(i):
     """What is known of image i; of some of them, hardly anything."""
     who = ('O"Neil \\ Ünal', "Anna", "", None)[i % 4]
     return About(
-        who, str(i % 3), f"2026-11-{i % 20 + 1:02d} 12:00:00" if i % 5 else None, None, "film" if i % 2 else None
+        who,
+        str(i % 3),
+        f"2026-11-{i % 20 + 1:02d} 12:00:00" if i % 5 else None,
+        None,
+        "film" if i % 2 else None,
     )
 
 
@@ -51,7 +58,10 @@ def address(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pair(address, tmp_path_factory, features):
     """A gallery in Milvus, and an index with the same images."""
-    both = open_gallery(address), open_gallery(str(tmp_path_factory.mktemp("index") / "people.index"))
+    both = (
+        open_gallery(address),
+        open_gallery(str(tmp_path_factory.mktemp("index") / "people.index")),
+    )
     for gallery in both:
         gallery.add(PATHS, features, {path: known(i) for i, path in enumerate(PATHS)})
     yield both
@@ -66,7 +76,9 @@ def test_answers_and_entries_are_those_of_an_index(pair, features, which):
         [(match.path, match.about) for match in row] for row in expected
     ]
     for row, right in zip(found, expected, strict=True):
-        np.testing.assert_allclose([m.similarity for m in row], [m.similarity for m in right], atol=1e-5)
+        np.testing.assert_allclose(
+            [m.similarity for m in row], [m.similarity for m in right], atol=1e-5
+        )
     found, expected = (
         {
             path: (about, tuple(row))
@@ -82,12 +94,17 @@ def test_what_is_not_given_stays_and_what_changed_is_missing(pair, features, tmp
     image = tmp_path / "new.jpg"
     image.write_bytes(b"new")
     for gallery in pair:
-        assert gallery.missing([PATHS[0], image]) == [image]  # neither is a file, which did not change
+        # neither is a file, which did not change
+        assert gallery.missing([PATHS[0], image]) == [image]
         gallery.add([image], features[:1], {image: About("Anna", "7", track="5")})
         gallery.add([image], features[:1] + 0.001)
-        assert gallery.search(features[:1], 1, among=Filter(track="5"))[0][0].about == About("Anna", "7", track="5")
+        assert gallery.search(features[:1], 1, among=Filter(track="5"))[0][0].about == About(
+            "Anna", "7", track="5"
+        )
         gallery.add([image], features[1:2])  # another picture
-        assert gallery.search(features[1:2], 1, among=Filter(camera="7"))[0][0].about == About(camera="7")
+        assert gallery.search(features[1:2], 1, among=Filter(camera="7"))[0][0].about == About(
+            camera="7"
+        )
         gallery.add([image], features[1:2], {image: About("Berta")})
         assert gallery.describe({image: About(camera="8"), "no such": About("Cleo")}) == 1
         assert len(gallery) == COUNT + 1 and gallery.missing([image]) == []
@@ -104,7 +121,10 @@ def test_it_remembers_what_it_was_told_first_and_long_values(pair):
     for gallery in pair:
         assert gallery.recall("probe") is None
         assert gallery.remember({"probe": probe}) == {"probe": probe}
-        assert gallery.remember({"probe": [1], "network": {"name": "x"}}) == {"probe": probe, "network": {"name": "x"}}
+        assert gallery.remember({"probe": [1], "network": {"name": "x"}}) == {
+            "probe": probe,
+            "network": {"name": "x"},
+        }
 
 
 def test_features_of_another_network_and_addresses_that_are_none(pair, features, address):
@@ -120,7 +140,9 @@ def test_features_of_another_network_and_addresses_that_are_none(pair, features,
 
 
 def test_nobody_listens():
-    with pytest.raises(UserError, match=r"milvus://127.0.0.1:9/people: .*Check that Milvus runs there"):
+    with pytest.raises(
+        UserError, match=r"milvus://127.0.0.1:9/people: .*Check that Milvus runs there"
+    ):
         open_gallery("milvus://127.0.0.1:9/people")
 
 
@@ -138,7 +160,11 @@ def test_the_commands_of_search(here, capsys):
     pattern = r"_c(?P<camera>\d+)"
     assert "12 images added" in said("index", "people", *network, "--pattern", pattern)
     assert "0 images added, 12 were there already, 12 in all" in said("index", "people")
-    assert said("query", images[5], "--top", "2", "--gpu_ids", "-1").splitlines()[1].endswith(images[5].name)
+    assert (
+        said("query", images[5], "--top", "2", "--gpu_ids", "-1")
+        .splitlines()[1]
+        .endswith(images[5].name)
+    )
     said("enroll", "Anna", *images[:4])
     said("identify", images[1], "--threshold", "0.9", "--gpu_ids", "-1", "--json", "found.json")
     assert json.loads((here / "found.json").read_text())["queries"][0]["identity"] == "Anna"
@@ -147,4 +173,6 @@ def test_the_commands_of_search(here, capsys):
     assert "1 image forgotten, 11 left" in said("forget", "--identity", "Berta")
     said("people", "--save", "people.csv", "--min_samples", "2")
     with (here / "people.csv").open(newline="", encoding="utf-8") as file:
-        assert {row["path"] for row in csv.DictReader(file)} == {str(image) for image in images if image != images[8]}
+        assert {row["path"] for row in csv.DictReader(file)} == {
+            str(image) for image in images if image != images[8]
+        }

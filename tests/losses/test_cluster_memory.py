@@ -24,7 +24,8 @@ def memory(**settings):
 def batch(count=12, seed=1):
     generator = torch.Generator().manual_seed(seed)
     features = torch.randn(count, DIM, generator=generator, requires_grad=True)
-    return features, torch.randint(0, CLUSTERS - 1, (count,), generator=generator)  # no image of the last cluster
+    # no image of the last cluster
+    return features, torch.randint(0, CLUSTERS - 1, (count,), generator=generator)
 
 
 def slow_loss(features, labels, centers, temperature):
@@ -38,7 +39,11 @@ def slow_loss(features, labels, centers, temperature):
 def slow_update(features, labels, centers, momentum):
     centers = centers.clone()
     for cluster in range(len(centers)):
-        members = [unit(feature) for feature, label in zip(features, labels, strict=True) if label == cluster]
+        members = [
+            unit(feature)
+            for feature, label in zip(features, labels, strict=True)
+            if label == cluster
+        ]
         if members:
             hardest = min(members, key=lambda feature: float(feature @ centers[cluster]))
             centers[cluster] = unit(momentum * centers[cluster] + (1 - momentum) * hardest)
@@ -111,7 +116,9 @@ def test_half_precision_computes_in_float32():
 
 
 def slow_proxy_loss(features, labels, loss, hardest):
-    """The paper's equations, image by image; proxies of one camera compete, then those of one cluster."""
+    """The paper's equations, image by image; proxies of one camera
+    compete, then those of one cluster.
+    """
     total = 0.0
     for feature, label in zip(unit(features.double()), labels.tolist(), strict=True):
         scores = [feature @ center.double() / loss.temperature for center in loss.centers]
@@ -120,7 +127,9 @@ def slow_proxy_loss(features, labels, loss, hardest):
         here = sum(scores[k].exp() for k in proxies if loss.cameras[k] == camera)
         total = total - (scores[label] - here.log())
         positive = [k for k in proxies if loss.clusters[k] == cluster and loss.cameras[k] != camera]
-        negative = sorted((scores[k] for k in proxies if loss.clusters[k] != cluster), reverse=True)[:hardest]
+        negative = sorted(
+            (scores[k] for k in proxies if loss.clusters[k] != cluster), reverse=True
+        )[:hardest]
         everything = sum(scores[k].exp() for k in positive) + sum(score.exp() for score in negative)
         for k in positive:
             total = total - LAMBDA / len(positive) * (scores[k] - everything.log())
@@ -140,7 +149,9 @@ def test_the_proxies_of_a_cluster_are_drawn_together(hardest, monkeypatch):
     expected = slow_proxy_loss(features, labels, loss, hardest)
     found = loss(features, labels)
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
-    (gradient,), (slow_gradient,) = (torch.autograd.grad(value, features) for value in (found, expected))
+    (gradient,), (slow_gradient,) = (
+        torch.autograd.grad(value, features) for value in (found, expected)
+    )
     torch.testing.assert_close(gradient, slow_gradient, rtol=1e-4, atol=1e-4)
 
 
@@ -151,12 +162,18 @@ def test_the_fifty_hardest_parts_of_other_clusters_are_compared():
     loss.centers, loss.clusters, loss.cameras = unit(torch.randn(64, DIM)), parts // 2, parts % 2
     features, labels = torch.randn(4, DIM), torch.arange(4)
     expected = slow_proxy_loss(features, labels, loss, hardest=50)
-    torch.testing.assert_close(loss.eval()(features, labels).double(), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        loss.eval()(features, labels).double(), expected, rtol=1e-5, atol=1e-5
+    )
 
 
 def test_proxies_of_one_camera_are_clusters():
     plain, proxies = memory(), ProxyMemory()
-    proxies.centers, proxies.clusters, proxies.cameras = plain.centers, torch.arange(CLUSTERS), torch.zeros(CLUSTERS)
+    proxies.centers, proxies.clusters, proxies.cameras = (
+        plain.centers,
+        torch.arange(CLUSTERS),
+        torch.zeros(CLUSTERS),
+    )
     features, labels = batch()
     torch.testing.assert_close(proxies(features, labels), plain(features, labels))
     torch.testing.assert_close(proxies.centers, plain.centers)

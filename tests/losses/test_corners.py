@@ -4,7 +4,11 @@ from copy import deepcopy
 
 import pytest
 import torch
-from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
 
 from person_reid import losses
 from person_reid.losses.base import euclidean_distances, unit_length
@@ -21,13 +25,18 @@ def create(name, dim=32):
 def batch(dim=32, count=24, seed=0):
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % CLASSES
-    features = torch.randn(CLASSES, dim, generator=generator)[labels] + torch.randn(count, dim, generator=generator)
+    features = torch.randn(CLASSES, dim, generator=generator)[labels] + torch.randn(
+        count, dim, generator=generator
+    )
     return features, labels
 
 
 def value_and_gradient(loss, features, labels, autocast=None):
-    """A loss of logits sees the first columns of the features as scores. A teacher knows the identity and nothing else.
-    The backward pass is outside autocast. Every call draws the same dropout."""
+    """A loss of logits sees the first columns of the features as scores.
+
+    A teacher knows the identity and nothing else. The backward pass is outside autocast. Every call
+    draws the same dropout.
+    """
     torch.manual_seed(0)
     labels = torch.eye(CLASSES)[labels].to(features.dtype) if loss.needs_teacher else labels
     features = features.clone().requires_grad_()
@@ -47,7 +56,9 @@ def assert_finite(value, gradient):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast_computes_in_float32(name, dtype):
-    """What a half-precision network, or a teacher, gives inside autocast: exactly the loss of the same in float32."""
+    """What a half-precision network, or a teacher, gives inside autocast: exactly
+    the loss of the same in float32.
+    """
     features, labels = batch()
     features = features.to(dtype)
     loss = create(name)
@@ -71,12 +82,21 @@ def test_one_identity_and_no_positive_and_a_single_image(name):
     features, _ = batch(count=8)
     for labels in (torch.zeros(8, dtype=torch.int64), torch.arange(8)):
         assert_finite(*value_and_gradient(create(name), features, labels))
-    assert_finite(*value_and_gradient(create(name), features[:1], torch.zeros(1, dtype=torch.int64)))
+    assert_finite(
+        *value_and_gradient(create(name), features[:1], torch.zeros(1, dtype=torch.int64))
+    )
 
 
 ZERO_WITHOUT_POSITIVES = ["triplet", "triplet_hard", "triplet_soft", "triplet_weighted", "circle"]
 ZERO_WITHOUT_NEGATIVES = [*ZERO_WITHOUT_POSITIVES, "instance_id"]
-ZERO_FOR_ONE_IMAGE = [*ZERO_WITHOUT_NEGATIVES, "contrast", "lifted", "multi_similarity", "ranked", "ranked_kmeans"]
+ZERO_FOR_ONE_IMAGE = [
+    *ZERO_WITHOUT_NEGATIVES,
+    "contrast",
+    "lifted",
+    "multi_similarity",
+    "ranked",
+    "ranked_kmeans",
+]
 ZERO_FOR_ONE_IMAGE += ["cranked", "instance", "verification"]
 
 
@@ -95,12 +115,16 @@ def test_zero_without_positives_or_negatives_or_for_one_image(name, identities):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_copies_of_an_image_have_finite_gradients(name):
-    """Two copies within an identity, the same photograph under two identities, and a batch of copies alone."""
+    """Two copies within an identity, the same photograph under two
+    identities, and a batch of copies alone.
+    """
     features, labels = batch(count=16)
     features[8] = features[0]
     features[1] = features[0]
     assert_finite(*value_and_gradient(create(name), features, labels))
-    assert_finite(*value_and_gradient(create(name), features[:1].expand(16, -1).contiguous(), labels))
+    assert_finite(
+        *value_and_gradient(create(name), features[:1].expand(16, -1).contiguous(), labels)
+    )
 
 
 @pytest.mark.parametrize("name", ["arcface", "cosface", "sphere"])
@@ -119,7 +143,9 @@ def test_short_features_have_a_direction_and_near_ones_a_distance():
     features, _ = batch()
     torch.testing.assert_close(unit_length(1e-8 * features), unit_length(features))
     apart = torch.tensor([2e-3, 2e-2, 2e-1])
-    torch.testing.assert_close(euclidean_distances(1 - apart.square() / 2), apart, rtol=0.02, atol=0)
+    torch.testing.assert_close(
+        euclidean_distances(1 - apart.square() / 2), apart, rtol=0.02, atol=0
+    )
 
 
 def test_a_feature_of_zeros_is_finite():
@@ -142,23 +168,31 @@ def test_a_violation_of_exactly_zero_counts_for_nothing(identities):
 
 def test_focal_of_a_certain_answer_has_a_finite_gradient():
     scores = 100 * torch.eye(CLASSES, 32)
-    assert_finite(*value_and_gradient(losses.create("focal", gamma=0.5), scores, torch.arange(CLASSES)))
+    assert_finite(
+        *value_and_gradient(losses.create("focal", gamma=0.5), scores, torch.arange(CLASSES))
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_compiles_without_a_graph_break(name):
-    """aot_eager traces forward and backward as the full compiler does, without the minutes of its code generation."""
+    """aot_eager traces forward and backward as the full compiler does, without the
+    minutes of its code generation.
+    """
     torch._dynamo.reset()
     loss = create(name)
     features, labels = batch()
     expected = value_and_gradient(deepcopy(loss), features, labels)
-    found = value_and_gradient(torch.compile(loss, fullgraph=True, backend="aot_eager"), features, labels)
+    found = value_and_gradient(
+        torch.compile(loss, fullgraph=True, backend="aot_eager"), features, labels
+    )
     torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_never_waits_for_the_accelerator(name):
-    """Fake tensors have shapes and no values: to read a number, or to select by a condition, raises."""
+    """Fake tensors have shapes and no values: to read a number, or to
+    select by a condition, raises.
+    """
     with FakeTensorMode():
         value, gradient = value_and_gradient(create(name), *batch())
     assert value.shape == ()
@@ -166,8 +200,18 @@ def test_never_waits_for_the_accelerator(name):
 
 
 @pytest.mark.parametrize(
-    "wait", [lambda x: x.sum().item(), lambda x: x[x > 0], lambda x: x.nonzero(), lambda x: bool(x.any()), torch.unique]
+    "wait",
+    [
+        lambda x: x.sum().item(),
+        lambda x: x[x > 0],
+        lambda x: x.nonzero(),
+        lambda x: bool(x.any()),
+        torch.unique,
+    ],
 )
 def test_fake_tensors_notice_a_wait(wait):
-    with FakeTensorMode(), pytest.raises((DataDependentOutputException, DynamicOutputShapeException)):
+    with (
+        FakeTensorMode(),
+        pytest.raises((DataDependentOutputException, DynamicOutputShapeException)),
+    ):
         wait(torch.ones(4))

@@ -22,7 +22,9 @@ def slow_cranked(features, labels, alpha=2.0, margin=1.3, temperature=1.0, clust
         means = []
         for i in members:
             distances = [slow.distance(x[i], x[j]) for j in members if labels[i] != labels[j]]
-            violations = torch.stack([alpha - d for d in distances if d < alpha] or [x.new_zeros(())])
+            violations = torch.stack(
+                [alpha - d for d in distances if d < alpha] or [x.new_zeros(())]
+            )
             weights = torch.exp(temperature * violations)
             means.append((weights * violations).sum() / weights.sum())
         total = total + slow.mean(means)
@@ -38,7 +40,8 @@ def slow_cranked(features, labels, alpha=2.0, margin=1.3, temperature=1.0, clust
 def test_it_is_half_of_the_published_sum(seed):
     features, labels = batch(seed, count=40)
     sizes = k_means(slow.unit(features), 8).bincount()
-    assert 0 < sizes[sizes > 0].min() <= 3 < sizes.max()  # groups that are left out, and groups that are not
+    # groups that are left out, and groups that are not
+    assert 0 < sizes[sizes > 0].min() <= 3 < sizes.max()
     check(losses.create("cranked"), lambda f, y: slow_cranked(f, y) / 2, features, labels)
 
 
@@ -50,9 +53,13 @@ def test_its_settings_are_those_of_the_published_sum():
 
 
 def test_it_grows_with_the_number_of_groups_where_the_mean_does_not():
-    """Twice the people, at a right angle to the first: twice the sum of the positives, and the same mean."""
+    """Twice the people, at a right angle to the first: twice the sum of
+    the positives, and the same mean.
+    """
     features, labels = batch(4, count=24)
-    apart = torch.cat([torch.cat([features, 0 * features], 1), torch.cat([0 * features, features], 1)])
+    apart = torch.cat(
+        [torch.cat([features, 0 * features], 1), torch.cat([0 * features, features], 1)]
+    )
     two = torch.cat([labels, labels + labels.max() + 1])
     for name, factor in (("cranked", 2), ("ranked_kmeans", 1)):
         loss = losses.create(name, balance=0.0)

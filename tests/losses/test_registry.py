@@ -9,7 +9,17 @@ from person_reid import losses
 from person_reid.basics import UserError
 from tests.support import ROOT
 
-PUBLISHED_FLAGS = ["arcface", "circle", "contrast", "cosface", "instance", "instance_id", "lifted", "sphere", "triplet"]
+PUBLISHED_FLAGS = [
+    "arcface",
+    "circle",
+    "contrast",
+    "cosface",
+    "instance",
+    "instance_id",
+    "lifted",
+    "sphere",
+    "triplet",
+]
 
 
 def batch():
@@ -56,30 +66,57 @@ def test_every_published_flag_has_its_loss_and_weight():
 
 def test_gamma_of_the_instance_flag_is_free():
     features, labels = batch()
-    assert losses.published("instance", gamma=1.0)(features, labels) > losses.published("instance")(features, labels)
+    assert losses.published("instance", gamma=1.0)(features, labels) > losses.published("instance")(
+        features, labels
+    )
 
 
 def test_lists_of_losses_are_read_and_refused():
-    assert losses.parse("triplet:0.5, center:5e-4,circle") == {"triplet": 0.5, "center": 5e-4, "circle": 1.0}
+    assert losses.parse("triplet:0.5, center:5e-4,circle") == {
+        "triplet": 0.5,
+        "center": 5e-4,
+        "circle": 1.0,
+    }
     with pytest.raises(UserError, match="Did you mean 'circle'"):
         losses.parse("cirle:1")
-    wrong_lists = ["triplet:half", "triplet:1:2", "triplet:-1", "triplet:inf", "triplet:nan", "triplet,triplet:2"]
+    wrong_lists = [
+        "triplet:half",
+        "triplet:1:2",
+        "triplet:-1",
+        "triplet:inf",
+        "triplet:nan",
+        "triplet,triplet:2",
+    ]
     for wrong in [*wrong_lists, "triplet:margin=1:margin=2"]:
         with pytest.raises(UserError, match="name:weight"):
             losses.parse(wrong)
 
 
 def test_settings_of_listed_losses_have_the_types_of_the_losses_own():
-    text = "triplet_hard:0.5:margin=0.2:soft=True,ranked:clusters=4:margin=1,multi_similarity:epsilon=None"
-    found = {name: (weight, losses.typed(name, given)) for name, (weight, given) in losses.parse_terms(text).items()}
+    text = (
+        "triplet_hard:0.5:margin=0.2:soft=True,ranked:clusters=4:margin=1,"
+        "multi_similarity:epsilon=None"
+    )
+    found = {
+        name: (weight, losses.typed(name, given))
+        for name, (weight, given) in losses.parse_terms(text).items()
+    }
     assert found == {
         "triplet_hard": (0.5, {"margin": 0.2, "soft": True}),
         "ranked": (1.0, {"clusters": 4, "margin": 1.0}),
         "multi_similarity": (1.0, {"epsilon": None}),
     }
     for name, setting, message in (
-        ("triplet", {"margim": "1"}, "no setting 'margim'; it has epsilon, margin, mining, soft. Did you mean"),
-        ("triplet", {"margin": "wide"}, "margin=wide: expected a number of 0 or above, such as 0.3"),
+        (
+            "triplet",
+            {"margim": "1"},
+            "no setting 'margim'; it has epsilon, margin, mining, soft. Did you mean",
+        ),
+        (
+            "triplet",
+            {"margin": "wide"},
+            "margin=wide: expected a number of 0 or above, such as 0.3",
+        ),
         ("circle", {"gamma": "nan"}, "gamma=nan: expected a number"),
         ("circle", {"gamma": "inf"}, "gamma=inf: expected a number"),
         ("circle", {"gamma": "none"}, "gamma=none: expected a number"),
@@ -96,7 +133,16 @@ def test_settings_of_listed_losses_have_the_types_of_the_losses_own():
 
 def test_losses_of_pairs_need_images_of_one_identity():
     """The others compare an image with a class, with a teacher, or with every other image."""
-    others = {"instance", "instance_id", "arcface", "cosface", "sphere", "center", "focal", *losses.HEADS.values()}
+    others = {
+        "instance",
+        "instance_id",
+        "arcface",
+        "cosface",
+        "sphere",
+        "center",
+        "focal",
+        *losses.HEADS.values(),
+    }
     others |= {name for name, entry in losses.REGISTRY.items() if entry.loss.needs_teacher}
     assert {name for name, entry in losses.REGISTRY.items() if not entry.needs_positives} == others
 
@@ -116,7 +162,9 @@ def test_parameters_train_and_travel_in_the_state(name):
     optimizer = torch.optim.SGD(loss.parameters(), lr=0.1)
     loss(features, labels).backward()
     optimizer.step()
-    assert all((parameter != old).any() for parameter, old in zip(loss.parameters(), before, strict=True))
+    assert all(
+        (parameter != old).any() for parameter, old in zip(loss.parameters(), before, strict=True)
+    )
     other = losses.published(name, 4, 8) if name in losses.PUBLISHED else losses.create(name, 4, 8)
     other.load_state_dict(loss.state_dict())
     torch.testing.assert_close(other.eval()(features, labels), loss.eval()(features, labels))

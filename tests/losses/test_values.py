@@ -1,4 +1,6 @@
-"""Values and gradients, against pytorch-metric-learning where it has the loss, else against loops from the papers."""
+"""Values and gradients, against pytorch-metric-learning where it has the loss, else
+against loops from the papers.
+"""
 
 import math
 from copy import deepcopy
@@ -21,7 +23,9 @@ CLASSES, DIM = 9, 16
 
 
 def batch(seed, count=24, spread=1.0, classes=CLASSES):
-    """Features around one direction per identity, so that pairs are neither all satisfied nor all violated."""
+    """Features around one direction per identity, so that pairs are neither
+    all satisfied nor all violated.
+    """
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(classes, (count,), generator=generator)
     directions = torch.randn(classes, DIM, generator=generator)
@@ -29,7 +33,9 @@ def batch(seed, count=24, spread=1.0, classes=CLASSES):
 
 
 def check(loss, oracle, features, labels, tolerance=1e-5):
-    """The loss in float32 and the oracle in float64 agree, and so do their gradients, relative to the largest one."""
+    """The loss in float32 and the oracle in float64 agree, and so do their
+    gradients, relative to the largest one.
+    """
     ours = features.float().clone().requires_grad_()
     value = loss(ours, labels)
     value.backward()
@@ -48,10 +54,14 @@ def mined(loss, miner):
 
 LIBRARY = {
     "triplet": mined(library.TripletMarginLoss(margin=0.3), MultiSimilarityMiner(epsilon=0.1)),
-    "triplet_hard": mined(library.TripletMarginLoss(margin=0.3, reducer=MeanReducer()), BatchHardMiner()),
+    "triplet_hard": mined(
+        library.TripletMarginLoss(margin=0.3, reducer=MeanReducer()), BatchHardMiner()
+    ),
     "contrast": library.ContrastiveLoss(pos_margin=0, neg_margin=1),
     "lifted": library.GeneralizedLiftedStructureLoss(neg_margin=1, pos_margin=0),
-    "multi_similarity": mined(library.MultiSimilarityLoss(alpha=2, beta=50, base=0.5), MultiSimilarityMiner(0.1)),
+    "multi_similarity": mined(
+        library.MultiSimilarityLoss(alpha=2, beta=50, base=0.5), MultiSimilarityMiner(0.1)
+    ),
 }
 
 
@@ -65,37 +75,67 @@ def test_pair_losses_equal_the_library(name, seed, spread):
 
 def test_options_equal_the_library():
     features, labels = batch(2)
-    check(losses.create("triplet", mining="all", margin=0.1), library.TripletMarginLoss(margin=0.1), features, labels)
-    check(losses.create("multi_similarity", epsilon=None), library.MultiSimilarityLoss(2, 50, 0.5), features, labels)
-    contrast = losses.create("contrast", positive_margin=1.0, negative_margin=1.3)  # not every pair violates its own
+    check(
+        losses.create("triplet", mining="all", margin=0.1),
+        library.TripletMarginLoss(margin=0.1),
+        features,
+        labels,
+    )
+    check(
+        losses.create("multi_similarity", epsilon=None),
+        library.MultiSimilarityLoss(2, 50, 0.5),
+        features,
+        labels,
+    )
+    # not every pair violates its own
+    contrast = losses.create("contrast", positive_margin=1.0, negative_margin=1.3)
     check(contrast, library.ContrastiveLoss(pos_margin=1.0, neg_margin=1.3), features, labels)
     lifted = losses.create("lifted", positive_margin=0.2, negative_margin=0.5)
-    check(lifted, library.GeneralizedLiftedStructureLoss(neg_margin=0.5, pos_margin=0.2), features, labels)
-    lifted = losses.create("lifted", positive_margin=1.2, negative_margin=0.3)  # some of a few images are satisfied
+    check(
+        lifted,
+        library.GeneralizedLiftedStructureLoss(neg_margin=0.5, pos_margin=0.2),
+        features,
+        labels,
+    )
+    # some of a few images are satisfied
+    lifted = losses.create("lifted", positive_margin=1.2, negative_margin=0.3)
     oracle = library.GeneralizedLiftedStructureLoss(neg_margin=0.3, pos_margin=1.2)
     check(lifted, oracle, *batch(2, count=5, classes=2))
 
 
 def test_ranked_is_near_the_library():
-    """The library adds 1e-5 to every weight of a row, so the agreement is coarser; the loop below is exact."""
+    """The library adds 1e-5 to every weight of a row, so the agreement is
+    coarser; the loop below is exact.
+    """
     features, labels = batch(3)
     oracle = library.RankedListLoss(margin=1.3, Tn=1, alpha=2.0, imbalance=0.5, Tp=0)
     check(losses.create("ranked"), oracle, features, labels, tolerance=1e-3)
 
 
-PROTOTYPES = {"arcface": library.ArcFaceLoss, "cosface": library.CosFaceLoss, "sphere": library.SphereFaceLoss}
+PROTOTYPES = {
+    "arcface": library.ArcFaceLoss,
+    "cosface": library.CosFaceLoss,
+    "sphere": library.SphereFaceLoss,
+}
 
 
 def test_ranked_with_a_temperature_that_would_overflow():
     features, labels = batch(3, spread=0.03, classes=3)
     settings: dict[str, Any] = {"positive_temperature": 2.0, "negative_temperature": 200.0}
-    check(losses.create("ranked", **settings), lambda f, y: slow.ranked(f, y, **settings), features, labels)
+    check(
+        losses.create("ranked", **settings),
+        lambda f, y: slow.ranked(f, y, **settings),
+        features,
+        labels,
+    )
 
 
 @pytest.mark.parametrize("spread", [0.0, 1.0])
 @pytest.mark.parametrize("name", PROTOTYPES)
 def test_prototype_losses_equal_the_library(name, spread):
-    """Features all around, on the side away from the prototype too; the prototypes' gradients agree as well."""
+    """Features all around, on the side away from the prototype too; the
+    prototypes' gradients agree as well.
+    """
     torch.manual_seed(0)
     features, labels = batch(4, count=64, spread=spread)
     ours, theirs = losses.create(name, CLASSES, DIM), PROTOTYPES[name](CLASSES, DIM).double()
@@ -104,7 +144,16 @@ def test_prototype_losses_equal_the_library(name, spread):
     torch.testing.assert_close(ours.prototypes.grad.double(), theirs.W.grad.T, rtol=1e-5, atol=1e-5)
 
 
-LOOPS = ["triplet_hard", "triplet_soft", "triplet_weighted", "circle", "instance", "instance_id", "ranked", "focal"]
+LOOPS = [
+    "triplet_hard",
+    "triplet_soft",
+    "triplet_weighted",
+    "circle",
+    "instance",
+    "instance_id",
+    "ranked",
+    "focal",
+]
 
 
 @pytest.mark.parametrize("name", LOOPS)
@@ -120,13 +169,25 @@ def test_variants_equal_loops_from_their_papers():
     check(losses.create("cross_entropy", smoothing=0.1), slow.cross_entropy, features, labels)
     settings: dict[str, Any] = {"alpha": 1.4, "margin": 0.9, "balance": 0.3}
     settings |= {"positive_temperature": 2.0, "negative_temperature": 5.0}
-    check(losses.create("ranked", **settings), lambda f, y: slow.ranked(f, y, **settings), features, labels)
+    check(
+        losses.create("ranked", **settings),
+        lambda f, y: slow.ranked(f, y, **settings),
+        features,
+        labels,
+    )
     for name in ("instance", "instance_id"):  # at the usual scale they are nearly zero
-        check(losses.create(name, gamma=2.0), lambda f, y: getattr(slow, name)(f, y, gamma=2.0), features, labels)  # noqa: B023
+        check(
+            losses.create(name, gamma=2.0),
+            lambda f, y, name=name: getattr(slow, name)(f, y, gamma=2.0),
+            features,
+            labels,
+        )
 
 
 def test_centers_move_as_in_their_paper_but_not_in_evaluation():
-    """Equation 4 for a batch with two, one and no image of a class; the value is that before the move."""
+    """Equation 4 for a batch with two, one and no image of a class; the
+    value is that before the move.
+    """
     features, _ = batch(7, count=3)
     labels = torch.tensor([1, 1, 2])
     loss = CenterLoss(CLASSES, DIM, rate=0.3)
@@ -138,19 +199,24 @@ def test_centers_move_as_in_their_paper_but_not_in_evaluation():
     loss.train()
     check(deepcopy(loss), lambda f, y: slow.center(f, y, before), features, labels)
     loss(features, labels)
-    torch.testing.assert_close(loss.centers.double(), slow.moved_centers(features.double(), labels, before, 0.3))
+    torch.testing.assert_close(
+        loss.centers.double(), slow.moved_centers(features.double(), labels, before, 0.3)
+    )
     with pytest.raises(UserError, match="rate 2: expected a number from 0 to 1"):
         losses.create("center", CLASSES, DIM, rate=2.0)
     for rate in (0.0, 1.0):
         assert losses.create("center", CLASSES, DIM, rate=rate).rate == rate
 
 
-@pytest.mark.parametrize(("name", "angle"), [("sphere", slow.sphere_angle), ("arcface", slow.arc_angle)])
+@pytest.mark.parametrize(
+    ("name", "angle"), [("sphere", slow.sphere_angle), ("arcface", slow.arc_angle)]
+)
 def test_margin_as_a_function_of_the_angle(name, angle):
     thetas = torch.linspace(0, math.pi, 181)
     found = losses.create(name, CLASSES, DIM).with_margin(thetas.cos())
     expected = torch.tensor([angle(theta.item()) for theta in thetas])
-    torch.testing.assert_close(found, expected, rtol=0, atol=5e-4)  # 5e-4: float32's cosine at an angle near 0
+    # 5e-4: float32's cosine at an angle near 0
+    torch.testing.assert_close(found, expected, rtol=0, atol=5e-4)
     assert (found.diff() <= 1e-3).all()
 
 
@@ -158,7 +224,9 @@ HEADS = ["cosine_softmax", "arcface_softmax", "circle_softmax"]
 
 
 def cosines_of(seed, spread=1.0):
-    """Cosines (24, CLASSES) of features and class directions, and labels: near the right class, and all around."""
+    """Cosines (24, CLASSES) of features and class directions, and labels: near
+    the right class, and all around.
+    """
     features, labels = batch(seed, spread=spread)
     prototypes = torch.randn(CLASSES, DIM, generator=torch.Generator().manual_seed(seed))
     return 0.9 * slow.unit(features + 2 * prototypes[labels]) @ slow.unit(prototypes).T, labels
@@ -169,16 +237,24 @@ def cosines_of(seed, spread=1.0):
 def test_softmax_heads_equal_loops_from_their_papers(name, spread):
     check(losses.create(name), getattr(slow, name), *cosines_of(9, spread))
     settings: dict[str, Any] = {"margin": 10.0 if name == "arcface_softmax" else 0.1, "scale": 16.0}
-    check(losses.create(name, **settings), lambda f, y: getattr(slow, name)(f, y, **settings), *cosines_of(9, spread))
+    check(
+        losses.create(name, **settings),
+        lambda f, y: getattr(slow, name)(f, y, **settings),
+        *cosines_of(9, spread),
+    )
 
 
-@pytest.mark.parametrize(("head", "prototypes"), [("arcface_softmax", "arcface"), ("cosine_softmax", "cosface")])
+@pytest.mark.parametrize(
+    ("head", "prototypes"), [("arcface_softmax", "arcface"), ("cosine_softmax", "cosface")]
+)
 def test_a_softmax_head_is_the_prototype_loss_of_its_class_weights(head, prototypes):
     features, labels = batch(10)
     loss = losses.create(prototypes, CLASSES, DIM)
     cosines = slow.unit(features) @ slow.unit(loss.prototypes.detach()).T
     margin: dict[str, Any] = {"margin": 28.6} if head == "arcface_softmax" else {}
-    torch.testing.assert_close(losses.create(head, **margin)(cosines, labels), loss(features, labels))
+    torch.testing.assert_close(
+        losses.create(head, **margin)(cosines, labels), loss(features, labels)
+    )
 
 
 @pytest.mark.parametrize("name", [*HEADS, "cross_entropy"])
@@ -197,15 +273,22 @@ def test_smoothing_of_a_head_is_that_of_cross_entropy(name):
     cosines, labels = cosines_of(12)
     plain, smoothed = losses.create(name), losses.create(name, smoothing=0.1)
     logits = plain.scale * plain.with_margin(cosines, labels)
-    torch.testing.assert_close(plain(cosines, labels), losses.create("cross_entropy")(logits, labels))
-    torch.testing.assert_close(smoothed(cosines, labels), slow.cross_entropy(logits.double(), labels).float())
+    torch.testing.assert_close(
+        plain(cosines, labels), losses.create("cross_entropy")(logits, labels)
+    )
+    torch.testing.assert_close(
+        smoothed(cosines, labels), slow.cross_entropy(logits.double(), labels).float()
+    )
 
 
 def test_one_image_per_cluster_has_no_negative_and_one_cluster_has_all():
     features, labels = batch(8)
-    assert losses.create("ranked_kmeans").clusters == losses.create("cranked").clusters == 8  # as in Qian's code
+    # as in Qian's code
+    assert losses.create("ranked_kmeans").clusters == losses.create("cranked").clusters == 8
     ranked = losses.create("ranked")(features, labels)
-    assert losses.create("ranked_kmeans", clusters=1)(features, labels).item() == pytest.approx(ranked.item())
+    assert losses.create("ranked_kmeans", clusters=1)(features, labels).item() == pytest.approx(
+        ranked.item()
+    )
     alone = losses.create("ranked_kmeans", clusters=len(features))(features, labels)
     positives_only = losses.create("ranked", balance=0.0)(features, labels) / 2
     assert alone.item() == pytest.approx(positives_only.item())
@@ -220,13 +303,19 @@ def test_k_means_finds_separate_groups():
 
 
 def lloyd(points, count, iterations):
-    """The clusters of points by definition, begun at the point farthest from the centers so far, again and again."""
+    """The clusters of points by definition, begun at the point farthest from the
+    centers so far, again and again.
+    """
     centers = [points[0]]
     while len(centers) < count:
-        centers.append(max(points, key=lambda point: min(np.linalg.norm(point - center) for center in centers)))
+        centers.append(
+            max(points, key=lambda point: min(np.linalg.norm(point - center) for center in centers))
+        )
 
     def nearest():
-        return np.array([np.argmin([np.linalg.norm(point - center) for center in centers]) for point in points])
+        return np.array(
+            [np.argmin([np.linalg.norm(point - center) for center in centers]) for point in points]
+        )
 
     for _ in range(iterations):
         clusters = nearest()

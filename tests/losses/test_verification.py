@@ -18,18 +18,25 @@ def trained_a_little():
 
 
 def check_with_parameters(loss, oracle, features, labels):
-    """Loss, oracle(features, labels, weight, bias) and all their gradients agree; one seed decides the dropout."""
+    """Loss, oracle(features, labels, weight, bias) and all their gradients
+    agree; one seed decides the dropout.
+    """
     weight, bias = (parameter.detach().double().requires_grad_() for parameter in loss.parameters())
     torch.manual_seed(2)
     check(loss, lambda f, y: oracle(f, y, weight, bias), features, labels)
-    torch.testing.assert_close(loss.classifier.weight.grad.double(), weight.grad, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        loss.classifier.weight.grad.double(), weight.grad, rtol=1e-5, atol=1e-6
+    )
     torch.testing.assert_close(loss.classifier.bias.grad.double(), bias.grad, rtol=1e-5, atol=1e-6)
 
 
 def test_in_evaluation_mode_it_equals_a_loop_over_pairs_of_unit_length():
     features, labels = batch(7, count=12)
     check_with_parameters(
-        trained_a_little().eval(), lambda f, *rest: slow.verification(slow.unit(f), *rest), features, labels
+        trained_a_little().eval(),
+        lambda f, *rest: slow.verification(slow.unit(f), *rest),
+        features,
+        labels,
     )
 
 
@@ -47,7 +54,10 @@ def test_in_training_mode_it_drops_three_quarters_of_each_product():
     mask = dropout(torch.ones(12, DIM), 0.75)
     assert set(mask.unique().tolist()) == {0.0, 4.0}
     check_with_parameters(
-        trained_a_little(), lambda *args: with_products_dropped(mask[:, None].double(), *args), features, labels
+        trained_a_little(),
+        lambda *args: with_products_dropped(mask[:, None].double(), *args),
+        features,
+        labels,
     )
 
 
@@ -61,7 +71,8 @@ def test_on_average_it_is_the_loss_with_a_mask_of_its_own_for_every_pair():
     theirs = with_products_dropped(masks, features, labels, *loss.parameters()).detach()
     error = (ours.var() / len(ours) + theirs.var() / len(theirs)).sqrt()
     assert abs(ours.mean() - theirs.mean()) < 4 * error
-    assert abs(ours.mean() - loss.eval()(features, labels)) > 8 * error  # enough draws to tell dropout from none
+    # enough draws to tell dropout from none
+    assert abs(ours.mean() - loss.eval()(features, labels)) > 8 * error
 
 
 def test_its_weights_have_the_names_and_initial_values_of_its_authors():
@@ -69,4 +80,6 @@ def test_its_weights_have_the_names_and_initial_values_of_its_authors():
     weights = losses.create("verification", dim=512).state_dict()
     assert set(weights) == {"classifier.weight", "classifier.bias"}
     assert not weights["classifier.bias"].any()
-    torch.testing.assert_close(weights["classifier.weight"].std(), torch.tensor(1e-3), rtol=0.05, atol=0)
+    torch.testing.assert_close(
+        weights["classifier.weight"].std(), torch.tensor(1e-3), rtol=0.05, atol=0
+    )

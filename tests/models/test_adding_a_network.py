@@ -15,14 +15,20 @@ from tests.support import ROOT
 @pytest.fixture
 def blocks(monkeypatch):
     monkeypatch.setattr(backbones, "BACKBONES", dict(backbones.BACKBONES))
-    return re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "adding-a-network.md").read_text("utf-8"), re.DOTALL)
+    return re.findall(
+        r"```python\n(.*?)```",
+        (ROOT / "docs" / "adding-a-network.md").read_text("utf-8"),
+        re.DOTALL,
+    )
 
 
 @pytest.mark.parametrize("stride, height", [(2, 8), (1, 16)])
 def test_a_network_of_ones_own_is_one_entry_and_trains(blocks, stride, height):
     exec(blocks[1], {})
     assert len([line for line in blocks[1].splitlines() if line.strip()]) <= 10
-    network = create_model("tiny", num_classes=5, weights="none", stride=stride, size=(64, 32), pool="gem")
+    network = create_model(
+        "tiny", num_classes=5, weights="none", stride=stride, size=(64, 32), pool="gem"
+    )
     images, labels = torch.randn(4, 3, 64, 32), torch.arange(4)
     assert network.entry.feature_map(network.model, images).shape == (4, 64, height, height // 2)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)

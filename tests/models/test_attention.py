@@ -7,7 +7,13 @@ import torch
 from timm.layers import SEModule
 
 from person_reid.basics import UserError
-from person_reid.models.attention import ATTENTIONS, USAM, ChannelAttention, PositionAttention, parse_attention
+from person_reid.models.attention import (
+    ATTENTIONS,
+    USAM,
+    ChannelAttention,
+    PositionAttention,
+    parse_attention,
+)
 from person_reid.models.factory import create_model
 from person_reid.models.pooling import GeneralizedMeanPool
 
@@ -17,14 +23,17 @@ POSITION = 2 * (C * C // 8 + C // 8) + C * C + C + NORM  # query, key and value 
 PARAMETERS = {
     # Hu et al., CVPR 2018, equation 5: 2 C²/r, and the biases.
     "se": 2 * C * R + R + C,
-    # Woo et al., ECCV 2018, section 3: the same MLP without biases; a 7×7 filter of two maps, and its norm.
+    # Woo et al., ECCV 2018, section 3: the same MLP without biases; a 7×7 filter of two maps, and
+    # its norm.
     "cbam": 2 * C * R + 2 * 7 * 7 + 2,
-    # Cao et al., TPAMI 2020, figure 4d: C for the attention map, 2 C²/r, a layer norm inside, and the biases.
+    # Cao et al., TPAMI 2020, figure 4d: C for the attention map, 2 C²/r, a layer norm inside, and
+    # the biases.
     "gc": C + 1 + 2 * C * R + 2 * R + R + C,
     # Wang et al., CVPR 2018, figure 2: θ, φ, g and the way back, the norm, and the biases.
     "nonlocal": 4 * C * R + 3 * R + C + NORM,
     "usam": 2,
-    # Fu et al., CVPR 2019, figure 3: C²/8 for query and key each, C² for the value; the channels' attention has none.
+    # Fu et al., CVPR 2019, figure 3: C²/8 for query and key each, C² for the value; the channels'
+    # attention has none.
     "fpb": POSITION + NORM,
     "plr": POSITION + 2 * C * R + R + C,
 }
@@ -51,7 +60,9 @@ def with_unit_norm(module):
 
 def test_position_attention_is_its_definition():
     module, maps = with_unit_norm(PositionAttention(16)), torch.randn(1, 16, 3, 2)
-    query, key, value = (layer(maps)[0].flatten(1).T.tolist() for layer in (module.query, module.key, module.value))
+    query, key, value = (
+        layer(maps)[0].flatten(1).T.tolist() for layer in (module.query, module.key, module.value)
+    )
     expected = maps.flatten(2)[0].T.clone()
     for i, q in enumerate(query):
         energies = torch.tensor([sum(a * b for a, b in zip(q, k, strict=True)) for k in key])
@@ -66,7 +77,9 @@ def test_channel_attention_is_its_definition():
     expected = rows.clone()
     for c in range(5):
         energies = torch.tensor([float(rows[c] @ rows[d]) for d in range(5)])
-        expected[c] += sum(w * rows[d] for d, w in enumerate((energies.max() - energies).softmax(0)))
+        expected[c] += sum(
+            w * rows[d] for d, w in enumerate((energies.max() - energies).softmax(0))
+        )
     torch.testing.assert_close(module(maps)[0].flatten(1), expected, rtol=1e-4, atol=1e-4)
 
 
@@ -88,7 +101,9 @@ def test_usam_is_its_definition():
     for b in range(2):
         for i in range(1, 4):
             for j in range(1, 3):
-                z = (9 * total[b, i, j] - total[b, i - 1 : i + 2, j - 1 : j + 2].sum()) / (1 + 1e-5) ** 0.5
+                z = (9 * total[b, i, j] - total[b, i - 1 : i + 2, j - 1 : j + 2].sum()) / (
+                    1 + 1e-5
+                ) ** 0.5
                 expected[b, :, i, j] *= 1 + (z if z > 0 else z / 10)
     torch.testing.assert_close(module(maps), expected)
 
@@ -116,7 +131,9 @@ def test_usam_weighs_in_float32_inside_autocast():
 )
 def test_attention_at_every_stage_changes_the_feature_and_no_other_name(backbone, places):
     plain = create_model(backbone, weights="none", size=(64, 32))
-    attended = create_model(backbone, weights="none", size=(64, 32), attention="se:" + ",".join(places))
+    attended = create_model(
+        backbone, weights="none", size=(64, 32), attention="se:" + ",".join(places)
+    )
     names, new = set(plain.state_dict()), set(attended.state_dict())
     assert names <= new
     assert {name.split(".se.")[0] for name in new - names} == {f"model.{place}" for place in places}
@@ -150,7 +167,10 @@ def test_kinds_and_places_are_read_in_order():
         ("se", "se needs a place, such as se:layer3"),
         ("se:layer3,", "se needs a place"),
         ("se:layer3;se:layer3", "the same kind twice in one place"),
-        ("se:layer5", "no stage 'layer5'. Did you mean 'layer4'. Known are layer1, layer2, layer3, layer4"),
+        (
+            "se:layer5",
+            "no stage 'layer5'. Did you mean 'layer4'. Known are layer1, layer2, layer3, layer4",
+        ),
     ],
 )
 def test_what_cannot_be_placed_is_refused(text, message):
@@ -159,12 +179,16 @@ def test_what_cannot_be_placed_is_refused(text, message):
 
 
 def test_looking_for_the_places_leaves_the_statistics_of_norms():
-    state = create_model("resnet18", weights="none", size=(64, 32), attention="se:layer4").state_dict()
+    state = create_model(
+        "resnet18", weights="none", size=(64, 32), attention="se:layer4"
+    ).state_dict()
     variances = [value for name, value in state.items() if name.endswith("running_var")]
     assert len(variances) == 20 and all((variance == 1).all() for variance in variances)
 
 
-@pytest.mark.parametrize(("backbone", "size"), [("vit_tiny_patch16_224", (64, 32)), ("mixer_s32_224", None)])
+@pytest.mark.parametrize(
+    ("backbone", "size"), [("vit_tiny_patch16_224", (64, 32)), ("mixer_s32_224", None)]
+)
 def test_a_network_of_tokens_has_no_stage_for_attention(backbone, size):
     with pytest.raises(UserError, match="no stages that attention fits"):
         create_model(backbone, weights="none", size=size, attention="se:blocks")

@@ -36,21 +36,31 @@ def test_every_network_builds_and_runs_at_its_own_size(name):
     if entry.own_feature:
         assert entry.feature(module, images).shape == (2, entry.dim)
     assert entry.licence() not in ("", "unknown")
-    assert "Download http" in entry.source() or "https://" in entry.source() or "hf download" in entry.source()
+    assert (
+        "Download http" in entry.source()
+        or "https://" in entry.source()
+        or "hf download" in entry.source()
+    )
 
 
-@pytest.mark.parametrize("name", ["mobilenetv3_small_100", "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
+@pytest.mark.parametrize(
+    "name", ["mobilenetv3_small_100", "vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"]
+)
 def test_any_timm_network_is_a_backbone_at_the_shape_of_a_person(name):
     check_embedding(name, (128, 64))
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", "shufflenet_v2_x0_5", "googlenet", "regnet_y_400mf", "squeezenet1_1"])
+@pytest.mark.parametrize(
+    "name", ["mobilenet_v2", "shufflenet_v2_x0_5", "googlenet", "regnet_y_400mf", "squeezenet1_1"]
+)
 def test_any_torchvision_network_is_a_backbone(name):
     check_embedding(name, (64, 32))
 
 
 def test_a_torchvision_network_without_weights_of_the_usual_kind_says_so():
-    with pytest.raises(UserError, match="no weights IMAGENET1K_V1 of regnet_y_128gf, only IMAGENET1K_SWAG_E2E_V1"):
+    with pytest.raises(
+        UserError, match="no weights IMAGENET1K_V1 of regnet_y_128gf, only IMAGENET1K_SWAG_E2E_V1"
+    ):
         build_backbone("regnet_y_128gf", pretrained=True)
 
 
@@ -58,7 +68,9 @@ def test_googlenet_is_the_same_from_random_weights_and_from_trained_ones(monkeyp
     trained = torchvision.models.googlenet(weights=None, init_weights=False)
     weights = torchvision.models.GoogLeNet_Weights.IMAGENET1K_V1
     monkeypatch.setattr(type(weights), "get_state_dict", lambda *_, **__: trained.state_dict())
-    pretrained, random = (build_backbone("googlenet", pretrained=each)[0].eval() for each in (True, False))
+    pretrained, random = (
+        build_backbone("googlenet", pretrained=each)[0].eval() for each in (True, False)
+    )
     random.load_state_dict(pretrained.state_dict())
     images = torch.randn(1, 3, 64, 32)
     torch.testing.assert_close(random(images), pretrained(images))
@@ -72,7 +84,8 @@ def check_embedding(name, size):
     assert create_model(name, weights="none", size=size).dim == find_backbone(name).dim
 
 
-# Maps of each of timm's layouts, patches of 14, tokens without a grid, a head that convolves after pooling, no map.
+# Maps of each of timm's layouts, patches of 14, tokens without a grid, a head that convolves after
+# pooling, no map.
 @pytest.mark.parametrize(
     "name, size, maps, dim",
     [
@@ -123,7 +136,8 @@ def test_every_name_of_an_earlier_timm_is_the_network_that_has_it_today(caplog):
     for name in sorted(renamed)[:120:40]:
         assert find_backbone(name) == find_backbone(renamed[name])
         assert caplog.text.count(f"timm calls {name} {renamed[name]} now.") == 1
-    assert find_backbone("vit_base_patch32_224_sam") == find_backbone("vit_base_patch32_224")  # its weights are gone
+    # its weights are gone
+    assert find_backbone("vit_base_patch32_224_sam") == find_backbone("vit_base_patch32_224")
 
 
 def test_a_network_of_the_hub_is_found_in_the_cache_and_named_if_it_is_not(monkeypatch, tmp_path):
@@ -133,11 +147,17 @@ def test_a_network_of_the_hub_is_found_in_the_cache_and_named_if_it_is_not(monke
     (kept / "snapshots" / "1").mkdir(parents=True)
     (kept / "refs").mkdir()
     (kept / "refs" / "main").write_text("1")
-    config = {"architecture": "resnet18", "num_classes": 9, "pretrained_cfg": {"input_size": [3, 64, 64]}}
+    config = {
+        "architecture": "resnet18",
+        "num_classes": 9,
+        "pretrained_cfg": {"input_size": [3, 64, 64]},
+    }
     (kept / "snapshots" / "1" / "config.json").write_text(json.dumps(config))
     network = create_model("hf-hub:someone/small", 3, weights="none").eval()
     assert network.embed(torch.zeros(1, 3, 64, 32)).shape == (1, 512)
-    with pytest.raises(UserError, match=r"--backbone hf-hub:someone/else: no network .*hf download someone/else"):
+    with pytest.raises(
+        UserError, match=r"--backbone hf-hub:someone/else: no network .*hf download someone/else"
+    ):
         create_model("hf-hub:someone/else", 3, weights="none")
 
 
@@ -170,51 +190,67 @@ def test_unknown_name_is_answered_with_the_nearest():
 
 
 FAMILIES = (
-    "resnet18", "resnet50", "resnext50", "resnet50_ibn_a", "resnet50_ibn_b", "resnet50d", "resnest50", "seresnet50",
-    "seresnext50", "densenet121", "efficientnet_b0", "efficientnet_b4", "mobilenetv3_small", "mobilenetv3_large",
-    "nasnetalarge", "convnext_base", "convnext_tiny", "osnet_x0_25", "osnet_ibn_x1_0", "osnet_ain_x0_25",
+    "resnet18", "resnet50", "resnext50", "resnet50_ibn_a", "resnet50_ibn_b", "resnet50d",
+    "resnest50", "seresnet50", "seresnext50", "densenet121", "efficientnet_b0",
+    "efficientnet_b4", "mobilenetv3_small", "mobilenetv3_large", "nasnetalarge",
+    "convnext_base", "convnext_tiny", "osnet_x0_25", "osnet_ibn_x1_0", "osnet_ain_x0_25",
     "clip_resnet50", "regnety_016", "tf_efficientnet_b0", "wide_resnet50_2",
 )  # fmt: skip
 
 
 VARIANTS = {  # of families whose other members are tested every day
-    "convnext_base", "efficientnet_b4", "mobilenetv3_large", "nasnetalarge", "osnet_ain_x0_25", "osnet_ibn_x1_0",
-    "regnety_016", "resnet50_ibn_b", "resnet50d", "resnext50", "seresnext50", "tf_efficientnet_b0", "wide_resnet50_2",
+    "convnext_base", "efficientnet_b4", "mobilenetv3_large", "nasnetalarge", "osnet_ain_x0_25",
+    "osnet_ibn_x1_0", "regnety_016", "resnet50_ibn_b", "resnet50d", "resnext50", "seresnext50",
+    "tf_efficientnet_b0", "wide_resnet50_2",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name in VARIANTS else name for name in FAMILIES]
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name in VARIANTS else name for name in FAMILIES],
 )
 def test_stride_1_doubles_the_last_resolution_and_changes_no_key(name):
     module, _, _ = on_meta(name)
     kept, entry, images = on_meta(name, stride=1)
-    assert {k: v.shape for k, v in kept.state_dict().items()} == {k: v.shape for k, v in module.state_dict().items()}
+    assert {k: v.shape for k, v in kept.state_dict().items()} == {
+        k: v.shape for k, v in module.state_dict().items()
+    }
     height, width = (side // (8 if "osnet" in name else 16) for side in entry.size)
     lost = name == "densenet121"  # as published: the averages of two by two overlap
     assert entry.feature_map(kept, images).shape[2:] == (height - lost, width - lost)
-    assert not any(layer.dilation != (1, 1) for layer in kept.modules() if isinstance(layer, nn.Conv2d))
+    assert not any(
+        layer.dilation != (1, 1) for layer in kept.modules() if isinstance(layer, nn.Conv2d)
+    )
 
 
-# timm trades the last stride for dilation where it is asked to; taking the dilation out again leaves --stride 1. The
-# average in the shortcut of ResNet-D is of stride by stride positions in the paper, one by one here.
-@pytest.mark.parametrize("name", ["resnet18d", "resnest14d", "seresnet18", "convnext_atto", "mobilenetv2_035"])
+# timm trades the last stride for dilation where it is asked to; taking the dilation out again
+# leaves --stride 1. The average in the shortcut of ResNet-D is of stride by stride positions in the
+# paper, one by one here.
+@pytest.mark.parametrize(
+    "name", ["resnet18d", "resnest14d", "seresnet18", "convnext_atto", "mobilenetv2_035"]
+)
 def test_stride_1_is_the_same_network_without_its_last_stride(name):
     reference: Any = timm.create_model(name, num_classes=0, output_stride=16).eval()
     for layer in reference.modules():
         if isinstance(layer, nn.Conv2d) and layer.dilation != (1, 1):
             layer.dilation, layer.padding = (1, 1), tuple(side // 2 for side in layer.kernel_size)
-    shortcut = getattr(reference.layer4[0], "downsample", None) if hasattr(reference, "layer4") else None
+    shortcut = (
+        getattr(reference.layer4[0], "downsample", None) if hasattr(reference, "layer4") else None
+    )
     if shortcut is not None and isinstance(shortcut[0], nn.AvgPool2d):
         shortcut[0] = nn.Identity()
     kept, entry = build_backbone(name, stride=1, size=(64, 32))
     kept.load_state_dict(reference.state_dict())
     images = torch.randn(1, 3, 64, 32)
     with torch.inference_mode():
-        torch.testing.assert_close(entry.feature_map(kept.eval(), images), reference.forward_features(images))
+        torch.testing.assert_close(
+            entry.feature_map(kept.eval(), images), reference.forward_features(images)
+        )
 
 
-@pytest.mark.parametrize("name", ["swin_base", "vit_small", "dinov3_vit_small", "hrnet_w18", "coat_tiny"])
+@pytest.mark.parametrize(
+    "name", ["swin_base", "vit_small", "dinov3_vit_small", "hrnet_w18", "coat_tiny"]
+)
 def test_stride_1_is_refused_where_it_has_no_meaning(name):
     with pytest.raises(UserError, match=f"--stride 1 has no meaning for {name}"):
         on_meta(name, stride=1)
@@ -256,9 +292,14 @@ def test_imagenet_weights_that_cannot_be_had_are_named(monkeypatch, tmp_path):
         create_model("resnet18", 3, pretrained=True)
     with pytest.raises(UserError, match=r"resnet50_ibn_b-\w+\.pth into .*checkpoints"):
         create_model("resnet50_ibn_b", 3, pretrained=True)
-    with pytest.raises(UserError, match=r"hf download timm/mobilenetv3_small_100.*models--timm--mobilenetv3_small_100"):
+    with pytest.raises(
+        UserError,
+        match=r"hf download timm/mobilenetv3_small_100.*models--timm--mobilenetv3_small_100",
+    ):
         create_model("mobilenetv3_small", 3, pretrained=True)
-    with pytest.raises(UserError, match=r"checkpoints.osnet_x0_25_imagenet\.pth: no such file.*model zoo"):
+    with pytest.raises(
+        UserError, match=r"checkpoints.osnet_x0_25_imagenet\.pth: no such file.*model zoo"
+    ):
         create_model("osnet_x0_25", 3, pretrained=True)
 
 
@@ -267,14 +308,19 @@ def test_osnets_imagenet_weights_are_found_where_the_message_says(monkeypatch, t
     trained = create_model("osnet_x0_25", weights="none").model.state_dict()
     folder = tmp_path / "hub" / "checkpoints"
     folder.mkdir(parents=True)
-    saved = {f"module.{name}": value for name, value in trained.items()} | {"module.classifier.bias": torch.ones(1000)}
+    saved = {f"module.{name}": value for name, value in trained.items()} | {
+        "module.classifier.bias": torch.ones(1000)
+    }
     torch.save(saved, folder / "osnet_x0_25_imagenet.pth")
     loaded = create_model("osnet_x0_25", 3, weights="imagenet").model.state_dict()
     assert all(torch.equal(value, loaded[name]) for name, value in trained.items())
 
 
 def test_ibn_has_the_authors_names_and_norms():
-    variants = [on_meta(name)[0].state_dict().keys() for name in ("resnet50", "resnet50_ibn_a", "resnet50_ibn_b")]
+    variants = [
+        on_meta(name)[0].state_dict().keys()
+        for name in ("resnet50", "resnet50_ibn_a", "resnet50_ibn_b")
+    ]
     plain, first, second = variants
     assert {
         "layer1.0.bn1.IN.weight",
@@ -311,11 +357,17 @@ def test_osnet_starts_as_its_authors_code_does():
 def test_osnet_ain_has_the_authors_names():
     names = on_meta("osnet_ain_x1_0")[0].state_dict().keys()
     assert {
-        "conv1.bn.weight", "conv2.0.conv2.3.layers.3.conv2.weight", "conv2.0.gate.fc1.bias", "conv2.0.IN.weight",
-        "conv2.0.downsample.bn.running_mean", "pool2.0.conv.weight", "conv3.0.conv3.bn.weight", "conv3.1.IN.bias",
-        "pool3.0.bn.weight", "conv4.0.IN.weight", "conv4.1.conv3.bn.bias", "conv5.bn.weight", "fc.0.weight",
+        "conv1.bn.weight", "conv2.0.conv2.3.layers.3.conv2.weight", "conv2.0.gate.fc1.bias",
+        "conv2.0.IN.weight", "conv2.0.downsample.bn.running_mean", "pool2.0.conv.weight",
+        "conv3.0.conv3.bn.weight", "conv3.1.IN.bias", "pool3.0.bn.weight", "conv4.0.IN.weight",
+        "conv4.1.conv3.bn.bias", "conv5.bn.weight", "fc.0.weight",
     } <= names  # fmt: skip
-    absent = {"conv1.bn.running_mean", "conv2.0.conv3.bn.weight", "conv3.0.IN.weight", "conv4.1.IN.weight"}
+    absent = {
+        "conv1.bn.running_mean",
+        "conv2.0.conv3.bn.weight",
+        "conv3.0.IN.weight",
+        "conv4.1.IN.weight",
+    }
     assert not absent & names
 
 

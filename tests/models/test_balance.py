@@ -12,16 +12,32 @@ from person_reid.models.network import Network
 from person_reid.models.registry import find_backbone
 
 SIZE = (64, 32)
-NETWORKS = ["osnet_x0_25", "osnet_ibn_x1_0", "osnet_ain_x0_25", "resnet18", "resnet50_ibn_a", "mobilenetv3_small"]
+NETWORKS = [
+    "osnet_x0_25",
+    "osnet_ibn_x1_0",
+    "osnet_ain_x0_25",
+    "resnet18",
+    "resnet50_ibn_a",
+    "mobilenetv3_small",
+]
 
 
 class Small(Network):
-    """A chain of convolutions, a norm, and a convolution with a bias; `aside` adds what a norm does not see."""
+    """A chain of convolutions, a norm, and a convolution with a bias; `aside`
+    adds what a norm does not see.
+    """
 
     def __init__(self, aside=False):
         super().__init__(nn.Module(), find_backbone("osnet_x0_25"), NetworkOptions())
-        self.first, self.second = nn.Conv2d(3, 8, 1, bias=False), nn.Conv2d(8, 8, 3, groups=8, bias=False)
-        self.norm, self.last, self.last_norm = nn.BatchNorm2d(8), nn.Conv2d(8, 4, 1), nn.BatchNorm2d(4)
+        self.first, self.second = (
+            nn.Conv2d(3, 8, 1, bias=False),
+            nn.Conv2d(8, 8, 3, groups=8, bias=False),
+        )
+        self.norm, self.last, self.last_norm = (
+            nn.BatchNorm2d(8),
+            nn.Conv2d(8, 4, 1),
+            nn.BatchNorm2d(4),
+        )
         self.aside = aside
 
     def embed(self, images):
@@ -31,7 +47,9 @@ class Small(Network):
 
 
 def trained_for_long(network):
-    """Scale the convolutions as training may, until the variance in front of some norms is as small as their eps."""
+    """Scale the convolutions as training may, until the variance in front of some
+    norms is as small as their eps.
+    """
     generator = torch.Generator().manual_seed(0)
     for norm, chain in chains(network).items():
         for layer in chain:
@@ -53,7 +71,9 @@ def size_of(layer):
 
 def features(network):
     with torch.no_grad():
-        return network.eval().embed(torch.randn(4, 3, *SIZE, generator=torch.Generator().manual_seed(1)))
+        return network.eval().embed(
+            torch.randn(4, 3, *SIZE, generator=torch.Generator().manual_seed(1))
+        )
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -61,7 +81,9 @@ def test_a_balanced_network_computes_the_same(name):
     network = trained_for_long(create_model(name, weights="none", size=SIZE))
     before = features(network)
     balance(network, 0.1, SIZE)
-    torch.testing.assert_close(features(network), before, rtol=0, atol=1e-3 * before.abs().max().item())
+    torch.testing.assert_close(
+        features(network), before, rtol=0, atol=1e-3 * before.abs().max().item()
+    )
     sizes = [size_of(layer) for chain in chains(network).values() for layer in chain]
     assert len(sizes) > 15 and sizes == pytest.approx([0.1] * len(sizes))
 
@@ -104,5 +126,7 @@ def test_a_network_that_would_compute_something_else_is_refused():
 
 def test_a_network_without_such_convolutions_is_refused():
     network = create_model("vit_small", weights="none", size=SIZE)
-    with pytest.raises(UserError, match="--balance: this network has no convolution in front of a batch norm"):
+    with pytest.raises(
+        UserError, match="--balance: this network has no convolution in front of a batch norm"
+    ):
         balance(network, 0.5, SIZE)

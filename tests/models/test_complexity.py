@@ -15,8 +15,9 @@ from person_reid.models.osnet import Gate
 from person_reid.models.registry import BACKBONES, LIST
 from tests.support import ROOT
 
-# Zhou et al., Omni-Scale Feature Learning for Person Re-Identification, ICCV 2019, table 6: millions of parameters and
-# of multiply-adds at 256×128. OSNet-IBN and -AIN are as large (the authors' model zoo: 2.2 M and 0.98 G).
+# Zhou et al., Omni-Scale Feature Learning for Person Re-Identification, ICCV 2019, table 6:
+# millions of parameters and of multiply-adds at 256×128. OSNet-IBN and -AIN are as large (the
+# authors' model zoo: 2.2 M and 0.98 G).
 OSNET = {
     "osnet_x1_0": (2.2, 978.9),
     "osnet_x0_75": (1.3, 571.8),
@@ -34,12 +35,16 @@ def bare(name):
 
 
 def test_the_list_in_the_package_is_that_of_the_networks():
-    assert LIST.read_text(encoding="utf-8") == table(), "python tools/docs/networks.py writes it again"
+    assert LIST.read_text(encoding="utf-8") == table(), (
+        "python tools/docs/networks.py writes it again"
+    )
 
 
 def test_listing_the_networks_needs_no_pytorch():
     code = "import sys, model; model.main([]); sys.exit('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, encoding="utf-8"
+    )
     assert done.returncode == 0 and done.stdout == LIST.read_text(encoding="utf-8")
 
 
@@ -50,8 +55,8 @@ def test_osnet_is_as_large_and_as_slow_as_in_the_paper(name):
     assert found.multiply_adds / 1e6 == pytest.approx(OSNET[name][1], abs=0.06)
 
 
-# Pan et al., Two at Once, ECCV 2018, section 3.2: IBN-Net has the parameters and the cost of its ResNet; IBN-b's norms
-# of two sums, 256 and 512 channels, come on top.
+# Pan et al., Two at Once, ECCV 2018, section 3.2: IBN-Net has the parameters and the cost of its
+# ResNet; IBN-b's norms of two sums, 256 and 512 channels, come on top.
 @pytest.mark.parametrize("depth", [50, 101])
 @pytest.mark.parametrize("variant, extra", [("a", 0), ("b", 2 * 256 + 2 * 512)])
 def test_ibn_costs_what_its_resnet_costs(depth, variant, extra):
@@ -61,7 +66,9 @@ def test_ibn_costs_what_its_resnet_costs(depth, variant, extra):
     assert ibn.multiply_adds == plain.multiply_adds
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet152", "resnext50_32x4d", "densenet121"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", "resnet50", "resnet152", "resnext50_32x4d", "densenet121"]
+)
 def test_figures_are_those_that_torchvision_publishes(name):
     published = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].meta
     network = bare({"resnext50_32x4d": "resnext50"}.get(name, name))
@@ -71,10 +78,15 @@ def test_figures_are_those_that_torchvision_publishes(name):
     assert (found.multiply_adds + classifier) / 1e9 == pytest.approx(published["_ops"], abs=0.01)
 
 
-# Tan, Le, ICML 2019, table 2, and Howard et al., ICCV 2019, table 3: at 224×224, with the classifier of ImageNet.
+# Tan, Le, ICML 2019, table 2, and Howard et al., ICCV 2019, table 3: at 224×224, with the
+# classifier of ImageNet.
 @pytest.mark.parametrize(
     "name, parameters, multiply_adds",
-    [("efficientnet_b0", 5.3, 390), ("mobilenetv3_large", 5.4, 219), ("mobilenetv3_small", 2.5, 56)],
+    [
+        ("efficientnet_b0", 5.3, 390),
+        ("mobilenetv3_large", 5.4, 219),
+        ("mobilenetv3_small", 2.5, 56),
+    ],
 )
 def test_figures_are_those_of_the_papers(name, parameters, multiply_adds):
     network = bare(name)
@@ -85,10 +97,11 @@ def test_figures_are_those_of_the_papers(name, parameters, multiply_adds):
 
 
 def test_lightmbn_is_as_large_and_as_slow_as_its_authors_program_says():
-    """Herzog et al., ICIP 2021: the network of github.com/jixunbo/LightMBN (1f4ec0d), built for Market-1501, has
-    9,152,280 parameters, and its compute_model_complexity, with which a run begins, says 9,348,768 and 2,430,837,088.
-    That counts layers as often as they are used (OSNet's gates four times, the reduction of the channel groups twice),
-    biases, and the classifiers."""
+    """Herzog et al., ICIP 2021: the network of github.com/jixunbo/LightMBN (1f4ec0d), built for
+    Market-1501, has 9,152,280 parameters, and its compute_model_complexity, with which a run
+    begins, says 9,348,768 and 2,430,837,088. That counts layers as often as they are used (OSNet's
+    gates four times, the reduction of the channel groups twice), biases, and the classifiers.
+    """
     with torch.device("meta"):
         network = create_model("lightmbn", 751, weights="none").eval()
     calls: list[tuple[torch.nn.Module, torch.Tensor]] = []
@@ -102,11 +115,18 @@ def test_lightmbn_is_as_large_and_as_slow_as_its_authors_program_says():
         elif not list(layer.children()):
             layer.register_forward_hook(lambda layer, inputs, output: calls.append((layer, output)))
     network.outputs(torch.zeros(1, 3, 384, 128, device="meta"))
-    products = [(layer, output) for layer, output in calls if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear)]
+    products = [
+        (layer, output)
+        for layer, output in calls
+        if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear)
+    ]
     multiply_adds = sum(output.numel() * layer.weight[0].numel() for layer, output in products)
     biases = sum(output.numel() for layer, output in products if layer.bias is not None)
     assert sum(parameter.numel() for parameter in network.parameters()) == 9_152_280
-    assert sum(parameter.numel() for layer, _ in calls for parameter in layer.parameters()) == 9_348_768
+    assert (
+        sum(parameter.numel() for layer, _ in calls for parameter in layer.parameters())
+        == 9_348_768
+    )
     assert multiply_adds + biases == 2_430_837_088
     assert complexity(network, (384, 128)).multiply_adds == multiply_adds - 7 * 512 * 751
 
@@ -117,14 +137,21 @@ def test_stages_add_up_to_the_whole(name):
     size = BACKBONES[name].size
     rows, total = stages(network, size), complexity(network, size)
     assert sum(row.multiply_adds for row in rows) == total.multiply_adds
-    of_itself = sum(p.numel() for p in network.model.parameters(recurse=False))  # class token, position embedding
-    assert sum(row.parameters for row in rows) + of_itself == total.parameters == used_parameters(network)
+    # class token, position embedding
+    of_itself = sum(p.numel() for p in network.model.parameters(recurse=False))
+    assert (
+        sum(row.parameters for row in rows) + of_itself
+        == total.parameters
+        == used_parameters(network)
+    )
     assert len({row.name for row in rows}) == len(rows) > 3
 
 
 @pytest.mark.parametrize("classes", [10, 1000])
 def test_classifiers_of_people_are_not_counted(classes):
-    network = build_model(NetworkOptions(backbone="osnet_x0_25", neck="none"), classes, weights="none")
+    network = build_model(
+        NetworkOptions(backbone="osnet_x0_25", neck="none"), classes, weights="none"
+    )
     assert used_parameters(network) == used_parameters(bare("osnet_x0_25"))
 
 
@@ -133,7 +160,16 @@ def test_the_script_lists_and_describes(capsys):
     head, *lines, last = capsys.readouterr().out.splitlines()
     found = {line.split()[0]: line for line in lines}
     assert "multiply-adds" in head and "timm" in last and list(found) == list(BACKBONES)
-    assert found["osnet_x0_25"].split() == ["osnet_x0_25", "0.20", "M", "0.08", "G", "512", "256×128", "MIT"]
+    assert found["osnet_x0_25"].split() == [
+        "osnet_x0_25",
+        "0.20",
+        "M",
+        "0.08",
+        "G",
+        "512",
+        "256×128",
+        "MIT",
+    ]
     assert found["dinov3_vit_small"].endswith("dinov3-license")
     model.main(["osnet_x0_25"])
     text = capsys.readouterr().out

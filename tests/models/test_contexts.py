@@ -22,7 +22,9 @@ def test_modes_come_back_after_an_error(network):
 
 def test_hooks_stay_until_an_error(network):
     called: list[nn.Module] = []
-    hooks = (layer.register_forward_hook(lambda layer, *_: called.append(layer)) for layer in network)
+    hooks = (
+        layer.register_forward_hook(lambda layer, *_: called.append(layer)) for layer in network
+    )
     with pytest.raises(ValueError), hooked(hooks):
         network(torch.zeros(1, 2))
         raise ValueError

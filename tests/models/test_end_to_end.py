@@ -19,15 +19,40 @@ def people(tmp_path_factory):
     [
         (["--PCB", "--triplet", "--arcface", "--backbone", "test_resnet"], 6 * 96),
         (
-            ["--backbone", "lightmbn", "--attention", "gc:conv3", "--pool", "gemp", "--loss", "triplet,center:1e-3"],
+            [
+                "--backbone",
+                "lightmbn",
+                "--attention",
+                "gc:conv3",
+                "--pool",
+                "gemp",
+                "--loss",
+                "triplet,center:1e-3",
+            ],
             3584,
         ),
-        (["--usam", "--backbone", "resnet18", "--neck", "bnneck", "--head", "arcface", "--wa"], 512),
+        (
+            ["--usam", "--backbone", "resnet18", "--neck", "bnneck", "--head", "arcface", "--wa"],
+            512,
+        ),
     ],
 )
 def test_networks_train_and_test_from_the_command_line(flags, dim, people, here):
     run = ["--name", "run", "--gpu_ids", "-1"]
-    small = ["--weights", "none", "--height", "64", "--width", "32", "--batchsize", "8", "--total", "2", "--lr", "0.01"]
+    small = [
+        "--weights",
+        "none",
+        "--height",
+        "64",
+        "--width",
+        "32",
+        "--batchsize",
+        "8",
+        "--total",
+        "2",
+        "--lr",
+        "0.01",
+    ]
     train.main([*run, "--data_dir", str(people), *small, *flags])
     history = torch.load("model/run/resume.pth", weights_only=True)["history"]
     assert all(0 < record["loss"] < 1000 and 0 <= record["val_error"] <= 1 for record in history)

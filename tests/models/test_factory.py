@@ -14,8 +14,13 @@ VIT = "vit_tiny_patch16_224"  # its position embedding shows the size it was bui
 
 
 def test_the_size_is_a_pair_or_two_settings():
-    networks = [create_model(VIT, weights="none", **size) for size in ({"size": (64, 32)}, {"height": 64, "width": 32})]
-    assert [network.state_dict()["model.pos_embed"].shape[1] for network in networks] == [1 + 4 * 2] * 2
+    networks = [
+        create_model(VIT, weights="none", **size)
+        for size in ({"size": (64, 32)}, {"height": 64, "width": 32})
+    ]
+    assert [network.state_dict()["model.pos_embed"].shape[1] for network in networks] == [
+        1 + 4 * 2
+    ] * 2
     with pytest.raises(UserError, match="size and height or width at once"):
         create_model(VIT, weights="none", size=(64, 32), height=64)
 
@@ -26,7 +31,10 @@ def test_an_unknown_setting_is_named():
 
 
 def test_an_unknown_head_is_refused_and_each_known_one_has_a_loss():
-    with pytest.raises(UserError, match="head='arcfase': expected one of linear, .*, circle. Did you mean 'arcface'?"):
+    with pytest.raises(
+        UserError,
+        match="head='arcfase': expected one of linear, .*, circle. Did you mean 'arcface'?",
+    ):
         create_model("resnet18", 3, weights="none", head="arcfase")
     assert tuple(HEADS) == CLASSIFIERS
 

@@ -1,4 +1,6 @@
-"""Weight files with something beside the tensors: the tensors are taken, the rest is neither imported nor run."""
+"""Weight files with something beside the tensors: the tensors are taken, the
+rest is neither imported nor run.
+"""
 
 import collections
 import datetime
@@ -44,7 +46,9 @@ def renamed(path, old, new):
         parts = {name: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in parts.items():
-            archive.writestr(name, content.replace(old, new) if name.endswith("data.pkl") else content)
+            archive.writestr(
+                name, content.replace(old, new) if name.endswith("data.pkl") else content
+            )
 
 
 @pytest.mark.parametrize("core", [b"numpy.core.", b"numpy._core."])
@@ -63,7 +67,12 @@ BESIDE = {
     "collections": lambda: collections.defaultdict(list, {"a": [1]}),
     "a time": lambda: datetime.datetime(2025, 1, 1),
     "an array": lambda: np.arange(10) / 10,
-    "numbers of NumPy": lambda: [np.float32(1), np.int32(1), np.bool_(True), np.arange(3, dtype="u1")],
+    "numbers of NumPy": lambda: [
+        np.float32(1),
+        np.int32(1),
+        np.bool_(True),
+        np.arange(3, dtype="u1"),
+    ],
     "a generator": lambda: np.random.default_rng(0).bit_generator.state,
 }
 
@@ -85,13 +94,19 @@ def test_what_a_file_would_have_called_is_named_and_not_called(tmp_path):
 
 @pytest.mark.parametrize("key", ["net", "weights", "ema", 0])
 def test_the_weights_may_be_under_any_key(key, tmp_path):
-    torch.save({"epoch": 3, key: {f"module.{name}": value for name, value in WEIGHTS.items()}}, tmp_path / "net.pth")
+    torch.save(
+        {"epoch": 3, key: {f"module.{name}": value for name, value in WEIGHTS.items()}},
+        tmp_path / "net.pth",
+    )
     check(tmp_path / "net.pth")
 
 
 def test_of_several_groups_of_tensors_the_largest_is_read_and_named(tmp_path, caplog):
     caplog.set_level("INFO")
-    torch.save({"critic": {"a": torch.ones(1)}, "net": WEIGHTS, "mean": torch.ones(3)}, tmp_path / "net.pth")
+    torch.save(
+        {"critic": {"a": torch.ones(1)}, "net": WEIGHTS, "mean": torch.ones(3)},
+        tmp_path / "net.pth",
+    )
     check(tmp_path / "net.pth")
     assert "the weights are those under 'net'." in caplog.text
 
@@ -103,7 +118,9 @@ def test_a_network_that_was_saved_whole_gives_its_tensors(key, tmp_path):
     fresh = create_model("osnet_x0_25", 3, linear_num=8)
     report = load_weights(fresh, tmp_path / "whole.pth", strict=True)
     assert not report.missing and not report.unknown
-    assert all(torch.equal(value, fresh.state_dict()[name]) for name, value in trained.state_dict().items())
+    assert all(
+        torch.equal(value, fresh.state_dict()[name]) for name, value in trained.state_dict().items()
+    )
 
 
 def test_a_file_that_refers_to_itself_is_read_to_an_end(tmp_path):

@@ -1,4 +1,6 @@
-"""Necks and classifiers against their definitions, and every pooling, neck and classifier together."""
+"""Necks and classifiers against their definitions, and every
+pooling, neck and classifier together.
+"""
 
 import itertools
 from typing import Any
@@ -36,7 +38,9 @@ def test_bnneck_gives_losses_what_enters_it_and_the_classifier_what_leaves_it(tr
     features, logits = head(pooled)
     assert features is pooled
     columns = [
-        bnneck_feature(pooled, d, norm.weight[d].item(), training, means[d].item(), variances[d].item())
+        bnneck_feature(
+            pooled, d, norm.weight[d].item(), training, means[d].item(), variances[d].item()
+        )
         for d in range(6)
     ]
     after = torch.stack(columns, dim=1)
@@ -56,7 +60,11 @@ def test_bnneck_starts_as_its_authors_code_does():
 
 def test_the_linear_neck_starts_as_published_and_no_neck_as_pytorch_does():
     torch.manual_seed(0)
-    layers: Any = [*Head(64, 500).add_block[:2], Head(64, 500).classifier[0], Head(512, 500, neck="none").classifier[0]]
+    layers: Any = [
+        *Head(64, 500).add_block[:2],
+        Head(64, 500).classifier[0],
+        Head(512, 500, neck="none").classifier[0],
+    ]
     assert [bool(layer.bias.any()) for layer in layers] == [False, False, False, True]
     assert layers[1].weight.mean().item() == pytest.approx(1, abs=0.01)
     scales = [(2 / 512) ** 0.5, 0.02, 1e-4, (3 * 512) ** -0.5]
@@ -64,7 +72,9 @@ def test_the_linear_neck_starts_as_published_and_no_neck_as_pytorch_does():
     assert CosineClassifier(64, 500).weight.std().item() == pytest.approx(0.01, rel=0.02)
 
 
-@pytest.mark.parametrize("head", [Head(6, 4, 3), Head(6, 4, 0), Head(6, 4, 3, droprate=0.0), Head(6, 4, neck="bnneck")])
+@pytest.mark.parametrize(
+    "head", [Head(6, 4, 3), Head(6, 4, 0), Head(6, 4, 3, droprate=0.0), Head(6, 4, neck="bnneck")]
+)
 def test_losses_may_see_the_feature_before_the_dropout_and_nothing_else_changes(head):
     pooled = torch.randn(8, 6)
     without_dropout = head.add_block if head.neck == "linear" else torch.nn.Identity()
@@ -101,11 +111,22 @@ def test_cosine_classifier_is_the_cosine_in_float32(dtype):
 def network(backbone, pool, neck, head):
     torch.manual_seed(0)
     linear_num = 16 if neck == "linear" else 512
-    return create_model(backbone, 5, linear_num=linear_num, weights="none", size=SIZE, pool=pool, neck=neck, head=head)
+    return create_model(
+        backbone,
+        5,
+        linear_num=linear_num,
+        weights="none",
+        size=SIZE,
+        pool=pool,
+        neck=neck,
+        head=head,
+    )
 
 
 @pytest.mark.parametrize(("pool", "neck"), itertools.product(POOLS, NECKS))
-@pytest.mark.parametrize("backbone", [pytest.param("osnet_x0_25", marks=pytest.mark.slow), "test_resnet"])
+@pytest.mark.parametrize(
+    "backbone", [pytest.param("osnet_x0_25", marks=pytest.mark.slow), "test_resnet"]
+)
 def test_every_pooling_neck_and_classifier_trains_and_reloads(backbone, pool, neck):
     images = torch.randn(3, 3, *SIZE)
     for head in ("linear", "cosine"):
@@ -114,7 +135,9 @@ def test_every_pooling_neck_and_classifier_trains_and_reloads(backbone, pool, ne
         assert features.shape == (3, net.metric_dim) and logits.shape == (3, 5)
         (features.square().sum() + logits[:, 0].sum()).backward()
         learning = {name: p for name, p in net.named_parameters() if p.requires_grad}
-        assert [name for name, p in learning.items() if p.grad is None or not p.grad.isfinite().all()] == []
+        assert [
+            name for name, p in learning.items() if p.grad is None or not p.grad.isfinite().all()
+        ] == []
         again = network(backbone, pool, neck, head)
         again.load_state_dict(net.state_dict())
         with torch.inference_mode():
@@ -125,14 +148,20 @@ def test_every_pooling_neck_and_classifier_trains_and_reloads(backbone, pool, ne
 
 def test_the_classifiers_with_margins_are_cosine_classifiers():
     for head in set(HEADS) - {"linear"}:
-        assert isinstance(network("osnet_x0_25", None, "linear", head).classifier.classifier[0], CosineClassifier)
+        assert isinstance(
+            network("osnet_x0_25", None, "linear", head).classifier.classifier[0], CosineClassifier
+        )
 
 
-EVERY_ATTENTION = "se:layer1;cbam:layer2;nonlocal:layer3;gc:layer3;fpb:layer3;plr:layer4;usam:layer1"
+EVERY_ATTENTION = (
+    "se:layer1;cbam:layer2;nonlocal:layer3;gc:layer3;fpb:layer3;plr:layer4;usam:layer1"
+)
 
 
 @pytest.mark.parametrize(
-    "settings", [dict(pool="gemp", neck="bnneck", head="cosine", attention=EVERY_ATTENTION), dict(PCB=True)], ids=str
+    "settings",
+    [dict(pool="gemp", neck="bnneck", head="cosine", attention=EVERY_ATTENTION), dict(PCB=True)],
+    ids=str,
 )
 def test_a_network_compiles_as_one_graph(settings):
     net = create_model("resnet18", 5, weights="none", size=SIZE, **settings).eval()

@@ -1,4 +1,6 @@
-"""The Hugging Face hub from a machine without a connection: in its cache, or one line within seconds."""
+"""The Hugging Face hub from a machine without a connection: in its
+cache, or one line within seconds.
+"""
 
 import json
 import time
@@ -13,12 +15,18 @@ from person_reid.models import hub
 from person_reid.models.factory import create_model
 from person_reid.models.from_timm import find_timm
 
-CONFIG = {"architecture": "resnet18", "num_classes": 10, "pretrained_cfg": {"num_classes": 10, "classifier": "fc"}}
+CONFIG = {
+    "architecture": "resnet18",
+    "num_classes": 10,
+    "pretrained_cfg": {"num_classes": 10, "classifier": "fc"},
+}
 
 
 @pytest.fixture
 def put(monkeypatch, tmp_path):
-    """Return put(name, config), which makes the folder of a network in the cache of a machine without a network."""
+    """Return put(name, config), which makes the folder of a network in the cache
+    of a machine without a network.
+    """
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.file_download.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(hub, "_answers", lambda address: False)
@@ -40,7 +48,10 @@ def test_a_network_of_the_hub_in_the_cache_needs_no_connection(put):
     weights = timm.create_model("resnet18", num_classes=10).state_dict()
     save_file(weights, put("owner/one", CONFIG) / "model.safetensors")
     network = create_model("hf-hub:owner/one", 3, pretrained=True)
-    assert (network.model.conv1.weight == weights["conv1.weight"]).all() and network.size == (256, 128)
+    assert (network.model.conv1.weight == weights["conv1.weight"]).all() and network.size == (
+        256,
+        128,
+    )
 
 
 @pytest.mark.parametrize(
@@ -55,14 +66,18 @@ def test_a_network_of_the_hub_in_the_cache_needs_no_connection(put):
 def test_what_is_no_network_on_the_hub_is_one_line(name, config, reason, put):
     if config:
         put(name, config)
-    with pytest.raises(UserError, match=rf"^--backbone hf-hub:{name}: no network of timm .*\({reason}") as error:
+    with pytest.raises(
+        UserError, match=rf"^--backbone hf-hub:{name}: no network of timm .*\({reason}"
+    ) as error:
         find_timm(f"hf-hub:{name}")
     assert "\n" not in str(error.value)
 
 
 def test_weights_that_a_silent_hub_has_are_said_to_be_out_of_reach(put):
     put("owner/seven", CONFIG)
-    with pytest.raises(UserError, match=r"could not be fetched \(https://huggingface.co does not answer\)"):
+    with pytest.raises(
+        UserError, match=r"could not be fetched \(https://huggingface.co does not answer\)"
+    ):
         create_model("hf-hub:owner/seven", 3, pretrained=True)
 
 

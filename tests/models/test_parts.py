@@ -22,7 +22,8 @@ NETWORKS: dict[str, dict] = {
     "LightMBN, attention": dict(name="lightmbn", attention="gc:conv2,conv3,conv4", pool="gemp"),
     "MGN": dict(name="mgn"),
 }
-SHAPES = {"PCB": (6, 256, 6), "LightMBN": (3, 512, 7), "MGN": (3, 256, 8)}  # parts, width, classifiers
+# parts, width, classifiers
+SHAPES = {"PCB": (6, 256, 6), "LightMBN": (3, 512, 7), "MGN": (3, 256, 8)}
 # What each reduces its test feature to, in all and by piece.
 FEATURES = {"PCB": (6 * 512, 6), "LightMBN": (7 * 512, 7), "MGN": (8 * 256, 1)}
 
@@ -38,7 +39,9 @@ def test_a_part_network_trains_whole_and_gives_its_features(name):
     assert logits.shape == (2, classifiers, 5)
     (features.sum() + logits.square().sum()).backward()
     learning = {name: p for name, p in network.named_parameters() if p.requires_grad}
-    assert [name for name, p in learning.items() if p.grad is None or not p.grad.isfinite().all()] == []
+    assert [
+        name for name, p in learning.items() if p.grad is None or not p.grad.isfinite().all()
+    ] == []
     dim, pieces = FEATURES[name.split(",")[0]]
     with torch.inference_mode():
         assert network.eval().embed(images).shape == (2, dim) == (2, network.dim)
@@ -52,7 +55,8 @@ def test_pcb_cuts_the_map_into_six_stripes():
     with torch.inference_mode():
         maps = entry.feature_map(module, images)  # (2, 512, 12, 2)
         expected = [
-            [[maps[b, c, 2 * s : 2 * s + 2].mean() for s in range(6)] for c in range(maps.shape[1])] for b in range(2)
+            [[maps[b, c, 2 * s : 2 * s + 2].mean() for s in range(6)] for c in range(maps.shape[1])]
+            for b in range(2)
         ]
         torch.testing.assert_close(network.embed(images), torch.tensor(expected).flatten(1))
 
@@ -63,13 +67,18 @@ def test_pcb_drops_some_of_what_its_heads_see_in_training(monkeypatch):
     network.classifier0.register_forward_hook(lambda head, inputs, output: seen.append(inputs[0]))
     monkeypatch.setattr(network, "stripes", lambda images: torch.ones(4, 512, 6))
     network(torch.zeros(4, 3, *SIZE))
-    assert seen[0].unique().tolist() == [0, 4] and (seen[0] == 0).float().mean().item() == pytest.approx(0.75, abs=0.05)
+    assert seen[0].unique().tolist() == [0, 4] and (
+        seen[0] == 0
+    ).float().mean().item() == pytest.approx(0.75, abs=0.05)
 
 
 def test_pcb_keeps_the_resolution_of_any_backbone():
     network = create_model("osnet_x0_25", 5, weights="none", PCB=True)
     with torch.inference_mode():
-        assert network.entry.feature_map(network.model, torch.zeros(1, 3, 96, 48)).shape[2:] == (12, 6)
+        assert network.entry.feature_map(network.model, torch.zeros(1, 3, 96, 48)).shape[2:] == (
+            12,
+            6,
+        )
 
 
 def test_pcb_cuts_the_map_of_a_backbone_that_cannot_keep_its_resolution():
@@ -83,7 +92,9 @@ def test_each_stripe_of_a_feature_has_the_same_length():
     stripes = unit_pieces(feature, 6).view(3, 8, 6)
     for image, own in zip(feature.view(3, 8, 6), stripes, strict=True):
         for s in range(6):
-            torch.testing.assert_close(own[:, s], image[:, s] / (sum(x * x for x in image[:, s]) * 6) ** 0.5)
+            torch.testing.assert_close(
+                own[:, s], image[:, s] / (sum(x * x for x in image[:, s]) * 6) ** 0.5
+            )
     torch.testing.assert_close(unit_pieces(feature), feature / feature.norm(dim=1, keepdim=True))
 
 
@@ -114,11 +125,17 @@ def test_mgn_sees_the_body_whole_in_halves_and_in_thirds():
     images = torch.randn(2, 3, 96, 32)
     with torch.inference_mode():
         shared = network.model["trunk"](images)
-        assert [tuple(branch(shared).shape[2:]) for branch in network.model["branches"]] == [(3, 1), (6, 2), (6, 2)]
+        assert [tuple(branch(shared).shape[2:]) for branch in network.model["branches"]] == [
+            (3, 1),
+            (6, 2),
+            (6, 2),
+        ]
         _, halved, cut, upper, lower, *thirds = network.pooled(images)
         features, _ = network.outputs(images)
         assert network.embed(images)[:, : 3 * 256].equal(features.flatten(1))
-    assert network.heads[0].reduction[0].weight.std().item() == pytest.approx((2 / 2048) ** 0.5, rel=0.02)
+    assert network.heads[0].reduction[0].weight.std().item() == pytest.approx(
+        (2 / 2048) ** 0.5, rel=0.02
+    )
     assert halved.equal(upper.maximum(lower)) and not upper.equal(lower)
     assert cut.equal(torch.stack(thirds).amax(0))
 
@@ -143,12 +160,17 @@ def test_lightmbn_pools_the_body_its_parts_and_its_channels(training):
     with torch.inference_mode():
         images = torch.randn(2, 3, *SIZE)
         shared = network.model["backbone"](images)
-        body, part, channel = (network.model[f"{name}_branch"](shared) for name in ("global", "partial", "channel"))
+        body, part, channel = (
+            network.model[f"{name}_branch"](shared) for name in ("global", "partial", "channel")
+        )
         body = network.batch_drop_block["drop_batch_bottleneck"](body)
         dropped = drop_top_rows(body) if training else body
         expected = [body.mean((2, 3)), dropped.amax((2, 3)), part.amax((2, 3))]
         expected += [half.mean((2, 3)) for half in part.chunk(2, dim=2)]
-        expected += [network.shared(group.mean((2, 3), keepdim=True)).flatten(1) for group in channel.chunk(2, dim=1)]
+        expected += [
+            network.shared(group.mean((2, 3), keepdim=True)).flatten(1)
+            for group in channel.chunk(2, dim=1)
+        ]
         torch.testing.assert_close(network.pooled(images), expected, rtol=1e-4, atol=1e-5)
     assert network.shared[0].weight.std().item() == pytest.approx((2 / 256) ** 0.5, rel=0.02)
     assert network.necks[:5] == [network.get_submodule(f"reduction_{i}") for i in (0, 4, 1, 2, 3)]
@@ -160,12 +182,16 @@ def test_the_strongest_third_of_the_rows_is_dropped():
     expected = maps.clone()
     expected[0, :, [1, 4]] = expected[1, :, [0, 5]] = 0
     assert drop_top_rows(maps).equal(expected)
-    assert (drop_top_rows(torch.rand(1, 3, 24, 8)) == 0).all(3).all(1).sum() == 8  # the height of its usual maps
+    # the height of its usual maps
+    assert (drop_top_rows(torch.rand(1, 3, 24, 8)) == 0).all(3).all(1).sum() == 8
 
 
 def test_lightmbn_and_mgn_are_as_large_as_their_tables_say():
-    """Counted from the layers: neither paper gives a figure. OSNet x1.0 has 2.19 M (its table 6: 2.2 M), ResNet-50
-    23.51 M without its classifier, of which the copied stages are named below."""
+    """Counted from the layers: neither paper gives a figure.
+
+    OSNet x1.0 has 2.19 M (its table 6: 2.2 M), ResNet-50 23.51 M without its classifier, of which
+    the copied stages are named below.
+    """
     light = create_model("lightmbn", 751, weights="none")
     osnet = create_model("osnet_x1_0", weights="none").model
     trunk = sum(map(parameter_count, (osnet.conv1, osnet.conv2, osnet.conv3[0])))
@@ -189,19 +215,30 @@ def test_a_file_of_the_backbone_starts_every_branch(name, base, tmp_path):
     for file in ("backbone.pth", "whole.pth"):
         network = create_model(name, 3, weights="none")
         report = load_weights(network, tmp_path / file)
-        assert not report.mismatched and not [key for key in report.missing if key.startswith("model.")]
+        assert not report.mismatched and not [
+            key for key in report.missing if key.startswith("model.")
+        ]
         state = network.model.state_dict()
         assert all(value.equal(own[network.base_name(key)]) for key, value in state.items())
-        assert {network.base_name(key) for key in state} == {key for key in own if not key.startswith("fc.")}
+        assert {network.base_name(key) for key in state} == {
+            key for key in own if not key.startswith("fc.")
+        }
 
 
 def test_the_authors_files_of_lightmbn_load(tmp_path):
     trained, fresh = (create_model("lightmbn", classes, weights="none") for classes in (3, 0))
     names = {name: name.removeprefix("model.") for name in trained.state_dict()}
-    assert {"backbone.0.conv.weight", "global_branch.0.1.conv1.conv.weight", "reduction_0.reduction.weight",
-            "batch_drop_block.drop_batch_bottleneck.gate.fc1.weight", "shared.1.running_var",
-            "reduction_ch_1.classifier.weight"} <= set(names.values())  # fmt: skip
-    torch.save({names[key]: value for key, value in trained.state_dict().items()}, tmp_path / "lmbn.pth")
+    assert {
+        "backbone.0.conv.weight",
+        "global_branch.0.1.conv1.conv.weight",
+        "reduction_0.reduction.weight",
+        "batch_drop_block.drop_batch_bottleneck.gate.fc1.weight",
+        "shared.1.running_var",
+        "reduction_ch_1.classifier.weight",
+    } <= set(names.values())
+    torch.save(
+        {names[key]: value for key, value in trained.state_dict().items()}, tmp_path / "lmbn.pth"
+    )
     report = load_weights(fresh, tmp_path / "lmbn.pth", strict=True)
     assert not report.missing and not report.mismatched
     images = torch.randn(1, 3, 64, 32)

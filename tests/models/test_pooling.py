@@ -33,7 +33,9 @@ def test_a_pooling_is_its_definition(name):
 
 
 @pytest.mark.parametrize("name", POOLS)
-@pytest.mark.parametrize("maps", [torch.zeros(2, 3, 4, 2), torch.full((2, 3, 4, 2), 1e4), -torch.ones(2, 3, 4, 2)])
+@pytest.mark.parametrize(
+    "maps", [torch.zeros(2, 3, 4, 2), torch.full((2, 3, 4, 2), 1e4), -torch.ones(2, 3, 4, 2)]
+)
 def test_gradients_stay_finite(name, maps):
     pooling = build_pooling(name)
     maps = maps.clone().requires_grad_()
@@ -58,7 +60,9 @@ def test_the_gradient_of_gem_is_that_of_its_formula():
     pooling = GeneralizedMeanPool(learn=True)
     copy = maps.detach().float().requires_grad_()
     gradients = torch.autograd.grad(pooling(copy).sum(), [copy, *pooling.parameters()])
-    torch.testing.assert_close([gradient.double() for gradient in gradients], list(expected), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        [gradient.double() for gradient in gradients], list(expected), rtol=1e-4, atol=1e-6
+    )
 
 
 def test_gem_lies_between_the_mean_and_the_largest_value():
@@ -77,6 +81,10 @@ def test_only_gemp_learns_its_power():
 def test_stripes_are_those_of_adaptive_pooling(height):
     maps = torch.randn(2, 3, height, 5)
     expected = functional.adaptive_avg_pool2d(maps, (6, 1)).squeeze(3)
-    torch.testing.assert_close(torch.stack(pool_stripes(maps, 6, build_pooling("avg")), dim=2), expected)
+    torch.testing.assert_close(
+        torch.stack(pool_stripes(maps, 6, build_pooling("avg")), dim=2), expected
+    )
     expected = functional.adaptive_max_pool2d(maps, (6, 1)).squeeze(3)
-    torch.testing.assert_close(torch.stack(pool_stripes(maps, 6, build_pooling("max")), dim=2), expected)
+    torch.testing.assert_close(
+        torch.stack(pool_stripes(maps, 6, build_pooling("max")), dim=2), expected
+    )

@@ -1,4 +1,6 @@
-"""Checkpoints that other programs left: the names are theirs, the tensors end up in our networks."""
+"""Checkpoints that other programs left: the names are theirs, the
+tensors end up in our networks.
+"""
 
 import re
 from argparse import Namespace
@@ -33,12 +35,17 @@ FORMS = {
         lambda b: {
             "arch": "resnet50",
             "state_dict": {
-                **under("module.encoder_q.", b), **under("module.encoder_k.", other(b)), "module.queue": torch.ones(2),
+                **under("module.encoder_q.", b),
+                **under("module.encoder_k.", other(b)),
+                "module.queue": torch.ones(2),
             },
         },
         "queue",
     ),
-    "LUPerson-NL": (lambda b: {"state_dict": under("encoder.", {**b, "fc1.weight": torch.ones(2)})}, "fc1.weight"),
+    "LUPerson-NL": (
+        lambda b: {"state_dict": under("encoder.", {**b, "fc1.weight": torch.ones(2)})},
+        "fc1.weight",
+    ),
     "DINO, TransReID-SSL, SOLIDER": (
         lambda b: {
             "student": under("module.backbone.", other(b)),
@@ -49,39 +56,64 @@ FORMS = {
         "head.mlp.0.weight",
     ),
     "fast-reid": (
-        lambda b: {"model": under("backbone.", b) | {"heads.weight": torch.ones(2), "pixel_mean": torch.ones(3)}},
+        lambda b: {
+            "model": under("backbone.", b)
+            | {"heads.weight": torch.ones(2), "pixel_mean": torch.ones(3)}
+        },
         "heads.weight",
     ),
     "torchreid": (
-        lambda b: {"state_dict": under("module.", {**b, "classifier.weight": torch.ones(2)}), "rank1": np.float64(0.9)},
+        lambda b: {
+            "state_dict": under("module.", {**b, "classifier.weight": torch.ones(2)}),
+            "rank1": np.float64(0.9),
+        },
         "classifier.weight",
     ),
-    "TransReID": (lambda b: under("base.", b) | {"bottleneck.weight": torch.ones(2)}, "bottleneck.weight"),
+    "TransReID": (
+        lambda b: under("base.", b) | {"bottleneck.weight": torch.ones(2)},
+        "bottleneck.weight",
+    ),
     "apex in half precision": (lambda b: under("1.", {**b, "extra": torch.ones(1)}), "extra"),
     "Roboflow's trackers": (lambda b: under("0.", b) | {"1.weight": torch.ones(2)}, "1.weight"),
-    "compiled, then parallel": (lambda b: under("module._orig_mod.", {**b, "extra": torch.ones(1)}), "extra"),
-    "parallel, then compiled": (lambda b: under("_orig_mod.module.", {**b, "extra": torch.ones(1)}), "extra"),
-}  # fmt: skip
+    "compiled, then parallel": (
+        lambda b: under("module._orig_mod.", {**b, "extra": torch.ones(1)}),
+        "extra",
+    ),
+    "parallel, then compiled": (
+        lambda b: under("_orig_mod.module.", {**b, "extra": torch.ones(1)}),
+        "extra",
+    ),
+}
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("num_classes", [None, 3])
-def test_a_backbone_that_another_program_pretrained_is_loaded_whole(form, num_classes, tmp_path, caplog):
+def test_a_backbone_that_another_program_pretrained_is_loaded_whole(
+    form, num_classes, tmp_path, caplog
+):
     caplog.set_level("INFO")
     trained = create_model("osnet_x0_25", weights="none")
     save, left_out = FORMS[form]
     torch.save(save(trained.model.state_dict()), tmp_path / "pretrained.pth")
     fresh = create_model("osnet_x0_25", num_classes, weights=str(tmp_path / "pretrained.pth"))
     printed = caplog.text
-    assert f"{len(fresh.model.state_dict())} tensors loaded" in printed and "of the file not used" in printed
+    assert (
+        f"{len(fresh.model.state_dict())} tensors loaded" in printed
+        and "of the file not used" in printed
+    )
     report = load_weights(fresh, tmp_path / "pretrained.pth")
     assert left_out in report.unknown and not report.missing
     loaded = fresh.model.state_dict()
-    assert all(torch.equal(value, loaded[name]) for name, value in trained.model.state_dict().items())
+    assert all(
+        torch.equal(value, loaded[name]) for name, value in trained.model.state_dict().items()
+    )
 
 
 def test_a_container_of_which_little_fits_is_refused(tmp_path):
-    torch.save(under("encoder_q.", create_model("resnet18", weights="none").model.state_dict()), tmp_path / "x.pth")
+    torch.save(
+        under("encoder_q.", create_model("resnet18", weights="none").model.state_dict()),
+        tmp_path / "x.pth",
+    )
     with pytest.raises(UserError, match=r"x\.pth: the weights of another network"):
         create_model("osnet_x0_25", 3, weights=str(tmp_path / "x.pth"))
 
@@ -113,15 +145,21 @@ def test_a_grid_that_nobody_can_know_is_refused(tmp_path):
 
 # The name of the norm, how others begin, and how ours do.
 BNNECKS = {
-    "reid-strong-baseline": {"classifier.add_block.0.": "bottleneck.", "classifier.classifier.0.": "classifier."},
+    "reid-strong-baseline": {
+        "classifier.add_block.0.": "bottleneck.",
+        "classifier.classifier.0.": "classifier.",
+    },
     "fast-reid": {
-        "classifier.add_block.0.": "heads.bottleneck.0.", "classifier.classifier.0.": "heads.",
+        "classifier.add_block.0.": "heads.bottleneck.0.",
+        "classifier.classifier.0.": "heads.",
         "pooling.": "heads.pool_layer.",
     },
-}  # fmt: skip
+}
 
 
-@pytest.mark.parametrize(("program", "backbone"), [("reid-strong-baseline", "base."), ("fast-reid", "backbone.")])
+@pytest.mark.parametrize(
+    ("program", "backbone"), [("reid-strong-baseline", "base."), ("fast-reid", "backbone.")]
+)
 def test_the_neck_of_another_program_is_loaded(program, backbone, tmp_path, capsys):
     """Its feature is the one after the norm."""
     pool = ["--pool", "gemp"] if program == "fast-reid" else []
@@ -150,34 +188,57 @@ def test_a_swin_of_an_earlier_timm_is_the_same(name, tmp_path):
     """timm 0.6 merged patches at the end of a stage, and kept what it computes."""
     trained = create_model(name, weights="none", size=(256, 256)).model
     state = {
-        re.sub(r"layers\.(\d)\.downsample", lambda found: f"layers.{int(found[1]) - 1}.downsample", key): value
+        re.sub(
+            r"layers\.(\d)\.downsample", lambda found: f"layers.{int(found[1]) - 1}.downsample", key
+        ): value
         for key, value in trained.state_dict().items()
     }
-    assert "layers.0.downsample.norm.weight" in state and "layers.3.downsample.norm.weight" not in state
-    state |= {f"layers.0.blocks.1.{key}": torch.ones(1) for key in ("attn_mask", "attn.relative_position_index")}
+    assert (
+        "layers.0.downsample.norm.weight" in state
+        and "layers.3.downsample.norm.weight" not in state
+    )
+    state |= {
+        f"layers.0.blocks.1.{key}": torch.ones(1)
+        for key in ("attn_mask", "attn.relative_position_index")
+    }
     torch.save(under("model.", state), tmp_path / "old.pth")
     fresh = create_model(name, weights="none", size=(256, 256))
     report = load_weights(fresh, tmp_path / "old.pth", strict=True)
     assert not report.unknown
-    assert all(torch.equal(value, fresh.model.state_dict()[key]) for key, value in trained.state_dict().items())
+    assert all(
+        torch.equal(value, fresh.model.state_dict()[key])
+        for key, value in trained.state_dict().items()
+    )
 
 
 def test_a_file_older_than_the_counters_of_norms_is_complete(tmp_path):
     trained = create_model("resnet18", 5, weights="none")
-    state = {key: value for key, value in trained.state_dict().items() if not key.endswith("num_batches_tracked")}
+    state = {
+        key: value
+        for key, value in trained.state_dict().items()
+        if not key.endswith("num_batches_tracked")
+    }
     torch.save(state, tmp_path / "net_59.pth")
-    report = load_weights(create_model("resnet18", 5, weights="none"), tmp_path / "net_59.pth", strict=True)
+    report = load_weights(
+        create_model("resnet18", 5, weights="none"), tmp_path / "net_59.pth", strict=True
+    )
     assert len(report.loaded) == len(state) and not report.missing
 
 
 def test_a_swin_of_mmdetection_has_timms_names_and_tables():
     names = {
-        "layers.": "stages.", ".attn.": ".attn.w_msa.", ".mlp.fc1.": ".ffn.layers.0.0.", ".mlp.fc2.": ".ffn.layers.1.",
+        "layers.": "stages.",
+        ".attn.": ".attn.w_msa.",
+        ".mlp.fc1.": ".ffn.layers.0.0.",
+        ".mlp.fc2.": ".ffn.layers.1.",
         "patch_embed.proj.": "patch_embed.projection.",
-    }  # fmt: skip
+    }
     with torch.device("meta"):
         own = timm.create_model("swin_tiny_patch4_window7_224", num_classes=0).state_dict()
-    theirs = {"semantic_embed_w.0.weight": torch.ones(1), "backbone.norm3.weight": own.pop("norm.weight")}
+    theirs = {
+        "semantic_embed_w.0.weight": torch.ones(1),
+        "backbone.norm3.weight": own.pop("norm.weight"),
+    }
     theirs["backbone.norm3.bias"] = own.pop("norm.bias")
     for name, value in own.items():
         for ours, other_name in names.items():
@@ -186,7 +247,9 @@ def test_a_swin_of_mmdetection_has_timms_names_and_tables():
             name = name.replace(f"stages.{stage}.downsample", f"stages.{stage - 1}.downsample")
         theirs[f"backbone.{name}"] = value
     translated = timm_names_of_mmdetection(theirs)
-    expected = {f"backbone.{name}" for name in [*own, "norm.weight", "norm.bias"]} | {"semantic_embed_w.0.weight"}
+    expected = {f"backbone.{name}" for name in [*own, "norm.weight", "norm.bias"]} | {
+        "semantic_embed_w.0.weight"
+    }
     assert translated.keys() == expected
 
 
@@ -195,10 +258,15 @@ def test_merged_patches_of_mmdetection_are_put_into_timms_order():
     norm, reduction = nn.LayerNorm(24), nn.Linear(24, 5, bias=False)
     nn.init.normal_(norm.weight)
     state = under("stages.0.downsample.norm.", norm.state_dict())
-    state |= under("stages.0.downsample.reduction.", reduction.state_dict()) | {"stages.0.x.w_msa.y": torch.ones(1)}
+    state |= under("stages.0.downsample.reduction.", reduction.state_dict()) | {
+        "stages.0.x.w_msa.y": torch.ones(1)
+    }
     translated = timm_names_of_mmdetection(state)
-    merging.load_state_dict({k.removeprefix("layers.1.downsample."): v for k, v in translated.items() if "down" in k})
+    merging.load_state_dict(
+        {k.removeprefix("layers.1.downsample."): v for k, v in translated.items() if "down" in k}
+    )
     images = torch.randn(2, 6, 8, 4)
-    gathered = nn.functional.unfold(images, 2, stride=2).mT  # (B, h·w, channel · row · column), as mmdetection does
+    # (B, h·w, channel · row · column), as mmdetection does
+    gathered = nn.functional.unfold(images, 2, stride=2).mT
     expected = reduction(norm(gathered)).unflatten(1, (4, 2))
     torch.testing.assert_close(merging(images.permute(0, 2, 3, 1)), expected)

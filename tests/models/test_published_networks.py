@@ -1,4 +1,6 @@
-"""State-dict keys, shapes and features of the published networks, against numbers made by the published code."""
+"""State-dict keys, shapes and features of the published networks, against
+numbers made by the published code.
+"""
 
 import json
 import zlib
@@ -48,7 +50,9 @@ def filled(name, shape):
 
 
 def as_published(network, name, fixtures):
-    """Check keys and shapes and fill the weights in; returns the images (B, 3, H, W) and the published features."""
+    """Check keys and shapes and fill the weights in; returns the images (B, 3, H,
+    W) and the published features.
+    """
     published = json.loads((fixtures / "models.json").read_text())["models"][name]
     state = network.state_dict()
     assert {key: list(value.shape) for key, value in state.items()} == published["state_dict"]
@@ -56,19 +60,31 @@ def as_published(network, name, fixtures):
     def is_kept(key):
         return not state[key].is_floating_point() or any(part in key for part in published["kept"])
 
-    network.load_state_dict({key: v if is_kept(key) else filled(key, tuple(v.shape)) for key, v in state.items()})
-    images = torch.from_numpy(np.random.default_rng(0).normal(size=published["input"]).astype(np.float32))
+    network.load_state_dict(
+        {key: v if is_kept(key) else filled(key, tuple(v.shape)) for key, v in state.items()}
+    )
+    images = torch.from_numpy(
+        np.random.default_rng(0).normal(size=published["input"]).astype(np.float32)
+    )
     expected = np.load(fixtures / "models.npz")[name]
     assert expected.shape == tuple(published["output"])
     return images, expected
 
 
-# Drawing 90 million weights takes seconds: the large networks are compared before a release, their keys in every run.
-LARGE = {"convnext_base", "swin_base_224", "swinv2_base_256x128", "dinov3_vit_base_256x128", "nasnetalarge"}
+# Drawing 90 million weights takes seconds: the large networks are compared before a release, their
+# keys in every run.
+LARGE = {
+    "convnext_base",
+    "swin_base_224",
+    "swinv2_base_256x128",
+    "dinov3_vit_base_256x128",
+    "nasnetalarge",
+}
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in NETWORKS]
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in NETWORKS],
 )
 def test_keys_shapes_and_features_are_the_published_ones(name, fixtures):
     network = create_model(**NETWORKS[name], num_classes=751, weights="none").eval()
@@ -80,7 +96,9 @@ def test_keys_shapes_and_features_are_the_published_ones(name, fixtures):
     assert np.abs(expected).max() > 0.1
     np.testing.assert_allclose(features, expected, rtol=0, atol=1e-3 * np.abs(expected).max())
     if network.parts == 1:
-        np.testing.assert_allclose(trained.numpy(), features, rtol=0, atol=1e-5 * np.abs(expected).max())
+        np.testing.assert_allclose(
+            trained.numpy(), features, rtol=0, atol=1e-5 * np.abs(expected).max()
+        )
         assert logits.shape == (2, 751)
     else:
         assert trained.shape == (2, 6, 256) and logits.shape == (2, 6, 751)

@@ -1,4 +1,6 @@
-"""The published networks in training mode: stochastic depth, dropout, groups of the optimiser and first weights."""
+"""The published networks in training mode: stochastic depth, dropout, groups of
+the optimiser and first weights.
+"""
 
 import json
 
@@ -54,14 +56,18 @@ def test_every_published_network_is_here():
 
 def test_stochastic_depth_and_dropout_are_the_published_ones(name, network):
     published = PUBLISHED[name]
-    rates = published["drop_path"] or [published["drop_connect_rate"]] * bool(published["drop_connect_rate"])
+    rates = published["drop_path"] or [published["drop_connect_rate"]] * bool(
+        published["drop_connect_rate"]
+    )
     assert stochastic_depth(network.model) == pytest.approx(rates, abs=1e-5)
     dropouts = {layer.p for layer in network.modules() if isinstance(layer, nn.Dropout)} - {0.0}
     assert sorted(dropouts) == published["dropout"]
 
 
 def test_the_groups_of_the_optimiser_have_the_published_sizes(name, network):
-    """The ImageNet classifiers that are never used are in a published group, but in none of ours."""
+    """The ImageNet classifiers that are never used are in a
+    published group, but in none of ours.
+    """
     options = options_of(FLAGS[name])
     optimizer = build_optimizer(network, nn.Identity(), options)
     groups = {group["name"]: group for group in optimizer.param_groups}
@@ -69,8 +75,13 @@ def test_the_groups_of_the_optimiser_have_the_published_sizes(name, network):
     sizes = {group: count(groups[group]["params"]) for group in ("backbone", "head")}
     sizes["head" if name == "PCB" else "backbone"] += unused
     published = PUBLISHED[name]
-    assert sizes == {"backbone": published["base_group_parameters"], "head": published["classifier_group_parameters"]}
-    assert (groups["backbone"]["lr"], groups["head"]["lr"]) == pytest.approx((0.1 * options.lr, options.lr))
+    assert sizes == {
+        "backbone": published["base_group_parameters"],
+        "head": published["classifier_group_parameters"],
+    }
+    assert (groups["backbone"]["lr"], groups["head"]["lr"]) == pytest.approx(
+        (0.1 * options.lr, options.lr)
+    )
     outside = [key for key, _ in network.named_children() if key.startswith("usam")]
     assert outside == published["base_group_outside_model"]
 
@@ -79,7 +90,9 @@ def test_the_classifier_begins_at_the_published_scale():
     """The scale does not depend on the backbone: the smallest of them stands for all."""
     network = create_model("resnet18", 751, weights="none")
     (published,) = {one["init"]["classifier_std"] for one in PUBLISHED.values()} - {None}
-    assert network.classifier.classifier[0].weight.std().item() == pytest.approx(published, rel=0.01)
+    assert network.classifier.classifier[0].weight.std().item() == pytest.approx(
+        published, rel=0.01
+    )
 
 
 @pytest.mark.parametrize(
@@ -90,7 +103,10 @@ def test_the_classifier_begins_at_the_published_scale():
         ("--backbone swin_small_patch4_window7_224", 0.1),
         ("--backbone swin_t", 0.2),
         ("--backbone resnet50d", 0.0),
-        *((f"{flags} --drop_path 0", 0.0) for flags in ("--use_swin", "--backbone swin_t", "--use_efficient")),
+        *(
+            (f"{flags} --drop_path 0", 0.0)
+            for flags in ("--use_swin", "--backbone swin_t", "--use_efficient")
+        ),
         ("--backbone swin_tiny --drop_path 0", 0.0),
     ],
 )
@@ -98,4 +114,8 @@ def test_the_options_say_what_is_trained(flags, rate):
     options = options_of(flags)
     with torch.device("meta"):
         network = build_model(options, 751, "none")
-    assert options.drop_path == rate == pytest.approx(max(stochastic_depth(network.model), default=0.0))
+    assert (
+        options.drop_path
+        == rate
+        == pytest.approx(max(stochastic_depth(network.model), default=0.0))
+    )

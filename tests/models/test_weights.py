@@ -1,4 +1,6 @@
-"""Weight files: whatever wrapped them, of whole networks and of backbones, and those that are damaged or foreign."""
+"""Weight files: whatever wrapped them, of whole networks and of backbones, and
+those that are damaged or foreign.
+"""
 
 import io
 import zipfile
@@ -18,7 +20,9 @@ from person_reid.run_folder import RunFolder
 
 
 def network(num_classes=3, **options):
-    return create_model("osnet_x0_25", num_classes, **{"linear_num": 8, "weights": "none", **options})
+    return create_model(
+        "osnet_x0_25", num_classes, **{"linear_num": 8, "weights": "none", **options}
+    )
 
 
 def check_same_features(first, second):
@@ -27,13 +31,22 @@ def check_same_features(first, second):
         torch.testing.assert_close(first.eval().embed(images), second.eval().embed(images))
 
 
-@pytest.mark.parametrize("wrap", ["plain", "data parallel", "compiled", "both", "averaged", "training state"])
+@pytest.mark.parametrize(
+    "wrap", ["plain", "data parallel", "compiled", "both", "averaged", "training state"]
+)
 def test_a_checkpoint_loads_whatever_wrapped_it(wrap, tmp_path):
     trained = network()
-    wrappers: dict = {"data parallel": torch.nn.DataParallel, "compiled": torch.compile, "averaged": AveragedModel}
+    wrappers: dict = {
+        "data parallel": torch.nn.DataParallel,
+        "compiled": torch.compile,
+        "averaged": AveragedModel,
+    }
     wrappers["both"] = lambda network: wrappers["data parallel"](torch.compile(network))
     state = wrappers[wrap](trained).state_dict() if wrap in wrappers else trained.state_dict()
-    torch.save({"epoch": 3, "state_dict": state} if wrap == "training state" else state, tmp_path / "net.pth")
+    torch.save(
+        {"epoch": 3, "state_dict": state} if wrap == "training state" else state,
+        tmp_path / "net.pth",
+    )
     fresh = network()
     report = load_weights(fresh, tmp_path / "net.pth", strict=True)
     assert not report.missing and not report.unknown and not report.mismatched
@@ -61,7 +74,9 @@ def numpy_of(version, path):
 @pytest.mark.parametrize("version", [b"numpy.core.", b"numpy._core."])
 def test_numbers_of_either_numpy_may_lie_beside_the_weights(version, tmp_path):
     state = {"weight": torch.ones(3)}
-    torch.save({"state_dict": state, "rank1": np.float64(0.9), "cmc": np.arange(3.0)}, tmp_path / "net.pth")
+    torch.save(
+        {"state_dict": state, "rank1": np.float64(0.9), "cmc": np.arange(3.0)}, tmp_path / "net.pth"
+    )
     numpy_of(version, tmp_path / "net.pth")
     assert read_state_dict(tmp_path / "net.pth")["weight"].tolist() == [1, 1, 1]
 
@@ -69,15 +84,28 @@ def test_numbers_of_either_numpy_may_lie_beside_the_weights(version, tmp_path):
 @pytest.mark.parametrize("key", ["net", "ema_model", "anything"])
 def test_weights_under_any_key_are_found_and_the_key_is_said(key, tmp_path, caplog):
     caplog.set_level("INFO", "person_reid")
-    optimizer = {"state": {0: {"exp_avg": torch.ones(1)}}, "optimizer": {f"a{i}": torch.ones(1) for i in range(9)}}
-    torch.save({key: {"module.weight": torch.ones(2)}, "epoch": 3, **optimizer}, tmp_path / "net.pth")
+    optimizer = {
+        "state": {0: {"exp_avg": torch.ones(1)}},
+        "optimizer": {f"a{i}": torch.ones(1) for i in range(9)},
+    }
+    torch.save(
+        {key: {"module.weight": torch.ones(2)}, "epoch": 3, **optimizer}, tmp_path / "net.pth"
+    )
     assert list(read_state_dict(tmp_path / "net.pth")) == ["weight"]
     assert f"the weights are those under '{key}'" in caplog.text
 
 
 @pytest.mark.parametrize(
     "beside",
-    [Settings(a=1), Path("x"), {1, 2}, datetime(2025, 1, 1), defaultdict(list, a=[1]), Handmade(), np.arange(3)],
+    [
+        Settings(a=1),
+        Path("x"),
+        {1, 2},
+        datetime(2025, 1, 1),
+        defaultdict(list, a=[1]),
+        Handmade(),
+        np.arange(3),
+    ],
     ids=lambda beside: type(beside).__name__,
 )
 def test_objects_beside_the_weights_do_not_matter(beside, tmp_path):
@@ -88,7 +116,9 @@ def test_objects_beside_the_weights_do_not_matter(beside, tmp_path):
 @pytest.mark.parametrize("content", [Handmade(), {"weight": print}])
 def test_what_runs_code_is_named_with_what_to_do(content, tmp_path):
     torch.save(content, tmp_path / "net.pth")
-    with pytest.raises(UserError, match=r"(Handmade|builtins\.print).*torch\.save\(model\.state_dict") as error:
+    with pytest.raises(
+        UserError, match=r"(Handmade|builtins\.print).*torch\.save\(model\.state_dict"
+    ) as error:
         read_state_dict(tmp_path / "net.pth")
     assert "\x1b" not in str(error.value)
 
@@ -116,7 +146,8 @@ def test_a_whole_network_gives_its_backbone_to_a_network_without_head(tmp_path):
         images = torch.randn(2, 3, 64, 32)
         torch.testing.assert_close(bare.eval().embed(images), trained.eval().model(images))
     report = load_weights(bare, tmp_path / "net.pth")
-    assert not report.unknown and not report.missing  # a classifier that nobody asked for is not worth a word
+    # a classifier that nobody asked for is not worth a word
+    assert not report.unknown and not report.missing
 
 
 @pytest.mark.parametrize(("names", "shown"), [("abc", "3 (a, b, c)"), ("abcd", "4 (a, b, c, …)")])
@@ -128,8 +159,14 @@ def test_other_identities_leave_the_classifier_and_load_the_rest(tmp_path):
     torch.save(network(num_classes=7).state_dict(), tmp_path / "net.pth")
     fresh = network(num_classes=3)
     report = load_weights(fresh, tmp_path / "net.pth", strict=True)
-    assert sorted(report.mismatched) == ["classifier.classifier.0.bias", "classifier.classifier.0.weight"]
-    assert "2 (classifier.classifier.0.weight, classifier.classifier.0.bias) of another shape skipped" in str(report)
+    assert sorted(report.mismatched) == [
+        "classifier.classifier.0.bias",
+        "classifier.classifier.0.weight",
+    ]
+    assert (
+        "2 (classifier.classifier.0.weight, classifier.classifier.0.bias) of another shape skipped"
+        in str(report)
+    )
 
 
 def test_training_may_begin_from_a_network_with_another_neck(tmp_path):
@@ -182,14 +219,19 @@ def zipped(**parts):
 
 DAMAGED = [b"", b"\0" * 64, b"PK\3\4" + bytes(200), b"\x80\x02" + b"}q\x01" * 9, b"\x80\x04I"]
 DAMAGED += [zipped(), zipped(data=b"x")]
-DAMAGED += [zipped(**{"data.pkl": b"\x80\x02N.", "version": b"9" * 40}), zipped(**{"data.pkl": b"(lp0\nq\1."})]
+DAMAGED += [
+    zipped(**{"data.pkl": b"\x80\x02N.", "version": b"9" * 40}),
+    zipped(**{"data.pkl": b"(lp0\nq\1."}),
+]
 DAMAGED += [np.random.default_rng(seed).bytes(500) for seed in range(20)]
 
 
 @pytest.mark.parametrize("content", DAMAGED, ids=range(len(DAMAGED)))
 def test_damaged_files_end_in_one_line(content, tmp_path):
     (tmp_path / "net.pth").write_bytes(content)
-    with pytest.raises(UserError, match=r"net\.pth: (not a readable weight file|expected a state dict)") as error:
+    with pytest.raises(
+        UserError, match=r"net\.pth: (not a readable weight file|expected a state dict)"
+    ) as error:
         read_state_dict(tmp_path / "net.pth")
     assert str(error.value).endswith(".") and len(str(error.value).splitlines()) == 1
 
@@ -223,7 +265,9 @@ def test_what_is_no_state_dict_is_refused_and_never_executed(content, tmp_path):
     else:
         contents = {"no tensors": {"epoch": 3}, "no names": {0: torch.ones(2)}, "list": [1, 2]}
         torch.save(contents[content], path)
-    with pytest.raises(UserError, match=r"net\.pth: (not a readable weight file|expected a state dict)"):
+    with pytest.raises(
+        UserError, match=r"net\.pth: (not a readable weight file|expected a state dict)"
+    ):
         read_state_dict(path)
 
 
@@ -244,7 +288,9 @@ UNUSUAL = {
 def test_a_tensor_that_cannot_be_copied_is_named(kind, envelope, tmp_path):
     weights = {"conv.weight": torch.ones(2, 2), "fc.weight": UNUSUAL[kind]()}
     torch.save({"state_dict": weights, "epoch": 3} if envelope else weights, tmp_path / "net.pth")
-    with pytest.raises(UserError, match=rf"net\.pth: fc\.weight is a {kind} tensor; expected plain numbers\. Save"):
+    with pytest.raises(
+        UserError, match=rf"net\.pth: fc\.weight is a {kind} tensor; expected plain numbers\. Save"
+    ):
         read_state_dict(tmp_path / "net.pth")
 
 
@@ -267,5 +313,7 @@ def test_a_training_state_with_an_unusual_tensor_or_a_circle_is_read_or_named(he
     assert run.load_state(torch.device("cpu"))["network"]
     for kind, tensor in UNUSUAL.items():
         run.save_state({"optimizer": {"state": [{"momentum": tensor()}]}})
-        with pytest.raises(UserError, match=rf"resume\.pth: optimizer\.state\.0\.momentum is a {kind} tensor"):
+        with pytest.raises(
+            UserError, match=rf"resume\.pth: optimizer\.state\.0\.momentum is a {kind} tensor"
+        ):
             run.load_state(torch.device("cpu"))

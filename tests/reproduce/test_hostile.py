@@ -1,4 +1,6 @@
-"""Recipes and results files that would write elsewhere, record other figures, break the page or end in a traceback."""
+"""Recipes and results files that would write elsewhere, record other figures, break
+the page or end in a traceback.
+"""
 
 import json
 
@@ -48,13 +50,19 @@ def never(monkeypatch):
 )
 def test_a_recipe_neither_writes_elsewhere_nor_measures_another_network(entry, text, flag, tiny):
     write_recipe(tiny, **{KEY: {**ABOUT, entry: text}})
-    with pytest.raises(UserError, match=rf"tiny\.yaml: recipe: {entry}: --{flag} is set by this program"):
+    with pytest.raises(
+        UserError, match=rf"tiny\.yaml: recipe: {entry}: --{flag} is set by this program"
+    ):
         read_recipe(tiny)
 
 
-@pytest.mark.parametrize("flag", [{"name": "other"}, {"seed": 5}, {"resume": True}, {"config": "x"}, {"dry_run": True}])
+@pytest.mark.parametrize(
+    "flag", [{"name": "other"}, {"seed": 5}, {"resume": True}, {"config": "x"}, {"dry_run": True}]
+)
 def test_the_training_flags_of_a_recipe_do_not_choose_its_run(flag, tiny):
-    with pytest.raises(UserError, match=rf"tiny\.yaml: --{next(iter(flag))} is set by this program"):
+    with pytest.raises(
+        UserError, match=rf"tiny\.yaml: --{next(iter(flag))} is set by this program"
+    ):
         plan(write_recipe(tiny, **flag), 0)
 
 

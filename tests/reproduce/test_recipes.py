@@ -1,7 +1,8 @@
 """Every recipe: it says what was published, resolves to the published command, and trains.
 
-The networks of the recipes are built as they are, without their weights (`--dry_run`). What is trained is small: the
-recipe's flags with a light network in place of a heavy one, on small pictures, for two epochs.
+The networks of the recipes are built as they are, without their weights (`--dry_run`). What is
+trained is small: the recipe's flags with a light network in place of a heavy one, on small
+pictures, for two epochs.
 """
 
 import json
@@ -31,15 +32,22 @@ PATHS = sorted((ROOT / "recipes").glob("*/*.yaml"))
 
 
 def of_paths(paths):
-    return pytest.mark.parametrize("path", paths, ids=[f"{path.parent.name}/{path.stem}" for path in paths])
+    return pytest.mark.parametrize(
+        "path", paths, ids=[f"{path.parent.name}/{path.stem}" for path in paths]
+    )
 
 
 RECIPES = of_paths(PATHS)
 OF_COMMANDS = of_paths(
-    [path for path in PATHS if re.search(r"command:[\s>-]+python train\.py", path.read_text("utf-8"))]
+    [
+        path
+        for path in PATHS
+        if re.search(r"command:[\s>-]+python train\.py", path.read_text("utf-8"))
+    ]
 )
 LIGHT = {"osnet_x0_25", "lightmbn"}
-LATER = {"market/resnet50_usam", "market/resnet50_ibn_usam", "market/dinov3_tricks_circle"}  # of a later README
+# of a later README
+LATER = {"market/resnet50_usam", "market/resnet50_ibn_usam", "market/dinov3_tricks_circle"}
 
 
 def table_rows():
@@ -68,7 +76,10 @@ def test_a_recipe_resolves_to_its_published_command(path):
 def test_every_row_of_the_published_tables_has_its_recipe():
     recipes = {path: read_recipe(path) for path in PATHS}
     ours = {
-        " ".join(recipe.command.split()): (recipe.published["single"]["rank1"], recipe.published["single"]["mAP"])
+        " ".join(recipe.command.split()): (
+            recipe.published["single"]["rank1"],
+            recipe.published["single"]["mAP"],
+        )
         for recipe in recipes.values()
         if recipe.command.startswith("python train.py") and recipe.name not in LATER
     }
@@ -83,7 +94,9 @@ def people(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained():
-    """{what was trained: losses}, since many recipes are the same once their networks and images are small."""
+    """{what was trained: losses}, since many recipes are the same once their
+    networks and images are small.
+    """
     return {}
 
 
@@ -94,14 +107,16 @@ def small(path, people):
     if flags.get("backbone") not in LIGHT:
         of_resnets = flags.get("usam") or "layer" in flags.get("attention", "")
         flags["backbone"] = "resnet18" if of_resnets else "test_resnet"
-    tall, slow = flags.get("PCB") or flags["backbone"] == "lightmbn", flags.get("fp16")  # which CPUs compute slowly
+    # which CPUs compute slowly
+    tall, slow = flags.get("PCB") or flags["backbone"] == "lightmbn", flags.get("fp16")
     size = {"height": 96 if tall else 32 if slow else 64, "width": 16 if slow else 32}
     if "teacher" in flags:
         flags["teacher"] = "test_resnet=none --height 32 --width 16"
     return {
-        **flags, **size, "weights": "none", "batchsize": 16, "lr": 0.001, "backbone_lr": 0.001, "total_epoch": 2,
-        "warm_epoch": min(1, flags.get("warm_epoch", 0)), "freeze_epochs": min(1, flags.get("freeze_epochs", 0)),
-        "aiter": 2, "DG_dir": str(people / "gallery"), "data_dir": str(people), "gpu_ids": "-1",
+        **flags, **size, "weights": "none", "batchsize": 16, "lr": 0.001, "backbone_lr": 0.001,
+        "total_epoch": 2, "warm_epoch": min(1, flags.get("warm_epoch", 0)),
+        "freeze_epochs": min(1, flags.get("freeze_epochs", 0)), "aiter": 2,
+        "DG_dir": str(people / "gallery"), "data_dir": str(people), "gpu_ids": "-1",
     }  # fmt: skip
 
 
@@ -124,7 +139,10 @@ GOOD = {
 
 def test_a_complete_entry_is_accepted():
     check_recipe(GOOD, Path("recipe.yaml"))
-    check_recipe({**GOOD, "published": {"re-ranked": {}}, "note": "own", "test": "--no_flip"}, Path("recipe.yaml"))
+    check_recipe(
+        {**GOOD, "published": {"re-ranked": {}}, "note": "own", "test": "--no_flip"},
+        Path("recipe.yaml"),
+    )
 
 
 @pytest.mark.parametrize(
@@ -132,7 +150,10 @@ def test_a_complete_entry_is_accepted():
     [
         ({"titel": "x"}, "unknown entry 'titel'. Did you mean 'title'"),
         ({"average_precision": "triangle"}, "'triangle': expected trapezoidal or step"),
-        ({"dataset": "markt"}, "'markt': expected a name that prepare.py --dataset has. Did you mean 'market'"),
+        (
+            {"dataset": "markt"},
+            "'markt': expected a name that prepare.py --dataset has. Did you mean 'market'",
+        ),
         ({"title": 5}, "title: expected text, found 5"),
         ({"published": {}}, "published: expected rankings and figures"),
         ({"published": {"single": 90}}, "published: expected rankings and figures"),

@@ -18,20 +18,29 @@ from person_reid.basics import UserError
 from person_reid.cli import reproduce
 from person_reid.cli.recipes import plan, read_recipe
 from person_reid.reproduce import runs
-from person_reid.reproduce.page import BEGIN, END, comparison, recipe_rows, spread, tables, update_page
+from person_reid.reproduce.page import (
+    BEGIN,
+    END,
+    comparison,
+    recipe_rows,
+    spread,
+    tables,
+    update_page,
+)
 from person_reid.reproduce.recipe import KEY
 from person_reid.reproduce.scripts import ROOT, append_record, call, read_records
 from person_reid.run_folder import RunFolder
 from tests.support.scripts import run
 
 ABOUT: dict[str, Any] = {
-    "title": "a tiny network", "source": "a test", "dataset": "synthetic", "average_precision": "step",
-    "published": {"single": {"rank1": 91.2, "mAP": 75.0}, "re-ranked": {}},
-    "test": "--no_flip", "rerank": "--k1 5 --k2 2",
+    "title": "a tiny network", "source": "a test", "dataset": "synthetic",
+    "average_precision": "step",
+    "published": {"single": {"rank1": 91.2, "mAP": 75.0}, "re-ranked": {}}, "test": "--no_flip",
+    "rerank": "--k1 5 --k2 2",
 }  # fmt: skip
 TINY: dict[str, Any] = {
-    "backbone": "test_resnet", "weights": "none", "height": 64, "width": 32, "batchsize": 8, "total_epoch": 3,
-    "train_all": True, "gpu_ids": "-1", "data_dir": "people/pytorch",
+    "backbone": "test_resnet", "weights": "none", "height": 64, "width": 32, "batchsize": 8,
+    "total_epoch": 3, "train_all": True, "gpu_ids": "-1", "data_dir": "people/pytorch",
     KEY: ABOUT,
 }  # fmt: skip
 
@@ -49,11 +58,17 @@ def write_recipe(path, **changes):
 
 
 def a_record(run, rank1=50.0, step=40.0, **changes):
-    figures = {"rank1": rank1, "rank5": 60.0, "rank10": 70.0, "mINP": 10.0, "mAP": {"trapezoidal": 33.3, "step": step}}
+    figures = {
+        "rank1": rank1,
+        "rank5": 60.0,
+        "rank10": 70.0,
+        "mINP": 10.0,
+        "mAP": {"trapezoidal": 33.3, "step": step},
+    }
     versions = {"torch": "2.6.0", "python": "3.10.1"}
     return {
-        **run.identity, "figures": {"single": figures, "re-ranked": figures}, "minutes": 12.34, "device": "an abacus",
-        "versions": versions, "date": "2026-01-02", **changes,
+        **run.identity, "figures": {"single": figures, "re-ranked": figures}, "minutes": 12.34,
+        "device": "an abacus", "versions": versions, "date": "2026-01-02", **changes,
     }  # fmt: skip
 
 
@@ -65,12 +80,18 @@ def call_here(script, *words, show=False):
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_goes_on_and_a_finished_one_is_not_repeated(tiny, tmp_path, capsys, monkeypatch):
+def test_an_interrupted_run_goes_on_and_a_finished_one_is_not_repeated(
+    tiny, tmp_path, capsys, monkeypatch
+):
     drawing = ["--identities", "6", "--test_identities", "4", "--cameras", "2", "--images", "2"]
-    prepare.main(["--synthetic", *drawing, "--distractors", "2", "--junk", "2", "--data_dir", "people"])
+    prepare.main(
+        ["--synthetic", *drawing, "--distractors", "2", "--junk", "2", "--data_dir", "people"]
+    )
     words = [str(tiny), "--seeds", "2", "--results", "out.jsonl"]
     command = [sys.executable, str(ROOT / "tools" / "reproduce.py"), *words]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
         assert process.stdout is not None
         printed = list(iter_until(process.stdout, "epoch 1/3"))
         process.terminate()
@@ -80,7 +101,8 @@ def test_an_interrupted_run_goes_on_and_a_finished_one_is_not_repeated(tiny, tmp
     finished = log.read_text().splitlines()
     assert 1 <= len(finished) < 3 and read_records("out.jsonl") == []
 
-    monkeypatch.setattr(runs, "call", call_here)  # the process above has shown that the scripts start
+    # the process above has shown that the scripts start
+    monkeypatch.setattr(runs, "call", call_here)
     reproduce.main(words)
     output = capsys.readouterr().out
     assert "model/own_tiny_seed0: continuing after epoch" in output.replace("\\", "/")
@@ -91,8 +113,13 @@ def test_an_interrupted_run_goes_on_and_a_finished_one_is_not_repeated(tiny, tmp
         assert record["figures"].keys() == {"single", "re-ranked"}
         for figures in record["figures"].values():
             assert 0 < figures["mAP"]["trapezoidal"] <= figures["mAP"]["step"] <= 100
-        assert record["minutes"] >= 0 and "thread" in record["device"] and record["versions"]["torch"]
-    assert f"single: Rank@1 published 91.20, measured {first['figures']['single']['rank1']:.2f}; mAP (step)" in output
+        assert (
+            record["minutes"] >= 0 and "thread" in record["device"] and record["versions"]["torch"]
+        )
+    assert (
+        "single: Rank@1 published 91.20, measured "
+        f"{first['figures']['single']['rank1']:.2f}; mAP (step)" in output
+    )
     page = (tmp_path / "out.md").read_text(encoding="utf-8")
     assert "| own/tiny: a tiny network | single | step | 91.20 | 75.00 |" in page and " ± " in page
 
@@ -105,8 +132,13 @@ def test_an_interrupted_run_goes_on_and_a_finished_one_is_not_repeated(tiny, tmp
 def test_the_folder_above_a_layout_is_named(tiny, tmp_path, capsys):
     (tmp_path / "people" / "pytorch" / "train_all").mkdir(parents=True)
     with pytest.raises(UserError, match="1 of 1 runs failed"):
-        reproduce.main([str(tiny), "--seeds", "1", "--results", "out.jsonl", "--data_dir", "people"])
-    assert "--data_dir people: not a layout, but people/pytorch is one" in capsys.readouterr().err.replace("\\", "/")
+        reproduce.main(
+            [str(tiny), "--seeds", "1", "--results", "out.jsonl", "--data_dir", "people"]
+        )
+    assert (
+        "--data_dir people: not a layout, but people/pytorch is one"
+        in capsys.readouterr().err.replace("\\", "/")
+    )
 
 
 def iter_until(lines, beginning):
@@ -121,7 +153,10 @@ def test_the_page_is_in_step_with_the_recipes_and_the_records(tmp_path):
     copy = tmp_path / "results.md"
     shutil.copy(page, copy)
     update_page(copy, reproduce.known_recipes([]), read_records(reproduce.RESULTS))
-    again = "docs/results.md is behind the recipes or docs/results.jsonl: python tools/reproduce.py --table"
+    again = (
+        "docs/results.md is behind the recipes or docs/results.jsonl: "
+        "python tools/reproduce.py --table"
+    )
     assert copy.read_text(encoding="utf-8") == page.read_text(encoding="utf-8"), again
 
 
@@ -172,7 +207,9 @@ def test_a_line_names_the_definition_of_both_figures(tiny):
 
 
 def test_runs_with_changed_flags_have_rows_of_their_own(tiny):
-    changed = plan(tiny, 0, ["--bf16", "--weights", "/home/me/osnet.pth", "--gpu_ids", "0", "--batch", "8"])
+    changed = plan(
+        tiny, 0, ["--bf16", "--weights", "/home/me/osnet.pth", "--gpu_ids", "0", "--batch", "8"]
+    )
     assert changed.changes == {"bf16": True, "weights": "osnet.pth"}
     assert changed.config.name == "own_tiny_seed0_weights-osnet.pth_bf16-True"
     assert not changed.done([a_record(plan(tiny, 0))]) and changed.done([a_record(changed)])
@@ -209,13 +246,19 @@ def test_what_a_person_wrote_on_the_page_stays(tiny, tmp_path):
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     update_page(page, [read_recipe(tiny)], [])
     text = page.read_text()
-    assert text.startswith(f"before\n{BEGIN}\n") and text.endswith(f"{END}\nafter\n") and "old" not in text
+    assert (
+        text.startswith(f"before\n{BEGIN}\n")
+        and text.endswith(f"{END}\nafter\n")
+        and "old" not in text
+    )
     page.write_text("something else")
     with pytest.raises(UserError, match=r"page\.md: no lines"):
         update_page(page, [], [])
 
 
-@pytest.mark.parametrize(("text", "expected"), [("1", [0]), ("3", [0, 1, 2]), ("4,7", [4, 7]), ("0,", [0])])
+@pytest.mark.parametrize(
+    ("text", "expected"), [("1", [0]), ("3", [0, 1, 2]), ("4,7", [4, 7]), ("0,", [0])]
+)
 def test_seeds_are_counted_or_listed(text, expected):
     assert reproduce.seeds(text) == expected
 
@@ -251,7 +294,9 @@ def test_a_run_that_fails_does_not_cost_the_others(tiny, tmp_path, monkeypatch, 
 def called(monkeypatch):
     """Whether each of the trainings that would have run was to go on."""
     trainings: list[bool] = []
-    monkeypatch.setattr(runs, "call", lambda script, *words, show: trainings.append("--resume" in words))
+    monkeypatch.setattr(
+        runs, "call", lambda script, *words, show: trainings.append("--resume" in words)
+    )
     return trainings
 
 
@@ -287,7 +332,9 @@ def test_an_averaged_training_is_finished_once_its_average_has_statistics(tiny, 
 def test_a_training_on_several_devices_is_known_by_its_whole_batch(tiny, tmp_path, called):
     run = plan(tiny, 0, ["--gpu_ids", "0,1"])
     folder = tmp_path / "model" / run.config.name
-    RunFolder(run.config.name).save_options({**asdict(run.config), "batchsize": run.config.batchsize // 2})
+    RunFolder(run.config.name).save_options(
+        {**asdict(run.config), "batchsize": run.config.batchsize // 2}
+    )
     (folder / "resume.pth").touch()
     runs.train(plan(tiny, 0, ["--gpu_ids", "0,1"]))
     runs.train(plan(tiny, 0))
@@ -318,13 +365,18 @@ def test_a_missing_layout_is_prepared_and_another_data_set_refused(tiny, tmp_pat
 
 
 def test_a_script_that_fails_says_what_it_said(tmp_path):
-    with pytest.raises(UserError, match=r"python evaluate\.py --result .*absent\.mat: .*no features there"):
+    with pytest.raises(
+        UserError, match=r"python evaluate\.py --result .*absent\.mat: .*no features there"
+    ):
         call("evaluate.py", "--result", tmp_path / "absent.mat")
 
 
 def test_a_broken_line_of_a_results_file_is_named(tmp_path):
     append_record(tmp_path / "out.jsonl", {"seed": 1})
-    assert read_records(tmp_path / "out.jsonl") == [{"seed": 1}] and read_records(tmp_path / "absent.jsonl") == []
+    assert (
+        read_records(tmp_path / "out.jsonl") == [{"seed": 1}]
+        and read_records(tmp_path / "absent.jsonl") == []
+    )
     (tmp_path / "out.jsonl").write_text('{"seed": 1}\n{"see')
     with pytest.raises(UserError, match=r"out\.jsonl: line 2: expected a JSON object"):
         read_records(tmp_path / "out.jsonl")

@@ -33,19 +33,25 @@ def image_set(features, labels, cameras):
 
 
 def signs(random, count, dimension=16):
-    """(count, dimension) unit features of +-dimension^-1/2, for powers of 4: cosines are exact and often equal."""
-    return random.choice([-(dimension**-0.5), dimension**-0.5], (count, dimension)).astype(np.float32)
+    """(count, dimension) unit features of +-dimension^-1/2, for powers of 4:
+    cosines are exact and often equal.
+    """
+    return random.choice([-(dimension**-0.5), dimension**-0.5], (count, dimension)).astype(
+        np.float32
+    )
 
 
 def clusters(random, count, dimension=24, identities=6):
     """(count, dimension) unit features around a few centres, some tight and some loose.
 
-    Multiples of 2^-11: their cosines are multiples of 2^-22 below 4, exact in any order of summation. The norms are
-    1 to within 1e-5, which the suite takes for a unit.
+    Multiples of 2^-11: their cosines are multiples of 2^-22 below 4, exact in any order of
+    summation. The norms are 1 to within 1e-5, which the suite takes for a unit.
     """
     member = random.integers(0, identities, count)
     spread = random.uniform(0.2, 1.5, identities)[member, None]
-    features = random.normal(size=(identities, dimension))[member] + spread * random.normal(size=(count, dimension))
+    features = random.normal(size=(identities, dimension))[member] + spread * random.normal(
+        size=(count, dimension)
+    )
     units = features / np.linalg.norm(features, axis=1, keepdims=True)
     whole = np.round(units * 2**11).astype(int)
     steps = np.array([-1, 1])
@@ -66,7 +72,9 @@ def data_sets(draw, most=40):
     sets = []
     for count in (draw(st.integers(1, most)), draw(st.integers(1, most))):
         features = make(random, count) if make is signs else make(random, count, dimension=16)
-        sets.append(FeatureSet(features, random.integers(-1, 4, count), random.integers(1, 4, count)))
+        sets.append(
+            FeatureSet(features, random.integers(-1, 4, count), random.integers(1, 4, count))
+        )
     twins = random.integers(0, len(sets[1]), len(sets[1]) // 3)
     sets[1].features[: len(twins)] = sets[1].features[twins]
     return sets

@@ -23,12 +23,22 @@ def by_sorting(cosine, k):
     return indices, np.take_along_axis(cosine, indices, axis=1), cosine.min(axis=1)
 
 
-@given(st.integers(0, 2**32), st.integers(1, 70), st.integers(0, 40), st.sampled_from([1, 100, 1000, 2**20]), st.data())
+@given(
+    st.integers(0, 2**32),
+    st.integers(1, 70),
+    st.integers(0, 40),
+    st.sampled_from([1, 100, 1000, 2**20]),
+    st.data(),
+)
 def test_each_row_is_the_sorted_one(seed, number, copies, budget, data):
-    """Small, middle and large blocks; features of few signs, so many are equally near or the same."""
+    """Small, middle and large blocks; features of few signs, so
+    many are equally near or the same.
+    """
     random = np.random.default_rng(seed)
     features = signs(random, number, data.draw(st.sampled_from([1, 4, 16])))
-    features = random.permutation(np.concatenate([features, features[random.integers(0, number, copies)]]))
+    features = random.permutation(
+        np.concatenate([features, features[random.integers(0, number, copies)]])
+    )
     k = data.draw(st.integers(1, len(features)))
     found = search(features, k, budget)
     for part, expected in zip(found, by_sorting(features @ features.T, k), strict=True):
@@ -39,9 +49,12 @@ def test_each_row_is_the_sorted_one(seed, number, copies, budget, data):
 def test_candidates_are_ordered_by_row_similarity_and_column(seed, number, equal):
     random = np.random.default_rng(seed)
     rows, columns = random.integers(0, 5, number), random.permutation(1000)[:number]
-    similarities = (random.uniform(-1, 1, number) ** 99).astype(np.float32)  # many differ by less than 1e-12
+    # many differ by less than 1e-12
+    similarities = (random.uniform(-1, 1, number) ** 99).astype(np.float32)
     if equal:
-        similarities = random.choice(np.array([0, -0.0, 0.5, -0.5, 1e-40, -1e-40, 2], np.float32), number)
+        similarities = random.choice(
+            np.array([0, -0.0, 0.5, -0.5, 1e-40, -1e-40, 2], np.float32), number
+        )
     expected = np.lexsort((columns, -similarities, rows))
     np.testing.assert_array_equal(nearest_first(rows, columns, similarities), expected)
 
@@ -50,7 +63,8 @@ def test_lists_that_are_trimmed_often_lose_nothing(monkeypatch):
     monkeypatch.setattr(all_pairs, "BLOCK", 20)
     random = np.random.default_rng(0)
     features = signs(random, 900, 64)
-    features = features[np.argsort(features[:, 0] + features[:, 1])]  # later blocks are nearer than the next ones
+    # later blocks are nearer than the next ones
+    features = features[np.argsort(features[:, 0] + features[:, 1])]
     found = search(features, 7, 2**20)
     for part, expected in zip(found, by_sorting(features @ features.T, 7), strict=True):
         np.testing.assert_array_equal(part, expected)

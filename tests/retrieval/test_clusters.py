@@ -1,4 +1,6 @@
-"""Clusters of unlabelled images: the sparse graph against a dense program, DBSCAN against DBSCAN on all distances."""
+"""Clusters of unlabelled images: the sparse graph against a dense program, DBSCAN
+against DBSCAN on all distances.
+"""
 
 import sys
 
@@ -29,14 +31,18 @@ from tests.support.references import dense_k_reciprocal
 def whole(graph):
     """The distances of a graph as a dense matrix; 1, the largest there is, where none is stored."""
     distances = np.ones(graph.shape)
-    distances[np.repeat(np.arange(graph.shape[0]), np.diff(graph.indptr)), graph.indices] = graph.data
+    distances[np.repeat(np.arange(graph.shape[0]), np.diff(graph.indptr)), graph.indices] = (
+        graph.data
+    )
     return distances
 
 
 @settings(max_examples=40)
 @given(st.integers(0, 2**32), st.integers(8, 40), st.sampled_from([0.3, 0.5, 0.8]), st.data())
 def test_the_sparse_graph_equals_the_dense_distances(seed, count, radius, data):
-    """Those between two parts of the images, as the re-ranking of one part among the other gives them."""
+    """Those between two parts of the images, as the re-ranking of one
+    part among the other gives them.
+    """
     features = clusters(np.random.default_rng(seed), count)
     k1 = data.draw(st.integers(2, min(12, count - 2)))
     k2, split = data.draw(st.integers(1, k1)), data.draw(st.integers(count // 4, count // 2))
@@ -46,7 +52,9 @@ def test_the_sparse_graph_equals_the_dense_distances(seed, count, radius, data):
     found = whole(jaccard_graph(features, radius, k1, k2))
     clear = np.abs(expected - radius) > 1e-4
     for part in (found[:split, split:], found[split:, :split].T):
-        np.testing.assert_allclose(part[clear], np.where(expected <= radius, expected, 1)[clear], atol=1e-5)
+        np.testing.assert_allclose(
+            part[clear], np.where(expected <= radius, expected, 1)[clear], atol=1e-5
+        )
     assert (found.diagonal() < 1e-5).all()
 
 
@@ -94,13 +102,19 @@ def test_margins_equal_a_loop():
     means = cluster_means(features, labels)
     for feature, label, margin in zip(features, labels, margins(features, labels), strict=True):
         others = [feature @ mean for cluster, mean in enumerate(means) if cluster != label]
-        assert margin == (0 if label < 0 else pytest.approx(feature @ means[label] - max(others), abs=1e-6))
+        assert margin == (
+            0 if label < 0 else pytest.approx(feature @ means[label] - max(others), abs=1e-6)
+        )
     assert not margins(features, np.zeros(9, np.int64)).any()
 
 
 def test_agreement_leaves_outliers_out_and_ignores_the_numbers_of_clusters():
     labels = np.array([0, 0, 1, 1, -1, -1])
-    assert agreement(labels, np.array([5, 5, 3, 3, 3, 5])) == agreement(np.array([5, 5, 3, 3, 3, 5]), labels) == 1
+    assert (
+        agreement(labels, np.array([5, 5, 3, 3, 3, 5]))
+        == agreement(np.array([5, 5, 3, 3, 3, 5]), labels)
+        == 1
+    )
     assert agreement(labels, np.array([0, 1, 0, 1, -1, 2])) < 0
     assert agreement(labels, np.full(6, -1)) == 0
 
@@ -121,7 +135,9 @@ def slow_reliable(labels, tight, loose, least):
     """Sets of images, as the paper writes them; an outlier is the only one of its set."""
 
     def members(clustering, image):
-        return {i for i, label in enumerate(clustering) if label == clustering[image] >= 0} | {image}
+        return {i for i, label in enumerate(clustering) if label == clustering[image] >= 0} | {
+            image
+        }
 
     def shared(image, clustering):
         mine, theirs = members(labels, image), members(clustering, image)
@@ -135,16 +151,27 @@ def slow_reliable(labels, tight, loose, least):
         compactness[labels[i]] = max(compactness.get(labels[i], 0), shared(i, tight))
     if least is None:
         least = sorted(independence.values())[(len(independence) - 1) // 10]
-    kept = [i for i in inside if independence[labels[i]] >= least and shared(i, tight) == compactness[labels[i]]]
+    kept = [
+        i
+        for i in inside
+        if independence[labels[i]] >= least and shared(i, tight) == compactness[labels[i]]
+    ]
     return [labels[i] if i in kept else -1 for i in range(len(labels))], least
 
 
 @settings(max_examples=60)
-@given(st.integers(0, 2**32), st.integers(1, 40), st.integers(1, 12), st.sampled_from([None, 0.4, 1.0]))
+@given(
+    st.integers(0, 2**32), st.integers(1, 40), st.integers(1, 12), st.sampled_from([None, 0.4, 1.0])
+)
 def test_reliable_clusters_equal_the_sets_of_the_paper(seed, count, most, least):
     random = np.random.default_rng(seed)
-    labels = np.unique(np.append(random.integers(-1, most, count), -1), return_inverse=True)[1][:-1] - 1
-    tight, loose = (np.where(random.random(count) < 0.3, random.integers(-1, most, count), labels) for _ in range(2))
+    labels = (
+        np.unique(np.append(random.integers(-1, most, count), -1), return_inverse=True)[1][:-1] - 1
+    )
+    tight, loose = (
+        np.where(random.random(count) < 0.3, random.integers(-1, most, count), labels)
+        for _ in range(2)
+    )
     if labels.max() < 0:
         assert reliable(labels, tight, loose)[0].tolist() == labels.tolist()
         return

@@ -10,16 +10,25 @@ from person_reid.basics import UserError
 from person_reid.data.augment import normalise
 from person_reid.data.bank import load_bank
 from person_reid.models.factory import create_model
-from person_reid.retrieval.features import extract_features, fused_embedding, on_device, parse_scales
+from person_reid.retrieval.features import (
+    extract_features,
+    fused_embedding,
+    on_device,
+    parse_scales,
+)
 
 CPU = torch.device("cpu")
 
 
 def network(name="osnet_x0_25"):
-    """Short features, and no batch norm behind them that would give all of them one length. The other batch norms have
-    statistics of their own, as after training."""
+    """Short features, and no batch norm behind them that would give all of them one length.
+
+    The other batch norms have statistics of their own, as after training.
+    """
     torch.manual_seed(0)
-    built = create_model(name, 5, weights="none", size=(64, 32), neck="linear", linear_num=16, droprate=0).train()
+    built = create_model(
+        name, 5, weights="none", size=(64, 32), neck="linear", linear_num=16, droprate=0
+    ).train()
     with torch.no_grad():
         for _ in range(3):
             built(2 * torch.randn(8, 3, 64, 32) + 1)
@@ -28,7 +37,9 @@ def network(name="osnet_x0_25"):
 
 @pytest.fixture(scope="module")
 def bank():
-    return torch.randint(0, 256, (7, 64, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return torch.randint(
+        0, 256, (7, 64, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
 
 
 def unit(features):
@@ -50,7 +61,9 @@ def slow_features(embed, bank, scales, flip):
     return unit(np.stack(rows))
 
 
-@pytest.mark.parametrize("name", ["osnet_x0_25", "resnet18", "densenet121", "mobilenetv3_small_100"])
+@pytest.mark.parametrize(
+    "name", ["osnet_x0_25", "resnet18", "densenet121", "mobilenetv3_small_100"]
+)
 def test_fusing_leaves_the_features(name, bank):
     plain = network(name)
     with torch.inference_mode():
@@ -71,7 +84,9 @@ def test_fusing_removes_the_norms_of_a_network_that_can_be_traced(name):
 )
 def test_features_are_the_normalised_sum_over_flip_and_scales(scales, flip, bank):
     plain = network()
-    found = extract_features(fused_embedding(plain, CPU, scales), bank, CPU, batch_size=3, flip=flip)
+    found = extract_features(
+        fused_embedding(plain, CPU, scales), bank, CPU, batch_size=3, flip=flip
+    )
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, slow_features(plain.embed, bank, scales, flip), atol=1e-5)
 

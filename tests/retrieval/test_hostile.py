@@ -33,7 +33,11 @@ def change(tmp_path):
 
     def write(**values):
         content: dict[str, Any] = {"query_f": np.eye(3, 4), "gallery_f": np.eye(3, 4)}
-        content |= {f"{name}_{part}": np.arange(3) for name in ("query", "gallery") for part in ("label", "cam")}
+        content |= {
+            f"{name}_{part}": np.arange(3)
+            for name in ("query", "gallery")
+            for part in ("label", "cam")
+        }
         scipy.io.savemat(tmp_path / "r.mat", content | values)
         return tmp_path / "r.mat"
 
@@ -55,16 +59,28 @@ def hdf5(tmp_path, monkeypatch):
     ("values", "words"),
     [
         ({"gallery_label": ["a", "b", "c"]}, "labels: expected real numbers, found text"),
-        ({"gallery_label": np.array([1, "b", 2.5], object)}, "labels: expected real numbers, found cells"),
+        (
+            {"gallery_label": np.array([1, "b", 2.5], object)},
+            "labels: expected real numbers, found cells",
+        ),
         ({"query_cam": {"a": 1}}, "cameras: expected real numbers, found a struct"),
-        ({"query_f": scipy.sparse.eye(3, 4, format="csc")}, "features: expected real numbers, found cells or a sparse"),
+        (
+            {"query_f": scipy.sparse.eye(3, 4, format="csc")},
+            "features: expected real numbers, found cells or a sparse",
+        ),
         ({"query_f": np.eye(3, 4) * 1j}, "features: expected real numbers, found complex numbers"),
-        ({"gallery_label": [1, 2.5, 3]}, r"gallery: labels: expected whole numbers below 2\^63, found 2\.5 at 1"),
+        (
+            {"gallery_label": [1, 2.5, 3]},
+            r"gallery: labels: expected whole numbers below 2\^63, found 2\.5 at 1",
+        ),
         ({"gallery_label": [1, 2, np.nan]}, "found nan at 2"),
         ({"query_cam": [np.inf, 2, 3]}, "cameras: .* found inf at 0"),
         ({"query_label": np.array([1, 2, 2**63], np.uint64)}, "found 9223372036854775808 at 2"),
         ({"query_label": [1, 2, -1e19]}, r"found -1e\+19 at 2"),
-        ({"query_f": np.zeros((3, 4, 2))}, r"query: features of shape \(3, 4, 2\); expected \(images, dimension\)"),
+        (
+            {"query_f": np.zeros((3, 4, 2))},
+            r"query: features of shape \(3, 4, 2\); expected \(images, dimension\)",
+        ),
         ({"query_f": np.eye(3, 4) * 1e300}, "NaN or infinite"),
     ],
 )
@@ -75,7 +91,11 @@ def test_values_that_are_no_labels_or_features_are_refused(change, values, words
 
 def test_whole_numbers_of_any_type_are_labels(change):
     for kind in (np.float64, np.uint8, np.int64, np.float32):
-        assert load_result(change(query_label=np.array([0, 1, 2], kind)))[0].labels.tolist() == [0, 1, 2]
+        assert load_result(change(query_label=np.array([0, 1, 2], kind)))[0].labels.tolist() == [
+            0,
+            1,
+            2,
+        ]
     largest = np.array([0, 2**63 - 1, -1])
     assert FeatureSet(np.eye(3), largest, largest).labels.tolist() == largest.tolist()
 
@@ -86,8 +106,12 @@ def test_lists_and_tensors_of_any_kind_are_features():
         found = FeatureSet(tensor, torch.tensor([1.0, 2]), [3, 4])
         assert found.features.dtype == np.float32 and np.array_equal(found.features, np.eye(2))
         assert found.labels.tolist() == [1, 2]
-    assert FeatureSet([[1, 0]], torch.tensor([2.0**24 + 1], dtype=torch.float64), [0]).labels.tolist() == [2**24 + 1]
-    with pytest.raises(UserError, match="features: expected an array, found rows of different lengths"):
+    assert FeatureSet(
+        [[1, 0]], torch.tensor([2.0**24 + 1], dtype=torch.float64), [0]
+    ).labels.tolist() == [2**24 + 1]
+    with pytest.raises(
+        UserError, match="features: expected an array, found rows of different lengths"
+    ):
         FeatureSet([[1.0, 2.0], [3.0]], [1, 2], [1, 2])
 
 
@@ -110,7 +134,9 @@ def test_an_hdf5_file_holds_its_data_itself(hdf5, entry, words):
         elif made == "group":
             file.create_group("query_f")
         elif made == "external":
-            file.create_dataset("query_f", (4, 3), "f8", external=[(str(hdf5.with_name("raw")), 0, 96)])
+            file.create_dataset(
+                "query_f", (4, 3), "f8", external=[(str(hdf5.with_name("raw")), 0, 96)]
+            )
         else:
             file.create_dataset("query_f", (10**6, 10**6), "f4", chunks=(1000, 1000))
     with pytest.raises(UserError, match=rf"r\.mat: .*{words}.*Extract the features again"):
@@ -149,7 +175,9 @@ def test_opposite_features_that_expansion_cancels_are_explained(tmp_path):
     features = np.array([[1.0, 0.0], [-1.0, 0.0], [-1.0, 0.0]])
     both = FeatureSet(features, np.array([1, 1, 2]), np.array([1, 2, 2]))
     save_result(tmp_path / "r.mat", both.select([0]), both.select([1, 2]))
-    output = refused("evaluate_rerank", "--result", "r.mat", "--method", "aqe", "--k1", "1", cwd=tmp_path)
+    output = refused(
+        "evaluate_rerank", "--result", "r.mat", "--method", "aqe", "--k1", "1", cwd=tmp_path
+    )
     assert "query 0: NaN scores" in output and "opposite features cancel out" in output
 
 
@@ -173,7 +201,9 @@ def test_settings_of_re_ranking_are_not_absurd(value):
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_settings_of_re_ranking_are_finite(value):
     for settings in ({"lambda_value": value}, {"k1": value}):
-        with pytest.raises(UserError, match=rf"--{next(iter(settings))} {value}: expected a finite number"):
+        with pytest.raises(
+            UserError, match=rf"--{next(iter(settings))} {value}: expected a finite number"
+        ):
             RerankSpec(settings=settings)
     with pytest.raises(UserError, match="--memory_gb"):
         RerankSpec(memory_gb=value)
@@ -184,7 +214,9 @@ def test_a_single_shot_needs_an_image_to_draw(tmp_path):
     with pytest.raises(UserError, match="no gallery image can be drawn"):
         evaluate_single_shot(people(), junk)
     save_result(tmp_path / "r.mat", people(), junk)
-    assert "are junk" in refused("evaluate", "--single_shot", "--ignore_cameras", "--result", "r.mat", cwd=tmp_path)
+    assert "are junk" in refused(
+        "evaluate", "--single_shot", "--ignore_cameras", "--result", "r.mat", cwd=tmp_path
+    )
 
 
 def test_thresholds_are_cosines(tmp_path):
@@ -193,7 +225,9 @@ def test_thresholds_are_cosines(tmp_path):
             load_threshold(text)
     for value in ("85", "-3", "1.0001", "-1e300"):
         (tmp_path / "t.json").write_text(f'{{"threshold": {value}}}')
-        with pytest.raises(UserError, match=r"t\.json: the threshold in it is .*; expected a cosine"):
+        with pytest.raises(
+            UserError, match=r"t\.json: the threshold in it is .*; expected a cosine"
+        ):
             load_threshold(tmp_path / "t.json")
     for value in ("NaN", "Infinity", "1" + "0" * 400, "[0.5]", "true", '"0.7"', "null"):
         (tmp_path / "t.json").write_text(f'{{"threshold": {value}}}')

@@ -1,4 +1,6 @@
-"""Label errors of made people: found, proposed as they were, with probabilities that add up to their number."""
+"""Label errors of made people: found, proposed as they were, with
+probabilities that add up to their number.
+"""
 
 import numpy as np
 import pytest
@@ -9,11 +11,15 @@ from person_reid.retrieval.label_errors import label_errors
 
 
 def people(seed=0, identities=60, images=16, cameras=4, noise=0.45):
-    """Features (N, 32) of people who differ, in cameras that shift them all; labels that are names, and cameras."""
+    """Features (N, 32) of people who differ, in cameras that shift them all;
+    labels that are names, and cameras.
+    """
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(identities), images)
     seen_by = np.tile(np.arange(cameras), identities * images // cameras)
-    features = rng.normal(size=(identities, 32))[labels] + noise * rng.normal(size=(len(labels), 32))
+    features = rng.normal(size=(identities, 32))[labels] + noise * rng.normal(
+        size=(len(labels), 32)
+    )
     features += 0.5 * rng.normal(size=(cameras, 32))[seen_by]
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     return features.astype(np.float32), 10 * labels + 7, seen_by
@@ -36,7 +42,9 @@ def test_flipped_labels_are_found_and_proposed_as_they_were(seed):
     found = label_errors(features, wrong, cameras)
     listed = found.probability >= 0.3
     assert (listed & bad).sum() >= 0.95 * bad.sum() and (listed & bad).sum() >= 0.8 * listed.sum()
-    assert (found.identity[bad] == labels[bad]).mean() > 0.95 and set(found.proposal[bad]) == {"move"}
+    assert (found.identity[bad] == labels[bad]).mean() > 0.95 and set(found.proposal[bad]) == {
+        "move"
+    }
     assert bad[found.order[: bad.sum()]].mean() > 0.95
     assert bad.sum() * 0.7 < found.probability.sum() < bad.sum() * 1.5
 
@@ -78,7 +86,9 @@ def test_a_stated_probability_is_the_share_that_is_right_however_weak_the_networ
 @pytest.mark.parametrize("noise", [2.5, 4])
 def test_a_network_that_finds_few_of_these_people_proposes_nothing(noise):
     features, labels, cameras = people(noise=noise)
-    with pytest.raises(UserError, match=r"about [1-4]?[0-9] % of these images.* not whose label is wrong"):
+    with pytest.raises(
+        UserError, match=r"about [1-4]?[0-9] % of these images.* not whose label is wrong"
+    ):
         label_errors(features, flipped(labels)[0], cameras)
 
 
@@ -86,7 +96,10 @@ def test_evidence_is_that_of_a_slow_loop():
     rng = np.random.default_rng(0)
     features = rng.normal(size=(12, 5)).astype(np.float32)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
-    whose, cameras = np.array([0, 1, 2, -1, 0, 1, 1, 0, 0, -1, 1, 0]), np.array([3, 1, 1, 3, 1, 1, 3, 3, 1, 1, 1, 3])
+    whose, cameras = (
+        np.array([0, 1, 2, -1, 0, 1, 1, 0, 0, -1, 1, 0]),
+        np.array([3, 1, 1, 3, 1, 1, 3, 3, 1, 1, 1, 3]),
+    )
     found = module._evidence(features, whose, cameras)[:2]
     for i in range(12):
         for person in range(3):
@@ -106,7 +119,11 @@ def test_two_halves_of_a_person_are_to_be_merged():
     halves[(labels == 57) & (cameras == 2)] = 57
     found = label_errors(features, halves, cameras)
     listed = found.probability >= 0.3
-    assert set(found.proposal[listed]) == {"merge"} and set(halves[listed]) == {5000} and listed.sum() == 8
+    assert (
+        set(found.proposal[listed]) == {"merge"}
+        and set(halves[listed]) == {5000}
+        and listed.sum() == 8
+    )
     assert set(found.identity[listed]) == {57}
 
 
@@ -131,7 +148,9 @@ def test_distractors_that_are_somebody_and_people_who_are_nobody():
     strangers /= np.linalg.norm(strangers, axis=1, keepdims=True)
     all_features = np.concatenate([features, strangers])
     seen_by = np.concatenate([cameras, rng.integers(0, 4, 200)])
-    hidden = np.concatenate([np.where(np.arange(len(labels)) % 97 == 5, 0, labels), np.zeros(200, np.int64)])
+    hidden = np.concatenate(
+        [np.where(np.arange(len(labels)) % 97 == 5, 0, labels), np.zeros(200, np.int64)]
+    )
     found = label_errors(all_features, hidden, seen_by)
     listed = (found.probability >= 0.5) & (hidden == 0)
     somebody = np.arange(len(hidden)) % 97 == 5

@@ -10,7 +10,12 @@ from sklearn.metrics import average_precision_score
 from person_reid.basics import UserError
 from person_reid.distributed import World
 from person_reid.retrieval import similarity
-from person_reid.retrieval.metrics import count_ahead, count_ahead_torch, evaluate, merge_multi_query
+from person_reid.retrieval.metrics import (
+    count_ahead,
+    count_ahead_torch,
+    evaluate,
+    merge_multi_query,
+)
 from person_reid.retrieval.rerank import RerankSpec, rescorer
 from person_reid.retrieval.similarity import CosineScores, EuclideanScores, Scores
 from tests.retrieval.conftest import data_sets, figures, image_set, signs
@@ -21,7 +26,9 @@ def one_query(scores, labels, cameras, **options):
     """Metrics of a query of identity 1 in camera 1 whose gallery has these scores."""
     query = image_set([[1.0]], [1], [1])
     gallery = image_set(np.ones((len(labels), 1)), labels, cameras)
-    return evaluate(query, gallery, scores=lambda start, stop: np.array([scores], np.float32), **options)
+    return evaluate(
+        query, gallery, scores=lambda start, stop: np.array([scores], np.float32), **options
+    )
 
 
 def test_published_single_query(published):
@@ -57,12 +64,19 @@ def test_euclidean_and_cosine_rank_unit_features_alike(published):
 
 def assert_equal_to_loop(metrics, expected):
     for found, wanted in zip(
-        (metrics.average_precision, metrics.inverse_negative_penalty, metrics.first_match), expected, strict=True
+        (metrics.average_precision, metrics.inverse_negative_penalty, metrics.first_match),
+        expected,
+        strict=True,
     ):
         np.testing.assert_allclose(found, wanted, atol=1e-12)
 
 
-@given(data_sets(), st.sampled_from(["trapezoidal", "step"]), st.sampled_from(["numpy", "torch"]), st.integers(1, 9))
+@given(
+    data_sets(),
+    st.sampled_from(["trapezoidal", "step"]),
+    st.sampled_from(["numpy", "torch"]),
+    st.integers(1, 9),
+)
 def test_counting_equals_sorting(sets, ap, library, rows):
     query, gallery = sets
     assume(len(set(query.cameras) | set(gallery.cameras)) > 1)
@@ -75,7 +89,9 @@ def test_counting_equals_sorting(sets, ap, library, rows):
         def __call__(self, start, stop):
             return convert(matrix[start:stop])
 
-    assert_equal_to_loop(evaluate(query, gallery, ap, Given()), loop_evaluate(query, gallery, matrix, ap))
+    assert_equal_to_loop(
+        evaluate(query, gallery, ap, Given()), loop_evaluate(query, gallery, matrix, ap)
+    )
 
 
 def test_a_chunk_of_many_matches_is_counted_alike():
@@ -103,7 +119,9 @@ def test_step_precision_is_scikit_learns():
     random = np.random.default_rng(0)
     scores, labels = random.normal(size=50), random.integers(1, 3, 50)
     expected = average_precision_score(labels == 1, scores.astype(np.float32))
-    assert one_query(scores, labels, np.full(50, 2), ap="step").mAP == pytest.approx(expected, abs=1e-12)
+    assert one_query(scores, labels, np.full(50, 2), ap="step").mAP == pytest.approx(
+        expected, abs=1e-12
+    )
 
 
 def test_trapezoid_by_hand():
@@ -128,18 +146,26 @@ def test_equal_scores_are_ordered_by_gallery_index(labels, rank):
 @pytest.mark.parametrize("convert", [np.array, torch.tensor])
 def test_junk_is_not_ahead_of_a_match_that_scores_minus_infinity(convert):
     query = image_set(np.ones((2, 1)), [1, 1], [1, 1])
-    gallery = image_set(np.ones((4, 1)), [1, -1, 1, 2], [1, 2, 2, 2])  # own camera, label -1, the match, another person
+    # own camera, label -1, the match, another person
+    gallery = image_set(np.ones((4, 1)), [1, -1, 1, 2], [1, 2, 2, 2])
     ruled_out = -np.inf
-    scores = np.array([[ruled_out, ruled_out, ruled_out, 0.5], [0.5, 0.5, ruled_out, ruled_out]], np.float32)
+    scores = np.array(
+        [[ruled_out, ruled_out, ruled_out, 0.5], [0.5, 0.5, ruled_out, ruled_out]], np.float32
+    )
     found = evaluate(query, gallery, scores=lambda start, stop: convert(scores[start:stop]))
     assert found.first_match.tolist() == [1, 0]
 
 
 @pytest.mark.parametrize("kind", [np.int64, np.uint8, np.float16, np.float64])
 def test_scores_may_be_numbers_of_any_kind(kind):
-    query, gallery = image_set([[1.0]], [1], [1]), image_set(np.ones((4, 1)), [1, 2, 1, 2], [1, 2, 2, 2])
+    query, gallery = (
+        image_set([[1.0]], [1], [1]),
+        image_set(np.ones((4, 1)), [1, 2, 1, 2], [1, 2, 2, 2]),
+    )
     scores = np.array([[9, 8, 7, 7]], kind)
-    assert evaluate(query, gallery, scores=lambda start, stop: scores[start:stop]).first_match.tolist() == [1]
+    assert evaluate(
+        query, gallery, scores=lambda start, stop: scores[start:stop]
+    ).first_match.tolist() == [1]
     assert scores.tolist() == [[9, 8, 7, 7]]
 
 
@@ -165,7 +191,9 @@ def test_the_line_reads_as_published():
     metrics = one_query([3, 2, 1], [2, 2, 1], [2, 2, 2])
     expected = "multi Rank@1:0.000000 Rank@5:1.000000 Rank@10:1.000000 mAP:0.166667 mINP:0.333333"
     assert metrics.line("multi ") == expected
-    assert re.search(r" mAP\(step\):0\.333333 ", one_query([3, 2, 1], [2, 2, 1], [2, 2, 2], ap="step").line())
+    assert re.search(
+        r" mAP\(step\):0\.333333 ", one_query([3, 2, 1], [2, 2, 1], [2, 2, 2], ap="step").line()
+    )
 
 
 def test_one_camera_is_explained_rather_than_measured():
@@ -176,13 +204,17 @@ def test_one_camera_is_explained_rather_than_measured():
 
 
 def test_lengths_near_one_do_not_count():
-    """As those of features rounded to float16: what is similar to everybody is not the nearest to everybody."""
+    """As those of features rounded to float16: what is similar to everybody
+    is not the nearest to everybody.
+    """
     random = np.random.default_rng(0)
     features = random.random((60, 8), np.float32) + 4
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     images = image_set(features, np.arange(60) // 4, np.arange(60) % 4)
     scaled = image_set(
-        features * random.uniform(0.9991, 1.0009, (60, 1)).astype(np.float32), images.labels, images.cameras
+        features * random.uniform(0.9991, 1.0009, (60, 1)).astype(np.float32),
+        images.labels,
+        images.cameras,
     )
     assert evaluate(images, scaled).line() == evaluate(images, images).line()
 
@@ -258,7 +290,8 @@ def test_multi_query_is_the_mean_of_identity_and_camera():
     query = image_set(np.eye(3), [1, 1, 2], [1, 2, 1])
     images = image_set([[2, 0, 0], [0, 2, 0], [9, 9, 9], [5, 5, 5]], [1, 1, 1, 3], [1, 1, 3, 1])
     merged = merge_multi_query(query, images)
-    # the second and third have no image of their identity in their camera and keep their own feature
+    # the second and third have no image of their identity in their camera and keep their own
+    # feature
     np.testing.assert_array_equal(merged.features, [[1, 1, 0], [0, 1, 0], [0, 0, 1]])
     np.testing.assert_array_equal(query.features, np.eye(3))
 

@@ -22,9 +22,9 @@ from tests.retrieval.conftest import clusters, signs
 def test_top_k_is_a_stable_sort(seed, rows, columns, data):
     k = data.draw(st.integers(1, min(columns, 9)))
     levels = data.draw(st.sampled_from([1, 3, 50, 10**6]))
-    scores = np.random.default_rng(seed).integers(-levels, levels, (rows, columns)).astype(np.float32) / np.float32(
-        levels
-    )
+    scores = np.random.default_rng(seed).integers(-levels, levels, (rows, columns)).astype(
+        np.float32
+    ) / np.float32(levels)
     expected = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     np.testing.assert_array_equal(top_k(scores, k), expected)
     np.testing.assert_array_equal(top_k_torch(torch.from_numpy(scores), k), expected)
@@ -32,12 +32,20 @@ def test_top_k_is_a_stable_sort(seed, rows, columns, data):
 
 def test_zero_equals_minus_zero():
     scores = np.array([[-0.0, 0.0, -1.0]], np.float32)
-    assert top_k(scores, 3).tolist() == top_k_torch(torch.from_numpy(scores), 3).tolist() == [[0, 1, 2]]
+    assert (
+        top_k(scores, 3).tolist()
+        == top_k_torch(torch.from_numpy(scores), 3).tolist()
+        == [[0, 1, 2]]
+    )
 
 
 def test_infinity_comes_first():
     scores = np.array([[1.0, np.inf, -np.inf]], np.float32)
-    assert top_k(scores, 3).tolist() == top_k_torch(torch.from_numpy(scores), 3).tolist() == [[1, 0, 2]]
+    assert (
+        top_k(scores, 3).tolist()
+        == top_k_torch(torch.from_numpy(scores), 3).tolist()
+        == [[1, 0, 2]]
+    )
 
 
 @pytest.mark.parametrize("budget", [1, 4000, 2**26])
@@ -47,7 +55,9 @@ def test_search_finds_the_nearest_and_the_farthest(budget):
     cosine = queries @ gallery.T
     found = ExactNeighbours(budget=budget).search(queries, gallery, 5, farthest=True)
     np.testing.assert_array_equal(found.indices, np.argsort(-cosine, axis=1, kind="stable")[:, :5])
-    np.testing.assert_array_equal(found.similarities, np.take_along_axis(cosine, found.indices, axis=1))
+    np.testing.assert_array_equal(
+        found.similarities, np.take_along_axis(cosine, found.indices, axis=1)
+    )
     np.testing.assert_array_equal(found.lowest, cosine.min(axis=1))
 
 
@@ -59,13 +69,22 @@ def test_twins_are_equally_near_wherever_they_stand():
     later, first = twins(gallery.astype(np.float32))
     assert later.tolist() == [3, 77, 78, 400, 499] and first.tolist() == [0, 0, 0, 200, 0]
     scores = CosineScores(np.float32(queries), np.asfortranarray(gallery, np.float32))(0, 30)
-    assert (scores[:, [3, 77, 78, 499]] == scores[:, :1]).all() and (scores[:, 400] == scores[:, 200]).all()
+    assert (scores[:, [3, 77, 78, 499]] == scores[:, :1]).all() and (
+        scores[:, 400] == scores[:, 200]
+    ).all()
 
 
 def test_every_image_is_first_among_its_own_even_with_twins():
     features = signs(np.random.default_rng(0), 1).repeat(6, axis=0)
     found = ExactNeighbours().search(features, features, 3, itself=True)
-    assert found.indices.tolist() == [[0, 1, 2], [1, 0, 2], [2, 0, 1], [3, 0, 1], [4, 0, 1], [5, 0, 1]]
+    assert found.indices.tolist() == [
+        [0, 1, 2],
+        [1, 0, 2],
+        [2, 0, 1],
+        [3, 0, 1],
+        [4, 0, 1],
+        [5, 0, 1],
+    ]
     np.testing.assert_array_equal(found.similarities, 1)
     assert found.lowest is None
     with pytest.raises(AssertionError, match="the queries are not the gallery"):
@@ -78,7 +97,9 @@ def test_faiss_finds_nearly_all_and_says_how_many(kind, capsys):
     features = clusters(np.random.default_rng(0), 600, identities=30)
     exact = ExactNeighbours().search(features, features, 10, itself=True, farthest=True)
     found = FaissNeighbours(kind).search(features, features, 10, itself=True, farthest=True)
-    recall = np.mean([len(np.intersect1d(*rows)) / 10 for rows in zip(exact.indices, found.indices, strict=True)])
+    recall = np.mean(
+        [len(np.intersect1d(*rows)) / 10 for rows in zip(exact.indices, found.indices, strict=True)]
+    )
     assert recall > 0.8
     assert found.indices[:, 0].tolist() == list(range(600))
     assert all(len(set(row)) == 10 for row in found.indices.tolist())
@@ -107,7 +128,9 @@ def test_what_moves_to_the_front_of_its_list_keeps_the_similarities_of_the_other
     np.testing.assert_allclose(found.similarities, [[1, 0.9, 0.7]])
 
 
-@pytest.mark.parametrize(("k1", "k2", "flag"), [(0, 1, "k1 0"), (11, 1, "k1 11"), (5, 0, "k2 0"), (5, 6, "k2 6")])
+@pytest.mark.parametrize(
+    ("k1", "k2", "flag"), [(0, 1, "k1 0"), (11, 1, "k1 11"), (5, 0, "k2 0"), (5, 6, "k2 6")]
+)
 def test_impossible_neighbourhoods_are_refused(k1, k2, flag):
     with pytest.raises(UserError, match=f"--{flag}: expected 1 to"):
         check_neighbours(k1, k2, gallery_size=10)

@@ -1,4 +1,6 @@
-"""People of several images: their scores against a loop over images, their groups against people who are far apart."""
+"""People of several images: their scores against a loop over images, their groups
+against people who are far apart.
+"""
 
 import numpy as np
 import pytest
@@ -39,20 +41,29 @@ def test_a_score_is_that_of_the_best_images_and_of_the_means(starts):
 
 def test_of_one_image_a_person_is_the_image():
     names, best, mean = best_and_mean([FEATURES[:1]], [(["one"], FEATURES[1:2])])
-    assert names == ["one"] and best.item() == pytest.approx(mean.item()) == pytest.approx(FEATURES[0] @ FEATURES[1])
+    assert names == ["one"] and best.item() == pytest.approx(mean.item()) == pytest.approx(
+        FEATURES[0] @ FEATURES[1]
+    )
 
 
 def test_without_people_there_is_a_word():
-    with pytest.raises(UserError, match=r"nobody is known yet\. Enroll people: python tools/search\.py enroll NAME"):
+    with pytest.raises(
+        UserError, match=r"nobody is known yet\. Enroll people: python tools/search\.py enroll NAME"
+    ):
         person_scores([FEATURES[:1]], [])
 
 
 def crowd(people, images, cameras=2):
-    """Features of people who are far apart, seen by cameras that shift all of theirs; who, and by which camera."""
+    """Features of people who are far apart, seen by cameras that shift all of
+    theirs; who, and by which camera.
+    """
     random = np.random.default_rng(1)
     who = np.repeat(np.arange(people), images)
     camera = np.tile(np.arange(cameras), people * images // cameras)
-    features = np.eye(people, 64, dtype=np.float32)[who] + random.standard_normal((len(who), 64), np.float32) / 40
+    features = (
+        np.eye(people, 64, dtype=np.float32)[who]
+        + random.standard_normal((len(who), 64), np.float32) / 40
+    )
     features += random.standard_normal((cameras, 64), np.float32)[camera] / 3
     return features / np.linalg.norm(features, axis=1, keepdims=True), who, camera
 
@@ -60,13 +71,27 @@ def crowd(people, images, cameras=2):
 def test_people_are_grouped_across_cameras_and_keep_the_names_they_have():
     features, who, cameras = crowd(8, 12)
     known = [""] * len(who)
-    known[0], known[1], known[12], known[24], known[36] = "Anna", "Anna", "person 0001", "Ben", "Cleo"
+    known[0], known[1], known[12], known[24], known[36] = (
+        "Anna",
+        "Anna",
+        "person 0001",
+        "Ben",
+        "Cleo",
+    )
     known[37], known[38] = "Ben", "Ben"
     found = group_people(features, cameras, known)
-    assert [name for name, own in zip(found, known, strict=True) if own] == [name for name in known if name]
-    groups = [{name for name, own, at in zip(found, known, who, strict=True) if at == i and not own} for i in range(8)]
-    assert groups[:4] == [{"Anna"}, {"person 0001"}, {"Ben"}, {"Ben"}]  # the last by two votes to one
-    assert sorted(name for group in groups[4:] for name in group) == [f"person {i:04}" for i in (2, 3, 4, 5)]
+    assert [name for name, own in zip(found, known, strict=True) if own] == [
+        name for name in known if name
+    ]
+    groups = [
+        {name for name, own, at in zip(found, known, who, strict=True) if at == i and not own}
+        for i in range(8)
+    ]
+    # the last by two votes to one
+    assert groups[:4] == [{"Anna"}, {"person 0001"}, {"Ben"}, {"Ben"}]
+    assert sorted(name for group in groups[4:] for name in group) == [
+        f"person {i:04}" for i in (2, 3, 4, 5)
+    ]
     found = group_people(features, cameras, known, others={"person 0003", "person 0004"})
     assert set(found[48:]) == {f"person {i:04}" for i in (2, 5, 6, 7)}
 

@@ -9,28 +9,50 @@ from hypothesis import strategies as st
 from scipy.stats import t as student
 
 from person_reid.basics import UserError
-from person_reid.retrieval.promise import FEWEST, Promise, false_matches, lowest_step, promised, upper_bounds
+from person_reid.retrieval.promise import (
+    FEWEST,
+    Promise,
+    false_matches,
+    lowest_step,
+    promised,
+    upper_bounds,
+)
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.thresholds import load_promise, load_threshold, with_promise
 from tests.retrieval.conftest import image_set
 
 
-def people(count: int, seed: int = 0, images: int = 2, dimension: int = 6) -> tuple[FeatureSet, FeatureSet]:
-    """(query, gallery) of people seen by two cameras, some of whom look like many others; junk and a distractor."""
+def people(
+    count: int, seed: int = 0, images: int = 2, dimension: int = 6
+) -> tuple[FeatureSet, FeatureSet]:
+    """(query, gallery) of people seen by two cameras, some of whom look like many
+    others; junk and a distractor.
+    """
     random = np.random.default_rng(seed)
-    centres = random.normal(size=(count, dimension)) * random.uniform(0.3, 1, (count, 1)) + np.eye(dimension)[0]
+    centres = (
+        random.normal(size=(count, dimension)) * random.uniform(0.3, 1, (count, 1))
+        + np.eye(dimension)[0]
+    )
     sets = []
     for extra in (0, 3):
-        labels = np.concatenate([np.repeat(np.arange(count), images) + 1, np.full(extra, -1), np.zeros(extra)])
-        features = np.concatenate([np.repeat(centres, images, axis=0), np.ones((2 * extra, dimension))])
+        labels = np.concatenate(
+            [np.repeat(np.arange(count), images) + 1, np.full(extra, -1), np.zeros(extra)]
+        )
+        features = np.concatenate(
+            [np.repeat(centres, images, axis=0), np.ones((2 * extra, dimension))]
+        )
         features = features + 0.5 * random.normal(size=features.shape)
         features /= np.linalg.norm(features, axis=1, keepdims=True)
-        sets.append(image_set(features.astype(np.float32), labels, random.integers(1, 4, len(labels))))
+        sets.append(
+            image_set(features.astype(np.float32), labels, random.integers(1, 4, len(labels)))
+        )
     return sets[0], sets[1]
 
 
 def slow_cells(query, gallery, size):
-    """A list of (person, person, similarity in ten thousandths) and the mean number of images, by loops."""
+    """A list of (person, person, similarity in ten thousandths) and the
+    mean number of images, by loops.
+    """
     known = [i for i in range(len(gallery)) if gallery.labels[i] > 0]
     order = [known[i] for i in np.random.default_rng(0).permutation(len(known))]
     cells, images = [], 0
@@ -49,7 +71,9 @@ def slow_cells(query, gallery, size):
 
 
 def slow_threshold(cells, rate, confidence):
-    """The lowest threshold at which and above which the bound holds, from the formulas, one threshold at a time."""
+    """The lowest threshold at which and above which the bound holds, from the
+    formulas, one threshold at a time.
+    """
     everybody = sorted({person for cell in cells for person in cell[:2]})
     involved = [np.array([cell[2] for cell in cells if person in cell[:2]]) for person in everybody]
     every, n, kept = np.array([cell[2] for cell in cells]), len(everybody), None
@@ -58,7 +82,9 @@ def slow_threshold(cells, rate, confidence):
         without = [(y - (own >= step).sum()) / (len(cells) - len(own)) for own in involved]
         variance = (n - 1) / n * sum((each - np.mean(without)) ** 2 for each in without)
         most, r = max((own >= step).sum() for own in involved), y / len(cells)
-        bound = (r + 2 * most / len(cells)) * math.exp(student.ppf(confidence, n - 1) * math.sqrt(variance) / r)
+        bound = (r + 2 * most / len(cells)) * math.exp(
+            student.ppf(confidence, n - 1) * math.sqrt(variance) / r
+        )
         if bound > rate:
             break
         kept = step / 10_000
@@ -76,26 +102,41 @@ def test_it_equals_loops_over_people_and_thresholds(size, rate):
 
 
 def test_a_similarity_counts_as_it_is_printed():
-    query, gallery = image_set([[1.0, 0]], [1], [1]), image_set([[0.70006, np.sqrt(1 - 0.70006**2)]], [2], [2])
+    query, gallery = (
+        image_set([[1.0, 0]], [1], [1]),
+        image_set([[0.70006, np.sqrt(1 - 0.70006**2)]], [2], [2]),
+    )
     assert false_matches(query, gallery)[0][:, 7001].tolist() == [1, 1]  # 0.7001
 
 
 def test_the_bound_is_that_of_the_formulas():
     counts = false_matches(*people(60))[0]
-    columns = [0, *(int(np.argmax(counts.sum(axis=0) <= share * counts[:, 0].sum())) for share in (0.5, 0.1, 0.01))]
+    columns = [
+        0,
+        *(
+            int(np.argmax(counts.sum(axis=0) <= share * counts[:, 0].sum()))
+            for share in (0.5, 0.1, 0.01)
+        ),
+    ]
     own, cells = counts[:, columns[1:]].astype(float), counts[:, 0].sum() / 2
     rates = own.sum(axis=0) / 2 / cells
     without = np.array(
-        [(rates * cells - mine) / (cells - all_mine) for mine, all_mine in zip(own, counts[:, 0], strict=True)]
+        [
+            (rates * cells - mine) / (cells - all_mine)
+            for mine, all_mine in zip(own, counts[:, 0], strict=True)
+        ]
     )
     deviation = np.sqrt(59 / 60 * ((without - without.mean(axis=0)) ** 2).sum(axis=0))
-    expected = (rates + 2 * own.max(axis=0) / cells) * np.exp(1.671 * deviation / rates)  # 59 degrees, from a table
+    # 59 degrees, from a table
+    expected = (rates + 2 * own.max(axis=0) / cells) * np.exp(1.671 * deviation / rates)
     np.testing.assert_allclose(upper_bounds(counts[:, columns], 0.95), expected, rtol=1e-3)
 
 
 def test_every_higher_threshold_must_hold_too(monkeypatch):
     counts = np.tile(np.array([9, 1, 1, 1, 0]), (FEWEST, 1))
-    monkeypatch.setattr("person_reid.retrieval.promise.upper_bounds", lambda *_: np.array([0.1, 0.3, 0.2]))
+    monkeypatch.setattr(
+        "person_reid.retrieval.promise.upper_bounds", lambda *_: np.array([0.1, 0.3, 0.2])
+    )
     found = [lowest_step(counts, rate, 0.95) for rate in (0.3, 0.25, 0.15)]
     assert found == [(1, 0.2), (3, 0.2), (None, 0.2)]
 
@@ -123,14 +164,18 @@ def test_more_confidence_or_a_lower_rate_never_lowers_it(seed, rates, confidence
 
 
 def test_it_is_kept():
-    """Of 100 draws of people from many, at most a tenth break a promise with 95 %; half break the point estimate."""
+    """Of 100 draws of people from many, at most a tenth break a promise with 95 %;
+    half break the point estimate.
+    """
     query, gallery = people(600, images=1, dimension=24)
     counts = false_matches(query, gallery)[0].sum(axis=0)
     true = counts / counts[0]
     broken, estimated = 0, 0
     for draw in range(100):
         drawn = np.random.default_rng(draw).choice(600, FEWEST, replace=False) + 1
-        asked, there = (each.select(np.flatnonzero(np.isin(each.labels, drawn))) for each in (query, gallery))
+        asked, there = (
+            each.select(np.flatnonzero(np.isin(each.labels, drawn))) for each in (query, gallery)
+        )
         broken += true[round(promised(asked, there, 0.03, 0.95).threshold * 10_000)] > 0.03
         own = false_matches(asked, there)[0].sum(axis=0)
         estimated += true[np.argmax(own / own[0] <= 0.03)] > 0.03
@@ -140,7 +185,10 @@ def test_it_is_kept():
 def test_too_few_people_are_told_how_many_it_takes():
     for count in (1, 2, FEWEST - 1):
         found = count if count > 1 else 0  # nobody has a pair with a stranger
-        with pytest.raises(UserError, match=rf"rate of 0.1 with so few people \({found}\): at least 50 people needed"):
+        with pytest.raises(
+            UserError,
+            match=rf"rate of 0.1 with so few people \({found}\): at least 50 people needed",
+        ):
             promised(*people(count), rate=0.1, confidence=0.95)
     query, gallery = people(1)
     with pytest.raises(UserError, match=r"so few people \(0\)"):
@@ -175,23 +223,41 @@ def test_a_larger_gallery_than_tested_takes_a_higher_threshold():
 
 
 def test_the_images_of_a_search_are_of_many_people():
-    query, gallery = (each.select(np.flatnonzero(each.labels > 0)) for each in people(200, images=10))
+    query, gallery = (
+        each.select(np.flatnonzero(each.labels > 0)) for each in people(200, images=10)
+    )
     threshold = promised(query, gallery, 0.1, 0.9, 10).threshold
     reached = query.features @ gallery.features.T >= threshold
-    strangers = (query.labels[:, None] != gallery.labels) & (query.cameras[:, None] != gallery.cameras)
+    strangers = (query.labels[:, None] != gallery.labels) & (
+        query.cameras[:, None] != gallery.cameras
+    )
     random = np.random.default_rng(7)
     searches = [random.choice(np.flatnonzero(row), 10, replace=False) for row in strangers]
     assert np.mean([reached[i, images].any() for i, images in enumerate(searches)]) < 0.1
 
 
 def test_a_promise_is_read_with_its_threshold(tmp_path):
-    promise: dict[str, Any] = {"threshold": 0.5, "rate": 1e-3, "confidence": 0.95, "people": 1234, "gallery_size": 1}
+    promise: dict[str, Any] = {
+        "threshold": 0.5,
+        "rate": 1e-3,
+        "confidence": 0.95,
+        "people": 1234,
+        "gallery_size": 1,
+    }
     file = tmp_path / "config.json"
     file.write_text(json.dumps({"threshold": 0.5, "promise": promise}))
     assert load_promise(file) == load_promise(tmp_path) == Promise(**promise)
-    words = "accepts at most 0.001 of pairs of strangers from different cameras (confidence 0.95, 1,234 people)"
+    words = (
+        "accepts at most 0.001 of pairs of strangers from different cameras "
+        "(confidence 0.95, 1,234 people)"
+    )
     assert with_promise(tmp_path) == f"{tmp_path}: {words}" and load_threshold(tmp_path) == 0.5
-    others: tuple[Any, ...] = ({"threshold": 0.4, "promise": promise}, {"threshold": 0.5, "promise": None}, {}, [])
+    others: tuple[Any, ...] = (
+        {"threshold": 0.4, "promise": promise},
+        {"threshold": 0.5, "promise": None},
+        {},
+        [],
+    )
     for other in others:
         file.write_text(json.dumps(other))
         assert load_promise(file) is None and with_promise(file) == str(file)

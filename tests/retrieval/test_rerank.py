@@ -1,4 +1,6 @@
-"""k-reciprocal and graph re-ranking against the published numbers and dense programs from the papers."""
+"""k-reciprocal and graph re-ranking against the published numbers and
+dense programs from the papers.
+"""
 
 from typing import Any
 
@@ -29,7 +31,9 @@ def rerank(fixtures):
 
 def whole(scores, rows):
     """The (rows, G) matrix of a Scores, in chunks of 7."""
-    return np.concatenate([np.asarray(scores(start, min(start + 7, rows))) for start in range(0, rows, 7)])
+    return np.concatenate(
+        [np.asarray(scores(start, min(start + 7, rows))) for start in range(0, rows, 7)]
+    )
 
 
 @pytest.mark.parametrize("kind", [KReciprocalScores, *GRAPHS])
@@ -39,24 +43,43 @@ def test_published_scores_and_figures(published, rerank, kind):
         scores = kind(query.features, gallery.features, **PUBLISHED)
         matrix, key = -rerank["k_reciprocal_distance"], "k_reciprocal k1=20 k2=6 lambda=0.3"
     else:
-        scores = kind(query.features, gallery.features, **METHODS["gnn"].defaults, neighbours=ExactNeighbours())
+        scores = kind(
+            query.features,
+            gallery.features,
+            **METHODS["gnn"].defaults,
+            neighbours=ExactNeighbours(),
+        )
         matrix, key = rerank["gnn_score"], "gnn k1=26 k2=7 lambda=0.3"
     np.testing.assert_allclose(whole(scores, 60), matrix, atol=1e-5)
-    np.testing.assert_allclose(figures(evaluate(query, gallery, scores=scores)), expected[key], atol=1e-6)
+    np.testing.assert_allclose(
+        figures(evaluate(query, gallery, scores=scores)), expected[key], atol=1e-6
+    )
 
 
-@given(st.integers(0, 2**32), st.sampled_from([signs, clusters]), st.integers(1, 30), st.integers(1, 120), st.data())
+@given(
+    st.integers(0, 2**32),
+    st.sampled_from([signs, clusters]),
+    st.integers(1, 30),
+    st.integers(1, 120),
+    st.data(),
+)
 def test_sparse_equals_dense(seed, make, num_queries, num_gallery, data):
     random = np.random.default_rng(seed)
-    query, gallery = make(random, num_queries), make(random, num_gallery)[:, : 16 if make is signs else 24]
-    gallery[: num_gallery // 4] = gallery[num_gallery // 2 : num_gallery // 2 + num_gallery // 4]  # twins
+    query, gallery = (
+        make(random, num_queries),
+        make(random, num_gallery)[:, : 16 if make is signs else 24],
+    )
+    # twins
+    gallery[: num_gallery // 4] = gallery[num_gallery // 2 : num_gallery // 2 + num_gallery // 4]
     k1 = data.draw(st.integers(1, min(num_gallery, 25)))
     k2 = data.draw(st.integers(1, k1))
     weight = data.draw(st.sampled_from([0.0, 0.3, 1.0]))
     budget = data.draw(st.sampled_from([1, 2**26]))
     neighbours = ExactNeighbours(budget=budget)
     found = whole(KReciprocalScores(query, gallery, k1, k2, weight, neighbours), num_queries)
-    np.testing.assert_allclose(-found, dense_k_reciprocal(query, gallery, k1, k2, weight), atol=1e-5)
+    np.testing.assert_allclose(
+        -found, dense_k_reciprocal(query, gallery, k1, k2, weight), atol=1e-5
+    )
     for graph in GRAPHS:
         found = whole(graph(query, gallery, k1, k2, weight, neighbours), num_queries)
         np.testing.assert_allclose(found, dense_graph(query, gallery, k1, k2, weight), atol=1e-5)
@@ -74,7 +97,9 @@ def test_an_unknown_word_is_refused(name, value):
         RerankSpec(**{name: value})
 
 
-@pytest.mark.parametrize(("value", "words"), [(3.7, "3.7: expected a whole"), ("3", "'3': expected a finite")])
+@pytest.mark.parametrize(
+    ("value", "words"), [(3.7, "3.7: expected a whole"), ("3", "'3': expected a finite")]
+)
 def test_a_setting_is_a_number_of_its_kind(value, words):
     with pytest.raises(UserError, match=f"--k1 {words} number"):
         RerankSpec(settings={"k1": value})
@@ -106,7 +131,9 @@ def test_features_of_double_precision(published, method):
 def test_one_and_the_same_image_everywhere():
     features = signs(np.random.default_rng(0), 1).repeat(9, axis=0)
     for method in (KReciprocalScores, *GRAPHS):
-        assert np.isfinite(whole(method(features[:3], features, 4, 2, 0.3, ExactNeighbours()), 3)).all()
+        assert np.isfinite(
+            whole(method(features[:3], features, 4, 2, 0.3, ExactNeighbours()), 3)
+        ).all()
 
 
 @pytest.mark.parametrize("method", ["k-reciprocal", "gnn"])

@@ -23,7 +23,10 @@ def people(count, dimension=8, seed=0, paths=True):
     random = np.random.default_rng(seed)
     names = [f"gallery/{i % 7:04d}/{i:04d}_c{i % 3}ä.jpg" for i in range(count)] if paths else None
     return FeatureSet(
-        random.normal(size=(count, dimension)), random.integers(-1, 9, count), random.integers(1, 4, count), names
+        random.normal(size=(count, dimension)),
+        random.integers(-1, 9, count),
+        random.integers(1, 4, count),
+        names,
     )
 
 
@@ -33,7 +36,9 @@ def assert_same(found, expected, paths=True):
     np.testing.assert_array_equal(found.cameras, expected.cameras)
     assert found.paths == (expected.paths if paths else None)
     assert found.features.flags.c_contiguous  # sums over them are rounded as before they were saved
-    assert found.features.dtype == np.float32 and found.labels.dtype == found.cameras.dtype == np.int64
+    assert (
+        found.features.dtype == np.float32 and found.labels.dtype == found.cameras.dtype == np.int64
+    )
 
 
 @pytest.fixture(params=["matlab5", "hdf5"])
@@ -50,7 +55,9 @@ def saved(tmp_path):
     save_result(path, people(5), people(9))
 
     def change(**values):
-        content = {key: value for key, value in scipy.io.loadmat(path).items() if not key.startswith("__")}
+        content = {
+            key: value for key, value in scipy.io.loadmat(path).items() if not key.startswith("__")
+        }
         content.update(values)
         scipy.io.savemat(path, {key: value for key, value in content.items() if value is not None})
         return path
@@ -77,7 +84,9 @@ def test_a_device_or_pipe_is_written_from_beginning_to_end(tmp_path):
         content = pool.submit((tmp_path / "pipe").read_bytes)
         save_result(tmp_path / "pipe", people(5), people(9))
     (tmp_path / "file.mat").write_bytes(content.result())
-    for found, expected in zip(load_result(tmp_path / "file.mat", paths=True), (people(5), people(9)), strict=True):
+    for found, expected in zip(
+        load_result(tmp_path / "file.mat", paths=True), (people(5), people(9)), strict=True
+    ):
         assert_same(found, expected)
 
 
@@ -86,7 +95,9 @@ def test_a_file_says_what_it_is_of(tmp_path, either_format):
     save_result(tmp_path / "r.mat", query, gallery, "réseau 60")
     save_multi_query(tmp_path / "m.mat", gallery, query)
     assert read_note(tmp_path / "r.mat", NETWORK) == "réseau 60"
-    assert read_note(tmp_path / "m.mat", QUERY_DIGEST) == load_result(tmp_path / "r.mat")[0].digest()
+    assert (
+        read_note(tmp_path / "m.mat", QUERY_DIGEST) == load_result(tmp_path / "r.mat")[0].digest()
+    )
     assert query.digest() != people(5, seed=2).digest()
     save_result(tmp_path / "r.mat", query, gallery)
     assert read_note(tmp_path / "r.mat", NETWORK) == ""
@@ -118,7 +129,11 @@ def test_hdf5_is_laid_out_as_matlab_does(tmp_path, monkeypatch):
 
 def test_the_published_file_is_read(fixtures):
     query, gallery = load_result(fixtures / "retrieval" / "pytorch_result.mat", paths=True)
-    assert query.features.shape == (60, 24) and gallery.features.shape == (520, 24) and query.paths is None
+    assert (
+        query.features.shape == (60, 24)
+        and gallery.features.shape == (520, 24)
+        and query.paths is None
+    )
 
 
 def test_missing_file_says_what_makes_it(tmp_path):
@@ -152,13 +167,16 @@ def test_unequal_dimensions_are_refused(saved):
 
 
 @pytest.mark.parametrize(
-    ("value", "words"), [(np.nan, "NaN or infinite"), (np.inf, "NaN or infinite"), (0.0, "all zero")]
+    ("value", "words"),
+    [(np.nan, "NaN or infinite"), (np.inf, "NaN or infinite"), (0.0, "all zero")],
 )
 def test_unusable_features_are_counted_and_the_first_is_named(saved, value, words):
     features = people(9).features
     features[[3, 7]] = value
     path = saved(gallery_f=features)
-    with pytest.raises(UserError, match=rf"gallery: 2 of 9 features are {words}, the first is index 3\."):
+    with pytest.raises(
+        UserError, match=rf"gallery: 2 of 9 features are {words}, the first is index 3\."
+    ):
         load_result(path)
     with pytest.raises(UserError, match=r"the first is gallery/0003/0003_c0ä\.jpg \(index 3\)"):
         load_result(path, paths=True)
@@ -167,7 +185,9 @@ def test_unusable_features_are_counted_and_the_first_is_named(saved, value, word
 def test_empty_gallery_is_refused(saved):
     empty = np.zeros((1, 0))
     with pytest.raises(UserError, match="gallery: empty features"):
-        load_result(saved(gallery_f=np.zeros((0, 8), np.float32), gallery_label=empty, gallery_cam=empty))
+        load_result(
+            saved(gallery_f=np.zeros((0, 8), np.float32), gallery_label=empty, gallery_cam=empty)
+        )
 
 
 def test_saving_refuses_what_loading_would(tmp_path):

@@ -48,13 +48,18 @@ def test_statistics_are_those_of_the_images():
 
 
 def test_statistics_of_several_batches_are_their_mean():
-    """Of 65 images, in two batches: not those of one batch, but no batch of a single image either."""
+    """Of 65 images, in two batches: not those of one batch, but no
+    batch of a single image either.
+    """
     network: Any = Small()
     bank = images(65)
     reestimate_batch_norms(network, bank, CPU)
     order = torch.randperm(65, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        maps = [network.layers[1](normalise(bank[part])).transpose(0, 1).flatten(1) for part in order.tensor_split(2)]
+        maps = [
+            network.layers[1](normalise(bank[part])).transpose(0, 1).flatten(1)
+            for part in order.tensor_split(2)
+        ]
     torch.testing.assert_close(network.layers[2].running_var, (maps[0].var(1) + maps[1].var(1)) / 2)
 
 
@@ -72,18 +77,28 @@ def test_every_camera_is_moved_to_the_same_mean(scale):
     random = np.random.default_rng(1)
     cameras = np.arange(40) % 4
     cameras[0] = 9  # seen once
-    features = (random.normal(2, 1, (40, 5)) + random.normal(size=(10, 5))[cameras]).astype(np.float32)
+    features = (random.normal(2, 1, (40, 5)) + random.normal(size=(10, 5))[cameras]).astype(
+        np.float32
+    )
     norm = CameraNorm(features, cameras, scale)
     groups = {camera: features[cameras == camera] for camera in set(cameras.tolist())}
-    within = sum(((each - each.mean(0)) ** 2).sum() for each in groups.values()) / (40 - len(groups))
-    apart = sum(len(each) * ((each.mean(0) - features.mean(0)) ** 2).sum() for each in groups.values())
-    between = (apart - (len(groups) - 1) * within) / (40 - sum(len(each) ** 2 for each in groups.values()) / 40)
+    within = sum(((each - each.mean(0)) ** 2).sum() for each in groups.values()) / (
+        40 - len(groups)
+    )
+    apart = sum(
+        len(each) * ((each.mean(0) - features.mean(0)) ** 2).sum() for each in groups.values()
+    )
+    between = (apart - (len(groups) - 1) * within) / (
+        40 - sum(len(each) ** 2 for each in groups.values()) / 40
+    )
     assert between > 0
 
     def moved(feature, camera):
         own = groups.get(camera, features)
         share = len(own) * between / (len(own) * between + within)
-        mean, deviation = (share * of(own, 0) + (1 - share) * of(features, 0) for of in (np.mean, np.std))
+        mean, deviation = (
+            share * of(own, 0) + (1 - share) * of(features, 0) for of in (np.mean, np.std)
+        )
         away = (feature - mean) / (deviation if scale else 1)
         return away / np.linalg.norm(away)
 
@@ -95,7 +110,9 @@ def test_every_camera_is_moved_to_the_same_mean(scale):
 @pytest.mark.parametrize("images", [1, 2, 20])
 def test_cameras_that_do_not_differ_are_not_told_apart(images):
     features = np.random.default_rng(3).normal(2, 1, (120, 64)).astype(np.float32)
-    each, one = (CameraNorm(features, cameras) for cameras in (np.arange(120) // images, np.zeros(120)))
+    each, one = (
+        CameraNorm(features, cameras) for cameras in (np.arange(120) // images, np.zeros(120))
+    )
     found, expected = (norm(features, np.arange(120) // images) for norm in (each, one))
     assert np.einsum("nd,nd->n", found, expected).min() > 0.95
 
@@ -114,7 +131,8 @@ def test_whitening_decorrelates_and_evens_out_the_variances():
     eigenvalues, vectors = np.linalg.eigh(covariance)
     expected = (mixed - mixed.mean(0)) @ vectors / (eigenvalues + np.trace(covariance) / 6) ** 0.25
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-    np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=1e-4)  # whatever the directions' signs
+    # whatever the directions' signs
+    np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=1e-4)
 
 
 def test_whitening_of_equal_features_stays_finite():
@@ -126,10 +144,36 @@ def test_whitening_of_equal_features_stays_finite():
 
 def test_flags_of_the_command(tmp_path):
     people = draw_people(tmp_path / "people", 3, tested=3)
-    usual = ["--backbone", "test_resnet", "--weights", "none", "--height", "64", "--width", "32", "--gpu_ids", "-1"]
+    usual = [
+        "--backbone",
+        "test_resnet",
+        "--weights",
+        "none",
+        "--height",
+        "64",
+        "--width",
+        "32",
+        "--gpu_ids",
+        "-1",
+    ]
     lines: dict[str, list[str]] = {}
-    for flags in ([], ["--adapt_bn"], ["--camera_norm"], ["--camera_norm", "standardise"], ["--whiten"]):
-        output = run("test", *usual, *flags, "--test_dir", people, "--result", f"{len(lines)}.mat", cwd=tmp_path)
+    for flags in (
+        [],
+        ["--adapt_bn"],
+        ["--camera_norm"],
+        ["--camera_norm", "standardise"],
+        ["--whiten"],
+    ):
+        output = run(
+            "test",
+            *usual,
+            *flags,
+            "--test_dir",
+            people,
+            "--result",
+            f"{len(lines)}.mat",
+            cwd=tmp_path,
+        )
         lines[" ".join(flags)] = [line for line in output.splitlines() if "mAP" in line]
     files = [tmp_path / f"{number}.mat" for number in range(5)]
     assert len({load_result(file)[0].digest() for file in files}) == 5 and all(lines.values())
@@ -142,5 +186,9 @@ def test_flags_of_the_command(tmp_path):
         "compare", image, image, *network, cwd=tmp_path
     )
     for flag in ("--camera_norm", "--whiten"):
-        assert flag in refused("test", *usual, "--no_norm", flag, "--test_dir", people, cwd=tmp_path)
-    assert "--adapt_bn" in refused("test", "--engine", "a.onnx", "--adapt_bn", "--test_dir", people, cwd=tmp_path)
+        assert flag in refused(
+            "test", *usual, "--no_norm", flag, "--test_dir", people, cwd=tmp_path
+        )
+    assert "--adapt_bn" in refused(
+        "test", "--engine", "a.onnx", "--adapt_bn", "--test_dir", people, cwd=tmp_path
+    )

@@ -7,7 +7,14 @@ from sklearn.metrics import roc_curve
 
 from person_reid.basics import UserError
 from person_reid.retrieval.results import PLAIN
-from person_reid.retrieval.thresholds import BINS, error_rates, histogram, load_threshold, pair_similarities, roc
+from person_reid.retrieval.thresholds import (
+    BINS,
+    error_rates,
+    histogram,
+    load_threshold,
+    pair_similarities,
+    roc,
+)
 from tests.retrieval.conftest import data_sets, image_set
 
 
@@ -46,7 +53,12 @@ def test_pairs_equal_two_loops(sets):
     for counts, similarities in zip(kinds, expected, strict=True):
         assert counts.sum() == len(similarities)
         # the same values but for rounding, which may move one into the next bin
-        assert np.abs(np.repeat(np.arange(BINS), counts) - np.sort(np.array(similarities) + 1) * BINS / 2).max() < 2
+        assert (
+            np.abs(
+                np.repeat(np.arange(BINS), counts) - np.sort(np.array(similarities) + 1) * BINS / 2
+            ).max()
+            < 2
+        )
 
 
 def test_extreme_cosines_stay_in_the_histogram():
@@ -56,7 +68,10 @@ def test_extreme_cosines_stay_in_the_histogram():
 
 def test_curve_is_scikit_learns():
     random = np.random.default_rng(0)
-    genuine, impostor = random.normal(0.5, 0.2, 300).clip(-1, 1), random.normal(0.1, 0.2, 4000).clip(-1, 1)
+    genuine, impostor = (
+        random.normal(0.5, 0.2, 300).clip(-1, 1),
+        random.normal(0.1, 0.2, 4000).clip(-1, 1),
+    )
     curve = roc(histogram(genuine), histogram(impostor))
     truth = np.repeat([1, 0], [300, 4000])
     false_positives, true_positives, _ = roc_curve(truth, np.concatenate([genuine, impostor]))
@@ -98,14 +113,20 @@ def test_a_threshold_of_another_network_is_remarked(tmp_path, caplog):
     path.write_text('{"threshold": 0.5, "measured_on": "mine net_60"}')
     assert load_threshold(path) == load_threshold(path, "mine net_60") == 0.5 and not caplog.text
     assert load_threshold(path, "other net_60") == 0.5
-    assert "threshold.json was measured on 'mine net_60', and this is 'other net_60'." in caplog.text
+    assert (
+        "threshold.json was measured on 'mine net_60', and this is 'other net_60'." in caplog.text
+    )
 
 
 def test_a_threshold_of_features_extracted_otherwise_is_refused(tmp_path):
     path = tmp_path / "threshold.json"
-    path.write_text('{"threshold": 0.5, "measured_on": "mine net_60", "flags": "--camera_norm center"}')
+    path.write_text(
+        '{"threshold": 0.5, "measured_on": "mine net_60", "flags": "--camera_norm center"}'
+    )
     assert load_threshold(path, "mine net_60", "--camera_norm center") == 0.5
-    with pytest.raises(UserError, match=r"of 'python test\.py --camera_norm center', and these are"):
+    with pytest.raises(
+        UserError, match=r"of 'python test\.py --camera_norm center', and these are"
+    ):
         load_threshold(path, "mine net_60", PLAIN)
     assert load_threshold(path) == 0.5  # nobody knows how these were extracted
     path.write_text('{"threshold": 0.5, "measured_on": "mine net_60", "flags": "plain"}')

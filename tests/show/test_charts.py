@@ -52,7 +52,8 @@ def test_long_names_of_runs_are_shortened_but_stay_different(tmp_path, drawn):
 
 
 @pytest.mark.parametrize(
-    ("ranks", "ticks"), [(3, [1, 2, 3]), (50, [1, *range(5, 51, 5)]), (2000, [1, *range(200, 2001, 200)])]
+    ("ranks", "ticks"),
+    [(3, [1, 2, 3]), (50, [1, *range(5, 51, 5)]), (2000, [1, *range(200, 2001, 200)])],
 )
 def test_a_perfect_cmc_is_in_sight_and_any_number_of_ranks_has_ticks(ranks, ticks, tmp_path, drawn):
     draw_cmc({"run": few_metrics([0, 0], 3000)}, tmp_path / "cmc.png", ranks)
@@ -62,7 +63,10 @@ def test_a_perfect_cmc_is_in_sight_and_any_number_of_ranks_has_ticks(ranks, tick
 
 
 def test_a_cmc_of_one_rank_is_a_point(tmp_path, drawn):
-    draw_cmc({"one image": few_metrics([0, 0], 1), "three": few_metrics([0, 1, 2], 3)}, tmp_path / "cmc.png")
+    draw_cmc(
+        {"one image": few_metrics([0, 0], 1), "three": few_metrics([0, 1, 2], 3)},
+        tmp_path / "cmc.png",
+    )
     assert [line.get_marker() for line in drawn[0].axes[0].lines] == ["o", ""]
 
 
@@ -87,10 +91,14 @@ def test_histograms_hold_every_pair_and_the_threshold(tmp_path, drawn):
         assert all(patch.get_data().values.sum() == pytest.approx(1) for patch in axes.patches)
         assert axes.lines[0].get_xdata() == [0.25, 0.25]
     own = every.patches[0].get_data()
-    unit = [images.features / np.linalg.norm(images.features, axis=1)[:, None] for images in (query, gallery)]
+    unit = [
+        images.features / np.linalg.norm(images.features, axis=1)[:, None]
+        for images in (query, gallery)
+    ]
     same = (query.labels[:, None] == gallery.labels) & (query.cameras[:, None] != gallery.cameras)
     same &= query.labels[:, None] != -1
-    counts, _ = np.histogram((unit[0] @ unit[1].T)[same] + 1e-4, own.edges + 1e-6)  # coarse features lie on edges
+    # coarse features lie on edges
+    counts, _ = np.histogram((unit[0] @ unit[1].T)[same] + 1e-4, own.edges + 1e-6)
     assert np.abs(own.values.cumsum() - counts.cumsum() / counts.sum()).max() < 0.2
     assert len(roc.lines) == 2 and roc.lines[0].get_ydata()[0] == 1
     assert "1%" in [text.get_text() for text in roc.get_xticklabels()]
@@ -172,7 +180,10 @@ def test_a_map_has_a_colour_for_a_person_and_a_shape_for_a_camera(tmp_path, draw
             count += 1
     assert count == 40
     assert all(len(looks) == 1 for looks in seen.values()) and len(seen) == 6
-    colours = {label: {next(iter(looks))[0] for (who, _), looks in seen.items() if who == label} for label in (1, 2, 3)}
+    colours = {
+        label: {next(iter(looks))[0] for (who, _), looks in seen.items() if who == label}
+        for label in (1, 2, 3)
+    }
     assert all(len(found) == 1 for found in colours.values())
     assert len(set.union(*colours.values())) == 3
     assert [text.get_text() for text in axes.texts] == ["0001", "0002", "0003"]
@@ -180,7 +191,9 @@ def test_a_map_has_a_colour_for_a_person_and_a_shape_for_a_camera(tmp_path, draw
 
 
 @pytest.mark.parametrize("people", [10, 40, 41])
-def test_a_map_of_many_people_says_that_colours_repeat_and_leaves_out_their_numbers(people, tmp_path, drawn):
+def test_a_map_of_many_people_says_that_colours_repeat_and_leaves_out_their_numbers(
+    people, tmp_path, drawn
+):
     labels = np.repeat(np.arange(people), 3)
     points = np.random.default_rng(0).normal(size=(len(labels), 2))
     draw_embedding(points, labels, labels % 2, tmp_path / "map.png", "PCA")
@@ -199,17 +212,27 @@ def test_a_map_of_one_person_counts_it_as_one(tmp_path, drawn):
 
 def test_a_sheet_of_clusters_counts_one_image_and_one_camera_as_one(tmp_path, monkeypatch):
     rows: list[Row] = []
-    monkeypatch.setattr("person_reid.show.clusters.draw_sheet", lambda drawn, save: rows.extend(drawn))
+    monkeypatch.setattr(
+        "person_reid.show.clusters.draw_sheet", lambda drawn, save: rows.extend(drawn)
+    )
     paths, features = [Path(f"{i}.png") for i in range(4)], np.eye(4, dtype=np.float32)
-    draw_clusters(paths, features, ["a", "a", "a", "b"], np.array([0, 0, -1, 1]), tmp_path / "sheet.png")
-    assert {row.subtitle.partition(", margin")[0] for row in rows} == {"2 images, 1 camera", "1 image, 1 camera"}
+    draw_clusters(
+        paths, features, ["a", "a", "a", "b"], np.array([0, 0, -1, 1]), tmp_path / "sheet.png"
+    )
+    assert {row.subtitle.partition(", margin")[0] for row in rows} == {
+        "2 images, 1 camera",
+        "1 image, 1 camera",
+    }
 
 
 def test_labels_of_a_map_do_not_cover_each_other():
     figure = Figure(figsize=(4, 4))
     axes = figure.subplots()
     points = np.random.default_rng(0).normal(scale=0.02, size=(20, 2)) + 0.5
-    texts = [axes.annotate("0042", point, (0, 9), textcoords="offset points", ha="center") for point in points]
+    texts = [
+        axes.annotate("0042", point, (0, 9), textcoords="offset points", ha="center")
+        for point in points
+    ]
     lift_apart(figure, texts)
     boxes = [text.get_window_extent() for text in texts]
     assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))

@@ -56,7 +56,11 @@ def test_what_is_cut_off_is_marked_and_the_learning_rate_has_steps(tmp_path, dra
     draw_curves([history[0] | {"val_loss": 900.0}, *history[1:]], tmp_path / "train.png")
     loss, _, rate = drawn[0].axes
     assert loss.lines[-1].get_xdata() == [1] and loss.lines[-1].get_ydata()[0] < loss.get_ylim()[1]
-    assert [text.get_text() for text in loss.get_legend().get_texts()] == ["training", "validation", "cut off"]
+    assert [text.get_text() for text in loss.get_legend().get_texts()] == [
+        "training",
+        "validation",
+        "cut off",
+    ]
     assert rate.lines[0].get_drawstyle() == "steps-mid"
 
 
@@ -66,7 +70,11 @@ def test_every_quantity_of_the_log_has_its_panel(tmp_path, drawn):
     history[1] |= {"mAP": 0.4}
     history[2] |= {"mAP": 0.5, "rank1": 0.75}
     draw_curves(history, tmp_path / "train.png")
-    assert [axes.get_title("left") for axes in drawn[0].axes] == ["Loss", "Top-1 error", "Learning rate"]
+    assert [axes.get_title("left") for axes in drawn[0].axes] == [
+        "Loss",
+        "Top-1 error",
+        "Learning rate",
+    ]
     loss, error, rate, test = drawn[1].axes
     np.testing.assert_array_equal(loss.lines[0].get_xydata(), [(1, 6.0), (2, 3.0), (3, 1.0)])
     np.testing.assert_array_equal(error.lines[1].get_xydata(), [(1, 0.8), (2, 0.3), (3, 0.2)])
@@ -77,7 +85,10 @@ def test_every_quantity_of_the_log_has_its_panel(tmp_path, drawn):
 
 
 def test_what_is_not_finite_leaves_a_gap(tmp_path, drawn):
-    lines = [json.dumps(HISTORY[0]), '{"epoch": 2, "loss": NaN, "error": Infinity, "val_loss": 1e308, "lr": -Infinity}']
+    lines = [
+        json.dumps(HISTORY[0]),
+        '{"epoch": 2, "loss": NaN, "error": Infinity, "val_loss": 1e308, "lr": -Infinity}',
+    ]
     (tmp_path / "log.jsonl").write_text("\n".join([*lines, json.dumps(HISTORY[2])]))
     draw_curves(read_history(tmp_path / "log.jsonl"), tmp_path / "train.png")
     np.testing.assert_array_equal(drawn[0].axes[0].lines[0].get_xydata(), [(1, 6.0), (3, 1.0)])

@@ -11,13 +11,17 @@ from person_reid.show.style import ASKED, RIGHT, WRONG
 
 
 @pytest.mark.parametrize(("new", "frame"), [(2, RIGHT), (99, ASKED)])
-def test_only_the_proposed_identity_is_green_and_others_are_grey_if_it_is_new(monkeypatch, tmp_path, new, frame):
+def test_only_the_proposed_identity_is_green_and_others_are_grey_if_it_is_new(
+    monkeypatch, tmp_path, new, frame
+):
     drawn = []
     monkeypatch.setattr(doubtful, "draw_sheet", lambda rows, save: drawn.extend(rows))
     labels, cameras = np.array([1, 1, 2, 2]), np.ones(4, np.int64)
     features = np.random.default_rng(0).normal(size=(4, 8)).astype(np.float32)
     identity = np.array([new, 1, 2, 2])
-    found = LabelErrors(np.array(["move"] * 4), identity, np.ones(4, np.float32), np.ones(4, np.float32), 1.0)
+    found = LabelErrors(
+        np.array(["move"] * 4), identity, np.ones(4, np.float32), np.ones(4, np.float32), 1.0
+    )
     paths = [Path(f"{i}.jpg") for i in range(4)]
     doubtful.draw_doubtful(paths, features, labels, cameras, found, [0], tmp_path / "sheet.png")
     assert [tile.colour for tile in drawn[0].tiles] == [WRONG, frame, frame]

@@ -1,4 +1,6 @@
-"""The explorer's folder, read as a script would; tests/show/test_explorer_page.py looks at it in a browser."""
+"""The explorer's folder, read as a script would;
+tests/show/test_explorer_page.py looks at it in a browser.
+"""
 
 import base64
 import json
@@ -52,7 +54,9 @@ def test_images_of_one_camera_need_a_flag_and_then_show_none(inside):
     save_result("one.mat", query, gallery)
     with pytest.raises(UserError, match=r"--ignore_cameras of .* explore\.py"):
         explore.main(["--result", "one.mat"])
-    explore.main(["--result", "one.mat", "--ignore_cameras", "--rerank", "--method", "aqe", "--k1", "3"])
+    explore.main(
+        ["--result", "one.mat", "--ignore_cameras", "--rerank", "--method", "aqe", "--k1", "3"]
+    )
     metrics = evaluate(query, gallery, ignore_cameras=True)
     assert read(Path("look/data/rankings.js"))[0]["figures"] == metrics.figures()
     assert read(Path("look/data/images.js"))["cameras"] == [""]
@@ -70,7 +74,11 @@ def test_its_figures_are_those_of_evaluate(inside, capsys):
     np.testing.assert_array_equal(plain["penalty"], metrics.inverse_negative_penalty)
     np.testing.assert_array_equal(plain["first"], metrics.first_match)
     printed = capsys.readouterr().out
-    assert metrics.line("result ") in printed and "result, re-ranked Rank@1" in printed and "look" in printed
+    assert (
+        metrics.line("result ") in printed
+        and "result, re-ranked Rank@1" in printed
+        and "look" in printed
+    )
 
 
 def test_a_second_result_is_ranked_like_the_first(inside):
@@ -80,7 +88,11 @@ def test_a_second_result_is_ranked_like_the_first(inside):
         save_result(f"{folder}/result.mat", query, gallery)
     explore.main(["--result", "mine/result.mat", "--other", "same/result.mat", "--ignore_cameras"])
     first, second = read(Path("look/data/rankings.js"))
-    assert first["figures"] == second["figures"] == evaluate(query, gallery, ignore_cameras=True).figures()
+    assert (
+        first["figures"]
+        == second["figures"]
+        == evaluate(query, gallery, ignore_cameras=True).figures()
+    )
     assert (first["name"], second["name"]) == ("mine/result", "same/result")
 
 
@@ -97,7 +109,9 @@ def test_rankings_are_those_of_a_slow_loop():
             i
             for i in order
             if gallery.labels[i] != -1
-            and not (gallery.labels[i] == query.labels[q] and gallery.cameras[i] == query.cameras[q])
+            and not (
+                gallery.labels[i] == query.labels[q] and gallery.cameras[i] == query.cameras[q]
+            )
         ]
         for place, image in enumerate(valid):
             if gallery.labels[image] == query.labels[q]:
@@ -119,16 +133,27 @@ def test_features_of_8_bits_are_near_and_numbers_keep_their_order():
 
 
 def test_nothing_in_a_name_can_end_a_script(tmp_path):
-    explorer.write_script(tmp_path / "names.js", "names", {"names": ["</script><script>", "<!--", "é\u2028\ud800"]})
+    explorer.write_script(
+        tmp_path / "names.js", "names", {"names": ["</script><script>", "<!--", "é\u2028\ud800"]}
+    )
     text = (tmp_path / "names.js").read_text(encoding="ascii")
     assert "<" not in text and read(tmp_path / "names.js")["names"][0] == "</script><script>"
 
 
 def test_large_identities_are_names():
     """JavaScript would round them."""
-    images = FeatureSet(np.ones((3, 2)), np.array([-1, 0, 123456789012345678]), np.array([1, 2, 13]), ["a", "b", "c"])
+    images = FeatureSet(
+        np.ones((3, 2)),
+        np.array([-1, 0, 123456789012345678]),
+        np.array([1, 2, 13]),
+        ["a", "b", "c"],
+    )
     found = explorer.describe_images(images_of(images.select([2]), images.select([0, 1])))
-    assert found["people"] == ["0000", "junk", "123456789012345678"] and found["cameras"] == ["1", "2", "13"]
+    assert found["people"] == ["0000", "junk", "123456789012345678"] and found["cameras"] == [
+        "1",
+        "2",
+        "13",
+    ]
     assert (found["junk"], found["distractor"], found["unknown"], found["queries"]) == (1, 0, -1, 1)
 
 
@@ -143,7 +168,10 @@ def test_every_image_has_its_tile(tmp_path):
     wrong = write_sprites(paths, tmp_path / "sheets")
     assert [line.split(": ")[0] for line in wrong] == [paths[5], paths[6]]
     colours[5:7] = 128
-    sheets = [np.asarray(Image.open(tmp_path / "sheets" / f"{number}.jpg")).astype(int) for number in (0, 1)]
+    sheets = [
+        np.asarray(Image.open(tmp_path / "sheets" / f"{number}.jpg")).astype(int)
+        for number in (0, 1)
+    ]
     for i, colour in enumerate(colours):
         row, column = divmod(i % 100, 10)
         pixel = sheets[i // 100][row * TILE[0] + TILE[0] // 2, column * TILE[1] + TILE[1] // 2]
@@ -180,7 +208,12 @@ def test_only_an_explorer_is_replaced(inside, monkeypatch):
         explore.main(["--result", "result.mat"])
     assert Path("look/.stale").exists()
     explore.main(["--result", "result.mat"])
-    assert sorted(path.name for path in Path().iterdir()) == ["look", "mine", "pytorch", "result.mat"]
+    assert sorted(path.name for path in Path().iterdir()) == [
+        "look",
+        "mine",
+        "pytorch",
+        "result.mat",
+    ]
     assert not Path("look/.stale").exists() and Path("mine/thesis.txt").read_text() == "mine"
 
 
@@ -189,7 +222,9 @@ def test_what_somebody_put_into_an_explorer_is_not_deleted(inside):
     Path("look", ".DS_Store").touch()
     explore.main(["--result", "result.mat"])
     Path("look", "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match=r"look: holds notes\.txt, which this command did not write"):
+    with pytest.raises(
+        UserError, match=r"look: holds notes\.txt, which this command did not write"
+    ):
         explore.main(["--result", "result.mat"])
     assert Path("look", "notes.txt").read_text() == "mine" and Path("look", "index.html").is_file()
 
@@ -203,9 +238,16 @@ def test_results_of_other_images_and_idle_flags_are_refused(inside):
     gallery.paths[3] = gallery.paths[3].replace("c", "d")
     save_result("renamed.mat", query, gallery)
     for other in ("fewer.mat", "moved.mat", "renamed.mat"):
-        with pytest.raises(UserError, match=f"--other {other}: its .* gallery images are not the 30 of result.mat"):
+        with pytest.raises(
+            UserError, match=f"--other {other}: its .* gallery images are not the 30 of result.mat"
+        ):
             explore.main(["--result", "result.mat", "--other", other])
-    for flags in (["--k1", "5"], ["--method", "gnn"], ["--neighbours", "faiss"], ["--memory_gb", "1"]):
+    for flags in (
+        ["--k1", "5"],
+        ["--method", "gnn"],
+        ["--neighbours", "faiss"],
+        ["--memory_gb", "1"],
+    ):
         with pytest.raises(UserError, match=f"^{flags[0]} would be ignored without --rerank"):
             explore.main(["--result", "result.mat", *flags])
 

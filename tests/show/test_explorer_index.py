@@ -1,4 +1,6 @@
-"""The explorer of a search index: no queries, and only some images of which identity and camera are known."""
+"""The explorer of a search index: no queries, and only some images of which
+identity and camera are known.
+"""
 
 import numpy as np
 import pytest
@@ -10,8 +12,17 @@ from person_reid.gallery.about import About
 from person_reid.gallery.index import SearchIndex
 from tests.support.browser import chromium
 
-in_a_browser = pytest.mark.skipif(chromium() is None, reason="no Chromium or Chrome that could be driven here")
-KNOWN = {0: ("Anna", "3"), 1: ("Anna", "4"), 2: ("Anna", "3"), 3: ("7", "12"), 4: ("-1", None), 5: (None, "3")}
+in_a_browser = pytest.mark.skipif(
+    chromium() is None, reason="no Chromium or Chrome that could be driven here"
+)
+KNOWN = {
+    0: ("Anna", "3"),
+    1: ("Anna", "4"),
+    2: ("Anna", "3"),
+    3: ("7", "12"),
+    4: ("-1", None),
+    5: (None, "3"),
+}
 KNOWN |= {10: ("0", "5"), 11: ("0000", "6")}
 EVIL = "<img src=x onerror=window.hacked=1>"
 
@@ -29,7 +40,9 @@ def look(tmp_path_factory):
     index = SearchIndex(folder / "people.index")
     index.add(paths[:20], features[:20])
     index.add(paths[20:], features[20:])
-    index.describe({paths[i]: About(*known) for i, known in KNOWN.items()} | {paths[6]: About(EVIL, EVIL)})
+    index.describe(
+        {paths[i]: About(*known) for i, known in KNOWN.items()} | {paths[6]: About(EVIL, EVIL)}
+    )
     index.close()
     explore.main(["--index", str(folder / "people.index"), "--save", str(folder / "look")])
     return folder / "look", features
@@ -44,7 +57,12 @@ def browser(shared_browser, look):
 
 
 def images(browser, selector):
-    return [int(i) for i in browser.value(f"[...document.querySelectorAll('{selector}')].map((a) => a.dataset.image)")]
+    return [
+        int(i)
+        for i in browser.value(
+            f"[...document.querySelectorAll('{selector}')].map((a) => a.dataset.image)"
+        )
+    ]
 
 
 @in_a_browser
@@ -52,22 +70,39 @@ def test_every_image_can_be_the_query(browser, look):
     _, features = look
     assert images(browser, "#wall .tile") == list(range(30))
     tabs = "[...document.querySelectorAll('nav a:not([hidden])')].map((tab) => tab.textContent)"
-    assert browser.value(tabs) == ["Images", "Ranking", "Map"] and browser.texts("#figures li") == []
+    assert (
+        browser.value(tabs) == ["Images", "Ranking", "Map"] and browser.texts("#figures li") == []
+    )
     browser.wait("document.body.dataset.features === 'loaded'")
     browser.click("#wall .tile", 8)
     browser.wait("document.querySelectorAll('#answers .tile').length === 29")
     found = images(browser, "#answers .tile")
     similarities = features[found] @ features[8]
-    assert sorted(found) == [i for i in range(30) if i != 8] and (np.diff(similarities) < 0.01).all()
+    assert (
+        sorted(found) == [i for i in range(30) if i != 8] and (np.diff(similarities) < 0.01).all()
+    )
     said = " ".join(browser.texts("#asked") + browser.texts("#answers"))
     assert "not known" in said and "AP" not in said and "✗" not in said
     browser.key("n")
     browser.wait("state().image === '9'")
-    browser.value("location.hash = '#view=ranking&image=0'")  # Anna by camera 3, whom camera 4 saw once
+    # Anna by camera 3, whom camera 4 saw once
+    browser.value("location.hash = '#view=ranking&image=0'")
     browser.wait("document.querySelector('#asked h2').textContent === 'Image 0'")
     kinds = {i: browser.value(f"kindOf(0, {i})") for i in (1, 2, 3, 4, 5, 6, 7)}
-    assert kinds == {1: "right", 2: "own", 3: "wrong", 4: "junk", 5: "unknown", 6: "wrong", 7: "unknown"}
-    assert browser.value("[kindOf(10, 11), kindOf(10, 0), kindOf(0, 10)]") == ["unknown", "wrong", "wrong"]
+    assert kinds == {
+        1: "right",
+        2: "own",
+        3: "wrong",
+        4: "junk",
+        5: "unknown",
+        6: "wrong",
+        7: "unknown",
+    }
+    assert browser.value("[kindOf(10, 11), kindOf(10, 0), kindOf(0, 10)]") == [
+        "unknown",
+        "wrong",
+        "wrong",
+    ]
     about = browser.texts(".answer p")[0]
     assert "1 right in the gallery" in about and "AP" not in about
     browser.key("3")
@@ -77,12 +112,19 @@ def test_every_image_can_be_the_query(browser, look):
 
 @in_a_browser
 def test_filters_choose_what_is_known(browser):
-    for name, value, wanted in (("person", "Anna", [0, 1, 2]), ("camera", "3", [0, 2, 5]), ("person", "0007", [3])):
+    for name, value, wanted in (
+        ("person", "Anna", [0, 1, 2]),
+        ("camera", "3", [0, 2, 5]),
+        ("person", "0007", [3]),
+    ):
         browser.choose(f"[name={name}]", value)
         assert images(browser, "#wall .tile") == wanted
         assert browser.texts("#chosen") == [f"{len(wanted)} of 30 images"]
         browser.click("#reset")
-    shown = "[...document.querySelectorAll('#filters label:not([hidden]) [name]')].map((field) => field.name)"
+    shown = (
+        "[...document.querySelectorAll('#filters label:not([hidden]) "
+        "[name]')].map((field) => field.name)"
+    )
     assert browser.value(shown) == ["person", "camera"]
     browser.value("location.hash = '#view=map&person=0007'")
     browser.wait("document.getElementById('legend').textContent.startsWith('1 image by ')")

@@ -1,4 +1,6 @@
-"""Doubtful labels in the explorer: decided in a browser, exported, and applied by prepare.py --corrections."""
+"""Doubtful labels in the explorer: decided in a browser, exported, and
+applied by prepare.py --corrections.
+"""
 
 import csv
 
@@ -15,7 +17,9 @@ from person_reid.show.explorer_labels import EACH, describe_proposals
 from tests.support.browser import chromium
 from tests.support.ranked_people import lay_out
 
-in_a_browser = pytest.mark.skipif(chromium() is None, reason="no Chromium or Chrome that could be driven here")
+in_a_browser = pytest.mark.skipif(
+    chromium() is None, reason="no Chromium or Chrome that could be driven here"
+)
 EVIL = '0002_c1s1_"5",<script>window.hacked=1<&script><img src=x onerror=window.hacked=1>.png'
 NAMES = [f"{p:04d}_c{1 + i % 2}s1_{i:06d}_00.png" for p in range(1, 7) for i in range(6)]
 
@@ -28,13 +32,22 @@ def proposed(rows):
         yield f"train_all/{int(person):04d}/{name}", person, proposal, new, probability, accept
 
 
-ROWS = ["3,1,move,4,0.91,", "5,2,junk,-1,0.80,yes", "1,1,split,7,0.62,", "1,3,split,7,0.62,", "6,0,merge,5,0.41,"]
+ROWS = [
+    "3,1,move,4,0.91,",
+    "5,2,junk,-1,0.80,yes",
+    "1,1,split,7,0.62,",
+    "1,3,split,7,0.62,",
+    "6,0,merge,5,0.41,",
+]
 ROWS += ["6,1,merge,5,0.41,", "4,4,move,2,0.35,no"]
 
 
 @pytest.fixture(scope="module")
 def look(tmp_path_factory):
-    """Six people, a list about them, its features, and the folder of its explorer. One image has a hostile name."""
+    """Six people, a list about them, its features, and the folder of its explorer.
+
+    One image has a hostile name.
+    """
     folder = tmp_path_factory.mktemp("labels")
     rng = np.random.default_rng(2)
     names = [EVIL if chromium() and name == NAMES[6] else name for name in NAMES]
@@ -46,7 +59,10 @@ def look(tmp_path_factory):
     features = rng.normal(size=(len(paths), 16)).astype(np.float32)
     features[np.arange(len(paths)), labels] += 3
     cameras = np.array([int(path.name[6]) for path in paths])
-    save_gallery(folder / "list.mat", FeatureSet(features, labels, cameras, [path.as_posix() for path in paths]))
+    save_gallery(
+        folder / "list.mat",
+        FeatureSet(features, labels, cameras, [path.as_posix() for path in paths]),
+    )
     rows = [*proposed(ROWS), (f"train_all/0002/{names[6]}", 2, "move", 3, "0.31", "")]
     with (folder / "list.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([COLUMNS, *rows])
@@ -56,8 +72,13 @@ def look(tmp_path_factory):
 
 def corrected(look, list_, save):
     """{identity: names} of the layout that prepare.py makes of a list."""
-    prepare.main(["--data_dir", str(look / "layout"), "--corrections", str(list_), "--save_dir", str(save)])
-    return {folder.name: {path.name for path in folder.iterdir()} for folder in (save / "train_all").iterdir()}
+    prepare.main(
+        ["--data_dir", str(look / "layout"), "--corrections", str(list_), "--save_dir", str(save)]
+    )
+    return {
+        folder.name: {path.name for path in folder.iterdir()}
+        for folder in (save / "train_all").iterdir()
+    }
 
 
 def test_strips_are_those_of_a_slow_loop(look):
@@ -82,15 +103,17 @@ def test_strips_are_those_of_a_slow_loop(look):
         for name, strip in wanted.items():
             shown = each["strips"][name]
             assert [i for i, _ in shown] == strip[:EACH], (each["number"], name)
-            np.testing.assert_allclose([s for _, s in shown], [similar[i] for i in strip[:EACH]], atol=1e-4)
+            np.testing.assert_allclose(
+                [s for _, s in shown], [similar[i] for i in strip[:EACH]], atol=1e-4
+            )
 
 
 def test_only_images_of_the_proposed_identity_stand_below_it(look, tmp_path):
     with (tmp_path / "list.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([COLUMNS, *proposed(["3,1,move,4,0.9,", "5,2,move,4,0.8,"])])
-    first, second = describe_proposals(images_of(None, load_gallery(look / "list.mat")), tmp_path / "list.csv")[
-        "proposals"
-    ]
+    first, second = describe_proposals(
+        images_of(None, load_gallery(look / "list.mat")), tmp_path / "list.csv"
+    )["proposals"]
     assert {i // 6 for each in (first, second) for i, _ in each["strips"]["new"]} == {3}
     assert [[i for i, _ in each["strips"]["coming"]] for each in (first, second)] == [[26], [13]]
 
@@ -99,8 +122,14 @@ def test_images_of_a_person_that_were_decided_differently_are_shown_apart(look, 
     rows = proposed(["1,0,merge,2,0.5,yes", "1,1,merge,2,0.5,no", "1,2,merge,2,0.5,"])
     with (tmp_path / "list.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([COLUMNS, *rows])
-    found = describe_proposals(images_of(None, load_gallery(look / "list.mat")), tmp_path / "list.csv")["proposals"]
-    assert [(each["images"], each["accepted"]) for each in found] == [([0], True), ([1], False), ([2], None)]
+    found = describe_proposals(
+        images_of(None, load_gallery(look / "list.mat")), tmp_path / "list.csv"
+    )["proposals"]
+    assert [(each["images"], each["accepted"]) for each in found] == [
+        ([0], True),
+        ([1], False),
+        ([2], None),
+    ]
 
 
 def test_what_cannot_be_shown_is_refused(look, tmp_path):
@@ -112,7 +141,9 @@ def test_what_cannot_be_shown_is_refused(look, tmp_path):
         with pytest.raises(UserError, match="are about rankings of queries"):
             explore.main([*words, flag])
     (tmp_path / "list.mat").write_bytes((look / "list.mat").read_bytes())
-    (tmp_path / "list.csv").write_text(",".join(COLUMNS) + "\ntrain_all/0001/gone.jpg,1,move,2,0.9,\n", "utf-8")
+    (tmp_path / "list.csv").write_text(
+        ",".join(COLUMNS) + "\ntrain_all/0001/gone.jpg,1,move,2,0.9,\n", "utf-8"
+    )
     with pytest.raises(UserError, match="line 2: there is no image"):
         explore.main(words)
     assert not (tmp_path / "look").exists()
@@ -120,9 +151,21 @@ def test_what_cannot_be_shown_is_refused(look, tmp_path):
 
 def test_the_labels_of_a_result_beside_its_rankings(tmp_path):
     result, _, gallery = lay_out(tmp_path)
-    path, label = gallery.paths[-1].removeprefix(f"{tmp_path.as_posix()}/pytorch/"), gallery.labels[-1]
-    (tmp_path / "list.csv").write_text(f"{','.join(COLUMNS)}\n{path},{label},move,{label + 1},0.9,\n", "utf-8")
-    words = ["--result", str(result), "--label_errors", str(tmp_path / "list.csv"), "--save", str(tmp_path / "look")]
+    path, label = (
+        gallery.paths[-1].removeprefix(f"{tmp_path.as_posix()}/pytorch/"),
+        gallery.labels[-1],
+    )
+    (tmp_path / "list.csv").write_text(
+        f"{','.join(COLUMNS)}\n{path},{label},move,{label + 1},0.9,\n", "utf-8"
+    )
+    words = [
+        "--result",
+        str(result),
+        "--label_errors",
+        str(tmp_path / "list.csv"),
+        "--save",
+        str(tmp_path / "look"),
+    ]
     explore.main(words)
     names = {file.stem for file in (tmp_path / "look" / "data").iterdir()}
     assert names == {"images", "rankings", "thresholds", "labels", "features_0"}
@@ -133,7 +176,9 @@ def test_a_list_without_a_label_is_refused_before_the_ranking(tmp_path, monkeypa
     (tmp_path / "list.csv").write_text(f"{','.join(COLUMNS)}\n", "utf-8")
     monkeypatch.setattr(explore, "rank_all", lambda *_: pytest.fail("ranked"))
     with pytest.raises(UserError, match=r"list\.csv"):
-        explore.main(["--result", str(result), "--label_errors", str(tmp_path / "list.csv"), "--rerank"])
+        explore.main(
+            ["--result", str(result), "--label_errors", str(tmp_path / "list.csv"), "--rerank"]
+        )
 
 
 @pytest.fixture
@@ -156,7 +201,9 @@ def exported(browser, folder):
 
 
 def decisions(browser):
-    return browser.value("[...document.querySelectorAll('#suspects article')].map((row) => row.dataset.decision)")
+    return browser.value(
+        "[...document.querySelectorAll('#suspects article')].map((row) => row.dataset.decision)"
+    )
 
 
 @in_a_browser
@@ -167,12 +214,23 @@ def test_decisions_by_mouse_and_key_are_exported_and_applied(browser, look, tmp_
     browser.click("#suspects article:nth-of-type(1) button")
     browser.click("#suspects article:nth-of-type(2) button", 1)
     browser.key("n", "a", "r", "u", "p", "n", "n", "a")
-    assert decisions(browser) == ["accepted", "rejected", "accepted", "rejected", "open", "accepted"]
+    assert decisions(browser) == [
+        "accepted",
+        "rejected",
+        "accepted",
+        "rejected",
+        "open",
+        "accepted",
+    ]
     with exported(browser, tmp_path / "out").open(encoding="utf-8", newline="") as file:
         lines = list(csv.reader(file))
     rows = list(proposed(ROWS))
     wanted = [[*rows[i][:5], "yes"] for i in (0, 2, 3)]
-    assert lines == [list(COLUMNS), *wanted, [f"train_all/0002/{EVIL}", "2", "move", "3", "0.31", "yes"]]
+    assert lines == [
+        list(COLUMNS),
+        *wanted,
+        [f"train_all/0002/{EVIL}", "2", "move", "3", "0.31", "yes"],
+    ]
     people = corrected(look, tmp_path / "out" / "list_accepted.csv", tmp_path / "mended")
     assert {name: len(images) for name, images in people.items()} == {
         "0001": 4, "0002": 5, "0003": 6, "0004": 7, "0005": 6, "0006": 6, "0007": 2
@@ -184,7 +242,9 @@ def test_decisions_by_mouse_and_key_are_exported_and_applied(browser, look, tmp_
 def test_images_that_are_also_proposed_have_a_strip_of_their_own(browser):
     strips = "{nearest: [], own: [], new: [[18, 0.9]], coming: [[5, 0.5]]}"
     row = f"proposalRow({{...DATA.labels.proposals[0], strips: {strips}}})"
-    heads = browser.value(f"[...{row}.querySelectorAll('.strips h3')].map((each) => each.textContent)")
+    heads = browser.value(
+        f"[...{row}.querySelectorAll('.strips h3')].map((each) => each.textContent)"
+    )
     assert heads == ["0004, proposed", "proposed for 0004 as well"]
 
 

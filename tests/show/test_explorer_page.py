@@ -1,4 +1,6 @@
-"""The explorer in a browser: clicks, keys, filters, the slider, the address, and a file name with <script>."""
+"""The explorer in a browser: clicks, keys, filters, the slider, the address,
+and a file name with <script>.
+"""
 
 import json
 from pathlib import Path
@@ -15,7 +17,9 @@ from person_reid.show import explorer_page
 from tests.support.browser import Browser, chromium
 from tests.support.ranked_people import lay_out
 
-pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium or Chrome that could be driven here")
+pytestmark = pytest.mark.skipif(
+    chromium() is None, reason="no Chromium or Chrome that could be driven here"
+)
 EVIL = "<img src=x onerror=window.hacked=1><script>window.hacked=1<&script>.jpg"
 FILES = "document.querySelector('#asked dd:last-child').textContent"
 
@@ -40,7 +44,12 @@ def look(tmp_path_factory):
 def people(look):
     """(query, gallery, metrics, similarities) of the plain ranking."""
     query, gallery = load_result(look.parent / "result.mat", paths=True)
-    return query, gallery, evaluate(query, gallery), CosineScores(query.features, gallery.features)(0, len(query))
+    return (
+        query,
+        gallery,
+        evaluate(query, gallery),
+        CosineScores(query.features, gallery.features)(0, len(query)),
+    )
 
 
 @pytest.fixture
@@ -56,7 +65,12 @@ def shown(browser, fragment):
 
 
 def images(browser, selector):
-    return [int(i) for i in browser.value(f"[...document.querySelectorAll('{selector}')].map((a) => a.dataset.image)")]
+    return [
+        int(i)
+        for i in browser.value(
+            f"[...document.querySelectorAll('{selector}')].map((a) => a.dataset.image)"
+        )
+    ]
 
 
 def test_the_wall_begins_with_the_worst_and_shows_the_figures(browser, people):
@@ -70,10 +84,20 @@ def test_the_wall_begins_with_the_worst_and_shows_the_figures(browser, people):
     assert browser.texts("#figures b") != figures
 
 
-def test_one_query_without_cameras_is_one_query_and_its_pairs_name_none(look, people, shared_browser):
+def test_one_query_without_cameras_is_one_query_and_its_pairs_name_none(
+    look, people, shared_browser
+):
     query, gallery, *_ = people
     save_result(look.parent / "one.mat", query.select(np.array([0])), gallery)
-    explore.main(["--result", str(look.parent / "one.mat"), "--save", str(look.parent / "one"), "--ignore_cameras"])
+    explore.main(
+        [
+            "--result",
+            str(look.parent / "one.mat"),
+            "--save",
+            str(look.parent / "one"),
+            "--ignore_cameras",
+        ]
+    )
     shared_browser.open(look.parent / "one" / "index.html")
     assert shared_browser.texts("#chosen") == ["1 query"]
     assert shared_browser.value("document.getElementById('apart').hidden")
@@ -89,21 +113,32 @@ def test_a_click_ranks_a_query_and_a_second_click_a_gallery_image(browser, peopl
     order = np.argsort(-similarities[asked], kind="stable")
     assert images(browser, "#answers .tile") == (order + len(query)).tolist()
     tiles = browser.texts("#answers .tile")
-    assert all(f"{similarities[asked, i]:.3f}" in text for i, text in zip(order, tiles, strict=True))
+    assert all(
+        f"{similarities[asked, i]:.3f}" in text for i, text in zip(order, tiles, strict=True)
+    )
     same = gallery.labels[order] == query.labels[asked]
     own = same & (gallery.cameras[order] == query.cameras[asked])
-    kinds = np.where(gallery.labels[order] == -1, "junk", np.where(own, "own", np.where(same, "right", "wrong")))
-    found = browser.value("[...document.querySelectorAll('#answers .tile')].map((a) => a.classList[1])")
+    kinds = np.where(
+        gallery.labels[order] == -1, "junk", np.where(own, "own", np.where(same, "right", "wrong"))
+    )
+    found = browser.value(
+        "[...document.querySelectorAll('#answers .tile')].map((a) => a.classList[1])"
+    )
     assert found == kinds.tolist()
     above = browser.texts("#answers .tile .above")
-    assert {text for text, kind in zip(above, kinds, strict=True) if kind == "own"} <= {"own camera"}
+    assert {text for text, kind in zip(above, kinds, strict=True) if kind == "own"} <= {
+        "own camera"
+    }
     assert {text for text, kind in zip(above, kinds, strict=True) if kind == "junk"} <= {"junk"}
     counted = [text for text, kind in zip(above, kinds, strict=True) if kind in ("right", "wrong")]
     assert counted == [str(rank) for rank in range(1, len(counted) + 1)]
     browser.wait("document.body.dataset.features === 'loaded'")
     browser.click("#answers .tile", 3)
     shown(browser, f"image={order[3] + len(query)}")
-    assert browser.texts("#asked h2") == [f"Gallery image {order[3]}"] and "≈" in browser.texts(".answer p")[0]
+    assert (
+        browser.texts("#asked h2") == [f"Gallery image {order[3]}"]
+        and "≈" in browser.texts(".answer p")[0]
+    )
     exact = CosineScores(gallery.features[order[3] : order[3] + 1], gallery.features)(0, 1)[0]
     exact[order[3]] = -np.inf
     found = np.array(images(browser, "#answers .tile")) - len(query)
@@ -121,9 +156,15 @@ def test_the_same_person_from_the_camera_of_the_query_is_not_called_junk(browser
     asked = int(pairs.sum(axis=1).argmax())
     browser.value(f"location.hash = '#view=ranking&image={asked}'")
     shown(browser, f"image={asked}" if asked else "view=ranking")
-    assert sorted(images(browser, "#answers .own")) == (np.flatnonzero(pairs[asked]) + len(query)).tolist()
+    assert (
+        sorted(images(browser, "#answers .own"))
+        == (np.flatnonzero(pairs[asked]) + len(query)).tolist()
+    )
     assert set(browser.texts("#answers .own .above")) == {"own camera"}
-    assert sorted(images(browser, "#answers .junk")) == (np.flatnonzero(gallery.labels == -1) + len(query)).tolist()
+    assert (
+        sorted(images(browser, "#answers .junk"))
+        == (np.flatnonzero(gallery.labels == -1) + len(query)).tolist()
+    )
 
 
 def test_the_address_holds_the_view(browser, look):
@@ -134,7 +175,10 @@ def test_the_address_holds_the_view(browser, look):
     address = browser.value("location.hash")
     seen = browser.texts("#chosen")
     browser.open(look / "index.html", address)
-    assert browser.value("document.querySelector('[name=camera]').value") == "2" and browser.texts("#chosen") == seen
+    assert (
+        browser.value("document.querySelector('[name=camera]').value") == "2"
+        and browser.texts("#chosen") == seen
+    )
     assert not browser.value("document.getElementById('view-map').hidden")
     browser.open(look / "index.html", "#view=nothing&image=99999&by=7&threshold=x&place=a&first=q")
     assert len(images(browser, "#wall .tile")) == 12
@@ -142,13 +186,19 @@ def test_the_address_holds_the_view(browser, look):
 
 def test_filters_choose_queries(browser, people):
     query, _, metrics, similarities = people
-    plain = {"camera": query.cameras == 1, "first": (metrics.first_match >= 1) & (metrics.first_match < 5)}
+    plain = {
+        "camera": query.cameras == 1,
+        "first": (metrics.first_match >= 1) & (metrics.first_match < 5),
+    }
     for name, value in (("camera", 1), ("first", 5)):
         browser.choose(f"[name={name}]", value)
         assert sorted(images(browser, "#wall .tile")) == np.flatnonzero(plain[name]).tolist()
         browser.click("#reset")
     browser.choose("[name=person]", f"{query.labels[3]:04d}")
-    assert sorted(images(browser, "#wall .tile")) == np.flatnonzero(query.labels == query.labels[3]).tolist()
+    assert (
+        sorted(images(browser, "#wall .tile"))
+        == np.flatnonzero(query.labels == query.labels[3]).tolist()
+    )
     browser.click("#reset")
     _, junk = find_pairs(*people[:2])
     valid = similarities.copy()
@@ -156,7 +206,10 @@ def test_filters_choose_queries(browser, people):
     valid[junk] = -np.inf
     middle = float(np.median(valid.max(axis=1))) + 1e-4
     browser.choose("[name=low]", f"{middle:.6f}")
-    assert sorted(images(browser, "#wall .tile")) == np.flatnonzero(valid.max(axis=1) >= middle).tolist()
+    assert (
+        sorted(images(browser, "#wall .tile"))
+        == np.flatnonzero(valid.max(axis=1) >= middle).tolist()
+    )
     assert browser.texts("#chosen") == [f"{(valid.max(axis=1) >= middle).sum()} of 12 queries"]
 
 
@@ -210,13 +263,18 @@ def test_the_page_says_that_not_all_false_matches_are_looked_through(browser, pe
     browser.value("adjust({ threshold: -1 })")
     total = int(browser.texts("#false-matches b")[0])
     browser.value("showPairs(-1, 1234567)")
-    words = f"Of 1,234,567 false matches, the {total} among the first {len(people[1])} images of their query"
+    words = (
+        f"Of 1,234,567 false matches, the {total} among the first "
+        f"{len(people[1])} images of their query"
+    )
     assert browser.texts("#partial")[0].startswith(words)
 
 
 def test_the_map_of_many_people_begins_with_errors_or_cameras(browser):
     assert browser.value("DEFAULTS.colour") == "identity"
-    browser.value("DATA.images.people = Array.from({ length: 41 }, (_, i) => `p${i}`); DATA.images.junk = -1")
+    browser.value(
+        "DATA.images.people = Array.from({ length: 41 }, (_, i) => `p${i}`); DATA.images.junk = -1"
+    )
     browser.value("DATA.images.distractor = -1")
     assert browser.value("usualColour()") == "error"
     browser.value("DATA.images.queries = 0")
@@ -272,7 +330,8 @@ def test_a_file_name_is_text(browser):
 def test_the_map_leads_to_its_images(browser, people):
     browser.key("3")
     shown(browser, "view=map")
-    where = """(() => { const c = document.getElementById('map'), b = c.getBoundingClientRect(), s = scaleOf(c, 1);
+    where = """(() => { const c = document.getElementById('map');
+        const b = c.getBoundingClientRect(), s = scaleOf(c, 1);
         const p = DATA.images.points; return [b.left + b.width / 2 + (p[2 * 20] - SIDE / 2) * s,
         b.top + b.height / 2 + (p[41] - SIDE / 2) * s]; })()"""
     x, y = browser.value(where)
@@ -327,12 +386,17 @@ def test_one_file_needs_nothing_beside_it(shared_browser, look, tmp_path):
     assert [path.name for path in save.parent.iterdir()] == ["Look.HTML"]
     shared_browser.open(save, "#view=ranking&image=15")
     shared_browser.wait("document.querySelectorAll('#answers .tile').length === 29")
-    sources = "[...document.querySelectorAll('[src], link[href]')].map((each) => each.src ?? each.href)"
+    sources = (
+        "[...document.querySelectorAll('[src], link[href]')].map((each) => each.src ?? each.href)"
+    )
     assert shared_browser.value(sources) == ["data:,"]
     in_css = "getComputedStyle(document.querySelector('#asked .photo')).backgroundImage"
     assert shared_browser.value(in_css).startswith('url("data:image/jpeg;base64,')
     load = f"image.onload = () => done(image.width); image.src = {in_css}.slice(5, -2);"
-    assert shared_browser.value(f"new Promise((done) => {{ const image = new Image(); {load} }})") == 560
+    assert (
+        shared_browser.value(f"new Promise((done) => {{ const image = new Image(); {load} }})")
+        == 560
+    )
     shared_browser.value("location.hash = '#view=ranking&image=0'")
     shown(shared_browser, "view=ranking")
     shared_browser.wait(f"{FILES}.endsWith('<script>window.hacked=1<&script>.jpg')")
@@ -342,7 +406,9 @@ def test_one_file_needs_nothing_beside_it(shared_browser, look, tmp_path):
 def test_one_file_of_many_images_is_refused(look, tmp_path, monkeypatch):
     monkeypatch.setattr(explorer_page, "MOST", 42 * 1400)
     words = ["--result", str(look.parent / "result.mat"), "--save"]
-    with pytest.raises(UserError, match=r"42 images would make one file of about .* --save .*look$"):
+    with pytest.raises(
+        UserError, match=r"42 images would make one file of about .* --save .*look$"
+    ):
         explore.main([*words, str(tmp_path / "look.html")])
     assert not list(tmp_path.iterdir())
     explore.main([*words, str(tmp_path / "look")])

@@ -1,4 +1,6 @@
-"""The explorer on other screens: a phone, or a large window at 200 %, and a wall of monitors; or without a mouse."""
+"""The explorer on other screens: a phone, or a large window at 200 %, and a wall
+of monitors; or without a mouse.
+"""
 
 import shutil
 
@@ -10,7 +12,9 @@ from person_reid.retrieval.results import save_result
 from tests.support.browser import chromium
 from tests.support.ranked_people import lay_out
 
-pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium or Chrome that could be driven here")
+pytestmark = pytest.mark.skipif(
+    chromium() is None, reason="no Chromium or Chrome that could be driven here"
+)
 PHONE, WALL = (360, 740), (7680, 4320)
 MANY = 700
 
@@ -41,22 +45,36 @@ def test_a_phone_shows_the_map_and_small_queries_beside_their_rankings(browser, 
     browser.open(look, "#view=map")
     assert browser.value("document.getElementById('map').clientHeight") > PHONE[1] / 2
     assert browser.value("document.getElementById('map').height") > PHONE[1] / 2
-    assert browser.value("document.getElementById('map').getBoundingClientRect().bottom") <= PHONE[1]
+    assert (
+        browser.value("document.getElementById('map').getBoundingClientRect().bottom") <= PHONE[1]
+    )
     browser.open(look, "#view=compare")
-    assert browser.value("document.querySelector('.pair > .tile .photo').clientWidth") < PHONE[0] / 3
+    assert (
+        browser.value("document.querySelector('.pair > .tile .photo').clientWidth") < PHONE[0] / 3
+    )
 
 
 def test_a_phone_folds_the_filters_until_they_are_asked_for(browser, look):
-    shown = "[...document.querySelectorAll('#filters > label')].filter((each) => each.offsetHeight).length"
+    shown = (
+        "[...document.querySelectorAll('#filters > "
+        "label')].filter((each) => each.offsetHeight).length"
+    )
     browser.resize(1360, 900)
     browser.open(look)
-    assert browser.value(shown) > 5 and not browser.value("document.getElementById('unfold').offsetHeight")
+    assert browser.value(shown) > 5 and not browser.value(
+        "document.getElementById('unfold').offsetHeight"
+    )
     browser.resize(*PHONE)
     assert browser.value(shown) == 0
-    assert browser.value("document.querySelector('#wall .tile').getBoundingClientRect().top") < PHONE[1] / 2
+    assert (
+        browser.value("document.querySelector('#wall .tile').getBoundingClientRect().top")
+        < PHONE[1] / 2
+    )
     browser.click("#unfold")
     assert browser.value(shown) > 5
-    assert browser.value("document.getElementById('unfold').getAttribute('aria-expanded')") == "true"
+    assert (
+        browser.value("document.getElementById('unfold').getAttribute('aria-expanded')") == "true"
+    )
     browser.click("#unfold")
     browser.key("/")  # to a filter that was folded away
     assert browser.value("document.activeElement.name") == "person"
@@ -92,7 +110,12 @@ def test_on_a_phone_a_ranking_begins_at_its_top_and_the_wall_keeps_its_place(bro
     browser.back()
     browser.wait("!document.getElementById('view-queries').hidden")
     box = "document.activeElement.getBoundingClientRect()"
-    assert browser.value("[...document.querySelectorAll('#wall .tile')].indexOf(document.activeElement)") == 60
+    assert (
+        browser.value(
+            "[...document.querySelectorAll('#wall .tile')].indexOf(document.activeElement)"
+        )
+        == 60
+    )
     browser.wait(f"{box}.top >= 0 && {box}.bottom <= innerHeight")
 
 

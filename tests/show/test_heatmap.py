@@ -16,7 +16,9 @@ SIZE = (64, 32)
 
 
 def images_of(size=SIZE, number=2):
-    return torch.randint(0, 256, (number, *size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return torch.randint(
+        0, 256, (number, *size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
 
 
 def normalised(bank):
@@ -46,20 +48,31 @@ def test_the_heat_is_the_energy_of_the_map():
 
 def test_stripes_are_stretched_one_by_one_and_flat_maps_are_cold():
     heat = torch.arange(24.0).view(1, 6, 4)
-    np.testing.assert_allclose(stretched(heat, 6)[0], np.tile(np.linspace(0, 1, 4), (6, 1)), atol=1e-6)
+    np.testing.assert_allclose(
+        stretched(heat, 6)[0], np.tile(np.linspace(0, 1, 4), (6, 1)), atol=1e-6
+    )
     np.testing.assert_allclose(stretched(heat)[0], heat[0] / 23, atol=1e-6)
     assert (stretched(torch.ones(2, 4, 4)) == 0).all()
 
 
 @pytest.mark.parametrize(
     ("size", "patch", "prefix", "known"),
-    [((256, 128), 16, 0, None), ((256, 128), 16, 1, 1), ((256, 128), 16, 5, None), ((224, 224), 32, 1, None),
-     ((252, 126), 14, 1, None), ((64, 32), 16, 5, 5), ((384, 128), 16, 2, 2)],
-)  # fmt: skip
+    [
+        ((256, 128), 16, 0, None),
+        ((256, 128), 16, 1, 1),
+        ((256, 128), 16, 5, None),
+        ((224, 224), 32, 1, None),
+        ((252, 126), 14, 1, None),
+        ((64, 32), 16, 5, 5),
+        ((384, 128), 16, 2, 2),
+    ],
+)
 def test_tokens_return_to_their_grid(size, patch, prefix, known):
     height, width = size[0] // patch, size[1] // patch
     places = torch.arange(height * width).float()
-    tokens = torch.cat([torch.full((prefix,), -1.0), places])[None, None, :, None].expand(2, 3, -1, -1)
+    tokens = torch.cat([torch.full((prefix,), -1.0), places])[None, None, :, None].expand(
+        2, 3, -1, -1
+    )
     maps = on_grid(tokens, size, known)
     assert maps.shape == (2, 3, height, width)
     for row in range(height):
@@ -75,7 +88,9 @@ def test_a_map_is_no_row_of_tokens_and_tokens_that_are_no_grid_are_refused():
         on_grid(torch.rand(1, 3, 100, 1), (256, 128), 1)
 
 
-@pytest.mark.parametrize("backbone", ["osnet_x0_25", "mobilenetv3_small", "vit_tiny_patch16_224", "dinov3_vit_small"])
+@pytest.mark.parametrize(
+    "backbone", ["osnet_x0_25", "mobilenetv3_small", "vit_tiny_patch16_224", "dinov3_vit_small"]
+)
 def test_the_mean_of_the_map_is_what_the_network_pools(backbone):
     network = create_model(backbone, weights="none", size=SIZE).eval()
     bank = images_of()
@@ -95,7 +110,9 @@ def test_usam_and_branches_show_the_maps_that_they_pool():
     images = normalised(images_of((128, 64)))
     with torch.inference_mode():
         usam = create_model("resnet18", weights="none", usam=True).eval()
-        torch.testing.assert_close(usam.pooling(feature_maps(usam, images)[""]), usam.pooled(images))
+        torch.testing.assert_close(
+            usam.pooling(feature_maps(usam, images)[""]), usam.pooled(images)
+        )
         light = create_model("lightmbn", weights="none").eval()
         maps = feature_maps(light, images)
         assert list(maps) == ["global", "partial", "channel"]
@@ -119,7 +136,9 @@ def test_of_an_opaque_network_the_last_layer_with_positions_is_shown():
 
 def test_of_an_opaque_network_without_positions_there_is_none():
     entry = Backbone("", 3, own_feature=True, has_map=False)
-    network = PlainNetwork(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), entry, NetworkOptions())
+    network = PlainNetwork(
+        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), entry, NetworkOptions()
+    )
     with pytest.raises(UserError, match="no heat map"):
         feature_maps(network, normalised(images_of()))
 
@@ -145,5 +164,9 @@ def test_pcb_has_a_row_cut_into_its_stripes_and_branches_have_a_row_each():
     assert hot.tiles[0].lines == [i / 6 for i in range(1, 6)]
     light = create_model("lightmbn", weights="none")
     rows = heat_rows(light, tiles, bank)
-    assert [row.title for row in rows[1:]] == ["Branch: global", "Branch: partial", "Branch: channel"]
+    assert [row.title for row in rows[1:]] == [
+        "Branch: global",
+        "Branch: partial",
+        "Branch: channel",
+    ]
     assert not any(tile.lines for row in rows for tile in row.tiles)

@@ -21,12 +21,16 @@ from tests.support.scripts import run
 
 BAD = "caf\udce9 \x1b[2J$\\frac$.jpg"
 PIXELS = np.zeros((4, 2, 3), np.uint8)
-pytestmark = pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names of files are Unicode there")
+pytestmark = pytest.mark.skipif(
+    sys.platform in ("win32", "darwin"), reason="names of files are Unicode there"
+)
 
 
 @pytest.fixture(scope="module")
 def renamed(tmp_path_factory):
-    """A folder with result.mat, whose images have names that are not UTF-8 and hold control characters."""
+    """A folder with result.mat, whose images have names that are not
+    UTF-8 and hold control characters.
+    """
     folder = tmp_path_factory.mktemp("hostile")
     result, query, gallery = lay_out(folder)
     for images in (query, gallery):
@@ -54,9 +58,21 @@ def test_heat_maps_and_the_report_show_such_names(renamed, drawn):
     run("heatmap", *small, image, "0001_c1s1_000001_00.png", "--save", "heat.png", cwd=renamed)
     first, second = (axes.get_xlabel() for axes in drawn[0].axes[:2])
     check(first)
-    assert second.replace("\n", "") == "0001_c1s1_000001_00"  # whole, in lines that fit below the image
+    # whole, in lines that fit below the image
+    assert second.replace("\n", "") == "0001_c1s1_000001_00"
     (renamed / BAD).write_bytes((renamed / "result.mat").read_bytes())
-    run("report", "--backbone", "x", "--no_heatmaps", "--no_rerank", "--result", BAD, "--save", "r.html", cwd=renamed)
+    run(
+        "report",
+        "--backbone",
+        "x",
+        "--no_heatmaps",
+        "--no_rerank",
+        "--result",
+        BAD,
+        "--save",
+        "r.html",
+        cwd=renamed,
+    )
     check((renamed / "r.html").read_text(encoding="utf-8"))
 
 
@@ -71,15 +87,23 @@ def test_titles_are_drawn_as_they_are(tmp_path, drawn):
 
 def test_pictures_accept_what_the_printed_digits_accept(tmp_path, drawn):
     Image.fromarray(PIXELS).save(tmp_path / "a.png")
-    draw_found([tmp_path / "a.png"], [[Found(tmp_path / "a.png", 0.69996)]], tmp_path / "found.png", 0.7)
+    draw_found(
+        [tmp_path / "a.png"], [[Found(tmp_path / "a.png", 0.69996)]], tmp_path / "found.png", 0.7
+    )
     assert "known: 1 of 1 at 0.7000 or above" in [text.get_text() for text in drawn[0].texts]
     assert drawn[0].axes[1].get_xlabel() == "0.7000"
     features = np.array([[1, 0], [0.69996, (1 - 0.69996**2) ** 0.5]])
     both = FeatureSet(features, np.array([1, 1]), np.array([1, 2]))
     for threshold, accepted in ((0.7, True), (0.7001, False)):
-        assert nearest(both.select([0]), both.select([1]), 0, threshold=threshold)[0][0].accepted == accepted
+        assert (
+            nearest(both.select([0]), both.select([1]), 0, threshold=threshold)[0][0].accepted
+            == accepted
+        )
 
 
 def test_a_picture_that_no_file_can_hold_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"--save .*a\.png: the picture would be \d+ inches long\. Show fewer images"):
+    with pytest.raises(
+        UserError,
+        match=r"--save .*a\.png: the picture would be \d+ inches long\. Show fewer images",
+    ):
         draw_sheet([Row([Tile(PIXELS)] * 3000)], tmp_path / "a.png")

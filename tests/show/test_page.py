@@ -13,7 +13,9 @@ VOID = {"meta", "link", "img", "source", "br", "wbr"}
 
 
 class Checker(HTMLParser):
-    """Raises where tags do not close in order; collects all that a browser would load, and the text."""
+    """Raises where tags do not close in order; collects all that a
+    browser would load, and the text.
+    """
 
     def __init__(self, text):
         super().__init__()
@@ -27,7 +29,11 @@ class Checker(HTMLParser):
     def handle_starttag(self, tag, attributes):
         if tag not in VOID:
             self.open.append(tag)
-        self.sources += [value for name, value in attributes if name in ("src", "srcset", "href", "data", "action")]
+        self.sources += [
+            value
+            for name, value in attributes
+            if name in ("src", "srcset", "href", "data", "action")
+        ]
         assert tag != "script"
         assert not any(name.startswith("on") for name, _ in attributes)
 
@@ -63,7 +69,13 @@ def test_a_page_is_balanced_escaped_and_needs_nothing_else():
 
 
 def test_the_checker_can_fail():
-    for text in ("<p><b></p></b>", "<p>", "<script></script>", '<img src="http://a.b/c.png">', "<p onclick=x></p>"):
+    for text in (
+        "<p><b></p></b>",
+        "<p>",
+        "<script></script>",
+        '<img src="http://a.b/c.png">',
+        "<p onclick=x></p>",
+    ):
         with pytest.raises(AssertionError):
             check(text)
 

@@ -22,9 +22,13 @@ GREEN, RED = (tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5)) for colour in
 
 
 def slow_ranking(query, gallery, index):
-    """The definition, image by image: (gallery index, cosine) of all that is not junk, nearest first."""
+    """The definition, image by image: (gallery index, cosine) of all
+    that is not junk, nearest first.
+    """
     feature, kept = query.features[index] / np.linalg.norm(query.features[index]), []
-    for i, (other, label, camera) in enumerate(zip(gallery.features, gallery.labels, gallery.cameras, strict=True)):
+    for i, (other, label, camera) in enumerate(
+        zip(gallery.features, gallery.labels, gallery.cameras, strict=True)
+    ):
         own_camera = label == query.labels[index] and camera == query.cameras[index]
         if label != -1 and not own_camera:
             kept.append((i, float(feature @ other / np.linalg.norm(other))))
@@ -37,10 +41,15 @@ def test_the_ranking_is_the_definition(index):
     matches, total = nearest(query, gallery, index, top=1000)
     expected = slow_ranking(query, gallery, index)
     assert len(matches) == len(expected)
-    np.testing.assert_allclose([match.similarity for match in matches], [cosine for _, cosine in expected], atol=1e-5)
+    np.testing.assert_allclose(
+        [match.similarity for match in matches], [cosine for _, cosine in expected], atol=1e-5
+    )
     assert {match.index for match in matches} == {i for i, _ in expected}
     for match in matches:
-        assert (match.label, match.camera) == (gallery.labels[match.index], gallery.cameras[match.index])
+        assert (match.label, match.camera) == (
+            gallery.labels[match.index],
+            gallery.cameras[match.index],
+        )
         assert match.right == (match.label == query.labels[index])
     assert total == sum(match.right for match in matches)
 
@@ -56,7 +65,9 @@ def test_equal_similarities_are_ordered_by_index():
 def test_the_ranking_agrees_with_the_metrics():
     rng = np.random.default_rng(3)
     query, gallery = random_sets()
-    query.features, gallery.features = (rng.normal(size=(len(s), 8)).astype(np.float32) for s in (query, gallery))
+    query.features, gallery.features = (
+        rng.normal(size=(len(s), 8)).astype(np.float32) for s in (query, gallery)
+    )
     first = evaluate(query, gallery).first_match
     for index in range(len(query)):
         verdicts = [match.right for match in nearest(query, gallery, index, top=1000)[0]]
@@ -98,7 +109,9 @@ def test_demo_prints_and_draws_the_ranking(laid_out, tmp_path, capsys):
     demo.main(["--query_index", "4", "--result", str(result), "--save", str(tmp_path / "show.png")])
     lines = capsys.readouterr().out.splitlines()
     matches, total = nearest(query, gallery, 4)
-    assert lines[0].startswith(f"query 4: identity {query.labels[4]:04d}, camera {query.cameras[4]}")
+    assert lines[0].startswith(
+        f"query 4: identity {query.labels[4]:04d}, camera {query.cameras[4]}"
+    )
     assert len(lines) == 1 + len(matches) + 2
     for line, match in zip(lines[1:], matches, strict=False):
         assert ("right" in line) == match.right
@@ -113,7 +126,9 @@ def test_demo_prints_and_draws_the_ranking(laid_out, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("shown", "expected"), [(7, 7), (11, 11), (12, 0)])
-def test_demo_shows_the_published_query_where_there_are_so_many(shown, expected, laid_out, monkeypatch, capsys):
+def test_demo_shows_the_published_query_where_there_are_so_many(
+    shown, expected, laid_out, monkeypatch, capsys
+):
     result, query, _ = laid_out
     assert demo.SHOWN == 777 and len(query) == 12
     monkeypatch.setattr(demo, "SHOWN", shown)
@@ -124,13 +139,17 @@ def test_demo_shows_the_published_query_where_there_are_so_many(shown, expected,
 @pytest.mark.parametrize("verdicts", [[True] * 10, [False] * 10, [True, False, True] * 5, [True]])
 def test_every_image_has_a_frame_of_its_colour(verdicts, tmp_path):
     Image.new("RGB", (64, 128), (90, 90, 90)).save(tmp_path / "grey.png")
-    matches = [Match(i, 7, 2, 0.5, right, tmp_path / "grey.png") for i, right in enumerate(verdicts)]
+    matches = [
+        Match(i, 7, 2, 0.5, right, tmp_path / "grey.png") for i, right in enumerate(verdicts)
+    ]
     draw_sheet([ranking_row(tmp_path / "grey.png", matches, "title")], tmp_path / "show.png")
     green, red = count(tmp_path / "show.png", GREEN), count(tmp_path / "show.png", RED)
     assert (green > 0) == any(verdicts)
     assert (red > 0) == (not all(verdicts))
     if any(verdicts) and not all(verdicts):
-        assert green / red == pytest.approx(sum(verdicts) / (len(verdicts) - sum(verdicts)), rel=0.1)
+        assert green / red == pytest.approx(
+            sum(verdicts) / (len(verdicts) - sum(verdicts)), rel=0.1
+        )
 
 
 def test_more_than_a_row_is_drawn_in_rows(tmp_path):
@@ -163,16 +182,23 @@ def test_images_that_moved_are_found_by_test_dir(laid_out, tmp_path, capsys):
     assert (tmp_path / "show.png").is_file()
     assert find_image(query.paths[0], tmp_path / "moved").is_file()
     (tmp_path / "moved").rename(tmp_path / "pytorch")
-    with pytest.raises(UserError, match=r"moved.*no such image"):  # not in silence from the old place
+    # not in silence from the old place
+    with pytest.raises(UserError, match=r"moved.*no such image"):
         demo.main([*arguments, "--test_dir", str(tmp_path / "moved")])
 
 
 def leave_paths_out(result):
-    content = {key: value for key, value in scipy.io.loadmat(result).items() if key[0] != "_" and "path" not in key}
+    content = {
+        key: value
+        for key, value in scipy.io.loadmat(result).items()
+        if key[0] != "_" and "path" not in key
+    }
     scipy.io.savemat(result, content)
 
 
-def test_a_result_file_without_paths_takes_them_from_the_folders(laid_out, tmp_path, monkeypatch, capsys):
+def test_a_result_file_without_paths_takes_them_from_the_folders(
+    laid_out, tmp_path, monkeypatch, capsys
+):
     result, _, gallery = laid_out
     leave_paths_out(result)
     bare = FeatureSet(gallery.features, gallery.labels, gallery.cameras)
@@ -199,7 +225,14 @@ def test_the_folders_are_read_once_for_all_queries(laid_out, tmp_path, monkeypat
         return original(data_dir, split)
 
     monkeypatch.setattr(ranking, "read_split", read_split)
-    folders = ["--result", str(result), "--test_dir", str(tmp_path / "pytorch"), "--save", str(tmp_path / "show.png")]
+    folders = [
+        "--result",
+        str(result),
+        "--test_dir",
+        str(tmp_path / "pytorch"),
+        "--save",
+        str(tmp_path / "show.png"),
+    ]
     demo.main(["--query_index", "0,1,2", *folders])
     assert sorted(read) == ["gallery", "query"]
 
@@ -213,25 +246,47 @@ def test_what_is_below_the_threshold_is_marked_as_rejected(laid_out, tmp_path, c
     demo.main([*flags, "--save", str(tmp_path / "some.png")])
     lines = capsys.readouterr().out.splitlines()[1:-1]
     rejected = [similarity < threshold for similarity in similarities]
-    assert ["rejected" in line for line in lines[:-1]] == rejected and 0 < sum(rejected) < len(rejected)
+    assert ["rejected" in line for line in lines[:-1]] == rejected and 0 < sum(rejected) < len(
+        rejected
+    )
     assert f"{sum(rejected)} are below the threshold" in lines[-1]
     assert (tmp_path / "some.png").read_bytes() != (tmp_path / "all.png").read_bytes()
-    promise = {"threshold": threshold, "rate": 0.01, "confidence": 0.95, "people": 60, "gallery_size": 1}
-    (tmp_path / "threshold.json").write_text(json.dumps({"threshold": threshold, "promise": promise}))
+    promise = {
+        "threshold": threshold,
+        "rate": 0.01,
+        "confidence": 0.95,
+        "people": 60,
+        "gallery_size": 1,
+    }
+    (tmp_path / "threshold.json").write_text(
+        json.dumps({"threshold": threshold, "promise": promise})
+    )
     demo.main([*flags[:-1], str(tmp_path / "threshold.json"), "--save", str(tmp_path / "some.png")])
-    words = "accepts at most 0.01 of pairs of strangers from different cameras (confidence 0.95, 60 people)"
+    words = (
+        "accepts at most 0.01 of pairs of strangers from different "
+        "cameras (confidence 0.95, 60 people)"
+    )
     assert capsys.readouterr().out.splitlines()[0] == f"threshold {threshold:.4f} {words}"
 
 
 def test_the_worst_queries_are_those_of_the_lowest_average_precision():
     rng = np.random.default_rng(7)
     query, gallery = random_sets()
-    query.features, gallery.features = (rng.normal(size=(len(s), 8)).astype(np.float32) for s in (query, gallery))
+    query.features, gallery.features = (
+        rng.normal(size=(len(s), 8)).astype(np.float32) for s in (query, gallery)
+    )
     gallery.labels[gallery.labels == query.labels[3]] = 99  # a query without a right answer
     metrics = evaluate(query, gallery)
     found = chosen(query, gallery, worst=4)
-    assert list(found) == sorted(np.flatnonzero(metrics.num_matches), key=lambda i: metrics.average_precision[i])[:4]
-    assert all(precision == pytest.approx(metrics.average_precision[i]) for i, precision in found.items())
+    assert (
+        list(found)
+        == sorted(np.flatnonzero(metrics.num_matches), key=lambda i: metrics.average_precision[i])[
+            :4
+        ]
+    )
+    assert all(
+        precision == pytest.approx(metrics.average_precision[i]) for i, precision in found.items()
+    )
     assert 3 not in chosen(query, gallery, worst=100)
     for camera in np.unique(query.cameras):
         own = chosen(query, gallery, camera=camera)
@@ -246,7 +301,9 @@ def test_several_queries_stand_on_one_sheet(laid_out, tmp_path, capsys, drawn):
     arguments = ["--result", str(result), "--save", str(tmp_path / "show.png"), "--top", "4"]
     demo.main([*arguments, "--query_index", "3,0,7"])
     words = [text.get_text() for text in drawn[0].texts]
-    titles = [f"Query {i}: identity {query.labels[i]:04d}, camera {query.cameras[i]}" for i in (3, 0, 7)]
+    titles = [
+        f"Query {i}: identity {query.labels[i]:04d}, camera {query.cameras[i]}" for i in (3, 0, 7)
+    ]
     assert [word for word in words if word.startswith("Query")] == titles
     assert len(drawn[0].axes) == 3 * 5
     demo.main([*arguments, "--worst", "2"])
@@ -262,7 +319,9 @@ def test_many_queries_fill_numbered_sheets(laid_out, tmp_path, capsys, monkeypat
     demo.main([*arguments, "--camera", str(camera)])
     sheets = -(-int((query.cameras == camera).sum()) // 2)
     assert sheets > 1
-    assert sorted(path.name for path in tmp_path.glob("*.pdf")) == [f"show_{i + 1:02d}.pdf" for i in range(sheets)]
+    assert sorted(path.name for path in tmp_path.glob("*.pdf")) == [
+        f"show_{i + 1:02d}.pdf" for i in range(sheets)
+    ]
     assert f"show_{sheets:02d}.pdf" in capsys.readouterr().out
     words = [text.get_text().split(":")[0] for figure in drawn for text in figure.texts]
     assert [word for word in words if word.startswith("Query")] == [
@@ -292,7 +351,12 @@ def test_a_range_of_queries_is_each_of_them(laid_out, tmp_path, capsys):
     flags = ["--result", str(laid_out[0]), "--save", str(tmp_path / "show.png"), "--top", "1"]
     demo.main([*flags, "--query_index", "7,0-2,2"])
     printed = capsys.readouterr().out.splitlines()
-    assert [line.split()[1].rstrip(":") for line in printed if line.startswith("query")] == ["7", "0", "1", "2"]
+    assert [line.split()[1].rstrip(":") for line in printed if line.startswith("query")] == [
+        "7",
+        "0",
+        "1",
+        "2",
+    ]
 
 
 @pytest.mark.parametrize("words", ["3,x", "5-3", "1-", "0-999999999"])

@@ -22,9 +22,13 @@ def test_beside_a_threshold_stands_the_share_of_own_images_that_it_accepts():
     for name, rule in (("equal error rate", "eer"), ("1 stranger in 1,000", "1e-3")):
         found = re.search(rf"all pairs, {name}\s+(\S+)\s+(\S+)", text)
         assert found and found[1] == f"{rules[rule]['threshold']:.3f}"
-        assert float(found[2]) == pytest.approx(100 * np.mean(genuine >= rules[rule]["threshold"]), abs=0.5)
+        assert float(found[2]) == pytest.approx(
+            100 * np.mean(genuine >= rules[rule]["threshold"]), abs=0.5
+        )
 
 
 def test_the_map_of_one_person_counts_it_as_one():
     images = FeatureSet(np.eye(3), [4, 4, 4], [1, 2, 1])
-    assert "The 1 person with the most images" in str(report.map_section(report.Tested(images, images, {})))
+    assert "The 1 person with the most images" in str(
+        report.map_section(report.Tested(images, images, {}))
+    )

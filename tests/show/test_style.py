@@ -6,12 +6,25 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from person_reid.basics import UserError
-from person_reid.show.style import LINES, LINES_ON_DARK, RIGHT, WRONG, fitted, picture, shortened, theme
+from person_reid.show.style import (
+    LINES,
+    LINES_ON_DARK,
+    RIGHT,
+    WRONG,
+    fitted,
+    picture,
+    shortened,
+    theme,
+)
 
 BEGINNINGS = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml", "jpg": b"\xff\xd8"}
 # Red-green blindness (deuteranopia), severity 1: Machado, Oliveira, Fernandes, TVCG 2009, table 1.
 DEUTERANOPIA = np.array(
-    [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ]
 )
 
 
@@ -28,7 +41,9 @@ def linear(colour):
 
 def contrast(one, other):
     """The ratio of WCAG 2, 1 to 21."""
-    high, low = sorted((linear(colour) @ [0.2126, 0.7152, 0.0722] for colour in (one, other)), reverse=True)
+    high, low = sorted(
+        (linear(colour) @ [0.2126, 0.7152, 0.0722] for colour in (one, other)), reverse=True
+    )
     return (high + 0.05) / (low + 0.05)
 
 
@@ -42,7 +57,10 @@ def test_the_file_name_says_the_type_and_the_same_picture_is_the_same_file(tmp_p
 
 @pytest.mark.parametrize("name", ["picture.doc", "picture"])
 def test_an_unknown_type_is_refused_before_anything_is_drawn(name, tmp_path):
-    with pytest.raises(UserError, match=rf"--save .*{name}: expected .*\.png"), picture(tmp_path / name, 3, 2):
+    with (
+        pytest.raises(UserError, match=rf"--save .*{name}: expected .*\.png"),
+        picture(tmp_path / name, 3, 2),
+    ):
         pytest.fail("drawn")
     assert not list(tmp_path.iterdir())
 
@@ -75,7 +93,12 @@ def test_text_is_fitted_by_its_width():
     assert fitted("0061_c1s1_001081_00", 1.2, 13, lines=3) == "0061_c1s1_\n001081_00"
     assert fitted("il" * 10, 1.2, 13) == "il" * 10 and "…" in fitted("WM" * 10, 1.2, 13)
     found = fitted(f"0061_{'a_long_name_' * 20}7.jpg", 1.2, 13, lines=3)
-    assert found.count("\n") == 2 and found.startswith("0061_") and found.endswith("7.jpg") and "…" in found
+    assert (
+        found.count("\n") == 2
+        and found.startswith("0061_")
+        and found.endswith("7.jpg")
+        and "…" in found
+    )
     assert fitted("", 1, 13) == "" and len(fitted("ab", 0.01, 13)) == 1
 
 
@@ -94,5 +117,7 @@ def test_words_and_lines_stand_out_from_the_paper(dark):
 def test_colours_differ_without_red_and_green():
     for colours in (LINES[:3], LINES_ON_DARK[:3], (RIGHT, WRONG)):
         for one, other in itertools.combinations(colours, 2):
-            seen = [np.clip(DEUTERANOPIA @ linear(colour), 0, 1) ** (1 / 2.2) for colour in (one, other)]
+            seen = [
+                np.clip(DEUTERANOPIA @ linear(colour), 0, 1) ** (1 / 2.2) for colour in (one, other)
+            ]
             assert np.linalg.norm(seen[0] - seen[1]) > 0.25, (one, other)

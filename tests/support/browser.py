@@ -1,4 +1,5 @@
-"""A headless Chromium that a test drives through a pipe, by the Chrome DevTools Protocol; nothing to install for it.
+"""A headless Chromium that a test drives through a pipe, by the Chrome DevTools Protocol; nothing
+to install for it.
 
 with Browser(folder) as browser:
     browser.open("look/index.html")
@@ -18,7 +19,14 @@ from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PATIENCE = 30  # seconds for anything the browser is asked
-KEYS = {"Enter": 13, "Escape": 27, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
+KEYS = {
+    "Enter": 13,
+    "Escape": 27,
+    "ArrowLeft": 37,
+    "ArrowUp": 38,
+    "ArrowRight": 39,
+    "ArrowDown": 40,
+}
 
 
 def chromium():
@@ -32,24 +40,39 @@ class Browser:
     def __init__(self, folder, width=1360, height=900, dark=False):
         to_browser, from_browser = os.pipe(), os.pipe()
 
-        def connect():  # in the browser's process, which reads commands from 3 and writes answers to 4
+        # in the browser's process, which reads commands from 3 and writes answers to 4
+        def connect():
             ends = [os.dup(to_browser[0]), os.dup(from_browser[1])]
             high = [os.dup2(end, 50 + i) for i, end in enumerate(ends)]
             os.dup2(high[0], 3)
             os.dup2(high[1], 4)
 
-        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage"]
-        flags += ["--remote-debugging-pipe", f"--user-data-dir={folder}", f"--window-size={width},{height}"]
+        flags = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--no-first-run",
+            "--disable-dev-shm-usage",
+        ]
+        flags += [
+            "--remote-debugging-pipe",
+            f"--user-data-dir={folder}",
+            f"--window-size={width},{height}",
+        ]
         self.process = subprocess.Popen(
-            [chromium(), *flags, "about:blank"],
-            preexec_fn=connect, close_fds=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            [chromium(), *flags, "about:blank"], preexec_fn=connect, close_fds=False,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         os.close(to_browser[0])
         os.close(from_browser[1])
         self.input, self.output, self.rest, self.number = to_browser[1], from_browser[0], b"", 0
         self.session, self.events = None, []
-        page = next(each for each in self.call("Target.getTargets")["targetInfos"] if each["type"] == "page")
-        self.session = self.call("Target.attachToTarget", targetId=page["targetId"], flatten=True)["sessionId"]
+        page = next(
+            each for each in self.call("Target.getTargets")["targetInfos"] if each["type"] == "page"
+        )
+        self.session = self.call("Target.attachToTarget", targetId=page["targetId"], flatten=True)[
+            "sessionId"
+        ]
         for domain in ("Page", "Runtime", "Log"):
             self.call(f"{domain}.enable")
         self.resize(width, height)
@@ -94,7 +117,9 @@ class Browser:
 
     def value(self, expression):
         """The value of an expression in the page, once it is there if it is a promise."""
-        found = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        found = self.call(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
 
@@ -117,15 +142,24 @@ class Browser:
         self.wait("document.readyState === 'complete' && document.body.dataset.shown !== undefined")
 
     def resize(self, width, height):
-        """Give the window another size; `call("Emulation.clearDeviceMetricsOverride")` gives it back its own."""
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        """Give the window another size;
+        `call("Emulation.clearDeviceMetricsOverride")` gives it back its own.
+        """
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
 
     def click(self, selector, number=0):
         """Press the mouse's button over the middle of an element."""
         place = f"document.querySelectorAll({json.dumps(selector)})[{number}]"
         self.wait(f"!!{place}")
         box = self.value(
-            f"(() => {{ {place}.scrollIntoView({{block: 'center'}}); const b = {place}.getBoundingClientRect();"
+            f"(() => {{ {place}.scrollIntoView({{block: 'center'}}); const b = "
+            f"{place}.getBoundingClientRect();"
             " return [b.left + b.width / 2, b.top + b.height / 2]; })()"
         )
         self.press(*box)
@@ -143,26 +177,38 @@ class Browser:
             text = "\r" if key == "Enter" else key if len(key) == 1 else ""
             for kind in ("keyDown", "keyUp"):
                 typed = {"text": text} if text and kind == "keyDown" else {}
-                self.call("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code, **typed)
+                self.call(
+                    "Input.dispatchKeyEvent",
+                    type=kind,
+                    key=key,
+                    windowsVirtualKeyCode=code,
+                    **typed,
+                )
 
     def choose(self, selector, value):
         """Set a field or a choice, as a person would."""
         self.value(
             f"(() => {{ const field = document.querySelector({json.dumps(selector)});"
             f" field.value = {json.dumps(str(value))};"
-            " for (const kind of ['input', 'change']) field.dispatchEvent(new Event(kind, {bubbles: true})); })()"
+            " for (const kind of ['input', 'change']) field.dispatchEvent(new "
+            "Event(kind, {bubbles: true})); })()"
         )
 
     def texts(self, selector):
         """The texts of all elements that fit."""
-        return self.value(f"[...document.querySelectorAll({json.dumps(selector)})].map((each) => each.textContent)")
+        return self.value(
+            f"[...document.querySelectorAll({json.dumps(selector)})]"
+            ".map((each) => each.textContent)"
+        )
 
     def back(self):
         self.value("history.back()")
 
     def picture(self, path):
         """Write what is seen to a PNG file."""
-        Path(path).write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
+        Path(path).write_bytes(
+            base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
+        )
 
     def complaints(self):
         """The exceptions and errors of the page so far."""

@@ -1,7 +1,8 @@
 """Colour histograms as descriptors of people: what a network has to beat.
 
-Histograms are joint in hue, saturation and value (16 × 4 × 4 bins) and compared by the Bhattacharyya coefficient;
-"balanced" scales the colours of every image to a grey mean first, which takes away most of what a camera does to them.
+Histograms are joint in hue, saturation and value (16 × 4 × 4 bins) and compared by the
+Bhattacharyya coefficient; "balanced" scales the colours of every image to a grey mean first, which
+takes away most of what a camera does to them.
 """
 
 from collections.abc import Callable
@@ -21,26 +22,34 @@ BINS = (16, 4, 4)  # hue, saturation, value
 
 
 def histogram(pixels, stripes=1, balanced=False):
-    """A colour histogram of an image. pixels: (H, W, 3) uint8 RGB. Returns (stripes · 256,) float32 of norm 1.
+    """A colour histogram of an image. pixels: (H, W, 3) uint8 RGB.
 
-    stripes: as many histograms, one for each horizontal stripe from head to feet. The square root makes the cosine of
-    two histograms their Bhattacharyya coefficient.
+    Returns (stripes · 256,) float32 of norm 1.
+
+    stripes: as many histograms, one for each horizontal stripe from head to feet. The square root
+    makes the cosine of two histograms their Bhattacharyya coefficient.
     """
     if balanced:
         means = np.maximum(pixels.mean((0, 1)), 1)
         pixels = np.minimum(pixels * (means.mean() / means), 255).astype(np.uint8)
     hsv = np.asarray(Image.fromarray(pixels).convert("HSV")).astype(np.int64)
     bins = np.ravel_multi_index(tuple((hsv * BINS // 256).transpose(2, 0, 1)), BINS)
-    counts = [np.bincount(part.ravel(), minlength=np.prod(BINS)) for part in np.array_split(bins, stripes)]
+    counts = [
+        np.bincount(part.ravel(), minlength=np.prod(BINS)) for part in np.array_split(bins, stripes)
+    ]
     root = np.sqrt(np.concatenate(counts) / bins.size)
     return root.astype(np.float32)
 
 
 def describe(folder, descriptor):
-    """A FeatureSet of the images of a folder. descriptor: function of (H, W, 3) uint8 that returns (D,)."""
+    """A FeatureSet of the images of a folder. descriptor: function of (H,
+    W, 3) uint8 that returns (D,).
+    """
     paths = sorted(Path(folder).glob("*.jpg"))
     if not paths:
-        raise UserError(f"{folder}: no .jpg files there; expected a data set in Market-1501's layout.")
+        raise UserError(
+            f"{folder}: no .jpg files there; expected a data set in Market-1501's layout."
+        )
     labels, cameras = parse_names(paths)
     features = []
     for path in progress(paths, desc=Path(folder).name, unit="image"):
@@ -58,4 +67,6 @@ DESCRIPTORS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 def measure(data_dir, descriptor):
     """The Metrics of a descriptor on `data_dir`/query against `data_dir`/bounding_box_test."""
-    return evaluate(*(describe(Path(data_dir, folder), descriptor) for folder in ("query", "bounding_box_test")))
+    return evaluate(
+        *(describe(Path(data_dir, folder), descriptor) for folder in ("query", "bounding_box_test"))
+    )

@@ -17,7 +17,9 @@ PROGRAM = re.compile(r"(?:.*[/\\])?python3?")
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block. line: of its first line of text, from 1. remark: what the HTML comment right above it says."""
+    """A fenced block. line: of its first line of text, from 1. remark: what the
+    HTML comment right above it says.
+    """
 
     line: int
     language: str
@@ -27,7 +29,9 @@ class Block:
 
 @dataclass(frozen=True)
 class Command:
-    """A command of a script of ours. line: where it begins, from 1; script: such as tools/export.py."""
+    """A command of a script of ours. line: where it begins, from 1;
+    script: such as tools/export.py.
+    """
 
     line: int
     script: str
@@ -37,7 +41,12 @@ class Command:
 def blocks(page):
     """The fenced blocks of a page's text, in order."""
     return [
-        Block(line_of(page, match.start("text")), match["language"], match["text"], match["remark"] or "")
+        Block(
+            line_of(page, match.start("text")),
+            match["language"],
+            match["text"],
+            match["remark"] or "",
+        )
         for match in FENCED.finditer(page)
     ]
 
@@ -53,8 +62,15 @@ def line_of(page, position):
 
 
 def commands(page):
-    """The Commands of a page: in blocks of bash, in blocks without a language, and in `python …` in running text."""
-    found = [command for block in blocks(page) if block.language in ("", "bash") for command in in_block(block)]
+    """The Commands of a page: in blocks of bash, in blocks without a language, and
+    in `python …` in running text.
+    """
+    found = [
+        command
+        for block in blocks(page)
+        if block.language in ("", "bash")
+        for command in in_block(block)
+    ]
     text = prose(page)
     for match in INLINE.finditer(text):
         words = re.sub(r"[\[\]]", " ", match[1])  # what may be left out: [--result FILE]
@@ -66,7 +82,9 @@ def in_block(block):
     """The Commands of a block; a line that ends in \\ goes on in the next."""
     found = []
     for match in re.finditer(r"(?:[^\n]*\\\n)*[^\n]+", block.text):
-        found += parts(match[0].replace("\\\n", " "), block.line + block.text.count("\n", 0, match.start()))
+        found += parts(
+            match[0].replace("\\\n", " "), block.line + block.text.count("\n", 0, match.start())
+        )
     return found
 
 
@@ -80,21 +98,28 @@ def parts(line, number):
         return []
     found, rest = [], words
     while rest:
-        end = next((place for place, word in enumerate(rest) if re.fullmatch(r"[&;|]+", word)), len(rest))
+        end = next(
+            (place for place, word in enumerate(rest) if re.fullmatch(r"[&;|]+", word)), len(rest)
+        )
         command, rest = script_of(rest[:end]), rest[end + 1 :]
         found += [Command(number, *command)] if command else []
     return found
 
 
 def script_of(words):
-    """(script, arguments) of a command in words; None where it is no script of Python, such as pip or git."""
+    """(script, arguments) of a command in words; None where it is no script
+    of Python, such as pip or git.
+    """
     while words and re.fullmatch(r"\w+=\S*", words[0]):  # OMP_NUM_THREADS=1
         words = words[1:]
     if words[:2] == ["bash", "DDP.sh"]:
         return "train_DDP.py", words[2:]
     if len(words) > 1 and PROGRAM.fullmatch(words[0]) and words[1].endswith(".py"):
         return words[1], words[2:]
-    if words[:1] == ["torchrun"] or words[1:3] in (["-m", "torch.distributed.run"], ["-m", "torch.distributed.launch"]):
+    if words[:1] == ["torchrun"] or words[1:3] in (
+        ["-m", "torch.distributed.run"],
+        ["-m", "torch.distributed.launch"],
+    ):
         script = next((place for place, word in enumerate(words) if word.endswith(".py")), None)
         return (words[script], words[script + 1 :]) if script else None
     return None

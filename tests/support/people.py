@@ -7,7 +7,9 @@ from person_reid.cli import prepare
 
 
 def write_people(folder, people, images, seed=0):
-    """Write small images of people, noise around a colour of each, in the layout of prepare.py; two cameras."""
+    """Write small images of people, noise around a colour of each, in the
+    layout of prepare.py; two cameras.
+    """
     random = np.random.default_rng(seed)
     for person in range(1, people + 1):
         path = folder / f"{person:04}"
@@ -15,12 +17,21 @@ def write_people(folder, people, images, seed=0):
         colour = random.integers(40, 216, 3)
         for image in range(images):
             pixels = colour + random.integers(-40, 40, (64, 32, 3))
-            Image.fromarray(pixels.astype(np.uint8)).save(path / f"{person:04}_c{image % 2 + 1}_{image}.png")
+            Image.fromarray(pixels.astype(np.uint8)).save(
+                path / f"{person:04}_c{image % 2 + 1}_{image}.png"
+            )
 
 
 def draw_people(folder, identities, tested=2, cameras=2, images=2, distractors=0, junk=0):
-    """Draw a synthetic data set and lay it out, as `prepare.py --synthetic` does; returns the laid-out folder."""
-    counts = {"identities": identities, "test_identities": tested, "cameras": cameras, "images": images}
+    """Draw a synthetic data set and lay it out, as `prepare.py --synthetic`
+    does; returns the laid-out folder.
+    """
+    counts = {
+        "identities": identities,
+        "test_identities": tested,
+        "cameras": cameras,
+        "images": images,
+    }
     counts |= {"distractors": distractors, "junk": junk}
     flags = [word for name, count in counts.items() for word in (f"--{name}", str(count))]
     prepare.main(["--synthetic", "--data_dir", str(folder), *flags])

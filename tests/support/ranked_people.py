@@ -7,22 +7,31 @@ from person_reid.retrieval.results import FeatureSet, save_result
 
 
 def random_sets(seed=0, queries=12, images=150):
-    """Query and gallery of 5 identities, distractors and junk in 3 cameras; coarse features, so that many tie."""
+    """Query and gallery of 5 identities, distractors and junk in 3 cameras;
+    coarse features, so that many tie.
+    """
     rng = np.random.default_rng(seed)
     sets = []
     for number, lowest in ((queries, 1), (images, -1)):
         features = rng.integers(-1, 2, (number, 3)).astype(np.float32)
         features[~features.any(1)] = 1
-        sets.append(FeatureSet(features, rng.integers(lowest, 6, number), rng.integers(1, 4, number)))
+        sets.append(
+            FeatureSet(features, rng.integers(lowest, 6, number), rng.integers(1, 4, number))
+        )
     return sets
 
 
 def lay_out(folder):
-    """A result file, and its images laid out below folder/pytorch. Returns (result file, query, gallery)."""
+    """A result file, and its images laid out below folder/pytorch.
+
+    Returns (result file, query, gallery).
+    """
     sets = random_sets(images=30)
     rng = np.random.default_rng(1)
     for images, split in zip(sets, ("query", "gallery"), strict=True):
-        order = np.argsort([f"{label:04d}" if label >= 0 else "-1" for label in images.labels], kind="stable")
+        order = np.argsort(
+            [f"{label:04d}" if label >= 0 else "-1" for label in images.labels], kind="stable"
+        )
         for name in ("features", "labels", "cameras"):
             setattr(images, name, getattr(images, name)[order])
         images.paths = []

@@ -1,9 +1,10 @@
-"""Straightforward programs for what person_reid does: slow, dense, easy to check. Tests and benchmarks compare it with
-them.
+"""Straightforward programs for what person_reid does: slow, dense, easy to check.
 
-A BLAS rounds one column of a product like this and another like that, on some processors even where the columns are
-equal. Images whose features are equal to the last bit have one and the same score and are ordered by their index, so
-the programs multiply the distinct rows only.
+Tests and benchmarks compare it with them.
+
+A BLAS rounds one column of a product like this and another like that, on some processors even where
+the columns are equal. Images whose features are equal to the last bit have one and the same score
+and are ordered by their index, so the programs multiply the distinct rows only.
 """
 
 import math
@@ -12,21 +13,27 @@ import numpy as np
 
 
 def distinct_rows(features):
-    """(rows, of_image): the rows of `features` (N, D) without repetitions, and for each image the index of its row."""
+    """(rows, of_image): the rows of `features` (N, D) without repetitions, and for
+    each image the index of its row.
+    """
     rows, of_image = np.unique(features, axis=0, return_inverse=True)
     return rows, of_image.ravel()
 
 
 def products(queries, gallery):
-    """(Q, G) dot products of queries (Q, D) and gallery (G, D), bit for bit the same for equal rows of the gallery."""
+    """(Q, G) dot products of queries (Q, D) and gallery (G, D), bit for bit the same
+    for equal rows of the gallery.
+    """
     rows, of_image = distinct_rows(gallery)
     return (queries @ rows.T)[:, of_image]
 
 
 def loop_evaluate(query, gallery, scores=None, ap="trapezoidal"):
-    """(AP, INP, rank of the first match or -1), each (Q,), by a loop over the queries that sorts the gallery.
+    """(AP, INP, rank of the first match or -1), each (Q,), by a loop over the queries that sorts
+    the gallery.
 
-    scores: (Q, G), or None for the dot products of the features. Zheng et al., Scalable Person Re-identification, 2015.
+    scores: (Q, G), or None for the dot products of the features. Zheng et al., Scalable Person
+    Re-identification, 2015.
     """
     rows, of_image = distinct_rows(gallery.features) if scores is None else (None, None)
     results = []
@@ -52,10 +59,12 @@ def _one_query(ranks, ap):
 
 
 def dense_k_reciprocal(query, gallery, k1=20, k2=6, lambda_value=0.3):
-    """(Q, G) distance of Zhong et al., Re-ranking with k-reciprocal Encoding, CVPR 2017, on (N, N) matrices.
+    """(Q, G) distance of Zhong et al., Re-ranking with k-reciprocal Encoding, CVPR 2017, on (N, N)
+    matrices.
 
-    query (Q, D), gallery (G, D): unit features. The original distance is the published (2 - 2 cos)², each row divided
-    by its largest; every image comes first among its own neighbours, equal ones by index.
+    query (Q, D), gallery (G, D): unit features. The original distance is the published (2 - 2
+    cos)², each row divided by its largest; every image comes first among its own neighbours, equal
+    ones by index.
     """
     features = np.concatenate([query, gallery])
     cosine = products(features, features)
@@ -79,7 +88,8 @@ def dense_k_reciprocal(query, gallery, k1=20, k2=6, lambda_value=0.3):
         shared = np.zeros(len(features), np.float32)
         for j in np.flatnonzero(encoding[i]):  # eq. 10
             shared[columns[j]] += np.minimum(encoding[i, j], encoding[columns[j], j])
-        result[i] = (1 - lambda_value) * (1 - shared / (2 - shared)) + lambda_value * distance[i]  # eq. 12
+        # eq. 12
+        result[i] = (1 - lambda_value) * (1 - shared / (2 - shared)) + lambda_value * distance[i]
     return result[:, len(query) :]
 
 
@@ -99,7 +109,9 @@ def _reciprocal(neighbours, i, k):
 
 
 def dense_graph(query, gallery, k1=26, k2=7, lambda_value=0.3):
-    """(Q, G) score of Zhang et al., Understanding Image Retrieval Re-Ranking, 2020, in float64 on (N, N) matrices."""
+    """(Q, G) score of Zhang et al., Understanding Image Retrieval Re-Ranking, 2020,
+    in float64 on (N, N) matrices.
+    """
     features = np.concatenate([query, gallery]).astype(np.float64)
     cosine = products(features, features)
     neighbours = _neighbours(cosine, k1)
@@ -115,8 +127,10 @@ def dense_graph(query, gallery, k1=26, k2=7, lambda_value=0.3):
 
 
 def half_cosine_rates(options, epoch, part):
-    """The learning rates of backbone and head after that part, 0 to 1, of an epoch: a half cosine by the epoch, down to
-    lr / 100, over the first warm_epoch of them times a rise by the step from 0.1 to 1."""
+    """The learning rates of backbone and head after that part, 0 to 1, of an epoch: a half cosine
+    by the epoch, down to lr / 100, over the first warm_epoch of them times a rise by the step from
+    0.1 to 1.
+    """
     floor, cosine = options.lr / 100, (1 + math.cos(math.pi * epoch / options.total_epoch)) / 2
     warm = min(1.0, 0.1 + 0.9 * (epoch + part) / options.warm_epoch) if options.warm_epoch else 1.0
     return [warm * (floor + (rate - floor) * cosine) for rate in (options.backbone_lr, options.lr)]

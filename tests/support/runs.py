@@ -17,12 +17,16 @@ def weights(name, file="net_last.pth", room="."):
 
 def log(name, room="."):
     """The records of a run's epochs."""
-    return [json.loads(line) for line in Path(room, "model", name, "log.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line) for line in Path(room, "model", name, "log.jsonl").read_text().splitlines()
+    ]
 
 
 def equal_weights(first, second):
     """Whether two state dicts are the same to the last bit."""
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    return first.keys() == second.keys() and all(
+        torch.equal(first[name], second[name]) for name in first
+    )
 
 
 @contextmanager

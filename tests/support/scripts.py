@@ -1,4 +1,6 @@
-"""The scripts run as a user would: each in a process of its own, or, which costs no start, in that of the tests."""
+"""The scripts run as a user would: each in a process of its own, or, which costs
+no start, in that of the tests.
+"""
 
 import contextlib
 import importlib
@@ -24,12 +26,16 @@ def run_process(script, *arguments, cwd, status=0):
 def module_of(script):
     """The module of a script: its own file, or that of the package which holds what it does."""
     if script in SCRIPTS:
-        return importlib.import_module(script if SCRIPTS[script] == "." else f"{SCRIPTS[script]}.{script}")
+        return importlib.import_module(
+            script if SCRIPTS[script] == "." else f"{SCRIPTS[script]}.{script}"
+        )
     return importlib.import_module(f"person_reid.cli.{script.lower()}")
 
 
 def run(script, *arguments, cwd, status=0):
-    """run_process without the seconds in which Python imports PyTorch: the script's `main`, called in `cwd`."""
+    """run_process without the seconds in which Python imports PyTorch: the
+    script's `main`, called in `cwd`.
+    """
     return check(*end(script, *arguments, cwd=cwd), status)
 
 
@@ -38,7 +44,11 @@ def end(script, *arguments, cwd) -> tuple[str, object]:
     main = module_of(script).main
     out, err, before = io.StringIO(), io.StringIO(), Path.cwd()
     ended: str | int | None = 0
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("default")
         os.chdir(cwd)
         try:

@@ -1,4 +1,6 @@
-"""Losses as their papers write them: Python loops over images, pairs and triplets: the tests' oracles."""
+"""Losses as their papers write them: Python loops over images, pairs
+and triplets: the tests' oracles.
+"""
 
 import math
 
@@ -50,7 +52,9 @@ def triplet_of_anchors(features, labels, choose, soft, margin=0.3):
             to_positive = torch.stack([distance(x[i], x[p]) for p in positives(labels, i)])
             to_negative = torch.stack([distance(x[i], x[n]) for n in negatives(labels, i)])
             violation = choose(to_positive) + choose(-to_negative)
-            terms.append(torch.log1p(violation.exp()) if soft else (violation + margin).clamp(min=0))
+            terms.append(
+                torch.log1p(violation.exp()) if soft else (violation + margin).clamp(min=0)
+            )
     return mean(terms)
 
 
@@ -63,7 +67,9 @@ def triplet_soft(features, labels):
 
 
 def triplet_weighted(features, labels):
-    return triplet_of_anchors(features, labels, lambda d: (d.exp() / d.exp().sum() * d).sum(), soft=False)
+    return triplet_of_anchors(
+        features, labels, lambda d: (d.exp() / d.exp().sum() * d).sum(), soft=False
+    )
 
 
 def circle(features, labels, margin=0.25, gamma=32.0):
@@ -90,10 +96,20 @@ def instance(features, labels, gamma=32.0):
 
 def instance_id(features, labels, gamma=32.0):
     x = unit(features)
-    return instance(torch.stack([x[labels == identity].mean(0) for identity in labels.unique()]), None, gamma)
+    return instance(
+        torch.stack([x[labels == identity].mean(0) for identity in labels.unique()]), None, gamma
+    )
 
 
-def ranked(features, labels, alpha=2.0, margin=1.3, balance=0.5, positive_temperature=0.0, negative_temperature=1.0):
+def ranked(
+    features,
+    labels,
+    alpha=2.0,
+    margin=1.3,
+    balance=0.5,
+    positive_temperature=0.0,
+    negative_temperature=1.0,
+):
     x, terms = unit(features), []
     for i in range(len(x)):
         sides = []
@@ -129,7 +145,9 @@ def verification(features, labels, weight, bias):
         for j in range(len(features)):
             log_p = (weight @ (features[i] * features[j]) + bias).log_softmax(0)
             if i != j:
-                (same if labels[i] == labels[j] else different).append(-log_p[int(labels[i] == labels[j])])
+                (same if labels[i] == labels[j] else different).append(
+                    -log_p[int(labels[i] == labels[j])]
+                )
     return (mean(same) + mean(different)) / 2
 
 
@@ -164,13 +182,18 @@ def arcface_softmax(cosines, labels, margin=20.0, scale=64.0):
     """For angles below π − margin, where the paper's formula and ours are one."""
     terms = []
     for row, y in zip(cosines, labels, strict=True):
-        z = [(cosine.acos() + math.radians(margin)).cos() if j == y else cosine for j, cosine in enumerate(row)]
+        z = [
+            (cosine.acos() + math.radians(margin)).cos() if j == y else cosine
+            for j, cosine in enumerate(row)
+        ]
         terms.append(softmax_of(scale * torch.stack(z), y))
     return mean(terms)
 
 
 def circle_softmax(cosines, labels, margin=0.35, scale=64.0):
-    """log(1 + Σₙ exp(γ αₙ (sₙ − m)) · exp(−γ αₚ (sₚ − 1 + m))) of the one right and the other class weights."""
+    """log(1 + Σₙ exp(γ αₙ (sₙ − m)) · exp(−γ αₚ (sₚ − 1 + m))) of the one
+    right and the other class weights.
+    """
     terms = []
     for row, y in zip(cosines, labels, strict=True):
         alpha_p = max(1 + margin - row[y].item(), 0)
@@ -190,4 +213,8 @@ def sphere_angle(theta, margin=4):
 
 def arc_angle(theta, degrees=28.6):
     margin = math.radians(degrees)
-    return math.cos(theta + margin) if theta <= math.pi - margin else math.cos(theta) - margin * math.sin(margin)
+    return (
+        math.cos(theta + margin)
+        if theta <= math.pi - margin
+        else math.cos(theta) - margin * math.sin(margin)
+    )

@@ -58,7 +58,9 @@ class Trained:
         self.config, self.images = config, MadeImages(splits, config, CPU, seed=config.seed)
         self.images.decode(SIZE, padding=2)
         criterion = create_criterion(config, network)
-        self.step = TrainingStep(network, criterion, config, self.images, averaging=averaging(config))
+        self.step = TrainingStep(
+            network, criterion, config, self.images, averaging=averaging(config)
+        )
         self.journal = Journal(self.step, config.total_epoch)
         self.network, self.criterion = network, criterion
 
@@ -86,7 +88,9 @@ def trainer(*flags, total=3, backbone="test_resnet"):
     usual = ["--batchsize", "8", "--total", str(total), "--lr", "0.05", "--backbone_lr", "0.05"]
     config = trained_as(*usual, *flags, "--backbone", backbone, "--weights", "none")
     seed_everything(config.seed)
-    network = create_model(backbone, IDENTITIES, linear_num=16, weights="none", size=SIZE, usam=config.usam)
+    network = create_model(
+        backbone, IDENTITIES, linear_num=16, weights="none", size=SIZE, usam=config.usam
+    )
     return Trained(config, network)
 
 

@@ -1,4 +1,5 @@
-"""What pictures of synthetic people look like, in a few numbers that no other version of NumPy or Pillow changes.
+"""What pictures of synthetic people look like, in a few numbers that no other version of NumPy or
+Pillow changes.
 
 python -m tests.support.synthetic_pixels        # after VERSION was raised: record what is drawn now
 """
@@ -18,24 +19,38 @@ CAMERAS = 7  # the six that are made by hand, and one that varies them
 
 
 def look():
-    """{camera: means (pictures, 4, 2, 3) of blocks, and of their differences from pixel to pixel}, in grey values."""
-    pictures = [one for one in plan(1, 1, CAMERAS, 1, 3 * CAMERAS, CAMERAS) if not one.file.startswith("gt_bbox")]
+    """{camera: means (pictures, 4, 2, 3) of blocks, and of their differences from
+    pixel to pixel}, in grey values.
+    """
+    pictures = [
+        one
+        for one in plan(1, 1, CAMERAS, 1, 3 * CAMERAS, CAMERAS)
+        if not one.file.startswith("gt_bbox")
+    ]
     found = {}
     for number in range(1, CAMERAS + 1):
         camera = camera_of(number, seed=0)
         backdrop = np.asarray(panorama(camera, number, seed=0))
-        drawn = [draw_picture(one, camera, backdrop, seed=0) for one in pictures if one.camera == number]
+        drawn = [
+            draw_picture(one, camera, backdrop, seed=0) for one in pictures if one.camera == number
+        ]
         pixels = np.stack([np.asarray(Image.open(io.BytesIO(data)), np.float32) for data in drawn])
         grain = np.abs(np.diff(pixels, axis=2, append=pixels[:, :, -1:]))
-        found[str(number)] = {name: means(values) for name, values in (("blocks", pixels), ("grain", grain))}
+        found[str(number)] = {
+            name: means(values) for name, values in (("blocks", pixels), ("grain", grain))
+        }
     return found
 
 
 def means(pixels):
     """The means (N, 4, 2, 3) of blocks of images (N, H, W, 3), in tenths of a grey value."""
-    blocks = pixels.reshape(len(pixels), 4, pixels.shape[1] // 4, 2, pixels.shape[2] // 2, 3).mean((2, 4))
+    blocks = pixels.reshape(len(pixels), 4, pixels.shape[1] // 4, 2, pixels.shape[2] // 2, 3).mean(
+        (2, 4)
+    )
     return np.round(10 * blocks).astype(int).tolist()
 
 
 if __name__ == "__main__":
-    FILE.write_text(json.dumps({"version": VERSION, "pictures": look()}, separators=(",", ":")) + "\n")
+    FILE.write_text(
+        json.dumps({"version": VERSION, "pictures": look()}, separators=(",", ":")) + "\n"
+    )

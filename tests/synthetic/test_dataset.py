@@ -1,4 +1,6 @@
-"""Synthetic people: the layout, the same bytes again, and pictures that colour alone does not tell apart."""
+"""Synthetic people: the layout, the same bytes again, and pictures that
+colour alone does not tell apart.
+"""
 
 import io
 import re
@@ -18,10 +20,25 @@ from person_reid.synthetic.body import solids_of
 from person_reid.synthetic.dataset import FOLDERS, MANIFEST, cut, draw_data_set, draw_walker, plan
 from person_reid.synthetic.figure import Pose, Solid, draw_solids, paint_solid
 from person_reid.synthetic.people import BAGS, HAIR_STYLES, LOWER_CUTS, PATTERNS, Person
-from person_reid.synthetic.scenes import BOX, CAMERAS, camera_of, draw_obstacle, panorama, photograph
+from person_reid.synthetic.scenes import (
+    BOX,
+    CAMERAS,
+    camera_of,
+    draw_obstacle,
+    panorama,
+    photograph,
+)
 from tests.support.descriptors import DESCRIPTORS, measure
 
-SIZES = {"train_identities": 4, "test_identities": 3, "cameras": 3, "images": 2, "distractors": 5, "junk": 4, "seed": 7}
+SIZES = {
+    "train_identities": 4,
+    "test_identities": 3,
+    "cameras": 3,
+    "images": 2,
+    "distractors": 5,
+    "junk": 4,
+    "seed": 7,
+}
 MARKET_NAME = re.compile(r"(\d{4}|-1)_c(\d)s1_\d{6}_0[01]\.jpg")
 
 
@@ -33,11 +50,17 @@ def small(tmp_path_factory):
 
 
 def content(root):
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file()
+    }
 
 
 def names(root, folder):
-    """(label, camera) as text of every file, by a reading of the names that is not the repository's own."""
+    """(label, camera) as text of every file, by a reading of the names
+    that is not the repository's own.
+    """
     files = [path.name for path in sorted((root / folder).iterdir())]
     found = [match.groups() for match in map(MARKET_NAME.fullmatch, files) if match]
     assert len(found) == len(files)
@@ -46,7 +69,9 @@ def names(root, folder):
 
 def test_counts_follow_from_the_arguments(small):
     assert sorted(path.name for path in small.iterdir()) == sorted((*FOLDERS, MANIFEST))
-    assert Counter(names(small, "bounding_box_train")) == {(f"000{i}", c): 2 for i in range(1, 5) for c in "123"}
+    assert Counter(names(small, "bounding_box_train")) == {
+        (f"000{i}", c): 2 for i in range(1, 5) for c in "123"
+    }
     tested = {(f"000{i}", c) for i in range(5, 8) for c in "123"}
     assert Counter(names(small, "query")) == dict.fromkeys(tested, 1)
     gallery = Counter(names(small, "bounding_box_test"))
@@ -66,7 +91,11 @@ def test_identities_of_train_and_test_are_disjoint_and_every_query_has_a_match(s
 
 
 def test_every_picture_is_a_small_jpeg_and_no_two_are_equal(small):
-    files = [data for name, data in content(small).items() if name.endswith(".jpg") and "gt_bbox" not in name]
+    files = [
+        data
+        for name, data in content(small).items()
+        if name.endswith(".jpg") and "gt_bbox" not in name
+    ]
     for data in files:
         with Image.open(io.BytesIO(data)) as image:
             assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (64, 128))
@@ -112,8 +141,15 @@ def test_the_pictures_of_an_identity_show_one_person(tmp_path, monkeypatch):
     monkeypatch.setattr(synthetic, "draw_picture", name_it)
     monkeypatch.setattr(synthetic, "draw_walker", look)
     draw_data_set(tmp_path, workers=1, **SIZES)
-    people = {label: set.intersection(*(set(seen) for other, seen in shown if other == label)) for label, _ in shown}
-    assert {label: len(same) for label, same in people.items()} == {**dict.fromkeys(people, 1), "0000": 0, "-1": 0}
+    people = {
+        label: set.intersection(*(set(seen) for other, seen in shown if other == label))
+        for label, _ in shown
+    }
+    assert {label: len(same) for label, same in people.items()} == {
+        **dict.fromkeys(people, 1),
+        "0000": 0,
+        "-1": 0,
+    }
     assert len(set.union(*people.values())) == 7
 
 
@@ -227,12 +263,15 @@ def test_colour_histograms_do_badly(tmp_path):
 
 def test_the_histogram_is_a_sound_descriptor():
     rng = np.random.default_rng(0)
-    people = rng.integers(0, 256, (12, 4, 2, 3), np.uint8).repeat(16, 1).repeat(16, 2)  # 12 plain flags
+    # 12 plain flags
+    people = rng.integers(0, 256, (12, 4, 2, 3), np.uint8).repeat(16, 1).repeat(16, 2)
     noisy = (people + rng.integers(-6, 7, people.shape)).clip(0, 255).astype(np.uint8)
     labels = np.arange(1, 13)
     for descriptor in DESCRIPTORS.values():
         query, gallery = (
-            FeatureSet(np.stack([descriptor(image) for image in images]), labels, np.full(12, camera))
+            FeatureSet(
+                np.stack([descriptor(image) for image in images]), labels, np.full(12, camera)
+            )
             for camera, images in ((1, people), (2, noisy))
         )
         np.testing.assert_allclose(np.linalg.norm(query.features, axis=1), 1, rtol=1e-5)
@@ -260,15 +299,24 @@ def test_every_wardrobe_is_drawn_finite_within_range(style, cut):
 
 @pytest.mark.parametrize("pattern", sorted(set(PATTERNS) - {"plain"}))
 def test_every_pattern_shows_from_some_side(pattern):
-    plain = replace(Person.draw(np.random.default_rng(2)), upper_pattern="plain", bag="none", hem=0.0)
+    plain = replace(
+        Person.draw(np.random.default_rng(2)), upper_pattern="plain", bag="none", hem=0.0
+    )
     patterned = replace(plain, upper_pattern=pattern)
-    changes = [np.abs(drawn(plain, Pose(yaw)) - drawn(patterned, Pose(yaw))).mean() for yaw in (0.0, np.pi)]
+    changes = [
+        np.abs(drawn(plain, Pose(yaw)) - drawn(patterned, Pose(yaw))).mean() for yaw in (0.0, np.pi)
+    ]
     assert max(changes) > 0.1
 
 
 def test_a_logo_and_a_backpack_show_from_one_side_only():
-    plain = replace(Person.draw(np.random.default_rng(3)), upper_pattern="plain", bag="none", hair_style="crop")
-    logo, pack = replace(plain, upper_pattern="logo"), replace(plain, bag="backpack", bag_colour=(255, 0, 255))
+    plain = replace(
+        Person.draw(np.random.default_rng(3)), upper_pattern="plain", bag="none", hair_style="crop"
+    )
+    logo, pack = (
+        replace(plain, upper_pattern="logo"),
+        replace(plain, bag="backpack", bag_colour=(255, 0, 255)),
+    )
     front, back = Pose(0.0), Pose(np.pi)
     assert (drawn(plain, front) != drawn(logo, front)).any()
     np.testing.assert_array_equal(drawn(plain, back), drawn(logo, back))
@@ -302,17 +350,25 @@ def test_a_camera_gives_what_is_grey_its_own_balance():
     for camera in CAMERAS:
         if max(camera.balance) - min(camera.balance) > 0.05:
             taken = [photograph(grey, camera, np.random.default_rng(seed)) for seed in range(8)]
-            means = np.mean([np.asarray(Image.open(io.BytesIO(data))).mean((0, 1)) for data in taken], axis=0)
-            assert means.argsort()[[0, -1]].tolist() == np.argsort(camera.balance)[[0, -1]].tolist(), camera
+            means = np.mean(
+                [np.asarray(Image.open(io.BytesIO(data))).mean((0, 1)) for data in taken], axis=0
+            )
+            assert (
+                means.argsort()[[0, -1]].tolist() == np.argsort(camera.balance)[[0, -1]].tolist()
+            ), camera
 
 
 def test_people_face_where_their_camera_has_them_and_are_as_tall_as_they_are(monkeypatch):
     seen = []
-    monkeypatch.setattr("person_reid.synthetic.dataset.draw_solids", lambda *arguments: seen.append(arguments[2:]))
+    monkeypatch.setattr(
+        "person_reid.synthetic.dataset.draw_solids", lambda *arguments: seen.append(arguments[2:])
+    )
     person = replace(Person.draw(np.random.default_rng(0)), height=0.9)
     for camera in CAMERAS:
         for seed in range(20):
-            draw_walker(np.zeros((1, 1, 3)), person, camera, np.random.default_rng(seed), (0.0, 0.0), 100.0)
+            draw_walker(
+                np.zeros((1, 1, 3)), person, camera, np.random.default_rng(seed), (0.0, 0.0), 100.0
+            )
         turned = np.cos([pose.yaw - camera.yaw for pose, *_ in seen[-20:]])
         assert np.median(turned) > 0.7
     assert {scale for *_, scale in seen} == {90.0}
@@ -320,14 +376,21 @@ def test_people_face_where_their_camera_has_them_and_are_as_tall_as_they_are(mon
 
 def test_boxes_by_hand_are_tighter_than_detected_ones_and_junk_is_far_off():
     boxes = {
-        box: [cut(box, np.random.default_rng(seed)) for seed in range(200)] for box in ("by hand", "detected", "junk")
+        box: [cut(box, np.random.default_rng(seed)) for seed in range(200)]
+        for box in ("by hand", "detected", "junk")
     }
-    by_hand, detected, junk = (np.std([[*feet, scale] for feet, scale in cuts], axis=0) for cuts in boxes.values())
+    by_hand, detected, junk = (
+        np.std([[*feet, scale] for feet, scale in cuts], axis=0) for cuts in boxes.values()
+    )
     assert (4 * by_hand < detected).all() and (4 * detected < junk).all()
 
 
 def test_every_camera_sees_distractors_and_junk():
-    seen = Counter((picture.box, picture.camera) for picture in plan(1, 1, 3, 1, distractors=9, junk=6))
+    seen = Counter(
+        (picture.box, picture.camera) for picture in plan(1, 1, 3, 1, distractors=9, junk=6)
+    )
     assert [seen["junk", camera] for camera in (1, 2, 3)] == [2, 2, 2]
-    strangers = [picture for picture in plan(1, 1, 3, 1, distractors=9, junk=6) if "/0000_" in picture.file]
+    strangers = [
+        picture for picture in plan(1, 1, 3, 1, distractors=9, junk=6) if "/0000_" in picture.file
+    ]
     assert Counter(picture.camera for picture in strangers) == {1: 3, 2: 3, 3: 3}

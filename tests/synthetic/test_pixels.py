@@ -9,10 +9,17 @@ from tests.support import synthetic_pixels
 
 
 def test_pixels_change_with_the_version_only():
-    """A data set of a version can be drawn again, as long as nothing but roundings of single pixels differs."""
+    """A data set of a version can be drawn again, as long as nothing but
+    roundings of single pixels differs.
+    """
     known = json.loads(synthetic_pixels.FILE.read_text())
-    assert known["version"] == VERSION, "VERSION was raised: record what is drawn now, as synthetic_pixels.py says"
+    assert known["version"] == VERSION, (
+        "VERSION was raised: record what is drawn now, as synthetic_pixels.py says"
+    )
     for camera, found in synthetic_pixels.look().items():
         for what, tenths in found.items():
             off = np.abs(np.subtract(tenths, known["pictures"][camera][what])).max()
-            assert off <= 3, f"camera {camera}: {what} are {off / 10} grey values off. Does VERSION have to be raised?"
+            assert off <= 3, (
+                f"camera {camera}: {what} are {off / 10} grey values off. "
+                "Does VERSION have to be raised?"
+            )

@@ -1,4 +1,6 @@
-"""benchmarks/gpu.py runs all its parts where there is no GPU, so that none fails first where there is one."""
+"""benchmarks/gpu.py runs all its parts where there is no GPU, so that none
+fails first where there is one.
+"""
 
 import contextlib
 import io
@@ -28,4 +30,9 @@ def test_every_part_runs_on_the_cpu(here, monkeypatch):
     page = (here / "gpu.md").read_text()
     sections = [line for line in page.splitlines() if line.startswith("## ")]
     assert sections == [f"## {part}" for part in gpu.PARTS]
-    assert "suite, TF32" in page and "sixty, extrapolated" in page and "k-reciprocal" in page and "triplet" in page
+    assert (
+        "suite, TF32" in page
+        and "sixty, extrapolated" in page
+        and "k-reciprocal" in page
+        and "triplet" in page
+    )

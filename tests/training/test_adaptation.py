@@ -1,4 +1,6 @@
-"""What adapt.py clusters, learns from and reports, on a few people; tests/cli/test_adapt.py has whole runs."""
+"""What adapt.py clusters, learns from and reports, on a few people;
+tests/cli/test_adapt.py has whole runs.
+"""
 
 import numpy as np
 import pytest
@@ -15,13 +17,39 @@ from person_reid.training.adaptation import prepare_network, report
 from tests.support.beginnings import adapting
 from tests.support.people import write_people
 
-FLAGS = ["--backbone", "test_resnet", "--weights", "none", "--height", "32", "--width", "16", "--gpu_ids", "-1"]
-FLAGS += ["--batchsize", "8", "--instances", "2", "--k1", "4", "--k2", "2", "--min_samples", "2", "--radius", "0.7"]
+FLAGS = [
+    "--backbone",
+    "test_resnet",
+    "--weights",
+    "none",
+    "--height",
+    "32",
+    "--width",
+    "16",
+    "--gpu_ids",
+    "-1",
+]
+FLAGS += [
+    "--batchsize",
+    "8",
+    "--instances",
+    "2",
+    "--k1",
+    "4",
+    "--k2",
+    "2",
+    "--min_samples",
+    "2",
+    "--radius",
+    "0.7",
+]
 
 
 @pytest.fixture
 def begun(here):
-    """A function that sets up a training on sixteen images of four people, and returns its Adaptation."""
+    """A function that sets up a training on sixteen images of four
+    people, and returns its Adaptation.
+    """
     write_people(here / "people", 4, 4)
 
     def begin(*flags):
@@ -36,7 +64,11 @@ def test_the_loss_sees_what_is_tested_and_the_classifier_learns_nothing():
     network.classifier.add_block[0].running_mean.fill_(1)
     images = torch.randn(2, 3, 32, 16)
     torch.testing.assert_close(network.outputs(images)[0], network.embed(images))
-    assert not any(weight.requires_grad for head in heads_of(network) for weight in head.classifier.parameters())
+    assert not any(
+        weight.requires_grad
+        for head in heads_of(network)
+        for weight in head.classifier.parameters()
+    )
 
 
 def test_purity_is_of_clustered_images_and_unknown_cameras_exclude_nothing():
@@ -58,7 +90,9 @@ def test_known_identities_are_classes_after_the_clusters(begun, tmp_path):
 
 
 def clustered(found, labels, monkeypatch):
-    """Refresh with these clusters; returns the features that were clustered, and what is known of the clusters."""
+    """Refresh with these clusters; returns the features that were clustered, and
+    what is known of the clusters.
+    """
     seen = []
 
     def cluster(features):
@@ -127,7 +161,11 @@ def test_the_teacher_averages_the_statistics_of_norms_too(begun, monkeypatch):
     for batch in found.step.images.epoch(0):
         found.step(batch)
         seen.append({name: value.clone() for name, value in found.step.network.named_buffers()})
-    means = {name: value for name, value in found.network.named_buffers() if name.endswith("running_mean")}
+    means = {
+        name: value
+        for name, value in found.network.named_buffers()
+        if name.endswith("running_mean")
+    }
     assert means and not torch.equal(*(each[next(iter(means))] for each in seen))
     for name, mean in means.items():
         torch.testing.assert_close(mean, 0.75 * seen[0][name] + 0.25 * seen[1][name])

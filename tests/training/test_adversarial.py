@@ -17,15 +17,22 @@ CPU = torch.device("cpu")
 
 
 class SmallNetwork(nn.Module):
-    """Two convolutions with a batch norm whose statistics are not those of a new one, and a head with dropout."""
+    """Two convolutions with a batch norm whose statistics are not those of a
+    new one, and a head with dropout.
+    """
 
     def __init__(self, droprate=0.5):
         super().__init__()
         torch.manual_seed(0)
         norm = nn.BatchNorm2d(16)
-        norm.load_state_dict({"running_mean": torch.rand(16) - 0.5, "running_var": torch.rand(16) + 0.5}, strict=False)
+        norm.load_state_dict(
+            {"running_mean": torch.rand(16) - 0.5, "running_var": torch.rand(16) + 0.5},
+            strict=False,
+        )
         first, second = nn.Conv2d(3, 16, 5, stride=2, bias=False), nn.Conv2d(16, 32, 3)
-        self.model = nn.Sequential(first, norm, nn.Tanh(), second, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.model = nn.Sequential(
+            first, norm, nn.Tanh(), second, nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        )
         self.add_block = nn.Sequential(nn.Linear(32, 16), nn.Dropout(droprate))
         self.classifier = nn.Linear(16, 5)
 
@@ -38,7 +45,9 @@ class SmallNetwork(nn.Module):
 
 
 def photographs(height=32, width=16):
-    pixels = torch.randint(0, 256, (4, height, width, 3), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    pixels = torch.randint(
+        0, 256, (4, height, width, 3), generator=torch.Generator().manual_seed(1), dtype=torch.uint8
+    )
     pixels[0, :4] = 0
     pixels[1, :4] = 255
     return normalise(pixels)
@@ -54,7 +63,8 @@ def grey(images):
 
 
 def by_loop(built, image, rate):
-    """One image at a time, in grey values: x − d, d by the sign of the gradient of cos(f(x − d), f(x)).
+    """One image at a time, in grey values: x − d, d by the sign of the gradient of cos(f(x − d),
+    f(x)).
 
     There is none at d = 0, where the first step descends cos(f(x − d), f(x)) · ‖f(x − d)‖.
     """
@@ -118,7 +128,9 @@ def test_features_without_negative_numbers_are_turned_and_not_shortened():
     attacks = [attack(built, images) for attack in (opposite_direction_attack, by_inner_product)]
     with torch.no_grad():
         feature = built.embed(images)
-        turned, shortened = (torch.cosine_similarity(built.embed(attacked), feature) for attacked in attacks)
+        turned, shortened = (
+            torch.cosine_similarity(built.embed(attacked), feature) for attacked in attacks
+        )
         lengths = [built.embed(attacked).norm(dim=1) for attacked in attacks]
     assert (turned < shortened).all() and (lengths[0] > lengths[1]).all()
 
@@ -129,7 +141,9 @@ def test_the_attack_changes_nothing_of_the_network():
     built.model[3].requires_grad_(False)
     modes = {name: module.training for name, module in built.named_modules()}
     nn.functional.cross_entropy(built(photographs())[1], torch.arange(4)).backward()
-    gradients: dict = {name: copy.deepcopy(parameter.grad) for name, parameter in built.named_parameters()}
+    gradients: dict = {
+        name: copy.deepcopy(parameter.grad) for name, parameter in built.named_parameters()
+    }
     state = copy.deepcopy(built.state_dict())
     opposite_direction_attack(built, photographs())
     assert {name: module.training for name, module in built.named_modules()} == modes
@@ -149,7 +163,9 @@ def test_without_dropout_an_image_is_attacked_the_same_in_any_batch():
 @pytest.mark.usefixtures("half_precision")
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_in_half_precision_inside_autocast_weights_still_learn(dtype):
-    """A forward pass with a gradient, the attack and the pass over attacked images share autocast's cached weights."""
+    """A forward pass with a gradient, the attack and the pass over attacked images
+    share autocast's cached weights.
+    """
     built, images = SmallNetwork(), photographs()
     with autocast(CPU, dtype):
         loss = nn.functional.cross_entropy(built(images)[1].float(), torch.arange(4))
@@ -180,7 +196,9 @@ class PartNetwork(nn.Module):
 
     def forward(self, images):
         parts = self.parts(images)
-        return parts, torch.stack([head(part) for head, part in zip(self.heads, parts.unbind(1), strict=True)], 1)
+        return parts, torch.stack(
+            [head(part) for head, part in zip(self.heads, parts.unbind(1), strict=True)], 1
+        )
 
 
 class Recorder:
@@ -191,7 +209,9 @@ class Recorder:
 
     def classify(self, logits, targets):
         self.logits = logits.detach()
-        return nn.functional.cross_entropy(logits.flatten(0, 1), targets.repeat_interleave(logits.shape[1]))
+        return nn.functional.cross_entropy(
+            logits.flatten(0, 1), targets.repeat_interleave(logits.shape[1])
+        )
 
 
 @pytest.mark.parametrize(("every", "attacked_steps"), [(3, [0, 3, 6]), (2.5, [0, 5])])
@@ -199,7 +219,9 @@ def test_the_term_weighs_the_loss_on_attacked_images_every_so_many_batches(every
     trainer: Any = Recorder(PartNetwork())
     images, targets = photographs(), torch.arange(4)
     batches = [Batch(images, targets, targets, epoch=0, step=step, seed=0) for step in range(7)]
-    values: Any = [AdversarialTerm(0.25, every)(trainer, batch, images, images) for batch in batches]
+    values: Any = [
+        AdversarialTerm(0.25, every)(trainer, batch, images, images) for batch in batches
+    ]
     assert [step for step, value in enumerate(values) if value] == attacked_steps
     attacked = opposite_direction_attack(trainer.network, images)
     assert torch.equal(trainer.logits, trainer.network(attacked)[1].detach())

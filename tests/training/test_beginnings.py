@@ -1,4 +1,6 @@
-"""How a training begins or goes on: nothing moves before all is checked, and only the run that was begun is resumed."""
+"""How a training begins or goes on: nothing moves before all is checked, and only the
+run that was begun is resumed.
+"""
 
 import os
 import shutil
@@ -57,7 +59,9 @@ def refused(words, *flags, **settings):
 
 
 def files():
-    return {path.as_posix(): path.read_bytes() for path in Path("model").rglob("*") if path.is_file()}
+    return {
+        path.as_posix(): path.read_bytes() for path in Path("model").rglob("*") if path.is_file()
+    }
 
 
 def test_two_runs_of_a_name_at_once(room):
@@ -72,17 +76,36 @@ def test_two_runs_of_a_name_at_once(room):
     [
         (
             ["--batchsize", "1"],
-            "batches of 1 images of 64×32 .* Try a larger --height and --width, a larger --batchsize, or the defaults",
+            "batches of 1 images of 64×32 .* Try a larger --height and --width, a "
+            "larger --batchsize, or the defaults",
         ),
-        (["--backbone", "inception_v3", "--height", "16", "--width", "16"], "inception_v3 cannot process"),
-        (["--backbone=inception_v3", "--height=16", "--width=16", "--balance=0.1"], "inception_v3 cannot process"),
         (
-            ["--backbone=inception_v3", "--height=96", "--width=96", "--resize_schedule=16x16,96x96", "--total=2"],
+            ["--backbone", "inception_v3", "--height", "16", "--width", "16"],
+            "inception_v3 cannot process",
+        ),
+        (
+            ["--backbone=inception_v3", "--height=16", "--width=16", "--balance=0.1"],
+            "inception_v3 cannot process",
+        ),
+        (
+            [
+                "--backbone=inception_v3",
+                "--height=96",
+                "--width=96",
+                "--resize_schedule=16x16,96x96",
+                "--total=2",
+            ],
             "inception_v3 cannot process batches of 8 images of 16×16",
         ),
         (["--backbone=test_vit", "--height=50"], "test_vit cannot process .* 50×32 .* Try another"),
-        (["--backbone=test_convnext", "--height=16", "--stride=1"], "test_convnext cannot process images of 16×32"),
-        (["--backbone=test_convnext", "--height=16", "--attention=se:stages"], "test_convnext cannot process"),
+        (
+            ["--backbone=test_convnext", "--height=16", "--stride=1"],
+            "test_convnext cannot process images of 16×32",
+        ),
+        (
+            ["--backbone=test_convnext", "--height=16", "--attention=se:stages"],
+            "test_convnext cannot process",
+        ),
         (["--sync_bn"], "--sync_bn: PyTorch synchronises batch norms on GPUs only"),
         (["--batchsize", "64"], "64"),
     ],
@@ -154,11 +177,14 @@ def test_what_is_not_validated_is_said_in_one_line(tmp_path, caplog):
     assert [message for name, _, message in caplog.record_tuples if name.endswith("images")] == [
         f"No validation: there is no folder {folder}.",
         f"No validation: none of the identities in {folder} is trained on.",
-        f"Validation leaves out 2 of 6 images in {folder}, of 1 identity not trained on, such as 0002.",
+        f"Validation leaves out 2 of 6 images in {folder}, of 1 "
+        "identity not trained on, such as 0002.",
     ]
 
 
-def test_the_images_of_a_folder_that_nobody_may_write_to_are_cached_elsewhere(tmp_path, monkeypatch):
+def test_the_images_of_a_folder_that_nobody_may_write_to_are_cached_elsewhere(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(os, "access", lambda *_: False)
     monkeypatch.setattr(build, "load_bank", lambda *arguments: arguments[3])
     places: list[Any] = [build.unlabelled_bank([], tmp_path, (32, 16), Path("run"))]
@@ -169,7 +195,9 @@ def test_the_images_of_a_folder_that_nobody_may_write_to_are_cached_elsewhere(tm
 
 def scales(run):
     """The root mean square of each convolution."""
-    return [weight.square().mean().sqrt().item() for weight in weights(run).values() if weight.ndim == 4]
+    return [
+        weight.square().mean().sqrt().item() for weight in weights(run).values() if weight.ndim == 4
+    ]
 
 
 def test_a_balanced_training_begins_with_convolutions_of_one_scale(room):
@@ -214,7 +242,10 @@ def test_a_run_without_its_options_is_not_resumed(room):
 def test_another_number_of_processes_is_refused(room):
     file = RunFolder("run").state_file
     torch.save(torch.load(file) | {"processes": 2}, file)
-    refused("was trained by 2 processes, and this is 1, for which batches and learning rates differ", "--resume")
+    refused(
+        "was trained by 2 processes, and this is 1, for which batches and learning rates differ",
+        "--resume",
+    )
 
 
 def test_a_run_that_has_not_begun_begins(room, capsys):
@@ -248,16 +279,26 @@ def test_a_state_that_was_damaged_on_the_disk(room):
 
 
 @pytest.mark.parametrize(
-    ("rows", "words"), [("some", "--weights model/run/net_last.pth --name"), ("all", "not the state")]
+    ("rows", "words"),
+    [("some", "--weights model/run/net_last.pth --name"), ("all", "not the state")],
 )
 def test_the_state_of_an_osnet_without_its_channels_of_zeros_says_where_to_begin(room, rows, words):
-    """Version 0.2 left them out of resume.pth. An OSNet that is narrower in all layers is another one."""
+    """Version 0.2 left them out of resume.pth.
+
+    An OSNet that is narrower in all layers is another one.
+    """
     flags = ("--backbone", "osnet_x0_25")
     start(*flags)
     file = RunFolder("run").state_file
     state = torch.load(file, weights_only=True)
-    names = [name for name in state["network"] if "conv2b.0.bn" in name or (rows == "all" and "conv5.bn" in name)]
-    state["network"] |= {name: tensor[:8] for name in names if (tensor := state["network"][name]).ndim}
+    names = [
+        name
+        for name in state["network"]
+        if "conv2b.0.bn" in name or (rows == "all" and "conv5.bn" in name)
+    ]
+    state["network"] |= {
+        name: tensor[:8] for name in names if (tensor := state["network"][name]).ndim
+    }
     torch.save(state, file)
     refused(words, *flags, "--resume")
 
@@ -267,7 +308,10 @@ def test_the_state_of_an_osnet_without_its_channels_of_zeros_says_where_to_begin
     [
         (lambda state: [state], "expected the state of a training, found list"),
         (lambda state: {**state, "optimizer": 3}, "not the state of the training"),
-        (lambda state: {name: part for name, part in state.items() if name != "scheduler"}, "'scheduler'"),
+        (
+            lambda state: {name: part for name, part in state.items() if name != "scheduler"},
+            "'scheduler'",
+        ),
     ],
 )
 def test_a_state_that_is_none(room, change, words):

@@ -1,4 +1,6 @@
-"""What a run minimises: the flags and --loss, from the sum of losses to a network trained with them."""
+"""What a run minimises: the flags and --loss, from the sum of losses
+to a network trained with them.
+"""
 
 from typing import Any
 
@@ -47,14 +49,25 @@ def test_a_list_of_losses_adds_each_with_its_weight():
     center = losses.create("center", CLASSES, DIM)
     center.load_state_dict(found.metric_losses["center"].loss.state_dict())
     expected = cross_entropy(logits, labels) + 2 * losses.create("triplet")(features, labels)
-    expected = expected + 5e-4 * center(features, labels) + 0.5 * losses.create("focal")(logits, labels)
+    expected = (
+        expected + 5e-4 * center(features, labels) + 0.5 * losses.create("focal")(logits, labels)
+    )
     torch.testing.assert_close(found(features, logits, labels), expected)
 
 
 def test_settings_of_the_list_reach_the_losses_and_the_classifiers_own():
-    found = criterion("--loss", "triplet_hard:0.5:margin=0.7,cross_entropy:2:margin=0.1:scale=16", "--head", "cosine")
+    found = criterion(
+        "--loss",
+        "triplet_hard:0.5:margin=0.7,cross_entropy:2:margin=0.1:scale=16",
+        "--head",
+        "cosine",
+    )
     assert found.metric_losses["triplet_hard"].loss.margin == 0.7
-    assert (found.classification.margin, found.classification.scale, found.classification_weight) == (0.1, 16, 2)
+    assert (
+        found.classification.margin,
+        found.classification.scale,
+        found.classification_weight,
+    ) == (0.1, 16, 2)
     with pytest.raises(UserError, match="no setting 'margin'"):
         criterion("--loss", "cross_entropy:1:margin=0.1")
     with pytest.raises(UserError, match="by --label_smoothing"), spelled_as_flags():
@@ -86,7 +99,9 @@ def test_the_head_decides_the_loss_of_the_classifier(head):
     expected = losses.create(losses.HEADS[head], smoothing=0.1)
     torch.testing.assert_close(found(features, cosines, labels), expected(cosines, labels))
     scale = 1.0 if head == "linear" else expected.scale
-    torch.testing.assert_close(found.eval().classify(cosines, labels), cross_entropy(scale * cosines, labels))
+    torch.testing.assert_close(
+        found.eval().classify(cosines, labels), cross_entropy(scale * cosines, labels)
+    )
 
 
 def test_a_part_network_has_losses_and_prototypes_for_each_part():
@@ -97,7 +112,11 @@ def test_a_part_network_has_losses_and_prototypes_for_each_part():
     expected = sum(cross_entropy(logits[:, h], labels) for h in range(2))
     expected = expected + sum(losses.create("focal")(logits[:, h], labels) for h in range(2))
     for p in range(3):
-        expected = expected + losses.create("triplet")(features[:, p], labels) + centers[p](features[:, p], labels)
+        expected = (
+            expected
+            + losses.create("triplet")(features[:, p], labels)
+            + centers[p](features[:, p], labels)
+        )
     torch.testing.assert_close(found(features, logits, labels), expected)
     found.train()(features, logits, labels)
     assert not torch.equal(centers[0].loss.centers, centers[1].loss.centers)
@@ -108,9 +127,15 @@ def test_a_part_network_has_losses_and_prototypes_for_each_part():
     [
         (["--loss", "triplt"], "Did you mean 'triplet'"),
         (["--loss", "triplet:1,triplet:2"], "each name once"),
-        (["--loss", "triplet:0.5", "--triplet"], "asked for twice, by --triplet and by --loss triplet:0.5"),
+        (
+            ["--loss", "triplet:0.5", "--triplet"],
+            "asked for twice, by --triplet and by --loss triplet:0.5",
+        ),
         (["--loss", "verification", "--alpha", "1"], "asked for twice, by --alpha"),
-        (["--loss", "focal:1", "--head", "cosine"], "focal needs class scores.*choose the linear head"),
+        (
+            ["--loss", "focal:1", "--head", "cosine"],
+            "focal needs class scores.*choose the linear head",
+        ),
         (["--loss", "arcface_softmax"], "Choose it by --head arcface"),
         (["--loss", "circle_softmax", "--head", "circle"], "Choose it by --head circle"),
     ],
@@ -126,7 +151,10 @@ def test_a_run_refuses_it_before_it_reads_any_image():
 
 
 def test_weights_that_losses_own_are_saved_and_restored():
-    first, second = criterion("--arcface", "--loss", "center"), criterion("--arcface", "--loss", "center")
+    first, second = (
+        criterion("--arcface", "--loss", "center"),
+        criterion("--arcface", "--loss", "center"),
+    )
     with torch.no_grad():
         for parameter in first.parameters():
             parameter.add_(1)
@@ -165,7 +193,18 @@ RUNS = [
     ["--alpha", "1.0"],
     ["--contrast", "--sphere"],
     ["--head", "arcface", "--label_smoothing", "0.1"],
-    ["--head", "circle", "--neck", "bnneck", "--triplet", "--bf16", "--height", "64", "--width", "32"],
+    [
+        "--head",
+        "circle",
+        "--neck",
+        "bnneck",
+        "--triplet",
+        "--bf16",
+        "--height",
+        "64",
+        "--width",
+        "32",
+    ],
     ["--instance_id", "--label_smoothing", "0.1"],
     ["--sampler", "pk_camera", "--loss", "triplet_soft,lifted:0.1,multi_similarity", "--wa"],
 ]
@@ -177,7 +216,9 @@ def test_losses_train_from_the_command_line(flags, people, here):
     train_on(people, *flags)
     state = torch.load("model/run/resume.pth", weights_only=True)
     assert state["epoch"] == 2
-    assert all(0 < record["loss"] < 1000 and 0 < record["val_loss"] < 100 for record in state["history"])
+    assert all(
+        0 < record["loss"] < 1000 and 0 < record["val_loss"] < 100 for record in state["history"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -192,8 +233,11 @@ def test_losses_train_from_the_command_line(flags, people, here):
 def test_losses_that_need_pairs_say_so_when_a_shuffled_batch_hardly_has_any(
     flags, warned, people, here, monkeypatch, capsys
 ):
-    """Six images of each of six people: a batch of 4 has 6 · 5 / 35 pairs on average, one of 36 all 90."""
-    monkeypatch.setattr(RunJournal, "epochs", lambda journal: iter(()))  # none is needed to see the message
+    """Six images of each of six people: a batch of 4 has 6 · 5 / 35
+    pairs on average, one of 36 all 90.
+    """
+    # none is needed to see the message
+    monkeypatch.setattr(RunJournal, "epochs", lambda journal: iter(()))
     train_on(people, "--train_all", *flags)
     output = capsys.readouterr().out
     assert ("A shuffled batch of 4 images holds 0.9 pairs" in output) == warned

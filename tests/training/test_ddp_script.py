@@ -21,9 +21,14 @@ def ddp(cwd, *words, **environment):
 
 @pytest.mark.parametrize(
     ("flag", "value", "message"),
-    [("--data_dir", "nowhere", "nowhere: no such folder"), ("--batchsize", "0", "0: expected a number above 0")],
+    [
+        ("--data_dir", "nowhere", "nowhere: no such folder"),
+        ("--batchsize", "0", "0: expected a number above 0"),
+    ],
 )
-def test_an_error_of_all_processes_comes_once_and_without_a_traceback(flag, value, message, tmp_path):
+def test_an_error_of_all_processes_comes_once_and_without_a_traceback(
+    flag, value, message, tmp_path
+):
     done = ddp(tmp_path, flag, value, PYTHON=sys.executable, NPROC="2")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert done.stderr.count(message) == 1
@@ -33,18 +38,32 @@ def test_an_error_of_all_processes_comes_once_and_without_a_traceback(flag, valu
 @pytest.mark.parametrize(
     ("environment", "named"),
     [
-        *(({"NPROC": value}, f"NPROC={value}: expected a whole number") for value in ("x", "0", "-1", "2.0", "1" * 30)),
-        *(({"NNODES": value}, f"NNODES={value}: expected a whole number") for value in ("abc", "0")),
+        *(
+            ({"NPROC": value}, f"NPROC={value}: expected a whole number")
+            for value in ("x", "0", "-1", "2.0", "1" * 30)
+        ),
+        *(
+            ({"NNODES": value}, f"NNODES={value}: expected a whole number")
+            for value in ("abc", "0")
+        ),
         ({"NNODES": "2"}, "set MASTER_ADDR"),
-        ({"NNODES": "2", "MASTER_ADDR": "10.0.0.1"}, "NODE_RANK=: expected a whole number from 0 to 1"),
+        (
+            {"NNODES": "2", "MASTER_ADDR": "10.0.0.1"},
+            "NODE_RANK=: expected a whole number from 0 to 1",
+        ),
         ({"NNODES": "2", "MASTER_ADDR": "10.0.0.1", "NODE_RANK": "2"}, "NODE_RANK=2"),
-        ({"NNODES": "2", "MASTER_ADDR": "10.0.0.1", "NODE_RANK": "1", "MASTER_PORT": "http"}, "MASTER_PORT=http"),
+        (
+            {"NNODES": "2", "MASTER_ADDR": "10.0.0.1", "NODE_RANK": "1", "MASTER_PORT": "http"},
+            "MASTER_PORT=http",
+        ),
     ],
 )
 def test_what_is_no_number_is_refused_in_one_line(environment, named, tmp_path):
     done = ddp(tmp_path, **environment)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and named in done.stderr
+    assert (
+        done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and named in done.stderr
+    )
 
 
 def test_it_starts_where_the_user_is(tmp_path):
@@ -53,7 +72,13 @@ def test_it_starts_where_the_user_is(tmp_path):
     words = done.stdout.split()
     script = next(place for place, word in enumerate(words) if word.endswith("train_DDP.py"))
     assert (tmp_path / words[script]).samefile(ROOT / "train_DDP.py")
-    assert words[:script] == ["-m", "person_reid.cli.launch", "--standalone", "--nproc_per_node", "3"]
+    assert words[:script] == [
+        "-m",
+        "person_reid.cli.launch",
+        "--standalone",
+        "--nproc_per_node",
+        "3",
+    ]
     assert words[-2:] == ["--data_dir", "people"]
 
 
@@ -64,11 +89,15 @@ def test_several_machines_find_the_first(tmp_path):
 
 
 def test_python3_is_taken_where_there_is_no_python(tmp_path):
-    """A folder of programs that holds bash and what the script calls, and python3 but not python."""
+    """A folder of programs that holds bash and what the script
+    calls, and python3 but not python.
+    """
     for name in ("bash", "dirname", "wc"):
         (tmp_path / name).symlink_to(shutil.which(name) or name)
     done = ddp(tmp_path, NPROC="1", PYTHON="", PATH=str(tmp_path))
-    assert done.returncode == 2 and done.stderr.startswith("error: neither python nor python3 is there")
+    assert done.returncode == 2 and done.stderr.startswith(
+        "error: neither python nor python3 is there"
+    )
     (tmp_path / "python3").symlink_to(shutil.which("echo") or "echo")
     done = ddp(tmp_path, NPROC="1", PYTHON="", PATH=str(tmp_path))
     assert done.returncode == 0 and done.stdout.startswith("-m person_reid.cli.launch"), done.stderr

@@ -26,8 +26,29 @@ from person_reid.training.images import Batch
 from tests.support.people import write_people
 from tests.support.runs import equal_weights, killed_in, log, weights
 
-SMALL = ["--backbone", "test_resnet", "--weights", "none", "--height", "32", "--width", "16", "--train_all"]
-SMALL += ["--batchsize", "8", "--gpu_ids", "-1", "--data_dir", "people", "--lr", "0.02", "--total", "3"]
+SMALL = [
+    "--backbone",
+    "test_resnet",
+    "--weights",
+    "none",
+    "--height",
+    "32",
+    "--width",
+    "16",
+    "--train_all",
+]
+SMALL += [
+    "--batchsize",
+    "8",
+    "--gpu_ids",
+    "-1",
+    "--data_dir",
+    "people",
+    "--lr",
+    "0.02",
+    "--total",
+    "3",
+]
 TAUGHT = ["--teacher", "teacher", "--loss"]
 
 
@@ -39,7 +60,19 @@ def room(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         train.main(
-            [*SMALL, "--height", "48", "--width", "24", "--linear_num", "16", "--name", "teacher", "--seed", "1"]
+            [
+                *SMALL,
+                "--height",
+                "48",
+                "--width",
+                "24",
+                "--linear_num",
+                "16",
+                "--name",
+                "teacher",
+                "--seed",
+                "1",
+            ]
         )
     return folder
 
@@ -55,9 +88,13 @@ def kept():
 
 def test_a_name_in_use_is_refused_before_the_teacher_looks_at_an_image(monkeypatch):
     monkeypatch.setattr(
-        "person_reid.training.distillation.teacher_features", lambda *_: pytest.fail("features were computed")
+        "person_reid.training.distillation.teacher_features",
+        lambda *_: pytest.fail("features were computed"),
     )
-    with RunFolder("used").writing(), pytest.raises(UserError, match=r"model.used: another process is writing there"):
+    with (
+        RunFolder("used").writing(),
+        pytest.raises(UserError, match=r"model.used: another process is writing there"),
+    ):
         train.main([*SMALL, *TAUGHT, "teacher_features", "--name", "used"])
     with pytest.raises(UserError, match="nowhere"):
         train.main([*SMALL, "--data_dir", "nowhere", "--name", "refused"])
@@ -65,18 +102,44 @@ def test_a_name_in_use_is_refused_before_the_teacher_looks_at_an_image(monkeypat
 
 
 def test_the_teachers_features_are_those_of_its_embedder_and_are_computed_once():
-    train.main([*SMALL, *TAUGHT, "teacher_neighbours:1,teacher_relations:0.5,teacher_similarity", "--name", "taught"])
+    train.main(
+        [
+            *SMALL,
+            *TAUGHT,
+            "teacher_neighbours:1,teacher_relations:0.5,teacher_similarity",
+            "--name",
+            "taught",
+        ]
+    )
     (file,) = kept()
     paths = read_split("people", "train_all").paths
-    torch.testing.assert_close(np.load(file), Embedder("teacher", device="cpu")(paths), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        np.load(file), Embedder("teacher", device="cpu")(paths), rtol=1e-5, atol=1e-5
+    )
 
     stored = np.load(file)
     np.save(file, stored[::-1])  # what is read next time, if it is read
     before = weights("taught")
-    train.main([*SMALL, *TAUGHT, "teacher_neighbours:1,teacher_relations:0.5,teacher_similarity", "--name", "again"])
+    train.main(
+        [
+            *SMALL,
+            *TAUGHT,
+            "teacher_neighbours:1,teacher_relations:0.5,teacher_similarity",
+            "--name",
+            "again",
+        ]
+    )
     assert not equal_weights(before, weights("again"))
     file.write_bytes(file.read_bytes()[:-8])  # damaged
-    train.main([*SMALL, *TAUGHT, "teacher_neighbours:1,teacher_relations:0.5,teacher_similarity", "--name", "again"])
+    train.main(
+        [
+            *SMALL,
+            *TAUGHT,
+            "teacher_neighbours:1,teacher_relations:0.5,teacher_similarity",
+            "--name",
+            "again",
+        ]
+    )
     assert equal_weights(before, weights("again")) and np.array_equal(np.load(file), stored)
 
 
@@ -88,12 +151,24 @@ def test_a_run_that_is_killed_goes_on_to_the_same_bits():
         train.main([*flags, "--name", "killed"])
     train.main([*flags, "--name", "killed", "--resume"])
     assert equal_weights(weights("whole"), weights("killed"))
-    assert [record["loss"] for record in log("whole")] == [record["loss"] for record in log("killed")]
+    assert [record["loss"] for record in log("whole")] == [
+        record["loss"] for record in log("killed")
+    ]
 
 
 def test_another_teacher_has_features_of_its_own():
     before = set(kept())
-    train.main([*SMALL, "--teacher", "teacher --no_flip", "--loss", "teacher_similarity", "--name", "other"])
+    train.main(
+        [
+            *SMALL,
+            "--teacher",
+            "teacher --no_flip",
+            "--loss",
+            "teacher_similarity",
+            "--name",
+            "other",
+        ]
+    )
     assert len(set(kept()) - before) == 1
 
 
@@ -103,9 +178,16 @@ def test_features_that_cannot_be_kept_are_used_all_the_same(monkeypatch, caplog)
 
     monkeypatch.setattr(distillation, "atomic_write", full)
     names: Any = {"probe": lambda: np.zeros(2), "dim": 4, "size": (8, 4)}
-    teacher: Any = SimpleNamespace(features=lambda bank, name: np.ones((len(bank), 4), np.float32), **names)
-    found = distillation.teacher_features(teacher, [(Path("people/train_all"), read_split("people", "train_all"))])
-    assert found.shape == (24, 4) and "the next run computes the teacher's features again" in caplog.text
+    teacher: Any = SimpleNamespace(
+        features=lambda bank, name: np.ones((len(bank), 4), np.float32), **names
+    )
+    found = distillation.teacher_features(
+        teacher, [(Path("people/train_all"), read_split("people", "train_all"))]
+    )
+    assert (
+        found.shape == (24, 4)
+        and "the next run computes the teacher's features again" in caplog.text
+    )
 
 
 def test_features_of_images_that_have_changed_are_computed_again(tmp_path):
@@ -135,7 +217,10 @@ class Pair(World):
 def test_every_process_computes_the_loss_of_the_whole_batch_and_every_part_learns():
     generator = torch.Generator().manual_seed(0)
     taught, targets = torch.randn(10, 6, generator=generator), torch.arange(10) % 3
-    features, logits = torch.randn(4, 2, 5, generator=generator), torch.randn(4, 2, 3, generator=generator)
+    features, logits = (
+        torch.randn(4, 2, 5, generator=generator),
+        torch.randn(4, 2, 3, generator=generator),
+    )
     plan = LossPlan(taught=(LossTerm("teacher_similarity", 2.0), LossTerm("teacher_classes", 0.5)))
     network: Any = torch.nn.Module()
     vars(network).update(num_classes=3, metric_dim=5, parts=2)
@@ -143,8 +228,11 @@ def test_every_process_computes_the_loss_of_the_whole_batch_and_every_part_learn
     indices = torch.tensor([7, 1, 4, 2])
     batch = Batch(torch.zeros(4, 3, 2, 2), targets[indices], indices, epoch=0, step=0, seed=0)
     step: Any = SimpleNamespace(criterion=criterion)
-    with torch.autocast("cpu", torch.bfloat16):  # as with --bf16; the loss is computed in float32 all the same
-        found = DistillationTerm(taught.numpy(), targets, torch.device("cpu"), Pair())(step, batch, features, logits)
+    # as with --bf16; the loss is computed in float32 all the same
+    with torch.autocast("cpu", torch.bfloat16):
+        found = DistillationTerm(taught.numpy(), targets, torch.device("cpu"), Pair())(
+            step, batch, features, logits
+        )
     unit = torch.nn.functional.normalize(taught)
     means = torch.stack([unit[targets == c].mean(0) for c in range(3)])
     cosines = unit @ torch.nn.functional.normalize(means).T
@@ -160,11 +248,13 @@ def test_every_process_computes_the_loss_of_the_whole_batch_and_every_part_learn
 
 @pytest.mark.parametrize("words, message", [
     (["--loss", "teacher_similarity"], "teacher_similarity needs a teacher: --teacher"),
-    (["--teacher", "teacher"], "--teacher teacher would be ignored. Say how to learn: --loss teacher_features:5"),
+    (["--teacher", "teacher"], "--teacher teacher would be ignored. Say how to "
+                               "learn: --loss teacher_features:5"),
     ([*TAUGHT, "teacher_classes", "--head", "cosine"], "teacher_classes needs class scores"),
     (["--teacher", "nobody", "--loss", "teacher_similarity"], "nobody"),
     (["--teacher", "teacher --multi", "--loss", "teacher_similarity"], "--multi would be ignored"),
-    (["--teacher", "teacher --bgr", "--loss", "teacher_similarity"], "--bgr would be ignored without --engine"),
+    (["--teacher", "teacher --bgr", "--loss", "teacher_similarity"], "--bgr would be "
+                                                                     "ignored without --engine"),
 ])  # fmt: skip
 def test_mistakes_are_told_before_anything_is_written(words, message):
     with pytest.raises((UserError, FileNotFoundError), match=message):

@@ -47,11 +47,15 @@ def here(runs, monkeypatch):
 @pytest.mark.parametrize("file", ["net_last.pth", "net_average.pth", "net_average_bn.pth"])
 def test_a_run_ends_with_the_same_bits_as_without(here, file):
     assert equal_weights(weights("plain", file), weights("evaluated", file))
-    assert [record["loss"] for record in log("plain")] == [record["loss"] for record in log("evaluated")]
+    assert [record["loss"] for record in log("plain")] == [
+        record["loss"] for record in log("evaluated")
+    ]
 
 
 def test_every_so_many_epochs_and_the_last_are_measured(here):
-    assert [record["epoch"] for record in log("evaluated") if "mAP" in record and "rank1" in record] == [2, 4, 5]
+    assert [
+        record["epoch"] for record in log("evaluated") if "mAP" in record and "rank1" in record
+    ] == [2, 4, 5]
     assert not any("mAP" in record or "rank1" in record for record in log("plain"))
     assert list(Path("model/evaluated").glob("events.out.tfevents.*"))
 
@@ -61,13 +65,16 @@ def test_the_last_record_has_the_figures_of_test_py(here, capsys):
     found = dict(re.findall(r"(Rank@1|mAP):([\d.]+)", capsys.readouterr().out))
     record = log("evaluated")[-1]
     assert 0 < record["mAP"] < 1
-    assert (record["rank1"], record["mAP"]) == pytest.approx((float(found["Rank@1"]), float(found["mAP"])), abs=1e-5)
+    assert (record["rank1"], record["mAP"]) == pytest.approx(
+        (float(found["Rank@1"]), float(found["mAP"])), abs=1e-5
+    )
 
 
 def test_a_killed_run_goes_on_with_the_same_bits_and_records(here):
     with killed_in(epoch=3):
         train.main([*SMALL, *FLAGS, "--name", "killed"])
-    train.main(["--resume", "--name", "killed", "--eval_every", "2"])  # from here on, though it did not begin so
+    # from here on, though it did not begin so
+    train.main(["--resume", "--name", "killed", "--eval_every", "2"])
     assert equal_weights(weights("plain"), weights("killed"))
     measured = {record["epoch"]: record["mAP"] for record in log("evaluated") if "mAP" in record}
     assert {record["epoch"]: record["mAP"] for record in log("killed") if "mAP" in record} == {
@@ -92,7 +99,9 @@ def test_the_network_is_left_as_it_was_whatever_computes_the_features(here, runt
         evaluation = Evaluation(TrainConfig(data_dir="people", runtime=name, batchsize=8))
         evaluation.decode((32, 16))
         figures.append(evaluation(trained.network, trained.step.device, trained.step.world))
-    assert figures[0].keys() == {"rank1", "mAP"} and figures[1] == pytest.approx(figures[0], abs=1e-3)
+    assert figures[0].keys() == {"rank1", "mAP"} and figures[1] == pytest.approx(
+        figures[0], abs=1e-3
+    )
     assert {name: module.training for name, module in trained.network.named_modules()} == before
     assert equal_weights(trained.network.state_dict(), state)
     assert [parameter.requires_grad for parameter in trained.network.parameters()] == learns
@@ -103,17 +112,23 @@ def test_a_runtime_that_could_not_be_used_is_refused_before_the_first_batch(here
         train.main([*SMALL, *FLAGS, "--runtime", "auto", "--name", "ignored"])
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(UserError, match="pip install openvino"):
-        train.main([*SMALL, *FLAGS, "--runtime", "openvino", "--eval_every", "1", "--name", "refused"])
+        train.main(
+            [*SMALL, *FLAGS, "--runtime", "openvino", "--eval_every", "1", "--name", "refused"]
+        )
     assert not Path("model/ignored").exists() and not Path("model/refused").exists()
 
 
 @pytest.mark.parametrize("missing", ["query", "gallery"])
-def test_a_missing_folder_is_named_before_anything_is_written(people, tmp_path, monkeypatch, missing):
+def test_a_missing_folder_is_named_before_anything_is_written(
+    people, tmp_path, monkeypatch, missing
+):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(people, "people", ignore=shutil.ignore_patterns(missing, ".cache"))
     with pytest.raises(UserError, match=rf"people.{missing}: no such folder.*python prepare\.py"):
         train.main([*SMALL, *FLAGS, "--eval_every", "1", "--name", "refused"])
-    assert [path.name for path in tmp_path.iterdir()] == ["people"] and not Path("people/.cache").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["people"] and not Path(
+        "people/.cache"
+    ).exists()
 
 
 def test_a_test_set_of_one_camera_is_refused_at_once(people, tmp_path):
@@ -138,7 +153,15 @@ def test_images_that_are_trained_on_validate_nothing(people, tmp_path, monkeypat
     train.main([*SMALL, *flags, "--name", "all"])
     told = f"No validation: the images in {Path('people', 'val')} are trained on."
     printed = capsys.readouterr().out
-    assert told in printed and "val loss" not in printed and not {"val_loss", "val_error"} & log("all")[0].keys()
+    assert (
+        told in printed
+        and "val loss" not in printed
+        and not {"val_loss", "val_error"} & log("all")[0].keys()
+    )
     train.main([*SMALL[:-1], *flags, "--name", "part"])
     printed = capsys.readouterr().out
-    assert told not in printed and "val loss" in printed and {"val_loss", "val_error"} <= log("part")[0].keys()
+    assert (
+        told not in printed
+        and "val loss" in printed
+        and {"val_loss", "val_error"} <= log("part")[0].keys()
+    )

@@ -1,8 +1,9 @@
-"""A full disk and a loss that is no number in the middle of a run: what they say and leave, and that the run goes on to
-the weights of one to which nothing happened.
+"""A full disk and a loss that is no number in the middle of a run: what they say and leave, and
+that the run goes on to the weights of one to which nothing happened.
 
-A process that dies, a restart and SIGTERM are in test_several_processes.py, SIGKILL at any moment, broken images and a
-disk that is full when features are written in tests/test_scripts.py, the cache of images in tests/data/test_bank.py.
+A process that dies, a restart and SIGTERM are in test_several_processes.py, SIGKILL at any moment,
+broken images and a disk that is full when features are written in tests/test_scripts.py, the cache
+of images in tests/data/test_bank.py.
 """
 
 import re
@@ -21,7 +22,10 @@ from tests.support.people import write_people
 from tests.support.runs import before_epoch, equal_weights, weights
 from tests.support.small_training import without_numbers
 
-COMMON = "--backbone test_resnet --weights none --height 64 --width 32 --batchsize 8 --gpu_ids -1 --total 3 --train_all"
+COMMON = (
+    "--backbone test_resnet --weights none --height 64 --width 32 --batchsize 8 "
+    "--gpu_ids -1 --total 3 --train_all"
+)
 FAILING = 1  # the epoch in which it happens, counted from 0
 
 
@@ -34,7 +38,9 @@ def room(tmp_path_factory):
 
 @pytest.fixture
 def run(room, monkeypatch):
-    """A function that trains the run of a name, with further flags, and returns its last weights."""
+    """A function that trains the run of a name, with further
+    flags, and returns its last weights.
+    """
     monkeypatch.chdir(room)
     monkeypatch.setattr("person_reid.show.curves.draw_curves", lambda *_: None)
 
@@ -46,13 +52,17 @@ def run(room, monkeypatch):
 
 
 def check_last_good(run, name):
-    """The checkpoints are those of the epoch before, and the run goes on to the end of an undisturbed one."""
+    """The checkpoints are those of the epoch before, and the run goes on to
+    the end of an undisturbed one.
+    """
     state, last = weights(name, "resume.pth"), weights(name)
     assert state["epoch"] == FAILING and equal_weights(last, state["network"])
     assert equal_weights(run(name, "--resume"), run(f"{name}_whole"))
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files, as a full disk would")
+@pytest.mark.skipif(
+    sys.platform == "win32", reason="limits the size of files, as a full disk would"
+)
 def test_a_disk_that_fills_up_costs_an_epoch_and_no_file(run, room, monkeypatch):
     import resource
 
@@ -129,7 +139,9 @@ def test_a_loss_that_is_no_number_names_the_last_good_checkpoint(run, room, monk
         broken = batch.epoch == FAILING and batch.step == 1
         return original(step, without_numbers(batch) if broken else batch)
 
-    message = r"(?s)not finite in epoch 2, batch 2\..* 8 images.*net_last\.pth is of epoch 1\b.*--resume"
+    message = (
+        r"(?s)not finite in epoch 2, batch 2\..* 8 images.*net_last\.pth is of epoch 1\b.*--resume"
+    )
     with monkeypatch.context() as patch:
         patch.setattr(TrainingStep, "__call__", train_step)
         for flags in ([], ["--resume"]):  # which the message says takes the same steps
@@ -149,7 +161,9 @@ def test_a_loss_that_is_no_number_names_the_last_good_checkpoint(run, room, monk
         ("classifier.classifier.0.weight", 3e38, "network's output is"),
     ],
 )
-def test_a_training_that_diverges_at_its_last_update_is_not_done(weight, value, what, run, monkeypatch, capsys):
+def test_a_training_that_diverges_at_its_last_update_is_not_done(
+    weight, value, what, run, monkeypatch, capsys
+):
     def train_step(step, batch, original=TrainingStep.__call__):
         outcome = original(step, batch)
         if (batch.epoch, batch.step) == (2, len(step.images) - 1):
@@ -158,7 +172,10 @@ def test_a_training_that_diverges_at_its_last_update_is_not_done(weight, value, 
 
     name = f"diverged_{what[0]}"
     monkeypatch.setattr(TrainingStep, "__call__", train_step)
-    with pytest.raises(UserError, match=rf"The {what} not finite in epoch 3, batch 3\..*net_last\.pth is of epoch 2\b"):
+    with pytest.raises(
+        UserError,
+        match=rf"The {what} not finite in epoch 3, batch 3\..*net_last\.pth is of epoch 2\b",
+    ):
         run(name)
     assert "Done" not in capsys.readouterr().out
     assert weights(name, "resume.pth")["epoch"] == 2 and weights(name)[weight].isfinite().all()

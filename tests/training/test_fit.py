@@ -1,4 +1,6 @@
-"""Training from Python: the README's lines, the same bits as train.py, and a network given back as it was."""
+"""Training from Python: the README's lines, the same bits as train.py, and
+a network given back as it was.
+"""
 
 import re
 from itertools import chain
@@ -47,7 +49,9 @@ def created(dataset, name="test_resnet", **options):
 
 def test_the_lines_of_the_readme_train_and_test_a_network(capsys):
     page = (ROOT / "README.md").read_text(encoding="utf-8")
-    (block,) = (text for text in re.findall(r"```python\n(.*?)```", page, re.S) if "reid.fit(" in text)
+    (block,) = (
+        text for text in re.findall(r"```python\n(.*?)```", page, re.S) if "reid.fit(" in text
+    )
     lines = [line for line in block.splitlines() if line.strip()]
     assert len(lines) <= 15
     small = block.replace("batchsize=64", "batchsize=8").replace("total_epoch=20", "total_epoch=1")
@@ -57,7 +61,18 @@ def test_the_lines_of_the_readme_train_and_test_a_network(capsys):
 
 def test_it_trains_the_network_of_train_py(dataset):
     flags = [f"--{name}={value}" for name, value in SMALL.items()]
-    words = ["--backbone", "test_resnet", "--weights", "none", "--height", "64", "--width", "32", "--gpu_ids", "-1"]
+    words = [
+        "--backbone",
+        "test_resnet",
+        "--weights",
+        "none",
+        "--height",
+        "64",
+        "--width",
+        "32",
+        "--gpu_ids",
+        "-1",
+    ]
     words += ["--data_dir", "data/synthetic/pytorch", "--train_all", "--name", "run", *flags]
     train.main(words)
     network = created(dataset)
@@ -72,7 +87,9 @@ def test_a_network_is_given_back_as_it_was(dataset):
     network = created(dataset, "osnet_x0_25").eval()
     network.model.conv1.requires_grad_(False)
     kinds = [type(module) for module in network.modules()]
-    reid.fit(network, dataset, reid.FitOptions(**{**SMALL, "total_epoch": 1}, alpha=0.5), device="cpu")
+    reid.fit(
+        network, dataset, reid.FitOptions(**{**SMALL, "total_epoch": 1}, alpha=0.5), device="cpu"
+    )
     assert [type(module) for module in network.modules()] == kinds
     assert not any(module.training for module in network.modules())
     assert network.classifier.drops_for_losses
@@ -96,7 +113,9 @@ def test_an_interruption_ends_it_and_the_finished_epochs_are_returned(dataset, m
         return original(images, number, first)
 
     monkeypatch.setattr(reid.TrainingImages, "epoch", epoch)
-    assert [record["epoch"] for record in reid.fit(created(dataset), dataset, reid.FitOptions(**SMALL))] == [1]
+    assert [
+        record["epoch"] for record in reid.fit(created(dataset), dataset, reid.FitOptions(**SMALL))
+    ] == [1]
 
 
 def test_the_embedding_of_a_network_is_what_is_tested(dataset):
@@ -124,13 +143,21 @@ def test_splits_and_samplers_serve_a_loader_of_torch(dataset):
     picture, target = dataset.train[0]
     assert picture.mode == "RGB" and target == 0 and len(dataset.train) == 48
     images = reid.TrainingImages(
-        [(Path("data/synthetic/pytorch/train_all"), dataset.train)], reid.FitOptions(batchsize=8), torch.device("cpu")
+        [(Path("data/synthetic/pytorch/train_all"), dataset.train)],
+        reid.FitOptions(batchsize=8),
+        torch.device("cpu"),
     )
     loader = torch.utils.data.DataLoader(
-        dataset.train, batch_sampler=images.sampler, collate_fn=lambda pairs: [target for _, target in pairs]
+        dataset.train,
+        batch_sampler=images.sampler,
+        collate_fn=lambda pairs: [target for _, target in pairs],
     )
     first, second = list(loader), list(loader)
-    assert len(first) == 6 and sorted(chain(*first)) == sorted(dataset.train.targets) and first != second
+    assert (
+        len(first) == 6
+        and sorted(chain(*first)) == sorted(dataset.train.targets)
+        and first != second
+    )
 
 
 @pytest.mark.parametrize(
@@ -150,5 +177,7 @@ def test_what_cannot_work_is_said_in_words_of_python(options, message, dataset):
 
 
 def test_a_network_for_other_people_is_refused(dataset):
-    with pytest.raises(reid.UserError, match=r"has 0 classes, and the data set 6 identities: create_model"):
+    with pytest.raises(
+        reid.UserError, match=r"has 0 classes, and the data set 6 identities: create_model"
+    ):
         reid.fit(reid.create_model("test_resnet", size=(64, 32)), dataset)

@@ -37,7 +37,8 @@ def test_the_divergence_is_the_mean_of_pytorchs_two():
     first, second = torch.randn(2, 6, 5)
     one, other = first.log_softmax(1), second.log_softmax(1)
     expected = (
-        F.kl_div(one, other.exp(), reduction="batchmean") + F.kl_div(other, one.exp(), reduction="batchmean")
+        F.kl_div(one, other.exp(), reduction="batchmean")
+        + F.kl_div(other, one.exp(), reduction="batchmean")
     ) / 2
     torch.testing.assert_close(symmetric_divergence(first, second), expected)
     assert symmetric_divergence(first, first + 3) == pytest.approx(0, abs=1e-6)
@@ -46,7 +47,8 @@ def test_the_divergence_is_the_mean_of_pytorchs_two():
 def test_the_divergence_of_a_part_network_is_the_sum_over_its_heads():
     first, second = torch.randn(2, 6, 3, 5)
     expected = sum(
-        symmetric_divergence(one, other) for one, other in zip(first.unbind(1), second.unbind(1), strict=True)
+        symmetric_divergence(one, other)
+        for one, other in zip(first.unbind(1), second.unbind(1), strict=True)
     )
     torch.testing.assert_close(symmetric_divergence(first, second), expected)
 
@@ -62,7 +64,10 @@ def test_a_step_draws_distinct_images_twice_and_every_other_step_seed_and_proces
     drawing = term()
     first, second = drawing.draw(seed_of(3, 5))
     again, _ = term().draw(seed_of(3, 5))
-    others = [drawing.draw(seed)[0] for seed in (seed_of(3, 6), seed_of(4, 5), seed_of(3, 5, 1), seed_of(3, 5, 0, 1))]
+    others = [
+        drawing.draw(seed)[0]
+        for seed in (seed_of(3, 6), seed_of(4, 5), seed_of(3, 5, 1), seed_of(3, 5, 0, 1))
+    ]
     numbers = first.mean((1, 2, 3)).floor()
     assert len(numbers.unique()) == 8 and torch.equal(numbers, second.mean((1, 2, 3)).floor())
     assert not torch.equal(first, second) and torch.equal(first, again)
@@ -70,7 +75,11 @@ def test_a_step_draws_distinct_images_twice_and_every_other_step_seed_and_proces
     assert len({noise.sum().item() for noise in noises}) == 6
     for other in others:
         assert not torch.equal(numbers, other.mean((1, 2, 3)).floor())
-    seen = torch.cat([drawing.draw(seed_of(0, i))[0].mean((1, 2, 3)).floor() for i in range(40)]).long().bincount()
+    seen = (
+        torch.cat([drawing.draw(seed_of(0, i))[0].mean((1, 2, 3)).floor() for i in range(40)])
+        .long()
+        .bincount()
+    )
     assert len(seen) == 20 and seen.min() > 0 and seen.max() < 32
 
 
@@ -79,7 +88,9 @@ def test_fewer_images_than_a_step_takes_are_drawn_repeatedly():
 
 
 class Scorer(nn.Module):
-    """An image's brightness, weighed into three class scores; with dropout that training mode would show."""
+    """An image's brightness, weighed into three class scores; with dropout
+    that training mode would show.
+    """
 
     def __init__(self, heads):
         super().__init__()
@@ -107,6 +118,12 @@ def test_the_student_learns_from_the_teacher_and_the_teacher_does_not_learn(head
     step.average = SimpleNamespace(module=teacher)
     loss: Any = term()(step, batch, None, None)
     first, second = term().draw(seed_of(3, 5))
-    torch.testing.assert_close(loss, 0.1 * symmetric_divergence(2 * student(first)[1], 2 * teacher(second)[1]))
+    torch.testing.assert_close(
+        loss, 0.1 * symmetric_divergence(2 * student(first)[1], 2 * teacher(second)[1])
+    )
     loss.backward()
-    assert teacher.weight.grad is None and student.weight.grad is not None and student.weight.grad.abs().sum() > 0
+    assert (
+        teacher.weight.grad is None
+        and student.weight.grad is not None
+        and student.weight.grad.abs().sum() > 0
+    )

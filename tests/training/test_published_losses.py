@@ -1,4 +1,6 @@
-"""Every published training command with a loss of its own, in process, for two epochs of a few people."""
+"""Every published training command with a loss of its own, in process,
+for two epochs of a few people.
+"""
 
 import shlex
 from pathlib import Path
@@ -20,8 +22,16 @@ from tests.support.runs import equal_weights
 
 LINES = (FIXTURES / "commands.txt").read_text().splitlines()
 SMALL = "--backbone test_resnet --weights none --height 64 --width 32 --batchsize 8 --gpu_ids -1"
-TERMS = {"--adv": 2, "--aiter": 2, "--DG": 1, "--ins_gamma": 2, **{f"--{name}": 1 for name in PUBLISHED}}  # their words
-WHICH = {"--name": 2, "--data_dir": 2, "--batchsize": 2, "--batch": 2, "--total": 2}  # not what is learnt, nor how
+# their words
+TERMS = {
+    "--adv": 2,
+    "--aiter": 2,
+    "--DG": 1,
+    "--ins_gamma": 2,
+    **{f"--{name}": 1 for name in PUBLISHED},
+}
+# not what is learnt, nor how
+WHICH = {"--name": 2, "--data_dir": 2, "--batchsize": 2, "--batch": 2, "--total": 2}
 WHICH |= {f"--{flag}": 1 for flag in NETWORK_FLAGS}
 
 
@@ -39,7 +49,8 @@ def room(tmp_path_factory):
 @pytest.fixture
 def here(room, monkeypatch):
     monkeypatch.chdir(room)
-    monkeypatch.setattr("person_reid.show.curves.draw_curves", lambda *_: None)  # half of the time of so short a run
+    # half of the time of so short a run
+    monkeypatch.setattr("person_reid.show.curves.draw_curves", lambda *_: None)
     return room
 
 
@@ -62,10 +73,18 @@ def without(words, flags):
 
 
 def published():
-    """The training commands that add a loss, without what says which data, network and run; each of them once."""
+    """The training commands that add a loss, without what says which data,
+    network and run; each of them once.
+    """
     commands = [shlex.split(line)[2:] for line in LINES if line.startswith("python train.py")]
-    commands = [without(words, WHICH) for words in commands if set(words) & TERMS.keys() and "--PCB" not in words]
-    distinct = {frozenset(words).intersection(TERMS): words for words in [*commands, ["--instance_id"]]}
+    commands = [
+        without(words, WHICH)
+        for words in commands
+        if set(words) & TERMS.keys() and "--PCB" not in words
+    ]
+    distinct = {
+        frozenset(words).intersection(TERMS): words for words in [*commands, ["--instance_id"]]
+    }
     return [pytest.param(words, id=" ".join(words)) for words in distinct.values()]
 
 
@@ -76,7 +95,12 @@ def test_a_published_command_trains_and_its_losses_change_the_weights(words, her
 
 @pytest.mark.parametrize(
     "terms",
-    [["--circle", "--DG"], ["--contrast", "--sphere"], ["--triplet"], ["--adv", "0.1", "--aiter", "40"]],
+    [
+        ["--circle", "--DG"],
+        ["--contrast", "--sphere"],
+        ["--triplet"],
+        ["--adv", "0.1", "--aiter", "40"],
+    ],
     ids=str,
 )
 def test_a_part_network_learns_from_them_too(terms, here):
@@ -85,14 +109,19 @@ def test_a_part_network_learns_from_them_too(terms, here):
 
 def check_that_terms_teach(words):
     weights, log = run(words, name_of(words))
-    assert len(log) == 2 and all(np.isfinite([epoch["loss"], epoch["val_loss"]]).all() for epoch in log)
-    if "--ins_gamma" in words:  # the images of a few are told apart at once: at 64 the softmax is 1 to the last bit
+    assert len(log) == 2 and all(
+        np.isfinite([epoch["loss"], epoch["val_loss"]]).all() for epoch in log
+    )
+    # the images of a few are told apart at once: at 64 the softmax is 1 to the last bit
+    if "--ins_gamma" in words:
         words = [*words, "--ins_gamma", "1"]
         weights, _ = run(words, name_of(words))
     plain_words = without(words, {"--DG": 1} if "--DG" in words else TERMS)
     plain, _ = run(plain_words, name_of(plain_words))
     backbone = "model.conv1.0.weight"
-    assert weights[backbone].isfinite().all() and not torch.equal(weights[backbone], plain[backbone])
+    assert weights[backbone].isfinite().all() and not torch.equal(
+        weights[backbone], plain[backbone]
+    )
 
 
 @pytest.mark.parametrize(
@@ -104,8 +133,19 @@ def test_the_verification_loss_sees_features_before_the_dropout_of_the_neck(word
 
 
 @pytest.mark.parametrize(("batch", "size"), [(8, 8), (20, 10)])
-def test_a_step_draws_half_as_many_unlabelled_images_as_labelled_ones_and_eight_at_least(batch, size, here):
-    words = [*SMALL.split(), "--data_dir", "people", "--DG", "--DG_dir", "DG-Market", "--batchsize", str(batch)]
+def test_a_step_draws_half_as_many_unlabelled_images_as_labelled_ones_and_eight_at_least(
+    batch, size, here
+):
+    words = [
+        *SMALL.split(),
+        "--data_dir",
+        "people",
+        "--DG",
+        "--DG_dir",
+        "DG-Market",
+        "--batchsize",
+        str(batch),
+    ]
     (term,) = begun(words).training.terms
     assert isinstance(term, GeneralisationTerm) and term.size == size
 
@@ -132,13 +172,26 @@ def test_a_run_that_was_killed_and_resumed_ends_with_the_same_bits(words, epoch,
     assert [epoch["loss"] for epoch in resumed_log] == [epoch["loss"] for epoch in log]
     assert Path("model", name, "net_average.pth").exists() == ("--DG" in words)
     if "--DG" in words:
-        assert equal_weights(*(runs.weights(run_name, "net_average.pth") for run_name in (name_of(words), name)))
+        assert equal_weights(
+            *(runs.weights(run_name, "net_average.pth") for run_name in (name_of(words), name))
+        )
 
 
 def test_a_missing_folder_of_unlabelled_images_is_named_before_anything_is_written(here):
     before = sorted(here.rglob("*"))
     with pytest.raises(UserError, match=r"(?s)nowhere: no such folder.*DG-Market.*--DG_dir"):
-        train.main(["--DG", *SMALL.split(), "--data_dir", "people", "--DG_dir", "nowhere", "--name", "refused"])
+        train.main(
+            [
+                "--DG",
+                *SMALL.split(),
+                "--data_dir",
+                "people",
+                "--DG_dir",
+                "nowhere",
+                "--name",
+                "refused",
+            ]
+        )
     assert sorted(here.rglob("*")) == before
 
 

@@ -20,7 +20,9 @@ class TwoPartNetwork(torch.nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.model = torch.nn.ModuleDict({"body": torch.nn.Linear(2, 2), "fc": torch.nn.Linear(2, 2)})
+        self.model = torch.nn.ModuleDict(
+            {"body": torch.nn.Linear(2, 2), "fc": torch.nn.Linear(2, 2)}
+        )
         self.model["fc"].requires_grad_(False)
         self.classifier = torch.nn.Linear(2, 3)
 
@@ -38,7 +40,9 @@ class ConvolutionalNetwork(torch.nn.Module):
 
 
 def learning_rates(*flags, resumed_at=None):
-    """Learning rates of backbone and head at every step, (steps, 2); through the state dicts at step resumed_at."""
+    """Learning rates of backbone and head at every step, (steps, 2); through the
+    state dicts at step resumed_at.
+    """
     options = trained_as(*flags, "--weights", "none")
     optimizer, scheduler = new_run(options)
     rates = []
@@ -61,7 +65,9 @@ def new_run(options):
 
 
 def by_pytorch(make_scheduler, total, by_step=False):
-    """The same, by a scheduler of PyTorch's stepped once an epoch, as the published training does, or once a step."""
+    """The same, by a scheduler of PyTorch's stepped once an epoch, as the published
+    training does, or once a step.
+    """
     optimizer = torch.optim.SGD([{"params": [torch.zeros(1)], "lr": lr} for lr in (0.01, 0.1)])
     scheduler = make_scheduler(optimizer)
     rates = []
@@ -75,28 +81,47 @@ def by_pytorch(make_scheduler, total, by_step=False):
 @pytest.mark.parametrize("total", [1, 2, 10, 60])
 def test_step_schedule_is_the_published_one(total):
     step = max(1, total * 2 // 3)
-    expected = by_pytorch(lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, step, 0.1), total)
+    expected = by_pytorch(
+        lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, step, 0.1), total
+    )
     torch.testing.assert_close(learning_rates("--lr", "0.1", "--total", str(total)), expected)
 
 
 def test_cosine_schedule_is_the_published_one_and_ends_at_the_same_rate_for_all():
     expected = by_pytorch(
-        lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 12, eta_min=0.01 * 0.1), 12
+        lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(
+            optimizer, 12, eta_min=0.01 * 0.1
+        ),
+        12,
     )
     torch.testing.assert_close(learning_rates("--lr", "0.1", "--total", "12", "--cosine"), expected)
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "warmup_cosine"])
 def test_cosine_schedules_never_raise_a_rate(schedule):
-    rates = learning_rates("--lr", "0.05", "--backbone_lr", "1e-4", "--total", "6", "--schedule", schedule)
+    rates = learning_rates(
+        "--lr", "0.05", "--backbone_lr", "1e-4", "--total", "6", "--schedule", schedule
+    )
     torch.testing.assert_close(rates[:, 0], torch.full_like(rates[:, 0], 1e-4))
     assert rates[-1, 1] < 0.005
 
 
 def test_the_usual_loop_of_the_benchmarks_learns_at_the_suites_rates():
-    flags = ["--cosine", "--warm_epoch", "2", "--total_epoch", "6", "--lr", "0.05", "--backbone_lr", "0.03"]
+    flags = [
+        "--cosine",
+        "--warm_epoch",
+        "2",
+        "--total_epoch",
+        "6",
+        "--lr",
+        "0.05",
+        "--backbone_lr",
+        "0.03",
+    ]
     options = trained_as(*flags)
-    expected = [half_cosine_rates(options, step // STEPS, step % STEPS / STEPS) for step in range(6 * STEPS)]
+    expected = [
+        half_cosine_rates(options, step // STEPS, step % STEPS / STEPS) for step in range(6 * STEPS)
+    ]
     torch.testing.assert_close(learning_rates(*flags), torch.tensor(expected, dtype=torch.float64))
 
 
@@ -104,13 +129,17 @@ def test_warm_up_rises_from_a_tenth_by_step_and_leaves_the_rest():
     plain = learning_rates("--lr", "0.1", "--total", "6")
     warm = learning_rates("--lr", "0.1", "--total", "6", "--warm", "2")
     ratio = (warm / plain)[:, 1]
-    torch.testing.assert_close(ratio[: 2 * STEPS], torch.linspace(0.1, 1, 2 * STEPS + 1, dtype=torch.float64)[:-1])
+    torch.testing.assert_close(
+        ratio[: 2 * STEPS], torch.linspace(0.1, 1, 2 * STEPS + 1, dtype=torch.float64)[:-1]
+    )
     assert (ratio[2 * STEPS :] == 1).all()
 
 
 def test_multistep_is_pytorchs_after_a_linear_warm_up():
     flags = ["--lr", "0.1", "--total", "9", "--schedule", "multistep", "--milestones", "4,7"]
-    expected = by_pytorch(lambda optimizer: torch.optim.lr_scheduler.MultiStepLR(optimizer, [4, 7]), 9)
+    expected = by_pytorch(
+        lambda optimizer: torch.optim.lr_scheduler.MultiStepLR(optimizer, [4, 7]), 9
+    )
     torch.testing.assert_close(learning_rates(*flags), expected)
     warm = torch.linspace(0.1, 1, 2 * STEPS + 1, dtype=torch.float64)[:-1, None]
     expected[: 2 * STEPS] *= warm
@@ -128,7 +157,9 @@ def test_warmup_cosine_is_pytorchs_linear_rise_and_one_half_cosine_by_the_step(w
         rise = schedulers.LinearLR(optimizer, 0.1, total_iters=warm * STEPS)
         return schedulers.SequentialLR(optimizer, [rise, cosine], [warm * STEPS])
 
-    rates = learning_rates("--lr", "0.1", "--total", str(total), "--schedule", "warmup_cosine", "--warm", str(warm))
+    rates = learning_rates(
+        "--lr", "0.1", "--total", str(total), "--schedule", "warmup_cosine", "--warm", str(warm)
+    )
     torch.testing.assert_close(rates, by_pytorch(sequential, total, by_step=True))
     assert (rates[warm * STEPS :].diff(dim=0) < 0).all()
 
@@ -140,7 +171,9 @@ def test_one_cycle_is_pytorchs(warm, share):
             optimizer, [0.01, 0.1], total_steps=8 * STEPS, pct_start=share, cycle_momentum=False
         )
 
-    rates = learning_rates("--lr", "0.1", "--total", "8", "--schedule", "one_cycle", "--warm", str(warm))
+    rates = learning_rates(
+        "--lr", "0.1", "--total", "8", "--schedule", "one_cycle", "--warm", str(warm)
+    )
     torch.testing.assert_close(rates[:-1], by_pytorch(one_cycle, 8, by_step=True)[: 8 * STEPS - 1])
 
 
@@ -156,11 +189,18 @@ def test_a_resumed_schedule_goes_on_to_the_digit(schedule):
     flags = ["--schedule", schedule, "--total", "6", "--warm", "2"]
     flags += ["--milestones", "3,5"] if schedule == "multistep" else []
     whole = learning_rates(*flags)
-    assert all(torch.equal(learning_rates(*flags, resumed_at=step), whole) for step in (1, 2 * STEPS, 4 * STEPS + 3))
+    assert all(
+        torch.equal(learning_rates(*flags, resumed_at=step), whole)
+        for step in (1, 2 * STEPS, 4 * STEPS + 3)
+    )
 
 
 def test_cosine_is_an_alias_and_two_schedules_at_once_are_refused():
-    assert trained_as("--cosine").schedule == trained_as("--cosine", "--schedule", "cosine").schedule == "cosine"
+    assert (
+        trained_as("--cosine").schedule
+        == trained_as("--cosine", "--schedule", "cosine").schedule
+        == "cosine"
+    )
     assert trained_as().schedule == "step"
     with pytest.raises(UserError, match="--schedule step and --cosine exclude each other"):
         trained_as("--cosine", "--schedule", "step")
@@ -174,12 +214,16 @@ def test_milestones_that_are_no_ascending_epochs_are_refused(text, capsys):
 
 
 def test_milestones_of_another_schedule_are_refused():
-    with pytest.raises(UserError, match="--milestones 5 would be ignored without --schedule multistep"):
+    with pytest.raises(
+        UserError, match="--milestones 5 would be ignored without --schedule multistep"
+    ):
         trained_as("--milestones", "5")
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_backbone_head_and_prototypes_learn_at_rates_of_their_own_and_frozen_weights_nowhere(optimizer):
+def test_backbone_head_and_prototypes_learn_at_rates_of_their_own_and_frozen_weights_nowhere(
+    optimizer,
+):
     flags = ["--arcface", "--lr", "0.1", "--prototype_lr", "0.3", "--optimizer", optimizer]
     options = trained_as(*flags)
     network: Any = TwoPartNetwork()
@@ -207,9 +251,12 @@ def test_the_optimisers_are_pytorchs():
     for name, kind in kinds.items():
         optimizer, _ = new_run(trained_as("--optimizer", name))
         assert type(optimizer) is kind
-        assert optimizer.defaults.get("fused", False) == (name not in ("radam", "rmsprop"))  # which have no such kernel
+        # which have no such kernel
+        assert optimizer.defaults.get("fused", False) == (name not in ("radam", "rmsprop"))
         assert optimizer.defaults.get("amsgrad", False) == (name == "amsgrad")
-        assert optimizer.defaults.get("decoupled_weight_decay", name == "adamw") == (name in ("radam", "adamw"))
+        assert optimizer.defaults.get("decoupled_weight_decay", name == "adamw") == (
+            name in ("radam", "adamw")
+        )
         assert optimizer.defaults.get("momentum") == (0.9 if name in ("sgd", "rmsprop") else None)
         assert len(optimizer.param_groups) == 2  # no loss owns a weight
         assert optimizer.defaults.get("betas", (0.9, 0.999)) == (0.9, 0.999)
@@ -229,7 +276,9 @@ def test_the_fused_kernels_update_weights_of_any_memory_order_as_the_plain_ones_
             for group in optimizer.param_groups:
                 group["fused"] = False
         for _ in range(3):
-            network(torch.rand(2, 3, 8, 8).to(memory_format=torch.channels_last)).square().sum().backward()
+            network(
+                torch.rand(2, 3, 8, 8).to(memory_format=torch.channels_last)
+            ).square().sum().backward()
             optimizer.step()
             optimizer.zero_grad()
         runs.append(torch.cat([parameter.flatten() for parameter in network.parameters()]))

@@ -1,4 +1,6 @@
-"""Two processes on the CPU, started by torchrun as a user would, against one with the batch of both."""
+"""Two processes on the CPU, started by torchrun as a user would,
+against one with the batch of both.
+"""
 
 import os
 import re
@@ -18,12 +20,33 @@ from tests.support.people import write_people
 from tests.support.runs import equal_weights, log, weights
 from tests.support.scripts import refused, run
 
-SMALL = ["--backbone", "test_resnet", "--weights", "none", "--height", "64", "--width", "32", "--gpu_ids", "-1"]
-SMALL += ["--linear_num", "0", "--droprate", "0", "--data_dir", "people", "--train_all", "--lr", "0.005"]
+SMALL = [
+    "--backbone",
+    "test_resnet",
+    "--weights",
+    "none",
+    "--height",
+    "64",
+    "--width",
+    "32",
+    "--gpu_ids",
+    "-1",
+]
+SMALL += [
+    "--linear_num",
+    "0",
+    "--droprate",
+    "0",
+    "--data_dir",
+    "people",
+    "--train_all",
+    "--lr",
+    "0.005",
+]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 
-# Images as they are and batch norms that keep their statistics: what is drawn at random, and what PyTorch does not
-# synchronise on a CPU, would differ by its nature.
+# Images as they are and batch norms that keep their statistics: what is drawn at random, and what
+# PyTorch does not synchronise on a CPU, would differ by its nature.
 PLAIN_TRAINING = """
 import re
 import sys
@@ -65,14 +88,17 @@ RUNS = ["--wa --arcface --loss center:0.01", f"--sampler pk --circle {TAUGHT}"]
 def room(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
     write_people(folder / "people" / "train_all", people=8, images=10, seed=0)
-    write_people(folder / "people" / "val", people=9, images=1, seed=0)  # one of them not trained on
+    # one of them not trained on
+    write_people(folder / "people" / "val", people=9, images=1, seed=0)
     torch.save(create_model("test_resnet", weights="none").state_dict(), folder / "teacher.pth")
     (folder / "plain.py").write_text(PLAIN_TRAINING.format(root=str(ROOT), small=SMALL, runs=RUNS))
     return folder
 
 
 def start(command, room, **options):
-    return subprocess.run([*map(str, command)], cwd=room, capture_output=True, text=True, timeout=240, **options)
+    return subprocess.run(
+        [*map(str, command)], cwd=room, capture_output=True, text=True, timeout=240, **options
+    )
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +134,9 @@ def test_two_processes_train_the_network_of_one_with_the_batch_of_both(plain_run
 
 
 def test_averaged_statistics_are_of_the_images_of_all_processes(plain_runs):
-    """The first means exactly, since what goes in is the same; further in, the norms of half a batch play a part."""
+    """The first means exactly, since what goes in is the same; further in, the
+    norms of half a batch play a part.
+    """
     one, two = (weights(name, "net_average_bn.pth", plain_runs) for name in names(RUNS[0]))
     means = [name for name in one if name.endswith("running_mean")]
     torch.testing.assert_close(two[means[0]], one[means[0]], rtol=1e-4, atol=1e-5)
@@ -119,16 +147,29 @@ def test_averaged_statistics_are_of_the_images_of_all_processes(plain_runs):
 
 @pytest.mark.slow
 def test_a_process_that_dies_ends_the_others_a_restart_goes_on_and_sigterm_saves(room):
-    """One of two is killed once an epoch is saved. torchrun starts both again, and is told to end (SIGTERM) once they
-    have saved another. A run with --resume comes to the end."""
-    command = [*TORCHRUN, "--max_restarts", "1", ROOT / "train_DDP.py", *SMALL, "--batchsize", "8", "--total", "8",
-               "--name", "restarted"]  # fmt: skip
+    """One of two is killed once an epoch is saved. torchrun starts both again, and is told to end
+    (SIGTERM) once they have saved another. A run with --resume comes to the end.
+    """
+    command = [
+        *TORCHRUN,
+        "--max_restarts",
+        "1",
+        ROOT / "train_DDP.py",
+        *SMALL,
+        "--batchsize",
+        "8",
+        "--total",
+        "8",
+        "--name",
+        "restarted",
+    ]
     saved = room / "model" / "restarted" / "log.jsonl"
     with start_in_background(command, room) as run:
         wait_for(saved.exists, run)
         os.kill(children_of(run)[-1], signal.SIGKILL)
         before = len(log("restarted", room))
-        wait_for(lambda: len(log("restarted", room)) > before + 1, run)  # at most one was being written
+        # at most one was being written
+        wait_for(lambda: len(log("restarted", room)) > before + 1, run)
         run.terminate()
         output, _ = run.communicate(timeout=100)
     assert "lost the others" in output and "continuing after epoch" in output, output
@@ -136,7 +177,9 @@ def test_a_process_that_dies_ends_the_others_a_restart_goes_on_and_sigterm_saves
     state = weights("restarted", "resume.pth", room)
     assert state["epoch"] == len(log("restarted", room)) < 8
     done = start([*command, "--resume"], room)
-    assert done.returncode == 0 and f"continuing after epoch {state['epoch']}" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and f"continuing after epoch {state['epoch']}" in done.stdout, (
+        done.stdout + done.stderr
+    )
     assert [record["epoch"] for record in log("restarted", room)] == list(range(1, 9))
 
 
@@ -159,11 +202,15 @@ def test_processes_end_with_a_launcher_that_is_killed(room):
 
 
 def start_in_background(command, room):
-    return subprocess.Popen([*map(str, command)], cwd=room, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        [*map(str, command)], cwd=room, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def children_of(process):
-    """The processes that it has started; where they cannot be found, it is killed and the test skipped."""
+    """The processes that it has started; where they cannot be found, it
+    is killed and the test skipped.
+    """
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     if not children.exists():
         process.kill()
@@ -182,33 +229,52 @@ def wait_for(condition, process, seconds=120):
 def test_sigterm_saves_and_a_resumed_run_ends_with_the_same_bits(room):
     flags = [*SMALL, "--batchsize", "4", "--erasing_p", "0.5", "--total", "3"]
     run("train", *flags, "--name", "whole", cwd=room)
-    with start_in_background([sys.executable, ROOT / "train.py", *flags, "--name", "stopped"], room) as stopped:
+    with start_in_background(
+        [sys.executable, ROOT / "train.py", *flags, "--name", "stopped"], room
+    ) as stopped:
         wait_for((room / "model" / "stopped" / "log.jsonl").exists, stopped)
         stopped.terminate()
         output, _ = stopped.communicate(timeout=60)
-    assert stopped.returncode == 143 and "Stopped by SIGTERM in epoch" in output and "Traceback" not in output
-    assert "continuing after epoch" in run("train", *flags, "--name", "stopped", "--resume", cwd=room)
+    assert (
+        stopped.returncode == 143
+        and "Stopped by SIGTERM in epoch" in output
+        and "Traceback" not in output
+    )
+    assert "continuing after epoch" in run(
+        "train", *flags, "--name", "stopped", "--resume", cwd=room
+    )
     assert equal_weights(weights("whole", room=room), weights("stopped", room=room))
 
 
 @pytest.fixture(scope="module")
 def shared_out(room):
-    """The run "tested", trained and evaluated by two processes on the CPU, and the line that test.py prints of it."""
+    """The run "tested", trained and evaluated by two processes on the CPU, and the
+    line that test.py prints of it.
+    """
     write_people(room / "people" / "query", people=5, images=2, seed=3)
     write_people(room / "people" / "gallery", people=5, images=3, seed=4)
     words = [word for word in SMALL if word not in ("--gpu_ids", "-1")] + ["--gpu_ids", "0,1"]
     flags = [*words, "--total", "1", "--eval_every", "1", "--name", "tested"]
     assert "does not divide" in refused("train", *flags, "--batchsize", "15", cwd=room)
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}  # without a GPU, both processes are on the CPU
-    trained = start([sys.executable, ROOT / "train.py", *flags, "--batchsize", "8"], room, env=environment)
-    assert trained.returncode == 0 and "2 processes" in trained.stdout, trained.stdout + trained.stderr
+    # without a GPU, both processes are on the CPU
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    trained = start(
+        [sys.executable, ROOT / "train.py", *flags, "--batchsize", "8"], room, env=environment
+    )
+    assert trained.returncode == 0 and "2 processes" in trained.stdout, (
+        trained.stdout + trained.stderr
+    )
     printed = run("test", *TESTED, "--result", "one.mat", cwd=room)
     return next(line for line in printed.splitlines() if line.startswith("Rank@1"))
 
 
-def test_gpu_ids_start_processes_that_share_out_the_images_in_training_and_evaluation(room, shared_out):
+def test_gpu_ids_start_processes_that_share_out_the_images_in_training_and_evaluation(
+    room, shared_out
+):
     (record,) = log("tested", room)
-    assert f"Rank@1:{record['rank1']:.6f}" in shared_out and f"mAP:{record['mAP']:.6f}" in shared_out
+    assert (
+        f"Rank@1:{record['rank1']:.6f}" in shared_out and f"mAP:{record['mAP']:.6f}" in shared_out
+    )
 
 
 @pytest.mark.slow

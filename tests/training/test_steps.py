@@ -1,4 +1,6 @@
-"""Stops within an epoch, accumulated batches, compiled steps, fused layers, losses that are no number."""
+"""Stops within an epoch, accumulated batches, compiled steps, fused
+layers, losses that are no number.
+"""
 
 import contextlib
 import copy
@@ -33,7 +35,9 @@ from tests.support.small_training import (
 
 def sampled(split, *flags, world=None):
     """The images of a training with these flags."""
-    return TrainingImages([(Path("made/train"), split)], trained_as(*flags, "--weights", "none"), CPU, world)
+    return TrainingImages(
+        [(Path("made/train"), split)], trained_as(*flags, "--weights", "none"), CPU, world
+    )
 
 
 def test_only_batches_that_mix_cameras_know_them():
@@ -48,7 +52,8 @@ def test_only_batches_that_mix_cameras_know_them():
 def test_the_pairs_of_a_batch_are_those_of_all_processes(caplog):
     with caplog.at_level("INFO"):
         sampled(made_split(np.arange(64) // 2), "--triplet", "--batchsize", "8", world=World(0, 2))
-    assert "A shuffled batch of 16 images holds 1.9 pairs" in caplog.text  # 16 · 15 / 2 pairs, each of one in 63
+    # 16 · 15 / 2 pairs, each of one in 63
+    assert "A shuffled batch of 16 images holds 1.9 pairs" in caplog.text
 
 
 def test_a_loss_that_is_not_finite_names_the_batch():
@@ -78,7 +83,8 @@ def test_images_whose_names_are_not_utf8_are_listed_too(here):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "words"), [(torch.float16, "--bf16 instead of --fp16"), (torch.bfloat16, "--lr, no --bf16, or")]
+    ("dtype", "words"),
+    [(torch.float16, "--bf16 instead of --fp16"), (torch.bfloat16, "--lr, no --bf16, or")],
 )
 def test_the_advice_on_a_loss_that_is_not_finite_depends_on_the_precision(dtype, words, here):
     message = not_finite_advice(NotFinite(0, 0), [Path("a.jpg")], RunFolder("broken"), dtype)
@@ -165,7 +171,9 @@ def test_a_run_stopped_within_its_epochs_ends_with_the_same_weights(flags):
             part.train_epoch(stop=lambda: True)
         state = copy.deepcopy(part.state_dict())
     assert equal_weights(whole.network.state_dict(), part.network.state_dict())
-    assert [record["loss"] for record in part.history] == pytest.approx([record["loss"] for record in whole.history])
+    assert [record["loss"] for record in part.history] == pytest.approx(
+        [record["loss"] for record in whole.history]
+    )
 
 
 def test_the_time_of_an_epoch_is_that_of_all_its_parts(monkeypatch):
@@ -191,7 +199,8 @@ def test_the_time_of_an_epoch_is_that_of_all_its_parts(monkeypatch):
     resumed.load_state_dict(copy.deepcopy(stopped.state_dict()))
     record = resumed.train_epoch()
     assert [record["seconds"], resumed.journal.spent] == [13.0, 0.0]
-    assert record["images_per_second"] == pytest.approx(2 * 8 / 3, abs=0.1)  # of the two steps after the stop
+    # of the two steps after the stop
+    assert record["images_per_second"] == pytest.approx(2 * 8 / 3, abs=0.1)
 
 
 def without_batch_norm(trained):
@@ -208,7 +217,10 @@ def part_of(batch, part, step):
 
 def test_accumulated_batches_are_one_large_batch():
     """Without batch norm and augmentation, two batches of 4 and an update are one batch of 8."""
-    large, small = trainer("--batchsize", "8", total=1), trainer("--batchsize", "4", "--accumulate", "2", total=1)
+    large, small = (
+        trainer("--batchsize", "8", total=1),
+        trainer("--batchsize", "4", "--accumulate", "2", total=1),
+    )
     assert len(small.images) == 2 * len(large.images)
     batch = next(large.images.epoch(0))
     for trained in (large, small):
@@ -233,12 +245,16 @@ def test_the_last_batch_of_an_epoch_counts_whole_if_it_is_alone_in_its_update():
 
 
 def test_a_compiled_run_trains_to_nearly_the_same_weights(monkeypatch):
-    """One graph of network and criterion; the slow generation of machine code is left to PyTorch's own tests."""
+    """One graph of network and criterion; the slow generation of machine code
+    is left to PyTorch's own tests.
+    """
     modes = []
 
     def traced(module, mode, dynamic):
         modes.append((mode, dynamic))
-        module._compiled_call_impl = torch.compile(module._call_impl, backend="eager", fullgraph=True)
+        module._compiled_call_impl = torch.compile(
+            module._call_impl, backend="eager", fullgraph=True
+        )
 
     monkeypatch.setattr(torch.nn.Module, "compile", traced)
     plain, compiled = trainer("--arcface", total=1), trainer("--arcface", "--compile", total=1)
@@ -255,7 +271,9 @@ def test_on_a_processor_the_layers_of_osnet_are_fused(caplog, monkeypatch):
     """Compiling the rest would gain nothing: fused layers take the place of --compile."""
     monkeypatch.setattr(torch.nn.Module, "compile", lambda *_, **__: pytest.fail("compiled"))
     with caplog.at_level("INFO"):
-        fused, compiled = (trainer(*flags, total=2, backbone="osnet_x0_25") for flags in ([], ["--compile"]))
+        fused, compiled = (
+            trainer(*flags, total=2, backbone="osnet_x0_25") for flags in ([], ["--compile"])
+        )
     assert "--compile: in float32 on a processor, fused layers are faster" in caplog.text
     for each in (run(fused), compiled):
         assert any(isinstance(module, LiteConv3x3) for module in each.network.modules())

@@ -27,7 +27,9 @@ def test_validation_is_plain_cross_entropy_over_every_image_of_a_partial_last_ba
         _, logits = trained.network.eval().outputs(normalise(bank))
     expected = torch.nn.functional.cross_entropy(logits, targets).item()
     assert validated["val_loss"] == pytest.approx(expected, rel=1e-4)
-    assert validated["val_error"] == pytest.approx((logits.argmax(1) != targets).float().mean().item())
+    assert validated["val_error"] == pytest.approx(
+        (logits.argmax(1) != targets).float().mean().item()
+    )
     assert not trained.criterion.training
     trained.train_epoch()
     assert trained.criterion.training and trained.network.training
@@ -35,7 +37,9 @@ def test_validation_is_plain_cross_entropy_over_every_image_of_a_partial_last_ba
 
 def test_the_same_seed_gives_the_same_network_and_another_another():
     flags = ["--erasing_p", "0.5", "--color_jitter"]
-    first, second, other = (run(trainer(*flags, *seed, total=1)) for seed in ([], [], ["--seed", "1"]))
+    first, second, other = (
+        run(trainer(*flags, *seed, total=1)) for seed in ([], [], ["--seed", "1"])
+    )
     assert equal_weights(first.network.state_dict(), second.network.state_dict())
     assert first.history[0]["loss"] == second.history[0]["loss"] != other.history[0]["loss"]
 
@@ -49,8 +53,27 @@ def test_the_same_seed_gives_the_same_network_and_another_another():
         ["--fp16"],
         ["--arcface", "--warm", "1"],
         ["--freeze_epochs", "1", "--schedule", "warmup_cosine", "--warm", "1"],
-        ["--height", "32", "--width", "16", "--resize_schedule", "16x16:1,32x16", "--schedule", "one_cycle"],
-        ["--freeze_epochs", "2", "--optimizer", "adamw", "--lr", "1e-3", "--arcface", "--prototype_lr", "0.1"],
+        [
+            "--height",
+            "32",
+            "--width",
+            "16",
+            "--resize_schedule",
+            "16x16:1,32x16",
+            "--schedule",
+            "one_cycle",
+        ],
+        [
+            "--freeze_epochs",
+            "2",
+            "--optimizer",
+            "adamw",
+            "--lr",
+            "1e-3",
+            "--arcface",
+            "--prototype_lr",
+            "0.1",
+        ],
     ],
 )
 def test_a_resumed_run_ends_with_the_same_weights(flags, tmp_path):
@@ -66,10 +89,14 @@ def test_a_resumed_run_ends_with_the_same_weights(flags, tmp_path):
         torch.save(state, tmp_path / "state.pth")
     assert equal_weights(whole.network.state_dict(), part.network.state_dict())
     assert equal_weights(whole.criterion.state_dict(), part.criterion.state_dict())
-    assert [record["loss"] for record in part.history] == [record["loss"] for record in whole.history]
+    assert [record["loss"] for record in part.history] == [
+        record["loss"] for record in whole.history
+    ]
     if "--wa" in flags:
         assert equal_weights(whole.step.average.state_dict(), part.step.average.state_dict())
-        assert equal_weights(whole.step.average_criterion.state_dict(), part.step.average_criterion.state_dict())
+        assert equal_weights(
+            whole.step.average_criterion.state_dict(), part.step.average_criterion.state_dict()
+        )
 
 
 def test_a_resumed_run_scales_its_loss_as_before():
@@ -98,14 +125,17 @@ def test_weight_averaging_is_the_exponential_mean_from_the_last_fifth_on():
     trained.step = averaging_step
     run(trained)
     trained.step = step
-    assert not any(module.training for module in trained.step.average.modules())  # it is the teacher of --DG
+    # it is the teacher of --DG
+    assert not any(module.training for module in trained.step.average.modules())
     averaged = trained.step.average.module.state_dict()
     prototypes = trained.step.average_criterion.module.state_dict()
     assert prototypes
     averaged |= {f"criterion.{name}": value for name, value in prototypes.items()}
     for name, value in expected.items():
         torch.testing.assert_close(averaged[name], value)
-    assert all(torch.equal(averaged[name], value) for name, value in trained.network.named_buffers())
+    assert all(
+        torch.equal(averaged[name], value) for name, value in trained.network.named_buffers()
+    )
     running = "model.conv1.1.running_mean"
     before = averaged[running].clone()
     assert not torch.equal(trained.step.averaged_statistics()[f"module.{running}"], before)
@@ -133,24 +163,36 @@ def test_every_published_loss_is_added_to_cross_entropy_and_trains_what_it_owns(
     owned = copy.deepcopy(trained.criterion.state_dict())
     loss = trained.step(next(trained.images.epoch(0))).loss
     assert torch.isfinite(loss)
-    assert all(not torch.equal(owned[name], value) for name, value in trained.criterion.state_dict().items())
+    assert all(
+        not torch.equal(owned[name], value)
+        for name, value in trained.criterion.state_dict().items()
+    )
 
 
 @pytest.mark.parametrize("flag", ["instance", "instance_id"])
 def test_ins_gamma_is_the_scale_of_the_instance_losses(flag):
     features, labels = torch.randn(8, 16), torch.arange(8) % IDENTITIES
-    mild, sharp = (trainer(f"--{flag}", "--ins_gamma", gamma).criterion.metric_losses[flag] for gamma in ("1", "64"))
-    torch.testing.assert_close(sharp(features, labels), losses.published(flag, gamma=64.0)(features, labels))
+    mild, sharp = (
+        trainer(f"--{flag}", "--ins_gamma", gamma).criterion.metric_losses[flag]
+        for gamma in ("1", "64")
+    )
+    torch.testing.assert_close(
+        sharp(features, labels), losses.published(flag, gamma=64.0)(features, labels)
+    )
     assert mild(features, labels) != sharp(features, labels)
 
 
 @pytest.mark.usefixtures("half_precision")
 @pytest.mark.parametrize("precision", ["--fp16", "--bf16"])
 def test_half_precision_trains_to_nearly_the_same_loss(precision):
-    """In bfloat16, PyTorch 2.14 leaves parts of the gradient of a ResNet's convolution from 2×1 to 1×1 unwritten."""
+    """In bfloat16, PyTorch 2.14 leaves parts of the gradient of a ResNet's
+    convolution from 2×1 to 1×1 unwritten.
+    """
     slowly = ["--lr", "0.005", "--backbone_lr", "0.005"]  # steps at a high rate amplify rounding
     several = ([*slowly, *flags] for flags in ([], [precision]))
-    exact, half = (run(trainer(*flags, total=1, backbone="osnet_x0_25")).history[0] for flags in several)
+    exact, half = (
+        run(trainer(*flags, total=1, backbone="osnet_x0_25")).history[0] for flags in several
+    )
     assert half["loss"] == pytest.approx(exact["loss"], rel=0.02) and half["loss"] != exact["loss"]
 
 
@@ -164,7 +206,9 @@ def test_label_smoothing_is_that_of_the_paper():
 
 
 def test_a_bank_that_stays_on_the_host_gives_the_same_batches():
-    """As where a data set does not fit on the accelerator: batches are gathered on the host, then moved."""
+    """As where a data set does not fit on the accelerator: batches are
+    gathered on the host, then moved.
+    """
     flags = ["--erasing_p", "1"]
     here, apart = trainer(*flags), trainer(*flags)
     apart.images.source.bank_is_here = False
@@ -188,14 +232,21 @@ def test_validation_images_have_the_size_that_was_trained_last():
     for size in ((16, 16), (16, 16), (32, 16)):
         trained.train_epoch()
         with torch.inference_mode():
-            _, logits = trained.network.eval().outputs(resize(normalise(bank), size, antialias=True))
+            _, logits = trained.network.eval().outputs(
+                resize(normalise(bank), size, antialias=True)
+            )
         expected = torch.nn.functional.cross_entropy(logits, targets).item()
         assert trained.step.validate()["val_loss"] == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize(
     ("sizes", "firsts"),
-    [("16x16,32x16", [0, 5]), ("16x16,24x16,32x16", [0, 3, 6]), ("16x16:1,24x16:7,32x16", [0, 1, 8]), ("32x16", [0])],
+    [
+        ("16x16,32x16", [0, 5]),
+        ("16x16,24x16,32x16", [0, 3, 6]),
+        ("16x16:1,24x16:7,32x16", [0, 1, 8]),
+        ("32x16", [0]),
+    ],
 )
 def test_sizes_share_the_epochs_or_say_how_many_they_take(sizes, firsts):
     assert [first for first, _ in image_sizes(sizes, 10)] == firsts
@@ -204,7 +255,10 @@ def test_sizes_share_the_epochs_or_say_how_many_they_take(sizes, firsts):
 @pytest.mark.parametrize("accumulated", ["1", "2"])
 def test_the_learning_rate_follows_the_schedule(accumulated):
     trained = run(trainer("--cosine", "--accumulate", accumulated, total=4))
-    expected = [0.01 * 0.05 + 0.99 * 0.05 * (1 + math.cos(math.pi * epoch / 4)) / 2 for epoch in (0, 1, 2, 3)]
+    expected = [
+        0.01 * 0.05 + 0.99 * 0.05 * (1 + math.cos(math.pi * epoch / 4)) / 2
+        for epoch in (0, 1, 2, 3)
+    ]
     assert [record["lr"] for record in trained.history] == pytest.approx(expected)
 
 
@@ -219,19 +273,43 @@ def test_every_epoch_augments_the_same_image_differently():
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_while_the_backbone_is_frozen_only_the_rest_learns(optimizer):
-    """Neither weight decay, momentum nor batch norms move it; the schedule goes on, and then everything learns."""
-    trained, free = (trainer("--optimizer", optimizer, "--arcface", *flags) for flags in (["--freeze", "2"], []))
-    before, untrained = copy.deepcopy(trained.network.state_dict()), copy.deepcopy(trained.criterion.state_dict())
+    """Neither weight decay, momentum nor batch norms move it; the schedule goes
+    on, and then everything learns.
+    """
+    trained, free = (
+        trainer("--optimizer", optimizer, "--arcface", *flags) for flags in (["--freeze", "2"], [])
+    )
+    before, untrained = (
+        copy.deepcopy(trained.network.state_dict()),
+        copy.deepcopy(trained.criterion.state_dict()),
+    )
     trained.train_epoch()
     trained.train_epoch()
-    assert not trained.network.model.training and trained.network.training and trained.network.classifier.training
-    moved = {name for name, value in trained.network.state_dict().items() if not torch.equal(value, before[name])}
+    assert (
+        not trained.network.model.training
+        and trained.network.training
+        and trained.network.classifier.training
+    )
+    moved = {
+        name
+        for name, value in trained.network.state_dict().items()
+        if not torch.equal(value, before[name])
+    }
     assert moved and all(name.startswith("classifier.") for name in moved)
-    assert not any(parameter.requires_grad for parameter in trained.step.optimizer.param_groups[0]["params"])
-    assert [torch.equal(weight, untrained[name]) for name, weight in trained.criterion.named_parameters()] == [False]
+    assert not any(
+        parameter.requires_grad for parameter in trained.step.optimizer.param_groups[0]["params"]
+    )
+    assert [
+        torch.equal(weight, untrained[name])
+        for name, weight in trained.criterion.named_parameters()
+    ] == [False]
     trained.train_epoch()
     assert all(module.training for module in trained.network.modules())
-    moved = {name for name, value in trained.network.state_dict().items() if not torch.equal(value, before[name])}
+    moved = {
+        name
+        for name, value in trained.network.state_dict().items()
+        if not torch.equal(value, before[name])
+    }
     assert {name.split(".")[0] for name in moved} == {"model", "classifier"}
     free.train_epoch()
     free.train_epoch()
@@ -242,7 +320,11 @@ def test_the_attention_of_usam_is_frozen_with_the_backbone():
     trained = trainer("--usam", "--freeze", "1", total=2, backbone="resnet18")
     before = copy.deepcopy(trained.network.state_dict())
     trained.train_epoch()
-    moved = {name for name, value in trained.network.state_dict().items() if not torch.equal(value, before[name])}
+    moved = {
+        name
+        for name, value in trained.network.state_dict().items()
+        if not torch.equal(value, before[name])
+    }
     assert moved and all(name.startswith("classifier.") for name in moved)
     trained.step(next(trained.images.epoch(1)))
     assert trained.network.usam_1.training and trained.network.usam_2.training

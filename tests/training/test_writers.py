@@ -1,4 +1,7 @@
-"""--tensorboard, --wandb, --mlflow: imported when asked for, told every epoch once, closed. With stand-ins."""
+"""--tensorboard, --wandb, --mlflow: imported when asked for, told every epoch once, closed.
+
+With stand-ins.
+"""
 
 import contextlib
 import json
@@ -18,8 +21,29 @@ from person_reid.training import writers
 from tests.support.people import write_people
 from tests.support.runs import killed_in, log
 
-SMALL = ["--backbone", "test_resnet", "--weights", "none", "--height", "64", "--width", "32", "--gpu_ids", "-1"]
-SMALL += ["--batchsize", "4", "--data_dir", "people", "--train_all", "--total", "2", "--name", "small"]
+SMALL = [
+    "--backbone",
+    "test_resnet",
+    "--weights",
+    "none",
+    "--height",
+    "64",
+    "--width",
+    "32",
+    "--gpu_ids",
+    "-1",
+]
+SMALL += [
+    "--batchsize",
+    "4",
+    "--data_dir",
+    "people",
+    "--train_all",
+    "--total",
+    "2",
+    "--name",
+    "small",
+]
 
 RUN = """
 said = []
@@ -80,7 +104,10 @@ def standin(here, monkeypatch):
 def test_every_epoch_is_handed_on_once_and_the_run_is_closed(name, began, standin):
     module = standin(name)
     train.main([*SMALL, f"--{name}"])
-    assert module.said[began:] == [*((record["epoch"], record) for record in log("small")), "closed well"]
+    assert module.said[began:] == [
+        *((record["epoch"], record) for record in log("small")),
+        "closed well",
+    ]
     settings = {key: value for said in module.said[:began] for key, value in said.items()}
     assert settings.get("name", settings.get("run_name")) == "small"
     assert (settings["config"] or settings)["backbone"] == "test_resnet"
@@ -90,11 +117,15 @@ def test_a_run_that_goes_on_is_whole_there(standin, monkeypatch):
     module = standin("wandb")
     with killed_in(1):
         train.main([*SMALL, "--wandb"])
-    assert [step for step, _ in module.said[1:-1]] == [1] and module.said[-1] == "closed KeyboardInterrupt"
+    assert [step for step, _ in module.said[1:-1]] == [1] and module.said[
+        -1
+    ] == "closed KeyboardInterrupt"
     module.said.clear()
     train.main([*SMALL, "--wandb", "--resume"])
     assert [step for step, _ in module.said[1:-1]] == [1, 2] and len(log("small")) == 2
-    versions = [json.loads(line) for line in Path("model/small/versions.jsonl").read_text().splitlines()]
+    versions = [
+        json.loads(line) for line in Path("model/small/versions.jsonl").read_text().splitlines()
+    ]
     assert [line["epoch"] for line in versions] == [0, 1]
 
 
@@ -107,7 +138,9 @@ def test_tensorboard_forgets_the_epochs_of_an_interrupted_run(tmp_path):
     assert [(event.step, event.value) for event in events] == [(1, 0.25), (2, 0.25)]
 
 
-def test_a_writer_that_fails_ends_no_training_and_hides_no_other_error(tmp_path, monkeypatch, caplog):
+def test_a_writer_that_fails_ends_no_training_and_hides_no_other_error(
+    tmp_path, monkeypatch, caplog
+):
     def full(config, folder):
         def write(record):
             raise OSError(28, "No space left on device")
@@ -123,7 +156,9 @@ def test_a_writer_that_fails_ends_no_training_and_hides_no_other_error(tmp_path,
         raise OSError(28, "No space left on device", "net_last.pth")
 
 
-def test_the_thread_of_tensorboard_prints_no_traceback_on_a_full_disk(tmp_path, monkeypatch, caplog):
+def test_the_thread_of_tensorboard_prints_no_traceback_on_a_full_disk(
+    tmp_path, monkeypatch, caplog
+):
     def full(*_):
         raise OSError(28, "No space left on device")
 
@@ -141,14 +176,17 @@ def test_the_thread_of_tensorboard_prints_no_traceback_on_a_full_disk(tmp_path, 
 def test_a_missing_package_is_one_line_before_anything_is_written(name, here, monkeypatch):
     monkeypatch.setitem(sys.modules, name, None)
     before = set(here.rglob("*"))
-    with pytest.raises(UserError, match=f"^--{name} needs the package {name}: python -m pip install {name}$"):
+    with pytest.raises(
+        UserError, match=f"^--{name} needs the package {name}: python -m pip install {name}$"
+    ):
         train.main([*SMALL, f"--{name}"])
     assert set(here.rglob("*")) == before
 
 
 def test_a_folder_of_that_name_is_not_the_package(tmp_path, monkeypatch):
     (tmp_path / "wandb" / "run-1").mkdir(parents=True)  # as wandb leaves where it runs
-    monkeypatch.setitem(sys.modules, "wandb", None)  # so that what is imported here is forgotten afterwards
+    # so that what is imported here is forgotten afterwards
+    monkeypatch.setitem(sys.modules, "wandb", None)
     del sys.modules["wandb"]
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     with pytest.raises(UserError, match="--wandb needs the package wandb"):

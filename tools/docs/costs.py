@@ -1,6 +1,7 @@
 """What networks cost beside how accurate they are on Market-1501.
 
-benchmarks/costs.py measures the networks of recipes. Those of others are known by what their authors publish.
+benchmarks/costs.py measures the networks of recipes. Those of others are known by what their
+authors publish.
 """
 
 from collections.abc import Iterable
@@ -16,8 +17,10 @@ from tools.docs.figures import last_runs
 class Cost(NamedTuple):
     """A network: its Rank@1 and mAP in percent, and what it costs.
 
-    measured: the accuracy is of this repository's runs; otherwise it is published. definition: of the mAP.
-    float32, int8: milliseconds an image on one core, None if not measured. minutes: of training, None if not trained.
+    measured: the accuracy is of this repository's runs; otherwise it is published. definition: of
+        the mAP.
+    float32, int8: milliseconds an image on one core, None if not measured. minutes: of training,
+        None if not trained.
     """
 
     name: str
@@ -32,7 +35,8 @@ class Cost(NamedTuple):
     minutes: float | None = None
 
 
-# docs.openvino.ai, Open Model Zoo, person-reidentification-retail-*; its GFlops count a multiply-add as two.
+# docs.openvino.ai, Open Model Zoo, person-reidentification-retail-*; its GFlops count a
+# multiply-add as two.
 INTEL = "Intel's person-reidentification-retail"
 FOREIGN = [
     Cost(f"{INTEL}-0287", 92.9, 76.6, "", False, 0.595e6, 0.564e9 / 2),
@@ -41,11 +45,13 @@ FOREIGN = [
 ]
 
 
-def costs(recipes: Iterable[Recipe], records: list[dict[str, Any]], lines: Iterable[dict[str, Any]]) -> list[Cost]:
+def costs(
+    recipes: Iterable[Recipe], records: list[dict[str, Any]], lines: Iterable[dict[str, Any]]
+) -> list[Cost]:
     """Return the networks that have a cost and an accuracy, by their multiply-adds.
 
-    lines: of docs/costs.jsonl. The accuracy is the mean over the seeds of a recipe's last runs, or published if it was
-    never run.
+    lines: of docs/costs.jsonl. The accuracy is the mean over the seeds of a recipe's last runs, or
+    published if it was never run.
     """
     known = {recipe.name: recipe for recipe in recipes}
     found = list(FOREIGN)
@@ -62,23 +68,42 @@ def costs(recipes: Iterable[Recipe], records: list[dict[str, Any]], lines: Itera
         rank1 = mean(one["rank1"] for one in figures)
         size, times = (line["parameters"], line["multiply_adds"]), (line["float32"], line["int8"])
         minutes = min((run["minutes"] for run in runs), default=None)
-        found.append(Cost(recipe.title, rank1, mean_ap, definition, bool(runs), *size, *times, minutes))
+        found.append(
+            Cost(recipe.title, rank1, mean_ap, definition, bool(runs), *size, *times, minutes)
+        )
     return sorted(found, key=lambda row: row.multiply_adds)
 
 
 def cost_table(rows: Iterable[Cost]) -> str:
     """Return the Markdown table of networks."""
-    head = ["network", "accuracy", "Rank@1", "mAP", "AP", "parameters", "multiply-adds", "float32", "int8", "training"]
+    head = [
+        "network",
+        "accuracy",
+        "Rank@1",
+        "mAP",
+        "AP",
+        "parameters",
+        "multiply-adds",
+        "float32",
+        "int8",
+        "training",
+    ]
     return table(head, [_cells(row) for row in rows])
 
 
 def cost_panels(rows: Iterable[Cost]) -> dict[tuple[str, str], list[Point]]:
-    """Return what draw_panels draws: mAP against multiply-adds, and, of those that were timed, against milliseconds."""
+    """Return what draw_panels draws: mAP against multiply-adds, and, of those that
+    were timed, against milliseconds.
+    """
     rows = list(rows)
     timed = [row for row in rows if row.float32 is not None]
     return {
-        ("Market-1501", "Multiply-adds an image, billions"): [_point(row, row.multiply_adds / 1e9) for row in rows],
-        ("One core, float32", "Milliseconds an image"): [_point(row, row.float32 or 0) for row in timed],
+        ("Market-1501", "Multiply-adds an image, billions"): [
+            _point(row, row.multiply_adds / 1e9) for row in rows
+        ],
+        ("One core, float32", "Milliseconds an image"): [
+            _point(row, row.float32 or 0) for row in timed
+        ],
     }
 
 
@@ -91,4 +116,13 @@ def _cells(row: Cost) -> list[str]:
     times = ["" if time is None else f"{time:.1f} ms" for time in (row.float32, row.int8)]
     minutes = "" if row.minutes is None else f"{row.minutes:.0f} min"
     accuracy = "measured" if row.measured else "published"
-    return [row.name, accuracy, f"{row.rank1:.1f}", f"{row.mean_ap:.1f}", row.definition, *size, *times, minutes]
+    return [
+        row.name,
+        accuracy,
+        f"{row.rank1:.1f}",
+        f"{row.mean_ap:.1f}",
+        row.definition,
+        *size,
+        *times,
+        minutes,
+    ]

@@ -1,10 +1,16 @@
-"""Figures in the prose of the pages: a mark names each one, and it is filled in from the results, never by hand.
+"""Figures in the prose of the pages: a mark names each one, and it is filled in from the results,
+never by hand.
 
-    <!-- = networks -->49<!-- / -->                                             the number python model.py lists
-    <!-- = market/osnet_x0_25_laptop single rank1 -->92.6<!-- / -->             the mean over the seeds, in percent
-    <!-- = market/osnet_x0_25_laptop single mAP ± -->81.13 ± 0.01<!-- / -->     and the largest distance from it
-    <!-- = market/osnet_x0_25_laptop single mAP-step -->81.7<!-- / -->          the other definition
-    <!-- = market/osnet_x0_25_laptop minutes 1 -->44<!-- / -->                  of training, the run of seed 1
+    <!-- = networks -->49<!-- / -->
+        the number of networks that python model.py lists
+    <!-- = market/osnet_x0_25_laptop single rank1 -->92.6<!-- / -->
+        the mean over the seeds, in percent
+    <!-- = market/osnet_x0_25_laptop single mAP ± -->81.13 ± 0.01<!-- / -->
+        and the largest distance from it
+    <!-- = market/osnet_x0_25_laptop single mAP-step -->81.7<!-- / -->
+        the other definition
+    <!-- = market/osnet_x0_25_laptop minutes 1 -->44<!-- / -->
+        the minutes of training, for seed 1
     <!-- = market/osnet_x0_25_laptop epochs -->28<!-- / -->
 
 The runs of a recipe that count have the flags, and the changes to them, of its last run.
@@ -45,10 +51,13 @@ def value(key: str, records: list[dict[str, Any]]) -> str:
         if what == "minutes":
             return f"{next(run['minutes'] for run in runs if [str(run['seed'])] == rest):.0f}"
         measure, _, definition = rest[0].partition("-")
-        values = [figure(run["figures"][what], measure, definition or "trapezoidal") for run in runs]
+        values = [
+            figure(run["figures"][what], measure, definition or "trapezoidal") for run in runs
+        ]
     except (IndexError, KeyError, StopIteration, TypeError, ValueError) as error:
         raise UserError(
-            f"<!-- = {key} -->: no such figure in the results; tools/docs/figures.py shows the form."
+            f"<!-- = {key} -->: no such figure in the results; "
+            "tools/docs/figures.py shows the form."
         ) from error
     return spread(values) if rest[1:] == ["±"] else f"{mean(values):.1f}"
 

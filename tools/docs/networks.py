@@ -1,4 +1,5 @@
-"""Write person_reid/models/networks.txt, the list that `python model.py` prints, by building every network.
+"""Write person_reid/models/networks.txt, the list that `python model.py` prints, by building every
+network.
 
 python tools/docs/networks.py
 """

@@ -1,8 +1,8 @@
 """A page of the documentation as a notebook: its text in cells, its commands in cells that run.
 
-A page's fenced blocks of `bash` and `python` become code, and so does a file shown under `<!-- file: NAME -->`. A block
-under `<!-- not run: WHY -->` stays text, as does the output of programs. SET_UP replaces what is between
-`<!-- page only -->` and `<!-- notebook too -->`.
+A page's fenced blocks of `bash` and `python` become code, and so does a file shown under `<!--
+file: NAME -->`. A block under `<!-- not run: WHY -->` stays text, as does the output of programs.
+SET_UP replaces what is between `<!-- page only -->` and `<!-- notebook too -->`.
 """
 
 import json
@@ -12,7 +12,9 @@ from typing import Any
 
 from tools.docs.figures import without_marks
 
-FENCED = re.compile(r"(?:^<!-- (?P<remark>[^\n]*) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
+FENCED = re.compile(
+    r"(?:^<!-- (?P<remark>[^\n]*) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S
+)
 PAGE_ONLY = re.compile(r"<!-- page only -->\n.*?<!-- notebook too -->\n\n?", re.S)
 LINK_WITHIN = re.compile(r"\[([^\[\]]*)\]\(#[^()]*\)")  # notebooks name their anchors differently
 SAVED_PICTURE = re.compile(r"--save (\S+\.(?:png|jpg))")
@@ -29,19 +31,24 @@ from pathlib import Path
 
 from IPython.display import Image, display
 
-REPOSITORY = ""  # if this notebook is alone, as on Colab: the address that git clones the repository from
+# If this notebook is alone, as on Colab: the address that git clones the repository from.
+REPOSITORY = ""
 
 if Path("../train.py").exists():  # the notebook lies in docs
     os.chdir("..")
 elif not Path("train.py").exists():
     if not REPOSITORY:
-        raise FileNotFoundError("The notebook needs its repository: write above where to clone it from.")
+        raise FileNotFoundError(
+            "The notebook needs its repository: write above where to clone it from."
+        )
     subprocess.run(["git", "clone", REPOSITORY, "course"], check=True)
     os.chdir("course")
 if importlib.util.find_spec("timm") is None:
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "-r", "requirements.txt"], check=True)
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "-r", "requirements.txt"]
+    subprocess.run(command, check=True)
 sys.path.insert(0, str(Path.cwd()))
-os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # `python` is this one
+# So that `python` is the one that runs this notebook.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 """
 
 
@@ -49,14 +56,21 @@ def notebook(page: str) -> str:
     """Return the notebook of a page, both as text. The same page gives the same notebook."""
     cells: list[dict[str, Any]] = []
     for kind, text in _pieces(PAGE_ONLY.sub("", without_marks(page))):
-        cell = {"cell_type": kind, "id": f"cell-{len(cells)}", "metadata": {}, "source": text.splitlines(keepends=True)}
+        cell = {
+            "cell_type": kind,
+            "id": f"cell-{len(cells)}",
+            "metadata": {},
+            "source": text.splitlines(keepends=True),
+        }
         cells.append(cell | ({"execution_count": None, "outputs": []} if kind == "code" else {}))
     content = {"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5}
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
 def _pieces(page: str) -> Iterator[tuple[str, str]]:
-    """Yield (kind, text) of each cell: the text before the first section, SET_UP, then sections cut at their code."""
+    """Yield (kind, text) of each cell: the text before the first section, SET_UP,
+    then sections cut at their code.
+    """
     text, end = "", 0
     for match in FENCED.finditer(page):
         text += page[end : match.start()]
@@ -71,7 +85,9 @@ def _pieces(page: str) -> Iterator[tuple[str, str]]:
 
 
 def _sections(text: str) -> Iterator[tuple[str, str]]:
-    """Yield the cells of a piece of text, a new one at each heading; SET_UP comes before the first section."""
+    """Yield the cells of a piece of text, a new one at each heading; SET_UP
+    comes before the first section.
+    """
     for part in re.split(r"^(?=## )", LINK_WITHIN.sub(r"\1", text), flags=re.M):
         if part.strip():
             yield "markdown", part.strip()
@@ -89,4 +105,6 @@ def _code(match: re.Match[str]) -> str:
     if match["language"] == "python":
         return text
     commands = re.sub(r"(?<!\\\n)^", "!", text, flags=re.M)  # a continued line is one command
-    return "\n".join([commands, *(f'display(Image("{name}"))' for name in SAVED_PICTURE.findall(text))])
+    return "\n".join(
+        [commands, *(f'display(Image("{name}"))' for name in SAVED_PICTURE.findall(text))]
+    )

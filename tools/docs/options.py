@@ -18,9 +18,9 @@ from person_reid.config.option import Declared, Options
 PAGE = ROOT / "docs" / "options.md"
 HEAD = """# Options
 
-For those who look for an option. This page is written from the declarations in `person_reid/config/`, and
-`python train.py --help all` shows the same. The name of an option is its flag, its key in a file for `--config` and in
-`opts.yaml`, and its name in Python.
+For those who look for an option. This page is written from the declarations in
+`person_reid/config/`, and `python train.py --help all` shows the same. The name of an option is its
+flag, its key in a file for `--config` and in `opts.yaml`, and its name in Python.
 """
 
 
@@ -41,7 +41,9 @@ def page() -> str:
     return "\n".join(parts)
 
 
-def section(script: str, kind: type[Options], known: dict[str, Declared], remark: str = "") -> list[str]:
+def section(
+    script: str, kind: type[Options], known: dict[str, Declared], remark: str = ""
+) -> list[str]:
     """Return the lines about a script's options, a table for each group.
 
     known: options to leave out. remark: a sentence above the tables.
@@ -54,7 +56,11 @@ def section(script: str, kind: type[Options], known: dict[str, Declared], remark
     if remark:
         lines.append(f"{remark}\n")
     for title, members in groups.items():
-        lines += [f"### {script}: {title}\n", "| option | default | what it does |", "| --- | --- | --- |"]
+        lines += [
+            f"### {script}: {title}\n",
+            "| option | default | what it does |",
+            "| --- | --- | --- |",
+        ]
         lines += [*map(row, members), ""]
     return lines
 

@@ -39,11 +39,15 @@ def update(records: list[dict[str, Any]]) -> None:
 
 
 def fill_pages(pages: Iterable[Path], records: list[dict[str, Any]]) -> None:
-    """Fill the marked figures in. A page with one that the records do not hold stays as it is, and a line says so."""
+    """Fill the marked figures in.
+
+    A page with one that the records do not hold stays as it is, and a line says so.
+    """
     for page in pages:
         try:
             replace(page, fill(page.read_text(encoding="utf-8"), records))
-        except UserError as error:  # the last runs of a recipe need not have every seed that a page speaks of
+        # the last runs of a recipe need not have every seed that a page speaks of
+        except UserError as error:
             print(printable(f"{page} stays as it is: {error}"), file=sys.stderr)
 
 
