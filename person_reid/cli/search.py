@@ -3,12 +3,10 @@
     python tools/search.py index crops --index people.index --name ft_ResNet50
     python tools/search.py index more_crops --index people.index               # add to it
     python tools/search.py query someone.jpg --index people.index --save found.png
-    python tools/search.py query crops_of_today --index people.index --threshold threshold.json \\
-      --json found.json
+    python tools/search.py query crops --index people.index --threshold 0.8 --json found.json
     python tools/search.py index crops --index people.index --about crops.csv  # what is known
     python tools/search.py query someone.jpg --index people.index --camera 3 --after 2026-11-01
-    python tools/search.py enroll Anna anna1.jpg anna2.jpg \\
-      --index people.index# more later, if you like
+    python tools/search.py enroll Anna anna1.jpg anna2.jpg --index people.index
     python tools/search.py identify someone.jpg --index people.index --threshold 0.8
     python tools/search.py people --index people.index --save people.csv --sheet people.png
     python tools/search.py apply people.csv --index people.index               # after corrections

@@ -164,8 +164,8 @@ def test_there_are_commands_of_every_script():
 def test_what_is_dead_or_refused_is_named_with_its_line(tmp_path):
     (tmp_path / "other.md").write_text("# One\n\n## Two *and* `three`, four!\n")
     page = """# Page
-[good](other.md#two-and-three-four) ![no picture](images/no.jpg) [self](#page),
-[`code`](other.md#five) and `[no link](anywhere.md)`
+[good](other.md#two-and-three-four) ![no picture](images/no.jpg) [me](#page), [`code`](other.md#five)
+and `[no link](anywhere.md)`
 
 ```bash
 python train.py --total 3 && python train.py --use_swin --use_dense   # networks
