@@ -9,7 +9,7 @@
       --pattern "cam(?P<camera>[0-9]+)"
     python tools/adapt.py --data_dir ../Market/pytorch --name mine --from msmt --report_labels
     python tools/adapt.py --data_dir crops --name mine --from duke \\
-      --keep_source ../Duke/pytorch# without forgetting
+      --keep_source ../Duke/pytorch
 
 --data_dir is any folder of person crops, or one that prepare.py laid out, whose train_all is used.
 Each epoch clusters the images by their current features and learns to tell the clusters apart. The

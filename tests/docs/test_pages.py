@@ -164,7 +164,7 @@ def test_there_are_commands_of_every_script():
 def test_what_is_dead_or_refused_is_named_with_its_line(tmp_path):
     (tmp_path / "other.md").write_text("# One\n\n## Two *and* `three`, four!\n")
     page = """# Page
-[good](other.md#two-and-three-four) ![no picture](images/no.jpg) [me](#page), [`code`](other.md#five)
+[good](other.md#two-and-three-four) ![picture](images/no.jpg) [me](#page), [`code`](other.md#five)
 and `[no link](anywhere.md)`
 
 ```bash
