@@ -13,9 +13,17 @@ from person_reid.basics import UserError
 from person_reid.config import FitOptions, OptionError, TrainConfig
 from person_reid.config.adapt import AdaptConfig
 from person_reid.config.files import options_in
-from person_reid.config.option import FRACTION, Options, again, as_flag, configured, option
+from person_reid.config.option import (
+    FRACTION,
+    POSITIVE,
+    Options,
+    again,
+    as_flag,
+    configured,
+    option,
+)
 from person_reid.console import parse
-from person_reid.console.options import build
+from person_reid.console.options import build, parse_known
 from person_reid.losses import HEADS, PUBLISHED
 from person_reid.models.heads import CLASSIFIERS
 from tools.docs import options
@@ -48,6 +56,30 @@ def test_an_option_is_added_in_one_line(tmp_path, capsys, monkeypatch):
     assert WithMixing(mixup=0.2).mixup == 0.2
     with pytest.raises(OptionError, match="mixup=2: 2: expected a number from 0 to 1"):
         configured(WithMixing, {"mixup": 2})
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithWords(Options):
+    """Options with several values, some of them without a flag."""
+
+    images: tuple[str, ...] = option((), "two images", several=2, positional=True, metavar="IMAGE")
+    sizes: tuple[int, ...] = option((1, 2), "some sizes", several="+", range=POSITIVE)
+
+
+def test_an_option_may_have_several_values_and_stand_without_a_flag(capsys):
+    config = WithWords(images=("a", "b"), sizes=(3,))
+    assert parse(WithWords, ["a", "b", "--sizes", "3"]) == config
+    assert configured(WithWords, {"images": ["a", "b"], "sizes": [3]}) == config
+    assert parse_known(WithWords, ["a", "b", "--size", "3", "--bf16"]) == (
+        WithWords(images=("a", "b")), ["--size", "3", "--bf16"]
+    )  # fmt: skip
+    for words, said in ((["a"], "required: IMAGE"), (["a", "b", "--sizes", "0"], "0: expected a")):
+        with pytest.raises(SystemExit):
+            parse(WithWords, words)
+        assert said in capsys.readouterr().err
+    for wrong in ({"images": "ab"}, {"images": (1, 2)}, {"sizes": (0,)}, {"sizes": ("3",)}):
+        with pytest.raises(OptionError, match=r"(images|sizes)=.*expected"):
+            WithWords(**wrong)
 
 
 @given(st.sampled_from([*TrainConfig.declared().values(), *AdaptConfig.declared().values()]))

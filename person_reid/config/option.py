@@ -93,6 +93,8 @@ class Option:
     metavar: the placeholder in --help, by default N or X for numbers; more than one word for
         several values.
     flags: how a command line spells the option, if not --NAME.
+    several: how many values it takes, a number, "*" or "+"; the value is then a tuple.
+    positional: whether its values stand on the command line without a flag.
     """
 
     help: str
@@ -107,6 +109,8 @@ class Option:
     bare: str | None = None
     metavar: str | None = None
     flags: tuple[str, ...] = ()
+    several: int | str | None = None
+    positional: bool = False
 
 
 ANY = (object(),)
@@ -159,7 +163,7 @@ def checked_number(kind: type[Number], value: Any, range: Range | None = None) -
 
 
 class Declared(NamedTuple):
-    """An option as its group declares it. kind: bool, int, float or str."""
+    """An option as its group declares it. kind: bool, int, float or str, of each of its values."""
 
     name: str
     kind: type
@@ -174,6 +178,14 @@ class Declared(NamedTuple):
         """
         if value is None and self.default is None:
             return None
+        if not self.about.several:
+            return self.checked_one(value)
+        if not isinstance(value, tuple | list):
+            raise ValueError("expected several values")
+        return tuple(map(self.checked_one, value))
+
+    def checked_one(self, value: Any) -> Any:
+        """Return one of several values, or the only one. Raises ValueError as `checked` does."""
         if self.kind is bool:
             if not isinstance(value, bool):
                 raise ValueError("expected true or false")
@@ -212,8 +224,9 @@ class Options:
         for name, each in self.declared().items():
             value = getattr(self, name)
             try:
-                if value is not None and isinstance(value, str) != (each.kind is str):
-                    raise ValueError(f"expected {EXPECTED.get(each.kind, 'a number')}")
+                for part in value if isinstance(value, tuple) else (value,):
+                    if part is not None and isinstance(part, str) != (each.kind is str):
+                        raise ValueError(f"expected {EXPECTED.get(each.kind, 'a number')}")
                 each.checked(value)
             except ValueError as error:
                 raise unfit(name, value, error) from None

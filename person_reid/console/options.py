@@ -15,7 +15,15 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from person_reid.basics import UserError, real
 from person_reid.config.files import options_in
-from person_reid.config.option import Declared, OptionError, Options, as_flag, settled, texts
+from person_reid.config.option import (
+    Declared,
+    OptionError,
+    Options,
+    as_flag,
+    configured,
+    settled,
+    texts,
+)
 from person_reid.config.published import run_name
 from person_reid.config.run import OF_RESNET50
 from person_reid.console.commands import shipped
@@ -47,6 +55,7 @@ def parse(kind: type[Config], argv: Sequence[str] | None = None, text: str | Non
     if given.get("loss") == "list":
         _list_losses()
     words = given.pop("config", None) or []
+    given = {name: tuple(it) if isinstance(it, list) else it for name, it in given.items()}
     if words:
         given["config"] = " ".join(words)
     with spelled_as_flags():
@@ -65,6 +74,20 @@ def parse(kind: type[Config], argv: Sequence[str] | None = None, text: str | Non
         if words and not given.get("resume"):
             _keep_file(words[0], config)
         return config
+
+
+def parse_known(
+    kind: type[Config], argv: Sequence[str] | None = None, text: str | None = ""
+) -> tuple[Config, list[str]]:
+    """Return a configuration, and the words of the command line that are another script's.
+
+    Flags are not abbreviated, since the other script may have longer ones.
+    """
+    parser = build(kind, text)
+    parser.allow_abbrev = False
+    given, further = parser.parse_known_args(argv)
+    with spelled_as_flags():
+        return configured(kind, vars(given)), further
 
 
 def _named(
@@ -115,10 +138,13 @@ def build(kind: type[Options], text: str | None = "", everything: bool = False) 
         title = each.group if everything or not each.about.common else "common"
         if title not in groups:
             groups[title] = parser.add_argument_group(title)
-        groups[title].add_argument(
-            *each.about.flags or (f"--{each.name}",), **settings_of(each, everything)
-        )
+        groups[title].add_argument(*spellings(each), **settings_of(each, everything))
     return parser
+
+
+def spellings(each: Declared) -> tuple[str, ...]:
+    """Return how a command line spells an option; no word for values that stand without a flag."""
+    return () if each.about.positional else each.about.flags or (f"--{each.name}",)
 
 
 def settings_of(each: Declared, everything: bool = True) -> dict[str, Any]:
@@ -133,7 +159,9 @@ def settings_of(each: Declared, everything: bool = True) -> dict[str, Any]:
     }
     if each.kind is bool:
         return {**settings, "action": "store_true"}
-    kind = flag_type(each.checked, (each.about.form or each.kind).__name__)
+    kind = flag_type(each.checked_one, (each.about.form or each.kind).__name__)
+    if each.about.several:
+        settings |= {"nargs": each.about.several}
     if each.about.bare:
         settings |= {"nargs": "?", "const": each.about.bare}
     if each.about.choices:
