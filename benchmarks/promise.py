@@ -1,13 +1,13 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure how often tools/threshold.py --false_match_rate keeps its promise: people drawn from a
-test set, many times.
+"""Measure how often the bound of tools/threshold.py --false_match_rate holds, by drawing people
+from a test set many times.
 
     python benchmarks/promise.py --results market.mat synthetic.mat
 
 Prints rows of Markdown. "Drawn": people are drawn with replacement, so that the test set is the
 population and its rate is the true one. "Others": people are drawn once each, and the rate is that
-of the people left out, which itself scatters if few are left. A promise is broken if the rate
-exceeds the asked one; at most one in twenty may be. "Own images accepted" compares the threshold
+of the people left out, which itself scatters if few are left. A bound fails if the rate exceeds
+the requested one; at most one in twenty may fail. "Own images accepted" compares the threshold
 with the point estimate of the same people.
 """
 
@@ -29,10 +29,10 @@ from person_reid.retrieval.results import load_result
 
 SHARE = 0.06  # of the pairs of strangers: the most similar ones, which alone matter
 HEADER = (
-    "| test set | rate | people | promised | broken, drawn | broken, others | own images "
+    "| test set | rate | people | with a bound | fails, drawn | fails, others | own images "
     "accepted | by point estimate |"
 )
-SEARCHES = "| test set | rate | searched among | people | promised | broken, others |"
+SEARCHES = "| test set | rate | searched among | people | with a bound | fails, others |"
 LINE = "|---|---|---|---|---|---|"
 
 
