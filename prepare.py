@@ -1,14 +1,103 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Lay out a data set for training and testing, or draw one.
+r"""Lay out a data set for training and testing, or draw one.
 
-python prepare.py                                       # finds ../Market and others
-python prepare.py --data_dir ~/data/DukeMTMC-reID       # makes ~/data/DukeMTMC-reID/pytorch
-python prepare.py --dataset msmt17_v2                   # see docs/datasets.md
-python prepare.py --data_dir ../Market/pytorch --check  # what training and test of a layout share
+    python prepare.py                                         # finds ../Market and others
+    python prepare.py --data_dir ~/data/DukeMTMC-reID         # makes ~/data/DukeMTMC-reID/pytorch
+    python prepare.py --dataset msmt17_v2                     # see docs/datasets.md
+    python prepare.py --synthetic                             # draws people: no download
+    python prepare.py --csv FILE                              # your images, listed
+    python prepare.py --dataset mot --data_dir MOT17/train    # people of tracked videos
+    python prepare.py --data_dir FOLDER --pattern "(?P<id>\d+)_c(?P<camera>\d+)"
+    python prepare.py --data_dir mine/pytorch --corrections label_errors.csv
+    python prepare.py --data_dir mine/pytorch --check         # what training and test share
+
+The result is <save_dir>/{train,val,train_all,query,gallery,multi-query}/<identity>/<image>: hard
+links if the file system allows them, otherwise copies. The download is never moved, changed or
+deleted, and a second run changes nothing. A download that holds only query and gallery is laid out
+for testing.
 """
 
-from person_reid.cli.main import run_script
-from person_reid.cli.prepare import main
+from pathlib import Path
+
+from person_reid.basics import UserError, check_way, printable, real
+from person_reid.config.prepare import PrepareConfig
+from person_reid.console import command, parse, run_script
+from person_reid.data.corrections import corrected
+from person_reid.data.datasets import DATA_SETS
+from person_reid.data.images import recorded_limits
+from person_reid.data.layout import next_command
+from person_reid.data.leakage import describe_leakage, find_leakage
+from person_reid.data.prepare import lay_out
+from person_reid.data.recognise import data_set_named, find_data_set, with_flags
+from person_reid.data.summary import describe_layout, describe_unlabelled
+from person_reid.synthetic.dataset import draw_data_set
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    """Lay out the data set that the options name, or draw one."""
+    config = parse(PrepareConfig, argv, __doc__)
+    if config.check and config.data_dir:
+        say(*describe_leakage(config.data_dir, find_leakage(config.data_dir)))
+        return
+    if config.save_dir:
+        check_way(config.save_dir)
+
+    # Find the images, or draw them.
+    folder, name = config.data_dir, named(config)
+    save_dir: str | Path
+    if config.csv:
+        folder = folder or str(Path(config.csv).parent)
+    if config.synthetic:
+        folder = draw(config)
+    if config.corrections and folder:
+        data_set, download = corrected(config.corrections), Path(folder)
+        save_dir = config.save_dir or f"{real(folder)}_corrected"
+    else:
+        data_set, download = find_data_set(folder, name)
+        # A download found without --data_dir goes where train.py and test.py look for it.
+        save_dir = config.save_dir or Path(folder or data_set.locations[0], "pytorch")
+    if data_set.read is None:
+        say(*describe_unlabelled(data_set, download))
+        return
+
+    # Lay them out, and say what is there now.
+    data_set = with_flags(data_set, config.reading)
+    limits = (0.0, 2.0**config.bits - 1) if config.bits else recorded_limits(download)
+    done = lay_out(data_set, download, save_dir, limits)
+    counts = ", ".join(f"{number:,} {what}" for what, number in done.items())
+    say(
+        f"{data_set.name}: {download} -> {save_dir}",
+        counts,
+        *describe_layout(data_set, save_dir),
+        f"Next: {next_command(save_dir)}",
+    )
+
+
+def named(config: PrepareConfig) -> str | None:
+    """Return the key in DATA_SETS of the data set that the options name, or None without one."""
+    name = config.dataset and data_set_named(config.dataset)
+    if config.synthetic and name not in (None, "synthetic"):
+        raise UserError(f"--synthetic and --dataset {name} exclude each other.")
+    implied = {"synthetic": config.synthetic, "csv": config.csv, "folder": config.pattern}
+    return name or next((key for key, given in implied.items() if given), None)
+
+
+def draw(config: PrepareConfig) -> str:
+    """Draw people, and return the folder of their pictures."""
+    folder = config.data_dir or DATA_SETS["synthetic"].locations[0]
+    drawn = draw_data_set(folder, **config.drawing)
+    if drawn:
+        say(f"drew {drawn:,} pictures in {folder}")
+    else:
+        say(f"all pictures are in {folder} already")
+    return folder
+
+
+def say(*lines: str) -> None:
+    """Print lines, in which no name of a file can upset the terminal."""
+    print(printable("\n".join(lines)))
+
 
 if __name__ == "__main__":
     run_script(main)

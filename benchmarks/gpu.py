@@ -28,13 +28,13 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import prepare
 import train
 from benchmarks import augmentation, losses, threads
 from benchmarks import decoding as decoding_benchmark
 from benchmarks.measure import ROOT, SIZES, best, best_and_result, machine, make_result
 from benchmarks.training import launched_loop, suite_loop, synchronise, usual_loop
 from person_reid.basics import UserError
-from person_reid.cli import prepare
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
 from person_reid.device import select_device

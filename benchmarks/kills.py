@@ -25,10 +25,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import prepare
 import train
 from benchmarks.children import run
 from person_reid.basics import UserError
-from person_reid.cli import prepare, search
+from person_reid.cli import search
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
 from person_reid.gallery import build

@@ -47,7 +47,7 @@ class OptionError(UserError):
 
 # Flags of another name than their option: `from` is a word of Python's, and `output` a file that
 # other scripts write.
-FLAGS = {"from_run": "from", "feature_output": "output"}
+FLAGS = {"from_run": "from", "feature_output": "output", "train_identities": "identities"}
 NAMED = object()  # in place of a value: the message names the option alone
 
 

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).resolve().parent.parent
 # Scripts that hold what they do, and their folder in a checkout; the other commands are in
 # person_reid.cli.
 SCRIPTS = {
-    "train": ".", "train_DDP": ".", "evaluate": ".", "evaluate_gpu": ".",
+    "prepare": ".", "train": ".", "train_DDP": ".", "evaluate": ".", "evaluate_gpu": ".",
     "evaluate_rerank": ".", "demo": ".", "adapt": "tools",
 }  # fmt: skip
 COMMANDS = {

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from person_reid.basics import UserError, parse_json, write_json
+from person_reid.config.option import FLAGS
 from person_reid.device import available_cores
 from person_reid.progress import progress
 from person_reid.synthetic.body import solids_of
@@ -36,7 +37,6 @@ LIMITS = {
     "junk": (0, MOST_PICTURES),
     "seed": (0, 2**63 - 1),
 }
-FLAGS = {"train_identities": "identities"}  # where prepare.py has another name
 CHUNK = 64  # pictures of one camera that a process draws at a time
 
 

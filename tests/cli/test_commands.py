@@ -16,9 +16,10 @@ import train
 import train_DDP
 from person_reid.basics import UserError
 from person_reid.cli.flags import testing_parser
-from person_reid.cli.prepare import parse_arguments
 from person_reid.cli.tested import run_to_test
+from person_reid.config.prepare import PrepareConfig
 from person_reid.config.published import NETWORK_FLAGS
+from person_reid.console import parse
 from person_reid.run_folder import RunFolder
 from tests.support import FIXTURES, ROOT
 from tests.support.pages import commands as in_page
@@ -171,7 +172,7 @@ def test_every_command_of_suites_with_configuration_files_is_mapped():
 
 
 def test_the_script_of_another_data_set_is_a_flag():
-    assert parse_arguments(RENAMED["prepare_Duke.py"][1:]).dataset == "duke"
+    assert parse(PrepareConfig, RENAMED["prepare_Duke.py"][1:]).dataset == "duke"
 
 
 @pytest.mark.parametrize("module", [evaluate, evaluate_gpu, evaluate_rerank, demo])

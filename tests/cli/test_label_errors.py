@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import prepare
 from person_reid.basics import UserError
-from person_reid.cli import explore, label_errors, prepare
+from person_reid.cli import explore, label_errors
 from person_reid.data.corrections import COLUMNS
 from tests.support.scripts import run
 

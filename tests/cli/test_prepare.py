@@ -8,7 +8,9 @@ import pytest
 
 import prepare
 from person_reid.basics import UserError
-from person_reid.cli.prepare import parse_arguments
+from person_reid.config import prepare as config
+from person_reid.console import parse
+from person_reid.data.datasets import DATA_SETS
 from person_reid.data.layout import read_split
 from person_reid.data.prepare import RECORD
 from person_reid.synthetic.dataset import draw_data_set
@@ -88,8 +90,12 @@ def test_synthetic_people(tmp_path, capsys):
 
 
 def test_a_seed_is_that_of_the_people_who_are_drawn():
-    options = parse_arguments(["--synthetic", "--seed", "7"])
+    options = parse(config.PrepareConfig, ["--synthetic", "--seed", "7"])
     assert options.drawing == {"seed": 7} and options.reading == {}
+
+
+def test_help_names_every_data_set():
+    assert tuple(DATA_SETS) == config.DATA_SETS
 
 
 def test_help_tells_how_many_people_are_drawn(capsys):

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from torchvision import transforms
 
-from person_reid.cli import prepare
+import prepare
 from person_reid.data.bank import fingerprint
 from person_reid.data.images import load_image, recorded_limits
 from person_reid.data.layout import read_split

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import prepare
 from person_reid.basics import UserError
-from person_reid.cli import prepare
 from person_reid.data.layout import read_split
 from person_reid.data.mot import read_tracks
 from tests.data.conftest import noise

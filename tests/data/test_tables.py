@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import person_reid
+import prepare
 from person_reid.basics import UserError, read_json_lines
-from person_reid.cli import prepare
 from person_reid.cli.label_errors import holds_decisions
 from person_reid.data.corrections import read_list
 from person_reid.data.own import own_csv

@@ -14,10 +14,12 @@ from unittest.mock import patch
 
 import pytest
 
+import prepare
 from person_reid.basics import UserError
 from person_reid.cli.flags import testing_parser
-from person_reid.cli.prepare import parse_arguments
 from person_reid.config import TrainConfig
+from person_reid.config.prepare import PrepareConfig
+from person_reid.console import parse
 from person_reid.console.options import build, spelled_as_flags
 from tests.support import ROOT
 from tests.support.pages import INLINE, PAGES, anchors, blocks, commands, line_of, links, prose
@@ -51,10 +53,15 @@ def as_training(words):
         trained_as(*words)
 
 
+def as_preparation(words):
+    """Read the flags of prepare.py."""
+    prepare.named(parse(PrepareConfig, words))
+
+
 ORIGINALS = {
     name: getattr(argparse.ArgumentParser, name) for name in ("parse_args", "parse_known_args")
 }
-WITH_CHECKS = {"train.py": as_training, "train_DDP.py": as_training, "prepare.py": parse_arguments}
+WITH_CHECKS = {"train.py": as_training, "train_DDP.py": as_training, "prepare.py": as_preparation}
 
 
 class Parsed(Exception):

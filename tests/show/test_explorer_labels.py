@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import prepare
 from person_reid.basics import UserError
-from person_reid.cli import explore, prepare
+from person_reid.cli import explore
 from person_reid.data.corrections import COLUMNS
 from person_reid.retrieval.results import FeatureSet, load_gallery, save_gallery
 from person_reid.show.explorer_images import images_of

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from person_reid.cli import prepare
+import prepare
 
 
 def write_people(folder, people, images, seed=0):

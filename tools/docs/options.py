@@ -14,6 +14,7 @@ from person_reid.config import TrainConfig
 from person_reid.config.adapt import AdaptConfig
 from person_reid.config.evaluate import EvaluateConfig, EvaluateGpuConfig, EvaluateRerankConfig
 from person_reid.config.option import Declared, Options
+from person_reid.config.prepare import PrepareConfig
 
 PAGE = ROOT / "docs" / "options.md"
 HEAD = """# Options
@@ -31,7 +32,8 @@ def main() -> None:
 
 def page() -> str:
     """Return the page."""
-    parts = [HEAD, *section("train.py", TrainConfig, {})]
+    parts = [HEAD, *section("prepare.py", PrepareConfig, {})]
+    parts += section("train.py", TrainConfig, {})
     without = "Those of `train.py` that mean something without labels, and these:"
     parts += section("tools/adapt.py", AdaptConfig, TrainConfig.declared(), without)
     own = "`evaluate_gpu.py` has the same options; `--gpu_ids` is its own."

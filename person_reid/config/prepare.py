@@ -1,0 +1,159 @@
+"""The options of prepare.py, and which of them exclude each other."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from person_reid.config.forms import output_path
+from person_reid.config.option import NAMED, SEED, OptionError, Options, Range, option
+
+BITS = Range("from 9 to 16", lambda bits: 9 <= bits <= 16)
+DATA_SETS = (  # of data/datasets.py
+    "market", "duke", "synthetic", "market_500k", "cuhk03_detected", "cuhk03_labeled",
+    "cuhk03_original_detected", "cuhk03_original_labeled", "msmt17_v1", "msmt17_v2", "viper",
+    "lpw", "dg_market", "veri", "vehicleid_2400", "vehicleid_1600", "vehicleid_800", "cub",
+    "university", "university_satellite", "folder", "csv", "mot",
+)  # fmt: skip
+DRAWN = ("train_identities", "test_identities", "cameras", "images", "distractors", "junk")
+READ = ("pattern", "csv", "test_fraction", "min_visibility", "frame_stride", "classes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayoutOptions(Options):
+    """Which data set is laid out, and where."""
+
+    title = "layout"
+    data_dir: str | None = option(
+        None, "folder of the download (default: looked for in the usual places)"
+    )
+    save_dir: str | None = option(
+        None,
+        "folder of the layout (default: pytorch, in the folder of the download)",
+        form=output_path,
+    )
+    dataset: str | None = option(
+        None,
+        f"{', '.join(DATA_SETS)} (default: recognised by its files)",
+        metavar="NAME",
+    )
+    seed: int | None = option(
+        None, "another seed draws other people, or another random split", range=SEED
+    )
+    corrections: str | None = option(
+        None,
+        "list from tools/label_errors.py; the layout --data_dir is copied with the corrections "
+        "it accepts",
+        metavar="FILE",
+    )
+    check: bool = option(
+        False,
+        "only report identities and images of the layout --data_dir that are in training and in "
+        "test",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnOptions(Options):
+    """What your own images are called, and how they are split."""
+
+    title = "your own data set"
+    pattern: str | None = option(
+        None, "regular expression with the groups id and, if file names give it, camera"
+    )
+    csv: str | None = option(
+        None, "list of the images, with columns path,identity,camera,split", metavar="FILE"
+    )
+    test_fraction: float | None = option(
+        None, "share of identities to test on, if not split yet (default: 0.5)"
+    )
+    bits: int | None = option(
+        None,
+        "bits of the images' values, if more than 8 and known, such as 12 (default: seen from "
+        "the values)",
+        range=BITS,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackOptions(Options):
+    """Which boxes of tracked videos become images."""
+
+    title = "tracked videos (--dataset mot)"
+    min_visibility: float | None = option(None, "least visibility of a box, 0 to 1 (default: 0.5)")
+    frame_stride: int | None = option(
+        None, "frames from one that is read to the next (default: 10)", metavar="FRAMES"
+    )
+    classes: str | None = option(
+        None,
+        "classes of boxes to cut out (default: people, which MOTChallenge calls 1,2,7 and COCO 0)",
+        metavar="N,N",
+        flags=("--class", "--classes"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawingOptions(Options):
+    """How many people are drawn, and how often."""
+
+    title = "synthetic people"
+    synthetic: bool = option(False, "draw a data set instead of reading a download")
+    train_identities: int | None = option(
+        None, "people to train on (default: 200)", flags=("--identities",)
+    )
+    test_identities: int | None = option(None, "other people, to test on (default: 50)")
+    cameras: int | None = option(None, "cameras, each of which sees everybody (default: 6)")
+    images: int | None = option(None, "pictures of each person by each camera (default: 3)")
+    distractors: int | None = option(None, "pictures of strangers in the gallery (default: 300)")
+    junk: int | None = option(None, "badly cropped pictures in the gallery (default: 100)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareConfig(DrawingOptions, TrackOptions, OwnOptions, LayoutOptions):
+    """All options of prepare.py."""
+
+    def __post_init__(self) -> None:
+        """Check every value. Raises OptionError for options that do not go together."""
+        super().__post_init__()
+        if fault := self._fault():
+            raise OptionError(fault, **dict.fromkeys(self.declared(), NAMED))
+
+    @property
+    def drawing(self) -> dict[str, Any]:
+        """The arguments of draw_data_set that were given."""
+        return self._given(*DRAWN, "seed")
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """The arguments of a data set's reader that were given."""
+        return self._given(*READ, *(() if self.synthetic else ("seed",)))
+
+    def _given(self, *names: str) -> dict[str, Any]:
+        values = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def _fault(self) -> str:
+        """Return why the options do not go together, each as {name}, or "" if they do."""
+        drawn, read = _listed(self._given(*DRAWN)), _listed(self.reading)
+        beside = self.dataset or self.synthetic or read
+        if drawn and not self.synthetic:
+            return f"{drawn} would be ignored without {{synthetic}}, which draws people."
+        if self.bits and (self.synthetic or self.check):
+            reason = "it is about images of more than 8 bits that are laid out"
+            return f"{{bits}} would be ignored: {reason}."
+        if self.check and not self.data_dir:
+            return "{check} needs {data_dir} LAYOUT, a folder that prepare.py has made."
+        if self.check and (beside or self.save_dir or self.corrections):
+            return "{check} only reads a layout: give no flag beside it but {data_dir}."
+        if self.synthetic and read:
+            reason = "people are drawn, or images are read"
+            return f"{{synthetic}} and {read} exclude each other: {reason}."
+        if self.corrections and not self.data_dir:
+            return "{corrections} needs {data_dir} LAYOUT, the folder that the list was made from."
+        if self.corrections and beside:
+            allowed = "{data_dir} and {save_dir}"
+            return f"{{corrections}} changes a layout: give no flag beside it but {allowed}."
+        return ""
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"{{{name}}}" for name in names)
